@@ -1,0 +1,82 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Needed beforehand: Python 3.11 to 3.14, make, and a package registry.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] < (3,15))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := core schemas consumers producers ingress standalone migrations training benchmarks tests
+
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/uv:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.14 is needed and was not found: set PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "'$(PYTHON) -m venv' failed: install the venv package of your system"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	@touch $@
+
+$(VENV)/run: $(VENV)/uv requirements.txt
+	@echo "Installing what the archive runs on (about 5 GB the first time)…"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/dev: $(VENV)/uv requirements-dev.txt
+	@echo "Installing what the archive and its tests run on (about 5 GB the first time)…"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
+	@touch $@ $(VENV)/run
+
+install: $(VENV)/run  ## Install into .venv
+
+demo: $(VENV)/run  ## Run the whole archive here: PHOTOS=dir, ONCE=1, MODEL=demo
+	@PHOTOS="$(PHOTOS)" ONCE="$(ONCE)" MODEL="$(MODEL)" $(BIN)/python -m standalone demo
+
+up: $(VENV)/run  ## Start the embedded servers and all roles, and stay
+	@$(BIN)/python -m standalone up
+
+test: $(VENV)/dev  ## Checks and the whole suite, on a real broker and database
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/pytest -m "not slow"
+
+test-unit: $(VENV)/dev  ## Unit tests only: seconds
+	@$(BIN)/pytest tests/unit
+
+test-faults: $(VENV)/dev  ## The long fault tests
+	@WRITE_GUARANTEES=1 $(BIN)/pytest tests/faults --timeout 3600
+
+check: $(VENV)/dev  ## ruff, mypy, import contracts
+	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/lint-imports --no-cache >.lint-imports.log 2>&1 || { cat .lint-imports.log; exit 1; }
+	@$(BIN)/mypy $(SOURCES)
+
+format: $(VENV)/dev  ## Format and sort imports
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --quiet --fix $(SOURCES)
+
+docs: $(VENV)/dev  ## Bring generated tables and .env.example up to date
+	@$(BIN)/python -m tests.documents
+
+bench: $(VENV)/run  ## Benchmarks, quick
+	@$(BIN)/python -m benchmarks.endtoend --quick
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --override overrides.txt
+lock: $(VENV)/uv  ## Pin the requirements anew
+	@$(LOCK) requirements-dev.in -o requirements-dev.txt >/dev/null
+	@$(LOCK) -c requirements-dev.txt requirements.in -o requirements.txt >/dev/null
+
+compose-up:  ## Start with Docker
+	docker compose up --build -d
+
+compose-down:  ## Stop Docker's
+	docker compose down
+
+ci: test  ## What CI runs
+
+clean:  ## Remove the environment and the standalone data (asks nothing)
+	rm -rf $(VENV) var
+
+.PHONY: help install demo up test test-unit test-faults check format docs bench lock compose-up compose-down ci clean

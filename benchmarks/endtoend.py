@@ -1,0 +1,257 @@
+"""The whole archive on this machine: start-up, first photo, photos/s, query to callback, memory.
+
+    python -m benchmarks.endtoend [--quick] [--model demo] [--photos 600] [--rate 100]
+
+Everything is real: embedded Kafka and PostgreSQL, all roles as processes, HTTP and files. The
+load generator and the webhook receiver run on the same cores, so figures are lower bounds.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psutil
+from aiohttp import web
+from PIL import Image
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.report import goal, percentile, print_machine
+from core.messaging.cloudevents import encode
+from core.messaging.kafka import Publisher
+from core.settings import KafkaSettings, StandaloneSettings
+from core.telemetry.metrics import Metrics
+from schemas.query import QuerySubmitted
+from schemas.topics import QUERIES_SUBMITTED
+from standalone.archive_client import ArchiveClient, credentials, settled
+from standalone.photos import copy_free_photos
+from standalone.planning import make_plan
+from standalone.supervisor import Supervisor, with_roots
+
+SEED = 20260501
+PHOTO_SIZE = (640, 480)  # 0.3 MP
+WORDS = ("cat", "dog", "car", "кошка", "beach", "город", "food", "спорт", "military", "пляж")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    photos: int
+    queries_s: float
+    rate: float
+    single_uploads: int
+
+
+def make_photos(folder: Path, count: int) -> None:
+    """Write distinct JPEGs of 0.3 MP: random crops of the free photos that packages ship."""
+    chance = random.Random(SEED)
+    sources = [Image.open(path).convert("RGB") for path in copy_free_photos(folder / "sources")]
+    target = folder / "photos"
+    target.mkdir()
+    for number in range(count):
+        source = chance.choice(sources)
+        share = chance.uniform(0.5, 0.95)
+        width, height = round(source.width * share), round(source.height * share)
+        left = chance.randint(0, source.width - width)
+        top = chance.randint(0, source.height - height)
+        crop = source.crop((left, top, left + width, top + height)).resize(PHOTO_SIZE)
+        crop.save(target / f"{number:05}.jpg", quality=88)
+
+
+def start(supervisor: Supervisor, archive_home: Path, began: float) -> tuple[ArchiveClient, str]:
+    """Start everything; print how long each part took."""
+    supervisor.start_servers()
+    servers_s = time.monotonic() - began
+    supervisor.migrate()
+    supervisor.start_roles()
+    access = credentials(archive_home, supervisor.environment())
+    archive = ArchiveClient(supervisor.ingress_url, access.key)
+    archive.wait_until_ready(120)
+    print(f"start: servers {servers_s:.1f} s, ingress ready {time.monotonic() - began:.1f} s")
+    return archive, access.signing_secret
+
+
+def upload_singles(archive: ArchiveClient, photos: Sequence[Path]) -> list[float]:
+    """Seconds from sending one photo until its tags are visible, on an idle system."""
+    took = []
+    for photo in photos:
+        began = time.monotonic()
+        image_id = archive.upload([photo])[0]["image_id"]
+        while archive.get(f"/images/{image_id}")["status"] != "tagged":
+            time.sleep(0.005)
+        took.append(time.monotonic() - began)
+    return took
+
+
+def tag_directory(archive: ArchiveClient, count: int) -> float:
+    """Photos/s from the request until the last photo of a directory is tagged."""
+    began = time.monotonic()
+    job = archive.post("/tag/directory", {"directory_path": "bench/photos"})
+    for state in archive.follow_job(job["job_id"], 120):
+        if settled(state) >= count:
+            break
+    return count / (time.monotonic() - began)
+
+
+async def ask(bootstrap: str, size: Size) -> list[float]:
+    """Seconds from publishing a query event until its webhook arrives, at a steady rate."""
+    sent: dict[str, float] = {}
+    took: list[float] = []
+
+    async def receive(request: web.Request) -> web.Response:
+        body = await request.json()
+        began = sent.pop(body["data"]["query_id"], None)
+        if began is not None:
+            took.append(time.monotonic() - began)
+        return web.Response(status=204)
+
+    app = web.Application(client_max_size=64 * 2**20)
+    app.router.add_post("/hook", receive)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    settings = KafkaSettings(bootstrap_servers=bootstrap)
+    async with Publisher(settings, Metrics(CollectorRegistry()), client_id="bench") as publisher:
+        await _publish(publisher, f"http://127.0.0.1:{port}/hook", {}, 10, size.rate)  # warm
+        await asyncio.sleep(2)
+        await _publish(
+            publisher, f"http://127.0.0.1:{port}/hook", sent, size.queries_s * size.rate, size.rate
+        )
+        for _ in range(150):
+            if not sent:
+                break
+            await asyncio.sleep(0.1)
+    await runner.cleanup()
+    if sent:
+        raise SystemExit(f"{len(sent)} queries were never answered")
+    return took
+
+
+async def _publish(
+    publisher: Publisher, url: str, sent: dict[str, float], count: float, rate: float
+) -> None:
+    chance = random.Random(SEED)
+    began = time.monotonic()
+    sending = []
+    for number in range(round(count)):
+        await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+        query_id = uuid4()
+        sending.append(asyncio.create_task(_publish_one(publisher, url, sent, query_id, chance)))
+    await asyncio.gather(*sending)
+
+
+async def _publish_one(
+    publisher: Publisher, url: str, sent: dict[str, float], query_id: UUID, chance: random.Random
+) -> None:
+    from datetime import UTC, datetime
+
+    text = " ".join(chance.sample(WORDS, 2))
+    event = QuerySubmitted(query_id=query_id, text=text, callback_url=url)
+    sent[str(query_id)] = time.monotonic()
+    record = encode(
+        QUERIES_SUBMITTED,
+        event,
+        key=str(query_id),
+        event_id=str(query_id),
+        source="/bench",
+        now=datetime.now(UTC),
+    )
+    outcome = (await publisher.publish([record]))[0]
+    if isinstance(outcome, Exception):
+        raise outcome
+
+
+def print_memory(supervisor: Supervisor) -> None:
+    """Print each process's memory, children included."""
+    table = Table(title="Memory")
+    for column in ("process", "MiB", "restarts"):
+        table.add_column(column)
+    for state in supervisor.states():
+        table.add_row(state.name, f"{state.memory_bytes / 2**20:.0f}", str(state.restarts))
+    Console().print(table)
+
+
+def run(size: Size, model: str) -> bool:
+    """Measure and print; gives whether every goal was met."""
+    folder = Path(tempfile.mkdtemp(prefix="photo-archive-bench-"))
+    folder.chmod(0o755)
+    make_photos(folder, size.photos)
+    os.environ["STANDALONE_HOME"] = str(folder / "home")
+    plan = make_plan(model=model)
+    settings = StandaloneSettings(home=folder / "home")
+    plan = with_roots(replace(plan, settings=settings), {"bench": folder})
+    began = time.monotonic()
+    try:
+        with Supervisor(plan, say=lambda text: print(f"  {text}")) as supervisor:
+            archive, _ = start(supervisor, settings.home, began)
+            singles = sorted((folder / "sources").iterdir())
+            upload_singles(archive, singles[:1])
+            first_s = time.monotonic() - began
+            waits = upload_singles(archive, (singles * 20)[1 : size.single_uploads + 1])
+            speed = tag_directory(archive, size.photos)
+            took = asyncio.run(ask(supervisor.kafka.bootstrap, size))
+            print_memory(supervisor)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return _print(size, first_s, waits, speed, took)
+
+
+def _print(size: Size, first_s: float, waits: list[float], speed: float, took: list[float]) -> bool:
+    print(f"photos: {size.photos} of 0.3 MP, {speed:.1f} photos/s end to end")
+    print(f"queries: {len(took)} at {size.rate:.0f}/s, pictures inline")
+    met = [
+        goal("first tagged photo", first_s, 25, unit="s", at_most=True),
+        goal(
+            "upload to tagged, one image, p50",
+            percentile(waits, 0.5) * 1000,
+            300,
+            unit="ms",
+            at_most=True,
+        ),
+        goal(
+            "query event to callback p50",
+            percentile(took, 0.5) * 1000,
+            50,
+            unit="ms",
+            at_most=True,
+        ),
+        goal(
+            "query event to callback p99",
+            percentile(took, 0.99) * 1000,
+            200,
+            unit="ms",
+            at_most=True,
+        ),
+    ]
+    return all(met)
+
+
+def main() -> None:
+    """Parse, measure, print. The exit code is 0 whatever the figures are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="within a minute")
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--photos", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=100)
+    options = parser.parse_args()
+    print_machine()
+    photos = options.photos or (100 if options.quick else 1000)
+    seconds, singles = (4, 10) if options.quick else (20, 40)
+    run(Size(photos, seconds, options.rate, singles), options.model)
+    print(f"cpu seconds of this process: {sum(psutil.Process().cpu_times()[:2]):.1f}")
+
+
+if __name__ == "__main__":
+    main()

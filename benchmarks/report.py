@@ -1,0 +1,46 @@
+"""What every benchmark prints: versions, the machine, tables, and one line per goal."""
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import quantiles
+
+import psutil
+
+PACKAGES = ("aiokafka", "asyncpg", "torch", "open-clip-torch", "pillow", "starlette", "spacy")
+
+
+def print_machine() -> None:
+    """Print what the figures were measured on."""
+    memory = psutil.virtual_memory().total / 2**30
+    print(f"machine: {os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB, no GPU used")
+    print(f"python {platform.python_version()}, {platform.system()} {platform.release()}")
+    print("packages: " + ", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    print(f"load when begun: {os.getloadavg()[0]:.1f} (read ratios where it is not near 0)")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Give a percentile, `share` in 0..1; nan for fewer than two values."""
+    if len(values) < 2:
+        return float("nan")
+    return quantiles(values, n=1000, method="inclusive")[round(share * 1000) - 1]
+
+
+def goal(name: str, figure: float, bound: float, *, unit: str, at_most: bool) -> bool:
+    """Print a goal's line; give whether it was met."""
+    met = figure <= bound if at_most else figure >= bound
+    sign = "≤" if at_most else "≥"
+    said = "met" if met else "missed"
+    print(f"goal {name}: {figure:.3g} {unit} (goal {sign} {bound:g} {unit}) {said}")
+    return met

@@ -1,0 +1,253 @@
+"""Labels change; the whole archive follows from its embeddings, while photos arrive.
+
+    python -m benchmarks.rescoring [--quick] [--images 100000] [--labels 14] [--top-k 4]
+
+Real PostgreSQL, embeddings of 512 dimensions; everything that the tagging process does for a
+re-score, images/s written to the database. Then once more while photos arrive through the same
+tables, and what queries see meanwhile is compared with the old and the new tags of each image.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import SecretStr
+
+from benchmarks.report import goal, print_machine
+from consumers.tagging.best_images import BestImages
+from consumers.tagging.rescoring import Rescoring
+from consumers.tagging.role import Wanted
+from consumers.tagging.stored import LabelledTagger
+from core.errors import PermanentError
+from core.relevance.ranking import recency
+from core.settings import DatabaseSettings
+from core.storage import image_tags, labels
+from core.storage.image_tags import TaggedImage
+from core.storage.pool import Pool, open_pool
+from core.tags import ImageTags, Label, TagScore
+from core.vision.decoder import Decoded
+from core.vision.tagger import ClipTagger, TaggerOptions
+from migrations.schema import upgrade
+from schemas.image import image_id_of
+from standalone.postgres import EmbeddedPostgres
+
+DIM = 512
+SEED = 20260501
+CHUNK = 1000
+_SEEN = """
+SELECT t.image_path, array_agg(l.name) AS names, array_agg(s.score) AS scores
+FROM tagged_images t JOIN image_tags s ON s.image_id = t.id JOIN labels l ON l.id = s.label_id
+WHERE t.id = ANY($1::int4[]) GROUP BY t.image_path
+"""
+Tags = dict[str, int]
+
+
+class NoDecoder:
+    """No image may be read."""
+
+    async def decode(self, data: bytes) -> Decoded | PermanentError:
+        """Refuse."""
+        raise AssertionError(f"{len(data)} bytes were to be decoded")
+
+
+class RandomTexts:
+    """A model whose text vectors are random, and which has never seen a picture."""
+
+    identity = "bench@0000000000000000"
+    logit_scale = 100.0
+    logit_bias: float | None = None
+
+    async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Refuse."""
+        raise AssertionError(f"{len(batch)} pictures were to be encoded")
+
+    async def text_features(
+        self, labels: Sequence[Label], templates: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """Give a unit vector per name."""
+        del templates
+        seeds = [int.from_bytes(label.name.encode()[-8:], "big") for label in labels]
+        rows = np.stack([np.random.default_rng(seed).standard_normal(DIM) for seed in seeds])
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = rows.astype(np.float32)
+        return unit
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """An archive and what re-scores it."""
+
+    pool: Pool
+    clip: ClipTagger
+    best: BestImages
+    top_k: int
+
+    async def define(self, prefix: str, count: int) -> float:
+        """Change the labels; every second one stays. Give the seconds it took."""
+        began = time.monotonic()
+        names = [f"{'kept' if at % 2 else prefix} {at}" for at in range(count)]
+        async with self.pool.transaction() as tx:
+            version = await labels.define(tx, [Label(name) for name in names])
+        current = await labels.current(self.pool)
+        await self.clip.use_labels(current.labels, version)
+        return time.monotonic() - began
+
+    async def tags(self, vectors: Sequence[bytes]) -> list[tuple[TagScore, ...]]:
+        """The tags under the labels that the tagger has."""
+        wanted = [Wanted(None, self.top_k)] * len(vectors)
+        return [tags for tags, _ in await self.clip.score_embeddings(vectors, wanted)]
+
+    async def store(self, first: int, vectors: Sequence[bytes]) -> None:
+        """Store photos as the tagging role does."""
+        version = self.clip.label_version
+        images = [
+            _image(first + at, vector, tags, version or 0, self.top_k)
+            for at, (vector, tags) in enumerate(zip(vectors, await self.tags(vectors), strict=True))
+        ]
+        async with self.pool.transaction() as tx:
+            if await labels.hold_version(tx) != version:
+                raise SystemExit("labels changed in the middle of the benchmark")
+            ids = await labels.known(tx, {tag.tag for one in images for tag in one.tags.tags})
+            await self.best.begin(tx)
+            await self.best.offer(tx, await image_tags.replace(tx, images, ids, recency))
+
+    async def rescore(self) -> float:
+        """Seconds until no image has tags of older labels."""
+        began = time.monotonic()
+        rescoring = Rescoring(self.pool, LabelledTagger(self.pool, self.clip), self.best)
+        while await rescoring.step():
+            pass
+        return time.monotonic() - began
+
+
+def _image(
+    number: int, vector: bytes, tags: tuple[TagScore, ...], version: int, top_k: int
+) -> TaggedImage:
+    uri = f"file:bench/{number}.jpg"
+    told = ImageTags(
+        tags=tags,
+        sha256=number.to_bytes(32, "big"),
+        width=1280,
+        height=960,
+        model=RandomTexts.identity,
+        preprocessing="fast-1",
+        embedding=vector,
+    )
+    return TaggedImage(
+        image_id_of(uri), uri, f"bench/{number}.jpg", None, None, told, version, top_k
+    )
+
+
+def make_vectors(count: int) -> list[bytes]:
+    """Random unit vectors, as they are stored."""
+    rows = np.random.default_rng(SEED).standard_normal((count, DIM))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return [row.tobytes() for row in rows.astype("<f2")]
+
+
+async def watch(bench: Bench, sides: Sequence[Sequence[Tags]], done: asyncio.Event) -> int:
+    """Compare what is seen with the old and the new tags of each image; give how many were."""
+    chance, looked = random.Random(SEED), 0
+    while not done.is_set():
+        numbers = chance.sample(range(1, len(sides[0]) + 1), 50)
+        for row in await bench.pool.fetch(_SEEN, numbers):
+            at = int(row["image_path"].removeprefix("bench/")[:-4])
+            seen = dict(zip(row["names"], row["scores"], strict=True))
+            if seen not in (sides[0][at], sides[1][at]):
+                raise SystemExit(f"image {at} has neither its old nor its new tags: {seen}")
+            looked += 1
+        await asyncio.sleep(0.02)
+    return looked
+
+
+async def arrive(bench: Bench, first: int, vectors: Sequence[bytes]) -> float:
+    """Store photos in batches of 32, as fast as it goes; give photos/s."""
+    began = time.monotonic()
+    for at in range(0, len(vectors), 32):
+        await bench.store(first + at, vectors[at : at + 32])
+    return len(vectors) / (time.monotonic() - began)
+
+
+async def run(pool: Pool, images: int, count: int, top_k: int) -> None:
+    """Load, re-score alone, re-score among arrivals."""
+    options = TaggerOptions("softmax", top_k, 32, 10**9, "fast-1", ("{}",), ("a photo",))
+    clip = ClipTagger(NoDecoder(), RandomTexts(), options)
+    bench = Bench(pool, clip, BestImages(is_softmax=True), top_k)
+    arriving = max(500, images // 20)
+    vectors = make_vectors(images + arriving)
+    await bench.define("first", count)
+    began = time.monotonic()
+    for at in range(0, images, CHUNK):
+        await bench.store(at, vectors[at : at + CHUNK][: images - at])
+    print(f"{images} images stored in {time.monotonic() - began:.0f} s")
+    await bench.define("second", count)
+    took = await bench.rescore()
+    print(f"re-scored alone in {took:.1f} s: {images / took:.0f} images/s")
+    await among_arrivals(bench, vectors, images, count)
+    least = 5000 if count <= 100 else 1200
+    name = f"re-scoring, {count} labels top {top_k}"
+    goal(name, images / took, least, unit="images/s", at_most=False)
+
+
+async def among_arrivals(bench: Bench, vectors: list[bytes], images: int, count: int) -> None:
+    """Re-score while photos arrive and queries look."""
+    old = [{tag.tag: tag.score for tag in tags} for tags in await bench.tags(vectors)]
+    await bench.define("third", count)
+    new = [{tag.tag: tag.score for tag in tags} for tags in await bench.tags(vectors)]
+    done = asyncio.Event()
+    watching = asyncio.create_task(watch(bench, (old[:images], new[:images]), done))
+    arriving = asyncio.create_task(arrive(bench, images, vectors[images:]))
+    took = await bench.rescore()
+    speed = await arriving
+    done.set()
+    left = await bench.pool.fetchval(
+        "SELECT count(*) FROM tagged_images WHERE label_version <> $1", bench.clip.label_version
+    )
+    print(
+        f"among {len(vectors) - images} arrivals ({speed:.0f}/s): {images / took:.0f} images/s; "
+        f"{await watching} looks at images, each old or new; {left} left with older tags"
+    )
+
+
+async def main_async(options: argparse.Namespace, folder: Path) -> None:
+    """Start PostgreSQL, measure, stop it."""
+    images = options.images or (5_000 if options.quick else 100_000)
+    server = EmbeddedPostgres(folder, 21_700)
+    server.start()
+    try:
+        os.environ["DATABASE_URL"] = server.url
+        await upgrade()
+        async with open_pool(DatabaseSettings(url=SecretStr(server.url))) as pool:
+            await run(pool, images, options.labels, options.top_k)
+    finally:
+        server.stop()
+
+
+def main() -> None:
+    """Parse, measure, print. The exit code is 0 whatever the figures are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="within a minute")
+    parser.add_argument("--images", type=int, default=0)
+    parser.add_argument("--labels", type=int, default=14)
+    parser.add_argument("--top-k", type=int, default=4)
+    options = parser.parse_args()
+    print_machine()
+    folder = Path(tempfile.mkdtemp(prefix="photo-archive-bench-"))
+    folder.chmod(0o755)
+    try:
+        asyncio.run(main_async(options, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

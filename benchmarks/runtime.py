@@ -1,0 +1,171 @@
+"""Events per second of our loop, beside a bare loop on the same clients with the same writes.
+
+    python -m benchmarks.runtime [--quick]
+
+The bare loop is aiokafka and asyncpg with nothing between: fetch, insert, tell Kafka once a second;
+after a crash it repeats. Ours does the same and is exactly once. Roles: `write` inserts a row per
+event, `no-op` inserts nothing (ours keeps its guarded transaction). Bodies are decoded by nobody.
+Each run is a process of its own on the same filled topic; the clock runs from the first record to
+the last commit. FastStream and arroyo are measured only where they are installed.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from statistics import median
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.report import goal, print_machine
+from benchmarks.runtime_contenders import EFFECTS, PARTITIONS, TOPIC
+from core.messaging.admin import ensure_topics
+from core.settings import KafkaSettings
+from schemas.topics import TopicPlan
+from standalone.environment import cache_directory
+from standalone.kafka import EmbeddedKafka
+from standalone.postgres import EmbeddedPostgres
+from tests.servers import at_database, execute, first_port, make_home, migrate
+
+EVENTS, QUICK_EVENTS = 1_000_000, 200_000
+REPEATS, QUICK_REPEATS = 3, 1
+#: The client fetches up to 24 MB ahead, before the clock runs: all must be much more than that.
+VALUE = b"x" * 500
+BOUND = 0.90
+CHILD = "benchmarks.runtime_contenders"
+CONTENDERS = ("bare", "ours")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one contender."""
+
+    events: int
+    seconds: float
+    cpu_s: float
+
+    @property
+    def rate(self) -> float:
+        """Events per second."""
+        return self.events / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of the process's CPU per event."""
+        return self.cpu_s / self.events * 1e6
+
+
+async def fill(bootstrap: str, events: int) -> None:
+    """Make the topic and fill it, in whole batches."""
+    settings = KafkaSettings(bootstrap_servers=bootstrap)
+    await ensure_topics(settings, [TopicPlan(TOPIC.name, PARTITIONS, ())])
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=512 * 1024)
+    await producer.start()
+    try:
+        for partition in range(PARTITIONS):
+            await _fill_partition(producer, partition, events // PARTITIONS)
+    finally:
+        await producer.stop()
+
+
+async def _fill_partition(producer: Any, partition: int, events: int) -> None:
+    number = 0
+    while number < events:
+        batch = producer.create_batch()
+        while number < events and batch.append(
+            key=b"%d" % number, value=VALUE, timestamp=None, headers=[("ce_id", b"%d" % number)]
+        ):
+            number += 1
+        batch.close()
+        await (await producer.send_batch(batch, TOPIC.name, partition=partition))
+
+
+def measure(kafka: str, database: str, name: str, role: str, events: int) -> Run:
+    """Run one contender in a process of its own."""
+    asyncio.run(execute(database, "TRUNCATE effects", "TRUNCATE progress"))
+    done = subprocess.run(
+        [sys.executable, "-m", CHILD, name, role, str(events), kafka, database],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
+    return Run(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure_all(kafka: str, database: str, events: int, repeats: int) -> dict[str, list[Run]]:
+    """Alternate the contenders, so that the machine's moods hit both."""
+    runs: dict[str, list[Run]] = {}
+    for _ in range(repeats):
+        for role in ("no-op", "write"):
+            for name in CONTENDERS:
+                run = measure(kafka, database, name, role, events)
+                runs.setdefault(f"{role} {name}", []).append(run)
+    return runs
+
+
+def print_results(runs: dict[str, list[Run]]) -> None:
+    """Print the table and the goals."""
+    table = Table("role", "loop", "events/s median", "range", "CPU µs/event")
+    for name, found in runs.items():
+        role, loop = name.split()
+        rates = [run.rate for run in found]
+        cpu = median(run.cpu_us for run in found)
+        span = f"{min(rates):,.0f} to {max(rates):,.0f}"
+        table.add_row(role, loop, f"{median(rates):,.0f}", span, f"{cpu:.1f}")
+    Console(width=100).print(table)
+    for library in ("faststream", "arroyo"):
+        if find_spec(library) is None:
+            print(f"{library}: left out, it is not installed (research figures: 0.43 and 0.42)")
+        else:
+            print(f"{library}: installed, and not measured by this script")
+    for role in ("write", "no-op"):
+        bare, ours = runs[f"{role} bare"], runs[f"{role} ours"]
+        speed = median(run.rate for run in ours) / median(run.rate for run in bare)
+        cpu = median(run.cpu_us for run in ours) / median(run.cpu_us for run in bare)
+        print(f"{role}: CPU of ours ÷ bare {cpu:.2f}")
+        if role == "write":
+            goal("runtime ÷ bare loop, same writes", speed, BOUND, unit="x", at_most=False)
+        else:
+            print(f"no-op: ours ÷ bare {speed:.2f} (bare writes nothing at all)")
+
+
+def main() -> None:
+    """Start servers of our own, fill a topic, run, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.runtime")
+    parser.add_argument("--quick", action="store_true", help="200,000 events, one repeat")
+    quick = parser.parse_args().quick
+    print_machine()
+    home = make_home("runtime-benchmark")
+    port = first_port()
+    postgres = EmbeddedPostgres(home, port)
+    kafka = EmbeddedKafka(home, cache_directory(home), port + 1, port + 2)
+    try:
+        postgres.start()
+        kafka.start()
+        asyncio.run(execute(postgres.url, "CREATE DATABASE runtime"))
+        database = at_database(postgres.url, "runtime")
+        migrate(database)
+        asyncio.run(execute(database, EFFECTS))
+        events = QUICK_EVENTS if quick else EVENTS
+        asyncio.run(fill(kafka.bootstrap, events))
+        events -= events % PARTITIONS
+        repeats = QUICK_REPEATS if quick else REPEATS
+        print_results(measure_all(kafka.bootstrap, database, events, repeats))
+    finally:
+        kafka.stop()
+        postgres.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What taggers do with a list of files, each in its own way, with the same weights and labels."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.errors import PermanentError
+from core.relevance.defaults import DEFAULT_LABELS
+from core.vision.clip import DEFAULT_TEMPLATES
+from core.vision.tagger import ClipTagger
+
+BATCH = 32
+Embeddings = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """open_clip as its README uses it."""
+
+    model: Any
+    preprocess: Callable[[Image.Image], torch.Tensor]
+    texts: torch.Tensor
+
+    @classmethod
+    def load(cls, name: str, weights: Path) -> "Peer":
+        """Load the same weights that ours gets."""
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            name, pretrained=str(weights), precision="fp32", device="cpu"
+        )
+        tokens = open_clip.get_tokenizer(name)(
+            [DEFAULT_TEMPLATES[0].replace("{}", label.name) for label in DEFAULT_LABELS]
+        )
+        model.eval()
+        with torch.inference_mode():
+            texts = torch.nn.functional.normalize(model.encode_text(tokens), dim=-1)
+        return cls(model, preprocess, texts)
+
+    def encode(self, batch: torch.Tensor) -> Embeddings:
+        """Embeddings of a batch, scored against the labels as a tagger must."""
+        with torch.inference_mode():
+            rows = torch.nn.functional.normalize(self.model.encode_image(batch), dim=-1)
+            (100 * rows @ self.texts.T).softmax(dim=-1).topk(4)
+        return rows.numpy()  # type: ignore[no-any-return]  # open_clip is not typed
+
+    def one_by_one(self, files: Sequence[Path]) -> Embeddings:
+        """The naive loop: open, transform, encode, one image at a time."""
+        return np.concatenate([self.encode(self._pixels(file)[None]) for file in files])
+
+    def batched(self, files: Sequence[Path]) -> Embeddings:
+        """The plain batched loop: transform a batch in threads, then encode it."""
+        found = []
+        with ThreadPool(torch.get_num_threads()) as pool:
+            for start in range(0, len(files), BATCH):
+                chunk = files[start : start + BATCH]
+                found.append(self.encode(torch.stack(pool.map(self._pixels, chunk))))
+        return np.concatenate(found)
+
+    def bare(self, count: int) -> Embeddings:
+        """The model alone, on pixels that are there: the ceiling of every tagger."""
+        batch = torch.zeros(8, 3, *self.model.visual.image_size)
+        return np.concatenate([self.encode(batch) for _ in range(-(-count // 8))])[:count]
+
+    def _pixels(self, file: Path) -> torch.Tensor:
+        with Image.open(file) as image:
+            return self.preprocess(image)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    labels: tuple[str, ...] | None = None
+    top_k: int | None = None
+
+
+async def ours(tagger: ClipTagger, files: Sequence[Path]) -> Embeddings:
+    """Our tagger without Kafka and PostgreSQL: reading, decoding, model and scores overlap."""
+    contents = await asyncio.to_thread(lambda: [file.read_bytes() for file in files])
+    rows = []
+    for result in await tagger.tag_all(contents, [_Wish()] * len(files)):
+        if isinstance(result, PermanentError):
+            raise SystemExit(f"a photo of the benchmark was refused: {result}")
+        rows.append(np.frombuffer(result.tags.embedding, "<f2").astype(np.float32))
+    return np.stack(rows)
+
+
+def save_weights(name: str, folder: Path) -> Path:
+    """Write random weights once, so that all lines load the same file."""
+    torch.manual_seed(20260501)
+    path = folder / "random.pt"
+    torch.save(open_clip.create_model(name, pretrained=None, device="cpu").state_dict(), path)
+    return path

@@ -1,0 +1,1 @@
+"""Callback events become signed webhooks."""

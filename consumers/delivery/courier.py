@@ -1,0 +1,241 @@
+"""One attempt at one webhook: compose the body, sign it, post it, judge what came back.
+
+The body says the same over all attempts: it is made anew each time from the same answer and the
+same picture. Only a picture that is gone or has changed meanwhile turns it into `query.failed`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Protocol
+from uuid import UUID
+
+from consumers.delivery.attempts import Lease, Tried
+from core.errors import ImageMissing, PermanentError, TargetForbidden, TargetUnreachable
+from core.failpoints import reach
+from core.webhooks.body import build_body
+from core.webhooks.schedule import (
+    Answer,
+    Attempts,
+    Delivered,
+    GiveUp,
+    Outcome,
+    Retry,
+    RetrySchedule,
+    Verdict,
+    outcome_name,
+    parse_retry_after,
+)
+from core.webhooks.sender import Message, WebhookSender
+from schemas.callback import AnswerType, CallbackRequested
+from schemas.image import Failure
+from schemas.webhook import WebhookBody, WebhookData, WebhookImage, WebhookOther
+
+DETAIL_CHARS = 500
+BUSY = frozenset({429, 503})  # with Retry-After they speak for the host, not for one webhook
+MAX_PAUSE_S = 600.0  # one caller's URL must not silence a host that others use for long
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image ready to leave: its bytes, or None where a link must do."""
+
+    path: str
+    media_type: str
+    content: bytes | None
+
+
+class Pictures(Protocol):
+    """Copies of images that may leave the archive."""
+
+    async def outgoing(self, image_id: UUID, *, inline: bool) -> Picture | PermanentError:
+        """Give the image; the error says why there is none any more.
+
+        Raises:
+            TransientError: the database or the store of the bytes is away.
+        """
+        ...
+
+
+class Secrets(Protocol):
+    """Signing secrets."""
+
+    async def of(self, owner: str | None, url: str) -> Sequence[str]:
+        """Give what signs for this address, the newest first: its own secrets where the owner
+        registered it, else the owner's; the instance's for None.
+
+        Raises:
+            TransientError: the database is away, or no secret can be opened now.
+        """  # noqa: D205
+        ...
+
+
+class Budget:
+    """Bounds the bytes of bodies in flight; a body larger than all of it goes alone."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._used = 0
+        self._changed = asyncio.Condition()
+
+    async def take(self, size: int) -> int:
+        """Wait for room; give what was taken."""
+        wanted = min(size, self._limit)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._used + wanted <= self._limit)
+            self._used += wanted
+        return wanted
+
+    async def give_back(self, size: int) -> None:
+        """Make room."""
+        async with self._changed:
+            self._used -= size
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookCourier:
+    """Delivers answers as Standard Webhooks.
+
+    Attributes:
+        link: gives a signed address of an image that ends by itself.
+        chance: jitter of the schedule.
+    """
+
+    pictures: Pictures
+    secrets: Secrets
+    sender: WebhookSender[Answer]
+    schedule: RetrySchedule
+    link: Callable[[UUID], str]
+    budget: Budget
+    chance: Random
+
+    async def deliver(self, lease: Lease) -> Tried:
+        """Make one attempt.
+
+        Raises:
+            TransientError: a fault of our own, before anything was sent.
+        """
+        event = CallbackRequested.model_validate_json(lease.event)
+        secrets = await self.secrets.of(event.owner, event.url)
+        body = await self._compose(event)
+        reach("attempt.composed")
+        taken = await self.budget.take(len(body))
+        try:
+            message = Message(lease.delivery_id, event.url, body, secrets)
+            return await self._attempt(lease, message)
+        finally:
+            await self.budget.give_back(taken)
+
+    async def _attempt(self, lease: Lease, message: Message) -> Tried:
+        started_at, clock = datetime.now(UTC), time.monotonic()
+        outcome: Outcome
+        try:
+            outcome = await self.sender.send(message, now=started_at)
+        except (TargetForbidden, TargetUnreachable) as error:
+            outcome = error
+        reach("attempt.answered")
+        took_ms = round((time.monotonic() - clock) * 1000)
+        verdict = self.schedule.verdict(
+            outcome,
+            attempts=Attempts(lease.made, lease.created_at),
+            now=datetime.now(UTC),
+            rng=self.chance,
+        )
+        return _tried(outcome, verdict, started_at, took_ms)
+
+    async def _compose(self, event: CallbackRequested) -> bytes:
+        if event.image_id is None:
+            return await build_body(_body(event, others=self._others(event)))
+        picture = await self.pictures.outgoing(event.image_id, inline=event.payload == "inline")
+        if isinstance(picture, PermanentError):
+            return await build_body(_withdrawn(event, picture))
+        image = WebhookImage(
+            id=event.image_id,
+            path=picture.path,
+            media_type=picture.media_type,
+            url=self.link(event.image_id) if picture.content is None else None,
+        )
+        return await build_body(_body(event, image, self._others(event)), picture.content)
+
+    def _others(self, event: CallbackRequested) -> tuple[WebhookOther, ...]:
+        return tuple(
+            WebhookOther(id=other.image_id, score=other.score, url=self.link(other.image_id))
+            for other in event.others
+        )
+
+
+def image_gone(image_id: UUID) -> ImageMissing:
+    """Why an answer has no picture any more: it was deleted, or its file is not there."""
+    return ImageMissing(f"image {image_id} is gone since it was chosen", reason="image_gone")
+
+
+def image_changed(image_id: UUID) -> ImageMissing:
+    """Why an answer has no picture any more: its bytes are not those that were tagged."""
+    return ImageMissing(f"image {image_id} changed since it was tagged", reason="image_changed")
+
+
+def _body(
+    event: CallbackRequested,
+    image: WebhookImage | None = None,
+    others: tuple[WebhookOther, ...] = (),
+) -> WebhookBody:
+    return WebhookBody(
+        type=event.type,
+        timestamp=event.answered_at,
+        data=WebhookData(
+            query_id=event.query_id,
+            text=event.text,
+            lemmas=event.lemmas,
+            matched=event.matched,
+            score=event.score,
+            image=image,
+            others=others,
+            error=event.error,
+        ),
+    )
+
+
+def _withdrawn(event: CallbackRequested, error: PermanentError) -> WebhookBody:
+    failure = Failure(reason=error.reason, detail=str(error)[:DETAIL_CHARS])
+    return _body(
+        event.model_copy(
+            update={"type": AnswerType.FAILED, "error": failure, "matched": (), "score": 0.0}
+        )
+    )
+
+
+def _tried(outcome: Outcome, verdict: Verdict, started_at: datetime, took_ms: int) -> Tried:
+    common = Tried(
+        state="due",
+        started_at=started_at,
+        took_ms=took_ms,
+        pause_s=_pause_s(outcome, started_at),
+        **_words(outcome),
+    )
+    match verdict:
+        case Delivered():
+            return replace(common, state="delivered")
+        case GiveUp(reason=reason):
+            return replace(common, state="dead", reason=reason)
+        case Retry(at=at, charged=charged):
+            return replace(common, next_at=at, own_fault=not charged)
+
+
+def _words(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, TargetForbidden | TargetUnreachable):
+        # PostgreSQL takes no NUL, which a library may quote from a hostile answer.
+        detail = str(outcome).replace("\0", "\N{REPLACEMENT CHARACTER}")[:DETAIL_CHARS]
+        return {"error": outcome_name(outcome), "detail": detail}
+    return {"status": outcome.status}
+
+
+def _pause_s(outcome: Outcome, now: datetime) -> float:
+    """How long the whole host asks to be left alone."""
+    if isinstance(outcome, TargetForbidden | TargetUnreachable) or outcome.status not in BUSY:
+        return 0.0
+    wish_s = parse_retry_after(outcome.headers.get("retry-after", ""), now)
+    return min(wish_s or 0.0, MAX_PAUSE_S)

@@ -1,0 +1,258 @@
+"""Lanes: due webhooks are leased per host, sent, and their outcome is recorded.
+
+No transaction is open while a target is being talked to. What a host may be given is decided
+before its webhooks are claimed (`pacing`), so one that waits holds nothing. A fault of our own
+(database, blob store, resolver) gives the lease back and is not charged to the target.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+
+from consumers.delivery.attempts import Lease, Tried
+from consumers.delivery.pacing import Ended, PaceLimits, Pacer, Rooms
+from consumers.delivery.recording import Outcome, Recorder
+from core.errors import TransientError
+from core.failpoints import reach
+from core.transaction import Transaction
+
+log = structlog.get_logger()
+
+EXPIRE_INTERVAL_S = 5.0
+OWN_FAULT_DELAY_S = 5.0
+CLAIM_RETRY_S = 1.0
+MAX_UNRECORDED = 500  # outcomes that wait for the database: then nothing new is begun
+
+
+class Schedule(Protocol):
+    """The durable schedule."""
+
+    async def claim(self, tx: Transaction, rooms: Rooms) -> Sequence[Lease]:
+        """Lease due webhooks of hosts that are not disabled, within the rooms."""
+        ...
+
+    async def expire_leases(self, tx: Transaction) -> int:
+        """Make webhooks due again whose worker died."""
+        ...
+
+    async def backlog(self, tx: Transaction) -> tuple[int, float]:
+        """Give how many webhooks are due and not leased, and the oldest one's wait in seconds."""
+        ...
+
+    async def settle(self, tx: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
+        """Record attempts; give how many leases were no longer ours."""
+        ...
+
+    async def release(self, tx: Transaction, lease: Lease, delay_s: float) -> None:
+        """Give a lease back, uncharged."""
+        ...
+
+    async def disable(self, tx: Transaction, host: str, reason: str) -> None:
+        """Hold a host's webhooks until an operator resumes it."""
+        ...
+
+
+class Courier(Protocol):
+    """Composes, signs and posts one webhook."""
+
+    async def deliver(self, lease: Lease) -> Tried:
+        """Make one attempt.
+
+        Raises:
+            TransientError: a fault of our own, before anything was sent.
+        """
+        ...
+
+
+class Watch(Protocol):
+    """Counts what the lanes do."""
+
+    def tried(self, tried: Tried) -> None:
+        """One attempt ended."""
+        ...
+
+    def paced(self, pacer: Pacer) -> None:
+        """The lanes look like this now."""
+        ...
+
+    def waiting(self, due: int, oldest_s: float) -> None:
+        """So many webhooks wait on the schedule, the oldest for so long."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """Bounds of the lanes of one process.
+
+    Attributes:
+        interval_s: how long to sleep when nothing wakes us.
+        drain_s: how long a stop waits for what is in flight.
+        record_s: how long an outcome is held while the database is away; less than the lease.
+        disable_after: a host is disabled when its breaker has opened this often in a row; 0: never.
+    """
+
+    pace: PaceLimits
+    interval_s: float
+    drain_s: float
+    record_s: float
+    disable_after: int = 0
+
+
+@dataclass(slots=True)
+class Lanes:
+    """Sends what is due until stopped.
+
+    Attributes:
+        wake: set when rows have arrived.
+    """
+
+    transaction: Callable[[], AbstractAsyncContextManager[Transaction]]
+    schedule: Schedule
+    courier: Courier
+    limits: LaneLimits
+    watch: Watch
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    pacer: Pacer = field(init=False)
+    _recorder: Recorder = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with no experience of any host."""
+        self.pacer = Pacer(self.limits.pace)
+        self._recorder = Recorder(self._write, self.limits.record_s, self.wake.set)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Claim and send until `stop` is set; then let what is in flight come to its end."""
+        async with asyncio.TaskGroup() as group:
+            helpers = [
+                group.create_task(one) for one in (self._expire(), self._on(stop), self._record())
+            ]
+            sending: set[asyncio.Task[None]] = set()
+            while not stop.is_set():
+                self.wake.clear()
+                for lease in await self._claim():
+                    self.pacer.begin(lease.host, lease.delivery_id, time.monotonic())
+                    task = group.create_task(self._send(lease))
+                    sending.add(task)
+                    task.add_done_callback(sending.discard)
+                self.watch.paced(self.pacer)
+                await self._sleep()
+            if sending:
+                _, late = await asyncio.wait(sending, timeout=self.limits.drain_s)
+                for task in late:  # the lease runs out, and another worker tries again
+                    task.cancel()
+            for helper in helpers:
+                helper.cancel()
+
+    async def _on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self.wake.set()
+
+    async def _record(self) -> None:
+        await self._recorder.run()
+
+    async def _sleep(self) -> None:
+        wait_s = min(self.limits.interval_s, self.pacer.wait_s(time.monotonic()))
+        try:
+            await asyncio.wait_for(self.wake.wait(), wait_s)
+        except TimeoutError:
+            return
+
+    async def _claim(self) -> Sequence[Lease]:
+        rooms = self.pacer.rooms(time.monotonic())
+        if rooms.total <= 0 or self._recorder.pending >= MAX_UNRECORDED:
+            return ()
+        try:
+            async with self.transaction() as tx:
+                leases = await self.schedule.claim(tx, rooms)
+                reach("lease.taken")
+        except TransientError as error:
+            log.warning("claim_failed", error=str(error))
+            await asyncio.sleep(min(CLAIM_RETRY_S, self.limits.interval_s))
+            return ()
+        return leases
+
+    async def _send(self, lease: Lease) -> None:
+        tried = Tried("due", datetime.now(UTC), own_fault=True)  # where we are cancelled
+        try:
+            tried = await self._attempt(lease)
+            self.watch.tried(tried)
+        finally:
+            # The lane is free from here on: recording is our own affair, and bounded by `_claim`.
+            ended = self.pacer.end(
+                lease.host, lease.delivery_id, tried.health, time.monotonic(), tried.pause_s
+            )
+            self.wake.set()
+        await self._recorder.record(lease, tried)
+        if ended.opened or ended.closed:
+            await self._tell(lease.host, ended)
+
+    async def _attempt(self, lease: Lease) -> Tried:
+        reach("attempt.begun")
+        try:
+            return await self.courier.deliver(lease)
+        except TransientError as error:
+            log.warning("delivery_own_fault", delivery_id=str(lease.delivery_id), error=str(error))
+            return Tried("due", datetime.now(UTC), detail=str(error), own_fault=True)
+
+    async def _tell(self, host: str, ended: Ended) -> None:
+        """Say what became of a host's breaker; disable the host where that was asked for."""
+        if ended.closed:
+            log.info("host_recovered", host=host)
+        if not ended.opened:
+            return
+        log.warning("host_breaker_opened", host=host, times=ended.opens)
+        if not 0 < self.limits.disable_after <= ended.opens:
+            return
+        try:
+            async with self.transaction() as tx:
+                await self.schedule.disable(tx, host, f"its breaker opened {ended.opens} times")
+            log.warning("host_disabled", host=host, actor="breaker")
+        except TransientError as error:  # it opens again
+            log.warning("host_not_disabled", host=host, error=str(error))
+
+    async def _write(self, outcomes: Sequence[Outcome[Lease]]) -> None:
+        charged = [one for one in outcomes if not one.tried.own_fault]
+        async with self.transaction() as tx:
+            lost = await self.schedule.settle(tx, charged) if charged else 0
+            reach("outcome.settled")
+            for one in outcomes:
+                if one.tried.own_fault:
+                    await self.schedule.release(tx, one.lease, _pause_s(one.tried))
+            reach("outcome.written")
+        reach("outcome.done")
+        if lost:
+            log.warning("leases_lost", count=lost)
+        for one in outcomes:
+            log.info(
+                "webhook_attempted",
+                delivery_id=str(one.lease.delivery_id),
+                attempt=one.lease.attempt,
+                state=one.tried.state,
+                status=one.tried.status,
+                error=one.tried.error,
+                took_ms=one.tried.took_ms,
+            )
+
+    async def _expire(self) -> None:
+        while True:
+            try:
+                async with self.transaction() as tx:
+                    if await self.schedule.expire_leases(tx):
+                        reach("lease.expired")
+                        self.wake.set()
+                    self.watch.waiting(*await self.schedule.backlog(tx))
+            except TransientError as error:
+                log.warning("expire_failed", error=str(error))
+            await asyncio.sleep(EXPIRE_INTERVAL_S)
+
+
+def _pause_s(tried: Tried) -> float:
+    if tried.next_at is None:
+        return OWN_FAULT_DELAY_S
+    return max(0.0, (tried.next_at - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,129 @@
+"""Composition root of the delivery consumer: the HTTP client, PostgreSQL and Kafka meet here."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from random import SystemRandom
+from uuid import UUID
+
+from consumers.delivery.courier import Budget, WebhookCourier
+from consumers.delivery.lanes import LaneLimits, Lanes
+from consumers.delivery.measuring import LaneMetrics
+from consumers.delivery.pacing import PaceLimits
+from consumers.delivery.role import DeliveryRole
+from consumers.delivery.stored import (
+    CopyCache,
+    StoredIntake,
+    StoredLanes,
+    StoredPictures,
+    StoredSecrets,
+)
+from consumers.housekeeping import Pruner
+from consumers.runtime import Runtime, open_runtime, run
+from consumers.stores import Reach, open_reach
+from core.messaging.cloudevents import decode
+from core.settings import (
+    ArchiveSettings,
+    DeliverySettings,
+    IngressSettings,
+    RetentionSettings,
+    SecretSettings,
+    TaggingSettings,
+    load,
+)
+from core.vision.decoder import DecodePool, pool_limits
+from core.webhooks.links import PURPOSE, sign_link
+from core.webhooks.schedule import RetrySchedule
+from core.webhooks.sender import WebhookSender
+from core.webhooks.signing_secrets import SecretBox
+from schemas.callback import CallbackRequested, host_of
+from schemas.record import Record
+from schemas.topics import CALLBACKS_REQUESTED
+
+RECORD_SHARE = 0.5  # of the lease: how long an outcome is held while the database is away
+
+
+async def main(stop: asyncio.Event) -> None:
+    """Deliver answers until `stop` is set.
+
+    Raises:
+        ConfigurationError: a setting cannot be worked with, SECRETS_KEY above all.
+    """
+    settings = load(DeliverySettings)
+    box = SecretBox.from_settings(load(SecretSettings))
+    limits = pool_limits(load(TaggingSettings), load(ArchiveSettings).fetch_max_bytes)
+    async with (
+        open_runtime("delivery") as runtime,
+        open_reach(runtime.pool) as reach,
+        DecodePool(limits) as copier,
+    ):
+        secrets = StoredSecrets(runtime.pool, box)
+        pictures = StoredPictures(
+            runtime.pool,
+            reach.store,
+            copier,
+            settings.inline_max_bytes,
+            settings.keep_exif,
+            CopyCache(settings.copies_max_bytes),
+        )
+        lanes = _lanes(settings, runtime, _courier(settings, reach, pictures, secrets, box))
+        role = DeliveryRole(StoredIntake(), host_of, lanes.wake.set)
+        pruner = Pruner(runtime.pool.transaction, load(RetentionSettings))
+        await run(runtime, role, _decoded, stop, [lanes.run, pruner.run])
+
+
+def _courier(
+    settings: DeliverySettings,
+    reach: Reach,
+    pictures: StoredPictures,
+    secrets: StoredSecrets,
+    box: SecretBox,
+) -> WebhookCourier:
+    return WebhookCourier(
+        pictures=pictures,
+        secrets=secrets,
+        sender=WebhookSender(reach.client, timeout_s=settings.exchange_timeout_s),
+        schedule=RetrySchedule.from_settings(settings),
+        link=_linker(box, settings.link_ttl_s),
+        budget=Budget(settings.max_bytes_in_flight),
+        chance=SystemRandom(),
+    )
+
+
+def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier) -> Lanes:
+    pace = PaceLimits(
+        workers=settings.workers,
+        per_host=settings.per_host_in_flight,
+        rate_per_s=settings.per_host_rate,
+        slow_s=settings.slow_s,
+        open_s=settings.breaker_open_s,
+    )
+    return Lanes(
+        transaction=runtime.pool.transaction,
+        schedule=StoredLanes(settings.lease_s),
+        courier=courier,
+        limits=LaneLimits(
+            pace,
+            interval_s=settings.claim_interval_s,
+            drain_s=settings.exchange_timeout_s,
+            record_s=settings.lease_s * RECORD_SHARE,
+            disable_after=settings.disable_after_opens,
+        ),
+        watch=LaneMetrics(runtime.metrics),
+    )
+
+
+def _linker(box: SecretBox, ttl_s: int) -> Callable[[UUID], str]:
+    """Signed addresses of images, at the ingress's public URL."""
+    base = load(IngressSettings).base_url
+    key = box.derived_keys(PURPOSE)[0]
+
+    def link(image_id: UUID) -> str:
+        expires_at = datetime.now(UTC) + timedelta(seconds=ttl_s)
+        return base + sign_link(f"/images/{image_id}/content", expires_at=expires_at, key=key)
+
+    return link
+
+
+def _decoded(record: Record) -> CallbackRequested:
+    return decode(CALLBACKS_REQUESTED, record, CallbackRequested)

@@ -1,0 +1,54 @@
+"""What the lanes tell Prometheus."""
+
+from dataclasses import dataclass, field
+from time import monotonic
+
+from consumers.delivery.attempts import Tried
+from consumers.delivery.pacing import Pacer
+from core.telemetry.metrics import Metrics
+
+WORST_HOSTS = 10  # names of hosts are labels: never more than these
+INTERVAL_S = 1.0  # between looks at all hosts
+
+
+def outcome_class(tried: Tried) -> str:
+    """Stable class of an attempt: `delivered`, `http_5xx`, `timeout`, `own_fault` and so on."""
+    if tried.error is not None:
+        return tried.error
+    if tried.status is None:
+        return "own_fault"
+    return "delivered" if tried.state == "delivered" else f"http_{tried.status // 100}xx"
+
+
+@dataclass(slots=True)
+class LaneMetrics:
+    """Counts attempts, and shows the lanes once a second."""
+
+    metrics: Metrics
+    _shown_at: float = -INTERVAL_S
+    _named: set[str] = field(default_factory=set)
+
+    def tried(self, tried: Tried) -> None:
+        """One attempt ended."""
+        self.metrics.delivery_attempts.labels(outcome_class(tried)).inc()
+        self.metrics.delivery_seconds.observe(tried.took_ms / 1000)
+
+    def waiting(self, due: int, oldest_s: float) -> None:
+        """So many webhooks wait on the schedule, the oldest for so long."""
+        self.metrics.delivery_due.set(due)
+        self.metrics.delivery_oldest_due.set(oldest_s)
+
+    def paced(self, pacer: Pacer) -> None:
+        """The lanes look like this now."""
+        now = monotonic()
+        if now - self._shown_at < INTERVAL_S:
+            return
+        self._shown_at = now
+        self.metrics.delivery_in_flight.set(pacer.in_flight)
+        self.metrics.delivery_breakers_open.set(pacer.open_breakers(now))
+        worst = pacer.worst(WORST_HOSTS)
+        for gone in self._named - worst.keys():
+            self.metrics.delivery_host_failures.remove(gone)
+        for host, failures in worst.items():
+            self.metrics.delivery_host_failures.labels(host).set(failures)
+        self._named = set(worst)

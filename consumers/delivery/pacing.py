@@ -1,0 +1,234 @@
+"""How much each host may be given now: caps, rates, breakers, and the shares of unlike hosts.
+
+Pure: the time is an argument (any monotonic seconds). Known to this process alone: it is learnt
+again within seconds, and every process that delivers makes its own experience (decisions/0012).
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import IntEnum
+from math import inf
+from uuid import UUID
+
+FIRST_CAP = 2  # in flight to a host of which nothing is known: doubles as the black hole's price
+# Convoy's breaker: 70 % failures of at least 10 within 5 minutes, then 30 s of silence.
+WINDOW_S = 300.0
+MIN_ATTEMPTS = 10
+MAX_FAILURE_SHARE = 0.7
+MAX_OPEN_S = 300.0
+WINDOW_ATTEMPTS = 200  # the newest: enough for a share, and a bound on memory
+MAX_HOSTS = 10_000
+MIN_WAIT_S = 0.001
+
+
+class Tier(IntEnum):
+    """Hosts are served from three shares of the workers; the numbers go into SQL."""
+
+    STEADY = 0  # answered in time: may have all workers
+    NEW = 1  # nothing is known
+    SUSPECT = 2  # failed, or is slow: half of the workers together, whatever their number
+
+
+class Health(IntEnum):
+    """What an attempt says of the host."""
+
+    GOOD = 0  # it answered, if only with a refusal
+    BAD = 1  # no answer, or one that says that it cannot answer now
+    UNKNOWN = 2  # it was not asked: a fault of our own, or an address that is forbidden
+
+
+@dataclass(frozen=True, slots=True)
+class PaceLimits:
+    """Bounds of one process.
+
+    Attributes:
+        workers: attempts in flight in all.
+        per_host: attempts in flight to one host that answers in time.
+        rate_per_s: attempts per second to one host; 0: as many as it answers.
+        slow_s: an attempt that takes longer makes its host a suspect.
+        open_s: how long an opened breaker stays so the first time; doubles each time.
+    """
+
+    workers: int
+    per_host: int
+    rate_per_s: float = 0.0
+    slow_s: float = 1.0
+    open_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What may be claimed now: by host, for hosts not named, and by tier."""
+
+    hosts: tuple[str, ...]
+    rooms: tuple[int, ...]
+    tiers: tuple[int, ...]
+    new_host: int
+    by_tier: tuple[int, int, int]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the end of an attempt changed: a breaker that opened (again) or closed."""
+
+    opened: bool = False
+    closed: bool = False
+    opens: int = 0
+
+
+@dataclass(slots=True)
+class _Host:
+    cap: int
+    tokens: float
+    filled_at: float
+    running: dict[UUID, float] = field(default_factory=dict)
+    outcomes: deque[tuple[float, bool]] = field(
+        default_factory=lambda: deque(maxlen=WINDOW_ATTEMPTS)
+    )
+    tier: Tier = Tier.NEW
+    failures_in_row: int = 0
+    opens: int = 0  # in a row, without a good answer between
+    closed_until: float = -inf  # the lane is: an open breaker, or a Retry-After
+
+
+class Pacer:
+    """Keeps account of one process's attempts."""
+
+    def __init__(self, limits: PaceLimits) -> None:
+        self._limits = limits
+        self._hosts: dict[str, _Host] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts under way."""
+        return sum(len(host.running) for host in self._hosts.values())
+
+    def open_breakers(self, now: float) -> int:
+        """Hosts that are not tried for now because they failed."""
+        return sum(host.opens > 0 and now < host.closed_until for host in self._hosts.values())
+
+    def worst(self, count: int) -> dict[str, int]:
+        """The hosts with the most failures in a row, with their number."""
+        failing = [(host.failures_in_row, name) for name, host in self._hosts.items()]
+        return {name: number for number, name in sorted(failing, reverse=True)[:count] if number}
+
+    def rooms(self, now: float) -> Rooms:
+        """What may be claimed now. Take it back by `begin` for each webhook that was claimed."""
+        limits = self._limits
+        tiers = {name: self._tier(host, now) for name, host in self._hosts.items()}
+        busy = [0, 0, 0]
+        for name, host in self._hosts.items():
+            busy[tiers[name]] += len(host.running)
+        free = limits.workers - sum(busy)
+        half, rest = max(1, limits.workers // 2), max(2, limits.workers * 3 // 4)
+        # New hosts turn into suspects while they are asked: what these exceed their share by is
+        # the new hosts' loss, never that of those that answered before.
+        suspects = max(half if Tier.SUSPECT in tiers.values() else 0, busy[Tier.SUSPECT])
+        return Rooms(
+            hosts=tuple(self._hosts),
+            rooms=tuple(self._room(host, now) for host in self._hosts.values()),
+            tiers=tuple(tiers.values()),
+            new_host=min(FIRST_CAP, limits.per_host),
+            by_tier=(
+                max(0, free),
+                max(0, min(free, rest - suspects - busy[Tier.NEW])),
+                max(0, min(free, half - busy[Tier.SUSPECT])),
+            ),
+            total=max(0, free),
+        )
+
+    def begin(self, host: str, delivery_id: UUID, now: float) -> None:
+        """An attempt was claimed: its room and its part of the rate are reserved."""
+        known = self._known(host, now)
+        self._fill(known, now)
+        known.tokens -= 1
+        known.running[delivery_id] = now
+
+    def end(
+        self, host: str, delivery_id: UUID, health: Health, now: float, pause_s: float = 0.0
+    ) -> Ended:
+        """An attempt is over; `pause_s` is the host's wish to be left alone."""
+        known = self._known(host, now)
+        took_s = now - known.running.pop(delivery_id, now)
+        if health is Health.UNKNOWN:
+            return Ended()
+        known.outcomes.append((now, health is Health.GOOD))
+        ended = self._good(known, took_s) if health is Health.GOOD else self._bad(known, now)
+        known.closed_until = max(known.closed_until, now + pause_s)
+        return ended
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until a lane opens by itself; infinite where none is waited for."""
+        moments = [host.closed_until for host in self._hosts.values() if host.closed_until > now]
+        if self._limits.rate_per_s:
+            moments += [
+                max(now + MIN_WAIT_S, host.filled_at + (1 - host.tokens) / self._limits.rate_per_s)
+                for host in self._hosts.values()
+                if host.tokens < 1 and host.closed_until <= now
+            ]
+        return min(moments, default=inf) - now
+
+    def _good(self, host: _Host, took_s: float) -> Ended:
+        closed, host.opens, host.failures_in_row = host.opens > 0, 0, 0
+        if closed:
+            host.outcomes.clear()
+            host.cap = 1
+        slow = took_s > self._limits.slow_s
+        host.tier = Tier.SUSPECT if slow else Tier.STEADY
+        most = max(FIRST_CAP, self._limits.per_host // 2) if slow else self._limits.per_host
+        host.cap = min(host.cap + 1, max(host.cap, most), self._limits.per_host)
+        return Ended(closed=closed)
+
+    def _bad(self, host: _Host, now: float) -> Ended:
+        host.failures_in_row += 1
+        host.tier = Tier.SUSPECT
+        host.cap = max(1, host.cap // 2)
+        if now < host.closed_until or not (host.opens or _is_failing(host, now)):
+            return Ended(opens=host.opens)
+        host.opens += 1
+        host.closed_until = now + min(MAX_OPEN_S, self._limits.open_s * 2 ** (host.opens - 1))
+        return Ended(opened=True, opens=host.opens)
+
+    def _room(self, host: _Host, now: float) -> int:
+        if now < host.closed_until:
+            return 0
+        # Half-open: one probe, which is a webhook that is due anyway.
+        room = (1 if host.opens else host.cap) - len(host.running)
+        if self._limits.rate_per_s:
+            self._fill(host, now)
+            room = min(room, int(host.tokens))
+        return max(0, room)
+
+    def _tier(self, host: _Host, now: float) -> Tier:
+        oldest = min(host.running.values(), default=now)
+        return Tier.SUSPECT if now - oldest > self._limits.slow_s else host.tier
+
+    def _fill(self, host: _Host, now: float) -> None:
+        rate = self._limits.rate_per_s
+        host.tokens = min(max(1.0, rate), host.tokens + (now - host.filled_at) * rate)
+        host.filled_at = now
+
+    def _known(self, name: str, now: float) -> _Host:
+        host = self._hosts.get(name)
+        if host is None:
+            self._forget(now)
+            cap = min(FIRST_CAP, self._limits.per_host)
+            host = _Host(cap, max(1.0, self._limits.rate_per_s), now)
+            self._hosts[name] = host
+        return host
+
+    def _forget(self, now: float) -> None:
+        """Make room for one more: the host that was learnt first, of those without a burden."""
+        if len(self._hosts) < MAX_HOSTS:
+            return
+        idle = (n for n, h in self._hosts.items() if not h.running and h.closed_until <= now)
+        name = next(idle, None)
+        if name is not None:
+            del self._hosts[name]
+
+
+def _is_failing(host: _Host, now: float) -> bool:
+    recent = [good for at, good in host.outcomes if at > now - WINDOW_S]
+    failed = recent.count(False)
+    return len(recent) >= MIN_ATTEMPTS and failed >= MAX_FAILURE_SHARE * len(recent)

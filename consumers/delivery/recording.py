@@ -1,0 +1,117 @@
+"""Outcomes on their way into the database: many in one transaction, none forgotten.
+
+While one transaction commits, the outcomes that come meanwhile gather for the next: no timer, and
+one commit for as many webhooks as the database is slow.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+import structlog
+
+from consumers.delivery.attempts import Lease, Tried
+from core.errors import PermanentError, TransientError
+
+log = structlog.get_logger()
+
+MAX_BATCH = 200
+RETRY_S = 0.5
+
+LeaseT = TypeVar("LeaseT", bound=Lease)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[LeaseT]):
+    """What became of one lease."""
+
+    lease: LeaseT
+    tried: Tried
+
+
+@dataclass(slots=True)
+class _Waiting:
+    outcome: Outcome[Lease]
+    deadline: float
+    done: "asyncio.Future[None]"
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Writes outcomes with `write`, as many at once as there are.
+
+    Attributes:
+        write: one transaction; gives nothing.
+        hold_s: how long an outcome is kept while the database is away; less than the lease.
+        written: called after each transaction.
+        pending: outcomes that are not written yet.
+    """
+
+    write: Callable[[Sequence[Outcome[Lease]]], Awaitable[None]]
+    hold_s: float
+    written: Callable[[], None]
+    pending: int = field(default=0, init=False)
+    _waiting: list[_Waiting] = field(default_factory=list)
+    _some: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def record(self, lease: Lease, tried: Tried) -> None:
+        """Return when the outcome is written, or when its time is over."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        deadline = time.monotonic() + self.hold_s
+        self._waiting.append(_Waiting(Outcome(lease, tried), deadline, done))
+        self._some.set()
+        self.pending += 1
+        try:
+            await done
+        finally:
+            self.pending -= 1
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._some.wait()
+            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            if not self._waiting:
+                self._some.clear()
+            await self._keep_trying(batch)
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_result(None)
+            self.written()
+
+    async def _keep_trying(self, batch: Sequence[_Waiting]) -> None:
+        """Write, again and again while the leases last: a 2xx must not be forgotten."""
+        while batch:
+            try:
+                await self.write([waiting.outcome for waiting in batch])
+            except TransientError as error:
+                log.warning("outcomes_not_recorded", count=len(batch), error=str(error))
+                await asyncio.sleep(RETRY_S)
+                now = time.monotonic()
+                batch = [waiting for waiting in batch if waiting.deadline > now]
+            except PermanentError as error:
+                log.warning("outcomes_refused", count=len(batch), error=str(error))
+                await self._one_by_one(batch)
+                return
+            else:
+                return
+
+    async def _one_by_one(self, batch: Sequence[_Waiting]) -> None:
+        """PostgreSQL refuses something in the batch: the rest goes in, and that without its words.
+
+        Where even that is refused (the row is gone), there is nothing left to record.
+        """
+        for waiting in batch:
+            outcome = waiting.outcome
+            for tried in (outcome.tried, replace(outcome.tried, detail=None)):
+                try:
+                    await self.write([Outcome(outcome.lease, tried)])
+                    break
+                except (PermanentError, TransientError) as error:
+                    log.warning(
+                        "outcome_refused",
+                        delivery_id=str(outcome.lease.delivery_id),
+                        error=str(error),
+                    )

@@ -1,0 +1,1 @@
+"""Queries become answers and callback events."""

@@ -1,0 +1,216 @@
+"""From texts to answers. Used for fresh and for parked queries alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, Self
+from uuid import UUID
+
+from core.errors import PermanentError
+from core.messaging.cloudevents import encode
+from core.tags import score_to_float, score_to_int
+from schemas.callback import (
+    AnswerType,
+    CallbackRequested,
+    MatchedTag,
+    OtherImage,
+    callback_id_of,
+    host_of,
+)
+from schemas.image import Failure
+from schemas.query import QueryOptions, QuerySubmitted
+from schemas.record import Record
+from schemas.token import Token, decode_token
+from schemas.topics import CALLBACKS_REQUESTED
+
+SOURCE = "/consumers/query"
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedLabel:
+    """A label that a query names, with the words that name it."""
+
+    label_id: int
+    name: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What a text says.
+
+    Attributes:
+        lemmas: in the order of the words; a word with several readings gives several.
+        label_version: version of the default labels that were matched against.
+    """
+
+    lemmas: tuple[str, ...]
+    labels: tuple[MatchedLabel, ...]
+    label_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query with its identity; `after` is its token, read."""
+
+    query_id: UUID
+    event: QuerySubmitted
+    after: Token | None
+
+    @classmethod
+    def of(cls, event: QuerySubmitted, query_id: UUID) -> Self:
+        """Read a query. A token that is none of ours asks for nothing that we could wait for."""
+        after = None
+        if event.options.after is not None:
+            try:
+                after = decode_token(event.options.after)
+            except ValueError:  # the ingress refuses it; a direct producer gets an answer at once
+                after = None
+        return cls(query_id, event.model_copy(update={"query_id": query_id}), after)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An image with the sum of its matched confidences and each of them, in millionths."""
+
+    image_id: UUID
+    score: int
+    by_label: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What the archive is asked for.
+
+    Attributes:
+        label_ids: at least one; each once.
+        min_score: the least sum, in millionths; at least 1.
+    """
+
+    label_ids: tuple[int, ...]
+    options: QueryOptions
+    min_score: int
+
+
+class Language(Protocol):
+    """Text to the labels that it names."""
+
+    async def refresh(self) -> None:
+        """Take over the labels in force, if they changed."""
+        ...
+
+    async def understand(self, text: str) -> Understood | PermanentError:
+        """Give the lemmas of a text and the labels that they match."""
+        ...
+
+
+class Archive(Protocol):
+    """Where the best images are looked up."""
+
+    async def best_all(self, sought: Sequence[Sought]) -> list[list[Found] | PermanentError]:
+        """Give for each the best images, best first, at most `options.top_n`; or why not."""
+        ...
+
+
+async def answer_all(
+    asked: Sequence[Asked], language: Language, archive: Archive
+) -> list[CallbackRequested]:
+    """Give one answer per query, in order: the best image, `query.no_match` or `query.failed`.
+
+    Free of effects. `language.refresh` comes first.
+    """
+    understood = [await language.understand(query.event.text) for query in asked]
+    sought: dict[int, Sought] = {}
+    for position, (query, meaning) in enumerate(zip(asked, understood, strict=True)):
+        if isinstance(meaning, Understood) and meaning.labels:
+            options = query.event.options
+            label_ids = tuple(label.label_id for label in meaning.labels)
+            sought[position] = Sought(label_ids, options, max(1, score_to_int(options.min_score)))
+    results = await archive.best_all(tuple(sought.values())) if sought else []
+    found = dict(zip(sought, results, strict=True))
+    return [
+        _answer(query, meaning, found.get(position, []))
+        for position, (query, meaning) in enumerate(zip(asked, understood, strict=True))
+    ]
+
+
+def _answer(
+    asked: Asked,
+    understood: Understood | PermanentError,
+    found: list[Found] | PermanentError,
+) -> CallbackRequested:
+    if isinstance(understood, PermanentError):
+        return failed(asked, understood)
+    if isinstance(found, PermanentError):
+        return failed(asked, found)
+    if not found:
+        return _event(
+            asked,
+            AnswerType.NO_MATCH,
+            lemmas=understood.lemmas,
+            matched=tuple(
+                MatchedTag(tag=label.name, words=label.words) for label in understood.labels
+            ),
+            label_version=understood.label_version,
+        )
+    best, others = found[0], found[1:]
+    return _event(
+        asked,
+        AnswerType.COMPLETED,
+        image_id=best.image_id,
+        score=score_to_float(best.score),
+        lemmas=understood.lemmas,
+        matched=_explain(understood, best),
+        others=tuple(
+            OtherImage(image_id=other.image_id, score=score_to_float(other.score))
+            for other in others
+        ),
+        label_version=understood.label_version,
+    )
+
+
+def failed(asked: Asked, error: PermanentError) -> CallbackRequested:
+    """Give the answer to a query that cannot be answered: `query.failed` with the reason."""
+    detail = str(error)[:1000].replace("\x00", "")
+    return _event(asked, AnswerType.FAILED, error=Failure(reason=error.reason, detail=detail))
+
+
+def outgoing(event: CallbackRequested) -> Record:
+    """Give the record that asks for the webhook; the key is the callback's host."""
+    return encode(
+        CALLBACKS_REQUESTED,
+        event,
+        key=host_of(event.url),
+        event_id=str(callback_id_of(event.query_id)),
+        source=SOURCE,
+        now=event.answered_at,
+    )
+
+
+def _explain(understood: Understood, best: Found) -> tuple[MatchedTag, ...]:
+    matched = [
+        MatchedTag(
+            tag=label.name,
+            words=label.words,
+            score=score_to_float(best.by_label[label.label_id]),
+        )
+        for label in understood.labels
+        if label.label_id in best.by_label
+    ]
+    return tuple(sorted(matched, key=lambda tag: -tag.score))
+
+
+def _event(asked: Asked, kind: AnswerType, **found: object) -> CallbackRequested:
+    query = asked.event
+    return CallbackRequested.model_validate(
+        {
+            "query_id": asked.query_id,
+            "type": kind,
+            "url": query.callback_url,
+            "text": query.text,
+            "owner": query.owner,
+            "payload": query.options.payload,
+            "answered_at": datetime.now(UTC),
+            **found,
+        }
+    )

@@ -1,0 +1,42 @@
+"""Composition root of the query consumer: spaCy, PostgreSQL and Kafka meet here."""
+
+import asyncio
+
+from consumers.query.archive import StoredArchive
+from consumers.query.role import QueryRole
+from consumers.query.stored import LabelLanguage, StoredAnswers, StoredDepartures
+from consumers.query.waiting import WaitingRoom
+from consumers.runtime import open_runtime, run
+from core.language.lemmatizer import Lemmatizer
+from core.messaging.cloudevents import decode
+from core.settings import DatabaseSettings, QuerySettings, load
+from schemas.query import QuerySubmitted
+from schemas.record import Record
+from schemas.topics import QUERIES_SUBMITTED
+
+
+async def main(stop: asyncio.Event) -> None:
+    """Answer queries until `stop` is set.
+
+    Raises:
+        ConfigurationError: a setting cannot be worked with.
+    """
+    settings = load(QuerySettings)
+    lemmatizer = await asyncio.to_thread(Lemmatizer, settings.exceptions)
+    async with open_runtime("query") as runtime:
+        language = LabelLanguage(runtime.pool, lemmatizer, settings.max_chars, settings.max_labels)
+        answers = StoredAnswers(runtime.pool, settings.after_timeout_s)
+        archive = StoredArchive(runtime.pool, load(DatabaseSettings).command_timeout_s)
+        waiting = WaitingRoom(
+            runtime.pool.transaction,
+            answers,
+            language,
+            archive,
+            answers,
+            StoredDepartures(runtime.outbox, runtime.departures),
+        )
+        await run(runtime, QueryRole(language, archive, answers), _decoded, stop, [waiting.run])
+
+
+def _decoded(record: Record) -> QuerySubmitted:
+    return decode(QUERIES_SUBMITTED, record, QuerySubmitted)

@@ -1,0 +1,109 @@
+"""Parked queries: answered when their upload is tagged, or failed when their time is over.
+
+They hold no partition: `apply` parks them in a table, and this task comes back for them.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from consumers.query.answering import Archive, Asked, Language, answer_all, failed, outgoing
+from consumers.query.role import Answers
+from core.errors import QueryInvalid, TransientError
+from core.failpoints import reach
+from core.transaction import Transaction
+from schemas.query import QuerySubmitted
+from schemas.record import Record
+
+INTERVAL_S = 0.2
+BATCH = 100
+
+
+class Parked(Protocol):
+    """Where parked queries wait."""
+
+    async def ready(self, limit: int) -> list[tuple[UUID, str, bool]]:
+        """Give (query id, event JSON, whether its time is over) of queries to be answered now."""
+        ...
+
+    async def unpark(self, tx: Transaction, query_ids: Sequence[UUID]) -> None:
+        """Forget that they were waiting."""
+        ...
+
+
+class Departures(Protocol):
+    """The outbox, as a task outside the loop uses it."""
+
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> Sequence[int]:
+        """Write records into the outbox; give their ids."""
+        ...
+
+    async def publish(self, ids: Sequence[int], records: Sequence[Record]) -> None:
+        """Publish them at once; what fails is left to the sweeper."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRoom:
+    """Answers parked queries until stopped."""
+
+    transaction: Callable[[], AbstractAsyncContextManager[Transaction]]
+    parked: Parked
+    language: Language
+    archive: Archive
+    answers: Answers
+    departures: Departures
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look for queries that can be answered, several times a second, until `stop` is set."""
+        while not stop.is_set():
+            try:
+                served = await self.serve()
+            except TransientError:
+                served = 0  # the loop reports that the database is away; parked queries stay
+            if served < BATCH:
+                try:
+                    await asyncio.wait_for(stop.wait(), INTERVAL_S)
+                except TimeoutError:
+                    continue
+
+    async def serve(self) -> int:
+        """Answer what is ready; give how many.
+
+        Two processes may answer the same query: the first answer wins, here as everywhere.
+        """
+        ready = await self.parked.ready(BATCH)
+        if not ready:
+            return 0
+        reach("parked.found")
+        await self.language.refresh()
+        asked = [
+            Asked.of(QuerySubmitted.model_validate_json(event), query_id)
+            for query_id, event, _ in ready
+        ]
+        late = {query_id for query_id, _, expired in ready if expired}
+        in_time = [query for query in asked if query.query_id not in late]
+        answers = list(
+            zip(in_time, await answer_all(in_time, self.language, self.archive), strict=True)
+        )
+        answers += [(query, failed(query, _late())) for query in asked if query.query_id in late]
+        reach("parked.answered")
+        async with self.transaction() as tx:
+            new = await self.answers.keep(tx, answers)
+            reach("parked.kept")
+            await self.parked.unpark(tx, sorted(query.query_id for query in asked))
+            reach("parked.unparked")
+            records = [outgoing(event) for query, event in answers if query.query_id in new]
+            ids = await self.departures.add(tx, records)
+            reach("parked.outboxed")
+        reach("parked.committed")
+        await self.departures.publish(ids, records)
+        reach("parked.published")
+        return len(ready)
+
+
+def _late() -> QueryInvalid:
+    return QueryInvalid("the upload was not tagged in time", reason="after_timeout")

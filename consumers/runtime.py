@@ -1,0 +1,182 @@
+"""What every role runs on: pool, publisher, outbox, metrics, the loop and its companions."""
+
+import asyncio
+import faulthandler
+import os
+import secrets
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from core.messaging.collecting import calm_collector
+from core.messaging.eviction import evict
+from core.messaging.group import GroupConsumer
+from core.messaging.kafka import Publisher
+from core.messaging.loop import run_role
+from core.messaging.role import Role
+from core.messaging.session import RoleParts
+from core.messaging.sweeper import OutboxPublisher
+from core.settings import (
+    ConsumerSettings,
+    DatabaseSettings,
+    KafkaSettings,
+    OutboxSettings,
+    TelemetrySettings,
+    load,
+)
+from core.storage.dead_letters import DeadLetterTable
+from core.storage.members import MemberTable
+from core.storage.outbox import OutboxTable
+from core.storage.pool import Pool, open_pool
+from core.storage.progress import ProgressTable
+from core.telemetry.metrics import Metrics, serve
+from schemas.record import Record
+from schemas.topics import GROUPS
+
+log = structlog.get_logger(__name__)
+
+E = TypeVar("E")
+P = TypeVar("P")
+
+#: After an error: how long the parts may take to close before the process ends all the same.
+CLEAN_UP_S = 15.0
+
+#: A task that runs beside the loop until the event is set.
+Companion = Callable[[asyncio.Event], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Opened parts that are the same for all roles.
+
+    Attributes:
+        group: the role's name, which is its consumer group's.
+    """
+
+    group: str
+    pool: Pool
+    publisher: Publisher
+    outbox: OutboxTable
+    metrics: Metrics
+    kafka: KafkaSettings
+    consumer: ConsumerSettings
+    outbox_settings: OutboxSettings
+
+    @property
+    def departures(self) -> OutboxPublisher:
+        """Publishes outbox rows right after their commit."""
+        return OutboxPublisher(self.outbox, self.publisher)
+
+
+@asynccontextmanager
+async def open_runtime(group: str) -> AsyncIterator[Runtime]:
+    """Open what a role needs; neither broker nor database has to be there yet.
+
+    Raises:
+        ConfigurationError: a setting cannot be worked with.
+    """
+    kafka, telemetry = load(KafkaSettings), load(TelemetrySettings)
+    metrics = Metrics(CollectorRegistry())
+    serve(metrics, host=telemetry.metrics_host, port=telemetry.metrics_port)
+    name = f"photo-archive-{group}"
+    client_id = f"{name}-{socket.gethostname()}-{os.getpid()}"
+    async with (
+        open_pool(load(DatabaseSettings), application=name) as pool,
+        Publisher(kafka, metrics, client_id=client_id) as publisher,
+    ):
+        yield Runtime(
+            group=group,
+            pool=pool,
+            publisher=publisher,
+            outbox=OutboxTable(pool),
+            metrics=metrics,
+            kafka=kafka,
+            consumer=load(ConsumerSettings),
+            outbox_settings=load(OutboxSettings),
+        )
+
+
+async def run(
+    runtime: Runtime,
+    role: Role[E, P],
+    decode: Callable[[Record], E],
+    stop: asyncio.Event,
+    companions: Sequence[Companion] = (),
+) -> None:
+    """Run the loop (with its outbox sweeper) and the role's companions until `stop` is set.
+
+    Whatever ends by itself ends everything: a process with a part missing must not live on.
+    """
+    parts = _parts(runtime, role, decode)
+    calm_collector()
+    ended = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        beside = [group.create_task(_companion(companion, ended)) for companion in companions]
+        with _ending_soon():
+            await run_role(parts, stop)
+        ended.set()
+        await asyncio.gather(*beside)
+
+
+async def _companion(companion: Companion, ended: asyncio.Event) -> None:
+    with _ending_soon():
+        await companion(ended)
+        if not ended.is_set():
+            raise RuntimeError(f"{companion!r} ended unasked")
+
+
+@contextmanager
+def _ending_soon() -> Iterator[None]:
+    """After an error the process ends, also where its clean-up hangs: a member that lives on
+    without one of its parts would hold its partitions for ever (research: trap 2.4).
+    """  # noqa: D205
+    try:
+        yield
+    except Exception:
+        timer = threading.Timer(CLEAN_UP_S, _give_up)
+        timer.daemon = True
+        timer.start()
+        raise
+
+
+def _give_up() -> None:
+    faulthandler.dump_traceback(all_threads=True)
+    os._exit(70)
+
+
+def _parts(runtime: Runtime, role: Role[E, P], decode: Callable[[Record], E]) -> RoleParts[E, P]:
+    group, settings = runtime.group, runtime.consumer
+    host = socket.gethostname()
+    instance = settings.instance or f"{group}-{host}-0"
+    return RoleParts(
+        role=role,
+        group=group,
+        instance=instance,
+        topic=GROUPS[group],
+        decode=decode,
+        client=GroupConsumer(
+            runtime.kafka, group=group, topic=GROUPS[group], client_id=f"{instance}-{os.getpid()}"
+        ),
+        evict=lambda member_id: evict(runtime.kafka, group=group, member_id=member_id),
+        ledger=ProgressTable(
+            runtime.pool,
+            group=group,
+            owner=f"{instance}/{os.getpid()}/{secrets.token_hex(4)}",
+            isolate_after=settings.crash_isolate_after,
+            # Only what was handed to `prepare` can have killed a process, no queued record.
+            isolate_span=settings.batch_max_records * (settings.pipeline_depth + 1),
+        ),
+        members=MemberTable(runtime.pool, group=group),
+        dead_letters=DeadLetterTable(),
+        outbox=runtime.outbox,
+        publisher=runtime.publisher,
+        settings=settings,
+        outbox_settings=runtime.outbox_settings,
+        metrics=runtime.metrics,
+    )

@@ -1,0 +1,1 @@
+"""Image arrivals become stored tags."""

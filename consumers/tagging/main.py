@@ -1,0 +1,55 @@
+"""Composition root of the tagging consumer: CLIP, PostgreSQL and Kafka meet here."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from consumers.runtime import open_runtime, run
+from consumers.stores import open_reach
+from consumers.tagging.arrivals import decode_arrival
+from consumers.tagging.best_images import BestImages
+from consumers.tagging.repair import BestImagesRepair
+from consumers.tagging.rescoring import Rescoring
+from consumers.tagging.role import TaggingRole
+from consumers.tagging.stored import LabelledTagger, StoredBlobs, StoredTags
+from core.settings import ArchiveSettings, TaggingSettings, load
+from core.telemetry.metrics import Metrics
+from core.vision.opening import open_tagger
+
+log = structlog.get_logger(__name__)
+
+
+async def main(stop: asyncio.Event) -> None:
+    """Tag arrivals until `stop` is set.
+
+    Raises:
+        ConfigurationError: a setting cannot be worked with, or the model cannot be loaded.
+    """
+    settings = load(TaggingSettings)
+    async with (
+        open_runtime("tagging") as runtime,
+        # Before joining the group: loading takes seconds, and a heartbeat must not wait for it.
+        open_tagger(
+            settings,
+            max_image_bytes=load(ArchiveSettings).fetch_max_bytes,
+            observe=_counted(runtime.metrics),
+        ) as clip,
+        open_reach(runtime.pool) as reach,
+    ):
+        log.info("model_ready", model=clip.identity)
+        tagger = LabelledTagger(runtime.pool, clip, runtime.metrics.reused_images.inc)
+        is_softmax = settings.scoring == "softmax"
+        best = BestImages(is_softmax)
+        role = TaggingRole(StoredBlobs(reach.store), tagger, StoredTags(best))
+        repair = BestImagesRepair(runtime.pool, is_softmax)
+        rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
+        await run(runtime, role, decode_arrival, stop, [repair.run, rescoring.run])
+
+
+def _counted(metrics: Metrics) -> Callable[[str, int], None]:
+    def observe(stage: str, images: int) -> None:
+        if stage == "model":
+            metrics.model_batch_images.observe(images)
+
+    return observe

@@ -1,0 +1,216 @@
+"""Fills the gaps in the table of best images: holes, other people's changes, the whole of it.
+
+Images are looked through without a lock; the few that might win are read again and offered under
+the lock that keeps writers away, a few milliseconds at a time. What may be missing meanwhile stands
+in `combo_work` (or in `combo_state.ready`), so that queries which it touches ask the images.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from consumers.tagging.best_images import offer, withdraw
+from core.errors import TransientError
+from core.relevance.combos import MAX_SIZE, can_win, key_of, single_keys, subset_limit
+from core.relevance.ranking import Rank, ScoredImage
+from core.storage import combo_repair, combos, statistics
+from core.storage.combo_repair import ListedImage, Needed
+from core.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+IDLE_S = 1.0
+LEASE_S = 30.0
+LOCK_TIMEOUT_S = 0.5  # writers queue behind a repair that waits for the lock
+IMAGES_PER_STEP = 2_000
+OFFERS_PER_LOCK = 200
+SETS_PER_STEP = 50
+REBUILD_FROM = 50_000  # holes or pieces of work: a rebuild of 1 M images takes under a minute
+
+
+class Database(Protocol):
+    """What `core.storage.pool.Pool` offers."""
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside a transaction."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """An open transaction."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BestImagesRepair:
+    """Repairs until stopped; of several processes one at a time.
+
+    Args:
+        is_softmax: as for `BestImages`.
+    """
+
+    database: Database
+    is_softmax: bool
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Repair what there is to repair, look again every second, until `stop` is set."""
+        while not stop.is_set():
+            try:
+                worked = await self.step()
+            except TransientError as error:  # the database is away, or writers are busy
+                log.info("combo_repair_postponed", detail=str(error)[:200])
+                worked = False
+            if not worked:
+                try:
+                    await asyncio.wait_for(stop.wait(), IDLE_S)
+                except TimeoutError:
+                    continue
+        with suppress(TransientError):  # the next one need not wait for the lease to run out
+            async with self.database.connection() as connection:
+                await combo_repair.release(connection, self.name)
+
+    async def step(self) -> bool:
+        """Do a part of what there is to do; False where there is nothing, or another one does it.
+
+        Raises:
+            TransientError: the database is away, or a lock was not to be had.
+        """
+        async with self.database.connection() as connection:
+            needed = await combo_repair.needed(connection)
+            counted = await statistics.has_changes(connection)
+            if not (needed.anything or counted):
+                return False
+            if not await combo_repair.lease(connection, self.name, LEASE_S):
+                return False
+            if counted:
+                await statistics.fold(connection)
+            if needed.ready and await combo_repair.is_too_much(connection, REBUILD_FROM):
+                await combo_repair.forget(connection)
+                return True
+        return await self._repair(needed)
+
+    async def _repair(self, needed: Needed) -> bool:
+        if not needed.ready:
+            await self._rebuild(needed.rebuilt_to)
+        elif needed.images:
+            await self._take_changed_images()
+        elif needed.sets:
+            await self._take_sets()
+        elif needed.holes:
+            async with self._alone() as tx:
+                await combos.lock_rows(tx)
+                await combo_repair.prune(tx)
+                await combo_repair.open_holes(tx, SETS_PER_STEP)
+        else:
+            return False
+        return True
+
+    async def _rebuild(self, rebuilt_to: int) -> None:
+        if rebuilt_to == 0:
+            async with self._alone() as tx:
+                await combos.lock_rows(tx)
+                await combo_repair.start_rebuild(tx, MAX_SIZE)
+            log.info("combo_rebuild_started")
+            return
+        async with self.database.connection() as connection:
+            images = await combo_repair.images_from(connection, rebuilt_to, IMAGES_PER_STEP)
+            chosen = await self._hopeful(connection, images)
+            if not images:
+                await combo_repair.finish_rebuild(connection)
+                log.info("combo_rebuild_finished")
+                return
+        async with self._alone() as tx:
+            await self._offer(tx, chosen)
+            await combo_repair.rebuilt(tx, images[-1].image_id + 1)
+
+    async def _take_changed_images(self) -> None:
+        async with self._alone() as tx:
+            work = await combo_repair.changed_images(tx, OFFERS_PER_LOCK)
+            ids = sorted({image_id for _, image_id in work})
+            images = [_scored(image) for image in await combo_repair.scores(tx, ids)]
+            await withdraw(tx, ids, images)
+            await self._offer(tx, [image.image_id for image in images])
+            await combo_repair.done(tx, [work_id for work_id, _ in work])
+
+    async def _take_sets(self) -> None:
+        async with self.database.connection() as connection:
+            work = await combo_repair.sets(connection, SETS_PER_STEP)
+        hopeful: dict[int, None] = {}
+        for _, label_ids in work:
+            async for chosen in self._carriers(label_ids):
+                hopeful |= dict.fromkeys(chosen)
+                if len(hopeful) >= OFFERS_PER_LOCK:
+                    await self._offer_alone(list(hopeful))
+                    hopeful.clear()
+        await self._offer_alone(list(hopeful))
+        async with self.database.connection() as connection:
+            await combo_repair.done(connection, [work_id for work_id, _ in work])
+
+    async def _carriers(self, label_ids: Sequence[int]) -> AsyncIterator[list[int]]:
+        """Give the images that carry a set and may win, in stretches of the rarest label's list."""
+        key, after = key_of(label_ids), combo_repair.TOP
+        async with self.database.connection() as connection:
+            label_id = await combo_repair.rarest(connection, label_ids)
+        while True:
+            async with self.database.connection() as connection:
+                await combo_repair.lease(connection, self.name, LEASE_S)
+                row = (await combos.read(connection, [key])).get(key)
+                found = await combo_repair.carriers(
+                    connection,
+                    label_id=label_id,
+                    label_ids=label_ids,
+                    after=after,
+                    # Who does not beat the row of the set itself wins no larger set either.
+                    least_total=0 if row is None else row[0],
+                    limit=IMAGES_PER_STEP,
+                )
+                chosen = await self._hopeful(connection, found.images)
+            yield chosen
+            if found.after is None:
+                return
+            after = found.after
+
+    async def _hopeful(self, connection: Transaction, images: Sequence[ListedImage]) -> list[int]:
+        """Give the images that may win some set, best first. Safe without a lock.
+
+        Whoever is tagged again meanwhile is offered by who does that; and a row that stops a loser
+        here and turns into a hole later has its own repair look at the loser again.
+        """
+        scored = [_scored(image) for image in images]
+        stored = await combos.read(connection, single_keys(scored))
+        rows = {key: None if row is None else Rank(*row) for key, row in stored.items()}
+        return await asyncio.to_thread(
+            lambda: [image.image_id for image in scored if can_win(image, rows)]
+        )
+
+    async def _offer_alone(self, image_ids: Sequence[int]) -> None:
+        if image_ids:
+            async with self._alone() as tx:
+                await self._offer(tx, image_ids)
+
+    async def _offer(self, tx: Transaction, image_ids: Iterable[int]) -> None:
+        ids = list(image_ids)
+        for start in range(0, len(ids), OFFERS_PER_LOCK):
+            batch = await combo_repair.scores(tx, ids[start : start + OFFERS_PER_LOCK])
+            images = [_scored(image) for image in batch]
+            limit = await combo_repair.limit(tx)
+            sizes = [
+                subset_limit(len(image.scores), is_softmax=self.is_softmax) for image in images
+            ]
+            await offer(tx, images, limit=limit, fitting=min([limit, *sizes]))
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[Transaction]:
+        async with self.database.transaction() as tx:
+            await combo_repair.hurry(tx, LOCK_TIMEOUT_S)
+            await combos.alone(tx)
+            yield tx
+
+
+def _scored(image: ListedImage) -> ScoredImage:
+    return ScoredImage(image.image_id, image.ts, image.scores)

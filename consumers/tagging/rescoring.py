@@ -1,0 +1,159 @@
+"""Brings the tags of the archive to new labels, from embeddings alone.
+
+A change of the labels raises their version. From that commit on nobody writes tags of older labels
+any more (`labels.hold_version`), so the images with an older version only become fewer, and when
+none is left the work is done, whatever arrives meanwhile. Each image's tags change in one
+transaction, through the tables that arrivals go through: who asks sees the old or the new ones.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from consumers.tagging.best_images import BestImages
+from consumers.tagging.role import Wanted
+from core.errors import TransientError
+from core.relevance.ranking import recency
+from core.storage import image_tags, labels, rescoring
+from core.storage.rescoring import StaleImage
+from core.tags import TagScore
+from core.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+IDLE_S = 1.0
+LEASE_S = 30.0
+# A transaction of 500 takes about 0.1 s: arrivals that want the same rows wait no longer. Two at
+# once keep both PostgreSQL and this process busy.
+IMAGES_PER_STEP = 1_000
+IMAGES_PER_TRANSACTION = 500
+
+
+class Database(Protocol):
+    """What `core.storage.pool.Pool` offers."""
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside a transaction."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """An open transaction."""
+        ...
+
+
+class Scorer(Protocol):
+    """Embeddings to tags; `stored.LabelledTagger`."""
+
+    @property
+    def identity(self) -> str:
+        """Whose embeddings it understands."""
+        ...
+
+    async def refresh(self) -> None:
+        """Take over the default labels in force, if they changed."""
+        ...
+
+    async def score(
+        self, embeddings: Sequence[bytes], wanted: Sequence[Wanted]
+    ) -> list[tuple[tuple[TagScore, ...], int | None]]:
+        """Give (tags, label version) per embedding, in order."""
+        ...
+
+
+@dataclass(slots=True)
+class Rescoring:
+    """Re-scores until stopped; of several processes with the same model one at a time.
+
+    Args:
+        count: told how many images have new tags, for metrics.
+    """
+
+    database: Database
+    scorer: Scorer
+    best: BestImages
+    count: Callable[[int], object] = lambda _images: None
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Re-score what is to be re-scored, look again every second, until `stop` is set."""
+        while not stop.is_set():
+            try:
+                worked = await self.step()
+            except TransientError as error:  # the database is away, or the labels changed again
+                log.info("rescoring_postponed", detail=str(error)[:200])
+                worked = False
+            if not worked:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), IDLE_S)
+        with suppress(TransientError):  # the next one need not wait for the lease to run out
+            async with self.database.connection() as connection:
+                await rescoring.release(connection, self.name)
+
+    async def step(self) -> bool:
+        """Re-score some images; False where none is left, or another one does it.
+
+        Raises:
+            TransientError: the database is away, or a lock was not to be had.
+        """
+        model = self.scorer.identity
+        async with self.database.connection() as connection:
+            version, _ = await labels.state(connection)
+            if version == 0 or not await rescoring.is_needed(connection, model, version):
+                return False
+            if not await rescoring.lease(connection, model, version, self.name, LEASE_S):
+                return False
+            batch = await rescoring.stale(connection, model, version, IMAGES_PER_STEP)
+            if not batch:
+                await rescoring.finish(connection, model, version, self.name)
+                log.info("rescoring_finished", version=version, model=model)
+                return False
+        await self.scorer.refresh()
+        # Not a TaskGroup: it would wrap an outage in a group, and both may well go to their ends.
+        outcomes = await asyncio.gather(
+            *(
+                self._rescore(batch[start : start + IMAGES_PER_TRANSACTION], model)
+                for start in range(0, len(batch), IMAGES_PER_TRANSACTION)
+            ),
+            return_exceptions=True,
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            self.count(outcome)
+        return True
+
+    async def _rescore(self, batch: Sequence[StaleImage], model: str) -> int:
+        wanted = [Wanted(None, image.top_k) for image in batch]
+        scored = await self.scorer.score([image.embedding for image in batch], wanted)
+        version = scored[0][1]
+        new_tags = [(image, tags) for image, (tags, _) in zip(batch, scored, strict=True)]
+        async with self.database.transaction() as tx:
+            if await labels.hold_version(tx) != version:
+                return 0  # they changed since: scored again under the newest
+            names = {tag.tag for _, tags in new_tags for tag in tags}
+            await image_tags.lock(tx, [image.image_id for image in batch])
+            label_ids = await labels.known(tx, names)
+            await self.best.begin(tx)
+            stored = await rescoring.write(
+                tx,
+                new_tags,
+                model=model,
+                version=version,
+                label_ids=label_ids,
+                recency=recency,
+            )
+            await self.best.offer(tx, stored)
+            await rescoring.note(
+                tx,
+                model=model,
+                version=version,
+                keeper=self.name,
+                rescored=len(batch),
+                lease_s=LEASE_S,
+            )
+        return len(batch)

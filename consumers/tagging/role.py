@@ -1,0 +1,223 @@
+"""Turn a micro-batch of image arrivals into stored tags.
+
+Knows nothing of Kafka, SQL or CUDA: what it needs, it names below as ports.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID, uuid5
+
+from consumers.tagging.arrivals import Arrival
+from core.errors import PermanentError, TransientError
+from core.failpoints import reach
+from core.messaging.cloudevents import encode
+from core.messaging.role import Item, Outcome, Received, Rejection
+from core.tags import ImageTags
+from core.transaction import Transaction
+from schemas.image import Failure, ImageTagged, Tag
+from schemas.record import Record
+from schemas.topics import IMAGES_TAGGED
+
+SOURCE = "/consumers/tagging"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one image is to be tagged with; None: the instance's default."""
+
+    labels: tuple[str, ...] | None
+    top_k: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """The plan for one image.
+
+    Attributes:
+        label_version: version of the default labels used; None for the image's own labels.
+    """
+
+    tags: ImageTags
+    label_version: int | None
+    top_k: int
+
+
+class Blobs(Protocol):
+    """Where the bytes are."""
+
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+        """Give each image's bytes, in order."""
+        ...
+
+    async def keep(self, content: bytes) -> None:
+        """Keep bytes that came inside a record, under their hash; idempotent."""
+        ...
+
+
+class Tagger(Protocol):
+    """Pixels to tags."""
+
+    async def refresh(self) -> None:
+        """Take over the default labels in force, if they changed."""
+        ...
+
+    async def tag_all(
+        self, images: Sequence[bytes | PermanentError], wanted: Sequence[Wanted]
+    ) -> list[Tagged | PermanentError]:
+        """Give one result per image, in order; an error given is the error returned."""
+        ...
+
+
+class TagTable(Protocol):
+    """Where tags are kept."""
+
+    async def label_version(self, tx: Transaction) -> int:
+        """Give the version of the default labels, held until the transaction ends."""
+        ...
+
+    async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+        """Give when each of these images was deleted."""
+        ...
+
+    async def replace(self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged]]) -> None:
+        """Store the tags in place of what the images had."""
+        ...
+
+    async def record_failures(
+        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError]]
+    ) -> None:
+        """Put images into the failure ledger."""
+        ...
+
+
+class StaleLabels(TransientError):
+    """The default labels changed since the plan was made: it is made again."""
+
+
+TaggingItem = Item[Arrival, Tagged]
+
+
+@dataclass(frozen=True, slots=True)
+class TaggingRole:
+    """Bytes -> pixels -> embeddings -> tags; tags -> rows."""
+
+    blobs: Blobs
+    tagger: Tagger
+    table: TagTable
+
+    async def prepare(self, batch: Sequence[Received[Arrival]]) -> list[TaggingItem]:
+        """Fetch, decode and tag. Free of effects, but for bytes kept under their hash."""
+        await self.tagger.refresh()
+        contents = await self._contents(batch)
+        reach("tagging.fetched")
+        wanted = [Wanted(it.event.event.labels, it.event.event.top_k) for it in batch]
+        results = await self.tagger.tag_all(contents, wanted)
+        reach("tagging.tagged")
+        return [Item(received, plan) for received, plan in zip(batch, results, strict=True)]
+
+    async def _contents(self, batch: Sequence[Received[Arrival]]) -> list[bytes | PermanentError]:
+        away = [it.event.event.uri for it in batch if it.event.content is None]
+        fetched = iter(await self.blobs.read_all(away)) if away else iter(())
+        contents: list[bytes | PermanentError] = []
+        for received in batch:
+            inline = received.event.content
+            if inline is not None:
+                await self.blobs.keep(inline)
+            contents.append(next(fetched) if inline is None else inline)
+        return contents
+
+    async def apply(self, items: Sequence[TaggingItem], tx: Transaction) -> Outcome:
+        """Write tags and failures; one event per image leaves."""
+        current = await self._current(items, tx)
+        tagged = [(it.received.event, it.plan) for it in current if isinstance(it.plan, Tagged)]
+        failed = [
+            (it.received.event, it.plan) for it in current if isinstance(it.plan, PermanentError)
+        ]
+        if tagged:
+            await self._check_labels(tagged, tx)
+            reach("tagging.checked")
+            await self.table.replace(tx, tagged)
+            reach("tagging.replaced")
+        if failed:
+            await self.table.record_failures(tx, failed)
+            reach("tagging.failed")
+        now = datetime.now(UTC)
+        return Outcome(
+            emitted=tuple(_tagged_event(item, now) for item in current),
+            rejected=tuple(
+                Rejection(it.received.partition, it.received.offset, it.plan)
+                for it in items
+                if isinstance(it.plan, PermanentError)
+            ),
+        )
+
+    async def _check_labels(
+        self, tagged: Sequence[tuple[Arrival, Tagged]], tx: Transaction
+    ) -> None:
+        version = await self.table.label_version(tx)
+        if any(plan.label_version not in {None, version} for _, plan in tagged):
+            raise StaleLabels(f"labels are at version {version} now")
+
+    async def _current(self, items: Sequence[TaggingItem], tx: Transaction) -> list[TaggingItem]:
+        """Of one image's arrivals the last; none that is older than the image's deletion."""
+        last = {item.received.event.event.image_id: item for item in items}
+        gone = await self.table.tombstones(tx, sorted(last))
+        return [
+            item
+            for image_id, item in last.items()
+            if image_id not in gone
+            or item.received.timestamp_ms >= gone[image_id].timestamp() * 1000
+        ]
+
+
+def _tagged_event(item: TaggingItem, now: datetime) -> Record:
+    event, plan = item.received.event.event, item.plan
+    if isinstance(plan, PermanentError):
+        told = ImageTagged(
+            image_id=event.image_id,
+            uri=event.uri,
+            path=event.image_path,
+            job_id=event.job_id,
+            error=Failure(reason=plan.reason, detail=str(plan)[:1000].replace("\x00", "")),
+            tagged_at=now,
+        )
+    else:
+        tags = plan.tags
+        told = ImageTagged(
+            image_id=event.image_id,
+            uri=event.uri,
+            path=event.image_path,
+            tags=tuple(Tag(tag=tag.tag, score=tag.confidence) for tag in tags.tags),
+            sha256=tags.sha256.hex(),
+            model=tags.model,
+            exif_datetime=tags.exif_datetime,
+            width=tags.width,
+            height=tags.height,
+            job_id=event.job_id,
+            tagged_at=now,
+        )
+    return encode(
+        IMAGES_TAGGED,
+        told,
+        key=str(event.image_id),
+        event_id=str(uuid5(event.image_id, _identity(item))),
+        source=SOURCE,
+        now=now,
+    )
+
+
+def _identity(item: TaggingItem) -> str:
+    """What makes two events about an image one: the same arrival with the same outcome.
+
+    Not the arrival's place: an outbox row whose acknowledgement was lost is published again and
+    lies twice in the log. The outcome counts, since a dead letter goes back with the id it had.
+    """
+    plan = item.plan
+    if isinstance(plan, PermanentError):
+        outcome = f"failed/{plan.reason}"
+    else:
+        tags = plan.tags
+        outcome = f"{tags.sha256.hex()}/{tags.model}/{tags.preprocessing}/{plan.label_version}"
+    return f"{item.received.event_id}/{outcome}"

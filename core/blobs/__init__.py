@@ -1,0 +1,1 @@
+"""Image bytes by URI, bounded in size and in number."""

@@ -1,0 +1,153 @@
+"""aiohttp's connector with the guard inside: it opens sockets to checked addresses only.
+
+The resolver hook sees names before a connection is made; the socket hook sees every address,
+IP literals too, which skip the resolver (aiohttp 3.14). Name and address are thus one lookup:
+what was checked is what is connected to, and TLS and the Host header keep the name.
+"""
+
+import errno
+import socket
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from core.egress.addresses import parse_address
+from core.egress.guard import TargetGuard
+from core.egress.targets import TargetPolicy
+from core.errors import TargetForbidden
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import AddrInfoType, Connection
+    from aiohttp.tracing import Trace
+
+KEEP_ALIVE_S = 30.0
+
+
+@dataclass(slots=True)
+class Trail:
+    """What the connector noticed of one request; the one mutable value that both sides hold."""
+
+    host: str
+    reused: bool = False
+    remote_address: str = ""
+    forbidden: TargetForbidden | None = None
+
+
+# A context variable, since aiohttp gives its hooks no place for a request's own data; its
+# connection attempts run in child tasks, which inherit it and share the object.
+trail_of_request: ContextVar[Trail] = ContextVar("trail_of_request")
+
+
+class GuardedConnector(aiohttp.TCPConnector):
+    """Connections to checked addresses, bounded per host, in age and in number kept open."""
+
+    def __init__(
+        self,
+        guard: TargetGuard,
+        *,
+        ssl_context: SSLContext,
+        per_host: int,
+        max_open: int,
+        max_age_s: float,
+    ) -> None:
+        super().__init__(
+            ssl=ssl_context,
+            resolver=_CheckedResolver(guard),
+            use_dns_cache=False,  # the resolver has its own, with single flight and failures
+            socket_factory=_socket_factory(guard.policy),
+            keepalive_timeout=KEEP_ALIVE_S,
+            limit=0,  # callers bound their requests; a total here would couple hosts
+            limit_per_host=per_host,
+        )
+        self._policy = guard.policy
+        self._max_open = max_open
+        self._max_age_s = max_age_s
+        self._opened_at: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: "list[Trace]",
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's signature
+    ) -> "Connection":
+        """A connection whose peer passed the guard; notes it in the request's trail.
+
+        Raises:
+            TargetForbidden: the peer is not an address that the policy allows.
+        """
+        connection = await super().connect(req, traces, timeout)
+        try:
+            self._note(connection, trail_of_request.get())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _note(self, connection: "Connection", trail: Trail) -> None:
+        protocol, transport = connection.protocol, connection.transport
+        if protocol is None or transport is None:
+            return  # lost already: the request will find out
+        peer = transport.get_extra_info("peername")
+        if peer is not None:
+            trail.remote_address = str(peer[0])
+            self._policy.check_peer(trail.host, parse_address(trail.remote_address))
+        now = time.monotonic()
+        trail.reused = protocol in self._opened_at
+        opened_at = self._opened_at.setdefault(protocol, now)
+        if now - opened_at > self._max_age_s or self._open_count() > self._max_open:
+            protocol.force_close()
+
+    def _open_count(self) -> int:
+        if len(self._opened_at) > self._max_open:
+            for protocol in [one for one in self._opened_at if not one.is_connected()]:
+                del self._opened_at[protocol]
+        return len(self._opened_at)
+
+
+class _CheckedResolver(AbstractResolver):
+    def __init__(self, guard: TargetGuard) -> None:
+        self._guard = guard
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  # we give all families
+    ) -> list[ResolveResult]:
+        addresses = await self._guard.addresses(host)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address),
+                port=port,
+                family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing of its own to close."""
+
+
+def _socket_factory(policy: TargetPolicy) -> "aiohttp.SocketFactoryType":
+    def make_socket(address_info: "AddrInfoType") -> socket.socket:
+        family, kind, protocol, _, address = address_info
+        trail = trail_of_request.get()
+        try:
+            policy.check_peer(trail.host, parse_address(str(address[0])))
+        except TargetForbidden as error:
+            # aiohappyeyeballs 2.7 expects OSError from a factory, and swallows all others.
+            trail.forbidden = error
+            raise PermissionError(errno.EACCES, str(error)) from error
+        return socket.socket(family, kind, protocol)
+
+    return make_socket

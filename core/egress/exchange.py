@@ -1,0 +1,84 @@
+"""What comes back from a request: values, and the reading of a streamed answer up to a cap."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import cast
+
+import httpx
+
+KEPT_HEADERS = ("retry-after", "webhook-delivery", "content-type")
+MAX_HEADER_CHARS = 256  # they go into rows and logs
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An answer: the status decides, the rest is for schedule and diagnosis.
+
+    `body_complete` is false where the body was cut: by the cap, by the deadline, or by its sender.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body_excerpt: bytes
+    body_complete: bool
+    took_ms: float
+    remote_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A fetched resource. `complete` is false where it is larger than asked for: `body` is cut."""
+
+    status: int
+    content_type: str
+    body: bytes
+    complete: bool
+
+
+@dataclass(slots=True)
+class Reading:
+    """What has arrived so far; outlives the deadline or the error that ends the reading."""
+
+    limit: int
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytearray = field(default_factory=bytearray)
+    complete: bool = False
+
+    async def take(self, response: httpx.Response) -> None:
+        """Keep status, some headers and at most `limit` bytes of the body, never decompressed."""
+        self.status = response.status_code
+        for name in KEPT_HEADERS:
+            if name in response.headers:
+                self.headers[name] = response.headers[name][:MAX_HEADER_CHARS]
+        # httpx types its generator as a bare iterator; left half-read it must be closed by hand.
+        stream = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+        async with aclosing(stream) as chunks:
+            async for chunk in chunks:
+                room = self.limit - len(self.body)
+                self.body += chunk[:room]
+                if len(chunk) > room:
+                    return
+        self.complete = True
+
+    def exchange(self, *, took_ms: float, remote_address: str) -> Exchange:
+        """The answer as a value; only after a status has arrived."""
+        return Exchange(
+            status=self.status or 0,
+            headers=MappingProxyType(self.headers),
+            body_excerpt=bytes(self.body),
+            body_complete=self.complete,
+            took_ms=took_ms,
+            remote_address=remote_address,
+        )
+
+    def download(self) -> Download:
+        """The resource as a value; only after the reading ended by itself or at the cap."""
+        return Download(
+            status=self.status or 0,
+            content_type=self.headers.get("content-type", ""),
+            body=bytes(self.body),
+            complete=self.complete,
+        )

@@ -1,0 +1,42 @@
+"""The policy and the resolver together: may this URL be called, and at which addresses."""
+
+from dataclasses import dataclass
+
+from core.egress.addresses import IPAddress
+from core.egress.resolver import Resolver
+from core.egress.targets import Target, TargetPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class TargetGuard:
+    """Asked at submission by the ingress, and at every connect by the client.
+
+    Only the second answer counts: names may point elsewhere by then.
+    """
+
+    policy: TargetPolicy
+    resolver: Resolver
+
+    async def check(self, url: str) -> Target:
+        """The canonical target, its name looked up and all its addresses passed.
+
+        Raises:
+            TargetForbidden: the URL or one of the addresses breaks a rule; the message says which.
+            TargetUnreachable: the name cannot be resolved now. At submission that is no reason to
+                refuse: it may resolve by the time of delivery.
+        """
+        target = self.policy.check_url(url)
+        if target.address is None:
+            await self.addresses(target.host)
+        return target
+
+    async def addresses(self, host: str) -> tuple[IPAddress, ...]:
+        """All addresses of a host name; none of them is denied.
+
+        Raises:
+            TargetForbidden: at least one address is denied.
+            TargetUnreachable: the name cannot be resolved now.
+        """
+        found = await self.resolver.addresses(host)
+        self.policy.check_resolved(host, found)
+        return found

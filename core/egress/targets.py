@@ -1,0 +1,256 @@
+"""Which URLs a request may go to: scheme, port, spelling of the host, and the operator's list.
+
+Pure. `check_url` is for the moment of submission, where it gives one clear message, and again
+before each request; `check_resolved` for each answer of the resolver.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from urllib.parse import SplitResult, quote, urlsplit
+
+import idna
+
+from core.egress.addresses import IPAddress, IPNetwork, check_address, parse_networks
+from core.errors import ConfigurationError, TargetForbidden
+from core.settings import DeliverySettings
+
+MAX_URL_CHARS = 2048  # what browsers and proxies agree on
+MAX_HOST_CHARS = 253  # RFC 1035, 2.3.4, without the final dot
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
+# Parsers disagree on these: urllib drops tabs and line ends, browsers turn \ into /.
+_FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
+_BRACKETS = re.compile(r"[^\[\]]*|([^\[\]]*@)?\[[0-9a-fA-F:.]+\](:[0-9]*)?")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")  # _ : names of Compose services
+# WHATWG URL, "ends in a number": then the host is an IPv4 address in some spelling.
+_NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_URL_SAFE = "/%:@!$&'()*+,;=~-._?"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A callback address in canonical form: lower-case ASCII host, explicit port, no fragment."""
+
+    scheme: str
+    host: str
+    port: int
+    url: str
+    address: IPAddress | None = None  # where the host is an address literal
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPolicy:
+    """The operator's rules. Allowed hosts and networks pass the address table, nothing else."""
+
+    schemes: frozenset[str] = frozenset({"https"})
+    ports: tuple[range, ...] = (range(443, 444), range(8443, 8444))
+    allowed_hosts: frozenset[str] = frozenset()
+    allowed_networks: tuple[IPNetwork, ...] = ()
+    denied_networks: tuple[IPNetwork, ...] = ()  # own listen addresses; wins over all
+
+    @classmethod
+    def from_settings(cls, settings: DeliverySettings) -> "TargetPolicy":
+        """The policy that the settings describe.
+
+        Raises:
+            ConfigurationError: a list cannot be read; names the variable and the part.
+        """
+        hosts, networks = _parse_allowed(_split(settings.allowed_hosts))
+        return cls(
+            schemes=frozenset({"https", "http"} if settings.allow_http else {"https"}),
+            ports=tuple(_parse_ports(part) for part in _split(settings.allowed_ports)),
+            allowed_hosts=hosts,
+            allowed_networks=networks,
+            denied_networks=_parse_denied(_split(settings.denied_hosts)),
+        )
+
+    def check_url(self, url: str) -> Target:
+        """The canonical target of a URL that the policy lets pass; looks nothing up.
+
+        Raises:
+            TargetForbidden: names the value and the one rule that it breaks.
+        """
+        parts = _split_url(url)
+        self._check_scheme(parts.scheme)
+        if parts.username is not None or parts.password is not None:
+            raise TargetForbidden("the URL must not carry a user name or a password")
+        host, address = canonical_host(parts.hostname or "")
+        port = _port_of(parts)
+        self._check_port(port)
+        if address is not None:
+            self.check_resolved(host, (address,))
+        return Target(parts.scheme, host, port, _rebuild(parts, host, port), address)
+
+    def check_resolved(self, host: str, addresses: Sequence[IPAddress]) -> None:
+        """Pass a host whose every address may be reached: one bad one blocks them all.
+
+        Raises:
+            TargetForbidden: names the host, the address and the rule.
+        """
+        for address in addresses:
+            self.check_peer(host, address)
+
+    def check_peer(self, host: str, address: IPAddress) -> None:
+        """Pass one address that a connection to `host` is about to use.
+
+        Raises:
+            TargetForbidden: names the host, the address and the rule.
+        """
+        if any(address in network for network in self.denied_networks):
+            raise TargetForbidden(f"{host}: {address} is in a range that the operator denies")
+        if host in self.allowed_hosts:
+            return
+        try:
+            check_address(address, self.allowed_networks)
+        except TargetForbidden as error:
+            literal = str(address) == host.strip("[]")
+            raise TargetForbidden(str(error) if literal else f"{host}: {error}") from error
+
+    def _check_scheme(self, scheme: str) -> None:
+        if scheme not in self.schemes:
+            raise TargetForbidden(
+                f"scheme {scheme or '(none)'!r} is not allowed; allowed: {_listed(self.schemes)}"
+            )
+
+    def _check_port(self, port: int) -> None:
+        if not any(port in ports for ports in self.ports):
+            raise TargetForbidden(
+                f"port {port} is not allowed; allowed: {_listed(map(_port_text, self.ports))}"
+            )
+
+
+def canonical_host(host: str) -> tuple[str, IPAddress | None]:
+    """A host in the one spelling that all later layers see, and its address if it is a literal.
+
+    Raises:
+        TargetForbidden: empty, too long, percent-encoded, not a name, or an address in an unusual
+            spelling (decimal, octal, hexadecimal, short).
+    """
+    if ":" in host:
+        address = _ipv6_literal(host)
+        return f"[{address}]", address
+    name = _to_ascii(host).removesuffix(".")
+    if not name:
+        raise TargetForbidden("the URL has no host")
+    if len(name) > MAX_HOST_CHARS:
+        raise TargetForbidden(f"the host has {len(name)} characters, more than {MAX_HOST_CHARS}")
+    labels = name.split(".")
+    if _NUMERIC_LABEL.fullmatch(labels[-1]):
+        literal = _ipv4_literal(name)
+        return str(literal), literal
+    if not all(_LABEL.fullmatch(label) for label in labels):
+        raise TargetForbidden(f"{name!r} is not a host name")
+    return name, None
+
+
+def _split_url(url: str) -> SplitResult:
+    if len(url) > MAX_URL_CHARS:
+        raise TargetForbidden(f"the URL has {len(url)} characters, more than {MAX_URL_CHARS}")
+    if _FORBIDDEN_CHARACTERS.search(url):
+        raise TargetForbidden("the URL has a space, a control character or a backslash in it")
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise TargetForbidden(f"{url!r} is not a URL: {error}") from error
+    if "%" in parts.netloc.rpartition("@")[2]:
+        raise TargetForbidden("the host must not be percent-encoded or carry a zone")
+    if not _BRACKETS.fullmatch(parts.netloc):
+        raise TargetForbidden("brackets must hold an IPv6 address and nothing else")
+    return parts
+
+
+def _port_of(parts: SplitResult) -> int:
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise TargetForbidden(f"{parts.netloc!r} has no usable port: {error}") from error
+    return DEFAULT_PORTS[parts.scheme] if port is None else port
+
+
+def _to_ascii(host: str) -> str:
+    if host.isascii():
+        return host.lower()
+    try:
+        # UTS 46 also maps what looks like digits and dots (U+FF11, U+3002), so the literal
+        # check that follows sees what a resolver would see.
+        return idna.encode(host, uts46=True).decode("ascii").lower()
+    except idna.IDNAError as error:
+        raise TargetForbidden(f"{host!r} is not an international host name: {error}") from error
+
+
+def _ipv6_literal(host: str) -> IPv6Address:
+    try:
+        return IPv6Address(host)
+    except ValueError as error:
+        raise TargetForbidden(f"{host!r} is not an IPv6 address") from error
+
+
+def _ipv4_literal(name: str) -> IPv4Address:
+    try:
+        return IPv4Address(name)  # strict: four decimal numbers, no leading zeros
+    except ValueError as error:
+        raise TargetForbidden(
+            f"{name!r} is an IPv4 address in an unusual spelling; write it as a.b.c.d"
+        ) from error
+
+
+def _rebuild(parts: SplitResult, host: str, port: int) -> str:
+    netloc = host if port == DEFAULT_PORTS[parts.scheme] else f"{host}:{port}"
+    path = quote(parts.path or "/", safe=_URL_SAFE.replace("?", ""))
+    query = f"?{quote(parts.query, safe=_URL_SAFE)}" if parts.query else ""
+    return f"{parts.scheme}://{netloc}{path}{query}"
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _parse_ports(part: str) -> range:
+    first, dash, last = part.partition("-")
+    try:
+        ports = range(int(first), int(last if dash else first) + 1)
+    except ValueError as error:
+        raise ConfigurationError(f"DELIVERY_ALLOWED_PORTS: {part!r} is not a port") from error
+    if not ports or ports[0] < 1 or ports[-1] > 65535:
+        raise ConfigurationError(f"DELIVERY_ALLOWED_PORTS: {part!r} is not within 1 to 65535")
+    return ports
+
+
+def _parse_allowed(parts: Sequence[str]) -> tuple[frozenset[str], tuple[IPNetwork, ...]]:
+    hosts: set[str] = set()
+    networks: list[IPNetwork] = []
+    for part in parts:
+        try:
+            networks += parse_networks([part])
+        except ValueError:
+            hosts.add(_allowed_name(part))
+    return frozenset(hosts), tuple(networks)
+
+
+def _parse_denied(parts: Sequence[str]) -> tuple[IPNetwork, ...]:
+    try:
+        return parse_networks(parts)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"DELIVERY_DENIED_HOSTS: {error}; names have to be denied by their addresses"
+        ) from error
+
+
+def _allowed_name(part: str) -> str:
+    try:
+        name, address = canonical_host(part)
+    except TargetForbidden as error:
+        raise ConfigurationError(f"DELIVERY_ALLOWED_HOSTS: {error}") from error
+    if address is not None:
+        raise ConfigurationError(f"DELIVERY_ALLOWED_HOSTS: {part!r} is not a host or a range")
+    return name
+
+
+def _port_text(ports: range) -> str:
+    return str(ports[0]) if len(ports) == 1 else f"{ports[0]}-{ports[-1]}"
+
+
+def _listed(values: "Sequence[str] | frozenset[str] | map[str]") -> str:
+    return ", ".join(sorted(values)) or "none"

@@ -1,0 +1,135 @@
+"""The error tree. Everything that the project raises on purpose is one of these.
+
+    PhotoTaggerError
+      TransientError        try the same again: nothing is wrong with the input
+        BrokerAway            Kafka cannot be reached or does not answer in time
+        DatabaseAway          PostgreSQL cannot be reached or does not answer in time
+        BlobStoreAway         the place of the bytes cannot be reached
+        GpuOutOfMemory        the accelerator has no room for this batch
+        WebhookRefused        the target answered 5xx, 408, 429, or did not answer in time
+        TargetUnreachable     no HTTP answer: name, connection, TLS or time
+      PermanentError        will not get better; carries a stable `reason`
+        UndecodableEvent      a record that is not an event of its topic
+        ImageUnreadable       bytes that are no image we accept
+        ImageMissing          a URI that leads to no bytes
+        QueryInvalid          a query that cannot be answered as it stands
+        WebhookRejected       the target answered 3xx or 4xx, or asked to stop
+        TargetForbidden       an address that the guard refuses
+        ProcessCrashed        a record whose handling ended the process, again and again
+        RecordRefused         a record whose effects PostgreSQL refuses
+      ConfigurationError    stop at start with exit code 2; says which variable
+
+A `reason` is short and stable: the dead letter's header, the metric's label, the log's field.
+"""
+
+from typing import ClassVar
+
+
+class PhotoTaggerError(Exception):
+    """Root of everything raised on purpose."""
+
+
+class TransientError(PhotoTaggerError):
+    """Nothing is wrong with the input: the same may be tried again later."""
+
+
+class BrokerAway(TransientError):
+    """Kafka cannot be reached or does not answer in time."""
+
+
+class DatabaseAway(TransientError):
+    """PostgreSQL cannot be reached or does not answer in time."""
+
+
+class BlobStoreAway(TransientError):
+    """The place where the bytes lie cannot be reached."""
+
+
+class GpuOutOfMemory(TransientError):
+    """The accelerator has no room for this batch, at any size tried."""
+
+
+class WebhookRefused(TransientError):
+    """The target answered 5xx, 408 or 429, or did not answer in time."""
+
+
+class TargetUnreachable(TransientError):
+    """An HTTP exchange that ended without an answer.
+
+    Args:
+        message: what happened, with the target's host.
+        kind: where it broke, stable: dns, refused, reset, unreachable, timeout, tls, protocol.
+        infra: our own side is away (resolver, egress proxy): the target is not to be blamed for it.
+    """
+
+    def __init__(self, message: str, *, kind: str, infra: bool = False) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.infra = infra
+
+
+class PermanentError(PhotoTaggerError):
+    """Will not get better by trying again.
+
+    Args:
+        message: what is wrong, with the value and the limit broken.
+        reason: stable machine-readable cause; the class default where omitted.
+    """
+
+    default_reason: ClassVar[str] = "permanent"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or self.default_reason
+
+
+class UndecodableEvent(PermanentError):
+    """A record that is not an event of its topic."""
+
+    default_reason = "undecodable_event"
+
+
+class ImageUnreadable(PermanentError):
+    """Bytes that are no image we accept: broken, too large, of another format."""
+
+    default_reason = "image_unreadable"
+
+
+class ImageMissing(PermanentError):
+    """A URI that leads to no bytes."""
+
+    default_reason = "image_missing"
+
+
+class QueryInvalid(PermanentError):
+    """A query that cannot be answered as it stands."""
+
+    default_reason = "query_invalid"
+
+
+class WebhookRejected(PermanentError):
+    """The target answered 3xx or 4xx, or asked to stop."""
+
+    default_reason = "webhook_rejected"
+
+
+class TargetForbidden(PermanentError):
+    """An address, port or scheme that the egress guard refuses."""
+
+    default_reason = "target_forbidden"
+
+
+class ProcessCrashed(PermanentError):
+    """A record whose handling ended the process, again and again."""
+
+    default_reason = "process_crashed"
+
+
+class RecordRefused(PermanentError):
+    """A record whose effects PostgreSQL refuses (a NUL in a text, a value out of range)."""
+
+    default_reason = "database_refused"
+
+
+class ConfigurationError(PhotoTaggerError):
+    """A setting that cannot be worked with. Ends the process at start with exit code 2."""

@@ -1,0 +1,110 @@
+"""Text to tokens with their lemmas, the language chosen token by token from the script."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import Protocol
+
+from core.language.english import English
+from core.language.exceptions import Exceptions, parse_exceptions
+from core.language.normalisation import normalise
+from core.language.russian import Russian
+from core.language.tokenizer import SpacyTokenizer
+
+_CACHED_WORDS = 50_000  # the words of both languages in use; about 30 MB when full
+_LONGEST_WORD = 64  # characters; a longer one is no word, and would bloat the cache
+
+
+class Language(Protocol):
+    """What one language knows of single normalised words."""
+
+    @property
+    def function_words(self) -> frozenset[str]:
+        """Words that a label of several words can do without (articles, prepositions)."""
+
+    def covers(self, word: str) -> bool:
+        """Whether the word's script is this language's."""
+
+    def lemmas(self, word: str) -> frozenset[str]:
+        """Base forms that the word may have; never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One word of a text.
+
+    Attributes:
+        text: the word, normalised (case-folded).
+        lemmas: base forms that it may have, several for homonyms; ё is written е.
+        is_function: an article, a preposition or the like.
+    """
+
+    text: str
+    lemmas: frozenset[str]
+    is_function: bool = False
+
+
+class Lemmatizer:
+    """Gives the tokens of texts. Make one per process: loading takes 2 s and about 110 MB.
+
+    Safe to call from several threads (`asyncio.to_thread`): words met before come from a cache,
+    new ones are looked up one at a time.
+
+    Args:
+        exceptions: `word=lemma` pairs over the built-in ones, see `parse_exceptions`.
+        languages: asked in order, the first that covers a word decides; default English, Russian.
+
+    Raises:
+        ConfigurationError: `exceptions` cannot be read.
+    """
+
+    def __init__(self, exceptions: str = "", languages: Sequence[Language] | None = None) -> None:
+        self._exceptions = parse_exceptions(exceptions)
+        self._languages = default_languages(self._exceptions) if languages is None else languages
+        self._tokenizer = SpacyTokenizer()
+        self._lock = Lock()
+        self._cached = lru_cache(maxsize=_CACHED_WORDS)(self._look_up)
+
+    def lemmatize(self, text: str) -> tuple[Token, ...]:
+        """Give the text's tokens in order, repeats included; none where it has no letter or digit.
+
+        Digits, and words of other scripts, are their own lemma. No word is left out for being
+        frequent. Words met before: 300,000 to 640,000 a second; new ones: 7,000 or more.
+        """
+        tokens: list[Token] = []
+        for word in normalise(text).split():
+            tokens += self._cached(word) if len(word) <= _LONGEST_WORD else (_verbatim(word),)
+        return tuple(tokens)
+
+    def _look_up(self, word: str) -> tuple[Token, ...]:
+        # Neither spaCy's vocabulary nor pymorphy3's analyser promises to be safe in two threads.
+        with self._lock:
+            return tuple(map(self._token, filter(_is_word, self._tokenizer.split(word))))
+
+    def _token(self, piece: str) -> Token:
+        for language in self._languages:
+            if language.covers(piece):
+                lemmas = self._exceptions.get(piece) or language.lemmas(piece)
+                return Token(
+                    text=piece,
+                    lemmas=frozenset(lemma.replace("ё", "е") for lemma in lemmas),
+                    is_function=piece in language.function_words,
+                )
+        return _verbatim(piece)
+
+
+def default_languages(exceptions: Exceptions) -> tuple[Language, ...]:
+    """Give Russian for Cyrillic letters and English for Latin ones.
+
+    A word with letters of both ("Tшка") is Russian: its endings are.
+    """
+    return Russian(), English(exceptions)
+
+
+def _verbatim(word: str) -> Token:
+    return Token(text=word, lemmas=frozenset({word}))
+
+
+def _is_word(piece: str) -> bool:
+    return any(character.isalnum() for character in piece)

@@ -1,0 +1,35 @@
+"""Russian: every normal form that pymorphy3's dictionary knows for a word."""
+
+from pymorphy3 import MorphAnalyzer
+
+from core.language.normalisation import has_cyrillic
+
+FUNCTION_WORDS = frozenset(
+    "а в во для до и из изо за к ко на над о об от ото по под при про с со у же ли бы".split()  # noqa: SIM905 prose
+)
+
+
+class Russian:
+    """Words in Cyrillic letters.
+
+    All normal forms, not the likeliest one: among 67 words the first parse alone is wrong for
+    цветов (цветок), стали (стать), зимой, белые and пошли. spaCy's own Russian lemmatizer has the
+    same analyser under it, but gives the word unchanged where it has several normal forms
+    (spaCy 3.8, its issue 11626), so the analyser is asked directly.
+    """
+
+    def __init__(self) -> None:
+        self._analyzer = MorphAnalyzer(lang="ru")
+
+    @property
+    def function_words(self) -> frozenset[str]:
+        """Prepositions, conjunctions and particles; not `не` and `без`, which change the sense."""
+        return FUNCTION_WORDS
+
+    def covers(self, word: str) -> bool:
+        """Whether any letter is Cyrillic."""
+        return has_cyrillic(word)
+
+    def lemmas(self, word: str) -> frozenset[str]:
+        """Normal forms of the word; of an unknown one, what its ending predicts."""
+        return frozenset(parse.normal_form for parse in self._analyzer.parse(word))

@@ -1,0 +1,1 @@
+"""The consumer runtime: one loop for every role, exactly-once effect through PostgreSQL."""

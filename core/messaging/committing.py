@@ -1,0 +1,251 @@
+"""One transaction per batch: guard first, effects of what is still ours, outbox, dead letters."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+
+from core.errors import (
+    DatabaseAway,
+    PermanentError,
+    ProcessCrashed,
+    RecordRefused,
+    TransientError,
+)
+from core.failpoints import reach
+from core.messaging.accounting import TimeAccount
+from core.messaging.budget import DeadLetterBudget
+from core.messaging.claiming import FENCED_WAIT_S
+from core.messaging.dispatching import Dispatcher
+from core.messaging.ports import DeadLetter, Move
+from core.messaging.preparing import Pipeline, Prepared
+from core.messaging.role import Item, Outcome
+from core.messaging.session import RoleParts, Session
+from core.messaging.tracking import plan_moves
+from core.telemetry import tracing
+from core.transaction import Transaction
+from schemas.dead_letter import DeadLetterPlace
+from schemas.record import Partition, Record
+from schemas.topics import dead_letter_topic
+
+log = structlog.get_logger(__name__)
+
+E = TypeVar("E")
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a transaction left, once it has committed."""
+
+    ours: frozenset[Partition]
+    is_partial: bool
+    letters: tuple[DeadLetter, ...]
+    outbox_ids: tuple[int, ...]
+    records: tuple[Record, ...]
+
+
+class Committer(Generic[E, P]):
+    """Writes prepared batches, strictly in order."""
+
+    def __init__(
+        self,
+        session: Session,
+        parts: RoleParts[E, P],
+        pipeline: Pipeline[E, P],
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._session = session
+        self._parts = parts
+        self._pipeline = pipeline
+        self._dispatcher = dispatcher
+        self._dlq = dead_letter_topic(parts.topic.name, parts.group)
+        self._budget = DeadLetterBudget(
+            window=session.settings.dead_letter_window,
+            max_share=session.settings.dead_letter_max_share,
+        )
+        self._account = TimeAccount(session.metrics, group=session.group, task="commit")
+
+    async def run(self) -> None:
+        """Commit for ever.
+
+        Raises:
+            Exception: a bug of the role; nothing of its batch is committed.
+        """
+        while True:
+            self._account.enter("idle")
+            task = await self._pipeline.ordered.get()
+            self._account.enter("prepare")
+            prepared = await task
+            self._account.enter("transaction")
+            if prepared is not None:
+                await self._commit(prepared)
+            self._pipeline.release()
+
+    async def _commit(self, prepared: Sequence[Prepared[E, P]]) -> None:
+        """Write a batch; if PostgreSQL refuses it, halve it until the guilty record is alone."""
+        left = deque([list(prepared)])
+        while left:
+            ready = self._session.tracker.ready()
+            portion = [
+                one for one in left.popleft() if ready.get(one.entry.partition) == one.entry.epoch
+            ]
+            if not portion:
+                continue
+            try:
+                await self._write(portion)
+            except RecordRefused as error:
+                log.warning("batch_refused", records=len(portion), error=str(error))
+                left.extendleft(reversed(_halves(portion, error)))
+            except TransientError as error:
+                # Whether the commit happened is not known; the claim will tell.
+                log.warning("transaction_failed", error=str(error))
+                self._session.recover("transaction")
+
+    async def _write(self, portion: Sequence[Prepared[E, P]]) -> None:
+        session = self._session
+        moves = plan_moves(one.entry for one in portion)
+        with session.metrics.consumer_transaction_seconds.labels(session.group).time():
+            written = await self._transact(portion, moves)
+        session.tracker.committed(move for move in moves if move.partition in written.ours)
+        fenced = [move.partition for move in moves if move.partition not in written.ours]
+        if fenced:
+            session.metrics.consumer_fenced.labels(session.group).inc(len(fenced))
+            loop = asyncio.get_running_loop()
+            session.claim_not_before = loop.time() + FENCED_WAIT_S
+            session.recover("fenced", fenced)
+        self._dispatcher.put(written.outbox_ids, written.records)
+        self._count(portion, written)
+
+    async def _transact(self, portion: Sequence[Prepared[E, P]], moves: Sequence[Move]) -> _Written:
+        parts = self._parts
+        try:
+            async with (
+                asyncio.timeout(self._session.settings.transaction_deadline_s),
+                parts.ledger.transaction() as tx,
+            ):
+                reach("commit.begun")
+                ours = await parts.ledger.advance(tx, moves)
+                reach("commit.guarded")
+                kept = (
+                    portion
+                    if len(ours) == len(moves)
+                    else [one for one in portion if one.entry.partition in ours]
+                )
+                outcome = await self._applied(kept, tx)
+                reach("commit.applied")
+                letters = self._letters(kept, outcome)
+                await parts.dead_letters.add(tx, letters)
+                reach("commit.set_aside")
+                records = (*outcome.emitted, *map(self._copy, letters))
+                ids = await parts.outbox.add(tx, records)
+                reach("commit.outboxed")
+        except TimeoutError as error:
+            raise DatabaseAway("transaction deadline passed") from error
+        reach("commit.done")
+        return _Written(ours, len(ours) < len(moves), letters, tuple(ids), records)
+
+    async def _applied(self, kept: Sequence[Prepared[E, P]], tx: Transaction) -> Outcome:
+        items: list[Item[E, P]] = [one.item for one in kept if one.item is not None]
+        if not items:
+            return Outcome()
+        with tracing.consuming(
+            f"{self._parts.group} apply", (item.received.traceparent for item in items)
+        ):
+            return await self._parts.role.apply(items, tx)
+
+    def _letters(self, kept: Sequence[Prepared[E, P]], outcome: Outcome) -> tuple[DeadLetter, ...]:
+        errors: dict[tuple[Partition, int], PermanentError] = {
+            (one.entry.partition, one.entry.offset): one.error
+            for one in kept
+            if one.error is not None
+        }
+        for rejection in outcome.rejected:
+            errors[rejection.partition, rejection.offset] = rejection.error
+        if not errors:
+            return ()
+        return tuple(
+            DeadLetter(
+                DeadLetterPlace(
+                    self._parts.group,
+                    *one.entry.partition,
+                    one.entry.offset,
+                    error.reason,
+                    str(error),
+                ),
+                self._session.identity.cluster_id,
+                one.entry.record,
+                one.entry.timestamp_ms,
+            )
+            for one in kept
+            if (error := errors.get((one.entry.partition, one.entry.offset))) is not None
+        )
+
+    def _copy(self, letter: DeadLetter) -> Record:
+        record = letter.record
+        headers = (*record.headers, *letter.place.headers())
+        return Record(self._dlq, record.key, headers, record.value)
+
+    def _count(self, portion: Sequence[Prepared[E, P]], written: _Written) -> None:
+        metrics, group = self._session.metrics, self._session.group
+        dead = {(letter.place.partition, letter.place.offset) for letter in written.letters}
+        for letter in written.letters:
+            metrics.consumer_dead_letters.labels(group, letter.place.reason).inc()
+        done = len(portion) - sum(
+            one.entry.partition not in written.ours for one in portion if written.is_partial
+        )
+        written_at_s = portion[-1].entry.timestamp_ms / 1000
+        if written_at_s > 0:
+            metrics.consumer_age.labels(group).set(time.time() - written_at_s)
+        metrics.consumer_records.labels(group, "dead_letter").inc(len(dead))
+        metrics.consumer_records.labels(group, "done").inc(done - len(dead))
+        if dead or not self._budget.is_untouched:
+            self._spend(portion, written.ours, dead)
+
+    def _spend(
+        self,
+        portion: Sequence[Prepared[E, P]],
+        ours: frozenset[Partition],
+        dead: set[tuple[int, int]],
+    ) -> None:
+        over: set[Partition] = set()
+        for one in portion:
+            partition, offset = one.entry.partition, one.entry.offset
+            is_dead = (partition.number, offset) in dead and _speaks_against_us(one)
+            if partition in ours and self._budget.note(partition, dead=is_dead):
+                over.add(partition)
+        for partition in over:
+            self._budget.forget(partition)
+            self._session.halt(
+                partition, "dead_letter_budget", remedy="see the reasons, then restart"
+            )
+
+
+def _speaks_against_us(one: Prepared[E, P]) -> bool:
+    """Whether a dead letter may mean a bad deploy or producer: undecodable, crashed, refused.
+
+    Not what the role itself found wrong with one item's contents: a hundred broken pictures from
+    anyone who may upload would halt a partition for all others.
+    """
+    return one.item is None or isinstance(one.item.plan, ProcessCrashed | RecordRefused)
+
+
+def _halves(portion: Sequence[Prepared[E, P]], error: RecordRefused) -> list[list[Prepared[E, P]]]:
+    """Two halves in order; a single record first as an item that says so, then without the role.
+
+    Raises:
+        RecordRefused: not even the dead letter alone is taken: a bug.
+    """
+    if len(portion) > 1:
+        middle = len(portion) // 2
+        return [list(portion[:middle]), list(portion[middle:])]
+    (only,) = portion
+    if only.item is None:
+        raise error
+    if isinstance(only.item.plan, RecordRefused):
+        return [[Prepared(only.entry, None, error)]]
+    return [[Prepared(only.entry, Item(only.item.received, error))]]

@@ -1,0 +1,64 @@
+"""What every Kafka client of the project is given, and where the topic prefix is added."""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from core.errors import BrokerAway, ConfigurationError
+from core.settings import KafkaSettings
+
+
+def client_options(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]:
+    """Keyword arguments that aiokafka's consumer, producer and clients share.
+
+    Raises:
+        ConfigurationError: the file of certificates cannot be read.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "client_id": client_id,
+        "request_timeout_ms": settings.request_timeout_ms,
+        "security_protocol": settings.security_protocol,
+        "metadata_max_age_ms": 60_000,
+        "retry_backoff_ms": 250,  # aiokafka's 100 floods the log when the broker is away (#496)
+    }
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _ssl_context(settings)
+    if settings.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        options["sasl_plain_password"] = settings.sasl_password.get_secret_value()
+    return options
+
+
+def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=settings.ssl_cafile)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"KAFKA_SSL_CAFILE: {settings.ssl_cafile}: {error}") from error
+
+
+def on_broker(settings: KafkaSettings, name: str) -> str:
+    """A topic's or group's name as the broker knows it."""
+    return settings.topic_prefix + name
+
+
+def logical(settings: KafkaSettings, name: str) -> str:
+    """A broker-side name without the prefix."""
+    return name.removeprefix(settings.topic_prefix)
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn what aiokafka raises into `BrokerAway`.
+
+    Raises:
+        BrokerAway: any error of aiokafka, the network or a time limit inside the block.
+    """
+    try:
+        yield
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise BrokerAway(f"{what}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,135 @@
+"""Fetching into the bounded queue: what is not ours is dropped and sought again."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from core.errors import BrokerAway
+from core.failpoints import reach
+from core.messaging.accounting import TimeAccount
+from core.messaging.membership import Fetched, Garbled, GroupClient, OutOfLog
+from core.messaging.probing import Probe
+from core.messaging.retrying import Backoff
+from core.messaging.session import Session
+from core.messaging.tracking import Entry, Verdict
+from schemas.record import Partition
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 0.2
+MOST_PER_POLL = 250  # unpacking is done in the event loop: some milliseconds at a time
+
+
+class Intake:
+    """Moves records from the client to the queue, no faster than they are taken."""
+
+    def __init__(self, session: Session, client: GroupClient, *, backoff: Backoff) -> None:
+        self._session = session
+        self._client = client
+        self._backoff = backoff
+        self._account = TimeAccount(session.metrics, group=session.group, task="intake")
+        self._is_full = False
+        self._probe = Probe(session, client, self._accept)
+
+    async def run(self) -> None:
+        """Fetch for ever.
+
+        Raises:
+            BrokerAway: the client is beyond repair: many failures in a row.
+        """
+        failures = 0
+        while True:
+            await self._wait_for_room()
+            self._account.enter("poll")
+            try:
+                await self._fetch()
+                failures = 0
+            except OutOfLog as error:
+                self._session.recover("out_of_log", error.partitions)
+            except Garbled as error:
+                log.warning("fetch_garbled", error=str(error))
+                await self._probe_all()
+            except BrokerAway as error:
+                failures += 1
+                log.warning("fetch_failed", error=str(error), failures=failures)
+                if failures > 100:  # at 10 s each: what lasts so long is not an outage but a wedge
+                    raise
+                await asyncio.sleep(self._backoff.delay_s(failures, self._session.random))
+
+    async def _probe_all(self) -> None:
+        self._account.enter("probe")
+        try:
+            await self._probe.run()
+        except BrokerAway as error:  # the next fetch meets the same record again
+            log.warning("probe_failed", error=str(error))
+
+    async def _fetch(self) -> None:
+        session = self._session
+        # Between full and half empty nothing is asked for: the client keeps what it prefetched,
+        # whereas its own pause would throw that away. It is still called, to see its errors.
+        epochs = {} if session.draining or self._is_full else session.tracker.ready()
+        fetched = await self._client.fetch(
+            epochs,
+            max_records=max(1, min(session.queue.room, MOST_PER_POLL)),
+            timeout_s=0.0 if self._is_full else POLL_S,
+        )
+        if fetched:
+            reach("intake.fetched")
+        for partition, records in fetched:
+            self._accept(partition, epochs.get(partition), records)
+
+    def _accept(self, partition: Partition, epoch: int | None, records: Sequence[Fetched]) -> None:
+        session = self._session
+        if session.draining or epoch is None:
+            return
+        judgement = session.tracker.judge(partition, epoch, records[0].offset, records[-1].offset)
+        if judgement.verdict is not Verdict.TAKE:
+            cause = judgement.verdict.value
+            session.metrics.consumer_refetched.labels(session.group, cause).inc(len(records))
+            if judgement.verdict is Verdict.SEEK:
+                self._client.seek(partition, judgement.position)
+            return
+        missing = records[-1].offset + 1 - judgement.position - len(records)
+        if missing:  # compacted away, or marks of somebody's transactions
+            session.metrics.consumer_gaps.labels(session.group).inc(missing)
+            log.warning(
+                "offset_gap",
+                topic=partition.topic,
+                partition=partition.number,
+                offset=judgement.position,
+                missing=missing,
+            )
+        session.put(_entries(partition, epoch, judgement.position, records))
+        reach("intake.queued")
+
+    async def _wait_for_room(self) -> None:
+        """Return when there is room, or after one poll's time so that errors are seen."""
+        session = self._session
+        session.metrics.consumer_queue_records.labels(session.group).set(len(session.queue))
+        if not session.queue.room:
+            self._is_full = True
+            self._account.enter("backpressure")
+        while self._is_full:
+            if session.queue.is_half_empty:
+                self._is_full = False
+                break
+            session.taken.clear()
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await session.taken.wait()
+            except TimeoutError:
+                break
+        session.metrics.consumer_paused.labels(session.group).set(self._is_full)
+
+
+def _entries(
+    partition: Partition, epoch: int, position: int, records: Sequence[Fetched]
+) -> list[Entry]:
+    entries: list[Entry] = []
+    for one in records:
+        record, offset = one.record, one.offset
+        size = len(record.value) + len(record.key or b"") + 64 * (1 + len(record.headers))
+        entries.append(Entry(partition, epoch, position, offset, record, one.timestamp_ms, size))
+        position = offset + 1
+    return entries

@@ -1,0 +1,86 @@
+"""The loop of every role, on one screen.
+
+    fetch -> queue -> decode, prepare -> [guard, apply, outbox, dead letters] -> publish
+    intake            pipeline           committer: one transaction per batch    dispatcher
+
+Beside it: the claimer (ownership), the advisory commit, the sweeper, the watchdog. Each runs until
+it is cancelled; one that ends by itself ends the process, since what lives on half dead holds its
+partitions for ever.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, NoReturn, TypeVar
+
+import structlog
+
+from core.messaging.claiming import Claimer
+from core.messaging.committing import Committer
+from core.messaging.dispatching import Dispatcher
+from core.messaging.intake import Intake
+from core.messaging.member import Member
+from core.messaging.preparing import Pipeline, Preparer
+from core.messaging.session import RoleParts, Session
+from core.messaging.sweeper import OutboxPublisher, Sweeper
+from core.messaging.watching import Watchdog
+
+log = structlog.get_logger(__name__)
+
+E = TypeVar("E")
+P = TypeVar("P")
+
+
+async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
+    """Run a role until `stop` is set; then finish what is in flight, commit and leave.
+
+    Raises:
+        ConfigurationError: the progress belongs to another cluster or topic.
+        Stalled: a partition stood still for no reason.
+        Exception: a bug; what was in flight is not committed. The process should end.
+    """
+    structlog.contextvars.bind_contextvars(group=parts.group, topic=parts.topic.name)
+    session = Session(parts.settings, parts.metrics, group=parts.group)
+    dispatcher = Dispatcher(OutboxPublisher(parts.outbox, parts.publisher))
+    pipeline = Pipeline(session, Preparer(session, parts))
+    member = Member(session, parts, dispatcher)
+    try:
+        if not await member.join(stop):
+            return
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(_for_ever(name, work), name=name)
+                for name, work in {
+                    "intake": Intake(session, parts.client, backoff=parts.backoff).run(),
+                    "pipeline": pipeline.run(tasks),
+                    "committer": Committer(session, parts, pipeline, dispatcher).run(),
+                    "dispatcher": dispatcher.run(),
+                    "claimer": Claimer(
+                        session, parts.client, parts.ledger, backoff=parts.backoff
+                    ).run(),
+                    "advisory": member.run(),
+                    "sweeper": Sweeper(
+                        parts.outbox, parts.publisher, parts.outbox_settings, parts.metrics
+                    ).run(asyncio.Event()),
+                    "watchdog": Watchdog(session, parts.client).run(),
+                }.items()
+            ]
+            await stop.wait()
+            await member.leave()
+            for task in [*running, *pipeline.pending()]:
+                task.cancel()
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    finally:
+        await parts.client.stop()
+
+
+async def _for_ever(name: str, work: Coroutine[Any, Any, None]) -> NoReturn:
+    await work
+    raise RuntimeError(f"{name} ended by itself")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,170 @@
+"""Joining the group, giving partitions back without losing work, and the advisory commit."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+import structlog
+
+from core.errors import TransientError
+from core.failpoints import reach
+from core.messaging.dispatching import Dispatcher
+from core.messaging.session import RoleParts, Session
+from schemas.record import Partition
+
+log = structlog.get_logger(__name__)
+
+E = TypeVar("E")
+P = TypeVar("P")
+
+PUBLISH_GRACE_S = 6.0
+
+
+class Member(Generic[E, P]):
+    """Our membership; also the listener of rebalances (`core.messaging.membership.Listener`)."""
+
+    def __init__(self, session: Session, parts: RoleParts[E, P], dispatcher: Dispatcher) -> None:
+        self._session = session
+        self._parts = parts
+        self._dispatcher = dispatcher
+        self._joined = asyncio.Event()
+        self._stored_id = ""
+        self._failure: Exception | None = None
+        self._told: dict[Partition, int] = {}
+
+    async def join(self, stop: asyncio.Event) -> bool:
+        """Evict the dead predecessor and join; tries until it works, False if stopped first."""
+        failures = 0
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                attempt = asyncio.ensure_future(self._try_to_join())
+                await asyncio.wait({attempt, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not attempt.done():
+                    attempt.cancel()  # a start without a broker may take half a minute
+                    await asyncio.wait({attempt})
+                    return False
+                error = attempt.result()
+                if error is None:
+                    return True
+                failures += 1
+                log.warning("join_failed", error=str(error), failures=failures)
+                await _pause(stop, self._parts.backoff.delay_s(failures, self._session.random))
+            return False
+        finally:
+            stopped.cancel()
+
+    async def _try_to_join(self) -> TransientError | None:
+        try:
+            reach("join.begun")
+            old = await self._parts.members.predecessor(self._parts.instance)
+            reach("join.looked_up")
+            if old:
+                await self._parts.evict(old)
+            reach("join.evicted")
+            self._session.identity = await self._parts.client.start(self)
+            reach("join.joined")
+        except TransientError as error:
+            return error
+        return None
+
+    def on_assigned(self, partitions: Sequence[Partition]) -> None:
+        """The group gave us partitions: the claimer will make them ours."""
+        self._session.tracker.assigned(partitions)
+        self._session.queue.clear()
+        self._session.draining = False
+        self._told = {}
+        self._session.claim_wanted.set()
+        self._joined.set()
+        log.info("assigned", partitions=sorted(p.number for p in partitions))
+
+    async def on_revoked(self) -> None:
+        """Finish what is in flight, tell Kafka and the database, let go.
+
+        Bounded by the drain time; whatever overruns it is fenced by the next owner's epoch.
+        """
+        try:
+            await self._drain()
+            await self._hand_over()
+        except Exception as error:  # noqa: BLE001  # aiokafka would only log it: run() raises it
+            self._failure = error
+            self._joined.set()
+        finally:
+            self._session.tracker.revoked()
+
+    async def leave(self) -> None:
+        """Finish what is in flight, publish it, give all partitions back. Bounded in time."""
+        await self._drain()
+        reach("leave.drained")
+        if not await self._dispatcher.quiet(PUBLISH_GRACE_S):
+            log.warning("publishing_left_to_the_sweeper")
+        reach("leave.published")
+        await self._hand_over()
+
+    async def run(self) -> None:
+        """Store our member id after each join and tell Kafka our progress, for ever.
+
+        Raises:
+            Exception: what went wrong in a rebalance callback.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(self._session.settings.advisory_commit_interval_s):
+                    await self._joined.wait()
+            except TimeoutError:
+                pass
+            self._joined.clear()
+            if self._failure is not None:
+                raise self._failure
+            try:
+                await self._remember()
+                await self._tell()
+            except TransientError as error:
+                log.info("advisory_commit_failed", error=str(error))
+
+    async def _remember(self) -> None:
+        member_id = self._parts.client.member_id
+        if member_id and member_id != self._stored_id:
+            await self._parts.members.store(self._parts.instance, member_id)
+            reach("join.remembered")
+            self._stored_id = member_id
+
+    async def _tell(self) -> None:
+        progress = self._session.tracker.progress()
+        news = {p: offset for p, offset in progress.items() if self._told.get(p) != offset}
+        if news:
+            reach("advise.begun")
+            await self._parts.client.commit(news)
+            reach("advise.done")
+            self._told |= news
+
+    async def _drain(self) -> None:
+        self._session.draining = True  # nothing more is taken in
+        self._session.queue.clear()
+        self._session.taken.set()
+        if not await self._session.quiet(self._session.settings.drain_timeout_s):
+            log.warning("drain_timed_out", batches=self._session.in_flight)
+
+    async def _hand_over(self) -> None:
+        """Kafka's committed offset right, the progress rows without an owner. Best effort."""
+        epochs = self._session.tracker.ready()
+        if not epochs:
+            return
+        try:
+            await self._parts.client.commit(self._session.tracker.progress())
+        except TransientError as error:
+            log.info("last_commit_failed", error=str(error))
+        reach("leave.committed")
+        try:
+            await self._parts.ledger.release(epochs)
+        except TransientError as error:
+            log.info("release_failed", error=str(error))
+        reach("leave.released")
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass

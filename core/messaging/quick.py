@@ -1,0 +1,17 @@
+"""Values that are made once per record: frozen for the type checker, not at run time.
+
+A frozen dataclass sets each field through `object.__setattr__`: 0.87 us for seven fields against
+0.17 us for a plain slotted one and 0.37 us for a named tuple (Python 3.11). Three to five of them
+are made per record, which is a quarter of what the loop costs.
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def quick_value(cls: type[T]) -> type[T]:
+    """A slotted dataclass with value equality and hash; assigning to a field is a type error."""
+    return dataclass(slots=True, unsafe_hash=True)(cls)

@@ -1,0 +1,157 @@
+"""What the tasks of one member share, and the one way back from every error."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Generic, TypeVar
+
+import structlog
+
+from core.messaging.batching import BatchPolicy, EntryQueue
+from core.messaging.membership import GroupClient, Identity
+from core.messaging.ports import DeadLetters, Ledger, Members, Outbox, RecordPublisher
+from core.messaging.retrying import Backoff
+from core.messaging.role import Role
+from core.messaging.tracking import Entry, Tracker
+from core.settings import ConsumerSettings, OutboxSettings
+from core.telemetry.metrics import Metrics
+from schemas.record import Partition, Record
+from schemas.topics import Topic
+
+log = structlog.get_logger(__name__)
+
+E = TypeVar("E")
+P = TypeVar("P")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleParts(Generic[E, P]):
+    """All that a role's loop is made of; joined in a `main.py`.
+
+    Attributes:
+        group: logical name of the consumer group; dead letters carry it.
+        instance: stable name of this member, unique within the group at any time.
+        decode: record -> event, or UndecodableEvent.
+        client: membership and fetching (`core.messaging.group.GroupConsumer`).
+        evict: takes a dead predecessor's member id out of the group.
+    """
+
+    role: Role[E, P]
+    group: str
+    instance: str
+    topic: Topic
+    decode: Callable[[Record], E]
+    client: GroupClient
+    evict: Callable[[str], Awaitable[bool]]
+    ledger: Ledger
+    members: Members
+    dead_letters: DeadLetters
+    outbox: Outbox
+    publisher: RecordPublisher
+    settings: ConsumerSettings
+    outbox_settings: OutboxSettings
+    metrics: Metrics
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class Session:
+    """State of one member between its tasks. Everything runs on one event loop: no locks."""
+
+    def __init__(self, settings: ConsumerSettings, metrics: Metrics, *, group: str) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.group = group
+        self.identity = Identity("", "")
+        self.tracker = Tracker(reject_after=settings.crash_reject_after)
+        self.queue = EntryQueue(
+            max_records=settings.queue_max_records, max_bytes=2 * settings.batch_max_bytes
+        )
+        self.policy = BatchPolicy(settings.batch_max_records, settings.batch_max_bytes)
+        self.random = Random()  # noqa: S311  # jitter
+        self.draining = False
+        self.waiting_for: str | None = None
+        self.arrived = asyncio.Event()
+        self.taken = asyncio.Event()
+        self.claim_wanted = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.claim_not_before = 0.0
+        self._in_flight = 0
+        self._halts: set[tuple[Partition, str]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Batches between the queue and the end of their transaction."""
+        return self._in_flight
+
+    def is_live(self, batch: Iterable[Entry]) -> bool:
+        """Whether any of these records may still take effect."""
+        return any(self.tracker.owns(entry.partition, entry.epoch) for entry in batch)
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Queue fetched records."""
+        self.queue.extend(entries)
+        self.arrived.set()
+
+    def take(self) -> list[Entry]:
+        """The next batch, or nothing; one record in isolation, and only when all is quiet."""
+        isolating = self.tracker.isolating()
+        if isolating and self._in_flight:
+            return []
+        policy = self.policy.alone() if isolating else self.policy
+        batch = self.queue.take(policy, self.tracker.ready())
+        if batch:
+            self._in_flight += 1
+            self.idle.clear()
+        self.taken.set()
+        return batch
+
+    def finished(self) -> None:
+        """A batch has left the pipeline, committed or dropped."""
+        self._in_flight -= 1
+        if not self._in_flight:
+            self.idle.set()
+        self.arrived.set()  # in isolation the next record waits for this
+
+    def recover(self, reason: str, partitions: Iterable[Partition] | None = None) -> None:
+        """Drop what is in flight, all of it or some partitions'; they are claimed again."""
+        self.metrics.consumer_recoveries.labels(self.group, reason).inc()
+        self.tracker.drop(partitions)
+        if partitions is None:
+            self.queue.clear()
+            self.taken.set()
+        self.claim_wanted.set()
+        log.warning("recovering", reason=reason)
+
+    def halt(self, partition: Partition, reason: str, **fields: object) -> None:
+        """Let a partition stand still until someone acts; the others go on."""
+        if self.tracker.halted.get(partition) == reason:
+            return
+        self.tracker.halt(partition, reason)
+        self._halts.add((partition, reason))
+        self.metrics.consumer_halted.labels(self.group, *map(str, partition), reason).set(1)
+        log.error(
+            "partition_halted",
+            topic=partition.topic,
+            partition=partition.number,
+            reason=reason,
+            **fields,
+        )
+
+    def show_halts(self) -> None:
+        """Take back the alarms of partitions that go on, or that went elsewhere."""
+        for partition, reason in list(self._halts):
+            if self.tracker.halted.get(partition) != reason:
+                self._halts.discard((partition, reason))
+                labels = (self.group, *map(str, partition), reason)
+                self.metrics.consumer_halted.labels(*labels).set(0)
+
+    async def quiet(self, timeout_s: float) -> bool:
+        """Wait until nothing is in flight; False if it took too long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.idle.wait()
+        except TimeoutError:
+            return False
+        return True

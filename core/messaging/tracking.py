@@ -1,0 +1,227 @@
+"""Which partitions are ours, by which epoch, and up to where. Pure: no I/O, no clock.
+
+Rules of research/runtime.md 2.1 to 2.3: a record counts only between our own claim and the next
+revocation; a dropped record is a loss unless its partition is sought back; `assignment()` of the
+client is never asked, since it still shows the old partitions between revoke and assign.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from core.messaging.ports import Claim, Move
+from core.messaging.quick import quick_value
+from schemas.record import Partition, Record
+
+#: Halts that a rebalance does not lift: the cause lies in the records or in this very process.
+LASTING_HALTS = frozenset({"dead_letter_budget"})
+
+
+@quick_value
+class Entry:
+    """A fetched record on its way through the loop.
+
+    Attributes:
+        from_offset: where the partition stood before it: its own offset, or less after a gap.
+        size: bytes of key, headers and value.
+        unreadable: why the client could not unpack it; its record is empty then.
+    """
+
+    partition: Partition
+    epoch: int
+    from_offset: int
+    offset: int
+    record: Record
+    timestamp_ms: int
+    size: int
+    unreadable: str = ""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One partition that we have claimed.
+
+    Attributes:
+        position: the next offset to be taken from the log.
+        committed: the next offset by the database.
+        resought: the position that was sought again because the log seemed to have a gap there.
+        isolate_until: offsets below it are taken one by one.
+        condemned: the offset that ended the process too often; -1: none.
+        crashes: how often.
+    """
+
+    epoch: int
+    position: int
+    committed: int
+    isolate_until: int
+    condemned: int
+    crashes: int
+    resought: int = -1
+
+
+class Verdict(Enum):
+    """What is to be done with records that were fetched."""
+
+    TAKE = "take"
+    SEEK = "seek"
+    DROP = "drop"
+
+
+class Judgement(NamedTuple):
+    """A verdict, the offset to seek to, and how many offsets the log does not have."""
+
+    verdict: Verdict
+    position: int = -1
+    gap: int = 0
+
+
+class Tracker:
+    """The partitions of one member.
+
+    Attributes:
+        token: raised by every revocation, assignment and recovery; work begun under an older one
+            must not take effect.
+        wanted: partitions that the group gave us.
+        halted: partitions that stand still until someone acts, with the reason.
+    """
+
+    def __init__(self, *, reject_after: int) -> None:
+        self.token = 0
+        self.wanted: frozenset[Partition] = frozenset()
+        self.halted: dict[Partition, str] = {}
+        self._lanes: dict[Partition, Lane] = {}
+        self._reject_after = reject_after
+
+    def revoked(self) -> None:
+        """Nothing is ours any more: the eager protocol takes all at once."""
+        self.token += 1
+        self.wanted = frozenset()
+        self._lanes.clear()
+
+    def assigned(self, partitions: Iterable[Partition]) -> None:
+        """These are to be claimed. Comes twice for one generation at times."""
+        self.token += 1
+        self.wanted = frozenset(partitions)
+        self._lanes.clear()
+        self.halted = {
+            partition: reason
+            for partition, reason in self.halted.items()
+            if reason in LASTING_HALTS and partition in self.wanted
+        }
+
+    def drop(self, partitions: Iterable[Partition] | None = None) -> None:
+        """Forget claims, all of them or some: what is in flight has no effect any more."""
+        if partitions is None:
+            self.token += 1
+            self._lanes.clear()
+        else:
+            for partition in partitions:
+                self._lanes.pop(partition, None)
+
+    def halt(self, partition: Partition, reason: str) -> None:
+        """Let a partition stand still."""
+        self._lanes.pop(partition, None)
+        if partition in self.wanted:
+            self.halted[partition] = reason
+
+    def unclaimed(self) -> list[Partition]:
+        """Partitions to be claimed, sorted."""
+        return sorted(self.wanted - self._lanes.keys() - self.halted.keys())
+
+    def admit(self, claims: Sequence[Claim], *, token: int) -> bool:
+        """Begin to take records of claimed partitions; False if the token is an old one."""
+        if token != self.token:
+            return False
+        for claim in claims:
+            if claim.partition in self.wanted:
+                self._lanes[claim.partition] = self._lane(claim)
+        return True
+
+    def _lane(self, claim: Claim) -> Lane:
+        # Condemned only if the last owner ended while it had this very record, alone, at work.
+        guilty = claim.crashes >= self._reject_after and claim.attempted_offset == claim.next_offset
+        return Lane(
+            epoch=claim.epoch,
+            position=claim.next_offset,
+            committed=claim.next_offset,
+            isolate_until=claim.isolate_until,
+            condemned=claim.next_offset if guilty else -1,
+            crashes=claim.crashes,
+        )
+
+    def ready(self) -> dict[Partition, int]:
+        """Epoch of each partition whose records count now."""
+        return {partition: lane.epoch for partition, lane in self._lanes.items()}
+
+    def judge(self, partition: Partition, epoch: int | None, first: int, last: int) -> Judgement:
+        """Decide about records `first` to `last`, asked for while the partition had `epoch`.
+
+        A fetch that began before a claim and returned after it has moved the client's position
+        past records that nobody took: hence SEEK. A first offset beyond the position is believed
+        to be a gap only when it shows again after a seek.
+        """
+        lane = self._lanes.get(partition)
+        if lane is None:
+            return Judgement(Verdict.DROP)
+        position = lane.position
+        if lane.epoch != epoch or first < position:
+            return Judgement(Verdict.SEEK, position)
+        if first > position and lane.resought != position:
+            lane.resought = position
+            return Judgement(Verdict.SEEK, position)
+        lane.position = last + 1
+        return Judgement(Verdict.TAKE, position, first - position)
+
+    def position(self, partition: Partition) -> int | None:
+        """The next offset to be taken; None if the partition is not ours."""
+        lane = self._lanes.get(partition)
+        return None if lane is None else lane.position
+
+    def owns(self, partition: Partition, epoch: int) -> bool:
+        """Whether work begun under this epoch may still take effect."""
+        lane = self._lanes.get(partition)
+        return lane is not None and lane.epoch == epoch
+
+    def committed(self, moves: Iterable[Move]) -> None:
+        """Note what the database has."""
+        for move in moves:
+            lane = self._lanes.get(move.partition)
+            if lane is not None and lane.epoch == move.epoch:
+                lane.committed = move.to_offset
+
+    def progress(self) -> dict[Partition, int]:
+        """The database's next offset of each claimed partition."""
+        return {partition: lane.committed for partition, lane in self._lanes.items()}
+
+    def isolating(self) -> bool:
+        """Whether any partition still has records to be taken one by one."""
+        return any(lane.committed < lane.isolate_until for lane in self._lanes.values())
+
+    def condemned(self) -> dict[tuple[Partition, int], int]:
+        """Places of records that ended the process too often, with how often."""
+        return {
+            (partition, lane.condemned): lane.crashes
+            for partition, lane in self._lanes.items()
+            if lane.condemned >= 0
+        }
+
+
+def plan_moves(entries: Iterable[Entry]) -> list[Move]:
+    """One move per partition over these entries, in the order in which rows are to be locked.
+
+    Each partition's entries must be ascending and without a missing one in between.
+    """
+    first: dict[Partition, Entry] = {}
+    last: dict[Partition, Entry] = {}
+    for entry in entries:
+        first.setdefault(entry.partition, entry)
+        last[entry.partition] = entry
+    return [
+        Move(partition, entry.epoch, entry.from_offset, last[partition].offset + 1)
+        for partition, entry in sorted(first.items(), key=_partition_of)
+    ]
+
+
+def _partition_of(pair: tuple[Partition, Entry]) -> Partition:
+    return pair[0]

@@ -1,0 +1,140 @@
+"""The watchdog: looks at progress per partition, not at heartbeats, and ends what stands still.
+
+With a dead committer fetching and heartbeats look healthy (research/runtime.md 2.4); only a process
+that ends gives its partitions away.
+"""
+
+import asyncio
+import faulthandler
+import sys
+from collections.abc import Mapping
+
+import structlog
+
+from core.errors import TransientError
+from core.messaging.membership import GroupClient
+from core.messaging.session import Session
+from schemas.record import Partition
+
+log = structlog.get_logger(__name__)
+
+#: A stall that has a known cause (something outside is away) gets so many times longer: the
+#: cause may be our own connection pool.
+PATIENCE = 5
+_STDERR = 2  # the descriptor: sys.stderr may be something without one
+
+
+class Stalled(RuntimeError):
+    """Partitions with records to do have not moved for too long. Ends the process."""
+
+
+class ProgressWatch:
+    """Which partitions have stood still, with records waiting, and since when. Pure."""
+
+    def __init__(self) -> None:
+        self._since: dict[Partition, tuple[int, float]] = {}
+
+    def look(
+        self,
+        progress: Mapping[Partition, int | None],
+        ends: Mapping[Partition, int],
+        now: float,
+    ) -> dict[Partition, float]:
+        """Give the seconds for which each partition with lag has not moved.
+
+        Args:
+            progress: next offset of each partition that we hold; None: not claimed yet.
+            ends: the logs' ends, as far as known.
+            now: seconds, monotonic.
+        """
+        stalls: dict[Partition, float] = {}
+        seen: dict[Partition, tuple[int, float]] = {}
+        for partition, offset in progress.items():
+            position = -1 if offset is None else offset
+            before = self._since.get(partition)
+            moved = before is None or before[0] != position
+            has_lag = offset is None or ends.get(partition, 0) > offset
+            since = now if moved or not has_lag or before is None else before[1]
+            seen[partition] = (position, since)
+            stalls[partition] = now - since
+        self._since = seen
+        return stalls
+
+
+class Watchdog:
+    """Measures lag and ends the process when a partition stands still without a reason."""
+
+    def __init__(self, session: Session, client: GroupClient) -> None:
+        self._session = session
+        self._client = client
+        self._watch = ProgressWatch()
+        self._ends: dict[Partition, int] = {}
+        self._shown: set[Partition] = set()
+
+    async def run(self) -> None:
+        """Watch for ever.
+
+        Raises:
+            Stalled: after the stacks of all tasks and threads were written to stderr.
+        """
+        limit_s = self._session.settings.stall_limit_s
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                # If the event loop itself is blocked, this timer of the C library ends us.
+                faulthandler.dump_traceback_later(limit_s * 2, exit=True, file=_STDERR)
+                await self._measure()
+                self._judge(loop.time(), limit_s)
+                await asyncio.sleep(min(5.0, limit_s / 10))
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    async def _measure(self) -> None:
+        session, tracker = self._session, self._session.tracker
+        held = sorted(tracker.wanted)
+        states = {
+            "ready": len(tracker.ready()),
+            "claiming": len(tracker.unclaimed()),
+            "halted": len(tracker.halted),
+        }
+        for state, count in states.items():
+            session.metrics.consumer_partitions.labels(session.group, state).set(count)
+        session.metrics.consumer_isolated.labels(session.group).set(tracker.isolating())
+        session.show_halts()
+        if held:
+            try:
+                bounds = await self._client.bounds(held)
+            except TransientError as error:
+                log.info("lag_unknown", error=str(error))
+                return
+            self._ends = {partition: end for partition, (_, end) in bounds.items()}
+        self._show_lag(tracker.progress())
+
+    def _show_lag(self, progress: Mapping[Partition, int]) -> None:
+        """Lag of what is ours; what went elsewhere is shown by its new owner."""
+        gauge, group = self._session.metrics.consumer_lag, self._session.group
+        for partition in self._shown - progress.keys():
+            gauge.remove(group, *map(str, partition))
+        for partition, offset in progress.items():
+            lag = max(0, self._ends.get(partition, offset) - offset)
+            gauge.labels(group, *map(str, partition)).set(lag)
+        self._shown = set(progress)
+
+    def _judge(self, now: float, limit_s: float) -> None:
+        tracker = self._session.tracker
+        claimed = tracker.progress()
+        held = {p: claimed.get(p) for p in tracker.wanted if p not in tracker.halted}
+        stalls = self._watch.look(held, self._ends, now)
+        if self._session.waiting_for is not None:
+            limit_s *= PATIENCE
+        stalled = {p.number: round(since) for p, since in stalls.items() if since > limit_s}
+        if stalled:
+            log.error("stalled", partitions=stalled, waiting_for=self._session.waiting_for)
+            _write_stacks()
+            raise Stalled(f"no progress for {limit_s:.0f} s although records wait: {stalled}")
+
+
+def _write_stacks() -> None:
+    faulthandler.dump_traceback(file=_STDERR)
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.__stderr__)

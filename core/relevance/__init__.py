@@ -1,0 +1,1 @@
+"""Which labels a text names, and which image answers best. Pure."""

@@ -1,0 +1,76 @@
+"""Bytes kept in PostgreSQL: table `blobs`."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from core.transaction import Transaction
+
+_SIZE = "SELECT size_bytes FROM blobs WHERE sha256 = $1"
+_READ = "SELECT content FROM blobs WHERE sha256 = $1"
+# Makes the bytes young again, and holds the row against the pruner until the caller commits.
+_TOUCH = "UPDATE blobs SET created_at = now() WHERE sha256 = $1 RETURNING true"
+_PUT = """
+INSERT INTO blobs (sha256, size_bytes, content) VALUES ($1, $2, $3)
+ON CONFLICT (sha256) DO UPDATE SET created_at = now()
+"""
+_DELETE = "DELETE FROM blobs WHERE sha256 = $1"
+# Young bytes are left: the transaction of their image may still be open.
+_UNREFERENCED = """
+SELECT sha256 FROM blobs b
+WHERE created_at < now() - make_interval(secs => $1)
+  AND NOT EXISTS (SELECT FROM images i WHERE i.sha256 = b.sha256 AND i.status <> 'deleted')
+LIMIT $2
+"""
+
+
+class Database(Protocol):
+    """Gives transactions: `core.storage.pool`."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open one; commits at the end of the block, rolls back on an error."""
+        ...
+
+
+class PostgresBlobs:
+    """Bytes under their SHA-256 in table `blobs`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def size(self, digest: bytes) -> int | None:
+        """Give how many bytes are kept; None where nothing is."""
+        async with self._database.transaction() as tx:
+            size: int | None = await tx.fetchval(_SIZE, digest)
+            return size
+
+    async def read(self, digest: bytes) -> bytes | None:
+        """Give the bytes; None where nothing is kept."""
+        async with self._database.transaction() as tx:
+            content: bytes | None = await tx.fetchval(_READ, digest)
+            return content
+
+    async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
+        """Keep bytes, in `tx` or at once; does nothing where they are kept."""
+        async with self._in(tx) as open_tx:
+            # First without the bytes: most of what is sent twice would be sent for nothing.
+            if not await open_tx.fetchval(_TOUCH, digest):
+                await open_tx.execute(_PUT, digest, len(content), content)
+
+    async def delete(self, digest: bytes, tx: Transaction | None) -> None:
+        """Forget bytes, in `tx` or at once."""
+        async with self._in(tx) as open_tx:
+            await open_tx.execute(_DELETE, digest)
+
+    @asynccontextmanager
+    async def _in(self, tx: Transaction | None) -> AsyncIterator[Transaction]:
+        if tx is not None:
+            yield tx
+            return
+        async with self._database.transaction() as own:
+            yield own
+
+
+async def unreferenced(tx: Transaction, *, older_than_s: float, limit: int) -> list[bytes]:
+    """Give hashes of kept bytes that no image refers to, for the pruner."""
+    return [row["sha256"] for row in await tx.fetch(_UNREFERENCED, older_than_s, limit)]

@@ -1,0 +1,168 @@
+"""The best image per set of labels: the SQL around `core.relevance.combos`.
+
+Two advisory locks, both until the transaction ends. Who offers images holds `OFFERS` shared; who
+fills gaps holds it alone, so that nobody decides by a row that is about to change. Who changes rows
+of `combo_best` takes `ROWS` first, after all row locks on images and before any of these rows:
+nobody waits for a row there, so nobody can come to a deadlock over one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.transaction import Transaction
+
+OFFERS, ROWS = 7301, 7302
+#: Work that a reader looks at; where there is more, it asks the images without looking.
+MAX_WORK_READ = 200
+
+#: (score, ts, image id), or None for a hole.
+Row = tuple[int, int, int] | None
+
+# The setting tells the triggers that this transaction offers what it changes by itself.
+_BEGIN = """
+SELECT pg_advisory_xact_lock_shared(7301), set_config('photo_archive.offers', 'on', true)
+"""
+_END = "SELECT max_size, set_config('photo_archive.offers', 'off', true) FROM combo_state"
+_ALONE = "SELECT pg_advisory_xact_lock(7301)"
+_LOCK_ROWS = "SELECT pg_advisory_xact_lock(7302)"
+_READ = "SELECT key, score, ts, image_id FROM combo_best WHERE key = ANY($1::bytea[])"
+_HELD = "SELECT key, score, ts, image_id FROM combo_best WHERE image_id = ANY($1::int4[])"
+_HOLES = """
+UPDATE combo_best SET image_id = NULL WHERE key = ANY($1::bytea[]) AND image_id = ANY($2::int4[])
+"""
+# DO UPDATE ... WHERE false would still lock and dirty the row: `accept` has filtered before.
+_WRITE = """
+INSERT INTO combo_best (key, score, ts, image_id)
+SELECT * FROM unnest($1::bytea[], $2::int4[], $3::int4[], $4::int4[])
+ON CONFLICT (key) DO UPDATE
+SET score = excluded.score, ts = excluded.ts, image_id = excluded.image_id
+WHERE combo_best.image_id IS NOT NULL AND (excluded.score, excluded.ts, excluded.image_id)
+    > (combo_best.score, combo_best.ts, combo_best.image_id)
+"""
+_LOWER = "UPDATE combo_state SET max_size = $1 WHERE max_size > $1"
+
+# One statement, so one snapshot: rows, whether they are complete, and what is being repaired.
+_LOOK_UP = f"""
+SELECT key, score, ts, image_id, NULL::int2[] AS label_ids, NULL::boolean AS ready,
+       NULL::int2 AS max_size
+FROM combo_best WHERE key = ANY($1::bytea[])
+UNION ALL
+(SELECT NULL, NULL, NULL, image_id, label_ids, NULL, NULL FROM combo_work
+ WHERE label_ids && $2::int2[] LIMIT {MAX_WORK_READ})
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, NULL, ready, max_size FROM combo_state
+"""  # noqa: S608 - an integer constant
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be offered again: an image, or (None) all images that carry the set."""
+
+    image_id: int | None
+    label_ids: frozenset[int]
+
+    def touches(self, label_ids: frozenset[int]) -> bool:
+        """Whether a query for these labels must ask the images until this is done."""
+        if self.image_id is None:
+            return self.label_ids <= label_ids
+        return not self.label_ids.isdisjoint(label_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a query sees, all of one moment.
+
+    Attributes:
+        rows: the looked-up rows that exist, holes included.
+        max_size: queries for more labels must ask the images; 0: all must.
+        work: what touches the looked-up labels and is not done.
+    """
+
+    rows: Mapping[bytes, Row]
+    max_size: int
+    work: tuple[Work, ...]
+
+    def knows(self, label_ids: frozenset[int]) -> bool:
+        """Whether the rows answer a query for these labels, unless they hold a hole."""
+        return len(label_ids) <= self.max_size and not any(
+            work.touches(label_ids) for work in self.work
+        )
+
+
+async def begin(tx: Transaction) -> None:
+    """Announce that this transaction offers what it is about to change. Then `end`, then offer."""
+    await tx.execute(_BEGIN)
+
+
+async def end(tx: Transaction) -> int:
+    """Let the triggers note changes again; give up to which size sets are kept."""
+    return int((await tx.fetchrow(_END))["max_size"])  # type: ignore[index]  # has one row
+
+
+async def alone(tx: Transaction) -> None:
+    """Keep everybody else from offering until the transaction ends."""
+    await tx.execute(_ALONE)
+
+
+async def lock_rows(tx: Transaction) -> None:
+    """Take the right to change rows, until the transaction ends."""
+    await tx.execute(_LOCK_ROWS)
+
+
+async def read(tx: Transaction, keys: Iterable[bytes]) -> dict[bytes, Row]:
+    """Give the rows of these keys that exist, holes included."""
+    wanted = list(keys)
+    return _rows(await tx.fetch(_READ, wanted)) if wanted else {}
+
+
+async def held_by(tx: Transaction, image_ids: Iterable[int]) -> dict[bytes, Row]:
+    """Give the rows that these images hold."""
+    wanted = list(image_ids)
+    return _rows(await tx.fetch(_HELD, wanted)) if wanted else {}
+
+
+async def make_holes(tx: Transaction, keys: Sequence[bytes], image_ids: Iterable[int]) -> None:
+    """Make holes of these rows where these images hold them. Needs `lock_rows`."""
+    await tx.execute(_HOLES, list(keys), list(image_ids))
+
+
+async def write(tx: Transaction, rows: Sequence[tuple[bytes, tuple[int, int, int]]]) -> None:
+    """Write rows that beat what is stored; never over a hole. Needs `lock_rows`."""
+    await tx.execute(
+        _WRITE,
+        [key for key, _ in rows],
+        [rank[0] for _, rank in rows],
+        [rank[1] for _, rank in rows],
+        [rank[2] for _, rank in rows],
+    )
+
+
+async def lower(tx: Transaction, max_size: int) -> None:
+    """Keep only sets of at most `max_size` labels from now on. Needs `lock_rows`."""
+    await tx.execute(_LOWER, max_size)
+
+
+async def look_up(connection: Transaction, keys: Sequence[bytes], label_ids: Sequence[int]) -> View:
+    """Give what queries for these labels see; `keys` are all that they may need."""
+    rows: dict[bytes, Row] = {}
+    work: list[Work] = []
+    max_size = 0
+    for row in await connection.fetch(_LOOK_UP, keys, label_ids):
+        if row["key"] is not None:
+            rows[row["key"]] = _row(row)
+        elif row["label_ids"] is not None:
+            work.append(Work(row["image_id"], frozenset(row["label_ids"])))
+        else:
+            max_size = row["max_size"] if row["ready"] else 0
+    return View(rows, 0 if len(work) >= MAX_WORK_READ else max_size, tuple(work))
+
+
+def _rows(found: Sequence[Mapping[str, int | None]]) -> dict[bytes, Row]:
+    return {row["key"]: _row(row) for row in found}  # type: ignore[misc]  # key is bytes
+
+
+def _row(row: Mapping[str, int | None]) -> Row:
+    score, ts, image_id = row["score"], row["ts"], row["image_id"]
+    if score is None or ts is None or image_id is None:
+        return None
+    return score, ts, image_id

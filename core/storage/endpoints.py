@@ -1,0 +1,64 @@
+"""Registered callback addresses: each with a signing secret of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from core.transaction import Transaction
+
+MAX_PER_OWNER = 1000
+_COLUMNS = "endpoint_id, owner, url, name, created_at"
+_ADD = f"""
+INSERT INTO endpoints (endpoint_id, owner, url, name) VALUES ($1, $2, $3, $4)
+ON CONFLICT (owner, url) DO NOTHING RETURNING {_COLUMNS}
+"""  # noqa: S608 - a constant
+_LIST = f"""
+SELECT {_COLUMNS} FROM endpoints WHERE $1::text IS NULL OR owner = $1
+ORDER BY created_at, endpoint_id LIMIT {MAX_PER_OWNER}
+"""  # noqa: S608 - constants
+_FIND = "SELECT endpoint_id FROM endpoints WHERE owner = $1 AND url = $2"
+_COUNT = "SELECT count(*) FROM endpoints WHERE owner = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A registered callback address."""
+
+    endpoint_id: UUID
+    owner: str
+    url: str
+    name: str
+    created_at: datetime
+
+    @property
+    def secrets_owner(self) -> str:
+        """Under which name its signing secrets are kept."""
+        return secrets_owner(self.endpoint_id)
+
+
+def secrets_owner(endpoint_id: UUID) -> str:
+    """Give the name that an endpoint's secrets are kept under: none that a key's owner may have."""
+    return f"\tendpoint/{endpoint_id}"
+
+
+async def add(tx: Transaction, *, owner: str, url: str, name: str) -> Endpoint | None:
+    """Register an address; None where the owner has it already."""
+    row = await tx.fetchrow(_ADD, uuid4(), owner, url, name)
+    return None if row is None else Endpoint(**dict(row))
+
+
+async def count(connection: Transaction, owner: str) -> int:
+    """Give how many addresses an owner has."""
+    return int(await connection.fetchval(_COUNT, owner))
+
+
+async def list_all(connection: Transaction, owner: str | None) -> Sequence[Endpoint]:
+    """Give an owner's addresses, or all, the oldest first; at most 1,000."""
+    return tuple(Endpoint(**dict(row)) for row in await connection.fetch(_LIST, owner))
+
+
+async def find(connection: Transaction, owner: str, url: str) -> UUID | None:
+    """Give the id of an owner's address; None where it is not registered."""
+    found: UUID | None = await connection.fetchval(_FIND, owner, url)
+    return found

@@ -1,0 +1,184 @@
+"""Images from the moment they are accepted: table `images`, and the failure ledger."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from core.transaction import Transaction
+
+_ACCEPT = """
+INSERT INTO images (image_id, uri, path, owner, media_type, size_bytes, sha256, job_id, status)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'accepted')
+ON CONFLICT (image_id) DO UPDATE SET
+    status = CASE WHEN images.status IN ('deleted', 'missing') THEN 'accepted'
+                  ELSE images.status END,
+    deleted_at = NULL,
+    -- Sent by two owners it belongs to nobody alone: both must find what they were promised.
+    owner = CASE WHEN images.status = 'deleted' THEN excluded.owner
+                 WHEN images.owner = excluded.owner THEN images.owner END,
+    job_id = coalesce(excluded.job_id, images.job_id)
+RETURNING xmax <> 0 AS duplicate
+"""
+
+_STATUS = """
+SELECT i.image_id, i.uri, i.path, i.owner, i.media_type, i.size_bytes, i.sha256, i.status,
+       i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at,
+       t.tags, t.exif_datetime, t.model, t.width, t.height, t.label_version,
+       t.updated_at AS tagged_at, t.sha256 AS tagged_sha256
+FROM images i LEFT JOIN tagged_images t USING (image_id)
+WHERE i.image_id = $1 AND i.status <> 'deleted'
+"""
+
+_FAIL = """
+INSERT INTO images (image_id, uri, path, owner, job_id, status, reason, detail)
+SELECT u.image_id, u.uri, u.path, u.owner, u.job_id, 'failed', u.reason, u.detail
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[])
+     AS u (image_id, uri, path, owner, job_id, reason, detail)
+ORDER BY u.image_id
+ON CONFLICT (image_id) DO UPDATE SET
+    status = CASE WHEN images.status = 'tagged' THEN 'tagged' ELSE 'failed' END,
+    reason = excluded.reason, detail = excluded.detail,
+    job_id = coalesce(excluded.job_id, images.job_id), updated_at = now()
+"""
+
+_LEDGER = """
+INSERT INTO failures (image_id, reason, detail)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (image_id, reason, detail)
+ORDER BY 1, 2
+ON CONFLICT (image_id, reason) DO UPDATE SET
+    detail = excluded.detail, attempts = failures.attempts + 1, last_at = now()
+"""
+
+_JOB_COUNTS = "SELECT status, count(*) FROM images WHERE job_id = $1 GROUP BY status"
+
+_TOMBSTONES = """
+SELECT image_id, deleted_at FROM images WHERE image_id = ANY($1::uuid[]) AND deleted_at IS NOT NULL
+"""
+
+_CONTENT = "SELECT uri, path, media_type, sha256, status FROM images WHERE image_id = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStatus:
+    """All that is known of one image.
+
+    Attributes:
+        tags: `[{"tag": …, "score": …}]`, best first; None while it has none.
+        exif_datetime: as written in the file, without zone.
+        tagged_at: when the present tags were written.
+        tagged_sha256: hash of the bytes that the tags belong to.
+    """
+
+    image_id: UUID
+    uri: str
+    path: str
+    owner: str | None
+    media_type: str | None
+    size_bytes: int | None
+    sha256: bytes | None
+    status: str
+    reason: str | None
+    detail: str | None
+    job_id: UUID | None
+    arrived_at: datetime
+    updated_at: datetime
+    tags: list[dict[str, Any]] | None = field(default=None)
+    exif_datetime: datetime | None = None
+    model: str | None = None
+    width: int | None = None
+    height: int | None = None
+    label_version: int | None = None
+    tagged_at: datetime | None = None
+    tagged_sha256: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedImage:
+    """An image that could not be tagged, and why."""
+
+    image_id: UUID
+    uri: str
+    path: str
+    owner: str | None
+    job_id: UUID | None
+    reason: str
+    detail: str
+
+
+async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
+    tx: Transaction,
+    *,
+    image_id: UUID,
+    uri: str,
+    path: str,
+    owner: str | None = None,
+    media_type: str | None = None,
+    size_bytes: int | None = None,
+    sha256: bytes | None = None,
+    job_id: UUID | None = None,
+) -> bool:
+    """Note that an image is there to be tagged; give whether it was known before.
+
+    A known image keeps its status and tags until it is tagged again; one that was deleted or
+    missing is accepted anew. One that another owner sent before belongs to nobody from now on.
+    """
+    return bool(
+        await tx.fetchval(
+            _ACCEPT, image_id, uri, path, owner, media_type, size_bytes, sha256, job_id
+        )
+    )
+
+
+async def status(connection: Transaction, image_id: UUID) -> ImageStatus | None:
+    """Give all that is known of an image; None if it is unknown or deleted."""
+    row = await connection.fetchrow(_STATUS, image_id)
+    if row is None:
+        return None
+    values = dict(row)
+    if isinstance(values["tags"], str):
+        values["tags"] = json.loads(values["tags"])
+    return ImageStatus(**values)
+
+
+async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> None:
+    """Put images into the failure ledger; one that has tags keeps them."""
+    if not failed:
+        return
+    await tx.execute(
+        _FAIL,
+        [image.image_id for image in failed],
+        [image.uri for image in failed],
+        [image.path for image in failed],
+        [image.owner for image in failed],
+        [image.job_id for image in failed],
+        [image.reason for image in failed],
+        [image.detail for image in failed],
+    )
+    await tx.execute(
+        _LEDGER,
+        [image.image_id for image in failed],
+        [image.reason for image in failed],
+        [image.detail for image in failed],
+    )
+
+
+async def tombstones(tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+    """Give when each of these images was deleted; images that were not are absent."""
+    rows = await tx.fetch(_TOMBSTONES, list(image_ids))
+    return {row["image_id"]: row["deleted_at"] for row in rows}
+
+
+async def job_counts(connection: Transaction, job_id: UUID) -> dict[str, int]:
+    """Give how many of a job's images are in each status."""
+    return {row["status"]: row["count"] for row in await connection.fetch(_JOB_COUNTS, job_id)}
+
+
+async def content(
+    connection: Transaction, image_id: UUID
+) -> tuple[str, str, str | None, bytes | None, str] | None:
+    """Give (uri, path, media_type, sha256, status) of an image, or None."""
+    row = await connection.fetchrow(_CONTENT, image_id)
+    return None if row is None else tuple(row)

@@ -1,0 +1,171 @@
+"""Labels: the default set with its version, and labels that single images brought."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core.errors import RecordRefused
+from core.tags import MAX_LABELS, Label
+from core.transaction import Transaction
+
+#: Taken by whoever adds labels: ids are max + 1.
+LOCK = 7303
+
+_LABELS = """
+SELECT id, name, aliases, templates, threshold FROM labels
+WHERE position IS NOT NULL ORDER BY position, id
+"""
+_ALL = "SELECT id, name, aliases, templates, threshold FROM labels ORDER BY id"
+_IDS = "SELECT name, id FROM labels WHERE name = ANY($1::text[])"
+_ADD = """
+INSERT INTO labels (id, name)
+SELECT (SELECT coalesce(max(id), 0) FROM labels) + row_number() OVER (ORDER BY u.n), u.name
+FROM unnest($1::text[]) WITH ORDINALITY AS u (name, n)
+RETURNING name, id
+"""
+_DEFINE = """
+UPDATE labels SET position = u.position, aliases = u.aliases::jsonb,
+                  templates = u.templates::jsonb, threshold = u.threshold
+FROM unnest($1::text[], $2::int4[], $3::text[], $4::text[], $5::real[])
+     AS u (name, position, aliases, templates, threshold)
+WHERE labels.name = u.name
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """The default labels, in order, with the version that every change raises."""
+
+    version: int
+    labels: tuple[Label, ...]
+
+
+async def current(connection: Transaction) -> LabelSet:
+    """Give the default labels with their version."""
+    version = await connection.fetchval("SELECT version FROM label_set")
+    return LabelSet(version, _labels(await connection.fetch(_LABELS)))
+
+
+async def everything(connection: Transaction) -> LabelSet:
+    """Give all labels that a query may match, those of single images too, by id."""
+    version = await connection.fetchval("SELECT version FROM label_set")
+    return LabelSet(version, _labels(await connection.fetch(_ALL)))
+
+
+async def state(connection: Transaction) -> tuple[int, int]:
+    """Give (version, greatest id): while both stay, no label was changed or added."""
+    row = await connection.fetchrow(
+        "SELECT version, (SELECT coalesce(max(id), 0) FROM labels) AS newest FROM label_set"
+    )
+    if row is None:
+        raise RuntimeError("table label_set is empty: its row was deleted by hand")
+    return row["version"], row["newest"]
+
+
+async def hold_version(tx: Transaction) -> int:
+    """Give the version and keep it from changing until the transaction ends."""
+    return int(await tx.fetchval("SELECT version FROM label_set FOR SHARE"))
+
+
+async def known(connection: Transaction, names: Iterable[str]) -> dict[str, int]:
+    """Give the ids of those names that are labels."""
+    return {row["name"]: row["id"] for row in await connection.fetch(_IDS, sorted(set(names)))}
+
+
+async def ensure(tx: Transaction, names: Iterable[str]) -> dict[str, int]:
+    """Give the id of every name, adding those that are not there yet.
+
+    Raises:
+        RecordRefused: there would be more than 30,000 labels.
+    """
+    wanted = sorted(set(names))
+    known = {row["name"]: row["id"] for row in await tx.fetch(_IDS, wanted)}
+    if len(known) == len(wanted):
+        return known
+    await tx.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+    known = {row["name"]: row["id"] for row in await tx.fetch(_IDS, wanted)}
+    missing = [name for name in wanted if name not in known]
+    total = await tx.fetchval("SELECT coalesce(max(id), 0) FROM labels") + len(missing)
+    if total > MAX_LABELS:
+        raise RecordRefused(
+            f"{total} labels: the limit is {MAX_LABELS} in all", reason="too_many_labels"
+        )
+    known.update({row["name"]: row["id"] for row in await tx.fetch(_ADD, missing)})
+    return known
+
+
+async def define(tx: Transaction, labels: Sequence[Label]) -> int:
+    """Make these the default labels, in this order; give the new version.
+
+    Labels that leave the set keep their rows: images may still carry them.
+    """
+    await tx.execute("SELECT version FROM label_set FOR UPDATE")
+    await ensure(tx, [label.name for label in labels])
+    await tx.execute("UPDATE labels SET position = NULL WHERE position IS NOT NULL")
+    await tx.execute(
+        _DEFINE,
+        [label.name for label in labels],
+        list(range(len(labels))),
+        [json.dumps(label.aliases, ensure_ascii=False) for label in labels],
+        [json.dumps(label.templates, ensure_ascii=False) for label in labels],
+        [label.threshold for label in labels],
+    )
+    return int(
+        await tx.fetchval(
+            "UPDATE label_set SET version = version + 1, changed_at = now() RETURNING version"
+        )
+    )
+
+
+async def redefine(tx: Transaction, labels: Sequence[Label], *, expected: int | None) -> int | None:
+    """Make these the default labels; give the version in force then.
+
+    Labels that are what is in force already change nothing, the version neither.
+
+    Args:
+        expected: the version that they are to replace; None: whatever is in force.
+
+    Returns:
+        None where another version is in force; nothing was changed then.
+
+    Raises:
+        RecordRefused: there would be more than 30,000 labels.
+    """
+    version = await lock_version(tx)
+    if expected is not None and expected != version:
+        return None
+    known = [replace(label, id=None) for label in _labels(await tx.fetch(_LABELS))]
+    if known == [replace(label, id=None) for label in labels]:
+        return version
+    return await define(tx, labels)
+
+
+async def lock_version(tx: Transaction) -> int:
+    """Give the version and keep everybody from using it until the transaction ends."""
+    return int(await tx.fetchval("SELECT version FROM label_set FOR UPDATE"))
+
+
+async def changed_at(connection: Transaction) -> datetime:
+    """Give when the default labels were last changed."""
+    moment: datetime = await connection.fetchval("SELECT changed_at FROM label_set")
+    return moment
+
+
+async def define_if_absent(tx: Transaction, labels: Sequence[Label]) -> int:
+    """Make these the default labels where none were ever defined; give the version in force."""
+    version = await tx.fetchval("SELECT version FROM label_set FOR UPDATE")
+    return int(version) if version else await define(tx, labels)
+
+
+def _labels(rows: Sequence[dict[str, object]]) -> tuple[Label, ...]:
+    return tuple(
+        Label(
+            name=str(row["name"]),
+            aliases=tuple(json.loads(str(row["aliases"]))),
+            templates=tuple(json.loads(str(row["templates"]))),
+            threshold=None if row["threshold"] is None else round(float(str(row["threshold"])), 6),
+            id=int(str(row["id"])),
+        )
+        for row in rows
+    )

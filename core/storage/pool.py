@@ -1,0 +1,213 @@
+"""PostgreSQL connections with limits, and asyncpg's errors in the project's words."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from core.errors import ConfigurationError, DatabaseAway, PhotoTaggerError, RecordRefused
+from core.settings import DatabaseSettings
+from core.transaction import Transaction
+
+RELEASE_TIMEOUT_S = 2.0
+#: SQLSTATE classes that blame the values: data exception, integrity, program limit (index row).
+_REFUSED_CLASSES = ("22", "23", "54")
+#: Classes that blame the moment: connection, rollback, resources, not in state, operator, system.
+_AWAY_CLASSES = ("08", "25", "40", "53", "55", "57", "58", "XX")
+#: Classes that blame the settings: authorization, catalog name.
+_SETTINGS_CLASSES = ("28", "3D")
+_OUTAGES = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # neither a PostgresError nor an InterfaceError: trap 2.4
+    OSError,
+    TimeoutError,
+    EOFError,  # asyncio.IncompleteReadError
+)
+
+
+class Pool:
+    """Connections to one database; what asyncpg raises is translated here and nowhere else."""
+
+    def __init__(self, inner: "asyncpg.Pool[asyncpg.Record]", settings: DatabaseSettings) -> None:
+        self._inner = inner
+        self._settings = settings
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Transaction]:
+        """A connection outside a transaction: each statement is its own.
+
+        Raises:
+            DatabaseAway: PostgreSQL is away, did not answer in time, or gave up on a lock.
+            RecordRefused: PostgreSQL refuses a value; the message is PostgreSQL's.
+            ConfigurationError: DATABASE_URL is refused.
+        """
+        async with self._borrowed() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _borrowed(self) -> "AsyncIterator[PoolConnectionProxy[asyncpg.Record]]":
+        connection = await self._acquire()
+        try:
+            yield connection
+        except BaseException as error:
+            await self._put_back(connection, error)
+            raise _translated(error) from error
+        await self._put_back(connection, None)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """An open transaction: committed at the end of the block, rolled back by any error.
+
+        When it raises `DatabaseAway` the commit may or may not have happened: look before trying
+        again. Raises as `connection` does; an error that is not the database's passes as it is.
+        """
+        async with self._borrowed() as connection, connection.transaction():
+            yield connection
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """Run one statement in its own transaction; give its command tag."""
+        async with self.connection() as connection:
+            return await connection.execute(query, *args)
+
+    async def executemany(self, command: str, args: Iterable[Sequence[Any]]) -> None:
+        """Run one statement once per row of arguments, all in one transaction."""
+        async with self.connection() as connection:
+            await connection.executemany(command, args)
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        """Give all rows of one statement."""
+        async with self.connection() as connection:
+            return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: Any) -> Any | None:
+        """Give the first row of one statement, or None."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *args)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """Give the first column of the first row, or None."""
+        async with self.connection() as connection:
+            return await connection.fetchval(query, *args)
+
+    async def _acquire(self) -> "PoolConnectionProxy[asyncpg.Record]":
+        # The wait for a free connection and the connect are limited together.
+        limit_s = self._settings.connect_timeout_s + self._settings.command_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._inner.acquire()
+        except Exception as error:
+            raise _translated(error) from error
+
+    async def _put_back(
+        self, connection: "PoolConnectionProxy[asyncpg.Record]", error: BaseException | None
+    ) -> None:
+        """Release; a connection that saw anything but a refused value is not used again.
+
+        After a kill of PostgreSQL asyncpg may be left in the middle of another operation
+        (`InternalClientError`), and the pool would hand that connection out again.
+        """
+        try:
+            if error is not None and not _is_clean(error, connection):
+                connection.terminate()
+            await self._inner.release(connection, timeout=RELEASE_TIMEOUT_S)
+        except (asyncpg.PostgresError, asyncpg.InternalClientError, OSError, TimeoutError):
+            connection.terminate()
+        except asyncpg.InterfaceError:
+            pass  # the pool has taken it back by itself: the server had closed it
+
+
+@asynccontextmanager
+async def open_pool(
+    settings: DatabaseSettings, *, application: str = "photo-archive"
+) -> AsyncIterator[Pool]:
+    """Give a pool; connections are made when first wanted, so PostgreSQL may be away at the start.
+
+    The limits fence a stopped process: whoever wakes up inside a transaction finds it ended
+    (research/runtime.md, traps 2.2 and 2.5).
+
+    Raises:
+        ConfigurationError: DATABASE_URL is not a PostgreSQL address.
+    """
+    try:
+        inner = await asyncpg.create_pool(
+            settings.url.get_secret_value(),
+            min_size=0,
+            max_size=settings.pool_size,
+            timeout=settings.connect_timeout_s,
+            command_timeout=settings.command_timeout_s,
+            init=_limit_transactions(settings),
+            # The default reset costs a round trip per release and would undo what init set;
+            # nothing here leaves session state behind (SET LOCAL only).
+            reset=_keep_session,
+            server_settings={
+                "application_name": application,
+                "idle_in_transaction_session_timeout": _ms(settings.idle_in_transaction_timeout_s),
+                "lock_timeout": _ms(settings.lock_timeout_s),
+                "statement_timeout": _ms(settings.command_timeout_s),
+                "timezone": "UTC",
+            },
+        )
+    except (ValueError, asyncpg.InterfaceError) as error:
+        raise ConfigurationError(f"DATABASE_URL: {error}") from error
+    try:
+        yield Pool(inner, settings)
+    finally:
+        try:
+            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                await inner.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            inner.terminate()
+
+
+def _limit_transactions(settings: DatabaseSettings) -> Any:
+    async def init(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        if connection.get_server_version().major >= 17:
+            await connection.execute(
+                f"SET transaction_timeout = {_ms(settings.transaction_timeout_s)}"
+            )
+
+    return init
+
+
+async def _keep_session(_connection: Any) -> None:
+    """Nothing to reset."""
+
+
+def _ms(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))
+
+
+def _is_clean(error: BaseException, connection: "PoolConnectionProxy[asyncpg.Record]") -> bool:
+    """Whether the connection is outside a transaction and in step with the server."""
+    if isinstance(error, asyncio.CancelledError) or connection.is_closed():
+        return False
+    if isinstance(error, asyncpg.PostgresError):
+        sane = error.sqlstate is not None and error.sqlstate[:2] not in _AWAY_CLASSES
+    else:
+        sane = isinstance(error, ValueError | PhotoTaggerError)  # an argument not encoded
+    return sane and not connection.is_in_transaction()
+
+
+def _translated(error: BaseException) -> BaseException:
+    """The project's error for what asyncpg raised; anything else as it is."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, asyncpg.PostgresError):
+        return _by_class(error, (error.sqlstate or "XX")[:2], text)
+    if isinstance(error, asyncpg.exceptions.ClientConfigurationError):
+        return ConfigurationError(f"DATABASE_URL: {text}")
+    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        return RecordRefused(text)  # asyncpg's own DataError: an argument it cannot encode
+    if isinstance(error, _OUTAGES):
+        return DatabaseAway(text)
+    return error
+
+
+def _by_class(error: asyncpg.PostgresError, kind: str, text: str) -> BaseException:
+    if kind in _REFUSED_CLASSES:
+        return RecordRefused(text)
+    if kind in _SETTINGS_CLASSES:
+        return ConfigurationError(f"DATABASE_URL: {text}")
+    return DatabaseAway(text) if kind in _AWAY_CLASSES else error

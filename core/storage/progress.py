@@ -1,0 +1,257 @@
+"""Where each consumer group stands: the rows that fence owners and make effects exactly-once.
+
+Every batch moves its partitions' rows in the transaction that holds its effects. A claim raises the
+row's epoch, so whatever an earlier owner still has in flight finds no row to move.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.storage.pool import Pool
+from core.transaction import Transaction
+from schemas.record import Partition
+
+_STANDINGS = """
+SELECT topic, part, next_offset, cluster_id, topic_id FROM progress
+WHERE grp = $1 AND (topic, part) IN (SELECT * FROM unnest($2::text[], $3::int4[]))
+"""
+_CREATE = """
+INSERT INTO progress (grp, topic, part, next_offset, epoch)
+SELECT $1, topic, part, log_start, 0
+FROM unnest($2::text[], $3::int4[], $4::int8[]) AS bid (topic, part, log_start)
+ORDER BY topic, part
+ON CONFLICT (grp, topic, part) DO NOTHING
+"""
+# A death counts only where there was a record to die of. In isolation only the record that was
+# being prepared alone is blamed; before that, a partition that has not moved since its claim is.
+_CLAIM = """
+WITH bid AS (
+    SELECT * FROM unnest($2::text[], $3::int4[], $4::int8[]) AS b (topic, part, log_end)
+), locked AS (
+    SELECT p.topic, p.part, b.log_end,
+           CASE
+               WHEN p.owner IN ('', $5) OR p.next_offset >= b.log_end THEN p.crashes
+               WHEN p.attempted_offset = p.next_offset THEN p.crashes + 1
+               WHEN p.next_offset < p.isolate_until THEN p.crashes
+               WHEN p.next_offset = p.claimed_offset THEN p.crashes + 1
+               ELSE 0
+           END AS crashes
+    FROM progress p JOIN bid b ON p.grp = $1 AND p.topic = b.topic AND p.part = b.part
+    ORDER BY p.topic, p.part
+    FOR UPDATE OF p
+)
+UPDATE progress p SET
+    epoch = p.epoch + 1,
+    owner = $5,
+    cluster_id = $6,
+    topic_id = $7,
+    claimed_offset = p.next_offset,
+    crashes = l.crashes,
+    isolate_until = CASE
+        WHEN l.crashes >= $8 AND p.isolate_until <= p.next_offset
+            THEN least(p.next_offset + $9, l.log_end)
+        ELSE p.isolate_until
+    END,
+    updated_at = now()
+FROM locked l
+WHERE p.grp = $1 AND p.topic = l.topic AND p.part = l.part
+RETURNING p.topic, p.part, p.next_offset, p.epoch, p.crashes, p.attempted_offset, p.isolate_until
+"""
+# Rows are locked in order, so that two members cannot deadlock; whoever waited for a row looks at
+# its epoch again (READ COMMITTED rechecks the locked version).
+_ADVANCE = """
+WITH wanted AS (
+    SELECT * FROM unnest($2::text[], $3::int4[], $4::int8[], $5::int8[], $6::int8[])
+        AS w (topic, part, epoch, from_offset, to_offset)
+), locked AS (
+    SELECT p.topic, p.part, w.to_offset
+    FROM progress p JOIN wanted w
+        ON p.grp = $1 AND p.topic = w.topic AND p.part = w.part
+       AND p.epoch = w.epoch AND p.next_offset = w.from_offset
+    ORDER BY p.topic, p.part
+    FOR UPDATE OF p
+)
+UPDATE progress p SET
+    next_offset = l.to_offset,
+    crashes = CASE WHEN l.to_offset >= p.isolate_until THEN 0 ELSE least(p.crashes, $7) END,
+    updated_at = now()
+FROM locked l
+WHERE p.grp = $1 AND p.topic = l.topic AND p.part = l.part
+RETURNING p.topic, p.part
+"""
+_ATTEMPT = """
+UPDATE progress SET
+    attempted_offset = CASE WHEN topic = $3 AND part = $4 THEN $5::int8 ELSE -1 END
+WHERE grp = $1 AND owner = $2 AND ((topic = $3 AND part = $4) OR attempted_offset >= 0)
+"""
+_RELEASE = """
+UPDATE progress p SET owner = '', attempted_offset = -1, updated_at = now()
+FROM unnest($3::text[], $4::int4[], $5::int8[]) AS r (topic, part, epoch)
+WHERE p.grp = $1 AND p.owner = $2 AND p.topic = r.topic AND p.part = r.part AND p.epoch = r.epoch
+"""
+# The epoch rises, so a consumer that is still running is fenced rather than confused.
+_RESET = """
+INSERT INTO progress (grp, topic, part, next_offset)
+SELECT $1, $2, part, next_offset FROM unnest($3::int4[], $4::int8[]) AS r (part, next_offset)
+ON CONFLICT (grp, topic, part) DO UPDATE SET
+    next_offset = excluded.next_offset, epoch = progress.epoch + 1, owner = '', cluster_id = '',
+    topic_id = '', claimed_offset = -1, attempted_offset = -1, isolate_until = -1, crashes = 0,
+    updated_at = now()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStanding:
+    """Where a partition stands; the ids are empty where nobody has claimed it since a reset."""
+
+    next_offset: int
+    cluster_id: str
+    topic_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClaim:
+    """What a claim gave."""
+
+    partition: Partition
+    next_offset: int
+    epoch: int
+    crashes: int
+    attempted_offset: int
+    isolate_until: int
+
+
+class PartitionBid(Protocol):
+    """A partition and the bounds of its log (satisfied by `core.messaging.ports.Bid`)."""
+
+    @property
+    def partition(self) -> Partition: ...  # noqa: D102
+    @property
+    def log_start(self) -> int: ...  # noqa: D102
+    @property
+    def log_end(self) -> int: ...  # noqa: D102
+
+
+class PartitionMove(Protocol):
+    """A partition's step (satisfied by `core.messaging.ports.Move`)."""
+
+    @property
+    def partition(self) -> Partition: ...  # noqa: D102
+    @property
+    def epoch(self) -> int: ...  # noqa: D102
+    @property
+    def from_offset(self) -> int: ...  # noqa: D102
+    @property
+    def to_offset(self) -> int: ...  # noqa: D102
+
+
+class ProgressTable:
+    """The table `progress`, seen by one life of one member.
+
+    Args:
+        owner: unique per life of a process; '' is nobody.
+        isolate_after: unclean deaths after which records are taken one by one.
+        isolate_span: how many offsets a dead process may have had at work.
+    """
+
+    def __init__(
+        self, pool: Pool, *, group: str, owner: str, isolate_after: int, isolate_span: int
+    ) -> None:
+        self._pool = pool
+        self._group = group
+        self._owner = owner
+        self._isolate_after = isolate_after
+        self._isolate_span = isolate_span
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """An open transaction.
+
+        Raises:
+            DatabaseAway: PostgreSQL is away; whether a commit happened is not known.
+            RecordRefused: PostgreSQL refuses a value.
+        """
+        return self._pool.transaction()
+
+    async def standings(self, partitions: Sequence[Partition]) -> dict[Partition, StoredStanding]:
+        """Where these partitions stand; those never claimed are absent."""
+        rows = await self._pool.fetch(_STANDINGS, self._group, *_columns(partitions))
+        return {
+            Partition(row["topic"], row["part"]): StoredStanding(
+                row["next_offset"], row["cluster_id"], row["topic_id"]
+            )
+            for row in rows
+        }
+
+    async def claim(
+        self, bids: Sequence[PartitionBid], *, cluster_id: str, topic_id: str
+    ) -> list[StoredClaim]:
+        """Become the owner of partitions; a partition without a row begins at its log's start.
+
+        Raises:
+            DatabaseAway: PostgreSQL is away; claiming again is harmless.
+        """
+        topics, parts = _columns([bid.partition for bid in bids])
+        async with self._pool.transaction() as tx:
+            await tx.execute(_CREATE, self._group, topics, parts, [bid.log_start for bid in bids])
+            rows = await tx.fetch(
+                _CLAIM,
+                self._group,
+                topics,
+                parts,
+                [bid.log_end for bid in bids],
+                self._owner,
+                cluster_id,
+                topic_id,
+                self._isolate_after,
+                self._isolate_span,
+            )
+        return [StoredClaim(Partition(row["topic"], row["part"]), *row[2:]) for row in rows]
+
+    async def advance(
+        self, tx: Transaction, moves: Sequence[PartitionMove]
+    ) -> frozenset[Partition]:
+        """Lock and move rows that stand where we think, by our epoch; give those partitions.
+
+        A partition that is not in the answer has another owner: its effects must not be written.
+        """
+        topics, parts = _columns([move.partition for move in moves])
+        rows = await tx.fetch(
+            _ADVANCE,
+            self._group,
+            topics,
+            parts,
+            [move.epoch for move in moves],
+            [move.from_offset for move in moves],
+            [move.to_offset for move in moves],
+            self._isolate_after,
+        )
+        return frozenset(Partition(row["topic"], row["part"]) for row in rows)
+
+    async def attempt(self, partition: Partition, offset: int) -> None:
+        """Note that this record, and no other of ours, is about to be prepared."""
+        await self._pool.execute(_ATTEMPT, self._group, self._owner, *partition, offset)
+
+    async def release(self, epochs: dict[Partition, int]) -> None:
+        """Give partitions back cleanly; those that someone else has claimed are left alone."""
+        topics, parts = _columns(list(epochs))
+        await self._pool.execute(
+            _RELEASE, self._group, self._owner, topics, parts, list(epochs.values())
+        )
+
+
+async def reset(pool: Pool, *, group: str, topic: str, offsets: dict[int, int]) -> None:
+    """Set where a group goes on, by partition, and forget which cluster and topic it was.
+
+    For a topic that was made anew or a cluster that was replaced, by the operator's explicit wish.
+    A consumer that is running meanwhile is fenced and claims again.
+
+    Raises:
+        DatabaseAway: PostgreSQL is away.
+    """
+    await pool.execute(_RESET, group, topic, list(offsets), list(offsets.values()))
+
+
+def _columns(partitions: Sequence[Partition]) -> tuple[list[str], list[int]]:
+    return [p.topic for p in partitions], [p.number for p in partitions]

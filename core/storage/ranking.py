@@ -1,0 +1,98 @@
+"""The image with the greatest sum of matched tag confidences: exact SQL, the oracle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from core.transaction import Transaction
+
+_BEST = """
+WITH best AS (
+    SELECT image_id, sum(score) AS score, max(ts) AS ts
+    FROM image_tags
+    WHERE label_id = ANY($1::int2[]) AND ts >= $3::int4 AND ts <= $4::int4
+    GROUP BY image_id
+    HAVING sum(score) >= $5::int8
+    ORDER BY 2 DESC, 3 DESC, 1 DESC
+    LIMIT $2
+)
+SELECT t.image_id, best.score,
+       (SELECT array_agg(x.label_id ORDER BY x.label_id) FROM image_tags x
+        WHERE x.image_id = best.image_id AND x.label_id = ANY($1::int2[])) AS labels,
+       (SELECT array_agg(x.score ORDER BY x.label_id) FROM image_tags x
+        WHERE x.image_id = best.image_id AND x.label_id = ANY($1::int2[])) AS scores
+FROM best JOIN tagged_images t ON t.id = best.image_id
+ORDER BY best.score DESC, best.ts DESC, best.image_id DESC
+"""
+_EXPLAIN = """
+SELECT t.id, t.image_id, x.labels, x.scores FROM tagged_images t CROSS JOIN LATERAL (
+    SELECT array_agg(label_id) AS labels, array_agg(score) AS scores
+    FROM image_tags WHERE image_id = t.id) AS x
+WHERE t.id = ANY($1::int4[]) AND x.labels IS NOT NULL
+"""
+INT4_MIN, INT4_MAX = -(2**31), 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class RankedImage:
+    """An image with the sum of its matched confidences, in millionths, and each of them."""
+
+    image_id: UUID
+    score: int
+    by_label: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """An image with all of its scores, in millionths."""
+
+    image_id: UUID
+    scores: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What narrows an answer down; the default narrows nothing.
+
+    Attributes:
+        min_score: least sum, in millionths.
+        ts_from: least recency; `ts_to` the greatest.
+    """
+
+    top_n: int = 1
+    min_score: int = 1
+    ts_from: int = INT4_MIN
+    ts_to: int = INT4_MAX
+
+
+async def best(
+    connection: Transaction, label_ids: Sequence[int], filters: Filters
+) -> list[RankedImage]:
+    """Give the best images for a set of labels: greatest sum, then newest, then greatest id."""
+    if not label_ids:
+        return []
+    rows = await connection.fetch(
+        _BEST,
+        sorted(set(label_ids)),
+        filters.top_n,
+        filters.ts_from,
+        filters.ts_to,
+        max(1, filters.min_score),
+    )
+    return [
+        RankedImage(
+            row["image_id"],
+            int(row["score"]),
+            dict(zip(row["labels"], row["scores"], strict=True)),
+        )
+        for row in rows
+    ]
+
+
+async def explain(connection: Transaction, numbers: Sequence[int]) -> dict[int, Explained]:
+    """Give id and scores of images, by their number in `tagged_images`; no tags: absent."""
+    rows = await connection.fetch(_EXPLAIN, list(numbers))
+    return {
+        row["id"]: Explained(row["image_id"], dict(zip(row["labels"], row["scores"], strict=True)))
+        for row in rows
+    }

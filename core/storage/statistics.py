@@ -1,0 +1,140 @@
+"""What the archive holds, counted: tags, days, hours, statuses, failures.
+
+Counts come from `totals` and `total_changes`, which triggers keep; nothing here reads all images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+from core.transaction import Transaction
+
+Kind = Literal["tag", "day", "hour", "status"]
+
+#: Co-occurrence is counted among the newest images; exact for archives up to this size.
+NEWEST_IMAGES = 20_000
+_FOLD_ROWS = 20_000
+
+_HAS_CHANGES = "SELECT EXISTS (SELECT FROM total_changes)"
+# Rows that another one folds at the same time are skipped; a reader sees either side of it.
+_FOLD = """
+WITH taken AS (
+    DELETE FROM total_changes WHERE id IN (
+        SELECT id FROM total_changes ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING kind, key, images, amount
+)
+INSERT INTO totals (kind, key, images, amount)
+SELECT kind, key, sum(images), sum(amount) FROM taken GROUP BY kind, key ORDER BY kind, key
+ON CONFLICT (kind, key) DO UPDATE
+SET images = totals.images + excluded.images, amount = totals.amount + excluded.amount
+"""
+_SUMS = """
+SELECT key, sum(images)::int8 AS images, sum(amount)::int8 AS amount FROM (
+    SELECT key, images, amount FROM totals WHERE kind = $1 AND key >= $2 AND key < $3
+    UNION ALL
+    SELECT key, images, amount FROM total_changes WHERE kind = $1 AND key >= $2 AND key < $3
+) AS t GROUP BY key HAVING sum(images) <> 0 ORDER BY key
+"""
+_NAMES = "SELECT id, name FROM labels WHERE id = ANY($1::int2[])"
+_PAIRS = """
+WITH newest AS MATERIALIZED (
+    SELECT image_id, label_id FROM image_tags
+    WHERE image_id > coalesce((SELECT max(image_id) FROM image_tags), 0) - $1
+), labelled AS MATERIALIZED (
+    SELECT image_id, array_agg(label_id) AS label_ids FROM newest GROUP BY image_id
+)
+SELECT a AS one, b AS other, count(*) AS images
+FROM labelled, unnest(label_ids) AS a, unnest(label_ids) AS b
+WHERE a < b AND ($2::int2 IS NULL OR $2 IN (a, b))
+GROUP BY a, b ORDER BY 3 DESC, 1, 2 LIMIT $3
+"""
+_FAILURES = """
+SELECT reason, count(*) AS images, max(last_at) AS last_at FROM failures
+WHERE last_at >= $1 AND last_at < $2 GROUP BY reason ORDER BY 2 DESC, 1
+"""
+_LABEL = "SELECT id FROM labels WHERE name = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class TagCount:
+    """A tag: how many images carry it, and with which confidence on the average (0..1)."""
+
+    tag: str
+    images: int
+    mean_confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class TagPair:
+    """Two tags and how many images carry both."""
+
+    tags: tuple[str, str]
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """A reason, and how many images failed for it."""
+
+    reason: str
+    images: int
+    last_at: datetime
+
+
+async def has_changes(connection: Transaction) -> bool:
+    """Tell whether there is anything to fold."""
+    return bool(await connection.fetchval(_HAS_CHANGES))
+
+
+async def fold(connection: Transaction) -> None:
+    """Add changes to the totals: 20,000 at a time, so that a transaction stays short."""
+    await connection.execute(_FOLD, _FOLD_ROWS)
+
+
+async def counts(
+    connection: Transaction, kind: Kind, first: str = "", end: str = "\U0010ffff"
+) -> dict[str, int]:
+    """Give images per key from `first` to before `end`, in the keys' order."""
+    return {row["key"]: row["images"] for row in await connection.fetch(_SUMS, kind, first, end)}
+
+
+async def tags(connection: Transaction) -> list[TagCount]:
+    """Give all tags that any image carries, the commonest first."""
+    sums = await connection.fetch(_SUMS, "tag", "", "\U0010ffff")
+    names = await _names(connection, [int(row["key"]) for row in sums])
+    found = [
+        TagCount(
+            tag=names[int(row["key"])],
+            images=row["images"],
+            mean_confidence=round(row["amount"] / row["images"] / 1_000_000, 6),
+        )
+        for row in sums
+    ]
+    return sorted(found, key=lambda tag: (-tag.images, tag.tag))
+
+
+async def pairs(connection: Transaction, limit: int, tag: str | None = None) -> list[TagPair]:
+    """Give the commonest pairs of tags among the newest images; only those with `tag`, if given."""
+    label_id = None
+    if tag is not None and (label_id := await connection.fetchval(_LABEL, tag)) is None:
+        return []
+    rows = await connection.fetch(_PAIRS, NEWEST_IMAGES, label_id, limit)
+    names = await _names(connection, [row[side] for row in rows for side in ("one", "other")])
+    return [TagPair((names[row["one"]], names[row["other"]]), row["images"]) for row in rows]
+
+
+async def failures(connection: Transaction, since: datetime, until: datetime) -> list[FailureCount]:
+    """Give the failure ledger by reason, the commonest first."""
+    rows = await connection.fetch(_FAILURES, since, until)
+    return [FailureCount(row["reason"], row["images"], row["last_at"]) for row in rows]
+
+
+async def days(connection: Transaction, since: date, until: date) -> dict[str, int]:
+    """Give images per day taken (UTC), `since` to before `until`."""
+    return await counts(connection, "day", since.isoformat(), until.isoformat())
+
+
+async def _names(connection: Transaction, label_ids: Sequence[int]) -> dict[int, str]:
+    rows = await connection.fetch(_NAMES, sorted(set(label_ids)))
+    return {row["id"]: row["name"] for row in rows}

@@ -1,0 +1,74 @@
+"""The shared nouns: labels, scores and the tags of one image. Plain values."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+#: Scores are kept as integers of millionths, so that sums are exact and ties are real ties
+#: (float sums depend on the order of addition). Rounded once, here.
+SCORE_SCALE = 1_000_000
+MAX_LABELS = 30_000  # label ids are int2 in PostgreSQL
+
+
+def score_to_int(score: float) -> int:
+    """Give a confidence in 0..1 as integer millionths, rounded half to even."""
+    return round(score * SCORE_SCALE)
+
+
+def score_to_float(score: int) -> float:
+    """Give integer millionths as a confidence rounded to six decimals."""
+    return round(score / SCORE_SCALE, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label that an image can be given.
+
+    Attributes:
+        name: the tag as stored and shown, e.g. `Victory Day`; unique, case kept.
+        aliases: further names under which a query may ask for it, in any language.
+        templates: prompt templates with `{}` for the name; empty: the default templates.
+        threshold: raw cosine under which `scoring = threshold` gives no tag; None: the default.
+        id: the label's id in the database; None where it has none yet (an event's own labels).
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    threshold: float | None = None
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagScore:
+    """A label's name with its confidence in integer millionths (0..1_000_000)."""
+
+    tag: str
+    score: int
+
+    @property
+    def confidence(self) -> float:
+        """The confidence in 0..1, six decimals."""
+        return score_to_float(self.score)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTags:
+    """What tagging found out about one image.
+
+    Attributes:
+        tags: best first; at most `top_k` of them.
+        embedding: float16 bytes, little endian, unit length, of the model's dimension.
+        model: identity of the model (name, weights hash) whose tags these are.
+        preprocessing: version of the preprocessing, e.g. `exact-1`.
+        exif_datetime: DateTimeOriginal as written in the file, without zone; None if absent.
+    """
+
+    tags: tuple[TagScore, ...]
+    sha256: bytes
+    width: int
+    height: int
+    model: str
+    preprocessing: str
+    embedding: bytes = field(repr=False)
+    exif_datetime: datetime | None = None
+    media_type: str = "application/octet-stream"

@@ -1,0 +1,114 @@
+"""Logs: one event name plus fields per line, as JSON or for a terminal.
+
+`structlog.contextvars.bind_contextvars(...)` binds fields for a task and what it starts.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import structlog
+
+from core.settings import TelemetrySettings
+
+QUIET_S = 10.0  # one line per message text and logger; a broker outage writes hundreds a minute
+
+
+class RepeatFilter(logging.Filter):
+    """Lets the same message of the same logger pass once per `QUIET_S`, then says how many it kept.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this record is let through."""
+        key = (record.name, str(record.msg))
+        now = self._clock()
+        since, kept = self._seen.get(key, (float("-inf"), 0))
+        if now - since < QUIET_S:
+            self._seen[key] = (since, kept + 1)
+            return False
+        if len(self._seen) > 1000:  # texts with values in them would grow this without end
+            self._seen.clear()
+        self._seen[key] = (now, 0)
+        if kept:
+            record.msg = f"{record.msg} (and {kept} more like it)"
+        return True
+
+
+def configure(settings: TelemetrySettings, *, process: str) -> None:
+    """Set up structlog and the standard library's logging for this process. Call once.
+
+    Args:
+        settings: level and format.
+        process: name that stands on every line, e.g. `tagging`.
+    """
+    level = getattr(logging, settings.log_level.upper())
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamp(process),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(settings.log_format, shared))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in ("aiokafka", "kafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    handler.addFilter(_OnlyLibraries(RepeatFilter()))
+
+
+class _OnlyLibraries(logging.Filter):
+    """Applies the inner filter to other people's loggers only: our lines are never dropped."""
+
+    def __init__(self, inner: RepeatFilter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        ours = isinstance(record.msg, dict)  # structlog hands over its event dictionary
+        return ours or self._inner.filter(record)
+
+
+def _stamp(process: str) -> structlog.types.Processor:
+    def add(
+        _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        event.setdefault("process", process)
+        return event
+
+    return add
+
+
+def _formatter(
+    log_format: str, shared: list[structlog.types.Processor]
+) -> structlog.stdlib.ProcessorFormatter:
+    last: list[structlog.types.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    ]
+    if log_format == "json":
+        last += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        last += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last)

@@ -1,0 +1,226 @@
+"""Every Prometheus metric of the project: name, meaning and unit in one place.
+
+A `Metrics` is built once, in a `main.py`, and handed to whoever counts. Labels have few values:
+roles, topics, partitions, stable reasons; never ids, hosts or texts (hosts: top-k only).
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+_FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SLOW_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """The metrics of one process.
+
+    Args:
+        registry: where they are registered; a fresh one per test.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._runtime()
+        self._outbox()
+        self._tagging()
+        self._answers()
+        self._ingress()
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"photo_archive_{name}", meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"photo_archive_{name}", meaning, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(
+            f"photo_archive_{name}", meaning, labels, buckets=buckets, registry=self.registry
+        )
+
+    def _runtime(self) -> None:
+        self.consumer_seconds = self._counter(
+            "consumer_seconds_total",
+            "Seconds that each task of the loop spent in each stage; a task's stages add up to "
+            "wall time",
+            "group",
+            "task",
+            "stage",
+        )
+        self.consumer_records = self._counter(
+            "consumer_records_total",
+            "Records whose transaction committed, by outcome (done, dead_letter)",
+            "group",
+            "outcome",
+        )
+        self.consumer_batch_records = self._histogram(
+            "consumer_batch_records", "Records per batch", _COUNTS, "group"
+        )
+        self.consumer_transaction_seconds = self._histogram(
+            "consumer_transaction_seconds", "Seconds per batch transaction", _FAST_S, "group"
+        )
+        self.consumer_retries = self._counter(
+            "consumer_retries_total",
+            "Tries repeated because something outside was away, by stage",
+            "group",
+            "stage",
+        )
+        self.consumer_recoveries = self._counter(
+            "consumer_recoveries_total",
+            "Times that all work in flight was dropped and partitions were claimed again",
+            "group",
+            "reason",
+        )
+        self.consumer_fenced = self._counter(
+            "consumer_fenced_total",
+            "Partition parts of batches that the guard rejected: another owner has them",
+            "group",
+        )
+        self.consumer_refetched = self._counter(
+            "consumer_refetched_total",
+            "Fetched records dropped and asked for again, by cause",
+            "group",
+            "cause",
+        )
+        self.consumer_gaps = self._counter(
+            "consumer_offset_gaps_total",
+            "Offsets skipped because the log does not have them",
+            "group",
+        )
+        self.consumer_dead_letters = self._counter(
+            "consumer_dead_letters_total", "Records set aside, by stable reason", "group", "reason"
+        )
+        self.consumer_lag = self._gauge(
+            "consumer_lag_records",
+            "Records between progress and the log's end",
+            "group",
+            "topic",
+            "partition",
+        )
+        self.consumer_age = self._gauge(
+            "consumer_age_seconds",
+            "Age of the newest record that was finished, by its producer's clock",
+            "group",
+        )
+        self.consumer_partitions = self._gauge(
+            "consumer_partitions",
+            "Partitions held, by state (ready, claiming, halted)",
+            "group",
+            "state",
+        )
+        self.consumer_halted = self._gauge(
+            "consumer_partition_halted",
+            "1 while a partition stands still until someone acts, by reason",
+            "group",
+            "topic",
+            "partition",
+            "reason",
+        )
+        self.consumer_isolated = self._gauge(
+            "consumer_isolated", "1 while records are taken one by one after crashes", "group"
+        )
+        self.consumer_paused = self._gauge(
+            "consumer_paused", "1 while nothing is fetched because the queue is full", "group"
+        )
+        self.consumer_queue_records = self._gauge(
+            "consumer_queue_records", "Records fetched and not yet taken into a batch", "group"
+        )
+
+    def _outbox(self) -> None:
+        self.published = self._counter(
+            "published_records_total",
+            "Records sent, by topic and outcome (ok, transient, refused)",
+            "topic",
+            "outcome",
+        )
+        self.publish_seconds = self._histogram(
+            "publish_seconds", "Seconds until the broker acknowledged a call's records", _FAST_S
+        )
+        self.producer_restarts = self._counter(
+            "producer_restarts_total", "Producers thrown away because they could send no more"
+        )
+        self.outbox_rows = self._gauge("outbox_rows", "Estimated rows that wait in the outbox")
+        self.outbox_swept = self._counter(
+            "outbox_swept_total", "Rows published by the sweeper rather than at once"
+        )
+        self.outbox_quarantined = self._counter(
+            "outbox_quarantined_total", "Rows that Kafka refused for good"
+        )
+
+    def _tagging(self) -> None:
+        self.images = self._counter(
+            "images_total",
+            "Images handled by tagging, by outcome (tagged, failed, skipped)",
+            "outcome",
+        )
+        self.image_failures = self._counter(
+            "image_failures_total", "Images that could not be tagged, by stable reason", "reason"
+        )
+        self.tagging_seconds = self._counter(
+            "tagging_seconds_total",
+            "Seconds spent in each stage (fetch, decode, model, score)",
+            "stage",
+        )
+        self.model_batch_images = self._histogram(
+            "model_batch_images", "Images per model call", _COUNTS
+        )
+        self.model_halvings = self._counter(
+            "model_batch_halvings_total", "Batches halved because memory ran out"
+        )
+        self.rescored_images = self._counter(
+            "rescored_images_total", "Images scored again after a label change"
+        )
+
+        self.reused_images = self._counter(
+            "reused_embeddings_total",
+            "Images tagged without decoder and model: the same bytes had been encoded before",
+        )
+
+    def _answers(self) -> None:
+        self.queries = self._counter(
+            "queries_total", "Queries answered, by outcome (completed, no_match, failed)", "outcome"
+        )
+        self.queries_parked = self._gauge(
+            "queries_parked", "Queries that wait for an upload to be tagged"
+        )
+        self.query_seconds = self._histogram(
+            "query_seconds", "Seconds from a query's acceptance to its answer", _FAST_S
+        )
+        self.delivery_attempts = self._counter(
+            "delivery_attempts_total", "Webhook attempts, by outcome class", "outcome"
+        )
+        self.delivery_seconds = self._histogram(
+            "delivery_attempt_seconds", "Seconds per webhook attempt", _SLOW_S
+        )
+        self.delivery_in_flight = self._gauge("delivery_in_flight", "Webhook attempts under way")
+        self.delivery_due = self._gauge("delivery_due", "Deliveries that are due and not leased")
+        self.delivery_oldest_due = self._gauge(
+            "delivery_oldest_due_seconds", "How long the longest waiting due delivery has waited"
+        )
+        self.delivery_breakers_open = self._gauge(
+            "delivery_breakers_open", "Callback hosts that are not tried for now"
+        )
+        self.delivery_host_failures = self._gauge(
+            "delivery_host_failures", "Failed attempts in a row of the ten worst hosts", "host"
+        )
+
+    def _ingress(self) -> None:
+        self.http_requests = self._counter(
+            "http_requests_total", "HTTP requests, by route and status", "route", "status"
+        )
+        self.http_seconds = self._histogram(
+            "http_request_seconds", "Seconds per HTTP request", _SLOW_S, "route"
+        )
+        self.http_bytes_in_flight = self._gauge(
+            "http_bytes_in_flight", "Bytes of request bodies held in memory"
+        )
+        self.announced = self._counter(
+            "announced_total", "Events announced by this process, by topic", "topic"
+        )
+
+
+def serve(metrics: Metrics, *, host: str, port: int) -> None:
+    """Serve `/metrics` from a daemon thread; port 0 serves nothing."""
+    if port:
+        start_http_server(port, addr=host, registry=metrics.registry)

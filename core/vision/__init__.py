@@ -1,0 +1,1 @@
+"""Pixels to embeddings to tags."""

@@ -1,0 +1,209 @@
+"""The model as the rest of the process sees it: awaitable, bounded, never on the event loop."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import GpuOutOfMemory
+from core.settings import TaggingSettings
+from core.tags import MAX_LABELS, Label
+from core.vision.ceiling import BatchCeiling, NoRoom, encode_in_parts
+from core.vision.wire import PixelFormat
+
+#: For labels without templates of their own. Three and not open_clip's 80: the text tower runs
+#: once per label and template, and an archive may have thousands of labels.
+DEFAULT_TEMPLATES = ("a photo of {}", "a photo of a {}", "a picture of {}")
+#: What any picture is like: the ground against which `scoring = threshold` compares.
+BACKGROUND_PROMPTS = ("a photo", "an image", "a picture of something")
+
+# Prompts per turn on the model's thread: between turns a batch of pictures may go first.
+_PROMPTS_PER_TURN = 64
+_MAX_CACHED_TEXTS = MAX_LABELS + 2768  # 32,768 vectors of 512 floats are 64 MiB
+
+T = TypeVar("T")
+
+
+class Towers(Protocol):
+    """The blocking model: see `towers.TorchTowers`."""
+
+    identity: str
+    dim: int
+    logit_scale: float
+    logit_bias: float | None
+
+    def pixel_format(self, *, fast: bool) -> PixelFormat:
+        """Give the form of pixels that it takes."""
+        ...
+
+    def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Give unit embeddings of pictures."""
+        ...
+
+    def encode_texts(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+        """Give unit embeddings of prompts."""
+        ...
+
+    def fall_back(self) -> bool:
+        """Move to the CPU; False where it is there already."""
+        ...
+
+    def release(self) -> None:
+        """Give cached memory back."""
+        ...
+
+
+class ClipModel:
+    """One CLIP or SigLIP model on a thread of its own.
+
+    Args:
+        towers: the model; everything it does happens on `executor`.
+        executor: a single thread. Torch's thread settings belong to it, and two forward passes
+            at once would only compete.
+        max_batch: most pictures in one forward pass.
+        is_out_of_memory: tells exceptions that a smaller batch may cure.
+    """
+
+    def __init__(
+        self,
+        towers: Towers,
+        executor: ThreadPoolExecutor,
+        *,
+        max_batch: int,
+        is_out_of_memory: Callable[[BaseException], bool],
+    ) -> None:
+        self._towers = towers
+        self._executor = executor
+        self._is_out_of_memory = is_out_of_memory
+        self._ceiling = BatchCeiling(max_batch)
+        self._texts: OrderedDict[tuple[str, tuple[str, ...]], NDArray[np.float32]] = OrderedDict()
+        self.identity = towers.identity
+        self.dim = towers.dim
+        self.logit_scale = towers.logit_scale
+        self.logit_bias = towers.logit_bias
+        self.max_batch = max_batch
+        self.fell_back = 0  #: moves to the CPU since the start: 0 or 1
+
+    @property
+    def batch_ceiling(self) -> int:
+        """Most pictures in one forward pass that memory allows at present."""
+        return self._ceiling.size
+
+    def pixel_format(self, *, fast: bool) -> PixelFormat:
+        """Give the form of pixels that `encode` takes."""
+        return self._towers.pixel_format(fast=fast)
+
+    async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Give embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length.
+
+        Raises:
+            GpuOutOfMemory: not even one picture fits, on the CPU either.
+        """
+        if not len(batch):
+            return np.zeros((0, self.dim), np.float32)
+        return await self._on_thread(lambda: self._encode(batch))
+
+    async def text_features(
+        self, labels: Sequence[Label], templates: Sequence[str] = DEFAULT_TEMPLATES
+    ) -> NDArray[np.float32]:
+        """Give one unit vector per label: float32 (labels, dim).
+
+        The mean over the label's templates, or over `templates` where it has none, made unit
+        length again (the ensemble of the CLIP paper, section 3.1.4). Kept in memory per label and
+        templates, so that a label set that changes by one label encodes one.
+        """
+        keys = [(label.name, label.templates or tuple(templates)) for label in labels]
+        found = {key: self._texts[key] for key in keys if key in self._texts}
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        for turn in _turns(missing):
+            found.update(await self._on_thread(partial(self._ensembles, turn)))
+        self._remember(found)
+        if not keys:
+            return np.zeros((0, self.dim), np.float32)
+        return np.stack([found[key] for key in keys])
+
+    def _encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        while True:
+            try:
+                return encode_in_parts(
+                    batch,
+                    self._towers.encode_pixels,
+                    self._ceiling,
+                    self._is_out_of_memory,
+                    self._towers.release,
+                )
+            except NoRoom as error:
+                if not self._towers.fall_back():
+                    raise GpuOutOfMemory("no room for a single picture, on the CPU") from error
+                self.fell_back += 1
+                self._ceiling.reset()
+
+    def _ensembles(
+        self, keys: Sequence[tuple[str, tuple[str, ...]]]
+    ) -> dict[tuple[str, tuple[str, ...]], NDArray[np.float32]]:
+        # replace, not format: names and templates come from strangers, and braces are legal
+        prompts = [text.replace("{}", name) for name, texts in keys for text in texts]
+        rows = self._towers.encode_texts(prompts)
+        means = {}
+        at = 0
+        for key in keys:
+            mean = rows[at : at + len(key[1])].mean(axis=0)
+            means[key] = mean / max(float(np.linalg.norm(mean)), 1e-12)
+            at += len(key[1])
+        return means
+
+    def _remember(self, found: dict[tuple[str, tuple[str, ...]], NDArray[np.float32]]) -> None:
+        for key, row in found.items():
+            self._texts[key] = row
+            self._texts.move_to_end(key)
+        while len(self._texts) > _MAX_CACHED_TEXTS:
+            self._texts.popitem(last=False)
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _turns(
+    keys: Sequence[tuple[str, tuple[str, ...]]],
+) -> list[list[tuple[str, tuple[str, ...]]]]:
+    """Cut keys into groups of about `_PROMPTS_PER_TURN` prompts."""
+    turns: list[list[tuple[str, tuple[str, ...]]]] = []
+    room = 0
+    for key in keys:
+        if room < len(key[1]):
+            turns.append([])
+            room = _PROMPTS_PER_TURN
+        turns[-1].append(key)
+        room -= len(key[1])
+    return turns
+
+
+@asynccontextmanager
+async def open_model(settings: TaggingSettings) -> AsyncIterator[ClipModel]:
+    """Load the model that the settings name, for as long as the block runs.
+
+    Raises:
+        ConfigurationError: it cannot be loaded; the message says what was tried.
+    """
+    from core.vision.towers import TorchTowers, is_out_of_memory
+
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clip")
+    try:
+        towers = await asyncio.get_running_loop().run_in_executor(
+            executor, lambda: TorchTowers(settings)
+        )
+        yield ClipModel(
+            towers,
+            executor,
+            max_batch=settings.batch_max_images,
+            is_out_of_memory=is_out_of_memory,
+        )
+    finally:
+        # Not waiting would leave a forward pass behind that outlives the event loop.
+        await asyncio.to_thread(executor.shutdown, wait=True, cancel_futures=True)

@@ -1,0 +1,45 @@
+"""From settings to a tagger with everything open behind it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from core.settings import TaggingSettings
+from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES, open_model
+from core.vision.decoder import DecodePool, pool_limits
+from core.vision.tagger import ClipTagger, TaggerOptions
+
+#: Bump when the pixels given for the same bytes change, or what is read beside them (sizes, EXIF
+#: dates): embeddings are keyed by it, and the same bytes are not decoded twice.
+PREPROCESSING_VERSIONS = {"exact": "exact-1", "fast": "fast-1"}
+
+
+@asynccontextmanager
+async def open_tagger(
+    settings: TaggingSettings,
+    *,
+    max_image_bytes: int,
+    observe: Callable[[str, int], None] = lambda _stage, _images: None,
+) -> AsyncIterator[ClipTagger]:
+    """Load the model, start the decoders, and give a tagger that lacks only its labels.
+
+    Args:
+        settings: model, device, limits.
+        max_image_bytes: larger files are refused unread.
+        observe: see `ClipTagger`.
+
+    Raises:
+        ConfigurationError: the model cannot be loaded, or the decoders cannot start.
+    """
+    async with open_model(settings) as model:
+        form = model.pixel_format(fast=settings.preprocess == "fast")
+        async with DecodePool(pool_limits(settings, max_image_bytes), form) as pool:
+            options = TaggerOptions(
+                scoring=settings.scoring,
+                top_k=settings.top_k,
+                batch_max_images=settings.batch_max_images,
+                batch_max_pixels=settings.batch_max_pixels,
+                preprocessing=PREPROCESSING_VERSIONS[settings.preprocess],
+                templates=DEFAULT_TEMPLATES,
+                background=BACKGROUND_PROMPTS,
+            )
+            yield ClipTagger(pool, model, options, observe)

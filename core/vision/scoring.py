@@ -1,0 +1,131 @@
+"""Cosines to tags. Pure: numpy in, plain values out.
+
+All arithmetic is in float64 and scores are rounded once, to integer millionths, so that an image
+scored alone, in a batch, or again from its stored embedding gets the same tags.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.tags import SCORE_SCALE, TagScore
+
+Scoring = Literal["softmax", "sigmoid", "threshold"]
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextSide:
+    """Everything that scoring needs about a label set.
+
+    Attributes:
+        names: the labels, in their order; ties are decided by it.
+        vectors: float64, (labels, dim), unit length.
+        background: float64, (prompts, dim), unit length; used by `threshold`.
+        thresholds: float64, (labels,): least raw cosine for `threshold`; NaN where the label has
+            none and must beat the background instead.
+    """
+
+    names: tuple[str, ...]
+    vectors: Matrix
+    background: Matrix
+    thresholds: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The model's own factor and bias before softmax or sigmoid."""
+
+    factor: float
+    bias: float = 0.0
+
+
+def quantise(embeddings: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Give embeddings as they are stored: float16, little endian, (n, dim)."""
+    return embeddings.astype("<f2")
+
+
+def restore(stored: Sequence[bytes]) -> NDArray[np.float16]:
+    """Give stored embeddings as a matrix: float16, (n, dim).
+
+    Raises:
+        ValueError: they are not all of one dimension.
+    """
+    return np.stack([np.frombuffer(one, "<f2") for one in stored])
+
+
+def score(
+    embeddings: NDArray[np.float16], text: TextSide, scale: Scale, scoring: Scoring
+) -> Matrix:
+    """Give confidences in 0..1: float64, (n, labels); NaN where a label is not given at all.
+
+    Scored from the stored form, not from the model's float32: tags made now and tags made from
+    the archive next year are then the same.
+
+    `softmax`: CLIP's own reading, labels compete and sum to 1. `sigmoid`: each for itself, as
+    SigLIP was trained. `threshold`: each label against the background prompts; it is given only
+    where its raw cosine reaches its threshold, or beats every background prompt.
+    """
+    images = embeddings.astype(np.float64)
+    cosines = images @ text.vectors.T
+    if scoring == "softmax":
+        return _softmax(cosines * scale.factor)
+    if scoring == "sigmoid":
+        return _sigmoid(cosines * scale.factor + scale.bias)
+    ground = images @ text.background.T
+    return _against(cosines, ground, text.thresholds, scale.factor)
+
+
+def rank(scores: Matrix, names: Sequence[str], top_k: Sequence[int]) -> list[tuple[TagScore, ...]]:
+    """Give each row's best tags, best first, at most `top_k` of them.
+
+    Args:
+        scores: confidences in 0..1, (n, labels); NaN: not given.
+        names: the labels.
+        top_k: per row.
+    """
+    count = len(names)
+    millionths = np.rint(np.nan_to_num(scores, nan=-1.0) * SCORE_SCALE).astype(np.int64)
+    # One integer per label, all different: score first, then the label's place from the front.
+    keys = millionths * count + np.arange(count - 1, -1, -1)
+    return [
+        tuple(
+            TagScore(names[at], int(row[at]))
+            for at in _best(key, min(wanted, count))
+            if row[at] >= 0
+        )
+        for row, key, wanted in zip(millionths, keys, top_k, strict=True)
+    ]
+
+
+def _best(keys: NDArray[np.int64], wanted: int) -> list[int]:
+    if wanted < len(keys):
+        candidates = np.argpartition(keys, len(keys) - wanted)[len(keys) - wanted :]
+    else:
+        candidates = np.arange(len(keys))
+    order: list[int] = candidates[np.argsort(-keys[candidates])].tolist()
+    return order
+
+
+def _softmax(logits: Matrix) -> Matrix:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: Matrix = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def _sigmoid(logits: Matrix) -> Matrix:
+    # exp of a negative number only: no overflow at either end
+    power = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + power), power / (1 + power))
+
+
+def _against(cosines: Matrix, ground: Matrix, thresholds: Matrix, factor: float) -> Matrix:
+    """Give each label's share in a softmax over itself and the background prompts."""
+    best = ground.max(axis=1, keepdims=True)
+    # own / (own + sum of the others) is the sigmoid of own minus the others' log-sum-exp
+    others = best * factor + np.log(np.exp((ground - best) * factor).sum(axis=1, keepdims=True))
+    least = np.where(np.isnan(thresholds)[None, :], best, thresholds[None, :])
+    return np.where(cosines >= least, _sigmoid(cosines * factor - others), np.nan)

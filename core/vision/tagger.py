@@ -1,0 +1,278 @@
+"""Bytes to tags: decoding, the model and scoring joined, each busy while the others are.
+
+Two promises hold whatever fails: results come in the order of the images, and one bad image costs
+one image.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ConfigurationError, PermanentError
+from core.tags import ImageTags, Label, TagScore
+from core.vision import scoring
+from core.vision.ahead import Outcome, decoded_batches
+from core.vision.decoder import Decoded
+from core.vision.ports import Decoder, ImageModel, Wish
+
+# Rows scored at once from the archive: 4096 x 1000 labels in float64 are 32 MiB.
+_ROWS_PER_TURN = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class TaggerOptions:
+    """How to tag.
+
+    Attributes:
+        scoring: `softmax`, `sigmoid` or `threshold`; see `scoring.score`.
+        top_k: tags per image where it has no wish of its own.
+        batch_max_images: most pictures in one call of the model.
+        batch_max_pixels: most source pixels behind one call of the model.
+        preprocessing: version of the pixels, see `opening.PREPROCESSING_VERSIONS`.
+        templates: prompts for labels without their own.
+        background: prompts that `threshold` compares with.
+    """
+
+    scoring: scoring.Scoring
+    top_k: int
+    batch_max_images: int
+    batch_max_pixels: int
+    preprocessing: str
+    templates: tuple[str, ...]
+    background: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """The default labels at one version, ready to score with."""
+
+    version: int
+    labels: tuple[Label, ...]
+    text: scoring.TextSide
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedImage:
+    """What one image was found to be.
+
+    Attributes:
+        tags: the tags, with everything known about the picture.
+        label_version: version of the default labels used; None for labels of its own.
+        top_k: how many tags it could have had.
+    """
+
+    tags: ImageTags
+    label_version: int | None
+    top_k: int
+
+
+Result = TaggedImage | PermanentError
+
+
+class ClipTagger:
+    """Tags images with a decoder and a model. Free of effects.
+
+    Args:
+        decoder: gives pixels in the form that the model takes.
+        model: gives vectors.
+        options: how to tag.
+        observe: told ("decode", images) and ("model", images) as batches pass, for metrics.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        model: ImageModel,
+        options: TaggerOptions,
+        observe: Callable[[str, int], None] = lambda _stage, _images: None,
+    ) -> None:
+        if options.scoring == "sigmoid" and model.logit_bias is None:
+            raise ConfigurationError(
+                f"TAGGING_SCORING=sigmoid: {model.identity} has no bias; only SigLIP models "
+                "give independent probabilities (for CLIP use threshold)"
+            )
+        self._decoder = decoder
+        self._model = model
+        self._options = options
+        self._observe = observe
+        self._scale = scoring.Scale(model.logit_scale, model.logit_bias or 0.0)
+        self._defaults: LabelSet | None = None
+
+    @property
+    def identity(self) -> str:
+        """The model's name and weights, as it stands beside embeddings and tags."""
+        return self._model.identity
+
+    @property
+    def preprocessing(self) -> str:
+        """Version of the pixels that the model is given."""
+        return self._options.preprocessing
+
+    @property
+    def label_version(self) -> int | None:
+        """Version of the default labels in force; None before `use_labels`."""
+        return None if self._defaults is None else self._defaults.version
+
+    async def use_labels(self, labels: Sequence[Label], version: int) -> None:
+        """Put a new default set in force, in one step; work under way keeps the set it began with.
+
+        Raises:
+            ConfigurationError: no labels.
+        """
+        if not labels:
+            raise ConfigurationError(f"label set {version} is empty: nothing can be tagged")
+        self._defaults = LabelSet(version, tuple(labels), await self._text_side(labels))
+
+    async def tag_all(
+        self, images: Sequence[bytes | PermanentError], wishes: Sequence[Wish]
+    ) -> list[Result]:
+        """Give one result per image, in order; an error given is the error returned.
+
+        Raises:
+            TransientError: the model or the decoders are out of room.
+        """
+        defaults = self._in_force()
+        results: dict[int, Result] = {
+            at: each for at, each in enumerate(images) if isinstance(each, PermanentError)
+        }
+        todo = [(at, each) for at, each in enumerate(images) if isinstance(each, bytes)]
+        batches = decoded_batches(
+            self._decoder.decode,
+            todo,
+            max_images=self._options.batch_max_images,
+            max_pixels=self._options.batch_max_pixels,
+        )
+        async with aclosing(batches):
+            async for outcomes in batches:
+                self._observe("decode", len(outcomes))
+                results |= await self._tag(outcomes, wishes, defaults)
+        return [results[at] for at in range(len(images))]
+
+    async def score_embeddings(
+        self, embeddings: Sequence[bytes], wishes: Sequence[Wish]
+    ) -> list[tuple[tuple[TagScore, ...], int | None]]:
+        """Give (tags, label version) for embeddings that are stored, without reading any image.
+
+        The same tags as the image got or would get from `tag_all` under the same labels.
+
+        Raises:
+            ValueError: embeddings of different dimensions.
+        """
+        defaults = self._in_force()
+        done: list[tuple[tuple[TagScore, ...], int | None]] = []
+        for at in range(0, len(embeddings), _ROWS_PER_TURN):
+            rows = scoring.restore(embeddings[at : at + _ROWS_PER_TURN])
+            plans = await self._score_rows(rows, wishes[at : at + _ROWS_PER_TURN], defaults)
+            done += [(plan.tags, plan.label_version) for plan in plans]
+        return done
+
+    async def tag_known(
+        self, known: Sequence[ImageTags], wishes: Sequence[Wish]
+    ) -> list[TaggedImage]:
+        """Give the tags of pictures that this model has encoded before; no picture is read.
+
+        Args:
+            known: what was found out then; its tags do not count.
+            wishes: one per picture.
+        """
+        if not known:
+            return []
+        rows = scoring.restore([one.embedding for one in known])
+        plans = await self._score_rows(rows, wishes, self._in_force())
+        return [
+            TaggedImage(replace(one, tags=plan.tags), plan.label_version, plan.top_k)
+            for one, plan in zip(known, plans, strict=True)
+        ]
+
+    def _in_force(self) -> LabelSet:
+        if self._defaults is None:
+            raise ConfigurationError("no labels are in force: call use_labels first")
+        return self._defaults
+
+    async def _tag(
+        self, outcomes: Sequence[Outcome], wishes: Sequence[Wish], defaults: LabelSet
+    ) -> dict[int, Result]:
+        """Give the results of one batch, by the images' places."""
+        results: dict[int, Result] = {
+            at: each for at, each in outcomes if isinstance(each, PermanentError)
+        }
+        batch = [(at, each) for at, each in outcomes if isinstance(each, Decoded)]
+        if batch:
+            rows = await self._embed([decoded for _, decoded in batch])
+            plans = await self._score_rows(rows, [wishes[at] for at, _ in batch], defaults)
+            for (at, decoded), row, plan in zip(batch, rows, plans, strict=True):
+                results[at] = self._result(decoded, row, plan)
+        return results
+
+    async def _embed(self, decoded: Sequence[Decoded]) -> NDArray[np.float16]:
+        rows = await self._model.encode(np.stack([each.pixels for each in decoded]))
+        self._observe("model", len(decoded))
+        return scoring.quantise(rows)
+
+    async def _score_rows(
+        self, rows: NDArray[np.float16], wishes: Sequence[Wish], defaults: LabelSet
+    ) -> list["_Plan"]:
+        """Score rows under their own label sets; rows that share a set are scored together."""
+        groups: dict[tuple[str, ...] | None, list[int]] = {}
+        for at, wish in enumerate(wishes):
+            groups.setdefault(wish.labels or None, []).append(at)
+        plans: dict[int, _Plan] = {}
+        for names, places in groups.items():
+            text = defaults.text if names is None else await self._own_labels(names, defaults)
+            top_k = [wishes[at].top_k or self._options.top_k for at in places]
+            ranked = await asyncio.to_thread(self._rank, rows[places], text, top_k)
+            for at, wanted, tags in zip(places, top_k, ranked, strict=True):
+                if names is None:  # the set may grow: the wish is kept for when it is scored again
+                    plans[at] = _Plan(tags, defaults.version, wanted)
+                else:
+                    plans[at] = _Plan(tags, None, min(wanted, len(text.names)))
+        return [plans[at] for at in range(len(wishes))]
+
+    def _rank(
+        self, rows: NDArray[np.float16], text: scoring.TextSide, top_k: Sequence[int]
+    ) -> list[tuple[TagScore, ...]]:
+        scores = scoring.score(rows, text, self._scale, self._options.scoring)
+        return scoring.rank(scores, text.names, top_k)
+
+    async def _own_labels(self, names: tuple[str, ...], defaults: LabelSet) -> scoring.TextSide:
+        """Give the text side of an image's own labels; one that is a default keeps its prompts."""
+        known = {label.name: label for label in defaults.labels}
+        return await self._text_side(
+            [known.get(name, Label(name)) for name in dict.fromkeys(names)]
+        )
+
+    async def _text_side(self, labels: Sequence[Label]) -> scoring.TextSide:
+        background = [Label(prompt, templates=("{}",)) for prompt in self._options.background]
+        vectors = await self._model.text_features([*labels, *background], self._options.templates)
+        own = [np.nan if label.threshold is None else label.threshold for label in labels]
+        return scoring.TextSide(
+            names=tuple(label.name for label in labels),
+            vectors=vectors[: len(labels)].astype(np.float64),
+            background=vectors[len(labels) :].astype(np.float64),
+            thresholds=np.array(own, np.float64),
+        )
+
+    def _result(self, decoded: Decoded, row: NDArray[np.float16], plan: "_Plan") -> TaggedImage:
+        tags = ImageTags(
+            tags=plan.tags,
+            sha256=decoded.sha256,
+            width=decoded.width,
+            height=decoded.height,
+            model=self._model.identity,
+            preprocessing=self._options.preprocessing,
+            embedding=row.tobytes(),
+            exif_datetime=decoded.exif_datetime,
+            media_type=decoded.media_type,
+        )
+        return TaggedImage(tags, plan.label_version, plan.top_k)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    tags: tuple[TagScore, ...]
+    label_version: int | None
+    top_k: int

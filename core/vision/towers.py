@@ -1,0 +1,268 @@
+"""open_clip behind a small port: pixels and prompts to unit vectors, on one device.
+
+The only module that imports torch and open_clip, and both lazily: only the tagging process pays.
+Everything here blocks; `clip.ClipModel` runs it on a thread of its own.
+"""
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ConfigurationError
+from core.settings import TaggingSettings
+from core.vision.wire import PixelFormat
+
+DEMO_FOLDER = Path(__file__).parent / "demo_model"
+_LOCAL = "local-dir:"
+_TEXT_CHUNK = 64
+_HASH_HEX = 16
+# Processor flags under which bf16 runs natively; without them it measured nine times slower
+# than fp32 (research, clip.md 4).
+_NATIVE_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
+
+log = logging.getLogger(__name__)
+
+
+def resolve_name(model: str, pretrained: str) -> tuple[str, str | None]:
+    """Give open_clip's (model name, pretrained) for our settings.
+
+    `demo` is the bundled folder. The `openai` weights were trained with QuickGELU: open_clip 3.3
+    loads them into the plain config with nothing but a warning, and gives wrong embeddings; they
+    are mapped to the `-quickgelu` config.
+
+    Raises:
+        ConfigurationError: nothing says which weights to load.
+    """
+    if model == "demo":
+        return f"{_LOCAL}{DEMO_FOLDER}", None
+    if ":" in model:
+        return model, None
+    if not pretrained:
+        raise ConfigurationError(f"TAGGING_PRETRAINED: empty; {model} would have random weights")
+    if pretrained == "openai" and not model.endswith("-quickgelu"):
+        import open_clip
+
+        quick = f"{model}-quickgelu"
+        return (quick if quick in open_clip.list_models() else model), pretrained
+    return model, pretrained
+
+
+def plain_name(model: str, resolved: str) -> str:
+    """Give the name that goes into the model's identity: no path of this host in it."""
+    if model == "demo":
+        return "demo"
+    return Path(resolved.removeprefix(_LOCAL)).name if resolved.startswith(_LOCAL) else resolved
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether a device or the host had no room, whatever torch calls it this time."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True  # torch.OutOfMemoryError; by name, so that tests need no torch
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "not enough memory" in text  # DefaultCPUAllocator
+    )
+
+
+class TorchTowers:
+    """The two towers of one open_clip model.
+
+    Attributes:
+        identity: name and the first 16 hex digits of the SHA-256 over the weights.
+        dim: length of an embedding.
+        logit_scale: factor before softmax or sigmoid (100 for openai's weights).
+        logit_bias: SigLIP's bias; None for CLIP.
+        device: `cpu`, `cuda` or `cuda:N`.
+        precision: `fp32`, `bf16` or `fp16`.
+    """
+
+    def __init__(self, settings: TaggingSettings) -> None:
+        import torch
+
+        self._torch = torch
+        if settings.torch_threads:
+            torch.set_num_threads(settings.torch_threads)  # of the calling thread, for OpenMP
+        self.device = choose_device(settings.device)
+        self.precision = choose_precision(settings.precision, self.device)
+        name, pretrained = resolve_name(settings.model, settings.pretrained)
+        self._model = _load(name, pretrained).eval()
+        self._tokenizer = _tokenizer(name)
+        self.identity = f"{plain_name(settings.model, name)}@{_weights_hash(self._model)}"
+        self.logit_scale = float(self._model.logit_scale.detach().exp())
+        bias = getattr(self._model, "logit_bias", None)
+        self.logit_bias = None if bias is None else float(bias.detach())
+        self._config: dict[str, Any] = self._model.visual.preprocess_cfg
+        self._place(self.device, self.precision)
+        self.dim = int(self.encode_texts(["a photo"]).shape[1])
+
+    def pixel_format(self, *, fast: bool) -> PixelFormat:
+        """Give the form of the pixels that `encode_pixels` takes."""
+        size = self._config["size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        return PixelFormat(
+            height=height,
+            width=width,
+            resize_mode=self._config["resize_mode"],
+            interpolation=self._config["interpolation"],
+            fill=int(self._config["fill_color"]),
+            fast=fast,
+        )
+
+    def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Give embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length."""
+        torch = self._torch
+        count = len(batch)
+        with torch.inference_mode():
+            # uint8 crosses to the device, a quarter of the bytes; normalising happens there, with
+            # the operations and the order of open_clip's transform, so that fp32 is bit-equal.
+            pixels = self._to_device(batch).permute(0, 3, 1, 2).float().div_(255)
+            pixels = pixels.sub_(self._mean).div_(self._std).to(self._dtype)
+            return self._unit(self._model.encode_image(pixels))[:count]
+
+    def encode_texts(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+        """Give embeddings of prompts: float32 (n, dim), unit length."""
+        parts = []
+        with self._torch.inference_mode():
+            for at in range(0, len(prompts), _TEXT_CHUNK):
+                tokens = self._tokenizer(list(prompts[at : at + _TEXT_CHUNK])).to(self.device)
+                parts.append(self._unit(self._model.encode_text(tokens)))
+        return np.concatenate(parts)
+
+    def fall_back(self) -> bool:
+        """Leave a device without room for the CPU; False where we are there already."""
+        if self.device == "cpu":
+            return False
+        log.warning("model_moved_to_cpu", extra={"device": self.device})
+        self.device, self.precision = "cpu", "fp32"
+        self._place("cpu", "fp32")
+        self.release()
+        return True
+
+    def release(self) -> None:
+        """Give cached blocks back to the device, after the exception that held tensors is gone."""
+        if self._torch.cuda.is_available():
+            self._torch.cuda.empty_cache()
+
+    def _place(self, device: str, precision: str) -> None:
+        torch = self._torch
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+            precision
+        ]
+        self._model = self._model.to(device=device, dtype=self._dtype)
+        shape = (1, 3, 1, 1)
+        self._mean = torch.tensor(self._config["mean"], device=device).view(shape)
+        self._std = torch.tensor(self._config["std"], device=device).view(shape)
+
+    def _to_device(self, batch: NDArray[np.uint8]) -> Any:
+        if self.device == "cpu":
+            return self._torch.from_numpy(np.ascontiguousarray(batch))
+        # Few distinct shapes let the allocator reuse its blocks and the kernels their plans.
+        bucket = 1 << (len(batch) - 1).bit_length()
+        padded = np.zeros((bucket, *batch.shape[1:]), np.uint8)
+        padded[: len(batch)] = batch
+        pinned = self._torch.from_numpy(padded).pin_memory()
+        return pinned.to(self.device, non_blocking=True)
+
+    def _unit(self, features: Any) -> NDArray[np.float32]:
+        unit = self._torch.nn.functional.normalize(features.float(), dim=-1)
+        array: NDArray[np.float32] = unit.cpu().numpy()
+        return array
+
+
+def choose_device(wanted: str) -> str:
+    """Give the device: `auto` is CUDA where there is one.
+
+    Raises:
+        ConfigurationError: a CUDA device is asked for and there is none.
+    """
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    name, _, number = wanted.partition(":")
+    if name not in {"cpu", "cuda"} or not (number or "0").isdecimal():
+        raise ConfigurationError(f"TAGGING_DEVICE={wanted}: must be auto, cpu, cuda or cuda:N")
+    if name == "cuda" and (
+        not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()
+    ):
+        raise ConfigurationError(
+            f"TAGGING_DEVICE={wanted}: torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices"
+        )
+    return name if name == "cpu" else wanted
+
+
+def choose_precision(wanted: str, device: str) -> str:
+    """Give the precision: `auto` is fp16 on CUDA, bf16 on a CPU with such units, else fp32.
+
+    Raises:
+        ConfigurationError: a precision that the CPU can only emulate.
+    """
+    if device != "cpu":
+        return "fp16" if wanted == "auto" else wanted
+    native = bool(_NATIVE_BF16 & cpu_flags())
+    if wanted == "fp16" or (wanted == "bf16" and not native):
+        raise ConfigurationError(f"TAGGING_PRECISION={wanted}: this processor has no units for it")
+    if wanted == "auto":
+        return "bf16" if native else "fp32"
+    return wanted
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Give the processor's feature flags; empty where the kernel does not list them."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    flags = (line.partition(":")[2] for line in lines if line.startswith("flags"))
+    return frozenset(next(flags, "").split())
+
+
+@contextmanager
+def _translated(name: str, pretrained: str | None) -> Iterator[None]:
+    """Turn whatever open_clip raises into one clear message, its worst warning included."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("error", message="QuickGELU mismatch")
+            yield
+    except Exception as error:  # anything from OSError to Safetensors' and pickle's own
+        where = f"{name} with {pretrained}" if pretrained else name
+        raise ConfigurationError(
+            f"TAGGING_MODEL, TAGGING_PRETRAINED: cannot load {where}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _load(name: str, pretrained: str | None) -> Any:
+    import open_clip
+
+    with _translated(name, pretrained):
+        # require_pretrained: a folder without weights would else be filled with random ones
+        return open_clip.create_model(
+            name, pretrained=pretrained, precision="fp32", device="cpu", require_pretrained=True
+        )
+
+
+def _tokenizer(name: str) -> Any:
+    import open_clip
+
+    with _translated(name, "its tokenizer"):
+        return open_clip.get_tokenizer(name)
+
+
+def _weights_hash(model: Any) -> str:
+    """Hash names, shapes and values of all tensors: the same weights in another file are equal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()[:_HASH_HEX]

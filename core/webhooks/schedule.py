@@ -1,0 +1,201 @@
+"""When the next attempt is due, and what an outcome means. Pure: time and chance are arguments."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from random import Random
+from typing import Protocol
+
+from core.errors import TargetForbidden, TargetUnreachable
+from core.settings import DeliverySettings
+
+# A Retry-After beyond this is a mistake of the receiver's, not a wish to be honoured.
+MAX_RETRY_AFTER_S = 31 * 86400
+# Between attempts that our own side spoiled; they are not charged, so no schedule drives them.
+INFRA_DELAY_S = 30.0
+ABORT = "abort-message"  # value of `webhook-delivery` by which a receiver ends the retries
+
+
+class Answer(Protocol):
+    """What the schedule and the sender need of an answer; `core.egress.Exchange` has it."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Some of the headers, names in lower case; `retry-after` and `webhook-delivery` count."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A 2xx: done for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Not delivered yet.
+
+    Attributes:
+        at: when the next attempt is due.
+        outcome: what came of this one, stable: `http_5xx`, `timeout`, …
+        charged: false where our own side failed: the attempt does not count.
+    """
+
+    at: datetime
+    outcome: str
+    charged: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Never to be tried again by itself.
+
+    Attributes:
+        reason: `gone`, `aborted`, `target_forbidden`, or `attempts_exhausted`.
+        outcome: what came of the last attempt, stable.
+    """
+
+    reason: str
+    outcome: str
+
+
+Verdict = Delivered | Retry | GiveUp
+Outcome = Answer | TargetUnreachable | TargetForbidden
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How far a delivery is: `made` counts the charged attempts, the present one included."""
+
+    made: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySchedule:
+    """Delays before each attempt, counted from the end of the one before it (the creation)."""
+
+    delays_s: tuple[float, ...]
+    jitter: float
+
+    @classmethod
+    def from_settings(cls, settings: DeliverySettings) -> "RetrySchedule":
+        """The schedule that the settings describe."""
+        delays = tuple(float(part) for part in settings.schedule_s.split(","))
+        return cls(delays_s=delays, jitter=settings.jitter)
+
+    @property
+    def window_s(self) -> float:
+        """Time after which nothing is tried any more: all delays at their longest."""
+        return sum(self.delays_s) * (1 + self.jitter)
+
+    def first_at(self, created_at: datetime, rng: Random) -> datetime:
+        """When the first attempt is due."""
+        return created_at + self._jittered(self.delays_s[0], rng)
+
+    def next_at(self, attempts: Attempts, now: datetime, rng: Random) -> datetime | None:
+        """When the next attempt is due, or None where the schedule is used up."""
+        if attempts.made >= len(self.delays_s):
+            return None
+        return now + self._jittered(self.delays_s[attempts.made], rng)
+
+    def verdict(
+        self, outcome: Outcome, *, attempts: Attempts, now: datetime, rng: Random
+    ) -> Verdict:
+        """What follows from an attempt.
+
+        2xx delivers. 410, the abort header and a forbidden target end at once. All else is tried
+        again by the schedule, 3xx and 4xx too, because receivers get repaired; never before
+        `Retry-After`, which is kept within the window. A failure of our own side is not charged,
+        and tried until the window ends.
+        """
+        name = outcome_name(outcome)
+        if name == "delivered":
+            return Delivered()
+        if reason := _final_reason(outcome):
+            return GiveUp(reason=reason, outcome=name)
+        if isinstance(outcome, TargetUnreachable) and outcome.infra:
+            return self._uncharged(name, attempts, now, rng)
+        at = self.next_at(attempts, now, rng)
+        if at is None:
+            return GiveUp(reason="attempts_exhausted", outcome=name)
+        return Retry(at=self._no_earlier(at, outcome, attempts, now), outcome=name)
+
+    def _uncharged(self, name: str, attempts: Attempts, now: datetime, rng: Random) -> Verdict:
+        if now >= self._window_end(attempts):
+            return GiveUp(reason="attempts_exhausted", outcome=name)
+        return Retry(now + self._jittered(INFRA_DELAY_S, rng), outcome=name, charged=False)
+
+    def _no_earlier(
+        self, at: datetime, outcome: Outcome, attempts: Attempts, now: datetime
+    ) -> datetime:
+        if isinstance(outcome, TargetUnreachable | TargetForbidden):
+            return at
+        wish_s = parse_retry_after(outcome.headers.get("retry-after", ""), now)
+        if wish_s is None:
+            return at
+        wished = min(now + timedelta(seconds=wish_s), self._window_end(attempts))
+        return max(at, wished)
+
+    def _window_end(self, attempts: Attempts) -> datetime:
+        return attempts.created_at + timedelta(seconds=self.window_s)
+
+    def _jittered(self, delay_s: float, rng: Random) -> timedelta:
+        return timedelta(seconds=delay_s * rng.uniform(1 - self.jitter, 1 + self.jitter))
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """Stable name of what came of an attempt: the metric's label.
+
+    `delivered`, `http_3xx`, `http_4xx`, `http_410`, `http_429`, `http_5xx`, `http_odd`,
+    `target_forbidden`, or the kind of the failure (`dns`, `refused`, `timeout`, …).
+    """
+    if isinstance(outcome, TargetForbidden):
+        return outcome.reason
+    if isinstance(outcome, TargetUnreachable):
+        return str(outcome.kind)
+    if 200 <= outcome.status < 300:
+        return "delivered"
+    if outcome.status in {410, 429}:
+        return f"http_{outcome.status}"
+    return f"http_{outcome.status // 100}xx" if 300 <= outcome.status < 600 else "http_odd"
+
+
+def parse_retry_after(value: str, now: datetime) -> float | None:
+    """Seconds that a `Retry-After` asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
+
+    None where there is none, where it cannot be read, where it is past or negative, and where it
+    is absurd (beyond a month).
+    """
+    text = value.strip()
+    seconds = float(text) if text.isascii() and text.isdigit() else _seconds_until(text, now)
+    if seconds is None or not math.isfinite(seconds) or not 0 < seconds <= MAX_RETRY_AFTER_S:
+        return None
+    return seconds
+
+
+def _seconds_until(text: str, now: datetime) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (aware - now).total_seconds()
+
+
+def _final_reason(outcome: Outcome) -> str | None:
+    if isinstance(outcome, TargetForbidden):
+        return outcome.reason
+    if isinstance(outcome, TargetUnreachable):
+        return None
+    if outcome.status == 410:
+        return "gone"
+    if outcome.headers.get("webhook-delivery", "").strip().lower() == ABORT:
+        return "aborted"
+    return None

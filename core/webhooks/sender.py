@@ -1,0 +1,93 @@
+"""One attempt: sign and post."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+from uuid import UUID
+
+from core.webhooks.schedule import Answer
+from core.webhooks.signature import (
+    ID_HEADER,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    parse_secret,
+    sign,
+)
+
+# SHA-256 takes about 1 ms per MiB and lets go of the interpreter's lock meanwhile.
+OFF_LOOP_BYTES = 256 * 1024
+
+AnswerT = TypeVar("AnswerT", bound=Answer)
+AnswerT_co = TypeVar("AnswerT_co", bound=Answer, covariant=True)
+
+
+class Poster(Protocol[AnswerT_co]):
+    """Posts once to an address that it has checked; `core.egress.GuardedClient` is one."""
+
+    async def post(
+        self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> AnswerT_co:
+        """An answer of any status.
+
+        Raises:
+            TargetForbidden: the address is refused.
+            TargetUnreachable: there was no answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one attempt sends.
+
+    Attributes:
+        id: `webhook-id`, the same over all attempts of one answer.
+        url: the callback.
+        body: from `build_body`.
+        secrets: `whsec_…`, one or more while a secret is being changed.
+    """
+
+    id: UUID
+    url: str
+    body: bytes
+    secrets: Sequence[str]
+
+
+class WebhookSender(Generic[AnswerT]):
+    """Sends messages by Standard Webhooks 1.0."""
+
+    def __init__(
+        self, poster: Poster[AnswerT], *, timeout_s: float, user_agent: str = "photo-archive"
+    ) -> None:
+        self._poster = poster
+        self._timeout_s = timeout_s
+        self._user_agent = user_agent
+
+    async def send(self, message: Message, *, now: datetime) -> AnswerT:
+        """Sign for this moment and post; one deadline over the whole exchange.
+
+        Raises:
+            TargetForbidden: the address is refused.
+            TargetUnreachable: there was no answer.
+            ValueError: a secret is not one.
+        """
+        timestamp = int(now.timestamp())
+        keys = [parse_secret(secret) for secret in message.secrets]
+        if len(message.body) <= OFF_LOOP_BYTES:
+            signature = sign(str(message.id), timestamp, message.body, keys)
+        else:
+            signature = await asyncio.to_thread(
+                sign, str(message.id), timestamp, message.body, keys
+            )
+        headers = {
+            ID_HEADER: str(message.id),
+            TIMESTAMP_HEADER: str(timestamp),
+            SIGNATURE_HEADER: signature,
+            "content-type": "application/json",
+            "user-agent": self._user_agent,
+        }
+        return await self._poster.post(
+            message.url, content=message.body, headers=headers, timeout_s=self._timeout_s
+        )

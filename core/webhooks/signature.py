@@ -1,0 +1,100 @@
+"""Signatures of Standard Webhooks 1.0, scheme `v1`: HMAC-SHA256 over `id.timestamp.body`.
+
+Receivers verify them with any of the published libraries. Several secrets give several
+signatures, so that a secret can be changed without an answer being refused.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+
+ID_HEADER = "webhook-id"
+TIMESTAMP_HEADER = "webhook-timestamp"
+SIGNATURE_HEADER = "webhook-signature"
+SECRET_PREFIX = "whsec_"  # noqa: S105  # the prefix, not a secret
+VERSION = "v1"
+# Specification, "Signature scheme": 24 to 64 random bytes.
+MIN_SECRET_BYTES = 24
+MAX_SECRET_BYTES = 64
+TOLERANCE_S = 300  # what the published verifiers accept, both ways
+
+
+def parse_secret(secret: str) -> bytes:
+    """The key inside `whsec_<base64>`.
+
+    Raises:
+        ValueError: another prefix, no base64, or a key of another length. Does not show the value.
+    """
+    if not secret.startswith(SECRET_PREFIX):
+        raise ValueError(f"a signing secret starts with {SECRET_PREFIX}")
+    try:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error as error:
+        raise ValueError("a signing secret is base64 after its prefix") from error
+    if not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
+        raise ValueError(
+            f"a signing secret holds {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes, not {len(key)}"
+        )
+    return key
+
+
+def format_secret(key: bytes) -> str:
+    """`whsec_<base64>` of a key, as receivers enter it."""
+    return SECRET_PREFIX + base64.b64encode(key).decode("ascii")
+
+
+def sign(message_id: str, timestamp: int, body: bytes, keys: Sequence[bytes]) -> str:
+    """The value of `webhook-signature`: one signature per key, in order, separated by spaces.
+
+    Args:
+        message_id: the same over all attempts; without a dot, which separates the signed parts.
+        timestamp: of this attempt, Unix seconds.
+        body: exactly the bytes that are sent.
+        keys: at least one.
+
+    Raises:
+        ValueError: no key, or an id that would make the signed text ambiguous.
+    """
+    if not keys:
+        raise ValueError("at least one key is needed to sign")
+    if not message_id or "." in message_id:
+        raise ValueError(f"{message_id!r} cannot be signed: empty, or with a dot")
+    return " ".join(f"{VERSION},{_digest(message_id, timestamp, body, key)}" for key in keys)
+
+
+def verify(headers: Mapping[str, str], body: bytes, keys: Sequence[bytes], *, now: float) -> None:
+    """Pass a request that one of the keys signed within the last or next five minutes.
+
+    Args:
+        headers: names in lower case.
+        body: the bytes as received.
+        keys: all that are valid now.
+        now: Unix seconds.
+
+    Raises:
+        ValueError: a header is missing or cannot be read, it is too old or too new, or no
+            signature fits.
+    """
+    try:
+        message_id, sent_at = headers[ID_HEADER], int(headers[TIMESTAMP_HEADER])
+        signatures = headers[SIGNATURE_HEADER].split()
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"a webhook header is missing or cannot be read: {error}") from error
+    if abs(now - sent_at) > TOLERANCE_S:
+        raise ValueError(
+            f"the timestamp is {abs(now - sent_at):.0f} s away, more than {TOLERANCE_S}"
+        )
+    given = [s.partition(",")[2] for s in signatures if s.startswith(f"{VERSION},")]
+    wanted = [_digest(message_id, sent_at, body, key) for key in keys]
+    # No early end, so that the time taken does not tell which pair came close.
+    fits = [hmac.compare_digest(one.encode(), two.encode()) for one in given for two in wanted]
+    if not any(fits):
+        raise ValueError("no signature fits")
+
+
+def _digest(message_id: str, timestamp: int, body: bytes, key: bytes) -> str:
+    signer = hmac.new(key, f"{message_id}.{timestamp}.".encode(), hashlib.sha256)
+    signer.update(body)
+    return base64.b64encode(signer.digest()).decode("ascii")

@@ -1,0 +1,1 @@
+"""Machine-readable documents, generated from the models that validate."""

@@ -1,0 +1,166 @@
+"""OpenAPI 3.1 from the route table and its models."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from ingress.access import HEADER
+from ingress.operations import Answer, Operation
+from ingress.problems import BY_CODE, MEDIA_TYPE, Kind
+from ingress.responses import ProblemDocument
+
+_TEMPLATE = "#/components/schemas/{model}"
+_ALWAYS = ("malformed_request", "internal_error")
+_WITH_KEY = ("key_missing", "key_invalid", "scope_missing", "rate_limited", "unavailable")
+_ACCEPTING = ("overloaded",)
+
+Document = dict[str, Any]
+
+
+def build(operations: Sequence[Operation], *, version: str, server: str) -> Document:
+    """Give the document of these operations.
+
+    Args:
+        server: address at which clients reach this instance.
+    """
+    schemas, references = _schemas(operations)
+    paths: dict[str, Document] = {}
+    for operation in operations:
+        item = paths.setdefault(operation.path, {})
+        item[operation.method.lower()] = _operation(operation, references)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Photo archive",
+            "version": version,
+            "description": "A photo archive that tags itself and answers questions. Errors are"
+            " RFC 9457 problems; their kinds stand at /docs/problems.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": server}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": HEADER}},
+        },
+    }
+
+
+def _schemas(operations: Sequence[Operation]) -> tuple[Document, dict[type[BaseModel], str]]:
+    inputs = {one.body for one in operations if one.body is not None}
+    outputs = {
+        answer.model for one in operations for answer in one.answers if answer.model is not None
+    } | {ProblemDocument}
+    wanted: list[tuple[type[BaseModel], Any]] = [
+        *((model, "validation") for model in sorted(inputs, key=_name)),
+        *((model, "serialization") for model in sorted(outputs, key=_name)),
+    ]
+    mapping, definitions = models_json_schema(wanted, ref_template=_TEMPLATE)
+    references = {model: mapping[(model, mode)]["$ref"] for model, mode in wanted}
+    return definitions["$defs"], references
+
+
+def _name(model: type[BaseModel]) -> str:
+    return model.__name__
+
+
+def _operation(operation: Operation, references: dict[type[BaseModel], str]) -> Document:
+    document: Document = {
+        "operationId": f"{operation.group}_{operation.handler.__name__}",
+        "summary": operation.summary,
+        "description": operation.handler.__doc__ or operation.summary,
+        "tags": [operation.group],
+        "parameters": _parameters(operation),
+        "responses": _responses(operation, references),
+        "security": _security(operation),
+    }
+    if operation.body is not None:
+        content = {"application/json": {"schema": {"$ref": references[operation.body]}}}
+        document["requestBody"] = {"required": True, "content": content}
+    if operation.media:
+        content = {name: {"schema": schema} for name, schema in operation.media}
+        document["requestBody"] = {"required": True, "content": content}
+    return document
+
+
+def _security(operation: Operation) -> list[Document]:
+    if operation.scope is None:
+        return []
+    # OpenAPI 3.1 lets any scheme name the roles it needs.
+    key = [{"key": [operation.scope.value]}]
+    return [*key, {}] if operation.takes_links else key
+
+
+def _parameters(operation: Operation) -> list[Document]:
+    in_path: list[Document] = [
+        {
+            "name": part[1:-1],
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "format": "uuid"},
+        }
+        for part in operation.path.split("/")
+        if part.startswith("{") and part.endswith("_id}")
+    ]
+    given: list[Document] = [
+        {
+            "name": one.name,
+            "in": one.place,
+            "description": one.meaning,
+            "required": one.place == "path",
+            "schema": dict(one.schema),
+        }
+        for one in operation.parameters
+    ]
+    return in_path + given
+
+
+def _responses(operation: Operation, references: dict[type[BaseModel], str]) -> Document:
+    responses = {str(one.status): _answer(one, references) for one in operation.answers}
+    for status, kinds in _by_status(_problems_of(operation)):
+        responses.setdefault(str(status), _problem(kinds, references))
+    return responses
+
+
+def _answer(answer: Answer, references: dict[type[BaseModel], str]) -> Document:
+    document: Document = {"description": answer.meaning}
+    if answer.model is not None:
+        document["content"] = {answer.media_type: {"schema": {"$ref": references[answer.model]}}}
+    elif answer.status not in {204, 304}:
+        document["content"] = {answer.media_type: {"schema": {"type": "string"}}}
+    if answer.headers:
+        document["headers"] = {
+            name: {"description": meaning, "schema": {"type": "string"}}
+            for name, meaning in answer.headers
+        }
+    return document
+
+
+def _problems_of(operation: Operation) -> tuple[Kind, ...]:
+    codes = [*operation.problems, *_ALWAYS]
+    if operation.scope is not None:
+        codes += _WITH_KEY
+    if operation.method == "POST":
+        codes += _ACCEPTING
+    return tuple(BY_CODE[code] for code in codes)
+
+
+def _by_status(kinds: Iterable[Kind]) -> list[tuple[int, list[Kind]]]:
+    grouped: dict[int, list[Kind]] = {}
+    for kind in kinds:
+        grouped.setdefault(kind.status, []).append(kind)
+    return sorted(grouped.items())
+
+
+def _problem(kinds: Sequence[Kind], references: dict[type[BaseModel], str]) -> Document:
+    document: Document = {
+        "description": "; ".join(f"`{kind.code}`: {kind.title}" for kind in kinds),
+        "content": {MEDIA_TYPE: {"schema": {"$ref": references[ProblemDocument]}}},
+    }
+    if kinds[0].status in {429, 503}:
+        document["headers"] = {
+            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+        }
+    return document

@@ -1,0 +1,112 @@
+"""API keys and signing secrets, made and ended from the command line."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from core.settings import DatabaseSettings, SecretSettings, load
+from core.storage import keys
+from core.storage.keys import ApiKey, NewKey
+from core.storage.pool import open_pool
+from core.transaction import Transaction
+from core.webhooks.signing_secrets import SecretBox, make_secret
+from ingress.api_keys import Scope, make_key
+
+#: How long an old signing secret still signs beside the new one (Standard Webhooks: rotation).
+ROTATION = timedelta(hours=24)
+MAX_OWNER_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The key that is asked for."""
+
+    owner: str
+    name: str = ""
+    scopes: tuple[Scope, ...] = (Scope.UPLOAD, Scope.QUERY, Scope.READ)
+    lasts: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A fresh key; what stands here cannot be asked for again.
+
+    Attributes:
+        signing_secret: None where the owner has one already.
+    """
+
+    key: str
+    key_id: str
+    owner: str
+    name: str
+    scopes: tuple[str, ...]
+    expires_at: datetime | None
+    signing_secret: str | None
+
+
+async def create(wanted: Wanted, *, if_absent: bool) -> Created | None:
+    """Make a key, and its owner's signing secret if there is none.
+
+    Returns:
+        None where `if_absent` holds and a usable key of this owner and name exists.
+
+    Raises:
+        ConfigurationError: `SECRETS_KEY` is not set.
+        DatabaseAway: PostgreSQL is away.
+    """
+    box = SecretBox.from_settings(load(SecretSettings))
+    async with open_pool(load(DatabaseSettings)) as pool, pool.transaction() as tx:
+        await keys.lock_owner(tx, wanted.owner)
+        if if_absent and await keys.has_usable(tx, wanted.owner, wanted.name):
+            return None
+        return await _create(tx, wanted, box)
+
+
+async def list_keys(owner: str | None) -> tuple[ApiKey, ...]:
+    """Give all keys, or those of one owner."""
+    async with open_pool(load(DatabaseSettings)) as pool, pool.connection() as connection:
+        return await keys.list_all(connection, owner)
+
+
+async def revoke(key_id: str) -> bool:
+    """End a key within seconds, everywhere; False where there was none to end."""
+    async with open_pool(load(DatabaseSettings)) as pool, pool.transaction() as tx:
+        return await keys.revoke(tx, key_id)
+
+
+async def rotate_secret(owner: str, overlap: timedelta = ROTATION) -> str:
+    """Make a new signing secret; the old ones sign beside it for a while, then end.
+
+    Raises:
+        ConfigurationError: `SECRETS_KEY` is not set.
+    """
+    box = SecretBox.from_settings(load(SecretSettings))
+    async with open_pool(load(DatabaseSettings)) as pool, pool.transaction() as tx:
+        await keys.lock_owner(tx, owner)
+        await keys.expire_secrets(tx, owner, after=overlap)
+        return await _add_secret(tx, owner, box)
+
+
+async def _create(tx: Transaction, wanted: Wanted, box: SecretBox) -> Created:
+    made = make_key()
+    expires_at = None if wanted.lasts is None else datetime.now(UTC) + wanted.lasts
+    scopes = tuple(scope.value for scope in wanted.scopes)
+    row = NewKey(made.key_id, wanted.owner, wanted.name, made.digest, scopes, expires_at)
+    await keys.add(tx, row)
+    secret = None
+    if not await keys.has_secret(tx, wanted.owner):
+        secret = await _add_secret(tx, wanted.owner, box)
+    return Created(
+        key=made.text,
+        key_id=made.key_id,
+        owner=wanted.owner,
+        name=wanted.name,
+        scopes=scopes,
+        expires_at=expires_at,
+        signing_secret=secret,
+    )
+
+
+async def _add_secret(tx: Transaction, owner: str, box: SecretBox) -> str:
+    secret = make_secret()
+    await keys.add_secret(tx, owner, box.seal(secret, owner=owner).encode())
+    return secret

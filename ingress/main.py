@@ -1,0 +1,269 @@
+"""Composition root of the HTTP face: PostgreSQL, Kafka, blobs, guards and routes meet here."""
+
+import asyncio
+import socket
+import time
+import tomllib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from core.blobs.keepers import keeper_of
+from core.blobs.roots import Roots
+from core.blobs.sources import FileSource, WebSource
+from core.blobs.store import BlobStore, ReadLimits, Source
+from core.egress.client import EgressLimits, GuardedClient
+from core.egress.guard import TargetGuard
+from core.egress.resolver import HostResolver
+from core.egress.targets import TargetPolicy
+from core.errors import BrokerAway, ConfigurationError
+from core.messaging.cluster import identify
+from core.messaging.kafka import Publisher
+from core.messaging.sweeper import Sweeper
+from core.settings import (
+    ArchiveSettings,
+    DatabaseSettings,
+    DeliverySettings,
+    IngressSettings,
+    KafkaSettings,
+    OutboxSettings,
+    QuerySettings,
+    SecretSettings,
+    TaggingSettings,
+    load,
+)
+from core.storage import image_pages, images, jobs, keys, queries
+from core.storage.blobs import PostgresBlobs
+from core.storage.outbox import OutboxTable
+from core.storage.pool import Pool, open_pool
+from core.telemetry.metrics import Metrics
+from core.vision import sniff
+from core.webhooks.links import PURPOSE
+from core.webhooks.signing_secrets import SecretBox
+from ingress.access import KeyRing
+from ingress.app import create_app
+from ingress.blobs import UploadBlobs
+from ingress.departures import Departures
+from ingress.limits import ByteBudget, RateLimit
+from ingress.links import SignedLinks
+from ingress.parts import Guards, Parts, Tables
+from ingress.paths import RootedArchive
+from ingress.ports import Picture
+from ingress.searching import StoredInsights
+from ingress.serving import Server, listen, make_server, stop_on_signals
+from ingress.words import Words
+from schemas.topics import IMAGES_ARRIVED
+
+log = structlog.get_logger(__name__)
+
+IDENTIFY_PAUSE_S = 5.0
+IDENTIFY_TIMEOUT_S = 2.0
+BROKER_TTL_S = 5.0  # how long `/health` believes what it heard from the broker
+#: Wrong keys from one address: a handful at once, then one per second.
+WRONG_KEYS_PER_S, WRONG_KEYS_BURST = 1.0, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sniffer:
+    """Tells pictures by their first bytes."""
+
+    limits: sniff.Limits
+
+    def probe(self, content: bytes) -> Picture:
+        """Give type and size.
+
+        Raises:
+            ImageUnreadable: no picture of a known kind, broken, or over a limit.
+        """
+        found = sniff.probe(content, self.limits)
+        return Picture(found.media_type, found.width, found.height)
+
+
+@dataclass(slots=True)
+class BrokerProbe:
+    """Asks the broker who it is; remembers the answer for a while."""
+
+    settings: KafkaSettings
+    _heard: tuple[float, bool] = (float("-inf"), False)
+
+    async def is_there(self) -> bool:
+        """Tell whether the broker answers."""
+        if time.monotonic() - self._heard[0] > BROKER_TTL_S:
+            self._heard = (time.monotonic(), await self.cluster_id() is not None)
+        return self._heard[1]
+
+    async def cluster_id(self) -> str | None:
+        """Give the cluster's id; None while the broker is away."""
+        try:
+            found = await identify(self.settings, IMAGES_ARRIVED.name, timeout_s=IDENTIFY_TIMEOUT_S)
+        except BrokerAway:
+            return None
+        return found.cluster_id
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The parts, and what runs beside the server."""
+
+    parts: Parts
+    sweeper: Sweeper
+    broker: BrokerProbe
+
+
+async def serve() -> None:
+    """Serve until a signal ends it.
+
+    Raises:
+        ConfigurationError: a setting cannot be worked with.
+    """
+    settings = load(IngressSettings)
+    async with open_parts(settings) as opened:
+        parts, stop = opened.parts, asyncio.Event()
+        server = make_server(create_app(parts), settings, parts.readiness)
+        stop_on_signals(server)
+        with listen(settings) as listening:
+            log.info("serving", address=settings.base_url, model=parts.model)
+            await _run(server, listening, opened, stop)
+        await parts.departures.drain(within_s=load(KafkaSettings).publish_timeout_s)
+        log.info("stopped")
+
+
+async def _run(
+    server: Server, listening: socket.socket, opened: Opened, stop: asyncio.Event
+) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            sweeping = group.create_task(_companion(opened.sweeper, stop))
+            naming = group.create_task(_learn_cluster(opened))
+            await server.serve(sockets=[listening])
+            stop.set()
+            naming.cancel()
+            await sweeping
+    except* ConfigurationError as wrong:  # the sweeper is the first to ask the database
+        raise ConfigurationError(str(wrong.exceptions[0])) from wrong
+
+
+@asynccontextmanager
+async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
+    """Open everything; neither broker nor database has to be there yet.
+
+    Raises:
+        ConfigurationError: a setting cannot be worked with.
+    """
+    kafka, outbox_settings = load(KafkaSettings), load(OutboxSettings)
+    metrics = Metrics(CollectorRegistry())
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            open_pool(load(DatabaseSettings), application="photo-archive-ingress")
+        )
+        publisher = await stack.enter_async_context(
+            Publisher(kafka, metrics, client_id="photo-archive-ingress")
+        )
+        client = await stack.enter_async_context(_guarded_client(stack))
+        outbox = OutboxTable(pool)
+        broker = BrokerProbe(kafka)
+        archive = load(ArchiveSettings)
+        roots = Roots(archive.root_paths())
+        sealing = _sealing()
+        parts = Parts(
+            settings=settings,
+            tables=Tables(pool, images, image_pages, queries, jobs),
+            guards=_guards(settings, pool, client, sealing),
+            blobs=_blobs(archive, roots, pool, client),
+            archive=RootedArchive(roots),
+            insights=StoredInsights(pool, Words(pool, load(QuerySettings).exceptions)),
+            departures=Departures(outbox, publisher, outbox_settings.max_rows, time.monotonic),
+            metrics=metrics,
+            model=_model_name(load(TaggingSettings)),
+            version=_version(),
+            kafka_address=kafka.bootstrap_servers,
+            is_broker_there=broker.is_there,
+            sealing=sealing,
+        )
+        yield Opened(parts, Sweeper(outbox, publisher, outbox_settings, metrics), broker)
+
+
+def _guarded_client(stack: AsyncExitStack) -> GuardedClient:
+    delivery = load(DeliverySettings)
+    resolver = HostResolver(timeout_s=delivery.resolve_timeout_s)
+    stack.push_async_exit(resolver)
+    guard = TargetGuard(TargetPolicy.from_settings(delivery), resolver)
+    return GuardedClient(guard, EgressLimits.from_settings(delivery))
+
+
+def _guards(
+    settings: IngressSettings, pool: Pool, client: GuardedClient, sealing: SecretBox | None
+) -> Guards:
+    return Guards(
+        keys=KeyRing(
+            pool,
+            keys,
+            RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, time.monotonic),
+            time.monotonic,
+            _now,
+        ),
+        rate=RateLimit(settings.requests_per_second, settings.burst, time.monotonic),
+        bodies=ByteBudget(settings.max_bytes_in_flight),
+        callbacks=client,
+        links=SignedLinks(sealing.derived_keys(PURPOSE) if sealing else (), _now),
+        prober=Sniffer(sniff.Limits(max_pixels=settings.max_image_pixels)),
+    )
+
+
+def _sealing() -> SecretBox | None:
+    settings = load(SecretSettings)
+    if not settings.key.get_secret_value():
+        log.warning("links_disabled", missing="SECRETS_KEY")
+        return None
+    return SecretBox.from_settings(settings)
+
+
+def _blobs(
+    archive: ArchiveSettings, roots: Roots, pool: Pool, client: GuardedClient
+) -> UploadBlobs:
+    web = WebSource(client)
+    sources: Mapping[str, Source] = {"file": FileSource(roots), "https": web, "http": web}
+    store = BlobStore(
+        keeper_of(archive.blobs, PostgresBlobs(pool)),
+        sources,
+        ReadLimits(archive.fetch_max_bytes, archive.fetch_concurrency),
+    )
+    return UploadBlobs(store, in_database=archive.blobs.partition(":")[0] == "pg")
+
+
+async def _companion(sweeper: Sweeper, stop: asyncio.Event) -> None:
+    await sweeper.run(stop)
+    if not stop.is_set():
+        raise RuntimeError("the outbox sweeper ended unasked")
+
+
+async def _learn_cluster(opened: Opened) -> None:
+    """Learn the cluster's id, which tokens carry; the broker may come later than we."""
+    # A poll by nature: nothing here could set an event when a broker comes up.
+    while (cluster := await opened.broker.cluster_id()) is None:  # noqa: ASYNC110
+        await asyncio.sleep(IDENTIFY_PAUSE_S)
+    opened.parts.departures.cluster = cluster
+
+
+def _model_name(settings: TaggingSettings) -> str:
+    if settings.model == "demo" or settings.model.startswith("local-dir:"):
+        return settings.model
+    return f"{settings.model}/{settings.pretrained}"
+
+
+def _version() -> str:
+    try:
+        return version("photo-archive")
+    except PackageNotFoundError:  # run from a checkout that was not installed: the usual case
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,173 @@
+"""The route table: each operation says what it takes, needs and gives. Serves and documents."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from core.errors import PermanentError
+from core.webhooks.links import SIGNATURE
+from ingress.access import Principal, client_address, require
+from ingress.api_keys import Scope
+from ingress.bodies import read_model
+from ingress.parts import Parts
+from ingress.problems import Extra, FieldError, Problem
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+ROUTE = "photo_archive.route"  # scope key: the route's template, for metrics and logs
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on its way to a handler; `principal` is None on public routes only."""
+
+    request: Request
+    parts: Parts
+    principal: Principal | None
+
+    @property
+    def caller(self) -> Principal:
+        """Who is asking.
+
+        Raises:
+            Problem: nobody who is known.
+        """
+        if self.principal is None:
+            raise Problem("key_missing", "this needs an API key")
+        return self.principal
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace that this request belongs to."""
+        value = self.request.scope.get("traceparent")
+        return value if isinstance(value, str) else None
+
+    def path_id(self, name: str) -> UUID:
+        """Give the UUID in the path."""
+        value = self.request.path_params[name]
+        return value if isinstance(value, UUID) else UUID(str(value))
+
+    def seconds(self, name: str, *, most: float) -> float:
+        """Give a query parameter in seconds; 0 where it is absent.
+
+        Raises:
+            Problem: `invalid_request`.
+        """
+        text = self.request.query_params.get(name)
+        if text is None:
+            return 0.0
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= most:
+            detail = f"{name}={text[:40]!r} is not a number of seconds from 0 to {most:g}"
+            raise Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
+        return value
+
+    async def body(self, model: type[ModelT]) -> ModelT:
+        """Give the JSON body as `model`; raises as `read_model`."""
+        settings = self.parts.settings
+        return await read_model(
+            self.request, model, max_bytes=settings.max_json_bytes, pace=self.parts.pace
+        )
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response that is no problem.
+
+    Attributes:
+        model: of a JSON body; None where the body is of `media_type` or empty.
+        headers: name -> meaning.
+    """
+
+    status: int
+    meaning: str
+    model: type[BaseModel] | None = None
+    media_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter that an operation reads; ids in the path are described by themselves."""
+
+    name: str
+    place: str  # query | header | path
+    meaning: str
+    schema: tuple[tuple[str, Any], ...] = (("type", "string"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method on one path.
+
+    Attributes:
+        scope: what the key must be allowed; None: no key is asked for here.
+        body: model of a JSON body.
+        media: content types of a body that is no JSON, with their schemas.
+        problems: codes that this operation may give, beyond those that all may.
+        takes_links: a signed link does instead of a key.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    group: str
+    answers: tuple[Answer, ...]
+    scope: Scope | None = None
+    body: type[BaseModel] | None = None
+    media: tuple[tuple[str, Any], ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    problems: tuple[str, ...] = ()
+    takes_links: bool = False
+
+
+def endpoint(operation: Operation, parts: Parts) -> Callable[[Request], Awaitable[Response]]:
+    """Give what Starlette calls: key, scope and rate are checked before the body is touched."""
+
+    async def serve(request: Request) -> Response:
+        request.scope[ROUTE] = operation.path
+        principal = await _admit(request, operation, parts)
+        return await operation.handler(Call(request, parts, principal))
+
+    return serve
+
+
+async def _admit(request: Request, operation: Operation, parts: Parts) -> Principal | None:
+    if operation.scope is None:
+        return None
+    if operation.takes_links and SIGNATURE in request.query_params:
+        parts.guards.rate.take(client_address(request))
+        _check_link(request, parts)
+        return None
+    principal = await parts.guards.keys.principal_of(request)
+    request.scope.update(owner=principal.owner, key_id=principal.key_id)
+    parts.guards.rate.take(principal.key_id)
+    require(principal, operation.scope)
+    return principal
+
+
+def _check_link(request: Request, parts: Parts) -> None:
+    # Built from the scope: `request.url` is made of the Host header, which the client chooses.
+    query = request.scope["query_string"].decode("latin-1")
+    try:
+        parts.guards.links.check(f"{request.scope['path']}?{query}")
+    except PermanentError as error:
+        raise Problem("link_invalid", str(error)) from error
+
+
+def json_response(
+    model: BaseModel, status: int = 200, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """Give a model as a response."""
+    return JSONResponse(model.model_dump(mode="json"), status_code=status, headers=headers)

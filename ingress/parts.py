@@ -1,0 +1,97 @@
+"""Everything that the routes work with, as one value. `main.py` fills it in."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from core.settings import IngressSettings
+from core.telemetry.metrics import Metrics
+from core.webhooks.signing_secrets import SecretBox
+from ingress.access import KeyRing
+from ingress.bodies import Pace
+from ingress.departures import Departures
+from ingress.insights import Insights
+from ingress.limits import ByteBudget, RateLimit
+from ingress.ports import (
+    Archive,
+    Blobs,
+    CallbackGuard,
+    Database,
+    ImagePages,
+    ImageTable,
+    JobTable,
+    Links,
+    Prober,
+    QueryTable,
+)
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether new requests are welcome; false from the moment that stopping begins."""
+
+    is_ready: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What is kept in PostgreSQL."""
+
+    database: Database
+    images: ImageTable
+    pages: ImagePages
+    queries: QueryTable
+    jobs: JobTable
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What stands between a client and the rest."""
+
+    keys: KeyRing
+    rate: RateLimit
+    bodies: ByteBudget
+    callbacks: CallbackGuard
+    links: Links
+    prober: Prober
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of the HTTP face.
+
+    Attributes:
+        model: what the instance tags with, as `/health` names it.
+        kafka_address: host and port of the brokers, for `/asyncapi.json`.
+        is_broker_there: asks the broker, for `/health`.
+        sealing: keeps signing secrets; None where `SECRETS_KEY` is not set.
+    """
+
+    settings: IngressSettings
+    tables: Tables
+    guards: Guards
+    blobs: Blobs
+    archive: Archive
+    insights: Insights
+    departures: Departures
+    metrics: Metrics
+    model: str
+    version: str
+    kafka_address: str
+    is_broker_there: Callable[[], Awaitable[bool]]
+    sealing: SecretBox | None = None
+    readiness: Readiness = field(default_factory=Readiness)
+    now: Callable[[], datetime] = _now
+
+    @property
+    def pace(self) -> Pace:
+        """How slowly bodies may come."""
+        return Pace(self.settings.receive_timeout_s, self.settings.min_bytes_per_s)
+
+    def link(self, path: str) -> str:
+        """Give the address of a path here, as clients reach it."""
+        return self.settings.base_url + path

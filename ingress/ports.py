@@ -1,0 +1,286 @@
+"""What the HTTP face needs from outside, named by its user. `parts.py` joins the real things."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+from core.errors import PermanentError
+from core.messaging.ports import Place, Sent
+from core.storage.image_pages import Filter
+from core.storage.images import ImageStatus
+from core.storage.jobs import DirectoryJob, DirectoryOptions
+from core.storage.keys import ApiKey
+from core.storage.queries import QueryStatus
+from core.transaction import Transaction
+from schemas.record import Record
+
+
+class Database(Protocol):
+    """Connections to PostgreSQL."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """An open transaction, committed at the end of the block.
+
+        Raises:
+            DatabaseAway: PostgreSQL is away; the commit may or may not have happened.
+        """
+        ...
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside of a transaction, for reading."""
+        ...
+
+
+class ImageTable(Protocol):
+    """Images from the moment they are accepted."""
+
+    async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
+        self,
+        tx: Transaction,
+        *,
+        image_id: UUID,
+        uri: str,
+        path: str,
+        owner: str | None = None,
+        media_type: str | None = None,
+        size_bytes: int | None = None,
+        sha256: bytes | None = None,
+        job_id: UUID | None = None,
+    ) -> bool:
+        """Note that an image is there; give whether it was known before."""
+        ...
+
+    async def status(self, connection: Transaction, image_id: UUID) -> ImageStatus | None:
+        """Give all that is known of an image; None if unknown or deleted."""
+        ...
+
+    async def job_counts(self, connection: Transaction, job_id: UUID) -> dict[str, int]:
+        """Give how many of a job's images are in each status."""
+        ...
+
+
+class ImagePages(Protocol):
+    """The archive, page by page."""
+
+    async def page(
+        self, connection: Transaction, wanted: Filter, limit: int
+    ) -> Sequence[ImageStatus]:
+        """Give at most `limit` images, the newest arrival first."""
+        ...
+
+
+class QueryTable(Protocol):
+    """Queries and what became of them."""
+
+    async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
+        self,
+        tx: Transaction,
+        *,
+        query_id: UUID,
+        owner: str | None,
+        text: str,
+        callback_url: str,
+        options: dict[str, Any],
+        fingerprint: bytes | None = None,
+    ) -> Literal["new", "same", "other"]:
+        """Keep a query; `same` or `other` by fingerprint where its id was there before."""
+        ...
+
+    async def status(self, connection: Transaction, query_id: UUID) -> QueryStatus | None:
+        """Give all that is known of a query; None if unknown."""
+        ...
+
+
+class KeyTable(Protocol):
+    """API keys as digests."""
+
+    async def find(self, connection: Transaction, key_id: str) -> ApiKey | None:
+        """Give the key with this id, usable or not."""
+        ...
+
+    async def touch(self, tx: Transaction, key_id: str, *, older_than: timedelta) -> None:
+        """Note that a key was used, unless that was noted a short time ago."""
+        ...
+
+
+class Outbox(Protocol):
+    """Events that must leave: written with the effect, published after the commit."""
+
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
+        """Write rows; give their ids, in order."""
+        ...
+
+    async def delete(self, ids: Sequence[int]) -> None:
+        """Forget rows that were published."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """An open transaction."""
+        ...
+
+    async def settle(
+        self, tx: Transaction, published: Sequence[tuple[int, Place]], refused: Sequence[Any]
+    ) -> None:
+        """Delete rows; published arrivals leave their place, for tokens that name the row."""
+        ...
+
+    async def count(self, *, bound: int) -> int:
+        """How many rows wait: exact up to `bound`."""
+        ...
+
+
+class Publisher(Protocol):
+    """Hands records to the broker; the outcome of each is a value."""
+
+    async def publish(self, records: Sequence[Record]) -> list[Sent]:
+        """Give one outcome per record, in order; never raises for one of them."""
+        ...
+
+
+class Blobs(Protocol):
+    """Bytes of images by URI."""
+
+    async def keep_outside(self, content: bytes) -> None:
+        """Keep bytes at once, where they are not kept in PostgreSQL.
+
+        Raises:
+            TransientError: they were not kept.
+        """
+        ...
+
+    async def put(self, content: bytes, sha256: bytes, tx: Transaction) -> None:
+        """Keep bytes with what `tx` writes, where they are kept in PostgreSQL.
+
+        Raises:
+            TransientError: they were not kept.
+        """
+        ...
+
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+        """Give each URI's bytes, or why there are none, in order.
+
+        Raises:
+            TransientError: a place is away.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What the first bytes of a picture say."""
+
+    media_type: str
+    width: int
+    height: int
+
+
+class Prober(Protocol):
+    """Tells pictures from other bytes, by their first bytes alone."""
+
+    def probe(self, content: bytes) -> Picture:
+        """Give type and size.
+
+        Raises:
+            ImageUnreadable: no picture of a known kind, broken, or over a limit.
+        """
+        ...
+
+
+class CallbackGuard(Protocol):
+    """Says which addresses may be called."""
+
+    async def check(self, url: str) -> object:
+        """Pass an address.
+
+        Raises:
+            TargetForbidden: names the address and the rule.
+            TargetUnreachable: the name cannot be resolved now.
+        """
+        ...
+
+
+class Links(Protocol):
+    """Signed, expiring links to the bytes of an image."""
+
+    def check(self, link: str) -> None:
+        """Pass a link (path and query) that is ours and not expired.
+
+        Raises:
+            PermanentError: it was altered, has expired, or is none of ours.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file under an allowed root."""
+
+    uri: str
+    image_path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDirectory:
+    """A directory under an allowed root; `relative` is '' for the root itself."""
+
+    root: str
+    relative: str
+
+    @property
+    def image_path(self) -> str:
+        """What people see: `<root>/<relative path>`."""
+        return f"{self.root}/{self.relative}" if self.relative else self.root
+
+
+class Archive(Protocol):
+    """Files and directories under the allowed roots, by what a client calls them."""
+
+    @property
+    def is_open(self) -> bool:
+        """At least one root is allowed."""
+        ...
+
+    async def file(self, path: str) -> FoundFile:
+        """Find a file.
+
+        Raises:
+            ImageMissing: none that may be read; missing and forbidden are not told apart.
+            BlobStoreAway: the root itself is not there.
+        """
+        ...
+
+    async def directory(self, path: str) -> FoundDirectory:
+        """Find a directory; raises as `file`."""
+        ...
+
+    async def count(
+        self, directory: FoundDirectory, extensions: Sequence[str] | None, *, within_s: float
+    ) -> int | None:
+        """Count the photos in a directory; None where that takes longer."""
+        ...
+
+
+class JobTable(Protocol):
+    """Directory jobs."""
+
+    async def create(  # noqa: PLR0913 - keyword-only: the columns of one row
+        self,
+        tx: Transaction,
+        *,
+        job_id: UUID,
+        root: str,
+        directory: str,
+        options: DirectoryOptions,
+        owner: str | None = None,
+        total: int | None = None,
+    ) -> None:
+        """Write a job for the next free runner."""
+        ...
+
+    async def get(self, connection: Transaction, job_id: UUID) -> DirectoryJob | None:
+        """Give a job; None if unknown."""
+        ...

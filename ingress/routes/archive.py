@@ -1,0 +1,131 @@
+"""`GET /images`: the archive, page by page; searches are `ingress.routes.search`'s."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from starlette.responses import Response
+
+from core.storage.image_pages import Filter
+from core.storage.images import ImageStatus
+from ingress.api_keys import Scope
+from ingress.findings import FoundImage, FoundPage
+from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.routes import search
+from ingress.routes.images import shown
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+STATUSES = ("accepted", "tagged", "failed", "missing")
+_PARAMETERS = frozenset({"job", "status", "cursor", "limit"}) | search.PARAMETERS
+
+T = TypeVar("T")
+
+
+async def browse(call: Call) -> Response:
+    """Give images, the newest arrival first; `next` holds the cursor of the page that follows."""
+    limit = _parameter(call, "limit", _limit) or DEFAULT_LIMIT
+    _check_names(call)
+    if search.PARAMETERS & set(call.request.query_params):
+        return await search.find(
+            call,
+            job_id=_parameter(call, "job", UUID),
+            status=_parameter(call, "status", _status),
+            limit=limit,
+        )
+    wanted = _filter(call)
+    tables = call.parts.tables
+    async with tables.database.connection() as connection:
+        found = await tables.pages.page(connection, wanted, limit + 1)
+    images = tuple(FoundImage(**dict(shown(call, image))) for image in found[:limit])
+    follows = _cursor(found[limit - 1]) if len(found) > limit else None
+    return json_response(FoundPage(images=images, next=follows))
+
+
+def _check_names(call: Call) -> None:
+    unknown = set(call.request.query_params) - _PARAMETERS
+    if unknown:
+        raise search.wrong(min(unknown), f"known are {', '.join(sorted(_PARAMETERS))}")
+
+
+def _filter(call: Call) -> Filter:
+    return Filter(
+        owner=None if call.caller.is_admin else call.caller.owner,
+        job_id=_parameter(call, "job", UUID),
+        status=_parameter(call, "status", _status),
+        before=_parameter(call, "cursor", _place),
+    )
+
+
+def _parameter(call: Call, name: str, read: Callable[[str], T]) -> T | None:
+    text = call.request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        return read(text)
+    except ValueError as error:
+        raise search.wrong(name, f"{text[:100]!r}: {error}") from error
+
+
+def _limit(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= MAX_LIMIT:
+        raise ValueError(f"not within 1 to {MAX_LIMIT}")
+    return value
+
+
+def _status(text: str) -> str:
+    if text not in STATUSES:
+        raise ValueError(f"not one of {', '.join(STATUSES)}")
+    return text
+
+
+def _cursor(image: ImageStatus) -> str:
+    text = f"{image.arrived_at.isoformat()} {image.image_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _place(text: str) -> tuple[datetime, UUID]:
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        arrived_at, image_id = raw.decode("ascii").split(" ")
+        place = datetime.fromisoformat(arrived_at), UUID(image_id)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("not the cursor of a page") from error
+    if place[0].tzinfo is None:
+        raise ValueError("not the cursor of a page")
+    return place
+
+
+_TEXT = (("type", "string"),)
+_DATE = (*_TEXT, ("format", "date-time"))
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/images",
+        browse,
+        "The archive, page by page",
+        "images",
+        (Answer(200, "At most `limit` images.", FoundPage),),
+        scope=Scope.READ,
+        parameters=(
+            Parameter(
+                "limit",
+                "query",
+                "How many.",
+                (("type", "integer"), ("minimum", 1), ("maximum", MAX_LIMIT)),
+            ),
+            Parameter("cursor", "query", "`next` of the page before."),
+            Parameter("text", "query", "Images with the tags that it names, the best first."),
+            Parameter("tag", "query", "Only images with this tag, the surest first."),
+            Parameter("from", "query", "Only images taken then or later.", _DATE),
+            Parameter("to", "query", "Only images taken before.", _DATE),
+            Parameter("status", "query", "Only this status.", (*_TEXT, ("enum", list(STATUSES)))),
+            Parameter("job", "query", "Only this job's.", (*_TEXT, ("format", "uuid"))),
+        ),
+        problems=("invalid_request",),
+    ),
+)

@@ -1,0 +1,103 @@
+"""`/docs`, `/openapi.json`, `/asyncapi.json`, `/`: what there is, readable offline."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from core.errors import ConfigurationError
+from ingress.documents import asyncapi, openapi
+from ingress.operations import Answer, Call, Handler, Operation
+from ingress.parts import Parts
+from ingress.problems import KINDS
+
+PAGES = Path(__file__).parent.parent / "pages"
+#: Swagger UI styles its elements inline and draws its icons as data: images.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:;"
+    " style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+_PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY}
+_FILE_HEADERS = {"Cache-Control": "public, max-age=3600"}
+_HTML = "text/html"
+
+
+def operations(described: Sequence[Operation], parts: Parts) -> tuple[Operation, ...]:
+    """Give the operations that serve the documents about `described` and about themselves.
+
+    Raises:
+        ConfigurationError: the installed package with Swagger UI's files is not there.
+    """
+    swagger = _swagger_files()
+    pages = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined)
+    landing = pages.get_template("landing.html").render(
+        model=parts.model, version=parts.version, base=parts.settings.base_url
+    )
+    problems = pages.get_template("problems.html").render(kinds=KINDS)
+    served = (
+        _page("/", "What runs here", _html(landing, "landing")),
+        _page("/docs", "The API, readable", _html((PAGES / "docs.html").read_text(), "docs")),
+        _page("/docs/problems", "All kinds of errors", _html(problems, "problems")),
+        _file("/docs/docs.js", PAGES / "docs.js", "text/javascript"),
+        _file("/docs/landing.css", PAGES / "landing.css", "text/css"),
+        _file("/docs/swagger-ui.css", swagger / "swagger-ui.css", "text/css"),
+        _file("/docs/swagger-ui-bundle.js", swagger / "swagger-ui-bundle.js", "text/javascript"),
+    )
+    events = partial(asyncapi.build, version=parts.version, bootstrap=parts.kafka_address)
+    spec = partial(openapi.build, described, version=parts.version, server=parts.settings.base_url)
+    return (
+        *served,
+        _json("/openapi.json", "This API as OpenAPI 3.1", spec),
+        _json("/asyncapi.json", "The topics as AsyncAPI 3.0", events),
+    )
+
+
+def _swagger_files() -> Path:
+    # Not imported: the package brings adapters for frameworks that are not here.
+    spec = find_spec("swagger_ui")
+    if spec is None or spec.origin is None:
+        raise ConfigurationError(
+            "the package swagger-ui-py is not installed: /docs needs its files"
+        )
+    return Path(spec.origin).parent / "static"
+
+
+def _html(text: str, name: str) -> Handler:
+    async def serve(call: Call) -> Response:
+        del call
+        return HTMLResponse(text, headers=_PAGE_HEADERS)
+
+    serve.__name__ = name
+    return serve
+
+
+def _page(path: str, summary: str, handler: Handler) -> Operation:
+    answers = (Answer(200, "A page.", media_type=_HTML),)
+    return Operation("GET", path, handler, summary, "documents", answers)
+
+
+def _file(path: str, file: Path, media_type: str) -> Operation:
+    async def serve(call: Call) -> Response:
+        del call
+        return FileResponse(file, media_type=media_type, headers=_FILE_HEADERS)
+
+    answers = (Answer(200, "A file.", media_type=media_type),)
+    return Operation("GET", path, serve, "File of the documents", "documents", answers)
+
+
+def _json(path: str, summary: str, build: Callable[[], openapi.Document]) -> Operation:
+    @cache  # at the first request: a start, and most tests, need none
+    def body() -> bytes:
+        return json.dumps(build(), ensure_ascii=False).encode()
+
+    async def serve(call: Call) -> Response:
+        del call
+        return Response(body(), media_type="application/json")
+
+    answers = (Answer(200, "The document."),)
+    return Operation("GET", path, serve, summary, "documents", answers)

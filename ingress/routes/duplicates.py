@@ -1,0 +1,103 @@
+"""Images that are alike: `GET /images/{image_id}/similar`, `GET /duplicates`. Nothing is merged."""
+
+from starlette.responses import Response
+
+from core.storage import duplicates
+from ingress.api_keys import Scope
+from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.problems import Extra, FieldError, Problem
+from ingress.responses import AlikeImage, DuplicateGroup, Duplicates, SimilarImages
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+DIGEST_BYTES = 32
+
+
+async def similar(call: Call) -> Response:
+    """Give what is like an image: the same bytes, the same photo, the same burst."""
+    image_id, limit = call.path_id("image_id"), _limit(call)
+    async with call.parts.tables.database.connection() as connection:
+        status = await call.parts.tables.images.status(connection, image_id)
+        if status is None or not (status.owner is None or call.caller.owns(status.owner)):
+            raise Problem("image_not_found", f"no image {image_id}")
+        found = await duplicates.alike(connection, image_id, owner=_owner(call), limit=limit)
+    shown = tuple(
+        AlikeImage(image_id=one.image_id, image_path=one.path, level=one.level, cosine=one.cosine)
+        for one in found.images
+    )
+    return json_response(SimilarImages(images=shown, is_complete=found.is_complete))
+
+
+async def report(call: Call) -> Response:
+    """Give groups of images with the same bytes."""
+    limit, after = _limit(call), _cursor(call)
+    async with call.parts.tables.database.connection() as connection:
+        groups = await duplicates.identical(
+            connection, owner=_owner(call), after=after, limit=limit + 1
+        )
+    shown = tuple(
+        DuplicateGroup(sha256=one.sha256.hex(), image_ids=one.image_ids, image_paths=one.paths)
+        for one in groups[:limit]
+    )
+    return json_response(
+        Duplicates(groups=shown, next=shown[-1].sha256 if len(groups) > limit else None)
+    )
+
+
+def _owner(call: Call) -> str | None:
+    return None if call.caller.is_admin else call.caller.owner
+
+
+def _limit(call: Call) -> int:
+    text = call.request.query_params.get("limit", str(DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
+        raise _wrong("limit", f"{text[:40]!r} is not a number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+def _cursor(call: Call) -> bytes:
+    text = call.request.query_params.get("cursor", "")
+    try:
+        digest = bytes.fromhex(text)
+    except ValueError:
+        digest = b"?"
+    if text and len(digest) != DIGEST_BYTES:
+        raise _wrong("cursor", f"{text[:100]!r} is not the cursor of a page")
+    return digest
+
+
+def _wrong(name: str, why: str) -> Problem:
+    detail = f"{name}: {why}"
+    return Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
+
+
+_LIMIT = Parameter(
+    "limit",
+    "query",
+    "How many.",
+    (("type", "integer"), ("minimum", 1), ("maximum", MAX_LIMIT)),
+)
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/images/{image_id}/similar",
+        similar,
+        "Images that are like this one: same bytes, same photo, same burst",
+        "images",
+        (Answer(200, "The most alike first.", SimilarImages),),
+        scope=Scope.READ,
+        parameters=(_LIMIT,),
+        problems=("image_not_found", "invalid_request"),
+    ),
+    Operation(
+        "GET",
+        "/duplicates",
+        report,
+        "Groups of images with the same bytes",
+        "images",
+        (Answer(200, "At most `limit` groups.", Duplicates),),
+        scope=Scope.READ,
+        parameters=(_LIMIT, Parameter("cursor", "query", "`next` of the page before.")),
+        problems=("invalid_request",),
+    ),
+)

@@ -1,0 +1,84 @@
+"""`/endpoints`: callback addresses with a signing secret of their own."""
+
+from http import HTTPStatus
+
+from starlette.responses import Response
+
+from core.storage import endpoints, keys
+from core.storage.endpoints import Endpoint
+from core.webhooks.signing_secrets import make_secret
+from ingress.api_keys import Scope
+from ingress.intake import check_callback
+from ingress.operations import Answer, Call, Operation, json_response
+from ingress.problems import Problem
+from ingress.webhooks import (
+    EndpointRequest,
+    MadeEndpoint,
+    ShownEndpoint,
+    ShownEndpoints,
+)
+
+
+async def register(call: Call) -> Response:
+    """Register an address; its secret is in the answer, and nowhere else."""
+    asked = await call.body(EndpointRequest)
+    box = call.parts.sealing
+    if box is None:
+        raise Problem("unavailable", "the operator has set no SECRETS_KEY")
+    await check_callback(call, asked.url, "/url")
+    owner, secret = call.caller.owner, make_secret()
+    async with call.parts.tables.database.transaction() as tx:
+        await keys.lock_owner(tx, owner)
+        if await endpoints.count(tx, owner) >= endpoints.MAX_PER_OWNER:
+            raise Problem("endpoint_exists", f"{endpoints.MAX_PER_OWNER} addresses are the limit")
+        made = await endpoints.add(tx, owner=owner, url=asked.url, name=asked.name)
+        if made is None:
+            raise Problem("endpoint_exists", f"{asked.url[:300]!r} is registered")
+        sealed = box.seal(secret, owner=made.secrets_owner)
+        await keys.add_secret(tx, made.secrets_owner, sealed.encode())
+    shown = MadeEndpoint(**_shown(made).model_dump(), signing_secret=secret)
+    return json_response(shown, HTTPStatus.CREATED)
+
+
+async def list_endpoints(call: Call) -> Response:
+    """List the caller's addresses; an administrator's list has all."""
+    owner = None if call.caller.is_admin else call.caller.owner
+    async with call.parts.tables.database.connection() as connection:
+        found = await endpoints.list_all(connection, owner)
+    return json_response(ShownEndpoints(endpoints=tuple(_shown(one) for one in found)))
+
+
+def _shown(endpoint: Endpoint) -> ShownEndpoint:
+    return ShownEndpoint(
+        endpoint_id=endpoint.endpoint_id,
+        url=endpoint.url,
+        name=endpoint.name,
+        created_at=endpoint.created_at,
+    )
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/endpoints",
+        list_endpoints,
+        "Registered callback addresses",
+        "webhooks",
+        (Answer(200, "The oldest first; at most 1,000.", ShownEndpoints),),
+        scope=Scope.QUERY,
+    ),
+    Operation(
+        "POST",
+        "/endpoints",
+        register,
+        "Register a callback address with a secret of its own",
+        "webhooks",
+        (Answer(201, "Registered; the secret is shown once.", MadeEndpoint),),
+        scope=Scope.QUERY,
+        body=EndpointRequest,
+        problems=(
+            "malformed_json", "receive_timeout", "body_too_large", "unsupported_media_type",
+            "invalid_request", "callback_forbidden", "endpoint_exists",
+        ),
+    ),
+)  # fmt: skip

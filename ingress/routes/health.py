@@ -1,0 +1,119 @@
+"""`/health`, `/livez`, `/readyz`, `/metrics`: for people and for whoever restarts processes."""
+
+import asyncio
+from http import HTTPStatus
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import PlainTextResponse, Response
+
+from core.errors import PhotoTaggerError
+from ingress.operations import Answer, Call, Operation, json_response
+from ingress.responses import Check, Health
+
+CHECK_TIMEOUT_S = 2.0
+
+
+async def health(call: Call) -> Response:
+    """Give the state of every part; 503 where nothing can be accepted."""
+    database, broker = await asyncio.gather(_database(call), _broker(call))
+    checks = {"database": database, "broker": broker, "process": _process(call)}
+    can_accept = checks["database"].status == checks["process"].status == "ok"
+    is_whole = all(check.status == "ok" for check in checks.values())
+    document = Health(
+        status="ok" if is_whole else "degraded" if can_accept else "unavailable",
+        version=call.parts.version,
+        model=call.parts.model,
+        checks=checks,
+    )
+    return json_response(document, HTTPStatus.OK if can_accept else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+async def live(call: Call) -> Response:
+    """Tell that the event loop turns; looks at nothing else, so no outage restarts processes."""
+    del call
+    return PlainTextResponse("ok\n")
+
+
+async def ready(call: Call) -> Response:
+    """Tell whether requests are welcome: not while stopping, not while the database is away."""
+    if _process(call).status != "ok":
+        return PlainTextResponse("stopping\n", HTTPStatus.SERVICE_UNAVAILABLE)
+    if (await _database(call)).status != "ok":
+        return PlainTextResponse("database away\n", HTTPStatus.SERVICE_UNAVAILABLE)
+    return PlainTextResponse("ok\n")
+
+
+async def metrics(call: Call) -> Response:
+    """Give the metrics of this process in Prometheus' text format."""
+    parts = call.parts
+    parts.metrics.http_bytes_in_flight.set(parts.guards.bodies.used)
+    return Response(
+        generate_latest(parts.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    )
+
+
+def _process(call: Call) -> Check:
+    return Check(status="ok" if call.parts.readiness.is_ready else "stopping")
+
+
+async def _database(call: Call) -> Check:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            async with call.parts.tables.database.connection() as connection:
+                await connection.fetchval("SELECT 1")
+    except (PhotoTaggerError, TimeoutError) as error:
+        return Check(status="away", detail=type(error).__name__)
+    return Check(status="ok")
+
+
+async def _broker(call: Call) -> Check:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            if await call.parts.is_broker_there():
+                return Check(status="ok")
+    except TimeoutError:
+        pass
+    return Check(status="away", detail="accepted events wait in the outbox")
+
+
+_TEXT = "text/plain"
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/health",
+        health,
+        "State of every part",
+        "health",
+        (
+            Answer(200, "Requests are accepted.", Health),
+            Answer(503, "Nothing can be accepted now.", Health),
+        ),
+    ),
+    Operation(
+        "GET",
+        "/livez",
+        live,
+        "The process is alive",
+        "health",
+        (Answer(200, "It is.", media_type=_TEXT),),
+    ),
+    Operation(
+        "GET",
+        "/readyz",
+        ready,
+        "Requests are welcome",
+        "health",
+        (
+            Answer(200, "They are.", media_type=_TEXT),
+            Answer(503, "Not now: stopping, or the database is away.", media_type=_TEXT),
+        ),
+    ),
+    Operation(
+        "GET",
+        "/metrics",
+        metrics,
+        "Metrics for Prometheus",
+        "health",
+        (Answer(200, "Text format.", media_type=_TEXT),),
+    ),
+)

@@ -1,0 +1,281 @@
+"""`/images`: upload, status, bytes."""
+
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.errors import PermanentError
+from core.storage.images import ImageStatus
+from ingress.api_keys import Scope
+from ingress.bodies import check_announced, stream
+from ingress.intake import KeptImage, keep_upload
+from ingress.multipart import FileBuffer, ReceivedFile, read_files
+from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.pictures import PictureResponse, etag_of
+from ingress.problems import Extra, FieldError, Problem
+from ingress.responses import FileError, ShownImage, ShownTag, Upload, UploadedImage
+
+PART_OVERHEAD_BYTES = 16 * 1024  # boundaries and headers of one part
+
+
+async def upload(call: Call) -> Response:
+    """Take one or several images; each stands alone, none waits for the others."""
+    settings, request = call.parts.settings, call.request
+    limit = _body_limit(call)
+    check_announced(request, limit)
+    await call.parts.departures.check_room()
+    entries: list[UploadedImage] = []
+    problems: list[Problem] = []
+    with call.parts.guards.bodies.reserved(_memory_needed(request, settings.max_image_bytes)):
+        async with aclosing(_files(call, limit)) as files:
+            try:
+                async for file in files:
+                    entries.append(await _take(call, file, problems))  # noqa: PERF401 - kept on errors
+            except Problem as problem:
+                raise _with_entries(problem, entries) from problem
+    if not entries:
+        raise Problem("malformed_multipart", "no part named 'file'")
+    if len(problems) == len(entries):
+        raise _all_rejected(problems)
+    return json_response(Upload(images=tuple(entries)), HTTPStatus.ACCEPTED)
+
+
+async def show(call: Call) -> Response:
+    """Give all that is known of an image."""
+    status = await _visible(call)
+    return json_response(shown(call, status))
+
+
+async def content(call: Call) -> Response:
+    """Give an image's bytes, to its owner or to whoever has a signed link."""
+    status = await _visible(call)
+    parts, etag = call.parts, etag_of(status)
+    if etag is not None and etag in call.request.headers.get("if-none-match", ""):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
+    with ExitStack() as held:
+        # Held until the client has them: slow readers must not fill the memory unseen.
+        size = status.size_bytes or parts.settings.max_image_bytes
+        held.enter_context(parts.guards.bodies.reserved(size))
+        (found,) = await parts.blobs.read_all([status.uri])
+        if isinstance(found, PermanentError):
+            raise Problem("image_not_found", f"its bytes are gone: {found}")
+        return PictureResponse(found, status, parts.guards.prober, held.pop_all())
+
+
+def shown(call: Call, status: ImageStatus) -> ShownImage:
+    """Give an image as clients see it."""
+    sha256 = status.tagged_sha256 or status.sha256
+    error = None
+    if status.reason is not None:
+        error = FileError(
+            code=status.reason, title="The image could not be tagged", detail=status.detail or ""
+        )
+    return ShownImage.model_validate(
+        {
+            "image_id": status.image_id,
+            "status": status.status,
+            "image_path": status.path,
+            "uri": status.uri,
+            "tags": _tags(status),
+            "exif_datetime": exif_text(status),
+            "media_type": status.media_type,
+            "size_bytes": status.size_bytes,
+            "width": status.width,
+            "height": status.height,
+            "sha256": sha256.hex() if sha256 else None,
+            "model": status.model,
+            "error": error,
+            "arrived_at": status.arrived_at,
+            "updated_at": status.updated_at,
+            "tagged_at": status.tagged_at,
+            "links": image_links(call, status),
+        }
+    )
+
+
+def exif_text(status: ImageStatus) -> str | None:
+    """Give DateTimeOriginal as EXIF writes it."""
+    taken = status.exif_datetime
+    return taken.strftime("%Y:%m:%d %H:%M:%S") if taken else None
+
+
+def image_links(call: Call, image: ImageStatus | KeptImage) -> dict[str, str]:
+    """Give where an image's status and bytes are."""
+    path = f"/images/{image.image_id}"
+    return {"self": call.parts.link(path), "content": call.parts.link(f"{path}/content")}
+
+
+async def _visible(call: Call) -> ImageStatus:
+    image_id = call.path_id("image_id")
+    async with call.parts.tables.database.connection() as connection:
+        status = await call.parts.tables.images.status(connection, image_id)
+    # Another owner's image and none at all give the same answer: ids must not be probed.
+    if status is None or not _may_see(call, status):
+        raise Problem("image_not_found", f"no image {image_id}")
+    return status
+
+
+def _may_see(call: Call, status: ImageStatus) -> bool:
+    if call.principal is None:  # came with a signed link
+        return True
+    # Without an owner: from a directory or a direct producer, the archive of all.
+    return status.owner is None or call.principal.owns(status.owner)
+
+
+def _tags(status: ImageStatus) -> tuple[ShownTag, ...] | None:
+    if status.tags is None:
+        return None
+    return tuple(ShownTag(tag=tag["tag"], score=tag["score"]) for tag in status.tags)
+
+
+def _body_limit(call: Call) -> int:
+    settings = call.parts.settings
+    if _is_multipart(call.request):
+        return settings.max_files * (settings.max_image_bytes + PART_OVERHEAD_BYTES)
+    return settings.max_image_bytes
+
+
+def _is_multipart(request: Request) -> bool:
+    return _media_type(request) == "multipart/form-data"
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _memory_needed(request: Request, max_image_bytes: int) -> int:
+    # One image at a time is in memory, whatever the number of files.
+    announced = request.headers.get("content-length")
+    return min(int(announced), max_image_bytes) if announced else max_image_bytes
+
+
+def _files(call: Call, limit: int) -> AsyncGenerator[ReceivedFile, None]:
+    settings, request = call.parts.settings, call.request
+    pieces = stream(request, max_bytes=limit, pace=call.parts.pace)
+    if _is_multipart(request):
+        return read_files(
+            pieces,
+            request.headers["content-type"],
+            max_file_bytes=settings.max_image_bytes,
+            max_files=settings.max_files,
+        )
+    kind = _media_type(request)
+    if not (kind.startswith("image/") or kind == "application/octet-stream"):
+        raise Problem(
+            "unsupported_media_type",
+            f"content type {kind or '(none)'!r}; this takes multipart/form-data, image/* or"
+            " application/octet-stream",
+        )
+    return _raw_file(pieces, request.query_params.get("filename", ""), settings.max_image_bytes)
+
+
+async def _raw_file(
+    pieces: AsyncGenerator[bytes, None], filename: str, max_bytes: int
+) -> AsyncGenerator[ReceivedFile, None]:
+    buffer = FileBuffer(max_bytes, filename)
+    async for piece in pieces:
+        buffer.write(piece)
+    yield buffer.finish()
+
+
+async def _take(call: Call, file: ReceivedFile, problems: list[Problem]) -> UploadedImage:
+    try:
+        kept = await keep_upload(call, file)
+    except Problem as problem:
+        problems.append(problem)
+        error = FileError(code=problem.kind.code, title=problem.kind.title, detail=problem.detail)
+        return UploadedImage(filename=file.filename, status="rejected", error=error)
+    return UploadedImage(
+        filename=file.filename,
+        image_id=kept.image_id,
+        status="accepted",
+        duplicate=kept.is_duplicate,
+        token=kept.token.encode(),
+        links=image_links(call, kept),
+    )
+
+
+def _with_entries(problem: Problem, entries: list[UploadedImage]) -> Problem:
+    """Tell in the error which files before it were accepted: those stay."""
+    accepted = [entry.model_dump(mode="json") for entry in entries]
+    extra = Extra(problem.extra.errors, problem.extra.headers, {"images": accepted})
+    return Problem(problem.kind.code, problem.detail, extra if accepted else problem.extra)
+
+
+def _all_rejected(problems: list[Problem]) -> Problem:
+    errors = tuple(
+        FieldError(f"/{number}", f"{problem.kind.code}: {problem.detail}")
+        for number, problem in enumerate(problems)
+    )
+    return Problem(problems[0].kind.code, problems[0].detail, Extra(errors=errors))
+
+
+_ID = "image_not_found"
+_UPLOAD_PROBLEMS = (
+    "malformed_multipart", "receive_timeout", "body_too_large", "image_too_large",
+    "too_many_files", "unsupported_media_type", "not_an_image", "image_unreadable",
+    "invalid_request",
+)  # fmt: skip
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/images/upload",
+        upload,
+        "Upload one or several images",
+        "images",
+        (Answer(202, "Kept; each file has its own entry, refused ones with `error`.", Upload),),
+        scope=Scope.UPLOAD,
+        media=(
+            (
+                "multipart/form-data",
+                {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                        }
+                    },
+                },
+            ),
+            ("image/*", {"type": "string", "format": "binary"}),
+            ("application/octet-stream", {"type": "string", "format": "binary"}),
+        ),
+        parameters=(
+            Parameter("filename", "query", "Name of an image that is sent as the raw body."),
+        ),
+        problems=_UPLOAD_PROBLEMS,
+    ),
+    Operation(
+        "GET",
+        "/images/{image_id}",
+        show,
+        "Status and tags of an image",
+        "images",
+        (Answer(200, "All that is known of it.", ShownImage),),
+        scope=Scope.READ,
+        problems=(_ID,),
+    ),
+    Operation(
+        "GET",
+        "/images/{image_id}/content",
+        content,
+        "The image itself",
+        "images",
+        (
+            Answer(200, "The bytes as they were sent.", media_type="image/*"),
+            Answer(304, "The client has them already (`If-None-Match`)."),
+        ),
+        scope=Scope.READ,
+        parameters=(
+            Parameter("expires", "query", "From a signed link."),
+            Parameter("signature", "query", "From a signed link; no key is needed then."),
+        ),
+        problems=(_ID, "link_invalid"),
+        takes_links=True,
+    ),
+)

@@ -1,0 +1,116 @@
+"""`/labels`: the default labels. A change re-scores the archive, from embeddings."""
+
+import re
+from http import HTTPStatus
+
+from starlette.responses import Response
+
+from core.errors import RecordRefused
+from core.storage import labels, rescoring
+from core.tags import Label
+from core.transaction import Transaction
+from ingress.api_keys import Scope
+from ingress.bodies import read_model
+from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.problems import Extra, FieldError, Problem
+from ingress.responses import ShownLabel, ShownLabels, ShownRescoring
+from schemas.labels import LabelSetText
+
+#: A label with ten words and prompts takes about 400 bytes: room for the 30,000 allowed.
+MAX_BODY_BYTES = 16 * 1024 * 1024
+_ETAG = re.compile(r'"(\d{1,9})"')
+
+
+async def show(call: Call) -> Response:
+    """Give the labels in force, and how far the archive has come with them."""
+    async with call.parts.tables.database.connection() as connection:
+        return await _answer(connection)
+
+
+async def put(call: Call) -> Response:
+    """Put other default labels in force, all at once."""
+    matched = _if_match(call)
+    with call.parts.guards.bodies.reserved(MAX_BODY_BYTES):
+        given = await read_model(
+            call.request, LabelSetText, max_bytes=MAX_BODY_BYTES, pace=call.parts.pace
+        )
+    new = [Label(**label.model_dump()) for label in given.labels]
+    async with call.parts.tables.database.transaction() as tx:
+        for code, expected in (("version_not_met", matched), ("labels_changed", given.version)):
+            if expected is not None and expected != await labels.lock_version(tx):
+                raise Problem(code, f"version {expected} is not in force")
+        try:
+            await labels.redefine(tx, new, expected=None)
+        except RecordRefused as error:
+            extra = Extra(errors=(FieldError("/labels", str(error)),))
+            raise Problem("invalid_request", str(error), extra) from error
+        return await _answer(tx)
+
+
+def _if_match(call: Call) -> int | None:
+    text = call.request.headers.get("if-match", "*").strip()
+    if text == "*":
+        return None
+    found = _ETAG.fullmatch(text)
+    if found is None:
+        raise Problem("version_not_met", f'If-Match {text[:100]!r} is not the ETag of GET, as "7"')
+    return int(found[1])
+
+
+async def _answer(connection: Transaction) -> Response:
+    current = await labels.current(connection)
+    shown = ShownLabels(
+        version=current.version,
+        changed_at=await labels.changed_at(connection),
+        labels=tuple(
+            ShownLabel(
+                name=label.name,
+                aliases=label.aliases,
+                templates=label.templates,
+                threshold=label.threshold,
+            )
+            for label in current.labels
+        ),
+        rescoring=await _rescoring(connection, current.version),
+    )
+    return json_response(shown, HTTPStatus.OK, {"ETag": f'"{current.version}"'})
+
+
+async def _rescoring(connection: Transaction, version: int) -> ShownRescoring:
+    of_models = await rescoring.progress(connection)
+    begun = [each for each in of_models if each.version == version]
+    older = await rescoring.count_older(connection, version)
+    return ShownRescoring(
+        is_done=older == 0,
+        total=sum(each.total for each in begun),
+        rescored=sum(each.rescored for each in begun),
+        older=older,
+    )
+
+
+_BODY_PROBLEMS = ("malformed_json", "receive_timeout", "body_too_large", "unsupported_media_type")
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/labels",
+        show,
+        "The default labels, and how far the archive has come with them",
+        "labels",
+        (Answer(200, "In their order.", ShownLabels, headers=(("ETag", "The version."),)),),
+        scope=Scope.READ,
+    ),
+    Operation(
+        "PUT",
+        "/labels",
+        put,
+        "Put other default labels in force; the archive is re-scored by and by",
+        "labels",
+        (Answer(200, "In force.", ShownLabels, headers=(("ETag", "The version."),)),),
+        scope=Scope.ADMIN,
+        body=LabelSetText,
+        parameters=(
+            Parameter("If-Match", "header", "The ETag of the labels that these are to replace."),
+        ),
+        problems=(*_BODY_PROBLEMS, "invalid_request", "labels_changed", "version_not_met"),
+    ),
+)

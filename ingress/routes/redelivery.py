@@ -1,0 +1,177 @@
+"""`/queries/…/redeliver` and `/hosts`: webhooks again, or not for now."""
+
+from http import HTTPStatus
+
+from starlette.responses import Response
+
+from core.egress.targets import canonical_host
+from core.errors import TargetForbidden
+from core.storage import hosts, redelivery
+from core.storage.hosts import HostState
+from core.storage.redelivery import Redelivered, Wanted
+from ingress.api_keys import Scope
+from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.problems import Extra, FieldError, Problem
+from ingress.webhooks import (
+    HostChange,
+    Redelivery,
+    RedeliveryRequest,
+    ShownHost,
+    ShownHosts,
+)
+
+SHOWN_IDS = 100
+
+
+async def redeliver_one(call: Call) -> Response:
+    """Send a query's webhook again: at once where it waits, anew where it was delivered."""
+    query_id = call.path_id("query_id")
+    wanted = Wanted(states=("dead", "due", "delivered"), query_id=query_id)
+    async with call.parts.tables.database.transaction() as tx:
+        status = await call.parts.tables.queries.status(tx, query_id)
+        if status is None or not call.caller.owns(status.owner):
+            raise Problem("query_not_found", f"no query {query_id}")
+        matched = await redelivery.count(tx, wanted)
+        done = await redelivery.redeliver(tx, wanted, limit=1)
+    if not done.count:
+        raise Problem(
+            "nothing_to_redeliver",
+            f"query {query_id} has no webhook that waits or has ended: it is under way, or there "
+            "is no answer yet",
+        )
+    return _answer(matched, done)
+
+
+async def redeliver_many(call: Call) -> Response:
+    """Send again what matches; the owner's own, or all for an administrator."""
+    asked = await call.body(RedeliveryRequest)
+    wanted = Wanted(
+        states=asked.filter.states,
+        owner=None if call.caller.is_admin else call.caller.owner,
+        host=None if asked.filter.host is None else _host(asked.filter.host),
+        since=asked.filter.since,
+        until=asked.filter.until,
+    )
+    async with call.parts.tables.database.transaction() as tx:
+        matched = await redelivery.count(tx, wanted)
+        done = Redelivered()
+        if not asked.dry_run:
+            done = await redelivery.redeliver(tx, wanted, limit=asked.limit)
+    return _answer(matched, done)
+
+
+async def disable(call: Call) -> Response:
+    """Hold a host's webhooks until it is resumed."""
+    change, host = await call.body(HostChange), _host(call.request.path_params["host"])
+    async with call.parts.tables.database.transaction() as tx:
+        await hosts.disable(tx, host, actor=call.caller.owner, reason=change.reason)
+    return await list_hosts(call)
+
+
+async def resume(call: Call) -> Response:
+    """Let a host's webhooks go on."""
+    change, host = await call.body(HostChange), _host(call.request.path_params["host"])
+    async with call.parts.tables.database.transaction() as tx:
+        await hosts.resume(tx, host, actor=call.caller.owner, reason=change.reason)
+    return await list_hosts(call)
+
+
+async def list_hosts(call: Call) -> Response:
+    """List the hosts that were ever disabled."""
+    async with call.parts.tables.database.connection() as connection:
+        found = await hosts.list_hosts(connection)
+    return json_response(ShownHosts(hosts=tuple(_shown(one) for one in found)))
+
+
+def _answer(matched: dict[str, int], done: Redelivered) -> Response:
+    body = Redelivery(
+        matched=matched,
+        redelivered=done.count,
+        webhook_ids=(*done.again, *done.anew)[:SHOWN_IDS],
+    )
+    return json_response(body, HTTPStatus.ACCEPTED)
+
+
+def _host(text: str) -> str:
+    """The host as the lanes know it."""
+    try:
+        return canonical_host(text.strip("[]"))[0].strip("[]")
+    except TargetForbidden as error:
+        raise Problem(
+            "invalid_request", str(error), Extra(errors=(FieldError("host", str(error)),))
+        ) from error
+
+
+def _shown(state: HostState) -> ShownHost:
+    return ShownHost(
+        host=state.host,
+        is_disabled=state.disabled_at is not None,
+        disabled_at=state.disabled_at,
+        actor=state.actor,
+        reason=state.reason,
+        changed_at=state.changed_at,
+        waiting=state.waiting,
+    )
+
+
+HOST = Parameter("host", "path", "Name or address, as in the callback URL.")
+_BODY_PROBLEMS = (
+    "malformed_json", "receive_timeout", "body_too_large", "unsupported_media_type",
+    "invalid_request",
+)  # fmt: skip
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/queries/{query_id}/redeliver",
+        redeliver_one,
+        "Send a query's webhook again",
+        "queries",
+        (Answer(202, "It is due now.", Redelivery),),
+        scope=Scope.QUERY,
+        problems=("query_not_found", "nothing_to_redeliver"),
+    ),
+    Operation(
+        "POST",
+        "/queries/redeliver",
+        redeliver_many,
+        "Send webhooks again, by host, state and time",
+        "queries",
+        (Answer(202, "They are due now, or only counted.", Redelivery),),
+        scope=Scope.QUERY,
+        body=RedeliveryRequest,
+        problems=_BODY_PROBLEMS,
+    ),
+    Operation(
+        "GET",
+        "/hosts",
+        list_hosts,
+        "Callback hosts that were disabled",
+        "webhooks",
+        (Answer(200, "The newest change first; at most 1,000.", ShownHosts),),
+        scope=Scope.ADMIN,
+    ),
+    Operation(
+        "POST",
+        "/hosts/{host}/disable",
+        disable,
+        "Hold a callback host's webhooks",
+        "webhooks",
+        (Answer(200, "They wait; no attempt is charged.", ShownHosts),),
+        scope=Scope.ADMIN,
+        body=HostChange,
+        parameters=(HOST,),
+        problems=_BODY_PROBLEMS,
+    ),
+    Operation(
+        "POST",
+        "/hosts/{host}/resume",
+        resume,
+        "Let a callback host's webhooks go on",
+        "webhooks",
+        (Answer(200, "They are due again.", ShownHosts),),
+        scope=Scope.ADMIN,
+        body=HostChange,
+        parameters=(HOST,),
+        problems=_BODY_PROBLEMS,
+    ),
+)

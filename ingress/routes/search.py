@@ -1,0 +1,136 @@
+"""`GET /images` with `text`, `tag`, `from` or `to`: search, page by page."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from starlette.responses import Response
+
+from core.relevance.matching import Matched
+from core.storage.search import Dated, Match, Visible
+from ingress.findings import FoundImage, FoundPage, MatchedLabel
+from ingress.insights import Wanted
+from ingress.operations import Call, json_response
+from ingress.problems import Extra, FieldError, Problem
+from ingress.routes.images import shown
+
+PARAMETERS = frozenset({"text", "tag", "from", "to"})
+
+
+async def find(call: Call, *, job_id: UUID | None, status: str | None, limit: int) -> Response:
+    """Give the images that match.
+
+    Raises:
+        Problem: `invalid_request` names the parameter.
+    """
+    wanted = Wanted(
+        visible=Visible(
+            owner=None if call.caller.is_admin else call.caller.owner,
+            job_id=job_id,
+            status=status,
+        ),
+        text=read_text(call),
+        tag=_tag(call),
+        since=read_moment(call, "from"),
+        until=read_moment(call, "to"),
+        after=_place(call),
+    )
+    has_labels = wanted.text is not None or wanted.tag is not None
+    if wanted.after is not None and isinstance(wanted.after, Match) != has_labels:
+        raise wrong("cursor", "not the cursor of a page of this search")
+    found = await call.parts.insights.find(wanted, limit)
+    page = FoundPage(
+        images=tuple(
+            FoundImage(
+                **dict(shown(call, image)), score=None if score is None else score / 1_000_000
+            )
+            for image, score in found.images
+        ),
+        next=None if found.next is None else _cursor(found.next),
+        order="relevance" if has_labels else "date",
+        matched=matched_labels(found.matched),
+    )
+    return json_response(page)
+
+
+def matched_labels(matched: Sequence[Matched]) -> tuple[MatchedLabel, ...]:
+    """Give labels as clients see them."""
+    return tuple(MatchedLabel(tag=one.label.name, words=one.words) for one in matched)
+
+
+def wrong(name: str, why: str) -> Problem:
+    """Give the problem that names a parameter."""
+    detail = f"{name}: {why}"
+    return Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
+
+
+def read_text(call: Call) -> str | None:
+    """Give the parameter `text`.
+
+    Raises:
+        Problem: it is longer than a query may be.
+    """
+    text = call.request.query_params.get("text")
+    limit = call.parts.settings.max_query_chars
+    if text is not None and len(text) > limit:
+        raise wrong("text", f"{len(text)} characters; the limit is {limit}")
+    return text
+
+
+def read_moment(call: Call, name: str) -> datetime | None:
+    """Give a parameter with a date or a time; without a zone it is UTC.
+
+    Raises:
+        Problem: it is neither.
+    """
+    text = call.request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise wrong(name, f"{text[:40]!r} is no ISO 8601 date or time") from error
+
+
+def _tag(call: Call) -> str | None:
+    tag = call.request.query_params.get("tag")
+    if tag is not None and (not tag or len(tag) > 200 or "\x00" in tag):
+        raise wrong("tag", "a tag has 1 to 200 characters")
+    return tag
+
+
+def _cursor(place: Match | Dated) -> str:
+    if isinstance(place, Match):
+        text = f"m {place.score} {place.ts} {place.number}"
+    else:
+        text = f"d {place.taken.isoformat()} {place.number}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _place(call: Call) -> Match | Dated | None:
+    text = call.request.query_params.get("cursor")
+    if text is None:
+        return None
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return _read_place(raw.decode("ascii").split(" "))
+    except (binascii.Error, ValueError, OverflowError) as error:
+        raise wrong("cursor", "not the cursor of a page") from error
+
+
+def _read_place(fields: list[str]) -> Match | Dated:
+    match fields:
+        case ["m", score, ts, number]:
+            place: Match | Dated = Match(int(score), int(ts), int(number))
+        case ["d", taken, number]:
+            place = Dated(datetime.fromisoformat(taken), int(number))
+        case _:
+            raise ValueError("neither")
+    numbers = (place.number, place.score, place.ts) if isinstance(place, Match) else (place.number,)
+    zoned = isinstance(place, Dated) and place.taken.tzinfo is not None
+    if zoned or not all(-(2**62) <= number <= 2**62 for number in numbers):
+        raise ValueError("no place")
+    return place

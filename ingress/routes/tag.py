@@ -1,0 +1,163 @@
+"""`/tag`: files and directories under the allowed roots."""
+
+from http import HTTPStatus
+from uuid import UUID, uuid4
+
+from starlette.responses import Response
+
+from core.blobs.kinds import wanted_extensions
+from core.errors import ImageMissing
+from core.storage.images import ImageStatus
+from core.storage.jobs import DirectoryOptions
+from ingress.api_keys import Scope
+from ingress.intake import announce_file
+from ingress.operations import Answer, Call, Operation, json_response
+from ingress.problems import Extra, FieldError, Problem
+from ingress.requests import TagDirectoryRequest, TagImageRequest
+from ingress.responses import AcceptedJob, PendingFile, TaggedFile
+from ingress.routes.images import exif_text
+from ingress.waiting import wait_until
+from producers.images import Wishes
+
+
+async def tag_image(call: Call) -> Response:
+    """Have a file tagged, and wait a while for its tags."""
+    asked = await call.body(TagImageRequest)
+    _check_open(call)
+    await call.parts.departures.check_room()
+    try:
+        found = await call.parts.archive.file(asked.image_path)
+    except ImageMissing as error:
+        raise _not_found(asked.image_path) from error
+    before = await announce_file(call, found, Wishes(asked.tags, asked.top_k))
+    status = await _tagged(call, before)
+    if status is None:
+        raise _not_found(asked.image_path)
+    if not _is_done(status, before):
+        return _pending(call, asked.image_path, status.image_id)
+    return json_response(_result(asked.image_path, status))
+
+
+async def tag_directory(call: Call) -> Response:
+    """Have all photos in a directory tagged, by a job."""
+    asked = await call.body(TagDirectoryRequest)
+    _check_open(call)
+    parts = call.parts
+    _check_extensions(asked.file_extensions)
+    try:
+        place = await parts.archive.directory(asked.directory_path)
+        count = await parts.archive.count(
+            place, asked.file_extensions, within_s=parts.settings.count_files_s
+        )
+    except ImageMissing as error:
+        raise _not_found(asked.directory_path) from error
+    job_id = uuid4()
+    async with parts.tables.database.transaction() as tx:
+        await parts.tables.jobs.create(
+            tx,
+            job_id=job_id,
+            root=place.root,
+            directory=place.relative,
+            options=DirectoryOptions(asked.tags, asked.top_k, asked.file_extensions),
+            owner=call.caller.owner,
+            total=count,
+        )
+    link = parts.link(f"/jobs/{job_id}")
+    answer = AcceptedJob(
+        message="The directory will be tagged.",
+        directory=asked.directory_path,
+        files_count=count,
+        job_id=job_id,
+        links={"self": link},
+    )
+    return json_response(answer, HTTPStatus.ACCEPTED, {"Location": link})
+
+
+async def _tagged(call: Call, before: ImageStatus) -> ImageStatus | None:
+    tables = call.parts.tables
+
+    async def look() -> ImageStatus | None:
+        async with tables.database.connection() as connection:
+            return await tables.images.status(connection, before.image_id)
+
+    return await wait_until(
+        look,
+        lambda seen: seen is None or _is_done(seen, before),
+        within_s=call.parts.settings.wait_for_tags_s,
+    )
+
+
+def _is_done(seen: ImageStatus, before: ImageStatus) -> bool:
+    # Accepting leaves a known image's row as it is; tagging changes it, also where it fails.
+    return seen.updated_at != before.updated_at and seen.status in {"tagged", "failed"}
+
+
+def _result(image_path: str, status: ImageStatus) -> TaggedFile:
+    error = None
+    if status.reason is not None:
+        error = f"{status.reason}: {status.detail}" if status.detail else status.reason
+    return TaggedFile(
+        image_path=image_path,
+        tags=tuple((tag["tag"], tag["score"]) for tag in status.tags or ()) if not error else (),
+        exif_datetime=exif_text(status) if not error else None,
+        error=error,
+    )
+
+
+def _pending(call: Call, image_path: str, image_id: UUID) -> Response:
+    link = call.parts.link(f"/images/{image_id}")
+    pending = PendingFile(image_path=image_path, image_id=image_id, links={"self": link})
+    headers = {"Location": link, "Retry-After": "1"}
+    return json_response(pending, HTTPStatus.ACCEPTED, headers)
+
+
+def _check_extensions(extensions: tuple[str, ...] | None) -> None:
+    try:
+        wanted_extensions(extensions)
+    except ValueError as error:
+        field = FieldError("/file_extensions", str(error))
+        raise Problem("invalid_request", str(error), Extra(errors=(field,))) from error
+
+
+def _check_open(call: Call) -> None:
+    if not call.parts.archive.is_open:
+        raise Problem("paths_disabled", "no root is allowed (ARCHIVE_ROOTS is empty)")
+
+
+def _not_found(path: str) -> Problem:
+    # Missing and forbidden are not told apart: nobody may ask what lies outside of the roots.
+    return Problem("path_not_found", f"{path[:300]!r}: nothing readable under the allowed roots")
+
+
+_PROBLEMS = (
+    "malformed_json", "invalid_request", "unsupported_media_type", "body_too_large",
+    "receive_timeout", "paths_disabled", "path_not_found",
+)  # fmt: skip
+_LOCATION = (("Location", "Where its status is."),)
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/tag/image",
+        tag_image,
+        "Tag a file under an allowed root",
+        "tag",
+        (
+            Answer(200, "Tagged, or it could not be: then `error` says why.", TaggedFile),
+            Answer(202, "Not tagged in time: look again later.", PendingFile, headers=_LOCATION),
+        ),
+        scope=Scope.PATHS,
+        body=TagImageRequest,
+        problems=_PROBLEMS,
+    ),
+    Operation(
+        "POST",
+        "/tag/directory",
+        tag_directory,
+        "Tag all photos in a directory under an allowed root",
+        "tag",
+        (Answer(202, "A job does it.", AcceptedJob, headers=_LOCATION),),
+        scope=Scope.PATHS,
+        body=TagDirectoryRequest,
+        problems=_PROBLEMS,
+    ),
+)

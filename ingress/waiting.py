@@ -1,0 +1,27 @@
+"""Waiting for a row to change, bounded: what long polls and `/tag/image` do."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# Looks of a primary key each: fast at first, for what is done at once, then rarely.
+FIRST_PAUSE_S = 0.02
+LAST_PAUSE_S = 0.5
+GROWTH = 1.5
+
+
+async def wait_until(
+    look: Callable[[], Awaitable[T]], is_done: Callable[[T], bool], *, within_s: float
+) -> T:
+    """Look until it is done or the time is over; give what was seen last. Looks at least once."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    pause_s = FIRST_PAUSE_S
+    seen = await look()
+    while not is_done(seen) and (left_s := deadline - loop.time()) > 0:
+        await asyncio.sleep(min(pause_s, left_s))
+        pause_s = min(pause_s * GROWTH, LAST_PAUSE_S)
+        seen = await look()
+    return seen

@@ -1,0 +1,1 @@
+"""Schema, topics and the first key: python -m migrations."""

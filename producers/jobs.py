@@ -1,0 +1,200 @@
+"""Runs directory jobs: leased, resumable after any photo, one step per acknowledged batch."""
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import structlog
+
+from core.blobs.kinds import wanted_extensions
+from core.blobs.naming import Place, decode_name
+from core.blobs.roots import Roots
+from core.blobs.walking import Found, Walk
+from core.errors import PermanentError, TransientError
+from core.storage.jobs import DirectoryJob, Step
+from producers.announcing import BATCH_PHOTOS, Announcer, Photo, in_batches
+from producers.images import Origin, Wishes
+
+log = structlog.get_logger(__name__)
+
+COUNT_BATCH = 5000
+
+
+class JobTable(Protocol):
+    """The jobs: `producers.main.Jobs` on PostgreSQL.
+
+    Every method raises `DatabaseAway` where PostgreSQL does not answer.
+    """
+
+    async def lease(self, token: UUID, lease_s: float) -> DirectoryJob | None:
+        """Take a job that nobody runs, or None."""
+        ...
+
+    async def advance(self, job_id: UUID, token: UUID, step: Step, lease_s: float) -> bool:
+        """Note progress, keep the lease; False where the job is not ours any more."""
+        ...
+
+    async def extend(self, job_id: UUID, token: UUID, lease_s: float) -> bool:
+        """Keep the lease; False where the job is not ours any more."""
+        ...
+
+    async def set_total(self, job_id: UUID, total: int) -> None:
+        """Note how many photos there are."""
+        ...
+
+    async def finish(self, job_id: UUID, token: UUID, *, error: str | None = None) -> bool:
+        """End the job; False where it is not ours any more."""
+        ...
+
+    async def release(self, job_id: UUID, token: UUID) -> None:
+        """Give the job back unfinished."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobRunner:
+    """Takes jobs one by one and announces their photos.
+
+    A runner that dies between an acknowledgement and its note leaves one batch to be announced
+    twice: the same images, tagged a second time.
+
+    Attributes:
+        lease_s: after how long a dead runner's job is taken over; extended while one lives.
+        poll_s: between two looks for a job, and after an outage.
+    """
+
+    jobs: JobTable
+    roots: Roots
+    announcer: Announcer
+    lease_s: float = 60.0
+    poll_s: float = 1.0
+    batch: int = BATCH_PHOTOS
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Run jobs until `stop` is set; a running job is given back after its batch."""
+        while not stop.is_set():
+            try:
+                if await self.run_next(stop):
+                    continue
+            except TransientError as error:
+                log.warning("job_postponed", error=str(error))
+            await _wait(stop, self.poll_s)
+
+    async def run_next(self, stop: asyncio.Event) -> bool:
+        """Run one job as far as it goes; False where none waits.
+
+        Raises:
+            TransientError: broker, database or root are away; the job was given back.
+        """
+        token = uuid4()
+        job = await self.jobs.lease(token, self.lease_s)
+        if job is None:
+            return False
+        log.info("job_started", job_id=str(job.job_id), announced=job.announced)
+        try:
+            is_done = await self._run(job, token, stop)
+        except PermanentError as error:
+            await self.jobs.finish(job.job_id, token, error=f"{error.reason}: {error}")
+            log.warning("job_failed", job_id=str(job.job_id), reason=error.reason)
+            return True
+        except TransientError:
+            await self.jobs.release(job.job_id, token)
+            raise
+        if not is_done:
+            await self.jobs.release(job.job_id, token)
+        log.info("job_finished" if is_done else "job_released", job_id=str(job.job_id))
+        return True
+
+    async def _run(self, job: DirectoryJob, token: UUID, stop: asyncio.Event) -> bool:
+        place = Place(job.root, decode_name(job.directory))
+        wanted = _wanted(job)
+        companions = [
+            asyncio.create_task(self._count(job, place, wanted)),
+            asyncio.create_task(self._keep_lease(job, token)),
+        ]
+        try:
+            walk = Walk(self.roots, place, after=job.position, wanted=wanted)
+            return await self._announce(job, token, walk, stop)
+        finally:
+            # Whoever asked wants the total while the job runs; at its end it is known anyway.
+            for companion in companions:
+                companion.cancel()
+            await asyncio.gather(*companions, return_exceptions=True)
+
+    async def _keep_lease(self, job: DirectoryJob, token: UUID) -> None:
+        """A directory may take longer to be listed, or a batch to be taken, than a lease lasts."""
+        is_ours = True
+        while is_ours:
+            await asyncio.sleep(self.lease_s / 3)
+            with suppress(TransientError):
+                is_ours = await self.jobs.extend(job.job_id, token, self.lease_s)
+
+    async def _announce(
+        self, job: DirectoryJob, token: UUID, walk: Walk, stop: asyncio.Event
+    ) -> bool:
+        """True where the job has ended, also by somebody else's hand."""
+        told: Counter[str] = Counter()
+        position = job.position
+        async for batch in in_batches(walk, self.batch):
+            announced, refused = await self._announce_batch(job, batch)
+            position = batch[-1].place.relative
+            step = Step(position, announced, _new_skips(walk, told) + refused)
+            if not await self.jobs.advance(job.job_id, token, step, self.lease_s):
+                log.info("job_lost", job_id=str(job.job_id))  # cancelled, or the lease ran out
+                return True
+            if stop.is_set():
+                return False
+        last = Step(position, 0, _new_skips(walk, told))
+        await self.jobs.advance(job.job_id, token, last, self.lease_s)
+        await self.jobs.finish(job.job_id, token)
+        return True
+
+    async def _announce_batch(
+        self, job: DirectoryJob, batch: list[Found]
+    ) -> tuple[int, Counter[str]]:
+        problems = await self.announcer.announce(
+            [Photo(found.place.uri) for found in batch],
+            wishes=Wishes(labels=job.options.labels, top_k=job.options.top_k),
+            origin=Origin(owner=job.owner, job_id=job.job_id),
+        )
+        refused: Counter[str] = Counter()
+        for problem in problems:
+            if isinstance(problem, TransientError):
+                raise problem
+            if problem is not None:
+                refused[problem.reason] += 1
+        return len(batch) - refused.total(), refused
+
+    async def _count(self, job: DirectoryJob, place: Place, wanted: frozenset[bytes]) -> None:
+        if job.total is not None:
+            return
+        total = 0
+        async for batch in in_batches(Walk(self.roots, place, wanted=wanted), COUNT_BATCH):
+            total += len(batch)
+        await self.jobs.set_total(job.job_id, total)
+
+
+def _wanted(job: DirectoryJob) -> frozenset[bytes]:
+    try:
+        return wanted_extensions(job.options.extensions)
+    except ValueError as error:
+        raise PermanentError(str(error), reason="extensions_not_supported") from error
+
+
+def _new_skips(walk: Walk, told: Counter[str]) -> Counter[str]:
+    """What was passed over since the last call; `told` remembers."""
+    now = Counter({reason.value: number for reason, number in walk.skipped.items()})
+    fresh = now - told
+    told.update(fresh)
+    return fresh
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

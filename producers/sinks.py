@@ -1,0 +1,73 @@
+"""Where new events go: into the outbox of an open transaction, or straight to Kafka."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from core.messaging.ports import Sent
+from core.transaction import Transaction
+from schemas.record import Record
+
+
+class Sink(Protocol):
+    """Takes a record for good, or raises."""
+
+    async def put(self, record: Record) -> None:
+        """Take one record.
+
+        Raises:
+            TransientError: it was not taken; putting it again is safe.
+        """
+        ...
+
+
+class OutboxTable(Protocol):
+    """The table of events that must leave."""
+
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
+        """Write rows; give their ids, in order."""
+        ...
+
+
+class Publisher(Protocol):
+    """Hands records to the broker and waits for its acknowledgement."""
+
+    async def publish(self, records: Sequence[Record]) -> list[Sent]:
+        """Give one outcome per record, in order; never raises for one of them."""
+        ...
+
+
+@dataclass(slots=True)
+class OutboxSink:
+    """Writes records into the outbox, in the caller's transaction: they leave if it commits.
+
+    Attributes:
+        rows: what was put, with its outbox ids, in order.
+    """
+
+    tx: Transaction
+    table: OutboxTable
+    rows: list[tuple[int, Record]] = field(default_factory=list)
+
+    async def put(self, record: Record) -> None:
+        """Write one record."""
+        ids = await self.table.add(self.tx, [record])
+        self.rows.append((ids[0], record))
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSink:
+    """Publishes each record and waits until the broker has it (`acks=all`)."""
+
+    publisher: Publisher
+
+    async def put(self, record: Record) -> None:
+        """Publish one record.
+
+        Raises:
+            BrokerAway: no acknowledgement in time.
+            PermanentError: Kafka will never take it.
+        """
+        (outcome,) = await self.publisher.publish([record])
+        if isinstance(outcome, Exception):
+            raise outcome

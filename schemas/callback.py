@@ -1,0 +1,75 @@
+"""The event that asks for a webhook."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+from urllib.parse import urlsplit
+from uuid import UUID, uuid5
+
+from pydantic import Field
+
+from schemas.image import Failure
+from schemas.strict import Event, Text
+
+
+class AnswerType(StrEnum):
+    """How a query ended; also the `type` of the webhook's body."""
+
+    COMPLETED = "query.completed"
+    NO_MATCH = "query.no_match"
+    FAILED = "query.failed"
+
+
+class MatchedTag(Event):
+    """Which words of the query matched which tag, with the image's confidence in 0..1."""
+
+    tag: Text
+    words: tuple[Text, ...] = ()
+    score: float = 0.0
+
+
+class OtherImage(Event):
+    """A further image of a query with `top_n` above one."""
+
+    image_id: UUID
+    score: float
+
+
+class CallbackRequested(Event):
+    """A query has its answer; deliver it. Value of `callbacks.requested.v1`; no image bytes.
+
+    Attributes:
+        matched: with the winner's confidences; empty where nothing matched.
+        score: sum of the matched confidences.
+    """
+
+    query_id: UUID
+    type: AnswerType
+    url: Text
+    text: Text
+    owner: Text | None = None
+    image_id: UUID | None = None
+    score: float = 0.0
+    lemmas: tuple[Text, ...] = ()
+    matched: tuple[MatchedTag, ...] = ()
+    others: tuple[OtherImage, ...] = ()
+    payload: Literal["inline", "link"] = "inline"
+    label_version: int | None = None
+    error: Failure | None = None
+    answered_at: datetime = Field()
+
+
+def callback_id_of(query_id: UUID, round_number: int = 0) -> UUID:
+    """Identity of the callback event: constant over every retry of one answer.
+
+    `round_number` counts redeliveries asked for by people, which are new answers on the wire.
+    """
+    return uuid5(query_id, "callback" if round_number == 0 else f"callback/{round_number}")
+
+
+def host_of(url: str) -> str:
+    """Give the host of a URL in lower case; empty where there is none."""
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""

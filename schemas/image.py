@@ -1,0 +1,109 @@
+"""Events about images, and how an image is identified."""
+
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from pydantic import Field, field_validator
+
+from schemas.strict import NAMESPACE, Event, LabelName, Text
+
+SCHEMES = ("blob", "file", "https", "http", "s3", "gs", "az")
+#: Images up to this size may travel in the record itself (content-type image/*).
+INLINE_MAX_BYTES = 512 * 1024
+
+
+def canonical_uri(uri: str) -> str:
+    """Give the text that identifies an image: `sha256:<hex>` for kept bytes, else the URI itself.
+
+    No Unicode folding: two names that differ in bytes are two files.
+    """
+    return f"sha256:{uri.removeprefix('blob:')}" if uri.startswith("blob:") else uri
+
+
+def image_id_of(uri: str) -> UUID:
+    """Give the image's identity: UUIDv5 of its canonical URI."""
+    return uuid5(NAMESPACE, canonical_uri(uri))
+
+
+class ImageArrived(Event):
+    """An image is there to be tagged. Value of `images.arrived.v1`.
+
+    The image's identity is always `image_id_of(uri)`; a record's key only chooses its partition.
+
+    Attributes:
+        uri: `blob:<sha256 hex>`, `file:<root>/<relative path>`, `https:`, `s3:`, `gs:` or `az:`.
+        path: what people see as `image_path`; None: derived from the URI.
+        labels: this image's own labels; None: the instance's default labels.
+        top_k: how many tags to keep; None: the instance's setting.
+        sha256: hash of the bytes when announced; None where the announcer did not read them.
+        owner: owner of the API key that uploaded it; None for command-line producers.
+        job_id: the directory job that announced it.
+    """
+
+    uri: Text = Field(min_length=1, max_length=4000)
+    path: Text | None = Field(None, max_length=1000)
+    labels: tuple[LabelName, ...] | None = Field(None, min_length=1, max_length=30_000)
+    top_k: int | None = Field(None, ge=1, le=30_000)
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    owner: Text | None = Field(None, max_length=200)
+    job_id: UUID | None = None
+
+    @field_validator("uri")
+    @classmethod
+    def _check_uri(cls, value: str) -> str:
+        scheme, separator, rest = value.partition(":")
+        if not separator or scheme not in SCHEMES or not rest:
+            raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}")
+        if scheme == "blob" and (len(rest) != 64 or set(rest) - set("0123456789abcdef")):
+            raise ValueError("blob: takes a SHA-256 in lower-case hex")
+        if scheme == "file" and (rest.startswith("/") or ".." in rest.split("/")):
+            raise ValueError("file: takes <root name>/<relative path>, without '..'")
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("labels must not repeat")
+        return value
+
+    @property
+    def image_id(self) -> UUID:
+        """Identity of the image."""
+        return image_id_of(self.uri)
+
+    @property
+    def image_path(self) -> str:
+        """What people see: the given path, else the URI less `file:`; at most 1,000 characters."""
+        return (self.path or canonical_uri(self.uri).removeprefix("file:"))[:1000]
+
+
+class Tag(Event):
+    """A tag with its confidence in 0..1, six decimals."""
+
+    tag: Text
+    score: float = Field(ge=0, le=1)
+
+
+class Failure(Event):
+    """Why something could not be done: a stable reason, and a sentence for people."""
+
+    reason: Text
+    detail: Text = ""
+
+
+class ImageTagged(Event):
+    """An image was tagged, or it could not be. Value of `images.tagged.v1`."""
+
+    image_id: UUID
+    uri: Text
+    path: Text
+    tags: tuple[Tag, ...] = ()
+    sha256: str | None = None
+    model: Text | None = None
+    exif_datetime: datetime | None = None
+    width: int | None = None
+    height: int | None = None
+    job_id: UUID | None = None
+    error: Failure | None = None
+    tagged_at: datetime

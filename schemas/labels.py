@@ -1,0 +1,89 @@
+"""Labels as people write them: the body of `PUT /labels` and the file of `migrations labels`."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from schemas.strict import LabelName, Text
+
+MAX_LABELS = 30_000
+MAX_ALIASES = 100
+MAX_TEMPLATES = 100
+
+
+def _encodable(value: str) -> str:
+    # JSON can spell half of a surrogate pair ("\\ud800"): no UTF-8, no PostgreSQL takes it.
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("contains a lone surrogate, which is not text") from None
+    return value
+
+
+_Name = Annotated[LabelName, AfterValidator(_encodable)]
+_Prompt = Annotated[
+    Text, Field(min_length=1, max_length=500, pattern=r"\S"), AfterValidator(_encodable)
+]
+
+
+class LabelText(BaseModel):
+    """One label: what it is called, how the model is asked for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: _Name = Field(description="The tag as it is stored and shown.")
+    aliases: tuple[_Name, ...] = Field(
+        (), max_length=MAX_ALIASES, description="Further words for it in queries, in any language."
+    )
+    templates: tuple[_Prompt, ...] = Field(
+        (),
+        max_length=MAX_TEMPLATES,
+        description="Prompts, `{}` stands for the name; none: the default ones.",
+    )
+    threshold: float | None = Field(
+        None, ge=-1, le=1, description="Least cosine where scoring is `threshold`."
+    )
+
+    @model_validator(mode="after")
+    def _no_word_twice(self) -> "LabelText":
+        _all_different([self.name, *self.aliases], "name or alias")
+        _all_different(self.templates, "template")
+        return self
+
+
+class LabelSetText(BaseModel):
+    """The default labels, in order."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "labels": [
+                        {"name": "cat", "aliases": ["кошка", "кот"]},
+                        {"name": "harbour", "templates": ["a photo of a {} with boats"]},
+                    ]
+                }
+            ]
+        },
+    )
+
+    labels: tuple[LabelText, ...] = Field(min_length=1, max_length=MAX_LABELS)
+    version: int | None = Field(
+        None, ge=0, description="The version that these are to replace; another one: 409."
+    )
+
+    @model_validator(mode="after")
+    def _no_label_twice(self) -> "LabelSetText":
+        _all_different([label.name for label in self.labels], "label")
+        return self
+
+
+def _all_different(words: Sequence[str], what: str) -> None:
+    seen: set[str] = set()
+    for word in words:
+        if (folded := word.casefold()) in seen:
+            raise ValueError(f"{what} {word[:100]!r} stands twice")
+        seen.add(folded)

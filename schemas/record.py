@@ -1,0 +1,34 @@
+"""A record as it is on a topic: bytes, before anyone looks inside."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Partition(NamedTuple):
+    """A partition of a topic, by the topic's logical name."""
+
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Key, headers and value of one record, to be published or as received.
+
+    Attributes:
+        topic: logical topic name (`schemas.topics`); a broker-wide prefix is added at the border.
+        key: UTF-8 text by contract, bytes on the wire; None where a foreign producer set none.
+        headers: in order, repeats allowed.
+    """
+
+    topic: str
+    key: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    value: bytes
+
+    def header(self, name: str) -> str | None:
+        """The last header of this name as text, compared without case; None if absent."""
+        for key, value in reversed(self.headers):
+            if key.lower() == name:
+                return value.decode("utf-8", "replace")
+        return None

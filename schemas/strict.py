@@ -1,0 +1,29 @@
+"""What all event models share: frozen, and open to fields that a newer version adds."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+#: Every identity of the project is a UUIDv5 under this namespace.
+NAMESPACE = UUID("6f1b1f2e-3f0c-5d3a-9a57-7d0f6c0a4c11")
+
+
+class Event(BaseModel):
+    """Root of the event models. Unknown fields are ignored: additions stay readable."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("contains a NUL character")
+    return value
+
+
+#: Text that PostgreSQL can hold: no NUL.
+Text = Annotated[str, AfterValidator(_no_nul)]
+#: A label's name: 1 to 200 characters, no NUL, not blank.
+LabelName = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"\S"), AfterValidator(_no_nul)
+]

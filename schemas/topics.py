@@ -1,0 +1,97 @@
+"""Topic name, event type, key, partitions. Nobody writes a topic name elsewhere."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from schemas.callback import CallbackRequested
+from schemas.image import ImageArrived, ImageTagged
+from schemas.query import QuerySubmitted
+
+DAY_MS = 24 * 3600 * 1000
+EVENT_MAX_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic of the contract.
+
+    Attributes:
+        event_type: the CloudEvents type of its records.
+        key: what the record's key is, for the documents.
+        max_message_bytes: what the broker takes; dead letters add 64 KiB for their headers.
+    """
+
+    name: str
+    event_type: str
+    model: type[BaseModel]
+    key: str
+    partitions: int = 12
+    retention_ms: int = 7 * DAY_MS
+    max_message_bytes: int = EVENT_MAX_BYTES
+
+
+IMAGES_ARRIVED = Topic(
+    "images.arrived.v1", "photoarchive.image.arrived.v1", ImageArrived, "image_id"
+)
+IMAGES_TAGGED = Topic("images.tagged.v1", "photoarchive.image.tagged.v1", ImageTagged, "image_id")
+QUERIES_SUBMITTED = Topic(
+    "queries.submitted.v1", "photoarchive.query.submitted.v1", QuerySubmitted, "query_id"
+)
+CALLBACKS_REQUESTED = Topic(
+    "callbacks.requested.v1",
+    "photoarchive.callback.requested.v1",
+    CallbackRequested,
+    "callback host",
+)
+EVENT_TOPICS = (IMAGES_ARRIVED, IMAGES_TAGGED, QUERIES_SUBMITTED, CALLBACKS_REQUESTED)
+BY_NAME = {topic.name: topic for topic in EVENT_TOPICS}
+
+#: Consumer group of each role, and the topic that it reads.
+GROUPS = {
+    "tagging": IMAGES_ARRIVED,
+    "query": QUERIES_SUBMITTED,
+    "delivery": CALLBACKS_REQUESTED,
+}
+
+
+def dead_letter_topic(topic: str, group: str) -> str:
+    """Name of the topic with copies of the records that `group` set aside."""
+    return f"{topic}.{group}.dlq"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """What the set-up step creates: a name and its broker-side settings."""
+
+    name: str
+    partitions: int
+    config: tuple[tuple[str, str], ...]
+
+
+def plan_topics() -> tuple[TopicPlan, ...]:
+    """All topics that must exist, dead-letter topics included."""
+    plans = [
+        TopicPlan(
+            topic.name,
+            topic.partitions,
+            (
+                ("retention.ms", str(topic.retention_ms)),
+                ("retention.bytes", "-1"),
+                ("max.message.bytes", str(topic.max_message_bytes)),
+            ),
+        )
+        for topic in EVENT_TOPICS
+    ]
+    plans += [
+        TopicPlan(
+            dead_letter_topic(topic.name, group),
+            3,
+            (
+                ("retention.ms", str(30 * DAY_MS)),
+                ("max.message.bytes", str(topic.max_message_bytes + 64 * 1024)),
+            ),
+        )
+        for group, topic in GROUPS.items()
+    ]
+    return tuple(plans)

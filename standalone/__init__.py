@@ -1,0 +1,1 @@
+"""Embedded Kafka and PostgreSQL, and a supervisor of the roles."""

@@ -1,0 +1,171 @@
+"""Apache Kafka's jars: fetched by jgo into our own cache, checked against our own list.
+
+jgo verifies nothing that it downloads or finds (3.2.0; research: embedded.md 1.1), so
+`kafka-jars.lock` holds the name and SHA-256 of each jar, and nothing else may be on the class path.
+"""
+
+import fcntl
+import hashlib
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from standalone.failures import NotSupported, ServerFailed
+from standalone.platforms import unsupported
+
+LOCK_FILE = Path(__file__).with_name("kafka-jars.lock")
+# The "!" pins every version to the one that Kafka asks for: without it the log binding's parent
+# manages them all, and kafka-clients 4.3.0 silently becomes 3.9.1.
+ENDPOINT = "org.apache.kafka:kafka_2.13:4.3.0+org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!"
+_LINE = re.compile(r"^([\w.-]+):([\w.-]+):([\w.-]+) ([0-9a-f]{64})$")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Jar:
+    """One line of the list."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """`group:artifact:version`."""
+        return f"{self.group}:{self.artifact}:{self.version}"
+
+    def path(self, repository: Path) -> Path:
+        """Where a Maven repository keeps it."""
+        folder = repository.joinpath(*self.group.split("."), self.artifact, self.version)
+        return folder / f"{self.artifact}-{self.version}.jar"
+
+
+def parse_lock(text: str) -> tuple[Jar, ...]:
+    """The jars of a list, in class path order. Empty lines and `#` comments are skipped.
+
+    Raises:
+        ValueError: a line is not `group:artifact:version sha256`, or a jar stands twice.
+    """
+    jars: list[Jar] = []
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        match = _LINE.match(line)
+        if match is None:
+            raise ValueError(f"line {number}: {line!r} is not group:artifact:version sha256")
+        jars.append(Jar(*match.groups()))
+    if len({(jar.group, jar.artifact) for jar in jars}) != len(jars):
+        raise ValueError("a jar stands twice")
+    return tuple(jars)
+
+
+def check_names(wanted: Sequence[Jar], found: frozenset[str]) -> None:
+    """Compare the resolved set with the list.
+
+    Raises:
+        NotSupported: they differ; says which names.
+    """
+    names = frozenset(jar.name for jar in wanted)
+    if names != found:
+        missing = ", ".join(sorted(names - found)) or "none"
+        extra = ", ".join(sorted(found - names)) or "none"
+        raise NotSupported(
+            f"the resolved jars are not those of {LOCK_FILE.name}: missing {missing}; "
+            f"not in the list {extra}"
+        )
+
+
+def remove_wrong(jars: Sequence[Jar], repository: Path) -> tuple[Jar, ...]:
+    """Delete the files whose content is not that of the list.
+
+    Returns:
+        The jars that are missing now, those that were before among them.
+    """
+    missing = []
+    for jar in jars:
+        found = sha256_of(jar.path(repository))
+        if found == jar.sha256:
+            continue
+        missing.append(jar)
+        if found:
+            jar.path(repository).unlink()
+            why = f"its content is not the one named in {LOCK_FILE.name}"
+            print(f"deleted {jar.name}: {why}", file=sys.stderr, flush=True)
+    return tuple(missing)
+
+
+def fetch_jars(cache: Path, lock: Path = LOCK_FILE) -> tuple[Path, ...]:
+    """Kafka's class path, checked; downloads what is missing.
+
+    Args:
+        cache: folder for the jars, shared by several processes.
+        lock: the list to be met.
+
+    Raises:
+        NotSupported: what was downloaded differs from the list in a name or a content (it is
+            deleted then), or jgo is not installed.
+        ServerFailed: the download failed.
+    """
+    jars = parse_lock(lock.read_text())
+    repository = cache.resolve() / "repository"
+    cache.mkdir(parents=True, exist_ok=True)
+    with _exclusive(cache / "lock"):
+        # A download that was interrupted, or a file changed since, is fetched once more.
+        if remove_wrong(jars, repository):
+            check_names(jars, _resolve(cache.resolve(), repository))
+            if wrong := remove_wrong(jars, repository):
+                raise NotSupported(
+                    f"{', '.join(jar.name for jar in wrong)} was downloaded with another content "
+                    f"than {lock.name} names, and deleted: somebody on the way changes files"
+                )
+    return tuple(jar.path(repository) for jar in jars)
+
+
+def _resolve(cache: Path, repository: Path) -> frozenset[str]:
+    """Download by jgo; the names that it put together."""
+    try:
+        from jgo.env import EnvironmentBuilder, LinkStrategy
+        from jgo.maven import MavenContext
+    except ImportError as error:
+        raise NotSupported(unsupported("Kafka", "jgo")) from error
+    print("downloading Apache Kafka 4.3.0 (46 jars, 45 MB), once …", file=sys.stderr, flush=True)
+    environments = cache / "environments"
+    shutil.rmtree(environments, ignore_errors=True)  # jgo would trust links to deleted jars
+    try:
+        # Not jgo.build: it reads the user's jgo file and hard-links into the user's repository.
+        builder = EnvironmentBuilder(
+            context=MavenContext(repo_cache=repository),
+            cache_dir=environments,
+            link_strategy=LinkStrategy.SOFT,
+        )
+        found = builder.from_endpoint(ENDPOINT).all_jars
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ServerFailed(f"Kafka's jars could not be downloaded: {error}") from error
+    return frozenset(_coordinate(Path(path).resolve(), repository) for path in found)
+
+
+def _coordinate(path: Path, repository: Path) -> str:
+    *group, artifact, version, _ = path.relative_to(repository).parts
+    return f"{'.'.join(group)}:{artifact}:{version}"
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file; empty for a missing one."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """One process at a time in the cache; others wait."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,45 @@
+"""A log file that keeps its size: written by one reader thread, rotated by bytes."""
+
+from io import FileIO
+from pathlib import Path
+
+MAX_BYTES = 10 * 1024 * 1024
+KEPT_FILES = 3  # role.log, role.log.1, role.log.2: at most 30 MiB a process
+
+
+class RotatingLog:
+    """Appends lines; past `max_bytes` the file becomes `<name>.1`, that `<name>.2`, and so on.
+
+    Not safe for several writers.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT_FILES) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._kept = kept
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: FileIO = path.open("ab", buffering=0)
+
+    def write(self, line: bytes) -> None:
+        """Append one line. A full disk loses the line, not the process that wrote it."""
+        try:
+            if self._file.tell() + len(line) > self._max_bytes:
+                self._rotate()
+            self._file.write(line)
+        except OSError:
+            return
+
+    def _rotate(self) -> None:
+        self._file.close()
+        for number in range(self._kept - 1, 0, -1):
+            older = self._numbered(number - 1)
+            if older.exists():
+                older.replace(self._numbered(number))
+        self._file = self._path.open("ab", buffering=0)
+
+    def _numbered(self, number: int) -> Path:
+        return self._path if number == 0 else Path(f"{self._path}.{number}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,55 @@
+"""Choice of loopback ports for the embedded servers.
+
+All below 32768: ports of Linux's ephemeral range (32768-60999) are handed out as source ports, and
+a client that polls one before its server listens sooner or later connects to itself.
+"""
+
+import errno
+import socket
+import sys
+from collections.abc import Callable, Collection
+
+from standalone.failures import PortTaken
+
+HOST = "127.0.0.1"
+HIGHEST_PORT = 32767
+PORTS_TRIED = 200
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if sys.platform == "linux":
+            # As both servers do: else a port is refused for 60 s after a restart, because of
+            # connections in TIME_WAIT. Elsewhere the option would hide wildcard listeners.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)  # two sockets may be bound with the option, but only one may listen
+        except OSError as error:
+            if error.errno in {errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL}:
+                return False
+            raise
+    return True
+
+
+def choose_port(
+    wanted: int, *, avoid: Collection[int] = (), free: Callable[[int], bool] = is_free
+) -> int:
+    """The wanted port, or the next free one above it.
+
+    Nothing holds the port afterwards: a server that then finds it taken asks again.
+
+    Args:
+        wanted: first port to try, at most 32767.
+        avoid: ports meant for others.
+        free: tells whether a port could be listened on.
+
+    Raises:
+        PortTaken: none of the 200 ports from the wanted one on is free.
+    """
+    last = min(wanted + PORTS_TRIED - 1, HIGHEST_PORT)
+    for port in range(wanted, last + 1):
+        if port not in avoid and free(port):
+            return port
+    raise PortTaken(f"no free port from {wanted} to {last} on {HOST}; end what listens there")

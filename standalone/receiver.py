@@ -1,0 +1,111 @@
+"""A program that receives webhooks, as the demo's user would write one: checks, then believes."""
+
+import base64
+import json
+import queue
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from standalone.ports import HOST
+
+MAX_BODY_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """One webhook whose signature was right.
+
+    Attributes:
+        picture: where its image was written; None where it brought none.
+    """
+
+    webhook_id: str
+    body: dict[str, Any]
+    picture: Path | None
+
+
+class CallbackReceiver:
+    """Listens on loopback until left. Verified callbacks come out of `take`.
+
+    Args:
+        secret: `whsec_…` of the key whose queries are answered here.
+        folder: received pictures are written there.
+    """
+
+    def __init__(self, secret: str, folder: Path) -> None:
+        self._webhook = Webhook(secret)
+        self._folder = folder
+        self._callbacks: queue.Queue[Callback] = queue.Queue()
+        self.refused = 0  #: requests with a wrong signature
+        self._server = ThreadingHTTPServer((HOST, 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """Where callbacks go."""
+        return f"http://{HOST}:{self._server.server_address[1]}/callbacks"
+
+    def take(self, timeout_s: float) -> Callback | None:
+        """Give the next callback; None where none comes in time."""
+        try:
+            return self._callbacks.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def receive(self, headers: dict[str, str], body: bytes) -> int:
+        """Check one request and keep what it brings; gives the HTTP status."""
+        try:
+            self._webhook.verify(body, headers)
+        except WebhookVerificationError:
+            self.refused += 1
+            return 401
+        message = json.loads(body)
+        picture = self._write_picture(message["data"].get("image"))
+        self._callbacks.put(Callback(headers["webhook-id"], message, picture))
+        return 204
+
+    def _write_picture(self, image: dict[str, Any] | None) -> Path | None:
+        if image is None or "base64" not in image:
+            return None
+        # The name is the sender's: only its last part is believed.
+        path = self._folder / f"{image['id'][:8]}-{Path(image['path']).name}"
+        path.write_bytes(base64.b64decode(image["base64"]))
+        return path
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers.get("content-length", "0"))
+                if length > MAX_BODY_BYTES:
+                    self.send_error(413)
+                    return
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                self.send_response(receiver.receive(headers, self.rfile.read(length)))
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                """Say nothing: the terminal belongs to the demo."""
+
+        return Handler

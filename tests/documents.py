@@ -1,0 +1,115 @@
+"""What documents say, taken from the code: `python -m tests.documents` writes it (`make docs`).
+
+Settings carry their meaning in docs/operations.md, by hand; names and defaults come from
+`core.settings`, so a setting that is missing there, or gone, fails a test.
+"""
+
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
+from core import settings
+from core.telemetry.metrics import Metrics
+
+ROOT = Path(__file__).parents[1]
+OPERATIONS = ROOT / "docs" / "operations.md"
+ENV_EXAMPLE = ROOT / ".env.example"
+ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| `?[^|]*`? \| (.*) \|$", re.MULTILINE)
+
+
+def groups() -> list[type[BaseSettings]]:
+    """All groups of settings, in the order of the file."""
+    found = [value for value in vars(settings).values() if isinstance(value, type)]
+    return [
+        value for value in found if issubclass(value, BaseSettings) and value is not BaseSettings
+    ]
+
+
+def variables(group: type[BaseSettings]) -> dict[str, str]:
+    """Variable -> default as it would be written in the environment."""
+    prefix = str(group.model_config.get("env_prefix", ""))
+    return {
+        f"{prefix}{name}".upper(): _text(field.default)
+        for name, field in group.model_fields.items()
+    }
+
+
+def _text(default: object) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def meanings() -> dict[str, str]:
+    """Variable -> meaning, as docs/operations.md has them now."""
+    return dict(ROW.findall(OPERATIONS.read_text(encoding="utf-8")))
+
+
+def settings_table(known: dict[str, str]) -> str:
+    """The table of settings, a part per group."""
+    parts = []
+    for group in groups():
+        rows = [
+            f"| `{name}` | {f'`{default}`' if default else ''} | {known.get(name, '')} |"
+            for name, default in variables(group).items()
+        ]
+        summary = (group.__doc__ or "").strip().splitlines()[0]
+        parts.append(
+            "\n".join([f"**{summary}**", "", "| variable | default | |", "|---|---|---|", *rows])
+        )
+    return "\n\n".join(parts)
+
+
+def metrics_table() -> str:
+    """The table of metrics."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    rows = [
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} "
+        f"| {family.documentation} |"
+        for family in sorted(registry.collect(), key=lambda family: family.name)
+    ]
+    return "\n".join(["| name | kind | meaning |", "|---|---|---|", *rows]).replace(
+        "photo_archive_", ""
+    )
+
+
+def env_example(known: dict[str, str]) -> str:
+    """`.env.example`: every variable with its default, commented out."""
+    lines = ["# Every setting with its default. Copy to .env and uncomment what you change."]
+    for group in groups():
+        lines += ["", f"# {(group.__doc__ or '').strip().splitlines()[0]}"]
+        for name, default in variables(group).items():
+            if known.get(name):
+                lines.append(f"# {known[name].replace('`', '')}")
+            lines.append(f"#{name}={default}")
+    return "\n".join(lines) + "\n"
+
+
+def between(text: str, name: str, content: str) -> str:
+    """Put content between the marks of a document."""
+    begin, end = f"<!-- {name}: make docs -->", f"<!-- /{name} -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
+
+
+def operations(text: str) -> str:
+    """docs/operations.md with its tables brought up to date."""
+    text = between(text, "settings", settings_table(meanings()))
+    return between(text, "metrics", metrics_table())
+
+
+def main() -> None:
+    """Write the generated parts."""
+    OPERATIONS.write_text(operations(OPERATIONS.read_text(encoding="utf-8")), encoding="utf-8")
+    ENV_EXAMPLE.write_text(env_example(meanings()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""The whole archive as processes on this machine, for tests: servers, roles, a key, a receiver.
+
+Started as `make up` does it, by the supervisor, in a temporary home on free loopback ports. All of
+it ends with the test process, also when that is killed.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import httpx
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from core.settings import StandaloneSettings
+from schemas.topics import plan_topics
+from standalone.archive_client import ArchiveClient, Credentials, credentials
+from standalone.environment import cache_directory, inherited
+from standalone.keeper import Keeper
+from standalone.models import ModelChoice
+from standalone.planning import KEY_BYTES
+from standalone.supervisor import PROJECT, Plan, Supervisor, with_roots
+from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
+
+READY_TIMEOUT_S = 180.0  # torch from a cold disk, on a busy machine
+COMMAND_TIMEOUT_S = 120.0
+POLL_S = 0.05
+#: Set it to try another model, `local-dir:FOLDER` say.
+MODEL_VARIABLE = "TEST_MODEL"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OnTopic:
+    """One record as it lies on a topic; header names as they were sent."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    value: bytes
+
+    def header(self, name: str) -> str:
+        """The first header of this name as text; empty where there is none."""
+        return next((value.decode() for key, value in self.headers if key == name), "")
+
+
+@dataclass(slots=True)
+class RunningArchive:
+    """A started archive.
+
+    Attributes:
+        home: its data and logs.
+        photos: the allowed root named `photos`; tests put files there.
+        access: key and signing secret of an owner with the scopes upload, query, read, paths.
+        http: requests with that key.
+    """
+
+    supervisor: Supervisor
+    home: Path
+    photos: Path
+    access: Credentials
+    http: httpx.Client
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def database_url(self) -> str:
+        """DSN of its database."""
+        return self.supervisor.postgres.url
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port` of its broker."""
+        return self.supervisor.kafka.bootstrap
+
+    # -- the processes
+
+    def pids(self) -> dict[str, int]:
+        """Process ids by name; 0 for one that is down."""
+        return {state.name: state.pid for state in self.supervisor.states()}
+
+    def memory_mib(self) -> dict[str, float]:
+        """Memory of each process with its children, in MiB."""
+        return {
+            state.name: round(state.memory_bytes / 2**20, 1) for state in self.supervisor.states()
+        }
+
+    def kill(self, name: str) -> int:
+        """End a process by SIGKILL; its pid. The supervisor starts it again."""
+        pid = self.wait_for(lambda: self.pids()[name], timeout_s=60, what=f"{name} is down")
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def wait_until_restarted(self, name: str, old_pid: int, timeout_s: float = 60.0) -> None:
+        """Wait until another process does its work."""
+        self.wait_for(
+            lambda: self.pids()[name] not in {0, old_pid}, timeout_s, f"{name} was not restarted"
+        )
+
+    @contextmanager
+    def broker_away(self) -> Iterator[None]:
+        """Kafka is ended by SIGKILL here, and back on the same port afterwards."""
+        self._keeper("kafka").kill()
+        self.supervisor.kafka.wait(timeout_s=30)
+        try:
+            yield
+        finally:
+            self.supervisor.kafka.start()
+
+    def _keeper(self, name: str) -> Keeper:
+        return next(keeper for keeper in self.supervisor._servers if keeper.name == name)
+
+    def command(
+        self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python with these arguments, as an operator would beside the roles."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=PROJECT,
+            env={**self.supervisor.environment(), "COLUMNS": "160"},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    @staticmethod
+    def json_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+        """What a command with `--json` has printed."""
+        assert done.returncode == 0, done.stderr
+        printed: dict[str, Any] = json.loads(done.stdout)
+        return printed
+
+    def stranger(self) -> httpx.Client:
+        """Requests without a key, each on a connection of its own."""
+        limits = httpx.Limits(max_keepalive_connections=0)
+        url = self.supervisor.ingress_url
+        return httpx.Client(base_url=url, timeout=60, trust_env=False, limits=limits)
+
+    def log(self, name: str, lines: int = 30) -> str:
+        """The last lines that a process has written."""
+        path = self.home / "logs" / f"{name}.log"
+        text = path.read_text(errors="replace") if path.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    # -- what it holds
+
+    def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run one statement on its database."""
+        return run_apart(_fetch(self.database_url, statement, arguments))
+
+    def value(self, statement: str, *arguments: object) -> Any:
+        """The first column of the first row."""
+        return self.sql(statement, *arguments)[0][0]
+
+    def topic(self, name: str) -> list[OnTopic]:
+        """All records of a topic, partition by partition."""
+        return run_apart(_read_topic(self.bootstrap, name))
+
+    # -- waiting
+
+    def wait_for(self, probe: Callable[[], T], timeout_s: float, what: str) -> T:
+        """Ask again and again until the answer is true; give it.
+
+        Raises:
+            AssertionError: not in time; with the last lines of all roles.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            answer = probe()
+            if answer:
+                return answer
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} (waited {timeout_s:.0f} s)\n{self.account()}")
+            time.sleep(POLL_S)
+
+    def account(self) -> str:
+        """What a person would look at first: the processes and the ends of their logs."""
+        parts = [*self.said[-10:], str(self.pids())]
+        parts += [
+            f"--- {name}\n{self.log(name, 8)}" for name in self.pids() if name[0] not in {"k", "p"}
+        ]
+        return "\n".join(parts)
+
+    def tags_of(self, image_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
+        """An image once it is tagged or has failed."""
+
+        def settled() -> dict[str, Any] | None:
+            response = self.http.get(f"/images/{image_id}")
+            image: dict[str, Any] = response.json() if response.status_code == 200 else {}
+            return image if image.get("status") in {"tagged", "failed"} else None
+
+        return self.wait_for(settled, timeout_s, f"image {image_id} was not tagged") or {}
+
+
+@contextmanager
+def running_archive(
+    name: str,
+    settings: Mapping[str, str] | None = None,
+    roots: Mapping[str, Path] | None = None,
+) -> Iterator[RunningArchive]:
+    """Start the whole archive; stop it when left.
+
+    Args:
+        name: part of its temporary home's name.
+        settings: environment of the roles beside what they need.
+        roots: further folders that may be read.
+    """
+    home = make_home(name)
+    photos = home / "photos"
+    photos.mkdir()
+    said: list[str] = []
+    try:
+        plan = with_roots(_plan(home, photos, settings or {}), roots or {})
+        with Supervisor(plan, say=said.append) as supervisor:
+            yield from _started(supervisor, home, photos, said)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _started(
+    supervisor: Supervisor, home: Path, photos: Path, said: list[str]
+) -> Iterator[RunningArchive]:
+    supervisor.start_servers()
+    supervisor.migrate()
+    supervisor.start_roles()
+    access = credentials(home, supervisor.environment())
+    with (
+        ArchiveClient(supervisor.ingress_url, access.key) as waiting,
+        httpx.Client(
+            base_url=supervisor.ingress_url,
+            headers={"X-API-Key": access.key},
+            timeout=60,
+            trust_env=False,
+        ) as http,
+    ):
+        waiting.wait_until_ready(READY_TIMEOUT_S)
+        yield RunningArchive(supervisor, home, photos, access, http, said)
+
+
+def _plan(home: Path, photos: Path, settings: Mapping[str, str]) -> Plan:
+    port = first_port() + 2 * PORTS_PER_SESSION
+    return Plan(
+        settings=StandaloneSettings(
+            home=home,
+            kafka_port=port,
+            kafka_controller_port=port + 1,
+            postgres_port=port + 2,
+            ingress_port=port + 3,
+        ),
+        cache=cache_directory(home),
+        model=ModelChoice(os.environ.get(MODEL_VARIABLE, "demo"), "for tests"),
+        secrets_key=base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode(),
+        archive_roots=f"photos={photos}",
+        inherited={**inherited(), **settings},
+        chosen=frozenset(settings),
+    )
+
+
+async def _fetch(url: str, statement: str, arguments: Sequence[object]) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(url, timeout=30)
+    try:
+        rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+        return rows
+    finally:
+        await connection.close()
+
+
+async def _read_topic(bootstrap: str, name: str) -> list[OnTopic]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        (count,) = (plan.partitions for plan in plan_topics() if plan.name == name)
+        places = [TopicPartition(name, number) for number in range(count)]
+        consumer.assign(places)
+        ends = await consumer.end_offsets(places)
+        for place in places:
+            await consumer.seek_to_beginning(place)
+        found: list[OnTopic] = []
+        async with asyncio.timeout(60):
+            while any([await consumer.position(place) < ends[place] for place in places]):
+                for place, records in (await consumer.getmany(timeout_ms=200)).items():
+                    found += [_on_topic(place.partition, record) for record in records]
+        return sorted(found, key=lambda record: (record.partition, record.offset))
+    finally:
+        await consumer.stop()
+
+
+def _on_topic(partition: int, record: Any) -> OnTopic:
+    return OnTopic(partition, record.offset, record.key, tuple(record.headers), record.value or b"")

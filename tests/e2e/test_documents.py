@@ -1,0 +1,78 @@
+"""What is open without a key: health, metrics, documents; and that they tell the truth."""
+
+import re
+
+import pytest
+
+from schemas.topics import EVENT_TOPICS
+from tests.e2e.archive import RunningArchive
+from tests.e2e.pictures import dated_photo
+from tests.e2e.test_main_job import upload
+
+ROUTES = {
+    "/images/upload": "post",
+    "/images/tags": "post",
+    "/tag/image": "post",
+    "/tag/directory": "post",
+    "/images/{image_id}": "get",
+    "/images/{image_id}/content": "get",
+    "/queries/{query_id}": "get",
+    "/jobs/{job_id}": "get",
+    "/health": "get",
+    "/metrics": "get",
+}
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health"])
+def test_a_whole_archive_says_that_it_is_well(archive: RunningArchive, path: str) -> None:
+    with archive.stranger() as http:
+        response = http.get(path)
+
+    assert response.status_code == 200
+    if path == "/health":
+        health = response.json()
+        assert health["status"] == "ok"
+        assert {check["status"] for check in health["checks"].values()} == {"ok"}
+
+
+def test_metrics_count_what_was_asked_and_announced(archive: RunningArchive) -> None:
+    def announced() -> float:
+        text = archive.http.get("/metrics").text
+        lines = [line for line in text.splitlines() if "announced_total{" in line]
+        return sum(float(line.split()[-1]) for line in lines if "images.arrived" in line)
+
+    before = announced()
+    upload(archive, dated_photo())
+
+    assert announced() == before + 1
+
+
+def test_openapi_lists_every_route_with_its_problems(archive: RunningArchive) -> None:
+    with archive.stranger() as http:
+        document = http.get("/openapi.json").json()
+
+    assert document["openapi"].startswith("3.1.")
+    for path, method in ROUTES.items():
+        assert method in document["paths"][path], path
+    refused = document["paths"]["/images/upload"]["post"]["responses"]
+    assert {"202", "401", "403", "413", "415", "503"} <= set(refused)
+
+
+def test_asyncapi_lists_every_topic(archive: RunningArchive) -> None:
+    with archive.stranger() as http:
+        document = http.get("/asyncapi.json").json()
+
+    assert document["asyncapi"].startswith("3.0.")
+    addresses = {channel["address"] for channel in document["channels"].values()}
+    assert {topic.name for topic in EVENT_TOPICS} <= addresses
+
+
+def test_the_documents_page_brings_all_its_files_itself(archive: RunningArchive) -> None:
+    with archive.stranger() as http:
+        page = http.get("/docs")
+        assert page.status_code == 200
+        files = re.findall(r'(?:src|href)="([^"#]+)"', page.text)
+        assert files
+        for file in files:
+            assert "//" not in file, "nothing comes from elsewhere"
+            assert http.get(file).status_code == 200, file

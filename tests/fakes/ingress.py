@@ -1,0 +1,451 @@
+"""The HTTP face on in-memory parts: what is written in a transaction appears at its commit."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Literal
+from uuid import UUID
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from core.errors import (
+    BrokerAway,
+    DatabaseAway,
+    ImageMissing,
+    PermanentError,
+    TargetForbidden,
+    TargetUnreachable,
+)
+from core.messaging.ports import Place, Sent
+from core.settings import IngressSettings
+from core.storage.image_pages import Filter
+from core.storage.images import ImageStatus
+from core.storage.jobs import DirectoryJob, DirectoryOptions
+from core.storage.keys import ApiKey
+from core.storage.queries import QueryStatus
+from core.telemetry.metrics import Metrics
+from core.transaction import Transaction
+from core.vision import sniff
+from ingress.access import KeyRing
+from ingress.api_keys import MadeKey, Scope, make_key
+from ingress.app import create_app
+from ingress.departures import Departures
+from ingress.limits import ByteBudget, RateLimit
+from ingress.links import SignedLinks
+from ingress.main import Sniffer
+from ingress.parts import Guards, Parts, Tables
+from ingress.ports import FoundDirectory, FoundFile
+from schemas.record import Record
+from tests.fakes.insights import MemoryInsights
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+LINK_KEY = b"k" * 32
+
+
+class MemoryTransaction:
+    """Effects that are applied at the commit."""
+
+    def __init__(self) -> None:
+        self.staged: list[Callable[[], None]] = []
+
+    async def execute(self, query: str, *args: Any) -> str:
+        raise AssertionError(query)
+
+    async def executemany(self, command: str, args: Any) -> None:
+        raise AssertionError(command)
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        raise AssertionError(query)
+
+    async def fetchrow(self, query: str, *args: Any) -> Any | None:
+        raise AssertionError(query)
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        assert query == "SELECT 1", query
+        return 1
+
+
+def stage(tx: Transaction, effect: Callable[[], None]) -> None:
+    assert isinstance(tx, MemoryTransaction)
+    tx.staged.append(effect)
+
+
+@dataclass
+class MemoryDatabase:
+    """Transactions; `is_away` makes every use fail."""
+
+    is_away: bool = False
+    commits: int = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+        async with self.connection() as tx:
+            yield tx
+        if self.is_away:  # went away in the middle
+            raise DatabaseAway("connection lost before the commit")
+        for effect in tx.staged:
+            effect()
+        self.commits += 1
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[MemoryTransaction]:
+        if self.is_away:
+            raise DatabaseAway("connection refused")
+        yield MemoryTransaction()
+
+
+@dataclass
+class MemoryImages:
+    """`core.storage.images` and `image_pages`."""
+
+    clock: Callable[[], datetime]
+    rows: dict[UUID, ImageStatus] = field(default_factory=dict)
+
+    async def accept(
+        self,
+        tx: Transaction,
+        *,
+        image_id: UUID,
+        uri: str,
+        path: str,
+        owner: str | None = None,
+        media_type: str | None = None,
+        size_bytes: int | None = None,
+        sha256: bytes | None = None,
+        job_id: UUID | None = None,
+    ) -> bool:
+        known = self.rows.get(image_id)
+        now = self.clock()
+        if known is not None and known.owner != owner:
+            known = replace(known, owner=None)
+        row = known or ImageStatus(
+            image_id=image_id,
+            uri=uri,
+            path=path,
+            owner=owner,
+            media_type=media_type,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            status="accepted",
+            reason=None,
+            detail=None,
+            job_id=job_id,
+            arrived_at=now,
+            updated_at=now,
+        )
+        stage(tx, lambda: self.rows.__setitem__(image_id, row))
+        self._open = (image_id, row)
+        return known is not None
+
+    async def status(self, connection: Transaction, image_id: UUID) -> ImageStatus | None:
+        if isinstance(connection, MemoryTransaction) and connection.staged:
+            opened, row = self._open
+            return row if opened == image_id else self.rows.get(image_id)
+        return self.rows.get(image_id)
+
+    async def job_counts(self, connection: Transaction, job_id: UUID) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for row in self.rows.values():
+            if row.job_id == job_id:
+                counts[row.status] = counts.get(row.status, 0) + 1
+        return counts
+
+    async def page(
+        self, connection: Transaction, wanted: Filter, limit: int
+    ) -> Sequence[ImageStatus]:
+        found = [
+            row
+            for row in self.rows.values()
+            if (wanted.owner is None or row.owner in {None, wanted.owner})
+            and (wanted.job_id is None or row.job_id == wanted.job_id)
+            and (wanted.status is None or row.status == wanted.status)
+            and (wanted.before is None or (row.arrived_at, row.image_id) < wanted.before)
+        ]
+        found.sort(key=lambda row: (row.arrived_at, row.image_id), reverse=True)
+        return tuple(found[:limit])
+
+    def tag(self, image_id: UUID, *tags: tuple[str, float], **changes: Any) -> None:
+        """What the tagging role would write."""
+        row = self.rows[image_id]
+        self.rows[image_id] = replace(
+            row,
+            status="tagged",
+            tags=[{"tag": tag, "score": score} for tag, score in tags],
+            updated_at=row.updated_at + timedelta(seconds=1),
+            **changes,
+        )
+
+    def fail(self, image_id: UUID, reason: str, detail: str) -> None:
+        """What the tagging role would write of a picture that it cannot read."""
+        row = self.rows[image_id]
+        self.rows[image_id] = replace(
+            row,
+            status="failed",
+            reason=reason,
+            detail=detail,
+            updated_at=row.updated_at + timedelta(seconds=1),
+        )
+
+
+@dataclass
+class MemoryQueries:
+    """`core.storage.queries`."""
+
+    rows: dict[UUID, QueryStatus] = field(default_factory=dict)
+    fingerprints: dict[UUID, bytes | None] = field(default_factory=dict)
+
+    async def accept(
+        self,
+        tx: Transaction,
+        *,
+        query_id: UUID,
+        owner: str | None,
+        text: str,
+        callback_url: str,
+        options: dict[str, Any],
+        fingerprint: bytes | None = None,
+    ) -> Literal["new", "same", "other"]:
+        if query_id in self.rows:
+            return "same" if self.fingerprints[query_id] == fingerprint else "other"
+        row = QueryStatus(query_id, owner, text, callback_url, options, "accepted", None, NOW, None)
+        stage(tx, lambda: self.rows.__setitem__(query_id, row))
+        stage(tx, lambda: self.fingerprints.__setitem__(query_id, fingerprint))
+        return "new"
+
+    async def status(self, connection: Transaction, query_id: UUID) -> QueryStatus | None:
+        return self.rows.get(query_id)
+
+
+@dataclass
+class MemoryJobs:
+    """`core.storage.jobs`."""
+
+    rows: dict[UUID, DirectoryJob] = field(default_factory=dict)
+
+    async def create(
+        self,
+        tx: Transaction,
+        *,
+        job_id: UUID,
+        root: str,
+        directory: str,
+        options: DirectoryOptions,
+        owner: str | None = None,
+        total: int | None = None,
+    ) -> None:
+        row = DirectoryJob(
+            job_id, owner, root, directory, options, "waiting", total, 0, 0, b"", None, NOW, NOW,
+            None,
+        )  # fmt: skip
+        stage(tx, lambda: self.rows.__setitem__(job_id, row))
+
+    async def get(self, connection: Transaction, job_id: UUID) -> DirectoryJob | None:
+        return self.rows.get(job_id)
+
+
+@dataclass
+class MemoryKeys:
+    """`core.storage.keys`, as far as requests use it."""
+
+    rows: dict[str, ApiKey] = field(default_factory=dict)
+    finds: int = 0
+    touched: list[str] = field(default_factory=list)
+
+    async def find(self, connection: Transaction, key_id: str) -> ApiKey | None:
+        self.finds += 1
+        return self.rows.get(key_id)
+
+    async def touch(self, tx: Transaction, key_id: str, *, older_than: timedelta) -> None:
+        self.touched.append(key_id)
+
+
+@dataclass
+class MemoryOutbox:
+    """`core.storage.outbox`."""
+
+    database: MemoryDatabase
+    rows: dict[int, Record] = field(default_factory=dict)
+    places: dict[int, Place] = field(default_factory=dict)
+    last_id: int = 0
+
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
+        ids = []
+        for record in records:
+            self.last_id += 1
+            row_id = self.last_id
+            stage(tx, partial(self.rows.__setitem__, row_id, record))
+            ids.append(row_id)
+        return ids
+
+    async def delete(self, ids: Sequence[int]) -> None:
+        for row_id in ids:
+            self.rows.pop(row_id, None)
+
+    def transaction(self) -> Any:
+        return self.database.transaction()
+
+    async def settle(
+        self, tx: Transaction, published: Sequence[tuple[int, Place]], refused: Sequence[Any]
+    ) -> None:
+        for row_id, place in published:
+            self.places[row_id] = place
+            self.rows.pop(row_id, None)
+
+    async def count(self, *, bound: int) -> int:
+        if self.database.is_away:
+            raise DatabaseAway("connection refused")
+        return min(len(self.rows), bound + 1)
+
+
+@dataclass
+class MemoryBroker:
+    """Takes records; `is_away` refuses them, `gate` holds them back."""
+
+    records: list[Record] = field(default_factory=list)
+    is_away: bool = False
+    gate: Any = None
+
+    async def publish(self, records: Sequence[Record]) -> list[Sent]:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.is_away:
+            return [BrokerAway("no broker")] * len(records)
+        places: list[Sent] = []
+        for record in records:
+            self.records.append(record)
+            places.append(Place(record.topic, 3, len(self.records) - 1))
+        return places
+
+
+@dataclass
+class MemoryBlobs:
+    """Bytes by URI."""
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+
+    async def keep_outside(self, content: bytes) -> None:
+        pass
+
+    async def put(self, content: bytes, sha256: bytes, tx: Transaction) -> None:
+        stage(tx, lambda: self.contents.__setitem__(f"blob:{sha256.hex()}", content))
+
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+        return [self.contents.get(uri) or ImageMissing(uri) for uri in uris]
+
+
+@dataclass
+class ScriptedArchive:
+    """Files and directories by what a client calls them."""
+
+    files: dict[str, FoundFile] = field(default_factory=dict)
+    directories: dict[str, FoundDirectory] = field(default_factory=dict)
+    counted: int | None = 0
+    is_open: bool = True
+
+    async def file(self, path: str) -> FoundFile:
+        if path not in self.files:
+            raise ImageMissing(path)
+        return self.files[path]
+
+    async def directory(self, path: str) -> FoundDirectory:
+        if path not in self.directories:
+            raise ImageMissing(path)
+        return self.directories[path]
+
+    async def count(
+        self, directory: FoundDirectory, extensions: Sequence[str] | None, *, within_s: float
+    ) -> int | None:
+        return self.counted
+
+
+@dataclass
+class ScriptedGuard:
+    """Refuses addresses that contain a word; the rest passes."""
+
+    forbidden: dict[str, str] = field(default_factory=dict)
+    unresolvable: frozenset[str] = frozenset()
+
+    async def check(self, url: str) -> object:
+        for part, why in self.forbidden.items():
+            if part in url:
+                raise TargetForbidden(why)
+        if url in self.unresolvable:
+            raise TargetUnreachable("no such host", kind="dns")
+        return url
+
+
+@dataclass
+class World:
+    """All fakes, and the application on them."""
+
+    settings: IngressSettings
+    seconds: float = 1000.0
+    now: datetime = NOW
+
+    def __post_init__(self) -> None:
+        self.database = MemoryDatabase()
+        self.images = MemoryImages(lambda: self.now)
+        self.queries = MemoryQueries()
+        self.jobs = MemoryJobs()
+        self.keys = MemoryKeys()
+        self.outbox = MemoryOutbox(self.database)
+        self.broker = MemoryBroker()
+        self.blobs = MemoryBlobs()
+        self.archive = ScriptedArchive()
+        self.guard = ScriptedGuard()
+        self.parts = self._parts()
+        self.app = create_app(self.parts)
+
+    def _parts(self) -> Parts:
+        clock = lambda: self.seconds  # noqa: E731
+        now = lambda: self.now  # noqa: E731
+        return Parts(
+            settings=self.settings,
+            tables=Tables(self.database, self.images, self.images, self.queries, self.jobs),
+            guards=Guards(
+                keys=KeyRing(self.database, self.keys, RateLimit(1, 5, clock), clock, now),
+                rate=RateLimit(self.settings.requests_per_second, self.settings.burst, clock),
+                bodies=ByteBudget(self.settings.max_bytes_in_flight),
+                callbacks=self.guard,
+                links=SignedLinks((LINK_KEY,), now),
+                prober=Sniffer(sniff.Limits(max_pixels=self.settings.max_image_pixels)),
+            ),
+            blobs=self.blobs,
+            archive=self.archive,
+            insights=MemoryInsights(self.images.rows),
+            departures=Departures(self.outbox, self.broker, 100, clock, cluster="test-cluster"),
+            metrics=Metrics(CollectorRegistry()),
+            model="demo",
+            version="1.2.3",
+            kafka_address="kafka:9092",
+            is_broker_there=self._is_broker_there,
+            now=now,
+        )
+
+    async def _is_broker_there(self) -> bool:
+        return not self.broker.is_away
+
+    def key(self, *scopes: Scope, owner: str = "alice", **changes: Any) -> MadeKey:
+        """Make a key that the world knows."""
+        made = make_key()
+        row = ApiKey(
+            made.key_id, owner, "", made.digest, tuple(scope.value for scope in scopes), NOW
+        )
+        self.keys.rows[made.key_id] = replace(row, **changes)
+        return made
+
+    def client(self, *scopes: Scope, owner: str = "alice") -> httpx.AsyncClient:
+        """A client with a key of these scopes; without scopes it has no key."""
+        headers = {"X-API-Key": self.key(*scopes, owner=owner).text} if scopes else {}
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app), base_url="http://archive", headers=headers
+        )
+
+
+def make_world(**settings: Any) -> World:
+    """A world whose ingress has these settings; nothing is read from the environment."""
+    values = {"public_url": "http://archive", "wait_for_tags_s": 0.2, **settings}
+    return World(IngressSettings(_env_file=None, **values))

@@ -1,0 +1,40 @@
+"""A poster that keeps what it was given and answers as told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class PlainAnswer:
+    """A status and some headers."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """One call."""
+
+    url: str
+    content: bytes
+    headers: Mapping[str, str]
+    timeout_s: float
+
+
+class RecordingPoster:
+    """Answers each post with the next of `outcomes`; raises it where it is an error."""
+
+    def __init__(self, *outcomes: PlainAnswer | Exception) -> None:
+        self._outcomes = list(outcomes) or [PlainAnswer()]
+        self.posted: list[Posted] = []
+
+    async def post(
+        self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_s: float
+    ) -> PlainAnswer:
+        """Keep the call; the last outcome is repeated."""
+        self.posted.append(Posted(url, content, dict(headers), timeout_s))
+        outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome

@@ -1,0 +1,97 @@
+"""Doubles of the ports of `core.vision.tagger`, and of the model behind `ClipModel`."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ImageUnreadable, PermanentError
+from core.tags import Label
+from core.vision import sniff
+from core.vision.decoder import Decoded
+from core.vision.wire import PixelFormat
+
+SIDE = 8
+
+
+class MemoryDecoder:
+    """Takes anything with a picture's signature for a picture; its pixels are its hash."""
+
+    def __init__(self) -> None:
+        self.busy = 0
+        self.most_busy = 0
+
+    async def decode(self, data: bytes) -> Decoded | PermanentError:
+        kind = sniff.media_type(data)
+        if kind is None:
+            return ImageUnreadable(f"{len(data)} bytes", reason="not_an_image" if data else "empty")
+        digest = hashlib.sha256(data).digest()
+        pixels = np.resize(np.frombuffer(digest, np.uint8), (SIDE, SIDE, 3)).copy()
+        return Decoded(pixels, kind, SIDE, SIDE, digest, None)
+
+
+class HashModel:
+    """Vectors that depend on nothing but the picture or the text, whatever the batch."""
+
+    def __init__(self, dim: int = 16, logit_bias: float | None = None) -> None:
+        self.identity = "hash@0000000000000000"
+        self.dim = dim
+        self.logit_scale = 20.0
+        self.logit_bias = logit_bias
+        self.batches: list[int] = []
+        self.texts = 0
+
+    async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.batches.append(len(batch))
+        return np.stack([unit(picture.tobytes(), self.dim) for picture in batch])
+
+    async def text_features(
+        self, labels: Sequence[Label], templates: Sequence[str]
+    ) -> NDArray[np.float32]:
+        self.texts += len(labels)
+        return np.stack([unit(label.name.encode(), self.dim) for label in labels])
+
+
+class HashTowers:
+    """The blocking model of `ClipModel`; out of memory above `fits` pictures until it moves."""
+
+    def __init__(self, dim: int = 16, fits: int = 1000) -> None:
+        self.identity = "hash@0000000000000000"
+        self.dim = dim
+        self.logit_scale = 20.0
+        self.logit_bias: float | None = None
+        self.fits = fits
+        self.on_cpu = False
+        self.fits_on_cpu = 1000
+        self.tried: list[int] = []
+        self.released = 0
+        self.prompts: list[str] = []
+
+    def pixel_format(self, *, fast: bool) -> PixelFormat:
+        return PixelFormat(SIDE, SIDE, fast=fast)
+
+    def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.tried.append(len(batch))
+        if len(batch) > (self.fits_on_cpu if self.on_cpu else self.fits):
+            raise MemoryError(f"{len(batch)} pictures")
+        return np.stack([unit(picture.tobytes(), self.dim) for picture in batch])
+
+    def encode_texts(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+        self.prompts += prompts
+        return np.stack([unit(prompt.encode(), self.dim) for prompt in prompts])
+
+    def fall_back(self) -> bool:
+        moved = not self.on_cpu
+        self.on_cpu = True
+        return moved
+
+    def release(self) -> None:
+        self.released += 1
+
+
+def unit(data: bytes, dim: int) -> NDArray[np.float32]:
+    """Give a unit vector that is a function of the bytes."""
+    seed = int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
+    vector = np.random.default_rng(seed).standard_normal(dim)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)

@@ -1,0 +1,92 @@
+"""Killed at every named step: nothing is lost, nothing is done twice (docs/guarantees.md).
+
+The fast part kills at the first hit of each step; the long part by role, at the first and a later
+hit, and writes the table of docs/guarantees.md.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from core.failpoints import POINTS
+from core.settings import KafkaSettings
+from tests.faults.archive_to_kill import ArchiveToKill, archive_to_kill
+from tests.faults.lives import Aim
+from tests.faults.matrix import Row, Table, aims
+from tests.servers import _fresh_database
+
+#: Steps that other steps must come before: a life that died with a lease, a record that may kill.
+AFTER_A_DEATH_AT = {"lease.expired": "attempt.begun", "prepare.attempted": "prepare.begun"}
+ISOLATING = {"CONSUMER_CRASH_ISOLATE_AFTER": "1"}
+
+
+@pytest.fixture(scope="module")
+async def archive(
+    kafka_bootstrap: str,
+    postgres_url: str,
+    database_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[ArchiveToKill]:
+    """One archive for the whole matrix: what a run leaves behind is the next one's start."""
+    kafka = KafkaSettings(
+        bootstrap_servers=kafka_bootstrap,
+        topic_prefix=f"matrix{datetime.now(UTC):%H%M%S}.",
+        session_timeout_ms=6000,
+        heartbeat_interval_ms=1000,
+    )
+    log = tmp_path_factory.mktemp("matrix") / "lives.log"
+    for url in _fresh_database(postgres_url, f"TEMPLATE {database_template}"):
+        async with archive_to_kill(kafka, url, log) as opened:
+            yield opened
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[Table]:
+    """What was found; written into docs/guarantees.md by `make test-faults`."""
+    rows = Table()
+    yield rows
+    rows.write()
+
+
+async def run(archive: ArchiveToKill, aim: Aim) -> Row:
+    """Die there, live again, judge."""
+    if aim.at in AFTER_A_DEATH_AT:
+        batch, _ = await archive.die(Aim(AFTER_A_DEATH_AT[aim.at], group=aim.group))
+        archive.start(aim, environment=ISOLATING)
+        reached = await archive.reached(batch)
+    else:
+        batch, reached = await archive.die(aim)
+    verdict = await archive.recover(batch)
+    return Row(aim, reached, verdict, whole=await archive.at_the_end())
+
+
+def check(row: Row, log: Path) -> None:
+    """The invariants."""
+    told = f"{row}\n{log.read_text(errors='replace')[-6000:]}"
+    assert not row.verdict.lost, told
+    assert not row.verdict.twice, told
+    assert row.whole, told
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_kill_at_this_step_loses_nothing_and_does_nothing_twice(
+    archive: ArchiveToKill, table: Table, point: str
+) -> None:
+    row = await run(archive, Aim(point))
+    table.add(row)
+
+    assert row.reached, f"nobody came to {point}"
+    check(row, archive.lives.log)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aim", aims(), ids=str)
+async def test_nor_by_any_role_at_the_first_or_a_later_hit(
+    archive: ArchiveToKill, table: Table, aim: Aim
+) -> None:
+    row = await run(archive, aim)
+    table.add(row)
+
+    check(row, archive.lives.log)

@@ -1,0 +1,1 @@
+"""Tests of core.blobs on a real file system and database."""

@@ -1,0 +1,126 @@
+"""What every keeper of bytes does, and what PostgreSQL's does in a transaction."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from obstore.store import MemoryStore
+from pydantic import SecretStr
+
+from core.blobs.keepers import BucketKeeper, DirectoryKeeper, TableKeeper, keeper_of
+from core.blobs.store import Keeper
+from core.errors import BlobStoreAway, ConfigurationError, ImageMissing, ImageUnreadable
+from core.settings import DatabaseSettings
+from core.storage.blobs import PostgresBlobs, unreferenced
+from core.storage.pool import Pool, open_pool
+from tests.fakes.blobs import MemoryKeeper
+
+PHOTO = b"\xff\xd8photo" * 100
+DIGEST = hashlib.sha256(PHOTO).digest()
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with open_pool(DatabaseSettings(url=SecretStr(database_url))) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["memory", "table", "directory", "bucket"])
+def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
+    if request.param == "table":
+        return TableKeeper(PostgresBlobs(request.getfixturevalue("pool")))
+    if request.param == "directory":
+        return DirectoryKeeper(tmp_path)
+    return MemoryKeeper() if request.param == "memory" else BucketKeeper(MemoryStore(), "s3")
+
+
+async def test_bytes_come_back_under_their_hash_and_twice_is_once(keeper: Keeper) -> None:
+    await keeper.put(DIGEST, PHOTO, None)
+    await keeper.put(DIGEST, PHOTO, None)
+
+    assert await keeper.read(DIGEST, max_bytes=len(PHOTO)) == PHOTO
+
+
+async def test_unknown_bytes_are_missing(keeper: Keeper) -> None:
+    with pytest.raises(ImageMissing):
+        await keeper.read(DIGEST, max_bytes=10)
+
+
+async def test_bytes_over_the_limit_are_not_given(keeper: Keeper) -> None:
+    await keeper.put(DIGEST, PHOTO, None)
+
+    with pytest.raises(ImageUnreadable) as caught:
+        await keeper.read(DIGEST, max_bytes=len(PHOTO) - 1)
+    assert caught.value.reason == "image_too_large"
+
+
+async def test_deleted_bytes_are_missing_and_deleting_twice_is_harmless(keeper: Keeper) -> None:
+    await keeper.put(DIGEST, PHOTO, None)
+    await keeper.delete(DIGEST, None)
+    await keeper.delete(DIGEST, None)
+
+    with pytest.raises(ImageMissing):
+        await keeper.read(DIGEST, max_bytes=len(PHOTO))
+
+
+async def test_bytes_in_postgresql_are_kept_only_if_the_transaction_commits(pool: Pool) -> None:
+    keeper = TableKeeper(PostgresBlobs(pool))
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the block is what rolls back
+        async with pool.transaction() as tx:
+            await keeper.put(DIGEST, PHOTO, tx)
+            raise ZeroDivisionError
+    with pytest.raises(ImageMissing):
+        await keeper.read(DIGEST, max_bytes=len(PHOTO))
+
+    async with pool.transaction() as tx:
+        await keeper.put(DIGEST, PHOTO, tx)
+    assert await keeper.read(DIGEST, max_bytes=len(PHOTO)) == PHOTO
+
+
+async def test_only_old_bytes_that_no_image_refers_to_are_unreferenced(pool: Pool) -> None:
+    table = PostgresBlobs(pool)
+    used, unused, young = (hashlib.sha256(name).digest() for name in (b"1", b"2", b"3"))
+    for digest in (used, unused, young):
+        await table.put(digest, b"x", None)
+    await pool.execute(
+        "UPDATE blobs SET created_at = now() - interval '1 day' WHERE sha256 <> $1", young
+    )
+    await pool.execute(
+        "INSERT INTO images (image_id, uri, path, sha256, status)"
+        " VALUES (gen_random_uuid(), 'blob:1', '1', $1, 'accepted')",
+        used,
+    )
+
+    async with pool.transaction() as tx:
+        assert await unreferenced(tx, older_than_s=3600, limit=10) == [unused]
+    await table.put(unused, b"x", None)  # wanted again: young again
+    async with pool.transaction() as tx:
+        assert await unreferenced(tx, older_than_s=3600, limit=10) == []
+
+
+async def test_a_directory_that_is_gone_is_an_outage_and_no_missing_photo(tmp_path: Path) -> None:
+    with pytest.raises(BlobStoreAway):
+        await DirectoryKeeper(tmp_path / "unmounted").read(DIGEST, max_bytes=10)
+
+
+async def test_a_directory_holds_whole_files_only(tmp_path: Path) -> None:
+    await DirectoryKeeper(tmp_path).put(DIGEST, PHOTO, None)
+
+    [file] = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert file.relative_to(tmp_path).as_posix() == "{0:.2}/{1:.2}/{0}".format(
+        DIGEST.hex(), DIGEST.hex()[2:]
+    )
+
+
+@pytest.mark.parametrize("url", ["", "file:relative", "ftp://x", "s3:bucket", "/srv/blobs"])
+def test_a_setting_that_names_no_keeper_stops_the_start(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="ARCHIVE_BLOBS"):
+        keeper_of(url, PostgresBlobs(None))  # type: ignore[arg-type]  # never asked
+
+
+def test_the_setting_chooses_the_keeper(tmp_path: Path) -> None:
+    table = PostgresBlobs(None)  # type: ignore[arg-type]  # never asked
+    assert isinstance(keeper_of("pg:", table), TableKeeper)
+    assert isinstance(keeper_of(f"file:{tmp_path}", table), DirectoryKeeper)
+    assert isinstance(keeper_of("s3://bucket/kept", table), BucketKeeper)

@@ -1,0 +1,87 @@
+"""The connector by itself: it holds even where nobody has looked at the URL before."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from core.egress.addresses import parse_networks
+from core.egress.connector import GuardedConnector, Trail, trail_of_request
+from core.egress.guard import TargetGuard
+from core.egress.targets import TargetPolicy
+from core.errors import TargetForbidden
+from tests.fakes.receiver import HostileReceiver
+from tests.fakes.resolver import ScriptedResolver
+
+
+@pytest.fixture(name="receiver")
+async def _receiver() -> AsyncIterator[HostileReceiver]:
+    async with HostileReceiver() as receiver:
+        yield receiver
+
+
+@asynccontextmanager
+async def session_with(policy: TargetPolicy) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = GuardedConnector(
+        TargetGuard(policy, ScriptedResolver({"name.example": [("127.0.0.1",)]})),
+        ssl_context=ssl.create_default_context(),
+        per_host=8,
+        max_open=8,
+        max_age_s=60,
+    )
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+async def test_no_socket_is_opened_to_a_forbidden_literal(receiver: HostileReceiver) -> None:
+    trail = Trail("127.0.0.1")
+    token = trail_of_request.set(trail)
+    async with session_with(TargetPolicy()) as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(receiver.url("/ok"))
+    trail_of_request.reset(token)
+
+    assert isinstance(trail.forbidden, TargetForbidden)
+    assert receiver.connections == 0
+
+
+async def test_no_socket_is_opened_for_a_name_with_a_forbidden_address(
+    receiver: HostileReceiver,
+) -> None:
+    token = trail_of_request.set(Trail("name.example"))
+    async with session_with(TargetPolicy()) as session:
+        with pytest.raises(TargetForbidden):
+            await session.get(receiver.url("/ok", host="name.example"))
+    trail_of_request.reset(token)
+
+    assert receiver.connections == 0
+
+
+async def test_a_request_that_nobody_announced_is_not_sent(receiver: HostileReceiver) -> None:
+    allowing = TargetPolicy(allowed_networks=parse_networks(["127.0.0.1"]))
+    async with session_with(allowing) as session:
+        with pytest.raises(LookupError):
+            await session.get(receiver.url("/ok"))
+
+    assert receiver.connections == 0
+
+
+async def test_a_kept_connection_is_judged_again_for_its_new_request(
+    receiver: HostileReceiver,
+) -> None:
+    # Pools go by name: should one ever be shared by two policies' names, the peer check holds.
+    policy = TargetPolicy(allowed_hosts=frozenset({"127.0.0.1"}))
+    async with session_with(policy) as session:
+        token = trail_of_request.set(Trail("127.0.0.1"))
+        async with session.get(receiver.url("/ok")) as response:
+            await response.read()
+        trail_of_request.reset(token)
+
+        token = trail_of_request.set(Trail("other.example"))
+        with pytest.raises(TargetForbidden):
+            await session.get(receiver.url("/ok"))
+        trail_of_request.reset(token)
+
+    assert len(receiver.requests) == 1

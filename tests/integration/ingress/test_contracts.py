@@ -1,0 +1,241 @@
+"""The in-memory tables behave as those in PostgreSQL do: the same tests for both."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from core.errors import DatabaseAway
+from core.messaging.ports import Place
+from core.settings import DatabaseSettings
+from core.storage import image_pages, images, jobs, keys, queries
+from core.storage.image_pages import Filter
+from core.storage.jobs import DirectoryOptions
+from core.storage.keys import NewKey
+from core.storage.outbox import OutboxTable
+from core.storage.pool import open_pool
+from ingress.api_keys import Scope, make_key
+from ingress.ports import (
+    Database,
+    ImagePages,
+    ImageTable,
+    JobTable,
+    KeyTable,
+    Outbox,
+    QueryTable,
+)
+from schemas.record import Record
+from tests.fakes.ingress import make_world
+
+ARRIVED = Record("images.arrived.v1", b"k", (("ce_id", b"1"),), b"{}")
+
+
+@dataclass
+class Tables:
+    database: Database
+    images: ImageTable
+    pages: ImagePages
+    queries: QueryTable
+    jobs: JobTable
+    outbox: Outbox
+    keys: KeyTable
+    key_id: str
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def tables(request: pytest.FixtureRequest) -> AsyncIterator[Tables]:
+    made = make_key()
+    if request.param == "memory":
+        world = make_world()
+        key = world.key(Scope.READ)
+        yield Tables(
+            world.database, world.images, world.images, world.queries, world.jobs,
+            world.outbox, world.keys, key.key_id,
+        )  # fmt: skip
+        return
+    url = request.getfixturevalue("database_url")
+    async with open_pool(DatabaseSettings(url=url)) as pool:
+        async with pool.transaction() as tx:
+            row = NewKey(made.key_id, "alice", "", made.digest, (Scope.READ.value,))
+            await keys.add(tx, row)
+        yield Tables(pool, images, image_pages, queries, jobs, OutboxTable(pool), keys, made.key_id)
+
+
+async def accept(tables: Tables, image_id: UUID, **values: Any) -> bool:
+    async with tables.database.transaction() as tx:
+        return await tables.images.accept(
+            tx, image_id=image_id, uri=f"blob:{image_id.hex * 2}", path="a.jpg", **values
+        )
+
+
+async def test_an_image_is_new_once(tables: Tables) -> None:
+    image_id = uuid4()
+
+    assert await accept(tables, image_id, owner="alice") is False
+    assert await accept(tables, image_id, owner="alice") is True
+
+
+async def test_accepting_again_changes_neither_status_nor_time(tables: Tables) -> None:
+    image_id = uuid4()
+    await accept(tables, image_id, owner="alice", media_type="image/png")
+    async with tables.database.connection() as connection:
+        before = await tables.images.status(connection, image_id)
+
+    await accept(tables, image_id, owner="alice", media_type="image/png")
+
+    async with tables.database.connection() as connection:
+        after = await tables.images.status(connection, image_id)
+    assert before == after
+    assert before is not None
+    assert (before.status, before.owner, before.media_type) == ("accepted", "alice", "image/png")
+    assert before.tags is None
+
+
+async def test_a_row_is_seen_by_its_own_transaction_and_not_after_a_rollback(
+    tables: Tables,
+) -> None:
+    image_id = uuid4()
+
+    async def accept_and_fail() -> None:
+        async with tables.database.transaction() as tx:
+            await tables.images.accept(tx, image_id=image_id, uri="https://x/a", path="a")
+            assert await tables.images.status(tx, image_id) is not None
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        await accept_and_fail()
+
+    async with tables.database.connection() as connection:
+        assert await tables.images.status(connection, image_id) is None
+
+
+async def test_an_image_that_two_owners_sent_belongs_to_nobody(tables: Tables) -> None:
+    image_id = uuid4()
+    await accept(tables, image_id, owner="alice")
+    await accept(tables, image_id, owner="bob")
+
+    async with tables.database.connection() as connection:
+        status = await tables.images.status(connection, image_id)
+
+    assert status is not None
+    assert status.owner is None
+
+
+async def test_pages_show_an_owner_what_is_theirs_or_nobodys(tables: Tables) -> None:
+    mine, theirs, nobodys = uuid4(), uuid4(), uuid4()
+    await accept(tables, mine, owner="alice")
+    await accept(tables, theirs, owner="bob")
+    await accept(tables, nobodys)
+
+    async with tables.database.connection() as connection:
+        for_alice = await tables.pages.page(connection, Filter(owner="alice"), 10)
+        for_all = await tables.pages.page(connection, Filter(), 10)
+
+    assert {image.image_id for image in for_alice} == {mine, nobodys}
+    assert len(for_all) == 3
+
+
+async def test_a_page_goes_on_where_the_one_before_ended(tables: Tables) -> None:
+    for _ in range(5):
+        await accept(tables, uuid4(), job_id=None)
+    seen: list[UUID] = []
+    before: tuple[datetime, UUID] | None = None
+
+    for _ in range(3):
+        async with tables.database.connection() as connection:
+            page = await tables.pages.page(connection, Filter(before=before), 2)
+        seen += [image.image_id for image in page]
+        before = (page[-1].arrived_at, page[-1].image_id)
+
+    assert len(seen) == len(set(seen)) == 5
+
+
+async def test_a_jobs_images_are_counted_by_status(tables: Tables) -> None:
+    job_id = uuid4()
+    await accept(tables, uuid4(), job_id=job_id)
+    await accept(tables, uuid4(), job_id=job_id)
+    await accept(tables, uuid4())
+
+    async with tables.database.connection() as connection:
+        assert await tables.images.job_counts(connection, job_id) == {"accepted": 2}
+        page = await tables.pages.page(connection, Filter(job_id=job_id, status="accepted"), 9)
+        assert len(page) == 2
+
+
+async def ask(tables: Tables, query_id: UUID, fingerprint: bytes) -> str:
+    async with tables.database.transaction() as tx:
+        return await tables.queries.accept(
+            tx,
+            query_id=query_id,
+            owner="alice",
+            text="cats",
+            callback_url="https://example.org/",
+            options={"top_n": 2},
+            fingerprint=fingerprint,
+        )
+
+
+async def test_a_query_is_new_then_same_then_other(tables: Tables) -> None:
+    query_id = uuid4()
+
+    said = [await ask(tables, query_id, fingerprint) for fingerprint in (b"a", b"a", b"b")]
+
+    assert said == ["new", "same", "other"]
+    async with tables.database.connection() as connection:
+        status = await tables.queries.status(connection, query_id)
+        unknown = await tables.queries.status(connection, uuid4())
+    assert status is not None
+    assert (status.status, status.options, status.deliveries) == ("accepted", {"top_n": 2}, ())
+    assert unknown is None
+
+
+async def test_a_job_is_kept_as_it_was_asked_for(tables: Tables) -> None:
+    job_id, options = uuid4(), DirectoryOptions(("pizza",), 2, (".jpg",))
+    async with tables.database.transaction() as tx:
+        await tables.jobs.create(
+            tx, job_id=job_id, root="photos", directory="2024", options=options, owner="alice",
+            total=3,
+        )  # fmt: skip
+
+    async with tables.database.connection() as connection:
+        job = await tables.jobs.get(connection, job_id)
+        unknown = await tables.jobs.get(connection, uuid4())
+
+    assert job is not None
+    assert (job.state, job.total, job.options, job.owner) == ("waiting", 3, options, "alice")
+    assert unknown is None
+
+
+async def test_outbox_rows_are_numbered_counted_and_forgotten(tables: Tables) -> None:
+    async with tables.database.transaction() as tx:
+        ids = await tables.outbox.add(tx, [ARRIVED, ARRIVED, ARRIVED])
+
+    assert ids == sorted(set(ids))
+    assert await tables.outbox.count(bound=10) == 3
+    assert await tables.outbox.count(bound=1) == 2  # counting ends one above the bound
+    await tables.outbox.delete(ids[:2])
+    await tables.outbox.delete(ids[:2])
+    async with tables.outbox.transaction() as tx:
+        await tables.outbox.settle(tx, [(ids[2], Place(ARRIVED.topic, 1, 2))], [])
+    assert await tables.outbox.count(bound=10) == 0
+
+
+async def test_a_key_is_found_and_an_unknown_one_is_not(tables: Tables) -> None:
+    async with tables.database.connection() as connection:
+        found = await tables.keys.find(connection, tables.key_id)
+        unknown = await tables.keys.find(connection, "00000000")
+
+    assert found is not None
+    assert (found.owner, found.scopes) == ("alice", ("read",))
+    assert found.is_usable(datetime.now(UTC))
+    assert unknown is None
+
+
+async def test_a_database_that_cannot_be_reached_says_so() -> None:
+    async with open_pool(DatabaseSettings(url="postgresql://app:app@127.0.0.1:1/x")) as pool:
+        with pytest.raises(DatabaseAway):
+            async with pool.connection():
+                pass

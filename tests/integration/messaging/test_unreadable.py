@@ -1,0 +1,62 @@
+"""A record that aiokafka itself cannot unpack costs a dead letter, not the partition."""
+
+from collections import Counter
+
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+
+from core.messaging.connection import client_options
+from core.settings import DatabaseSettings, KafkaSettings
+from tests.counting import TOPIC, open_bench, produce, record_of
+from tests.integration.messaging.test_loop import finished, run_until
+
+NAME, BROKEN = b"broken-name", b"\xff\xfe\xfdken-name"
+
+
+def batch_with_a_broken_header_name(before: int) -> bytes:
+    """A producer batch: some good records, then one whose header name is not UTF-8."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1_000_000)
+    for offset in range(before):
+        good = record_of(1000 + offset)
+        builder.append(offset, 1_700_000_000_000, good.key, good.value, [])
+    builder.append(before, 1_700_000_000_000, b"k", b"{}", [(NAME.decode(), b"v")])
+    raw = bytearray(bytes(builder.build()).replace(NAME, BROKEN))
+    raw[17:21] = calc_crc32c(bytes(raw[21:])).to_bytes(4, "big")
+    return bytes(raw)
+
+
+async def send_raw(kafka: KafkaSettings, partition: int, batch: bytes) -> None:
+    """Produce bytes that no client library would make."""
+    client = AIOKafkaClient(**client_options(kafka, client_id="hostile"))
+    await client.bootstrap()
+    try:
+        topic = kafka.topic_prefix + TOPIC.name
+        await client._wait_on_metadata(topic)
+        node = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        request = ProduceRequest(
+            transactional_id=None,
+            required_acks=-1,
+            timeout=5000,
+            topics=[(topic, [(partition, batch)])],
+        )
+        response = await client.send(node, request)
+        assert response.topics[0][1][0][1] == 0, response
+    finally:
+        await client.close()
+
+
+async def test_the_records_before_and_after_an_unreadable_one_have_their_effects(
+    kafka: KafkaSettings, database: DatabaseSettings
+) -> None:
+    async with open_bench(kafka, database) as bench:
+        await produce(bench.publisher, [record_of(n) for n in range(60)])
+        await send_raw(kafka, 2, batch_with_a_broken_header_name(before=5))
+        await produce(bench.publisher, [record_of(n) for n in range(60, 120)])
+
+        await run_until(bench, finished(bench, 126), within_s=60)
+
+        assert await bench.effects() == Counter([*range(120), *range(1000, 1005)])
+        assert list((await bench.dead_letters()).values()) == ["unreadable_record"]

@@ -1,0 +1,1 @@
+"""Tests of the producers with PostgreSQL and a real file system."""

@@ -1,0 +1,158 @@
+"""Dead letters and known images go back on their topics."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from uuid import UUID
+
+from core.messaging.ports import DeadLetter
+from core.storage.dead_letters import DeadLetterTable
+from core.storage.pool import Pool
+from core.storage.replays import OpenLetters
+from core.storage.selection import ChosenImages
+from producers.announcing import Announcer
+from producers.publishing import Patience
+from producers.replay import LetterFilter, Replay
+from producers.retag import Choice, Retag
+from schemas.dead_letter import DeadLetterPlace
+from schemas.image import ImageArrived, image_id_of
+from schemas.record import Record
+from tests.fakes.publisher import MemoryPublisher
+
+TOPIC = "images.arrived.v1"
+HEADERS = (("ce_id", b"1"), ("x", b"\x00\xff"), ("x", b"twice"), ("traceparent", b"00-a-b-01"))
+NOW = datetime(2024, 5, 15, tzinfo=UTC)
+JOB = UUID(int=7)
+
+
+def record(number: int, size: int = 3) -> Record:
+    return Record(TOPIC, b"\xff%d" % number if number else None, HEADERS, b"\x00" * size)
+
+
+async def set_aside(pool: Pool, records: list[Record], reason: str, group: str = "tagging") -> None:
+    async with pool.transaction() as tx:
+        await DeadLetterTable().add(
+            tx,
+            [
+                DeadLetter(
+                    DeadLetterPlace(group, TOPIC, 0, 1000 * len(reason) + index, reason, "why"),
+                    "cluster",
+                    record,
+                    int(NOW.timestamp() * 1000),
+                )
+                for index, record in enumerate(records)
+            ],
+        )
+
+
+async def replay(pool: Pool, kafka: MemoryPublisher, wanted: LetterFilter) -> Counter[str]:
+    letters = OpenLetters(pool)
+    done = await Replay(letters, kafka, Patience(limit_s=0)).run(wanted)
+    return done.by_reason + Counter({f"not {name}": n for name, n in done.refused.items()})
+
+
+async def test_letters_go_back_unchanged_and_once(pool: Pool, kafka: MemoryPublisher) -> None:
+    letters = [record(number) for number in range(450)]
+    await set_aside(pool, letters, "image_unreadable")
+
+    assert await replay(pool, kafka, LetterFilter(TOPIC)) == Counter(image_unreadable=450)
+    assert kafka.records == letters
+
+    assert await replay(pool, kafka, LetterFilter(TOPIC)) == Counter()
+    assert len(kafka.records) == 450
+
+
+async def test_only_what_the_filter_names_goes_back(pool: Pool, kafka: MemoryPublisher) -> None:
+    await set_aside(pool, [record(1), record(2)], "image_unreadable")
+    await set_aside(pool, [record(3)], "process_crashed")
+    await set_aside(pool, [record(4)], "image_missing", group="other")
+    wanted = LetterFilter(TOPIC, group="tagging", reason="image_unreadable", limit=1)
+
+    assert await OpenLetters(pool).counts(LetterFilter(TOPIC, group="tagging")) == {
+        "image_unreadable": 2,
+        "process_crashed": 1,
+    }
+    assert await replay(pool, kafka, wanted) == Counter(image_unreadable=1)
+    assert kafka.records == [record(1)]
+    assert await replay(pool, kafka, LetterFilter("queries.submitted.v1")) == Counter()
+
+
+async def test_a_letter_is_marked_only_after_its_acknowledgement(
+    pool: Pool, kafka: MemoryPublisher
+) -> None:
+    await set_aside(pool, [record(1), record(2)], "image_unreadable")
+    kafka.is_away = True
+    assert await replay(pool, kafka, LetterFilter(TOPIC)) == Counter({"not broker_away": 2})
+    assert await pool.fetchval("SELECT count(*) FROM dead_letters WHERE replayed_at IS NULL") == 2
+
+    kafka.is_away = False
+    assert await replay(pool, kafka, LetterFilter(TOPIC)) == Counter(image_unreadable=2)
+
+
+async def test_a_letter_that_kafka_refuses_costs_itself_only(
+    pool: Pool, kafka: MemoryPublisher
+) -> None:
+    await set_aside(pool, [record(1), record(2, size=100), record(3)], "image_unreadable")
+    kafka.largest_value = 50
+
+    done = await replay(pool, kafka, LetterFilter(TOPIC))
+
+    assert done == Counter({"image_unreadable": 2, "not kafka_refused": 1})
+    assert kafka.records == [record(1), record(3)]
+
+
+async def make_images(pool: Pool) -> None:
+    rows = [
+        ("tagged", None, "old", 0, None), ("tagged", None, "new", 0, "ann"),
+        ("tagged", "image_missing", "new", 0, None), ("failed", "image_unreadable", None, 0, None),
+        ("tagged", None, "old", None, None), ("missing", None, "old", 0, None),
+        ("deleted", None, None, 0, None), ("accepted", None, None, 0, "bob"),
+    ]  # fmt: skip
+    for number, (status, reason, model, label_version, owner) in enumerate(rows):
+        uri = f"file:main/{number}.jpg"
+        await pool.execute(
+            "INSERT INTO images (image_id, uri, path, owner, status, reason)"
+            " VALUES ($1, $2, $3, $4, $5, $6)",
+            image_id_of(uri), uri, f"main/{number}.jpg", owner, status, reason,
+        )  # fmt: skip
+        if model:
+            await pool.execute(
+                "INSERT INTO tagged_images (image_path, tags, image_id, sha256, width, height,"
+                " model, preprocessing, label_version, top_k)"
+                " VALUES ('x', '[]', $1, '', 1, 1, $2, 'p', $3, 1)",
+                image_id_of(uri), model, label_version,
+            )  # fmt: skip
+
+
+async def retagged(pool: Pool, kafka: MemoryPublisher, choice: Choice) -> str:
+    """Numbers of the images that were announced again."""
+    announcer = Announcer(kafka, "/test", Patience(limit_s=0))
+    kafka.records.clear()
+    tally = await Retag(ChosenImages(pool), announcer).run(choice, JOB, lambda _: None)
+    assert tally.published == len(kafka.records)
+    if choice.limit is None:
+        assert await ChosenImages(pool).count(choice) == tally.published
+    return "".join(sorted(uri[len("file:main/")] for uri in kafka.uris()))
+
+
+async def test_images_are_chosen_by_what_became_of_them(pool: Pool, kafka: MemoryPublisher) -> None:
+    await make_images(pool)
+
+    assert await retagged(pool, kafka, Choice()) == "01237"
+    assert await retagged(pool, kafka, Choice(with_own_labels=True)) == "012347"
+    assert await retagged(pool, kafka, Choice(only_failed=True)) == "23"
+    assert await retagged(pool, kafka, Choice(model="old")) == "0"
+    assert await retagged(pool, kafka, Choice(except_model="new")) == "037"
+    assert len(await retagged(pool, kafka, Choice(limit=2))) == 2
+
+
+async def test_an_image_keeps_its_owner_and_path(pool: Pool, kafka: MemoryPublisher) -> None:
+    await make_images(pool)
+    await retagged(pool, kafka, Choice())
+
+    events = [ImageArrived.model_validate_json(record.value) for record in kafka.records]
+
+    assert {(event.path, event.owner) for event in events} == {
+        ("main/0.jpg", None), ("main/1.jpg", "ann"), ("main/2.jpg", None), ("main/3.jpg", None),
+        ("main/7.jpg", "bob"),
+    }  # fmt: skip
+    assert {event.job_id for event in events} == {JOB}

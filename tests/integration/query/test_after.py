@@ -1,0 +1,127 @@
+"""Read your writes: 1,000 queries with `after`, a tenth of them on photos that never get tagged."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from consumers.query.role import QueryRole
+from consumers.query.stored import StoredAnswers
+from consumers.query.waiting import WaitingRoom
+from core.messaging.role import Received
+from core.storage.pool import Pool
+from core.transaction import Transaction
+from schemas.callback import AnswerType, CallbackRequested
+from schemas.query import QuerySubmitted
+from schemas.record import Record
+from schemas.token import Token
+from tests.integration.query.asking import answers_to, received, tag
+from tests.integration.query.conftest import AFTER_TIMEOUT_S
+from tests.integration.relevance.archive import image_id
+
+TOPIC = "images.arrived.v1"
+TAGGED, NEVER, PLAIN = 900, 100, 300
+BATCH = 60
+STEPS = 9
+
+
+@dataclass
+class Sent:
+    """Departures that keep what leaves, and when."""
+
+    answers: dict[UUID, tuple[float, CallbackRequested]] = field(default_factory=dict)
+
+    def note(self, events: Sequence[CallbackRequested]) -> None:
+        now = asyncio.get_running_loop().time()
+        for event in events:
+            assert event.query_id not in self.answers  # each is answered once
+            self.answers[event.query_id] = (now, event)
+
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> Sequence[int]:
+        return range(len(records))
+
+    async def publish(self, ids: Sequence[int], records: Sequence[Record]) -> None:
+        self.note([CallbackRequested.model_validate_json(record.value) for record in records])
+
+
+async def move_tagging(pool: Pool, next_offset: int) -> None:
+    await pool.execute(
+        "INSERT INTO progress (grp, topic, part, next_offset) VALUES ('tagging', $1, 0, $2) "
+        "ON CONFLICT (grp, topic, part) DO UPDATE SET next_offset = $2",
+        TOPIC,
+        next_offset,
+    )
+
+
+def id_of(one: Received[QuerySubmitted]) -> UUID:
+    assert one.event.query_id is not None
+    return one.event.query_id
+
+
+def token(offset: int) -> str:
+    return Token("cluster", TOPIC, 0, offset).encode()
+
+
+async def test_a_thousand_queries_wait_for_their_uploads_and_hold_up_nobody(
+    role: QueryRole, pool: Pool, answers: StoredAnswers
+) -> None:
+    await tag(pool, 1, cat=0.3)
+    await move_tagging(pool, 0)
+    sent, stop = Sent(), asyncio.Event()
+    room = WaitingRoom(pool.transaction, answers, role.language, role.archive, answers, sent)
+    waiting = [received("cats", after=token(n)) for n in range(TAGGED)]
+    never = [received("cats", after=token(10**6 + n)) for n in range(NEVER)]
+    plain = [received("cats") for _ in range(PLAIN)]
+    mixed = [*waiting, *never, *plain]
+    mixed.sort(key=lambda one: hash(one.event.query_id))
+    began = asyncio.get_running_loop().time()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(room.run(stop))
+        for start in range(0, len(mixed), BATCH):
+            batch = mixed[start : start + BATCH]
+            events = await answers_to(role, pool, batch)
+            sent.note(events)
+            # The batch ends with every query that need not wait answered: its partition goes on.
+            free = {one.event.query_id for one in batch if one.event.options.after is None}
+            assert free <= {event.query_id for event in events}
+        for step in range(1, STEPS + 1):
+            await tag(pool, 10 + step, cat=0.3 + step / 100)
+            await move_tagging(pool, step * TAGGED // STEPS)
+        async with asyncio.timeout(AFTER_TIMEOUT_S + 20):
+            while len(sent.answers) < len(mixed):
+                await asyncio.sleep(0.05)
+        stop.set()
+
+    for number, one in enumerate(waiting):
+        _, answer = sent.answers[id_of(one)]
+        step = number // (TAGGED // STEPS) + 1
+        assert answer.type is AnswerType.COMPLETED
+        assert answer.score >= 0.3 + step / 100  # it sees its own upload's tags
+    for one in never:
+        moment, answer = sent.answers[id_of(one)]
+        assert answer.error is not None
+        assert answer.error.reason == "after_timeout"
+        assert moment - began >= AFTER_TIMEOUT_S * 0.9
+    assert await pool.fetchval("SELECT count(*) FROM parked_queries") == 0
+    assert await pool.fetchval("SELECT count(*) FROM queries WHERE status = 'answered'") == len(
+        mixed
+    )
+
+
+async def test_an_upload_tagged_in_time_is_an_answer_even_if_nobody_looked_until_later(
+    role: QueryRole, pool: Pool, answers: StoredAnswers
+) -> None:
+    await tag(pool, 1, cat=0.5)
+    await move_tagging(pool, 0)
+    asked = received("cats", after=token(0))
+    assert await answers_to(role, pool, [asked]) == []
+    await move_tagging(pool, 1)
+    await pool.execute("UPDATE parked_queries SET deadline = now() - interval '1 hour'")
+    sent = Sent()
+    room = WaitingRoom(pool.transaction, answers, role.language, role.archive, answers, sent)
+
+    assert await room.serve() == 1
+
+    _, answer = sent.answers[id_of(asked)]
+    assert answer.image_id == image_id(1)

@@ -1,0 +1,110 @@
+"""An archive whose images are few, alike and always changing."""
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from consumers.tagging.best_images import BestImages
+from core.relevance.combos import lookup_keys, resolve
+from core.relevance.ranking import Rank, ScoredImage, recency
+from core.storage import combos, image_tags, labels
+from core.storage.image_tags import TaggedImage
+from core.storage.pool import Pool
+from core.tags import ImageTags, Label, TagScore
+from core.transaction import Transaction
+from schemas.image import image_id_of
+
+LABELS = tuple(f"label {number}" for number in range(8))
+IMAGES = 80
+# Few scores and times, so that ties of sums, of times and of both are everywhere.
+SCORES = (100_000, 200_000, 200_000, 300_000, 0)
+TIMES = (None, datetime(2020, 1, 1), datetime(2021, 1, 1), datetime(2999, 1, 1))  # noqa: DTZ001
+EMBEDDING = b"\x00\x38" * 4
+
+
+def tagged(number: int, scores: dict[str, int], exif: datetime | None = None) -> TaggedImage:
+    uri = f"file:photos/{number}.jpg"
+    best_first = sorted(scores.items(), key=lambda item: -item[1])
+    return TaggedImage(
+        image_id=image_id_of(uri),
+        uri=uri,
+        path=f"photos/{number}.jpg",
+        owner=None,
+        job_id=None,
+        tags=ImageTags(
+            tags=tuple(TagScore(name, score) for name, score in best_first),
+            sha256=number.to_bytes(32, "big"),
+            width=4,
+            height=3,
+            model="fake-1",
+            preprocessing="exact-1",
+            embedding=EMBEDDING,
+            exif_datetime=exif,
+            media_type="image/jpeg",
+        ),
+        label_version=1,
+        top_k=4,
+    )
+
+
+def random_scores(chance: random.Random, most: int = 5) -> dict[str, int]:
+    names = chance.sample(LABELS, chance.randint(1, most))
+    return {name: chance.choice(SCORES) for name in names}
+
+
+async def store(pool: Pool, best: BestImages, batch: Sequence[TaggedImage]) -> None:
+    """Store tags as the tagging process does."""
+    async with pool.transaction() as tx:
+        names = {tag.tag for image in batch for tag in image.tags.tags}
+        label_ids = await labels.known(tx, names)
+        if len(label_ids) < len(names):
+            await image_tags.lock(tx, [image.image_id for image in batch])
+            label_ids = await labels.ensure(tx, names)
+        await best.begin(tx)
+        await best.offer(tx, await image_tags.replace(tx, batch, label_ids, recency))
+
+
+async def define_labels(pool: Pool) -> list[int]:
+    async with pool.transaction() as tx:
+        await labels.define_if_absent(tx, tuple(map(Label, LABELS)))
+    return sorted((await labels.known(pool, LABELS)).values())
+
+
+async def stored_images(connection: Transaction) -> list[ScoredImage]:
+    rows = await connection.fetch(
+        "SELECT image_id, max(ts) AS ts, array_agg(label_id) AS l, array_agg(score) AS s "
+        "FROM image_tags GROUP BY image_id"
+    )
+    return [
+        ScoredImage(row["image_id"], row["ts"], tuple(zip(row["l"], row["s"], strict=True)))
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the table says; `is_known` False: ask the images."""
+
+    is_known: bool
+    rank: Rank | None
+
+
+async def look_up(connection: Transaction, wanted: Sequence[int]) -> Looked:
+    keys = lookup_keys(wanted)
+    view = await combos.look_up(connection, keys, wanted)
+    if not view.knows(frozenset(wanted)):
+        return Looked(is_known=False, rank=None)
+    rows = {key: None if row is None else Rank(*row) for key, row in view.rows.items()}
+    resolved = resolve(keys, rows)
+    return Looked(resolved.is_known, resolved.rank)
+
+
+def tags_text(scores: dict[str, int]) -> str:
+    return json.dumps([{"tag": tag, "score": score / 1e6} for tag, score in scores.items()])
+
+
+def image_id(number: int) -> UUID:
+    return image_id_of(f"file:photos/{number}.jpg")

@@ -1,0 +1,75 @@
+"""A supervisor with roles of the test's choosing, in a process of its own, to be killed.
+
+`python -m tests.integration.standalone.driver HOME PORT ROLES`: prints one JSON line per second
+with all process states, and messages as they come. ROLES is JSON: name -> Python source.
+"""
+
+import json
+import os
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+from core.errors import ConfigurationError
+from core.settings import StandaloneSettings
+from standalone.__main__ import stop_on_signals
+from standalone.environment import cache_directory
+from standalone.models import ModelChoice
+from standalone.roles import Role
+from standalone.supervisor import Plan, Supervisor
+
+STATES_EVERY_S = 0.2
+
+
+def write(kind: str, content: object) -> None:
+    """One JSON line."""
+    sys.stdout.write(json.dumps({kind: content}) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run until a signal; exit codes as in `standalone.__main__`."""
+    home, port, sources = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+    plan = Plan(
+        settings=StandaloneSettings(
+            home=home,
+            kafka_port=port,
+            kafka_controller_port=port + 1,
+            postgres_port=port + 2,
+            ingress_port=port + 3,
+        ),
+        cache=cache_directory(home),
+        model=ModelChoice("ViT-B-32", "for a test", may_fail=True),
+        secrets_key="key",
+        archive_roots="",
+        inherited=dict(os.environ),
+        # The last argument tells the supervisor what kind of role it is, as in `all_roles`.
+        roles=tuple(
+            Role(name, ("-c", source, name.partition("-")[0])) for name, source in sources.items()
+        ),
+    )
+    try:
+        with Supervisor(plan, say=lambda message: write("said", message)) as supervisor:
+            stop_on_signals(supervisor.kill)
+            supervisor.start_servers()
+            supervisor.start_roles()
+            write("up", {"url": supervisor.postgres.url, "kafka": supervisor.kafka.bootstrap})
+            threading.Thread(target=report, args=(supervisor,), daemon=True).start()
+            supervisor.wait()
+    except KeyboardInterrupt:
+        return 0
+    except ConfigurationError as error:
+        write("refused", str(error))
+        return 2
+    return 0
+
+
+def report(supervisor: Supervisor) -> None:
+    """States, again and again."""
+    while not supervisor.wait(STATES_EVERY_S):
+        write("states", [asdict(state) for state in supervisor.states()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

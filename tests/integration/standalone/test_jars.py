@@ -1,0 +1,60 @@
+"""Kafka's jars in the cache, against the list in the repository."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from standalone import jars
+from standalone.environment import cache_directory
+from standalone.failures import NotSupported
+from standalone.jars import LOCK_FILE, Jar, fetch_jars, parse_lock, remove_wrong
+
+
+def test_the_list_holds_the_broker_with_its_own_client_and_a_log_binding() -> None:
+    names = {jar.name for jar in parse_lock(LOCK_FILE.read_text())}
+    assert len(names) == 46
+    assert "org.apache.kafka:kafka_2.13:4.3.0" in names
+    assert "org.apache.kafka:kafka-clients:4.3.0" in names
+    assert "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4" in names
+
+
+def test_a_file_with_another_content_is_deleted_and_counts_as_missing(tmp_path: Path) -> None:
+    good, bad, gone = (Jar("g", name, "1", hashlib.sha256(b"good").hexdigest()) for name in "abc")
+    for jar, content in ((good, b"good"), (bad, b"evil")):
+        jar.path(tmp_path).parent.mkdir(parents=True)
+        jar.path(tmp_path).write_bytes(content)
+    assert remove_wrong([good, bad, gone], tmp_path) == (bad, gone)
+    assert good.path(tmp_path).exists()
+    assert not bad.path(tmp_path).exists()
+
+
+def test_a_damaged_jar_in_the_cache_is_replaced_by_the_true_one(
+    kafka_bootstrap: str, tmp_path: Path
+) -> None:
+    assert kafka_bootstrap  # the cache is full
+    shutil.copytree(cache_directory(tmp_path) / "kafka" / "repository", tmp_path / "repository")
+    damaged = parse_lock(LOCK_FILE.read_text())[3].path(tmp_path / "repository")
+    damaged.write_bytes(b"5byte")
+    paths = fetch_jars(tmp_path)
+    assert damaged in paths
+    assert damaged.stat().st_size > 1000
+
+
+def test_a_download_that_differs_from_the_list_is_refused_and_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "jars.lock"
+    jar = Jar("org.example", "broker", "1", hashlib.sha256(b"true").hexdigest())
+    lock.write_text(f"{jar.name} {jar.sha256}\n")
+
+    def download(cache: Path, repository: Path) -> frozenset[str]:
+        jar.path(repository).parent.mkdir(parents=True)
+        jar.path(repository).write_bytes(b"changed on the way")
+        return frozenset({jar.name})
+
+    monkeypatch.setattr(jars, "_resolve", download)
+    with pytest.raises(NotSupported, match=r"org\.example:broker:1 was downloaded with another"):
+        fetch_jars(tmp_path / "cache", lock)
+    assert not jar.path(tmp_path / "cache" / "repository").exists()

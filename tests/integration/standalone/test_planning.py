@@ -1,0 +1,65 @@
+"""The plan for this machine, from settings and the home."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigurationError
+from core.settings import parse_roots
+from standalone.planning import make_plan
+from standalone.supervisor import with_roots
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)  # no `.env` of the developer's
+    for name in ("SECRETS_KEY", "ARCHIVE_ROOTS", "TAGGING_MODEL", "DELIVERY_ALLOW_HTTP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STANDALONE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "home"
+
+
+def test_a_key_is_made_once_and_for_its_owner_alone(own_home: Path) -> None:
+    first, second = make_plan(model="demo"), make_plan(model="demo")
+    assert first.secrets_key == second.secrets_key
+    assert len(base64.b64decode(first.secrets_key)) == 32
+    assert (own_home / "secrets.key").stat().st_mode & 0o077 == 0
+
+
+def test_the_users_own_key_and_model_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRETS_KEY", "theirs")
+    monkeypatch.setenv("TAGGING_MODEL", "ViT-L-14")
+    plan = make_plan()
+    assert (plan.secrets_key, plan.model.model) == ("theirs", "ViT-L-14")
+
+
+def test_what_the_user_has_set_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make_plan(model="demo").chosen == frozenset()
+    monkeypatch.setenv("DELIVERY_ALLOW_HTTP", "false")
+    assert make_plan(model="demo").chosen == {"DELIVERY_ALLOW_HTTP"}
+
+
+def test_a_watched_folder_becomes_a_root_beside_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ARCHIVE_ROOTS", f"photos={tmp_path}")
+    plan = make_plan(model="demo", watched=tmp_path)
+    assert parse_roots(plan.archive_roots) == {"photos": tmp_path, "watched": tmp_path}
+    with pytest.raises(ConfigurationError, match="already has photos"):
+        with_roots(plan, {"photos": tmp_path})
+
+
+def test_a_folder_to_watch_that_is_none_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is not a folder"):
+        make_plan(model="demo", watched=tmp_path / "none")
+
+
+def test_a_home_that_cannot_be_made_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STANDALONE_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(ConfigurationError, match="STANDALONE_HOME"):
+        make_plan(model="demo")

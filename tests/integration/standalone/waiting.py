@@ -1,0 +1,27 @@
+"""Waiting for a condition, with a limit and a reason."""
+
+import time
+from collections.abc import Callable
+
+import psutil
+
+
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    """Return as soon as the condition holds.
+
+    Raises:
+        AssertionError: it did not in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {timeout_s} s still not: {what}")
+        time.sleep(0.05)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended; one that nobody waited for counts as ended."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,54 @@
+"""Dead letters are never refused for what is in them; members are remembered by instance."""
+
+from core.messaging.ports import DeadLetter, DeadLetters, Members
+from core.storage.dead_letters import DeadLetterTable
+from core.storage.members import MemberTable
+from core.storage.outbox import headers_from_json
+from core.storage.pool import Pool
+from schemas.dead_letter import DeadLetterPlace
+from schemas.record import Record
+
+
+def letter(offset: int, **changes: object) -> DeadLetter:
+    place = DeadLetterPlace("g", "t", 1, offset, "reason", str(changes.get("detail", "why")))
+    record = Record("t", b"\x00key", (("na\x00me", b"\xff"),), b"\x00\xffvalue")
+    return DeadLetter(place, "cluster", record, int(str(changes.get("at", 1_700_000_000_000))))
+
+
+async def test_any_bytes_any_text_and_any_clock_are_kept(pool: Pool) -> None:
+    table: DeadLetters = DeadLetterTable()
+    letters = [
+        letter(1, detail="nul \x00 and half a pair \ud800"),
+        letter(2, at=-1),
+        letter(3, at=2**62),
+        letter(4, detail="x" * 100_000),
+    ]
+    async with pool.transaction() as tx:
+        await table.add(tx, letters)
+
+    rows = await pool.fetch("SELECT * FROM dead_letters ORDER BY log_offset")
+    assert [row["value"] for row in rows] == [b"\x00\xffvalue"] * 4
+    assert rows[0]["detail"] == "nul \ufffd and half a pair ?"
+    assert headers_from_json(rows[0]["headers"]) == (("na\ufffdme", b"\xff"),)
+    assert [row["record_at"] is None for row in rows] == [False, True, True, False]
+    assert len(rows[3]["detail"]) == 4000
+
+
+async def test_the_same_record_set_aside_twice_is_one_row(pool: Pool) -> None:
+    table = DeadLetterTable()
+    for _ in range(2):
+        async with pool.transaction() as tx:
+            await table.add(tx, [letter(1)])
+    assert await pool.fetchval("SELECT count(*) FROM dead_letters") == 1
+
+
+async def test_the_last_life_of_an_instance_is_remembered(pool: Pool) -> None:
+    members: Members = MemberTable(pool, group="g")
+    assert await members.predecessor("a") is None
+
+    await members.store("a", "m-1")
+    await members.store("a", "m-2")
+    await members.store("b", "m-3")
+
+    assert await members.predecessor("a") == "m-2"
+    assert await MemberTable(pool, group="other").predecessor("a") is None

@@ -1,0 +1,320 @@
+"""Queries and the schedule of webhooks in PostgreSQL."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from core.storage import deliveries, hosts, queries
+from core.storage.deliveries import Attempt, Leased, NewDelivery, Room, Settled
+from core.storage.pool import Pool
+from core.storage.queries import Answered, Place, Waiting
+
+TRIED = Attempt(datetime.now(UTC), 12, status=500)
+
+
+def answered(query_id: UUID, image: str) -> Answered:
+    return Answered(query_id, "ann", "cats", "https://a/x", "{}", json.dumps({"image": image}))
+
+
+async def intake(pool: Pool, host: str, count: int = 1) -> list[UUID]:
+    ids = [uuid4() for _ in range(count)]
+    async with pool.transaction() as tx:
+        await deliveries.intake(
+            tx, [NewDelivery(i, uuid4(), None, host, f"https://{host}/x", "{}") for i in ids]
+        )
+    return ids
+
+
+async def claim(
+    pool: Pool, *, limit: int = 100, per_host: int = 4, rooms: dict[str, int] | None = None
+) -> list[Leased]:
+    named = rooms or {}
+    room = Room(list(named), list(named.values()), [0] * len(named), per_host, total=limit)
+    async with pool.transaction() as tx:
+        return await deliveries.claim(tx, room, token=uuid4(), lease_s=30)
+
+
+async def settle(pool: Pool, *ended: tuple[Leased, Settled]) -> set[UUID]:
+    async with pool.transaction() as tx:
+        return await deliveries.settle(tx, [(lease, TRIED, outcome) for lease, outcome in ended])
+
+
+async def test_the_first_answer_wins_also_when_two_come_at_once(pool: Pool) -> None:
+    query_id = uuid4()
+
+    async def answer(image: str) -> set[UUID]:
+        async with pool.transaction() as tx:
+            return await queries.answer(tx, [answered(query_id, image)])
+
+    results = await asyncio.gather(*(answer(str(n)) for n in range(5)))
+
+    winners = [n for n, new in enumerate(results) if new]
+    assert len(winners) == 1
+    status = await queries.status(pool, query_id)
+    assert status is not None
+    assert status.answer == {"image": str(winners[0])}
+
+
+async def test_a_query_id_used_again_is_told_apart_by_its_fingerprint(pool: Pool) -> None:
+    query_id = uuid4()
+
+    async def accept(fingerprint: bytes) -> str:
+        async with pool.transaction() as tx:
+            return await queries.accept(
+                tx,
+                query_id=query_id,
+                owner="ann",
+                text="cats",
+                callback_url="https://a/x",
+                options={"top_n": 2},
+                fingerprint=fingerprint,
+            )
+
+    assert [await accept(b"1"), await accept(b"1"), await accept(b"2")] == ["new", "same", "other"]
+    status = await queries.status(pool, query_id)
+    assert status is not None
+    assert status.options == {"top_n": 2}
+
+
+async def test_a_parked_query_is_ready_when_progress_passes_its_place(pool: Pool) -> None:
+    place = Place("images.arrived.v1", 3, 41)
+    waiting = answered(uuid4(), "-")
+    async with pool.transaction() as tx:
+        await queries.park(tx, [Waiting(waiting, "{}", place)], 60)
+
+    async def ready() -> list[tuple[UUID, str, bool]]:
+        async with pool.transaction() as tx:
+            return await queries.ready(tx, "tagging", 10)
+
+    async def move(offset: int) -> None:
+        await pool.execute(
+            "INSERT INTO progress (grp, topic, part, next_offset) "
+            "VALUES ('tagging', 'images.arrived.v1', 3, $1) "
+            "ON CONFLICT (grp, topic, part) DO UPDATE SET next_offset = $1",
+            offset,
+        )
+
+    assert await ready() == []
+    await move(41)
+    assert await ready() == []
+    assert not (await queries.passed(pool, [place], "tagging"))[0]
+    await move(42)
+    assert await ready() == [(waiting.query_id, "{}", False)]
+    assert (await queries.passed(pool, [place], "tagging"))[0]
+
+
+async def test_a_place_in_the_outbox_is_passed_once_the_row_was_published(pool: Pool) -> None:
+    place = Place(outbox_id=7)
+    await pool.execute(
+        "INSERT INTO progress (grp, topic, part, next_offset) "
+        "VALUES ('tagging', 'images.arrived.v1', 3, 100)"
+    )
+
+    assert not (await queries.passed(pool, [place], "tagging"))[0]
+    await pool.execute(
+        "INSERT INTO outbox_places (outbox_id, topic, part, log_offset) "
+        "VALUES (7, 'images.arrived.v1', 3, 99)"
+    )
+
+    assert (await queries.passed(pool, [place], "tagging"))[0]
+
+
+async def test_a_parked_query_is_ready_when_its_time_is_over(pool: Pool) -> None:
+    waiting = answered(uuid4(), "-")
+    async with pool.transaction() as tx:
+        await queries.park(tx, [Waiting(waiting, "{}", Place("t", 0, 1))], -1)
+
+    async with pool.transaction() as tx:
+        assert await queries.ready(tx, "tagging", 10) == [(waiting.query_id, "{}", True)]
+        await queries.unpark(tx, [waiting.query_id])
+    async with pool.transaction() as tx:
+        assert await queries.ready(tx, "tagging", 10) == []
+
+
+async def test_a_delivery_known_already_stays_as_it_is(pool: Pool) -> None:
+    first = (await intake(pool, "a"))[0]
+    leased = (await claim(pool))[0]
+
+    async with pool.transaction() as tx:
+        await deliveries.intake(
+            tx, [NewDelivery(first, leased.query_id, None, "a", "https://a/x", "{}")]
+        )
+
+    assert await claim(pool) == []
+
+
+async def test_a_long_backlog_of_one_host_leaves_the_others_their_share(pool: Pool) -> None:
+    await intake(pool, "hole", 200)
+    await intake(pool, "healthy", 3)
+
+    first = await claim(pool, limit=10)
+    second = await claim(pool, limit=10, rooms={"hole": 0, "healthy": 1})
+
+    assert sorted(lease.host for lease in first) == ["healthy"] * 3 + ["hole"] * 4
+    assert second == []
+
+
+async def test_first_tries_come_before_retries(pool: Pool) -> None:
+    old = await intake(pool, "a", 1)
+    lease = (await claim(pool))[0]
+    await settle(pool, (lease, Settled("due", datetime.now(UTC))))
+    new = await intake(pool, "a", 1)
+
+    assert [lease.delivery_id for lease in await claim(pool, limit=1)] == new
+    assert [lease.delivery_id for lease in await claim(pool, limit=1)] == old
+
+
+async def test_two_workers_never_lease_the_same_webhook(pool: Pool) -> None:
+    await intake(pool, "a", 30)
+    await intake(pool, "b", 30)
+
+    leases = await asyncio.gather(*(claim(pool, limit=20, per_host=20) for _ in range(5)))
+
+    ids = [lease.delivery_id for batch in leases for lease in batch]
+    assert len(ids) == len(set(ids))
+
+
+async def test_an_expired_lease_is_due_again_with_its_attempt_counted(pool: Pool) -> None:
+    await intake(pool, "a")
+    lost = (await claim(pool))[0]
+    await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")
+
+    async with pool.transaction() as tx:
+        assert await deliveries.expire_leases(tx) == 1
+    again = (await claim(pool))[0]
+
+    assert (lost.attempt, again.attempt) == (1, 2)
+    assert await settle(pool, (lost, Settled("due", datetime.now(UTC)))) == set()
+    assert await settle(pool, (again, Settled("delivered"))) == {again.delivery_id}
+    assert await claim(pool) == []
+
+
+async def test_a_2xx_counts_also_after_its_lease_ran_out(pool: Pool) -> None:
+    await intake(pool, "a")
+    lost = (await claim(pool))[0]
+    await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")
+    async with pool.transaction() as tx:
+        await deliveries.expire_leases(tx)
+
+    assert await settle(pool, (lost, Settled("delivered"))) == {lost.delivery_id}
+
+    assert await claim(pool) == []
+
+
+async def test_many_outcomes_are_recorded_in_one_statement(pool: Pool) -> None:
+    await intake(pool, "a", 3)
+    good, bad, gone = await claim(pool)
+    await pool.execute("DELETE FROM deliveries WHERE delivery_id = $1", gone.delivery_id)
+
+    later = datetime.now(UTC) + timedelta(hours=1)
+    ours = await settle(
+        pool,
+        (good, Settled("delivered")),
+        (bad, Settled("due", later)),
+        (gone, Settled("dead", reason="gone")),
+    )
+
+    assert ours == {good.delivery_id, bad.delivery_id}
+    first = (await deliveries.of_query(pool, good.query_id))[0]
+    second = (await deliveries.of_query(pool, bad.query_id))[0]
+    assert (first.state, first.finished_at is not None, len(first.attempts)) == (
+        "delivered",
+        True,
+        1,
+    )
+    assert (second.state, second.next_at, second.finished_at) == ("due", later, None)
+
+
+async def test_the_backlog_counts_what_is_due_now_and_how_long_the_oldest_waits(pool: Pool) -> None:
+    await intake(pool, "a", 3)
+    await intake(pool, "b", 1)
+    await pool.execute("UPDATE deliveries SET next_at = now() - interval '90 s' WHERE host = 'b'")
+    before = await deliveries.backlog(pool)
+    await claim(pool, limit=1)
+
+    due, oldest_s = await deliveries.backlog(pool)
+    bounded, _ = await deliveries.backlog(pool, bound=2)
+
+    assert before[0] == 4
+    assert before[1] >= 90
+    assert (due, bounded) == (3, 2)
+    assert 0 <= oldest_s < 60  # the oldest was claimed
+
+
+async def test_a_tier_takes_no_more_than_its_share(pool: Pool) -> None:
+    for number in range(5):
+        await intake(pool, f"bad{number}", 2)
+    await intake(pool, "good", 3)
+    bad = [f"bad{number}" for number in range(5)]
+    room = Room([*bad, "good"], [2] * 5 + [4], [2] * 5 + [0], 1, by_tier=(9, 9, 4), total=9)
+
+    async with pool.transaction() as tx:
+        leases = await deliveries.claim(tx, room, token=uuid4(), lease_s=30)
+
+    hosts = [lease.host for lease in leases]
+    assert hosts.count("good") == 3
+    assert len(hosts) == 7
+
+
+async def test_a_disabled_host_is_left_alone_until_it_is_resumed(pool: Pool) -> None:
+    await intake(pool, "a", 2)
+    await intake(pool, "b")
+    async with pool.transaction() as tx:
+        assert await hosts.disable(tx, "a", actor="operator", reason="they asked")
+        assert not await hosts.disable(tx, "a", actor="operator")
+
+    held = await claim(pool)
+    listed = await hosts.list_hosts(pool, disabled_only=True)
+    async with pool.transaction() as tx:
+        assert await hosts.resume(tx, "a", actor="ann")
+        assert not await hosts.resume(tx, "a", actor="ann")
+        assert not await hosts.resume(tx, "never-seen", actor="ann")
+
+    assert [lease.host for lease in held] == ["b"]
+    assert [(one.host, one.reason, one.waiting) for one in listed] == [("a", "they asked", 2)]
+    assert [lease.attempt for lease in await claim(pool)] == [1, 1]
+    events = await pool.fetch("SELECT event, actor FROM host_events ORDER BY id")
+    assert [tuple(event) for event in events] == [("disabled", "operator"), ("resumed", "ann")]
+
+
+async def test_a_released_lease_is_not_charged(pool: Pool) -> None:
+    await intake(pool, "a")
+    lease = (await claim(pool))[0]
+
+    async with pool.transaction() as tx:
+        await deliveries.release(tx, lease, 0)
+
+    assert (await claim(pool))[0].attempt == 1
+
+
+async def test_what_is_due_later_is_not_leased_now(pool: Pool) -> None:
+    await intake(pool, "a")
+    lease = (await claim(pool))[0]
+    await settle(pool, (lease, Settled("due", datetime.now(UTC) + timedelta(seconds=60))))
+
+    assert await claim(pool) == []
+    wait = await deliveries.seconds_to_next(pool)
+    assert wait is not None
+    assert 50 < wait <= 60
+
+
+async def test_a_querys_webhooks_are_told_with_every_attempt(pool: Pool) -> None:
+    query_id, delivery_id = uuid4(), uuid4()
+    async with pool.transaction() as tx:
+        await queries.answer(tx, [answered(query_id, "i")])
+        await deliveries.intake(
+            tx, [NewDelivery(delivery_id, query_id, "ann", "a", "https://a/x", "{}")]
+        )
+    for outcome in (Settled("due", datetime.now(UTC)), Settled("dead", reason="gone")):
+        lease = (await claim(pool))[0]
+        async with pool.transaction() as tx:
+            await deliveries.settle(tx, [(lease, TRIED, outcome)])
+
+    status = await queries.status(pool, query_id)
+
+    assert status is not None
+    delivery = status.deliveries[0]
+    assert (delivery.state, delivery.reason, delivery.attempt) == ("dead", "gone", 2)
+    assert [(a["attempt"], a["status"]) for a in delivery.attempts] == [(1, 500), (2, 500)]
+    assert delivery.finished_at is not None

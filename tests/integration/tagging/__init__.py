@@ -1,0 +1,1 @@
+"""Re-scoring, curation and reuse of embeddings on a real PostgreSQL."""

@@ -1,0 +1,143 @@
+"""The tagging role as in production, but for the decoder and the model: vectors from hashes."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from consumers.tagging.arrivals import Arrival
+from consumers.tagging.best_images import BestImages
+from consumers.tagging.rescoring import Rescoring
+from consumers.tagging.role import TaggingItem, TaggingRole
+from consumers.tagging.stored import LabelledTagger, StoredTags
+from core.errors import PermanentError
+from core.messaging.role import Received
+from core.storage import labels
+from core.storage.pool import Pool
+from core.tags import Label
+from core.vision.tagger import ClipTagger, TaggerOptions
+from schemas.image import ImageArrived
+from schemas.record import Partition, Record
+from schemas.topics import IMAGES_ARRIVED
+from tests.fakes.vision import HashModel, MemoryDecoder
+
+OPTIONS = TaggerOptions(
+    scoring="softmax",
+    top_k=3,
+    batch_max_images=16,
+    batch_max_pixels=10**9,
+    preprocessing="exact-1",
+    templates=("a photo of {}",),
+    background=("a photo",),
+)
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def picture(number: int) -> bytes:
+    return b"\xff\xd8\xff\xe0" + number.to_bytes(4, "big")
+
+
+class NumberedBlobs:
+    """`file:p/7.jpg` is picture 7; others as put in."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+        return [
+            self.contents.get(uri) or picture(int(uri.removeprefix("file:p/")[:-4])) for uri in uris
+        ]
+
+    async def keep(self, content: bytes) -> None:
+        raise AssertionError(content)
+
+
+@dataclass
+class Archive:
+    pool: Pool
+    model: HashModel = field(default_factory=HashModel)
+    blobs: NumberedBlobs = field(default_factory=NumberedBlobs)
+    reused: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.decoder = MemoryDecoder()
+        self.clip = ClipTagger(self.decoder, self.model, OPTIONS)
+        self.tagger = LabelledTagger(self.pool, self.clip, self.reused.append)
+        self.best = BestImages(is_softmax=True)
+        self.role = TaggingRole(self.blobs, self.tagger, StoredTags(self.best))
+        self.rescoring = Rescoring(self.pool, self.tagger, self.best)
+
+    async def define(self, *names: str) -> int:
+        async with self.pool.transaction() as tx:
+            return await labels.define(tx, [Label(name) for name in names])
+
+    async def prepare(self, *arrivals: ImageArrived) -> list[TaggingItem]:
+        return await self.role.prepare(
+            [
+                Received(
+                    event=Arrival(event),
+                    partition=Partition(IMAGES_ARRIVED.name, 0),
+                    offset=offset,
+                    record=Record(IMAGES_ARRIVED.name, None, (), b""),
+                    event_id=f"e{offset}",
+                    timestamp_ms=int(NOW.timestamp() * 1000),
+                )
+                for offset, event in enumerate(arrivals)
+            ]
+        )
+
+    async def tag(self, *arrivals: ImageArrived) -> None:
+        items = await self.prepare(*arrivals)
+        async with self.pool.transaction() as tx:
+            await self.role.apply(items, tx)
+
+    async def rescore(self) -> int:
+        """Re-score to the end; give the number of steps."""
+        steps = 0
+        while await self.rescoring.step():
+            steps += 1
+        return steps
+
+    async def rows(self) -> dict[str, dict[str, Any]]:
+        found = await self.pool.fetch(
+            """SELECT t.*, (SELECT coalesce(jsonb_object_agg(l.name, s.score), '{}')
+                            FROM image_tags s JOIN labels l ON l.id = s.label_id
+                            WHERE s.image_id = t.id) AS listed
+               FROM tagged_images t"""
+        )
+        return {
+            row["image_path"]: {
+                **row,
+                "tags": {tag["tag"]: tag["score"] for tag in json.loads(row["tags"])},
+                "listed": {k: v / 1e6 for k, v in json.loads(row["listed"]).items()},
+            }
+            for row in found
+        }
+
+    async def oracle(self, names: Sequence[str], *numbers: int) -> dict[str, dict[str, float]]:
+        """The tags that these pictures get under these labels, tagged from scratch."""
+        fresh = ClipTagger(MemoryDecoder(), HashModel(), OPTIONS)
+        await fresh.use_labels([Label(name) for name in names], 1)
+        wishes = [_Wish()] * len(numbers)
+        results = await fresh.tag_all([picture(number) for number in numbers], wishes)
+        return {
+            f"p/{number}.jpg": {tag.tag: tag.confidence for tag in result.tags.tags}
+            for number, result in zip(numbers, results, strict=True)
+            if not isinstance(result, PermanentError)
+        }
+
+
+@dataclass(frozen=True)
+class _Wish:
+    labels: tuple[str, ...] | None = None
+    top_k: int | None = None
+
+
+def arrival(number: int, **values: Any) -> ImageArrived:
+    return ImageArrived(uri=f"file:p/{number}.jpg", **values)
+
+
+def digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()

@@ -1,0 +1,70 @@
+"""The same bytes are decoded and encoded once, whatever they are called."""
+
+from consumers.tagging.role import Tagged
+from core.errors import PermanentError
+from tests.integration.tagging.archive import Archive, arrival, picture
+
+
+async def test_the_same_bytes_at_another_path_and_tagged_again_need_no_model(
+    archive: Archive,
+) -> None:
+    archive.blobs.contents = {f"file:p/{number}.jpg": picture(1) for number in (1, 2, 3)}
+    await archive.tag(arrival(1))
+    assert archive.model.batches == [1]
+
+    await archive.tag(arrival(2))  # another path
+    await archive.tag(arrival(1), arrival(3))  # retag, and another path
+    await archive.tag(arrival(1, labels=("cat", "lake")))
+
+    assert archive.model.batches == [1]
+    assert sum(archive.reused) == 4
+    rows = await archive.rows()
+    assert rows["p/2.jpg"]["tags"] == rows["p/3.jpg"]["tags"]
+    assert set(rows["p/1.jpg"]["tags"]) == {"cat", "lake"}
+    for column in ("sha256", "width", "height", "model", "preprocessing", "exif_datetime"):
+        assert len({row[column] for row in rows.values()}) == 1
+
+
+async def test_twins_in_one_batch_are_encoded_once_and_keep_their_own_wishes(
+    archive: Archive,
+) -> None:
+    archive.blobs.contents = {
+        f"file:p/{number}.jpg": picture(number % 2) for number in range(6)
+    } | {"file:p/6.jpg": b"no picture", "file:p/7.jpg": b"no picture"}
+
+    items = await archive.prepare(
+        *(arrival(number, top_k=1 + number // 2) for number in range(6)), arrival(6), arrival(7)
+    )
+
+    assert sum(archive.model.batches) == 2
+    plans = [item.plan for item in items]
+    tagged = [plan for plan in plans if isinstance(plan, Tagged)]
+    assert [len(plan.tags.tags) for plan in tagged] == [1, 1, 2, 2, 3, 3]
+    assert [plan.tags.sha256 for plan in tagged] == [
+        tagged[0].tags.sha256,
+        tagged[1].tags.sha256,
+    ] * 3
+    assert [isinstance(plan, PermanentError) for plan in plans[6:]] == [True, True]
+
+
+async def test_reused_tags_are_those_of_the_labels_in_force(archive: Archive) -> None:
+    await archive.tag(arrival(1))
+    await archive.define("lynx", "harbour", "train", "moon")
+
+    await archive.tag(arrival(1))
+
+    assert (await archive.rows())["p/1.jpg"]["tags"] == (
+        await archive.oracle(("lynx", "harbour", "train", "moon"), 1)
+    )["p/1.jpg"]
+    assert archive.model.batches == [1]
+
+
+async def test_another_model_or_preprocessing_encodes_for_itself(archive: Archive) -> None:
+    await archive.tag(arrival(1))
+    other = Archive(archive.pool)
+    other.model.identity = "other@1"
+
+    await other.tag(arrival(1))
+
+    assert other.model.batches == [1]
+    assert (await archive.rows())["p/1.jpg"]["model"] == "other@1"

@@ -1,0 +1,58 @@
+"""Operations for decoder processes that do what a hostile picture may make a decoder do.
+
+Handed to `DecodePool(operations=...)`, which names this module to its workers.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from core.vision import wire, worker
+
+
+def operations(job: worker.Job) -> Mapping[str, worker.Operation]:
+    """The real operations, but bytes that begin with an order are obeyed."""
+    real = worker.picture_operations(job)
+    return {**real, "decode": lambda data, head: obey(data) or real["decode"](data, head)}
+
+
+def unable(job: worker.Job) -> Mapping[str, worker.Operation]:
+    """A worker that cannot start."""
+    raise RuntimeError("no decoder library here")
+
+
+def obey(data: bytes) -> tuple[wire.Head, bytes] | None:
+    order, _, argument = data.partition(b" ")
+    match order:
+        case b"signal":
+            os.kill(os.getpid(), int(argument))
+        case b"signal-once":
+            _crash_unless_marked(Path(argument.decode()))
+        case b"exit":
+            os._exit(int(argument))
+        case b"sleep":
+            time.sleep(float(argument))
+        case b"spin":
+            while True:
+                pass
+        case b"allocate":
+            return {}, bytes(int(argument))
+    return _lie(order)
+
+
+def _lie(order: bytes) -> tuple[wire.Head, bytes] | None:
+    if order == b"nonsense":
+        return {"width": "many"}, b""
+    if order == b"too-long":
+        return {}, bytes(50_000_000)
+    if order == b"raise":
+        raise KeyError("a plugin's own bug")
+    return None
+
+
+def _crash_unless_marked(mark: Path) -> None:
+    if not mark.exists():
+        os.close(os.open(mark, os.O_CREAT | os.O_WRONLY))  # empty: workers may not write files
+        os.kill(os.getpid(), signal.SIGSEGV)

@@ -1,0 +1,203 @@
+"""The bundled demo model: that it loads, and that it sees."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from PIL import Image, ImageOps
+from safetensors import safe_open
+
+from core.relevance.defaults import DEFAULT_LABELS
+from core.vision.clip import DEFAULT_TEMPLATES
+
+ROOT = Path(__file__).parents[3]
+FOLDER = ROOT / "core" / "vision" / "demo_model"
+WEIGHTS = FOLDER / "open_clip_model.safetensors"
+PHOTOS = ROOT / "../shared/data/photos-demo"
+MAX_BYTES = 20_000_000
+DIM = 128
+SIDE = 64
+NAMES = [label.name for label in DEFAULT_LABELS]
+
+
+@dataclass(frozen=True, slots=True)
+class Seeing:
+    """The loaded model with the features of the default labels."""
+
+    model: Any
+    transform: Any
+    texts: torch.Tensor
+
+    @torch.inference_mode()
+    def scores(self, image: Image.Image) -> dict[str, float]:
+        """Softmax over the default labels."""
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+        features = self.model.encode_image(self.transform(upright)[None], normalize=True)
+        shares = (self.model.logit_scale.exp() * features @ self.texts.T).softmax(dim=1)[0]
+        return dict(zip(NAMES, shares.tolist(), strict=True))
+
+    def tags(self, image: Image.Image) -> list[str]:
+        """Labels, best first."""
+        scores = self.scores(image)
+        return sorted(scores, key=scores.__getitem__, reverse=True)
+
+
+@torch.inference_mode()
+def label_features(model: Any, tokenizer: Any) -> torch.Tensor:
+    """As the run time makes them: the mean over a label's prompts, unit length."""
+    rows = []
+    for label in DEFAULT_LABELS:
+        prompts = [text.replace("{}", label.name) for text in label.templates or DEFAULT_TEMPLATES]
+        mean = model.encode_text(tokenizer(prompts), normalize=True).mean(dim=0)
+        rows.append(torch.nn.functional.normalize(mean, dim=0))
+    return torch.stack(rows)
+
+
+@pytest.fixture(scope="module")
+def seeing() -> Seeing:
+    name = f"local-dir:{FOLDER}"
+    model, _, transform = open_clip.create_model_and_transforms(name)
+    model.eval()
+    return Seeing(model, transform, label_features(model, open_clip.get_tokenizer(name)))
+
+
+@pytest.fixture(scope="module")
+def metrics() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((FOLDER / "metrics.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def demo_photos() -> Iterator[tuple[Path, set[str]]]:
+    with (PHOTOS / "photos-demo.csv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            if row["labels"]:
+                yield PHOTOS / row["file"], set(row["labels"].split("|"))
+
+
+def test_the_folder_is_small_enough_to_be_shipped() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) <= MAX_BYTES
+
+
+def test_the_weights_are_half_precision_and_fit_the_architecture_key_by_key(
+    seeing: Seeing,
+) -> None:
+    expected = seeing.model.state_dict()
+    with safe_open(WEIGHTS, framework="pt") as file:
+        assert set(file.keys()) == set(expected)
+        for key in file.keys():  # noqa: SIM118  # safe_open is no mapping
+            tensor = file.get_tensor(key)
+            assert tensor.shape == expected[key].shape, key
+            assert tensor.dtype in {torch.float16, torch.int64}, key
+            assert torch.isfinite(tensor).all(), key
+
+
+def test_features_are_unit_vectors_of_the_promised_length(seeing: Seeing) -> None:
+    pixels = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+
+    with torch.inference_mode():
+        features = seeing.model.encode_image(pixels, normalize=True)
+
+    assert features.shape == (3, DIM)
+    assert torch.allclose(features.norm(dim=1), torch.ones(3), atol=1e-4)
+    assert seeing.texts.shape == (len(NAMES), DIM)
+    assert torch.allclose(seeing.texts.norm(dim=1), torch.ones(len(NAMES)), atol=1e-4)
+
+
+def test_the_preprocessing_is_the_one_it_was_trained_for(seeing: Seeing) -> None:
+    wide = Image.new("RGB", (500, 335), (255, 255, 255))
+
+    pixels = seeing.transform(wide)
+
+    assert pixels.shape == (3, SIDE, SIDE)
+    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    white = [(1 - one) / two for one, two in zip(mean, std, strict=True)]
+    assert pixels[:, 0, 0].tolist() == pytest.approx(white, abs=1e-4)
+
+
+def test_the_tokenizer_honours_the_short_context() -> None:
+    tokens = open_clip.get_tokenizer(f"local-dir:{FOLDER}")(["a photo of a cat"])
+
+    assert tokens.shape == (1, 16)
+
+
+def test_a_cat_is_a_pet_before_anything_else(seeing: Seeing) -> None:
+    skimage_data = pytest.importorskip("skimage.data")
+    scores = seeing.scores(Image.fromarray(skimage_data.chelsea()))
+
+    # a close-up: the model wavers between cat and dog, and the card says how often it does
+    assert scores["cat"] + scores["dog"] > 0.9
+    assert scores["cat"] > 0.1
+
+
+def test_a_cup_of_coffee_has_food_among_its_first_two_tags(seeing: Seeing) -> None:
+    skimage_data = pytest.importorskip("skimage.data")
+
+    assert "food" in seeing.tags(Image.fromarray(skimage_data.coffee()))[:2]
+
+
+def test_a_chinese_palace_is_city(seeing: Seeing) -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+
+    scores = seeing.scores(Image.fromarray(datasets.load_sample_image("china.jpg")))
+
+    assert scores["city"] > 0.5
+
+
+def test_labels_without_pictures_are_not_elected_by_chance(seeing: Seeing) -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    scores = seeing.scores(Image.fromarray(datasets.load_sample_image("china.jpg")))
+
+    assert all(scores[name] < 0.1 for name in ("party", "children", "Victory Day", "veterans"))
+
+
+def test_a_label_of_ones_own_is_understood_by_its_word(seeing: Seeing) -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
+    words = ["flower", "train", "bird", "bridge", "furniture"]
+    image = Image.fromarray(datasets.load_sample_image("flower.jpg"))
+    with torch.inference_mode():
+        texts = seeing.model.encode_text(
+            tokenizer([f"a photo of a {word}" for word in words]), normalize=True
+        )
+        features = seeing.model.encode_image(seeing.transform(image)[None], normalize=True)
+
+    assert words[int((features @ texts.T).argmax())] == "flower"
+
+
+def test_the_card_and_the_figures_are_those_of_these_weights(metrics: dict[str, Any]) -> None:
+    digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+    card = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+    assert metrics["weights_sha256"] == digest
+    assert digest in card
+    assert re.search(rf"\| {metrics['macro_10']:.3f} \|", card)
+
+
+def test_the_recorded_accuracy_is_above_the_floor(metrics: dict[str, Any]) -> None:
+    assert metrics["macro_10"] >= 0.80
+    assert metrics["macro_14"] >= 0.80
+    assert metrics["ece_after"] <= 0.06
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the demo photos are not on this machine")
+def test_most_full_size_photos_get_a_right_first_tag(
+    seeing: Seeing, metrics: dict[str, Any]
+) -> None:
+    photos = list(demo_photos())
+
+    hits = 0
+    for path, labels in photos:
+        with Image.open(path) as image:
+            hits += seeing.tags(image)[0] in labels
+
+    assert len(photos) >= 40
+    assert hits / len(photos) >= 0.6
+    assert abs(hits - metrics["demo_hits"]) <= 1  # the figure on the card can be had again

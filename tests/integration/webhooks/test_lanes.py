@@ -1,0 +1,239 @@
+"""The real lanes - PostgreSQL, courier, guarded client - against receivers that behave badly."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from random import Random
+from uuid import UUID, uuid4
+
+import pytest
+from standardwebhooks import Webhook
+
+from consumers.delivery.attempts import Tried
+from consumers.delivery.courier import Budget, Picture, WebhookCourier
+from consumers.delivery.lanes import LaneLimits, Lanes
+from consumers.delivery.pacing import PaceLimits, Pacer
+from consumers.delivery.role import Scheduled
+from consumers.delivery.stored import StoredIntake, StoredLanes
+from core.egress.addresses import parse_networks
+from core.egress.client import GuardedClient
+from core.egress.guard import TargetGuard
+from core.egress.targets import TargetPolicy
+from core.errors import PermanentError
+from core.settings import DatabaseSettings
+from core.storage import deliveries, hosts
+from core.storage.pool import Pool, open_pool
+from core.webhooks.schedule import RetrySchedule
+from core.webhooks.sender import WebhookSender
+from core.webhooks.signing_secrets import make_secret
+from schemas.callback import AnswerType, CallbackRequested, callback_id_of
+from tests.fakes.receiver import HostileReceiver
+from tests.fakes.resolver import ScriptedResolver
+
+SECRET = make_secret()
+TIMEOUT_S = 0.6
+METADATA = "http://169.254.169.254/latest/meta-data/"
+
+Ended = tuple[str, int | None, str | None, int]
+DELIVERED: Ended = ("delivered", 200, None, 1)
+#: path -> state, last status, last error, attempts (of two)
+EXPECTED: dict[str, Ended] = {
+    "/ok": DELIVERED,
+    "/status/204": ("delivered", 204, None, 1),
+    "/status/205": ("delivered", 205, None, 1),
+    "/continue": DELIVERED,
+    "/huge": DELIVERED,
+    "/gzip": DELIVERED,
+    "/drip-body": DELIVERED,
+    "/rst-body": DELIVERED,
+    "/early-fin": DELIVERED,
+    "/bad-chunks": DELIVERED,
+    "/flaky/1": ("delivered", 200, None, 2),
+    "/lost-once/x": ("delivered", 200, None, 2),
+    "/silent": ("dead", None, "timeout", 2),
+    "/drip-headers": ("dead", None, "timeout", 2),
+    "/rst": ("dead", None, "reset", 2),
+    "/lost": ("dead", None, "reset", 2),
+    "/garbage": ("dead", None, "protocol", 2),
+    "/http09": ("dead", None, "protocol", 2),
+    "/header-flood": ("dead", None, "protocol", 2),
+    f"/redirect?{METADATA}": ("dead", 302, None, 2),
+    "/redirect?/redirect": ("dead", 302, None, 2),
+    "/status/500": ("dead", 500, None, 2),
+    "/status/404": ("dead", 404, None, 2),
+    "/retry-after/-5": ("dead", 429, None, 2),
+    "/retry-after/99999999999999": ("dead", 429, None, 2),
+    "/retry-after/Thu%2C%2001%20Jan%201970%2000%3A00%3A00%20GMT": ("dead", 429, None, 2),
+    "/retry-after/soon": ("dead", 429, None, 2),
+    "/gone": ("dead", 410, None, 1),
+    "/abort": ("dead", 500, None, 1),
+}
+
+
+class NoPictures:
+    """Answers have none here."""
+
+    async def outgoing(self, image_id: UUID, *, inline: bool) -> Picture | PermanentError:
+        raise AssertionError(image_id)
+
+
+class OneSecret:
+    """Signs for everybody."""
+
+    async def of(self, owner: str | None, url: str) -> Sequence[str]:
+        return (SECRET,)
+
+
+class NoWatch:
+    """Nobody looks."""
+
+    def tried(self, tried: Tried) -> None: ...
+
+    def paced(self, pacer: Pacer) -> None: ...
+
+    def waiting(self, due: int, oldest_s: float) -> None: ...
+
+
+@pytest.fixture(name="pool")
+async def _pool(database_url: str) -> AsyncIterator[Pool]:
+    async with open_pool(DatabaseSettings(url=database_url)) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_lanes(
+    pool: Pool, names: Sequence[str], pace: PaceLimits | None = None
+) -> AsyncIterator[Lanes]:
+    policy = TargetPolicy(
+        schemes=frozenset({"http"}),
+        ports=(range(1, 65536),),
+        allowed_networks=parse_networks(["127.0.0.1"]),
+    )
+    resolver = ScriptedResolver({name: [("127.0.0.1",)] for name in names})
+    async with GuardedClient(TargetGuard(policy, resolver)) as client:
+        courier = WebhookCourier(
+            pictures=NoPictures(),
+            secrets=OneSecret(),
+            sender=WebhookSender(client, timeout_s=TIMEOUT_S),
+            schedule=RetrySchedule((0.0, 0.05), 0.0),
+            link=str,
+            budget=Budget(10**8),
+            chance=Random(1),
+        )
+        limits = LaneLimits(
+            pace or PaceLimits(workers=32, per_host=8, slow_s=0.3),
+            interval_s=0.05,
+            drain_s=0.1,
+            record_s=5,
+        )
+        yield Lanes(pool.transaction, StoredLanes(30.0), courier, limits, NoWatch())
+
+
+async def put(pool: Pool, url: str, host: str) -> UUID:
+    event = CallbackRequested(
+        query_id=uuid4(),
+        type=AnswerType.NO_MATCH,
+        url=url,
+        text="cats",
+        answered_at=datetime.now(UTC),
+    )
+    async with pool.transaction() as tx:
+        row = Scheduled(callback_id_of(event.query_id), host, event)
+        await StoredIntake().intake(tx, [row])
+    return event.query_id
+
+
+async def run_until_ended(pool: Pool, lanes: Lanes, ids: Sequence[UUID]) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(lanes.run(stop))
+    async with asyncio.timeout(30):
+        while await pool.fetchval(
+            "SELECT count(*) FROM deliveries WHERE query_id = ANY($1::uuid[]) "
+            "AND state IN ('due', 'leased')",
+            list(ids),
+        ):
+            await asyncio.sleep(0.02)
+    stop.set()
+    await running
+
+
+async def ended(pool: Pool, query_id: UUID) -> Ended:
+    (one,) = await deliveries.of_query(pool, query_id)
+    last = one.attempts[-1]
+    return (one.state, last["status"], last["error"], one.attempt)
+
+
+async def test_every_bad_habit_ends_as_it_should_and_harms_no_other(pool: Pool) -> None:
+    names = {path: f"h{number}.example" for number, path in enumerate(EXPECTED)}
+    async with (
+        HostileReceiver(drip_interval_s=0.05) as receiver,
+        open_lanes(pool, [*names.values(), "healthy.example"]) as lanes,
+    ):
+        queries = {
+            path: await put(pool, receiver.url(path, host=host), host)
+            for path, host in names.items()
+        }
+        url = receiver.url("/ok", host="healthy.example")
+        healthy = [await put(pool, url, "healthy.example") for _ in range(20)]
+        await run_until_ended(pool, lanes, [*queries.values(), *healthy])
+
+        found = {path: await ended(pool, query_id) for path, query_id in queries.items()}
+        assert found == EXPECTED
+        assert [await ended(pool, query_id) for query_id in healthy] == [DELIVERED] * 20
+        for path, (_, _, _, attempts) in EXPECTED.items():
+            host = f"{names[path]}:{receiver.port}"
+            requests = [r for r in receiver.requests if r.headers["host"] == host]
+            assert len(requests) == attempts, path
+            assert len({request.headers["webhook-id"] for request in requests}) == 1
+            for request in requests:
+                Webhook(SECRET).verify(request.body, dict(request.headers))
+                assert json.loads(request.body)["type"] == "query.no_match"
+        assert receiver.received("/redirect") == []
+        assert receiver.sent_bytes < 64 * 2**20  # of 10 GB and headers without end
+
+
+async def test_a_closed_port_and_a_forbidden_address_are_told_apart(pool: Pool) -> None:
+    async with open_lanes(pool, ["closed.example"]) as lanes:
+        closed = await put(pool, "http://closed.example:9/", "closed.example")
+        forbidden = await put(pool, METADATA, "169.254.169.254")
+        await run_until_ended(pool, lanes, [closed, forbidden])
+
+    assert await ended(pool, closed) == ("dead", None, "refused", 2)
+    assert await ended(pool, forbidden) == ("dead", None, "target_forbidden", 1)
+
+
+async def test_a_disabled_host_is_not_asked_and_goes_on_when_resumed(pool: Pool) -> None:
+    async with (
+        HostileReceiver() as receiver,
+        open_lanes(pool, ["held.example", "open.example"]) as lanes,
+    ):
+        async with pool.transaction() as tx:
+            await hosts.disable(tx, "held.example", actor="operator")
+        held = await put(pool, receiver.url("/ok", host="held.example"), "held.example")
+        free = await put(pool, receiver.url("/ok", host="open.example"), "open.example")
+        await run_until_ended(pool, lanes, [free])
+        before = len(receiver.requests)
+
+        async with pool.transaction() as tx:
+            await hosts.resume(tx, "held.example", actor="operator")
+        async with open_lanes(pool, ["held.example"]) as again:
+            await run_until_ended(pool, again, [held])
+
+    assert before == 1
+    assert await ended(pool, held) == DELIVERED
+
+
+async def test_a_rate_holds_over_a_burst(pool: Pool) -> None:
+    pace = PaceLimits(workers=32, per_host=8, rate_per_s=10)
+    async with HostileReceiver() as receiver, open_lanes(pool, ["a.example"], pace) as lanes:
+        url = receiver.url("/ok", host="a.example")
+        ids = [await put(pool, url, "a.example") for _ in range(18)]
+        await run_until_ended(pool, lanes, ids)
+
+        times = sorted(request.at_s for request in receiver.requests)
+
+    assert len(times) == 18
+    for first, tenth_later in zip(times, times[12:], strict=False):
+        assert tenth_later - first > 0.15  # ten at once and ten a second: twelve take 0.2 s

@@ -1,0 +1,189 @@
+"""Real servers for tests: started once per session, only when a test asks for one.
+
+They are the embedded ones (`standalone`), on free loopback ports, in a temporary home. They end
+with the test process, also when it is killed. Others may be used instead:
+`TEST_KAFKA=host:port`, `TEST_POSTGRES_URL=postgresql://…` (a role that may create databases).
+"""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import pytest
+
+from standalone.environment import cache_directory
+from standalone.kafka import EmbeddedKafka
+from standalone.locking import is_alive
+from standalone.postgres import EmbeddedPostgres
+
+REPOSITORY = Path(__file__).parents[1]
+FIRST_PORT = 20_000  # below the ephemeral range, above the standalone mode's own
+PORTS_PER_SESSION = 8
+MIGRATION_TIMEOUT_S = 120
+
+T = TypeVar("T")
+
+
+def first_port() -> int:
+    """Where this process begins to look for ports: sessions side by side rarely meet."""
+    return FIRST_PORT + os.getpid() * PORTS_PER_SESSION % 12_000
+
+
+def make_home(name: str) -> Path:
+    """A new folder that other users may enter (PostgreSQL's does not run as root).
+
+    Folders of test processes that were killed are removed on the way.
+    """
+    parent = Path(tempfile.gettempdir()) / f"photo-archive-tests-{os.getuid()}"
+    parent.mkdir(mode=0o755, exist_ok=True)
+    if parent.stat().st_uid != os.getuid():
+        raise PermissionError(f"{parent} belongs to somebody else")
+    for old in parent.iterdir():
+        pid = old.name.partition("-")[0]
+        if pid.isdigit() and not is_alive(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+    home = parent / f"{os.getpid()}-{name}-{uuid.uuid4().hex[:6]}"
+    home.mkdir(mode=0o755)
+    return home
+
+
+def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run in a loop of its own, whatever loop the caller is in."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Run statements one by one, outside a transaction."""
+    connection = await asyncpg.connect(url, timeout=30)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def drop_database(url: str, name: str) -> None:
+    """Drop a database that tests made, whoever is still in it.
+
+    Not by `WITH (FORCE)`: it wants to end an autovacuum worker as it ends a client, and the role of
+    the tests may not. A plain drop asks that worker to go and waits for it.
+    """
+    run_apart(
+        execute(
+            url,
+            f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            f" WHERE datname = '{name}' AND usename = current_user",
+            f"DROP DATABASE {name}",
+        )
+    )
+
+
+def at_database(url: str, name: str) -> str:
+    """The same server and role, another database."""
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """PostgreSQL with pgvector. Not to be killed or stopped: tests of faults start their own."""
+    home = make_home("postgres")
+    server = EmbeddedPostgres(home, first_port())
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[EmbeddedKafka]:
+    """Apache Kafka. Not to be killed or stopped: tests of faults start their own."""
+    home = make_home("kafka")
+    port = first_port() + PORTS_PER_SESSION // 2
+    server = EmbeddedKafka(home, cache_directory(home), port, port + 1)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
+    """`host:port` of a real broker. It has no topics but those that tests make."""
+    outside = os.environ.get("TEST_KAFKA")
+    return outside or str(request.getfixturevalue("kafka_server").bootstrap)
+
+
+@pytest.fixture
+def topics_prefix() -> str:
+    """Begins the names of a test's own topics and groups, so that tests do not meet."""
+    return f"t{uuid.uuid4().hex[:10]}."
+
+
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    """DSN of a role that may create databases."""
+    outside = os.environ.get("TEST_POSTGRES_URL")
+    return outside or str(request.getfixturevalue("postgres_server").url)
+
+
+@pytest.fixture(scope="session")
+def database_template(postgres_url: str) -> Iterator[str]:
+    """Name of a database with the newest schema, never written to by tests."""
+    name = f"template_{uuid.uuid4().hex[:10]}"
+    run_apart(execute(postgres_url, f"CREATE DATABASE {name}"))
+    try:
+        migrate(at_database(postgres_url, name))
+        yield name
+    finally:
+        drop_database(postgres_url, name)
+
+
+def migrate(url: str) -> None:
+    """Bring a database to the newest schema, as an operator would."""
+    done = subprocess.run(
+        [sys.executable, "-m", "migrations", "schema"],
+        cwd=REPOSITORY,
+        env=os.environ | {"DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=MIGRATION_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"python -m migrations schema: {done.stdout}{done.stderr}")
+
+
+@pytest.fixture
+def empty_database_url(postgres_url: str) -> Iterator[str]:
+    """DSN of a fresh database without tables, dropped after the test."""
+    yield from _fresh_database(postgres_url, "")
+
+
+@pytest.fixture
+def database_url(postgres_url: str, database_template: str) -> Iterator[str]:
+    """DSN of a fresh database with the newest schema, dropped after the test."""
+    yield from _fresh_database(postgres_url, f"TEMPLATE {database_template}")
+
+
+def _fresh_database(server: str, options: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    run_apart(execute(server, f"CREATE DATABASE {name} {options}"))
+    try:
+        yield at_database(server, name)
+    finally:
+        drop_database(server, name)

@@ -1,0 +1,1 @@
+"""Tests of naming, kinds and the blob store, without a disk."""

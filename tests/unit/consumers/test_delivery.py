@@ -1,0 +1,323 @@
+"""The delivery role and its lanes, with a schedule that lives in memory."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from consumers.delivery.attempts import Lease, Tried
+from consumers.delivery.lanes import LaneLimits, Lanes
+from consumers.delivery.pacing import PaceLimits, Pacer, Rooms, Tier
+from consumers.delivery.recording import Outcome
+from consumers.delivery.role import DeliveryRole, Scheduled
+from core.errors import BlobStoreAway, DatabaseAway, RecordRefused
+from core.messaging.role import Received
+from core.transaction import Transaction
+from schemas.callback import AnswerType, CallbackRequested, callback_id_of
+from schemas.record import Partition, Record
+from schemas.topics import CALLBACKS_REQUESTED
+from tests.fakes.transactions import NoTransaction, no_transaction
+
+
+@dataclass
+class Rows:
+    rows: dict[UUID, Scheduled] = field(default_factory=dict)
+
+    async def intake(self, tx: Transaction, deliveries: Sequence[Scheduled]) -> None:
+        for delivery in deliveries:
+            self.rows.setdefault(delivery.delivery_id, delivery)
+
+
+def callback(event_id: str, query_id: UUID, offset: int = 0) -> Received[CallbackRequested]:
+    return Received(
+        event=CallbackRequested(
+            query_id=query_id,
+            type=AnswerType.NO_MATCH,
+            url="https://a.example/x",
+            text="cat",
+            answered_at=datetime.now(UTC),
+        ),
+        partition=Partition(CALLBACKS_REQUESTED.name, 0),
+        offset=offset,
+        record=Record(CALLBACKS_REQUESTED.name, None, (), b""),
+        event_id=event_id,
+        timestamp_ms=0,
+    )
+
+
+async def test_a_callback_published_twice_becomes_one_row_and_wakes_the_lanes() -> None:
+    rows, woken = Rows(), asyncio.Event()
+    role = DeliveryRole(rows, lambda _: "a.example", woken.set)
+    query_id = uuid4()
+    event_id = callback_id_of(query_id)
+    batch = [callback(str(event_id), query_id, n) for n in range(2)]
+
+    await role.apply(await role.prepare(batch), NoTransaction())
+
+    assert list(rows.rows) == [event_id]
+    assert rows.rows[event_id].host == "a.example"
+    assert woken.is_set()
+
+
+async def test_a_foreign_event_without_our_id_still_gets_one_id_per_answer() -> None:
+    rows = Rows()
+    role = DeliveryRole(rows, lambda _: "a.example", lambda: None)
+    query_id = uuid4()
+
+    await role.apply(await role.prepare([callback("whatever", query_id)]), NoTransaction())
+
+    assert list(rows.rows) == [callback_id_of(query_id)]
+
+
+@dataclass(frozen=True)
+class FakeLease:
+    host: str
+    delivery_id: UUID = field(default_factory=uuid4)
+    attempt: int = 1
+    made: int = 1
+    event: str = "{}"
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass
+class MemorySchedule:
+    """Claims as the SQL does: within the rooms of hosts and tiers, in order."""
+
+    due: list[FakeLease]
+    settled: list[tuple[FakeLease, Tried]] = field(default_factory=list)
+    released: list[FakeLease] = field(default_factory=list)
+    disabled: dict[str, str] = field(default_factory=dict)
+    writes: int = 0
+    refusals: int = 0
+    poisoned: str = ""
+    gate: asyncio.Event | None = None
+
+    async def claim(self, tx: Transaction, rooms: Rooms) -> Sequence[Lease]:
+        taken: list[FakeLease] = []
+        room = dict(zip(rooms.hosts, rooms.rooms, strict=True))
+        tiers = dict(zip(rooms.hosts, rooms.tiers, strict=True))
+        left = list(rooms.by_tier)
+        for lease in list(self.due):
+            tier = tiers.get(lease.host, Tier.NEW)
+            free = room.setdefault(lease.host, rooms.new_host)
+            if lease.host in self.disabled or not free or not left[tier]:
+                continue
+            if len(taken) < rooms.total:
+                room[lease.host] -= 1
+                left[tier] -= 1
+                taken.append(lease)
+                self.due.remove(lease)
+        return taken
+
+    async def expire_leases(self, tx: Transaction) -> int:
+        return 0
+
+    async def backlog(self, tx: Transaction) -> tuple[int, float]:
+        return len(self.due), 0.0
+
+    async def settle(self, tx: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.refusals:
+            self.refusals -= 1
+            raise DatabaseAway("away")
+        if self.poisoned and any(one.tried.detail == self.poisoned for one in outcomes):
+            raise RecordRefused("refused")
+        self.writes += 1
+        for one in outcomes:
+            assert isinstance(one.lease, FakeLease)
+            self.settled.append((one.lease, one.tried))
+        return 0
+
+    async def release(self, tx: Transaction, lease: Lease, delay_s: float) -> None:
+        assert isinstance(lease, FakeLease)
+        self.released.append(lease)
+
+    async def disable(self, tx: Transaction, host: str, reason: str) -> None:
+        self.disabled[host] = reason
+
+
+class NoWatch:
+    """Nobody looks."""
+
+    def tried(self, tried: Tried) -> None: ...
+
+    def paced(self, pacer: Pacer) -> None: ...
+
+    def waiting(self, due: int, oldest_s: float) -> None: ...
+
+
+@dataclass
+class Targets:
+    """Answers at once, but for hosts that never do."""
+
+    black_holes: str = "hole"
+    own_fault: bool = False
+    status: int = 200
+    detail: str | None = None
+    most: dict[str, int] = field(default_factory=dict)
+    now: dict[str, int] = field(default_factory=dict)
+    asked: int = 0
+
+    async def deliver(self, lease: Lease) -> Tried:
+        self.asked += 1
+        self.now[lease.host] = self.now.get(lease.host, 0) + 1
+        self.most[lease.host] = max(self.most.get(lease.host, 0), self.now[lease.host])
+        try:
+            if lease.host.startswith(self.black_holes):
+                await asyncio.Event().wait()
+            if self.own_fault:
+                raise BlobStoreAway("no store")
+            await asyncio.sleep(0)
+            state = "delivered" if self.status == 200 else "due"
+            return Tried(state, datetime.now(UTC), status=self.status, detail=self.detail)
+        finally:
+            self.now[lease.host] -= 1
+
+
+def lanes(
+    schedule: MemorySchedule, targets: Targets, workers: int = 16, disable_after: int = 0
+) -> Lanes:
+    pace = PaceLimits(workers, per_host=4, slow_s=0.02, open_s=0.01)
+    limits = LaneLimits(
+        pace, interval_s=0.01, drain_s=0.05, record_s=5, disable_after=disable_after
+    )
+    return Lanes(no_transaction, schedule, targets, limits, NoWatch())
+
+
+async def run_until(lane: Lanes, condition: Callable[[], bool]) -> None:
+    stop = asyncio.Event()
+    task = asyncio.create_task(lane.run(stop))
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+    stop.set()
+    await asyncio.wait_for(task, 5)
+
+
+async def test_a_black_hole_takes_no_more_than_its_own_lane() -> None:
+    schedule = MemorySchedule(
+        [FakeLease("hole") for _ in range(50)] + [FakeLease("healthy") for _ in range(100)]
+    )
+    targets = Targets()
+
+    await run_until(lanes(schedule, targets), lambda: len(schedule.settled) == 100)
+
+    assert {lease.host for lease, _ in schedule.settled} == {"healthy"}
+    assert targets.most["hole"] <= 2
+    assert targets.most["healthy"] == 4
+
+
+async def test_more_black_holes_than_workers_leave_room_for_hosts_that_answered_before() -> None:
+    schedule = MemorySchedule([FakeLease("healthy") for _ in range(3)])
+    targets = Targets()
+    lane = lanes(schedule, targets)
+    arrived = False
+
+    def holes_come_after_the_first() -> bool:
+        nonlocal arrived
+        if len(schedule.settled) >= 3 and not arrived:
+            arrived = True
+            schedule.due += [FakeLease(f"hole{n}") for n in range(60)]
+        if sum(host.startswith("hole") for host in targets.most) == 12:
+            schedule.due.append(FakeLease("healthy"))
+        return len(schedule.settled) >= 40
+
+    await run_until(lane, holes_come_after_the_first)
+
+    assert {lease.host for lease, _ in schedule.settled} == {"healthy"}
+    assert sum(host.startswith("hole") for host in targets.most) == 12
+
+
+async def test_outcomes_that_wait_for_the_database_are_written_together() -> None:
+    schedule = MemorySchedule([FakeLease(f"h{n}") for n in range(12)], gate=asyncio.Event())
+    targets = Targets()
+    lane = lanes(schedule, targets)
+    stop = asyncio.Event()
+    task = asyncio.create_task(lane.run(stop))
+    async with asyncio.timeout(5):
+        while targets.asked < 12:
+            await asyncio.sleep(0.005)
+    assert schedule.gate is not None
+    schedule.gate.set()
+    stop.set()
+    await asyncio.wait_for(task, 5)
+
+    assert len(schedule.settled) == 12
+    assert schedule.writes <= 3
+
+
+async def test_what_postgresql_refuses_costs_neither_the_batch_nor_its_own_outcome() -> None:
+    schedule = MemorySchedule([FakeLease("a")], poisoned="bad words")
+
+    await run_until(
+        lanes(schedule, Targets(detail="bad words")), lambda: len(schedule.settled) == 1
+    )
+
+    assert schedule.settled[0][1].state == "delivered"
+    assert schedule.settled[0][1].detail is None
+
+
+async def test_an_open_breaker_claims_nothing_and_so_charges_nobody() -> None:
+    schedule = MemorySchedule([FakeLease("bad") for _ in range(100)])
+    targets = Targets(status=503)
+    lane = lanes(schedule, targets)
+
+    await run_until(lane, lambda: lane.pacer.open_breakers(time.monotonic()) == 1)
+
+    assert targets.asked < 20
+    assert len(schedule.due) == 100 - targets.asked
+
+
+async def test_a_host_is_disabled_after_many_openings_only_where_that_was_asked_for() -> None:
+    schedule = MemorySchedule([FakeLease("bad") for _ in range(40)])
+
+    await run_until(
+        lanes(schedule, Targets(status=503), disable_after=2), lambda: bool(schedule.disabled)
+    )
+
+    assert "opened 2 times" in schedule.disabled["bad"]
+    assert schedule.due
+
+
+async def test_a_fault_of_our_own_gives_the_lease_back_uncharged() -> None:
+    schedule = MemorySchedule([FakeLease("a")])
+
+    await run_until(lanes(schedule, Targets(own_fault=True)), lambda: len(schedule.released) == 1)
+
+    assert schedule.settled == []
+
+
+async def test_an_outcome_is_recorded_when_the_database_comes_back() -> None:
+    schedule = MemorySchedule([FakeLease("a")], refusals=2)
+
+    await run_until(lanes(schedule, Targets()), lambda: len(schedule.settled) == 1)
+
+    assert schedule.settled[0][1].state == "delivered"
+
+
+async def test_a_stop_lets_what_is_in_flight_come_to_its_end() -> None:
+    schedule = MemorySchedule([FakeLease(f"h{n}") for n in range(5)])
+    lane = lanes(schedule, Targets())
+    stop = asyncio.Event()
+    task = asyncio.create_task(lane.run(stop))
+    while schedule.due:
+        await asyncio.sleep(0)
+    stop.set()
+
+    await asyncio.wait_for(task, 5)
+
+    assert len(schedule.settled) == 5
+    assert lane.pacer.in_flight == 0
+
+
+async def test_a_stop_gives_up_on_a_target_that_never_answers() -> None:
+    schedule = MemorySchedule([FakeLease("hole")])
+    lane = lanes(schedule, Targets())
+
+    await run_until(lane, lambda: lane.pacer.in_flight == 1)
+
+    assert lane.pacer.in_flight == 0
+    assert schedule.settled == []

@@ -1,0 +1,56 @@
+"""What the lanes tell Prometheus."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from prometheus_client import CollectorRegistry
+
+from consumers.delivery.attempts import Tried
+from consumers.delivery.measuring import LaneMetrics
+from consumers.delivery.pacing import Health, PaceLimits, Pacer
+from core.telemetry.metrics import Metrics
+
+NOW = datetime.now(UTC)
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"photo_archive_{name}", labels)
+
+
+def test_attempts_are_counted_by_what_came_of_them() -> None:
+    metrics = Metrics(CollectorRegistry())
+    watch = LaneMetrics(metrics)
+
+    for tried in (
+        Tried("delivered", NOW, status=204, took_ms=20),
+        Tried("due", NOW, status=503),
+        Tried("due", NOW, error="timeout"),
+        Tried("due", NOW, own_fault=True),
+    ):
+        watch.tried(tried)
+
+    names = ("delivered", "http_5xx", "timeout", "own_fault")
+    counted = [value(metrics, "delivery_attempts_total", outcome=name) for name in names]
+    assert counted == [1, 1, 1, 1]
+
+
+def test_only_the_ten_worst_hosts_are_named_and_one_that_recovers_goes() -> None:
+    metrics = Metrics(CollectorRegistry())
+    pacer = Pacer(PaceLimits(32, 8))
+    for number in range(30):
+        for _ in range(number):
+            delivery_id = uuid4()
+            pacer.begin(f"h{number}", delivery_id, 1.0)
+            pacer.end(f"h{number}", delivery_id, Health.BAD, 1.0)
+    LaneMetrics(metrics).paced(pacer)
+    shown = [value(metrics, "delivery_host_failures", host=f"h{number}") for number in range(30)]
+
+    watch = LaneMetrics(metrics, _named={f"h{number}" for number in range(20, 30)})
+    delivery_id = uuid4()
+    pacer.begin("h29", delivery_id, 2.0)
+    pacer.end("h29", delivery_id, Health.GOOD, 2.0)
+    watch.paced(pacer)
+
+    assert [one for one in shown if one is not None] == list(range(20, 30))
+    assert value(metrics, "delivery_host_failures", host="h29") is None
+    assert value(metrics, "delivery_host_failures", host="h19") == 19

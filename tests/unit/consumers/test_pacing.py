@@ -1,0 +1,244 @@
+"""What hosts may be given, on a clock that the test moves."""
+
+from dataclasses import dataclass, field
+from math import inf
+from uuid import UUID, uuid4
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.delivery.pacing import (
+    MAX_OPEN_S,
+    Ended,
+    Health,
+    PaceLimits,
+    Pacer,
+    Tier,
+)
+
+
+@dataclass
+class Bench:
+    """A pacer, its clock, and what is in flight."""
+
+    pacer: Pacer
+    now: float = 1000.0
+    running: list[tuple[str, UUID]] = field(default_factory=list)
+
+    def begin(self, host: str) -> UUID:
+        delivery_id = uuid4()
+        self.pacer.begin(host, delivery_id, self.now)
+        self.running.append((host, delivery_id))
+        return delivery_id
+
+    def attempt(
+        self, host: str, health: Health, took_s: float = 0.1, pause_s: float = 0.0
+    ) -> Ended:
+        delivery_id = self.begin(host)
+        self.now += took_s
+        self.running.remove((host, delivery_id))
+        return self.pacer.end(host, delivery_id, health, self.now, pause_s)
+
+    def room(self, host: str) -> int:
+        rooms = self.pacer.rooms(self.now)
+        known = dict(zip(rooms.hosts, rooms.rooms, strict=True))
+        return known.get(host, rooms.new_host)
+
+    def tier(self, host: str) -> int:
+        rooms = self.pacer.rooms(self.now)
+        return dict(zip(rooms.hosts, rooms.tiers, strict=True)).get(host, Tier.NEW)
+
+
+def bench(workers: int = 32, per_host: int = 8, rate: float = 0.0) -> Bench:
+    return Bench(Pacer(PaceLimits(workers, per_host, rate_per_s=rate)))
+
+
+def opened(world: Bench, host: str = "a") -> Bench:
+    for _ in range(10):
+        world.attempt(host, Health.BAD)
+    assert world.room(host) == 0
+    return world
+
+
+def test_a_host_that_answers_in_time_gets_more_until_its_cap() -> None:
+    world = bench()
+    before = world.room("a")
+
+    for _ in range(20):
+        world.attempt("a", Health.GOOD)
+
+    assert (before, world.room("a"), world.tier("a")) == (2, 8, Tier.STEADY)
+
+
+def test_a_failure_halves_what_a_host_gets_and_makes_it_a_suspect() -> None:
+    world = bench()
+    for _ in range(20):
+        world.attempt("a", Health.GOOD)
+
+    world.attempt("a", Health.BAD)
+
+    assert (world.room("a"), world.tier("a")) == (4, Tier.SUSPECT)
+
+
+def test_a_host_is_a_suspect_as_soon_as_an_attempt_takes_long() -> None:
+    world = bench()
+    world.attempt("a", Health.GOOD)
+    world.begin("a")
+    before = world.tier("a")
+
+    world.now += 1.5
+
+    assert (before, world.tier("a")) == (Tier.STEADY, Tier.SUSPECT)
+
+
+def test_a_slow_host_gets_half_of_what_a_fast_one_gets() -> None:
+    world = bench()
+
+    for _ in range(20):
+        world.attempt("a", Health.GOOD, took_s=5)
+
+    assert (world.room("a"), world.tier("a")) == (4, Tier.SUSPECT)
+
+
+def test_suspects_together_get_half_of_the_workers_and_new_hosts_a_quarter() -> None:
+    world = bench(workers=32)
+    for number in range(40):
+        world.attempt(f"bad{number}", Health.BAD)
+
+    assert world.pacer.rooms(world.now).by_tier == (32, 8, 16)
+
+
+def test_the_breaker_opens_at_ten_attempts_of_which_seventy_percent_failed() -> None:
+    world = bench()
+    for _ in range(3):
+        world.attempt("a", Health.GOOD)
+    for _ in range(6):
+        assert world.attempt("a", Health.BAD) == Ended()
+
+    assert world.attempt("a", Health.BAD) == Ended(opened=True, opens=1)
+    assert world.room("a") == 0
+    assert world.pacer.open_breakers(world.now) == 1
+
+
+def test_failures_of_long_ago_do_not_open_a_breaker() -> None:
+    world = bench()
+    for _ in range(9):
+        world.attempt("a", Health.BAD)
+
+    world.now += 301
+
+    assert world.attempt("a", Health.BAD) == Ended()
+
+
+def test_after_the_silence_one_probe_goes_out_and_a_good_answer_closes() -> None:
+    world = opened(bench())
+    world.now += 30
+    assert world.room("a") == 1
+    world.begin("a")
+    assert world.room("a") == 0
+    (_, probe) = world.running[0]
+
+    ended = world.pacer.end("a", probe, Health.GOOD, world.now)
+
+    assert ended == Ended(closed=True)
+    assert world.room("a") == 2
+
+
+def test_a_failed_probe_opens_again_for_twice_as_long_up_to_five_minutes() -> None:
+    world = opened(bench())
+    silences = []
+    for _ in range(6):
+        world.now += world.pacer.wait_s(world.now)
+        world.attempt("a", Health.BAD, took_s=0)
+        silences.append(world.pacer.wait_s(world.now))
+
+    assert [round(silence) for silence in silences] == [60, 120, 240, 300, 300, 300]
+    assert max(silences) <= MAX_OPEN_S
+
+
+def test_what_was_in_flight_when_the_breaker_opened_does_not_prolong_it() -> None:
+    world = bench()
+    late = world.begin("a")
+    opened(world)
+    wait_s = world.pacer.wait_s(world.now)
+
+    assert world.pacer.end("a", late, Health.BAD, world.now) == Ended(opens=1)
+    assert world.pacer.wait_s(world.now) == wait_s
+
+
+def test_faults_of_our_own_say_nothing_of_the_host() -> None:
+    world = bench()
+
+    for _ in range(50):
+        world.attempt("a", Health.UNKNOWN)
+
+    assert (world.room("a"), world.tier("a")) == (2, Tier.NEW)
+
+
+def test_a_retry_after_silences_the_host_for_that_time() -> None:
+    world = bench()
+
+    world.attempt("a", Health.BAD, pause_s=7)
+
+    assert world.room("a") == 0
+    assert world.pacer.wait_s(world.now) == 7
+    assert world.pacer.open_breakers(world.now) == 0
+    world.now += 7
+    assert world.room("a") == 1
+
+
+def test_the_rate_is_reserved_when_an_attempt_begins_not_when_it_ends() -> None:
+    world = bench(per_host=100, workers=100, rate=5)
+    world.attempt("a", Health.GOOD, took_s=1)
+    for _ in range(10):
+        world.attempt("a", Health.GOOD, took_s=0)
+    world.now += 10
+    begun = 0
+    while world.room("a"):
+        world.begin("a")
+        begun += 1
+
+    assert begun == 5
+    world.now += 0.2
+    assert world.room("a") == 1
+
+
+def test_a_lane_that_waits_for_its_rate_says_when_it_opens() -> None:
+    world = bench(rate=2)
+    world.begin("a")
+    world.begin("a")
+
+    assert 0 < world.pacer.wait_s(world.now) <= 0.5
+    world.now += 0.5
+    assert world.room("a") == 0  # the cap of a new host
+    assert bench().pacer.wait_s(world.now) == inf
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abcdef"),
+            st.sampled_from(list(Health)),
+            st.floats(0, 60),
+            st.integers(1, 8),
+        ),
+        max_size=200,
+    ),
+    st.integers(1, 40),
+)
+def test_nothing_exceeds_its_bound_whatever_happens(
+    steps: list[tuple[str, Health, float, int]], workers: int
+) -> None:
+    world = bench(workers=workers)
+    for host, health, pause_s, at_once in steps:
+        for _ in range(at_once):
+            rooms = world.pacer.rooms(world.now)
+            if world.room(host) and rooms.total and rooms.by_tier[world.tier(host)]:
+                world.begin(host)
+        assert world.pacer.in_flight <= workers
+        assert all(0 <= room <= 8 for room in world.pacer.rooms(world.now).rooms)
+        world.now += pause_s / 10
+        if world.running:
+            one, delivery_id = world.running.pop(0)
+            world.pacer.end(one, delivery_id, health, world.now)
+    assert world.pacer.in_flight == len(world.running)

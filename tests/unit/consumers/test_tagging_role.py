@@ -1,0 +1,287 @@
+"""The tagging role, with ports that live in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from consumers.tagging.arrivals import Arrival
+from consumers.tagging.role import StaleLabels, Tagged, TaggingRole, Wanted
+from core.errors import BlobStoreAway, ImageMissing, ImageUnreadable, PermanentError
+from core.messaging.role import Item, Received
+from core.tags import ImageTags, TagScore
+from core.transaction import Transaction
+from schemas.image import ImageArrived, ImageTagged
+from schemas.record import Partition, Record
+from schemas.topics import IMAGES_ARRIVED, IMAGES_TAGGED
+from tests.fakes.transactions import NoTransaction
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def tags_of(content: bytes) -> ImageTags:
+    return ImageTags(
+        tags=(TagScore(content.decode(), 900_000),),
+        sha256=content.ljust(32, b"0"),
+        width=1,
+        height=1,
+        model="fake",
+        preprocessing="exact-1",
+        embedding=b"\x00\x3c",
+    )
+
+
+@dataclass
+class MemoryBlobs:
+    contents: dict[str, bytes]
+    kept: list[bytes] = field(default_factory=list)
+    away: bool = False
+
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+        if self.away:
+            raise BlobStoreAway("store is away")
+        return [self.contents.get(uri) or ImageMissing(f"{uri} is not there") for uri in uris]
+
+    async def keep(self, content: bytes) -> None:
+        self.kept.append(content)
+
+
+@dataclass
+class EchoTagger:
+    """Tags every image with its own content, so that a skewed index shows."""
+
+    version: int = 1
+
+    async def refresh(self) -> None:
+        pass
+
+    async def tag_all(
+        self, images: Sequence[bytes | PermanentError], wanted: Sequence[Wanted]
+    ) -> list[Tagged | PermanentError]:
+        assert len(images) == len(wanted)
+        return [
+            image
+            if isinstance(image, PermanentError)
+            else ImageUnreadable("broken")
+            if image == b"broken"
+            else Tagged(tags_of(image), None if want.labels else self.version, want.top_k or 4)
+            for image, want in zip(images, wanted, strict=True)
+        ]
+
+
+@dataclass
+class MemoryTable:
+    version: int = 1
+    deleted: dict[UUID, datetime] = field(default_factory=dict)
+    rows: dict[str, ImageTags] = field(default_factory=dict)
+    failed: dict[str, PermanentError] = field(default_factory=dict)
+
+    async def label_version(self, tx: Transaction) -> int:
+        return self.version
+
+    async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+        return {key: self.deleted[key] for key in image_ids if key in self.deleted}
+
+    async def replace(self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged]]) -> None:
+        self.rows |= {arrival.event.uri: plan.tags for arrival, plan in images}
+
+    async def record_failures(
+        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError]]
+    ) -> None:
+        self.failed |= {arrival.event.uri: error for arrival, error in failed}
+
+
+def received(
+    uri: str,
+    offset: int,
+    *,
+    content: bytes | None = None,
+    labels: tuple[str, ...] | None = None,
+    at: datetime = NOW,
+) -> Received[Arrival]:
+    return Received(
+        event=Arrival(ImageArrived(uri=uri, labels=labels), content),
+        partition=Partition(IMAGES_ARRIVED.name, 0),
+        offset=offset,
+        record=Record(IMAGES_ARRIVED.name, None, (), b""),
+        event_id=f"e{offset}",
+        timestamp_ms=int(at.timestamp() * 1000),
+    )
+
+
+def role(contents: dict[str, bytes]) -> tuple[TaggingRole, MemoryTable, MemoryBlobs]:
+    table, blobs = MemoryTable(), MemoryBlobs(contents)
+    return TaggingRole(blobs, EchoTagger(), table), table, blobs
+
+
+async def test_every_image_gets_its_own_tags_and_one_event_leaves_for_each() -> None:
+    uris = [f"file:photos/{number}.jpg" for number in range(20)]
+    tagging, table, _ = role({uri: uri[-6:].encode() for uri in uris})
+
+    items = await tagging.prepare([received(uri, n) for n, uri in enumerate(uris)])
+    outcome = await tagging.apply(items, NoTransaction())
+
+    assert {uri: tags.tags[0].tag for uri, tags in table.rows.items()} == {
+        uri: uri[-6:] for uri in uris
+    }
+    events = [ImageTagged.model_validate_json(record.value) for record in outcome.emitted]
+    assert [event.uri for event in events] == uris
+    assert all(event.tags[0].tag == event.uri[-6:] for event in events)
+    assert {record.topic for record in outcome.emitted} == {IMAGES_TAGGED.name}
+    assert outcome.rejected == ()
+
+
+async def test_an_unreadable_image_is_set_aside_and_the_rest_is_stored() -> None:
+    tagging, table, _ = role({"file:p/good.jpg": b"cat", "file:p/bad.jpg": b"broken"})
+    batch = [
+        received("file:p/good.jpg", 0),
+        received("file:p/bad.jpg", 1),
+        received("file:p/missing.jpg", 2),
+    ]
+
+    outcome = await tagging.apply(await tagging.prepare(batch), NoTransaction())
+
+    assert set(table.rows) == {"file:p/good.jpg"}
+    assert {uri: error.reason for uri, error in table.failed.items()} == {
+        "file:p/bad.jpg": "image_unreadable",
+        "file:p/missing.jpg": "image_missing",
+    }
+    assert [(r.offset, r.error.reason) for r in outcome.rejected] == [
+        (1, "image_unreadable"),
+        (2, "image_missing"),
+    ]
+    told = [ImageTagged.model_validate_json(record.value) for record in outcome.emitted]
+    assert [event.error.reason if event.error else None for event in told] == [
+        None,
+        "image_unreadable",
+        "image_missing",
+    ]
+
+
+async def test_an_image_inside_the_record_is_kept_and_tagged_beside_fetched_ones() -> None:
+    tagging, table, blobs = role({"file:p/a.jpg": b"aaa", "file:p/b.jpg": b"bbb"})
+    inline = "blob:" + "0" * 64
+    batch = [
+        received("file:p/a.jpg", 0),
+        received(inline, 1, content=b"inside"),
+        received("file:p/b.jpg", 2),
+    ]
+
+    await tagging.apply(await tagging.prepare(batch), NoTransaction())
+
+    assert blobs.kept == [b"inside"]
+    assert {uri: tags.tags[0].tag for uri, tags in table.rows.items()} == {
+        "file:p/a.jpg": "aaa",
+        inline: "inside",
+        "file:p/b.jpg": "bbb",
+    }
+
+
+async def test_of_one_image_twice_in_a_batch_the_last_arrival_counts() -> None:
+    tagging, table, _ = role({"file:p/a.jpg": b"cat"})
+    first, last = received("file:p/a.jpg", 0), received("file:p/a.jpg", 1, labels=("x",))
+
+    items = await tagging.prepare([first, last])
+    outcome = await tagging.apply(items, NoTransaction())
+
+    assert len(table.rows) == 1
+    assert len(outcome.emitted) == 1
+
+
+async def test_an_arrival_older_than_the_images_deletion_is_skipped() -> None:
+    tagging, table, _ = role({"file:p/a.jpg": b"cat", "file:p/b.jpg": b"dog"})
+    batch = [received("file:p/a.jpg", 0), received("file:p/b.jpg", 1)]
+    table.deleted = {
+        batch[0].event.event.image_id: NOW + timedelta(seconds=1),
+        batch[1].event.event.image_id: NOW - timedelta(seconds=1),
+    }
+
+    await tagging.apply(await tagging.prepare(batch), NoTransaction())
+
+    assert set(table.rows) == {"file:p/b.jpg"}
+
+
+async def test_a_plan_made_under_older_labels_is_made_again() -> None:
+    tagging, table, _ = role({"file:p/a.jpg": b"cat"})
+    items = await tagging.prepare([received("file:p/a.jpg", 0)])
+    table.version = 2
+
+    with pytest.raises(StaleLabels):
+        await tagging.apply(items, NoTransaction())
+
+    assert table.rows == {}
+
+
+async def test_a_change_of_the_default_labels_leaves_an_images_own_labels_alone() -> None:
+    tagging, table, _ = role({"file:p/a.jpg": b"cat"})
+    items = await tagging.prepare([received("file:p/a.jpg", 0, labels=("lynx",))])
+    table.version = 2
+
+    await tagging.apply(items, NoTransaction())
+
+    assert set(table.rows) == {"file:p/a.jpg"}
+
+
+async def test_a_store_that_is_away_is_not_the_images_fault() -> None:
+    tagging, _, blobs = role({})
+    blobs.away = True
+
+    with pytest.raises(BlobStoreAway):
+        await tagging.prepare([received("file:p/a.jpg", 0)])
+
+
+async def test_a_record_that_the_loop_gave_up_is_written_down_as_a_failure() -> None:
+    tagging, table, _ = role({})
+    crashed: Item[Arrival, Tagged] = Item(
+        received("file:p/a.jpg", 7), PermanentError("killed us", reason="process_crashed")
+    )
+
+    outcome = await tagging.apply([crashed], NoTransaction())
+
+    assert table.failed["file:p/a.jpg"].reason == "process_crashed"
+    assert [rejection.offset for rejection in outcome.rejected] == [7]
+
+
+async def test_a_replay_emits_the_same_event_ids() -> None:
+    tagging, _, _ = role({"file:p/a.jpg": b"cat"})
+    batch = [received("file:p/a.jpg", 0)]
+
+    ids = [
+        (await tagging.apply(await tagging.prepare(batch), NoTransaction()))
+        .emitted[0]
+        .header("ce_id")
+        for _ in range(2)
+    ]
+
+    assert ids[0] == ids[1]
+
+
+async def test_an_arrival_that_lies_twice_in_the_log_emits_one_event_id() -> None:
+    tagging, _, _ = role({"file:p/a.jpg": b"cat"})
+    first = received("file:p/a.jpg", 0)
+    again = replace(first, offset=9)
+
+    ids = {await emitted_id(tagging, arrival) for arrival in (first, again)}
+
+    assert len(ids) == 1
+
+
+async def test_another_outcome_of_the_same_arrival_is_another_event() -> None:
+    tagging, _, blobs = role({"file:p/a.jpg": b"broken"})
+    arrival = received("file:p/a.jpg", 0)
+    ids = [await emitted_id(tagging, arrival)]
+
+    for content in (b"cat", b"dog"):
+        blobs.contents["file:p/a.jpg"] = content
+        ids.append(await emitted_id(tagging, arrival))
+
+    assert len(set(ids)) == 3
+
+
+async def emitted_id(tagging: TaggingRole, arrival: Received[Arrival]) -> str | None:
+    """The id of the one event that tagging this arrival emits."""
+    outcome = await tagging.apply(await tagging.prepare([arrival]), NoTransaction())
+    (record,) = outcome.emitted
+    return record.header("ce_id")

@@ -1,0 +1,178 @@
+"""A long stream through the whole role in memory: random batches, broken photos, outages, replays.
+
+Vectors depend on nothing but the picture, so a tag on the wrong photo shows.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from consumers.tagging.arrivals import Arrival
+from consumers.tagging.role import Tagged, TaggingRole, Wanted
+from core.errors import BlobStoreAway, PermanentError, TransientError
+from core.messaging.role import Received
+from core.tags import ImageTags, Label
+from core.vision.tagger import ClipTagger, TaggedImage, TaggerOptions
+from schemas.image import ImageArrived
+from schemas.record import Partition, Record
+from schemas.topics import IMAGES_ARRIVED
+from tests.fakes.transactions import NoTransaction
+from tests.fakes.vision import HashModel, MemoryDecoder
+
+PHOTOS = 2_000
+SEEDS = (1, 20260501)
+LABELS = tuple(Label(name) for name in ("cat", "dog", "car", "beach", "city"))
+OPTIONS = TaggerOptions(
+    scoring="softmax",
+    top_k=3,
+    batch_max_images=7,
+    batch_max_pixels=10**9,
+    preprocessing="exact-1",
+    templates=("a photo of {}",),
+    background=("a photo",),
+)
+
+
+def picture(number: int) -> bytes:
+    return b"\xff\xd8\xff\xe0" + number.to_bytes(4, "big")
+
+
+def uri_of(number: int) -> str:
+    return f"file:p/{number}.jpg"
+
+
+def is_broken(number: int) -> bool:
+    return number % 100 == 50
+
+
+@dataclass
+class FailingBlobs:
+    """Every hundredth photo is broken (or all are whole); sometimes the store is away."""
+
+    chance: random.Random
+    has_broken: bool
+
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+        if self.chance.random() < 0.05:
+            raise BlobStoreAway("store is away")
+        numbers = [int(uri.removeprefix("file:p/")[:-4]) for uri in uris]
+        return [
+            b"broken" if self.has_broken and is_broken(number) else picture(number)
+            for number in numbers
+        ]
+
+    async def keep(self, content: bytes) -> None:
+        raise AssertionError(content)
+
+
+@dataclass
+class Restarting:
+    """A tagger whose process dies now and then: a fresh one goes on."""
+
+    chance: random.Random
+    clip: ClipTagger | None = None
+    restarts: int = 0
+
+    async def refresh(self) -> None:
+        if self.clip is None or self.chance.random() < 0.05:
+            self.restarts += 1
+            self.clip = ClipTagger(MemoryDecoder(), HashModel(), OPTIONS)
+            await self.clip.use_labels(LABELS, 1)
+
+    async def tag_all(
+        self, images: Sequence[bytes | PermanentError], wanted: Sequence[Wanted]
+    ) -> list[Tagged | PermanentError]:
+        assert self.clip is not None
+        if self.chance.random() < 0.05:
+            raise TransientError("no room for a single picture")
+        return [
+            Tagged(result.tags, result.label_version, result.top_k)
+            if isinstance(result, TaggedImage)
+            else result
+            for result in await self.clip.tag_all(images, wanted)
+        ]
+
+
+@dataclass
+class Table:
+    rows: dict[str, ImageTags] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    async def label_version(self, tx: Any) -> int:
+        return 1
+
+    async def tombstones(self, tx: Any, image_ids: Sequence[UUID]) -> dict[UUID, Any]:
+        return {}
+
+    async def replace(self, tx: Any, images: Sequence[tuple[Arrival, Tagged]]) -> None:
+        self.rows |= {arrival.event.uri: plan.tags for arrival, plan in images}
+
+    async def record_failures(
+        self, tx: Any, failed: Sequence[tuple[Arrival, PermanentError]]
+    ) -> None:
+        self.failed |= {arrival.event.uri: error.reason for arrival, error in failed}
+
+
+def received(number: int) -> Received[Arrival]:
+    return Received(
+        event=Arrival(ImageArrived(uri=uri_of(number))),
+        partition=Partition(IMAGES_ARRIVED.name, number % 12),
+        offset=number // 12,
+        record=Record(IMAGES_ARRIVED.name, None, (), b""),
+        event_id=f"e{number}",
+        timestamp_ms=0,
+    )
+
+
+async def stream(seed: int, *, has_broken: bool) -> tuple[Table, int]:
+    """Tag all photos in batches of random sizes; what fails for the moment is tried again."""
+    chance, table = random.Random(seed), Table()
+    tagger = Restarting(chance)
+    role = TaggingRole(FailingBlobs(chance, has_broken), tagger, table)
+    order = list(range(PHOTOS))
+    chance.shuffle(order)
+    while order:
+        batch = [received(number) for number in order[: chance.randint(1, 60)]]
+        try:
+            items = await role.prepare(batch)
+        except TransientError:
+            continue
+        if chance.random() < 0.05:  # killed between prepare and apply: comes again
+            continue
+        await role.apply(items, NoTransaction())
+        if chance.random() > 0.05:  # else the commit was lost on the way: applied twice
+            del order[: len(batch)]
+    return table, tagger.restarts
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_2000_photos_through_faults_and_restarts_each_have_their_own_tags(seed: int) -> None:
+    table, restarts = await stream(seed, has_broken=True)
+
+    fresh = ClipTagger(MemoryDecoder(), HashModel(), OPTIONS)
+    await fresh.use_labels(LABELS, 1)
+    whole = [number for number in range(PHOTOS) if not is_broken(number)]
+    alone = [(await fresh.tag_all([picture(n)], [Wanted(None, None)]))[0] for n in whole]
+    expected = {
+        uri_of(number): result.tags
+        for number, result in zip(whole, alone, strict=True)
+        if isinstance(result, TaggedImage)
+    }
+    assert restarts > 1
+    assert len(expected) == len({tags.embedding for tags in expected.values()}) == len(whole)
+    assert table.rows == expected
+    assert set(table.failed) == {uri_of(number) for number in range(PHOTOS) if is_broken(number)}
+
+
+async def test_one_broken_photo_in_a_hundred_changes_no_other_photos_tags() -> None:
+    with_broken, _ = await stream(SEEDS[0], has_broken=True)
+    all_whole, _ = await stream(SEEDS[0], has_broken=False)
+
+    assert len(all_whole.rows) == PHOTOS
+    assert len(with_broken.rows) == PHOTOS - PHOTOS // 100
+    assert all(all_whole.rows[uri] == tags for uri, tags in with_broken.rows.items())
+    assert set(with_broken.failed.values()) == {"not_an_image"}

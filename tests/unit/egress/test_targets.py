@@ -1,0 +1,242 @@
+"""Callback URLs: one rule, one message; one canonical spelling for all later layers."""
+
+import httpx
+import pytest
+import yarl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.egress.addresses import parse_networks
+from core.egress.targets import Target, TargetPolicy
+from core.errors import ConfigurationError, TargetForbidden
+from core.settings import DeliverySettings
+
+STRICT = TargetPolicy()
+LOOSE = TargetPolicy(
+    schemes=frozenset({"http", "https"}),
+    ports=(range(1, 65536),),
+    allowed_hosts=frozenset({"receiver"}),
+    allowed_networks=parse_networks(["127.0.0.0/8"]),
+)
+
+REFUSED = {
+    "http://example.com/": "scheme 'http' is not allowed; allowed: https",
+    "ftp://example.com/": "scheme 'ftp'",
+    "file:///etc/passwd": "scheme 'file'",
+    "gopher://example.com/": "scheme 'gopher'",
+    "//example.com/": "scheme '(none)'",
+    "example.com": "scheme '(none)'",
+    "": "scheme '(none)'",
+    "https://example.com:8080/": "port 8080 is not allowed; allowed: 443, 8443",
+    "https://example.com:0/": "port 0",
+    "https://example.com:99999/": "no usable port",
+    "https://example.com:http/": "no usable port",
+    "https://user@example.com/": "user name",
+    "https://user:pw@example.com/": "user name",
+    "https://@example.com/": "user name",
+    "https://:443/": "no host",
+    "https:///path": "no host",
+    "https://./": "no host",
+    "https://a..b/": "not a host name",
+    "https://-a.example/": "not a host name",
+    "https://a-.example/": "not a host name",
+    "https://exa$mple.com/": "not a host name",
+    f"https://{'a' * 64}.example/": "not a host name",
+    f"https://{'a.' * 127}aa/": "256 characters",
+    f"https://example.com/{'a' * 2048}": "more than 2048",
+    "https://exa%6dple.com/": "percent-encoded",
+    "https://[fe80::1%25eth0]/": "zone",
+    "https://exa mple.com/": "a space",
+    "https://example.com/a b": "a space",
+    "https://example.com\\@evil.example/": "backslash",
+    "https://example.com/\r\nX-Evil: 1": "control character",
+    "https://exa\tmple.com/": "control character",
+    "\x00https://example.com/": "control character",
+    "https://example.com/\ud800": "control character",
+    "https://[::1/": "not a URL",
+    "https://[::1]evil.example/": "brackets",
+    "https://[v1.x]/": "brackets",
+    "https://[::g]/": "not ",
+    "https://[1.2.3]/": "not a",
+    "https://127.0.0.1/": "127.0.0.1 may not be reached: loopback",
+    "https://169.254.169.254/latest/meta-data/": "metadata",
+    "https://[::1]/": "::1 may not be reached: loopback",
+    "https://[::ffff:127.0.0.1]/": "IPv4-mapped of 127.0.0.1",
+    "https://[0:0:0:0:0:ffff:7f00:1]/": "IPv4-mapped of 127.0.0.1",
+    "https://[64:ff9b::a9fe:a9fe]/": "NAT64 of 169.254.169.254",
+    "https://2130706433/": "unusual spelling",
+    "https://0x7f000001/": "unusual spelling",
+    "https://017700000001/": "unusual spelling",
+    "https://0x7f.0.0.1/": "unusual spelling",
+    "https://0177.0.0.1/": "unusual spelling",
+    "https://127.000.000.001/": "unusual spelling",
+    "https://127.1/": "unusual spelling",
+    "https://127.0.1/": "unusual spelling",
+    "https://127.0.0.0x1/": "unusual spelling",
+    "https://0/": "unusual spelling",
+    "https://0x/": "unusual spelling",
+    "https://1.2.3.4.5/": "unusual spelling",
+    "https://256.1.1.1/": "unusual spelling",
+    "https://127.0.0.1./": "loopback",
+    "https://\uff11\uff12\uff17.0.0.1/": "loopback",
+    "https://127\u30020\u30020\u30021/": "loopback",
+    "https://\u2460\u2461\u2466.0.0.1/": "loopback",
+    "https://a\u0338b\u2028.example/": "not an international host name",
+}
+
+
+@pytest.mark.parametrize(("url", "message"), REFUSED.items())
+def test_a_url_outside_the_policy_is_refused_with_the_rule(url: str, message: str) -> None:
+    with pytest.raises(TargetForbidden) as caught:
+        STRICT.check_url(url)
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "canonical"),
+    [
+        ("https://Example.COM", "https://example.com/"),
+        ("HTTPS://example.com:443/a?b=c#frag", "https://example.com/a?b=c"),
+        ("https://example.com./x", "https://example.com/x"),
+        ("https://example.com:8443/x", "https://example.com:8443/x"),
+        ("https://bücher.example/ü?q=ж", "https://xn--bcher-kva.example/%C3%BC?q=%D0%B6"),
+        ("https://ПРИМЕР.рф/", "https://xn--e1afmkfd.xn--p1ai/"),
+        ("https://my_service.example/", "https://my_service.example/"),
+        ("https://example.com/%2e%2E/a%2Fb", "https://example.com/%2e%2E/a%2Fb"),
+        ("https://8.8.8.8/", "https://8.8.8.8/"),
+        ("https://[2606:4700::1111]:443/", "https://[2606:4700::1111]/"),
+        ("https://1.example/", "https://1.example/"),
+    ],
+)
+def test_a_url_is_given_back_in_canonical_form(url: str, canonical: str) -> None:
+    target = STRICT.check_url(url)
+
+    assert target.url == canonical
+    assert STRICT.check_url(target.url) == target
+
+
+def test_the_target_names_its_parts() -> None:
+    assert LOOSE.check_url("http://127.0.0.1:9000/hook") == Target(
+        "http",
+        "127.0.0.1",
+        9000,
+        "http://127.0.0.1:9000/hook",
+        parse_networks(["127.0.0.1"])[0][0],
+    )
+
+
+def test_one_bad_address_among_good_ones_blocks_the_host() -> None:
+    good, bad = parse_networks(["8.8.8.8", "fd00::1"])
+
+    with pytest.raises(TargetForbidden, match=r"example\.com: fd00::1 .* unique local"):
+        STRICT.check_resolved("example.com", (good[0], bad[0]))
+
+
+def test_an_allowed_host_may_have_any_address_and_no_other_host_gains() -> None:
+    private = parse_networks(["10.0.0.5"])[0][0]
+
+    LOOSE.check_resolved("receiver", (private,))
+    with pytest.raises(TargetForbidden):
+        LOOSE.check_resolved("receiver.example", (private,))
+
+
+def test_a_network_that_the_operator_denies_beats_every_permission() -> None:
+    own = parse_networks(["127.0.0.1", "8.8.8.8"])
+    policy = TargetPolicy(
+        allowed_hosts=frozenset({"receiver"}),
+        allowed_networks=parse_networks(["127.0.0.0/8"]),
+        denied_networks=own,
+    )
+
+    for network in own:
+        with pytest.raises(TargetForbidden, match="operator denies"):
+            policy.check_resolved("receiver", (network[0],))
+
+
+def test_settings_become_a_policy() -> None:
+    settings = DeliverySettings(
+        allow_http=True,
+        allowed_ports="443, 9000-9002",
+        allowed_hosts="Receiver, 10.0.0.0/8, bücher.example, ::1",
+        denied_hosts="10.1.2.0/24, 10.9.9.9",
+    )
+
+    policy = TargetPolicy.from_settings(settings)
+
+    assert policy == TargetPolicy(
+        schemes=frozenset({"http", "https"}),
+        ports=(range(443, 444), range(9000, 9003)),
+        allowed_hosts=frozenset({"receiver", "xn--bcher-kva.example"}),
+        allowed_networks=parse_networks(["10.0.0.0/8", "::1"]),
+        denied_networks=parse_networks(["10.1.2.0/24", "10.9.9.9"]),
+    )
+    assert policy.check_url("http://[::1]:9001/").host == "[::1]"
+    for denied in ("10.1.2.3", "10.9.9.9"):
+        with pytest.raises(TargetForbidden, match="the operator denies"):
+            policy.check_url(f"http://{denied}:9001/")
+
+
+@pytest.mark.parametrize(
+    ("values", "variable"),
+    [
+        ({"allowed_ports": "443,x"}, "DELIVERY_ALLOWED_PORTS: 'x'"),
+        ({"allowed_ports": "0"}, "DELIVERY_ALLOWED_PORTS: '0'"),
+        ({"denied_hosts": "evil.example"}, "DELIVERY_DENIED_HOSTS: 'evil.example'"),
+        ({"allowed_ports": "70000"}, "DELIVERY_ALLOWED_PORTS: '70000'"),
+        ({"allowed_ports": "9-8"}, "DELIVERY_ALLOWED_PORTS: '9-8'"),
+        ({"allowed_hosts": "10.0.0.1/8"}, "DELIVERY_ALLOWED_HOSTS: '10.0.0.1/8'"),
+        ({"allowed_hosts": "https://x/"}, "DELIVERY_ALLOWED_HOSTS"),
+        ({"allowed_hosts": "127.1"}, "DELIVERY_ALLOWED_HOSTS: '127.1'"),
+    ],
+)
+def test_a_list_that_cannot_be_read_stops_with_its_variable(
+    values: dict[str, str], variable: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        TargetPolicy.from_settings(DeliverySettings(**values))  # type: ignore[arg-type]  # strings
+
+    assert variable in str(caught.value)
+
+
+HOST_PIECES = st.lists(
+    st.sampled_from(
+        [
+            *"aZ0179.-_@:/?#[]%xX\\é。１",
+            "127.0.0.1",
+            "::1",
+            "xn--",
+            "%2e",
+            "ff",
+            "443",
+            "evil.example",
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(HOST_PIECES)
+def test_the_client_sees_the_same_host_and_port_as_the_policy(piece: str) -> None:
+    try:
+        target = LOOSE.check_url(f"https://{piece}")
+    except TargetForbidden:
+        return
+
+    by_httpx, by_yarl = httpx.URL(target.url), yarl.URL(target.url)
+    host = target.host.strip("[]")
+    assert by_httpx.raw_host.decode().strip("[]") == by_yarl.raw_host == host
+    assert (by_httpx.port or 443) == by_yarl.port == target.port
+    assert by_httpx.userinfo == b""
+    assert by_yarl.user is None
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_a_target_or_a_refusal(text: str) -> None:
+    for url in (text, f"https://{text}", f"https://example.com/{text}"):
+        try:
+            target = LOOSE.check_url(url)
+        except TargetForbidden:
+            continue
+        assert target.url.isascii()
+        assert LOOSE.check_url(target.url) == target

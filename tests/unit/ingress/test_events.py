@@ -1,0 +1,111 @@
+"""Server-sent events, and those of a job."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from core.errors import DatabaseAway
+from ingress.api_keys import Scope
+from ingress.events import Rhythm, stream_of
+from ingress.ports import FoundDirectory
+from tests.fakes.ingress import World
+from tests.unit.ingress.problems import problem_in
+
+FAST = Rhythm(look_s=0.001, heartbeat_s=10, longest_s=5)
+
+
+class Counted(BaseModel):
+    number: int
+
+
+def counting(*numbers: int) -> Callable[[], Awaitable[Counted]]:
+    """Gives these numbers one after the other, the last one for ever."""
+    left = list(numbers)
+
+    async def look() -> Counted:
+        return Counted(number=left.pop(0) if len(left) > 1 else left[0])
+
+    return look
+
+
+async def said(response: Any) -> list[str]:
+    async with asyncio.timeout(10):
+        return [str(piece) async for piece in response.body_iterator]
+
+
+def numbers_in(pieces: list[str]) -> list[int]:
+    return [
+        json.loads(piece.partition("data: ")[2])["number"] for piece in pieces if "data: " in piece
+    ]
+
+
+async def test_a_value_is_told_when_it_has_changed_and_the_final_one_ends_it() -> None:
+    pieces = await said(
+        stream_of(counting(1, 1, 2, 2, 3), lambda v: v.number == 3, lambda: True, FAST)
+    )
+
+    assert numbers_in(pieces) == [1, 2, 3]
+    assert pieces[0] == "retry: 1000\n\n"
+
+
+async def test_a_silent_line_is_kept_open_by_comments() -> None:
+    rhythm = replace(FAST, heartbeat_s=0.005, longest_s=0.1)
+
+    pieces = await said(stream_of(counting(1), lambda _: False, lambda: True, rhythm))
+
+    assert numbers_in(pieces) == [1]
+    assert pieces.count(": still here\n\n") >= 1
+
+
+async def test_a_stopping_process_lets_its_listeners_go() -> None:
+    looks = 0
+
+    def is_open() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks < 4
+
+    pieces = await said(stream_of(counting(1), lambda _: False, is_open, FAST))
+
+    assert numbers_in(pieces) == [1]
+
+
+async def test_an_outage_ends_the_line_and_not_the_process() -> None:
+    async def look() -> Counted:
+        raise DatabaseAway("connection refused")
+
+    pieces = await said(stream_of(look, lambda _: False, lambda: True, FAST))
+
+    assert pieces == ["retry: 1000\n\n"]
+
+
+async def test_a_job_is_told_until_its_images_are_settled(world: World) -> None:
+    world.archive.directories["photos"] = FoundDirectory("photos", "")
+    async with world.client(Scope.PATHS) as http:
+        made = await http.post("/tag/directory", json={"directory_path": "photos"})
+        job_id = UUID(made.json()["job_id"])
+        world.jobs.rows[job_id] = replace(world.jobs.rows[job_id], state="done", announced=0)
+
+        async with asyncio.timeout(5):
+            response = await http.get(f"/jobs/{job_id}", headers={"accept": "text/event-stream"})
+
+    assert response.headers["content-type"].startswith("text/event-stream")
+    (line,) = [line for line in response.text.splitlines() if line.startswith("data: ")]
+    assert json.loads(line.removeprefix("data: "))["state"] == "done"
+
+
+async def test_events_of_another_owners_job_are_a_404(world: World) -> None:
+    world.archive.directories["photos"] = FoundDirectory("photos", "")
+    async with world.client(Scope.PATHS) as http:
+        made = await http.post("/tag/directory", json={"directory_path": "photos"})
+    async with world.client(Scope.PATHS, owner="bob") as http:
+        response = await http.get(
+            f"/jobs/{made.json()['job_id']}", headers={"accept": "text/event-stream"}
+        )
+
+    problem_in(response, "job_not_found")

@@ -1,0 +1,22 @@
+"""The one lemmatizer of these tests: loading it takes two seconds."""
+
+from functools import cache
+
+from core.language.lemmatizer import Lemmatizer
+
+
+@cache
+def lemmatizer() -> Lemmatizer:
+    """Give a lemmatizer without exceptions of a setting."""
+    return Lemmatizer()
+
+
+def pairs(lines: str) -> list[tuple[str, str]]:
+    """Parse lines of two words."""
+    return [(line.split()[0], line.split()[1]) for line in lines.splitlines() if line]
+
+
+def lemmas(word: str) -> frozenset[str]:
+    """Give the lemmas of a text that is one token."""
+    (token,) = lemmatizer().lemmatize(word)
+    return token.lemmas

@@ -1,0 +1,380 @@
+"""The whole loop in memory: what real servers show too rarely, and a storm of faults."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from core.errors import PermanentError, ProcessCrashed, UndecodableEvent
+from core.messaging.loop import run_role
+from core.messaging.retrying import Backoff
+from core.messaging.role import Item, Outcome, Received, Rejection
+from core.messaging.session import RoleParts
+from core.messaging.watching import Stalled
+from core.settings import ConsumerSettings, OutboxSettings
+from core.telemetry.metrics import Metrics
+from core.transaction import Transaction
+from schemas.record import Partition, Record
+from tests.counting import TOPIC
+from tests.fakes.messaging import (
+    MemoryDatabase,
+    MemoryDeadLetters,
+    MemoryGroupClient,
+    MemoryLedger,
+    MemoryLog,
+    MemoryMembers,
+    MemoryOutbox,
+    MemoryPublisher,
+    MemoryRow,
+)
+
+PARTITIONS = [Partition(TOPIC.name, number) for number in range(3)]
+
+
+@dataclass(slots=True)
+class NotingRole:
+    """Writes each number; remembers what overlapped."""
+
+    emit: bool = False
+    prepare_s: float = 0.0
+    preparing: int = 0
+    most_preparing: int = 0
+    prepared_while_applying: int = 0
+    applying: int = 0
+    batches: list[int] = field(default_factory=list)
+    failures: list[PermanentError] = field(default_factory=list)
+
+    async def prepare(self, batch: Sequence[Received[int]]) -> list[Item[int, int]]:
+        self.preparing += 1
+        self.most_preparing = max(self.most_preparing, self.preparing)
+        self.prepared_while_applying += self.applying
+        await asyncio.sleep(self.prepare_s)
+        self.preparing -= 1
+        self.batches.append(len(batch))
+        return [Item(received, received.event) for received in batch]
+
+    async def apply(self, items: Sequence[Item[int, int]], tx: Transaction) -> Outcome:
+        self.applying += 1
+        rejected = []
+        for item in items:
+            if isinstance(item.plan, PermanentError):
+                self.failures.append(item.plan)
+                place = (item.received.partition, item.received.offset)
+                rejected.append(Rejection(*place, item.plan))
+            else:
+                await tx.execute("effect", item.plan)
+        await asyncio.sleep(0.001)
+        self.applying -= 1
+        emitted = [Record("out", None, (), item.received.record.value) for item in items]
+        return Outcome(tuple(emitted) if self.emit else (), tuple(rejected))
+
+
+def decode(record: Record) -> int:
+    try:
+        return int(json.loads(record.value))
+    except ValueError as error:
+        raise UndecodableEvent("no number") from error
+
+
+class World:
+    """A log with numbers, everything in memory, one member."""
+
+    def __init__(self, count: int = 60, **consumer: float) -> None:
+        self.log = MemoryLog()
+        for partition in PARTITIONS:
+            self.log.append(partition)
+        for number in range(count):
+            record = Record(TOPIC.name, None, (), str(number).encode())
+            self.log.append(PARTITIONS[number % 3], record)
+        self.database = MemoryDatabase()
+        self.ledger = MemoryLedger(self.database)
+        self.outbox = MemoryOutbox(self.database)
+        self.letters = MemoryDeadLetters()
+        self.members = MemoryMembers()
+        self.publisher = MemoryPublisher()
+        self.client = MemoryGroupClient(self.log)
+        self.role = NotingRole()
+        self.evicted: list[str] = []
+        self.metrics = Metrics(CollectorRegistry())
+        options = {"batch_max_records": 7, "queue_max_records": 20, "drain_timeout_s": 5}
+        self.settings = ConsumerSettings.model_validate(options | consumer)
+
+    def parts(self) -> RoleParts[int, int]:
+        async def evict(member_id: str) -> bool:
+            self.evicted.append(member_id)
+            return True
+
+        return RoleParts(
+            role=self.role,
+            group="g",
+            instance="i",
+            topic=TOPIC,
+            decode=decode,
+            client=self.client,
+            evict=evict,
+            ledger=self.ledger,
+            members=self.members,
+            dead_letters=self.letters,
+            outbox=self.outbox,
+            publisher=self.publisher,
+            settings=self.settings,
+            outbox_settings=OutboxSettings(sweep_interval_s=0.02, sweep_age_s=0),
+            metrics=self.metrics,
+            backoff=Backoff(first_s=0.001, longest_s=0.005),
+        )
+
+    def effects(self) -> Counter[int]:
+        return Counter(args[0] for query, args in self.database.executed if query == "effect")
+
+    @property
+    def passed(self) -> int:
+        return sum(row.next_offset for row in self.ledger.rows.values())
+
+    async def run(self, until_passed: int, *, disturb: "asyncio.Task[None] | None" = None) -> None:
+        """Run until so many offsets are passed, then stop cleanly."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(run_role(self.parts(), stop))
+        async with asyncio.timeout(20):
+            while (self.passed < until_passed or disturb) and not task.done():
+                await asyncio.sleep(0.001)
+                if disturb is not None and disturb.done():
+                    await disturb
+                    disturb = None
+            stop.set()
+            await task
+
+
+async def test_every_number_takes_effect_once_in_order_of_its_partition() -> None:
+    world = World()
+
+    await world.run(60)
+
+    assert world.effects() == Counter(range(60))
+    numbers = [args[0] for _, args in world.database.executed]
+    for remainder in range(3):
+        mine = [number for number in numbers if number % 3 == remainder]
+        assert mine == sorted(mine)
+    assert world.client.committed == dict.fromkeys(PARTITIONS, 20)
+    assert {row.owner for row in world.ledger.rows.values()} == {""}
+    assert world.client.stopped
+
+
+async def test_the_next_batch_is_prepared_while_one_commits_and_only_one_at_a_time() -> None:
+    world = World()
+    world.database.latency_s = 0.01
+    world.role.prepare_s = 0.005
+
+    await world.run(60)
+
+    assert world.role.prepared_while_applying + world.role.most_preparing > 1
+    assert world.role.most_preparing == 1
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_applied_again() -> None:
+    world = World()
+    world.database.failures = ["", "after", "", "before", "after"]
+
+    await world.run(60)
+
+    assert world.effects() == Counter(range(60))
+    assert world.metrics.consumer_recoveries.labels("g", "transaction")._value.get() == 3
+
+
+async def test_a_gap_in_the_log_is_passed() -> None:
+    world = World()
+    world.log.partitions[PARTITIONS[1]][3:6] = [None, None, None]
+
+    await world.run(60)
+
+    assert world.effects() == Counter(set(range(60)) - {10, 13, 16})
+    assert world.metrics.consumer_gaps.labels("g")._value.get() == 3
+
+
+async def test_who_is_no_member_any_more_never_raises_an_epoch() -> None:
+    world = World()
+    world.client.is_member = False
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_role(world.parts(), stop))
+    retries = world.metrics.consumer_retries.labels("g", "prove")
+    async with asyncio.timeout(10):
+        while retries._value.get() < 3:
+            await asyncio.sleep(0.001)
+
+    assert world.ledger.rows == {}, "not even a row was made"
+    world.client.is_member = True
+    async with asyncio.timeout(10):
+        while world.passed < 60:
+            await asyncio.sleep(0.001)
+        stop.set()
+        await task
+
+
+async def test_the_dead_predecessor_is_evicted_before_the_join() -> None:
+    world = World()
+    world.members.ids["i"] = "the dead one"
+    world.client.start_failures = 2
+
+    await world.run(60)
+
+    assert set(world.evicted) == {"the dead one"}
+    assert world.members.ids["i"] == "member-1"
+
+
+async def test_suspects_are_taken_one_by_one_and_written_down_before() -> None:
+    world = World()
+    world.ledger.rows[PARTITIONS[0]] = MemoryRow(PARTITIONS[0], 0, crashes=2, isolate_until=4)
+
+    await world.run(60)
+
+    alone = [place for place in world.ledger.attempts if place[0] == PARTITIONS[0]]
+    assert alone == [(PARTITIONS[0], offset) for offset in range(4)]
+    assert set(world.role.batches[: len(world.ledger.attempts)]) == {1}
+    assert max(world.role.batches) > 1, "afterwards in batches again"
+    assert world.effects() == Counter(range(60))
+
+
+@pytest.mark.parametrize(("crashes", "told"), [(5, [ProcessCrashed]), (7, [])])
+async def test_a_condemned_record_is_told_to_the_role_and_later_not_even_that(
+    crashes: int, told: list[type[PermanentError]]
+) -> None:
+    world = World()
+    world.ledger.rows[PARTITIONS[0]] = MemoryRow(
+        PARTITIONS[0], 0, crashes=crashes, attempted_offset=0, isolate_until=1
+    )
+
+    await world.run(60)
+
+    assert [type(error) for error in world.role.failures] == told
+    assert [letter.place.reason for letter in world.letters.letters] == ["process_crashed"]
+    assert world.effects() == Counter(set(range(60)) - {0})
+
+
+async def test_a_bug_of_the_role_ends_the_loop_without_a_clean_release() -> None:
+    world = World()
+
+    world.role = BrokenRole()
+    with pytest.raises(ZeroDivisionError):
+        async with asyncio.timeout(10):
+            await run_role(world.parts(), asyncio.Event())
+
+    assert world.effects() == Counter()
+    assert {row.owner for row in world.ledger.rows.values()} == {"me"}
+    assert world.client.stopped
+
+
+class BrokenRole(NotingRole):
+    """A bug in `apply`."""
+
+    async def apply(self, items: Sequence[Item[int, int]], tx: Transaction) -> Outcome:
+        raise ZeroDivisionError
+
+
+class StuckRole(NotingRole):
+    """A `prepare` that never returns."""
+
+    async def prepare(self, batch: Sequence[Received[int]]) -> list[Item[int, int]]:
+        await asyncio.Event().wait()
+        return []
+
+
+async def test_a_partition_that_stands_still_without_a_reason_ends_the_process() -> None:
+    world = World(stall_limit_s=1.1)
+    world.role = StuckRole()
+    with pytest.raises(Stalled, match="no progress"):
+        async with asyncio.timeout(10):
+            await run_role(world.parts(), asyncio.Event())
+
+
+async def test_an_outage_that_is_known_is_waited_for() -> None:
+    world = World(stall_limit_s=1.1)
+    world.database.is_away = True
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_role(world.parts(), stop))
+    await asyncio.sleep(1.6)
+    assert not task.done()
+
+    world.database.is_away = False
+    async with asyncio.timeout(10):
+        while world.passed < 60:
+            await asyncio.sleep(0.001)
+        stop.set()
+        await task
+    assert world.effects() == Counter(range(60))
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_fails_whenever_every_number_takes_effect_once(seed: int) -> None:
+    asyncio.run(_storm(Random(seed)))
+
+
+async def _storm(random: Random) -> None:
+    """Rebalances, thieves, lost commits, outages and refusals at random moments."""
+    world = World(count=90, batch_max_records=random.randint(1, 12))
+    world.role.emit = True
+    world.role.prepare_s = random.choice([0, 0.001, 0.003])
+    world.database.latency_s = random.choice([0, 0.001])
+    world.client.fetch_latency_s = random.choice([0, 0.002])
+    bad = random.sample(range(90), 3)
+    for number in bad:
+        partition = PARTITIONS[number % 3]
+        world.log.partitions[partition][number // 3] = Record(TOPIC.name, None, (), b"nonsense")
+
+    await world.run(90, disturb=asyncio.create_task(_disturb(world, random)))
+
+    assert world.effects() == Counter(set(range(90)) - set(bad))
+    assert Counter(letter.place.offset for letter in world.letters.letters) == Counter(
+        number // 3 for number in bad
+    )
+    told = {record.value for record in world.publisher.published if record.topic == "out"}
+    left = {record.value for record in world.outbox.rows.values() if record.topic == "out"}
+    assert told | left == {str(n).encode() for n in set(range(90)) - set(bad)}
+
+
+async def _disturb(world: World, random: Random) -> None:
+    while world.client.listener is None:
+        await asyncio.sleep(0.001)
+    for _ in range(12):
+        await asyncio.sleep(random.choice([0, 0.001, 0.003]))
+        match random.randrange(5):
+            case 0:
+                await world.client.rebalance(random.sample(PARTITIONS, random.randint(0, 3)))
+            case 1:
+                world.database.failures = random.choices(["", "before", "after"], k=3)
+            case 2:
+                world.database.is_away = not world.database.is_away
+            case 3:
+                world.publisher.away = 2
+            case _:
+                world.client.is_member = not world.client.is_member
+    world.database.is_away, world.client.is_member = False, True
+    await world.client.rebalance(PARTITIONS)
+
+
+async def test_the_database_being_away_at_a_revocation_does_not_end_the_process() -> None:
+    world = World()
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_role(world.parts(), stop))
+    async with asyncio.timeout(10):
+        while world.passed < 60:
+            await asyncio.sleep(0.001)
+        world.database.is_away = True
+        await world.client.rebalance(PARTITIONS)
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        world.database.is_away = False
+        while {row.epoch for row in world.ledger.rows.values()} != {2}:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        stop.set()
+        await task
+    assert {row.owner for row in world.ledger.rows.values()} == {""}, "released at the end"

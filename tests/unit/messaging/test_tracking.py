@@ -1,0 +1,211 @@
+"""The tracker: what counts as ours, and what a fetch that straddles a claim must not lose."""
+
+from dataclasses import dataclass
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from core.messaging.tracking import Entry, Tracker, Verdict, plan_moves
+from schemas.record import Partition, Record
+
+P0, P1 = Partition("t", 0), Partition("t", 1)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    partition: Partition
+    next_offset: int
+    epoch: int
+    crashes: int = 0
+    attempted_offset: int = -1
+    isolate_until: int = -1
+
+
+def tracker_with(*claims: Claimed) -> Tracker:
+    tracker = Tracker(reject_after=5)
+    tracker.assigned([claim.partition for claim in claims])
+    assert tracker.admit(claims, token=tracker.token)
+    return tracker
+
+
+def entry(offset: int, partition: Partition = P0, *, after: int | None = None) -> Entry:
+    record = Record("t", None, (), b"")
+    return Entry(partition, 1, offset if after is None else after, offset, record, 0, 1)
+
+
+def test_records_before_the_claim_are_dropped() -> None:
+    tracker = Tracker(reject_after=5)
+    tracker.assigned([P0])
+
+    assert tracker.judge(P0, None, 0, 9).verdict is Verdict.DROP
+
+
+def test_a_fetch_that_began_before_the_claim_is_sought_back() -> None:
+    tracker = tracker_with(Claimed(P0, 40, epoch=7))
+
+    judgement = tracker.judge(P0, None, 40, 49)
+
+    assert judgement == (Verdict.SEEK, 40, 0)
+
+
+def test_a_fetch_of_an_earlier_epoch_is_sought_back_even_if_it_fits() -> None:
+    tracker = tracker_with(Claimed(P0, 40, epoch=7))
+
+    assert tracker.judge(P0, 6, 40, 49) == (Verdict.SEEK, 40, 0)
+    assert tracker.judge(P0, 7, 40, 49) == (Verdict.TAKE, 40, 0)
+    assert tracker.judge(P0, 7, 50, 50) == (Verdict.TAKE, 50, 0)
+
+
+def test_a_gap_is_believed_only_after_it_was_sought_once() -> None:
+    tracker = tracker_with(Claimed(P0, 40, epoch=7))
+
+    assert tracker.judge(P0, 7, 43, 49) == (Verdict.SEEK, 40, 0)
+    assert tracker.judge(P0, 7, 43, 49) == (Verdict.TAKE, 40, 3)
+    assert tracker.judge(P0, 7, 50, 50) == (Verdict.TAKE, 50, 0)
+
+
+def test_records_that_were_taken_already_are_sought_over() -> None:
+    tracker = tracker_with(Claimed(P0, 40, epoch=7))
+    tracker.judge(P0, 7, 40, 49)
+
+    assert tracker.judge(P0, 7, 45, 55) == (Verdict.SEEK, 50, 0)
+
+
+def test_a_claim_under_an_old_token_does_not_take_effect() -> None:
+    tracker = Tracker(reject_after=5)
+    tracker.assigned([P0])
+    token = tracker.token
+    tracker.revoked()
+    tracker.assigned([P0])
+
+    assert not tracker.admit([Claimed(P0, 0, epoch=1)], token=token)
+    assert tracker.unclaimed() == [P0]
+
+
+def test_a_recovery_makes_all_work_in_flight_void_and_every_partition_unclaimed() -> None:
+    tracker = tracker_with(Claimed(P0, 0, epoch=1), Claimed(P1, 0, epoch=1))
+    token = tracker.token
+
+    tracker.drop()
+
+    assert not tracker.owns(P0, 1)
+    assert tracker.unclaimed() == [P0, P1]
+    assert not tracker.admit([Claimed(P0, 0, epoch=2)], token=token)
+
+
+def test_dropping_one_partition_leaves_the_others_alone() -> None:
+    tracker = tracker_with(Claimed(P0, 0, epoch=1), Claimed(P1, 0, epoch=1))
+
+    tracker.drop([P0])
+
+    assert not tracker.owns(P0, 1)
+    assert tracker.owns(P1, 1)
+    assert tracker.unclaimed() == [P0]
+
+
+def test_a_halted_partition_is_neither_owned_nor_claimed() -> None:
+    tracker = tracker_with(Claimed(P0, 0, epoch=1), Claimed(P1, 0, epoch=1))
+
+    tracker.halt(P0, "below_log_start")
+
+    assert not tracker.owns(P0, 1)
+    assert tracker.unclaimed() == []
+    tracker.assigned([P0, P1])  # a rebalance: whoever gets it looks again
+    assert tracker.unclaimed() == [P0, P1]
+
+
+def test_only_the_record_that_was_alone_at_work_is_condemned() -> None:
+    innocent = tracker_with(Claimed(P0, 10, 1, crashes=9, attempted_offset=7, isolate_until=20))
+    guilty = tracker_with(Claimed(P0, 10, 1, crashes=5, attempted_offset=10, isolate_until=20))
+
+    assert innocent.condemned() == {}
+    assert guilty.condemned() == {(P0, 10): 5}
+
+
+def test_isolation_ends_when_progress_has_passed_the_suspects() -> None:
+    tracker = tracker_with(Claimed(P0, 10, 1, crashes=2, isolate_until=12))
+    assert tracker.isolating()
+
+    tracker.committed(plan_moves([entry(10)]))
+    assert tracker.isolating()
+    tracker.committed(plan_moves([entry(11)]))
+    assert not tracker.isolating()
+
+
+def test_moves_span_gaps_and_come_sorted() -> None:
+    entries = [entry(5, P1), entry(9, P0, after=7), entry(6, P1), entry(10, P0)]
+
+    moves = plan_moves(entries)
+
+    assert [tuple(move) for move in moves] == [(P0, 1, 7, 11), (P1, 1, 5, 7)]
+
+
+class ClientModel(RuleBasedStateMachine):
+    """aiokafka's position, a claim at any moment, fetches that straddle it, real gaps.
+
+    Whatever happens, what is taken is every record of the log from the claimed offset on, once
+    and in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tracker = Tracker(reject_after=5)
+        self.log = list(range(60))
+        self.position = 0
+        self.database = 0
+        self.epoch = 0
+        self.taken: list[int] = []
+        self.asked_epoch: int | None = None
+        self.pending: list[int] | None = None
+        self.tracker.assigned([P0])
+
+    @rule(missing=st.sets(st.integers(0, 59), max_size=5))
+    def compact(self, missing: set[int]) -> None:
+        self.log = [offset for offset in self.log if offset not in missing]
+
+    @precondition(lambda self: self.pending is None)
+    @rule(count=st.integers(1, 8))
+    def ask(self, count: int) -> None:
+        self.asked_epoch = self.tracker.ready().get(P0)
+        self.pending = [offset for offset in self.log if offset >= self.position][:count]
+        if self.pending:
+            self.position = self.pending[-1] + 1
+
+    @precondition(lambda self: bool(self.pending))
+    @rule()
+    def answer(self) -> None:
+        assert self.pending
+        records, self.pending = self.pending, None
+        judgement = self.tracker.judge(P0, self.asked_epoch, records[0], records[-1])
+        if judgement.verdict is Verdict.SEEK:
+            self.position = judgement.position
+        elif judgement.verdict is Verdict.TAKE:
+            self.taken += records
+
+    @rule()
+    def nothing_came(self) -> None:
+        if self.pending == []:
+            self.pending = None
+
+    @rule(back=st.integers(0, 5))
+    def lose_and_claim(self, back: int) -> None:
+        """A recovery: the database knows a part of what was taken; in flight is void."""
+        self.database = self.taken[-1 - back] + 1 if len(self.taken) > back else 0
+        self.taken = [offset for offset in self.taken if offset < self.database]
+        self.tracker.drop()
+        self.epoch += 1
+        claim = Claimed(P0, self.database, self.epoch)
+        assert self.tracker.admit([claim], token=self.tracker.token)
+        self.position = self.database
+
+    @invariant()
+    def nothing_lost_nothing_twice(self) -> None:
+        if self.taken:
+            expected = [o for o in range(self.taken[-1] + 1) if o in self.log or o in self.taken]
+            assert sorted(set(self.taken)) == self.taken
+            assert set(expected) <= set(self.taken) | (set(range(60)) - set(self.log))
+
+
+TestClientModel = ClientModel.TestCase
+TestClientModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -1,0 +1,1 @@
+"""Tests of the producers without Kafka, PostgreSQL or a disk."""

@@ -1,0 +1,47 @@
+"""What the command line takes, and what it says to what it does not take."""
+
+from pathlib import Path
+
+import pytest
+
+from core.blobs.naming import Place
+from core.errors import ConfigurationError
+from producers.main import open_roots
+from producers.replay import source_topic
+from producers.watch_command import outermost
+
+
+def test_a_dead_letter_topic_names_its_source_and_group() -> None:
+    assert source_topic("images.arrived.v1") == ("images.arrived.v1", None)
+    assert source_topic("images.arrived.v1.tagging.dlq") == ("images.arrived.v1", "tagging")
+
+
+def test_an_unknown_topic_is_told_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"images\.arrived\.v1.*queries\.submitted\.v1"):
+        source_topic("images.arrived.v2")
+
+
+def test_directories_within_others_are_watched_once() -> None:
+    places = [Place("m", b"a/b"), Place("m", b"a"), Place("n", b"a/b"), Place("m", b"a-b")]
+
+    assert outermost(places) == [Place("m", b"a-b"), Place("m", b"a"), Place("n", b"a/b")]
+    assert outermost([*places, Place("m", b"")]) == [Place("m", b""), Place("n", b"a/b")]
+
+
+def test_roots_of_the_command_line_join_those_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ARCHIVE_ROOTS", "main=/srv/photos")
+
+    assert open_roots(["other=/srv/other", "main=/srv/photos"]).names == ("main", "other")
+    assert open_roots(["other=/srv/other"]).path_of("other") == Path("/srv/other")
+
+
+@pytest.mark.parametrize("text", ["/srv", "a b=/srv", "=/srv", "main=/elsewhere", "x="])
+def test_a_root_that_cannot_be_used_stops_the_command(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("ARCHIVE_ROOTS", "main=/srv/photos")
+
+    with pytest.raises(ConfigurationError, match="--root"):
+        open_roots([text])

@@ -1,0 +1,74 @@
+"""What is started, with which environment."""
+
+from pathlib import Path
+
+from core.egress.targets import TargetPolicy
+from core.settings import DeliverySettings
+from standalone.roles import (
+    Surroundings,
+    all_roles,
+    common_environment,
+    role_environment,
+)
+
+SURROUNDINGS = Surroundings(
+    home=Path("/home/of/it"),
+    database_url="postgresql://ours",
+    bootstrap="127.0.0.1:19092",
+    ingress_port=8080,
+    secrets_key="key",
+    archive_roots="photos=/photos",
+    tagging_model="demo",
+)
+
+
+def test_every_stage_has_its_process_and_its_own_name() -> None:
+    roles = all_roles(2, Path("/inbox"))
+    assert [(role.name, role.argv[1:]) for role in roles] == [
+        ("ingress", ("ingress", "serve")),
+        ("tagging-0", ("consumers", "tagging")),
+        ("tagging-1", ("consumers", "tagging")),
+        ("query-0", ("consumers", "query")),
+        ("delivery-0", ("consumers", "delivery")),
+        ("jobs", ("producers", "jobs")),
+        ("watch", ("producers", "watch", "/inbox")),
+    ]
+
+
+def test_nothing_is_watched_unless_asked_for() -> None:
+    assert "watch" not in {role.name for role in all_roles(1, None)}
+
+
+def test_our_servers_win_over_those_of_the_users_environment() -> None:
+    inherited = {"DATABASE_URL": "production", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "LANG": "C"}
+    environment = common_environment(SURROUNDINGS, inherited, frozenset())
+    assert environment["DATABASE_URL"] == "postgresql://ours"
+    assert environment["KAFKA_SECURITY_PROTOCOL"] == "PLAINTEXT"
+    assert environment["LANG"] == "C"
+
+
+def test_callbacks_may_go_to_this_machine_unless_the_user_decided_otherwise() -> None:
+    ours = common_environment(SURROUNDINGS, {}, frozenset())
+    policy = TargetPolicy.from_settings(
+        DeliverySettings(
+            allow_http=ours["DELIVERY_ALLOW_HTTP"] == "true",
+            allowed_hosts=ours["DELIVERY_ALLOWED_HOSTS"],
+            allowed_ports=ours["DELIVERY_ALLOWED_PORTS"],
+        )
+    )
+    assert policy.check_url("http://127.0.0.1:9000/callback").port == 9000
+    theirs = common_environment(
+        SURROUNDINGS, {"DELIVERY_ALLOW_HTTP": "false"}, frozenset({"DELIVERY_ALLOW_HTTP"})
+    )
+    assert theirs["DELIVERY_ALLOW_HTTP"] == "false"
+
+
+def test_each_role_that_serves_metrics_gets_a_port_of_its_own() -> None:
+    ports = iter(range(19101, 19200))
+    environments = {
+        role.name: role_environment(role, {}, lambda: next(ports)) for role in all_roles(2, None)
+    }
+    assert environments["tagging-0"]["TELEMETRY_METRICS_PORT"] == "19101"
+    assert environments["tagging-1"]["TELEMETRY_METRICS_PORT"] == "19102"
+    assert environments["ingress"]["TELEMETRY_METRICS_PORT"] == "0"
+    assert environments["tagging-1"]["CONSUMER_INSTANCE"] == "tagging-1"

@@ -1,0 +1,70 @@
+"""Rules of the house that no linter knows (STYLE.md): import contracts are import-linter's."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("consumers", "core", "ingress", "migrations", "producers", "schemas", "standalone",
+            "training")  # fmt: skip
+BANNED = {"utils", "helpers", "common", "misc", "base", "manager", "data", "info"}
+BANNED_IN_CORE = BANNED | {"types", "models"}
+MAX_LINES = 600
+REGISTRY = re.compile(
+    r"pypi\.org|pythonhosted\.org|maven\.org|maven\.apache\.org|npmjs\.org|proxy\.golang\.org"
+)
+MACHINE_PATH = re.compile(r"(?<![\w.%*-])/(?:work|root|tmp)/")
+
+
+def tracked() -> list[Path]:
+    """Every file that git keeps."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [file for file in files if file.is_file()]
+
+
+def modules() -> list[Path]:
+    """Every Python file of the packages."""
+    return [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+
+
+def test_an_init_file_holds_a_docstring_and_nothing_else() -> None:
+    # An import in one would be invisible to import-linter, and load what nobody asked for.
+    for file in modules():
+        if file.name == "__init__.py":
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            assert len(tree.body) == 1, file
+            assert ast.get_docstring(tree), file
+
+
+def test_every_module_says_what_it_is() -> None:
+    for file in modules():
+        assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file
+
+
+def test_no_module_is_a_junk_drawer() -> None:
+    for file in modules():
+        parts = {part.removesuffix(".py") for part in file.relative_to(ROOT).parts}
+        banned = BANNED_IN_CORE if file.is_relative_to(ROOT / "core") else BANNED
+        assert not parts & banned, file
+
+
+def test_no_file_is_so_long_that_a_second_subject_has_moved_in() -> None:
+    for file in tracked():
+        # Word lists are data: their length says nothing.
+        if file.suffix == ".py" and not file.stem.endswith("_words"):
+            assert len(file.read_text(encoding="utf-8").splitlines()) <= MAX_LINES, file
+
+
+def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
+    # Registries' addresses come from the machine's settings.
+    for file in tracked():
+        content = file.read_bytes()
+        if b"\0" in content:
+            continue  # weights
+        text = content.decode("utf-8", "replace")
+        for pattern in (REGISTRY, MACHINE_PATH):
+            assert not pattern.search(text), f"{file}: {pattern.search(text)}"

@@ -1,0 +1,136 @@
+"""docker-compose.yml, as far as it can be judged without an engine."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # its stubs would be one more dependency
+
+from tests.documents import groups, variables
+
+ROOT = Path(__file__).parents[2]
+FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
+OWN_IMAGE = "photo-archive:local"
+NOT_OURS = {"HF_HOME"}  # the hub's cache, read by huggingface_hub
+PINNED = re.compile(r"^[\w./-]+:v?\d[\w.]*$|^pgvector/pgvector:pg\d+$")
+
+
+def compose(name: str = FILES[0]) -> dict[str, Any]:
+    """A compose file, anchors and merges resolved."""
+    document: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+    return document
+
+
+def own_services() -> dict[str, dict[str, Any]]:
+    """Services that run our code."""
+    return {
+        name: service
+        for name, service in compose()["services"].items()
+        if service.get("image") == OWN_IMAGE
+    }
+
+
+def test_the_files_are_valid_compose() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec",
+         *FILES],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_a_service_waits_for_exists_and_can_get_there() -> None:
+    services = compose()["services"]
+    for name, service in services.items():
+        for other, wanted in service.get("depends_on", {}).items():
+            assert other in services, f"{name} waits for {other}"
+            if wanted["condition"] == "service_healthy":
+                assert "test" in services[other]["healthcheck"], f"{other} is never healthy"
+
+
+def test_every_variable_given_to_our_services_is_a_setting() -> None:
+    known = {name for group in groups() for name in variables(group)} | NOT_OURS
+    overrides = compose(FILES[1])["services"]
+    for name, service in own_services().items():
+        given = set(service["environment"]) | set(overrides.get(name, {}).get("environment", {}))
+        assert given <= known, f"{name}: {given - known}"
+
+
+def test_the_gpu_file_changes_only_services_that_there_are() -> None:
+    assert set(compose(FILES[1])["services"]) <= set(compose()["services"])
+
+
+def test_every_role_is_there_with_its_command() -> None:
+    commands = {tuple(service.get("command", ())) for service in own_services().values()}
+
+    assert {("python", "-m", "consumers", role) for role in ("tagging", "query", "delivery")} <= (
+        commands
+    )
+    assert ("python", "-m", "ingress", "serve") in commands
+    assert ("python", "-m", "producers", "jobs") in commands
+    assert ("python", "-m", "migrations", "all") in commands
+
+
+def test_only_what_serves_metrics_is_asked_for_them() -> None:
+    """Producers serve none: a check by metrics would call them ill for ever."""
+    for name, service in own_services().items():
+        check = service["healthcheck"]
+        if service["command"][2] in {"ingress", "consumers"}:
+            assert "test" in check, name
+        else:
+            assert check == {"disable": True}, name
+
+
+@pytest.mark.parametrize("name", [*FILES])
+def test_images_of_others_are_pinned(name: str) -> None:
+    for service in compose(name)["services"].values():
+        image = service.get("image", OWN_IMAGE)
+        assert image == OWN_IMAGE or PINNED.match(image), image
+
+
+def test_prometheus_scrapes_services_that_serve_metrics_on_their_ports() -> None:
+    document = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text(encoding="utf-8"))
+    scraped: dict[str, int] = {}
+    for config in document["scrape_configs"]:
+        for static in config.get("static_configs", ()):
+            for target in static["targets"]:
+                host, port = target.split(":")
+                scraped[host] = int(port)
+        for found in config.get("dns_sd_configs", ()):
+            scraped |= dict.fromkeys(found["names"], found["port"])
+
+    serving = {
+        name: int(service["environment"].get("INGRESS_PORT")
+                  or service["environment"]["TELEMETRY_METRICS_PORT"])
+        for name, service in own_services().items()
+        if service["command"][2] in {"ingress", "consumers"}
+    }  # fmt: skip
+    assert scraped == serving
+
+
+def test_nothing_is_published_beyond_this_machine() -> None:
+    for name, service in compose()["services"].items():
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:"), f"{name} publishes {port}"
+
+
+def test_links_lead_to_the_published_port() -> None:
+    """Ingress and delivery make links; without it they would point to 0.0.0.0 or to themselves."""
+    services = own_services()
+    given = [services[name]["environment"] for name in ("ingress", "delivery")]
+
+    assert {environment["INGRESS_PUBLIC_URL"] for environment in given} == {
+        "${INGRESS_PUBLIC_URL:-http://127.0.0.1:${INGRESS_PUBLISHED_PORT:-8080}}"
+    }
+
+
+def test_mounted_files_exist() -> None:
+    for service in compose()["services"].values():
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            if source.startswith("./deploy"):
+                assert (ROOT / source).exists(), source

@@ -1,0 +1,126 @@
+"""Signatures: the published vector, an independent verifier, rotation, refusals."""
+
+import base64
+import json
+import time
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks import Webhook
+
+from core.webhooks.signature import format_secret, parse_secret, sign, verify
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+MESSAGE_ID = "msg_p5jXN8AQM9LWM0D4loKWxJek"
+SENT_AT = 1614265330
+BODY = b'{"test": 2432232314}'
+SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+KEYS = st.binary(min_size=24, max_size=64)
+
+
+def headers(signature: str, sent_at: int = SENT_AT, message_id: str = MESSAGE_ID) -> dict[str, str]:
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(sent_at),
+        "webhook-signature": signature,
+    }
+
+
+def test_the_published_vector_is_reproduced() -> None:
+    assert sign(MESSAGE_ID, SENT_AT, BODY, [parse_secret(SECRET)]) == SIGNATURE
+
+
+@given(text=st.text(max_size=200), keys=st.lists(KEYS, min_size=1, max_size=3, unique=True))
+def test_the_independent_verifier_accepts_us_with_any_of_the_secrets(
+    text: str, keys: list[bytes]
+) -> None:
+    now, body = int(time.time()), json.dumps({"text": text}).encode()
+    signed = headers(sign(MESSAGE_ID, now, body, keys), now)
+
+    for key in keys:
+        assert Webhook(format_secret(key)).verify(body, signed) == {"text": text}
+        verify(signed, body, [key], now=now)
+
+
+def test_the_independent_verifier_accepts_a_rotated_header() -> None:
+    now = int(time.time())
+    old, new = b"o" * 24, b"n" * 32
+    signature = sign(MESSAGE_ID, now, BODY, [new, old])
+
+    for key in (old, new):
+        assert Webhook(format_secret(key)).verify(BODY, headers(signature, now)) == {
+            "test": 2432232314
+        }
+
+
+def test_what_the_independent_signer_makes_is_verified() -> None:
+    library = Webhook(SECRET)
+    signature = library.sign(MESSAGE_ID, datetime.fromtimestamp(SENT_AT, UTC), BODY.decode())
+
+    verify(headers(signature), BODY, [parse_secret(SECRET)], now=SENT_AT + 299)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"webhook-id": "msg_other"},
+        {"webhook-timestamp": str(SENT_AT + 1)},
+        {"webhook-signature": "v1,AAAA"},
+        {"webhook-signature": SIGNATURE.replace("v1,", "v2,")},
+        {"webhook-signature": ""},
+        {"webhook-timestamp": "soon"},
+    ],
+)
+def test_a_changed_header_is_refused(changed: dict[str, str]) -> None:
+    with pytest.raises(ValueError):
+        verify({**headers(SIGNATURE), **changed}, BODY, [parse_secret(SECRET)], now=SENT_AT)
+
+
+def test_a_changed_body_and_a_missing_header_are_refused() -> None:
+    key = parse_secret(SECRET)
+    with pytest.raises(ValueError, match="no signature fits"):
+        verify(headers(SIGNATURE), BODY + b" ", [key], now=SENT_AT)
+    with pytest.raises(ValueError, match="missing"):
+        verify({"webhook-id": MESSAGE_ID}, BODY, [key], now=SENT_AT)
+
+
+@pytest.mark.parametrize("shift_s", [-301, 301])
+def test_an_old_or_early_request_is_refused(shift_s: int) -> None:
+    with pytest.raises(ValueError, match="timestamp"):
+        verify(headers(SIGNATURE), BODY, [parse_secret(SECRET)], now=SENT_AT + shift_s)
+
+
+@pytest.mark.parametrize(
+    ("secret", "message"),
+    [
+        ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "starts with"),
+        ("whsec_***", "base64"),
+        ("whsec_" + base64.b64encode(b"k" * 23).decode(), "24 to 64"),
+        ("whsec_" + base64.b64encode(b"k" * 65).decode(), "24 to 64"),
+        ("whsec_", "24 to 64"),
+    ],
+)
+def test_what_is_no_secret_is_refused_without_being_shown(secret: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_secret(secret)
+
+    assert len(secret) < 10 or secret.removeprefix("whsec_") not in str(caught.value)
+
+
+@pytest.mark.parametrize("message_id", ["", "a.b"])
+def test_an_id_that_makes_the_signed_text_ambiguous_is_refused(message_id: str) -> None:
+    with pytest.raises(ValueError, match="cannot be signed"):
+        sign(message_id, SENT_AT, BODY, [parse_secret(SECRET)])
+
+
+def test_nothing_is_signed_without_a_key() -> None:
+    with pytest.raises(ValueError, match="at least one key"):
+        sign(MESSAGE_ID, SENT_AT, BODY, [])
+
+
+@given(KEYS)
+def test_a_secret_survives_its_text_form(key: bytes) -> None:
+    assert parse_secret(format_secret(key)) == key

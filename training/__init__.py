@@ -1,0 +1,1 @@
+"""Training of the bundled demo model. Never imported by a role at run time."""

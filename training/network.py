@@ -1,0 +1,61 @@
+"""The demo model's architecture, and how it is built."""
+
+import warnings
+from typing import Any, cast
+
+import open_clip
+import torch
+
+IMAGE_SIZE = 64
+CONTEXT_LENGTH = 16
+MODEL_CFG: dict[str, Any] = {  # JSON, as open_clip reads it
+    "embed_dim": 128,
+    "vision_cfg": {
+        "image_size": IMAGE_SIZE,
+        "timm_model_name": "resnet10t",
+        "timm_model_pretrained": False,
+        "timm_pool": "avg",
+        "timm_proj": "linear",
+    },
+    "text_cfg": {
+        "context_length": CONTEXT_LENGTH,
+        "vocab_size": 49408,  # open_clip's built-in BPE; the rows cost 64 numbers each
+        "width": 64,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+PREPROCESS_CFG: dict[str, Any] = {
+    "size": IMAGE_SIZE,
+    "mode": "RGB",
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+    "fill_color": 0,
+}
+
+
+def build(name: str | None = None) -> open_clip.CLIP:
+    """The untrained model, float32 on the CPU. `name`: another timm network, for trials."""
+    vision = dict(MODEL_CFG["vision_cfg"])
+    if name:
+        vision["timm_model_name"] = name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return open_clip.CLIP(
+            embed_dim=MODEL_CFG["embed_dim"], vision_cfg=vision, text_cfg=MODEL_CFG["text_cfg"]
+        )
+
+
+def tokenizer() -> open_clip.SimpleTokenizer:
+    """The built-in BPE, cut to the model's context."""
+    return open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 or float 0..255, (n, 3, h, w) -> float32 in the model's units, channels last."""
+    mean = torch.tensor(PREPROCESS_CFG["mean"], device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(PREPROCESS_CFG["std"], device=pixels.device).view(1, 3, 1, 1)
+    scaled = (pixels.float() / 255 - mean) / std
+    return cast("torch.Tensor", scaled.contiguous(memory_format=torch.channels_last))

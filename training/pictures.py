@@ -1,0 +1,187 @@
+"""The labelled pictures: index, pixels and the split into training and held-out parts."""
+
+import csv
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from core.errors import ConfigurationError
+
+Pixels = npt.NDArray[np.uint8]
+
+INDEX_NAME = "photos-train.csv"
+DEMO_INDEX_NAME = "photos-demo.csv"
+SHORT_SIDE = 72  # px; 64 is the model's input, the rest is room for random crops
+CANVAS_SIDE = 96  # px; a 4:3 picture of SHORT_SIDE fits, longer ones are cut at the middle
+HELD_OUT_PARTS = 5  # one fifth is never trained on
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One labelled picture of the training archive.
+
+    `labels` are the project's labels that it shows, main one first; empty where it shows none.
+    """
+
+    shard: str
+    file: str
+    source: str
+    labels: tuple[str, ...]
+    source_class: str
+    caption: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPhoto:
+    """One full-size photo used only to look at the finished model."""
+
+    path: Path
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelStore:
+    """All pictures decoded once.
+
+    canvas: uint8, (n, CANVAS_SIDE, CANVAS_SIDE, 3); a picture lies in the upper left corner.
+    sizes: int64, (n, 2): height and width of the picture on its canvas.
+    views: uint8, (n, size, size, 3): what the model sees of it at run time.
+    """
+
+    canvas: Pixels
+    sizes: npt.NDArray[np.int64]
+    views: Pixels
+
+
+def split_cell(cell: str) -> tuple[str, ...]:
+    """Names in a `a|b` cell of the index."""
+    return tuple(name for name in cell.split("|") if name)
+
+
+def read_index(folder: Path) -> tuple[Picture, ...]:
+    """Every row of the training index, in file order.
+
+    Raises:
+        ConfigurationError: the folder has no index.
+    """
+    path = folder / INDEX_NAME
+    if not path.is_file():
+        message = f"--data {folder}: no {INDEX_NAME} there"
+        raise ConfigurationError(message)
+    with path.open(encoding="utf-8", newline="") as lines:
+        return tuple(
+            Picture(
+                shard=row["shard"],
+                file=row["file"],
+                source=f"{row['source_repo']}/{row['source_path']}",
+                labels=split_cell(row["labels"]),
+                source_class=row["source_class"],
+                caption=row["caption"],
+                words=split_cell(row["words"]),
+            )
+            for row in csv.DictReader(lines)
+        )
+
+
+def read_demo_index(folder: Path) -> tuple[DemoPhoto, ...]:
+    """The full-size photos beside the training set; empty where they are not there."""
+    path = folder / DEMO_INDEX_NAME
+    if not path.is_file():
+        return ()
+    with path.open(encoding="utf-8", newline="") as lines:
+        return tuple(
+            DemoPhoto(folder / row["file"], split_cell(row["labels"]))
+            for row in csv.DictReader(lines)
+        )
+
+
+def view_of(image: Image.Image, size: int) -> Pixels:
+    """The model's view: shorter side to `size`, bicubic with antialiasing, centre crop.
+
+    Pixel for pixel what open_clip's evaluation transform does (`resize_mode` shortest) before
+    it normalises. uint8, (size, size, 3).
+    """
+    rgb = image.convert("RGB")
+    scale = size / min(rgb.size)
+    # torchvision truncates the longer side; rounding would move the crop by a pixel
+    width, height = (size if side == min(rgb.size) else int(side * scale) for side in rgb.size)
+    resized = rgb.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
+def demo_view(photo: DemoPhoto, size: int) -> Pixels:
+    """The model's view of a full-size photo, turned upright by its EXIF orientation."""
+    with Image.open(photo.path) as image:
+        return view_of(ImageOps.exif_transpose(image), size)
+
+
+def demo_views(photos: Sequence[DemoPhoto], size: int) -> Pixels:
+    """The model's views of all demo photos; uint8, (photos, size, size, 3)."""
+    views = np.zeros((len(photos), size, size, 3), np.uint8)
+    for place, photo in enumerate(photos):
+        views[place] = demo_view(photo, size)
+    return views
+
+
+def canvas_of(image: Image.Image) -> Pixels:
+    """A picture no larger than the canvas: shorter side SHORT_SIDE at most, middle kept."""
+    rgb = image.convert("RGB")
+    scale = min(1.0, SHORT_SIDE / min(rgb.size))
+    width, height = (max(1, round(side * scale)) for side in rgb.size)
+    if scale < 1:
+        rgb = rgb.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = max(0, (width - CANVAS_SIDE) // 2), max(0, (height - CANVAS_SIDE) // 2)
+    right, bottom = min(width, left + CANVAS_SIDE), min(height, top + CANVAS_SIDE)
+    return np.asarray(rgb.crop((left, top, right, bottom)))
+
+
+def _contents(folder: Path, pictures: Sequence[Picture]) -> Iterable[bytes]:
+    shards = {name: zipfile.ZipFile(folder / name) for name in {p.shard for p in pictures}}
+    try:
+        for picture in pictures:
+            yield shards[picture.shard].read(picture.file)
+    finally:
+        for shard in shards.values():
+            shard.close()
+
+
+def decode_all(
+    folder: Path,
+    pictures: Sequence[Picture],
+    *,
+    size: int,
+    on_picture: Callable[[], None],
+) -> PixelStore:
+    """Decode every picture once; `on_picture` is called after each."""
+    count = len(pictures)
+    canvas = np.zeros((count, CANVAS_SIDE, CANVAS_SIDE, 3), np.uint8)
+    sizes = np.zeros((count, 2), np.int64)
+    views = np.zeros((count, size, size, 3), np.uint8)
+    for place, content in enumerate(_contents(folder, pictures)):
+        with Image.open(io.BytesIO(content)) as image:
+            pixels = canvas_of(image)
+            views[place] = view_of(image, size)
+        height, width = pixels.shape[:2]
+        canvas[place, :height, :width] = pixels
+        sizes[place] = height, width
+        on_picture()
+    return PixelStore(canvas, sizes, views)
+
+
+def held_out(groups: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Which pictures are never trained on: one fifth of the groups, by hash of the group's name.
+
+    Pictures of one group (near-copies of each other) fall on the same side.
+    """
+    return np.array(
+        [hashlib.sha256(group.encode()).digest()[0] % HELD_OUT_PARTS == 0 for group in groups]
+    )
