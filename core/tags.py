@@ -61,6 +61,7 @@ class ImageTags:
         model: identity of the model (name, weights hash) whose tags these are.
         preprocessing: version of the preprocessing, e.g. `exact-1`.
         exif_datetime: DateTimeOriginal as written in the file, without zone; None if absent.
+        camera: its maker and model by EXIF, at most 100 characters; None if absent.
     """
 
     tags: tuple[TagScore, ...]
@@ -72,3 +73,4 @@ class ImageTags:
     embedding: bytes = field(repr=False)
     exif_datetime: datetime | None = None
     media_type: str = "application/octet-stream"
+    camera: str | None = None

@@ -83,6 +83,13 @@ class ShownFailures(Output):
     last_at: datetime
 
 
+class ShownCamera(Output):
+    """A camera, by EXIF, and how many images it took."""
+
+    camera: str
+    images: int
+
+
 class Statistics(Output):
     """Figures of the archive."""
 
@@ -92,3 +99,6 @@ class Statistics(Output):
     days: dict[str, int] = Field(description="Images per day taken, UTC.")
     hours: dict[str, int] = Field(description="Images tagged per hour, UTC, the last 48 of it.")
     failures: tuple[ShownFailures, ...]
+    cameras: tuple[ShownCamera, ...] = Field(
+        description="Of the whole archive: the 100 commonest, the commonest first."
+    )

@@ -63,12 +63,14 @@ class Counts:
         days: images per day taken.
         hours: images tagged per hour (UTC).
         failures: in the failure ledger, by reason.
+        cameras: images per camera, of the whole archive; the commonest first.
     """
 
     statuses: Mapping[str, int]
     days: Mapping[str, int]
     hours: Mapping[str, int]
     failures: Sequence[FailureCount]
+    cameras: Mapping[str, int]
 
 
 class Insights(Protocol):

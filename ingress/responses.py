@@ -141,7 +141,12 @@ class ShownImage(Output):
     image_path: str
     uri: str
     tags: tuple[ShownTag, ...] | None
+    hand_tags: tuple[ShownTag, ...] | None = Field(
+        None, description="Set by `PATCH`: these are shown as `tags` once it is tagged."
+    )
+    excluded: bool = Field(False, description="Set by `PATCH`: it is never an answer.")
     exif_datetime: str | None = None
+    camera: str | None = Field(None, description="Maker and model, by EXIF.")
     media_type: str | None = None
     size_bytes: int | None = None
     width: int | None = None

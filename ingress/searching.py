@@ -17,6 +17,7 @@ from ingress.words import Words
 
 #: Pages that are read for one that is asked for, where many images may not be shown to the caller.
 ROUNDS = 5
+SHOWN_CAMERAS = 100
 THROUGHPUT_HOURS = 48
 
 
@@ -61,6 +62,7 @@ class StoredInsights:
                 days=await statistics.days(connection, since.date(), until.date()),
                 hours=await statistics.counts(connection, "hour", _hour(begun), _hour(until)),
                 failures=await statistics.failures(connection, since, until),
+                cameras=await statistics.cameras(connection, SHOWN_CAMERAS),
             )
 
 

@@ -6,10 +6,10 @@ from core.storage.rescoring import from_wire
 from core.tags import ImageTags
 from core.transaction import Transaction
 
-# Width, height and dates come from any image with the same bytes: they are properties of these.
+# Size, date and camera come from any image with the same bytes: they are properties of these.
 _KNOWN = """
-SELECT DISTINCT ON (t.sha256) t.sha256, t.width, t.height, t.exif_datetime, i.media_type,
-       halfvec_send(e.embedding) AS vector
+SELECT DISTINCT ON (t.sha256) t.sha256, t.width, t.height, t.exif_datetime, t.camera,
+       i.media_type,       halfvec_send(e.embedding) AS vector
 FROM tagged_images t
 JOIN images i ON i.image_id = t.image_id AND i.sha256 = t.sha256
 JOIN embeddings e ON (e.sha256, e.model, e.preprocessing) = (t.sha256, t.model, t.preprocessing)
@@ -35,6 +35,7 @@ async def known(
             embedding=from_wire(row["vector"]),
             exif_datetime=row["exif_datetime"],
             media_type=row["media_type"],
+            camera=row["camera"],
         )
         for row in rows
     }

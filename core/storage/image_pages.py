@@ -1,20 +1,16 @@
 """Images page by page, the newest arrival first."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.images import ImageStatus
+from core.storage.images import STATUS_COLUMNS, ImageStatus, status_of
 from core.transaction import Transaction
 
 # Keyset paging by index images_arrived: page 1,000 costs what page 1 does.
-_PAGE = """
-SELECT i.image_id, i.uri, i.path, i.owner, i.media_type, i.size_bytes, i.sha256, i.status,
-       i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at,
-       t.tags, t.exif_datetime, t.model, t.width, t.height, t.label_version,
-       t.updated_at AS tagged_at, t.sha256 AS tagged_sha256
+_PAGE = f"""
+SELECT {STATUS_COLUMNS}
 FROM images i LEFT JOIN tagged_images t USING (image_id)
 WHERE i.status <> 'deleted'
   AND ($1::text IS NULL OR i.owner IS NULL OR i.owner = $1)
@@ -22,7 +18,7 @@ WHERE i.status <> 'deleted'
   AND ($3::text IS NULL OR i.status = $3)
   AND ($4::timestamptz IS NULL OR (i.arrived_at, i.image_id) < ($4, $5))
 ORDER BY i.arrived_at DESC, i.image_id DESC LIMIT $6
-"""
+"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +42,4 @@ async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[
     rows = await connection.fetch(
         _PAGE, wanted.owner, wanted.job_id, wanted.status, arrived_at, image_id, limit
     )
-    found = []
-    for row in rows:
-        values = dict(row)
-        if isinstance(values["tags"], str):
-            values["tags"] = json.loads(values["tags"])
-        found.append(ImageStatus(**values))
-    return tuple(found)
+    return tuple(status_of(dict(row)) for row in rows)

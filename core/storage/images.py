@@ -23,14 +23,18 @@ ON CONFLICT (image_id) DO UPDATE SET
 RETURNING xmax <> 0 AS duplicate
 """
 
-_STATUS = """
-SELECT i.image_id, i.uri, i.path, i.owner, i.media_type, i.size_bytes, i.sha256, i.status,
-       i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at,
-       t.tags, t.exif_datetime, t.model, t.width, t.height, t.label_version,
-       t.updated_at AS tagged_at, t.sha256 AS tagged_sha256
+#: What `ImageStatus` is made of, from `images i` and `tagged_images t`.
+STATUS_COLUMNS = """
+    i.image_id, i.uri, i.path, i.owner, i.media_type, i.size_bytes, i.sha256, i.status,
+    i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags,
+    t.tags, t.exif_datetime, t.camera, t.model, t.width, t.height, t.label_version,
+    t.updated_at AS tagged_at, t.sha256 AS tagged_sha256
+"""
+_STATUS = f"""
+SELECT {STATUS_COLUMNS}
 FROM images i LEFT JOIN tagged_images t USING (image_id)
 WHERE i.image_id = $1 AND i.status <> 'deleted'
-"""
+"""  # noqa: S608 - constants only
 
 _FAIL = """
 INSERT INTO images (image_id, uri, path, owner, job_id, status, reason, detail)
@@ -68,6 +72,9 @@ class ImageStatus:
     Attributes:
         tags: `[{"tag": …, "score": …}]`, best first; None while it has none.
         exif_datetime: as written in the file, without zone.
+        camera: its maker and model by EXIF.
+        excluded: people took it out of all answers.
+        hand_tags: set by people, as `tags`; these are what `tags` shows once it is tagged.
         tagged_at: when the present tags were written.
         tagged_sha256: hash of the bytes that the tags belong to.
     """
@@ -93,6 +100,9 @@ class ImageStatus:
     label_version: int | None = None
     tagged_at: datetime | None = None
     tagged_sha256: bytes | None = None
+    camera: str | None = None
+    excluded: bool = False
+    hand_tags: list[dict[str, Any]] | None = field(default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +145,14 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
 async def status(connection: Transaction, image_id: UUID) -> ImageStatus | None:
     """Give all that is known of an image; None if it is unknown or deleted."""
     row = await connection.fetchrow(_STATUS, image_id)
-    if row is None:
-        return None
-    values = dict(row)
-    if isinstance(values["tags"], str):
-        values["tags"] = json.loads(values["tags"])
+    return None if row is None else status_of(dict(row))
+
+
+def status_of(values: dict[str, Any]) -> ImageStatus:
+    """Give the status in a row of `STATUS_COLUMNS`."""
+    for column in ("tags", "hand_tags"):
+        if isinstance(values.get(column), str):
+            values[column] = json.loads(values[column])
     return ImageStatus(**values)
 
 

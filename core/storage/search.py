@@ -5,13 +5,12 @@ meanwhile move nothing, and page 1,000 costs what page 1 does. The one exception
 several labels at once sums up all entries of these labels (no other images), page for page.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.images import ImageStatus
+from core.storage.images import STATUS_COLUMNS, ImageStatus, status_of
 from core.transaction import Transaction
 
 INT4_MIN, INT4_MAX = -(2**31), 2**31 - 1
@@ -50,17 +49,14 @@ WHERE coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') >= $1
   AND (coalesce(exif_datetime, created_at AT TIME ZONE 'UTC'), id) < ($3, $4::int8)
 ORDER BY coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') DESC, id DESC LIMIT $5
 """
-_SHOWN = """
-SELECT t.id AS number, i.image_id, i.uri, i.path, i.owner, i.media_type, i.size_bytes, i.sha256,
-       i.status, i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at,
-       t.tags, t.exif_datetime, t.model, t.width, t.height, t.label_version,
-       t.updated_at AS tagged_at, t.sha256 AS tagged_sha256
+_SHOWN = f"""
+SELECT t.id AS number, {STATUS_COLUMNS}
 FROM tagged_images t JOIN images i USING (image_id)
 WHERE t.id = ANY($1::int4[]) AND i.status <> 'deleted'
   AND ($2::text IS NULL OR i.owner IS NULL OR i.owner = $2)
   AND ($3::uuid IS NULL OR i.job_id = $3)
   AND ($4::text IS NULL OR i.status = $4)
-"""
+"""  # noqa: S608 - constants only
 _LABEL_ID = "SELECT id FROM labels WHERE name = $1"
 
 
@@ -158,9 +154,7 @@ async def shown(
     for row in rows:
         values = dict(row)
         number = values.pop("number")
-        if isinstance(values["tags"], str):
-            values["tags"] = json.loads(values["tags"])
-        found[number] = ImageStatus(**values)
+        found[number] = status_of(values)
     return found
 
 

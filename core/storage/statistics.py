@@ -1,4 +1,4 @@
-"""What the archive holds, counted: tags, days, hours, statuses, failures.
+"""What the archive holds, counted: tags, days, hours, cameras, statuses, failures.
 
 Counts come from `totals` and `total_changes`, which triggers keep; nothing here reads all images.
 """
@@ -10,7 +10,7 @@ from typing import Literal
 
 from core.transaction import Transaction
 
-Kind = Literal["tag", "day", "hour", "status"]
+Kind = Literal["tag", "day", "hour", "camera", "status"]
 
 #: Co-occurrence is counted among the newest images; exact for archives up to this size.
 NEWEST_IMAGES = 20_000
@@ -35,6 +35,13 @@ SELECT key, sum(images)::int8 AS images, sum(amount)::int8 AS amount FROM (
     UNION ALL
     SELECT key, images, amount FROM total_changes WHERE kind = $1 AND key >= $2 AND key < $3
 ) AS t GROUP BY key HAVING sum(images) <> 0 ORDER BY key
+"""
+_CAMERAS = """
+SELECT key AS camera, sum(images)::int8 AS images FROM (
+    SELECT key, images FROM totals WHERE kind = 'camera'
+    UNION ALL
+    SELECT key, images FROM total_changes WHERE kind = 'camera'
+) AS c GROUP BY key HAVING sum(images) <> 0 ORDER BY 2 DESC, 1 LIMIT $1
 """
 _NAMES = "SELECT id, name FROM labels WHERE id = ANY($1::int2[])"
 _PAIRS = """
@@ -122,6 +129,12 @@ async def pairs(connection: Transaction, limit: int, tag: str | None = None) -> 
     rows = await connection.fetch(_PAIRS, NEWEST_IMAGES, label_id, limit)
     names = await _names(connection, [row[side] for row in rows for side in ("one", "other")])
     return [TagPair((names[row["one"]], names[row["other"]]), row["images"]) for row in rows]
+
+
+async def cameras(connection: Transaction, limit: int) -> dict[str, int]:
+    """Give images per camera, the commonest cameras first."""
+    rows = await connection.fetch(_CAMERAS, limit)
+    return {row["camera"]: row["images"] for row in rows}
 
 
 async def failures(connection: Transaction, since: datetime, until: datetime) -> list[FailureCount]:

@@ -35,6 +35,7 @@ class Decoded:
         height: of the source as seen.
         sha256: of the source's bytes.
         exif_datetime: DateTimeOriginal as written, without zone.
+        camera: maker and model, at most 100 characters.
     """
 
     pixels: NDArray[np.uint8]
@@ -43,6 +44,7 @@ class Decoded:
     height: int
     sha256: bytes
     exif_datetime: datetime | None
+    camera: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,7 @@ class DecodePool:
 
 
 def _decoded(head: wire.Head, body: bytearray, form: wire.PixelFormat) -> Decoded:
-    taken = head["exif_datetime"]
+    taken, camera = head["exif_datetime"], head["camera"]
     return Decoded(
         pixels=np.frombuffer(body, np.uint8).reshape(form.height, form.width, 3),
         media_type=str(head["media_type"]),
@@ -253,6 +255,7 @@ def _decoded(head: wire.Head, body: bytearray, form: wire.PixelFormat) -> Decode
         height=int(head["height"]),
         sha256=bytes.fromhex(head["sha256"]),
         exif_datetime=None if taken is None else datetime.fromisoformat(taken),
+        camera=None if camera is None else str(camera)[: wire.MAX_CAMERA_CHARS],
     )
 
 

@@ -1,10 +1,13 @@
-"""What we read from EXIF: the time of the shot. Broken EXIF never costs a picture."""
+"""What we read from EXIF: the time of the shot and the camera. Broken EXIF costs no picture."""
 
 import re
 from datetime import datetime
 
 from PIL import Image
 
+from core.vision.wire import MAX_CAMERA_CHARS
+
+_MAKE, _MODEL = 0x010F, 0x0110
 _EXIF_DIRECTORY = 0x8769
 _DATETIME_ORIGINAL = 0x9003
 _SUBSECONDS_ORIGINAL = 0x9291
@@ -48,6 +51,35 @@ def parse_datetime(value: object, subseconds: object = None) -> datetime | None:
         return datetime(year, month, day, hour, minute, second, micros)  # noqa: DTZ001 - as written
     except ValueError:
         return None
+
+
+def camera(image: Image.Image) -> str | None:
+    """Give the camera's maker and model as one name; None where EXIF names neither."""
+    try:
+        block = read(image)
+        return camera_name(block.get(_MAKE), block.get(_MODEL))
+    except Exception:  # noqa: BLE001 - see `read`; values are decoded when they are asked for
+        return None
+
+
+def camera_name(make: object, model: object) -> str | None:
+    """Join maker and model; a maker that the model repeats, as Canon's do, is named once.
+
+    What is no text for people (line breaks, control characters, marks of direction) becomes a
+    space, since the name is shown and counted by.
+    """
+    maker, name = _words(make), _words(model)
+    if maker and name and name[0].casefold() == maker[0].casefold():
+        maker = []  # also "NIKON CORPORATION" before "NIKON D90"
+    words = [*maker, *name]
+    while len(words) > 1 and words[0].casefold() == words[1].casefold():
+        del words[0]
+    return " ".join(words)[:MAX_CAMERA_CHARS].rstrip() or None
+
+
+def _words(value: object) -> list[str]:
+    text = _text(value)[: 4 * MAX_CAMERA_CHARS]  # some blocks have kilobytes of padding
+    return "".join(char if char.isprintable() else " " for char in text).split()
 
 
 def _text(value: object) -> str:

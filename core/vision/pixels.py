@@ -61,6 +61,7 @@ class Picture:
     height: int
     sha256: bytes
     exif_datetime: datetime | None
+    camera: str | None
 
 
 def prepare_libraries(limits: sniff.Limits) -> None:
@@ -96,6 +97,7 @@ def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> Picture:
             height=height,
             sha256=hashlib.sha256(data).digest(),
             exif_datetime=exif.taken_at(image),
+            camera=exif.camera(image),
         )
 
 

@@ -266,6 +266,7 @@ class ClipTagger:
             preprocessing=self._options.preprocessing,
             embedding=row.tobytes(),
             exif_datetime=decoded.exif_datetime,
+            camera=decoded.camera,
             media_type=decoded.media_type,
         )
         return TaggedImage(tags, plan.label_version, plan.top_k)

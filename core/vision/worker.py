@@ -178,6 +178,7 @@ def picture_operations(job: Job) -> Mapping[str, Operation]:
             "height": picture.height,
             "sha256": picture.sha256.hex(),
             "exif_datetime": taken.isoformat() if taken else None,
+            "camera": picture.camera,
         }
         return head, picture.pixels
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from http import HTTPStatus
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -79,8 +80,11 @@ def shown(call: Call, status: ImageStatus) -> ShownImage:
             "status": status.status,
             "image_path": status.path,
             "uri": status.uri,
-            "tags": _tags(status),
+            "tags": _tags(status.tags),
+            "hand_tags": _tags(status.hand_tags),
+            "excluded": status.excluded,
             "exif_datetime": exif_text(status),
+            "camera": status.camera,
             "media_type": status.media_type,
             "size_bytes": status.size_bytes,
             "width": status.width,
@@ -125,10 +129,10 @@ def _may_see(call: Call, status: ImageStatus) -> bool:
     return status.owner is None or call.principal.owns(status.owner)
 
 
-def _tags(status: ImageStatus) -> tuple[ShownTag, ...] | None:
-    if status.tags is None:
+def _tags(tags: list[dict[str, Any]] | None) -> tuple[ShownTag, ...] | None:
+    if tags is None:
         return None
-    return tuple(ShownTag(tag=tag["tag"], score=tag["score"]) for tag in status.tags)
+    return tuple(ShownTag(tag=tag["tag"], score=tag["score"]) for tag in tags)
 
 
 def _body_limit(call: Call) -> int:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from core.storage.statistics import NEWEST_IMAGES
 from ingress.api_keys import Scope
 from ingress.findings import (
+    ShownCamera,
     ShownFailures,
     ShownTagCount,
     ShownTagPair,
@@ -44,7 +45,7 @@ async def tags(call: Call) -> Response:
 
 
 async def stats(call: Call) -> Response:
-    """Give images per status, per day taken, tagged per hour, and failures by reason."""
+    """Give images per status, day taken, hour tagged and camera, and failures by reason."""
     _only(call, _STATS)
     until = read_moment(call, "to") or call.parts.now() + timedelta(days=1)
     since = read_moment(call, "from") or until - timedelta(days=DEFAULT_DAYS)
@@ -61,6 +62,10 @@ async def stats(call: Call) -> Response:
                 for one in counts.failures
             ),
         )
+            cameras=tuple(
+                ShownCamera(camera=camera, images=images)
+                for camera, images in counts.cameras.items()
+            ),
     )
 
 
@@ -104,7 +109,7 @@ OPERATIONS = (
         stats,
         "The archive in figures",
         "analytics",
-        (Answer(200, "Per status, day and hour; failures by reason.", Statistics),),
+        (Answer(200, "Per status, day, hour and camera; failures by reason.", Statistics),),
         scope=Scope.READ,
         parameters=(
             Parameter("from", "query", "The last 30 days, if absent.", _DATE),

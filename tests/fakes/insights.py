@@ -1,5 +1,6 @@
 """Searching and counting in memory, over the images of a fake archive."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,7 +74,8 @@ class MemoryInsights:
         for row in self.rows.values():
             statuses[row.status] = statuses.get(row.status, 0) + 1
         assert since.tzinfo is UTC
-        return Counts(statuses, {}, {}, ())
+        cameras = Counter(row.camera for row in self.rows.values() if row.camera)
+        return Counts(statuses, {}, {}, (), dict(cameras.most_common()))
 
 
 def _score(row: ImageStatus, name: str) -> int:

@@ -13,6 +13,7 @@ from core.vision.decoder import Decoded
 from core.vision.wire import PixelFormat
 
 SIDE = 8
+CAMERA = "Box Brownie"
 
 
 class MemoryDecoder:
@@ -28,7 +29,7 @@ class MemoryDecoder:
             return ImageUnreadable(f"{len(data)} bytes", reason="not_an_image" if data else "empty")
         digest = hashlib.sha256(data).digest()
         pixels = np.resize(np.frombuffer(digest, np.uint8), (SIDE, SIDE, 3)).copy()
-        return Decoded(pixels, kind, SIDE, SIDE, digest, None)
+        return Decoded(pixels, kind, SIDE, SIDE, digest, None, CAMERA)
 
 
 class HashModel:

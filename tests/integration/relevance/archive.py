@@ -22,6 +22,7 @@ IMAGES = 80
 # Few scores and times, so that ties of sums, of times and of both are everywhere.
 SCORES = (100_000, 200_000, 200_000, 300_000, 0)
 TIMES = (None, datetime(2020, 1, 1), datetime(2021, 1, 1), datetime(2999, 1, 1))  # noqa: DTZ001
+CAMERAS = ("Leica M3", None, "Canon EOS 5D", "Leica M3")
 EMBEDDING = b"\x00\x38" * 4
 
 
@@ -44,6 +45,7 @@ def tagged(number: int, scores: dict[str, int], exif: datetime | None = None) ->
             embedding=EMBEDDING,
             exif_datetime=exif,
             media_type="image/jpeg",
+            camera=CAMERAS[number % len(CAMERAS)],
         ),
         label_version=1,
         top_k=4,

@@ -186,7 +186,12 @@ async def assert_counts_are_right(pool: Pool) -> None:
     }
     days = await pool.fetch("SELECT exif_datetime::date::text AS d FROM tagged_images ORDER BY 1")
     statuses = await pool.fetch("SELECT status, count(*) FROM images GROUP BY 1")
+    cameras = await pool.fetch(
+        "SELECT camera, count(*) FROM tagged_images WHERE camera IS NOT NULL"
+        " GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
     async with pool.connection() as connection:
+        by_camera = await statistics.cameras(connection, 100)
         tags = await statistics.tags(connection)
         by_day = await statistics.counts(connection, "day")
         by_status = await statistics.counts(connection, "status")
@@ -197,6 +202,7 @@ async def assert_counts_are_right(pool: Pool) -> None:
     assert sum(by_day.values()) == len(days)
     assert set(by_day) == {row["d"] for row in days}
     assert by_status == dict(map(tuple, statuses))
+    assert list(by_camera.items()) == list(map(tuple, cameras))
 
 
 async def test_counts_follow_every_change_folded_or_not(pool: Pool) -> None:
@@ -211,6 +217,8 @@ async def test_counts_follow_every_change_folded_or_not(pool: Pool) -> None:
     await pool.execute(
         "UPDATE tagged_images SET exif_datetime = '2001-02-03' WHERE image_id = $1", image_id(3)
     )
+    await pool.execute("UPDATE tagged_images SET camera = 'Kodak' WHERE id % 5 = 0")
+    await pool.execute("UPDATE tagged_images SET camera = NULL WHERE id % 7 = 0")
     await assert_counts_are_right(pool)
 
     repairer = BestImagesRepair(pool, is_softmax=True)
@@ -218,6 +226,16 @@ async def test_counts_follow_every_change_folded_or_not(pool: Pool) -> None:
         pass
     assert await pool.fetchval("SELECT count(*) FROM total_changes") == 0
     await assert_counts_are_right(pool)
+
+    await pool.execute("TRUNCATE tagged_images CASCADE")
+    await assert_counts_are_right(pool)
+
+
+async def test_of_many_cameras_the_commonest_are_given(pool: Pool) -> None:
+    await define_labels(pool)
+    await fill(pool, 9)  # three of four images have one: two are Leicas
+    async with pool.connection() as connection:
+        assert await statistics.cameras(connection, 1) == {"Leica M3": 5}
 
 
 async def test_pairs_are_counted_among_the_newest_images(pool: Pool) -> None:

@@ -10,12 +10,13 @@ import httpx
 import pytest
 
 from core.errors import ConfigurationError
-from core.storage import images, labels
+from core.storage import image_pages, images, labels
 from ingress.api_keys import Scope
 from ingress.app import create_app
 from migrations.labels import take_over
 from schemas.image import image_id_of
 from tests.fakes.ingress import World, make_world
+from tests.fakes.vision import CAMERA
 from tests.integration.tagging.archive import Archive, arrival
 
 LYNX = {
@@ -29,7 +30,7 @@ LYNX = {
 @pytest.fixture
 def world(archive: Archive) -> World:
     made = make_world()
-    tables = replace(made.parts.tables, database=archive.pool, images=images)
+    tables = replace(made.parts.tables, database=archive.pool, images=images, pages=image_pages)
     made.app = create_app(replace(made.parts, tables=tables))
     return made
 
@@ -154,6 +155,39 @@ async def test_tags_by_hand_are_shown_searched_and_given_back(
     assert back.json()["image"]["tags"] == by_model
     assert (back.json()["excluded"], back.json()["is_tagged_by_hand"]) == (False, False)
     assert len((await archive.rows())["p/1.jpg"]["listed"]) == len(by_model)
+
+
+async def test_what_people_decided_is_seen_where_the_image_is_seen(
+    admin: httpx.AsyncClient, archive: Archive
+) -> None:
+    await archive.tag(arrival(1), arrival(2))
+    path = f"/images/{image_id_of('file:p/1.jpg')}"
+    decided = {"tags": [{"tag": "us", "score": 0.5}], "excluded": True}
+    assert (await admin.patch(path, json=decided)).status_code == 200
+
+    shown = (await admin.get(path)).json()
+    other = (await admin.get(f"/images/{image_id_of('file:p/2.jpg')}")).json()
+    listed = {one["image_id"]: one for one in (await admin.get("/images")).json()["images"]}
+
+    assert (shown["excluded"], shown["hand_tags"]) == (True, decided["tags"])
+    assert shown["tags"] == shown["hand_tags"]
+    assert (other["excluded"], other["hand_tags"]) == (False, None)
+    assert (shown["camera"], other["camera"]) == (CAMERA, CAMERA)
+    assert listed == {one["image_id"]: {**one, "score": None} for one in (shown, other)}
+
+
+async def test_tags_by_hand_are_seen_before_the_image_is_tagged(
+    admin: httpx.AsyncClient, archive: Archive
+) -> None:
+    async with archive.pool.transaction() as tx:
+        image_id = image_id_of("file:p/1.jpg")
+        await images.accept(tx, image_id=image_id, uri="file:p/1.jpg", path="p/1.jpg")
+    await admin.patch(f"/images/{image_id}", json={"tags": [{"tag": "us"}]})
+
+    shown = (await admin.get(f"/images/{image_id}")).json()
+
+    assert shown["status"] == "accepted"
+    assert (shown["tags"], shown["hand_tags"]) == (None, [{"tag": "us", "score": 1.0}])
 
 
 async def test_nobody_changes_what_is_not_theirs(world: World, archive: Archive) -> None:

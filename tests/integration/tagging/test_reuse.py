@@ -2,6 +2,7 @@
 
 from consumers.tagging.role import Tagged
 from core.errors import PermanentError
+from tests.fakes.vision import CAMERA
 from tests.integration.tagging.archive import Archive, arrival, picture
 
 
@@ -23,6 +24,7 @@ async def test_the_same_bytes_at_another_path_and_tagged_again_need_no_model(
     assert set(rows["p/1.jpg"]["tags"]) == {"cat", "lake"}
     for column in ("sha256", "width", "height", "model", "preprocessing", "exif_datetime"):
         assert len({row[column] for row in rows.values()}) == 1
+    assert {row["camera"] for row in rows.values()} == {CAMERA}
 
 
 async def test_twins_in_one_batch_are_encoded_once_and_keep_their_own_wishes(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from core.errors import ConfigurationError, ImageUnreadable, TransientError
 from core.settings import MIB, TaggingSettings
@@ -63,9 +64,12 @@ async def decodes(pool: DecodePool) -> None:
 
 
 async def test_a_picture_comes_back_as_pixels_with_all_that_is_known(pool: DecodePool) -> None:
-    data = pictures.jpeg(1)
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Leica", "M3"
+    data = pictures.jpeg(1, exif=exif.tobytes())
     result = await pool.decode(data)
     assert isinstance(result, Decoded)
+    assert result.camera == "Leica M3"
     assert result.pixels.shape == (32, 32, 3)
     assert result.pixels.dtype == np.uint8
     assert result.sha256 == hashlib.sha256(data).digest()

@@ -123,6 +123,7 @@ def test_broken_exif_does_not_cost_the_picture() -> None:
     data = pictures.jpeg(1, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40)
     picture = pixels.decode(data, EXACT, LIMITS)
     assert picture.exif_datetime is None
+    assert picture.camera is None
     assert picture.width == 320
 
 
@@ -131,6 +132,14 @@ def test_the_time_of_the_shot_is_kept_as_written() -> None:
     exif.get_ifd(0x8769).update({0x9003: "2024:05:15 14:30:22", 0x9291: "25", 0x9011: "+03:00"})
     picture = pixels.decode(pictures.jpeg(1, exif=exif.tobytes()), EXACT, LIMITS)
     assert picture.exif_datetime == datetime.fromisoformat("2024-05-15 14:30:22.25")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
+def test_the_camera_is_read_whatever_the_format(form: str) -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Canon", "Canon EOS 5D"
+    data = pictures.encoded(pictures.photo(1), form, exif=exif.tobytes())
+    assert pixels.decode(data, EXACT, LIMITS).camera == "Canon EOS 5D"
 
 
 def test_transparent_areas_are_white() -> None:

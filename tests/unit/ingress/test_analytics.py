@@ -89,7 +89,7 @@ async def test_a_text_is_explained(world: World) -> None:
 async def test_tags_and_statuses_are_counted(world: World) -> None:
     one, two = await uploaded(world, jpeg(1)), await uploaded(world, jpeg(2))
     await uploaded(world, jpeg(3))
-    world.images.tag(one, ("cat", 0.8), ("dog", 0.1))
+    world.images.tag(one, ("cat", 0.8), ("dog", 0.1), camera="Leica M3")
     world.images.tag(two, ("cat", 0.6))
 
     tags = (await get(world, "/tags")).json()
@@ -101,6 +101,7 @@ async def test_tags_and_statuses_are_counted(world: World) -> None:
     ]
     assert tags["pairs_among"] == 20_000
     assert stats["statuses"] == {"tagged": 2, "accepted": 1}
+    assert stats["cameras"] == [{"camera": "Leica M3", "images": 1}]
     assert stats["until"] > (world.now + timedelta(hours=23)).isoformat()
 
 

@@ -1,10 +1,12 @@
-"""EXIF dates as cameras, phones and scanners write them."""
+"""EXIF dates and names as cameras, phones and scanners write them."""
 
 from datetime import datetime
 
 import pytest
+from PIL import Image
 
-from core.vision.exif import parse_datetime
+from core.vision.exif import camera, camera_name, parse_datetime
+from core.vision.wire import MAX_CAMERA_CHARS
 
 SHOT = datetime.fromisoformat("2024-05-15 14:30:22")
 
@@ -63,3 +65,52 @@ def test_subseconds_are_a_fraction(subseconds: object, micros: int) -> None:
     found = parse_datetime("2024:05:15 14:30:22", subseconds)
     assert found is not None
     assert found.microsecond == micros
+
+
+@pytest.mark.parametrize(
+    ("make", "model", "expected"),
+    [
+        ("Apple", "iPhone 15 Pro", "Apple iPhone 15 Pro"),
+        ("Canon", "Canon EOS 5D", "Canon EOS 5D"),
+        ("Canon", "Canon Canon EOS 5D", "Canon EOS 5D"),
+        ("", "Canon Canon EOS 5D", "Canon EOS 5D"),
+        ("NIKON CORPORATION", "NIKON D90", "NIKON D90"),
+        ("OLYMPUS IMAGING CORP.  ", "E-M5            ", "OLYMPUS IMAGING CORP. E-M5"),
+        ("canon", "Canon", "Canon"),
+        ("Canon\0\0\0", "EOS\0garbage", "Canon EOS"),
+        (b"Canon\0", b"EOS 5D\0", "Canon EOS 5D"),
+        (("Canon",), ("EOS",), "Canon EOS"),
+        ("Can\non", "E\tOS\x1b[31m", "Can on E OS [31m"),
+        ("Sony", "\u202e7A", "Sony 7A"),
+        ("Sony", "\ud800", "Sony"),
+        ("Sony", None, "Sony"),
+        (None, "DSC-F828", "DSC-F828"),
+        (None, None, None),
+        ("", "   ", None),
+        ("\0Canon", "\0", None),
+        (7, 3.5, None),
+        ((), {}, None),
+        ("x" * 99, "y", "x" * 99),
+        ("x" * 500, "y" * 500, "x" * 100),
+    ],
+)
+def test_a_camera_has_one_clean_name(make: object, model: object, expected: str | None) -> None:
+    assert camera_name(make, model) == expected
+    assert expected is None or len(expected) <= MAX_CAMERA_CHARS
+
+
+class BrokenBlock(Image.Image):
+    """A picture whose EXIF block opens and then cannot be read."""
+
+    def getexif(self) -> Image.Exif:
+        class Broken(Image.Exif):
+            def __getitem__(self, tag: int) -> object:
+                raise SyntaxError("not a TIFF file")
+
+            get = __getitem__  # type: ignore[assignment]  # only what we call
+
+        return Broken()
+
+
+def test_a_block_that_breaks_when_it_is_read_gives_no_camera() -> None:
+    assert camera(BrokenBlock()) is None
