@@ -15,8 +15,8 @@ from core.transaction import Transaction
 log = structlog.get_logger(__name__)
 
 INTERVAL_S = 600.0
-#: Bytes and vectors that nothing refers to, and places of published uploads: not settings,
-#: since nobody can ask for them any more.
+#: Bytes and vectors that nothing refers to, places of published uploads, previews of labels: not
+#: settings, since nobody can ask for them any more, or asks again.
 UNREFERENCED = timedelta(days=1)
 
 
@@ -29,7 +29,8 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "dead_letters": settings.dead_letters_days,
     }
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
-    return kept | dict.fromkeys(("outbox_places", "blobs", "embeddings"), UNREFERENCED)
+    gone = ("outbox_places", "blobs", "embeddings", "label_previews")
+    return kept | dict.fromkeys(gone, UNREFERENCED)
 
 
 class Pruner:

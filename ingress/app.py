@@ -25,6 +25,7 @@ from ingress.routes import (
     jobs,
     labels,
     lemmas,
+    previews,
     queries,
     redelivery,
     statistics,
@@ -45,6 +46,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *statistics.OPERATIONS,
     *lemmas.OPERATIONS,
     *labels.OPERATIONS,
+    *previews.OPERATIONS,
     *health.OPERATIONS,
 )
 

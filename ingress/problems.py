@@ -56,6 +56,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("image_not_found", 404, "No such image", "Unknown, deleted, or another owner's."),
     Kind("query_not_found", 404, "No such query", "Unknown, or another owner's."),
     Kind("job_not_found", 404, "No such job", "Unknown, or another owner's."),
+    Kind("preview_not_found", 404, "No such preview", "Unknown, replaced by a newer one, or old."),
     Kind(
         "path_not_found",
         404,

@@ -9,6 +9,7 @@ from consumers.runtime import open_runtime, run
 from consumers.stores import open_reach
 from consumers.tagging.arrivals import decode_arrival
 from consumers.tagging.best_images import BestImages
+from consumers.tagging.previewing import Previewing
 from consumers.tagging.repair import BestImagesRepair
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingRole
@@ -44,7 +45,9 @@ async def main(stop: asyncio.Event) -> None:
         role = TaggingRole(StoredBlobs(reach.store), tagger, StoredTags(best))
         repair = BestImagesRepair(runtime.pool, is_softmax)
         rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
-        await run(runtime, role, decode_arrival, stop, [repair.run, rescoring.run])
+        previewing = Previewing(runtime.pool, clip)
+        companions = [repair.run, rescoring.run, previewing.run]
+        await run(runtime, role, decode_arrival, stop, companions)
 
 
 def _counted(metrics: Metrics) -> Callable[[str, int], None]:

@@ -41,6 +41,10 @@ _PRUNE = {
                               WHERE i.sha256 = b.sha256 AND i.status <> 'deleted')
             LIMIT $2 FOR UPDATE SKIP LOCKED)
     """,
+    "label_previews": """
+        DELETE FROM label_previews WHERE preview_id IN (
+            SELECT preview_id FROM label_previews WHERE created_at < now() - $1::interval LIMIT $2)
+    """,
     "embeddings": """
         DELETE FROM embeddings WHERE (sha256, model, preprocessing) IN (
             SELECT sha256, model, preprocessing FROM embeddings e

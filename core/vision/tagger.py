@@ -21,6 +21,7 @@ from core.vision.ports import Decoder, ImageModel, Wish
 
 # Rows scored at once from the archive: 4096 x 1000 labels in float64 are 32 MiB.
 _ROWS_PER_TURN = 4096
+_SCORES_PER_TURN = _ROWS_PER_TURN * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,24 @@ class ClipTagger:
             rows = scoring.restore(embeddings[at : at + _ROWS_PER_TURN])
             plans = await self._score_rows(rows, wishes[at : at + _ROWS_PER_TURN], defaults)
             done += [(plan.tags, plan.label_version) for plan in plans]
+        return done
+
+    async def score_under(
+        self, labels: Sequence[Label], embeddings: Sequence[bytes], top_k: Sequence[int]
+    ) -> list[tuple[TagScore, ...]]:
+        """Give the tags that stored embeddings would get, were these the default labels.
+
+        Args:
+            labels: at least one; what is in force stays in force.
+            embeddings: of this model.
+            top_k: per embedding.
+        """
+        text = await self._text_side(labels)
+        turn = max(1, min(_ROWS_PER_TURN, _SCORES_PER_TURN // len(labels)))
+        done: list[tuple[TagScore, ...]] = []
+        for at in range(0, len(embeddings), turn):
+            rows = scoring.restore(embeddings[at : at + turn])
+            done += await asyncio.to_thread(self._rank, rows, text, top_k[at : at + turn])
         return done
 
     async def tag_known(

@@ -48,13 +48,21 @@ async def fill(pool: Pool, age: str) -> None:
         f"VALUES ($1, 'm', 'p', '[1,2]', {age})",
         sha,
     )
+    await pool.execute(
+        "INSERT INTO label_previews (preview_id, owner, labels, sample, created_at) "
+        f"VALUES ($1, 'o', '[]', 1, {age})",
+        uuid4(),
+    )
 
 
 async def counts(pool: Pool) -> dict[str, int]:
     return {
         table: await pool.fetchval(f"SELECT count(*) FROM {table}")
-        for table in ("failures", "queries", "deliveries", "dead_letters", "blobs", "embeddings")
-    }
+        for table in (
+            "failures", "queries", "deliveries", "dead_letters", "blobs", "embeddings",
+            "label_previews",
+        )
+    }  # fmt: skip
 
 
 async def test_old_rows_go_and_young_ones_stay(pool: Pool) -> None:

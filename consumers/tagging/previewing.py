@@ -1,0 +1,160 @@
+"""Tells what other labels would change, over a sample of the archive, and changes nothing.
+
+A companion of the tagging role: the model's text side is there and nowhere else. Text features that
+a preview has made stay in the model's memory, so that putting the labels in force is quick.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from core.errors import TransientError
+from core.storage import label_previews
+from core.storage.label_previews import Asked, SampledImage
+from core.tags import Label, TagScore
+from core.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+IDLE_S = 0.5  # somebody waits for the answer
+LEASE_S = 120.0  # text features of thousands of labels take a minute on two cores
+MAX_ATTEMPTS = 3  # labels that kill the process must not do so for ever
+MAX_EXAMPLES = 12
+MAX_LABELS_SHOWN = 1_000
+
+Tags = tuple[TagScore, ...]
+
+
+class Database(Protocol):
+    """What `core.storage.pool.Pool` offers."""
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside a transaction."""
+        ...
+
+
+class Scorer(Protocol):
+    """Embeddings to tags under any labels; `core.vision.tagger.ClipTagger`."""
+
+    @property
+    def identity(self) -> str:
+        """Whose embeddings it understands."""
+        ...
+
+    async def score_under(
+        self, labels: Sequence[Label], embeddings: Sequence[bytes], top_k: Sequence[int]
+    ) -> list[Tags]:
+        """Give tags per embedding, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Previewing:
+    """Makes previews until stopped; several processes share the work."""
+
+    database: Database
+    scorer: Scorer
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Make what is asked for, look again twice a second, until `stop` is set."""
+        while not stop.is_set():
+            try:
+                worked = await self.step()
+            except TransientError as error:
+                log.info("preview_postponed", detail=str(error)[:200])
+                worked = False
+            if not worked:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), IDLE_S)
+
+    async def step(self) -> bool:
+        """Make one preview; False where none is asked for.
+
+        Raises:
+            TransientError: something is away; the preview is taken again after its lease.
+        """
+        async with self.database.connection() as connection:
+            asked = await label_previews.take(connection, LEASE_S)
+        if asked is None:
+            return False
+        if asked.attempts > MAX_ATTEMPTS:
+            error = f"given up: {MAX_ATTEMPTS} attempts came to no end"
+            async with self.database.connection() as connection:
+                await label_previews.fail(connection, asked.preview_id, error)
+            log.warning("preview_failed", preview_id=str(asked.preview_id))
+            return True
+        outcome = await self._outcome(asked)
+        async with self.database.connection() as connection:
+            await label_previews.finish(connection, asked.preview_id, outcome)
+        log.info("labels_previewed", labels=len(asked.labels), images=outcome["images"])
+        return True
+
+    async def _outcome(self, asked: Asked) -> dict[str, Any]:
+        async with self.database.connection() as connection:
+            images = await label_previews.sample(connection, self.scorer.identity, asked.sample)
+        after = await self.scorer.score_under(
+            asked.labels, [image.embedding for image in images], [image.top_k for image in images]
+        )
+        return compare(images, after, [label.name for label in asked.labels])
+
+
+def compare(
+    images: Sequence[SampledImage], after: Sequence[Tags], names: Sequence[str]
+) -> dict[str, Any]:
+    """Give what changes, as JSON: figures, per label, and examples with a new best tag first.
+
+    Args:
+        images: with their present tags.
+        after: the tags they would get, in the same order.
+        names: the labels that would be in force.
+    """
+    had, gets, gained, lost = (Counter[str]() for _ in range(4))
+    changed: list[tuple[SampledImage, Tags]] = []
+    for image, tags in zip(images, after, strict=True):
+        old, new = {tag.tag for tag in image.tags}, {tag.tag for tag in tags}
+        had.update(old)
+        gets.update(new)
+        gained.update(new - old)
+        lost.update(old - new)
+        if [tag.tag for tag in image.tags] != [tag.tag for tag in tags]:
+            changed.append((image, tags))
+    changed_best = [one for one in changed if _best(one[0].tags) != _best(one[1])]
+    shown = sorted({*had, *names}, key=lambda name: (-gained[name] - lost[name], name))
+    return {
+        "images": len(images),
+        "changed": len(changed),
+        "changed_best": len(changed_best),
+        "labels": [
+            {
+                "name": name,
+                "before": had[name],
+                "after": gets[name],
+                "gained": gained[name],
+                "lost": lost[name],
+            }
+            for name in shown[:MAX_LABELS_SHOWN]
+        ],
+        "examples": [_example(*one) for one in (changed_best or changed)[:MAX_EXAMPLES]],
+    }
+
+
+def _best(tags: Tags) -> str | None:
+    return tags[0].tag if tags else None
+
+
+def _example(image: SampledImage, after: Tags) -> dict[str, Any]:
+    return {
+        "image_id": str(image.image_id),
+        "image_path": image.path,
+        "before": _shown(image.tags),
+        "after": _shown(after),
+    }
+
+
+def _shown(tags: Tags) -> list[dict[str, Any]]:
+    return [{"tag": tag.tag, "score": tag.confidence} for tag in tags]

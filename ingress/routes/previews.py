@@ -1,0 +1,113 @@
+"""`/labels/preview`: what other labels would change. A tagging process makes it."""
+
+from http import HTTPStatus
+from uuid import UUID, uuid4
+
+from starlette.responses import Response
+
+from core.storage import label_previews, labels
+from core.storage.label_previews import Preview
+from core.tags import Label
+from ingress.api_keys import Scope
+from ingress.bodies import read_model
+from ingress.operations import Answer, Call, Operation, json_response
+from ingress.previews import LabelPreview, PreviewOutcome, PreviewRequest
+from ingress.problems import Problem
+from ingress.routes.labels import MAX_BODY_BYTES
+from ingress.waiting import wait_until
+
+
+async def preview(call: Call) -> Response:
+    """Ask for a preview, and wait a while for it."""
+    with call.parts.guards.bodies.reserved(MAX_BODY_BYTES):
+        given = await read_model(
+            call.request, PreviewRequest, max_bytes=MAX_BODY_BYTES, pace=call.parts.pace
+        )
+    preview_id = uuid4()
+    async with call.parts.tables.database.transaction() as tx:
+        version, _ = await labels.state(tx)
+        if given.version not in {None, version}:
+            raise Problem("labels_changed", f"version {given.version} is not in force")
+        await label_previews.ask(
+            tx,
+            preview_id,
+            owner=call.caller.owner,
+            labels=[Label(**label.model_dump()) for label in given.labels],
+            sample=given.sample,
+        )
+    seen = await wait_until(
+        lambda: _look(call, preview_id),
+        lambda seen: seen is None or seen.state != "waiting",
+        within_s=call.parts.settings.wait_for_tags_s,
+    )
+    return _answer(call, preview_id, seen)
+
+
+async def show_preview(call: Call) -> Response:
+    """Give a preview that was asked for."""
+    preview_id = call.path_id("preview_id")
+    return _answer(call, preview_id, await _look(call, preview_id))
+
+
+async def _look(call: Call, preview_id: UUID) -> Preview | None:
+    async with call.parts.tables.database.connection() as connection:
+        return await label_previews.get(connection, preview_id)
+
+
+def _answer(call: Call, preview_id: UUID, seen: Preview | None) -> Response:
+    if seen is None:
+        raise Problem("preview_not_found", f"no preview {preview_id}: a newer one replaced it")
+    link = call.parts.link(f"/labels/preview/{preview_id}")
+    outcome = None if seen.outcome is None else PreviewOutcome.model_validate(seen.outcome)
+    shown = LabelPreview.model_validate(
+        {
+            "preview_id": seen.preview_id,
+            "state": seen.state,
+            "outcome": outcome,
+            "error": seen.error,
+            "created_at": seen.created_at,
+            "finished_at": seen.finished_at,
+            "links": {"self": link},
+        }
+    )
+    if seen.state == "waiting":
+        headers = {"Location": link, "Retry-After": "1"}
+        return json_response(shown, HTTPStatus.ACCEPTED, headers)
+    return json_response(shown)
+
+
+_ANSWERS = (
+    Answer(200, "Made, or it failed: then `error` says why.", LabelPreview),
+    Answer(
+        202,
+        "Not made yet: look again later.",
+        LabelPreview,
+        headers=(("Location", "Where it will be."),),
+    ),
+)
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/labels/preview",
+        preview,
+        "What other labels would change, over a sample; nothing is changed",
+        "labels",
+        _ANSWERS,
+        scope=Scope.ADMIN,
+        body=PreviewRequest,
+        problems=(
+            "malformed_json", "receive_timeout", "body_too_large", "unsupported_media_type",
+            "invalid_request", "labels_changed", "preview_not_found",
+        ),
+    ),
+    Operation(
+        "GET",
+        "/labels/preview/{preview_id}",
+        show_preview,
+        "A preview that was asked for",
+        "labels",
+        _ANSWERS,
+        scope=Scope.ADMIN,
+        problems=("preview_not_found",),
+    ),
+)  # fmt: skip
