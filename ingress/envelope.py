@@ -105,7 +105,12 @@ class _Answering:
 
 def _request_id(headers: Headers) -> str:
     given = headers.get(REQUEST_ID, "")
-    return given if _GIVEN_ID.fullmatch(given) else secrets.token_hex(16)
+    return given if _GIVEN_ID.fullmatch(given) else fresh_request_id()
+
+
+def fresh_request_id() -> str:
+    """Give an id to a request that came without one."""
+    return secrets.token_hex(16)
 
 
 def _traceparent(headers: Headers) -> str:

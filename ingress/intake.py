@@ -171,7 +171,8 @@ def _probe(call: Call, content: bytes) -> str:
         return call.parts.guards.prober.probe(content).media_type
     except ImageUnreadable as error:
         code = "not_an_image" if error.reason in _NOT_A_PICTURE else "image_unreadable"
-        raise Problem(code, f"{error.reason}: {error}") from error
+        why = str(error) if error.reason == code else f"{error.reason}: {error}"
+        raise Problem(code, why) from error
 
 
 async def check_callback(call: Call, url: str, pointer: str) -> None:

@@ -73,7 +73,7 @@ async def read_files(
 
     Raises:
         Problem: `malformed_multipart`, `too_many_files`, `invalid_request` for a part that is not
-            a file named `file`; and what `pieces` raises.
+            named `file`; and what `pieces` raises.
     """
     parts = _Parts(max_file_bytes, max_files)
     parser = _parser(content_type, parts)
@@ -123,7 +123,7 @@ class _Parts:
             return
         _, options = parse_options_header(self._disposition)
         name = options.get(b"name", b"").decode("utf-8", "replace")
-        if name != FIELD or b"filename" not in options:
+        if name != FIELD:
             self.problem = _unknown_part(name)
             return
         self._count += 1
@@ -132,7 +132,7 @@ class _Parts:
                 "too_many_files", f"more than {self._max_files} files in one request"
             )
             return
-        filename = options[b"filename"].decode("utf-8", "replace")
+        filename = options.get(b"filename", b"").decode("utf-8", "replace")
         self._current = FileBuffer(self._max_file_bytes, filename)
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
@@ -177,5 +177,5 @@ def _malformed(why: str) -> Problem:
 
 
 def _unknown_part(name: str) -> Problem:
-    detail = f"parts must be files named {FIELD!r}; this one is {name[:100]!r}"
+    detail = f"parts must be named {FIELD!r}; this one is {name[:100]!r}"
     return Problem("invalid_request", detail, Extra(errors=(FieldError(f"/{name[:100]}", detail),)))

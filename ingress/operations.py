@@ -1,5 +1,6 @@
 """The route table: each operation says what it takes, needs and gives. Serves and documents."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +19,9 @@ from ingress.parts import Parts
 from ingress.problems import Extra, FieldError, Problem
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+# Python's int() and float() also read spaces, underscores and the digits of all scripts.
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
 ROUTE = "photo_archive.route"  # scope key: the route's template, for metrics and logs
 
 
@@ -60,14 +64,23 @@ class Call:
         text = self.request.query_params.get(name)
         if text is None:
             return 0.0
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
+        value = float(text) if _NUMBER.fullmatch(text) else -1.0
         if not 0 <= value <= most:
             detail = f"{name}={text[:40]!r} is not a number of seconds from 0 to {most:g}"
             raise Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
         return value
+
+    def whole(self, name: str, default: int, *, least: int, most: int) -> int:
+        """Give a query parameter that counts something.
+
+        Raises:
+            Problem: `invalid_request`.
+        """
+        text = self.request.query_params.get(name, str(default))
+        if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
+            detail = f"{name}: {text[:40]!r} is not a number from {least} to {most}"
+            raise Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
+        return int(text)
 
     async def body(self, model: type[ModelT]) -> ModelT:
         """Give the JSON body as `model`; raises as `read_model`."""
@@ -104,6 +117,7 @@ class Parameter:
     place: str  # query | header | path
     meaning: str
     schema: tuple[tuple[str, Any], ...] = (("type", "string"),)
+    is_required: bool = False  # those in the path always are
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +127,7 @@ class Operation:
     Attributes:
         scope: what the key must be allowed; None: no key is asked for here.
         body: model of a JSON body.
-        media: content types of a body that is no JSON, with their schemas.
+        media: content types of a body that is no JSON, with what OpenAPI says of each.
         problems: codes that this operation may give, beyond those that all may.
         takes_links: a signed link does instead of a key.
     """
@@ -126,7 +140,7 @@ class Operation:
     answers: tuple[Answer, ...]
     scope: Scope | None = None
     body: type[BaseModel] | None = None
-    media: tuple[tuple[str, Any], ...] = ()
+    media: tuple[tuple[str, dict[str, Any]], ...] = ()
     parameters: tuple[Parameter, ...] = ()
     problems: tuple[str, ...] = ()
     takes_links: bool = False

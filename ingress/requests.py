@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from schemas.query import MAX_TEXT_CHARS, QueryOptions
-from schemas.strict import LabelName, Text
+from schemas.strict import LabelName, Text, read_whole
 from schemas.token import decode_token
 
 MAX_LABELS = 30_000
@@ -66,7 +66,10 @@ class QueryRequest(Input):
 
     text: Words = Field(min_length=1, max_length=MAX_TEXT_CHARS, pattern=r"\S")
     callback_url: Words = Field(
-        min_length=1, max_length=2000, description="Where the signed webhook is sent."
+        min_length=1,
+        max_length=2000,
+        description="Where the signed webhook is sent.",
+        json_schema_extra={"format": "uri"},
     )
     top_n: int = Field(1, ge=1, le=50, description="The best image whole, the others as links.")
     min_score: float = Field(0.0, ge=0, le=1e6, allow_inf_nan=False)
@@ -78,6 +81,8 @@ class QueryRequest(Input):
     payload: Literal["inline", "link"] = Field(
         "inline", description="The picture as base64, or as a signed link."
     )
+
+    _read_top_n = field_validator("top_n", mode="before")(read_whole)
 
     @field_validator("after")
     @classmethod
@@ -106,9 +111,15 @@ class QueryRequest(Input):
 
 class _Tagging(Input):
     tags: tuple[Tag, ...] | None = Field(
-        None, min_length=1, max_length=MAX_LABELS, description="Own labels; else the instance's."
+        None,
+        min_length=1,
+        max_length=MAX_LABELS,
+        description="Own labels; else the instance's.",
+        json_schema_extra={"uniqueItems": True},
     )
     top_k: int | None = Field(None, ge=1, le=MAX_LABELS, description="How many tags to keep.")
+
+    _read_top_k = field_validator("top_k", mode="before")(read_whole)
 
     @field_validator("tags")
     @classmethod

@@ -9,25 +9,31 @@ from types import FrameType
 from typing import ClassVar
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from core.errors import ConfigurationError
 from core.settings import IngressSettings
+from ingress.envelope import REQUEST_ID, SECURITY_HEADERS, fresh_request_id
 from ingress.parts import Readiness
+from ingress.problems import Problem, respond, retry_later
 
 KEEP_ALIVE_S = 5
 BACKLOG = 2048
+CROWDED_RETRY_S = 1
 
 
 class DeadlineProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a time limit for a request's headers.
+    """uvicorn's protocol with a time limit for a request's headers, and with problems for errors.
 
-    uvicorn has none (its issue 157): its keep-alive timer ends with the first byte, so a client
-    that sends a byte a minute keeps its connection for ever.
+    uvicorn has no such limit (its issue 157): its keep-alive timer ends with the first byte, so a
+    client that sends a byte a minute keeps its connection for ever. What it refuses by itself, it
+    refuses as plain text.
     """
 
     header_timeout_s: ClassVar[float] = 10.0
+    max_connections: ClassVar[int] = 1000
     _headers_due: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn
@@ -44,7 +50,19 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The request is there."""
         self._stop_clock()
+        is_crowded = max(len(self.connections), len(self.tasks)) >= self.max_connections
+        self.app = _crowded if is_crowded else self.config.loaded_app
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, or has a longer address or longer headers than fit."""
+        scope: Scope = {"type": "http", "path": "", "request_id": fresh_request_id()}
+        answer = respond(Request(scope), Problem("malformed_request", msg))
+        headers = [*answer.raw_headers, *_headers(scope), (b"connection", b"close")]
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        head = b"HTTP/1.1 400 Bad Request\r\n%b\r\n" % lines
+        self.transport.write(head + bytes(answer.body))
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Idle from here on, which is the keep-alive timer's part."""
@@ -70,6 +88,21 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._headers_due = None
         if not self.transport.is_closing():
             self.transport.close()
+
+
+async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer in the application's place while there are too many connections."""
+    scope["request_id"] = fresh_request_id()
+    problem = retry_later("overloaded", "too many connections", after_s=CROWDED_RETRY_S)
+    answer = respond(Request(scope), problem)
+    answer.raw_headers += [*_headers(scope), (b"connection", b"close")]
+    await answer(scope, receive, send)
+
+
+def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """What the envelope, which these answers never reach, would have added."""
+    headers = [*SECURITY_HEADERS, (REQUEST_ID, str(scope["request_id"]))]
+    return [(name.lower().encode(), value.encode()) for name, value in headers]
 
 
 class Server(uvicorn.Server):
@@ -103,7 +136,10 @@ class Server(uvicorn.Server):
 
 def make_server(app: ASGIApp, settings: IngressSettings, readiness: Readiness) -> Server:
     """Give a server for the application, not yet listening."""
-    limits = {"header_timeout_s": settings.header_timeout_s}
+    limits = {
+        "header_timeout_s": settings.header_timeout_s,
+        "max_connections": settings.max_connections,
+    }
     config = uvicorn.Config(
         app,
         http=type("LimitedProtocol", (DeadlineProtocol,), limits),
@@ -112,7 +148,6 @@ def make_server(app: ASGIApp, settings: IngressSettings, readiness: Readiness) -
         log_config=None,  # structlog has the root logger; the access log is the envelope's
         access_log=False,
         server_header=False,
-        limit_concurrency=settings.max_connections,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.drain_timeout_s,
         ssl_certfile=settings.ssl_certfile,

@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field, field_validator
 
 from core.storage.redelivery import MAX_LIMIT
 from ingress.requests import Input, Words
 from ingress.responses import Output
+from schemas.strict import read_whole
 
 
 class RedeliveryFilter(Input):
@@ -42,6 +43,8 @@ class RedeliveryRequest(Input):
     filter: RedeliveryFilter = RedeliveryFilter()
     dry_run: bool = Field(False, description="Only count.")
     limit: int = Field(1000, ge=1, le=MAX_LIMIT)
+
+    _read_limit = field_validator("limit", mode="before")(read_whole)
 
 
 class Redelivery(Output):
@@ -93,7 +96,7 @@ class EndpointRequest(Input):
         },
     )
 
-    url: Words = Field(min_length=1, max_length=2000)
+    url: Words = Field(min_length=1, max_length=2000, json_schema_extra={"format": "uri"})
     name: Words = Field("", max_length=200)
 
 

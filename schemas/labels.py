@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from schemas.strict import LabelName, Text
+from schemas.strict import LabelName, Text, read_whole
 
 MAX_LABELS = 30_000
 MAX_ALIASES = 100
@@ -74,6 +74,8 @@ class LabelSetText(BaseModel):
     version: int | None = Field(
         None, ge=0, description="The version that these are to replace; another one: 409."
     )
+
+    _read_version = field_validator("version", mode="before")(read_whole)
 
     @model_validator(mode="after")
     def _no_label_twice(self) -> "LabelSetText":

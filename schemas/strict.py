@@ -1,6 +1,6 @@
 """What all event models share: frozen, and open to fields that a newer version adds."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -19,6 +19,11 @@ def _no_nul(value: str) -> str:
     if "\x00" in value:
         raise ValueError("contains a NUL character")
     return value
+
+
+def read_whole(value: Any) -> Any:
+    """Give 2 for 2.0, which JSON Schema calls an integer; strict pydantic would refuse it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 #: Text that PostgreSQL can hold: no NUL.

@@ -12,9 +12,8 @@ from ingress.problems import BY_CODE, MEDIA_TYPE, Kind
 from ingress.responses import ProblemDocument
 
 _TEMPLATE = "#/components/schemas/{model}"
-_ALWAYS = ("malformed_request", "internal_error")
+_ALWAYS = ("malformed_request", "internal_error", "overloaded")
 _WITH_KEY = ("key_missing", "key_invalid", "scope_missing", "rate_limited", "unavailable")
-_ACCEPTING = ("overloaded",)
 
 Document = dict[str, Any]
 
@@ -80,8 +79,7 @@ def _operation(operation: Operation, references: dict[type[BaseModel], str]) -> 
         content = {"application/json": {"schema": {"$ref": references[operation.body]}}}
         document["requestBody"] = {"required": True, "content": content}
     if operation.media:
-        content = {name: {"schema": schema} for name, schema in operation.media}
-        document["requestBody"] = {"required": True, "content": content}
+        document["requestBody"] = {"required": True, "content": dict(operation.media)}
     return document
 
 
@@ -109,7 +107,7 @@ def _parameters(operation: Operation) -> list[Document]:
             "name": one.name,
             "in": one.place,
             "description": one.meaning,
-            "required": one.place == "path",
+            "required": one.is_required or one.place == "path",
             "schema": dict(one.schema),
         }
         for one in operation.parameters
@@ -142,8 +140,6 @@ def _problems_of(operation: Operation) -> tuple[Kind, ...]:
     codes = [*operation.problems, *_ALWAYS]
     if operation.scope is not None:
         codes += _WITH_KEY
-    if operation.method == "POST":
-        codes += _ACCEPTING
     return tuple(BY_CODE[code] for code in codes)
 
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 async def browse(call: Call) -> Response:
     """Give images, the newest arrival first; `next` holds the cursor of the page that follows."""
-    limit = _parameter(call, "limit", _limit) or DEFAULT_LIMIT
+    limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     _check_names(call)
     if search.PARAMETERS & set(call.request.query_params):
         return await search.find(
@@ -68,13 +68,6 @@ def _parameter(call: Call, name: str, read: Callable[[str], T]) -> T | None:
         return read(text)
     except ValueError as error:
         raise search.wrong(name, f"{text[:100]!r}: {error}") from error
-
-
-def _limit(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= MAX_LIMIT:
-        raise ValueError(f"not within 1 to {MAX_LIMIT}")
-    return value
 
 
 def _status(text: str) -> str:
@@ -118,9 +111,21 @@ OPERATIONS = (
                 "How many.",
                 (("type", "integer"), ("minimum", 1), ("maximum", MAX_LIMIT)),
             ),
-            Parameter("cursor", "query", "`next` of the page before."),
-            Parameter("text", "query", "Images with the tags that it names, the best first."),
-            Parameter("tag", "query", "Only images with this tag, the surest first."),
+            Parameter(
+                "cursor",
+                "query",
+                "`next` of the page before.",
+                (*_TEXT, ("pattern", "^[A-Za-z0-9_-]+$")),
+            ),
+            Parameter(
+                "text", "query", "Images with the tags that it names, the best first.", search.TEXT
+            ),
+            Parameter(
+                "tag",
+                "query",
+                "Only images with this tag, the surest first.",
+                (*_TEXT, ("minLength", 1), ("maxLength", search.MAX_TAG_CHARS)),
+            ),
             Parameter("from", "query", "Only images taken then or later.", _DATE),
             Parameter("to", "query", "Only images taken before.", _DATE),
             Parameter("status", "query", "Only this status.", (*_TEXT, ("enum", list(STATUSES)))),

@@ -1,5 +1,7 @@
 """Images that are alike: `GET /images/{image_id}/similar`, `GET /duplicates`. Nothing is merged."""
 
+import re
+
 from starlette.responses import Response
 
 from core.storage import duplicates
@@ -10,12 +12,13 @@ from ingress.responses import AlikeImage, DuplicateGroup, Duplicates, SimilarIma
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-DIGEST_BYTES = 32
+CURSOR = "^[0-9a-f]{64}$"
 
 
 async def similar(call: Call) -> Response:
     """Give what is like an image: the same bytes, the same photo, the same burst."""
-    image_id, limit = call.path_id("image_id"), _limit(call)
+    image_id = call.path_id("image_id")
+    limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     async with call.parts.tables.database.connection() as connection:
         status = await call.parts.tables.images.status(connection, image_id)
         if status is None or not (status.owner is None or call.caller.owns(status.owner)):
@@ -30,7 +33,7 @@ async def similar(call: Call) -> Response:
 
 async def report(call: Call) -> Response:
     """Give groups of images with the same bytes."""
-    limit, after = _limit(call), _cursor(call)
+    limit, after = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT), _cursor(call)
     async with call.parts.tables.database.connection() as connection:
         groups = await duplicates.identical(
             connection, owner=_owner(call), after=after, limit=limit + 1
@@ -48,27 +51,14 @@ def _owner(call: Call) -> str | None:
     return None if call.caller.is_admin else call.caller.owner
 
 
-def _limit(call: Call) -> int:
-    text = call.request.query_params.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
-        raise _wrong("limit", f"{text[:40]!r} is not a number from 1 to {MAX_LIMIT}")
-    return int(text)
-
-
 def _cursor(call: Call) -> bytes:
-    text = call.request.query_params.get("cursor", "")
-    try:
-        digest = bytes.fromhex(text)
-    except ValueError:
-        digest = b"?"
-    if text and len(digest) != DIGEST_BYTES:
-        raise _wrong("cursor", f"{text[:100]!r} is not the cursor of a page")
-    return digest
-
-
-def _wrong(name: str, why: str) -> Problem:
-    detail = f"{name}: {why}"
-    return Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
+    text = call.request.query_params.get("cursor")
+    if text is None:
+        return b""
+    if not re.fullmatch(CURSOR, text):
+        detail = f"cursor: {text[:100]!r} is not the cursor of a page"
+        raise Problem("invalid_request", detail, Extra(errors=(FieldError("cursor", detail),)))
+    return bytes.fromhex(text)
 
 
 _LIMIT = Parameter(
@@ -97,7 +87,15 @@ OPERATIONS = (
         "images",
         (Answer(200, "At most `limit` groups.", Duplicates),),
         scope=Scope.READ,
-        parameters=(_LIMIT, Parameter("cursor", "query", "`next` of the page before.")),
+        parameters=(
+            _LIMIT,
+            Parameter(
+                "cursor",
+                "query",
+                "`next` of the page before.",
+                (("type", "string"), ("pattern", CURSOR)),
+            ),
+        ),
         problems=("invalid_request",),
     ),
 )

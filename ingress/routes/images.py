@@ -218,6 +218,7 @@ def _all_rejected(problems: list[Problem]) -> Problem:
 
 
 _ID = "image_not_found"
+_BINARY = {"type": "string", "format": "binary"}
 _UPLOAD_PROBLEMS = (
     "malformed_multipart", "receive_timeout", "body_too_large", "image_too_large",
     "too_many_files", "unsupported_media_type", "not_an_image", "image_unreadable",
@@ -236,18 +237,17 @@ OPERATIONS = (
             (
                 "multipart/form-data",
                 {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                        }
+                    "schema": {
+                        "type": "object",
+                        "required": ["file"],
+                        "properties": {"file": {"type": "array", "minItems": 1, "items": _BINARY}},
+                        "additionalProperties": False,
                     },
+                    "encoding": {"file": {"contentType": "image/*"}},
                 },
             ),
-            ("image/*", {"type": "string", "format": "binary"}),
-            ("application/octet-stream", {"type": "string", "format": "binary"}),
+            ("image/*", {"schema": _BINARY}),
+            ("application/octet-stream", {"schema": _BINARY}),
         ),
         parameters=(
             Parameter("filename", "query", "Name of an image that is sent as the raw body."),

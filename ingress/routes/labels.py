@@ -18,7 +18,7 @@ from schemas.labels import LabelSetText
 
 #: A label with ten words and prompts takes about 400 bytes: room for the 30,000 allowed.
 MAX_BODY_BYTES = 16 * 1024 * 1024
-_ETAG = re.compile(r'"(\d{1,9})"')
+_ETAG = re.compile(r'"([0-9]{1,9})"')
 
 
 async def show(call: Call) -> Response:
@@ -109,7 +109,12 @@ OPERATIONS = (
         scope=Scope.ADMIN,
         body=LabelSetText,
         parameters=(
-            Parameter("If-Match", "header", "The ETag of the labels that these are to replace."),
+            Parameter(
+                "If-Match",
+                "header",
+                "The ETag of the labels that these are to replace.",
+                (("type", "string"), ("pattern", r'^(\*|"[0-9]{1,9}")$')),
+            ),
         ),
         problems=(*_BODY_PROBLEMS, "invalid_request", "labels_changed", "version_not_met"),
     ),

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from ingress.api_keys import Scope
 from ingress.findings import Lemmas, ShownToken
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
-from ingress.routes.search import matched_labels, read_text, wrong
+from ingress.routes.search import TEXT, matched_labels, read_text, wrong
 
 
 async def explain(call: Call) -> Response:
@@ -39,7 +39,11 @@ OPERATIONS = (
         "analytics",
         (Answer(200, "Words, lemmas, matched labels.", Lemmas),),
         scope=Scope.READ,
-        parameters=(Parameter("text", "query", "A sentence, as a query would have it."),),
+        parameters=(
+            Parameter(
+                "text", "query", "A sentence, as a query would have it.", TEXT, is_required=True
+            ),
+        ),
         problems=("invalid_request",),
     ),
 )

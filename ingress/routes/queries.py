@@ -16,7 +16,7 @@ from ingress.responses import AcceptedQuery, ShownQuery
 from ingress.waiting import wait_until
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY = "^[!-~]{1,255}$"
 MAX_WAIT_S = 30.0
 _FINAL = frozenset({"delivered", "dead"})
 
@@ -67,7 +67,7 @@ def _is_settled(status: QueryStatus) -> bool:
 
 def _idempotency_key(call: Call) -> str | None:
     key = call.request.headers.get(IDEMPOTENCY_KEY)
-    if key is not None and not _KEY.fullmatch(key):
+    if key is not None and not re.fullmatch(_KEY, key):
         detail = f"{IDEMPOTENCY_KEY} takes 1 to 255 printable ASCII characters without spaces"
         raise Problem(
             "invalid_request", detail, Extra(errors=(FieldError(IDEMPOTENCY_KEY, detail),))
@@ -132,7 +132,10 @@ OPERATIONS = (
         body=QueryRequest,
         parameters=(
             Parameter(
-                IDEMPOTENCY_KEY, "header", "The same key asks once, however often it is sent."
+                IDEMPOTENCY_KEY,
+                "header",
+                "The same key asks once, however often it is sent.",
+                (("type", "string"), ("pattern", _KEY)),
             ),
         ),
         problems=_PROBLEMS,

@@ -15,8 +15,12 @@ from ingress.insights import Wanted
 from ingress.operations import Call, json_response
 from ingress.problems import Extra, FieldError, Problem
 from ingress.routes.images import shown
+from schemas.query import MAX_TEXT_CHARS
 
 PARAMETERS = frozenset({"text", "tag", "from", "to"})
+MAX_TAG_CHARS = 200
+#: INGRESS_MAX_QUERY_CHARS may allow less.
+TEXT = (("type", "string"), ("maxLength", MAX_TEXT_CHARS))
 
 
 async def find(call: Call, *, job_id: UUID | None, status: str | None, limit: int) -> Response:
@@ -97,8 +101,8 @@ def read_moment(call: Call, name: str) -> datetime | None:
 
 def _tag(call: Call) -> str | None:
     tag = call.request.query_params.get("tag")
-    if tag is not None and (not tag or len(tag) > 200 or "\x00" in tag):
-        raise wrong("tag", "a tag has 1 to 200 characters")
+    if tag is not None and (not tag or len(tag) > MAX_TAG_CHARS or "\x00" in tag):
+        raise wrong("tag", f"a tag has 1 to {MAX_TAG_CHARS} characters, none of them NUL")
     return tag
 
 

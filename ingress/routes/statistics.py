@@ -25,7 +25,8 @@ _TAGS, _STATS = frozenset({"with", "pairs"}), frozenset({"from", "to"})
 async def tags(call: Call) -> Response:
     """Give all tags with counts and mean confidences, and the commonest pairs."""
     _only(call, _TAGS)
-    limit, tag = _pairs(call), call.request.query_params.get("with")
+    limit = call.whole("pairs", DEFAULT_PAIRS, least=0, most=MAX_PAIRS)
+    tag = call.request.query_params.get("with")
     if tag is not None and "\x00" in tag:
         raise wrong("with", "no such tag")
     insights = call.parts.insights
@@ -61,19 +62,12 @@ async def stats(call: Call) -> Response:
                 ShownFailures(reason=one.reason, images=one.images, last_at=one.last_at)
                 for one in counts.failures
             ),
-        )
             cameras=tuple(
                 ShownCamera(camera=camera, images=images)
                 for camera, images in counts.cameras.items()
             ),
+        )
     )
-
-
-def _pairs(call: Call) -> int:
-    text = call.request.query_params.get("pairs", str(DEFAULT_PAIRS))
-    if not text.isdecimal() or not 0 <= int(text[:9]) <= MAX_PAIRS:
-        raise wrong("pairs", f"{text[:40]!r} is not within 0 to {MAX_PAIRS}")
-    return int(text)
 
 
 def _only(call: Call, known: frozenset[str]) -> None:

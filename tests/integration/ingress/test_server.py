@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -157,6 +158,46 @@ def test_a_kept_connection_takes_many_requests_in_spite_of_the_limit(
         for _ in range(4):
             assert client.get("/livez").status_code == 200
             time.sleep(0.3)
+
+
+def test_what_is_no_http_is_refused_with_a_problem(start: Callable[..., Running]) -> None:
+    server = start()
+    long_address = b"GET /images?text=" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    for said in (long_address, b"\x16\x03\x01 this is no HTTP\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(said)
+            answer = answer_of(connection)
+        check_problem(answer, 400, "malformed_request")
+
+
+def test_too_many_connections_are_refused_with_a_problem(start: Callable[..., Running]) -> None:
+    server = start(INGRESS_MAX_CONNECTIONS="3")
+    request = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    with ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(request)
+            answer = answer_of(connection)
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(request)
+        after = answer_of(connection)
+
+    check_problem(answer, 503, "overloaded")
+    assert b"\r\nretry-after: 1\r\n" in answer
+    assert after.startswith(b"HTTP/1.1 200 ")
+
+
+def check_problem(answer: bytes, status: int, code: str) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    document = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\ncontent-type: application/problem+json\r\n" in head
+    assert b"\r\nx-content-type-options: nosniff\r\n" in head
+    assert f"x-request-id: {document['request_id']}\r\n".encode() in head
+    assert (document["status"], document["code"]) == (status, code)
 
 
 def test_a_body_that_drips_ends_with_408(start: Callable[..., Running]) -> None:

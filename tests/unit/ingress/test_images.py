@@ -198,6 +198,12 @@ async def test_the_archive_can_be_filtered(world: World) -> None:
         ("limit=0", "limit"),
         ("limit=201", "limit"),
         ("limit=x", "limit"),
+        ("limit=", "limit"),
+        ("limit=+5", "limit"),  # int() reads this and the next two
+        ("limit=1_0", "limit"),
+        ("limit=٣", "limit"),
+        ("limit=0000000019999999", "limit"),
+        (f"limit={'0' * 9}{'1' * 5000}", "limit"),
         ("status=gone", "status"),
         ("tag=", "tag"),
         ("tag=a%00b", "tag"),

@@ -30,7 +30,7 @@ async def ask(
 
 
 async def test_a_query_is_kept_with_its_event_and_answered_with_its_address(world: World) -> None:
-    response = await ask(world, top_n=3, payload="link", date_from="2024-01-01T00:00:00+02:00")
+    response = await ask(world, top_n=3.0, payload="link", date_from="2024-01-01T00:00:00+02:00")
 
     assert response.status_code == 202
     query_id = UUID(response.json()["query_id"])

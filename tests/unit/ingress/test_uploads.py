@@ -231,6 +231,28 @@ async def test_a_part_with_another_name_is_refused(world: World) -> None:
     assert problem_in(response, "invalid_request")["errors"][0]["pointer"] == "/photo"
 
 
+async def test_a_part_without_a_file_name_is_taken_under_its_hash(world: World) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n%b\r\n--x--\r\n' % jpeg(1)
+    async with world.client(Scope.UPLOAD) as http:
+        response = await http.post(
+            "/images/upload",
+            content=body,
+            headers={"content-type": "multipart/form-data; boundary=x"},
+        )
+
+    assert response.status_code == 202, response.text
+    (row,) = world.images.rows.values()
+    assert row.path == f"sha256:{hashlib.sha256(jpeg(1)).hexdigest()}"
+
+
+async def test_a_refusal_says_its_code_once(world: World) -> None:
+    response = await raw(world, b"%PDF-1.4 is no picture", content_type="image/jpeg")
+
+    document = problem_in(response, "not_an_image")
+    assert document["detail"].startswith("22 bytes beginning 25 50 44 46")
+    assert document["errors"][0]["detail"] == f"not_an_image: {document['detail']}"
+
+
 @pytest.mark.parametrize(
     ("content_type", "body"),
     [

@@ -1,0 +1,61 @@
+"""What schemathesis loads beside the document: data that a schema cannot describe.
+
+Given to it as SCHEMATHESIS_HOOKS. Photos are real ones, callback addresses are addresses; and a
+refusal by a rule that JSON Schema has no word for is no failure, each of these being named here.
+"""
+
+from typing import Any, Final
+
+import schemathesis
+from hypothesis import strategies as st
+
+from tests.fakes.pictures import jpeg
+
+PHOTOS: Final = tuple(jpeg(seed, (16, 12)) for seed in range(4))
+MAX_WAIT_S = 0.2
+#: Code of the check -> rules that JSON Schema cannot express: what the problem's detail says.
+SCHEMA_VALID_REJECTED = "ST202"
+UNSPEAKABLE = (
+    "stands twice",  # equal in one property, or but for the case of its letters
+    "must lie before",  # one property against another
+    "is a supported extension",  # at least one of several, in any case of letters
+    "host name",  # what is one, and what is an address
+    "an unusual spelling",
+    "the URL has no host",
+    "contains a NUL character",  # beside another pattern
+    "not the cursor of a page",  # opaque
+    "is not in force",  # the version in If-Match
+    "is not the ETag",  # header patterns are not kept to
+    "with another body",  # Idempotency-Key
+    r"match pattern '\S'",  # what is a space beyond ASCII depends on the engine
+    "not a token of an upload",  # opaque
+)
+
+for media_type in ("image/*", "image/jpeg", "application/octet-stream"):
+    schemathesis.openapi.media_type(media_type, st.sampled_from(PHOTOS))
+schemathesis.openapi.format(
+    "uri",
+    st.from_regex(
+        r"https://(example\.org|hooks\.example\.com)(:8443)?/[a-z0-9/]{0,30}", fullmatch=True
+    ),
+)
+
+
+@schemathesis.hook
+def map_query(context: schemathesis.HookContext, query: dict[str, Any]) -> dict[str, Any]:
+    """Long polls are asked for, but short ones: what counts is how many requests there are."""
+    wait = (query or {}).get("wait")
+    if isinstance(wait, int | float) and not isinstance(wait, bool) and MAX_WAIT_S < wait <= 30:
+        query["wait"] = MAX_WAIT_S
+    return query
+
+
+@schemathesis.hook
+def filter_failure(
+    context: schemathesis.HookContext, failure: Any, case: Any, response: Any
+) -> bool:
+    """Drop refusals by a rule that no schema can express; everything else counts."""
+    if failure.code != SCHEMA_VALID_REJECTED or response.status_code not in {412, 422}:
+        return True
+    detail = str(response.json()["detail"])
+    return not any(rule in detail for rule in UNSPEAKABLE)
