@@ -18,7 +18,7 @@ from producers.images import ImageProducer, Origin, Wishes
 from producers.queries import QueryProducer, Question, fresh_query_id, query_id_of
 from producers.sinks import OutboxSink
 from schemas.image import image_id_of
-from schemas.token import Token
+from schemas.token import Token, decode_token
 
 SOURCE = "/ingress"
 MAX_PATH_CHARS = 255
@@ -117,11 +117,12 @@ async def keep_query(
     """Accept a query; the same key with the same body again changes nothing.
 
     Raises:
-        Problem: `callback_forbidden`, `idempotency_key_reused`.
+        Problem: `callback_forbidden`, `idempotency_key_reused`, `invalid_request` (`after`).
         TransientError: the database is away; nothing was promised.
     """
     parts, owner = call.parts, call.caller.owner
     await check_callback(call, asked.callback_url, "/callback_url")
+    _check_after(call, asked.after)
     query_id = fresh_query_id() if idempotency_key is None else query_id_of(owner, idempotency_key)
     options = asked.options()
     async with parts.tables.database.transaction() as tx:
@@ -189,6 +190,16 @@ async def check_callback(call: Call, url: str, pointer: str) -> None:
         raise Problem("callback_forbidden", detail, Extra(errors=(field,))) from error
     except TargetUnreachable:
         return  # it may resolve by the time of delivery, and is checked again then
+
+
+def _check_after(call: Call, after: str | None) -> None:
+    """Pass a token of this installation; '' stands for a cluster that was not known yet."""
+    ours = call.parts.departures.cluster
+    if after is None or not ours or decode_token(after).cluster in {"", ours}:
+        return
+    detail = "the token names an upload in another Kafka cluster than this one"
+    field = FieldError("/after", detail)
+    raise Problem("invalid_request", f"after: {detail}", Extra(errors=(field,)))
 
 
 def _count_announced(call: Call, sink: OutboxSink) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,10 +33,13 @@ class StoredArchive:
 
     Args:
         timeout_s: after so long PostgreSQL gives up on a statement.
+        count: told how many queries were looked up where (`table`, `images`, `images_gap`), for
+            metrics.
     """
 
     database: Database
     timeout_s: float
+    count: Callable[[str, int], object] = lambda _source, _queries: None
 
     async def best_all(self, sought: Sequence[Sought]) -> list[list[Found] | PermanentError]:
         """Give for each the best images, best first; an error where it takes too long."""
@@ -44,6 +47,12 @@ class StoredArchive:
         plain = {n: one for n, one in enumerate(sought) if _is_plain(one)}
         if plain:
             found |= await self._by_table(plain)
+        for source, queries in (
+            ("table", len(found)),
+            ("images_gap", len(plain) - len(found)),
+            ("images", len(sought) - len(plain)),
+        ):
+            self.count(source, queries)
         asking = [position for position in range(len(sought)) if position not in found]
         found |= await self._ask_all({position: sought[position] for position in asking})
         return [found[position] for position in range(len(sought))]

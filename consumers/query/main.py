@@ -1,6 +1,7 @@
 """Composition root of the query consumer: spaCy, PostgreSQL and Kafka meet here."""
 
 import asyncio
+from collections.abc import Callable
 
 from consumers.query.archive import StoredArchive
 from consumers.query.role import QueryRole
@@ -10,6 +11,7 @@ from consumers.runtime import open_runtime, run
 from core.language.lemmatizer import Lemmatizer
 from core.messaging.cloudevents import decode
 from core.settings import DatabaseSettings, QuerySettings, load
+from core.telemetry.metrics import Metrics
 from schemas.query import QuerySubmitted
 from schemas.record import Record
 from schemas.topics import QUERIES_SUBMITTED
@@ -26,7 +28,9 @@ async def main(stop: asyncio.Event) -> None:
     async with open_runtime("query") as runtime:
         language = LabelLanguage(runtime.pool, lemmatizer, settings.max_chars, settings.max_labels)
         answers = StoredAnswers(runtime.pool, settings.after_timeout_s)
-        archive = StoredArchive(runtime.pool, load(DatabaseSettings).command_timeout_s)
+        archive = StoredArchive(
+            runtime.pool, load(DatabaseSettings).command_timeout_s, _counted(runtime.metrics)
+        )
         waiting = WaitingRoom(
             runtime.pool.transaction,
             answers,
@@ -36,6 +40,13 @@ async def main(stop: asyncio.Event) -> None:
             StoredDepartures(runtime.outbox, runtime.departures),
         )
         await run(runtime, QueryRole(language, archive, answers), _decoded, stop, [waiting.run])
+
+
+def _counted(metrics: Metrics) -> Callable[[str, int], None]:
+    def count(source: str, queries: int) -> None:
+        metrics.query_lookups.labels(source).inc(queries)
+
+    return count
 
 
 def _decoded(record: Record) -> QuerySubmitted:

@@ -30,8 +30,8 @@ class Answers(Protocol):
         """Store answers; give the queries that had none before."""
         ...
 
-    async def must_wait(self, tokens: Sequence[Token]) -> list[bool]:
-        """Tell for each whether the upload behind it is still to be dealt with."""
+    async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
+        """Tell for each whether its upload is still to be dealt with, or why it never will be."""
         ...
 
     async def park(self, tx: Transaction, waiting: Sequence[tuple[Asked, Token]]) -> None:
@@ -69,22 +69,25 @@ class QueryRole:
         reach("query.refreshed")
         asked = [asked_of(received) for received in batch]
         # First who must wait, then the archive: an upload that was dealt with is seen.
-        waiting = await self._waiting(asked)
+        waits = await self._waits(asked)
         reach("query.sorted")
-        ready = [n for n in range(len(asked)) if n not in waiting]
+        ready = [n for n in range(len(asked)) if waits.get(n, False) is False]
         answers = await answer_all([asked[n] for n in ready], self.language, self.archive)
         reach("query.answered")
         found = dict(zip(ready, answers, strict=True))
+        for n, verdict in waits.items():
+            if isinstance(verdict, PermanentError):
+                found[n] = failed(asked[n], verdict)
         return [
             Item(received, Prepared(asked[n], found.get(n))) for n, received in enumerate(batch)
         ]
 
-    async def _waiting(self, asked: Sequence[Asked]) -> set[int]:
+    async def _waits(self, asked: Sequence[Asked]) -> dict[int, bool | PermanentError]:
         tokens = {n: query.after for n, query in enumerate(asked) if query.after is not None}
         if not tokens:
-            return set()
+            return {}
         waits = await self.answers.must_wait(tuple(tokens.values()))
-        return {n for n, must_wait in zip(tokens, waits, strict=True) if must_wait}
+        return dict(zip(tokens, waits, strict=True))
 
     async def apply(self, items: Sequence[QueryItem], tx: Transaction) -> Outcome:
         """Keep every answer, or park the query until its upload is tagged."""

@@ -107,15 +107,20 @@ class StoredAnswers:
             ],
         )
 
-    async def must_wait(self, tokens: Sequence[Token]) -> list[bool]:
-        """Tell for each whether the upload behind it is still to be dealt with."""
+    async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
+        """Tell for each whether its upload is still to be dealt with, or why it never will be.
+
+        A token without a cluster was given out before the ingress had heard from the broker.
+        """
         async with self.database.connection() as connection:
-            return [
-                not passed
-                for passed in await queries.passed(
-                    connection, [_place(token) for token in tokens], TAGGING_GROUP
-                )
-            ]
+            ours = await queries.clusters(connection)
+            passed = await queries.passed(
+                connection, [_place(token) for token in tokens], TAGGING_GROUP
+            )
+        return [
+            _foreign(token) if ours and token.cluster not in {"", *ours} else not is_passed
+            for token, is_passed in zip(tokens, passed, strict=True)
+        ]
 
     async def park(self, tx: Transaction, waiting: Sequence[tuple[Asked, Token]]) -> None:
         """Let queries wait for uploads."""
@@ -186,6 +191,13 @@ def _answered(asked: Asked, answer: str) -> Answered:
         url=query.callback_url,
         options=json.dumps(query.options.model_dump(mode="json", exclude_none=True)),
         answer=answer,
+    )
+
+
+def _foreign(token: Token) -> QueryInvalid:
+    return QueryInvalid(
+        f"`after` names an upload in Kafka cluster {token.cluster[:50]!r}, which is not this one",
+        reason="after_other_cluster",
     )
 
 

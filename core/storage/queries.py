@@ -66,6 +66,7 @@ LEFT JOIN progress g ON g.grp = $1 AND g.topic = coalesce(p.topic, o.topic)
 WHERE p.deadline <= now() OR g.next_offset > coalesce(p.log_offset, o.log_offset)
 ORDER BY p.deadline LIMIT $2
 """
+_CLUSTERS = "SELECT DISTINCT cluster_id FROM progress WHERE cluster_id <> ''"
 _UNPARK = "DELETE FROM parked_queries WHERE query_id = ANY($1::uuid[])"
 _PASSED = """
 SELECT coalesce(g.next_offset > coalesce(u.log_offset, o.log_offset), false) AS passed
@@ -216,6 +217,14 @@ async def passed(connection: Transaction, places: Sequence[Place], group: str) -
         [place.outbox_id for place in places],
     )
     return [row["passed"] for row in rows]
+
+
+async def clusters(connection: Transaction) -> frozenset[str]:
+    """Give the ids of the Kafka clusters that this installation's consumers read from.
+
+    One, but for the time of a move; none before a consumer has first been given a partition.
+    """
+    return frozenset(row["cluster_id"] for row in await connection.fetch(_CLUSTERS))
 
 
 async def ready(connection: Transaction, group: str, limit: int) -> list[tuple[UUID, str, bool]]:

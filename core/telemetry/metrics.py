@@ -20,7 +20,9 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._runtime()
+        self._consumer_work()
+        self._consumer_trouble()
+        self._consumer_standing()
         self._outbox()
         self._tagging()
         self._answers()
@@ -39,7 +41,7 @@ class Metrics:
             f"photo_archive_{name}", meaning, labels, buckets=buckets, registry=self.registry
         )
 
-    def _runtime(self) -> None:
+    def _consumer_work(self) -> None:
         self.consumer_seconds = self._counter(
             "consumer_seconds_total",
             "Seconds that each task of the loop spent in each stage; a task's stages add up to "
@@ -60,6 +62,8 @@ class Metrics:
         self.consumer_transaction_seconds = self._histogram(
             "consumer_transaction_seconds", "Seconds per batch transaction", _FAST_S, "group"
         )
+
+    def _consumer_trouble(self) -> None:
         self.consumer_retries = self._counter(
             "consumer_retries_total",
             "Tries repeated because something outside was away, by stage",
@@ -91,6 +95,8 @@ class Metrics:
         self.consumer_dead_letters = self._counter(
             "consumer_dead_letters_total", "Records set aside, by stable reason", "group", "reason"
         )
+
+    def _consumer_standing(self) -> None:
         self.consumer_lag = self._gauge(
             "consumer_lag_records",
             "Records between progress and the log's end",
@@ -180,6 +186,13 @@ class Metrics:
     def _answers(self) -> None:
         self.queries = self._counter(
             "queries_total", "Queries answered, by outcome (completed, no_match, failed)", "outcome"
+        )
+        self.query_lookups = self._counter(
+            "query_lookups_total",
+            "Queries looked up in the archive, by source (table: the table of best images; images: "
+            "all images, as top_n, dates or many labels need; images_gap: all images, because the "
+            "table was being filled or repaired)",
+            "source",
         )
         self.queries_parked = self._gauge(
             "queries_parked", "Queries that wait for an upload to be tagged"

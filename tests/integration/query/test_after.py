@@ -125,3 +125,32 @@ async def test_an_upload_tagged_in_time_is_an_answer_even_if_nobody_looked_until
 
     _, answer = sent.answers[id_of(asked)]
     assert answer.image_id == image_id(1)
+
+
+async def test_a_token_of_another_cluster_is_answered_at_once_and_never_waits(
+    role: QueryRole, pool: Pool
+) -> None:
+    await tag(pool, 1, cat=0.5)
+    await move_tagging(pool, 0)
+    await pool.execute("UPDATE progress SET cluster_id = 'ours'")
+    ours, early, foreign = (
+        Token(cluster, TOPIC, 0, 7).encode() for cluster in ("ours", "", "cluster")
+    )
+    row = Token("cluster", outbox_id=5).encode()
+    asked = [received("cats", after=one) for one in (ours, early, foreign, row)]
+
+    events = {event.query_id: event for event in await answers_to(role, pool, asked)}
+
+    assert set(events) == {id_of(one) for one in asked[2:]}
+    for event in events.values():
+        assert event.type is AnswerType.FAILED
+        assert event.error is not None
+        assert event.error.reason == "after_other_cluster"
+        assert "'cluster'" in event.error.detail
+    assert await pool.fetchval("SELECT count(*) FROM parked_queries") == 2
+
+
+async def test_before_any_consumer_was_given_a_partition_every_token_waits(
+    role: QueryRole, pool: Pool
+) -> None:
+    assert await answers_to(role, pool, [received("cats", after=token(0))]) == []

@@ -1,10 +1,16 @@
 """What people type, answered by the whole query role on a real database."""
 
+from dataclasses import replace
+
 import pytest
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
+from consumers.query.archive import StoredArchive
+from consumers.query.main import _counted
 from consumers.query.role import QueryRole
 from core.storage.pool import Pool
+from core.telemetry.metrics import Metrics
 from schemas.callback import AnswerType, CallbackRequested
 from schemas.query import QuerySubmitted
 from tests.integration.query.asking import answers_to, ask, received, tag
@@ -167,3 +173,24 @@ async def test_a_wrong_edit_by_hand_is_refused_and_changes_nothing(
             await filled.execute("UPDATE tagged_images SET tags = $1::jsonb", tags)
 
     assert (await ask(role, filled, "cat")).image_id == image_id(1)
+
+
+async def test_it_is_counted_where_queries_are_looked_up(role: QueryRole, filled: Pool) -> None:
+    metrics = Metrics(CollectorRegistry())
+    counting = replace(role, archive=StoredArchive(filled, 10, _counted(metrics)))
+
+    def counted() -> dict[str, float]:
+        return {
+            sample.labels["source"]: sample.value
+            for family in metrics.query_lookups.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }
+
+    batch = [received("cats"), received("beach"), received("beach", top_n=3), received("soup")]
+    await answers_to(counting, filled, batch)
+    assert counted() == {"table": 2, "images": 1, "images_gap": 0}  # soup is no label
+
+    await tag(filled, 1, dog=0.9)  # leaves a hole where the best cat was
+    await answers_to(counting, filled, [received("cats")])
+    assert counted() == {"table": 2, "images": 1, "images_gap": 1}

@@ -59,8 +59,13 @@ class MemoryAnswers:
         self.answers |= {a.query_id: event for a, event in answers if a.query_id in new}
         return new
 
-    async def must_wait(self, tokens: Sequence[Token]) -> list[bool]:
-        return [token in self.waiting for token in tokens]
+    async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
+        return [
+            QueryInvalid("not ours", reason="after_other_cluster")
+            if token.cluster != TOKEN.cluster
+            else token in self.waiting
+            for token in tokens
+        ]
 
     async def park(self, tx: Transaction, waiting: Sequence[tuple[Asked, Token]]) -> None:
         self.parked += waiting
@@ -276,3 +281,23 @@ async def test_parked_queries_are_answered_or_failed_when_their_time_is_over() -
     assert late_error is not None
     assert late_error.reason == "after_timeout"
     assert parked.entries == []
+
+
+async def test_a_token_that_can_never_be_met_is_answered_at_once_with_its_reason() -> None:
+    query, archive, answers = role(Found(uuid4(), 1, {1: 1}))
+    foreign = Token("elsewhere", "images.arrived.v1", 3, 41).encode()
+
+    outcome = await query.apply(
+        await query.prepare(
+            [received("cats", options={"after": foreign}), received("dog", offset=1)]
+        ),
+        NoTransaction(),
+    )
+
+    failed, completed = map(event_of, outcome.emitted)
+    assert failed.type is AnswerType.FAILED
+    assert failed.error is not None
+    assert failed.error.reason == "after_other_cluster"
+    assert completed.type is AnswerType.COMPLETED
+    assert archive.asked == [((2,), 1)]  # nobody looked for it
+    assert answers.parked == []

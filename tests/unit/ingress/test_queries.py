@@ -204,12 +204,31 @@ async def test_a_json_body_over_the_limit_is_refused() -> None:
 
 
 async def test_the_token_of_an_upload_is_taken_as_after(world: World) -> None:
-    token = Token("c", "images.arrived.v1", 1, 2).encode()
+    for cluster in ("test-cluster", ""):  # the second: given out before the cluster was known
+        token = Token(cluster, "images.arrived.v1", 1, 2).encode()
 
     await ask(world, after=token)
 
-    event = QuerySubmitted.model_validate_json(world.broker.records[0].value)
-    assert event.options.after == token
+        event = QuerySubmitted.model_validate_json(world.broker.records[-1].value)
+        assert event.options.after == token
+
+
+async def test_the_token_of_another_cluster_is_refused_by_name_of_the_field(world: World) -> None:
+    token = Token("elsewhere", outbox_id=3).encode()
+
+    document = problem_in(await ask(world, after=token), "invalid_request")
+
+    assert document["errors"][0]["pointer"] == "/after"
+    assert "another Kafka cluster" in document["detail"]
+    assert not world.broker.records
+
+
+async def test_while_the_cluster_is_not_known_any_token_is_taken(world: World) -> None:
+    world.parts.departures.cluster = ""
+
+    answer = await ask(world, after=Token("elsewhere", outbox_id=3).encode())
+
+    assert answer.status_code == 202
 
 
 async def show(world: World, query_id: UUID | str, query: str = "", owner: str = "alice") -> Any:
