@@ -159,7 +159,7 @@ async def opened(
             budget=Budget(chosen.max_bytes_in_flight),
             chance=random.SystemRandom(),
         )
-        pace = PaceLimits(chosen.workers, chosen.per_host_in_flight)
+        pace = PaceLimits(chosen.workers, chosen.per_host_in_flight, ahead=chosen.workers)
         bounds = LaneLimits(pace, chosen.claim_interval_s, drain_s=1.0, record_s=30.0)
         lanes = Lanes(pool.transaction, StoredLanes(chosen.lease_s), courier, bounds, counter)
         yield Delivering(pool, client, lanes, counter)

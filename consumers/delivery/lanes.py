@@ -28,6 +28,9 @@ EXPIRE_INTERVAL_S = 5.0
 OWN_FAULT_DELAY_S = 5.0
 CLAIM_RETRY_S = 1.0
 MAX_UNRECORDED = 500  # outcomes that wait for the database: then nothing new is begun
+#: A webhook that was claimed ahead and found no worker in time goes back, uncharged: another
+#: process may be free, and its lease must outlast the attempt.
+BEGIN_WITHIN_S = 5.0
 
 
 class Schedule(Protocol):
@@ -120,6 +123,9 @@ class Lanes:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     pacer: Pacer = field(init=False)
     _recorder: Recorder = field(init=False)
+    _workers: asyncio.Semaphore = field(init=False)
+    _waiting: int = field(default=0, init=False)
+    _stopping: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Begin with no experience of any host."""
@@ -128,6 +134,7 @@ class Lanes:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Claim and send until `stop` is set; then let what is in flight come to its end."""
+        self._workers, self._stopping = asyncio.Semaphore(self.limits.pace.workers), False
         async with asyncio.TaskGroup() as group:
             helpers = [
                 group.create_task(one) for one in (self._expire(), self._on(stop), self._record())
@@ -136,12 +143,15 @@ class Lanes:
             while not stop.is_set():
                 self.wake.clear()
                 for lease in await self._claim():
-                    self.pacer.begin(lease.host, lease.delivery_id, time.monotonic())
+                    self.pacer.reserve(lease.host, lease.delivery_id, time.monotonic())
                     task = group.create_task(self._send(lease))
                     sending.add(task)
                     task.add_done_callback(sending.discard)
                 self.watch.paced(self.pacer)
                 await self._sleep()
+            self._stopping = True
+            for _ in range(self._waiting):  # what waits for a worker goes back at once
+                self._workers.release()
             if sending:
                 _, late = await asyncio.wait(sending, timeout=self.limits.drain_s)
                 for task in late:  # the lease runs out, and another worker tries again
@@ -164,6 +174,8 @@ class Lanes:
             return
 
     async def _claim(self) -> Sequence[Lease]:
+        if self._waiting * 2 > self.limits.pace.ahead:
+            return ()  # enough for now: few large claims cost the database less than many small
         rooms = self.pacer.rooms(time.monotonic())
         if rooms.total <= 0 or self._recorder.pending >= MAX_UNRECORDED:
             return ()
@@ -180,8 +192,7 @@ class Lanes:
     async def _send(self, lease: Lease) -> None:
         tried = Tried("due", datetime.now(UTC), own_fault=True)  # where we are cancelled
         try:
-            tried = await self._attempt(lease)
-            self.watch.tried(tried)
+            tried = await self._worked(lease)
         finally:
             # The lane is free from here on: recording is our own affair, and bounded by `_claim`.
             ended = self.pacer.end(
@@ -191,6 +202,26 @@ class Lanes:
         await self._recorder.record(lease, tried)
         if ended.opened or ended.closed:
             await self._tell(lease.host, ended)
+
+    async def _worked(self, lease: Lease) -> Tried:
+        """Attempt when a worker is free; give the lease back where that takes too long."""
+        claimed_at = time.monotonic()
+        self._waiting += 1
+        try:
+            await self._workers.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            now = time.monotonic()
+            if self._stopping or now - claimed_at > BEGIN_WITHIN_S:
+                at = datetime.now(UTC)
+                return Tried("due", at, next_at=at, own_fault=True)
+            self.pacer.begin(lease.host, lease.delivery_id, now)
+            tried = await self._attempt(lease)
+            self.watch.tried(tried)
+            return tried
+        finally:
+            self._workers.release()
 
     async def _attempt(self, lease: Lease) -> Tried:
         reach("attempt.begun")

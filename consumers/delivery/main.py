@@ -94,6 +94,7 @@ def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier
     pace = PaceLimits(
         workers=settings.workers,
         per_host=settings.per_host_in_flight,
+        ahead=settings.workers,
         rate_per_s=settings.per_host_rate,
         slow_s=settings.slow_s,
         open_s=settings.breaker_open_s,

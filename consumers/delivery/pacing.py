@@ -44,6 +44,8 @@ class PaceLimits:
     Attributes:
         workers: attempts in flight in all.
         per_host: attempts in flight to one host that answers in time.
+        ahead: webhooks claimed beyond `workers`: they wait here for a worker, so that none of
+            these waits for the database.
         rate_per_s: attempts per second to one host; 0: as many as it answers.
         slow_s: an attempt that takes longer makes its host a suspect.
         open_s: how long an opened breaker stays so the first time; doubles each time.
@@ -51,6 +53,7 @@ class PaceLimits:
 
     workers: int
     per_host: int
+    ahead: int = 0
     rate_per_s: float = 0.0
     slow_s: float = 1.0
     open_s: float = 30.0
@@ -82,7 +85,7 @@ class _Host:
     cap: int
     tokens: float
     filled_at: float
-    running: dict[UUID, float] = field(default_factory=dict)
+    running: dict[UUID, float] = field(default_factory=dict)  # began at; inf: waits for a worker
     outcomes: deque[tuple[float, bool]] = field(
         default_factory=lambda: deque(maxlen=WINDOW_ATTEMPTS)
     )
@@ -101,8 +104,8 @@ class Pacer:
 
     @property
     def in_flight(self) -> int:
-        """Attempts under way."""
-        return sum(len(host.running) for host in self._hosts.values())
+        """Attempts under way, without those that wait for a worker."""
+        return sum(at != inf for host in self._hosts.values() for at in host.running.values())
 
     def open_breakers(self, now: float) -> int:
         """Hosts that are not tried for now because they failed."""
@@ -114,13 +117,13 @@ class Pacer:
         return {name: number for number, name in sorted(failing, reverse=True)[:count] if number}
 
     def rooms(self, now: float) -> Rooms:
-        """What may be claimed now. Take it back by `begin` for each webhook that was claimed."""
+        """What may be claimed now; `reserve` is to follow for each webhook that was claimed."""
         limits = self._limits
         tiers = {name: self._tier(host, now) for name, host in self._hosts.items()}
         busy = [0, 0, 0]
         for name, host in self._hosts.items():
             busy[tiers[name]] += len(host.running)
-        free = limits.workers - sum(busy)
+        free = limits.workers + limits.ahead - sum(busy)
         half, rest = max(1, limits.workers // 2), max(2, limits.workers * 3 // 4)
         # New hosts turn into suspects while they are asked: what these exceed their share by is
         # the new hosts' loss, never that of those that answered before.
@@ -138,12 +141,16 @@ class Pacer:
             total=max(0, free),
         )
 
-    def begin(self, host: str, delivery_id: UUID, now: float) -> None:
-        """An attempt was claimed: its room and its part of the rate are reserved."""
+    def reserve(self, host: str, delivery_id: UUID, now: float) -> None:
+        """An attempt was claimed: its room and its part of the rate are taken."""
         known = self._known(host, now)
         self._fill(known, now)
         known.tokens -= 1
-        known.running[delivery_id] = now
+        known.running[delivery_id] = inf
+
+    def begin(self, host: str, delivery_id: UUID, now: float) -> None:
+        """A reserved attempt begins: from here on its time says something of the host."""
+        self._hosts[host].running[delivery_id] = now
 
     def end(
         self, host: str, delivery_id: UUID, health: Health, now: float, pause_s: float = 0.0

@@ -178,9 +178,13 @@ class Targets:
 
 
 def lanes(
-    schedule: MemorySchedule, targets: Targets, workers: int = 16, disable_after: int = 0
+    schedule: MemorySchedule,
+    targets: Targets,
+    workers: int = 16,
+    disable_after: int = 0,
+    ahead: int = 0,
 ) -> Lanes:
-    pace = PaceLimits(workers, per_host=4, slow_s=0.02, open_s=0.01)
+    pace = PaceLimits(workers, per_host=4, ahead=ahead, slow_s=0.02, open_s=0.01)
     limits = LaneLimits(
         pace, interval_s=0.01, drain_s=0.05, record_s=5, disable_after=disable_after
     )
@@ -321,3 +325,49 @@ async def test_a_stop_gives_up_on_a_target_that_never_answers() -> None:
 
     assert lane.pacer.in_flight == 0
     assert schedule.settled == []
+
+
+async def test_no_more_are_sent_at_a_time_than_there_are_workers_whatever_was_claimed() -> None:
+    schedule = MemorySchedule([FakeLease(f"hole{n}") for n in range(30)])
+    targets = Targets()
+    lane = lanes(schedule, targets, workers=4, ahead=8)
+
+    await run_until(lane, lambda: targets.asked > 0)
+
+    assert sum(targets.most.values()) <= 4
+
+
+async def test_what_was_claimed_ahead_is_sent_without_another_claim() -> None:
+    hosts = [f"h{n}" for n in range(24)]
+    schedule = MemorySchedule([FakeLease(host) for host in hosts])
+    lane = lanes(schedule, Targets(), workers=4, ahead=20)
+    await run_until(lane, lambda: len(schedule.settled) == 24)  # now all hosts are known as good
+    schedule.due += [FakeLease(host) for host in hosts]
+    claims = 0
+    take = schedule.claim
+
+    async def counted(tx: Transaction, rooms: Rooms) -> Sequence[Lease]:
+        nonlocal claims
+        leases = await take(tx, rooms)
+        claims += bool(leases)
+        return leases
+
+    schedule.claim = counted  # type: ignore[method-assign]  # the fake's own, counted
+    await run_until(lane, lambda: len(schedule.settled) == 48)
+
+    assert claims == 1
+
+
+async def test_a_stop_gives_back_at_once_what_waits_for_a_worker() -> None:
+    hosts = [f"h{n}" for n in range(8)]
+    schedule, targets = MemorySchedule([FakeLease(host) for host in hosts]), Targets()
+    lane = lanes(schedule, targets, workers=2, ahead=6)
+    await run_until(lane, lambda: len(schedule.settled) == 8)
+    targets.black_holes = "h"
+    schedule.due += [FakeLease(host) for host in hosts]
+
+    await run_until(lane, lambda: targets.asked == 10 and not schedule.due)
+
+    assert len(schedule.released) == 6
+    assert targets.asked == 10, "it was sent after the stop"
+    assert lane.pacer.in_flight == 0

@@ -40,6 +40,7 @@ def test_only_the_ten_worst_hosts_are_named_and_one_that_recovers_goes() -> None
     for number in range(30):
         for _ in range(number):
             delivery_id = uuid4()
+            pacer.reserve(f"h{number}", delivery_id, 1.0)
             pacer.begin(f"h{number}", delivery_id, 1.0)
             pacer.end(f"h{number}", delivery_id, Health.BAD, 1.0)
     LaneMetrics(metrics).paced(pacer)
@@ -47,6 +48,7 @@ def test_only_the_ten_worst_hosts_are_named_and_one_that_recovers_goes() -> None
 
     watch = LaneMetrics(metrics, _named={f"h{number}" for number in range(20, 30)})
     delivery_id = uuid4()
+    pacer.reserve("h29", delivery_id, 2.0)
     pacer.begin("h29", delivery_id, 2.0)
     pacer.end("h29", delivery_id, Health.GOOD, 2.0)
     watch.paced(pacer)

@@ -27,6 +27,7 @@ class Bench:
 
     def begin(self, host: str) -> UUID:
         delivery_id = uuid4()
+        self.pacer.reserve(host, delivery_id, self.now)
         self.pacer.begin(host, delivery_id, self.now)
         self.running.append((host, delivery_id))
         return delivery_id
@@ -242,3 +243,26 @@ def test_nothing_exceeds_its_bound_whatever_happens(
             one, delivery_id = world.running.pop(0)
             world.pacer.end(one, delivery_id, health, world.now)
     assert world.pacer.in_flight == len(world.running)
+
+
+def test_webhooks_claimed_ahead_take_room_but_say_nothing_of_their_host_while_they_wait() -> None:
+    pacer = Pacer(PaceLimits(workers=4, per_host=8, ahead=4, slow_s=1.0))
+    waiting = [uuid4() for _ in range(6)]
+
+    for delivery_id in waiting:
+        pacer.reserve("a", delivery_id, 0.0)
+
+    assert pacer.rooms(100.0).total == 2
+    assert pacer.in_flight == 0
+    assert pacer.rooms(100.0).tiers == (Tier.NEW,)
+    pacer.begin("a", waiting[0], 100.0)
+    pacer.end("a", waiting[0], Health.GOOD, 100.1)
+    assert pacer.rooms(100.1).tiers == (Tier.STEADY,), "the wait was counted as the target's"
+
+
+def test_what_is_claimed_ahead_does_not_widen_the_share_of_bad_hosts() -> None:
+    narrow = Pacer(PaceLimits(workers=16, per_host=8))
+    wide = Pacer(PaceLimits(workers=16, per_host=8, ahead=16))
+
+    assert wide.rooms(0.0).total == 2 * narrow.rooms(0.0).total
+    assert wide.rooms(0.0).by_tier[1:] == narrow.rooms(0.0).by_tier[1:]
