@@ -19,6 +19,8 @@ _REFUSED_CLASSES = ("22", "23", "54")
 _AWAY_CLASSES = ("08", "25", "40", "53", "55", "57", "58", "XX")
 #: Classes that blame the settings: authorization, catalog name.
 _SETTINGS_CLASSES = ("28", "3D")
+#: A table or a column that we ask for is not there; other codes of class 42 are bugs of ours.
+_SCHEMA_STATES = ("42P01", "42703")
 _OUTAGES = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,  # neither a PostgresError nor an InterfaceError: trap 2.4
@@ -42,7 +44,7 @@ class Pool:
         Raises:
             DatabaseAway: PostgreSQL is away, did not answer in time, or gave up on a lock.
             RecordRefused: PostgreSQL refuses a value; the message is PostgreSQL's.
-            ConfigurationError: DATABASE_URL is refused.
+            ConfigurationError: DATABASE_URL is refused, or the schema is missing or old.
         """
         async with self._borrowed() as connection:
             yield connection
@@ -208,6 +210,11 @@ def _translated(error: BaseException) -> BaseException:
 def _by_class(error: asyncpg.PostgresError, kind: str, text: str) -> BaseException:
     if kind in _REFUSED_CLASSES:
         return RecordRefused(text)
+    if error.sqlstate in _SCHEMA_STATES:
+        return ConfigurationError(
+            f"DATABASE_URL: the schema is not that of this version ({text}):"
+            " run `python -m migrations`"
+        )
     if kind in _SETTINGS_CLASSES:
         return ConfigurationError(f"DATABASE_URL: {text}")
     return DatabaseAway(text) if kind in _AWAY_CLASSES else error

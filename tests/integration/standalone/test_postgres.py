@@ -47,6 +47,21 @@ async def test_what_was_committed_is_there_after_a_kill(server: EmbeddedPostgres
     assert await query(server.url, "SELECT count(*) FROM kept") == 1000
 
 
+async def test_sums_over_300_000_images_stay_in_memory(server: EmbeddedPostgres) -> None:
+    connection = await asyncpg.connect(server.url, timeout=10)
+    try:
+        plan = await connection.fetch(
+            "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) SELECT n % 300000, sum(n), max(n)"
+            " FROM generate_series(1, 600000) AS n GROUP BY 1"
+        )
+    finally:
+        await connection.close()
+    text = "\n".join(row[0] for row in plan)
+    aggregate = text[: text.index("Function Scan")]
+    assert "Aggregate" in aggregate
+    assert "Disk" not in aggregate, text
+
+
 async def test_a_clean_stop_leaves_no_process_and_keeps_data_and_passwords(
     server: EmbeddedPostgres, home: Path
 ) -> None:

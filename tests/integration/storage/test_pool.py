@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from core.errors import ConfigurationError, DatabaseAway, RecordRefused
@@ -35,6 +36,21 @@ async def test_a_refused_value_rolls_the_transaction_back(pool: Pool) -> None:
             await tx.execute("INSERT INTO outbox_places VALUES (1, 't', 1, 1)")
             await tx.execute("SELECT 1 / 0")
     assert await pool.fetchval("SELECT count(*) FROM outbox_places") == 0
+
+
+@pytest.mark.parametrize(
+    "query", ["SELECT 1 FROM no_such_table", "SELECT no_such_column FROM images"]
+)
+async def test_a_schema_that_is_missing_or_old_names_the_command(pool: Pool, query: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"no_such_.*run `python -m migrations`"):
+        await pool.fetch(query)
+
+
+async def test_wrong_sql_is_a_bug_and_not_a_matter_of_settings(pool: Pool) -> None:
+    with pytest.raises(asyncpg.PostgresSyntaxError):
+        await pool.fetch("SELEC 1")
+    with pytest.raises(asyncpg.UndefinedFunctionError):
+        await pool.fetch("SELECT no_such_function()")
 
 
 async def test_a_bug_in_the_block_passes_as_it_is_and_rolls_back(pool: Pool) -> None:
