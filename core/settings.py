@@ -166,6 +166,9 @@ class TaggingSettings(BaseSettings):
     pretrained: str = "openai"  # a tag or a checkpoint file; ignored by local-dir: and demo
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    engine: Literal["auto", "torch", "onnx-int8"] = "auto"
+    allow_int8: bool = False  # may engine=auto choose onnx-int8
+    engine_cache: Path = Path("~/.cache/photo-archive/engines")
     preprocess: Literal["exact", "fast"] = "fast"
     scoring: Literal["softmax", "sigmoid", "threshold"] = "softmax"
     top_k: int = Field(4, ge=1, le=30_000)

@@ -191,12 +191,13 @@ async def open_model(settings: TaggingSettings) -> AsyncIterator[ClipModel]:
     Raises:
         ConfigurationError: it cannot be loaded; the message says what was tried.
     """
-    from core.vision.towers import TorchTowers, is_out_of_memory
+    from core.vision.engines import open_towers
+    from core.vision.towers import is_out_of_memory
 
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clip")
     try:
         towers = await asyncio.get_running_loop().run_in_executor(
-            executor, lambda: TorchTowers(settings)
+            executor, lambda: open_towers(settings)
         )
         yield ClipModel(
             towers,

@@ -4,6 +4,7 @@ The only module that imports torch and open_clip, and both lazily: only the tagg
 Everything here blocks; `clip.ClipModel` runs it on a thread of its own.
 """
 
+import copy
 import hashlib
 import logging
 import warnings
@@ -23,9 +24,15 @@ DEMO_FOLDER = Path(__file__).parent / "demo_model"
 _LOCAL = "local-dir:"
 _TEXT_CHUNK = 64
 _HASH_HEX = 16
-# Processor flags under which bf16 runs natively; without them it measured nine times slower
-# than fp32 (research, clip.md 4).
+# Without these flags bf16 measured nine times slower than fp32 (research, clip.md 4).
 _NATIVE_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
+# torch's DefaultCPUAllocator says the first or the second, ONNX Runtime the others
+_NO_ROOM = (
+    "can't allocate memory",
+    "not enough memory",
+    "Failed to allocate memory",
+    "std::bad_alloc",
+)
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +72,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether a device or the host had no room, whatever torch calls it this time."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True  # torch.OutOfMemoryError; by name, so that tests need no torch
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in text or "not enough memory" in text  # DefaultCPUAllocator
-    )
+    # ONNX Runtime's errors are exceptions of its own, without a common parent
+    told = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
+    return told and any(words in str(error) for words in _NO_ROOM)
 
 
 class TorchTowers:
@@ -81,6 +87,7 @@ class TorchTowers:
         logit_bias: SigLIP's bias; None for CLIP.
         device: `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `bf16` or `fp16`.
+        threads: of one forward pass on the CPU.
     """
 
     def __init__(self, settings: TaggingSettings) -> None:
@@ -89,6 +96,7 @@ class TorchTowers:
         self._torch = torch
         if settings.torch_threads:
             torch.set_num_threads(settings.torch_threads)  # of the calling thread, for OpenMP
+        self.threads: int = torch.get_num_threads()
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
         name, pretrained = resolve_name(settings.model, settings.pretrained)
@@ -117,14 +125,20 @@ class TorchTowers:
 
     def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Give embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length."""
-        torch = self._torch
-        count = len(batch)
-        with torch.inference_mode():
-            # uint8 crosses to the device, a quarter of the bytes; normalising happens there, with
-            # the operations and the order of open_clip's transform, so that fp32 is bit-equal.
-            pixels = self._to_device(batch).permute(0, 3, 1, 2).float().div_(255)
-            pixels = pixels.sub_(self._mean).div_(self._std).to(self._dtype)
-            return self._unit(self._model.encode_image(pixels))[:count]
+        with self._torch.inference_mode():
+            # uint8 crosses to the device, a quarter of the bytes
+            rows: NDArray[np.float32] = self.embed(self._to_device(batch)).cpu().numpy()
+            return rows[: len(batch)]
+
+    def embed(self, batch: Any) -> Any:
+        """`encode_pixels` from tensor to tensor, on the model's device; what an exporter sees.
+
+        Normalises with the operations and the order of open_clip's transform, so that fp32 is
+        bit-equal to it.
+        """
+        pixels = batch.permute(0, 3, 1, 2).float().div_(255)
+        pixels = pixels.sub_(self._mean).div_(self._std).to(self._dtype)
+        return self._unit(self._model.encode_image(pixels))
 
     def encode_texts(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Give embeddings of prompts: float32 (n, dim), unit length."""
@@ -132,8 +146,34 @@ class TorchTowers:
         with self._torch.inference_mode():
             for at in range(0, len(prompts), _TEXT_CHUNK):
                 tokens = self._tokenizer(list(prompts[at : at + _TEXT_CHUNK])).to(self.device)
-                parts.append(self._unit(self._model.encode_text(tokens)))
+                parts.append(self._unit(self._model.encode_text(tokens)).cpu().numpy())
         return np.concatenate(parts)
+
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation that pixels are normalised with, per channel, of 0..1."""
+        return tuple(self._config["mean"]), tuple(self._config["std"])
+
+    @property
+    def image_tower(self) -> Any:
+        """The torch module behind `encode_pixels`."""
+        return self._model.visual
+
+    def in_precision(self, precision: str) -> "TorchTowers":
+        """Give a copy in another precision; this one keeps its weights.
+
+        Raises:
+            ConfigurationError: the device has no units for it.
+        """
+        twin = copy.copy(self)
+        twin.precision = choose_precision(precision, self.device)
+        twin._model = copy.deepcopy(self._model)  # noqa: SLF001  # one of us
+        twin._place(self.device, twin.precision)  # noqa: SLF001
+        return twin
+
+    def drop_image_tower(self) -> None:
+        """Free the image tower's memory; `encode_texts` goes on."""
+        self._model.visual = self._torch.nn.Identity()
 
     def fall_back(self) -> bool:
         """Leave a device without room for the CPU; False where we are there already."""
@@ -170,10 +210,8 @@ class TorchTowers:
         pinned = self._torch.from_numpy(padded).pin_memory()
         return pinned.to(self.device, non_blocking=True)
 
-    def _unit(self, features: Any) -> NDArray[np.float32]:
-        unit = self._torch.nn.functional.normalize(features.float(), dim=-1)
-        array: NDArray[np.float32] = unit.cpu().numpy()
-        return array
+    def _unit(self, features: Any) -> Any:
+        return self._torch.nn.functional.normalize(features.float(), dim=-1)
 
 
 def choose_device(wanted: str) -> str:
@@ -207,12 +245,17 @@ def choose_precision(wanted: str, device: str) -> str:
     """
     if device != "cpu":
         return "fp16" if wanted == "auto" else wanted
-    native = bool(_NATIVE_BF16 & cpu_flags())
+    native = has_native_bf16()
     if wanted == "fp16" or (wanted == "bf16" and not native):
         raise ConfigurationError(f"TAGGING_PRECISION={wanted}: this processor has no units for it")
     if wanted == "auto":
         return "bf16" if native else "fp32"
     return wanted
+
+
+def has_native_bf16() -> bool:
+    """Tell whether the processor lists units for bf16; they may still be slower than fp32's."""
+    return bool(_NATIVE_BF16 & cpu_flags())
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

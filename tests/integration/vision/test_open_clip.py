@@ -13,6 +13,7 @@ import open_clip
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException as OnnxError
 from PIL import Image
 
 from core.errors import ConfigurationError
@@ -277,6 +278,8 @@ def test_processor_flags_are_read_and_may_be_missing(tmp_path: Path) -> None:
         (MemoryError(), True),
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), True),
+        (OnnxError("Failed to allocate memory for requested buffer of size 9"), True),
+        (OnnxError("Unexpected input data type"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("can't allocate memory"), False),
     ],
