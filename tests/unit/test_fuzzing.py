@@ -4,9 +4,7 @@ import warnings
 
 import pytest
 
-from tests.fuzzing import fuzz
-
-NAMES = ("intake", "copy", "multipart", "url", "text", "retry-after", "signature")
+from tests.fuzzing import NAMES, fuzz, targets
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -17,3 +15,7 @@ def test_mutated_input_ends_in_a_value_or_in_a_named_error(name: str) -> None:
 
     assert found.failures == []
     assert found.inputs == 150
+
+
+def test_every_target_has_a_name_to_be_asked_for_by() -> None:
+    assert set(targets()) == set(NAMES)

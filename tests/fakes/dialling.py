@@ -1,0 +1,72 @@
+"""Who is dialled: every address that a socket of this process is told to connect to.
+
+An audit hook, so that no layer of a client can hide a connection from it. While it watches, no
+connection is made: each attempt is noted and refused. For asyncio's own loop; uvloop connects
+inside libuv, where Python has no say.
+"""
+
+import errno
+import ipaddress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+IPAddress = IPv4Address | IPv6Address
+_watching: list[list[IPAddress]] = []
+_installed: list[bool] = []
+
+
+@contextmanager
+def watched_dialling() -> Iterator[list[IPAddress]]:
+    """The addresses, as they come in."""
+    if not _installed:
+        sys.addaudithook(_on_event)  # for ever: Python knows no way to take one back
+        _installed.append(True)
+    dialled: list[IPAddress] = []
+    _watching.append(dialled)
+    try:
+        yield dialled
+    finally:
+        _watching.remove(dialled)
+
+
+def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "socket.connect" and _watching and isinstance(arguments[1], tuple):
+        _watching[-1].append(ipaddress.ip_address(str(arguments[1][0]).partition("%")[0]))
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "connections are watched, not made")
+
+
+def is_inside(address: IPAddress) -> bool:
+    """Whether an address may lie inside somebody's network: a second opinion on the guard's table.
+
+    Written from Python's own registries and the few ranges that they call global, and not from
+    `core.egress.addresses`: two lists with the same hole would agree.
+    """
+    if not address.is_global or address.is_multicast or address.is_reserved:
+        return True
+    if any(
+        address in network for network in _NOT_REALLY_GLOBAL if network.version == address.version
+    ):
+        return True
+    return isinstance(address, IPv6Address) and any(map(is_inside, _carried(address)))
+
+
+def _carried(address: IPv6Address) -> Iterator[IPv4Address]:
+    number = int(address)
+    if address.ipv4_mapped or address.sixtofour:
+        yield address.ipv4_mapped or address.sixtofour or IPv4Address(0)
+    if address.teredo:
+        yield from address.teredo
+    if number >> 32 in {0, 0x64FF9B << 64}:  # IPv4-compatible; NAT64 (RFC 6052)
+        yield IPv4Address(number & 0xFFFFFFFF)
+
+
+_NOT_REALLY_GLOBAL = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "168.63.129.16/32", "192.88.99.0/24", "192.0.0.0/24", "fec0::/10", "5f00::/16",
+        "3fff::/20", "64:ff9b:1::/48", "100::/64", "2001::/23",
+    )
+)  # fmt: skip
