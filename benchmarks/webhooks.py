@@ -22,12 +22,11 @@ from consumers.delivery.attempts import Tried
 from consumers.delivery.courier import Budget, WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.pacing import PaceLimits, Pacer
+from consumers.delivery.pictures import CopyCache, StoredPictures
 from consumers.delivery.role import Scheduled
 from consumers.delivery.stored import (
-    CopyCache,
     StoredIntake,
     StoredLanes,
-    StoredPictures,
     StoredSecrets,
 )
 from core.blobs.keepers import keeper_of

@@ -10,12 +10,11 @@ from consumers.delivery.courier import Budget, WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.measuring import LaneMetrics
 from consumers.delivery.pacing import PaceLimits
+from consumers.delivery.pictures import CopyCache, StoredPictures
 from consumers.delivery.role import DeliveryRole
 from consumers.delivery.stored import (
-    CopyCache,
     StoredIntake,
     StoredLanes,
-    StoredPictures,
     StoredSecrets,
 )
 from consumers.housekeeping import Pruner

@@ -1,32 +1,25 @@
-"""The delivery role's ports, satisfied by PostgreSQL, the blob store and the decoder processes."""
+"""The delivery role's ports, satisfied by PostgreSQL."""
 
-import asyncio
-import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Protocol
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from consumers.delivery.attempts import Lease, Tried
-from consumers.delivery.courier import Picture, image_changed, image_gone
 from consumers.delivery.pacing import Rooms
 from consumers.delivery.recording import Outcome
 from consumers.delivery.role import Scheduled
-from core.errors import ConfigurationError, PermanentError, TransientError
-from core.storage import deliveries, endpoints, hosts, images, keys
+from core.errors import ConfigurationError, TransientError
+from core.storage import deliveries, endpoints, hosts, keys
 from core.storage.deliveries import Attempt, Leased, NewDelivery, Room, Settled
-from core.storage.images import ImageStatus
 from core.transaction import Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
 
 #: Owner of the instance's own secret: signs for queries that came straight from a topic.
 INSTANCE = ""
 BREAKER = "breaker"  # who disabled a host, where no person did
-KEPT = "blob:"  # URIs of bytes that are found by their SHA-256
-OFF_LOOP_BYTES = 256 * 1024
 MAX_OPENED = 10_000
 SECRETS_FRESH_S = 10.0  # a rotated secret is in use everywhere after that
 
@@ -40,36 +33,6 @@ class Database(Protocol):
 
     def connection(self) -> AbstractAsyncContextManager[Transaction]:
         """A connection outside a transaction."""
-        ...
-
-
-class Bytes(Protocol):
-    """What `core.blobs.store.BlobStore` offers."""
-
-    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Give each URI's bytes, or why there are none."""
-        ...
-
-
-class OutgoingCopy(Protocol):
-    """An encoded copy of a picture."""
-
-    @property
-    def media_type(self) -> str:
-        """What the bytes are."""
-        ...
-
-    @property
-    def data(self) -> bytes:
-        """The bytes."""
-        ...
-
-
-class Copier(Protocol):
-    """What `core.vision.decoder.DecodePool` offers."""
-
-    async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
-        """Give a copy without metadata."""
         ...
 
 
@@ -146,109 +109,6 @@ def _leased(lease: Lease) -> Leased:
     if not isinstance(lease, Leased):
         raise TypeError(f"{type(lease).__name__} was not leased here")
     return lease
-
-
-class CopyCache:
-    """Copies of pictures that left a short while ago, by their original's hash; bounded in bytes.
-
-    One picture is the answer to many queries, and goes out again with each retry: decoding it
-    costs more than all the rest of a delivery.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._copies: OrderedDict[bytes, OutgoingCopy] = OrderedDict()
-
-    def get(self, digest: bytes) -> OutgoingCopy | None:
-        """Give the copy of the picture with this SHA-256."""
-        copy = self._copies.get(digest)
-        if copy is not None:
-            self._copies.move_to_end(digest)
-        return copy
-
-    def put(self, digest: bytes, copy: OutgoingCopy) -> None:
-        """Remember a copy; those that were asked for longest ago make room."""
-        if digest in self._copies or len(copy.data) > self._max_bytes:
-            return
-        self._copies[digest] = copy
-        self._bytes += len(copy.data)
-        while self._bytes > self._max_bytes:
-            _, old = self._copies.popitem(last=False)
-            self._bytes -= len(old.data)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPictures:
-    """Images as they may leave: checked against what was tagged, without their metadata."""
-
-    database: Database
-    blobs: Bytes
-    copier: Copier
-    inline_max_bytes: int
-    keep_exif: bool
-    copies: CopyCache
-
-    async def outgoing(self, image_id: UUID, *, inline: bool) -> Picture | PermanentError:
-        """Give the image; without bytes where a link was asked for or they are too many.
-
-        Raises:
-            TransientError: the database or the store of the bytes is away.
-        """
-        async with self.database.connection() as connection:
-            known = await images.status(connection, image_id)
-        if known is None or known.status == "missing":
-            return image_gone(image_id)
-        copy = self._sent_before(known) if inline else None
-        if copy is not None:
-            return Picture(known.path, copy.media_type, copy.data)
-        content = (await self.blobs.read_all([known.uri]))[0]
-        if isinstance(content, PermanentError):
-            return image_gone(image_id)
-        return await self._picture(known, content, inline=inline)
-
-    async def _picture(
-        self, known: ImageStatus, content: bytes, *, inline: bool
-    ) -> Picture | PermanentError:
-        media_type = known.media_type or "application/octet-stream"
-        digest = await _sha256(content)
-        if known.tagged_sha256 is not None and digest != known.tagged_sha256:
-            return image_changed(known.image_id)
-        if not inline or len(content) > self.inline_max_bytes:
-            return Picture(known.path, media_type, None)
-        if self.keep_exif:
-            return Picture(known.path, media_type, content)
-        return await self._copy(known.path, content, digest)
-
-    def _sent_before(self, known: ImageStatus) -> OutgoingCopy | None:
-        """A copy made before, where the bytes cannot have changed: they are kept by their hash."""
-        if not known.uri.startswith(KEPT) or known.sha256 is None:
-            return None
-        if known.tagged_sha256 not in {None, known.sha256}:
-            return None
-        return self.copies.get(known.sha256)
-
-    async def _copy(self, path: str, content: bytes, digest: bytes) -> Picture | PermanentError:
-        copy = self.copies.get(digest)
-        if copy is None:
-            made = await self.copier.outgoing_copy(content)
-            if isinstance(made, PermanentError):
-                return made
-            copy = made
-            self.copies.put(digest, copy)
-        return Picture(path, copy.media_type, copy.data)
-
-
-async def _sha256(content: bytes) -> bytes:
-    """Hash of an image's bytes; the larger ones off the loop, since it takes 1 ms per MiB."""
-    if len(content) <= OFF_LOOP_BYTES:
-        return sha256(content)
-    return await asyncio.to_thread(sha256, content)
-
-
-def sha256(content: bytes) -> bytes:
-    """Hash of an image's bytes."""
-    return hashlib.sha256(content).digest()
 
 
 class SecretsUnusable(TransientError):

@@ -25,10 +25,14 @@ LIMIT $2
 
 
 class Database(Protocol):
-    """Gives transactions: `core.storage.pool`."""
+    """Gives transactions and bare connections: `core.storage.pool`."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open one; commits at the end of the block, rolls back on an error."""
+        ...
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside a transaction: two round trips less for a statement that reads."""
         ...
 
 
@@ -40,14 +44,14 @@ class PostgresBlobs:
 
     async def size(self, digest: bytes) -> int | None:
         """Give how many bytes are kept; None where nothing is."""
-        async with self._database.transaction() as tx:
-            size: int | None = await tx.fetchval(_SIZE, digest)
+        async with self._database.connection() as connection:
+            size: int | None = await connection.fetchval(_SIZE, digest)
             return size
 
     async def read(self, digest: bytes) -> bytes | None:
         """Give the bytes; None where nothing is kept."""
-        async with self._database.transaction() as tx:
-            content: bytes | None = await tx.fetchval(_READ, digest)
+        async with self._database.connection() as connection:
+            content: bytes | None = await connection.fetchval(_READ, digest)
             return content
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:

@@ -36,6 +36,12 @@ FROM images i LEFT JOIN tagged_images t USING (image_id)
 WHERE i.image_id = $1 AND i.status <> 'deleted'
 """  # noqa: S608 - constants only
 
+_OUTGOING = """
+SELECT i.image_id, i.uri, i.path, i.media_type, i.sha256, i.status, t.sha256 AS tagged_sha256
+FROM images i LEFT JOIN tagged_images t USING (image_id)
+WHERE i.image_id = ANY($1) AND i.status <> 'deleted'
+"""
+
 _FAIL = """
 INSERT INTO images (image_id, uri, path, owner, job_id, status, reason, detail)
 SELECT u.image_id, u.uri, u.path, u.owner, u.job_id, 'failed', u.reason, u.detail
@@ -106,6 +112,24 @@ class ImageStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class OutgoingImage:
+    """What must be known of an image that is to be sent to somebody.
+
+    Attributes:
+        sha256: hash of the bytes that are kept; None where they are not.
+        tagged_sha256: hash of the bytes that the tags belong to.
+    """
+
+    image_id: UUID
+    uri: str
+    path: str
+    media_type: str | None
+    sha256: bytes | None
+    status: str
+    tagged_sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class FailedImage:
     """An image that could not be tagged, and why."""
 
@@ -154,6 +178,12 @@ def status_of(values: dict[str, Any]) -> ImageStatus:
         if isinstance(values.get(column), str):
             values[column] = json.loads(values[column])
     return ImageStatus(**values)
+
+
+async def outgoing(connection: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, OutgoingImage]:
+    """Give those of these images that are known and not deleted."""
+    rows = await connection.fetch(_OUTGOING, list(image_ids))
+    return {row["image_id"]: OutgoingImage(**dict(row)) for row in rows}
 
 
 async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> None:

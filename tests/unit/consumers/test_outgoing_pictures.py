@@ -1,16 +1,18 @@
 """Pictures on their way out: checked against what was tagged, copied once."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
 from consumers.delivery.courier import Picture
-from consumers.delivery.stored import CopyCache, StoredPictures
-from core.errors import ImageMissing, PermanentError
+from consumers.delivery.pictures import CopyCache, StoredPictures
+from core.errors import DatabaseAway, ImageMissing, PermanentError
 from core.transaction import Transaction
 from tests.fakes.transactions import NoTransaction
 
@@ -32,6 +34,8 @@ class World(NoTransaction):
     tagged: bytes | None = DIGEST
     status: str = "tagged"
     content: bytes | PermanentError = CONTENT
+    away: bool = False
+    lookups: list[list[UUID]] = field(default_factory=list)
     reads: int = 0
     copies_made: int = 0
     image_id: UUID = field(default_factory=uuid4)
@@ -43,20 +47,16 @@ class World(NoTransaction):
     def transaction(self) -> Any:
         raise AssertionError("nothing is written")
 
-    async def fetchrow(self, query: str, *args: Any) -> Any:
-        now = datetime.now(UTC)
-        row: dict[str, Any] = dict.fromkeys(
-            (
-                "owner", "reason", "detail", "job_id", "tags", "exif_datetime", "model", "width",
-                "height", "label_version", "tagged_at",
-            )
-        )  # fmt: skip
-        return row | {
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        self.lookups.append(list(args[0]))
+        if self.away:
+            raise DatabaseAway("away")
+        row = {
             "image_id": self.image_id, "uri": self.uri, "path": "a.jpg",
-            "media_type": "image/jpeg", "size_bytes": len(CONTENT), "sha256": DIGEST,
-            "status": self.status, "arrived_at": now, "updated_at": now,
+            "media_type": "image/jpeg", "sha256": DIGEST, "status": self.status,
             "tagged_sha256": self.tagged,
         }  # fmt: skip
+        return [row] if self.image_id in args[0] else []
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
         self.reads += 1
@@ -137,3 +137,45 @@ def test_the_memory_for_copies_is_bounded_and_forgets_what_was_asked_for_longest
     assert [cache.get(name) is not None for name in (b"a", b"b", b"c", b"d")] == [
         True, False, True, False,
     ]  # fmt: skip
+
+
+async def test_pictures_wanted_at_the_same_moment_are_looked_up_together() -> None:
+    world = World()
+    pictures = world.pictures()
+    unknown = uuid4()
+
+    sent = await asyncio.gather(
+        *(pictures.outgoing(world.image_id, inline=True) for _ in range(5)),
+        pictures.outgoing(unknown, inline=True),
+    )
+
+    assert world.lookups == [[world.image_id, unknown]]
+    assert [isinstance(one, Picture) for one in sent] == [True] * 5 + [False]
+
+
+async def test_a_lookup_that_fails_fails_for_all_who_waited_and_the_next_one_is_made_anew() -> None:
+    world = World(away=True)
+    pictures = world.pictures()
+
+    failed = await asyncio.gather(
+        *(pictures.outgoing(world.image_id, inline=True) for _ in range(3)),
+        return_exceptions=True,
+    )
+    world.away = False
+
+    assert [type(one) for one in failed] == [DatabaseAway] * 3
+    assert isinstance(await pictures.outgoing(world.image_id, inline=True), Picture)
+
+
+async def test_one_who_gives_up_does_not_cancel_the_lookup_of_the_others() -> None:
+    world = World()
+    pictures = world.pictures()
+    impatient = asyncio.create_task(pictures.outgoing(world.image_id, inline=True))
+    patient = asyncio.create_task(pictures.outgoing(world.image_id, inline=True))
+    await asyncio.sleep(0)
+
+    impatient.cancel()
+
+    assert isinstance(await patient, Picture)
+    with pytest.raises(asyncio.CancelledError):
+        await impatient

@@ -1,0 +1,58 @@
+"""Lookups that are wanted at the same moment, made as one.
+
+While one runs, what is wanted meanwhile gathers for the next: no timer, and under load one round
+trip for as many webhooks as the database is slow.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
+
+
+@dataclass(slots=True)
+class Gathered(Generic[KeyT, ValueT]):
+    """Gives what `look_up` finds for one key, asking it for many at a time.
+
+    Attributes:
+        look_up: values by key; keys without one are absent.
+    """
+
+    look_up: Callable[[Sequence[KeyT]], Awaitable[Mapping[KeyT, ValueT]]]
+    _wanted: "dict[KeyT, asyncio.Future[ValueT | None]]" = field(default_factory=dict)
+    _running: "asyncio.Task[None] | None" = None
+
+    async def get(self, key: KeyT) -> ValueT | None:
+        """Give the value as it is now, never one that was looked up before this call.
+
+        Raises:
+            Exception: whatever `look_up` raised; everyone who waited for that lookup gets it.
+        """
+        future = self._wanted.get(key)
+        if future is None:
+            future = self._wanted[key] = asyncio.get_running_loop().create_future()
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return await asyncio.shield(future)  # one who gives up must not cancel the others
+
+    async def _run(self) -> None:
+        try:
+            while self._wanted:
+                wanted, self._wanted = self._wanted, {}
+                await self._answer(wanted)
+        finally:
+            self._running = None
+
+    async def _answer(self, wanted: "Mapping[KeyT, asyncio.Future[ValueT | None]]") -> None:
+        try:
+            found = await self.look_up(list(wanted))
+        except Exception as error:  # noqa: BLE001  # not swallowed: `get` raises it
+            for future in wanted.values():
+                future.set_exception(error)
+                future.exception()  # looked at: all who waited may have gone
+            return
+        for key, future in wanted.items():
+            future.set_result(found.get(key))

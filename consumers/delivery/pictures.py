@@ -1,0 +1,172 @@
+"""Pictures on their way out: checked against what was tagged, without their metadata, copied once.
+
+What leaves is what was tagged, or nothing.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+from consumers.delivery.courier import Picture, image_changed, image_gone
+from consumers.delivery.gathering import Gathered
+from core.errors import PermanentError
+from core.storage import images
+from core.storage.images import OutgoingImage
+from core.transaction import Transaction
+
+KEPT = "blob:"  # URIs of bytes that are found by their SHA-256
+OFF_LOOP_BYTES = 256 * 1024
+
+
+class Database(Protocol):
+    """What `core.storage.pool.Pool` offers."""
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside a transaction."""
+        ...
+
+
+class Bytes(Protocol):
+    """What `core.blobs.store.BlobStore` offers."""
+
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+        """Give each URI's bytes, or why there are none."""
+        ...
+
+
+class OutgoingCopy(Protocol):
+    """An encoded copy of a picture."""
+
+    @property
+    def media_type(self) -> str:
+        """What the bytes are."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """The bytes."""
+        ...
+
+
+class Copier(Protocol):
+    """What `core.vision.decoder.DecodePool` offers."""
+
+    async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
+        """Give a copy without metadata."""
+        ...
+
+
+class CopyCache:
+    """Copies of pictures that left a short while ago, by their original's hash; bounded in bytes.
+
+    One picture is the answer to many queries, and goes out again with each retry: decoding it
+    costs more than all the rest of a delivery.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._copies: OrderedDict[bytes, OutgoingCopy] = OrderedDict()
+
+    def get(self, digest: bytes) -> OutgoingCopy | None:
+        """Give the copy of the picture with this SHA-256."""
+        copy = self._copies.get(digest)
+        if copy is not None:
+            self._copies.move_to_end(digest)
+        return copy
+
+    def put(self, digest: bytes, copy: OutgoingCopy) -> None:
+        """Remember a copy; those that were asked for longest ago make room."""
+        if digest in self._copies or len(copy.data) > self._max_bytes:
+            return
+        self._copies[digest] = copy
+        self._bytes += len(copy.data)
+        while self._bytes > self._max_bytes:
+            _, old = self._copies.popitem(last=False)
+            self._bytes -= len(old.data)
+
+
+@dataclass(slots=True)
+class StoredPictures:
+    """Images as they may leave: checked against what was tagged, without their metadata."""
+
+    database: Database
+    blobs: Bytes
+    copier: Copier
+    inline_max_bytes: int
+    keep_exif: bool
+    copies: CopyCache
+    _known: Gathered[UUID, OutgoingImage] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with no lookup under way."""
+        self._known = Gathered(self._look_up)
+
+    async def _look_up(self, image_ids: Sequence[UUID]) -> Mapping[UUID, OutgoingImage]:
+        async with self.database.connection() as connection:
+            return await images.outgoing(connection, image_ids)
+
+    async def outgoing(self, image_id: UUID, *, inline: bool) -> Picture | PermanentError:
+        """Give the image; without bytes where a link was asked for or they are too many.
+
+        Raises:
+            TransientError: the database or the store of the bytes is away.
+        """
+        known = await self._known.get(image_id)
+        if known is None or known.status == "missing":
+            return image_gone(image_id)
+        copy = self._sent_before(known) if inline else None
+        if copy is not None:
+            return Picture(known.path, copy.media_type, copy.data)
+        content = (await self.blobs.read_all([known.uri]))[0]
+        if isinstance(content, PermanentError):
+            return image_gone(image_id)
+        return await self._picture(known, content, inline=inline)
+
+    async def _picture(
+        self, known: OutgoingImage, content: bytes, *, inline: bool
+    ) -> Picture | PermanentError:
+        media_type = known.media_type or "application/octet-stream"
+        digest = await _sha256(content)
+        if known.tagged_sha256 is not None and digest != known.tagged_sha256:
+            return image_changed(known.image_id)
+        if not inline or len(content) > self.inline_max_bytes:
+            return Picture(known.path, media_type, None)
+        if self.keep_exif:
+            return Picture(known.path, media_type, content)
+        return await self._copy(known.path, content, digest)
+
+    def _sent_before(self, known: OutgoingImage) -> OutgoingCopy | None:
+        """A copy made before, where the bytes cannot have changed: they are kept by their hash."""
+        if not known.uri.startswith(KEPT) or known.sha256 is None:
+            return None
+        if known.tagged_sha256 not in {None, known.sha256}:
+            return None
+        return self.copies.get(known.sha256)
+
+    async def _copy(self, path: str, content: bytes, digest: bytes) -> Picture | PermanentError:
+        copy = self.copies.get(digest)
+        if copy is None:
+            made = await self.copier.outgoing_copy(content)
+            if isinstance(made, PermanentError):
+                return made
+            copy = made
+            self.copies.put(digest, copy)
+        return Picture(path, copy.media_type, copy.data)
+
+
+async def _sha256(content: bytes) -> bytes:
+    """Hash of an image's bytes; the larger ones off the loop, since it takes 1 ms per MiB."""
+    if len(content) <= OFF_LOOP_BYTES:
+        return sha256(content)
+    return await asyncio.to_thread(sha256, content)
+
+
+def sha256(content: bytes) -> bytes:
+    """Hash of an image's bytes."""
+    return hashlib.sha256(content).digest()
