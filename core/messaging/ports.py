@@ -99,7 +99,7 @@ class Ledger(Protocol):
         ...
 
     async def attempt(self, partition: Partition, offset: int) -> None:
-        """Note that this record alone is about to be prepared."""
+        """Note that the next record from this offset on, and no other, is about to be prepared."""
         ...
 
     async def release(self, epochs: dict[Partition, int]) -> None:

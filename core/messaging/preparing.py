@@ -66,7 +66,8 @@ class Preparer(Generic[E, P]):
         failures = 0
         while self._session.tracker.isolating() and self._session.is_live(batch):
             try:
-                await self._parts.ledger.attempt(batch[0].partition, batch[0].offset)
+                # Where the partition stands, which after a gap is not the record's own offset.
+                await self._parts.ledger.attempt(batch[0].partition, batch[0].from_offset)
                 reach("prepare.attempted")
             except TransientError as error:
                 failures += 1
@@ -87,7 +88,7 @@ class Preparer(Generic[E, P]):
                 error = UndecodableEvent(entry.unreadable, reason="unreadable_record")
                 settled[index] = Prepared(entry, None, error)
                 continue
-            crashes = condemned.get((entry.partition, entry.offset), 0) if condemned else 0
+            crashes = condemned.get((entry.partition, entry.from_offset), 0) if condemned else 0
             if crashes >= self._session.settings.crash_reject_after + BEYOND_THE_ROLE:
                 settled[index] = Prepared(entry, None, _crashed(crashes))
                 continue

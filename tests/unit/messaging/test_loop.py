@@ -256,6 +256,20 @@ async def test_a_condemned_record_is_told_to_the_role_and_later_not_even_that(
     assert world.effects() == Counter(set(range(60)) - {0})
 
 
+async def test_a_record_behind_a_gap_is_blamed_and_condemned_like_any_other() -> None:
+    world = World()
+    world.log.partitions[PARTITIONS[0]][4] = None
+    world.ledger.rows[PARTITIONS[0]] = MemoryRow(
+        PARTITIONS[0], 4, crashes=5, attempted_offset=4, isolate_until=7
+    )
+
+    await world.run(60)
+
+    assert (PARTITIONS[0], 4) in world.ledger.attempts, "where the row stands, not the record"
+    assert [letter.place.offset for letter in world.letters.letters] == [5]
+    assert [type(error) for error in world.role.failures] == [ProcessCrashed]
+
+
 async def test_a_bug_of_the_role_ends_the_loop_without_a_clean_release() -> None:
     world = World()
 
