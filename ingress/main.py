@@ -4,10 +4,11 @@ import asyncio
 import socket
 import time
 import tomllib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -38,8 +39,9 @@ from core.settings import (
     TaggingSettings,
     load,
 )
-from core.storage import image_pages, images, jobs, keys, queries
+from core.storage import image_pages, images, jobs, keys, loaded_models, queries
 from core.storage.blobs import PostgresBlobs
+from core.storage.loaded_models import LoadedModel
 from core.storage.outbox import OutboxTable
 from core.storage.pool import Pool, open_pool
 from core.telemetry.metrics import Metrics
@@ -63,6 +65,8 @@ from schemas.topics import IMAGES_ARRIVED
 log = structlog.get_logger(__name__)
 
 IDENTIFY_PAUSE_S = 5.0
+#: A tagging process speaks every 30 s; one that was silent for so long is gone.
+MODEL_SILENCE = timedelta(seconds=90)
 IDENTIFY_TIMEOUT_S = 2.0
 BROKER_TTL_S = 5.0  # how long `/health` believes what it heard from the broker
 #: Wrong keys from one address: a handful at once, then one per second.
@@ -184,6 +188,7 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
             version=_version(),
             kafka_address=kafka.bootstrap_servers,
             is_broker_there=broker.is_there,
+            loaded_models=partial(_loaded_models, pool),
             sealing=sealing,
         )
         yield Opened(parts, Sweeper(outbox, publisher, outbox_settings, metrics), broker)
@@ -249,6 +254,11 @@ async def _learn_cluster(opened: Opened) -> None:
     while (cluster := await opened.broker.cluster_id()) is None:  # noqa: ASYNC110
         await asyncio.sleep(IDENTIFY_PAUSE_S)
     opened.parts.departures.cluster = cluster
+
+
+async def _loaded_models(pool: Pool) -> Sequence[LoadedModel]:
+    async with pool.connection() as connection:
+        return await loaded_models.running(connection, MODEL_SILENCE)
 
 
 def _model_name(settings: TaggingSettings) -> str:

@@ -1,10 +1,11 @@
 """Everything that the routes work with, as one value. `main.py` fills it in."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from core.settings import IngressSettings
+from core.storage.loaded_models import LoadedModel
 from core.telemetry.metrics import Metrics
 from core.webhooks.signing_secrets import SecretBox
 from ingress.access import KeyRing
@@ -65,7 +66,8 @@ class Parts:
     """The parts of the HTTP face.
 
     Attributes:
-        model: what the instance tags with, as `/health` names it.
+        model: what the settings say the instance tags with.
+        loaded_models: gives what tagging processes say they have loaded, for `/health`.
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
         is_broker_there: asks the broker, for `/health`.
         sealing: keeps signing secrets; None where `SECRETS_KEY` is not set.
@@ -83,6 +85,7 @@ class Parts:
     version: str
     kafka_address: str
     is_broker_there: Callable[[], Awaitable[bool]]
+    loaded_models: Callable[[], Awaitable[Sequence[LoadedModel]]]
     sealing: SecretBox | None = None
     readiness: Readiness = field(default_factory=Readiness)
     now: Callable[[], datetime] = _now

@@ -293,19 +293,3 @@ class ShownJob(Output):
     updated_at: datetime
     finished_at: datetime | None
     links: dict[str, str]
-
-
-class Check(Output):
-    """One part that this process needs."""
-
-    status: Literal["ok", "away", "stopping"]
-    detail: str | None = None
-
-
-class Health(Output):
-    """Whether this process can do its work."""
-
-    status: Literal["ok", "degraded", "unavailable"]
-    version: str
-    model: str = Field(description="What the instance tags with; `demo` is the bundled model.")
-    checks: dict[str, Check]

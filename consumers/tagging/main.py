@@ -9,6 +9,7 @@ from consumers.runtime import open_runtime, run
 from consumers.stores import open_reach
 from consumers.tagging.arrivals import decode_arrival
 from consumers.tagging.best_images import BestImages
+from consumers.tagging.heartbeat import Heartbeat
 from consumers.tagging.previewing import Previewing
 from consumers.tagging.repair import BestImagesRepair
 from consumers.tagging.rescoring import Rescoring
@@ -46,7 +47,8 @@ async def main(stop: asyncio.Event) -> None:
         repair = BestImagesRepair(runtime.pool, is_softmax)
         rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
         previewing = Previewing(runtime.pool, clip)
-        companions = [repair.run, rescoring.run, previewing.run]
+        heartbeat = Heartbeat(runtime.pool, clip.identity)
+        companions = [repair.run, rescoring.run, previewing.run, heartbeat.run]
         await run(runtime, role, decode_arrival, stop, companions)
 
 

@@ -8,14 +8,14 @@ from starlette.responses import PlainTextResponse, Response
 
 from core.errors import PhotoTaggerError
 from ingress.operations import Answer, Call, Operation, json_response
-from ingress.responses import Check, Health
+from ingress.vitals import Check, Health, RunningModel
 
 CHECK_TIMEOUT_S = 2.0
 
 
 async def health(call: Call) -> Response:
     """Give the state of every part; 503 where nothing can be accepted."""
-    database, broker = await asyncio.gather(_database(call), _broker(call))
+    database, broker, models = await asyncio.gather(_database(call), _broker(call), _models(call))
     checks = {"database": database, "broker": broker, "process": _process(call)}
     can_accept = checks["database"].status == checks["process"].status == "ok"
     is_whole = all(check.status == "ok" for check in checks.values())
@@ -23,6 +23,7 @@ async def health(call: Call) -> Response:
         status="ok" if is_whole else "degraded" if can_accept else "unavailable",
         version=call.parts.version,
         model=call.parts.model,
+        loaded_models=models,
         checks=checks,
     )
     return json_response(document, HTTPStatus.OK if can_accept else HTTPStatus.SERVICE_UNAVAILABLE)
@@ -64,6 +65,17 @@ async def _database(call: Call) -> Check:
     except (PhotoTaggerError, TimeoutError) as error:
         return Check(status="away", detail=type(error).__name__)
     return Check(status="ok")
+
+
+async def _models(call: Call) -> tuple[RunningModel, ...]:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            found = await call.parts.loaded_models()
+    except (PhotoTaggerError, TimeoutError):
+        return ()  # the database is away, which stands among the checks
+    return tuple(
+        RunningModel(model=one.model, loaded_at=one.loaded_at, seen_at=one.seen_at) for one in found
+    )
 
 
 async def _broker(call: Call) -> Check:

@@ -35,6 +35,17 @@ def test_a_whole_archive_says_that_it_is_well(archive: RunningArchive, path: str
         assert {check["status"] for check in health["checks"].values()} == {"ok"}
 
 
+def test_health_names_the_model_that_the_tagging_process_has_loaded(
+    archive: RunningArchive,
+) -> None:
+    loaded = archive.wait_for(
+        lambda: archive.http.get("/health").json()["loaded_models"], 60, "no model was loaded"
+    )
+
+    image = archive.tags_of(upload(archive, dated_photo())["image_id"])
+    assert [one["model"] for one in loaded] == [image["model"]]
+
+
 def test_metrics_count_what_was_asked_and_announced(archive: RunningArchive) -> None:
     def announced() -> float:
         text = archive.http.get("/metrics").text

@@ -25,6 +25,7 @@ from core.storage.image_pages import Filter
 from core.storage.images import ImageStatus
 from core.storage.jobs import DirectoryJob, DirectoryOptions
 from core.storage.keys import ApiKey
+from core.storage.loaded_models import LoadedModel
 from core.storage.queries import QueryStatus
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
@@ -396,6 +397,7 @@ class World:
         self.blobs = MemoryBlobs()
         self.archive = ScriptedArchive()
         self.guard = ScriptedGuard()
+        self.loaded_models: list[LoadedModel] = []
         self.parts = self._parts()
         self.app = create_app(self.parts)
 
@@ -422,8 +424,13 @@ class World:
             version="1.2.3",
             kafka_address="kafka:9092",
             is_broker_there=self._is_broker_there,
+            loaded_models=self._loaded_models,
             now=now,
         )
+
+    async def _loaded_models(self) -> Sequence[LoadedModel]:
+        async with self.database.connection():
+            return self.loaded_models
 
     async def _is_broker_there(self) -> bool:
         return not self.broker.is_away

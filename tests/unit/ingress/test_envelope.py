@@ -8,6 +8,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
+from core.storage.loaded_models import LoadedModel
 from ingress.api_keys import Scope
 from ingress.app import DESCRIBED
 from ingress.problems import KINDS
@@ -97,6 +98,18 @@ async def test_health_names_every_part_and_the_model(world: World) -> None:
     assert document["model"] == "demo"
     assert document["version"] == "1.2.3"
     assert {check["status"] for check in document["checks"].values()} == {"ok"}
+
+
+async def test_health_names_the_model_that_tagging_has_really_loaded(world: World) -> None:
+    assert (await get(world, "/health")).json()["loaded_models"] == []
+    world.loaded_models = [LoadedModel("ViT-B-32/openai@0123456789abcdef", world.now, world.now)]
+
+    document = (await get(world, "/health")).json()
+
+    (loaded,) = document["loaded_models"]
+    assert (document["model"], loaded["model"]) == ("demo", "ViT-B-32/openai@0123456789abcdef")
+    world.database.is_away = True
+    assert (await get(world, "/health")).json()["loaded_models"] == []
 
 
 async def test_without_the_broker_it_is_degraded_and_still_ready(world: World) -> None:

@@ -1,0 +1,66 @@
+"""What tagging processes say of themselves, and what `/health` makes of it."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from consumers.tagging.heartbeat import Heartbeat
+from core.errors import DatabaseAway
+from core.storage import loaded_models
+from core.storage.loaded_models import LoadedModel
+from core.storage.pool import Pool
+from core.transaction import Transaction
+from ingress.main import MODEL_SILENCE, _loaded_models
+
+TICK_S = 0.02
+
+
+@dataclass
+class AwayAtFirst:
+    """A pool on a database that comes up after a while."""
+
+    pool: Pool
+    refusals: int
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        if self.refusals:
+            self.refusals -= 1
+            raise DatabaseAway("connection refused")
+        return self.pool.connection()
+
+
+async def until_seen_again(pool: Pool) -> LoadedModel:
+    """The one model, once its process has spoken a second time."""
+    async with asyncio.timeout(10):
+        while True:
+            async with pool.connection() as connection:
+                found = await loaded_models.running(connection, timedelta(hours=1))
+            if found and found[0].seen_at > found[0].loaded_at:
+                return found[0]
+            await asyncio.sleep(TICK_S)
+
+
+async def test_a_process_names_its_model_and_goes_on_saying_that_it_runs(pool: Pool) -> None:
+    stop = asyncio.Event()
+    heartbeat = Heartbeat(AwayAtFirst(pool, refusals=3), "demo@1", interval_s=TICK_S)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(heartbeat.run(stop))
+        seen = await until_seen_again(pool)
+        stop.set()
+
+    assert seen.model == "demo@1"
+    assert [one.model for one in await _loaded_models(pool)] == ["demo@1"]
+
+
+async def test_a_silent_process_is_not_shown_and_the_last_loaded_stands_first(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        for model in ("gone@1", "old@1", "new@1"):
+            await loaded_models.loaded(connection, model)
+        await connection.execute(
+            "UPDATE loaded_models SET seen_at = now() - $1::interval WHERE model = 'gone@1'",
+            MODEL_SILENCE + timedelta(seconds=1),
+        )
+        await loaded_models.seen(connection, "old@1")
+
+    assert [one.model for one in await _loaded_models(pool)] == ["new@1", "old@1"]
