@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 #: What is counted as code to be reached. Pillow and httpx's C parts are not seen.
-INSTRUMENTED = ["core", "ingress", "python_multipart", "PIL"]
+INSTRUMENTED = ["core", "ingress", "python_multipart", "PIL", "tests.fuzzing"]
 MAX_INPUT_BYTES = 4096
 
 

@@ -12,15 +12,20 @@ from tests.faults.load import (
     assert_progress_is_at_the_end,
     callbacks_until,
     duplicates,
+    in_background,
     is_well,
     tiny_photos,
     told_about_all,
     upload_all,
     wait_until_tagged,
 )
+from tests.faults.persistence import CLIENTS, second_ingress, upload_through, watched
 from tests.measured import Measured
 
 CATCH_UP_S = 180.0
+OUTBOX_ROWS = 100  # the least that can be set
+UNSEEN = "SELECT 1 WHERE (SELECT count(*) FROM images WHERE starts_with(path, $1)) < $2"
+MEMORY_MIB = 64  # more than before: bodies of all clients, and what an allocator keeps
 
 
 @pytest.mark.parametrize(
@@ -69,3 +74,53 @@ def test_every_202_given_while_the_broker_was_away_is_honoured_after_its_return(
     shaken.wait_for(lambda: is_well(shaken), 30, "the ingress does not see the broker again")
     now = shaken.pids()
     assert {name for name in pids if name != "kafka" and now[name] != pids[name]} == set()
+
+
+@pytest.mark.parametrize(
+    ("photos", "away_s", "back_s"),
+    [
+        (500, 3.0, 2.0),
+        pytest.param(10_000, 10.0, 10.0, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+    ],
+)
+def test_uploads_go_on_while_the_broker_comes_and_goes(
+    shaken: RunningArchive, measured: Measured, photos: int, away_s: float, back_s: float
+) -> None:
+    pictures = tiny_photos(photos, first_seed=400_000 + photos)
+    prefix = f"shaken-{photos}-"
+    settings = {"OUTBOX_MAX_ROWS": str(OUTBOX_ROWS), "INGRESS_REQUESTS_PER_SECOND": "100000"}
+
+    with second_ingress(shaken, **settings) as ingress:
+        upload_through(ingress.url, shaken.access.key, pictures[:50], prefix)  # warm
+        before_mib, outages, began = ingress.memory_mib, 0, time.monotonic()
+        with (
+            watched(shaken, ingress) as seen,
+            in_background(
+                lambda: upload_through(ingress.url, shaken.access.key, pictures, prefix)
+            ) as uploading,
+        ):
+            while outages == 0 or len(shaken.sql(UNSEEN, prefix, photos)):
+                with shaken.broker_away():
+                    time.sleep(away_s)
+                outages += 1
+                time.sleep(back_s)
+            done = uploading()
+        sent_s = time.monotonic() - began
+    wait_until_tagged(shaken, prefix, photos, CATCH_UP_S + photos / 10)
+
+    ids = [image_id for each in done.ids.values() for image_id in each]
+    measured(
+        f"{photos} uploads in {sent_s:.0f} s through {outages} outages: {dict(done.answers)};"
+        f" outbox at most {seen.outbox_rows} of {OUTBOX_ROWS} rows, memory {before_mib:.0f} →"
+        f" {seen.memory_mib:.0f} MiB"
+    )
+    assert done.answers[202] == photos
+    assert done.answers[503] > 0, "no outage was long enough to fill the outbox"
+    assert len(ids) == len(set(ids)) == photos
+    rows = shaken.sql("SELECT image_id, status FROM images WHERE starts_with(path, $1)", prefix)
+    assert {str(row["image_id"]) for row in rows} == set(ids)
+    assert {row["status"] for row in rows} <= {"tagged", "failed"}
+    assert len(rows) == photos
+    assert seen.outbox_rows <= OUTBOX_ROWS + CLIENTS
+    assert seen.memory_mib - before_mib < MEMORY_MIB
+    told_about_all(shaken, ids, IMAGES_TAGGED)
