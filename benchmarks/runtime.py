@@ -1,22 +1,24 @@
 """Events per second of our loop, beside a bare loop on the same clients with the same writes.
 
-    python -m benchmarks.runtime [--quick]
+    python -m benchmarks.runtime [--quick] [--peers FOLDER]
 
 The bare loop is aiokafka and asyncpg with nothing between: fetch, insert, tell Kafka once a second;
 after a crash it repeats. Ours does the same and is exactly once. Roles: `write` inserts a row per
 event, `no-op` inserts nothing (ours keeps its guarded transaction). Bodies are decoded by nobody.
 Each run is a process of its own on the same filled topic; the clock runs from the first record to
-the last commit. FastStream and arroyo are measured only where they are installed.
+the last commit. FastStream and arroyo take part where `--peers` says in which folder they are; they
+commit to Kafka once a second as well, and repeat after a crash.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -41,6 +43,22 @@ VALUE = b"x" * 500
 BOUND = 0.90
 CHILD = "benchmarks.runtime_contenders"
 CONTENDERS = ("bare", "ours")
+PEERS = ("faststream", "arroyo")
+PEERS_INSTALL = 'pip install --target FOLDER "faststream[kafka]" sentry-arroyo'
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all runs share.
+
+    Attributes:
+        peers: folder that holds the other libraries; None: they take no part.
+    """
+
+    kafka: str
+    database: str
+    events: int
+    peers: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +105,14 @@ async def _fill_partition(producer: Any, partition: int, events: int) -> None:
         await (await producer.send_batch(batch, TOPIC.name, partition=partition))
 
 
-def measure(kafka: str, database: str, name: str, role: str, events: int) -> Run:
+def measure(bench: Bench, name: str, role: str) -> Run:
     """Run one contender in a process of its own."""
-    asyncio.run(execute(database, "TRUNCATE effects", "TRUNCATE progress"))
+    asyncio.run(execute(bench.database, "TRUNCATE effects", "TRUNCATE progress"))
+    arguments = [name, role, str(bench.events), bench.kafka, bench.database]
+    path = {"PYTHONPATH": str(bench.peers)} if name in PEERS else {}
     done = subprocess.run(
-        [sys.executable, "-m", CHILD, name, role, str(events), kafka, database],
+        [sys.executable, "-m", CHILD, *arguments],
+        env=os.environ | path,
         capture_output=True,
         text=True,
         timeout=600,
@@ -99,17 +120,18 @@ def measure(kafka: str, database: str, name: str, role: str, events: int) -> Run
     )
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
-    return Run(**json.loads(done.stdout.splitlines()[-1]))
+    # A library may log on the same stream, after the line that counts.
+    told = next(line for line in done.stdout.splitlines() if line.startswith('{"events"'))
+    return Run(**json.loads(told))
 
 
-def measure_all(kafka: str, database: str, events: int, repeats: int) -> dict[str, list[Run]]:
-    """Alternate the contenders, so that the machine's moods hit both."""
+def measure_all(bench: Bench, repeats: int) -> dict[str, list[Run]]:
+    """Alternate the contenders, so that the machine's moods hit all."""
     runs: dict[str, list[Run]] = {}
     for _ in range(repeats):
         for role in ("no-op", "write"):
-            for name in CONTENDERS:
-                run = measure(kafka, database, name, role, events)
-                runs.setdefault(f"{role} {name}", []).append(run)
+            for name in (*CONTENDERS, *(PEERS if bench.peers else ())):
+                runs.setdefault(f"{role} {name}", []).append(measure(bench, name, role))
     return runs
 
 
@@ -123,16 +145,16 @@ def print_results(runs: dict[str, list[Run]]) -> None:
         span = f"{min(rates):,.0f} to {max(rates):,.0f}"
         table.add_row(role, loop, f"{median(rates):,.0f}", span, f"{cpu:.1f}")
     Console(width=100).print(table)
-    for library in ("faststream", "arroyo"):
-        if find_spec(library) is None:
-            print(f"{library}: left out, it is not installed (research figures: 0.43 and 0.42)")
-        else:
-            print(f"{library}: installed, and not measured by this script")
+    if not any(name.endswith(PEERS) for name in runs):
+        print(f"FastStream and arroyo left out: {PEERS_INSTALL}, then --peers FOLDER")
     for role in ("write", "no-op"):
         bare, ours = runs[f"{role} bare"], runs[f"{role} ours"]
         speed = median(run.rate for run in ours) / median(run.rate for run in bare)
         cpu = median(run.cpu_us for run in ours) / median(run.cpu_us for run in bare)
         print(f"{role}: CPU of ours ÷ bare {cpu:.2f}")
+        for name in (peer for peer in PEERS if f"{role} {peer}" in runs):
+            share = median(run.rate for run in runs[f"{role} {name}"])
+            print(f"{role}: {name} ÷ bare {share / median(run.rate for run in bare):.2f}")
         if role == "write":
             goal("runtime ÷ bare loop, same writes", speed, BOUND, unit="x", at_most=False)
         else:
@@ -143,8 +165,13 @@ def main() -> None:
     """Start servers of our own, fill a topic, run, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.runtime")
     parser.add_argument("--quick", action="store_true", help="200,000 events, one repeat")
-    quick = parser.parse_args().quick
+    parser.add_argument("--peers", type=Path, help=f"a folder made by {PEERS_INSTALL}")
+    options = parser.parse_args()
+    quick: bool = options.quick
     print_machine()
+    for peer in options.peers.glob("*.dist-info") if options.peers else ():
+        if peer.name.startswith(("faststream", "sentry_arroyo")):
+            print(f"peer: {peer.stem}")
     home = make_home("runtime-benchmark")
     port = first_port()
     postgres = EmbeddedPostgres(home, port)
@@ -160,7 +187,8 @@ def main() -> None:
         asyncio.run(fill(kafka.bootstrap, events))
         events -= events % PARTITIONS
         repeats = QUICK_REPEATS if quick else REPEATS
-        print_results(measure_all(kafka.bootstrap, database, events, repeats))
+        bench = Bench(kafka.bootstrap, database, events, options.peers)
+        print_results(measure_all(bench, repeats))
     finally:
         kafka.stop()
         postgres.stop()

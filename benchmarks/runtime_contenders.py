@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 
 import asyncpg
 import uvloop
@@ -43,6 +44,7 @@ INSERT = (
     "INSERT INTO effects SELECT * FROM unnest($1::int4[], $2::int8[], $3::bytea[], $4::bytea[])"
 )
 COMMIT_INTERVAL_S = 1.0
+FETCH_WAIT_MS, FETCH_BYTES = 100, 2 * 1024 * 1024  # as `core.messaging.group` sets them
 
 
 @dataclass(slots=True)
@@ -168,8 +170,8 @@ async def bare(kafka: KafkaSettings, database: DatabaseSettings, role: str, even
         group_id=f"bare-{secrets.token_hex(4)}",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        fetch_max_wait_ms=100,
-        max_partition_fetch_bytes=2 * 1024 * 1024,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+        max_partition_fetch_bytes=FETCH_BYTES,
     )
     await consumer.start()
     while seen < events:
@@ -202,7 +204,9 @@ def main() -> None:
     loop, role, events, bootstrap, url = sys.argv[1:]
     kafka = KafkaSettings(bootstrap_servers=bootstrap)
     database = DatabaseSettings(url=SecretStr(url))
-    contender = {"bare": bare, "ours": ours}[loop]
+    contender = {"bare": bare, "ours": ours}.get(loop) or getattr(
+        import_module("benchmarks.runtime_peers"), loop
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(contender(kafka, database, role, int(events)))
 
