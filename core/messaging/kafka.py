@@ -10,8 +10,11 @@ from aiokafka.errors import (
     InvalidMessageError,
     KafkaError,
     MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
     PolicyViolationError,
+    ProducerFenced,
     RecordListTooLargeError,
+    UnknownProducerId,
     UnsupportedForMessageFormatError,
 )
 
@@ -34,6 +37,10 @@ _REFUSED = (
     PolicyViolationError,
     UnsupportedForMessageFormatError,
 )
+
+#: The broker and an idempotent producer disagree on a partition's sequence. aiokafka counts on from
+#: where it was, so that every later batch fails likewise, while other partitions go on (#1017).
+_OUT_OF_STEP = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced)
 
 
 class Publisher:
@@ -107,7 +114,8 @@ class Publisher:
         except TimeoutError:
             pass
         outcomes = [self._outcome(one, record) for one, record in zip(sent, records, strict=True)]
-        if _is_broken(producer) or all(isinstance(outcome, BrokerAway) for outcome in outcomes):
+        sends_nothing = all(isinstance(outcome, BrokerAway) for outcome in outcomes)
+        if sends_nothing or _is_broken(producer) or _is_out_of_step(sent):
             await self._replace(producer)
         return outcomes
 
@@ -169,7 +177,7 @@ class Publisher:
             return self._producer
 
     async def _replace(self, producer: Any) -> None:
-        """Throw away a producer that could send nothing (aiokafka #1017, #1101)."""
+        """Throw away a producer that can send nothing, or nothing to some partition (#1101)."""
         if self._producer is not producer:
             return
         self._producer = None
@@ -213,6 +221,16 @@ def _topics(records: Sequence[Record]) -> list[str]:
 def _is_broken(producer: Any) -> bool:
     sender = producer._sender.sender_task  # noqa: SLF001
     return sender is None or sender.done()
+
+
+def _is_out_of_step(sent: "Sequence[asyncio.Future[Any] | Exception | None]") -> bool:
+    """Whether a partition was lost to this producer for good."""
+    return any(
+        isinstance(one, asyncio.Future)
+        and not _is_open(one)
+        and isinstance(one.exception(), _OUT_OF_STEP)
+        for one in sent
+    )
 
 
 def _look_at_error(future: "asyncio.Future[Any]") -> None:

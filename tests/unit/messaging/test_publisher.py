@@ -5,7 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+)
 from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway, PermanentError
@@ -52,6 +56,8 @@ class Producer:
             raise MessageSizeTooLargeError("too large")
         if value == b"refused later":
             future.set_exception(MessageSizeTooLargeError("broker says no"))
+        elif value == b"out of step":
+            future.set_exception(OutOfOrderSequenceNumber())
         elif value != b"hangs":
             told = SimpleNamespace(topic=topic, partition=1, offset=len(self.sent))
             future.set_result(told)
@@ -125,6 +131,20 @@ async def test_a_producer_that_sends_nothing_is_replaced_and_what_it_holds_is_fa
     assert first.failed is not None
     assert first._sender.sender_task.cancelled()
     assert (first.stopped, second.stopped) == (True, True)
+
+
+async def test_a_producer_that_lost_one_partition_is_replaced_though_others_were_sent(
+    publisher: Publisher, factory: Factory
+) -> None:
+    async with publisher:
+        sent = await publisher.publish([record(b"good"), record(b"out of step"), record(b"good")])
+        again = await publisher.publish([record(b"good")])
+
+    assert [type(outcome) for outcome in sent] == [Place, BrokerAway, Place]
+    assert isinstance(again[0], Place)
+    first, second = factory.made
+    assert [value for _, value in second.sent] == [b"good"]
+    assert first.stopped
 
 
 async def test_a_dead_sender_is_replaced(publisher: Publisher, factory: Factory) -> None:

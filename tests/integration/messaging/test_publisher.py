@@ -1,0 +1,61 @@
+"""The publisher against a broker that no longer agrees with its producer."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiokafka import TopicPartition
+from prometheus_client import CollectorRegistry
+
+from core.errors import BrokerAway
+from core.messaging.admin import ensure_topics
+from core.messaging.connection import on_broker
+from core.messaging.kafka import Publisher
+from core.messaging.ports import Place
+from core.settings import KafkaSettings
+from core.telemetry.metrics import Metrics
+from schemas.record import Record
+from schemas.topics import IMAGES_ARRIVED, plan_topics
+
+
+@pytest.fixture
+async def publisher(kafka: KafkaSettings) -> AsyncIterator[Publisher]:
+    await ensure_topics(kafka, plan_topics())
+    async with Publisher(kafka, Metrics(CollectorRegistry()), client_id="test") as opened:
+        yield opened
+
+
+def record(key: bytes) -> Record:
+    return Record(IMAGES_ARRIVED.name, key, (), b"{}")
+
+
+async def places(publisher: Publisher, *keys: bytes) -> list[Place]:
+    sent = await publisher.publish([record(key) for key in keys])
+    found = [outcome for outcome in sent if isinstance(outcome, Place)]
+    assert len(found) == len(keys), sent
+    return found
+
+
+async def test_a_sequence_that_the_broker_refuses_costs_one_call_and_not_the_partition(
+    publisher: Publisher, kafka: KafkaSettings
+) -> None:
+    """As after a broker's restart that lost it what it knew of the producer (aiokafka #1017)."""
+    keys = [b"%d" % number for number in range(20)]
+    place_of = dict(zip(keys, await places(publisher, *keys), strict=True))
+    lost = keys[0]
+    other = next(key for key in keys if place_of[key].partition != place_of[lost].partition)
+    producer = publisher._producer
+    assert producer is not None
+    partition = TopicPartition(on_broker(kafka, IMAGES_ARRIVED.name), place_of[lost].partition)
+    producer._txn_manager.increment_sequence_number(partition, 7)  # the gap
+
+    refused, went = await publisher.publish([record(lost), record(other)])
+
+    assert isinstance(refused, BrokerAway)
+    assert "OutOfOrderSequenceNumber" in str(refused)
+    assert isinstance(went, Place)
+    again = await places(publisher, lost, other)
+    assert [place.partition for place in again] == [
+        place_of[lost].partition,
+        place_of[other].partition,
+    ]
+    assert publisher._producer is not producer
