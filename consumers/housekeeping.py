@@ -27,6 +27,7 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "deliveries": settings.deliveries_days,
         "failures": settings.failures_days,
         "dead_letters": settings.dead_letters_days,
+        "host_events": settings.host_events_days,
     }
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
     gone = ("outbox_places", "blobs", "embeddings", "label_previews")

@@ -256,6 +256,7 @@ class RetentionSettings(BaseSettings):
     deliveries_days: int = Field(30, ge=0)
     failures_days: int = Field(365, ge=0)
     dead_letters_days: int = Field(90, ge=0)
+    host_events_days: int = Field(365, ge=0)  # who disabled and resumed callback hosts
 
 
 class StandaloneSettings(BaseSettings):

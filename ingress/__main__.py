@@ -1,4 +1,6 @@
-"""python -m ingress [serve | keys create, list, revoke, signing-secret, secret].
+"""python -m ingress [serve | keys … | endpoints list, remove].
+
+keys create, list, revoke, signing-secret, secret.
 
 Exit codes: 0 done, 1 something outside is away or there was nothing to do, 2 a wrong setting.
 """
@@ -16,7 +18,6 @@ import uvloop
 
 from core.errors import ConfigurationError, PhotoTaggerError
 from core.settings import TelemetrySettings, load
-from core.storage import endpoints
 from core.storage.keys import ApiKey
 from core.telemetry.logs import configure
 from core.webhooks.signing_secrets import make_key as make_secrets_key
@@ -67,9 +68,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     rotated.add_argument("--json", action="store_true")
     rotated.set_defaults(run=_rotate)
+    _add_endpoints(commands.add_parser("endpoints", help="registered callback addresses"))
     fresh = key_commands.add_parser("secret", help="print a fresh value for SECRETS_KEY")
     fresh.set_defaults(run=_secret)
     return parser
+
+
+def _add_endpoints(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True)
+    shown = commands.add_parser("list", help="list them, without their secrets")
+    shown.add_argument("--owner", type=_owner)
+    shown.add_argument("--json", action="store_true")
+    shown.set_defaults(run=_list_endpoints)
+    removed = commands.add_parser("remove", help="forget one; its webhooks that wait are given up")
+    removed.add_argument("endpoint_id", type=UUID)
+    removed.add_argument("--json", action="store_true")
+    removed.set_defaults(run=_remove_endpoint)
 
 
 def _add_create(parser: argparse.ArgumentParser) -> None:
@@ -142,9 +156,31 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 def _rotate(arguments: argparse.Namespace) -> int:
     overlap = timedelta(hours=arguments.overlap_hours)
-    owner = arguments.owner or endpoints.secrets_owner(arguments.endpoint)
-    secret = asyncio.run(keys.rotate_secret(owner, overlap))
+    if arguments.endpoint is None:
+        secret = asyncio.run(keys.rotate_secret(arguments.owner, overlap))
+    else:
+        secret = asyncio.run(keys.rotate_endpoint_secret(arguments.endpoint, overlap))
     print(json.dumps({"signing_secret": secret}) if arguments.json else secret)
+    return 0
+
+
+def _list_endpoints(arguments: argparse.Namespace) -> int:
+    found = asyncio.run(keys.list_endpoints(arguments.owner))
+    if arguments.json:
+        print(json.dumps([asdict(one) for one in found], default=str))
+        return 0
+    for one in found:
+        name = f" ({one.name})" if one.name else ""
+        print(f"{one.endpoint_id}  {one.owner}{name}  {one.url}")
+    return 0
+
+
+def _remove_endpoint(arguments: argparse.Namespace) -> int:
+    removed = asyncio.run(keys.remove_endpoint(arguments.endpoint_id))
+    if arguments.json:
+        print(json.dumps({**asdict(removed.endpoint), "given_up": removed.given_up}, default=str))
+        return 0
+    print(f"removed {removed.endpoint.url}; webhooks given up: {removed.given_up}")
     return 0
 
 

@@ -1,10 +1,14 @@
-"""API keys and signing secrets, made and ended from the command line."""
+"""API keys, signing secrets and callback addresses, made and ended from the command line."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
+from core.errors import PermanentError
 from core.settings import DatabaseSettings, SecretSettings, load
-from core.storage import keys
+from core.storage import endpoints, keys
+from core.storage.endpoints import Endpoint, Removed
 from core.storage.keys import ApiKey, NewKey
 from core.storage.pool import open_pool
 from core.transaction import Transaction
@@ -84,6 +88,51 @@ async def rotate_secret(owner: str, overlap: timedelta = ROTATION) -> str:
         await keys.lock_owner(tx, owner)
         await keys.expire_secrets(tx, owner, after=overlap)
         return await _add_secret(tx, owner, box)
+
+
+async def rotate_endpoint_secret(endpoint_id: UUID, overlap: timedelta = ROTATION) -> str:
+    """As `rotate_secret`, for a registered callback address.
+
+    Raises:
+        ConfigurationError: `SECRETS_KEY` is not set.
+        PermanentError: no address is registered under this id.
+    """
+    box = SecretBox.from_settings(load(SecretSettings))
+    owner = endpoints.secrets_owner(endpoint_id)
+    async with open_pool(load(DatabaseSettings)) as pool, pool.transaction() as tx:
+        await keys.lock_owner(tx, owner)
+        if not await endpoints.exists(tx, endpoint_id):
+            raise no_endpoint(endpoint_id)
+        await keys.expire_secrets(tx, owner, after=overlap)
+        return await _add_secret(tx, owner, box)
+
+
+async def list_endpoints(owner: str | None) -> Sequence[Endpoint]:
+    """Give an owner's registered callback addresses, or all."""
+    async with open_pool(load(DatabaseSettings)) as pool, pool.connection() as connection:
+        return await endpoints.list_all(connection, owner)
+
+
+async def remove_endpoint(endpoint_id: UUID) -> Removed:
+    """Forget a callback address and its secrets; its webhooks that wait are given up.
+
+    Raises:
+        PermanentError: no address is registered under this id.
+    """
+    async with open_pool(load(DatabaseSettings)) as pool, pool.transaction() as tx:
+        await keys.lock_owner(tx, endpoints.secrets_owner(endpoint_id))
+        removed = await endpoints.remove(tx, endpoint_id, owner=None)
+    if removed is None:
+        raise no_endpoint(endpoint_id)
+    return removed
+
+
+def no_endpoint(endpoint_id: UUID) -> PermanentError:
+    """Give the error that names an id under which nothing is registered."""
+    return PermanentError(
+        f"no endpoint {endpoint_id}; `python -m ingress endpoints list` shows them",
+        reason="endpoint_not_found",
+    )
 
 
 async def _create(tx: Transaction, wanted: Wanted, box: SecretBox) -> Created:

@@ -55,6 +55,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("not_found", 404, "There is nothing here", "Look at /docs for what there is."),
     Kind("image_not_found", 404, "No such image", "Unknown, deleted, or another owner's."),
     Kind("query_not_found", 404, "No such query", "Unknown, or another owner's."),
+    Kind("endpoint_not_found", 404, "No such endpoint", "Unknown, or another owner's."),
     Kind("job_not_found", 404, "No such job", "Unknown, or another owner's."),
     Kind("preview_not_found", 404, "No such preview", "Unknown, replaced by a newer one, or old."),
     Kind(

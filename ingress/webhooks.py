@@ -115,6 +115,15 @@ class MadeEndpoint(ShownEndpoint):
     signing_secret: str = Field(description="`whsec_…`, shown once.")
 
 
+class RemovedEndpoint(ShownEndpoint):
+    """An address that is registered no more."""
+
+    given_up: int = Field(
+        description="Webhooks to it that waited: given up as `endpoint_removed`; redelivery sends"
+        " them again, signed with the owner's own secret."
+    )
+
+
 class ShownEndpoints(Output):
     """Registered addresses, the oldest first."""
 

@@ -6,8 +6,10 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from core.transaction import Transaction
+from schemas.callback import host_of
 
 MAX_PER_OWNER = 1000
+REMOVED = "endpoint_removed"  # why webhooks were given up
 _COLUMNS = "endpoint_id, owner, url, name, created_at"
 _ADD = f"""
 INSERT INTO endpoints (endpoint_id, owner, url, name) VALUES ($1, $2, $3, $4)
@@ -18,6 +20,16 @@ SELECT {_COLUMNS} FROM endpoints WHERE $1::text IS NULL OR owner = $1
 ORDER BY created_at, endpoint_id LIMIT {MAX_PER_OWNER}
 """  # noqa: S608 - constants
 _FIND = "SELECT endpoint_id FROM endpoints WHERE owner = $1 AND url = $2"
+_EXISTS = "SELECT EXISTS (SELECT FROM endpoints WHERE endpoint_id = $1)"
+_REMOVE = f"""
+DELETE FROM endpoints WHERE endpoint_id = $1 AND ($2::text IS NULL OR owner = $2)
+RETURNING {_COLUMNS}
+"""  # noqa: S608 - a constant
+_REMOVE_SECRETS = "DELETE FROM signing_secrets WHERE owner = $1"
+_GIVE_UP = """
+UPDATE deliveries SET state = 'dead', reason = $4, finished_at = now()
+WHERE state = 'due' AND host = $1 AND owner = $2 AND url = $3
+"""
 _COUNT = "SELECT count(*) FROM endpoints WHERE owner = $1"
 
 
@@ -37,6 +49,14 @@ class Endpoint:
         return secrets_owner(self.endpoint_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """An address that was forgotten, and how many of its webhooks were given up."""
+
+    endpoint: Endpoint
+    given_up: int
+
+
 def secrets_owner(endpoint_id: UUID) -> str:
     """Give the name that an endpoint's secrets are kept under: none that a key's owner may have."""
     return f"\tendpoint/{endpoint_id}"
@@ -46,6 +66,27 @@ async def add(tx: Transaction, *, owner: str, url: str, name: str) -> Endpoint |
     """Register an address; None where the owner has it already."""
     row = await tx.fetchrow(_ADD, uuid4(), owner, url, name)
     return None if row is None else Endpoint(**dict(row))
+
+
+async def exists(connection: Transaction, endpoint_id: UUID) -> bool:
+    """Tell whether an address is registered under this id."""
+    return bool(await connection.fetchval(_EXISTS, endpoint_id))
+
+
+async def remove(tx: Transaction, endpoint_id: UUID, *, owner: str | None) -> Removed | None:
+    """Forget an address and its secrets; None where the owner, if one is given, has no such one.
+
+    Its webhooks that wait are given up: they would go out with a signature that the receiver does
+    not know. One that is under way comes to its end. Redelivery sends them again, signed with the
+    owner's own secret.
+    """
+    row = await tx.fetchrow(_REMOVE, endpoint_id, owner)
+    if row is None:
+        return None
+    gone = Endpoint(**dict(row))
+    await tx.execute(_REMOVE_SECRETS, gone.secrets_owner)
+    done = await tx.execute(_GIVE_UP, host_of(gone.url), gone.owner, gone.url, REMOVED)
+    return Removed(gone, int(done.split()[-1]))
 
 
 async def count(connection: Transaction, owner: str) -> int:

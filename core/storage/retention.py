@@ -29,6 +29,10 @@ _PRUNE = {
         DELETE FROM dead_letters WHERE id IN (
             SELECT id FROM dead_letters WHERE created_at < now() - $1::interval LIMIT $2)
     """,
+    "host_events": """
+        DELETE FROM host_events WHERE id IN (
+            SELECT id FROM host_events WHERE at < now() - $1::interval LIMIT $2)
+    """,
     "outbox_places": """
         DELETE FROM outbox_places WHERE outbox_id IN (
             SELECT outbox_id FROM outbox_places WHERE published_at < now() - $1::interval LIMIT $2)

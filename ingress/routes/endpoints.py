@@ -14,6 +14,7 @@ from ingress.problems import Problem
 from ingress.webhooks import (
     EndpointRequest,
     MadeEndpoint,
+    RemovedEndpoint,
     ShownEndpoint,
     ShownEndpoints,
 )
@@ -48,6 +49,19 @@ async def list_endpoints(call: Call) -> Response:
     return json_response(ShownEndpoints(endpoints=tuple(_shown(one) for one in found)))
 
 
+async def remove(call: Call) -> Response:
+    """Forget an address and its secret; its webhooks that wait are given up."""
+    endpoint_id = call.path_id("endpoint_id")
+    owner = None if call.caller.is_admin else call.caller.owner
+    async with call.parts.tables.database.transaction() as tx:
+        await keys.lock_owner(tx, endpoints.secrets_owner(endpoint_id))
+        removed = await endpoints.remove(tx, endpoint_id, owner=owner)
+    if removed is None:
+        raise Problem("endpoint_not_found", f"no endpoint {endpoint_id}")
+    shown = _shown(removed.endpoint).model_dump()
+    return json_response(RemovedEndpoint(**shown, given_up=removed.given_up))
+
+
 def _shown(endpoint: Endpoint) -> ShownEndpoint:
     return ShownEndpoint(
         endpoint_id=endpoint.endpoint_id,
@@ -80,5 +94,15 @@ OPERATIONS = (
             "malformed_json", "receive_timeout", "body_too_large", "unsupported_media_type",
             "invalid_request", "callback_forbidden", "endpoint_exists",
         ),
+    ),
+    Operation(
+        "DELETE",
+        "/endpoints/{endpoint_id}",
+        remove,
+        "Remove a callback address and its secret",
+        "webhooks",
+        (Answer(200, "Removed; what waited for it is given up.", RemovedEndpoint),),
+        scope=Scope.QUERY,
+        problems=("endpoint_not_found",),
     ),
 )  # fmt: skip

@@ -40,8 +40,12 @@ def make_key(scopes: str = "upload,query,read") -> str:
 
 
 def run_keys(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return run_ingress("keys", *arguments)
+
+
+def run_ingress(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "ingress", "keys", *arguments],
+        [sys.executable, "-m", "ingress", *arguments],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,

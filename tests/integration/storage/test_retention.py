@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from consumers.housekeeping import Pruner, ages
 from core.settings import RetentionSettings
-from core.storage import retention
+from core.storage import hosts, retention
 from core.storage.pool import Pool
 
 OLD = "now() - interval '400 days'"
@@ -122,3 +122,20 @@ async def test_two_pruners_do_not_work_at_once(pool: Pool) -> None:
         assert (await retention.prune(first, ages(RetentionSettings())))["queries"] == 1
         async with pool.transaction() as second:
             assert await retention.prune(second, {"queries": timedelta(days=1)}) == {}
+
+
+async def test_events_of_hosts_are_pruned_after_their_time(pool: Pool) -> None:
+    async with pool.transaction() as tx:
+        await hosts.disable(tx, "a.example", actor="operator")
+        await hosts.resume(tx, "a.example", actor="operator")
+    await pool.execute(f"UPDATE host_events SET at = {OLD} WHERE event = 'disabled'")
+
+    await Pruner(pool.transaction, RetentionSettings(host_events_days=0)).prune_portion()
+    kept = await pool.fetchval("SELECT count(*) FROM host_events")
+    await Pruner(pool.transaction, RetentionSettings()).prune_portion()
+
+    assert kept == 2
+    assert [row["event"] for row in await pool.fetch("SELECT event FROM host_events")] == [
+        "resumed"
+    ]
+    assert await pool.fetchval("SELECT count(*) FROM hosts") == 1
