@@ -5,6 +5,7 @@
     database   progress, effects, outbox, dead letters: rows, locks, sessions, lost answers
     broker     logs and a group coordinator of the eager protocol
     client     a member with the manners of aiokafka
+    records    what lies in the log, and the role that works on it
     world      all of them with members, and what must hold at the end
     chaos      what goes wrong, drawn from the seed
     mutations  what holds the guarantees, taken out piece by piece

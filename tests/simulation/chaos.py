@@ -6,7 +6,8 @@ from random import Random
 
 from core.failpoints import POINTS
 from core.settings import ConsumerSettings
-from tests.simulation.world import REASONS, Plan, World
+from tests.simulation.records import REASONS, Plan
+from tests.simulation.world import World
 
 #: Steps of the loop; the roles' own are not simulated.
 STEPS = tuple(
@@ -163,9 +164,5 @@ class Chaos:
 
     def _late_records(self) -> None:
         """More comes while all this goes on."""
-        world = self._world
         for _ in range(self._random.randint(1, 15)):
-            number = len(world.plan.kinds)
-            world.plan.kinds.append("")
-            partition, _ = world.plan.place(number)
-            world.log.records[partition].append(world.plan.record(number))
+            self._world.more()

@@ -4,33 +4,27 @@ import asyncio
 import functools
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from prometheus_client import CollectorRegistry
 
 from core.errors import (
-    BlobStoreAway,
     BrokerAway,
     DatabaseAway,
-    PermanentError,
-    UndecodableEvent,
 )
 from core.messaging.loop import run_role
 from core.messaging.retrying import Backoff
-from core.messaging.role import Item, Outcome, Received, Rejection
 from core.messaging.session import RoleParts
 from core.settings import ConsumerSettings, OutboxSettings
 from core.telemetry.metrics import Metrics
-from core.transaction import Transaction
-from schemas.record import Partition, Record
 from tests.counting import TOPIC
 from tests.simulation.broker import SimBroker, SimLog
-from tests.simulation.client import GARBLED, SimClient
+from tests.simulation.client import SimClient
 from tests.simulation.clock import LIFE, Condition, Life, VirtualLoop
-from tests.simulation.database import Effect, SimDatabase
+from tests.simulation.database import SimDatabase
 from tests.simulation.ports import (
     Connection,
     SimDeadLetters,
@@ -39,20 +33,12 @@ from tests.simulation.ports import (
     SimOutbox,
     SimPublisher,
 )
+from tests.simulation.records import PARTITIONS, REASONS, Plan, SimRole, decode
 from tests.simulation.wire import Wire
 
-PARTITIONS = tuple(Partition(TOPIC.name, number) for number in range(3))
 QUIET_LIMIT_S = 400.0  # a record that kills its process takes seven lives and their sessions
 STOP_LIMIT_S = 60.0
 SETTLED_S = 3.0  # all work done, all claimed: what is under way comes to its end
-#: What may lie in the log, and the reason of its dead letter.
-REASONS = {
-    "bad": "undecodable_event",
-    "garbled": "unreadable_record",
-    "refuse": "database_refused",
-    "reject": "asked_for",
-    "kill": "process_crashed",
-}
 
 
 class Broken(AssertionError):
@@ -68,76 +54,6 @@ class Running:
     task: "asyncio.Task[None]"
     client: SimClient
     trap: tuple[str, int, str, float] | None = None
-
-
-@dataclass(slots=True)
-class Plan:
-    """What the log holds.
-
-    Attributes:
-        kinds: of each number: "" is a good one, None an offset that the log does not have.
-    """
-
-    kinds: list[str | None] = field(default_factory=list)
-
-    def place(self, number: int) -> tuple[Partition, int]:
-        """Where a number lies."""
-        return PARTITIONS[number % len(PARTITIONS)], number // len(PARTITIONS)
-
-    def record(self, number: int) -> Record | None:
-        """What lies there."""
-        kind = self.kinds[number]
-        if kind is None:
-            return None
-        values = {"bad": b"nonsense", "garbled": GARBLED}
-        value = values.get(kind, json.dumps([number, kind]).encode())
-        return Record(TOPIC.name, None, (), value)
-
-
-def decode(record: Record) -> tuple[int, str]:
-    """Number and kind."""
-    try:
-        number, kind = json.loads(record.value)
-    except ValueError as error:
-        raise UndecodableEvent("no number") from error
-    return number, kind
-
-
-@dataclass(slots=True)
-class SimRole:
-    """Writes each number once and says so; does on the way what its kind says."""
-
-    world: "World"
-    life: Life
-    refused: frozenset[int]
-
-    async def prepare(
-        self, batch: Sequence[Received[tuple[int, str]]]
-    ) -> list[Item[tuple[int, str], int]]:
-        random = self.world.random
-        await asyncio.sleep(random.choice(self.world.prepare_s))
-        if random.random() < self.world.prepare_away:
-            raise BlobStoreAway("not now")
-        if any(received.event[1] == "kill" for received in batch):
-            self.world.kill(self.life)
-            await self.world.kafka.stand_still()
-        return [Item(received, received.event[0]) for received in batch]
-
-    async def apply(self, items: Sequence[Item[tuple[int, str], int]], tx: Transaction) -> Outcome:
-        effects, rejected, emitted = [], [], []
-        for item in items:
-            received = item.received
-            place = (received.partition, received.offset)
-            if isinstance(item.plan, PermanentError):
-                rejected.append(Rejection(*place, item.plan))
-            elif received.event[1] == "reject":
-                error = PermanentError("asked for", reason="asked_for")
-                rejected.append(Rejection(*place, error))
-            else:
-                effects.append(Effect(*place, item.plan))
-                emitted.append(Record("out", None, (), received.record.value))
-        await tx.execute("effects", tuple(effects), self.refused)
-        return Outcome(tuple(emitted), tuple(rejected))
 
 
 @functools.cache
@@ -280,16 +196,32 @@ class World:
     # --- the end
 
     async def until_quiet(self) -> None:
-        """Wait until all is done.
+        """Wait until all is done; then one more record for each partition must be done too.
+
+        A zombie's claim may have locked the rightful owner out, who learns of it by his next move.
 
         Raises:
             Broken: it never is.
         """
         deadline = self.loop.time() + QUIET_LIMIT_S
-        quiet_since = self.loop.time()
-        while not self._is_quiet() or self.loop.time() - quiet_since < SETTLED_S:
-            if not self._is_quiet():
-                quiet_since = self.loop.time()
+        await self._wait_for(self._is_done, deadline)
+        for _ in PARTITIONS:
+            self.more()
+        await self._wait_for(self._is_quiet, deadline)
+
+    def more(self) -> None:
+        """One more record."""
+        number = len(self.plan.kinds)
+        self.plan.kinds.append("")
+        partition, _ = self.plan.place(number)
+        self.log.records[partition].append(self.plan.record(number))
+
+    async def _wait_for(self, condition: Callable[[], bool], deadline: float) -> None:
+        """Wait until it has held for a while without a rebalance."""
+        since, generation = self.loop.time(), self.broker.generation
+        while not condition() or self.loop.time() - since < SETTLED_S:
+            if not condition() or generation != self.broker.generation:
+                since, generation = self.loop.time(), self.broker.generation
             if not self.running and not self._to_come:  # the last one was asked to stop
                 self.start("a")
             self._check_always()
@@ -298,22 +230,24 @@ class World:
                 raise Broken(f"stuck: {stand}, outbox {len(self.database.outbox)}")
             await asyncio.sleep(0.5)
 
-    def _is_quiet(self) -> bool:
+    def _is_done(self) -> bool:
         rows = self.database.rows
         ends = {p: self.log.bounds(p)[1] for p in self.log.records}
         done = {p: row.next_offset for p, row in rows.items()} == ends
+        return done and not self.database.outbox and not self._to_come
+
+    def _is_quiet(self) -> bool:
+        """Done, nothing is broken any more, and every partition is owned by whom it was given."""
         owners = {
             partition: repr(one.life)
             for one in self.running.values()
             for partition in one.client.held
         }
         return (
-            done
-            and not self.database.outbox
-            and not self._to_come
+            self._is_done()
             and not (self.kafka.is_away or self.sql.is_away)
             and all(one.life.runs for one in self.running.values())
-            and owners == {partition: row.owner for partition, row in rows.items()}
+            and owners == {partition: row.owner for partition, row in self.database.rows.items()}
         )
 
     async def stop_all(self) -> None:
