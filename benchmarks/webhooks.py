@@ -19,7 +19,8 @@ from PIL import Image
 from pydantic import SecretStr
 
 from consumers.delivery.attempts import Tried
-from consumers.delivery.courier import Budget, WebhookCourier
+from consumers.delivery.budget import Budget
+from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.pacing import PaceLimits, Pacer
 from consumers.delivery.pictures import CopyCache, StoredPictures

@@ -4,16 +4,17 @@ The body says the same over all attempts: it is made anew each time from the sam
 same picture. Only a picture that is gone or has changed meanwhile turns it into `query.failed`.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import ceil
 from random import Random
 from typing import Any, Protocol
 from uuid import UUID
 
 from consumers.delivery.attempts import Lease, Tried
+from consumers.delivery.budget import Budget, Reserve
 from core.errors import ImageMissing, PermanentError, TargetForbidden, TargetUnreachable
 from core.failpoints import reach
 from core.webhooks.body import build_body
@@ -35,6 +36,7 @@ from schemas.image import Failure
 from schemas.webhook import WebhookBody, WebhookData, WebhookImage, WebhookOther
 
 DETAIL_CHARS = 500
+PER_BYTE = 7 / 3  # while a body is composed: the picture itself, and its base64
 BUSY = frozenset({429, 503})  # with Retry-After they speak for the host, not for one webhook
 MAX_PAUSE_S = 600.0  # one caller's URL must not silence a host that others use for long
 
@@ -51,8 +53,13 @@ class Picture:
 class Pictures(Protocol):
     """Copies of images that may leave the archive."""
 
-    async def outgoing(self, image_id: UUID, *, inline: bool) -> Picture | PermanentError:
+    async def outgoing(
+        self, image_id: UUID, *, inline: bool, reserve: Reserve
+    ) -> Picture | PermanentError:
         """Give the image; the error says why there is none any more.
+
+        Args:
+            reserve: is waited for with the image's size before its bytes are brought into memory.
 
         Raises:
             TransientError: the database or the store of the bytes is away.
@@ -71,29 +78,6 @@ class Secrets(Protocol):
             TransientError: the database is away, or no secret can be opened now.
         """  # noqa: D205
         ...
-
-
-class Budget:
-    """Bounds the bytes of bodies in flight; a body larger than all of it goes alone."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
-        self._used = 0
-        self._changed = asyncio.Condition()
-
-    async def take(self, size: int) -> int:
-        """Wait for room; give what was taken."""
-        wanted = min(size, self._limit)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._used + wanted <= self._limit)
-            self._used += wanted
-        return wanted
-
-    async def give_back(self, size: int) -> None:
-        """Make room."""
-        async with self._changed:
-            self._used -= size
-            self._changed.notify_all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +105,13 @@ class WebhookCourier:
         """
         event = CallbackRequested.model_validate_json(lease.event)
         secrets = await self.secrets.of(event.owner, event.url)
-        body = await self._compose(event)
-        reach("attempt.composed")
-        taken = await self.budget.take(len(body))
-        try:
+        async with self.budget.hold() as held:
+            body = await self._compose(event, held.reserve)
+            if held.taken:
+                await held.settle(len(body))
+            reach("attempt.composed")
             message = Message(lease.delivery_id, event.url, body, secrets)
             return await self._attempt(lease, message)
-        finally:
-            await self.budget.give_back(taken)
 
     async def _attempt(self, lease: Lease, message: Message) -> Tried:
         started_at, clock = datetime.now(UTC), time.monotonic()
@@ -147,10 +130,14 @@ class WebhookCourier:
         )
         return _tried(outcome, verdict, started_at, took_ms)
 
-    async def _compose(self, event: CallbackRequested) -> bytes:
+    async def _compose(self, event: CallbackRequested, reserve: Reserve) -> bytes:
         if event.image_id is None:
             return await build_body(_body(event, others=self._others(event)))
-        picture = await self.pictures.outgoing(event.image_id, inline=event.payload == "inline")
+        picture = await self.pictures.outgoing(
+            event.image_id,
+            inline=event.payload == "inline",
+            reserve=lambda size: reserve(ceil(size * PER_BYTE)),
+        )
         if isinstance(picture, PermanentError):
             return await build_body(_withdrawn(event, picture))
         image = WebhookImage(

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from uuid import UUID
 
-from consumers.delivery.courier import Budget, WebhookCourier
+from consumers.delivery.budget import Budget
+from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.measuring import LaneMetrics
 from consumers.delivery.pacing import PaceLimits

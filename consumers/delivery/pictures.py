@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from consumers.delivery.budget import Reserve
 from consumers.delivery.courier import Picture, image_changed, image_gone
 from consumers.delivery.gathering import Gathered
 from core.errors import PermanentError
@@ -111,7 +112,9 @@ class StoredPictures:
         async with self.database.connection() as connection:
             return await images.outgoing(connection, image_ids)
 
-    async def outgoing(self, image_id: UUID, *, inline: bool) -> Picture | PermanentError:
+    async def outgoing(
+        self, image_id: UUID, *, inline: bool, reserve: Reserve
+    ) -> Picture | PermanentError:
         """Give the image; without bytes where a link was asked for or they are too many.
 
         Raises:
@@ -122,7 +125,10 @@ class StoredPictures:
             return image_gone(image_id)
         copy = self._sent_before(known) if inline else None
         if copy is not None:
+            await reserve(len(copy.data))
             return Picture(known.path, copy.media_type, copy.data)
+        # Of files nobody has counted the bytes yet; they may be as many as go out at most.
+        await reserve(self.inline_max_bytes if known.size_bytes is None else known.size_bytes)
         content = (await self.blobs.read_all([known.uri]))[0]
         if isinstance(content, PermanentError):
             return image_gone(image_id)

@@ -37,7 +37,8 @@ WHERE i.image_id = $1 AND i.status <> 'deleted'
 """  # noqa: S608 - constants only
 
 _OUTGOING = """
-SELECT i.image_id, i.uri, i.path, i.media_type, i.sha256, i.status, t.sha256 AS tagged_sha256
+SELECT i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
+       t.sha256 AS tagged_sha256
 FROM images i LEFT JOIN tagged_images t USING (image_id)
 WHERE i.image_id = ANY($1) AND i.status <> 'deleted'
 """
@@ -124,6 +125,7 @@ class OutgoingImage:
     uri: str
     path: str
     media_type: str | None
+    size_bytes: int | None
     sha256: bytes | None
     status: str
     tagged_sha256: bytes | None

@@ -12,7 +12,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from consumers.delivery.attempts import Tried
-from consumers.delivery.courier import Budget, Picture, WebhookCourier
+from consumers.delivery.budget import Budget, Reserve
+from consumers.delivery.courier import Picture, WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.pacing import PaceLimits, Pacer
 from consumers.delivery.role import Scheduled
@@ -75,7 +76,9 @@ EXPECTED: dict[str, Ended] = {
 class NoPictures:
     """Answers have none here."""
 
-    async def outgoing(self, image_id: UUID, *, inline: bool) -> Picture | PermanentError:
+    async def outgoing(
+        self, image_id: UUID, *, inline: bool, reserve: Reserve
+    ) -> Picture | PermanentError:
         raise AssertionError(image_id)
 
 

@@ -38,6 +38,7 @@ class World(NoTransaction):
     lookups: list[list[UUID]] = field(default_factory=list)
     reads: int = 0
     copies_made: int = 0
+    size_bytes: int | None = len(CONTENT)
     image_id: UUID = field(default_factory=uuid4)
 
     @asynccontextmanager
@@ -54,7 +55,7 @@ class World(NoTransaction):
         row = {
             "image_id": self.image_id, "uri": self.uri, "path": "a.jpg",
             "media_type": "image/jpeg", "sha256": DIGEST, "status": self.status,
-            "tagged_sha256": self.tagged,
+            "tagged_sha256": self.tagged, "size_bytes": self.size_bytes,
         }  # fmt: skip
         return [row] if self.image_id in args[0] else []
 
@@ -70,12 +71,16 @@ class World(NoTransaction):
         return StoredPictures(self, self, self, most, False, CopyCache(cache_bytes))
 
 
+async def freely(size: int) -> None:
+    """Room for everything."""
+
+
 async def test_a_kept_picture_that_was_sent_before_is_neither_read_nor_copied_again() -> None:
     world = World()
     pictures = world.pictures()
 
-    first = await pictures.outgoing(world.image_id, inline=True)
-    second = await pictures.outgoing(world.image_id, inline=True)
+    first = await pictures.outgoing(world.image_id, inline=True, reserve=freely)
+    second = await pictures.outgoing(world.image_id, inline=True, reserve=freely)
 
     assert first == second == Picture("a.jpg", "image/jpeg", b"copy of " + CONTENT)
     assert (world.reads, world.copies_made) == (1, 1)
@@ -84,10 +89,10 @@ async def test_a_kept_picture_that_was_sent_before_is_neither_read_nor_copied_ag
 async def test_a_file_is_read_again_each_time_since_it_may_have_changed() -> None:
     world = World(uri="file:root/a.jpg")
     pictures = world.pictures()
-    await pictures.outgoing(world.image_id, inline=True)
+    await pictures.outgoing(world.image_id, inline=True, reserve=freely)
 
     world.content = b"other bytes"
-    changed = await pictures.outgoing(world.image_id, inline=True)
+    changed = await pictures.outgoing(world.image_id, inline=True, reserve=freely)
 
     assert isinstance(changed, ImageMissing)
     assert changed.reason == "image_changed"
@@ -99,7 +104,7 @@ async def test_an_unchanged_file_is_not_copied_again() -> None:
     pictures = world.pictures()
 
     for _ in range(3):
-        await pictures.outgoing(world.image_id, inline=True)
+        await pictures.outgoing(world.image_id, inline=True, reserve=freely)
 
     assert (world.reads, world.copies_made) == (3, 1)
 
@@ -107,10 +112,10 @@ async def test_an_unchanged_file_is_not_copied_again() -> None:
 async def test_a_picture_that_is_gone_is_not_sent_from_memory() -> None:
     world = World()
     pictures = world.pictures()
-    await pictures.outgoing(world.image_id, inline=True)
+    await pictures.outgoing(world.image_id, inline=True, reserve=freely)
 
     world.status = "missing"
-    gone = await pictures.outgoing(world.image_id, inline=True)
+    gone = await pictures.outgoing(world.image_id, inline=True, reserve=freely)
 
     assert isinstance(gone, ImageMissing)
     assert gone.reason == "image_gone"
@@ -119,7 +124,7 @@ async def test_a_picture_that_is_gone_is_not_sent_from_memory() -> None:
 async def test_large_pictures_travel_as_links() -> None:
     world = World()
 
-    picture = await world.pictures(most=5).outgoing(world.image_id, inline=True)
+    picture = await world.pictures(most=5).outgoing(world.image_id, inline=True, reserve=freely)
 
     assert picture == Picture("a.jpg", "image/jpeg", None)
     assert world.copies_made == 0
@@ -145,8 +150,8 @@ async def test_pictures_wanted_at_the_same_moment_are_looked_up_together() -> No
     unknown = uuid4()
 
     sent = await asyncio.gather(
-        *(pictures.outgoing(world.image_id, inline=True) for _ in range(5)),
-        pictures.outgoing(unknown, inline=True),
+        *(pictures.outgoing(world.image_id, inline=True, reserve=freely) for _ in range(5)),
+        pictures.outgoing(unknown, inline=True, reserve=freely),
     )
 
     assert world.lookups == [[world.image_id, unknown]]
@@ -158,20 +163,20 @@ async def test_a_lookup_that_fails_fails_for_all_who_waited_and_the_next_one_is_
     pictures = world.pictures()
 
     failed = await asyncio.gather(
-        *(pictures.outgoing(world.image_id, inline=True) for _ in range(3)),
+        *(pictures.outgoing(world.image_id, inline=True, reserve=freely) for _ in range(3)),
         return_exceptions=True,
     )
     world.away = False
 
     assert [type(one) for one in failed] == [DatabaseAway] * 3
-    assert isinstance(await pictures.outgoing(world.image_id, inline=True), Picture)
+    assert isinstance(await pictures.outgoing(world.image_id, inline=True, reserve=freely), Picture)
 
 
 async def test_one_who_gives_up_does_not_cancel_the_lookup_of_the_others() -> None:
     world = World()
     pictures = world.pictures()
-    impatient = asyncio.create_task(pictures.outgoing(world.image_id, inline=True))
-    patient = asyncio.create_task(pictures.outgoing(world.image_id, inline=True))
+    impatient = asyncio.create_task(pictures.outgoing(world.image_id, inline=True, reserve=freely))
+    patient = asyncio.create_task(pictures.outgoing(world.image_id, inline=True, reserve=freely))
     await asyncio.sleep(0)
 
     impatient.cancel()
@@ -179,3 +184,20 @@ async def test_one_who_gives_up_does_not_cancel_the_lookup_of_the_others() -> No
     assert isinstance(await patient, Picture)
     with pytest.raises(asyncio.CancelledError):
         await impatient
+
+
+@pytest.mark.parametrize(("known", "reserved"), [(700, 700), (None, 1000)])
+async def test_room_is_reserved_for_a_picture_before_its_bytes_are_read(
+    known: int | None, reserved: int
+) -> None:
+    world, asked = World(size_bytes=known), list[tuple[int, int]]()
+
+    async def reserve(size: int) -> None:
+        asked.append((size, world.reads))
+
+    pictures = world.pictures()
+    for _ in range(2):
+        await pictures.outgoing(world.image_id, inline=True, reserve=reserve)
+
+    copy = len(b"copy of " + CONTENT)
+    assert asked == [(reserved, 0), (copy, 1)]  # the second time, of the copy that is kept
