@@ -1,45 +1,27 @@
 """The filesystem bridge: ledger and scans are the truth, the watcher's events are hints.
 
 Three loops: scans (all of the directory, now and then), hints (what the watcher says, looked at
-one by one), rests (files that have come to rest, and files that are gone). All take files in by
-the same `Intake`, which asks the ledger first.
+one by one), rests (files that have come to rest, and files that are gone). When, is decided here;
+what is done then, in `comparing`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 
 import structlog
 
-from core.blobs.kinds import Skip, skip_by_kind, skip_by_name
 from core.blobs.naming import Place
-from core.blobs.roots import Roots
-from core.blobs.walking import Found, Walk
-from core.errors import PermanentError, TransientError
-from core.storage.watched_files import FileState, WatchedFile
-from producers.announcing import in_batches
-from producers.hints import Ear, Hint, HintKind, Hints
-from producers.intake import Intake, found_at
-from producers.settling import Clock, Pace, Settling, is_at_rest, is_same, needs_work
-from producers.vanishing import Vanishing
+from core.errors import TransientError
+from producers.comparing import Comparison
+from producers.hints import Ear, Hints
+from producers.intake import Intake
+from producers.settling import Clock, Pace
 
 log = structlog.get_logger(__name__)
 
-LEDGER_PAGE = 1000
-# A row of PostgreSQL's index holds about 2,700 bytes: the ledger's key is the root and the path.
-MAX_PATH_BYTES = 2500
 OUTAGE_PAUSE_S = 2.0
-
-
-@dataclass(slots=True)
-class Scan:
-    """What a scan saw."""
-
-    photos: int = 0
-    taken: int = 0
-    waiting: int = 0
-    skipped: dict[Skip, int] = field(default_factory=dict)
 
 
 class Bridge:
@@ -53,27 +35,16 @@ class Bridge:
     def __init__(self, place: Place, intake: Intake, *, clock: Clock | None = None) -> None:
         self._place = place
         self._intake = intake
-        self._roots: Roots = intake.roots
         self._pace: Pace = intake.pace
         self._clock = clock or Clock()
-        self._settling = Settling(self._pace.settle_s, self._pace.max_waiting)
-        self._vanishing = Vanishing(
-            place.root,
-            intake.roots,
-            intake.ledger,
-            grace_s=self._pace.settle_s,
-            bound=self._pace.max_waiting,
-        )
         self._ear = Ear(self._pace.max_waiting)
-        self._second_looks: dict[bytes, float] = {}
+        self._comparison = Comparison(place, intake, self._clock, self._ear.scan_wanted)
         self._scans_done = 0
 
     @property
     def scans_done(self) -> int:
         """How many full scans have ended."""
         return self._scans_done
-
-    # -- the loops
 
     async def run(self, hints: Hints, stop: asyncio.Event) -> None:
         """Watch until `stop` is set."""
@@ -105,7 +76,7 @@ class Bridge:
             tries = self._pace.max_failures - 1
             await self._intake.ledger.give_another_try(self._place.root, tries)
         started = self._clock.now()
-        scan = await self.scan(self._place)
+        scan = await self._comparison.scan(self._place)
         took_s = round(self._clock.now() - started, 3)
         self._scans_done += 1
         log.info(
@@ -123,182 +94,8 @@ class Bridge:
                 await self._ear.scan_wanted.wait()
 
     async def _heed_what_was_heard(self) -> None:
-        await self.heed(await self._ear.next())
+        await self._comparison.heed(await self._ear.next())
 
     async def _settle_soon(self) -> None:
         await asyncio.sleep(min(max(self._pace.settle_s / 4, 0.02), 0.5))
-        await self.settle()
-
-    # -- the steps
-
-    async def scan(self, below: Place) -> Scan:
-        """Compare a directory with the ledger; take in what is new, suspect what is not there.
-
-        Raises:
-            TransientError: the root, PostgreSQL or Kafka is away.
-        """
-        scan, position = Scan(), below.relative + b"/" if below.relative else b""
-        walk = Walk(self._roots, below)
-        try:
-            async for batch in in_batches(walk, self._pace.batch):
-                upto = batch[-1].place.relative
-                known = {row.relative_path: row async for row in self._rows(below, position, upto)}
-                await self._compare(batch, known, scan)
-                position = upto
-        except PermanentError as error:
-            # Gone, perhaps: then so are its files, if that can be proven of each.
-            log.warning("watched_directory_not_found", uri=below.uri, error=str(error))
-        async for row in self._rows(below, position, None):
-            self._vanishing.suspect(row, self._clock.now())
-        for reason, number in walk.skipped.items():
-            scan.skipped[reason] = scan.skipped.get(reason, 0) + number
-        return scan
-
-    async def heed(self, hints: Sequence[Hint]) -> None:
-        """Look at what the watcher spoke of.
-
-        Raises:
-            TransientError: the root, PostgreSQL or Kafka is away.
-        """
-        for start in range(0, len(hints), self._pace.batch):
-            await self._look_at(hints[start : start + self._pace.batch])
-
-    async def settle(self) -> None:
-        """Take in what has come to rest, look again into new directories, confirm what is gone.
-
-        Raises:
-            TransientError: the root, PostgreSQL or Kafka is away.
-        """
-        now = self._clock.now()
-        rested = self._settling.take_rested(now, self._pace.batch)
-        if rested:
-            looked = await asyncio.to_thread(self._look, list(rested))
-            await self._take([found for found in looked if rested[_path(found)] == found.signature])
-            for found in looked:
-                if rested[_path(found)] != found.signature:
-                    self._wait_for(found)
-        for path in [path for path, due in self._second_looks.items() if due <= now]:
-            del self._second_looks[path]
-            await self.scan(Place(self._place.root, path))
-        await self._vanishing.confirm(now, self._pace.batch)
-
-    # -- their parts
-
-    async def _rows(
-        self, below: Place, after: bytes, upto: bytes | None
-    ) -> AsyncIterator[WatchedFile]:
-        """The ledger's rows below a place, in byte order, page by page."""
-        prefix = below.relative + b"/" if below.relative else b""
-        while True:
-            page = await self._intake.ledger.between(below.root, after, upto, LEDGER_PAGE)
-            for row in page:
-                if not row.relative_path.startswith(prefix):
-                    return
-                yield row
-            if len(page) < LEDGER_PAGE:
-                return
-            after = page[-1].relative_path
-
-    async def _compare(
-        self, batch: Sequence[Found], known: dict[bytes, WatchedFile], scan: Scan
-    ) -> None:
-        moved: list[WatchedFile] = []
-        ready: list[Found] = []
-        for found in batch:
-            row = known.pop(_path(found), None)
-            self._vanishing.found_again(_path(found))
-            if row is not None and is_same(row, found.signature):
-                self._vanishing.learn_device(row.device, found.signature.device)
-                if row.device != found.signature.device:
-                    moved.append(replace(row, device=found.signature.device))
-            if len(_path(found)) > MAX_PATH_BYTES:
-                scan.skipped[Skip.PATH_TOO_LONG] = scan.skipped.get(Skip.PATH_TOO_LONG, 0) + 1
-            elif needs_work(row, found.signature):
-                self._sort_out(found, ready)
-        for row in known.values():
-            self._vanishing.suspect(row, self._clock.now())
-        scan.photos += len(batch)
-        scan.taken += len(ready)
-        await self._take(ready)
-        scan.waiting = len(self._settling)
-        await self._intake.ledger.record([row for row in moved if row.state is FileState.ANNOUNCED])
-
-    def _sort_out(self, found: Found, ready: list[Found]) -> None:
-        if is_at_rest(found.signature, self._clock.wall_ns(), self._pace.settle_s):
-            self._settling.forget(_path(found))
-            ready.append(found)
-        else:
-            self._wait_for(found)
-
-    def _wait_for(self, found: Found) -> None:
-        if not self._settling.observe(_path(found), found.signature, self._clock.now()):
-            self._ear.scan_wanted.set()
-
-    async def _take(self, ready: Sequence[Found]) -> None:
-        for changed in await self._intake.take(ready):
-            self._wait_for(changed)
-
-    async def _look_at(self, hints: Sequence[Hint]) -> None:
-        paths = [self._below(hint.relative) for hint in hints]
-        wanted = [
-            (hint.kind, path) for hint, path in zip(hints, paths, strict=True) if _is_visible(path)
-        ]
-        looked = await asyncio.to_thread(self._look, [path for _, path in wanted])
-        there = {_path(found) for found in looked}
-        ready: list[Found] = []
-        for found in looked:
-            self._vanishing.found_again(_path(found))
-            self._sort_out(found, ready)
-        await self._take(ready)
-        await self._look_for([(kind, path) for kind, path in wanted if path not in there])
-
-    async def _look_for(self, absent: Sequence[tuple[HintKind, bytes]]) -> None:
-        """Paths that are no photo: directories, or something that is gone."""
-        walked: list[bytes] = []
-        gone: list[bytes] = []
-        for kind, path in sorted(absent, key=lambda each: each[1]):
-            place = Place(self._place.root, path)
-            if any(path.startswith(outer + b"/") for outer in walked):
-                continue
-            if not await asyncio.to_thread(self._roots.is_directory, place):
-                gone.append(path)
-                await self._suspect_below(kind, path)
-            elif kind is HintKind.ADDED:
-                # The watcher misses what is written before it has set its watch below; what comes
-                # between our walk and that moment is found by the second look.
-                walked.append(path)
-                await self.scan(place)
-                self._second_looks[path] = self._clock.now() + self._pace.settle_s
-        known = await self._intake.ledger.many(self._place.root, gone) if gone else {}
-        for path in gone:
-            self._settling.forget(path)
-        for row in known.values():
-            self._vanishing.suspect(row, self._clock.now())
-
-    async def _suspect_below(self, kind: HintKind, path: bytes) -> None:
-        if kind is HintKind.DELETED and not _is_photo(path):  # it may have been a directory
-            async for row in self._rows(Place(self._place.root, path), path + b"/", None):
-                self._vanishing.suspect(row, self._clock.now())
-
-    def _look(self, paths: Sequence[bytes]) -> list[Found]:
-        places = (
-            Place(self._place.root, path)
-            for path in paths
-            if _is_photo(path) and len(path) <= MAX_PATH_BYTES
-        )
-        return [found for place in places if (found := found_at(self._roots, place)) is not None]
-
-    def _below(self, relative: bytes) -> bytes:
-        return self._place.relative + b"/" + relative if self._place.relative else relative
-
-
-def _path(found: Found) -> bytes:
-    return found.place.relative
-
-
-def _is_visible(path: bytes) -> bool:
-    return not any(skip_by_name(part) for part in path.split(b"/"))
-
-
-def _is_photo(path: bytes) -> bool:
-    return skip_by_kind(path.rpartition(b"/")[2]) is None
+        await self._comparison.settle()
