@@ -91,11 +91,20 @@ def env_example(known: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def between(text: str, name: str, content: str) -> str:
-    """Put content between the marks of a document."""
-    begin, end = f"<!-- {name}: make docs -->", f"<!-- /{name} -->"
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
+def between(text: str, name: str, content: str, *, by: str = "make docs") -> str:
+    """Put content between the marks of a document.
+
+    Args:
+        by: the command that does so, as the mark says it.
+
+    Raises:
+        ValueError: the document has no such marks.
+    """
+    begin, end = f"<!-- {name}: {by} -->", f"<!-- /{name} -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"no {begin} … {end} in the document")
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 

@@ -15,13 +15,6 @@ INSERT INTO blobs (sha256, size_bytes, content) VALUES ($1, $2, $3)
 ON CONFLICT (sha256) DO UPDATE SET created_at = now()
 """
 _DELETE = "DELETE FROM blobs WHERE sha256 = $1"
-# Young bytes are left: the transaction of their image may still be open.
-_UNREFERENCED = """
-SELECT sha256 FROM blobs b
-WHERE created_at < now() - make_interval(secs => $1)
-  AND NOT EXISTS (SELECT FROM images i WHERE i.sha256 = b.sha256 AND i.status <> 'deleted')
-LIMIT $2
-"""
 
 
 class Database(Protocol):
@@ -73,8 +66,3 @@ class PostgresBlobs:
             return
         async with self._database.transaction() as own:
             yield own
-
-
-async def unreferenced(tx: Transaction, *, older_than_s: float, limit: int) -> list[bytes]:
-    """Give hashes of kept bytes that no image refers to, for the pruner."""
-    return [row["sha256"] for row in await tx.fetch(_UNREFERENCED, older_than_s, limit)]

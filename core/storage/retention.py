@@ -37,6 +37,7 @@ _PRUNE = {
         DELETE FROM outbox_places WHERE outbox_id IN (
             SELECT outbox_id FROM outbox_places WHERE published_at < now() - $1::interval LIMIT $2)
     """,
+    # Young bytes are left: the transaction of their image may still be open.
     "blobs": """
         DELETE FROM blobs WHERE sha256 IN (
             SELECT sha256 FROM blobs b

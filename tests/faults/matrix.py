@@ -15,6 +15,7 @@ from tests.faults.ledger import Verdict
 from tests.faults.lives import Aim
 
 GUARANTEES = Path(__file__).parents[2] / "docs" / "guarantees.md"
+FILLED_BY = "make test-faults"
 #: Parts that every role has; the others belong to one role.
 OF_EVERY_ROLE = frozenset(
     {"join", "claim", "intake", "prepare", "commit", "dispatch", "advise", "sweep", "leave"}
@@ -64,7 +65,8 @@ class Table:
         if not wanted or {row.aim.at for row in self.rows} != set(POINTS):
             return
         text = GUARANTEES.read_text(encoding="utf-8")
-        GUARANTEES.write_text(between(text, "matrix", self.text()), encoding="utf-8")
+        filled = between(text, "matrix", self.text(), by=FILLED_BY)
+        GUARANTEES.write_text(filled, encoding="utf-8")
 
     def text(self) -> str:
         """Markdown: a row per step and role."""

@@ -18,7 +18,7 @@ import pytest
 from core.settings import DatabaseSettings, KafkaSettings
 from tests.counting import GROUP, Bench, eventually, open_bench, produce, record_of
 from tests.documents import between
-from tests.faults.matrix import GUARANTEES
+from tests.faults.matrix import FILLED_BY, GUARANTEES
 from tests.faults.members import Members
 from tests.faults.test_runtime_deaths import all_passed
 
@@ -149,4 +149,5 @@ def _write(rows: Sequence[str]) -> None:
     if not os.environ.get("WRITE_GUARANTEES"):
         return
     text = GUARANTEES.read_text(encoding="utf-8")
-    GUARANTEES.write_text(between(text, "recovery", "\n".join(lines)), encoding="utf-8")
+    filled = between(text, "recovery", "\n".join(lines), by=FILLED_BY)
+    GUARANTEES.write_text(filled, encoding="utf-8")

@@ -1,8 +1,14 @@
 """Documents say what the code says."""
 
+import re
+
+import pytest
+
 from tests.documents import (
     ENV_EXAMPLE,
     OPERATIONS,
+    ROOT,
+    between,
     env_example,
     groups,
     meanings,
@@ -25,3 +31,30 @@ def test_no_two_groups_share_a_variable() -> None:
     names = [name for group in groups() for name in variables(group)]
 
     assert len(names) == len(set(names)) > 90
+
+
+def test_every_generated_part_names_a_command_that_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    marks = [
+        (path.name, *mark)
+        for path in (ROOT / "docs").rglob("*.md")
+        for mark in re.findall(
+            r"<!-- (\w+): make ([a-z-]+) -->(?=.*?<!-- /\1 -->)", path.read_text(), re.DOTALL
+        )
+    ]
+
+    assert {target for _, _, target in marks} <= targets
+    assert {mark for mark in marks if mark[0] == "guarantees.md"} == {
+        ("guarantees.md", "matrix", "test-faults"),
+        ("guarantees.md", "recovery", "test-faults"),
+    }
+
+
+def test_a_part_is_replaced_and_a_missing_mark_is_an_error() -> None:
+    text = "a\n<!-- x: make y -->old<!-- /x -->\nb"
+
+    assert between(text, "x", "new", by="make y") == (
+        "a\n<!-- x: make y -->\n\nnew\n\n<!-- /x -->\nb"
+    )
+    with pytest.raises(ValueError, match="no <!-- x: make docs -->"):
+        between(text, "x", "new")

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from core.blobs.keepers import BucketKeeper, DirectoryKeeper, TableKeeper, keepe
 from core.blobs.store import Keeper
 from core.errors import BlobStoreAway, ConfigurationError, ImageMissing, ImageUnreadable
 from core.settings import DatabaseSettings
-from core.storage.blobs import PostgresBlobs, unreferenced
+from core.storage import retention
+from core.storage.blobs import PostgresBlobs
 from core.storage.pool import Pool, open_pool
 from tests.fakes.blobs import MemoryKeeper
 
@@ -78,7 +80,7 @@ async def test_bytes_in_postgresql_are_kept_only_if_the_transaction_commits(pool
     assert await keeper.read(DIGEST, max_bytes=len(PHOTO)) == PHOTO
 
 
-async def test_only_old_bytes_that_no_image_refers_to_are_unreferenced(pool: Pool) -> None:
+async def test_only_old_bytes_that_no_image_refers_to_are_pruned(pool: Pool) -> None:
     table = PostgresBlobs(pool)
     used, unused, young = (hashlib.sha256(name).digest() for name in (b"1", b"2", b"3"))
     for digest in (used, unused, young):
@@ -93,10 +95,13 @@ async def test_only_old_bytes_that_no_image_refers_to_are_unreferenced(pool: Poo
     )
 
     async with pool.transaction() as tx:
-        assert await unreferenced(tx, older_than_s=3600, limit=10) == [unused]
-    await table.put(unused, b"x", None)  # wanted again: young again
+        assert await retention.prune(tx, {"blobs": timedelta(hours=1)}) == {"blobs": 1}
+    assert [await table.size(digest) for digest in (used, unused, young)] == [1, None, 1]
+
+    await pool.execute("UPDATE images SET status = 'deleted'")
+    await table.put(used, b"x", None)  # wanted again: young again
     async with pool.transaction() as tx:
-        assert await unreferenced(tx, older_than_s=3600, limit=10) == []
+        assert await retention.prune(tx, {"blobs": timedelta(hours=1)}) == {"blobs": 0}
 
 
 async def test_a_directory_that_is_gone_is_an_outage_and_no_missing_photo(tmp_path: Path) -> None:
