@@ -207,7 +207,7 @@ async def test_the_token_of_an_upload_is_taken_as_after(world: World) -> None:
     for cluster in ("test-cluster", ""):  # the second: given out before the cluster was known
         token = Token(cluster, "images.arrived.v1", 1, 2).encode()
 
-    await ask(world, after=token)
+        await ask(world, after=token)
 
         event = QuerySubmitted.model_validate_json(world.broker.records[-1].value)
         assert event.options.after == token
