@@ -12,7 +12,9 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from core import settings
+from core.telemetry.events import EVENTS
 from core.telemetry.metrics import Metrics
+from tests.log_events import levels_of_events
 
 ROOT = Path(__file__).parents[1]
 OPERATIONS = ROOT / "docs" / "operations.md"
@@ -79,6 +81,16 @@ def metrics_table() -> str:
     )
 
 
+def events_table() -> str:
+    """The table of log events; levels are those of the calls."""
+    levels = levels_of_events(ROOT)
+    rows = [
+        f"| `{name}` | {', '.join(sorted(levels.get(name, ())))} | {meaning} |"
+        for name, meaning in sorted(EVENTS.items())
+    ]
+    return "\n".join(["| event | level | meaning |", "|---|---|---|", *rows])
+
+
 def env_example(known: dict[str, str]) -> str:
     """`.env.example`: every variable with its default, commented out."""
     lines = ["# Every setting with its default. Copy to .env and uncomment what you change."]
@@ -111,7 +123,8 @@ def between(text: str, name: str, content: str, *, by: str = "make docs") -> str
 def operations(text: str) -> str:
     """docs/operations.md with its tables brought up to date."""
     text = between(text, "settings", settings_table(meanings()))
-    return between(text, "metrics", metrics_table())
+    text = between(text, "metrics", metrics_table())
+    return between(text, "events", events_table())
 
 
 def main() -> None:

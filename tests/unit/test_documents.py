@@ -1,9 +1,11 @@
 """Documents say what the code says."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from core.telemetry.events import EVENTS
 from tests.documents import (
     ENV_EXAMPLE,
     OPERATIONS,
@@ -15,12 +17,34 @@ from tests.documents import (
     operations,
     variables,
 )
+from tests.log_events import levels_of_events
 
 
 def test_operations_has_every_setting_and_metric_as_the_code_has_them() -> None:
     text = OPERATIONS.read_text(encoding="utf-8")
 
     assert text == operations(text), "run: make docs"
+
+
+def test_every_log_event_is_listed_with_its_meaning_and_no_other() -> None:
+    in_code = set(levels_of_events(ROOT))
+
+    assert in_code - set(EVENTS) == set(), "add to core/telemetry/events.py, then: make docs"
+    assert set(EVENTS) - in_code == set(), "nobody logs these any more"
+    assert all(meaning.strip() for meaning in EVENTS.values())
+
+
+def test_event_names_are_found_in_every_form_and_others_are_an_error(tmp_path: Path) -> None:
+    code = tmp_path / "core"
+    code.mkdir()
+    (code / "a.py").write_text(
+        'log.info("one", x=1)\nself._log.exception("two" if x else "three")\n'
+    )
+    assert levels_of_events(tmp_path) == {"one": {"info"}, "two": {"error"}, "three": {"error"}}
+
+    (code / "b.py").write_text('logger.warning(f"{x} happened")\n')
+    with pytest.raises(ValueError, match="no event name"):
+        levels_of_events(tmp_path)
 
 
 def test_the_example_environment_has_every_setting_with_its_default() -> None:

@@ -1,0 +1,116 @@
+"""Every event name of the logs with its meaning, in one place; metrics stand in `metrics.py`.
+
+A test compares it with the calls in the code, and `make docs` writes it into docs/operations.md.
+The level of a line says who should care: error, someone must act; warning, retried or rejected;
+info, life cycle and one line per batch.
+"""
+
+from collections.abc import Mapping
+
+_CONSUMING = {
+    "advisory_commit_failed": "Kafka was not told the offsets; progress is in PostgreSQL",
+    "assigned": "Kafka gave this member partitions",
+    "batch_refused": "PostgreSQL refused something in a batch; it is halved until one is alone",
+    "claim_failed": "Partitions, or due webhooks, could not be claimed; tried again",
+    "claimed": "Partitions are ours in the progress table too, and are worked on",
+    "claimed_after_crash": "A partition did not move before a death; its records go one by one",
+    "consumer_stop_failed": "Kafka's client did not close cleanly at the end",
+    "drain_timed_out": "Batches did not end within `CONSUMER_DRAIN_TIMEOUT_S`; they are done again",
+    "fetch_failed": "Nothing could be fetched, the broker is away; tried again",
+    "fetch_garbled": "The client cannot unpack what it fetched; records are read one by one",
+    "join_failed": "The group could not be joined; tried again",
+    "lag_unknown": "The ends of the logs could not be asked for; lag and stalls are not seen",
+    "last_commit_failed": "Kafka was not told the last offsets; progress is in PostgreSQL",
+    "offset_gap": "The log lacks offsets; they are skipped and counted",
+    "partition_halted": "A partition stands still until someone acts; the remedy is in the line",
+    "predecessor_evicted": "The last life of this instance was taken out of the group",
+    "probe_failed": "Records could not be read one by one, the broker is away; tried again",
+    "record_unreadable": "The client cannot unpack a record; its offset is set aside",
+    "recovering": "All work in flight is dropped and partitions are claimed anew",
+    "release_failed": "Partitions were not given back at the end; the next owner waits a little",
+    "stalled": "A partition with lag did not move; the process ends",
+    "transaction_failed": "A batch's transaction failed; it is done again",
+    "waiting": "Something outside is away; the same batch is tried again",
+}
+_OUTBOX = {
+    "broker_away": "Events could not be published at once; the sweeper does it",
+    "outbox_delete_failed": "Published rows could not be deleted; they are published again",
+    "outbox_row_quarantined": "Kafka refuses an event for good; the row stays, marked",
+    "outbox_rows_left": "Published rows could not be deleted; they are published again",
+    "outbox_swept": "Rows that nobody had published were published",
+    "producer_replaced": "A Kafka producer that could send no more was replaced",
+    "producer_stop_failed": "A Kafka producer did not close cleanly",
+    "publishing_left_to_the_sweeper": "Events were still leaving at the end; the sweeper does it",
+    "sweep_failed": "The outbox could not be swept; tried again",
+}
+_TAGGING = {
+    "combo_rebuild_finished": "The table of best images is whole; queries use it",
+    "combo_rebuild_started": "The table of best images is filled; queries ask the images meanwhile",
+    "combo_repair_postponed": "The table of best images could not be repaired now; tried again",
+    "engine_chosen": "The engine that runs the model, and why",
+    "engine_judged": "How near the quantised model comes to the exact one",
+    "engine_quantising": "The quantised model is made; it is kept for the next start",
+    "engine_refused": "The engine wished for cannot be used, and why; another one is",
+    "labels_previewed": "A preview of other labels was made",
+    "model_moved_to_cpu": "The accelerator's memory did not suffice; the model runs on the CPU",
+    "model_ready": "The model is loaded",
+    "preview_failed": "A preview of labels was given up after several attempts",
+    "preview_postponed": "A preview of labels could not be made now; tried again",
+    "rescoring_finished": "All images have tags of the labels in force",
+    "rescoring_postponed": "Images could not be scored again now; tried again",
+}
+_ASKING = {
+    "label_without_other_language": "A label has no alias in Russian or in English",
+    "labels_without_other_language": "So many labels have no alias in Russian or in English",
+}
+_DELIVERING = {
+    "delivery_own_fault": "A webhook could not be tried for a reason of ours; it stays due",
+    "expire_failed": "Leases that ran out could not be given back; tried again",
+    "host_breaker_opened": "A callback host fails; it is left alone for a while",
+    "host_disabled": "A callback host is not tried until an operator resumes it",
+    "host_not_disabled": "A host that should be disabled could not be; tried at its next failure",
+    "host_recovered": "A callback host answers again",
+    "leases_lost": "Outcomes came after their lease; another worker has these webhooks",
+    "outcome_refused": "PostgreSQL refuses an attempt's outcome; its words are left out, then it",
+    "outcomes_not_recorded": "Outcomes could not be written; tried again while their leases last",
+    "outcomes_refused": "PostgreSQL refuses one of several outcomes; they are written one by one",
+    "prune_failed": "Old rows could not be pruned; tried again in ten minutes",
+    "pruned": "Rows beyond their retention were deleted, by table",
+    "webhook_attempted": "An attempt at a webhook, and how it ended",
+}
+_SERVING = {
+    "events_ended": "A stream of events was cut by an outage; the client comes back",
+    "links_disabled": "`SECRETS_KEY` is not set: there are no signed links",
+    "part_away": "A request got 503 because something outside is away",
+    "request_failed": "A request got 500: a bug; the line has the stack",
+    "serving": "The HTTP face takes requests",
+    "stopped": "The HTTP face ended as asked",
+}
+_PRODUCING = {
+    "file_quarantined": "A watched file is hopeless and is left alone until it changes",
+    "files_announced": "Files of a watched folder were announced",
+    "files_missing": "Watched files are gone; their images are no answers any more",
+    "files_not_found": "Watched files are not there, but their disk may not be either; they stay",
+    "job_failed": "A directory job cannot go on, and why",
+    "job_finished": "A directory job is done",
+    "job_lost": "A directory job was cancelled or taken over",
+    "job_postponed": "Something is away; the job waits for the next look",
+    "job_released": "A directory job was given back unfinished, for another process",
+    "job_started": "A directory job was taken",
+    "ledger_retried": "Announced files could not be written into the ledger; tried again",
+    "publish_retried": "Events could not be published; tried again",
+    "watch_broken": "The watcher ended; the folder is looked through instead, and it is set anew",
+    "watch_postponed": "Something is away; the step is done again by a scan",
+    "watch_scanned": "A watched folder was looked through",
+    "watched_directory_not_found": "A watched directory is not there",
+}
+
+EVENTS: Mapping[str, str] = {
+    **_CONSUMING,
+    **_OUTBOX,
+    **_TAGGING,
+    **_ASKING,
+    **_DELIVERING,
+    **_SERVING,
+    **_PRODUCING,
+}
