@@ -82,9 +82,12 @@ def run_demo(
             worked = _main_job(archive, access, plan, wish, clock)
         _show_processes(clock.console, supervisor)
         if not wish.once:
+            url = supervisor.ingress_url
             clock.console.print(
-                f"\nThe page: [bold]{supervisor.ingress_url}/[/bold]   documents: "
-                f"{supervisor.ingress_url}/docs   key: {access.key}\nCtrl-C stops it."
+                f"\nThe page: [bold]{url}/[/bold]   every route: {url}/docs\n"
+                f"To use it from another terminal:  export URL={url} KEY={access.key}\n"
+                "Ctrl-C stops it; what was tagged is there again at the next start.",
+                soft_wrap=True,  # what is to be copied stands on one line
             )
             supervisor.wait()
     return 0 if worked else 1

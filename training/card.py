@@ -4,11 +4,13 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.confusion import confusion_svg
 from training.evaluate import PICTURED
 from training.export import CARD_NAME, Metrics
 from training.network import CONTEXT_LENGTH, MODEL_CFG, PREPROCESS_CFG
 from training.prompts import LABELS, PROMPTS, WITHOUT_PICTURES
 
+PICTURE_NAME = "confusion.svg"
 SOURCES_NAME = "sources.csv"
 SET_NAME = "photos-train"
 
@@ -117,7 +119,8 @@ def _confusion(metrics: Metrics) -> str:
         for own in PICTURED
     ]
     return (
-        "## Confusion\n\nRows: a picture's main label; columns: its first tag among the ten.\n\n"
+        f"## Confusion\n\n![confusion matrix]({PICTURE_NAME})\n\n"
+        "Rows: a picture's main label; columns: its first tag among the ten.\n\n"
         + _table(("", *PICTURED), rows)
         + "\nFull-size photos with another first tag: "
         + (", ".join(f"{name} → {tag}" for name, tag in metrics.demo_misses.items()) or "none")
@@ -181,7 +184,13 @@ def _architecture(metrics: Metrics) -> str:
 
 
 def write_card(folder: Path, metrics: Metrics, data: Path) -> None:
-    """Write the card. `data`: the training folder; the table of sources lies beside it."""
+    """Write the card and its picture.
+
+    Args:
+        data: the training folder; the table of sources lies beside it.
+    """
+    picture = confusion_svg(metrics.confusion, PICTURED)
+    (folder / PICTURE_NAME).write_text(picture, encoding="utf-8")
     settings = ", ".join(f"{name} {value}" for name, value in metrics.settings.items())
     limits = LIMITS.format(
         missing=", ".join(WITHOUT_PICTURES), size=PREPROCESS_CFG["size"], context=CONTEXT_LENGTH

@@ -2,7 +2,9 @@
 
     python -m training.demo_model --data ../shared/data/photos-train --out core/vision/demo_model
 
-Interrupted, the same command goes on after the last finished epoch. It ends with the model's
+Interrupted, the same command goes on after the last finished epoch. `--begin` takes the weights of
+another model's folder instead of random ones, for more epochs on the same or on other pictures. It
+ends with the model's
 folder: configuration, weights, measurements, card.
 """
 
@@ -23,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.errors import ConfigurationError
 from training.card import write_card
 from training.copies import copy_pairs, group_names
-from training.export import Metrics, write_metrics, write_model
+from training.export import Metrics, read_model, write_metrics, write_model
 from training.fit import Plan, Trainer, TrainingSet, bf16_is_faster
 from training.loss import TextBank, Vocabulary, objective_of, targets_of, vocabulary_of
 from training.measure import Origin, Trial, best_scale, epoch_report, measure
@@ -49,6 +51,7 @@ class Options:
     data: Path
     out: Path
     work: Path
+    begin: Path | None
     epochs: int
     batch: int
     seed: int
@@ -63,6 +66,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--data", type=Path, required=True, help="folder with photos-train.csv")
     parser.add_argument("--out", type=Path, required=True, help="the model's folder")
     parser.add_argument("--work", type=Path, default=Path("var/demo_model"), help="checkpoints")
+    parser.add_argument("--begin", type=Path, help="a model's folder to begin from")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seed", type=int, default=1)
@@ -179,7 +183,7 @@ def trainer_of(options: Options, material: Material) -> Trainer:
     """The untrained model with all that training needs."""
     device = device_of(options.device)
     torch.manual_seed(options.seed)
-    model = build()
+    model = build() if options.begin is None else read_model(options.begin)
     bf16 = options.precision == "bf16" or (
         options.precision == "auto" and bf16_is_faster(model, device)
     )

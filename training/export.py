@@ -9,9 +9,11 @@ from typing import Any, cast
 
 import open_clip
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
-from training.network import MODEL_CFG, PREPROCESS_CFG
+from core.errors import ConfigurationError
+from training.network import MODEL_CFG, PREPROCESS_CFG, build
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
@@ -50,6 +52,21 @@ class Metrics:
     parameters: int
     weights_sha256: str
     settings: dict[str, str]
+
+
+def read_model(folder: Path) -> open_clip.CLIP:
+    """The model of a written folder, float32.
+
+    Raises:
+        ConfigurationError: the folder holds no weights, or those of another network.
+    """
+    model = build()
+    try:
+        tensors = load_file(folder / WEIGHTS_NAME)
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigurationError(f"--begin {folder}: {error}") from error
+    return model
 
 
 def half_precision(model: open_clip.CLIP, scale: float) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from training.export import (
     half_precision,
     load_model,
     read_metrics,
+    read_model,
     write_metrics,
     write_model,
 )
@@ -110,6 +111,24 @@ def test_an_exported_model_gives_the_features_of_the_trained_one(tmp_path: Path)
     assert float(loaded.logit_scale.detach().exp()) == pytest.approx(20.0, rel=2e-3)
 
 
+def test_training_can_begin_from_a_written_folder(tmp_path: Path) -> None:
+    model = build().eval()
+    write_model(tmp_path, model, scale=20.0)
+
+    begun = read_model(tmp_path).eval()
+
+    pixels = torch.randn(4, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        own, theirs = (one.encode_image(pixels, normalize=True) for one in (model, begun))
+    assert torch.nn.functional.cosine_similarity(own, theirs).min() > 0.9999
+    assert begun.logit_scale.dtype == torch.float32
+
+
+def test_a_folder_to_begin_from_without_weights_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=f"--begin {tmp_path}"):
+        read_model(tmp_path)
+
+
 def test_a_value_beyond_half_precision_is_refused() -> None:
     model = build()
     with torch.no_grad():
@@ -145,6 +164,8 @@ def test_the_folder_says_what_was_measured_on_it(tmp_path: Path) -> None:
     assert f"{metrics.macro_10:.3f}" in card
     assert metrics.weights_sha256 in card
     assert "some/pictures" in card
+    assert "(confusion.svg)" in card
+    assert (folder / "confusion.svg").read_text(encoding="utf-8").startswith("<svg")
     assert "other/pictures" not in card
     assert all(label in card for label in LABELS)
     assert sum(sum(row.values()) for row in metrics.confusion.values()) == 20
