@@ -9,7 +9,16 @@ from statistics import quantiles
 
 import psutil
 
-PACKAGES = ("aiokafka", "asyncpg", "torch", "open-clip-torch", "pillow", "starlette", "spacy")
+PACKAGES = (
+    "aiokafka",
+    "asyncpg",
+    "torch",
+    "onnxruntime",
+    "open-clip-torch",
+    "pillow",
+    "starlette",
+    "spacy",
+)
 
 
 def print_machine() -> None:

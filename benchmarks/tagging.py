@@ -1,16 +1,17 @@
 """Tagging against the naive loop, the plain batched loop and the bare model, side by side.
 
     python -m benchmarks.tagging [--quick] [--model ViT-B-32-quickgelu] [--repetitions 5]
+                                 [--sizes 1.2=64,12=16] [--peers FOLDER]
 
 One run: the same files, the same random weights, the same cores; the lines take turns. `--quick`
-takes few files, 0.3 and 1.2 megapixels and one repetition. clip-retrieval and infinity are not
-among the lines: both pin an older numpy and want an environment of their own (their figures on
-comparable cores, as ratios, stand in docs/benchmarks.md).
+takes few files, 0.3 and 1.2 megapixels and one repetition. clip-retrieval and infinity pin older
+packages and run in environments of their own below FOLDER, installed there when they are missing.
 """
 
 import argparse
 import asyncio
 import math
+import os
 import shutil
 import tempfile
 import time
@@ -21,25 +22,32 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.ceilings import Decoding, broker_rate, database_rate
 from benchmarks.pictures import make_photos
 from benchmarks.report import goal, print_machine
-from benchmarks.tagging_archive import TaggingArchive, open_archive
-from benchmarks.tagging_lines import Embeddings, Peer, ours, save_weights
+from benchmarks.tagging_archive import TaggingArchive, open_archives
+from benchmarks.tagging_lines import Embeddings, Peer, cosines, ours, save_weights
+from benchmarks.tagging_peers import REQUIREMENTS, PeerAway, PeerProcess, open_peer
+from core.errors import ConfigurationError
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import TaggingSettings
+from core.vision.decoder import DecodePool, pool_limits
 from core.vision.opening import open_tagger
 from core.vision.tagger import ClipTagger
+from core.vision.wire import PixelFormat
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 NAIVE, BATCHED, BARE = "naive loop", "plain batches", "bare model"
-OURS, EXACT, AUTO = "ours, no services", "ours, exact", "ours, precision auto"
-ARCHIVE = "ours, Kafka to PostgreSQL"
+OURS, EXACT = "ours, no services", "ours, exact"
+AUTO, INT8 = "ours, engine auto", "ours, int8"
+ARCHIVE, ARCHIVE_INT8 = "ours, Kafka to PostgreSQL", "the same, int8"
+DECODING = "ceiling: decoding"
+PEERS = Path("~/.cache/photo-archive/peers").expanduser()
 STREAM_SHARE = 1 / 3  # of the photos, for the lines that get them as a list
 
 
@@ -66,11 +74,12 @@ class Way:
 
 
 def cpu_of(processes: Iterable[psutil.Process]) -> float:
-    """Processor seconds so far; processes that ended meanwhile (PostgreSQL's) count no more."""
+    """Processor seconds so far."""
     total = 0.0
     for each in processes:
         with suppress(psutil.NoSuchProcess):
-            total += sum(each.cpu_times()[:2])
+            # user, system, and the same of children that ended: clip-retrieval's, PostgreSQL's
+            total += sum(each.cpu_times()[:4])
     return total
 
 
@@ -97,12 +106,11 @@ async def measure(
 
 
 def make_ways(
-    peer: Peer, taggers: Mapping[str, ClipTagger], archive: TaggingArchive, services: set[int]
+    peer: Peer, taggers: Mapping[str, ClipTagger], decoding: Decoding, mine: Sequence[int]
 ) -> list[Way]:
-    """All lines; `services` are the archive's processes."""
+    """The lines that need no services; `mine` are the processes of our pipeline."""
     me = psutil.Process()
-    mine = (me, *(child for child in me.children(recursive=True) if child.pid not in services))
-    theirs = tuple(psutil.Process(pid) for pid in services)
+    pipeline = tuple(psutil.Process(pid) for pid in mine)
 
     async def apart(run: Callable[[], Embeddings]) -> Embeddings:
         return await asyncio.to_thread(run)
@@ -111,8 +119,8 @@ def make_ways(
         Way(NAIVE, lambda files: apart(lambda: peer.one_by_one(files)), (me,)),
         Way(BATCHED, lambda files: apart(lambda: peer.batched(files)), (me,)),
         Way(BARE, lambda files: apart(lambda: peer.bare(len(files))), (me,)),
-        *(Way(name, partial(ours, tagger), mine) for name, tagger in taggers.items()),
-        Way(ARCHIVE, archive.tag, theirs, share=1.0),
+        Way(DECODING, decoding.run, pipeline),
+        *(Way(name, partial(ours, tagger), pipeline) for name, tagger in taggers.items()),
     ]
 
 
@@ -143,65 +151,136 @@ def judge(megapixels: float, lines: dict[str, Line], found: dict[str, Embeddings
     wall = {name: median(line.wall_s) for name, line in lines.items()}
     if megapixels == 1.2:
         goal("end to end of bare, 1.2 MP", wall[BARE] / wall[ARCHIVE], 0.85, unit="", at_most=False)
+        if ARCHIVE_INT8 in wall:
+            faster = wall[ARCHIVE] / wall[ARCHIVE_INT8]
+            goal("int8 end to end, of our fp32", faster, 1.6, unit="x", at_most=False)
     if megapixels == 12:
         per_core = median(lines[NAIVE].cpu_s) / median(lines[ARCHIVE].cpu_s)
         goal("12 MP per core, of naive", per_core, 2.3, unit="x", at_most=False)
-    worst = cosines(found[EXACT], found[NAIVE]).min()
-    goal(f"exact cosine, {megapixels:g} MP", float(worst), 0.9999, unit="", at_most=False)
-    for name in (OURS, AUTO):
+    others = {name: found[name] for name in (NAIVE, *REQUIREMENTS) if name in found}
+    for name, rows in others.items():
+        worst = float(cosines(found[EXACT], rows).min())
+        goal(f"exact, cosine to {name}, {megapixels:g} MP", worst, 0.9999, unit="", at_most=False)
+    for name in (name for name in (OURS, AUTO, INT8) if name in found):
         least = float(cosines(found[name], found[NAIVE]).min())
         print(f"{name}, least cosine to the naive loop: {least:.5f} (random weights)")
+    if INT8 not in found:
+        return
+    least = float(cosines(found[INT8], found[OURS]).min())
+    goal(f"int8, cosine to our fp32, {megapixels:g} MP", least, 0.999, unit="", at_most=False)
 
 
-def cosines(one: Embeddings, other: Embeddings) -> Embeddings:
-    """Cosine per row."""
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return (one * other).sum(axis=1) / lengths  # type: ignore[no-any-return]  # numpy's Any
-
-
-async def run(folder: Path, plan: dict[float, int], model: str, repetitions: int) -> None:
+async def run(folder: Path, plan: dict[float, int], options: argparse.Namespace) -> None:
     """Measure all sizes."""
-    weights = save_weights(model, folder)
+    weights = save_weights(options.model, folder)
     photos = {size: make_photos(folder, size, count) for size, count in plan.items()}
-    environment = {
-        "TAGGING_MODEL": model,
-        "TAGGING_PRETRAINED": str(weights),
-        "TAGGING_PRECISION": "fp32",
-    }
+    base = TaggingSettings(
+        model=options.model, pretrained=str(weights), engine="torch", precision="fp32"
+    )
     with ExitStack() as stack:
-        archive = stack.enter_context(open_archive(folder, environment))
-        warm = next(iter(photos.values()))[:8]
-        await archive.tag(warm)  # the role has loaded its model when this is back
-        services = {child.pid for child in psutil.Process().children(recursive=True)}
-        peer = Peer.load(model, weights)
-        base = TaggingSettings(model=model, pretrained=str(weights), precision="fp32")
-        chosen = {
-            OURS: base,
-            EXACT: base.model_copy(update={"preprocess": "exact"}),
-            AUTO: base.model_copy(update={"precision": "auto"}),
-        }
         async with AsyncExitStack() as opened:
-            taggers = {}
-            for name, settings in chosen.items():
-                taggers[name] = await opened.enter_async_context(
-                    open_tagger(settings, max_image_bytes=MAX_IMAGE_BYTES)
-                )
-                await taggers[name].use_labels(DEFAULT_LABELS, 1)
-            ways = make_ways(peer, taggers, archive, services)
+            taggers = await _open_taggers(opened, base)
+            form = Decoding(await _open_decoders(opened, base))
+            mine = [os.getpid(), *_children()]
+            peers = _open_peers(stack, options, weights)
+            before = _children()
+            archives = stack.enter_context(open_archives(folder, _engines(base, taggers)))
+            warm = next(iter(photos.values()))[:8]
+            for archive in archives.values():
+                await archive.tag(warm)  # its process has loaded its model when this is back
+            services = tuple(psutil.Process(pid) for pid in _children() - before)
+            ways = [
+                *make_ways(Peer.load(options.model, weights), taggers, form, mine),
+                # all photos, since clip-retrieval starts its reader's processes for each list
+                *(Way(name, it.encode, (it.measured,), share=1.0) for name, it in peers.items()),
+                *(Way(name, it.tag, services, share=1.0) for name, it in archives.items()),
+            ]
             await measure(ways, warm, 1)
             for size, files in photos.items():
-                lines, found = await measure(ways, files, repetitions)
+                lines, found = await measure(ways, files, options.repetitions)
                 show(size, len(files), lines)
                 judge(size, lines, found)
+            await _print_ceilings(archives[ARCHIVE])
+
+
+async def _open_taggers(opened: AsyncExitStack, base: TaggingSettings) -> dict[str, ClipTagger]:
+    chosen = {
+        OURS: base,
+        EXACT: base.model_copy(update={"preprocess": "exact"}),
+        AUTO: base.model_copy(update={"engine": "auto", "precision": "auto"}),
+        INT8: base.model_copy(update={"engine": "onnx-int8"}),
+    }
+    taggers = {}
+    for name, settings in chosen.items():
+        try:
+            taggers[name] = await opened.enter_async_context(
+                open_tagger(settings, max_image_bytes=MAX_IMAGE_BYTES)
+            )
+        except ConfigurationError as reason:  # the gate of int8
+            print(f"{name}: not measured: {reason}")
+        else:
+            await taggers[name].use_labels(DEFAULT_LABELS, 1)
+    return taggers
+
+
+async def _open_decoders(opened: AsyncExitStack, base: TaggingSettings) -> DecodePool:
+    limits = pool_limits(base, MAX_IMAGE_BYTES)
+    return await opened.enter_async_context(DecodePool(limits, PixelFormat(fast=True)))
+
+
+def _open_peers(
+    stack: ExitStack, options: argparse.Namespace, weights: Path
+) -> dict[str, PeerProcess]:
+    """Start the peers that run here; say why the others do not."""
+    peers = {}
+    for name in REQUIREMENTS:
+        try:
+            peers[name] = stack.enter_context(
+                open_peer(
+                    name,
+                    options.peers or PEERS,
+                    options.model,
+                    weights,
+                    may_install=options.peers is not None,
+                )
+            )
+        except PeerAway as reason:
+            print(f"{name}: not measured: {reason}")
+    return peers
+
+
+def _engines(base: TaggingSettings, taggers: Mapping[str, ClipTagger]) -> dict[str, dict[str, str]]:
+    """Settings of the tagging processes behind Kafka, of those engines that the model bears."""
+    both = {
+        "TAGGING_MODEL": base.model,
+        "TAGGING_PRETRAINED": base.pretrained,
+        "TAGGING_PRECISION": "fp32",
+    }
+    engines = {ARCHIVE: "torch", ARCHIVE_INT8: "onnx-int8"}
+    if INT8 not in taggers:
+        del engines[ARCHIVE_INT8]
+    return {name: {**both, "TAGGING_ENGINE": engine} for name, engine in engines.items()}
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+async def _print_ceilings(archive: TaggingArchive) -> None:
+    database = await database_rate(archive.database_url)
+    print(f"ceiling: database, tagging transactions of 64: {database:,.0f} images/s")
+    broker = await broker_rate(archive.bootstrap)
+    print(f"ceiling: broker, an event in and an event out: {broker:,.0f} images/s")
 
 
 def main() -> None:
     """Parse, measure, print. The exit code is 0 whatever the figures are."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="within a minute")
+    parser.add_argument("--quick", action="store_true", help="few photos, one repetition")
     parser.add_argument("--model", default="ViT-B-32-quickgelu")
     parser.add_argument("--repetitions", type=int, default=0)
     parser.add_argument("--sizes", default="", help="photos per size, as 0.3=64,1.2=64,12=24")
+    parser.add_argument("--peers", type=Path, help="environments of the peers; made if missing")
     options = parser.parse_args()
     print_machine()
     print(f"{options.model}, random weights, fp32, {torch.get_num_threads()} torch threads")
@@ -209,10 +288,10 @@ def main() -> None:
     if options.sizes:
         pairs = (pair.partition("=") for pair in options.sizes.split(","))
         plan = {float(size): int(count) for size, _, count in pairs}
+    options.repetitions = options.repetitions or (1 if options.quick else 5)
     folder = Path(tempfile.mkdtemp(prefix="photo-archive-bench-"))
     try:
-        repetitions = options.repetitions or (1 if options.quick else 5)
-        asyncio.run(run(folder, plan, options.model, repetitions))
+        asyncio.run(run(folder, plan, options))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

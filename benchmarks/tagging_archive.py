@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +24,6 @@ from schemas.image import ImageArrived
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED
 from standalone.planning import make_plan
-from standalone.roles import Role
 from standalone.supervisor import Supervisor, with_roots
 
 ROOT = "bench"
@@ -38,16 +40,18 @@ class TaggingArchive:
 
     Args:
         folder: the allowed root that photos lie under.
+        topic_prefix: keeps tagging processes on one broker apart.
     """
 
     folder: Path
     bootstrap: str
     database_url: str
+    topic_prefix: str
 
     async def tag(self, files: Sequence[Path]) -> float:
         """Give the seconds from the first event until the last photo has its tags."""
         database = await asyncpg.connect(self.database_url)
-        settings = KafkaSettings(bootstrap_servers=self.bootstrap)
+        settings = KafkaSettings(bootstrap_servers=self.bootstrap, topic_prefix=self.topic_prefix)
         metrics = Metrics(CollectorRegistry())
         try:
             await database.execute(_FORGET)
@@ -80,18 +84,63 @@ class TaggingArchive:
 
 
 @contextmanager
-def open_archive(folder: Path, tagging: dict[str, str]) -> Iterator[TaggingArchive]:
-    """Start servers and one tagging process with these settings; stop them at the end."""
+def open_archives(
+    folder: Path, engines: Mapping[str, Mapping[str, str]]
+) -> Iterator[dict[str, TaggingArchive]]:
+    """Start servers and one tagging process per engine; stop them at the end.
+
+    Args:
+        folder: everything lies in it, the photos too.
+        engines: name -> settings of its process. Each gets topics and a database of its own, so
+            that lines may take turns without a process being started between them.
+    """
     folder.chmod(0o755)  # PostgreSQL runs as another user
     os.environ["STANDALONE_HOME"] = str(folder / "home")
-    role = Role("tagging-0", ("-m", "consumers", "tagging"), environment=tagging)
     plan = replace(
-        make_plan(model="demo"),
-        settings=StandaloneSettings(home=folder / "home"),
-        roles=(role,),
+        make_plan(model="demo"), settings=StandaloneSettings(home=folder / "home"), roles=()
     )
-    with Supervisor(with_roots(plan, {ROOT: folder}), say=lambda _text: None) as supervisor:
+    with (
+        Supervisor(with_roots(plan, {ROOT: folder}), say=lambda _text: None) as supervisor,
+        ExitStack() as processes,
+    ):
         supervisor.start_servers()
-        supervisor.migrate()
-        supervisor.start_roles()
-        yield TaggingArchive(folder, supervisor.kafka.bootstrap, supervisor.postgres.url)
+        archives = {}
+        for number, (engine, settings) in enumerate(engines.items()):
+            name = f"engine{number}"
+            with ThreadPoolExecutor(1) as apart:  # this thread's event loop is running already
+                apart.submit(asyncio.run, _create_database(supervisor.postgres.url, name)).result()
+            url = f"{supervisor.postgres.url.rpartition('/')[0]}/{name}"
+            prefix = f"{name}."
+            environment = {
+                **supervisor.environment(),
+                "DATABASE_URL": url,
+                "KAFKA_TOPIC_PREFIX": prefix,
+                "CONSUMER_INSTANCE": f"tagging-{name}",
+                **settings,
+            }
+            migrate = [sys.executable, "-m", "migrations"]
+            subprocess.run(migrate, env=environment, check=True, stdout=subprocess.DEVNULL)
+            processes.enter_context(_tagging(environment, folder / f"{name}.log"))
+            archives[engine] = TaggingArchive(folder, supervisor.kafka.bootstrap, url, prefix)
+        yield archives
+
+
+@contextmanager
+def _tagging(environment: Mapping[str, str], log: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "consumers", "tagging"]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process,
+    ):
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+async def _create_database(url: str, name: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}"')
+    finally:
+        await connection.close()

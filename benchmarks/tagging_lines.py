@@ -67,7 +67,7 @@ class Peer:
     def bare(self, count: int) -> Embeddings:
         """The model alone, on pixels that are there: the ceiling of every tagger."""
         batch = torch.zeros(8, 3, *self.model.visual.image_size)
-        return np.concatenate([self.encode(batch) for _ in range(-(-count // 8))])[:count]
+        return np.concatenate([self.encode(batch[: count - at]) for at in range(0, count, 8)])
 
     def _pixels(self, file: Path) -> torch.Tensor:
         with Image.open(file) as image:
@@ -89,6 +89,12 @@ async def ours(tagger: ClipTagger, files: Sequence[Path]) -> Embeddings:
             raise SystemExit(f"a photo of the benchmark was refused: {result}")
         rows.append(np.frombuffer(result.tags.embedding, "<f2").astype(np.float32))
     return np.stack(rows)
+
+
+def cosines(one: Embeddings, other: Embeddings) -> Embeddings:
+    """Cosine per row."""
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(axis=1) / lengths  # type: ignore[no-any-return]  # numpy's Any
 
 
 def save_weights(name: str, folder: Path) -> Path:
