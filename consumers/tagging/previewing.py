@@ -100,7 +100,8 @@ class Previewing:
         after = await self.scorer.score_under(
             asked.labels, [image.embedding for image in images], [image.top_k for image in images]
         )
-        return compare(images, after, [label.name for label in asked.labels])
+        names = [label.name for label in asked.labels]
+        return await asyncio.to_thread(compare, images, after, names)
 
 
 def compare(
