@@ -87,6 +87,9 @@ class Claimer:
         reach("claim.looked")
         bounds = await self._client.bounds(partitions)
         reach("claim.bounded")
+        # After the bounds, so that they are those of the topic that is identified: one that is
+        # made anew while we run has the same name, and soon enough records to hide it.
+        session.identity = await self._client.identify()
         self._check_identity(standings)
         bids = [Bid(p, *bounds[p]) for p in partitions if self._is_inside(p, standings, bounds[p])]
         if not bids:
@@ -130,7 +133,9 @@ class Claimer:
         ours = self._session.identity
         for partition, standing in standings.items():
             other_cluster = standing.cluster_id not in ("", ours.cluster_id)
-            other_topic = bool(ours.topic_id) and standing.topic_id not in ("", ours.topic_id)
+            if standing.topic_id and not ours.topic_id:
+                raise TransientError(f"the topic {partition.topic} is not there")
+            other_topic = standing.topic_id not in ("", ours.topic_id)
             if other_cluster or other_topic:
                 what = "another cluster" if other_cluster else "a topic that was made anew"
                 raise ConfigurationError(

@@ -75,7 +75,7 @@ class GroupConsumer:
         Raises:
             BrokerAway: no broker; may be called again.
         """
-        identity = await identify(self._settings, self._topic.name)
+        identity = await self.identify()
         consumer = self._make()
         consumer.subscribe(
             [on_broker(self._settings, self._topic.name)],
@@ -217,6 +217,14 @@ class GroupConsumer:
             with translated("commit"):
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):
                     await self._running().commit(wanted)
+
+    async def identify(self) -> Identity:
+        """Who the cluster and the topic are at this moment.
+
+        Raises:
+            BrokerAway: no answer in time.
+        """
+        return await identify(self._settings, self._topic.name)
 
     async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
         """First offset of each log and the one after its last.

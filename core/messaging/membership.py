@@ -88,6 +88,10 @@ class GroupClient(Protocol):
         """Commit what is still assigned, advisory; BrokerAway."""
         ...
 
+    async def identify(self) -> Identity:
+        """Who the cluster and the topic are at this moment; BrokerAway."""
+        ...
+
     async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
         """First offset of each log and the one after its last; BrokerAway."""
         ...

@@ -296,6 +296,7 @@ class MemoryGroupClient:
         self.fetch_latency_s = 0.0
         self.start_failures = 0
         self.stopped = False
+        self.identity = Identity("cluster", "topic")
 
     @property
     def member_id(self) -> str:
@@ -307,7 +308,10 @@ class MemoryGroupClient:
             raise BrokerAway("no broker")
         self.listener = listener
         await self.rebalance(self.log.partitions)
-        return Identity("cluster", "topic")
+        return self.identity
+
+    async def identify(self) -> Identity:
+        return self.identity
 
     async def rebalance(self, partitions: Iterable[Partition]) -> None:
         """All are taken, then these are given."""

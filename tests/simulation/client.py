@@ -55,10 +55,7 @@ class SimClient:
         return self._assigned if self._settled.is_set() else ()
 
     async def start(self, listener: Listener) -> Identity:
-        async def identify() -> Identity:
-            return Identity("cluster", "topic")
-
-        identity = await self.wire.call(identify)
+        identity = await self.identify()
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._coordinate(listener)),
@@ -66,6 +63,12 @@ class SimClient:
         ]
         await self._settled.wait()
         return identity
+
+    async def identify(self) -> Identity:
+        async def look() -> Identity:
+            return Identity("cluster", "topic")
+
+        return await self.wire.call(look)
 
     async def stop(self) -> None:
         for task in self._tasks:

@@ -30,6 +30,7 @@ NO_STEPS = {
     "quiet",  # a wait
     "_check_labels",  # a read
     "_current",  # a read
+    "identify",  # a read
     "lock_older",  # sweep.locked
     "transaction",
     "predecessor",

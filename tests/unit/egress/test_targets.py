@@ -82,6 +82,10 @@ REFUSED = {
     "https://127\u30020\u30020\u30021/": "loopback",
     "https://\u2460\u2461\u2466.0.0.1/": "loopback",
     "https://a\u0338b\u2028.example/": "not an international host name",
+    "https://xn--a.example/hook": "'xn--a.example' is not an international host name",
+    "https://www.XN--A.example/": "not an international host name",
+    "https://xn--ls8h.example/": "not an international host name",  # an emoji
+    "https://xn--a.b\u00fccher.example/": "not an international host name",
 }
 
 
@@ -206,6 +210,9 @@ HOST_PIECES = st.lists(
             "127.0.0.1",
             "::1",
             "xn--",
+            "xn--a.",
+            "xn--bcher-kva.",
+            "xn--ls8h.",
             "%2e",
             "ff",
             "443",
@@ -226,6 +233,7 @@ def test_the_client_sees_the_same_host_and_port_as_the_policy(piece: str) -> Non
     by_httpx, by_yarl = httpx.URL(target.url), yarl.URL(target.url)
     host = target.host.strip("[]")
     assert by_httpx.raw_host.decode().strip("[]") == by_yarl.raw_host == host
+    assert by_httpx.host  # decodes A-labels: a broken one must not get this far
     assert (by_httpx.port or 443) == by_yarl.port == target.port
     assert by_httpx.userinfo == b""
     assert by_yarl.user is None

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from core.errors import PermanentError, ProcessCrashed, UndecodableEvent
+from core.errors import ConfigurationError, PermanentError, ProcessCrashed, UndecodableEvent
 from core.messaging.loop import run_role
+from core.messaging.membership import Identity
 from core.messaging.retrying import Backoff
 from core.messaging.role import Item, Outcome, Received, Rejection
 from core.messaging.session import RoleParts
@@ -212,6 +213,38 @@ async def test_who_is_no_member_any_more_never_raises_an_epoch() -> None:
     async with asyncio.timeout(10):
         while world.passed < 60:
             await asyncio.sleep(0.001)
+        stop.set()
+        await task
+
+
+@pytest.mark.parametrize("other", [Identity("cluster", "anew"), Identity("another", "topic")])
+async def test_a_topic_made_anew_under_a_running_member_ends_it_at_the_next_claim(
+    other: Identity,
+) -> None:
+    world = World()
+    task = asyncio.create_task(run_role(world.parts(), asyncio.Event()))
+    async with asyncio.timeout(10):
+        while world.passed < 60:
+            await asyncio.sleep(0.001)
+        world.client.identity = other
+        await world.client.rebalance(PARTITIONS)
+        with pytest.raises(ConfigurationError, match="python -m consumers reset g"):
+            await task
+
+
+async def test_while_the_topic_is_gone_nothing_is_claimed() -> None:
+    world = World()
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_role(world.parts(), stop))
+    async with asyncio.timeout(10):
+        while world.passed < 60:
+            await asyncio.sleep(0.001)
+        world.client.identity = Identity("cluster", "")
+        await world.client.rebalance(PARTITIONS)
+        retries = world.metrics.consumer_retries.labels("g", "claim")
+        while retries._value.get() < 3:
+            await asyncio.sleep(0.001)
+        assert {row.epoch for row in world.ledger.rows.values()} == {1}
         stop.set()
         await task
 
