@@ -26,7 +26,7 @@ from core.egress.failures import FailureKind, unreachable
 from core.egress.guard import TargetGuard
 from core.egress.resolver import HostResolver
 from core.egress.targets import Target, TargetPolicy
-from core.errors import ConfigurationError, TargetUnreachable
+from core.errors import ConfigurationError, TargetForbidden, TargetUnreachable
 from core.settings import DeliverySettings
 
 DEFAULT_HEADERS = {
@@ -229,6 +229,10 @@ class GuardedClient:
             if trail.forbidden is not None:
                 raise trail.forbidden from error
             raise unreachable(call.target.host, error) from error
+        except ValueError as error:
+            # Not the network: a URL or a header that a library cannot write, now and at any time.
+            # What is known of is refused by `check_url`; the rest must not end the caller.
+            raise TargetForbidden(f"{call.target.host}: cannot be asked: {error}") from error
 
     def _request(self, call: _Call) -> httpx.Request:
         large = len(call.content) > CHUNK_BYTES

@@ -18,6 +18,7 @@ from core.settings import DeliverySettings
 
 MAX_URL_CHARS = 2048  # what browsers and proxies agree on
 MAX_HOST_CHARS = 253  # RFC 1035, 2.3.4, without the final dot
+A_LABEL = "xn--"  # RFC 5890, 2.3.2.1
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 # Parsers disagree on these: urllib drops tabs and line ends, browsers turn \ into /.
@@ -125,8 +126,8 @@ def canonical_host(host: str) -> tuple[str, IPAddress | None]:
     """A host in the one spelling that all later layers see, and its address if it is a literal.
 
     Raises:
-        TargetForbidden: empty, too long, percent-encoded, not a name, or an address in an unusual
-            spelling (decimal, octal, hexadecimal, short).
+        TargetForbidden: empty, too long, percent-encoded, not a name, an A-label that stands for
+            nothing, or an address in an unusual spelling (decimal, octal, hexadecimal, short).
     """
     if ":" in host:
         address = _ipv6_literal(host)
@@ -142,6 +143,8 @@ def canonical_host(host: str) -> tuple[str, IPAddress | None]:
         return str(literal), literal
     if not all(_LABEL.fullmatch(label) for label in labels):
         raise TargetForbidden(f"{name!r} is not a host name")
+    if any(label.startswith(A_LABEL) for label in labels):
+        _check_readable(name)
     return name, None
 
 
@@ -176,8 +179,18 @@ def _to_ascii(host: str) -> str:
         # UTS 46 also maps what looks like digits and dots (U+FF11, U+3002), so the literal
         # check that follows sees what a resolver would see.
         return idna.encode(host, uts46=True).decode("ascii").lower()
-    except idna.IDNAError as error:
+    except UnicodeError as error:
         raise TargetForbidden(f"{host!r} is not an international host name: {error}") from error
+
+
+def _check_readable(name: str) -> None:
+    """The libraries decode such a name whole, labels without `xn--` too, and raise where it fails:
+    httpx 0.28 when it connects, which is too late to say so.
+    """  # noqa: D205
+    try:
+        idna.decode(name)
+    except UnicodeError as error:  # idna.IDNAError is one; punycode's own escape from it
+        raise TargetForbidden(f"{name!r} is not an international host name: {error}") from error
 
 
 def _ipv6_literal(host: str) -> IPv6Address:

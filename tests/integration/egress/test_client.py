@@ -421,6 +421,18 @@ async def test_a_name_that_does_not_resolve_is_dns(client: GuardedClient) -> Non
     assert (error.kind, error.infra) == ("dns", False)
 
 
+async def test_what_no_library_can_send_is_refused_for_good_and_does_not_escape(
+    client: GuardedClient, receiver: HostileReceiver
+) -> None:
+    """aiohttp raises a bare ValueError here, as idna does for names that it cannot decode."""
+    with pytest.raises(TargetForbidden, match=HOST):
+        await client.post(
+            receiver.url("/ok", host=HOST), content=b"{}", headers={"x": "a\r\nb"}, timeout_s=5
+        )
+
+    assert receiver.requests == []
+
+
 async def test_a_plain_port_spoken_to_in_tls_is_a_tls_failure(client: GuardedClient) -> None:
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
