@@ -5,12 +5,12 @@ onnx-int8   ONNX Runtime on the CPU; its own gate decides whether a model bears 
 auto        measured at the start; onnx-int8 only where TAGGING_ALLOW_INT8 says so
 """
 
-import logging
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import structlog
 
 from core.errors import ConfigurationError
 from core.settings import TaggingSettings
@@ -28,7 +28,7 @@ PROBE_BUDGET_S = 3.0
 MARGINS = {"onnx-int8": 1.2, "torch-bf16": 1.05}
 _BATCH = 8  # no more speeds a CPU up (research, clip.md 4)
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 def open_towers(settings: TaggingSettings, clock: probe.Clock = time.perf_counter) -> "Towers":
@@ -85,12 +85,10 @@ def _measured(engines: "dict[str, Towers]", clock: probe.Clock) -> str:
     name = probe.fastest(rates, MARGINS)
     log.info(
         "engine_chosen",
-        extra={
-            "engine": name,
-            "images_per_s": {each: round(rate, 1) for each, rate in rates.items()},
-            "margins": MARGINS,
-            "took_s": round(clock() - began, 2),
-        },
+        engine=name,
+        images_per_s={each: round(rate, 1) for each, rate in rates.items()},
+        margins=MARGINS,
+        took_s=round(clock() - began, 2),
     )
     return name
 
@@ -117,7 +115,7 @@ def _int8_if_borne(full: TorchTowers, settings: TaggingSettings) -> "OnnxTowers 
     try:
         return _int8(full, settings)
     except ConfigurationError as error:
-        log.warning("engine_refused", extra={"engine": "onnx-int8", "reason": str(error)})
+        log.warning("engine_refused", engine="onnx-int8", reason=str(error))
         return None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 
 from core.errors import ConfigurationError
 from core.vision import agreement
@@ -28,7 +29,7 @@ from core.vision.towers import TorchTowers, cpu_flags
 _OPSET = 20
 _REFERENCE_BATCH = 8  # no more speeds a CPU up (research, clip.md 4)
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 def quantised(towers: TorchTowers, folder: Path) -> Quantised:
@@ -44,18 +45,16 @@ def quantised(towers: TorchTowers, folder: Path) -> Quantised:
     cache, key = EngineCache(folder), cache_key(towers)
     found = cache.find(key)
     if found is None:
-        log.info("engine_quantising", extra={"model": towers.identity, "folder": str(folder)})
+        log.info("engine_quantising", model=towers.identity, folder=str(folder))
         with _translated(towers.identity, folder):
             found = cache.make(key, lambda graph, scratch: _build(towers, graph, scratch))
     figures = found.agreement
     log.info(
         "engine_judged",
-        extra={
-            "model": towers.identity,
-            "pictures": figures.pictures,
-            "least_cosine": round(figures.least_cosine, 6),
-            "same_best": round(figures.same_best, 4),
-        },
+        model=towers.identity,
+        pictures=figures.pictures,
+        least_cosine=round(figures.least_cosine, 6),
+        same_best=round(figures.same_best, 4),
     )
     if figures.problem is not None:
         raise ConfigurationError(

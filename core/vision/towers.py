@@ -6,7 +6,6 @@ Everything here blocks; `clip.ClipModel` runs it on a thread of its own.
 
 import copy
 import hashlib
-import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError
@@ -34,7 +34,7 @@ _NO_ROOM = (
     "std::bad_alloc",
 )
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 def resolve_name(model: str, pretrained: str) -> tuple[str, str | None]:
@@ -179,7 +179,7 @@ class TorchTowers:
         """Leave a device without room for the CPU; False where we are there already."""
         if self.device == "cpu":
             return False
-        log.warning("model_moved_to_cpu", extra={"device": self.device})
+        log.warning("model_moved_to_cpu", device=self.device)
         self.device, self.precision = "cpu", "fp32"
         self._place("cpu", "fp32")
         self.release()

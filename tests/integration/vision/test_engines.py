@@ -1,6 +1,5 @@
 """Real engines: int8 beside fp32, its gate, and the choice between them."""
 
-import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from structlog.testing import capture_logs
 
 from core.errors import ConfigurationError
 from core.settings import TaggingSettings
@@ -128,24 +128,26 @@ def test_another_architecture_with_the_same_weights_has_another_key(tmp_path: Pa
 
 
 def test_a_model_that_int8_spoils_is_refused_and_stays_refused(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
 ) -> None:
     wanted = settings(
         tmp_path / "engines", model=save_outlier_model(tmp_path / "outlier"), engine="onnx-int8"
     )
-    for _ in range(2):
-        with (
-            caplog.at_level(logging.INFO, "core.vision"),
-            pytest.raises(ConfigurationError, match="least cosine"),
-        ):
-            engines.open_towers(wanted)
-    assert [record.message for record in caplog.records].count("engine_quantising") == 1
+    with capture_logs() as logged:
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="least cosine"):
+                engines.open_towers(wanted)
+    assert [one["event"] for one in logged].count("engine_quantising") == 1
     assert not list((tmp_path / "engines").rglob("*.onnx"))
 
-    chosen = engines.open_towers(wanted.model_copy(update={"engine": "auto", "allow_int8": True}))
+    with capture_logs() as logged:
+        chosen = engines.open_towers(
+            wanted.model_copy(update={"engine": "auto", "allow_int8": True})
+        )
     assert isinstance(chosen, TorchTowers)
-    [warning] = [each for each in caplog.records if each.message == "engine_refused"]
-    assert "least cosine" in vars(warning)["reason"]
+    [warning] = [each for each in logged if each["event"] == "engine_refused"]
+    assert warning["log_level"] == "warning"
+    assert "least cosine" in warning["reason"]
 
 
 @pytest.mark.parametrize(
@@ -168,12 +170,11 @@ def test_auto_never_takes_int8_without_leave(cache: Path) -> None:
 
 
 def test_auto_takes_the_quicker_one_and_says_why(
-    cache: Path, int8: Towers, full: TorchTowers, caplog: pytest.LogCaptureFixture
+    cache: Path, int8: Towers, full: TorchTowers
 ) -> None:
-    with caplog.at_level(logging.INFO, "core.vision.engines"):
+    with capture_logs() as logged:
         chosen = engines.open_towers(settings(cache, engine="auto", allow_int8=True))
-    [record] = [each for each in caplog.records if each.message == "engine_chosen"]
-    said = vars(record)
+    [said] = [each for each in logged if each["event"] == "engine_chosen"]
     rates = said["images_per_s"]
     assert set(rates) == {"torch-fp32", "onnx-int8"}
     quicker = rates["onnx-int8"] / engines.MARGINS["onnx-int8"] > rates["torch-fp32"]

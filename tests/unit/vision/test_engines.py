@@ -1,10 +1,9 @@
 """What `auto` makes of its measurement, with engines whose speed is known."""
 
-import logging
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from structlog.testing import capture_logs
 
 from core.vision import engines
 from core.vision.clip import Towers
@@ -64,12 +63,11 @@ def test_a_slow_model_delays_the_start_by_little_more_than_the_budget() -> None:
     assert clock.now == pytest.approx(2 * (0.4 + 0.8))
 
 
-def test_the_choice_is_logged_with_its_figures(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "core.vision.engines"):
+def test_the_choice_is_logged_with_its_figures() -> None:
+    with capture_logs() as logged:
         chosen(Clock(), torch_fp32=0.1, onnx_int8=0.05)
-    [record] = caplog.records
-    said = vars(record)
-    assert record.message == "engine_chosen"
+    [said] = logged
+    assert said["event"] == "engine_chosen"
     assert said["engine"] == "onnx-int8"
     assert said["images_per_s"] == {"torch-fp32": 10.0, "onnx-int8": 20.0}
     assert said["margins"] == engines.MARGINS
