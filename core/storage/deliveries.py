@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -69,10 +69,10 @@ WHERE delivery_id IN (
 # attempt is noted in any case, unless the query was deleted.
 _SETTLE = """
 WITH given AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[],
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::interval[], $5::text[],
                          $6::int4[], $7::timestamptz[], $8::int4[], $9::int4[], $10::text[],
                          $11::text[])
-         AS g (delivery_id, token, state, next_at, reason,
+         AS g (delivery_id, token, state, pause, reason,
                attempt, started_at, took_ms, status, error, detail)
 ), noted AS (
     INSERT INTO attempts (delivery_id, attempt, started_at, took_ms, status, error, detail)
@@ -80,7 +80,7 @@ WITH given AS (
     FROM given g JOIN deliveries d USING (delivery_id)
     ON CONFLICT (delivery_id, attempt) DO NOTHING
 )
-UPDATE deliveries d SET state = g.state, next_at = coalesce(g.next_at, d.next_at),
+UPDATE deliveries d SET state = g.state, next_at = coalesce(now() + g.pause, d.next_at),
        reason = g.reason, token = NULL, lease_until = NULL,
        finished_at = CASE WHEN g.state IN ('delivered', 'dead') THEN now() END
 FROM given g
@@ -244,11 +244,16 @@ async def expire_leases(tx: Transaction) -> int:
 
 
 async def settle(tx: Transaction, ended: Sequence[tuple[Leased, Attempt, Settled]]) -> set[UUID]:
-    """Record attempts and what follows of each; give those that were still ours to settle."""
+    """Record attempts and what follows of each; give those that were still ours to settle.
+
+    What is due again is so by PostgreSQL's clock, which also claims it: ours may be hours off.
+    """
+    now = datetime.now(UTC)
     columns = zip(
         *(
             (
-                lease.delivery_id, lease.token, outcome.state, outcome.next_at, outcome.reason,
+                lease.delivery_id, lease.token, outcome.state,
+                None if outcome.next_at is None else outcome.next_at - now, outcome.reason,
                 lease.attempt, attempt.started_at, attempt.took_ms, attempt.status, attempt.error,
                 attempt.detail,
             )

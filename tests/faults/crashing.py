@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, Self
 
 import structlog
@@ -114,6 +115,20 @@ def substitute() -> None:
         setattr(sys.modules[module], attribute, light)
 
 
+def shift_clock(seconds: float) -> None:
+    """Let the wall clock of this process be off: every `datetime.now` of ours, nothing else."""
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=seconds)
+
+    for name, module in list(sys.modules.items()):
+        is_ours = name.partition(".")[0] in {"consumers", "core"}
+        if is_ours and getattr(module, "datetime", None) is datetime:
+            setattr(module, "datetime", Shifted)  # noqa: B010  # a module's own name
+
+
 async def live(trap: Trap, orders: int) -> None:
     """Run the roles until SIGTERM; orders to aim anew come through the pipe."""
     stop = asyncio.Event()
@@ -150,6 +165,7 @@ class Nursery:
             trap = Trap()
             trap.set(order)
             failpoints.arm(trap.spring)
+            shift_clock(float(os.environ.get("CRASHING_CLOCK_SHIFT_S", "0")))
             mutations.apply(str(order.get("mutation", "")))
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(live(trap, ours))

@@ -223,7 +223,9 @@ async def test_many_outcomes_are_recorded_in_one_statement(pool: Pool) -> None:
         True,
         1,
     )
-    assert (second.state, second.next_at, second.finished_at) == ("due", later, None)
+    assert (second.state, second.finished_at) == ("due", None)
+    assert second.next_at is not None
+    assert abs(second.next_at - later) < timedelta(seconds=1), "an hour from now, by either clock"
 
 
 async def test_the_backlog_counts_what_is_due_now_and_how_long_the_oldest_waits(pool: Pool) -> None:

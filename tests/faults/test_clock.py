@@ -1,0 +1,90 @@
+"""Clocks that jump by an hour, and a second tagging process that comes under load."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.settings import KafkaSettings
+from tests.faults.archive_to_kill import ArchiveToKill, archive_to_kill
+from tests.faults.ledger import Batch
+
+DONE_S = 30.0
+#: PostgreSQL's clock jumps forward by an hour: everything that it has noted is an hour older.
+HOUR_PASSES = """
+UPDATE deliveries SET next_at = next_at - interval '1 hour',
+    lease_until = lease_until - interval '1 hour';
+UPDATE outbox SET created_at = created_at - interval '1 hour';
+"""
+
+
+@pytest.fixture
+async def archive(
+    kafka: KafkaSettings, database_url: str, tmp_path: Path
+) -> AsyncIterator[ArchiveToKill]:
+    """An archive of its own; no life has begun."""
+    async with archive_to_kill(kafka, database_url, tmp_path / "lives.log") as opened:
+        yield opened
+
+
+async def fed(archive: ArchiveToKill) -> Batch:
+    """A batch, whole."""
+    batch = await archive.ledger.feed()
+    await archive.ledger.follow_up(batch)
+    return batch
+
+
+@pytest.mark.parametrize("shift_s", [3600, -3600])
+async def test_a_process_whose_clock_is_an_hour_off_retries_on_time(
+    archive: ArchiveToKill, shift_s: int
+) -> None:
+    archive.ledger.path = "/flaky/1"  # 503 first: what is due again is due by PostgreSQL's clock
+    archive.start(environment={"CRASHING_CLOCK_SHIFT_S": str(shift_s)})
+    batch = await fed(archive)
+
+    assert await archive.ledger.done(batch, DONE_S), archive.lives.log.read_text()[-3000:]
+
+    archive.ledger.excused |= {webhook for _, webhook in archive.ledger.posts()}  # the 503s
+    verdict = await archive.ledger.judge(batch, archive.consumer)
+    assert not verdict.lost
+    assert not verdict.twice
+    assert verdict.posts == 1, "one retry, no storm"
+
+
+async def test_a_database_whose_clock_jumps_ahead_repeats_no_effect(
+    archive: ArchiveToKill,
+) -> None:
+    archive.ledger.path = "/slow/0.6"
+    archive.start()
+    batch = await fed(archive)
+    for _ in range(3):  # leases of the living run out in the middle of their POST
+        await asyncio.sleep(0.4)
+        await archive.ledger.database.execute(HOUR_PASSES)
+
+    assert await archive.ledger.done(batch, DONE_S), archive.lives.log.read_text()[-3000:]
+
+    archive.ledger.excused |= {webhook for _, webhook in archive.ledger.posts()}  # leases ran out
+    verdict = await archive.ledger.judge(batch, archive.consumer)
+    assert not verdict.lost
+    assert not verdict.twice
+
+
+async def test_a_second_process_that_comes_under_load_repeats_and_loses_nothing(
+    archive: ArchiveToKill,
+) -> None:
+    archive.start()
+    batches = [await fed(archive) for _ in range(6)]
+    archive.start(environment={"CONSUMER_INSTANCE": "second"})
+    batches += [await fed(archive) for _ in range(6)]
+
+    for batch in batches:
+        assert await archive.ledger.done(batch, DONE_S), archive.lives.log.read_text()[-3000:]
+
+    told = archive.lives.log.read_text()
+    owners = await archive.ledger.database.fetch("SELECT DISTINCT owner FROM progress")
+    assert len({row["owner"].partition("/")[0] for row in owners}) == 2, told[-3000:]
+    posts = archive.ledger.posts()
+    assert set(posts.values()) == {1}
+    counted = [await archive.ledger._counts(batch) for batch in batches]
+    assert counted == [batch.expected for batch in batches]
