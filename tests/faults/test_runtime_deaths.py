@@ -38,6 +38,15 @@ async def all_passed(bench: Bench, count: int, *, within_s: float = 60.0) -> Non
     await eventually(condition, within_s=within_s, what=f"{count} records passed")
 
 
+async def at_work(members: Members, instance: str) -> None:
+    """Wait until a member has claimed partitions: by then it also heeds SIGTERM."""
+
+    async def has_claimed() -> bool:
+        return '"claimed"' in members.told(instance)
+
+    await eventually(has_claimed, what=f"{instance} has claimed")
+
+
 async def feed(bench: Bench, count: int, *, per_second: int) -> None:
     """Produce steadily."""
     step = max(1, per_second // 20)
@@ -131,10 +140,7 @@ async def _zombie(bench: Bench, members: Members) -> Counter[int]:
     await produce(bench.publisher, [record_of(n) for n in range(200)])
     members.start("zombie")
 
-    async def at_work() -> bool:
-        return '"claimed"' in members.told("zombie")
-
-    await eventually(at_work)
+    await at_work(members, "zombie")
     await asyncio.sleep(1.5)
     members.freeze("zombie")
     members.settings["COUNTING_PREPARE_S"] = "0"
@@ -210,16 +216,18 @@ async def test_members_come_and_go_gracefully_without_a_repeat_or_a_long_stall(
 ) -> None:
     members.settings = {"COUNTING_PREPARE_S": "0.01"}
     members.start("a")
-    feeding = asyncio.create_task(feed(bench, 4000, per_second=400))
-    await asyncio.sleep(2.5)
+    feeding = asyncio.create_task(feed(bench, 6000, per_second=400))
+    await at_work(members, "a")
     members.start("b")
     members.start("c")
-    await asyncio.sleep(3.5)
+    await at_work(members, "b")
+    await at_work(members, "c")
+    await asyncio.sleep(1)  # at full work, not in the join
     assert members.terminate("b") == 0
     await feeding
-    await all_passed(bench, 4000)
+    await all_passed(bench, 6000)
 
-    assert await bench.effects() == Counter(range(4000))
+    assert await bench.effects() == Counter(range(6000))
     owners = await bench.pool.fetchval("SELECT count(DISTINCT owner) FROM progress")
     assert owners == 2
     gap = await bench.pool.fetchval(
