@@ -107,6 +107,10 @@ class ArchiveSettings(BaseSettings):
         """Allowed roots: name -> absolute path."""
         return parse_roots(self.roots)
 
+    def bucket_prefixes(self) -> tuple[str, ...]:
+        """Buckets and prefixes that may be read: URLs."""
+        return tuple(filter(None, (part.strip() for part in self.buckets.split(","))))
+
 
 def parse_roots(value: str) -> dict[str, Path]:
     """Parse `name=/path;other=/path2`.

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 import tomllib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,10 +15,8 @@ from pathlib import Path
 import structlog
 from prometheus_client import CollectorRegistry
 
-from core.blobs.keepers import keeper_of
+from core.blobs.places import open_store
 from core.blobs.roots import Roots
-from core.blobs.sources import FileSource, WebSource
-from core.blobs.store import BlobStore, ReadLimits, Source
 from core.egress.client import EgressLimits, GuardedClient
 from core.egress.guard import TargetGuard
 from core.egress.resolver import HostResolver
@@ -173,14 +171,13 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
         outbox = OutboxTable(pool)
         broker = BrokerProbe(kafka)
         archive = load(ArchiveSettings)
-        roots = Roots(archive.root_paths())
         sealing = _sealing()
         parts = Parts(
             settings=settings,
             tables=Tables(pool, images, image_pages, queries, jobs),
             guards=_guards(settings, pool, client, sealing),
-            blobs=_blobs(archive, roots, pool, client),
-            archive=RootedArchive(roots),
+            blobs=_blobs(archive, pool, client),
+            archive=RootedArchive(Roots(archive.root_paths())),
             insights=StoredInsights(pool, Words(pool, load(QuerySettings).exceptions)),
             departures=Departures(outbox, publisher, outbox_settings.max_rows, time.monotonic),
             metrics=metrics,
@@ -229,16 +226,8 @@ def _sealing() -> SecretBox | None:
     return SecretBox.from_settings(settings)
 
 
-def _blobs(
-    archive: ArchiveSettings, roots: Roots, pool: Pool, client: GuardedClient
-) -> UploadBlobs:
-    web = WebSource(client)
-    sources: Mapping[str, Source] = {"file": FileSource(roots), "https": web, "http": web}
-    store = BlobStore(
-        keeper_of(archive.blobs, PostgresBlobs(pool)),
-        sources,
-        ReadLimits(archive.fetch_max_bytes, archive.fetch_concurrency),
-    )
+def _blobs(archive: ArchiveSettings, pool: Pool, client: GuardedClient) -> UploadBlobs:
+    store = open_store(archive, client, PostgresBlobs(pool))
     return UploadBlobs(store, in_database=archive.blobs.partition(":")[0] == "pg")
 
 

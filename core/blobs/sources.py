@@ -161,7 +161,8 @@ def open_bucket(url: str) -> Any:
     """The store of a bucket's URL (`s3://bucket/prefix`, `gs://…`, `az://…`); does no I/O.
 
     Endpoint, region and credentials come from the clouds' usual variables (`AWS_…`, `GOOGLE_…`,
-    `AZURE_…`). Two quick retries only: the consumer's loop waits and asks again by itself.
+    `AZURE_…`). Two quick retries only: the consumer's loop waits and asks again by itself. Options
+    given here hide `AWS_ALLOW_HTTP`, and an `http:` endpoint is the operator's own word already.
 
     Raises:
         ConfigurationError: no URL of a store that obstore knows.
@@ -169,7 +170,7 @@ def open_bucket(url: str) -> Any:
     try:
         return from_url(
             url.rstrip("/"),
-            client_options={"connect_timeout": "5s", "timeout": "30s"},
+            client_options={"connect_timeout": "5s", "timeout": "30s", "allow_http": "true"},
             retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
         )
     except (BaseError, ValueError) as error:

@@ -1,0 +1,30 @@
+"""Every place that a record's URI may name, as the settings allow: the same for all processes."""
+
+from core.blobs.keepers import BlobTable, keeper_of
+from core.blobs.roots import Roots
+from core.blobs.sources import BucketSource, FileSource, WebClient, WebSource
+from core.blobs.store import BlobStore, ReadLimits, Source
+from core.settings import ArchiveSettings
+
+
+def open_store(settings: ArchiveSettings, client: WebClient, table: BlobTable) -> BlobStore:
+    """The blob store over every scheme; does no I/O.
+
+    Args:
+        client: the guarded client, for `https:` and, where its policy allows it, `http:`.
+        table: the bytes in PostgreSQL.
+
+    Raises:
+        ConfigurationError: a setting names no place of bytes.
+    """
+    web, buckets = WebSource(client), BucketSource(settings.bucket_prefixes())
+    sources: dict[str, Source] = {
+        "file": FileSource(Roots(settings.root_paths())),
+        "https": web,
+        "http": web,
+        "s3": buckets,
+        "gs": buckets,
+        "az": buckets,
+    }
+    limits = ReadLimits(settings.fetch_max_bytes, settings.fetch_concurrency)
+    return BlobStore(keeper_of(settings.blobs, table), sources, limits)
