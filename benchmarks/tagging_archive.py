@@ -27,7 +27,7 @@ from standalone.planning import make_plan
 from standalone.supervisor import Supervisor, with_roots
 
 ROOT = "bench"
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0  # until the first photo: int8 may have to be quantised and judged
 POLL_S = 0.02
 _DONE = "SELECT count(*) FROM images WHERE status = 'tagged'"
 # Else the second repetition would find every embedding there and encode nothing.
