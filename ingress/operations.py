@@ -100,6 +100,7 @@ class Answer:
     Attributes:
         model: of a JSON body; None where the body is of `media_type` or empty.
         headers: name -> meaning.
+        as_events: whether `Accept: text/event-stream` gets a stream of the same.
     """
 
     status: int
@@ -107,6 +108,7 @@ class Answer:
     model: type[BaseModel] | None = None
     media_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    as_events: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,8 @@ def _answer(answer: Answer, references: dict[type[BaseModel], str]) -> Document:
         document["content"] = {answer.media_type: {"schema": {"$ref": references[answer.model]}}}
     elif answer.status not in {204, 304}:
         document["content"] = {answer.media_type: {"schema": {"type": "string"}}}
+    if answer.as_events:
+        document["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     if answer.headers:
         document["headers"] = {
             name: {"description": meaning, "schema": {"type": "string"}}

@@ -67,7 +67,14 @@ OPERATIONS = (
         show,
         "How far a directory job is",
         "jobs",
-        (Answer(200, "Its progress; as events where `Accept` asks for them.", ShownJob),),
+        (
+            Answer(
+                200,
+                "Its progress; as events where `Accept` asks for them.",
+                ShownJob,
+                as_events=True,
+            ),
+        ),
         scope=Scope.PATHS,
         problems=("job_not_found",),
     ),

@@ -56,10 +56,11 @@ def schemathesis(document: str, *options: str, report: Path) -> tuple[dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "least_cases"),
+    ("bound", "least_cases"),
     [
-        (25, 250),
-        pytest.param(240, 3000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        # By number, not by time: on a busy machine all operations are still to be asked.
+        ("--max-examples=4", 250),
+        pytest.param("--max-time=240", 1500, marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
     ],
 )
 def test_every_answer_is_one_that_the_document_describes(
@@ -67,7 +68,7 @@ def test_every_answer_is_one_that_the_document_describes(
     start: Callable[..., Running],
     tmp_path: Path,
     measured: Measured,
-    seconds: int,
+    bound: str,
     least_cases: int,
 ) -> None:
     folder = tmp_path / "photos" / "2024"
@@ -78,7 +79,7 @@ def test_every_answer_is_one_that_the_document_describes(
 
     found, said = schemathesis(
         f"{server.url}/openapi.json",
-        "--header", f"X-API-Key: {key}", "--max-time", str(seconds), "--continue-on-failure",
+        "--header", f"X-API-Key: {key}", bound, "--continue-on-failure",
         report=tmp_path / "found.json",
     )  # fmt: skip
 
