@@ -55,7 +55,7 @@ class Claimer:
                 except TransientError as error:
                     failures += 1
                     await self._failed(error, failures)
-            self._session.waiting_for = None
+            self._session.wait_for("claim", None)
 
     async def _wanted(self) -> None:
         try:
@@ -76,7 +76,7 @@ class Claimer:
     async def _failed(self, error: TransientError, failures: int) -> None:
         stage = "prove" if isinstance(error, NotAMember) else "claim"
         self._session.metrics.consumer_retries.labels(self._session.group, stage).inc()
-        self._session.waiting_for = str(error)
+        self._session.wait_for("claim", error)
         log.warning("claim_failed", error=str(error), failures=failures)
         await asyncio.sleep(self._backoff.delay_s(failures, self._session.random))
 

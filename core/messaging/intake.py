@@ -45,6 +45,7 @@ class Intake:
             try:
                 await self._fetch()
                 failures = 0
+                self._session.wait_for("fetch", None)
             except OutOfLog as error:
                 self._session.recover("out_of_log", error.partitions)
             except Garbled as error:
@@ -52,6 +53,7 @@ class Intake:
                 await self._probe_all()
             except BrokerAway as error:
                 failures += 1
+                self._session.wait_for("fetch", error)
                 log.warning("fetch_failed", error=str(error), failures=failures)
                 if failures > 100:  # at 10 s each: what lasts so long is not an outage but a wedge
                     raise

@@ -9,6 +9,7 @@ import structlog
 from core.errors import PermanentError, ProcessCrashed, TransientError, UndecodableEvent
 from core.failpoints import reach
 from core.messaging.accounting import TimeAccount
+from core.messaging.pulse import Pulse
 from core.messaging.quick import quick_value
 from core.messaging.role import Item, Received
 from core.messaging.session import RoleParts, Session
@@ -52,6 +53,7 @@ class Preparer(Generic[E, P]):
             return None
         settled, waiting = self._decoded(batch)
         items = await self._planned(batch, waiting) if waiting else ()
+        self._session.wait_for("prepare", None)
         if items is None:
             return None
         reach("prepare.done")
@@ -74,6 +76,7 @@ class Preparer(Generic[E, P]):
                 await self._wait("attempt", error, failures)
             else:
                 break
+        self._session.wait_for("attempt", None)
         return self._session.is_live(batch)
 
     def _decoded(
@@ -106,10 +109,13 @@ class Preparer(Generic[E, P]):
     async def _planned(
         self, batch: Sequence[Entry], received: Sequence[Received[E]]
     ) -> Sequence[Item[E, P]] | None:
-        failures = 0
+        failures, pulse = 0, Pulse(self._session.beat)
         while self._session.is_live(batch):
             try:
-                with tracing.consuming(self._span, (one.traceparent for one in received)):
+                with (
+                    tracing.consuming(self._span, (one.traceparent for one in received)),
+                    pulse.trying(),
+                ):
                     items = await self._parts.role.prepare(received)
             except TransientError as error:
                 failures += 1
@@ -117,15 +123,13 @@ class Preparer(Generic[E, P]):
                 continue
             if len(items) != len(received):
                 raise RuntimeError(f"prepare gave {len(items)} items for {len(received)} records")
-            self._session.waiting_for = None
             return items
-        self._session.waiting_for = None
         return None
 
     async def _wait(self, stage: str, error: TransientError, failures: int) -> None:
         session = self._session
         session.metrics.consumer_retries.labels(session.group, stage).inc()
-        session.waiting_for = str(error)
+        session.wait_for(stage, error)
         log.warning("waiting", stage=stage, error=str(error), failures=failures)
         await asyncio.sleep(self._parts.backoff.delay_s(failures, session.random))
 

@@ -70,7 +70,8 @@ class Session:
         self.policy = BatchPolicy(settings.batch_max_records, settings.batch_max_bytes)
         self.random = Random()  # noqa: S311  # jitter
         self.draining = False
-        self.waiting_for: str | None = None
+        self.beats = 0  #: parts of batches that were prepared since the start
+        self._waits: dict[str, str] = {}
         self.arrived = asyncio.Event()
         self.taken = asyncio.Event()
         self.claim_wanted = asyncio.Event()
@@ -84,6 +85,22 @@ class Session:
     def in_flight(self) -> int:
         """Batches between the queue and the end of their transaction."""
         return self._in_flight
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What outside is away, as far as any task has noticed; None: nothing."""
+        return next(iter(self._waits.values()), None)
+
+    def wait_for(self, stage: str, error: Exception | None) -> None:
+        """Note for what a stage waits; None: it goes on. Each stage speaks for itself alone."""
+        if error is None:
+            self._waits.pop(stage, None)
+        else:
+            self._waits[stage] = str(error)
+
+    def beat(self) -> None:
+        """A part of a batch was prepared."""
+        self.beats += 1
 
     def is_live(self, batch: Iterable[Entry]) -> bool:
         """Whether any of these records may still take effect."""

@@ -194,6 +194,12 @@ class Tracker:
         """The database's next offset of each claimed partition."""
         return {partition: lane.committed for partition, lane in self._lanes.items()}
 
+    def in_hand(self) -> frozenset[Partition]:
+        """Claimed partitions with records that were taken and are not committed yet."""
+        return frozenset(
+            partition for partition, lane in self._lanes.items() if lane.position > lane.committed
+        )
+
     def isolating(self) -> bool:
         """Whether any partition still has records to be taken one by one."""
         return any(lane.committed < lane.isolate_until for lane in self._lanes.values())

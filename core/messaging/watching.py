@@ -7,7 +7,7 @@ that ends gives its partitions away.
 import asyncio
 import faulthandler
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 
@@ -29,16 +29,24 @@ class Stalled(RuntimeError):
 
 
 class ProgressWatch:
-    """Which partitions have stood still, with records waiting, and since when. Pure."""
+    """Which partitions have stood still, with records waiting, and since when. Pure.
+
+    A batch may take longer than a stall: while parts of batches get done, what is in hand waits
+    its turn. Batches end, so a committer that is stuck is found out soon after.
+    """
 
     def __init__(self) -> None:
         self._since: dict[Partition, tuple[int, float]] = {}
+        self._beats = 0
 
     def look(
         self,
         progress: Mapping[Partition, int | None],
         ends: Mapping[Partition, int],
         now: float,
+        *,
+        beats: int = 0,
+        in_hand: Collection[Partition] = (),
     ) -> dict[Partition, float]:
         """Give the seconds for which each partition with lag has not moved.
 
@@ -46,13 +54,17 @@ class ProgressWatch:
             progress: next offset of each partition that we hold; None: not claimed yet.
             ends: the logs' ends, as far as known.
             now: seconds, monotonic.
+            beats: parts of batches done so far.
+            in_hand: partitions that wait for batches, not for records.
         """
+        is_busy, self._beats = beats != self._beats, beats
         stalls: dict[Partition, float] = {}
         seen: dict[Partition, tuple[int, float]] = {}
         for partition, offset in progress.items():
             position = -1 if offset is None else offset
             before = self._since.get(partition)
             moved = before is None or before[0] != position
+            moved = moved or (is_busy and partition in in_hand)
             has_lag = offset is None or ends.get(partition, 0) > offset
             since = now if moved or not has_lag or before is None else before[1]
             seen[partition] = (position, since)
@@ -105,8 +117,10 @@ class Watchdog:
             try:
                 bounds = await self._client.bounds(held)
             except TransientError as error:
+                session.wait_for("bounds", error)
                 log.info("lag_unknown", error=str(error))
                 return
+            session.wait_for("bounds", None)
             self._ends = {partition: end for partition, (_, end) in bounds.items()}
         self._show_lag(tracker.progress())
 
@@ -124,7 +138,9 @@ class Watchdog:
         tracker = self._session.tracker
         claimed = tracker.progress()
         held = {p: claimed.get(p) for p in tracker.wanted if p not in tracker.halted}
-        stalls = self._watch.look(held, self._ends, now)
+        stalls = self._watch.look(
+            held, self._ends, now, beats=self._session.beats, in_hand=self._in_hand(claimed)
+        )
         if self._session.waiting_for is not None:
             limit_s *= PATIENCE
         stalled = {p.number: round(since) for p, since in stalls.items() if since > limit_s}
@@ -132,6 +148,12 @@ class Watchdog:
             log.error("stalled", partitions=stalled, waiting_for=self._session.waiting_for)
             _write_stacks()
             raise Stalled(f"no progress for {limit_s:.0f} s although records wait: {stalled}")
+
+    def _in_hand(self, claimed: Mapping[Partition, int]) -> Collection[Partition]:
+        """While the queue is full nothing is fetched: then every partition waits for batches."""
+        if self._session.queue.is_half_empty:
+            return self._session.tracker.in_hand()
+        return claimed.keys()
 
 
 def _write_stacks() -> None:

@@ -296,6 +296,7 @@ class MemoryGroupClient:
         self.fetch_latency_s = 0.0
         self.start_failures = 0
         self.stopped = False
+        self.bounds_away = False
         self.identity = Identity("cluster", "topic")
 
     @property
@@ -362,4 +363,6 @@ class MemoryGroupClient:
         self.committed |= offsets
 
     async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+        if self.bounds_away:
+            raise BrokerAway("bounds")
         return {p: (0, len(self.log.partitions[p])) for p in partitions}

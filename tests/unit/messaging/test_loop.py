@@ -12,9 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from core.errors import ConfigurationError, PermanentError, ProcessCrashed, UndecodableEvent
+from core.errors import (
+    BlobStoreAway,
+    ConfigurationError,
+    PermanentError,
+    ProcessCrashed,
+    UndecodableEvent,
+)
 from core.messaging.loop import run_role
 from core.messaging.membership import Identity
+from core.messaging.pulse import progressed
 from core.messaging.retrying import Backoff
 from core.messaging.role import Item, Outcome, Received, Rejection
 from core.messaging.session import RoleParts
@@ -329,6 +336,66 @@ class StuckRole(NotingRole):
     async def prepare(self, batch: Sequence[Received[int]]) -> list[Item[int, int]]:
         await asyncio.Event().wait()
         return []
+
+
+class SlowRole(NotingRole):
+    """Works through its batch, a part at a time, longer than a stall lasts; then for ever."""
+
+    parts: int = 0
+
+    async def prepare(self, batch: Sequence[Received[int]]) -> list[Item[int, int]]:
+        for _ in range(self.parts):
+            await asyncio.sleep(0.3)
+            progressed()
+        return [Item(received, received.event) for received in batch]
+
+
+async def test_slow_work_that_gets_on_is_left_alone() -> None:
+    world = World(count=7, stall_limit_s=1.1)
+    world.role = SlowRole()
+    world.role.parts = 7  # 2.1 s in all
+    stop = asyncio.Event()
+    async with asyncio.timeout(20):
+        task = asyncio.create_task(run_role(world.parts(), stop))
+        while world.passed < 7:
+            await asyncio.sleep(0.01)
+            assert not task.done()
+        stop.set()
+        await task
+
+    assert world.effects() == Counter(range(7))
+
+
+class FailingRole(NotingRole):
+    """Does a part of its batch, then fails, each time anew."""
+
+    async def prepare(self, batch: Sequence[Received[int]]) -> list[Item[int, int]]:
+        progressed()
+        await asyncio.sleep(0.05)
+        raise BlobStoreAway("always")
+
+
+async def test_a_batch_that_never_gets_farther_ends_the_process() -> None:
+    world = World(stall_limit_s=1.1)
+    world.role = FailingRole()
+    with pytest.raises(Stalled, match="no progress"):
+        async with asyncio.timeout(15):
+            await run_role(world.parts(), asyncio.Event())
+
+
+async def test_an_outage_of_the_broker_is_waited_for_with_lag_too() -> None:
+    world = World(stall_limit_s=1.1)
+    world.role = StuckRole()  # whoever waits in `prepare` does not say that the broker is away
+    task = asyncio.create_task(run_role(world.parts(), asyncio.Event()))
+    await asyncio.sleep(0.3)
+    world.client.bounds_away = True
+    await asyncio.sleep(1.6)
+    assert not task.done()
+
+    world.client.bounds_away = False
+    with pytest.raises(Stalled):
+        async with asyncio.timeout(10):
+            await task
 
 
 async def test_a_partition_that_stands_still_without_a_reason_ends_the_process() -> None:

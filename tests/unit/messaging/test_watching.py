@@ -1,5 +1,6 @@
 """The watchdog's eye: lag without movement, and nothing else, counts as a stall."""
 
+from core.messaging.pulse import Pulse, progressed
 from core.messaging.watching import ProgressWatch
 from schemas.record import Partition
 
@@ -36,3 +37,26 @@ def test_a_partition_that_left_and_came_back_begins_anew() -> None:
     watch.look({P1: 0}, {P1: 0}, 50.0)
 
     assert watch.look({P0: 5}, {P0: 9}, 60.0) == {P0: 0.0}
+
+
+def test_what_is_in_hand_does_not_stall_while_parts_of_batches_get_done() -> None:
+    watch = ProgressWatch()
+    watch.look({P0: 5, P1: 5}, {P0: 9, P1: 9}, 0.0)
+
+    busy = watch.look({P0: 5, P1: 5}, {P0: 9, P1: 9}, 100.0, beats=1, in_hand={P0})
+    assert busy == {P0: 0.0, P1: 100.0}
+    still = watch.look({P0: 5, P1: 5}, {P0: 9, P1: 9}, 150.0, beats=1, in_hand={P0})
+    assert still == {P0: 50.0, P1: 150.0}
+
+
+def test_a_batch_that_is_tried_again_and_again_does_not_look_alive() -> None:
+    beats: list[int] = []
+    pulse = Pulse(lambda: beats.append(1))
+
+    for steps in (2, 2, 3, 1):
+        with pulse.trying():
+            for _ in range(steps):
+                progressed()
+    progressed()  # outside of any batch
+
+    assert len(beats) == 3

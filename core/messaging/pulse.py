@@ -1,0 +1,52 @@
+"""Signs of life from inside `prepare`, for batches that take longer than the watchdog waits.
+
+A role calls `progressed` whenever it is done with a part of its batch: a picture decoded, a query
+answered. Called anywhere else it does nothing, so that a companion that shares an instrument with
+the role does not keep a stuck loop alive.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_current: ContextVar["Pulse | None"] = ContextVar("pulse", default=None)
+
+
+class Pulse:
+    """How far the tries at one batch got.
+
+    A try counts only as far as none got before it: a batch that fails and is tried again for ever
+    is stuck, however busy it looks.
+
+    Args:
+        beat: told of each step that no try made before.
+    """
+
+    def __init__(self, beat: Callable[[], None]) -> None:
+        self._beat = beat
+        self._steps = 0
+        self._farthest = 0
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """Count the steps of one try: those made within the block and in tasks begun there."""
+        self._steps = 0
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def step(self) -> None:
+        """A part of the batch is done."""
+        self._steps += 1
+        if self._steps > self._farthest:
+            self._farthest = self._steps
+            self._beat()
+
+
+def progressed() -> None:
+    """Say that a part of the present batch is done. At most a few times per record."""
+    pulse = _current.get()
+    if pulse is not None:
+        pulse.step()
