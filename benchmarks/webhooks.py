@@ -161,7 +161,8 @@ async def opened(
         )
         pace = PaceLimits(chosen.workers, chosen.per_host_in_flight, ahead=chosen.workers)
         bounds = LaneLimits(pace, chosen.claim_interval_s, drain_s=1.0, record_s=30.0)
-        lanes = Lanes(pool.transaction, StoredLanes(chosen.lease_s), courier, bounds, counter)
+        rows = StoredLanes(chosen.lease_s, len(courier.schedule.delays_s))
+        lanes = Lanes(pool.transaction, rows, courier, bounds, counter)
         yield Delivering(pool, client, lanes, counter)
 
 

@@ -4,10 +4,11 @@ Read once, in a `__main__`; nothing else reads the environment. Every group's va
 group's prefix, so `DatabaseSettings.pool_size` is `DATABASE_POOL_SIZE`.
 """
 
+from math import inf
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigurationError
@@ -196,6 +197,9 @@ class QuerySettings(BaseSettings):
     exceptions: str = ""  # word=lemma pairs, separated by commas, over the built-in ones
 
 
+LEASE_SHARE = 1.25  # of an exchange, at least: the lease of a webhook
+
+
 class DeliverySettings(BaseSettings):
     """Webhooks (DESIGN.md section 7). Lists are separated by commas."""
 
@@ -209,7 +213,7 @@ class DeliverySettings(BaseSettings):
     claim_interval_s: float = Field(1.0, gt=0)
     lease_s: float = Field(60.0, gt=1)
     connect_timeout_s: float = Field(5.0, gt=0)
-    exchange_timeout_s: float = Field(30.0, gt=0)
+    exchange_timeout_s: float = Field(30.0, gt=0, validate_default=True)
     schedule_s: str = "0,5,30,120,600,3600,21600,86400"
     jitter: float = Field(0.2, ge=0, lt=1)
     response_max_bytes: int = Field(16 * 1024, ge=0)
@@ -225,6 +229,18 @@ class DeliverySettings(BaseSettings):
     resolve_timeout_s: float = Field(5.0, gt=0)
     egress_proxy: str = ""
     link_ttl_s: int = Field(7 * 86400, ge=60)
+
+    @field_validator("exchange_timeout_s")
+    @classmethod
+    def _fit_into_the_lease(cls, value: float, info: ValidationInfo) -> float:
+        # Nothing is posted that might outlast its lease; looking up, reading and composing come
+        # before that, and need their time too.
+        lease_s = info.data.get("lease_s", inf)
+        if value * LEASE_SHARE > lease_s:
+            raise ValueError(
+                f"times {LEASE_SHARE} must fit into DELIVERY_LEASE_S, which is {lease_s:g}"
+            )
+        return value
 
     @field_validator("schedule_s")
     @classmethod

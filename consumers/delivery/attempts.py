@@ -9,6 +9,7 @@ from consumers.delivery.pacing import Health
 
 TOO_MANY_REQUESTS = 429
 FORBIDDEN = "target_forbidden"
+INTERNAL_ERROR = "internal_error"  # a bug of ours
 
 
 class Lease(Protocol):
@@ -44,6 +45,11 @@ class Lease(Protocol):
         """When the webhook was put on the schedule; the last time, if a person did it again."""
         ...
 
+    @property
+    def deadline(self) -> float:
+        """Until when nobody else may send it, as `time.monotonic` counts."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Tried:
@@ -52,7 +58,8 @@ class Tried:
     Attributes:
         state: `delivered`, `due` (again, at `next_at`) or `dead`.
         error: class of the failure where no answer came.
-        own_fault: nothing was wrong with the target: the attempt is not charged.
+        own_fault: nothing was wrong with the target, and nothing was learnt of its host.
+        charged: counts as an attempt; else the lease is given back as if it had not been.
         pause_s: for how long the host asked to be left alone, with a 429 or 503.
     """
 
@@ -65,6 +72,7 @@ class Tried:
     reason: str | None = None
     next_at: datetime | None = None
     own_fault: bool = False
+    charged: bool = True
     pause_s: float = 0.0
 
     @property

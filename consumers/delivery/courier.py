@@ -1,7 +1,8 @@
 """One attempt at one webhook: compose the body, sign it, post it, judge what came back.
 
 The body says the same over all attempts: it is made anew each time from the same answer and the
-same picture. Only a picture that is gone or has changed meanwhile turns it into `query.failed`.
+same picture. Only a picture that is gone or has changed meanwhile turns it into `query.failed`, and
+in the last attempt one that could not be had in all the others.
 """
 
 import time
@@ -13,12 +14,19 @@ from random import Random
 from typing import Any, Protocol
 from uuid import UUID
 
-from consumers.delivery.attempts import Lease, Tried
+from consumers.delivery.attempts import INTERNAL_ERROR, Lease, Tried
 from consumers.delivery.budget import Budget, Reserve
-from core.errors import ImageMissing, PermanentError, TargetForbidden, TargetUnreachable
+from core.errors import (
+    ImageMissing,
+    PermanentError,
+    TargetForbidden,
+    TargetUnreachable,
+    TransientError,
+)
 from core.failpoints import reach
 from core.webhooks.body import build_body
 from core.webhooks.schedule import (
+    OWN_FAULT,
     Answer,
     Attempts,
     Delivered,
@@ -39,6 +47,22 @@ DETAIL_CHARS = 500
 PER_BYTE = 7 / 3  # while a body is composed: the picture itself, and its base64
 BUSY = frozenset({429, 503})  # with Retry-After they speak for the host, not for one webhook
 MAX_PAUSE_S = 600.0  # one caller's URL must not silence a host that others use for long
+#: Reasons for which a picture that was tagged once cannot be had at this moment.
+PASSING = frozenset(
+    {"image_unreachable", "image_changing", "read_failed", "decoder_timeout", "decoder_crashed"}
+)
+
+
+class LeaseTooShort(TransientError):
+    """An exchange that began now might outlast the lease."""
+
+
+class PictureNotNow(TransientError):
+    """A picture cannot be had now, for a `reason` that passes."""
+
+    def __init__(self, error: PermanentError) -> None:
+        super().__init__(str(error))
+        self.reason = error.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +125,45 @@ class WebhookCourier:
         """Make one attempt.
 
         Raises:
-            TransientError: a fault of our own, before anything was sent.
+            TransientError: a fault of our own, before anything was sent: see `failed`.
         """
         event = CallbackRequested.model_validate_json(lease.event)
         secrets = await self.secrets.of(event.owner, event.url)
         async with self.budget.hold() as held:
-            body = await self._compose(event, held.reserve)
+            body = await self._compose(lease, event, held.reserve)
             if held.taken:
                 await held.settle(len(body))
             reach("attempt.composed")
             message = Message(lease.delivery_id, event.url, body, secrets)
             return await self._attempt(lease, message)
 
+    def failed(self, lease: Lease, error: Exception) -> Tried:
+        """What an attempt came to that ended in an error of our own.
+
+        A picture that cannot be had now waits by the schedule: to ask a slow source, or a decoder,
+        every few seconds would be dear. An unexpected error may have come after the POST too, so
+        it is charged, and one webhook's bug ends with its schedule.
+        """
+        now, attempts, verdict = datetime.now(UTC), _attempts(lease), None
+        name, detail = OWN_FAULT, _detail(error)
+        if isinstance(error, PictureNotNow):
+            name = error.reason
+        elif isinstance(error, TransientError):
+            verdict = self.schedule.postponed(attempts=attempts, now=now)
+        else:
+            name, detail = INTERNAL_ERROR, type(error).__name__  # its words are for the log alone
+        verdict = verdict or self.schedule.failed(name, attempts=attempts, now=now, rng=self.chance)
+        tried = Tried("due", now, error=name, detail=detail, own_fault=True)
+        return _judged(tried, verdict)
+
     async def _attempt(self, lease: Lease, message: Message) -> Tried:
+        left_s = lease.deadline - time.monotonic()
+        if left_s < self.sender.timeout_s:
+            # Preparing took too long. Another worker could send this as soon as the lease ends,
+            # and its 2xx be recorded, while we are about to begin or still at it.
+            raise LeaseTooShort(
+                f"{left_s:.1f} s are left, {self.sender.timeout_s:g} s may be needed"
+            )
         started_at, clock = datetime.now(UTC), time.monotonic()
         outcome: Outcome
         try:
@@ -124,13 +174,13 @@ class WebhookCourier:
         took_ms = round((time.monotonic() - clock) * 1000)
         verdict = self.schedule.verdict(
             outcome,
-            attempts=Attempts(lease.made, lease.created_at),
+            attempts=_attempts(lease),
             now=datetime.now(UTC),
             rng=self.chance,
         )
         return _tried(outcome, verdict, started_at, took_ms)
 
-    async def _compose(self, event: CallbackRequested, reserve: Reserve) -> bytes:
+    async def _compose(self, lease: Lease, event: CallbackRequested, reserve: Reserve) -> bytes:
         if event.image_id is None:
             return await build_body(_body(event, others=self._others(event)))
         picture = await self.pictures.outgoing(
@@ -139,6 +189,8 @@ class WebhookCourier:
             reserve=lambda size: reserve(ceil(size * PER_BYTE)),
         )
         if isinstance(picture, PermanentError):
+            if picture.reason in PASSING and not self.schedule.is_last(_attempts(lease)):
+                raise PictureNotNow(picture)
             return await build_body(_withdrawn(event, picture))
         image = WebhookImage(
             id=event.image_id,
@@ -196,28 +248,40 @@ def _withdrawn(event: CallbackRequested, error: PermanentError) -> WebhookBody:
 
 
 def _tried(outcome: Outcome, verdict: Verdict, started_at: datetime, took_ms: int) -> Tried:
-    common = Tried(
+    tried = Tried(
         state="due",
         started_at=started_at,
         took_ms=took_ms,
+        own_fault=isinstance(outcome, TargetUnreachable) and outcome.infra,
         pause_s=_pause_s(outcome, started_at),
         **_words(outcome),
     )
+    return _judged(tried, verdict)
+
+
+def _judged(tried: Tried, verdict: Verdict) -> Tried:
     match verdict:
         case Delivered():
-            return replace(common, state="delivered")
+            return replace(tried, state="delivered")
         case GiveUp(reason=reason):
-            return replace(common, state="dead", reason=reason)
+            return replace(tried, state="dead", reason=reason)
         case Retry(at=at, charged=charged):
-            return replace(common, next_at=at, own_fault=not charged)
+            return replace(tried, next_at=at, charged=charged)
+
+
+def _attempts(lease: Lease) -> Attempts:
+    return Attempts(lease.made, lease.created_at)
 
 
 def _words(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, TargetForbidden | TargetUnreachable):
-        # PostgreSQL takes no NUL, which a library may quote from a hostile answer.
-        detail = str(outcome).replace("\0", "\N{REPLACEMENT CHARACTER}")[:DETAIL_CHARS]
-        return {"error": outcome_name(outcome), "detail": detail}
+        return {"error": outcome_name(outcome), "detail": _detail(outcome)}
     return {"status": outcome.status}
+
+
+def _detail(error: Exception) -> str:
+    # PostgreSQL takes no NUL, which a library may quote from a hostile answer.
+    return str(error).replace("\0", "\N{REPLACEMENT CHARACTER}")[:DETAIL_CHARS]
 
 
 def _pause_s(outcome: Outcome, now: datetime) -> float:

@@ -2,7 +2,8 @@
 
 No transaction is open while a target is being talked to. What a host may be given is decided
 before its webhooks are claimed (`pacing`), so one that waits holds nothing. A fault of our own
-(database, blob store, resolver) gives the lease back and is not charged to the target.
+(database, blob store, resolver) gives the lease back and is not charged to the target, until the
+schedule's window ends. An unexpected error is one webhook's, never the lanes'.
 """
 
 import asyncio
@@ -25,7 +26,6 @@ from core.transaction import Transaction
 log = structlog.get_logger()
 
 EXPIRE_INTERVAL_S = 5.0
-OWN_FAULT_DELAY_S = 5.0
 CLAIM_RETRY_S = 1.0
 MAX_UNRECORDED = 500  # outcomes that wait for the database: then nothing new is begun
 #: A webhook that was claimed ahead and found no worker in time goes back, uncharged: another
@@ -40,8 +40,8 @@ class Schedule(Protocol):
         """Lease due webhooks of hosts that are not disabled, within the rooms."""
         ...
 
-    async def expire_leases(self, tx: Transaction) -> int:
-        """Make webhooks due again whose worker died."""
+    async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
+        """Make webhooks due again whose worker died; give how many, and how many were given up."""
         ...
 
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
@@ -70,6 +70,10 @@ class Courier(Protocol):
         Raises:
             TransientError: a fault of our own, before anything was sent.
         """
+        ...
+
+    def failed(self, lease: Lease, error: Exception) -> Tried:
+        """Give what an attempt came to that ended in an error of our own."""
         ...
 
 
@@ -190,7 +194,8 @@ class Lanes:
         return leases
 
     async def _send(self, lease: Lease) -> None:
-        tried = Tried("due", datetime.now(UTC), own_fault=True)  # where we are cancelled
+        at = datetime.now(UTC)
+        tried = Tried("due", at, own_fault=True, charged=False)  # where we are cancelled
         try:
             tried = await self._worked(lease)
         finally:
@@ -215,7 +220,7 @@ class Lanes:
             now = time.monotonic()
             if self._stopping or now - claimed_at > BEGIN_WITHIN_S:
                 at = datetime.now(UTC)
-                return Tried("due", at, next_at=at, own_fault=True)
+                return Tried("due", at, next_at=at, own_fault=True, charged=False)
             self.pacer.begin(lease.host, lease.delivery_id, now)
             tried = await self._attempt(lease)
             self.watch.tried(tried)
@@ -229,7 +234,12 @@ class Lanes:
             return await self.courier.deliver(lease)
         except TransientError as error:
             log.warning("delivery_own_fault", delivery_id=str(lease.delivery_id), error=str(error))
-            return Tried("due", datetime.now(UTC), detail=str(error), own_fault=True)
+            return self.courier.failed(lease, error)
+        except Exception as error:
+            # Nothing is outside this but other webhooks. Raised on, it would end the process, and
+            # the same webhook would end the next one: it is settled instead, and its schedule ends.
+            log.exception("delivery_internal_error", delivery_id=str(lease.delivery_id))
+            return self.courier.failed(lease, error)
 
     async def _tell(self, host: str, ended: Ended) -> None:
         """Say what became of a host's breaker; disable the host where that was asked for."""
@@ -248,12 +258,12 @@ class Lanes:
             log.warning("host_not_disabled", host=host, error=str(error))
 
     async def _write(self, outcomes: Sequence[Outcome[Lease]]) -> None:
-        charged = [one for one in outcomes if not one.tried.own_fault]
+        charged = [one for one in outcomes if one.tried.charged]
         async with self.transaction() as tx:
             lost = await self.schedule.settle(tx, charged) if charged else 0
             reach("outcome.settled")
             for one in outcomes:
-                if one.tried.own_fault:
+                if not one.tried.charged:
                     await self.schedule.release(tx, one.lease, _pause_s(one.tried))
             reach("outcome.written")
         reach("outcome.done")
@@ -274,10 +284,13 @@ class Lanes:
         while True:
             try:
                 async with self.transaction() as tx:
-                    if await self.schedule.expire_leases(tx):
+                    again, given_up = await self.schedule.expire_leases(tx)
+                    if again or given_up:
                         reach("lease.expired")
                         self.wake.set()
                     self.watch.waiting(*await self.schedule.backlog(tx))
+                if given_up:
+                    log.error("webhooks_given_up_after_deaths", count=given_up)
             except TransientError as error:
                 log.warning("expire_failed", error=str(error))
             await asyncio.sleep(EXPIRE_INTERVAL_S)
@@ -285,5 +298,5 @@ class Lanes:
 
 def _pause_s(tried: Tried) -> float:
     if tried.next_at is None:
-        return OWN_FAULT_DELAY_S
+        return 0.0
     return max(0.0, (tried.next_at - datetime.now(UTC)).total_seconds())

@@ -15,13 +15,14 @@ from uuid import UUID
 from consumers.delivery.budget import Reserve
 from consumers.delivery.courier import Picture, image_changed, image_gone
 from consumers.delivery.gathering import Gathered
-from core.errors import PermanentError
+from core.errors import ImageMissing, PermanentError
 from core.storage import images
 from core.storage.images import OutgoingImage
 from core.transaction import Transaction
 
 KEPT = "blob:"  # URIs of bytes that are found by their SHA-256
 OFF_LOOP_BYTES = 256 * 1024
+MISSING = ImageMissing.default_reason  # no bytes there, as against: they cannot be had
 
 
 class Database(Protocol):
@@ -131,7 +132,7 @@ class StoredPictures:
         await reserve(self.inline_max_bytes if known.size_bytes is None else known.size_bytes)
         content = (await self.blobs.read_all([known.uri]))[0]
         if isinstance(content, PermanentError):
-            return image_gone(image_id)
+            return image_gone(image_id) if content.reason == MISSING else content
         return await self._picture(known, content, inline=inline)
 
     async def _picture(

@@ -59,9 +59,14 @@ class StoredIntake:
 
 @dataclass(frozen=True, slots=True)
 class StoredLanes:
-    """The schedule as the lanes use it."""
+    """The schedule as the lanes use it.
+
+    Attributes:
+        attempts: how many the schedule has.
+    """
 
     lease_s: float
+    attempts: int
 
     async def claim(self, tx: Transaction, rooms: Rooms) -> Sequence[Leased]:
         """Lease due webhooks of hosts that are not disabled, within the rooms."""
@@ -75,9 +80,9 @@ class StoredLanes:
         )
         return await deliveries.claim(tx, room, token=uuid4(), lease_s=self.lease_s)
 
-    async def expire_leases(self, tx: Transaction) -> int:
-        """Make webhooks due again whose worker died."""
-        return await deliveries.expire_leases(tx)
+    async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
+        """Make webhooks due again whose worker died; give how many, and how many were given up."""
+        return await deliveries.expire_leases(tx, attempts=self.attempts)
 
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
         """Give how many webhooks are due and not leased, and the oldest one's wait in seconds."""

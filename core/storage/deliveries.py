@@ -1,6 +1,7 @@
 """Deliveries: the durable schedule of webhooks, with leases and attempts."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -52,17 +53,25 @@ WITH RECURSIVE lanes AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE deliveries d SET state = 'leased', attempt = d.attempt + 1, token = $7,
-                        lease_until = now() + $8::interval
+                        lease_until = clock_timestamp() + $8::interval
 FROM locked WHERE d.delivery_id = locked.delivery_id
 RETURNING d.delivery_id, d.query_id, d.owner, d.host, d.url, d.event::text AS event, d.attempt,
           d.attempt - d.attempts_before AS made, coalesce(d.asked_at, d.created_at) AS created_at
 """
 
+# Attempts beyond the schedule are only made by deaths: one more has its chance to be recorded.
 _EXPIRE = """
-UPDATE deliveries SET state = 'due', token = NULL, lease_until = NULL, next_at = now()
-WHERE delivery_id IN (
-    SELECT delivery_id FROM deliveries WHERE state = 'leased' AND lease_until < now()
-    ORDER BY lease_until LIMIT 500 FOR UPDATE SKIP LOCKED)
+WITH expired AS (
+    SELECT delivery_id, attempt - attempts_before > $1 AS spent FROM deliveries
+    WHERE state = 'leased' AND lease_until < now()
+    ORDER BY lease_until LIMIT 500 FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries d SET state = CASE WHEN spent THEN 'dead' ELSE 'due' END,
+       token = NULL, lease_until = NULL, next_at = now(),
+       reason = CASE WHEN spent THEN 'process_crashed' END,
+       finished_at = CASE WHEN spent THEN now() END
+FROM expired e WHERE d.delivery_id = e.delivery_id
+RETURNING spent
 """
 
 # A 2xx counts also where the lease has run out meanwhile: it happened, and ends the retries. The
@@ -86,7 +95,7 @@ UPDATE deliveries d SET state = g.state, next_at = coalesce(now() + g.pause, d.n
 FROM given g
 WHERE d.delivery_id = g.delivery_id
   AND (d.state = 'leased' AND d.token = g.token
-       OR g.state = 'delivered' AND d.state IN ('due', 'leased'))
+       OR g.state = 'delivered' AND d.state <> 'delivered')
 RETURNING d.delivery_id
 """
 
@@ -133,6 +142,7 @@ class Leased:
     Attributes:
         attempt: this one's number, over all redeliveries.
         made: its number since the webhook was last put on the schedule, at `created_at`.
+        deadline: the lease lasts at least until then, by `time.monotonic` of this process.
     """
 
     delivery_id: UUID
@@ -145,6 +155,7 @@ class Leased:
     made: int
     created_at: datetime
     token: UUID
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +235,7 @@ async def claim(tx: Transaction, room: Room, *, token: UUID, lease_s: float) -> 
     """
     if room.total <= 0:
         return []
+    deadline = time.monotonic() + lease_s  # before PostgreSQL begins to count
     rows = await tx.fetch(
         _CLAIM,
         room.hosts,
@@ -235,12 +247,18 @@ async def claim(tx: Transaction, room: Room, *, token: UUID, lease_s: float) -> 
         token,
         timedelta(seconds=lease_s),
     )
-    return [Leased(**dict(row), token=token) for row in rows]
+    return [Leased(**dict(row), token=token, deadline=deadline) for row in rows]
 
 
-async def expire_leases(tx: Transaction) -> int:
-    """Make webhooks due again whose lease ran out (the worker died); give how many."""
-    return int((await tx.execute(_EXPIRE)).split()[-1])
+async def expire_leases(tx: Transaction, *, attempts: int) -> tuple[int, int]:
+    """Make webhooks due again whose lease ran out (the worker died).
+
+    One that was tried more often than the schedule has `attempts`, and had no outcome, is given up
+    (`process_crashed`): it may be what kills the workers. Gives how many are due and given up.
+    """
+    rows = await tx.fetch(_EXPIRE, attempts)
+    given_up = sum(row["spent"] for row in rows)
+    return len(rows) - given_up, given_up
 
 
 async def settle(tx: Transaction, ended: Sequence[tuple[Leased, Attempt, Settled]]) -> set[UUID]:

@@ -64,7 +64,8 @@ _ASKING = {
     "labels_without_other_language": "So many labels have no alias in Russian or in English",
 }
 _DELIVERING = {
-    "delivery_own_fault": "A webhook could not be tried for a reason of ours; it stays due",
+    "delivery_internal_error": "A bug met one webhook, which is charged an attempt; report it",
+    "delivery_own_fault": "A webhook could not be tried for a reason of ours; tried again",
     "expire_failed": "Leases that ran out could not be given back; tried again",
     "host_breaker_opened": "A callback host fails; it is left alone for a while",
     "host_disabled": "A callback host is not tried until an operator resumes it",
@@ -77,6 +78,7 @@ _DELIVERING = {
     "prune_failed": "Old rows could not be pruned; tried again in ten minutes",
     "pruned": "Rows beyond their retention were deleted, by table",
     "webhook_attempted": "An attempt at a webhook, and how it ended",
+    "webhooks_given_up_after_deaths": "Webhooks that ended their workers, or seem so; now dead",
 }
 _SERVING = {
     "events_ended": "A stream of events was cut by an outage; the client comes back",

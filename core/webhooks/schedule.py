@@ -15,6 +15,9 @@ from core.settings import DeliverySettings
 MAX_RETRY_AFTER_S = 31 * 86400
 # Between attempts that our own side spoiled; they are not charged, so no schedule drives them.
 INFRA_DELAY_S = 30.0
+# The same where nothing was sent: our database, our store, or too little left of the lease.
+OWN_FAULT_DELAY_S = 5.0
+OWN_FAULT = "own_fault"
 ABORT = "abort-message"  # value of `webhook-delivery` by which a receiver ends the retries
 
 
@@ -57,7 +60,7 @@ class GiveUp:
     """Never to be tried again by itself.
 
     Attributes:
-        reason: `gone`, `aborted`, `target_forbidden`, or `attempts_exhausted`.
+        reason: `gone`, `aborted`, `target_forbidden`, `attempts_exhausted`, or `own_fault`.
         outcome: what came of the last attempt, stable.
     """
 
@@ -101,7 +104,7 @@ class RetrySchedule:
 
     def next_at(self, attempts: Attempts, now: datetime, rng: Random) -> datetime | None:
         """When the next attempt is due, or None where the schedule is used up."""
-        if attempts.made >= len(self.delays_s):
+        if self.is_last(attempts):
             return None
         return now + self._jittered(self.delays_s[attempts.made], rng)
 
@@ -122,10 +125,29 @@ class RetrySchedule:
             return GiveUp(reason=reason, outcome=name)
         if isinstance(outcome, TargetUnreachable) and outcome.infra:
             return self._uncharged(name, attempts, now, rng)
+        verdict = self.failed(name, attempts=attempts, now=now, rng=rng)
+        if isinstance(verdict, GiveUp):
+            return verdict
+        return Retry(at=self._no_earlier(verdict.at, outcome, attempts, now), outcome=name)
+
+    def failed(
+        self, name: str, *, attempts: Attempts, now: datetime, rng: Random
+    ) -> Retry | GiveUp:
+        """What follows from a charged attempt that came to `name`, whosever fault it was."""
         at = self.next_at(attempts, now, rng)
         if at is None:
             return GiveUp(reason="attempts_exhausted", outcome=name)
-        return Retry(at=self._no_earlier(at, outcome, attempts, now), outcome=name)
+        return Retry(at=at, outcome=name)
+
+    def postponed(self, *, attempts: Attempts, now: datetime) -> Retry | GiveUp:
+        """What follows where a fault of our own let nothing be sent: soon again, in the window."""
+        if now >= self._window_end(attempts):
+            return GiveUp(reason=OWN_FAULT, outcome=OWN_FAULT)
+        return Retry(now + timedelta(seconds=OWN_FAULT_DELAY_S), outcome=OWN_FAULT, charged=False)
+
+    def is_last(self, attempts: Attempts) -> bool:
+        """Tell whether nothing follows this attempt if it fails."""
+        return attempts.made >= len(self.delays_s)
 
     def _uncharged(self, name: str, attempts: Attempts, now: datetime, rng: Random) -> Verdict:
         if now >= self._window_end(attempts):

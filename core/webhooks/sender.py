@@ -56,13 +56,17 @@ class Message:
 
 
 class WebhookSender(Generic[AnswerT]):
-    """Sends messages by Standard Webhooks 1.0."""
+    """Sends messages by Standard Webhooks 1.0.
+
+    Attributes:
+        timeout_s: bounds the whole exchange.
+    """
 
     def __init__(
         self, poster: Poster[AnswerT], *, timeout_s: float, user_agent: str = "photo-archive"
     ) -> None:
         self._poster = poster
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._user_agent = user_agent
 
     async def send(self, message: Message, *, now: datetime) -> AnswerT:
@@ -89,5 +93,5 @@ class WebhookSender(Generic[AnswerT]):
             "user-agent": self._user_agent,
         }
         return await self._poster.post(
-            message.url, content=message.body, headers=headers, timeout_s=self._timeout_s
+            message.url, content=message.body, headers=headers, timeout_s=self.timeout_s
         )

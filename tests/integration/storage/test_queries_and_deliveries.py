@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from core.storage import deliveries, hosts, queries
+from core.storage import deliveries, hosts, queries, redelivery
 from core.storage.deliveries import Attempt, Leased, NewDelivery, Room, Settled
 from core.storage.pool import Pool
 from core.storage.queries import Answered, Place, Waiting
+from core.storage.redelivery import Wanted
 
 TRIED = Attempt(datetime.now(UTC), 12, status=500)
 
@@ -181,7 +183,7 @@ async def test_an_expired_lease_is_due_again_with_its_attempt_counted(pool: Pool
     await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")
 
     async with pool.transaction() as tx:
-        assert await deliveries.expire_leases(tx) == 1
+        assert await deliveries.expire_leases(tx, attempts=8) == (1, 0)
     again = (await claim(pool))[0]
 
     assert (lost.attempt, again.attempt) == (1, 2)
@@ -195,11 +197,51 @@ async def test_a_2xx_counts_also_after_its_lease_ran_out(pool: Pool) -> None:
     lost = (await claim(pool))[0]
     await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")
     async with pool.transaction() as tx:
-        await deliveries.expire_leases(tx)
+        await deliveries.expire_leases(tx, attempts=8)
 
     assert await settle(pool, (lost, Settled("delivered"))) == {lost.delivery_id}
 
     assert await claim(pool) == []
+
+
+async def test_a_webhook_whose_workers_die_beyond_the_schedule_is_given_up(pool: Pool) -> None:
+    await intake(pool, "a")
+    expired = []
+    for _ in range(3):
+        (lost,) = await claim(pool)
+        await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")
+        async with pool.transaction() as tx:
+            expired.append(await deliveries.expire_leases(tx, attempts=2))
+
+    (row,) = await deliveries.of_query(pool, lost.query_id)
+    assert expired == [(1, 0), (1, 0), (0, 1)]
+    assert (row.state, row.reason, row.attempt) == ("dead", "process_crashed", 3)
+    assert row.finished_at is not None
+    assert await claim(pool) == []
+    assert await settle(pool, (lost, Settled("delivered"))) == {lost.delivery_id}, "it did arrive"
+
+
+async def test_redelivery_begins_the_count_of_deaths_anew(pool: Pool) -> None:
+    await intake(pool, "a")
+    await claim(pool)
+    await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s', attempt = 9")
+    async with pool.transaction() as tx:
+        assert await deliveries.expire_leases(tx, attempts=2) == (0, 1)
+        await redelivery.redeliver(tx, Wanted(), limit=1)
+
+    await claim(pool)
+    await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")
+    async with pool.transaction() as tx:
+        assert await deliveries.expire_leases(tx, attempts=2) == (1, 0)
+
+
+async def test_a_lease_says_until_when_nobody_else_can_have_it(pool: Pool) -> None:
+    await intake(pool, "a")
+
+    (lease,) = await claim(pool)
+
+    left = await pool.fetchval("SELECT lease_until - clock_timestamp() FROM deliveries")
+    assert lease.deadline - time.monotonic() <= left.total_seconds() <= 30
 
 
 async def test_many_outcomes_are_recorded_in_one_statement(pool: Pool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from math import inf
 from random import Random
 from uuid import UUID, uuid4
 
@@ -97,7 +98,7 @@ def lease() -> Leased:
     )
     return Leased(
         uuid4(), event.query_id, None, "example.org", event.url, event.model_dump_json(), 1, 1, now,
-        uuid4(),
+        uuid4(), inf,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from uuid import UUID, uuid4
 
 from consumers.delivery.attempts import Lease, Tried
@@ -12,7 +13,7 @@ from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.pacing import PaceLimits, Pacer, Rooms, Tier
 from consumers.delivery.recording import Outcome
 from consumers.delivery.role import DeliveryRole, Scheduled
-from core.errors import BlobStoreAway, DatabaseAway, RecordRefused
+from core.errors import BlobStoreAway, DatabaseAway, RecordRefused, TransientError
 from core.messaging.role import Received
 from core.transaction import Transaction
 from schemas.callback import AnswerType, CallbackRequested, callback_id_of
@@ -79,6 +80,7 @@ class FakeLease:
     made: int = 1
     event: str = "{}"
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    deadline: float = inf
 
 
 @dataclass
@@ -111,8 +113,8 @@ class MemorySchedule:
                 self.due.remove(lease)
         return taken
 
-    async def expire_leases(self, tx: Transaction) -> int:
-        return 0
+    async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
+        return 0, 0
 
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
         return len(self.due), 0.0
@@ -155,6 +157,7 @@ class Targets:
 
     black_holes: str = "hole"
     own_fault: bool = False
+    buggy: str = "bug"
     status: int = 200
     detail: str | None = None
     most: dict[str, int] = field(default_factory=dict)
@@ -170,11 +173,19 @@ class Targets:
                 await asyncio.Event().wait()
             if self.own_fault:
                 raise BlobStoreAway("no store")
+            if lease.host == self.buggy:
+                raise ZeroDivisionError
             await asyncio.sleep(0)
             state = "delivered" if self.status == 200 else "due"
             return Tried(state, datetime.now(UTC), status=self.status, detail=self.detail)
         finally:
             self.now[lease.host] -= 1
+
+    def failed(self, lease: Lease, error: Exception) -> Tried:
+        charged = not isinstance(error, TransientError)
+        return Tried(
+            "due", datetime.now(UTC), error=type(error).__name__, own_fault=True, charged=charged
+        )
 
 
 def lanes(
@@ -292,6 +303,18 @@ async def test_a_fault_of_our_own_gives_the_lease_back_uncharged() -> None:
     await run_until(lanes(schedule, Targets(own_fault=True)), lambda: len(schedule.released) == 1)
 
     assert schedule.settled == []
+
+
+async def test_an_unexpected_error_costs_one_attempt_of_one_webhook() -> None:
+    schedule = MemorySchedule([FakeLease("bug") for _ in range(12)] + [FakeLease("healthy")])
+    lane = lanes(schedule, Targets())
+
+    await run_until(lane, lambda: len(schedule.settled) == 13)
+
+    ended = {(lease.host, tried.state, tried.error) for lease, tried in schedule.settled}
+    assert ended == {("bug", "due", "ZeroDivisionError"), ("healthy", "delivered", None)}
+    assert lane.pacer.open_breakers(time.monotonic()) == 0, "the host has done nothing"
+    assert schedule.released == []
 
 
 async def test_an_outcome_is_recorded_when_the_database_comes_back() -> None:

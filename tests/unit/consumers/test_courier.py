@@ -1,0 +1,209 @@
+"""What an attempt comes to that something of ours spoils, before or beside the POST."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from uuid import UUID, uuid4
+
+import pytest
+
+from consumers.delivery.attempts import Tried
+from consumers.delivery.budget import Budget, Reserve
+from consumers.delivery.courier import Picture, WebhookCourier
+from consumers.delivery.pacing import Health
+from core.errors import (
+    DatabaseAway,
+    ImageMissing,
+    ImageUnreadable,
+    PermanentError,
+    TargetUnreachable,
+    TransientError,
+)
+from core.storage.deliveries import Leased
+from core.webhooks.schedule import OWN_FAULT_DELAY_S, RetrySchedule
+from core.webhooks.sender import WebhookSender
+from core.webhooks.signing_secrets import make_secret
+from schemas.callback import AnswerType, CallbackRequested
+from tests.fakes.poster import PlainAnswer, RecordingPoster
+
+TIMEOUT_S = 5.0
+SCHEDULE = RetrySchedule((0.0, 60.0, 600.0), 0.0)
+
+
+@dataclass
+class World:
+    """A courier whose pictures, secrets and target do as they are told."""
+
+    picture: Picture | PermanentError = field(
+        default_factory=lambda: Picture("a.jpg", "image/jpeg", b"bytes")
+    )
+    answer: PlainAnswer | Exception = field(default_factory=PlainAnswer)
+    prepare: Callable[[], None] = field(default=lambda: None)
+
+    def __post_init__(self) -> None:
+        self.poster = RecordingPoster(self.answer)
+        self.courier = WebhookCourier(
+            pictures=self,
+            secrets=self,
+            sender=WebhookSender(self.poster, timeout_s=TIMEOUT_S),
+            schedule=SCHEDULE,
+            link=str,
+            budget=Budget(10**6),
+            chance=Random(1),
+        )
+
+    async def outgoing(
+        self, image_id: UUID, *, inline: bool, reserve: Reserve
+    ) -> Picture | PermanentError:
+        self.prepare()
+        return self.picture
+
+    async def of(self, owner: str | None, url: str) -> tuple[str, ...]:
+        return (SECRET,)
+
+    async def tried(self, lease: Leased) -> Tried:
+        """Deliver, and have an error judged as the lanes do."""
+        try:
+            return await self.courier.deliver(lease)
+        except TransientError as error:
+            return self.courier.failed(lease, error)
+
+
+SECRET = make_secret()
+
+
+def lease(made: int = 1, *, left_s: float = 60.0, age_s: float = 0.0) -> Leased:
+    now = datetime.now(UTC)
+    event = CallbackRequested(
+        query_id=uuid4(),
+        url="https://example.org/hook",
+        type=AnswerType.COMPLETED,
+        text="cats",
+        answered_at=now,
+        image_id=uuid4(),
+    )
+    return Leased(
+        delivery_id=uuid4(),
+        query_id=event.query_id,
+        owner=None,
+        host="example.org",
+        url=event.url,
+        event=event.model_dump_json(),
+        attempt=made,
+        made=made,
+        created_at=now - timedelta(seconds=age_s),
+        token=uuid4(),
+        deadline=time.monotonic() + left_s,
+    )
+
+
+async def test_nothing_is_posted_where_the_lease_may_end_before_the_exchange() -> None:
+    world = World()
+
+    tried = await world.tried(lease(left_s=TIMEOUT_S - 0.1))
+
+    assert world.poster.posted == []
+    assert (tried.state, tried.charged, tried.health) == ("due", False, Health.UNKNOWN)
+
+
+async def test_a_lease_that_outlasts_the_exchange_is_used() -> None:
+    world = World()
+
+    tried = await world.tried(lease(left_s=TIMEOUT_S + 0.5))
+
+    assert (tried.state, len(world.poster.posted)) == ("delivered", 1)
+
+
+def test_a_fault_of_our_own_is_tried_again_soon_and_is_not_charged() -> None:
+    tried = World().courier.failed(lease(made=3), DatabaseAway("away"))
+
+    assert (tried.state, tried.charged, tried.error) == ("due", False, "own_fault")
+    assert tried.next_at is not None
+    wait_s = (tried.next_at - datetime.now(UTC)).total_seconds()
+    assert wait_s == pytest.approx(OWN_FAULT_DELAY_S, abs=1)
+
+
+def test_a_fault_of_our_own_ends_with_the_window_and_says_so() -> None:
+    late = lease(age_s=SCHEDULE.window_s + 1)
+
+    tried = World().courier.failed(late, DatabaseAway("away"))
+
+    assert (tried.state, tried.reason, tried.charged) == ("dead", "own_fault", True)
+    assert tried.health is Health.UNKNOWN
+
+
+def test_an_unexpected_error_is_charged_and_ends_with_the_schedule() -> None:
+    courier = World().courier
+
+    made = [courier.failed(lease(made=made), ZeroDivisionError("secret")) for made in (1, 2, 3)]
+
+    assert [one.state for one in made] == ["due", "due", "dead"]
+    assert made[2].reason == "attempts_exhausted"
+    assert {(one.error, one.charged, one.health) for one in made} == {
+        ("internal_error", True, Health.UNKNOWN)
+    }
+    assert {one.detail for one in made} == {"ZeroDivisionError"}  # people see it: no more than that
+
+
+async def test_an_outage_of_ours_at_the_end_of_the_window_is_not_the_hosts() -> None:
+    world = World(answer=TargetUnreachable("resolver", kind="dns", infra=True))
+
+    tried = await world.tried(lease(age_s=SCHEDULE.window_s + 1))
+
+    assert (tried.state, tried.health) == ("dead", Health.UNKNOWN)
+
+
+PASSING = [
+    ImageMissing("busy", reason="image_unreachable"),
+    ImageUnreadable("being written", reason="image_changing"),
+    ImageUnreadable("bad sector", reason="read_failed"),
+    ImageUnreadable("busy", reason="decoder_timeout"),
+    ImageUnreadable("killed", reason="decoder_crashed"),
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: error.reason)
+async def test_a_picture_that_cannot_be_had_now_is_asked_for_again_by_the_schedule(
+    error: PermanentError,
+) -> None:
+    world = World(picture=error)
+
+    tried = await world.tried(lease(made=2))
+
+    assert world.poster.posted == []
+    assert (tried.state, tried.error, tried.charged) == ("due", error.reason, True)
+    assert tried.health is Health.UNKNOWN
+    assert tried.next_at is not None
+    assert (tried.next_at - datetime.now(UTC)).total_seconds() == pytest.approx(600, abs=1)
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: error.reason)
+async def test_the_last_attempt_says_why_there_is_no_picture(error: PermanentError) -> None:
+    world = World(picture=error)
+
+    tried = await world.tried(lease(made=3))
+
+    assert tried.state == "delivered"
+    assert b'"query.failed"' in world.poster.posted[0].content
+    assert error.reason.encode() in world.poster.posted[0].content
+
+
+async def test_a_picture_that_will_never_be_had_is_told_at_once() -> None:
+    world = World(picture=ImageUnreadable("0 bytes", reason="empty"))
+
+    tried = await world.tried(lease())
+
+    assert tried.state == "delivered"
+    assert b'"reason":"empty"' in world.poster.posted[0].content.replace(b": ", b":")
+
+
+async def test_the_lease_is_looked_at_after_all_preparations() -> None:
+    """Reading and composing may take longer than the lease."""
+    held = lease(left_s=TIMEOUT_S + 0.05)
+    world = World(prepare=lambda: time.sleep(0.1))
+
+    tried = await world.tried(replace(held, made=1))
+
+    assert (world.poster.posted, tried.charged) == ([], False)
