@@ -1,5 +1,9 @@
 """Host names to addresses, all of them: one lookup per host at a time, bounded, remembered briefly.
 
+Somebody else's name servers may take as long as they like, and he may have any number of names:
+what hangs is bounded per domain, what is known already does not wait for it, and whether the fault
+is ours is asked apart from it.
+
 Not `loop.getaddrinfo`: it shares asyncio's default executor, where one slow name server would
 stand before everything else that runs there.
 """
@@ -9,8 +13,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Protocol, Self
+from weakref import WeakValueDictionary
 
 from core.egress.addresses import IPAddress, parse_address
 from core.errors import TargetUnreachable
@@ -20,8 +26,14 @@ from core.errors import TargetUnreachable
 TTL_S = 30.0
 # Shorter for failures: a name may be about to appear; long enough to not ask for it per attempt.
 NEGATIVE_TTL_S = 5.0
+# How long the last good answer is served while a newer one cannot be had: the greatest age of a
+# connection too, so moved names are followed about as fast.
+STALE_S = 300.0
 MAX_HOSTS = 4096
 MAX_LOOKUPS = 32  # threads; a host whose name servers hang holds one of them, never two
+# Of one domain, which is taken to be the last two labels. Coarser than the public suffix list:
+# all of co.uk share these, which costs them something only while that many of them hang.
+MAX_PER_DOMAIN = 8
 
 # EAI codes that say "this name does not exist", as against "I could not find out".
 _NO_SUCH_NAME = frozenset(
@@ -69,6 +81,7 @@ class _Answer:
     addresses: tuple[IPAddress, ...] = ()
     failure: str = ""
     unsure: bool = False  # the resolver did not say that the name does not exist
+    stale_until: float = -inf  # served so long while it is looked up again
 
 
 class HostResolver:
@@ -93,6 +106,8 @@ class HostResolver:
         self._negative_ttl_s = negative_ttl_s
         self._clock = clock
         self._slots = asyncio.Semaphore(MAX_LOOKUPS)
+        # Kept by those who wait for them or hold them.
+        self._domains: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._answers: dict[str, _Answer] = {}
         self._running: dict[str, asyncio.Task[_Answer]] = {}
 
@@ -110,9 +125,12 @@ class HostResolver:
     async def addresses(self, host: str) -> tuple[IPAddress, ...]:
         """All addresses of a host, each once, from memory while it is fresh.
 
+        An older answer is given while a new one is fetched, up to `STALE_S` after the lookup that
+        found it.
+
         A failure is the resolver's (`infra`) only where it fails for the control name too: a
         domain whose own name servers are dead looks the same (EAI_AGAIN, or no answer in time),
-        and must not pass for an outage of ours.
+        and so does a name that waits in vain behind such ones. None may pass for an outage of ours.
 
         Raises:
             TargetUnreachable: `kind="dns"`; `infra` where the resolver itself is away.
@@ -124,46 +142,66 @@ class HostResolver:
         return answer.addresses
 
     async def _answer(self, host: str) -> _Answer:
-        return self._remembered(host) or await self._ask(host)
+        known, now = self._answers.get(host), self._clock()
+        if known is not None and now < known.expires_at:
+            return known
+        task = self._asked(host)
+        if known is not None and now < known.stale_until:
+            return known
+        try:
+            # Shielded: one waiter's end must not end the lookup of the others.
+            return await asyncio.wait_for(asyncio.shield(task), self._timeout_s)
+        except TimeoutError:
+            return self._failed(host, f"no answer from the resolver within {self._timeout_s:g} s")
 
-    def _remembered(self, host: str) -> _Answer | None:
-        answer = self._answers.get(host)
-        return answer if answer is not None and self._clock() < answer.expires_at else None
-
-    async def _ask(self, host: str) -> _Answer:
+    def _asked(self, host: str) -> asyncio.Task[_Answer]:
         task = self._running.get(host)
         if task is None:
             task = asyncio.create_task(self._run(host), name=f"resolve {host}")
             self._running[host] = task
             task.add_done_callback(lambda _: self._running.pop(host, None))
-        try:
-            # Shielded: one waiter's end must not end the lookup of the others.
-            return await asyncio.wait_for(asyncio.shield(task), self._timeout_s)
-        except TimeoutError:
-            failure = f"no answer from the resolver within {self._timeout_s:g} s"
-            answer = _Answer(self._clock() + self._negative_ttl_s, failure=failure, unsure=True)
-            self._remember(host, answer)
-            return answer
+        return task
 
     async def _run(self, host: str) -> _Answer:
-        async with self._slots:
-            try:
-                found = await _in_thread(self._lookup, host)
-                answer = _Answer(self._clock() + self._ttl_s, _unique(found))
-            except OSError as error:
-                unsure = error.errno not in _NO_SUCH_NAME
-                failure = f"the name cannot be resolved: {error.strerror or error}"
-                answer = _Answer(
-                    self._clock() + self._negative_ttl_s, failure=failure, unsure=unsure
-                )
-        self._remember(host, answer)
-        return answer
+        if host == CONTROL_NAME:  # what it tells must not depend on who fills the slots
+            return await self._look(host)
+        try:
+            async with asyncio.timeout(self._timeout_s) as turn, self._domain(host), self._slots:
+                turn.reschedule(None)
+                return await self._look(host)
+        except TimeoutError:
+            return self._failed(host, f"no turn at the resolver within {self._timeout_s:g} s")
 
-    def _remember(self, host: str, answer: _Answer) -> None:
+    def _domain(self, host: str) -> asyncio.Semaphore:
+        name = ".".join(host.split(".")[-2:])
+        return self._domains.setdefault(name, asyncio.Semaphore(MAX_PER_DOMAIN))
+
+    async def _look(self, host: str) -> _Answer:
+        try:
+            addresses = _unique(await _in_thread(self._lookup, host))
+        except OSError as error:
+            failure = f"the name cannot be resolved: {error.strerror or error}"
+            return self._failed(host, failure, unsure=error.errno not in _NO_SUCH_NAME)
+        now = self._clock()
+        answer = _Answer(now + self._ttl_s, addresses, stale_until=now + STALE_S)
+        return self._remembered(host, answer)
+
+    def _failed(self, host: str, failure: str, *, unsure: bool = True) -> _Answer:
+        """Remember a failure; where it denies nothing, the last good answer for as long."""
+        now = self._clock()
+        expires_at = now + self._negative_ttl_s
+        known = self._answers.get(host)
+        if unsure and known is not None and now < known.stale_until:
+            kept = replace(known, expires_at=min(expires_at, known.stale_until))
+            return self._remembered(host, kept)
+        return self._remembered(host, _Answer(expires_at, failure=failure, unsure=unsure))
+
+    def _remembered(self, host: str, answer: _Answer) -> _Answer:
         self._answers.pop(host, None)
         while len(self._answers) >= MAX_HOSTS:
             self._answers.pop(next(iter(self._answers)))  # the oldest answer
         self._answers[host] = answer
+        return answer
 
 
 def _unique(found: Sequence[str]) -> tuple[IPAddress, ...]:

@@ -9,7 +9,14 @@ import pytest
 
 from core.egress.addresses import parse_address
 from core.egress.guard import TargetGuard
-from core.egress.resolver import CONTROL_NAME, MAX_LOOKUPS, HostResolver, Resolver
+from core.egress.resolver import (
+    CONTROL_NAME,
+    MAX_LOOKUPS,
+    MAX_PER_DOMAIN,
+    STALE_S,
+    HostResolver,
+    Resolver,
+)
 from core.egress.targets import TargetPolicy
 from core.errors import TargetForbidden, TargetUnreachable
 from tests.fakes.resolver import ScriptedResolver
@@ -111,16 +118,133 @@ async def test_an_empty_answer_is_no_such_name() -> None:
     assert not caught.value.infra
 
 
-async def test_an_answer_is_remembered_until_it_is_old() -> None:
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_an_old_answer_is_served_once_more_while_a_new_one_is_fetched() -> None:
     clock, lookup = Clock(), CountingLookup(["1.1.1.1"], ["8.8.8.8"])
     resolver = HostResolver(lookup=lookup, ttl_s=30, clock=clock)
 
     first = await resolver.addresses("a.example")
     clock.now_s = 29.9
     assert await resolver.addresses("a.example") == first
+    assert len(lookup.asked) == 1
     clock.now_s = 30.0
-    assert await resolver.addresses("a.example") != first
+    assert await resolver.addresses("a.example") == first
+    await until(lambda: len(lookup.asked) == 2)
+    async with asyncio.timeout(10):
+        while await resolver.addresses("a.example") == first:
+            await asyncio.sleep(0.001)
+
     assert lookup.asked == ["a.example", "a.example"]
+
+
+async def test_an_answer_beyond_the_bound_is_not_served_any_more() -> None:
+    clock, lookup = Clock(), CountingLookup(["1.1.1.1"], ["8.8.8.8"])
+    resolver = HostResolver(lookup=lookup, clock=clock)
+    await resolver.addresses("a.example")
+
+    clock.now_s = STALE_S
+
+    assert await resolver.addresses("a.example") == (parse_address("8.8.8.8"),)
+
+
+async def test_the_last_good_answer_outlives_an_outage_but_not_a_denial() -> None:
+    clock, lookup = Clock(), CountingLookup(["1.1.1.1"], socket.gaierror(socket.EAI_AGAIN, "later"))
+    resolver = HostResolver(lookup=lookup, ttl_s=30, negative_ttl_s=5, clock=clock)
+    good = await resolver.addresses("a.example")
+
+    for number in range(3):
+        clock.now_s = 31.0 + 6 * number
+        assert await resolver.addresses("a.example") == good
+        await until(lambda number=number: len(lookup.asked) == 2 + number)  # type: ignore[misc]
+    lookup.outcomes = [socket.gaierror(socket.EAI_NONAME, "no such name")]
+    clock.now_s = 60.0
+    await resolver.addresses("a.example")  # still served, and asked for again
+    async with asyncio.timeout(10):
+        while not await failures(resolver, ["a.example"]):
+            await asyncio.sleep(0.001)
+
+    assert clock.now_s < STALE_S
+
+
+class TarpitLookup:
+    """Names under `hang` never get an answer while the tarpit is open."""
+
+    def __init__(self, *, control: bool = True) -> None:
+        self.go, self.control = threading.Event(), control
+        self.hanging: list[str] = []
+
+    def __call__(self, host: str) -> Sequence[str]:
+        if "hang" in host or (host == CONTROL_NAME and not self.control):
+            self.hanging.append(host)
+            self.go.wait(30)
+        if host == CONTROL_NAME:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return ["1.1.1.1"]
+
+
+async def failures(resolver: Resolver, hosts: Sequence[str]) -> list[TargetUnreachable]:
+    found = await asyncio.gather(*(resolver.addresses(h) for h in hosts), return_exceptions=True)
+    return [one for one in found if isinstance(one, TargetUnreachable)]
+
+
+async def test_a_domain_full_of_hanging_names_takes_its_own_share_and_is_charged() -> None:
+    lookup = TarpitLookup()
+    async with HostResolver(lookup=lookup, timeout_s=0.2) as resolver:
+        bad = asyncio.create_task(failures(resolver, [f"h{n}.hang.example" for n in range(80)]))
+        await until(lambda: len(lookup.hanging) >= MAX_PER_DOMAIN)
+
+        assert await resolver.addresses("good.example") == (parse_address("1.1.1.1"),)
+        failed = await bad
+        lookup.go.set()
+
+    assert len(lookup.hanging) == MAX_PER_DOMAIN
+    assert [error.infra for error in failed] == [False] * 80
+
+
+async def test_hanging_names_in_all_slots_are_charged_and_known_names_go_on() -> None:
+    clock, lookup = Clock(), TarpitLookup()
+    async with HostResolver(lookup=lookup, timeout_s=0.2, clock=clock) as resolver:
+        good = await resolver.addresses("good.example")
+        names = [f"hang{n}.example" for n in range(MAX_LOOKUPS + 8)]
+        failed = await failures(resolver, names)
+        held = len(lookup.hanging)
+
+        clock.now_s = 100.0  # the good answer is old by now, and no slot is free to ask again
+        assert await resolver.addresses("good.example") == good
+        unknown = await failures(resolver, ["unknown.example"])
+        lookup.go.set()
+
+    assert held == MAX_LOOKUPS
+    assert [error.infra for error in failed] == [False] * len(names)
+    assert [error.infra for error in unknown] == [False], "having no slot proves no outage of ours"
+
+
+async def test_an_outage_of_the_resolver_is_ours_whatever_fills_the_slots() -> None:
+    lookup = TarpitLookup(control=False)
+    async with HostResolver(lookup=lookup, timeout_s=0.1) as resolver:
+        failed = await failures(resolver, [f"hang{n}.example" for n in range(MAX_LOOKUPS + 8)])
+        lookup.go.set()
+
+    assert [error.infra for error in failed] == [True] * (MAX_LOOKUPS + 8)
+
+
+async def test_names_that_wait_for_a_slot_in_vain_do_not_pile_up() -> None:
+    clock, lookup = Clock(), TarpitLookup()
+    async with HostResolver(lookup=lookup, timeout_s=0.1, clock=clock) as resolver:
+        for turn in range(3):
+            await failures(resolver, [f"t{turn}-{n}.hang.example" for n in range(20)])
+        await asyncio.sleep(0.15)
+
+        assert (
+            len([task for task in asyncio.all_tasks() if task.get_name().startswith("resolve")])
+            == MAX_PER_DOMAIN
+        )
+        lookup.go.set()
 
 
 async def test_a_failure_is_remembered_more_briefly() -> None:
