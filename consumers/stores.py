@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from core.blobs.places import open_store
 from core.blobs.store import BlobStore
 from core.egress.client import GuardedClient, open_client
+from core.messaging.pulse import progressed
 from core.settings import ArchiveSettings, DeliverySettings, load
 from core.storage.blobs import PostgresBlobs
 from core.storage.pool import Pool
@@ -29,4 +30,4 @@ async def open_reach(pool: Pool) -> AsyncIterator[Reach]:
     """
     archive, delivery = load(ArchiveSettings), load(DeliverySettings)
     async with open_client(delivery) as client:
-        yield Reach(client, open_store(archive, client, PostgresBlobs(pool)))
+        yield Reach(client, open_store(archive, client, PostgresBlobs(pool), progressed))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from consumers.query.answering import Found, Sought
 from core.errors import DatabaseAway, PermanentError, QueryInvalid
+from core.messaging.pulse import progressed
 from core.relevance.combos import MAX_SIZE, lookup_keys, resolve
 from core.relevance.ranking import Rank, recency
 from core.storage import combos, ranking
@@ -62,7 +63,9 @@ class StoredArchive:
 
         async def ask(one: Sought) -> list[Found] | PermanentError:
             async with slots:
-                return await self._by_images(one)
+                found = await self._by_images(one)
+                progressed()
+                return found
 
         # Not a task group: the loop must see DatabaseAway itself, not a group of errors.
         results = await asyncio.gather(*map(ask, asking.values()), return_exceptions=True)

@@ -1,9 +1,9 @@
 """Composition root of the query consumer: spaCy, PostgreSQL and Kafka meet here."""
 
 import asyncio
-from collections.abc import Callable
 
 from consumers.query.archive import StoredArchive
+from consumers.query.measuring import QueryMetrics
 from consumers.query.role import QueryRole
 from consumers.query.stored import LabelLanguage, StoredAnswers, StoredDepartures
 from consumers.query.waiting import WaitingRoom
@@ -11,7 +11,6 @@ from consumers.runtime import open_runtime, run
 from core.language.lemmatizer import Lemmatizer
 from core.messaging.cloudevents import decode
 from core.settings import DatabaseSettings, QuerySettings, load
-from core.telemetry.metrics import Metrics
 from schemas.query import QuerySubmitted
 from schemas.record import Record
 from schemas.topics import QUERIES_SUBMITTED
@@ -27,9 +26,10 @@ async def main(stop: asyncio.Event) -> None:
     lemmatizer = await asyncio.to_thread(Lemmatizer, settings.exceptions)
     async with open_runtime("query") as runtime:
         language = LabelLanguage(runtime.pool, lemmatizer, settings.max_chars, settings.max_labels)
-        answers = StoredAnswers(runtime.pool, settings.after_timeout_s)
+        measuring = QueryMetrics(runtime.metrics, runtime.pool)
+        answers = StoredAnswers(runtime.pool, settings.after_timeout_s, measuring.answered)
         archive = StoredArchive(
-            runtime.pool, load(DatabaseSettings).command_timeout_s, _counted(runtime.metrics)
+            runtime.pool, load(DatabaseSettings).command_timeout_s, measuring.looked_up
         )
         waiting = WaitingRoom(
             runtime.pool.transaction,
@@ -39,14 +39,8 @@ async def main(stop: asyncio.Event) -> None:
             answers,
             StoredDepartures(runtime.outbox, runtime.departures),
         )
-        await run(runtime, QueryRole(language, archive, answers), _decoded, stop, [waiting.run])
-
-
-def _counted(metrics: Metrics) -> Callable[[str, int], None]:
-    def count(source: str, queries: int) -> None:
-        metrics.query_lookups.labels(source).inc(queries)
-
-    return count
+        role = QueryRole(language, archive, answers)
+        await run(runtime, role, _decoded, stop, [waiting.run, measuring.run])
 
 
 def _decoded(record: Record) -> QuerySubmitted:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -90,22 +90,32 @@ class LabelLanguage:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
-    """Answers and parked queries."""
+    """Answers and parked queries.
+
+    Args:
+        answered: told each new answer's type and the seconds since its query was accepted, for
+            metrics; what is rolled back is told again with its next try.
+    """
 
     database: Database
     after_timeout_s: float
+    answered: Callable[[str, float], object] = lambda _type, _seconds: None
 
     async def keep(
         self, tx: Transaction, answers: Sequence[tuple[Asked, CallbackRequested]]
     ) -> set[UUID]:
         """Store answers; give the queries that had none before."""
-        return await queries.answer(
+        new = await queries.answer(
             tx,
             [
                 _answered(asked, event.model_dump_json(exclude_none=True))
                 for asked, event in answers
             ],
         )
+        for asked, event in answers:
+            if asked.query_id in new:
+                self.answered(event.type, new[asked.query_id])
+        return set(new)
 
     async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
         """Tell for each whether its upload is still to be dealt with, or why it never will be.

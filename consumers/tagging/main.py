@@ -1,7 +1,6 @@
 """Composition root of the tagging consumer: CLIP, PostgreSQL and Kafka meet here."""
 
 import asyncio
-from collections.abc import Callable
 
 import structlog
 
@@ -10,13 +9,13 @@ from consumers.stores import open_reach
 from consumers.tagging.arrivals import decode_arrival
 from consumers.tagging.best_images import BestImages
 from consumers.tagging.heartbeat import Heartbeat
+from consumers.tagging.measuring import TaggingMetrics
 from consumers.tagging.previewing import Previewing
 from consumers.tagging.repair import BestImagesRepair
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingRole
 from consumers.tagging.stored import LabelledTagger, StoredBlobs, StoredTags
 from core.settings import ArchiveSettings, TaggingSettings, load
-from core.telemetry.metrics import Metrics
 from core.vision.opening import open_tagger
 
 log = structlog.get_logger(__name__)
@@ -35,7 +34,8 @@ async def main(stop: asyncio.Event) -> None:
         open_tagger(
             settings,
             max_image_bytes=load(ArchiveSettings).fetch_max_bytes,
-            observe=_counted(runtime.metrics),
+            observe=(measuring := TaggingMetrics(runtime.metrics)).passed,
+            halved=measuring.halved,
         ) as clip,
         open_reach(runtime.pool) as reach,
     ):
@@ -43,18 +43,10 @@ async def main(stop: asyncio.Event) -> None:
         tagger = LabelledTagger(runtime.pool, clip, runtime.metrics.reused_images.inc)
         is_softmax = settings.scoring == "softmax"
         best = BestImages(is_softmax)
-        role = TaggingRole(StoredBlobs(reach.store), tagger, StoredTags(best))
+        role = TaggingRole(StoredBlobs(reach.store), tagger, StoredTags(best), measuring)
         repair = BestImagesRepair(runtime.pool, is_softmax)
         rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
         previewing = Previewing(runtime.pool, clip)
         heartbeat = Heartbeat(runtime.pool, clip.identity)
         companions = [repair.run, rescoring.run, previewing.run, heartbeat.run]
         await run(runtime, role, decode_arrival, stop, companions)
-
-
-def _counted(metrics: Metrics) -> Callable[[str, int], None]:
-    def observe(stage: str, images: int) -> None:
-        if stage == "model":
-            metrics.model_batch_images.observe(images)
-
-    return observe

@@ -6,6 +6,7 @@ Knows nothing of Kafka, SQL or CUDA: what it needs, it names below as ports.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import Protocol
 from uuid import UUID, uuid5
 
@@ -92,6 +93,18 @@ class TagTable(Protocol):
         ...
 
 
+class Measuring(Protocol):
+    """What is told of the work."""
+
+    def passed(self, stage: str, images: int, seconds: float) -> None:
+        """So many pictures went through a stage."""
+        ...
+
+    def applied(self, tagged: int, skipped: int, failures: Sequence[str]) -> None:
+        """So many arrivals were written, were not worth it, or failed for these reasons."""
+        ...
+
+
 class StaleLabels(TransientError):
     """The default labels changed since the plan was made: it is made again."""
 
@@ -106,11 +119,14 @@ class TaggingRole:
     blobs: Blobs
     tagger: Tagger
     table: TagTable
+    measuring: Measuring
 
     async def prepare(self, batch: Sequence[Received[Arrival]]) -> list[TaggingItem]:
         """Fetch, decode and tag. Free of effects, but for bytes kept under their hash."""
         await self.tagger.refresh()
+        began = perf_counter()
         contents = await self._contents(batch)
+        self.measuring.passed("fetch", len(batch), perf_counter() - began)
         reach("tagging.fetched")
         wanted = [Wanted(it.event.event.labels, it.event.event.top_k) for it in batch]
         results = await self.tagger.tag_all(contents, wanted)
@@ -143,6 +159,9 @@ class TaggingRole:
         if failed:
             await self.table.record_failures(tx, failed)
             reach("tagging.failed")
+        # Before the commit: what is rolled back is counted again with its next try.
+        reasons = [error.reason for _, error in failed]
+        self.measuring.applied(len(tagged), len(items) - len(current), reasons)
         now = datetime.now(UTC)
         return Outcome(
             emitted=tuple(_tagged_event(item, now) for item in current),

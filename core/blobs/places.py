@@ -1,5 +1,7 @@
 """Every place that a record's URI may name, as the settings allow: the same for all processes."""
 
+from collections.abc import Callable
+
 from core.blobs.keepers import BlobTable, keeper_of
 from core.blobs.roots import Roots
 from core.blobs.sources import BucketSource, FileSource, WebClient, WebSource
@@ -7,12 +9,18 @@ from core.blobs.store import BlobStore, ReadLimits, Source
 from core.settings import ArchiveSettings
 
 
-def open_store(settings: ArchiveSettings, client: WebClient, table: BlobTable) -> BlobStore:
+def open_store(
+    settings: ArchiveSettings,
+    client: WebClient,
+    table: BlobTable,
+    progressed: Callable[[], object] = lambda: None,
+) -> BlobStore:
     """The blob store over every scheme; does no I/O.
 
     Args:
         client: the guarded client, for `https:` and, where its policy allows it, `http:`.
         table: the bytes in PostgreSQL.
+        progressed: as `BlobStore` has it.
 
     Raises:
         ConfigurationError: a setting names no place of bytes.
@@ -27,4 +35,4 @@ def open_store(settings: ArchiveSettings, client: WebClient, table: BlobTable) -
         "az": buckets,
     }
     limits = ReadLimits(settings.fetch_max_bytes, settings.fetch_concurrency)
-    return BlobStore(keeper_of(settings.blobs, table), sources, limits)
+    return BlobStore(keeper_of(settings.blobs, table), sources, limits, progressed)

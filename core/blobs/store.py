@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,12 +74,20 @@ class BlobStore:
     Args:
         keeper: of `blob:` URIs.
         sources: scheme -> source, for the schemes that this process can read.
+        progressed: told of each URI that is dealt with, of many that one call may have.
     """
 
-    def __init__(self, keeper: Keeper, sources: Mapping[str, Source], limits: ReadLimits) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        sources: Mapping[str, Source],
+        limits: ReadLimits,
+        progressed: Callable[[], object] = lambda: None,
+    ) -> None:
         self._keeper = keeper
         self._sources = dict(sources)
         self._limits = limits
+        self._progressed = progressed
         self._turns = asyncio.Semaphore(limits.concurrency)
 
     async def read_all(self, uris: Sequence[str]) -> list[Content]:
@@ -138,12 +146,14 @@ class BlobStore:
         async with self._turns:
             try:
                 async with asyncio.timeout(self._limits.timeout_s):
-                    return await self._fetch(scheme, rest, uri)
+                    content: Content = await self._fetch(scheme, rest, uri)
             except TimeoutError as error:
                 message = f"{scheme}: no bytes within {self._limits.timeout_s:g} s"
                 raise BlobStoreAway(message) from error
             except PermanentError as error:
-                return error
+                content = error
+        self._progressed()
+        return content
 
     async def _fetch(self, scheme: str, rest: str, uri: str) -> bytes:
         if scheme == KEPT:

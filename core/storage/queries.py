@@ -33,7 +33,7 @@ ORDER BY u.query_id
 ON CONFLICT (query_id) DO UPDATE SET
     status = 'answered', answer = excluded.answer, answered_at = now()
 WHERE queries.status <> 'answered'
-RETURNING query_id
+RETURNING query_id, extract(epoch FROM now() - accepted_at)::float8 AS waited_s
 """
 
 _WAIT = """
@@ -67,6 +67,7 @@ WHERE p.deadline <= now() OR g.next_offset > coalesce(p.log_offset, o.log_offset
 ORDER BY p.deadline LIMIT $2
 """
 _CLUSTERS = "SELECT DISTINCT cluster_id FROM progress WHERE cluster_id <> ''"
+_COUNT_PARKED = "SELECT count(*) FROM parked_queries"
 _UNPARK = "DELETE FROM parked_queries WHERE query_id = ANY($1::uuid[])"
 _PASSED = """
 SELECT coalesce(g.next_offset > coalesce(u.log_offset, o.log_offset), false) AS passed
@@ -163,10 +164,14 @@ async def status(connection: Transaction, query_id: UUID) -> QueryStatus | None:
     return QueryStatus(**values, deliveries=await of_query(connection, query_id))
 
 
-async def answer(tx: Transaction, answers: Sequence[Answered]) -> set[UUID]:
-    """Store answers; give the queries that had none before. The others keep the first one."""
+async def answer(tx: Transaction, answers: Sequence[Answered]) -> dict[UUID, float]:
+    """Store answers; give the queries that had none before. The others keep the first one.
+
+    Returns:
+        query id -> seconds since it was accepted; 0 where nobody had heard of it before.
+    """
     if not answers:
-        return set()
+        return {}
     rows = await tx.fetch(
         _ANSWER,
         [item.query_id for item in answers],
@@ -176,7 +181,7 @@ async def answer(tx: Transaction, answers: Sequence[Answered]) -> set[UUID]:
         [item.options for item in answers],
         [item.answer for item in answers],
     )
-    return {row["query_id"] for row in rows}
+    return {row["query_id"]: row["waited_s"] for row in rows}
 
 
 async def park(tx: Transaction, waiting: Sequence[Waiting], wait_s: float) -> None:
@@ -204,6 +209,11 @@ async def park(tx: Transaction, waiting: Sequence[Waiting], wait_s: float) -> No
         [one.event for one in parked],
         timedelta(seconds=wait_s),
     )
+
+
+async def count_parked(connection: Transaction) -> int:
+    """Give how many queries wait for an upload."""
+    return int(await connection.fetchval(_COUNT_PARKED))
 
 
 async def passed(connection: Transaction, places: Sequence[Place], group: str) -> list[bool]:

@@ -157,7 +157,8 @@ class Metrics:
     def _tagging(self) -> None:
         self.images = self._counter(
             "images_total",
-            "Images handled by tagging, by outcome (tagged, failed, skipped)",
+            "Arrivals handled by tagging, by outcome (tagged, failed, skipped: a later one or a "
+            "deletion overtook it)",
             "outcome",
         )
         self.image_failures = self._counter(
@@ -165,7 +166,7 @@ class Metrics:
         )
         self.tagging_seconds = self._counter(
             "tagging_seconds_total",
-            "Seconds spent in each stage (fetch, decode, model, score)",
+            "Seconds that batches waited for each stage (fetch, decode, model, score)",
             "stage",
         )
         self.model_batch_images = self._histogram(
@@ -198,7 +199,9 @@ class Metrics:
             "queries_parked", "Queries that wait for an upload to be tagged"
         )
         self.query_seconds = self._histogram(
-            "query_seconds", "Seconds from a query's acceptance to its answer", _FAST_S
+            "query_seconds",
+            "Seconds from a query's acceptance to its answer; a direct producer's has waited 0",
+            _SLOW_S,
         )
         self.delivery_attempts = self._counter(
             "delivery_attempts_total", "Webhook attempts, by outcome class", "outcome"

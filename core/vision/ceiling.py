@@ -20,11 +20,18 @@ class BatchCeiling:
     Args:
         maximum: never above this.
         patience: successes at the ceiling before twice as much is tried.
+        halved: told when a batch was too large and a smaller one will be tried.
     """
 
-    def __init__(self, maximum: int, patience: int = _PATIENCE) -> None:
+    def __init__(
+        self,
+        maximum: int,
+        patience: int = _PATIENCE,
+        halved: Callable[[], object] = lambda: None,
+    ) -> None:
         self._maximum = maximum
         self._patience = patience
+        self._halved = halved
         self._successes = 0
         self.size = maximum
 
@@ -32,6 +39,8 @@ class BatchCeiling:
         """Note that `tried` pictures were too many; False if there is nothing smaller to try."""
         self._successes = 0
         self.size = max(1, tried // 2)
+        if tried > 1:
+            self._halved()
         return tried > 1
 
     def succeeded(self, tried: int) -> None:

@@ -68,6 +68,7 @@ class ClipModel:
             at once would only compete.
         max_batch: most pictures in one forward pass.
         is_out_of_memory: tells exceptions that a smaller batch may cure.
+        halved: told, on the thread, when a batch did not fit.
     """
 
     def __init__(
@@ -77,11 +78,12 @@ class ClipModel:
         *,
         max_batch: int,
         is_out_of_memory: Callable[[BaseException], bool],
+        halved: Callable[[], object] = lambda: None,
     ) -> None:
         self._towers = towers
         self._executor = executor
         self._is_out_of_memory = is_out_of_memory
-        self._ceiling = BatchCeiling(max_batch)
+        self._ceiling = BatchCeiling(max_batch, halved=halved)
         self._texts: OrderedDict[tuple[str, tuple[str, ...]], NDArray[np.float32]] = OrderedDict()
         self.identity = towers.identity
         self.dim = towers.dim
@@ -185,8 +187,14 @@ def _turns(
 
 
 @asynccontextmanager
-async def open_model(settings: TaggingSettings) -> AsyncIterator[ClipModel]:
+async def open_model(
+    settings: TaggingSettings, halved: Callable[[], object] = lambda: None
+) -> AsyncIterator[ClipModel]:
     """Load the model that the settings name, for as long as the block runs.
+
+    Args:
+        settings: model, device, limits.
+        halved: see `ClipModel`.
 
     Raises:
         ConfigurationError: it cannot be loaded; the message says what was tried.
@@ -204,6 +212,7 @@ async def open_model(settings: TaggingSettings) -> AsyncIterator[ClipModel]:
             executor,
             max_batch=settings.batch_max_images,
             is_out_of_memory=is_out_of_memory,
+            halved=halved,
         )
     finally:
         # Not waiting would leave a forward pass behind that outlives the event loop.

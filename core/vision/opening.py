@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from core.settings import TaggingSettings
 from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES, open_model
 from core.vision.decoder import DecodePool, pool_limits
-from core.vision.tagger import ClipTagger, TaggerOptions
+from core.vision.tagger import ClipTagger, Observe, TaggerOptions
 
 #: Bump when the pixels given for the same bytes change, or what is read beside them (sizes, EXIF
 #: dates): embeddings are keyed by it, and the same bytes are not decoded twice.
@@ -18,7 +18,8 @@ async def open_tagger(
     settings: TaggingSettings,
     *,
     max_image_bytes: int,
-    observe: Callable[[str, int], None] = lambda _stage, _images: None,
+    observe: Observe = lambda _stage, _images, _seconds: None,
+    halved: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[ClipTagger]:
     """Load the model, start the decoders, and give a tagger that lacks only its labels.
 
@@ -26,11 +27,12 @@ async def open_tagger(
         settings: model, device, limits.
         max_image_bytes: larger files are refused unread.
         observe: see `ClipTagger`.
+        halved: told, on the model's thread, when a batch did not fit into memory.
 
     Raises:
         ConfigurationError: the model cannot be loaded, or the decoders cannot start.
     """
-    async with open_model(settings) as model:
+    async with open_model(settings, halved) as model:
         form = model.pixel_format(fast=settings.preprocess == "fast")
         async with DecodePool(pool_limits(settings, max_image_bytes), form) as pool:
             options = TaggerOptions(

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,7 @@ class TaggedImage:
 
 
 Result = TaggedImage | PermanentError
+Observe = Callable[[str, int, float], None]
 
 
 class ClipTagger:
@@ -81,7 +83,9 @@ class ClipTagger:
         decoder: gives pixels in the form that the model takes.
         model: gives vectors.
         options: how to tag.
-        observe: told ("decode", images) and ("model", images) as batches pass, for metrics.
+        observe: told (stage, images, seconds) as they pass: each picture decoded ("decoded", which
+            overlap), and for each batch how long it was waited for pictures ("decode"), the
+            "model" and the scores ("score"), which follow each other.
     """
 
     def __init__(
@@ -89,7 +93,7 @@ class ClipTagger:
         decoder: Decoder,
         model: ImageModel,
         options: TaggerOptions,
-        observe: Callable[[str, int], None] = lambda _stage, _images: None,
+        observe: Observe = lambda _stage, _images, _seconds: None,
     ) -> None:
         if options.scoring == "sigmoid" and model.logit_bias is None:
             raise ConfigurationError(
@@ -142,15 +146,17 @@ class ClipTagger:
         }
         todo = [(at, each) for at, each in enumerate(images) if isinstance(each, bytes)]
         batches = decoded_batches(
-            self._decoder.decode,
+            self._decode,
             todo,
             max_images=self._options.batch_max_images,
             max_pixels=self._options.batch_max_pixels,
         )
         async with aclosing(batches):
+            began = perf_counter()
             async for outcomes in batches:
-                self._observe("decode", len(outcomes))
+                self._observe("decode", len(outcomes), perf_counter() - began)
                 results |= await self._tag(outcomes, wishes, defaults)
+                began = perf_counter()
         return [results[at] for at in range(len(images))]
 
     async def score_embeddings(
@@ -222,14 +228,23 @@ class ClipTagger:
         batch = [(at, each) for at, each in outcomes if isinstance(each, Decoded)]
         if batch:
             rows = await self._embed([decoded for _, decoded in batch])
+            began = perf_counter()
             plans = await self._score_rows(rows, [wishes[at] for at, _ in batch], defaults)
+            self._observe("score", len(batch), perf_counter() - began)
             for (at, decoded), row, plan in zip(batch, rows, plans, strict=True):
                 results[at] = self._result(decoded, row, plan)
         return results
 
+    async def _decode(self, content: bytes) -> Decoded | PermanentError:
+        began = perf_counter()
+        decoded = await self._decoder.decode(content)
+        self._observe("decoded", 1, perf_counter() - began)
+        return decoded
+
     async def _embed(self, decoded: Sequence[Decoded]) -> NDArray[np.float16]:
+        began = perf_counter()
         rows = await self._model.encode(np.stack([each.pixels for each in decoded]))
-        self._observe("model", len(decoded))
+        self._observe("model", len(decoded), perf_counter() - began)
         return scoring.quantise(rows)
 
     async def _score_rows(

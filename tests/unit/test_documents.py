@@ -1,5 +1,6 @@
 """Documents say what the code says."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -32,6 +33,22 @@ def test_every_log_event_is_listed_with_its_meaning_and_no_other() -> None:
     assert in_code - set(EVENTS) == set(), "add to core/telemetry/events.py, then: make docs"
     assert set(EVENTS) - in_code == set(), "nobody logs these any more"
     assert all(meaning.strip() for meaning in EVENTS.values())
+
+
+def test_every_reason_to_halt_a_partition_is_documented_and_no_other() -> None:
+    halts = {
+        str(argument.value)
+        for path in (ROOT / "core" / "messaging").glob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("_session.halt")
+        for argument in call.args
+        if isinstance(argument, ast.Constant)
+    }
+    text = OPERATIONS.read_text(encoding="utf-8")
+    section = text.partition("### Halted partitions")[2].partition("## ")[0]
+
+    assert len(halts) >= 3
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == halts
 
 
 def test_event_names_are_found_in_every_form_and_others_are_an_error(tmp_path: Path) -> None:

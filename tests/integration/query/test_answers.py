@@ -7,12 +7,14 @@ from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from consumers.query.archive import StoredArchive
-from consumers.query.main import _counted
+from consumers.query.measuring import QueryMetrics
 from consumers.query.role import QueryRole
+from consumers.query.stored import StoredAnswers
 from core.storage.pool import Pool
 from core.telemetry.metrics import Metrics
 from schemas.callback import AnswerType, CallbackRequested
 from schemas.query import QuerySubmitted
+from schemas.token import Token
 from tests.integration.query.asking import answers_to, ask, received, tag
 from tests.integration.relevance.archive import image_id
 
@@ -177,7 +179,9 @@ async def test_a_wrong_edit_by_hand_is_refused_and_changes_nothing(
 
 async def test_it_is_counted_where_queries_are_looked_up(role: QueryRole, filled: Pool) -> None:
     metrics = Metrics(CollectorRegistry())
-    counting = replace(role, archive=StoredArchive(filled, 10, _counted(metrics)))
+    counting = replace(
+        role, archive=StoredArchive(filled, 10, QueryMetrics(metrics, filled).looked_up)
+    )
 
     def counted() -> dict[str, float]:
         return {
@@ -194,3 +198,34 @@ async def test_it_is_counted_where_queries_are_looked_up(role: QueryRole, filled
     await tag(filled, 1, dog=0.9)  # leaves a hole where the best cat was
     await answers_to(counting, filled, [received("cats")])
     assert counted() == {"table": 2, "images": 1, "images_gap": 1}
+
+
+async def test_answers_are_counted_once_with_the_time_since_the_query_was_accepted(
+    role: QueryRole, filled: Pool
+) -> None:
+    metrics = Metrics(CollectorRegistry())
+    measuring = QueryMetrics(metrics, filled)
+    counting = replace(role, answers=StoredAnswers(filled, 10, measuring.answered))
+    batch = [received("cats"), received("soup")]
+    await answers_to(counting, filled, batch)
+    accepted = received("beach")
+    await filled.execute(
+        "INSERT INTO queries (query_id, text, callback_url, options, status, accepted_at)"
+        " VALUES ($1, 'beach', 'https://hooks.example/in', '{}', 'accepted',"
+        " now() - interval '20 s')",
+        accepted.event.query_id,
+    )
+
+    await answers_to(counting, filled, [accepted])
+    await answers_to(counting, filled, [accepted, *batch])  # replayed: answered before
+    await answers_to(counting, filled, [received("cats", after=Token("", "t", 0, 7).encode())])
+    await measuring.show_parked()
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"photo_archive_{name}", labels)
+
+    assert value("queries_total", outcome="completed") == 2
+    assert value("queries_total", outcome="no_match") == 1
+    assert value("query_seconds_count") == 3
+    assert 20 <= (value("query_seconds_sum") or 0) < 25
+    assert value("queries_parked") == 1

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from consumers.tagging.arrivals import Arrival
 from consumers.tagging.best_images import BestImages
+from consumers.tagging.measuring import TaggingMetrics
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingItem, TaggingRole
 from consumers.tagging.stored import LabelledTagger, StoredTags
@@ -17,6 +20,7 @@ from core.messaging.role import Received
 from core.storage import labels
 from core.storage.pool import Pool
 from core.tags import Label
+from core.telemetry.metrics import Metrics
 from core.vision.tagger import ClipTagger, TaggerOptions
 from schemas.image import ImageArrived
 from schemas.record import Partition, Record
@@ -60,13 +64,17 @@ class Archive:
     model: HashModel = field(default_factory=HashModel)
     blobs: NumberedBlobs = field(default_factory=NumberedBlobs)
     reused: list[int] = field(default_factory=list)
+    metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
 
     def __post_init__(self) -> None:
         self.decoder = MemoryDecoder()
-        self.clip = ClipTagger(self.decoder, self.model, OPTIONS)
+        self.clip = ClipTagger(
+            self.decoder, self.model, OPTIONS, TaggingMetrics(self.metrics).passed
+        )
         self.tagger = LabelledTagger(self.pool, self.clip, self.reused.append)
         self.best = BestImages(is_softmax=True)
-        self.role = TaggingRole(self.blobs, self.tagger, StoredTags(self.best))
+        measuring = TaggingMetrics(self.metrics)
+        self.role = TaggingRole(self.blobs, self.tagger, StoredTags(self.best), measuring)
         self.rescoring = Rescoring(self.pool, self.tagger, self.best)
 
     async def define(self, *names: str) -> int:

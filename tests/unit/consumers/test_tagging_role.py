@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from consumers.tagging.arrivals import Arrival
+from consumers.tagging.measuring import TaggingMetrics
 from consumers.tagging.role import StaleLabels, Tagged, TaggingRole, Wanted
 from core.errors import BlobStoreAway, ImageMissing, ImageUnreadable, PermanentError
 from core.messaging.role import Item, Received
 from core.tags import ImageTags, TagScore
+from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.image import ImageArrived, ImageTagged
 from schemas.record import Partition, Record
@@ -111,9 +114,12 @@ def received(
     )
 
 
-def role(contents: dict[str, bytes]) -> tuple[TaggingRole, MemoryTable, MemoryBlobs]:
+def role(
+    contents: dict[str, bytes], metrics: Metrics | None = None
+) -> tuple[TaggingRole, MemoryTable, MemoryBlobs]:
     table, blobs = MemoryTable(), MemoryBlobs(contents)
-    return TaggingRole(blobs, EchoTagger(), table), table, blobs
+    measuring = TaggingMetrics(metrics or Metrics(CollectorRegistry()))
+    return TaggingRole(blobs, EchoTagger(), table, measuring), table, blobs
 
 
 async def test_every_image_gets_its_own_tags_and_one_event_leaves_for_each() -> None:
@@ -158,6 +164,26 @@ async def test_an_unreadable_image_is_set_aside_and_the_rest_is_stored() -> None
         "image_unreadable",
         "image_missing",
     ]
+
+
+async def test_pictures_are_counted_by_what_became_of_them() -> None:
+    metrics = Metrics(CollectorRegistry())
+    tagging, _, _ = role({"file:p/good.jpg": b"cat", "file:p/bad.jpg": b"broken"}, metrics)
+    batch = [
+        received("file:p/good.jpg", 0),
+        received("file:p/good.jpg", 1),
+        received("file:p/bad.jpg", 2),
+    ]
+
+    await tagging.apply(await tagging.prepare(batch), NoTransaction())
+
+    def count(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"photo_archive_{name}", labels)
+
+    outcomes = ("tagged", "skipped", "failed")
+    assert [count("images_total", outcome=outcome) for outcome in outcomes] == [1, 1, 1]
+    assert count("image_failures_total", reason="image_unreadable") == 1
+    assert (count("tagging_seconds_total", stage="fetch") or 0) > 0
 
 
 async def test_an_image_inside_the_record_is_kept_and_tagged_beside_fetched_ones() -> None:

@@ -10,12 +10,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from consumers.tagging.arrivals import Arrival
+from consumers.tagging.measuring import TaggingMetrics
 from consumers.tagging.role import Tagged, TaggingRole, Wanted
 from core.errors import BlobStoreAway, PermanentError, TransientError
 from core.messaging.role import Received
 from core.tags import ImageTags, Label
+from core.telemetry.metrics import Metrics
 from core.vision.tagger import ClipTagger, TaggedImage, TaggerOptions
 from schemas.image import ImageArrived
 from schemas.record import Partition, Record
@@ -132,7 +135,8 @@ async def stream(seed: int, *, has_broken: bool) -> tuple[Table, int]:
     """Tag all photos in batches of random sizes; what fails for the moment is tried again."""
     chance, table = random.Random(seed), Table()
     tagger = Restarting(chance)
-    role = TaggingRole(FailingBlobs(chance, has_broken), tagger, table)
+    measuring = TaggingMetrics(Metrics(CollectorRegistry()))
+    role = TaggingRole(FailingBlobs(chance, has_broken), tagger, table, measuring)
     order = list(range(PHOTOS))
     chance.shuffle(order)
     while order:

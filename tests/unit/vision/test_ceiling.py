@@ -39,9 +39,11 @@ def encode(device: Device, count: int, ceiling: BatchCeiling) -> NDArray[np.floa
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_keeps_its_order() -> None:
     device = Device(room=5)
-    rows = encode(device, 32, BatchCeiling(32))
+    halvings: list[int] = []
+    rows = encode(device, 32, BatchCeiling(32, halved=lambda: halvings.append(1)))
     assert rows[:, 0].tolist() == list(range(32))
     assert device.tried == [32, 16, 8, 4, 4, 4, 4, 4, 4, 4, 4]
+    assert len(halvings) == 3
 
 
 def test_memory_is_given_back_before_each_smaller_try() -> None:
