@@ -1,5 +1,6 @@
 """Who is asking, and what they may do."""
 
+import asyncio
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from ingress.problems import Extra, Problem
 HEADER = "X-API-Key"
 CACHE_TTL_S = 5.0  # how long a revoked key may still work; saves a query per request
 CACHE_MAX = 10_000
+#: Keys that are looked up at a time, 0.3 ms each: guesses take turns, and at most so many of the
+#: pool's connections, whatever address they come from.
+LOOKUPS_AT_ONCE = 2
 TOUCH_AFTER = timedelta(minutes=1)
 
 
@@ -47,7 +51,7 @@ class KeyRing:
     """Checks API keys against the table, with a short memory.
 
     Attributes:
-        failures: limits wrong keys per client address, so that guessing is slow for us too.
+        failures: limits the answers to wrong keys per client address.
         clock: monotonic seconds.
         now: aware time.
     """
@@ -57,6 +61,7 @@ class KeyRing:
     failures: RateLimit
     clock: Callable[[], float]
     now: Callable[[], datetime]
+    _lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS_AT_ONCE))
     _known: OrderedDict[str, tuple[float, ApiKey | None]] = field(default_factory=OrderedDict)
 
     async def principal_of(self, request: Request) -> Principal:
@@ -70,19 +75,13 @@ class KeyRing:
         if text is None:
             raise _unauthorized("key_missing", f"no header {HEADER}")
         key_id, address = key_id_of(text), client_address(request)
-        # Many clients may share the address of a proxy: one that guesses must not lock out those
-        # whose keys have been seen to exist.
-        if key_id is None or not self._has_seen(key_id):
-            self.failures.check(address)
+        # Many clients may share the address of a proxy, and after a start no key is in memory: one
+        # that guesses must not lock out the others. So only who was found wrong is slowed down.
         key = None if key_id is None else await self._find(key_id, text)
         if key is None:
             self.failures.take(address)
             raise _unauthorized("key_invalid", f"the key in {HEADER} is not valid")
         return Principal(key.key_id, key.owner, frozenset(key.scopes))
-
-    def _has_seen(self, key_id: str) -> bool:
-        known = self._known.get(key_id)
-        return known is not None and known[1] is not None
 
     async def _find(self, key_id: str, text: str) -> ApiKey | None:
         key = await self._row(key_id)
@@ -97,7 +96,7 @@ class KeyRing:
         known = self._known.get(key_id)
         if known is not None and self.clock() - known[0] < CACHE_TTL_S:
             return known[1]
-        async with self.database.connection() as connection:
+        async with self._lookups, self.database.connection() as connection:
             key = await self.table.find(connection, key_id)
         self._remember(key_id, self.clock(), key)
         return key

@@ -10,6 +10,8 @@ from ingress.problems import retry_later
 
 MAX_BUCKETS = 10_000  # the least recently used are forgotten: a forgotten bucket is a full one
 
+KEY_SHARES = 4  # one key may hold a quarter: two that misbehave leave half to the others
+
 
 @dataclass(slots=True)
 class _Bucket:
@@ -49,11 +51,6 @@ class RateLimit:
             )
         bucket.tokens -= 1
 
-    def check(self, name: str) -> None:
-        """Raise as `take` does, without taking a token."""
-        self.take(name)
-        self.buckets[name].tokens += 1
-
     def _filled(self, name: str) -> _Bucket:
         now = self.clock()
         bucket = self.buckets.setdefault(name, _Bucket(float(self.burst), now))
@@ -68,38 +65,52 @@ class RateLimit:
 
 @dataclass(slots=True)
 class ByteBudget:
-    """Bytes of request bodies that may be in memory at once, over all requests."""
+    """Bytes of images in memory at once: over all requests, and a share of them per key.
+
+    A body that does not say how long it is takes the most that it may have, so a few slow clients
+    would fill the whole; with their own key's share they leave room for others.
+    """
 
     limit: int
     used: int = 0
+    held: dict[str, int] = field(default_factory=dict)
 
-    def reserve(self, size: int) -> None:
-        """Take `size` bytes until `release`.
+    @property
+    def share(self) -> int:
+        """Most bytes that one key may hold, beyond its first body."""
+        return self.limit // KEY_SHARES
+
+    @contextmanager
+    def reserved(self, size: int, name: str) -> Iterator[None]:
+        """Hold `size` bytes of the budget, and of this name's share, while the block runs.
 
         Raises:
-            Problem: `overloaded` where they are not free.
+            Problem: `overloaded` where they are not free, `rate_limited` where the name itself
+                holds too much.
         """
+        self._reserve(size, name)
+        try:
+            yield
+        finally:
+            self.used -= size
+            self.held[name] -= size
+            if not self.held[name]:
+                del self.held[name]
+
+    def _reserve(self, size: int, name: str) -> None:
         if self.used + size > self.limit:
             raise retry_later(
                 "overloaded",
                 f"this body may take {size} bytes and {self.limit - self.used} are free now",
                 after_s=1,
             )
+        own = self.held.get(name, 0)
+        if own and own + size > self.share:  # its first body is taken whatever its size
+            raise retry_later(
+                "rate_limited",
+                f"bodies of this key hold {own} bytes, this one may take {size} more; a key may"
+                f" hold {self.share}",
+                after_s=1,
+            )
         self.used += size
-
-    def release(self, size: int) -> None:
-        """Give `size` bytes back."""
-        self.used -= size
-
-    @contextmanager
-    def reserved(self, size: int) -> Iterator[None]:
-        """Hold `size` bytes of the budget while the block runs.
-
-        Raises:
-            Problem: `overloaded` where they are not free.
-        """
-        self.reserve(size)
-        try:
-            yield
-        finally:
-            self.release(size)
+        self.held[name] = own + size

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
@@ -81,6 +82,15 @@ class Call:
             detail = f"{name}: {text[:40]!r} is not a number from {least} to {most}"
             raise Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
         return int(text)
+
+    def memory(self, size: int) -> AbstractContextManager[None]:
+        """Hold `size` bytes of memory on this caller's account while the block runs.
+
+        Raises:
+            Problem: `overloaded`, `rate_limited`.
+        """
+        name = client_address(self.request) if self.principal is None else self.principal.key_id
+        return self.parts.guards.bodies.reserved(size, name)
 
     async def body(self, model: type[ModelT]) -> ModelT:
         """Give the JSON body as `model`; raises as `read_model`."""

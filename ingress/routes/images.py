@@ -30,7 +30,7 @@ async def upload(call: Call) -> Response:
     await call.parts.departures.check_room()
     entries: list[UploadedImage] = []
     problems: list[Problem] = []
-    with call.parts.guards.bodies.reserved(_memory_needed(request, settings.max_image_bytes)):
+    with call.memory(_memory_needed(request, settings.max_image_bytes)):
         async with aclosing(_files(call, limit)) as files:
             try:
                 async for file in files:
@@ -59,7 +59,7 @@ async def content(call: Call) -> Response:
     with ExitStack() as held:
         # Held until the client has them: slow readers must not fill the memory unseen.
         size = status.size_bytes or parts.settings.max_image_bytes
-        held.enter_context(parts.guards.bodies.reserved(size))
+        held.enter_context(call.memory(size))
         (found,) = await parts.blobs.read_all([status.uri])
         if isinstance(found, PermanentError):
             raise Problem("image_not_found", f"its bytes are gone: {found}")

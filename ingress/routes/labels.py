@@ -30,7 +30,7 @@ async def show(call: Call) -> Response:
 async def put(call: Call) -> Response:
     """Put other default labels in force, all at once."""
     matched = _if_match(call)
-    with call.parts.guards.bodies.reserved(MAX_BODY_BYTES):
+    with call.memory(MAX_BODY_BYTES):
         given = await read_model(
             call.request, LabelSetText, max_bytes=MAX_BODY_BYTES, pace=call.parts.pace
         )

@@ -19,7 +19,7 @@ from ingress.waiting import wait_until
 
 async def preview(call: Call) -> Response:
     """Ask for a preview, and wait a while for it."""
-    with call.parts.guards.bodies.reserved(MAX_BODY_BYTES):
+    with call.memory(MAX_BODY_BYTES):
         given = await read_model(
             call.request, PreviewRequest, max_bytes=MAX_BODY_BYTES, pace=call.parts.pace
         )

@@ -1,5 +1,6 @@
 """The HTTP face on in-memory parts: what is written in a transaction appears at its commit."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -254,9 +255,15 @@ class MemoryKeys:
     rows: dict[str, ApiKey] = field(default_factory=dict)
     finds: int = 0
     touched: list[str] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
 
     async def find(self, connection: Transaction, key_id: str) -> ApiKey | None:
         self.finds += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0)
+        self.at_once -= 1
         return self.rows.get(key_id)
 
     async def touch(self, tx: Transaction, key_id: str, *, older_than: timedelta) -> None:

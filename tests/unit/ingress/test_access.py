@@ -1,5 +1,6 @@
 """Keys, scopes, rates."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ingress.access import HEADER
+from ingress.access import HEADER, LOOKUPS_AT_ONCE
 from ingress.api_keys import Scope, digest_of, key_id_of, make_key
 from ingress.app import DESCRIBED
 from ingress.limits import ByteBudget, RateLimit
@@ -131,19 +132,27 @@ async def test_many_wrong_keys_of_one_address_are_slowed_down(world: World) -> N
     assert answers[5].headers["retry-after"] == "1"
 
 
-async def test_one_that_guesses_does_not_lock_out_who_is_known_at_the_same_address(
-    world: World,
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_one_that_guesses_locks_out_nobody_at_the_same_address(
+    world: World, *, is_known: bool
 ) -> None:
     key = world.key(Scope.READ)
-    await get(world, key.text)
-    for _ in range(8):
+    if is_known:
+        await get(world, key.text)
+    for _ in range(25):
         await get(world, make_key().text)
-    world.keys.finds = 0
+        await get(world, "pa_x")
 
     problem_in(await get(world, make_key().text), "rate_limited")
-    assert world.keys.finds == 0
-    world.seconds += 0.5  # not enough for a token
-    problem_in(await get(world, key.text), "image_not_found")
+    problem_in(await get(world, "pa_x"), "rate_limited")
+    problem_in(await get(world, key.text), "image_not_found")  # the key passed
+
+
+async def test_guesses_take_turns_at_the_database(world: World) -> None:
+    await asyncio.gather(*(get(world, make_key().text) for _ in range(20)))
+
+    assert world.keys.finds == 20
+    assert world.keys.most_at_once == LOOKUPS_AT_ONCE
 
 
 async def test_a_right_key_is_not_counted_as_a_wrong_one(world: World) -> None:
@@ -220,7 +229,26 @@ def test_buckets_are_forgotten_beyond_a_number() -> None:
 
 def test_a_reservation_is_given_back_also_by_an_error() -> None:
     budget = ByteBudget(10)
-    with pytest.raises(ValueError, match="x"), budget.reserved(10):
+    with pytest.raises(ValueError, match="x"), budget.reserved(10, "a"):
         raise ValueError("x")
 
-    assert budget.used == 0
+    assert (budget.used, budget.held) == (0, {})
+
+
+def test_a_key_holds_its_share_and_its_first_body_whatever_the_size() -> None:
+    budget = ByteBudget(100)
+    with budget.reserved(60, "large"), budget.reserved(20, "small"):
+        for name in ("large", "small"):
+            with (
+                pytest.raises(Problem, match="a key may hold 25") as caught,
+                budget.reserved(6, name),
+            ):
+                pass
+            assert caught.value.kind.code == "rate_limited"
+        with budget.reserved(5, "small"), budget.reserved(15, "other"):
+            assert budget.used == 100
+            with pytest.raises(Problem, match="0 are free") as full, budget.reserved(1, "new"):
+                pass
+            assert full.value.kind.code == "overloaded"
+
+    assert (budget.used, budget.held) == (0, {})

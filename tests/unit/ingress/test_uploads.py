@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from ingress.access import HEADER
 from ingress.api_keys import Scope
 from schemas.image import ImageArrived, image_id_of
 from schemas.record import Record
@@ -335,6 +336,41 @@ async def test_bodies_that_need_more_memory_than_is_free_are_put_off() -> None:
     problem_in(second, "overloaded")
     assert (await first).status_code == 202
     assert world.parts.guards.bodies.used == 0
+
+
+async def test_slow_uploads_of_one_key_leave_room_for_others() -> None:
+    world = make_world(max_bytes_in_flight=16 * 1024 * KIB, max_image_bytes=1024 * KIB)
+    gate, slow, patient = asyncio.Event(), world.key(Scope.UPLOAD), world.key(Scope.UPLOAD)
+    headers = {"Content-Type": "image/jpeg"}
+
+    async def dripping() -> AsyncIterator[bytes]:
+        yield jpeg(1)
+        await gate.wait()
+
+    async def send(key: str, content: AsyncIterator[bytes] | bytes) -> httpx.Response:
+        transport = httpx.ASGITransport(world.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://archive") as http:
+            asking = headers | {HEADER: key}
+            return await http.post("/images/upload", content=content, headers=asking)
+
+    held = [asyncio.create_task(send(slow.text, dripping())) for _ in range(20)]
+    refused = [problem_in(one.result(), "rate_limited") for one in await _ended(held, 16)]
+    other = await send(patient.text, jpeg(2))
+    gate.set()
+
+    assert len(refused) == 16
+    assert other.status_code == 202
+    assert [(await one).status_code for one in held].count(202) == 4
+    assert world.parts.guards.bodies.used == 0
+
+
+async def _ended(
+    tasks: list[asyncio.Task[httpx.Response]], count: int
+) -> list[asyncio.Task[httpx.Response]]:
+    async with asyncio.timeout(10):
+        while sum(task.done() for task in tasks) < count:
+            await asyncio.sleep(0.001)
+    return [task for task in tasks if task.done()]
 
 
 async def test_a_body_that_drips_is_ended() -> None:
