@@ -33,6 +33,7 @@ from consumers.delivery.stored import (
 from core.blobs.keepers import keeper_of
 from core.blobs.store import BlobStore, ReadLimits
 from core.egress.client import GuardedClient, open_client
+from core.egress.targets import lane_of
 from core.settings import DatabaseSettings, DeliverySettings, SecretSettings, TaggingSettings
 from core.storage import images
 from core.storage.blobs import PostgresBlobs
@@ -42,7 +43,7 @@ from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender
 from core.webhooks.signing_secrets import SecretBox, make_key
 from migrations.schema import upgrade
-from schemas.callback import AnswerType, CallbackRequested, callback_id_of, host_of
+from schemas.callback import AnswerType, CallbackRequested, callback_id_of
 from schemas.image import image_id_of
 from standalone.postgres import EmbeddedPostgres
 
@@ -80,7 +81,7 @@ class Delivering:
     async def put(self, events: Sequence[CallbackRequested]) -> None:
         """Make webhooks due, as the role's `apply` does."""
         rows = [
-            Scheduled(callback_id_of(event.query_id), host_of(event.url), event) for event in events
+            Scheduled(callback_id_of(event.query_id), lane_of(event.url), event) for event in events
         ]
         async with self.pool.transaction() as tx:
             await StoredIntake().intake(tx, rows)

@@ -21,6 +21,7 @@ from consumers.delivery.stored import (
 from consumers.housekeeping import Pruner
 from consumers.runtime import Runtime, open_runtime, run
 from consumers.stores import Reach, open_reach
+from core.egress.targets import lane_of
 from core.messaging.cloudevents import decode
 from core.settings import (
     ArchiveSettings,
@@ -36,7 +37,7 @@ from core.webhooks.links import PURPOSE, sign_link
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender
 from core.webhooks.signing_secrets import SecretBox
-from schemas.callback import CallbackRequested, host_of
+from schemas.callback import CallbackRequested
 from schemas.record import Record
 from schemas.topics import CALLBACKS_REQUESTED
 
@@ -67,7 +68,7 @@ async def main(stop: asyncio.Event) -> None:
             CopyCache(settings.copies_max_bytes),
         )
         lanes = _lanes(settings, runtime, _courier(settings, reach, pictures, secrets, box))
-        role = DeliveryRole(StoredIntake(), host_of, lanes.wake.set)
+        role = DeliveryRole(StoredIntake(), lane_of, lanes.wake.set)
         pruner = Pruner(runtime.pool.transaction, load(RetentionSettings))
         await run(runtime, role, _decoded, stop, [lanes.run, pruner.run])
 

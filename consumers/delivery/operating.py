@@ -7,6 +7,8 @@ import json
 from datetime import datetime
 from uuid import UUID
 
+from core.egress.targets import lane_name
+from core.errors import TargetForbidden
 from core.settings import DatabaseSettings, load
 from core.storage import hosts, redelivery
 from core.storage.hosts import HostState
@@ -22,7 +24,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", required=True)
     again = commands.add_parser("redeliver", help="send webhooks again")
     again.add_argument("--query", type=UUID, help="of this query; any state but under way")
-    again.add_argument("--host")
+    again.add_argument("--host", type=_lane)
     again.add_argument("--owner")
     again.add_argument("--state", action="append", choices=STATES, help="default: dead (given up)")
     again.add_argument("--since", type=_moment, help="ended at or after, ISO 8601 with a zone")
@@ -34,7 +36,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("list", help="those that were ever disabled")
     for change in ("disable", "resume"):
         one = actions.add_parser(change)
-        one.add_argument("host")
+        one.add_argument("host", type=_lane)
         one.add_argument("--reason", default="")
 
 
@@ -48,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         return asyncio.run(_redeliver(_wanted(options), options.limit, dry_run=options.dry_run))
     if options.change == "list":
         return asyncio.run(_list())
-    return asyncio.run(_change(options.change, options.host.lower(), options.reason))
+    return asyncio.run(_change(options.change, options.host, options.reason))
 
 
 def _wanted(options: argparse.Namespace) -> Wanted:
@@ -56,7 +58,7 @@ def _wanted(options: argparse.Namespace) -> Wanted:
     return Wanted(
         states=tuple(states),
         owner=options.owner,
-        host=options.host and options.host.lower(),
+        host=options.host,
         query_id=options.query,
         since=options.since,
         until=options.until,
@@ -95,6 +97,13 @@ async def _change(change: str, host: str, reason: str) -> int:
         changed = await do(tx, host, actor=OPERATOR, reason=reason)
     print(f"{host}: {change}d" if changed else f"{host}: nothing to change")
     return 0 if changed else 1
+
+
+def _lane(text: str) -> str:
+    try:
+        return lane_name(text)
+    except TargetForbidden as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _moment(text: str) -> datetime:

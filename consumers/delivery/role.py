@@ -37,7 +37,7 @@ class DeliveryRole:
     """Callback events -> due rows. `arrived` wakes the lanes of this process."""
 
     schedule: Schedule
-    host_of: Callable[[str], str]
+    lane_of: Callable[[str], str]
     arrived: Callable[[], None]
 
     async def prepare(self, batch: Sequence[Received[CallbackRequested]]) -> list[DeliveryItem]:
@@ -47,7 +47,7 @@ class DeliveryRole:
                 received,
                 Scheduled(
                     _delivery_id(received),
-                    self.host_of(received.event.url),
+                    self.lane_of(received.event.url),
                     received.event,
                 ),
             )

@@ -148,6 +148,30 @@ def canonical_host(host: str) -> tuple[str, IPAddress | None]:
     return name, None
 
 
+def lane_name(host: str) -> str:
+    """The host as lanes and operators name it: canonical, an IPv6 address without brackets.
+
+    Raises:
+        TargetForbidden: as `canonical_host`.
+    """
+    return canonical_host(host.removeprefix("[").removesuffix("]"))[0].strip("[]")
+
+
+def lane_of(url: str) -> str:
+    """The lane of a callback: its host by `lane_name`; as written where that is none.
+
+    Such a URL is refused before anything is sent; until then it waits in a lane like the others.
+    """
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+    try:
+        return lane_name(host)
+    except TargetForbidden:
+        return host
+
+
 def _split_url(url: str) -> SplitResult:
     if len(url) > MAX_URL_CHARS:
         raise TargetForbidden(f"the URL has {len(url)} characters, more than {MAX_URL_CHARS}")

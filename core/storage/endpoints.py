@@ -6,7 +6,6 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from core.transaction import Transaction
-from schemas.callback import host_of
 
 MAX_PER_OWNER = 1000
 REMOVED = "endpoint_removed"  # why webhooks were given up
@@ -26,9 +25,10 @@ DELETE FROM endpoints WHERE endpoint_id = $1 AND ($2::text IS NULL OR owner = $2
 RETURNING {_COLUMNS}
 """  # noqa: S608 - a constant
 _REMOVE_SECRETS = "DELETE FROM signing_secrets WHERE owner = $1"
+# By the URL alone: a look at what is due, once per removal, and no need to know its lane.
 _GIVE_UP = """
-UPDATE deliveries SET state = 'dead', reason = $4, finished_at = now()
-WHERE state = 'due' AND host = $1 AND owner = $2 AND url = $3
+UPDATE deliveries SET state = 'dead', reason = $3, finished_at = now()
+WHERE state = 'due' AND owner = $1 AND url = $2
 """
 _COUNT = "SELECT count(*) FROM endpoints WHERE owner = $1"
 
@@ -85,7 +85,7 @@ async def remove(tx: Transaction, endpoint_id: UUID, *, owner: str | None) -> Re
         return None
     gone = Endpoint(**dict(row))
     await tx.execute(_REMOVE_SECRETS, gone.secrets_owner)
-    done = await tx.execute(_GIVE_UP, host_of(gone.url), gone.owner, gone.url, REMOVED)
+    done = await tx.execute(_GIVE_UP, gone.owner, gone.url, REMOVED)
     return Removed(gone, int(done.split()[-1]))
 
 

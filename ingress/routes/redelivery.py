@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from core.egress.targets import canonical_host
+from core.egress.targets import lane_name
 from core.errors import TargetForbidden
 from core.storage import hosts, redelivery
 from core.storage.hosts import HostState
@@ -95,7 +95,7 @@ def _answer(matched: dict[str, int], done: Redelivered) -> Response:
 def _host(text: str) -> str:
     """The host as the lanes know it."""
     try:
-        return canonical_host(text.strip("[]"))[0].strip("[]")
+        return lane_name(text)
     except TargetForbidden as error:
         raise Problem(
             "invalid_request", str(error), Extra(errors=(FieldError("host", str(error)),))

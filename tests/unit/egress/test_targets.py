@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.egress.addresses import parse_networks
-from core.egress.targets import Target, TargetPolicy
+from core.egress.targets import Target, TargetPolicy, lane_name, lane_of
 from core.errors import ConfigurationError, TargetForbidden
 from core.settings import DeliverySettings
 
@@ -201,6 +201,35 @@ def test_a_list_that_cannot_be_read_stops_with_its_variable(
         TargetPolicy.from_settings(DeliverySettings(**values))  # type: ignore[arg-type]  # strings
 
     assert variable in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lane", "spellings"),
+    [
+        ("xn--bcher-kva.example", ["bücher.example", "BÜCHER.example.", "xn--bcher-kva.example"]),
+        ("a.example", ["a.example", "A.EXAMPLE", "a.example.", "a\u3002example"]),
+        ("2606:4700::1111", ["[2606:4700::1111]", "[2606:4700:0:0:0:0:0:1111]"]),
+        ("8.8.8.8", ["8.8.8.8", "8.8.8.8."]),
+    ],
+)
+def test_a_host_is_one_lane_in_all_its_spellings_and_operators_may_use_any(
+    lane: str, spellings: list[str]
+) -> None:
+    assert {lane_of(f"https://{host}:8443/x") for host in spellings} == {lane}
+    assert {lane_name(host) for host in [*spellings, lane]} == {lane}
+
+
+@pytest.mark.parametrize(
+    ("url", "lane"),
+    [
+        ("https://xn--a.example/x", "xn--a.example"),
+        ("https://0x7f.1/x", "0x7f.1"),
+        ("https://[::1/x", ""),
+        ("nonsense", ""),
+    ],
+)
+def test_a_callback_that_will_be_refused_still_has_a_lane(url: str, lane: str) -> None:
+    assert lane_of(url) == lane
 
 
 HOST_PIECES = st.lists(
