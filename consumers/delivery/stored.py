@@ -12,8 +12,9 @@ from consumers.delivery.pacing import Rooms
 from consumers.delivery.recording import Outcome
 from consumers.delivery.role import Scheduled
 from core.errors import ConfigurationError, TransientError
-from core.storage import deliveries, endpoints, hosts, keys
-from core.storage.deliveries import Attempt, Leased, NewDelivery, Room, Settled
+from core.storage import deliveries, endpoints, hosts, keys, lanes
+from core.storage.deliveries import Attempt, NewDelivery, Settled
+from core.storage.lanes import Leased, Room
 from core.transaction import Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
 
@@ -78,7 +79,7 @@ class StoredLanes:
             by_tier=rooms.by_tier,
             total=rooms.total,
         )
-        return await deliveries.claim(tx, room, token=uuid4(), lease_s=self.lease_s)
+        return await lanes.claim(tx, room, token=uuid4(), lease_s=self.lease_s)
 
     async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
         """Make webhooks due again whose worker died; give how many, and how many were given up."""

@@ -1,13 +1,13 @@
 """Deliveries: the durable schedule of webhooks, with leases and attempts."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from core.storage.lanes import Leased
 from core.transaction import Transaction
 
 _INTAKE = """
@@ -17,46 +17,6 @@ FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text
      AS u (delivery_id, query_id, owner, host, url, event)
 ORDER BY u.delivery_id
 ON CONFLICT (delivery_id) DO NOTHING
-"""
-
-# One index probe per host that has due rows (a loose index scan), then the best few of each:
-# a host with a long backlog costs no more than any other. First tries come before retries. Each
-# tier of hosts has its own bound, so that no number of bad hosts takes the workers of the good.
-_CLAIM = """
-WITH RECURSIVE lanes AS (
-    (SELECT host FROM deliveries WHERE state = 'due' ORDER BY host LIMIT 1)
-    UNION ALL
-    SELECT (SELECT d.host FROM deliveries d
-            WHERE d.state = 'due' AND d.host > lanes.host ORDER BY d.host LIMIT 1)
-    FROM lanes WHERE lanes.host IS NOT NULL
-), known AS (
-    SELECT * FROM unnest($1::text[], $2::int4[], $3::int4[]) AS k (host, room, tier)
-), found AS (
-    SELECT due.*, coalesce(known.tier, 1) AS tier
-    FROM lanes LEFT JOIN known USING (host)
-    CROSS JOIN LATERAL (
-        SELECT d.delivery_id, d.attempt > 0 AS again, d.next_at FROM deliveries d
-        WHERE d.state = 'due' AND d.host = lanes.host AND d.next_at <= now()
-        ORDER BY d.attempt > 0, d.next_at
-        LIMIT coalesce(known.room, $4)
-    ) due
-    WHERE lanes.host IS NOT NULL
-      AND NOT EXISTS (SELECT FROM hosts h WHERE h.host = lanes.host AND h.disabled_at IS NOT NULL)
-), placed AS (
-    SELECT *, row_number() OVER (PARTITION BY tier ORDER BY again, next_at) AS place FROM found
-), wanted AS (
-    SELECT delivery_id FROM placed WHERE place <= ($5::int4[])[tier + 1]
-    ORDER BY again, next_at LIMIT $6
-), locked AS (
-    SELECT delivery_id FROM deliveries
-    WHERE delivery_id IN (SELECT delivery_id FROM wanted) AND state = 'due'
-    FOR UPDATE SKIP LOCKED
-)
-UPDATE deliveries d SET state = 'leased', attempt = d.attempt + 1, token = $7,
-                        lease_until = clock_timestamp() + $8::interval
-FROM locked WHERE d.delivery_id = locked.delivery_id
-RETURNING d.delivery_id, d.query_id, d.owner, d.host, d.url, d.event::text AS event, d.attempt,
-          d.attempt - d.attempts_before AS made, coalesce(d.asked_at, d.created_at) AS created_at
 """
 
 # Attempts beyond the schedule are only made by deaths: one more has its chance to be recorded.
@@ -120,8 +80,6 @@ SELECT count(*) AS due, coalesce(extract(epoch FROM now() - min(next_at)), 0)::f
 FROM (SELECT next_at FROM deliveries WHERE state = 'due' AND next_at <= now() LIMIT $1) d
 """
 
-_NEXT_DUE = "SELECT min(next_at) - now() FROM deliveries WHERE state = 'due'"
-
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
@@ -133,48 +91,6 @@ class NewDelivery:
     host: str
     url: str
     event: str
-
-
-@dataclass(frozen=True, slots=True)
-class Leased:
-    """A webhook that is ours to send until the lease ends.
-
-    Attributes:
-        attempt: this one's number, over all redeliveries.
-        made: its number since the webhook was last put on the schedule, at `created_at`.
-        deadline: the lease lasts at least until then, by `time.monotonic` of this process.
-    """
-
-    delivery_id: UUID
-    query_id: UUID
-    owner: str | None
-    host: str
-    url: str
-    event: str
-    attempt: int
-    made: int
-    created_at: datetime
-    token: UUID
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What may be claimed.
-
-    Attributes:
-        hosts: those with a room of their own; `rooms` and `tiers` (0 to 2) belong to them.
-        new_host: room of each host that is not named; these are of tier 1.
-        by_tier: most of each tier.
-        total: most of all.
-    """
-
-    hosts: Sequence[str] = ()
-    rooms: Sequence[int] = ()
-    tiers: Sequence[int] = ()
-    new_host: int = 1
-    by_tier: Sequence[int] = (100, 100, 100)
-    total: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,29 +143,6 @@ async def intake(tx: Transaction, deliveries: Sequence[NewDelivery]) -> None:
         )
 
 
-async def claim(tx: Transaction, room: Room, *, token: UUID, lease_s: float) -> list[Leased]:
-    """Lease due webhooks of hosts that are not disabled, within the room.
-
-    The attempt is counted here, before anything is sent, so that a target that kills us does not
-    get endless tries.
-    """
-    if room.total <= 0:
-        return []
-    deadline = time.monotonic() + lease_s  # before PostgreSQL begins to count
-    rows = await tx.fetch(
-        _CLAIM,
-        room.hosts,
-        room.rooms,
-        room.tiers,
-        room.new_host,
-        room.by_tier,
-        room.total,
-        token,
-        timedelta(seconds=lease_s),
-    )
-    return [Leased(**dict(row), token=token, deadline=deadline) for row in rows]
-
-
 async def expire_leases(tx: Transaction, *, attempts: int) -> tuple[int, int]:
     """Make webhooks due again whose lease ran out (the worker died).
 
@@ -292,12 +185,6 @@ async def backlog(connection: Transaction, *, bound: int = 10_000) -> tuple[int,
     """Give how many webhooks are due and not leased, up to `bound`, and the oldest one's wait."""
     row = await connection.fetchrow(_BACKLOG, bound)
     return (0, 0.0) if row is None else (row["due"], row["oldest_s"])
-
-
-async def seconds_to_next(connection: Transaction) -> float | None:
-    """Give the seconds until something is due; None where nothing is scheduled."""
-    wait = await connection.fetchval(_NEXT_DUE)
-    return None if wait is None else float(wait.total_seconds())
 
 
 async def of_query(connection: Transaction, query_id: UUID) -> tuple[DeliveryStatus, ...]:

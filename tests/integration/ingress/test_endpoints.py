@@ -9,8 +9,9 @@ import pytest
 
 from consumers.delivery.stored import StoredSecrets
 from core.settings import DatabaseSettings, SecretSettings, load
-from core.storage import deliveries, endpoints, queries
-from core.storage.deliveries import NewDelivery, Room
+from core.storage import deliveries, endpoints, lanes, queries
+from core.storage.deliveries import NewDelivery
+from core.storage.lanes import Room
 from core.storage.pool import Pool, open_pool
 from core.storage.queries import Answered
 from core.webhooks.signing_secrets import SecretBox
@@ -83,7 +84,7 @@ async def test_what_is_under_way_to_a_removed_address_comes_to_its_end(
 ) -> None:
     endpoint_id, query_id = await register(client), await waiting(pool, URL)
     async with pool.transaction() as tx:
-        await deliveries.claim(tx, Room(new_host=1), token=uuid4(), lease_s=30)
+        await lanes.claim(tx, Room(new_host=1), token=uuid4(), lease_s=30)
 
     removed = await client.delete(f"/endpoints/{endpoint_id}")
 

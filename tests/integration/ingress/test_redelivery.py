@@ -13,8 +13,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from consumers.delivery.stored import StoredSecrets
 from core.settings import DatabaseSettings, SecretSettings, load
-from core.storage import deliveries, endpoints, queries
-from core.storage.deliveries import Attempt, Leased, NewDelivery, Room, Settled
+from core.storage import deliveries, endpoints, lanes, queries
+from core.storage.deliveries import Attempt, NewDelivery, Settled
+from core.storage.lanes import Leased, Room
 from core.storage.pool import Pool, open_pool
 from core.storage.queries import Answered
 from core.webhooks.sender import Message, WebhookSender
@@ -61,7 +62,7 @@ async def answered(pool: Pool, *, owner: str = "alice", host: str = "a.example")
 
 async def claim(pool: Pool) -> list[Leased]:
     async with pool.transaction() as tx:
-        return await deliveries.claim(tx, Room(new_host=100), token=uuid4(), lease_s=30)
+        return await lanes.claim(tx, Room(new_host=100), token=uuid4(), lease_s=30)
 
 
 async def settle(pool: Pool, lease: Leased, outcome: Settled) -> None:

@@ -6,8 +6,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from core.storage import deliveries, hosts, queries, redelivery
-from core.storage.deliveries import Attempt, Leased, NewDelivery, Room, Settled
+from core.storage import deliveries, hosts, lanes, queries, redelivery
+from core.storage.deliveries import Attempt, NewDelivery, Settled
+from core.storage.lanes import Leased, Room
 from core.storage.pool import Pool
 from core.storage.queries import Answered, Place, Waiting
 from core.storage.redelivery import Wanted
@@ -34,7 +35,7 @@ async def claim(
     named = rooms or {}
     room = Room(list(named), list(named.values()), [0] * len(named), per_host, total=limit)
     async with pool.transaction() as tx:
-        return await deliveries.claim(tx, room, token=uuid4(), lease_s=30)
+        return await lanes.claim(tx, room, token=uuid4(), lease_s=30)
 
 
 async def settle(pool: Pool, *ended: tuple[Leased, Settled]) -> set[UUID]:
@@ -45,7 +46,7 @@ async def settle(pool: Pool, *ended: tuple[Leased, Settled]) -> set[UUID]:
 async def test_the_first_answer_wins_also_when_two_come_at_once(pool: Pool) -> None:
     query_id = uuid4()
 
-    async def answer(image: str) -> set[UUID]:
+    async def answer(image: str) -> dict[UUID, float]:
         async with pool.transaction() as tx:
             return await queries.answer(tx, [answered(query_id, image)])
 
@@ -294,7 +295,7 @@ async def test_a_tier_takes_no_more_than_its_share(pool: Pool) -> None:
     room = Room([*bad, "good"], [2] * 5 + [4], [2] * 5 + [0], 1, by_tier=(9, 9, 4), total=9)
 
     async with pool.transaction() as tx:
-        leases = await deliveries.claim(tx, room, token=uuid4(), lease_s=30)
+        leases = await lanes.claim(tx, room, token=uuid4(), lease_s=30)
 
     hosts = [lease.host for lease in leases]
     assert hosts.count("good") == 3
@@ -338,9 +339,8 @@ async def test_what_is_due_later_is_not_leased_now(pool: Pool) -> None:
     await settle(pool, (lease, Settled("due", datetime.now(UTC) + timedelta(seconds=60))))
 
     assert await claim(pool) == []
-    wait = await deliveries.seconds_to_next(pool)
-    assert wait is not None
-    assert 50 < wait <= 60
+    wait = await pool.fetchval("SELECT next_at - now() FROM deliveries")
+    assert 50 < wait.total_seconds() <= 60
 
 
 async def test_a_querys_webhooks_are_told_with_every_attempt(pool: Pool) -> None:

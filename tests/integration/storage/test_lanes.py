@@ -1,0 +1,150 @@
+"""Lanes: a claim finds every webhook that is due, at a cost that other hosts do not raise."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID, uuid4
+
+from core.storage import deliveries, lanes
+from core.storage.deliveries import Attempt, NewDelivery, Settled
+from core.storage.lanes import Leased, Room
+from core.storage.pool import Pool
+
+TRIED = Attempt(datetime.now(UTC), 12, status=500)
+#: Webhooks that no claim would find: due before their lane is looked at.
+HIDDEN = """
+SELECT count(*) FROM deliveries d LEFT JOIN lanes l ON l.host = d.host AND l.again = (attempt > 0)
+WHERE d.state = 'due' AND (l.due_at IS NULL OR l.due_at > d.next_at)
+"""
+
+
+async def intake(pool: Pool, hosts: Sequence[str]) -> None:
+    rows = [NewDelivery(uuid4(), uuid4(), None, h, f"https://{h}/x", "{}") for h in hosts]
+    async with pool.transaction() as tx:
+        await deliveries.intake(tx, rows)
+
+
+async def claim(pool: Pool, room: Room) -> list[Leased]:
+    async with pool.transaction() as tx:
+        return await lanes.claim(tx, room, token=uuid4(), lease_s=30)
+
+
+async def settle(pool: Pool, leases: Sequence[Leased], *, after_s: float | None) -> None:
+    if not leases:
+        return
+    at = None if after_s is None else datetime.now(UTC) + timedelta(seconds=after_s)
+    outcome = Settled("delivered" if at is None else "due", at)
+    async with pool.transaction() as tx:
+        await deliveries.settle(tx, [(lease, TRIED, outcome) for lease in leases])
+
+
+async def blocks_read(pool: Pool, room: Room) -> int:
+    """Pages that a claim looks at."""
+    arguments = lanes.arguments(room, uuid4(), 30)
+    async with pool.transaction() as tx:
+        plan = await tx.fetchval(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {lanes.CLAIM}", *arguments
+        )
+    top: dict[str, Any] = json.loads(plan)[0]["Plan"]
+    return int(top["Shared Hit Blocks"]) + int(top["Shared Read Blocks"])
+
+
+async def test_hosts_that_wait_for_later_cost_a_claim_nothing(pool: Pool) -> None:
+    await intake(pool, [f"h{number}" for number in range(3000)])
+    await pool.execute("UPDATE deliveries SET attempt = 1, next_at = now() + interval '1 hour'")
+    await pool.execute("UPDATE lanes SET due_at = now() + interval '1 hour'")
+    await intake(pool, ["fresh"])
+
+    assert await blocks_read(pool, Room(new_host=2)) < 500
+
+
+async def test_hosts_that_are_due_cost_no_more_than_there_is_room_for(pool: Pool) -> None:
+    await intake(pool, [f"h{number}" for number in range(3000)])
+    room = Room(new_host=2, by_tier=(10, 10, 10), total=10)
+
+    assert await blocks_read(pool, room) < 1000
+    assert len(await claim(pool, room)) == 10
+
+
+async def test_a_host_that_answers_is_found_behind_any_number_of_others(pool: Pool) -> None:
+    await intake(pool, [f"new{number}" for number in range(300)] + ["bad"] * 50)
+    await intake(pool, ["good"] * 3)
+    room = Room(["bad", "good"], [4, 4], [2, 0], 2, by_tier=(9, 4, 2), total=9)
+
+    hosts = [lease.host[:3] for lease in await claim(pool, room)]
+
+    assert (hosts.count("goo"), hosts.count("new"), hosts.count("bad")) == (3, 4, 2)
+
+
+async def test_hosts_without_room_hide_no_others(pool: Pool) -> None:
+    full = [f"full{number}" for number in range(200)]
+    await intake(pool, full)
+    await intake(pool, ["late"])
+    room = Room(full, [0] * 200, [2] * 200, 2, by_tier=(5, 5, 5), total=5)
+
+    assert [lease.host for lease in await claim(pool, room)] == ["late"]
+
+
+async def test_first_tries_and_retries_of_a_host_share_its_room(pool: Pool) -> None:
+    await intake(pool, ["a"] * 3)
+    await settle(pool, await claim(pool, Room(new_host=3)), after_s=0)
+    await intake(pool, ["a"])
+
+    leases = await claim(pool, Room(new_host=2))
+
+    assert [lease.attempt for lease in sorted(leases, key=lambda one: one.attempt)] == [1, 2]
+
+
+async def test_a_webhook_that_comes_while_its_lane_is_emptied_is_found(pool: Pool) -> None:
+    await intake(pool, ["a"])
+    late = NewDelivery(uuid4(), uuid4(), None, "a", "https://a/x", "{}")
+
+    async with pool.transaction() as tx:
+        await deliveries.intake(tx, [late])
+        first = await claim(pool, Room(new_host=9))
+
+    assert len(first) == 1
+    assert [lease.delivery_id for lease in await claim(pool, Room(new_host=9))] == [
+        late.delivery_id
+    ]
+
+
+async def test_no_webhook_is_hidden_whoever_writes_at_once(pool: Pool) -> None:
+    names = ["a", "b", "c"]
+    sent: set[UUID] = set()
+
+    async def make(seed: int) -> None:
+        chance = Random(seed)
+        for _ in range(40):
+            await intake(pool, chance.choices(names, k=chance.randint(1, 3)))
+
+    async def work(seed: int) -> None:
+        chance = Random(seed)
+        for _ in range(60):
+            leases = await claim(pool, Room(new_host=chance.randint(1, 4)))
+            again = [lease for lease in leases if chance.random() < 0.4]
+            done = [lease for lease in leases if lease not in again]
+            await settle(pool, again, after_s=chance.choice([0.0, 0.01, 3600.0]))
+            await settle(pool, done, after_s=None)
+            sent.update(lease.delivery_id for lease in done)
+            assert await pool.fetchval(HIDDEN) == 0
+
+    await asyncio.gather(*map(make, range(3)), *map(work, range(3, 7)))
+
+    left = await pool.fetchval("SELECT count(*) FROM deliveries WHERE state = 'due'")
+    made = await pool.fetchval("SELECT count(*) FROM deliveries")
+    assert made == len(sent) + left
+
+
+async def test_a_lane_is_removed_when_nothing_is_left_in_it(pool: Pool) -> None:
+    await intake(pool, ["a", "b"])
+    retried, done = sorted(await claim(pool, Room(new_host=9)), key=lambda one: one.host)
+    await settle(pool, [done], after_s=None)
+    await settle(pool, [retried], after_s=3600)
+
+    rows = await pool.fetch("SELECT host, again, due_at > now() AS later FROM lanes")
+
+    assert [tuple(row) for row in rows] == [("a", True, True)]
