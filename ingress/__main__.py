@@ -1,6 +1,6 @@
 """python -m ingress [serve | keys … | endpoints list, remove].
 
-keys create, list, revoke, signing-secret, secret.
+keys create, list, revoke, signing-secret, secret, reseal.
 
 Exit codes: 0 done, 1 something outside is away or there was nothing to do, 2 a wrong setting.
 """
@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_endpoints(commands.add_parser("endpoints", help="registered callback addresses"))
     fresh = key_commands.add_parser("secret", help="print a fresh value for SECRETS_KEY")
     fresh.set_defaults(run=_secret)
+    resealed = key_commands.add_parser(
+        "reseal", help="seal signing secrets with the first key of SECRETS_KEY; the others may go"
+    )
+    resealed.add_argument("--json", action="store_true")
+    resealed.set_defaults(run=_reseal)
     return parser
 
 
@@ -182,6 +187,22 @@ def _remove_endpoint(arguments: argparse.Namespace) -> int:
         return 0
     print(f"removed {removed.endpoint.url}; webhooks given up: {removed.given_up}")
     return 0
+
+
+def _reseal(arguments: argparse.Namespace) -> int:
+    def tell(so_far: keys.Resealed) -> None:
+        print(f"{so_far.fresh + so_far.sealed} secrets", file=sys.stderr)
+
+    done = asyncio.run(keys.reseal(tell))
+    if arguments.json:
+        print(json.dumps(asdict(done)))
+    else:
+        print(f"sealed anew: {done.sealed}; sealed with the newest key before: {done.fresh}")
+    for problem in done.unopened:
+        print(f"left as it is: {problem}", file=sys.stderr)
+    if done.unopened:
+        print("keep the older keys in SECRETS_KEY until these are mended", file=sys.stderr)
+    return 1 if done.unopened else 0
 
 
 def _secret(_: argparse.Namespace) -> int:

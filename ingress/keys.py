@@ -1,15 +1,15 @@
 """API keys, signing secrets and callback addresses, made and ended from the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from core.errors import PermanentError
+from core.errors import ConfigurationError, PermanentError
 from core.settings import DatabaseSettings, SecretSettings, load
 from core.storage import endpoints, keys
 from core.storage.endpoints import Endpoint, Removed
-from core.storage.keys import ApiKey, NewKey
+from core.storage.keys import ApiKey, NewKey, SealedSecret
 from core.storage.pool import open_pool
 from core.transaction import Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
@@ -18,6 +18,7 @@ from ingress.api_keys import Scope, make_key
 #: How long an old signing secret still signs beside the new one (Standard Webhooks: rotation).
 ROTATION = timedelta(hours=24)
 MAX_OWNER_CHARS = 200
+RESEAL_PORTION = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,70 @@ async def rotate_secret(owner: str, overlap: timedelta = ROTATION) -> str:
         await keys.lock_owner(tx, owner)
         await keys.expire_secrets(tx, owner, after=overlap)
         return await _add_secret(tx, owner, box)
+
+
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """What a pass over the signing secrets has done.
+
+    Attributes:
+        fresh: sealed with the newest key before.
+        sealed: sealed with it now.
+        unopened: why each secret that none of the keys opens was left as it is.
+    """
+
+    fresh: int = 0
+    sealed: int = 0
+    unopened: tuple[str, ...] = ()
+
+    def __add__(self, other: "Resealed") -> "Resealed":
+        return Resealed(
+            self.fresh + other.fresh, self.sealed + other.sealed, self.unopened + other.unopened
+        )
+
+
+async def reseal(
+    told: Callable[[Resealed], object] = lambda _: None, *, portion: int = RESEAL_PORTION
+) -> Resealed:
+    """Seal all signing secrets with the newest key of `SECRETS_KEY`, so that older ones may go.
+
+    In portions, each committed by itself: stopped in between and run again it does the rest.
+
+    Args:
+        told: what was done so far, after each portion.
+        portion: secrets per transaction.
+
+    Raises:
+        ConfigurationError: `SECRETS_KEY` is not set.
+        DatabaseAway: PostgreSQL is away.
+    """
+    box = SecretBox.from_settings(load(SecretSettings))
+    done, after = Resealed(), 0
+    async with open_pool(load(DatabaseSettings)) as pool:
+        while True:
+            async with pool.transaction() as tx:
+                rows = await keys.sealed(tx, after=after, limit=portion)
+                done += await _reseal(tx, rows, box)
+            if not rows:
+                return done
+            after = rows[-1].id
+            told(done)
+
+
+async def _reseal(tx: Transaction, rows: Sequence[SealedSecret], box: SecretBox) -> Resealed:
+    fresh, sealed, unopened = 0, 0, []
+    for row in rows:
+        try:
+            if not box.needs_sealing(row.secret.decode()):
+                fresh += 1
+                continue
+            secret = box.open(row.secret.decode(), owner=row.owner)
+        except ConfigurationError as error:
+            unopened.append(f"{row.owner}: {error}")
+            continue
+        await keys.reseal(tx, row.id, box.seal(secret, owner=row.owner).encode())
+        sealed += 1
+    return Resealed(fresh, sealed, tuple(unopened))
 
 
 async def rotate_endpoint_secret(endpoint_id: UUID, overlap: timedelta = ROTATION) -> str:

@@ -40,8 +40,11 @@ _EXPIRE_SIGNING = """
 UPDATE signing_secrets SET expires_at = now() + $2::interval
 WHERE owner = $1 AND (expires_at IS NULL OR expires_at > now() + $2::interval)
 """
-
-
+# Locked: a secret that is made beside a portion is not seen, and is sealed with the newest key.
+_SEALED = """
+SELECT id, owner, secret FROM signing_secrets WHERE id > $1 ORDER BY id LIMIT $2 FOR UPDATE
+"""
+_RESEAL = "UPDATE signing_secrets SET secret = $2 WHERE id = $1"
 _SIGNING = """
 SELECT secret FROM signing_secrets
 WHERE owner = $1 AND (expires_at IS NULL OR expires_at > now()) ORDER BY id DESC
@@ -69,6 +72,15 @@ class ApiKey:
     def is_usable(self, now: datetime) -> bool:
         """Neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """A signing secret as it is kept, in force or expired."""
+
+    id: int
+    owner: str
+    secret: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,19 @@ async def signing_secrets(connection: Transaction, owner: str) -> list[bytes]:
 async def expire_secrets(tx: Transaction, owner: str, *, after: timedelta) -> None:
     """Let the present signing secrets of an owner end after a while, for rotation."""
     await tx.execute(_EXPIRE_SIGNING, owner, after)
+
+
+async def sealed(tx: Transaction, *, after: int, limit: int) -> list[SealedSecret]:
+    """Give the next signing secrets by id, of all owners, locked until `tx` ends."""
+    return [
+        SealedSecret(row["id"], row["owner"], bytes(row["secret"]))
+        for row in await tx.fetch(_SEALED, after, limit)
+    ]
+
+
+async def reseal(tx: Transaction, secret_id: int, encrypted: bytes) -> None:
+    """Keep the same secret encrypted anew."""
+    await tx.execute(_RESEAL, secret_id, encrypted)
 
 
 def _key(row: Any) -> ApiKey:

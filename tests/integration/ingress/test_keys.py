@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 
 from core.errors import ConfigurationError
-from core.settings import SecretSettings, load
+from core.settings import DatabaseSettings, SecretSettings, load
 from core.storage import keys as table
-from core.webhooks.signing_secrets import SecretBox
+from core.storage.pool import open_pool
+from core.webhooks.signing_secrets import SecretBox, make_key
 from ingress import keys
 from ingress.api_keys import Scope, digest_of
 from tests.integration.ingress.test_server import run_keys
@@ -142,3 +143,47 @@ def test_with_the_database_away_the_exit_code_is_1(environment: Callable[..., No
 
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+async def test_after_resealing_the_old_key_of_the_instance_may_go(
+    environment: Callable[..., None],
+) -> None:
+    old, new = make_key(), make_key()
+    environment(SECRETS_KEY=old)
+    secrets = {}
+    for owner in ("alice", "bob", "carol"):
+        made = await keys.create(keys.Wanted(owner), if_absent=False)
+        assert made is not None
+        secrets[owner] = made.signing_secret
+    environment(SECRETS_KEY=f"{new},{old}")
+    await keys.rotate_secret("bob")
+    portions: list[keys.Resealed] = []
+
+    done = await keys.reseal(portions.append, portion=2)
+    again = await keys.reseal()
+
+    assert done == keys.Resealed(fresh=1, sealed=3)
+    assert len(portions) == 2
+    assert again == keys.Resealed(fresh=4, sealed=0)
+    environment(SECRETS_KEY=new)
+    box = SecretBox.from_settings(load(SecretSettings))
+    async with open_pool(load(DatabaseSettings)) as pool:
+        for owner, secret in secrets.items():
+            kept = await table.signing_secrets(pool, owner)
+            assert box.open(kept[-1].decode(), owner=owner) == secret
+
+
+async def test_a_secret_that_no_key_opens_is_named_and_left(
+    environment: Callable[..., None],
+) -> None:
+    environment(SECRETS_KEY=make_key())
+    await keys.create(keys.Wanted("lost"), if_absent=False)
+    environment(SECRETS_KEY=make_key())
+    await keys.create(keys.Wanted("alice"), if_absent=False)
+
+    done = await asyncio.to_thread(run_keys, "reseal", "--json")
+
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert (told["fresh"], told["sealed"]) == (1, 0)
+    assert "lost: SECRETS_KEY" in done.stderr
