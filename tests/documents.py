@@ -19,6 +19,12 @@ from tests.log_events import levels_of_events
 ROOT = Path(__file__).parents[1]
 OPERATIONS = ROOT / "docs" / "operations.md"
 ENV_EXAMPLE = ROOT / ".env.example"
+#: What only docker-compose.yml reads; the others it names are settings of ours.
+COMPOSE_ONLY = {
+    "POSTGRES_PASSWORD": "of the database in docker-compose.yml; any characters",
+    "INGRESS_PUBLISHED_PORT": "where docker-compose.yml publishes the page (8080)",
+    "PHOTOS_DIR": "the folder that docker-compose.yml mounts at /photos (./photos)",
+}
 ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| `?[^|]*`? \| (.*) \|$", re.MULTILINE)
 
 
@@ -100,6 +106,9 @@ def env_example(known: dict[str, str]) -> str:
             if known.get(name):
                 lines.append(f"# {known[name].replace('`', '')}")
             lines.append(f"#{name}={default}")
+    lines += ["", "# docker-compose.yml alone"]
+    for name, meaning in COMPOSE_ONLY.items():
+        lines += [f"# {meaning}", f"#{name}="]
     return "\n".join(lines) + "\n"
 
 

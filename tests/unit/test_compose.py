@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs would be one more dependency
 
-from tests.documents import groups, variables
+from core.settings import ConsumerSettings, DeliverySettings, IngressSettings
+from tests.documents import ENV_EXAMPLE, groups, variables
 
 ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
 OWN_IMAGE = "photo-archive:local"
-NOT_OURS = {"HF_HOME"}  # the hub's cache, read by huggingface_hub
+NOT_OURS = {
+    "HF_HOME",  # the hub's cache, read by huggingface_hub
+    "PGPASSWORD",  # read by asyncpg, and by pg_dump
+}
+ASKED = re.compile(r"\$\{([A-Z_]+)")
 PINNED = re.compile(r"^[\w./-]+:v?\d[\w.]*$|^pgvector/pgvector:pg\d+$")
 
 
@@ -58,6 +63,35 @@ def test_every_variable_given_to_our_services_is_a_setting() -> None:
     for name, service in own_services().items():
         given = set(service["environment"]) | set(overrides.get(name, {}).get("environment", {}))
         assert given <= known, f"{name}: {given - known}"
+
+
+def test_settings_of_the_env_file_reach_every_service_of_ours() -> None:
+    for name, service in own_services().items():
+        assert service["env_file"] == [{"path": ".env", "required": False}], name
+
+
+def test_every_variable_that_is_asked_for_stands_in_the_env_example() -> None:
+    offered = re.findall(r"^#([A-Z_]+)=", ENV_EXAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
+    asked = ASKED.findall((ROOT / FILES[0]).read_text(encoding="utf-8"))
+
+    assert set(asked) <= set(offered)
+
+
+def test_a_password_may_have_any_characters() -> None:
+    """Interpolated into a URL, `@`, `/` and `%` would end or change it."""
+    for name, service in own_services().items():
+        assert "PASSWORD" not in service["environment"]["DATABASE_URL"], name
+        assert service["environment"]["PGPASSWORD"].startswith("${POSTGRES_PASSWORD:?"), name
+
+
+def test_a_stop_waits_for_what_drains() -> None:
+    drains_s = (
+        ConsumerSettings().drain_timeout_s,
+        DeliverySettings().exchange_timeout_s,
+        IngressSettings().drain_timeout_s,
+    )
+    for name, service in own_services().items():
+        assert int(service["stop_grace_period"].removesuffix("s")) > max(drains_s), name
 
 
 def test_the_gpu_file_changes_only_services_that_there_are() -> None:
