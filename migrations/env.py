@@ -7,6 +7,7 @@ from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from core.settings import DatabaseSettings, load
+from core.storage.pool import connect
 
 LOCK = 7300  # two processes that migrate at once take turns
 
@@ -19,12 +20,10 @@ def _run(connection: Connection) -> None:
 
 
 async def _upgrade() -> None:
-    url = load(DatabaseSettings).url.get_secret_value()
+    settings = load(DatabaseSettings)
+    # Connected as the other processes are: SQLAlchemy reads a URL's options otherwise.
     engine = create_async_engine(
-        url.replace("postgresql://", "postgresql+asyncpg://", 1).replace(
-            "postgres://", "postgresql+asyncpg://", 1
-        ),
-        poolclass=pool.NullPool,
+        "postgresql+asyncpg://", async_creator=lambda: connect(settings), poolclass=pool.NullPool
     )
     async with engine.begin() as connection:
         await connection.run_sync(_run)

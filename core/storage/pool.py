@@ -164,6 +164,23 @@ async def open_pool(
             inner.terminate()
 
 
+async def connect(settings: DatabaseSettings) -> "asyncpg.Connection[asyncpg.Record]":
+    """Give one connection without limits on its statements, for migrations: yours to close.
+
+    Raises:
+        ConfigurationError: DATABASE_URL is no address, or PostgreSQL refuses its user or database.
+        DatabaseAway: PostgreSQL is away.
+    """
+    try:
+        return await asyncpg.connect(
+            settings.url.get_secret_value(), timeout=settings.connect_timeout_s
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"DATABASE_URL: {error}") from error
+    except Exception as error:
+        raise _translated(error) from error
+
+
 def _limit_transactions(settings: DatabaseSettings) -> Any:
     async def init(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         if connection.get_server_version().major >= 17:
