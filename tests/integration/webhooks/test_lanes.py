@@ -207,6 +207,23 @@ async def test_a_closed_port_and_a_forbidden_address_are_told_apart(pool: Pool) 
     assert await ended(pool, forbidden) == ("dead", None, "target_forbidden", 1)
 
 
+async def test_rows_that_no_attempt_gets_through_end_and_the_others_are_delivered(
+    pool: Pool,
+) -> None:
+    """A name that no library decodes, and an event of nobody knows which version."""
+    async with HostileReceiver() as receiver, open_lanes(pool, ["a.example"]) as lanes:
+        url = receiver.url("/ok", host="a.example")
+        undecodable = await put(pool, "http://xn--a.example/hook", "xn--a.example")
+        unreadable = await put(pool, url, "a.example")
+        await pool.execute("UPDATE deliveries SET event = '{}' WHERE query_id = $1", unreadable)
+        healthy = await put(pool, url, "a.example")
+        await run_until_ended(pool, lanes, [undecodable, unreadable, healthy])
+
+    assert await ended(pool, healthy) == DELIVERED
+    assert await ended(pool, undecodable) == ("dead", None, "target_forbidden", 1)
+    assert await ended(pool, unreadable) == ("dead", None, "internal_error", 2)
+
+
 async def test_a_disabled_host_is_not_asked_and_goes_on_when_resumed(pool: Pool) -> None:
     async with (
         HostileReceiver() as receiver,
