@@ -10,6 +10,7 @@ from consumers.delivery.pacing import Health
 TOO_MANY_REQUESTS = 429
 FORBIDDEN = "target_forbidden"
 INTERNAL_ERROR = "internal_error"  # a bug of ours
+OWN_FAULT = "own_fault"  # something of ours is away
 
 
 class Lease(Protocol):

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from math import ceil
 from random import Random
 from typing import Any, Protocol
 from uuid import UUID
 
-from consumers.delivery.attempts import INTERNAL_ERROR, Lease, Tried
+from consumers.delivery.attempts import INTERNAL_ERROR, OWN_FAULT, Lease, Tried
 from consumers.delivery.budget import Budget, Reserve
 from core.errors import (
     ImageMissing,
@@ -26,7 +27,7 @@ from core.errors import (
 from core.failpoints import reach
 from core.webhooks.body import build_body
 from core.webhooks.schedule import (
-    OWN_FAULT,
+    OWN_FAULT_DELAY_S,
     Answer,
     Attempts,
     Delivered,
@@ -144,17 +145,16 @@ class WebhookCourier:
         every few seconds would be dear. An unexpected error may have come after the POST too, so
         it is charged, and one webhook's bug ends with its schedule.
         """
-        now, attempts, verdict = datetime.now(UTC), _attempts(lease), None
-        name, detail = OWN_FAULT, _detail(error)
+        now, detail = datetime.now(UTC), _detail(error)
+        follow = self.schedule.failed
         if isinstance(error, PictureNotNow):
             name = error.reason
         elif isinstance(error, TransientError):
-            verdict = self.schedule.postponed(attempts=attempts, now=now)
+            name, follow = OWN_FAULT, partial(self.schedule.postponed, delay_s=OWN_FAULT_DELAY_S)
         else:
             name, detail = INTERNAL_ERROR, type(error).__name__  # its words are for the log alone
-        verdict = verdict or self.schedule.failed(name, attempts=attempts, now=now, rng=self.chance)
-        tried = Tried("due", now, error=name, detail=detail, own_fault=True)
-        return _judged(tried, verdict)
+        verdict = follow(name, attempts=_attempts(lease), now=now, rng=self.chance)
+        return _judged(Tried("due", now, error=name, detail=detail, own_fault=True), verdict)
 
     async def _attempt(self, lease: Lease, message: Message) -> Tried:
         left_s = lease.deadline - time.monotonic()

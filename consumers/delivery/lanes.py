@@ -2,8 +2,8 @@
 
 No transaction is open while a target is being talked to. What a host may be given is decided
 before its webhooks are claimed (`pacing`), so one that waits holds nothing. A fault of our own
-(database, blob store, resolver) gives the lease back and is not charged to the target, until the
-schedule's window ends. An unexpected error is one webhook's, never the lanes'.
+(database, blob store, resolver) gives the lease back and is not charged until the schedule's window
+ends. An unexpected error is one webhook's, never the lanes'.
 """
 
 import asyncio

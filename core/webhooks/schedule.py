@@ -17,7 +17,6 @@ MAX_RETRY_AFTER_S = 31 * 86400
 INFRA_DELAY_S = 30.0
 # The same where nothing was sent: our database, our store, or too little left of the lease.
 OWN_FAULT_DELAY_S = 5.0
-OWN_FAULT = "own_fault"
 ABORT = "abort-message"  # value of `webhook-delivery` by which a receiver ends the retries
 
 
@@ -60,7 +59,7 @@ class GiveUp:
     """Never to be tried again by itself.
 
     Attributes:
-        reason: `gone`, `aborted`, `target_forbidden`, `attempts_exhausted`, or `own_fault`.
+        reason: `gone`, `aborted`, `target_forbidden`, or `attempts_exhausted`.
         outcome: what came of the last attempt, stable.
     """
 
@@ -115,8 +114,8 @@ class RetrySchedule:
 
         2xx delivers. 410, the abort header and a forbidden target end at once. All else is tried
         again by the schedule, 3xx and 4xx too, because receivers get repaired; never before
-        `Retry-After`, which is kept within the window. A failure of our own side is not charged,
-        and tried until the window ends.
+        `Retry-After`, which is kept within the window. A failure of our own side is not charged
+        until the window ends.
         """
         name = outcome_name(outcome)
         if name == "delivered":
@@ -124,7 +123,7 @@ class RetrySchedule:
         if reason := _final_reason(outcome):
             return GiveUp(reason=reason, outcome=name)
         if isinstance(outcome, TargetUnreachable) and outcome.infra:
-            return self._uncharged(name, attempts, now, rng)
+            return self.postponed(name, INFRA_DELAY_S, attempts=attempts, now=now, rng=rng)
         verdict = self.failed(name, attempts=attempts, now=now, rng=rng)
         if isinstance(verdict, GiveUp):
             return verdict
@@ -139,20 +138,21 @@ class RetrySchedule:
             return GiveUp(reason="attempts_exhausted", outcome=name)
         return Retry(at=at, outcome=name)
 
-    def postponed(self, *, attempts: Attempts, now: datetime) -> Retry | GiveUp:
-        """What follows where a fault of our own let nothing be sent: soon again, in the window."""
+    def postponed(
+        self, name: str, delay_s: float, *, attempts: Attempts, now: datetime, rng: Random
+    ) -> Retry | GiveUp:
+        """What follows from a fault of our own: soon again, uncharged, until the window ends.
+
+        After it such faults are charged: they end too, and yet a webhook that was held for days
+        (its host disabled, no worker there) is not given up for the first one.
+        """
         if now >= self._window_end(attempts):
-            return GiveUp(reason=OWN_FAULT, outcome=OWN_FAULT)
-        return Retry(now + timedelta(seconds=OWN_FAULT_DELAY_S), outcome=OWN_FAULT, charged=False)
+            return self.failed(name, attempts=attempts, now=now, rng=rng)
+        return Retry(now + self._jittered(delay_s, rng), outcome=name, charged=False)
 
     def is_last(self, attempts: Attempts) -> bool:
         """Tell whether nothing follows this attempt if it fails."""
         return attempts.made >= len(self.delays_s)
-
-    def _uncharged(self, name: str, attempts: Attempts, now: datetime, rng: Random) -> Verdict:
-        if now >= self._window_end(attempts):
-            return GiveUp(reason="attempts_exhausted", outcome=name)
-        return Retry(now + self._jittered(INFRA_DELAY_S, rng), outcome=name, charged=False)
 
     def _no_earlier(
         self, at: datetime, outcome: Outcome, attempts: Attempts, now: datetime

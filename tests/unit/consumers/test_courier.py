@@ -125,13 +125,19 @@ def test_a_fault_of_our_own_is_tried_again_soon_and_is_not_charged() -> None:
     assert wait_s == pytest.approx(OWN_FAULT_DELAY_S, abs=1)
 
 
-def test_a_fault_of_our_own_ends_with_the_window_and_says_so() -> None:
-    late = lease(age_s=SCHEDULE.window_s + 1)
+def test_faults_of_our_own_are_charged_after_the_window_and_so_end() -> None:
+    """A webhook that was held for days is not given up for the first one."""
+    courier, late_s = World().courier, SCHEDULE.window_s + 1
 
-    tried = World().courier.failed(late, DatabaseAway("away"))
+    made = [
+        courier.failed(lease(made=made, age_s=late_s), DatabaseAway("away")) for made in (1, 2, 3)
+    ]
 
-    assert (tried.state, tried.reason, tried.charged) == ("dead", "own_fault", True)
-    assert tried.health is Health.UNKNOWN
+    assert [one.state for one in made] == ["due", "due", "dead"]
+    assert {(one.error, one.charged, one.health) for one in made} == {
+        ("own_fault", True, Health.UNKNOWN)
+    }
+    assert made[2].reason == "attempts_exhausted"
 
 
 def test_an_unexpected_error_is_charged_and_ends_with_the_schedule() -> None:
@@ -150,7 +156,7 @@ def test_an_unexpected_error_is_charged_and_ends_with_the_schedule() -> None:
 async def test_an_outage_of_ours_at_the_end_of_the_window_is_not_the_hosts() -> None:
     world = World(answer=TargetUnreachable("resolver", kind="dns", infra=True))
 
-    tried = await world.tried(lease(age_s=SCHEDULE.window_s + 1))
+    tried = await world.tried(lease(made=3, age_s=SCHEDULE.window_s + 1))
 
     assert (tried.state, tried.health) == ("dead", Health.UNKNOWN)
 
