@@ -80,8 +80,10 @@ def replay(
 ) -> None:
     """Put dead letters back on their topic, unchanged."""
     from producers.commands import replay_letters
-    from producers.replay import LetterFilter, source_topic
+    from producers.replay import UNREADABLE, LetterFilter, source_topic
 
+    if reason == UNREADABLE:
+        _stop(f"--reason {UNREADABLE}: the bytes of these were never read; send them anew", 2)
     try:
         name, of_topic = source_topic(topic)
     except ValueError as error:

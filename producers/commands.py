@@ -20,7 +20,7 @@ from producers.main import (
 )
 from producers.publishing import Patience
 from producers.questions import BATCH_QUERIES, read_lines, submit_all
-from producers.replay import LetterFilter, Replay
+from producers.replay import UNREADABLE, LetterFilter, Replay
 from producers.retag import Choice, Retag
 from producers.terminal import RunDisplay, print_counts, print_summary
 
@@ -73,12 +73,20 @@ async def replay_letters(wanted: LetterFilter, *, dry_run: bool) -> int:
             counts = await letters.counts(wanted)
             console.print(f"{sum(counts.values())} dead letters of {wanted.topic}")
             print_counts(console, "by reason", counts)
+            await _tell_unreadable(console, letters, wanted)
             return 0
         done = await Replay(letters, publisher, Patience()).run(wanted)
+        await _tell_unreadable(console, letters, wanted)
     console.print(f"{done.by_reason.total()} put back, {done.refused.total()} not")
     print_counts(console, "put back", done.by_reason)
     print_counts(console, "not put back", done.refused)
     return int(bool(done.refused))
+
+
+async def _tell_unreadable(console: Console, letters: OpenLetters, wanted: LetterFilter) -> None:
+    unreadable = 0 if wanted.reason else await letters.count_unreadable(wanted)
+    if unreadable:
+        console.print(f"{unreadable} more ({UNREADABLE}) stay: only their places are known")
 
 
 async def retag_images(choice: Choice, *, dry_run: bool) -> int:

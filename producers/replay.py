@@ -12,6 +12,8 @@ from schemas.record import Record
 from schemas.topics import BY_NAME, GROUPS, dead_letter_topic
 
 BATCH_LETTERS = 200
+#: Kafka's client could not unpack the record: its place was set aside, not its bytes.
+UNREADABLE = "unreadable_record"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,22 @@ from core.storage.outbox import headers_from_json
 from core.transaction import Transaction
 from schemas.record import Record
 
+# Of an unreadable record nothing was kept but its place: put back, it would be an empty record.
 # Quarantined copies are refused by the DLQ topic for their size; the original may still fit.
 _WHERE = """
 WHERE topic = $1 AND replayed_at IS NULL AND ($2::text IS NULL OR grp = $2)
-  AND ($3::text IS NULL OR reason = $3)
+  AND ($3::text IS NULL OR reason = $3) AND reason <> 'unreadable_record'
 """
 _OPEN = f"""
 SELECT id, topic, key, headers, value, reason FROM dead_letters
 {_WHERE} AND id > $4 ORDER BY id LIMIT $5
 """  # noqa: S608 - constants only
 _COUNTS = f"SELECT reason, count(*) FROM dead_letters {_WHERE} GROUP BY reason"  # noqa: S608
+_UNREADABLE = """
+SELECT count(*) FROM dead_letters
+WHERE topic = $1 AND replayed_at IS NULL AND reason = 'unreadable_record'
+  AND ($2::text IS NULL OR grp = $2)
+"""
 _MARK = "UPDATE dead_letters SET replayed_at = now() WHERE id = ANY($1::int8[])"
 
 
@@ -73,6 +79,14 @@ class OpenLetters:
         """
         rows = await self._connection.fetch(_COUNTS, wanted.topic, wanted.group, wanted.reason)
         return {row["reason"]: row["count"] for row in rows}
+
+    async def count_unreadable(self, wanted: LetterFilter) -> int:
+        """Give how many letters cannot go back, since their bytes could not be read.
+
+        Raises:
+            DatabaseAway: PostgreSQL is away.
+        """
+        return int(await self._connection.fetchval(_UNREADABLE, wanted.topic, wanted.group))
 
     async def mark_replayed(self, ids: Sequence[int]) -> None:
         """Note that Kafka has these again.

@@ -61,6 +61,18 @@ async def test_letters_go_back_unchanged_and_once(pool: Pool, kafka: MemoryPubli
     assert len(kafka.records) == 450
 
 
+async def test_of_what_could_not_be_read_nothing_goes_back(
+    pool: Pool, kafka: MemoryPublisher
+) -> None:
+    await set_aside(pool, [Record(TOPIC, None, (), b"")], "unreadable_record")
+    await set_aside(pool, [record(1)], "image_missing")
+
+    assert await OpenLetters(pool).counts(LetterFilter(TOPIC)) == {"image_missing": 1}
+    assert await OpenLetters(pool).count_unreadable(LetterFilter(TOPIC)) == 1
+    assert await replay(pool, kafka, LetterFilter(TOPIC)) == Counter(image_missing=1)
+    assert kafka.records == [record(1)]
+
+
 async def test_only_what_the_filter_names_goes_back(pool: Pool, kafka: MemoryPublisher) -> None:
     await set_aside(pool, [record(1), record(2)], "image_unreadable")
     await set_aside(pool, [record(3)], "process_crashed")
