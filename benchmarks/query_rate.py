@@ -220,7 +220,7 @@ async def parts(pool: Pool) -> None:
         marks.append(time.perf_counter())
         async with pool.transaction() as tx:
             await answers.keep(tx, list(zip(asked, events, strict=True)))
-            await outbox.add(tx, [outgoing(event) for event in events])
+            await outbox.add(tx, [outgoing(event, owner=None) for event in events])
         marks.append(time.perf_counter())
         if number >= 3:
             lemmas = marks[1] - marks[0]

@@ -36,7 +36,8 @@ class QuerySubmitted(Event):
 
     Attributes:
         query_id: None only from a direct producer; then derived from the record's place.
-        owner: owner of the API key; None from a direct producer: the instance's secret signs.
+        owner: owner of the API key. Believed only where the ingress accepted the query; the
+            instance's secret signs for direct producers, whatever they say.
     """
 
     query_id: UUID | None = None

@@ -175,11 +175,16 @@ def failed(asked: Asked, error: PermanentError) -> CallbackRequested:
     return _event(asked, AnswerType.FAILED, error=Failure(reason=error.reason, detail=detail))
 
 
-def outgoing(event: CallbackRequested) -> Record:
-    """Give the record that asks for the webhook; the key is the callback's host."""
+def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
+    """Give the record that asks for the webhook; the key is the callback's host.
+
+    Args:
+        event: the answer.
+        owner: who asked by HTTP and whose secret signs; None: the instance's.
+    """
     return encode(
         CALLBACKS_REQUESTED,
-        event,
+        event.model_copy(update={"owner": owner}),
         key=host_of(event.url),
         event_id=str(callback_id_of(event.query_id)),
         source=SOURCE,
@@ -208,7 +213,6 @@ def _event(asked: Asked, kind: AnswerType, **found: object) -> CallbackRequested
             "type": kind,
             "url": query.callback_url,
             "text": query.text,
-            "owner": query.owner,
             "payload": query.options.payload,
             "answered_at": datetime.now(UTC),
             **found,

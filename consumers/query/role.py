@@ -4,7 +4,7 @@ Knows nothing of Kafka, SQL or spaCy: what it needs, it names below as ports. Th
 a query wins; a replay that finds another image changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID, uuid5
@@ -26,8 +26,12 @@ class Answers(Protocol):
 
     async def keep(
         self, tx: Transaction, answers: Sequence[tuple[Asked, CallbackRequested]]
-    ) -> set[UUID]:
-        """Store answers; give the queries that had none before."""
+    ) -> dict[UUID, str | None]:
+        """Store answers; give the queries that had none before, with who asked by HTTP.
+
+        Whoever may write to the topic may name any owner in a record; only the ingress also wrote
+        the row of its query. The owner's secret signs for no one else.
+        """
         ...
 
     async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
@@ -124,6 +128,10 @@ def asked_of(received: Received[QuerySubmitted]) -> Asked:
 
 
 def _callbacks(
-    answers: dict[UUID, tuple[Asked, CallbackRequested]], new: set[UUID]
+    answers: dict[UUID, tuple[Asked, CallbackRequested]], new: Mapping[UUID, str | None]
 ) -> tuple[Record, ...]:
-    return tuple(outgoing(event) for query_id, (_, event) in answers.items() if query_id in new)
+    return tuple(
+        outgoing(event, owner=new[query_id])
+        for query_id, (_, event) in answers.items()
+        if query_id in new
+    )

@@ -103,8 +103,8 @@ class StoredAnswers:
 
     async def keep(
         self, tx: Transaction, answers: Sequence[tuple[Asked, CallbackRequested]]
-    ) -> set[UUID]:
-        """Store answers; give the queries that had none before."""
+    ) -> dict[UUID, str | None]:
+        """Store answers; give the queries that had none before, with who asked by HTTP."""
         new = await queries.answer(
             tx,
             [
@@ -114,8 +114,8 @@ class StoredAnswers:
         )
         for asked, event in answers:
             if asked.query_id in new:
-                self.answered(event.type, new[asked.query_id])
-        return set(new)
+                self.answered(event.type, new[asked.query_id].waited_s)
+        return {query_id: answer.owner for query_id, answer in new.items()}
 
     async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
         """Tell for each whether its upload is still to be dealt with, or why it never will be.

@@ -96,7 +96,11 @@ class WaitingRoom:
             reach("parked.kept")
             await self.parked.unpark(tx, sorted(query.query_id for query in asked))
             reach("parked.unparked")
-            records = [outgoing(event) for query, event in answers if query.query_id in new]
+            records = [
+                outgoing(event, owner=new[query.query_id])
+                for query, event in answers
+                if query.query_id in new
+            ]
             ids = await self.departures.add(tx, records)
             reach("parked.outboxed")
         reach("parked.committed")

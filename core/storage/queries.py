@@ -23,7 +23,9 @@ SELECT query_id, owner, text, callback_url, options, status, answer, accepted_at
 FROM queries WHERE query_id = $1
 """
 
-# The first answer wins: a replay may find other images, and must change nothing.
+# The first answer wins: a replay may find other images, and must change nothing. What was accepted
+# by HTTP has a fingerprint: a record on the topic that borrows its id for another question or
+# another address is no answer to it.
 _ANSWER = """
 INSERT INTO queries (query_id, owner, text, callback_url, options, status, answer, answered_at)
 SELECT u.query_id, u.owner, u.text, u.url, u.options::jsonb, 'answered', u.answer::jsonb, now()
@@ -33,7 +35,10 @@ ORDER BY u.query_id
 ON CONFLICT (query_id) DO UPDATE SET
     status = 'answered', answer = excluded.answer, answered_at = now()
 WHERE queries.status <> 'answered'
-RETURNING query_id, extract(epoch FROM now() - accepted_at)::float8 AS waited_s
+  AND (queries.fingerprint IS NULL
+       OR (queries.text, queries.callback_url) = (excluded.text, excluded.callback_url))
+RETURNING query_id, CASE WHEN fingerprint IS NOT NULL THEN owner END AS owner,
+          extract(epoch FROM now() - accepted_at)::float8 AS waited_s
 """
 
 _WAIT = """
@@ -43,6 +48,8 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
      AS u (query_id, owner, text, url, options)
 ORDER BY u.query_id
 ON CONFLICT (query_id) DO UPDATE SET status = 'waiting' WHERE queries.status = 'accepted'
+  AND (queries.fingerprint IS NULL
+       OR (queries.text, queries.callback_url) = (excluded.text, excluded.callback_url))
 RETURNING query_id
 """
 _PARK = """
@@ -90,6 +97,20 @@ class Answered:
     url: str
     options: str
     answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewAnswer:
+    """What is known of a query that was answered now.
+
+    Attributes:
+        owner: of the key that asked by HTTP; None for a record that somebody else put on the
+            topic, whatever it says.
+        waited_s: since it was accepted; 0 where nobody had heard of it before.
+    """
+
+    owner: str | None
+    waited_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +185,8 @@ async def status(connection: Transaction, query_id: UUID) -> QueryStatus | None:
     return QueryStatus(**values, deliveries=await of_query(connection, query_id))
 
 
-async def answer(tx: Transaction, answers: Sequence[Answered]) -> dict[UUID, float]:
-    """Store answers; give the queries that had none before. The others keep the first one.
-
-    Returns:
-        query id -> seconds since it was accepted; 0 where nobody had heard of it before.
-    """
+async def answer(tx: Transaction, answers: Sequence[Answered]) -> dict[UUID, NewAnswer]:
+    """Store answers; give the queries that had none before. The others keep the first one."""
     if not answers:
         return {}
     rows = await tx.fetch(
@@ -181,7 +198,7 @@ async def answer(tx: Transaction, answers: Sequence[Answered]) -> dict[UUID, flo
         [item.options for item in answers],
         [item.answer for item in answers],
     )
-    return {row["query_id"]: row["waited_s"] for row in rows}
+    return {row["query_id"]: NewAnswer(row["owner"], row["waited_s"]) for row in rows}
 
 
 async def park(tx: Transaction, waiting: Sequence[Waiting], wait_s: float) -> None:

@@ -23,6 +23,7 @@ def received(text: str, **options: object) -> Received[QuerySubmitted]:
             "text": text,
             "callback_url": "https://hooks.example/in",
             "query_id": uuid4(),
+            "owner": options.pop("owner", None),
             "options": options,
         }
     )

@@ -1,6 +1,7 @@
 """What people type, answered by the whole query role on a real database."""
 
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -10,6 +11,7 @@ from consumers.query.archive import StoredArchive
 from consumers.query.measuring import QueryMetrics
 from consumers.query.role import QueryRole
 from consumers.query.stored import StoredAnswers
+from core.storage import queries
 from core.storage.pool import Pool
 from core.telemetry.metrics import Metrics
 from schemas.callback import AnswerType, CallbackRequested
@@ -229,3 +231,32 @@ async def test_answers_are_counted_once_with_the_time_since_the_query_was_accept
     assert value("query_seconds_count") == 3
     assert 20 <= (value("query_seconds_sum") or 0) < 25
     assert value("queries_parked") == 1
+
+
+async def test_an_owner_is_believed_only_of_queries_that_came_by_http(
+    role: QueryRole, filled: Pool
+) -> None:
+    by_http, forged = received("cats", owner="alice"), received("beach", owner="alice")
+    borrowed = replace(forged, event=forged.event.model_copy(update={"query_id": uuid4()}))
+    for one, text in ((by_http, "cats"), (borrowed, "dogs")):
+        assert one.event.query_id is not None
+        async with filled.transaction() as tx:
+            await queries.accept(
+                tx,
+                query_id=one.event.query_id,
+                owner="alice",
+                text=text,
+                callback_url=one.event.callback_url,
+                options={},
+                fingerprint=b"f",
+            )
+
+    sent = await answers_to(role, filled, [by_http, forged, borrowed])
+
+    owners = {event.query_id: event.owner for event in sent}
+    assert owners == {by_http.event.query_id: "alice", forged.event.query_id: None}
+    borrowed_id = borrowed.event.query_id
+    assert borrowed_id is not None
+    waiting = await queries.status(filled, borrowed_id)
+    assert waiting is not None
+    assert waiting.status == "accepted"  # its own record will answer it

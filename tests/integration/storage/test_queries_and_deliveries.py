@@ -10,7 +10,7 @@ from core.storage import deliveries, hosts, lanes, queries, redelivery
 from core.storage.deliveries import Attempt, NewDelivery, Settled
 from core.storage.lanes import Leased, Room
 from core.storage.pool import Pool
-from core.storage.queries import Answered, Place, Waiting
+from core.storage.queries import Answered, NewAnswer, Place, Waiting
 from core.storage.redelivery import Wanted
 
 TRIED = Attempt(datetime.now(UTC), 12, status=500)
@@ -46,7 +46,7 @@ async def settle(pool: Pool, *ended: tuple[Leased, Settled]) -> set[UUID]:
 async def test_the_first_answer_wins_also_when_two_come_at_once(pool: Pool) -> None:
     query_id = uuid4()
 
-    async def answer(image: str) -> dict[UUID, float]:
+    async def answer(image: str) -> dict[UUID, NewAnswer]:
         async with pool.transaction() as tx:
             return await queries.answer(tx, [answered(query_id, image)])
 

@@ -51,13 +51,16 @@ class MemoryAnswers:
     answers: dict[UUID, CallbackRequested] = field(default_factory=dict)
     waiting: set[Token] = field(default_factory=set)
     parked: list[tuple[Asked, Token]] = field(default_factory=list)
+    asked_by: dict[str, str] = field(default_factory=dict)
 
     async def keep(
         self, tx: Transaction, answers: Sequence[tuple[Asked, CallbackRequested]]
-    ) -> set[UUID]:
+    ) -> dict[UUID, str | None]:
         new = {asked.query_id for asked, _ in answers} - set(self.answers)
         self.answers |= {a.query_id: event for a, event in answers if a.query_id in new}
-        return new
+        return {
+            a.query_id: self.asked_by.get(a.event.text) for a, _ in answers if a.query_id in new
+        }
 
     async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
         return [
@@ -96,7 +99,8 @@ def event_of(record: Record) -> CallbackRequested:
 
 async def test_the_answer_names_the_best_image_and_explains_itself() -> None:
     best = Found(uuid4(), 1_500_000, {1: 600_000, 2: 900_000})
-    query, archive, _ = role(best)
+    query, archive, answers = role(best)
+    answers.asked_by["cats and dog"] = "ann"
 
     outcome = await query.apply(
         await query.prepare([received("cats and dog", owner="ann")]), NoTransaction()
