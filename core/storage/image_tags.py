@@ -62,13 +62,14 @@ INSERT INTO image_tags (image_id, score, ts, label_id)
 SELECT * FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[])
 """
 
+# One that is kept becomes young again, and its row is held against the pruner until we commit.
 _EMBEDDINGS = """
 INSERT INTO embeddings (sha256, model, preprocessing, embedding)
-SELECT u.sha256, u.model, u.preprocessing, u.embedding::halfvec
+SELECT DISTINCT ON (1, 2, 3) u.sha256, u.model, u.preprocessing, u.embedding::halfvec
 FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[])
      AS u (sha256, model, preprocessing, embedding)
 ORDER BY 1, 2, 3
-ON CONFLICT DO NOTHING
+ON CONFLICT (sha256, model, preprocessing) DO UPDATE SET created_at = now()
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import RecordRefused
 from core.relevance.ranking import ScoredImage, best_n, recency
-from core.storage import image_tags, images, labels, ranking
+from core.storage import image_tags, images, labels, ranking, retention
 from core.storage.image_tags import TaggedImage
 from core.storage.pool import Pool
 from core.tags import ImageTags, Label, TagScore
@@ -105,6 +105,21 @@ async def test_the_same_bytes_at_two_paths_are_two_images_with_one_embedding(poo
     assert await pool.fetchval("SELECT count(*) FROM tagged_images") == 2
     assert await pool.fetchval("SELECT count(*) FROM embeddings") == 1
     assert await pool.fetchval("SELECT embedding::text FROM embeddings") == "[0.5,0.5,0.5,0.5]"
+
+
+async def test_an_embedding_that_is_wanted_again_is_held_against_the_pruner(pool: Pool) -> None:
+    content = b"\1" * 32
+    await store(pool, tagged(1, ("cat", 1), content=content))
+    await pool.execute("DELETE FROM tagged_images")
+    await pool.execute("UPDATE embeddings SET created_at = now() - interval '2 days'")
+
+    async with pool.transaction() as tx:
+        image = tagged(2, ("cat", 1), content=content)
+        await image_tags.replace(tx, [image], await labels.ensure(tx, {"cat"}), recency)
+        async with pool.transaction() as pruner:  # does not see the new image
+            await retention.prune(pruner, "embeddings", timedelta(days=1))
+
+    assert await pool.fetchval("SELECT count(*) FROM embeddings") == 1
 
 
 async def test_the_ranking_equals_brute_force_ties_included(pool: Pool) -> None:
