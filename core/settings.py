@@ -268,15 +268,20 @@ class TelemetrySettings(BaseSettings):
     otlp_endpoint: str = ""  # empty: no traces leave the process
 
 
+MAX_DAYS = 36_500  # a century; PostgreSQL refuses times before 4713 BC
+
+
 class RetentionSettings(BaseSettings):
     """How long what grows is kept. 0: for ever."""
 
     model_config = _group("RETENTION_")
-    queries_days: int = Field(90, ge=0)
-    deliveries_days: int = Field(30, ge=0)
-    failures_days: int = Field(365, ge=0)
-    dead_letters_days: int = Field(90, ge=0)
-    host_events_days: int = Field(365, ge=0)  # who disabled and resumed callback hosts
+    queries_days: int = Field(90, ge=0, le=MAX_DAYS)
+    deliveries_days: int = Field(30, ge=0, le=MAX_DAYS)
+    failures_days: int = Field(365, ge=0, le=MAX_DAYS)
+    dead_letters_days: int = Field(90, ge=0, le=MAX_DAYS)
+    host_events_days: int = Field(365, ge=0, le=MAX_DAYS)  # who disabled and resumed hosts
+    jobs_days: int = Field(365, ge=0, le=MAX_DAYS)
+    tombstones_days: int = Field(365, ge=0, le=MAX_DAYS)
 
 
 class StandaloneSettings(BaseSettings):

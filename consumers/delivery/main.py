@@ -69,7 +69,12 @@ async def main(stop: asyncio.Event) -> None:
         )
         lanes = _lanes(settings, runtime, _courier(settings, reach, pictures, secrets, box))
         role = DeliveryRole(StoredIntake(), lane_of, lanes.wake.set)
-        pruner = Pruner(runtime.pool.transaction, load(RetentionSettings))
+        pruner = Pruner(
+            runtime.pool.transaction,
+            reach.store,
+            load(RetentionSettings),
+            lambda table: runtime.metrics.prune_failures.labels(table).inc(),
+        )
         await run(runtime, role, _decoded, stop, [lanes.run, pruner.run])
 
 

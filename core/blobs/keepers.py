@@ -2,7 +2,12 @@
 
 import asyncio
 import os
+import re
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +17,9 @@ from core.blobs.sources import open_bucket, read_object
 from core.blobs.store import Keeper
 from core.errors import BlobStoreAway, ConfigurationError, ImageMissing, ImageUnreadable
 from core.transaction import Transaction
+
+HEX = re.compile(r"[0-9a-f]+")
+HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobTable(Protocol):
@@ -27,10 +35,6 @@ class BlobTable(Protocol):
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
         """Keep bytes, in `tx` or at once."""
-        ...
-
-    async def delete(self, digest: bytes, tx: Transaction | None) -> None:
-        """Forget bytes, in `tx` or at once."""
         ...
 
 
@@ -72,9 +76,13 @@ class TableKeeper:
         """As `Keeper.put`."""
         await self._table.put(digest, content, tx)
 
-    async def delete(self, digest: bytes, tx: Transaction | None) -> None:
-        """As `Keeper.delete`."""
-        await self._table.delete(digest, tx)
+    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:  # noqa: ARG002
+        """As `Keeper.kept`: none of these are outside."""
+        return ()
+
+    async def discard(self, digest: bytes, older_than: timedelta) -> bool:  # noqa: ARG002
+        """As `Keeper.discard`: the pruner deletes them with the knowledge of their images."""
+        return False
 
 
 class DirectoryKeeper:
@@ -91,9 +99,13 @@ class DirectoryKeeper:
         """As `Keeper.put`; `tx` plays no part."""
         await asyncio.to_thread(self._put, digest, content)
 
-    async def delete(self, digest: bytes, tx: Transaction | None) -> None:  # noqa: ARG002
-        """As `Keeper.delete`; `tx` plays no part."""
-        await asyncio.to_thread(self._delete, digest)
+    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
+        """As `Keeper.kept`."""
+        return await asyncio.to_thread(lambda: tuple(islice(self._walk(after.hex()), limit)))
+
+    async def discard(self, digest: bytes, older_than: timedelta) -> bool:
+        """As `Keeper.discard`."""
+        return await asyncio.to_thread(self._discard, digest, older_than)
 
     def _read(self, digest: bytes, max_bytes: int) -> bytes:
         try:
@@ -112,18 +124,45 @@ class DirectoryKeeper:
     def _put(self, digest: bytes, content: bytes) -> None:
         path = self._path(digest)
         try:
-            if path.exists():
+            if _made_young(path):
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_whole(path, content)
         except OSError as error:
             raise BlobStoreAway(f"blob directory: {error.strerror}") from error
 
-    def _delete(self, digest: bytes) -> None:
+    def _walk(self, after: str) -> Iterator[bytes]:
+        """Hashes in order; only folders that may have some beyond `after` are read."""
         try:
-            self._path(digest).unlink(missing_ok=True)
+            for first in _names(self._directory, 2, after[:2]):
+                for second in _names(self._directory / first, 2, after[2:4] * (first == after[:2])):
+                    for name in _names(self._directory / first / second, 64, after):
+                        if name > after:
+                            yield bytes.fromhex(name)
         except OSError as error:
             raise BlobStoreAway(f"blob directory: {error.strerror}") from error
+
+    def _discard(self, digest: bytes, older_than: timedelta) -> bool:
+        """Take the file aside, look at its age, and put it back where it is young.
+
+        An upload of the same bytes either makes the file young before that, or finds no file and
+        writes a new one: it never relies on one that goes.
+        """
+        path = self._path(digest)
+        aside = path.with_name(f".old-{path.name}")
+        try:
+            if not _is_older(path, older_than):
+                return False
+            path.rename(aside)
+            if not _is_older(aside, older_than):
+                aside.rename(path)
+                return False
+            aside.unlink()
+        except FileNotFoundError:
+            return False  # another pruner was quicker
+        except OSError as error:
+            raise BlobStoreAway(f"blob directory: {error.strerror}") from error
+        return True
 
     def _path(self, digest: bytes) -> Path:
         name = digest.hex()
@@ -150,14 +189,54 @@ class BucketKeeper:
         except BaseError as error:
             raise BlobStoreAway(f"{self._scheme}: {type(error).__name__}") from error
 
-    async def delete(self, digest: bytes, tx: Transaction | None) -> None:  # noqa: ARG002
-        """As `Keeper.delete`; `tx` plays no part."""
+    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
+        """As `Keeper.kept`; a bucket lists in the order of the keys."""
+        offset, kept = _key(after) if after else None, list[bytes]()
         try:
-            await self._store.delete_async(_key(digest))
-        except (NotFoundError, FileNotFoundError):
-            return
+            async for found in self._store.list(offset=offset, chunk_size=limit):
+                names = (one["path"].rpartition("/")[2] for one in found)
+                kept += [bytes.fromhex(name) for name in names if HASH.fullmatch(name)]
+                if len(kept) >= limit:
+                    break
         except BaseError as error:
             raise BlobStoreAway(f"{self._scheme}: {type(error).__name__}") from error
+        return kept[:limit]
+
+    async def discard(self, digest: bytes, older_than: timedelta) -> bool:
+        """As `Keeper.discard`. An upload writes the object anew, and so makes it young.
+
+        Between the look and the deletion an upload of the same bytes could be lost; a bucket has
+        no common way to delete on a condition. The look comes immediately before.
+        """
+        try:
+            found = await self._store.head_async(_key(digest))
+            if found["last_modified"] > datetime.now(UTC) - older_than:
+                return False
+            await self._store.delete_async(_key(digest))
+        except (NotFoundError, FileNotFoundError):
+            return False
+        except BaseError as error:
+            raise BlobStoreAway(f"{self._scheme}: {type(error).__name__}") from error
+        return True
+
+
+def _names(folder: Path, length: int, least: str) -> list[str]:
+    """Names in hex of that length from `least` on, in order."""
+    names = [entry.name for entry in folder.iterdir() if HEX.fullmatch(entry.name)]
+    return sorted(name for name in names if len(name) == length and name >= least)
+
+
+def _made_young(path: Path) -> bool:
+    """Whether the file is there; then the pruner leaves it for as long as a new one."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_older(path: Path, age: timedelta) -> bool:
+    return path.stat().st_mtime < time.time() - age.total_seconds()
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -5,6 +5,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from core.errors import BlobStoreAway, ImageMissing, PermanentError, TransientError
@@ -50,8 +51,18 @@ class Keeper(Protocol):
         """
         ...
 
-    async def delete(self, digest: bytes, tx: Transaction | None) -> None:
-        """Forget the bytes; does nothing where there are none.
+    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
+        """Give the hashes of kept bytes in order, beginning after one; at most `limit`.
+
+        None where PostgreSQL keeps them: the pruner knows its table.
+
+        Raises:
+            TransientError: the place is away.
+        """
+        ...
+
+    async def discard(self, digest: bytes, older_than: timedelta) -> bool:
+        """Forget bytes that were put, or put again, longer ago; give whether they went.
 
         Raises:
             TransientError: the place is away.
@@ -133,13 +144,13 @@ class BlobStore:
         """
         await self._keeper.put(sha256, content, tx)
 
-    async def delete(self, sha256: bytes, tx: Transaction) -> None:
-        """Forget bytes to which no image refers any more.
+    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
+        """Give hashes of bytes that are kept outside of PostgreSQL, as `Keeper.kept`."""
+        return await self._keeper.kept(after, limit)
 
-        Raises:
-            TransientError: the place is away.
-        """
-        await self._keeper.delete(sha256, tx)
+    async def discard(self, sha256: bytes, older_than: timedelta) -> bool:
+        """Forget bytes to which no image refers, as `Keeper.discard`."""
+        return await self._keeper.discard(sha256, older_than)
 
     async def _read(self, uri: str) -> Content:
         scheme, _, rest = uri.partition(":")

@@ -14,7 +14,6 @@ _PUT = """
 INSERT INTO blobs (sha256, size_bytes, content) VALUES ($1, $2, $3)
 ON CONFLICT (sha256) DO UPDATE SET created_at = now()
 """
-_DELETE = "DELETE FROM blobs WHERE sha256 = $1"
 
 
 class Database(Protocol):
@@ -53,11 +52,6 @@ class PostgresBlobs:
             # First without the bytes: most of what is sent twice would be sent for nothing.
             if not await open_tx.fetchval(_TOUCH, digest):
                 await open_tx.execute(_PUT, digest, len(content), content)
-
-    async def delete(self, digest: bytes, tx: Transaction | None) -> None:
-        """Forget bytes, in `tx` or at once."""
-        async with self._in(tx) as open_tx:
-            await open_tx.execute(_DELETE, digest)
 
     @asynccontextmanager
     async def _in(self, tx: Transaction | None) -> AsyncIterator[Transaction]:

@@ -1,16 +1,23 @@
-"""What grows is pruned: rows older than their retention, in small portions."""
+"""What grows is pruned, a portion of one table per transaction.
 
-from collections.abc import Mapping
+Rows that age are found by an index on their time. Bytes and vectors go when nothing refers to
+them, which no index tells: their tables are looked through in the order of their keys.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from core.transaction import Transaction
 
 PORTION = 500
+#: Keys of one look at a table whose rows go when nothing refers to them.
+LOOK = 2000
 #: One pruner at a time, whatever the number of processes.
 LOCK = 7304
 _LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 
-_PRUNE = {
+_AGED = {
     "queries": """
         DELETE FROM queries WHERE query_id IN (
             SELECT query_id FROM queries
@@ -37,41 +44,102 @@ _PRUNE = {
         DELETE FROM outbox_places WHERE outbox_id IN (
             SELECT outbox_id FROM outbox_places WHERE published_at < now() - $1::interval LIMIT $2)
     """,
-    # Young bytes are left: the transaction of their image may still be open.
-    "blobs": """
-        DELETE FROM blobs WHERE sha256 IN (
-            SELECT sha256 FROM blobs b
-            WHERE created_at < now() - $1::interval
-              AND NOT EXISTS (SELECT FROM images i
-                              WHERE i.sha256 = b.sha256 AND i.status <> 'deleted')
-            LIMIT $2 FOR UPDATE SKIP LOCKED)
-    """,
     "label_previews": """
         DELETE FROM label_previews WHERE preview_id IN (
             SELECT preview_id FROM label_previews WHERE created_at < now() - $1::interval LIMIT $2)
     """,
+    "members": """
+        DELETE FROM members WHERE (grp, instance) IN (
+            SELECT grp, instance FROM members WHERE updated_at < now() - $1::interval LIMIT $2)
+    """,
+    "jobs": """
+        DELETE FROM jobs WHERE job_id IN (
+            SELECT job_id FROM jobs WHERE finished_at < now() - $1::interval LIMIT $2)
+    """,
+    "tombstones": """
+        DELETE FROM images WHERE image_id IN (
+            SELECT image_id FROM images
+            WHERE status = 'deleted' AND deleted_at < now() - $1::interval LIMIT $2)
+    """,
+}
+AGED = tuple(_AGED)
+
+_KEYS = {
+    "blobs": "SELECT sha256 FROM blobs WHERE sha256 > $1 ORDER BY sha256 LIMIT $2",
+    "embeddings": """
+        SELECT DISTINCT sha256 FROM embeddings WHERE sha256 > $1 ORDER BY sha256 LIMIT $2
+    """,
+}
+# Young ones are left: the transaction of their image may still be open. Whoever wants one again
+# makes it young, and holds its row until the image is there.
+_SWEEP = {
+    "blobs": """
+        DELETE FROM blobs WHERE sha256 IN (
+            SELECT sha256 FROM blobs b
+            WHERE sha256 = ANY($1::bytea[]) AND created_at < now() - $2::interval
+              AND NOT EXISTS (SELECT FROM images i
+                              WHERE i.sha256 = b.sha256 AND i.status <> 'deleted')
+            FOR UPDATE SKIP LOCKED)
+    """,
     "embeddings": """
         DELETE FROM embeddings WHERE (sha256, model, preprocessing) IN (
             SELECT sha256, model, preprocessing FROM embeddings e
-            WHERE created_at < now() - $1::interval
+            WHERE sha256 = ANY($1::bytea[]) AND created_at < now() - $2::interval
               AND NOT EXISTS (SELECT FROM tagged_images t WHERE t.sha256 = e.sha256)
-            LIMIT $2 FOR UPDATE SKIP LOCKED)
+            FOR UPDATE SKIP LOCKED)
     """,
 }
-TABLES = tuple(_PRUNE)
+SWEPT = tuple(_SWEEP)
+
+_UNREFERENCED = """
+SELECT u.sha256 FROM unnest($1::bytea[]) AS u (sha256)
+WHERE NOT EXISTS (SELECT FROM images i WHERE i.sha256 = u.sha256 AND i.status <> 'deleted')
+"""
 
 
-async def prune(tx: Transaction, ages: Mapping[str, timedelta]) -> dict[str, int]:
-    """Delete one portion of what is older than its age, per table; give how many rows went.
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What one transaction did.
 
-    Empty where another process prunes at this moment. Call again while a figure is `PORTION`.
+    Attributes:
+        rows: how many went.
+        after: where the next portion begins; None: the table is done for now.
+    """
+
+    rows: int = 0
+    after: bytes | None = None
+
+
+async def prune(tx: Transaction, table: str, age: timedelta, after: bytes = b"") -> Portion:
+    """Delete one portion of what is older than `age`; nothing where another process prunes.
 
     Args:
-        ages: table -> age; a table without one is kept for ever.
+        table: one of `AGED` or `SWEPT`.
+        after: of the portion before.
     """
     if not await tx.fetchval(_LOCK, LOCK):
-        return {}
-    return {
-        table: int((await tx.execute(_PRUNE[table], age, PORTION)).split()[-1])
-        for table, age in ages.items()
-    }
+        return Portion()
+    if table in _SWEEP:
+        return await _sweep(tx, table, age, after)
+    rows = _count(await tx.execute(_AGED[table], age, PORTION))
+    return Portion(rows, b"" if rows == PORTION else None)
+
+
+def statement(table: str) -> str:
+    """The statement of one of `AGED`: its parameters are the age and the portion."""
+    return _AGED[table]
+
+
+async def unreferenced(connection: Transaction, digests: Sequence[bytes]) -> list[bytes]:
+    """Give those hashes that no image has."""
+    return [row["sha256"] for row in await connection.fetch(_UNREFERENCED, digests)]
+
+
+async def _sweep(tx: Transaction, table: str, age: timedelta, after: bytes) -> Portion:
+    keys = [row["sha256"] for row in await tx.fetch(_KEYS[table], after, LOOK)]
+    rows = _count(await tx.execute(_SWEEP[table], keys, age)) if keys else 0
+    return Portion(rows, keys[-1] if len(keys) == LOOK else None)
+
+
+def _count(tag: str) -> int:
+    return int(tag.rsplit(maxsplit=1)[-1])

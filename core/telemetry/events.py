@@ -75,7 +75,7 @@ _DELIVERING = {
     "outcome_refused": "PostgreSQL refuses an attempt's outcome; its words are left out, then it",
     "outcomes_not_recorded": "Outcomes could not be written; tried again while their leases last",
     "outcomes_refused": "PostgreSQL refuses one of several outcomes; they are written one by one",
-    "prune_failed": "Old rows could not be pruned; tried again in ten minutes",
+    "prune_failed": "Old rows of a table could not be pruned; tried again in ten minutes",
     "pruned": "Rows beyond their retention were deleted, by table",
     "webhook_attempted": "An attempt at a webhook, and how it ended",
     "webhooks_given_up_after_deaths": "Webhooks that ended their workers, or seem so; now dead",

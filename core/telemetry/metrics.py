@@ -154,6 +154,10 @@ class Metrics:
             "outbox_quarantined_total", "Rows that Kafka refused for good"
         )
 
+        self.prune_failures = self._counter(
+            "prune_failures_total", "Rounds of the pruner that failed, by table", "table"
+        )
+
     def _tagging(self) -> None:
         self.images = self._counter(
             "images_total",

@@ -1,5 +1,9 @@
 """Bytes by hash, in memory."""
 
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
 from core.errors import ImageMissing, ImageUnreadable
 from core.transaction import Transaction
 
@@ -9,6 +13,7 @@ class MemoryKeeper:
 
     def __init__(self) -> None:
         self.contents: dict[bytes, bytes] = {}
+        self.put_at: dict[bytes, float] = {}
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
         if digest not in self.contents:
@@ -19,6 +24,14 @@ class MemoryKeeper:
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
         self.contents.setdefault(digest, content)
+        self.put_at[digest] = time.time()
 
-    async def delete(self, digest: bytes, tx: Transaction | None) -> None:
-        self.contents.pop(digest, None)
+    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
+        return sorted(digest for digest in self.contents if digest > after)[:limit]
+
+    async def discard(self, digest: bytes, older_than: timedelta) -> bool:
+        at = self.put_at.get(digest)
+        if at is None or time.time() - at < older_than.total_seconds():
+            return False
+        del self.contents[digest], self.put_at[digest]
+        return True

@@ -1,6 +1,7 @@
 """What every keeper of bytes does, and what PostgreSQL's does in a transaction."""
 
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -57,13 +58,56 @@ async def test_bytes_over_the_limit_are_not_given(keeper: Keeper) -> None:
     assert caught.value.reason == "image_too_large"
 
 
-async def test_deleted_bytes_are_missing_and_deleting_twice_is_harmless(keeper: Keeper) -> None:
-    await keeper.put(DIGEST, PHOTO, None)
-    await keeper.delete(DIGEST, None)
-    await keeper.delete(DIGEST, None)
+@pytest.fixture(params=["memory", "directory", "bucket"])
+def outside(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
+    """Keepers outside of PostgreSQL."""
+    if request.param == "directory":
+        return DirectoryKeeper(tmp_path)
+    return MemoryKeeper() if request.param == "memory" else BucketKeeper(MemoryStore(), "s3")
 
+
+async def test_discarded_bytes_are_missing_and_discarding_twice_is_harmless(
+    outside: Keeper,
+) -> None:
+    await outside.put(DIGEST, PHOTO, None)
+
+    assert not await outside.discard(DIGEST, timedelta(hours=1)), "young"
+    assert await outside.read(DIGEST, max_bytes=len(PHOTO)) == PHOTO
+    assert await outside.discard(DIGEST, -timedelta(hours=1))
+    assert not await outside.discard(DIGEST, -timedelta(hours=1))
     with pytest.raises(ImageMissing):
-        await keeper.read(DIGEST, max_bytes=len(PHOTO))
+        await outside.read(DIGEST, max_bytes=len(PHOTO))
+
+
+async def test_what_is_kept_is_told_in_order_page_by_page(outside: Keeper) -> None:
+    digests = sorted(hashlib.sha256(bytes([number])).digest() for number in range(50))
+    for digest in digests:
+        await outside.put(digest, b"x", None)
+
+    told, after = list[bytes](), b""
+    while page := await outside.kept(after, 7):
+        told += page
+        after = page[-1]
+
+    assert told == digests
+
+
+async def test_bytes_in_a_directory_that_are_put_again_are_young_again(tmp_path: Path) -> None:
+    keeper = DirectoryKeeper(tmp_path)
+    await keeper.put(DIGEST, PHOTO, None)
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    os.utime(file, (0, 0))
+    await keeper.put(DIGEST, PHOTO, None)
+
+    assert not await keeper.discard(DIGEST, timedelta(days=1))
+
+
+async def test_the_table_s_bytes_are_left_to_its_pruner(pool: Pool) -> None:
+    keeper = TableKeeper(PostgresBlobs(pool))
+    await keeper.put(DIGEST, PHOTO, None)
+
+    assert await keeper.kept(b"", 10) == ()
+    assert not await keeper.discard(DIGEST, -timedelta(hours=1))
 
 
 async def test_bytes_in_postgresql_are_kept_only_if_the_transaction_commits(pool: Pool) -> None:
@@ -95,13 +139,13 @@ async def test_only_old_bytes_that_no_image_refers_to_are_pruned(pool: Pool) -> 
     )
 
     async with pool.transaction() as tx:
-        assert await retention.prune(tx, {"blobs": timedelta(hours=1)}) == {"blobs": 1}
+        assert (await retention.prune(tx, "blobs", timedelta(hours=1))).rows == 1
     assert [await table.size(digest) for digest in (used, unused, young)] == [1, None, 1]
 
     await pool.execute("UPDATE images SET status = 'deleted'")
     await table.put(used, b"x", None)  # wanted again: young again
     async with pool.transaction() as tx:
-        assert await retention.prune(tx, {"blobs": timedelta(hours=1)}) == {"blobs": 0}
+        assert (await retention.prune(tx, "blobs", timedelta(hours=1))).rows == 0
 
 
 async def test_a_directory_that_is_gone_is_an_outage_and_no_missing_photo(tmp_path: Path) -> None:

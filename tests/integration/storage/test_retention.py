@@ -1,12 +1,18 @@
 """What is pruned, and what is kept."""
 
+import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
-from consumers.housekeeping import Pruner, ages
-from core.settings import RetentionSettings
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from consumers.housekeeping import Pruner
+from core.settings import DatabaseSettings, RetentionSettings
 from core.storage import hosts, retention
-from core.storage.pool import Pool
+from core.storage.pool import Pool, open_pool
+from core.storage.retention import Portion
+from tests.fakes.blobs import MemoryKeeper
 
 OLD = "now() - interval '400 days'"
 
@@ -55,6 +61,20 @@ async def fill(pool: Pool, age: str) -> None:
     )
 
 
+def pruner(
+    pool: Pool,
+    settings: RetentionSettings,
+    outside: MemoryKeeper | None = None,
+    failed: list[str] | None = None,
+) -> Pruner:
+    told: list[str] = [] if failed is None else failed
+    return Pruner(pool.transaction, outside or MemoryKeeper(), settings, told.append)
+
+
+async def prune(pool: Pool, settings: RetentionSettings) -> dict[str, int]:
+    return await pruner(pool, settings).prune(asyncio.Event())
+
+
 async def counts(pool: Pool) -> dict[str, int]:
     return {
         table: await pool.fetchval(f"SELECT count(*) FROM {table}")
@@ -69,7 +89,7 @@ async def test_old_rows_go_and_young_ones_stay(pool: Pool) -> None:
     await fill(pool, OLD)
     await fill(pool, "now()")
 
-    await Pruner(pool.transaction, RetentionSettings()).prune_portion()
+    await prune(pool, RetentionSettings())
 
     assert set((await counts(pool)).values()) == {1}
 
@@ -80,7 +100,7 @@ async def test_zero_days_keep_for_ever(pool: Pool) -> None:
         queries_days=0, deliveries_days=0, failures_days=0, dead_letters_days=0
     )
 
-    await Pruner(pool.transaction, for_ever).prune_portion()
+    await prune(pool, for_ever)
 
     left = await counts(pool)
     assert [left[t] for t in ("failures", "queries", "deliveries", "dead_letters")] == [1] * 4
@@ -109,7 +129,7 @@ async def test_what_is_still_wanted_is_kept_whatever_its_age(pool: Pool) -> None
         uuid4(),
     )
 
-    await Pruner(pool.transaction, RetentionSettings()).prune_portion()
+    await prune(pool, RetentionSettings())
 
     left = await counts(pool)
     assert (left["blobs"], left["queries"], left["deliveries"]) == (1, 1, 1)
@@ -119,9 +139,11 @@ async def test_two_pruners_do_not_work_at_once(pool: Pool) -> None:
     await fill(pool, OLD)
 
     async with pool.transaction() as first:
-        assert (await retention.prune(first, ages(RetentionSettings())))["queries"] == 1
+        assert (await retention.prune(first, "queries", timedelta(days=1))).rows == 1
         async with pool.transaction() as second:
-            assert await retention.prune(second, {"queries": timedelta(days=1)}) == {}
+            other = await retention.prune(second, "deliveries", timedelta(days=1))
+
+    assert other == Portion()
 
 
 async def test_events_of_hosts_are_pruned_after_their_time(pool: Pool) -> None:
@@ -130,12 +152,105 @@ async def test_events_of_hosts_are_pruned_after_their_time(pool: Pool) -> None:
         await hosts.resume(tx, "a.example", actor="operator")
     await pool.execute(f"UPDATE host_events SET at = {OLD} WHERE event = 'disabled'")
 
-    await Pruner(pool.transaction, RetentionSettings(host_events_days=0)).prune_portion()
+    await prune(pool, RetentionSettings(host_events_days=0))
     kept = await pool.fetchval("SELECT count(*) FROM host_events")
-    await Pruner(pool.transaction, RetentionSettings()).prune_portion()
+    await prune(pool, RetentionSettings())
 
     assert kept == 2
     assert [row["event"] for row in await pool.fetch("SELECT event FROM host_events")] == [
         "resumed"
     ]
     assert await pool.fetchval("SELECT count(*) FROM hosts") == 1
+
+
+async def test_a_long_backlog_goes_portion_by_portion_in_one_round(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO queries (query_id, text, callback_url, status, answered_at) "
+        f"SELECT gen_random_uuid(), 't', 'u', 'answered', {OLD} FROM generate_series(1, 1234)"
+    )
+    await pool.execute(
+        "INSERT INTO blobs (sha256, size_bytes, content, created_at) "
+        f"SELECT sha256(n::text::bytea), 1, 'x', {OLD} FROM generate_series(1, 4321) n"
+    )
+
+    gone = await prune(pool, RetentionSettings())
+
+    assert (gone["queries"], gone["blobs"]) == (1234, 4321)
+
+
+async def test_a_table_that_fails_is_told_and_holds_up_no_other(
+    pool: Pool, database_url: str
+) -> None:
+    await fill(pool, OLD)
+    failed: list[str] = []
+    impatient = DatabaseSettings(url=SecretStr(database_url), lock_timeout_s=0.2)
+    async with open_pool(impatient) as other:
+        one = pruner(other, RetentionSettings(), failed=failed)
+
+        async with pool.transaction() as tx:
+            await tx.execute("LOCK TABLE queries IN ACCESS EXCLUSIVE MODE")
+            gone = await one.prune(asyncio.Event())
+
+        assert failed == ["queries"]
+        assert (gone["queries"], gone["dead_letters"], gone["blobs"]) == (0, 1, 1)
+        assert (await one.prune(asyncio.Event()))["queries"] == 1
+
+
+@pytest.mark.parametrize("index", ["queries_answered", "dead_letters_created"])
+async def test_what_ages_is_found_by_an_index(pool: Pool, index: str) -> None:
+    table = index.partition("_created")[0].partition("_answered")[0]
+    async with pool.transaction() as tx:
+        await tx.execute("SET LOCAL enable_seqscan = off")
+        plan = await tx.fetch(
+            f"EXPLAIN {retention.statement(table)}", timedelta(days=1), retention.PORTION
+        )
+
+    assert any(index in row[0] for row in plan)
+
+
+def test_a_retention_beyond_what_postgresql_can_subtract_is_refused_at_the_start() -> None:
+    with pytest.raises(ValidationError):
+        RetentionSettings(queries_days=10**7)
+
+
+async def test_bytes_kept_outside_go_when_no_image_refers_to_them(pool: Pool) -> None:
+    outside = MemoryKeeper()
+    used, unused, young = (bytes([number]) * 32 for number in range(3))
+    for digest in (used, unused, young):
+        await outside.put(digest, b"x", None)
+    outside.put_at.update({used: 0.0, unused: 0.0})
+    await pool.execute(
+        "INSERT INTO images (image_id, uri, path, status, sha256) "
+        "VALUES ($1, 'blob:x', 'p', 'accepted', $2)",
+        uuid4(),
+        used,
+    )
+
+    gone = await pruner(pool, RetentionSettings(), outside).prune(asyncio.Event())
+
+    assert gone["kept_bytes"] == 1
+    assert set(outside.contents) == {used, young}
+
+
+async def test_jobs_members_and_tombstones_are_pruned_after_their_time(pool: Pool) -> None:
+    for age in (OLD, "now()"):
+        await pool.execute(
+            "INSERT INTO jobs (job_id, kind, root, directory, state, finished_at) "
+            f"VALUES ($1, 'directory', 'r', '', 'done', {age})",
+            uuid4(),
+        )
+        await pool.execute(
+            "INSERT INTO members (grp, instance, member_id, updated_at) "
+            f"VALUES ('g', $1, 'm', {age})",
+            str(uuid4()),
+        )
+        await pool.execute(
+            "INSERT INTO images (image_id, uri, path, status, deleted_at) "
+            f"VALUES ($1, 'blob:x', 'p', 'deleted', {age})",
+            uuid4(),
+        )
+
+    await prune(pool, RetentionSettings())
+
+    for table in ("jobs", "members", "images"):
+        assert await pool.fetchval(f"SELECT count(*) FROM {table}") == 1, table
