@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 from prometheus_client import CollectorRegistry
 
+from core.errors import ConfigurationError
 from core.messaging.collecting import calm_collector
 from core.messaging.eviction import evict
 from core.messaging.group import GroupConsumer
@@ -74,6 +75,33 @@ class Runtime:
         return OutboxPublisher(self.outbox, self.publisher)
 
 
+def check_limits(
+    database: DatabaseSettings, kafka: KafkaSettings, consumer: ConsumerSettings
+) -> None:
+    """Refuse time limits that each are possible, and together undo what they are for.
+
+    Raises:
+        ConfigurationError: naming both variables of each such pair.
+    """
+    session_s, heartbeat_s = kafka.session_timeout_ms / 1000, kafka.heartbeat_interval_ms / 1000
+    rebalance_s, publish_s = kafka.rebalance_timeout_ms / 1000, kafka.publish_timeout_s
+    transaction_s, drain_s = database.transaction_timeout_s, consumer.drain_timeout_s
+    isolate, reject = consumer.crash_isolate_after, consumer.crash_reject_after
+    rules = {
+        f"KAFKA_HEARTBEAT_INTERVAL_MS ({heartbeat_s:g} s) must be at most a third of "
+        f"KAFKA_SESSION_TIMEOUT_MS ({session_s:g} s)": heartbeat_s * 3 <= session_s,
+        f"CONSUMER_DRAIN_TIMEOUT_S ({drain_s:g} s) must be less than "
+        f"KAFKA_REBALANCE_TIMEOUT_MS ({rebalance_s:g} s)": drain_s < rebalance_s,
+        f"KAFKA_PUBLISH_TIMEOUT_S ({publish_s:g} s) must be less than "
+        f"DATABASE_TRANSACTION_TIMEOUT_S ({transaction_s:g} s)": publish_s < transaction_s,
+        f"CONSUMER_CRASH_ISOLATE_AFTER ({isolate}) must be at most "
+        f"CONSUMER_CRASH_REJECT_AFTER ({reject})": isolate <= reject,
+    }
+    broken = [rule for rule, holds in rules.items() if not holds]
+    if broken:
+        raise ConfigurationError("; ".join(broken))
+
+
 @asynccontextmanager
 async def open_runtime(group: str) -> AsyncIterator[Runtime]:
     """Open what a role needs; neither broker nor database has to be there yet.
@@ -82,12 +110,14 @@ async def open_runtime(group: str) -> AsyncIterator[Runtime]:
         ConfigurationError: a setting cannot be worked with.
     """
     kafka, telemetry = load(KafkaSettings), load(TelemetrySettings)
+    database, consumer = load(DatabaseSettings), load(ConsumerSettings)
+    check_limits(database, kafka, consumer)
     metrics = Metrics(CollectorRegistry())
     serve(metrics, host=telemetry.metrics_host, port=telemetry.metrics_port)
     name = f"photo-archive-{group}"
     client_id = f"{name}-{socket.gethostname()}-{os.getpid()}"
     async with (
-        open_pool(load(DatabaseSettings), application=name) as pool,
+        open_pool(database, application=name) as pool,
         Publisher(kafka, metrics, client_id=client_id) as publisher,
     ):
         yield Runtime(
@@ -97,7 +127,7 @@ async def open_runtime(group: str) -> AsyncIterator[Runtime]:
             outbox=OutboxTable(pool),
             metrics=metrics,
             kafka=kafka,
-            consumer=load(ConsumerSettings),
+            consumer=consumer,
             outbox_settings=load(OutboxSettings),
         )
 
