@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -283,4 +283,19 @@ class JobTable(Protocol):
 
     async def get(self, connection: Transaction, job_id: UUID) -> DirectoryJob | None:
         """Give a job; None if unknown."""
+        ...
+
+    async def recent(
+        self,
+        connection: Transaction,
+        *,
+        owner: str | None = None,
+        before: tuple[datetime, UUID] | None = None,
+        limit: int = 50,
+    ) -> list[DirectoryJob]:
+        """Give jobs, of one owner or all, the newest first."""
+        ...
+
+    async def cancel(self, tx: Transaction, job_id: UUID) -> bool:
+        """End a job that waits or runs; False if it had ended."""
         ...

@@ -277,8 +277,8 @@ class ShownQuery(Output):
     links: dict[str, str]
 
 
-class ShownJob(Output):
-    """How far a job is."""
+class ListedJob(Output):
+    """A directory job, but for its images."""
 
     job_id: UUID
     directory: str
@@ -287,9 +287,21 @@ class ShownJob(Output):
     announced: int
     skipped: int
     skips: dict[str, int] = Field(description="What was passed over, by reason.")
-    images: dict[str, int] = Field(description="How many of its images are in each status.")
     error: str | None
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
     links: dict[str, str]
+
+
+class ShownJob(ListedJob):
+    """How far a job is."""
+
+    images: dict[str, int] = Field(description="How many of its images are in each status.")
+
+
+class JobPage(Output):
+    """Some jobs."""
+
+    jobs: tuple[ListedJob, ...]
+    next: str | None = Field(description="Cursor of the page that follows; null on the last one.")

@@ -1,17 +1,14 @@
 """`GET /images`: the archive, page by page; searches are `ingress.routes.search`'s."""
 
-import base64
-import binascii
 from collections.abc import Callable
-from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 from starlette.responses import Response
 
 from core.storage.image_pages import Filter
-from core.storage.images import ImageStatus
 from ingress.api_keys import Scope
+from ingress.cursors import CURSOR, cursor_of, read_cursor
 from ingress.findings import FoundImage, FoundPage
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
 from ingress.routes import search
@@ -41,7 +38,8 @@ async def browse(call: Call) -> Response:
     async with tables.database.connection() as connection:
         found = await tables.pages.page(connection, wanted, limit + 1)
     images = tuple(FoundImage(**dict(shown(call, image))) for image in found[:limit])
-    follows = _cursor(found[limit - 1]) if len(found) > limit else None
+    last = found[limit - 1] if len(found) > limit else None
+    follows = cursor_of(last.arrived_at, last.image_id) if last else None
     return json_response(FoundPage(images=images, next=follows))
 
 
@@ -56,7 +54,7 @@ def _filter(call: Call) -> Filter:
         owner=None if call.caller.is_admin else call.caller.owner,
         job_id=_parameter(call, "job", UUID),
         status=_parameter(call, "status", _status),
-        before=_parameter(call, "cursor", _place),
+        before=_parameter(call, "cursor", read_cursor),
     )
 
 
@@ -74,23 +72,6 @@ def _status(text: str) -> str:
     if text not in STATUSES:
         raise ValueError(f"not one of {', '.join(STATUSES)}")
     return text
-
-
-def _cursor(image: ImageStatus) -> str:
-    text = f"{image.arrived_at.isoformat()} {image.image_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _place(text: str) -> tuple[datetime, UUID]:
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        arrived_at, image_id = raw.decode("ascii").split(" ")
-        place = datetime.fromisoformat(arrived_at), UUID(image_id)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError("not the cursor of a page") from error
-    if place[0].tzinfo is None:
-        raise ValueError("not the cursor of a page")
-    return place
 
 
 _TEXT = (("type", "string"),)
@@ -111,12 +92,7 @@ OPERATIONS = (
                 "How many.",
                 (("type", "integer"), ("minimum", 1), ("maximum", MAX_LIMIT)),
             ),
-            Parameter(
-                "cursor",
-                "query",
-                "`next` of the page before.",
-                (*_TEXT, ("pattern", "^[A-Za-z0-9_-]+$")),
-            ),
+            CURSOR,
             Parameter(
                 "text", "query", "Images with the tags that it names, the best first.", search.TEXT
             ),

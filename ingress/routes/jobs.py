@@ -1,15 +1,22 @@
-"""`/jobs`: how far directory jobs are."""
+"""`/jobs`: which directory jobs there are, how far they are, and ending them."""
 
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from starlette.responses import Response
 
 from core.storage.jobs import DirectoryJob
 from ingress.api_keys import Scope
+from ingress.cursors import CURSOR, cursor_of, read_cursor
 from ingress.events import stream_of, wants_events
-from ingress.operations import Answer, Call, Operation, json_response
+from ingress.operations import Answer, Call, Operation, Parameter, json_response
 from ingress.problems import Problem
-from ingress.responses import ShownJob
+from ingress.responses import JobPage, ListedJob, ShownJob
+from ingress.routes.search import wrong
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
 
 
 async def show(call: Call) -> Response:
@@ -23,6 +30,41 @@ async def show(call: Call) -> Response:
         lambda job: job.state in _ENDED and _is_settled(job),
         lambda: call.parts.readiness.is_ready,
     )
+
+
+async def list_jobs(call: Call) -> Response:
+    """Give one's own jobs, an administrator's key all, the newest first."""
+    limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
+    tables, owner = call.parts.tables, None if call.caller.is_admin else call.caller.owner
+    async with tables.database.connection() as connection:
+        found = await tables.jobs.recent(
+            connection, owner=owner, before=_before(call), limit=limit + 1
+        )
+    last = found[limit - 1] if len(found) > limit else None
+    jobs = tuple(ListedJob.model_validate(_listed(call, job)) for job in found[:limit])
+    follows = cursor_of(last.created_at, last.job_id) if last else None
+    return json_response(JobPage(jobs=jobs, next=follows))
+
+
+async def cancel(call: Call) -> Response:
+    """End a job. Images that it has announced are tagged all the same; ended jobs stay so."""
+    job_id, tables = call.path_id("job_id"), call.parts.tables
+    async with tables.database.transaction() as tx:
+        job = await tables.jobs.get(tx, job_id)
+        if job is None or not call.caller.owns(job.owner):
+            raise Problem("job_not_found", f"no job {job_id}")
+        await tables.jobs.cancel(tx, job_id)
+    return json_response(await _look(call, job_id))
+
+
+def _before(call: Call) -> tuple[datetime, UUID] | None:
+    text = call.request.query_params.get("cursor")
+    if text is None:
+        return None
+    try:
+        return read_cursor(text)
+    except ValueError as error:
+        raise wrong("cursor", f"{text[:100]!r}: {error}") from error
 
 
 async def _look(call: Call, job_id: UUID) -> ShownJob:
@@ -40,27 +82,57 @@ def _is_settled(job: ShownJob) -> bool:
 
 
 def _shown(call: Call, job: DirectoryJob, counts: dict[str, int]) -> ShownJob:
-    return ShownJob.model_validate(
-        {
-            "job_id": job.job_id,
-            "directory": f"{job.root}/{job.directory}".rstrip("/"),
-            "state": job.state,
-            "total": job.total,
-            "announced": job.announced,
-            "skipped": job.skipped,
-            "skips": job.skips,
-            "images": counts,
-            "error": job.error,
-            "created_at": job.created_at,
-            "updated_at": job.updated_at,
-            "finished_at": job.finished_at,
-            "links": {"self": call.parts.link(f"/jobs/{job.job_id}")},
-        }
-    )
+    return ShownJob.model_validate(_listed(call, job) | {"images": counts})
+
+
+def _listed(call: Call, job: DirectoryJob) -> dict[str, Any]:
+    return {
+        "job_id": job.job_id,
+        "directory": f"{job.root}/{job.directory}".rstrip("/"),
+        "state": job.state,
+        "total": job.total,
+        "announced": job.announced,
+        "skipped": job.skipped,
+        "skips": job.skips,
+        "error": job.error,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+        "finished_at": job.finished_at,
+        "links": {"self": call.parts.link(f"/jobs/{job.job_id}")},
+    }
 
 
 _ENDED = frozenset({"done", "failed", "cancelled"})
 OPERATIONS = (
+    Operation(
+        "GET",
+        "/jobs",
+        list_jobs,
+        "Directory jobs, page by page",
+        "jobs",
+        (Answer(200, "At most `limit` jobs, the newest first.", JobPage),),
+        scope=Scope.PATHS,
+        parameters=(
+            Parameter(
+                "limit",
+                "query",
+                "How many.",
+                (("type", "integer"), ("minimum", 1), ("maximum", MAX_LIMIT)),
+            ),
+            CURSOR,
+        ),
+        problems=("invalid_request",),
+    ),
+    Operation(
+        "POST",
+        "/jobs/{job_id}/cancel",
+        cancel,
+        "End a directory job",
+        "jobs",
+        (Answer(200, "As it is now; one that had ended before is as it was.", ShownJob),),
+        scope=Scope.PATHS,
+        problems=("job_not_found",),
+    ),
     Operation(
         "GET",
         "/jobs/{job_id}",

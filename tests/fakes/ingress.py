@@ -247,6 +247,26 @@ class MemoryJobs:
     async def get(self, connection: Transaction, job_id: UUID) -> DirectoryJob | None:
         return self.rows.get(job_id)
 
+    async def recent(
+        self,
+        connection: Transaction,
+        *,
+        owner: str | None = None,
+        before: tuple[datetime, UUID] | None = None,
+        limit: int = 50,
+    ) -> list[DirectoryJob]:
+        rows = [row for row in self.rows.values() if owner in {None, row.owner}]
+        rows.sort(key=lambda row: (row.created_at, row.job_id), reverse=True)
+        return [r for r in rows if before is None or (r.created_at, r.job_id) < before][:limit]
+
+    async def cancel(self, tx: Transaction, job_id: UUID) -> bool:
+        row = self.rows[job_id]
+        if row.state not in {"waiting", "running"}:
+            return False
+        ended = replace(row, state="cancelled", finished_at=NOW)
+        stage(tx, lambda: self.rows.__setitem__(job_id, ended))
+        return True
+
 
 @dataclass
 class MemoryKeys:

@@ -231,3 +231,43 @@ async def test_a_job_tells_its_progress_to_its_owner_only() -> None:
     assert document["skips"] == {"video": 1}
     assert document["images"] == {"accepted": 1}
     assert document["directory"] == "photos/2024"
+
+
+async def test_jobs_are_listed_page_by_page_to_their_owner() -> None:
+    world = make_world()
+    world.archive.directories["photos/2024"] = FoundDirectory("photos", "2024")
+    made = [await post(world, "/tag/directory", directory_path="photos/2024") for _ in range(5)]
+    expected = sorted((one.json()["job_id"] for one in made), reverse=True)  # all of one moment
+
+    async with world.client(Scope.PATHS) as http:
+        first = (await http.get("/jobs", params={"limit": "3"})).json()
+        rest = (await http.get("/jobs", params={"cursor": first["next"]})).json()
+        bad = await http.get("/jobs", params={"cursor": "AAAA"})
+    async with world.client(Scope.PATHS, owner="bob") as http:
+        none = (await http.get("/jobs")).json()
+    async with world.client(Scope.ADMIN, owner="root") as http:
+        everything = (await http.get("/jobs")).json()
+
+    assert [job["job_id"] for job in first["jobs"] + rest["jobs"]] == expected
+    assert (len(first["jobs"]), rest["next"]) == (3, None)
+    assert problem_in(bad, "invalid_request")["errors"][0]["pointer"] == "cursor"
+    assert none == {"jobs": [], "next": None}
+    assert len(everything["jobs"]) == 5
+
+
+async def test_a_job_is_cancelled_by_its_owner_once_and_for_all() -> None:
+    world = make_world()
+    world.archive.directories["photos/2024"] = FoundDirectory("photos", "2024")
+    made = await post(world, "/tag/directory", directory_path="photos/2024")
+    job_id = UUID(made.json()["job_id"])
+
+    async with world.client(Scope.PATHS, owner="bob") as http:
+        problem_in(await http.post(f"/jobs/{job_id}/cancel"), "job_not_found")
+    assert world.jobs.rows[job_id].state == "waiting"
+    async with world.client(Scope.PATHS) as http:
+        answers = [await http.post(f"/jobs/{job_id}/cancel") for _ in range(2)]
+        world.jobs.rows[job_id] = replace(world.jobs.rows[job_id], state="done")
+        answers.append(await http.post(f"/jobs/{job_id}/cancel"))
+
+    assert [one.status_code for one in answers] == [200, 200, 200]
+    assert [one.json()["state"] for one in answers] == ["cancelled", "cancelled", "done"]

@@ -1,0 +1,37 @@
+"""Where a page ended: time and id of its last row, as text for the client to hand back."""
+
+import base64
+import binascii
+from datetime import datetime
+from uuid import UUID
+
+from ingress.operations import Parameter
+
+CURSOR = Parameter(
+    "cursor",
+    "query",
+    "`next` of the page before.",
+    (("type", "string"), ("pattern", "^[A-Za-z0-9_-]+$")),
+)
+
+
+def cursor_of(at: datetime, row_id: UUID) -> str:
+    """Give the cursor of the page that begins behind this row."""
+    return base64.urlsafe_b64encode(f"{at.isoformat()} {row_id}".encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str) -> tuple[datetime, UUID]:
+    """Give what `cursor_of` was given.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        at, row_id = raw.decode("ascii").split(" ")
+        place = datetime.fromisoformat(at), UUID(row_id)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("not the cursor of a page") from error
+    if place[0].tzinfo is None:
+        raise ValueError("not the cursor of a page")
+    return place
