@@ -53,21 +53,3 @@ class OutboxSink:
         """Write one record."""
         ids = await self.table.add(self.tx, [record])
         self.rows.append((ids[0], record))
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaSink:
-    """Publishes each record and waits until the broker has it (`acks=all`)."""
-
-    publisher: Publisher
-
-    async def put(self, record: Record) -> None:
-        """Publish one record.
-
-        Raises:
-            BrokerAway: no acknowledgement in time.
-            PermanentError: Kafka will never take it.
-        """
-        (outcome,) = await self.publisher.publish([record])
-        if isinstance(outcome, Exception):
-            raise outcome

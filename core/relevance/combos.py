@@ -102,11 +102,6 @@ def subset_count(label_count: int, max_size: int) -> int:
     return sum(comb(label_count, size) for size in range(1, min(max_size, label_count) + 1))
 
 
-def is_answerable(label_count: int, max_size: int) -> bool:
-    """Whether rows kept up to `max_size` answer a query for so many labels."""
-    return label_count <= min(max_size, MAX_SIZE)
-
-
 def lookup_keys(label_ids: Iterable[int]) -> tuple[bytes, ...]:
     """Give the keys that a query must read: of all non-empty subsets of its labels.
 

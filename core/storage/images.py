@@ -69,8 +69,6 @@ _TOMBSTONES = """
 SELECT image_id, deleted_at FROM images WHERE image_id = ANY($1::uuid[]) AND deleted_at IS NOT NULL
 """
 
-_CONTENT = "SELECT uri, path, media_type, sha256, status FROM images WHERE image_id = $1"
-
 
 @dataclass(frozen=True, slots=True)
 class ImageStatus:
@@ -219,11 +217,3 @@ async def tombstones(tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, d
 async def job_counts(connection: Transaction, job_id: UUID) -> dict[str, int]:
     """Give how many of a job's images are in each status."""
     return {row["status"]: row["count"] for row in await connection.fetch(_JOB_COUNTS, job_id)}
-
-
-async def content(
-    connection: Transaction, image_id: UUID
-) -> tuple[str, str, str | None, bytes | None, str] | None:
-    """Give (uri, path, media_type, sha256, status) of an image, or None."""
-    row = await connection.fetchrow(_CONTENT, image_id)
-    return None if row is None else tuple(row)

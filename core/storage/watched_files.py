@@ -50,7 +50,6 @@ _ANOTHER_TRY = """
 UPDATE watched_files SET state = 'failing', attempts = least(attempts, $2)
 WHERE root = $1 AND state = 'quarantined'
 """
-_COUNTS = "SELECT state, count(*) FROM watched_files WHERE root = $1 GROUP BY state"
 
 
 class FileState(StrEnum):
@@ -136,11 +135,6 @@ async def mark_missing(tx: Transaction, root: str, paths: Sequence[bytes]) -> in
 async def give_another_try(tx: Transaction, root: str, attempts: int) -> None:
     """Let quarantined files be tried again; `attempts` is what they count as having had."""
     await tx.execute(_ANOTHER_TRY, root, attempts)
-
-
-async def counts(connection: Transaction, root: str) -> dict[str, int]:
-    """Give how many files of a root are in each state."""
-    return {row["state"]: row["count"] for row in await connection.fetch(_COUNTS, root)}
 
 
 def _file(row: dict[str, object]) -> WatchedFile:

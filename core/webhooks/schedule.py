@@ -97,10 +97,6 @@ class RetrySchedule:
         """Time after which nothing is tried any more: all delays at their longest."""
         return sum(self.delays_s) * (1 + self.jitter)
 
-    def first_at(self, created_at: datetime, rng: Random) -> datetime:
-        """When the first attempt is due."""
-        return created_at + self._jittered(self.delays_s[0], rng)
-
     def next_at(self, attempts: Attempts, now: datetime, rng: Random) -> datetime | None:
         """When the next attempt is due, or None where the schedule is used up."""
         if self.is_last(attempts):
