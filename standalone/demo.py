@@ -22,7 +22,7 @@ from standalone.receiver import Callback, CallbackReceiver
 from standalone.supervisor import Plan, Supervisor, with_roots
 
 PHOTOS_ROOT = "photos"
-QUESTIONS = ("We are looking for a cat", "Покажите еду, пожалуйста")
+QUESTIONS = ("We are looking for a cat", "Покажите пейзаж, пожалуйста")
 READY_TIMEOUT_S = 180.0  # a first start loads torch from a cold disk
 PHOTO_TIMEOUT_S = 120.0  # for the first photo; then per photo:
 EACH_PHOTO_S = 5.0

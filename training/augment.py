@@ -1,6 +1,6 @@
 """Random views of whole batches, all on tensors.
 
-Crop, mirror, distance, colour, sharpness, compression, erasing, mixing: in this order.
+Crop, mirror, colour, sharpness, compression, erasing, mixing: in this order.
 """
 
 import math
@@ -12,8 +12,6 @@ from torch.nn import functional
 
 MIN_AREA = 0.35  # of the picture; smaller crops lose the subject at 64 px
 ASPECT = 4 / 3  # largest stretch of a crop
-FAR_SHARE = 0.3
-FARTHEST = 0.55  # of the side that the picture keeps
 JITTER = 0.3  # brightness, contrast and saturation: 1 +- JITTER
 GREY_SHARE = 0.05
 ERASE_SHARE = 0.1
@@ -65,27 +63,6 @@ def random_crops(canvas: Tensor, sizes: Tensor, side: int, draw: torch.Generator
     grid = functional.affine_grid(theta, [count, 3, side, side], align_corners=False)
     grid = grid.to(pixels.device)
     return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-
-
-def random_distance(pixels: Tensor, draw: torch.Generator) -> Tensor:
-    """A share of the pictures seen from farther away, mirrored at their rims.
-
-    Most sources are cut to their subject and the subjects of sport are small: without this a small
-    subject is taken for sport, and in full-size photos most are.
-    """
-    chosen = torch.nonzero(torch.rand(len(pixels), generator=draw) < FAR_SHARE).flatten()
-    if len(chosen) == 0:
-        return pixels
-    side = _uniform(len(chosen), FARTHEST, 1.0, draw)
-    theta = torch.zeros(len(chosen), 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1 / side
-    theta[:, :, 2] = _uniform(len(chosen), -1.0, 1.0, draw).view(-1, 1) * (1 / side - 1).view(-1, 1)
-    near = pixels[chosen]
-    grid = functional.affine_grid(theta, list(near.shape), align_corners=False).to(pixels.device)
-    pixels[chosen] = functional.grid_sample(
-        near, grid, padding_mode="reflection", align_corners=False
-    )
-    return pixels
 
 
 def random_colours(pixels: Tensor, draw: torch.Generator) -> Tensor:
@@ -182,7 +159,6 @@ def random_views(
     canvas: Tensor, sizes: Tensor, side: int, draw: torch.Generator
 ) -> tuple[Tensor, Mix | None]:
     """Everything above in order: float32 0..255, (n, 3, side, side), and how it was mixed."""
-    pixels = random_distance(random_crops(canvas, sizes, side, draw), draw)
-    pixels = random_colours(pixels, draw)
+    pixels = random_colours(random_crops(canvas, sizes, side, draw), draw)
     pixels = random_compression(random_sharpness(pixels, draw), draw)
     return random_mix(random_erasing(pixels, draw), draw)

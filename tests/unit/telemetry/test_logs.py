@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 import structlog
@@ -15,7 +16,7 @@ from core.telemetry import logs
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """stderr, and the logging set-up as it was afterwards."""
-    root = logging.getLogger()
+    root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers, root.level
     text = io.StringIO()
     monkeypatch.setattr("sys.stderr", text)
@@ -23,7 +24,7 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     yield text
     root.handlers = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**before)
     structlog.contextvars.clear_contextvars()
 
 
@@ -50,6 +51,21 @@ def test_an_exception_is_a_field_of_its_line(stream: io.StringIO) -> None:
 
     (line,) = lines(stream)
     assert "ZeroDivisionError: integer" in str(line["exception"])
+
+
+def test_a_traceback_on_a_terminal_shows_no_values_of_variables(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", stream)  # pytest put its own there between set-up and call
+    logs.configure(TelemetrySettings(log_format="console", log_level="info"), process="test")
+    secret = uuid4().hex
+    try:
+        _ = 1 // (len(secret) - len(secret))
+    except ZeroDivisionError:
+        structlog.get_logger("ours").exception("failed")
+
+    assert "ZeroDivisionError" in stream.getvalue()
+    assert secret not in stream.getvalue()
 
 
 def test_the_same_words_of_a_library_pass_once_while_ours_all_pass(stream: io.StringIO) -> None:

@@ -1,14 +1,11 @@
 """Random views."""
 
-from itertools import groupby
-
 import torch
 
 from training.augment import (
     random_colours,
     random_compression,
     random_crops,
-    random_distance,
     random_mix,
     random_sharpness,
     random_views,
@@ -117,27 +114,3 @@ def test_the_same_seed_gives_the_same_views() -> None:
 
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
-
-
-def longest_run(row: torch.Tensor) -> int:
-    """Of bright pixels."""
-    return max(len(list(run)) for bright, run in groupby((row > 128).tolist()) if bright)
-
-
-def test_a_share_of_the_pictures_is_seen_from_farther_away_and_none_from_nearer() -> None:
-    pixels = torch.zeros(400, 3, 64, 64)
-    pixels[:, :, 24:40, 24:40] = 255.0  # far from the rims: its mirror images stand apart from it
-
-    seen = random_distance(pixels.clone(), source(11))
-
-    widths = torch.tensor([longest_run(one[0].amax(dim=0)) for one in seen])
-    same = torch.tensor([torch.equal(one, pixels[0]) for one in seen])
-    assert 0.6 < same.float().mean() < 0.8
-    assert widths.max() <= 16
-    assert widths.min() <= 10, "none was seen from far"
-
-
-def test_distance_fills_the_rims_with_the_picture_itself() -> None:
-    even = torch.full((64, 3, 64, 64), 90.0)
-
-    assert torch.allclose(random_distance(even.clone(), source(12)), even, atol=1e-3)
