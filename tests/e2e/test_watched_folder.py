@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.topics import IMAGES_ARRIVED
+from standalone.process import guarded
 from standalone.supervisor import PROJECT
 from tests.e2e.archive import RunningArchive
 from tests.fakes.pictures import jpeg
@@ -31,7 +32,7 @@ def watching(archive: RunningArchive, folder: Path) -> Iterator[None]:
     """`python -m producers watch`, ended by SIGTERM as a service manager would."""
     arguments = ["watch", str(folder), "--settle", str(SETTLE_S), "--poll", "2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "producers", *arguments],
+        guarded([sys.executable, "-m", "producers", *arguments]),
         cwd=PROJECT,
         env=archive.supervisor.environment(),
         stderr=subprocess.PIPE,

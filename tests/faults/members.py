@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.settings import DatabaseSettings, KafkaSettings
+from standalone.process import guarded
 from tests.counting import set_up
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ class Members:
         }
         with (self.log / f"{instance}.log").open("ab") as log:
             self.running[instance] = subprocess.Popen(
-                [sys.executable, "-m", "tests.counting"],
+                guarded([sys.executable, "-m", "tests.counting"]),
                 cwd=REPOSITORY,
                 env=environment,
                 stdout=log,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import httpx
 import psutil
 
+from standalone.process import guarded
 from standalone.supervisor import PROJECT
 from tests.e2e.archive import RunningArchive
 from tests.servers import PORTS_PER_SESSION, first_port
@@ -41,7 +42,7 @@ def second_ingress(archive: RunningArchive, **variables: str) -> Iterator[Second
     """Start it on the archive's broker and database; it is killed at the end."""
     port = first_port() + 3 * PORTS_PER_SESSION - 1
     process = subprocess.Popen(
-        [sys.executable, "-m", "ingress", "serve"],
+        guarded([sys.executable, "-m", "ingress", "serve"]),
         cwd=PROJECT,
         env={
             **os.environ,

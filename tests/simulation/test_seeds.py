@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from standalone.process import guarded
 from tests.measured import Measured
 from tests.simulation.runs import run
 
@@ -23,7 +24,7 @@ WORKERS = 2
 def started(first: int, count: int, **environment: str) -> "subprocess.Popen[str]":
     """A process that simulates these seeds."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.simulation", str(first), str(count)],
+        guarded([sys.executable, "-m", "tests.simulation", str(first), str(count)]),
         cwd=REPOSITORY,
         env=os.environ | environment,
         stdout=subprocess.PIPE,

@@ -19,6 +19,7 @@ from ingress.api_keys import Scope
 from ingress.app import create_app
 from ingress.main import Opened, open_parts
 from schemas.topics import plan_topics
+from standalone.process import guarded
 
 REPOSITORY = Path(__file__).parents[3]
 SECRETS_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -111,7 +112,7 @@ def start(environment: Callable[..., None], tmp_path: Path) -> Iterator[Callable
         log = tmp_path / f"ingress-{len(started)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ingress", "serve"],
+                guarded([sys.executable, "-m", "ingress", "serve"]),
                 env={
                     **os.environ,
                     "PYTHONPATH": str(REPOSITORY),
