@@ -40,7 +40,7 @@ test: $(VENV)/dev  ## Checks and the whole suite, on a real broker and database
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest -m "not slow"
 
-test-unit: $(VENV)/dev  ## Unit tests only: seconds
+test-unit: $(VENV)/dev  ## Unit tests only: about a minute
 	@$(BIN)/pytest tests/unit
 
 test-faults: $(VENV)/dev  ## The long fault tests

@@ -23,7 +23,7 @@ def _group(prefix: str) -> SettingsConfigDict:
 
 
 class DatabaseSettings(BaseSettings):
-    """PostgreSQL. The consumer's limits fence a stopped process (research: trap 2.5)."""
+    """PostgreSQL. The consumer's limits fence a stopped process (decision 0003)."""
 
     model_config = _group("DATABASE_")
     url: SecretStr = SecretStr("postgresql://app:app@127.0.0.1:15432/photo_archive")
@@ -36,7 +36,7 @@ class DatabaseSettings(BaseSettings):
 
 
 class KafkaSettings(BaseSettings):
-    """The broker and the clients' limits (research/kafka.md 2.4, runtime.md 5)."""
+    """The broker and the clients' limits (decision 0003)."""
 
     model_config = _group("KAFKA_")
     bootstrap_servers: str = "127.0.0.1:19092"
@@ -164,7 +164,7 @@ class IngressSettings(BaseSettings):
 
 
 class TaggingSettings(BaseSettings):
-    """CLIP and the pictures (DESIGN.md section 5)."""
+    """CLIP and the pictures."""
 
     model_config = _group("TAGGING_")
     model: str = "ViT-B-32"  # an open_clip name, `local-dir:FOLDER`, or `demo`
@@ -201,7 +201,7 @@ LEASE_SHARE = 1.25  # of an exchange, at least: the lease of a webhook
 
 
 class DeliverySettings(BaseSettings):
-    """Webhooks (DESIGN.md section 7). Lists are separated by commas."""
+    """Webhooks. Lists are separated by commas."""
 
     model_config = _group("DELIVERY_")
     workers: int = Field(32, ge=1, le=1000)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every route with curl, good and bad, against a running archive: URL and KEY from `make demo`.
-#   URL=http://127.0.0.1:8080 KEY=pa_… ROOT=photos FILE=photos/cat.jpg bash docs/curl.sh > docs/curl.md
+# Every route with curl, good and bad, against a running archive. `make demo PHOTOS=DIR`, then
+#   . var/env.sh; FILE=photos/a.jpg PHOTO=DIR/a.jpg bash docs/curl.sh > docs/curl.md
 set -u
 : "${URL:?}" "${KEY:?}" "${FILE:?a photo as <root>/<path>}" "${PHOTO:?a photo file to upload}"
 work=$(mktemp -d)

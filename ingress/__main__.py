@@ -58,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     rotated = key_commands.add_parser("signing-secret", help="make a new webhook secret")
     whose = rotated.add_mutually_exclusive_group(required=True)
     whose.add_argument("--owner", type=_owner)
+    whose.add_argument(
+        "--instance",
+        action="store_const",
+        const=keys.INSTANCE,
+        dest="owner",
+        help="of the archive itself: signs answers to queries that came straight from a topic",
+    )
     whose.add_argument("--endpoint", type=UUID, help="of a registered callback address")
     rotated.add_argument("--rotate", action="store_true", help="the default, and all there is")
     rotated.add_argument(

@@ -140,7 +140,7 @@ def watch(
 def _run(work: Coroutine[object, object, int]) -> None:
     try:
         configure(load(TelemetrySettings), process="producers")
-        code = asyncio.run(work)
+        code = asyncio.run(_alone(work))
     except ConfigurationError as error:
         work.close()
         _stop(f"configuration: {error}", 2)
@@ -149,6 +149,17 @@ def _run(work: Coroutine[object, object, int]) -> None:
     except KeyboardInterrupt:
         _stop("interrupted; may be run again", 130)
     raise typer.Exit(code)
+
+
+async def _alone(work: Coroutine[object, object, int]) -> int:
+    """Run it; what a task of a group raised is raised alone, for one line at the terminal."""
+    try:
+        return await work
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from group
 
 
 def _stop(message: str, code: int) -> NoReturn:

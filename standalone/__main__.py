@@ -6,6 +6,7 @@ setting cannot be worked with; 1: something failed; 0: stopped as asked.
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from types import FrameType
 from core.errors import ConfigurationError, PhotoTaggerError
 from standalone.demo import Wish, run_demo
 from standalone.planning import make_plan
+from standalone.shell import write_shell_file
 from standalone.supervisor import Supervisor
 
 
@@ -61,7 +63,12 @@ def run_up(watched: Path | None) -> None:
         supervisor.migrate()
         say(f"model: {plan.model.model} ({plan.model.reason})")
         supervisor.start_roles()
-        say(f"up: {supervisor.ingress_url}, logs in {plan.settings.home / 'logs'}; Ctrl-C stops it")
+        home = plan.settings.home
+        shell_file = write_shell_file(
+            home, supervisor.environment(), plan.inherited, URL=supervisor.ingress_url
+        )
+        say(f"up: {supervisor.ingress_url}, logs in {home / 'logs'}; Ctrl-C stops it")
+        say(f"in another terminal:  . {shlex.quote(str(shell_file))}")
         supervisor.wait()
 
 
@@ -93,6 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             run_up(options.watch)
     except KeyboardInterrupt:
+        say("stopped")
         return 0
     except ConfigurationError as error:
         say(f"standalone: {error}")

@@ -4,6 +4,7 @@ Starts the servers and all roles, tags photos, asks a question in English and on
 receives the signed answers, and shows what came of it. Speaks HTTP only, as any user does.
 """
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from standalone.archive_client import ArchiveClient, Credentials, credentials, s
 from standalone.photos import copy_free_photos
 from standalone.planning import make_plan
 from standalone.receiver import Callback, CallbackReceiver
+from standalone.shell import write_shell_file
 from standalone.supervisor import Plan, Supervisor, with_roots
 
 PHOTOS_ROOT = "photos"
@@ -75,22 +77,38 @@ def run_demo(
         supervisor.migrate()
         clock.say(f"they are up; model: [bold]{plan.model.model}[/bold] ({plan.model.reason})")
         supervisor.start_roles()
-        access = credentials(plan.settings.home, supervisor.environment())
+        environment = supervisor.environment()
+        access = credentials(plan.settings.home, environment)
+        shell_file = write_shell_file(
+            plan.settings.home,
+            environment,
+            plan.inherited,
+            URL=supervisor.ingress_url,
+            KEY=access.key,
+            WEBHOOK_SECRET=access.signing_secret,
+        )
+        wanted = plan.settings.ingress_port
+        if not supervisor.ingress_url.endswith(f":{wanted}"):
+            clock.say(f"port {wanted} is taken: the archive is at {supervisor.ingress_url}")
         with ArchiveClient(supervisor.ingress_url, access.key) as archive:
             archive.wait_until_ready(READY_TIMEOUT_S)
             clock.say("all roles are started; sending photos")
             worked = _main_job(archive, access, plan, wish, clock)
         _show_processes(clock.console, supervisor)
         if not wish.once:
-            url = supervisor.ingress_url
-            clock.console.print(
-                f"\nThe page: [bold]{url}/[/bold]   every route: {url}/docs\n"
-                f"To use it from another terminal:  export URL={url} KEY={access.key}\n"
-                "Ctrl-C stops it; what was tagged is there again at the next start.",
-                soft_wrap=True,  # what is to be copied stands on one line
-            )
+            _show_ways_in(clock.console, supervisor.ingress_url, shell_file)
             supervisor.wait()
     return 0 if worked else 1
+
+
+def _show_ways_in(console: Console, url: str, shell_file: Path) -> None:
+    console.print(
+        f"\nThe page: [bold]{url}/[/bold]   every route: {url}/docs\n"
+        f"In another terminal:  [bold]. {shlex.quote(str(shell_file))}[/bold]\n"
+        "  gives you URL, KEY, WEBHOOK_SECRET, DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS and python.\n"
+        "Ctrl-C stops it; what was tagged is there again at the next start.",
+        soft_wrap=True,  # what is to be copied stands on one line
+    )
 
 
 def _plan(wish: Wish) -> Plan:
@@ -112,19 +130,28 @@ def _main_job(
         if wish.photos is None
         else _tag_folder(archive, clock)
     )
+    if not images:
+        clock.say(f"[red]no photos in {wish.photos}: nothing to tag, nothing asked[/red]")
+        return False
     tagged = [image for image in images if image["status"] == "tagged"]
     took_s = time.monotonic() - sent_at
     clock.say(f"{len(tagged)} of {len(images)} photos tagged in {took_s:.1f} s")
     _show_photos(clock.console, images)
     callbacks = _ask(archive, access, home / "demo" / "callbacks", clock)
     _show_answers(clock.console, callbacks)
-    answered = [callback for callback in callbacks if callback is not None]
-    return bool(tagged) and len(answered) == len(QUESTIONS)
+    return bool(tagged) and all(map(_is_answer, callbacks))
+
+
+def _is_answer(callback: Callback | None) -> bool:
+    return callback is not None and callback.body["type"] != "query.failed"
 
 
 def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Clock) -> list[dict[str, Any]]:
     photos = copy_free_photos(home / "demo" / "photos")
     said = archive.upload(photos)
+    known = sum(entry["duplicate"] for entry in said if not entry["error"])
+    if known:
+        clock.say(f"{known} of these were sent before; they are announced again all the same")
     refused = [entry for entry in said if entry["error"]]
     for entry in refused:
         clock.say(f"[red]{entry['filename']}: {entry['error']['detail']}[/red]")
@@ -220,6 +247,8 @@ def _show_answers(console: Console, callbacks: Sequence[Callback | None]) -> Non
             f"{'/'.join(tag['words'])} → {tag['tag']} {tag['score']:.2f}" for tag in data["matched"]
         )
         answer = image["path"] if image else str(callback.body["type"])
+        if data.get("error"):
+            because = f"[red]{data['error']['detail']}[/red]"
         table.add_row(question, answer, because, callback.picture.name if callback.picture else "")
     console.print(table)
     folders = {callback.picture.parent for callback in callbacks if callback and callback.picture}

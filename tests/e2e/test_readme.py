@@ -1,8 +1,11 @@
 """What README.md tells people to type, typed."""
 
+import os
 import re
 import shlex
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from standalone.process import guarded
 from standalone.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive
 from tests.e2e.pictures import dated_photo
@@ -119,3 +123,26 @@ def test_the_make_targets_are_there(command: str) -> None:
 def test_the_files_that_are_linked_exist() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_receiver_checks_what_the_archive_sends(archive: RunningArchive) -> None:
+    """The README's receiver as it stands, but on a free port: it prints what was matched."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    code = blocks("python").replace("9000", str(port))
+    assert f'("127.0.0.1", {port})' in code
+    with subprocess.Popen(
+        guarded([sys.executable, "-u", "-c", code]),
+        env=os.environ | {"WEBHOOK_SECRET": archive.access.signing_secret},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            asked = {"text": "nothing of this", "callback_url": f"http://127.0.0.1:{port}/hook"}
+            answer = archive.http.post("/images/tags", json=asked)
+            assert answer.status_code == 202, answer.text
+            assert process.stdout is not None
+            assert process.stdout.readline() == "[]\n", "no match, signed by the demo's secret"
+        finally:
+            process.kill()

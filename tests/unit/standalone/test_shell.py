@@ -1,0 +1,29 @@
+"""The file for other terminals."""
+
+import stat
+import subprocess
+from pathlib import Path
+
+from standalone.shell import write_shell_file
+
+
+def test_a_shell_that_reads_it_has_the_values_as_they_are(tmp_path: Path) -> None:
+    odd = 'it\'s $HOME; `id` "quoted"'
+    path = write_shell_file(tmp_path, {"DATABASE_URL": odd, "LANG": "C"}, {"LANG": "C"}, KEY="pa_1")
+
+    shown = subprocess.run(
+        ["/bin/sh", "-c", f'. {path}; printf "%s|%s" "$DATABASE_URL" "$KEY"; command -v python'],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert shown.startswith(f"{odd}|pa_1")
+    assert "/python" in shown
+    assert "LANG" not in path.read_text(), "every terminal has its own"
+
+
+def test_nobody_else_may_read_the_secrets_in_it(tmp_path: Path) -> None:
+    path = write_shell_file(tmp_path, {}, {}, WEBHOOK_SECRET="whsec_x")
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
