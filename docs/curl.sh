@@ -23,7 +23,7 @@ json=(-H 'content-type: application/json')
 
 echo "# Every route, with curl"
 echo
-echo "Made by \`docs/curl.sh\` on a running \`make demo\`."
+echo "Made by \`docs/curl.sh\` on a running \`make demo\`; long answers are cut after 900 bytes."
 
 echo; echo "## Photos"
 show "Upload a photo" "${auth[@]}" -F "file=@$PHOTO" "$URL/images/upload"
