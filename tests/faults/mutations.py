@@ -70,7 +70,7 @@ def without_sweeper() -> None:
 
 def without_first_answer() -> None:
     """The last answer wins."""
-    _without(queries, "_ANSWER", "WHERE queries.status <> 'answered'", "")
+    _without(queries, "_ANSWER", "queries.status <> 'answered'", "true")
 
 
 def without_unique_delivery() -> None:
