@@ -53,8 +53,18 @@ class DeadLetter(Protocol):
 class DeadLetters(Protocol):
     """The table of dead letters."""
 
-    async def open(self, wanted: LetterFilter, *, after: int, limit: int) -> Sequence[DeadLetter]:
-        """Give letters that were not replayed, by id from behind `after`.
+    async def newest(self, wanted: LetterFilter) -> int:
+        """Give the id of the newest letter; 0 where there is none.
+
+        Raises:
+            DatabaseAway: PostgreSQL is away.
+        """
+        ...
+
+    async def open(
+        self, wanted: LetterFilter, *, after: int, until: int, limit: int
+    ) -> Sequence[DeadLetter]:
+        """Give letters that were not replayed, by id from behind `after` up to `until`.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
@@ -99,15 +109,19 @@ class Replay:
     patience: Patience
 
     async def run(self, wanted: LetterFilter) -> Replayed:
-        """Replay what `wanted` selects.
+        """Replay what `wanted` selects and is there now.
+
+        What fails again becomes a new letter, which is left: else a record that fails at once would
+        go round for ever.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
         """
         done, after, left = Replayed(), 0, wanted.limit
+        until = await self.letters.newest(wanted)
         while left is None or left > 0:
             size = BATCH_LETTERS if left is None else min(left, BATCH_LETTERS)
-            batch = await self.letters.open(wanted, after=after, limit=size)
+            batch = await self.letters.open(wanted, after=after, until=until, limit=size)
             if not batch:
                 break
             after = batch[-1].id

@@ -16,8 +16,9 @@ WHERE topic = $1 AND replayed_at IS NULL AND ($2::text IS NULL OR grp = $2)
 """
 _OPEN = f"""
 SELECT id, topic, key, headers, value, reason FROM dead_letters
-{_WHERE} AND id > $4 ORDER BY id LIMIT $5
+{_WHERE} AND id > $4 AND id <= $5 ORDER BY id LIMIT $6
 """  # noqa: S608 - constants only
+_NEWEST = f"SELECT coalesce(max(id), 0) FROM dead_letters {_WHERE}"  # noqa: S608
 _COUNTS = f"SELECT reason, count(*) FROM dead_letters {_WHERE} GROUP BY reason"  # noqa: S608
 _UNREADABLE = """
 SELECT count(*) FROM dead_letters
@@ -53,14 +54,26 @@ class OpenLetters:
     def __init__(self, connection: Transaction) -> None:
         self._connection = connection
 
-    async def open(self, wanted: LetterFilter, *, after: int, limit: int) -> list[OpenLetter]:
-        """Give letters by id from behind `after`.
+    async def newest(self, wanted: LetterFilter) -> int:
+        """Give the id of the newest letter; 0 where there is none.
+
+        Raises:
+            DatabaseAway: PostgreSQL is away.
+        """
+        return int(
+            await self._connection.fetchval(_NEWEST, wanted.topic, wanted.group, wanted.reason)
+        )
+
+    async def open(
+        self, wanted: LetterFilter, *, after: int, until: int, limit: int
+    ) -> list[OpenLetter]:
+        """Give letters by id from behind `after` up to `until`.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
         """
         rows = await self._connection.fetch(
-            _OPEN, wanted.topic, wanted.group, wanted.reason, after, limit
+            _OPEN, wanted.topic, wanted.group, wanted.reason, after, until, limit
         )
         return [
             OpenLetter(

@@ -133,18 +133,23 @@ async def test_a_record_given_up_arrives_later_hence_ids_make_repeats_harmless(
 async def test_stopping_a_consumer_raises_cancellation_hence_it_is_told_from_our_own(
     through: KafkaSettings, proxy: Proxy
 ) -> None:
-    """`GroupConsumer.stop` swallows a CancelledError that nobody asked for."""
-    consumer = made(through, request_timeout_ms=1000)
-    await consumer.start()
-    await consumer.getmany(timeout_ms=300)
-    gone(proxy)
-    await asyncio.sleep(1.0)
-    task = asyncio.ensure_future(consumer.stop())
+    """`GroupConsumer.stop` swallows a CancelledError that nobody asked for.
 
-    await asyncio.wait({task}, timeout=10)
-
-    assert task.done()
-    assert task.cancelled(), "cancelled by itself: nobody called cancel()"
+    It depends on where the fetcher is at the moment: hence several tries.
+    """
+    for _ in range(6):
+        consumer = made(through, request_timeout_ms=1000)
+        await consumer.start()
+        await consumer.getmany(timeout_ms=300)
+        gone(proxy)
+        await asyncio.sleep(1.0)
+        task = asyncio.ensure_future(consumer.stop())
+        await asyncio.wait({task}, timeout=10)
+        assert task.done()
+        if task.cancelled():  # by itself: nobody called cancel()
+            return
+        proxy.heal()
+    pytest.fail("it raises CancelledError no more: GroupConsumer.stop may be simpler")
 
 
 async def test_pausing_throws_away_what_was_fetched_hence_nothing_is_paused(

@@ -1,10 +1,11 @@
 """Dead letters and known images go back on their topics."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from core.messaging.ports import DeadLetter
+from core.messaging.ports import DeadLetter, Sent
 from core.storage.dead_letters import DeadLetterTable
 from core.storage.pool import Pool
 from core.storage.replays import OpenLetters
@@ -48,6 +49,28 @@ async def replay(pool: Pool, kafka: MemoryPublisher, wanted: LetterFilter) -> Co
     letters = OpenLetters(pool)
     done = await Replay(letters, kafka, Patience(limit_s=0)).run(wanted)
     return done.by_reason + Counter({f"not {name}": n for name, n in done.refused.items()})
+
+
+class FailingAgain(MemoryPublisher):
+    """What it takes is a dead letter again before the call returns."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self._pool = pool
+
+    async def publish(self, records: Sequence[Record]) -> list[Sent]:
+        sent = await super().publish(records)
+        assert len(self.records) < 1000, "a replay without an end"
+        await set_aside(self._pool, list(records), f"again_{'x' * self.calls}")
+        return sent
+
+
+async def test_what_fails_again_at_once_is_not_replayed_by_the_same_run(pool: Pool) -> None:
+    await set_aside(pool, [record(1), record(2)], "image_unreadable")
+    kafka = FailingAgain(pool)
+
+    assert await replay(pool, kafka, LetterFilter(TOPIC)) == Counter(image_unreadable=2)
+    assert await pool.fetchval("SELECT count(*) FROM dead_letters WHERE replayed_at IS NULL") == 2
 
 
 async def test_letters_go_back_unchanged_and_once(pool: Pool, kafka: MemoryPublisher) -> None:
