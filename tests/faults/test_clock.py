@@ -35,6 +35,12 @@ async def fed(archive: ArchiveToKill) -> Batch:
     return batch
 
 
+async def owners_in(archive: ArchiveToKill) -> set[str]:
+    """Instances that hold partitions."""
+    rows = await archive.ledger.database.fetch("SELECT DISTINCT owner FROM progress")
+    return {row["owner"].partition("/")[0] for row in rows} - {""}
+
+
 @pytest.mark.parametrize("shift_s", [3600, -3600])
 async def test_a_process_whose_clock_is_an_hour_off_retries_on_time(
     archive: ArchiveToKill, shift_s: int
@@ -81,9 +87,10 @@ async def test_a_second_process_that_comes_under_load_repeats_and_loses_nothing(
     for batch in batches:
         assert await archive.ledger.done(batch, DONE_S), archive.lives.log.read_text()[-3000:]
 
-    told = archive.lives.log.read_text()
-    owners = await archive.ledger.database.fetch("SELECT DISTINCT owner FROM progress")
-    assert len({row["owner"].partition("/")[0] for row in owners}) == 2, told[-3000:]
+    # The work may be done before the second has loaded: it still takes its share of partitions.
+    async with asyncio.timeout(DONE_S):
+        while len(await owners_in(archive)) < 2:
+            await asyncio.sleep(0.2)
     posts = archive.ledger.posts()
     assert set(posts.values()) == {1}
     counted = [await archive.ledger._counts(batch) for batch in batches]
