@@ -41,7 +41,7 @@ async def owners_in(archive: ArchiveToKill) -> set[str]:
     return {row["owner"].partition("/")[0] for row in rows} - {""}
 
 
-@pytest.mark.parametrize("shift_s", [3600, -3600])
+@pytest.mark.parametrize("shift_s", [3600, pytest.param(-3600, marks=pytest.mark.slow)])
 async def test_a_process_whose_clock_is_an_hour_off_retries_on_time(
     archive: ArchiveToKill, shift_s: int
 ) -> None:

@@ -66,18 +66,21 @@ async def _until_stopped(pid: int) -> None:
     raise AssertionError("nobody came to the step")
 
 
+@pytest.mark.slow  # tests/simulation takes it out too, within `make test`
 async def test_without_one_transaction_a_kill_after_the_move_loses_records(
     archive: ArchiveToKill,
 ) -> None:
     assert (await _killed(archive, Aim("commit.guarded"), "one_transaction")).lost
 
 
+@pytest.mark.slow  # tests/simulation takes it out too, within `make test`
 async def test_without_the_outbox_a_kill_after_the_commit_loses_events(
     archive: ArchiveToKill,
 ) -> None:
     assert (await _killed(archive, Aim("commit.done"), "outbox")).lost
 
 
+@pytest.mark.slow  # tests/simulation takes it out too, within `make test`
 async def test_without_the_sweeper_nobody_publishes_what_a_crash_left(
     archive: ArchiveToKill,
 ) -> None:
