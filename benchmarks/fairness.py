@@ -42,6 +42,9 @@ PATIENCE_S = 20.0  # after the load, for what still waits
 TIMEOUT_S = 30.0
 
 
+Put = Callable[[str], Coroutine[Any, Any, None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """Poisson load: `rate` webhooks per second and host for `seconds`.
@@ -97,18 +100,10 @@ async def ours(
 
         stop = asyncio.Event()
         running = asyncio.create_task(parts.lanes.run(stop))
-        for host in HEALTHY:
-            await put(host)
-        await asyncio.sleep(WARM_S)
-        receivers.take()
-        due.clear()
-        before = _memory_mib()
-        await _play(load.moments(hosts), put)
-        arrivals = await _collect(receivers, due, load.patience_s)
-        after = _memory_mib()
+        arrivals, memory = await _measured(receivers, hosts, load, put, due)
         stop.set()
         await running
-    return _result(name, due, arrivals, (before, after))
+    return _result(name, due, arrivals, memory)
 
 
 async def plain(receivers: Receivers, name: str, hosts: Sequence[str], load: Load) -> Result:
@@ -123,19 +118,30 @@ async def plain(receivers: Receivers, name: str, hosts: Sequence[str], load: Loa
             queue.put_nowait((message_id, receivers.url(host)))
 
         workers = [asyncio.create_task(_plain_work(client, queue)) for _ in range(load.workers)]
-        for host in HEALTHY:
-            await put(host)
-        await asyncio.sleep(WARM_S)
-        receivers.take()
-        due.clear()
-        before = _memory_mib()
-        await _play(load.moments(hosts), put)
-        arrivals = await _collect(receivers, due, load.patience_s)
-        after = _memory_mib()
+        arrivals, memory = await _measured(receivers, hosts, load, put, due)
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-    return _result(name, due, arrivals, (before, after))
+    return _result(name, due, arrivals, memory)
+
+
+async def _measured(
+    receivers: Receivers,
+    hosts: Sequence[str],
+    load: Load,
+    put: Put,
+    due: dict[str, tuple[str, float]],
+) -> tuple[list[Arrival], tuple[float, float]]:
+    """Warm up, play the load, wait; give what arrived and the memory before and after."""
+    for host in HEALTHY:
+        await put(host)
+    await asyncio.sleep(WARM_S)
+    receivers.take()
+    due.clear()
+    before = _memory_mib()
+    await _play(load.moments(hosts), put)
+    arrivals = await _collect(receivers, due, load.patience_s)
+    return arrivals, (before, _memory_mib())
 
 
 async def _plain_work(client: GuardedClient, queue: "asyncio.Queue[tuple[str, str]]") -> None:
@@ -154,9 +160,7 @@ async def _plain_work(client: GuardedClient, queue: "asyncio.Queue[tuple[str, st
             loop.call_later(RETRY_S, partial(queue.put_nowait, (message_id, target)))
 
 
-async def _play(
-    moments: Sequence[tuple[float, str]], put: Callable[[str], Coroutine[Any, Any, None]]
-) -> None:
+async def _play(moments: Sequence[tuple[float, str]], put: Put) -> None:
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for at, host in moments:

@@ -94,7 +94,6 @@ def _run_arroyo(
 ) -> None:
     processing = import_module("arroyo.processing")
     strategies = import_module("arroyo.processing.strategies")
-    backend, types = import_module("arroyo.backends.kafka"), import_module("arroyo.types")
     seen = 0
 
     def handle(message: Any) -> None:
@@ -121,6 +120,17 @@ def _run_arroyo(
             done = strategies.CommitOffsets(commit)
             return strategies.BatchStep(BATCH, BATCH_WAIT_S, strategies.RunTask(handle, done))
 
+    processor = processing.StreamProcessor(
+        _arroyo_consumer(kafka),
+        import_module("arroyo.types").Topic(TOPIC.name),
+        Factory(),
+        import_module("arroyo.commit").ONCE_PER_SECOND,
+    )
+    processor.run()
+
+
+def _arroyo_consumer(kafka: KafkaSettings) -> Any:
+    backend = import_module("arroyo.backends.kafka")
     settings = backend.configuration.build_kafka_consumer_configuration(
         {},
         group_id=f"arroyo-{secrets.token_hex(4)}",
@@ -132,10 +142,4 @@ def _run_arroyo(
         },
         enable_auto_commit=False,
     )
-    processor = processing.StreamProcessor(
-        backend.KafkaConsumer(settings),
-        types.Topic(TOPIC.name),
-        Factory(),
-        import_module("arroyo.commit").ONCE_PER_SECOND,
-    )
-    processor.run()
+    return backend.KafkaConsumer(settings)

@@ -133,3 +133,11 @@ class RecordRefused(PermanentError):
 
 class ConfigurationError(PhotoTaggerError):
     """A setting that cannot be worked with. Ends the process at start with exit code 2."""
+
+
+def innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Give the first error of a task group's group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

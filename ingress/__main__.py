@@ -18,7 +18,7 @@ import uvloop
 
 from core.errors import ConfigurationError, PhotoTaggerError
 from core.settings import TelemetrySettings, load
-from core.storage.keys import ApiKey
+from core.storage.keys import INSTANCE, ApiKey
 from core.telemetry.logs import configure
 from core.webhooks.signing_secrets import make_key as make_secrets_key
 from ingress import keys
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     whose.add_argument(
         "--instance",
         action="store_const",
-        const=keys.INSTANCE,
+        const=INSTANCE,
         dest="owner",
         help="of the archive itself: signs answers to queries that came straight from a topic",
     )

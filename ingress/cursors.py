@@ -15,6 +15,13 @@ CURSOR = Parameter(
 )
 
 
+def limit_of(most: int) -> Parameter:
+    """How many rows a page has."""
+    return Parameter(
+        "limit", "query", "How many.", (("type", "integer"), ("minimum", 1), ("maximum", most))
+    )
+
+
 def cursor_of(at: datetime, row_id: UUID) -> str:
     """Give the cursor of the page that begins behind this row."""
     return base64.urlsafe_b64encode(f"{at.isoformat()} {row_id}".encode()).decode().rstrip("=")

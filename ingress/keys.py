@@ -18,7 +18,6 @@ from ingress.api_keys import Scope, make_key
 #: How long an old signing secret still signs beside the new one (Standard Webhooks: rotation).
 ROTATION = timedelta(hours=24)
 MAX_OWNER_CHARS = 200
-INSTANCE = ""  # the owner of the secret that signs for queries without one
 RESEAL_PORTION = 200
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from core.errors import ConfigurationError, PhotoTaggerError
+from core.errors import ConfigurationError, PhotoTaggerError, innermost
 from core.settings import TelemetrySettings, load
 from core.telemetry.logs import configure
 
@@ -156,10 +156,7 @@ async def _alone(work: Coroutine[object, object, int]) -> int:
     try:
         return await work
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from group
+        raise innermost(group) from group
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -1,7 +1,8 @@
 """Lanes: due webhooks are leased per host, sent, and their outcome is recorded.
 
 No transaction is open while a target is being talked to. What a host may be given is decided
-before its webhooks are claimed (`pacing`), so one that waits holds nothing. A fault of our own
+before its webhooks are claimed (`pacing`): one that waits for its host holds nothing, one that was
+claimed ahead holds a lease until a worker is free. A fault of our own
 (database, blob store, resolver) gives the lease back and is not charged until the schedule's window
 ends. An unexpected error is one webhook's, never the lanes'.
 """
@@ -270,6 +271,8 @@ class Lanes:
         if lost:
             log.warning("leases_lost", count=lost)
         for one in outcomes:
+            if one.tried.status is None and one.tried.error is None:
+                continue  # given back without an attempt
             log.info(
                 "webhook_attempted",
                 delivery_id=str(one.lease.delivery_id),

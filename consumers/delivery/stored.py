@@ -14,12 +14,11 @@ from consumers.delivery.role import Scheduled
 from core.errors import ConfigurationError, TransientError
 from core.storage import deliveries, endpoints, hosts, keys, lanes
 from core.storage.deliveries import Attempt, NewDelivery, Settled
+from core.storage.keys import INSTANCE
 from core.storage.lanes import Leased, Room
 from core.transaction import Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
 
-#: Owner of the instance's own secret: signs for queries that came straight from a topic.
-INSTANCE = ""
 BREAKER = "breaker"  # who disabled a host, where no person did
 MAX_OPENED = 10_000
 SECRETS_FRESH_S = 10.0  # a rotated secret is in use everywhere after that

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from core.errors import BlobStoreAway, ImageMissing, PermanentError, TransientError
+from core.errors import BlobStoreAway, ImageMissing, PermanentError, TransientError, innermost
 from core.transaction import Transaction
 
 KEPT = "blob"
@@ -186,7 +186,5 @@ def _digest(text: str) -> bytes:
 
 
 def _first(group: BaseExceptionGroup[TransientError]) -> TransientError:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
+    found = innermost(group)
     return found if isinstance(found, TransientError) else BlobStoreAway(str(found))

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 import structlog
 
+from core.errors import innermost
 from core.messaging.claiming import Claimer
 from core.messaging.committing import Committer
 from core.messaging.dispatching import Dispatcher
@@ -69,7 +70,7 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
             for task in [*running, *pipeline.pending()]:
                 task.cancel()
     except BaseExceptionGroup as group:
-        raise _first(group) from group
+        raise innermost(group) from group
     finally:
         await parts.client.stop()
 
@@ -77,10 +78,3 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
 async def _for_ever(name: str, work: Coroutine[Any, Any, None]) -> NoReturn:
     await work
     raise RuntimeError(f"{name} ended by itself")
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

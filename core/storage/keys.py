@@ -7,6 +7,9 @@ from typing import Any
 
 from core.transaction import Transaction
 
+#: Owner of the instance's own signing secret: signs for queries that came straight from a topic.
+INSTANCE = ""
+
 _COLUMNS = "key_id, owner, name, digest, scopes, created_at, expires_at, last_used_at, revoked_at"
 _ADD = """
 INSERT INTO api_keys (key_id, owner, name, digest, scopes, expires_at)

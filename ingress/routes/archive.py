@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from core.storage.image_pages import Filter
 from ingress.api_keys import Scope
-from ingress.cursors import CURSOR, cursor_of, read_cursor
+from ingress.cursors import CURSOR, cursor_of, limit_of, read_cursor
 from ingress.findings import FoundImage, FoundPage
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
 from ingress.routes import search
@@ -86,12 +86,7 @@ OPERATIONS = (
         (Answer(200, "At most `limit` images.", FoundPage),),
         scope=Scope.READ,
         parameters=(
-            Parameter(
-                "limit",
-                "query",
-                "How many.",
-                (("type", "integer"), ("minimum", 1), ("maximum", MAX_LIMIT)),
-            ),
+            limit_of(MAX_LIMIT),
             CURSOR,
             Parameter(
                 "text", "query", "Images with the tags that it names, the best first.", search.TEXT

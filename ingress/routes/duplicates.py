@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from core.storage import duplicates
 from ingress.api_keys import Scope
+from ingress.cursors import limit_of
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
 from ingress.problems import Extra, FieldError, Problem
 from ingress.responses import AlikeImage, DuplicateGroup, Duplicates, SimilarImages
@@ -61,12 +62,7 @@ def _cursor(call: Call) -> bytes:
     return bytes.fromhex(text)
 
 
-_LIMIT = Parameter(
-    "limit",
-    "query",
-    "How many.",
-    (("type", "integer"), ("minimum", 1), ("maximum", MAX_LIMIT)),
-)
+_LIMIT = limit_of(MAX_LIMIT)
 OPERATIONS = (
     Operation(
         "GET",

@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from core.storage.jobs import DirectoryJob
 from ingress.api_keys import Scope
-from ingress.cursors import CURSOR, cursor_of, read_cursor
+from ingress.cursors import CURSOR, cursor_of, limit_of, read_cursor
 from ingress.events import stream_of, wants_events
-from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.operations import Answer, Call, Operation, json_response
 from ingress.problems import Problem
 from ingress.responses import JobPage, ListedJob, ShownJob
 from ingress.routes.search import wrong
@@ -113,12 +113,7 @@ OPERATIONS = (
         (Answer(200, "At most `limit` jobs, the newest first.", JobPage),),
         scope=Scope.PATHS,
         parameters=(
-            Parameter(
-                "limit",
-                "query",
-                "How many.",
-                (("type", "integer"), ("minimum", 1), ("maximum", MAX_LIMIT)),
-            ),
+            limit_of(MAX_LIMIT),
             CURSOR,
         ),
         problems=("invalid_request",),
