@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import psutil
 import torch
 from rich.console import Console
@@ -45,6 +46,8 @@ MAX_IMAGE_BYTES = 64 * 1024 * 1024
 NAIVE, BATCHED, BARE = "naive loop", "plain batches", "bare model"
 OURS, EXACT = "ours, no services", "ours, exact"
 AUTO, INT8 = "ours, engine auto", "ours, int8"
+CORRUPT = "ours, 1 in 100 corrupt"
+CORRUPT_EVERY = 100
 ARCHIVE, ARCHIVE_INT8 = "ours, Kafka to PostgreSQL", "the same, int8"
 DECODING = "ceiling: decoding"
 PEERS = Path("~/.cache/photo-archive/peers").expanduser()
@@ -121,7 +124,13 @@ def make_ways(
         Way(BARE, lambda files: apart(lambda: peer.bare(len(files))), (me,)),
         Way(DECODING, decoding.run, pipeline),
         *(Way(name, partial(ours, tagger), pipeline) for name, tagger in taggers.items()),
+        Way(CORRUPT, partial(_some_corrupt, taggers[OURS]), pipeline),
     ]
+
+
+async def _some_corrupt(tagger: ClipTagger, files: Sequence[Path]) -> Embeddings:
+    places = range(min(CORRUPT_EVERY, len(files)) // 2, len(files), CORRUPT_EVERY)
+    return await ours(tagger, files, corrupt=places)
 
 
 def show(megapixels: float, count: int, lines: dict[str, Line]) -> None:
@@ -164,6 +173,9 @@ def judge(megapixels: float, lines: dict[str, Line], found: dict[str, Embeddings
     for name in (name for name in (OURS, AUTO, INT8) if name in found):
         least = float(cosines(found[name], found[NAIVE]).min())
         print(f"{name}, least cosine to the naive loop: {least:.5f} (random weights)")
+    others_least = float(np.nanmin(cosines(found[CORRUPT], found[OURS])))
+    goal("corrupt photos, time", wall[CORRUPT] / wall[OURS], 1.05, unit="x", at_most=True)
+    goal("corrupt photos, cosine of the others", others_least, 0.9999, unit="", at_most=False)
     if INT8 not in found:
         return
     least = float(cosines(found[INT8], found[OURS]).min())

@@ -80,15 +80,27 @@ class _Wish:
     top_k: int | None = None
 
 
-async def ours(tagger: ClipTagger, files: Sequence[Path]) -> Embeddings:
-    """Our tagger without Kafka and PostgreSQL: reading, decoding, model and scores overlap."""
+async def ours(
+    tagger: ClipTagger, files: Sequence[Path], *, corrupt: range = range(0)
+) -> Embeddings:
+    """Our tagger without Kafka and PostgreSQL: reading, decoding, model and scores overlap.
+
+    Args:
+        corrupt: places whose second half is torn off; theirs are rows of NaN.
+    """
     contents = await asyncio.to_thread(lambda: [file.read_bytes() for file in files])
-    rows = []
-    for result in await tagger.tag_all(contents, [_Wish()] * len(files)):
+    for place in corrupt:
+        contents[place] = contents[place][: len(contents[place]) // 2]
+    rows: list[Embeddings | None] = []
+    for place, result in enumerate(await tagger.tag_all(contents, [_Wish()] * len(files))):
+        if isinstance(result, PermanentError) == (place not in corrupt):
+            raise SystemExit(f"photo {place} of the benchmark: {result}")
         if isinstance(result, PermanentError):
-            raise SystemExit(f"a photo of the benchmark was refused: {result}")
-        rows.append(np.frombuffer(result.tags.embedding, "<f2").astype(np.float32))
-    return np.stack(rows)
+            rows.append(None)
+        else:
+            rows.append(np.frombuffer(result.tags.embedding, "<f2").astype(np.float32))
+    width = next(len(row) for row in rows if row is not None)
+    return np.stack([np.full(width, np.nan, np.float32) if row is None else row for row in rows])
 
 
 def cosines(one: Embeddings, other: Embeddings) -> Embeddings:

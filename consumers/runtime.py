@@ -36,7 +36,7 @@ from core.storage.members import MemberTable
 from core.storage.outbox import OutboxTable
 from core.storage.pool import Pool, open_pool
 from core.storage.progress import ProgressTable
-from core.telemetry.metrics import Metrics, serve
+from core.telemetry.metrics import Metrics, serve, watch_process
 from schemas.record import Record
 from schemas.topics import GROUPS
 
@@ -113,6 +113,7 @@ async def open_runtime(group: str) -> AsyncIterator[Runtime]:
     database, consumer = load(DatabaseSettings), load(ConsumerSettings)
     check_limits(database, kafka, consumer)
     metrics = Metrics(CollectorRegistry())
+    watch_process(metrics)
     serve(metrics, host=telemetry.metrics_host, port=telemetry.metrics_port)
     name = f"photo-archive-{group}"
     client_id = f"{name}-{socket.gethostname()}-{os.getpid()}"

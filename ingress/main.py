@@ -42,7 +42,7 @@ from core.storage.blobs import PostgresBlobs
 from core.storage.loaded_models import LoadedModel
 from core.storage.outbox import OutboxTable
 from core.storage.pool import Pool, open_pool
-from core.telemetry.metrics import Metrics
+from core.telemetry.metrics import Metrics, watch_process
 from core.vision import sniff
 from core.webhooks.links import PURPOSE
 from core.webhooks.signing_secrets import SecretBox
@@ -160,6 +160,7 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
     """
     kafka, outbox_settings = load(KafkaSettings), load(OutboxSettings)
     metrics = Metrics(CollectorRegistry())
+    watch_process(metrics)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             open_pool(load(DatabaseSettings), application="photo-archive-ingress")

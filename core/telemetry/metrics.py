@@ -4,7 +4,16 @@ A `Metrics` is built once, in a `main.py`, and handed to whoever counts. Labels 
 roles, topics, partitions, stable reasons; never ids, hosts or texts (hosts: top-k only).
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+import asyncio
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
 
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -27,6 +36,9 @@ class Metrics:
         self._tagging()
         self._answers()
         self._ingress()
+        self.event_loop_tasks = self._gauge(
+            "event_loop_tasks", "Tasks of the event loop; what grows for ever has leaked"
+        )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"photo_archive_{name}", meaning, labels, registry=self.registry)
@@ -238,6 +250,13 @@ class Metrics:
         self.announced = self._counter(
             "announced_total", "Events announced by this process, by topic", "topic"
         )
+
+
+def watch_process(metrics: Metrics) -> None:
+    """Add what every process shows: memory, file descriptors, CPU, tasks. Needs a running loop."""
+    loop = asyncio.get_running_loop()
+    ProcessCollector(registry=metrics.registry)
+    metrics.event_loop_tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
 
 def serve(metrics: Metrics, *, host: str, port: int) -> None:

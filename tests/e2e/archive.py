@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ from standalone.environment import cache_directory, inherited
 from standalone.keeper import Keeper
 from standalone.models import ModelChoice
 from standalone.planning import KEY_BYTES
+from standalone.roles import Role
 from standalone.supervisor import PROJECT, Plan, Supervisor, with_roots
 from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
 
@@ -212,6 +213,7 @@ def running_archive(
     name: str,
     settings: Mapping[str, str] | None = None,
     roots: Mapping[str, Path] | None = None,
+    roles: tuple[Role, ...] | None = None,
 ) -> Iterator[RunningArchive]:
     """Start the whole archive; stop it when left.
 
@@ -219,6 +221,7 @@ def running_archive(
         name: part of its temporary home's name.
         settings: environment of the roles beside what they need.
         roots: further folders that may be read.
+        roles: the processes; one of each where it is None.
     """
     home = make_home(name)
     photos = home / "photos"
@@ -226,6 +229,7 @@ def running_archive(
     said: list[str] = []
     try:
         plan = with_roots(_plan(home, photos, settings or {}), roots or {})
+        plan = replace(plan, roles=roles)
         with Supervisor(plan, say=said.append) as supervisor:
             yield from _started(supervisor, home, photos, said)
     finally:

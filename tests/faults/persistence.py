@@ -76,7 +76,7 @@ class Uploaded:
 
     Attributes:
         ids: per upload, the image ids that its answers gave: one, however often it was asked.
-        answers: how often each status came.
+        answers: how often each status came; 0: none, the connection broke.
     """
 
     ids: dict[int, set[str]] = field(default_factory=dict)
@@ -98,7 +98,12 @@ def upload_through(url: str, key: str, photos: Sequence[bytes], prefix: str) -> 
 
     def accepted(http: httpx.Client, number: int) -> bool:
         name = f"/images/upload?filename={prefix}{number}.jpg"
-        response = http.post(name, content=photos[number])
+        try:
+            response = http.post(name, content=photos[number])
+        except httpx.TransportError:
+            with lock:
+                done.answers[0] += 1
+            return False
         with lock:
             done.answers[response.status_code] += 1
         if response.status_code == 503:

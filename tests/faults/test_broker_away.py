@@ -113,6 +113,7 @@ def test_uploads_go_on_while_the_broker_comes_and_goes(
         f" {seen.memory_mib:.0f} MiB"
     )
     assert done.answers[202] == photos
+    assert done.answers[0] == 0, "the ingress dropped connections"
     assert done.answers[503] > 0, "no outage was long enough to fill the outbox"
     assert len(ids) == len(set(ids)) == photos
     assert seen.outbox_rows <= OUTBOX_ROWS + CLIENTS
