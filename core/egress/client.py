@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -34,12 +35,13 @@ DEFAULT_HEADERS = {
     "accept-encoding": "identity",  # no decompression bombs
     "user-agent": "photo-archive",
 }
-# Handed over in pieces from here on: aiohttp 3.14 writes bytes whole, with a ResourceWarning
-# above 1 MiB, and TLS would encrypt them on the loop in one go.
+# Handed over in pieces from here on: aiohttp 3.14 writes bytes whole, copied behind the headers,
+# and TLS would encrypt them on the loop in one go. Below it pieces only cost: a task's turn each.
+WHOLE_BYTES = 512 * 1024
 CHUNK_BYTES = 128 * 1024
 # A kept connection may die in the moment it is used again; that is no failure of the target.
 STALE_RETRIES = 2
-MAX_TARGETS = 4096  # judged URLs that are remembered, at most 2 kB each
+MAX_TARGETS = 4096  # judged and parsed URLs that are remembered, a few kB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,9 @@ class GuardedClient:
         self._ssl_context = ssl_context
         self._proxy = _parse_proxy(self._limits.proxy)
         self._transport: httpx.AsyncBaseTransport | None = None
-        self._targets: dict[str, Target] = {}
+        # Callbacks come back, and the policy is fixed; an error is not remembered.
+        self._target = lru_cache(MAX_TARGETS)(guard.policy.check_url)
+        self._url = lru_cache(MAX_TARGETS)(httpx.URL)
 
     async def __aenter__(self) -> Self:
         """Open the pool."""
@@ -169,16 +173,6 @@ class GuardedClient:
         took_ms = (time.monotonic() - started) * 1000
         return reading.exchange(took_ms=took_ms, remote_address=trail.remote_address)
 
-    def _target(self, url: str) -> Target:
-        """Judge a URL, or remember the judgement: callbacks come back, and the policy is fixed."""
-        target = self._targets.get(url)
-        if target is None:
-            target = self._guard.policy.check_url(url)
-            if len(self._targets) >= MAX_TARGETS:
-                self._targets.clear()
-            self._targets[url] = target
-        return target
-
     async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> Download:
         """Fetch a resource of at most `max_bytes`; a redirect is an answer like any other.
 
@@ -235,17 +229,23 @@ class GuardedClient:
             raise TargetForbidden(f"{call.target.host}: cannot be asked: {error}") from error
 
     def _request(self, call: _Call) -> httpx.Request:
-        large = len(call.content) > CHUNK_BYTES
+        """Made of parts: from `content` httpx derives headers which aiohttp writes by itself."""
         headers = {**DEFAULT_HEADERS, **call.headers}
-        if large:
+        stream: httpx.ByteStream | _Pieces = httpx.ByteStream(call.content)
+        if len(call.content) > WHOLE_BYTES:
             headers["content-length"] = str(len(call.content))
-        return httpx.Request(
+            stream = _Pieces(call.content)
+        request = httpx.Request(
             call.method,
-            call.target.url,
+            self._url(call.target.url),
             headers=headers,
-            content=_pieces(call.content) if large else call.content or None,
+            stream=stream,
             extensions={"timeout": {"connect": self._limits.connect_timeout_s}},
         )
+        request.headers.encoding = "ascii"  # as they were encoded: else each reader tries it out
+        if isinstance(stream, httpx.ByteStream):
+            request.read()  # so that it goes out whole
+        return request
 
     def _trail(self, target: Target) -> Trail:
         return Trail(host=self._proxy.url.host if self._proxy is not None else target.host)
@@ -292,9 +292,13 @@ def default_ssl_context(ca_file: Path | None = None) -> ssl.SSLContext:
     return context
 
 
-async def _pieces(content: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(content), CHUNK_BYTES):
-        yield content[start : start + CHUNK_BYTES]
+@dataclass(frozen=True, slots=True)
+class _Pieces(httpx.AsyncByteStream):
+    content: bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.content), CHUNK_BYTES):
+            yield self.content[start : start + CHUNK_BYTES]
 
 
 def _parse_proxy(url: str) -> httpx.Proxy | None:

@@ -5,6 +5,7 @@ IP literals too, which skip the resolver (aiohttp 3.14). Name and address are th
 what was checked is what is connected to, and TLS and the Host header keep the name.
 """
 
+import asyncio
 import errno
 import socket
 import time
@@ -45,6 +46,15 @@ class Trail:
 trail_of_request: ContextVar[Trail] = ContextVar("trail_of_request")
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A connection that passed: since when it stands, its peer, and the host it passed for."""
+
+    opened_at: float
+    host: str = ""
+    address: str = ""
+
+
 class GuardedConnector(aiohttp.TCPConnector):
     """Connections to checked addresses, bounded per host, in age and in number kept open."""
 
@@ -69,7 +79,7 @@ class GuardedConnector(aiohttp.TCPConnector):
         self._policy = guard.policy
         self._max_open = max_open
         self._max_age_s = max_age_s
-        self._opened_at: WeakKeyDictionary[ResponseHandler, float] = WeakKeyDictionary()
+        self._judged: WeakKeyDictionary[ResponseHandler, _Judged] = WeakKeyDictionary()
 
     async def connect(
         self,
@@ -94,21 +104,31 @@ class GuardedConnector(aiohttp.TCPConnector):
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             return  # lost already: the request will find out
-        peer = transport.get_extra_info("peername")
-        if peer is not None:
-            trail.remote_address = str(peer[0])
-            self._policy.check_peer(trail.host, parse_address(trail.remote_address))
         now = time.monotonic()
-        trail.reused = protocol in self._opened_at
-        opened_at = self._opened_at.setdefault(protocol, now)
-        if now - opened_at > self._max_age_s or self._open_count() > self._max_open:
+        judged = self._judged.get(protocol)
+        trail.reused = judged is not None
+        if judged is None or judged.host != trail.host:
+            # Else nothing is new: a socket keeps its peer, and the policy is fixed.
+            opened_at = now if judged is None else judged.opened_at
+            judged = self._judge(transport, trail.host, opened_at)
+            self._judged[protocol] = judged
+        trail.remote_address = judged.address
+        if now - judged.opened_at > self._max_age_s or self._open_count() > self._max_open:
             protocol.force_close()
 
+    def _judge(self, transport: asyncio.Transport, host: str, opened_at: float) -> _Judged:
+        peer = transport.get_extra_info("peername")
+        if peer is None:
+            return _Judged(opened_at)
+        address = str(peer[0])
+        self._policy.check_peer(host, parse_address(address))
+        return _Judged(opened_at, host, address)
+
     def _open_count(self) -> int:
-        if len(self._opened_at) > self._max_open:
-            for protocol in [one for one in self._opened_at if not one.is_connected()]:
-                del self._opened_at[protocol]
-        return len(self._opened_at)
+        if len(self._judged) > self._max_open:
+            for protocol in [one for one in self._judged if not one.is_connected()]:
+                del self._judged[protocol]
+        return len(self._judged)
 
 
 class _CheckedResolver(AbstractResolver):
