@@ -15,6 +15,8 @@ from core.transaction import Transaction
 # that is hashed whatever the planner believes: the parameters are up to 10,000 hosts, and a nested
 # loop over them took a minute. What is left of each lane is noted, but no lock is waited for: a
 # `due_at` that stays too early is put right by the next claim (see migrations, 0010_lanes.sql).
+# `state || ''` keeps `locked` off the index of what is due: where statistics say that nothing is,
+# as after every quiet hour, the whole backlog was walked for each webhook (7 ms for 3,000 of them).
 CLAIM = """
 WITH known AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::int4[], $3::int4[]) AS k (host, room, tier)
@@ -53,7 +55,7 @@ WITH known AS MATERIALIZED (
     ORDER BY again, next_at LIMIT $6
 ), locked AS MATERIALIZED (
     SELECT delivery_id FROM deliveries
-    WHERE delivery_id IN (SELECT delivery_id FROM wanted) AND state = 'due'
+    WHERE delivery_id IN (SELECT delivery_id FROM wanted) AND state || '' = 'due'
     FOR UPDATE SKIP LOCKED
 ), left_over AS (
     SELECT h.host, h.again, h.touched, (

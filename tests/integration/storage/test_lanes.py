@@ -69,6 +69,18 @@ async def test_hosts_that_are_due_cost_no_more_than_there_is_room_for(pool: Pool
     assert len(await claim(pool, room)) == 10
 
 
+async def test_a_backlog_that_statistics_know_nothing_of_costs_a_claim_nothing(pool: Pool) -> None:
+    hosts = [f"h{number}" for number in range(20)]
+    await intake(pool, hosts * 50)
+    await pool.execute("UPDATE deliveries SET state = 'delivered', finished_at = now()")
+    await pool.execute("VACUUM ANALYZE deliveries")
+    await intake(pool, hosts * 150)
+    room = Room(hosts, [8] * 20, [0] * 20, by_tier=(25, 1, 1), total=25)
+
+    assert await blocks_read(pool, room) < 1000
+    assert len(await claim(pool, room)) == 25
+
+
 async def test_a_host_that_answers_is_found_behind_any_number_of_others(pool: Pool) -> None:
     await intake(pool, [f"new{number}" for number in range(300)] + ["bad"] * 50)
     await intake(pool, ["good"] * 3)
