@@ -45,7 +45,7 @@ from schemas.image import Failure
 from schemas.webhook import WebhookBody, WebhookData, WebhookImage, WebhookOther
 
 DETAIL_CHARS = 500
-PER_BYTE = 7 / 3  # while a body is composed: the picture itself, and its base64
+PER_BYTE = 8 / 3  # of a picture, while a body is composed: its base64, and the body around it
 BUSY = frozenset({429, 503})  # with Retry-After they speak for the host, not for one webhook
 MAX_PAUSE_S = 600.0  # one caller's URL must not silence a host that others use for long
 #: Reasons for which a picture that was tagged once cannot be had at this moment.
@@ -68,11 +68,11 @@ class PictureNotNow(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image ready to leave: its bytes, or None where a link must do."""
+    """An image ready to leave: its bytes in base64, or None where a link must do."""
 
     path: str
     media_type: str
-    content: bytes | None
+    base64: bytes | None
 
 
 class Pictures(Protocol):
@@ -182,7 +182,7 @@ class WebhookCourier:
 
     async def _compose(self, lease: Lease, event: CallbackRequested, reserve: Reserve) -> bytes:
         if event.image_id is None:
-            return await build_body(_body(event, others=self._others(event)))
+            return build_body(_body(event, others=self._others(event)))
         picture = await self.pictures.outgoing(
             event.image_id,
             inline=event.payload == "inline",
@@ -191,14 +191,14 @@ class WebhookCourier:
         if isinstance(picture, PermanentError):
             if picture.reason in PASSING and not self.schedule.is_last(_attempts(lease)):
                 raise PictureNotNow(picture)
-            return await build_body(_withdrawn(event, picture))
+            return build_body(_withdrawn(event, picture))
         image = WebhookImage(
             id=event.image_id,
             path=picture.path,
             media_type=picture.media_type,
-            url=self.link(event.image_id) if picture.content is None else None,
+            url=self.link(event.image_id) if picture.base64 is None else None,
         )
-        return await build_body(_body(event, image, self._others(event)), picture.content)
+        return build_body(_body(event, image, self._others(event)), picture.base64)
 
     def _others(self, event: CallbackRequested) -> tuple[WebhookOther, ...]:
         return tuple(

@@ -19,6 +19,7 @@ from core.errors import ImageMissing, PermanentError
 from core.storage import images
 from core.storage.images import OutgoingImage
 from core.transaction import Transaction
+from core.webhooks.body import encode_image
 
 KEPT = "blob:"  # URIs of bytes that are found by their SHA-256
 OFF_LOOP_BYTES = 256 * 1024
@@ -63,34 +64,42 @@ class Copier(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedCopy:
+    """A copy in base64, as which it travels."""
+
+    media_type: str
+    base64: bytes
+
+
 class CopyCache:
     """Copies of pictures that left a short while ago, by their original's hash; bounded in bytes.
 
     One picture is the answer to many queries, and goes out again with each retry: decoding it
-    costs more than all the rest of a delivery.
+    costs more than all the rest of a delivery, and the base64 more than most of what is left.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._copies: OrderedDict[bytes, OutgoingCopy] = OrderedDict()
+        self._copies: OrderedDict[bytes, EncodedCopy] = OrderedDict()
 
-    def get(self, digest: bytes) -> OutgoingCopy | None:
+    def get(self, digest: bytes) -> EncodedCopy | None:
         """Give the copy of the picture with this SHA-256."""
         copy = self._copies.get(digest)
         if copy is not None:
             self._copies.move_to_end(digest)
         return copy
 
-    def put(self, digest: bytes, copy: OutgoingCopy) -> None:
+    def put(self, digest: bytes, copy: EncodedCopy) -> None:
         """Remember a copy; those that were asked for longest ago make room."""
-        if digest in self._copies or len(copy.data) > self._max_bytes:
+        if digest in self._copies or len(copy.base64) > self._max_bytes:
             return
         self._copies[digest] = copy
-        self._bytes += len(copy.data)
+        self._bytes += len(copy.base64)
         while self._bytes > self._max_bytes:
             _, old = self._copies.popitem(last=False)
-            self._bytes -= len(old.data)
+            self._bytes -= len(old.base64)
 
 
 @dataclass(slots=True)
@@ -126,8 +135,8 @@ class StoredPictures:
             return image_gone(image_id)
         copy = self._sent_before(known) if inline else None
         if copy is not None:
-            await reserve(len(copy.data))
-            return Picture(known.path, copy.media_type, copy.data)
+            await reserve(len(copy.base64) * 3 // 4)
+            return Picture(known.path, copy.media_type, copy.base64)
         # Of files nobody has counted the bytes yet; they may be as many as go out at most.
         await reserve(self.inline_max_bytes if known.size_bytes is None else known.size_bytes)
         content = (await self.blobs.read_all([known.uri]))[0]
@@ -145,10 +154,10 @@ class StoredPictures:
         if not inline or len(content) > self.inline_max_bytes:
             return Picture(known.path, media_type, None)
         if self.keep_exif:
-            return Picture(known.path, media_type, content)
+            return Picture(known.path, media_type, await encode_image(content))
         return await self._copy(known.path, content, digest)
 
-    def _sent_before(self, known: OutgoingImage) -> OutgoingCopy | None:
+    def _sent_before(self, known: OutgoingImage) -> EncodedCopy | None:
         """A copy made before, where the bytes cannot have changed: they are kept by their hash."""
         if not known.uri.startswith(KEPT) or known.sha256 is None:
             return None
@@ -162,9 +171,9 @@ class StoredPictures:
             made = await self.copier.outgoing_copy(content)
             if isinstance(made, PermanentError):
                 return made
-            copy = made
+            copy = EncodedCopy(made.media_type, await encode_image(made.data))
             self.copies.put(digest, copy)
-        return Picture(path, copy.media_type, copy.data)
+        return Picture(path, copy.media_type, copy.base64)
 
 
 async def _sha256(content: bytes) -> bytes:

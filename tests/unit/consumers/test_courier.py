@@ -37,7 +37,7 @@ class World:
     """A courier whose pictures, secrets and target do as they are told."""
 
     picture: Picture | PermanentError = field(
-        default_factory=lambda: Picture("a.jpg", "image/jpeg", b"bytes")
+        default_factory=lambda: Picture("a.jpg", "image/jpeg", b"Ynl0ZXM=")
     )
     answer: PlainAnswer | Exception = field(default_factory=PlainAnswer)
     prepare: Callable[[], None] = field(default=lambda: None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from consumers.delivery.courier import Picture
-from consumers.delivery.pictures import CopyCache, StoredPictures
+from consumers.delivery.pictures import CopyCache, EncodedCopy, StoredPictures
 from core.errors import DatabaseAway, ImageMissing, PermanentError
 from core.transaction import Transaction
 from tests.fakes.transactions import NoTransaction
@@ -82,7 +83,7 @@ async def test_a_kept_picture_that_was_sent_before_is_neither_read_nor_copied_ag
     first = await pictures.outgoing(world.image_id, inline=True, reserve=freely)
     second = await pictures.outgoing(world.image_id, inline=True, reserve=freely)
 
-    assert first == second == Picture("a.jpg", "image/jpeg", b"copy of " + CONTENT)
+    assert first == second == Picture("a.jpg", "image/jpeg", b64encode(b"copy of " + CONTENT))
     assert (world.reads, world.copies_made) == (1, 1)
 
 
@@ -132,12 +133,12 @@ async def test_large_pictures_travel_as_links() -> None:
 
 def test_the_memory_for_copies_is_bounded_and_forgets_what_was_asked_for_longest_ago() -> None:
     cache = CopyCache(10)
-    cache.put(b"a", Copy("image/jpeg", b"x" * 4))
-    cache.put(b"b", Copy("image/jpeg", b"x" * 4))
+    cache.put(b"a", EncodedCopy("image/jpeg", b"x" * 4))
+    cache.put(b"b", EncodedCopy("image/jpeg", b"x" * 4))
     cache.get(b"a")
 
-    cache.put(b"c", Copy("image/jpeg", b"x" * 4))
-    cache.put(b"d", Copy("image/jpeg", b"x" * 11))
+    cache.put(b"c", EncodedCopy("image/jpeg", b"x" * 4))
+    cache.put(b"d", EncodedCopy("image/jpeg", b"x" * 11))
 
     assert [cache.get(name) is not None for name in (b"a", b"b", b"c", b"d")] == [
         True, False, True, False,
