@@ -1,9 +1,9 @@
 """How many bytes of bodies may be in memory at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Self
 
 #: Waits until so many bytes may be read. To be called at most once per attempt, before reading.
 Reserve = Callable[[int], Awaitable[None]]
@@ -22,15 +22,9 @@ class Budget:
         """How much is taken."""
         return self._used
 
-    @asynccontextmanager
-    async def hold(self) -> "AsyncIterator[Hold]":
-        """A share of one attempt, nothing at first; given back at the end."""
-        held = Hold(self)
-        try:
-            yield held
-        finally:
-            if held.taken:
-                await self._change(held, 0)
+    def hold(self) -> "Hold":
+        """A share of one attempt, nothing at first; given back at the end of its block."""
+        return Hold(self)
 
     async def _take(self, held: "Hold", size: int) -> None:
         wanted = min(size, self._limit)
@@ -48,10 +42,19 @@ class Budget:
 
 @dataclass(slots=True)
 class Hold:
-    """What one attempt has taken of the budget."""
+    """What one attempt has taken of the budget. An async context manager."""
 
     _budget: Budget
     taken: int = 0
+
+    async def __aenter__(self) -> Self:
+        """Begin with nothing."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give back what was taken."""
+        if self.taken:
+            await self.settle(0)
 
     async def reserve(self, size: int) -> None:
         """Wait until so many bytes may be brought into memory.

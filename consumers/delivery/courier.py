@@ -7,7 +7,7 @@ in the last attempt one that could not be had in all the others.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from math import ceil
@@ -154,7 +154,7 @@ class WebhookCourier:
         else:
             name, detail = INTERNAL_ERROR, type(error).__name__  # its words are for the log alone
         verdict = follow(name, attempts=_attempts(lease), now=now, rng=self.chance)
-        return _judged(Tried("due", now, error=name, detail=detail, own_fault=True), verdict)
+        return Tried(started_at=now, error=name, detail=detail, own_fault=True, **_fate(verdict))
 
     async def _attempt(self, lease: Lease, message: Message) -> Tried:
         left_s = lease.deadline - time.monotonic()
@@ -248,25 +248,24 @@ def _withdrawn(event: CallbackRequested, error: PermanentError) -> WebhookBody:
 
 
 def _tried(outcome: Outcome, verdict: Verdict, started_at: datetime, took_ms: int) -> Tried:
-    tried = Tried(
-        state="due",
+    return Tried(
         started_at=started_at,
         took_ms=took_ms,
         own_fault=isinstance(outcome, TargetUnreachable) and outcome.infra,
         pause_s=_pause_s(outcome, started_at),
         **_words(outcome),
+        **_fate(verdict),
     )
-    return _judged(tried, verdict)
 
 
-def _judged(tried: Tried, verdict: Verdict) -> Tried:
+def _fate(verdict: Verdict) -> dict[str, Any]:
     match verdict:
         case Delivered():
-            return replace(tried, state="delivered")
+            return {"state": "delivered"}
         case GiveUp(reason=reason):
-            return replace(tried, state="dead", reason=reason)
+            return {"state": "dead", "reason": reason}
         case Retry(at=at, charged=charged):
-            return replace(tried, next_at=at, charged=charged)
+            return {"state": "due", "next_at": at, "charged": charged}
 
 
 def _attempts(lease: Lease) -> Attempts:

@@ -120,6 +120,7 @@ class GuardedClient:
                 max_open=self._limits.max_open_connections,
                 max_age_s=self._limits.max_connection_age_s,
             ),
+            headers=DEFAULT_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
@@ -230,7 +231,7 @@ class GuardedClient:
 
     def _request(self, call: _Call) -> httpx.Request:
         """Made of parts: from `content` httpx derives headers which aiohttp writes by itself."""
-        headers = {**DEFAULT_HEADERS, **call.headers}
+        headers = dict(call.headers)
         stream: httpx.ByteStream | _Pieces = httpx.ByteStream(call.content)
         if len(call.content) > WHOLE_BYTES:
             headers["content-length"] = str(len(call.content))
