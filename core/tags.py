@@ -62,6 +62,7 @@ class ImageTags:
         preprocessing: version of the preprocessing, e.g. `exact-1`.
         exif_datetime: DateTimeOriginal as written in the file, without zone; None if absent.
         camera: its maker and model by EXIF, at most 100 characters; None if absent.
+        perceptual_hash: 63 bits of what it looks like; 0: too flat to be judged by them.
     """
 
     tags: tuple[TagScore, ...]
@@ -74,3 +75,4 @@ class ImageTags:
     exif_datetime: datetime | None = None
     media_type: str = "application/octet-stream"
     camera: str | None = None
+    perceptual_hash: int | None = None

@@ -42,6 +42,7 @@ show "How far it is" "${auth[@]}" "$URL/jobs/$job"
 
 show "What is like it" "${auth[@]}" "$URL/images/$image/similar"
 show "The same bytes at several paths" "${auth[@]}" "$URL/duplicates?limit=2"
+show "The same photo in several files" "${auth[@]}" "$URL/duplicates?level=same_photo&limit=2"
 show "Tag by hand" "${auth[@]}" "${json[@]}" -X PATCH -d '{"tags": [{"tag": "cat"}, {"tag": "garden", "score": 0.5}]}' "$URL/images/$image"
 show "Give it back to the model" "${auth[@]}" "${json[@]}" -X PATCH -d '{"tags": null}' "$URL/images/$image"
 show "The labels" "${auth[@]}" "$URL/labels"

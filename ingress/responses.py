@@ -174,9 +174,14 @@ class AlikeImage(Output):
     image_id: UUID
     image_path: str
     level: Literal["identical", "same_photo", "burst"] = Field(
-        description="The same bytes; cosine from 0.97; cosine from 0.90 and within 60 s."
+        description="The same bytes; perceptual hashes at most 6 bits apart and cosine from 0.90, "
+        "or cosine from 0.97 where a hash says nothing; cosine from 0.90 and within 60 s."
     )
     cosine: float
+    hash_distance: int | None = Field(
+        description="Bits of 63 by which the perceptual hashes differ; null: one of the images was "
+        "tagged before there were hashes, or is too flat to be judged by one."
+    )
 
 
 class SimilarImages(Output):
@@ -187,18 +192,22 @@ class SimilarImages(Output):
 
 
 class DuplicateGroup(Output):
-    """Images with the same bytes, the oldest first."""
+    """Images with the same bytes, or two that are the same photo; the oldest first."""
 
-    sha256: str
+    level: Literal["identical", "same_photo"]
+    sha256: str | None = Field(description="null: their bytes differ.")
+    cosine: float | None = Field(description="As in `similar`; null: their bytes are the same.")
+    hash_distance: int | None = Field(description="As in `similar`; null: as `cosine`.")
     image_ids: tuple[UUID, ...]
     image_paths: tuple[str, ...]
 
 
 class Duplicates(Output):
-    """Some groups."""
+    """Some groups; pages of the level `same_photo` may hold fewer than asked for, even none."""
 
     groups: tuple[DuplicateGroup, ...]
     next: str | None = Field(description="Cursor of the page that follows; null on the last one.")
+    is_complete: bool = Field(description="False: the archive is too large to compare all of it.")
 
 
 class ShownLabel(Output):

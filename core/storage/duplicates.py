@@ -1,22 +1,27 @@
 """Images that are alike, at three levels. Nothing here merges or changes anything.
 
-`identical`: the same bytes. `same_photo`: cosine from 0.97 (another size, another quality), unless
-both say when they were taken and disagree. `burst`: cosine from 0.90, taken within 60 seconds.
-Embeddings of one model and preprocessing are compared with each other only.
+`identical`: the same bytes. `same_photo`: another size, another quality; perceptual hashes at most
+6 bits apart and cosine from 0.90, unless both say when they were taken and disagree. `burst`:
+cosine from 0.90, taken within 60 seconds. Where a hash says nothing (none yet, or of a picture too
+flat), a cosine from 0.97 takes its place. Embeddings of one model and preprocessing are compared
+with each other only. Why these figures: docs/decisions/0015-perceptual-hash.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from core.transaction import Transaction
 
 Level = Literal["identical", "same_photo", "burst"]
 
-SAME_PHOTO_COSINE = 0.97  # research/clip.md, section 6: confirmed by it, also without a hash
-BURST_COSINE = 0.90
+SAME_PHOTO_BITS = 6  # of 63
+SAME_PHOTO_COSINE = 0.90
+LONE_COSINE = 0.97  # where no hash confirms it
+BURST_COSINE = 0.90  # the least of all: `_NEAR` looks no further
+_FLAT = 0  # the hash of a picture too flat to be judged by it
 BURST_S = 60
 #: Embeddings compared one by one: 200,000 of 512 dimensions take about 0.2 s.
 MAX_COMPARED = 200_000
@@ -24,7 +29,7 @@ MAX_COMPARED = 200_000
 # LIMIT bounds the scan. The row comparison keeps vectors of other dimensions away from <=>.
 _NEAR = """
 WITH me AS MATERIALIZED (
-    SELECT t.id, t.sha256, t.model, t.preprocessing, t.exif_datetime, e.embedding
+    SELECT t.id, t.sha256, t.model, t.preprocessing, t.exif_datetime, t.perceptual_hash, e.embedding
     FROM tagged_images t JOIN embeddings e USING (sha256, model, preprocessing)
     WHERE t.image_id = $1
 ), compared AS MATERIALIZED (
@@ -35,6 +40,7 @@ WITH me AS MATERIALIZED (
 )
 SELECT i.image_id, i.path, least(near.cosine, 1) AS cosine, t.sha256 = me.sha256 AS is_identical,
        t.exif_datetime AS taken, me.exif_datetime AS my_taken,
+       t.perceptual_hash AS hash, me.perceptual_hash AS my_hash,
        (SELECT count(*) FROM compared) AS compared
 FROM me LEFT JOIN (near JOIN tagged_images t ON t.sha256 = near.sha256
                    JOIN images i ON i.image_id = t.image_id)
@@ -60,12 +66,14 @@ class Alike:
 
     Attributes:
         cosine: of the two embeddings, -1..1.
+        hash_distance: bits by which the perceptual hashes differ, 0..63; None: they say nothing.
     """
 
     image_id: UUID
     path: str
     level: Level
     cosine: float
+    hash_distance: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +97,36 @@ class Group:
     paths: tuple[str, ...]
 
 
+def hash_distance(one: int | None, other: int | None) -> int | None:
+    """Give the bits by which two perceptual hashes differ; None where one says nothing."""
+    if one is None or other is None or _FLAT in {one, other}:
+        return None
+    return (one ^ other).bit_count()
+
+
 def level_of(
-    *, is_identical: bool, cosine: float, taken: datetime | None, other: datetime | None
+    *,
+    is_identical: bool,
+    cosine: float,
+    bits_apart: int | None,
+    taken: datetime | None,
+    other: datetime | None,
 ) -> Level | None:
     """Give how two images are alike; None: not enough to call it anything."""
     if is_identical:
         return "identical"
-    if taken is not None and other is not None and taken != other:
-        apart_s = abs((taken - other).total_seconds())
-        return "burst" if apart_s <= BURST_S and cosine >= BURST_COSINE else None
-    return "same_photo" if cosine >= SAME_PHOTO_COSINE else None
+    apart_s = None if taken is None or other is None else abs((taken - other).total_seconds())
+    if not apart_s and _is_same_photo(cosine, bits_apart):
+        return "same_photo"
+    if apart_s is not None and apart_s <= BURST_S and cosine >= BURST_COSINE:
+        return "burst"  # EXIF counts whole seconds: shots of a burst may say the same
+    return None
+
+
+def _is_same_photo(cosine: float, bits_apart: int | None) -> bool:
+    if bits_apart is None:
+        return cosine >= LONE_COSINE
+    return bits_apart <= SAME_PHOTO_BITS and cosine >= SAME_PHOTO_COSINE
 
 
 async def alike(connection: Transaction, image_id: UUID, *, owner: str | None, limit: int) -> Found:
@@ -111,19 +139,23 @@ async def alike(connection: Transaction, image_id: UUID, *, owner: str | None, l
     rows = await connection.fetch(
         _NEAR, image_id, MAX_COMPARED, BURST_COSINE, owner, 10 * limit + 100
     )
-    images = []
-    for row in rows:
-        if row["image_id"] is None:
-            continue
-        level = level_of(
-            is_identical=row["is_identical"],
-            cosine=row["cosine"],
-            taken=row["taken"],
-            other=row["my_taken"],
-        )
-        if level is not None:
-            images.append(Alike(row["image_id"], row["path"], level, round(row["cosine"], 6)))
-    return Found(tuple(images[:limit]), is_complete=not rows or rows[0]["compared"] < MAX_COMPARED)
+    found = (_alike(row) for row in rows if row["image_id"] is not None)
+    images = tuple(one for one in found if one is not None)
+    return Found(images[:limit], is_complete=not rows or rows[0]["compared"] < MAX_COMPARED)
+
+
+def _alike(row: Mapping[str, Any]) -> Alike | None:
+    bits = hash_distance(row["hash"], row["my_hash"])
+    level = level_of(
+        is_identical=row["is_identical"],
+        cosine=row["cosine"],
+        bits_apart=bits,
+        taken=row["taken"],
+        other=row["my_taken"],
+    )
+    if level is None:
+        return None
+    return Alike(row["image_id"], row["path"], level, round(row["cosine"], 6), bits)
 
 
 async def identical(

@@ -30,21 +30,24 @@ RETURNING image_id, excluded, hand_tags
 
 _TAGGED = """
 INSERT INTO tagged_images (image_id, image_path, tags, exif_datetime, sha256, width, height,
-                           model, preprocessing, label_version, top_k, model_tags, camera)
+                           model, preprocessing, label_version, top_k, model_tags, camera,
+                           perceptual_hash)
 SELECT u.image_id, u.path, u.tags::jsonb, u.exif, u.sha256, u.width, u.height,
-       u.model, u.preprocessing, u.label_version, u.top_k, u.model_tags::jsonb, u.camera
+       u.model, u.preprocessing, u.label_version, u.top_k, u.model_tags::jsonb, u.camera,
+       u.perceptual_hash
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamp[], $5::bytea[], $6::int4[],
             $7::int4[], $8::text[], $9::text[], $10::int4[], $11::int4[], $12::text[],
-            $13::text[])
+            $13::text[], $14::int8[])
      AS u (image_id, path, tags, exif, sha256, width, height, model, preprocessing,
-           label_version, top_k, model_tags, camera)
+           label_version, top_k, model_tags, camera, perceptual_hash)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     image_path = excluded.image_path, tags = excluded.tags,
     exif_datetime = excluded.exif_datetime, sha256 = excluded.sha256, width = excluded.width,
     height = excluded.height, model = excluded.model, preprocessing = excluded.preprocessing,
     label_version = excluded.label_version, top_k = excluded.top_k,
-    model_tags = excluded.model_tags, camera = excluded.camera, updated_at = now()
+    model_tags = excluded.model_tags, camera = excluded.camera,
+    perceptual_hash = excluded.perceptual_hash, updated_at = now()
 RETURNING id, image_id, created_at, xmax <> 0 AS existed
 """
 
@@ -248,6 +251,7 @@ def _tagged_columns(
             for image, one in zip(images, decided, strict=True)
         ],
         [image.tags.camera for image in images],
+        [image.tags.perceptual_hash for image in images],
     )
 
 

@@ -20,6 +20,7 @@ from core.errors import ConfigurationError, ImageUnreadable, PermanentError, Tra
 from core.settings import TaggingSettings
 from core.vision import sniff, wire, worker
 from core.vision.child import Child, Died, NotStarted, PoolLimits, ending
+from core.vision.perceptual import perceptual_hash
 
 _MAX_WORKERS = 8
 
@@ -36,6 +37,7 @@ class Decoded:
         sha256: of the source's bytes.
         exif_datetime: DateTimeOriginal as written, without zone.
         camera: maker and model, at most 100 characters.
+        perceptual_hash: see `perceptual.perceptual_hash`; the same whatever engine comes next.
     """
 
     pixels: NDArray[np.uint8]
@@ -45,6 +47,7 @@ class Decoded:
     sha256: bytes
     exif_datetime: datetime | None
     camera: str | None = None
+    perceptual_hash: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +259,7 @@ def _decoded(head: wire.Head, body: bytearray, form: wire.PixelFormat) -> Decode
         sha256=bytes.fromhex(head["sha256"]),
         exif_datetime=None if taken is None else datetime.fromisoformat(taken),
         camera=None if camera is None else str(camera)[: wire.MAX_CAMERA_CHARS],
+        perceptual_hash=perceptual_hash(bytes.fromhex(head["grey"])),
     )
 
 

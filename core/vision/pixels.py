@@ -16,7 +16,7 @@ from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
 from core.errors import ImageUnreadable
 from core.vision import exif, sniff
-from core.vision.wire import PixelFormat
+from core.vision.wire import GREY_SIDE, PixelFormat
 
 _PILLOW_FORMATS = {
     sniff.JPEG: "JPEG",  # multi-picture files (MPO) come through the same opener
@@ -52,7 +52,8 @@ _FAST_LEAST_SIDE = 256
 class Picture:
     """A decoded picture: `pixels` are RGB bytes, rows from the top, `form.height * form.width * 3`.
 
-    `width` and `height` are those of the source, as seen (after EXIF orientation).
+    `width` and `height` are those of the source, as seen (after EXIF orientation). `grey` is the
+    whole picture squeezed to `GREY_SIDE * GREY_SIDE` bytes of luminance, rows from the top.
     """
 
     pixels: bytes
@@ -62,6 +63,7 @@ class Picture:
     sha256: bytes
     exif_datetime: datetime | None
     camera: str | None
+    grey: bytes
 
 
 def prepare_libraries(limits: sniff.Limits) -> None:
@@ -89,15 +91,16 @@ def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> Picture:
         load(image)
         turned = upright(image)
         width, height = turned.size if drafted == source else _as_seen(source, image)
-        square = fit(flat_rgb(turned), form, (width, height))
+        whole = resize(flat_rgb(turned), form, (width, height))
         return Picture(
-            pixels=square.tobytes(),
+            pixels=crop(whole, form).tobytes(),
             media_type=sniff.require_media_type(data),
             width=width,
             height=height,
             sha256=hashlib.sha256(data).digest(),
             exif_datetime=exif.taken_at(image),
             camera=exif.camera(image),
+            grey=_grey(whole).tobytes(),
         )
 
 
@@ -223,8 +226,8 @@ def _reduction(size: tuple[int, int], form: PixelFormat) -> float:
     return (max(size) if form.resize_mode == "longest" else min(size)) / target
 
 
-def fit(image: Image.Image, form: PixelFormat, source: tuple[int, int]) -> Image.Image:
-    """Resize and crop exactly as open_clip 3.3 does for evaluation (its `image_transform`).
+def resize(image: Image.Image, form: PixelFormat, source: tuple[int, int]) -> Image.Image:
+    """Resize exactly as open_clip 3.3 does for evaluation (its `image_transform`).
 
     Args:
         image: the picture, perhaps decoded at a fraction of its size.
@@ -233,15 +236,13 @@ def fit(image: Image.Image, form: PixelFormat, source: tuple[int, int]) -> Image
             picture the longer side can come out a pixel off, and the crop would move.
     """
     size = _resized(*source, form)
-    if size != image.size:
-        how = {
-            "bicubic": Image.Resampling.BICUBIC,
-            "bilinear": Image.Resampling.BILINEAR,
-        }[form.interpolation]
-        image = image.resize(size, how, reducing_gap=_margin(form) if form.fast else None)
-    if form.resize_mode == "squash":
+    if size == image.size:
         return image
-    return _centre(image, form)
+    how = {
+        "bicubic": Image.Resampling.BICUBIC,
+        "bilinear": Image.Resampling.BILINEAR,
+    }[form.interpolation]
+    return image.resize(size, how, reducing_gap=_margin(form) if form.fast else None)
 
 
 def _resized(width: int, height: int, form: PixelFormat) -> tuple[int, int]:
@@ -257,7 +258,8 @@ def _resized(width: int, height: int, form: PixelFormat) -> tuple[int, int]:
     return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 
-def _centre(image: Image.Image, form: PixelFormat) -> Image.Image:
+def crop(image: Image.Image, form: PixelFormat) -> Image.Image:
+    """Crop a resized picture around its centre, or pad it, as open_clip does."""
     width, height = image.size
     if width < form.width or height < form.height:
         fill = (form.fill,) * 3 if form.resize_mode == "longest" else (0, 0, 0)
@@ -268,6 +270,14 @@ def _centre(image: Image.Image, form: PixelFormat) -> Image.Image:
     left = round((width - form.width) / 2.0)
     top = round((height - form.height) / 2.0)
     return image.crop((left, top, left + form.width, top + form.height))
+
+
+def _grey(whole: Image.Image) -> Image.Image:
+    """Give what the perceptual hash is made of, from the picture before it is cropped.
+
+    Bilinear: with a box filter up to 4 bits hung on the size that the model wants; so none did.
+    """
+    return whole.convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BILINEAR)
 
 
 def _unreadable(kind: str, error: Exception) -> ImageUnreadable:

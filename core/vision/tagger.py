@@ -301,6 +301,7 @@ class ClipTagger:
             embedding=row.tobytes(),
             exif_datetime=decoded.exif_datetime,
             camera=decoded.camera,
+            perceptual_hash=decoded.perceptual_hash,
             media_type=decoded.media_type,
         )
         return TaggedImage(tags, plan.label_version, plan.top_k)

@@ -16,6 +16,8 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_COPY_BYTES = 128 * 1024 * 1024
 #: Longest name of a camera that is kept; real ones have up to 50 characters.
 MAX_CAMERA_CHARS = 100
+#: Rows and columns of the grey picture that the perceptual hash is made of.
+GREY_SIDE = 32
 
 Head = dict[str, Any]
 

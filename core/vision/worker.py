@@ -179,6 +179,7 @@ def picture_operations(job: Job) -> Mapping[str, Operation]:
             "sha256": picture.sha256.hex(),
             "exif_datetime": taken.isoformat() if taken else None,
             "camera": picture.camera,
+            "grey": picture.grey.hex(),
         }
         return head, picture.pixels
 

@@ -5,6 +5,8 @@ import re
 from starlette.responses import Response
 
 from core.storage import duplicates
+from core.transaction import Transaction
+from ingress import same_photos
 from ingress.api_keys import Scope
 from ingress.cursors import limit_of
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
@@ -13,6 +15,7 @@ from ingress.responses import AlikeImage, DuplicateGroup, Duplicates, SimilarIma
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+MAX_ROW_ID = 2**31 - 1
 CURSOR = "^[0-9a-f]{64}$"
 
 
@@ -26,26 +29,69 @@ async def similar(call: Call) -> Response:
             raise Problem("image_not_found", f"no image {image_id}")
         found = await duplicates.alike(connection, image_id, owner=_owner(call), limit=limit)
     shown = tuple(
-        AlikeImage(image_id=one.image_id, image_path=one.path, level=one.level, cosine=one.cosine)
+        AlikeImage(
+            image_id=one.image_id,
+            image_path=one.path,
+            level=one.level,
+            cosine=one.cosine,
+            hash_distance=one.hash_distance,
+        )
         for one in found.images
     )
     return json_response(SimilarImages(images=shown, is_complete=found.is_complete))
 
 
 async def report(call: Call) -> Response:
-    """Give groups of images with the same bytes."""
+    """Give groups of images with the same bytes, or pairs that are the same photo."""
     limit, after = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT), _cursor(call)
+    report_on = REPORTS.get(call.request.query_params.get("level", "identical"))
+    if report_on is None:
+        detail = f"level: must be one of {', '.join(REPORTS)}"
+        raise Problem("invalid_request", detail, Extra(errors=(FieldError("level", detail),)))
     async with call.parts.tables.database.connection() as connection:
-        groups = await duplicates.identical(
-            connection, owner=_owner(call), after=after, limit=limit + 1
-        )
+        return json_response(await report_on(connection, _owner(call), after, limit))
+
+
+async def _identical(
+    connection: Transaction, owner: str | None, after: bytes, limit: int
+) -> Duplicates:
+    groups = await duplicates.identical(connection, owner=owner, after=after, limit=limit + 1)
     shown = tuple(
-        DuplicateGroup(sha256=one.sha256.hex(), image_ids=one.image_ids, image_paths=one.paths)
+        DuplicateGroup(
+            level="identical",
+            sha256=one.sha256.hex(),
+            cosine=None,
+            hash_distance=None,
+            image_ids=one.image_ids,
+            image_paths=one.paths,
+        )
         for one in groups[:limit]
     )
-    return json_response(
-        Duplicates(groups=shown, next=shown[-1].sha256 if len(groups) > limit else None)
+    follows = shown[-1].sha256 if len(groups) > limit else None
+    return Duplicates(groups=shown, next=follows, is_complete=True)
+
+
+async def _same_photo(
+    connection: Transaction, owner: str | None, after: bytes, limit: int
+) -> Duplicates:
+    place = min(int.from_bytes(after, "big"), MAX_ROW_ID)  # may be the other level's cursor
+    page = await same_photos.find(connection, owner=owner, after=place, limit=limit)
+    shown = tuple(
+        DuplicateGroup(
+            level="same_photo",
+            sha256=None,
+            cosine=one.cosine,
+            hash_distance=one.hash_distance,
+            image_ids=(one.older_id, one.newer_id),
+            image_paths=(one.older_path, one.newer_path),
+        )
+        for one in page.pairs
     )
+    follows = None if page.next is None else f"{page.next:064x}"  # as long as the other level's
+    return Duplicates(groups=shown, next=follows, is_complete=page.is_complete)
+
+
+REPORTS = {"identical": _identical, "same_photo": _same_photo}
 
 
 def _owner(call: Call) -> str | None:
@@ -79,12 +125,18 @@ OPERATIONS = (
         "GET",
         "/duplicates",
         report,
-        "Groups of images with the same bytes",
+        "Groups of images with the same bytes, or pairs that are the same photo",
         "images",
         (Answer(200, "At most `limit` groups.", Duplicates),),
         scope=Scope.READ,
         parameters=(
             _LIMIT,
+            Parameter(
+                "level",
+                "query",
+                "The same bytes, if absent.",
+                (("type", "string"), ("enum", list(REPORTS))),
+            ),
             Parameter(
                 "cursor",
                 "query",

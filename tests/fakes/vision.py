@@ -29,7 +29,8 @@ class MemoryDecoder:
             return ImageUnreadable(f"{len(data)} bytes", reason="not_an_image" if data else "empty")
         digest = hashlib.sha256(data).digest()
         pixels = np.resize(np.frombuffer(digest, np.uint8), (SIDE, SIDE, 3)).copy()
-        return Decoded(pixels, kind, SIDE, SIDE, digest, None, CAMERA)
+        looks = int.from_bytes(digest[:8], "big") >> 1
+        return Decoded(pixels, kind, SIDE, SIDE, digest, None, CAMERA, looks)
 
 
 class HashModel:

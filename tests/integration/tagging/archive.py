@@ -21,6 +21,7 @@ from core.storage import labels
 from core.storage.pool import Pool
 from core.tags import Label
 from core.telemetry.metrics import Metrics
+from core.vision.ports import Decoder
 from core.vision.tagger import ClipTagger, TaggerOptions
 from schemas.image import ImageArrived
 from schemas.record import Partition, Record
@@ -62,12 +63,12 @@ class NumberedBlobs:
 class Archive:
     pool: Pool
     model: HashModel = field(default_factory=HashModel)
+    decoder: Decoder = field(default_factory=MemoryDecoder)
     blobs: NumberedBlobs = field(default_factory=NumberedBlobs)
     reused: list[int] = field(default_factory=list)
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
 
     def __post_init__(self) -> None:
-        self.decoder = MemoryDecoder()
         self.clip = ClipTagger(
             self.decoder, self.model, OPTIONS, TaggingMetrics(self.metrics).passed
         )

@@ -3,7 +3,7 @@
 from consumers.tagging.role import Tagged
 from core.errors import PermanentError
 from tests.fakes.vision import CAMERA
-from tests.integration.tagging.archive import Archive, arrival, picture
+from tests.integration.tagging.archive import Archive, arrival, digest, picture
 
 
 async def test_the_same_bytes_at_another_path_and_tagged_again_need_no_model(
@@ -25,6 +25,23 @@ async def test_the_same_bytes_at_another_path_and_tagged_again_need_no_model(
     for column in ("sha256", "width", "height", "model", "preprocessing", "exif_datetime"):
         assert len({row[column] for row in rows.values()}) == 1
     assert {row["camera"] for row in rows.values()} == {CAMERA}
+    [looks] = {row["perceptual_hash"] for row in rows.values()}
+    assert looks == int.from_bytes(digest(picture(1))[:8], "big") >> 1
+
+
+async def test_what_was_tagged_before_there_were_hashes_is_decoded_once_more(
+    archive: Archive,
+) -> None:
+    archive.blobs.contents = {f"file:p/{number}.jpg": picture(1) for number in (1, 2, 3)}
+    await archive.tag(arrival(1))
+    await archive.pool.execute("UPDATE tagged_images SET perceptual_hash = NULL")
+
+    await archive.tag(arrival(1))
+    await archive.tag(arrival(2), arrival(3))
+
+    assert archive.model.batches == [1, 1]
+    rows = await archive.rows()
+    assert len({row["perceptual_hash"] for row in rows.values()} - {None}) == 1
 
 
 async def test_twins_in_one_batch_are_encoded_once_and_keep_their_own_wishes(
@@ -65,8 +82,11 @@ async def test_another_model_or_preprocessing_encodes_for_itself(archive: Archiv
     await archive.tag(arrival(1))
     other = Archive(archive.pool)
     other.model.identity = "other@1"
+    before = (await archive.rows())["p/1.jpg"]
 
     await other.tag(arrival(1))
 
     assert other.model.batches == [1]
-    assert (await archive.rows())["p/1.jpg"]["model"] == "other@1"
+    after = (await archive.rows())["p/1.jpg"]
+    assert after["model"] == "other@1"
+    assert after["perceptual_hash"] == before["perceptual_hash"], "the pixels are the same"

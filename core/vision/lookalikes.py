@@ -1,0 +1,48 @@
+"""Which of many perceptual hashes are nearly the same. Pure: numpy in, plain values out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Comparisons in one call: at most half a second on one core, whatever the number of hashes.
+MAX_COMPARISONS = 200_000_000
+#: Earlier hashes that are given for one: of a hundred icons of one kind the first will do.
+MAX_EARLIER = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Lookalikes:
+    """What was found.
+
+    Attributes:
+        pairs: (place of the earlier hash, place of the later one), by the later one.
+        next: the first place that was not looked at.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    next: int
+
+
+def lookalikes(
+    hashes: NDArray[np.int64],
+    first: int,
+    *,
+    max_bits: int,
+    limit: int,
+    max_comparisons: int = MAX_COMPARISONS,
+) -> Lookalikes:
+    """Find hashes from place `first` on that differ from an earlier one by few bits.
+
+    Stops where `limit` of them were found, or where enough was compared.
+    """
+    pairs: list[tuple[int, int]] = []
+    found, left, place = 0, max_comparisons, first
+    while place < len(hashes) and found < limit and left > 0:
+        apart = np.bitwise_count(hashes[:place] ^ hashes[place])
+        earlier = np.flatnonzero(apart <= max_bits)[:MAX_EARLIER]
+        pairs += [(each, place) for each in earlier.tolist()]
+        found += bool(len(earlier))
+        left -= place
+        place += 1
+    return Lookalikes(tuple(pairs), place)
