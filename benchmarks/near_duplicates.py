@@ -1,0 +1,237 @@
+"""How well "the same photo" is told: by the cosine, by the perceptual hash, by both.
+
+    python -m benchmarks.near_duplicates SOURCE [SOURCE…] [--photos 3000]
+
+A source is a folder or a zip of photos. Each photo is changed as people change photos, and compared
+with itself (missed pairs), and all photos with each other (false pairs). Copies among the sources
+count as false: look at what is printed of them before believing the figure. The bundled model.
+"""
+
+import argparse
+import asyncio
+import io
+import random
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.report import print_machine
+from core.settings import TaggingSettings
+from core.storage.duplicates import LONE_COSINE, SAME_PHOTO_BITS, SAME_PHOTO_COSINE
+from core.vision import pixels, sniff
+from core.vision.clip import ClipModel, open_model
+from core.vision.perceptual import FLAT, perceptual_hash
+from core.vision.wire import PixelFormat
+
+SEED = 20260501
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+LIMITS = sniff.Limits()
+BITS = (2, 4, 6, 8, 10, 12)
+FADING = (0.02, 0.04, 0.06, 0.1, 0.15)  # shares of the contrast that are left
+_MOST_SHOWN = 20
+
+Change = Callable[[Image.Image], bytes]
+Hashes = NDArray[np.uint64]
+Vectors = NDArray[np.float32]
+
+
+def saved(image: Image.Image, form: str = "JPEG", quality: int = 80) -> bytes:
+    """Give a file of it."""
+    target = io.BytesIO()
+    image.save(target, form, quality=quality)
+    return target.getvalue()
+
+
+def scaled(image: Image.Image, factor: float) -> Image.Image:
+    """Give it in another size."""
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def trimmed(image: Image.Image, share: float) -> Image.Image:
+    """Give it without a margin of this share on each side."""
+    across, down = image.width * share, image.height * share
+    corner = (image.width - across, image.height - down)
+    return image.crop((round(across), round(down), round(corner[0]), round(corner[1])))
+
+
+CHANGES: dict[str, Change] = {
+    "JPEG at 80": saved,
+    "JPEG at 60": lambda image: saved(image, quality=60),
+    "JPEG at 30": lambda image: saved(image, quality=30),
+    "WebP at 50": lambda image: saved(image, "WEBP", 50),
+    "half the size": lambda image: saved(scaled(image, 0.5)),
+    "1.7 times the size": lambda image: saved(scaled(image, 1.7)),
+    "brighter by 15 %": lambda image: saved(image.point(lambda value: value * 1.15)),
+    "3 % cut off all round": lambda image: saved(trimmed(image, 0.03)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of a number of pictures, in their order.
+
+    Attributes:
+        contrasts: standard deviation of the grey picture.
+    """
+
+    hashes: Hashes
+    vectors: Vectors
+    contrasts: NDArray[np.float64]
+
+    def bits_apart(self, other: Self) -> NDArray[np.int64]:
+        """Per picture; 0 where a hash says nothing."""
+        judged = (self.hashes != FLAT) & (other.hashes != FLAT)
+        return np.where(judged, np.bitwise_count(self.hashes ^ other.hashes), 0).astype(np.int64)
+
+
+async def see(model: ClipModel, files: Sequence[bytes]) -> Seen:
+    """Decode, hash and encode."""
+    form = model.pixel_format(fast=True)
+    shown = [pixels.decode(data, form, LIMITS) for data in files]
+    rows = np.stack([np.frombuffer(one.pixels, np.uint8) for one in shown])
+    rows = rows.reshape(-1, form.height, form.width, 3)
+    vectors = [await model.encode(rows[at : at + 64]) for at in range(0, len(rows), 64)]
+    return Seen(
+        np.array([perceptual_hash(one.grey) for one in shown], np.uint64),
+        np.concatenate(vectors),
+        np.array([np.frombuffer(one.grey, np.uint8).std() for one in shown]),
+    )
+
+
+def draw(sources: Sequence[Path], count: int) -> dict[str, bytes]:
+    """Give some of the photos of these sources by name, drawn evenly."""
+    found = [each for source in sources for each in _photos(source)]
+    return {
+        name: read() for name, read in random.Random(SEED).sample(found, min(count, len(found)))
+    }
+
+
+def _photos(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    if source.is_dir():
+        names = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in ENDINGS)
+        yield from ((str(path.relative_to(source)), path.read_bytes) for path in names)
+        return
+    archive = zipfile.ZipFile(source)
+    for name in archive.namelist():
+        if name.lower().endswith(ENDINGS):
+            yield name, partial(archive.read, name)
+
+
+def print_false_pairs(names: Sequence[str], seen: Seen) -> None:
+    """Tell how many pairs of photos are taken for the same one, and show some of them."""
+    by_hash, lone_cosine, by_cosine = dict.fromkeys(BITS, 0), 0, 0
+    told: list[str] = []
+    for at, name in enumerate(names):
+        apart = np.bitwise_count(seen.hashes[at] ^ seen.hashes[at + 1 :])
+        judged = (seen.hashes[at] != FLAT) & (seen.hashes[at + 1 :] != FLAT)
+        cosines = seen.vectors[at + 1 :] @ seen.vectors[at]
+        for bits in BITS:
+            by_hash[bits] += int((judged & (apart <= bits)).sum())
+        near = cosines >= SAME_PHOTO_COSINE
+        by_cosine += int(near.sum())
+        lone_cosine += int((cosines >= LONE_COSINE).sum())
+        near &= np.where(judged, apart <= SAME_PHOTO_BITS, cosines >= LONE_COSINE)
+        told += [
+            f"  {apart[other]:2} {cosines[other]:.3f} {name} {names[at + 1 + other]}"
+            for other in np.flatnonzero(near).tolist()
+        ]
+    pairs = len(names) * (len(names) - 1) // 2
+    print(f"\npairs taken for the same photo among {pairs:,}:")
+    print("  by the hash " + ", ".join(f"≤ {bits}: {count}" for bits, count in by_hash.items()))
+    print(
+        f"  by the cosine from {LONE_COSINE}: {lone_cosine}, from {SAME_PHOTO_COSINE}: {by_cosine}"
+    )
+    print(f"  by both: {len(told)}; bits, cosine, names:")
+    print("\n".join(told[:_MOST_SHOWN]))
+
+
+def missed(one: Seen, other: Seen) -> str:
+    """Give a row: shares of pairs that are not taken for the same photo, in per cent."""
+    apart = one.bits_apart(other)
+    cosines = (one.vectors * other.vectors).sum(axis=1)
+    shares = [(apart > bits).mean() for bits in BITS]
+    shares += [(cosines < least).mean() for least in (LONE_COSINE, SAME_PHOTO_COSINE)]
+    shares.append(((cosines < SAME_PHOTO_COSINE) | (apart > SAME_PHOTO_BITS)).mean())
+    return " ".join(f"{100 * share:6.2f}" for share in shares)
+
+
+def print_contrasts(images: Sequence[Image.Image]) -> None:
+    """Tell how many bits saving at 60 moves where there is little contrast."""
+    moved: dict[int, list[int]] = {}
+    for image in images:
+        for share in FADING:
+            faint = image.point(lambda value, share=share: 128 + (value - 128) * share)
+            greys = [_grey(saved(faint, "PNG")), _grey(saved(faint, quality=60))]
+            contrast = int(np.frombuffer(greys[0], np.uint8).std())
+            one, other = (perceptual_hash(grey, least_contrast=0) for grey in greys)
+            moved.setdefault(min(contrast, 12), []).append((one ^ other).bit_count())
+    print("\nbits moved by JPEG at 60, by contrast (standard deviation of the grey levels):")
+    for contrast, bits in sorted(moved.items()):
+        over = sum(each > SAME_PHOTO_BITS for each in bits) / len(bits)
+        print(
+            f"  {contrast:2}: {len(bits):5} photos, mean {np.mean(bits):5.2f}, "
+            f"beyond {SAME_PHOTO_BITS} bits {100 * over:6.2f} %"
+        )
+
+
+def _grey(data: bytes) -> bytes:
+    return pixels.decode(data, PixelFormat(), LIMITS).grey
+
+
+def print_costs(files: Sequence[bytes]) -> None:
+    """Tell what the hash costs beside decoding."""
+    form = PixelFormat()
+    began = time.process_time()
+    greys = [pixels.decode(data, form, LIMITS).grey for data in files]
+    decoded = time.process_time()
+    for grey in greys:
+        perceptual_hash(grey)
+    ended = time.process_time()
+    each = 1e6 / len(files)
+    print(
+        f"per photo, to 224 pixels: decoding with the grey picture {(decoded - began) * each:.0f} "
+        f"µs, the hash {(ended - decoded) * each:.0f} µs (CPU)"
+    )
+
+
+async def report(model: ClipModel, photos: Mapping[str, bytes]) -> None:
+    """Print all tables."""
+    files = list(photos.values())
+    opened = [Image.open(io.BytesIO(data)) for data in files]
+    images = [pixels.upright(image).convert("RGB") for image in opened]
+    seen = await see(model, files)
+    print(f"{len(files)} photos")
+    print_costs(files[:500])
+    print_false_pairs(list(photos), seen)
+    beyond = " ".join(f"{f'> {bits}':>6}" for bits in BITS)
+    print(f"\nmissed, % {'':18} {beyond} < {LONE_COSINE} < {SAME_PHOTO_COSINE:.2f}   both")
+    for name, change in CHANGES.items():
+        other = await see(model, [change(image) for image in images])
+        print(f"  {name:26} {missed(seen, other)}")
+    print_contrasts(images[:300])
+
+
+async def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sources", nargs="+", type=Path)
+    parser.add_argument("--photos", type=int, default=3000)
+    arguments = parser.parse_args()
+    print_machine()
+    pixels.prepare_libraries(LIMITS)
+    settings = TaggingSettings(model="demo", engine="torch", torch_threads=1)
+    async with open_model(settings) as model:
+        await report(model, draw(arguments.sources, arguments.photos))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
