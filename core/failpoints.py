@@ -61,13 +61,11 @@ POINTS: dict[str, str] = {
     "parked.committed": "their transaction is committed; nothing is published",
     "parked.published": "their callbacks are published",
     "delivery.scheduled": "in the transaction: due rows are written",
-    "lease.taken": "in its transaction: rows are leased, attempts counted",
+    "lease.taken": "rows are leased and attempts counted; nothing is begun",
     "lease.expired": "in its transaction: leases of the dead are due again",
     "attempt.begun": "the lease is committed; nothing is sent",
     "attempt.composed": "the body is made; nothing is sent",
     "attempt.answered": "the target has answered; nobody knows",
-    "outcome.settled": "in its transaction: what the target is charged for is written",
-    "outcome.written": "in its transaction: all is written; COMMIT is not sent",
     "outcome.done": "the outcome is committed",
 }
 

@@ -9,7 +9,7 @@ ends. An unexpected error is one webhook's, never the lanes'.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,11 +34,23 @@ MAX_UNRECORDED = 500  # outcomes that wait for the database: then nothing new is
 BEGIN_WITHIN_S = 5.0
 
 
+class Database(Protocol):
+    """What `core.storage.pool.Pool` offers."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """An open transaction."""
+        ...
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside a transaction: each statement is its own."""
+        ...
+
+
 class Schedule(Protocol):
     """The durable schedule."""
 
-    async def claim(self, tx: Transaction, rooms: Rooms) -> Sequence[Lease]:
-        """Lease due webhooks of hosts that are not disabled, within the rooms."""
+    async def claim(self, connection: Transaction, rooms: Rooms) -> Sequence[Lease]:
+        """Lease due webhooks of hosts that are not disabled, within the rooms: one statement."""
         ...
 
     async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
@@ -49,12 +61,11 @@ class Schedule(Protocol):
         """Give how many webhooks are due and not leased, and the oldest one's wait in seconds."""
         ...
 
-    async def settle(self, tx: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
-        """Record attempts; give how many leases were no longer ours."""
-        ...
+    async def settle(self, connection: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
+        """Record attempts, and give leases back that are not charged: one statement.
 
-    async def release(self, tx: Transaction, lease: Lease, delay_s: float) -> None:
-        """Give a lease back, uncharged."""
+        Gives how many leases were no longer ours.
+        """
         ...
 
     async def disable(self, tx: Transaction, host: str, reason: str) -> None:
@@ -120,7 +131,7 @@ class Lanes:
         wake: set when rows have arrived.
     """
 
-    transaction: Callable[[], AbstractAsyncContextManager[Transaction]]
+    database: Database
     schedule: Schedule
     courier: Courier
     limits: LaneLimits
@@ -185,8 +196,10 @@ class Lanes:
         if rooms.total <= 0 or self._recorder.pending >= MAX_UNRECORDED:
             return ()
         try:
-            async with self.transaction() as tx:
-                leases = await self.schedule.claim(tx, rooms)
+            # One statement, here and in `_write`, without BEGIN and COMMIT: each is a round trip,
+            # for which workers would wait while the loop is busy with those that can send.
+            async with self.database.connection() as connection:
+                leases = await self.schedule.claim(connection, rooms)
                 reach("lease.taken")
         except TransientError as error:
             log.warning("claim_failed", error=str(error))
@@ -252,21 +265,15 @@ class Lanes:
         if not 0 < self.limits.disable_after <= ended.opens:
             return
         try:
-            async with self.transaction() as tx:
+            async with self.database.transaction() as tx:
                 await self.schedule.disable(tx, host, f"its breaker opened {ended.opens} times")
             log.warning("host_disabled", host=host, actor="breaker")
         except TransientError as error:  # it opens again
             log.warning("host_not_disabled", host=host, error=str(error))
 
     async def _write(self, outcomes: Sequence[Outcome[Lease]]) -> None:
-        charged = [one for one in outcomes if one.tried.charged]
-        async with self.transaction() as tx:
-            lost = await self.schedule.settle(tx, charged) if charged else 0
-            reach("outcome.settled")
-            for one in outcomes:
-                if not one.tried.charged:
-                    await self.schedule.release(tx, one.lease, _pause_s(one.tried))
-            reach("outcome.written")
+        async with self.database.connection() as connection:
+            lost = await self.schedule.settle(connection, outcomes)
         reach("outcome.done")
         if lost:
             log.warning("leases_lost", count=lost)
@@ -286,7 +293,7 @@ class Lanes:
     async def _expire(self) -> None:
         while True:
             try:
-                async with self.transaction() as tx:
+                async with self.database.transaction() as tx:
                     again, given_up = await self.schedule.expire_leases(tx)
                     if again or given_up:
                         reach("lease.expired")
@@ -297,9 +304,3 @@ class Lanes:
             except TransientError as error:
                 log.warning("expire_failed", error=str(error))
             await asyncio.sleep(EXPIRE_INTERVAL_S)
-
-
-def _pause_s(tried: Tried) -> float:
-    if tried.next_at is None:
-        return 0.0
-    return max(0.0, (tried.next_at - datetime.now(UTC)).total_seconds())

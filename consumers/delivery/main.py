@@ -106,7 +106,7 @@ def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier
         open_s=settings.breaker_open_s,
     )
     return Lanes(
-        transaction=runtime.pool.transaction,
+        database=runtime.pool,
         schedule=StoredLanes(settings.lease_s, len(courier.schedule.delays_s)),
         courier=courier,
         limits=LaneLimits(

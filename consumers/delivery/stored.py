@@ -68,7 +68,7 @@ class StoredLanes:
     lease_s: float
     attempts: int
 
-    async def claim(self, tx: Transaction, rooms: Rooms) -> Sequence[Leased]:
+    async def claim(self, connection: Transaction, rooms: Rooms) -> Sequence[Leased]:
         """Lease due webhooks of hosts that are not disabled, within the rooms."""
         room = Room(
             hosts=rooms.hosts,
@@ -78,7 +78,7 @@ class StoredLanes:
             by_tier=rooms.by_tier,
             total=rooms.total,
         )
-        return await lanes.claim(tx, room, token=uuid4(), lease_s=self.lease_s)
+        return await lanes.claim(connection, room, token=uuid4(), lease_s=self.lease_s)
 
     async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
         """Make webhooks due again whose worker died; give how many, and how many were given up."""
@@ -88,14 +88,10 @@ class StoredLanes:
         """Give how many webhooks are due and not leased, and the oldest one's wait in seconds."""
         return await deliveries.backlog(tx)
 
-    async def settle(self, tx: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
+    async def settle(self, connection: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
         """Record attempts; give how many leases were no longer ours."""
         ended = [(_leased(one.lease), _attempt(one.tried), _settled(one.tried)) for one in outcomes]
-        return len(ended) - len(await deliveries.settle(tx, ended))
-
-    async def release(self, tx: Transaction, lease: Lease, delay_s: float) -> None:
-        """Give a lease back, uncharged."""
-        await deliveries.release(tx, _leased(lease), delay_s)
+        return len(ended) - len(await deliveries.settle(connection, ended))
 
     async def disable(self, tx: Transaction, host: str, reason: str) -> None:
         """Hold a host's webhooks until an operator resumes it."""
@@ -107,7 +103,7 @@ def _attempt(tried: Tried) -> Attempt:
 
 
 def _settled(tried: Tried) -> Settled:
-    return Settled(tried.state, tried.next_at, tried.reason)
+    return Settled(tried.state, tried.next_at, tried.reason, tried.charged)
 
 
 def _leased(lease: Lease) -> Leased:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,35 +35,30 @@ RETURNING spent
 """
 
 # A 2xx counts also where the lease has run out meanwhile: it happened, and ends the retries. The
-# attempt is noted in any case, unless the query was deleted.
+# attempt is noted in any case, unless the query was deleted. One that is not charged is taken back
+# and noted nowhere.
 _SETTLE = """
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::interval[], $5::text[],
                          $6::int4[], $7::timestamptz[], $8::int4[], $9::int4[], $10::text[],
-                         $11::text[])
+                         $11::text[], $12::bool[])
          AS g (delivery_id, token, state, pause, reason,
-               attempt, started_at, took_ms, status, error, detail)
+               attempt, started_at, took_ms, status, error, detail, charged)
 ), noted AS (
     INSERT INTO attempts (delivery_id, attempt, started_at, took_ms, status, error, detail)
     SELECT g.delivery_id, g.attempt, g.started_at, g.took_ms, g.status, g.error, g.detail
-    FROM given g JOIN deliveries d USING (delivery_id)
+    FROM given g JOIN deliveries d USING (delivery_id) WHERE g.charged
     ON CONFLICT (delivery_id, attempt) DO NOTHING
 )
 UPDATE deliveries d SET state = g.state, next_at = coalesce(now() + g.pause, d.next_at),
        reason = g.reason, token = NULL, lease_until = NULL,
+       attempt = CASE WHEN g.charged THEN d.attempt ELSE d.attempt - 1 END,
        finished_at = CASE WHEN g.state IN ('delivered', 'dead') THEN now() END
 FROM given g
 WHERE d.delivery_id = g.delivery_id
   AND (d.state = 'leased' AND d.token = g.token
        OR g.state = 'delivered' AND d.state <> 'delivered')
 RETURNING d.delivery_id
-"""
-
-# Not charged to the target: the attempt is taken back.
-_RELEASE = """
-UPDATE deliveries SET state = 'due', attempt = attempt - 1, token = NULL, lease_until = NULL,
-       next_at = now() + $3::interval
-WHERE delivery_id = $1 AND token = $2 AND state = 'leased'
 """
 
 _OF_QUERY = """
@@ -106,11 +101,16 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a lease ends: `delivered`, `dead`, or `due` again at `next_at`."""
+    """How a lease ends: `delivered`, `dead`, or `due` again at `next_at` (None: as it was).
+
+    Attributes:
+        charged: false: for a fault of our own, the lease is given back as if it had not been.
+    """
 
     state: str
     next_at: datetime | None = None
     reason: str | None = None
+    charged: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +154,12 @@ async def expire_leases(tx: Transaction, *, attempts: int) -> tuple[int, int]:
     return len(rows) - given_up, given_up
 
 
-async def settle(tx: Transaction, ended: Sequence[tuple[Leased, Attempt, Settled]]) -> set[UUID]:
+async def settle(
+    connection: Transaction, ended: Sequence[tuple[Leased, Attempt, Settled]]
+) -> set[UUID]:
     """Record attempts and what follows of each; give those that were still ours to settle.
+
+    One statement: what it does, it does for all of them.
 
     What is due again is so by PostgreSQL's clock, which also claims it: ours may be hours off.
     """
@@ -166,19 +170,14 @@ async def settle(tx: Transaction, ended: Sequence[tuple[Leased, Attempt, Settled
                 lease.delivery_id, lease.token, outcome.state,
                 None if outcome.next_at is None else outcome.next_at - now, outcome.reason,
                 lease.attempt, attempt.started_at, attempt.took_ms, attempt.status, attempt.error,
-                attempt.detail,
+                attempt.detail, outcome.charged,
             )
             for lease, attempt, outcome in ended
         ),
         strict=True,
     )  # fmt: skip
-    rows = await tx.fetch(_SETTLE, *columns)
+    rows = await connection.fetch(_SETTLE, *columns)
     return {row["delivery_id"] for row in rows}
-
-
-async def release(tx: Transaction, lease: Leased, delay_s: float) -> None:
-    """Give a lease back unused, for a fault of our own: the attempt is not charged."""
-    await tx.execute(_RELEASE, lease.delivery_id, lease.token, timedelta(seconds=delay_s))
 
 
 async def backlog(connection: Transaction, *, bound: int = 10_000) -> tuple[int, float]:

@@ -125,8 +125,10 @@ class Room:
     total: int = 100
 
 
-async def claim(tx: Transaction, room: Room, *, token: UUID, lease_s: float) -> list[Leased]:
-    """Lease due webhooks of hosts that are not disabled, within the room.
+async def claim(
+    connection: Transaction, room: Room, *, token: UUID, lease_s: float
+) -> list[Leased]:
+    """Lease due webhooks of hosts that are not disabled, within the room; one statement.
 
     The attempt is counted here, before anything is sent, so that a target that kills us does not
     get endless tries.
@@ -134,7 +136,7 @@ async def claim(tx: Transaction, room: Room, *, token: UUID, lease_s: float) -> 
     if room.total <= 0:
         return []
     deadline = time.monotonic() + lease_s  # before PostgreSQL begins to count
-    rows = await tx.fetch(CLAIM, *arguments(room, token, lease_s))
+    rows = await connection.fetch(CLAIM, *arguments(room, token, lease_s))
     return [Leased(**dict(row), token=token, deadline=deadline) for row in rows]
 
 

@@ -28,3 +28,10 @@ class NoTransaction:
 async def no_transaction() -> AsyncIterator[NoTransaction]:
     """Stands for the pool's `transaction()`."""
     yield NoTransaction()
+
+
+class NoDatabase:
+    """Stands for the pool."""
+
+    transaction = staticmethod(no_transaction)
+    connection = staticmethod(no_transaction)

@@ -327,10 +327,26 @@ async def test_a_released_lease_is_not_charged(pool: Pool) -> None:
     await intake(pool, "a")
     lease = (await claim(pool))[0]
 
-    async with pool.transaction() as tx:
-        await deliveries.release(tx, lease, 0)
+    before = await pool.fetchval("SELECT next_at FROM deliveries")
 
+    given_back = await settle(pool, (lease, Settled("due", charged=False)))
+
+    assert given_back == {lease.delivery_id}
+    assert await pool.fetchval("SELECT next_at FROM deliveries") == before
+    assert await pool.fetchval("SELECT count(*) FROM attempts") == 0
     assert (await claim(pool))[0].attempt == 1
+
+
+async def test_a_lease_that_was_lost_is_not_given_back(pool: Pool) -> None:
+    await intake(pool, "a")
+    lost = (await claim(pool))[0]
+    await pool.execute("UPDATE deliveries SET lease_until = now()")
+    await deliveries.expire_leases(pool, attempts=8)
+    again = (await claim(pool))[0]
+
+    assert await settle(pool, (lost, Settled("due", charged=False))) == set()
+
+    assert (again.attempt, await pool.fetchval("SELECT attempt FROM deliveries")) == (2, 2)
 
 
 async def test_what_is_due_later_is_not_leased_now(pool: Pool) -> None:

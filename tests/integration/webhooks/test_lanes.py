@@ -131,7 +131,7 @@ async def open_lanes(
             drain_s=0.1,
             record_s=5,
         )
-        yield Lanes(pool.transaction, StoredLanes(30.0, attempts=2), courier, limits, NoWatch())
+        yield Lanes(pool, StoredLanes(30.0, attempts=2), courier, limits, NoWatch())
 
 
 async def put(pool: Pool, url: str, host: str) -> UUID:

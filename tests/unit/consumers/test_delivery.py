@@ -19,7 +19,7 @@ from core.transaction import Transaction
 from schemas.callback import AnswerType, CallbackRequested, callback_id_of
 from schemas.record import Partition, Record
 from schemas.topics import CALLBACKS_REQUESTED
-from tests.fakes.transactions import NoTransaction, no_transaction
+from tests.fakes.transactions import NoDatabase, NoTransaction
 
 
 @dataclass
@@ -96,7 +96,7 @@ class MemorySchedule:
     poisoned: str = ""
     gate: asyncio.Event | None = None
 
-    async def claim(self, tx: Transaction, rooms: Rooms) -> Sequence[Lease]:
+    async def claim(self, connection: Transaction, rooms: Rooms) -> Sequence[Lease]:
         taken: list[FakeLease] = []
         room = dict(zip(rooms.hosts, rooms.rooms, strict=True))
         tiers = dict(zip(rooms.hosts, rooms.tiers, strict=True))
@@ -119,7 +119,7 @@ class MemorySchedule:
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
         return len(self.due), 0.0
 
-    async def settle(self, tx: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
+    async def settle(self, connection: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
         if self.gate is not None:
             await self.gate.wait()
         if self.refusals:
@@ -130,12 +130,11 @@ class MemorySchedule:
         self.writes += 1
         for one in outcomes:
             assert isinstance(one.lease, FakeLease)
-            self.settled.append((one.lease, one.tried))
+            if one.tried.charged:
+                self.settled.append((one.lease, one.tried))
+            else:
+                self.released.append(one.lease)
         return 0
-
-    async def release(self, tx: Transaction, lease: Lease, delay_s: float) -> None:
-        assert isinstance(lease, FakeLease)
-        self.released.append(lease)
 
     async def disable(self, tx: Transaction, host: str, reason: str) -> None:
         self.disabled[host] = reason
@@ -199,7 +198,7 @@ def lanes(
     limits = LaneLimits(
         pace, interval_s=0.01, drain_s=0.05, record_s=5, disable_after=disable_after
     )
-    return Lanes(no_transaction, schedule, targets, limits, NoWatch())
+    return Lanes(NoDatabase(), schedule, targets, limits, NoWatch())
 
 
 async def run_until(lane: Lanes, condition: Callable[[], bool]) -> None:
@@ -369,9 +368,9 @@ async def test_what_was_claimed_ahead_is_sent_without_another_claim() -> None:
     claims = 0
     take = schedule.claim
 
-    async def counted(tx: Transaction, rooms: Rooms) -> Sequence[Lease]:
+    async def counted(connection: Transaction, rooms: Rooms) -> Sequence[Lease]:
         nonlocal claims
-        leases = await take(tx, rooms)
+        leases = await take(connection, rooms)
         claims += bool(leases)
         return leases
 
