@@ -87,13 +87,16 @@ class Delivering:
             await StoredIntake().intake(tx, rows)
         self.lanes.wake.set()
 
-    async def drain(self, *, within_s: float) -> None:
-        """Run the lanes until nothing is due now and nothing is in flight."""
+    async def drain(self, *, within_s: float, attempts: int = 0) -> None:
+        """Run the lanes until nothing is due now and nothing is in flight.
+
+        Before so many attempts have ended the database is not asked, which would cost it time.
+        """
         stop = asyncio.Event()
         running = asyncio.create_task(self.lanes.run(stop))
         async with asyncio.timeout(within_s):
-            while await self.pool.fetchval(_OPEN):
-                await asyncio.sleep(0.02)
+            while len(self.counter.ended) < attempts or await self.pool.fetchval(_OPEN):
+                await asyncio.sleep(0.005)
         stop.set()
         await running
 
@@ -163,7 +166,7 @@ async def opened(
         pace = PaceLimits(chosen.workers, chosen.per_host_in_flight, ahead=chosen.workers)
         bounds = LaneLimits(pace, chosen.claim_interval_s, drain_s=1.0, record_s=30.0)
         rows = StoredLanes(chosen.lease_s, len(courier.schedule.delays_s))
-        lanes = Lanes(pool.transaction, rows, courier, bounds, counter)
+        lanes = Lanes(pool, rows, courier, bounds, counter)
         yield Delivering(pool, client, lanes, counter)
 
 
