@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 from consumers.tagging.arrivals import Arrival
 from core.errors import PermanentError, TransientError
 from core.failpoints import reach
-from core.messaging.cloudevents import encode
+from core.messaging.cloudevents import encode, made_at
 from core.messaging.role import Item, Outcome, Received, Rejection
 from core.tags import ImageTags
 from core.transaction import Transaction
@@ -79,7 +79,7 @@ class TagTable(Protocol):
         ...
 
     async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-        """Give when each of these images was deleted."""
+        """Give when each of these images was deleted; none is until the transaction ends."""
         ...
 
     async def replace(self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged]]) -> None:
@@ -187,8 +187,15 @@ class TaggingRole:
             item
             for image_id, item in last.items()
             if image_id not in gone
-            or item.received.timestamp_ms >= gone[image_id].timestamp() * 1000
+            or _announced_ms(item.received) >= int(gone[image_id].timestamp() * 1000)
         ]
+
+
+def _announced_ms(received: Received[Arrival]) -> float:
+    """When an image was announced: of the two times that a record may have the earlier one."""
+    made = made_at(received.record)
+    published_ms = received.timestamp_ms
+    return published_ms if made is None else min(made.timestamp() * 1000, published_ms)
 
 
 def _tagged_event(item: TaggingItem, now: datetime) -> Record:

@@ -165,7 +165,7 @@ class StoredTags:
         return await labels.hold_version(tx)
 
     async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-        """Give when each of these images was deleted."""
+        """Give when each of these images was deleted; none is until the transaction ends."""
         return await images.tombstones(tx, image_ids)
 
     async def replace(self, tx: Transaction, tagged: Sequence[tuple[Arrival, Tagged]]) -> None:

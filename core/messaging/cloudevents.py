@@ -71,6 +71,19 @@ def check_type(topic: Topic, record: Record) -> None:
         )
 
 
+def made_at(record: Record) -> datetime | None:
+    """Give when the event was made (`ce_time`); None where the record has no time that is one.
+
+    Not the record's own timestamp, which is that of its publishing: an event may have waited in the
+    outbox, or come back from the dead letters.
+    """
+    try:
+        moment = datetime.fromisoformat(record.header("ce_time") or "")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
 def _explain(error: ValidationError) -> str:
     problems = error.errors(include_url=False, include_input=False)
     told = "; ".join(

@@ -11,8 +11,14 @@ from core.storage import image_tags, labels
 from core.tags import TagScore
 from core.transaction import Transaction
 
-_EXCLUDE = "UPDATE images SET excluded = $2, updated_at = now() WHERE image_id = $1"
-_HAND_TAGS = "UPDATE images SET hand_tags = $2::jsonb, updated_at = now() WHERE image_id = $1"
+# Nothing is decided about a tombstone: an image that comes back begins anew.
+_EXCLUDE = """
+UPDATE images SET excluded = $2, updated_at = now() WHERE image_id = $1 AND status <> 'deleted'
+"""
+_HAND_TAGS = """
+UPDATE images SET hand_tags = $2::jsonb, updated_at = now()
+WHERE image_id = $1 AND status <> 'deleted'
+"""
 _SHOW_HAND = """
 UPDATE tagged_images SET model_tags = coalesce(model_tags, tags), tags = $2::jsonb,
                          updated_at = now()

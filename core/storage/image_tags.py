@@ -9,13 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from core.storage import labels
+from core.storage.images import COMES_BACK, OWNER_COMES_BACK
 from core.tags import ImageTags, TagScore, score_to_int
 from core.transaction import Transaction
 
 #: (EXIF time, creation, now) -> what "newest" compares, as int4 (`core.relevance.ranking`).
 Recency = Callable[[datetime | None, datetime, datetime], int]
 
-_IMAGES = """
+_IMAGES = f"""
 INSERT INTO images (image_id, uri, path, owner, job_id, sha256, media_type, status)
 SELECT u.*, 'tagged'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[])
@@ -24,9 +25,9 @@ ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = 'tagged', reason = NULL, detail = NULL, sha256 = excluded.sha256,
     media_type = excluded.media_type, job_id = coalesce(excluded.job_id, images.job_id),
-    deleted_at = NULL, updated_at = now()
+    updated_at = now(), {OWNER_COMES_BACK}, {COMES_BACK}
 RETURNING image_id, excluded, hand_tags
-"""
+"""  # noqa: S608 - constants only
 
 _TAGGED = """
 INSERT INTO tagged_images (image_id, image_path, tags, exif_datetime, sha256, width, height,

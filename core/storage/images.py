@@ -1,4 +1,4 @@
-"""Images from the moment they are accepted: table `images`, and the failure ledger."""
+"""Images from the moment they are accepted to their end: table `images`, and the failure ledger."""
 
 import json
 from collections.abc import Sequence
@@ -9,19 +9,45 @@ from uuid import UUID
 
 from core.transaction import Transaction
 
-_ACCEPT = """
+#: What a deleted image that comes back takes from its new arrival: nothing of the old one is left.
+COMES_BACK = """
+    path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END,
+    arrived_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.arrived_at END,
+    deleted_at = NULL
+"""
+OWNER_COMES_BACK = """
+    owner = CASE WHEN images.status = 'deleted' THEN excluded.owner ELSE images.owner END
+"""
+_ACCEPT = f"""
 INSERT INTO images (image_id, uri, path, owner, media_type, size_bytes, sha256, job_id, status)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'accepted')
 ON CONFLICT (image_id) DO UPDATE SET
     status = CASE WHEN images.status IN ('deleted', 'missing') THEN 'accepted'
                   ELSE images.status END,
-    deleted_at = NULL,
+    media_type = CASE WHEN images.status = 'deleted' THEN excluded.media_type
+                      ELSE images.media_type END,
+    size_bytes = CASE WHEN images.status = 'deleted' THEN excluded.size_bytes
+                      ELSE images.size_bytes END,
+    sha256 = CASE WHEN images.status = 'deleted' THEN excluded.sha256 ELSE images.sha256 END,
     -- Sent by two owners it belongs to nobody alone: both must find what they were promised.
     owner = CASE WHEN images.status = 'deleted' THEN excluded.owner
                  WHEN images.owner = excluded.owner THEN images.owner END,
-    job_id = coalesce(excluded.job_id, images.job_id)
-RETURNING xmax <> 0 AS duplicate
+    job_id = coalesce(excluded.job_id, images.job_id),
+    {COMES_BACK}
+RETURNING arrived_at <> now() AS duplicate
+"""  # noqa: S608 - constants only
+
+# The tombstone: an id with its time. The clock, not the transaction's time: an upload that this
+# waited for is older. `image_tags` follows by a trigger, and the table of best images notes it.
+_DELETE = """
+UPDATE images SET status = 'deleted', deleted_at = clock_timestamp(), updated_at = now(),
+    path = '', owner = NULL, media_type = NULL, size_bytes = NULL, sha256 = NULL, reason = NULL,
+    detail = NULL, excluded = false, hand_tags = NULL
+WHERE image_id = $1 AND status <> 'deleted' AND ($2::text IS NULL OR owner = $2)
+RETURNING deleted_at
 """
+_DELETE_TAGS = "DELETE FROM tagged_images WHERE image_id = $1"
+_DELETE_FAILURES = "DELETE FROM failures WHERE image_id = $1"
 
 #: What `ImageStatus` is made of, from `images i` and `tagged_images t`.
 STATUS_COLUMNS = """
@@ -43,7 +69,7 @@ FROM images i LEFT JOIN tagged_images t USING (image_id)
 WHERE i.image_id = ANY($1) AND i.status <> 'deleted'
 """
 
-_FAIL = """
+_FAIL = f"""
 INSERT INTO images (image_id, uri, path, owner, job_id, status, reason, detail)
 SELECT u.image_id, u.uri, u.path, u.owner, u.job_id, 'failed', u.reason, u.detail
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[])
@@ -52,8 +78,9 @@ ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = CASE WHEN images.status = 'tagged' THEN 'tagged' ELSE 'failed' END,
     reason = excluded.reason, detail = excluded.detail,
-    job_id = coalesce(excluded.job_id, images.job_id), updated_at = now()
-"""
+    job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
+    {OWNER_COMES_BACK}, {COMES_BACK}
+"""  # noqa: S608 - constants only
 
 _LEDGER = """
 INSERT INTO failures (image_id, reason, detail)
@@ -65,8 +92,13 @@ ON CONFLICT (image_id, reason) DO UPDATE SET
 
 _JOB_COUNTS = "SELECT status, count(*) FROM images WHERE job_id = $1 GROUP BY status"
 
+# All rows are held, the others' too: an image must not be deleted between this look and its tags.
 _TOMBSTONES = """
-SELECT image_id, deleted_at FROM images WHERE image_id = ANY($1::uuid[]) AND deleted_at IS NOT NULL
+WITH held AS (
+    SELECT image_id, deleted_at FROM images WHERE image_id = ANY($1::uuid[])
+    ORDER BY image_id FOR NO KEY UPDATE
+)
+SELECT image_id, deleted_at FROM held WHERE deleted_at IS NOT NULL
 """
 
 
@@ -166,6 +198,19 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
     )
 
 
+async def delete(tx: Transaction, image_id: UUID, *, owner: str | None) -> datetime | None:
+    """Delete an image; give the time, or None where the owner, if one is given, has no such one.
+
+    Its tags go at once. Its bytes and its embedding go when the pruner finds that no other image
+    has them: a crash in between leaves them to it.
+    """
+    deleted_at: datetime | None = await tx.fetchval(_DELETE, image_id, owner)
+    if deleted_at is not None:
+        await tx.execute(_DELETE_TAGS, image_id)
+        await tx.execute(_DELETE_FAILURES, image_id)
+    return deleted_at
+
+
 async def status(connection: Transaction, image_id: UUID) -> ImageStatus | None:
     """Give all that is known of an image; None if it is unknown or deleted."""
     row = await connection.fetchrow(_STATUS, image_id)
@@ -209,7 +254,10 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
 
 
 async def tombstones(tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-    """Give when each of these images was deleted; images that were not are absent."""
+    """Give when each of these images was deleted; images that were not are absent.
+
+    None of them can be deleted until the transaction ends.
+    """
     rows = await tx.fetch(_TOMBSTONES, list(image_ids))
     return {row["image_id"]: row["deleted_at"] for row in rows}
 

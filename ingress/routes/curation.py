@@ -1,15 +1,18 @@
-"""`PATCH /images/{image_id}`: what people decide about an image. It outlives every tagging."""
+"""`PATCH, DELETE /images/{image_id}`: what people decide about an image, for good."""
+
+from uuid import UUID
 
 from starlette.responses import Response
 
 from core.errors import RecordRefused
-from core.storage import curation
+from core.storage import curation, images
 from core.storage.images import ImageStatus
 from core.tags import TagScore, score_to_int
 from core.transaction import Transaction
 from ingress.api_keys import Scope
 from ingress.operations import Answer, Call, Operation, json_response
 from ingress.problems import Extra, FieldError, Problem
+from ingress.removals import DeletedImage
 from ingress.requests import ImagePatch
 from ingress.responses import CuratedImage
 from ingress.routes.images import shown
@@ -23,10 +26,12 @@ async def patch(call: Call) -> Response:
         status = await call.parts.tables.images.status(tx, image_id)
         # Another owner's image and none at all give the same answer: ids must not be probed.
         if status is None or not call.caller.owns(status.owner):
-            raise Problem("image_not_found", f"no image {image_id} that is yours to change")
+            raise _not_yours(image_id)
         await _apply(tx, status, wanted)
         decided = await curation.state(tx, image_id)
-        now = await call.parts.tables.images.status(tx, image_id) or status
+        now = await call.parts.tables.images.status(tx, image_id)
+        if now is None:  # deleted between the look and the change
+            raise _not_yours(image_id)
     return json_response(
         CuratedImage(
             image=shown(call, now),
@@ -34,6 +39,25 @@ async def patch(call: Call) -> Response:
             is_tagged_by_hand=decided is not None and decided.tags is not None,
         )
     )
+
+
+async def delete(call: Call) -> Response:
+    """Delete an image: it is no answer and nobody sees it from now on.
+
+    Its bytes go soon after, unless another image has the same. A webhook with it that waits becomes
+    `query.failed`, reason `image_gone`. Sent or announced again, it is a new image.
+    """
+    image_id = call.path_id("image_id")
+    owner = None if call.caller.is_admin else call.caller.owner
+    async with call.parts.tables.database.transaction() as tx:
+        deleted_at = await images.delete(tx, image_id, owner=owner)
+    if deleted_at is None:
+        raise _not_yours(image_id)
+    return json_response(DeletedImage(image_id=image_id, deleted_at=deleted_at))
+
+
+def _not_yours(image_id: UUID) -> Problem:
+    return Problem("image_not_found", f"no image {image_id} that is yours to change")
 
 
 async def _apply(tx: Transaction, status: ImageStatus, wanted: ImagePatch) -> None:
@@ -70,5 +94,15 @@ OPERATIONS = (
             "image_not_found", "malformed_json", "receive_timeout", "body_too_large",
             "unsupported_media_type", "invalid_request",
         ),
+    ),
+    Operation(
+        "DELETE",
+        "/images/{image_id}",
+        delete,
+        "Delete an image",
+        "images",
+        (Answer(200, "Deleted; arrivals that are older do not bring it back.", DeletedImage),),
+        scope=Scope.UPLOAD,
+        problems=("image_not_found",),
     ),
 )  # fmt: skip

@@ -229,6 +229,29 @@ async def test_an_arrival_older_than_the_images_deletion_is_skipped() -> None:
     assert set(table.rows) == {"file:p/b.jpg"}
 
 
+@pytest.mark.parametrize(
+    ("made_at", "is_skipped"),
+    [
+        ("2026-04-30T23:59:59+00:00", True),
+        ("2026-04-30T23:59:59", True),  # without a zone: UTC
+        ("2026-05-01T03:00:02+02:00", False),
+        ("2026-05-01T09:00:00+00:00", False),  # a clock ahead: no later than it was published
+        ("yesterday", False),
+    ],
+)
+async def test_an_arrival_that_was_published_late_is_as_old_as_its_event(
+    made_at: str, *, is_skipped: bool
+) -> None:
+    tagging, table, _ = role({"file:p/a.jpg": b"cat"})
+    late = received("file:p/a.jpg", 0, at=NOW + timedelta(hours=2))
+    record = replace(late.record, headers=(("ce_time", made_at.encode()),))
+    table.deleted = {late.event.event.image_id: NOW + timedelta(seconds=1)}
+
+    await tagging.apply(await tagging.prepare([replace(late, record=record)]), NoTransaction())
+
+    assert (table.rows == {}) is is_skipped
+
+
 async def test_a_plan_made_under_older_labels_is_made_again() -> None:
     tagging, table, _ = role({"file:p/a.jpg": b"cat"})
     items = await tagging.prepare([received("file:p/a.jpg", 0)])

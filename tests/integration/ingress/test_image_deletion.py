@@ -1,0 +1,220 @@
+"""`DELETE /images/{id}` on real PostgreSQL: who may, what is left, when the bytes go."""
+
+import asyncio
+import hashlib
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from consumers.delivery.courier import Picture
+from consumers.delivery.pictures import CopyCache, OutgoingCopy, StoredPictures
+from consumers.housekeeping import Pruner
+from core.errors import PermanentError
+from core.settings import DatabaseSettings, RetentionSettings, load
+from core.storage import blobs, images
+from core.storage.pool import Pool, open_pool
+from ingress import keys
+from ingress.api_keys import Scope
+from ingress.app import create_app
+from ingress.main import Opened
+from tests.fakes.blobs import MemoryKeeper
+from tests.fakes.pictures import jpeg
+
+PHOTO = jpeg(1)
+DIGEST = hashlib.sha256(PHOTO).digest()
+AGE = timedelta(days=2)
+
+
+@pytest.fixture(name="pool")
+async def _pool(environment: Callable[..., None]) -> AsyncIterator[Pool]:
+    async with open_pool(load(DatabaseSettings)) as opened:
+        yield opened
+
+
+async def client_of(opened: Opened, owner: str, *scopes: Scope) -> httpx.AsyncClient:
+    made = await keys.create(keys.Wanted(owner, scopes=scopes), if_absent=False)
+    assert made is not None
+    transport = httpx.ASGITransport(create_app(opened.parts))
+    return httpx.AsyncClient(
+        transport=transport, base_url="http://archive", headers={"X-API-Key": made.key}
+    )
+
+
+async def upload(client: httpx.AsyncClient, name: str = "a.jpg") -> dict[str, object]:
+    answer = await client.post(
+        f"/images/upload?filename={name}", content=PHOTO, headers={"content-type": "image/jpeg"}
+    )
+    assert answer.status_code == 202, answer.text
+    entry: dict[str, object] = answer.json()["images"][0]
+    return entry
+
+
+async def pruned(pool: Pool) -> dict[str, int]:
+    """One round of the pruner, of bytes and vectors that were put long ago."""
+    for table in ("blobs", "embeddings"):
+        await pool.execute(f"UPDATE {table} SET created_at = now() - $1::interval", AGE)
+    settings = RetentionSettings(_env_file=None)
+    told: list[str] = []
+    gone = await Pruner(pool.transaction, MemoryKeeper(), settings, told.append).prune(
+        asyncio.Event()
+    )
+    assert told == []
+    return gone
+
+
+async def test_nobody_sees_a_deleted_image_and_deleting_it_again_is_404(
+    client: httpx.AsyncClient,
+) -> None:
+    image_id = (await upload(client))["image_id"]
+
+    deleted = await client.delete(f"/images/{image_id}")
+
+    assert deleted.status_code == 200, deleted.text
+    assert deleted.json()["image_id"] == image_id
+    for path in ("", "/content", "/similar"):
+        answer = await client.get(f"/images/{image_id}{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "image_not_found"), path
+    assert (await client.get("/images")).json()["images"] == []
+    for again in (
+        await client.delete(f"/images/{image_id}"),
+        await client.patch(f"/images/{image_id}", json={"excluded": True}),
+    ):
+        assert (again.status_code, again.json()["code"]) == (404, "image_not_found")
+
+
+async def test_only_its_owner_deletes_an_image_and_only_an_administrator_that_of_nobody(
+    client: httpx.AsyncClient, opened: Opened
+) -> None:
+    image_id = (await upload(client))["image_id"]
+    async with (
+        await client_of(opened, "bob", Scope.UPLOAD) as bobs,
+        await client_of(opened, "root", Scope.ADMIN) as admin,
+        await client_of(opened, "alice", Scope.READ) as reader,
+    ):
+        foreign = await bobs.delete(f"/images/{image_id}")
+        unknown = await bobs.delete(f"/images/{uuid4()}")
+        without_scope = await reader.delete(f"/images/{image_id}")
+        await upload(bobs)  # the same bytes: it belongs to both, so to nobody alone
+        shared = await client.delete(f"/images/{image_id}")
+        by_admin = await admin.delete(f"/images/{image_id}")
+
+    assert [one.status_code for one in (foreign, unknown, shared)] == [404] * 3
+    assert foreign.json()["title"] == unknown.json()["title"]
+    assert (without_scope.status_code, without_scope.json()["code"]) == (403, "scope_missing")
+    assert by_admin.status_code == 200, by_admin.text
+
+
+async def test_a_photo_that_is_sent_again_is_a_new_image(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    first = await upload(client, "holiday.jpg")
+    await client.patch(f"/images/{first['image_id']}", json={"excluded": True})
+    await client.delete(f"/images/{first['image_id']}")
+    tombstone = await pool.fetchrow("SELECT path, owner, sha256, excluded FROM images")
+
+    again = await upload(client, "beach.jpg")
+
+    assert tombstone is not None
+    assert dict(tombstone) == {"path": "", "owner": None, "sha256": None, "excluded": False}
+    assert again["image_id"] == first["image_id"]
+    assert again["duplicate"] is False
+    shown = (await client.get(f"/images/{again['image_id']}")).json()
+    assert (shown["status"], shown["image_path"]) == ("accepted", "beach.jpg")
+    assert (shown["media_type"], shown["size_bytes"]) == ("image/jpeg", len(PHOTO))
+    assert shown["excluded"] is False
+    assert (await client.get(f"/images/{again['image_id']}/content")).content == PHOTO
+    assert (await upload(client))["duplicate"] is True
+
+
+async def test_bytes_and_vector_go_after_the_row_unless_another_image_has_them(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    image_id = (await upload(client))["image_id"]
+    other = uuid4()
+    await pool.execute(
+        "INSERT INTO images (image_id, uri, path, status, sha256)"
+        " VALUES ($1, 'file:p/a.jpg', 'p/a.jpg', 'tagged', $2)",
+        other,
+        DIGEST,
+    )
+    for one in (UUID(str(image_id)), other):
+        await tagged(pool, one)
+
+    await client.delete(f"/images/{image_id}")  # whoever did it may die now: nothing is left to do
+    with_another = await pruned(pool)
+    async with pool.transaction() as tx:
+        await images.delete(tx, other, owner=None)
+    alone = await pruned(pool)
+
+    assert (with_another["blobs"], with_another["embeddings"]) == (0, 0)
+    assert (alone["blobs"], alone["embeddings"]) == (1, 1)
+    assert await pool.fetchval("SELECT count(*) FROM blobs") == 0
+
+
+async def tagged(pool: Pool, image_id: UUID) -> None:
+    await pool.execute(
+        "INSERT INTO tagged_images (image_path, tags, image_id, sha256, width, height, model,"
+        " preprocessing, top_k) VALUES ('p', '[]', $1, $2, 1, 1, 'm', 'p', 4)",
+        image_id,
+        DIGEST,
+    )
+    await pool.execute(
+        "INSERT INTO embeddings (sha256, model, preprocessing, embedding)"
+        " VALUES ($1, 'm', 'p', '[1,2]') ON CONFLICT DO NOTHING",
+        DIGEST,
+    )
+
+
+async def test_bytes_that_are_sent_again_while_the_pruner_works_are_kept(
+    client: httpx.AsyncClient, pool: Pool
+) -> None:
+    image_id = (await upload(client))["image_id"]
+    await client.delete(f"/images/{image_id}")
+    await pool.execute("UPDATE blobs SET created_at = now() - $1::interval", AGE)
+    settings = DatabaseSettings(url=SecretStr(load(DatabaseSettings).url.get_secret_value()))
+    async with open_pool(settings) as other, other.transaction() as tx:
+        # An upload that has put its bytes, and not its row yet.
+        await blobs.PostgresBlobs(other).put(DIGEST, PHOTO, tx)
+        gone = await Pruner(
+            pool.transaction, MemoryKeeper(), RetentionSettings(_env_file=None), print
+        ).prune(asyncio.Event())
+
+    assert gone["blobs"] == 0
+    assert await blobs.PostgresBlobs(pool).read(DIGEST) == PHOTO
+
+
+async def test_a_webhook_that_waits_with_a_deleted_image_says_so(
+    client: httpx.AsyncClient, opened: Opened, pool: Pool
+) -> None:
+    image_id = UUID(str((await upload(client))["image_id"]))
+    pictures = StoredPictures(
+        database=pool,
+        blobs=opened.parts.blobs,
+        copier=NoCopier(),
+        inline_max_bytes=10**6,
+        keep_exif=True,
+        copies=CopyCache(0),
+    )
+    before = await pictures.outgoing(image_id, inline=True, reserve=_reserve)
+
+    await client.delete(f"/images/{image_id}")
+
+    assert isinstance(before, Picture)
+    assert before.base64 == b64encode(PHOTO)
+    after = await pictures.outgoing(image_id, inline=True, reserve=_reserve)
+    assert isinstance(after, PermanentError)
+    assert after.reason == "image_gone"
+
+
+class NoCopier:
+    async def outgoing_copy(self, data: bytes) -> OutgoingCopy:
+        raise AssertionError("the bytes go as they are")
+
+
+async def _reserve(size: int) -> None:
+    assert size >= 0
