@@ -51,6 +51,7 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "host_events": settings.host_events_days,
         "jobs": settings.jobs_days,
         "tombstones": settings.tombstones_days,
+        "deleted_queries": settings.tombstones_days,
     }
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
     gone = ("outbox_places", "label_previews", *retention.SWEPT, KEPT)

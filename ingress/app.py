@@ -16,6 +16,7 @@ from ingress.operations import Operation, endpoint
 from ingress.parts import Parts
 from ingress.routes import (
     archive,
+    asked,
     curation,
     documents,
     duplicates,
@@ -39,6 +40,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *duplicates.OPERATIONS,
     *archive.OPERATIONS,
     *queries.OPERATIONS,
+    *asked.OPERATIONS,
     *redelivery.OPERATIONS,
     *endpoints.OPERATIONS,
     *tag.OPERATIONS,

@@ -140,6 +140,11 @@ async def keep_query(
                 "idempotency_key_reused",
                 f"Idempotency-Key {idempotency_key!r} was sent before with another body",
             )
+        if verdict == "deleted":
+            raise Problem(
+                "idempotency_key_reused",
+                f"the query of Idempotency-Key {idempotency_key!r} was deleted; take another key",
+            )
         sink = OutboxSink(tx, parts.departures.outbox)
         if verdict == "new":
             await QueryProducer(sink, SOURCE, now=parts.now).submit(

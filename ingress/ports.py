@@ -85,7 +85,7 @@ class QueryTable(Protocol):
         callback_url: str,
         options: dict[str, Any],
         fingerprint: bytes | None = None,
-    ) -> Literal["new", "same", "other"]:
+    ) -> Literal["new", "same", "other", "deleted"]:
         """Keep a query; `same` or `other` by fingerprint where its id was there before."""
         ...
 

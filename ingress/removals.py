@@ -3,6 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
+from pydantic import Field
+
 from ingress.responses import Output
 
 
@@ -11,3 +13,11 @@ class DeletedImage(Output):
 
     image_id: UUID
     deleted_at: datetime
+
+
+class DeletedQuery(Output):
+    """A query that is no more, nor its webhooks."""
+
+    query_id: UUID
+    deleted_at: datetime
+    withdrawn: int = Field(description="Webhooks of it that waited, and are not sent.")

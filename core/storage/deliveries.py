@@ -10,11 +10,17 @@ from uuid import UUID
 from core.storage.lanes import Leased
 from core.transaction import Transaction
 
+# Of a query that was deleted nothing is sent; one that is there cannot be until we commit.
 _INTAKE = """
+WITH asked AS (
+    SELECT query_id, deleted_at FROM queries WHERE query_id = ANY($2::uuid[])
+    ORDER BY query_id FOR KEY SHARE
+)
 INSERT INTO deliveries (delivery_id, query_id, owner, host, url, event, state)
 SELECT u.delivery_id, u.query_id, u.owner, u.host, u.url, u.event::jsonb, 'due'
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
      AS u (delivery_id, query_id, owner, host, url, event)
+WHERE u.query_id NOT IN (SELECT query_id FROM asked WHERE deleted_at IS NOT NULL)
 ORDER BY u.delivery_id
 ON CONFLICT (delivery_id) DO NOTHING
 """
@@ -44,17 +50,20 @@ WITH given AS (
                          $11::text[], $12::bool[])
          AS g (delivery_id, token, state, pause, reason,
                attempt, started_at, took_ms, status, error, detail, charged)
+), held AS (  -- before anything refers to them: one that is deleted meanwhile is left out
+    SELECT d.delivery_id FROM deliveries d JOIN given USING (delivery_id)
+    ORDER BY d.delivery_id FOR NO KEY UPDATE OF d
 ), noted AS (
     INSERT INTO attempts (delivery_id, attempt, started_at, took_ms, status, error, detail)
     SELECT g.delivery_id, g.attempt, g.started_at, g.took_ms, g.status, g.error, g.detail
-    FROM given g JOIN deliveries d USING (delivery_id) WHERE g.charged
+    FROM given g JOIN held USING (delivery_id) WHERE g.charged
     ON CONFLICT (delivery_id, attempt) DO NOTHING
 )
 UPDATE deliveries d SET state = g.state, next_at = coalesce(now() + g.pause, d.next_at),
        reason = g.reason, token = NULL, lease_until = NULL,
        attempt = CASE WHEN g.charged THEN d.attempt ELSE d.attempt - 1 END,
        finished_at = CASE WHEN g.state IN ('delivered', 'dead') THEN now() END
-FROM given g
+FROM given g JOIN held USING (delivery_id)
 WHERE d.delivery_id = g.delivery_id
   AND (d.state = 'leased' AND d.token = g.token
        OR g.state = 'delivered' AND d.state <> 'delivered')

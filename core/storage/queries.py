@@ -16,11 +16,11 @@ VALUES ($1, $2, $3, $4, $5::jsonb, $6, 'accepted')
 ON CONFLICT (query_id) DO NOTHING
 RETURNING query_id
 """
-_FINGERPRINT = "SELECT fingerprint FROM queries WHERE query_id = $1"
+_FINGERPRINT = "SELECT fingerprint, deleted_at FROM queries WHERE query_id = $1"
 
 _STATUS = """
 SELECT query_id, owner, text, callback_url, options, status, answer, accepted_at, answered_at
-FROM queries WHERE query_id = $1
+FROM queries WHERE query_id = $1 AND deleted_at IS NULL
 """
 
 # The first answer wins: a replay may find other images, and must change nothing. What was accepted
@@ -163,14 +163,19 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
     callback_url: str,
     options: dict[str, Any],
     fingerprint: bytes | None = None,
-) -> Literal["new", "same", "other"]:
+) -> Literal["new", "same", "other", "deleted"]:
     """Keep a query; `same` or `other` (by fingerprint) where the id was accepted before."""
     row = await tx.fetchval(
         _ACCEPT, query_id, owner, text, callback_url, json.dumps(options), fingerprint
     )
     if row is not None:
         return "new"
-    return "same" if await tx.fetchval(_FINGERPRINT, query_id) == fingerprint else "other"
+    known = await tx.fetchrow(_FINGERPRINT, query_id)
+    if known is None:  # pruned between the two statements
+        return "other"
+    if known["deleted_at"] is not None:
+        return "deleted"
+    return "same" if known["fingerprint"] == fingerprint else "other"
 
 
 async def status(connection: Transaction, query_id: UUID) -> QueryStatus | None:

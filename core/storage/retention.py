@@ -23,6 +23,10 @@ _AGED = {
             SELECT query_id FROM queries
             WHERE status = 'answered' AND answered_at < now() - $1::interval LIMIT $2)
     """,
+    "deleted_queries": """
+        DELETE FROM queries WHERE query_id IN (
+            SELECT query_id FROM queries WHERE deleted_at < now() - $1::interval LIMIT $2)
+    """,
     "deliveries": """
         DELETE FROM deliveries WHERE delivery_id IN (
             SELECT delivery_id FROM deliveries

@@ -1,6 +1,5 @@
 """`/jobs`: which directory jobs there are, how far they are, and ending them."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,12 +7,11 @@ from starlette.responses import Response
 
 from core.storage.jobs import DirectoryJob
 from ingress.api_keys import Scope
-from ingress.cursors import CURSOR, cursor_of, limit_of, read_cursor
+from ingress.cursors import CURSOR, cursor_of, limit_of, page_before
 from ingress.events import stream_of, wants_events
 from ingress.operations import Answer, Call, Operation, json_response
 from ingress.problems import Problem
 from ingress.responses import JobPage, ListedJob, ShownJob
-from ingress.routes.search import wrong
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -38,7 +36,7 @@ async def list_jobs(call: Call) -> Response:
     tables, owner = call.parts.tables, None if call.caller.is_admin else call.caller.owner
     async with tables.database.connection() as connection:
         found = await tables.jobs.recent(
-            connection, owner=owner, before=_before(call), limit=limit + 1
+            connection, owner=owner, before=page_before(call), limit=limit + 1
         )
     last = found[limit - 1] if len(found) > limit else None
     jobs = tuple(ListedJob.model_validate(_listed(call, job)) for job in found[:limit])
@@ -55,16 +53,6 @@ async def cancel(call: Call) -> Response:
             raise Problem("job_not_found", f"no job {job_id}")
         await tables.jobs.cancel(tx, job_id)
     return json_response(await _look(call, job_id))
-
-
-def _before(call: Call) -> tuple[datetime, UUID] | None:
-    text = call.request.query_params.get("cursor")
-    if text is None:
-        return None
-    try:
-        return read_cursor(text)
-    except ValueError as error:
-        raise wrong("cursor", f"{text[:100]!r}: {error}") from error
 
 
 async def _look(call: Call, job_id: UUID) -> ShownJob:

@@ -27,6 +27,7 @@ UNSPEAKABLE = (
     "is not in force",  # the version in If-Match
     "is not the ETag",  # header patterns are not kept to
     "with another body",  # Idempotency-Key
+    "was deleted; take another key",
     r"match pattern '\S'",  # what is a space beyond ASCII depends on the engine
     "not a token of an upload",  # opaque
 )

@@ -260,3 +260,18 @@ async def test_an_owner_is_believed_only_of_queries_that_came_by_http(
     waiting = await queries.status(filled, borrowed_id)
     assert waiting is not None
     assert waiting.status == "accepted"  # its own record will answer it
+
+
+async def test_a_claimed_owner_sees_nothing_of_a_query_that_came_straight_from_the_topic(
+    role: QueryRole, filled: Pool
+) -> None:
+    token = Token("", outbox_id=7).encode()
+    answered, parked = received("cats", owner="alice"), received("dog", owner="alice", after=token)
+
+    await answers_to(role, filled, [answered, parked])
+
+    rows = await filled.fetch("SELECT query_id, owner, status FROM queries")
+    assert {row["query_id"]: (row["owner"], row["status"]) for row in rows} == {
+        answered.event.query_id: (None, "answered"),
+        parked.event.query_id: (None, "waiting"),
+    }
