@@ -80,17 +80,13 @@ def replay(
 ) -> None:
     """Put dead letters back on their topic, unchanged."""
     from producers.commands import replay_letters
-    from producers.replay import UNREADABLE, LetterFilter, source_topic
+    from producers.replay import ChoiceRefused, choose
 
-    if reason == UNREADABLE:
-        _stop(f"--reason {UNREADABLE}: the bytes of these were never read; send them anew", 2)
     try:
-        name, of_topic = source_topic(topic)
-    except ValueError as error:
-        _stop(f"TOPIC: {error}", 2)
-    if group and of_topic and group != of_topic:
-        _stop(f"--group {group}: {topic} holds what {of_topic} set aside", 2)
-    _run(replay_letters(LetterFilter(name, group or of_topic, reason, limit), dry_run=dry_run))
+        wanted = choose(topic, group=group, reason=reason, limit=limit)
+    except ChoiceRefused as error:
+        _stop(f"{'TOPIC' if error.name == 'topic' else f'--{error.name}'}: {error}", 2)
+    _run(replay_letters(wanted, dry_run=dry_run))
 
 
 @app.command()

@@ -107,6 +107,7 @@ class Replay:
     letters: DeadLetters
     publisher: Publisher
     patience: Patience
+    batch_letters: int = BATCH_LETTERS
 
     async def run(self, wanted: LetterFilter) -> Replayed:
         """Replay what `wanted` selects and is there now.
@@ -120,7 +121,7 @@ class Replay:
         done, after, left = Replayed(), 0, wanted.limit
         until = await self.letters.newest(wanted)
         while left is None or left > 0:
-            size = BATCH_LETTERS if left is None else min(left, BATCH_LETTERS)
+            size = self.batch_letters if left is None else min(left, self.batch_letters)
             batch = await self.letters.open(wanted, after=after, until=until, limit=size)
             if not batch:
                 break
@@ -146,6 +147,40 @@ class Replay:
                 done.by_reason[letter.reason] += 1
         await self.letters.mark_replayed(acknowledged)
         return is_away
+
+
+class ChoiceRefused(ValueError):
+    """Letters that cannot be chosen so.
+
+    Attributes:
+        name: what is wrong: `topic`, `group` or `reason`.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(why)
+        self.name = name
+
+
+def choose(
+    topic: str, *, group: str | None = None, reason: str | None = None, limit: int | None = None
+) -> LetterFilter:
+    """Give the filter that people mean by these words.
+
+    Args:
+        topic: a topic, or one of its dead-letter topics.
+
+    Raises:
+        ChoiceRefused: no such topic, two groups at once, or letters that cannot go back.
+    """
+    if reason == UNREADABLE:
+        raise ChoiceRefused("reason", f"{UNREADABLE}: their bytes were never read; send them anew")
+    try:
+        name, of_topic = source_topic(topic)
+    except ValueError as error:
+        raise ChoiceRefused("topic", str(error)) from error
+    if group and of_topic and group != of_topic:
+        raise ChoiceRefused("group", f"{group!r}, but {topic} holds what {of_topic} set aside")
+    return LetterFilter(name, group or of_topic, reason, limit)
 
 
 def source_topic(name: str) -> tuple[str, str | None]:

@@ -1,0 +1,173 @@
+"""`/dead-letters`: records that were set aside, and putting them back on their topic."""
+
+from starlette.responses import Response
+
+from core.storage import letter_pages
+from core.storage.letter_pages import Filter, ListedLetter
+from core.storage.replays import OpenLetters
+from ingress.api_keys import Scope
+from ingress.cursors import CURSOR, cursor_of_number, limit_of, page_below
+from ingress.letters import (
+    LetterPage,
+    Replayed,
+    ReplayRequest,
+    ShownLetter,
+    ShownLetterGroup,
+)
+from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.problems import Extra, FieldError, Problem, retry_later
+from ingress.routes.search import wrong
+from producers.publishing import Patience
+from producers.replay import ChoiceRefused, LetterFilter, Replay, choose
+from schemas.topics import EVENT_MAX_BYTES
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+MAX_NAME_CHARS = 249  # Kafka's limit for the name of a topic
+HEADER_CHARS = 200
+#: Values of so many letters are in memory at a time.
+REPLAY_BATCH = 20
+RETRY_AFTER_S = 5
+_PARAMETERS = frozenset({"topic", "group", "reason", "cursor", "limit"})
+
+
+async def list_letters(call: Call) -> Response:
+    """Give dead letters that were not replayed, the newest first, and how many there are of each.
+
+    Their values are not shown: they are what somebody sent. `python -m producers replay` and
+    `POST /dead-letters/replay` put them back as they were.
+    """
+    limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
+    wanted = _filter(call)
+    async with call.parts.tables.database.connection() as connection:
+        found = await letter_pages.page(connection, wanted, limit + 1)
+        groups = await letter_pages.groups(connection)
+    return json_response(
+        LetterPage(
+            groups=tuple(
+                ShownLetterGroup(
+                    group=one.group,
+                    topic=one.topic,
+                    reason=one.reason,
+                    letters=one.letters,
+                    newest_at=one.newest_at,
+                )
+                for one in groups
+            ),
+            letters=tuple(_shown(one) for one in found[:limit]),
+            next=cursor_of_number(found[limit - 1].id) if len(found) > limit else None,
+        )
+    )
+
+
+async def replay(call: Call) -> Response:
+    """Put dead letters back on their topic, unchanged, the oldest first; or only count them.
+
+    What fails again is a new letter. Asked twice at the same moment some may be put back twice,
+    which their identity makes harmless.
+    """
+    asked = await call.body(ReplayRequest)
+    try:
+        wanted = choose(asked.topic, group=asked.group, reason=asked.reason, limit=asked.limit)
+    except ChoiceRefused as error:
+        detail = f"{error.name}: {error}"
+        field = FieldError(f"/{error.name}", str(error))
+        raise Problem("invalid_request", detail, Extra(errors=(field,))) from error
+    with call.memory(REPLAY_BATCH * EVENT_MAX_BYTES):
+        async with call.parts.tables.database.connection() as connection:
+            letters = OpenLetters(connection)
+            matched = await letters.counts(wanted)
+            unreadable = 0 if wanted.reason else await letters.count_unreadable(wanted)
+            done = Replayed(matched=matched, replayed={}, refused={}, unreadable=unreadable)
+            if not asked.dry_run:
+                done = done.model_copy(update=await _put_back(call, letters, wanted))
+    return json_response(done)
+
+
+async def _put_back(
+    call: Call, letters: OpenLetters, wanted: LetterFilter
+) -> dict[str, dict[str, int]]:
+    # Without patience: whoever asks is waiting, and may ask again.
+    publisher = call.parts.departures.publisher
+    done = await Replay(letters, publisher, Patience(limit_s=0), REPLAY_BATCH).run(wanted)
+    if done.refused.get("broker_away") and not done.by_reason:
+        raise retry_later(
+            "unavailable", "Kafka is away: nothing was put back", after_s=RETRY_AFTER_S
+        )
+    return {"replayed": dict(done.by_reason), "refused": dict(done.refused)}
+
+
+def _filter(call: Call) -> Filter:
+    given = call.request.query_params
+    unknown = set(given) - _PARAMETERS
+    if unknown:
+        raise wrong(min(unknown), f"known are {', '.join(sorted(_PARAMETERS))}")
+    return Filter(
+        topic=_name(call, "topic"),
+        group=_name(call, "group"),
+        reason=_name(call, "reason"),
+        before=page_below(call),
+    )
+
+
+def _name(call: Call, parameter: str) -> str | None:
+    text = call.request.query_params.get(parameter)
+    if text is not None and (not 1 <= len(text) <= MAX_NAME_CHARS or "\x00" in text):
+        raise wrong(parameter, f"1 to {MAX_NAME_CHARS} characters, none of them NUL")
+    return text
+
+
+def _shown(letter: ListedLetter) -> ShownLetter:
+    return ShownLetter(
+        letter_id=letter.id,
+        group=letter.group,
+        topic=letter.topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        key=None if letter.key is None else letter.key.decode("utf-8", "replace"),
+        headers={
+            name: value.decode("utf-8", "replace")[:HEADER_CHARS] for name, value in letter.headers
+        },
+        size_bytes=letter.size_bytes,
+        reason=letter.reason,
+        detail=letter.detail,
+        quarantined=letter.quarantined,
+        recorded_at=letter.record_at,
+        set_aside_at=letter.created_at,
+    )
+
+
+_NAME = (("type", "string"), ("minLength", 1), ("maxLength", MAX_NAME_CHARS))
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/dead-letters",
+        list_letters,
+        "Records that were set aside, page by page",
+        "dead letters",
+        (Answer(200, "At most `limit` letters, the newest first.", LetterPage),),
+        scope=Scope.ADMIN,
+        parameters=(
+            limit_of(MAX_LIMIT),
+            CURSOR,
+            Parameter("topic", "query", "Only what lay on this topic.", _NAME),
+            Parameter("group", "query", "Only what this consumer group set aside.", _NAME),
+            Parameter("reason", "query", "Only what was set aside for this.", _NAME),
+        ),
+        problems=("invalid_request",),
+    ),
+    Operation(
+        "POST",
+        "/dead-letters/replay",
+        replay,
+        "Put records that were set aside back on their topic",
+        "dead letters",
+        (Answer(200, "They are on the topic again, or only counted.", Replayed),),
+        scope=Scope.ADMIN,
+        body=ReplayRequest,
+        problems=(
+            "malformed_json", "receive_timeout", "body_too_large", "unsupported_media_type",
+            "invalid_request",
+        ),
+    ),
+)  # fmt: skip
