@@ -7,6 +7,9 @@ from datetime import datetime
 #: (float sums depend on the order of addition). Rounded once, here.
 SCORE_SCALE = 1_000_000
 MAX_LABELS = 30_000  # label ids are int2 in PostgreSQL
+#: Labels that single images brought, or people set by hand: whoever may send images may bring some,
+#: and none ever goes. The rest is kept for the default set.
+MAX_OWN_LABELS = 25_000
 
 
 def score_to_int(score: float) -> int:

@@ -10,7 +10,7 @@ show() {  # title, then curl's arguments
   local title=$1
   shift
   printf '\n### %s\n\n```\n$ curl' "$title"
-  printf " '%s'" "$@" | sed -E -e "s#'([-A-Za-z0-9_./:=@]+)'#\\1#g" -e "s#$work/##g" -e "s#$PHOTO#cat.png#g" -e "s#${URL//\\/}##g" -e "s#$KEY#\$KEY#g" -e "s#'X-API-Key: .KEY'#\"X-API-Key: \$KEY\"#"
+  printf " '%s'" "$@" | sed -E -e "s#'([-A-Za-z0-9_./:=@]+)'#\\1#g" -e "s#$work/##g" -e "s#$PHOTO#cat.png#g" -e "s#${URL//\\/}##g" -e "s#$KEY#\$KEY#g" -e "s#${ADMIN:-$KEY}#\$ADMIN#g" -e "s#'X-API-Key: .(KEY|ADMIN)'#\"X-API-Key: \$\1\"#"
   printf '\n'
   curl -s -o "$work/body" -w '%{http_code} %{content_type}\n' "$@" </dev/null
   if grep -qI . "$work/body"; then head -c 900 "$work/body" | sed -e "s#$URL##g" -e "s#$KEY#\$KEY#g"; else
@@ -19,6 +19,7 @@ show() {  # title, then curl's arguments
 }
 field() { "${PYTHON:-python3}" -c "import json,sys; d=json.load(open('$work/body')); print(d$1)"; }
 auth=(-H "X-API-Key: $KEY")
+admin=(-H "X-API-Key: ${ADMIN:-$KEY}")  # of the scope admin, if there is one
 json=(-H 'content-type: application/json')
 
 echo "# Every route, with curl"
@@ -55,6 +56,17 @@ show "Another question under the same key" "${auth[@]}" "${json[@]}" -H 'Idempot
 show "Read your own upload" "${auth[@]}" "${json[@]}" -d "{\"text\": \"cat\", \"callback_url\": \"http://127.0.0.1:1099/hook\", \"after\": \"$token\"}" "$URL/images/tags"
 sleep 1
 show "What came of it, attempts included" "${auth[@]}" "$URL/queries/$query?wait=2"
+show "What was asked, page by page" "${auth[@]}" "$URL/queries?status=answered&limit=1"
+show "Forget it, with its webhooks" "${auth[@]}" -X DELETE "$URL/queries/$query"
+show "Its key stays used" "${auth[@]}" "${json[@]}" -H 'Idempotency-Key: order-17' -d '{"text": "кошки on the beach", "callback_url": "http://127.0.0.1:1099/hook"}' "$URL/images/tags"
+
+echo; echo "## Deleting a photo"
+show "Delete it" "${auth[@]}" -X DELETE "$URL/images/$image"
+show "It is gone" "${auth[@]}" "$URL/images/$image"
+
+echo; echo "## Dead letters, with a key that may do so"
+show "What was set aside" "${admin[@]}" "$URL/dead-letters?limit=1"
+show "Put it back, or only count" "${admin[@]}" "${json[@]}" -d '{"topic": "images.arrived.v1", "dry_run": true}' "$URL/dead-letters/replay"
 
 echo; echo "## Refused"
 show "No key" "$URL/images/$image"

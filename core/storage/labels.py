@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from core.errors import RecordRefused
-from core.tags import MAX_LABELS, Label
+from core.tags import MAX_LABELS, MAX_OWN_LABELS, Label
 from core.transaction import Transaction
 
 #: Taken by whoever adds labels: ids are max + 1.
@@ -17,6 +17,7 @@ SELECT id, name, aliases, templates, threshold FROM labels
 WHERE position IS NOT NULL ORDER BY position, id
 """
 _ALL = "SELECT id, name, aliases, templates, threshold FROM labels ORDER BY id"
+_COUNT_OWN = "SELECT count(*) FROM labels WHERE position IS NULL"
 _IDS = "SELECT name, id FROM labels WHERE name = ANY($1::text[])"
 _ADD = """
 INSERT INTO labels (id, name)
@@ -74,11 +75,16 @@ async def known(connection: Transaction, names: Iterable[str]) -> dict[str, int]
 
 
 async def ensure(tx: Transaction, names: Iterable[str]) -> dict[str, int]:
-    """Give the id of every name, adding those that are not there yet.
+    """Give the id of every name, adding those that are not there yet, as labels of single images.
 
     Raises:
-        RecordRefused: there would be more than 30,000 labels.
+        RecordRefused: there would be more than 30,000 labels, or 25,000 that are not in the default
+            set.
     """
+    return await _ensure(tx, names, most_own=MAX_OWN_LABELS)
+
+
+async def _ensure(tx: Transaction, names: Iterable[str], *, most_own: int) -> dict[str, int]:
     wanted = sorted(set(names))
     known = {row["name"]: row["id"] for row in await tx.fetch(_IDS, wanted)}
     if len(known) == len(wanted):
@@ -91,6 +97,12 @@ async def ensure(tx: Transaction, names: Iterable[str]) -> dict[str, int]:
         raise RecordRefused(
             f"{total} labels: the limit is {MAX_LABELS} in all", reason="too_many_labels"
         )
+    own = await tx.fetchval(_COUNT_OWN) + len(missing)
+    if own > most_own:
+        raise RecordRefused(
+            f"{own} labels that are not in the default set: the limit is {most_own}",
+            reason="too_many_labels",
+        )
     known.update({row["name"]: row["id"] for row in await tx.fetch(_ADD, missing)})
     return known
 
@@ -101,7 +113,7 @@ async def define(tx: Transaction, labels: Sequence[Label]) -> int:
     Labels that leave the set keep their rows: images may still carry them.
     """
     await tx.execute("SELECT version FROM label_set FOR UPDATE")
-    await ensure(tx, [label.name for label in labels])
+    await _ensure(tx, [label.name for label in labels], most_own=MAX_LABELS)
     await tx.execute("UPDATE labels SET position = NULL WHERE position IS NOT NULL")
     await tx.execute(
         _DEFINE,

@@ -14,7 +14,7 @@ from core.relevance.ranking import ScoredImage, best_n, recency
 from core.storage import image_tags, images, labels, ranking, retention
 from core.storage.image_tags import TaggedImage
 from core.storage.pool import Pool
-from core.tags import ImageTags, Label, TagScore
+from core.tags import MAX_OWN_LABELS, ImageTags, Label, TagScore
 from schemas.image import image_id_of
 
 LABELS = tuple(Label(name) for name in ("cat", "dog", "car", "beach", "Victory Day"))
@@ -251,6 +251,25 @@ async def test_labels_added_by_many_at_once_get_one_id_each(pool: Pool) -> None:
             merged.setdefault(name, set()).add(number)
     assert all(len(numbers) == 1 for numbers in merged.values())
     assert len({n for numbers in merged.values() for n in numbers}) == len(merged) == 26
+
+
+async def test_labels_of_single_images_leave_room_for_the_default_set(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO labels (id, name) SELECT n, 'label ' || n FROM generate_series(1, $1) n",
+        MAX_OWN_LABELS,
+    )
+
+    with pytest.raises(RecordRefused) as caught:
+        async with pool.transaction() as tx:
+            await labels.ensure(tx, ["label 1", "one more"])
+    async with pool.transaction() as tx:
+        await labels.define(tx, [Label("one more"), Label("label 2")])
+    async with pool.transaction() as tx:
+        after = await labels.ensure(tx, ["one more", "another"])  # "label 2" is no own one any more
+
+    assert caught.value.reason == "too_many_labels"
+    assert str(MAX_OWN_LABELS) in str(caught.value)
+    assert set(after) == {"one more", "another"}
 
 
 async def test_more_labels_than_the_limit_are_refused(
