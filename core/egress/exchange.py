@@ -50,8 +50,9 @@ class Reading:
     async def take(self, response: httpx.Response) -> None:
         """Keep status, some headers and at most `limit` bytes of the body, never decompressed."""
         self.status = response.status_code
+        present = {name.lower() for name, _ in response.headers.raw}
         for name in KEPT_HEADERS:
-            if name in response.headers:
+            if name.encode() in present:
                 self.headers[name] = response.headers[name][:MAX_HEADER_CHARS]
         body = cast("httpx.AsyncByteStream", response.stream)
         # The stream itself: `aiter_raw` counts and cuts on top, for a third of the reading's time.
