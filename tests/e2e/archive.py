@@ -38,6 +38,12 @@ from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
 
 READY_TIMEOUT_S = 180.0  # torch from a cold disk, on a busy machine
 COMMAND_TIMEOUT_S = 120.0
+RECOVERY_S = 30.0
+RECOVERING = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.CrashShutdownError,
+)
 POLL_S = 0.05
 #: Set it to try another model, `local-dir:FOLDER` say.
 MODEL_VARIABLE = "TEST_MODEL"
@@ -161,8 +167,15 @@ class RunningArchive:
     # -- what it holds
 
     def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Run one statement on its database."""
-        return run_apart(_fetch(self.database_url, statement, arguments))
+        """Run one statement on its database; again while that comes back from a crash."""
+        deadline = time.monotonic() + RECOVERY_S
+        while True:
+            try:
+                return run_apart(_fetch(self.database_url, statement, arguments))
+            except (OSError, *RECOVERING):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_S)
 
     def value(self, statement: str, *arguments: object) -> Any:
         """The first column of the first row."""
