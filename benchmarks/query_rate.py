@@ -233,7 +233,7 @@ async def parts(pool: Pool) -> None:
 
 def _received(event: QuerySubmitted) -> Received[QuerySubmitted]:
     record = Record(QUERIES_SUBMITTED.name, None, (), b"")
-    return Received(event, Partition(QUERIES_SUBMITTED.name, 0), 0, record, "e", 0)
+    return Received(event, Partition(QUERIES_SUBMITTED.name, 0), 0, record, 0)
 
 
 async def run(events: int) -> None:

@@ -1,7 +1,8 @@
 """A record as it is on a topic: bytes, before anyone looks inside."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from schemas.quick import quick_value
 
 
 class Partition(NamedTuple):
@@ -11,7 +12,7 @@ class Partition(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@quick_value
 class Record:
     """Key, headers and value of one record, to be published or as received.
 

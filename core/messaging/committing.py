@@ -91,9 +91,7 @@ class Committer(Generic[E, P]):
         left = deque([list(prepared)])
         while left:
             ready = self._session.tracker.ready()
-            portion = [
-                one for one in left.popleft() if ready.get(one.entry.partition) == one.entry.epoch
-            ]
+            portion = [one for one in left.popleft() if ready.get(one[0].partition) == one[0].epoch]
             if not portion:
                 continue
             try:
@@ -108,7 +106,7 @@ class Committer(Generic[E, P]):
 
     async def _write(self, portion: Sequence[Prepared[E, P]]) -> None:
         session = self._session
-        moves = plan_moves(one.entry for one in portion)
+        moves = plan_moves(entry for entry, _ in portion)
         with session.metrics.consumer_transaction_seconds.labels(session.group).time():
             written = await self._transact(portion, moves)
         session.tracker.committed(move for move in moves if move.partition in written.ours)
@@ -134,7 +132,7 @@ class Committer(Generic[E, P]):
                 kept = (
                     portion
                     if len(ours) == len(moves)
-                    else [one for one in portion if one.entry.partition in ours]
+                    else [one for one in portion if one[0].partition in ours]
                 )
                 outcome = await self._applied(kept, tx)
                 reach("commit.applied")
@@ -150,7 +148,7 @@ class Committer(Generic[E, P]):
         return _Written(ours, len(ours) < len(moves), letters, tuple(ids), records)
 
     async def _applied(self, kept: Sequence[Prepared[E, P]], tx: Transaction) -> Outcome:
-        items: list[Item[E, P]] = [one.item for one in kept if one.item is not None]
+        items: list[Item[E, P]] = [made for _, made in kept if isinstance(made, Item)]
         if not items:
             return Outcome()
         with tracing.consuming(
@@ -160,9 +158,9 @@ class Committer(Generic[E, P]):
 
     def _letters(self, kept: Sequence[Prepared[E, P]], outcome: Outcome) -> tuple[DeadLetter, ...]:
         errors: dict[tuple[Partition, int], PermanentError] = {
-            (one.entry.partition, one.entry.offset): one.error
-            for one in kept
-            if one.error is not None
+            (entry.partition, entry.offset): made
+            for entry, made in kept
+            if not isinstance(made, Item)
         }
         for rejection in outcome.rejected:
             errors[rejection.partition, rejection.offset] = rejection.error
@@ -172,17 +170,17 @@ class Committer(Generic[E, P]):
             DeadLetter(
                 DeadLetterPlace(
                     self._parts.group,
-                    *one.entry.partition,
-                    one.entry.offset,
+                    *entry.partition,
+                    entry.offset,
                     error.reason,
                     str(error),
                 ),
                 self._session.identity.cluster_id,
-                one.entry.record,
-                one.entry.timestamp_ms,
+                entry.record,
+                entry.timestamp_ms,
             )
-            for one in kept
-            if (error := errors.get((one.entry.partition, one.entry.offset))) is not None
+            for entry, _ in kept
+            if (error := errors.get((entry.partition, entry.offset))) is not None
         )
 
     def _copy(self, letter: DeadLetter) -> Record:
@@ -196,9 +194,9 @@ class Committer(Generic[E, P]):
         for letter in written.letters:
             metrics.consumer_dead_letters.labels(group, letter.place.reason).inc()
         done = len(portion) - sum(
-            one.entry.partition not in written.ours for one in portion if written.is_partial
+            entry.partition not in written.ours for entry, _ in portion if written.is_partial
         )
-        written_at_s = portion[-1].entry.timestamp_ms / 1000
+        written_at_s = portion[-1][0].timestamp_ms / 1000
         if written_at_s > 0:
             metrics.consumer_age.labels(group).set(time.time() - written_at_s)
         metrics.consumer_records.labels(group, "dead_letter").inc(len(dead))
@@ -213,9 +211,9 @@ class Committer(Generic[E, P]):
         dead: set[tuple[int, int]],
     ) -> None:
         over: set[Partition] = set()
-        for one in portion:
-            partition, offset = one.entry.partition, one.entry.offset
-            is_dead = (partition.number, offset) in dead and _speaks_against_us(one)
+        for entry, made in portion:
+            partition, offset = entry.partition, entry.offset
+            is_dead = (partition.number, offset) in dead and _speaks_against_us(made)
             if partition in ours and self._budget.note(partition, dead=is_dead):
                 over.add(partition)
         for partition in over:
@@ -225,13 +223,13 @@ class Committer(Generic[E, P]):
             )
 
 
-def _speaks_against_us(one: Prepared[E, P]) -> bool:
+def _speaks_against_us(made: Item[E, P] | PermanentError) -> bool:
     """Whether a dead letter may mean a bad deploy or producer: undecodable, crashed, refused.
 
     Not what the role itself found wrong with one item's contents: a hundred broken pictures from
     anyone who may upload would halt a partition for all others.
     """
-    return one.item is None or isinstance(one.item.plan, ProcessCrashed | RecordRefused)
+    return not isinstance(made, Item) or isinstance(made.plan, ProcessCrashed | RecordRefused)
 
 
 def _halves(portion: Sequence[Prepared[E, P]], error: RecordRefused) -> list[list[Prepared[E, P]]]:
@@ -243,9 +241,9 @@ def _halves(portion: Sequence[Prepared[E, P]], error: RecordRefused) -> list[lis
     if len(portion) > 1:
         middle = len(portion) // 2
         return [list(portion[:middle]), list(portion[middle:])]
-    (only,) = portion
-    if only.item is None:
+    ((entry, made),) = portion
+    if not isinstance(made, Item):
         raise error
-    if isinstance(only.item.plan, RecordRefused):
-        return [[Prepared(only.entry, None, error)]]
-    return [[Prepared(only.entry, Item(only.item.received, error))]]
+    if isinstance(made.plan, RecordRefused):
+        return [[(entry, error)]]
+    return [[(entry, Item(made.received, error))]]

@@ -167,10 +167,7 @@ class GroupConsumer:
         finally:
             if self._fetching is not None and self._fetching.done():
                 self._fetching = None
-        return [
-            (self._here(place), [self._record(one) for one in records])
-            for place, records in fetched.items()
-        ]
+        return [(self._here(place), self._read(records)) for place, records in fetched.items()]
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Fetch from here on.
@@ -250,15 +247,18 @@ class GroupConsumer:
     def _here(self, place: TopicPartition) -> Partition:
         return Partition(logical(self._settings, place.topic), place.partition)
 
-    def _record(self, one: Any) -> Fetched:
-        headers = one.headers
-        for _, value in headers:
-            if value is None:  # legal in Kafka, rare
-                headers = tuple((name, value or b"") for name, value in headers)
-                break
-        return Fetched(
-            one.offset, one.timestamp, Record(self._topic.name, one.key, headers, one.value or b"")
-        )
+    def _read(self, records: Iterable[Any]) -> list[Fetched]:
+        topic = self._topic.name
+        read: list[Fetched] = []
+        for one in records:
+            headers = one.headers
+            for _, value in headers:
+                if value is None:  # legal in Kafka, rare
+                    headers = tuple((name, value or b"") for name, value in headers)
+                    break
+            record = Record(topic, one.key, headers, one.value or b"")
+            read.append((one.offset, one.timestamp, record))
+        return read
 
 
 class _Callbacks(ConsumerRebalanceListener):

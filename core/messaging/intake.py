@@ -85,14 +85,15 @@ class Intake:
         session = self._session
         if session.draining or epoch is None:
             return
-        judgement = session.tracker.judge(partition, epoch, records[0].offset, records[-1].offset)
+        first, last = records[0][0], records[-1][0]
+        judgement = session.tracker.judge(partition, epoch, first, last)
         if judgement.verdict is not Verdict.TAKE:
             cause = judgement.verdict.value
             session.metrics.consumer_refetched.labels(session.group, cause).inc(len(records))
             if judgement.verdict is Verdict.SEEK:
                 self._client.seek(partition, judgement.position)
             return
-        missing = records[-1].offset + 1 - judgement.position - len(records)
+        missing = last + 1 - judgement.position - len(records)
         if missing:  # compacted away, or marks of somebody's transactions
             session.metrics.consumer_gaps.labels(session.group).inc(missing)
             log.warning(
@@ -129,9 +130,8 @@ def _entries(
     partition: Partition, epoch: int, position: int, records: Sequence[Fetched]
 ) -> list[Entry]:
     entries: list[Entry] = []
-    for one in records:
-        record, offset = one.record, one.offset
+    for offset, timestamp_ms, record in records:
         size = len(record.value) + len(record.key or b"") + 64 * (1 + len(record.headers))
-        entries.append(Entry(partition, epoch, position, offset, record, one.timestamp_ms, size))
+        entries.append(Entry(partition, epoch, position, offset, record, timestamp_ms, size))
         position = offset + 1
     return entries

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from core.errors import BrokerAway, TransientError
-from core.messaging.quick import quick_value
 from schemas.record import Partition, Record
 
 
@@ -33,13 +32,8 @@ class Garbled(TransientError):
     """The client cannot read what it fetched: a broken batch, a header name that is no UTF-8."""
 
 
-@quick_value
-class Fetched:
-    """A record with its place in a partition."""
-
-    offset: int
-    timestamp_ms: int
-    record: Record
+#: Offset, timestamp in ms, and the record. A bare tuple: it lives from the client to the queue.
+Fetched: TypeAlias = tuple[int, int, Record]
 
 
 class Listener(Protocol):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import structlog
 
@@ -10,7 +10,6 @@ from core.errors import PermanentError, ProcessCrashed, TransientError, Undecoda
 from core.failpoints import reach
 from core.messaging.accounting import TimeAccount
 from core.messaging.pulse import Pulse
-from core.messaging.quick import quick_value
 from core.messaging.role import Item, Received
 from core.messaging.session import RoleParts, Session
 from core.messaging.tracking import Entry
@@ -25,13 +24,8 @@ P = TypeVar("P")
 BEYOND_THE_ROLE = 2
 
 
-@quick_value
-class Prepared(Generic[E, P]):
-    """An entry with its item, or with the error for which it never reaches the role."""
-
-    entry: Entry
-    item: Item[E, P] | None
-    error: PermanentError | None = None
+#: An entry with its item, or with the error for which it never reaches the role.
+Prepared: TypeAlias = tuple[Entry, Item[E, P] | PermanentError]
 
 
 class Preparer(Generic[E, P]):
@@ -57,11 +51,10 @@ class Preparer(Generic[E, P]):
         if items is None:
             return None
         reach("prepare.done")
+        if not settled:
+            return list(zip(batch, items, strict=True))
         planned = iter(items)
-        return [
-            settled.get(index) or Prepared(entry, next(planned))
-            for index, entry in enumerate(batch)
-        ]
+        return [(entry, settled.get(index) or next(planned)) for index, entry in enumerate(batch)]
 
     async def _marked(self, batch: Sequence[Entry]) -> bool:
         """In isolation, write down which record is at work: a death is blamed on it alone."""
@@ -81,27 +74,29 @@ class Preparer(Generic[E, P]):
 
     def _decoded(
         self, batch: Sequence[Entry]
-    ) -> tuple[dict[int, Prepared[E, P]], list[Received[E]]]:
+    ) -> tuple[dict[int, Item[E, P] | PermanentError], list[Received[E]]]:
         """What never reaches `prepare`, by index, and the events that do, in order."""
         condemned = self._session.tracker.condemned()
-        settled: dict[int, Prepared[E, P]] = {}
+        settled: dict[int, Item[E, P] | PermanentError] = {}
         waiting: list[Received[E]] = []
         for index, entry in enumerate(batch):
             if entry.unreadable:
-                error = UndecodableEvent(entry.unreadable, reason="unreadable_record")
-                settled[index] = Prepared(entry, None, error)
+                settled[index] = UndecodableEvent(entry.unreadable, reason="unreadable_record")
                 continue
             crashes = condemned.get((entry.partition, entry.from_offset), 0) if condemned else 0
             if crashes >= self._session.settings.crash_reject_after + BEYOND_THE_ROLE:
-                settled[index] = Prepared(entry, None, _crashed(crashes))
+                settled[index] = _crashed(crashes)
                 continue
             try:
-                received = _received(entry, self._parts.decode(entry.record))
+                event = self._parts.decode(entry.record)
             except UndecodableEvent as refusal:
-                settled[index] = Prepared(entry, None, refusal)
+                settled[index] = refusal
                 continue
+            received = Received(
+                event, entry.partition, entry.offset, entry.record, entry.timestamp_ms
+            )
             if crashes:
-                settled[index] = Prepared(entry, Item(received, _crashed(crashes)))
+                settled[index] = Item(received, _crashed(crashes))
             else:
                 waiting.append(received)
         return settled, waiting
@@ -136,27 +131,6 @@ class Preparer(Generic[E, P]):
 
 def _crashed(crashes: int) -> ProcessCrashed:
     return ProcessCrashed(f"the process ended {crashes} times while this record was at work")
-
-
-def _received(entry: Entry, event: E) -> Received[E]:
-    event_id: str | None = None
-    traceparent: str | None = None
-    for name, value in entry.record.headers:  # one pass: `Record.header` twice would cost more
-        if len(name) == 5 and name.lower() == "ce_id":
-            event_id = value.decode("utf-8", "replace")
-        elif len(name) == 11 and name.lower() == "traceparent":
-            traceparent = value.decode("utf-8", "replace")
-    if event_id is None:
-        event_id = f"{entry.partition.topic}/{entry.partition.number}/{entry.offset}"
-    return Received(
-        event,
-        entry.partition,
-        entry.offset,
-        entry.record,
-        event_id,
-        entry.timestamp_ms,
-        traceparent,
-    )
 
 
 class Pipeline(Generic[E, P]):

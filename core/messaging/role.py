@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from core.errors import PermanentError
-from core.messaging.quick import quick_value
 from core.transaction import Transaction
+from schemas.quick import quick_value
 from schemas.record import Partition, Record
 
 E = TypeVar("E")
@@ -25,18 +25,27 @@ class Received(Generic[E]):
 
     Attributes:
         record: the bytes and headers as they were.
-        event_id: `ce_id`, or `<topic>/<partition>/<offset>` where a foreign producer sent none.
         timestamp_ms: the record's timestamp (producer's clock), milliseconds since 1970.
-        traceparent: W3C trace context, if the record carries one.
     """
 
     event: E
     partition: Partition
     offset: int
     record: Record
-    event_id: str
     timestamp_ms: int
-    traceparent: str | None = None
+
+    @property
+    def event_id(self) -> str:
+        """`ce_id`, or `<topic>/<partition>/<offset>` where a foreign producer sent none."""
+        told = self.record.header("ce_id")
+        if told is not None:
+            return told
+        return f"{self.partition.topic}/{self.partition.number}/{self.offset}"
+
+    @property
+    def traceparent(self) -> str | None:
+        """W3C trace context, if the record carries one."""
+        return self.record.header("traceparent")
 
 
 @quick_value

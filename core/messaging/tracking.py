@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from core.messaging.ports import Claim, Move
-from core.messaging.quick import quick_value
+from schemas.quick import quick_value
 from schemas.record import Partition, Record
 
 #: Halts that a rebalance does not lift: the cause lies in the records or in this very process.

@@ -332,7 +332,7 @@ class MemoryGroupClient:
         for partition in partitions:
             records = self._from(partition, max_records)
             if records:
-                self.positions[partition] = records[-1].offset + 1
+                self.positions[partition] = records[-1][0] + 1
                 found.append((partition, records))
         await asyncio.sleep(self.fetch_latency_s if found else min(timeout_s, 0.002))
         return found
@@ -342,7 +342,7 @@ class MemoryGroupClient:
         if start is None:
             return []
         return [
-            Fetched(offset, 1000 + offset, record)
+            (offset, 1000 + offset, record)
             for offset, record in enumerate(self.log.partitions[partition])
             if offset >= start and record is not None
         ][:max_records]

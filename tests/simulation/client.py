@@ -147,7 +147,7 @@ class SimClient:
         if self.wire.is_over:
             raise BrokerAway("the simulation is over")
         for _, records in found:
-            if any(one.record.value == GARBLED for one in records):
+            if any(record.value == GARBLED for _, _, record in records):
                 raise Garbled("a header name is no UTF-8")
         return found
 
@@ -165,7 +165,7 @@ class SimClient:
             some = self._random.randint(1, room)
             records = _records(self.broker.log.records[partition], position, some)
             if records:
-                self.positions[partition] = records[-1].offset + 1
+                self.positions[partition] = records[-1][0] + 1
                 room -= len(records)
                 found.append((partition, records))
         return found
@@ -214,7 +214,7 @@ def _records(log: Sequence[Record | None], start: int, count: int) -> list[Fetch
     for offset in range(start, len(log)):
         record = log[offset]
         if record is not None:
-            found.append(Fetched(offset, 1000 + offset, record))
+            found.append((offset, 1000 + offset, record))
             if len(found) == count:
                 break
     return found

@@ -202,7 +202,7 @@ async def fetched(
             for place, records in await client.fetch([partition], max_records=most, timeout_s=0.2):
                 assert place == partition
                 assert len(records) <= most
-                found += [(one.offset, one.record.value) for one in records]
+                found += [(offset, record.value) for offset, _, record in records]
     return found
 
 
@@ -289,7 +289,7 @@ class TestFetches:
             fetching = asyncio.create_task(client.fetch([P0], max_records=9, timeout_s=0.3))
             await asyncio.sleep(0.05)
             client.seek(P0, 2)
-            early = [one.offset for _, records in await fetching for one in records]
+            early = [offset for _, records in await fetching for offset, _, _ in records]
             late = [offset for offset, _ in await fetched(client, P0, 7 - len(early))]
             assert early + late == list(range(2, 9))
 

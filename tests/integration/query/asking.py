@@ -32,7 +32,6 @@ def received(text: str, **options: object) -> Received[QuerySubmitted]:
         partition=Partition(QUERIES_SUBMITTED.name, 0),
         offset=next(_OFFSETS),
         record=Record(QUERIES_SUBMITTED.name, None, (), b""),
-        event_id="e",
         timestamp_ms=0,
     )
 

@@ -90,7 +90,6 @@ class Archive:
                     partition=Partition(IMAGES_ARRIVED.name, 0),
                     offset=offset,
                     record=Record(IMAGES_ARRIVED.name, None, (), b""),
-                    event_id=f"e{offset}",
                     timestamp_ms=int(NOW.timestamp() * 1000),
                 )
                 for offset, event in enumerate(arrivals)

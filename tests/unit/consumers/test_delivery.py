@@ -42,8 +42,7 @@ def callback(event_id: str, query_id: UUID, offset: int = 0) -> Received[Callbac
         ),
         partition=Partition(CALLBACKS_REQUESTED.name, 0),
         offset=offset,
-        record=Record(CALLBACKS_REQUESTED.name, None, (), b""),
-        event_id=event_id,
+        record=Record(CALLBACKS_REQUESTED.name, None, (("ce_id", event_id.encode()),), b""),
         timestamp_ms=0,
     )
 

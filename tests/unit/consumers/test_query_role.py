@@ -83,7 +83,6 @@ def received(text: str, offset: int = 0, **fields: object) -> Received[QuerySubm
         partition=Partition(QUERIES_SUBMITTED.name, 0),
         offset=offset,
         record=Record(QUERIES_SUBMITTED.name, None, (), b""),
-        event_id="e",
         timestamp_ms=0,
     )
 

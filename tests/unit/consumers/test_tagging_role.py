@@ -108,8 +108,7 @@ def received(
         event=Arrival(ImageArrived(uri=uri, labels=labels), content),
         partition=Partition(IMAGES_ARRIVED.name, 0),
         offset=offset,
-        record=Record(IMAGES_ARRIVED.name, None, (), b""),
-        event_id=f"e{offset}",
+        record=Record(IMAGES_ARRIVED.name, None, (("ce_id", b"e%d" % offset),), b""),
         timestamp_ms=int(at.timestamp() * 1000),
     )
 

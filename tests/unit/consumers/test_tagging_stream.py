@@ -126,7 +126,6 @@ def received(number: int) -> Received[Arrival]:
         partition=Partition(IMAGES_ARRIVED.name, number % 12),
         offset=number // 12,
         record=Record(IMAGES_ARRIVED.name, None, (), b""),
-        event_id=f"e{number}",
         timestamp_ms=0,
     )
 
