@@ -11,7 +11,6 @@ packages and run in environments of their own below FOLDER, installed there when
 import argparse
 import asyncio
 import math
-import os
 import shutil
 import tempfile
 import time
@@ -109,11 +108,13 @@ async def measure(
 
 
 def make_ways(
-    peer: Peer, taggers: Mapping[str, ClipTagger], decoding: Decoding, mine: Sequence[int]
+    peer: Peer,
+    taggers: Mapping[str, ClipTagger],
+    decoding: Decoding,
+    pipeline: tuple[psutil.Process, ...],
 ) -> list[Way]:
-    """The lines that need no services; `mine` are the processes of our pipeline."""
+    """The lines that need no services; `pipeline` are its processes."""
     me = psutil.Process()
-    pipeline = tuple(psutil.Process(pid) for pid in mine)
 
     async def apart(run: Callable[[], Embeddings]) -> Embeddings:
         return await asyncio.to_thread(run)
@@ -168,14 +169,15 @@ def judge(megapixels: float, lines: dict[str, Line], found: dict[str, Embeddings
         goal("12 MP per core, of naive", per_core, 2.3, unit="x", at_most=False)
     others = {name: found[name] for name in (NAIVE, *REQUIREMENTS) if name in found}
     for name, rows in others.items():
-        worst = float(cosines(found[EXACT], rows).min())
+        worst = float(cosines(found[EXACT], rows[: len(found[EXACT])]).min())  # peers got more
         goal(f"exact, cosine to {name}, {megapixels:g} MP", worst, 0.9999, unit="", at_most=False)
     for name in (name for name in (OURS, AUTO, INT8) if name in found):
         least = float(cosines(found[name], found[NAIVE]).min())
         print(f"{name}, least cosine to the naive loop: {least:.5f} (random weights)")
     others_least = float(np.nanmin(cosines(found[CORRUPT], found[OURS])))
-    goal("corrupt photos, time", wall[CORRUPT] / wall[OURS], 1.05, unit="x", at_most=True)
-    goal("corrupt photos, cosine of the others", others_least, 0.9999, unit="", at_most=False)
+    goal("beside a corrupt one, cosine to before", others_least, 0.9999, unit="", at_most=False)
+    if len(found[CORRUPT]) > CORRUPT_EVERY * 0.9:  # else one of few is more than the goal says
+        goal("1 in 100 corrupt, time", wall[CORRUPT] / wall[OURS], 1.05, unit="x", at_most=True)
     if INT8 not in found:
         return
     least = float(cosines(found[INT8], found[OURS]).min())
@@ -193,14 +195,14 @@ async def run(folder: Path, plan: dict[float, int], options: argparse.Namespace)
         async with AsyncExitStack() as opened:
             taggers = await _open_taggers(opened, base)
             form = Decoding(await _open_decoders(opened, base))
-            mine = [os.getpid(), *_children()]
+            mine = (psutil.Process(), *_children())
             peers = _open_peers(stack, options, weights)
             before = _children()
             archives = stack.enter_context(open_archives(folder, _engines(base, taggers)))
             warm = next(iter(photos.values()))[:8]
             for archive in archives.values():
                 await archive.tag(warm)  # its process has loaded its model when this is back
-            services = tuple(psutil.Process(pid) for pid in _children() - before)
+            services = tuple(_children() - before)
             ways = [
                 *make_ways(Peer.load(options.model, weights), taggers, form, mine),
                 # all photos, since clip-retrieval starts its reader's processes for each list
@@ -274,8 +276,8 @@ def _engines(base: TaggingSettings, taggers: Mapping[str, ClipTagger]) -> dict[s
     return {name: {**both, "TAGGING_ENGINE": engine} for name, engine in engines.items()}
 
 
-def _children() -> set[int]:
-    return {child.pid for child in psutil.Process().children(recursive=True)}
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
 
 
 async def _print_ceilings(archive: TaggingArchive) -> None:
