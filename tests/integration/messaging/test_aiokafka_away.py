@@ -117,17 +117,19 @@ async def test_a_record_given_up_arrives_later_hence_ids_make_repeats_harmless(
         request_timeout_ms=1000,
     )
     await producer.start()
-    await producer.send_and_wait(through.topic_prefix + OUT.name, b"first")
-    gone(proxy)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1.5):
-            await producer.send_and_wait(through.topic_prefix + OUT.name, b"given up")
-    proxy.heal()
+    try:
+        await producer.send_and_wait(through.topic_prefix + OUT.name, b"first")
+        gone(proxy)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await producer.send_and_wait(through.topic_prefix + OUT.name, b"given up")
+        proxy.heal()
 
-    told = await read_all(kafka, OUT.name, 2)
+        told = await read_all(kafka, OUT.name, 2)
+    finally:
+        await producer.stop()
 
-    assert [record.value for record in told] == [b"first", b"given up"]
-    await producer.stop()
+    assert {record.value for record in told} == {b"first", b"given up"}  # several partitions
 
 
 async def test_stopping_a_consumer_raises_cancellation_hence_it_is_told_from_our_own(
