@@ -1,7 +1,7 @@
-"""Outcomes on their way into the database: many in one transaction, none forgotten.
+"""Outcomes on their way into the database: many in one statement, none forgotten.
 
-While one transaction commits, the outcomes that come meanwhile gather for the next: no timer, and
-one commit for as many webhooks as the database is slow.
+While one statement runs, the outcomes that come meanwhile gather for the next: no timer, and one
+statement for as many webhooks as the database is slow.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ class Recorder:
     """Writes outcomes with `write`, as many at once as there are.
 
     Attributes:
-        write: one transaction; gives nothing.
+        write: one statement; gives nothing.
         hold_s: how long an outcome is kept while the database is away; less than the lease.
-        written: called after each transaction.
+        written: called after each statement.
         pending: outcomes that are not written yet.
     """
 
