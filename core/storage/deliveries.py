@@ -51,20 +51,23 @@ WITH given AS (
          AS g (delivery_id, token, state, pause, reason,
                attempt, started_at, took_ms, status, error, detail, charged)
 ), held AS (  -- before anything refers to them: one that is deleted meanwhile is left out
-    SELECT d.delivery_id FROM deliveries d JOIN given USING (delivery_id)
+    SELECT d.delivery_id, d.token FROM deliveries d JOIN given USING (delivery_id)
     ORDER BY d.delivery_id FOR NO KEY UPDATE OF d
 ), noted AS (
     INSERT INTO attempts (delivery_id, attempt, started_at, took_ms, status, error, detail)
     SELECT g.delivery_id, g.attempt, g.started_at, g.took_ms, g.status, g.error, g.detail
     FROM given g JOIN held USING (delivery_id) WHERE g.charged
     ON CONFLICT (delivery_id, attempt) DO NOTHING
+), last AS (  -- of two leases of one webhook: the 2xx, else that which still holds
+    SELECT DISTINCT ON (delivery_id) g.* FROM given g JOIN held USING (delivery_id)
+    ORDER BY delivery_id, (g.state = 'delivered') DESC,
+             (g.token IS NOT DISTINCT FROM held.token) DESC
 )
 UPDATE deliveries d SET state = g.state, next_at = coalesce(now() + g.pause, d.next_at),
        reason = g.reason, token = NULL, lease_until = NULL,
        attempt = CASE WHEN g.charged THEN d.attempt ELSE d.attempt - 1 END,
        finished_at = CASE WHEN g.state IN ('delivered', 'dead') THEN now() END
-FROM given g JOIN held USING (delivery_id)
-WHERE d.delivery_id = g.delivery_id
+FROM last g WHERE d.delivery_id = g.delivery_id
   AND (d.state = 'leased' AND d.token = g.token
        OR g.state = 'delivered' AND d.state <> 'delivered')
 RETURNING d.delivery_id

@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import pytest
+
 from core.storage import deliveries, hosts, lanes, queries, redelivery
 from core.storage.deliveries import Attempt, NewDelivery, Settled
 from core.storage.lanes import Leased, Room
@@ -203,6 +205,42 @@ async def test_a_2xx_counts_also_after_its_lease_ran_out(pool: Pool) -> None:
     assert await settle(pool, (lost, Settled("delivered"))) == {lost.delivery_id}
 
     assert await claim(pool) == []
+
+
+async def leased_twice(pool: Pool) -> tuple[Leased, Leased]:
+    """Give two leases of one webhook, the first of which ran out."""
+    await intake(pool, "a")
+    lost = (await claim(pool))[0]
+    await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")
+    async with pool.transaction() as tx:
+        await deliveries.expire_leases(tx, attempts=8)
+    return lost, (await claim(pool))[0]
+
+
+@pytest.mark.parametrize("late_first", [True, False])
+async def test_a_late_2xx_counts_beside_the_return_of_the_lease_after_it(
+    pool: Pool, *, late_first: bool
+) -> None:
+    lost, again = await leased_twice(pool)
+    late, back = (lost, Settled("delivered")), (again, Settled("due", charged=False))
+
+    ours = await settle(pool, *((late, back) if late_first else (back, late)))
+
+    (row,) = await deliveries.of_query(pool, again.query_id)
+    assert (ours, row.state) == ({again.delivery_id}, "delivered")
+
+
+@pytest.mark.parametrize("late_first", [True, False])
+async def test_of_two_failures_of_one_webhook_that_of_the_valid_lease_counts(
+    pool: Pool, *, late_first: bool
+) -> None:
+    lost, again = await leased_twice(pool)
+    late, valid = (lost, Settled("due", datetime.now(UTC))), (again, Settled("dead", reason="gone"))
+
+    ours = await settle(pool, *((late, valid) if late_first else (valid, late)))
+
+    (row,) = await deliveries.of_query(pool, again.query_id)
+    assert (ours, row.state) == ({again.delivery_id}, "dead")
 
 
 async def test_a_webhook_whose_workers_die_beyond_the_schedule_is_given_up(pool: Pool) -> None:
