@@ -1,5 +1,6 @@
 """Everything that the routes work with, as one value. `main.py` fills it in."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -71,6 +72,7 @@ class Parts:
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
         is_broker_there: asks the broker, for `/health`.
         sealing: keeps signing secrets; None where `SECRETS_KEY` is not set.
+        comparing: held while an archive's photos are compared with each other.
     """
 
     settings: IngressSettings
@@ -88,6 +90,7 @@ class Parts:
     loaded_models: Callable[[], Awaitable[Sequence[LoadedModel]]]
     sealing: SecretBox | None = None
     readiness: Readiness = field(default_factory=Readiness)
+    comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
     now: Callable[[], datetime] = _now
 
     @property

@@ -207,7 +207,10 @@ class Duplicates(Output):
 
     groups: tuple[DuplicateGroup, ...]
     next: str | None = Field(description="Cursor of the page that follows; null on the last one.")
-    is_complete: bool = Field(description="False: the archive is too large to compare all of it.")
+    is_complete: bool = Field(
+        description="False: the archive is too large to compare all of it, or more images look like"
+        " one of this page than were compared with it."
+    )
 
 
 class ShownLabel(Output):

@@ -9,8 +9,8 @@ import numpy as np
 from core.storage import same_photos
 from core.storage.duplicates import MAX_COMPARED, SAME_PHOTO_BITS
 from core.storage.same_photos import SamePhoto
-from core.transaction import Transaction
 from core.vision.lookalikes import lookalikes
+from ingress.ports import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Page:
 
     Attributes:
         next: what the next page begins behind; None: this is the last one.
-        is_complete: no image was left out because the archive is too large.
+        is_complete: no image was left out because the archive is too large, nor a pair because more
+            images look like one than are offered, of which none is the same photo.
     """
 
     pairs: Sequence[SamePhoto]
@@ -27,23 +28,37 @@ class Page:
     is_complete: bool
 
 
-async def find(connection: Transaction, *, owner: str | None, after: int, limit: int) -> Page:
+async def find(
+    database: Database, turn: asyncio.Lock, *, owner: str | None, after: int, limit: int
+) -> Page:
     """Give at most `limit` pairs; fewer, even none, may come before the last page.
 
     Args:
+        turn: is waited for: a page takes a core for up to half a second.
         owner: only this owner's images, and those of nobody; None: all.
         after: `next` of the page before; 0: the first one.
     """
-    kept = await same_photos.hashes(connection, owner=owner, limit=MAX_COMPARED)
-    ids = np.frombuffer(kept[0], ">i4").astype(np.int64)
-    hashes = np.frombuffer(kept[1], ">i8").astype(np.int64)
+    async with turn:
+        return await _find(database, owner, after, limit)
+
+
+async def _find(database: Database, owner: str | None, after: int, limit: int) -> Page:
+    async with database.connection() as connection:
+        kept = await same_photos.hashes(connection, owner=owner, limit=MAX_COMPARED)
+    ids = np.frombuffer(kept.ids, ">i4").astype(np.int64)
+    hashes = np.frombuffer(kept.values, ">i8").astype(np.int64)
     first = int(np.searchsorted(ids, after, side="right"))
+    # Without a connection in its hands: others have use for it meanwhile.
     found = await asyncio.to_thread(
         lookalikes, hashes, first, max_bits=SAME_PHOTO_BITS, limit=limit
     )
     pairs = [(int(ids[older]), int(ids[newer])) for older, newer in found.pairs]
+    same: dict[int, SamePhoto] = {}
+    if pairs:
+        async with database.connection() as connection:
+            same = await same_photos.confirmed(connection, pairs)
     return Page(
-        pairs=await same_photos.confirmed(connection, pairs) if pairs else (),
+        pairs=tuple(same.values()),
         next=int(ids[found.next - 1]) if found.next < len(ids) else None,
-        is_complete=len(ids) < MAX_COMPARED,
+        is_complete=kept.is_complete and all(int(ids[place]) in same for place in found.cut),
     )

@@ -11,15 +11,19 @@ from uuid import UUID
 from core.storage.duplicates import hash_distance, level_of
 from core.transaction import Transaction
 
-# The values as two runs of bytes: 200,000 rows would keep the event loop busy.
+# The values as two runs of bytes: 200,000 rows would keep the event loop busy. LIMIT stands inside,
+# where it ends the reading by id: behind GROUP BY all of a larger archive would be read.
 _HASHES = """
 SELECT coalesce(string_agg(int4send(id), '' ORDER BY id), '') AS ids,
-       coalesce(string_agg(int8send(hash), '' ORDER BY id), '') AS hashes
-FROM (SELECT min(t.id) AS id, min(t.perceptual_hash) AS hash
-      FROM tagged_images t JOIN images i USING (image_id)
-      WHERE t.perceptual_hash <> 0 AND i.status NOT IN ('missing', 'deleted')
-        AND ($1::text IS NULL OR i.owner IS NULL OR i.owner = $1)
-      GROUP BY t.sha256 ORDER BY 1 LIMIT $2) AS contents
+       coalesce(string_agg(int8send(hash), '' ORDER BY id), '') AS hashes,
+       coalesce(sum(images), 0) AS images
+FROM (SELECT min(id) AS id, min(perceptual_hash) AS hash, count(*) AS images
+      FROM (SELECT t.id, t.perceptual_hash, t.sha256
+            FROM tagged_images t JOIN images i USING (image_id)
+            WHERE t.perceptual_hash <> 0 AND i.status NOT IN ('missing', 'deleted')
+              AND ($1::text IS NULL OR i.owner IS NULL OR i.owner = $1)
+            ORDER BY t.id LIMIT $2) AS oldest
+      GROUP BY sha256) AS contents
 """
 # CASE keeps vectors of other dimensions away from <=>.
 _PAIRS = """
@@ -43,6 +47,21 @@ ORDER BY p.newer, p.older
 
 
 @dataclass(frozen=True, slots=True)
+class Hashes:
+    """Perceptual hashes, the oldest first.
+
+    Attributes:
+        ids: of the rows; int4, big endian.
+        values: int8, big endian.
+        is_complete: there are no more.
+    """
+
+    ids: bytes
+    values: bytes
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SamePhoto:
     """An image, and an older one that is the same photo.
 
@@ -59,20 +78,25 @@ class SamePhoto:
     hash_distance: int
 
 
-async def hashes(connection: Transaction, *, owner: str | None, limit: int) -> tuple[bytes, bytes]:
-    """Give ids of rows (int4) and their perceptual hashes (int8), big endian, the oldest first.
+async def hashes(connection: Transaction, *, owner: str | None, limit: int) -> Hashes:
+    """Give the perceptual hashes of the oldest `limit` images that have one.
 
     Of images with the same bytes the oldest; none that is too flat to be judged.
     """
     [row] = await connection.fetch(_HASHES, owner, limit)
-    return row["ids"], row["hashes"]
+    return Hashes(row["ids"], row["hashes"], is_complete=row["images"] < limit)
 
 
-async def confirmed(connection: Transaction, pairs: Sequence[tuple[int, int]]) -> list[SamePhoto]:
+async def confirmed(
+    connection: Transaction, pairs: Sequence[tuple[int, int]]
+) -> dict[int, SamePhoto]:
     """Give for each newer image the oldest of its pairs that is the same photo, if any is.
 
     Args:
         pairs: ids of rows, older and newer.
+
+    Returns:
+        By the newer one's id.
     """
     rows = await connection.fetch(
         _PAIRS, [older for older, _ in pairs], [newer for _, newer in pairs]
@@ -81,7 +105,7 @@ async def confirmed(connection: Transaction, pairs: Sequence[tuple[int, int]]) -
     for row in rows:
         if row["newer"] not in found and (same := _same_photo(row)):
             found[row["newer"]] = same
-    return list(found.values())
+    return found
 
 
 def _same_photo(row: Mapping[str, Any]) -> SamePhoto | None:

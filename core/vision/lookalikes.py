@@ -18,10 +18,12 @@ class Lookalikes:
     Attributes:
         pairs: (place of the earlier hash, place of the later one), by the later one.
         next: the first place that was not looked at.
+        cut: later places with more earlier ones than are given.
     """
 
     pairs: tuple[tuple[int, int], ...]
     next: int
+    cut: tuple[int, ...] = ()
 
 
 def lookalikes(
@@ -37,12 +39,15 @@ def lookalikes(
     Stops where `limit` of them were found, or where enough was compared.
     """
     pairs: list[tuple[int, int]] = []
+    cut: list[int] = []
     found, left, place = 0, max_comparisons, first
     while place < len(hashes) and found < limit and left > 0:
         apart = np.bitwise_count(hashes[:place] ^ hashes[place])
-        earlier = np.flatnonzero(apart <= max_bits)[:MAX_EARLIER]
-        pairs += [(each, place) for each in earlier.tolist()]
+        earlier = np.flatnonzero(apart <= max_bits)
+        pairs += [(each, place) for each in earlier[:MAX_EARLIER].tolist()]
+        if len(earlier) > MAX_EARLIER:
+            cut.append(place)
         found += bool(len(earlier))
         left -= place
         place += 1
-    return Lookalikes(tuple(pairs), place)
+    return Lookalikes(tuple(pairs), place, tuple(cut))

@@ -5,11 +5,11 @@ import re
 from starlette.responses import Response
 
 from core.storage import duplicates
-from core.transaction import Transaction
 from ingress import same_photos
 from ingress.api_keys import Scope
 from ingress.cursors import limit_of
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.parts import Parts
 from ingress.problems import Extra, FieldError, Problem
 from ingress.responses import AlikeImage, DuplicateGroup, Duplicates, SimilarImages
 
@@ -48,14 +48,12 @@ async def report(call: Call) -> Response:
     if report_on is None:
         detail = f"level: must be one of {', '.join(REPORTS)}"
         raise Problem("invalid_request", detail, Extra(errors=(FieldError("level", detail),)))
-    async with call.parts.tables.database.connection() as connection:
-        return json_response(await report_on(connection, _owner(call), after, limit))
+    return json_response(await report_on(call.parts, _owner(call), after, limit))
 
 
-async def _identical(
-    connection: Transaction, owner: str | None, after: bytes, limit: int
-) -> Duplicates:
-    groups = await duplicates.identical(connection, owner=owner, after=after, limit=limit + 1)
+async def _identical(parts: Parts, owner: str | None, after: bytes, limit: int) -> Duplicates:
+    async with parts.tables.database.connection() as connection:
+        groups = await duplicates.identical(connection, owner=owner, after=after, limit=limit + 1)
     shown = tuple(
         DuplicateGroup(
             level="identical",
@@ -71,11 +69,11 @@ async def _identical(
     return Duplicates(groups=shown, next=follows, is_complete=True)
 
 
-async def _same_photo(
-    connection: Transaction, owner: str | None, after: bytes, limit: int
-) -> Duplicates:
+async def _same_photo(parts: Parts, owner: str | None, after: bytes, limit: int) -> Duplicates:
     place = min(int.from_bytes(after, "big"), MAX_ROW_ID)  # may be the other level's cursor
-    page = await same_photos.find(connection, owner=owner, after=place, limit=limit)
+    page = await same_photos.find(
+        parts.tables.database, parts.comparing, owner=owner, after=place, limit=limit
+    )
     shown = tuple(
         DuplicateGroup(
             level="same_photo",

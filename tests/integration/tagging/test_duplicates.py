@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.settings import MIB
-from core.storage import image_tags
+from core.storage import image_tags, same_photos
 from core.storage.duplicates import SAME_PHOTO_BITS, hash_distance, level_of
 from core.storage.pool import Pool
 from core.storage.rescoring import from_wire
 from core.vision.child import PoolLimits
 from core.vision.decoder import DecodePool
+from core.vision.lookalikes import MAX_EARLIER
 from core.vision.perceptual import FLAT
 from core.vision.wire import PixelFormat
 from ingress.api_keys import Scope
@@ -245,6 +246,64 @@ async def test_pairs_of_the_same_photo_are_paged_and_each_stands_once(
     assert pages > 3
     assert wrong.status_code == 422
     assert foreign_cursor.json() == {"groups": [], "next": None, "is_complete": True}
+
+
+async def test_a_pair_behind_many_that_only_look_alike_leaves_the_report_incomplete(
+    world: World, archive: Archive
+) -> None:
+    count = MAX_EARLIER + 2
+    for number in range(1, count + 1):
+        await archive.tag(arrival(number))
+        await looks(archive, number, LOOKS)
+    async with world.client(Scope.READ) as client:
+        await turn(archive, count, towards=count - 1, cosine=0.99)
+        dropped = (await client.get("/duplicates?level=same_photo")).json()
+        await turn(archive, count, towards=1, cosine=0.99)
+        found = (await client.get("/duplicates?level=same_photo")).json()
+
+    assert (dropped["groups"], dropped["is_complete"]) == ([], False)
+    assert [group["image_paths"] for group in found["groups"]] == [["p/1.jpg", f"p/{count}.jpg"]]
+    assert found["is_complete"] is True, "the oldest of its pairs is found: it has no other"
+
+
+async def test_the_report_is_incomplete_from_the_limit_on_and_knows_the_oldest(
+    archive: Archive,
+) -> None:
+    archive.blobs.contents = {"file:p/2.jpg": picture(1)}
+    for number in range(1, 5):
+        await archive.tag(arrival(number))
+        await looks(archive, number, LOOKS + number)
+
+    known = {
+        limit: await same_photos.hashes(archive.pool, owner=None, limit=limit)
+        for limit in (3, 4, 5)
+    }
+
+    assert {limit: (len(one.ids) // 4, one.is_complete) for limit, one in known.items()} == {
+        3: (2, False),
+        4: (3, False),
+        5: (3, True),
+    }
+    assert np.frombuffer(known[3].values, ">i8").tolist() == [LOOKS + 1, LOOKS + 3]
+
+
+async def test_hashes_are_read_by_id_and_no_further_than_the_limit(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO images (image_id, uri, path, status)"
+        " SELECT gen_random_uuid(), 'u', 'p' || n, 'tagged' FROM generate_series(1, 10000) n"
+    )
+    await pool.execute(
+        "INSERT INTO tagged_images (image_id, image_path, tags, sha256, width, height, model,"
+        " preprocessing, top_k, perceptual_hash)"
+        " SELECT image_id, path, '[]', sha256(path::bytea), 1, 1, 'm', 'p', 1, 1 FROM images"
+    )
+    await pool.execute("ANALYZE images, tagged_images")
+
+    rows = await pool.fetch(f"EXPLAIN {same_photos._HASHES}", None, 100)
+
+    plan = "\n".join(row[0] for row in rows)
+    assert "using tagged_images_pkey" in plan
+    assert "Seq Scan" not in plan
 
 
 async def test_photos_tagged_by_unlike_models_are_no_pair(world: World, archive: Archive) -> None:

@@ -72,6 +72,12 @@ def test_of_many_alike_the_oldest_are_given() -> None:
     assert found.pairs == tuple((place, 99) for place in range(MAX_EARLIER))
 
 
+def test_where_more_are_alike_than_are_given_is_told() -> None:
+    found = lookalikes(array([5] * (MAX_EARLIER + 3)), 0, max_bits=0, limit=1000)
+
+    assert found.cut == (MAX_EARLIER + 1, MAX_EARLIER + 2)
+
+
 def test_nothing_is_like_nothing() -> None:
     assert lookalikes(array([]), 0, max_bits=BITS, limit=10) == Lookalikes((), 0)
     assert lookalikes(array([1]), 0, max_bits=BITS, limit=10) == Lookalikes((), 1)
