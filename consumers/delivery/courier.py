@@ -45,7 +45,10 @@ from schemas.image import Failure
 from schemas.webhook import WebhookBody, WebhookData, WebhookImage, WebhookOther
 
 DETAIL_CHARS = 500
-PER_BYTE = 8 / 3  # of a picture, while a body is composed: its base64, and the body around it
+# Of a picture, at most: the copy without metadata, with its base64 in pieces and joined; then the
+# base64 and the body around it, while the thread that encoded may still hold the copy. A copy that
+# is encoded anew may be larger than its original: that is counted when the body is there.
+PER_BYTE = 11 / 3
 BUSY = frozenset({429, 503})  # with Retry-After they speak for the host, not for one webhook
 MAX_PAUSE_S = 600.0  # one caller's URL must not silence a host that others use for long
 #: Reasons for which a picture that was tagged once cannot be had at this moment.

@@ -72,6 +72,15 @@ class EncodedCopy:
     base64: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Unencoded:
+    """What leaves of an original; `digest` is the original's."""
+
+    media_type: str
+    data: bytes
+    digest: bytes
+
+
 class CopyCache:
     """Copies of pictures that left a short while ago, by their original's hash; bounded in bytes.
 
@@ -139,14 +148,21 @@ class StoredPictures:
             return Picture(known.path, copy.media_type, copy.base64)
         # Of files nobody has counted the bytes yet; they may be as many as go out at most.
         await reserve(self.inline_max_bytes if known.size_bytes is None else known.size_bytes)
+        found = await self._outgoing_bytes(known, inline=inline)
+        if isinstance(found, PermanentError | Picture):
+            return found
+        # The original is gone by now: it would be held beside the copy and the base64.
+        copy = EncodedCopy(found.media_type, await encode_image(found.data))
+        if not self.keep_exif:
+            self.copies.put(found.digest, copy)
+        return Picture(known.path, copy.media_type, copy.base64)
+
+    async def _outgoing_bytes(
+        self, known: OutgoingImage, *, inline: bool
+    ) -> _Unencoded | Picture | PermanentError:
         content = (await self.blobs.read_all([known.uri]))[0]
         if isinstance(content, PermanentError):
-            return image_gone(image_id) if content.reason == MISSING else content
-        return await self._picture(known, content, inline=inline)
-
-    async def _picture(
-        self, known: OutgoingImage, content: bytes, *, inline: bool
-    ) -> Picture | PermanentError:
+            return image_gone(known.image_id) if content.reason == MISSING else content
         media_type = known.media_type or "application/octet-stream"
         digest = await _sha256(content)
         if known.tagged_sha256 is not None and digest != known.tagged_sha256:
@@ -154,8 +170,18 @@ class StoredPictures:
         if not inline or len(content) > self.inline_max_bytes:
             return Picture(known.path, media_type, None)
         if self.keep_exif:
-            return Picture(known.path, media_type, await encode_image(content))
+            return _Unencoded(media_type, content, digest)
         return await self._copy(known.path, content, digest)
+
+    async def _copy(
+        self, path: str, content: bytes, digest: bytes
+    ) -> _Unencoded | Picture | PermanentError:
+        if copy := self.copies.get(digest):
+            return Picture(path, copy.media_type, copy.base64)
+        made = await self.copier.outgoing_copy(content)
+        if isinstance(made, PermanentError):
+            return made
+        return _Unencoded(made.media_type, made.data, digest)
 
     def _sent_before(self, known: OutgoingImage) -> EncodedCopy | None:
         """A copy made before, where the bytes cannot have changed: they are kept by their hash."""
@@ -164,16 +190,6 @@ class StoredPictures:
         if known.tagged_sha256 not in {None, known.sha256}:
             return None
         return self.copies.get(known.sha256)
-
-    async def _copy(self, path: str, content: bytes, digest: bytes) -> Picture | PermanentError:
-        copy = self.copies.get(digest)
-        if copy is None:
-            made = await self.copier.outgoing_copy(content)
-            if isinstance(made, PermanentError):
-                return made
-            copy = EncodedCopy(made.media_type, await encode_image(made.data))
-            self.copies.put(digest, copy)
-        return Picture(path, copy.media_type, copy.base64)
 
 
 async def _sha256(content: bytes) -> bytes:
