@@ -1,4 +1,4 @@
-"""Listings, and queries that are deleted."""
+"""Queries that are deleted."""
 
 from pathlib import Path
 

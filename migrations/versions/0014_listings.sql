@@ -1,8 +1,8 @@
--- A deleted query is an id with a time: its event, on a topic still, is not answered again.
-ALTER TABLE queries ADD COLUMN deleted_at timestamptz;
+-- Pruning finds deleted queries by index.
 CREATE INDEX queries_tombstones ON queries (deleted_at) WHERE deleted_at IS NOT NULL;
 
 -- Listings read a page by index: one owner's queries, those without an answer, jobs, dead letters.
+-- The largest table first: the locks of all last until the end.
 CREATE INDEX queries_of_owner ON queries (owner, accepted_at DESC, query_id DESC)
     WHERE deleted_at IS NULL;
 CREATE INDEX queries_unanswered ON queries (accepted_at DESC, query_id DESC)
