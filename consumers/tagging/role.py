@@ -180,15 +180,20 @@ class TaggingRole:
             raise StaleLabels(f"labels are at version {version} now")
 
     async def _current(self, items: Sequence[TaggingItem], tx: Transaction) -> list[TaggingItem]:
-        """Of one image's arrivals the last; none that is older than the image's deletion."""
-        last = {item.received.event.event.image_id: item for item in items}
-        gone = await self.table.tombstones(tx, sorted(last))
-        return [
-            item
-            for image_id, item in last.items()
+        """Of one image's arrivals the last; none that is older than the image's deletion.
+
+        The old ones go first: one that is replayed may lie behind the arrival that counts.
+        """
+        ids = {item.received.event.event.image_id for item in items}
+        gone = await self.table.tombstones(tx, sorted(ids))
+        last = {
+            image_id: item
+            for item in items
+            for image_id in (item.received.event.event.image_id,)
             if image_id not in gone
             or _announced_ms(item.received) >= int(gone[image_id].timestamp() * 1000)
-        ]
+        }
+        return list(last.values())
 
 
 def _announced_ms(received: Received[Arrival]) -> float:

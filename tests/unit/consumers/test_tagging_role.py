@@ -228,6 +228,21 @@ async def test_an_arrival_older_than_the_images_deletion_is_skipped() -> None:
     assert set(table.rows) == {"file:p/b.jpg"}
 
 
+async def test_a_replayed_letter_from_before_the_deletion_does_not_hide_a_new_arrival() -> None:
+    tagging, table, _ = role({"file:p/a.jpg": b"cat"})
+    new = received("file:p/a.jpg", 0, at=NOW + timedelta(seconds=2))
+    old = received("file:p/a.jpg", 1, labels=("x",), at=NOW + timedelta(seconds=3))
+    headers = (("ce_time", NOW.isoformat().encode()),)
+    replayed = replace(old, record=replace(old.record, headers=headers))
+    table.deleted = {new.event.event.image_id: NOW + timedelta(seconds=1)}
+
+    items = await tagging.prepare([new, replayed])
+    outcome = await tagging.apply(items, NoTransaction())
+
+    assert set(table.rows) == {"file:p/a.jpg"}
+    assert len(outcome.emitted) == 1
+
+
 @pytest.mark.parametrize(
     ("made_at", "is_skipped"),
     [
