@@ -196,7 +196,6 @@ def _answered(asked: Asked, answer: str) -> Answered:
     query = asked.event
     return Answered(
         query_id=asked.query_id,
-        owner=None,  # as `keep` says: the ingress has written the owner of what it accepted
         text=query.text,
         url=query.callback_url,
         options=json.dumps(query.options.model_dump(mode="json", exclude_none=True)),

@@ -27,10 +27,10 @@ FROM queries WHERE query_id = $1 AND deleted_at IS NULL
 # by HTTP has a fingerprint: a record on the topic that borrows its id for another question or
 # another address is no answer to it.
 _ANSWER = """
-INSERT INTO queries (query_id, owner, text, callback_url, options, status, answer, answered_at)
-SELECT u.query_id, u.owner, u.text, u.url, u.options::jsonb, 'answered', u.answer::jsonb, now()
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-     AS u (query_id, owner, text, url, options, answer)
+INSERT INTO queries (query_id, text, callback_url, options, status, answer, answered_at)
+SELECT u.query_id, u.text, u.url, u.options::jsonb, 'answered', u.answer::jsonb, now()
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+     AS u (query_id, text, url, options, answer)
 ORDER BY u.query_id
 ON CONFLICT (query_id) DO UPDATE SET
     status = 'answered', answer = excluded.answer, answered_at = now()
@@ -42,10 +42,10 @@ RETURNING query_id, CASE WHEN fingerprint IS NOT NULL THEN owner END AS owner,
 """
 
 _WAIT = """
-INSERT INTO queries (query_id, owner, text, callback_url, options, status)
-SELECT u.query_id, u.owner, u.text, u.url, u.options::jsonb, 'waiting'
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
-     AS u (query_id, owner, text, url, options)
+INSERT INTO queries (query_id, text, callback_url, options, status)
+SELECT u.query_id, u.text, u.url, u.options::jsonb, 'waiting'
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+     AS u (query_id, text, url, options)
 ORDER BY u.query_id
 ON CONFLICT (query_id) DO UPDATE SET status = 'waiting' WHERE queries.status = 'accepted'
   AND (queries.fingerprint IS NULL
@@ -89,10 +89,13 @@ ORDER BY u.n
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A query with its answer: `answer` is the callback event as JSON."""
+    """A query with its answer: `answer` is the callback event as JSON.
+
+    Without an owner: the ingress has written that of what it accepted, and a record that somebody
+    else put on the topic has none, whatever it says.
+    """
 
     query_id: UUID
-    owner: str | None
     text: str
     url: str
     options: str
@@ -165,17 +168,15 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
     fingerprint: bytes | None = None,
 ) -> Literal["new", "same", "other", "deleted"]:
     """Keep a query; `same` or `other` (by fingerprint) where the id was accepted before."""
-    row = await tx.fetchval(
-        _ACCEPT, query_id, owner, text, callback_url, json.dumps(options), fingerprint
-    )
-    if row is not None:
-        return "new"
-    known = await tx.fetchrow(_FINGERPRINT, query_id)
-    if known is None:  # pruned between the two statements
-        return "other"
-    if known["deleted_at"] is not None:
-        return "deleted"
-    return "same" if known["fingerprint"] == fingerprint else "other"
+    row = (query_id, owner, text, callback_url, json.dumps(options), fingerprint)
+    while await tx.fetchval(_ACCEPT, *row) is None:
+        known = await tx.fetchrow(_FINGERPRINT, query_id)
+        if known is None:  # pruned between the two statements: the id is free
+            continue
+        if known["deleted_at"] is not None:
+            return "deleted"
+        return "same" if known["fingerprint"] == fingerprint else "other"
+    return "new"
 
 
 async def status(connection: Transaction, query_id: UUID) -> QueryStatus | None:
@@ -197,7 +198,6 @@ async def answer(tx: Transaction, answers: Sequence[Answered]) -> dict[UUID, New
     rows = await tx.fetch(
         _ANSWER,
         [item.query_id for item in answers],
-        [item.owner for item in answers],
         [item.text for item in answers],
         [item.url for item in answers],
         [item.options for item in answers],
@@ -214,7 +214,6 @@ async def park(tx: Transaction, waiting: Sequence[Waiting], wait_s: float) -> No
     rows = await tx.fetch(
         _WAIT,
         [one.query.query_id for one in waiting],
-        [one.query.owner for one in waiting],
         [one.query.text for one in waiting],
         [one.query.url for one in waiting],
         [one.query.options for one in waiting],

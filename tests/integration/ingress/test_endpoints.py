@@ -36,7 +36,10 @@ async def waiting(pool: Pool, url: str, *, owner: str = "alice") -> UUID:
     """A query whose webhook is due."""
     query_id = uuid4()
     async with pool.transaction() as tx:
-        await queries.answer(tx, [Answered(query_id, owner, "cats", url, "{}", "{}")])
+        await queries.accept(
+            tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
+        )
+        await queries.answer(tx, [Answered(query_id, "cats", url, "{}", "{}")])
         new = NewDelivery(callback_id_of(query_id), query_id, owner, host_of(url), url, "{}")
         await deliveries.intake(tx, [new])
     return query_id

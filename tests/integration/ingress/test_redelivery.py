@@ -53,7 +53,10 @@ async def answered(pool: Pool, *, owner: str = "alice", host: str = "a.example")
     query_id = uuid4()
     url = f"https://{host}/x"
     async with pool.transaction() as tx:
-        await queries.answer(tx, [Answered(query_id, owner, "cats", url, "{}", "{}")])
+        await queries.accept(
+            tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
+        )
+        await queries.answer(tx, [Answered(query_id, "cats", url, "{}", "{}")])
         await deliveries.intake(
             tx, [NewDelivery(callback_id_of(query_id), query_id, owner, host, url, "{}")]
         )

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,7 +20,7 @@ TRIED = Attempt(datetime.now(UTC), 12, status=500)
 
 
 def answered(query_id: UUID, image: str) -> Answered:
-    return Answered(query_id, "ann", "cats", "https://a/x", "{}", json.dumps({"image": image}))
+    return Answered(query_id, "cats", "https://a/x", "{}", json.dumps({"image": image}))
 
 
 async def intake(pool: Pool, host: str, count: int = 1) -> list[UUID]:
@@ -61,25 +62,48 @@ async def test_the_first_answer_wins_also_when_two_come_at_once(pool: Pool) -> N
     assert status.answer == {"image": str(winners[0])}
 
 
+async def accept(pool: Pool, query_id: UUID, fingerprint: bytes) -> str:
+    return await queries.accept(
+        pool,
+        query_id=query_id,
+        owner="ann",
+        text="cats",
+        callback_url="https://a/x",
+        options={"top_n": 2},
+        fingerprint=fingerprint,
+    )
+
+
 async def test_a_query_id_used_again_is_told_apart_by_its_fingerprint(pool: Pool) -> None:
     query_id = uuid4()
 
-    async def accept(fingerprint: bytes) -> str:
-        async with pool.transaction() as tx:
-            return await queries.accept(
-                tx,
-                query_id=query_id,
-                owner="ann",
-                text="cats",
-                callback_url="https://a/x",
-                options={"top_n": 2},
-                fingerprint=fingerprint,
-            )
+    verdicts = [await accept(pool, query_id, fingerprint) for fingerprint in (b"1", b"1", b"2")]
 
-    assert [await accept(b"1"), await accept(b"1"), await accept(b"2")] == ["new", "same", "other"]
+    assert verdicts == ["new", "same", "other"]
     status = await queries.status(pool, query_id)
     assert status is not None
     assert status.options == {"top_n": 2}
+
+
+class PrunedInBetween(Pool):
+    """Where the pruner takes every query before somebody looks at it for the first time."""
+
+    pruned = False
+
+    async def fetchrow(self, query: str, *args: Any) -> Any | None:
+        if not self.pruned:
+            self.pruned = True
+            await self.execute("DELETE FROM queries")
+        return await super().fetchrow(query, *args)
+
+
+async def test_a_query_that_is_pruned_while_its_id_is_used_again_is_a_new_one(pool: Pool) -> None:
+    query_id = uuid4()
+    await accept(pool, query_id, b"1")
+
+    pruned = PrunedInBetween(pool._inner, pool._settings)
+
+    assert await accept(pruned, query_id, b"2") == "new"
 
 
 async def test_a_parked_query_is_ready_when_progress_passes_its_place(pool: Pool) -> None:

@@ -15,10 +15,10 @@ from core.storage.queries import Answered, Place, Waiting
 from core.storage.query_deletion import Deleted
 from core.storage.redelivery import Wanted
 from schemas.callback import callback_id_of
+from tests.locks import until_blocked
 
 URL = "https://a.example/x"
 QUERIES, AT_ONCE = 60, 6
-A_MOMENT_S = 0.05
 
 
 async def accept(pool: Pool, query_id: UUID) -> str:
@@ -30,7 +30,7 @@ async def accept(pool: Pool, query_id: UUID) -> str:
 
 
 def answered(query_id: UUID) -> Answered:
-    return Answered(query_id, None, "cats", URL, "{}", '{"type": "query.no_match"}')
+    return Answered(query_id, "cats", URL, "{}", '{"type": "query.no_match"}')
 
 
 def webhook(query_id: UUID) -> NewDelivery:
@@ -129,8 +129,7 @@ async def test_a_webhook_that_is_put_on_the_schedule_at_that_moment_goes_too(poo
     async with asyncio.TaskGroup() as group, pool.transaction() as tx:
         await deliveries.intake(tx, [webhook(query_id)])
         deleting = group.create_task(delete(pool, query_id))
-        await asyncio.sleep(A_MOMENT_S)
-        assert not deleting.done()  # waits for the intake
+        await until_blocked(pool, deleting)
 
     assert (await deleting) is not None
     assert await scheduled(pool) == set()
@@ -146,8 +145,7 @@ async def test_a_webhook_that_is_sent_anew_at_that_moment_goes_too(pool: Pool) -
     async with asyncio.TaskGroup() as group, pool.transaction() as tx:
         assert (await redelivery.redeliver(tx, wanted, limit=1)).count == 1
         deleting = group.create_task(delete(pool, query_id))
-        await asyncio.sleep(A_MOMENT_S)
-        assert not deleting.done()
+        await until_blocked(pool, deleting)
 
     deleted = await deleting
     assert deleted is not None
@@ -172,8 +170,7 @@ async def test_outcomes_of_others_are_noted_though_one_is_deleted_meanwhile(pool
         settling = group.create_task(
             settle(pool, *((lease, Settled("delivered")) for lease in leases))
         )
-        await asyncio.sleep(A_MOMENT_S)
-        assert not settling.done()
+        await until_blocked(pool, settling)
 
     assert await settling == {callback_id_of(kept)}
     noted = await pool.fetch("SELECT delivery_id FROM attempts")
