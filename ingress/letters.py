@@ -89,9 +89,15 @@ class ReplayRequest(Input):
 class Replayed(Output):
     """What was put back."""
 
-    matched: dict[str, int] = Field(description="Letters that match, by reason.")
-    replayed: dict[str, int] = Field(description="Of these, what Kafka has again, by reason.")
+    matched: dict[str, int] | None = Field(
+        None, description="Letters that match, by reason; counted with `dry_run` alone."
+    )
+    replayed: dict[str, int] = Field(description="What Kafka has again, by reason.")
     refused: dict[str, int] = Field(
         description="What Kafka did not take, by its reason; `broker_away`: ask again."
     )
-    unreadable: int = Field(description="Letters that cannot go back: only their places are known.")
+    unreadable: int | None = Field(
+        None,
+        description="Letters that cannot go back, since only their places are known; counted with"
+        " `dry_run` alone.",
+    )

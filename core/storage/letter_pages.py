@@ -6,6 +6,7 @@ from datetime import datetime
 
 from core.storage.outbox import headers_from_json
 from core.transaction import Transaction
+from schemas.topics import GROUPS
 
 #: Groups are counted among so many of the newest: a flood must not make looking at it dear.
 MAX_COUNTED = 10_000
@@ -85,9 +86,14 @@ async def groups(connection: Transaction) -> Sequence[LetterGroup]:
 
 
 def statement(wanted: Filter, limit: int) -> tuple[str, tuple[object, ...]]:
-    """Give the statement of a page and its parameters; only what is asked for stands in it."""
+    """Give the statement of a page and its parameters; only what is asked for stands in it.
+
+    Of a group its topic is asked for too: no index of open letters knows groups, and each group
+    reads one topic.
+    """
+    of_group = GROUPS.get(wanted.group or "")
     given = {
-        "topic =": wanted.topic,
+        "topic =": wanted.topic or (of_group.name if of_group else None),
         "grp =": wanted.group,
         "reason =": wanted.reason,
         "id <": wanted.before,

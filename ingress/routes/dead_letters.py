@@ -76,17 +76,21 @@ async def replay(call: Call) -> Response:
     with call.memory(REPLAY_BATCH * EVENT_MAX_BYTES):
         async with call.parts.tables.database.connection() as connection:
             letters = OpenLetters(connection)
-            matched = await letters.counts(wanted)
-            unreadable = 0 if wanted.reason else await letters.count_unreadable(wanted)
-            done = Replayed(matched=matched, replayed={}, refused={}, unreadable=unreadable)
-            if not asked.dry_run:
-                done = done.model_copy(update=await _put_back(call, letters, wanted))
+            if asked.dry_run:
+                done = await _count(letters, wanted)
+            else:
+                done = await _put_back(call, letters, wanted)
     return json_response(done)
 
 
-async def _put_back(
-    call: Call, letters: OpenLetters, wanted: LetterFilter
-) -> dict[str, dict[str, int]]:
+async def _count(letters: OpenLetters, wanted: LetterFilter) -> Replayed:
+    """Reads every letter that matches, which a replay of some is spared."""
+    matched = await letters.counts(wanted)
+    unreadable = 0 if wanted.reason else await letters.count_unreadable(wanted)
+    return Replayed(matched=matched, replayed={}, refused={}, unreadable=unreadable)
+
+
+async def _put_back(call: Call, letters: OpenLetters, wanted: LetterFilter) -> Replayed:
     # Without patience: whoever asks is waiting, and may ask again.
     publisher = call.parts.departures.publisher
     done = await Replay(letters, publisher, Patience(limit_s=0), REPLAY_BATCH).run(wanted)
@@ -94,7 +98,7 @@ async def _put_back(
         raise retry_later(
             "unavailable", "Kafka is away: nothing was put back", after_s=RETRY_AFTER_S
         )
-    return {"replayed": dict(done.by_reason), "refused": dict(done.refused)}
+    return Replayed(replayed=dict(done.by_reason), refused=dict(done.refused))
 
 
 def _filter(call: Call) -> Filter:
