@@ -56,7 +56,7 @@ async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
     await parts.blobs.keep_outside(content)
     async with parts.tables.database.transaction() as tx:
         await parts.blobs.put(content, file.sha256, tx)
-        is_duplicate = await parts.tables.images.accept(
+        accepted = await parts.tables.images.accept(
             tx,
             image_id=image_id,
             uri=uri,
@@ -67,15 +67,17 @@ async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
             sha256=file.sha256,
         )
         sink = OutboxSink(tx, parts.departures.outbox)
-        await ImageProducer(sink, SOURCE, now=parts.now).announce(
+        # By PostgreSQL's clock, as deletions: by one ahead of it this would undo a later deletion.
+        await ImageProducer(sink, SOURCE).announce(
             uri,
             path=path,
             sha256=file.sha256.hex(),
             origin=Origin(owner=call.caller.owner, traceparent=call.traceparent),
+            made_at=accepted.at,
         )
     (token,) = await parts.departures.send(sink.rows)
     _count_announced(call, sink)
-    return KeptImage(image_id, is_duplicate, token)
+    return KeptImage(image_id, accepted.is_duplicate, token)
 
 
 async def announce_file(call: Call, found: FoundFile, wishes: Wishes) -> ImageStatus:
@@ -88,7 +90,7 @@ async def announce_file(call: Call, found: FoundFile, wishes: Wishes) -> ImageSt
     image_id = image_id_of(found.uri)
     async with parts.tables.database.transaction() as tx:
         # Files of the archive belong to nobody: whoever may read images sees them.
-        await parts.tables.images.accept(
+        accepted = await parts.tables.images.accept(
             tx,
             image_id=image_id,
             uri=found.uri,
@@ -98,11 +100,12 @@ async def announce_file(call: Call, found: FoundFile, wishes: Wishes) -> ImageSt
         # Read here: once the event is out, tagging may be faster than the next statement.
         status = await parts.tables.images.status(tx, image_id)
         sink = OutboxSink(tx, parts.departures.outbox)
-        await ImageProducer(sink, SOURCE, now=parts.now).announce(
+        await ImageProducer(sink, SOURCE).announce(
             found.uri,
             path=found.image_path[:1000],
             wishes=wishes,
             origin=Origin(traceparent=call.traceparent),
+            made_at=accepted.at,
         )
     if status is None:
         raise Problem("path_not_found", f"{found.image_path!r} was deleted just now")

@@ -10,7 +10,7 @@ from uuid import UUID
 from core.errors import PermanentError
 from core.messaging.ports import Place, Sent
 from core.storage.image_pages import Filter
-from core.storage.images import ImageStatus
+from core.storage.images import Accepted, ImageStatus
 from core.storage.jobs import DirectoryJob, DirectoryOptions
 from core.storage.keys import ApiKey
 from core.storage.queries import QueryStatus
@@ -49,8 +49,8 @@ class ImageTable(Protocol):
         size_bytes: int | None = None,
         sha256: bytes | None = None,
         job_id: UUID | None = None,
-    ) -> bool:
-        """Note that an image is there; give whether it was known before."""
+    ) -> Accepted:
+        """Note that an image is there; tell whether it was known before, and the time."""
         ...
 
     async def status(self, connection: Transaction, image_id: UUID) -> ImageStatus | None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 
 from pydantic import ValidationError
@@ -24,11 +25,13 @@ class Photo:
         uri: as in `schemas.image.ImageArrived`.
         sha256: hex, where the bytes were read.
         path: what people see; None: derived from the URI.
+        made_at: when it came, where that is known; None: now.
     """
 
     uri: str
     sha256: str | None = None
     path: str | None = None
+    made_at: datetime | None = None
 
 
 #: What became of one announcement; None: Kafka has it.
@@ -67,7 +70,12 @@ class Announcer:
         for index, photo in enumerate(photos):
             try:
                 await producer.announce(
-                    photo.uri, path=photo.path, sha256=photo.sha256, wishes=wishes, origin=origin
+                    photo.uri,
+                    path=photo.path,
+                    sha256=photo.sha256,
+                    wishes=wishes,
+                    origin=origin,
+                    made_at=photo.made_at,
                 )
                 sendable.append(index)
             except ValidationError as error:

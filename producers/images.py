@@ -55,6 +55,7 @@ class ImageProducer:
         sha256: str | None = None,
         wishes: Wishes = Wishes(),
         origin: Origin = Origin(),
+        made_at: datetime | None = None,
     ) -> ImageArrived:
         """Say that an image is there to be tagged; give the event as it was put.
 
@@ -62,6 +63,7 @@ class ImageProducer:
             uri: where the bytes are (`schemas.image.ImageArrived`); the identity derives from it.
             path: what people see as `image_path`; None: derived from the URI.
             sha256: hex, if the bytes were read.
+            made_at: the event's time; None: now. A deletion after it is not undone.
 
         Raises:
             pydantic.ValidationError: a field breaks its rule.
@@ -82,7 +84,7 @@ class ImageProducer:
             key=str(event.image_id),
             event_id=str(self.new_id()),
             source=self.source,
-            now=self.now(),
+            now=made_at or self.now(),
         )
         await self.sink.put(with_trace(record, origin.traceparent))
         return event

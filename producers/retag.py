@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -56,6 +57,11 @@ class KnownImage(Protocol):
         """Owner of the key that uploaded it."""
         ...
 
+    @property
+    def arrived_at(self) -> datetime:
+        """When it came, by PostgreSQL's clock."""
+        ...
+
 
 class Images(Protocol):
     """The archive's rows."""
@@ -102,10 +108,11 @@ class Retag:
 
     async def _announce(self, batch: Sequence[KnownImage], job_id: UUID, tally: Tally) -> None:
         # One owner at a time: an announcement without its owner would take the image from them.
+        # As old as the image itself: a deletion since, even one that commits only now, is younger.
         for owner in sorted({image.owner for image in batch}, key=str):
             theirs = [image for image in batch if image.owner == owner]
             problems = await self.announcer.announce(
-                [Photo(image.uri, path=image.path) for image in theirs],
+                [Photo(it.uri, path=it.path, made_at=it.arrived_at) for it in theirs],
                 origin=Origin(owner=owner, job_id=job_id),
             )
             for image, problem in zip(theirs, problems, strict=True):

@@ -11,6 +11,7 @@ from core.transaction import Transaction
 
 #: What a deleted image that comes back takes from its new arrival: nothing of the old one is left.
 COMES_BACK = """
+    uri = CASE WHEN images.status = 'deleted' THEN excluded.uri ELSE images.uri END,
     path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END,
     arrived_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.arrived_at END,
     deleted_at = NULL
@@ -34,20 +35,8 @@ ON CONFLICT (image_id) DO UPDATE SET
                  WHEN images.owner = excluded.owner THEN images.owner END,
     job_id = coalesce(excluded.job_id, images.job_id),
     {COMES_BACK}
-RETURNING arrived_at <> now() AS duplicate
+RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at
 """  # noqa: S608 - constants only
-
-# The tombstone: an id with its time. The clock, not the transaction's time: an upload that this
-# waited for is older. `image_tags` follows by a trigger, and the table of best images notes it.
-_DELETE = """
-UPDATE images SET status = 'deleted', deleted_at = clock_timestamp(), updated_at = now(),
-    path = '', owner = NULL, media_type = NULL, size_bytes = NULL, sha256 = NULL, reason = NULL,
-    detail = NULL, excluded = false, hand_tags = NULL
-WHERE image_id = $1 AND status <> 'deleted' AND ($2::text IS NULL OR owner = $2)
-RETURNING deleted_at
-"""
-_DELETE_TAGS = "DELETE FROM tagged_images WHERE image_id = $1"
-_DELETE_FAILURES = "DELETE FROM failures WHERE image_id = $1"
 
 #: What `ImageStatus` is made of, from `images i` and `tagged_images t`.
 STATUS_COLUMNS = """
@@ -162,6 +151,19 @@ class OutgoingImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """What an image's acceptance came to.
+
+    Attributes:
+        is_duplicate: it was known before.
+        at: PostgreSQL's time with the row in hand, so that a deletion is either older or younger.
+    """
+
+    is_duplicate: bool
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class FailedImage:
     """An image that could not be tagged, and why."""
 
@@ -185,30 +187,18 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
     size_bytes: int | None = None,
     sha256: bytes | None = None,
     job_id: UUID | None = None,
-) -> bool:
-    """Note that an image is there to be tagged; give whether it was known before.
+) -> Accepted:
+    """Note that an image is there to be tagged; tell whether it was known before, and the time.
 
     A known image keeps its status and tags until it is tagged again; one that was deleted or
     missing is accepted anew. One that another owner sent before belongs to nobody from now on.
     """
-    return bool(
-        await tx.fetchval(
-            _ACCEPT, image_id, uri, path, owner, media_type, size_bytes, sha256, job_id
-        )
+    row = await tx.fetchrow(
+        _ACCEPT, image_id, uri, path, owner, media_type, size_bytes, sha256, job_id
     )
-
-
-async def delete(tx: Transaction, image_id: UUID, *, owner: str | None) -> datetime | None:
-    """Delete an image; give the time, or None where the owner, if one is given, has no such one.
-
-    Its tags go at once. Its bytes and its embedding go when the pruner finds that no other image
-    has them: a crash in between leaves them to it.
-    """
-    deleted_at: datetime | None = await tx.fetchval(_DELETE, image_id, owner)
-    if deleted_at is not None:
-        await tx.execute(_DELETE_TAGS, image_id)
-        await tx.execute(_DELETE_FAILURES, image_id)
-    return deleted_at
+    if row is None:
+        raise RuntimeError(f"{image_id} was neither inserted nor updated")
+    return Accepted(row["is_duplicate"], row["at"])
 
 
 async def status(connection: Transaction, image_id: UUID) -> ImageStatus | None:

@@ -1,6 +1,7 @@
 """Images chosen to be announced again."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -15,7 +16,7 @@ WHERE i.status NOT IN ('deleted', 'missing')
   AND ($4 OR t.image_id IS NULL OR t.label_version IS NOT NULL)
 """
 _CHOOSE = f"""
-SELECT i.image_id, i.uri, i.path, i.owner {_WHERE}
+SELECT i.image_id, i.uri, i.path, i.owner, i.arrived_at {_WHERE}
   AND ($5::uuid IS NULL OR i.image_id > $5) ORDER BY i.image_id LIMIT $6
 """
 _COUNT = f"SELECT count(*) {_WHERE}"
@@ -42,6 +43,7 @@ class ChosenImage:
     uri: str
     path: str
     owner: str | None
+    arrived_at: datetime
 
 
 class ChosenImages:

@@ -5,7 +5,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from core.errors import RecordRefused
-from core.storage import curation, images
+from core.storage import curation, image_deletion
 from core.storage.images import ImageStatus
 from core.tags import TagScore, score_to_int
 from core.transaction import Transaction
@@ -50,7 +50,7 @@ async def delete(call: Call) -> Response:
     image_id = call.path_id("image_id")
     owner = None if call.caller.is_admin else call.caller.owner
     async with call.parts.tables.database.transaction() as tx:
-        deleted_at = await images.delete(tx, image_id, owner=owner)
+        deleted_at = await image_deletion.delete(tx, image_id, owner=owner)
     if deleted_at is None:
         raise _not_yours(image_id)
     return json_response(DeletedImage(image_id=image_id, deleted_at=deleted_at))

@@ -23,7 +23,7 @@ from core.errors import (
 from core.messaging.ports import Place, Sent
 from core.settings import IngressSettings
 from core.storage.image_pages import Filter
-from core.storage.images import ImageStatus
+from core.storage.images import Accepted, ImageStatus
 from core.storage.jobs import DirectoryJob, DirectoryOptions
 from core.storage.keys import ApiKey
 from core.storage.loaded_models import LoadedModel
@@ -118,7 +118,7 @@ class MemoryImages:
         size_bytes: int | None = None,
         sha256: bytes | None = None,
         job_id: UUID | None = None,
-    ) -> bool:
+    ) -> Accepted:
         known = self.rows.get(image_id)
         now = self.clock()
         if known is not None and known.owner != owner:
@@ -140,7 +140,7 @@ class MemoryImages:
         )
         stage(tx, lambda: self.rows.__setitem__(image_id, row))
         self._open = (image_id, row)
-        return known is not None
+        return Accepted(known is not None, now)
 
     async def status(self, connection: Transaction, image_id: UUID) -> ImageStatus | None:
         if isinstance(connection, MemoryTransaction) and connection.staged:

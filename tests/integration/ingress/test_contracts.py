@@ -66,9 +66,10 @@ async def tables(request: pytest.FixtureRequest) -> AsyncIterator[Tables]:
 
 async def accept(tables: Tables, image_id: UUID, **values: Any) -> bool:
     async with tables.database.transaction() as tx:
-        return await tables.images.accept(
+        accepted = await tables.images.accept(
             tx, image_id=image_id, uri=f"blob:{image_id.hex * 2}", path="a.jpg", **values
         )
+        return accepted.is_duplicate
 
 
 async def test_an_image_is_new_once(tables: Tables) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import httpx
@@ -15,13 +16,16 @@ from consumers.delivery.courier import Picture
 from consumers.delivery.pictures import CopyCache, OutgoingCopy, StoredPictures
 from consumers.housekeeping import Pruner
 from core.errors import PermanentError
+from core.messaging.cloudevents import made_at
 from core.settings import DatabaseSettings, RetentionSettings, load
-from core.storage import blobs, images
+from core.storage import blobs, image_deletion, images
+from core.storage.outbox import headers_from_json
 from core.storage.pool import Pool, open_pool
 from ingress import keys
 from ingress.api_keys import Scope
 from ingress.app import create_app
 from ingress.main import Opened
+from schemas.record import Record
 from tests.fakes.blobs import MemoryKeeper
 from tests.fakes.pictures import jpeg
 
@@ -115,12 +119,15 @@ async def test_a_photo_that_is_sent_again_is_a_new_image(
     first = await upload(client, "holiday.jpg")
     await client.patch(f"/images/{first['image_id']}", json={"excluded": True})
     await client.delete(f"/images/{first['image_id']}")
-    tombstone = await pool.fetchrow("SELECT path, owner, sha256, excluded FROM images")
+    tombstone = await pool.fetchrow("SELECT uri, path, owner, sha256, excluded FROM images")
 
     again = await upload(client, "beach.jpg")
 
     assert tombstone is not None
-    assert dict(tombstone) == {"path": "", "owner": None, "sha256": None, "excluded": False}
+    assert dict(tombstone) == {
+        "uri": "", "path": "", "owner": None, "sha256": None, "excluded": False,
+    }  # fmt: skip
+    assert await pool.fetchval("SELECT uri FROM images") == f"blob:{DIGEST.hex()}"
     assert again["image_id"] == first["image_id"]
     assert again["duplicate"] is False
     shown = (await client.get(f"/images/{again['image_id']}")).json()
@@ -129,6 +136,21 @@ async def test_a_photo_that_is_sent_again_is_a_new_image(
     assert shown["excluded"] is False
     assert (await client.get(f"/images/{again['image_id']}/content")).content == PHOTO
     assert (await upload(client))["duplicate"] is True
+
+
+async def test_what_is_uploaded_is_told_of_by_the_clock_that_deletions_have(
+    opened: Opened, pool: Pool
+) -> None:
+    parts = replace(opened.parts, now=lambda: datetime.now(UTC) + timedelta(hours=1))
+    before = await pool.fetchval("SELECT clock_timestamp()")
+    async with await client_of(replace(opened, parts=parts), "ann", Scope.UPLOAD) as client:
+        image_id = UUID(str((await upload(client))["image_id"]))
+        headers = headers_from_json(await pool.fetchval("SELECT headers FROM outbox"))
+        await client.delete(f"/images/{image_id}")
+
+    told_at = made_at(Record("images.arrived.v1", None, headers, b""))
+    assert told_at is not None
+    assert before < told_at < (await images.tombstones(pool, [image_id]))[image_id]
 
 
 async def test_bytes_and_vector_go_after_the_row_unless_another_image_has_them(
@@ -148,7 +170,7 @@ async def test_bytes_and_vector_go_after_the_row_unless_another_image_has_them(
     await client.delete(f"/images/{image_id}")  # whoever did it may die now: nothing is left to do
     with_another = await pruned(pool)
     async with pool.transaction() as tx:
-        await images.delete(tx, other, owner=None)
+        await image_deletion.delete(tx, other, owner=None)
     alone = await pruned(pool)
 
     assert (with_another["blobs"], with_another["embeddings"]) == (0, 0)

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from core.messaging.cloudevents import made_at
 from core.messaging.ports import DeadLetter, Sent
+from core.storage import image_deletion, images
 from core.storage.dead_letters import DeadLetterTable
 from core.storage.pool import Pool
 from core.storage.replays import OpenLetters
-from core.storage.selection import ChosenImages
+from core.storage.selection import Choice as ChoiceOfRows
+from core.storage.selection import ChosenImage, ChosenImages
 from producers.announcing import Announcer
 from producers.publishing import Patience
 from producers.replay import LetterFilter, Replay
@@ -191,3 +194,37 @@ async def test_an_image_keeps_its_owner_and_path(pool: Pool, kafka: MemoryPublis
         ("main/7.jpg", "bob"),
     }  # fmt: skip
     assert {event.job_id for event in events} == {JOB}
+
+
+class DeletedOnceChosen(ChosenImages):
+    """Somebody deletes what was chosen before it can be announced."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self._pool = pool
+
+    async def choose(
+        self, choice: ChoiceOfRows, *, after: UUID | None, limit: int
+    ) -> list[ChosenImage]:
+        chosen = await super().choose(choice, after=after, limit=limit)
+        for image in chosen:
+            async with self._pool.transaction() as tx:
+                await image_deletion.delete(tx, image.image_id, owner=None)
+        return chosen
+
+
+async def test_what_is_announced_again_is_older_than_a_deletion_in_between(
+    pool: Pool, kafka: MemoryPublisher
+) -> None:
+    await make_images(pool)
+    announcer = Announcer(kafka, "/test", Patience(limit_s=0))
+
+    await Retag(DeletedOnceChosen(pool), announcer).run(Choice(), JOB, lambda _: None)
+
+    events = {ImageArrived.model_validate_json(one.value).image_id: one for one in kafka.records}
+    gone = await images.tombstones(pool, list(events))
+    assert len(gone) == len(events) == 5
+    for image_id, record in events.items():
+        announced_at = made_at(record)
+        assert announced_at is not None
+        assert announced_at < gone[image_id]

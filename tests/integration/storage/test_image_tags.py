@@ -222,9 +222,9 @@ async def test_accepting_twice_says_so_and_revives_what_was_deleted(pool: Pool) 
     arguments = {"image_id": image_id_of(uri), "uri": uri, "path": "a.jpg", "owner": "ann"}
 
     async with pool.transaction() as tx:
-        assert await images.accept(tx, **arguments) is False  # type: ignore[arg-type]
+        assert not (await images.accept(tx, **arguments)).is_duplicate  # type: ignore[arg-type]
     async with pool.transaction() as tx:
-        assert await images.accept(tx, **arguments) is True  # type: ignore[arg-type]
+        assert (await images.accept(tx, **arguments)).is_duplicate  # type: ignore[arg-type]
     await pool.execute("UPDATE images SET status = 'deleted', deleted_at = now()")
     assert await images.status(pool, image_id_of(uri)) is None
     async with pool.transaction() as tx:

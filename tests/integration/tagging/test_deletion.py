@@ -11,15 +11,20 @@ import asyncpg
 from consumers.tagging.repair import BestImagesRepair
 from core.errors import DatabaseAway
 from core.relevance.ranking import best
-from core.storage import images, labels, ranking
+from core.storage import curation, image_deletion, images, labels, ranking
 from core.storage.pool import Pool
+from core.tags import TagScore
 from schemas.image import image_id_of
 from tests.integration.relevance.archive import look_up, stored_images
 from tests.integration.tagging.archive import Archive, arrival
+from tests.locks import until_blocked
 
 IMAGES, DELETED = 40, 25
 TAGGERS, PER_BATCH = 3, 8
 SNAPSHOTS_AT_LEAST = 20
+BY_SQL = """
+UPDATE tagged_images SET tags = '[{"tag": "cat", "score": 0.5}]' WHERE image_id = $1
+"""
 
 
 def image_id(number: int) -> UUID:
@@ -28,7 +33,7 @@ def image_id(number: int) -> UUID:
 
 async def delete(pool: Pool, number: int, owner: str | None = None) -> datetime | None:
     async with pool.transaction() as tx:
-        return await images.delete(tx, image_id(number), owner=owner)
+        return await image_deletion.delete(tx, image_id(number), owner=owner)
 
 
 @dataclass
@@ -50,6 +55,18 @@ class Race:
             numbers = self.chance.sample(range(IMAGES), PER_BATCH)
             await self.archive.tag(*(arrival(number) for number in numbers))
             self.batches += 1
+
+    async def curate(self) -> None:
+        """People decide about images, with the archive's means and with SQL of their own."""
+        while not self.done.is_set():
+            chosen = image_id(self.chance.randrange(IMAGES))
+            tag = TagScore(self.chance.choice(["cat", "dog", "beach"]), 500_000)
+            async with self.archive.pool.transaction() as tx:
+                await curation.set_tags(tx, chosen, [tag])
+            async with self.archive.pool.transaction() as tx:
+                await curation.exclude(tx, chosen, excluded=self.chance.random() < 0.1)
+            await self.archive.pool.execute(BY_SQL, image_id(self.chance.randrange(IMAGES)))
+            await asyncio.sleep(0.005)
 
     async def delete(self) -> None:
         for number in self.chance.sample(range(IMAGES), DELETED):
@@ -124,6 +141,7 @@ async def test_what_is_deleted_while_it_is_tagged_stays_deleted_and_no_answer_is
         for _ in range(TAGGERS):
             group.create_task(race.tag())
         group.create_task(race.repair())
+        group.create_task(race.curate())
         group.create_task(race.ask(database_url))
         group.create_task(race.delete())
 
@@ -175,6 +193,7 @@ async def test_an_image_that_comes_back_has_nothing_of_the_deleted_one(archive: 
     status = await images.status(pool, image_id(1))
     assert status is not None
     assert (status.status, status.owner, status.path) == ("tagged", "bob", "p/1.jpg")
+    assert status.uri == "file:p/1.jpg"
     assert (status.excluded, status.hand_tags) == (False, None)
     assert status.arrived_at > deleted_at
     assert await images.tombstones(pool, [image_id(1)]) == {}
@@ -192,3 +211,17 @@ async def test_of_two_owners_only_the_one_it_belongs_to_deletes_it(archive: Arch
     assert deleted_at is not None
     assert deleted_at <= datetime.now(UTC)
     assert await delete(archive.pool, 1, owner="ann") is None
+
+
+async def test_who_changes_tags_by_sql_at_that_moment_is_waited_for(archive: Archive) -> None:
+    pool = archive.pool
+    await archive.tag(arrival(1))
+
+    async with asyncio.TaskGroup() as group, pool.transaction() as tx:
+        await tx.execute("SELECT FROM tagged_images WHERE image_id = $1 FOR UPDATE", image_id(1))
+        deleting = group.create_task(delete(pool, 1))
+        await until_blocked(pool, deleting)
+        await tx.execute(BY_SQL, image_id(1))  # its trigger takes the image's rows in image_tags
+
+    assert await deleting is not None
+    assert await archive.rows() == {}
