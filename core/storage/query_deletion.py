@@ -31,7 +31,7 @@ class Deleted:
     """A query that is no more.
 
     Attributes:
-        withdrawn: webhooks of it that waited to be sent.
+        withdrawn: webhooks of it that waited and that no delivery process had claimed.
     """
 
     deleted_at: datetime
@@ -41,8 +41,8 @@ class Deleted:
 async def delete(tx: Transaction, query_id: UUID, *, owner: str | None) -> Deleted | None:
     """Delete a query with its webhooks; None where the owner, if one is given, has no such one.
 
-    It is not answered any more, whatever of it lies on a topic. A webhook that is being sent at
-    this moment comes to its end, and nothing is noted of it.
+    It is not answered any more, whatever of it lies on a topic. A webhook that a delivery process
+    has claimed may still be sent, within some seconds, and nothing is noted of it.
     """
     if not await tx.fetchval(_HOLD, query_id, owner):
         return None

@@ -42,8 +42,8 @@ async def list_queries(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """Delete a query with its webhooks: what waits is not sent, what is not answered never is.
 
-    A webhook that is being sent at this moment comes to its end. The `Idempotency-Key` that it came
-    with, if any, stays used.
+    A webhook whose turn has come at this moment may still be sent within some seconds. The
+    `Idempotency-Key` that it came with, if any, stays used.
     """
     query_id = call.path_id("query_id")
     owner = None if call.caller.is_admin else call.caller.owner
