@@ -1,0 +1,120 @@
+"""Each photo gets the tags of its own pixels, whatever happens to the process that finds them."""
+
+import hashlib
+import json
+import random
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from core.relevance.defaults import DEFAULT_LABELS
+from core.settings import TaggingSettings
+from core.vision.opening import open_tagger
+from core.vision.tagger import TaggedImage
+from tests.e2e.archive import RunningArchive
+from tests.fakes.pictures import encoded
+from tests.faults.load import in_background, upload_all, wait_until_tagged
+from tests.integration.vision.test_tagging import Wish
+from tests.measured import Measured
+from tests.servers import run_apart
+
+PHOTOS = 2000
+TORN_EVERY = 97
+KILLS = 4
+CATCH_UP_S = 600.0
+PREFIX = "own-"
+_STORED = """
+SELECT i.image_id::text, t.sha256, t.tags::text, e.embedding::text
+FROM images i JOIN tagged_images t USING (image_id)
+     JOIN embeddings e ON e.sha256 = t.sha256 AND e.model = t.model
+WHERE starts_with(i.path, $1)
+"""
+_REASONS = """
+SELECT image_id::text, reason FROM images WHERE starts_with(path, $1) AND status = 'failed'
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_two_thousand_photos_through_kills_and_torn_files_have_each_their_own_tags(
+    shaken: RunningArchive, measured: Measured
+) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    chance = random.Random(seed)
+    photos = [_photo(number) for number in range(PHOTOS)]
+    for place in range(TORN_EVERY // 2, PHOTOS, TORN_EVERY):
+        photos[place] = photos[place][: len(photos[place]) // 2]
+    chance.shuffle(photos)
+    whole = {hashlib.sha256(photo).digest(): photo for photo in photos if photo[-2:] == b"\xff\xd9"}
+
+    def upload_in_pieces() -> list[str]:
+        ids: list[str] = []
+        while len(ids) < PHOTOS:  # what lies on the topic at a time is what a batch is made of
+            piece = photos[len(ids) : len(ids) + chance.randint(1, 120)]
+            ids += upload_all(shaken, piece, f"{PREFIX}{len(ids)}-")
+        return ids
+
+    with in_background(upload_in_pieces) as uploaded:
+        for number in range(KILLS):
+            wait_until_tagged(shaken, PREFIX, number * len(whole) // KILLS + 1, CATCH_UP_S)
+            pid = shaken.kill("tagging-0")
+            shaken.wait_until_restarted("tagging-0", pid)
+        ids = uploaded()
+    wait_until_tagged(shaken, PREFIX, len(whole), CATCH_UP_S)
+
+    shaken.wait_for(
+        lambda: len(shaken.sql(_REASONS, PREFIX)) == PHOTOS - len(whole), 60, "torn ones are left"
+    )
+    assert {row["reason"] for row in shaken.sql(_REASONS, PREFIX)} == {"truncated"}
+    digest_of = {
+        one: hashlib.sha256(photo).digest() for one, photo in zip(ids, photos, strict=True)
+    }
+    rows = shaken.sql(_STORED, PREFIX)
+    assert {row["image_id"]: row["sha256"] for row in rows} == {
+        one: digest for one, digest in digest_of.items() if digest in whole
+    }
+    expected = _tag_alone(list(whole.values()))
+    own = _matrix([np.array(json.loads(row["embedding"])) for row in rows])
+    alone = _matrix([expected[row["sha256"]][0] for row in rows])
+    cosines = own @ alone.T
+    nearest = cosines.argmax(axis=1)
+    assert (nearest == np.arange(len(rows))).all(), "the vector of another photo"
+    assert cosines.diagonal().min() > 0.999
+    best = [json.loads(row["tags"])[0]["tag"] for row in rows]
+    same = np.mean([tag == expected[row["sha256"]][1] for tag, row in zip(best, rows, strict=True)])
+    measured(
+        f"seed {seed}: {len(rows)} photos, {PHOTOS - len(rows)} torn, {KILLS} kills; least cosine"
+        f" to the photo tagged alone {cosines.diagonal().min():.5f}, best tag the same {same:.2%}"
+    )
+    assert same > 0.99  # another engine may round a tie the other way
+
+
+def _photo(seed: int) -> bytes:
+    """A small JPEG of soft random patches: no two look alike to the model."""
+    patches = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), np.uint8)
+    return encoded(Image.fromarray(patches).resize((64, 48), Image.Resampling.BICUBIC), "JPEG")
+
+
+def _matrix(rows: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    matrix = np.stack(rows)
+    unit: NDArray[np.float64] = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    return unit
+
+
+def _tag_alone(photos: list[bytes]) -> dict[bytes, tuple[NDArray[np.float64], str]]:
+    """SHA-256 -> vector and best tag, by the same model in this process, in steady batches."""
+
+    async def run() -> dict[bytes, tuple[NDArray[np.float64], str]]:
+        settings = TaggingSettings(model="demo", device="cpu", precision="fp32", engine="torch")
+        async with open_tagger(settings, max_image_bytes=10_000_000) as tagger:
+            await tagger.use_labels(DEFAULT_LABELS, 1)
+            found = {}
+            for result in await tagger.tag_all(photos, [Wish()] * len(photos)):
+                assert isinstance(result, TaggedImage)
+                vector = np.frombuffer(result.tags.embedding, "<f2").astype(np.float64)
+                found[result.tags.sha256] = vector, result.tags.tags[0].tag
+            return found
+
+    return run_apart(run())
