@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# Every route with curl, good and bad, against a running archive. `make demo PHOTOS=DIR`, then
-#   . var/env.sh; FILE=photos/a.jpg PHOTO=DIR/a.jpg bash docs/curl.sh > docs/curl.md
+# The main routes with curl, good and bad, against a running archive. `make demo PHOTOS=DIR`, then
+#   . var/env.sh
+#   export ADMIN=…   # as `python -m ingress keys create --owner me --scopes admin` prints it
+#   FILE=photos/a.jpg PHOTO=DIR/a.jpg bash docs/curl.sh > curl.md && mv curl.md docs/
 set -u
 : "${URL:?}" "${KEY:?}" "${FILE:?a photo as <root>/<path>}" "${PHOTO:?a photo file to upload}"
 work=$(mktemp -d)
+order=order-$$-$RANDOM  # shown as order-17: a deleted query's key stays used
 trap 'rm -rf "$work"' EXIT
 
 show() {  # title, then curl's arguments
   local title=$1
   shift
   printf '\n### %s\n\n```\n$ curl' "$title"
-  printf " '%s'" "$@" | sed -E -e "s#'([-A-Za-z0-9_./:=@]+)'#\\1#g" -e "s#$work/##g" -e "s#$PHOTO#cat.png#g" -e "s#${URL//\\/}##g" -e "s#$KEY#\$KEY#g" -e "s#${ADMIN:-$KEY}#\$ADMIN#g" -e "s#'X-API-Key: .(KEY|ADMIN)'#\"X-API-Key: \$\1\"#"
+  printf " '%s'" "$@" | sed -E -e "s#'([-A-Za-z0-9_./:=@]+)'#\\1#g" -e "s#$work/##g" -e "s#$PHOTO#cat.png#g" -e "s#$order#order-17#g" -e "s#${URL//\\/}##g" -e "s#$KEY#\$KEY#g" -e "s#${ADMIN:-$KEY}#\$ADMIN#g" -e "s#'X-API-Key: .(KEY|ADMIN)'#\"X-API-Key: \$\1\"#"
   printf '\n'
   curl -s -o "$work/body" -w '%{http_code} %{content_type}\n' "$@" </dev/null
-  if grep -qI . "$work/body"; then head -c 900 "$work/body" | sed -e "s#$URL##g" -e "s#$KEY#\$KEY#g"; else
+  if grep -qI . "$work/body"; then head -c 900 "$work/body" | sed -e "s#$order#order-17#g" -e "s#$URL##g" -e "s#$KEY#\$KEY#g"; else
     printf '(%s bytes)' "$(stat -c %s "$work/body")"; fi
   printf '\n```\n'
 }
@@ -22,13 +25,13 @@ auth=(-H "X-API-Key: $KEY")
 admin=(-H "X-API-Key: ${ADMIN:-$KEY}")  # of the scope admin, if there is one
 json=(-H 'content-type: application/json')
 
-echo "# Every route, with curl"
+echo "# The main routes, with curl"
 echo
 echo "Made by \`docs/curl.sh\` on a running \`make demo\`; long answers are cut after 900 bytes."
 
 echo; echo "## Photos"
 show "Upload a photo" "${auth[@]}" -F "file=@$PHOTO" "$URL/images/upload"
-image=$(field "['images'][0]['image_id']"); token=$(field "['images'][0]['token']")
+image=$(field "['images'][0]['image_id']") || exit 1; token=$(field "['images'][0]['token']") || exit 1
 show "The raw photo as body" "${auth[@]}" -H 'content-type: image/png' --data-binary "@$PHOTO" "$URL/images/upload?filename=cat.png"
 sleep 2
 show "Its tags" "${auth[@]}" "$URL/images/$image"
@@ -37,7 +40,7 @@ show "The archive, page by page" "${auth[@]}" "$URL/images?limit=1&tag=cat"
 show "Tag a file and wait" "${auth[@]}" "${json[@]}" -d "{\"image_path\": \"$FILE\"}" "$URL/tag/image"
 show "With labels of its own" "${auth[@]}" "${json[@]}" -d "{\"image_path\": \"$FILE\", \"tags\": [\"cat\", \"tiger\"], \"top_k\": 1}" "$URL/tag/image"
 show "Tag a directory" "${auth[@]}" "${json[@]}" -d "{\"directory_path\": \"${FILE%%/*}\"}" "$URL/tag/directory"
-job=$(field "['job_id']")
+job=$(field "['job_id']") || exit 1
 sleep 2
 show "How far it is" "${auth[@]}" "$URL/jobs/$job"
 
@@ -49,16 +52,16 @@ show "Give it back to the model" "${auth[@]}" "${json[@]}" -X PATCH -d '{"tags":
 show "The labels" "${auth[@]}" "$URL/labels"
 
 echo; echo "## Queries"
-show "Ask" "${auth[@]}" "${json[@]}" -H 'Idempotency-Key: order-17' -d '{"text": "кошки on the beach", "callback_url": "http://127.0.0.1:1099/hook"}' "$URL/images/tags"
-query=$(field "['query_id']")
-show "Ask the same again" "${auth[@]}" "${json[@]}" -H 'Idempotency-Key: order-17' -d '{"text": "кошки on the beach", "callback_url": "http://127.0.0.1:1099/hook"}' "$URL/images/tags"
-show "Another question under the same key" "${auth[@]}" "${json[@]}" -H 'Idempotency-Key: order-17' -d '{"text": "dogs", "callback_url": "http://127.0.0.1:1099/hook"}' "$URL/images/tags"
+show "Ask" "${auth[@]}" "${json[@]}" -H "Idempotency-Key: $order" -d '{"text": "кошки on the beach", "callback_url": "http://127.0.0.1:1099/hook"}' "$URL/images/tags"
+query=$(field "['query_id']") || exit 1
+show "Ask the same again" "${auth[@]}" "${json[@]}" -H "Idempotency-Key: $order" -d '{"text": "кошки on the beach", "callback_url": "http://127.0.0.1:1099/hook"}' "$URL/images/tags"
+show "Another question under the same key" "${auth[@]}" "${json[@]}" -H "Idempotency-Key: $order" -d '{"text": "dogs", "callback_url": "http://127.0.0.1:1099/hook"}' "$URL/images/tags"
 show "Read your own upload" "${auth[@]}" "${json[@]}" -d "{\"text\": \"cat\", \"callback_url\": \"http://127.0.0.1:1099/hook\", \"after\": \"$token\"}" "$URL/images/tags"
 sleep 1
 show "What came of it, attempts included" "${auth[@]}" "$URL/queries/$query?wait=2"
 show "What was asked, page by page" "${auth[@]}" "$URL/queries?status=answered&limit=1"
 show "Forget it, with its webhooks" "${auth[@]}" -X DELETE "$URL/queries/$query"
-show "Its key stays used" "${auth[@]}" "${json[@]}" -H 'Idempotency-Key: order-17' -d '{"text": "кошки on the beach", "callback_url": "http://127.0.0.1:1099/hook"}' "$URL/images/tags"
+show "Its key stays used" "${auth[@]}" "${json[@]}" -H "Idempotency-Key: $order" -d '{"text": "кошки on the beach", "callback_url": "http://127.0.0.1:1099/hook"}' "$URL/images/tags"
 
 echo; echo "## Deleting a photo"
 show "Delete it" "${auth[@]}" -X DELETE "$URL/images/$image"

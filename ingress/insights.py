@@ -61,7 +61,7 @@ class Counts:
     Attributes:
         statuses: images in each status.
         days: images per day taken.
-        hours: images tagged per hour (UTC).
+        hours: taggings per hour (UTC); an image tagged again counts again.
         failures: in the failure ledger, by reason.
         cameras: images per camera, of the whole archive; the commonest first.
     """

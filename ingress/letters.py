@@ -62,7 +62,7 @@ class ReplayRequest(Input):
         extra="forbid",
         json_schema_extra={
             "examples": [
-                {"topic": "images.arrived.v1", "reason": "image_unreadable", "dry_run": True},
+                {"topic": "images.arrived.v1", "reason": "truncated", "dry_run": True},
                 {"topic": "images.arrived.v1.tagging.dlq", "limit": 500},
             ]
         },
