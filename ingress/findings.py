@@ -97,7 +97,9 @@ class Statistics(Output):
     until: datetime
     statuses: dict[str, int]
     days: dict[str, int] = Field(description="Images per day taken, UTC.")
-    hours: dict[str, int] = Field(description="Taggings per hour, UTC, of the last 48; an image tagged again counts again.")
+    hours: dict[str, int] = Field(
+        description="Taggings per hour, UTC, of the last 48; an image tagged again counts again."
+    )
     failures: tuple[ShownFailures, ...]
     cameras: tuple[ShownCamera, ...] = Field(
         description="Of the whole archive: the 100 commonest, the commonest first."
