@@ -45,7 +45,8 @@ def test_two_thousand_photos_through_kills_and_torn_files_have_each_their_own_ta
     chance = random.Random(seed)
     photos = [_photo(number) for number in range(PHOTOS)]
     for place in range(TORN_EVERY // 2, PHOTOS, TORN_EVERY):
-        photos[place] = photos[place][: len(photos[place]) // 2]
+        photos[place] = photos[place][: len(photos[place]) * 5 // 6]  # behind the tables, all alike
+    assert len(set(photos)) == PHOTOS
     chance.shuffle(photos)
     whole = {hashlib.sha256(photo).digest(): photo for photo in photos if photo[-2:] == b"\xff\xd9"}
 
