@@ -25,7 +25,7 @@ T = TypeVar("T")
 async def browse(call: Call) -> Response:
     """Give images, the newest arrival first; `next` holds the cursor of the page that follows."""
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
-    _check_names(call)
+    search.refuse_unknown(call, _PARAMETERS)
     if search.PARAMETERS & set(call.request.query_params):
         return await search.find(
             call,
@@ -41,12 +41,6 @@ async def browse(call: Call) -> Response:
     last = found[limit - 1] if len(found) > limit else None
     follows = cursor_of(last.arrived_at, last.image_id) if last else None
     return json_response(FoundPage(images=images, next=follows))
-
-
-def _check_names(call: Call) -> None:
-    unknown = set(call.request.query_params) - _PARAMETERS
-    if unknown:
-        raise search.wrong(min(unknown), f"known are {', '.join(sorted(_PARAMETERS))}")
 
 
 def _filter(call: Call) -> Filter:

@@ -12,7 +12,7 @@ from ingress.cursors import CURSOR, cursor_of, limit_of, page_before
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
 from ingress.problems import Problem
 from ingress.removals import DeletedQuery
-from ingress.routes.search import read_moment, wrong
+from ingress.routes.search import read_moment, refuse_unknown, wrong
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -57,9 +57,7 @@ async def delete(call: Call) -> Response:
 
 
 def _filter(call: Call) -> Filter:
-    unknown = set(call.request.query_params) - _PARAMETERS
-    if unknown:
-        raise wrong(min(unknown), f"known are {', '.join(sorted(_PARAMETERS))}")
+    refuse_unknown(call, _PARAMETERS)
     return Filter(
         owner=None if call.caller.is_admin else call.caller.owner,
         status=_status(call),

@@ -16,7 +16,7 @@ from ingress.letters import (
 )
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
 from ingress.problems import Extra, FieldError, Problem, retry_later
-from ingress.routes.search import wrong
+from ingress.routes.search import refuse_unknown, wrong
 from producers.publishing import Patience
 from producers.replay import ChoiceRefused, LetterFilter, Replay, choose
 from schemas.topics import EVENT_MAX_BYTES
@@ -102,10 +102,7 @@ async def _put_back(call: Call, letters: OpenLetters, wanted: LetterFilter) -> R
 
 
 def _filter(call: Call) -> Filter:
-    given = call.request.query_params
-    unknown = set(given) - _PARAMETERS
-    if unknown:
-        raise wrong(min(unknown), f"known are {', '.join(sorted(_PARAMETERS))}")
+    refuse_unknown(call, _PARAMETERS)
     return Filter(
         topic=_name(call, "topic"),
         group=_name(call, "group"),

@@ -70,6 +70,17 @@ def wrong(name: str, why: str) -> Problem:
     return Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
 
 
+def refuse_unknown(call: Call, known: frozenset[str]) -> None:
+    """Refuse parameters that are not among the known ones.
+
+    Raises:
+        Problem: names the first of them and all that are known.
+    """
+    unknown = set(call.request.query_params) - known
+    if unknown:
+        raise wrong(min(unknown), f"known are {', '.join(sorted(known))}")
+
+
 def read_text(call: Call) -> str | None:
     """Give the parameter `text`.
 

@@ -15,7 +15,7 @@ from ingress.findings import (
     TagStatistics,
 )
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
-from ingress.routes.search import read_moment, wrong
+from ingress.routes.search import read_moment, refuse_unknown, wrong
 
 DEFAULT_DAYS = 30
 DEFAULT_PAIRS, MAX_PAIRS = 20, 200
@@ -24,7 +24,7 @@ _TAGS, _STATS = frozenset({"with", "pairs"}), frozenset({"from", "to"})
 
 async def tags(call: Call) -> Response:
     """Give all tags with counts and mean confidences, and the commonest pairs."""
-    _only(call, _TAGS)
+    refuse_unknown(call, _TAGS)
     limit = call.whole("pairs", DEFAULT_PAIRS, least=0, most=MAX_PAIRS)
     tag = call.request.query_params.get("with")
     if tag is not None and "\x00" in tag:
@@ -47,7 +47,7 @@ async def tags(call: Call) -> Response:
 
 async def stats(call: Call) -> Response:
     """Give images per status, day taken, hour tagged and camera, and failures by reason."""
-    _only(call, _STATS)
+    refuse_unknown(call, _STATS)
     until = read_moment(call, "to") or call.parts.now() + timedelta(days=1)
     since = read_moment(call, "from") or until - timedelta(days=DEFAULT_DAYS)
     counts = await call.parts.insights.counts(since, until)
@@ -68,12 +68,6 @@ async def stats(call: Call) -> Response:
             ),
         )
     )
-
-
-def _only(call: Call, known: frozenset[str]) -> None:
-    unknown = set(call.request.query_params) - known
-    if unknown:
-        raise wrong(min(unknown), f"known are {', '.join(sorted(known))}")
 
 
 _DATE = (("type", "string"), ("format", "date-time"))

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from core.messaging.admin import ensure_topics
-from core.settings import IngressSettings, KafkaSettings, load
+from core.settings import DatabaseSettings, IngressSettings, KafkaSettings, load
+from core.storage.pool import Pool, open_pool
 from ingress import keys
 from ingress.api_keys import Scope
 from ingress.app import create_app
@@ -54,6 +55,13 @@ async def kafka(environment: Callable[..., None], kafka_bootstrap: str, topics_p
     environment(KAFKA_BOOTSTRAP_SERVERS=kafka_bootstrap, KAFKA_TOPIC_PREFIX=topics_prefix)
     await ensure_topics(load(KafkaSettings), plan_topics())
     return kafka_bootstrap
+
+
+@pytest.fixture(name="pool")
+async def _pool(environment: Callable[..., None]) -> AsyncIterator[Pool]:
+    """The database, beside the ingress."""
+    async with open_pool(load(DatabaseSettings)) as pool:
+        yield pool
 
 
 @pytest.fixture
@@ -141,3 +149,13 @@ def free_port() -> int:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port
     raise AssertionError("no free port")
+
+
+async def client_of(opened: Opened, owner: str, *scopes: Scope) -> httpx.AsyncClient:
+    """Requests with a new key of this owner."""
+    made = await keys.create(keys.Wanted(owner, scopes=scopes), if_absent=False)
+    assert made is not None
+    transport = httpx.ASGITransport(create_app(opened.parts))
+    return httpx.AsyncClient(
+        transport=transport, base_url="http://archive", headers={"X-API-Key": made.key}
+    )

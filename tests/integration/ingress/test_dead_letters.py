@@ -1,7 +1,7 @@
 """`GET /dead-letters` and their replay, on real PostgreSQL and Kafka."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,10 @@ import pytest
 
 from core.errors import BrokerAway
 from core.messaging.ports import DeadLetter, Place, Sent
-from core.settings import DatabaseSettings, load
 from core.storage import letter_pages
 from core.storage.dead_letters import DeadLetterTable
 from core.storage.letter_pages import Filter
-from core.storage.pool import Pool, open_pool
+from core.storage.pool import Pool
 from ingress import keys
 from ingress.api_keys import Scope
 from ingress.app import create_app
@@ -24,12 +23,6 @@ from schemas.record import Record
 
 ARRIVED, SUBMITTED = "images.arrived.v1", "queries.submitted.v1"
 HEADERS = (("ce_id", b"e1"), ("x", b"\xff" * 300))
-
-
-@pytest.fixture(name="pool")
-async def _pool(environment: Callable[..., None]) -> AsyncIterator[Pool]:
-    async with open_pool(load(DatabaseSettings)) as opened:
-        yield opened
 
 
 async def client_of(opened: Opened) -> httpx.AsyncClient:

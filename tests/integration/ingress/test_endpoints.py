@@ -1,18 +1,16 @@
 """Callback addresses are removed: their secrets go, and what waited for them is given up."""
 
 import json
-from collections.abc import AsyncIterator, Callable
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 
 from consumers.delivery.stored import StoredSecrets
-from core.settings import DatabaseSettings, SecretSettings, load
+from core.settings import SecretSettings, load
 from core.storage import deliveries, endpoints, lanes, queries
 from core.storage.deliveries import NewDelivery
 from core.storage.lanes import Room
-from core.storage.pool import Pool, open_pool
+from core.storage.pool import Pool
 from core.storage.queries import Answered
 from core.webhooks.signing_secrets import SecretBox
 from ingress import keys
@@ -24,12 +22,6 @@ from tests.integration.ingress.test_server import run_ingress
 
 URL = "https://8.8.8.8/hook"
 OTHER = "https://8.8.8.8/other"
-
-
-@pytest.fixture(name="pool")
-async def _pool(environment: Callable[..., None]) -> AsyncIterator[Pool]:
-    async with open_pool(load(DatabaseSettings)) as opened:
-        yield opened
 
 
 async def waiting(pool: Pool, url: str, *, owner: str = "alice") -> UUID:

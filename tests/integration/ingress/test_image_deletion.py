@@ -3,13 +3,11 @@
 import asyncio
 import hashlib
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import httpx
-import pytest
 from pydantic import SecretStr
 
 from consumers.delivery.courier import Picture
@@ -21,32 +19,16 @@ from core.settings import DatabaseSettings, RetentionSettings, load
 from core.storage import blobs, image_deletion, images
 from core.storage.outbox import headers_from_json
 from core.storage.pool import Pool, open_pool
-from ingress import keys
 from ingress.api_keys import Scope
-from ingress.app import create_app
 from ingress.main import Opened
 from schemas.record import Record
 from tests.fakes.blobs import MemoryKeeper
 from tests.fakes.pictures import jpeg
+from tests.integration.ingress.conftest import client_of
 
 PHOTO = jpeg(1)
 DIGEST = hashlib.sha256(PHOTO).digest()
 AGE = timedelta(days=2)
-
-
-@pytest.fixture(name="pool")
-async def _pool(environment: Callable[..., None]) -> AsyncIterator[Pool]:
-    async with open_pool(load(DatabaseSettings)) as opened:
-        yield opened
-
-
-async def client_of(opened: Opened, owner: str, *scopes: Scope) -> httpx.AsyncClient:
-    made = await keys.create(keys.Wanted(owner, scopes=scopes), if_absent=False)
-    assert made is not None
-    transport = httpx.ASGITransport(create_app(opened.parts))
-    return httpx.AsyncClient(
-        transport=transport, base_url="http://archive", headers={"X-API-Key": made.key}
-    )
 
 
 async def upload(client: httpx.AsyncClient, name: str = "a.jpg") -> dict[str, object]:

@@ -1,7 +1,6 @@
 """`GET /queries` and `DELETE /queries/{id}` on real PostgreSQL."""
 
 import base64
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,17 +8,15 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from core.settings import DatabaseSettings, load
 from core.storage import deliveries, lanes, queries, query_pages
 from core.storage.deliveries import NewDelivery
 from core.storage.lanes import Room
-from core.storage.pool import Pool, open_pool
+from core.storage.pool import Pool
 from core.storage.query_pages import Filter
-from ingress import keys
 from ingress.api_keys import Scope
-from ingress.app import create_app
 from ingress.main import Opened
 from schemas.callback import callback_id_of
+from tests.integration.ingress.conftest import client_of
 
 URL = "https://8.8.8.8/hook"
 BEFORE_ALL_CALENDARS = (
@@ -28,21 +25,6 @@ BEFORE_ALL_CALENDARS = (
     .rstrip("=")
 )
 ASKED = {"text": "cats", "callback_url": URL}
-
-
-@pytest.fixture(name="pool")
-async def _pool(environment: Callable[..., None]) -> AsyncIterator[Pool]:
-    async with open_pool(load(DatabaseSettings)) as opened:
-        yield opened
-
-
-async def client_of(opened: Opened, owner: str, *scopes: Scope) -> httpx.AsyncClient:
-    made = await keys.create(keys.Wanted(owner, scopes=scopes), if_absent=False)
-    assert made is not None
-    transport = httpx.ASGITransport(create_app(opened.parts))
-    return httpx.AsyncClient(
-        transport=transport, base_url="http://archive", headers={"X-API-Key": made.key}
-    )
 
 
 async def ask(client: httpx.AsyncClient, key: str | None = None, **fields: object) -> UUID:

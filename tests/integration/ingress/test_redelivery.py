@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -12,11 +12,11 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from consumers.delivery.stored import StoredSecrets
-from core.settings import DatabaseSettings, SecretSettings, load
+from core.settings import SecretSettings, load
 from core.storage import deliveries, endpoints, lanes, queries
 from core.storage.deliveries import Attempt, NewDelivery, Settled
 from core.storage.lanes import Leased, Room
-from core.storage.pool import Pool, open_pool
+from core.storage.pool import Pool
 from core.storage.queries import Answered
 from core.webhooks.sender import Message, WebhookSender
 from core.webhooks.signing_secrets import SecretBox
@@ -29,12 +29,6 @@ from tests.fakes.poster import PlainAnswer, RecordingPoster
 from tests.integration.ingress.conftest import REPOSITORY
 
 URL = "https://8.8.8.8/hook"
-
-
-@pytest.fixture(name="pool")
-async def _pool(environment: Callable[..., None]) -> AsyncIterator[Pool]:
-    async with open_pool(load(DatabaseSettings)) as opened:
-        yield opened
 
 
 @pytest.fixture(name="admin")
