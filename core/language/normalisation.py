@@ -11,7 +11,7 @@ _STRESS = re.compile("(?<=[\u0400-\u04ff])[\u0300\u0301]+")
 _CYRILLIC = re.compile("[\u0400-\u04ff]")
 _LATIN = re.compile("[a-z\u00df-\u00f6\u00f8-\u024f\u1e00-\u1eff]", re.IGNORECASE)
 #: Kept inside a word only: don't, 12:30, 2,5, 4.5. Everywhere else they separate.
-_JOINERS = re.compile(r"(?<=\w)'(?=\w)|(?<=\d)[.,:](?=\d)")
+_JOINERS = re.compile(r"(?<=[^\W_])'(?=[^\W_])|(?<=\d)[.,:](?=\d)")
 _JOINER_CHARACTERS = "'.,:"
 
 

@@ -47,6 +47,8 @@ def test_a_text_gets_one_spelling(text: str, expected: str) -> None:
 @example("ὈΔΥΣΣΕΎΣ")
 @example("İ'İ")
 @example("1\u00b7.2")
+@example("0'_")
+@example("_'a")
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalise(text)
 
