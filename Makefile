@@ -4,6 +4,7 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] < (3,15))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
+WORKERS ?= 2  # of the whole suite: each has servers of its own, and mostly waits
 BIN := $(VENV)/bin
 SOURCES := core schemas consumers producers ingress standalone migrations training benchmarks tests
 
@@ -38,7 +39,7 @@ up: $(VENV)/run  ## Start the embedded servers and all roles, and stay
 
 test: $(VENV)/dev  ## Checks and the whole suite, on a real broker and database
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest -m "not slow"
+	@$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
 
 test-unit: $(VENV)/dev  ## Unit tests only: about a minute
 	@$(BIN)/pytest tests/unit

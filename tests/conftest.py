@@ -42,8 +42,6 @@ def pytest_configure() -> None:
     )
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what tests have measured."""
-    show_figures(terminalreporter, config)
+    show_figures(terminalreporter)
