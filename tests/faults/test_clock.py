@@ -11,12 +11,13 @@ from tests.faults.archive_to_kill import ArchiveToKill, archive_to_kill
 from tests.faults.ledger import Batch
 
 DONE_S = 30.0
-#: PostgreSQL's clock jumps forward by an hour: everything that it has noted is an hour older.
-HOUR_PASSES = """
-UPDATE deliveries SET next_at = next_at - interval '1 hour',
-    lease_until = lease_until - interval '1 hour';
-UPDATE outbox SET created_at = created_at - interval '1 hour';
+#: PostgreSQL's clock jumps by an hour: everything that it has noted is older by that much.
+JUMP = """
+UPDATE deliveries SET next_at = next_at - interval '{0}',
+    lease_until = lease_until - interval '{0}';
+UPDATE outbox SET created_at = created_at - interval '{0}';
 """
+AHEAD, BACK = JUMP.format("1 hour"), JUMP.format("-1 hour")
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ async def test_a_database_whose_clock_jumps_ahead_repeats_no_effect(
     batch = await fed(archive)
     for _ in range(3):  # leases of the living run out in the middle of their POST
         await asyncio.sleep(0.4)
-        await archive.ledger.database.execute(HOUR_PASSES)
+        await archive.ledger.database.execute(AHEAD)
 
     assert await archive.ledger.done(batch, DONE_S), archive.lives.log.read_text()[-3000:]
 
@@ -74,6 +75,39 @@ async def test_a_database_whose_clock_jumps_ahead_repeats_no_effect(
     verdict = await archive.ledger.judge(batch, archive.consumer)
     assert not verdict.lost
     assert not verdict.twice
+
+
+async def test_a_database_whose_clock_jumps_back_holds_up_only_what_was_due_by_the_old_one(
+    archive: ArchiveToKill,
+) -> None:
+    archive.ledger.path = "/flaky/1"  # 503 first: due again after the jump
+    archive.start(environment={"DELIVERY_SCHEDULE_S": "0,3,3"})
+    early = await fed(archive)
+    async with asyncio.timeout(DONE_S):
+        while not await waiting_for_a_retry(archive):
+            await asyncio.sleep(0.02)
+    await archive.ledger.database.execute(BACK)
+    archive.ledger.path = "/ok"
+
+    late = await fed(archive)
+    async with asyncio.timeout(DONE_S):
+        while set(late.queries) - {query for query, _ in archive.ledger.posts()}:
+            await asyncio.sleep(0.05)
+    assert await waiting_for_a_retry(archive), "held up until its hour comes, and not lost"
+    await archive.ledger.database.execute(AHEAD)  # the hour goes by
+    for batch in (early, late):
+        assert await archive.ledger.done(batch, DONE_S), archive.lives.log.read_text()[-3000:]
+
+    assert await archive.ledger._counts(early) == early.expected
+    assert await archive.ledger._counts(late) == late.expected
+    posts = archive.ledger.posts()
+    assert posts.total() == len(early.queries + late.queries) + 1, "the 503 alone comes again"
+
+
+async def waiting_for_a_retry(archive: ArchiveToKill) -> bool:
+    """Whether a webhook failed and is due later."""
+    sql = "SELECT count(*) FROM deliveries WHERE state = 'due' AND attempt > 0"
+    return bool(await archive.ledger.database.fetchval(sql))
 
 
 async def test_a_second_process_that_comes_under_load_repeats_and_loses_nothing(
