@@ -202,12 +202,23 @@ async def _abandon(producer: Any, *, flush_s: float) -> None:
     if sender is not None:
         sender.cancel()
         await asyncio.wait([sender], timeout=1.0)
-    producer._message_accumulator.fail_all(KafkaError("producer abandoned"))  # noqa: SLF001
+    _fail_unsent(producer._message_accumulator)  # noqa: SLF001
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await producer.stop()
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("producer_stop_failed", error=repr(error))
+
+
+def _fail_unsent(accumulator: Any) -> None:
+    """Fail what a producer holds, without errors in the event loop that nobody can act on."""
+    for batches in accumulator._batches.values():  # noqa: SLF001
+        # A batch that was sent in vain and put back takes itself out of the pending ones at its
+        # end, where it no longer is; and hardly anybody waits for a batch to be drained.
+        accumulator._pending_batches.update(batches)  # noqa: SLF001
+        for batch in batches:
+            batch._drain_waiter.add_done_callback(_look_at_error)  # noqa: SLF001
+    accumulator.fail_all(KafkaError("producer abandoned"))
 
 
 def _is_open(future: "asyncio.Future[Any]") -> bool:

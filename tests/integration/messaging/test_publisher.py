@@ -1,6 +1,9 @@
 """The publisher against a broker that no longer agrees with its producer."""
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -15,6 +18,7 @@ from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED, plan_topics
+from tests.faults.proxy import Faults, Proxy
 
 
 @pytest.fixture
@@ -59,3 +63,36 @@ async def test_a_sequence_that_the_broker_refuses_costs_one_call_and_not_the_par
         place_of[other].partition,
     ]
     assert publisher._producer is not producer
+
+
+async def test_an_outage_is_told_by_outcomes_and_not_by_errors_of_the_event_loop(
+    kafka: KafkaSettings,
+) -> None:
+    """Batches sent in vain and batches never sent: what aiokafka keeps of them is cleared away."""
+    await ensure_topics(kafka, plan_topics())
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with Proxy(int(kafka.bootstrap_servers.rpartition(":")[2])) as proxy:
+        limits = {"publish_timeout_s": 3.0, "request_timeout_ms": 500}
+        address = {"bootstrap_servers": f"127.0.0.1:{proxy.port}"}
+        through = kafka.model_copy(update=limits | address)
+        async with Publisher(through, Metrics(CollectorRegistry()), client_id="test") as publisher:
+            await places(publisher, b"before")
+            for _ in range(2):
+                proxy.faults = Faults(refuse=True, black_hole=True)
+                both = asyncio.gather(
+                    publisher.publish([record(b"%d" % number) for number in range(50)]),
+                    publisher.publish([record(b"%d" % number) for number in range(50)]),
+                )
+                await asyncio.sleep(0.2)  # some are on their way
+                proxy.cut_all()
+                outcomes = [outcome for sent in await both for outcome in sent]
+                assert {type(outcome) for outcome in outcomes} == {BrokerAway}
+                proxy.heal()
+                async with asyncio.timeout(30):
+                    while not isinstance((await publisher.publish([record(b"after")]))[0], Place):
+                        await asyncio.sleep(0.1)
+    gc.collect()
+    await asyncio.sleep(0)
+
+    assert told == []
