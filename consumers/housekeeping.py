@@ -105,7 +105,10 @@ class Pruner:
                 self._after[table] = portion.after or b""
                 if portion.after is None or stop.is_set():
                     break
-        except (TransientError, PermanentError) as error:
+        except TransientError as error:  # the database is away: the next round may find it
+            self._failed(table)
+            log.warning("prune_postponed", table=table, error=str(error))
+        except PermanentError as error:
             self._failed(table)
             log.error("prune_failed", table=table, error=str(error))  # noqa: TRY400 - expected
         return rows
