@@ -30,6 +30,7 @@ PHOTO_TIMEOUT_S = 120.0  # for the first photo; then per photo:
 EACH_PHOTO_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
 SHOWN_PHOTOS = 60
+LOADING, TAGGING = "the tagging process loads its model", "tagging"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def _main_job(
         return False
     tagged = [image for image in images if image["status"] == "tagged"]
     took_s = time.monotonic() - sent_at
-    clock.say(f"{len(tagged)} of {len(images)} photos tagged in {took_s:.1f} s")
+    clock.say(f"{len(tagged)} of {len(images)} photos tagged in {took_s:.1f} s, loading included")
     _show_photos(clock.console, images)
     callbacks = _ask(archive, access, home / "demo" / "callbacks", clock)
     _show_answers(clock.console, callbacks)
@@ -158,12 +159,12 @@ def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Clock) -> list[d
     ids = [entry["image_id"] for entry in said if not entry["error"]]
     images: list[dict[str, Any]] = []
     with _progress(clock.console) as progress:
-        task = progress.add_task("tagging", total=len(ids))
+        task = progress.add_task(LOADING, total=len(ids))
         for image in archive.follow_images(ids, PHOTO_TIMEOUT_S + EACH_PHOTO_S * len(ids)):
             if not images:
                 clock.say(f"first photo tagged: {image['image_path']}")
             images.append(image)
-            progress.advance(task)
+            progress.update(task, advance=1, description=TAGGING)
     return images
 
 
@@ -172,13 +173,18 @@ def _tag_folder(archive: ArchiveClient, clock: Clock) -> list[dict[str, Any]]:
     began = archive.post("/tag/directory", {"directory_path": PHOTOS_ROOT})
     first = True
     with _progress(clock.console) as progress:
-        task = progress.add_task("tagging", total=began["files_count"])
+        task = progress.add_task(LOADING, total=began["files_count"])
         for job in archive.follow_job(began["job_id"], PHOTO_TIMEOUT_S):
             done = settled(job)
             if done and first:
                 clock.say("first photo tagged")
                 first = False
-            progress.update(task, completed=done, total=job["total"])
+            progress.update(
+                task,
+                completed=done,
+                total=job["total"],
+                description=LOADING if first else TAGGING,
+            )
     return archive.images_of_job(began["job_id"])
 
 
@@ -236,7 +242,7 @@ def _show_photos(console: Console, images: Sequence[dict[str, Any]]) -> None:
 def _show_answers(console: Console, callbacks: Sequence[Callback | None]) -> None:
     table = Table(title="Answers, received and verified", title_justify="left")
     for column in ("question", "answer", "because", "picture"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")  # names are to be copied whole
     for question, callback in zip(QUESTIONS, callbacks, strict=True):
         if callback is None:
             table.add_row(question, "[red]no callback came[/red]", "", "")
