@@ -30,6 +30,10 @@ class Callback:
     picture: Path | None
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # of 5 the sixth that connects at once waits a second
+
+
 class CallbackReceiver:
     """Listens on loopback until left. Verified callbacks come out of `take`.
 
@@ -43,7 +47,7 @@ class CallbackReceiver:
         self._folder = folder
         self._callbacks: queue.Queue[Callback] = queue.Queue()
         self.refused = 0  #: requests with a wrong signature
-        self._server = ThreadingHTTPServer((HOST, 0), self._handler())
+        self._server = _Server((HOST, 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
