@@ -27,6 +27,16 @@ from tests.integration.relevance.archive import (
 
 SEED = 20260501
 EVERYBODY = Visible()
+_MANY_IMAGES = """
+WITH image AS (
+    INSERT INTO images (image_id, uri, path, status)
+    SELECT gen_random_uuid(), 'file:' || n, n, 'tagged' FROM generate_series(1, $1::int4) AS n
+    RETURNING image_id, path
+)
+INSERT INTO tagged_images (image_id, image_path, tags, sha256, width, height, model, preprocessing,
+                           top_k, updated_at)
+SELECT image_id, path, '[]', '', 1, 1, 'fake-1', 'exact-1', 4, '2026-05-01 11:00+00' FROM image
+"""
 
 
 async def fill(pool: Pool, count: int, *, first: int = 0) -> None:
@@ -229,6 +239,24 @@ async def test_counts_follow_every_change_folded_or_not(pool: Pool) -> None:
 
     await pool.execute("TRUNCATE tagged_images CASCADE")
     await assert_counts_are_right(pool)
+
+
+async def test_a_large_batch_tagged_again_is_counted_without_comparing_all_with_all(
+    pool: Pool,
+) -> None:
+    many = 20_000
+    async with pool.transaction() as tx:
+        await tx.execute("SET LOCAL statement_timeout = '10s'")
+        await tx.execute("SET LOCAL photo_archive.offers = 'on'")  # no tags to follow
+        await tx.execute(_MANY_IMAGES, many)
+        # A session keeps the plans of a trigger's first call, and the first one changes no row.
+        await tx.execute("UPDATE tagged_images SET updated_at = updated_at WHERE false")
+        await tx.execute("UPDATE tagged_images SET width = 2")
+        again = datetime(2026, 5, 1, 12, tzinfo=UTC)
+        await tx.execute("UPDATE tagged_images SET updated_at = $1 WHERE id % 2 = 0", again)
+        counted = await tx.fetch("SELECT key, images FROM total_changes WHERE kind = 'hour'")
+
+    assert sorted(map(tuple, counted)) == [("2026-05-01T11", many), ("2026-05-01T12", many // 2)]
 
 
 async def test_of_many_cameras_the_commonest_are_given(pool: Pool) -> None:
