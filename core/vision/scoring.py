@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 
 from core.tags import SCORE_SCALE, TagScore
 
+# With more multiplications OpenBLAS wakes its threads, which then spin for some 25 ms beside
+# PostgreSQL and torch: for 500 images and 14 labels 188 us of CPU per image, in blocks 1.4; for
+# 1,000 labels 123 and 39 (two cores).
+_MULTIPLICATIONS = 2**18
+_ROWS = 32
+
 Scoring = Literal["softmax", "sigmoid", "threshold"]
 Matrix = NDArray[np.float64]
 
@@ -70,12 +76,12 @@ def score(
     where its raw cosine reaches its threshold, or beats every background prompt.
     """
     images = embeddings.astype(np.float64)
-    cosines = images @ text.vectors.T
+    cosines = _cosines(images, text.vectors)
     if scoring == "softmax":
         return _softmax(cosines * scale.factor)
     if scoring == "sigmoid":
         return _sigmoid(cosines * scale.factor + scale.bias)
-    ground = images @ text.background.T
+    ground = _cosines(images, text.background)
     return _against(cosines, ground, text.thresholds, scale.factor)
 
 
@@ -91,23 +97,38 @@ def rank(scores: Matrix, names: Sequence[str], top_k: Sequence[int]) -> list[tup
     millionths = np.rint(np.nan_to_num(scores, nan=-1.0) * SCORE_SCALE).astype(np.int64)
     # One integer per label, all different: score first, then the label's place from the front.
     keys = millionths * count + np.arange(count - 1, -1, -1)
+    places = _best(keys, min(max(top_k, default=1), count))
+    found = np.take_along_axis(millionths, places, axis=1)
     return [
         tuple(
-            TagScore(names[at], int(row[at]))
-            for at in _best(key, min(wanted, count))
-            if row[at] >= 0
+            TagScore(names[at], score)
+            for at, score in zip(row[:wanted].tolist(), best[:wanted].tolist(), strict=True)
+            if score >= 0
         )
-        for row, key, wanted in zip(millionths, keys, top_k, strict=True)
+        for row, best, wanted in zip(places, found, top_k, strict=True)
     ]
 
 
-def _best(keys: NDArray[np.int64], wanted: int) -> list[int]:
-    if wanted < len(keys):
-        candidates = np.argpartition(keys, len(keys) - wanted)[len(keys) - wanted :]
-    else:
-        candidates = np.arange(len(keys))
-    order: list[int] = candidates[np.argsort(-keys[candidates])].tolist()
-    return order
+def _best(keys: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    """Give the places of each row's greatest keys, greatest first: (n, wanted)."""
+    count = keys.shape[1]
+    if wanted == count:
+        return np.argsort(-keys, axis=1)
+    candidates = np.argpartition(keys, count - wanted, axis=1)[:, count - wanted :]
+    order = np.argsort(-np.take_along_axis(keys, candidates, axis=1), axis=1)
+    return np.take_along_axis(candidates, order, axis=1)
+
+
+def _cosines(images: Matrix, texts: Matrix) -> Matrix:
+    """Give `images @ texts.T` in blocks that BLAS does in the calling thread."""
+    columns = max(1, _MULTIPLICATIONS // (_ROWS * images.shape[1]))
+    cosines = np.empty((len(images), len(texts)))
+    for top in range(0, len(images), _ROWS):
+        rows = images[top : top + _ROWS]
+        for left in range(0, len(texts), columns):
+            block = texts[left : left + columns]
+            np.matmul(rows, block.T, out=cosines[top : top + _ROWS, left : left + columns])
+    return cosines
 
 
 def _softmax(logits: Matrix) -> Matrix:

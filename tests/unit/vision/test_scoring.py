@@ -135,6 +135,16 @@ def test_an_image_gets_the_same_tags_alone_in_a_batch_and_from_its_stored_embedd
     assert together == alone
 
 
+def test_many_images_and_labels_are_multiplied_in_blocks_that_leave_none_out() -> None:
+    rows = quantise(np.stack([unit(bytes([at]), 512) for at in range(70)]))
+    vectors = np.stack([unit(b"label %d" % at, 512) for at in range(45)]).astype(np.float64)
+
+    scores = score(rows, side(vectors.tolist()), Scale(1.0), "sigmoid")
+
+    expected = 1 / (1 + np.exp(-rows.astype(np.float64) @ vectors.T))
+    assert np.allclose(scores, expected, rtol=0, atol=1e-12)
+
+
 def test_embeddings_are_stored_as_little_endian_half_floats() -> None:
     assert quantise(np.array([[1.0, -2.0]], np.float32)).tobytes() == b"\x00\x3c\x00\xc0"
     assert restore([b"\x00\x3c\x00\xc0"]).tolist() == [[1.0, -2.0]]
