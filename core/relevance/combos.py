@@ -149,7 +149,8 @@ def _holds(image: ScoredImage | None, key: bytes, row: Rank) -> bool:
 
 def single_keys(images: Iterable[ScoredImage]) -> tuple[bytes, ...]:
     """Give the keys of the single labels of a batch: the rows that `candidates` needs."""
-    return tuple(sorted({key_of([label]) for image in images for label, _ in image.scores}))
+    labels = {label for image in images for label, _ in image.scores}
+    return tuple(key_of([label]) for label in sorted(labels))
 
 
 def can_win(image: ScoredImage, singles: Rows) -> bool:
@@ -158,12 +159,11 @@ def can_win(image: ScoredImage, singles: Rows) -> bool:
     If it beats the rows of all single labels of a set S, then so it does for S together with all
     labels whose rows are no better than the best of those: scores are not negative. So only the
     prefixes of the labels in order of their rows need a look. Never wrong when it says no.
+
+    Labels whose row is a hole do not count: who asks for them asks the images, and the repair of
+    the hole looks through all that have the label. After a change of labels most images would pass.
     """
-    bars = sorted(
-        (singles.get(key_of([label])) or _NOTHING, score)
-        for label, score in image.scores
-        if score > 0
-    )
+    bars = sorted((singles.get(key) or _NOTHING, score) for key, score in _offered(image, singles))
     total = 0
     for bar, score in bars:
         total += score
@@ -175,7 +175,7 @@ def can_win(image: ScoredImage, singles: Rows) -> bool:
 def candidates(images: Iterable[ScoredImage], singles: Rows, *, max_size: int) -> Candidates:
     """Give the rows that a batch might win, knowing only the stored rows of single labels.
 
-    Scores of 0 are left out: they change no sum.
+    Scores of 0 are left out: they change no sum. So are labels whose row is a hole (`can_win`).
 
     Args:
         singles: stored rows of `single_keys(images)`, holes included.
@@ -190,7 +190,7 @@ def candidates(images: Iterable[ScoredImage], singles: Rows, *, max_size: int) -
         if not can_win(image, singles):
             continue
         passed += 1
-        for key, rank in _offers(image, max_size):
+        for key, rank in _offers(image, singles, max_size):
             if rows.get(key, _NOTHING) < rank:
                 rows[key] = rank
     return Candidates(rows, passed)
@@ -219,8 +219,18 @@ def accept(offered: Mapping[bytes, Rank], stored: Rows) -> tuple[tuple[bytes, Ra
     return tuple(sorted(accepted))
 
 
-def _offers(image: ScoredImage, max_size: int) -> Iterator[tuple[bytes, Rank]]:
-    scored = sorted((label, score) for label, score in image.scores if score > 0)
+def _offered(image: ScoredImage, singles: Rows) -> list[tuple[bytes, int]]:
+    """Give (key of the single label, score) of the labels that count, in key order."""
+    keyed = [
+        (label.to_bytes(_ID_BYTES, "big"), score) for label, score in image.scores if score > 0
+    ]
+    return sorted(
+        (key, score) for key, score in keyed if key not in singles or singles[key] is not None
+    )
+
+
+def _offers(image: ScoredImage, singles: Rows, max_size: int) -> Iterator[tuple[bytes, Rank]]:
+    scored = _offered(image, singles)
     if max_size > 1 and subset_count(len(scored), max_size) > _MAX_SUBSETS:
         raise ValueError(
             f"image {image.image_id}: {len(scored)} labels have more than {_MAX_SUBSETS} subsets "
@@ -228,7 +238,7 @@ def _offers(image: ScoredImage, max_size: int) -> Iterator[tuple[bytes, Rank]]:
         )
     for subset in _subsets(scored, max_size):
         total = sum(score for _, score in subset)
-        yield key_of(label for label, _ in subset), Rank(total, image.ts, image.image_id)
+        yield b"".join(key for key, _ in subset), Rank(total, image.ts, image.image_id)
 
 
 def _one_less(key: bytes) -> Iterator[bytes]:

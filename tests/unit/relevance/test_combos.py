@@ -224,13 +224,23 @@ def test_the_filter_never_stops_a_winner(
 
 
 def test_a_hole_is_not_overwritten_and_hides_nothing() -> None:
-    image = ScoredImage(1, 0, ((1, 5), (2, 5)))
-    one, two, both = key_of([1]), key_of([2]), key_of([1, 2])
-    stored = {one: None}
+    image = ScoredImage(1, 0, ((1, 5), (2, 5), (3, 5)))
+    stored = {key_of([1, 2]): None}
 
     offered = candidates([image], stored, max_size=MAX_SIZE)
 
-    assert accept(offered.rows, stored) == ((both, Rank(10, 0, 1)), (two, Rank(5, 0, 1)))
+    accepted = dict(accept(offered.rows, stored))
+    assert accepted.keys() == offered.rows.keys() - {key_of([1, 2])}
+    assert accepted[key_of([1, 2, 3])] == Rank(15, 0, 1)
+
+
+def test_labels_whose_own_row_is_a_hole_wait_for_its_repair() -> None:
+    only, both = ScoredImage(1, 0, ((1, 5),)), ScoredImage(2, 0, ((1, 5), (2, 5)))
+
+    offered = candidates([only, both], {key_of([1]): None}, max_size=MAX_SIZE)
+
+    assert offered.rows == {key_of([2]): Rank(5, 0, 2)}
+    assert offered.passed == 1
 
 
 def test_upserts_come_in_key_order() -> None:
