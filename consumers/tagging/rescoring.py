@@ -28,10 +28,11 @@ log = structlog.get_logger(__name__)
 
 IDLE_S = 1.0
 LEASE_S = 30.0
-# A transaction of 500 takes about 0.1 s: arrivals that want the same rows wait no longer. Two at
-# once keep both PostgreSQL and this process busy.
-IMAGES_PER_STEP = 1_000
+# A transaction of 500 takes about 0.1 s: arrivals that want the same rows wait no longer.
 IMAGES_PER_TRANSACTION = 500
+# While one lane waits for PostgreSQL another one scores.
+LANES = 3
+TRANSACTIONS_PER_STEP = 10
 
 
 class Database(Protocol):
@@ -107,25 +108,23 @@ class Rescoring:
                 return False
             if not await rescoring.lease(connection, model, version, self.name, LEASE_S):
                 return False
-            batch = await rescoring.stale(connection, model, version, IMAGES_PER_STEP)
-            if not batch:
-                await rescoring.finish(connection, model, version, self.name)
-                log.info("rescoring_finished", version=version, model=model)
-                return False
         await self.scorer.refresh()
-        # Not a TaskGroup: it would wrap an outage in a group, and both may well go to their ends.
-        outcomes = await asyncio.gather(
-            *(
-                self._rescore(batch[start : start + IMAGES_PER_TRANSACTION], model)
-                for start in range(0, len(batch), IMAGES_PER_TRANSACTION)
-            ),
-            return_exceptions=True,
-        )
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
+        rest = _Rest(self.database, model, version, TRANSACTIONS_PER_STEP)
+        # Not a TaskGroup: it would wrap an outage in a group, and all may well go to their ends.
+        lanes = (self._work_off(rest) for _ in range(LANES))
+        for outcome in await asyncio.gather(*lanes, return_exceptions=True):
+            if outcome is not None:
                 raise outcome
-            self.count(outcome)
-        return True
+        if rest.last is not None:
+            return True
+        async with self.database.connection() as connection:
+            await rescoring.finish(connection, model, version, self.name)
+        log.info("rescoring_finished", version=version, model=model)
+        return False
+
+    async def _work_off(self, rest: "_Rest") -> None:
+        while batch := await rest.next():
+            self.count(await self._rescore(batch, rest.model))
 
     async def _rescore(self, batch: Sequence[StaleImage], model: str) -> int:
         wanted = [Wanted(None, image.top_k) for image in batch]
@@ -157,3 +156,34 @@ class Rescoring:
                 lease_s=LEASE_S,
             )
         return len(batch)
+
+
+@dataclass(slots=True)
+class _Rest:
+    """What is left to be re-scored, in batches: each is given to one lane.
+
+    Attributes:
+        batches: so many are given at most.
+        last: the image given last; None where there was none.
+    """
+
+    database: Database
+    model: str
+    version: int
+    batches: int
+    last: StaleImage | None = None
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def next(self) -> list[StaleImage]:
+        """Give the next batch, whether the ones before are written or not; empty at the end."""
+        async with self._turn:
+            if not self.batches:
+                return []
+            self.batches -= 1
+            async with self.database.connection() as connection:
+                batch = await rescoring.stale(
+                    connection, self.model, self.version, IMAGES_PER_TRANSACTION, after=self.last
+                )
+            if batch:
+                self.last = batch[-1]
+            return batch

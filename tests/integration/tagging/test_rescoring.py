@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from consumers.tagging import rescoring as steps_of_rescoring
 from core.storage import curation, labels, rescoring
 from core.tags import Label, TagScore
 from schemas.image import image_id_of
@@ -43,6 +44,32 @@ async def test_every_image_gets_the_tags_of_the_new_labels_and_no_image_is_read(
     assert (progress.version, progress.total, progress.rescored) == (version, 120, 120)
     assert progress.finished_at is not None
     assert await rescoring.count_older(archive.pool, version) == 0
+
+
+async def test_an_archive_that_nobody_has_analyzed_yet_is_analyzed_first(archive: Archive) -> None:
+    await tag_many(archive, range(5))
+    known = "SELECT count(DISTINCT tablename) FROM pg_stats WHERE tablename = ANY($1)"
+    tables = ["images", "tagged_images", "image_tags", "embeddings"]
+    assert await archive.pool.fetchval(known, tables) == 0
+    await archive.define(*NEW)
+
+    await archive.rescore()
+
+    assert await archive.pool.fetchval(known, tables) == len(tables)
+
+
+async def test_more_images_than_a_step_takes_are_all_rescored_in_several(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_of_rescoring, "IMAGES_PER_TRANSACTION", 4)
+    monkeypatch.setattr(steps_of_rescoring, "TRANSACTIONS_PER_STEP", 5)
+    await tag_many(archive, range(50))
+    version = await archive.define(*NEW)
+
+    steps = await archive.rescore()
+
+    assert steps == 3
+    assert {row["label_version"] for row in (await archive.rows()).values()} == {version}
 
 
 async def test_an_image_whose_tags_were_few_labels_gets_more_when_there_are_more(
