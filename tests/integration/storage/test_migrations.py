@@ -137,7 +137,7 @@ async def test_a_column_of_one_revision_locks_nobody_out_while_the_next_builds_i
 async def test_a_revision_is_noted_in_the_transaction_of_its_statements(
     empty_database_url: str, database: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    await end(await begin(empty_database_url))
+    await end(await begin(empty_database_url, "alembic", "upgrade", "0014"))
 
     noted = await database.fetchval("SELECT xmin::text FROM alembic_version")
     done = await database.fetchval(
