@@ -23,6 +23,7 @@ CLIENTS = 8
 MAX_PAUSE_S = 0.5  # the server asks for 5 s: an impatient client is the harder case
 GIVE_UP_S = 300.0
 SAMPLE_S = 0.2
+REFUSED, LOST = 0, -1  # no connection; it broke, and nobody knows what was kept
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class Uploaded:
 
     Attributes:
         ids: per upload, the image ids that its answers gave: one, however often it was asked.
-        answers: how often each status came; 0: none, the connection broke.
+        answers: how often each status came, or `REFUSED`, or `LOST`.
     """
 
     ids: dict[int, set[str]] = field(default_factory=dict)
@@ -100,9 +101,9 @@ def upload_through(url: str, key: str, photos: Sequence[bytes], prefix: str) -> 
         name = f"/images/upload?filename={prefix}{number}.jpg"
         try:
             response = http.post(name, content=photos[number])
-        except httpx.TransportError:
+        except httpx.TransportError as error:
             with lock:
-                done.answers[0] += 1
+                done.answers[REFUSED if isinstance(error, httpx.ConnectError) else LOST] += 1
             return False
         with lock:
             done.answers[response.status_code] += 1
