@@ -5,10 +5,10 @@ an idle system answers at once and a busy one fills its batches.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.messaging.tracking import Entry
+from core.messaging.stretch import Stretch
 from schemas.record import Partition
 
 
@@ -24,7 +24,7 @@ class BatchPolicy:
         return BatchPolicy(1, self.max_bytes)
 
 
-class EntryQueue:
+class StretchQueue:
     """Fetched records in order, bounded in number and bytes.
 
     The bound is a signal, not a wall: what a fetch has given is taken in, and no further fetch is
@@ -36,48 +36,67 @@ class EntryQueue:
     """
 
     def __init__(self, *, max_records: int, max_bytes: int) -> None:
-        self._entries: deque[Entry] = deque()
+        self._stretches: deque[Stretch] = deque()
+        self._records = 0
         self._bytes = 0
         self._max_records = max_records
         self._max_bytes = max_bytes
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._records
 
     @property
     def room(self) -> int:
         """How many more records may be asked for; 0 when full by either measure."""
         if self._bytes >= self._max_bytes:
             return 0
-        return max(0, self._max_records - len(self._entries))
+        return max(0, self._max_records - self._records)
 
     @property
     def is_half_empty(self) -> bool:
         """Whether a paused fetch may go on: well below the bounds, so that it does not flap."""
-        return len(self._entries) * 2 <= self._max_records and self._bytes * 2 <= self._max_bytes
+        return self._records * 2 <= self._max_records and self._bytes * 2 <= self._max_bytes
 
-    def extend(self, entries: Iterable[Entry]) -> None:
+    def put(self, stretch: Stretch) -> None:
         """Put records in."""
-        for entry in entries:
-            self._entries.append(entry)
-            self._bytes += entry.size
+        self._stretches.append(stretch)
+        self._records += len(stretch)
+        self._bytes += stretch.size
 
-    def take(self, policy: BatchPolicy, ready: Mapping[Partition, int]) -> list[Entry]:
-        """Take a batch; entries of another epoch than `ready` has are thrown away on the way."""
-        batch: list[Entry] = []
-        size = 0
-        while self._entries and len(batch) < policy.max_records:
-            entry = self._entries[0]
-            if ready.get(entry.partition) == entry.epoch:
-                if batch and size + entry.size > policy.max_bytes:
-                    break
-                batch.append(entry)
-                size += entry.size
-            self._entries.popleft()
-            self._bytes -= entry.size
+    def take(self, policy: BatchPolicy, ready: Mapping[Partition, int]) -> list[Stretch]:
+        """Take a batch; records of another epoch than `ready` has are thrown away on the way."""
+        batch: list[Stretch] = []
+        count = size = 0
+        while self._stretches and count < policy.max_records:
+            stretch = self._pop()
+            if ready.get(stretch.partition) != stretch.epoch:
+                continue
+            fitting = stretch.fitting(policy.max_records - count, policy.max_bytes - size)
+            if batch and not fitting:
+                self._put_back(stretch)
+                break
+            fitting = max(1, fitting)
+            if fitting < len(stretch):
+                stretch, rest = stretch.split(fitting)
+                self._put_back(rest)
+            batch.append(stretch)
+            count += len(stretch)
+            size += stretch.size
         return batch
 
     def clear(self) -> None:
         """Throw all away."""
-        self._entries.clear()
+        self._stretches.clear()
+        self._records = 0
         self._bytes = 0
+
+    def _pop(self) -> Stretch:
+        stretch = self._stretches.popleft()
+        self._records -= len(stretch)
+        self._bytes -= stretch.size
+        return stretch
+
+    def _put_back(self, stretch: Stretch) -> None:
+        self._stretches.appendleft(stretch)
+        self._records += len(stretch)
+        self._bytes += stretch.size

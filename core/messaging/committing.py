@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -11,7 +11,6 @@ import structlog
 
 from core.errors import (
     DatabaseAway,
-    PermanentError,
     ProcessCrashed,
     RecordRefused,
     TransientError,
@@ -22,10 +21,10 @@ from core.messaging.budget import DeadLetterBudget
 from core.messaging.claiming import FENCED_WAIT_S
 from core.messaging.dispatching import Dispatcher
 from core.messaging.ports import DeadLetter, Move
-from core.messaging.preparing import Pipeline, Prepared
+from core.messaging.preparing import Made, Pipeline, Prepared
 from core.messaging.role import Item, Outcome
 from core.messaging.session import RoleParts, Session
-from core.messaging.tracking import plan_moves
+from core.messaging.stretch import plan_moves
 from core.telemetry import tracing
 from core.transaction import Transaction
 from schemas.dead_letter import DeadLetterPlace
@@ -43,7 +42,6 @@ class _Written:
     """What a transaction left, once it has committed."""
 
     ours: frozenset[Partition]
-    is_partial: bool
     letters: tuple[DeadLetter, ...]
     outbox_ids: tuple[int, ...]
     records: tuple[Record, ...]
@@ -97,7 +95,7 @@ class Committer(Generic[E, P]):
             try:
                 await self._write(portion)
             except RecordRefused as error:
-                log.warning("batch_refused", records=len(portion), error=str(error))
+                log.warning("batch_refused", records=_count(portion), error=str(error))
                 left.extendleft(reversed(_halves(portion, error)))
             except TransientError as error:
                 # Whether the commit happened is not known; the claim will tell.
@@ -106,7 +104,7 @@ class Committer(Generic[E, P]):
 
     async def _write(self, portion: Sequence[Prepared[E, P]]) -> None:
         session = self._session
-        moves = plan_moves(entry for entry, _ in portion)
+        moves = plan_moves(stretch for stretch, _ in portion)
         with session.metrics.consumer_transaction_seconds.labels(session.group).time():
             written = await self._transact(portion, moves)
         session.tracker.committed(move for move in moves if move.partition in written.ours)
@@ -134,9 +132,11 @@ class Committer(Generic[E, P]):
                     if len(ours) == len(moves)
                     else [one for one in portion if one[0].partition in ours]
                 )
-                outcome = await self._applied(kept, tx)
+                items = [made for _, some in kept for made in some if isinstance(made, Item)]
+                outcome = await self._applied(items, tx)
                 reach("commit.applied")
-                letters = self._letters(kept, outcome)
+                is_clean = not outcome.rejected and len(items) == _count(kept)
+                letters = () if is_clean else self._letters(kept, outcome)
                 await parts.dead_letters.add(tx, letters)
                 reach("commit.set_aside")
                 records = (*outcome.emitted, *map(self._copy, letters))
@@ -145,10 +145,9 @@ class Committer(Generic[E, P]):
         except TimeoutError as error:
             raise DatabaseAway("transaction deadline passed") from error
         reach("commit.done")
-        return _Written(ours, len(ours) < len(moves), letters, tuple(ids), records)
+        return _Written(ours, letters, tuple(ids), records)
 
-    async def _applied(self, kept: Sequence[Prepared[E, P]], tx: Transaction) -> Outcome:
-        items: list[Item[E, P]] = [made for _, made in kept if isinstance(made, Item)]
+    async def _applied(self, items: Sequence[Item[E, P]], tx: Transaction) -> Outcome:
         if not items:
             return Outcome()
         with tracing.consuming(
@@ -157,31 +156,21 @@ class Committer(Generic[E, P]):
             return await self._parts.role.apply(items, tx)
 
     def _letters(self, kept: Sequence[Prepared[E, P]], outcome: Outcome) -> tuple[DeadLetter, ...]:
-        errors: dict[tuple[Partition, int], PermanentError] = {
-            (entry.partition, entry.offset): made
-            for entry, made in kept
-            if not isinstance(made, Item)
-        }
-        for rejection in outcome.rejected:
-            errors[rejection.partition, rejection.offset] = rejection.error
-        if not errors:
-            return ()
-        return tuple(
-            DeadLetter(
-                DeadLetterPlace(
-                    self._parts.group,
-                    *entry.partition,
-                    entry.offset,
-                    error.reason,
-                    str(error),
-                ),
-                self._session.identity.cluster_id,
-                entry.record,
-                entry.timestamp_ms,
-            )
-            for entry, _ in kept
-            if (error := errors.get((entry.partition, entry.offset))) is not None
-        )
+        rejected = {(one.partition, one.offset): one.error for one in outcome.rejected}
+        letters: list[DeadLetter] = []
+        for stretch, results in kept:
+            for (offset, timestamp_ms, record), made in zip(stretch.records, results, strict=True):
+                error = rejected.get((stretch.partition, offset))
+                if error is None:
+                    if isinstance(made, Item):
+                        continue
+                    error = made
+                place = DeadLetterPlace(
+                    self._parts.group, *stretch.partition, offset, error.reason, str(error)
+                )
+                cluster_id = self._session.identity.cluster_id
+                letters.append(DeadLetter(place, cluster_id, record, timestamp_ms))
+        return tuple(letters)
 
     def _copy(self, letter: DeadLetter) -> Record:
         record = letter.record
@@ -193,10 +182,9 @@ class Committer(Generic[E, P]):
         dead = {(letter.place.partition, letter.place.offset) for letter in written.letters}
         for letter in written.letters:
             metrics.consumer_dead_letters.labels(group, letter.place.reason).inc()
-        done = len(portion) - sum(
-            entry.partition not in written.ours for entry, _ in portion if written.is_partial
-        )
-        written_at_s = portion[-1][0].timestamp_ms / 1000
+        done = _count(one for one in portion if one[0].partition in written.ours)
+        newest, _ = portion[-1]
+        written_at_s = newest.records[-1][1] / 1000
         if written_at_s > 0:
             metrics.consumer_age.labels(group).set(time.time() - written_at_s)
         metrics.consumer_records.labels(group, "dead_letter").inc(len(dead))
@@ -211,11 +199,14 @@ class Committer(Generic[E, P]):
         dead: set[tuple[int, int]],
     ) -> None:
         over: set[Partition] = set()
-        for entry, made in portion:
-            partition, offset = entry.partition, entry.offset
-            is_dead = (partition.number, offset) in dead and _speaks_against_us(made)
-            if partition in ours and self._budget.note(partition, dead=is_dead):
-                over.add(partition)
+        for stretch, results in portion:
+            partition = stretch.partition
+            if partition not in ours:
+                continue
+            for (offset, _, _), made in zip(stretch.records, results, strict=True):
+                is_dead = (partition.number, offset) in dead and _speaks_against_us(made)
+                if self._budget.note(partition, dead=is_dead):
+                    over.add(partition)
         for partition in over:
             self._budget.forget(partition)
             self._session.halt(
@@ -223,7 +214,12 @@ class Committer(Generic[E, P]):
             )
 
 
-def _speaks_against_us(made: Item[E, P] | PermanentError) -> bool:
+def _count(prepared: Iterable[Prepared[E, P]]) -> int:
+    """How many records."""
+    return sum(len(stretch) for stretch, _ in prepared)
+
+
+def _speaks_against_us(made: Made[E, P]) -> bool:
     """Whether a dead letter may mean a bad deploy or producer: undecodable, crashed, refused.
 
     Not what the role itself found wrong with one item's contents: a hundred broken pictures from
@@ -241,9 +237,14 @@ def _halves(portion: Sequence[Prepared[E, P]], error: RecordRefused) -> list[lis
     if len(portion) > 1:
         middle = len(portion) // 2
         return [list(portion[:middle]), list(portion[middle:])]
-    ((entry, made),) = portion
+    ((stretch, results),) = portion
+    if len(stretch) > 1:
+        middle = len(stretch) // 2
+        front, back = stretch.split(middle)
+        return [[(front, results[:middle])], [(back, results[middle:])]]
+    (made,) = results
     if not isinstance(made, Item):
         raise error
     if isinstance(made.plan, RecordRefused):
-        return [[(entry, error)]]
-    return [[(entry, Item(made.received, error))]]
+        return [[(stretch, (error,))]]
+    return [[(stretch, (Item(made.received, error),))]]

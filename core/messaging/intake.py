@@ -12,7 +12,8 @@ from core.messaging.membership import Fetched, Garbled, GroupClient, OutOfLog
 from core.messaging.probing import Probe
 from core.messaging.retrying import Backoff
 from core.messaging.session import Session
-from core.messaging.tracking import Entry, Verdict
+from core.messaging.stretch import Stretch, size_of
+from core.messaging.tracking import Verdict
 from schemas.record import Partition
 
 log = structlog.get_logger(__name__)
@@ -103,7 +104,7 @@ class Intake:
                 offset=judgement.position,
                 missing=missing,
             )
-        session.put(_entries(partition, epoch, judgement.position, records))
+        session.put(Stretch(partition, epoch, judgement.position, records, size_of(records)))
         reach("intake.queued")
 
     async def _wait_for_room(self) -> None:
@@ -124,14 +125,3 @@ class Intake:
             except TimeoutError:
                 break
         session.metrics.consumer_paused.labels(session.group).set(self._is_full)
-
-
-def _entries(
-    partition: Partition, epoch: int, position: int, records: Sequence[Fetched]
-) -> list[Entry]:
-    entries: list[Entry] = []
-    for offset, timestamp_ms, record in records:
-        size = len(record.value) + len(record.key or b"") + 64 * (1 + len(record.headers))
-        entries.append(Entry(partition, epoch, position, offset, record, timestamp_ms, size))
-        position = offset + 1
-    return entries

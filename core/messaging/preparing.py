@@ -1,7 +1,7 @@
 """From records to plans: decode, then the role's `prepare`, again and again while it must wait."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
 import structlog
@@ -12,7 +12,7 @@ from core.messaging.accounting import TimeAccount
 from core.messaging.pulse import Pulse
 from core.messaging.role import Item, Received
 from core.messaging.session import RoleParts, Session
-from core.messaging.tracking import Entry
+from core.messaging.stretch import Stretch
 from core.telemetry import tracing
 
 log = structlog.get_logger(__name__)
@@ -24,8 +24,11 @@ P = TypeVar("P")
 BEYOND_THE_ROLE = 2
 
 
-#: An entry with its item, or with the error for which it never reaches the role.
-Prepared: TypeAlias = tuple[Entry, Item[E, P] | PermanentError]
+#: What is made of a record: its item, or the error for which it never reaches the role.
+Made: TypeAlias = Item[E, P] | PermanentError
+
+#: A stretch with what was made of each of its records, in order.
+Prepared: TypeAlias = tuple[Stretch, Sequence[Made[E, P]]]
 
 
 class Preparer(Generic[E, P]):
@@ -36,8 +39,8 @@ class Preparer(Generic[E, P]):
         self._parts = parts
         self._span = f"{parts.group} prepare"
 
-    async def prepare(self, batch: Sequence[Entry]) -> list[Prepared[E, P]] | None:
-        """Give one result per entry, in order; None once the batch has no effect any more.
+    async def prepare(self, batch: Sequence[Stretch]) -> list[Prepared[E, P]] | None:
+        """Give what is made of each record, in order; None once the batch has no effect any more.
 
         Raises:
             Exception: whatever the role raises beside TransientError: a bug, ends the process.
@@ -51,12 +54,9 @@ class Preparer(Generic[E, P]):
         if items is None:
             return None
         reach("prepare.done")
-        if not settled:
-            return list(zip(batch, items, strict=True))
-        planned = iter(items)
-        return [(entry, settled.get(index) or next(planned)) for index, entry in enumerate(batch)]
+        return _by_stretch(batch, _merged(settled, items) if settled else items)
 
-    async def _marked(self, batch: Sequence[Entry]) -> bool:
+    async def _marked(self, batch: Sequence[Stretch]) -> bool:
         """In isolation, write down which record is at work: a death is blamed on it alone."""
         failures = 0
         while self._session.tracker.isolating() and self._session.is_live(batch):
@@ -72,37 +72,44 @@ class Preparer(Generic[E, P]):
         self._session.wait_for("attempt", None)
         return self._session.is_live(batch)
 
-    def _decoded(
-        self, batch: Sequence[Entry]
-    ) -> tuple[dict[int, Item[E, P] | PermanentError], list[Received[E]]]:
-        """What never reaches `prepare`, by index, and the events that do, in order."""
+    def _decoded(self, batch: Sequence[Stretch]) -> tuple[dict[int, Made[E, P]], list[Received[E]]]:
+        """What never reaches `prepare`, by its place in the batch, and what does, in order."""
         condemned = self._session.tracker.condemned()
-        settled: dict[int, Item[E, P] | PermanentError] = {}
+        decode = self._parts.decode
+        settled: dict[int, Made[E, P]] = {}
         waiting: list[Received[E]] = []
-        for index, entry in enumerate(batch):
-            if entry.unreadable:
-                settled[index] = UndecodableEvent(entry.unreadable, reason="unreadable_record")
-                continue
-            crashes = condemned.get((entry.partition, entry.from_offset), 0) if condemned else 0
-            if crashes >= self._session.settings.crash_reject_after + BEYOND_THE_ROLE:
-                settled[index] = _crashed(crashes)
-                continue
-            try:
-                event = self._parts.decode(entry.record)
-            except UndecodableEvent as refusal:
-                settled[index] = refusal
-                continue
-            received = Received(
-                event, entry.partition, entry.offset, entry.record, entry.timestamp_ms
-            )
-            if crashes:
-                settled[index] = Item(received, _crashed(crashes))
-            else:
-                waiting.append(received)
+        for stretch in batch:
+            partition, records = stretch.partition, stretch.records
+            crashes = condemned.get((partition, stretch.from_offset), 0)
+            if crashes or stretch.unreadable:
+                settled[len(settled) + len(waiting)] = self._suspect(stretch, crashes)
+                records = records[1:]
+            for offset, timestamp_ms, record in records:
+                try:
+                    event = decode(record)
+                except UndecodableEvent as refusal:
+                    settled[len(settled) + len(waiting)] = refusal
+                else:
+                    waiting.append(Received(event, partition, offset, record, timestamp_ms))
         return settled, waiting
 
+    def _suspect(self, stretch: Stretch, crashes: int) -> Made[E, P]:
+        """The first record of a stretch that is unreadable or has ended the process so often."""
+        if stretch.unreadable:
+            return UndecodableEvent(stretch.unreadable, reason="unreadable_record")
+        if crashes >= self._session.settings.crash_reject_after + BEYOND_THE_ROLE:
+            return _crashed(crashes)
+        offset, timestamp_ms, record = stretch.records[0]
+        try:
+            event = self._parts.decode(record)
+        except UndecodableEvent as refusal:
+            return refusal
+        return Item(
+            Received(event, stretch.partition, offset, record, timestamp_ms), _crashed(crashes)
+        )
+
     async def _planned(
-        self, batch: Sequence[Entry], received: Sequence[Received[E]]
+        self, batch: Sequence[Stretch], received: Sequence[Received[E]]
     ) -> Sequence[Item[E, P]] | None:
         failures, pulse = 0, Pulse(self._session.beat)
         while self._session.is_live(batch):
@@ -127,6 +134,21 @@ class Preparer(Generic[E, P]):
         session.wait_for(stage, error)
         log.warning("waiting", stage=stage, error=str(error), failures=failures)
         await asyncio.sleep(self._parts.backoff.delay_s(failures, session.random))
+
+
+def _merged(settled: Mapping[int, Made[E, P]], items: Sequence[Item[E, P]]) -> list[Made[E, P]]:
+    """All in the order of their records: `settled` says which stand where."""
+    planned = iter(items)
+    return [settled.get(index) or next(planned) for index in range(len(settled) + len(items))]
+
+
+def _by_stretch(batch: Iterable[Stretch], made: Sequence[Made[E, P]]) -> list[Prepared[E, P]]:
+    prepared: list[Prepared[E, P]] = []
+    start = 0
+    for stretch in batch:
+        prepared.append((stretch, made[start : start + len(stretch)]))
+        start += len(stretch)
+    return prepared
 
 
 def _crashed(crashes: int) -> ProcessCrashed:
@@ -159,7 +181,7 @@ class Pipeline(Generic[E, P]):
             await self._workers.acquire()
             batch = await self._next()
             self._session.metrics.consumer_batch_records.labels(self._session.group).observe(
-                len(batch)
+                sum(map(len, batch))
             )
             task = tasks.create_task(self._prepare(batch), name="prepare")
             self._running.add(task)
@@ -175,7 +197,7 @@ class Pipeline(Generic[E, P]):
         self._session.finished()
         self._places.release()
 
-    async def _next(self) -> list[Entry]:
+    async def _next(self) -> list[Stretch]:
         session = self._session
         while True:
             session.arrived.clear()
@@ -185,7 +207,7 @@ class Pipeline(Generic[E, P]):
             self._account.enter("idle")
             await session.arrived.wait()
 
-    async def _prepare(self, batch: list[Entry]) -> list[Prepared[E, P]] | None:
+    async def _prepare(self, batch: list[Stretch]) -> list[Prepared[E, P]] | None:
         try:
             return await self._preparer.prepare(batch)
         finally:

@@ -12,7 +12,7 @@ import structlog
 
 from core.messaging.membership import Fetched, Garbled, GroupClient
 from core.messaging.session import Session
-from core.messaging.tracking import Entry
+from core.messaging.stretch import Stretch, size_of
 from schemas.record import Partition, Record
 
 log = structlog.get_logger(__name__)
@@ -80,7 +80,8 @@ class Probe:
             return
         session.tracker.judge(partition, epoch, position, position)
         record = Record(partition.topic, None, (), b"")
-        session.put([Entry(partition, epoch, position, position, record, -1, 1, why)])
+        found = [(position, -1, record)]
+        session.put(Stretch(partition, epoch, position, found, size_of(found), why))
         log.error(
             "record_unreadable",
             topic=partition.topic,

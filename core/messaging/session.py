@@ -8,12 +8,13 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from core.messaging.batching import BatchPolicy, EntryQueue
+from core.messaging.batching import BatchPolicy, StretchQueue
 from core.messaging.membership import GroupClient, Identity
 from core.messaging.ports import DeadLetters, Ledger, Members, Outbox, RecordPublisher
 from core.messaging.retrying import Backoff
 from core.messaging.role import Role
-from core.messaging.tracking import Entry, Tracker
+from core.messaging.stretch import Stretch
+from core.messaging.tracking import Tracker
 from core.settings import ConsumerSettings, OutboxSettings
 from core.telemetry.metrics import Metrics
 from schemas.record import Partition, Record
@@ -64,7 +65,7 @@ class Session:
         self.group = group
         self.identity = Identity("", "")
         self.tracker = Tracker(reject_after=settings.crash_reject_after)
-        self.queue = EntryQueue(
+        self.queue = StretchQueue(
             max_records=settings.queue_max_records, max_bytes=2 * settings.batch_max_bytes
         )
         self.policy = BatchPolicy(settings.batch_max_records, settings.batch_max_bytes)
@@ -102,16 +103,16 @@ class Session:
         """A part of a batch was prepared."""
         self.beats += 1
 
-    def is_live(self, batch: Iterable[Entry]) -> bool:
+    def is_live(self, batch: Iterable[Stretch]) -> bool:
         """Whether any of these records may still take effect."""
-        return any(self.tracker.owns(entry.partition, entry.epoch) for entry in batch)
+        return any(self.tracker.owns(stretch.partition, stretch.epoch) for stretch in batch)
 
-    def put(self, entries: Iterable[Entry]) -> None:
+    def put(self, stretch: Stretch) -> None:
         """Queue fetched records."""
-        self.queue.extend(entries)
+        self.queue.put(stretch)
         self.arrived.set()
 
-    def take(self) -> list[Entry]:
+    def take(self) -> list[Stretch]:
         """The next batch, or nothing; one record in isolation, and only when all is quiet."""
         isolating = self.tracker.isolating()
         if isolating and self._in_flight:

@@ -11,31 +11,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from core.messaging.ports import Claim, Move
-from schemas.quick import quick_value
-from schemas.record import Partition, Record
+from schemas.record import Partition
 
 #: Halts that a rebalance does not lift: the cause lies in the records or in this very process.
 LASTING_HALTS = frozenset({"dead_letter_budget"})
-
-
-@quick_value
-class Entry:
-    """A fetched record on its way through the loop.
-
-    Attributes:
-        from_offset: where the partition stood before it: its own offset, or less after a gap.
-        size: bytes of key, headers and value.
-        unreadable: why the client could not unpack it; its record is empty then.
-    """
-
-    partition: Partition
-    epoch: int
-    from_offset: int
-    offset: int
-    record: Record
-    timestamp_ms: int
-    size: int
-    unreadable: str = ""
 
 
 @dataclass(slots=True)
@@ -211,23 +190,3 @@ class Tracker:
             for partition, lane in self._lanes.items()
             if lane.condemned >= 0
         }
-
-
-def plan_moves(entries: Iterable[Entry]) -> list[Move]:
-    """One move per partition over these entries, in the order in which rows are to be locked.
-
-    Each partition's entries must be ascending and without a missing one in between.
-    """
-    first: dict[Partition, Entry] = {}
-    last: dict[Partition, Entry] = {}
-    for entry in entries:
-        first.setdefault(entry.partition, entry)
-        last[entry.partition] = entry
-    return [
-        Move(partition, entry.epoch, entry.from_offset, last[partition].offset + 1)
-        for partition, entry in sorted(first.items(), key=_partition_of)
-    ]
-
-
-def _partition_of(pair: tuple[Partition, Entry]) -> Partition:
-    return pair[0]

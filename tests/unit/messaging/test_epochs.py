@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from core.messaging.ports import Move
-from core.messaging.tracking import Entry, Tracker, Verdict, plan_moves
+from core.messaging.stretch import Stretch, plan_moves
+from core.messaging.tracking import Tracker, Verdict
 from schemas.record import Partition, Record
 
 PARTITIONS = (Partition("t", 0), Partition("t", 1))
@@ -44,7 +45,7 @@ class Member:
     tracker: Tracker = field(default_factory=lambda: Tracker(reject_after=5))
     positions: dict[Partition, int] = field(default_factory=dict)
     asked: list[tuple[Partition, int | None, list[int]]] = field(default_factory=list)
-    batches: list[list[Entry]] = field(default_factory=list)
+    batches: list[list[Stretch]] = field(default_factory=list)
     claims: list[tuple[int, Claimed]] = field(default_factory=list)
 
 
@@ -142,7 +143,7 @@ class TwoMembers(RuleBasedStateMachine):
     def answer(self, name: str, *, moves_late: bool = False) -> None:
         """Or it moves the position when it answers, over a seek that was made meanwhile."""
         member = self.members[name]
-        batch: list[Entry] = []
+        batch: list[Stretch] = []
         for partition, epoch, offsets in member.asked:
             if moves_late:
                 member.positions[partition] = offsets[-1] + 1
@@ -151,14 +152,20 @@ class TwoMembers(RuleBasedStateMachine):
                 member.positions[partition] = judged.position
             elif judged.verdict is Verdict.TAKE:
                 assert epoch is not None
-                froms = [judged.position, *(offset + 1 for offset in offsets[:-1])]
-                batch += [
-                    Entry(partition, epoch, start, offset, RECORD, 0, 1)
-                    for start, offset in zip(froms, offsets, strict=True)
-                ]
+                records = [(offset, 0, RECORD) for offset in offsets]
+                batch.append(Stretch(partition, epoch, judged.position, records, 1))
         member.asked.clear()
         if batch:
             member.batches.append(batch)
+
+    @rule(name=members, at=st.integers(1, 5))
+    def split(self, name: str, at: int) -> None:
+        """The oldest batch was too large, or is halved: a stretch goes in two."""
+        batches = self.members[name].batches
+        if batches and len(batches[0][0]) > at:
+            (first, *others) = batches[0]
+            front, back = first.split(at)
+            batches[:1] = [[front], [back, *others]]
 
     @rule(name=members, answer_is_lost=st.booleans())
     def commit(self, name: str, *, answer_is_lost: bool) -> None:
@@ -167,12 +174,12 @@ class TwoMembers(RuleBasedStateMachine):
         if not member.batches:
             return
         ready = member.tracker.ready()
-        batch = [e for e in member.batches.pop(0) if ready.get(e.partition) == e.epoch]
+        batch = [s for s in member.batches.pop(0) if ready.get(s.partition) == s.epoch]
         moves = plan_moves(batch)
         ours = {move.partition for move in moves if self._advance(move)}
-        for entry in batch:
-            if entry.partition in ours:
-                self.effects[entry.partition].append(entry.offset)
+        for stretch in batch:
+            if stretch.partition in ours:
+                self.effects[stretch.partition] += [offset for offset, _, _ in stretch.records]
         if answer_is_lost:
             member.tracker.drop()
             return

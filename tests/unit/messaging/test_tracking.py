@@ -6,8 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from core.messaging.tracking import Entry, Tracker, Verdict, plan_moves
-from schemas.record import Partition, Record
+from core.messaging.ports import Move
+from core.messaging.tracking import Tracker, Verdict
+from schemas.record import Partition
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
 
@@ -27,11 +28,6 @@ def tracker_with(*claims: Claimed) -> Tracker:
     tracker.assigned([claim.partition for claim in claims])
     assert tracker.admit(claims, token=tracker.token)
     return tracker
-
-
-def entry(offset: int, partition: Partition = P0, *, after: int | None = None) -> Entry:
-    record = Record("t", None, (), b"")
-    return Entry(partition, 1, offset if after is None else after, offset, record, 0, 1)
 
 
 def test_records_before_the_claim_are_dropped() -> None:
@@ -127,18 +123,10 @@ def test_isolation_ends_when_progress_has_passed_the_suspects() -> None:
     tracker = tracker_with(Claimed(P0, 10, 1, crashes=2, isolate_until=12))
     assert tracker.isolating()
 
-    tracker.committed(plan_moves([entry(10)]))
+    tracker.committed([Move(P0, 1, 10, 11)])
     assert tracker.isolating()
-    tracker.committed(plan_moves([entry(11)]))
+    tracker.committed([Move(P0, 1, 11, 12)])
     assert not tracker.isolating()
-
-
-def test_moves_span_gaps_and_come_sorted() -> None:
-    entries = [entry(5, P1), entry(9, P0, after=7), entry(6, P1), entry(10, P0)]
-
-    moves = plan_moves(entries)
-
-    assert [tuple(move) for move in moves] == [(P0, 1, 7, 11), (P1, 1, 5, 7)]
 
 
 class ClientModel(RuleBasedStateMachine):
