@@ -76,13 +76,17 @@ class Committer(Generic[E, P]):
         """
         while True:
             self._account.enter("idle")
-            task = await self._pipeline.ordered.get()
-            self._account.enter("prepare")
-            prepared = await task
-            self._account.enter("transaction")
-            if prepared is not None:
-                await self._commit(prepared)
-            self._pipeline.release()
+            # Into a call, not into a variable: a batch must not lie in memory until the next one
+            # is there. What is freed while it is warm costs less, and so does what takes its place.
+            await self._finish(await self._pipeline.ordered.get())
+
+    async def _finish(self, task: asyncio.Task[list[Prepared[E, P]] | None]) -> None:
+        self._account.enter("prepare")
+        prepared = await task
+        self._account.enter("transaction")
+        if prepared is not None:
+            await self._commit(prepared)
+        self._pipeline.release()
 
     async def _commit(self, prepared: Sequence[Prepared[E, P]]) -> None:
         """Write a batch; if PostgreSQL refuses it, halve it until the guilty record is alone."""
