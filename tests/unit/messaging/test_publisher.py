@@ -33,7 +33,7 @@ class Producer:
         self.stopped = False
         self.failed: Exception | None = None
         self._sender = SimpleNamespace(sender_task=asyncio.ensure_future(asyncio.Event().wait()))
-        self._message_accumulator = SimpleNamespace(fail_all=self._fail_all)
+        self._message_accumulator = SimpleNamespace(fail_all=self._fail_all, _batches={})
 
     def _fail_all(self, error: Exception) -> None:
         self.failed = error
