@@ -1,5 +1,6 @@
 """What every Kafka client of the project is given, and where the topic prefix is added."""
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,3 +63,9 @@ def translated(what: str) -> Iterator[None]:
         yield
     except (KafkaError, OSError, TimeoutError) as error:
         raise BrokerAway(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def is_cancelled() -> bool:
+    """Whether somebody cancels the running task: aiokafka raises `CancelledError` by itself too."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

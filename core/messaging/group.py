@@ -25,7 +25,13 @@ from aiokafka.errors import (
 
 from core.errors import BrokerAway
 from core.messaging.cluster import identify
-from core.messaging.connection import client_options, logical, on_broker, translated
+from core.messaging.connection import (
+    client_options,
+    is_cancelled,
+    logical,
+    on_broker,
+    translated,
+)
 from core.messaging.membership import Fetched, Garbled, Identity, Listener, NotAMember, OutOfLog
 from core.settings import KafkaSettings
 from schemas.record import Partition, Record
@@ -124,9 +130,7 @@ class GroupConsumer:
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("consumer_stop_failed", error=repr(error))
         except asyncio.CancelledError:
-            # With the broker away aiokafka's fetcher raises this by itself; ours is passed on.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if is_cancelled():  # else it is of aiokafka's fetcher, with the broker away
                 raise
         finally:
             if fetching is not None:

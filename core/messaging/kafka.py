@@ -19,7 +19,7 @@ from aiokafka.errors import (
 )
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.connection import client_options, on_broker
+from core.messaging.connection import client_options, is_cancelled, on_broker
 from core.messaging.ports import Place, Sent
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
@@ -199,7 +199,9 @@ async def _abandon(producer: Any, *, flush_s: float) -> None:
         except (KafkaError, OSError, TimeoutError):
             pass
     sender = producer._sender.sender_task  # noqa: SLF001
-    if sender is not None:
+    for _ in range(2):  # once cancelled it awaits its requests; the second time it leaves them
+        if sender is None or sender.done():
+            break
         sender.cancel()
         await asyncio.wait([sender], timeout=1.0)
     _fail_unsent(producer._message_accumulator)  # noqa: SLF001
@@ -207,6 +209,10 @@ async def _abandon(producer: Any, *, flush_s: float) -> None:
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await producer.stop()
     except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("producer_stop_failed", error=repr(error))
+    except asyncio.CancelledError as error:
+        if is_cancelled():  # else it is the sender's: it would end whoever publishes, in silence
+            raise
         log.warning("producer_stop_failed", error=repr(error))
 
 

@@ -17,6 +17,7 @@ import structlog
 from core.errors import innermost
 from core.messaging.claiming import Claimer
 from core.messaging.committing import Committer
+from core.messaging.connection import is_cancelled
 from core.messaging.dispatching import Dispatcher
 from core.messaging.intake import Intake
 from core.messaging.member import Member
@@ -76,5 +77,11 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
 
 
 async def _for_ever(name: str, work: Coroutine[Any, Any, None]) -> NoReturn:
-    await work
+    try:
+        await work
+    except asyncio.CancelledError:
+        if is_cancelled():
+            raise
+        # A task group takes this for somebody's wish and lives on without the task.
+        raise RuntimeError(f"{name} was cancelled by nobody") from None
     raise RuntimeError(f"{name} ended by itself")

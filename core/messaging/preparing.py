@@ -179,14 +179,17 @@ class Pipeline(Generic[E, P]):
             await self._places.acquire()
             self._account.enter("prepare")
             await self._workers.acquire()
-            batch = await self._next()
-            self._session.metrics.consumer_batch_records.labels(self._session.group).observe(
-                sum(map(len, batch))
-            )
-            task = tasks.create_task(self._prepare(batch), name="prepare")
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-            self.ordered.put_nowait(task)
+            self._begin(await self._next(), tasks)
+
+    def _begin(self, batch: list[Stretch], tasks: asyncio.TaskGroup) -> None:
+        # A method of its own: `run` would hold the batch until the next one is there.
+        self._session.metrics.consumer_batch_records.labels(self._session.group).observe(
+            sum(map(len, batch))
+        )
+        task = tasks.create_task(self._prepare(batch), name="prepare")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        self.ordered.put_nowait(task)
 
     def pending(self) -> frozenset[asyncio.Task[list[Prepared[E, P]] | None]]:
         """What is being prepared now."""

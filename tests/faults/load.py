@@ -94,24 +94,28 @@ class Told:
 
     Attributes:
         ids: image -> distinct event ids about it.
-        duplicates: records beyond one per event id.
+        records: image -> records about it.
     """
 
     ids: dict[str, set[str]]
-    duplicates: int
+    records: Counter[str]
+
+    @property
+    def duplicates(self) -> int:
+        """Records beyond one per event id."""
+        return self.records.total() - sum(len(each) for each in self.ids.values())
 
 
 def told_about(archive: RunningArchive, ids: Sequence[str], topic: Topic) -> Told:
     """Read the topic from its beginning."""
     wanted = set(ids)
-    seen: dict[str, Counter[str]] = {}
+    told = Told({}, Counter())
     for record in archive.topic(topic.name):
         image_id = str(json.loads(record.value)["image_id"])
         if image_id in wanted:
-            seen.setdefault(image_id, Counter())[record.header("ce_id")] += 1
-    records = sum(sum(counts.values()) for counts in seen.values())
-    events = {image_id: set(counts) for image_id, counts in seen.items()}
-    return Told(events, records - sum(len(each) for each in events.values()))
+            told.ids.setdefault(image_id, set()).add(record.header("ce_id"))
+            told.records[image_id] += 1
+    return told
 
 
 def told_about_all(archive: RunningArchive, ids: Sequence[str], topic: Topic) -> Told:

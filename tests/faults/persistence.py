@@ -78,10 +78,12 @@ class Uploaded:
     Attributes:
         ids: per upload, the image ids that its answers gave: one, however often it was asked.
         answers: how often each status came, or `REFUSED`, or `LOST`.
+        unanswered: per upload, how often it may have been kept without the client's knowing.
     """
 
     ids: dict[int, set[str]] = field(default_factory=dict)
     answers: Counter[int] = field(default_factory=Counter)
+    unanswered: Counter[int] = field(default_factory=Counter)
 
 
 def upload_through(url: str, key: str, photos: Sequence[bytes], prefix: str) -> Uploaded:
@@ -103,10 +105,13 @@ def upload_through(url: str, key: str, photos: Sequence[bytes], prefix: str) -> 
             response = http.post(name, content=photos[number])
         except httpx.TransportError as error:
             with lock:
-                done.answers[REFUSED if isinstance(error, httpx.ConnectError) else LOST] += 1
+                is_lost = not isinstance(error, httpx.ConnectError)
+                done.answers[LOST if is_lost else REFUSED] += 1
+                done.unanswered[number] += is_lost
             return False
         with lock:
             done.answers[response.status_code] += 1
+            done.unanswered[number] += response.status_code == 503
         if response.status_code == 503:
             assert int(response.headers["retry-after"]) >= 1, response.text
             return False

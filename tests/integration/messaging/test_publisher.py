@@ -65,34 +65,78 @@ async def test_a_sequence_that_the_broker_refuses_costs_one_call_and_not_the_par
     assert publisher._producer is not producer
 
 
+@pytest.fixture
+async def proxy(kafka: KafkaSettings) -> AsyncIterator[Proxy]:
+    await ensure_topics(kafka, plan_topics())
+    async with Proxy(int(kafka.bootstrap_servers.rpartition(":")[2])) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def loop_errors() -> AsyncIterator[list[dict[str, Any]]]:
+    """What the event loop is told while the test runs, garbage included."""
+    gc.collect()  # what other tests have left is not ours
+    loop, told = asyncio.get_running_loop(), list[dict[str, Any]]()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        yield told
+    finally:
+        loop.set_exception_handler(before)
+
+
+def through(kafka: KafkaSettings, proxy: Proxy, **limits: float) -> Publisher:
+    address = {"bootstrap_servers": f"127.0.0.1:{proxy.port}"}
+    settings = kafka.model_copy(update=address | limits)
+    return Publisher(settings, Metrics(CollectorRegistry()), client_id="test")
+
+
+async def until_sent(publisher: Publisher) -> None:
+    async with asyncio.timeout(30):
+        while not isinstance((await publisher.publish([record(b"after")]))[0], Place):
+            await asyncio.sleep(0.1)
+
+
 async def test_an_outage_is_told_by_outcomes_and_not_by_errors_of_the_event_loop(
-    kafka: KafkaSettings,
+    kafka: KafkaSettings, proxy: Proxy, loop_errors: list[dict[str, Any]]
 ) -> None:
     """Batches sent in vain and batches never sent: what aiokafka keeps of them is cleared away."""
-    await ensure_topics(kafka, plan_topics())
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-    async with Proxy(int(kafka.bootstrap_servers.rpartition(":")[2])) as proxy:
-        limits = {"publish_timeout_s": 3.0, "request_timeout_ms": 500}
-        address = {"bootstrap_servers": f"127.0.0.1:{proxy.port}"}
-        through = kafka.model_copy(update=limits | address)
-        async with Publisher(through, Metrics(CollectorRegistry()), client_id="test") as publisher:
-            await places(publisher, b"before")
-            for _ in range(2):
-                proxy.faults = Faults(refuse=True, black_hole=True)
-                both = asyncio.gather(
-                    publisher.publish([record(b"%d" % number) for number in range(50)]),
-                    publisher.publish([record(b"%d" % number) for number in range(50)]),
-                )
-                await asyncio.sleep(0.2)  # some are on their way
-                proxy.cut_all()
-                outcomes = [outcome for sent in await both for outcome in sent]
-                assert {type(outcome) for outcome in outcomes} == {BrokerAway}
-                proxy.heal()
-                async with asyncio.timeout(30):
-                    while not isinstance((await publisher.publish([record(b"after")]))[0], Place):
-                        await asyncio.sleep(0.1)
+    async with through(kafka, proxy, publish_timeout_s=3.0, request_timeout_ms=500) as publisher:
+        await places(publisher, b"before")
+        for _ in range(2):
+            proxy.faults = Faults(refuse=True, black_hole=True)
+            both = asyncio.gather(
+                publisher.publish([record(b"%d" % number) for number in range(50)]),
+                publisher.publish([record(b"%d" % number) for number in range(50)]),
+            )
+            await asyncio.sleep(0.2)  # some are on their way
+            proxy.cut_all()
+            outcomes = [outcome for sent in await both for outcome in sent]
+            assert {type(outcome) for outcome in outcomes} == {BrokerAway}
+            proxy.heal()
+            await until_sent(publisher)
     gc.collect()
     await asyncio.sleep(0)
 
-    assert told == []
+    assert loop_errors == []
+
+
+async def test_a_request_that_is_never_answered_ends_in_an_outcome_and_cancels_nobody(
+    kafka: KafkaSettings, proxy: Proxy, loop_errors: list[dict[str, Any]]
+) -> None:
+    """aiokafka's sender awaits its requests when it is cancelled, here for a minute."""
+    limits = {"publish_timeout_s": 1.0, "request_timeout_ms": 60_000}
+    async with through(kafka, proxy, **limits) as publisher:
+        await until_sent(publisher)
+        proxy.faults = Faults(black_hole=True)
+
+        async with asyncio.timeout(30):
+            (outcome,) = await publisher.publish([record(b"lost")])
+
+        assert isinstance(outcome, BrokerAway)
+        proxy.heal()
+        await until_sent(publisher)
+    gc.collect()
+    await asyncio.sleep(0)
+
+    assert loop_errors == []

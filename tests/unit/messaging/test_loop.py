@@ -19,7 +19,7 @@ from core.errors import (
     ProcessCrashed,
     UndecodableEvent,
 )
-from core.messaging.loop import run_role
+from core.messaging.loop import _for_ever, run_role
 from core.messaging.membership import Identity
 from core.messaging.pulse import progressed
 from core.messaging.retrying import Backoff
@@ -492,3 +492,13 @@ async def test_the_database_being_away_at_a_revocation_does_not_end_the_process(
         stop.set()
         await task
     assert {row.owner for row in world.ledger.rows.values()} == {""}, "released at the end"
+
+
+async def test_a_task_that_is_cancelled_by_nobody_ends_the_process() -> None:
+    """A task group takes it for somebody's wish; aiokafka raises it by itself (`_abandon`)."""
+
+    async def dispatch() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="dispatcher was cancelled by nobody"):
+        await _for_ever("dispatcher", dispatch())
