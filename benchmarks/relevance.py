@@ -114,7 +114,7 @@ def _plain(label_ids: list[int]) -> Sought:
 
 async def measure(server: EmbeddedPostgres, kind: Kind, images: int, *, quick: bool) -> Measured:
     """Make one archive in a database of its own and measure it."""
-    name = f"bench_{kind.labels}_{images}"
+    name = _database(kind, images)
     base = server.url.rpartition("/")[0]
     admin = server.admin_url.rpartition("/")[0]
     async with open_pool(DatabaseSettings(url=SecretStr(server.url))) as pool:
@@ -138,9 +138,18 @@ async def measure(server: EmbeddedPostgres, kind: Kind, images: int, *, quick: b
         measured.writes = await measure_writes(pool, kind, batches=30 if quick else 100)
         if images >= 1_000_000 and kind == SMALL:
             await print_plans(pool)
-    async with open_pool(DatabaseSettings(url=SecretStr(server.url))) as pool:
-        await pool.execute(f"DROP DATABASE {name} WITH (FORCE)")
     return measured
+
+
+async def drop(server: EmbeddedPostgres, kind: Kind, images: int) -> None:
+    """Drop an archive's database: of one with 50 million tags it takes a while."""
+    settings = DatabaseSettings(url=SecretStr(server.url), command_timeout_s=600)
+    async with open_pool(settings) as pool:
+        await pool.execute(f"DROP DATABASE {_database(kind, images)} WITH (FORCE)")
+
+
+def _database(kind: Kind, images: int) -> str:
+    return f"bench_{kind.labels}_{images}"
 
 
 async def print_plans(pool: Pool) -> None:
@@ -222,6 +231,7 @@ async def run(archives: list[tuple[Kind, int]], *, quick: bool) -> None:
         for kind, images in archives:
             found.append(await measure(server, kind, images, quick=quick))
             print_tables(found)  # the larger ones take long: what is there is shown
+            await drop(server, kind, images)
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
