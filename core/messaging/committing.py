@@ -9,12 +9,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from core.errors import (
-    DatabaseAway,
-    ProcessCrashed,
-    RecordRefused,
-    TransientError,
-)
+from core.errors import DatabaseAway, ProcessCrashed, RecordRefused, TransientError
 from core.failpoints import reach
 from core.messaging.accounting import TimeAccount
 from core.messaging.budget import DeadLetterBudget

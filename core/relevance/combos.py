@@ -220,7 +220,10 @@ def accept(offered: Mapping[bytes, Rank], stored: Rows) -> tuple[tuple[bytes, Ra
 
 
 def _offered(image: ScoredImage, singles: Rows) -> list[tuple[bytes, int]]:
-    """Give (key of the single label, score) of the labels that count, in key order."""
+    """Give (key of the single label, score) of the labels that count, in key order.
+
+    Not by `key_of`, which sorts and checks: this runs for every image of a re-score.
+    """
     keyed = [
         (label.to_bytes(_ID_BYTES, "big"), score) for label, score in image.scores if score > 0
     ]

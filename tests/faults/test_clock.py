@@ -81,7 +81,7 @@ async def test_a_database_whose_clock_jumps_back_holds_up_only_what_was_due_by_t
     archive: ArchiveToKill,
 ) -> None:
     archive.ledger.path = "/flaky/1"  # 503 first: due again after the jump
-    archive.start(environment={"DELIVERY_SCHEDULE_S": "0,3,3"})
+    archive.start(environment={"DELIVERY_SCHEDULE_S": "0,6,6"})
     early = await fed(archive)
     async with asyncio.timeout(DONE_S):
         while not await waiting_for_a_retry(archive):
