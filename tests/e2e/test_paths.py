@@ -1,5 +1,6 @@
 """Photos that lie in a folder: one file, a whole directory, and what SQL sees of them."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,17 @@ def folder(archive: RunningArchive, request: pytest.FixtureRequest) -> Path:
 
 
 def tag_file(archive: RunningArchive, file: Path, **options: object) -> dict[str, Any]:
-    """The answer to `POST /tag/image` for a file under the root."""
+    """The answer to `POST /tag/image` for a file under the root.
+
+    On a busy machine it may be a 202 at first, above all while the model loads: asked again then.
+    """
     body = {"image_path": f"photos/{file.relative_to(archive.photos)}", **options}
-    response = archive.http.post("/tag/image", json=body)
+    deadline = time.monotonic() + JOB_TIMEOUT_S
+    while True:
+        response = archive.http.post("/tag/image", json=body)
+        if response.status_code != 202 or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
     assert response.status_code == 200, response.text
     return dict(response.json())
 
