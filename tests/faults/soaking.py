@@ -81,12 +81,20 @@ class Watch:
 
 @contextmanager
 def sampled(archive: RunningArchive, urls: dict[str, str]) -> Iterator[Watch]:
-    """Look at the survivors while the block runs."""
+    """Look at the survivors while the block runs, which begins once all are at work."""
     watch = Watch({name: Series() for name in urls})
     stop = threading.Event()
+    headers = {"X-API-Key": archive.access.key}
+
+    def is_at_work(name: str) -> bool:
+        with suppress(httpx.TransportError):
+            return _holds_partitions(httpx.get(f"{urls[name]}/metrics", headers=headers).text)
+        return False
+
+    consumers = SURVIVORS[1:]
+    archive.wait_for(lambda: all(map(is_at_work, consumers)), 120, "one never came to work")
 
     def look() -> None:
-        headers = {"X-API-Key": archive.access.key}
         with httpx.Client(timeout=30, trust_env=False, headers=headers) as http:
             while not stop.wait(SAMPLE_S):
                 for name, url in urls.items():
@@ -109,6 +117,17 @@ def _parsed(text: str) -> dict[str, float]:
         for sample in family.samples
         if not sample.labels
     }
+
+
+def _holds_partitions(text: str) -> bool:
+    """Whether a consumer has loaded, joined and claimed."""
+    return any(
+        sample.name == "photo_archive_consumer_partitions"
+        and sample.labels["state"] == "ready"
+        and sample.value > 0
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    )
 
 
 def _descriptors(pid: int) -> int:
