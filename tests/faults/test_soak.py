@@ -44,6 +44,9 @@ SETTINGS = {
     "DELIVERY_EXCHANGE_TIMEOUT_S": "5",
     "OUTBOX_SWEEP_AGE_S": "2",
     "INGRESS_REQUESTS_PER_SECOND": "100000",
+    # Two tagging processes share few cores with all the rest: threads that wait for each other's
+    # turn at every layer are several times slower than one.
+    "TAGGING_TORCH_THREADS": "1",
 }
 ROUND = 1000  # photos between looks at how far tagging is
 BACKLOG = 4000  # photos: more would wait for the end without any load beside them
