@@ -15,7 +15,8 @@ import structlog
 from core.errors import ConfigurationError
 from core.settings import TaggingSettings
 from core.vision import probe
-from core.vision.towers import TorchTowers, choose_device, has_native_bf16
+from core.vision.hardware import choose_device, has_native_bf16
+from core.vision.towers import TorchTowers
 
 if TYPE_CHECKING:
     from core.vision.clip import Towers

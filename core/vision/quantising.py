@@ -23,8 +23,9 @@ from core.vision import agreement
 from core.vision.agreement import Agreement
 from core.vision.engine_cache import EngineCache, Quantised
 from core.vision.gate_pictures import PROMPTS, gate_pictures
+from core.vision.hardware import cpu_flags
 from core.vision.onnx_towers import INPUT, RECIPE, GraphRunner
-from core.vision.towers import TorchTowers, cpu_flags
+from core.vision.towers import TorchTowers
 
 _OPSET = 20
 _REFERENCE_BATCH = 8  # no more speeds a CPU up (research, clip.md 4)

@@ -1,6 +1,6 @@
 """open_clip behind a small port: pixels and prompts to unit vectors, on one device.
 
-The only module that imports torch and open_clip, and both lazily: only the tagging process pays.
+With `hardware` the only module that imports torch and open_clip, both lazily: only tagging pays.
 Everything here blocks; `clip.ClipModel` runs it on a thread of its own.
 """
 
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigurationError
 from core.settings import TaggingSettings
+from core.vision.hardware import choose_device, choose_precision
+from core.vision.lanes import Lanes
 from core.vision.wire import PixelFormat
 
 DEMO_FOLDER = Path(__file__).parent / "demo_model"
 _LOCAL = "local-dir:"
 _TEXT_CHUNK = 64
 _HASH_HEX = 16
-# Without these flags bf16 measured nine times slower than fp32 (research, clip.md 4).
-_NATIVE_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
 # torch's DefaultCPUAllocator says the first or the second, ONNX Runtime the others
 _NO_ROOM = (
     "can't allocate memory",
@@ -87,7 +87,7 @@ class TorchTowers:
         logit_bias: SigLIP's bias; None for CLIP.
         device: `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `bf16` or `fp16`.
-        threads: of one forward pass on the CPU.
+        threads: of the CPU, shared by what goes through the model at once.
     """
 
     def __init__(self, settings: TaggingSettings) -> None:
@@ -97,6 +97,7 @@ class TorchTowers:
         if settings.torch_threads:
             torch.set_num_threads(settings.torch_threads)  # of the calling thread, for OpenMP
         self.threads: int = torch.get_num_threads()
+        self._lanes = Lanes(self.threads, settings.batch_max_images, torch.set_num_threads)
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
         name, pretrained = resolve_name(settings.model, settings.pretrained)
@@ -125,6 +126,11 @@ class TorchTowers:
 
     def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Give embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length."""
+        if self.device == "cpu":
+            return self._lanes.run(self._forward, batch)
+        return self._forward(batch)
+
+    def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         with self._torch.inference_mode():
             # uint8 crosses to the device, a quarter of the bytes
             rows: NDArray[np.float32] = self.embed(self._to_device(batch)).cpu().numpy()
@@ -212,60 +218,6 @@ class TorchTowers:
 
     def _unit(self, features: Any) -> Any:
         return self._torch.nn.functional.normalize(features.float(), dim=-1)
-
-
-def choose_device(wanted: str) -> str:
-    """Give the device: `auto` is CUDA where there is one.
-
-    Raises:
-        ConfigurationError: a CUDA device is asked for and there is none.
-    """
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    name, _, number = wanted.partition(":")
-    if name not in {"cpu", "cuda"} or not (number or "0").isdecimal():
-        raise ConfigurationError(f"TAGGING_DEVICE={wanted}: must be auto, cpu, cuda or cuda:N")
-    if name == "cuda" and (
-        not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()
-    ):
-        raise ConfigurationError(
-            f"TAGGING_DEVICE={wanted}: torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()} CUDA devices"
-        )
-    return name if name == "cpu" else wanted
-
-
-def choose_precision(wanted: str, device: str) -> str:
-    """Give the precision: `auto` is fp16 on CUDA, bf16 on a CPU with such units, else fp32.
-
-    Raises:
-        ConfigurationError: a precision that the CPU can only emulate.
-    """
-    if device != "cpu":
-        return "fp16" if wanted == "auto" else wanted
-    native = has_native_bf16()
-    if wanted == "fp16" or (wanted == "bf16" and not native):
-        raise ConfigurationError(f"TAGGING_PRECISION={wanted}: this processor has no units for it")
-    if wanted == "auto":
-        return "bf16" if native else "fp32"
-    return wanted
-
-
-def has_native_bf16() -> bool:
-    """Tell whether the processor lists units for bf16; they may still be slower than fp32's."""
-    return bool(_NATIVE_BF16 & cpu_flags())
-
-
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Give the processor's feature flags; empty where the kernel does not list them."""
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return frozenset()
-    flags = (line.partition(":")[2] for line in lines if line.startswith("flags"))
-    return frozenset(next(flags, "").split())
 
 
 @contextmanager

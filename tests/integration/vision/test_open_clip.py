@@ -105,14 +105,15 @@ def test_exact_pixels_of_real_photos_equal_open_clip_s_own() -> None:
     assert compared >= 30
 
 
-async def test_vectors_equal_open_clip_s_own(tiny_model: str) -> None:
+@pytest.mark.parametrize("threads", [1, 4])
+async def test_vectors_equal_open_clip_s_own(tiny_model: str, threads: int) -> None:
     model, _, transform = open_clip.create_model_and_transforms(tiny_model)
     model.eval()
     files = [pictures.jpeg(seed, (200 + 9 * seed, 150)) for seed in range(11)]
     with torch.inference_mode():
         stack = torch.stack([transform(Image.open(io.BytesIO(data))) for data in files])
         expected = model.encode_image(stack, normalize=True).numpy()
-    async with open_model(settings(tiny_model)) as one:
+    async with open_model(settings(tiny_model, torch_threads=threads)) as one:
         form = one.pixel_format(fast=False)
         found = await one.encode(np.stack([ours(data, form) for data in files]))
         assert one.dim == 32
@@ -251,25 +252,6 @@ async def test_devices_and_precisions_that_are_not_there_are_refused(
     with pytest.raises(ConfigurationError, match=told):
         async with open_model(TaggingSettings(model=tiny_model, **wanted)):
             pass
-
-
-def test_bf16_is_chosen_only_where_the_processor_has_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(towers, "cpu_flags", lambda: frozenset({"avx2", "amx_bf16"}))
-    assert towers.choose_precision("auto", "cpu") == "bf16"
-    monkeypatch.setattr(towers, "cpu_flags", lambda: frozenset({"avx2"}))
-    assert towers.choose_precision("auto", "cpu") == "fp32"
-    with pytest.raises(ConfigurationError, match="TAGGING_PRECISION=bf16"):
-        towers.choose_precision("bf16", "cpu")
-    assert towers.choose_precision("auto", "cuda") == "fp16"
-
-
-def test_processor_flags_are_read_and_may_be_missing(tmp_path: Path) -> None:
-    listed = tmp_path / "cpuinfo"
-    listed.write_text("processor : 0\nflags\t\t: fpu avx512_bf16 sse2\n")
-    assert "avx512_bf16" in towers.cpu_flags(listed)
-    assert towers.cpu_flags(tmp_path / "none") == frozenset()
 
 
 @pytest.mark.parametrize(
