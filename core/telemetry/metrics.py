@@ -12,6 +12,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     start_http_server,
 )
 
@@ -28,6 +29,8 @@ class Metrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        # A series more for each counter, and nobody asks for its birth.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
         self._consumer_work()
         self._consumer_trouble()

@@ -30,6 +30,13 @@ def test_two_processes_worth_of_metrics_do_not_meet() -> None:
     assert b"photo_archive_outbox_swept_total 3.0" in generate_latest(first.registry)
 
 
+def test_counters_have_no_series_for_their_birth() -> None:
+    metrics = Metrics(CollectorRegistry())
+    metrics.outbox_swept.inc()
+
+    assert b"_created" not in generate_latest(metrics.registry)
+
+
 def test_the_stages_of_a_task_add_up_to_its_wall_time() -> None:
     now = [100.0]
     metrics = Metrics(CollectorRegistry())
