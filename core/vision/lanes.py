@@ -7,6 +7,7 @@ docs/decisions/0013-engines.md.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Barrier
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ class Lanes:
     Args:
         threads: of the processor that may be used, in all.
         max_batch: most pictures in a batch.
-        set_threads: called on each lane's own thread with its share of `threads`.
+        set_threads: called on each lane's own thread with its share of `threads`, then on the
+            calling thread with all of them: what is said last holds for threads of later.
     """
 
     def __init__(self, threads: int, max_batch: int, set_threads: Callable[[int], object]) -> None:
@@ -31,6 +33,9 @@ class Lanes:
         self._pool = ThreadPoolExecutor(
             self.count, "lane", initializer=set_threads, initargs=(threads // self.count,)
         )
+        here = Barrier(self.count)  # so that each thread is started, and none twice as busy
+        wait([self._pool.submit(here.wait) for _ in range(self.count)])
+        set_threads(threads)
 
     def run(self, work: Run, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Give `work` of the batch, rows in order.

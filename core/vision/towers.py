@@ -97,7 +97,7 @@ class TorchTowers:
         if settings.torch_threads:
             torch.set_num_threads(settings.torch_threads)  # of the calling thread, for OpenMP
         self.threads: int = torch.get_num_threads()
-        self._lanes = Lanes(self.threads, settings.batch_max_images, torch.set_num_threads)
+        self._lanes = Lanes(self.threads, settings.batch_max_images, _set_threads)
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
         name, pretrained = resolve_name(settings.model, settings.pretrained)
@@ -218,6 +218,18 @@ class TorchTowers:
 
     def _unit(self, features: Any) -> Any:
         return self._torch.nn.functional.normalize(features.float(), dim=-1)
+
+
+def _set_threads(threads: int) -> None:
+    """Tell torch how many threads the calling thread may use.
+
+    Torch remembers the number for the process as well and takes that over on a thread's first
+    parallel step or question, hence the question first.
+    """
+    import torch
+
+    torch.get_num_threads()
+    torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -121,6 +121,19 @@ async def test_vectors_equal_open_clip_s_own(tiny_model: str, threads: int) -> N
     assert np.abs(found - expected).max() < 1e-6
 
 
+def test_lanes_leave_other_threads_of_the_process_their_own_number(tiny_model: str) -> None:
+    def threads_of_a_fresh_one() -> int:
+        with ThreadPoolExecutor(1) as fresh:
+            return fresh.submit(torch.get_num_threads).result()
+
+    before = threads_of_a_fresh_one()
+    with ThreadPoolExecutor(1) as loader:
+        one = loader.submit(towers.TorchTowers, settings(tiny_model)).result()
+        one.encode_pixels(np.zeros((32, 32, 32, 3), np.uint8))
+        assert loader.submit(torch.get_num_threads).result() == one.threads
+    assert threads_of_a_fresh_one() == before
+
+
 async def test_label_vectors_equal_open_clip_s_own_zero_shot_classifier(tiny_model: str) -> None:
     model = open_clip.create_model(tiny_model).eval()
     tokenizer = open_clip.get_tokenizer(tiny_model)

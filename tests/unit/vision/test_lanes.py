@@ -15,9 +15,10 @@ class Shares:
 
     def __init__(self) -> None:
         self.told: dict[int, int] = {}
+        self.last = 0
 
     def __call__(self, threads: int) -> None:
-        self.told[threading.get_ident()] = threads
+        self.told[threading.get_ident()] = self.last = threads
 
 
 def pictures(count: int) -> NDArray[np.uint8]:
@@ -56,8 +57,17 @@ def test_the_lanes_share_the_threads_and_work_at_the_same_time() -> None:
 
     Lanes(9, 32, shares).run(work, pictures(32))
 
-    assert shares.told.keys() == used
-    assert list(shares.told.values()) == [2, 2, 2, 2]
+    assert {thread: shares.told[thread] for thread in used} == dict.fromkeys(used, 2)
+    assert len(used) == 4
+
+
+def test_the_calling_thread_has_the_last_word_and_all_threads() -> None:
+    shares = Shares()
+
+    Lanes(9, 32, shares)
+
+    assert shares.last == shares.told[threading.get_ident()] == 9
+    assert sorted(shares.told.values()) == [2, 2, 2, 2, 9]
 
 
 def test_fewer_pictures_than_lanes_stay_on_the_calling_thread() -> None:
