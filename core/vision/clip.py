@@ -64,8 +64,8 @@ class ClipModel:
 
     Args:
         towers: the model; everything it does happens on `executor`.
-        executor: a single thread. Torch's thread settings belong to it, and two forward passes
-            at once would only compete.
+        executor: a single thread. Torch's thread settings belong to it; a batch is divided among
+            the processor's cores by the towers, not by batches that compete.
         max_batch: most pictures in one forward pass.
         is_out_of_memory: tells exceptions that a smaller batch may cure.
         halved: told, on the thread, when a batch did not fit.

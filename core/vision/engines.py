@@ -27,7 +27,7 @@ PROBE_BUDGET_S = 3.0
 #: A vector of another identity must pay: archives do not mix them, so a choice that goes one way
 #: today and the other way tomorrow costs more than a few per cent of speed.
 MARGINS = {"onnx-int8": 1.2, "torch-bf16": 1.05}
-_BATCH = 8  # no more speeds a CPU up (research, clip.md 4)
+_BATCH = 8  # enough to tell engines apart; more is seconds a round with a large model
 
 log = structlog.get_logger(__name__)
 

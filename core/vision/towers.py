@@ -1,6 +1,6 @@
 """open_clip behind a small port: pixels and prompts to unit vectors, on one device.
 
-With `hardware` the only module that imports torch and open_clip, both lazily: only tagging pays.
+torch and open_clip are imported where they are used: only the tagging process pays for them.
 Everything here blocks; `clip.ClipModel` runs it on a thread of its own.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core.errors import ConfigurationError
 from core.settings import TaggingSettings
 from core.vision.hardware import choose_device, choose_precision
-from core.vision.lanes import Lanes
+from core.vision.side_by_side import SideBySide
 from core.vision.wire import PixelFormat
 
 DEMO_FOLDER = Path(__file__).parent / "demo_model"
@@ -87,7 +87,7 @@ class TorchTowers:
         logit_bias: SigLIP's bias; None for CLIP.
         device: `cpu`, `cuda` or `cuda:N`.
         precision: `fp32`, `bf16` or `fp16`.
-        threads: of the CPU, shared by what goes through the model at once.
+        threads: of the CPU in all, divided among parts that run at the same time.
     """
 
     def __init__(self, settings: TaggingSettings) -> None:
@@ -95,9 +95,10 @@ class TorchTowers:
 
         self._torch = torch
         if settings.torch_threads:
-            torch.set_num_threads(settings.torch_threads)  # of the calling thread, for OpenMP
+            _set_threads(settings.torch_threads)
         self.threads: int = torch.get_num_threads()
-        self._lanes = Lanes(self.threads, settings.batch_max_images, _set_threads)
+        self._max_batch = settings.batch_max_images
+        self._parts: SideBySide | None = None
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
         name, pretrained = resolve_name(settings.model, settings.pretrained)
@@ -126,9 +127,7 @@ class TorchTowers:
 
     def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Give embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length."""
-        if self.device == "cpu":
-            return self._lanes.run(self._forward, batch)
-        return self._forward(batch)
+        return self._parts.run(self._forward, batch) if self._parts else self._forward(batch)
 
     def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         with self._torch.inference_mode():
@@ -201,6 +200,8 @@ class TorchTowers:
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
             precision
         ]
+        if device == "cpu" and self._parts is None:
+            self._parts = SideBySide(self.threads, self._max_batch, _set_threads)
         self._model = self._model.to(device=device, dtype=self._dtype)
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(self._config["mean"], device=device).view(shape)
