@@ -32,10 +32,10 @@ $(VENV)/dev: $(VENV)/uv requirements-dev.txt
 install: $(VENV)/run  ## Install into .venv
 
 demo: $(VENV)/run  ## Run the whole archive here: PHOTOS=dir, ONCE=1, MODEL=demo
-	@PHOTOS="$(PHOTOS)" ONCE="$(ONCE)" MODEL="$(MODEL)" $(BIN)/python -m standalone demo
+	@exec env PHOTOS="$(PHOTOS)" ONCE="$(ONCE)" MODEL="$(MODEL)" $(BIN)/python -m standalone demo
 
 up: $(VENV)/run  ## Start the embedded servers and all roles, and stay
-	@$(BIN)/python -m standalone up
+	@exec $(BIN)/python -m standalone up
 
 test: $(VENV)/dev  ## Checks and the whole suite, on a real broker and database
 	@$(MAKE) --no-print-directory check

@@ -27,7 +27,8 @@ json=(-H 'content-type: application/json')
 
 echo "# The main routes, with curl"
 echo
-echo "Made by \`docs/curl.sh\` on a running \`make demo\`; long answers are cut after 900 bytes."
+echo "Made by \`docs/curl.sh\` on a running \`make demo PHOTOS=DIR\`, which lets \`/tag/image\` read DIR as \`photos\`."
+echo "Put \`\$URL\` of \`var/env.sh\` before each path; long answers are cut after 900 bytes."
 
 echo; echo "## Photos"
 show "Upload a photo" "${auth[@]}" -F "file=@$PHOTO" "$URL/images/upload"
