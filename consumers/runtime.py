@@ -36,7 +36,8 @@ from core.storage.members import MemberTable
 from core.storage.outbox import OutboxTable
 from core.storage.pool import Pool, open_pool
 from core.storage.progress import ProgressTable
-from core.telemetry.metrics import Metrics, serve, watch_process
+from core.telemetry.exposition import expose
+from core.telemetry.metrics import Metrics, watch_process
 from schemas.record import Record
 from schemas.topics import GROUPS
 
@@ -114,7 +115,7 @@ async def open_runtime(group: str) -> AsyncIterator[Runtime]:
     check_limits(database, kafka, consumer)
     metrics = Metrics(CollectorRegistry())
     watch_process(metrics)
-    serve(metrics, host=telemetry.metrics_host, port=telemetry.metrics_port)
+    expose(metrics, host=telemetry.metrics_host, port=telemetry.metrics_port)
     name = f"photo-archive-{group}"
     client_id = f"{name}-{socket.gethostname()}-{os.getpid()}"
     async with (

@@ -293,6 +293,7 @@ class StandaloneSettings(BaseSettings):
     kafka_controller_port: int = Field(19093, ge=1024, le=32767)
     postgres_port: int = Field(15432, ge=1024, le=32767)
     ingress_port: int = Field(8080, ge=1024, le=32767)
+    metrics_port: int = Field(19101, ge=1024, le=32767)  # the first consumer's; others above it
     kafka_heap_mib: int = Field(192, ge=128)
     tagging_processes: int = Field(1, ge=1, le=16)
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-METRICS_PORT = 19101  # the first role's; the next free ones for the others
-
 
 @dataclass(frozen=True, slots=True)
 class Role:

@@ -27,7 +27,6 @@ from standalone.postgres import EmbeddedPostgres
 from standalone.process import guarded
 from standalone.role_process import RoleProcess
 from standalone.roles import (
-    METRICS_PORT,
     Role,
     Surroundings,
     all_roles,
@@ -184,7 +183,7 @@ class Supervisor:
         self._start_role(role, {**environment, "TAGGING_MODEL": DEMO_MODEL})
 
     def _metrics_port(self) -> int:
-        return self._next_port(METRICS_PORT)
+        return self._next_port(self._plan.settings.metrics_port)
 
     def _next_port(self, wanted: int) -> int:
         taken = {*self._ports_given, *self._kafka.ports, *self._postgres.ports}

@@ -27,15 +27,23 @@ from standalone.postgres import EmbeddedPostgres
 
 REPOSITORY = Path(__file__).parents[1]
 FIRST_PORT = 20_000  # below the ephemeral range, above the standalone mode's own
-PORTS_PER_SESSION = 8
+RANGES = 24  # of 500 ports: one per worker of a run; runs side by side seldom share one
+RANGE_PORTS = 500
+PORTS_PER_SESSION = 8  # what one set of servers and roles takes of it
 MIGRATION_TIMEOUT_S = 120
 
 T = TypeVar("T")
 
 
 def first_port() -> int:
-    """Where this process begins to look for ports: sessions side by side rarely meet."""
-    return FIRST_PORT + os.getpid() * PORTS_PER_SESSION % 12_000
+    """Where this process begins to look for ports: in a range that no other worker looks in.
+
+    Between the choice of a port and its server's listening lie seconds, in which workers that
+    looked in the same range would find the same one.
+    """
+    run = int(os.environ.get("PYTEST_XDIST_TESTRUNUID", "0"), 16) or os.getpid()
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return FIRST_PORT + (run + worker) % RANGES * RANGE_PORTS
 
 
 def make_home(name: str) -> Path:

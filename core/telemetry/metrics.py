@@ -13,7 +13,6 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -260,9 +259,3 @@ def watch_process(metrics: Metrics) -> None:
     loop = asyncio.get_running_loop()
     ProcessCollector(registry=metrics.registry)
     metrics.event_loop_tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
-
-
-def serve(metrics: Metrics, *, host: str, port: int) -> None:
-    """Serve `/metrics` from a daemon thread; port 0 serves nothing."""
-    if port:
-        start_http_server(port, addr=host, registry=metrics.registry)

@@ -278,6 +278,7 @@ def _plan(home: Path, photos: Path, settings: Mapping[str, str]) -> Plan:
             kafka_controller_port=port + 1,
             postgres_port=port + 2,
             ingress_port=port + 3,
+            metrics_port=port + 4,
         ),
         cache=cache_directory(home),
         model=ModelChoice(os.environ.get(MODEL_VARIABLE, "demo"), "for tests"),

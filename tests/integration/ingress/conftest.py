@@ -20,11 +20,14 @@ from ingress.api_keys import Scope
 from ingress.app import create_app
 from ingress.main import Opened, open_parts
 from schemas.topics import plan_topics
+from standalone.ports import HIGHEST_PORT
 from standalone.process import guarded
+from tests.servers import first_port
 
 REPOSITORY = Path(__file__).parents[3]
 SECRETS_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 START_TIMEOUT_S = 30
+PORT_OFFSET = 450  # away from the session's own servers
 
 
 @pytest.fixture
@@ -144,7 +147,7 @@ def start(environment: Callable[..., None], tmp_path: Path) -> Iterator[Callable
 
 def free_port() -> int:
     """A port below the ephemeral range that nobody listens on."""
-    for port in range(26_000 + os.getpid() % 4_000, 32_000):
+    for port in range(first_port() + PORT_OFFSET, HIGHEST_PORT):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port

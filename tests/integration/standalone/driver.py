@@ -38,6 +38,7 @@ def main() -> int:
             kafka_controller_port=port + 1,
             postgres_port=port + 2,
             ingress_port=port + 3,
+            metrics_port=port + 4,
         ),
         cache=cache_directory(home),
         model=ModelChoice("ViT-B-32", "for a test", may_fail=True),

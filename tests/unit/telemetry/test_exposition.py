@@ -1,0 +1,67 @@
+"""`/metrics` of a process without a web server: served, and never in the way of the work."""
+
+import asyncio
+import socket
+import urllib.request
+
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from core.errors import ConfigurationError
+from core.telemetry.exposition import expose
+from core.telemetry.metrics import Metrics
+from standalone.ports import choose_port
+from tests.servers import first_port
+
+HOST = "127.0.0.1"
+PORT_OFFSET = 440
+
+
+def scraped(port: int) -> str:
+    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+async def test_the_metrics_are_served() -> None:
+    port = choose_port(first_port() + PORT_OFFSET)
+    metrics = Metrics(CollectorRegistry())
+    metrics.outbox_swept.inc(3)
+
+    expose(metrics, host=HOST, port=port)
+
+    assert "photo_archive_outbox_swept_total 3.0" in await asyncio.to_thread(scraped, port)
+
+
+async def test_a_taken_port_stops_nothing_and_is_served_once_it_is_free() -> None:
+    port = choose_port(first_port() + PORT_OFFSET)
+    metrics = Metrics(CollectorRegistry())
+    with socket.create_server((HOST, port)), capture_logs() as logs:
+        expose(metrics, host=HOST, port=port, retry_s=0.01)
+        await asyncio.sleep(0.1)
+        assert [line["event"] for line in logs] == ["metrics_port_taken"]
+        assert logs[0]["port"] == port
+        assert logs[0]["setting"] == "TELEMETRY_METRICS_PORT"
+
+    with capture_logs() as logs:
+        async with asyncio.timeout(10):
+            while not logs:
+                await asyncio.sleep(0.01)
+
+    assert logs[0]["event"] == "metrics_served"
+    assert "photo_archive_outbox_swept_total 0.0" in await asyncio.to_thread(scraped, port)
+
+
+async def test_port_zero_serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr("core.telemetry.exposition.start_http_server", opened.append)
+
+    expose(Metrics(CollectorRegistry()), host=HOST, port=0)
+
+    assert opened == []
+
+
+async def test_an_address_that_is_not_ours_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"TELEMETRY_METRICS_HOST.*192\.0\.2\.1:1\d+"):
+        expose(Metrics(CollectorRegistry()), host="192.0.2.1", port=19101)
