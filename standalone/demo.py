@@ -4,6 +4,7 @@ Starts the servers and all roles, tags photos, asks a question in English and on
 receives the signed answers, and shows what came of it. Speaks HTTP only, as any user does.
 """
 
+import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ PHOTO_TIMEOUT_S = 120.0  # for the first photo; then per photo:
 EACH_PHOTO_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
 SHOWN_PHOTOS = 60
+LOG_WIDTH = 160
+_FAILED = "[red]done, and not all of it worked: see above[/red]; stopping"
 LOADING, TAGGING = "the tagging process loads its model", "tagging"
 
 
@@ -69,7 +72,7 @@ def run_demo(
         ConfigurationError: this machine or a setting cannot be worked with.
         ArchiveFailed: the archive answered with an error, or not in time.
     """
-    clock = Clock(Console(), time.monotonic())
+    clock = Clock(_console(), time.monotonic())
     plan = _plan(wish)
     with Supervisor(plan, say=say) as supervisor:
         stop_on(supervisor)
@@ -96,10 +99,20 @@ def run_demo(
             clock.say("all roles are started; sending photos")
             worked = _main_job(archive, access, plan, wish, clock)
         _show_processes(clock.console, supervisor)
-        if not wish.once:
+        if wish.once:
+            clock.say("done, all of it worked; stopping" if worked else _FAILED)
+        else:
             _show_ways_in(clock.console, supervisor.ingress_url, shell_file)
             supervisor.wait()
     return 0 if worked else 1
+
+
+def _console() -> Console:
+    """As wide as the terminal; in a file or a log, wide enough that no path is cut."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = LOG_WIDTH
+    return console
 
 
 def _show_ways_in(console: Console, url: str, shell_file: Path) -> None:
@@ -152,7 +165,7 @@ def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Clock) -> list[d
     said = archive.upload(photos)
     known = sum(entry["duplicate"] for entry in said if not entry["error"])
     if known:
-        clock.say(f"{known} of these were sent before; they are announced again all the same")
+        clock.say(f"{known} of {len(said)} are in the archive already; they are tagged again")
     refused = [entry for entry in said if entry["error"]]
     for entry in refused:
         clock.say(f"[red]{entry['filename']}: {entry['error']['detail']}[/red]")

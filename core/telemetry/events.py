@@ -21,6 +21,8 @@ _CONSUMING = {
     "join_failed": "The group could not be joined; tried again",
     "lag_unknown": "The ends of the logs could not be asked for; lag and stalls are not seen",
     "last_commit_failed": "Kafka was not told the last offsets; progress is in PostgreSQL",
+    "metrics_port_taken": "Somebody else has `TELEMETRY_METRICS_PORT`; tried again, work goes on",
+    "metrics_served": "The port that was taken is free: `/metrics` is served",
     "offset_gap": "The log lacks offsets; they are skipped and counted",
     "partition_halted": "A partition stands still until someone acts; the remedy is in the line",
     "predecessor_evicted": "The last life of this instance was taken out of the group",

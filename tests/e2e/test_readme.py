@@ -20,7 +20,7 @@ from tests.e2e.pictures import dated_photo
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLE_CALLBACK = "https://example.org/hook"
+EXAMPLE_CALLBACK = "http://127.0.0.1:9000/hook"
 
 
 def blocks(language: str) -> str:
