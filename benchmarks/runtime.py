@@ -6,8 +6,9 @@ The bare loop is aiokafka and asyncpg with nothing between: fetch, insert, tell 
 after a crash it repeats. Ours does the same and is exactly once. Roles: `write` inserts a row per
 event, `no-op` inserts nothing (ours keeps its guarded transaction). Bodies are decoded by nobody.
 Each run is a process of its own on the same filled topic; the clock runs from the first record to
-the last commit. FastStream and arroyo take part where `--peers` says in which folder they are; they
-commit to Kafka once a second as well, and repeat after a crash.
+the last commit. Then the time that an event takes while few arrive (`runtime_latency`). FastStream
+and arroyo take part where `--peers` says in which folder they are; they commit to Kafka once a
+second as well, and repeat after a crash.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import goal, print_machine
-from benchmarks.runtime_contenders import EFFECTS, PARTITIONS, TOPIC
+from benchmarks.runtime_contenders import EFFECTS, PARTITIONS
+from benchmarks.runtime_latency import Stage, latencies, print_latencies
 from core.messaging.admin import ensure_topics
 from core.settings import KafkaSettings
 from schemas.topics import TopicPlan
@@ -36,8 +38,10 @@ from standalone.kafka import EmbeddedKafka
 from standalone.postgres import EmbeddedPostgres
 from tests.servers import at_database, execute, first_port, make_home, migrate
 
+TOPIC = "runtime.v1"
 EVENTS, QUICK_EVENTS = 1_000_000, 200_000
 REPEATS, QUICK_REPEATS = 3, 1
+TIMED_S, QUICK_TIMED_S = 20.0, 5.0
 #: The client fetches up to 24 MB ahead, before the clock runs: all must be much more than that.
 VALUE = b"x" * 500
 BOUND = 0.90
@@ -83,7 +87,7 @@ class Run:
 async def fill(bootstrap: str, events: int) -> None:
     """Make the topic and fill it, in whole batches."""
     settings = KafkaSettings(bootstrap_servers=bootstrap)
-    await ensure_topics(settings, [TopicPlan(TOPIC.name, PARTITIONS, ())])
+    await ensure_topics(settings, [TopicPlan(TOPIC, PARTITIONS, ())])
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=512 * 1024)
     await producer.start()
     try:
@@ -102,13 +106,13 @@ async def _fill_partition(producer: Any, partition: int, events: int) -> None:
         ):
             number += 1
         batch.close()
-        await (await producer.send_batch(batch, TOPIC.name, partition=partition))
+        await (await producer.send_batch(batch, TOPIC, partition=partition))
 
 
 def measure(bench: Bench, name: str, role: str) -> Run:
     """Run one contender in a process of its own."""
     asyncio.run(execute(bench.database, "TRUNCATE effects", "TRUNCATE progress"))
-    arguments = [name, role, str(bench.events), bench.kafka, bench.database]
+    arguments = [name, role, str(bench.events), bench.kafka, bench.database, TOPIC]
     path = {"PYTHONPATH": str(bench.peers)} if name in PEERS else {}
     done = subprocess.run(
         [sys.executable, "-m", CHILD, *arguments],
@@ -122,7 +126,8 @@ def measure(bench: Bench, name: str, role: str) -> Run:
         raise RuntimeError(done.stderr[-3000:])
     # A library may log on the same stream, after the line that counts.
     told = next(line for line in done.stdout.splitlines() if line.startswith('{"events"'))
-    return Run(**json.loads(told))
+    run = json.loads(told)
+    return Run(run["events"], run["seconds"], run["cpu_s"])
 
 
 def measure_all(bench: Bench, repeats: int) -> dict[str, list[Run]]:
@@ -133,6 +138,17 @@ def measure_all(bench: Bench, repeats: int) -> dict[str, list[Run]]:
             for name in (*CONTENDERS, *(PEERS if bench.peers else ())):
                 runs.setdefault(f"{role} {name}", []).append(measure(bench, name, role))
     return runs
+
+
+def measure_latencies(bench: Bench, seconds: float) -> dict[str, list[float]]:
+    """Seconds per event by `role loop`."""
+    return {
+        f"{role} {name}": latencies(
+            Stage(bench.kafka, bench.database, CHILD, seconds, bench.peers), name, role
+        )
+        for role in ("no-op", "write")
+        for name in (*CONTENDERS, *(PEERS if bench.peers else ()))
+    }
 
 
 def print_results(runs: dict[str, list[Run]]) -> None:
@@ -189,6 +205,12 @@ def main() -> None:
         repeats = QUICK_REPEATS if quick else REPEATS
         bench = Bench(kafka.bootstrap, database, events, options.peers)
         print_results(measure_all(bench, repeats))
+        postgres.stop()
+        settings = next(home.glob("postgres/**/postgresql.auto.conf"))
+        with settings.open("a") as more:
+            more.write("track_commit_timestamp = on\n")
+        postgres.start()
+        print_latencies(measure_latencies(bench, QUICK_TIMED_S if quick else TIMED_S))
     finally:
         kafka.stop()
         postgres.stop()

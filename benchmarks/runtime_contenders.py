@@ -1,11 +1,14 @@
-"""One run of one loop over a filled topic: `runtime_contenders LOOP ROLE EVENTS KAFKA DATABASE`."""
+"""One run of one loop: `runtime_contenders LOOP ROLE EVENTS KAFKA DATABASE TOPIC [timed]`.
+
+Over a filled topic, as fast as it goes; or `timed`, over one that is being written to.
+"""
 
 import asyncio
 import json
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 
@@ -35,7 +38,6 @@ from schemas.record import Record
 from schemas.topics import Topic
 
 PARTITIONS, BATCH = 12, 500
-TOPIC = Topic("runtime.v1", "benchmark.runtime.v1", ImageArrived, "number", partitions=PARTITIONS)
 EFFECTS = (
     "CREATE TABLE effects (part int4, log_offset int8, key bytea, value bytea,"
     " PRIMARY KEY (part, log_offset))"
@@ -47,24 +49,56 @@ COMMIT_INTERVAL_S = 1.0
 FETCH_WAIT_MS, FETCH_BYTES = 100, 2 * 1024 * 1024  # as `core.messaging.group` sets them
 
 
+def sent_at(value: bytes) -> float:
+    """When a timed event was sent, in seconds since 1970: its value begins with it."""
+    return float(value[:17])
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a contender is to do.
+
+    Attributes:
+        writes: insert a row per event, or nothing.
+        events: how many there will be.
+        topic: name of the topic.
+        timed: tell for each event how long after its sending the handler had it.
+    """
+
+    kafka: KafkaSettings
+    database: DatabaseSettings
+    writes: bool
+    events: int
+    topic: str
+    timed: bool
+
+
 @dataclass(slots=True)
 class Clock:
     """From the first record to the end."""
 
+    job: Job
     began: float = 0.0
     began_cpu: float = 0.0
+    delays_s: list[float] = field(default_factory=list)
 
-    def first(self) -> None:
-        """A record is there."""
+    def handed(self, values: Iterable[bytes]) -> None:
+        """The handler has records with these values."""
         if not self.began:
             self.began, self.began_cpu = time.monotonic(), time.process_time()
+            sys.stdout.write("begun\n")
+            sys.stdout.flush()
+        if self.job.timed:
+            now = time.time()
+            self.delays_s += [now - sent_at(value) for value in values]
 
-    def tell(self, events: int) -> None:
+    def tell(self) -> None:
         """Print the run as a JSON line."""
         run = {
-            "events": events,
+            "events": self.job.events,
             "seconds": time.monotonic() - self.began,
             "cpu_s": time.process_time() - self.began_cpu,
+            "delays_s": self.delays_s,
         }
         sys.stdout.write(json.dumps(run) + "\n")
 
@@ -74,18 +108,16 @@ class CountingRole:
     """Inserts a row per event, or nothing."""
 
     clock: Clock
-    writes: bool
     applied: int = 0
-    progressed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def prepare(self, batch: Sequence[Received[Record]]) -> list[Item[Record, None]]:
         """Nothing to prepare."""
-        self.clock.first()
+        self.clock.handed(one.record.value for one in batch)
         return [Item(received, None) for received in batch]
 
     async def apply(self, items: Sequence[Item[Record, None]], tx: Transaction) -> Outcome:
         """Write the rows."""
-        if self.writes:
+        if self.clock.job.writes:
             received = [item.received for item in items]
             await tx.execute(
                 INSERT,
@@ -98,24 +130,24 @@ class CountingRole:
         return Outcome()
 
 
-async def ours(kafka: KafkaSettings, database: DatabaseSettings, role: str, events: int) -> None:
+async def ours(job: Job) -> None:
     """Run our loop as a role's process does."""
     calm_collector()
-    clock = Clock()
-    counting = CountingRole(clock, role == "write")
+    clock = Clock(job)
+    counting = CountingRole(clock)
     metrics = Metrics(CollectorRegistry())
     async with (
-        open_pool(database) as pool,
-        Publisher(kafka, metrics, client_id="runtime") as publisher,
+        open_pool(job.database) as pool,
+        Publisher(job.kafka, metrics, client_id="runtime") as publisher,
     ):
-        parts = _parts(kafka, pool, publisher, counting, metrics)
+        parts = _parts(job, pool, publisher, counting, metrics)
         stop = asyncio.Event()
         running = asyncio.create_task(run_role(parts, stop))
-        while await _passed(pool, parts.group, counting.applied, events) < events:
+        while await _passed(pool, parts.group, counting.applied, job.events) < job.events:
             if running.done():
                 await running
             await asyncio.sleep(0.02)
-        clock.tell(events)
+        clock.tell()
         stop.set()
         await running
 
@@ -129,9 +161,10 @@ async def _passed(pool: Pool, group: str, applied: int, events: int) -> int:
 
 
 def _parts(
-    kafka: KafkaSettings, pool: Pool, publisher: Publisher, role: CountingRole, metrics: Metrics
+    job: Job, pool: Pool, publisher: Publisher, role: CountingRole, metrics: Metrics
 ) -> RoleParts[Record, None]:
-    group = f"runtime-{secrets.token_hex(4)}"
+    kafka, group = job.kafka, f"runtime-{secrets.token_hex(4)}"
+    topic = Topic(job.topic, "benchmark.runtime.v1", ImageArrived, "number", partitions=PARTITIONS)
     settings = ConsumerSettings(
         instance="only",
         batch_max_records=BATCH,
@@ -142,9 +175,9 @@ def _parts(
         role=role,
         group=group,
         instance="only",
-        topic=TOPIC,
+        topic=topic,
         decode=lambda record: record,
-        client=GroupConsumer(kafka, group=group, topic=TOPIC, client_id="only"),
+        client=GroupConsumer(kafka, group=group, topic=topic, client_id="only"),
         evict=lambda member_id: evict(kafka, group=group, member_id=member_id),
         ledger=ProgressTable(
             pool, group=group, owner="only", isolate_after=2, isolate_span=6 * BATCH
@@ -159,14 +192,14 @@ def _parts(
     )
 
 
-async def bare(kafka: KafkaSettings, database: DatabaseSettings, role: str, events: int) -> None:
+async def bare(job: Job) -> None:
     """Fetch, insert, tell Kafka once a second: at least once, nothing more."""
-    clock, seen, told = Clock(), 0, time.monotonic()
+    clock, seen, told = Clock(job), 0, time.monotonic()
     positions: dict[TopicPartition, int] = {}
-    connection = await asyncpg.connect(database.url.get_secret_value())
+    connection = await asyncpg.connect(job.database.url.get_secret_value())
     consumer = AIOKafkaConsumer(
-        TOPIC.name,
-        bootstrap_servers=kafka.bootstrap_servers,
+        job.topic,
+        bootstrap_servers=job.kafka.bootstrap_servers,
         group_id=f"bare-{secrets.token_hex(4)}",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -174,13 +207,13 @@ async def bare(kafka: KafkaSettings, database: DatabaseSettings, role: str, even
         max_partition_fetch_bytes=FETCH_BYTES,
     )
     await consumer.start()
-    while seen < events:
+    while seen < job.events:
         fetched = await consumer.getmany(timeout_ms=200, max_records=BATCH)
         records = [record for some in fetched.values() for record in some]
         if not records:
             continue
-        clock.first()
-        if role == "write":
+        clock.handed(record.value for record in records)
+        if job.writes:
             await connection.execute(
                 INSERT,
                 [record.partition for record in records],
@@ -193,7 +226,7 @@ async def bare(kafka: KafkaSettings, database: DatabaseSettings, role: str, even
         if time.monotonic() - told >= COMMIT_INTERVAL_S:
             await consumer.commit(positions)
             told = time.monotonic()
-    clock.tell(events)
+    clock.tell()
     await consumer.commit(positions)
     await consumer.stop()
     await connection.close()
@@ -201,14 +234,15 @@ async def bare(kafka: KafkaSettings, database: DatabaseSettings, role: str, even
 
 def main() -> None:
     """Run what the arguments say."""
-    loop, role, events, bootstrap, url = sys.argv[1:]
+    loop, role, events, bootstrap, url, topic, *timed = sys.argv[1:]
     kafka = KafkaSettings(bootstrap_servers=bootstrap)
     database = DatabaseSettings(url=SecretStr(url))
+    job = Job(kafka, database, role == "write", int(events), topic, bool(timed))
     contender = {"bare": bare, "ours": ours}.get(loop) or getattr(
         import_module("benchmarks.runtime_peers"), loop
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(contender(kafka, database, role, int(events)))
+        runner.run(contender(job))
 
 
 if __name__ == "__main__":

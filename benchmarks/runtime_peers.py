@@ -19,27 +19,25 @@ from benchmarks.runtime_contenders import (
     FETCH_BYTES,
     FETCH_WAIT_MS,
     INSERT,
-    TOPIC,
     Clock,
+    Job,
 )
-from core.settings import DatabaseSettings, KafkaSettings
+from core.settings import KafkaSettings
 
 #: A batch that is not full waits so long: all are full but the last.
 BATCH_WAIT_S = 0.2
 
 
-async def faststream(
-    kafka: KafkaSettings, database: DatabaseSettings, role: str, events: int
-) -> None:
+async def faststream(job: Job) -> None:
     """A FastStream batch subscriber; offsets are committed once a second, as by the others."""
-    library, clock, seen = import_module("faststream.kafka"), Clock(), 0
-    connection = await asyncpg.connect(database.url.get_secret_value())
+    library, clock, seen = import_module("faststream.kafka"), Clock(job), 0
+    connection = await asyncpg.connect(job.database.url.get_secret_value())
     done = asyncio.Event()
 
     async def handle(bodies: list[bytes], message: Any) -> None:
         nonlocal seen
-        clock.first()
-        if role == "write":
+        clock.handed(bodies)
+        if job.writes:
             records = message.raw_message
             await connection.execute(
                 INSERT,
@@ -49,13 +47,13 @@ async def faststream(
                 [record.value for record in records],
             )
         seen += len(bodies)
-        if seen >= events:
+        if seen >= job.events:
             done.set()
 
     handle.__annotations__["message"] = library.KafkaMessage  # how it is told what to inject
-    broker = library.KafkaBroker(kafka.bootstrap_servers, log_level=40)
+    broker = library.KafkaBroker(job.kafka.bootstrap_servers, logger=None)  # a line per batch
     broker.subscriber(
-        TOPIC.name,
+        job.topic,
         batch=True,
         max_records=BATCH,
         batch_timeout_ms=round(BATCH_WAIT_S * 1000),
@@ -69,38 +67,33 @@ async def faststream(
     async with broker:
         await broker.start()
         await done.wait()
-        clock.tell(events)
+        clock.tell()
     await connection.close()
 
 
-async def arroyo(kafka: KafkaSettings, database: DatabaseSettings, role: str, events: int) -> None:
+async def arroyo(job: Job) -> None:
     """An arroyo batch step, in a thread: its loop is synchronous, librdkafka underneath."""
-    connection = await asyncpg.connect(database.url.get_secret_value())
-    loop, clock = asyncio.get_running_loop(), Clock()
+    connection = await asyncpg.connect(job.database.url.get_secret_value())
+    loop = asyncio.get_running_loop()
 
     def write(columns: tuple[list[Any], ...]) -> None:
         insert = connection.execute(INSERT, *columns)
         asyncio.run_coroutine_threadsafe(insert, loop).result()
 
-    await asyncio.to_thread(_run_arroyo, kafka, clock, events, write if role == "write" else None)
+    await asyncio.to_thread(_run_arroyo, job, write)
     await connection.close()
 
 
-def _run_arroyo(
-    kafka: KafkaSettings,
-    clock: Clock,
-    events: int,
-    write: Callable[[tuple[list[Any], ...]], None] | None,
-) -> None:
+def _run_arroyo(job: Job, write: Callable[[tuple[list[Any], ...]], None]) -> None:
     processing = import_module("arroyo.processing")
     strategies = import_module("arroyo.processing.strategies")
-    seen = 0
+    clock, seen = Clock(job), 0
 
     def handle(message: Any) -> None:
         nonlocal seen
-        clock.first()
         values = message.payload
-        if write is not None:
+        clock.handed(value.payload.value for value in values)
+        if job.writes:
             write(
                 (
                     [value.partition.index for value in values],
@@ -110,8 +103,8 @@ def _run_arroyo(
                 )
             )
         seen += len(values)
-        if seen >= events:
-            clock.tell(events)
+        if seen >= job.events:
+            clock.tell()
             processor.signal_shutdown()
 
     class Factory(strategies.ProcessingStrategyFactory):  # type: ignore[name-defined]  # loaded at run time
@@ -121,8 +114,8 @@ def _run_arroyo(
             return strategies.BatchStep(BATCH, BATCH_WAIT_S, strategies.RunTask(handle, done))
 
     processor = processing.StreamProcessor(
-        _arroyo_consumer(kafka),
-        import_module("arroyo.types").Topic(TOPIC.name),
+        _arroyo_consumer(job.kafka),
+        import_module("arroyo.types").Topic(job.topic),
         Factory(),
         import_module("arroyo.commit").ONCE_PER_SECOND,
     )
