@@ -2,6 +2,7 @@
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.measured import measured, show_figures
 from tests.servers import (
@@ -29,7 +30,15 @@ __all__ = [
 
 
 def pytest_configure() -> None:
-    """Log plainly: structlog's coloured tracebacks with all locals take half a second each."""
+    """Two defaults that do not suit.
+
+    Logs: structlog's coloured tracebacks with all locals take half a second each. Hypothesis: an
+    example that takes long says that the machine is busy, not that the code is wrong.
+    """
+    settings.register_profile(
+        "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("unhurried")
     plain = structlog.dev.ConsoleRenderer(
         colors=False, exception_formatter=structlog.dev.plain_traceback
     )

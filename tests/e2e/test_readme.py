@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,14 +12,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from standalone.ports import choose_port
 from standalone.process import guarded
 from standalone.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive
 from tests.e2e.pictures import dated_photo
+from tests.servers import first_port
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE_CALLBACK = "http://127.0.0.1:9000/hook"
+PORT_OFFSET = 470  # away from the session's own servers
 
 
 def blocks(language: str) -> str:
@@ -127,8 +129,7 @@ def test_the_files_that_are_linked_exist() -> None:
 
 def test_the_receiver_checks_what_the_archive_sends(archive: RunningArchive) -> None:
     """The README's receiver as it stands, but on a free port: it prints what was matched."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = choose_port(first_port() + PORT_OFFSET)
     code = blocks("python").replace("9000", str(port))
     assert f'("127.0.0.1", {port})' in code
     with subprocess.Popen(

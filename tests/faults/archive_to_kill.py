@@ -26,7 +26,7 @@ from tests.faults.lives import NOWHERE, REPOSITORY, Aim, Lives
 
 DEATH_S = 40.0  # a join may have to wait for the session of a member that died unknown
 DRAIN_S = 30.0
-PARK_S = 5.0
+PARK_S = 30.0
 
 
 @dataclass(slots=True)

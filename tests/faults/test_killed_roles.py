@@ -42,7 +42,7 @@ def test_a_tagging_process_killed_three_times_tags_every_photo_once(
 ) -> None:
     photos = tiny_photos(PHOTOS, first_seed=200_000)
     prefix = "killed-"
-    part = PHOTOS * 9 // 10 // KILLS
+    part = PHOTOS * 6 // 10 // KILLS
     moments = [number * part + chance.randrange(part) for number in range(KILLS)]
     began = time.monotonic()
     killed_at = []

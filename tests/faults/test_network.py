@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from core.messaging.kafka import Publisher
 from core.messaging.loop import run_role
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings
 from tests.counting import OUT, Bench, CountingRole, eventually, open_bench, produce, record_of
@@ -55,7 +56,8 @@ async def run_with(
     """Run a member with something wrong from halfway on; give how many events came twice."""
     role = CountingRole(prepare_s=0.02, emit=True)
     async with open_bench(kafka, database, role=role, consumer=SETTINGS) as bench:
-        await produce(bench.publisher, [record_of(n) for n in range(COUNT)])
+        async with Publisher(direct, bench.parts.metrics, client_id="feed") as feed:
+            await produce(feed, [record_of(n) for n in range(COUNT)])
         stop = asyncio.Event()
         member = asyncio.create_task(run_role(bench.parts, stop))
 

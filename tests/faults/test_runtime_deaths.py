@@ -82,6 +82,7 @@ async def test_kills_at_random_moments_leave_every_effect_exactly_once(
 async def test_a_restarted_member_evicts_its_dead_self_and_goes_on_within_seconds(
     bench: Bench, members: Members
 ) -> None:
+    members.settings = {"KAFKA_SESSION_TIMEOUT_MS": "45000"}
     members.start("a")
     await produce(bench.publisher, [record_of(n) for n in range(100)])
     await all_passed(bench, 100)
@@ -90,7 +91,7 @@ async def test_a_restarted_member_evicts_its_dead_self_and_goes_on_within_second
     await produce(bench.publisher, [record_of(n) for n in range(100, 200)])
 
     members.start("a")
-    await all_passed(bench, 200, within_s=5.5)  # the session alone would take 6 s
+    await all_passed(bench, 200, within_s=30)  # the session alone would take 45 s
 
     assert "predecessor_evicted" in members.told("a")
     assert await bench.effects() == Counter(range(200))
@@ -214,7 +215,7 @@ async def test_many_kills_over_minutes_leave_every_effect_exactly_once(
 async def test_members_come_and_go_gracefully_without_a_repeat_or_a_long_stall(
     bench: Bench, members: Members
 ) -> None:
-    members.settings = {"COUNTING_PREPARE_S": "0.01"}
+    members.settings = {"COUNTING_PREPARE_S": "0.01", "KAFKA_SESSION_TIMEOUT_MS": "30000"}
     members.start("a")
     feeding = asyncio.create_task(feed(bench, 6000, per_second=400))
     await at_work(members, "a")
@@ -228,10 +229,14 @@ async def test_members_come_and_go_gracefully_without_a_repeat_or_a_long_stall(
     await all_passed(bench, 6000)
 
     assert await bench.effects() == Counter(range(6000))
-    owners = await bench.pool.fetchval("SELECT count(DISTINCT owner) FROM progress")
-    assert owners == 2
+
+    async def two_own_all() -> bool:
+        owners = await bench.pool.fetch("SELECT DISTINCT owner FROM progress")
+        return len(owners) == 2 and all(row["owner"] for row in owners)
+
+    await eventually(two_own_all, what="the two that are left own all partitions")
     gap = await bench.pool.fetchval(
         "SELECT max(extract(epoch FROM pause)) FROM (SELECT at - lag(at) OVER"
         " (PARTITION BY part ORDER BY at) AS pause FROM effects) AS pauses"
     )
-    assert gap < 5  # far below the session's 6 s: nobody waited for a time-out
+    assert gap < 20  # far below the session's 30 s: nobody waited for a time-out

@@ -290,11 +290,11 @@ async def test_a_status_counts_even_if_its_body_never_ends(
     loop = asyncio.get_running_loop()
     started = loop.time()
 
-    exchange = await post(client, receiver.url("/drip-body", host=HOST), timeout_s=0.4)
+    exchange = await post(client, receiver.url("/drip-body", host=HOST), timeout_s=2)
 
     assert (exchange.status, exchange.body_complete) == (200, False)
-    assert 1 <= len(exchange.body_excerpt) <= 20
-    assert loop.time() - started < 3
+    assert 1 <= len(exchange.body_excerpt) <= 100
+    assert loop.time() - started < 10
 
 
 async def test_a_download_whose_body_never_ends_hits_the_deadline(
@@ -395,7 +395,7 @@ async def test_a_status_counts_even_if_its_body_breaks(
     client: GuardedClient, receiver: HostileReceiver, path: str
 ) -> None:
     # aiohttp 3.14.5 does not report a broken chunk to the reader: the deadline ends it.
-    exchange = await post(client, receiver.url(path, host=HOST), timeout_s=0.5)
+    exchange = await post(client, receiver.url(path, host=HOST), timeout_s=2)
 
     assert (exchange.status, exchange.body_complete) == (200, False)
 
@@ -506,7 +506,7 @@ async def test_a_cut_answer_does_not_leak_into_the_next_request(
     client: GuardedClient, receiver: HostileReceiver
 ) -> None:
     for path in ("/huge", "/drip-body", "/gzip"):
-        await post(client, receiver.url(path, host=HOST), timeout_s=0.5)
+        await post(client, receiver.url(path, host=HOST), timeout_s=2)
         exchange = await post(client, receiver.url("/ok", host=HOST))
         assert exchange.body_excerpt == b"ok"
 

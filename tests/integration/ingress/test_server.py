@@ -246,25 +246,28 @@ def test_a_host_header_changes_nothing(start: Callable[..., Running]) -> None:
 def test_a_signal_first_unreadies_then_drains_then_ends_with_0(
     start: Callable[..., Running],
 ) -> None:
-    server = start(INGRESS_STOP_DELAY_S="1")
+    server = start(INGRESS_STOP_DELAY_S="5")
     key = make_key()
-    gate = threading.Event()
+    gate, sending = threading.Event(), threading.Event()
     answers: list[httpx.Response] = []
 
     def slow() -> Iterator[bytes]:
         picture = jpeg(1)
         yield picture[:100]
-        gate.wait(10)
+        sending.set()
+        gate.wait(30)
         yield picture[100:]
 
     under_way = threading.Thread(target=lambda: answers.append(post_raw(server, key, slow())))
-    under_way.start()
-    time.sleep(0.5)
-    server.process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
-
-    ready = httpx.get(f"{server.url}/readyz")
-    alive = httpx.get(f"{server.url}/livez")
+    with httpx.Client(base_url=server.url) as client:  # made before: it takes its time
+        under_way.start()
+        assert sending.wait(30)
+        server.process.send_signal(signal.SIGTERM)
+        ready = client.get("/readyz")
+        while ready.status_code == 200:
+            time.sleep(0.02)
+            ready = client.get("/readyz")
+        alive = client.get("/livez")
     gate.set()
     under_way.join()
 

@@ -101,14 +101,14 @@ async def test_a_living_runner_keeps_its_job_however_long_a_batch_takes(
     pool: Pool, kafka: MemoryPublisher, root: Path
 ) -> None:
     job_id = await make(pool)
-    kafka.delay_s = 1.0
-    running = asyncio.create_task(runner(pool, kafka, root, lease_s=0.4).run_next(asyncio.Event()))
+    kafka.delay_s = 5.0
+    running = asyncio.create_task(runner(pool, kafka, root, lease_s=2.0).run_next(asyncio.Event()))
     while not kafka.calls:
         await asyncio.sleep(0.01)
 
-    for _ in range(8):
+    for _ in range(10):  # twice as long as the lease, and shorter than the batch
         assert await jobs.lease(pool, uuid4(), 60) is None
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.4)
 
     kafka.delay_s = 0.0
     await running

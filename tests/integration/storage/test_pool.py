@@ -108,9 +108,8 @@ async def test_nobody_there_is_an_outage_and_a_wrong_password_a_wrong_setting(
 
 
 async def test_no_free_connection_in_time_is_an_outage(database_url: str) -> None:
-    settings = DatabaseSettings(
-        url=database_url, pool_size=2, connect_timeout_s=0.2, command_timeout_s=0.3
-    )
+    settings = DatabaseSettings(url=database_url, pool_size=2)
+    impatient = settings.model_copy(update={"connect_timeout_s": 0.2, "command_timeout_s": 0.3})
     async with open_pool(settings) as pool, pool.connection(), pool.connection():
         with pytest.raises(DatabaseAway):
-            await pool.fetchval("SELECT 1")
+            await Pool(pool._inner, impatient).fetchval("SELECT 1")

@@ -34,7 +34,7 @@ from tests.fakes.receiver import HostileReceiver
 from tests.fakes.resolver import ScriptedResolver
 
 SECRET = make_secret()
-TIMEOUT_S = 0.6
+TIMEOUT_S = 2.0
 METADATA = "http://169.254.169.254/latest/meta-data/"
 
 Ended = tuple[str, int | None, str | None, int]
