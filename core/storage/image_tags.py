@@ -23,7 +23,7 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::byte
      AS u (image_id, uri, path, owner, job_id, sha256, media_type)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
-    status = 'tagged', reason = NULL, detail = NULL, sha256 = excluded.sha256,
+    status = 'tagged', reason = NULL, detail = NULL, path = excluded.path, sha256 = excluded.sha256,
     media_type = excluded.media_type, job_id = coalesce(excluded.job_id, images.job_id),
     updated_at = now(), {OWNER_COMES_BACK}, {COMES_BACK}
 RETURNING image_id, excluded, hand_tags

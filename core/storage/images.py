@@ -12,9 +12,12 @@ from core.transaction import Transaction
 #: What a deleted image that comes back takes from its new arrival: nothing of the old one is left.
 COMES_BACK = """
     uri = CASE WHEN images.status = 'deleted' THEN excluded.uri ELSE images.uri END,
-    path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END,
     arrived_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.arrived_at END,
     deleted_at = NULL
+"""
+#: The name of its last tagging stands until the next one: both tables show the same.
+_PATH_COMES_BACK = """
+    path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END
 """
 OWNER_COMES_BACK = """
     owner = CASE WHEN images.status = 'deleted' THEN excluded.owner ELSE images.owner END
@@ -34,7 +37,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     owner = CASE WHEN images.status = 'deleted' THEN excluded.owner
                  WHEN images.owner = excluded.owner THEN images.owner END,
     job_id = coalesce(excluded.job_id, images.job_id),
-    {COMES_BACK}
+    {_PATH_COMES_BACK}, {COMES_BACK}
 RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at
 """  # noqa: S608 - constants only
 
@@ -68,7 +71,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     status = CASE WHEN images.status = 'tagged' THEN 'tagged' ELSE 'failed' END,
     reason = excluded.reason, detail = excluded.detail,
     job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
-    {OWNER_COMES_BACK}, {COMES_BACK}
+    {OWNER_COMES_BACK}, {_PATH_COMES_BACK}, {COMES_BACK}
 """  # noqa: S608 - constants only
 
 _LEDGER = """

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -93,6 +94,18 @@ async def test_tagging_again_replaces_all_of_an_images_tags_at_once(pool: Pool) 
     assert status is not None
     assert status.tags == [{"tag": "beach", "score": 0.7}]
     assert await pool.fetchval("SELECT count(*) FROM tagged_images") == 1
+
+
+async def test_an_image_that_comes_under_another_name_has_one_name_everywhere(pool: Pool) -> None:
+    first = tagged(1, ("cat", 900_000))
+    await store(pool, first)
+    await store(pool, replace(first, path="renamed.jpg"))
+
+    status = await images.status(pool, first.image_id)
+
+    assert status is not None
+    assert status.path == "renamed.jpg"
+    assert await pool.fetchval("SELECT image_path FROM tagged_images") == "renamed.jpg"
 
 
 async def test_the_same_bytes_at_two_paths_are_two_images_with_one_embedding(pool: Pool) -> None:
