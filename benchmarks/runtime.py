@@ -144,7 +144,11 @@ def measure_latencies(bench: Bench, seconds: float) -> dict[str, list[float]]:
     """Seconds per event by `role loop`."""
     return {
         f"{role} {name}": latencies(
-            Stage(bench.kafka, bench.database, CHILD, seconds, bench.peers), name, role
+            Stage(
+                bench.kafka, bench.database, CHILD, seconds, bench.peers if name in PEERS else None
+            ),
+            name,
+            role,
         )
         for role in ("no-op", "write")
         for name in (*CONTENDERS, *(PEERS if bench.peers else ()))

@@ -50,7 +50,7 @@ FETCH_WAIT_MS, FETCH_BYTES = 100, 2 * 1024 * 1024  # as `core.messaging.group` s
 
 
 def sent_at(value: bytes) -> float:
-    """When a timed event was sent, in seconds since 1970: its value begins with it."""
+    """When a timed event was sent, in seconds since 1970: its value begins with it. 0: not timed."""
     return float(value[:17])
 
 
@@ -90,7 +90,7 @@ class Clock:
             sys.stdout.flush()
         if self.job.timed:
             now = time.time()
-            self.delays_s += [now - sent_at(value) for value in values]
+            self.delays_s += [now - sent for sent in map(sent_at, values) if sent]
 
     def tell(self) -> None:
         """Print the run as a JSON line."""

@@ -24,8 +24,8 @@ from benchmarks.runtime_contenders import (
 )
 from core.settings import KafkaSettings
 
-#: A batch that is not full waits so long: all are full but the last.
-BATCH_WAIT_S = 0.2
+#: A batch that is not full waits so long: all are full but the last, where the topic is full.
+BATCH_WAIT_S, TIMED_BATCH_WAIT_S = 0.2, 0.005
 
 
 async def faststream(job: Job) -> None:
@@ -111,7 +111,8 @@ def _run_arroyo(job: Job, write: Callable[[tuple[list[Any], ...]], None]) -> Non
         def create_with_partitions(self, commit: Any, partitions: Any) -> Any:
             del partitions
             done = strategies.CommitOffsets(commit)
-            return strategies.BatchStep(BATCH, BATCH_WAIT_S, strategies.RunTask(handle, done))
+            wait_s = TIMED_BATCH_WAIT_S if job.timed else BATCH_WAIT_S
+            return strategies.BatchStep(BATCH, wait_s, strategies.RunTask(handle, done))
 
     processor = processing.StreamProcessor(
         _arroyo_consumer(job.kafka),

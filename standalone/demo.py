@@ -32,7 +32,7 @@ EACH_PHOTO_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
 SHOWN_PHOTOS = 60
 LOG_WIDTH = 160
-_FAILED = "[red]done, and not all of it worked: see above[/red]; stopping"
+_FAILED = "[red]done, and it did not work: see above[/red]; stopping"
 LOADING, TAGGING = "the tagging process loads its model", "tagging"
 
 
@@ -100,7 +100,7 @@ def run_demo(
             worked = _main_job(archive, access, plan, wish, clock)
         _show_processes(clock.console, supervisor)
         if wish.once:
-            clock.say("done, all of it worked; stopping" if worked else _FAILED)
+            clock.say("done, it worked; stopping" if worked else _FAILED)
         else:
             _show_ways_in(clock.console, supervisor.ingress_url, shell_file)
             supervisor.wait()

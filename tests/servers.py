@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+import zlib
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,7 @@ from standalone.postgres import EmbeddedPostgres
 
 REPOSITORY = Path(__file__).parents[1]
 FIRST_PORT = 20_000  # below the ephemeral range, above the standalone mode's own
-RANGES = 24  # of 500 ports: one per worker of a run; runs side by side seldom share one
+RANGES = 24  # of 500 ports: one per worker; two runs side by side may share one
 RANGE_PORTS = 500
 PORTS_PER_SESSION = 8  # what one set of servers and roles takes of it
 MIGRATION_TIMEOUT_S = 120
@@ -36,12 +37,13 @@ T = TypeVar("T")
 
 
 def first_port() -> int:
-    """Where this process begins to look for ports: in a range that no other worker looks in.
+    """Where this process begins to look for ports: no other worker of this run looks there.
 
     Between the choice of a port and its server's listening lie seconds, in which workers that
     looked in the same range would find the same one.
     """
-    run = int(os.environ.get("PYTEST_XDIST_TESTRUNUID", "0"), 16) or os.getpid()
+    told = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    run = zlib.crc32(told.encode()) if told else os.getpid()
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     return FIRST_PORT + (run + worker) % RANGES * RANGE_PORTS
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import socket
 
 import structlog
 from prometheus_client import start_http_server
@@ -13,6 +14,8 @@ log = structlog.get_logger(__name__)
 
 #: How often a taken port is tried again.
 RETRY_S = 5.0
+#: What no waiting will mend: another machine's address, a port below 1024.
+_HOPELESS = {errno.EADDRNOTAVAIL, errno.EACCES}
 
 
 def expose(metrics: Metrics, *, host: str, port: int, retry_s: float = RETRY_S) -> None:
@@ -25,33 +28,35 @@ def expose(metrics: Metrics, *, host: str, port: int, retry_s: float = RETRY_S) 
         metrics: what to serve.
         host: address to listen on.
         port: TCP port; 0 serves nothing.
-        retry_s: seconds between two tries at a taken port.
+        retry_s: seconds between two tries.
 
     Raises:
         ConfigurationError: the address is none that could be listened on.
     """
-    if port and not _is_open(metrics, host, port):
-        log.error("metrics_port_taken", setting="TELEMETRY_METRICS_PORT", host=host, port=port)
-        _try_later(metrics, host, port, retry_s)
+    problem = _try_to_serve(metrics, host, port) if port else None
+    if problem is None:
+        return
+    if problem.errno in _HOPELESS or isinstance(problem, socket.gaierror):
+        raise ConfigurationError(
+            f"TELEMETRY_METRICS_HOST, TELEMETRY_METRICS_PORT: {host}:{port}: {problem.strerror}"
+        ) from problem
+    log.error("metrics_not_served", host=host, port=port, error=problem.strerror)
+    _try_later(metrics, host, port, retry_s)
 
 
 def _try_later(metrics: Metrics, host: str, port: int, retry_s: float) -> None:
     def again() -> None:
-        if _is_open(metrics, host, port):
-            log.info("metrics_served", host=host, port=port)
-        else:
+        if _try_to_serve(metrics, host, port):
             _try_later(metrics, host, port, retry_s)
+        else:
+            log.info("metrics_served", host=host, port=port)
 
     asyncio.get_running_loop().call_later(retry_s, again)
 
 
-def _is_open(metrics: Metrics, host: str, port: int) -> bool:
+def _try_to_serve(metrics: Metrics, host: str, port: int) -> OSError | None:
     try:
         start_http_server(port, addr=host, registry=metrics.registry)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return False
-        raise ConfigurationError(
-            f"TELEMETRY_METRICS_HOST, TELEMETRY_METRICS_PORT: {host}:{port}: {error.strerror}"
-        ) from error
-    return True
+        return error
+    return None

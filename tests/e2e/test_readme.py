@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from standalone.photos import FREE_PHOTOS
 from standalone.ports import choose_port
 from standalone.process import guarded
 from standalone.receiver import CallbackReceiver
@@ -88,6 +89,9 @@ def test_the_requests_get_the_statuses_that_are_shown(
 
         assert response.status_code == status, response.text
         if curl.file is not None:
+            folder, name = Path(curl.file).parent, Path(curl.file).name
+            assert (str(folder), name) == ("var/demo/photos", "chelsea-the-cat.png")
+            assert name in {photo for _, _, photo in FREE_PHOTOS}, "a plain make demo writes it"
             image_id = response.json()["images"][0]["image_id"]
             archive.tags_of(image_id)
         seen += 1

@@ -16,6 +16,7 @@ from schemas.query import QuerySubmitted
 from schemas.record import Record
 from schemas.token import Token
 from tests.integration.query.asking import answers_to, received, tag
+from tests.integration.query.conftest import AFTER_TIMEOUT_S
 from tests.integration.relevance.archive import image_id
 
 TOPIC = "images.arrived.v1"
@@ -23,6 +24,11 @@ TAGGED, NEVER, PLAIN = 900, 100, 300
 BATCH = 60
 STEPS = 9
 ANSWERED_S = 60.0
+DEADLINES = """
+SELECT min(extract(epoch FROM deadline - now()))::float8,
+       max(extract(epoch FROM deadline - now()))::float8
+FROM parked_queries
+"""
 
 
 @dataclass
@@ -95,6 +101,8 @@ async def test_a_thousand_queries_wait_for_their_uploads_and_hold_up_nobody(
             await move_tagging(pool, step * TAGGED // STEPS)
         await answered(sent, len(mixed) - NEVER)
         assert not {id_of(one) for one in never} & set(sent.answers)
+        first, last = await pool.fetchrow(DEADLINES)
+        assert AFTER_TIMEOUT_S - ANSWERED_S < first <= last <= AFTER_TIMEOUT_S
         await pool.execute("UPDATE parked_queries SET deadline = now()")
         await answered(sent, len(mixed))
         stop.set()

@@ -1,6 +1,7 @@
 """`/metrics` of a process without a web server: served, and never in the way of the work."""
 
 import asyncio
+import errno
 import socket
 import urllib.request
 
@@ -40,9 +41,8 @@ async def test_a_taken_port_stops_nothing_and_is_served_once_it_is_free() -> Non
     with socket.create_server((HOST, port)), capture_logs() as logs:
         expose(metrics, host=HOST, port=port, retry_s=0.01)
         await asyncio.sleep(0.1)
-        assert [line["event"] for line in logs] == ["metrics_port_taken"]
+        assert [line["event"] for line in logs] == ["metrics_not_served"]
         assert logs[0]["port"] == port
-        assert logs[0]["setting"] == "TELEMETRY_METRICS_PORT"
 
     with capture_logs() as logs:
         async with asyncio.timeout(10):
@@ -60,6 +60,23 @@ async def test_port_zero_serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     expose(Metrics(CollectorRegistry()), host=HOST, port=0)
 
     assert opened == []
+
+
+async def test_a_retry_outlives_other_failures_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [OSError(errno.EADDRINUSE, "taken"), OSError(errno.EMFILE, "no more files")]
+
+    def start(*_: object, **__: object) -> None:
+        if failures:
+            raise failures.pop(0)
+
+    monkeypatch.setattr("core.telemetry.exposition.start_http_server", start)
+    with capture_logs() as logs:
+        expose(Metrics(CollectorRegistry()), host=HOST, port=19101, retry_s=0.01)
+        async with asyncio.timeout(10):
+            while len(logs) < 2:
+                await asyncio.sleep(0.01)
+
+    assert [line["event"] for line in logs] == ["metrics_not_served", "metrics_served"]
 
 
 async def test_an_address_that_is_not_ours_is_named() -> None:
