@@ -21,7 +21,7 @@ _CONSUMING = {
     "join_failed": "The group could not be joined; tried again",
     "lag_unknown": "The ends of the logs could not be asked for; lag and stalls are not seen",
     "last_commit_failed": "Kafka was not told the last offsets; progress is in PostgreSQL",
-    "metrics_not_served": "Somebody else has `TELEMETRY_METRICS_PORT`, say; tried again, work goes on",
+    "metrics_not_served": "The port for `/metrics` cannot be had; tried again, the work goes on",
     "metrics_served": "`/metrics` is served after all",
     "offset_gap": "The log lacks offsets; they are skipped and counted",
     "partition_halted": "A partition stands still until someone acts; the remedy is in the line",
