@@ -50,7 +50,7 @@ FETCH_WAIT_MS, FETCH_BYTES = 100, 2 * 1024 * 1024  # as `core.messaging.group` s
 
 
 def sent_at(value: bytes) -> float:
-    """When a timed event was sent, in seconds since 1970: its value begins with it. 0: not timed."""
+    """When an event was sent, in seconds since 1970: its value begins with it. 0: not timed."""
     return float(value[:17])
 
 

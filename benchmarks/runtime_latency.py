@@ -158,7 +158,5 @@ def print_latencies(found: dict[str, list[float]]) -> None:
         role, loop = name.split()
         shown = [percentile(delays_s, 0.5), percentile(delays_s, 0.99), max(delays_s)]
         table.add_row(role, loop, f"{len(delays_s):,}", *(f"{1000 * each:.1f}" for each in shown))
-    print(
-        f"one event at a time, {EVENTS_PER_S}/s; no-op: until handled, write: until its commit record"
-    )
+    print(f"{EVENTS_PER_S} events/s; no-op: until handled, write: until its commit record")
     Console(width=100).print(table)

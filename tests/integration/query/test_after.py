@@ -101,7 +101,7 @@ async def test_a_thousand_queries_wait_for_their_uploads_and_hold_up_nobody(
             await move_tagging(pool, step * TAGGED // STEPS)
         await answered(sent, len(mixed) - NEVER)
         assert not {id_of(one) for one in never} & set(sent.answers)
-        first, last = await pool.fetchrow(DEADLINES)
+        ((first, last),) = await pool.fetch(DEADLINES)
         assert AFTER_TIMEOUT_S - ANSWERED_S < first <= last <= AFTER_TIMEOUT_S
         await pool.execute("UPDATE parked_queries SET deadline = now()")
         await answered(sent, len(mixed))
