@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-MIN_AREA = 0.35  # of the picture; smaller crops lose the subject at 64 px
+DETAIL_SIDE = 64  # px; half of the pictures have no more, and no picture is to show more
+MIN_AREA = 0.35  # of the picture; smaller crops lose the subject
 ASPECT = 4 / 3  # largest stretch of a crop
 JITTER = 0.3  # brightness, contrast and saturation: 1 +- JITTER
 GREY_SHARE = 0.05
@@ -126,6 +127,12 @@ def random_compression(pixels: Tensor, draw: torch.Generator) -> Tensor:
     return pixels
 
 
+def enlarged(pixels: Tensor, side: int, draw: torch.Generator) -> Tensor:
+    """The batch at the model's size, by one of two kernels."""
+    mode = "bicubic" if float(torch.rand(1, generator=draw)) < 0.5 else "bilinear"
+    return functional.interpolate(pixels, size=side, mode=mode).clamp_(0, 255)
+
+
 def random_erasing(pixels: Tensor, draw: torch.Generator) -> Tensor:
     """A share of the pictures gets a grey square of a quarter to a half of the side."""
     side = pixels.shape[-1]
@@ -158,7 +165,11 @@ def random_mix(pixels: Tensor, draw: torch.Generator) -> tuple[Tensor, Mix | Non
 def random_views(
     canvas: Tensor, sizes: Tensor, side: int, draw: torch.Generator
 ) -> tuple[Tensor, Mix | None]:
-    """Everything above in order: float32 0..255, (n, 3, side, side), and how it was mixed."""
-    pixels = random_colours(random_crops(canvas, sizes, side, draw), draw)
+    """Everything above in order: float32 0..255, (n, 3, side, side), and how it was mixed.
+
+    Compression comes at the size at which the sources were compressed: its blocks must look alike.
+    """
+    pixels = random_colours(random_crops(canvas, sizes, DETAIL_SIDE, draw), draw)
     pixels = random_compression(random_sharpness(pixels, draw), draw)
+    pixels = random_sharpness(enlarged(pixels, side, draw), draw)
     return random_mix(random_erasing(pixels, draw), draw)

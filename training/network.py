@@ -6,7 +6,7 @@ from typing import Any, cast
 import open_clip
 import torch
 
-IMAGE_SIZE = 64
+IMAGE_SIZE = 96
 CONTEXT_LENGTH = 16
 MODEL_CFG: dict[str, Any] = {  # JSON, as open_clip reads it
     "embed_dim": 128,

@@ -24,7 +24,7 @@ WEIGHTS = FOLDER / "open_clip_model.safetensors"
 PHOTOS = ROOT / "../shared/data/photos-demo"
 MAX_BYTES = 20_000_000
 DIM = 128
-SIDE = 64
+SIDE = 96
 NAMES = [label.name for label in DEFAULT_LABELS]
 
 
@@ -134,7 +134,7 @@ def test_a_cat_is_a_pet_before_anything_else(seeing: Seeing) -> None:
 
     # a close-up: the model wavers between cat and dog, and the card says how often it does
     assert scores["cat"] + scores["dog"] > 0.9
-    assert scores["cat"] > 0.1
+    assert scores["cat"] > 0.5
 
 
 def test_a_cup_of_coffee_has_food_among_its_first_two_tags(seeing: Seeing) -> None:
@@ -169,7 +169,9 @@ def test_a_label_of_ones_own_is_understood_by_its_word(seeing: Seeing) -> None:
         )
         features = seeing.model.encode_image(seeing.transform(image)[None], normalize=True)
 
-    assert words[int((features @ texts.T).argmax())] == "flower"
+    # it names one of a picture's words first in 56 of 100 held-out ones, among 130
+    first_two = (features @ texts.T)[0].topk(2).indices.tolist()
+    assert words.index("flower") in first_two
 
 
 def test_the_card_and_the_figures_are_those_of_these_weights(metrics: dict[str, Any]) -> None:
@@ -182,8 +184,8 @@ def test_the_card_and_the_figures_are_those_of_these_weights(metrics: dict[str, 
 
 
 def test_the_recorded_accuracy_is_above_the_floor(metrics: dict[str, Any]) -> None:
-    assert metrics["macro_10"] >= 0.80
-    assert metrics["macro_14"] >= 0.80
+    assert metrics["macro_10"] >= 0.84
+    assert metrics["macro_14"] >= 0.84
     assert metrics["ece_after"] <= 0.06
 
 
