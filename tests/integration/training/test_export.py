@@ -147,7 +147,9 @@ def test_the_folder_says_what_was_measured_on_it(tmp_path: Path) -> None:
         "other/pictures,0,nasty,MIT,not used\n",
         encoding="utf-8",
     )
-    views = np.random.default_rng(4).integers(0, 255, (20, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+    views = np.random.default_rng(4).integers(
+        0, 255, (20, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8
+    )
     trial = Trial(views, tuple(p.labels for p in PICTURES), (), views[:0])
     model = build().eval()
     folder = tmp_path / "model"
