@@ -3,6 +3,8 @@
 import torch
 
 from training.augment import (
+    DETAIL_SIDE,
+    enlarged,
     random_colours,
     random_compression,
     random_crops,
@@ -114,3 +116,23 @@ def test_the_same_seed_gives_the_same_views() -> None:
 
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
+
+
+def test_what_is_enlarged_keeps_its_contents_and_gains_no_detail() -> None:
+    pixels = torch.randint(0, 255, (4, 3, DETAIL_SIDE, DETAIL_SIDE), generator=source(7)).float()
+
+    for seed in range(6):  # both kernels
+        larger = enlarged(pixels, 96, source(seed))
+        assert larger.shape == (4, 3, 96, 96)
+        assert 0 <= float(larger.min()) <= float(larger.max()) <= 255
+        assert torch.allclose(larger.mean((2, 3)), pixels.mean((2, 3)), atol=3)
+        finest = (larger[..., 1:] - larger[..., :-1]).abs().mean()
+        assert finest < (pixels[..., 1:] - pixels[..., :-1]).abs().mean()
+
+
+def test_views_are_as_large_as_the_model_wants_whatever_their_detail() -> None:
+    canvas = torch.randint(0, 255, (8, 96, 96, 3), dtype=torch.uint8, generator=source(8))
+
+    views, _ = random_views(canvas, torch.full((8, 2), 64), 96, source(9))
+
+    assert views.shape == (8, 3, 96, 96)
