@@ -25,10 +25,10 @@ from httpx_aiohttp import AiohttpTransport
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import webhooks
-from benchmarks.receivers import Receivers
-from benchmarks.report import goal, percentile, print_machine
-from core.messaging.collecting import calm_collector
+from benchmarks.harness import webhooks
+from benchmarks.harness.receivers import Receivers
+from benchmarks.harness.report import goal, percentile, print_machine
+from core.messaging.gc_tuning import calm_collector
 from schemas.callback import CallbackRequested
 
 HOSTS = tuple(f"127.0.0.{number}" for number in range(2, 22))

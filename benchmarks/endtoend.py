@@ -25,17 +25,17 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.report import goal, percentile, print_machine
+from benchmarks.harness.report import goal, percentile, print_machine
 from core.messaging.cloudevents import encode
-from core.messaging.kafka import Publisher
+from core.messaging.kafka.producer import Publisher
 from core.settings import KafkaSettings, StandaloneSettings
 from core.telemetry.metrics import Metrics
 from schemas.query import QuerySubmitted
 from schemas.topics import QUERIES_SUBMITTED
-from standalone.archive_client import ArchiveClient, credentials, settled
-from standalone.photos import copy_free_photos
-from standalone.planning import make_plan
-from standalone.supervisor import Supervisor, with_roots
+from standalone.demo.archive_client import ArchiveClient, credentials, settled
+from standalone.demo.photos import copy_free_photos
+from standalone.processes.planning import make_plan
+from standalone.processes.supervisor import Supervisor, with_roots
 
 SEED = 20260501
 PHOTO_SIZE = (640, 480)  # 0.3 MP

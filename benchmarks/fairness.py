@@ -25,9 +25,9 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import webhooks
-from benchmarks.receivers import Arrival, Receivers
-from benchmarks.report import goal, percentile, print_machine
+from benchmarks.harness import webhooks
+from benchmarks.harness.receivers import Arrival, Receivers
+from benchmarks.harness.report import goal, percentile, print_machine
 from core.egress.client import GuardedClient, open_client
 from core.errors import TargetUnreachable
 from schemas.callback import callback_id_of

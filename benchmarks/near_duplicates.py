@@ -24,13 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.report import print_machine
+from benchmarks.harness.report import print_machine
 from core.settings import TaggingSettings
-from core.storage.duplicates import LONE_COSINE, SAME_PHOTO_BITS, SAME_PHOTO_COSINE
-from core.vision import pixels, sniff
+from core.storage.archive.duplicates import LONE_COSINE, SAME_PHOTO_BITS, SAME_PHOTO_COSINE
 from core.vision.clip import ClipModel, open_model
-from core.vision.perceptual import FLAT, perceptual_hash
-from core.vision.wire import PixelFormat
+from core.vision.decoding import pixels, sniff
+from core.vision.decoding.perceptual import FLAT, perceptual_hash
+from core.vision.decoding.worker_protocol import PixelFormat
 
 SEED = 20260501
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")

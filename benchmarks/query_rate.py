@@ -17,19 +17,19 @@ import psutil
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from benchmarks.archives import SEED, Kind, load, rebuild
-from benchmarks.report import goal, percentile
+from benchmarks.harness.archives import SEED, Kind, load, rebuild
+from benchmarks.harness.report import goal, percentile
+from consumers.query.adapters import LabelLanguage, StoredAnswers
 from consumers.query.answering import answer_all, outgoing
 from consumers.query.archive import StoredArchive
 from consumers.query.role import asked_of
-from consumers.query.stored import LabelLanguage, StoredAnswers
 from core.language.lemmatizer import Lemmatizer
 from core.messaging.cloudevents import encode
-from core.messaging.kafka import Publisher
+from core.messaging.kafka.producer import Publisher
 from core.messaging.role import Received
 from core.settings import DatabaseSettings, KafkaSettings
-from core.storage.outbox import OutboxTable
 from core.storage.pool import Pool, open_pool
+from core.storage.stream.outbox import OutboxTable
 from core.telemetry.metrics import Metrics
 from migrations import schema, topics
 from schemas.query import QuerySubmitted
@@ -37,8 +37,8 @@ from schemas.record import Partition, Record
 from schemas.token import Token
 from schemas.topics import QUERIES_SUBMITTED
 from standalone.environment import cache_directory
-from standalone.kafka import EmbeddedKafka
-from standalone.postgres import EmbeddedPostgres
+from standalone.kafka.broker import EmbeddedKafka
+from standalone.postgres.server import EmbeddedPostgres
 
 KIND, IMAGES = Kind(14, 4), 100_000
 URL = "https://hooks.example/in"

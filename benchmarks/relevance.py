@@ -23,18 +23,19 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.archives import SEED, Kind, load, pick_labels, rebuild
-from benchmarks.report import goal, percentile, print_machine
-from benchmarks.writes import WriteCost, measure_writes
+from benchmarks.harness.archives import SEED, Kind, load, pick_labels, rebuild
+from benchmarks.harness.report import goal, percentile, print_machine
+from benchmarks.harness.writes import WriteCost, measure_writes
 from consumers.query.answering import Found, Sought
 from consumers.query.archive import StoredArchive
 from core.relevance.combos import MAX_SIZE, lookup_keys
 from core.settings import DatabaseSettings
-from core.storage import combos, ranking, search
+from core.storage.archive import search
+from core.storage.best import combos, ranking
 from core.storage.pool import Pool, open_pool
 from migrations.schema import upgrade
 from schemas.query import QueryOptions
-from standalone.postgres import EmbeddedPostgres
+from standalone.postgres.server import EmbeddedPostgres
 
 SIZES = (1, 2, 3, 6)
 SLOW_BUDGET_S = 6.0  # for each design and number of labels

@@ -22,23 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import SecretStr
 
-from benchmarks.report import goal, print_machine
+from benchmarks.harness.report import goal, print_machine
+from consumers.tagging.adapters import LabelledTagger
 from consumers.tagging.best_images import BestImages
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import Wanted
-from consumers.tagging.stored import LabelledTagger
 from core.errors import PermanentError
 from core.relevance.ranking import recency
 from core.settings import DatabaseSettings
-from core.storage import image_tags, labels
-from core.storage.image_tags import TaggedImage
+from core.storage import labels
+from core.storage.archive import image_tags
+from core.storage.archive.image_tags import TaggedImage
 from core.storage.pool import Pool, open_pool
 from core.tags import ImageTags, Label, TagScore
-from core.vision.decoder import Decoded
+from core.vision.decoding.decoder import Decoded
 from core.vision.tagger import ClipTagger, TaggerOptions
 from migrations.schema import upgrade
 from schemas.image import image_id_of
-from standalone.postgres import EmbeddedPostgres
+from standalone.postgres.server import EmbeddedPostgres
 
 DIM = 512
 SEED = 20260501

@@ -27,15 +27,15 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.report import goal, print_machine
-from benchmarks.runtime_contenders import EFFECTS, PARTITIONS
-from benchmarks.runtime_latency import Stage, latencies, print_latencies
-from core.messaging.admin import ensure_topics
+from benchmarks.harness.report import goal, print_machine
+from benchmarks.harness.runtime_contenders import EFFECTS, PARTITIONS
+from benchmarks.harness.runtime_latency import Stage, latencies, print_latencies
+from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from schemas.topics import TopicPlan
 from standalone.environment import cache_directory
-from standalone.kafka import EmbeddedKafka
-from standalone.postgres import EmbeddedPostgres
+from standalone.kafka.broker import EmbeddedKafka
+from standalone.postgres.server import EmbeddedPostgres
 from tests.servers import at_database, execute, first_port, make_home, migrate
 
 TOPIC = "runtime.v1"
@@ -45,7 +45,7 @@ TIMED_S, QUICK_TIMED_S = 20.0, 5.0
 #: The client fetches up to 24 MB ahead, before the clock runs: all must be much more than that.
 VALUE = b"x" * 500
 BOUND = 0.90
-CHILD = "benchmarks.runtime_contenders"
+CHILD = "benchmarks.harness.runtime_contenders"
 CONTENDERS = ("bare", "ours")
 PEERS = ("faststream", "arroyo")
 PEERS_INSTALL = 'pip install --target FOLDER "faststream[kafka]" sentry-arroyo'

@@ -27,19 +27,19 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ceilings import Decoding, broker_rate, database_rate
-from benchmarks.pictures import make_photos
-from benchmarks.report import goal, print_machine
-from benchmarks.tagging_archive import TaggingArchive, open_archives
-from benchmarks.tagging_lines import Embeddings, Peer, cosines, ours, save_weights
-from benchmarks.tagging_peers import REQUIREMENTS, PeerAway, PeerProcess, open_peer
+from benchmarks.harness.ceilings import Decoding, broker_rate, database_rate
+from benchmarks.harness.pictures import make_photos
+from benchmarks.harness.report import goal, print_machine
+from benchmarks.harness.tagging_archive import TaggingArchive, open_archives
+from benchmarks.harness.tagging_lines import Embeddings, Peer, cosines, ours, save_weights
+from benchmarks.harness.tagging_peers import REQUIREMENTS, PeerAway, PeerProcess, open_peer
 from core.errors import ConfigurationError
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import TaggingSettings
-from core.vision.decoder import DecodePool, pool_limits
+from core.vision.decoding.decoder import DecodePool, pool_limits
+from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.opening import open_tagger
 from core.vision.tagger import ClipTagger
-from core.vision.wire import PixelFormat
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 NAIVE, BATCHED, BARE = "naive loop", "plain batches", "bare model"

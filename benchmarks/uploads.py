@@ -29,23 +29,23 @@ from aiokafka import AIOKafkaConsumer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import webhooks
-from benchmarks.pictures import make_photos
-from benchmarks.report import percentile, print_machine
+from benchmarks.harness import webhooks
+from benchmarks.harness.pictures import make_photos
+from benchmarks.harness.report import percentile, print_machine
 from core.settings import KafkaSettings
 from core.webhooks.signing_secrets import make_key as make_secrets_key
-from ingress import keys
+from ingress import commands
 from migrations import topics
 from schemas.topics import IMAGES_ARRIVED
 from standalone.environment import cache_directory
-from standalone.kafka import EmbeddedKafka
+from standalone.kafka.broker import EmbeddedKafka
 
 FIRST_PORT = 27_300
 PHOTO_BYTES = 300_000
 CLIENTS = 8
 BOUNDARY = "----benchmark"
 PUBLISHED_WITHIN_S = 30.0
-_SERVE = {"ours": ["-m", "ingress", "serve"], "bare": ["-m", "benchmarks.bare_uploads"]}
+_SERVE = {"ours": ["-m", "ingress", "serve"], "bare": ["-m", "benchmarks.harness.bare_uploads"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def broker() -> Iterator[None]:
 
 async def measure(photos: Photos, uploads: int, rounds: int) -> None:
     """Run both in turn, print."""
-    made = await keys.create(keys.Wanted("benchmark"), if_absent=False)
+    made = await commands.create(commands.Wanted("benchmark"), if_absent=False)
     if made is None:
         raise RuntimeError("no key was made")
     consumer = AIOKafkaConsumer(

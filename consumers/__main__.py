@@ -15,7 +15,7 @@ import structlog
 import uvloop
 
 from consumers import reset
-from consumers.delivery import operating
+from consumers.delivery import commands as operating
 from core.errors import ConfigurationError, TransientError
 from core.settings import TelemetrySettings, load
 from core.telemetry import logs, tracing

@@ -5,10 +5,10 @@ For a topic that was made anew, a cluster that was replaced, or a log whose star
 
 import asyncio
 
-from core.messaging.group import log_bounds
+from core.messaging.kafka.consumer import log_bounds
 from core.settings import DatabaseSettings, KafkaSettings, load
-from core.storage import progress
 from core.storage.pool import open_pool
+from core.storage.stream import progress
 from schemas.topics import GROUPS
 
 

@@ -15,10 +15,10 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from core.errors import ConfigurationError
-from core.messaging.collecting import calm_collector
-from core.messaging.eviction import evict
-from core.messaging.group import GroupConsumer
-from core.messaging.kafka import Publisher
+from core.messaging.gc_tuning import calm_collector
+from core.messaging.kafka.consumer import GroupConsumer
+from core.messaging.kafka.eviction import evict
+from core.messaging.kafka.producer import Publisher
 from core.messaging.loop import run_role
 from core.messaging.role import Role
 from core.messaging.session import RoleParts
@@ -31,11 +31,11 @@ from core.settings import (
     TelemetrySettings,
     load,
 )
-from core.storage.dead_letters import DeadLetterTable
-from core.storage.members import MemberTable
-from core.storage.outbox import OutboxTable
 from core.storage.pool import Pool, open_pool
-from core.storage.progress import ProgressTable
+from core.storage.stream.dead_letters import DeadLetterTable
+from core.storage.stream.members import MemberTable
+from core.storage.stream.outbox import OutboxTable
+from core.storage.stream.progress import ProgressTable
 from core.telemetry.exposition import expose
 from core.telemetry.metrics import Metrics, watch_process
 from schemas.record import Record

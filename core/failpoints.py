@@ -2,7 +2,7 @@
 
 Every step of every role after which a kill leaves another state behind has a name here, and the
 code says `reach(name)` there. No setting arms it: a test process calls `arm`
-(tests/faults/crashing.py), which is how tests/faults/test_crash_matrix.py kills at each of them.
+(tests/faults/harness/crashing.py), so that tests/faults/test_crash_matrix.py can kill at each.
 """
 
 from collections.abc import Callable

@@ -21,8 +21,8 @@ from core.settings import TelemetrySettings, load
 from core.storage.keys import INSTANCE, ApiKey
 from core.telemetry.logs import configure
 from core.webhooks.signing_secrets import make_key as make_secrets_key
-from ingress import keys
-from ingress.api_keys import Scope
+from ingress import commands as operating
+from ingress.auth.api_keys import Scope
 
 DEFAULT_SCOPES = "upload,query,read"
 
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     rotated.add_argument(
         "--overlap-hours",
         type=float,
-        default=keys.ROTATION.total_seconds() / 3600,
+        default=operating.ROTATION.total_seconds() / 3600,
         help="how long the old secrets sign beside the new one",
     )
     rotated.add_argument("--json", action="store_true")
@@ -124,8 +124,8 @@ def _serve(_: argparse.Namespace) -> int:
 
 def _create(arguments: argparse.Namespace) -> int:
     lasts = None if arguments.days is None else timedelta(days=arguments.days)
-    wanted = keys.Wanted(arguments.owner, arguments.name, arguments.scopes, lasts)
-    made = asyncio.run(keys.create(wanted, if_absent=arguments.if_absent))
+    wanted = operating.Wanted(arguments.owner, arguments.name, arguments.scopes, lasts)
+    made = asyncio.run(operating.create(wanted, if_absent=arguments.if_absent))
     if made is None:
         print(json.dumps({"created": False}) if arguments.json else "the key is there already")
     elif arguments.json:
@@ -139,7 +139,7 @@ def _create(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    found = asyncio.run(keys.list_keys(arguments.owner))
+    found = asyncio.run(operating.list_keys(arguments.owner))
     if arguments.json:
         rows = [{k: v for k, v in asdict(key).items() if k != "digest"} for key in found]
         print(json.dumps(rows, default=datetime.isoformat))
@@ -159,7 +159,7 @@ def _line(key: ApiKey) -> str:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    if asyncio.run(keys.revoke(arguments.key_id)):
+    if asyncio.run(operating.revoke(arguments.key_id)):
         print(f"{arguments.key_id} is revoked; running processes notice within 5 s")
         return 0
     print(f"no usable key {arguments.key_id}", file=sys.stderr)
@@ -169,15 +169,15 @@ def _revoke(arguments: argparse.Namespace) -> int:
 def _rotate(arguments: argparse.Namespace) -> int:
     overlap = timedelta(hours=arguments.overlap_hours)
     if arguments.endpoint is None:
-        secret = asyncio.run(keys.rotate_secret(arguments.owner, overlap))
+        secret = asyncio.run(operating.rotate_secret(arguments.owner, overlap))
     else:
-        secret = asyncio.run(keys.rotate_endpoint_secret(arguments.endpoint, overlap))
+        secret = asyncio.run(operating.rotate_endpoint_secret(arguments.endpoint, overlap))
     print(json.dumps({"signing_secret": secret}) if arguments.json else secret)
     return 0
 
 
 def _list_endpoints(arguments: argparse.Namespace) -> int:
-    found = asyncio.run(keys.list_endpoints(arguments.owner))
+    found = asyncio.run(operating.list_endpoints(arguments.owner))
     if arguments.json:
         print(json.dumps([asdict(one) for one in found], default=str))
         return 0
@@ -188,7 +188,7 @@ def _list_endpoints(arguments: argparse.Namespace) -> int:
 
 
 def _remove_endpoint(arguments: argparse.Namespace) -> int:
-    removed = asyncio.run(keys.remove_endpoint(arguments.endpoint_id))
+    removed = asyncio.run(operating.remove_endpoint(arguments.endpoint_id))
     if arguments.json:
         print(json.dumps({**asdict(removed.endpoint), "given_up": removed.given_up}, default=str))
         return 0
@@ -197,10 +197,10 @@ def _remove_endpoint(arguments: argparse.Namespace) -> int:
 
 
 def _reseal(arguments: argparse.Namespace) -> int:
-    def tell(so_far: keys.Resealed) -> None:
+    def tell(so_far: operating.Resealed) -> None:
         print(f"{so_far.fresh + so_far.sealed} secrets", file=sys.stderr)
 
-    done = asyncio.run(keys.reseal(tell))
+    done = asyncio.run(operating.reseal(tell))
     if arguments.json:
         print(json.dumps(asdict(done)))
     else:
@@ -218,8 +218,8 @@ def _secret(_: argparse.Namespace) -> int:
 
 
 def _owner(text: str) -> str:
-    if not text.strip() or len(text) > keys.MAX_OWNER_CHARS or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"1 to {keys.MAX_OWNER_CHARS} printable characters")
+    if not text.strip() or len(text) > operating.MAX_OWNER_CHARS or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"1 to {operating.MAX_OWNER_CHARS} printable characters")
     return text
 
 

@@ -10,12 +10,11 @@ from starlette.middleware import Middleware
 from starlette.routing import Route, request_response
 from starlette.types import Receive, Scope, Send
 
-from ingress.envelope import Envelope
-from ingress.faults import handlers
+from ingress.dependencies import Parts
+from ingress.http.errors import handlers
+from ingress.middleware import Envelope
 from ingress.operations import Operation, endpoint
-from ingress.parts import Parts
 from ingress.routes import (
-    archive,
     asked,
     curation,
     dead_letters,
@@ -23,6 +22,7 @@ from ingress.routes import (
     duplicates,
     endpoints,
     health,
+    image_list,
     images,
     jobs,
     labels,
@@ -39,7 +39,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *images.OPERATIONS,
     *curation.OPERATIONS,
     *duplicates.OPERATIONS,
-    *archive.OPERATIONS,
+    *image_list.OPERATIONS,
     *queries.OPERATIONS,
     *asked.OPERATIONS,
     *redelivery.OPERATIONS,

@@ -9,8 +9,8 @@ import structlog
 
 from core.errors import TransientError
 from core.messaging.ports import Place, Sent
+from ingress.http.problems import retry_later
 from ingress.ports import Outbox, Publisher
-from ingress.problems import retry_later
 from schemas.record import Record
 from schemas.token import Token
 

@@ -22,8 +22,8 @@ from core.egress.guard import TargetGuard
 from core.egress.resolver import HostResolver
 from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
-from core.messaging.cluster import identify
-from core.messaging.kafka import Publisher
+from core.messaging.kafka.cluster import identify
+from core.messaging.kafka.producer import Publisher
 from core.messaging.sweeper import Sweeper
 from core.settings import (
     ArchiveSettings,
@@ -37,27 +37,30 @@ from core.settings import (
     TaggingSettings,
     load,
 )
-from core.storage import image_pages, images, jobs, keys, loaded_models, queries
-from core.storage.blobs import PostgresBlobs
-from core.storage.loaded_models import LoadedModel
-from core.storage.outbox import OutboxTable
+from core.storage import keys
+from core.storage.archive import image_pages, images, jobs
+from core.storage.archive.blobs import PostgresBlobs
 from core.storage.pool import Pool, open_pool
+from core.storage.queries import queries
+from core.storage.scoring import loaded_models
+from core.storage.scoring.loaded_models import LoadedModel
+from core.storage.stream.outbox import OutboxTable
 from core.telemetry.metrics import Metrics, watch_process
-from core.vision import sniff
+from core.vision.decoding import sniff
 from core.webhooks.links import PURPOSE
 from core.webhooks.signing_secrets import SecretBox
-from ingress.access import KeyRing
 from ingress.app import create_app
+from ingress.auth.access import KeyRing
+from ingress.auth.links import SignedLinks
 from ingress.blobs import UploadBlobs
 from ingress.departures import Departures
-from ingress.limits import ByteBudget, RateLimit
-from ingress.links import SignedLinks
-from ingress.parts import Guards, Parts, Tables
-from ingress.paths import RootedArchive
+from ingress.dependencies import Guards, Parts, Tables
+from ingress.http.limits import ByteBudget, RateLimit
 from ingress.ports import Picture
-from ingress.searching import StoredInsights
-from ingress.serving import Server, listen, make_server, stop_on_signals
-from ingress.words import Words
+from ingress.reading.language import Words
+from ingress.reading.paths import RootedArchive
+from ingress.reading.search import StoredInsights
+from ingress.server import Server, listen, make_server, stop_on_signals
 from schemas.topics import IMAGES_ARRIVED
 
 log = structlog.get_logger(__name__)

@@ -13,11 +13,11 @@ from starlette.responses import JSONResponse, Response
 
 from core.errors import PermanentError
 from core.webhooks.links import SIGNATURE
-from ingress.access import Principal, client_address, require
-from ingress.api_keys import Scope
-from ingress.bodies import read_model
-from ingress.parts import Parts
-from ingress.problems import Extra, FieldError, Problem
+from ingress.auth.access import Principal, client_address, require
+from ingress.auth.api_keys import Scope
+from ingress.dependencies import Parts
+from ingress.http.bodies import read_model
+from ingress.http.problems import Extra, FieldError, Problem
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 # Python's int() and float() also read spaces, underscores and the digits of all scripts.

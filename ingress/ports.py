@@ -9,11 +9,11 @@ from uuid import UUID
 
 from core.errors import PermanentError
 from core.messaging.ports import Place, Sent
-from core.storage.image_pages import Filter
-from core.storage.images import Accepted, ImageStatus
-from core.storage.jobs import DirectoryJob, DirectoryOptions
+from core.storage.archive.image_pages import Filter
+from core.storage.archive.images import Accepted, ImageStatus
+from core.storage.archive.jobs import DirectoryJob, DirectoryOptions
 from core.storage.keys import ApiKey
-from core.storage.queries import QueryStatus
+from core.storage.queries.queries import QueryStatus
 from core.transaction import Transaction
 from schemas.record import Record
 

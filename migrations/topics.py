@@ -1,6 +1,6 @@
 """Topics: created if absent, by the plan in `schemas.topics`; never auto-created."""
 
-from core.messaging.admin import ensure_topics
+from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings, load
 from schemas.topics import plan_topics
 

@@ -39,7 +39,7 @@ def images(
     wait: Annotated[bool, typer.Option(help="Follow the images until they are tagged.")] = True,  # noqa: FBT002
 ) -> None:
     """Announce every photo of a directory. May be run again at any time."""
-    from producers.directory_command import ImagesOptions, announce_directory
+    from producers.commands.directory import ImagesOptions, announce_directory
 
     options = ImagesOptions(labels, top_k, tuple(root or ()), extensions, wait)
     _run(announce_directory(directory, options))
@@ -54,7 +54,7 @@ def queries(
     ] = None,
 ) -> None:
     """Submit queries: one per line, a sentence or {"text", "callback_url", "options"}."""
-    from producers.commands import submit_queries
+    from producers.commands.simple import submit_queries
 
     _run(submit_queries(file, callback_url, run))
 
@@ -65,7 +65,7 @@ def jobs(
     until_empty: Annotated[bool, typer.Option(help="End when no job waits.")] = False,  # noqa: FBT002
 ) -> None:
     """Run the directory jobs that POST /tag/directory makes, until a signal comes."""
-    from producers.commands import run_jobs
+    from producers.commands.simple import run_jobs
 
     _run(run_jobs(tuple(root or ()), until_empty=until_empty))
 
@@ -79,7 +79,7 @@ def replay(
     dry_run: DryRunOption = False,  # noqa: FBT002
 ) -> None:
     """Put dead letters back on their topic, unchanged."""
-    from producers.commands import replay_letters
+    from producers.commands.simple import replay_letters
     from producers.replay import ChoiceRefused, choose
 
     try:
@@ -102,7 +102,7 @@ def retag(  # noqa: PLR0913, PLR0917 - one parameter per option of the command l
     dry_run: DryRunOption = False,  # noqa: FBT002
 ) -> None:
     """Announce known images again."""
-    from producers.commands import retag_images
+    from producers.commands.simple import retag_images
     from producers.retag import Choice
 
     if not (everything or failed or model or except_model):
@@ -128,7 +128,7 @@ def watch(
     ] = 15.0,
 ) -> None:
     """Announce photos as they come into directories, until a signal comes."""
-    from producers.watch_command import WatchOptions, watch_directories
+    from producers.commands.watch import WatchOptions, watch_directories
 
     _run(watch_directories(directories, WatchOptions(tuple(root or ()), settle, rescan, poll)))
 

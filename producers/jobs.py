@@ -14,8 +14,8 @@ from core.blobs.naming import Place, decode_name
 from core.blobs.roots import Roots
 from core.blobs.walking import Found, Walk
 from core.errors import PermanentError, TransientError
-from core.storage.jobs import DirectoryJob, Step
-from producers.announcing import BATCH_PHOTOS, Announcer, Photo, in_batches
+from core.storage.archive.jobs import DirectoryJob, Step
+from producers.folders.announcing import BATCH_PHOTOS, Announcer, Photo, in_batches
 from producers.images import Origin, Wishes
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from core.blobs.naming import Place
 from core.blobs.roots import Roots
 from core.errors import ConfigurationError, DatabaseAway
-from core.messaging.kafka import Publisher
+from core.messaging.kafka.producer import Publisher
 from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
@@ -21,12 +21,12 @@ from core.settings import (
     load,
     parse_roots,
 )
-from core.storage import images, jobs, watched_files
-from core.storage.jobs import DirectoryJob, Step
+from core.storage.archive import images, jobs, watched_files
+from core.storage.archive.jobs import DirectoryJob, Step
+from core.storage.archive.watched_files import WatchedFile
 from core.storage.pool import Pool, open_pool
-from core.storage.watched_files import WatchedFile
 from core.telemetry.metrics import Metrics
-from producers.directory import Refusal
+from producers.folders.directory import Refusal
 
 APPLICATION = "photo-archive-producers"
 
@@ -122,7 +122,7 @@ async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
 
 
 class PostgresArchive:
-    """What became of a run's images (`producers.following.Archive`)."""
+    """What became of a run's images (`producers.commands.following.Archive`)."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -172,7 +172,7 @@ class PostgresJobs:
 
 
 class PostgresLedger:
-    """The ledger of the filesystem bridge (`producers.intake.Ledger`)."""
+    """The ledger of the filesystem bridge (`producers.folders.intake.Ledger`)."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

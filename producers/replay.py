@@ -32,7 +32,7 @@ class LetterFilter:
 
 
 class DeadLetter(Protocol):
-    """A record that was set aside: `core.storage.replays.OpenLetter`."""
+    """A record that was set aside: `core.storage.stream.replays.OpenLetter`."""
 
     @property
     def id(self) -> int:

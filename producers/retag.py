@@ -7,8 +7,8 @@ from typing import Protocol
 from uuid import UUID
 
 from core.errors import TransientError
-from producers.announcing import Announcer, Photo
-from producers.directory import Tally
+from producers.folders.announcing import Announcer, Photo
+from producers.folders.directory import Tally
 from producers.images import Origin
 
 BATCH_IMAGES = 500
@@ -35,7 +35,7 @@ class Choice:
 
 
 class KnownImage(Protocol):
-    """A row of the archive: `core.storage.selection.ChosenImage`."""
+    """A row of the archive: `core.storage.archive.selection.ChosenImage`."""
 
     @property
     def image_id(self) -> UUID:

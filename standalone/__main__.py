@@ -14,10 +14,10 @@ from pathlib import Path
 from types import FrameType
 
 from core.errors import ConfigurationError, PhotoTaggerError
-from standalone.demo import Wish, run_demo
-from standalone.planning import make_plan
+from standalone.demo.main_job import Wish, run_demo
+from standalone.processes.planning import make_plan
+from standalone.processes.supervisor import Supervisor
 from standalone.shell import write_shell_file
-from standalone.supervisor import Supervisor
 
 
 def say(message: str) -> None:

@@ -20,11 +20,11 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from core.errors import BlobStoreAway, PermanentError, UndecodableEvent
-from core.messaging.admin import ensure_topics
-from core.messaging.collecting import calm_collector
-from core.messaging.eviction import evict
-from core.messaging.group import GroupConsumer
-from core.messaging.kafka import Publisher
+from core.messaging.gc_tuning import calm_collector
+from core.messaging.kafka.consumer import GroupConsumer
+from core.messaging.kafka.eviction import evict
+from core.messaging.kafka.producer import Publisher
+from core.messaging.kafka.topics import ensure_topics
 from core.messaging.loop import run_role
 from core.messaging.ports import Place
 from core.messaging.role import Item, Outcome, Received, Rejection
@@ -37,11 +37,11 @@ from core.settings import (
     TelemetrySettings,
     load,
 )
-from core.storage.dead_letters import DeadLetterTable
-from core.storage.members import MemberTable
-from core.storage.outbox import OutboxTable
 from core.storage.pool import Pool, open_pool
-from core.storage.progress import ProgressTable
+from core.storage.stream.dead_letters import DeadLetterTable
+from core.storage.stream.members import MemberTable
+from core.storage.stream.outbox import OutboxTable
+from core.storage.stream.progress import ProgressTable
 from core.telemetry import logs
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction

@@ -27,11 +27,11 @@ from core.egress.addresses import parse_networks
 from core.egress.targets import TargetPolicy
 from core.errors import ImageUnreadable, TargetForbidden
 from core.language.lemmatizer import Lemmatizer
-from core.vision import outgoing, sniff
+from core.vision.decoding import outgoing, sniff
 from core.webhooks.schedule import MAX_RETRY_AFTER_S, parse_retry_after
 from core.webhooks.signature import verify
-from ingress.multipart import read_files
-from ingress.problems import Problem
+from ingress.http.multipart import read_files
+from ingress.http.problems import Problem
 
 Target = Callable[[bytes], None]
 LIMITS = sniff.Limits(max_pixels=4_000_000, max_side=4_000)

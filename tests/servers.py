@@ -22,9 +22,9 @@ import asyncpg
 import pytest
 
 from standalone.environment import cache_directory
-from standalone.kafka import EmbeddedKafka
-from standalone.locking import is_alive
-from standalone.postgres import EmbeddedPostgres
+from standalone.kafka.broker import EmbeddedKafka
+from standalone.postgres.server import EmbeddedPostgres
+from standalone.processes.locking import is_alive
 
 REPOSITORY = Path(__file__).parents[1]
 FIRST_PORT = 20_000  # below the ephemeral range, above the standalone mode's own

@@ -2,7 +2,7 @@
 
     python clip_retrieval_worker.py MODEL WEIGHTS WORKERS
 
-A line of JSON on standard input is a request; see `benchmarks.tagging_peers`.
+A line of JSON on standard input is a request; see `benchmarks.harness.tagging_peers`.
 """
 
 import json

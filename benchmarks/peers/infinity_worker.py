@@ -3,7 +3,7 @@
     python infinity_worker.py CONFIG_JSON WEIGHTS BPE_FILE FOLDER
 
 It loads models of the Transformers kind only, so the same weights are first written as one. A line
-of JSON on standard input is a request; see `benchmarks.tagging_peers`.
+of JSON on standard input is a request; see `benchmarks.harness.tagging_peers`.
 """
 
 import asyncio

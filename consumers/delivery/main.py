@@ -6,21 +6,17 @@ from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from uuid import UUID
 
+from consumers.delivery.adapters import StoredIntake, StoredLanes, StoredSecrets
 from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
-from consumers.delivery.measuring import LaneMetrics
+from consumers.delivery.metrics import LaneMetrics
 from consumers.delivery.pacing import PaceLimits
 from consumers.delivery.pictures import CopyCache, StoredPictures
 from consumers.delivery.role import DeliveryRole
-from consumers.delivery.stored import (
-    StoredIntake,
-    StoredLanes,
-    StoredSecrets,
-)
-from consumers.housekeeping import Pruner
+from consumers.image_bytes import Reach, open_reach
 from consumers.runtime import Runtime, open_runtime, run
-from consumers.stores import Reach, open_reach
+from consumers.upkeep.pruning import Pruner
 from core.egress.targets import lane_of
 from core.messaging.cloudevents import decode
 from core.settings import (
@@ -32,7 +28,7 @@ from core.settings import (
     TaggingSettings,
     load,
 )
-from core.vision.decoder import DecodePool, pool_limits
+from core.vision.decoding.decoder import DecodePool, pool_limits
 from core.webhooks.links import PURPOSE, sign_link
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
+from consumers.delivery.batch_loader import Gathered
 from consumers.delivery.budget import Reserve
 from consumers.delivery.courier import Picture, image_changed, image_gone
-from consumers.delivery.gathering import Gathered
 from core.errors import ImageMissing, PermanentError
-from core.storage import images
-from core.storage.images import OutgoingImage
+from core.storage.archive import images
+from core.storage.archive.images import OutgoingImage
 from core.transaction import Transaction
 from core.webhooks.body import encode_image
 
@@ -57,7 +57,7 @@ class OutgoingCopy(Protocol):
 
 
 class Copier(Protocol):
-    """What `core.vision.decoder.DecodePool` offers."""
+    """What `core.vision.decoding.decoder.DecodePool` offers."""
 
     async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
         """Give a copy without metadata."""

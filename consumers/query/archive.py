@@ -10,10 +10,10 @@ from typing import Protocol
 
 from consumers.query.answering import Found, Sought
 from core.errors import DatabaseAway, PermanentError, QueryInvalid
-from core.messaging.pulse import progressed
+from core.messaging.liveness import progressed
 from core.relevance.combos import MAX_SIZE, lookup_keys, resolve
 from core.relevance.ranking import Rank, recency
-from core.storage import combos, ranking
+from core.storage.best import combos, ranking
 from core.transaction import Transaction
 
 #: Queries of one batch that ask the images at once: each reads all entries of its labels.

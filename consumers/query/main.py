@@ -2,10 +2,10 @@
 
 import asyncio
 
+from consumers.query.adapters import LabelLanguage, StoredAnswers, StoredDepartures
 from consumers.query.archive import StoredArchive
-from consumers.query.measuring import QueryMetrics
+from consumers.query.metrics import QueryMetrics
 from consumers.query.role import QueryRole
-from consumers.query.stored import LabelLanguage, StoredAnswers, StoredDepartures
 from consumers.query.waiting import WaitingRoom
 from consumers.runtime import open_runtime, run
 from core.language.lemmatizer import Lemmatizer

@@ -14,8 +14,8 @@ from core.relevance.combos import (
     subset_limit,
 )
 from core.relevance.ranking import Rank, ScoredImage
-from core.storage import combos
-from core.storage.image_tags import StoredTags
+from core.storage.archive.image_tags import StoredTags
+from core.storage.best import combos
 from core.transaction import Transaction
 
 #: Images with up to five labels are dealt with in under 1 ms a batch; more leave the event loop.

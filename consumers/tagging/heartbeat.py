@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.errors import TransientError
-from core.storage import loaded_models
+from core.storage.scoring import loaded_models
 from core.transaction import Transaction
 
 INTERVAL_S = 30.0

@@ -4,17 +4,17 @@ import asyncio
 
 import structlog
 
+from consumers.image_bytes import open_reach
 from consumers.runtime import open_runtime, run
-from consumers.stores import open_reach
+from consumers.tagging.adapters import LabelledTagger, StoredBlobs, StoredTags
 from consumers.tagging.arrivals import decode_arrival
 from consumers.tagging.best_images import BestImages
 from consumers.tagging.heartbeat import Heartbeat
-from consumers.tagging.measuring import TaggingMetrics
+from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.previewing import Previewing
 from consumers.tagging.repair import BestImagesRepair
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingRole
-from consumers.tagging.stored import LabelledTagger, StoredBlobs, StoredTags
 from core.settings import ArchiveSettings, TaggingSettings, load
 from core.vision.opening import open_tagger
 

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import structlog
 
 from core.errors import TransientError
-from core.storage import label_previews
-from core.storage.label_previews import Asked, SampledImage
+from core.storage.scoring import label_previews
+from core.storage.scoring.label_previews import Asked, SampledImage
 from core.tags import Label, TagScore
 from core.transaction import Transaction
 

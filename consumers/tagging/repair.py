@@ -18,8 +18,9 @@ from consumers.tagging.best_images import offer, withdraw
 from core.errors import TransientError
 from core.relevance.combos import MAX_SIZE, can_win, key_of, single_keys, subset_limit
 from core.relevance.ranking import Rank, ScoredImage
-from core.storage import combo_repair, combos, statistics
-from core.storage.combo_repair import ListedImage, Needed
+from core.storage.archive import statistics
+from core.storage.best import combo_repair, combos
+from core.storage.best.combo_repair import ListedImage, Needed
 from core.transaction import Transaction
 
 log = structlog.get_logger(__name__)

@@ -19,8 +19,10 @@ from consumers.tagging.best_images import BestImages
 from consumers.tagging.role import Wanted
 from core.errors import TransientError
 from core.relevance.ranking import recency
-from core.storage import image_tags, labels, rescoring
-from core.storage.rescoring import StaleImage
+from core.storage import labels
+from core.storage.archive import image_tags
+from core.storage.scoring import rescoring
+from core.storage.scoring.rescoring import StaleImage
 from core.tags import TagScore
 from core.transaction import Transaction
 

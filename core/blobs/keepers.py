@@ -23,7 +23,7 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobTable(Protocol):
-    """Bytes in PostgreSQL: `core.storage.blobs.PostgresBlobs`."""
+    """Bytes in PostgreSQL: `core.storage.archive.blobs.PostgresBlobs`."""
 
     async def size(self, digest: bytes) -> int | None:
         """Give how many bytes are kept; None where nothing is."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.messaging.stretch import Stretch
+from core.messaging.partition_batch import Stretch
 from schemas.record import Partition
 
 

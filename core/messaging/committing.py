@@ -11,15 +11,15 @@ import structlog
 
 from core.errors import DatabaseAway, ProcessCrashed, RecordRefused, TransientError
 from core.failpoints import reach
-from core.messaging.accounting import TimeAccount
 from core.messaging.budget import DeadLetterBudget
 from core.messaging.claiming import FENCED_WAIT_S
 from core.messaging.dispatching import Dispatcher
+from core.messaging.partition_batch import plan_moves
 from core.messaging.ports import DeadLetter, Move
 from core.messaging.preparing import Made, Pipeline, Prepared
 from core.messaging.role import Item, Outcome
 from core.messaging.session import RoleParts, Session
-from core.messaging.stretch import plan_moves
+from core.messaging.stage_timer import TimeAccount
 from core.telemetry import tracing
 from core.transaction import Transaction
 from schemas.dead_letter import DeadLetterPlace

@@ -7,12 +7,12 @@ import structlog
 
 from core.errors import BrokerAway
 from core.failpoints import reach
-from core.messaging.accounting import TimeAccount
 from core.messaging.membership import Fetched, Garbled, GroupClient, OutOfLog
+from core.messaging.partition_batch import Stretch, size_of
 from core.messaging.probing import Probe
 from core.messaging.retrying import Backoff
 from core.messaging.session import Session
-from core.messaging.stretch import Stretch, size_of
+from core.messaging.stage_timer import TimeAccount
 from core.messaging.tracking import Verdict
 from schemas.record import Partition
 

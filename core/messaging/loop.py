@@ -17,9 +17,9 @@ import structlog
 from core.errors import innermost
 from core.messaging.claiming import Claimer
 from core.messaging.committing import Committer
-from core.messaging.connection import is_cancelled
 from core.messaging.dispatching import Dispatcher
 from core.messaging.intake import Intake
+from core.messaging.kafka.connection import is_cancelled
 from core.messaging.member import Member
 from core.messaging.preparing import Pipeline, Preparer
 from core.messaging.session import RoleParts, Session

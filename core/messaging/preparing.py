@@ -8,11 +8,11 @@ import structlog
 
 from core.errors import PermanentError, ProcessCrashed, TransientError, UndecodableEvent
 from core.failpoints import reach
-from core.messaging.accounting import TimeAccount
-from core.messaging.pulse import Pulse
+from core.messaging.liveness import Pulse
+from core.messaging.partition_batch import Stretch
 from core.messaging.role import Item, Received
 from core.messaging.session import RoleParts, Session
-from core.messaging.stretch import Stretch
+from core.messaging.stage_timer import TimeAccount
 from core.telemetry import tracing
 
 log = structlog.get_logger(__name__)

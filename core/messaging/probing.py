@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from core.messaging.membership import Fetched, Garbled, GroupClient
+from core.messaging.partition_batch import Stretch, size_of
 from core.messaging.session import Session
-from core.messaging.stretch import Stretch, size_of
 from schemas.record import Partition, Record
 
 log = structlog.get_logger(__name__)

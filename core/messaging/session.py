@@ -10,10 +10,10 @@ import structlog
 
 from core.messaging.batching import BatchPolicy, StretchQueue
 from core.messaging.membership import GroupClient, Identity
+from core.messaging.partition_batch import Stretch
 from core.messaging.ports import DeadLetters, Ledger, Members, Outbox, RecordPublisher
 from core.messaging.retrying import Backoff
 from core.messaging.role import Role
-from core.messaging.stretch import Stretch
 from core.messaging.tracking import Tracker
 from core.settings import ConsumerSettings, OutboxSettings
 from core.telemetry.metrics import Metrics
@@ -34,7 +34,7 @@ class RoleParts(Generic[E, P]):
         group: logical name of the consumer group; dead letters carry it.
         instance: stable name of this member, unique within the group at any time.
         decode: record -> event, or UndecodableEvent.
-        client: membership and fetching (`core.messaging.group.GroupConsumer`).
+        client: membership and fetching (`core.messaging.kafka.consumer.GroupConsumer`).
         evict: takes a dead predecessor's member id out of the group.
     """
 

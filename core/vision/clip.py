@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from core.errors import GpuOutOfMemory
 from core.settings import TaggingSettings
 from core.tags import MAX_LABELS, Label
-from core.vision.ceiling import BatchCeiling, NoRoom, encode_in_parts
-from core.vision.wire import PixelFormat
+from core.vision.batch_size import BatchCeiling, NoRoom, encode_in_parts
+from core.vision.decoding.worker_protocol import PixelFormat
 
 #: For labels without templates of their own. Three and not open_clip's 80: the text tower runs
 #: once per label and template, and an archive may have thousands of labels.
@@ -199,7 +199,7 @@ async def open_model(
     Raises:
         ConfigurationError: it cannot be loaded; the message says what was tried.
     """
-    from core.vision.engines import open_towers
+    from core.vision.engines.choosing import open_towers
     from core.vision.towers import is_out_of_memory
 
     executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clip")

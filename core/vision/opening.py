@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from core.settings import TaggingSettings
 from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES, open_model
-from core.vision.decoder import DecodePool, pool_limits
+from core.vision.decoding.decoder import DecodePool, pool_limits
 from core.vision.tagger import ClipTagger, Observe, TaggerOptions
 
 #: Bump when the pixels given for the same bytes change, or what is read beside them (sizes, EXIF

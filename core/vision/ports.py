@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from core.errors import PermanentError
 from core.tags import Label
-from core.vision.decoder import Decoded
+from core.vision.decoding.decoder import Decoded
 
 
 class Decoder(Protocol):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from core.errors import ConfigurationError, PermanentError
 from core.tags import ImageTags, Label, TagScore
 from core.vision import scoring
-from core.vision.ahead import Outcome, decoded_batches
-from core.vision.decoder import Decoded
+from core.vision.decoding.decoder import Decoded
 from core.vision.ports import Decoder, ImageModel, Wish
+from core.vision.prefetch import Outcome, decoded_batches
 
 # Rows scored at once from the archive: 4096 x 1000 labels in float64 are 32 MiB.
 _ROWS_PER_TURN = 4096

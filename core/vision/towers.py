@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigurationError
 from core.settings import TaggingSettings
-from core.vision.hardware import choose_device, choose_precision
-from core.vision.side_by_side import SideBySide
-from core.vision.wire import PixelFormat
+from core.vision.decoding.worker_protocol import PixelFormat
+from core.vision.engines.hardware import choose_device, choose_precision
+from core.vision.parallel import SideBySide
 
 DEMO_FOLDER = Path(__file__).parent / "demo_model"
 _LOCAL = "local-dir:"

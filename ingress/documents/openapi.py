@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from ingress.access import HEADER
+from ingress.auth.access import HEADER
+from ingress.http.problems import BY_CODE, MEDIA_TYPE, Kind
+from ingress.models.responses import ProblemDocument
 from ingress.operations import Answer, Operation
-from ingress.problems import BY_CODE, MEDIA_TYPE, Kind
-from ingress.responses import ProblemDocument
 
 _TEMPLATE = "#/components/schemas/{model}"
 _ALWAYS = ("malformed_request", "internal_error", "overloaded")

@@ -4,14 +4,14 @@ from typing import get_args
 
 from starlette.responses import Response
 
-from core.storage import query_deletion, query_pages
-from core.storage.query_pages import Filter, Status
-from ingress.api_keys import Scope
-from ingress.asked import ListedQuery, QueryPage
-from ingress.cursors import CURSOR, cursor_of, limit_of, page_before
+from core.storage.queries import query_deletion, query_pages
+from core.storage.queries.query_pages import Filter, Status
+from ingress.auth.api_keys import Scope
+from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
+from ingress.http.problems import Problem
+from ingress.models.queries import ListedQuery, QueryPage
+from ingress.models.removals import DeletedQuery
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
-from ingress.problems import Problem
-from ingress.removals import DeletedQuery
 from ingress.routes.search import read_moment, refuse_unknown, wrong
 
 DEFAULT_LIMIT = 50

@@ -5,16 +5,16 @@ from uuid import UUID
 from starlette.responses import Response
 
 from core.errors import RecordRefused
-from core.storage import curation, image_deletion
-from core.storage.images import ImageStatus
+from core.storage.archive import curation, image_deletion
+from core.storage.archive.images import ImageStatus
 from core.tags import TagScore, score_to_int
 from core.transaction import Transaction
-from ingress.api_keys import Scope
+from ingress.auth.api_keys import Scope
+from ingress.http.problems import Extra, FieldError, Problem
+from ingress.models.removals import DeletedImage
+from ingress.models.requests import ImagePatch
+from ingress.models.responses import CuratedImage
 from ingress.operations import Answer, Call, Operation, json_response
-from ingress.problems import Extra, FieldError, Problem
-from ingress.removals import DeletedImage
-from ingress.requests import ImagePatch
-from ingress.responses import CuratedImage
 from ingress.routes.images import shown
 
 

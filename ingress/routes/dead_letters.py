@@ -2,12 +2,13 @@
 
 from starlette.responses import Response
 
-from core.storage import letter_pages
-from core.storage.letter_pages import Filter, ListedLetter
-from core.storage.replays import OpenLetters
-from ingress.api_keys import Scope
-from ingress.cursors import CURSOR, cursor_of_number, limit_of, page_below
-from ingress.letters import (
+from core.storage.stream import letter_pages
+from core.storage.stream.letter_pages import Filter, ListedLetter
+from core.storage.stream.replays import OpenLetters
+from ingress.auth.api_keys import Scope
+from ingress.http.cursors import CURSOR, cursor_of_number, limit_of, page_below
+from ingress.http.problems import Extra, FieldError, Problem, retry_later
+from ingress.models.dead_letters import (
     LetterPage,
     Replayed,
     ReplayRequest,
@@ -15,7 +16,6 @@ from ingress.letters import (
     ShownLetterGroup,
 )
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
-from ingress.problems import Extra, FieldError, Problem, retry_later
 from ingress.routes.search import refuse_unknown, wrong
 from producers.publishing import Patience
 from producers.replay import ChoiceRefused, LetterFilter, Replay, choose

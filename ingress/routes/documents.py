@@ -10,10 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from core.errors import ConfigurationError
+from ingress.dependencies import Parts
 from ingress.documents import asyncapi, openapi
+from ingress.http.problems import KINDS
 from ingress.operations import Answer, Call, Handler, Operation
-from ingress.parts import Parts
-from ingress.problems import KINDS
 
 PAGES = Path(__file__).parent.parent / "pages"
 #: Swagger UI styles its elements inline and draws its icons as data: images.

@@ -4,14 +4,14 @@ import re
 
 from starlette.responses import Response
 
-from core.storage import duplicates
-from ingress import same_photos
-from ingress.api_keys import Scope
-from ingress.cursors import limit_of
+from core.storage.archive import duplicates
+from ingress.auth.api_keys import Scope
+from ingress.dependencies import Parts
+from ingress.http.cursors import limit_of
+from ingress.http.problems import Extra, FieldError, Problem
+from ingress.models.responses import AlikeImage, DuplicateGroup, Duplicates, SimilarImages
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
-from ingress.parts import Parts
-from ingress.problems import Extra, FieldError, Problem
-from ingress.responses import AlikeImage, DuplicateGroup, Duplicates, SimilarImages
+from ingress.reading import same_photos
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200

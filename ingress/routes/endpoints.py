@@ -4,20 +4,21 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from core.storage import endpoints, keys
-from core.storage.endpoints import Endpoint
+from core.storage import keys
+from core.storage.delivery import endpoints
+from core.storage.delivery.endpoints import Endpoint
 from core.webhooks.signing_secrets import make_secret
-from ingress.api_keys import Scope
-from ingress.intake import check_callback
-from ingress.operations import Answer, Call, Operation, json_response
-from ingress.problems import Problem
-from ingress.webhooks import (
+from ingress.accepting import check_callback
+from ingress.auth.api_keys import Scope
+from ingress.http.problems import Problem
+from ingress.models.webhooks import (
     EndpointRequest,
     MadeEndpoint,
     RemovedEndpoint,
     ShownEndpoint,
     ShownEndpoints,
 )
+from ingress.operations import Answer, Call, Operation, json_response
 
 
 async def register(call: Call) -> Response:

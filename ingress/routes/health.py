@@ -7,8 +7,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
 from core.errors import PhotoTaggerError
+from ingress.models.health import Check, Health, RunningModel
 from ingress.operations import Answer, Call, Operation, json_response
-from ingress.vitals import Check, Health, RunningModel
 
 CHECK_TIMEOUT_S = 2.0
 

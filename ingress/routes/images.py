@@ -9,15 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import PermanentError
-from core.storage.images import ImageStatus
-from ingress.api_keys import Scope
-from ingress.bodies import check_announced, stream
-from ingress.intake import KeptImage, keep_upload
-from ingress.multipart import FileBuffer, ReceivedFile, read_files
+from core.storage.archive.images import ImageStatus
+from ingress.accepting import KeptImage, keep_upload
+from ingress.auth.api_keys import Scope
+from ingress.http.bodies import check_announced, stream
+from ingress.http.multipart import FileBuffer, ReceivedFile, read_files
+from ingress.http.pictures import PictureResponse, etag_of
+from ingress.http.problems import Extra, FieldError, Problem
+from ingress.models.responses import FileError, ShownImage, ShownTag, Upload, UploadedImage
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
-from ingress.pictures import PictureResponse, etag_of
-from ingress.problems import Extra, FieldError, Problem
-from ingress.responses import FileError, ShownImage, ShownTag, Upload, UploadedImage
 
 PART_OVERHEAD_BYTES = 16 * 1024  # boundaries and headers of one part
 

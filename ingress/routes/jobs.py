@@ -5,13 +5,13 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from core.storage.jobs import DirectoryJob
-from ingress.api_keys import Scope
-from ingress.cursors import CURSOR, cursor_of, limit_of, page_before
-from ingress.events import stream_of, wants_events
+from core.storage.archive.jobs import DirectoryJob
+from ingress.auth.api_keys import Scope
+from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
+from ingress.http.events import stream_of, wants_events
+from ingress.http.problems import Problem
+from ingress.models.responses import JobPage, ListedJob, ShownJob
 from ingress.operations import Answer, Call, Operation, json_response
-from ingress.problems import Problem
-from ingress.responses import JobPage, ListedJob, ShownJob
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200

@@ -6,14 +6,15 @@ from http import HTTPStatus
 from starlette.responses import Response
 
 from core.errors import RecordRefused
-from core.storage import labels, rescoring
+from core.storage import labels
+from core.storage.scoring import rescoring
 from core.tags import Label
 from core.transaction import Transaction
-from ingress.api_keys import Scope
-from ingress.bodies import read_model
+from ingress.auth.api_keys import Scope
+from ingress.http.bodies import read_model
+from ingress.http.problems import Extra, FieldError, Problem
+from ingress.models.responses import ShownLabel, ShownLabels, ShownRescoring
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
-from ingress.problems import Extra, FieldError, Problem
-from ingress.responses import ShownLabel, ShownLabels, ShownRescoring
 from schemas.labels import LabelSetText
 
 #: A label with ten words and prompts takes about 400 bytes: room for the 30,000 allowed.

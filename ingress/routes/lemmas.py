@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from ingress.api_keys import Scope
-from ingress.findings import Lemmas, ShownToken
+from ingress.auth.api_keys import Scope
+from ingress.models.search import Lemmas, ShownToken
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
 from ingress.routes.search import TEXT, matched_labels, read_text, wrong
 

@@ -5,16 +5,17 @@ from uuid import UUID, uuid4
 
 from starlette.responses import Response
 
-from core.storage import label_previews, labels
-from core.storage.label_previews import Preview
+from core.storage import labels
+from core.storage.scoring import label_previews
+from core.storage.scoring.label_previews import Preview
 from core.tags import Label
-from ingress.api_keys import Scope
-from ingress.bodies import read_model
+from ingress.auth.api_keys import Scope
+from ingress.http.bodies import read_model
+from ingress.http.problems import Problem
+from ingress.http.waiting import wait_until
+from ingress.models.labels import LabelPreview, PreviewOutcome, PreviewRequest
 from ingress.operations import Answer, Call, Operation, json_response
-from ingress.previews import LabelPreview, PreviewOutcome, PreviewRequest
-from ingress.problems import Problem
 from ingress.routes.labels import MAX_BODY_BYTES
-from ingress.waiting import wait_until
 
 
 async def preview(call: Call) -> Response:

@@ -5,15 +5,15 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from core.storage.deliveries import DeliveryStatus
-from core.storage.queries import QueryStatus
-from ingress.api_keys import Scope
-from ingress.intake import keep_query
+from core.storage.delivery.deliveries import DeliveryStatus
+from core.storage.queries.queries import QueryStatus
+from ingress.accepting import keep_query
+from ingress.auth.api_keys import Scope
+from ingress.http.problems import Extra, FieldError, Problem
+from ingress.http.waiting import wait_until
+from ingress.models.requests import QueryRequest
+from ingress.models.responses import AcceptedQuery, ShownQuery
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
-from ingress.problems import Extra, FieldError, Problem
-from ingress.requests import QueryRequest
-from ingress.responses import AcceptedQuery, ShownQuery
-from ingress.waiting import wait_until
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _KEY = "^[!-~]{1,255}$"

@@ -6,19 +6,13 @@ from starlette.responses import Response
 
 from core.egress.targets import lane_name
 from core.errors import TargetForbidden
-from core.storage import hosts, redelivery
-from core.storage.hosts import HostState
-from core.storage.redelivery import Redelivered, Wanted
-from ingress.api_keys import Scope
+from core.storage.delivery import hosts, redelivery
+from core.storage.delivery.hosts import HostState
+from core.storage.delivery.redelivery import Redelivered, Wanted
+from ingress.auth.api_keys import Scope
+from ingress.http.problems import Extra, FieldError, Problem
+from ingress.models.webhooks import HostChange, Redelivery, RedeliveryRequest, ShownHost, ShownHosts
 from ingress.operations import Answer, Call, Operation, Parameter, json_response
-from ingress.problems import Extra, FieldError, Problem
-from ingress.webhooks import (
-    HostChange,
-    Redelivery,
-    RedeliveryRequest,
-    ShownHost,
-    ShownHosts,
-)
 
 SHOWN_IDS = 100
 

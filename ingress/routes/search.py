@@ -9,11 +9,11 @@ from uuid import UUID
 from starlette.responses import Response
 
 from core.relevance.matching import Matched
-from core.storage.search import Dated, Match, Visible
-from ingress.findings import FoundImage, FoundPage, MatchedLabel
-from ingress.insights import Wanted
+from core.storage.archive.search import Dated, Match, Visible
+from ingress.http.problems import Extra, FieldError, Problem
+from ingress.models.search import FoundImage, FoundPage, MatchedLabel
 from ingress.operations import Call, json_response
-from ingress.problems import Extra, FieldError, Problem
+from ingress.reading.ports import Wanted
 from ingress.routes.images import shown
 from schemas.query import MAX_TEXT_CHARS
 

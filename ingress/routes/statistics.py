@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from starlette.responses import Response
 
-from core.storage.statistics import NEWEST_IMAGES
-from ingress.api_keys import Scope
-from ingress.findings import (
+from core.storage.archive.statistics import NEWEST_IMAGES
+from ingress.auth.api_keys import Scope
+from ingress.models.search import (
     ShownCamera,
     ShownFailures,
     ShownTagCount,

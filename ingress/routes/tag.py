@@ -7,16 +7,16 @@ from starlette.responses import Response
 
 from core.blobs.kinds import wanted_extensions
 from core.errors import ImageMissing
-from core.storage.images import ImageStatus
-from core.storage.jobs import DirectoryOptions
-from ingress.api_keys import Scope
-from ingress.intake import announce_file
+from core.storage.archive.images import ImageStatus
+from core.storage.archive.jobs import DirectoryOptions
+from ingress.accepting import announce_file
+from ingress.auth.api_keys import Scope
+from ingress.http.problems import Extra, FieldError, Problem
+from ingress.http.waiting import wait_until
+from ingress.models.requests import TagDirectoryRequest, TagImageRequest
+from ingress.models.responses import AcceptedJob, PendingFile, TaggedFile
 from ingress.operations import Answer, Call, Operation, json_response
-from ingress.problems import Extra, FieldError, Problem
-from ingress.requests import TagDirectoryRequest, TagImageRequest
-from ingress.responses import AcceptedJob, PendingFile, TaggedFile
 from ingress.routes.images import exif_text
-from ingress.waiting import wait_until
 from producers.images import Wishes
 
 

@@ -27,7 +27,7 @@ CREATE TABLE combo_work (
     noted_at  timestamptz NOT NULL DEFAULT now()
 );
 
--- Whoever offers images by itself says so for its transaction (core/storage/combos.py). Everybody
+-- Whoever offers images by itself says so for its transaction (core/storage/best/combos.py). Everybody
 -- else's changes are noted here: deletes, images that are gone, SQL typed by hand. No lock is
 -- taken and no row updated, so that no writer can come to a deadlock through it.
 CREATE FUNCTION note_changed_tags() RETURNS trigger LANGUAGE plpgsql AS $$

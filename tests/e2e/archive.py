@@ -27,13 +27,13 @@ from aiokafka.structs import TopicPartition
 
 from core.settings import StandaloneSettings
 from schemas.topics import plan_topics
-from standalone.archive_client import ArchiveClient, Credentials, credentials
+from standalone.demo.archive_client import ArchiveClient, Credentials, credentials
+from standalone.demo.models import ModelChoice
 from standalone.environment import cache_directory, inherited
-from standalone.keeper import Keeper
-from standalone.models import ModelChoice
-from standalone.planning import KEY_BYTES
-from standalone.roles import Role
-from standalone.supervisor import PROJECT, Plan, Supervisor, with_roots
+from standalone.processes.keeper import Keeper
+from standalone.processes.planning import KEY_BYTES
+from standalone.processes.roles import Role
+from standalone.processes.supervisor import PROJECT, Plan, Supervisor, with_roots
 from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
 
 READY_TIMEOUT_S = 180.0  # torch from a cold disk, on a busy machine

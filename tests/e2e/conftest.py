@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from standalone.receiver import CallbackReceiver
+from standalone.demo.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive, running_archive
 
 #: Damaged and hostile pictures, where they are at hand.

@@ -7,7 +7,7 @@ from typing import Any
 from standardwebhooks import Webhook
 
 from core.relevance.defaults import DEFAULT_LABELS
-from standalone.receiver import Callback, CallbackReceiver
+from standalone.demo.receiver import Callback, CallbackReceiver
 from tests.e2e.archive import RunningArchive
 from tests.e2e.pictures import DatedPhoto, dated_photo
 from tests.fakes.receiver import HostileReceiver, Received

@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from standalone.photos import FREE_PHOTOS
+from standalone.demo.photos import FREE_PHOTOS
+from standalone.demo.receiver import CallbackReceiver
 from standalone.ports import choose_port
-from standalone.process import guarded
-from standalone.receiver import CallbackReceiver
+from standalone.processes.process import guarded
 from tests.e2e.archive import RunningArchive
 from tests.e2e.pictures import dated_photo
 from tests.servers import first_port

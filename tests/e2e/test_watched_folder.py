@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.topics import IMAGES_ARRIVED
-from standalone.process import guarded
-from standalone.supervisor import PROJECT
+from standalone.processes.process import guarded
+from standalone.processes.supervisor import PROJECT
 from tests.e2e.archive import RunningArchive
 from tests.fakes.pictures import jpeg
 from tests.measured import Measured

@@ -22,23 +22,23 @@ from core.errors import (
 )
 from core.messaging.ports import Place, Sent
 from core.settings import IngressSettings
-from core.storage.image_pages import Filter
-from core.storage.images import Accepted, ImageStatus
-from core.storage.jobs import DirectoryJob, DirectoryOptions
+from core.storage.archive.image_pages import Filter
+from core.storage.archive.images import Accepted, ImageStatus
+from core.storage.archive.jobs import DirectoryJob, DirectoryOptions
 from core.storage.keys import ApiKey
-from core.storage.loaded_models import LoadedModel
-from core.storage.queries import QueryStatus
+from core.storage.queries.queries import QueryStatus
+from core.storage.scoring.loaded_models import LoadedModel
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
-from core.vision import sniff
-from ingress.access import KeyRing
-from ingress.api_keys import MadeKey, Scope, make_key
+from core.vision.decoding import sniff
 from ingress.app import create_app
+from ingress.auth.access import KeyRing
+from ingress.auth.api_keys import MadeKey, Scope, make_key
+from ingress.auth.links import SignedLinks
 from ingress.departures import Departures
-from ingress.limits import ByteBudget, RateLimit
-from ingress.links import SignedLinks
+from ingress.dependencies import Guards, Parts, Tables
+from ingress.http.limits import ByteBudget, RateLimit
 from ingress.main import Sniffer
-from ingress.parts import Guards, Parts, Tables
 from ingress.ports import FoundDirectory, FoundFile
 from schemas.record import Record
 from tests.fakes.insights import MemoryInsights
@@ -101,7 +101,7 @@ class MemoryDatabase:
 
 @dataclass
 class MemoryImages:
-    """`core.storage.images` and `image_pages`."""
+    """`core.storage.archive.images` and `image_pages`."""
 
     clock: Callable[[], datetime]
     rows: dict[UUID, ImageStatus] = field(default_factory=dict)
@@ -194,7 +194,7 @@ class MemoryImages:
 
 @dataclass
 class MemoryQueries:
-    """`core.storage.queries`."""
+    """`core.storage.queries.queries`."""
 
     rows: dict[UUID, QueryStatus] = field(default_factory=dict)
     fingerprints: dict[UUID, bytes | None] = field(default_factory=dict)
@@ -223,7 +223,7 @@ class MemoryQueries:
 
 @dataclass
 class MemoryJobs:
-    """`core.storage.jobs`."""
+    """`core.storage.archive.jobs`."""
 
     rows: dict[UUID, DirectoryJob] = field(default_factory=dict)
 
@@ -292,7 +292,7 @@ class MemoryKeys:
 
 @dataclass
 class MemoryOutbox:
-    """`core.storage.outbox`."""
+    """`core.storage.stream.outbox`."""
 
     database: MemoryDatabase
     rows: dict[int, Record] = field(default_factory=dict)

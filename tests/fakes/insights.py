@@ -8,16 +8,16 @@ from uuid import UUID
 
 from core.language.lemmatizer import Token
 from core.relevance.matching import Matched
-from core.storage.images import ImageStatus
-from core.storage.search import Match
-from core.storage.statistics import TagCount, TagPair
+from core.storage.archive.images import ImageStatus
+from core.storage.archive.search import Match
+from core.storage.archive.statistics import TagCount, TagPair
 from core.tags import Label, score_to_int
-from ingress.insights import Counts, Found, Meaning, Wanted
+from ingress.reading.ports import Counts, Found, Meaning, Wanted
 
 
 @dataclass
 class MemoryInsights:
-    """`ingress.searching.StoredInsights`; every word is its own lemma, and a label."""
+    """`ingress.reading.search.StoredInsights`; every word is its own lemma, and a label."""
 
     rows: Mapping[UUID, ImageStatus]
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from core.errors import ImageUnreadable, PermanentError
 from core.tags import Label
-from core.vision import sniff
-from core.vision.decoder import Decoded
-from core.vision.wire import PixelFormat
+from core.vision.decoding import sniff
+from core.vision.decoding.decoder import Decoded
+from core.vision.decoding.worker_protocol import PixelFormat
 
 SIDE = 8
 CAMERA = "Box Brownie"

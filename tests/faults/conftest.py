@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from standalone.receiver import CallbackReceiver
+from standalone.demo.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive, running_archive
-from tests.faults.members import database, kafka, members
+from tests.faults.harness.members import database, kafka, members
 
 __all__ = ["database", "kafka", "members"]  # fixtures of the runtime's own tests
 

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from schemas.topics import IMAGES_TAGGED
-from standalone.receiver import CallbackReceiver
+from standalone.demo.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive
-from tests.faults.load import (
+from tests.faults.harness.load import (
     ask_all,
     assert_progress_is_at_the_end,
     callbacks_until,
@@ -19,7 +19,7 @@ from tests.faults.load import (
     upload_all,
     wait_until_tagged,
 )
-from tests.faults.persistence import (
+from tests.faults.harness.persistence import (
     CLIENTS,
     LOST,
     REFUSED,

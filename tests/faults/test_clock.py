@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from core.settings import KafkaSettings
-from tests.faults.archive_to_kill import ArchiveToKill, archive_to_kill
-from tests.faults.ledger import Batch
+from tests.faults.harness.archive_to_kill import ArchiveToKill, archive_to_kill
+from tests.faults.harness.ledger import Batch
 
 DONE_S = 30.0
 #: Where POSTs are counted: no slow moment of this machine may run out a limit.

@@ -12,9 +12,9 @@ import pytest
 
 from core.failpoints import POINTS
 from core.settings import KafkaSettings
-from tests.faults.archive_to_kill import ArchiveToKill, archive_to_kill
-from tests.faults.lives import Aim
-from tests.faults.matrix import Row, Table, aims
+from tests.faults.harness.archive_to_kill import ArchiveToKill, archive_to_kill
+from tests.faults.harness.lives import Aim
+from tests.faults.harness.matrix import Row, Table, aims
 from tests.servers import _fresh_database
 
 #: Steps that other steps must come before: a life that died with a lease, a record that may kill.

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from core.settings import KafkaSettings
-from tests.faults.archive_to_kill import ArchiveToKill, archive_to_kill
-from tests.faults.ledger import Batch, Verdict
-from tests.faults.lives import Aim
-from tests.faults.mutations import MUTATIONS
+from tests.faults.harness.archive_to_kill import ArchiveToKill, archive_to_kill
+from tests.faults.harness.ledger import Batch, Verdict
+from tests.faults.harness.lives import Aim
+from tests.faults.harness.mutations import MUTATIONS
 
 SOON_S = 12.0  # what is lost does not come: no use in waiting long for it
 

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from core.messaging.kafka import Publisher
+from core.messaging.kafka.producer import Publisher
 from core.messaging.loop import run_role
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings
 from tests.counting import OUT, Bench, CountingRole, eventually, open_bench, produce, record_of
-from tests.faults.proxy import CutAnswer, CutCommit, Faults, Proxy
+from tests.faults.harness.proxy import CutAnswer, CutCommit, Faults, Proxy
 from tests.faults.test_runtime_deaths import all_passed, passed
 from tests.integration.messaging.test_loop import read_all
 from tests.measured import Measured

@@ -15,7 +15,7 @@ from core.vision.opening import open_tagger
 from core.vision.tagger import TaggedImage
 from tests.e2e.archive import RunningArchive
 from tests.fakes.pictures import encoded
-from tests.faults.load import in_background, upload_all, wait_until_tagged
+from tests.faults.harness.load import in_background, upload_all, wait_until_tagged
 from tests.integration.vision.test_tagging import Wish
 from tests.measured import Measured
 from tests.servers import run_apart

@@ -18,8 +18,8 @@ import pytest
 from core.settings import DatabaseSettings, KafkaSettings
 from tests.counting import GROUP, Bench, eventually, open_bench, produce, record_of
 from tests.documents import between
-from tests.faults.matrix import FILLED_BY, GUARANTEES
-from tests.faults.members import Members
+from tests.faults.harness.matrix import FILLED_BY, GUARANTEES
+from tests.faults.harness.members import Members
 from tests.faults.test_runtime_deaths import all_passed
 
 KILLS = 20

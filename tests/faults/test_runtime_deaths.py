@@ -17,7 +17,7 @@ from tests.counting import (
     produce,
     record_of,
 )
-from tests.faults.members import Members
+from tests.faults.harness.members import Members
 
 
 @pytest.fixture

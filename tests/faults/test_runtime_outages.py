@@ -11,8 +11,8 @@ import pytest
 from core.messaging.loop import run_role
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings
 from standalone.environment import cache_directory
-from standalone.kafka import EmbeddedKafka
-from standalone.postgres import EmbeddedPostgres
+from standalone.kafka.broker import EmbeddedKafka
+from standalone.postgres.server import EmbeddedPostgres
 from tests.counting import (
     OUT,
     Bench,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from schemas.topics import IMAGES_ARRIVED, IMAGES_TAGGED
-from standalone.receiver import CallbackReceiver
+from standalone.demo.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive, running_archive
-from tests.faults.ledger import AUDIT
-from tests.faults.load import (
+from tests.faults.harness.ledger import AUDIT
+from tests.faults.harness.load import (
     assert_progress_is_at_the_end,
     callbacks_until,
     duplicates,
@@ -25,8 +25,8 @@ from tests.faults.load import (
     told_about_all,
     wait_until_tagged,
 )
-from tests.faults.persistence import Uploaded, upload_through
-from tests.faults.soaking import (
+from tests.faults.harness.persistence import Uploaded, upload_through
+from tests.faults.harness.soaking import (
     SURVIVORS,
     Watch,
     ask_through,

@@ -10,11 +10,11 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from core.errors import ConfigurationError
-from core.messaging.admin import ensure_topics
-from core.messaging.group import log_bounds
+from core.messaging.kafka.consumer import log_bounds
+from core.messaging.kafka.topics import ensure_topics
 from core.messaging.loop import run_role
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings
-from core.storage.progress import reset
+from core.storage.stream.progress import reset
 from tests.counting import (
     GROUP,
     PLANS,

@@ -173,7 +173,7 @@ class SimDatabase:
     async def claim(
         self, life: Life | None, bids: Sequence[tuple[Partition, int, int]], row_of: Row
     ) -> list[Row]:
-        """As the statement of `core.storage.progress`; `row_of` has the owner and the ids."""
+        """As the statement of `progress` does; `row_of` has the owner and the ids."""
         session = self.begin(life)
         try:
             self.busy(session)

@@ -15,7 +15,7 @@ from core.blobs.store import Keeper
 from core.errors import BlobStoreAway, ConfigurationError, ImageMissing, ImageUnreadable
 from core.settings import DatabaseSettings
 from core.storage import retention
-from core.storage.blobs import PostgresBlobs
+from core.storage.archive.blobs import PostgresBlobs
 from core.storage.pool import Pool, open_pool
 from tests.fakes.blobs import MemoryKeeper
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.messaging.admin import ensure_topics
+from core.messaging.kafka.topics import ensure_topics
 from core.settings import DatabaseSettings, IngressSettings, KafkaSettings, load
 from core.storage.pool import Pool, open_pool
-from ingress import keys
-from ingress.api_keys import Scope
+from ingress import commands
 from ingress.app import create_app
+from ingress.auth.api_keys import Scope
 from ingress.main import Opened, open_parts
 from schemas.topics import plan_topics
 from standalone.ports import HIGHEST_PORT
-from standalone.process import guarded
+from standalone.processes.process import guarded
 from tests.servers import first_port
 
 REPOSITORY = Path(__file__).parents[3]
@@ -78,7 +78,7 @@ async def opened(environment: Callable[..., None]) -> AsyncIterator[Opened]:
 async def client(opened: Opened) -> AsyncIterator[httpx.AsyncClient]:
     """A client with a key for everything but administration, without a network between."""
     scopes = (Scope.UPLOAD, Scope.QUERY, Scope.READ, Scope.PATHS)
-    made = await keys.create(keys.Wanted("alice", scopes=scopes), if_absent=False)
+    made = await commands.create(commands.Wanted("alice", scopes=scopes), if_absent=False)
     assert made is not None
     transport = httpx.ASGITransport(create_app(opened.parts))
     async with httpx.AsyncClient(
@@ -156,7 +156,7 @@ def free_port() -> int:
 
 async def client_of(opened: Opened, owner: str, *scopes: Scope) -> httpx.AsyncClient:
     """Requests with a new key of this owner."""
-    made = await keys.create(keys.Wanted(owner, scopes=scopes), if_absent=False)
+    made = await commands.create(commands.Wanted(owner, scopes=scopes), if_absent=False)
     assert made is not None
     transport = httpx.ASGITransport(create_app(opened.parts))
     return httpx.AsyncClient(

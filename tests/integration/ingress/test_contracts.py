@@ -11,13 +11,15 @@ import pytest
 from core.errors import DatabaseAway
 from core.messaging.ports import Place
 from core.settings import DatabaseSettings
-from core.storage import image_pages, images, jobs, keys, queries
-from core.storage.image_pages import Filter
-from core.storage.jobs import DirectoryOptions
+from core.storage import keys
+from core.storage.archive import image_pages, images, jobs
+from core.storage.archive.image_pages import Filter
+from core.storage.archive.jobs import DirectoryOptions
 from core.storage.keys import NewKey
-from core.storage.outbox import OutboxTable
 from core.storage.pool import open_pool
-from ingress.api_keys import Scope, make_key
+from core.storage.queries import queries
+from core.storage.stream.outbox import OutboxTable
+from ingress.auth.api_keys import Scope, make_key
 from ingress.ports import (
     Database,
     ImagePages,

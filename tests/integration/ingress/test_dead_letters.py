@@ -10,13 +10,13 @@ import pytest
 
 from core.errors import BrokerAway
 from core.messaging.ports import DeadLetter, Place, Sent
-from core.storage import letter_pages
-from core.storage.dead_letters import DeadLetterTable
-from core.storage.letter_pages import Filter
 from core.storage.pool import Pool
-from ingress import keys
-from ingress.api_keys import Scope
+from core.storage.stream import letter_pages
+from core.storage.stream.dead_letters import DeadLetterTable
+from core.storage.stream.letter_pages import Filter
+from ingress import commands
 from ingress.app import create_app
+from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.dead_letter import DeadLetterPlace
 from schemas.record import Record
@@ -26,7 +26,7 @@ HEADERS = (("ce_id", b"e1"), ("x", b"\xff" * 300))
 
 
 async def client_of(opened: Opened) -> httpx.AsyncClient:
-    made = await keys.create(keys.Wanted("root", scopes=(Scope.ADMIN,)), if_absent=False)
+    made = await commands.create(commands.Wanted("root", scopes=(Scope.ADMIN,)), if_absent=False)
     assert made is not None
     transport = httpx.ASGITransport(create_app(opened.parts))
     return httpx.AsyncClient(

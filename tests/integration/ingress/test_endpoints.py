@@ -5,17 +5,18 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from consumers.delivery.stored import StoredSecrets
+from consumers.delivery.adapters import StoredSecrets
 from core.settings import SecretSettings, load
-from core.storage import deliveries, endpoints, lanes, queries
-from core.storage.deliveries import NewDelivery
-from core.storage.lanes import Room
+from core.storage.delivery import deliveries, endpoints, lanes
+from core.storage.delivery.deliveries import NewDelivery
+from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
-from core.storage.queries import Answered
+from core.storage.queries import queries
+from core.storage.queries.queries import Answered
 from core.webhooks.signing_secrets import SecretBox
-from ingress import keys
-from ingress.api_keys import Scope
+from ingress import commands
 from ingress.app import create_app
+from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of, host_of
 from tests.integration.ingress.test_server import run_ingress
@@ -108,7 +109,7 @@ async def test_another_owners_address_and_an_unknown_one_are_not_there(
     client: httpx.AsyncClient, opened: Opened
 ) -> None:
     endpoint_id = await register(client)
-    bob = await keys.create(keys.Wanted("bob", scopes=(Scope.QUERY,)), if_absent=False)
+    bob = await commands.create(commands.Wanted("bob", scopes=(Scope.QUERY,)), if_absent=False)
     assert bob is not None
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(create_app(opened.parts)),

@@ -12,14 +12,14 @@ from pydantic import SecretStr
 
 from consumers.delivery.courier import Picture
 from consumers.delivery.pictures import CopyCache, OutgoingCopy, StoredPictures
-from consumers.housekeeping import Pruner
+from consumers.upkeep.pruning import Pruner
 from core.errors import PermanentError
 from core.messaging.cloudevents import made_at
 from core.settings import DatabaseSettings, RetentionSettings, load
-from core.storage import blobs, image_deletion, images
-from core.storage.outbox import headers_from_json
+from core.storage.archive import blobs, image_deletion, images
 from core.storage.pool import Pool, open_pool
-from ingress.api_keys import Scope
+from core.storage.stream.outbox import headers_from_json
+from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.record import Record
 from tests.fakes.blobs import MemoryKeeper

@@ -14,15 +14,15 @@ from core.settings import DatabaseSettings, SecretSettings, load
 from core.storage import keys as table
 from core.storage.pool import open_pool
 from core.webhooks.signing_secrets import SecretBox, make_key
-from ingress import keys
-from ingress.api_keys import Scope, digest_of
+from ingress import commands
+from ingress.auth.api_keys import Scope, digest_of
 from tests.integration.ingress.test_server import run_keys
 
 
 async def test_a_key_is_kept_as_its_digest_only(
     environment: Callable[..., None], database_url: str
 ) -> None:
-    made = await keys.create(keys.Wanted("alice", "laptop"), if_absent=False)
+    made = await commands.create(commands.Wanted("alice", "laptop"), if_absent=False)
 
     assert made is not None
     connection = await asyncpg.connect(database_url)
@@ -43,41 +43,41 @@ async def test_a_key_is_kept_as_its_digest_only(
 async def test_the_second_key_of_an_owner_keeps_the_signing_secret(
     environment: Callable[..., None],
 ) -> None:
-    await keys.create(keys.Wanted("alice"), if_absent=False)
+    await commands.create(commands.Wanted("alice"), if_absent=False)
 
-    second = await keys.create(keys.Wanted("alice"), if_absent=False)
+    second = await commands.create(commands.Wanted("alice"), if_absent=False)
 
     assert second is not None
     assert second.signing_secret is None
-    assert len(await keys.list_keys("alice")) == 2
+    assert len(await commands.list_keys("alice")) == 2
 
 
 async def test_if_absent_makes_one_key_also_when_asked_at_once(
     environment: Callable[..., None],
 ) -> None:
-    wanted = keys.Wanted("alice", "first")
+    wanted = commands.Wanted("alice", "first")
 
-    made = await asyncio.gather(*(keys.create(wanted, if_absent=True) for _ in range(8)))
+    made = await asyncio.gather(*(commands.create(wanted, if_absent=True) for _ in range(8)))
 
     assert sum(one is not None for one in made) == 1
-    assert len(await keys.list_keys(None)) == 1
+    assert len(await commands.list_keys(None)) == 1
 
 
 async def test_an_ended_key_does_not_count_as_there(environment: Callable[..., None]) -> None:
-    wanted = keys.Wanted("alice", lasts=timedelta(seconds=-1))
-    await keys.create(wanted, if_absent=True)
-    revoked = await keys.create(keys.Wanted("alice"), if_absent=True)
+    wanted = commands.Wanted("alice", lasts=timedelta(seconds=-1))
+    await commands.create(wanted, if_absent=True)
+    revoked = await commands.create(commands.Wanted("alice"), if_absent=True)
     assert revoked is not None
-    assert await keys.revoke(revoked.key_id)
+    assert await commands.revoke(revoked.key_id)
 
-    assert await keys.create(keys.Wanted("alice"), if_absent=True) is not None
+    assert await commands.create(commands.Wanted("alice"), if_absent=True) is not None
 
 
 async def test_an_old_signing_secret_signs_for_a_day_beside_the_new_one(
     environment: Callable[..., None], database_url: str
 ) -> None:
-    await keys.create(keys.Wanted("alice"), if_absent=False)
-    fresh = await keys.rotate_secret("alice")
+    await commands.create(commands.Wanted("alice"), if_absent=False)
+    fresh = await commands.rotate_secret("alice")
 
     connection = await asyncpg.connect(database_url)
     sealed = await table.signing_secrets(connection, "alice")
@@ -98,7 +98,7 @@ async def test_without_the_instances_key_no_key_is_made(
     environment(SECRETS_KEY="")
 
     with pytest.raises(ConfigurationError, match="SECRETS_KEY"):
-        await keys.create(keys.Wanted("alice"), if_absent=False)
+        await commands.create(commands.Wanted("alice"), if_absent=False)
 
 
 def test_the_command_line_speaks_json(environment: Callable[..., None]) -> None:
@@ -152,19 +152,19 @@ async def test_after_resealing_the_old_key_of_the_instance_may_go(
     environment(SECRETS_KEY=old)
     secrets = {}
     for owner in ("alice", "bob", "carol"):
-        made = await keys.create(keys.Wanted(owner), if_absent=False)
+        made = await commands.create(commands.Wanted(owner), if_absent=False)
         assert made is not None
         secrets[owner] = made.signing_secret
     environment(SECRETS_KEY=f"{new},{old}")
-    await keys.rotate_secret("bob")
-    portions: list[keys.Resealed] = []
+    await commands.rotate_secret("bob")
+    portions: list[commands.Resealed] = []
 
-    done = await keys.reseal(portions.append, portion=2)
-    again = await keys.reseal()
+    done = await commands.reseal(portions.append, portion=2)
+    again = await commands.reseal()
 
-    assert done == keys.Resealed(fresh=1, sealed=3)
+    assert done == commands.Resealed(fresh=1, sealed=3)
     assert len(portions) == 2
-    assert again == keys.Resealed(fresh=4, sealed=0)
+    assert again == commands.Resealed(fresh=4, sealed=0)
     environment(SECRETS_KEY=new)
     box = SecretBox.from_settings(load(SecretSettings))
     async with open_pool(load(DatabaseSettings)) as pool:
@@ -177,9 +177,9 @@ async def test_a_secret_that_no_key_opens_is_named_and_left(
     environment: Callable[..., None],
 ) -> None:
     environment(SECRETS_KEY=make_key())
-    await keys.create(keys.Wanted("lost"), if_absent=False)
+    await commands.create(commands.Wanted("lost"), if_absent=False)
     environment(SECRETS_KEY=make_key())
-    await keys.create(keys.Wanted("alice"), if_absent=False)
+    await commands.create(commands.Wanted("alice"), if_absent=False)
 
     done = await asyncio.to_thread(run_keys, "reseal", "--json")
 

@@ -7,8 +7,8 @@ import pytest
 
 from core.blobs.roots import Roots
 from core.errors import BlobStoreAway, ImageMissing
-from ingress.paths import RootedArchive
 from ingress.ports import FoundDirectory
+from ingress.reading.paths import RootedArchive
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from core.storage import deliveries, lanes, queries, query_pages
-from core.storage.deliveries import NewDelivery
-from core.storage.lanes import Room
+from core.storage.delivery import deliveries, lanes
+from core.storage.delivery.deliveries import NewDelivery
+from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
-from core.storage.query_pages import Filter
-from ingress.api_keys import Scope
+from core.storage.queries import queries, query_pages
+from core.storage.queries.query_pages import Filter
+from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of
 from tests.integration.ingress.conftest import client_of

@@ -11,18 +11,19 @@ import httpx
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from consumers.delivery.stored import StoredSecrets
+from consumers.delivery.adapters import StoredSecrets
 from core.settings import SecretSettings, load
-from core.storage import deliveries, endpoints, lanes, queries
-from core.storage.deliveries import Attempt, NewDelivery, Settled
-from core.storage.lanes import Leased, Room
+from core.storage.delivery import deliveries, endpoints, lanes
+from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
+from core.storage.delivery.lanes import Leased, Room
 from core.storage.pool import Pool
-from core.storage.queries import Answered
+from core.storage.queries import queries
+from core.storage.queries.queries import Answered
 from core.webhooks.sender import Message, WebhookSender
 from core.webhooks.signing_secrets import SecretBox
-from ingress import keys
-from ingress.api_keys import Scope
+from ingress import commands
 from ingress.app import create_app
+from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of
 from tests.fakes.poster import PlainAnswer, RecordingPoster
@@ -33,7 +34,7 @@ URL = "https://8.8.8.8/hook"
 
 @pytest.fixture(name="admin")
 async def _admin(opened: Opened) -> AsyncIterator[httpx.AsyncClient]:
-    made = await keys.create(keys.Wanted("root", scopes=(Scope.ADMIN,)), if_absent=False)
+    made = await commands.create(commands.Wanted("root", scopes=(Scope.ADMIN,)), if_absent=False)
     assert made is not None
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(create_app(opened.parts)),
@@ -205,7 +206,7 @@ async def test_receivers_with_the_old_and_the_new_secret_both_verify_while_it_is
     owner = endpoints.secrets_owner(UUID(registered["endpoint_id"])) if endpoint else "alice"
     box = SecretBox.from_settings(load(SecretSettings))
     old = (await StoredSecrets(pool, box).of("alice", url))[0]
-    new = await keys.rotate_secret(owner)
+    new = await commands.rotate_secret(owner)
 
     poster = RecordingPoster(PlainAnswer(204))
     sender = WebhookSender(poster, timeout_s=5)

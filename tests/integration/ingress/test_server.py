@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from core.messaging.admin import ensure_topics
+from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from schemas.topics import plan_topics
 from tests.fakes.pictures import jpeg

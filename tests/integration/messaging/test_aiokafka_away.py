@@ -10,10 +10,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from core.messaging.admin import ensure_topics
+from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from tests.counting import OUT, PLANS
-from tests.faults.proxy import Faults, Proxy
+from tests.faults.harness.proxy import Faults, Proxy
 from tests.integration.messaging.raw import fill, lasts, made, member, place
 from tests.integration.messaging.test_loop import read_all
 
@@ -88,7 +88,7 @@ async def test_an_idempotent_send_hangs_hence_the_publishers_deadline(
 async def test_a_stop_with_unsent_records_hangs_hence_the_producer_is_abandoned(
     through: KafkaSettings, proxy: Proxy
 ) -> None:
-    """`core.messaging.kafka._abandon` ends the sender by hand."""
+    """`core.messaging.kafka.producer._abandon` ends the sender by hand."""
     producer = AIOKafkaProducer(
         bootstrap_servers=through.bootstrap_servers,
         enable_idempotence=True,

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.coordinator import assignors
 from aiokafka.errors import IllegalStateError, MessageSizeTooLargeError, UnknownError, for_code
 
-from core.messaging.admin import ensure_topics
+from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from tests.counting import PLANS, TOPIC
 from tests.integration.messaging.raw import Callbacks, fill, made, member, place, until
@@ -243,7 +243,7 @@ def test_only_the_eager_protocol_is_spoken_hence_everything_is_drained_at_a_revo
 
 
 def test_topic_ids_are_not_read_hence_a_metadata_request_of_our_own() -> None:
-    """`core.messaging.cluster`: ids came with Metadata 10."""
+    """`core.messaging.kafka.cluster`: ids came with Metadata 10."""
     metadata = import_module("aiokafka.protocol.metadata")
     versions = [
         struct.API_VERSION

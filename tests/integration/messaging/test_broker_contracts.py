@@ -15,10 +15,10 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway
-from core.messaging.admin import ensure_topics
-from core.messaging.eviction import evict
-from core.messaging.group import GroupConsumer
-from core.messaging.kafka import Publisher
+from core.messaging.kafka.consumer import GroupConsumer
+from core.messaging.kafka.eviction import evict
+from core.messaging.kafka.producer import Publisher
+from core.messaging.kafka.topics import ensure_topics
 from core.messaging.membership import GroupClient, NotAMember, OutOfLog
 from core.messaging.ports import Place, RecordPublisher
 from core.settings import KafkaSettings

@@ -22,11 +22,11 @@ from core.messaging.ports import (
     Place,
 )
 from core.settings import DatabaseSettings
-from core.storage.dead_letters import DeadLetterTable
-from core.storage.members import MemberTable
-from core.storage.outbox import OutboxTable
 from core.storage.pool import open_pool
-from core.storage.progress import ProgressTable
+from core.storage.stream.dead_letters import DeadLetterTable
+from core.storage.stream.members import MemberTable
+from core.storage.stream.outbox import OutboxTable
+from core.storage.stream.progress import ProgressTable
 from schemas.dead_letter import DeadLetterPlace
 from schemas.record import Partition, Record
 from tests.fakes.messaging import (

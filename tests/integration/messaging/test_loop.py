@@ -10,10 +10,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from core.errors import ConfigurationError, ProcessCrashed, RecordRefused
-from core.messaging.group import log_bounds
+from core.messaging.kafka.consumer import log_bounds
 from core.messaging.loop import run_role
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings
-from core.storage.progress import reset
+from core.storage.stream.progress import reset
 from schemas.record import Record
 from tests.counting import (
     GROUP,

@@ -10,15 +10,15 @@ from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway
-from core.messaging.admin import ensure_topics
-from core.messaging.connection import on_broker
-from core.messaging.kafka import Publisher
+from core.messaging.kafka.connection import on_broker
+from core.messaging.kafka.producer import Publisher
+from core.messaging.kafka.topics import ensure_topics
 from core.messaging.ports import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED, plan_topics
-from tests.faults.proxy import Faults, Proxy
+from tests.faults.harness.proxy import Faults, Proxy
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from core.messaging.connection import client_options
+from core.messaging.kafka.connection import client_options
 from core.settings import DatabaseSettings, KafkaSettings
 from tests.counting import TOPIC, open_bench, produce, record_of
 from tests.integration.messaging.test_loop import finished, run_until

@@ -14,10 +14,10 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from core.messaging.admin import ensure_topics
+from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
-from core.storage import jobs
-from core.storage.jobs import DirectoryOptions
+from core.storage.archive import jobs
+from core.storage.archive.jobs import DirectoryOptions
 from core.storage.pool import Pool
 from schemas.image import ImageArrived
 from schemas.query import QuerySubmitted

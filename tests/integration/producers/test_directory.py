@@ -9,8 +9,8 @@ import pytest
 from core.blobs.naming import Place
 from core.blobs.roots import Roots
 from core.errors import BlobStoreAway, ImageMissing
-from producers.announcing import Announcer
-from producers.directory import DirectoryRun, Tally
+from producers.folders.announcing import Announcer
+from producers.folders.directory import DirectoryRun, Tally
 from producers.images import Wishes
 from producers.publishing import Patience
 from tests.fakes.publisher import MemoryPublisher

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaConsumer
 
 from consumers.tagging.arrivals import decode_arrival
 from core.errors import ImageMissing
-from core.messaging.admin import ensure_topics
 from core.messaging.cloudevents import decode
+from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from schemas.query import QuerySubmitted
 from schemas.record import Record

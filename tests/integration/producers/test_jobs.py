@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from core.blobs.roots import Roots
-from core.storage import jobs
-from core.storage.jobs import DirectoryJob, DirectoryOptions
+from core.storage.archive import jobs
+from core.storage.archive.jobs import DirectoryJob, DirectoryOptions
 from core.storage.pool import Pool
-from producers.announcing import Announcer
+from producers.folders.announcing import Announcer
 from producers.jobs import JobRunner
 from producers.main import PostgresJobs
 from producers.publishing import Patience

@@ -7,8 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.admin import ensure_topics
-from core.messaging.kafka import Publisher as KafkaPublisher
+from core.messaging.kafka.producer import Publisher as KafkaPublisher
+from core.messaging.kafka.topics import ensure_topics
 from core.messaging.ports import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics

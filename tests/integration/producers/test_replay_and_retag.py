@@ -7,13 +7,13 @@ from uuid import UUID
 
 from core.messaging.cloudevents import made_at
 from core.messaging.ports import DeadLetter, Sent
-from core.storage import image_deletion, images
-from core.storage.dead_letters import DeadLetterTable
+from core.storage.archive import image_deletion, images
+from core.storage.archive.selection import Choice as ChoiceOfRows
+from core.storage.archive.selection import ChosenImage, ChosenImages
 from core.storage.pool import Pool
-from core.storage.replays import OpenLetters
-from core.storage.selection import Choice as ChoiceOfRows
-from core.storage.selection import ChosenImage, ChosenImages
-from producers.announcing import Announcer
+from core.storage.stream.dead_letters import DeadLetterTable
+from core.storage.stream.replays import OpenLetters
+from producers.folders.announcing import Announcer
 from producers.publishing import Patience
 from producers.replay import LetterFilter, Replay
 from producers.retag import Choice, Retag

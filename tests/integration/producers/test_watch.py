@@ -14,13 +14,13 @@ import pytest
 from core.blobs.naming import Place
 from core.blobs.roots import Roots
 from core.storage.pool import Pool
-from producers.announcing import Announcer
-from producers.hints import Hints, NoHints, WatchfilesHints
-from producers.intake import Intake
+from producers.folders.announcing import Announcer
+from producers.folders.bridge import Bridge
+from producers.folders.hints import Hints, NoHints, WatchfilesHints
+from producers.folders.intake import Intake
+from producers.folders.settling import Pace
 from producers.main import PostgresLedger
 from producers.publishing import Patience
-from producers.settling import Pace
-from producers.watch import Bridge
 from tests.fakes.publisher import MemoryPublisher
 
 # The scans are far apart, so that what the events bring is brought by the events.

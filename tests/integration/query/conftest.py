@@ -6,9 +6,9 @@ from functools import cache
 import pytest
 from pydantic import SecretStr
 
+from consumers.query.adapters import LabelLanguage, StoredAnswers
 from consumers.query.archive import StoredArchive
 from consumers.query.role import QueryRole
-from consumers.query.stored import LabelLanguage, StoredAnswers
 from core.language.lemmatizer import Lemmatizer
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import DatabaseSettings, QuerySettings

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from consumers.query.adapters import StoredAnswers
 from consumers.query.role import QueryRole
-from consumers.query.stored import StoredAnswers
 from consumers.query.waiting import WaitingRoom
 from core.messaging.role import Received
 from core.storage.pool import Pool

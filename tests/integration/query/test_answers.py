@@ -7,12 +7,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
+from consumers.query.adapters import StoredAnswers
 from consumers.query.archive import StoredArchive
-from consumers.query.measuring import QueryMetrics
+from consumers.query.metrics import QueryMetrics
 from consumers.query.role import QueryRole
-from consumers.query.stored import StoredAnswers
-from core.storage import queries
 from core.storage.pool import Pool
+from core.storage.queries import queries
 from core.telemetry.metrics import Metrics
 from schemas.callback import AnswerType, CallbackRequested
 from schemas.query import QuerySubmitted

@@ -10,8 +10,10 @@ from uuid import UUID
 from consumers.tagging.best_images import BestImages
 from core.relevance.combos import lookup_keys, resolve
 from core.relevance.ranking import Rank, ScoredImage, recency
-from core.storage import combos, image_tags, labels
-from core.storage.image_tags import TaggedImage
+from core.storage import labels
+from core.storage.archive import image_tags
+from core.storage.archive.image_tags import TaggedImage
+from core.storage.best import combos
 from core.storage.pool import Pool
 from core.tags import ImageTags, Label, TagScore
 from core.transaction import Transaction

@@ -6,7 +6,7 @@ from itertools import combinations
 from consumers.tagging.best_images import BestImages
 from consumers.tagging.repair import BestImagesRepair
 from core.relevance.ranking import best
-from core.storage import combo_repair
+from core.storage.best import combo_repair
 from core.storage.pool import Pool
 from tests.integration.relevance.archive import (
     LABELS,

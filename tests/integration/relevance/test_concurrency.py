@@ -13,7 +13,8 @@ from consumers.tagging.best_images import BestImages
 from consumers.tagging.repair import BestImagesRepair
 from core.errors import DatabaseAway
 from core.relevance.ranking import ScoredImage, best, best_n
-from core.storage import combo_repair, labels, ranking
+from core.storage import labels
+from core.storage.best import combo_repair, ranking
 from core.storage.pool import Pool
 from core.tags import Label
 from core.transaction import Transaction

@@ -9,12 +9,12 @@ import pytest
 from consumers.tagging.best_images import BestImages
 from consumers.tagging.repair import BestImagesRepair
 from core.relevance.ranking import best_n, recency
-from core.storage import search, statistics
+from core.storage.archive import search, statistics
+from core.storage.archive.search import Match, Sought, Visible
 from core.storage.pool import Pool
-from core.storage.search import Match, Sought, Visible
-from ingress.insights import Wanted
-from ingress.searching import StoredInsights
-from ingress.words import Words
+from ingress.reading.language import Words
+from ingress.reading.ports import Wanted
+from ingress.reading.search import StoredInsights
 from tests.integration.relevance.archive import (
     LABELS,
     define_labels,

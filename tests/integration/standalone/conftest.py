@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from standalone.environment import cache_directory
-from standalone.kafka import EmbeddedKafka
-from standalone.postgres import EmbeddedPostgres
+from standalone.kafka.broker import EmbeddedKafka
+from standalone.postgres.server import EmbeddedPostgres
 from tests.servers import first_port, make_home
 
 PORT_OFFSET = 280  # away from the session's own servers

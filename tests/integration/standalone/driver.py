@@ -14,10 +14,10 @@ from pathlib import Path
 from core.errors import ConfigurationError
 from core.settings import StandaloneSettings
 from standalone.__main__ import stop_on_signals
+from standalone.demo.models import ModelChoice
 from standalone.environment import cache_directory
-from standalone.models import ModelChoice
-from standalone.roles import Role
-from standalone.supervisor import Plan, Supervisor
+from standalone.processes.roles import Role
+from standalone.processes.supervisor import Plan, Supervisor
 
 STATES_EVERY_S = 0.2
 

@@ -15,9 +15,9 @@ from aiokafka.errors import KafkaError
 
 from standalone.environment import cache_directory
 from standalone.failures import DiskFull
-from standalone.kafka import EmbeddedKafka
-from standalone.keeper import Keeper, Status
-from standalone.postgres import EmbeddedPostgres
+from standalone.kafka.broker import EmbeddedKafka
+from standalone.postgres.server import EmbeddedPostgres
+from standalone.processes.keeper import Keeper, Status
 from tests.integration.standalone.test_kafka import count, create_topic
 from tests.integration.standalone.waiting import until
 from tests.servers import first_port, make_home

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from standalone import jars
 from standalone.environment import cache_directory
 from standalone.failures import NotSupported
-from standalone.jars import LOCK_FILE, Jar, fetch_jars, parse_lock, remove_wrong
+from standalone.kafka import jars
+from standalone.kafka.jars import LOCK_FILE, Jar, fetch_jars, parse_lock, remove_wrong
 
 
 def test_the_list_holds_the_broker_with_its_own_client_and_a_log_binding() -> None:

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from standalone.environment import cache_directory
 from standalone.failures import DirectoryLocked, NotSupported
-from standalone.kafka import EmbeddedKafka
+from standalone.kafka.broker import EmbeddedKafka
 from tests.servers import first_port
 
 PORT_OFFSET = 340  # away from the session's own servers

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from standalone.failures import DirectoryLocked
-from standalone.locking import DirectoryLock
+from standalone.processes.locking import DirectoryLock
 
 OWNER = """
 import os, subprocess, sys

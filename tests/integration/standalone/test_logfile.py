@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from standalone.logfile import RotatingLog
+from standalone.processes.logfile import RotatingLog
 
 
 def test_a_full_file_makes_room_and_the_oldest_goes(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from standalone import postgres_data
-from standalone.account import can_reach, unprivileged_account
 from standalone.failures import DirectoryLocked, NotSupported
-from standalone.postgres import EmbeddedPostgres
+from standalone.postgres import data_directory
+from standalone.postgres.account import can_reach, unprivileged_account
+from standalone.postgres.server import EmbeddedPostgres
 from tests.servers import first_port
 
 PORT_OFFSET = 300  # away from the session's own servers
@@ -138,15 +138,15 @@ def test_roots_private_folder_stays_private_and_the_data_goes_elsewhere(empty_ho
     private = empty_home / "private"
     private.mkdir(mode=0o700)
     (private / "postgres").mkdir()
-    directory = postgres_data.prepare_data(private / "postgres", own_place=empty_home / "place")
+    directory = data_directory.prepare_data(private / "postgres", own_place=empty_home / "place")
     assert directory.path.is_relative_to(empty_home / "place")
     assert (directory.path / "PG_VERSION").exists()
     assert private.stat().st_mode & 0o077 == 0
-    again = postgres_data.prepare_data(private / "postgres", own_place=empty_home / "place")
+    again = data_directory.prepare_data(private / "postgres", own_place=empty_home / "place")
     assert again == directory
     shutil.rmtree(private / "postgres")
     (private / "postgres").mkdir()
-    anew = postgres_data.prepare_data(private / "postgres", own_place=empty_home / "place")
+    anew = data_directory.prepare_data(private / "postgres", own_place=empty_home / "place")
     assert anew.path != directory.path
 
 
@@ -156,14 +156,14 @@ def test_binaries_in_a_private_folder_are_copied_to_where_their_user_can_run_the
 ) -> None:
     private = empty_home / "private"
     private.mkdir(mode=0o700)
-    installed = postgres_data.installation()
+    installed = data_directory.installation()
     package = installed.parent
     copy = private / package.name / installed.name
     shutil.copytree(installed, copy, symlinks=True)
     shutil.copytree(package.with_name(f"{package.name}.libs"), private / f"{package.name}.libs")
-    monkeypatch.setattr(postgres_data, "installation", lambda: copy)
+    monkeypatch.setattr(data_directory, "installation", lambda: copy)
     (empty_home / "postgres").mkdir()
-    directory = postgres_data.prepare_data(empty_home / "postgres", own_place=empty_home / "place")
+    directory = data_directory.prepare_data(empty_home / "postgres", own_place=empty_home / "place")
     assert directory.binaries.is_relative_to(empty_home / "place")
     assert private.stat().st_mode & 0o077 == 0
     account = unprivileged_account(directory.path)

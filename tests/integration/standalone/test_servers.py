@@ -4,8 +4,8 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from standalone import handshake
-from standalone.kafka import EmbeddedKafka
+from standalone.kafka import handshake
+from standalone.kafka.broker import EmbeddedKafka
 
 
 async def test_a_record_sent_to_the_broker_comes_back(

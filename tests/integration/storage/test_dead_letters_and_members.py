@@ -1,10 +1,10 @@
 """Dead letters are never refused for what is in them; members are remembered by instance."""
 
 from core.messaging.ports import DeadLetter, DeadLetters, Members
-from core.storage.dead_letters import DeadLetterTable
-from core.storage.members import MemberTable
-from core.storage.outbox import headers_from_json
 from core.storage.pool import Pool
+from core.storage.stream.dead_letters import DeadLetterTable
+from core.storage.stream.members import MemberTable
+from core.storage.stream.outbox import headers_from_json
 from schemas.dead_letter import DeadLetterPlace
 from schemas.record import Record
 

@@ -12,8 +12,10 @@ import pytest
 
 from core.errors import RecordRefused
 from core.relevance.ranking import ScoredImage, best_n, recency
-from core.storage import image_tags, images, labels, ranking, retention
-from core.storage.image_tags import TaggedImage
+from core.storage import labels, retention
+from core.storage.archive import image_tags, images
+from core.storage.archive.image_tags import TaggedImage
+from core.storage.best import ranking
 from core.storage.pool import Pool
 from core.tags import MAX_OWN_LABELS, ImageTags, Label, TagScore
 from schemas.image import image_id_of

@@ -8,9 +8,9 @@ from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
-from core.storage import deliveries, lanes
-from core.storage.deliveries import Attempt, NewDelivery, Settled
-from core.storage.lanes import Leased, Room
+from core.storage.delivery import deliveries, lanes
+from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
+from core.storage.delivery.lanes import Leased, Room
 from core.storage.pool import Pool
 
 TRIED = Attempt(datetime.now(UTC), 12, status=500)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from core.errors import PermanentError, RecordRefused
 from core.messaging.ports import Outbox, Place
-from core.storage.outbox import OutboxTable, headers_from_json, headers_to_json, storable
 from core.storage.pool import Pool
+from core.storage.stream.outbox import OutboxTable, headers_from_json, headers_to_json, storable
 from schemas.record import Record
 
 

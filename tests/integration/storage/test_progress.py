@@ -4,7 +4,7 @@ import asyncio
 
 from core.messaging.ports import Bid, Ledger, Move
 from core.storage.pool import Pool
-from core.storage.progress import ProgressTable, StoredClaim, reset
+from core.storage.stream.progress import ProgressTable, StoredClaim, reset
 from schemas.record import Partition
 
 P0, P1 = Partition("t", 0), Partition("t", 1)

@@ -9,12 +9,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core.storage import deliveries, hosts, lanes, queries, redelivery
-from core.storage.deliveries import Attempt, NewDelivery, Settled
-from core.storage.lanes import Leased, Room
+from core.storage.delivery import deliveries, hosts, lanes, redelivery
+from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
+from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery.redelivery import Wanted
 from core.storage.pool import Pool
-from core.storage.queries import Answered, NewAnswer, Place, Waiting
-from core.storage.redelivery import Wanted
+from core.storage.queries import queries
+from core.storage.queries.queries import Answered, NewAnswer, Place, Waiting
 
 TRIED = Attempt(datetime.now(UTC), 12, status=500)
 

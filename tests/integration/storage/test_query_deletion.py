@@ -5,15 +5,17 @@ import random
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from consumers.housekeeping import ages
+from consumers.upkeep.pruning import ages
 from core.settings import RetentionSettings
-from core.storage import deliveries, lanes, queries, query_deletion, redelivery, retention
-from core.storage.deliveries import Attempt, NewDelivery, Settled
-from core.storage.lanes import Leased, Room
+from core.storage import retention
+from core.storage.delivery import deliveries, lanes, redelivery
+from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
+from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery.redelivery import Wanted
 from core.storage.pool import Pool
-from core.storage.queries import Answered, Place, Waiting
-from core.storage.query_deletion import Deleted
-from core.storage.redelivery import Wanted
+from core.storage.queries import queries, query_deletion
+from core.storage.queries.queries import Answered, Place, Waiting
+from core.storage.queries.query_deletion import Deleted
 from schemas.callback import callback_id_of
 from tests.locks import until_blocked
 

@@ -7,9 +7,10 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from consumers.housekeeping import Pruner
+from consumers.upkeep.pruning import Pruner
 from core.settings import DatabaseSettings, RetentionSettings
-from core.storage import hosts, retention
+from core.storage import retention
+from core.storage.delivery import hosts
 from core.storage.pool import Pool, open_pool
 from core.storage.retention import Portion
 from tests.fakes.blobs import MemoryKeeper

@@ -7,9 +7,9 @@ import pytest
 from pydantic import SecretStr
 
 from core.settings import DatabaseSettings
-from core.storage import watched_files
+from core.storage.archive import watched_files
+from core.storage.archive.watched_files import FileState, WatchedFile
 from core.storage.pool import Pool, open_pool
-from core.storage.watched_files import FileState, WatchedFile
 from schemas.image import image_id_of
 
 LARGEST = 2**64 - 1  # inodes of some file systems use all 64 bits

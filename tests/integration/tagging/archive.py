@@ -9,12 +9,12 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from consumers.tagging.adapters import LabelledTagger, StoredTags
 from consumers.tagging.arrivals import Arrival
 from consumers.tagging.best_images import BestImages
-from consumers.tagging.measuring import TaggingMetrics
+from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingItem, TaggingRole
-from consumers.tagging.stored import LabelledTagger, StoredTags
 from core.errors import PermanentError
 from core.messaging.role import Received
 from core.storage import labels

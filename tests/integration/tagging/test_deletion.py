@@ -11,7 +11,9 @@ import asyncpg
 from consumers.tagging.repair import BestImagesRepair
 from core.errors import DatabaseAway
 from core.relevance.ranking import best
-from core.storage import curation, image_deletion, images, labels, ranking
+from core.storage import labels
+from core.storage.archive import curation, image_deletion, images
+from core.storage.best import ranking
 from core.storage.pool import Pool
 from core.tags import TagScore
 from schemas.image import image_id_of

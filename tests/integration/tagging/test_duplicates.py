@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.settings import MIB
-from core.storage import image_tags, same_photos
-from core.storage.duplicates import SAME_PHOTO_BITS, hash_distance, level_of
+from core.storage.archive import image_tags, same_photos
+from core.storage.archive.duplicates import SAME_PHOTO_BITS, hash_distance, level_of
 from core.storage.pool import Pool
-from core.storage.rescoring import from_wire
-from core.vision.child import PoolLimits
-from core.vision.decoder import DecodePool
-from core.vision.lookalikes import MAX_EARLIER
-from core.vision.perceptual import FLAT
-from core.vision.wire import PixelFormat
-from ingress.api_keys import Scope
+from core.storage.scoring.rescoring import from_wire
+from core.vision.decoding.decoder import DecodePool
+from core.vision.decoding.lookalikes import MAX_EARLIER
+from core.vision.decoding.perceptual import FLAT
+from core.vision.decoding.worker_process import PoolLimits
+from core.vision.decoding.worker_protocol import PixelFormat
+from ingress.auth.api_keys import Scope
 from schemas.image import image_id_of
-from standalone.photos import copy_free_photos
+from standalone.demo.photos import copy_free_photos
 from tests.fakes.ingress import World
 from tests.fakes.pictures import encoded
 from tests.fakes.vision import HashModel, unit

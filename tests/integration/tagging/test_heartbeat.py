@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from consumers.tagging.heartbeat import Heartbeat
 from core.errors import DatabaseAway
-from core.storage import loaded_models
-from core.storage.loaded_models import LoadedModel
 from core.storage.pool import Pool
+from core.storage.scoring import loaded_models
+from core.storage.scoring.loaded_models import LoadedModel
 from core.transaction import Transaction
 from ingress.main import MODEL_SILENCE, _loaded_models
 

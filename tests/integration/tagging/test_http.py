@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from core.errors import ConfigurationError
-from core.storage import image_pages, images, labels
-from ingress.api_keys import Scope
+from core.storage import labels
+from core.storage.archive import image_pages, images
 from ingress.app import create_app
+from ingress.auth.api_keys import Scope
 from migrations.labels import take_over
 from schemas.image import image_id_of
 from tests.fakes.ingress import World, make_world

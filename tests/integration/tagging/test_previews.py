@@ -11,10 +11,12 @@ import pytest
 
 from consumers.tagging import previewing
 from consumers.tagging.previewing import Previewing
-from core.storage import curation, images, label_previews, labels
+from core.storage import labels
+from core.storage.archive import curation, images
+from core.storage.scoring import label_previews
 from core.tags import Label, TagScore
-from ingress.api_keys import Scope
 from ingress.app import create_app
+from ingress.auth.api_keys import Scope
 from schemas.image import image_id_of
 from tests.fakes.ingress import World, make_world
 from tests.integration.tagging.archive import Archive, arrival

@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 
 from consumers.tagging import rescoring as steps_of_rescoring
-from core.storage import curation, labels, rescoring
+from core.storage import labels
+from core.storage.archive import curation
+from core.storage.scoring import rescoring
 from core.tags import Label, TagScore
 from schemas.image import image_id_of
 from tests.fakes.vision import HashModel

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from core.vision import wire, worker
+from core.vision.decoding import worker, worker_protocol
 
 
 def operations(job: worker.Job) -> Mapping[str, worker.Operation]:
@@ -23,7 +23,7 @@ def unable(job: worker.Job) -> Mapping[str, worker.Operation]:
     raise RuntimeError("no decoder library here")
 
 
-def obey(data: bytes) -> tuple[wire.Head, bytes] | None:
+def obey(data: bytes) -> tuple[worker_protocol.Head, bytes] | None:
     order, _, argument = data.partition(b" ")
     match order:
         case b"signal":
@@ -42,7 +42,7 @@ def obey(data: bytes) -> tuple[wire.Head, bytes] | None:
     return _lie(order)
 
 
-def _lie(order: bytes) -> tuple[wire.Head, bytes] | None:
+def _lie(order: bytes) -> tuple[worker_protocol.Head, bytes] | None:
     if order == b"nonsense":
         return {"width": "many"}, b""
     if order == b"too-long":

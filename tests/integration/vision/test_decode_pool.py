@@ -17,10 +17,10 @@ from PIL import Image
 
 from core.errors import ConfigurationError, ImageUnreadable, TransientError
 from core.settings import MIB, TaggingSettings
-from core.vision import sniff
-from core.vision.child import PoolLimits
-from core.vision.decoder import Copy, Decoded, DecodePool, pool_limits
-from core.vision.wire import PixelFormat
+from core.vision.decoding import sniff
+from core.vision.decoding.decoder import Copy, Decoded, DecodePool, pool_limits
+from core.vision.decoding.worker_process import PoolLimits
+from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
 from tests.integration.vision import hostile
 

@@ -5,8 +5,8 @@ from threading import Barrier, Thread
 
 import pytest
 
-from core.vision.agreement import Agreement
-from core.vision.engine_cache import EngineCache, Quantised
+from core.vision.engines.agreement import Agreement
+from core.vision.engines.engine_cache import EngineCache, Quantised
 
 GOOD = Agreement(240, 0.9999, 1.0)
 BAD = Agreement(240, 0.9, 1.0)

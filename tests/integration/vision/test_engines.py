@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from core.errors import ConfigurationError
 from core.settings import TaggingSettings
-from core.vision import agreement, engines, quantising
 from core.vision.clip import Towers, open_model
-from core.vision.gate_pictures import PROMPTS, gate_pictures
-from core.vision.onnx_towers import OnnxTowers
+from core.vision.engines import agreement, choosing, quantising
+from core.vision.engines.gate_pictures import PROMPTS, gate_pictures
+from core.vision.engines.onnx_towers import OnnxTowers
 from core.vision.towers import TorchTowers
 from tests.integration.vision import tiny
 
@@ -32,7 +32,7 @@ def full() -> TorchTowers:
 
 @pytest.fixture(scope="module")
 def int8(cache: Path) -> Towers:
-    return engines.open_towers(settings(cache, engine="onnx-int8"))
+    return choosing.open_towers(settings(cache, engine="onnx-int8"))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_prompts_are_torch_s(full: TorchTowers, int8: Towers) -> None:
 
 def test_the_second_start_builds_nothing(cache: Path, int8: Towers) -> None:
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
-    again = engines.open_towers(settings(cache, engine="onnx-int8"))
+    again = choosing.open_towers(settings(cache, engine="onnx-int8"))
     assert again.identity == int8.identity
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
     assert len(before) == 3
@@ -136,12 +136,12 @@ def test_a_model_that_int8_spoils_is_refused_and_stays_refused(
     with capture_logs() as logged:
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="least cosine"):
-                engines.open_towers(wanted)
+                choosing.open_towers(wanted)
     assert [one["event"] for one in logged].count("engine_quantising") == 1
     assert not list((tmp_path / "engines").rglob("*.onnx"))
 
     with capture_logs() as logged:
-        chosen = engines.open_towers(
+        chosen = choosing.open_towers(
             wanted.model_copy(update={"engine": "auto", "allow_int8": True})
         )
     assert isinstance(chosen, TorchTowers)
@@ -162,22 +162,22 @@ def test_settings_that_int8_cannot_keep_are_refused(
     changes: dict[str, Any], told: str, cache: Path
 ) -> None:
     with pytest.raises(ConfigurationError, match=told):
-        engines.open_towers(settings(cache, engine="onnx-int8").model_copy(update=changes))
+        choosing.open_towers(settings(cache, engine="onnx-int8").model_copy(update=changes))
 
 
 def test_auto_never_takes_int8_without_leave(cache: Path) -> None:
-    assert isinstance(engines.open_towers(settings(cache, engine="auto")), TorchTowers)
+    assert isinstance(choosing.open_towers(settings(cache, engine="auto")), TorchTowers)
 
 
 def test_auto_takes_the_quicker_one_and_says_why(
     cache: Path, int8: Towers, full: TorchTowers
 ) -> None:
     with capture_logs() as logged:
-        chosen = engines.open_towers(settings(cache, engine="auto", allow_int8=True))
+        chosen = choosing.open_towers(settings(cache, engine="auto", allow_int8=True))
     [said] = [each for each in logged if each["event"] == "engine_chosen"]
     rates = said["images_per_s"]
     assert set(rates) == {"torch-fp32", "onnx-int8"}
-    quicker = rates["onnx-int8"] / engines.MARGINS["onnx-int8"] > rates["torch-fp32"]
+    quicker = rates["onnx-int8"] / choosing.MARGINS["onnx-int8"] > rates["torch-fp32"]
     assert said["engine"] == ("onnx-int8" if quicker else "torch-fp32")
     assert isinstance(chosen, OnnxTowers) is quicker
     assert chosen.identity == (int8 if quicker else full).identity
@@ -218,4 +218,4 @@ async def test_the_model_of_the_process_runs_on_the_engine_asked_for(
 def test_precisions_measured_are_those_the_processor_has(
     wanted: str, *, native: bool, given: tuple[str, ...]
 ) -> None:
-    assert engines.precisions(wanted, native_bf16=native) == given
+    assert choosing.precisions(wanted, native_bf16=native) == given

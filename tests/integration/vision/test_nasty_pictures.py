@@ -10,10 +10,10 @@ import pytest
 
 from core.errors import ImageUnreadable
 from core.settings import MIB
-from core.vision import sniff
-from core.vision.child import PoolLimits
-from core.vision.decoder import Copy, Decoded, DecodePool
-from core.vision.wire import PixelFormat
+from core.vision.decoding import sniff
+from core.vision.decoding.decoder import Copy, Decoded, DecodePool
+from core.vision.decoding.worker_process import PoolLimits
+from core.vision.decoding.worker_protocol import PixelFormat
 
 FOLDER = Path(__file__).parents[3] / "../shared/data/nasty"
 REASONS = {"not_an_image", "corrupt", "truncated", "too_many_pixels", "unsupported_mode", "empty"}

@@ -19,9 +19,10 @@ from PIL import Image
 from core.errors import ConfigurationError
 from core.settings import TaggingSettings
 from core.tags import Label
-from core.vision import clip, pixels, sniff, towers
+from core.vision import clip, towers
 from core.vision.clip import ClipModel, open_model
-from core.vision.wire import PixelFormat
+from core.vision.decoding import pixels, sniff
+from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
 from tests.fakes.vision import HashTowers
 from tests.integration.vision import tiny

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageChops, ImageCms, PngImagePlugin
 
 from core.errors import ImageUnreadable
-from core.vision import outgoing, pixels, sniff
+from core.vision.decoding import outgoing, pixels, sniff
 from tests.fakes import pictures
 
 LIMITS = sniff.Limits()

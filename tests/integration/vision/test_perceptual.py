@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 
 from core.settings import MIB
-from core.storage.duplicates import SAME_PHOTO_BITS
-from core.vision import pixels
-from core.vision.child import PoolLimits
-from core.vision.decoder import Decoded, DecodePool
-from core.vision.perceptual import FLAT, perceptual_hash
-from core.vision.wire import PixelFormat
-from standalone.photos import copy_free_photos
+from core.storage.archive.duplicates import SAME_PHOTO_BITS
+from core.vision.decoding import pixels
+from core.vision.decoding.decoder import Decoded, DecodePool
+from core.vision.decoding.perceptual import FLAT, perceptual_hash
+from core.vision.decoding.worker_process import PoolLimits
+from core.vision.decoding.worker_protocol import PixelFormat
+from standalone.demo.photos import copy_free_photos
 from tests.fakes import pictures
 from tests.integration.vision.test_pixels import LIMITS, ORIENTATION, decoders, turned_back
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from core.errors import ImageUnreadable
-from core.vision import pixels, sniff
-from core.vision.wire import PixelFormat
+from core.vision.decoding import pixels, sniff
+from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
 
 LIMITS = sniff.Limits()

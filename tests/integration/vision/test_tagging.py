@@ -15,8 +15,8 @@ from core.errors import ImageUnreadable, PermanentError
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import TaggingSettings
 from core.tags import Label
-from core.vision.child import PoolLimits
-from core.vision.decoder import Decoded, DecodePool
+from core.vision.decoding.decoder import Decoded, DecodePool
+from core.vision.decoding.worker_process import PoolLimits
 from core.vision.opening import open_tagger
 from core.vision.ports import Decoder
 from core.vision.tagger import ClipTagger, TaggedImage

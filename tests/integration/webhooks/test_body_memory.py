@@ -14,9 +14,9 @@ from consumers.delivery.courier import PER_BYTE, WebhookCourier
 from consumers.delivery.pictures import CopyCache, StoredPictures
 from core.errors import PermanentError
 from core.settings import MIB
-from core.vision.child import PoolLimits
-from core.vision.decoder import DecodePool
-from core.vision.wire import PixelFormat
+from core.vision.decoding.decoder import DecodePool
+from core.vision.decoding.worker_process import PoolLimits
+from core.vision.decoding.worker_protocol import PixelFormat
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender
 from tests.fakes.pictures import encoded

@@ -11,20 +11,20 @@ from uuid import UUID, uuid4
 import pytest
 from standardwebhooks import Webhook
 
+from consumers.delivery.adapters import StoredIntake, StoredLanes
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget, Reserve
 from consumers.delivery.courier import Picture, WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.pacing import PaceLimits, Pacer
 from consumers.delivery.role import Scheduled
-from consumers.delivery.stored import StoredIntake, StoredLanes
 from core.egress.addresses import parse_networks
 from core.egress.client import GuardedClient
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import PermanentError
 from core.settings import DatabaseSettings
-from core.storage import deliveries, hosts
+from core.storage.delivery import deliveries, hosts
 from core.storage.pool import Pool, open_pool
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender

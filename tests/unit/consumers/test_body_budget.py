@@ -11,7 +11,7 @@ import pytest
 from consumers.delivery.budget import Budget, Reserve
 from consumers.delivery.courier import Picture, WebhookCourier
 from core.errors import BlobStoreAway, PermanentError
-from core.storage.lanes import Leased
+from core.storage.delivery.lanes import Leased
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender
 from core.webhooks.signing_secrets import make_secret

@@ -21,7 +21,7 @@ from core.errors import (
     TargetUnreachable,
     TransientError,
 )
-from core.storage.lanes import Leased
+from core.storage.delivery.lanes import Leased
 from core.webhooks.schedule import OWN_FAULT_DELAY_S, RetrySchedule
 from core.webhooks.sender import WebhookSender
 from core.webhooks.signing_secrets import make_secret

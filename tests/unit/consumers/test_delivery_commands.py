@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from consumers.delivery.operating import add_commands
+from consumers.delivery.commands import add_commands
 
 
 def parsed(*words: str) -> argparse.Namespace:

@@ -6,7 +6,7 @@ from uuid import uuid4
 from prometheus_client import CollectorRegistry
 
 from consumers.delivery.attempts import Tried
-from consumers.delivery.measuring import LaneMetrics
+from consumers.delivery.metrics import LaneMetrics
 from consumers.delivery.pacing import Health, PaceLimits, Pacer
 from core.telemetry.metrics import Metrics
 

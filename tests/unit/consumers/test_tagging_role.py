@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consumers.tagging.arrivals import Arrival
-from consumers.tagging.measuring import TaggingMetrics
+from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.role import StaleLabels, Tagged, TaggingRole, Wanted
 from core.errors import BlobStoreAway, ImageMissing, ImageUnreadable, PermanentError
 from core.messaging.role import Item, Received

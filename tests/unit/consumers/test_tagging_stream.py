@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consumers.tagging.arrivals import Arrival
-from consumers.tagging.measuring import TaggingMetrics
+from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.role import Tagged, TaggingRole, Wanted
 from core.errors import BlobStoreAway, PermanentError, TransientError
 from core.messaging.role import Received

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from ingress.problems import BY_CODE
+from ingress.http.problems import BY_CODE
 
 
 def problem_in(response: httpx.Response, code: str) -> dict[str, Any]:

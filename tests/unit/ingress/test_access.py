@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from ingress.access import HEADER, LOOKUPS_AT_ONCE
-from ingress.api_keys import Scope, digest_of, key_id_of, make_key
 from ingress.app import DESCRIBED
-from ingress.limits import ByteBudget, RateLimit
+from ingress.auth.access import HEADER, LOOKUPS_AT_ONCE
+from ingress.auth.api_keys import Scope, digest_of, key_id_of, make_key
+from ingress.http.limits import ByteBudget, RateLimit
+from ingress.http.problems import Problem
 from ingress.operations import Operation
-from ingress.problems import Problem
 from tests.fakes.ingress import NOW, World, make_world
 from tests.unit.ingress.problems import problem_in
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from ingress.api_keys import Scope
+from ingress.auth.api_keys import Scope
 from tests.fakes.ingress import World
 from tests.fakes.pictures import jpeg
 from tests.unit.ingress.problems import problem_in

@@ -10,8 +10,8 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from core.errors import DatabaseAway
-from ingress.api_keys import Scope
-from ingress.events import Rhythm, stream_of
+from ingress.auth.api_keys import Scope
+from ingress.http.events import Rhythm, stream_of
 from ingress.ports import FoundDirectory
 from tests.fakes.ingress import World
 from tests.unit.ingress.problems import problem_in

@@ -18,12 +18,12 @@ from core.errors import ImageUnreadable
 from core.language.lemmatizer import Lemmatizer
 from core.relevance.matching import LabelIndex
 from core.tags import Label
-from ingress.api_keys import Scope
+from ingress.accepting import shown_name
 from ingress.app import create_app
-from ingress.insights import Meaning
-from ingress.intake import shown_name
+from ingress.auth.api_keys import Scope
+from ingress.http.problems import BY_CODE
 from ingress.ports import Picture, Prober
-from ingress.problems import BY_CODE
+from ingress.reading.ports import Meaning
 from tests.fakes.ingress import World, make_world
 from tests.fakes.insights import MemoryInsights
 from tests.fakes.pictures import jpeg

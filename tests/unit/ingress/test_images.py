@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from core.webhooks.links import sign_link
-from ingress.api_keys import Scope
+from ingress.auth.api_keys import Scope
 from tests.fakes.ingress import LINK_KEY, NOW, World
 from tests.fakes.pictures import flat_png, jpeg
 from tests.unit.ingress.problems import problem_in

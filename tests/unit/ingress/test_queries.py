@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from core.storage.deliveries import DeliveryStatus
-from ingress.api_keys import Scope
+from core.storage.delivery.deliveries import DeliveryStatus
+from ingress.auth.api_keys import Scope
 from producers.queries import query_id_of
 from schemas.query import QuerySubmitted
 from schemas.token import Token

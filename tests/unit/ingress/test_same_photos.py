@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from core.transaction import Transaction
-from ingress import same_photos
+from ingress.reading import same_photos
 from tests.fakes.transactions import NoTransaction
 
 ONE_REPORT = ["taken", "hashes", "given back", "taken", "pairs", "given back"]

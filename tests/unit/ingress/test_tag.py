@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from ingress.api_keys import Scope
+from ingress.auth.api_keys import Scope
 from ingress.ports import FoundDirectory, FoundFile
 from schemas.image import ImageArrived, image_id_of
 from tests.fakes.ingress import World, make_world

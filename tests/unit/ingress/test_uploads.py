@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from ingress.access import HEADER
-from ingress.api_keys import Scope
+from ingress.auth.access import HEADER
+from ingress.auth.api_keys import Scope
 from schemas.image import ImageArrived, image_id_of
 from schemas.record import Record
 from schemas.token import Token, decode_token

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.messaging.batching import BatchPolicy, StretchQueue
 from core.messaging.membership import Fetched
-from core.messaging.stretch import Stretch, size_of
+from core.messaging.partition_batch import Stretch, size_of
 from schemas.record import Partition, Record
 
 P0, P1 = Partition("t", 0), Partition("t", 1)

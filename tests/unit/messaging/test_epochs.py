@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from core.messaging.partition_batch import Stretch, plan_moves
 from core.messaging.ports import Move
-from core.messaging.stretch import Stretch, plan_moves
 from core.messaging.tracking import Tracker, Verdict
 from schemas.record import Partition, Record
 

@@ -19,9 +19,9 @@ from core.errors import (
     ProcessCrashed,
     UndecodableEvent,
 )
+from core.messaging.liveness import progressed
 from core.messaging.loop import _for_ever, run_role
 from core.messaging.membership import Identity
-from core.messaging.pulse import progressed
 from core.messaging.retrying import Backoff
 from core.messaging.role import Item, Outcome, Received, Rejection
 from core.messaging.session import RoleParts

@@ -13,7 +13,7 @@ from aiokafka.errors import (
 from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.kafka import Publisher
+from core.messaging.kafka.producer import Publisher
 from core.messaging.ports import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics

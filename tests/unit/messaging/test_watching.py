@@ -1,6 +1,6 @@
 """The watchdog's eye: lag without movement, and nothing else, counts as a stall."""
 
-from core.messaging.pulse import Pulse, progressed
+from core.messaging.liveness import Pulse, progressed
 from core.messaging.watching import ProgressWatch
 from schemas.record import Partition
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.blobs.roots import Signature
-from core.storage.watched_files import FileState, WatchedFile
-from producers.settling import Settling, is_at_rest, needs_work
+from core.storage.archive.watched_files import FileState, WatchedFile
+from producers.folders.settling import Settling, is_at_rest, needs_work
 from schemas.image import image_id_of
 
 SEEN = Signature(size_bytes=10, mtime_ns=5, inode=7, ctime_ns=10**18, device=1)

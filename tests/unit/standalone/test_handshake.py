@@ -2,7 +2,7 @@
 
 import pytest
 
-from standalone.handshake import Cluster, decode_answer, encode_request
+from standalone.kafka.handshake import Cluster, decode_answer, encode_request
 
 ANSWER = bytes.fromhex(
     "00000001"  # correlation

@@ -3,7 +3,7 @@
 import pytest
 
 from standalone.failures import NotSupported
-from standalone.jars import Jar, check_names, parse_lock
+from standalone.kafka.jars import Jar, check_names, parse_lock
 
 HASH = "a" * 64
 KAFKA = Jar("org.apache.kafka", "kafka-clients", "4.3.0", HASH)

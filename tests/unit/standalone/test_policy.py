@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from standalone.policy import (
+from standalone.processes.policy import (
     CONFIGURATION_EXIT,
     HEALTHY_AFTER_S,
     LONGEST_DELAY_S,

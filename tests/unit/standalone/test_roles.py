@@ -4,12 +4,7 @@ from pathlib import Path
 
 from core.egress.targets import TargetPolicy
 from core.settings import DeliverySettings
-from standalone.roles import (
-    Surroundings,
-    all_roles,
-    common_environment,
-    role_environment,
-)
+from standalone.processes.roles import Surroundings, all_roles, common_environment, role_environment
 
 SURROUNDINGS = Surroundings(
     home=Path("/home/of/it"),

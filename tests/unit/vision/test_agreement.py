@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.vision.agreement import Agreement, compare
+from core.vision.engines.agreement import Agreement, compare
 
 Vectors = NDArray[np.float32]
 TEXTS = np.eye(2, 4, dtype=np.float32)  # two labels: the first two axes

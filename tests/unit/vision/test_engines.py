@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from core.vision import engines
 from core.vision.clip import Towers
+from core.vision.engines import choosing
 from tests.fakes.vision import HashTowers
 
 
@@ -36,7 +36,7 @@ def chosen(clock: Clock, **per_picture_s: float) -> str:
         name.replace("_", "-"): TimedTowers(clock, seconds)
         for name, seconds in per_picture_s.items()
     }
-    return engines._measured(made, clock)
+    return choosing._measured(made, clock)
 
 
 @pytest.mark.parametrize(
@@ -70,5 +70,5 @@ def test_the_choice_is_logged_with_its_figures() -> None:
     assert said["event"] == "engine_chosen"
     assert said["engine"] == "onnx-int8"
     assert said["images_per_s"] == {"torch-fp32": 10.0, "onnx-int8": 20.0}
-    assert said["margins"] == engines.MARGINS
-    assert 0 < said["took_s"] <= engines.PROBE_BUDGET_S
+    assert said["margins"] == choosing.MARGINS
+    assert 0 < said["took_s"] <= choosing.PROBE_BUDGET_S

@@ -5,8 +5,8 @@ from datetime import datetime
 import pytest
 from PIL import Image
 
-from core.vision.exif import camera, camera_name, parse_datetime
-from core.vision.wire import MAX_CAMERA_CHARS
+from core.vision.decoding.exif import camera, camera_name, parse_datetime
+from core.vision.decoding.worker_protocol import MAX_CAMERA_CHARS
 
 SHOT = datetime.fromisoformat("2024-05-15 14:30:22")
 

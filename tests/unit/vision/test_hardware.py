@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigurationError
-from core.vision.hardware import choose_precision, cpu_flags
+from core.vision.engines.hardware import choose_precision, cpu_flags
 
 
 def test_bf16_is_chosen_only_where_the_processor_has_it() -> None:

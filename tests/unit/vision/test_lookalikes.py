@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.vision.lookalikes import MAX_EARLIER, Lookalikes, lookalikes
+from core.vision.decoding.lookalikes import MAX_EARLIER, Lookalikes, lookalikes
 
 BITS = 6
 

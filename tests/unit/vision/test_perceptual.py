@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.vision.perceptual import FLAT, perceptual_hash
-from core.vision.wire import GREY_SIDE
+from core.vision.decoding.perceptual import FLAT, perceptual_hash
+from core.vision.decoding.worker_protocol import GREY_SIDE
 
 Grey = NDArray[np.float64]
 ACROSS = np.arange(GREY_SIDE) / GREY_SIDE

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.vision.probe import fastest, measure
+from core.vision.engines.probe import fastest, measure
 
 PICTURES = np.zeros((8, 4, 4, 3), np.uint8)
 Batch = NDArray[np.uint8]

@@ -1,0 +1,1 @@
+"""What benchmarks share: archives, receivers, peers, reports."""

@@ -1,0 +1,170 @@
+"""The delivery role's ports, satisfied by PostgreSQL."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+from uuid import uuid4
+
+from consumers.delivery.attempts import Lease, Tried
+from consumers.delivery.pacing import Rooms
+from consumers.delivery.recording import Outcome
+from consumers.delivery.role import Scheduled
+from core.errors import ConfigurationError, TransientError
+from core.storage import keys
+from core.storage.delivery import deliveries, endpoints, hosts, lanes
+from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
+from core.storage.delivery.lanes import Leased, Room
+from core.storage.keys import INSTANCE
+from core.transaction import Transaction
+from core.webhooks.signing_secrets import SecretBox, make_secret
+
+BREAKER = "breaker"  # who disabled a host, where no person did
+MAX_OPENED = 10_000
+SECRETS_FRESH_S = 10.0  # a rotated secret is in use everywhere after that
+
+
+class Database(Protocol):
+    """What `core.storage.pool.Pool` offers."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """An open transaction."""
+        ...
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside a transaction."""
+        ...
+
+
+class StoredIntake:
+    """Callback events become rows of the schedule."""
+
+    async def intake(self, tx: Transaction, scheduled: Sequence[Scheduled]) -> None:
+        """Put deliveries on the schedule, due at once; known ones stay as they are."""
+        await deliveries.intake(
+            tx,
+            [
+                NewDelivery(
+                    delivery_id=item.delivery_id,
+                    query_id=item.event.query_id,
+                    owner=item.event.owner,
+                    host=item.host,
+                    url=item.event.url,
+                    event=item.event.model_dump_json(exclude_none=True),
+                )
+                for item in scheduled
+            ],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLanes:
+    """The schedule as the lanes use it.
+
+    Attributes:
+        attempts: how many the schedule has.
+    """
+
+    lease_s: float
+    attempts: int
+
+    async def claim(self, connection: Transaction, rooms: Rooms) -> Sequence[Leased]:
+        """Lease due webhooks of hosts that are not disabled, within the rooms."""
+        room = Room(
+            hosts=rooms.hosts,
+            rooms=rooms.rooms,
+            tiers=rooms.tiers,
+            new_host=rooms.new_host,
+            by_tier=rooms.by_tier,
+            total=rooms.total,
+        )
+        return await lanes.claim(connection, room, token=uuid4(), lease_s=self.lease_s)
+
+    async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
+        """Make webhooks due again whose worker died; give how many, and how many were given up."""
+        return await deliveries.expire_leases(tx, attempts=self.attempts)
+
+    async def backlog(self, tx: Transaction) -> tuple[int, float]:
+        """Give how many webhooks are due and not leased, and the oldest one's wait in seconds."""
+        return await deliveries.backlog(tx)
+
+    async def settle(self, connection: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
+        """Record attempts; give how many leases were no longer ours."""
+        ended = [(_leased(one.lease), _attempt(one.tried), _settled(one.tried)) for one in outcomes]
+        return len(ended) - len(await deliveries.settle(connection, ended))
+
+    async def disable(self, tx: Transaction, host: str, reason: str) -> None:
+        """Hold a host's webhooks until an operator resumes it."""
+        await hosts.disable(tx, host, actor=BREAKER, reason=reason)
+
+
+def _attempt(tried: Tried) -> Attempt:
+    return Attempt(tried.started_at, tried.took_ms, tried.status, tried.error, tried.detail)
+
+
+def _settled(tried: Tried) -> Settled:
+    return Settled(tried.state, tried.next_at, tried.reason, tried.charged)
+
+
+def _leased(lease: Lease) -> Leased:
+    if not isinstance(lease, Leased):
+        raise TypeError(f"{type(lease).__name__} was not leased here")
+    return lease
+
+
+class SecretsUnusable(TransientError):
+    """A stored secret cannot be opened with the keys we have: an operator must act."""
+
+
+@dataclass(slots=True)
+class StoredSecrets:
+    """Signing secrets of owners, opened, and remembered for a few seconds."""
+
+    database: Database
+    box: SecretBox
+    _opened: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = field(default_factory=dict)
+
+    async def of(self, owner: str | None, url: str) -> Sequence[str]:
+        """Give what signs for this address, the newest first: its own secrets where the owner
+        registered it, else the owner's; the instance's for None or for an owner who has none.
+
+        Raises:
+            DatabaseAway: the database is away.
+            SecretsUnusable: `SECRETS_KEY` does not open them.
+        """  # noqa: D205
+        known = self._opened.get((owner or INSTANCE, url))
+        if known is not None and monotonic() - known[0] < SECRETS_FRESH_S:
+            return known[1]
+        opened = await self._open(await self._signer(owner, url))
+        if not opened and owner:
+            opened = await self._open(owner)
+        if not opened:
+            opened = await self._open(INSTANCE) or await self._make_instance_secret()
+        if len(self._opened) > MAX_OPENED:
+            self._opened.clear()
+        self._opened[owner or INSTANCE, url] = (monotonic(), opened)
+        return opened
+
+    async def _signer(self, owner: str | None, url: str) -> str:
+        if not owner:
+            return INSTANCE
+        async with self.database.connection() as connection:
+            endpoint_id = await endpoints.find(connection, owner, url)
+        return owner if endpoint_id is None else endpoints.secrets_owner(endpoint_id)
+
+    async def _open(self, name: str) -> tuple[str, ...]:
+        async with self.database.connection() as connection:
+            sealed = await keys.signing_secrets(connection, name)
+        try:
+            return tuple(self.box.open(secret.decode(), owner=name) for secret in sealed)
+        except ConfigurationError as error:
+            raise SecretsUnusable(str(error)) from error
+
+    async def _make_instance_secret(self) -> tuple[str, ...]:
+        async with self.database.transaction() as tx:
+            await keys.lock_owner(tx, INSTANCE)
+            if not await keys.has_secret(tx, INSTANCE):
+                sealed = self.box.seal(make_secret(), owner=INSTANCE)
+                await keys.add_secret(tx, INSTANCE, sealed.encode())
+        return await self._open(INSTANCE)

@@ -1,0 +1,33 @@
+"""The places that image bytes are read from, opened for the roles that read them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from core.blobs.places import open_store
+from core.blobs.store import BlobStore
+from core.egress.client import GuardedClient, open_client
+from core.messaging.liveness import progressed
+from core.settings import ArchiveSettings, DeliverySettings, load
+from core.storage.archive.blobs import PostgresBlobs
+from core.storage.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The guarded way out, and all places of image bytes."""
+
+    client: GuardedClient
+    store: BlobStore
+
+
+@asynccontextmanager
+async def open_reach(pool: Pool) -> AsyncIterator[Reach]:
+    """Open the guarded client and the blob store over every scheme that the settings allow.
+
+    Raises:
+        ConfigurationError: a setting cannot be worked with.
+    """
+    archive, delivery = load(ArchiveSettings), load(DeliverySettings)
+    async with open_client(delivery) as client:
+        yield Reach(client, open_store(archive, client, PostgresBlobs(pool), progressed))

@@ -1,0 +1,215 @@
+"""The query role's ports, satisfied by spaCy, the labels in force and PostgreSQL."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from consumers.query.answering import Asked, MatchedLabel, Understood
+from core.errors import PermanentError, QueryInvalid
+from core.language.lemmatizer import Lemmatizer
+from core.relevance.matching import LabelIndex, missing_aliases
+from core.storage import labels
+from core.storage.queries import queries
+from core.storage.queries.queries import Answered, Place, Waiting
+from core.tags import Label
+from core.transaction import Transaction
+from schemas.callback import CallbackRequested
+from schemas.record import Record
+from schemas.token import Token
+
+#: Texts up to this length are lemmatized where they are: 0.1 ms. Longer ones leave the loop.
+SHORT_CHARS = 500
+TAGGING_GROUP = "tagging"
+MAX_WARNINGS = 20  # labels named one by one at a start; then their number
+
+log = structlog.get_logger(__name__)
+
+
+class Database(Protocol):
+    """What `core.storage.pool.Pool` offers."""
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside a transaction."""
+        ...
+
+
+@dataclass(slots=True)
+class LabelLanguage:
+    """Texts to labels, with an index that follows the labels in force."""
+
+    database: Database
+    lemmatizer: Lemmatizer
+    max_chars: int
+    max_labels: int
+    _state: tuple[int, int] = (-1, -1)
+    _index: LabelIndex | None = None
+
+    async def refresh(self) -> None:
+        """Build the index anew where labels were changed or added."""
+        async with self.database.connection() as connection:
+            state = await labels.state(connection)
+            if state == self._state:
+                return
+            everything = await labels.everything(connection)
+            current = await labels.current(connection)
+        if current.version != self._state[0]:
+            _warn_of_unnamed(current.labels)
+        self._index = await asyncio.to_thread(
+            LabelIndex.build, everything.labels, self.lemmatizer.lemmatize
+        )
+        self._state = (everything.version, state[1])
+
+    async def understand(self, text: str) -> Understood | PermanentError:
+        """Give the lemmas of a text and the labels that they match."""
+        if len(text) > self.max_chars:
+            return QueryInvalid(
+                f"a text of {len(text)} characters: the limit is {self.max_chars}",
+                reason="query_too_long",
+            )
+        if self._index is None:
+            raise RuntimeError("refresh comes first")
+        if len(text) > SHORT_CHARS:
+            return await asyncio.to_thread(self._understand, self._index, text)
+        return self._understand(self._index, text)
+
+    def _understand(self, index: LabelIndex, text: str) -> Understood:
+        tokens = self.lemmatizer.lemmatize(text)
+        lemmas = dict.fromkeys(lemma for token in tokens for lemma in sorted(token.lemmas))
+        matched = [
+            MatchedLabel(found.label.id, found.label.name, found.words)
+            for found in index.match(tokens)
+            if found.label.id is not None
+        ]
+        return Understood(tuple(lemmas), tuple(matched[: self.max_labels]), self._state[0])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswers:
+    """Answers and parked queries.
+
+    Args:
+        answered: told each new answer's type and the seconds since its query was accepted, for
+            metrics; what is rolled back is told again with its next try.
+    """
+
+    database: Database
+    after_timeout_s: float
+    answered: Callable[[str, float], object] = lambda _type, _seconds: None
+
+    async def keep(
+        self, tx: Transaction, answers: Sequence[tuple[Asked, CallbackRequested]]
+    ) -> dict[UUID, str | None]:
+        """Store answers; give the queries that had none before, with who asked by HTTP."""
+        new = await queries.answer(
+            tx,
+            [
+                _answered(asked, event.model_dump_json(exclude_none=True))
+                for asked, event in answers
+            ],
+        )
+        for asked, event in answers:
+            if asked.query_id in new:
+                self.answered(event.type, new[asked.query_id].waited_s)
+        return {query_id: answer.owner for query_id, answer in new.items()}
+
+    async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
+        """Tell for each whether its upload is still to be dealt with, or why it never will be.
+
+        A token without a cluster was given out before the ingress had heard from the broker.
+        """
+        async with self.database.connection() as connection:
+            ours = await queries.clusters(connection)
+            passed = await queries.passed(
+                connection, [_place(token) for token in tokens], TAGGING_GROUP
+            )
+        return [
+            _foreign(token) if ours and token.cluster not in {"", *ours} else not is_passed
+            for token, is_passed in zip(tokens, passed, strict=True)
+        ]
+
+    async def park(self, tx: Transaction, waiting: Sequence[tuple[Asked, Token]]) -> None:
+        """Let queries wait for uploads."""
+        rows = [
+            Waiting(_answered(asked, "null"), asked.event.model_dump_json(), _place(token))
+            for asked, token in waiting
+        ]
+        await queries.park(tx, rows, self.after_timeout_s)
+
+    async def ready(self, limit: int) -> list[tuple[UUID, str, bool]]:
+        """Give parked queries that can be answered now."""
+        async with self.database.connection() as connection:
+            return await queries.ready(connection, TAGGING_GROUP, limit)
+
+    async def unpark(self, tx: Transaction, query_ids: Sequence[UUID]) -> None:
+        """Forget that they were waiting."""
+        await queries.unpark(tx, query_ids)
+
+
+class OutboxTable(Protocol):
+    """What `core.storage.stream.outbox.OutboxTable` offers."""
+
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
+        """Write rows; give their ids."""
+        ...
+
+
+class OutboxNow(Protocol):
+    """What `core.messaging.sweeper.OutboxPublisher` offers."""
+
+    async def publish_now(self, ids: Sequence[int], records: Sequence[Record]) -> Sequence[object]:
+        """Publish committed rows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDepartures:
+    """The outbox, for answers that are made outside the loop."""
+
+    table: OutboxTable
+    publisher: OutboxNow
+
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> Sequence[int]:
+        """Write records into the outbox; give their ids."""
+        return await self.table.add(tx, records) if records else ()
+
+    async def publish(self, ids: Sequence[int], records: Sequence[Record]) -> None:
+        """Publish them at once; what fails is left to the sweeper."""
+        if records:
+            await self.publisher.publish_now(ids, records)
+
+
+def _warn_of_unnamed(current: Sequence[Label]) -> None:
+    """Name the labels in force that queries in one of the two languages cannot ask for."""
+    unnamed = missing_aliases(current)
+    for label in unnamed[:MAX_WARNINGS]:
+        log.warning("label_without_other_language", label=label.name)
+    if len(unnamed) > MAX_WARNINGS:
+        log.warning("labels_without_other_language", labels=len(unnamed))
+
+
+def _answered(asked: Asked, answer: str) -> Answered:
+    query = asked.event
+    return Answered(
+        query_id=asked.query_id,
+        text=query.text,
+        url=query.callback_url,
+        options=json.dumps(query.options.model_dump(mode="json", exclude_none=True)),
+        answer=answer,
+    )
+
+
+def _foreign(token: Token) -> QueryInvalid:
+    return QueryInvalid(
+        f"`after` names an upload in Kafka cluster {token.cluster[:50]!r}, which is not this one",
+        reason="after_other_cluster",
+    )
+
+
+def _place(token: Token) -> Place:
+    return Place(token.topic, token.partition, token.offset, token.outbox_id)

@@ -1,0 +1,58 @@
+"""What the query role tells Prometheus."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from core.errors import TransientError
+from core.storage.queries import queries
+from core.telemetry.metrics import Metrics
+from core.transaction import Transaction
+
+INTERVAL_S = 5.0  # between looks at the queries that wait
+
+
+class Database(Protocol):
+    """What `core.storage.pool.Pool` offers."""
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside a transaction."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueryMetrics:
+    """Counts answers and lookups, and shows how many queries wait for uploads."""
+
+    metrics: Metrics
+    database: Database
+
+    def answered(self, kind: str, seconds: float) -> None:
+        """A query was answered: `query.completed` and so on."""
+        self.metrics.queries.labels(kind.rpartition(".")[2]).inc()
+        self.metrics.query_seconds.observe(seconds)
+
+    def looked_up(self, source: str, queries: int) -> None:
+        """So many queries were looked up there."""
+        self.metrics.query_lookups.labels(source).inc(queries)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Show the queries that wait, every few seconds, until `stop` is set."""
+        while not stop.is_set():
+            with suppress(TransientError):  # the loop reports it; the last number stands
+                await self.show_parked()
+            try:
+                async with asyncio.timeout(INTERVAL_S):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    async def show_parked(self) -> None:
+        """Count the queries that wait for an upload, in the whole archive.
+
+        Raises:
+            TransientError: the database is away.
+        """
+        async with self.database.connection() as connection:
+            self.metrics.queries_parked.set(await queries.count_parked(connection))

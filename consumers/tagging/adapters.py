@@ -1,0 +1,215 @@
+"""The tagging role's ports, satisfied by PostgreSQL, the blob store, the labels and CLIP."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from consumers.tagging.arrivals import Arrival
+from consumers.tagging.best_images import BestImages
+from consumers.tagging.role import Tagged, Wanted
+from core.errors import PermanentError
+from core.relevance.ranking import recency
+from core.storage import labels
+from core.storage.archive import embeddings, image_tags, images
+from core.storage.archive.images import FailedImage
+from core.tags import ImageTags, TagScore
+from core.transaction import Transaction
+from core.vision.tagger import ClipTagger, Result, TaggedImage
+
+DETAIL_CHARS = 2000
+
+
+class Database(Protocol):
+    """What `core.storage.pool.Pool` offers."""
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """A connection outside a transaction."""
+        ...
+
+
+class Store(Protocol):
+    """What `core.blobs.store.BlobStore` offers."""
+
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+        """Give each URI's bytes, or why there are none."""
+        ...
+
+    async def keep(self, content: bytes) -> str:
+        """Keep bytes under their hash; give the URI."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlobs:
+    """Where the bytes are."""
+
+    store: Store
+
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+        """Give each image's bytes, in order."""
+        return await self.store.read_all(uris)
+
+    async def keep(self, content: bytes) -> None:
+        """Keep bytes that came inside a record."""
+        await self.store.keep(content)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledTagger:
+    """CLIP with the default labels that are in force. The same bytes are encoded once.
+
+    Args:
+        reused: told how many pictures needed neither decoder nor model, for metrics.
+    """
+
+    database: Database
+    clip: ClipTagger
+    reused: Callable[[int], object] = lambda _images: None
+
+    @property
+    def identity(self) -> str:
+        """The model's name and weights."""
+        return self.clip.identity
+
+    async def score(
+        self, embeddings: Sequence[bytes], wanted: Sequence[Wanted]
+    ) -> list[tuple[tuple[TagScore, ...], int | None]]:
+        """Give (tags, label version) for stored embeddings, in order."""
+        return await self.clip.score_embeddings(embeddings, wanted)
+
+    async def refresh(self) -> None:
+        """Take over the default labels, if they changed."""
+        async with self.database.connection() as connection:
+            version, _ = await labels.state(connection)
+            if version == self.clip.label_version:
+                return
+            current = await labels.current(connection)
+        await self.clip.use_labels(current.labels, current.version)
+
+    async def tag_all(
+        self, contents: Sequence[bytes | PermanentError], wanted: Sequence[Wanted]
+    ) -> list[Tagged | PermanentError]:
+        """Give one result per image, in order."""
+        digests = await asyncio.to_thread(_digests, contents)
+        known = await self._known(digests)
+        first = _first_places(digests, known)
+        fresh = await self.clip.tag_all(
+            [contents[at] for at in first.values()], [wanted[at] for at in first.values()]
+        )
+        results: dict[int, Result] = dict(zip(first.values(), fresh, strict=True))
+        known |= {one.tags.sha256: one.tags for one in fresh if isinstance(one, TaggedImage)}
+        again = [at for at, key in digests.items() if key in known and at not in results]
+        results |= await self._tag_again(again, [known[digests[at]] for at in again], wanted)
+        return [
+            content
+            if isinstance(content, PermanentError)
+            else _plan(results[at] if at in results else results[first[digests[at]]])
+            for at, content in enumerate(contents)
+        ]
+
+    async def _tag_again(
+        self, places: Sequence[int], known: Sequence[ImageTags], wanted: Sequence[Wanted]
+    ) -> dict[int, Result]:
+        results = await self.clip.tag_known(known, [wanted[at] for at in places])
+        self.reused(len(places))
+        return dict(zip(places, results, strict=True))
+
+    async def _known(self, digests: Mapping[int, bytes]) -> dict[bytes, ImageTags]:
+        if not digests:
+            return {}
+        async with self.database.connection() as connection:
+            return await embeddings.known(
+                connection,
+                sorted(set(digests.values())),
+                model=self.clip.identity,
+                preprocessing=self.clip.preprocessing,
+            )
+
+
+def _digests(contents: Sequence[bytes | PermanentError]) -> dict[int, bytes]:
+    """Give SHA-256 by place, of those that have bytes."""
+    return {
+        at: hashlib.sha256(content).digest()
+        for at, content in enumerate(contents)
+        if isinstance(content, bytes)
+    }
+
+
+def _first_places(digests: Mapping[int, bytes], known: Container[bytes]) -> dict[bytes, int]:
+    """Give where each content that nobody knows stands first."""
+    places: dict[bytes, int] = {}
+    for at, digest in digests.items():
+        if digest not in known:
+            places.setdefault(digest, at)
+    return places
+
+
+def _plan(result: Result) -> Tagged | PermanentError:
+    if isinstance(result, TaggedImage):
+        return Tagged(result.tags, result.label_version, result.top_k)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTags:
+    """Where tags are kept."""
+
+    best: BestImages
+
+    async def label_version(self, tx: Transaction) -> int:
+        """Give the version of the default labels, held until the transaction ends."""
+        return await labels.hold_version(tx)
+
+    async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
+        """Give when each of these images was deleted; none is until the transaction ends."""
+        return await images.tombstones(tx, image_ids)
+
+    async def replace(self, tx: Transaction, tagged: Sequence[tuple[Arrival, Tagged]]) -> None:
+        """Store the tags in place of what the images had."""
+        names = {tag.tag for _, plan in tagged for tag in plan.tags.tags}
+        rows = [_row(arrival, plan) for arrival, plan in tagged]
+        label_ids = await labels.known(tx, names)
+        if len(label_ids) < len(names):
+            await image_tags.lock(tx, [row.image_id for row in rows])
+            label_ids = await labels.ensure(tx, names)
+        await self.best.begin(tx)
+        await self.best.offer(tx, await image_tags.replace(tx, rows, label_ids, recency))
+
+    async def record_failures(
+        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError]]
+    ) -> None:
+        """Put images into the failure ledger."""
+        await images.record_failures(
+            tx,
+            [
+                FailedImage(
+                    image_id=arrival.event.image_id,
+                    uri=arrival.event.uri,
+                    path=arrival.event.image_path,
+                    owner=arrival.event.owner,
+                    job_id=arrival.event.job_id,
+                    reason=error.reason,
+                    detail=str(error).replace("\x00", "")[:DETAIL_CHARS],
+                )
+                for arrival, error in failed
+            ],
+        )
+
+
+def _row(arrival: Arrival, plan: Tagged) -> image_tags.TaggedImage:
+    event = arrival.event
+    return image_tags.TaggedImage(
+        image_id=event.image_id,
+        uri=event.uri,
+        path=event.image_path,
+        owner=event.owner,
+        job_id=event.job_id,
+        tags=plan.tags,
+        label_version=plan.label_version,
+        top_k=plan.top_k,
+    )

@@ -1,0 +1,38 @@
+"""What tagging tells Prometheus, and the watchdog."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.messaging.liveness import progressed
+from core.telemetry.metrics import Metrics
+
+#: Parts of a batch that each may take as long as all of it is allowed to stand still.
+STEPS = frozenset({"decoded", "model"})
+
+
+@dataclass(frozen=True, slots=True)
+class TaggingMetrics:
+    """Counts pictures, and the seconds that their batches spent in each stage."""
+
+    metrics: Metrics
+
+    def passed(self, stage: str, images: int, seconds: float) -> None:
+        """So many pictures went through a stage; "decoded" ones overlap, and add up to no time."""
+        if stage in STEPS:
+            progressed()
+        if stage != "decoded":
+            self.metrics.tagging_seconds.labels(stage).inc(seconds)
+        if stage == "model":
+            self.metrics.model_batch_images.observe(images)
+
+    def halved(self) -> None:
+        """A batch did not fit into memory."""
+        self.metrics.model_halvings.inc()
+
+    def applied(self, tagged: int, skipped: int, failures: Sequence[str]) -> None:
+        """So many arrivals were written, were not worth it, or failed for these reasons."""
+        outcomes = {"tagged": tagged, "skipped": skipped, "failed": len(failures)}
+        for outcome, images in outcomes.items():
+            self.metrics.images.labels(outcome).inc(images)
+        for reason in failures:
+            self.metrics.image_failures.labels(reason).inc()

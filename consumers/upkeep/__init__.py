@@ -1,0 +1,1 @@
+"""What must be done whatever runs: pruning, folding, repair."""

@@ -1,0 +1,1 @@
+"""aiokafka behind the calls that the loop needs."""

@@ -1,0 +1,46 @@
+"""Leaving the group on behalf of one's own dead predecessor.
+
+Without it the group waits for the dead member's session to end, and every living member with it:
+11 s instead of 1.7 s after a kill (research/runtime.md 3). Only an instance of the same name
+evicts; should the old process be alive after all, the guard makes it harmless.
+"""
+
+import asyncio
+
+import structlog
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.errors import UnknownMemberIdError, for_code
+from aiokafka.protocol.group import LeaveGroupRequest
+
+from core.messaging.kafka.connection import client_options, on_broker, translated
+from core.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT_S = 10.0
+
+
+async def evict(settings: KafkaSettings, *, group: str, member_id: str) -> bool:
+    """Take a member out of the group; whether it was still in.
+
+    Raises:
+        BrokerAway: no answer in time, or the broker refused.
+    """
+    name = on_broker(settings, group)
+    with translated("evict predecessor"):
+        async with asyncio.timeout(TIMEOUT_S):
+            client = AIOKafkaClient(**client_options(settings, client_id="photo-archive-evict"))
+            try:
+                await client.bootstrap()
+                node = await client.coordinator_lookup(CoordinationType.GROUP, name)
+                response = await client.send(
+                    node, LeaveGroupRequest(name, member_id), group=ConnectionGroup.COORDINATION
+                )
+            finally:
+                await client.close()
+        error = for_code(response.error_code)
+        if response.error_code and error is not UnknownMemberIdError:
+            raise error(member_id)
+    evicted = not response.error_code
+    log.info("predecessor_evicted", group=group, member_id=member_id, was_in=evicted)
+    return evicted

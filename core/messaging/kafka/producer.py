@@ -1,0 +1,266 @@
+"""Publishing: an idempotent producer that cannot hang its caller and heals by being replaced."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidMessageError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    PolicyViolationError,
+    ProducerFenced,
+    RecordListTooLargeError,
+    UnknownProducerId,
+    UnsupportedForMessageFormatError,
+)
+
+from core.errors import BrokerAway, PermanentError
+from core.messaging.kafka.connection import client_options, is_cancelled, on_broker
+from core.messaging.ports import Place, Sent
+from core.settings import KafkaSettings
+from core.telemetry.metrics import Metrics
+from schemas.record import Record
+
+log = structlog.get_logger(__name__)
+
+#: Checked per record by the client; the broker's own limit per topic is what really refuses.
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+STOP_TIMEOUT_S = 3.0
+_REFUSED = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    InvalidMessageError,
+    PolicyViolationError,
+    UnsupportedForMessageFormatError,
+)
+
+#: The broker and an idempotent producer disagree on a partition's sequence. aiokafka counts on from
+#: where it was, so that every later batch fails likewise, while other partitions go on (#1017).
+_OUT_OF_STEP = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced)
+
+
+class Publisher:
+    """Sends records with `acks=all`, each call limited in time.
+
+    An async context manager; entering it does not connect, so a process starts without a broker.
+    The idempotent producer of aiokafka 0.14 retries for ever: a record whose time ran out here may
+    still arrive later, which is why ids make repeats harmless everywhere.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        metrics: Metrics,
+        *,
+        client_id: str,
+        make: Callable[..., Any] = AIOKafkaProducer,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._client_id = client_id
+        self._make = make
+        self._producer: Any | None = None
+        self._starting = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Send what is pending, for at most three seconds; then abandon it."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _abandon(producer, flush_s=STOP_TIMEOUT_S)
+
+    async def publish(self, records: Sequence[Record]) -> list[Sent]:
+        """Give each record's place, or why it has none; in the order of `records`.
+
+        Returns `BrokerAway` for those that were not acknowledged within `publish_timeout_s`, and
+        a `PermanentError` (reason `kafka_refused`) for those that Kafka will never take.
+        """
+        if not records:
+            return []
+        with self._metrics.publish_seconds.time():
+            sent = await self._publish(records)
+        for record, outcome in zip(records, sent, strict=True):
+            self._metrics.published.labels(record.topic, _name(outcome)).inc()
+        return sent
+
+    async def _publish(self, records: Sequence[Record]) -> list[Sent]:
+        deadline = asyncio.get_running_loop().time() + self._settings.publish_timeout_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                producer = await self._started()
+        except (KafkaError, OSError, TimeoutError) as error:
+            return [_away(error)] * len(records)
+        sent: list[asyncio.Future[Any] | Exception | None] = [None] * len(records)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.gather(
+                    *(
+                        self._send_topic(producer, topic, records, sent)
+                        for topic in _topics(records)
+                    )
+                )
+                waiting = [one for one in sent if isinstance(one, asyncio.Future)]
+                if waiting:
+                    await asyncio.wait(waiting)  # does not cancel them when time is up
+        except TimeoutError:
+            pass
+        outcomes = [self._outcome(one, record) for one, record in zip(sent, records, strict=True)]
+        sends_nothing = all(isinstance(outcome, BrokerAway) for outcome in outcomes)
+        if sends_nothing or _is_broken(producer) or _is_out_of_step(sent):
+            await self._replace(producer)
+        return outcomes
+
+    async def _send_topic(
+        self,
+        producer: Any,
+        topic: str,
+        records: Sequence[Record],
+        sent: "list[asyncio.Future[Any] | Exception | None]",
+    ) -> None:
+        """Hand over one topic's records in order: a topic that is missing holds up no other."""
+        name = on_broker(self._settings, topic)
+        for index, record in enumerate(records):
+            if record.topic != topic:
+                continue
+            try:
+                future = await producer.send(
+                    name, record.value, key=record.key, headers=list(record.headers)
+                )
+            except (KafkaError, OSError) as error:
+                sent[index] = error
+            else:
+                future.add_done_callback(_look_at_error)
+                sent[index] = future
+
+    def _outcome(self, sent: "asyncio.Future[Any] | Exception | None", record: Record) -> Sent:
+        if sent is None or (isinstance(sent, asyncio.Future) and _is_open(sent)):
+            return BrokerAway(f"no acknowledgement within {self._settings.publish_timeout_s} s")
+        error = sent if isinstance(sent, Exception) else sent.exception()
+        if error is None and isinstance(sent, asyncio.Future):
+            told = sent.result()
+            return Place(record.topic, told.partition, told.offset)
+        if isinstance(error, _REFUSED):
+            return PermanentError(
+                f"{len(record.value)} bytes for {record.topic}: {type(error).__name__}: {error}",
+                reason="kafka_refused",
+            )
+        if isinstance(error, KafkaError | OSError | TimeoutError):
+            return _away(error)
+        raise error or RuntimeError("a send without an outcome")
+
+    async def _started(self) -> Any:
+        async with self._starting:
+            if self._producer is None:
+                producer = self._make(
+                    **client_options(self._settings, client_id=self._client_id),
+                    enable_idempotence=True,
+                    linger_ms=2,
+                    max_batch_size=256 * 1024,
+                    max_request_size=MAX_REQUEST_BYTES,
+                    compression_type="lz4",
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await _abandon(producer, flush_s=0)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def _replace(self, producer: Any) -> None:
+        """Throw away a producer that can send nothing, or nothing to some partition (#1101)."""
+        if self._producer is not producer:
+            return
+        self._producer = None
+        self._metrics.producer_restarts.inc()
+        log.warning("producer_replaced", client_id=self._client_id)
+        await _abandon(producer, flush_s=0)
+
+
+async def _abandon(producer: Any, *, flush_s: float) -> None:
+    """Stop a producer without hanging; what it holds is failed, not sent later.
+
+    `stop()` alone waits for ever with the broker away, and cancelling it leaves the sender alive:
+    the sender is ended by hand (private names of aiokafka 0.14).
+    """
+    if flush_s:
+        try:
+            async with asyncio.timeout(flush_s):
+                await producer.flush()
+        except (KafkaError, OSError, TimeoutError):
+            pass
+    sender = producer._sender.sender_task  # noqa: SLF001
+    for _ in range(2):  # once cancelled it awaits its requests; the second time it leaves them
+        if sender is None or sender.done():
+            break
+        sender.cancel()
+        await asyncio.wait([sender], timeout=1.0)
+    _fail_unsent(producer._message_accumulator)  # noqa: SLF001
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await producer.stop()
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.warning("producer_stop_failed", error=repr(error))
+    except asyncio.CancelledError as error:
+        if is_cancelled():  # else it is the sender's: it would end whoever publishes, in silence
+            raise
+        log.warning("producer_stop_failed", error=repr(error))
+
+
+def _fail_unsent(accumulator: Any) -> None:
+    """Fail what a producer holds, without errors in the event loop that nobody can act on."""
+    for batches in accumulator._batches.values():  # noqa: SLF001
+        # A batch that was sent in vain and put back takes itself out of the pending ones at its
+        # end, where it no longer is; and hardly anybody waits for a batch to be drained.
+        accumulator._pending_batches.update(batches)  # noqa: SLF001
+        for batch in batches:
+            batch._drain_waiter.add_done_callback(_look_at_error)  # noqa: SLF001
+    accumulator.fail_all(KafkaError("producer abandoned"))
+
+
+def _is_open(future: "asyncio.Future[Any]") -> bool:
+    return not future.done() or future.cancelled()
+
+
+def _topics(records: Sequence[Record]) -> list[str]:
+    return list(dict.fromkeys(record.topic for record in records))
+
+
+def _is_broken(producer: Any) -> bool:
+    sender = producer._sender.sender_task  # noqa: SLF001
+    return sender is None or sender.done()
+
+
+def _is_out_of_step(sent: "Sequence[asyncio.Future[Any] | Exception | None]") -> bool:
+    """Whether a partition was lost to this producer for good."""
+    return any(
+        isinstance(one, asyncio.Future)
+        and not _is_open(one)
+        and isinstance(one.exception(), _OUT_OF_STEP)
+        for one in sent
+    )
+
+
+def _look_at_error(future: "asyncio.Future[Any]") -> None:
+    """Retrieve the exception of a record that nobody waits for any more."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _away(error: BaseException) -> BrokerAway:
+    return BrokerAway(f"{type(error).__name__}: {error}")
+
+
+def _name(outcome: Sent) -> str:
+    if isinstance(outcome, Place):
+        return "ok"
+    return "refused" if isinstance(outcome, PermanentError) else "transient"

@@ -1,0 +1,1 @@
+"""Images with their tags, embeddings, bytes and jobs."""

@@ -1,0 +1,66 @@
+"""What people decide about single images: tags set by hand, images that are never an answer.
+
+Both stand in `images`, so that they outlive every tagging. `image_tags` and the table of best
+images follow by triggers.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from core.storage import labels
+from core.storage.archive import image_tags
+from core.tags import TagScore
+from core.transaction import Transaction
+
+# Nothing is decided about a tombstone: an image that comes back begins anew.
+_EXCLUDE = """
+UPDATE images SET excluded = $2, updated_at = now() WHERE image_id = $1 AND status <> 'deleted'
+"""
+_HAND_TAGS = """
+UPDATE images SET hand_tags = $2::jsonb, updated_at = now()
+WHERE image_id = $1 AND status <> 'deleted'
+"""
+_SHOW_HAND = """
+UPDATE tagged_images SET model_tags = coalesce(model_tags, tags), tags = $2::jsonb,
+                         updated_at = now()
+WHERE image_id = $1
+"""
+_SHOW_MODEL = """
+UPDATE tagged_images SET tags = model_tags, model_tags = NULL, updated_at = now()
+WHERE image_id = $1 AND model_tags IS NOT NULL
+"""
+_STATE = "SELECT excluded, hand_tags FROM images WHERE image_id = $1"
+
+
+async def exclude(tx: Transaction, image_id: UUID, *, excluded: bool) -> None:
+    """Take an image out of all answers, or back into them; it stays in the archive."""
+    await tx.execute(_EXCLUDE, image_id, excluded)
+
+
+async def set_tags(tx: Transaction, image_id: UUID, tags: Sequence[TagScore]) -> None:
+    """Show these tags in place of the model's, from now on, whatever the model says later.
+
+    Raises:
+        RecordRefused: a new label would be one too many.
+    """
+    # The image's rows first and the labels' lock second, as everybody does.
+    await image_tags.lock(tx, [image_id])
+    await labels.ensure(tx, [tag.tag for tag in tags])
+    text = image_tags.tags_json(tags)
+    await tx.execute(_HAND_TAGS, image_id, text)
+    await tx.execute(_SHOW_HAND, image_id, text)
+
+
+async def clear_tags(tx: Transaction, image_id: UUID) -> None:
+    """Show the model's tags again."""
+    await image_tags.lock(tx, [image_id])
+    await tx.execute(_HAND_TAGS, image_id, None)
+    await tx.execute(_SHOW_MODEL, image_id)
+
+
+async def state(connection: Transaction, image_id: UUID) -> image_tags.Curated | None:
+    """Give what was decided about an image; None if it is unknown."""
+    row = await connection.fetchrow(_STATE, image_id)
+    if row is None:
+        return None
+    return image_tags.Curated(image_tags.read_tags(row["hand_tags"]), row["excluded"])

@@ -1,0 +1,145 @@
+"""The ledger of the filesystem bridge: which files were announced, and as what they were seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from core.transaction import Transaction
+
+_COLUMNS = """root, relative_path, size_bytes, mtime_ns, inode, device, sha256, image_id, state,
+       attempts, reason"""
+_RANGE = f"""
+SELECT {_COLUMNS} FROM watched_files
+WHERE root = $1 AND relative_path > $2 AND ($3::bytea IS NULL OR relative_path <= $3)
+ORDER BY relative_path LIMIT $4
+"""  # noqa: S608 - constants only
+_MANY = f"""
+SELECT {_COLUMNS} FROM watched_files WHERE root = $1 AND relative_path = ANY($2::bytea[])
+"""  # noqa: S608 - constants only
+_RECORD = """
+INSERT INTO watched_files (root, relative_path, size_bytes, mtime_ns, inode, device, sha256,
+    image_id, state, attempts, reason)
+SELECT * FROM unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::numeric[], $6::numeric[],
+    $7::bytea[], $8::uuid[], $9::text[], $10::int4[], $11::text[])
+ORDER BY 1, 2
+ON CONFLICT (root, relative_path) DO UPDATE SET
+    size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, inode = excluded.inode,
+    device = excluded.device, sha256 = coalesce(excluded.sha256, watched_files.sha256),
+    image_id = excluded.image_id, state = excluded.state, attempts = excluded.attempts,
+    reason = excluded.reason, seen_at = now()
+"""
+_MISSING = """
+UPDATE watched_files SET state = 'missing', seen_at = now()
+WHERE root = $1 AND relative_path = ANY($2::bytea[]) AND state <> 'missing'
+RETURNING image_id
+"""
+# In the order of the key, so that two transactions over the same images cannot deadlock.
+_MISSING_IMAGES = """
+UPDATE images SET status = 'missing', reason = 'file_gone', updated_at = now()
+WHERE image_id IN (
+    SELECT image_id FROM images WHERE image_id = ANY($1::uuid[]) AND status <> 'deleted'
+    ORDER BY image_id FOR UPDATE)
+"""
+# What `core.storage.best.ranking` reads: without rows here an image is no answer.
+_NO_ANSWER = """
+DELETE FROM image_tags USING tagged_images t
+WHERE image_tags.image_id = t.id AND t.image_id = ANY($1::uuid[])
+"""
+_ANOTHER_TRY = """
+UPDATE watched_files SET state = 'failing', attempts = least(attempts, $2)
+WHERE root = $1 AND state = 'quarantined'
+"""
+
+
+class FileState(StrEnum):
+    """What the bridge has done about a file."""
+
+    ANNOUNCED = "announced"
+    FAILING = "failing"  # could not be read; tried again at every scan
+    QUARANTINED = "quarantined"  # failed too often: left alone until it changes or a restart
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedFile:
+    """One file as it was when something was done about it.
+
+    Attributes:
+        relative_path: below the root, as the file system has it.
+        device: of the directory that it was in.
+        sha256: of the bytes that were announced; None if they were never read.
+        attempts: failures in a row.
+    """
+
+    root: str
+    relative_path: bytes
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    device: int
+    image_id: UUID
+    state: FileState
+    sha256: bytes | None = None
+    attempts: int = 0
+    reason: str | None = None
+
+
+async def between(
+    connection: Transaction, root: str, after: bytes, upto: bytes | None, limit: int
+) -> list[WatchedFile]:
+    """Give the files behind `after`, up to and with `upto` (None: to the end), in byte order."""
+    return [_file(row) for row in await connection.fetch(_RANGE, root, after, upto, limit)]
+
+
+async def many(
+    connection: Transaction, root: str, paths: Sequence[bytes]
+) -> dict[bytes, WatchedFile]:
+    """Give what is known of these files, by path."""
+    rows = await connection.fetch(_MANY, root, list(paths))
+    return {row["relative_path"]: _file(row) for row in rows}
+
+
+async def record(tx: Transaction, files: Sequence[WatchedFile]) -> None:
+    """Write what was done about these files."""
+    if files:
+        await tx.execute(
+            _RECORD,
+            [file.root for file in files],
+            [file.relative_path for file in files],
+            [file.size_bytes for file in files],
+            [file.mtime_ns for file in files],
+            [file.inode for file in files],
+            [file.device for file in files],
+            [file.sha256 for file in files],
+            [file.image_id for file in files],
+            [file.state.value for file in files],
+            [file.attempts for file in files],
+            [file.reason for file in files],
+        )
+
+
+async def mark_missing(tx: Transaction, root: str, paths: Sequence[bytes]) -> int:
+    """Note that files are gone: their images are `missing` and no answers any more; give how many.
+
+    Their tags stay in `tagged_images`; a file that comes back is announced and tagged anew.
+    """
+    rows = await tx.fetch(_MISSING, root, list(paths))
+    image_ids = sorted(row["image_id"] for row in rows)
+    if image_ids:
+        await tx.execute(_MISSING_IMAGES, image_ids)
+        await tx.execute(_NO_ANSWER, image_ids)
+    return len(image_ids)
+
+
+async def give_another_try(tx: Transaction, root: str, attempts: int) -> None:
+    """Let quarantined files be tried again; `attempts` is what they count as having had."""
+    await tx.execute(_ANOTHER_TRY, root, attempts)
+
+
+def _file(row: dict[str, object]) -> WatchedFile:
+    values = dict(row)
+    values["state"] = FileState(str(values["state"]))
+    for name in ("inode", "device"):
+        values[name] = int(str(values[name]))
+    return WatchedFile(**values)  # type: ignore[arg-type]  # the columns are the fields

@@ -1,0 +1,1 @@
+"""Webhooks: their schedule, leases, attempts, and where they go."""

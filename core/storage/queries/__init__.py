@@ -1,0 +1,1 @@
+"""Queries from their submission to their answer."""

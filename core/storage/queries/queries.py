@@ -1,0 +1,273 @@
+"""Queries: accepted, perhaps waiting for an upload, answered once."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from core.storage.delivery.deliveries import DeliveryStatus, of_query
+from core.transaction import Transaction
+
+_ACCEPT = """
+INSERT INTO queries (query_id, owner, text, callback_url, options, fingerprint, status)
+VALUES ($1, $2, $3, $4, $5::jsonb, $6, 'accepted')
+ON CONFLICT (query_id) DO NOTHING
+RETURNING query_id
+"""
+_FINGERPRINT = "SELECT fingerprint, deleted_at FROM queries WHERE query_id = $1"
+
+_STATUS = """
+SELECT query_id, owner, text, callback_url, options, status, answer, accepted_at, answered_at
+FROM queries WHERE query_id = $1 AND deleted_at IS NULL
+"""
+
+# The first answer wins: a replay may find other images, and must change nothing. What was accepted
+# by HTTP has a fingerprint: a record on the topic that borrows its id for another question or
+# another address is no answer to it.
+_ANSWER = """
+INSERT INTO queries (query_id, text, callback_url, options, status, answer, answered_at)
+SELECT u.query_id, u.text, u.url, u.options::jsonb, 'answered', u.answer::jsonb, now()
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
+     AS u (query_id, text, url, options, answer)
+ORDER BY u.query_id
+ON CONFLICT (query_id) DO UPDATE SET
+    status = 'answered', answer = excluded.answer, answered_at = now()
+WHERE queries.status <> 'answered'
+  AND (queries.fingerprint IS NULL
+       OR (queries.text, queries.callback_url) = (excluded.text, excluded.callback_url))
+RETURNING query_id, CASE WHEN fingerprint IS NOT NULL THEN owner END AS owner,
+          extract(epoch FROM now() - accepted_at)::float8 AS waited_s
+"""
+
+_WAIT = """
+INSERT INTO queries (query_id, text, callback_url, options, status)
+SELECT u.query_id, u.text, u.url, u.options::jsonb, 'waiting'
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+     AS u (query_id, text, url, options)
+ORDER BY u.query_id
+ON CONFLICT (query_id) DO UPDATE SET status = 'waiting' WHERE queries.status = 'accepted'
+  AND (queries.fingerprint IS NULL
+       OR (queries.text, queries.callback_url) = (excluded.text, excluded.callback_url))
+RETURNING query_id
+"""
+_PARK = """
+INSERT INTO parked_queries (query_id, topic, part, log_offset, outbox_id, event, deadline)
+SELECT u.query_id, u.topic, u.part, u.log_offset, u.outbox_id, u.event::jsonb,
+       now() + $7::interval
+FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::int8[], $5::int8[], $6::text[])
+     AS u (query_id, topic, part, log_offset, outbox_id, event)
+ON CONFLICT (query_id) DO NOTHING
+"""
+
+# A place has been passed when the group's progress lies behind it. A place that only names an
+# outbox row becomes known when the sweeper publishes the row.
+_READY = """
+SELECT p.query_id, p.event::text AS event,
+       (g.next_offset > coalesce(p.log_offset, o.log_offset)) IS NOT TRUE AS expired
+FROM parked_queries p
+LEFT JOIN outbox_places o ON o.outbox_id = p.outbox_id
+LEFT JOIN progress g ON g.grp = $1 AND g.topic = coalesce(p.topic, o.topic)
+                    AND g.part = coalesce(p.part, o.part)
+WHERE p.deadline <= now() OR g.next_offset > coalesce(p.log_offset, o.log_offset)
+ORDER BY p.deadline LIMIT $2
+"""
+_CLUSTERS = "SELECT DISTINCT cluster_id FROM progress WHERE cluster_id <> ''"
+_COUNT_PARKED = "SELECT count(*) FROM parked_queries"
+_UNPARK = "DELETE FROM parked_queries WHERE query_id = ANY($1::uuid[])"
+_PASSED = """
+SELECT coalesce(g.next_offset > coalesce(u.log_offset, o.log_offset), false) AS passed
+FROM unnest($2::text[], $3::int4[], $4::int8[], $5::int8[])
+     WITH ORDINALITY AS u (topic, part, log_offset, outbox_id, n)
+LEFT JOIN outbox_places o ON o.outbox_id = u.outbox_id
+LEFT JOIN progress g ON g.grp = $1 AND g.topic = coalesce(u.topic, o.topic)
+                    AND g.part = coalesce(u.part, o.part)
+ORDER BY u.n
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A query with its answer: `answer` is the callback event as JSON.
+
+    Without an owner: the ingress has written that of what it accepted, and a record that somebody
+    else put on the topic has none, whatever it says.
+    """
+
+    query_id: UUID
+    text: str
+    url: str
+    options: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewAnswer:
+    """What is known of a query that was answered now.
+
+    Attributes:
+        owner: of the key that asked by HTTP; None for a record that somebody else put on the
+            topic, whatever it says.
+        waited_s: since it was accepted; 0 where nobody had heard of it before.
+    """
+
+    owner: str | None
+    waited_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an upload's event lies, or will lie once its outbox row is published."""
+
+    topic: str | None = None
+    part: int | None = None
+    log_offset: int | None = None
+    outbox_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A query that waits for the upload at a place; `event` is the query's event as JSON."""
+
+    query: Answered
+    event: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class QueryStatus:
+    """All that is known of one query.
+
+    Attributes:
+        status: `accepted`, `waiting` (for an upload) or `answered`.
+        answer: the callback event; None until answered.
+        deliveries: webhooks of the answer with their attempts, oldest first.
+    """
+
+    query_id: UUID
+    owner: str | None
+    text: str
+    callback_url: str
+    options: dict[str, Any]
+    status: str
+    answer: dict[str, Any] | None
+    accepted_at: datetime
+    answered_at: datetime | None
+    deliveries: tuple[DeliveryStatus, ...] = ()
+
+
+async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
+    tx: Transaction,
+    *,
+    query_id: UUID,
+    owner: str | None,
+    text: str,
+    callback_url: str,
+    options: dict[str, Any],
+    fingerprint: bytes | None = None,
+) -> Literal["new", "same", "other", "deleted"]:
+    """Keep a query; `same` or `other` (by fingerprint) where the id was accepted before."""
+    row = (query_id, owner, text, callback_url, json.dumps(options), fingerprint)
+    while await tx.fetchval(_ACCEPT, *row) is None:
+        known = await tx.fetchrow(_FINGERPRINT, query_id)
+        if known is None:  # pruned between the two statements: the id is free
+            continue
+        if known["deleted_at"] is not None:
+            return "deleted"
+        return "same" if known["fingerprint"] == fingerprint else "other"
+    return "new"
+
+
+async def status(connection: Transaction, query_id: UUID) -> QueryStatus | None:
+    """Give all that is known of a query, its deliveries included; None if it is unknown."""
+    row = await connection.fetchrow(_STATUS, query_id)
+    if row is None:
+        return None
+    values = dict(row)
+    for column in ("options", "answer"):
+        if isinstance(values[column], str):
+            values[column] = json.loads(values[column])
+    return QueryStatus(**values, deliveries=await of_query(connection, query_id))
+
+
+async def answer(tx: Transaction, answers: Sequence[Answered]) -> dict[UUID, NewAnswer]:
+    """Store answers; give the queries that had none before. The others keep the first one."""
+    if not answers:
+        return {}
+    rows = await tx.fetch(
+        _ANSWER,
+        [item.query_id for item in answers],
+        [item.text for item in answers],
+        [item.url for item in answers],
+        [item.options for item in answers],
+        [item.answer for item in answers],
+    )
+    return {row["query_id"]: NewAnswer(row["owner"], row["waited_s"]) for row in rows}
+
+
+async def park(tx: Transaction, waiting: Sequence[Waiting], wait_s: float) -> None:
+    """Let queries wait for uploads, at most `wait_s` seconds; those that are answered stay so.
+
+    The same query must not stand twice.
+    """
+    rows = await tx.fetch(
+        _WAIT,
+        [one.query.query_id for one in waiting],
+        [one.query.text for one in waiting],
+        [one.query.url for one in waiting],
+        [one.query.options for one in waiting],
+    )
+    held = {row["query_id"] for row in rows}
+    parked = [one for one in waiting if one.query.query_id in held]
+    await tx.execute(
+        _PARK,
+        [one.query.query_id for one in parked],
+        [one.place.topic for one in parked],
+        [one.place.part for one in parked],
+        [one.place.log_offset for one in parked],
+        [one.place.outbox_id for one in parked],
+        [one.event for one in parked],
+        timedelta(seconds=wait_s),
+    )
+
+
+async def count_parked(connection: Transaction) -> int:
+    """Give how many queries wait for an upload."""
+    return int(await connection.fetchval(_COUNT_PARKED))
+
+
+async def passed(connection: Transaction, places: Sequence[Place], group: str) -> list[bool]:
+    """Tell for each place whether `group` has dealt with the record there."""
+    rows = await connection.fetch(
+        _PASSED,
+        group,
+        [place.topic for place in places],
+        [place.part for place in places],
+        [place.log_offset for place in places],
+        [place.outbox_id for place in places],
+    )
+    return [row["passed"] for row in rows]
+
+
+async def clusters(connection: Transaction) -> frozenset[str]:
+    """Give the ids of the Kafka clusters that this installation's consumers read from.
+
+    One, but for the time of a move; none before a consumer has first been given a partition.
+    """
+    return frozenset(row["cluster_id"] for row in await connection.fetch(_CLUSTERS))
+
+
+async def ready(connection: Transaction, group: str, limit: int) -> list[tuple[UUID, str, bool]]:
+    """Give parked queries whose upload was dealt with or whose time is over, the oldest first.
+
+    Returns:
+        (query id, event as JSON, whether its time ran out before the upload was dealt with).
+    """
+    rows = await connection.fetch(_READY, group, limit)
+    return [(row["query_id"], row["event"], row["expired"]) for row in rows]
+
+
+async def unpark(tx: Transaction, query_ids: Sequence[UUID]) -> None:
+    """Forget that these queries were waiting."""
+    await tx.execute(_UNPARK, list(query_ids))

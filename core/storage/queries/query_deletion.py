@@ -1,0 +1,54 @@
+"""Queries that are deleted, with their webhooks: an id with a time is left of each."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from core.storage.queries import queries
+from core.transaction import Transaction
+
+# The tombstone counts as answered, so that nobody answers it; nothing of the question is left.
+_DELETE = """
+UPDATE queries SET status = 'answered', deleted_at = now(), owner = NULL, text = '',
+       callback_url = '', options = '{}', fingerprint = NULL, answer = NULL, answered_at = NULL
+WHERE query_id = $1
+RETURNING deleted_at
+"""
+# Against the webhooks' intake (core/storage/delivery/deliveries.py), which holds the row as a
+# foreign key would: an answer on its way is either on the schedule already, or finds the tombstone.
+_HOLD = """
+SELECT true FROM queries
+WHERE query_id = $1 AND deleted_at IS NULL AND ($2::text IS NULL OR owner = $2) FOR UPDATE
+"""
+_WITHDRAW = """
+WITH gone AS (DELETE FROM deliveries WHERE query_id = $1 RETURNING state)
+SELECT count(*) AS rows, count(*) FILTER (WHERE state = 'due') AS waiting FROM gone
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A query that is no more.
+
+    Attributes:
+        withdrawn: webhooks of it that waited and that no delivery process had claimed.
+    """
+
+    deleted_at: datetime
+    withdrawn: int
+
+
+async def delete(tx: Transaction, query_id: UUID, *, owner: str | None) -> Deleted | None:
+    """Delete a query with its webhooks; None where the owner, if one is given, has no such one.
+
+    It is not answered any more, whatever of it lies on a topic. A webhook that a delivery process
+    has claimed may still be sent, within some seconds, and nothing is noted of it.
+    """
+    if not await tx.fetchval(_HOLD, query_id, owner):
+        return None
+    await queries.unpark(tx, [query_id])
+    withdrawn = 0
+    # A redelivery may add a webhook while we wait for the one that it holds: look once more.
+    while (gone := await tx.fetchrow(_WITHDRAW, query_id)) and gone["rows"]:
+        withdrawn += gone["waiting"]
+    return Deleted(await tx.fetchval(_DELETE, query_id), withdrawn)

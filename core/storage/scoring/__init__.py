@@ -1,0 +1,1 @@
+"""Re-scoring after a change of labels, previews, and the models that run."""

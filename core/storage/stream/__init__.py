@@ -1,0 +1,1 @@
+"""Where consumers stand and what they leave behind: progress, outbox, dead letters."""

@@ -1,0 +1,273 @@
+"""A pool of processes that turn untrusted bytes into pixels. Errors are values.
+
+Torch-free, so that delivery can hold one too. Why processes, and why these, is told in
+docs/decisions/0007-decode-in-worker-processes.md.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ConfigurationError, ImageUnreadable, PermanentError, TransientError
+from core.settings import TaggingSettings
+from core.vision.decoding import sniff, worker, worker_protocol
+from core.vision.decoding.perceptual import perceptual_hash
+from core.vision.decoding.worker_process import Child, Died, NotStarted, PoolLimits, ending
+
+_MAX_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One picture as the model sees it.
+
+    Attributes:
+        pixels: uint8, (height, width, 3), RGB.
+        media_type: what the bytes are.
+        width: of the source as seen, after EXIF orientation.
+        height: of the source as seen.
+        sha256: of the source's bytes.
+        exif_datetime: DateTimeOriginal as written, without zone.
+        camera: maker and model, at most 100 characters.
+        perceptual_hash: see `perceptual.perceptual_hash`; the same whatever engine comes next.
+    """
+
+    pixels: NDArray[np.uint8]
+    media_type: str
+    width: int
+    height: int
+    sha256: bytes
+    exif_datetime: datetime | None
+    camera: str | None = None
+    perceptual_hash: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An encoded picture made from another."""
+
+    media_type: str
+    data: bytes
+
+
+def pool_limits(settings: TaggingSettings, max_image_bytes: int) -> PoolLimits:
+    """Give the pool's limits from the settings; 0 workers mean one per core, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return PoolLimits(
+        workers=settings.decode_workers or min(cores or 1, _MAX_WORKERS),
+        timeout_s=settings.decode_timeout_s,
+        memory_bytes=settings.decode_memory_bytes,
+        max_image_bytes=max_image_bytes,
+        picture=sniff.Limits(settings.max_image_pixels, settings.max_image_side),
+    )
+
+
+class DecodePool:
+    """Decodes pictures in worker processes; one that kills its worker costs only itself.
+
+    Use as an async context manager: workers are warm when the block is entered and gone when it
+    is left. Enter it on the thread that lives as long as the process, since Linux's parent-death
+    signal looks at the thread that started a worker.
+
+    Args:
+        limits: processes, time, memory, sizes.
+        pixels: the form in which `decode` gives pixels.
+        operations: for tests: a module-level function that gives the worker's table of
+            operations, e.g. one that crashes on certain bytes. It is imported in the worker by
+            its name.
+    """
+
+    def __init__(
+        self,
+        limits: PoolLimits,
+        pixels: worker_protocol.PixelFormat | None = None,
+        *,
+        operations: Callable[[worker.Job], Mapping[str, worker.Operation]] | None = None,
+    ) -> None:
+        chosen = operations or worker.picture_operations
+        self._operations = f"{chosen.__module__}:{chosen.__qualname__}"
+        self._limits = limits
+        self._pixels = pixels or worker_protocol.PixelFormat()
+        self._free: deque[Child] = deque()
+        self._turn = asyncio.Semaphore(limits.workers)
+        self._workers: set[Child] = set()
+        self._dying: list[Child] = []
+        self._closed = False
+        self.replaced = 0  #: workers lost to pictures since the start
+
+    async def __aenter__(self) -> Self:
+        for _ in range(self._limits.workers):
+            self._free.append(self._start())
+        try:
+            await asyncio.gather(*(each.ready() for each in self._free))
+        except NotStarted as error:
+            await self._close()
+            raise ConfigurationError(
+                f"TAGGING_DECODE_MEMORY_BYTES={self._limits.memory_bytes}: "
+                f"a decoder process does not start: {error}"
+            ) from error
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the workers of this moment."""
+        return tuple(each.pid for each in self._workers)
+
+    async def decode(self, data: bytes) -> Decoded | PermanentError:
+        """Give the pixels of a picture, or what is wrong with it.
+
+        An `ImageUnreadable` carries one of the reasons of `pixels` and `sniff`, or
+        `too_many_bytes`, `decoder_memory`, `decoder_timeout`, `decoder_crashed`.
+
+        Raises:
+            TransientError: no worker can be started.
+        """
+        form = self._pixels
+        size = form.height * form.width * 3
+        answer = await self._ask({"do": "decode", **asdict(form)}, data, size)
+        if isinstance(answer, PermanentError):
+            return answer
+        try:
+            return _decoded(*answer, form)
+        except (KeyError, TypeError, ValueError) as error:
+            return ImageUnreadable(f"decoder answered {error!r}", reason="decoder_crashed")
+
+    async def outgoing_copy(self, data: bytes) -> Copy | PermanentError:
+        """Give an upright copy without EXIF, XMP and comments; see `outgoing.strip_metadata`.
+
+        Raises:
+            TransientError: no worker can be started.
+        """
+        return _copy(await self._ask({"do": "strip"}, data, worker_protocol.MAX_COPY_BYTES))
+
+    async def thumbnail(self, data: bytes, side: int) -> Copy | PermanentError:
+        """Give a small upright JPEG whose longer side is at most `side` pixels.
+
+        Raises:
+            TransientError: no worker can be started.
+        """
+        return _copy(
+            await self._ask({"do": "thumbnail", "side": side}, data, worker_protocol.MAX_COPY_BYTES)
+        )
+
+    async def _ask(
+        self, head: worker_protocol.Head, data: bytes, max_body: int
+    ) -> tuple[worker_protocol.Head, bytearray] | PermanentError:
+        if len(data) > self._limits.max_image_bytes:
+            return ImageUnreadable(
+                f"{len(data)} bytes, limit {self._limits.max_image_bytes}", reason="too_many_bytes"
+            )
+        async with self._turn:
+            try:
+                head, body = await self._twice(head, data, max_body)
+            except TimeoutError:
+                text = f"not decoded within {self._limits.timeout_s} s"
+                return ImageUnreadable(text, reason="decoder_timeout")
+            except Died as error:
+                text = f"decoder ended by {ending(error.status)}"
+                return ImageUnreadable(text, reason="decoder_crashed")
+        if "error" in head:
+            return ImageUnreadable(str(head["error"]), reason=str(head.get("reason")))
+        return head, body
+
+    async def _twice(
+        self, head: worker_protocol.Head, data: bytes, max_body: int
+    ) -> tuple[worker_protocol.Head, bytearray]:
+        """Ask; where the worker dies, ask once more in a fresh one.
+
+        An earlier picture may have spoilt its heap, or the kernel may have looked for memory:
+        the picture at hand need not be the culprit. One that really kills does so again.
+        """
+        try:
+            return await self._attempt(head, data, max_body)
+        except Died:
+            return await self._attempt(head, data, max_body)
+
+    async def _attempt(
+        self, head: worker_protocol.Head, data: bytes, max_body: int
+    ) -> tuple[worker_protocol.Head, bytearray]:
+        """Ask one worker; it is replaced unless it is known to be waiting for the next picture."""
+        one = self._take()
+        reusable = False
+        try:
+            await one.ready()
+            answer = await one.exchange(head, data, max_body)
+            reusable = answer[0].get("reason") != "decoder_memory"
+        except NotStarted as error:
+            raise TransientError(f"a decoder process does not start: {error}") from error
+        else:
+            return answer
+        finally:
+            self._free.append(one if reusable else self._replace(one))
+
+    def _take(self) -> Child:
+        """Give the worker that was used last: after a crash this is the fresh one."""
+        if self._closed:
+            raise TransientError("the decode pool is closed")
+        one = self._free.pop()
+        return one if one.alive else self._replace(one)  # killed while idle: nobody's fault
+
+    def _replace(self, lost: Child) -> Child:
+        """Start another in its place; its loading overlaps with whatever comes next."""
+        lost.kill()
+        self._dying = [each for each in (*self._dying, lost) if not each.gone()]
+        self._workers.discard(lost)
+        if self._closed:
+            return lost
+        self.replaced += 1
+        return self._start()
+
+    def _start(self) -> Child:
+        one = Child(self._limits, self._operations)
+        self._workers.add(one)
+        return one
+
+    async def _close(self) -> None:
+        self._closed = True
+        leaving = [*self._workers, *self._dying]
+        for each in leaving:
+            each.kill()
+        await asyncio.gather(*(each.end() for each in leaving))
+        self._workers.clear()
+        self._dying.clear()
+
+
+def _decoded(
+    head: worker_protocol.Head, body: bytearray, form: worker_protocol.PixelFormat
+) -> Decoded:
+    taken, camera = head["exif_datetime"], head["camera"]
+    return Decoded(
+        pixels=np.frombuffer(body, np.uint8).reshape(form.height, form.width, 3),
+        media_type=str(head["media_type"]),
+        width=int(head["width"]),
+        height=int(head["height"]),
+        sha256=bytes.fromhex(head["sha256"]),
+        exif_datetime=None if taken is None else datetime.fromisoformat(taken),
+        camera=None if camera is None else str(camera)[: worker_protocol.MAX_CAMERA_CHARS],
+        perceptual_hash=perceptual_hash(bytes.fromhex(head["grey"])),
+    )
+
+
+def _copy(answer: tuple[worker_protocol.Head, bytearray] | PermanentError) -> Copy | PermanentError:
+    if isinstance(answer, PermanentError):
+        return answer
+    return Copy(str(answer[0].get("media_type")), bytes(answer[1]))

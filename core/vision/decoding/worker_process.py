@@ -1,0 +1,193 @@
+"""One decoder process and the socket to it, as the parent sees them."""
+
+import asyncio
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.settings import MIB
+from core.vision.decoding import sniff, worker, worker_protocol
+
+_END_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """How much the pool may use.
+
+    Attributes:
+        workers: processes, and thereby pictures decoded at once.
+        timeout_s: wall time for one picture.
+        memory_bytes: address space of one worker.
+        max_image_bytes: larger files are refused unread.
+        start_timeout_s: from starting a process to its first readiness.
+        picture: pixel and side limits of a source.
+    """
+
+    workers: int = 2
+    timeout_s: float = 30.0
+    memory_bytes: int = 2048 * MIB
+    max_image_bytes: int = 64 * MIB
+    start_timeout_s: float = 30.0
+    picture: sniff.Limits = sniff.Limits()  # noqa: RUF009 - a frozen value
+
+
+class Died(Exception):
+    """The worker ended instead of answering; `status` is its return code."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class NotStarted(Exception):
+    """The worker could not get ready; the text says why."""
+
+
+class Child:
+    """One process and the socket to it. Not for use by two tasks at once."""
+
+    def __init__(self, limits: PoolLimits, operations: str) -> None:
+        self._limits = limits
+        self._ready = False
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._socket = ours
+        with theirs:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "core.vision.decoding.worker",
+                    str(theirs.fileno()),
+                    json.dumps(asdict(_job(limits, operations))),
+                ],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # libtiff writes a line per broken tag
+                env=_environment(),
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    async def ready(self) -> None:
+        """Wait until the libraries are loaded.
+
+        Raises:
+            NotStarted: it ended, failed or took too long.
+        """
+        if self._ready:
+            return
+        try:
+            async with asyncio.timeout(self._limits.start_timeout_s):
+                head, _ = await self._receive(0)
+        except (worker_protocol.WireBroken, OSError) as error:
+            raise NotStarted(f"exit status {await self.end()}") from error
+        except TimeoutError as error:
+            raise NotStarted(f"not ready within {self._limits.start_timeout_s} s") from error
+        if "ready" not in head:
+            raise NotStarted(str(head.get("failed")))
+        self._ready = True
+
+    async def exchange(
+        self, head: worker_protocol.Head, data: bytes, max_body: int
+    ) -> tuple[worker_protocol.Head, bytearray]:
+        """Send a picture, give the answer.
+
+        Raises:
+            TimeoutError: no answer within the limit; the worker is still at it.
+            Died: the process ended.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._limits.timeout_s):
+                await loop.sock_sendall(self._socket, worker_protocol.pack(head, len(data)))
+                await loop.sock_sendall(self._socket, data)
+                return await self._receive(max_body)
+        except (worker_protocol.WireBroken, ConnectionError) as error:
+            raise Died(await self.end()) from error
+
+    async def _receive(self, max_body: int) -> tuple[worker_protocol.Head, bytearray]:
+        head_bytes, body_bytes = worker_protocol.unpack_prefix(
+            await self._exactly(worker_protocol.PREFIX.size), max_body
+        )
+        head = worker_protocol.unpack_head(await self._exactly(head_bytes))
+        return head, await self._exactly(body_bytes)
+
+    async def _exactly(self, size: int) -> bytearray:
+        loop = asyncio.get_running_loop()
+        data = bytearray(size)
+        rest = memoryview(data)
+        while rest:
+            count = await loop.sock_recv_into(self._socket, rest)
+            if not count:
+                raise worker_protocol.WireBroken("the worker closed")
+            rest = rest[count:]
+        return data
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it at once. Safe at any time: the process is ours until it is waited for."""
+        self._process.kill()
+
+    def gone(self) -> bool:
+        """Tell whether a killed worker has ended; its exit status is then taken."""
+        if self._process.poll() is None:
+            return False
+        self._socket.close()
+        return True
+
+    async def end(self) -> int:
+        """Wait for its end, or bring it about, and give the return code."""
+        # A process that has just closed its socket is about to tell by which signal it ends.
+        try:
+            return await asyncio.to_thread(self._process.wait, _END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return await asyncio.to_thread(self._process.wait, _END_TIMEOUT_S)
+        finally:
+            self._socket.close()
+
+
+def _job(limits: PoolLimits, operations: str) -> worker.Job:
+    return worker.Job(
+        memory_bytes=limits.memory_bytes,
+        cpu_s=math.ceil(limits.timeout_s),
+        parent=os.getpid(),
+        max_image_bytes=limits.max_image_bytes,
+        max_pixels=limits.picture.max_pixels,
+        max_side=limits.picture.max_side,
+        operations=operations,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Give what a worker needs and nothing else: our variables hold passwords."""
+    return {
+        "PATH": os.defpath,
+        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+        "LC_ALL": "C.UTF-8",
+        "MALLOC_ARENA_MAX": "1",  # one thread decodes; further arenas only reserve address space
+    }
+
+
+def ending(status: int) -> str:
+    """Name what ended a process: a signal or an exit status."""
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"exit status {status}"

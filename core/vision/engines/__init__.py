@@ -1,0 +1,1 @@
+"""How a model runs: precision, runtime, and the gate before int8."""

@@ -1,0 +1,78 @@
+"""Parts of a batch at the same time, each on its own share of the processor.
+
+Threads within one forward pass meet at every layer, and beside any other busy process each meeting
+waits for whoever lost its turn. Parts that go side by side meet once, at the end. Figures:
+docs/decisions/0016-parts-of-a-batch.md.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.vision.batch_size import Run
+
+#: Pictures of a part at least: the smallest part that was measured to gain. Each part reads all of
+#: the weights.
+SMALLEST_PART = 4
+
+
+class SideBySide:
+    """Workers that share the processor's threads.
+
+    Args:
+        threads: of the processor, in all.
+        max_batch: most pictures in a batch.
+        set_threads: called on each worker's own thread with its share of `threads`, and at last on
+            the calling thread with all of them.
+
+    Attributes:
+        workers: how many there are; their shares are equal and add up to `threads`.
+    """
+
+    def __init__(self, threads: int, max_batch: int, set_threads: Callable[[int], object]) -> None:
+        most = max(1, max_batch // SMALLEST_PART)
+        self.workers = max(n for n in range(1, threads + 1) if n <= most and threads % n == 0)
+        share = threads // self.workers
+        # An executor each: a worker that cannot be set up says so here, and none waits for another.
+        self._executors = [ThreadPoolExecutor(1, "part") for _ in range(self.workers)]
+        for executor in self._executors:
+            executor.submit(set_threads, share).result()
+        set_threads(threads)
+
+    def run(self, work: Run, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Give `work` of the batch, rows in order.
+
+        Too few pictures for all workers go through the calling thread, with all threads.
+
+        Raises:
+            Exception: what `work` raised for the first part that failed, when none is at work
+                any more: a smaller batch may be tried next, and needs the room.
+        """
+        if self.workers == 1 or len(batch) < self.workers * SMALLEST_PART:
+            return work(batch)
+        parts = [
+            executor.submit(work, part)
+            for executor, part in zip(
+                self._executors, np.array_split(batch, self.workers), strict=True
+            )
+        ]
+        wait(parts)
+        parts.reverse()
+        rows = []
+        while parts:
+            rows.append(_result(parts.pop()))
+        return np.concatenate(rows)
+
+
+def _result(part: "Future[NDArray[np.float32]]") -> NDArray[np.float32]:
+    """The future's result; the future is forgotten.
+
+    An error that could still reach its own future from its traceback would keep the tensors of the
+    failed pass alive until a collection, see `ceiling`.
+    """
+    try:
+        return part.result()
+    finally:
+        del part

@@ -1,0 +1,215 @@
+"""Accepting images and queries: bytes, row and event in one transaction, published at once."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from core.errors import ImageUnreadable, TargetForbidden, TargetUnreachable
+from core.storage.archive.images import ImageStatus
+from ingress.http.multipart import ReceivedFile
+from ingress.http.problems import Extra, FieldError, Problem
+from ingress.models.requests import QueryRequest
+from ingress.operations import Call
+from ingress.ports import FoundFile
+from producers.images import ImageProducer, Origin, Wishes
+from producers.queries import QueryProducer, Question, fresh_query_id, query_id_of
+from producers.sinks import OutboxSink
+from schemas.image import image_id_of
+from schemas.token import Token, decode_token
+
+SOURCE = "/ingress"
+MAX_PATH_CHARS = 255
+_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Reasons of the probe that mean "this is something else than a picture".
+_NOT_A_PICTURE = frozenset({"empty", "not_an_image"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeptImage:
+    """An upload that was accepted."""
+
+    image_id: UUID
+    is_duplicate: bool
+    token: Token
+
+
+async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
+    """Accept one uploaded file.
+
+    Raises:
+        Problem: `image_too_large`, `not_an_image`, `image_unreadable`.
+        TransientError: database or blob store is away; nothing was promised.
+    """
+    parts, content = call.parts, file.content
+    if content is None:
+        limit = parts.settings.max_image_bytes
+        raise Problem(
+            "image_too_large", f"{file.size_bytes} bytes; the limit is {limit} bytes per image"
+        )
+    picture = _probe(call, content)
+    uri = f"blob:{file.sha256.hex()}"
+    path = shown_name(file.filename) or f"sha256:{file.sha256.hex()}"
+    image_id = image_id_of(uri)
+    await parts.blobs.keep_outside(content)
+    async with parts.tables.database.transaction() as tx:
+        await parts.blobs.put(content, file.sha256, tx)
+        accepted = await parts.tables.images.accept(
+            tx,
+            image_id=image_id,
+            uri=uri,
+            path=path,
+            owner=call.caller.owner,
+            media_type=picture,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+        )
+        sink = OutboxSink(tx, parts.departures.outbox)
+        # By PostgreSQL's clock, as deletions: by one ahead of it this would undo a later deletion.
+        await ImageProducer(sink, SOURCE).announce(
+            uri,
+            path=path,
+            sha256=file.sha256.hex(),
+            origin=Origin(owner=call.caller.owner, traceparent=call.traceparent),
+            made_at=accepted.at,
+        )
+    (token,) = await parts.departures.send(sink.rows)
+    _count_announced(call, sink)
+    return KeptImage(image_id, accepted.is_duplicate, token)
+
+
+async def announce_file(call: Call, found: FoundFile, wishes: Wishes) -> ImageStatus:
+    """Accept a file under an allowed root; give its row as it was before tagging sees it.
+
+    Raises:
+        TransientError: the database is away; nothing was promised.
+    """
+    parts = call.parts
+    image_id = image_id_of(found.uri)
+    async with parts.tables.database.transaction() as tx:
+        # Files of the archive belong to nobody: whoever may read images sees them.
+        accepted = await parts.tables.images.accept(
+            tx,
+            image_id=image_id,
+            uri=found.uri,
+            path=found.image_path[:1000],
+            size_bytes=found.size_bytes,
+        )
+        # Read here: once the event is out, tagging may be faster than the next statement.
+        status = await parts.tables.images.status(tx, image_id)
+        sink = OutboxSink(tx, parts.departures.outbox)
+        await ImageProducer(sink, SOURCE).announce(
+            found.uri,
+            path=found.image_path[:1000],
+            wishes=wishes,
+            origin=Origin(traceparent=call.traceparent),
+            made_at=accepted.at,
+        )
+    if status is None:
+        raise Problem("path_not_found", f"{found.image_path!r} was deleted just now")
+    await parts.departures.send(sink.rows)
+    _count_announced(call, sink)
+    return status
+
+
+async def keep_query(
+    call: Call, asked: QueryRequest, idempotency_key: str | None
+) -> tuple[UUID, Literal["new", "same"]]:
+    """Accept a query; the same key with the same body again changes nothing.
+
+    Raises:
+        Problem: `callback_forbidden`, `idempotency_key_reused`, `invalid_request` (`after`).
+        TransientError: the database is away; nothing was promised.
+    """
+    parts, owner = call.parts, call.caller.owner
+    await check_callback(call, asked.callback_url, "/callback_url")
+    _check_after(call, asked.after)
+    query_id = fresh_query_id() if idempotency_key is None else query_id_of(owner, idempotency_key)
+    options = asked.options()
+    async with parts.tables.database.transaction() as tx:
+        verdict = await parts.tables.queries.accept(
+            tx,
+            query_id=query_id,
+            owner=owner,
+            text=asked.text,
+            callback_url=asked.callback_url,
+            options=options.model_dump(mode="json", exclude_defaults=True),
+            fingerprint=fingerprint_of(asked),
+        )
+        if verdict == "other":
+            raise Problem(
+                "idempotency_key_reused",
+                f"Idempotency-Key {idempotency_key!r} was sent before with another body",
+            )
+        if verdict == "deleted":
+            raise Problem(
+                "idempotency_key_reused",
+                f"the query of Idempotency-Key {idempotency_key!r} was deleted; take another key",
+            )
+        sink = OutboxSink(tx, parts.departures.outbox)
+        if verdict == "new":
+            await QueryProducer(sink, SOURCE, now=parts.now).submit(
+                Question(asked.text, asked.callback_url, options),
+                query_id=query_id,
+                owner=owner,
+                traceparent=call.traceparent,
+            )
+    if sink.rows:
+        await parts.departures.send(sink.rows)
+        _count_announced(call, sink)
+    return query_id, verdict
+
+
+def fingerprint_of(asked: QueryRequest) -> bytes:
+    """Give what tells two bodies apart: the order of fields and spaces do not count."""
+    text = json.dumps(asked.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).digest()
+
+
+def shown_name(filename: str) -> str | None:
+    """Give a client's file name without folders and characters that deceive; None if empty."""
+    name = filename.replace("\\", "/").rpartition("/")[2]
+    name = _UNSHOWABLE.sub("", name.encode("utf-8", "replace").decode()).strip()
+    return name[:MAX_PATH_CHARS] or None
+
+
+def _probe(call: Call, content: bytes) -> str:
+    try:
+        return call.parts.guards.prober.probe(content).media_type
+    except ImageUnreadable as error:
+        code = "not_an_image" if error.reason in _NOT_A_PICTURE else "image_unreadable"
+        why = str(error) if error.reason == code else f"{error.reason}: {error}"
+        raise Problem(code, why) from error
+
+
+async def check_callback(call: Call, url: str, pointer: str) -> None:
+    """Pass an address that may be called.
+
+    Raises:
+        Problem: `callback_forbidden`, naming the field that `pointer` points at.
+    """
+    try:
+        await call.parts.guards.callbacks.check(url)
+    except TargetForbidden as error:
+        detail = f"{pointer[1:]} {url[:300]!r}: {error}"
+        field = FieldError(pointer, str(error))
+        raise Problem("callback_forbidden", detail, Extra(errors=(field,))) from error
+    except TargetUnreachable:
+        return  # it may resolve by the time of delivery, and is checked again then
+
+
+def _check_after(call: Call, after: str | None) -> None:
+    """Pass a token of this installation; '' stands for a cluster that was not known yet."""
+    ours = call.parts.departures.cluster
+    if after is None or not ours or decode_token(after).cluster in {"", ours}:
+        return
+    detail = "the token names an upload in another Kafka cluster than this one"
+    field = FieldError("/after", detail)
+    raise Problem("invalid_request", f"after: {detail}", Extra(errors=(field,)))
+
+
+def _count_announced(call: Call, sink: OutboxSink) -> None:
+    for _, record in sink.rows:
+        call.parts.metrics.announced.labels(record.topic).inc()

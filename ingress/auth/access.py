@@ -1,0 +1,139 @@
+"""Who is asking, and what they may do."""
+
+import asyncio
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from starlette.requests import Request
+
+from core.storage.keys import ApiKey
+from ingress.auth.api_keys import Scope, digest_of, key_id_of
+from ingress.http.limits import RateLimit
+from ingress.http.problems import Extra, Problem
+from ingress.ports import Database, KeyTable
+
+HEADER = "X-API-Key"
+CACHE_TTL_S = 5.0  # how long a revoked key may still work; saves a query per request
+CACHE_MAX = 10_000
+#: Keys that are looked up at a time, 0.3 ms each: guesses take turns, and at most so many of the
+#: pool's connections, whatever address they come from.
+LOOKUPS_AT_ONCE = 2
+TOUCH_AFTER = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The owner of the key that a request came with."""
+
+    key_id: str
+    owner: str
+    scopes: frozenset[str]
+
+    @property
+    def is_admin(self) -> bool:
+        """May do everything and sees everything."""
+        return Scope.ADMIN in self.scopes
+
+    def may(self, scope: Scope) -> bool:
+        """Tell whether the key has this scope."""
+        return self.is_admin or scope in self.scopes
+
+    def owns(self, owner: str | None) -> bool:
+        """Tell whether something of this owner is the principal's to see."""
+        return self.is_admin or owner == self.owner
+
+
+@dataclass(slots=True)
+class KeyRing:
+    """Checks API keys against the table, with a short memory.
+
+    Attributes:
+        failures: limits the answers to wrong keys per client address.
+        clock: monotonic seconds.
+        now: aware time.
+    """
+
+    database: Database
+    table: KeyTable
+    failures: RateLimit
+    clock: Callable[[], float]
+    now: Callable[[], datetime]
+    _lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS_AT_ONCE))
+    _known: OrderedDict[str, tuple[float, ApiKey | None]] = field(default_factory=OrderedDict)
+
+    async def principal_of(self, request: Request) -> Principal:
+        """Give who sent a request.
+
+        Raises:
+            Problem: `key_missing`, `key_invalid`, or `rate_limited` after many wrong keys.
+            DatabaseAway: the key is not in memory and cannot be looked up.
+        """
+        text = request.headers.get(HEADER)
+        if text is None:
+            raise _unauthorized("key_missing", f"no header {HEADER}")
+        key_id, address = key_id_of(text), client_address(request)
+        # Many clients may share the address of a proxy, and after a start no key is in memory: one
+        # that guesses must not lock out the others. So only who was found wrong is slowed down.
+        key = None if key_id is None else await self._find(key_id, text)
+        if key is None:
+            self.failures.take(address)
+            raise _unauthorized("key_invalid", f"the key in {HEADER} is not valid")
+        return Principal(key.key_id, key.owner, frozenset(key.scopes))
+
+    async def _find(self, key_id: str, text: str) -> ApiKey | None:
+        key = await self._row(key_id)
+        if key is None or not hmac.compare_digest(key.digest, digest_of(text)):
+            return None
+        if not key.is_usable(self.now()):
+            return None
+        await self._note_use(key)
+        return key
+
+    async def _row(self, key_id: str) -> ApiKey | None:
+        known = self._known.get(key_id)
+        if known is not None and self.clock() - known[0] < CACHE_TTL_S:
+            return known[1]
+        async with self._lookups, self.database.connection() as connection:
+            key = await self.table.find(connection, key_id)
+        self._remember(key_id, self.clock(), key)
+        return key
+
+    def _remember(self, key_id: str, since: float, key: ApiKey | None) -> None:
+        self._known[key_id] = (since, key)
+        self._known.move_to_end(key_id)
+        if len(self._known) > CACHE_MAX:
+            self._known.popitem(last=False)
+
+    async def _note_use(self, key: ApiKey) -> None:
+        now = self.now()
+        if key.last_used_at is not None and now - key.last_used_at < TOUCH_AFTER:
+            return
+        # Remembered first: of many requests at once, one writes.
+        self._remember(key.key_id, self._known[key.key_id][0], replace(key, last_used_at=now))
+        async with self.database.connection() as connection:
+            await self.table.touch(connection, key.key_id, older_than=TOUCH_AFTER)
+
+
+def client_address(request: Request) -> str:
+    """Give the name of a client's bucket: its address, or its proxy's."""
+    return f"address:{request.client.host if request.client else ''}"
+
+
+def require(principal: Principal, scope: Scope) -> None:
+    """Pass a principal that has the scope.
+
+    Raises:
+        Problem: `scope_missing`.
+    """
+    if not principal.may(scope):
+        has = ", ".join(sorted(principal.scopes)) or "none"
+        raise Problem("scope_missing", f"this needs the scope {scope.value!r}; the key has: {has}")
+
+
+def _unauthorized(code: str, detail: str) -> Problem:
+    # RFC 9110, 11.6.1: a 401 names its scheme; there is no registered one for this header.
+    challenge = f'ApiKey realm="photo-archive", header="{HEADER}"'
+    return Problem(code, detail, Extra(headers={"WWW-Authenticate": challenge}))

@@ -1,0 +1,116 @@
+"""How much one client, and all of them together, may ask for at once. In process, no I/O."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import ceil
+
+from ingress.http.problems import retry_later
+
+MAX_BUCKETS = 10_000  # the least recently used are forgotten: a forgotten bucket is a full one
+
+KEY_SHARES = 4  # one key may hold a quarter: two that misbehave leave half to the others
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    filled_at: float
+
+
+@dataclass(slots=True)
+class RateLimit:
+    """A token bucket per name.
+
+    Attributes:
+        rate: tokens that come back per second.
+        burst: how many a bucket holds.
+        clock: monotonic seconds.
+    """
+
+    rate: float
+    burst: int
+    clock: Callable[[], float]
+    buckets: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
+
+    def take(self, name: str) -> None:
+        """Take one token from the bucket of this name.
+
+        Raises:
+            Problem: `rate_limited`, with the time until a token is there.
+        """
+        bucket = self._filled(name)
+        if bucket.tokens < 1:
+            wait_s = (1 - bucket.tokens) / self.rate
+            raise retry_later(
+                "rate_limited",
+                f"more than {self.burst} requests at once or {self.rate:g} per second;"
+                f" the next is taken in {wait_s:.2f} s",
+                after_s=ceil(wait_s),
+            )
+        bucket.tokens -= 1
+
+    def _filled(self, name: str) -> _Bucket:
+        now = self.clock()
+        bucket = self.buckets.setdefault(name, _Bucket(float(self.burst), now))
+        self.buckets.move_to_end(name)
+        gained = max(0.0, now - bucket.filled_at) * self.rate
+        bucket.tokens = min(float(self.burst), bucket.tokens + gained)
+        bucket.filled_at = now
+        if len(self.buckets) > MAX_BUCKETS:
+            self.buckets.popitem(last=False)
+        return bucket
+
+
+@dataclass(slots=True)
+class ByteBudget:
+    """Bytes of images in memory at once: over all requests, and a share of them per key.
+
+    A body that does not say how long it is takes the most that it may have, so a few slow clients
+    would fill the whole; with their own key's share they leave room for others.
+    """
+
+    limit: int
+    used: int = 0
+    held: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def share(self) -> int:
+        """Most bytes that one key may hold, beyond its first body."""
+        return self.limit // KEY_SHARES
+
+    @contextmanager
+    def reserved(self, size: int, name: str) -> Iterator[None]:
+        """Hold `size` bytes of the budget, and of this name's share, while the block runs.
+
+        Raises:
+            Problem: `overloaded` where they are not free, `rate_limited` where the name itself
+                holds too much.
+        """
+        self._reserve(size, name)
+        try:
+            yield
+        finally:
+            self.used -= size
+            self.held[name] -= size
+            if not self.held[name]:
+                del self.held[name]
+
+    def _reserve(self, size: int, name: str) -> None:
+        if self.used + size > self.limit:
+            raise retry_later(
+                "overloaded",
+                f"this body may take {size} bytes and {self.limit - self.used} are free now",
+                after_s=1,
+            )
+        own = self.held.get(name, 0)
+        if own and own + size > self.share:  # its first body is taken whatever its size
+            raise retry_later(
+                "rate_limited",
+                f"bodies of this key hold {own} bytes, this one may take {size} more; a key may"
+                f" hold {self.share}",
+                after_s=1,
+            )
+        self.used += size
+        self.held[name] = own + size

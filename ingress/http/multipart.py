@@ -1,0 +1,181 @@
+"""multipart/form-data as a stream of files: one file in memory at a time, none on disk.
+
+Starlette's own form parser spools all files to disk first and knows no limit per file.
+"""
+
+import hashlib
+import io
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from ingress.http.problems import Extra, FieldError, Problem
+
+FIELD = "file"
+MAX_HEADERS = 8  # per part; browsers send two
+MAX_HEADER_BYTES = 4096
+
+
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFile:
+    """One file of a request.
+
+    Attributes:
+        content: None where the file is over the limit: its bytes were dropped as they came.
+        size_bytes: of all that was sent.
+    """
+
+    filename: str
+    content: bytes | None
+    size_bytes: int
+    sha256: bytes
+
+
+@dataclass(slots=True)
+class FileBuffer:
+    """Collects the bytes of one file and their hash; past the limit it only counts."""
+
+    max_bytes: int
+    filename: str = ""
+    size_bytes: int = 0
+    _bytes: io.BytesIO = field(default_factory=io.BytesIO)
+    _hash: _Digest = field(default_factory=hashlib.sha256)
+
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        self.size_bytes += len(piece)
+        if self.size_bytes > self.max_bytes:
+            self._bytes = io.BytesIO()
+            return
+        self._bytes.write(piece)
+        self._hash.update(piece)
+
+    def finish(self) -> ReceivedFile:
+        """Give the file. The bytes are handed over, not copied."""
+        is_whole = self.size_bytes <= self.max_bytes
+        content = self._bytes.getvalue() if is_whole else None
+        return ReceivedFile(self.filename, content, self.size_bytes, self._hash.digest())
+
+
+async def read_files(
+    pieces: AsyncIterator[bytes], content_type: str, *, max_file_bytes: int, max_files: int
+) -> AsyncGenerator[ReceivedFile, None]:
+    """Give the files of a multipart body one by one, each as soon as it is there.
+
+    Raises:
+        Problem: `malformed_multipart`, `too_many_files`, `invalid_request` for a part that is not
+            named `file`; and what `pieces` raises.
+    """
+    parts = _Parts(max_file_bytes, max_files)
+    parser = _parser(content_type, parts)
+    async for piece in pieces:
+        try:
+            parser.write(piece)
+        except FormParserError as error:
+            raise _malformed(str(error)) from error
+        while parts.finished:
+            yield parts.finished.popleft()
+        if parts.problem is not None:
+            raise parts.problem
+    if not parts.is_complete:
+        raise _malformed("the body ends before its closing boundary")
+
+
+class _Parts:
+    """Callbacks of the parser: what it finds becomes finished files, or one problem."""
+
+    def __init__(self, max_file_bytes: int, max_files: int) -> None:
+        self._max_file_bytes = max_file_bytes
+        self._max_files = max_files
+        self._count = 0
+        self._header = (b"", b"")
+        self._disposition = b""
+        self._current: FileBuffer | None = None
+        self.finished: deque[ReceivedFile] = deque()
+        self.problem: Problem | None = None
+        self.is_complete = False
+
+    def on_part_begin(self) -> None:
+        self._disposition, self._current = b"", None
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header = (self._header[0] + data[start:end], self._header[1])
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header = (self._header[0], self._header[1] + data[start:end])
+
+    def on_header_end(self) -> None:
+        if self._header[0].lower() == b"content-disposition":
+            self._disposition = self._header[1]
+        self._header = (b"", b"")
+
+    def on_headers_finished(self) -> None:
+        if self.problem is not None:
+            return
+        _, options = parse_options_header(self._disposition)
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        if name != FIELD:
+            self.problem = _unknown_part(name)
+            return
+        self._count += 1
+        if self._count > self._max_files:
+            self.problem = Problem(
+                "too_many_files", f"more than {self._max_files} files in one request"
+            )
+            return
+        filename = options.get(b"filename", b"").decode("utf-8", "replace")
+        self._current = FileBuffer(self._max_file_bytes, filename)
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current is not None and self.problem is None:
+            self._current.write(data[start:end])
+
+    def on_part_end(self) -> None:
+        if self._current is not None and self.problem is None:
+            self.finished.append(self._current.finish())
+        self._current = None
+
+    def on_end(self) -> None:
+        self.is_complete = True
+
+
+def _parser(content_type: str, parts: _Parts) -> MultipartParser:
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise _malformed("the content type names no boundary")
+    try:
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": parts.on_part_begin,
+                "on_part_data": parts.on_part_data,
+                "on_part_end": parts.on_part_end,
+                "on_header_field": parts.on_header_field,
+                "on_header_value": parts.on_header_value,
+                "on_header_end": parts.on_header_end,
+                "on_headers_finished": parts.on_headers_finished,
+                "on_end": parts.on_end,
+            },
+            max_header_count=MAX_HEADERS,
+            max_header_size=MAX_HEADER_BYTES,
+        )
+    except FormParserError as error:
+        raise _malformed(str(error)) from error
+
+
+def _malformed(why: str) -> Problem:
+    return Problem("malformed_multipart", why)
+
+
+def _unknown_part(name: str) -> Problem:
+    detail = f"parts must be named {FIELD!r}; this one is {name[:100]!r}"
+    return Problem("invalid_request", detail, Extra(errors=(FieldError(f"/{name[:100]}", detail),)))

@@ -1,0 +1,121 @@
+"""What surrounds every request: its id, its log line, its metrics, security headers, last resort.
+
+Plain ASGI: Starlette's BaseHTTPMiddleware would put a queue and a task between server and route.
+"""
+
+import re
+import secrets
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.telemetry.metrics import Metrics
+from ingress.http.problems import Problem, respond
+from ingress.operations import ROUTE
+
+log = structlog.get_logger("ingress.auth.access")
+
+REQUEST_ID = "X-Request-ID"
+_GIVEN_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")  # W3C
+_QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})  # asked every few seconds
+
+#: Set where the route has not said otherwise.
+SECURITY_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cache-Control", "no-store"),
+)
+
+
+class Envelope:
+    """Wraps the application; answers 500 where nothing else has answered."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, is_tls: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._is_tls = is_tls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        scope["request_id"] = _request_id(headers)
+        scope["traceparent"] = _traceparent(headers)
+        answering = _Answering(send, scope["request_id"], is_tls=self._is_tls)
+        started = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(
+            request_id=scope["request_id"], trace_id=scope["traceparent"].split("-")[1]
+        ):
+            try:
+                await self._app(scope, receive, answering.send)
+            except ClientDisconnect:
+                answering.status = answering.status or 499  # nginx's number for it
+            except Exception:  # the outermost handler of a request: a bug costs this one only
+                log.exception("request_failed", path=scope["path"])
+                if answering.status == 0:
+                    problem = Problem("internal_error", "the request could not be answered")
+                    await respond(Request(scope), problem)(scope, receive, answering.send)
+            finally:
+                self._record(scope, answering.status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, took_s: float) -> None:
+        route = scope.get(ROUTE, "other")
+        self._metrics.http_requests.labels(route, str(status)).inc()
+        self._metrics.http_seconds.labels(route).observe(took_s)
+        write = log.debug if scope["path"] in _QUIET else log.info
+        write(
+            "request",
+            method=scope["method"],
+            route=route,
+            status=status,
+            took_ms=round(took_s * 1000, 1),
+            owner=scope.get("owner"),
+            key_id=scope.get("key_id"),
+        )
+
+
+class _Answering:
+    """Passes the response on, with the headers that every response carries."""
+
+    def __init__(self, send: Send, request_id: str, *, is_tls: bool) -> None:
+        self._send = send
+        self._request_id = request_id
+        self._is_tls = is_tls
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = self._request_id
+            for name, value in SECURITY_HEADERS:
+                headers.setdefault(name, value)
+            if self._is_tls:
+                headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        await self._send(message)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get(REQUEST_ID, "")
+    return given if _GIVEN_ID.fullmatch(given) else fresh_request_id()
+
+
+def fresh_request_id() -> str:
+    """Give an id to a request that came without one."""
+    return secrets.token_hex(16)
+
+
+def _traceparent(headers: Headers) -> str:
+    """Give the caller's trace context, else a new one: the events of a request carry it on."""
+    given = headers.get("traceparent", "")
+    if _TRACEPARENT.fullmatch(given):
+        return given
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

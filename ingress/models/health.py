@@ -1,0 +1,37 @@
+"""What `/health` tells. The same models answer and document."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from ingress.models.responses import Output
+
+
+class Check(Output):
+    """One part that this process needs."""
+
+    status: Literal["ok", "away", "stopping"]
+    detail: str | None = None
+
+
+class RunningModel(Output):
+    """A model that a tagging process has loaded."""
+
+    model: str = Field(description="Its name and weights, as beside the tags that it made.")
+    loaded_at: datetime
+    seen_at: datetime = Field(description="When a process last said that it runs with it.")
+
+
+class Health(Output):
+    """Whether this process can do its work."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    version: str
+    model: str = Field(
+        description="What the instance is set to tag with; `demo` is the bundled model."
+    )
+    loaded_models: tuple[RunningModel, ...] = Field(
+        description="What tagging processes run with at present; empty where none has spoken."
+    )
+    checks: dict[str, Check]

@@ -1,0 +1,1 @@
+"""What routes read: search, language, paths, near-duplicates."""

@@ -1,0 +1,101 @@
+"""`GET /images`: the archive, page by page; searches are `ingress.routes.search`'s."""
+
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+from starlette.responses import Response
+
+from core.storage.archive.image_pages import Filter
+from ingress.auth.api_keys import Scope
+from ingress.http.cursors import CURSOR, cursor_of, limit_of, read_cursor
+from ingress.models.search import FoundImage, FoundPage
+from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.routes import search
+from ingress.routes.images import shown
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+STATUSES = ("accepted", "tagged", "failed", "missing")
+_PARAMETERS = frozenset({"job", "status", "cursor", "limit"}) | search.PARAMETERS
+
+T = TypeVar("T")
+
+
+async def browse(call: Call) -> Response:
+    """Give images, the newest arrival first; `next` holds the cursor of the page that follows."""
+    limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
+    search.refuse_unknown(call, _PARAMETERS)
+    if search.PARAMETERS & set(call.request.query_params):
+        return await search.find(
+            call,
+            job_id=_parameter(call, "job", UUID),
+            status=_parameter(call, "status", _status),
+            limit=limit,
+        )
+    wanted = _filter(call)
+    tables = call.parts.tables
+    async with tables.database.connection() as connection:
+        found = await tables.pages.page(connection, wanted, limit + 1)
+    images = tuple(FoundImage(**dict(shown(call, image))) for image in found[:limit])
+    last = found[limit - 1] if len(found) > limit else None
+    follows = cursor_of(last.arrived_at, last.image_id) if last else None
+    return json_response(FoundPage(images=images, next=follows))
+
+
+def _filter(call: Call) -> Filter:
+    return Filter(
+        owner=None if call.caller.is_admin else call.caller.owner,
+        job_id=_parameter(call, "job", UUID),
+        status=_parameter(call, "status", _status),
+        before=_parameter(call, "cursor", read_cursor),
+    )
+
+
+def _parameter(call: Call, name: str, read: Callable[[str], T]) -> T | None:
+    text = call.request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        return read(text)
+    except ValueError as error:
+        raise search.wrong(name, f"{text[:100]!r}: {error}") from error
+
+
+def _status(text: str) -> str:
+    if text not in STATUSES:
+        raise ValueError(f"not one of {', '.join(STATUSES)}")
+    return text
+
+
+_TEXT = (("type", "string"),)
+_DATE = (*_TEXT, ("format", "date-time"))
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/images",
+        browse,
+        "The archive, page by page",
+        "images",
+        (Answer(200, "At most `limit` images.", FoundPage),),
+        scope=Scope.READ,
+        parameters=(
+            limit_of(MAX_LIMIT),
+            CURSOR,
+            Parameter(
+                "text", "query", "Images with the tags that it names, the best first.", search.TEXT
+            ),
+            Parameter(
+                "tag",
+                "query",
+                "Only images with this tag, the surest first.",
+                (*_TEXT, ("minLength", 1), ("maxLength", search.MAX_TAG_CHARS)),
+            ),
+            Parameter("from", "query", "Only images taken then or later.", _DATE),
+            Parameter("to", "query", "Only images taken before.", _DATE),
+            Parameter("status", "query", "Only this status.", (*_TEXT, ("enum", list(STATUSES)))),
+            Parameter("job", "query", "Only this job's.", (*_TEXT, ("format", "uuid"))),
+        ),
+        problems=("invalid_request",),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Directories and watched folders: scans, the ledger, hints."""

@@ -1,0 +1,101 @@
+"""The filesystem bridge: ledger and scans are the truth, the watcher's events are hints.
+
+Three loops: scans (all of the directory, now and then), hints (what the watcher says, looked at
+one by one), rests (files that have come to rest, and files that are gone). When, is decided here;
+what is done then, in `comparing`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict
+
+import structlog
+
+from core.blobs.naming import Place
+from core.errors import TransientError
+from producers.folders.comparing import Comparison
+from producers.folders.hints import Ear, Hints
+from producers.folders.intake import Intake
+from producers.folders.settling import Clock, Pace
+
+log = structlog.get_logger(__name__)
+
+OUTAGE_PAUSE_S = 2.0
+
+
+class Bridge:
+    """Watches one directory under a root.
+
+    Args:
+        place: the directory.
+        intake: shared by all bridges of the process.
+    """
+
+    def __init__(self, place: Place, intake: Intake, *, clock: Clock | None = None) -> None:
+        self._place = place
+        self._intake = intake
+        self._pace: Pace = intake.pace
+        self._clock = clock or Clock()
+        self._ear = Ear(self._pace.max_waiting)
+        self._comparison = Comparison(place, intake, self._clock, self._ear.scan_wanted)
+        self._scans_done = 0
+
+    @property
+    def scans_done(self) -> int:
+        """How many full scans have ended."""
+        return self._scans_done
+
+    async def run(self, hints: Hints, stop: asyncio.Event) -> None:
+        """Watch until `stop` is set."""
+        async with asyncio.TaskGroup() as tasks:
+            loops = [
+                tasks.create_task(hints.run(self._ear)),
+                tasks.create_task(self._repeat(self._scan_when_due)),
+                tasks.create_task(self._repeat(self._heed_what_was_heard)),
+                tasks.create_task(self._repeat(self._settle_soon)),
+            ]
+            await stop.wait()
+            for loop in loops:
+                loop.cancel()
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+            except TransientError as error:
+                # What this step had in hand is found again by the scan.
+                log.warning("watch_postponed", root=self._place.root, error=str(error))
+                self._ear.scan_wanted.set()
+                await asyncio.sleep(OUTAGE_PAUSE_S)
+
+    async def _scan_when_due(self) -> None:
+        await self._ear.state_known.wait()
+        self._ear.scan_wanted.clear()
+        if not self._scans_done:
+            tries = self._pace.max_failures - 1
+            await self._intake.ledger.give_another_try(self._place.root, tries)
+        started = self._clock.now()
+        scan = await self._comparison.scan(self._place)
+        took_s = round(self._clock.now() - started, 3)
+        self._scans_done += 1
+        log.info(
+            "watch_scanned",
+            uri=self._place.uri,
+            took_s=took_s,
+            is_live=self._ear.is_live,
+            **asdict(scan),
+        )
+        # Whatever keeps asking for scans gets at most half of the time.
+        await asyncio.sleep(max(self._pace.settle_s, took_s))
+        pause_s = self._pace.rescan_s if self._ear.is_live else self._pace.poll_s
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._ear.scan_wanted.wait()
+
+    async def _heed_what_was_heard(self) -> None:
+        await self._comparison.heed(await self._ear.next())
+
+    async def _settle_soon(self) -> None:
+        await asyncio.sleep(min(max(self._pace.settle_s / 4, 0.02), 0.5))
+        await self._comparison.settle()

@@ -1,0 +1,178 @@
+"""The archive as its users meet it: over HTTP, with a key."""
+
+import json
+import mimetypes
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from core.errors import PhotoTaggerError
+from standalone.files import write_private
+from standalone.processes.supervisor import PROJECT
+
+OWNER = "demo"
+SCOPES = "upload,query,read,paths"
+POLL_S = 0.2
+
+
+class ArchiveFailed(PhotoTaggerError):
+    """The archive answered with an error, or not in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A key for requests, and the secret that signs the callbacks of its owner."""
+
+    key: str
+    signing_secret: str
+
+
+def credentials(home: Path, environment: Mapping[str, str]) -> Credentials:
+    """Give the demo's key: the one kept in the home, else a new one.
+
+    Raises:
+        ArchiveFailed: no key could be made; with what the command said.
+    """
+    path = home / "demo-key.json"
+    if path.exists():
+        return Credentials(**json.loads(path.read_text(encoding="utf-8")))
+    command = ["-m", "ingress", "keys", "create", "--owner", OWNER, "--scopes", SCOPES, "--json"]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode:
+        raise ArchiveFailed(f"python {' '.join(command)}: {done.stderr.strip()}")
+    made = json.loads(done.stdout)
+    found = Credentials(made["key"], made["signing_secret"])
+    write_private(path, json.dumps({"key": found.key, "signing_secret": found.signing_secret}))
+    return found
+
+
+class ArchiveClient:
+    """Requests to the ingress."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._http = httpx.Client(
+            base_url=url, headers={"X-API-Key": key}, timeout=60, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Wait for `/readyz`.
+
+        Raises:
+            ArchiveFailed: not in time.
+        """
+        for _ in _until(timeout_s, "the ingress is not ready"):
+            try:
+                if self._http.get("/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                continue
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Give a resource."""
+        return _answer(self._http.get(path))
+
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Post JSON; give the answer."""
+        return _answer(self._http.post(path, json=body))
+
+    def upload(self, photos: Sequence[Path]) -> list[dict[str, Any]]:
+        """Upload files, a few per request; give what was said of each."""
+        said: list[dict[str, Any]] = []
+        for start in range(0, len(photos), 4):
+            files = [
+                ("file", (path.name, path.read_bytes(), _media_type(path)))
+                for path in photos[start : start + 4]
+            ]
+            said += _answer(self._http.post("/images/upload", files=files))["images"]
+        return said
+
+    def follow_images(self, image_ids: Iterable[str], timeout_s: float) -> Iterator[dict[str, Any]]:
+        """Give each image once it is tagged or has failed, as it happens."""
+        open_ids = list(dict.fromkeys(image_ids))
+        for _ in _until(timeout_s, "not all photos were tagged"):
+            for image_id in list(open_ids):
+                image = self.get(f"/images/{image_id}")
+                if image["status"] in {"tagged", "failed"}:
+                    open_ids.remove(image_id)
+                    yield image
+            if not open_ids:
+                return
+
+    def follow_job(self, job_id: str, patience_s: float) -> Iterator[dict[str, Any]]:
+        """Give a directory job again and again until all its photos are tagged or have failed.
+
+        Raises:
+            ArchiveFailed: the job failed, or nothing moved for `patience_s`.
+        """
+        before, moved_at = -1, time.monotonic()
+        while True:
+            job = self.get(f"/jobs/{job_id}")
+            yield job
+            if job["state"] in {"failed", "cancelled"}:
+                raise ArchiveFailed(f"job {job_id}: {job['state']}: {job['error']}")
+            if job["state"] == "done" and settled(job) >= job["announced"]:
+                return
+            if settled(job) + job["announced"] != before:
+                before, moved_at = settled(job) + job["announced"], time.monotonic()
+            if time.monotonic() - moved_at > patience_s:
+                raise ArchiveFailed(f"job {job_id}: nothing was tagged for {patience_s:.0f} s")
+            time.sleep(POLL_S)
+
+    def images_of_job(self, job_id: str) -> list[dict[str, Any]]:
+        """Give the first 200 images of a directory job with their tags."""
+        images: list[dict[str, Any]] = self.get(f"/images?job={job_id}&limit=200")["images"]
+        return images
+
+
+def settled(job: Mapping[str, Any]) -> int:
+    """How many of a job's images are tagged or have failed."""
+    return int(job["images"].get("tagged", 0) + job["images"].get("failed", 0))
+
+
+def _media_type(path: Path) -> str:
+    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    if response.is_error:
+        raise ArchiveFailed(
+            f"{response.request.method} {response.request.url.path}: "
+            f"{response.status_code} {response.text[:500]}"
+        )
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def _until(timeout_s: float, complaint: str) -> Iterator[None]:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(POLL_S)
+    raise ArchiveFailed(f"{complaint} within {timeout_s:.0f} s")

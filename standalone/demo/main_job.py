@@ -1,0 +1,285 @@
+"""python -m standalone demo: the main job from nothing to a received callback, on this machine.
+
+Starts the servers and all roles, tags photos, asks a question in English and one in Russian,
+receives the signed answers, and shows what came of it. Speaks HTTP only, as any user does.
+"""
+
+import os
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from core.errors import ConfigurationError
+from standalone.demo.archive_client import ArchiveClient, Credentials, credentials, settled
+from standalone.demo.photos import copy_free_photos
+from standalone.demo.receiver import Callback, CallbackReceiver
+from standalone.processes.planning import make_plan
+from standalone.processes.supervisor import Plan, Supervisor, with_roots
+from standalone.shell import write_shell_file
+
+PHOTOS_ROOT = "photos"
+QUESTIONS = ("We are looking for a cat", "Покажите пейзаж, пожалуйста")
+READY_TIMEOUT_S = 180.0  # a first start loads torch from a cold disk
+PHOTO_TIMEOUT_S = 120.0  # for the first photo; then per photo:
+EACH_PHOTO_S = 5.0
+ANSWER_TIMEOUT_S = 60.0
+SHOWN_PHOTOS = 60
+LOG_WIDTH = 160
+_FAILED = "[red]done, and it did not work: see above[/red]; stopping"
+LOADING, TAGGING = "the tagging process loads its model", "tagging"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked for.
+
+    Attributes:
+        photos: a folder of the user's own photos; None: the free ones that packages ship.
+        once: end when done.
+        model: empty: choose.
+    """
+
+    photos: Path | None
+    once: bool
+    model: str
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds since the start, for the person who waits."""
+
+    console: Console
+    began: float
+
+    def say(self, message: str) -> None:
+        """Print a line with the time that has passed."""
+        self.console.print(f"[dim]{time.monotonic() - self.began:6.1f} s[/dim]  {message}")
+
+
+def run_demo(
+    wish: Wish, *, say: Callable[[str], None], stop_on: Callable[[Supervisor], None]
+) -> int:
+    """Run the demo; its exit code: 0 where photos were tagged and all answers arrived signed.
+
+    Raises:
+        ConfigurationError: this machine or a setting cannot be worked with.
+        ArchiveFailed: the archive answered with an error, or not in time.
+    """
+    clock = Clock(_console(), time.monotonic())
+    plan = _plan(wish)
+    with Supervisor(plan, say=say) as supervisor:
+        stop_on(supervisor)
+        clock.say("starting Apache Kafka and PostgreSQL on this machine…")
+        supervisor.start_servers()
+        supervisor.migrate()
+        clock.say(f"they are up; model: [bold]{plan.model.model}[/bold] ({plan.model.reason})")
+        supervisor.start_roles()
+        environment = supervisor.environment()
+        access = credentials(plan.settings.home, environment)
+        shell_file = write_shell_file(
+            plan.settings.home,
+            environment,
+            plan.inherited,
+            URL=supervisor.ingress_url,
+            KEY=access.key,
+            WEBHOOK_SECRET=access.signing_secret,
+        )
+        wanted = plan.settings.ingress_port
+        if not supervisor.ingress_url.endswith(f":{wanted}"):
+            clock.say(f"port {wanted} is taken: the archive is at {supervisor.ingress_url}")
+        with ArchiveClient(supervisor.ingress_url, access.key) as archive:
+            archive.wait_until_ready(READY_TIMEOUT_S)
+            clock.say("all roles are started; sending photos")
+            worked = _main_job(archive, access, plan, wish, clock)
+        _show_processes(clock.console, supervisor)
+        if wish.once:
+            clock.say("done, it worked; stopping" if worked else _FAILED)
+        else:
+            _show_ways_in(clock.console, supervisor.ingress_url, shell_file)
+            supervisor.wait()
+    return 0 if worked else 1
+
+
+def _console() -> Console:
+    """As wide as the terminal; in a file or a log, wide enough that no path is cut."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = LOG_WIDTH
+    return console
+
+
+def _show_ways_in(console: Console, url: str, shell_file: Path) -> None:
+    console.print(
+        f"\nThe page: [bold]{url}/[/bold]   every route: {url}/docs\n"
+        f"In another terminal:  [bold]. {shlex.quote(str(shell_file))}[/bold]\n"
+        "  gives you URL, KEY, WEBHOOK_SECRET, DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS and python.\n"
+        "Ctrl-C stops it; what was tagged is there again at the next start.",
+        soft_wrap=True,  # what is to be copied stands on one line
+    )
+
+
+def _plan(wish: Wish) -> Plan:
+    if wish.photos is not None and not wish.photos.is_dir():
+        raise ConfigurationError(f"PHOTOS={wish.photos}: there is no such folder")
+    plan = make_plan(model=wish.model)
+    if wish.photos is None:
+        return plan
+    return with_roots(plan, {PHOTOS_ROOT: wish.photos})
+
+
+def _main_job(
+    archive: ArchiveClient, access: Credentials, plan: Plan, wish: Wish, clock: Clock
+) -> bool:
+    home = plan.settings.home
+    sent_at = time.monotonic()
+    images = (
+        _tag_free_photos(archive, home, clock)
+        if wish.photos is None
+        else _tag_folder(archive, clock)
+    )
+    if not images:
+        clock.say(f"[red]no photos in {wish.photos}: nothing to tag, nothing asked[/red]")
+        return False
+    tagged = [image for image in images if image["status"] == "tagged"]
+    took_s = time.monotonic() - sent_at
+    clock.say(f"{len(tagged)} of {len(images)} photos tagged in {took_s:.1f} s, loading included")
+    _show_photos(clock.console, images)
+    callbacks = _ask(archive, access, home / "demo" / "callbacks", clock)
+    _show_answers(clock.console, callbacks)
+    return bool(tagged) and all(map(_is_answer, callbacks))
+
+
+def _is_answer(callback: Callback | None) -> bool:
+    return callback is not None and callback.body["type"] != "query.failed"
+
+
+def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Clock) -> list[dict[str, Any]]:
+    photos = copy_free_photos(home / "demo" / "photos")
+    said = archive.upload(photos)
+    known = sum(entry["duplicate"] for entry in said if not entry["error"])
+    if known:
+        clock.say(f"{known} of {len(said)} are in the archive already; they are tagged again")
+    refused = [entry for entry in said if entry["error"]]
+    for entry in refused:
+        clock.say(f"[red]{entry['filename']}: {entry['error']['detail']}[/red]")
+    ids = [entry["image_id"] for entry in said if not entry["error"]]
+    images: list[dict[str, Any]] = []
+    with _progress(clock.console) as progress:
+        task = progress.add_task(LOADING, total=len(ids))
+        for image in archive.follow_images(ids, PHOTO_TIMEOUT_S + EACH_PHOTO_S * len(ids)):
+            if not images:
+                clock.say(f"first photo tagged: {image['image_path']}")
+            images.append(image)
+            progress.update(task, advance=1, description=TAGGING)
+    return images
+
+
+def _tag_folder(archive: ArchiveClient, clock: Clock) -> list[dict[str, Any]]:
+    """A directory job: the files stay where they are, only their names travel."""
+    began = archive.post("/tag/directory", {"directory_path": PHOTOS_ROOT})
+    first = True
+    with _progress(clock.console) as progress:
+        task = progress.add_task(LOADING, total=began["files_count"])
+        for job in archive.follow_job(began["job_id"], PHOTO_TIMEOUT_S):
+            done = settled(job)
+            if done and first:
+                clock.say("first photo tagged")
+                first = False
+            progress.update(
+                task,
+                completed=done,
+                total=job["total"],
+                description=LOADING if first else TAGGING,
+            )
+    return archive.images_of_job(began["job_id"])
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def _ask(
+    archive: ArchiveClient, access: Credentials, folder: Path, clock: Clock
+) -> list[Callback | None]:
+    with CallbackReceiver(access.signing_secret, folder) as receiver:
+        waiting: dict[str, str] = {}
+        for text in QUESTIONS:
+            query = archive.post("/images/tags", {"text": text, "callback_url": receiver.url})
+            waiting[query["query_id"]] = text
+            clock.say(f"asked: {text}")
+        return _collect(receiver, waiting, clock)
+
+
+def _collect(
+    receiver: CallbackReceiver, waiting: dict[str, str], clock: Clock
+) -> list[Callback | None]:
+    got: dict[str, Callback] = {}
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    while len(got) < len(waiting) and time.monotonic() < deadline:
+        callback = receiver.take(timeout_s=1.0)
+        if callback is None:
+            continue
+        query_id = callback.body["data"]["query_id"]
+        if query_id in waiting and query_id not in got:
+            got[query_id] = callback
+            clock.say(f"callback received, signature right: {waiting[query_id]}")
+    if receiver.refused:
+        clock.say(f"[red]{receiver.refused} callbacks with a wrong signature[/red]")
+    return [got.get(query_id) for query_id in waiting]
+
+
+def _show_photos(console: Console, images: Sequence[dict[str, Any]]) -> None:
+    table = Table(title="Photos and their tags", title_justify="left")
+    table.add_column("photo")
+    table.add_column("tags, best first")
+    for image in sorted(images, key=lambda shown: str(shown["image_path"]))[:SHOWN_PHOTOS]:
+        error = image.get("error")
+        tags = "  ".join(f"{tag['tag']} {tag['score']:.2f}" for tag in image["tags"] or ())
+        table.add_row(str(image["image_path"]), f"[red]{error['detail']}[/red]" if error else tags)
+    console.print(table)
+
+
+def _show_answers(console: Console, callbacks: Sequence[Callback | None]) -> None:
+    table = Table(title="Answers, received and verified", title_justify="left")
+    for column in ("question", "answer", "because", "picture"):
+        table.add_column(column, overflow="fold")  # names are to be copied whole
+    for question, callback in zip(QUESTIONS, callbacks, strict=True):
+        if callback is None:
+            table.add_row(question, "[red]no callback came[/red]", "", "")
+            continue
+        data = callback.body["data"]
+        image = data.get("image")
+        because = ", ".join(
+            f"{'/'.join(tag['words'])} → {tag['tag']} {tag['score']:.2f}" for tag in data["matched"]
+        )
+        answer = image["path"] if image else str(callback.body["type"])
+        if data.get("error"):
+            because = f"[red]{data['error']['detail']}[/red]"
+        table.add_row(question, answer, because, callback.picture.name if callback.picture else "")
+    console.print(table)
+    folders = {callback.picture.parent for callback in callbacks if callback and callback.picture}
+    for folder in folders:
+        console.print(f"received pictures: {folder}")
+
+
+def _show_processes(console: Console, supervisor: Supervisor) -> None:
+    table = Table(title="Processes", title_justify="left")
+    for column in ("process", "pid", "memory", "restarts"):
+        table.add_column(column)
+    for state in supervisor.states():
+        memory = f"{state.memory_bytes / 2**20:.0f} MiB"
+        table.add_row(state.name, str(state.pid), memory, str(state.restarts))
+    console.print(table)

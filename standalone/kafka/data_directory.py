@@ -1,0 +1,127 @@
+"""Kafka's data directory: its properties, its cluster id, and how it is made."""
+
+import base64
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+from standalone.environment import inherited
+from standalone.failures import DiskFull, NotSupported, ServerFailed
+from standalone.processes.embedded_server import NO_SPACE
+from standalone.processes.process import guarded
+
+PROPERTIES_FILE = "server.properties"
+FORMAT_TIMEOUT_S = 120.0
+
+# All tried together on 4.3.0 (research: embedded.md 1.7).
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller_port}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=PLAINTEXT://{host}:{port}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+# Relative to the working directory: a comma in an absolute path would part it in two.
+log.dirs=data
+# One node: no replicas.
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+min.insync.replicas=1
+default.replication.factor=1
+# Topics are made by `python -m migrations topics` and by nothing else.
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+# After a kill the old registration must expire first: 9 s by default.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+# Small: one machine, a few roles.
+log.segment.bytes=67108864
+log.cleaner.dedupe.buffer.size=4194304
+num.network.threads=2
+num.io.threads=4
+background.threads=2
+num.recovery.threads.per.data.dir=2
+metadata.log.segment.bytes=8388608
+metadata.max.retention.bytes=16777216
+message.max.bytes=16777216
+replica.fetch.max.bytes=16777216
+socket.request.max.bytes=33554432
+"""
+
+
+def write_properties(folder: Path, host: str, ports: tuple[int, ...]) -> None:
+    """Write the broker's settings anew: ports may differ from start to start."""
+    text = PROPERTIES.format(host=host, port=ports[0], controller_port=ports[1])
+    (folder / PROPERTIES_FILE).write_text(text)
+
+
+def is_formatted(folder: Path) -> bool:
+    """Whether the data directory was made."""
+    return (folder / "data" / "meta.properties").exists()
+
+
+def load_cluster_id(folder: Path) -> str:
+    """The cluster's id, made with its first start.
+
+    Raises:
+        NotSupported: there is data, but its id is gone.
+    """
+    path = folder / "cluster_id"
+    if not path.exists():
+        if is_formatted(folder):
+            raise NotSupported(f"{path} is gone: without it this data is not known to be ours")
+        partial = path.with_name("cluster_id.new")
+        partial.write_text(new_cluster_id())
+        partial.rename(path)
+    return path.read_text().strip()
+
+
+def new_cluster_id() -> str:
+    """A random UUID as Kafka writes it: 22 characters, not beginning with a dash."""
+    while True:
+        text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
+        if not text.startswith("-"):
+            return text
+
+
+def empty_scratch(folder: Path) -> None:
+    """A fresh `tmp`, without the native libraries that a kill left."""
+    shutil.rmtree(folder / "tmp", ignore_errors=True)
+    (folder / "tmp").mkdir()
+
+
+def format_data(folder: Path, java: tuple[str, ...], cluster_id: str) -> None:
+    """Make the data directory; an interrupted one is finished, a made one left alone.
+
+    Raises:
+        DiskFull: no room for it.
+        ServerFailed: the tool failed; with its words.
+    """
+    if is_formatted(folder):
+        return
+    tool = ("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}")
+    done = subprocess.run(
+        guarded([*java, *tool, f"--config={PROPERTIES_FILE}", "--ignore-formatted"]),
+        cwd=folder,
+        env=inherited(),
+        capture_output=True,
+        text=True,
+        timeout=FORMAT_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()
+        if NO_SPACE in said:
+            raise DiskFull(f"no space left for Kafka's data in {folder}")
+        raise ServerFailed(
+            f"Kafka's StorageTool ended with exit code {done.returncode}:\n{said[-2000:]}"
+        )

@@ -1,0 +1,72 @@
+"""The unprivileged user that PostgreSQL needs when we are root, and what that user can reach.
+
+PostgreSQL refuses to run as root, and initdb wants a user with a name. Nobody's directories are
+opened for it: where it cannot reach ours, a place of its own is used.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from standalone.failures import NotSupported
+from standalone.processes.process import Account, guarded
+
+OWN_USER = "photo-archive"
+KNOWN_USERS = (OWN_USER, "postgres")
+CHECK_TIMEOUT_S = 10.0
+
+
+def unprivileged_account(data: Path) -> Account | None:
+    """The user to run PostgreSQL as; None when we are not root and stay who we are.
+
+    The owner of existing data; else `photo-archive` or `postgres`, if there is one; else
+    `photo-archive` is made as a system user without home or shell.
+
+    Raises:
+        NotSupported: there is no such user and none can be made.
+    """
+    if os.geteuid() != 0:
+        return None
+    if data.exists() and (owner := data.stat()).st_uid != 0:
+        return Account(owner.st_uid, owner.st_gid)
+    return _known_account() or _made_account()
+
+
+def _known_account() -> Account | None:
+    for name in KNOWN_USERS:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid != 0:
+            return Account(entry.pw_uid, entry.pw_gid)
+    return None
+
+
+def _made_account() -> Account:
+    hint = f"make one (useradd --system --user-group {OWN_USER}) or start as an ordinary user"
+    useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if useradd is None:
+        raise NotSupported(f"PostgreSQL cannot run as root and there is no other user: {hint}")
+    argv = [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/bin/false"]
+    done = subprocess.run(
+        [*argv, OWN_USER], capture_output=True, text=True, timeout=60, check=False
+    )
+    account = _known_account()
+    if account is None:
+        raise NotSupported(
+            f"PostgreSQL cannot run as root and no user could be made for it "
+            f"({done.stderr.strip() or f'exit code {done.returncode}'}): {hint}"
+        )
+    print(f"made the system user {OWN_USER}: PostgreSQL does not run as root", file=sys.stderr)
+    return account
+
+
+def can_reach(account: Account | None, path: Path) -> bool:
+    """Whether the account may enter (a folder) or run (a file) this path; tried, not computed."""
+    argv = guarded(["/bin/sh", "-c", 'test -x "$0"', str(path)], account=account)
+    done = subprocess.run(argv, capture_output=True, timeout=CHECK_TIMEOUT_S, check=False, cwd="/")
+    return done.returncode == 0

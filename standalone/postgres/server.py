@@ -1,0 +1,159 @@
+"""PostgreSQL 18 with pgvector as a child process on loopback TCP."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from standalone.environment import inherited
+from standalone.failures import ServerFailed
+from standalone.ports import HOST, choose_port
+from standalone.postgres.data_directory import SUPERUSER, DataDirectory, prepare_data
+from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, EmbeddedServer
+from standalone.processes.process import Child, Command
+
+DATABASE = "photo_archive"
+ROLE = "photo_archive"
+
+READY = "database system is ready to accept connections"
+STALE_MEMORY = "pre-existing shared memory block"
+READY_TIMEOUT_S = 120.0  # crash recovery replays up to max_wal_size
+STALE_MEMORY_WAIT_S = 0.2  # a killed postmaster's children live on for up to a second
+STOP_GRACE_S = 30.0  # a checkpoint on a slow disk
+QUERY_TIMEOUT_S = 30.0
+
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",  # no socket file, so no limit on the path's length
+    "shared_buffers": "256MB",
+    # A node's sort or hash: queries with dates or several tags sum up all entries of their labels,
+    # which spill to disk from some 100,000 images at the default of 4 MB.
+    "work_mem": "48MB",
+    "max_wal_size": "1GB",
+    "max_connections": "200",  # up to 16 tagging processes with a pool each
+    "jit": "off",  # short statements: compiling costs more than it saves
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+_ROLE_SQL = """
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+    CREATE ROLE {role} LOGIN CREATEDB;
+  END IF;
+END $$;
+ALTER ROLE {role} PASSWORD '{password}';
+"""
+
+
+class EmbeddedPostgres(EmbeddedServer):
+    """A PostgreSQL of our own under `home/postgres`.
+
+    Args:
+        home: folder of the standalone mode; made when missing.
+        port: first port to try; the next free one is taken when it is in use.
+        log: file of the server's output; `home/logs/postgres.log` when omitted.
+    """
+
+    def __init__(self, home: Path, port: int, *, log: Path | None = None) -> None:
+        super().__init__(
+            home.resolve() / "postgres",
+            subject="PostgreSQL",
+            stop_signal=signal.SIGINT,  # fast; SIGTERM would wait for the clients
+            stop_grace_s=STOP_GRACE_S,
+        )
+        self._log = log or home.resolve() / "logs" / "postgres.log"
+        self._wanted_port = port
+        self._data: DataDirectory | None = None
+
+    @property
+    def port(self) -> int:
+        """Port that it listens on, 0 before the start."""
+        return self.ports[0] if self.ports else 0
+
+    @property
+    def url(self) -> str:
+        """DSN of the database `photo_archive` as its owner. Holds the password."""
+        password = self._started().passwords.application
+        return f"postgresql://{ROLE}:{password}@{HOST}:{self.port}/{DATABASE}"
+
+    @property
+    def admin_url(self) -> str:
+        """DSN as the superuser, for tests and backups. Holds the password."""
+        password = self._started().passwords.superuser
+        return f"postgresql://{SUPERUSER}:{password}@{HOST}:{self.port}/{SUPERUSER}"
+
+    def _started(self) -> DataDirectory:
+        if self._data is None:
+            raise RuntimeError("PostgreSQL was not started")
+        return self._data
+
+    def _data_place(self) -> Path:
+        return self._data.path if self._data else self._folder
+
+    def _prepare(self) -> None:
+        self._data = prepare_data(self._folder)
+
+    def _choose_ports(self) -> tuple[int, ...]:
+        return (choose_port(self._wanted_port),)
+
+    def _command(self, ports: tuple[int, ...]) -> Command:
+        data = self._started()
+        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        program = str(data.binaries / "postgres")
+        return Command(
+            name="postgres",
+            argv=(program, "-D", str(data.path), "-p", str(ports[0]), *settings),
+            log=self._log,
+            environment=_environment(),
+            directory=Path("/"),
+            markers=(READY, PORT_IN_USE, STALE_MEMORY, NO_SPACE),
+            descriptors=(self._lock.descriptor,),
+            death_signal="INT",
+            account=data.account,
+        )
+
+    def _is_ready(self, child: Child, ports: tuple[int, ...]) -> bool:
+        if not child.wait_for(READY, READY_TIMEOUT_S) or not child.is_running:
+            return False
+        self._ensure_database(ports[0])
+        return child.is_running
+
+    def _may_try_again(self, child: Child) -> bool:
+        if not child.has_said(STALE_MEMORY):
+            return False
+        time.sleep(STALE_MEMORY_WAIT_S)
+        return True
+
+    def _ensure_database(self, port: int) -> None:
+        """Role, extension and database; each step may be run again after an interruption."""
+        if DATABASE in self._query(port, "SELECT datname FROM pg_database").splitlines():
+            return
+        # In the template: only a superuser may create it, and every database should have it.
+        self._query(port, "CREATE EXTENSION IF NOT EXISTS vector", database="template1")
+        password = self._started().passwords.application
+        self._query(port, _ROLE_SQL.format(role=ROLE, password=password))
+        self._query(port, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
+
+    def _query(self, port: int, sql: str, *, database: str = SUPERUSER) -> str:
+        """Run SQL by psql as the superuser, whose password only this server knows."""
+        data = self._started()
+        argv = [str(data.binaries / "psql"), "--no-psqlrc", "--no-password", "--quiet"]
+        argv += ["--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
+        argv += [f"--host={HOST}", f"--port={port}", f"--username={SUPERUSER}"]
+        done = subprocess.run(
+            [*argv, f"--dbname={database}"],
+            input=sql,  # not an argument: it may hold a password, and arguments are public
+            capture_output=True,
+            text=True,
+            timeout=QUERY_TIMEOUT_S,
+            check=False,
+            env=_environment() | {"PGPASSWORD": data.passwords.superuser},
+        )
+        if done.returncode:
+            raise ServerFailed(f"PostgreSQL refused {sql[:40]!r}…: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+
+def _environment() -> dict[str, str]:
+    return inherited() | {"LC_ALL": "C"}

@@ -1,0 +1,192 @@
+"""What both embedded servers have in common: own the directory, start, become ready, stop."""
+
+import errno
+import shutil
+import signal
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from core.errors import ConfigurationError
+from standalone.failures import DiskFull, NotSupported, PortTaken, ServerFailed
+from standalone.processes.locking import DirectoryLock
+from standalone.processes.process import Child, Command
+
+PORT_IN_USE = "Address already in use"
+NO_SPACE = "No space left on device"
+START_TRIES = 25
+# On less, Kafka's memory-mapped indexes fault with errors that do not name the cause.
+LEAST_FREE_BYTES = 32 * 1024 * 1024
+
+
+class EmbeddedServer(ABC):
+    """A server of our own in a folder that nobody else may work in.
+
+    May be started again after its end. Its ports stay the same then: clients know them.
+    Methods are for one thread, except `wait`, `stop` and the properties.
+
+    Args:
+        folder: everything that it keeps; made when missing.
+        subject: its name, for messages.
+        stop_signal: asks it for a clean stop.
+        stop_grace_s: how long that may take before it is killed.
+    """
+
+    def __init__(
+        self, folder: Path, *, subject: str, stop_signal: signal.Signals, stop_grace_s: float
+    ) -> None:
+        self._folder = folder
+        self._subject = subject
+        self._stop_signal = stop_signal
+        self._stop_grace_s = stop_grace_s
+        self._lock = DirectoryLock(folder / "lock", subject)
+        self._child: Child | None = None
+        self._ports: tuple[int, ...] = ()
+        self._stop_asked = False
+
+    @property
+    def pid(self) -> int:
+        """Process id, 0 when it never ran."""
+        return self._child.pid if self._child else 0
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Ports that it listens on, the clients' first; empty before the first start."""
+        return self._ports
+
+    @property
+    def is_running(self) -> bool:
+        """Started and not ended."""
+        return self._child is not None and self._child.is_running
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Also after a crash.
+
+        Raises:
+            NotSupported: this machine cannot run it; says why.
+            DirectoryLocked: another process runs it on this data.
+            PortTaken: no free port.
+            DiskFull: no room for its data.
+            ServerFailed: it ended or did not answer; with its last lines.
+        """
+        self._stop_asked = False
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if not self._lock.is_held:
+                self._lock.acquire()
+            self._check_disk()
+            self._prepare()
+            self._launch()
+        except OSError as error:
+            self.stop()
+            raise self._translated(error) from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop it cleanly, connections cut. Harmless when it does not run.
+
+        A start that is under way in another thread fails then.
+        """
+        self._stop_asked = True
+        if self._child is not None and self._child.is_running:
+            self._stopped(self._child.stop(self._stop_signal, self._stop_grace_s))
+        self._lock.release()
+
+    def kill(self) -> None:
+        """End it at once. Its data survives that; the next start takes longer."""
+        if self._child is not None:
+            self._child.stop(signal.SIGKILL, 0.0)
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for its end; the exit code, or None when time ran out."""
+        return self._child.wait(timeout_s) if self._child else None
+
+    def tail(self) -> str:
+        """Last lines of its output."""
+        return self._child.tail() if self._child else ""
+
+    def obstacle(self) -> str:
+        """After its end: why another start cannot help; empty where it may."""
+        return self._full_disk() if NO_SPACE in self.tail() or self._is_disk_full() else ""
+
+    def _data_place(self) -> Path:
+        """The folder whose file system holds the data."""
+        return self._folder
+
+    def _is_disk_full(self) -> bool:
+        return shutil.disk_usage(self._data_place()).free < LEAST_FREE_BYTES
+
+    def _check_disk(self) -> None:
+        if self._is_disk_full():
+            raise DiskFull(self._full_disk())
+
+    def _translated(self, error: OSError) -> ConfigurationError:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return DiskFull(self._full_disk())
+        return NotSupported(
+            f"{self._subject} cannot work in {self._folder}: {error}. If another user started it "
+            "before, start it as that user, or choose another STANDALONE_HOME"
+        )
+
+    def _full_disk(self) -> str:
+        return (
+            f"no space left for {self._subject}'s data in {self._data_place()}: make room there "
+            "and start again, nothing that was acknowledged is lost"
+        )
+
+    def _launch(self) -> None:
+        for _ in range(START_TRIES):
+            if self._stop_asked:
+                raise ServerFailed(f"{self._subject} was stopped while it was started")
+            ports = self._ports or self._choose_ports()
+            child = self._child = Child(self._command(ports))
+            child.start()
+            if self._is_ready(child, ports):
+                self._ports = ports
+                self._lock.describe_owner(
+                    child_pid=child.pid, ports=", ".join(str(port) for port in ports)
+                )
+                return
+            child.stop(self._stop_signal, self._stop_grace_s)
+            self._judge(child, ports)
+        raise ServerFailed(f"{self._subject} did not start in {START_TRIES} tries:\n{self.tail()}")
+
+    def _judge(self, child: Child, ports: tuple[int, ...]) -> None:
+        """Return when another try may help, else raise what is wrong."""
+        self._check_disk()
+        if child.has_said(NO_SPACE):
+            raise DiskFull(self._full_disk())
+        if child.has_said(PORT_IN_USE):
+            if self._ports:
+                raise PortTaken(
+                    f"{self._subject}'s port ({', '.join(map(str, ports))}) was taken by another "
+                    "process while it was down; end that one and start again"
+                )
+            return  # somebody was faster: the next try chooses again
+        if not self._may_try_again(child):
+            raise ServerFailed(
+                f"{self._subject} ended with exit code {child.exit_code}:\n{child.tail(30)}"
+            )
+
+    def _may_try_again(self, child: Child) -> bool:  # noqa: ARG002  # an answer for overriders
+        return False
+
+    def _stopped(self, exit_code: int | None) -> None:  # noqa: B027  # an optional hook
+        """Called after a stop that we asked for."""
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Everything before the ports are chosen; may take long the first time."""
+
+    @abstractmethod
+    def _choose_ports(self) -> tuple[int, ...]:
+        """Free ports, the clients' first."""
+
+    @abstractmethod
+    def _command(self, ports: tuple[int, ...]) -> Command:
+        """The foreground command; its markers hold `PORT_IN_USE` and `NO_SPACE`."""
+
+    @abstractmethod
+    def _is_ready(self, child: Child, ports: tuple[int, ...]) -> bool:
+        """Wait until it serves. False: it ended or time ran out."""

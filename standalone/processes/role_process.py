@@ -1,0 +1,69 @@
+"""One of the project's processes, startable again and again."""
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from standalone.processes.process import Child, Command
+from standalone.processes.roles import Role, python_command
+
+STOP_GRACE_S = 30.0  # CONSUMER_DRAIN_TIMEOUT_S is 25
+
+
+class RoleProcess:
+    """Runs a role; each start is a fresh process.
+
+    Args:
+        role: what to run.
+        environment: all of it.
+        log: file of its output.
+        directory: where Python finds the packages.
+    """
+
+    def __init__(
+        self, role: Role, environment: Mapping[str, str], *, log: Path, directory: Path
+    ) -> None:
+        self._command = Command(
+            name=role.name,
+            argv=python_command(role),
+            log=log,
+            environment=environment,
+            directory=directory,
+        )
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id, 0 when it never ran."""
+        return self._child.pid if self._child else 0
+
+    def start(self) -> None:
+        """Start it; returns when the process exists.
+
+        Raises:
+            ServerFailed: it could not be started.
+        """
+        self._child = Child(self._command)
+        self._child.start()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for its end; the exit code, or None when time ran out."""
+        return self._child.wait(timeout_s) if self._child else None
+
+    def stop(self) -> None:
+        """Ask it to finish its batch and end; after 30 s it is killed."""
+        if self._child is not None and self._child.is_running:
+            self._child.stop(signal.SIGTERM, STOP_GRACE_S)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._child is not None:
+            self._child.stop(signal.SIGKILL, 0.0)
+
+    def tail(self) -> str:
+        """Last lines of its output."""
+        return self._child.tail() if self._child else ""
+
+    def obstacle(self) -> str:
+        """None of its own: its exit code says all."""
+        return ""

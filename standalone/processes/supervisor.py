@@ -1,0 +1,283 @@
+"""Both servers and all roles on one machine: started in order, kept up, stopped in order.
+
+Starts processes and imports none of them. A role's crash is answered by a restart; a server that
+cannot be started again (a full disk, say) ends everything, with the reason.
+"""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from core.errors import ConfigurationError
+from core.settings import StandaloneSettings
+from standalone.demo.models import DEMO_MODEL, ModelChoice
+from standalone.failures import ServerFailed
+from standalone.kafka.broker import EmbeddedKafka
+from standalone.ports import HOST, choose_port
+from standalone.postgres.server import EmbeddedPostgres
+from standalone.processes.keeper import Keeper, ProcessState
+from standalone.processes.locking import DirectoryLock
+from standalone.processes.policy import CONFIGURATION_EXIT
+from standalone.processes.process import guarded
+from standalone.processes.role_process import RoleProcess
+from standalone.processes.roles import (
+    Role,
+    Surroundings,
+    all_roles,
+    common_environment,
+    role_environment,
+)
+
+PROJECT = Path(__file__).parents[2]
+MIGRATIONS_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to run, and with what.
+
+    Attributes:
+        settings: the standalone mode's.
+        cache: folder of jars and AOT cache.
+        model: what the tagging processes are told to load.
+        secrets_key: for the roles.
+        archive_roots: folders that may be read, as in `ARCHIVE_ROOTS`.
+        watched: a folder whose new photos are announced; None: none.
+        inherited: environment that roles get besides ours.
+        chosen: settings that the user has set.
+        roles: the processes; those of the project when omitted.
+    """
+
+    settings: StandaloneSettings
+    cache: Path
+    model: ModelChoice
+    secrets_key: str
+    archive_roots: str
+    inherited: Mapping[str, str]
+    chosen: frozenset[str] = frozenset()
+    watched: Path | None = None
+    roles: tuple[Role, ...] | None = None
+
+
+class Supervisor:
+    """Runs a plan. Leave its block to stop everything.
+
+    Args:
+        plan: what to run.
+        say: gets messages for the person at the terminal, from several threads.
+    """
+
+    def __init__(self, plan: Plan, *, say: Callable[[str], None]) -> None:
+        settings = plan.settings
+        self._plan = plan
+        self._say = say
+        self._home = settings.home.resolve()
+        self._lock = DirectoryLock(self._home / "lock", "the standalone mode")
+        self._postgres = EmbeddedPostgres(self._home, settings.postgres_port)
+        self._kafka = EmbeddedKafka(
+            self._home,
+            plan.cache,
+            settings.kafka_port,
+            settings.kafka_controller_port,
+            settings.kafka_heap_mib,
+        )
+        self._servers = tuple(
+            Keeper(name, server, say=say, failed=self._give_up)
+            for name, server in (("kafka", self._kafka), ("postgres", self._postgres))
+        )
+        self._roles: dict[str, Keeper] = {}
+        self._ingress_port = 0
+        self._ports_given: set[int] = set()
+        self._ended = threading.Event()
+        self._reason = ""
+
+    # -- start
+
+    def __enter__(self) -> Self:
+        """Take the home for ourselves.
+
+        Raises:
+            DirectoryLocked: another standalone mode runs there; names its process and ports.
+        """
+        self._home.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start_servers(self) -> None:
+        """Start Kafka and PostgreSQL side by side and wait for both.
+
+        Raises:
+            ConfigurationError: one of them cannot run here; says why.
+        """
+        for keeper in self._servers:
+            keeper.start()
+        for keeper in self._servers:
+            keeper.wait_until_up()
+        self._describe()
+
+    def migrate(self) -> None:
+        """Bring schema and topics up to date.
+
+        Raises:
+            ConfigurationError: a setting cannot be worked with.
+            ServerFailed: it did not work; with its output.
+        """
+        command = guarded([sys.executable, "-m", "migrations"])
+        done = subprocess.run(
+            command,
+            cwd=PROJECT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=MIGRATIONS_TIMEOUT_S,
+            check=False,
+        )
+        said = (done.stdout + done.stderr).strip()
+        if done.returncode == CONFIGURATION_EXIT:
+            raise ConfigurationError(said)
+        if done.returncode:
+            raise ServerFailed(f"python -m migrations ended with {done.returncode}:\n{said}")
+
+    def start_roles(self) -> None:
+        """Start all roles; returns at once. Each is kept up from now on."""
+        self._ingress_port = self._next_port(self._plan.settings.ingress_port)
+        self._describe()
+        roles = self._plan.roles
+        if roles is None:
+            roles = all_roles(self._plan.settings.tagging_processes, self._plan.watched)
+        for role in roles:
+            self._start_role(role, role_environment(role, self.environment(), self._metrics_port))
+
+    def _start_role(self, role: Role, environment: Mapping[str, str]) -> None:
+        log = self._home / "logs" / f"{role.name}.log"
+        process = RoleProcess(role, environment, log=log, directory=PROJECT)
+
+        def failed(reason: str) -> None:
+            del reason  # the keeper has said it
+            self._fall_back(role, environment)
+
+        keeper = Keeper(role.name, process, say=self._say, failed=failed)
+        self._roles[role.name] = keeper
+        keeper.start()
+
+    def _fall_back(self, role: Role, environment: Mapping[str, str]) -> None:
+        """Weights that could not be downloaded after all: tag with the bundled model."""
+        downloads = self._plan.model.may_fail and role.argv[-1] == "tagging"
+        if not downloads or environment["TAGGING_MODEL"] == DEMO_MODEL or self._ended.is_set():
+            return
+        self._say(f"{role.name}: goes on with the bundled demo model")
+        self._start_role(role, {**environment, "TAGGING_MODEL": DEMO_MODEL})
+
+    def _metrics_port(self) -> int:
+        return self._next_port(self._plan.settings.metrics_port)
+
+    def _next_port(self, wanted: int) -> int:
+        taken = {*self._ports_given, *self._kafka.ports, *self._postgres.ports}
+        port = choose_port(wanted, avoid=taken)
+        self._ports_given.add(port)
+        return port
+
+    def _describe(self) -> None:
+        """Ports for the message that a second start gives."""
+        ports = [*self._kafka.ports, *self._postgres.ports]
+        if self._ingress_port:
+            ports.append(self._ingress_port)
+        self._lock.describe_owner(ports=", ".join(map(str, ports)))
+
+    # -- while it runs
+
+    @property
+    def kafka(self) -> EmbeddedKafka:
+        """The broker."""
+        return self._kafka
+
+    @property
+    def postgres(self) -> EmbeddedPostgres:
+        """The database."""
+        return self._postgres
+
+    @property
+    def ingress_url(self) -> str:
+        """Where the HTTP face listens; port 0 before `start_roles`."""
+        return f"http://{HOST}:{self._ingress_port}"
+
+    def environment(self) -> dict[str, str]:
+        """What roles and commands on the same servers need; servers are up."""
+        surroundings = Surroundings(
+            home=self._home,
+            database_url=self._postgres.url,
+            bootstrap=self._kafka.bootstrap,
+            ingress_port=self._ingress_port or self._plan.settings.ingress_port,
+            secrets_key=self._plan.secrets_key,
+            archive_roots=self._plan.archive_roots,
+            tagging_model=self._plan.model.model,
+        )
+        return common_environment(surroundings, self._plan.inherited, self._plan.chosen)
+
+    def states(self) -> tuple[ProcessState, ...]:
+        """All processes, servers first."""
+        return tuple(keeper.state() for keeper in (*self._servers, *self._roles.values()))
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait while it runs. False: time ran out and it still does.
+
+        Raises:
+            ConfigurationError: a server cannot be started again; says why.
+        """
+        if not self._ended.wait(timeout_s):
+            return False
+        if self._reason:
+            raise ConfigurationError(self._reason)
+        return True
+
+    def _give_up(self, reason: str) -> None:
+        self._reason = reason
+        self._ended.set()
+
+    # -- stop
+
+    def stop(self) -> None:
+        """Roles first, so that what they have begun is committed; then the servers."""
+        self._ended.set()
+        _stop_all(tuple(self._roles.values()))
+        _stop_all(self._servers)
+        self._lock.release()
+
+    def kill(self) -> None:
+        """End everything at once: for the second Ctrl-C. Nothing acknowledged is lost."""
+        for keeper in (*self._roles.values(), *self._servers):
+            keeper.kill()
+
+
+def _stop_all(keepers: Sequence[Keeper]) -> None:
+    if keepers:
+        with ThreadPoolExecutor(max_workers=len(keepers)) as pool:
+            list(pool.map(Keeper.request_stop, keepers))
+
+
+def with_roots(plan: Plan, roots: Mapping[str, Path]) -> Plan:
+    """The plan with further folders that may be read.
+
+    Raises:
+        ConfigurationError: a name stands for two folders.
+    """
+    parts = [part for part in plan.archive_roots.split(";") if part.strip()]
+    known = {part.partition("=")[0].strip() for part in parts}
+    if twice := known & set(roots):
+        raise ConfigurationError(f"ARCHIVE_ROOTS already has {', '.join(sorted(twice))}")
+    parts += [f"{name}={path.resolve()}" for name, path in roots.items()]
+    return replace(plan, archive_roots=";".join(parts))

@@ -1,0 +1,1 @@
+"""Processes that are killed, and the ledger that counts what came of it."""

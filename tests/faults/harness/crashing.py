@@ -1,0 +1,212 @@
+"""All three roles in one process that kills itself at a named step.
+
+`python -m tests.faults.harness.crashing` imports everything once; each life is a fork, so that a
+start costs milliseconds instead of seconds. Composition roots, loop, SQL, Kafka and HTTP are real;
+the model and the decoders are not (a hash stands for a picture), and the lemmatizer is made
+before the fork.
+Orders come as JSON lines on the standard input:
+    {"do": "start", "at": STEP, "nth": 2, "group": "", "mutation": ""}   -> {"pid": 4711}
+    {"do": "arm", "pid": 4711, "at": STEP, "nth": 1, "group": ""}        -> {}
+    {"do": "wait", "pid": 4711, "timeout_s": 30}   -> {"signal": 9}, {"code": 0} or {"alive": true}
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Self
+
+import structlog
+import uvloop
+
+import consumers.delivery.lanes
+import consumers.delivery.main
+import consumers.query.main
+import consumers.tagging.main
+from core import failpoints
+from core.language.lemmatizer import Lemmatizer
+from core.messaging.gc_tuning import calm_collector
+from core.settings import TelemetrySettings, load
+from core.telemetry import logs
+from core.vision.clip import DEFAULT_TEMPLATES
+from core.vision.tagger import ClipTagger, TaggerOptions
+from tests.fakes.vision import HashModel, MemoryDecoder
+from tests.faults.harness import mutations
+
+EXPIRE_INTERVAL_S = 0.3  # 5 s in production: a matrix of a hundred kills cannot wait for that
+
+
+@dataclass(slots=True)
+class Trap:
+    """Kills the process when a step is reached the nth time, by one role or by any."""
+
+    at: str = ""
+    nth: int = 1
+    group: str = ""
+    signal: int = signal.SIGKILL
+
+    def spring(self, point: str) -> None:
+        """Called at each step."""
+        if point != self.at or (self.group and self.group != _group()):
+            return
+        self.nth -= 1
+        if not self.nth:
+            os.kill(os.getpid(), self.signal)
+
+    def set(self, order: dict[str, Any]) -> None:
+        """Aim anew."""
+        self.at = str(order.get("at", ""))
+        self.nth = int(order.get("nth", 1))
+        self.group = str(order.get("group", ""))
+        self.signal = int(order.get("signal", signal.SIGKILL))
+
+
+def _group() -> str:
+    """Whose step it is: the loop binds it for its log lines."""
+    return str(structlog.contextvars.get_contextvars().get("group", ""))
+
+
+class NoPictures:
+    """In place of the pool of decoders: pictures leave as they came (DELIVERY_KEEP_EXIF)."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+@asynccontextmanager
+async def hashing_tagger(*_: object, **__: object) -> AsyncIterator[ClipTagger]:
+    """A tagger whose tags are a function of the bytes."""
+    options = TaggerOptions(
+        scoring="softmax",
+        top_k=4,
+        batch_max_images=32,
+        batch_max_pixels=10**9,
+        preprocessing="hash-1",
+        templates=DEFAULT_TEMPLATES,
+        background=("a photo",),
+    )
+    yield ClipTagger(MemoryDecoder(), HashModel(), options)
+
+
+def substitute() -> None:
+    """Put the light parts in place of the heavy ones."""
+    lemmatizer = Lemmatizer("")
+    heavy: dict[str, Any] = {
+        "consumers.query.main.Lemmatizer": lambda _exceptions: lemmatizer,
+        "consumers.delivery.main.DecodePool": NoPictures,
+        "consumers.tagging.main.open_tagger": hashing_tagger,
+        "consumers.delivery.lanes.EXPIRE_INTERVAL_S": EXPIRE_INTERVAL_S,
+    }
+    for name, light in heavy.items():
+        module, _, attribute = name.rpartition(".")
+        if not hasattr(sys.modules[module], attribute):
+            raise AttributeError(name)
+        setattr(sys.modules[module], attribute, light)
+
+
+def shift_clock(seconds: float) -> None:
+    """Let the wall clock of this process be off: every `datetime.now` of ours, nothing else."""
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=seconds)
+
+    for name, module in list(sys.modules.items()):
+        is_ours = name.partition(".")[0] in {"consumers", "core"}
+        if is_ours and getattr(module, "datetime", None) is datetime:
+            setattr(module, "datetime", Shifted)  # noqa: B010  # a module's own name
+
+
+async def live(trap: Trap, orders: int) -> None:
+    """Run the roles until SIGTERM; orders to aim anew come through the pipe."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_reader(orders, lambda: trap.set(json.loads(os.read(orders, 4096) or "{}")))
+    calm_collector()
+    async with asyncio.TaskGroup() as roles:
+        roles.create_task(consumers.tagging.main.main(stop))
+        roles.create_task(consumers.query.main.main(stop))
+        roles.create_task(consumers.delivery.main.main(stop))
+
+
+@dataclass(slots=True)
+class Nursery:
+    """Forks lives and looks after them."""
+
+    pipes: dict[int, int]
+
+    def start(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Fork a life."""
+        ours, theirs = os.pipe()
+        pid = os.fork()
+        if pid:
+            os.close(ours)
+            self.pipes[pid] = theirs
+            return {"pid": pid}
+        os.close(theirs)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # uvloop must not be given 0 as a socket
+        os.dup2(2, 1)
+        code = 1
+        try:
+            os.environ |= order.get("environment", {})
+            trap = Trap()
+            trap.set(order)
+            failpoints.arm(trap.spring)
+            shift_clock(float(os.environ.get("CRASHING_CLOCK_SHIFT_S", "0")))
+            mutations.apply(str(order.get("mutation", "")))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(live(trap, ours))
+            code = 0
+        except BaseException:  # noqa: BLE001  # a fork must not run its parent's code
+            structlog.get_logger().exception("life_ended")
+        finally:
+            os._exit(code)
+
+    def arm(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Aim a life that runs already."""
+        os.write(self.pipes[order["pid"]], json.dumps(order).encode())
+        return {}
+
+    def wait(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Wait for the end of a life."""
+        deadline = time.monotonic() + float(order["timeout_s"])
+        while True:
+            pid, status = os.waitpid(order["pid"], os.WNOHANG)
+            if pid:
+                os.close(self.pipes.pop(pid))
+                if os.WIFSIGNALED(status):
+                    return {"signal": os.WTERMSIG(status)}
+                return {"code": os.WEXITSTATUS(status)}
+            if time.monotonic() > deadline:
+                return {"alive": True}
+            time.sleep(0.01)
+
+
+def main() -> None:
+    """Obey until the standard input ends; no life outlives that."""
+    logs.configure(load(TelemetrySettings), process="crashing")
+    substitute()
+    nursery = Nursery({})
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer = getattr(nursery, order["do"])(order)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    for pid in nursery.pipes:
+        os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

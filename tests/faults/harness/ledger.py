@@ -1,0 +1,313 @@
+"""What goes in, what must have come out, and how often: the ledger of the crash tests.
+
+Effects are counted by triggers, in a table without a unique key: a row that was written twice
+counts twice, whatever keys the real tables have.
+"""
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from core.messaging.cloudevents import encode
+from core.messaging.kafka.producer import Publisher
+from core.messaging.ports import Place
+from core.settings import KafkaSettings
+from core.storage.stream.outbox import headers_to_json
+from schemas.image import ImageArrived, image_id_of
+from schemas.query import QueryOptions, QuerySubmitted
+from schemas.record import Record
+from schemas.token import Token
+from schemas.topics import IMAGES_ARRIVED, QUERIES_SUBMITTED, plan_topics
+from tests.fakes.receiver import HostileReceiver
+
+AUDIT = """
+CREATE TABLE written (what text, id text, at timestamptz DEFAULT clock_timestamp());
+CREATE FUNCTION note_written() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO written (what, id) VALUES (CASE TG_NAME WHEN 'undone' THEN TG_NAME
+        ELSE TG_TABLE_NAME END, CASE TG_TABLE_NAME
+        WHEN 'tagged_images' THEN to_jsonb(NEW)->>'image_id'
+        WHEN 'queries' THEN to_jsonb(NEW)->>'query_id'
+        WHEN 'deliveries' THEN to_jsonb(NEW)->>'query_id'
+        ELSE convert_from(decode(substr(to_jsonb(NEW)->>'key', 3), 'hex'), 'UTF8') END);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER a AFTER INSERT OR UPDATE ON tagged_images
+    FOR EACH ROW EXECUTE FUNCTION note_written();
+CREATE TRIGGER b AFTER INSERT OR UPDATE ON queries
+    FOR EACH ROW WHEN (NEW.status = 'answered') EXECUTE FUNCTION note_written();
+CREATE TRIGGER c AFTER INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION note_written();
+CREATE TRIGGER d AFTER INSERT ON dead_letters FOR EACH ROW EXECUTE FUNCTION note_written();
+CREATE TRIGGER undone AFTER UPDATE ON deliveries FOR EACH ROW
+    WHEN (OLD.state = 'delivered' AND NEW.state <> 'delivered') EXECUTE FUNCTION note_written();
+"""
+_WRITTEN = "SELECT what, id, count(*) AS times FROM written WHERE id = ANY($1) GROUP BY what, id"
+_OPEN = """
+SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM parked_queries)
+     + (SELECT count(*) FROM deliveries WHERE state <> 'delivered')
+"""
+_LATE_LEASES = """
+SELECT count(*) FROM deliveries WHERE state = 'leased' AND lease_until > now() + interval '2 s'
+"""
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one run puts in: by what must come out of it, each exactly once.
+
+    Attributes:
+        images: ids of images that will be tagged.
+        queries: ids of queries that will be answered and called back.
+        bad: keys of records that will be set aside.
+        late: outbox id and record of an upload that one of the queries waits for; the last of
+            `images`. It lies twice on its topic where its sweeper dies in between.
+        repeated: one of the queries, which comes a second time: the first answer wins.
+    """
+
+    images: tuple[str, ...]
+    queries: tuple[str, ...]
+    bad: tuple[str, ...]
+    late: tuple[int, Record]
+    repeated: Record
+
+    @property
+    def expected(self) -> dict[tuple[str, str], int]:
+        """(table, id) -> how often it is written."""
+        wanted = [("tagged_images", one) for one in self.images]
+        wanted += [(table, one) for one in self.queries for table in ("queries", "deliveries")]
+        wanted += [("dead_letters", one) for one in self.bad]
+        return dict.fromkeys(wanted, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a run came to.
+
+    Attributes:
+        lost: effects that never came, webhooks included.
+        twice: effects beyond the first; webhook ids beyond the first of an answer; deliveries
+            that were due again after they had been made; POSTs of a webhook
+            that were sent before a death and recorded, or that no death explains.
+        events: records on topics beyond the first of their id.
+        posts: requests beyond the first of a webhook id.
+    """
+
+    lost: tuple[str, ...]
+    twice: tuple[str, ...]
+    events: int
+    posts: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Feeds, watches and judges one archive."""
+
+    kafka: KafkaSettings
+    database: asyncpg.Connection
+    publisher: Publisher
+    receiver: HostileReceiver
+    cluster: str
+    path: str = "/ok"  # of the target: how it behaves, see HostileReceiver
+    said: Counter[tuple[str, str]] = field(default_factory=Counter)
+    arrived: Counter[str] = field(default_factory=Counter)
+    excused: set[str] = field(default_factory=set)
+
+    async def feed(self) -> Batch:
+        """Put in images, broken ones and queries, one of which waits for `Batch.late`."""
+        run = uuid.uuid4().hex
+        contents = [PNG + f"{run}/{number}".encode() for number in range(3)]
+        images = [_inline(content) for content in contents]
+        bad = [_undecodable(f"{run}-undecodable"), _missing(f"{run}-missing", run)]
+        late = _inline(PNG + f"{run}/late".encode())
+        token = Token(self.cluster, outbox_id=await self._reserve())
+        url = f"http://127.0.0.1:{self.receiver.port}{self.path}"
+        asked = [_query(url, "a cat, a dog, a car, a beach") for _ in range(2)]
+        asked.append(_query(url, "xyzzy"))
+        waiting = _query(url, "a city, a party, food", after=token.encode())
+        await self._publish([*images, *bad, *asked, waiting])
+        queries = {str(record.key, "utf-8") for record in [*asked, waiting] if record.key}
+        return Batch(
+            tuple(_image_id(record) for record in [*images, late]),
+            tuple(sorted(queries)),
+            tuple(str(record.key, "utf-8") for record in bad if record.key),
+            (token.outbox_id or 0, late),
+            asked[0],
+        )
+
+    async def _publish(self, records: Sequence[Record]) -> None:
+        sent = await self.publisher.publish(records)
+        assert all(isinstance(outcome, Place) for outcome in sent), sent
+
+    async def _reserve(self) -> int:
+        sequence = "SELECT nextval(pg_get_serial_sequence('outbox', 'id'))"
+        return int(await self.database.fetchval(sequence))
+
+    async def parked(self, batch: Batch) -> bool:
+        """Whether a query waits for the upload."""
+        waiting = "SELECT count(*) FROM parked_queries WHERE outbox_id = $1"
+        return bool(await self.database.fetchval(waiting, batch.late[0]))
+
+    async def follow_up(self, batch: Batch) -> None:
+        """Ask one query again; leave the upload in the outbox, as a dying ingress does."""
+        await self._publish([batch.repeated])
+        id_, record = batch.late
+        await self.database.execute(
+            "INSERT INTO outbox (id, topic, key, headers, value, created_at)"
+            " OVERRIDING SYSTEM VALUE"
+            " VALUES ($1, $2, $3, $4::jsonb, $5, now() - interval '1 hour')",
+            id_,
+            record.topic,
+            record.key,
+            headers_to_json(record.headers),
+            record.value,
+        )
+
+    async def done(self, batch: Batch, within_s: float) -> bool:
+        """Wait until all of it came out and nothing is under way."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while loop.time() < deadline:
+            if not await self._missing(batch) and not await self.database.fetchval(_OPEN):
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+    async def _counts(self, batch: Batch) -> dict[tuple[str, str], int]:
+        ids = [*batch.images, *batch.queries, *batch.bad]
+        rows = await self.database.fetch(_WRITTEN, ids)
+        return {(row["what"], row["id"]): int(row["times"]) for row in rows}
+
+    async def _missing(self, batch: Batch) -> list[tuple[str, str]]:
+        counts = await self._counts(batch)
+        return [key for key in batch.expected if key not in counts]
+
+    def posts(self) -> Counter[tuple[str, str]]:
+        """(query, webhook id) -> how many requests came."""
+        return Counter(
+            (str(json.loads(request.body)["data"]["query_id"]), request.headers["webhook-id"])
+            for request in self.receiver.requests
+        )
+
+    async def witness(self) -> None:
+        """At a death: note which webhooks were sent and not recorded. They alone may come again."""
+        done = "SELECT delivery_id FROM deliveries WHERE state = 'delivered'"
+        rows = await self.database.fetch(done)
+        recorded = {str(row["delivery_id"]) for row in rows}
+        self.excused |= {webhook for _, webhook in self.posts()} - recorded
+
+    async def judge(self, batch: Batch, consumer: AIOKafkaConsumer) -> Verdict:
+        """Compare what went in with what came out."""
+        counts = await self._counts(batch)
+        posts = {key: times for key, times in self.posts().items() if key[0] in batch.queries}
+        called = Counter(query for query, _ in posts)
+        before = sum(self.said.values()) - len(self.said)
+        await self._listen(consumer)
+        again = sum(self.said.values()) - len(self.said)
+        most = batch.expected  # one effect a record
+        most["tagged_images", batch.images[-1]] = self.arrived[event_id_of(batch.late[1])]
+        lost = [f"{what} {id_}" for what, id_ in batch.expected if (what, id_) not in counts]
+        lost += [f"webhook {query}" for query in batch.queries if query not in called]
+        twice = [
+            f"{what} {id_}"
+            for (what, id_), times in counts.items()
+            if times > most.get((what, id_), 0)
+        ]
+        twice += [f"webhook {query}" for query, ids in called.items() if ids > 1]
+        again_sent = {webhook for (_, webhook), times in posts.items() if times > 1}
+        twice += [f"POST {webhook}" for webhook in again_sent - self.excused]
+        self.receiver.requests.clear()
+        self.excused.clear()
+        return Verdict(tuple(lost), tuple(twice), again - before, sum(posts.values()) - len(posts))
+
+    async def _listen(self, consumer: AIOKafkaConsumer) -> None:
+        """Read arrivals, and the topics that roles write to, up to their ends."""
+        partitions = list(consumer.assignment())
+        ends = await consumer.end_offsets(partitions)
+        while any([await consumer.position(p) < ends[p] for p in partitions]):
+            for partition, records in (await consumer.getmany(timeout_ms=200)).items():
+                for record in records:
+                    event_id = dict(record.headers)["ce_id"].decode()
+                    if partition.topic == self.kafka.topic_prefix + IMAGES_ARRIVED.name:
+                        self.arrived[event_id] += 1
+                    else:
+                        self.said[partition.topic, event_id] += 1
+
+    async def at_the_end(self, consumer: AIOKafkaConsumer) -> bool:
+        """Whether each group's progress is its log's end, and no lease is beyond its bound."""
+        rows = await self.database.fetch("SELECT topic, part, next_offset FROM progress")
+        places = {
+            TopicPartition(self.kafka.topic_prefix + row["topic"], row["part"]): row["next_offset"]
+            for row in rows
+        }
+        ends = await consumer.end_offsets(list(places))
+        late = await self.database.fetchval(_LATE_LEASES)
+        return bool(places) and places == ends and not late
+
+
+def listener(kafka: KafkaSettings) -> AIOKafkaConsumer:
+    """Reads all that roles write; not a member of any group. To be started."""
+    return AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest")
+
+
+def spoken(kafka: KafkaSettings) -> list[TopicPartition]:
+    """Partitions of arrivals and of the topics that roles write to."""
+    return [
+        TopicPartition(kafka.topic_prefix + plan.name, number)
+        for plan in plan_topics()
+        if plan.name != QUERIES_SUBMITTED.name
+        for number in range(plan.partitions)
+    ]
+
+
+def event_id_of(record: Record) -> str:
+    """Its `ce_id`."""
+    return dict(record.headers)["ce_id"].decode()
+
+
+def _inline(content: bytes) -> Record:
+    key = uuid.uuid4().hex.encode()
+    headers = (("content-type", b"image/png"), ("ce_id", key), ("path", b"photo.png"))
+    return Record(IMAGES_ARRIVED.name, key, headers, content)
+
+
+def _image_id(record: Record) -> str:
+    return str(image_id_of(f"blob:{hashlib.sha256(record.value).hexdigest()}"))
+
+
+def _undecodable(key: str) -> Record:
+    return Record(IMAGES_ARRIVED.name, key.encode(), (("ce_id", key.encode()),), b"{")
+
+
+def _missing(key: str, run: str) -> Record:
+    return encode(
+        IMAGES_ARRIVED,
+        ImageArrived(uri=f"blob:{run}{run}"),
+        key=key,
+        event_id=key,
+        source="/tests",
+        now=datetime.now(UTC),
+    )
+
+
+def _query(url: str, text: str, after: str | None = None) -> Record:
+    query_id = uuid.uuid4()
+    event = QuerySubmitted(
+        query_id=query_id, text=text, callback_url=url, options=QueryOptions(after=after)
+    )
+    return encode(
+        QUERIES_SUBMITTED,
+        event,
+        key=str(query_id),
+        event_id=str(query_id),
+        source="/tests",
+        now=datetime.now(UTC),
+    )

@@ -1,0 +1,102 @@
+"""What holds the guarantees, taken out one by one, in a process that tests start.
+
+A fault test that passes also without the guard proves nothing. Each of these must make the named
+invariant fail (tests/faults/test_mutations.py). A mutation that finds nothing to take out raises.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from core.messaging.sweeper import Sweeper
+from core.storage.delivery import deliveries
+from core.storage.queries import queries
+from core.storage.stream import outbox, progress
+from core.transaction import Transaction
+from schemas.record import Record
+
+
+def _without(module: Any, constant: str, old: str, new: str) -> None:
+    """Put other words into an SQL constant."""
+    text = getattr(module, constant)
+    if old not in text:
+        raise AssertionError(f"{constant} has no {old!r}: the mutation is out of date")
+    setattr(module, constant, text.replace(old, new))
+
+
+def _put(owner: Any, name: str, other: Any) -> None:
+    """Put another function in a method's place."""
+    if not hasattr(owner, name):
+        raise AssertionError(f"{owner.__name__} has no {name}: the mutation is out of date")
+    setattr(owner, name, other)
+
+
+def without_guard() -> None:
+    """The guard lets everything pass, whoever owns the partition now."""
+    real = progress.ProgressTable.advance
+
+    async def advance(self: Any, tx: Transaction, moves: Any) -> frozenset[Any]:
+        await real(self, tx, moves)
+        return frozenset(move.partition for move in moves)
+
+    _put(progress.ProgressTable, "advance", advance)
+
+
+def without_one_transaction() -> None:
+    """Progress moves in a transaction of its own, before the effects."""
+    real = progress.ProgressTable.advance
+
+    async def advance(self: Any, _: Transaction, moves: Any) -> frozenset[Any]:
+        async with self.transaction() as apart:
+            return await real(self, apart, moves)
+
+    _put(progress.ProgressTable, "advance", advance)
+
+
+def without_outbox() -> None:
+    """Events are published without a row behind them."""
+
+    async def add(_self: Any, _tx: Transaction, records: Sequence[Record]) -> list[int]:
+        return [-1 - number for number in range(len(records))]
+
+    _put(outbox.OutboxTable, "add", add)
+
+
+def without_sweeper() -> None:
+    """Nobody looks for rows that a crash left."""
+
+    async def sweep(_self: Any, *, age_s: float) -> bool:
+        return False
+
+    _put(Sweeper, "sweep", sweep)
+
+
+def without_first_answer() -> None:
+    """The last answer wins."""
+    _without(queries, "_ANSWER", "queries.status <> 'answered'", "true")
+
+
+def without_unique_delivery() -> None:
+    """A callback event that comes twice becomes two webhooks."""
+    _without(deliveries, "_INTAKE", "SELECT u.delivery_id,", "SELECT gen_random_uuid(),")
+
+
+def without_lease_token() -> None:
+    """Whoever held a lease once may write its outcome."""
+    _without(deliveries, "_SETTLE", "d.state = 'leased' AND d.token = g.token", "true")
+
+
+MUTATIONS: dict[str, Callable[[], None]] = {
+    "guard": without_guard,
+    "one_transaction": without_one_transaction,
+    "outbox": without_outbox,
+    "sweeper": without_sweeper,
+    "first_answer": without_first_answer,
+    "unique_delivery": without_unique_delivery,
+    "lease_token": without_lease_token,
+}
+
+
+def apply(name: str) -> None:
+    """Take one out; nothing for ''."""
+    if name:
+        MUTATIONS[name]()

@@ -1,0 +1,156 @@
+"""Clients that upload through outages: they ask again, with the same bytes, until it is a 202."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import psutil
+
+from standalone.processes.process import guarded
+from standalone.processes.supervisor import PROJECT
+from tests.e2e.archive import RunningArchive
+from tests.servers import PORTS_PER_SESSION, first_port
+
+CLIENTS = 8
+MAX_PAUSE_S = 0.5  # the server asks for 5 s: an impatient client is the harder case
+GIVE_UP_S = 300.0
+SAMPLE_S = 0.2
+REFUSED, LOST = 0, -1  # no connection; it broke, and nobody knows what was kept
+
+
+@dataclass(slots=True)
+class SecondIngress:
+    """An ingress process beside the archive's own, with settings of its own."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    @property
+    def memory_mib(self) -> float:
+        return float(psutil.Process(self.process.pid).memory_info().rss) / 2**20
+
+
+@contextmanager
+def second_ingress(archive: RunningArchive, **variables: str) -> Iterator[SecondIngress]:
+    """Start it on the archive's broker and database; it is killed at the end."""
+    port = first_port() + 3 * PORTS_PER_SESSION - 1
+    process = subprocess.Popen(
+        guarded([sys.executable, "-m", "ingress", "serve"]),
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            **archive.supervisor.environment(),
+            "INGRESS_PORT": str(port),
+            **variables,
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    ingress = SecondIngress(process, f"http://127.0.0.1:{port}")
+
+    def is_ready() -> bool:
+        assert process.poll() is None, "the second ingress ended"
+        try:
+            return httpx.get(f"{ingress.url}/readyz", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        archive.wait_for(is_ready, 60, "the second ingress is not ready")
+        yield ingress
+    finally:
+        process.kill()
+        process.wait()
+
+
+@dataclass(slots=True)
+class Uploaded:
+    """What became of some uploads.
+
+    Attributes:
+        ids: per upload, the image ids that its answers gave: one, however often it was asked.
+        answers: how often each status came, or `REFUSED`, or `LOST`.
+        unanswered: per upload, how often it may have been kept without the client's knowing.
+    """
+
+    ids: dict[int, set[str]] = field(default_factory=dict)
+    answers: Counter[int] = field(default_factory=Counter)
+    unanswered: Counter[int] = field(default_factory=Counter)
+
+
+def upload_through(url: str, key: str, photos: Sequence[bytes], prefix: str) -> Uploaded:
+    """Upload all by a few clients at once, one image a request, each until it is accepted."""
+    done, lock = Uploaded(), threading.Lock()
+    deadline = time.monotonic() + GIVE_UP_S + len(photos) / 10
+
+    def client(numbers: range) -> None:
+        headers = {"X-API-Key": key, "Content-Type": "image/jpeg"}
+        with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as http:
+            for number in numbers:
+                while not accepted(http, number):
+                    assert time.monotonic() < deadline, f"upload {number} is never accepted"
+                    time.sleep(MAX_PAUSE_S)
+
+    def accepted(http: httpx.Client, number: int) -> bool:
+        name = f"/images/upload?filename={prefix}{number}.jpg"
+        try:
+            response = http.post(name, content=photos[number])
+        except httpx.TransportError as error:
+            with lock:
+                is_lost = not isinstance(error, httpx.ConnectError)
+                done.answers[LOST if is_lost else REFUSED] += 1
+                done.unanswered[number] += is_lost
+            return False
+        with lock:
+            done.answers[response.status_code] += 1
+            done.unanswered[number] += response.status_code == 503
+        if response.status_code == 503:
+            assert int(response.headers["retry-after"]) >= 1, response.text
+            return False
+        assert response.status_code == 202, response.text
+        (entry,) = response.json()["images"]
+        with lock:
+            done.ids.setdefault(number, set()).add(entry["image_id"])
+        return True
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        every = [range(first, len(photos), CLIENTS) for first in range(CLIENTS)]
+        for finished in [pool.submit(client, numbers) for numbers in every]:
+            finished.result()
+    return done
+
+
+@dataclass(slots=True)
+class Watched:
+    """The worst that was seen."""
+
+    outbox_rows: int = 0
+    memory_mib: float = 0.0
+
+
+@contextmanager
+def watched(archive: RunningArchive, ingress: SecondIngress) -> Iterator[Watched]:
+    """Look at the outbox and at the process's memory while the block runs."""
+    seen, stop = Watched(), threading.Event()
+    waiting = "SELECT count(*) FROM outbox WHERE topic = 'images.arrived.v1'"
+
+    def look() -> None:
+        while not stop.wait(SAMPLE_S):
+            seen.outbox_rows = max(seen.outbox_rows, int(archive.value(waiting)))
+            seen.memory_mib = max(seen.memory_mib, ingress.memory_mib)
+
+    looking = threading.Thread(target=look, name="watch", daemon=True)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        looking.join(timeout=30)
