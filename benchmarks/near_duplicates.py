@@ -45,20 +45,20 @@ Vectors = NDArray[np.float32]
 
 
 def saved(image: Image.Image, form: str = "JPEG", quality: int = 80) -> bytes:
-    """Give a file of it."""
+    """Return a file of it."""
     target = io.BytesIO()
     image.save(target, form, quality=quality)
     return target.getvalue()
 
 
 def scaled(image: Image.Image, factor: float) -> Image.Image:
-    """Give it in another size."""
+    """Return it in another size."""
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def trimmed(image: Image.Image, share: float) -> Image.Image:
-    """Give it without a margin of this share on each side."""
+    """Return it without a margin of this share on each side."""
     across, down = image.width * share, image.height * share
     corner = (image.width - across, image.height - down)
     return image.crop((round(across), round(down), round(corner[0]), round(corner[1])))
@@ -109,7 +109,7 @@ async def see(model: ClipModel, files: Sequence[bytes]) -> Seen:
 
 
 def draw(sources: Sequence[Path], count: int) -> dict[str, bytes]:
-    """Give some of the photos of these sources by name, drawn evenly."""
+    """Return some of the photos of these sources by name, drawn evenly."""
     found = [each for source in sources for each in _photos(source)]
     return {
         name: read() for name, read in random.Random(SEED).sample(found, min(count, len(found)))
@@ -178,7 +178,7 @@ def print_close_hashes(photos: Mapping[str, bytes]) -> None:
 
 
 def missed(one: Seen, other: Seen) -> str:
-    """Give a row: shares of pairs that are not taken for the same photo, in per cent."""
+    """Return a row: shares of pairs that are not taken for the same photo, in per cent."""
     apart = one.bits_apart(other)
     cosines = (one.vectors * other.vectors).sum(axis=1)
     shares = [(apart > bits).mean() for bits in BITS]

@@ -49,7 +49,7 @@ BATCH = 64
 
 
 def query(text: str, after: str | None = None) -> QuerySubmitted:
-    """Give a query event."""
+    """Return a query event."""
     options = {} if after is None else {"after": after}
     return QuerySubmitted.model_validate(
         {"query_id": uuid4(), "text": text, "callback_url": URL, "options": options}
@@ -65,7 +65,7 @@ def texts(count: int, chance: random.Random) -> list[str]:
 
 
 def record_of(event: QuerySubmitted) -> Record:
-    """Give the record that a producer would send."""
+    """Return the record that a producer would send."""
     return encode(
         QUERIES_SUBMITTED,
         event,

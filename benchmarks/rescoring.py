@@ -74,7 +74,7 @@ class RandomTexts:
     async def text_features(
         self, labels: Sequence[Label], templates: Sequence[str]
     ) -> NDArray[np.float32]:
-        """Give a unit vector per name."""
+        """Return a unit vector per name."""
         del templates
         seeds = [int.from_bytes(label.name.encode()[-8:], "big") for label in labels]
         rows = np.stack([np.random.default_rng(seed).standard_normal(DIM) for seed in seeds])

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from core.blobs.places import open_store
 from core.blobs.store import BlobStore
 from core.egress.client import GuardedClient, open_client
-from core.messaging.liveness import progressed
+from core.messaging.liveness import report_progress
 from core.settings import ArchiveSettings, DeliverySettings, load
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.pool import Pool
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class ImageBytes:
     """The guarded way out, and all places of image bytes."""
 
     client: GuardedClient
@@ -22,7 +22,7 @@ class Reach:
 
 
 @asynccontextmanager
-async def open_reach(pool: Pool) -> AsyncIterator[Reach]:
+async def open_image_bytes(pool: Pool) -> AsyncIterator[ImageBytes]:
     """Open the guarded client and the blob store over every scheme that the settings allow.
 
     Raises:
@@ -30,4 +30,4 @@ async def open_reach(pool: Pool) -> AsyncIterator[Reach]:
     """
     archive, delivery = load(ArchiveSettings), load(DeliverySettings)
     async with open_client(delivery) as client:
-        yield Reach(client, open_store(archive, client, PostgresBlobs(pool), progressed))
+        yield ImageBytes(client, open_store(archive, client, PostgresBlobs(pool), report_progress))

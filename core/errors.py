@@ -136,7 +136,7 @@ class ConfigurationError(PhotoTaggerError):
 
 
 def innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Give the first error of a task group's group."""
+    """Return the first error of a task group's group."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -13,12 +13,12 @@ MAX_OWN_LABELS = 25_000
 
 
 def score_to_int(score: float) -> int:
-    """Give a confidence in 0..1 as integer millionths, rounded half to even."""
+    """Return a confidence in 0..1 as integer millionths, rounded half to even."""
     return round(score * SCORE_SCALE)
 
 
 def score_to_float(score: int) -> float:
-    """Give integer millionths as a confidence rounded to six decimals."""
+    """Return integer millionths as a confidence rounded to six decimals."""
     return round(score / SCORE_SCALE, 6)
 
 

@@ -20,13 +20,13 @@ class Transaction(Protocol):
         ...
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
-        """Give all rows."""
+        """Return all rows."""
         ...
 
     async def fetchrow(self, query: str, *args: Any) -> Any | None:
-        """Give the first row, or None."""
+        """Return the first row, or None."""
         ...
 
     async def fetchval(self, query: str, *args: Any) -> Any:
-        """Give the first column of the first row, or None."""
+        """Return the first column of the first row, or None."""
         ...

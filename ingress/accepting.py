@@ -163,13 +163,13 @@ async def keep_query(
 
 
 def fingerprint_of(asked: QueryRequest) -> bytes:
-    """Give what tells two bodies apart: the order of fields and spaces do not count."""
+    """Return what tells two bodies apart: the order of fields and spaces do not count."""
     text = json.dumps(asked.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).digest()
 
 
 def shown_name(filename: str) -> str | None:
-    """Give a client's file name without folders and characters that deceive; None if empty."""
+    """Return a client's file name without folders and characters that deceive; None if empty."""
     name = filename.replace("\\", "/").rpartition("/")[2]
     name = _UNSHOWABLE.sub("", name.encode("utf-8", "replace").decode()).strip()
     return name[:MAX_PATH_CHARS] or None

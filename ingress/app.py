@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route, request_response
 from starlette.types import Receive, Scope, Send
 
-from ingress.dependencies import Parts
+from ingress.dependencies import Dependencies
 from ingress.http.errors import handlers
 from ingress.middleware import Envelope
 from ingress.operations import Operation, endpoint
@@ -55,8 +55,8 @@ DESCRIBED: tuple[Operation, ...] = (
 )
 
 
-def create_app(parts: Parts) -> Starlette:
-    """Give the application. It opens and closes nothing: the caller owns the parts.
+def create_app(parts: Dependencies) -> Starlette:
+    """Return the application. It opens and closes nothing: the caller owns the parts.
 
     Raises:
         ConfigurationError: files that the documents need are not installed.
@@ -76,7 +76,7 @@ def create_app(parts: Parts) -> Starlette:
 class _Methods:
     """The operations of one path, by method: so that a 405 names all of them."""
 
-    def __init__(self, operations: Sequence[Operation], parts: Parts) -> None:
+    def __init__(self, operations: Sequence[Operation], parts: Dependencies) -> None:
         self._apps = {one.method: request_response(endpoint(one, parts)) for one in operations}
         self._allow = ", ".join(sorted({*self._apps, *(["HEAD"] if "GET" in self._apps else [])}))
 
@@ -88,7 +88,7 @@ class _Methods:
         await app(scope, receive, send)
 
 
-def _routes(operations: Sequence[Operation], parts: Parts) -> list[Route]:
+def _routes(operations: Sequence[Operation], parts: Dependencies) -> list[Route]:
     by_path: dict[str, list[Operation]] = defaultdict(list)
     for operation in operations:
         by_path[operation.path].append(operation)

@@ -38,7 +38,7 @@ class UploadBlobs:
             await self.store.put(content, sha256, tx)
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Give each URI's bytes, or why there are none, in order.
+        """Return each URI's bytes, or why there are none, in order.
 
         Raises:
             TransientError: a place is away.

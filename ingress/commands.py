@@ -68,7 +68,7 @@ async def create(wanted: Wanted, *, if_absent: bool) -> Created | None:
 
 
 async def list_keys(owner: str | None) -> tuple[ApiKey, ...]:
-    """Give all keys, or those of one owner."""
+    """Return all keys, or those of one owner."""
     async with open_pool(load(DatabaseSettings)) as pool, pool.connection() as connection:
         return await keys.list_all(connection, owner)
 
@@ -174,7 +174,7 @@ async def rotate_endpoint_secret(endpoint_id: UUID, overlap: timedelta = ROTATIO
 
 
 async def list_endpoints(owner: str | None) -> Sequence[Endpoint]:
-    """Give an owner's registered callback addresses, or all."""
+    """Return an owner's registered callback addresses, or all."""
     async with open_pool(load(DatabaseSettings)) as pool, pool.connection() as connection:
         return await endpoints.list_all(connection, owner)
 
@@ -194,7 +194,7 @@ async def remove_endpoint(endpoint_id: UUID) -> Removed:
 
 
 def no_endpoint(endpoint_id: UUID) -> PermanentError:
-    """Give the error that names an id under which nothing is registered."""
+    """Return the error that names an id under which nothing is registered."""
     return PermanentError(
         f"no endpoint {endpoint_id}; `python -m ingress endpoints list` shows them",
         reason="endpoint_not_found",

@@ -63,7 +63,7 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Dependencies:
     """The parts of the HTTP face.
 
     Attributes:
@@ -99,5 +99,5 @@ class Parts:
         return Pace(self.settings.receive_timeout_s, self.settings.min_bytes_per_s)
 
     def link(self, path: str) -> str:
-        """Give the address of a path here, as clients reach it."""
+        """Return the address of a path here, as clients reach it."""
         return self.settings.base_url + path

@@ -54,7 +54,7 @@ from ingress.auth.access import KeyRing
 from ingress.auth.links import SignedLinks
 from ingress.blobs import UploadBlobs
 from ingress.departures import Departures
-from ingress.dependencies import Guards, Parts, Tables
+from ingress.dependencies import Dependencies, Guards, Tables
 from ingress.http.limits import ByteBudget, RateLimit
 from ingress.ports import Picture
 from ingress.reading.language import Words
@@ -81,7 +81,7 @@ class Sniffer:
     limits: sniff.Limits
 
     def probe(self, content: bytes) -> Picture:
-        """Give type and size.
+        """Return type and size.
 
         Raises:
             ImageUnreadable: no picture of a known kind, broken, or over a limit.
@@ -104,7 +104,7 @@ class BrokerProbe:
         return self._heard[1]
 
     async def cluster_id(self) -> str | None:
-        """Give the cluster's id; None while the broker is away."""
+        """Return the cluster's id; None while the broker is away."""
         try:
             found = await identify(self.settings, IMAGES_ARRIVED.name, timeout_s=IDENTIFY_TIMEOUT_S)
         except BrokerAway:
@@ -116,7 +116,7 @@ class BrokerProbe:
 class Opened:
     """The parts, and what runs beside the server."""
 
-    parts: Parts
+    parts: Dependencies
     sweeper: Sweeper
     broker: BrokerProbe
 
@@ -176,7 +176,7 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
         broker = BrokerProbe(kafka)
         archive = load(ArchiveSettings)
         sealing = _sealing()
-        parts = Parts(
+        parts = Dependencies(
             settings=settings,
             tables=Tables(pool, images, image_pages, queries, jobs),
             guards=_guards(settings, pool, client, sealing),

@@ -109,12 +109,12 @@ def _request_id(headers: Headers) -> str:
 
 
 def fresh_request_id() -> str:
-    """Give an id to a request that came without one."""
+    """Return an id to a request that came without one."""
     return secrets.token_hex(16)
 
 
 def _traceparent(headers: Headers) -> str:
-    """Give the caller's trace context, else a new one: the events of a request carry it on."""
+    """Return the caller's trace context, else a new one: the events of a request carry it on."""
     given = headers.get("traceparent", "")
     if _TRACEPARENT.fullmatch(given):
         return given

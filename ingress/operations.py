@@ -15,7 +15,7 @@ from core.errors import PermanentError
 from core.webhooks.links import SIGNATURE
 from ingress.auth.access import Principal, client_address, require
 from ingress.auth.api_keys import Scope
-from ingress.dependencies import Parts
+from ingress.dependencies import Dependencies
 from ingress.http.bodies import read_model
 from ingress.http.problems import Extra, FieldError, Problem
 
@@ -31,7 +31,7 @@ class Call:
     """One request on its way to a handler; `principal` is None on public routes only."""
 
     request: Request
-    parts: Parts
+    parts: Dependencies
     principal: Principal | None
 
     @property
@@ -52,12 +52,12 @@ class Call:
         return value if isinstance(value, str) else None
 
     def path_id(self, name: str) -> UUID:
-        """Give the UUID in the path."""
+        """Return the UUID in the path."""
         value = self.request.path_params[name]
         return value if isinstance(value, UUID) else UUID(str(value))
 
     def seconds(self, name: str, *, most: float) -> float:
-        """Give a query parameter in seconds; 0 where it is absent.
+        """Return a query parameter in seconds; 0 where it is absent.
 
         Raises:
             Problem: `invalid_request`.
@@ -72,7 +72,7 @@ class Call:
         return value
 
     def whole(self, name: str, default: int, *, least: int, most: int) -> int:
-        """Give a query parameter that counts something.
+        """Return a query parameter that counts something.
 
         Raises:
             Problem: `invalid_request`.
@@ -93,7 +93,7 @@ class Call:
         return self.parts.guards.bodies.reserved(size, name)
 
     async def body(self, model: type[ModelT]) -> ModelT:
-        """Give the JSON body as `model`; raises as `read_model`."""
+        """Return the JSON body as `model`; raises as `read_model`."""
         settings = self.parts.settings
         return await read_model(
             self.request, model, max_bytes=settings.max_json_bytes, pace=self.parts.pace
@@ -158,8 +158,8 @@ class Operation:
     takes_links: bool = False
 
 
-def endpoint(operation: Operation, parts: Parts) -> Callable[[Request], Awaitable[Response]]:
-    """Give what Starlette calls: key, scope and rate are checked before the body is touched."""
+def endpoint(operation: Operation, parts: Dependencies) -> Callable[[Request], Awaitable[Response]]:
+    """Return what Starlette calls: key, scope and rate are checked before the body is touched."""
 
     async def serve(request: Request) -> Response:
         request.scope[ROUTE] = operation.path
@@ -169,7 +169,7 @@ def endpoint(operation: Operation, parts: Parts) -> Callable[[Request], Awaitabl
     return serve
 
 
-async def _admit(request: Request, operation: Operation, parts: Parts) -> Principal | None:
+async def _admit(request: Request, operation: Operation, parts: Dependencies) -> Principal | None:
     if operation.scope is None:
         return None
     if operation.takes_links and SIGNATURE in request.query_params:
@@ -183,7 +183,7 @@ async def _admit(request: Request, operation: Operation, parts: Parts) -> Princi
     return principal
 
 
-def _check_link(request: Request, parts: Parts) -> None:
+def _check_link(request: Request, parts: Dependencies) -> None:
     # Built from the scope: `request.url` is made of the Host header, which the client chooses.
     query = request.scope["query_string"].decode("latin-1")
     try:
@@ -195,5 +195,5 @@ def _check_link(request: Request, parts: Parts) -> None:
 def json_response(
     model: BaseModel, status: int = 200, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """Give a model as a response."""
+    """Return a model as a response."""
     return JSONResponse(model.model_dump(mode="json"), status_code=status, headers=headers)

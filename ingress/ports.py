@@ -54,11 +54,11 @@ class ImageTable(Protocol):
         ...
 
     async def status(self, connection: Transaction, image_id: UUID) -> ImageStatus | None:
-        """Give all that is known of an image; None if unknown or deleted."""
+        """Return all that is known of an image; None if unknown or deleted."""
         ...
 
     async def job_counts(self, connection: Transaction, job_id: UUID) -> dict[str, int]:
-        """Give how many of a job's images are in each status."""
+        """Return how many of a job's images are in each status."""
         ...
 
 
@@ -68,7 +68,7 @@ class ImagePages(Protocol):
     async def page(
         self, connection: Transaction, wanted: Filter, limit: int
     ) -> Sequence[ImageStatus]:
-        """Give at most `limit` images, the newest arrival first."""
+        """Return at most `limit` images, the newest arrival first."""
         ...
 
 
@@ -90,7 +90,7 @@ class QueryTable(Protocol):
         ...
 
     async def status(self, connection: Transaction, query_id: UUID) -> QueryStatus | None:
-        """Give all that is known of a query; None if unknown."""
+        """Return all that is known of a query; None if unknown."""
         ...
 
 
@@ -98,7 +98,7 @@ class KeyTable(Protocol):
     """API keys as digests."""
 
     async def find(self, connection: Transaction, key_id: str) -> ApiKey | None:
-        """Give the key with this id, usable or not."""
+        """Return the key with this id, usable or not."""
         ...
 
     async def touch(self, tx: Transaction, key_id: str, *, older_than: timedelta) -> None:
@@ -136,7 +136,7 @@ class Publisher(Protocol):
     """Hands records to the broker; the outcome of each is a value."""
 
     async def publish(self, records: Sequence[Record]) -> list[Sent]:
-        """Give one outcome per record, in order; never raises for one of them."""
+        """Return one outcome per record, in order; never raises for one of them."""
         ...
 
 
@@ -160,7 +160,7 @@ class Blobs(Protocol):
         ...
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Give each URI's bytes, or why there are none, in order.
+        """Return each URI's bytes, or why there are none, in order.
 
         Raises:
             TransientError: a place is away.
@@ -181,7 +181,7 @@ class Prober(Protocol):
     """Tells pictures from other bytes, by their first bytes alone."""
 
     def probe(self, content: bytes) -> Picture:
-        """Give type and size.
+        """Return type and size.
 
         Raises:
             ImageUnreadable: no picture of a known kind, broken, or over a limit.
@@ -282,7 +282,7 @@ class JobTable(Protocol):
         ...
 
     async def get(self, connection: Transaction, job_id: UUID) -> DirectoryJob | None:
-        """Give a job; None if unknown."""
+        """Return a job; None if unknown."""
         ...
 
     async def recent(
@@ -293,7 +293,7 @@ class JobTable(Protocol):
         before: tuple[datetime, UUID] | None = None,
         limit: int = 50,
     ) -> list[DirectoryJob]:
-        """Give jobs, of one owner or all, the newest first."""
+        """Return jobs, of one owner or all, the newest first."""
         ...
 
     async def cancel(self, tx: Transaction, job_id: UUID) -> bool:

@@ -51,7 +51,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         """The request is there."""
         self._stop_clock()
         is_crowded = max(len(self.connections), len(self.tasks)) >= self.max_connections
-        self.app = _crowded if is_crowded else self.config.loaded_app
+        self.app = _too_many_connections if is_crowded else self.config.loaded_app
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -90,7 +90,7 @@ class DeadlineProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-async def _crowded(scope: Scope, receive: Receive, send: Send) -> None:
+async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer in the application's place while there are too many connections."""
     scope["request_id"] = fresh_request_id()
     problem = retry_later("overloaded", "too many connections", after_s=CROWDED_RETRY_S)
@@ -135,7 +135,7 @@ class Server(uvicorn.Server):
 
 
 def make_server(app: ASGIApp, settings: IngressSettings, readiness: Readiness) -> Server:
-    """Give a server for the application, not yet listening."""
+    """Return a server for the application, not yet listening."""
     limits = {
         "header_timeout_s": settings.header_timeout_s,
         "max_connections": settings.max_connections,
@@ -164,7 +164,7 @@ def stop_on_signals(server: Server) -> None:
 
 
 def listen(settings: IngressSettings) -> socket.socket:
-    """Give a listening socket.
+    """Return a listening socket.
 
     Raises:
         ConfigurationError: the address cannot be used; uvicorn would end the process unexplained.

@@ -50,7 +50,7 @@ class JobTable(Protocol):
         ...
 
     async def release(self, job_id: UUID, token: UUID) -> None:
-        """Give the job back unfinished."""
+        """Return the job back unfinished."""
         ...
 
 

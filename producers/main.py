@@ -128,11 +128,11 @@ class PostgresArchive:
         self._pool = pool
 
     async def counts(self, job_id: UUID) -> Mapping[str, int]:
-        """Give how many images are in each status."""
+        """Return how many images are in each status."""
         return await images.job_counts(self._pool, job_id)
 
     async def failures(self, job_id: UUID) -> list[Refusal]:
-        """Give the images that could not be tagged; none where PostgreSQL is away."""
+        """Return the images that could not be tagged; none where PostgreSQL is away."""
         try:
             failed = await jobs.failed_images(self._pool, job_id)
         except DatabaseAway:
@@ -167,7 +167,7 @@ class PostgresJobs:
         return await jobs.finish(self._pool, job_id, token, error=error)
 
     async def release(self, job_id: UUID, token: UUID) -> None:
-        """Give the job back unfinished."""
+        """Return the job back unfinished."""
         await jobs.release(self._pool, job_id, token)
 
 
@@ -180,11 +180,11 @@ class PostgresLedger:
     async def between(
         self, root: str, after: bytes, upto: bytes | None, limit: int
     ) -> Sequence[WatchedFile]:
-        """Give files behind `after`, up to and with `upto`, in byte order of their paths."""
+        """Return files behind `after`, up to and with `upto`, in byte order of their paths."""
         return await watched_files.between(self._pool, root, after, upto, limit)
 
     async def many(self, root: str, paths: Sequence[bytes]) -> dict[bytes, WatchedFile]:
-        """Give what is known of these files."""
+        """Return what is known of these files."""
         return await watched_files.many(self._pool, root, paths)
 
     async def record(self, files: Sequence[WatchedFile]) -> None:

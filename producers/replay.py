@@ -54,7 +54,7 @@ class DeadLetters(Protocol):
     """The table of dead letters."""
 
     async def newest(self, wanted: LetterFilter) -> int:
-        """Give the id of the newest letter; 0 where there is none.
+        """Return the id of the newest letter; 0 where there is none.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
@@ -64,7 +64,7 @@ class DeadLetters(Protocol):
     async def open(
         self, wanted: LetterFilter, *, after: int, until: int, limit: int
     ) -> Sequence[DeadLetter]:
-        """Give letters that were not replayed, by id from behind `after` up to `until`.
+        """Return letters that were not replayed, by id from behind `after` up to `until`.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
@@ -72,7 +72,7 @@ class DeadLetters(Protocol):
         ...
 
     async def counts(self, wanted: LetterFilter) -> dict[str, int]:
-        """Give how many letters `open` would give, by reason, without its limit."""
+        """Return how many letters `open` would give, by reason, without its limit."""
         ...
 
     async def mark_replayed(self, ids: Sequence[int]) -> None:
@@ -164,7 +164,7 @@ class ChoiceRefused(ValueError):
 def choose(
     topic: str, *, group: str | None = None, reason: str | None = None, limit: int | None = None
 ) -> LetterFilter:
-    """Give the filter that people mean by these words.
+    """Return the filter that people mean by these words.
 
     Args:
         topic: a topic, or one of its dead-letter topics.
@@ -184,7 +184,7 @@ def choose(
 
 
 def source_topic(name: str) -> tuple[str, str | None]:
-    """Give (topic, group) for a topic's name or the name of one of its dead-letter topics.
+    """Return (topic, group) for a topic's name or the name of one of its dead-letter topics.
 
     Raises:
         ValueError: no such topic; the message names those that there are.

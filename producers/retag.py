@@ -69,7 +69,7 @@ class Images(Protocol):
     async def choose(
         self, choice: Choice, *, after: UUID | None, limit: int
     ) -> Sequence[KnownImage]:
-        """Give images by ascending id from behind `after`.
+        """Return images by ascending id from behind `after`.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
@@ -77,7 +77,7 @@ class Images(Protocol):
         ...
 
     async def count(self, choice: Choice) -> int:
-        """Give how many images `choose` would give, without the limit."""
+        """Return how many images `choose` would give, without the limit."""
         ...
 
 

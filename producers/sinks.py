@@ -33,7 +33,7 @@ class Publisher(Protocol):
     """Hands records to the broker and waits for its acknowledgement."""
 
     async def publish(self, records: Sequence[Record]) -> list[Sent]:
-        """Give one outcome per record, in order; never raises for one of them."""
+        """Return one outcome per record, in order; never raises for one of them."""
         ...
 
 

@@ -6,7 +6,7 @@ from schemas.record import Record
 
 
 def with_trace(record: Record, traceparent: str | None) -> Record:
-    """Give the record with its `traceparent`; unchanged where there is none."""
+    """Return the record with its `traceparent`; unchanged where there is none."""
     if traceparent is None:
         return record
     return replace(record, headers=(*record.headers, ("traceparent", traceparent.encode())))

@@ -68,7 +68,7 @@ def callback_id_of(query_id: UUID, round_number: int = 0) -> UUID:
 
 
 def host_of(url: str) -> str:
-    """Give the host of a URL in lower case; empty where there is none."""
+    """Return the host of a URL in lower case; empty where there is none."""
     try:
         return (urlsplit(url).hostname or "").lower()
     except ValueError:

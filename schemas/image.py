@@ -13,7 +13,7 @@ INLINE_MAX_BYTES = 512 * 1024
 
 
 def canonical_uri(uri: str) -> str:
-    """Give the text that identifies an image: `sha256:<hex>` for kept bytes, else the URI itself.
+    """Return the text that identifies an image: `sha256:<hex>` for kept bytes, else the URI itself.
 
     No Unicode folding: two names that differ in bytes are two files.
     """
@@ -21,7 +21,7 @@ def canonical_uri(uri: str) -> str:
 
 
 def image_id_of(uri: str) -> UUID:
-    """Give the image's identity: UUIDv5 of its canonical URI."""
+    """Return the image's identity: UUIDv5 of its canonical URI."""
     return uuid5(NAMESPACE, canonical_uri(uri))
 
 

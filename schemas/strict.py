@@ -22,7 +22,7 @@ def _no_nul(value: str) -> str:
 
 
 def read_whole(value: Any) -> Any:
-    """Give 2 for 2.0, which JSON Schema calls an integer; strict pydantic would refuse it."""
+    """Return 2 for 2.0, which JSON Schema calls an integer; strict pydantic would refuse it."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -21,7 +21,7 @@ class Token:
     outbox_id: int | None = None
 
     def encode(self) -> str:
-        """Give the token as URL-safe text."""
+        """Return the token as URL-safe text."""
         if self.outbox_id is not None:
             fields: list[object] = [self.cluster, self.outbox_id]
         else:

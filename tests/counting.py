@@ -192,7 +192,7 @@ async def open_bench(
     ledger: type[ProgressTable] = ProgressTable,
     client: type[GroupConsumer] = GroupConsumer,
 ) -> AsyncIterator[Bench]:
-    """Give a member's parts on real servers. Topics and the table of effects are made."""
+    """Return a member's parts on real servers. Topics and the table of effects are made."""
     settings = consumer or ConsumerSettings(instance=f"i-{secrets.token_hex(4)}")
     metrics = Metrics(CollectorRegistry())
     async with (

@@ -40,7 +40,7 @@ class Kind:
 def make_scores(
     kind: Kind, images: int, chance: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give label ids and scores in millionths, (images, per image): a softmax, labels by Zipf."""
+    """Return label ids and scores in millionths, (images, per image): a softmax, labels by Zipf."""
     bias = -np.log(np.arange(1, kind.labels + 1)) * 0.8
     logits = bias + chance.normal(0, 2.5, (images, kind.labels)).astype(np.float32)
     logits -= logits.max(axis=1, keepdims=True)

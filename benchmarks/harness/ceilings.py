@@ -34,7 +34,7 @@ class Decoding:
     pool: DecodePool
 
     async def run(self, files: Sequence[Path]) -> float:
-        """Give the seconds that all files took."""
+        """Return the seconds that all files took."""
         began = time.monotonic()
         outcomes = await asyncio.gather(*(self.pool.decode(file.read_bytes()) for file in files))
         for refused in (each for each in outcomes if isinstance(each, PermanentError)):
@@ -43,7 +43,7 @@ class Decoding:
 
 
 async def database_rate(url: str, batches: int = 40) -> float:
-    """Give images per second of the tagging transaction alone, 64 images each."""
+    """Return images per second of the tagging transaction alone, 64 images each."""
     settings = DatabaseSettings(url=SecretStr(url))
     async with open_pool(settings) as pool:
         async with pool.transaction() as tx:
@@ -53,7 +53,7 @@ async def database_rate(url: str, batches: int = 40) -> float:
 
 
 async def broker_rate(bootstrap: str) -> float:
-    """Give events per second: one read and one written for each, as tagging does, on one core."""
+    """Return events per second: one read and one written for each, as tagging does, on one core."""
     settings = KafkaSettings(bootstrap_servers=bootstrap)
     # leaders of new topics take a moment, and each attempt until then would be told
     logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)

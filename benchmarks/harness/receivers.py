@@ -69,7 +69,7 @@ class Receivers(AbstractContextManager["Receivers"]):
         return f"http://{host}:{self.port}/hook"
 
     def take(self) -> list[Arrival]:
-        """Give what has arrived since the last time."""
+        """Return what has arrived since the last time."""
         self._pipe.send("take")
         return cast("list[Arrival]", self._pipe.recv())
 

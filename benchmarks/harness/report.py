@@ -40,7 +40,7 @@ def _processor() -> str:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Give a percentile, `share` in 0..1; nan for fewer than two values."""
+    """Return a percentile, `share` in 0..1; nan for fewer than two values."""
     if len(values) < 2:
         return float("nan")
     return quantiles(values, n=1000, method="inclusive")[round(share * 1000) - 1]

@@ -49,7 +49,7 @@ class TaggingArchive:
     topic_prefix: str
 
     async def tag(self, files: Sequence[Path]) -> float:
-        """Give the seconds from the first event until the last photo has its tags."""
+        """Return the seconds from the first event until the last photo has its tags."""
         database = await asyncpg.connect(self.database_url)
         settings = KafkaSettings(bootstrap_servers=self.bootstrap, topic_prefix=self.topic_prefix)
         metrics = Metrics(CollectorRegistry())

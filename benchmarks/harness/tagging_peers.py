@@ -49,7 +49,7 @@ class PeerProcess:
         return psutil.Process(self.process.pid)
 
     async def encode(self, files: Sequence[Path]) -> Embeddings:
-        """Give unit vectors of the files, in order."""
+        """Return unit vectors of the files, in order."""
         return await asyncio.to_thread(self._ask, files)
 
     def _ask(self, files: Sequence[Path]) -> Embeddings:

@@ -36,7 +36,7 @@ class WriteCost:
         return sum(self.new_table) / sum(self.new)
 
     def cells(self) -> tuple[str, str, str, str]:
-        """Give p50 and share for new images, and for images tagged again."""
+        """Return p50 and share for new images, and for images tagged again."""
         share = sum(self.again_table) / sum(self.again)
         return (
             f"{percentile(self.new, 0.5):.1f}",

@@ -86,7 +86,7 @@ class StoredLanes:
         return await deliveries.expire_leases(tx, attempts=self.attempts)
 
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
-        """Give how many webhooks are due and not leased, and the oldest one's wait in seconds."""
+        """Return how many webhooks are due and not leased, and the oldest one's wait in seconds."""
         return await deliveries.backlog(tx)
 
     async def settle(self, connection: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
@@ -126,7 +126,7 @@ class StoredSecrets:
     _opened: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = field(default_factory=dict)
 
     async def of(self, owner: str | None, url: str) -> Sequence[str]:
-        """Give what signs for this address, the newest first: its own secrets where the owner
+        """Return what signs for this address, the newest first: its own secrets where the owner
         registered it, else the owner's; the instance's for None or for an owner who has none.
 
         Raises:

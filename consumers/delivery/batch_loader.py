@@ -14,8 +14,8 @@ ValueT = TypeVar("ValueT")
 
 
 @dataclass(slots=True)
-class Gathered(Generic[KeyT, ValueT]):
-    """Gives what `look_up` finds for one key, asking it for many at a time.
+class BatchLoader(Generic[KeyT, ValueT]):
+    """Return what `look_up` finds for one key, asking it for many at a time.
 
     Attributes:
         look_up: values by key; keys without one are absent.
@@ -26,7 +26,7 @@ class Gathered(Generic[KeyT, ValueT]):
     _running: "asyncio.Task[None] | None" = None
 
     async def get(self, key: KeyT) -> ValueT | None:
-        """Give the value as it is now, never one that was looked up before this call.
+        """Return the value as it is now, never one that was looked up before this call.
 
         Raises:
             Exception: whatever `look_up` raised; everyone who waited for that lookup gets it.

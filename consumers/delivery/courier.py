@@ -84,7 +84,7 @@ class Pictures(Protocol):
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
     ) -> Picture | PermanentError:
-        """Give the image; the error says why there is none any more.
+        """Return the image; the error says why there is none any more.
 
         Args:
             reserve: is waited for with the image's size before its bytes are brought into memory.
@@ -99,7 +99,7 @@ class Secrets(Protocol):
     """Signing secrets."""
 
     async def of(self, owner: str | None, url: str) -> Sequence[str]:
-        """Give what signs for this address, the newest first: its own secrets where the owner
+        """Return what signs for this address, the newest first: its own secrets where the owner
         registered it, else the owner's; the instance's for None.
 
         Raises:

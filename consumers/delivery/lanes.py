@@ -58,7 +58,7 @@ class Schedule(Protocol):
         ...
 
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
-        """Give how many webhooks are due and not leased, and the oldest one's wait in seconds."""
+        """Return how many webhooks are due and not leased, and the oldest one's wait in seconds."""
         ...
 
     async def settle(self, connection: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
@@ -85,7 +85,7 @@ class Courier(Protocol):
         ...
 
     def failed(self, lease: Lease, error: Exception) -> Tried:
-        """Give what an attempt came to that ended in an error of our own."""
+        """Return what an attempt came to that ended in an error of our own."""
         ...
 
 

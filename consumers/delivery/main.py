@@ -14,7 +14,7 @@ from consumers.delivery.metrics import LaneMetrics
 from consumers.delivery.pacing import PaceLimits
 from consumers.delivery.pictures import CopyCache, StoredPictures
 from consumers.delivery.role import DeliveryRole
-from consumers.image_bytes import Reach, open_reach
+from consumers.image_bytes import ImageBytes, open_image_bytes
 from consumers.runtime import Runtime, open_runtime, run
 from consumers.upkeep.pruning import Pruner
 from core.egress.targets import lane_of
@@ -51,7 +51,7 @@ async def main(stop: asyncio.Event) -> None:
     limits = pool_limits(load(TaggingSettings), load(ArchiveSettings).fetch_max_bytes)
     async with (
         open_runtime("delivery") as runtime,
-        open_reach(runtime.pool) as reach,
+        open_image_bytes(runtime.pool) as reach,
         DecodePool(limits) as copier,
     ):
         secrets = StoredSecrets(runtime.pool, box)
@@ -76,7 +76,7 @@ async def main(stop: asyncio.Event) -> None:
 
 def _courier(
     settings: DeliverySettings,
-    reach: Reach,
+    reach: ImageBytes,
     pictures: StoredPictures,
     secrets: StoredSecrets,
     box: SecretBox,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-from consumers.delivery.batch_loader import Gathered
+from consumers.delivery.batch_loader import BatchLoader
 from consumers.delivery.budget import Reserve
 from consumers.delivery.courier import Picture, image_changed, image_gone
 from core.errors import ImageMissing, PermanentError
@@ -38,7 +38,7 @@ class Bytes(Protocol):
     """What `core.blobs.store.BlobStore` offers."""
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Give each URI's bytes, or why there are none."""
+        """Return each URI's bytes, or why there are none."""
         ...
 
 
@@ -60,7 +60,7 @@ class Copier(Protocol):
     """What `core.vision.decoding.decoder.DecodePool` offers."""
 
     async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
-        """Give a copy without metadata."""
+        """Return a copy without metadata."""
         ...
 
 
@@ -94,7 +94,7 @@ class CopyCache:
         self._copies: OrderedDict[bytes, EncodedCopy] = OrderedDict()
 
     def get(self, digest: bytes) -> EncodedCopy | None:
-        """Give the copy of the picture with this SHA-256."""
+        """Return the copy of the picture with this SHA-256."""
         copy = self._copies.get(digest)
         if copy is not None:
             self._copies.move_to_end(digest)
@@ -121,11 +121,11 @@ class StoredPictures:
     inline_max_bytes: int
     keep_exif: bool
     copies: CopyCache
-    _known: Gathered[UUID, OutgoingImage] = field(init=False)
+    _known: BatchLoader[UUID, OutgoingImage] = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with no lookup under way."""
-        self._known = Gathered(self._look_up)
+        self._known = BatchLoader(self._look_up)
 
     async def _look_up(self, image_ids: Sequence[UUID]) -> Mapping[UUID, OutgoingImage]:
         async with self.database.connection() as connection:
@@ -134,7 +134,7 @@ class StoredPictures:
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
     ) -> Picture | PermanentError:
-        """Give the image; without bytes where a link was asked for or they are too many.
+        """Return the image; without bytes where a link was asked for or they are too many.
 
         Raises:
             TransientError: the database or the store of the bytes is away.

@@ -66,7 +66,7 @@ class LabelLanguage:
         self._state = (everything.version, state[1])
 
     async def understand(self, text: str) -> Understood | PermanentError:
-        """Give the lemmas of a text and the labels that they match."""
+        """Return the lemmas of a text and the labels that they match."""
         if len(text) > self.max_chars:
             return QueryInvalid(
                 f"a text of {len(text)} characters: the limit is {self.max_chars}",
@@ -142,7 +142,7 @@ class StoredAnswers:
         await queries.park(tx, rows, self.after_timeout_s)
 
     async def ready(self, limit: int) -> list[tuple[UUID, str, bool]]:
-        """Give parked queries that can be answered now."""
+        """Return parked queries that can be answered now."""
         async with self.database.connection() as connection:
             return await queries.ready(connection, TAGGING_GROUP, limit)
 

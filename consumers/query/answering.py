@@ -100,7 +100,7 @@ class Language(Protocol):
         ...
 
     async def understand(self, text: str) -> Understood | PermanentError:
-        """Give the lemmas of a text and the labels that they match."""
+        """Return the lemmas of a text and the labels that they match."""
         ...
 
 
@@ -108,14 +108,14 @@ class Archive(Protocol):
     """Where the best images are looked up."""
 
     async def best_all(self, sought: Sequence[Sought]) -> list[list[Found] | PermanentError]:
-        """Give for each the best images, best first, at most `options.top_n`; or why not."""
+        """Return for each the best images, best first, at most `options.top_n`; or why not."""
         ...
 
 
 async def answer_all(
     asked: Sequence[Asked], language: Language, archive: Archive
 ) -> list[CallbackRequested]:
-    """Give one answer per query, in order: the best image, `query.no_match` or `query.failed`.
+    """Return one answer per query, in order: the best image, `query.no_match` or `query.failed`.
 
     Free of effects. `language.refresh` comes first.
     """
@@ -170,13 +170,13 @@ def _answer(
 
 
 def failed(asked: Asked, error: PermanentError) -> CallbackRequested:
-    """Give the answer to a query that cannot be answered: `query.failed` with the reason."""
+    """Return the answer to a query that cannot be answered: `query.failed` with the reason."""
     detail = str(error)[:1000].replace("\x00", "")
     return _event(asked, AnswerType.FAILED, error=Failure(reason=error.reason, detail=detail))
 
 
 def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
-    """Give the record that asks for the webhook; the key is the callback's host.
+    """Return the record that asks for the webhook; the key is the callback's host.
 
     Args:
         event: the answer.

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from consumers.query.answering import Found, Sought
 from core.errors import DatabaseAway, PermanentError, QueryInvalid
-from core.messaging.liveness import progressed
+from core.messaging.liveness import report_progress
 from core.relevance.combos import MAX_SIZE, lookup_keys, resolve
 from core.relevance.ranking import Rank, recency
 from core.storage.best import combos, ranking
@@ -43,7 +43,7 @@ class StoredArchive:
     count: Callable[[str, int], object] = lambda _source, _queries: None
 
     async def best_all(self, sought: Sequence[Sought]) -> list[list[Found] | PermanentError]:
-        """Give for each the best images, best first; an error where it takes too long."""
+        """Return for each the best images, best first; an error where it takes too long."""
         found: dict[int, list[Found] | PermanentError] = {}
         plain = {n: one for n, one in enumerate(sought) if _is_plain(one)}
         if plain:
@@ -64,7 +64,7 @@ class StoredArchive:
         async def ask(one: Sought) -> list[Found] | PermanentError:
             async with slots:
                 found = await self._by_images(one)
-                progressed()
+                report_progress()
                 return found
 
         # Not a task group: the loop must see DatabaseAway itself, not a group of errors.
@@ -127,7 +127,7 @@ def _is_plain(sought: Sought) -> bool:
 def _found(
     sought: Sought, rank: Rank | None, images: dict[int, ranking.Explained]
 ) -> list[Found] | None:
-    """Give the answer, or None where the winner was tagged again since it was looked up."""
+    """Return the answer, or None where the winner was tagged again since it was looked up."""
     if rank is None or rank.score < sought.min_score:
         return []
     image = images.get(rank.image_id)

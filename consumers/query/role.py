@@ -121,7 +121,7 @@ def _prepared(item: QueryItem) -> Prepared:
 
 
 def asked_of(received: Received[QuerySubmitted]) -> Asked:
-    """Give a query with its identity: its own, or one derived from the record's place."""
+    """Return a query with its identity: its own, or one derived from the record's place."""
     partition = received.partition
     place = f"{partition.topic}/{partition.number}/{received.offset}"
     return Asked.of(received.event, received.event.query_id or uuid5(NAMESPACE, place))

@@ -26,7 +26,7 @@ class Parked(Protocol):
     """Where parked queries wait."""
 
     async def ready(self, limit: int) -> list[tuple[UUID, str, bool]]:
-        """Give (query id, event JSON, whether its time is over) of queries to be answered now."""
+        """Return (query id, event JSON, whether its time is over) of queries to be answered now."""
         ...
 
     async def unpark(self, tx: Transaction, query_ids: Sequence[UUID]) -> None:

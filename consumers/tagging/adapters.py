@@ -36,7 +36,7 @@ class Store(Protocol):
     """What `core.blobs.store.BlobStore` offers."""
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Give each URI's bytes, or why there are none."""
+        """Return each URI's bytes, or why there are none."""
         ...
 
     async def keep(self, content: bytes) -> str:
@@ -51,7 +51,7 @@ class StoredBlobs:
     store: Store
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Give each image's bytes, in order."""
+        """Return each image's bytes, in order."""
         return await self.store.read_all(uris)
 
     async def keep(self, content: bytes) -> None:
@@ -79,7 +79,7 @@ class LabelledTagger:
     async def score(
         self, embeddings: Sequence[bytes], wanted: Sequence[Wanted]
     ) -> list[tuple[tuple[TagScore, ...], int | None]]:
-        """Give (tags, label version) for stored embeddings, in order."""
+        """Return (tags, label version) for stored embeddings, in order."""
         return await self.clip.score_embeddings(embeddings, wanted)
 
     async def refresh(self) -> None:
@@ -94,7 +94,7 @@ class LabelledTagger:
     async def tag_all(
         self, contents: Sequence[bytes | PermanentError], wanted: Sequence[Wanted]
     ) -> list[Tagged | PermanentError]:
-        """Give one result per image, in order."""
+        """Return one result per image, in order."""
         digests = await asyncio.to_thread(_digests, contents)
         known = await self._known(digests)
         first = _first_places(digests, known)
@@ -132,7 +132,7 @@ class LabelledTagger:
 
 
 def _digests(contents: Sequence[bytes | PermanentError]) -> dict[int, bytes]:
-    """Give SHA-256 by place, of those that have bytes."""
+    """Return SHA-256 by place, of those that have bytes."""
     return {
         at: hashlib.sha256(content).digest()
         for at, content in enumerate(contents)
@@ -141,7 +141,7 @@ def _digests(contents: Sequence[bytes | PermanentError]) -> dict[int, bytes]:
 
 
 def _first_places(digests: Mapping[int, bytes], known: Container[bytes]) -> dict[bytes, int]:
-    """Give where each content that nobody knows stands first."""
+    """Return where each content that nobody knows stands first."""
     places: dict[bytes, int] = {}
     for at, digest in digests.items():
         if digest not in known:
@@ -162,11 +162,11 @@ class StoredTags:
     best: BestImages
 
     async def label_version(self, tx: Transaction) -> int:
-        """Give the version of the default labels, held until the transaction ends."""
+        """Return the version of the default labels, held until the transaction ends."""
         return await labels.hold_version(tx)
 
     async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-        """Give when each of these images was deleted; none is until the transaction ends."""
+        """Return when each of these images was deleted; none is until the transaction ends."""
         return await images.tombstones(tx, image_ids)
 
     async def replace(self, tx: Transaction, tagged: Sequence[tuple[Arrival, Tagged]]) -> None:

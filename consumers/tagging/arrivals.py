@@ -22,7 +22,7 @@ class Arrival:
 
 
 def decode_arrival(record: Record) -> Arrival:
-    """Give the arrival in a record.
+    """Return the arrival in a record.
 
     A record whose content type is `image/*` is the image itself. Its identity is the hash of its
     bytes; the headers `path`, `labels` (a JSON list) and `top_k` may say the rest.

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from consumers.image_bytes import open_reach
+from consumers.image_bytes import open_image_bytes
 from consumers.runtime import open_runtime, run
 from consumers.tagging.adapters import LabelledTagger, StoredBlobs, StoredTags
 from consumers.tagging.arrivals import decode_arrival
@@ -37,7 +37,7 @@ async def main(stop: asyncio.Event) -> None:
             observe=(measuring := TaggingMetrics(runtime.metrics)).passed,
             halved=measuring.halved,
         ) as clip,
-        open_reach(runtime.pool) as reach,
+        open_image_bytes(runtime.pool) as reach,
     ):
         log.info("model_ready", model=clip.identity)
         tagger = LabelledTagger(runtime.pool, clip, runtime.metrics.reused_images.inc)

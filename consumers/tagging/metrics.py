@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.messaging.liveness import progressed
+from core.messaging.liveness import report_progress
 from core.telemetry.metrics import Metrics
 
 #: Parts of a batch that each may take as long as all of it is allowed to stand still.
@@ -19,7 +19,7 @@ class TaggingMetrics:
     def passed(self, stage: str, images: int, seconds: float) -> None:
         """So many pictures went through a stage; "decoded" ones overlap, and add up to no time."""
         if stage in STEPS:
-            progressed()
+            report_progress()
         if stage != "decoded":
             self.metrics.tagging_seconds.labels(stage).inc(seconds)
         if stage == "model":

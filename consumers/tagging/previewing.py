@@ -49,7 +49,7 @@ class Scorer(Protocol):
     async def score_under(
         self, labels: Sequence[Label], embeddings: Sequence[bytes], top_k: Sequence[int]
     ) -> list[Tags]:
-        """Give tags per embedding, in order."""
+        """Return tags per embedding, in order."""
         ...
 
 
@@ -107,7 +107,7 @@ class Previewing:
 def compare(
     images: Sequence[SampledImage], after: Sequence[Tags], names: Sequence[str]
 ) -> dict[str, Any]:
-    """Give what changes, as JSON: figures, per label, and examples with a new best tag first.
+    """Return what changes, as JSON: figures, per label, and examples with a new best tag first.
 
     Args:
         images: with their present tags.

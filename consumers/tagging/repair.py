@@ -153,7 +153,7 @@ class BestImagesRepair:
             await combo_repair.done(connection, [work_id for work_id, _ in work])
 
     async def _carriers(self, label_ids: Sequence[int]) -> AsyncIterator[list[int]]:
-        """Give the images that carry a set and may win, in stretches of the rarest label's list."""
+        """Yield the images that carry a set and may win, in pieces of the rarest label's list."""
         key, after = key_of(label_ids), combo_repair.TOP
         async with self.database.connection() as connection:
             label_id = await combo_repair.rarest(connection, label_ids)
@@ -177,7 +177,7 @@ class BestImagesRepair:
             after = found.after
 
     async def _hopeful(self, connection: Transaction, images: Sequence[ListedImage]) -> list[int]:
-        """Give the images that may win some set, best first. Safe without a lock.
+        """Return the images that may win some set, best first. Safe without a lock.
 
         Whoever is tagged again meanwhile is offered by who does that; and a row that stops a loser
         here and turns into a hole later has its own repair look at the loser again.

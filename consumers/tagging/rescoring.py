@@ -64,7 +64,7 @@ class Scorer(Protocol):
     async def score(
         self, embeddings: Sequence[bytes], wanted: Sequence[Wanted]
     ) -> list[tuple[tuple[TagScore, ...], int | None]]:
-        """Give (tags, label version) per embedding, in order."""
+        """Return (tags, label version) per embedding, in order."""
         ...
 
 
@@ -177,7 +177,7 @@ class _Rest:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def next(self) -> list[StaleImage]:
-        """Give the next batch, whether the ones before are written or not; empty at the end."""
+        """Return the next batch, whether the ones before are written or not; empty at the end."""
         async with self._turn:
             if not self.batches:
                 return []

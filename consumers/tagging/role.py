@@ -49,7 +49,7 @@ class Blobs(Protocol):
     """Where the bytes are."""
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Give each image's bytes, in order."""
+        """Return each image's bytes, in order."""
         ...
 
     async def keep(self, content: bytes) -> None:
@@ -67,7 +67,7 @@ class Tagger(Protocol):
     async def tag_all(
         self, images: Sequence[bytes | PermanentError], wanted: Sequence[Wanted]
     ) -> list[Tagged | PermanentError]:
-        """Give one result per image, in order; an error given is the error returned."""
+        """Return one result per image, in order; an error given is the error returned."""
         ...
 
 
@@ -75,11 +75,11 @@ class TagTable(Protocol):
     """Where tags are kept."""
 
     async def label_version(self, tx: Transaction) -> int:
-        """Give the version of the default labels, held until the transaction ends."""
+        """Return the version of the default labels, held until the transaction ends."""
         ...
 
     async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-        """Give when each of these images was deleted; none is until the transaction ends."""
+        """Return when each of these images was deleted; none is until the transaction ends."""
         ...
 
     async def replace(self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged]]) -> None:

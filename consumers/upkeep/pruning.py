@@ -33,7 +33,7 @@ class KeptBytes(Protocol):
     """Bytes outside of PostgreSQL: `core.blobs.store.BlobStore`."""
 
     async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
-        """Give hashes of kept bytes in order, beginning after one."""
+        """Return hashes of kept bytes in order, beginning after one."""
         ...
 
     async def discard(self, sha256: bytes, older_than: timedelta) -> bool:
@@ -42,7 +42,7 @@ class KeptBytes(Protocol):
 
 
 def ages(settings: RetentionSettings) -> dict[str, timedelta]:
-    """Give how old the rows of each table may become; 0 days in the settings: for ever."""
+    """Return how old the rows of each table may become; 0 days in the settings: for ever."""
     days = {
         "queries": settings.queries_days,
         "deliveries": settings.deliveries_days,

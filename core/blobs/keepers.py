@@ -26,11 +26,11 @@ class BlobTable(Protocol):
     """Bytes in PostgreSQL: `core.storage.archive.blobs.PostgresBlobs`."""
 
     async def size(self, digest: bytes) -> int | None:
-        """Give how many bytes are kept; None where nothing is."""
+        """Return how many bytes are kept; None where nothing is."""
         ...
 
     async def read(self, digest: bytes) -> bytes | None:
-        """Give the bytes; None where nothing is kept."""
+        """Return the bytes; None where nothing is kept."""
         ...
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:

@@ -44,13 +44,13 @@ class Place:
 
 
 def encode_name(name: bytes) -> str:
-    """Give the text of a path's bytes: reversible, without control characters."""
+    """Return the text of a path's bytes: reversible, without control characters."""
     text = name.decode("utf-8", "surrogateescape")
     return _UNSAFE.sub(_escape, text)
 
 
 def decode_name(text: str) -> bytes:
-    """Give the bytes that `encode_name` made `text` of.
+    """Return the bytes that `encode_name` made `text` of.
 
     Raises:
         ImageMissing: (`uri_not_canonical`) the text is spelled otherwise than `encode_name` would.
@@ -71,7 +71,7 @@ def decode_name(text: str) -> bytes:
 
 
 def parse_file_uri(uri: str) -> Place:
-    """Give the place that a `file:` URI names.
+    """Return the place that a `file:` URI names.
 
     Raises:
         ImageMissing: not `file:<root>/<relative path>` in its canonical spelling.
@@ -80,7 +80,7 @@ def parse_file_uri(uri: str) -> Place:
 
 
 def parse_image_path(text: str) -> Place:
-    """Give the place that `<root>/<relative path>` names; `<root>` alone is the root.
+    """Return the place that `<root>/<relative path>` names; `<root>` alone is the root.
 
     Raises:
         ImageMissing: absolute, with `..`, `.`, an empty part or NUL, or not canonical.

@@ -13,14 +13,14 @@ def open_store(
     settings: ArchiveSettings,
     client: WebClient,
     table: BlobTable,
-    progressed: Callable[[], object] = lambda: None,
+    report_progress: Callable[[], object] = lambda: None,
 ) -> BlobStore:
     """The blob store over every scheme; does no I/O.
 
     Args:
         client: the guarded client, for `https:` and, where its policy allows it, `http:`.
         table: the bytes in PostgreSQL.
-        progressed: as `BlobStore` has it.
+        report_progress: as `BlobStore` has it.
 
     Raises:
         ConfigurationError: a setting names no place of bytes.
@@ -35,4 +35,4 @@ def open_store(
         "az": buckets,
     }
     limits = ReadLimits(settings.fetch_max_bytes, settings.fetch_concurrency)
-    return BlobStore(keeper_of(settings.blobs, table), sources, limits, progressed)
+    return BlobStore(keeper_of(settings.blobs, table), sources, limits, report_progress)

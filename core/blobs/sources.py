@@ -77,7 +77,7 @@ class FileSource:
         self._roots = roots
 
     async def read(self, uri: str, *, max_bytes: int) -> bytes:
-        """Give the file's bytes.
+        """Return the file's bytes.
 
         Raises:
             ImageMissing, ImageUnreadable, BlobStoreAway: as `Roots.read`.
@@ -100,7 +100,7 @@ class WebSource:
         self._pause_s = pause_s
 
     async def read(self, uri: str, *, max_bytes: int) -> bytes:
-        """Give the resource's bytes.
+        """Return the resource's bytes.
 
         Raises:
             TargetForbidden: the guard refuses the address.
@@ -142,7 +142,7 @@ class BucketSource:
         self._stores = {prefix.rstrip("/") + "/": open_bucket(prefix) for prefix in allowed}
 
     async def read(self, uri: str, *, max_bytes: int) -> bytes:
-        """Give the object's bytes.
+        """Return the object's bytes.
 
         Raises:
             ImageMissing: (`image_missing`, `bucket_not_allowed`) no such object for us.

@@ -19,7 +19,7 @@ class Source(Protocol):
     """Reads the URIs of one scheme."""
 
     async def read(self, uri: str, *, max_bytes: int) -> bytes:
-        """Give the bytes.
+        """Return the bytes.
 
         Raises:
             PermanentError: this URI leads to no bytes that we take.
@@ -32,7 +32,7 @@ class Keeper(Protocol):
     """Keeps bytes under their SHA-256."""
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
-        """Give the bytes.
+        """Return the bytes.
 
         Raises:
             ImageMissing: nothing is kept under this hash.
@@ -52,7 +52,7 @@ class Keeper(Protocol):
         ...
 
     async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
-        """Give the hashes of kept bytes in order, beginning after one; at most `limit`.
+        """Return the hashes of kept bytes in order, beginning after one; at most `limit`.
 
         None where PostgreSQL keeps them: the pruner knows its table.
 
@@ -85,7 +85,7 @@ class BlobStore:
     Args:
         keeper: of `blob:` URIs.
         sources: scheme -> source, for the schemes that this process can read.
-        progressed: told of each URI that is dealt with, of many that one call may have.
+        report_progress: told of each URI that is dealt with, of many that one call may have.
     """
 
     def __init__(
@@ -93,16 +93,16 @@ class BlobStore:
         keeper: Keeper,
         sources: Mapping[str, Source],
         limits: ReadLimits,
-        progressed: Callable[[], object] = lambda: None,
+        report_progress: Callable[[], object] = lambda: None,
     ) -> None:
         self._keeper = keeper
         self._sources = dict(sources)
         self._limits = limits
-        self._progressed = progressed
+        self._progressed = report_progress
         self._turns = asyncio.Semaphore(limits.concurrency)
 
     async def read_all(self, uris: Sequence[str]) -> list[Content]:
-        """Give each URI's bytes, or why there are none, in order; a repeated URI is read once.
+        """Return each URI's bytes, or why there are none, in order; a repeated URI is read once.
 
         The turns are shared by all calls, so that two batches at a time read no more than one.
 
@@ -145,7 +145,7 @@ class BlobStore:
         await self._keeper.put(sha256, content, tx)
 
     async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
-        """Give hashes of bytes that are kept outside of PostgreSQL, as `Keeper.kept`."""
+        """Return hashes of bytes that are kept outside of PostgreSQL, as `Keeper.kept`."""
         return await self._keeper.kept(after, limit)
 
     async def discard(self, sha256: bytes, older_than: timedelta) -> bool:

@@ -61,7 +61,7 @@ class Walk:
         self.skipped: Counter[Skip] = Counter()
 
     def __iter__(self) -> Iterator[Found]:
-        """Give the photos in the byte order of their paths.
+        """Return the photos in the byte order of their paths.
 
         Raises:
             ImageMissing: the start is no directory.

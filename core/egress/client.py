@@ -21,7 +21,7 @@ import certifi
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from core.egress.connector import GuardedConnector, Trail, trail_of_request
+from core.egress.connector import GuardedConnector, RequestTrace, trail_of_request
 from core.egress.exchange import Download, Exchange, Reading
 from core.egress.failures import FailureKind, unreachable
 from core.egress.guard import TargetGuard
@@ -186,7 +186,7 @@ class GuardedClient:
         await self._perform(_Call("GET", target, timeout_s), self._trail(target), reading)
         return reading.download()
 
-    async def _perform(self, call: _Call, trail: Trail, reading: Reading) -> None:
+    async def _perform(self, call: _Call, trail: RequestTrace, reading: Reading) -> None:
         token = trail_of_request.set(trail)
         try:
             async with asyncio.timeout(call.timeout_s):
@@ -200,7 +200,7 @@ class GuardedClient:
         finally:
             trail_of_request.reset(token)
 
-    async def _answered(self, call: _Call, trail: Trail, reading: Reading) -> bool:
+    async def _answered(self, call: _Call, trail: RequestTrace, reading: Reading) -> bool:
         """False where only a stale kept connection was to blame: worth asking again at once."""
         try:
             await self._attempt(call, trail, reading)
@@ -210,7 +210,7 @@ class GuardedClient:
             raise
         return True
 
-    async def _attempt(self, call: _Call, trail: Trail, reading: Reading) -> None:
+    async def _attempt(self, call: _Call, trail: RequestTrace, reading: Reading) -> None:
         if self._transport is None:
             raise RuntimeError("the client is used outside its context")
         trail.reused = False
@@ -248,8 +248,8 @@ class GuardedClient:
             request.read()  # so that it goes out whole
         return request
 
-    def _trail(self, target: Target) -> Trail:
-        return Trail(host=self._proxy.url.host if self._proxy is not None else target.host)
+    def _trail(self, target: Target) -> RequestTrace:
+        return RequestTrace(host=self._proxy.url.host if self._proxy is not None else target.host)
 
     def _dial_guard(self) -> TargetGuard:
         if self._proxy is None:

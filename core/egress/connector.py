@@ -32,7 +32,7 @@ KEEP_ALIVE_S = 30.0
 
 
 @dataclass(slots=True)
-class Trail:
+class RequestTrace:
     """What the connector noticed of one request; the one mutable value that both sides hold."""
 
     host: str
@@ -43,7 +43,7 @@ class Trail:
 
 # A context variable, since aiohttp gives its hooks no place for a request's own data; its
 # connection attempts run in child tasks, which inherit it and share the object.
-trail_of_request: ContextVar[Trail] = ContextVar("trail_of_request")
+trail_of_request: ContextVar[RequestTrace] = ContextVar("trail_of_request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class GuardedConnector(aiohttp.TCPConnector):
             raise
         return connection
 
-    def _note(self, connection: "Connection", trail: Trail) -> None:
+    def _note(self, connection: "Connection", trail: RequestTrace) -> None:
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             return  # lost already: the request will find out

@@ -53,7 +53,7 @@ Lookup = Callable[[str], Sequence[str]]
 
 
 class Resolver(Protocol):
-    """Gives all addresses of a host."""
+    """Return all addresses of a host."""
 
     async def addresses(self, host: str) -> tuple[IPAddress, ...]:
         """All addresses, in the order to try; at least one.

@@ -83,7 +83,7 @@ class English:
 
 
 def singulars(word: str) -> tuple[str, ...]:
-    """Give what an unknown word may be the plural of; nothing where it does not look like one.
+    """Return what an unknown word may be the plural of; nothing where it does not look like one.
 
     Words in -ss, -us, -is are singulars (dress, cactus, iris).
     """

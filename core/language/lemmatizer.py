@@ -46,7 +46,7 @@ class Token:
 
 
 class Lemmatizer:
-    """Gives the tokens of texts. Make one per process: loading takes 2 s and about 110 MB.
+    """Return the tokens of texts. Make one per process: loading takes 2 s and about 110 MB.
 
     Safe to call from several threads (`asyncio.to_thread`): words met before come from a cache,
     new ones are looked up one at a time.
@@ -67,7 +67,7 @@ class Lemmatizer:
         self._cached = lru_cache(maxsize=_CACHED_WORDS)(self._look_up)
 
     def lemmatize(self, text: str) -> tuple[Token, ...]:
-        """Give the text's tokens in order, repeats included; none where it has no letter or digit.
+        """Return the text's tokens in order, with repeats; none for a text without letter or digit.
 
         Digits, and words of other scripts, are their own lemma. No word is left out for being
         frequent. Words met before: 300,000 to 640,000 a second; new ones: 7,000 or more.
@@ -95,7 +95,7 @@ class Lemmatizer:
 
 
 def default_languages(exceptions: Exceptions) -> tuple[Language, ...]:
-    """Give Russian for Cyrillic letters and English for Latin ones.
+    """Return Russian for Cyrillic letters and English for Latin ones.
 
     A word with letters of both ("Tшка") is Russian: its endings are.
     """

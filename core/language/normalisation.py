@@ -16,7 +16,7 @@ _JOINER_CHARACTERS = "'.,:"
 
 
 def normalise(text: str) -> str:
-    """Give the text case-folded, composed, with single spaces between words.
+    """Return the text case-folded, composed, with single spaces between words.
 
     Keeps letters, digits and their marks, and `'` `.` `,` `:` where they stand inside a word or a
     number. All else separates words: hyphens and underscores ("Victory-Day", "9-мая"), emoji,
@@ -45,7 +45,7 @@ def _fold(text: str) -> str:
 
 
 def _shape(character: str) -> str:
-    """Give nothing for a character without a shape, a space for the zero-width space."""
+    """Return nothing for a character without a shape, a space for the zero-width space."""
     if character.isascii():
         return character
     if character == "\u200b":

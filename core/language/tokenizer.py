@@ -24,7 +24,7 @@ class SpacyTokenizer:
         self._words_left = _WORDS_PER_VOCABULARY
 
     def split(self, word: str) -> tuple[str, ...]:
-        """Give the tokens of one word, in order."""
+        """Return the tokens of one word, in order."""
         if self._words_left == 0:
             self._split = _blank_tokenizer()
             self._words_left = _WORDS_PER_VOCABULARY

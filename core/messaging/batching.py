@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.messaging.partition_batch import Stretch
+from core.messaging.partition_batch import PartitionBatch
 from schemas.record import Partition
 
 
@@ -24,7 +24,7 @@ class BatchPolicy:
         return BatchPolicy(1, self.max_bytes)
 
 
-class StretchQueue:
+class PartitionBatchQueue:
     """Fetched records in order, bounded in number and bytes.
 
     The bound is a signal, not a wall: what a fetch has given is taken in, and no further fetch is
@@ -36,7 +36,7 @@ class StretchQueue:
     """
 
     def __init__(self, *, max_records: int, max_bytes: int) -> None:
-        self._stretches: deque[Stretch] = deque()
+        self._stretches: deque[PartitionBatch] = deque()
         self._records = 0
         self._bytes = 0
         self._max_records = max_records
@@ -57,15 +57,15 @@ class StretchQueue:
         """Whether a paused fetch may go on: well below the bounds, so that it does not flap."""
         return self._records * 2 <= self._max_records and self._bytes * 2 <= self._max_bytes
 
-    def put(self, stretch: Stretch) -> None:
+    def put(self, stretch: PartitionBatch) -> None:
         """Put records in."""
         self._stretches.append(stretch)
         self._records += len(stretch)
         self._bytes += stretch.size
 
-    def take(self, policy: BatchPolicy, ready: Mapping[Partition, int]) -> list[Stretch]:
+    def take(self, policy: BatchPolicy, ready: Mapping[Partition, int]) -> list[PartitionBatch]:
         """Take a batch; records of another epoch than `ready` has are thrown away on the way."""
-        batch: list[Stretch] = []
+        batch: list[PartitionBatch] = []
         count = size = 0
         while self._stretches and count < policy.max_records:
             stretch = self._pop()
@@ -90,13 +90,13 @@ class StretchQueue:
         self._records = 0
         self._bytes = 0
 
-    def _pop(self) -> Stretch:
+    def _pop(self) -> PartitionBatch:
         stretch = self._stretches.popleft()
         self._records -= len(stretch)
         self._bytes -= stretch.size
         return stretch
 
-    def _put_back(self, stretch: Stretch) -> None:
+    def _put_back(self, stretch: PartitionBatch) -> None:
         self._stretches.appendleft(stretch)
         self._records += len(stretch)
         self._bytes += stretch.size

@@ -20,7 +20,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 def encode(
     topic: Topic, event: BaseModel, *, key: str, event_id: str, source: str, now: datetime
 ) -> Record:
-    """Give the record that carries `event` on `topic`."""
+    """Return the record that carries `event` on `topic`."""
     headers = envelope(topic, event_id=event_id, source=source, subject=key, now=now)
     value = event.model_dump_json(exclude_none=True).encode()
     return Record(topic.name, key.encode(), (*headers, ("content-type", JSON.encode())), value)
@@ -41,7 +41,7 @@ def envelope(
 
 
 def decode(topic: Topic, record: Record, model: type[ModelT]) -> ModelT:
-    """Give the event in a JSON record.
+    """Return the event in a JSON record.
 
     Raises:
         UndecodableEvent: another event type, a version that is not known, no JSON, or a field
@@ -72,7 +72,7 @@ def check_type(topic: Topic, record: Record) -> None:
 
 
 def made_at(record: Record) -> datetime | None:
-    """Give when the event was made (`ce_time`); None where the record has no time that is one.
+    """Return when the event was made (`ce_time`); None where the record has no time that is one.
 
     Not the record's own timestamp, which is that of its publishing: an event may have waited in the
     outbox, or come back from the dead letters.

@@ -8,7 +8,7 @@ import structlog
 from core.errors import BrokerAway
 from core.failpoints import reach
 from core.messaging.membership import Fetched, Garbled, GroupClient, OutOfLog
-from core.messaging.partition_batch import Stretch, size_of
+from core.messaging.partition_batch import PartitionBatch, size_of
 from core.messaging.probing import Probe
 from core.messaging.retrying import Backoff
 from core.messaging.session import Session
@@ -104,7 +104,7 @@ class Intake:
                 offset=judgement.position,
                 missing=missing,
             )
-        session.put(Stretch(partition, epoch, judgement.position, records, size_of(records)))
+        session.put(PartitionBatch(partition, epoch, judgement.position, records, size_of(records)))
         reach("intake.queued")
 
     async def _wait_for_room(self) -> None:

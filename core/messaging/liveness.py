@@ -1,8 +1,8 @@
 """Signs of life from inside `prepare`, for batches that take longer than the watchdog waits.
 
-A role calls `progressed` whenever it is done with a part of its batch: a picture decoded, a query
-answered. Called anywhere else it does nothing, so that a companion that shares an instrument with
-the role does not keep a stuck loop alive.
+A role calls `report_progress` whenever it is done with a part of its batch: a picture decoded, a
+query answered. Called anywhere else it does nothing: a companion task that shares an instrument
+with the role does not keep a stuck loop alive.
 """
 
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ class Pulse:
             self._beat()
 
 
-def progressed() -> None:
+def report_progress() -> None:
     """Say that a part of the present batch is done. At most a few times per record."""
     pulse = _current.get()
     if pulse is not None:

@@ -67,7 +67,7 @@ class GroupClient(Protocol):
     async def fetch(
         self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
     ) -> list[tuple[Partition, list[Fetched]]]:
-        """Give what is there; with no partitions only wait and look for errors."""
+        """Return what is there; with no partitions only wait and look for errors."""
         ...
 
     def seek(self, partition: Partition, offset: int) -> None:

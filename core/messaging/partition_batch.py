@@ -13,7 +13,7 @@ from schemas.record import Partition
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class PartitionBatch:
     """Records that follow one another in one partition, fetched under one epoch.
 
     Attributes:
@@ -51,14 +51,14 @@ class Stretch:
                 return count
         return most
 
-    def split(self, count: int) -> "tuple[Stretch, Stretch]":
+    def split(self, count: int) -> "tuple[PartitionBatch, PartitionBatch]":
         """The first `count` records and the others; neither may be none."""
         front, back = self.records[:count], self.records[count:]
         size = size_of(front)
         between = front[-1][0] + 1
         return (
-            Stretch(self.partition, self.epoch, self.from_offset, front, size),
-            Stretch(self.partition, self.epoch, between, back, self.size - size),
+            PartitionBatch(self.partition, self.epoch, self.from_offset, front, size),
+            PartitionBatch(self.partition, self.epoch, between, back, self.size - size),
         )
 
 
@@ -72,7 +72,7 @@ def size_of(records: Iterable[Fetched]) -> int:
     )
 
 
-def plan_moves(stretches: Iterable[Stretch]) -> list[Move]:
+def plan_moves(stretches: Iterable[PartitionBatch]) -> list[Move]:
     """One move per partition over these stretches, in the order in which rows are to be locked.
 
     Each partition's stretches must be ascending and without a missing record in between.

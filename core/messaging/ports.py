@@ -103,7 +103,7 @@ class Ledger(Protocol):
         ...
 
     async def release(self, epochs: dict[Partition, int]) -> None:
-        """Give partitions back cleanly, where the epoch is still ours."""
+        """Return partitions back cleanly, where the epoch is still ours."""
         ...
 
 
@@ -184,5 +184,5 @@ class RecordPublisher(Protocol):
     """Sends records; the outcome of each is a value."""
 
     async def publish(self, records: Sequence[Record]) -> list[Sent]:
-        """Give one outcome per record, in order; never raises for one of them."""
+        """Return one outcome per record, in order; never raises for one of them."""
         ...

@@ -9,7 +9,7 @@ import structlog
 from core.errors import PermanentError, ProcessCrashed, TransientError, UndecodableEvent
 from core.failpoints import reach
 from core.messaging.liveness import Pulse
-from core.messaging.partition_batch import Stretch
+from core.messaging.partition_batch import PartitionBatch
 from core.messaging.role import Item, Received
 from core.messaging.session import RoleParts, Session
 from core.messaging.stage_timer import TimeAccount
@@ -28,7 +28,7 @@ BEYOND_THE_ROLE = 2
 Made: TypeAlias = Item[E, P] | PermanentError
 
 #: A stretch with what was made of each of its records, in order.
-Prepared: TypeAlias = tuple[Stretch, Sequence[Made[E, P]]]
+Prepared: TypeAlias = tuple[PartitionBatch, Sequence[Made[E, P]]]
 
 
 class Preparer(Generic[E, P]):
@@ -39,8 +39,8 @@ class Preparer(Generic[E, P]):
         self._parts = parts
         self._span = f"{parts.group} prepare"
 
-    async def prepare(self, batch: Sequence[Stretch]) -> list[Prepared[E, P]] | None:
-        """Give what is made of each record, in order; None once the batch has no effect any more.
+    async def prepare(self, batch: Sequence[PartitionBatch]) -> list[Prepared[E, P]] | None:
+        """Return what is made of each record, in order; None once the batch has no effect any more.
 
         Raises:
             Exception: whatever the role raises beside TransientError: a bug, ends the process.
@@ -56,7 +56,7 @@ class Preparer(Generic[E, P]):
         reach("prepare.done")
         return _by_stretch(batch, _merged(settled, items) if settled else items)
 
-    async def _marked(self, batch: Sequence[Stretch]) -> bool:
+    async def _marked(self, batch: Sequence[PartitionBatch]) -> bool:
         """In isolation, write down which record is at work: a death is blamed on it alone."""
         failures = 0
         while self._session.tracker.isolating() and self._session.is_live(batch):
@@ -72,7 +72,9 @@ class Preparer(Generic[E, P]):
         self._session.wait_for("attempt", None)
         return self._session.is_live(batch)
 
-    def _decoded(self, batch: Sequence[Stretch]) -> tuple[dict[int, Made[E, P]], list[Received[E]]]:
+    def _decoded(
+        self, batch: Sequence[PartitionBatch]
+    ) -> tuple[dict[int, Made[E, P]], list[Received[E]]]:
         """What never reaches `prepare`, by its place in the batch, and what does, in order."""
         condemned = self._session.tracker.condemned()
         decode = self._parts.decode
@@ -93,7 +95,7 @@ class Preparer(Generic[E, P]):
                     waiting.append(Received(event, partition, offset, record, timestamp_ms))
         return settled, waiting
 
-    def _suspect(self, stretch: Stretch, crashes: int) -> Made[E, P]:
+    def _suspect(self, stretch: PartitionBatch, crashes: int) -> Made[E, P]:
         """The first record of a stretch that is unreadable or has ended the process so often."""
         if stretch.unreadable:
             return UndecodableEvent(stretch.unreadable, reason="unreadable_record")
@@ -109,7 +111,7 @@ class Preparer(Generic[E, P]):
         )
 
     async def _planned(
-        self, batch: Sequence[Stretch], received: Sequence[Received[E]]
+        self, batch: Sequence[PartitionBatch], received: Sequence[Received[E]]
     ) -> Sequence[Item[E, P]] | None:
         failures, pulse = 0, Pulse(self._session.beat)
         while self._session.is_live(batch):
@@ -142,7 +144,9 @@ def _merged(settled: Mapping[int, Made[E, P]], items: Sequence[Item[E, P]]) -> l
     return [settled.get(index) or next(planned) for index in range(len(settled) + len(items))]
 
 
-def _by_stretch(batch: Iterable[Stretch], made: Sequence[Made[E, P]]) -> list[Prepared[E, P]]:
+def _by_stretch(
+    batch: Iterable[PartitionBatch], made: Sequence[Made[E, P]]
+) -> list[Prepared[E, P]]:
     prepared: list[Prepared[E, P]] = []
     start = 0
     for stretch in batch:
@@ -181,7 +185,7 @@ class Pipeline(Generic[E, P]):
             await self._workers.acquire()
             self._begin(await self._next(), tasks)
 
-    def _begin(self, batch: list[Stretch], tasks: asyncio.TaskGroup) -> None:
+    def _begin(self, batch: list[PartitionBatch], tasks: asyncio.TaskGroup) -> None:
         # A method of its own: `run` would hold the batch until the next one is there.
         self._session.metrics.consumer_batch_records.labels(self._session.group).observe(
             sum(map(len, batch))
@@ -200,7 +204,7 @@ class Pipeline(Generic[E, P]):
         self._session.finished()
         self._places.release()
 
-    async def _next(self) -> list[Stretch]:
+    async def _next(self) -> list[PartitionBatch]:
         session = self._session
         while True:
             session.arrived.clear()
@@ -210,7 +214,7 @@ class Pipeline(Generic[E, P]):
             self._account.enter("idle")
             await session.arrived.wait()
 
-    async def _prepare(self, batch: list[Stretch]) -> list[Prepared[E, P]] | None:
+    async def _prepare(self, batch: list[PartitionBatch]) -> list[Prepared[E, P]] | None:
         try:
             return await self._preparer.prepare(batch)
         finally:

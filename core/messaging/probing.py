@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from core.messaging.membership import Fetched, Garbled, GroupClient
-from core.messaging.partition_batch import Stretch, size_of
+from core.messaging.partition_batch import PartitionBatch, size_of
 from core.messaging.session import Session
 from schemas.record import Partition, Record
 
@@ -81,7 +81,7 @@ class Probe:
         session.tracker.judge(partition, epoch, position, position)
         record = Record(partition.topic, None, (), b"")
         found = [(position, -1, record)]
-        session.put(Stretch(partition, epoch, position, found, size_of(found), why))
+        session.put(PartitionBatch(partition, epoch, position, found, size_of(found), why))
         log.error(
             "record_unreadable",
             topic=partition.topic,

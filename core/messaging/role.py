@@ -81,7 +81,7 @@ class Role(Protocol[EventT, PlanT]):
     """A consumer's knowledge of its domain."""
 
     async def prepare(self, batch: Sequence[Received[EventT]]) -> Sequence[Item[EventT, PlanT]]:
-        """Give one item per record, in the same order.
+        """Return one item per record, in the same order.
 
         Raises:
             TransientError: something outside is away; the loop waits and calls again.

@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from core.messaging.batching import BatchPolicy, StretchQueue
+from core.messaging.batching import BatchPolicy, PartitionBatchQueue
 from core.messaging.membership import GroupClient, Identity
-from core.messaging.partition_batch import Stretch
+from core.messaging.partition_batch import PartitionBatch
 from core.messaging.ports import DeadLetters, Ledger, Members, Outbox, RecordPublisher
 from core.messaging.retrying import Backoff
 from core.messaging.role import Role
@@ -65,7 +65,7 @@ class Session:
         self.group = group
         self.identity = Identity("", "")
         self.tracker = Tracker(reject_after=settings.crash_reject_after)
-        self.queue = StretchQueue(
+        self.queue = PartitionBatchQueue(
             max_records=settings.queue_max_records, max_bytes=2 * settings.batch_max_bytes
         )
         self.policy = BatchPolicy(settings.batch_max_records, settings.batch_max_bytes)
@@ -103,16 +103,16 @@ class Session:
         """A part of a batch was prepared."""
         self.beats += 1
 
-    def is_live(self, batch: Iterable[Stretch]) -> bool:
+    def is_live(self, batch: Iterable[PartitionBatch]) -> bool:
         """Whether any of these records may still take effect."""
         return any(self.tracker.owns(stretch.partition, stretch.epoch) for stretch in batch)
 
-    def put(self, stretch: Stretch) -> None:
+    def put(self, stretch: PartitionBatch) -> None:
         """Queue fetched records."""
         self.queue.put(stretch)
         self.arrived.set()
 
-    def take(self) -> list[Stretch]:
+    def take(self) -> list[PartitionBatch]:
         """The next batch, or nothing; one record in isolation, and only when all is quiet."""
         isolating = self.tracker.isolating()
         if isolating and self._in_flight:

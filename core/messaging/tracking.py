@@ -18,7 +18,7 @@ LASTING_HALTS = frozenset({"dead_letter_budget"})
 
 
 @dataclass(slots=True)
-class Lane:
+class OwnedPartition:
     """One partition that we have claimed.
 
     Attributes:
@@ -69,7 +69,7 @@ class Tracker:
         self.token = 0
         self.wanted: frozenset[Partition] = frozenset()
         self.halted: dict[Partition, str] = {}
-        self._lanes: dict[Partition, Lane] = {}
+        self._lanes: dict[Partition, OwnedPartition] = {}
         self._reject_after = reject_after
 
     def revoked(self) -> None:
@@ -117,10 +117,10 @@ class Tracker:
                 self._lanes[claim.partition] = self._lane(claim)
         return True
 
-    def _lane(self, claim: Claim) -> Lane:
+    def _lane(self, claim: Claim) -> OwnedPartition:
         # Condemned only if the last owner ended while it had this very record, alone, at work.
         guilty = claim.crashes >= self._reject_after and claim.attempted_offset == claim.next_offset
-        return Lane(
+        return OwnedPartition(
             epoch=claim.epoch,
             position=claim.next_offset,
             committed=claim.next_offset,

@@ -48,7 +48,7 @@ class ProgressWatch:
         beats: int = 0,
         in_hand: Collection[Partition] = (),
     ) -> dict[Partition, float]:
-        """Give the seconds for which each partition with lag has not moved.
+        """Return the seconds for which each partition with lag has not moved.
 
         Args:
             progress: next offset of each partition that we hold; None: not claimed yet.

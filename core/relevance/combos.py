@@ -64,7 +64,7 @@ class Candidates:
 
 
 def key_of(label_ids: Iterable[int]) -> bytes:
-    """Give the key of a set of labels: ascending ids, two bytes each, big endian.
+    """Return the key of a set of labels: ascending ids, two bytes each, big endian.
 
     Raises:
         ValueError: an id is not in 1..32767.
@@ -76,7 +76,7 @@ def key_of(label_ids: Iterable[int]) -> bytes:
 
 
 def label_ids_of(key: bytes) -> tuple[int, ...]:
-    """Give the ascending label ids of a key."""
+    """Return the ascending label ids of a key."""
     return tuple(
         int.from_bytes(key[start : start + _ID_BYTES], "big")
         for start in range(0, len(key), _ID_BYTES)
@@ -84,7 +84,7 @@ def label_ids_of(key: bytes) -> tuple[int, ...]:
 
 
 def subset_limit(label_count: int, *, is_softmax: bool) -> int:
-    """Give up to which size the sets of an image with so many scored labels are to be kept.
+    """Return the greatest size of sets to keep for an image with so many scored labels.
 
     All sets where they are few: at most 5 labels. Else triples if a softmax made the scores (few of
     its images pass `can_win` once the table has filled), else pairs; single labels where even those
@@ -98,12 +98,12 @@ def subset_limit(label_count: int, *, is_softmax: bool) -> int:
 
 
 def subset_count(label_count: int, max_size: int) -> int:
-    """Give how many non-empty subsets of at most `max_size` so many labels have."""
+    """Return how many non-empty subsets of at most `max_size` so many labels have."""
     return sum(comb(label_count, size) for size in range(1, min(max_size, label_count) + 1))
 
 
 def lookup_keys(label_ids: Iterable[int]) -> tuple[bytes, ...]:
-    """Give the keys that a query must read: of all non-empty subsets of its labels.
+    """Return the keys that a query must read: of all non-empty subsets of its labels.
 
     Raises:
         ValueError: more than `MAX_SIZE` labels: such a query asks the images themselves.
@@ -115,7 +115,7 @@ def lookup_keys(label_ids: Iterable[int]) -> tuple[bytes, ...]:
 
 
 def resolve(keys: Iterable[bytes], rows: Rows) -> Resolved:
-    """Give the best of the rows that a query must read (`lookup_keys`)."""
+    """Return the best of the rows that a query must read (`lookup_keys`)."""
     found = [rows[key] for key in keys if key in rows]
     ranks = [row for row in found if row is not None]
     if len(ranks) < len(found):
@@ -124,7 +124,7 @@ def resolve(keys: Iterable[bytes], rows: Rows) -> Resolved:
 
 
 def broken(rows: Mapping[bytes, Rank], images: Iterable[ScoredImage]) -> tuple[bytes, ...]:
-    """Give the rows whose holders are not as good any more as the rows say, in key order.
+    """Return the rows whose holders are not as good any more as the rows say, in key order.
 
     A holder that is as good or better keeps its row (tagging again with the same result makes no
     hole): the row hides nothing that it should not, and offering the image raises it.
@@ -148,7 +148,7 @@ def _holds(image: ScoredImage | None, key: bytes, row: Rank) -> bool:
 
 
 def single_keys(images: Iterable[ScoredImage]) -> tuple[bytes, ...]:
-    """Give the keys of the single labels of a batch: the rows that `candidates` needs."""
+    """Return the keys of the single labels of a batch: the rows that `candidates` needs."""
     labels = {label for image in images for label, _ in image.scores}
     return tuple(key_of([label]) for label in sorted(labels))
 
@@ -173,7 +173,7 @@ def can_win(image: ScoredImage, singles: Rows) -> bool:
 
 
 def candidates(images: Iterable[ScoredImage], singles: Rows, *, max_size: int) -> Candidates:
-    """Give the rows that a batch might win, knowing only the stored rows of single labels.
+    """Return the rows that a batch might win, knowing only the stored rows of single labels.
 
     Scores of 0 are left out: they change no sum. So are labels whose row is a hole (`can_win`).
 
@@ -197,7 +197,7 @@ def candidates(images: Iterable[ScoredImage], singles: Rows, *, max_size: int) -
 
 
 def accept(offered: Mapping[bytes, Rank], stored: Rows) -> tuple[tuple[bytes, Rank], ...]:
-    """Give the rows to upsert, in key order (which keeps concurrent writers from deadlock).
+    """Return the rows to upsert, in key order (which keeps concurrent writers from deadlock).
 
     A row is accepted where it beats the stored row of its set and every stored or accepted row of
     its subsets. A hole is never overwritten, and hides nothing.
@@ -220,7 +220,7 @@ def accept(offered: Mapping[bytes, Rank], stored: Rows) -> tuple[tuple[bytes, Ra
 
 
 def _offered(image: ScoredImage, singles: Rows) -> list[tuple[bytes, int]]:
-    """Give (key of the single label, score) of the labels that count, in key order.
+    """Return (key of the single label, score) of the labels that count, in key order.
 
     Not by `key_of`, which sorts and checks: this runs for every image of a re-score.
     """
@@ -245,7 +245,7 @@ def _offers(image: ScoredImage, singles: Rows, max_size: int) -> Iterator[tuple[
 
 
 def _one_less(key: bytes) -> Iterator[bytes]:
-    """Give the keys of the sets with one label less; none for a single label."""
+    """Return the keys of the sets with one label less; none for a single label."""
     if len(key) > _ID_BYTES:
         for start in range(0, len(key), _ID_BYTES):
             yield key[:start] + key[start + _ID_BYTES :]

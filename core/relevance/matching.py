@@ -92,7 +92,7 @@ class LabelIndex:
         )
 
     def match(self, words: Iterable[Word]) -> tuple[Matched, ...]:
-        """Give the labels that the words name, each once, in the index's order.
+        """Return the labels that the words name, each once, in the index's order.
 
         A name of several words is met when all its content words occur, in any order. Time grows
         with the words and with the names that share a word with them, not with the labels.
@@ -119,12 +119,12 @@ class LabelIndex:
 
 
 def content_words(words: Sequence[Word]) -> tuple[Word, ...]:
-    """Give the words of a name that a query must have: all but function words, if any is left."""
+    """Return the words of a name that a query must have: all but function words, if any is left."""
     return tuple(word for word in words if not word.is_function) or tuple(words)
 
 
 def missing_aliases(labels: Iterable[Label]) -> tuple[Label, ...]:
-    """Give the labels that queries in one of the two scripts, Latin and Cyrillic, cannot name.
+    """Return the labels that queries in one of the two scripts, Latin and Cyrillic, cannot name.
 
     Names without any letter (years, numbers) can be named in both.
     """

@@ -43,7 +43,7 @@ class ScoredImage:
 
 
 def recency(exif_datetime: datetime | None, created_at: datetime, now: datetime) -> int:
-    """Give how new an image is: whole seconds from 2000-01-01 UTC, clamped to int4.
+    """Return how new an image is: whole seconds from 2000-01-01 UTC, clamped to int4.
 
     The time of the shot where it is known, else of the row. A camera whose clock runs ahead gains
     nothing: a shot after `now` counts as unknown. Times without a zone are taken as UTC.
@@ -56,12 +56,12 @@ def recency(exif_datetime: datetime | None, created_at: datetime, now: datetime)
 
 
 def best(images: Iterable[ScoredImage], label_ids: Iterable[int]) -> Rank | None:
-    """Give the best image for a set of labels; None where no image has a score for any."""
+    """Return the best image for a set of labels; None where no image has a score for any."""
     return next(iter(best_n(images, label_ids, 1)), None)
 
 
 def best_n(images: Iterable[ScoredImage], label_ids: Iterable[int], n: int) -> tuple[Rank, ...]:
-    """Give the `n` best images for a set of labels, best first; fewer where fewer match."""
+    """Return the `n` best images for a set of labels, best first; fewer where fewer match."""
     wanted = frozenset(label_ids)
     ranks = (_rank(image, wanted) for image in images)
     return tuple(heapq.nlargest(n, (rank for rank in ranks if rank.score > 0)))

@@ -106,13 +106,13 @@ async def add(tx: Transaction, key: NewKey) -> None:
 
 
 async def find(connection: Transaction, key_id: str) -> ApiKey | None:
-    """Give the key with this id, usable or not; None if there is none."""
+    """Return the key with this id, usable or not; None if there is none."""
     row = await connection.fetchrow(_FIND, key_id)
     return None if row is None else _key(row)
 
 
 async def list_all(connection: Transaction, owner: str | None = None) -> tuple[ApiKey, ...]:
-    """Give all keys, or those of one owner, the oldest of each owner first."""
+    """Return all keys, or those of one owner, the oldest of each owner first."""
     rows: Iterable[Any] = await connection.fetch(_LIST, owner)
     return tuple(_key(row) for row in rows)
 
@@ -148,7 +148,7 @@ async def add_secret(tx: Transaction, owner: str, encrypted: bytes) -> None:
 
 
 async def signing_secrets(connection: Transaction, owner: str) -> list[bytes]:
-    """Give the owner's signing secrets that are in force, encrypted, the newest first."""
+    """Return the owner's signing secrets that are in force, encrypted, the newest first."""
     return [bytes(row["secret"]) for row in await connection.fetch(_SIGNING, owner)]
 
 
@@ -158,7 +158,7 @@ async def expire_secrets(tx: Transaction, owner: str, *, after: timedelta) -> No
 
 
 async def sealed(tx: Transaction, *, after: int, limit: int) -> list[SealedSecret]:
-    """Give the next signing secrets by id, of all owners, locked until `tx` ends."""
+    """Return the next signing secrets by id, of all owners, locked until `tx` ends."""
     return [
         SealedSecret(row["id"], row["owner"], bytes(row["secret"]))
         for row in await tx.fetch(_SEALED, after, limit)

@@ -43,19 +43,19 @@ class LabelSet:
 
 
 async def current(connection: Transaction) -> LabelSet:
-    """Give the default labels with their version."""
+    """Return the default labels with their version."""
     version = await connection.fetchval("SELECT version FROM label_set")
     return LabelSet(version, _labels(await connection.fetch(_LABELS)))
 
 
 async def everything(connection: Transaction) -> LabelSet:
-    """Give all labels that a query may match, those of single images too, by id."""
+    """Return all labels that a query may match, those of single images too, by id."""
     version = await connection.fetchval("SELECT version FROM label_set")
     return LabelSet(version, _labels(await connection.fetch(_ALL)))
 
 
 async def state(connection: Transaction) -> tuple[int, int]:
-    """Give (version, greatest id): while both stay, no label was changed or added."""
+    """Return (version, greatest id): while both stay, no label was changed or added."""
     row = await connection.fetchrow(
         "SELECT version, (SELECT coalesce(max(id), 0) FROM labels) AS newest FROM label_set"
     )
@@ -65,17 +65,17 @@ async def state(connection: Transaction) -> tuple[int, int]:
 
 
 async def hold_version(tx: Transaction) -> int:
-    """Give the version and keep it from changing until the transaction ends."""
+    """Return the version and keep it from changing until the transaction ends."""
     return int(await tx.fetchval("SELECT version FROM label_set FOR SHARE"))
 
 
 async def known(connection: Transaction, names: Iterable[str]) -> dict[str, int]:
-    """Give the ids of those names that are labels."""
+    """Return the ids of those names that are labels."""
     return {row["name"]: row["id"] for row in await connection.fetch(_IDS, sorted(set(names)))}
 
 
 async def ensure(tx: Transaction, names: Iterable[str]) -> dict[str, int]:
-    """Give the id of every name, adding those that are not there yet, as labels of single images.
+    """Return the id of every name, adding those that are not there yet, as labels of single images.
 
     Raises:
         RecordRefused: there would be more than 30,000 labels, or 25,000 that are not in the default
@@ -154,12 +154,12 @@ async def redefine(tx: Transaction, labels: Sequence[Label], *, expected: int | 
 
 
 async def lock_version(tx: Transaction) -> int:
-    """Give the version and keep everybody from using it until the transaction ends."""
+    """Return the version and keep everybody from using it until the transaction ends."""
     return int(await tx.fetchval("SELECT version FROM label_set FOR UPDATE"))
 
 
 async def changed_at(connection: Transaction) -> datetime:
-    """Give when the default labels were last changed."""
+    """Return when the default labels were last changed."""
     moment: datetime = await connection.fetchval("SELECT changed_at FROM label_set")
     return moment
 

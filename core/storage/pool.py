@@ -80,17 +80,17 @@ class Pool:
             await connection.executemany(command, args)
 
     async def fetch(self, query: str, *args: Any) -> list[Any]:
-        """Give all rows of one statement."""
+        """Return all rows of one statement."""
         async with self.connection() as connection:
             return await connection.fetch(query, *args)
 
     async def fetchrow(self, query: str, *args: Any) -> Any | None:
-        """Give the first row of one statement, or None."""
+        """Return the first row of one statement, or None."""
         async with self.connection() as connection:
             return await connection.fetchrow(query, *args)
 
     async def fetchval(self, query: str, *args: Any) -> Any:
-        """Give the first column of the first row, or None."""
+        """Return the first column of the first row, or None."""
         async with self.connection() as connection:
             return await connection.fetchval(query, *args)
 
@@ -125,7 +125,7 @@ class Pool:
 async def open_pool(
     settings: DatabaseSettings, *, application: str = "photo-archive"
 ) -> AsyncIterator[Pool]:
-    """Give a pool; connections are made when first wanted, so PostgreSQL may be away at the start.
+    """Return a pool. It connects when first used, so PostgreSQL may be away at the start.
 
     The limits fence a stopped process: whoever wakes up inside a transaction finds it ended
     (research/runtime.md, traps 2.2 and 2.5).
@@ -165,7 +165,7 @@ async def open_pool(
 
 
 async def connect(settings: DatabaseSettings) -> "asyncpg.Connection[asyncpg.Record]":
-    """Give one connection without limits on its statements, for migrations: yours to close.
+    """Return one connection without limits on its statements, for migrations: yours to close.
 
     Raises:
         ConfigurationError: DATABASE_URL is no address, or PostgreSQL refuses its user or database.

@@ -135,7 +135,7 @@ def statement(table: str) -> str:
 
 
 async def unreferenced(connection: Transaction, digests: Sequence[bytes]) -> list[bytes]:
-    """Give those hashes that no image has."""
+    """Return those hashes that no image has."""
     return [row["sha256"] for row in await connection.fetch(_UNREFERENCED, digests)]
 
 

@@ -35,7 +35,7 @@ class TraceParent(NamedTuple):
 
 
 def parse(text: str | None) -> TraceParent | None:
-    """Give the trace context of a header, or None if it is absent or not valid.
+    """Return the trace context of a header, or None if it is absent or not valid.
 
     W3C Trace Context, section 3.2: versions after 00 may have more fields, ff is invalid.
     """

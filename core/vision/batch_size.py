@@ -65,7 +65,7 @@ def encode_in_parts(
     is_out_of_memory: Callable[[BaseException], bool],
     release: Callable[[], None],
 ) -> NDArray[np.float32]:
-    """Give `run` of the whole batch, in as many parts as memory asks for; rows keep their order.
+    """Return `run` of the whole batch, in as many parts as memory asks for; rows keep their order.
 
     Raises:
         NoRoom: a single picture did not fit.
@@ -89,7 +89,7 @@ def encode_in_parts(
 def _attempt(
     part: NDArray[np.uint8], run: Run, is_out_of_memory: Callable[[BaseException], bool]
 ) -> NDArray[np.float32] | None:
-    """Give the result, or None where memory ran out.
+    """Return the result, or None where memory ran out.
 
     None instead of an exception: its traceback would hold the tensors that must be freed before
     the next try.

@@ -39,15 +39,15 @@ class Towers(Protocol):
     logit_bias: float | None
 
     def pixel_format(self, *, fast: bool) -> PixelFormat:
-        """Give the form of pixels that it takes."""
+        """Return the form of pixels that it takes."""
         ...
 
     def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give unit embeddings of pictures."""
+        """Return unit embeddings of pictures."""
         ...
 
     def encode_texts(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Give unit embeddings of prompts."""
+        """Return unit embeddings of prompts."""
         ...
 
     def fall_back(self) -> bool:
@@ -55,7 +55,7 @@ class Towers(Protocol):
         ...
 
     def release(self) -> None:
-        """Give cached memory back."""
+        """Return cached memory back."""
         ...
 
 
@@ -98,11 +98,11 @@ class ClipModel:
         return self._ceiling.size
 
     def pixel_format(self, *, fast: bool) -> PixelFormat:
-        """Give the form of pixels that `encode` takes."""
+        """Return the form of pixels that `encode` takes."""
         return self._towers.pixel_format(fast=fast)
 
     async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length.
+        """Return embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length.
 
         Raises:
             GpuOutOfMemory: not even one picture fits, on the CPU either.
@@ -114,7 +114,7 @@ class ClipModel:
     async def text_features(
         self, labels: Sequence[Label], templates: Sequence[str] = DEFAULT_TEMPLATES
     ) -> NDArray[np.float32]:
-        """Give one unit vector per label: float32 (labels, dim).
+        """Return one unit vector per label: float32 (labels, dim).
 
         The mean over the label's templates, or over `templates` where it has none, made unit
         length again (the ensemble of the CLIP paper, section 3.1.4). Kept in memory per label and

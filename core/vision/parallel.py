@@ -42,7 +42,7 @@ class SideBySide:
         set_threads(threads)
 
     def run(self, work: Run, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give `work` of the batch, rows in order.
+        """Return `work` of the batch, rows in order.
 
         Too few pictures for all workers go through the calling thread, with all threads.
 

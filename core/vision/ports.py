@@ -15,7 +15,7 @@ class Decoder(Protocol):
     """Bytes to pixels; `decoder.DecodePool`."""
 
     async def decode(self, data: bytes) -> Decoded | PermanentError:
-        """Give the picture, or what is wrong with it."""
+        """Return the picture, or what is wrong with it."""
         ...
 
 
@@ -27,13 +27,13 @@ class ImageModel(Protocol):
     logit_bias: float | None
 
     async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give embeddings of pictures."""
+        """Return embeddings of pictures."""
         ...
 
     async def text_features(
         self, labels: Sequence[Label], templates: Sequence[str]
     ) -> NDArray[np.float32]:
-        """Give one vector per label."""
+        """Return one vector per label."""
         ...
 
 

@@ -20,7 +20,7 @@ _WORTH_WAITING_FOR = 8
 async def decoded_batches(
     decode: Decode, images: Sequence[tuple[int, bytes]], *, max_images: int, max_pixels: int
 ) -> AsyncGenerator[list[Outcome], None]:
-    """Give every image's outcome once, in batches, in the order in which they get ready.
+    """Return every image's outcome once, in batches, in the order in which they get ready.
 
     While the caller works on one batch, the next is being decoded: at most two batches are
     decoding or waiting. To be used inside `contextlib.aclosing`, which cancels what is left.

@@ -50,12 +50,12 @@ class Scale:
 
 
 def quantise(embeddings: NDArray[np.float32]) -> NDArray[np.float16]:
-    """Give embeddings as they are stored: float16, little endian, (n, dim)."""
+    """Return embeddings as they are stored: float16, little endian, (n, dim)."""
     return embeddings.astype("<f2")
 
 
 def restore(stored: Sequence[bytes]) -> NDArray[np.float16]:
-    """Give stored embeddings as a matrix: float16, (n, dim).
+    """Return stored embeddings as a matrix: float16, (n, dim).
 
     Raises:
         ValueError: they are not all of one dimension.
@@ -66,7 +66,7 @@ def restore(stored: Sequence[bytes]) -> NDArray[np.float16]:
 def score(
     embeddings: NDArray[np.float16], text: TextSide, scale: Scale, scoring: Scoring
 ) -> Matrix:
-    """Give confidences in 0..1: float64, (n, labels); NaN where a label is not given at all.
+    """Return confidences in 0..1: float64, (n, labels); NaN where a label is not given at all.
 
     Scored from the stored form, not from the model's float32: tags made now and tags made from
     the archive next year are then the same.
@@ -86,7 +86,7 @@ def score(
 
 
 def rank(scores: Matrix, names: Sequence[str], top_k: Sequence[int]) -> list[tuple[TagScore, ...]]:
-    """Give each row's best tags, best first, at most `top_k` of them.
+    """Return each row's best tags, best first, at most `top_k` of them.
 
     Args:
         scores: confidences in 0..1, (n, labels); NaN: not given.
@@ -110,7 +110,7 @@ def rank(scores: Matrix, names: Sequence[str], top_k: Sequence[int]) -> list[tup
 
 
 def _best(keys: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-    """Give the places of each row's greatest keys, greatest first: (n, wanted)."""
+    """Return the places of each row's greatest keys, greatest first: (n, wanted)."""
     count = keys.shape[1]
     if wanted == count:
         return np.argsort(-keys, axis=1)
@@ -120,7 +120,7 @@ def _best(keys: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
 
 
 def _cosines(images: Matrix, texts: Matrix) -> Matrix:
-    """Give `images @ texts.T` in blocks that BLAS does in the calling thread."""
+    """Return `images @ texts.T` in blocks that BLAS does in the calling thread."""
     columns = max(1, _MULTIPLICATIONS // (_ROWS * images.shape[1]))
     cosines = np.empty((len(images), len(texts)))
     for top in range(0, len(images), _ROWS):
@@ -144,7 +144,7 @@ def _sigmoid(logits: Matrix) -> Matrix:
 
 
 def _against(cosines: Matrix, ground: Matrix, thresholds: Matrix, factor: float) -> Matrix:
-    """Give each label's share in a softmax over itself and the background prompts."""
+    """Return each label's share in a softmax over itself and the background prompts."""
     best = ground.max(axis=1, keepdims=True)
     # own / (own + sum of the others) is the sigmoid of own minus the others' log-sum-exp
     others = best * factor + np.log(np.exp((ground - best) * factor).sum(axis=1, keepdims=True))

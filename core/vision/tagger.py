@@ -135,7 +135,7 @@ class ClipTagger:
     async def tag_all(
         self, images: Sequence[bytes | PermanentError], wishes: Sequence[Wish]
     ) -> list[Result]:
-        """Give one result per image, in order; an error given is the error returned.
+        """Return one result per image, in order; an error given is the error returned.
 
         Raises:
             TransientError: the model or the decoders are out of room.
@@ -162,7 +162,7 @@ class ClipTagger:
     async def score_embeddings(
         self, embeddings: Sequence[bytes], wishes: Sequence[Wish]
     ) -> list[tuple[tuple[TagScore, ...], int | None]]:
-        """Give (tags, label version) for embeddings that are stored, without reading any image.
+        """Return (tags, label version) for embeddings that are stored, without reading any image.
 
         The same tags as the image got or would get from `tag_all` under the same labels.
 
@@ -180,7 +180,7 @@ class ClipTagger:
     async def score_under(
         self, labels: Sequence[Label], embeddings: Sequence[bytes], top_k: Sequence[int]
     ) -> list[tuple[TagScore, ...]]:
-        """Give the tags that stored embeddings would get, were these the default labels.
+        """Return the tags that stored embeddings would get, were these the default labels.
 
         Args:
             labels: at least one; what is in force stays in force.
@@ -198,7 +198,7 @@ class ClipTagger:
     async def tag_known(
         self, known: Sequence[ImageTags], wishes: Sequence[Wish]
     ) -> list[TaggedImage]:
-        """Give the tags of pictures that this model has encoded before; no picture is read.
+        """Return the tags of pictures that this model has encoded before; no picture is read.
 
         Args:
             known: what was found out then; its tags do not count.
@@ -221,7 +221,7 @@ class ClipTagger:
     async def _tag(
         self, outcomes: Sequence[Outcome], wishes: Sequence[Wish], defaults: LabelSet
     ) -> dict[int, Result]:
-        """Give the results of one batch, by the images' places."""
+        """Return the results of one batch, by the images' places."""
         results: dict[int, Result] = {
             at: each for at, each in outcomes if isinstance(each, PermanentError)
         }
@@ -273,7 +273,7 @@ class ClipTagger:
         return scoring.rank(scores, text.names, top_k)
 
     async def _own_labels(self, names: tuple[str, ...], defaults: LabelSet) -> scoring.TextSide:
-        """Give the text side of an image's own labels; one that is a default keeps its prompts."""
+        """Return the text side of an image's own labels; a default label keeps its prompts."""
         known = {label.name: label for label in defaults.labels}
         return await self._text_side(
             [known.get(name, Label(name)) for name in dict.fromkeys(names)]

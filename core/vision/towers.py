@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 def resolve_name(model: str, pretrained: str) -> tuple[str, str | None]:
-    """Give open_clip's (model name, pretrained) for our settings.
+    """Return open_clip's (model name, pretrained) for our settings.
 
     `demo` is the bundled folder. The `openai` weights were trained with QuickGELU: open_clip 3.3
     loads them into the plain config with nothing but a warning, and gives wrong embeddings; they
@@ -62,7 +62,7 @@ def resolve_name(model: str, pretrained: str) -> tuple[str, str | None]:
 
 
 def plain_name(model: str, resolved: str) -> str:
-    """Give the name that goes into the model's identity: no path of this host in it."""
+    """Return the name that goes into the model's identity: no path of this host in it."""
     if model == "demo":
         return "demo"
     return Path(resolved.removeprefix(_LOCAL)).name if resolved.startswith(_LOCAL) else resolved
@@ -113,7 +113,7 @@ class TorchTowers:
         self.dim = int(self.encode_texts(["a photo"]).shape[1])
 
     def pixel_format(self, *, fast: bool) -> PixelFormat:
-        """Give the form of the pixels that `encode_pixels` takes."""
+        """Return the form of the pixels that `encode_pixels` takes."""
         size = self._config["size"]
         height, width = (size, size) if isinstance(size, int) else size
         return PixelFormat(
@@ -126,7 +126,7 @@ class TorchTowers:
         )
 
     def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length."""
+        """Return embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length."""
         return self._parts.run(self._forward, batch) if self._parts else self._forward(batch)
 
     def _forward(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -146,7 +146,7 @@ class TorchTowers:
         return self._unit(self._model.encode_image(pixels))
 
     def encode_texts(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Give embeddings of prompts: float32 (n, dim), unit length."""
+        """Return embeddings of prompts: float32 (n, dim), unit length."""
         parts = []
         with self._torch.inference_mode():
             for at in range(0, len(prompts), _TEXT_CHUNK):
@@ -165,7 +165,7 @@ class TorchTowers:
         return self._model.visual
 
     def in_precision(self, precision: str) -> "TorchTowers":
-        """Give a copy in another precision; this one keeps its weights.
+        """Return a copy in another precision; this one keeps its weights.
 
         Raises:
             ConfigurationError: the device has no units for it.
@@ -191,7 +191,7 @@ class TorchTowers:
         return True
 
     def release(self) -> None:
-        """Give cached blocks back to the device, after the exception that held tensors is gone."""
+        """Free the device's cached blocks, after the exception that held tensors is gone."""
         if self._torch.cuda.is_available():
             self._torch.cuda.empty_cache()
 

@@ -65,7 +65,7 @@ class KeyRing:
     _known: OrderedDict[str, tuple[float, ApiKey | None]] = field(default_factory=OrderedDict)
 
     async def principal_of(self, request: Request) -> Principal:
-        """Give who sent a request.
+        """Return who sent a request.
 
         Raises:
             Problem: `key_missing`, `key_invalid`, or `rate_limited` after many wrong keys.
@@ -118,7 +118,7 @@ class KeyRing:
 
 
 def client_address(request: Request) -> str:
-    """Give the name of a client's bucket: its address, or its proxy's."""
+    """Return the name of a client's bucket: its address, or its proxy's."""
     return f"address:{request.client.host if request.client else ''}"
 
 

@@ -45,7 +45,7 @@ class MadeKey:
 
 
 def make_key() -> MadeKey:
-    """Give a new random key."""
+    """Return a new random key."""
     key_id, secret = _random(_ID_CHARS), _random(_SECRET_CHARS)
     body = f"{PREFIX}_{key_id}_{secret}"
     text = f"{body}_{_checksum(body)}"
@@ -53,7 +53,7 @@ def make_key() -> MadeKey:
 
 
 def key_id_of(text: str) -> str | None:
-    """Give the id inside a well-formed key; None for anything else."""
+    """Return the id inside a well-formed key; None for anything else."""
     match = _KEY.fullmatch(text)
     if match is None:
         return None
@@ -62,7 +62,7 @@ def key_id_of(text: str) -> str | None:
 
 
 def digest_of(text: str) -> bytes:
-    """Give what is kept of a key."""
+    """Return what is kept of a key."""
     return hashlib.sha256(text.encode()).digest()
 
 

@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 
 def build(*, version: str, bootstrap: str) -> Document:
-    """Give the document of all topics.
+    """Return the document of all topics.
 
     Args:
         bootstrap: host and port of the brokers, as clients reach them.

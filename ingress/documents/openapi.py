@@ -19,7 +19,7 @@ Document = dict[str, Any]
 
 
 def build(operations: Sequence[Operation], *, version: str, server: str) -> Document:
-    """Give the document of these operations.
+    """Return the document of these operations.
 
     Args:
         server: address at which clients reach this instance.

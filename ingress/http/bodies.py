@@ -47,7 +47,7 @@ def check_announced(request: Request, max_bytes: int) -> None:
 
 
 async def stream(request: Request, *, max_bytes: int, pace: Pace) -> AsyncGenerator[bytes, None]:
-    """Give the body in pieces, as they come.
+    """Return the body in pieces, as they come.
 
     Raises:
         Problem: `body_too_large`, `receive_timeout`.
@@ -81,7 +81,7 @@ async def stream(request: Request, *, max_bytes: int, pace: Pace) -> AsyncGenera
 
 
 async def read_whole(request: Request, *, max_bytes: int, pace: Pace) -> bytes:
-    """Give the whole body, held in memory once.
+    """Return the whole body, held in memory once.
 
     Raises:
         Problem: as `stream`.
@@ -96,7 +96,7 @@ async def read_whole(request: Request, *, max_bytes: int, pace: Pace) -> bytes:
 async def read_model(
     request: Request, model: type[ModelT], *, max_bytes: int, pace: Pace
 ) -> ModelT:
-    """Give the JSON body as `model`.
+    """Return the JSON body as `model`.
 
     Raises:
         Problem: `unsupported_media_type`, `malformed_json`, `invalid_request` with one entry per
@@ -113,7 +113,7 @@ async def read_model(
 
 
 def invalid(error: ValidationError) -> Problem:
-    """Give the problem that names every field that pydantic refused."""
+    """Return the problem that names every field that pydantic refused."""
     found = error.errors(include_url=False, include_context=False)
     fields = tuple(
         FieldError(_pointer(one["loc"]), _say(one["msg"], one["input"], one["type"]))

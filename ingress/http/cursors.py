@@ -29,12 +29,12 @@ def limit_of(most: int) -> Parameter:
 
 
 def cursor_of(at: datetime, row_id: UUID) -> str:
-    """Give the cursor of the page that begins behind this row."""
+    """Return the cursor of the page that begins behind this row."""
     return _encoded(f"{at.isoformat()} {row_id}")
 
 
 def read_cursor(text: str) -> tuple[datetime, UUID]:
-    """Give what `cursor_of` was given.
+    """Return what `cursor_of` was given.
 
     Raises:
         ValueError: it is none.
@@ -51,12 +51,12 @@ def read_cursor(text: str) -> tuple[datetime, UUID]:
 
 
 def cursor_of_number(number: int) -> str:
-    """Give the cursor of the page that begins behind the row of this number."""
+    """Return the cursor of the page that begins behind the row of this number."""
     return _encoded(str(number))
 
 
 def page_before(call: Call) -> tuple[datetime, UUID] | None:
-    """Give time and id of the last row of the page before; None for the first page.
+    """Return time and id of the last row of the page before; None for the first page.
 
     Raises:
         Problem: `invalid_request`: the parameter `cursor` is none.
@@ -65,7 +65,7 @@ def page_before(call: Call) -> tuple[datetime, UUID] | None:
 
 
 def page_below(call: Call) -> int | None:
-    """Give the number of the last row of the page before; None for the first page.
+    """Return the number of the last row of the page before; None for the first page.
 
     Raises:
         Problem: `invalid_request`: the parameter `cursor` is none.

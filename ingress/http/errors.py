@@ -16,7 +16,7 @@ _BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"
 
 
 def handlers() -> dict[type[Exception] | int, ExceptionHandler]:
-    """Give Starlette's table of exception handlers."""
+    """Return Starlette's table of exception handlers."""
     return {
         HTTPException: _on_http,
         TransientError: _on_transient,

@@ -38,7 +38,7 @@ def stream_of(
     is_open: Callable[[], bool],
     rhythm: Rhythm | None = None,
 ) -> StreamingResponse:
-    """Give a response that tells `look`'s value whenever it has changed.
+    """Return a response that tells `look`'s value whenever it has changed.
 
     It ends after the final value, when `is_open` turns false (the process stops), or after
     `longest_s`: browsers connect again by themselves, others look at `retry`.

@@ -60,7 +60,7 @@ class FileBuffer:
         self._hash.update(piece)
 
     def finish(self) -> ReceivedFile:
-        """Give the file. The bytes are handed over, not copied."""
+        """Return the file. The bytes are handed over, not copied."""
         is_whole = self.size_bytes <= self.max_bytes
         content = self._bytes.getvalue() if is_whole else None
         return ReceivedFile(self.filename, content, self.size_bytes, self._hash.digest())
@@ -69,7 +69,7 @@ class FileBuffer:
 async def read_files(
     pieces: AsyncIterator[bytes], content_type: str, *, max_file_bytes: int, max_files: int
 ) -> AsyncGenerator[ReceivedFile, None]:
-    """Give the files of a multipart body one by one, each as soon as it is there.
+    """Return the files of a multipart body one by one, each as soon as it is there.
 
     Raises:
         Problem: `malformed_multipart`, `too_many_files`, `invalid_request` for a part that is not

@@ -44,7 +44,7 @@ class PictureResponse(Response):
 
 
 def etag_of(image: ImageStatus) -> str | None:
-    """Give what names the bytes; None where they may change under the same name, as files do."""
+    """Return what names the bytes; None where they may change under the same name, as files do."""
     return f'"{image.sha256.hex()}"' if image.sha256 and image.uri.startswith("blob:") else None
 
 

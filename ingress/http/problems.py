@@ -164,12 +164,12 @@ class Problem(PermanentError):
 
 
 def retry_later(code: str, detail: str, *, after_s: int) -> Problem:
-    """Give a problem that asks to come back after so many seconds."""
+    """Return a problem that asks to come back after so many seconds."""
     return Problem(code, detail, Extra(headers={"Retry-After": str(max(1, after_s))}))
 
 
 def as_document(problem: Problem, *, request_id: str, instance: str) -> dict[str, Any]:
-    """Give the problem's JSON."""
+    """Return the problem's JSON."""
     document: dict[str, Any] = {
         "type": f"{TYPE_PREFIX}{problem.kind.code}",
         "title": problem.kind.title,
@@ -187,7 +187,7 @@ def as_document(problem: Problem, *, request_id: str, instance: str) -> dict[str
 
 
 def respond(request: Request, problem: Problem) -> JSONResponse:
-    """Give the response to a request that ended in a problem."""
+    """Return the response to a request that ended in a problem."""
     return JSONResponse(
         as_document(
             problem,

@@ -98,7 +98,7 @@ class QueryRequest(Input):
         return self
 
     def options(self) -> QueryOptions:
-        """Give what goes into the event beside text and address."""
+        """Return what goes into the event beside text and address."""
         return QueryOptions(
             top_n=self.top_n,
             min_score=self.min_score,

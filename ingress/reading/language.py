@@ -26,7 +26,7 @@ class Words:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def understand(self, text: str) -> Meaning:
-        """Give words and labels of a text. The first call takes 2 s and 110 MB."""
+        """Return words and labels of a text. The first call takes 2 s and 110 MB."""
         lemmatizer, index = await self._current()
         tokens = await asyncio.to_thread(lemmatizer.lemmatize, text)
         return Meaning(tokens, index.match(tokens))

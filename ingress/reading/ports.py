@@ -77,21 +77,21 @@ class Insights(Protocol):
     """Searching and counting."""
 
     async def find(self, wanted: Wanted, limit: int) -> Found:
-        """Give at most `limit` images; fewer may come before the last page."""
+        """Return at most `limit` images; fewer may come before the last page."""
         ...
 
     async def understand(self, text: str) -> Meaning:
-        """Give words and labels of a text."""
+        """Return words and labels of a text."""
         ...
 
     async def tags(self) -> Sequence[TagCount]:
-        """Give all tags that any image carries, the commonest first."""
+        """Return all tags that any image carries, the commonest first."""
         ...
 
     async def pairs(self, limit: int, tag: str | None) -> Sequence[TagPair]:
-        """Give the commonest pairs of tags among the newest images."""
+        """Return the commonest pairs of tags among the newest images."""
         ...
 
     async def counts(self, since: datetime, until: datetime) -> Counts:
-        """Give figures of a time (aware)."""
+        """Return figures of a time (aware)."""
         ...

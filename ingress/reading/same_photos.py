@@ -31,7 +31,7 @@ class Page:
 async def find(
     database: Database, turn: asyncio.Lock, *, owner: str | None, after: int, limit: int
 ) -> Page:
-    """Give at most `limit` pairs; fewer, even none, may come before the last page.
+    """Return at most `limit` pairs; fewer, even none, may come before the last page.
 
     Args:
         turn: is waited for: a page takes a core for up to half a second.

@@ -29,7 +29,7 @@ class StoredInsights:
     words: Words
 
     async def find(self, wanted: Wanted, limit: int) -> Found:
-        """Give at most `limit` images; fewer may come before the last page."""
+        """Return at most `limit` images; fewer may come before the last page."""
         matched: Sequence[Matched] = ()
         if wanted.text is not None:
             matched = (await self.words.understand(wanted.text)).matched
@@ -40,21 +40,21 @@ class StoredInsights:
             return await _page(connection, wanted, sought, matched, limit)
 
     async def understand(self, text: str) -> Meaning:
-        """Give words and labels of a text."""
+        """Return words and labels of a text."""
         return await self.words.understand(text)
 
     async def tags(self) -> Sequence[TagCount]:
-        """Give all tags that any image carries, the commonest first."""
+        """Return all tags that any image carries, the commonest first."""
         async with self.database.connection() as connection:
             return await statistics.tags(connection)
 
     async def pairs(self, limit: int, tag: str | None) -> Sequence[TagPair]:
-        """Give the commonest pairs of tags among the newest images."""
+        """Return the commonest pairs of tags among the newest images."""
         async with self.database.connection() as connection:
             return await statistics.pairs(connection, limit, tag)
 
     async def counts(self, since: datetime, until: datetime) -> Counts:
-        """Give figures of a time: days and failures of all of it, hours of its last 48."""
+        """Return figures of a time: days and failures of all of it, hours of its last 48."""
         begun = max(since, until - timedelta(hours=THROUGHPUT_HOURS))
         async with self.database.connection() as connection:
             return Counts(
@@ -69,7 +69,7 @@ class StoredInsights:
 async def _sought(
     connection: Transaction, wanted: Wanted, matched: Sequence[Matched]
 ) -> Sought | None:
-    """Give the labels to look for; None where only dates are asked for."""
+    """Return the labels to look for; None where only dates are asked for."""
     tag_id = None if wanted.tag is None else await search.label_id(connection, wanted.tag)
     if wanted.text is None and wanted.tag is None:
         return None

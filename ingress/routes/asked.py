@@ -21,7 +21,7 @@ _PARAMETERS = frozenset({"status", "from", "to", "cursor", "limit"})
 
 
 async def list_queries(call: Call) -> Response:
-    """Give one's own queries, an administrator's key all, the newest first.
+    """Return one's own queries, an administrator's key all, the newest first.
 
     Pages go on behind the last query of the page before: queries that come meanwhile neither repeat
     nor hide any.

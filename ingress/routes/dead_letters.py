@@ -32,7 +32,7 @@ _PARAMETERS = frozenset({"topic", "group", "reason", "cursor", "limit"})
 
 
 async def list_letters(call: Call) -> Response:
-    """Give dead letters that were not replayed, the newest first, and how many there are of each.
+    """Return dead letters that were not replayed, the newest first, and how many there are of each.
 
     Their values are not shown: they are what somebody sent. `python -m producers replay` and
     `POST /dead-letters/replay` put them back as they were.

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from core.errors import ConfigurationError
-from ingress.dependencies import Parts
+from ingress.dependencies import Dependencies
 from ingress.documents import asyncapi, openapi
 from ingress.http.problems import KINDS
 from ingress.operations import Answer, Call, Handler, Operation
@@ -27,8 +27,8 @@ _FILE_HEADERS = {"Cache-Control": "public, max-age=3600"}
 _HTML = "text/html"
 
 
-def operations(described: Sequence[Operation], parts: Parts) -> tuple[Operation, ...]:
-    """Give the operations that serve the documents about `described` and about themselves.
+def operations(described: Sequence[Operation], parts: Dependencies) -> tuple[Operation, ...]:
+    """Return the operations that serve the documents about `described` and about themselves.
 
     Raises:
         ConfigurationError: the installed package with Swagger UI's files is not there.

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from core.storage.archive import duplicates
 from ingress.auth.api_keys import Scope
-from ingress.dependencies import Parts
+from ingress.dependencies import Dependencies
 from ingress.http.cursors import limit_of
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.responses import AlikeImage, DuplicateGroup, Duplicates, SimilarImages
@@ -20,7 +20,7 @@ CURSOR = "^[0-9a-f]{64}$"
 
 
 async def similar(call: Call) -> Response:
-    """Give what is like an image: the same bytes, the same photo, the same burst."""
+    """Return what is like an image: the same bytes, the same photo, the same burst."""
     image_id = call.path_id("image_id")
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     async with call.parts.tables.database.connection() as connection:
@@ -42,7 +42,7 @@ async def similar(call: Call) -> Response:
 
 
 async def report(call: Call) -> Response:
-    """Give groups of images with the same bytes, or pairs that are the same photo."""
+    """Return groups of images with the same bytes, or pairs that are the same photo."""
     limit, after = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT), _cursor(call)
     report_on = REPORTS.get(call.request.query_params.get("level", "identical"))
     if report_on is None:
@@ -51,7 +51,9 @@ async def report(call: Call) -> Response:
     return json_response(await report_on(call.parts, _owner(call), after, limit))
 
 
-async def _identical(parts: Parts, owner: str | None, after: bytes, limit: int) -> Duplicates:
+async def _identical(
+    parts: Dependencies, owner: str | None, after: bytes, limit: int
+) -> Duplicates:
     async with parts.tables.database.connection() as connection:
         groups = await duplicates.identical(connection, owner=owner, after=after, limit=limit + 1)
     shown = tuple(
@@ -69,7 +71,9 @@ async def _identical(parts: Parts, owner: str | None, after: bytes, limit: int) 
     return Duplicates(groups=shown, next=follows, is_complete=True)
 
 
-async def _same_photo(parts: Parts, owner: str | None, after: bytes, limit: int) -> Duplicates:
+async def _same_photo(
+    parts: Dependencies, owner: str | None, after: bytes, limit: int
+) -> Duplicates:
     place = min(int.from_bytes(after, "big"), MAX_ROW_ID)  # may be the other level's cursor
     page = await same_photos.find(
         parts.tables.database, parts.comparing, owner=owner, after=place, limit=limit

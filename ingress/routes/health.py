@@ -14,7 +14,7 @@ CHECK_TIMEOUT_S = 2.0
 
 
 async def health(call: Call) -> Response:
-    """Give the state of every part; 503 where nothing can be accepted."""
+    """Return the state of every part; 503 where nothing can be accepted."""
     database, broker, models = await asyncio.gather(_database(call), _broker(call), _models(call))
     checks = {"database": database, "broker": broker, "process": _process(call)}
     can_accept = checks["database"].status == checks["process"].status == "ok"
@@ -45,7 +45,7 @@ async def ready(call: Call) -> Response:
 
 
 async def metrics(call: Call) -> Response:
-    """Give the metrics of this process in Prometheus' text format."""
+    """Return the metrics of this process in Prometheus' text format."""
     parts = call.parts
     parts.metrics.http_bytes_in_flight.set(parts.guards.bodies.used)
     return Response(

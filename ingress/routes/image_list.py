@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 async def browse(call: Call) -> Response:
-    """Give images, the newest arrival first; `next` holds the cursor of the page that follows."""
+    """Return images, the newest arrival first; `next` holds the cursor of the page that follows."""
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     search.refuse_unknown(call, _PARAMETERS)
     if search.PARAMETERS & set(call.request.query_params):

@@ -45,13 +45,13 @@ async def upload(call: Call) -> Response:
 
 
 async def show(call: Call) -> Response:
-    """Give all that is known of an image."""
+    """Return all that is known of an image."""
     status = await _visible(call)
     return json_response(shown(call, status))
 
 
 async def content(call: Call) -> Response:
-    """Give an image's bytes, to its owner or to whoever has a signed link."""
+    """Return an image's bytes, to its owner or to whoever has a signed link."""
     status = await _visible(call)
     parts, etag = call.parts, etag_of(status)
     if etag is not None and etag in call.request.headers.get("if-none-match", ""):
@@ -67,7 +67,7 @@ async def content(call: Call) -> Response:
 
 
 def shown(call: Call, status: ImageStatus) -> ShownImage:
-    """Give an image as clients see it."""
+    """Return an image as clients see it."""
     sha256 = status.tagged_sha256 or status.sha256
     error = None
     if status.reason is not None:
@@ -101,13 +101,13 @@ def shown(call: Call, status: ImageStatus) -> ShownImage:
 
 
 def exif_text(status: ImageStatus) -> str | None:
-    """Give DateTimeOriginal as EXIF writes it."""
+    """Return DateTimeOriginal as EXIF writes it."""
     taken = status.exif_datetime
     return taken.strftime("%Y:%m:%d %H:%M:%S") if taken else None
 
 
 def image_links(call: Call, image: ImageStatus | KeptImage) -> dict[str, str]:
-    """Give where an image's status and bytes are."""
+    """Return where an image's status and bytes are."""
     path = f"/images/{image.image_id}"
     return {"self": call.parts.link(path), "content": call.parts.link(f"{path}/content")}
 

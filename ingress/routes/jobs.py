@@ -18,7 +18,7 @@ MAX_LIMIT = 200
 
 
 async def show(call: Call) -> Response:
-    """Give how far a job is; with `Accept: text/event-stream`, again whenever it has moved."""
+    """Return how far a job is; with `Accept: text/event-stream`, again whenever it has moved."""
     job_id = call.path_id("job_id")
     found = await _look(call, job_id)
     if not wants_events(call.request):
@@ -31,7 +31,7 @@ async def show(call: Call) -> Response:
 
 
 async def list_jobs(call: Call) -> Response:
-    """Give one's own jobs, an administrator's key all, the newest first."""
+    """Return one's own jobs, an administrator's key all, the newest first."""
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     tables, owner = call.parts.tables, None if call.caller.is_admin else call.caller.owner
     async with tables.database.connection() as connection:

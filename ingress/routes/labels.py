@@ -23,7 +23,7 @@ _ETAG = re.compile(r'"([0-9]{1,9})"')
 
 
 async def show(call: Call) -> Response:
-    """Give the labels in force, and how far the archive has come with them."""
+    """Return the labels in force, and how far the archive has come with them."""
     async with call.parts.tables.database.connection() as connection:
         return await _answer(connection)
 

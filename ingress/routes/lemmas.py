@@ -9,7 +9,7 @@ from ingress.routes.search import TEXT, matched_labels, read_text, wrong
 
 
 async def explain(call: Call) -> Response:
-    """Give the words of a text, their lemmas, and the labels that they name."""
+    """Return the words of a text, their lemmas, and the labels that they name."""
     text = read_text(call)
     if text is None:
         raise wrong("text", "is missing")

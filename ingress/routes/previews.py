@@ -45,7 +45,7 @@ async def preview(call: Call) -> Response:
 
 
 async def show_preview(call: Call) -> Response:
-    """Give a preview that was asked for."""
+    """Return a preview that was asked for."""
     preview_id = call.path_id("preview_id")
     return _answer(call, preview_id, await _look(call, preview_id))
 

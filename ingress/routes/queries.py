@@ -41,7 +41,7 @@ async def submit(call: Call) -> Response:
 
 
 async def show(call: Call) -> Response:
-    """Give a query with its answer and deliveries; `?wait=` waits for them."""
+    """Return a query with its answer and deliveries; `?wait=` waits for them."""
     query_id = call.path_id("query_id")
     within_s = call.seconds("wait", most=MAX_WAIT_S)
     tables = call.parts.tables

@@ -24,7 +24,7 @@ TEXT = (("type", "string"), ("maxLength", MAX_TEXT_CHARS))
 
 
 async def find(call: Call, *, job_id: UUID | None, status: str | None, limit: int) -> Response:
-    """Give the images that match.
+    """Return the images that match.
 
     Raises:
         Problem: `invalid_request` names the parameter.
@@ -60,12 +60,12 @@ async def find(call: Call, *, job_id: UUID | None, status: str | None, limit: in
 
 
 def matched_labels(matched: Sequence[Matched]) -> tuple[MatchedLabel, ...]:
-    """Give labels as clients see them."""
+    """Return labels as clients see them."""
     return tuple(MatchedLabel(tag=one.label.name, words=one.words) for one in matched)
 
 
 def wrong(name: str, why: str) -> Problem:
-    """Give the problem that names a parameter."""
+    """Return the problem that names a parameter."""
     detail = f"{name}: {why}"
     return Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
 
@@ -82,7 +82,7 @@ def refuse_unknown(call: Call, known: frozenset[str]) -> None:
 
 
 def read_text(call: Call) -> str | None:
-    """Give the parameter `text`.
+    """Return the parameter `text`.
 
     Raises:
         Problem: it is longer than a query may be.
@@ -95,7 +95,7 @@ def read_text(call: Call) -> str | None:
 
 
 def read_moment(call: Call, name: str) -> datetime | None:
-    """Give a parameter with a date or a time; without a zone it is UTC.
+    """Return a parameter with a date or a time; without a zone it is UTC.
 
     Raises:
         Problem: it is neither.

@@ -23,7 +23,7 @@ _TAGS, _STATS = frozenset({"with", "pairs"}), frozenset({"from", "to"})
 
 
 async def tags(call: Call) -> Response:
-    """Give all tags with counts and mean confidences, and the commonest pairs."""
+    """Return all tags with counts and mean confidences, and the commonest pairs."""
     refuse_unknown(call, _TAGS)
     limit = call.whole("pairs", DEFAULT_PAIRS, least=0, most=MAX_PAIRS)
     tag = call.request.query_params.get("with")
@@ -46,7 +46,7 @@ async def tags(call: Call) -> Response:
 
 
 async def stats(call: Call) -> Response:
-    """Give images per status, day taken, hour tagged and camera, and failures by reason."""
+    """Return images per status, day taken, hour tagged and camera, and failures by reason."""
     refuse_unknown(call, _STATS)
     until = read_moment(call, "to") or call.parts.now() + timedelta(days=1)
     since = read_moment(call, "from") or until - timedelta(days=DEFAULT_DAYS)

@@ -15,7 +15,7 @@ class Archive(Protocol):
     """What is known of a job's images."""
 
     async def counts(self, job_id: UUID) -> Mapping[str, int]:
-        """Give how many images are in each status.
+        """Return how many images are in each status.
 
         Raises:
             DatabaseAway: PostgreSQL is away.

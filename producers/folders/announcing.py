@@ -88,7 +88,7 @@ class Announcer:
 
 
 async def in_batches(walk: Walk, size: int = BATCH_PHOTOS) -> AsyncIterator[list[Found]]:
-    """Give the walk's photos in batches, read off the event loop.
+    """Return the walk's photos in batches, read off the event loop.
 
     Raises:
         ImageMissing: the start is no directory.

@@ -15,7 +15,7 @@ import structlog
 from core.blobs.naming import Place
 from core.errors import TransientError
 from producers.folders.comparing import Comparison
-from producers.folders.hints import Ear, Hints
+from producers.folders.hints import HintBuffer, Hints
 from producers.folders.intake import Intake
 from producers.folders.settling import Clock, Pace
 
@@ -37,7 +37,7 @@ class Bridge:
         self._intake = intake
         self._pace: Pace = intake.pace
         self._clock = clock or Clock()
-        self._ear = Ear(self._pace.max_waiting)
+        self._ear = HintBuffer(self._pace.max_waiting)
         self._comparison = Comparison(place, intake, self._clock, self._ear.scan_wanted)
         self._scans_done = 0
 

@@ -64,7 +64,7 @@ class Hints(Protocol):
         ...
 
 
-class Ear:
+class HintBuffer:
     """Keeps what was heard until somebody looks; what is too much becomes the wish for a scan.
 
     Args:

@@ -31,11 +31,11 @@ class Ledger(Protocol):
     async def between(
         self, root: str, after: bytes, upto: bytes | None, limit: int
     ) -> Sequence[WatchedFile]:
-        """Give files behind `after`, up to and with `upto`, in byte order of their paths."""
+        """Return files behind `after`, up to and with `upto`, in byte order of their paths."""
         ...
 
     async def many(self, root: str, paths: Sequence[bytes]) -> dict[bytes, WatchedFile]:
-        """Give what is known of these files."""
+        """Return what is known of these files."""
         ...
 
     async def record(self, files: Sequence[WatchedFile]) -> None:

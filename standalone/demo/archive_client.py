@@ -36,7 +36,7 @@ class Credentials:
 
 
 def credentials(home: Path, environment: Mapping[str, str]) -> Credentials:
-    """Give the demo's key: the one kept in the home, else a new one.
+    """Return the demo's key: the one kept in the home, else a new one.
 
     Raises:
         ArchiveFailed: no key could be made; with what the command said.
@@ -95,7 +95,7 @@ class ArchiveClient:
                 continue
 
     def get(self, path: str) -> dict[str, Any]:
-        """Give a resource."""
+        """Return a resource."""
         return _answer(self._http.get(path))
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class ArchiveClient:
         return said
 
     def follow_images(self, image_ids: Iterable[str], timeout_s: float) -> Iterator[dict[str, Any]]:
-        """Give each image once it is tagged or has failed, as it happens."""
+        """Return each image once it is tagged or has failed, as it happens."""
         open_ids = list(dict.fromkeys(image_ids))
         for _ in _until(timeout_s, "not all photos were tagged"):
             for image_id in list(open_ids):
@@ -126,7 +126,7 @@ class ArchiveClient:
                 return
 
     def follow_job(self, job_id: str, patience_s: float) -> Iterator[dict[str, Any]]:
-        """Give a directory job again and again until all its photos are tagged or have failed.
+        """Return a directory job again and again until all its photos are tagged or have failed.
 
         Raises:
             ArchiveFailed: the job failed, or nothing moved for `patience_s`.
@@ -146,7 +146,7 @@ class ArchiveClient:
             time.sleep(POLL_S)
 
     def images_of_job(self, job_id: str) -> list[dict[str, Any]]:
-        """Give the first 200 images of a directory job with their tags."""
+        """Return the first 200 images of a directory job with their tags."""
         images: list[dict[str, Any]] = self.get(f"/images?job={job_id}&limit=200")["images"]
         return images
 

@@ -70,7 +70,7 @@ class CallbackReceiver:
         return f"http://{HOST}:{self._server.server_address[1]}/callbacks"
 
     def take(self, timeout_s: float) -> Callback | None:
-        """Give the next callback; None where none comes in time."""
+        """Return the next callback; None where none comes in time."""
         try:
             return self._callbacks.get(timeout=timeout_s)
         except queue.Empty:

@@ -120,7 +120,7 @@ class DirectoryLock:
             return None  # being written just now
 
     def release(self) -> None:
-        """Give the lock up, if held. A server that still has the descriptor goes on holding it."""
+        """Release the lock, if held. A server that still has the descriptor goes on holding it."""
         with self._releasing:  # the keeper's thread and the one that stops it both come here
             if self._descriptor is not None:
                 os.close(self._descriptor)

@@ -37,7 +37,7 @@ class DatedPhoto:
 
 
 def dated_photo(size: tuple[int, int] = (320, 240)) -> DatedPhoto:
-    """Give a photo unlike all others of this session, with a place and a day in its EXIF."""
+    """Return a photo unlike all others of this session, with a place and a day in its EXIF."""
     number = next(_days)
     taken_at = _FIRST_DAY + timedelta(days=number)
     image = photo(10_000 + number, size)

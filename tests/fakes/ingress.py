@@ -36,7 +36,7 @@ from ingress.auth.access import KeyRing
 from ingress.auth.api_keys import MadeKey, Scope, make_key
 from ingress.auth.links import SignedLinks
 from ingress.departures import Departures
-from ingress.dependencies import Guards, Parts, Tables
+from ingress.dependencies import Dependencies, Guards, Tables
 from ingress.http.limits import ByteBudget, RateLimit
 from ingress.main import Sniffer
 from ingress.ports import FoundDirectory, FoundFile
@@ -428,10 +428,10 @@ class World:
         self.parts = self._parts()
         self.app = create_app(self.parts)
 
-    def _parts(self) -> Parts:
+    def _parts(self) -> Dependencies:
         clock = lambda: self.seconds  # noqa: E731
         now = lambda: self.now  # noqa: E731
-        return Parts(
+        return Dependencies(
             settings=self.settings,
             tables=Tables(self.database, self.images, self.images, self.queries, self.jobs),
             guards=Guards(

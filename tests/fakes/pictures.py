@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 
 def photo(seed: int = 0, size: tuple[int, int] = (320, 240)) -> Image.Image:
-    """Give a picture with edges, slopes and colours that depend on `seed`."""
+    """Return a picture with edges, slopes and colours that depend on `seed`."""
     width, height = size
     across = Image.linear_gradient("L").rotate(90).resize(size)
     down = Image.linear_gradient("L").resize(size)
@@ -25,19 +25,19 @@ def photo(seed: int = 0, size: tuple[int, int] = (320, 240)) -> Image.Image:
 
 
 def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
-    """Give an image as a file of some format."""
+    """Return an image as a file of some format."""
     target = io.BytesIO()
     image.save(target, form, **options)
     return target.getvalue()
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (320, 240), **options: object) -> bytes:
-    """Give an ordinary JPEG file; unlike seeds give unlike pictures."""
+    """Return an ordinary JPEG file; unlike seeds give unlike pictures."""
     return encoded(photo(seed, size), "JPEG", **{"quality": 92, **options})
 
 
 def flat_png(width: int, height: int) -> bytes:
-    """Give a PNG of one colour without making its pixels here: a few kB for hundreds of MB.
+    """Return a PNG of one colour without making its pixels here: a few kB for hundreds of MB.
 
     Under the pixel limit and quite valid; decoding it needs `4 * width * height` bytes.
     """
@@ -52,7 +52,7 @@ def flat_png(width: int, height: int) -> bytes:
 
 
 def endless_jpeg(scans: int = 6000, side: int = 8000) -> bytes:
-    """Give a valid progressive JPEG whose decoding ends the decoder's process by its time limit.
+    """Return a valid progressive JPEG whose decoding ends the decoder's process by its time limit.
 
     Each scan is some 70 bytes and says "no change" about all blocks of the picture in runs of
     32,767; libjpeg has to walk over every block all the same, 3 ms a scan. The default is 700 kB
@@ -85,5 +85,5 @@ def _segment(marker: int, body: bytes) -> bytes:
 
 
 def _single_code(symbol: int) -> bytes:
-    """Give a Huffman table with one code of one bit."""
+    """Return a Huffman table with one code of one bit."""
     return bytes([1] + [0] * 15) + bytes([symbol])

@@ -93,7 +93,7 @@ class HashTowers:
 
 
 def unit(data: bytes, dim: int) -> NDArray[np.float32]:
-    """Give a unit vector that is a function of the bytes."""
+    """Return a unit vector that is a function of the bytes."""
     seed = int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
     vector = np.random.default_rng(seed).standard_normal(dim)
     return (vector / np.linalg.norm(vector)).astype(np.float32)

@@ -144,7 +144,7 @@ class SimBroker:
             self._deadline = asyncio.get_running_loop().time() + REBALANCE_S
 
     def _complete(self, *, is_late: bool) -> None:
-        """Give everybody partitions, if everybody is there or there is no more waiting."""
+        """Return everybody partitions, if everybody is there or there is no more waiting."""
         if self._deadline is None:
             return
         if any(member.joining is None for member in self._members.values()) and not is_late:

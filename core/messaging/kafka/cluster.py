@@ -111,7 +111,7 @@ class _MetadataRequest(Request[_MetadataStruct]):
 
 
 async def identify(settings: KafkaSettings, topic: str, *, timeout_s: float = 15.0) -> Identity:
-    """Give the cluster's id and the id of the topic with this logical name.
+    """Return the cluster's id and the id of the topic with this logical name.
 
     Raises:
         BrokerAway: no answer in time.

@@ -139,7 +139,7 @@ class GroupConsumer:
     async def fetch(
         self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
     ) -> list[tuple[Partition, list[Fetched]]]:
-        """Give what the client has for these partitions.
+        """Return what the client has for these partitions.
 
         A call that is cancelled leaves the fetch itself running; the next call awaits it.
 

@@ -79,7 +79,7 @@ class Publisher:
             await _abandon(producer, flush_s=STOP_TIMEOUT_S)
 
     async def publish(self, records: Sequence[Record]) -> list[Sent]:
-        """Give each record's place, or why it has none; in the order of `records`.
+        """Return each record's place, or why it has none; in the order of `records`.
 
         Returns `BrokerAway` for those that were not acknowledged within `publish_timeout_s`, and
         a `PermanentError` (reason `kafka_refused`) for those that Kafka will never take.

@@ -17,7 +17,7 @@ ON CONFLICT (sha256) DO UPDATE SET created_at = now()
 
 
 class Database(Protocol):
-    """Gives transactions and bare connections: `core.storage.pool`."""
+    """Return transactions and bare connections: `core.storage.pool`."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open one; commits at the end of the block, rolls back on an error."""
@@ -35,13 +35,13 @@ class PostgresBlobs:
         self._database = database
 
     async def size(self, digest: bytes) -> int | None:
-        """Give how many bytes are kept; None where nothing is."""
+        """Return how many bytes are kept; None where nothing is."""
         async with self._database.connection() as connection:
             size: int | None = await connection.fetchval(_SIZE, digest)
             return size
 
     async def read(self, digest: bytes) -> bytes | None:
-        """Give the bytes; None where nothing is kept."""
+        """Return the bytes; None where nothing is kept."""
         async with self._database.connection() as connection:
             content: bytes | None = await connection.fetchval(_READ, digest)
             return content

@@ -59,7 +59,7 @@ async def clear_tags(tx: Transaction, image_id: UUID) -> None:
 
 
 async def state(connection: Transaction, image_id: UUID) -> image_tags.Curated | None:
-    """Give what was decided about an image; None if it is unknown."""
+    """Return what was decided about an image; None if it is unknown."""
     row = await connection.fetchrow(_STATE, image_id)
     if row is None:
         return None

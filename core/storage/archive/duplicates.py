@@ -98,7 +98,7 @@ class Group:
 
 
 def hash_distance(one: int | None, other: int | None) -> int | None:
-    """Give the bits by which two perceptual hashes differ; None where one says nothing."""
+    """Return the bits by which two perceptual hashes differ; None where one says nothing."""
     if one is None or other is None or _FLAT in {one, other}:
         return None
     return (one ^ other).bit_count()
@@ -112,7 +112,7 @@ def level_of(
     taken: datetime | None,
     other: datetime | None,
 ) -> Level | None:
-    """Give how two images are alike; None: not enough to call it anything."""
+    """Return how two images are alike; None: not enough to call it anything."""
     if is_identical:
         return "identical"
     apart_s = None if taken is None or other is None else abs((taken - other).total_seconds())
@@ -130,7 +130,7 @@ def _is_same_photo(cosine: float, bits_apart: int | None) -> bool:
 
 
 async def alike(connection: Transaction, image_id: UUID, *, owner: str | None, limit: int) -> Found:
-    """Give images that are like this one, the most alike first; none where it has no tags.
+    """Return images that are like this one, the most alike first; none where it has no tags.
 
     Args:
         owner: only this owner's, and those of nobody; None: all.
@@ -161,6 +161,6 @@ def _alike(row: Mapping[str, Any]) -> Alike | None:
 async def identical(
     connection: Transaction, *, owner: str | None, after: bytes, limit: int
 ) -> Sequence[Group]:
-    """Give groups of images with the same bytes, by hash, from behind `after` on."""
+    """Return groups of images with the same bytes, by hash, from behind `after` on."""
     rows = await connection.fetch(_GROUPS, after, owner, limit)
     return [Group(row["sha256"], tuple(row["image_ids"]), tuple(row["paths"])) for row in rows]

@@ -23,7 +23,7 @@ ORDER BY t.sha256, t.id
 async def known(
     connection: Transaction, digests: Sequence[bytes], *, model: str, preprocessing: str
 ) -> dict[bytes, ImageTags]:
-    """Give what an earlier encoding of the same bytes found out, by SHA-256; without tags."""
+    """Return what an earlier encoding of the same bytes found out, by SHA-256; without tags."""
     rows = await connection.fetch(_KNOWN, list(digests), model, preprocessing)
     return {
         row["sha256"]: ImageTags(

@@ -37,7 +37,7 @@ class Filter:
 
 
 async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[ImageStatus]:
-    """Give at most `limit` images, the newest arrival first."""
+    """Return at most `limit` images, the newest arrival first."""
     arrived_at, image_id = wanted.before or (None, None)
     rows = await connection.fetch(
         _PAGE, wanted.owner, wanted.job_id, wanted.status, arrived_at, image_id, limit

@@ -213,7 +213,7 @@ def _shown(image: TaggedImage, decided: Curated) -> tuple[TagScore, ...]:
 
 
 async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict[UUID, Curated]:
-    """Give what people decided about those of the images where they did."""
+    """Return what people decided about those of the images where they did."""
     rows = await tx.fetch(
         _IMAGES,
         [image.image_id for image in images],
@@ -257,20 +257,20 @@ def _tagged_columns(
 
 
 def read_tags(text: str | None) -> tuple[TagScore, ...] | None:
-    """Give the tags in a JSON column."""
+    """Return the tags in a JSON column."""
     if text is None:
         return None
     return tuple(TagScore(tag["tag"], score_to_int(tag["score"])) for tag in json.loads(text))
 
 
 def tags_json(tags: Sequence[TagScore]) -> str:
-    """Give the column `tags`: `[{"tag": …, "score": …}]`, best first."""
+    """Return the column `tags`: `[{"tag": …, "score": …}]`, best first."""
     return json.dumps(
         [{"tag": tag.tag, "score": tag.confidence} for tag in tags], ensure_ascii=False
     )
 
 
 def vector_text(embedding: bytes) -> str:
-    """Give float16 little-endian bytes in pgvector's text form."""
+    """Return float16 little-endian bytes in pgvector's text form."""
     values = struct.unpack(f"<{len(embedding) // 2}e", embedding)
     return "[" + ",".join(f"{value:.6g}" for value in values) + "]"

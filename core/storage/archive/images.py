@@ -205,13 +205,13 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
 
 
 async def status(connection: Transaction, image_id: UUID) -> ImageStatus | None:
-    """Give all that is known of an image; None if it is unknown or deleted."""
+    """Return all that is known of an image; None if it is unknown or deleted."""
     row = await connection.fetchrow(_STATUS, image_id)
     return None if row is None else status_of(dict(row))
 
 
 def status_of(values: dict[str, Any]) -> ImageStatus:
-    """Give the status in a row of `STATUS_COLUMNS`."""
+    """Return the status in a row of `STATUS_COLUMNS`."""
     for column in ("tags", "hand_tags"):
         if isinstance(values.get(column), str):
             values[column] = json.loads(values[column])
@@ -219,7 +219,7 @@ def status_of(values: dict[str, Any]) -> ImageStatus:
 
 
 async def outgoing(connection: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, OutgoingImage]:
-    """Give those of these images that are known and not deleted."""
+    """Return those of these images that are known and not deleted."""
     rows = await connection.fetch(_OUTGOING, list(image_ids))
     return {row["image_id"]: OutgoingImage(**dict(row)) for row in rows}
 
@@ -247,7 +247,7 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
 
 
 async def tombstones(tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-    """Give when each of these images was deleted; images that were not are absent.
+    """Return when each of these images was deleted; images that were not are absent.
 
     None of them can be deleted until the transaction ends.
     """
@@ -256,5 +256,5 @@ async def tombstones(tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, d
 
 
 async def job_counts(connection: Transaction, job_id: UUID) -> dict[str, int]:
-    """Give how many of a job's images are in each status."""
+    """Return how many of a job's images are in each status."""
     return {row["status"]: row["count"] for row in await connection.fetch(_JOB_COUNTS, job_id)}

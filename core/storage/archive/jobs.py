@@ -162,7 +162,7 @@ async def create(  # noqa: PLR0913 - keyword-only: the columns of one row
 
 
 async def get(connection: Transaction, job_id: UUID) -> DirectoryJob | None:
-    """Give a job, or None."""
+    """Return a job, or None."""
     row = await connection.fetchrow(_GET, job_id)
     return None if row is None else _job(row)
 
@@ -174,7 +174,7 @@ async def recent(
     before: tuple[datetime, UUID] | None = None,
     limit: int = 50,
 ) -> list[DirectoryJob]:
-    """Give jobs, newest first; `before` is (created_at, job_id) of the last one seen."""
+    """Return jobs, newest first; `before` is (created_at, job_id) of the last one seen."""
     at, job_id = before or (None, None)
     return [_job(row) for row in await connection.fetch(_RECENT, owner, at, job_id, limit)]
 
@@ -228,14 +228,14 @@ async def finish(
 
 
 async def release(connection: Transaction, job_id: UUID, token: UUID) -> None:
-    """Give the job back, so that the next runner goes on without waiting for the lease."""
+    """Return the job back, so that the next runner goes on without waiting for the lease."""
     await connection.execute(_RELEASE, job_id, token)
 
 
 async def failed_images(
     connection: Transaction, job_id: UUID, limit: int = 1000
 ) -> list[FailedImage]:
-    """Give the images of a job (or of a command's run) that could not be tagged."""
+    """Return the images of a job (or of a command's run) that could not be tagged."""
     rows = await connection.fetch(_FAILED_IMAGES, job_id, limit)
     return [FailedImage(row["path"], row["reason"], row["detail"]) for row in rows]
 

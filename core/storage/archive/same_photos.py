@@ -79,7 +79,7 @@ class SamePhoto:
 
 
 async def hashes(connection: Transaction, *, owner: str | None, limit: int) -> Hashes:
-    """Give the perceptual hashes of the oldest `limit` images that have one.
+    """Return the perceptual hashes of the oldest `limit` images that have one.
 
     Of images with the same bytes the oldest; none that is too flat to be judged.
     """
@@ -90,7 +90,7 @@ async def hashes(connection: Transaction, *, owner: str | None, limit: int) -> H
 async def confirmed(
     connection: Transaction, pairs: Sequence[tuple[int, int]]
 ) -> dict[int, SamePhoto]:
-    """Give for each newer image the oldest of its pairs that is the same photo, if any is.
+    """Return for each newer image the oldest of its pairs that is the same photo, if any is.
 
     Args:
         pairs: ids of rows, older and newer.

@@ -112,7 +112,7 @@ class Sought:
 
 
 async def label_id(connection: Transaction, name: str) -> int | None:
-    """Give a label's id; None where no image can carry it."""
+    """Return a label's id; None where no image can carry it."""
     found = await connection.fetchval(_LABEL_ID, name)
     return None if found is None else int(found)
 
@@ -120,7 +120,7 @@ async def label_id(connection: Transaction, name: str) -> int | None:
 async def matches(
     connection: Transaction, sought: Sought, after: Match | None, limit: int
 ) -> list[Match]:
-    """Give the next matches, the best first: by sum, then newest, then greatest id."""
+    """Return the next matches, the best first: by sum, then newest, then greatest id."""
     place = (_FIRST,) * 3 if after is None else (after.score, after.ts, after.number)
     ids = set(sought.label_ids)
     if len(ids) == 1 and sought.required_id in {None, *ids}:
@@ -137,7 +137,7 @@ async def matches(
 async def taken_between(
     connection: Transaction, since: datetime, until: datetime, after: Dated | None, limit: int
 ) -> list[Dated]:
-    """Give the next images taken from `since` to before `until` (no zone), the newest first."""
+    """Return the next images taken from `since` to before `until` (no zone), the newest first."""
     place = (until, INT4_MAX) if after is None else (after.taken, after.number)
     rows = await connection.fetch(_DATES, since, until, *place, limit)
     return [Dated(row["taken"], row["image_id"]) for row in rows]
@@ -146,7 +146,7 @@ async def taken_between(
 async def shown(
     connection: Transaction, numbers: Sequence[int], visible: Visible
 ) -> dict[int, ImageStatus]:
-    """Give those of these images that may be shown, by number."""
+    """Return those of these images that may be shown, by number."""
     rows = await connection.fetch(
         _SHOWN, list(numbers), visible.owner, visible.job_id, visible.status
     )
@@ -159,7 +159,7 @@ async def shown(
 
 
 async def plans(connection: Transaction) -> list[tuple[str, str]]:
-    """Give PostgreSQL's plan of each search, for tests and benchmarks."""
+    """Return PostgreSQL's plan of each search, for tests and benchmarks."""
     place, dates = (_FIRST,) * 3, (INT4_MIN, INT4_MAX)
     newest = await connection.fetchval(
         "SELECT max(coalesce(exif_datetime, created_at AT TIME ZONE 'UTC')) FROM tagged_images"

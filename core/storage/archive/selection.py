@@ -53,7 +53,7 @@ class ChosenImages:
         self._connection = connection
 
     async def choose(self, choice: Choice, *, after: UUID | None, limit: int) -> list[ChosenImage]:
-        """Give images by ascending id from behind `after`.
+        """Return images by ascending id from behind `after`.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
@@ -62,7 +62,7 @@ class ChosenImages:
         return [ChosenImage(*row) for row in rows]
 
     async def count(self, choice: Choice) -> int:
-        """Give how many images the choice covers.
+        """Return how many images the choice covers.
 
         Raises:
             DatabaseAway: PostgreSQL is away.

@@ -102,12 +102,12 @@ async def fold(connection: Transaction) -> None:
 async def counts(
     connection: Transaction, kind: Kind, first: str = "", end: str = "\U0010ffff"
 ) -> dict[str, int]:
-    """Give images per key from `first` to before `end`, in the keys' order."""
+    """Return images per key from `first` to before `end`, in the keys' order."""
     return {row["key"]: row["images"] for row in await connection.fetch(_SUMS, kind, first, end)}
 
 
 async def tags(connection: Transaction) -> list[TagCount]:
-    """Give all tags that any image carries, the commonest first."""
+    """Return all tags that any image carries, the commonest first."""
     sums = await connection.fetch(_SUMS, "tag", "", "\U0010ffff")
     names = await _names(connection, [int(row["key"]) for row in sums])
     found = [
@@ -122,7 +122,7 @@ async def tags(connection: Transaction) -> list[TagCount]:
 
 
 async def pairs(connection: Transaction, limit: int, tag: str | None = None) -> list[TagPair]:
-    """Give the commonest pairs of tags among the newest images; only those with `tag`, if given."""
+    """Return the commonest pairs of tags among the newest images; those with `tag`, if given."""
     label_id = None
     if tag is not None and (label_id := await connection.fetchval(_LABEL, tag)) is None:
         return []
@@ -132,19 +132,19 @@ async def pairs(connection: Transaction, limit: int, tag: str | None = None) -> 
 
 
 async def cameras(connection: Transaction, limit: int) -> dict[str, int]:
-    """Give images per camera, the commonest cameras first."""
+    """Return images per camera, the commonest cameras first."""
     rows = await connection.fetch(_CAMERAS, limit)
     return {row["camera"]: row["images"] for row in rows}
 
 
 async def failures(connection: Transaction, since: datetime, until: datetime) -> list[FailureCount]:
-    """Give the failure ledger by reason, the commonest first."""
+    """Return the failure ledger by reason, the commonest first."""
     rows = await connection.fetch(_FAILURES, since, until)
     return [FailureCount(row["reason"], row["images"], row["last_at"]) for row in rows]
 
 
 async def days(connection: Transaction, since: date, until: date) -> dict[str, int]:
-    """Give images per day taken (UTC), `since` to before `until`."""
+    """Return images per day taken (UTC), `since` to before `until`."""
     return await counts(connection, "day", since.isoformat(), until.isoformat())
 
 

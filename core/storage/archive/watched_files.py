@@ -88,14 +88,14 @@ class WatchedFile:
 async def between(
     connection: Transaction, root: str, after: bytes, upto: bytes | None, limit: int
 ) -> list[WatchedFile]:
-    """Give the files behind `after`, up to and with `upto` (None: to the end), in byte order."""
+    """Return the files behind `after`, up to and with `upto` (None: to the end), in byte order."""
     return [_file(row) for row in await connection.fetch(_RANGE, root, after, upto, limit)]
 
 
 async def many(
     connection: Transaction, root: str, paths: Sequence[bytes]
 ) -> dict[bytes, WatchedFile]:
-    """Give what is known of these files, by path."""
+    """Return what is known of these files, by path."""
     rows = await connection.fetch(_MANY, root, list(paths))
     return {row["relative_path"]: _file(row) for row in rows}
 

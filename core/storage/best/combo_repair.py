@@ -167,7 +167,7 @@ async def finish_rebuild(connection: Transaction) -> None:
 
 
 async def limit(connection: Transaction) -> int:
-    """Give up to which size sets are kept."""
+    """Return the greatest size of sets that are kept."""
     return int(await connection.fetchval("SELECT max_size FROM combo_state"))
 
 
@@ -177,12 +177,12 @@ async def prune(tx: Transaction) -> None:
 
 
 async def changed_images(tx: Transaction, limit: int) -> list[tuple[int, int]]:
-    """Give (work id, image id) of images that somebody else changed, oldest first."""
+    """Return (work id, image id) of images that somebody else changed, oldest first."""
     return [(row["id"], row["image_id"]) for row in await tx.fetch(_CHANGED, limit)]
 
 
 async def sets(connection: Transaction, limit: int) -> list[tuple[int, tuple[int, ...]]]:
-    """Give (work id, label ids) of sets whose images are to be offered, oldest first."""
+    """Return (work id, label ids) of sets whose images are to be offered, oldest first."""
     return [(row["id"], tuple(row["label_ids"])) for row in await connection.fetch(_SETS, limit)]
 
 
@@ -197,17 +197,17 @@ async def open_holes(tx: Transaction, limit: int) -> None:
 
 
 async def scores(connection: Transaction, image_ids: Iterable[int]) -> list[ListedImage]:
-    """Give the tags of these images; images without tags are absent."""
+    """Return the tags of these images; images without tags are absent."""
     return list(map(_listed, await connection.fetch(_SCORES, list(image_ids))))
 
 
 async def images_from(connection: Transaction, image_id: int, limit: int) -> list[ListedImage]:
-    """Give the next images from an id on, by id."""
+    """Return the next images from an id on, by id."""
     return list(map(_listed, await connection.fetch(_FROM, image_id, limit)))
 
 
 async def rarest(connection: Transaction, label_ids: Iterable[int]) -> int:
-    """Give the label that the fewest images carry; of several popular ones any."""
+    """Return the label that the fewest images carry; of several popular ones any."""
     counts = [
         (await connection.fetchval(_COUNT, label_id, _COUNT_LIMIT), label_id)
         for label_id in label_ids
@@ -224,7 +224,7 @@ async def carriers(
     least_total: int,
     limit: int,
 ) -> Carriers:
-    """Give the images in the next stretch of a label's list that carry a whole set.
+    """Return the images in the next stretch of a label's list that carry a whole set.
 
     Args:
         label_id: whose list; one of the set's.

@@ -110,13 +110,13 @@ async def lock_rows(tx: Transaction) -> None:
 
 
 async def read(tx: Transaction, keys: Iterable[bytes]) -> dict[bytes, Row]:
-    """Give the rows of these keys that exist, holes included."""
+    """Return the rows of these keys that exist, holes included."""
     wanted = list(keys)
     return _rows(await tx.fetch(_READ, wanted)) if wanted else {}
 
 
 async def held_by(tx: Transaction, image_ids: Iterable[int]) -> dict[bytes, Row]:
-    """Give the rows that these images hold."""
+    """Return the rows that these images hold."""
     wanted = list(image_ids)
     return _rows(await tx.fetch(_HELD, wanted)) if wanted else {}
 
@@ -143,7 +143,7 @@ async def lower(tx: Transaction, max_size: int) -> None:
 
 
 async def look_up(connection: Transaction, keys: Sequence[bytes], label_ids: Sequence[int]) -> View:
-    """Give what queries for these labels see; `keys` are all that they may need."""
+    """Return what queries for these labels see; `keys` are all that they may need."""
     rows: dict[bytes, Row] = {}
     work: list[Work] = []
     max_size = 0

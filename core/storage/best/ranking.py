@@ -68,7 +68,7 @@ class Filters:
 async def best(
     connection: Transaction, label_ids: Sequence[int], filters: Filters
 ) -> list[RankedImage]:
-    """Give the best images for a set of labels: greatest sum, then newest, then greatest id."""
+    """Return the best images for a set of labels: greatest sum, then newest, then greatest id."""
     if not label_ids:
         return []
     rows = await connection.fetch(
@@ -90,7 +90,7 @@ async def best(
 
 
 async def explain(connection: Transaction, numbers: Sequence[int]) -> dict[int, Explained]:
-    """Give id and scores of images, by their number in `tagged_images`; no tags: absent."""
+    """Return id and scores of images, by their number in `tagged_images`; no tags: absent."""
     rows = await connection.fetch(_EXPLAIN, list(numbers))
     return {
         row["id"]: Explained(row["image_id"], dict(zip(row["labels"], row["scores"], strict=True)))

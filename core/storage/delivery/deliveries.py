@@ -193,13 +193,13 @@ async def settle(
 
 
 async def backlog(connection: Transaction, *, bound: int = 10_000) -> tuple[int, float]:
-    """Give how many webhooks are due and not leased, up to `bound`, and the oldest one's wait."""
+    """Return how many webhooks are due and not leased, up to `bound`, and the oldest one's wait."""
     row = await connection.fetchrow(_BACKLOG, bound)
     return (0, 0.0) if row is None else (row["due"], row["oldest_s"])
 
 
 async def of_query(connection: Transaction, query_id: UUID) -> tuple[DeliveryStatus, ...]:
-    """Give a query's webhooks with their attempts, oldest first."""
+    """Return a query's webhooks with their attempts, oldest first."""
     rows = await connection.fetch(_OF_QUERY, query_id)
     return tuple(
         DeliveryStatus(**{**dict(row), "attempts": tuple(json.loads(row["attempts"]))})

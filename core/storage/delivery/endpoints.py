@@ -58,7 +58,7 @@ class Removed:
 
 
 def secrets_owner(endpoint_id: UUID) -> str:
-    """Give the name that an endpoint's secrets are kept under: none that a key's owner may have."""
+    """Return the name that an endpoint's secrets are kept under: no key's owner may have it."""
     return f"\tendpoint/{endpoint_id}"
 
 
@@ -90,16 +90,16 @@ async def remove(tx: Transaction, endpoint_id: UUID, *, owner: str | None) -> Re
 
 
 async def count(connection: Transaction, owner: str) -> int:
-    """Give how many addresses an owner has."""
+    """Return how many addresses an owner has."""
     return int(await connection.fetchval(_COUNT, owner))
 
 
 async def list_all(connection: Transaction, owner: str | None) -> Sequence[Endpoint]:
-    """Give an owner's addresses, or all, the oldest first; at most 1,000."""
+    """Return an owner's addresses, or all, the oldest first; at most 1,000."""
     return tuple(Endpoint(**dict(row)) for row in await connection.fetch(_LIST, owner))
 
 
 async def find(connection: Transaction, owner: str, url: str) -> UUID | None:
-    """Give the id of an owner's address; None where it is not registered."""
+    """Return the id of an owner's address; None where it is not registered."""
     found: UUID | None = await connection.fetchval(_FIND, owner, url)
     return found

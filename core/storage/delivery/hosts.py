@@ -67,5 +67,5 @@ async def resume(tx: Transaction, host: str, *, actor: str, reason: str = "") ->
 async def list_hosts(
     connection: Transaction, *, disabled_only: bool = False
 ) -> Sequence[HostState]:
-    """Give the hosts that were ever disabled, the newest change first; at most 1,000."""
+    """Return the hosts that were ever disabled, the newest change first; at most 1,000."""
     return tuple(HostState(**dict(row)) for row in await connection.fetch(_LIST, disabled_only))

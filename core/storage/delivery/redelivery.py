@@ -86,7 +86,7 @@ class Redelivered:
 
 
 async def count(connection: Transaction, wanted: Wanted) -> dict[str, int]:
-    """Give how many webhooks match, by state; changes nothing."""
+    """Return how many webhooks match, by state; changes nothing."""
     rows = await connection.fetch(_COUNT, *wanted.arguments)
     return {row["state"]: row["n"] for row in rows}
 

@@ -180,7 +180,7 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
 
 
 async def status(connection: Transaction, query_id: UUID) -> QueryStatus | None:
-    """Give all that is known of a query, its deliveries included; None if it is unknown."""
+    """Return all that is known of a query, its deliveries included; None if it is unknown."""
     row = await connection.fetchrow(_STATUS, query_id)
     if row is None:
         return None
@@ -233,7 +233,7 @@ async def park(tx: Transaction, waiting: Sequence[Waiting], wait_s: float) -> No
 
 
 async def count_parked(connection: Transaction) -> int:
-    """Give how many queries wait for an upload."""
+    """Return how many queries wait for an upload."""
     return int(await connection.fetchval(_COUNT_PARKED))
 
 
@@ -251,7 +251,7 @@ async def passed(connection: Transaction, places: Sequence[Place], group: str) -
 
 
 async def clusters(connection: Transaction) -> frozenset[str]:
-    """Give the ids of the Kafka clusters that this installation's consumers read from.
+    """Return the ids of the Kafka clusters that this installation's consumers read from.
 
     One, but for the time of a move; none before a consumer has first been given a partition.
     """
@@ -259,7 +259,7 @@ async def clusters(connection: Transaction) -> frozenset[str]:
 
 
 async def ready(connection: Transaction, group: str, limit: int) -> list[tuple[UUID, str, bool]]:
-    """Give parked queries whose upload was dealt with or whose time is over, the oldest first.
+    """Return parked queries whose upload was dealt with or whose time is over, the oldest first.
 
     Returns:
         (query id, event as JSON, whether its time ran out before the upload was dealt with).

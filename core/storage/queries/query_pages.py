@@ -61,7 +61,7 @@ class ListedQuery:
 
 
 async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[ListedQuery]:
-    """Give at most `limit` queries, the newest first.
+    """Return at most `limit` queries, the newest first.
 
     By time and id, not by count: what arrives meanwhile neither repeats nor hides one.
     """
@@ -73,7 +73,7 @@ async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[
 
 
 def statement(wanted: Filter, limit: int) -> tuple[str, tuple[object, ...]]:
-    """Give the statement of a page and its parameters. Only what is asked for stands in it.
+    """Return the statement of a page and its parameters. Only what is asked for stands in it.
 
     A condition that allows for an absent parameter would keep PostgreSQL from its index.
     """

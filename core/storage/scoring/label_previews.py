@@ -101,7 +101,7 @@ async def ask(
 
 
 async def get(connection: Transaction, preview_id: UUID) -> Preview | None:
-    """Give a preview; None if it is unknown, replaced or pruned."""
+    """Return a preview; None if it is unknown, replaced or pruned."""
     row = await connection.fetchrow(_GET, preview_id)
     if row is None:
         return None

@@ -36,7 +36,7 @@ async def seen(connection: Transaction, model: str) -> None:
 
 
 async def running(connection: Transaction, within: timedelta) -> list[LoadedModel]:
-    """Give the models that processes run with, the last loaded first.
+    """Return the models that processes run with, the last loaded first.
 
     Args:
         within: how long ago a process must have said so.

@@ -151,7 +151,7 @@ async def lease(
 
 
 async def release(connection: Transaction, keeper: str) -> None:
-    """Give the work back."""
+    """Return the work back."""
     await connection.execute(_RELEASE, keeper)
 
 
@@ -161,7 +161,7 @@ async def finish(connection: Transaction, model: str, version: int, keeper: str)
 
 
 async def progress(connection: Transaction) -> list[Progress]:
-    """Give each model's newest re-score."""
+    """Return each model's newest re-score."""
     return [Progress(**row) for row in await connection.fetch(_PROGRESS)]
 
 
@@ -178,7 +178,7 @@ async def stale(
     *,
     after: StaleImage | None = None,
 ) -> list[StaleImage]:
-    """Give images of this model with tags of older labels than `version`.
+    """Return images of this model with tags of older labels than `version`.
 
     Args:
         after: the last image of the batch before, so that it need not be finished yet.
@@ -251,7 +251,7 @@ async def note(
 
 
 def from_wire(vector: bytes) -> bytes:
-    """Give float16 little endian for what `halfvec_send` gives: two int16, then big endian."""
+    """Return float16 little endian for what `halfvec_send` gives: two int16, then big endian."""
     values = array("H", vector[4:])
     if values.itemsize != 2:  # pragma: no cover - no such platform is known
         raise RuntimeError("array('H') is not of 16 bits here")

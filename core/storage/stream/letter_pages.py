@@ -71,7 +71,7 @@ class LetterGroup:
 
 
 async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[ListedLetter]:
-    """Give at most `limit` letters that were not replayed, the newest first."""
+    """Return at most `limit` letters that were not replayed, the newest first."""
     query, arguments = statement(wanted, limit)
     return [
         ListedLetter(**{**dict(row), "headers": headers_from_json(row["headers"])})
@@ -86,7 +86,7 @@ async def groups(connection: Transaction) -> Sequence[LetterGroup]:
 
 
 def statement(wanted: Filter, limit: int) -> tuple[str, tuple[object, ...]]:
-    """Give the statement of a page and its parameters; only what is asked for stands in it.
+    """Return the statement of a page and its parameters; only what is asked for stands in it.
 
     Of a group its topic is asked for too: no index of open letters knows groups, and each group
     reads one topic.

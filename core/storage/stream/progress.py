@@ -234,7 +234,7 @@ class ProgressTable:
         await self._pool.execute(_ATTEMPT, self._group, self._owner, *partition, offset)
 
     async def release(self, epochs: dict[Partition, int]) -> None:
-        """Give partitions back cleanly; those that someone else has claimed are left alone."""
+        """Return partitions back cleanly; those that someone else has claimed are left alone."""
         topics, parts = _columns(list(epochs))
         await self._pool.execute(
             _RELEASE, self._group, self._owner, topics, parts, list(epochs.values())

@@ -55,7 +55,7 @@ class OpenLetters:
         self._connection = connection
 
     async def newest(self, wanted: LetterFilter) -> int:
-        """Give the id of the newest letter; 0 where there is none.
+        """Return the id of the newest letter; 0 where there is none.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
@@ -67,7 +67,7 @@ class OpenLetters:
     async def open(
         self, wanted: LetterFilter, *, after: int, until: int, limit: int
     ) -> list[OpenLetter]:
-        """Give letters by id from behind `after` up to `until`.
+        """Return letters by id from behind `after` up to `until`.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
@@ -85,7 +85,7 @@ class OpenLetters:
         ]
 
     async def counts(self, wanted: LetterFilter) -> dict[str, int]:
-        """Give how many letters there are, by reason.
+        """Return how many letters there are, by reason.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
@@ -94,7 +94,7 @@ class OpenLetters:
         return {row["reason"]: row["count"] for row in rows}
 
     async def count_unreadable(self, wanted: LetterFilter) -> int:
-        """Give how many letters cannot go back, since their bytes could not be read.
+        """Return how many letters cannot go back, since their bytes could not be read.
 
         Raises:
             DatabaseAway: PostgreSQL is away.

@@ -59,7 +59,7 @@ class Copy:
 
 
 def pool_limits(settings: TaggingSettings, max_image_bytes: int) -> PoolLimits:
-    """Give the pool's limits from the settings; 0 workers mean one per core, at most 8."""
+    """Return the pool's limits from the settings; 0 workers mean one per core, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return PoolLimits(
         workers=settings.decode_workers or min(cores or 1, _MAX_WORKERS),
@@ -133,7 +133,7 @@ class DecodePool:
         return tuple(each.pid for each in self._workers)
 
     async def decode(self, data: bytes) -> Decoded | PermanentError:
-        """Give the pixels of a picture, or what is wrong with it.
+        """Return the pixels of a picture, or what is wrong with it.
 
         An `ImageUnreadable` carries one of the reasons of `pixels` and `sniff`, or
         `too_many_bytes`, `decoder_memory`, `decoder_timeout`, `decoder_crashed`.
@@ -152,7 +152,7 @@ class DecodePool:
             return ImageUnreadable(f"decoder answered {error!r}", reason="decoder_crashed")
 
     async def outgoing_copy(self, data: bytes) -> Copy | PermanentError:
-        """Give an upright copy without EXIF, XMP and comments; see `outgoing.strip_metadata`.
+        """Return an upright copy without EXIF, XMP and comments; see `outgoing.strip_metadata`.
 
         Raises:
             TransientError: no worker can be started.
@@ -160,7 +160,7 @@ class DecodePool:
         return _copy(await self._ask({"do": "strip"}, data, worker_protocol.MAX_COPY_BYTES))
 
     async def thumbnail(self, data: bytes, side: int) -> Copy | PermanentError:
-        """Give a small upright JPEG whose longer side is at most `side` pixels.
+        """Return a small upright JPEG whose longer side is at most `side` pixels.
 
         Raises:
             TransientError: no worker can be started.
@@ -220,7 +220,7 @@ class DecodePool:
             self._free.append(one if reusable else self._replace(one))
 
     def _take(self) -> Child:
-        """Give the worker that was used last: after a crash this is the fresh one."""
+        """Return the worker that was used last: after a crash this is the fresh one."""
         if self._closed:
             raise TransientError("the decode pool is closed")
         one = self._free.pop()

@@ -19,7 +19,7 @@ _DATETIME = re.compile(
 
 
 def read(image: Image.Image) -> Image.Exif:
-    """Give the EXIF block of an opened image; an empty one where it cannot be read."""
+    """Return the EXIF block of an opened image; an empty one where it cannot be read."""
     try:
         return image.getexif()
     except Exception:  # noqa: BLE001 - hostile blocks raise nearly anything, from struct to Key
@@ -27,7 +27,7 @@ def read(image: Image.Image) -> Image.Exif:
 
 
 def taken_at(image: Image.Image) -> datetime | None:
-    """Give DateTimeOriginal as written, without zone; None where absent or no real time.
+    """Return DateTimeOriginal as written, without zone; None where absent or no real time.
 
     An offset tag is not applied: the column holds what the camera's clock showed.
     """
@@ -54,7 +54,7 @@ def parse_datetime(value: object, subseconds: object = None) -> datetime | None:
 
 
 def camera(image: Image.Image) -> str | None:
-    """Give the camera's maker and model as one name; None where EXIF names neither."""
+    """Return the camera's maker and model as one name; None where EXIF names neither."""
     try:
         block = read(image)
         return camera_name(block.get(_MAKE), block.get(_MODEL))
@@ -83,7 +83,7 @@ def _words(value: object) -> list[str]:
 
 
 def _text(value: object) -> str:
-    """Give a tag's value as text: some writers leave bytes, NULs or tuples of one."""
+    """Return a tag's value as text: some writers leave bytes, NULs or tuples of one."""
     if isinstance(value, tuple) and value:
         value = value[0]
     if isinstance(value, bytes):

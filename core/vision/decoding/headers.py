@@ -31,7 +31,7 @@ class HeaderBroken(Exception):
 
 
 def jpeg_size(data: bytes) -> Size:
-    """Give width and height from the first frame header of a JPEG."""
+    """Return width and height from the first frame header of a JPEG."""
     at = 2
     for _ in range(_MAX_SEGMENTS):
         marker, at = _jpeg_marker(data, at)
@@ -59,7 +59,7 @@ def _jpeg_marker(data: bytes, at: int) -> tuple[int, int]:
 
 
 def png_size(data: bytes) -> Size:
-    """Give width and height from IHDR, which must be a PNG's first chunk."""
+    """Return width and height from IHDR, which must be a PNG's first chunk."""
     name, width, height = _unpack(">4sII", data, 12)
     if name != b"IHDR":
         raise HeaderBroken(f"first chunk is {name!r}, not IHDR")
@@ -67,13 +67,13 @@ def png_size(data: bytes) -> Size:
 
 
 def gif_size(data: bytes) -> Size:
-    """Give the logical screen of a GIF."""
+    """Return the logical screen of a GIF."""
     width, height = _unpack("<HH", data, 6)
     return width, height
 
 
 def bmp_size(data: bytes) -> Size:
-    """Give width and height of a BMP; a negative height means rows from the top."""
+    """Return width and height of a BMP; a negative height means rows from the top."""
     (header_size,) = _unpack("<I", data, 14)
     if header_size == 12:
         width, height = _unpack("<HH", data, 18)
@@ -83,7 +83,7 @@ def bmp_size(data: bytes) -> Size:
 
 
 def webp_size(data: bytes) -> Size:
-    """Give the canvas of a WebP (RFC 9649, sections 2.5 to 2.7)."""
+    """Return the canvas of a WebP (RFC 9649, sections 2.5 to 2.7)."""
     (kind,) = _unpack("4s", data, 12)
     if kind == b"VP8X":
         _need(data, 30)
@@ -101,7 +101,7 @@ def webp_size(data: bytes) -> Size:
 
 
 def tiff_size(data: bytes) -> Size:
-    """Give width and height from the first directory of a TIFF or BigTIFF."""
+    """Return width and height from the first directory of a TIFF or BigTIFF."""
     order = "<" if data[:2] == b"II" else ">"
     if _unpack(order + "H", data, 2)[0] == 43:
         (at,) = _unpack(order + "Q", data, 8)
@@ -129,7 +129,7 @@ def _tiff_sides(data: bytes, entry: str, first: int, count: int) -> Iterator[tup
 
 
 def isobmff_size(data: bytes) -> Size:
-    """Give the largest image that a HEIF or AVIF file declares (ISO/IEC 23008-12, `ispe`).
+    """Return the largest image that a HEIF or AVIF file declares (ISO/IEC 23008-12, `ispe`).
 
     The primary item is never larger than the largest property, so limits hold; thumbnails and
     tiles are smaller.

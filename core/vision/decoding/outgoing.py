@@ -36,7 +36,7 @@ class _NotLossless(Exception):
 
 
 def strip_metadata(data: bytes, limits: sniff.Limits) -> tuple[str, bytes]:
-    """Give (media type, bytes) of a copy that tells nothing but the picture.
+    """Return (media type, bytes) of a copy that tells nothing but the picture.
 
     JPEG, PNG and WebP lose their metadata chunks and keep their pixels bit by bit, unless EXIF
     asks for a turn; everything else becomes JPEG, or PNG where it is transparent. Colour
@@ -58,7 +58,7 @@ def strip_metadata(data: bytes, limits: sniff.Limits) -> tuple[str, bytes]:
 
 
 def thumbnail(data: bytes, limits: sniff.Limits, side: int) -> tuple[str, bytes]:
-    """Give (media type, bytes) of a small upright copy whose longer side is at most `side`.
+    """Return (media type, bytes) of a small upright copy whose longer side is at most `side`.
 
     Raises:
         ImageUnreadable: the bytes are no picture within the limits.
@@ -80,7 +80,7 @@ def _encoded(image: Image.Image, kind: str) -> tuple[str, bytes]:
 
 
 def _without_info(image: Image.Image) -> Image.Image:
-    """Give a copy without texts, comments and EXIF, which some encoders of Pillow write back."""
+    """Return a copy without texts, comments and EXIF, which some encoders of Pillow write back."""
     kept = {"transparency"} & image.info.keys()
     copy = image.copy()
     copy.info = {key: image.info[key] for key in kept}

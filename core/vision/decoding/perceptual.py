@@ -23,7 +23,7 @@ LEAST_CONTRAST = 6.0
 
 
 def perceptual_hash(grey: bytes, least_contrast: float = LEAST_CONTRAST) -> int:
-    """Give 63 bits; `FLAT` for a picture without contrast.
+    """Return 63 bits; `FLAT` for a picture without contrast.
 
     The frequencies are integers, so that every machine gives the same bits: in floats, what is zero
     in a symmetric picture would come out as noise.

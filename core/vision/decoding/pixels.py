@@ -140,7 +140,7 @@ def load(image: Image.Image) -> None:
 
 
 def orientation(image: Image.Image) -> int:
-    """Give the EXIF orientation that is still to be applied, 1 to 8; 1 where it is nonsense.
+    """Return the EXIF orientation that is still to be applied, 1 to 8; 1 where it is nonsense.
 
     To be asked after `load`: TIFF turns itself while loading, PNG may hold EXIF after its pixels.
     """
@@ -153,7 +153,7 @@ def _as_seen(size: tuple[int, int], image: Image.Image) -> tuple[int, int]:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Give the picture as it is to be seen.
+    """Return the picture as it is to be seen.
 
     Not `ImageOps.exif_transpose`: that writes the EXIF anew and fails on broken blocks.
     """
@@ -162,7 +162,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def flat_rgb(image: Image.Image) -> Image.Image:
-    """Give 8-bit RGB, transparency on white.
+    """Return 8-bit RGB, transparency on white.
 
     Before any resizing, unlike open_clip: resizing palettes picks nearest neighbours, and
     resizing RGBA makes transparent areas black.
@@ -213,12 +213,12 @@ def _draft(image: Image.Image, form: PixelFormat) -> None:
 
 
 def _margin(form: PixelFormat) -> float:
-    """Give how many times the model's size a scaled picture must still have."""
+    """Return how many times the model's size a scaled picture must still have."""
     return max(_FAST_MARGIN, _FAST_LEAST_SIDE / max(form.width, form.height))
 
 
 def _reduction(size: tuple[int, int], form: PixelFormat) -> float:
-    """Give source pixels per model pixel, along the side that decides.
+    """Return source pixels per model pixel, along the side that decides.
 
     The picture may still lie on its side here; the larger of the model's sides is then safe.
     """
@@ -273,7 +273,7 @@ def crop(image: Image.Image, form: PixelFormat) -> Image.Image:
 
 
 def _grey(whole: Image.Image) -> Image.Image:
-    """Give what the perceptual hash is made of, from the picture before it is cropped.
+    """Return what the perceptual hash is made of, from the picture before it is cropped.
 
     Bilinear: with a box filter up to 4 bits hung on the size that the model wants; so none did.
     """

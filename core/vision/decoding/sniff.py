@@ -60,7 +60,7 @@ class Probe:
 
 
 def media_type(data: bytes) -> str | None:
-    """Give the media type that the first bytes announce, or None for what we do not accept."""
+    """Return the media type that the first bytes announce, or None for what we do not accept."""
     for signature, name in _SIGNATURES:
         if data.startswith(signature):
             return name
@@ -97,7 +97,7 @@ def probe(data: bytes, limits: Limits) -> Probe:
 
 
 def require_media_type(data: bytes) -> str:
-    """Give the media type of a picture that we accept.
+    """Return the media type of a picture that we accept.
 
     Raises:
         ImageUnreadable: reason `empty` or `not_an_image`.

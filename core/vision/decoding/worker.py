@@ -165,7 +165,7 @@ def send(connection: socket.socket, head: worker_protocol.Head, body: bytes) -> 
 
 
 def picture_operations(job: Job) -> Mapping[str, Operation]:
-    """Give the real operations, with the decoders' libraries loaded and ready."""
+    """Return the real operations, with the decoders' libraries loaded and ready."""
     from core.vision.decoding import outgoing, pixels, sniff
 
     limits = sniff.Limits(job.max_pixels, job.max_side)

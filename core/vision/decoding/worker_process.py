@@ -176,7 +176,7 @@ def _job(limits: PoolLimits, operations: str) -> worker.Job:
 
 
 def _environment() -> dict[str, str]:
-    """Give what a worker needs and nothing else: our variables hold passwords."""
+    """Return what a worker needs and nothing else: our variables hold passwords."""
     return {
         "PATH": os.defpath,
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),

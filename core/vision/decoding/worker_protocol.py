@@ -50,13 +50,13 @@ class WireBroken(Exception):
 
 
 def pack(head: Head, body_bytes: int) -> bytes:
-    """Give the beginning of a frame; the body follows as it is."""
+    """Return the beginning of a frame; the body follows as it is."""
     text = json.dumps(head).encode()
     return PREFIX.pack(len(text), body_bytes) + text
 
 
 def unpack_prefix(prefix: bytes | bytearray, max_body_bytes: int) -> tuple[int, int]:
-    """Give the lengths of head and body.
+    """Return the lengths of head and body.
 
     Raises:
         WireBroken: a length is over its bound.
@@ -68,7 +68,7 @@ def unpack_prefix(prefix: bytes | bytearray, max_body_bytes: int) -> tuple[int, 
 
 
 def unpack_head(text: bytes | bytearray) -> Head:
-    """Give the head.
+    """Return the head.
 
     Raises:
         WireBroken: it is no JSON object.

@@ -48,7 +48,7 @@ def open_towers(settings: TaggingSettings, clock: probe.Clock = time.perf_counte
 
 
 def precisions(wanted: str, *, native_bf16: bool) -> tuple[str, ...]:
-    """Give the precisions of torch that `auto` measures on a CPU, the safest first."""
+    """Return the precisions of torch that `auto` measures on a CPU, the safest first."""
     if wanted != "auto":
         return (wanted,)
     return ("fp32", "bf16") if native_bf16 else ("fp32",)
@@ -72,7 +72,7 @@ def _quickest(settings: TaggingSettings, clock: probe.Clock) -> "Towers":
 
 
 def _measured(engines: "dict[str, Towers]", clock: probe.Clock) -> str:
-    """Give the name of the quickest, and say why."""
+    """Return the name of the quickest, and say why."""
     form = next(iter(engines.values())).pixel_format(fast=False)
     chance = np.random.default_rng(1)  # noise: what a picture shows does not change its time
     pictures = chance.integers(0, 256, (_BATCH, form.height, form.width, 3), np.uint8)

@@ -39,7 +39,7 @@ class EngineCache:
         self._folder = folder.expanduser()
 
     def find(self, key: str) -> Quantised | None:
-        """Give what is kept under a key; None where there is nothing, or it is spoilt."""
+        """Return what is kept under a key; None where there is nothing, or it is spoilt."""
         entry = self._folder / key
         try:
             told = json.loads((entry / _VERDICT).read_text(encoding="utf-8"))

@@ -51,7 +51,7 @@ _SEED = 20261121
 
 
 def gate_pictures(height: int, width: int) -> NDArray[np.uint8]:
-    """Give pictures as a model takes them: uint8 (n, height, width, 3), always the same ones.
+    """Return pictures as a model takes them: uint8 (n, height, width, 3), always the same ones.
 
     Crops, mirrored or not, darker, brighter, flatter. Empty where no photo is installed.
     """

@@ -9,7 +9,7 @@ _NATIVE_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
 
 
 def choose_device(wanted: str) -> str:
-    """Give the device: `auto` is CUDA where there is one.
+    """Return the device: `auto` is CUDA where there is one.
 
     Raises:
         ConfigurationError: a CUDA device is asked for and there is none.
@@ -32,7 +32,7 @@ def choose_device(wanted: str) -> str:
 
 
 def choose_precision(wanted: str, device: str, flags: frozenset[str] | None = None) -> str:
-    """Give the precision: `auto` is fp16 on CUDA, bf16 on a CPU with such units, else fp32.
+    """Return the precision: `auto` is fp16 on CUDA, bf16 on a CPU with such units, else fp32.
 
     Args:
         wanted: `auto`, `fp32`, `bf16` or `fp16`.
@@ -58,7 +58,7 @@ def has_native_bf16(flags: frozenset[str] | None = None) -> bool:
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Give the processor's feature flags; empty where the kernel does not list them."""
+    """Return the processor's feature flags; empty where the kernel does not list them."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:

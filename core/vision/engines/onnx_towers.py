@@ -38,7 +38,7 @@ class GraphRunner:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="onnx")
 
     def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length."""
+        """Return embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length."""
         rows: list[NDArray[np.float32]] = list(self._pool.map(self._one, batch))
         return np.concatenate(rows)
 
@@ -66,18 +66,18 @@ class OnnxTowers:
         self.logit_bias = towers.logit_bias
 
     def pixel_format(self, *, fast: bool) -> PixelFormat:
-        """Give the form of the pixels that `encode_pixels` takes."""
+        """Return the form of the pixels that `encode_pixels` takes."""
         return self._towers.pixel_format(fast=fast)
 
     def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length.
+        """Return embeddings: uint8 (n, height, width, 3) -> float32 (n, dim), unit length.
 
         A picture's row does not depend on the others in the batch.
         """
         return self._runner.encode(batch)
 
     def encode_texts(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Give embeddings of prompts: float32 (n, dim), unit length."""
+        """Return embeddings of prompts: float32 (n, dim), unit length."""
         return self._towers.encode_texts(prompts)
 
     def settle(self) -> None:

@@ -16,7 +16,7 @@ _MAX_ROUNDS = 8
 def measure(
     engines: Mapping[str, Encode], pictures: NDArray[np.uint8], *, budget_s: float, clock: Clock
 ) -> dict[str, float]:
-    """Give pictures per second of each engine: the best of several rounds.
+    """Return pictures per second of each engine: the best of several rounds.
 
     The engines take turns and the best round counts, since whatever else runs on the machine
     only ever makes a round slower. Each engine gets a warm-up and one picture whatever that takes;
@@ -44,7 +44,7 @@ def measure(
 
 
 def fastest(rates: Mapping[str, float], margins: Mapping[str, float]) -> str:
-    """Give the name of the quickest engine; the one named first where two are equal.
+    """Return the name of the quickest engine; the one named first where two are equal.
 
     Args:
         rates: pictures per second.
@@ -57,7 +57,7 @@ def fastest(rates: Mapping[str, float], margins: Mapping[str, float]) -> str:
 def _round(
     engines: Mapping[str, Encode], pictures: NDArray[np.uint8], clock: Clock
 ) -> dict[str, float]:
-    """Give seconds per picture."""
+    """Return seconds per picture."""
     seconds = {}
     for name, encode in engines.items():
         began = clock()

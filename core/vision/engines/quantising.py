@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 def quantised(towers: TorchTowers, folder: Path) -> Quantised:
-    """Give the int8 graph of a model, made now or at an earlier start.
+    """Return the int8 graph of a model, made now or at an earlier start.
 
     Args:
         towers: the model, in fp32 on the CPU.

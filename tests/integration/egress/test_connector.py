@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from core.egress.addresses import parse_networks
-from core.egress.connector import GuardedConnector, Trail, trail_of_request
+from core.egress.connector import GuardedConnector, RequestTrace, trail_of_request
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import TargetForbidden
@@ -36,7 +36,7 @@ async def session_with(policy: TargetPolicy) -> AsyncIterator[aiohttp.ClientSess
 
 
 async def test_no_socket_is_opened_to_a_forbidden_literal(receiver: HostileReceiver) -> None:
-    trail = Trail("127.0.0.1")
+    trail = RequestTrace("127.0.0.1")
     token = trail_of_request.set(trail)
     async with session_with(TargetPolicy()) as session:
         with pytest.raises(aiohttp.ClientConnectorError):
@@ -50,7 +50,7 @@ async def test_no_socket_is_opened_to_a_forbidden_literal(receiver: HostileRecei
 async def test_no_socket_is_opened_for_a_name_with_a_forbidden_address(
     receiver: HostileReceiver,
 ) -> None:
-    token = trail_of_request.set(Trail("name.example"))
+    token = trail_of_request.set(RequestTrace("name.example"))
     async with session_with(TargetPolicy()) as session:
         with pytest.raises(TargetForbidden):
             await session.get(receiver.url("/ok", host="name.example"))
@@ -74,12 +74,12 @@ async def test_a_kept_connection_is_judged_again_for_its_new_request(
     # Pools go by name: should one ever be shared by two policies' names, the peer check holds.
     policy = TargetPolicy(allowed_hosts=frozenset({"127.0.0.1"}))
     async with session_with(policy) as session:
-        token = trail_of_request.set(Trail("127.0.0.1"))
+        token = trail_of_request.set(RequestTrace("127.0.0.1"))
         async with session.get(receiver.url("/ok")) as response:
             await response.read()
         trail_of_request.reset(token)
 
-        token = trail_of_request.set(Trail("other.example"))
+        token = trail_of_request.set(RequestTrace("other.example"))
         with pytest.raises(TargetForbidden):
             await session.get(receiver.url("/ok"))
         trail_of_request.reset(token)

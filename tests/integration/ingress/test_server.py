@@ -28,7 +28,7 @@ from core.settings import KafkaSettings
 from schemas.topics import plan_topics
 from tests.fakes.pictures import jpeg
 from tests.integration.ingress.conftest import REPOSITORY, Running, free_port
-from tests.integration.ingress.test_intake import all_values
+from tests.integration.ingress.test_accepting import all_values
 
 MIB = 1024 * 1024
 

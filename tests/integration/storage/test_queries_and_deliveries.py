@@ -233,7 +233,7 @@ async def test_a_2xx_counts_also_after_its_lease_ran_out(pool: Pool) -> None:
 
 
 async def leased_twice(pool: Pool) -> tuple[Leased, Leased]:
-    """Give two leases of one webhook, the first of which ran out."""
+    """Return two leases of one webhook, the first of which ran out."""
     await intake(pool, "a")
     lost = (await claim(pool))[0]
     await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")

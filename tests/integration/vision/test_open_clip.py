@@ -51,7 +51,7 @@ def decoders() -> Iterator[None]:
 
 @pytest.fixture
 def own_torch_threads() -> Iterator[None]:
-    """Give the process the number back that it had."""
+    """Return the process the number back that it had."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

@@ -27,7 +27,7 @@ class Answered:
 
 @dataclass
 class ScriptedClient:
-    """Gives or raises what it is told, in order; the last again and again."""
+    """Return or raises what it is told, in order; the last again and again."""
 
     script: list[Answered | Exception]
     calls: list[str] = field(default_factory=list)

@@ -13,7 +13,7 @@ LIMITS = ReadLimits(max_bytes=100, concurrency=2, timeout_s=5)
 
 
 class CountingSource:
-    """Gives each URI as its own bytes; notes how many reads run at a time."""
+    """Return each URI as its own bytes; notes how many reads run at a time."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

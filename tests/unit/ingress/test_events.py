@@ -24,7 +24,7 @@ class Counted(BaseModel):
 
 
 def counting(*numbers: int) -> Callable[[], Awaitable[Counted]]:
-    """Gives these numbers one after the other, the last one for ever."""
+    """Return these numbers one after the other, the last one for ever."""
     left = list(numbers)
 
     async def look() -> Counted:

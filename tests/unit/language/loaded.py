@@ -7,7 +7,7 @@ from core.language.lemmatizer import Lemmatizer
 
 @cache
 def lemmatizer() -> Lemmatizer:
-    """Give a lemmatizer without exceptions of a setting."""
+    """Return a lemmatizer without exceptions of a setting."""
     return Lemmatizer()
 
 
@@ -17,6 +17,6 @@ def pairs(lines: str) -> list[tuple[str, str]]:
 
 
 def lemmas(word: str) -> frozenset[str]:
-    """Give the lemmas of a text that is one token."""
+    """Return the lemmas of a text that is one token."""
     (token,) = lemmatizer().lemmatize(word)
     return token.lemmas

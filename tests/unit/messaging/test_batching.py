@@ -6,9 +6,9 @@ from itertools import chain, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.messaging.batching import BatchPolicy, StretchQueue
+from core.messaging.batching import BatchPolicy, PartitionBatchQueue
 from core.messaging.membership import Fetched
-from core.messaging.partition_batch import Stretch, size_of
+from core.messaging.partition_batch import PartitionBatch, size_of
 from schemas.record import Partition, Record
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
@@ -20,18 +20,18 @@ def record(offset: int, size: int = 1) -> Fetched:
     return (offset, 0, Record("t", None, (), bytes((size - 1) * UNIT)))
 
 
-def stretch(*records: Fetched, partition: Partition = P0, epoch: int = 1) -> Stretch:
-    return Stretch(partition, epoch, records[0][0], records, size_of(records))
+def stretch(*records: Fetched, partition: Partition = P0, epoch: int = 1) -> PartitionBatch:
+    return PartitionBatch(partition, epoch, records[0][0], records, size_of(records))
 
 
-def queue_of(*stretches: Stretch) -> StretchQueue:
-    queue = StretchQueue(max_records=10, max_bytes=100 * UNIT)
+def queue_of(*stretches: PartitionBatch) -> PartitionBatchQueue:
+    queue = PartitionBatchQueue(max_records=10, max_bytes=100 * UNIT)
     for one in stretches:
         queue.put(one)
     return queue
 
 
-def records_in(batch: Iterable[Stretch]) -> list[Fetched]:
+def records_in(batch: Iterable[PartitionBatch]) -> list[Fetched]:
     return [record for one in batch for record in one.records]
 
 
@@ -82,7 +82,7 @@ def test_what_another_epoch_brought_is_thrown_away() -> None:
 
 
 def test_room_is_counted_in_records_and_in_bytes() -> None:
-    queue = StretchQueue(max_records=4, max_bytes=10 * UNIT)
+    queue = PartitionBatchQueue(max_records=4, max_bytes=10 * UNIT)
     assert queue.room == 4
     queue.put(stretch(record(0), record(1)))
     assert queue.room == 2
@@ -91,7 +91,7 @@ def test_room_is_counted_in_records_and_in_bytes() -> None:
 
 
 def test_fetching_goes_on_only_when_the_queue_is_half_empty_by_both_measures() -> None:
-    queue = StretchQueue(max_records=4, max_bytes=100 * UNIT)
+    queue = PartitionBatchQueue(max_records=4, max_bytes=100 * UNIT)
     queue.put(stretch(*(record(n, size=20) for n in range(4))))
     assert not queue.is_half_empty
     queue.take(BatchPolicy(1, 100 * UNIT), {P0: 1})

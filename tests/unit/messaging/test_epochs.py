@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from core.messaging.partition_batch import Stretch, plan_moves
+from core.messaging.partition_batch import PartitionBatch, plan_moves
 from core.messaging.ports import Move
 from core.messaging.tracking import Tracker, Verdict
 from schemas.record import Partition, Record
@@ -45,7 +45,7 @@ class Member:
     tracker: Tracker = field(default_factory=lambda: Tracker(reject_after=5))
     positions: dict[Partition, int] = field(default_factory=dict)
     asked: list[tuple[Partition, int | None, list[int]]] = field(default_factory=list)
-    batches: list[list[Stretch]] = field(default_factory=list)
+    batches: list[list[PartitionBatch]] = field(default_factory=list)
     claims: list[tuple[int, Claimed]] = field(default_factory=list)
 
 
@@ -143,7 +143,7 @@ class TwoMembers(RuleBasedStateMachine):
     def answer(self, name: str, *, moves_late: bool = False) -> None:
         """Or it moves the position when it answers, over a seek that was made meanwhile."""
         member = self.members[name]
-        batch: list[Stretch] = []
+        batch: list[PartitionBatch] = []
         for partition, epoch, offsets in member.asked:
             if moves_late:
                 member.positions[partition] = offsets[-1] + 1
@@ -153,7 +153,7 @@ class TwoMembers(RuleBasedStateMachine):
             elif judged.verdict is Verdict.TAKE:
                 assert epoch is not None
                 records = [(offset, 0, RECORD) for offset in offsets]
-                batch.append(Stretch(partition, epoch, judged.position, records, 1))
+                batch.append(PartitionBatch(partition, epoch, judged.position, records, 1))
         member.asked.clear()
         if batch:
             member.batches.append(batch)

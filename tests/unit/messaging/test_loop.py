@@ -19,7 +19,7 @@ from core.errors import (
     ProcessCrashed,
     UndecodableEvent,
 )
-from core.messaging.liveness import progressed
+from core.messaging.liveness import report_progress
 from core.messaging.loop import _for_ever, run_role
 from core.messaging.membership import Identity
 from core.messaging.retrying import Backoff
@@ -346,7 +346,7 @@ class SlowRole(NotingRole):
     async def prepare(self, batch: Sequence[Received[int]]) -> list[Item[int, int]]:
         for _ in range(self.parts):
             await asyncio.sleep(0.55)
-            progressed()
+            report_progress()
         return [Item(received, received.event) for received in batch]
 
 
@@ -370,7 +370,7 @@ class FailingRole(NotingRole):
     """Does a part of its batch, then fails, each time anew."""
 
     async def prepare(self, batch: Sequence[Received[int]]) -> list[Item[int, int]]:
-        progressed()
+        report_progress()
         await asyncio.sleep(0.05)
         raise BlobStoreAway("always")
 

@@ -3,16 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.messaging.partition_batch import Stretch, plan_moves, size_of
+from core.messaging.partition_batch import PartitionBatch, plan_moves, size_of
 from schemas.record import Partition, Record
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
 
 
-def stretch(*offsets: int, partition: Partition = P0, after: int | None = None) -> Stretch:
+def stretch(*offsets: int, partition: Partition = P0, after: int | None = None) -> PartitionBatch:
     start = offsets[0] if after is None else after
     records = [(offset, 0, Record("t", None, (), bytes(offset))) for offset in offsets]
-    return Stretch(partition, 1, start, records, size_of(records))
+    return PartitionBatch(partition, 1, start, records, size_of(records))
 
 
 def test_the_size_is_of_keys_headers_and_values() -> None:

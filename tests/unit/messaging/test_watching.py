@@ -1,6 +1,6 @@
 """The watchdog's eye: lag without movement, and nothing else, counts as a stall."""
 
-from core.messaging.liveness import Pulse, progressed
+from core.messaging.liveness import Pulse, report_progress
 from core.messaging.watching import ProgressWatch
 from schemas.record import Partition
 
@@ -56,7 +56,7 @@ def test_a_batch_that_is_tried_again_and_again_does_not_look_alive() -> None:
     for steps in (2, 2, 3, 1):
         with pulse.trying():
             for _ in range(steps):
-                progressed()
-    progressed()  # outside of any batch
+                report_progress()
+    report_progress()  # outside of any batch
 
     assert len(beats) == 3

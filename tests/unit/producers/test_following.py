@@ -10,7 +10,7 @@ JOB = UUID(int=1)
 
 
 class ScriptedArchive:
-    """Gives counts in order, the last again and again; time passes by sleeping."""
+    """Return counts in order, the last again and again; time passes by sleeping."""
 
     def __init__(self, *script: Mapping[str, int] | None) -> None:
         self.script = list(script)
