@@ -25,6 +25,7 @@ from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
 from core.messaging.kafka.topics import ensure_topics
+from core.messaging.limits import CLIENT_LIMITS, ClientLimits, LoopLimits
 from core.messaging.loop import run_role
 from core.messaging.ports import Place
 from core.messaging.role import Item, Outcome, Received, Rejection
@@ -49,6 +50,7 @@ from schemas.image import ImageArrived
 from schemas.record import Record
 from schemas.topics import Topic, TopicPlan, dead_letter_topic
 
+COUNTING_LIMITS = LoopLimits(sweep_interval_s=0.5)
 GROUP = "counting"
 TOPIC = Topic("numbers.counted.v1", "test.number.counted.v1", ImageArrived, "number", partitions=6)
 OUT = Topic("numbers.emitted.v1", "test.number.emitted.v1", ImageArrived, "number", partitions=3)
@@ -191,13 +193,20 @@ async def open_bench(
     consumer: ConsumerSettings | None = None,
     ledger: type[ProgressTable] = ProgressTable,
     client: type[GroupConsumer] = GroupConsumer,
+    limits: LoopLimits = COUNTING_LIMITS,
+    waits: ClientLimits = CLIENT_LIMITS,
 ) -> AsyncIterator[Bench]:
-    """Return a member's parts on real servers. Topics and the table of effects are made."""
+    """Yield a member's parts on real servers. Topics and the table of effects are there.
+
+    Args:
+        limits: of the loop.
+        waits: of Kafka's clients.
+    """
     settings = consumer or ConsumerSettings(instance=f"i-{secrets.token_hex(4)}")
     metrics = Metrics(CollectorRegistry())
     async with (
         open_pool(database, application="counting") as pool,
-        Publisher(kafka, metrics, client_id="counting") as publisher,
+        Publisher(kafka, metrics, client_id="counting", limits=waits) as publisher,
     ):
         outbox = OutboxTable(pool)
         parts = RoleParts(
@@ -206,21 +215,24 @@ async def open_bench(
             instance=settings.instance,
             topic=TOPIC,
             decode=decode,
-            client=client(kafka, group=GROUP, topic=TOPIC, client_id=settings.instance),
+            client=client(
+                kafka, group=GROUP, topic=TOPIC, client_id=settings.instance, limits=waits
+            ),
             evict=lambda member_id: evict(kafka, group=GROUP, member_id=member_id),
             ledger=ledger(
                 pool,
                 group=GROUP,
                 owner=f"{settings.instance}/{secrets.token_hex(4)}",
-                isolate_after=settings.crash_isolate_after,
-                isolate_span=settings.batch_max_records * (settings.pipeline_depth + 1),
+                isolate_after=limits.crash_isolate_after,
+                isolate_span=settings.batch_max_records * (limits.pipeline_depth + 1),
             ),
             members=MemberTable(pool, group=GROUP),
             dead_letters=DeadLetterTable(),
             outbox=outbox,
             publisher=publisher,
             settings=settings,
-            outbox_settings=OutboxSettings(sweep_interval_s=0.5, sweep_age_s=3),
+            outbox_settings=OutboxSettings(sweep_age_s=3),
+            limits=limits,
             metrics=metrics,
         )
         yield Bench(parts, pool, outbox, publisher, metrics)

@@ -22,6 +22,7 @@ from core.messaging.gc_tuning import calm_collector
 from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
+from core.messaging.limits import LoopLimits
 from core.messaging.loop import run_role
 from core.messaging.role import Item, Outcome, Received
 from core.messaging.session import RoleParts
@@ -168,9 +169,8 @@ def _parts(
     settings = ConsumerSettings(
         instance="only",
         batch_max_records=BATCH,
-        queue_max_records=4 * BATCH,
-        advisory_commit_interval_s=COMMIT_INTERVAL_S,
     )
+    limits = LoopLimits(queue_max_records=4 * BATCH, advisory_commit_interval_s=COMMIT_INTERVAL_S)
     return RoleParts(
         role=role,
         group=group,
@@ -189,6 +189,7 @@ def _parts(
         settings=settings,
         outbox_settings=OutboxSettings(),
         metrics=metrics,
+        limits=limits,
     )
 
 

@@ -41,7 +41,7 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
         Exception: a bug; what was in flight is not committed. The process should end.
     """
     structlog.contextvars.bind_contextvars(group=parts.group, topic=parts.topic.name)
-    session = Session(parts.settings, parts.metrics, group=parts.group)
+    session = Session(parts.settings, parts.metrics, group=parts.group, limits=parts.limits)
     dispatcher = Dispatcher(OutboxPublisher(parts.outbox, parts.publisher))
     pipeline = Pipeline(session, Preparer(session, parts))
     member = Member(session, parts, dispatcher)
@@ -61,7 +61,11 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
                     ).run(),
                     "advisory": member.run(),
                     "sweeper": Sweeper(
-                        parts.outbox, parts.publisher, parts.outbox_settings, parts.metrics
+                        parts.outbox,
+                        parts.publisher,
+                        parts.outbox_settings,
+                        parts.metrics,
+                        parts.limits,
                     ).run(asyncio.Event()),
                     "watchdog": Watchdog(session, parts.client).run(),
                 }.items()

@@ -99,7 +99,7 @@ class Preparer(Generic[E, P]):
         """The first record of a stretch that is unreadable or has ended the process so often."""
         if stretch.unreadable:
             return UndecodableEvent(stretch.unreadable, reason="unreadable_record")
-        if crashes >= self._session.settings.crash_reject_after + BEYOND_THE_ROLE:
+        if crashes >= self._session.limits.crash_reject_after + BEYOND_THE_ROLE:
             return _crashed(crashes)
         offset, timestamp_ms, record = stretch.records[0]
         try:
@@ -167,7 +167,7 @@ class Pipeline(Generic[E, P]):
     """
 
     def __init__(self, session: Session, preparer: Preparer[E, P]) -> None:
-        depth = session.settings.pipeline_depth
+        depth = session.limits.pipeline_depth
         self._session = session
         self._preparer = preparer
         self._places = asyncio.Semaphore(depth)

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from core.messaging.batching import BatchPolicy, PartitionBatchQueue
+from core.messaging.limits import LOOP_LIMITS, LoopLimits
 from core.messaging.membership import GroupClient, Identity
 from core.messaging.partition_batch import PartitionBatch
 from core.messaging.ports import DeadLetters, Ledger, Members, Outbox, RecordPublisher
@@ -54,21 +55,30 @@ class RoleParts(Generic[E, P]):
     outbox_settings: OutboxSettings
     metrics: Metrics
     backoff: Backoff = field(default_factory=Backoff)
+    limits: LoopLimits = LOOP_LIMITS
 
 
 class Session:
     """State of one member between its tasks. Everything runs on one event loop: no locks."""
 
-    def __init__(self, settings: ConsumerSettings, metrics: Metrics, *, group: str) -> None:
+    def __init__(
+        self,
+        settings: ConsumerSettings,
+        metrics: Metrics,
+        *,
+        group: str,
+        limits: LoopLimits = LOOP_LIMITS,
+    ) -> None:
         self.settings = settings
+        self.limits = limits
         self.metrics = metrics
         self.group = group
         self.identity = Identity("", "")
-        self.tracker = Tracker(reject_after=settings.crash_reject_after)
+        self.tracker = Tracker(reject_after=limits.crash_reject_after)
         self.queue = PartitionBatchQueue(
-            max_records=settings.queue_max_records, max_bytes=2 * settings.batch_max_bytes
+            max_records=limits.queue_max_records, max_bytes=2 * limits.batch_max_bytes
         )
-        self.policy = BatchPolicy(settings.batch_max_records, settings.batch_max_bytes)
+        self.policy = BatchPolicy(settings.batch_max_records, limits.batch_max_bytes)
         self.random = Random()  # noqa: S311  # jitter
         self.draining = False
         self.beats = 0  #: parts of batches that were prepared since the start

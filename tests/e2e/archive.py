@@ -281,7 +281,6 @@ def _plan(home: Path, photos: Path, settings: Mapping[str, str]) -> Plan:
         settings=StandaloneSettings(
             home=home,
             kafka_port=port,
-            kafka_controller_port=port + 1,
             postgres_port=port + 2,
             ingress_port=port + 3,
             metrics_port=port + 4,

@@ -11,7 +11,7 @@ from tests.e2e.archive import RunningArchive, running_archive
 #: Damaged and hostile pictures, where they are at hand.
 NASTY = Path(__file__).parents[2] / "../shared/data/nasty"
 SETTINGS = {
-    "TAGGING_DECODE_TIMEOUT_S": "3",  # for the picture that keeps a decoder busy
+    "DECODE_TIMEOUT_S": "3",  # for the picture that keeps a decoder busy
     "DELIVERY_SCHEDULE_S": "0,1,2,5,10,30",  # a second try comes soon
 }
 

@@ -14,7 +14,7 @@ __all__ = ["database", "kafka", "members"]  # fixtures of the runtime's own test
 SETTINGS = {
     "CONSUMER_BATCH_MAX_RECORDS": "8",  # many transactions to be killed in
     "DELIVERY_SCHEDULE_S": "0,1,2,5,10,30",
-    "DELIVERY_LEASE_S": "10",  # what a killed delivery process held is due again after it
+    # Twice this is the lease, after which what a killed delivery process held is due again.
     "DELIVERY_EXCHANGE_TIMEOUT_S": "5",
     "OUTBOX_SWEEP_AGE_S": "2",  # what a crash left is published after it
 }

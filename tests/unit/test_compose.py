@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs would be one more dependency
 
-from core.settings import ConsumerSettings, DeliverySettings, IngressSettings
-from tests.documents import ENV_EXAMPLE, groups, variables
+from core.settings import GROUPS, ConsumerSettings, DeliverySettings, variables
+from ingress.server import DRAIN_TIMEOUT_S
+from tests.documents import ENV_EXAMPLE
 
 ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
@@ -58,7 +59,7 @@ def test_what_a_service_waits_for_exists_and_can_get_there() -> None:
 
 
 def test_every_variable_given_to_our_services_is_a_setting() -> None:
-    known = {name for group in groups() for name in variables(group)} | NOT_OURS
+    known = {name for group in GROUPS for name in variables(group).values()} | NOT_OURS
     overrides = compose(FILES[1])["services"]
     for name, service in own_services().items():
         given = set(service["environment"]) | set(overrides.get(name, {}).get("environment", {}))
@@ -88,7 +89,7 @@ def test_a_stop_waits_for_what_drains() -> None:
     drains_s = (
         ConsumerSettings().drain_timeout_s,
         DeliverySettings().exchange_timeout_s,
-        IngressSettings().drain_timeout_s,
+        DRAIN_TIMEOUT_S,
     )
     for name, service in own_services().items():
         assert int(service["stop_grace_period"].removesuffix("s")) > max(drains_s), name
@@ -157,8 +158,8 @@ def test_links_lead_to_the_published_port() -> None:
     services = own_services()
     given = [services[name]["environment"] for name in ("ingress", "delivery")]
 
-    assert {environment["INGRESS_PUBLIC_URL"] for environment in given} == {
-        "${INGRESS_PUBLIC_URL:-http://127.0.0.1:${INGRESS_PUBLISHED_PORT:-8080}}"
+    assert {environment["ARCHIVE_PUBLIC_URL"] for environment in given} == {
+        "${ARCHIVE_PUBLIC_URL:-http://127.0.0.1:${PUBLISHED_PORT:-8080}}"
     }
 
 

@@ -47,7 +47,7 @@ def environment(
         SECRETS_KEY=SECRETS_KEY,
         KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1",
         ARCHIVE_ROOTS=f"photos={tmp_path / 'photos'}",
-        INGRESS_PUBLIC_URL="http://archive",
+        ARCHIVE_PUBLIC_URL="http://archive",
     )
     return change
 

@@ -35,7 +35,6 @@ def main() -> int:
         settings=StandaloneSettings(
             home=home,
             kafka_port=port,
-            kafka_controller_port=port + 1,
             postgres_port=port + 2,
             ingress_port=port + 3,
             metrics_port=port + 4,

@@ -19,6 +19,7 @@ from core.errors import (
     ProcessCrashed,
     UndecodableEvent,
 )
+from core.messaging.limits import LoopLimits
 from core.messaging.liveness import report_progress
 from core.messaging.loop import _for_ever, run_role
 from core.messaging.membership import Identity
@@ -111,7 +112,7 @@ class World:
         self.role = NotingRole()
         self.evicted: list[str] = []
         self.metrics = Metrics(CollectorRegistry())
-        options = {"batch_max_records": 7, "queue_max_records": 20, "drain_timeout_s": 5}
+        options = {"batch_max_records": 7, "drain_timeout_s": 5}
         self.settings = ConsumerSettings.model_validate(options | consumer)
 
     def parts(self) -> RoleParts[int, int]:
@@ -133,7 +134,8 @@ class World:
             outbox=self.outbox,
             publisher=self.publisher,
             settings=self.settings,
-            outbox_settings=OutboxSettings(sweep_interval_s=0.02, sweep_age_s=0),
+            outbox_settings=OutboxSettings(sweep_age_s=0),
+            limits=LoopLimits(queue_max_records=20, sweep_interval_s=0.02),
             metrics=self.metrics,
             backoff=Backoff(first_s=0.001, longest_s=0.005),
         )

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway
+from core.messaging.limits import LoopLimits
 from core.messaging.ports import Place
 from core.messaging.sweeper import OutboxPublisher, Sweeper
 from core.settings import OutboxSettings
@@ -15,15 +16,13 @@ from tests.fakes.messaging import MemoryDatabase, MemoryOutbox, MemoryPublisher
 
 
 class Bench:
-    def __init__(self, **settings: float) -> None:
+    def __init__(self) -> None:
         self.database = MemoryDatabase()
         self.outbox = MemoryOutbox(self.database)
         self.publisher = MemoryPublisher()
         self.metrics = Metrics(CollectorRegistry())
-        options = {"sweep_interval_s": 0.01, "sweep_batch_rows": 2} | settings
-        self.sweeper = Sweeper(
-            self.outbox, self.publisher, OutboxSettings.model_validate(options), self.metrics
-        )
+        limits = LoopLimits(sweep_interval_s=0.01, sweep_max_rows=2)
+        self.sweeper = Sweeper(self.outbox, self.publisher, OutboxSettings(), self.metrics, limits)
 
     async def fill(self, *topics: str) -> list[int]:
         records = [Record(topic, None, (), str(n).encode()) for n, topic in enumerate(topics)]
