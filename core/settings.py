@@ -2,16 +2,18 @@
 
 Read once, in a `__main__`; nothing else reads the environment. Every group's variables share the
 group's prefix, so `DatabaseSettings.pool_size` is `DATABASE_POOL_SIZE`. What no operator has had to
-set is a constant beside the code that uses it.
+set is a constant beside the code that uses it (decision 0020).
 """
 
+import os
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from core.errors import ConfigurationError
+from core.variables import find_unknown
 
 MIB = 1024 * 1024
 
@@ -278,8 +280,10 @@ def load(group: type[Group]) -> Group:
     """Read one group from the environment.
 
     Raises:
-        ConfigurationError: a value cannot be used; the message names each variable.
+        ConfigurationError: a value cannot be used, or a variable looks like a setting of any group
+            and is none; the message names each variable.
     """
+    _check_names()
     try:
         return group()
     except ValidationError as error:
@@ -289,3 +293,11 @@ def load(group: type[Group]) -> Group:
             for problem in error.errors(include_url=False)
         )
         raise ConfigurationError(problems) from error
+
+
+def _check_names() -> None:
+    """Refuse variables that would be passed over in silence, those of other processes too."""
+    in_file = {name: value or "" for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
+    known = frozenset(name for group in GROUPS for name in variables(group).values())
+    if sentences := find_unknown(in_file | os.environ, known):
+        raise ConfigurationError("; ".join(sentences))
