@@ -10,7 +10,6 @@ ends. An unexpected error is one webhook's, never the lanes'.
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -22,7 +21,7 @@ from consumers.delivery.pacing import Ended, PaceLimits, Pacer, Rooms
 from consumers.delivery.recording import Outcome, Recorder
 from core.errors import TransientError
 from core.failpoints import reach
-from core.transaction import Transaction
+from core.transaction import Database, Transaction
 
 log = structlog.get_logger()
 
@@ -32,18 +31,6 @@ MAX_UNRECORDED = 500  # outcomes that wait for the database: then nothing new is
 #: A webhook that was claimed ahead and found no worker in time goes back, uncharged: another
 #: process may be free, and its lease must outlast the attempt.
 BEGIN_WITHIN_S = 5.0
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction."""
-        ...
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction: each statement is its own."""
-        ...
 
 
 class Schedule(Protocol):

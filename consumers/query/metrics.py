@@ -1,24 +1,15 @@
 """What the query role tells Prometheus."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from core.errors import TransientError
 from core.storage.queries import queries
 from core.telemetry.metrics import Metrics
-from core.transaction import Transaction
+from core.transaction import Database
 
 INTERVAL_S = 5.0  # between looks at the queries that wait
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from core.errors import TransientError
 from core.storage.scoring import loaded_models
-from core.transaction import Transaction
+from core.transaction import Database, Transaction
 
 INTERVAL_S = 30.0
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ a preview has made stay in the model's memory, so that putting the labels in for
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from core.errors import TransientError
 from core.storage.scoring import label_previews
 from core.storage.scoring.label_previews import Asked, SampledImage
 from core.tags import Label, TagScore
-from core.transaction import Transaction
+from core.transaction import Database
 
 log = structlog.get_logger(__name__)
 
@@ -28,14 +28,6 @@ MAX_EXAMPLES = 12
 MAX_LABELS_SHOWN = 1_000
 
 Tags = tuple[TagScore, ...]
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
 
 
 class Scorer(Protocol):

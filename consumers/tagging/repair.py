@@ -8,9 +8,8 @@ in `combo_work` (or in `combo_state.ready`), so that queries which it touches as
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 
@@ -21,7 +20,7 @@ from core.relevance.ranking import Rank, ScoredImage
 from core.storage.archive import statistics
 from core.storage.best import combo_repair, combos
 from core.storage.best.combo_repair import ListedImage, Needed
-from core.transaction import Transaction
+from core.transaction import Database, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -32,18 +31,6 @@ IMAGES_PER_STEP = 2_000
 OFFERS_PER_LOCK = 200
 SETS_PER_STEP = 50
 REBUILD_FROM = 50_000  # holes or pieces of work: a rebuild of 1 M images takes under a minute
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

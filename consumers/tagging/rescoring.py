@@ -9,7 +9,7 @@ transaction, through the tables that arrivals go through: who asks sees the old 
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from core.storage.archive import image_tags
 from core.storage.scoring import rescoring
 from core.storage.scoring.rescoring import StaleImage
 from core.tags import TagScore
-from core.transaction import Transaction
+from core.transaction import Database
 
 log = structlog.get_logger(__name__)
 
@@ -35,18 +35,6 @@ IMAGES_PER_TRANSACTION = 500
 # While one lane waits for PostgreSQL another one scores.
 LANES = 3
 TRANSACTIONS_PER_STEP = 10
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction."""
-        ...
 
 
 class Scorer(Protocol):
