@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from consumers.tagging.best_images import BestImages
+from consumers.best_images import BestImages
 from consumers.tagging.role import Wanted
 from core.errors import TransientError
 from core.relevance.ranking import recency
