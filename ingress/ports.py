@@ -18,22 +18,6 @@ from core.transaction import Transaction
 from schemas.record import Record
 
 
-class Database(Protocol):
-    """Connections to PostgreSQL."""
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction, committed at the end of the block.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away; the commit may or may not have happened.
-        """
-        ...
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside of a transaction, for reading."""
-        ...
-
-
 class ImageTable(Protocol):
     """Images from the moment they are accepted."""
 

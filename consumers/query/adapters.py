@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -18,7 +17,7 @@ from core.storage import labels
 from core.storage.queries import queries
 from core.storage.queries.queries import Answered, Place, Waiting
 from core.tags import Label
-from core.transaction import Transaction
+from core.transaction import Database, Transaction
 from schemas.callback import CallbackRequested
 from schemas.record import Record
 from schemas.token import Token
@@ -29,14 +28,6 @@ TAGGING_GROUP = "tagging"
 MAX_WARNINGS = 20  # labels named one by one at a start; then their number
 
 log = structlog.get_logger(__name__)
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
 
 
 @dataclass(slots=True)

@@ -3,14 +3,13 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from consumers.best_images import BestImages
 from consumers.tagging.arrivals import Arrival
-from consumers.tagging.best_images import BestImages
 from consumers.tagging.role import Tagged, Wanted
 from core.errors import PermanentError
 from core.relevance.ranking import recency
@@ -18,18 +17,10 @@ from core.storage import labels
 from core.storage.archive import embeddings, image_tags, images
 from core.storage.archive.images import FailedImage
 from core.tags import ImageTags, TagScore
-from core.transaction import Transaction
+from core.transaction import Database, Transaction
 from core.vision.tagger import ClipTagger, Result, TaggedImage
 
 DETAIL_CHARS = 2000
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
 
 
 class Store(Protocol):

@@ -9,22 +9,23 @@ transaction, through the tables that arrivals go through: who asks sees the old 
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
-from consumers.tagging.best_images import BestImages
+from consumers.best_images import BestImages
 from consumers.tagging.role import Wanted
 from core.errors import TransientError
 from core.relevance.ranking import recency
+from core.repeating import every
 from core.storage import labels
 from core.storage.archive import image_tags
 from core.storage.scoring import rescoring
 from core.storage.scoring.rescoring import StaleImage
 from core.tags import TagScore
-from core.transaction import Transaction
+from core.transaction import Database
 
 log = structlog.get_logger(__name__)
 
@@ -35,18 +36,6 @@ IMAGES_PER_TRANSACTION = 500
 # While one lane waits for PostgreSQL another one scores.
 LANES = 3
 TRANSACTIONS_PER_STEP = 10
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction."""
-        ...
 
 
 class Scorer(Protocol):
@@ -84,15 +73,7 @@ class Rescoring:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Re-score what is to be re-scored, look again every second, until `stop` is set."""
-        while not stop.is_set():
-            try:
-                worked = await self.step()
-            except TransientError as error:  # the database is away, or the labels changed again
-                log.info("rescoring_postponed", detail=str(error)[:200])
-                worked = False
-            if not worked:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), IDLE_S)
+        await every(self.step, IDLE_S, stop, postponed=_postponed)
         with suppress(TransientError):  # the next one need not wait for the lease to run out
             async with self.database.connection() as connection:
                 await rescoring.release(connection, self.name)
@@ -158,6 +139,10 @@ class Rescoring:
                 lease_s=LEASE_S,
             )
         return len(batch)
+
+
+def _postponed(error: TransientError) -> None:
+    log.info("rescoring_postponed", detail=str(error)[:200])
 
 
 @dataclass(slots=True)

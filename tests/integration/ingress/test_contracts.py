@@ -19,9 +19,9 @@ from core.storage.keys import NewKey
 from core.storage.pool import open_pool
 from core.storage.queries import queries
 from core.storage.stream.outbox import OutboxTable
+from core.transaction import Database
 from ingress.auth.api_keys import Scope, make_key
 from ingress.ports import (
-    Database,
     ImagePages,
     ImageTable,
     JobTable,
