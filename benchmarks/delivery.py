@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks.harness import webhooks
 from benchmarks.harness.receivers import Receivers
 from benchmarks.harness.report import goal, percentile, print_machine
-from core.messaging.gc_tuning import calm_collector
+from core.messaging.loop import calm_collector
 from schemas.callback import CallbackRequested
 
 HOSTS = tuple(f"127.0.0.{number}" for number in range(2, 22))

@@ -29,7 +29,7 @@ from core.messaging.kafka.producer import Publisher
 from core.messaging.role import Received
 from core.settings import DatabaseSettings, KafkaSettings
 from core.storage.pool import Pool, open_pool
-from core.storage.stream.outbox import OutboxTable
+from core.storage.stream import outbox
 from core.telemetry.metrics import Metrics
 from migrations import schema, topics
 from schemas.query import QuerySubmitted
@@ -206,7 +206,7 @@ async def latencies(
 async def parts(pool: Pool) -> None:
     """Print where the time of a batch of 64 goes, without Kafka."""
     language = LabelLanguage(pool, Lemmatizer(), 2000, 64)
-    answers, outbox = StoredAnswers(pool, 30), OutboxTable(pool)
+    answers = StoredAnswers(pool, 30)
     archive, spent = StoredArchive(pool, 10), dict.fromkeys(("lemmas", "lookup", "rows"), 0.0)
     await language.refresh()
     chance, rounds = random.Random(SEED + 2), 40

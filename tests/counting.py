@@ -20,15 +20,16 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from core.errors import BlobStoreAway, PermanentError, UndecodableEvent
-from core.messaging.gc_tuning import calm_collector
 from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
 from core.messaging.kafka.topics import ensure_topics
-from core.messaging.loop import run_role
-from core.messaging.ports import Place
+from core.messaging.loop import calm_collector, run_role
+from core.messaging.outbox import OutboxPublisher
+from core.messaging.ports import Ledger
 from core.messaging.role import Item, Outcome, Received, Rejection
 from core.messaging.session import RoleParts
+from core.offsets import Move, Owner, Place
 from core.settings import (
     ConsumerSettings,
     DatabaseSettings,
@@ -38,15 +39,12 @@ from core.settings import (
     load,
 )
 from core.storage.pool import Pool, open_pool
-from core.storage.stream.dead_letters import DeadLetterTable
-from core.storage.stream.members import MemberTable
-from core.storage.stream.outbox import OutboxTable
-from core.storage.stream.progress import ProgressTable
+from core.storage.stream import dead_letters, members, outbox, progress
 from core.telemetry import logs
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.image import ImageArrived
-from schemas.record import Record
+from schemas.record import Partition, Record
 from schemas.topics import Topic, TopicPlan, dead_letter_topic
 
 GROUP = "counting"
@@ -156,7 +154,7 @@ class Bench:
 
     parts: RoleParts[Number, int]
     pool: Pool
-    outbox: OutboxTable
+    outbox: OutboxPublisher
     publisher: Publisher
     metrics: Metrics
 
@@ -189,7 +187,7 @@ async def open_bench(
     *,
     role: CountingRole | None = None,
     consumer: ConsumerSettings | None = None,
-    ledger: type[ProgressTable] = ProgressTable,
+    ledger: Ledger = progress,
     client: type[GroupConsumer] = GroupConsumer,
 ) -> AsyncIterator[Bench]:
     """Return a member's parts on real servers. Topics and the table of effects are made."""
@@ -199,31 +197,30 @@ async def open_bench(
         open_pool(database, application="counting") as pool,
         Publisher(kafka, metrics, client_id="counting") as publisher,
     ):
-        outbox = OutboxTable(pool)
         parts = RoleParts(
             role=role or CountingRole(),
-            group=GROUP,
+            owner=Owner(
+                group=GROUP,
+                name=f"{settings.instance}/{secrets.token_hex(4)}",
+                isolate_after=settings.crash_isolate_after,
+                isolate_span=settings.batch_max_records * (settings.pipeline_depth + 1),
+            ),
             instance=settings.instance,
             topic=TOPIC,
             decode=decode,
             client=client(kafka, group=GROUP, topic=TOPIC, client_id=settings.instance),
             evict=lambda member_id: evict(kafka, group=GROUP, member_id=member_id),
-            ledger=ledger(
-                pool,
-                group=GROUP,
-                owner=f"{settings.instance}/{secrets.token_hex(4)}",
-                isolate_after=settings.crash_isolate_after,
-                isolate_span=settings.batch_max_records * (settings.pipeline_depth + 1),
-            ),
-            members=MemberTable(pool, group=GROUP),
-            dead_letters=DeadLetterTable(),
+            database=pool,
+            ledger=ledger,
+            members=members,
+            dead_letters=dead_letters,
             outbox=outbox,
             publisher=publisher,
             settings=settings,
             outbox_settings=OutboxSettings(sweep_interval_s=0.5, sweep_age_s=3),
             metrics=metrics,
         )
-        yield Bench(parts, pool, outbox, publisher, metrics)
+        yield Bench(parts, pool, OutboxPublisher(pool, outbox, publisher), publisher, metrics)
 
 
 async def set_up(kafka: KafkaSettings, database: DatabaseSettings) -> None:
@@ -252,11 +249,18 @@ async def eventually(condition: Any, *, within_s: float = 30.0, what: str = "") 
         await asyncio.sleep(0.05)
 
 
-class UnguardedProgress(ProgressTable):
+class UnguardedProgress:
     """The negative control: believes that all partitions are still ours."""
 
-    async def advance(self, tx: Transaction, moves: Any) -> frozenset[Any]:
-        await super().advance(tx, moves)
+    standings = staticmethod(progress.standings)
+    claim = staticmethod(progress.claim)
+    attempt = staticmethod(progress.attempt)
+    release = staticmethod(progress.release)
+
+    async def advance(
+        self, tx: Transaction, owner: Owner, moves: Sequence[Move]
+    ) -> frozenset[Partition]:
+        await progress.advance(tx, owner, moves)
         return frozenset(move.partition for move in moves)
 
 
@@ -271,7 +275,7 @@ async def _main() -> None:
         freeze_after_guard=bool(os.environ.get("COUNTING_FREEZE_AFTER_GUARD")),
         emit=bool(os.environ.get("COUNTING_EMIT")),
     )
-    ledger = UnguardedProgress if os.environ.get("COUNTING_UNGUARDED") else ProgressTable
+    ledger = UnguardedProgress() if os.environ.get("COUNTING_UNGUARDED") else progress
     async with open_bench(
         load(KafkaSettings),
         load(DatabaseSettings),

@@ -18,19 +18,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from core.messaging.gc_tuning import calm_collector
 from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
-from core.messaging.loop import run_role
+from core.messaging.loop import calm_collector, run_role
 from core.messaging.role import Item, Outcome, Received
 from core.messaging.session import RoleParts
+from core.offsets import Owner
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, OutboxSettings
 from core.storage.pool import Pool, open_pool
-from core.storage.stream.dead_letters import DeadLetterTable
-from core.storage.stream.members import MemberTable
-from core.storage.stream.outbox import OutboxTable
-from core.storage.stream.progress import ProgressTable
+from core.storage.stream import dead_letters, members, outbox, progress
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.image import ImageArrived
@@ -173,18 +170,17 @@ def _parts(
     )
     return RoleParts(
         role=role,
-        group=group,
+        owner=Owner(group, "only", isolate_after=2, isolate_span=6 * BATCH),
         instance="only",
         topic=topic,
         decode=lambda record: record,
         client=GroupConsumer(kafka, group=group, topic=topic, client_id="only"),
         evict=lambda member_id: evict(kafka, group=group, member_id=member_id),
-        ledger=ProgressTable(
-            pool, group=group, owner="only", isolate_after=2, isolate_span=6 * BATCH
-        ),
-        members=MemberTable(pool, group=group),
-        dead_letters=DeadLetterTable(),
-        outbox=OutboxTable(pool),
+        database=pool,
+        ledger=progress,
+        members=members,
+        dead_letters=dead_letters,
+        outbox=outbox,
         publisher=publisher,
         settings=settings,
         outbox_settings=OutboxSettings(),

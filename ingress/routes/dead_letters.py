@@ -92,7 +92,7 @@ async def _count(letters: OpenLetters, wanted: LetterFilter) -> Replayed:
 
 async def _put_back(call: Call, letters: OpenLetters, wanted: LetterFilter) -> Replayed:
     # Without patience: whoever asks is waiting, and may ask again.
-    publisher = call.parts.departures.publisher
+    publisher = call.parts.departures.outbox.publisher
     done = await Replay(letters, publisher, Patience(limit_s=0), REPLAY_BATCH).run(wanted)
     if done.refused.get("broker_away") and not done.by_reason:
         raise retry_later(

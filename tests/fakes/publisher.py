@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.ports import Place, Sent
+from core.messaging.ports import Sent
+from core.offsets import Place
 from schemas.image import ImageArrived
 from schemas.record import Record
 

@@ -31,7 +31,7 @@ import consumers.query.main
 import consumers.tagging.main
 from core import failpoints
 from core.language.lemmatizer import Lemmatizer
-from core.messaging.gc_tuning import calm_collector
+from core.messaging.loop import calm_collector
 from core.settings import TelemetrySettings, load
 from core.telemetry import logs
 from core.vision.clip import DEFAULT_TEMPLATES

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from core.messaging.cloudevents import encode
 from core.messaging.kafka.producer import Publisher
-from core.messaging.ports import Place
+from core.offsets import Place
 from core.settings import KafkaSettings
 from core.storage.stream.outbox import headers_to_json
 from schemas.image import ImageArrived, image_id_of

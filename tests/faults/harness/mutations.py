@@ -7,7 +7,8 @@ invariant fail (tests/faults/test_mutations.py). A mutation that finds nothing t
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.messaging.sweeper import Sweeper
+from core.messaging.outbox import Sweeper
+from core.offsets import OutboxRow
 from core.storage.delivery import deliveries
 from core.storage.queries import queries
 from core.storage.stream import outbox, progress
@@ -32,33 +33,35 @@ def _put(owner: Any, name: str, other: Any) -> None:
 
 def without_guard() -> None:
     """The guard lets everything pass, whoever owns the partition now."""
-    real = progress.ProgressTable.advance
+    real = progress.advance
 
-    async def advance(self: Any, tx: Transaction, moves: Any) -> frozenset[Any]:
-        await real(self, tx, moves)
+    async def advance(tx: Transaction, owner: Any, moves: Any) -> frozenset[Any]:
+        await real(tx, owner, moves)
         return frozenset(move.partition for move in moves)
 
-    _put(progress.ProgressTable, "advance", advance)
+    _put(progress, "advance", advance)
 
 
 def without_one_transaction() -> None:
     """Progress moves in a transaction of its own, before the effects."""
-    real = progress.ProgressTable.advance
+    real = progress.advance
 
-    async def advance(self: Any, _: Transaction, moves: Any) -> frozenset[Any]:
-        async with self.transaction() as apart:
-            return await real(self, apart, moves)
+    async def advance(tx: Transaction, owner: Any, moves: Any) -> frozenset[Any]:
+        ours = await real(tx, owner, moves)
+        await tx.execute("COMMIT")
+        await tx.execute("BEGIN")  # for the effects, which the pool commits or rolls back
+        return ours
 
-    _put(progress.ProgressTable, "advance", advance)
+    _put(progress, "advance", advance)
 
 
 def without_outbox() -> None:
     """Events are published without a row behind them."""
 
-    async def add(_self: Any, _tx: Transaction, records: Sequence[Record]) -> list[int]:
-        return [-1 - number for number in range(len(records))]
+    async def add(_tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+        return [OutboxRow(-1 - number, record) for number, record in enumerate(records)]
 
-    _put(outbox.OutboxTable, "add", add)
+    _put(outbox, "add", add)
 
 
 def without_sweeper() -> None:
