@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from benchmarks.harness.report import goal, print_machine
+from consumers.best_images import BestImages
 from consumers.tagging.adapters import LabelledTagger
-from consumers.tagging.best_images import BestImages
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import Wanted
 from core.errors import PermanentError

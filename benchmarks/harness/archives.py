@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import asyncpg
 import numpy as np
 
-from consumers.tagging.repair import BestImagesRepair
+from consumers.upkeep.repair import BestImagesRepair
 from core.storage.pool import Pool
 
 SEED = 20260501

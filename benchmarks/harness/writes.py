@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.harness.archives import SEED, Kind, make_scores
 from benchmarks.harness.report import percentile
-from consumers.tagging.best_images import BestImages
+from consumers.best_images import BestImages
 from core.relevance.ranking import recency
 from core.storage import labels
 from core.storage.archive import image_tags

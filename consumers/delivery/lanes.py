@@ -21,6 +21,7 @@ from consumers.delivery.pacing import Ended, PaceLimits, Pacer, Rooms
 from consumers.delivery.recording import Outcome, Recorder
 from core.errors import TransientError
 from core.failpoints import reach
+from core.repeating import every
 from core.transaction import Database, Transaction
 
 log = structlog.get_logger()
@@ -139,8 +140,9 @@ class Lanes:
         """Claim and send until `stop` is set; then let what is in flight come to its end."""
         self._workers, self._stopping = asyncio.Semaphore(self.limits.pace.workers), False
         async with asyncio.TaskGroup() as group:
+            expiring = every(self._expire, EXPIRE_INTERVAL_S, stop, postponed=_expire_failed)
             helpers = [
-                group.create_task(one) for one in (self._expire(), self._on(stop), self._record())
+                group.create_task(one) for one in (expiring, self._on(stop), self._recorder.run())
             ]
             sending: set[asyncio.Task[None]] = set()
             while not stop.is_set():
@@ -165,9 +167,6 @@ class Lanes:
     async def _on(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self.wake.set()
-
-    async def _record(self) -> None:
-        await self._recorder.run()
 
     async def _sleep(self) -> None:
         wait_s = min(self.limits.interval_s, self.pacer.wait_s(time.monotonic()))
@@ -278,16 +277,15 @@ class Lanes:
             )
 
     async def _expire(self) -> None:
-        while True:
-            try:
-                async with self.database.transaction() as tx:
-                    again, given_up = await self.schedule.expire_leases(tx)
-                    if again or given_up:
-                        reach("lease.expired")
-                        self.wake.set()
-                    self.watch.waiting(*await self.schedule.backlog(tx))
-                if given_up:
-                    log.error("webhooks_given_up_after_deaths", count=given_up)
-            except TransientError as error:
-                log.warning("expire_failed", error=str(error))
-            await asyncio.sleep(EXPIRE_INTERVAL_S)
+        async with self.database.transaction() as tx:
+            again, given_up = await self.schedule.expire_leases(tx)
+            if again or given_up:
+                reach("lease.expired")
+                self.wake.set()
+            self.watch.waiting(*await self.schedule.backlog(tx))
+        if given_up:
+            log.error("webhooks_given_up_after_deaths", count=given_up)
+
+
+def _expire_failed(error: TransientError) -> None:
+    log.warning("expire_failed", error=str(error))

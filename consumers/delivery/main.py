@@ -16,14 +16,13 @@ from consumers.delivery.pictures import CopyCache, StoredPictures
 from consumers.delivery.role import DeliveryRole
 from consumers.image_bytes import ImageBytes, open_image_bytes
 from consumers.runtime import Runtime, open_runtime, run
-from consumers.upkeep.pruning import Pruner
+from consumers.upkeep.main import open_upkeep
 from core.egress.targets import lane_of
 from core.messaging.cloudevents import decode
 from core.settings import (
     ArchiveSettings,
     DeliverySettings,
     IngressSettings,
-    RetentionSettings,
     SecretSettings,
     TaggingSettings,
     load,
@@ -65,13 +64,8 @@ async def main(stop: asyncio.Event) -> None:
         )
         lanes = _lanes(settings, runtime, _courier(settings, reach, pictures, secrets, box))
         role = DeliveryRole(StoredIntake(), lane_of, lanes.wake.set)
-        pruner = Pruner(
-            runtime.pool.transaction,
-            reach.store,
-            load(RetentionSettings),
-            lambda table: runtime.metrics.prune_failures.labels(table).inc(),
-        )
-        await run(runtime, role, _decoded, stop, [lanes.run, pruner.run])
+        upkeep = open_upkeep(runtime.pool, runtime.metrics)
+        await run(runtime, role, _decoded, stop, [lanes.run, upkeep.run])
 
 
 def _courier(

@@ -8,6 +8,7 @@ from consumers.query.metrics import QueryMetrics
 from consumers.query.role import QueryRole
 from consumers.query.waiting import WaitingRoom
 from consumers.runtime import open_runtime, run
+from consumers.upkeep.main import open_upkeep
 from core.language.lemmatizer import Lemmatizer
 from core.messaging.cloudevents import decode
 from core.settings import DatabaseSettings, QuerySettings, load
@@ -40,7 +41,8 @@ async def main(stop: asyncio.Event) -> None:
             runtime.outbox,
         )
         role = QueryRole(language, archive, answers)
-        await run(runtime, role, _decoded, stop, [waiting.run, measuring.run])
+        upkeep = open_upkeep(runtime.pool, runtime.metrics)
+        await run(runtime, role, _decoded, stop, [waiting.run, measuring.run, upkeep.run])
 
 
 def _decoded(record: Record) -> QuerySubmitted:

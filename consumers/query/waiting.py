@@ -12,9 +12,10 @@ from uuid import UUID
 
 from consumers.query.answering import Archive, Asked, Language, answer_all, failed, outgoing
 from consumers.query.role import Answers
-from core.errors import QueryInvalid, TransientError
+from core.errors import QueryInvalid
 from core.failpoints import reach
 from core.offsets import OutboxRow
+from core.repeating import every
 from core.transaction import Transaction
 from schemas.query import QuerySubmitted
 from schemas.record import Record
@@ -60,16 +61,11 @@ class WaitingRoom:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look for queries that can be answered, several times a second, until `stop` is set."""
-        while not stop.is_set():
-            try:
-                served = await self.serve()
-            except TransientError:
-                served = 0  # the loop reports that the database is away; parked queries stay
-            if served < BATCH:
-                try:
-                    await asyncio.wait_for(stop.wait(), INTERVAL_S)
-                except TimeoutError:
-                    continue
+        # An outage is logged by the loop; parked queries stay where they are.
+        await every(self._serve_some, INTERVAL_S, stop)
+
+    async def _serve_some(self) -> bool:
+        return await self.serve() == BATCH
 
     async def serve(self) -> int:
         """Answer what is ready; give how many.

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from consumers.best_images import BestImages
 from consumers.tagging.arrivals import Arrival
-from consumers.tagging.best_images import BestImages
 from consumers.tagging.role import Tagged, Wanted
 from core.errors import PermanentError
 from core.relevance.ranking import recency

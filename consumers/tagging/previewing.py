@@ -7,13 +7,13 @@ a preview has made stay in the model's memory, so that putting the labels in for
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 
 from core.errors import TransientError
+from core.repeating import every
 from core.storage.scoring import label_previews
 from core.storage.scoring.label_previews import Asked, SampledImage
 from core.tags import Label, TagScore
@@ -54,15 +54,7 @@ class Previewing:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Make what is asked for, look again twice a second, until `stop` is set."""
-        while not stop.is_set():
-            try:
-                worked = await self.step()
-            except TransientError as error:
-                log.info("preview_postponed", detail=str(error)[:200])
-                worked = False
-            if not worked:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), IDLE_S)
+        await every(self.step, IDLE_S, stop, postponed=_postponed)
 
     async def step(self) -> bool:
         """Make one preview; False where none is asked for.
@@ -94,6 +86,10 @@ class Previewing:
         )
         names = [label.name for label in asked.labels]
         return await asyncio.to_thread(compare, images, after, names)
+
+
+def _postponed(error: TransientError) -> None:
+    log.info("preview_postponed", detail=str(error)[:200])
 
 
 def compare(

@@ -15,10 +15,11 @@ from typing import Protocol
 
 import structlog
 
-from consumers.tagging.best_images import BestImages
+from consumers.best_images import BestImages
 from consumers.tagging.role import Wanted
 from core.errors import TransientError
 from core.relevance.ranking import recency
+from core.repeating import every
 from core.storage import labels
 from core.storage.archive import image_tags
 from core.storage.scoring import rescoring
@@ -72,15 +73,7 @@ class Rescoring:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Re-score what is to be re-scored, look again every second, until `stop` is set."""
-        while not stop.is_set():
-            try:
-                worked = await self.step()
-            except TransientError as error:  # the database is away, or the labels changed again
-                log.info("rescoring_postponed", detail=str(error)[:200])
-                worked = False
-            if not worked:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), IDLE_S)
+        await every(self.step, IDLE_S, stop, postponed=_postponed)
         with suppress(TransientError):  # the next one need not wait for the lease to run out
             async with self.database.connection() as connection:
                 await rescoring.release(connection, self.name)
@@ -146,6 +139,10 @@ class Rescoring:
                 lease_s=LEASE_S,
             )
         return len(batch)
+
+
+def _postponed(error: TransientError) -> None:
+    log.info("rescoring_postponed", detail=str(error)[:200])
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Becoming the owner of partitions: look, prove membership, raise the epoch, seek, admit.
 
 In a task of its own and never in the rebalance callback: no heartbeat is sent while that runs, so
-a slow database would cost the membership (research/runtime.md 2, table).
+a slow database would cost the membership (docs/research/runtime.md, section 2.7).
 """
 
 import asyncio
@@ -95,7 +95,7 @@ class Claimer(Generic[E, P]):
         if not bids:
             return
         # The broker refuses a commit to whoever is no member any more: a zombie that wakes up
-        # must not raise epochs over the heads of the rightful owners (trap 2.2).
+        # must not raise epochs over the heads of the rightful owners (section 2.2 there).
         await client.prove({bid.partition: _next_offset(bid, standings) for bid in bids})
         reach("claim.proven")
         if token != session.tracker.token:

@@ -10,6 +10,7 @@ from core.errors import TransientError
 from core.failpoints import reach
 from core.messaging.outbox import OutboxPublisher
 from core.messaging.session import RoleParts, Session
+from core.repeating import pause
 from schemas.record import Partition
 
 log = structlog.get_logger(__name__)
@@ -49,7 +50,7 @@ class Member(Generic[E, P]):
                     return True
                 failures += 1
                 log.warning("join_failed", error=str(error), failures=failures)
-                await _pause(stop, self._parts.backoff.delay_s(failures, self._session.random))
+                await pause(self._parts.backoff.delay_s(failures, self._session.random), stop)
             return False
         finally:
             stopped.cancel()
@@ -164,11 +165,3 @@ class Member(Generic[E, P]):
         except TransientError as error:
             log.info("release_failed", error=str(error))
         reach("leave.released")
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

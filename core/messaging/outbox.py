@@ -12,6 +12,7 @@ from core.errors import PermanentError, TransientError
 from core.failpoints import reach
 from core.messaging.ports import Outbox, RecordPublisher, Sent
 from core.offsets import OutboxRow, Place
+from core.repeating import pause
 from core.settings import OutboxSettings
 from core.telemetry.metrics import Metrics
 from core.transaction import Database, Transaction
@@ -212,7 +213,7 @@ class Sweeper:
             except TransientError as error:
                 log.warning("sweep_failed", error=str(error))
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-            await _wait(stop, pause_s)
+            await pause(pause_s, stop)
 
     async def sweep(self, *, age_s: float) -> bool:
         """Publish one portion of rows at least this old; return whether there may be more.
@@ -271,11 +272,3 @@ def _raise_if_away(sent: Sequence[Sent]) -> None:
     for outcome in sent:
         if isinstance(outcome, TransientError):
             raise outcome
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

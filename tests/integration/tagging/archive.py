@@ -9,9 +9,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from consumers.best_images import BestImages
 from consumers.tagging.adapters import LabelledTagger, StoredTags
 from consumers.tagging.arrivals import Arrival
-from consumers.tagging.best_images import BestImages
 from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingItem, TaggingRole
