@@ -47,9 +47,9 @@ class Claimer(Generic[E, P]):
         while True:
             await self._wanted()
             failures = 0
-            while self._session.tracker.unclaimed():
+            while not self._session.draining and (wanted := self._session.tracker.unclaimed()):
                 try:
-                    await self._claim(self._session.tracker.unclaimed())
+                    await self._claim(wanted)
                     failures = 0
                 except TransientError as error:
                     failures += 1
@@ -98,13 +98,14 @@ class Claimer(Generic[E, P]):
         # must not raise epochs over the heads of the rightful owners (section 2.2 there).
         await client.prove({bid.partition: _next_offset(bid, standings) for bid in bids})
         reach("claim.proven")
-        if token != session.tracker.token:
-            return
-        async with parts.database.transaction() as tx:
-            claims = await parts.ledger.claim(tx, parts.owner, bids, session.identity)
-        reach("claim.raised")
-        self._admit(claims, token)
-        reach("claim.admitted")
+        async with session.claiming:
+            if token != session.tracker.token or session.draining:
+                return
+            async with parts.database.transaction() as tx:
+                claims = await parts.ledger.claim(tx, parts.owner, bids, session.identity)
+            reach("claim.raised")
+            self._admit(claims, token)
+            reach("claim.admitted")
 
     def _admit(self, claims: Sequence[Claim], token: int) -> None:
         """Begin to read claimed partitions, unless a rebalance came while the database answered.

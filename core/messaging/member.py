@@ -151,7 +151,8 @@ class Member(Generic[E, P]):
 
     async def _hand_over(self) -> None:
         """Kafka's committed offset right, the progress rows without an owner. Best effort."""
-        epochs = self._session.tracker.ready()
+        async with self._session.claiming:  # a claim under way ends first: it is given back too
+            epochs = self._session.tracker.ready()
         if not epochs:
             return
         try:

@@ -102,6 +102,7 @@ class Session:
         self.arrived = asyncio.Event()
         self.taken = asyncio.Event()
         self.claim_wanted = asyncio.Event()
+        self.claiming = asyncio.Lock()  #: held from the raise of epochs to their admission
         self.idle = asyncio.Event()
         self.idle.set()
         self.claim_not_before = 0.0
