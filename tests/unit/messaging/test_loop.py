@@ -353,6 +353,41 @@ async def test_a_bug_of_the_role_ends_the_loop_without_a_clean_release() -> None
     assert world.client.stopped
 
 
+class RejectingRole(NotingRole):
+    """Finds something wrong with the contents of every record."""
+
+    async def apply(self, items: Sequence[Item[int, int]], tx: Transaction) -> Outcome:
+        error = PermanentError("a broken picture", reason="image_unreadable")
+        received = [item.received for item in items]
+        return Outcome((), tuple(Rejection(one.partition, one.offset, error) for one in received))
+
+
+@virtual
+async def test_what_a_role_finds_wrong_with_contents_halts_no_partition() -> None:
+    world = World(dead_letter_window=10, dead_letter_max_share=0.5)
+    world.role = RejectingRole()
+
+    await world.run(60)
+
+    assert len(world.database.letters) == 60
+    assert set(world.database.letters.values()) == {"image_unreadable"}
+
+
+@virtual
+async def test_records_that_nobody_can_decode_halt_their_partition_and_no_other() -> None:
+    world = World(dead_letter_window=10, dead_letter_max_share=0.5)
+    bad = Record(TOPIC.name, None, (), b"nonsense")
+    world.log.partitions[PARTITIONS[0]] = [bad] * 20
+
+    await world.run(46)
+
+    halted = world.metrics.consumer_halted.labels("g", TOPIC.name, "0", "dead_letter_budget")
+    assert halted._value.get() == 1
+    passed = [world.database.rows[partition].next_offset for partition in PARTITIONS]
+    assert passed[1:] == [20, 20]
+    assert 6 <= passed[0] < 20
+
+
 class BrokenRole(NotingRole):
     """A bug in `apply`."""
 
