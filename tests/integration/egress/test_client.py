@@ -61,9 +61,16 @@ async def _client() -> AsyncIterator[GuardedClient]:
 
 
 async def post(
-    client: GuardedClient, url: str, *, content: bytes = b"{}", timeout_s: float = 10.0
+    client: GuardedClient,
+    url: str,
+    *,
+    content: bytes = b"{}",
+    timeout_s: float = 10.0,
+    body_s: float = 2.0,
 ) -> Exchange:
-    return await client.post(url, content=content, headers=HEADERS, timeout_s=timeout_s)
+    return await client.post(
+        url, content=content, headers=HEADERS, timeout_s=timeout_s, body_s=body_s
+    )
 
 
 async def failure(client: GuardedClient, url: str, timeout_s: float = 10.0) -> TargetUnreachable:
@@ -272,7 +279,7 @@ async def test_the_second_of_two_addresses_answers_where_the_first_is_dead(
 
 
 @pytest.mark.parametrize("path", ["/silent", "/drip-headers"])
-async def test_the_deadline_covers_the_whole_exchange(
+async def test_the_deadline_covers_all_up_to_the_end_of_the_headers(
     client: GuardedClient, receiver: HostileReceiver, path: str
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -290,11 +297,44 @@ async def test_a_status_counts_even_if_its_body_never_ends(
     loop = asyncio.get_running_loop()
     started = loop.time()
 
-    exchange = await post(client, receiver.url("/drip-body", host=HOST), timeout_s=2)
+    exchange = await post(client, receiver.url("/drip-body", host=HOST), timeout_s=60, body_s=2)
 
     assert (exchange.status, exchange.body_complete) == (200, False)
     assert 1 <= len(exchange.body_excerpt) <= 100
     assert loop.time() - started < 10
+
+
+@pytest.mark.parametrize("status", [200, 204, 410, 500])
+async def test_a_status_counts_even_if_its_body_never_begins(
+    client: GuardedClient, receiver: HostileReceiver, status: int
+) -> None:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    exchange = await post(
+        client, receiver.url(f"/stuck/{status}", host=HOST), timeout_s=60, body_s=0.3
+    )
+
+    assert (exchange.status, exchange.body_excerpt) == (status, b"")
+    assert loop.time() - started < 10
+
+
+async def test_a_body_may_come_after_the_deadline_of_the_headers(
+    client: GuardedClient, receiver: HostileReceiver
+) -> None:
+    url = receiver.url("/late-body/1.5", host=HOST)
+
+    exchange = await post(client, url, timeout_s=1, body_s=30)
+
+    assert (exchange.body_excerpt, exchange.body_complete) == (b"late", True)
+
+
+async def test_no_time_for_the_body_leaves_the_status(
+    client: GuardedClient, receiver: HostileReceiver
+) -> None:
+    exchange = await post(client, receiver.url("/stuck/200", host=HOST), body_s=0)
+
+    assert (exchange.status, exchange.body_complete) == (200, False)
 
 
 async def test_a_download_whose_body_never_ends_hits_the_deadline(
@@ -427,7 +467,11 @@ async def test_what_no_library_can_send_is_refused_for_good_and_does_not_escape(
     """aiohttp raises a bare ValueError here, as idna does for names that it cannot decode."""
     with pytest.raises(TargetForbidden, match=HOST):
         await client.post(
-            receiver.url("/ok", host=HOST), content=b"{}", headers={"x": "a\r\nb"}, timeout_s=5
+            receiver.url("/ok", host=HOST),
+            content=b"{}",
+            headers={"x": "a\r\nb"},
+            timeout_s=5,
+            body_s=2,
         )
 
     assert receiver.requests == []
