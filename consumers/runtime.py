@@ -166,7 +166,8 @@ async def _companion(companion: Companion, ended: asyncio.Event) -> None:
 @contextmanager
 def _ending_soon() -> Iterator[None]:
     """After an error the process ends, also where its clean-up hangs: a member that lives on
-    without one of its parts would hold its partitions for ever (research: trap 2.4).
+    without one of its parts would hold its partitions for ever
+    (docs/research/runtime.md, section 2.4).
     """  # noqa: D205
     try:
         yield

@@ -1,7 +1,7 @@
 """Becoming the owner of partitions: look, prove membership, raise the epoch, seek, admit.
 
 In a task of its own and never in the rebalance callback: no heartbeat is sent while that runs, so
-a slow database would cost the membership (research/runtime.md 2, table).
+a slow database would cost the membership (docs/research/runtime.md, section 2.7).
 """
 
 import asyncio
@@ -95,7 +95,7 @@ class Claimer:
         if not bids:
             return
         # The broker refuses a commit to whoever is no member any more: a zombie that wakes up
-        # must not raise epochs over the heads of the rightful owners (trap 2.2).
+        # must not raise epochs over the heads of the rightful owners (section 2.2 there).
         await self._client.prove(
             {
                 bid.partition: standings[bid.partition].next_offset
@@ -111,7 +111,7 @@ class Claimer:
             bids, cluster_id=session.identity.cluster_id, topic_id=session.identity.topic_id
         )
         reach("claim.raised")
-        if token != tracker.token:  # a rebalance came while the database answered (trap 2.3)
+        if token != tracker.token:  # a rebalance came while the database answered
             return
         for claim in claims:
             self._client.seek(claim.partition, claim.next_offset)

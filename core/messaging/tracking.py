@@ -1,8 +1,8 @@
 """Which partitions are ours, by which epoch, and up to where. Pure: no I/O, no clock.
 
-Rules of research/runtime.md 2.1 to 2.3: a record counts only between our own claim and the next
-revocation; a dropped record is a loss unless its partition is sought back; `assignment()` of the
-client is never asked, since it still shows the old partitions between revoke and assign.
+A record counts only between our own claim and the next revocation; a dropped record is a loss
+unless its partition is sought back; `assignment()` of the client is never asked, since it still
+shows the old partitions between revoke and assign (docs/research/runtime.md, sections 2.1 to 2.3).
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,7 @@
 """The watchdog: looks at progress per partition, not at heartbeats, and ends what stands still.
 
-With a dead committer fetching and heartbeats look healthy (research/runtime.md 2.4); only a process
-that ends gives its partitions away.
+With a dead committer fetching and heartbeats look healthy (docs/research/runtime.md, section 2.4);
+only a process that ends gives its partitions away.
 """
 
 import asyncio

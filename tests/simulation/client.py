@@ -1,4 +1,6 @@
-"""A member of the simulated group with the manners of aiokafka (research: traps 2.1 to 2.3).
+"""A member of the simulated group with the manners of aiokafka.
+
+They are those of docs/research/runtime.md, sections 2.1 to 2.3:
 
 - a fetch moves the position when it is asked, not when it answers, so a seek in between is undone
   for who does not look;

@@ -117,7 +117,7 @@ def without_seeks(put: Put) -> None:
 
 
 def without_judgement(put: Put) -> None:
-    """Whatever was fetched is taken: trap 2.1."""
+    """Whatever was fetched is taken, whoever owned the partition meanwhile."""
 
     def judge(
         self: Tracker, partition: Partition, epoch: int | None, first: int, last: int

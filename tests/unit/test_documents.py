@@ -9,14 +9,17 @@ import pytest
 from core.telemetry.events import EVENTS
 from tests.documents import (
     ENV_EXAMPLE,
+    EXAMPLE,
     OPERATIONS,
     ROOT,
     between,
+    documents,
     env_example,
     groups,
     meanings,
     operations,
     variables,
+    with_examples,
 )
 from tests.log_events import levels_of_events
 
@@ -66,6 +69,17 @@ def test_event_names_are_found_in_every_form_and_others_are_an_error(tmp_path: P
 
 def test_the_example_environment_has_every_setting_with_its_default() -> None:
     assert ENV_EXAMPLE.read_text(encoding="utf-8") == env_example(meanings()), "run: make docs"
+
+
+def test_documents_show_the_examples_as_they_are_and_all_of_them() -> None:
+    shown = set()
+    for document in documents():
+        text = document.read_text(encoding="utf-8")
+        assert text == with_examples(text), f"{document.name}, run: make docs"
+        shown |= set(EXAMPLE.findall(text))
+
+    files = {f"examples/{file.name}" for file in (ROOT / "examples").iterdir() if file.is_file()}
+    assert shown == files - {"examples/README.md"}
 
 
 def test_no_two_groups_share_a_variable() -> None:
