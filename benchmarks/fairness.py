@@ -151,7 +151,11 @@ async def _plain_work(client: GuardedClient, queue: "asyncio.Queue[tuple[str, st
         message_id, target = await queue.get()
         try:
             exchange = await client.post(
-                target, content=body, headers={"webhook-id": message_id}, timeout_s=TIMEOUT_S
+                target,
+                content=body,
+                headers={"webhook-id": message_id},
+                timeout_s=TIMEOUT_S,
+                body_s=2.0,
             )
             delivered = exchange.status < 300
         except TargetUnreachable:

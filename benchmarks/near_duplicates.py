@@ -28,10 +28,11 @@ from PIL import Image
 from benchmarks.harness.report import print_machine
 from core.settings import TaggingSettings
 from core.storage.archive.duplicates import LONE_COSINE, SAME_PHOTO_BITS, SAME_PHOTO_COSINE
-from core.vision.clip import ClipModel, open_model
+from core.vision.clip import ClipModel
 from core.vision.decoding import pixels, sniff
 from core.vision.decoding.perceptual import FLAT, perceptual_hash
 from core.vision.decoding.worker_protocol import PixelFormat
+from core.vision.opening import open_model
 
 SEED = 20260501
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")

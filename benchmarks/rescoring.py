@@ -27,7 +27,6 @@ from benchmarks.harness.report import goal, print_machine
 from consumers.best_images import BestImages
 from consumers.tagging.adapters import LabelledTagger
 from consumers.tagging.rescoring import Rescoring
-from consumers.tagging.role import Wanted
 from core.errors import PermanentError
 from core.relevance.ranking import recency
 from core.settings import DatabaseSettings
@@ -35,7 +34,7 @@ from core.storage import labels
 from core.storage.archive import image_tags
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.pool import Pool, open_pool
-from core.tags import ImageTags, Label, TagScore
+from core.tags import ImageTags, Label, TagRequest, TagScore
 from core.vision.decoding.decoder import Decoded
 from core.vision.tagger import ClipTagger, TaggerOptions
 from migrations.schema import upgrade
@@ -105,7 +104,7 @@ class Bench:
 
     async def tags(self, vectors: Sequence[bytes]) -> list[tuple[TagScore, ...]]:
         """Return the tags under the tagger's current labels."""
-        wanted = [Wanted(None, self.top_k)] * len(vectors)
+        wanted = [TagRequest(None, self.top_k)] * len(vectors)
         return [tags for tags, _ in await self.clip.score_embeddings(vectors, wanted)]
 
     async def store(self, first: int, vectors: Sequence[bytes]) -> None:

@@ -29,7 +29,6 @@ from core.errors import ImageUnreadable, TargetForbidden
 from core.language.lemmatizer import Lemmatizer
 from core.vision.decoding import outgoing, sniff
 from core.webhooks.schedule import MAX_RETRY_AFTER_S, parse_retry_after
-from core.webhooks.signature import verify
 from ingress.http.multipart import read_files
 from ingress.http.problems import Problem
 
@@ -53,7 +52,7 @@ TEXTS = (
     "e\u0301lan \u202e\u0000 don't o'clock-ish 42".encode(),
 )
 RETRY_AFTERS = (b"120", b"Fri, 01 May 2026 00:00:30 GMT", b"-1", b"1e9", "٣".encode(), b"0x10")
-NAMES = ("intake", "copy", "multipart", "url", "text", "retry-after", "signature")
+NAMES = ("intake", "copy", "multipart", "url", "text", "retry-after")
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 TOKENS = (
     b"\r\n", b"\r\n\r\n", b"--x", b"--x--", b"\x00", b"\xff\xd9", b"\xff\xd8", b"IDAT", b"Exif\0\0",
@@ -195,19 +194,6 @@ def fuzz_retry_after(data: bytes) -> None:
         raise AssertionError(wish_s)
 
 
-def fuzz_signature(data: bytes) -> None:
-    """Verify the headers of a webhook: only the right signature passes."""
-    message_id, stamp, signature = [*data.decode("latin-1").split("|", 2), "", ""][:3]
-    headers = {
-        "webhook-id": message_id, "webhook-timestamp": stamp, "webhook-signature": signature,
-    }  # fmt: skip
-    try:
-        verify(headers, b"{}", [bytes(32)], now=NOW.timestamp())
-    except ValueError:
-        return
-    raise AssertionError(headers)
-
-
 def targets() -> dict[str, tuple[tuple[bytes, ...], Target]]:
     """Return the targets by name, each with its seeds."""
     pictures = photos()
@@ -223,7 +209,6 @@ def targets() -> dict[str, tuple[tuple[bytes, ...], Target]]:
         "url": (URLS, fuzz_url),
         "text": (TEXTS, FuzzText()),
         "retry-after": (RETRY_AFTERS, fuzz_retry_after),
-        "signature": ((b"msg_1|1777593600|v1,AAAA v1,BBBB",), fuzz_signature),
     }
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from core.errors import PermanentError
 from core.relevance.defaults import DEFAULT_LABELS
+from core.tags import TagRequest
 from core.vision.clip import DEFAULT_TEMPLATES
 from core.vision.tagger import ClipTagger
 
@@ -74,12 +75,6 @@ class Peer:
             return self.preprocess(image)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    labels: tuple[str, ...] | None = None
-    top_k: int | None = None
-
-
 async def ours(
     tagger: ClipTagger, files: Sequence[Path], *, corrupt: range = range(0)
 ) -> Embeddings:
@@ -92,7 +87,7 @@ async def ours(
     for place in corrupt:
         contents[place] = contents[place][: len(contents[place]) // 2]
     rows: list[Embeddings | None] = []
-    for place, result in enumerate(await tagger.tag_all(contents, [_Wish()] * len(files))):
+    for place, result in enumerate(await tagger.tag_all(contents, [TagRequest()] * len(files))):
         if isinstance(result, PermanentError) == (place not in corrupt):
             raise SystemExit(f"photo {place} of the benchmark: {result}")
         if isinstance(result, PermanentError):

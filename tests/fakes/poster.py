@@ -20,6 +20,7 @@ class Posted:
     content: bytes
     headers: Mapping[str, str]
     timeout_s: float
+    body_s: float
 
 
 class RecordingPoster:
@@ -30,10 +31,16 @@ class RecordingPoster:
         self.posted: list[Posted] = []
 
     async def post(
-        self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_s: float
+        self,
+        url: str,
+        *,
+        content: bytes,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        body_s: float,
     ) -> PlainAnswer:
         """Record the call; the last outcome is repeated."""
-        self.posted.append(Posted(url, content, dict(headers), timeout_s))
+        self.posted.append(Posted(url, content, dict(headers), timeout_s, body_s))
         outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
         if isinstance(outcome, Exception):
             raise outcome

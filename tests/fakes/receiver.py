@@ -26,6 +26,8 @@ It is an asyncio server without a framework, so that it can do what frameworks p
     /gone                  410
     /abort                 500 with webhook-delivery: abort-message
     /slow/SECONDS          200 after that time
+    /stuck/N               status N and its headers at once, its body never
+    /late-body/SECONDS     200 and its headers at once, its body after that time
 """
 
 import asyncio
@@ -241,6 +243,17 @@ class HostileReceiver:
         await asyncio.sleep(float(argument))
         await conversation.answer(200)
 
+    async def _stuck(self, conversation: _Conversation, argument: str) -> None:
+        await conversation.send(
+            f"HTTP/1.1 {argument} Whatever\r\nContent-Length: 9\r\n\r\n".encode()
+        )
+        await conversation.reader.read()  # until the other side gives up
+
+    async def _late_body(self, conversation: _Conversation, argument: str) -> None:
+        await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        await asyncio.sleep(float(argument))
+        await conversation.send(b"late")
+
     async def _silent(self, conversation: _Conversation) -> None:
         await conversation.reader.read()  # until the other side closes
 
@@ -317,6 +330,8 @@ class HostileReceiver:
         "redirect": _redirect,
         "retry-after": _retry_after,
         "slow": _slow,
+        "stuck": _stuck,
+        "late-body": _late_body,
     }
     _by_itself: Mapping[str, Callable[["HostileReceiver", _Conversation], Awaitable[None]]] = {
         "silent": _silent,

@@ -11,12 +11,11 @@ from PIL import Image
 
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import TaggingSettings
+from core.tags import Tagged, TagRequest
 from core.vision.opening import open_tagger
-from core.vision.tagger import TaggedImage
 from tests.e2e.archive import RunningArchive
 from tests.fakes.pictures import encoded
 from tests.faults.harness.load import in_background, upload_all, wait_until_tagged
-from tests.integration.vision.test_tagging import Wish
 from tests.measured import Measured
 from tests.servers import run_apart
 
@@ -113,8 +112,8 @@ def _tag_alone(photos: list[bytes]) -> dict[bytes, tuple[NDArray[np.float64], st
         async with open_tagger(settings, max_image_bytes=10_000_000) as tagger:
             await tagger.use_labels(DEFAULT_LABELS, 1)
             found = {}
-            for result in await tagger.tag_all(photos, [Wish()] * len(photos)):
-                assert isinstance(result, TaggedImage)
+            for result in await tagger.tag_all(photos, [TagRequest()] * len(photos)):
+                assert isinstance(result, Tagged)
                 vector = np.frombuffer(result.tags.embedding, "<f2").astype(np.float64)
                 found[result.tags.sha256] = vector, result.tags.tags[0].tag
             return found
