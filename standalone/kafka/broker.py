@@ -18,7 +18,7 @@ from standalone.kafka.jars import fetch_jars
 from standalone.kafka.java import java_binary, java_command, java_version
 from standalone.ports import HOST, choose_port
 from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, EmbeddedServer
-from standalone.processes.process import Child, Command
+from standalone.processes.child_process import Child, Command
 
 READY = "Kafka Server started"
 READY_TIMEOUT_S = 120.0  # a busy two-core machine, or the recovery of many logs

@@ -20,9 +20,9 @@ from standalone.environment import inherited
 from standalone.failures import DiskFull, NotSupported, ServerFailed
 from standalone.files import write_private
 from standalone.platforms import unsupported
-from standalone.postgres.account import can_reach, unprivileged_account
+from standalone.postgres.unix_user import can_reach, unprivileged_account
 from standalone.processes.embedded_server import NO_SPACE
-from standalone.processes.process import Account, guarded
+from standalone.processes.child_process import Account, guarded
 
 SUPERUSER = "postgres"
 MAJOR_VERSION = "18"

@@ -10,7 +10,7 @@ from standalone.failures import ServerFailed
 from standalone.ports import HOST, choose_port
 from standalone.postgres.data_directory import SUPERUSER, DataDirectory, prepare_data
 from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, EmbeddedServer
-from standalone.processes.process import Child, Command
+from standalone.processes.child_process import Child, Command
 
 DATABASE = "photo_archive"
 ROLE = "photo_archive"

@@ -9,7 +9,7 @@ from pathlib import Path
 from core.errors import ConfigurationError
 from standalone.failures import DiskFull, NotSupported, PortTaken, ServerFailed
 from standalone.processes.locking import DirectoryLock
-from standalone.processes.process import Child, Command
+from standalone.processes.child_process import Child, Command
 
 PORT_IN_USE = "Address already in use"
 NO_SPACE = "No space left on device"

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from standalone.processes.process import Child, Command
+from standalone.processes.child_process import Child, Command
 from standalone.processes.roles import Role, python_command
 
 STOP_GRACE_S = 30.0  # CONSUMER_DRAIN_TIMEOUT_S is 25

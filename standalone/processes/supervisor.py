@@ -21,10 +21,10 @@ from standalone.failures import ServerFailed
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.ports import HOST, choose_port
 from standalone.postgres.server import EmbeddedPostgres
-from standalone.processes.keeper import Keeper, ProcessState
+from standalone.processes.supervised_process import Keeper, ProcessState
 from standalone.processes.locking import DirectoryLock
 from standalone.processes.policy import CONFIGURATION_EXIT
-from standalone.processes.process import guarded
+from standalone.processes.child_process import guarded
 from standalone.processes.role_process import RoleProcess
 from standalone.processes.roles import (
     Role,

@@ -30,7 +30,7 @@ from schemas.topics import plan_topics
 from standalone.demo.archive_client import ArchiveClient, Credentials, credentials
 from standalone.demo.models import ModelChoice
 from standalone.environment import cache_directory, inherited
-from standalone.processes.keeper import Keeper
+from standalone.processes.supervised_process import Keeper
 from standalone.processes.planning import KEY_BYTES
 from standalone.processes.roles import Role
 from standalone.processes.supervisor import PROJECT, Plan, Supervisor, with_roots

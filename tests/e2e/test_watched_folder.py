@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.topics import IMAGES_ARRIVED
-from standalone.processes.process import guarded
+from standalone.processes.child_process import guarded
 from standalone.processes.supervisor import PROJECT
 from tests.e2e.archive import RunningArchive
 from tests.fakes.pictures import jpeg

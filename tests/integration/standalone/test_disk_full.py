@@ -17,7 +17,7 @@ from standalone.environment import cache_directory
 from standalone.failures import DiskFull
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.postgres.server import EmbeddedPostgres
-from standalone.processes.keeper import Keeper, Status
+from standalone.processes.supervised_process import Keeper, Status
 from tests.integration.standalone.test_kafka import count, create_topic
 from tests.integration.standalone.waiting import until
 from tests.servers import first_port, make_home

@@ -12,7 +12,7 @@ import pytest
 
 from standalone.failures import DirectoryLocked, NotSupported
 from standalone.postgres import data_directory
-from standalone.postgres.account import can_reach, unprivileged_account
+from standalone.postgres.unix_user import can_reach, unprivileged_account
 from standalone.postgres.server import EmbeddedPostgres
 from tests.servers import first_port
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from standalone.failures import ServerFailed
-from standalone.processes.process import Child, Command
+from standalone.processes.child_process import Child, Command
 from tests.integration.standalone.waiting import is_gone, until
 
 linux_only = pytest.mark.skipif(

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from standalone.failures import NotSupported
-from standalone.processes.process import Account, guarded
+from standalone.processes.child_process import Account, guarded
 
 OWN_USER = "photo-archive"
 KNOWN_USERS = (OWN_USER, "postgres")

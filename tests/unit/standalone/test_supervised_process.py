@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from core.errors import ConfigurationError, TransientError
-from standalone.processes.keeper import Keeper, Status
+from standalone.processes.supervised_process import Keeper, Status
 
 NOBODY = 2**30  # above the greatest process id
 
