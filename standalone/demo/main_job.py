@@ -21,7 +21,7 @@ from standalone.demo.archive_client import ArchiveClient, Credentials, credentia
 from standalone.demo.photos import copy_free_photos
 from standalone.demo.receiver import Callback, CallbackReceiver
 from standalone.processes.planning import make_plan
-from standalone.processes.supervisor import Plan, Supervisor, with_roots
+from standalone.processes.supervisor import StandalonePlan, Supervisor, with_roots
 from standalone.shell import write_shell_file
 
 PHOTOS_ROOT = "photos"
@@ -52,7 +52,7 @@ class Wish:
 
 
 @dataclass(slots=True)
-class Clock:
+class Stopwatch:
     """Seconds since the start, for the person who waits."""
 
     console: Console
@@ -72,7 +72,7 @@ def run_demo(
         ConfigurationError: this machine or a setting cannot be worked with.
         ArchiveFailed: the archive answered with an error, or not in time.
     """
-    clock = Clock(_console(), time.monotonic())
+    clock = Stopwatch(_console(), time.monotonic())
     plan = _plan(wish)
     with Supervisor(plan, say=say) as supervisor:
         stop_on(supervisor)
@@ -125,7 +125,7 @@ def _show_ways_in(console: Console, url: str, shell_file: Path) -> None:
     )
 
 
-def _plan(wish: Wish) -> Plan:
+def _plan(wish: Wish) -> StandalonePlan:
     if wish.photos is not None and not wish.photos.is_dir():
         raise ConfigurationError(f"PHOTOS={wish.photos}: there is no such folder")
     plan = make_plan(model=wish.model)
@@ -135,7 +135,7 @@ def _plan(wish: Wish) -> Plan:
 
 
 def _main_job(
-    archive: ArchiveClient, access: Credentials, plan: Plan, wish: Wish, clock: Clock
+    archive: ArchiveClient, access: Credentials, plan: StandalonePlan, wish: Wish, clock: Stopwatch
 ) -> bool:
     home = plan.settings.home
     sent_at = time.monotonic()
@@ -160,7 +160,7 @@ def _is_answer(callback: Callback | None) -> bool:
     return callback is not None and callback.body["type"] != "query.failed"
 
 
-def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Clock) -> list[dict[str, Any]]:
+def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Stopwatch) -> list[dict[str, Any]]:
     photos = copy_free_photos(home / "demo" / "photos")
     said = archive.upload(photos)
     known = sum(entry["duplicate"] for entry in said if not entry["error"])
@@ -181,7 +181,7 @@ def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Clock) -> list[d
     return images
 
 
-def _tag_folder(archive: ArchiveClient, clock: Clock) -> list[dict[str, Any]]:
+def _tag_folder(archive: ArchiveClient, clock: Stopwatch) -> list[dict[str, Any]]:
     """A directory job: the files stay where they are, only their names travel."""
     began = archive.post("/tag/directory", {"directory_path": PHOTOS_ROOT})
     first = True
@@ -212,7 +212,7 @@ def _progress(console: Console) -> Progress:
 
 
 def _ask(
-    archive: ArchiveClient, access: Credentials, folder: Path, clock: Clock
+    archive: ArchiveClient, access: Credentials, folder: Path, clock: Stopwatch
 ) -> list[Callback | None]:
     with CallbackReceiver(access.signing_secret, folder) as receiver:
         waiting: dict[str, str] = {}
@@ -224,7 +224,7 @@ def _ask(
 
 
 def _collect(
-    receiver: CallbackReceiver, waiting: dict[str, str], clock: Clock
+    receiver: CallbackReceiver, waiting: dict[str, str], clock: Stopwatch
 ) -> list[Callback | None]:
     got: dict[str, Callback] = {}
     deadline = time.monotonic() + ANSWER_TIMEOUT_S

@@ -17,8 +17,8 @@ from standalone.kafka.data_directory import (
 from standalone.kafka.jars import fetch_jars
 from standalone.kafka.java import java_binary, java_command, java_version
 from standalone.ports import HOST, choose_port
+from standalone.processes.child_process import ChildProcess, Command
 from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, EmbeddedServer
-from standalone.processes.child_process import Child, Command
 
 READY = "Kafka Server started"
 READY_TIMEOUT_S = 120.0  # a busy two-core machine, or the recovery of many logs
@@ -93,7 +93,7 @@ class EmbeddedKafka(EmbeddedServer):
             death_signal="TERM",  # a clean stop takes 0.3 s and saves 2 s at the next start
         )
 
-    def _is_ready(self, child: Child, ports: tuple[int, ...]) -> bool:
+    def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
         """Own process alive, its log says so, and our cluster id answers on the port."""
         if not child.wait_for(READY, READY_TIMEOUT_S):
             return False

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from standalone.environment import inherited
 from standalone.failures import DiskFull, NotSupported, ServerFailed
-from standalone.processes.embedded_server import NO_SPACE
 from standalone.processes.child_process import guarded
+from standalone.processes.embedded_server import NO_SPACE
 
 PROPERTIES_FILE = "server.properties"
 FORMAT_TIMEOUT_S = 120.0

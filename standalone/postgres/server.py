@@ -9,8 +9,8 @@ from standalone.environment import inherited
 from standalone.failures import ServerFailed
 from standalone.ports import HOST, choose_port
 from standalone.postgres.data_directory import SUPERUSER, DataDirectory, prepare_data
+from standalone.processes.child_process import ChildProcess, Command
 from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, EmbeddedServer
-from standalone.processes.child_process import Child, Command
 
 DATABASE = "photo_archive"
 ROLE = "photo_archive"
@@ -110,23 +110,23 @@ class EmbeddedPostgres(EmbeddedServer):
             markers=(READY, PORT_IN_USE, STALE_MEMORY, NO_SPACE),
             descriptors=(self._lock.descriptor,),
             death_signal="INT",
-            account=data.account,
+            user=data.user,
         )
 
-    def _is_ready(self, child: Child, ports: tuple[int, ...]) -> bool:
+    def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
         if not child.wait_for(READY, READY_TIMEOUT_S) or not child.is_running:
             return False
         self._ensure_database(ports[0])
         return child.is_running
 
-    def _may_try_again(self, child: Child) -> bool:
+    def _may_try_again(self, child: ChildProcess) -> bool:
         if not child.has_said(STALE_MEMORY):
             return False
         time.sleep(STALE_MEMORY_WAIT_S)
         return True
 
     def _ensure_database(self, port: int) -> None:
-        """Role, extension and database; each step may be run again after an interruption."""
+        """Make role, extension and database; each step may be repeated after an interruption."""
         if DATABASE in self._query(port, "SELECT datname FROM pg_database").splitlines():
             return
         # In the template: only a superuser may create it, and every database should have it.

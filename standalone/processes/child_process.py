@@ -28,7 +28,7 @@ _GUARD = '[ "$PPID" = "$1" ] || exit 70; shift; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class UnixUser:
     """An unprivileged user, by numbers."""
 
     uid: int
@@ -48,7 +48,7 @@ class Command:
         markers: texts to watch for in the output.
         descriptors: open descriptors to hand on.
         death_signal: what it gets when we die, without `SIG`.
-        account: run as this user; as our own when None.
+        user: run as this user; as our own when None.
     """
 
     name: str
@@ -59,28 +59,28 @@ class Command:
     markers: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
     death_signal: str = "KILL"
-    account: Account | None = None
+    user: UnixUser | None = None
 
 
 def guarded(
-    argv: Sequence[str], *, death_signal: str = "KILL", account: Account | None = None
+    argv: Sequence[str], *, death_signal: str = "KILL", user: UnixUser | None = None
 ) -> list[str]:
-    """The command line that runs `argv` as `account` and ends with us.
+    """The command line that runs `argv` as `user` and ends with us.
 
     Raises:
         NotSupported: another user is wanted and `setpriv` is missing.
     """
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
     if setpriv is None:
-        if account is not None:
+        if user is not None:
             raise NotSupported(
                 "run as root, PostgreSQL needs `setpriv` (package util-linux) to become another "
                 "user; install it, or start as an ordinary user"
             )
         return list(argv)  # an orphan is then found and stopped by the next start's lock
     options = [f"--pdeathsig={death_signal}"]
-    if account is not None:
-        options += [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
+    if user is not None:
+        options += [f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
     return [setpriv, *options, "/bin/sh", "-c", _GUARD, "sh", str(os.getpid()), *argv]
 
 
@@ -94,7 +94,7 @@ class _Output:
     ended: bool = False
 
 
-class Child:
+class ChildProcess:
     """One run of a command. Not to be started twice."""
 
     def __init__(self, command: Command) -> None:
@@ -143,7 +143,7 @@ class Child:
         argv = guarded(
             self._command.argv,
             death_signal=self._command.death_signal,
-            account=self._command.account,
+            user=self._command.user,
         )
         keeper = threading.Thread(
             target=self._keep, args=(argv,), name=f"{self.name}-keeper", daemon=True

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from core.errors import ConfigurationError
 from standalone.failures import DiskFull, NotSupported, PortTaken, ServerFailed
+from standalone.processes.child_process import ChildProcess, Command
 from standalone.processes.locking import DirectoryLock
-from standalone.processes.child_process import Child, Command
 
 PORT_IN_USE = "Address already in use"
 NO_SPACE = "No space left on device"
@@ -39,7 +39,7 @@ class EmbeddedServer(ABC):
         self._stop_signal = stop_signal
         self._stop_grace_s = stop_grace_s
         self._lock = DirectoryLock(folder / "lock", subject)
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._ports: tuple[int, ...] = ()
         self._stop_asked = False
 
@@ -140,7 +140,7 @@ class EmbeddedServer(ABC):
             if self._stop_asked:
                 raise ServerFailed(f"{self._subject} was stopped while it was started")
             ports = self._ports or self._choose_ports()
-            child = self._child = Child(self._command(ports))
+            child = self._child = ChildProcess(self._command(ports))
             child.start()
             if self._is_ready(child, ports):
                 self._ports = ports
@@ -152,7 +152,7 @@ class EmbeddedServer(ABC):
             self._judge(child, ports)
         raise ServerFailed(f"{self._subject} did not start in {START_TRIES} tries:\n{self.tail()}")
 
-    def _judge(self, child: Child, ports: tuple[int, ...]) -> None:
+    def _judge(self, child: ChildProcess, ports: tuple[int, ...]) -> None:
         """Return when another try may help, else raise what is wrong."""
         self._check_disk()
         if child.has_said(NO_SPACE):
@@ -169,7 +169,7 @@ class EmbeddedServer(ABC):
                 f"{self._subject} ended with exit code {child.exit_code}:\n{child.tail(30)}"
             )
 
-    def _may_try_again(self, child: Child) -> bool:  # noqa: ARG002  # an answer for overriders
+    def _may_try_again(self, child: ChildProcess) -> bool:  # noqa: ARG002  # an answer for overriders
         return False
 
     def _stopped(self, exit_code: int | None) -> None:  # noqa: B027  # an optional hook
@@ -188,5 +188,5 @@ class EmbeddedServer(ABC):
         """The foreground command; its markers hold `PORT_IN_USE` and `NO_SPACE`."""
 
     @abstractmethod
-    def _is_ready(self, child: Child, ports: tuple[int, ...]) -> bool:
+    def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
         """Wait until it serves. False: it ended or time ran out."""

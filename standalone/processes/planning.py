@@ -17,13 +17,13 @@ from core.settings import (
 from standalone.demo.models import ModelChoice, ask_hub, choose_model, is_cached
 from standalone.environment import cache_directory
 from standalone.files import write_private
-from standalone.processes.supervisor import Plan, with_roots
+from standalone.processes.supervisor import StandalonePlan, with_roots
 
 KEY_BYTES = 32
 WATCHED_ROOT = "watched"
 
 
-def make_plan(*, model: str = "", watched: Path | None = None) -> Plan:
+def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan:
     """The plan for this machine and these settings; makes the home.
 
     Args:
@@ -40,7 +40,7 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> Plan:
         raise ConfigurationError(f"STANDALONE_HOME: {error}") from error
     if watched is not None and not watched.is_dir():
         raise ConfigurationError(f"{watched} is not a folder")
-    plan = Plan(
+    plan = StandalonePlan(
         settings=settings,
         cache=cache_directory(settings.home),
         model=_model(model),

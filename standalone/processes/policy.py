@@ -11,7 +11,7 @@ CONFIGURATION_EXIT = 2  # core/errors.py: ConfigurationError ends a process with
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProcessEnd:
     """How a run ended, unasked.
 
     Attributes:
@@ -39,13 +39,13 @@ class Restart:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class NoRestart:
     """Starting it again cannot help."""
 
     reason: str
 
 
-def decide(failures: int, ended: Ended) -> Restart | GiveUp:
+def decide(failures: int, ended: ProcessEnd) -> Restart | NoRestart:
     """What to do after a process ended unasked.
 
     Delays in a row: 0.1, 0.3, 0.9, 2.7, 8.1, 24.3 and then 30 seconds.
@@ -55,9 +55,9 @@ def decide(failures: int, ended: Ended) -> Restart | GiveUp:
         ended: this one.
     """
     if ended.obstacle:
-        return GiveUp(ended.obstacle)
+        return NoRestart(ended.obstacle)
     if ended.exit_code == CONFIGURATION_EXIT:
-        return GiveUp("a setting cannot be worked with")
+        return NoRestart("a setting cannot be worked with")
     row = 1 if ended.ran_s >= HEALTHY_AFTER_S else failures + 1
     delay_s = min(FIRST_DELAY_S * GROWTH ** min(row - 1, 10), LONGEST_DELAY_S)
     return Restart(delay_s, row)

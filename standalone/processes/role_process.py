@@ -4,8 +4,8 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from standalone.processes.child_process import Child, Command
-from standalone.processes.roles import Role, python_command
+from standalone.processes.child_process import ChildProcess, Command
+from standalone.processes.roles import ProcessSpec, python_command
 
 STOP_GRACE_S = 30.0  # CONSUMER_DRAIN_TIMEOUT_S is 25
 
@@ -21,7 +21,7 @@ class RoleProcess:
     """
 
     def __init__(
-        self, role: Role, environment: Mapping[str, str], *, log: Path, directory: Path
+        self, role: ProcessSpec, environment: Mapping[str, str], *, log: Path, directory: Path
     ) -> None:
         self._command = Command(
             name=role.name,
@@ -30,7 +30,7 @@ class RoleProcess:
             environment=environment,
             directory=directory,
         )
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
 
     @property
     def pid(self) -> int:
@@ -43,7 +43,7 @@ class RoleProcess:
         Raises:
             ServerFailed: it could not be started.
         """
-        self._child = Child(self._command)
+        self._child = ChildProcess(self._command)
         self._child.start()
 
     def wait(self, timeout_s: float | None = None) -> int | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class ProcessSpec:
     """A process of the project.
 
     Attributes:
@@ -24,7 +24,7 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SharedConfiguration:
     """What every role must know about this machine's standalone mode."""
 
     home: Path
@@ -36,34 +36,34 @@ class Surroundings:
     tagging_model: str
 
 
-def all_roles(tagging_processes: int, watched: Path | None) -> tuple[Role, ...]:
+def all_roles(tagging_processes: int, watched: Path | None) -> tuple[ProcessSpec, ...]:
     """The processes to run, in starting order."""
     tagging = tuple(
-        Role(f"tagging-{number}", ("-m", "consumers", "tagging"))
+        ProcessSpec(f"tagging-{number}", ("-m", "consumers", "tagging"))
         for number in range(tagging_processes)
     )
     watch = (
-        (Role("watch", ("-m", "producers", "watch", str(watched)), serves_metrics=False),)
+        (ProcessSpec("watch", ("-m", "producers", "watch", str(watched)), serves_metrics=False),)
         if watched
         else ()
     )
     return (
-        Role("ingress", ("-m", "ingress", "serve"), serves_metrics=False),
+        ProcessSpec("ingress", ("-m", "ingress", "serve"), serves_metrics=False),
         *tagging,
-        Role("query-0", ("-m", "consumers", "query")),
-        Role("delivery-0", ("-m", "consumers", "delivery")),
-        Role("jobs", ("-m", "producers", "jobs"), serves_metrics=False),
+        ProcessSpec("query-0", ("-m", "consumers", "query")),
+        ProcessSpec("delivery-0", ("-m", "consumers", "delivery")),
+        ProcessSpec("jobs", ("-m", "producers", "jobs"), serves_metrics=False),
         *watch,
     )
 
 
 def common_environment(
-    surroundings: Surroundings, inherited: Mapping[str, str], chosen: frozenset[str]
+    shared: SharedConfiguration, inherited: Mapping[str, str], chosen: frozenset[str]
 ) -> dict[str, str]:
     """The environment of every role.
 
     Args:
-        surroundings: where the servers and the data are; these win over what is inherited.
+        shared: where the servers and the data are; these win over what is inherited.
         inherited: our own environment.
         chosen: names of settings that the user has set, which defaults of this mode leave alone.
     """
@@ -76,23 +76,23 @@ def common_environment(
     return {
         **inherited,
         **{name: value for name, value in defaults.items() if name not in chosen},
-        "DATABASE_URL": surroundings.database_url,
-        "KAFKA_BOOTSTRAP_SERVERS": surroundings.bootstrap,
+        "DATABASE_URL": shared.database_url,
+        "KAFKA_BOOTSTRAP_SERVERS": shared.bootstrap,
         "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
         "KAFKA_REPLICATION_FACTOR": "1",
         "KAFKA_MIN_INSYNC_REPLICAS": "1",
         "INGRESS_HOST": "127.0.0.1",
-        "INGRESS_PORT": str(surroundings.ingress_port),
-        "SECRETS_KEY": surroundings.secrets_key,
-        "ARCHIVE_ROOTS": surroundings.archive_roots,
-        "TAGGING_MODEL": surroundings.tagging_model,
-        "STANDALONE_HOME": str(surroundings.home),
+        "INGRESS_PORT": str(shared.ingress_port),
+        "SECRETS_KEY": shared.secrets_key,
+        "ARCHIVE_ROOTS": shared.archive_roots,
+        "TAGGING_MODEL": shared.tagging_model,
+        "STANDALONE_HOME": str(shared.home),
         "PYTHONUNBUFFERED": "1",  # else the last lines before a crash are lost
     }
 
 
 def role_environment(
-    role: Role, common: Mapping[str, str], next_port: Callable[[], int]
+    role: ProcessSpec, common: Mapping[str, str], next_port: Callable[[], int]
 ) -> dict[str, str]:
     """One role's environment: its name, and a port for its metrics."""
     own = {"CONSUMER_INSTANCE": role.name}
@@ -100,6 +100,6 @@ def role_environment(
     return {**common, **own, **(role.environment or {})}
 
 
-def python_command(role: Role) -> tuple[str, ...]:
+def python_command(role: ProcessSpec) -> tuple[str, ...]:
     """The command line, by the Python that runs us."""
     return (sys.executable, *role.argv)

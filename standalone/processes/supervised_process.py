@@ -11,7 +11,7 @@ from typing import Protocol
 import psutil
 
 from core.errors import ConfigurationError, PhotoTaggerError
-from standalone.processes.policy import Ended, GiveUp, Restart, decide
+from standalone.processes.policy import NoRestart, ProcessEnd, Restart, decide
 
 JOIN_TIMEOUT_S = 90.0  # longer than any grace: then the thread is left to die with us
 
@@ -74,7 +74,7 @@ class ProcessState:
     problem: str = ""
 
 
-class Keeper:
+class SupervisedProcess:
     """Runs one process in a thread of its own until stopped.
 
     Args:
@@ -154,7 +154,7 @@ class Keeper:
                     break
                 decision = decide(self._failures, ended)
                 self._report(ended, decision)
-                if isinstance(decision, GiveUp):
+                if isinstance(decision, NoRestart):
                     self._failed(self._problem)
                     return
                 self._failures = decision.failures
@@ -170,7 +170,7 @@ class Keeper:
             if self._status is not Status.FAILED:
                 self._set(Status.STOPPED)
 
-    def _run_once(self) -> Ended | None:
+    def _run_once(self) -> ProcessEnd | None:
         """One start and one end; None where we asked for it."""
         self._set(Status.STARTING, self._problem)
         self._starts += 1
@@ -178,24 +178,24 @@ class Keeper:
         try:
             self._process.start()
         except ConfigurationError as error:
-            return Ended(None, 0.0, obstacle=str(error))
+            return ProcessEnd(None, 0.0, obstacle=str(error))
         except PhotoTaggerError as error:
             self._problem = str(error)
-            return Ended(None, 0.0)
+            return ProcessEnd(None, 0.0)
         if self._stopping.is_set():
             return None
         self._set(Status.RUNNING)
         exit_code = self._process.wait()
-        return Ended(exit_code, self._clock() - started, self._process.obstacle())
+        return ProcessEnd(exit_code, self._clock() - started, self._process.obstacle())
 
-    def _report(self, ended: Ended, decision: Restart | GiveUp) -> None:
+    def _report(self, ended: ProcessEnd, decision: Restart | NoRestart) -> None:
         how = (
             f"{self.name} could not be started"
             if ended.exit_code is None
             else f"{self.name} {_manner(ended.exit_code)} after {ended.ran_s:.1f} s"
         )
         words = self._process.tail() if ended.exit_code is not None else self._problem
-        if isinstance(decision, GiveUp):
+        if isinstance(decision, NoRestart):
             last = "" if ended.obstacle else f"\n{_indented(words)}"
             self._set(Status.FAILED, f"{how} and is not started again: {decision.reason}{last}")
             self._say(self._problem)

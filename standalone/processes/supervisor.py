@@ -21,25 +21,25 @@ from standalone.failures import ServerFailed
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.ports import HOST, choose_port
 from standalone.postgres.server import EmbeddedPostgres
-from standalone.processes.supervised_process import Keeper, ProcessState
+from standalone.processes.child_process import guarded
 from standalone.processes.locking import DirectoryLock
 from standalone.processes.policy import CONFIGURATION_EXIT
-from standalone.processes.child_process import guarded
 from standalone.processes.role_process import RoleProcess
 from standalone.processes.roles import (
-    Role,
-    Surroundings,
+    ProcessSpec,
+    SharedConfiguration,
     all_roles,
     common_environment,
     role_environment,
 )
+from standalone.processes.supervised_process import ProcessState, SupervisedProcess
 
 PROJECT = Path(__file__).parents[2]
 MIGRATIONS_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class StandalonePlan:
     """What to run, and with what.
 
     Attributes:
@@ -62,7 +62,7 @@ class Plan:
     inherited: Mapping[str, str]
     chosen: frozenset[str] = frozenset()
     watched: Path | None = None
-    roles: tuple[Role, ...] | None = None
+    roles: tuple[ProcessSpec, ...] | None = None
 
 
 class Supervisor:
@@ -73,7 +73,7 @@ class Supervisor:
         say: gets messages for the person at the terminal, from several threads.
     """
 
-    def __init__(self, plan: Plan, *, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: StandalonePlan, *, say: Callable[[str], None]) -> None:
         settings = plan.settings
         self._plan = plan
         self._say = say
@@ -82,10 +82,10 @@ class Supervisor:
         self._postgres = EmbeddedPostgres(self._home, settings.postgres_port)
         self._kafka = EmbeddedKafka(self._home, plan.cache, settings.kafka_port)
         self._servers = tuple(
-            Keeper(name, server, say=say, failed=self._give_up)
+            SupervisedProcess(name, server, say=say, failed=self._give_up)
             for name, server in (("kafka", self._kafka), ("postgres", self._postgres))
         )
-        self._roles: dict[str, Keeper] = {}
+        self._roles: dict[str, SupervisedProcess] = {}
         self._ingress_port = 0
         self._ports_given: set[int] = set()
         self._ended = threading.Event()
@@ -156,7 +156,7 @@ class Supervisor:
         for role in roles:
             self._start_role(role, role_environment(role, self.environment(), self._metrics_port))
 
-    def _start_role(self, role: Role, environment: Mapping[str, str]) -> None:
+    def _start_role(self, role: ProcessSpec, environment: Mapping[str, str]) -> None:
         log = self._home / "logs" / f"{role.name}.log"
         process = RoleProcess(role, environment, log=log, directory=PROJECT)
 
@@ -164,11 +164,11 @@ class Supervisor:
             del reason  # the keeper has said it
             self._fall_back(role, environment)
 
-        keeper = Keeper(role.name, process, say=self._say, failed=failed)
+        keeper = SupervisedProcess(role.name, process, say=self._say, failed=failed)
         self._roles[role.name] = keeper
         keeper.start()
 
-    def _fall_back(self, role: Role, environment: Mapping[str, str]) -> None:
+    def _fall_back(self, role: ProcessSpec, environment: Mapping[str, str]) -> None:
         """Weights that could not be downloaded after all: tag with the bundled model."""
         downloads = self._plan.model.may_fail and role.argv[-1] == "tagging"
         if not downloads or environment["TAGGING_MODEL"] == DEMO_MODEL or self._ended.is_set():
@@ -211,7 +211,7 @@ class Supervisor:
 
     def environment(self) -> dict[str, str]:
         """What roles and commands on the same servers need; servers are up."""
-        surroundings = Surroundings(
+        shared = SharedConfiguration(
             home=self._home,
             database_url=self._postgres.url,
             bootstrap=self._kafka.bootstrap,
@@ -220,7 +220,7 @@ class Supervisor:
             archive_roots=self._plan.archive_roots,
             tagging_model=self._plan.model.model,
         )
-        return common_environment(surroundings, self._plan.inherited, self._plan.chosen)
+        return common_environment(shared, self._plan.inherited, self._plan.chosen)
 
     def states(self) -> tuple[ProcessState, ...]:
         """All processes, servers first."""
@@ -257,13 +257,13 @@ class Supervisor:
             keeper.kill()
 
 
-def _stop_all(keepers: Sequence[Keeper]) -> None:
+def _stop_all(keepers: Sequence[SupervisedProcess]) -> None:
     if keepers:
         with ThreadPoolExecutor(max_workers=len(keepers)) as pool:
-            list(pool.map(Keeper.request_stop, keepers))
+            list(pool.map(SupervisedProcess.request_stop, keepers))
 
 
-def with_roots(plan: Plan, roots: Mapping[str, Path]) -> Plan:
+def with_roots(plan: StandalonePlan, roots: Mapping[str, Path]) -> StandalonePlan:
     """The plan with further folders that may be read.
 
     Raises:

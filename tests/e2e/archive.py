@@ -30,10 +30,10 @@ from schemas.topics import plan_topics
 from standalone.demo.archive_client import ArchiveClient, Credentials, credentials
 from standalone.demo.models import ModelChoice
 from standalone.environment import cache_directory, inherited
-from standalone.processes.supervised_process import Keeper
 from standalone.processes.planning import KEY_BYTES
-from standalone.processes.roles import Role
-from standalone.processes.supervisor import PROJECT, Plan, Supervisor, with_roots
+from standalone.processes.roles import ProcessSpec
+from standalone.processes.supervised_process import SupervisedProcess
+from standalone.processes.supervisor import PROJECT, StandalonePlan, Supervisor, with_roots
 from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
 
 READY_TIMEOUT_S = 180.0  # torch from a cold disk, on a busy machine
@@ -128,7 +128,7 @@ class RunningArchive:
         finally:
             self.supervisor.kafka.start()
 
-    def _keeper(self, name: str) -> Keeper:
+    def _keeper(self, name: str) -> SupervisedProcess:
         return next(keeper for keeper in self.supervisor._servers if keeper.name == name)
 
     def command(
@@ -226,7 +226,7 @@ def running_archive(
     name: str,
     settings: Mapping[str, str] | None = None,
     roots: Mapping[str, Path] | None = None,
-    roles: tuple[Role, ...] | None = None,
+    roles: tuple[ProcessSpec, ...] | None = None,
 ) -> Iterator[RunningArchive]:
     """Start the whole archive; stop it when the block ends.
 
@@ -275,9 +275,9 @@ def _started(
         yield archive
 
 
-def _plan(home: Path, photos: Path, settings: Mapping[str, str]) -> Plan:
+def _plan(home: Path, photos: Path, settings: Mapping[str, str]) -> StandalonePlan:
     port = first_port() + 2 * PORTS_PER_SESSION
-    return Plan(
+    return StandalonePlan(
         settings=StandaloneSettings(
             home=home,
             kafka_port=port,
