@@ -1,7 +1,7 @@
 """A role whose only effect can be counted: one row per record, in a table without a unique key.
 
-So a record applied twice shows as two rows. Also runs as a process of its own, to be killed:
-`python -m tests.counting` with CONSUMER_*, DATABASE_URL, KAFKA_* in the environment.
+A record that is applied twice thus leaves two rows. The role also runs as a process that tests can
+kill: `python -m tests.counting` with CONSUMER_*, DATABASE_URL, KAFKA_* in the environment.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ EFFECTS = (
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """An event: a number, and what shall happen to it."""
+    """An event: a number, and a plan that says what happens when it is processed."""
 
     number: int
     do: str = ""
@@ -84,7 +84,7 @@ def record_of(number: int, do: str = "") -> Record:
 
 @dataclass(slots=True)
 class CountingRole:
-    """Inserts each number once; does what the event says on the way.
+    """A role that inserts each number once and carries out the plan of its event.
 
     Attributes:
         away: how many calls of `prepare` fail with an outage first.
@@ -139,7 +139,7 @@ class CountingRole:
         )
         if self.freeze_after_guard:
             self.freeze_after_guard = False
-            os.kill(os.getpid(), signal.SIGSTOP)  # goes on here when somebody sends SIGCONT
+            os.kill(os.getpid(), signal.SIGSTOP)  # continues here after SIGCONT
         emitted = tuple(
             Record(OUT.name, item.received.record.key, (), item.received.record.value)
             for item in items
@@ -150,7 +150,7 @@ class CountingRole:
 
 @dataclass(slots=True)
 class Bench:
-    """Opened parts of one member, with the tables to look at."""
+    """The opened parts of one member, with access to its tables."""
 
     parts: RoleParts[Number, int]
     pool: Pool
@@ -190,7 +190,7 @@ async def open_bench(
     ledger: Ledger = progress,
     client: type[GroupConsumer] = GroupConsumer,
 ) -> AsyncIterator[Bench]:
-    """Return a member's parts on real servers. Topics and the table of effects are made."""
+    """Yield the parts of a member on real servers, with topics and the table of effects created."""
     settings = consumer or ConsumerSettings(instance=f"i-{secrets.token_hex(4)}")
     metrics = Metrics(CollectorRegistry())
     async with (
@@ -224,14 +224,14 @@ async def open_bench(
 
 
 async def set_up(kafka: KafkaSettings, database: DatabaseSettings) -> None:
-    """Make the topics and the table of effects."""
+    """Create the topics and the table of effects."""
     await ensure_topics(kafka, PLANS)
     async with open_pool(database) as pool:
         await pool.execute(EFFECTS)
 
 
 async def produce(publisher: Publisher, records: Sequence[Record]) -> None:
-    """Publish, and insist that all arrived."""
+    """Publish, and check that all records were acknowledged."""
     for start in range(0, len(records), 1000):
         sent = await publisher.publish(records[start : start + 1000])
         missing = [outcome for outcome in sent if not isinstance(outcome, Place)]
@@ -250,7 +250,7 @@ async def eventually(condition: Any, *, within_s: float = 30.0, what: str = "") 
 
 
 class UnguardedProgress:
-    """The negative control: believes that all partitions are still ours."""
+    """The negative control: a guard that lets all partitions pass."""
 
     standings = staticmethod(progress.standings)
     claim = staticmethod(progress.claim)
@@ -287,6 +287,6 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the roles have it
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the roles do
         runner.run(_main())
     sys.exit(0)

@@ -1,6 +1,6 @@
 """One run of one loop: `runtime_contenders LOOP ROLE EVENTS KAFKA DATABASE TOPIC [timed]`.
 
-Over a filled topic, as fast as it goes; or `timed`, over one that is being written to.
+It reads a filled topic as fast as it can; with `timed`, a topic that is being written to.
 """
 
 import asyncio
@@ -47,19 +47,19 @@ FETCH_WAIT_MS, FETCH_BYTES = 100, 2 * 1024 * 1024  # as `core.messaging.kafka.co
 
 
 def sent_at(value: bytes) -> float:
-    """When an event was sent, in seconds since 1970: its value begins with it. 0: not timed."""
+    """Return when an event was sent, in seconds since 1970, read from its value; 0: not timed."""
     return float(value[:17])
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a contender is to do.
+    """The task of a contender.
 
     Attributes:
-        writes: insert a row per event, or nothing.
-        events: how many there will be.
+        writes: whether to insert a row per event.
+        events: number of events to read.
         topic: name of the topic.
-        timed: tell for each event how long after its sending the handler had it.
+        timed: whether to report for each event how long after its sending the handler had it.
     """
 
     kafka: KafkaSettings
@@ -72,7 +72,7 @@ class Job:
 
 @dataclass(slots=True)
 class Clock:
-    """From the first record to the end."""
+    """Time from the first record to the last commit."""
 
     job: Job
     began: float = 0.0
@@ -80,7 +80,7 @@ class Clock:
     delays_s: list[float] = field(default_factory=list)
 
     def handed(self, values: Iterable[bytes]) -> None:
-        """The handler has records with these values."""
+        """Note that the handler has received records with these values."""
         if not self.began:
             self.began, self.began_cpu = time.monotonic(), time.process_time()
             sys.stdout.write("begun\n")
@@ -90,7 +90,7 @@ class Clock:
             self.delays_s += [now - sent for sent in map(sent_at, values) if sent]
 
     def tell(self) -> None:
-        """Print the run as a JSON line."""
+        """Print the run's result as a JSON line."""
         run = {
             "events": self.job.events,
             "seconds": time.monotonic() - self.began,
@@ -102,13 +102,13 @@ class Clock:
 
 @dataclass(slots=True)
 class CountingRole:
-    """Inserts a row per event, or nothing."""
+    """A role that inserts a row per event, or nothing."""
 
     clock: Clock
     applied: int = 0
 
     async def prepare(self, batch: Sequence[Received[Record]]) -> list[Item[Record, None]]:
-        """Nothing to prepare."""
+        """Return an item per record, unchanged."""
         self.clock.handed(one.record.value for one in batch)
         return [Item(received, None) for received in batch]
 
@@ -128,7 +128,7 @@ class CountingRole:
 
 
 async def ours(job: Job) -> None:
-    """Run our loop as a role's process does."""
+    """Run our loop as the process of a role does."""
     calm_collector()
     clock = Clock(job)
     counting = CountingRole(clock)
@@ -150,7 +150,7 @@ async def ours(job: Job) -> None:
 
 
 async def _passed(pool: Pool, group: str, applied: int, events: int) -> int:
-    """How many records are behind the committed progress; asked only when it may be all."""
+    """Return how many records the committed progress has passed; queried when it may be all."""
     if applied < events:
         return 0
     total = "SELECT coalesce(sum(next_offset), 0) FROM progress WHERE grp = $1"
@@ -189,7 +189,7 @@ def _parts(
 
 
 async def bare(job: Job) -> None:
-    """Fetch, insert, tell Kafka once a second: at least once, nothing more."""
+    """Fetch, insert, commit to Kafka once a second: at-least-once processing and nothing more."""
     clock, seen, told = Clock(job), 0, time.monotonic()
     positions: dict[TopicPartition, int] = {}
     connection = await asyncpg.connect(job.database.url.get_secret_value())
@@ -229,7 +229,7 @@ async def bare(job: Job) -> None:
 
 
 def main() -> None:
-    """Run what the arguments say."""
+    """Run the contender that the arguments name."""
     loop, role, events, bootstrap, url, topic, *timed = sys.argv[1:]
     kafka = KafkaSettings(bootstrap_servers=bootstrap)
     database = DatabaseSettings(url=SecretStr(url))

@@ -30,7 +30,7 @@ from core.settings import (
 from core.vision.decoding.decoder import DecodePool, pool_limits
 from core.webhooks.links import PURPOSE, sign_link
 from core.webhooks.schedule import RetrySchedule
-from core.webhooks.sender import WebhookSender
+from core.webhooks.sender import BODY_S, WebhookSender
 from core.webhooks.signing_secrets import SecretBox
 from schemas.callback import CallbackRequested
 from schemas.record import Record
@@ -102,7 +102,7 @@ def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier
         limits=LaneLimits(
             pace,
             interval_s=settings.claim_interval_s,
-            drain_s=settings.exchange_timeout_s,
+            drain_s=settings.exchange_timeout_s + BODY_S,
             record_s=settings.lease_s * RECORD_SHARE,
             disable_after=settings.disable_after_opens,
         ),

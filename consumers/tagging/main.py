@@ -7,7 +7,7 @@ import structlog
 from consumers.best_images import BestImages
 from consumers.image_bytes import open_image_bytes
 from consumers.runtime import open_runtime, run
-from consumers.tagging.adapters import LabelledTagger, StoredBlobs, StoredTags
+from consumers.tagging.adapters import LabelledTagger, PostgresTags
 from consumers.tagging.arrivals import decode_arrival
 from consumers.tagging.heartbeat import Heartbeat
 from consumers.tagging.metrics import TaggingMetrics
@@ -42,7 +42,7 @@ async def main(stop: asyncio.Event) -> None:
         log.info("model_ready", model=clip.identity)
         tagger = LabelledTagger(runtime.pool, clip, runtime.metrics.reused_images.inc)
         best = BestImages(is_softmax=settings.scoring == "softmax")
-        role = TaggingRole(StoredBlobs(reach.store), tagger, StoredTags(best), measuring)
+        role = TaggingRole(reach.store, tagger, PostgresTags(best), measuring)
         rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
         previewing = Previewing(runtime.pool, clip)
         heartbeat = Heartbeat(runtime.pool, clip.identity)

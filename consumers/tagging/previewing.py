@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -16,8 +16,9 @@ from core.errors import TransientError
 from core.repeating import every
 from core.storage.scoring import label_previews
 from core.storage.scoring.label_previews import Asked, SampledImage
-from core.tags import Label, TagScore
+from core.tags import TagScore
 from core.transaction import Database
+from core.vision.tagger import ClipTagger
 
 log = structlog.get_logger(__name__)
 
@@ -30,27 +31,12 @@ MAX_LABELS_SHOWN = 1_000
 Tags = tuple[TagScore, ...]
 
 
-class Scorer(Protocol):
-    """Embeddings to tags under any labels; `core.vision.tagger.ClipTagger`."""
-
-    @property
-    def identity(self) -> str:
-        """Whose embeddings it understands."""
-        ...
-
-    async def score_under(
-        self, labels: Sequence[Label], embeddings: Sequence[bytes], top_k: Sequence[int]
-    ) -> list[Tags]:
-        """Return tags per embedding, in order."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Previewing:
     """Makes previews until stopped; several processes share the work."""
 
     database: Database
-    scorer: Scorer
+    clip: ClipTagger
 
     async def run(self, stop: asyncio.Event) -> None:
         """Make what is asked for, look again twice a second, until `stop` is set."""
@@ -80,8 +66,8 @@ class Previewing:
 
     async def _outcome(self, asked: Asked) -> dict[str, Any]:
         async with self.database.connection() as connection:
-            images = await label_previews.sample(connection, self.scorer.identity, asked.sample)
-        after = await self.scorer.score_under(
+            images = await label_previews.sample(connection, self.clip.identity, asked.sample)
+        after = await self.clip.score_under(
             asked.labels, [image.embedding for image in images], [image.top_k for image in images]
         )
         names = [label.name for label in asked.labels]
