@@ -18,18 +18,16 @@ import structlog
 from PIL import Image
 from pydantic import SecretStr
 
-from consumers.delivery.adapters import StoredIntake, StoredLanes, StoredSecrets
+from consumers.delivery.adapters import StoredLanes, StoredSecrets, intake
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.pacing import PaceLimits, Pacer
 from consumers.delivery.pictures import CopyCache, StoredPictures
-from consumers.delivery.role import Scheduled
 from core.blobs.keepers import keeper_of
 from core.blobs.store import BlobStore, ReadLimits
 from core.egress.client import GuardedClient, open_client
-from core.egress.targets import lane_of
 from core.settings import DatabaseSettings, DeliverySettings, SecretSettings, TaggingSettings
 from core.storage.archive import images
 from core.storage.archive.blobs import PostgresBlobs
@@ -76,11 +74,8 @@ class Delivering:
 
     async def put(self, events: Sequence[CallbackRequested]) -> None:
         """Make webhooks due, as the role's `apply` does."""
-        rows = [
-            Scheduled(callback_id_of(event.query_id), lane_of(event.url), event) for event in events
-        ]
         async with self.pool.transaction() as tx:
-            await StoredIntake().intake(tx, rows)
+            await intake(tx, {callback_id_of(event.query_id): event for event in events})
         self.lanes.wake.set()
 
     async def drain(self, *, within_s: float, attempts: int = 0) -> None:
@@ -150,9 +145,14 @@ async def opened(
         cache = CopyCache(chosen.copies_max_bytes if copies_bytes is None else copies_bytes)
         courier = WebhookCourier(
             pictures=StoredPictures(
-                pool, store, copier, chosen.inline_max_bytes, chosen.keep_exif, cache
+                pool,
+                store.read_all,
+                copier.outgoing_copy,
+                chosen.inline_max_bytes,
+                chosen.keep_exif,
+                cache,
             ),
-            secrets=StoredSecrets(pool, box),
+            secrets=StoredSecrets(pool, box).of,
             sender=WebhookSender(client, timeout_s=chosen.exchange_timeout_s),
             schedule=RetrySchedule.from_settings(chosen),
             link=lambda image_id: f"http://127.0.0.1/images/{image_id}/content",
