@@ -20,7 +20,7 @@ $(VENV)/uv:
 	@touch $@
 
 $(VENV)/unit: $(VENV)/uv requirements-unit.txt
-	@echo "Installing what unit tests and checks need (0.7 GB, no torch)…"
+	@echo "Installing what checks and tests need, less torch (0.9 GB)…"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements-unit.txt
 	@touch $@
 
@@ -46,7 +46,7 @@ test: $(VENV)/dev  ## Checks and the whole suite, on a real broker and database
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
 
-test-unit: $(VENV)/unit  ## Unit tests only: no torch, no servers, about a minute
+test-unit: $(VENV)/unit  ## Unit tests only: installs no torch; about a minute
 	@$(BIN)/pytest tests/unit
 
 test-faults: $(VENV)/dev  ## The long fault tests

@@ -1,4 +1,4 @@
-"""What documents say, taken from the code: `python -m tests.documents` writes it (`make docs`).
+"""Parts of documents that are generated: `python -m tests.documents` writes them (`make docs`).
 
 Settings carry their meaning in docs/operations.md, by hand; names and defaults come from
 `core.settings`, so a setting that is missing there, or gone, fails a test.

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from consumers.query.adapters import LabelLanguage, StoredAnswers, StoredDepartures
+from consumers.query.adapters import LabelLanguage, StoredAnswers
 from consumers.query.archive import StoredArchive
 from consumers.query.metrics import QueryMetrics
 from consumers.query.role import QueryRole
@@ -38,7 +38,7 @@ async def main(stop: asyncio.Event) -> None:
             language,
             archive,
             answers,
-            StoredDepartures(runtime.outbox, runtime.departures),
+            runtime.outbox,
         )
         role = QueryRole(language, archive, answers)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)

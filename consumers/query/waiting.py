@@ -14,6 +14,7 @@ from consumers.query.answering import Archive, Asked, Language, answer_all, fail
 from consumers.query.role import Answers
 from core.errors import QueryInvalid
 from core.failpoints import reach
+from core.offsets import OutboxRow
 from core.repeating import every
 from core.transaction import Transaction
 from schemas.query import QuerySubmitted
@@ -35,14 +36,14 @@ class Parked(Protocol):
         ...
 
 
-class Departures(Protocol):
-    """The outbox, as a task outside the loop uses it."""
+class Outbox(Protocol):
+    """Events that must leave, written outside the loop: `core.messaging.outbox`."""
 
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> Sequence[int]:
-        """Write records into the outbox; give their ids."""
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+        """Write rows, to be published once `tx` has committed."""
         ...
 
-    async def publish(self, ids: Sequence[int], records: Sequence[Record]) -> None:
+    async def publish(self, rows: Sequence[OutboxRow]) -> object:
         """Publish them at once; what fails is left to the sweeper."""
         ...
 
@@ -56,7 +57,7 @@ class WaitingRoom:
     language: Language
     archive: Archive
     answers: Answers
-    departures: Departures
+    outbox: Outbox
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look for queries that can be answered, several times a second, until `stop` is set."""
@@ -97,10 +98,10 @@ class WaitingRoom:
                 for query, event in answers
                 if query.query_id in new
             ]
-            ids = await self.departures.add(tx, records)
+            rows = await self.outbox.add(tx, records)
             reach("parked.outboxed")
         reach("parked.committed")
-        await self.departures.publish(ids, records)
+        await self.outbox.publish(rows)
         reach("parked.published")
         return len(ready)
 

@@ -38,7 +38,6 @@ _OUTBOX = {
     "broker_away": "Events could not be published at once; the sweeper does it",
     "outbox_delete_failed": "Published rows could not be deleted; they are published again",
     "outbox_row_quarantined": "Kafka refuses an event for good; the row stays, marked",
-    "outbox_rows_left": "Published rows could not be deleted; they are published again",
     "outbox_swept": "Rows that nobody had published were published",
     "producer_replaced": "A Kafka producer that could send no more was replaced",
     "producer_stop_failed": "A Kafka producer did not close cleanly",

@@ -1,4 +1,4 @@
-"""What README.md tells people to type, typed."""
+"""The commands of README.md are run as they are written there."""
 
 import re
 import shlex
@@ -21,7 +21,7 @@ EXAMPLE_CALLBACK = "http://127.0.0.1:9000/hook"
 
 
 def blocks(language: str) -> str:
-    """All code blocks of a language, one after the other."""
+    """Return all code blocks of a language, in order."""
     return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL))
 
 
@@ -30,7 +30,7 @@ SHELL = blocks("sh").replace("\\\n", " ")
 
 @dataclass(slots=True)
 class Curl:
-    """One curl command of the README: its request, and the status in the comment below it."""
+    """A curl command of the README: its request, and the status in the comment below it."""
 
     url: str = ""
     headers: dict[str, str] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Curl:
     data: str | None = None
 
     def send(self, http: httpx.Client, photo: bytes) -> httpx.Response:
-        """Do what curl would."""
+        """Send the request that curl would send."""
         if self.file is not None:
             return http.post(self.url, headers=self.headers, files={"file": (self.file, photo)})
         if self.data is not None:
@@ -47,7 +47,7 @@ class Curl:
 
 
 def curls() -> Iterator[tuple[Curl, int]]:
-    """The curl commands with the statuses that the README shows."""
+    """Return the curl commands with the statuses that the README shows."""
     for command, status in re.findall(r"^curl (.+)\n# (\d{3}) ", SHELL, re.MULTILINE):
         words = iter(shlex.split(command))
         curl = Curl()

@@ -15,14 +15,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from core.errors import BrokerAway
-from core.messaging.membership import (
-    Fetched,
-    Garbled,
-    Identity,
-    Listener,
-    NotAMember,
-    OutOfLog,
-)
+from core.messaging.ports import Fetched, Garbled, Listener, NotAMember, OutOfLog
+from core.offsets import Identity
 from schemas.record import Partition, Record
 from tests.simulation.broker import UNKNOWN, SimBroker
 from tests.simulation.wire import Wire

