@@ -13,7 +13,6 @@ from core.messaging.limits import CLIENT_LIMITS, ClientLimits
 from core.settings import KafkaSettings
 
 
-<<<<<<< HEAD
 def client_options(
     settings: KafkaSettings,
     *,
@@ -21,10 +20,6 @@ def client_options(
     limits: ClientLimits = CLIENT_LIMITS,
 ) -> dict[str, Any]:
     """Return the keyword arguments that aiokafka's consumer, producer and clients share.
-=======
-def client_options(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]:
-    """Return the keyword arguments that aiokafka's consumer, producer and clients share.
->>>>>>> messaging
 
     Raises:
         ConfigurationError: the file of certificates cannot be read.

@@ -12,13 +12,13 @@ from core.storage.delivery.deliveries import NewDelivery
 from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
 from core.storage.queries import queries
-from core.storage.queries.queries import Answered
 from core.webhooks.signing_secrets import SecretBox
 from ingress import commands
 from ingress.app import create_app
 from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of, host_of
+from tests.fakes import queries as queries_fake
 from tests.integration.ingress.test_server import run_ingress
 
 URL = "https://8.8.8.8/hook"
@@ -32,7 +32,7 @@ async def waiting(pool: Pool, url: str, *, owner: str = "alice") -> UUID:
         await queries.accept(
             tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
         )
-        await queries.answer(tx, [Answered(query_id, "cats", url, "{}", "{}")])
+        await queries.answer(tx, [queries_fake.answered(query_id, url)])
         new = NewDelivery(callback_id_of(query_id), query_id, owner, host_of(url), url, "{}")
         await deliveries.intake(tx, [new])
     return query_id
