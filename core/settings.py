@@ -254,7 +254,7 @@ class SecretSettings(BaseSettings):
     """Keys of the instance. Without `SECRETS_KEY` signing secrets cannot be read or made."""
 
     model_config = _group("SECRETS_")
-    key: SecretStr = SecretStr("")  # 32 random bytes, base64: `python -m ingress keys secret`
+    key: SecretStr = SecretStr("")  # 32 random bytes, base64: `photo-archive keys secret`
 
 
 class TelemetrySettings(BaseSettings):

@@ -142,7 +142,7 @@ class Claimer:
                     f"progress of {self._session.group} on {partition.topic} belongs to {what} "
                     f"(known: {standing.cluster_id} {standing.topic_id}, here: {ours.cluster_id} "
                     f"{ours.topic_id}). If that is meant, run: "
-                    f"python -m consumers reset {self._session.group}"
+                    f"photo-archive reset {self._session.group}"
                 )
 
     def _is_inside(
@@ -154,7 +154,7 @@ class Claimer:
         """Whether the log has what comes next; halts the partition if it never will."""
         start, end = bounds
         position = standings[partition].next_offset if partition in standings else start
-        command = f"python -m consumers reset {self._session.group}"
+        command = f"photo-archive reset {self._session.group}"
         if position < start:
             self._session.halt(
                 partition,
