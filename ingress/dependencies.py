@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from core.settings import IngressSettings
 from core.storage.scoring.loaded_models import LoadedModel
 from core.telemetry.metrics import Metrics
+from core.transaction import Database
 from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
@@ -17,7 +18,6 @@ from ingress.ports import (
     Archive,
     Blobs,
     CallbackGuard,
-    Database,
     ImagePages,
     ImageTable,
     JobTable,

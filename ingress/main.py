@@ -24,7 +24,7 @@ from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
 from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.producer import Publisher
-from core.messaging.sweeper import Sweeper
+from core.messaging.outbox import OutboxPublisher, Sweeper
 from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
@@ -44,7 +44,7 @@ from core.storage.pool import Pool, open_pool
 from core.storage.queries import queries
 from core.storage.scoring import loaded_models
 from core.storage.scoring.loaded_models import LoadedModel
-from core.storage.stream.outbox import OutboxTable
+from core.storage.stream import outbox
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff
 from core.webhooks.links import PURPOSE
@@ -172,7 +172,6 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
             Publisher(kafka, metrics, client_id="photo-archive-ingress")
         )
         client = await stack.enter_async_context(_guarded_client(stack))
-        outbox = OutboxTable(pool)
         broker = BrokerProbe(kafka)
         archive = load(ArchiveSettings)
         sealing = _sealing()
@@ -183,7 +182,9 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
             blobs=_blobs(archive, pool, client),
             archive=RootedArchive(Roots(archive.root_paths())),
             insights=StoredInsights(pool, Words(pool, load(QuerySettings).exceptions)),
-            departures=Departures(outbox, publisher, outbox_settings.max_rows, time.monotonic),
+            departures=Departures(
+                OutboxPublisher(pool, outbox, publisher), outbox_settings.max_rows, time.monotonic
+            ),
             metrics=metrics,
             model=_model_name(load(TaggingSettings)),
             version=_version(),
@@ -192,7 +193,7 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
             loaded_models=partial(_loaded_models, pool),
             sealing=sealing,
         )
-        yield Opened(parts, Sweeper(outbox, publisher, outbox_settings, metrics), broker)
+        yield Opened(parts, Sweeper(pool, outbox, publisher, outbox_settings, metrics), broker)
 
 
 def _guarded_client(stack: AsyncExitStack) -> GuardedClient:

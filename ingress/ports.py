@@ -1,37 +1,18 @@
 """What the HTTP face needs from outside, named by its user. `parts.py` joins the real things."""
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from core.errors import PermanentError
-from core.messaging.ports import Place, Sent
 from core.storage.archive.image_pages import Filter
 from core.storage.archive.images import Accepted, ImageStatus
 from core.storage.archive.jobs import DirectoryJob, DirectoryOptions
 from core.storage.keys import ApiKey
 from core.storage.queries.queries import QueryStatus
 from core.transaction import Transaction
-from schemas.record import Record
-
-
-class Database(Protocol):
-    """Connections to PostgreSQL."""
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction, committed at the end of the block.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away; the commit may or may not have happened.
-        """
-        ...
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside of a transaction, for reading."""
-        ...
 
 
 class ImageTable(Protocol):
@@ -103,40 +84,6 @@ class KeyTable(Protocol):
 
     async def touch(self, tx: Transaction, key_id: str, *, older_than: timedelta) -> None:
         """Note that a key was used, unless that was noted a short time ago."""
-        ...
-
-
-class Outbox(Protocol):
-    """Events that must leave: written with the effect, published after the commit."""
-
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
-        """Write rows; give their ids, in order."""
-        ...
-
-    async def delete(self, ids: Sequence[int]) -> None:
-        """Forget rows that were published."""
-        ...
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction."""
-        ...
-
-    async def settle(
-        self, tx: Transaction, published: Sequence[tuple[int, Place]], refused: Sequence[Any]
-    ) -> None:
-        """Delete rows; published arrivals leave their place, for tokens that name the row."""
-        ...
-
-    async def count(self, *, bound: int) -> int:
-        """How many rows wait: exact up to `bound`."""
-        ...
-
-
-class Publisher(Protocol):
-    """Hands records to the broker; the outcome of each is a value."""
-
-    async def publish(self, records: Sequence[Record]) -> list[Sent]:
-        """Return one outcome per record, in order; never raises for one of them."""
         ...
 
 

@@ -13,6 +13,7 @@ from core.blobs.naming import Place, decode_name
 from core.blobs.roots import Roots
 from core.blobs.walking import Found, Walk
 from core.errors import PermanentError, TransientError
+from core.repeating import every
 from core.storage.archive import jobs
 from core.storage.archive.jobs import DirectoryJob, Step
 from core.transaction import Transaction
@@ -45,13 +46,7 @@ class JobRunner:
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run jobs until `stop` is set; a running job is given back after its batch."""
-        while not stop.is_set():
-            try:
-                if await self.run_next(stop):
-                    continue
-            except TransientError as error:
-                log.warning("job_postponed", error=str(error))
-            await _wait(stop, self.poll_s)
+        await every(lambda: self.run_next(stop), self.poll_s, stop, postponed=_postponed)
 
     async def run_next(self, stop: asyncio.Event) -> bool:
         """Run one job as far as it goes; False where none waits.
@@ -162,9 +157,5 @@ def _new_skips(walk: Walk, told: Counter[str]) -> Counter[str]:
     return fresh
 
 
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
+def _postponed(error: TransientError) -> None:
+    log.warning("job_postponed", error=str(error))

@@ -13,7 +13,7 @@ MAX_TEMPLATES = 100
 
 
 def _encodable(value: str) -> str:
-    # JSON can spell half of a surrogate pair ("\\ud800"): no UTF-8, no PostgreSQL takes it.
+    # JSON can spell half of a surrogate pair ("\\ud800"), which neither UTF-8 nor PostgreSQL takes.
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -28,7 +28,7 @@ _Prompt = Annotated[
 
 
 class LabelText(BaseModel):
-    """One label: what it is called, how the model is asked for it."""
+    """One label: its name, and the prompts by which the model is asked for it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from starlette.requests import Request
 
 from core.storage.keys import ApiKey
+from core.transaction import Database
 from ingress.auth.api_keys import Scope, digest_of, key_id_of
 from ingress.http.limits import RateLimit
 from ingress.http.problems import Extra, Problem
-from ingress.ports import Database, KeyTable
+from ingress.ports import KeyTable
 
 HEADER = "X-API-Key"
 CACHE_TTL_S = 5.0  # how long a revoked key may still work; saves a query per request

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from core.language.lemmatizer import Lemmatizer
 from core.relevance.matching import LabelIndex
 from core.storage import labels
-from ingress.ports import Database
+from core.transaction import Database
 from ingress.reading.ports import Meaning
 
 

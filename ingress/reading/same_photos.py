@@ -9,8 +9,8 @@ import numpy as np
 from core.storage.archive import same_photos
 from core.storage.archive.duplicates import MAX_COMPARED, SAME_PHOTO_BITS
 from core.storage.archive.same_photos import SamePhoto
+from core.transaction import Database
 from core.vision.decoding.lookalikes import lookalikes
-from ingress.ports import Database
 
 
 @dataclass(frozen=True, slots=True)

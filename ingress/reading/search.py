@@ -10,8 +10,7 @@ from core.storage.archive import search, statistics
 from core.storage.archive.images import ImageStatus
 from core.storage.archive.search import Dated, Match, Sought
 from core.storage.archive.statistics import TagCount, TagPair
-from core.transaction import Transaction
-from ingress.ports import Database
+from core.transaction import Database, Transaction
 from ingress.reading.language import Words
 from ingress.reading.ports import Counts, Found, Meaning, Wanted
 

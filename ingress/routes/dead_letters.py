@@ -94,7 +94,7 @@ async def _put_back(
     call: Call, connection: Transaction, wanted: LetterFilter, limit: int
 ) -> Replayed:
     # Without patience: whoever asks is waiting, and may ask again.
-    publisher = call.parts.departures.publisher
+    publisher = call.parts.departures.outbox.publisher
     replaying = Replay(connection, publisher, Patience(limit_s=0), REPLAY_BATCH)
     done = await replaying.run(wanted, limit)
     if done.refused.get("broker_away") and not done.by_reason:

@@ -20,7 +20,9 @@ from core.errors import (
     TargetForbidden,
     TargetUnreachable,
 )
-from core.messaging.ports import Place, Sent
+from core.messaging.outbox import OutboxPublisher
+from core.messaging.ports import Sent
+from core.offsets import OutboxRow, Place
 from core.settings import IngressSettings
 from core.storage.archive.image_pages import Filter
 from core.storage.archive.images import Accepted, ImageStatus
@@ -294,37 +296,38 @@ class MemoryKeys:
 class MemoryOutbox:
     """`core.storage.stream.outbox`."""
 
-    database: MemoryDatabase
     rows: dict[int, Record] = field(default_factory=dict)
     places: dict[int, Place] = field(default_factory=dict)
     last_id: int = 0
 
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
-        ids = []
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+        new = []
         for record in records:
             self.last_id += 1
-            row_id = self.last_id
-            stage(tx, partial(self.rows.__setitem__, row_id, record))
-            ids.append(row_id)
-        return ids
+            new.append(OutboxRow(self.last_id, record))
+            stage(tx, partial(self.rows.__setitem__, self.last_id, record))
+        return new
 
-    async def delete(self, ids: Sequence[int]) -> None:
+    async def delete(self, connection: Transaction, ids: Sequence[int]) -> None:
         for row_id in ids:
             self.rows.pop(row_id, None)
 
-    def transaction(self) -> Any:
-        return self.database.transaction()
+    async def lock_older(
+        self, tx: Transaction, *, age_s: float, limit: int, after: int
+    ) -> list[OutboxRow]:
+        raise NotImplementedError  # no sweeper here
 
     async def settle(
-        self, tx: Transaction, published: Sequence[tuple[int, Place]], refused: Sequence[Any]
+        self,
+        tx: Transaction,
+        published: Sequence[tuple[OutboxRow, Place]],
+        refused: Sequence[Any],
     ) -> None:
-        for row_id, place in published:
-            self.places[row_id] = place
-            self.rows.pop(row_id, None)
+        for row, place in published:
+            self.places[row.id] = place
+            self.rows.pop(row.id, None)
 
-    async def count(self, *, bound: int) -> int:
-        if self.database.is_away:
-            raise DatabaseAway("connection refused")
+    async def count(self, connection: Transaction, *, bound: int) -> int:
         return min(len(self.rows), bound + 1)
 
 
@@ -419,7 +422,7 @@ class World:
         self.queries = MemoryQueries()
         self.jobs = MemoryJobs()
         self.keys = MemoryKeys()
-        self.outbox = MemoryOutbox(self.database)
+        self.outbox = MemoryOutbox()
         self.broker = MemoryBroker()
         self.blobs = MemoryBlobs()
         self.archive = ScriptedArchive()
@@ -445,7 +448,12 @@ class World:
             blobs=self.blobs,
             archive=self.archive,
             insights=MemoryInsights(self.images.rows),
-            departures=Departures(self.outbox, self.broker, 100, clock, cluster="test-cluster"),
+            departures=Departures(
+                OutboxPublisher(self.database, self.outbox, self.broker, clock),
+                100,
+                clock,
+                cluster="test-cluster",
+            ),
             metrics=Metrics(CollectorRegistry()),
             model="demo",
             version="1.2.3",

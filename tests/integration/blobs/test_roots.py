@@ -190,6 +190,29 @@ def test_a_path_of_the_host_has_one_place_and_the_deepest_root_wins(
     assert nested.place_of(root / "album" / "a.jpg") == Place("album", b"a.jpg")
 
 
+def test_a_sibling_whose_name_begins_with_the_roots_name_lies_under_no_root(tmp_path: Path) -> None:
+    for name in ("photos", "photos-private"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(b"photo")
+    roots = Roots({"photos": tmp_path / "photos"})
+
+    assert roots.place_of(tmp_path / "photos" / "a.jpg") == Place("photos", b"a.jpg")
+    assert roots.place_of(tmp_path / "photos-private" / "a.jpg") is None
+    assert roots.place_of(tmp_path / "photos-private") is None
+
+
+def test_a_link_to_a_directory_inside_the_root_is_not_followed_either(
+    roots: Roots, root: Path
+) -> None:
+    (root / "album2").symlink_to("album")
+
+    with pytest.raises(ImageMissing):
+        read(roots, b"album2/a.jpg")
+    assert not roots.is_directory(Place("main", b"album2"))
+    with pytest.raises(ImageMissing):
+        roots.look(Place("main", b"album2/a.jpg"))
+
+
 def test_no_descriptor_is_left_open(roots: Roots) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for name in (b"album/a.jpg", b"nothing.jpg", b"album", b"../x"):

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from core.errors import DatabaseAway
-from core.messaging.ports import Place
+from core.messaging.ports import Outbox
+from core.offsets import Place
 from core.settings import DatabaseSettings
 from core.storage import keys
 from core.storage.archive import image_pages, images, jobs
@@ -18,15 +19,14 @@ from core.storage.archive.jobs import DirectoryOptions
 from core.storage.keys import NewKey
 from core.storage.pool import open_pool
 from core.storage.queries import queries
-from core.storage.stream.outbox import OutboxTable
+from core.storage.stream import outbox
+from core.transaction import Database
 from ingress.auth.api_keys import Scope, make_key
 from ingress.ports import (
-    Database,
     ImagePages,
     ImageTable,
     JobTable,
     KeyTable,
-    Outbox,
     QueryTable,
 )
 from schemas.record import Record
@@ -63,7 +63,7 @@ async def tables(request: pytest.FixtureRequest) -> AsyncIterator[Tables]:
         async with pool.transaction() as tx:
             row = NewKey(made.key_id, "alice", "", made.digest, (Scope.READ.value,))
             await keys.add(tx, row)
-        yield Tables(pool, images, image_pages, queries, jobs, OutboxTable(pool), keys, made.key_id)
+        yield Tables(pool, images, image_pages, queries, jobs, outbox, keys, made.key_id)
 
 
 async def accept(tables: Tables, image_id: UUID, **values: Any) -> bool:
@@ -214,16 +214,18 @@ async def test_a_job_is_kept_as_it_was_asked_for(tables: Tables) -> None:
 
 async def test_outbox_rows_are_numbered_counted_and_forgotten(tables: Tables) -> None:
     async with tables.database.transaction() as tx:
-        ids = await tables.outbox.add(tx, [ARRIVED, ARRIVED, ARRIVED])
+        new = await tables.outbox.add(tx, [ARRIVED, ARRIVED, ARRIVED])
 
+    ids = [row.id for row in new]
     assert ids == sorted(set(ids))
-    assert await tables.outbox.count(bound=10) == 3
-    assert await tables.outbox.count(bound=1) == 2  # counting ends one above the bound
-    await tables.outbox.delete(ids[:2])
-    await tables.outbox.delete(ids[:2])
-    async with tables.outbox.transaction() as tx:
-        await tables.outbox.settle(tx, [(ids[2], Place(ARRIVED.topic, 1, 2))], [])
-    assert await tables.outbox.count(bound=10) == 0
+    async with tables.database.connection() as connection:
+        assert await tables.outbox.count(connection, bound=10) == 3
+        assert await tables.outbox.count(connection, bound=1) == 2  # one above the bound
+        await tables.outbox.delete(connection, ids[:2])
+        await tables.outbox.delete(connection, ids[:2])
+        async with tables.database.transaction() as tx:
+            await tables.outbox.settle(tx, [(new[2], Place(ARRIVED.topic, 1, 2))], [])
+        assert await tables.outbox.count(connection, bound=10) == 0
 
 
 async def test_a_key_is_found_and_an_unknown_one_is_not(tables: Tables) -> None:

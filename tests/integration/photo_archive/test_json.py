@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from core.messaging.ports import DeadLetter
-from core.storage.stream.dead_letters import DeadLetterTable
+from core.offsets import DeadLetter
+from core.storage.stream import dead_letters
 from schemas.dead_letter import DeadLetterPlace
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED
@@ -27,7 +27,7 @@ async def set_aside(site: Site, reason: str) -> None:
     place = DeadLetterPlace("tagging", IMAGES_ARRIVED.name, 0, len(reason), reason, "why")
     async with site.pool.transaction() as tx:
         letter = DeadLetter(place, "cluster", record, int(datetime.now(UTC).timestamp() * 1000))
-        await DeadLetterTable().add(tx, [letter])
+        await dead_letters.add(tx, [letter])
 
 
 async def test_images_are_counted_by_what_became_of_them(site: Site) -> None:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from core.messaging.cloudevents import made_at
-from core.messaging.ports import DeadLetter, Sent
+from core.messaging.ports import Sent
+from core.offsets import DeadLetter
 from core.storage.archive import image_deletion, images, selection
 from core.storage.archive.selection import Choice
 from core.storage.pool import Pool
-from core.storage.stream import replays
-from core.storage.stream.dead_letters import DeadLetterTable
+from core.storage.stream import dead_letters, replays
 from core.storage.stream.replays import LetterFilter
 from producers.folders.announcing import Announcer, Photo, Problem
 from producers.images import Origin, Wishes
@@ -36,7 +36,7 @@ def record(number: int, size: int = 3) -> Record:
 
 async def set_aside(pool: Pool, records: list[Record], reason: str, group: str = "tagging") -> None:
     async with pool.transaction() as tx:
-        await DeadLetterTable().add(
+        await dead_letters.add(
             tx,
             [
                 DeadLetter(
