@@ -48,7 +48,7 @@ def all_roles(tagging_processes: int, watched: Path | None) -> tuple[Role, ...]:
         else ()
     )
     return (
-        Role("ingress", ("-m", "ingress", "serve"), serves_metrics=False),
+        Role("ingress", ("-m", "ingress"), serves_metrics=False),
         *tagging,
         Role("query-0", ("-m", "consumers", "query")),
         Role("delivery-0", ("-m", "consumers", "delivery")),
