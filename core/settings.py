@@ -225,7 +225,7 @@ class SecretSettings(Settings):
     """Keys of the instance. Without `SECRETS_KEY` signing secrets cannot be read or made."""
 
     model_config = SettingsConfigDict(env_prefix="SECRETS_")
-    key: SecretStr = SecretStr("")  # 32 random bytes, base64: `python -m ingress keys secret`
+    key: SecretStr = SecretStr("")  # 32 random bytes, base64: `photo-archive keys secret`
 
 
 class TelemetrySettings(Settings):

@@ -18,7 +18,7 @@ import structlog
 from PIL import Image
 from pydantic import SecretStr
 
-from consumers.delivery.adapters import StoredIntake, StoredLanes, StoredSecrets
+from consumers.delivery.adapters import StoredLanes, StoredSecrets, intake
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
@@ -26,11 +26,9 @@ from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.main import CLAIM_INTERVAL_S, COPIES_MAX_BYTES
 from consumers.delivery.pacing import PaceLimits, Pacer
 from consumers.delivery.pictures import CopyCache, StoredPictures
-from consumers.delivery.role import Scheduled
 from core.blobs.keepers import keeper_of
 from core.blobs.store import BlobStore, ReadLimits
 from core.egress.client import GuardedClient, open_client
-from core.egress.targets import lane_of
 from core.settings import (
     DatabaseSettings,
     DecodeSettings,
@@ -83,11 +81,8 @@ class Delivering:
 
     async def put(self, events: Sequence[CallbackRequested]) -> None:
         """Insert due webhooks, as the role's `apply` does."""
-        rows = [
-            Scheduled(callback_id_of(event.query_id), lane_of(event.url), event) for event in events
-        ]
         async with self.pool.transaction() as tx:
-            await StoredIntake().intake(tx, rows)
+            await intake(tx, {callback_id_of(event.query_id): event for event in events})
         self.lanes.wake.set()
 
     async def drain(self, *, within_s: float, attempts: int = 0) -> None:
@@ -154,9 +149,14 @@ async def opened(
         cache = CopyCache(COPIES_MAX_BYTES if copies_bytes is None else copies_bytes)
         courier = WebhookCourier(
             pictures=StoredPictures(
-                pool, store, copier, chosen.inline_max_bytes, chosen.keep_exif, cache
+                pool,
+                store.read_all,
+                copier.outgoing_copy,
+                chosen.inline_max_bytes,
+                chosen.keep_exif,
+                cache,
             ),
-            secrets=StoredSecrets(pool, box),
+            secrets=StoredSecrets(pool, box).of,
             sender=WebhookSender(client, timeout_s=chosen.exchange_timeout_s),
             schedule=RetrySchedule.from_settings(chosen),
             link=lambda image_id: f"http://127.0.0.1/images/{image_id}/content",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from uuid import UUID
 
-from consumers.delivery.adapters import StoredIntake, StoredLanes, StoredSecrets
+from consumers.delivery.adapters import StoredLanes, StoredSecrets, intake
 from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
@@ -17,7 +17,6 @@ from consumers.delivery.role import DeliveryRole
 from consumers.image_bytes import ImageBytes, open_image_bytes
 from consumers.runtime import Runtime, open_runtime, run
 from consumers.upkeep.main import open_upkeep
-from core.egress.targets import lane_of
 from core.messaging.cloudevents import decode
 from core.settings import (
     MIB,
@@ -56,35 +55,35 @@ async def main(stop: asyncio.Event) -> None:
     limits = pool_limits(load(DecodeSettings), load(ArchiveSettings).fetch_max_bytes)
     async with (
         open_runtime("delivery") as runtime,
-        open_image_bytes(runtime.pool) as reach,
+        open_image_bytes(runtime.pool) as image_bytes,
         DecodePool(limits) as copier,
     ):
         secrets = StoredSecrets(runtime.pool, box)
         pictures = StoredPictures(
             runtime.pool,
-            reach.store,
-            copier,
+            image_bytes.store.read_all,
+            copier.outgoing_copy,
             settings.inline_max_bytes,
             settings.keep_exif,
             CopyCache(COPIES_MAX_BYTES),
         )
-        lanes = _lanes(settings, runtime, _courier(settings, reach, pictures, secrets, box))
-        role = DeliveryRole(StoredIntake(), lane_of, lanes.wake.set)
+        lanes = _lanes(settings, runtime, _courier(settings, image_bytes, pictures, secrets, box))
+        role = DeliveryRole(intake, lanes.wake.set)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)
         await run(runtime, role, _decoded, stop, [lanes.run, upkeep.run])
 
 
 def _courier(
     settings: DeliverySettings,
-    reach: ImageBytes,
+    image_bytes: ImageBytes,
     pictures: StoredPictures,
     secrets: StoredSecrets,
     box: SecretBox,
 ) -> WebhookCourier:
     return WebhookCourier(
         pictures=pictures,
-        secrets=secrets,
-        sender=WebhookSender(reach.client, timeout_s=settings.exchange_timeout_s),
+        secrets=secrets.of,
+        sender=WebhookSender(image_bytes.client, timeout_s=settings.exchange_timeout_s),
         schedule=RetrySchedule.from_settings(settings),
         link=_linker(box, settings.link_ttl_s),
         budget=Budget(settings.max_bytes_in_flight),

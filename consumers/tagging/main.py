@@ -38,12 +38,12 @@ async def main(stop: asyncio.Event) -> None:
             observe=(measuring := TaggingMetrics(runtime.metrics)).passed,
             halved=measuring.halved,
         ) as clip,
-        open_image_bytes(runtime.pool) as reach,
+        open_image_bytes(runtime.pool) as image_bytes,
     ):
         log.info("model_ready", model=clip.identity)
         tagger = LabelledTagger(runtime.pool, clip, runtime.metrics.reused_images.inc)
         best = BestImages(is_softmax=settings.scoring == "softmax")
-        role = TaggingRole(reach.store, tagger, PostgresTags(best), measuring)
+        role = TaggingRole(image_bytes.store, tagger, PostgresTags(best), measuring)
         rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
         previewing = Previewing(runtime.pool, clip)
         heartbeat = Heartbeat(runtime.pool, clip.identity)

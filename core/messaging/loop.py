@@ -1,11 +1,11 @@
 """The loop of every role, on one screen.
 
     fetch -> queue -> decode, prepare -> [guard, apply, outbox, dead letters] -> publish
-    intake            pipeline           committer: one transaction per batch    dispatcher
+    intake            pipeline           committer: one transaction per batch    outbox
 
-Beside it: the claimer (ownership), the advisory commit, the sweeper, the watchdog. Each runs until
-it is cancelled; one that ends by itself ends the process, since what lives on half dead holds its
-partitions for ever.
+Beside it: the claimer (ownership), the advisory commit, the sweeper, the watchdog. Each task runs
+until it is cancelled. One that ends by itself ends the process, since a process with a part missing
+would hold its partitions for ever.
 """
 
 import asyncio

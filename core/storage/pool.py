@@ -250,7 +250,7 @@ def _by_class(error: asyncpg.PostgresError, kind: str, text: str) -> BaseExcepti
     if error.sqlstate in _SCHEMA_STATES:
         return ConfigurationError(
             f"DATABASE_URL: the schema is not that of this version ({text}):"
-            " run `python -m migrations`"
+            " run `photo-archive migrate`"
         )
     if kind in _SETTINGS_CLASSES:
         return ConfigurationError(f"DATABASE_URL: {text}")

@@ -48,7 +48,7 @@ def all_roles(tagging_processes: int, watched: Path | None) -> tuple[ProcessSpec
         else ()
     )
     return (
-        ProcessSpec("ingress", ("-m", "ingress", "serve"), serves_metrics=False),
+        ProcessSpec("ingress", ("-m", "ingress"), serves_metrics=False),
         *tagging,
         ProcessSpec("query-0", ("-m", "consumers", "query")),
         ProcessSpec("delivery-0", ("-m", "consumers", "delivery")),

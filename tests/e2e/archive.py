@@ -12,7 +12,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from standalone.processes.planning import KEY_BYTES
 from standalone.processes.roles import ProcessSpec
 from standalone.processes.supervised_process import SupervisedProcess
 from standalone.processes.supervisor import PROJECT, StandalonePlan, Supervisor, with_roots
+from tests.command import COMMAND
 from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
 
 READY_TIMEOUT_S = 180.0  # torch from a cold disk, on a busy machine
@@ -134,9 +134,15 @@ class RunningArchive:
     def command(
         self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> subprocess.CompletedProcess[str]:
-        """Run Python with these arguments, as an operator would while the roles run."""
+        """Run `photo-archive` with these arguments, as an operator would while the roles run."""
+        return self.run(COMMAND, *arguments, timeout_s=timeout_s)
+
+    def run(
+        self, *command: str, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program with the environment of the roles."""
         return subprocess.run(
-            [sys.executable, *arguments],
+            command,
             cwd=PROJECT,
             env={**self.supervisor.environment(), "COLUMNS": "160"},
             capture_output=True,

@@ -66,7 +66,7 @@ async def test_a_topic_made_anew_under_a_running_member_ends_it_and_none_is_skip
         # More records than before, so that offsets alone do not distinguish the logs.
         await produce(bench.publisher, [record_of(n) for n in range(1000, 1000 + MANY)])
 
-        with pytest.raises(ConfigurationError, match="python -m consumers reset counting"):
+        with pytest.raises(ConfigurationError, match="photo-archive reset counting"):
             async with asyncio.timeout(60):
                 await member
         assert await bench.effects() == Counter(range(FEW)), "nothing from its middle"

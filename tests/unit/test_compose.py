@@ -106,9 +106,9 @@ def test_every_role_is_there_with_its_command() -> None:
     assert {("python", "-m", "consumers", role) for role in ("tagging", "query", "delivery")} <= (
         commands
     )
-    assert ("python", "-m", "ingress", "serve") in commands
+    assert ("python", "-m", "ingress") in commands
     assert ("python", "-m", "producers", "jobs") in commands
-    assert ("python", "-m", "migrations", "all") in commands
+    assert ("python", "-m", "migrations") in commands
 
 
 def test_only_what_serves_metrics_is_asked_for_them() -> None:

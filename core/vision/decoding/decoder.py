@@ -51,7 +51,7 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class OutgoingCopy:
     """An encoded picture made from another."""
 
     media_type: str
@@ -151,7 +151,7 @@ class DecodePool:
         except (KeyError, TypeError, ValueError) as error:
             return ImageUnreadable(f"decoder answered {error!r}", reason="decoder_crashed")
 
-    async def outgoing_copy(self, data: bytes) -> Copy | PermanentError:
+    async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
         """Return an upright copy without EXIF, XMP and comments; see `outgoing.strip_metadata`.
 
         Raises:
@@ -159,7 +159,7 @@ class DecodePool:
         """
         return _copy(await self._ask({"do": "strip"}, data, worker_protocol.MAX_COPY_BYTES))
 
-    async def thumbnail(self, data: bytes, side: int) -> Copy | PermanentError:
+    async def thumbnail(self, data: bytes, side: int) -> OutgoingCopy | PermanentError:
         """Return a small upright JPEG whose longer side is at most `side` pixels.
 
         Raises:
@@ -267,7 +267,9 @@ def _decoded(
     )
 
 
-def _copy(answer: tuple[worker_protocol.Head, bytearray] | PermanentError) -> Copy | PermanentError:
+def _copy(
+    answer: tuple[worker_protocol.Head, bytearray] | PermanentError,
+) -> OutgoingCopy | PermanentError:
     if isinstance(answer, PermanentError):
         return answer
-    return Copy(str(answer[0].get("media_type")), bytes(answer[1]))
+    return OutgoingCopy(str(answer[0].get("media_type")), bytes(answer[1]))

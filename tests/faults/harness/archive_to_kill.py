@@ -165,7 +165,7 @@ def _is_dead(pid: int) -> bool:
 
 def _migrate(environment: dict[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "migrations", "all"],
+        [sys.executable, "-m", "migrations"],
         cwd=REPOSITORY,
         env=os.environ | environment,
         capture_output=True,

@@ -288,7 +288,7 @@ async def test_progress_of_another_cluster_or_topic_ends_the_process_and_names_t
         await bench.pool.execute(f"UPDATE progress SET {column} = 'other'")
 
     async with open_bench(kafka, database) as bench:
-        with pytest.raises(ConfigurationError, match="python -m consumers reset counting"):
+        with pytest.raises(ConfigurationError, match="photo-archive reset counting"):
             async with asyncio.timeout(30):
                 await run_role(bench.parts, asyncio.Event())
 

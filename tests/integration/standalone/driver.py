@@ -13,9 +13,9 @@ from pathlib import Path
 
 from core.errors import ConfigurationError
 from core.settings import StandaloneSettings
-from standalone.__main__ import stop_on_signals
 from standalone.demo.models import ModelChoice
 from standalone.environment import cache_directory
+from standalone.main import stop_on_signals
 from standalone.processes.roles import ProcessSpec
 from standalone.processes.supervisor import StandalonePlan, Supervisor
 
@@ -29,7 +29,7 @@ def write(kind: str, content: object) -> None:
 
 
 def main() -> int:
-    """Run until a signal; exit codes as in `standalone.__main__`."""
+    """Run until a signal; exit codes as of `photo-archive up`."""
     home, port, sources = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
     plan = StandalonePlan(
         settings=StandaloneSettings(

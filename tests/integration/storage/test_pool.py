@@ -42,7 +42,7 @@ async def test_a_refused_value_rolls_the_transaction_back(pool: Pool) -> None:
     "query", ["SELECT 1 FROM no_such_table", "SELECT no_such_column FROM images"]
 )
 async def test_a_schema_that_is_missing_or_old_names_the_command(pool: Pool, query: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"no_such_.*run `python -m migrations`"):
+    with pytest.raises(ConfigurationError, match=r"no_such_.*run `photo-archive migrate`"):
         await pool.fetch(query)
 
 

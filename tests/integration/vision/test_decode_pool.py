@@ -18,7 +18,7 @@ from PIL import Image
 from core.errors import ConfigurationError, ImageUnreadable, TransientError
 from core.settings import MIB, DecodeSettings
 from core.vision.decoding import sniff
-from core.vision.decoding.decoder import Copy, Decoded, DecodePool, pool_limits
+from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy, pool_limits
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
@@ -210,11 +210,11 @@ async def test_a_cancelled_caller_leaves_a_pool_that_works(pool: DecodePool) -> 
 async def test_copies_and_thumbnails_are_made_by_the_same_workers(pool: DecodePool) -> None:
     data = pictures.jpeg(1, comment=b"secret")
     copy = await pool.outgoing_copy(data)
-    assert isinstance(copy, Copy)
+    assert isinstance(copy, OutgoingCopy)
     assert copy.media_type == sniff.JPEG
     assert b"secret" not in copy.data
     small = await pool.thumbnail(data, 100)
-    assert isinstance(small, Copy)
+    assert isinstance(small, OutgoingCopy)
     assert sniff.probe(small.data, sniff.Limits()) == sniff.Probe(sniff.JPEG, 100, 75)
     assert isinstance(await pool.thumbnail(b"junk", 100), ImageUnreadable)
 

@@ -268,7 +268,7 @@ async def test_a_topic_made_anew_under_a_running_member_ends_it_at_the_next_clai
             await asyncio.sleep(0.001)
         world.client.identity = other
         await world.client.rebalance(PARTITIONS)
-        with pytest.raises(ConfigurationError, match="python -m consumers reset g"):
+        with pytest.raises(ConfigurationError, match="photo-archive reset g"):
             await task
 
 

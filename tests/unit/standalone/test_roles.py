@@ -25,7 +25,7 @@ SHARED = SharedConfiguration(
 def test_every_stage_has_its_process_and_its_own_name() -> None:
     roles = all_roles(2, Path("/inbox"))
     assert [(role.name, role.argv[1:]) for role in roles] == [
-        ("ingress", ("ingress", "serve")),
+        ("ingress", ("ingress",)),
         ("tagging-0", ("consumers", "tagging")),
         ("tagging-1", ("consumers", "tagging")),
         ("query-0", ("consumers", "query")),

@@ -13,7 +13,7 @@ from core.settings import DeliverySettings
 from core.webhooks.schedule import (
     Attempts,
     Delivered,
-    GiveUp,
+    GivenUp,
     Retry,
     RetrySchedule,
     outcome_name,
@@ -59,14 +59,14 @@ def test_a_delivery_that_always_fails_ends_after_all_attempts_within_the_window(
     while True:
         made += 1
         verdict = DEFAULT.verdict(PlainAnswer(500), attempts=Attempts(made, NOW), now=now, rng=rng)
-        if isinstance(verdict, GiveUp):
+        if isinstance(verdict, GivenUp):
             break
         assert isinstance(verdict, Retry)
         assert verdict.at >= now
         now = verdict.at
 
     assert made == 8
-    assert verdict == GiveUp("attempts_exhausted", "http_5xx")
+    assert verdict == GivenUp("attempts_exhausted", "http_5xx")
     assert seconds_from_now(now) <= DEFAULT.window_s + 1e-3
 
 
@@ -120,23 +120,23 @@ def test_a_failure_is_tried_again_by_the_schedule_until_it_is_used_up(
 
     assert verdict(1) == Retry(NOW + timedelta(seconds=5), name)
     assert verdict(2) == Retry(NOW + timedelta(seconds=30), name)
-    assert verdict(3) == GiveUp("attempts_exhausted", name)
+    assert verdict(3) == GivenUp("attempts_exhausted", name)
     assert outcome_name(outcome) == name
 
 
 @pytest.mark.parametrize(
     ("outcome", "verdict"),
     [
-        (PlainAnswer(410), GiveUp("gone", "http_410")),
+        (PlainAnswer(410), GivenUp("gone", "http_410")),
         (
             PlainAnswer(500, {"webhook-delivery": "Abort-Message "}),
-            GiveUp("aborted", "http_5xx"),
+            GivenUp("aborted", "http_5xx"),
         ),
-        (TargetForbidden("10.0.0.1"), GiveUp("target_forbidden", "target_forbidden")),
+        (TargetForbidden("10.0.0.1"), GivenUp("target_forbidden", "target_forbidden")),
     ],
 )
 def test_some_outcomes_end_it_at_once(
-    outcome: PlainAnswer | TargetForbidden, verdict: GiveUp
+    outcome: PlainAnswer | TargetForbidden, verdict: GivenUp
 ) -> None:
     assert STEADY.verdict(outcome, attempts=FIRST, now=NOW, rng=Random(1)) == verdict
 
@@ -149,7 +149,7 @@ def test_a_failure_of_our_own_side_is_not_charged_and_ends_with_the_window() -> 
     after = STEADY.verdict(away, attempts=used_up, now=NOW + timedelta(seconds=35), rng=Random(1))
 
     assert inside == Retry(NOW + timedelta(seconds=64), "dns", charged=False)
-    assert after == GiveUp("attempts_exhausted", "dns")
+    assert after == GivenUp("attempts_exhausted", "dns")
 
 
 @pytest.mark.parametrize(
