@@ -16,7 +16,7 @@ import httpx
 
 from core.errors import PhotoTaggerError
 from standalone.files import write_private
-from standalone.processes.supervisor import PROJECT
+from standalone.supervision.supervisor import PROJECT
 
 #: Installed beside the Python that runs us.
 COMMAND = str(Path(sys.executable).with_name("photo-archive"))

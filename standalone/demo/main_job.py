@@ -20,9 +20,9 @@ from core.errors import ConfigurationError
 from standalone.demo.archive_client import ArchiveClient, Credentials, credentials, settled
 from standalone.demo.photos import copy_free_photos
 from standalone.demo.receiver import Callback, CallbackReceiver
-from standalone.processes.planning import make_plan
-from standalone.processes.supervisor import StandalonePlan, Supervisor, with_roots
 from standalone.shell import write_shell_file
+from standalone.supervision.planning import make_plan
+from standalone.supervision.supervisor import StandalonePlan, Supervisor, with_roots
 
 PHOTOS_ROOT = "photos"
 QUESTIONS = ("We are looking for a cat", "Покажите пейзаж, пожалуйста")

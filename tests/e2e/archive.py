@@ -27,12 +27,12 @@ from aiokafka.structs import TopicPartition
 from core.settings import StandaloneSettings
 from schemas.topics import plan_topics
 from standalone.demo.archive_client import ArchiveClient, Credentials, credentials
-from standalone.demo.models import ModelChoice
 from standalone.environment import cache_directory, inherited
-from standalone.processes.planning import KEY_BYTES
-from standalone.processes.roles import ProcessSpec
 from standalone.processes.supervised_process import SupervisedProcess
-from standalone.processes.supervisor import PROJECT, StandalonePlan, Supervisor, with_roots
+from standalone.supervision.model_choice import ModelChoice
+from standalone.supervision.planning import KEY_BYTES
+from standalone.supervision.roles import ProcessSpec
+from standalone.supervision.supervisor import PROJECT, StandalonePlan, Supervisor, with_roots
 from tests.command import COMMAND
 from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
 

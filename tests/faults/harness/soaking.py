@@ -18,7 +18,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from standalone.ports import HOST, choose_port
-from standalone.processes.roles import ProcessSpec, all_roles
+from standalone.supervision.roles import ProcessSpec, all_roles
 from tests.e2e.archive import RunningArchive
 from tests.faults.harness.load import QUESTION
 from tests.servers import PORTS_PER_SESSION, first_port

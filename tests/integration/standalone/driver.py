@@ -13,11 +13,11 @@ from pathlib import Path
 
 from core.errors import ConfigurationError
 from core.settings import StandaloneSettings
-from standalone.demo.models import ModelChoice
 from standalone.environment import cache_directory
 from standalone.main import stop_on_signals
-from standalone.processes.roles import ProcessSpec
-from standalone.processes.supervisor import StandalonePlan, Supervisor
+from standalone.supervision.model_choice import ModelChoice
+from standalone.supervision.roles import ProcessSpec
+from standalone.supervision.supervisor import StandalonePlan, Supervisor
 
 STATES_EVERY_S = 0.2
 

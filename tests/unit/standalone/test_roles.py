@@ -4,7 +4,7 @@ from pathlib import Path
 
 from core.egress.targets import TargetPolicy
 from core.settings import EgressSettings
-from standalone.processes.roles import (
+from standalone.supervision.roles import (
     SharedConfiguration,
     all_roles,
     common_environment,

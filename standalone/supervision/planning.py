@@ -14,10 +14,10 @@ from core.settings import (
     TaggingSettings,
     load,
 )
-from standalone.demo.models import ModelChoice, ask_hub, choose_model, is_cached
 from standalone.environment import cache_directory
 from standalone.files import write_private
-from standalone.processes.supervisor import StandalonePlan, with_roots
+from standalone.supervision.model_choice import ModelChoice, ask_hub, choose_model, is_cached
+from standalone.supervision.supervisor import StandalonePlan, with_roots
 
 KEY_BYTES = 32
 WATCHED_ROOT = "watched"

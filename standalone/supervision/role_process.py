@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from standalone.processes.child_process import ChildProcess, Command
-from standalone.processes.roles import ProcessSpec, python_command
+from standalone.supervision.roles import ProcessSpec, python_command
 
 STOP_GRACE_S = 30.0  # CONSUMER_DRAIN_TIMEOUT_S is 25
 

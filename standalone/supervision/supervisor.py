@@ -16,7 +16,6 @@ from typing import Self
 
 from core.errors import ConfigurationError
 from core.settings import StandaloneSettings
-from standalone.demo.models import DEMO_MODEL, ModelChoice
 from standalone.failures import ServerFailed
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.ports import HOST, choose_port
@@ -24,15 +23,16 @@ from standalone.postgres.server import EmbeddedPostgres
 from standalone.processes.child_process import guarded
 from standalone.processes.locking import DirectoryLock
 from standalone.processes.policy import CONFIGURATION_EXIT
-from standalone.processes.role_process import RoleProcess
-from standalone.processes.roles import (
+from standalone.processes.supervised_process import ProcessState, SupervisedProcess
+from standalone.supervision.model_choice import DEMO_MODEL, ModelChoice
+from standalone.supervision.role_process import RoleProcess
+from standalone.supervision.roles import (
     ProcessSpec,
     SharedConfiguration,
     all_roles,
     common_environment,
     role_environment,
 )
-from standalone.processes.supervised_process import ProcessState, SupervisedProcess
 
 PROJECT = Path(__file__).parents[2]
 MIGRATIONS_TIMEOUT_S = 120.0
