@@ -38,12 +38,12 @@ LOADING, TAGGING = "the tagging process loads its model", "tagging"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user asked for.
+    """What the demo is to do.
 
     Attributes:
-        photos: a folder of the user's own photos; None: the free ones that packages ship.
-        once: end when done.
-        model: empty: choose.
+        photos: a folder of the user's own photos; None: the free ones in installed packages.
+        once: whether it ends when it is done.
+        model: the model's name; empty: it is chosen.
     """
 
     photos: Path | None
@@ -53,7 +53,7 @@ class Wish:
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Seconds since the start, for the person who waits."""
+    """Prints messages with the seconds since the start."""
 
     console: Console
     began: float
@@ -66,10 +66,10 @@ class Stopwatch:
 def run_demo(
     wish: Wish, *, say: Callable[[str], None], stop_on: Callable[[Supervisor], None]
 ) -> int:
-    """Run the demo; its exit code: 0 where photos were tagged and all answers arrived signed.
+    """Run the demo; return 0 if photos were tagged and all answers arrived signed, else 1.
 
     Raises:
-        ConfigurationError: this machine or a setting cannot be worked with.
+        ConfigurationError: this machine cannot run it, or a setting is invalid.
         ArchiveFailed: the archive answered with an error, or not in time.
     """
     clock = Stopwatch(_console(), time.monotonic())
@@ -108,7 +108,7 @@ def run_demo(
 
 
 def _console() -> Console:
-    """As wide as the terminal; in a file or a log, wide enough that no path is cut."""
+    """Return a console as wide as the terminal; in a file it is wide enough for whole paths."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = LOG_WIDTH
@@ -182,7 +182,7 @@ def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Stopwatch) -> li
 
 
 def _tag_folder(archive: ArchiveClient, clock: Stopwatch) -> list[dict[str, Any]]:
-    """A directory job: the files stay where they are, only their names travel."""
+    """Tag a folder by a directory job; the files stay where they are."""
     began = archive.post("/tag/directory", {"directory_path": PHOTOS_ROOT})
     first = True
     with _progress(clock.console) as progress:

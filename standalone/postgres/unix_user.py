@@ -1,7 +1,7 @@
-"""The unprivileged user that PostgreSQL needs when we are root, and what that user can reach.
+"""The unprivileged user that PostgreSQL runs as when we are root.
 
-PostgreSQL refuses to run as root, and initdb wants a user with a name. Nobody's directories are
-opened for it: where it cannot reach ours, a place of its own is used.
+PostgreSQL refuses to run as root, and initdb needs a user with a name. No directory's permissions
+are changed for that user: where it cannot enter our folders, other ones are used.
 """
 
 import os
@@ -20,10 +20,10 @@ CHECK_TIMEOUT_S = 10.0
 
 
 def unprivileged_user(data: Path) -> UnixUser | None:
-    """The user to run PostgreSQL as; None when we are not root and stay who we are.
+    """Return the user that PostgreSQL runs as; None when we are not root.
 
-    The owner of existing data; else `photo-archive` or `postgres`, if there is one; else
-    `photo-archive` is made as a system user without home or shell.
+    It is the owner of existing data; else `photo-archive` or `postgres`, if there is one; else
+    `photo-archive`, which is created as a system user without home or shell.
 
     Raises:
         NotSupported: there is no such user and none can be made.
@@ -66,7 +66,7 @@ def _made_user() -> UnixUser:
 
 
 def can_reach(user: UnixUser | None, path: Path) -> bool:
-    """Whether the user may enter (a folder) or run (a file) this path; tried, not computed."""
+    """Return whether the user can enter this folder or run this file, by trying it."""
     argv = guarded(["/bin/sh", "-c", 'test -x "$0"', str(path)], user=user)
     done = subprocess.run(argv, capture_output=True, timeout=CHECK_TIMEOUT_S, check=False, cwd="/")
     return done.returncode == 0

@@ -1,4 +1,4 @@
-"""Puts the plan together: settings, the model, the key, the folders."""
+"""Makes the plan of an archive from settings, the model, the key and the folders."""
 
 import base64
 import os
@@ -24,14 +24,14 @@ WATCHED_ROOT = "watched"
 
 
 def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan:
-    """The plan for this machine and these settings; makes the home.
+    """Return the plan for this machine; create the home.
 
     Args:
         model: `MODEL` or an open_clip name; empty: the settings', or chosen.
         watched: a folder to be watched; becomes an allowed root.
 
     Raises:
-        ConfigurationError: a setting cannot be worked with; names it.
+        ConfigurationError: a setting is invalid; the message names it.
     """
     settings = load(StandaloneSettings)
     try:
@@ -61,7 +61,7 @@ def _model(wanted: str) -> ModelChoice:
 
 
 def _secrets_key(home: Path) -> str:
-    """The user's key, else one made at the first start and kept in the home."""
+    """Return the user's key, else the one that the first start made and the home keeps."""
     given = load(SecretSettings).key.get_secret_value()
     if given:
         return given
@@ -72,5 +72,5 @@ def _secrets_key(home: Path) -> str:
 
 
 def _chosen_egress_settings() -> frozenset[str]:
-    """Names of variables that the user has set, in the environment or in `.env`."""
+    """Return the variables that the user has set, in the environment or in `.env`."""
     return frozenset(f"EGRESS_{name.upper()}" for name in load(EgressSettings).model_fields_set)

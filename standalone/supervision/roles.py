@@ -1,4 +1,4 @@
-"""The project's own processes: what is started, with which environment. Values only."""
+"""The project's own processes and their environments. Values only."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -11,10 +11,11 @@ class ProcessSpec:
     """A process of the project.
 
     Attributes:
-        name: unique, stable over restarts: the consumer group evicts a dead member by it.
-        argv: arguments of Python.
-        serves_metrics: gets a port of its own for them.
-        environment: on top of what all roles get.
+        name: a unique name that is stable over restarts: by it the consumer group evicts a dead
+            member.
+        argv: the arguments of Python.
+        serves_metrics: whether it gets a port for metrics.
+        environment: its own variables, beside those that all processes get.
     """
 
     name: str
@@ -25,7 +26,7 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class SharedConfiguration:
-    """What every role must know about this machine's standalone mode."""
+    """What all processes must know about the archive on this machine."""
 
     home: Path
     database_url: str
@@ -37,7 +38,7 @@ class SharedConfiguration:
 
 
 def all_roles(tagging_processes: int, watched: Path | None) -> tuple[ProcessSpec, ...]:
-    """The processes to run, in starting order."""
+    """Return the processes to run, in the order of their start."""
     tagging = tuple(
         ProcessSpec(f"tagging-{number}", ("-m", "consumers", "tagging"))
         for number in range(tagging_processes)
@@ -60,15 +61,15 @@ def all_roles(tagging_processes: int, watched: Path | None) -> tuple[ProcessSpec
 def common_environment(
     shared: SharedConfiguration, inherited: Mapping[str, str], chosen: frozenset[str]
 ) -> dict[str, str]:
-    """The environment of every role.
+    """Return the environment that all processes share.
 
     Args:
-        shared: where the servers and the data are; these win over what is inherited.
+        shared: the servers, the data and the secrets; these win over what is inherited.
         inherited: our own environment.
-        chosen: names of settings that the user has set, which defaults of this mode leave alone.
+        chosen: the settings that the user has set; this mode's defaults do not replace them.
     """
     defaults = {
-        # One person's machine: callbacks to a program on it are the usual case here.
+        # On one person's machine callbacks usually go to a program on the same machine.
         "EGRESS_ALLOW_HTTP": "true",
         "EGRESS_ALLOWED_HOSTS": "localhost,127.0.0.0/8,::1/128",
         "EGRESS_ALLOWED_PORTS": "80,443,1024-65535",
@@ -94,12 +95,12 @@ def common_environment(
 def role_environment(
     role: ProcessSpec, common: Mapping[str, str], next_port: Callable[[], int]
 ) -> dict[str, str]:
-    """One role's environment: its name, and a port for its metrics."""
+    """Return the environment of one process: the shared one, its name, its port for metrics."""
     own = {"CONSUMER_INSTANCE": role.name}
     own["TELEMETRY_METRICS_PORT"] = str(next_port()) if role.serves_metrics else "0"
     return {**common, **own, **(role.environment or {})}
 
 
 def python_command(role: ProcessSpec) -> tuple[str, ...]:
-    """The command line, by the Python that runs us."""
+    """Return the command line, with the Python that runs us."""
     return (sys.executable, *role.argv)
