@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from core.errors import TransientError
 from core.messaging.ports import Place, Sent
+from core.transaction import Transaction
 from ingress.http.problems import retry_later
-from ingress.ports import Outbox, Publisher
 from schemas.record import Record
 from schemas.token import Token
 
@@ -21,6 +22,40 @@ WAIT_S = 1.0  # for the broker's acknowledgement, before the answer goes out wit
 AWAY_S = 2.0  # after a failure nobody tries for so long: the rows wait for the sweeper
 COUNT_TTL_S = 1.0
 RETRY_AFTER_S = 5
+
+
+class Outbox(Protocol):
+    """Events that must leave: written with the effect, published after the commit."""
+
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
+        """Write rows; return their ids, in order."""
+        ...
+
+    async def delete(self, ids: Sequence[int]) -> None:
+        """Delete rows that were published."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """An open transaction."""
+        ...
+
+    async def settle(
+        self, tx: Transaction, published: Sequence[tuple[int, Place]], refused: Sequence[Any]
+    ) -> None:
+        """Delete rows; published arrivals leave their place, for tokens that name the row."""
+        ...
+
+    async def count(self, *, bound: int) -> int:
+        """How many rows wait: exact up to `bound`."""
+        ...
+
+
+class Publisher(Protocol):
+    """Hands records to the broker; the outcome of each is a value."""
+
+    async def publish(self, records: Sequence[Record]) -> list[Sent]:
+        """Return one outcome per record, in order; never raises for one of them."""
+        ...
 
 
 @dataclass(slots=True)

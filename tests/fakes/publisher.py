@@ -18,12 +18,16 @@ class MemoryPublisher:
         lose_acknowledgements: so many of the next records arrive without being acknowledged.
         largest_value: values over it are refused for good.
         delay_s: how long each call takes.
+        gate: where it is set, each call waits for it.
+        partition: of all records.
     """
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.calls = 0
         self.delay_s = 0.0
+        self.gate: asyncio.Event | None = None
+        self.partition = 0
         self.is_away = False
         self.lose_acknowledgements = 0
         self.largest_value = 4 * 1024 * 1024
@@ -31,6 +35,8 @@ class MemoryPublisher:
     async def publish(self, records: Sequence[Record]) -> list[Sent]:
         self.calls += 1
         await asyncio.sleep(self.delay_s)
+        if self.gate is not None:
+            await self.gate.wait()
         return [self._publish(record) for record in records]
 
     def _publish(self, record: Record) -> Sent:
@@ -42,7 +48,7 @@ class MemoryPublisher:
         if self.lose_acknowledgements:
             self.lose_acknowledgements -= 1
             return BrokerAway("acknowledgement lost")
-        return Place(record.topic, 0, len(self.records) - 1)
+        return Place(record.topic, self.partition, len(self.records) - 1)
 
     def uris(self) -> list[str]:
         """URIs of the image arrivals, in order."""

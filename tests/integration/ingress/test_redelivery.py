@@ -37,7 +37,7 @@ async def _admin(opened: Opened) -> AsyncIterator[httpx.AsyncClient]:
     made = await commands.create(commands.Wanted("root", scopes=(Scope.ADMIN,)), if_absent=False)
     assert made is not None
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(opened.parts)),
+        transport=httpx.ASGITransport(create_app(opened.deps)),
         base_url="http://archive",
         headers={"X-API-Key": made.key},
     ) as http:

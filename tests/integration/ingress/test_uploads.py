@@ -8,22 +8,21 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from core.storage.stream.outbox import OutboxTable
 from ingress.auth.access import HEADER
 from ingress.auth.api_keys import Scope
 from schemas.image import ImageArrived, image_id_of
 from schemas.record import Record
 from schemas.token import Token, decode_token
-from tests.fakes.ingress import World, make_world
 from tests.fakes.pictures import flat_png, jpeg
-from tests.unit.ingress.problems import problem_in
+from tests.integration.ingress.problems import problem_in
+from tests.integration.ingress.world import PARTITION, MakeWorld, World
 
 KIB = 1024
 
 
-async def upload(
-    world: World, *files: tuple[str, bytes], client: httpx.AsyncClient | None = None
-) -> httpx.Response:
-    async with client or world.client(Scope.UPLOAD) as http:
+async def upload(world: World, *files: tuple[str, bytes]) -> httpx.Response:
+    async with world.client(Scope.UPLOAD) as http:
         parts = [("file", (name, content, "image/jpeg")) for name, content in files]
         return await http.post("/images/upload", files=parts)
 
@@ -49,9 +48,9 @@ async def test_bytes_row_and_event_are_kept_in_one_transaction(world: World) -> 
     assert entry["duplicate"] is False
     assert entry["error"] is None
     assert entry["links"]["self"] == f"http://archive/images/{entry['image_id']}"
-    assert world.database.commits == 1
-    assert world.blobs.contents[uri] == picture
-    row = world.images.rows[image_id_of(uri)]
+    assert world.pool.commits == 1
+    assert await world.deps.blobs.read_all([uri]) == [picture]
+    row = await world.image(image_id_of(uri))
     assert (row.owner, row.path, row.media_type) == ("alice", "cat.jpg", "image/jpeg")
     (record,) = world.broker.records
     event = ImageArrived.model_validate_json(record.value)
@@ -64,8 +63,8 @@ async def test_the_token_names_the_place_in_the_log(world: World) -> None:
 
     token = decode_token(response.json()["images"][0]["token"])
 
-    assert token == Token("test-cluster", "images.arrived.v1", 3, 0)
-    assert world.outbox.rows == {}
+    assert token == Token("test-cluster", "images.arrived.v1", PARTITION, 0)
+    assert await world.outbox() == []
 
 
 async def test_with_the_broker_away_it_is_accepted_and_the_token_names_the_row(
@@ -77,9 +76,10 @@ async def test_with_the_broker_away_it_is_accepted_and_the_token_names_the_row(
     second = await upload(world, ("b.jpg", jpeg(2)))
 
     assert first.status_code == second.status_code == 202
-    assert decode_token(first.json()["images"][0]["token"]) == Token("test-cluster", outbox_id=1)
-    assert decode_token(second.json()["images"][0]["token"]) == Token("test-cluster", outbox_id=2)
-    assert sorted(world.outbox.rows) == [1, 2]
+    assert [decode_token(one.json()["images"][0]["token"]) for one in (first, second)] == [
+        Token("test-cluster", outbox_id=row_id) for row_id in await world.outbox()
+    ]
+    assert len(await world.outbox()) == 2
 
 
 async def test_after_a_failure_nobody_waits_for_the_broker_for_a_while(world: World) -> None:
@@ -102,12 +102,14 @@ async def test_a_slow_broker_does_not_hold_the_answer_and_the_place_is_kept(
     world.broker.gate = asyncio.Event()
 
     response = await upload(world, ("a.jpg", jpeg(1)))
-    assert decode_token(response.json()["images"][0]["token"]).outbox_id == 1
+    (row_id,) = await world.outbox()
+    assert decode_token(response.json()["images"][0]["token"]).outbox_id == row_id
     world.broker.gate.set()
-    await world.parts.departures.drain(within_s=5)
+    await world.deps.departures.drain(within_s=5)
 
-    assert world.outbox.places[1].topic == "images.arrived.v1"
-    assert world.outbox.rows == {}
+    (place,) = await world.pool.fetch("SELECT outbox_id, topic FROM outbox_places")
+    assert (place["outbox_id"], place["topic"]) == (row_id, "images.arrived.v1")
+    assert await world.outbox() == []
 
 
 async def test_the_same_bytes_twice_are_one_image_and_two_events(world: World) -> None:
@@ -137,15 +139,16 @@ async def test_a_file_that_is_no_picture_is_refused_with_its_first_bytes(world: 
     document = problem_in(response, "not_an_image")
     assert "3c 73 76 67" in document["detail"]
     assert document["errors"][0]["pointer"] == "/0"
-    assert world.images.rows == {}
-    assert world.blobs.contents == {}
+    assert await world.count("images", "blobs") == 0
 
 
 async def test_an_empty_file_is_refused(world: World) -> None:
     problem_in(await upload(world, ("cat.jpg", b"")), "not_an_image")
 
 
-async def test_a_picture_with_too_many_pixels_is_refused_with_the_limit() -> None:
+async def test_a_picture_with_too_many_pixels_is_refused_with_the_limit(
+    make_world: MakeWorld,
+) -> None:
     world = make_world(max_image_pixels=1_000_000)
 
     response = await upload(world, ("bomb.png", flat_png(2000, 2000)))
@@ -166,7 +169,9 @@ async def test_the_raw_body_is_an_upload_too(world: World) -> None:
     assert entry["status"] == "accepted"
 
 
-async def test_a_raw_body_over_the_limit_is_refused_by_its_announced_length() -> None:
+async def test_a_raw_body_over_the_limit_is_refused_by_its_announced_length(
+    make_world: MakeWorld,
+) -> None:
     world = make_world(max_image_bytes=64 * KIB)
 
     touched = []
@@ -181,7 +186,7 @@ async def test_a_raw_body_over_the_limit_is_refused_by_its_announced_length() ->
     assert touched == []
 
 
-async def test_a_raw_body_over_the_limit_is_refused_while_it_comes() -> None:
+async def test_a_raw_body_over_the_limit_is_refused_while_it_comes(make_world: MakeWorld) -> None:
     world = make_world(max_image_bytes=64 * KIB)
     sent = 0
 
@@ -195,10 +200,10 @@ async def test_a_raw_body_over_the_limit_is_refused_while_it_comes() -> None:
 
     problem_in(response, "body_too_large")
     assert sent <= 64 * KIB + 16 * KIB
-    assert world.parts.guards.bodies.used == 0
+    assert world.deps.guards.bodies.used == 0
 
 
-async def test_a_part_over_the_limit_costs_its_entry_and_no_memory() -> None:
+async def test_a_part_over_the_limit_costs_its_entry_and_no_memory(make_world: MakeWorld) -> None:
     world = make_world(max_image_bytes=64 * KIB, max_files=3)
 
     response = await upload(world, ("big.jpg", bytes(100 * KIB)), ("ok.jpg", jpeg(1)))
@@ -209,20 +214,22 @@ async def test_a_part_over_the_limit_costs_its_entry_and_no_memory() -> None:
     assert ok["status"] == "accepted"
 
 
-async def test_a_lone_part_over_the_limit_is_a_413(world: World) -> None:
+async def test_a_lone_part_over_the_limit_is_a_413(make_world: MakeWorld) -> None:
     response = await upload(make_world(max_image_bytes=64 * KIB), ("big.jpg", bytes(100 * KIB)))
 
     problem_in(response, "image_too_large")
 
 
-async def test_too_many_files_are_refused_and_the_first_ones_are_told() -> None:
+async def test_too_many_files_are_refused_and_the_first_ones_are_told(
+    make_world: MakeWorld,
+) -> None:
     world = make_world(max_files=2)
 
     response = await upload(world, *((f"{n}.jpg", jpeg(n)) for n in range(3)))
 
     document = problem_in(response, "too_many_files")
     assert len(document["images"]) == 2
-    assert len(world.images.rows) == 2
+    assert await world.count("images") == 2
 
 
 async def test_a_part_with_another_name_is_refused(world: World) -> None:
@@ -242,8 +249,8 @@ async def test_a_part_without_a_file_name_is_taken_under_its_hash(world: World) 
         )
 
     assert response.status_code == 202, response.text
-    (row,) = world.images.rows.values()
-    assert row.path == f"sha256:{hashlib.sha256(jpeg(1)).hexdigest()}"
+    (path,) = await world.paths()
+    assert path == f"sha256:{hashlib.sha256(jpeg(1)).hexdigest()}"
 
 
 async def test_a_refusal_says_its_code_once(world: World) -> None:
@@ -279,7 +286,7 @@ async def test_broken_multipart_is_a_400(world: World, content_type: str, body: 
         )
 
     problem_in(response, "malformed_multipart")
-    assert world.images.rows == {}
+    assert await world.count("images") == 0
 
 
 async def test_another_content_type_is_a_415_with_those_that_are_taken(world: World) -> None:
@@ -291,35 +298,39 @@ async def test_another_content_type_is_a_415_with_those_that_are_taken(world: Wo
 async def test_the_file_name_keeps_no_folders_and_no_deceiving_characters(world: World) -> None:
     await upload(world, ("../../etc/\u202egpj.exe.jpg", jpeg(1)))
 
-    (row,) = world.images.rows.values()
-    assert row.path == "gpj.exe.jpg"
+    (path,) = await world.paths()
+    assert path == "gpj.exe.jpg"
 
 
 async def test_with_the_database_away_nothing_is_promised(world: World) -> None:
-    http = world.client(Scope.UPLOAD)
-    await upload(world, ("a.jpg", jpeg(1)), client=http)
-    world.database.is_away = True
+    async with world.client(Scope.UPLOAD) as http:
+        await http.post("/images/upload", files={"file": ("a.jpg", jpeg(1), "image/jpeg")})
+        world.pool.is_away = True
 
-    response = await upload(world, ("b.jpg", jpeg(2)))
+        response = await http.post(
+            "/images/upload", files={"file": ("b.jpg", jpeg(2), "image/jpeg")}
+        )
 
     problem_in(response, "unavailable")
     assert response.headers["retry-after"] == "5"
-    assert len(world.images.rows) == 1
+    world.pool.is_away = False
+    assert await world.count("images") == 1
 
 
 async def test_a_full_outbox_is_a_503_before_the_body_is_read(world: World) -> None:
     world.broker.is_away = True
-    for number in range(100):
-        world.outbox.rows[1000 + number] = Record("images.arrived.v1", None, (), b"")
+    waiting = [Record("images.arrived.v1", None, (), b"")] * 100
+    async with world.pool.transaction() as tx:
+        await OutboxTable(world.pool).add(tx, waiting)
 
     response = await upload(world, ("a.jpg", jpeg(1)))
 
     assert "limit is 100" in problem_in(response, "overloaded")["detail"]
     assert response.headers["retry-after"] == "5"
-    assert world.images.rows == {}
+    assert await world.count("images") == 0
 
 
-async def test_bodies_that_need_more_memory_than_is_free_are_put_off() -> None:
+async def test_bodies_that_need_more_memory_than_is_free_are_put_off(make_world: MakeWorld) -> None:
     world = make_world(max_bytes_in_flight=1024 * KIB, max_image_bytes=1024 * KIB)
     gate = asyncio.Event()
 
@@ -328,19 +339,23 @@ async def test_bodies_that_need_more_memory_than_is_free_are_put_off() -> None:
         await gate.wait()
 
     first = asyncio.create_task(raw(world, slow()))
-    while world.parts.guards.bodies.used == 0:
+    while world.deps.guards.bodies.used == 0:
         await asyncio.sleep(0)
     second = await raw(world, jpeg(2))
     gate.set()
 
     problem_in(second, "overloaded")
     assert (await first).status_code == 202
-    assert world.parts.guards.bodies.used == 0
+    assert world.deps.guards.bodies.used == 0
 
 
-async def test_slow_uploads_of_one_key_leave_room_for_others() -> None:
+async def test_slow_uploads_of_one_key_leave_room_for_others(make_world: MakeWorld) -> None:
     world = make_world(max_bytes_in_flight=16 * 1024 * KIB, max_image_bytes=1024 * KIB)
-    gate, slow, patient = asyncio.Event(), world.key(Scope.UPLOAD), world.key(Scope.UPLOAD)
+    gate, slow, patient = (
+        asyncio.Event(),
+        await world.key(Scope.UPLOAD),
+        await world.key(Scope.UPLOAD),
+    )
     headers = {"Content-Type": "image/jpeg"}
 
     async def dripping() -> AsyncIterator[bytes]:
@@ -361,7 +376,7 @@ async def test_slow_uploads_of_one_key_leave_room_for_others() -> None:
     assert len(refused) == 16
     assert other.status_code == 202
     assert [(await one).status_code for one in held].count(202) == 4
-    assert world.parts.guards.bodies.used == 0
+    assert world.deps.guards.bodies.used == 0
 
 
 async def _ended(
@@ -373,7 +388,7 @@ async def _ended(
     return [task for task in tasks if task.done()]
 
 
-async def test_a_body_that_drips_is_ended() -> None:
+async def test_a_body_that_drips_is_ended(make_world: MakeWorld) -> None:
     world = make_world(receive_timeout_s=0.05, min_bytes_per_s=1e9)
 
     async def drip() -> AsyncIterator[bytes]:

@@ -8,9 +8,9 @@ import pytest
 
 from core.webhooks.links import sign_link
 from ingress.auth.api_keys import Scope
-from tests.fakes.ingress import LINK_KEY, NOW, World
 from tests.fakes.pictures import flat_png, jpeg
-from tests.unit.ingress.problems import problem_in
+from tests.integration.ingress.problems import problem_in
+from tests.integration.ingress.world import LINK_KEY, NOW, World
 
 
 async def uploaded(world: World, content: bytes, owner: str = "alice") -> UUID:
@@ -29,7 +29,7 @@ async def get(world: World, path: str, owner: str = "alice", **headers: str) -> 
 async def test_the_status_of_an_image_follows_its_life(world: World) -> None:
     image_id = await uploaded(world, jpeg(1))
     before = (await get(world, f"/images/{image_id}")).json()
-    world.images.tag(image_id, ("cat", 0.93), model="demo", width=320, height=240)
+    await world.tag(image_id, ("cat", 0.93), width=320, height=240)
     after = (await get(world, f"/images/{image_id}")).json()
 
     assert (before["status"], before["tags"]) == ("accepted", None)
@@ -41,7 +41,7 @@ async def test_the_status_of_an_image_follows_its_life(world: World) -> None:
 
 async def test_a_failed_image_says_why(world: World) -> None:
     image_id = await uploaded(world, jpeg(1))
-    world.images.fail(image_id, "decoder_died", "memory limit")
+    await world.fail(image_id, "decoder_died", "memory limit")
 
     document = (await get(world, f"/images/{image_id}")).json()
 
@@ -90,8 +90,8 @@ async def test_the_bytes_come_with_a_type_of_our_own_and_can_run_nothing(world: 
 
 async def test_bytes_on_their_way_out_count_until_they_are_sent(world: World) -> None:
     image_id = await uploaded(world, jpeg(1))
-    budget = world.parts.guards.bodies
-    budget.limit = world.images.rows[image_id].size_bytes or 0
+    budget = world.deps.guards.bodies
+    budget.limit = (await world.image(image_id)).size_bytes or 0
 
     assert (await get(world, f"/images/{image_id}/content")).status_code == 200
     assert budget.used == 0
@@ -103,8 +103,7 @@ async def test_bytes_on_their_way_out_count_until_they_are_sent(world: World) ->
 
 async def test_bytes_that_are_no_picture_are_never_shown(world: World) -> None:
     image_id = await uploaded(world, flat_png(4, 4))
-    row = world.images.rows[image_id]
-    world.blobs.contents[row.uri] = b"<script>alert(1)</script>"
+    await world.pool.execute("UPDATE blobs SET content = $1", b"<script>alert(1)</script>")
 
     response = await get(world, f"/images/{image_id}/content")
 
@@ -124,7 +123,7 @@ async def test_what_the_client_has_is_not_sent_again(world: World) -> None:
 
 async def test_bytes_that_are_gone_are_a_404(world: World) -> None:
     image_id = await uploaded(world, jpeg(1))
-    world.blobs.contents.clear()
+    await world.pool.execute("DELETE FROM blobs")
 
     problem_in(await get(world, f"/images/{image_id}/content"), "image_not_found")
 
@@ -157,10 +156,7 @@ async def test_a_signed_link_opens_nothing_else(world: World) -> None:
 
 
 async def test_the_archive_comes_page_by_page_the_newest_first(world: World) -> None:
-    ids = []
-    for number in range(5):
-        ids.append(str(await uploaded(world, jpeg(number))))
-        world.now += timedelta(seconds=1)
+    ids = [str(await uploaded(world, jpeg(number))) for number in range(5)]
 
     seen: list[str] = []
     path: str | None = "/images?limit=2"
@@ -183,7 +179,7 @@ async def test_an_owner_sees_own_images_and_those_of_nobody(world: World) -> Non
 
 async def test_the_archive_can_be_filtered(world: World) -> None:
     cat, dog = await uploaded(world, jpeg(1)), await uploaded(world, jpeg(2))
-    world.images.tag(cat, ("cat", 0.9))
+    await world.tag(cat, ("cat", 0.9))
 
     by_tag = (await get(world, "/images?tag=cat")).json()["images"]
     by_status = (await get(world, "/images?status=accepted")).json()["images"]

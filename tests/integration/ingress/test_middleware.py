@@ -2,19 +2,21 @@
 
 import json
 import re
+from dataclasses import replace
+from datetime import datetime
 
 import httpx
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.storage.scoring.loaded_models import LoadedModel
-from ingress.app import DESCRIBED
+from core.storage.scoring import loaded_models
+from ingress.app import DESCRIBED, create_app
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import KINDS
 from schemas.topics import EVENT_TOPICS, plan_topics
-from tests.fakes.ingress import World, make_world
-from tests.unit.ingress.problems import problem_in
+from tests.integration.ingress.problems import problem_in
+from tests.integration.ingress.world import MakeWorld, World
 
 
 async def get(world: World, path: str, **headers: str) -> httpx.Response:
@@ -46,12 +48,12 @@ async def test_a_wrong_method_names_the_right_ones(
 
 
 async def test_a_bug_is_a_500_that_tells_nothing_and_can_be_found(world: World) -> None:
-    async def explode(*_: object) -> None:
+    def explode() -> datetime:
         raise ZeroDivisionError("secret of the house")
 
-    world.images.status = explode  # type: ignore[assignment,method-assign]  # a bug, planted
+    world.app = create_app(replace(world.deps, now=explode))  # a bug, planted
     async with world.client(Scope.READ) as http:
-        response = await http.get("/images/0b9f5f4e-27f2-4d35-9a5c-6d3d8c1b0a11")
+        response = await http.get("/stats")
 
     problem_in(response, "internal_error")
     assert "secret" not in response.text
@@ -102,13 +104,13 @@ async def test_health_names_every_part_and_the_model(world: World) -> None:
 
 async def test_health_names_the_model_that_tagging_has_really_loaded(world: World) -> None:
     assert (await get(world, "/health")).json()["loaded_models"] == []
-    world.loaded_models = [LoadedModel("ViT-B-32/openai@0123456789abcdef", world.now, world.now)]
+    await loaded_models.loaded(world.pool, "ViT-B-32/openai@0123456789abcdef")
 
     document = (await get(world, "/health")).json()
 
     (loaded,) = document["loaded_models"]
     assert (document["model"], loaded["model"]) == ("demo", "ViT-B-32/openai@0123456789abcdef")
-    world.database.is_away = True
+    world.pool.is_away = True
     assert (await get(world, "/health")).json()["loaded_models"] == []
 
 
@@ -122,7 +124,7 @@ async def test_without_the_broker_it_is_degraded_and_still_ready(world: World) -
 
 
 async def test_without_the_database_it_is_not_ready_and_still_alive(world: World) -> None:
-    world.database.is_away = True
+    world.pool.is_away = True
 
     health = await get(world, "/health")
 
@@ -132,7 +134,7 @@ async def test_without_the_database_it_is_not_ready_and_still_alive(world: World
 
 
 async def test_from_the_first_signal_on_it_is_not_ready(world: World) -> None:
-    world.parts.readiness.is_ready = False
+    world.deps.readiness.is_ready = False
 
     assert (await get(world, "/readyz")).status_code == 503
     assert (await get(world, "/health")).status_code == 503
@@ -246,7 +248,7 @@ async def test_every_kind_of_problem_has_its_place_on_the_page(world: World) -> 
         assert f'id="{kind.code}"' in page
 
 
-async def test_over_tls_browsers_are_told_to_stay_there(tmp_path: object) -> None:
+async def test_over_tls_browsers_are_told_to_stay_there(make_world: MakeWorld) -> None:
     world = make_world(ssl_certfile="server.pem")
 
     assert "max-age" in (await get(world, "/livez")).headers["strict-transport-security"]

@@ -1,20 +1,24 @@
 """`POST /images/tags` and `GET /queries/{id}`."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
-from core.storage.delivery.deliveries import DeliveryStatus
+from core.storage.delivery import deliveries, lanes
+from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
+from core.storage.delivery.lanes import Room
+from core.storage.queries import queries
+from core.storage.queries.queries import QueryStatus
 from ingress.auth.api_keys import Scope
 from producers.queries import query_id_of
+from schemas.callback import callback_id_of
 from schemas.query import QuerySubmitted
 from schemas.token import Token
-from tests.fakes.ingress import NOW, World, make_world
-from tests.unit.ingress.problems import problem_in
+from tests.integration.ingress.problems import problem_in
+from tests.integration.ingress.world import NOW, MakeWorld, World
 
 ASKED = {"text": "cats on the beach", "callback_url": "https://example.org/hook"}
 
@@ -37,7 +41,7 @@ async def test_a_query_is_kept_with_its_event_and_answered_with_its_address(worl
     assert response.headers["location"] == f"http://archive/queries/{query_id}"
     assert response.json()["links"]["self"] == response.headers["location"]
     assert query_id.version == 7
-    assert world.queries.rows[query_id].owner == "alice"
+    assert (await status_of(world, query_id)).owner == "alice"
     (record,) = world.broker.records
     event = QuerySubmitted.model_validate_json(record.value)
     assert (event.query_id, event.owner, event.text) == (query_id, "alice", ASKED["text"])
@@ -91,21 +95,18 @@ async def test_an_idempotency_key_that_cannot_be_used_is_refused(world: World, k
 
 
 async def test_a_forbidden_callback_is_refused_with_address_and_rule(world: World) -> None:
-    world.guard.forbidden["169.254.169.254"] = "169.254.169.254 may not be reached: metadata"
-
     response = await ask(world, callback_url="https://169.254.169.254/latest")
 
     document = problem_in(response, "callback_forbidden")
     assert "https://169.254.169.254/latest" in document["detail"]
     assert "metadata" in document["detail"]
     assert document["errors"][0]["pointer"] == "/callback_url"
-    assert world.queries.rows == {}
+    assert await world.count("queries") == 0
 
 
 async def test_a_callback_that_does_not_resolve_now_is_taken(world: World) -> None:
-    world.guard.unresolvable = frozenset({ASKED["callback_url"]})
-
-    assert (await ask(world)).status_code == 202
+    assert (await ask(world, callback_url="https://nowhere.example/hook")).status_code == 202
+    assert world.resolver.asked == ["nowhere.example"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ async def test_a_field_that_breaks_its_rule_is_named(
 
     document = problem_in(response, "invalid_request")
     assert pointer in [error["pointer"] for error in document["errors"]]
-    assert world.queries.rows == {}
+    assert await world.count("queries") == 0
     assert world.broker.records == []
 
 
@@ -177,7 +178,7 @@ async def test_a_number_that_is_none_is_refused(world: World) -> None:
         )
 
     assert response.status_code in {400, 422}
-    assert world.queries.rows == {}
+    assert await world.count("queries") == 0
 
 
 @pytest.mark.parametrize("body", [b"[]", b"7", b'"text"', b"null"])
@@ -197,7 +198,7 @@ async def test_a_body_that_is_not_called_json_is_a_415(world: World) -> None:
     problem_in(response, "unsupported_media_type")
 
 
-async def test_a_json_body_over_the_limit_is_refused() -> None:
+async def test_a_json_body_over_the_limit_is_refused(make_world: MakeWorld) -> None:
     response = await ask(make_world(max_json_bytes=1024), text="x" * 2000)
 
     assert "1024" in problem_in(response, "body_too_large")["detail"]
@@ -224,11 +225,33 @@ async def test_the_token_of_another_cluster_is_refused_by_name_of_the_field(worl
 
 
 async def test_while_the_cluster_is_not_known_any_token_is_taken(world: World) -> None:
-    world.parts.departures.cluster = ""
+    world.deps.departures.cluster = ""
 
     answer = await ask(world, after=Token("elsewhere", outbox_id=3).encode())
 
     assert answer.status_code == 202
+
+
+async def status_of(world: World, query_id: UUID) -> QueryStatus:
+    status = await queries.status(world.pool, query_id)
+    assert status is not None
+    return status
+
+
+async def answered_and_delivered(world: World, query_id: UUID) -> None:
+    """What the query and the delivery role would write."""
+    await world.pool.execute(
+        "UPDATE queries SET status = 'answered', answered_at = now(),"
+        """ answer = '{"type": "query.no_match"}' WHERE query_id = $1""",
+        query_id,
+    )
+    made = NewDelivery(
+        callback_id_of(query_id), query_id, "alice", "example.org", ASKED["callback_url"], "{}"
+    )
+    async with world.pool.transaction() as tx:
+        await deliveries.intake(tx, [made])
+        [lease] = await lanes.claim(tx, Room(new_host=1), token=uuid4(), lease_s=30)
+        await deliveries.settle(tx, [(lease, Attempt(NOW, 12, status=200), Settled("delivered"))])
 
 
 async def show(world: World, query_id: UUID | str, query: str = "", owner: str = "alice") -> Any:
@@ -238,24 +261,15 @@ async def show(world: World, query_id: UUID | str, query: str = "", owner: str =
 
 async def test_an_owner_sees_the_query_with_its_attempts(world: World) -> None:
     query_id = UUID((await ask(world)).json()["query_id"])
-    attempts = ({"attempt": 1, "started_at": NOW.isoformat(), "took_ms": 12, "status": 200},)
-    delivery = DeliveryStatus(
-        uuid4(), ASKED["callback_url"], "example.org", "delivered", 1, NOW, None, NOW, NOW, attempts
-    )
-    world.queries.rows[query_id] = replace(
-        world.queries.rows[query_id],
-        status="answered",
-        answer={"type": "query.no_match"},
-        answered_at=NOW,
-        deliveries=(delivery,),
-    )
+    await answered_and_delivered(world, query_id)
 
     document = (await show(world, query_id)).json()
 
     assert document["status"] == "answered"
     assert document["answer"] == {"type": "query.no_match"}
-    assert document["deliveries"][0]["delivery_id"] == str(delivery.delivery_id)
+    assert document["deliveries"][0]["delivery_id"] == str(callback_id_of(query_id))
     assert document["deliveries"][0]["attempts"][0]["status"] == 200
+    assert document["deliveries"][0]["attempts"][0]["took_ms"] == 12
     assert document["deliveries"][0]["next_at"] is None
 
 
@@ -278,11 +292,7 @@ async def test_waiting_ends_when_the_answer_is_delivered(world: World) -> None:
     query_id = UUID((await ask(world)).json()["query_id"])
     waiting = asyncio.create_task(show(world, query_id, "?wait=20"))
     await asyncio.sleep(0)
-    row = world.queries.rows[query_id]
-    delivery = DeliveryStatus(
-        uuid4(), row.callback_url, "example.org", "delivered", 1, NOW, None, NOW, NOW, ()
-    )
-    world.queries.rows[query_id] = replace(row, status="answered", deliveries=(delivery,))
+    await answered_and_delivered(world, query_id)
 
     async with asyncio.timeout(5):
         response = await waiting

@@ -1,8 +1,12 @@
-"""What a client calls a path, found under the allowed roots. Links never lead out of them."""
+"""Files and directories under the allowed roots, by the paths that clients send.
+
+No link is followed out of a root.
+"""
 
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.blobs.kinds import wanted_extensions
@@ -10,10 +14,31 @@ from core.blobs.naming import MAX_URI_CHARS, Place, encode_name, parse_image_pat
 from core.blobs.roots import Roots
 from core.blobs.walking import Walk
 from core.errors import ImageMissing
-from ingress.ports import FoundDirectory, FoundFile
 
 
-class RootedArchive:
+@dataclass(frozen=True, slots=True)
+class RootedFile:
+    """A file under an allowed root."""
+
+    uri: str
+    image_path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RootedDirectory:
+    """A directory under an allowed root; `relative` is '' for the root itself."""
+
+    root: str
+    relative: str
+
+    @property
+    def image_path(self) -> str:
+        """What people see: `<root>/<relative path>`."""
+        return f"{self.root}/{self.relative}" if self.relative else self.root
+
+
+class RootedFiles:
     """Finds files by `<root>/<relative path>`, or by an absolute path that lies below a root."""
 
     def __init__(self, roots: Roots) -> None:
@@ -24,23 +49,23 @@ class RootedArchive:
         """At least one root is allowed."""
         return bool(self._roots.names)
 
-    async def file(self, path: str) -> FoundFile:
-        """Find a file.
+    async def file(self, path: str) -> RootedFile:
+        """Return the file at a path.
 
         Raises:
-            ImageMissing: none that may be read; missing and forbidden are not told apart.
+            ImageMissing: no file that may be read; missing and forbidden files give the same error.
             BlobStoreAway: the root itself is not there.
         """
         return await asyncio.to_thread(self._file, path)
 
-    async def directory(self, path: str) -> FoundDirectory:
-        """Find a directory; raises as `file`."""
+    async def directory(self, path: str) -> RootedDirectory:
+        """Return the directory at a path; raises as `file`."""
         return await asyncio.to_thread(self._directory, path)
 
     async def count(
-        self, directory: FoundDirectory, extensions: Sequence[str] | None, *, within_s: float
+        self, directory: RootedDirectory, extensions: Sequence[str] | None, *, within_s: float
     ) -> int | None:
-        """Count the photos below a directory; None where that takes longer.
+        """Return the number of photos below a directory; None where counting takes longer.
 
         Raises:
             ImageMissing: the directory is gone.
@@ -53,18 +78,18 @@ class RootedArchive:
         except TimeoutError:
             return None
 
-    def _file(self, path: str) -> FoundFile:
+    def _file(self, path: str) -> RootedFile:
         place = self._place(path)
         if len(place.uri) > MAX_URI_CHARS:
             raise ImageMissing(f"{len(place.uri)} characters, the limit is {MAX_URI_CHARS}")
         signature = self._roots.look(place)
-        return FoundFile(place.uri, place.image_path, signature.size_bytes)
+        return RootedFile(place.uri, place.image_path, signature.size_bytes)
 
-    def _directory(self, path: str) -> FoundDirectory:
+    def _directory(self, path: str) -> RootedDirectory:
         place = self._place(path)
         if not self._roots.is_directory(place):
             raise ImageMissing(f"{path!r} is no directory under the allowed roots")
-        return FoundDirectory(place.root, encode_name(place.relative))
+        return RootedDirectory(place.root, encode_name(place.relative))
 
     def _place(self, path: str) -> Place:
         if not path.startswith("/"):
@@ -78,7 +103,7 @@ class RootedArchive:
         return place
 
     def _count(
-        self, directory: FoundDirectory, extensions: Sequence[str] | None, within_s: float
+        self, directory: RootedDirectory, extensions: Sequence[str] | None, within_s: float
     ) -> int | None:
         deadline = time.monotonic() + within_s
         wanted = wanted_extensions(None if extensions is None else tuple(extensions))

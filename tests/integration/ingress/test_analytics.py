@@ -5,17 +5,17 @@ from datetime import timedelta
 import pytest
 
 from ingress.auth.api_keys import Scope
-from tests.fakes.ingress import World
 from tests.fakes.pictures import jpeg
-from tests.unit.ingress.problems import problem_in
-from tests.unit.ingress.test_images import get, uploaded
+from tests.integration.ingress.problems import problem_in
+from tests.integration.ingress.test_images import get, uploaded
+from tests.integration.ingress.world import World
 
 
 async def test_a_search_ranks_by_the_sum_of_confidences_and_says_so(world: World) -> None:
     weak, strong = await uploaded(world, jpeg(1)), await uploaded(world, jpeg(2))
     await uploaded(world, jpeg(3))
-    world.images.tag(weak, ("cat", 0.5))
-    world.images.tag(strong, ("cat", 0.4), ("dog", 0.3))
+    await world.tag(weak, ("cat", 0.5))
+    await world.tag(strong, ("cat", 0.4), ("dog", 0.3))
 
     page = (await get(world, "/images?text=cat dog")).json()
 
@@ -30,7 +30,7 @@ async def test_a_search_ranks_by_the_sum_of_confidences_and_says_so(world: World
 async def test_a_search_goes_on_behind_its_cursor(world: World) -> None:
     ids = [await uploaded(world, jpeg(number)) for number in range(5)]
     for number, image_id in enumerate(ids):
-        world.images.tag(image_id, ("cat", 0.1 * (number + 1)))
+        await world.tag(image_id, ("cat", 0.1 * (number + 1)))
 
     seen, cursor = [], ""
     while True:
@@ -45,7 +45,7 @@ async def test_a_search_goes_on_behind_its_cursor(world: World) -> None:
 
 async def test_another_owners_images_are_not_found(world: World) -> None:
     theirs = await uploaded(world, jpeg(1), owner="bob")
-    world.images.tag(theirs, ("cat", 0.9))
+    await world.tag(theirs, ("cat", 0.9))
 
     assert (await get(world, "/images?text=cat")).json()["images"] == []
 
@@ -82,6 +82,8 @@ async def test_a_parameter_that_breaks_its_rule_is_named(
 
 
 async def test_a_text_is_explained(world: World) -> None:
+    await world.know("cat", "dog")
+
     body = (await get(world, "/lemmas?text=cat dog cat")).json()
 
     assert [token["text"] for token in body["tokens"]] == ["cat", "dog", "cat"]
@@ -95,8 +97,8 @@ async def test_a_text_is_explained(world: World) -> None:
 async def test_tags_and_statuses_are_counted(world: World) -> None:
     one, two = await uploaded(world, jpeg(1)), await uploaded(world, jpeg(2))
     await uploaded(world, jpeg(3))
-    world.images.tag(one, ("cat", 0.8), ("dog", 0.1), camera="Leica M3")
-    world.images.tag(two, ("cat", 0.6))
+    await world.tag(one, ("cat", 0.8), ("dog", 0.1), camera="Leica M3")
+    await world.tag(two, ("cat", 0.6))
 
     tags = (await get(world, "/tags")).json()
     stats = (await get(world, "/stats")).json()

@@ -1,14 +1,13 @@
-"""What clients send and get about webhooks beyond a query: redelivery, hosts, endpoints."""
+"""What clients send and get about webhooks that are sent again, and about callback hosts."""
 
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, Field, field_validator
 
 from core.storage.delivery.redelivery import MAX_LIMIT
-from ingress.models.requests import Input, Words
-from ingress.models.responses import Output
+from ingress.models.roots import Input, Output, Words, examples
 from schemas.strict import read_whole
 
 
@@ -29,15 +28,9 @@ class RedeliveryFilter(Input):
 class RedeliveryRequest(Input):
     """`POST /queries/redeliver`: webhooks to be sent again."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"filter": {"host": "hooks.example.org"}, "dry_run": True},
-                {"filter": {"since": "2026-05-01T00:00:00Z"}, "limit": 500},
-            ]
-        },
+    model_config = examples(
+        {"filter": {"host": "hooks.example.org"}, "dry_run": True},
+        {"filter": {"since": "2026-05-01T00:00:00Z"}, "limit": 500},
     )
 
     filter: RedeliveryFilter = RedeliveryFilter()
@@ -58,11 +51,7 @@ class Redelivery(Output):
 class HostChange(Input):
     """`POST /hosts/{host}/disable, resume`: why."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={"examples": [{"reason": "its operators asked for a pause"}]},
-    )
+    model_config = examples({"reason": "its operators asked for a pause"})
 
     reason: Words = Field("", max_length=500)
 
@@ -83,48 +72,3 @@ class ShownHosts(Output):
     """Hosts that were disabled once, the newest change first."""
 
     hosts: tuple[ShownHost, ...]
-
-
-class EndpointRequest(Input):
-    """`POST /endpoints`: an address that webhooks will be sent to."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"url": "https://example.org/hooks/photos", "name": "the shop"}]
-        },
-    )
-
-    url: Words = Field(min_length=1, max_length=2000, json_schema_extra={"format": "uri"})
-    name: Words = Field("", max_length=200)
-
-
-class ShownEndpoint(Output):
-    """A registered address."""
-
-    endpoint_id: UUID
-    url: str = Field(description="As `callback_url` of a query it is signed with its own secret.")
-    name: str
-    created_at: datetime
-
-
-class MadeEndpoint(ShownEndpoint):
-    """A fresh one, with what is shown once."""
-
-    signing_secret: str = Field(description="`whsec_…`, shown once.")
-
-
-class RemovedEndpoint(ShownEndpoint):
-    """An address that is registered no more."""
-
-    given_up: int = Field(
-        description="Webhooks to it that waited: given up as `endpoint_removed`; redelivery sends"
-        " them again, signed with the owner's own secret."
-    )
-
-
-class ShownEndpoints(Output):
-    """Registered addresses, the oldest first."""
-
-    endpoints: tuple[ShownEndpoint, ...]

@@ -1,21 +1,19 @@
 """Keys, scopes, rates."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from core.storage import keys
 from ingress.app import DESCRIBED
 from ingress.auth.access import HEADER, LOOKUPS_AT_ONCE
-from ingress.auth.api_keys import Scope, digest_of, key_id_of, make_key
-from ingress.http.limits import ByteBudget, RateLimit
-from ingress.http.problems import Problem
+from ingress.auth.api_keys import Scope, make_key
 from ingress.operations import Operation
-from tests.fakes.ingress import NOW, World, make_world
-from tests.unit.ingress.problems import problem_in
+from tests.integration.ingress.problems import problem_in
+from tests.integration.ingress.world import NOW, MakeWorld, World
 
 PROTECTED = [one for one in DESCRIBED if one.scope is not None]
 SOME_ID = "0b9f5f4e-27f2-4d35-9a5c-6d3d8c1b0a11"
@@ -24,6 +22,22 @@ SOME_ID = "0b9f5f4e-27f2-4d35-9a5c-6d3d8c1b0a11"
 def url_of(path: str) -> str:
     head, brace, _ = path.partition("{")
     return path if not brace else head + SOME_ID + path.partition("}")[2]
+
+
+def finds(world: World) -> int:
+    """How often a key was looked up."""
+    return sum("FROM api_keys" in one for one in world.pool.statements)
+
+
+def touches(world: World) -> int:
+    """How often the use of a key was written down."""
+    return sum("SET last_used_at" in one for one in world.pool.statements)
+
+
+async def uses(world: World) -> list[str]:
+    """The keys that were used."""
+    used = await world.pool.fetch("SELECT key_id FROM api_keys WHERE last_used_at IS NOT NULL")
+    return [row["key_id"] for row in used]
 
 
 async def get(world: World, key: str | None, path: str = f"/images/{SOME_ID}") -> httpx.Response:
@@ -56,12 +70,12 @@ async def test_a_key_without_the_scope_is_refused_with_the_scopes_name(
 
 
 async def test_a_wrong_key_of_the_right_id_is_refused(world: World) -> None:
-    right = world.key(Scope.READ)
-    other = make_key()
-    world.keys.rows[right.key_id] = replace(world.keys.rows[right.key_id], digest=other.digest)
+    right = await world.key(Scope.READ)
+    await world.pool.execute("UPDATE api_keys SET digest = $1", make_key().digest)
 
     problem_in(await get(world, right.text), "key_invalid")
-    assert world.keys.touched == []
+    assert await uses(world) == []
+    assert touches(world) == 0
 
 
 @pytest.mark.parametrize(
@@ -69,7 +83,9 @@ async def test_a_wrong_key_of_the_right_id_is_refused(world: World) -> None:
     [{"revoked_at": NOW}, {"expires_at": NOW}, {"expires_at": NOW - timedelta(days=1)}],
 )
 async def test_an_ended_key_is_refused(world: World, change: dict[str, Any]) -> None:
-    key = world.key(Scope.READ, **change)
+    key = await world.key(Scope.READ)
+    [(column, at)] = change.items()
+    await world.pool.execute(f"UPDATE api_keys SET {column} = $1", at)
 
     problem_in(await get(world, key.text), "key_invalid")
 
@@ -84,42 +100,42 @@ async def test_an_unknown_key_and_a_misspelled_one_get_the_same_answer(world: Wo
 
 
 async def test_a_misspelled_key_never_reaches_the_database(world: World) -> None:
-    text = world.key(Scope.READ).text
+    text = (await world.key(Scope.READ)).text
     last = "0" if text[-1] != "0" else "1"
 
     await get(world, text[:-1] + last)
 
-    assert world.keys.finds == 0
+    assert finds(world) == 0
 
 
 async def test_a_key_is_looked_up_once_in_a_while_and_its_end_is_noticed(world: World) -> None:
-    key = world.key(Scope.READ)
+    key = await world.key(Scope.READ)
     for _ in range(3):
         problem_in(await get(world, key.text), "image_not_found")
-    assert world.keys.finds == 1
+    assert finds(world) == 1
 
-    world.keys.rows[key.key_id] = replace(world.keys.rows[key.key_id], revoked_at=NOW)
+    await keys.revoke(world.pool, key.key_id)
     world.seconds += 5.1
 
     problem_in(await get(world, key.text), "key_invalid")
 
 
 async def test_the_use_of_a_key_is_noted_at_most_once_a_minute(world: World) -> None:
-    key = world.key(Scope.READ)
+    key = await world.key(Scope.READ)
     for _ in range(3):
         await get(world, key.text)
-    assert world.keys.touched == [key.key_id]
+    assert (await uses(world), touches(world)) == ([key.key_id], 1)
 
     world.now += timedelta(minutes=2)
     await get(world, key.text)
 
-    assert len(world.keys.touched) == 2
+    assert touches(world) == 2
 
 
 async def test_a_key_in_memory_outlives_the_database(world: World) -> None:
-    key = world.key(Scope.READ)
+    key = await world.key(Scope.READ)
     await get(world, key.text)
-    world.database.is_away = True
+    world.pool.is_away = True
 
     problem_in(await get(world, key.text), "unavailable")  # the key passed, the image did not
 
@@ -136,7 +152,7 @@ async def test_many_wrong_keys_of_one_address_are_slowed_down(world: World) -> N
 async def test_one_that_guesses_locks_out_nobody_at_the_same_address(
     world: World, *, is_known: bool
 ) -> None:
-    key = world.key(Scope.READ)
+    key = await world.key(Scope.READ)
     if is_known:
         await get(world, key.text)
     for _ in range(25):
@@ -151,21 +167,23 @@ async def test_one_that_guesses_locks_out_nobody_at_the_same_address(
 async def test_guesses_take_turns_at_the_database(world: World) -> None:
     await asyncio.gather(*(get(world, make_key().text) for _ in range(20)))
 
-    assert world.keys.finds == 20
-    assert world.keys.most_at_once == LOOKUPS_AT_ONCE
+    assert finds(world) == 20
+    assert world.pool.most_at_once == LOOKUPS_AT_ONCE
 
 
 async def test_a_right_key_is_not_counted_as_a_wrong_one(world: World) -> None:
-    key = world.key(Scope.READ)
+    key = await world.key(Scope.READ)
 
     answers = [await get(world, key.text) for _ in range(20)]
 
     assert {answer.status_code for answer in answers} == {404}
 
 
-async def test_too_many_requests_of_one_key_are_put_off_until_time_has_passed() -> None:
+async def test_too_many_requests_of_one_key_are_put_off_until_time_has_passed(
+    make_world: MakeWorld,
+) -> None:
     world = make_world(requests_per_second=1, burst=2)
-    key = world.key(Scope.READ)
+    key = await world.key(Scope.READ)
     for _ in range(2):
         problem_in(await get(world, key.text), "image_not_found")
 
@@ -177,78 +195,10 @@ async def test_too_many_requests_of_one_key_are_put_off_until_time_has_passed() 
     problem_in(await get(world, key.text), "image_not_found")
 
 
-async def test_one_keys_hurry_is_not_another_keys_wait() -> None:
+async def test_one_keys_hurry_is_not_another_keys_wait(make_world: MakeWorld) -> None:
     world = make_world(requests_per_second=1, burst=1)
-    hurried, patient = world.key(Scope.READ), world.key(Scope.READ)
+    hurried, patient = await world.key(Scope.READ), await world.key(Scope.READ)
     await get(world, hurried.text)
     problem_in(await get(world, hurried.text), "rate_limited")
 
     problem_in(await get(world, patient.text), "image_not_found")
-
-
-def test_a_made_key_has_its_id_and_digest_inside() -> None:
-    made = make_key()
-
-    assert key_id_of(made.text) == made.key_id
-    assert digest_of(made.text) == made.digest
-    assert len(made.text) == len("pa_") + 8 + 1 + 43 + 1 + 6
-
-
-def test_two_keys_differ() -> None:
-    assert len({make_key().text for _ in range(100)}) == 100
-
-
-@pytest.mark.parametrize("index", [3, 15, 40, -1])
-def test_one_changed_character_makes_it_no_key(index: int) -> None:
-    text = list(make_key().text)
-    text[index] = "a" if text[index] != "a" else "b"
-
-    assert key_id_of("".join(text)) is None
-
-
-def test_a_bucket_fills_up_to_its_size_and_no_further() -> None:
-    now = 0.0
-    limit = RateLimit(10, 3, lambda: now)
-    now = 1000.0
-    for _ in range(3):
-        limit.take("a")
-
-    with pytest.raises(Problem) as caught:
-        limit.take("a")
-
-    assert caught.value.extra.headers["Retry-After"] == "1"
-
-
-def test_buckets_are_forgotten_beyond_a_number() -> None:
-    limit = RateLimit(1, 1, lambda: 0.0)
-    for number in range(10_050):
-        limit.take(str(number))
-
-    assert len(limit.buckets) == 10_000
-
-
-def test_a_reservation_is_given_back_also_by_an_error() -> None:
-    budget = ByteBudget(10)
-    with pytest.raises(ValueError, match="x"), budget.reserved(10, "a"):
-        raise ValueError("x")
-
-    assert (budget.used, budget.held) == (0, {})
-
-
-def test_a_key_holds_its_share_and_its_first_body_whatever_the_size() -> None:
-    budget = ByteBudget(100)
-    with budget.reserved(60, "large"), budget.reserved(20, "small"):
-        for name in ("large", "small"):
-            with (
-                pytest.raises(Problem, match="a key may hold 25") as caught,
-                budget.reserved(6, name),
-            ):
-                pass
-            assert caught.value.kind.code == "rate_limited"
-        with budget.reserved(5, "small"), budget.reserved(15, "other"):
-            assert budget.used == 100
-            with pytest.raises(Problem, match="0 are free") as full, budget.reserved(1, "new"):
-                pass
-            assert full.value.kind.code == "overloaded"
-
-    assert (budget.used, budget.held) == (0, {})
