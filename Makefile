@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 WORKERS ?= 2  # of the whole suite: each has servers of its own, and mostly waits
 BIN := $(VENV)/bin
-SOURCES := core schemas consumers producers ingress standalone migrations training benchmarks tests
+SOURCES := core schemas consumers producers ingress standalone migrations training benchmarks examples tests
 
 .DEFAULT_GOAL := help
 
@@ -19,6 +19,11 @@ $(VENV)/uv:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	@touch $@
 
+$(VENV)/unit: $(VENV)/uv requirements-unit.txt
+	@echo "Installing what checks and tests need, less torch (0.9 GB)…"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements-unit.txt
+	@touch $@
+
 $(VENV)/run: $(VENV)/uv requirements.txt
 	@echo "Installing what the archive runs on (about 5 GB the first time)…"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements.txt
@@ -27,7 +32,7 @@ $(VENV)/run: $(VENV)/uv requirements.txt
 $(VENV)/dev: $(VENV)/uv requirements-dev.txt
 	@echo "Installing what the archive and its tests run on (about 5 GB the first time)…"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
-	@touch $@ $(VENV)/run
+	@touch $@ $(VENV)/run $(VENV)/unit
 
 install: $(VENV)/run  ## Install into .venv
 
@@ -41,23 +46,23 @@ test: $(VENV)/dev  ## Checks and the whole suite, on a real broker and database
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
 
-test-unit: $(VENV)/dev  ## Unit tests only: about a minute
+test-unit: $(VENV)/unit  ## Unit tests only: installs no torch; about a minute
 	@$(BIN)/pytest tests/unit
 
 test-faults: $(VENV)/dev  ## The long fault tests
 	@WRITE_GUARANTEES=1 $(BIN)/pytest tests/faults --timeout 3600
 
-check: $(VENV)/dev  ## ruff, mypy, import contracts
+check: $(VENV)/unit  ## ruff, mypy, import contracts
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/lint-imports --no-cache >.lint-imports.log 2>&1 || { cat .lint-imports.log; exit 1; }
 	@$(BIN)/mypy $(SOURCES)
 
-format: $(VENV)/dev  ## Format and sort imports
+format: $(VENV)/unit  ## Format and sort imports
 	@$(BIN)/ruff format $(SOURCES)
 	@$(BIN)/ruff check --quiet --fix $(SOURCES)
 
-docs: $(VENV)/dev  ## Bring generated tables and .env.example up to date
+docs: $(VENV)/unit  ## Bring generated tables and .env.example up to date
 	@$(BIN)/python -m tests.documents
 
 bench: $(VENV)/run  ## Benchmarks, quick
@@ -68,6 +73,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 lock: $(VENV)/uv  ## Pin the requirements anew
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt >/dev/null
 	@$(LOCK) -c requirements-dev.txt requirements.in -o requirements.txt >/dev/null
+	@$(LOCK) -c requirements-dev.txt requirements-unit.in -o requirements-unit.txt >/dev/null
 
 compose-up:  ## Start with Docker
 	docker compose up --build -d

@@ -1,1 +1,1 @@
-"""Measurements, side by side with the peers; never collected as tests."""
+"""Benchmarks, side by side with other projects; pytest does not collect them."""

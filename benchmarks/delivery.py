@@ -2,10 +2,11 @@
 
     python -m benchmarks.delivery [--quick] [--workers 32]
 
-Receivers are 20 hosts in another process on the same cores, and so is PostgreSQL: read the ratios,
-and the CPU of this process, whose garbage collector is set for all lines as our processes set it.
-"Bare" posts finished bytes and forgets the answer. "Ours" claims due rows, fetches the picture,
-strips its metadata, encodes, signs, checks the address, posts, and records attempt and outcome.
+Receivers are 20 hosts in another process on the same cores, and PostgreSQL runs there too: rely on
+the ratios, and on the CPU of this process. Its garbage collector has our processes' settings for
+all lines. "Bare" posts finished bytes and drops the answer. "Ours" claims due rows, fetches the
+picture, strips its metadata, encodes, signs, checks the address, posts, and records attempt and
+outcome.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from rich.table import Table
 from benchmarks.harness import webhooks
 from benchmarks.harness.receivers import Receivers
 from benchmarks.harness.report import goal, percentile, print_machine
-from core.messaging.gc_tuning import calm_collector
+from core.messaging.loop import calm_collector
 from schemas.callback import CallbackRequested
 
 HOSTS = tuple(f"127.0.0.{number}" for number in range(2, 22))
@@ -53,22 +54,22 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Posts per second."""
+        """Return the posts per second."""
         return self.posts / self.seconds
 
     @property
     def cpu_ms(self) -> float:
-        """Milliseconds of this process's CPU per post."""
+        """Return milliseconds of this process's CPU per post."""
         return self.cpu_s / self.posts * 1000
 
 
 async def bare(name: str, size: int, posts: int, workers: int, receivers: Receivers) -> Measured:
-    """Post the same bytes again and again, `workers` at a time."""
+    """Post the same bytes repeatedly, `workers` at a time."""
     body = b"x" * size
     async with AsyncExitStack() as stack:
         post = await stack.enter_async_context(_client(name, workers))
         urls = [receivers.url(HOSTS[number % len(HOSTS)]) for number in range(posts)]
-        for url in urls[: 2 * len(HOSTS)]:  # connections stand before the clock starts
+        for url in urls[: 2 * len(HOSTS)]:  # opens the connections before the clock starts
             await post(url, body)
         waiting = iter(urls)
         took: list[float] = []
@@ -86,7 +87,7 @@ async def bare(name: str, size: int, posts: int, workers: int, receivers: Receiv
 
 
 class _client:  # noqa: N801 - reads as a function
-    """A bare client by name: an async context manager that gives a way to post."""
+    """Yield the `post` function of a bare client, chosen by its name."""
 
     def __init__(self, name: str, workers: int) -> None:
         self._name, self._workers = name, workers
@@ -128,10 +129,10 @@ async def ours(
         warm = targets[: 4 * len(HOSTS)]
         events = await _events(parts, targets, size)
         await parts.put(await _events(parts, warm, size))
-        await parts.drain(within_s=120)  # connections stand and hosts are known, as in a process
+        await parts.drain(within_s=120)  # opens connections, makes the hosts known
         parts.counter.ended.clear()
         await parts.put(events)
-        # As autovacuum does within a minute: until then the plans are those of an empty table.
+        # Autovacuum does this within a minute; until then the plans are those of an empty table.
         await parts.pool.execute("ANALYZE deliveries, attempts, lanes")
         began, cpu = time.monotonic(), time.process_time()
         await parts.drain(within_s=300, attempts=posts)
@@ -155,7 +156,7 @@ async def _events(
 
 
 def clients() -> list[str]:
-    """Bare clients that are installed."""
+    """Return the names of the bare clients that are installed."""
     names = ["aiohttp", CHOSEN, "httpx"]
     try:
         import_module("httpx2")
@@ -172,7 +173,7 @@ async def measure(url: str, *, quick: bool, workers: int) -> list[Measured]:
     with Receivers(modes) as receivers:
         for size, posts in ((SMALL, small), (LARGE, large)):
             for name in clients():
-                share = 1 if name in {"aiohttp", CHOSEN} else 4  # the others take long
+                share = 1 if name in {"aiohttp", CHOSEN} else 4  # the others are slow
                 found.append(await bare(name, size, posts // share, workers, receivers))
             names = ["ours"] if size == SMALL else ["ours, pictures seen", "ours, new pictures"]
             for name in names:

@@ -44,7 +44,7 @@ WORDS = ("cat", "dog", "car", "кошка", "beach", "город", "food", "сп
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured."""
+    """The extent of a run."""
 
     photos: int
     queries_s: float
@@ -53,7 +53,7 @@ class Size:
 
 
 def make_photos(folder: Path, count: int) -> None:
-    """Write distinct JPEGs of 0.3 MP: random crops of the free photos that packages ship."""
+    """Write distinct JPEGs of 0.3 MP: random crops of free photos from installed packages."""
     chance = random.Random(SEED)
     sources = [Image.open(path).convert("RGB") for path in copy_free_photos(folder / "sources")]
     target = folder / "photos"
@@ -82,7 +82,7 @@ def start(supervisor: Supervisor, archive_home: Path, began: float) -> tuple[Arc
 
 
 def upload_singles(archive: ArchiveClient, photos: Sequence[Path]) -> list[float]:
-    """Seconds from sending one photo until its tags are visible, on an idle system."""
+    """Return the seconds from sending one photo until its tags are visible, on an idle system."""
     took = []
     for photo in photos:
         began = time.monotonic()
@@ -94,7 +94,7 @@ def upload_singles(archive: ArchiveClient, photos: Sequence[Path]) -> list[float
 
 
 def tag_directory(archive: ArchiveClient, count: int) -> float:
-    """Photos/s from the request until the last photo of a directory is tagged."""
+    """Return photos/s from the request until the last photo of a directory is tagged."""
     began = time.monotonic()
     job = archive.post("/tag/directory", {"directory_path": "bench/photos"})
     for state in archive.follow_job(job["job_id"], 120):
@@ -104,7 +104,7 @@ def tag_directory(archive: ArchiveClient, count: int) -> float:
 
 
 async def ask(bootstrap: str, size: Size) -> list[float]:
-    """Seconds from publishing a query event until its webhook arrives, at a steady rate."""
+    """Return the seconds from publishing a query event to its webhook, at a steady rate."""
     sent: dict[str, float] = {}
     took: list[float] = []
 
@@ -124,7 +124,7 @@ async def ask(bootstrap: str, size: Size) -> list[float]:
     port = runner.addresses[0][1]
     settings = KafkaSettings(bootstrap_servers=bootstrap)
     async with Publisher(settings, Metrics(CollectorRegistry()), client_id="bench") as publisher:
-        await _publish(publisher, f"http://127.0.0.1:{port}/hook", {}, 10, size.rate)  # warm
+        await _publish(publisher, f"http://127.0.0.1:{port}/hook", {}, 10, size.rate)  # warm-up
         await asyncio.sleep(2)
         await _publish(
             publisher, f"http://127.0.0.1:{port}/hook", sent, size.queries_s * size.rate, size.rate
@@ -184,7 +184,7 @@ def print_memory(supervisor: Supervisor) -> None:
 
 
 def run(size: Size, model: str) -> bool:
-    """Measure and print; gives whether every goal was met."""
+    """Measure and print; return whether every goal was met."""
     folder = Path(tempfile.mkdtemp(prefix="photo-archive-bench-"))
     folder.chmod(0o755)
     make_photos(folder, size.photos)

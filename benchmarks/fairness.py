@@ -1,12 +1,12 @@
-"""Does a bad callback host change the wait of the others? Ours, and a plain loop beside it.
+"""Measure whether a bad callback host delays the others: our lanes, and a plain loop beside them.
 
     python -m benchmarks.fairness [--quick] [--seconds 60] [--rate 4]
 
-20 healthy hosts; then the same with one that never answers, one that takes 5 s, one that resets
-and one that sends a byte a second. Each host gets webhooks by a Poisson process of the same rate.
-Wait: from the moment a webhook is due until it stands whole at its host. The plain loop is what
-one would write first: one queue, the same number of workers for all hosts, the same client,
-signature-free bodies kept in memory, a failed one put back after its delay.
+First there are 20 healthy hosts; then also one that never answers, one that takes 5 s, one that
+resets and one that sends a byte a second. Each host gets webhooks by a Poisson process of the same
+rate. The wait is measured from the moment a webhook is due until its host has received all of it.
+The plain loop is the simplest design: one queue, the same number of workers for all hosts, the same
+client, unsigned bodies kept in memory, a failed webhook put back after its delay.
 """
 
 import argparse
@@ -37,8 +37,8 @@ HEALTHY = tuple(f"127.0.0.{number}" for number in range(2, 22))
 BAD = {"127.0.1.1": "silent", "127.0.1.2": "slow", "127.0.1.3": "reset", "127.0.1.4": "drip"}
 MODES = dict.fromkeys(HEALTHY, "ok") | BAD
 WARM_S = 2.0
-RETRY_S = 5.0  # the plain loop's; our schedule's first delay
-PATIENCE_S = 20.0  # after the load, for what still waits
+RETRY_S = 5.0  # delay of the plain loop; equals the first delay of our schedule
+PATIENCE_S = 20.0  # time after the load for webhooks that still wait
 TIMEOUT_S = 30.0
 
 
@@ -49,7 +49,7 @@ Put = Callable[[str], Coroutine[Any, Any, None]]
 class Load:
     """Poisson load: `rate` webhooks per second and host for `seconds`.
 
-    `patience_s` is how long afterwards is waited for what has not arrived.
+    `patience_s` is the time after the load during which late webhooks are still waited for.
     """
 
     rate: float
@@ -58,7 +58,7 @@ class Load:
     patience_s: float
 
     def moments(self, hosts: Sequence[str]) -> list[tuple[float, str]]:
-        """When each webhook becomes due, in seconds from the start; the same in every run."""
+        """Return when each webhook becomes due, in seconds from the start; the same in all runs."""
         moments = []
         for host in hosts:
             chance = random.Random(f"{SEED} {host}")
@@ -71,7 +71,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the healthy hosts saw of one run."""
+    """The waits at the healthy hosts in one run."""
 
     name: str
     sent: int
@@ -81,7 +81,7 @@ class Result:
     memory_mib: tuple[float, float]
 
     def ms(self, share: float) -> float:
-        """A percentile of the waits in milliseconds."""
+        """Return a percentile of the waits in milliseconds."""
         return percentile(self.waits_s, share) * 1000
 
 
@@ -132,7 +132,7 @@ async def _measured(
     put: Put,
     due: dict[str, tuple[str, float]],
 ) -> tuple[list[Arrival], tuple[float, float]]:
-    """Warm up, play the load, wait; give what arrived and the memory before and after."""
+    """Warm up, apply the load, wait; return the arrivals and the memory before and after."""
     for host in HEALTHY:
         await put(host)
     await asyncio.sleep(WARM_S)
@@ -151,7 +151,11 @@ async def _plain_work(client: GuardedClient, queue: "asyncio.Queue[tuple[str, st
         message_id, target = await queue.get()
         try:
             exchange = await client.post(
-                target, content=body, headers={"webhook-id": message_id}, timeout_s=TIMEOUT_S
+                target,
+                content=body,
+                headers={"webhook-id": message_id},
+                timeout_s=TIMEOUT_S,
+                body_s=2.0,
             )
             delivered = exchange.status < 300
         except TargetUnreachable:
@@ -171,7 +175,7 @@ async def _play(moments: Sequence[tuple[float, str]], put: Put) -> None:
 async def _collect(
     receivers: Receivers, due: dict[str, tuple[str, float]], patience_s: float
 ) -> list[Arrival]:
-    """Wait until every webhook of a healthy host has arrived, or for a while."""
+    """Wait until every webhook of a healthy host has arrived, or until the time is over."""
     wanted = {name for name, (host, _) in due.items() if host in HEALTHY}
     arrivals: list[Arrival] = []
     deadline = time.monotonic() + patience_s
@@ -180,7 +184,7 @@ async def _collect(
         if wanted <= {arrival.webhook_id for arrival in arrivals}:
             break
         await asyncio.sleep(0.2)
-    await asyncio.sleep(0.5)  # what comes twice comes late
+    await asyncio.sleep(0.5)  # repeats, if any, arrive late
     return arrivals + receivers.take()
 
 

@@ -1,11 +1,12 @@
-"""How well "the same photo" is told: by the cosine, by the perceptual hash, by both.
+"""Accuracy of "the same photo": by the cosine, by the perceptual hash, and by both.
 
     python -m benchmarks.near_duplicates SOURCE [SOURCE…] [--photos 3000] [--hashed 20000]
 
-A source is a folder or a zip of photos. Each photo is changed as people change photos, and compared
-with itself (missed pairs), and all photos with each other (false pairs); more of them by their hash
-alone, which is quick. Copies among the sources count as false: look at what is printed of them
-before believing the figure. The bundled model.
+A source is a folder or a zip of photos. Each photo is changed in usual ways (saved again, scaled,
+trimmed) and compared with the original (missed pairs), and all photos with each other (false
+pairs); `--hashed` photos are compared by their hash alone, which is quick. Copies among the sources
+count as false pairs: check the printed ones before relying on the figure. The model is the bundled
+one.
 """
 
 import argparse
@@ -27,16 +28,17 @@ from PIL import Image
 from benchmarks.harness.report import print_machine
 from core.settings import TaggingSettings
 from core.storage.archive.duplicates import LONE_COSINE, SAME_PHOTO_BITS, SAME_PHOTO_COSINE
-from core.vision.clip import ClipModel, open_model
+from core.vision.clip import ClipModel
 from core.vision.decoding import pixels, sniff
 from core.vision.decoding.perceptual import FLAT, perceptual_hash
 from core.vision.decoding.worker_protocol import PixelFormat
+from core.vision.opening import open_model
 
 SEED = 20260501
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 LIMITS = sniff.Limits()
 BITS = (2, 4, 6, 8, 10, 12)
-FADING = (0.02, 0.04, 0.06, 0.1, 0.15)  # shares of the contrast that are left
+FADING = (0.02, 0.04, 0.06, 0.1, 0.15)  # shares of the contrast that remain
 _MOST_SHOWN = 50
 
 Change = Callable[[Image.Image], bytes]
@@ -45,20 +47,20 @@ Vectors = NDArray[np.float32]
 
 
 def saved(image: Image.Image, form: str = "JPEG", quality: int = 80) -> bytes:
-    """Return a file of it."""
+    """Return the picture as a file."""
     target = io.BytesIO()
     image.save(target, form, quality=quality)
     return target.getvalue()
 
 
 def scaled(image: Image.Image, factor: float) -> Image.Image:
-    """Return it in another size."""
+    """Return the picture in another size."""
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def trimmed(image: Image.Image, share: float) -> Image.Image:
-    """Return it without a margin of this share on each side."""
+    """Return the picture without a margin of this share on each side."""
     across, down = image.width * share, image.height * share
     corner = (image.width - across, image.height - down)
     return image.crop((round(across), round(down), round(corner[0]), round(corner[1])))
@@ -78,7 +80,7 @@ CHANGES: dict[str, Change] = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of a number of pictures, in their order.
+    """The hashes, embeddings and contrasts of some pictures, in their order.
 
     Attributes:
         contrasts: standard deviation of the grey picture.
@@ -89,13 +91,13 @@ class Seen:
     contrasts: NDArray[np.float64]
 
     def bits_apart(self, other: Self) -> NDArray[np.int64]:
-        """Per picture; 0 where a hash says nothing."""
+        """Return the number of differing bits per picture; 0 where a hash is not usable."""
         judged = (self.hashes != FLAT) & (other.hashes != FLAT)
         return np.where(judged, np.bitwise_count(self.hashes ^ other.hashes), 0).astype(np.int64)
 
 
 async def see(model: ClipModel, files: Sequence[bytes]) -> Seen:
-    """Decode, hash and encode."""
+    """Decode, hash and encode the pictures."""
     form = model.pixel_format(fast=True)
     shown = [pixels.decode(data, form, LIMITS) for data in files]
     rows = np.stack([np.frombuffer(one.pixels, np.uint8) for one in shown])
@@ -128,7 +130,7 @@ def _photos(source: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 
 def print_false_pairs(names: Sequence[str], seen: Seen) -> None:
-    """Tell how many pairs of photos are taken for the same one, and show some of them."""
+    """Print how many pairs of photos are taken for the same one, and some of those pairs."""
     by_hash, lone_cosine, by_cosine = dict.fromkeys(BITS, 0), 0, 0
     told: list[str] = []
     for at, name in enumerate(names):
@@ -156,7 +158,7 @@ def print_false_pairs(names: Sequence[str], seen: Seen) -> None:
 
 
 def print_close_hashes(photos: Mapping[str, bytes]) -> None:
-    """Tell how many pairs of photos have hashes that are nearly the same, and name the closest."""
+    """Print how many pairs of photos have nearly equal hashes, and the closest pairs."""
     names, form = list(photos), PixelFormat(64, 64)
     hashes = np.array(
         [perceptual_hash(pixels.decode(data, form, LIMITS).grey) for data in photos.values()],
@@ -178,7 +180,7 @@ def print_close_hashes(photos: Mapping[str, bytes]) -> None:
 
 
 def missed(one: Seen, other: Seen) -> str:
-    """Return a row: shares of pairs that are not taken for the same photo, in per cent."""
+    """Return a row of the table: per cent of pairs that are not recognised as the same photo."""
     apart = one.bits_apart(other)
     cosines = (one.vectors * other.vectors).sum(axis=1)
     shares = [(apart > bits).mean() for bits in BITS]
@@ -188,7 +190,7 @@ def missed(one: Seen, other: Seen) -> str:
 
 
 def print_contrasts(images: Sequence[Image.Image]) -> None:
-    """Tell how many bits saving at 60 moves where there is little contrast."""
+    """Print how many bits change when pictures of low contrast are saved at quality 60."""
     moved: dict[int, list[int]] = {}
     for image in images:
         for share in FADING:
@@ -211,7 +213,7 @@ def _grey(data: bytes) -> bytes:
 
 
 def print_costs(files: Sequence[bytes]) -> None:
-    """Tell what the hash costs beside decoding."""
+    """Print the cost of the hash beside that of decoding."""
     form = PixelFormat()
     began = time.process_time()
     greys = [pixels.decode(data, form, LIMITS).grey for data in files]

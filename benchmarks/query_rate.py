@@ -1,4 +1,4 @@
-"""Query events through Kafka, the query process, PostgreSQL and the outbox; where the time goes."""
+"""Rate and cost of query events through Kafka, the query process, PostgreSQL and the outbox."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ from core.messaging.kafka.producer import Publisher
 from core.messaging.role import Received
 from core.settings import DatabaseSettings, KafkaSettings
 from core.storage.pool import Pool, open_pool
-from core.storage.stream.outbox import OutboxTable
+from core.storage.stream import outbox
 from core.telemetry.metrics import Metrics
 from migrations import schema, topics
 from schemas.query import QuerySubmitted
@@ -57,7 +57,7 @@ def query(text: str, after: str | None = None) -> QuerySubmitted:
 
 
 def texts(count: int, chance: random.Random) -> list[str]:
-    """Sentences that name one to three labels."""
+    """Return sentences that name one to three labels."""
     return [
         "show me " + ", ".join(f"label {n}" for n in chance.sample(range(1, 15), 1 + k % 3))
         for k in range(count)
@@ -65,7 +65,7 @@ def texts(count: int, chance: random.Random) -> list[str]:
 
 
 def record_of(event: QuerySubmitted) -> Record:
-    """Return the record that a producer would send."""
+    """Return the record that a producer would publish."""
     return encode(
         QUERIES_SUBMITTED,
         event,
@@ -77,7 +77,7 @@ def record_of(event: QuerySubmitted) -> Record:
 
 
 async def publish(publisher: Publisher, events: Sequence[QuerySubmitted]) -> None:
-    """Publish all, 500 at a time."""
+    """Publish all events, 500 at a time."""
     for start in range(0, len(events), 500):
         for sent in await publisher.publish([record_of(e) for e in events[start : start + 500]]):
             if isinstance(sent, Exception):
@@ -85,7 +85,7 @@ async def publish(publisher: Publisher, events: Sequence[QuerySubmitted]) -> Non
 
 
 async def answered(pool: Pool, ids: Sequence[UUID] | None = None) -> int:
-    """How many queries are answered."""
+    """Return how many of the queries are answered."""
     if ids is None:
         return int(await pool.fetchval("SELECT count(*) FROM queries WHERE status = 'answered'"))
     return int(
@@ -97,7 +97,7 @@ async def answered(pool: Pool, ids: Sequence[UUID] | None = None) -> int:
 
 
 async def drain(pool: Pool, publisher: Publisher, events: int) -> None:
-    """Publish everything, start the process, time it from the first answer to the last."""
+    """Publish everything, start the process, and time it from the first answer to the last."""
     chance = random.Random(SEED)
     await publish(publisher, [query(text) for text in texts(events, chance)])
     process = start_consumer()
@@ -125,12 +125,12 @@ def start_consumer() -> "subprocess.Popen[bytes]":
 
 
 def cpu(process: "subprocess.Popen[bytes]") -> float:
-    """CPU seconds of a process."""
+    """Return the CPU seconds of a process."""
     return sum(psutil.Process(process.pid).cpu_times()[:2])
 
 
 async def steady(pool: Pool, publisher: Publisher) -> None:
-    """Latency of plain queries: beside a thousand others, and beside a thousand that wait."""
+    """Measure plain queries beside 1,000 plain ones, and beside 1,000 that wait for `after`."""
     alone = await latencies(pool, publisher, [query("label 1") for _ in range(WAITING + NEVER)])
     waiting = [query("label 1", Token("c", "images.arrived.v1", 0, n).encode()) for n in
                [*range(WAITING), *range(10**9, 10**9 + NEVER)]]  # fmt: skip
@@ -167,7 +167,7 @@ async def steady(pool: Pool, publisher: Publisher) -> None:
 
 
 async def advance(pool: Pool) -> None:
-    """Move the tagging group's progress, as tagged uploads would."""
+    """Advance the tagging group's progress, as the tagging of uploads would."""
     for step in range(1, 10):
         await pool.execute(
             "INSERT INTO progress (grp, topic, part, next_offset) "
@@ -181,7 +181,7 @@ async def advance(pool: Pool) -> None:
 async def latencies(
     pool: Pool, publisher: Publisher, beside: Sequence[QuerySubmitted]
 ) -> list[float]:
-    """Seconds from publishing to the answer's transaction, at a steady rate."""
+    """Return the seconds from publishing to the answer's transaction, at a steady rate."""
     chance = random.Random(SEED + 1)
     plain = [query(text) for text in texts(RATE_PER_S * STEADY_S, chance)]
     sent: dict[UUID, datetime] = {}
@@ -204,9 +204,9 @@ async def latencies(
 
 
 async def parts(pool: Pool) -> None:
-    """Print where the time of a batch of 64 goes, without Kafka."""
+    """Print how the time of a batch of 64 is divided, without Kafka."""
     language = LabelLanguage(pool, Lemmatizer(), 2000, 64)
-    answers, outbox = StoredAnswers(pool, 30), OutboxTable(pool)
+    answers = StoredAnswers(pool, 30)
     archive, spent = StoredArchive(pool, 10), dict.fromkeys(("lemmas", "lookup", "rows"), 0.0)
     await language.refresh()
     chance, rounds = random.Random(SEED + 2), 40
@@ -225,7 +225,7 @@ async def parts(pool: Pool) -> None:
         if number >= 3:
             lemmas = marks[1] - marks[0]
             spent["lemmas"] += lemmas
-            spent["lookup"] += marks[2] - marks[1] - lemmas  # answer_all lemmatizes once more
+            spent["lookup"] += marks[2] - marks[1] - lemmas  # answer_all lemmatizes again
             spent["rows"] += marks[3] - marks[2]
     for name, seconds in spent.items():
         print(f"  of a batch of {BATCH}: {name} {seconds / rounds * 1000:.1f} ms")

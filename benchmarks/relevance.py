@@ -1,10 +1,10 @@
-"""The best image for a query in PostgreSQL, from 10 k to 5 M images; what keeping it costs.
+"""The time to find a query's best image in PostgreSQL, from 10 k to 5 M images, and the write cost.
 
     python -m benchmarks.relevance [--quick] [--full] [--consumer] [--only 14:5000000]
 
-Side by side: the table of best images, exact SQL over `image_tags`, and the JSON column by its GIN
-index. `--quick`: 10 k images, within a minute. `--full`: 5 M images of 14 labels and 1 M of 1,000
-as well. `--consumer`: query events per second through Kafka, the query process and the outbox.
+It compares the table of best images, exact SQL over `image_tags`, and the JSON column with its GIN
+index. `--quick`: 10 k images, within a minute. `--full`: also 5 M images of 14 labels and 1 M of
+1,000. `--consumer`: query events per second through Kafka, the query process and the outbox.
 """
 
 import argparse
@@ -50,7 +50,7 @@ ORDER BY 2 DESC NULLS LAST, exif_datetime DESC, id DESC LIMIT 1
 
 @dataclass(slots=True)
 class Measured:
-    """One archive's figures; latencies in milliseconds by number of labels."""
+    """The figures of one archive; latencies in milliseconds by number of labels."""
 
     kind: Kind
     images: int
@@ -63,7 +63,7 @@ class Measured:
 
 
 async def timed(act: Callable[[], Awaitable[object]], budget_s: float, most: int) -> list[float]:
-    """Milliseconds of repeated acts: at most `most`, and no new one after `budget_s`."""
+    """Return the milliseconds of repeated calls: at most `most`, none begun after `budget_s`."""
     took: list[float] = []
     began = time.perf_counter()
     while len(took) < most and (time.perf_counter() - began < budget_s or len(took) < 3):
@@ -74,7 +74,7 @@ async def timed(act: Callable[[], Awaitable[object]], budget_s: float, most: int
 
 
 async def measure_reads(pool: Pool, measured: Measured, *, with_gin: bool) -> None:
-    """Fill in latencies, and compare the table's answers with the exact ones."""
+    """Measure latencies, and compare the table's answers with the exact ones."""
     chance = random.Random(SEED)
     archive = StoredArchive(pool, 600)
     async with pool.connection() as connection:
@@ -97,7 +97,7 @@ async def measure_reads(pool: Pool, measured: Measured, *, with_gin: bool) -> No
                 names = [f"label {n}" for n in pick_labels(measured.kind, size, chance)]  # noqa: B023
                 await connection.fetch(GIN, [json.dumps([{"tag": name}]) for name in names], names)
 
-            await timed(table, 1, 20)  # plans and caches
+            await timed(table, 1, 20)  # warms plans and caches
             measured.took["table", size] = await timed(table, SLOW_BUDGET_S, 500)
             budget = SLOW_BUDGET_S
             limit = (await combos.look_up(connection, [], [])).max_size
@@ -114,7 +114,7 @@ def _plain(label_ids: list[int]) -> Sought:
 
 
 async def measure(server: EmbeddedPostgres, kind: Kind, images: int, *, quick: bool) -> Measured:
-    """Make one archive in a database of its own and measure it."""
+    """Create one archive in a database of its own and measure it."""
     name = _database(kind, images)
     base = server.url.rpartition("/")[0]
     admin = server.admin_url.rpartition("/")[0]
@@ -143,7 +143,7 @@ async def measure(server: EmbeddedPostgres, kind: Kind, images: int, *, quick: b
 
 
 async def drop(server: EmbeddedPostgres, kind: Kind, images: int) -> None:
-    """Drop an archive's database: of one with 50 million tags it takes a while."""
+    """Drop an archive's database, which takes a while with 50 million tags."""
     settings = DatabaseSettings(url=SecretStr(server.url), command_timeout_s=600)
     async with open_pool(settings) as pool:
         await pool.execute(f"DROP DATABASE {_database(kind, images)} WITH (FORCE)")
@@ -231,7 +231,7 @@ async def run(archives: list[tuple[Kind, int]], *, quick: bool) -> None:
         found = []
         for kind, images in archives:
             found.append(await measure(server, kind, images, quick=quick))
-            print_tables(found)  # the larger ones take long: what is there is shown
+            print_tables(found)  # the larger archives take long, so the results so far are shown
             await drop(server, kind, images)
     finally:
         server.stop()

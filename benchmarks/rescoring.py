@@ -1,10 +1,11 @@
-"""Labels change; the whole archive follows from its embeddings, while photos arrive.
+"""Re-scoring of a whole archive from its embeddings after a change of labels.
 
     python -m benchmarks.rescoring [--quick] [--images 100000] [--labels 14] [--top-k 4]
 
-Real PostgreSQL, embeddings of 512 dimensions; everything that the tagging process does for a
-re-score, images/s written to the database. Then once more while photos arrive through the same
-tables, and what queries see meanwhile is compared with the old and the new tags of each image.
+It uses a real PostgreSQL and embeddings of 512 dimensions, does all that the tagging process does
+for a re-score, and measures the images/s written to the database. A second run does so while photos
+arrive in the same tables; the tags that queries read meanwhile are compared with the old and the
+new ones.
 """
 
 import argparse
@@ -23,10 +24,9 @@ from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from benchmarks.harness.report import goal, print_machine
+from consumers.best_images import BestImages
 from consumers.tagging.adapters import LabelledTagger
-from consumers.tagging.best_images import BestImages
 from consumers.tagging.rescoring import Rescoring
-from consumers.tagging.role import Wanted
 from core.errors import PermanentError
 from core.relevance.ranking import recency
 from core.settings import DatabaseSettings
@@ -34,7 +34,7 @@ from core.storage import labels
 from core.storage.archive import image_tags
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.pool import Pool, open_pool
-from core.tags import ImageTags, Label, TagScore
+from core.tags import ImageTags, Label, TagRequest, TagScore
 from core.vision.decoding.decoder import Decoded
 from core.vision.tagger import ClipTagger, TaggerOptions
 from migrations.schema import upgrade
@@ -53,22 +53,22 @@ Tags = dict[str, int]
 
 
 class NoDecoder:
-    """No image may be read."""
+    """A decoder that refuses, since a re-score must not read images."""
 
     async def decode(self, data: bytes) -> Decoded | PermanentError:
-        """Refuse."""
+        """Raise: a re-score must not read a picture."""
         raise AssertionError(f"{len(data)} bytes were to be decoded")
 
 
 class RandomTexts:
-    """A model whose text vectors are random, and which has never seen a picture."""
+    """A model with random text vectors that refuses pictures."""
 
     identity = "bench@0000000000000000"
     logit_scale = 100.0
     logit_bias: float | None = None
 
     async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Refuse."""
+        """Raise: a re-score must not read a picture."""
         raise AssertionError(f"{len(batch)} pictures were to be encoded")
 
     async def text_features(
@@ -85,7 +85,7 @@ class RandomTexts:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """An archive and what re-scores it."""
+    """An archive and the parts that re-score it."""
 
     pool: Pool
     clip: ClipTagger
@@ -93,7 +93,7 @@ class Bench:
     top_k: int
 
     async def define(self, prefix: str, count: int) -> float:
-        """Change the labels; every second one stays. Give the seconds it took."""
+        """Replace every second label; return the seconds it took."""
         began = time.monotonic()
         names = [f"{'kept' if at % 2 else prefix} {at}" for at in range(count)]
         async with self.pool.transaction() as tx:
@@ -103,8 +103,8 @@ class Bench:
         return time.monotonic() - began
 
     async def tags(self, vectors: Sequence[bytes]) -> list[tuple[TagScore, ...]]:
-        """The tags under the labels that the tagger has."""
-        wanted = [Wanted(None, self.top_k)] * len(vectors)
+        """Return the tags under the tagger's current labels."""
+        wanted = [TagRequest(None, self.top_k)] * len(vectors)
         return [tags for tags, _ in await self.clip.score_embeddings(vectors, wanted)]
 
     async def store(self, first: int, vectors: Sequence[bytes]) -> None:
@@ -122,7 +122,7 @@ class Bench:
             await self.best.offer(tx, await image_tags.replace(tx, images, ids, recency))
 
     async def rescore(self) -> float:
-        """Seconds until no image has tags of older labels."""
+        """Re-score; return the seconds until no image has tags of older labels."""
         began = time.monotonic()
         rescoring = Rescoring(self.pool, LabelledTagger(self.pool, self.clip), self.best)
         while await rescoring.step():
@@ -149,14 +149,14 @@ def _image(
 
 
 def make_vectors(count: int) -> list[bytes]:
-    """Random unit vectors, as they are stored."""
+    """Return random unit vectors in the stored format."""
     rows = np.random.default_rng(SEED).standard_normal((count, DIM))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return [row.tobytes() for row in rows.astype("<f2")]
 
 
 async def watch(bench: Bench, sides: Sequence[Sequence[Tags]], done: asyncio.Event) -> int:
-    """Compare what is seen with the old and the new tags of each image; give how many were."""
+    """Compare the tags read with the old and the new ones; return how many images were read."""
     chance, looked = random.Random(SEED), 0
     while not done.is_set():
         numbers = chance.sample(range(1, len(sides[0]) + 1), 50)
@@ -171,7 +171,7 @@ async def watch(bench: Bench, sides: Sequence[Sequence[Tags]], done: asyncio.Eve
 
 
 async def arrive(bench: Bench, first: int, vectors: Sequence[bytes]) -> float:
-    """Store photos in batches of 32, as fast as it goes; give photos/s."""
+    """Store photos in batches of 32 as fast as possible; return photos/s."""
     began = time.monotonic()
     for at in range(0, len(vectors), 32):
         await bench.store(first + at, vectors[at : at + 32])
@@ -179,7 +179,7 @@ async def arrive(bench: Bench, first: int, vectors: Sequence[bytes]) -> float:
 
 
 async def run(pool: Pool, images: int, count: int, top_k: int) -> None:
-    """Load, re-score alone, re-score among arrivals."""
+    """Load the archive, re-score it alone, re-score it while photos arrive."""
     options = TaggerOptions("softmax", top_k, 32, 10**9, "fast-1", ("{}",), ("a photo",))
     clip = ClipTagger(NoDecoder(), RandomTexts(), options)
     bench = Bench(pool, clip, BestImages(is_softmax=True), top_k)
@@ -200,7 +200,7 @@ async def run(pool: Pool, images: int, count: int, top_k: int) -> None:
 
 
 async def among_arrivals(bench: Bench, vectors: list[bytes], images: int, count: int) -> None:
-    """Re-score while photos arrive and queries look."""
+    """Re-score while photos arrive and queries read."""
     old = [{tag.tag: tag.score for tag in tags} for tags in await bench.tags(vectors)]
     await bench.define("third", count)
     new = [{tag.tag: tag.score for tag in tags} for tags in await bench.tags(vectors)]

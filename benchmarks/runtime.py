@@ -1,14 +1,15 @@
-"""Events per second of our loop, beside a bare loop on the same clients with the same writes.
+"""Events per second of our loop and of a bare loop with the same clients and the same writes.
 
     python -m benchmarks.runtime [--quick] [--peers FOLDER]
 
-The bare loop is aiokafka and asyncpg with nothing between: fetch, insert, tell Kafka once a second;
-after a crash it repeats. Ours does the same and is exactly once. Roles: `write` inserts a row per
-event, `no-op` inserts nothing (ours keeps its guarded transaction). Bodies are decoded by nobody.
+The bare loop is aiokafka and asyncpg alone: fetch, insert, commit to Kafka once a second; after a
+crash it repeats records. Ours does the same work exactly once. Roles: `write` inserts a row per
+event, `no-op` inserts nothing (ours still has its guarded transaction). No contender decodes the
+bodies.
 Each run is a process of its own on the same filled topic; the clock runs from the first record to
-the last commit. Then the time that an event takes while few arrive (`runtime_latency`). FastStream
-and arroyo take part where `--peers` says in which folder they are; they commit to Kafka once a
-second as well, and repeat after a crash.
+the last commit. Then the latency at a low rate is measured (`runtime_latency`). `--peers` names the
+folder with FastStream and arroyo, which are then measured too; they commit to Kafka once a second
+as well, and repeat records after a crash.
 """
 
 import argparse
@@ -42,7 +43,7 @@ TOPIC = "runtime.v1"
 EVENTS, QUICK_EVENTS = 1_000_000, 200_000
 REPEATS, QUICK_REPEATS = 3, 1
 TIMED_S, QUICK_TIMED_S = 20.0, 5.0
-#: The client fetches up to 24 MB ahead, before the clock runs: all must be much more than that.
+#: The client fetches up to 24 MB before the clock runs, so all records together must be far larger.
 VALUE = b"x" * 500
 BOUND = 0.90
 CHILD = "benchmarks.harness.runtime_contenders"
@@ -53,10 +54,10 @@ PEERS_INSTALL = 'pip install --target FOLDER "faststream[kafka]" sentry-arroyo'
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all runs share.
+    """The servers and settings that all runs share.
 
     Attributes:
-        peers: folder that holds the other libraries; None: they take no part.
+        peers: folder with the other libraries; None: they are not measured.
     """
 
     kafka: str
@@ -75,17 +76,17 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Events per second."""
+        """Return the events per second."""
         return self.events / self.seconds
 
     @property
     def cpu_us(self) -> float:
-        """Microseconds of the process's CPU per event."""
+        """Return microseconds of the process's CPU per event."""
         return self.cpu_s / self.events * 1e6
 
 
 async def fill(bootstrap: str, events: int) -> None:
-    """Make the topic and fill it, in whole batches."""
+    """Create the topic and fill it, in full batches."""
     settings = KafkaSettings(bootstrap_servers=bootstrap)
     await ensure_topics(settings, [TopicPlan(TOPIC, PARTITIONS, ())])
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=512 * 1024)
@@ -124,14 +125,14 @@ def measure(bench: Bench, name: str, role: str) -> Run:
     )
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
-    # A library may log on the same stream, after the line that counts.
+    # A library may log to the same stream after the line with the result.
     told = next(line for line in done.stdout.splitlines() if line.startswith('{"events"'))
     run = json.loads(told)
     return Run(run["events"], run["seconds"], run["cpu_s"])
 
 
 def measure_all(bench: Bench, repeats: int) -> dict[str, list[Run]]:
-    """Alternate the contenders, so that the machine's moods hit all."""
+    """Run the contenders alternately, so that changes of the machine's load affect all."""
     runs: dict[str, list[Run]] = {}
     for _ in range(repeats):
         for role in ("no-op", "write"):
@@ -141,7 +142,7 @@ def measure_all(bench: Bench, repeats: int) -> dict[str, list[Run]]:
 
 
 def measure_latencies(bench: Bench, seconds: float) -> dict[str, list[float]]:
-    """Seconds per event by `role loop`."""
+    """Return the seconds per event by `role loop`."""
     return {
         f"{role} {name}": latencies(
             Stage(

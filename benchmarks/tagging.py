@@ -3,9 +3,9 @@
     python -m benchmarks.tagging [--quick] [--model ViT-B-32-quickgelu] [--repetitions 5]
                                  [--sizes 1.2=64,12=16] [--peers FOLDER]
 
-One run: the same files, the same random weights, the same cores; the lines take turns. `--quick`
-takes few files, 0.3 and 1.2 megapixels and one repetition. clip-retrieval and infinity pin older
-packages and run in environments of their own below FOLDER, installed there when they are missing.
+All lines of a run have the same files, the same random weights and the same cores, and take turns.
+`--quick` takes few files of 0.3 and 1.2 megapixels and one repetition. clip-retrieval and infinity
+pin older packages and run in environments of their own below FOLDER, installed when missing.
 """
 
 import argparse
@@ -50,12 +50,12 @@ CORRUPT_EVERY = 100
 ARCHIVE, ARCHIVE_INT8 = "ours, Kafka to PostgreSQL", "the same, int8"
 DECODING = "ceiling: decoding"
 PEERS = Path("~/.cache/photo-archive/peers").expanduser()
-STREAM_SHARE = 1 / 3  # of the photos, for the lines that get them as a list
+STREAM_SHARE = 1 / 3  # share of the photos given to the lines that take a list
 
 
 @dataclass(slots=True)
 class Line:
-    """What one way of tagging took per photo, per repetition."""
+    """The time of one way of tagging per photo, for each repetition."""
 
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
@@ -63,10 +63,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way of tagging and the processes whose time counts.
+    """A way of tagging, and the processes whose CPU time counts.
 
     Attributes:
-        share: of the photos, so many; the first batches of a stream are small, whole lists are not.
+        share: the share of the photos that it gets. Ways that read from a stream get all of them,
+            since their first batches are small.
     """
 
     name: str
@@ -76,11 +77,11 @@ class Way:
 
 
 def cpu_of(processes: Iterable[psutil.Process]) -> float:
-    """Processor seconds so far."""
+    """Return the CPU seconds used so far."""
     total = 0.0
     for each in processes:
         with suppress(psutil.NoSuchProcess):
-            # user, system, and the same of children that ended: clip-retrieval's, PostgreSQL's
+            # user and system time, and that of ended children (clip-retrieval, PostgreSQL)
             total += sum(each.cpu_times()[:4])
     return total
 
@@ -88,7 +89,7 @@ def cpu_of(processes: Iterable[psutil.Process]) -> float:
 async def measure(
     ways: Sequence[Way], files: Sequence[Path], repetitions: int
 ) -> tuple[dict[str, Line], dict[str, Embeddings]]:
-    """Let the ways take turns, each time from another one on."""
+    """Run all ways once per repetition, beginning with another one each time."""
     lines = {way.name: Line() for way in ways}
     found: dict[str, Embeddings] = {}
     for repetition in range(repetitions):
@@ -99,7 +100,7 @@ async def measure(
             result = await way.run(chosen)
             wall = time.monotonic() - began
             lines[way.name].cpu_s.append((cpu_of(way.processes) - cpu) / len(chosen))
-            if isinstance(result, float):  # told by itself: without connecting and forgetting
+            if isinstance(result, float):  # measured by the way itself, without set-up and clean-up
                 wall = result
             else:
                 found[way.name] = result
@@ -113,7 +114,7 @@ def make_ways(
     decoding: Decoding,
     pipeline: tuple[psutil.Process, ...],
 ) -> list[Way]:
-    """The lines that need no services; `pipeline` are its processes."""
+    """Return the lines that need no services; `pipeline` are the processes of ours."""
     me = psutil.Process()
 
     async def apart(run: Callable[[], Embeddings]) -> Embeddings:
@@ -135,7 +136,7 @@ async def _some_corrupt(tagger: ClipTagger, files: Sequence[Path]) -> Embeddings
 
 
 def show(megapixels: float, count: int, lines: dict[str, Line]) -> None:
-    """Print one size's table."""
+    """Print the table of one size."""
     bare = median(lines[BARE].wall_s)
     table = Table(title=f"{megapixels:g} megapixels, {count} photos, median of {_runs(lines)}")
     for column in ("line", "images/s", "min to max", "CPU ms/image", "of the bare model"):
@@ -157,7 +158,7 @@ def _runs(lines: dict[str, Line]) -> int:
 
 
 def judge(megapixels: float, lines: dict[str, Line], found: dict[str, Embeddings]) -> None:
-    """Print the goal lines that this size has."""
+    """Print the lines of the goals that belong to this size."""
     wall = {name: median(line.wall_s) for name, line in lines.items()}
     if megapixels == 1.2:
         goal("end to end of bare, 1.2 MP", wall[BARE] / wall[ARCHIVE], 0.85, unit="", at_most=False)
@@ -176,7 +177,7 @@ def judge(megapixels: float, lines: dict[str, Line], found: dict[str, Embeddings
         print(f"{name}, least cosine to the naive loop: {least:.5f} (random weights)")
     others_least = float(np.nanmin(cosines(found[CORRUPT], found[OURS])))
     goal("beside a corrupt one, cosine to before", others_least, 0.9999, unit="", at_most=False)
-    if len(found[CORRUPT]) > CORRUPT_EVERY * 0.9:  # else one of few is more than the goal says
+    if len(found[CORRUPT]) > CORRUPT_EVERY * 0.9:  # with fewer, one exceeds the goal's share
         goal("1 in 100 corrupt, time", wall[CORRUPT] / wall[OURS], 1.05, unit="x", at_most=True)
     if INT8 not in found:
         return
@@ -201,11 +202,11 @@ async def run(folder: Path, plan: dict[float, int], options: argparse.Namespace)
             archives = stack.enter_context(open_archives(folder, _engines(base, taggers)))
             warm = next(iter(photos.values()))[:8]
             for archive in archives.values():
-                await archive.tag(warm)  # its process has loaded its model when this is back
+                await archive.tag(warm)  # when this returns its process has loaded its model
             services = tuple(_children() - before)
             ways = [
                 *make_ways(Peer.load(options.model, weights), taggers, form, mine),
-                # all photos, since clip-retrieval starts its reader's processes for each list
+                # all photos, since clip-retrieval starts new reader processes for each list
                 *(Way(name, it.encode, (it.measured,), share=1.0) for name, it in peers.items()),
                 *(Way(name, it.tag, services, share=1.0) for name, it in archives.items()),
             ]
@@ -230,7 +231,7 @@ async def _open_taggers(opened: AsyncExitStack, base: TaggingSettings) -> dict[s
             taggers[name] = await opened.enter_async_context(
                 open_tagger(settings, max_image_bytes=MAX_IMAGE_BYTES)
             )
-        except ConfigurationError as reason:  # the gate of int8
+        except ConfigurationError as reason:  # the accuracy gate refused int8
             print(f"{name}: not measured: {reason}")
         else:
             await taggers[name].use_labels(DEFAULT_LABELS, 1)
@@ -245,7 +246,7 @@ async def _open_decoders(opened: AsyncExitStack, base: TaggingSettings) -> Decod
 def _open_peers(
     stack: ExitStack, options: argparse.Namespace, weights: Path
 ) -> dict[str, PeerProcess]:
-    """Start the peers that run here; say why the others do not."""
+    """Start the peers that can run here; print why the others cannot."""
     peers = {}
     for name in REQUIREMENTS:
         try:
@@ -264,7 +265,7 @@ def _open_peers(
 
 
 def _engines(base: TaggingSettings, taggers: Mapping[str, ClipTagger]) -> dict[str, dict[str, str]]:
-    """Settings of the tagging processes behind Kafka, of those engines that the model bears."""
+    """Return the settings of a tagging process for each engine that the model supports."""
     both = {
         "TAGGING_MODEL": base.model,
         "TAGGING_PRETRAINED": base.pretrained,

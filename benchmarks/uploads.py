@@ -1,11 +1,12 @@
-"""Uploads of photos of 300 kB: the ingress, and a bare Starlette application that keeps nothing.
+"""Uploads of photos of 300 kB: the ingress, and a bare Starlette application that stores nothing.
 
     python -m benchmarks.uploads [--quick] [--uploads 300] [--rounds 3]
 
-Raw bodies and multipart, by 8 clients at once, in turn with the bare application under the same
-server settings, so that the noise of the machine meets both. The ingress looks at the picture,
-hashes it, writes bytes, row and event to PostgreSQL in one transaction and publishes the event
-before it answers. On its topic: from the first byte sent until a consumer has the event.
+Eight clients send raw and multipart bodies, alternately to the ingress and to the bare application
+with the same server settings, so that noise of the machine affects both. The ingress checks the
+picture, hashes it, writes bytes, row and event to PostgreSQL in one transaction and publishes the
+event before it answers. "On its topic" is the time from the first byte sent until a consumer has
+the event.
 """
 
 import argparse
@@ -50,7 +51,7 @@ _SERVE = {"ours": ["-m", "ingress", "serve"], "bare": ["-m", "benchmarks.harness
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of some uploads.
+    """The results of some uploads.
 
     Attributes:
         sent_at: image id -> when its request began.
@@ -64,13 +65,13 @@ class Run:
 
 @dataclass(slots=True)
 class Photos:
-    """As many different photos of one size as wanted: a few, each with another comment inside."""
+    """A source of distinct photos of one size: a few files, each time with another comment."""
 
     stock: Sequence[bytes]
     _made: int = 0
 
     def take(self) -> bytes:
-        """A photo that nobody has seen yet."""
+        """Return a photo that was not returned before."""
         self._made += 1
         photo = self.stock[self._made % len(self.stock)]
         comment = f"photo {os.getpid()} {self._made}".encode()
@@ -80,17 +81,17 @@ class Photos:
 
 @dataclass(slots=True)
 class Arrivals:
-    """When events came in from their topic, by image id."""
+    """The time at which the event of each image arrived from its topic."""
 
     at: dict[str, float] = field(default_factory=dict)
 
     async def listen(self, consumer: AIOKafkaConsumer) -> None:
-        """Note everything, until cancelled."""
+        """Note the time of each event, until cancelled."""
         async for record in consumer:
             self.at[(record.key or b"").decode()] = time.monotonic()
 
     async def waits(self, sent_at: dict[str, float]) -> list[float]:
-        """Seconds from request to topic, once all are there."""
+        """Return the seconds from request to topic, once all events have arrived."""
         async with asyncio.timeout(PUBLISHED_WITHIN_S):
             while not sent_at.keys() <= self.at.keys():
                 await asyncio.sleep(0.05)
@@ -99,14 +100,14 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One server process and requests to it."""
+    """A server process, and requests to it."""
 
     name: str
     process: "subprocess.Popen[bytes]"
     http: aiohttp.ClientSession
 
     async def run(self, photos: Photos, count: int, *, multipart: bool, clients: int) -> Run:
-        """Upload so many."""
+        """Upload that many photos."""
         bodies = [photos.take() for _ in range(count)]
         waits: list[float] = []
         sent_at: dict[str, float] = {}
@@ -148,7 +149,7 @@ def _multipart(photo: bytes) -> bytes:
 
 @asynccontextmanager
 async def served(name: str, port: int, key: str) -> AsyncIterator[Served]:
-    """Start a server process; it ends with the block."""
+    """Start a server process; stop it when the block ends."""
     arguments = [*_SERVE[name], *([str(port)] if name == "bare" else [])]
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -179,7 +180,7 @@ async def _until_ready(http: aiohttp.ClientSession) -> None:
 
 @contextmanager
 def broker() -> Iterator[None]:
-    """A Kafka with our topics; the environment names it."""
+    """Start a Kafka with our topics; environment variables name it meanwhile."""
     folder = Path(tempfile.mkdtemp(prefix="photo-archive-bench-"))
     server = EmbeddedKafka(folder, cache_directory(folder), FIRST_PORT, FIRST_PORT + 1)
     try:
@@ -193,7 +194,7 @@ def broker() -> Iterator[None]:
 
 
 async def measure(photos: Photos, uploads: int, rounds: int) -> None:
-    """Run both in turn, print."""
+    """Run both alternately and print."""
     made = await commands.create(commands.Wanted("benchmark"), if_absent=False)
     if made is None:
         raise RuntimeError("no key was made")
@@ -266,7 +267,7 @@ def _print_latency(what: str, waits_s: Sequence[float]) -> None:
 
 
 def _stock() -> list[bytes]:
-    """A few photos, filled up behind their end to one size: decoders ignore what follows it."""
+    """Return a few photos, padded to one size behind their end, where decoders ignore it."""
     with tempfile.TemporaryDirectory() as folder:
         made = [path.read_bytes() for path in make_photos(Path(folder), 0.3, 8)]
     return [photo + os.urandom(max(0, PHOTO_BYTES - len(photo))) for photo in made]

@@ -15,14 +15,14 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from core.errors import ConfigurationError
-from core.messaging.gc_tuning import calm_collector
 from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
-from core.messaging.loop import run_role
+from core.messaging.loop import calm_collector, run_role
+from core.messaging.outbox import OutboxPublisher
 from core.messaging.role import Role
 from core.messaging.session import RoleParts
-from core.messaging.sweeper import OutboxPublisher
+from core.offsets import Owner
 from core.settings import (
     ConsumerSettings,
     DatabaseSettings,
@@ -32,10 +32,7 @@ from core.settings import (
     load,
 )
 from core.storage.pool import Pool, open_pool
-from core.storage.stream.dead_letters import DeadLetterTable
-from core.storage.stream.members import MemberTable
-from core.storage.stream.outbox import OutboxTable
-from core.storage.stream.progress import ProgressTable
+from core.storage.stream import dead_letters, members, outbox, progress
 from core.telemetry.exposition import expose
 from core.telemetry.metrics import Metrics, watch_process
 from schemas.record import Record
@@ -59,21 +56,17 @@ class Runtime:
 
     Attributes:
         group: the role's name, which is its consumer group's.
+        outbox: for events that are written outside the loop.
     """
 
     group: str
     pool: Pool
     publisher: Publisher
-    outbox: OutboxTable
+    outbox: OutboxPublisher
     metrics: Metrics
     kafka: KafkaSettings
     consumer: ConsumerSettings
     outbox_settings: OutboxSettings
-
-    @property
-    def departures(self) -> OutboxPublisher:
-        """Publishes outbox rows right after their commit."""
-        return OutboxPublisher(self.outbox, self.publisher)
 
 
 def check_limits(
@@ -126,7 +119,7 @@ async def open_runtime(group: str) -> AsyncIterator[Runtime]:
             group=group,
             pool=pool,
             publisher=publisher,
-            outbox=OutboxTable(pool),
+            outbox=OutboxPublisher(pool, outbox, publisher),
             metrics=metrics,
             kafka=kafka,
             consumer=consumer,
@@ -166,7 +159,8 @@ async def _companion(companion: Companion, ended: asyncio.Event) -> None:
 @contextmanager
 def _ending_soon() -> Iterator[None]:
     """After an error the process ends, also where its clean-up hangs: a member that lives on
-    without one of its parts would hold its partitions for ever (research: trap 2.4).
+    without one of its parts would hold its partitions for ever
+    (docs/research/runtime.md, section 2.4).
     """  # noqa: D205
     try:
         yield
@@ -188,7 +182,13 @@ def _parts(runtime: Runtime, role: Role[E, P], decode: Callable[[Record], E]) ->
     instance = settings.instance or f"{group}-{host}-0"
     return RoleParts(
         role=role,
-        group=group,
+        owner=Owner(
+            group=group,
+            name=f"{instance}/{os.getpid()}/{secrets.token_hex(4)}",
+            isolate_after=settings.crash_isolate_after,
+            # Only what was handed to `prepare` can have killed a process, no queued record.
+            isolate_span=settings.batch_max_records * (settings.pipeline_depth + 1),
+        ),
         instance=instance,
         topic=GROUPS[group],
         decode=decode,
@@ -196,17 +196,11 @@ def _parts(runtime: Runtime, role: Role[E, P], decode: Callable[[Record], E]) ->
             runtime.kafka, group=group, topic=GROUPS[group], client_id=f"{instance}-{os.getpid()}"
         ),
         evict=lambda member_id: evict(runtime.kafka, group=group, member_id=member_id),
-        ledger=ProgressTable(
-            runtime.pool,
-            group=group,
-            owner=f"{instance}/{os.getpid()}/{secrets.token_hex(4)}",
-            isolate_after=settings.crash_isolate_after,
-            # Only what was handed to `prepare` can have killed a process, no queued record.
-            isolate_span=settings.batch_max_records * (settings.pipeline_depth + 1),
-        ),
-        members=MemberTable(runtime.pool, group=group),
-        dead_letters=DeadLetterTable(),
-        outbox=runtime.outbox,
+        database=runtime.pool,
+        ledger=progress,
+        members=members,
+        dead_letters=dead_letters,
+        outbox=outbox,
         publisher=runtime.publisher,
         settings=settings,
         outbox_settings=runtime.outbox_settings,

@@ -6,14 +6,12 @@
         DatabaseAway          PostgreSQL cannot be reached or does not answer in time
         BlobStoreAway         the place of the bytes cannot be reached
         GpuOutOfMemory        the accelerator has no room for this batch
-        WebhookRefused        the target answered 5xx, 408, 429, or did not answer in time
         TargetUnreachable     no HTTP answer: name, connection, TLS or time
       PermanentError        will not get better; carries a stable `reason`
         UndecodableEvent      a record that is not an event of its topic
         ImageUnreadable       bytes that are no image we accept
         ImageMissing          a URI that leads to no bytes
         QueryInvalid          a query that cannot be answered as it stands
-        WebhookRejected       the target answered 3xx or 4xx, or asked to stop
         TargetForbidden       an address that the guard refuses
         ProcessCrashed        a record whose handling ended the process, again and again
         RecordRefused         a record whose effects PostgreSQL refuses
@@ -47,10 +45,6 @@ class BlobStoreAway(TransientError):
 
 class GpuOutOfMemory(TransientError):
     """The accelerator has no room for this batch, at any size tried."""
-
-
-class WebhookRefused(TransientError):
-    """The target answered 5xx, 408 or 429, or did not answer in time."""
 
 
 class TargetUnreachable(TransientError):
@@ -105,12 +99,6 @@ class QueryInvalid(PermanentError):
     """A query that cannot be answered as it stands."""
 
     default_reason = "query_invalid"
-
-
-class WebhookRejected(PermanentError):
-    """The target answered 3xx or 4xx, or asked to stop."""
-
-    default_reason = "webhook_rejected"
 
 
 class TargetForbidden(PermanentError):

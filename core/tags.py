@@ -78,3 +78,30 @@ class ImageTags:
     media_type: str = "application/octet-stream"
     camera: str | None = None
     perceptual_hash: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagRequest:
+    """What one image is to be tagged with; None: the instance's default.
+
+    Attributes:
+        labels: the image's own labels.
+        top_k: how many tags it may get.
+    """
+
+    labels: tuple[str, ...] | None = None
+    top_k: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """An image's tags, and which labels they were chosen from.
+
+    Attributes:
+        label_version: version of the default labels used; None for the image's own labels.
+        top_k: how many tags it could have had.
+    """
+
+    tags: ImageTags
+    label_version: int | None
+    top_k: int

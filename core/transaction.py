@@ -1,6 +1,7 @@
-"""The small part of a database transaction that roles may use."""
+"""The small part of a database that roles and routes may use."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 
@@ -12,7 +13,7 @@ class Transaction(Protocol):
     """
 
     async def execute(self, query: str, *args: Any) -> str:
-        """Run a statement; give its command tag."""
+        """Run a statement; return its command tag."""
         ...
 
     async def executemany(self, command: str, args: Iterable[Sequence[Any]]) -> None:
@@ -29,4 +30,26 @@ class Transaction(Protocol):
 
     async def fetchval(self, query: str, *args: Any) -> Any:
         """Return the first column of the first row, or None."""
+        ...
+
+
+class Database(Protocol):
+    """Connections to PostgreSQL, as `core.storage.pool.Pool` opens them."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction: the end of the block commits it, an error rolls it back.
+
+        Raises:
+            DatabaseAway: PostgreSQL is away; the commit may or may not have happened.
+        """
+        ...
+
+    def connection(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a connection outside a transaction: each statement is its own.
+
+        It saves two round trips for a statement that only reads.
+
+        Raises:
+            DatabaseAway: PostgreSQL is away.
+        """
         ...

@@ -24,7 +24,7 @@ from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
 from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.producer import Publisher
-from core.messaging.sweeper import Sweeper
+from core.messaging.outbox import OutboxPublisher, Sweeper
 from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
@@ -39,7 +39,7 @@ from core.settings import (
 )
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.pool import Pool, open_pool
-from core.storage.stream.outbox import OutboxTable
+from core.storage.stream import outbox
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff
 from core.webhooks.links import PURPOSE
@@ -148,7 +148,6 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
         client = await stack.enter_async_context(
             GuardedClient(targets, EgressLimits.from_settings(load(DeliverySettings)))
         )
-        outbox = OutboxTable(pool)
         broker = BrokerProbe(kafka)
         archive = load(ArchiveSettings)
         sealing = _sealing()
@@ -160,7 +159,9 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             keeps_blobs_in_database=archive.blobs.partition(":")[0] == "pg",
             files=RootedFiles(Roots(archive.root_paths())),
             reader=TextReader(pool, load(QuerySettings).exceptions),
-            departures=Departures(outbox, publisher, outbox_settings.max_rows, time.monotonic),
+            departures=Departures(
+                OutboxPublisher(pool, outbox, publisher), outbox_settings.max_rows, time.monotonic
+            ),
             metrics=metrics,
             model=_model_name(load(TaggingSettings)),
             version=_version(),
@@ -168,7 +169,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             is_broker_there=broker.is_there,
             sealing=sealing,
         )
-        yield Opened(deps, Sweeper(outbox, publisher, outbox_settings, metrics), broker)
+        yield Opened(deps, Sweeper(pool, outbox, publisher, outbox_settings, metrics), broker)
 
 
 def _target_guard(stack: AsyncExitStack) -> TargetGuard:

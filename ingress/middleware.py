@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from core.telemetry import tracing
 from core.telemetry.metrics import Metrics
 from ingress.http.problems import Problem, respond
 from ingress.operations import ROUTE
@@ -20,7 +21,6 @@ log = structlog.get_logger("ingress.auth.access")
 
 REQUEST_ID = "X-Request-ID"
 _GIVEN_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")  # W3C
 _QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})  # asked every few seconds
 
 #: Set where the route has not said otherwise.
@@ -115,7 +115,5 @@ def fresh_request_id() -> str:
 
 def _traceparent(headers: Headers) -> str:
     """Return the caller's trace context, else a new one: the events of a request carry it on."""
-    given = headers.get("traceparent", "")
-    if _TRACEPARENT.fullmatch(given):
-        return given
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    given = tracing.valid(headers.get("traceparent"))
+    return given or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

@@ -83,10 +83,10 @@ def replay(
     from producers.replay import ChoiceRefused, choose
 
     try:
-        wanted = choose(topic, group=group, reason=reason, limit=limit)
+        wanted = choose(topic, group=group, reason=reason)
     except ChoiceRefused as error:
         _stop(f"{'TOPIC' if error.name == 'topic' else f'--{error.name}'}: {error}", 2)
-    _run(replay_letters(wanted, dry_run=dry_run))
+    _run(replay_letters(wanted, limit, dry_run=dry_run))
 
 
 @app.command()
@@ -102,8 +102,8 @@ def retag(  # noqa: PLR0913, PLR0917 - one parameter per option of the command l
     dry_run: DryRunOption = False,  # noqa: FBT002
 ) -> None:
     """Announce known images again."""
+    from core.storage.archive.selection import Choice
     from producers.commands.simple import retag_images
-    from producers.retag import Choice
 
     if not (everything or failed or model or except_model):
         _stop("choose --all, --failed, --model NAME or --except-model NAME", 2)
@@ -112,9 +112,8 @@ def retag(  # noqa: PLR0913, PLR0917 - one parameter per option of the command l
         model=model,
         except_model=except_model,
         with_own_labels=own_labels,
-        limit=limit,
     )
-    _run(retag_images(choice, dry_run=dry_run))
+    _run(retag_images(choice, limit, dry_run=dry_run))
 
 
 @app.command()

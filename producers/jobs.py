@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID, uuid4
 
 import structlog
@@ -14,44 +13,16 @@ from core.blobs.naming import Place, decode_name
 from core.blobs.roots import Roots
 from core.blobs.walking import Found, Walk
 from core.errors import PermanentError, TransientError
+from core.repeating import every
+from core.storage.archive import jobs
 from core.storage.archive.jobs import DirectoryJob, Step
+from core.transaction import Transaction
 from producers.folders.announcing import BATCH_PHOTOS, Announcer, Photo, in_batches
 from producers.images import Origin, Wishes
 
 log = structlog.get_logger(__name__)
 
 COUNT_BATCH = 5000
-
-
-class JobTable(Protocol):
-    """The jobs: `producers.main.Jobs` on PostgreSQL.
-
-    Every method raises `DatabaseAway` where PostgreSQL does not answer.
-    """
-
-    async def lease(self, token: UUID, lease_s: float) -> DirectoryJob | None:
-        """Take a job that nobody runs, or None."""
-        ...
-
-    async def advance(self, job_id: UUID, token: UUID, step: Step, lease_s: float) -> bool:
-        """Note progress, keep the lease; False where the job is not ours any more."""
-        ...
-
-    async def extend(self, job_id: UUID, token: UUID, lease_s: float) -> bool:
-        """Keep the lease; False where the job is not ours any more."""
-        ...
-
-    async def set_total(self, job_id: UUID, total: int) -> None:
-        """Note how many photos there are."""
-        ...
-
-    async def finish(self, job_id: UUID, token: UUID, *, error: str | None = None) -> bool:
-        """End the job; False where it is not ours any more."""
-        ...
-
-    async def release(self, job_id: UUID, token: UUID) -> None:
-        """Return the job back unfinished."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +37,7 @@ class JobRunner:
         poll_s: between two looks for a job, and after an outage.
     """
 
-    jobs: JobTable
+    connection: Transaction
     roots: Roots
     announcer: Announcer
     lease_s: float = 60.0
@@ -75,13 +46,7 @@ class JobRunner:
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run jobs until `stop` is set; a running job is given back after its batch."""
-        while not stop.is_set():
-            try:
-                if await self.run_next(stop):
-                    continue
-            except TransientError as error:
-                log.warning("job_postponed", error=str(error))
-            await _wait(stop, self.poll_s)
+        await every(lambda: self.run_next(stop), self.poll_s, stop, postponed=_postponed)
 
     async def run_next(self, stop: asyncio.Event) -> bool:
         """Run one job as far as it goes; False where none waits.
@@ -90,21 +55,21 @@ class JobRunner:
             TransientError: broker, database or root are away; the job was given back.
         """
         token = uuid4()
-        job = await self.jobs.lease(token, self.lease_s)
+        job = await jobs.lease(self.connection, token, self.lease_s)
         if job is None:
             return False
         log.info("job_started", job_id=str(job.job_id), announced=job.announced)
         try:
             is_done = await self._run(job, token, stop)
         except PermanentError as error:
-            await self.jobs.finish(job.job_id, token, error=f"{error.reason}: {error}")
+            await jobs.finish(self.connection, job.job_id, token, error=f"{error.reason}: {error}")
             log.warning("job_failed", job_id=str(job.job_id), reason=error.reason)
             return True
         except TransientError:
-            await self.jobs.release(job.job_id, token)
+            await jobs.release(self.connection, job.job_id, token)
             raise
         if not is_done:
-            await self.jobs.release(job.job_id, token)
+            await jobs.release(self.connection, job.job_id, token)
         log.info("job_finished" if is_done else "job_released", job_id=str(job.job_id))
         return True
 
@@ -130,7 +95,7 @@ class JobRunner:
         while is_ours:
             await asyncio.sleep(self.lease_s / 3)
             with suppress(TransientError):
-                is_ours = await self.jobs.extend(job.job_id, token, self.lease_s)
+                is_ours = await jobs.extend(self.connection, job.job_id, token, self.lease_s)
 
     async def _announce(
         self, job: DirectoryJob, token: UUID, walk: Walk, stop: asyncio.Event
@@ -142,14 +107,14 @@ class JobRunner:
             announced, refused = await self._announce_batch(job, batch)
             position = batch[-1].place.relative
             step = Step(position, announced, _new_skips(walk, told) + refused)
-            if not await self.jobs.advance(job.job_id, token, step, self.lease_s):
+            if not await jobs.advance(self.connection, job.job_id, token, step, self.lease_s):
                 log.info("job_lost", job_id=str(job.job_id))  # cancelled, or the lease ran out
                 return True
             if stop.is_set():
                 return False
         last = Step(position, 0, _new_skips(walk, told))
-        await self.jobs.advance(job.job_id, token, last, self.lease_s)
-        await self.jobs.finish(job.job_id, token)
+        await jobs.advance(self.connection, job.job_id, token, last, self.lease_s)
+        await jobs.finish(self.connection, job.job_id, token)
         return True
 
     async def _announce_batch(
@@ -174,7 +139,7 @@ class JobRunner:
         total = 0
         async for batch in in_batches(Walk(self.roots, place, wanted=wanted), COUNT_BATCH):
             total += len(batch)
-        await self.jobs.set_total(job.job_id, total)
+        await jobs.set_total(self.connection, job.job_id, total)
 
 
 def _wanted(job: DirectoryJob) -> frozenset[bytes]:
@@ -192,9 +157,5 @@ def _new_skips(walk: Walk, told: Counter[str]) -> Counter[str]:
     return fresh
 
 
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
+def _postponed(error: TransientError) -> None:
+    log.warning("job_postponed", error=str(error))

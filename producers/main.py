@@ -3,10 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
@@ -21,12 +20,8 @@ from core.settings import (
     load,
     parse_roots,
 )
-from core.storage.archive import images, jobs, watched_files
-from core.storage.archive.jobs import DirectoryJob, Step
-from core.storage.archive.watched_files import WatchedFile
 from core.storage.pool import Pool, open_pool
 from core.telemetry.metrics import Metrics
-from producers.folders.directory import Refusal
 
 APPLICATION = "photo-archive-producers"
 
@@ -119,83 +114,3 @@ async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
-
-
-class PostgresArchive:
-    """What became of a run's images (`producers.commands.following.Archive`)."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def counts(self, job_id: UUID) -> Mapping[str, int]:
-        """Return how many images are in each status."""
-        return await images.job_counts(self._pool, job_id)
-
-    async def failures(self, job_id: UUID) -> list[Refusal]:
-        """Return the images that could not be tagged; none where PostgreSQL is away."""
-        try:
-            failed = await jobs.failed_images(self._pool, job_id)
-        except DatabaseAway:
-            return []
-        return [Refusal(image.path, image.reason, image.detail) for image in failed]
-
-
-class PostgresJobs:
-    """Directory jobs (`producers.jobs.JobTable`)."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def lease(self, token: UUID, lease_s: float) -> DirectoryJob | None:
-        """Take a job that nobody runs, or None."""
-        return await jobs.lease(self._pool, token, lease_s)
-
-    async def advance(self, job_id: UUID, token: UUID, step: Step, lease_s: float) -> bool:
-        """Note progress, keep the lease; False where the job is not this runner's any more."""
-        return await jobs.advance(self._pool, job_id, token, step, lease_s)
-
-    async def extend(self, job_id: UUID, token: UUID, lease_s: float) -> bool:
-        """Keep the lease; False where the job is not this runner's any more."""
-        return await jobs.extend(self._pool, job_id, token, lease_s)
-
-    async def set_total(self, job_id: UUID, total: int) -> None:
-        """Note how many photos there are."""
-        await jobs.set_total(self._pool, job_id, total)
-
-    async def finish(self, job_id: UUID, token: UUID, *, error: str | None = None) -> bool:
-        """End the job; False where it is not this runner's any more."""
-        return await jobs.finish(self._pool, job_id, token, error=error)
-
-    async def release(self, job_id: UUID, token: UUID) -> None:
-        """Return the job back unfinished."""
-        await jobs.release(self._pool, job_id, token)
-
-
-class PostgresLedger:
-    """The ledger of the filesystem bridge (`producers.folders.intake.Ledger`)."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def between(
-        self, root: str, after: bytes, upto: bytes | None, limit: int
-    ) -> Sequence[WatchedFile]:
-        """Return files behind `after`, up to and with `upto`, in byte order of their paths."""
-        return await watched_files.between(self._pool, root, after, upto, limit)
-
-    async def many(self, root: str, paths: Sequence[bytes]) -> dict[bytes, WatchedFile]:
-        """Return what is known of these files."""
-        return await watched_files.many(self._pool, root, paths)
-
-    async def record(self, files: Sequence[WatchedFile]) -> None:
-        """Write what was done about files."""
-        await watched_files.record(self._pool, files)
-
-    async def mark_missing(self, root: str, paths: Sequence[bytes]) -> int:
-        """Note that files are gone, and take their images out of the answers."""
-        async with self._pool.transaction() as tx:
-            return await watched_files.mark_missing(tx, root, paths)
-
-    async def give_another_try(self, root: str, attempts: int) -> None:
-        """Let quarantined files be tried again."""
-        await watched_files.give_another_try(self._pool, root, attempts)

@@ -3,85 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from core.errors import PermanentError, TransientError
+from core.storage.stream import replays
+from core.storage.stream.replays import LetterFilter, OpenLetter
+from core.transaction import Transaction
 from producers.publishing import Patience, publish_all
 from producers.sinks import Publisher
-from schemas.record import Record
 from schemas.topics import BY_NAME, GROUPS, dead_letter_topic
 
 BATCH_LETTERS = 200
 #: Kafka's client could not unpack the record: its place was set aside, not its bytes.
 UNREADABLE = "unreadable_record"
-
-
-@dataclass(frozen=True, slots=True)
-class LetterFilter:
-    """Which dead letters; None: whatever group or reason.
-
-    Attributes:
-        topic: the topic that they were on.
-        limit: at most so many.
-    """
-
-    topic: str
-    group: str | None = None
-    reason: str | None = None
-    limit: int | None = None
-
-
-class DeadLetter(Protocol):
-    """A record that was set aside: `core.storage.stream.replays.OpenLetter`."""
-
-    @property
-    def id(self) -> int:
-        """Its row."""
-        ...
-
-    @property
-    def reason(self) -> str:
-        """Why it was set aside."""
-        ...
-
-    @property
-    def record(self) -> Record:
-        """Bytes, headers and key as they were."""
-        ...
-
-
-class DeadLetters(Protocol):
-    """The table of dead letters."""
-
-    async def newest(self, wanted: LetterFilter) -> int:
-        """Return the id of the newest letter; 0 where there is none.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        ...
-
-    async def open(
-        self, wanted: LetterFilter, *, after: int, until: int, limit: int
-    ) -> Sequence[DeadLetter]:
-        """Return letters that were not replayed, by id from behind `after` up to `until`.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        ...
-
-    async def counts(self, wanted: LetterFilter) -> dict[str, int]:
-        """Return how many letters `open` would give, by reason, without its limit."""
-        ...
-
-    async def mark_replayed(self, ids: Sequence[int]) -> None:
-        """Note that Kafka has these again.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        ...
 
 
 @dataclass(slots=True)
@@ -104,25 +37,27 @@ class Replay:
     which identity makes harmless.
     """
 
-    letters: DeadLetters
+    connection: Transaction
     publisher: Publisher
     patience: Patience
     batch_letters: int = BATCH_LETTERS
 
-    async def run(self, wanted: LetterFilter) -> Replayed:
-        """Replay what `wanted` selects and is there now.
+    async def run(self, wanted: LetterFilter, limit: int | None = None) -> Replayed:
+        """Replay the letters that match and are there now, at most `limit` of them.
 
-        What fails again becomes a new letter, which is left: else a record that fails at once would
-        go round for ever.
+        A record that fails again becomes a new letter, which this run leaves alone: else a record
+        that fails at once would go round for ever.
 
         Raises:
             DatabaseAway: PostgreSQL is away.
         """
-        done, after, left = Replayed(), 0, wanted.limit
-        until = await self.letters.newest(wanted)
+        done, after, left = Replayed(), 0, limit
+        until = await replays.newest(self.connection, wanted)
         while left is None or left > 0:
             size = self.batch_letters if left is None else min(left, self.batch_letters)
-            batch = await self.letters.open(wanted, after=after, until=until, limit=size)
+            batch = await replays.open_letters(
+                self.connection, wanted, after=after, until=until, limit=size
+            )
             if not batch:
                 break
             after = batch[-1].id
@@ -131,7 +66,7 @@ class Replay:
                 break
         return done
 
-    async def _put_back(self, batch: Sequence[DeadLetter], done: Replayed) -> bool:
+    async def _put_back(self, batch: Sequence[OpenLetter], done: Replayed) -> bool:
         """Publish and mark one batch; True where the broker stayed away."""
         sent = await publish_all(self.publisher, [letter.record for letter in batch], self.patience)
         acknowledged = []
@@ -145,7 +80,7 @@ class Replay:
             else:
                 acknowledged.append(letter.id)
                 done.by_reason[letter.reason] += 1
-        await self.letters.mark_replayed(acknowledged)
+        await replays.mark_replayed(self.connection, acknowledged)
         return is_away
 
 
@@ -161,10 +96,8 @@ class ChoiceRefused(ValueError):
         self.name = name
 
 
-def choose(
-    topic: str, *, group: str | None = None, reason: str | None = None, limit: int | None = None
-) -> LetterFilter:
-    """Return the filter that people mean by these words.
+def choose(topic: str, *, group: str | None = None, reason: str | None = None) -> LetterFilter:
+    """Return the filter for what people write.
 
     Args:
         topic: a topic, or one of its dead-letter topics.
@@ -180,7 +113,7 @@ def choose(
         raise ChoiceRefused("topic", str(error)) from error
     if group and of_topic and group != of_topic:
         raise ChoiceRefused("group", f"{group!r}, but {topic} holds what {of_topic} set aside")
-    return LetterFilter(name, group or of_topic, reason, limit)
+    return LetterFilter(name, group or of_topic, reason)
 
 
 def source_topic(name: str) -> tuple[str, str | None]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.messaging.ports import Sent
+from core.offsets import OutboxRow
 from core.transaction import Transaction
 from schemas.record import Record
 
@@ -24,8 +25,8 @@ class Sink(Protocol):
 class OutboxTable(Protocol):
     """The table of events that must leave."""
 
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
-        """Write rows; give their ids, in order."""
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+        """Write rows; return them in order."""
         ...
 
 
@@ -42,14 +43,13 @@ class OutboxSink:
     """Writes records into the outbox, in the caller's transaction: they leave if it commits.
 
     Attributes:
-        rows: what was put, with its outbox ids, in order.
+        rows: what was put, in order.
     """
 
     tx: Transaction
     table: OutboxTable
-    rows: list[tuple[int, Record]] = field(default_factory=list)
+    rows: list[OutboxRow] = field(default_factory=list)
 
     async def put(self, record: Record) -> None:
         """Write one record."""
-        ids = await self.table.add(self.tx, [record])
-        self.rows.append((ids[0], record))
+        self.rows += await self.table.add(self.tx, [record])

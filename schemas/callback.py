@@ -13,7 +13,7 @@ from schemas.strict import Event, Text
 
 
 class AnswerType(StrEnum):
-    """How a query ended; also the `type` of the webhook's body."""
+    """The way a query ended; also the `type` of the webhook's body."""
 
     COMPLETED = "query.completed"
     NO_MATCH = "query.no_match"
@@ -21,7 +21,7 @@ class AnswerType(StrEnum):
 
 
 class MatchedTag(Event):
-    """Which words of the query matched which tag, with the image's confidence in 0..1."""
+    """A tag that words of the query matched, with the image's confidence in 0..1."""
 
     tag: Text
     words: tuple[Text, ...] = ()
@@ -36,10 +36,10 @@ class OtherImage(Event):
 
 
 class CallbackRequested(Event):
-    """A query has its answer; deliver it. Value of `callbacks.requested.v1`; no image bytes.
+    """A query's answer that is to be delivered. Value of `callbacks.requested.v1`; no image bytes.
 
     Attributes:
-        matched: with the winner's confidences; empty where nothing matched.
+        matched: the matched tags with the winner's confidences; empty where nothing matched.
         score: sum of the matched confidences.
     """
 
@@ -60,9 +60,9 @@ class CallbackRequested(Event):
 
 
 def callback_id_of(query_id: UUID, round_number: int = 0) -> UUID:
-    """Identity of the callback event: constant over every retry of one answer.
+    """Return the identity of the callback event, constant over all retries of one answer.
 
-    `round_number` counts redeliveries asked for by people, which are new answers on the wire.
+    `round_number` counts the redeliveries that people asked for; each gets an identity of its own.
     """
     return uuid5(query_id, "callback" if round_number == 0 else f"callback/{round_number}")
 

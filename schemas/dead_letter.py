@@ -7,7 +7,7 @@ PREFIX = "dlq_"
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterPlace:
-    """Where a record lay and why it was set aside."""
+    """The place of a record in its topic, and why it was set aside."""
 
     group: str
     topic: str
@@ -17,7 +17,7 @@ class DeadLetterPlace:
     detail: str
 
     def headers(self) -> tuple[tuple[str, bytes], ...]:
-        """The `dlq_*` headers; the detail is cut at 1,000 bytes."""
+        """Return the `dlq_*` headers; the detail is cut at 1,000 bytes."""
         return (
             (f"{PREFIX}group", self.group.encode()),
             (f"{PREFIX}topic", self.topic.encode()),

@@ -15,7 +15,7 @@ INLINE_MAX_BYTES = 512 * 1024
 def canonical_uri(uri: str) -> str:
     """Return the text that identifies an image: `sha256:<hex>` for kept bytes, else the URI itself.
 
-    No Unicode folding: two names that differ in bytes are two files.
+    Unicode is not folded: two names that differ in bytes are two files.
     """
     return f"sha256:{uri.removeprefix('blob:')}" if uri.startswith("blob:") else uri
 
@@ -26,7 +26,7 @@ def image_id_of(uri: str) -> UUID:
 
 
 class ImageArrived(Event):
-    """An image is there to be tagged. Value of `images.arrived.v1`.
+    """An image that is to be tagged. Value of `images.arrived.v1`.
 
     The image's identity is always `image_id_of(uri)`; a record's key only chooses its partition.
 
@@ -74,7 +74,7 @@ class ImageArrived(Event):
 
     @property
     def image_path(self) -> str:
-        """What people see: the given path, else the URI less `file:`; at most 1,000 characters."""
+        """The path shown to people, at most 1,000 characters: as given, else from the URI."""
         return (self.path or canonical_uri(self.uri).removeprefix("file:"))[:1000]
 
 
@@ -86,14 +86,14 @@ class Tag(Event):
 
 
 class Failure(Event):
-    """Why something could not be done: a stable reason, and a sentence for people."""
+    """The reason why something failed: a stable code, and a sentence for people."""
 
     reason: Text
     detail: Text = ""
 
 
 class ImageTagged(Event):
-    """An image was tagged, or it could not be. Value of `images.tagged.v1`."""
+    """The tags of an image, or the reason why it has none. Value of `images.tagged.v1`."""
 
     image_id: UUID
     uri: Text

@@ -18,7 +18,7 @@ _Prompt = Annotated[
 
 
 class LabelText(BaseModel):
-    """One label: what it is called, how the model is asked for it."""
+    """One label: its name, and the prompts by which the model is asked for it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -12,14 +12,14 @@ MAX_TEXT_CHARS = 10_000
 
 
 class QueryOptions(Event):
-    """What a caller may ask beyond the sentence.
+    """The options that a caller may send with the sentence.
 
     Attributes:
-        top_n: how many images; the best comes whole, the others as links.
-        min_score: sums below it are no answer.
+        top_n: number of images; the best one is sent whole, the others as links.
+        min_score: an image whose sum is below it is no answer.
         date_from: only images taken (EXIF, else added) at or after it.
         date_to: only images taken before it.
-        after: the token that an upload returned: the answer sees that upload's tags, or waits.
+        after: the token that an upload returned; the query waits until that upload has its tags.
         payload: `inline` puts the picture into the body as base64, `link` a signed address.
     """
 
@@ -32,10 +32,10 @@ class QueryOptions(Event):
 
 
 class QuerySubmitted(Event):
-    """Someone asks for the best image. Value of `queries.submitted.v1`.
+    """A request for the best image. Value of `queries.submitted.v1`.
 
     Attributes:
-        query_id: None only from a direct producer; then derived from the record's place.
+        query_id: None only from a direct producer; the id is then derived from topic and offset.
         owner: owner of the API key. Believed only where the ingress accepted the query; the
             instance's secret signs for direct producers, whatever they say.
     """

@@ -1,8 +1,8 @@
-"""Values that are made once per record: frozen for the type checker, not at run time.
+"""Values that are created for each record: frozen for the type checker, not at run time.
 
 A frozen dataclass sets each field through `object.__setattr__`: 0.87 us for seven fields against
-0.17 us for a plain slotted one and 0.37 us for a named tuple (Python 3.11). Three of them are made
-per record on its way through the loop.
+0.17 us for a plain slotted one and 0.37 us for a named tuple (Python 3.11). The loop creates three
+such values for each record.
 """
 
 from dataclasses import dataclass
@@ -13,5 +13,5 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def quick_value(cls: type[T]) -> type[T]:
-    """A slotted dataclass with value equality and hash; assigning to a field is a type error."""
+    """Return a slotted dataclass with value equality and hash; assignment is a type error."""
     return dataclass(slots=True, unsafe_hash=True)(cls)

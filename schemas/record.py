@@ -1,4 +1,4 @@
-"""A record as it is on a topic: bytes, before anyone looks inside."""
+"""A record as it is on a topic: bytes that are not decoded yet."""
 
 from typing import NamedTuple
 
@@ -14,12 +14,12 @@ class Partition(NamedTuple):
 
 @quick_value
 class Record:
-    """Key, headers and value of one record, to be published or as received.
+    """Key, headers and value of one record, received or to be published.
 
     Attributes:
         topic: logical topic name (`schemas.topics`); a broker-wide prefix is added at the border.
         key: UTF-8 text by contract, bytes on the wire; None where a foreign producer set none.
-        headers: in order, repeats allowed.
+        headers: in their order; a name may occur several times.
     """
 
     topic: str
@@ -28,7 +28,7 @@ class Record:
     value: bytes
 
     def header(self, name: str) -> str | None:
-        """The last header of this name as text, compared without case; None if absent."""
+        """Return the last header of this name as text, compared without case; None if absent."""
         for key, value in reversed(self.headers):
             if key.lower() == name:
                 return value.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""What all event models share: frozen, and open to fields that a newer version adds."""
+"""The base of all event models: frozen; fields that a newer version adds are ignored."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,7 +10,7 @@ NAMESPACE = UUID("6f1b1f2e-3f0c-5d3a-9a57-7d0f6c0a4c11")
 
 
 class Event(BaseModel):
-    """Root of the event models. Unknown fields are ignored: additions stay readable."""
+    """Base of the event models. It ignores unknown fields, so that fields may be added later."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Where an upload's event lies: a place in the log, or an outbox row not yet published.
+    """The position of an upload's event: in the log, or in the outbox while it is unpublished.
 
     Attributes:
         cluster: id of the Kafka cluster, so that a token of another installation is refused.
@@ -31,10 +31,10 @@ class Token:
 
 
 def decode_token(text: str) -> Token:
-    """Read a token.
+    """Return the token that the text encodes.
 
     Raises:
-        ValueError: it is none of ours.
+        ValueError: the text is no token.
     """
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

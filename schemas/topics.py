@@ -1,4 +1,4 @@
-"""Topic name, event type, key, partitions. Nobody writes a topic name elsewhere."""
+"""Name, event type, key and partitions of every topic. Topic names are written only here."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,8 @@ class Topic:
 
     Attributes:
         event_type: the CloudEvents type of its records.
-        key: what the record's key is, for the documents.
-        max_message_bytes: what the broker takes; dead letters add 64 KiB for their headers.
+        key: what the record's key is, as the generated documents say it.
+        max_message_bytes: the broker's limit for a record; dead letters add 64 KiB for headers.
     """
 
     name: str
@@ -56,13 +56,13 @@ GROUPS = {
 
 
 def dead_letter_topic(topic: str, group: str) -> str:
-    """Name of the topic with copies of the records that `group` set aside."""
+    """Return the name of the topic with copies of the records that `group` set aside."""
     return f"{topic}.{group}.dlq"
 
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """What the set-up step creates: a name and its broker-side settings."""
+    """A topic that the set-up step creates: its name and its broker-side settings."""
 
     name: str
     partitions: int
@@ -70,7 +70,7 @@ class TopicPlan:
 
 
 def plan_topics() -> tuple[TopicPlan, ...]:
-    """All topics that must exist, dead-letter topics included."""
+    """Return all topics that must exist, dead-letter topics included."""
     plans = [
         TopicPlan(
             topic.name,

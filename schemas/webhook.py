@@ -32,7 +32,7 @@ class WebhookOther(_Part):
 
 
 class WebhookData(_Part):
-    """What the receiver came for."""
+    """The answer: what was asked, what matched, and the images."""
 
     query_id: UUID
     text: str

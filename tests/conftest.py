@@ -30,10 +30,10 @@ __all__ = [
 
 
 def pytest_configure() -> None:
-    """Two defaults that do not suit.
+    """Change two defaults.
 
-    Logs: structlog's coloured tracebacks with all locals take half a second each. Hypothesis: an
-    example that takes long says that the machine is busy, not that the code is wrong.
+    structlog's coloured tracebacks with all locals take half a second each. Hypothesis's time limit
+    per example would fail on a busy machine, though the code is right.
     """
     settings.register_profile(
         "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -52,5 +52,5 @@ def pytest_configure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what tests have measured."""
+    """Print the figures that tests have measured."""
     show_figures(terminalreporter)

@@ -1,7 +1,7 @@
 """A role whose only effect can be counted: one row per record, in a table without a unique key.
 
-So a record applied twice shows as two rows. Also runs as a process of its own, to be killed:
-`python -m tests.counting` with CONSUMER_*, DATABASE_URL, KAFKA_* in the environment.
+A record that is applied twice thus leaves two rows. The role also runs as a process that tests can
+kill: `python -m tests.counting` with CONSUMER_*, DATABASE_URL, KAFKA_* in the environment.
 """
 
 import asyncio
@@ -20,15 +20,16 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from core.errors import BlobStoreAway, PermanentError, UndecodableEvent
-from core.messaging.gc_tuning import calm_collector
 from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
 from core.messaging.kafka.topics import ensure_topics
-from core.messaging.loop import run_role
-from core.messaging.ports import Place
+from core.messaging.loop import calm_collector, run_role
+from core.messaging.outbox import OutboxPublisher
+from core.messaging.ports import Ledger
 from core.messaging.role import Item, Outcome, Received, Rejection
 from core.messaging.session import RoleParts
+from core.offsets import Move, Owner, Place
 from core.settings import (
     ConsumerSettings,
     DatabaseSettings,
@@ -38,15 +39,12 @@ from core.settings import (
     load,
 )
 from core.storage.pool import Pool, open_pool
-from core.storage.stream.dead_letters import DeadLetterTable
-from core.storage.stream.members import MemberTable
-from core.storage.stream.outbox import OutboxTable
-from core.storage.stream.progress import ProgressTable
+from core.storage.stream import dead_letters, members, outbox, progress
 from core.telemetry import logs
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.image import ImageArrived
-from schemas.record import Record
+from schemas.record import Partition, Record
 from schemas.topics import Topic, TopicPlan, dead_letter_topic
 
 GROUP = "counting"
@@ -65,7 +63,7 @@ EFFECTS = (
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """An event: a number, and what shall happen to it."""
+    """An event: a number, and a plan that says what happens when it is processed."""
 
     number: int
     do: str = ""
@@ -86,7 +84,7 @@ def record_of(number: int, do: str = "") -> Record:
 
 @dataclass(slots=True)
 class CountingRole:
-    """Inserts each number once; does what the event says on the way.
+    """A role that inserts each number once and carries out the plan of its event.
 
     Attributes:
         away: how many calls of `prepare` fail with an outage first.
@@ -141,7 +139,7 @@ class CountingRole:
         )
         if self.freeze_after_guard:
             self.freeze_after_guard = False
-            os.kill(os.getpid(), signal.SIGSTOP)  # goes on here when somebody sends SIGCONT
+            os.kill(os.getpid(), signal.SIGSTOP)  # continues here after SIGCONT
         emitted = tuple(
             Record(OUT.name, item.received.record.key, (), item.received.record.value)
             for item in items
@@ -152,11 +150,11 @@ class CountingRole:
 
 @dataclass(slots=True)
 class Bench:
-    """Opened parts of one member, with the tables to look at."""
+    """The opened parts of one member, with access to its tables."""
 
     parts: RoleParts[Number, int]
     pool: Pool
-    outbox: OutboxTable
+    outbox: OutboxPublisher
     publisher: Publisher
     metrics: Metrics
 
@@ -189,52 +187,51 @@ async def open_bench(
     *,
     role: CountingRole | None = None,
     consumer: ConsumerSettings | None = None,
-    ledger: type[ProgressTable] = ProgressTable,
+    ledger: Ledger = progress,
     client: type[GroupConsumer] = GroupConsumer,
 ) -> AsyncIterator[Bench]:
-    """Return a member's parts on real servers. Topics and the table of effects are made."""
+    """Yield the parts of a member on real servers, with topics and the table of effects created."""
     settings = consumer or ConsumerSettings(instance=f"i-{secrets.token_hex(4)}")
     metrics = Metrics(CollectorRegistry())
     async with (
         open_pool(database, application="counting") as pool,
         Publisher(kafka, metrics, client_id="counting") as publisher,
     ):
-        outbox = OutboxTable(pool)
         parts = RoleParts(
             role=role or CountingRole(),
-            group=GROUP,
+            owner=Owner(
+                group=GROUP,
+                name=f"{settings.instance}/{secrets.token_hex(4)}",
+                isolate_after=settings.crash_isolate_after,
+                isolate_span=settings.batch_max_records * (settings.pipeline_depth + 1),
+            ),
             instance=settings.instance,
             topic=TOPIC,
             decode=decode,
             client=client(kafka, group=GROUP, topic=TOPIC, client_id=settings.instance),
             evict=lambda member_id: evict(kafka, group=GROUP, member_id=member_id),
-            ledger=ledger(
-                pool,
-                group=GROUP,
-                owner=f"{settings.instance}/{secrets.token_hex(4)}",
-                isolate_after=settings.crash_isolate_after,
-                isolate_span=settings.batch_max_records * (settings.pipeline_depth + 1),
-            ),
-            members=MemberTable(pool, group=GROUP),
-            dead_letters=DeadLetterTable(),
+            database=pool,
+            ledger=ledger,
+            members=members,
+            dead_letters=dead_letters,
             outbox=outbox,
             publisher=publisher,
             settings=settings,
             outbox_settings=OutboxSettings(sweep_interval_s=0.5, sweep_age_s=3),
             metrics=metrics,
         )
-        yield Bench(parts, pool, outbox, publisher, metrics)
+        yield Bench(parts, pool, OutboxPublisher(pool, outbox, publisher), publisher, metrics)
 
 
 async def set_up(kafka: KafkaSettings, database: DatabaseSettings) -> None:
-    """Make the topics and the table of effects."""
+    """Create the topics and the table of effects."""
     await ensure_topics(kafka, PLANS)
     async with open_pool(database) as pool:
         await pool.execute(EFFECTS)
 
 
 async def produce(publisher: Publisher, records: Sequence[Record]) -> None:
-    """Publish, and insist that all arrived."""
+    """Publish, and check that all records were acknowledged."""
     for start in range(0, len(records), 1000):
         sent = await publisher.publish(records[start : start + 1000])
         missing = [outcome for outcome in sent if not isinstance(outcome, Place)]
@@ -252,11 +249,18 @@ async def eventually(condition: Any, *, within_s: float = 30.0, what: str = "") 
         await asyncio.sleep(0.05)
 
 
-class UnguardedProgress(ProgressTable):
-    """The negative control: believes that all partitions are still ours."""
+class UnguardedProgress:
+    """The negative control: a guard that lets all partitions pass."""
 
-    async def advance(self, tx: Transaction, moves: Any) -> frozenset[Any]:
-        await super().advance(tx, moves)
+    standings = staticmethod(progress.standings)
+    claim = staticmethod(progress.claim)
+    attempt = staticmethod(progress.attempt)
+    release = staticmethod(progress.release)
+
+    async def advance(
+        self, tx: Transaction, owner: Owner, moves: Sequence[Move]
+    ) -> frozenset[Partition]:
+        await progress.advance(tx, owner, moves)
         return frozenset(move.partition for move in moves)
 
 
@@ -271,7 +275,7 @@ async def _main() -> None:
         freeze_after_guard=bool(os.environ.get("COUNTING_FREEZE_AFTER_GUARD")),
         emit=bool(os.environ.get("COUNTING_EMIT")),
     )
-    ledger = UnguardedProgress if os.environ.get("COUNTING_UNGUARDED") else ProgressTable
+    ledger = UnguardedProgress() if os.environ.get("COUNTING_UNGUARDED") else progress
     async with open_bench(
         load(KafkaSettings),
         load(DatabaseSettings),
@@ -283,6 +287,6 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the roles have it
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the roles do
         runner.run(_main())
     sys.exit(0)

@@ -1,10 +1,10 @@
-"""The targets of `tests.fuzzing` under atheris, which follows coverage into the code.
+"""The targets of `tests.fuzzing` under atheris, a fuzzer guided by code coverage.
 
     python -m tests.coverage_fuzzing [--seconds 60] [--only url]
 
-atheris is no requirement of the tests: install it beside them (`pip install atheris`; wheels for
-CPython 3.11 to 3.13 on Linux). Each target runs in a process of its own, since libFuzzer ends the
-process that it runs in. The exit code is 1 where a target failed, 2 where atheris is not there.
+atheris is not among the requirements: install it (`pip install atheris`; wheels for CPython 3.11 to
+3.13 on Linux). Each target runs in a process of its own, since libFuzzer ends the process that it
+runs in. The exit code is 1 where a target failed, 2 where atheris is not installed.
 """
 
 import argparse
@@ -17,18 +17,18 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
-#: What is counted as code to be reached. Pillow and httpx's C parts are not seen.
+#: Modules whose coverage guides the fuzzer. The C parts of Pillow and httpx are not covered.
 INSTRUMENTED = ["core", "ingress", "python_multipart", "PIL", "tests.fuzzing"]
 MAX_INPUT_BYTES = 4096
 
 
 def run_target(name: str, arguments: list[str]) -> None:
-    """Fuzz one target; does not come back."""
+    """Fuzz one target; this ends the process."""
     import atheris  # type: ignore[import-untyped]  # optional
 
     with atheris.instrument_imports(include=INSTRUMENTED):
         from tests.fuzzing import targets
-    logging.disable(logging.WARNING)  # python-multipart says of each broken body what is wrong
+    logging.disable(logging.WARNING)  # python-multipart logs what is wrong with each body
     warnings.simplefilter("ignore")  # Pillow warns of broken metadata
     seeds, target = targets()[name]
     corpus = Path(arguments.pop())
@@ -39,7 +39,7 @@ def run_target(name: str, arguments: list[str]) -> None:
 
 
 def fuzz(name: str, seconds: int) -> bool:
-    """Run one target in a process of its own, print what came out; give whether all was well."""
+    """Run one target in a process of its own and print its result; return whether it passed."""
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "corpus"
         corpus.mkdir()
@@ -70,7 +70,7 @@ def fuzz(name: str, seconds: int) -> bool:
 
 
 def main() -> int:
-    """Run, print, and give the exit code."""
+    """Run, print, and return the exit code."""
     if sys.argv[1:2] == ["--target"]:
         run_target(sys.argv[2], sys.argv[3:])
     if find_spec("atheris") is None:

@@ -1,4 +1,4 @@
-"""What documents say, taken from the code: `python -m tests.documents` writes it (`make docs`).
+"""Parts of documents that are generated: `python -m tests.documents` writes them (`make docs`).
 
 Settings carry their meaning in docs/operations.md, by hand; names and defaults come from
 `core.settings`, so a setting that is missing there, or gone, fails a test.
@@ -25,7 +25,13 @@ COMPOSE_ONLY = {
     "INGRESS_PUBLISHED_PORT": "where docker-compose.yml publishes the page (8080)",
     "PHOTOS_DIR": "the folder that docker-compose.yml mounts at /photos (./photos)",
 }
+EXAMPLE = re.compile(r"<!-- (examples/[\w.]+): make docs -->")
 ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| `?[^|]*`? \| (.*) \|$", re.MULTILINE)
+
+
+def documents() -> list[Path]:
+    """Return the documents that may show examples."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def groups() -> list[type[BaseSettings]]:
@@ -136,8 +142,21 @@ def operations(text: str) -> str:
     return between(text, "events", events_table())
 
 
+def with_examples(text: str) -> str:
+    """Return a document whose marks `<!-- examples/FILE: make docs -->` hold the files."""
+    for name in EXAMPLE.findall(text):
+        code = (ROOT / name).read_text(encoding="utf-8")
+        language = "python" if name.endswith(".py") else "sh"
+        text = between(text, name, f"```{language}\n{code}```")
+    return text
+
+
 def main() -> None:
     """Write the generated parts."""
+    for document in documents():
+        text = document.read_text(encoding="utf-8")
+        if text != with_examples(text):
+            document.write_text(with_examples(text), encoding="utf-8")
     OPERATIONS.write_text(operations(OPERATIONS.read_text(encoding="utf-8")), encoding="utf-8")
     ENV_EXAMPLE.write_text(env_example(meanings()), encoding="utf-8")
 

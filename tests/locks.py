@@ -1,4 +1,4 @@
-"""Sessions of PostgreSQL that wait for each other's locks."""
+"""Wait until sessions of PostgreSQL block each other."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ async def until_blocked(
     """Return as soon as a session waits for a lock that another one holds.
 
     Raises:
-        AssertionError: `waiting` came to its end instead, or nobody waited in time.
+        AssertionError: `waiting` ended without blocking, or no session blocked in time.
     """
     deadline = time.monotonic() + limit_s
     while not await pool.fetchval(_BLOCKED):

@@ -1,4 +1,4 @@
-"""Log events as the code has them, found in its syntax."""
+"""The log events of the code, found in its syntax tree."""
 
 import ast
 import re
@@ -19,16 +19,16 @@ LEVELS = {
 
 
 def levels_of_events(root: Path) -> dict[str, set[str]]:
-    """Event name -> levels that it is logged at, over all of our packages.
+    """Return event name -> levels at which it is logged, over all packages.
 
     Raises:
-        ValueError: a call whose first argument is no name written out: nobody could look it up.
+        ValueError: the first argument of a call is not a literal, so its name cannot be looked up.
     """
     found: dict[str, set[str]] = defaultdict(set)
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
             text = path.read_text(encoding="utf-8")
-            if not _MAY_LOG.search(text):  # most files; parsing all takes seconds
+            if not _MAY_LOG.search(text):  # skips most files, since parsing all takes seconds
                 continue
             for call in _calls(ast.parse(text)):
                 level = LEVELS[ast.unparse(call.func).rpartition(".")[2]]
@@ -41,7 +41,7 @@ def levels_of_events(root: Path) -> dict[str, set[str]]:
 
 
 def _calls(tree: ast.Module) -> Iterator[ast.Call]:
-    """Calls of `log.info(…)` and the like."""
+    """Yield calls of `log.info(…)` and the like."""
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Call)
@@ -53,7 +53,7 @@ def _calls(tree: ast.Module) -> Iterator[ast.Call]:
 
 
 def _names(argument: ast.expr) -> Iterator[str]:
-    """The names that an argument may be: a text, or one of two."""
+    """Return the names that an argument may be: a literal, or one of two."""
     if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
         yield argument.value
     elif isinstance(argument, ast.IfExp):

@@ -1,23 +1,23 @@
-"""Figures that tests measure on their way: kills, durations, duplicates, memory. Never asserted."""
+"""Figures that tests measure without asserting them: kills, durations, duplicates, memory."""
 
 from collections.abc import Callable
 
 import pytest
 
-#: Notes a figure: shown at the end of the run, whether the test passed or not.
+#: Notes a figure. It is printed at the end of the run, whether the test passed or not.
 Measured = Callable[[str], None]
 FIGURE = "measured"
 
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Measured:
-    """A note for the end of the run. It travels with the test's report: also from a worker."""
+    """Return a function that notes a figure in the test's report, also from a worker process."""
     properties = request.node.user_properties
     return lambda text: properties.append((FIGURE, text))
 
 
 def show_figures(terminal: pytest.TerminalReporter) -> None:
-    """Print what was noted."""
+    """Print the noted figures."""
     figures = [
         f"{report.nodeid.rpartition('::')[2]}: {text}"
         for reports in terminal.stats.values()

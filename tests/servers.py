@@ -1,7 +1,7 @@
-"""Real servers for tests: started once per session, only when a test asks for one.
+"""Real servers for tests, started once per session when a test first needs one.
 
 They are the embedded ones (`standalone`), on free loopback ports, in a temporary home. They end
-with the test process, also when it is killed. Others may be used instead:
+with the test process, even when it is killed. Other servers may be used instead:
 `TEST_KAFKA=host:port`, `TEST_POSTGRES_URL=postgresql://…` (a role that may create databases).
 """
 
@@ -30,17 +30,17 @@ REPOSITORY = Path(__file__).parents[1]
 FIRST_PORT = 20_000  # below the ephemeral range, above the standalone mode's own
 RANGES = 24  # of 500 ports: one per worker; two runs side by side may share one
 RANGE_PORTS = 500
-PORTS_PER_SESSION = 8  # what one set of servers and roles takes of it
+PORTS_PER_SESSION = 8  # ports that one set of servers and roles uses
 MIGRATION_TIMEOUT_S = 120
 
 T = TypeVar("T")
 
 
 def first_port() -> int:
-    """Where this process begins to look for ports: no other worker of this run looks there.
+    """Return the first port to try; each worker of this run has a range of its own.
 
-    Between the choice of a port and its server's listening lie seconds, in which workers that
-    looked in the same range would find the same one.
+    Seconds pass between the choice of a port and its server's listening. Workers that searched the
+    same range would choose the same port meanwhile.
     """
     told = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     run = zlib.crc32(told.encode()) if told else os.getpid()
@@ -49,9 +49,9 @@ def first_port() -> int:
 
 
 def make_home(name: str) -> Path:
-    """A new folder that other users may enter (PostgreSQL's does not run as root).
+    """Return a new folder that other users may enter, since PostgreSQL does not run as root.
 
-    Folders of test processes that were killed are removed on the way.
+    Folders of killed test processes are removed as well.
     """
     parent = Path(tempfile.gettempdir()) / f"photo-archive-tests-{os.getuid()}"
     parent.mkdir(mode=0o755, exist_ok=True)
@@ -67,7 +67,7 @@ def make_home(name: str) -> Path:
 
 
 def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run in a loop of its own, whatever loop the caller is in."""
+    """Run in a new event loop in another thread, so that the caller may have one too."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
 
@@ -83,10 +83,10 @@ async def execute(url: str, *statements: str) -> None:
 
 
 def drop_database(url: str, name: str) -> None:
-    """Drop a database that tests made, whoever is still in it.
+    """Drop a database that tests made, with any sessions that are still connected.
 
-    Not by `WITH (FORCE)`: it wants to end an autovacuum worker as it ends a client, and the role of
-    the tests may not. A plain drop asks that worker to go and waits for it.
+    `WITH (FORCE)` would also terminate an autovacuum worker, for which the tests' role lacks the
+    privilege. A plain drop makes that worker stop and waits for it.
     """
     run_apart(
         execute(
@@ -100,13 +100,13 @@ def drop_database(url: str, name: str) -> None:
 
 
 def at_database(url: str, name: str) -> str:
-    """The same server and role, another database."""
+    """Return the URL of another database with the same server and role."""
     return f"{url.rpartition('/')[0]}/{name}"
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
-    """PostgreSQL with pgvector. Not to be killed or stopped: tests of faults start their own."""
+    """Start PostgreSQL with pgvector. Tests that kill a server start their own."""
     home = make_home("postgres")
     server = EmbeddedPostgres(home, first_port())
     server.start()
@@ -119,7 +119,7 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def kafka_server() -> Iterator[EmbeddedKafka]:
-    """Apache Kafka. Not to be killed or stopped: tests of faults start their own."""
+    """Start Apache Kafka. Tests that kill a broker start their own."""
     home = make_home("kafka")
     port = first_port() + PORTS_PER_SESSION // 2
     server = EmbeddedKafka(home, cache_directory(home), port, port + 1)
@@ -133,27 +133,27 @@ def kafka_server() -> Iterator[EmbeddedKafka]:
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
-    """`host:port` of a real broker. It has no topics but those that tests make."""
+    """Return `host:port` of a real broker. It has no topics but those that tests make."""
     outside = os.environ.get("TEST_KAFKA")
     return outside or str(request.getfixturevalue("kafka_server").bootstrap)
 
 
 @pytest.fixture
 def topics_prefix() -> str:
-    """Begins the names of a test's own topics and groups, so that tests do not meet."""
+    """Return a prefix for the test's topics and groups, so that tests are independent."""
     return f"t{uuid.uuid4().hex[:10]}."
 
 
 @pytest.fixture(scope="session")
 def postgres_url(request: pytest.FixtureRequest) -> str:
-    """DSN of a role that may create databases."""
+    """Return the DSN of a role that may create databases."""
     outside = os.environ.get("TEST_POSTGRES_URL")
     return outside or str(request.getfixturevalue("postgres_server").url)
 
 
 @pytest.fixture(scope="session")
 def database_template(postgres_url: str) -> Iterator[str]:
-    """Name of a database with the newest schema, never written to by tests."""
+    """Return the name of a database with the newest schema, which tests never write to."""
     name = f"template_{uuid.uuid4().hex[:10]}"
     run_apart(execute(postgres_url, f"CREATE DATABASE {name}"))
     try:
@@ -164,7 +164,7 @@ def database_template(postgres_url: str) -> Iterator[str]:
 
 
 def migrate(url: str) -> None:
-    """Bring a database to the newest schema, as an operator would."""
+    """Migrate a database to the newest schema, as an operator would."""
     done = subprocess.run(
         [sys.executable, "-m", "migrations", "schema"],
         cwd=REPOSITORY,
@@ -180,13 +180,13 @@ def migrate(url: str) -> None:
 
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
-    """DSN of a fresh database without tables, dropped after the test."""
+    """Yield the DSN of a fresh database without tables; drop it after the test."""
     yield from fresh_database(postgres_url, "")
 
 
 @pytest.fixture
 def database_url(postgres_url: str, database_template: str) -> Iterator[str]:
-    """DSN of a fresh database with the newest schema, dropped after the test."""
+    """Yield the DSN of a fresh database with the newest schema; drop it after the test."""
     yield from fresh_database(postgres_url, f"TEMPLATE {database_template}")
 
 

@@ -1,6 +1,6 @@
-"""Random views of whole batches, all on tensors.
+"""Random augmentation of whole batches, computed on tensors.
 
-Crop, mirror, colour, sharpness, compression, erasing, mixing: in this order.
+The steps, in this order: crop, mirror, colour, sharpness, compression, erasing, mixing.
 """
 
 import math
@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-DETAIL_SIDE = 64  # px; half of the pictures have no more, and no picture is to show more
+DETAIL_SIDE = 64  # px; half of the pictures have no more, so no picture may show more
 MIN_AREA = 0.35  # of the picture; smaller crops lose the subject
 ASPECT = 4 / 3  # largest stretch of a crop
 JITTER = 0.3  # brightness, contrast and saturation: 1 +- JITTER
 GREY_SHARE = 0.05
 ERASE_SHARE = 0.1
-MIX_SHARE = 0.25  # of the batches; half of these blended, half pasted. At 0.6 it underfitted
+MIX_SHARE = 0.25  # share of the batches; half of these blended, half pasted. 0.6 underfitted
 SHARPNESS_SHARE = 0.8
-SOFTEST, SHARPEST = -0.9, 1.5  # of the detail beyond a 3 x 3 mean, added
+SOFTEST, SHARPEST = -0.9, 1.5  # factors of the detail beyond a 3 x 3 mean, which is added
 COMPRESS_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """How a batch was mixed: each picture keeps `kept`, the rest is that of `partner`."""
+    """The mix of a batch: each picture keeps the share `kept`, the rest comes from `partner`."""
 
     partner: Tensor
     kept: float
@@ -35,7 +35,7 @@ def _uniform(count: int, low: float, high: float, draw: torch.Generator) -> Tens
 
 
 def random_crops(canvas: Tensor, sizes: Tensor, side: int, draw: torch.Generator) -> Tensor:
-    """Random resized crops, half of them mirrored.
+    """Return random resized crops, half of them mirrored.
 
     Args:
         canvas: uint8, (n, c, c, 3), the picture in the upper left corner.
@@ -67,7 +67,7 @@ def random_crops(canvas: Tensor, sizes: Tensor, side: int, draw: torch.Generator
 
 
 def random_colours(pixels: Tensor, draw: torch.Generator) -> Tensor:
-    """Brightness, contrast and saturation changed per picture; a few made grey."""
+    """Return the pictures with random brightness, contrast and saturation; a few are grey."""
     count = pixels.shape[0]
 
     def factor() -> Tensor:
@@ -84,10 +84,10 @@ def random_colours(pixels: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def random_sharpness(pixels: Tensor, draw: torch.Generator) -> Tensor:
-    """Most pictures blurred or sharpened, each by its own factor.
+    """Return the pictures blurred or sharpened, each by its own random factor; some unchanged.
 
-    The sources differ in sharpness and so do their labels: without this the model takes any well
-    scaled photo for sport (measured: 13 of 45 full-size photos).
+    The sources differ in sharpness, and each label comes mostly from one of them: without this the
+    model calls well scaled photos sport (measured: 13 of 45 full-size photos).
     """
     count = len(pixels)
     factor = _uniform(count, SOFTEST, SHARPEST, draw)
@@ -99,7 +99,7 @@ def random_sharpness(pixels: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def _cosine_basis() -> Tensor:
-    """The orthonormal 8 x 8 DCT-II that JPEG uses; rows are frequencies."""
+    """Return the orthonormal 8 x 8 DCT-II that JPEG uses; rows are frequencies."""
     frequency = torch.arange(8.0).view(8, 1)
     basis = torch.cos((2 * torch.arange(8.0) + 1) * frequency * math.pi / 16) / 2
     basis[0] /= math.sqrt(2)
@@ -107,9 +107,10 @@ def _cosine_basis() -> Tensor:
 
 
 def random_compression(pixels: Tensor, draw: torch.Generator) -> Tensor:
-    """A share of the pictures rounded in 8 x 8 blocks, coarser at higher frequencies, as by JPEG.
+    """Return the pictures, a share of them quantised in 8 x 8 blocks as JPEG does.
 
-    Some sources were compressed at 64 px and others larger: block artefacts told the label.
+    Higher frequencies are rounded more coarsely. Some sources were compressed at 64 px and others
+    at a larger size, so that the model learned labels from block artefacts.
     """
     chosen = torch.nonzero(torch.rand(len(pixels), generator=draw) < COMPRESS_SHARE).flatten()
     if len(chosen) == 0:
@@ -128,13 +129,13 @@ def random_compression(pixels: Tensor, draw: torch.Generator) -> Tensor:
 
 
 def enlarged(pixels: Tensor, side: int, draw: torch.Generator) -> Tensor:
-    """The batch at the model's size, by one of two kernels."""
+    """Return the batch enlarged to the model's size, by one of two kernels at random."""
     mode = "bicubic" if float(torch.rand(1, generator=draw)) < 0.5 else "bilinear"
     return functional.interpolate(pixels, size=side, mode=mode).clamp_(0, 255)
 
 
 def random_erasing(pixels: Tensor, draw: torch.Generator) -> Tensor:
-    """A share of the pictures gets a grey square of a quarter to a half of the side."""
+    """Return the pictures, a share of them with a grey square of a quarter to half of the side."""
     side = pixels.shape[-1]
     chosen = torch.nonzero(torch.rand(len(pixels), generator=draw) < ERASE_SHARE).flatten()
     for place in chosen.tolist():
@@ -165,9 +166,9 @@ def random_mix(pixels: Tensor, draw: torch.Generator) -> tuple[Tensor, Mix | Non
 def random_views(
     canvas: Tensor, sizes: Tensor, side: int, draw: torch.Generator
 ) -> tuple[Tensor, Mix | None]:
-    """Everything above in order: float32 0..255, (n, 3, side, side), and how it was mixed.
+    """Return augmented pictures, float32 0..255, (n, 3, side, side), and their mix.
 
-    Compression comes at the size at which the sources were compressed: its blocks must look alike.
+    Compression is applied at the size at which the sources were compressed, so that blocks match.
     """
     pixels = random_colours(random_crops(canvas, sizes, DETAIL_SIDE, draw), draw)
     pixels = random_compression(random_sharpness(pixels, draw), draw)

@@ -1,4 +1,4 @@
-"""The model card, written from the measurements and the table of sources."""
+"""The model card, generated from the measurements and the table of sources."""
 
 import csv
 from collections.abc import Sequence
@@ -184,10 +184,10 @@ def _architecture(metrics: Metrics) -> str:
 
 
 def write_card(folder: Path, metrics: Metrics, data: Path) -> None:
-    """Write the card and its picture.
+    """Write the card and the picture of its confusion matrix.
 
     Args:
-        data: the training folder; the table of sources lies beside it.
+        data: the training folder; the table of sources is beside it.
     """
     picture = confusion_svg(metrics.confusion, PICTURED)
     (folder / PICTURE_NAME).write_text(picture, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The confusion matrix of the model card as a picture: SVG, so that a diff can be read."""
+"""The confusion matrix of the model card as a picture; in SVG, so that its diff is readable."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -8,7 +8,7 @@ STYLE = "font: 12px system-ui, sans-serif"
 
 
 def confusion_svg(confusion: Mapping[str, Mapping[str, int]], labels: Sequence[str]) -> str:
-    """Rows are true labels, columns first tags; a cell's shade is its share of the row, 0 to 1."""
+    """Return the SVG: rows are true labels, columns first tags, shades the share of the row."""
     side = MARGIN + CELL * len(labels) + 8
     parts = [
         (
@@ -31,7 +31,7 @@ def confusion_svg(confusion: Mapping[str, Mapping[str, int]], labels: Sequence[s
 
 def _cell(row: int, column: int, count: int, share: float) -> list[str]:
     left, top = MARGIN + CELL * column, MARGIN + CELL * row
-    # Square root: confusions of a few in a hundred are what one looks for.
+    # The square root makes confusions of a few per cent visible.
     shade = round(255 - 200 * share**0.5)
     colour = f"rgb({shade},{shade},255)" if row == column else f"rgb(255,{shade},{shade})"
     box = (

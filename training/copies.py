@@ -1,4 +1,4 @@
-"""Near-copies among pictures, so that none straddles the split."""
+"""Near-copies among pictures, which must be on the same side of the split."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from PIL import Image
 from training.pictures import Pixels
 
 GRID = 12  # px; side of the thumbnail that is compared
-COPY_COSINE = 0.985  # by eye on the training set: below it lie different photos of like scenes
+COPY_COSINE = 0.985  # judged by eye: below it are different photos of similar scenes
 COLOUR_GAP = 12.0  # of 255; mean colours of copies differ by less
 BLOCK = 2048  # rows compared at once; bounds memory to BLOCK x n float32
 
@@ -17,7 +17,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 def thumbnails(views: Pixels) -> Vectors:
-    """float32, (n, GRID, GRID, 3), 0..255."""
+    """Return thumbnails: float32, (n, GRID, GRID, 3), 0..255."""
     small = [Image.fromarray(view).resize((GRID, GRID), Image.Resampling.BOX) for view in views]
     return np.stack([np.asarray(image, np.float32) for image in small])
 
@@ -30,7 +30,7 @@ def _shapes(small: Vectors) -> Vectors:
 
 
 def copy_pairs(left: Pixels, right: Pixels) -> list[tuple[int, int]]:
-    """Pairs (place in left, place in right) that show the same picture, mirrored or not."""
+    """Return pairs (index in left, index in right) that show the same picture, mirrored or not."""
     small, others = thumbnails(left), thumbnails(right)
     colours, other_colours = small.mean(axis=(1, 2)), others.mean(axis=(1, 2))
     targets = _shapes(others)
@@ -47,7 +47,7 @@ def copy_pairs(left: Pixels, right: Pixels) -> list[tuple[int, int]]:
 
 
 def group_names(sources: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """For each picture the name of its group: the least source among its copies' copies."""
+    """Return each picture's group: the least source among its copies and, in turn, their copies."""
     parent = list(range(len(sources)))
 
     def root(place: int) -> int:

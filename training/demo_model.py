@@ -2,10 +2,9 @@
 
     python -m training.demo_model --data ../shared/data/photos-train --out core/vision/demo_model
 
-Interrupted, the same command goes on after the last finished epoch. `--begin` takes the weights of
-another model's folder instead of random ones, for more epochs on the same or on other pictures. It
-ends with the model's
-folder: configuration, weights, measurements, card.
+After an interruption the same command continues after the last finished epoch. `--begin` starts
+from the weights in another model's folder instead of random ones, for more epochs on the same or on
+other pictures. The result is the model's folder: configuration, weights, measurements, card.
 """
 
 import argparse
@@ -46,7 +45,7 @@ CHECKPOINT_NAME = "checkpoint.pt"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line."""
+    """The options of the command line."""
 
     data: Path
     out: Path
@@ -61,7 +60,7 @@ class Options:
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """Options from the command line; ends the process on a wrong one."""
+    """Return the options from the command line; end the process on a wrong one."""
     parser = argparse.ArgumentParser(prog="python -m training.demo_model", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with photos-train.csv")
     parser.add_argument("--out", type=Path, required=True, help="the model's folder")
@@ -77,10 +76,10 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def device_of(name: str) -> torch.device:
-    """The device that a name means.
+    """Return the device of that name.
 
     Raises:
-        ConfigurationError: CUDA is asked for and not there.
+        ConfigurationError: CUDA is asked for and not available.
     """
     there = torch.cuda.is_available()
     if name.startswith("cuda") and not there:
@@ -91,9 +90,9 @@ def device_of(name: str) -> torch.device:
 def training_rows(
     index: Sequence[Picture], store: PixelStore, demo: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Places of the pictures to train on and of the held-out ones.
+    """Return the indices of the pictures to train on, and of the held-out ones.
 
-    Copies of the full-size demo photos are on neither side: the photos stay unseen.
+    Copies of the full-size demo photos are in neither, so that the model never sees those photos.
     """
     pairs = copy_pairs(store.views, store.views)
     names = group_names([picture.source for picture in index], pairs)
@@ -114,7 +113,7 @@ def _progress(console: Console) -> Progress:
 
 
 def decode(options: Options, index: Sequence[Picture], console: Console) -> PixelStore:
-    """All pixels, with a bar."""
+    """Return the pixels of all pictures; a progress bar is shown."""
     with _progress(console) as progress:
         task = progress.add_task("decode", total=len(index))
         return decode_all(
@@ -123,7 +122,7 @@ def decode(options: Options, index: Sequence[Picture], console: Console) -> Pixe
 
 
 def train(trainer: Trainer, pictures: TrainingSet, trial: Trial, work: Path) -> None:
-    """All epochs that are missing, a checkpoint and a line after each."""
+    """Run the remaining epochs; write a checkpoint and print a line after each."""
     console = Console()
     checkpoint = work / CHECKPOINT_NAME
     if checkpoint.is_file():
@@ -145,7 +144,7 @@ def train(trainer: Trainer, pictures: TrainingSet, trial: Trial, work: Path) -> 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Everything read from the data folder, split."""
+    """The pictures of the data folder, decoded and split."""
 
     pictures: TrainingSet
     trial: Trial
@@ -153,7 +152,7 @@ class Material:
 
 
 def read_material(options: Options) -> Material:
-    """Read, decode and split the pictures."""
+    """Return the pictures, read, decoded and split."""
     console = Console()
     index = read_index(options.data)
     photos = read_demo_index(options.data.parent / DEMO_FOLDER)
@@ -180,7 +179,7 @@ def read_material(options: Options) -> Material:
 
 
 def trainer_of(options: Options, material: Material) -> Trainer:
-    """The untrained model with all that training needs."""
+    """Return a trainer with an untrained model."""
     device = device_of(options.device)
     torch.manual_seed(options.seed)
     model = build() if options.begin is None else read_model(options.begin)
@@ -214,7 +213,7 @@ def export(options: Options, trainer: Trainer, material: Material) -> Metrics:
 
 
 def run(options: Options) -> None:
-    """Everything, from pictures to the written folder."""
+    """Run all steps, from reading pictures to the written folder."""
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     material = read_material(options)
@@ -225,7 +224,7 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    """Exit code: 0 done, 2 a wrong option."""
+    """Train the model; return the exit code: 0 done, 2 a wrong option."""
     try:
         run(parse(sys.argv[1:]))
     except ConfigurationError as error:

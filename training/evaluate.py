@@ -1,4 +1,4 @@
-"""How good the model is: zero-shot accuracy, confusion and calibration."""
+"""Measures of the model's quality: zero-shot accuracy, confusion and calibration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from training.prompts import LABELS, PROMPTS, WITHOUT_PICTURES
 
 BATCH = 256
 PICTURED = tuple(label for label in LABELS if label not in WITHOUT_PICTURES)
-BINS = 15  # of the calibration error, as in Guo et al. 2017
+BINS = 15  # bins of the calibration error, as in Guo et al. 2017
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Top-1 over some labels.
+    """Top-1 accuracy over some labels.
 
     per_label: share of a label's pictures whose first tag is one of their labels.
     macro: their mean. confusion: (main label, first tag) -> pictures.
@@ -33,7 +33,7 @@ class Accuracy:
 
 @torch.inference_mode()
 def image_features(model: open_clip.CLIP, views: Pixels) -> Tensor:
-    """float32, (n, dim), unit length."""
+    """Return image embeddings: float32, (n, dim), unit length."""
     device = model.logit_scale.device
     parts = []
     for start in range(0, len(views), BATCH):
@@ -44,7 +44,10 @@ def image_features(model: open_clip.CLIP, views: Pixels) -> Tensor:
 
 @torch.inference_mode()
 def label_features(model: open_clip.CLIP, tokenizer: SimpleTokenizer, *, ensemble: bool) -> Tensor:
-    """float32, (14, dim), unit length. Without `ensemble` the first prompt of each label alone."""
+    """Return label embeddings: float32, (14, dim), unit length.
+
+    Without `ensemble` only the first prompt of each label is used.
+    """
     device = model.logit_scale.device
     rows = []
     for label in LABELS:
@@ -55,13 +58,13 @@ def label_features(model: open_clip.CLIP, tokenizer: SimpleTokenizer, *, ensembl
 
 
 def first_tags(cosines: Tensor, among: Sequence[str]) -> list[str]:
-    """The best of some labels for each row of `cosines`, (n, 14) in the order of LABELS."""
+    """Return the best of some labels for each row of `cosines`, (n, 14) in the order of LABELS."""
     columns = [LABELS.index(label) for label in among]
     return [among[place] for place in cosines[:, columns].argmax(dim=1).tolist()]
 
 
 def accuracy(cosines: Tensor, labels: Sequence[tuple[str, ...]], among: Sequence[str]) -> Accuracy:
-    """Top-1 of pictures that have labels. `cosines`: (n, 14) in the order of LABELS."""
+    """Return the accuracy on pictures that have labels. `cosines`: (n, 14), as LABELS."""
     tags = first_tags(cosines, among)
     confusion: dict[tuple[str, str], int] = {}
     hits: dict[str, list[bool]] = {label: [] for label in PICTURED}
@@ -74,13 +77,13 @@ def accuracy(cosines: Tensor, labels: Sequence[tuple[str, ...]], among: Sequence
 
 
 def hit_rows(cosines: Tensor, labels: Sequence[tuple[str, ...]]) -> Tensor:
-    """float32, (n,): 1 where the first tag among all 14 labels is one of the picture's own."""
+    """Return float32, (n,): 1 where the first of 14 tags is a label of the picture, else 0."""
     tags = first_tags(cosines, LABELS)
     return torch.tensor([float(tag in own) for own, tag in zip(labels, tags, strict=True)])
 
 
 def calibration_error(cosines: Tensor, hits: Tensor, scale: float) -> float:
-    """Expected calibration error of the first tag's score, 0..1."""
+    """Return the expected calibration error of the first tag's score, 0..1."""
     scores = (scale * cosines).softmax(dim=1).amax(dim=1)
     bins = (scores * BINS).long().clamp(max=BINS - 1)
     error = 0.0
@@ -92,7 +95,7 @@ def calibration_error(cosines: Tensor, hits: Tensor, scale: float) -> float:
 
 
 def fitted_scale(cosines: Tensor, labels: Sequence[tuple[str, ...]]) -> float:
-    """The logit scale with the least negative log-likelihood of "one of its labels"."""
+    """Return the logit scale with the least negative log-likelihood of "one of its labels"."""
     own = torch.zeros_like(cosines)
     for row, names in enumerate(labels):
         own[row, [LABELS.index(name) for name in names]] = 1.0

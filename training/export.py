@@ -23,9 +23,9 @@ CARD_NAME = "MODEL_CARD.md"
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What was measured on the exported folder. Accuracies and errors 0..1.
+    """Measurements of the exported model. Accuracies and errors are 0..1.
 
-    macro_10: zero-shot top-1 among the ten labels that have pictures, mean over the labels.
+    macro_10: zero-shot top-1 accuracy among the ten labels that have pictures, mean over labels.
     macro_14: among all fourteen. macro_10_single: one prompt per label instead of its ensemble.
     macro_10_main: only the first label of a picture with two counts as right.
     ece_before, ece_after: calibration error of the first of fourteen scores with the learned and
@@ -55,7 +55,7 @@ class Metrics:
 
 
 def read_model(folder: Path) -> open_clip.CLIP:
-    """The model of a written folder, float32.
+    """Return the model of a written folder, float32.
 
     Raises:
         ConfigurationError: the folder holds no weights, or those of another network.
@@ -70,7 +70,7 @@ def read_model(folder: Path) -> open_clip.CLIP:
 
 
 def half_precision(model: open_clip.CLIP, scale: float) -> dict[str, torch.Tensor]:
-    """The model's tensors, floats as float16, with another logit scale.
+    """Return the model's tensors, floats as float16, with another logit scale.
 
     Raises:
         OverflowError: a value does not fit float16.
@@ -95,17 +95,17 @@ def write_model(folder: Path, model: open_clip.CLIP, scale: float) -> None:
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     weights = folder / WEIGHTS_NAME
     save_file(half_precision(model, scale), weights, metadata={"format": "pt"})
-    weights.chmod(0o644)  # safetensors 0.8 leaves it readable for the owner alone
+    weights.chmod(0o644)  # safetensors 0.8 makes the file readable for its owner alone
 
 
 def load_model(folder: Path) -> open_clip.CLIP:
-    """The exported model as the run time loads it: float32, evaluation mode."""
+    """Return the exported model as the run time loads it: float32, evaluation mode."""
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     return cast("open_clip.CLIP", model.eval())
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 of the weights file, hexadecimal."""
+    """Return the SHA-256 of the weights file, hexadecimal."""
     return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
 
 
@@ -116,5 +116,5 @@ def write_metrics(folder: Path, metrics: Metrics) -> None:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """The measurements of a finished model."""
+    """Return the measurements of a finished model."""
     return cast("dict[str, Any]", json.loads((folder / METRICS_NAME).read_text(encoding="utf-8")))

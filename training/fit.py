@@ -1,4 +1,4 @@
-"""The training loop: one epoch at a time, an averaged copy beside it, resumable after each."""
+"""The training loop: it keeps an average of the weights and can resume after each epoch."""
 
 import copy
 import math
@@ -19,14 +19,14 @@ from training.network import IMAGE_SIZE, normalise
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.05
 WARMUP_EPOCHS = 2.0
-COOLDOWN_SHARE = 0.3  # of the epochs; the rate falls to zero in them
+COOLDOWN_SHARE = 0.3  # share of the epochs in which the rate falls to zero
 AVERAGE_DECAY = 0.995  # per step; half-life 140 steps, a little over one epoch
 MAX_LOG_SCALE = math.log(100)  # as open_clip and the CLIP paper clamp it
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and on what to train."""
+    """The settings of a training run."""
 
     epochs: int
     batch: int
@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """What is trained on: canvases (uint8), their sizes and their targets, row by row."""
+    """The training data: canvases (uint8), their sizes and their targets, row by row."""
 
     canvas: Tensor
     sizes: Tensor
@@ -45,13 +45,16 @@ class TrainingSet:
 
 
 def bf16_is_faster(model: open_clip.CLIP, device: torch.device) -> bool:
-    """Try it: autocast to bfloat16 halves the time where native and is far slower elsewhere."""
+    """Return whether a trial with autocast to bfloat16 was faster than one without.
+
+    It halves the time where the processor has bfloat16, and is far slower elsewhere.
+    """
     trial = copy.deepcopy(model.visual).to(device, memory_format=torch.channels_last)
     pixels = normalise(torch.randint(0, 255, (64, 3, IMAGE_SIZE, IMAGE_SIZE), device=device))
 
     def seconds(*, enabled: bool) -> float:
         best = math.inf
-        for _ in range(3):  # the first one warms up
+        for _ in range(3):  # the first one is a warm-up
             start = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
                 features = trial(pixels)
@@ -65,10 +68,10 @@ def bf16_is_faster(model: open_clip.CLIP, device: torch.device) -> bool:
 
 
 def rate_at(progress: float, epochs: int) -> float:
-    """Learning rate after `progress` epochs: warm-up, plateau, linear cool-down.
+    """Return the learning rate after `progress` epochs: warm-up, plateau, linear cool-down.
 
-    A plateau instead of one cosine: a run can be prolonged, and the average of weights on it is
-    already usable.
+    With a plateau, unlike a cosine, a run can be prolonged, and the average of the weights is
+    already usable during it.
     """
     warmup = min(1.0, progress / WARMUP_EPOCHS)
     cooldown = min(1.0, (epochs - progress) / (epochs * COOLDOWN_SHARE))
@@ -76,7 +79,10 @@ def rate_at(progress: float, epochs: int) -> float:
 
 
 def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW; no decay for gains, biases and embeddings (rows of unseen tokens would go to zero)."""
+    """Return AdamW, without decay of gains, biases and embeddings.
+
+    With decay the embedding rows of tokens that do not occur would go to zero.
+    """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, weight in model.named_parameters():
@@ -90,9 +96,9 @@ def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
 
 
 class Trainer:
-    """A model in training, with everything that a checkpoint must hold.
+    """A model in training, and all else that a checkpoint must hold.
 
-    `average` is the exponential average of the weights: the one that is evaluated and shipped.
+    `average` is the exponential average of the weights; it is what is evaluated and shipped.
     """
 
     def __init__(
@@ -112,10 +118,10 @@ class Trainer:
         self._optimizer = optimizer_of(self.model)
 
     def run_epoch(self, pictures: TrainingSet, on_step: Callable[[], None]) -> float:
-        """One pass over all pictures in random order; gives the mean loss.
+        """Train on all pictures once in random order; return the mean loss.
 
-        The order and the crops depend on seed and epoch only, so a resumed run goes on as the
-        unbroken one would.
+        The order and the crops depend only on seed and epoch, so that a resumed run gives the same
+        result as an uninterrupted one.
         """
         draw = torch.Generator().manual_seed(self.plan.seed * 100_003 + self.epoch)
         order = torch.randperm(len(pictures.canvas), generator=draw)
@@ -139,7 +145,7 @@ class Trainer:
         texts = self._bank.draw(draw).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.bf16):
             image = self.model.encode_image(normalise(views), normalize=True)
-        # float32: at width 64 the casts of autocast cost more than bfloat16 saves (51 and 70 ms)
+        # float32: at width 64 autocast's casts cost more than bfloat16 saves (51 and 70 ms)
         text = self.model.encode_text(texts, normalize=True)
         logits = self.model.logit_scale.exp() * image.float() @ text.float().T
         loss = self._objective.loss(logits, targets)
@@ -164,7 +170,7 @@ class Trainer:
                 value.copy_(own[name])
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint; an earlier one is replaced only when the new one is complete."""
+        """Write a checkpoint; it replaces the earlier one only when it is complete."""
         state: dict[str, Any] = {
             "epoch": self.epoch,
             "steps": self._steps,
@@ -177,7 +183,7 @@ class Trainer:
         part.replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint."""
+        """Load a checkpoint."""
         state = torch.load(path, map_location=self.plan.device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])

@@ -1,4 +1,4 @@
-"""What is learned: pictures near their labels, captions and words, in one text space."""
+"""The training objective: pictures near their labels, captions and words, in one text space."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ BACKGROUND_WEIGHT = 0.5
 CAPTION_WEIGHT = 1.0
 WORD_WEIGHT = 0.3
 SMOOTHING = 0.05
-OWN_SHARE = 0.3  # a label with at least this share is the picture's own, not one of its kin
+OWN_SHARE = 0.3  # a label with at least this share is the picture's own, not a related one
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What each picture should be near to; float32, rows sum to one or are all zero.
+    """The texts that each picture should be near to; float32, rows sum to one or are all zero.
 
     labels: (n, 14). background: (n, 15), last column for pictures without a label.
     captions: (n, captions). words: (n, words).
@@ -41,7 +41,7 @@ class Targets:
     words: Tensor
 
     def rows(self, places: Tensor) -> "Targets":
-        """The targets of some pictures."""
+        """Return the targets of some pictures."""
         return Targets(
             self.labels[places],
             self.background[places],
@@ -50,7 +50,7 @@ class Targets:
         )
 
     def mixed(self, mix: Mix | None) -> "Targets":
-        """The targets of pictures that were mixed."""
+        """Return the targets of mixed pictures."""
         if mix is None:
             return self
         other = self.rows(mix.partner)
@@ -67,7 +67,7 @@ class Targets:
         )
 
     def to(self, device: torch.device) -> "Targets":
-        """The same on a device."""
+        """Return the targets on a device."""
         return Targets(
             self.labels.to(device),
             self.background.to(device),
@@ -78,14 +78,14 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """All texts of the training set. Order gives the columns of `Targets`."""
+    """All texts of the training set, in the order of the columns of `Targets`."""
 
     captions: tuple[str, ...]
     words: tuple[str, ...]
 
 
 def vocabulary_of(pictures: Sequence[Picture]) -> Vocabulary:
-    """Distinct captions and words, sorted."""
+    """Return the distinct captions and words, sorted."""
     return Vocabulary(
         captions=tuple(sorted({picture.caption for picture in pictures})),
         words=tuple(sorted({word for picture in pictures for word in picture.words})),
@@ -93,7 +93,7 @@ def vocabulary_of(pictures: Sequence[Picture]) -> Vocabulary:
 
 
 def targets_of(pictures: Sequence[Picture], vocabulary: Vocabulary) -> Targets:
-    """Targets of all pictures."""
+    """Return the targets of all pictures."""
     count = len(pictures)
     label_place = {label: place for place, label in enumerate(LABELS)}
     caption_place = {text: place for place, text in enumerate(vocabulary.captions)}
@@ -112,9 +112,9 @@ def targets_of(pictures: Sequence[Picture], vocabulary: Vocabulary) -> Targets:
 
 
 class TextBank:
-    """Draws the wording of every text anew for each step.
+    """Draws a wording of every text for each step.
 
-    Rows: one prompt per label, one background prompt, all captions, all words.
+    The rows are one prompt per label, one background prompt, all captions, all words.
     """
 
     def __init__(self, vocabulary: Vocabulary, tokenizer: SimpleTokenizer) -> None:
@@ -129,18 +129,18 @@ class TextBank:
         self._tokens = tokenizer([text for row in choices for text in row])
 
     def draw(self, draw: torch.Generator) -> Tensor:
-        """int64, (texts, context): a random wording of each."""
+        """Return tokens of a random wording of each text: int64, (texts, context)."""
         places = torch.rand(len(self._counts), generator=draw) * self._counts
         return self._tokens[self._starts + places.long()]
 
 
 def _label_wordings(label: str) -> tuple[str, ...]:
     plain = tuple(template.format(label) for template in TEMPLATES)
-    return PROMPTS[label] * 3 + plain  # curated prompts are what run time mostly uses
+    return PROMPTS[label] * 3 + plain  # the run time mostly uses the label's own prompts
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over rows that have a target; zero when none has."""
+    """Return the mean over rows that have a target; zero when none has."""
     mass = targets.sum(dim=1)
     count = (mass > 0).sum().clamp(min=1)
     columns = logits.shape[1]
@@ -150,11 +150,11 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def log_prior(targets: Tensor, pictured: Tensor) -> Tensor:
-    """Log share of each column; logit adjustment (Menon et al. 2021) for the macro metric.
+    """Return the log share of each column, for logit adjustment (Menon et al. 2021).
 
-    A picture counts in full for each label it has, as the metric counts it: by shares, the few
-    pictures of a beach would pull every landscape over. Columns outside `pictured` get the mean of
-    the others: an own, tiny prior would lift labels that no picture has above all.
+    A picture counts in full for each of its labels, as in the macro metric: by shares, the few
+    pictures of a beach would draw in all landscapes. Columns outside `pictured` get the mean of the
+    others: with their own tiny prior, labels without pictures would rank above all others.
     """
     counts = (targets >= OWN_SHARE).sum(dim=0).clamp(min=1).float()
     log_shares = (counts / counts.sum()).log()
@@ -163,14 +163,14 @@ def log_prior(targets: Tensor, pictured: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The training loss over logits (pictures x texts of a TextBank)."""
+    """Computes the training loss from logits (pictures x texts of a TextBank)."""
 
     label_prior: Tensor
     background_prior: Tensor
     captions: int
 
     def loss(self, logits: Tensor, targets: Targets) -> Tensor:
-        """Weighted sum of four cross-entropies; scalar."""
+        """Return the weighted sum of four cross-entropies; scalar."""
         labels = len(LABELS)
         caption_end = labels + 1 + self.captions
         return (
@@ -186,7 +186,7 @@ class Objective:
 
 
 def objective_of(targets: Targets) -> Objective:
-    """The objective with the priors of these (training) pictures."""
+    """Return the objective with the priors of these (training) pictures."""
     pictured = torch.tensor([label not in WITHOUT_PICTURES for label in LABELS])
     return Objective(
         label_prior=log_prior(targets.labels, pictured),

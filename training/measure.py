@@ -1,4 +1,4 @@
-"""What the model card says: everything measured on the held-out pictures and the demo photos."""
+"""Measurements for the model card, on the held-out pictures and the demo photos."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a model comes from: what the card says beside the figures."""
+    """The origin of a model, as the card states it beside the figures."""
 
     trained_on: int
     learned_scale: float
@@ -49,19 +49,19 @@ class Origin:
 
 
 def cosines_of(model: open_clip.CLIP, views: Pixels, *, ensemble: bool = True) -> Tensor:
-    """float32, (n, 14): each picture against each label's prompts; on the CPU."""
+    """Return cosines of each picture and each label's prompts: float32, (n, 14), on the CPU."""
     texts = label_features(model, tokenizer(), ensemble=ensemble)
     return (image_features(model, views) @ texts.T).cpu()
 
 
 def best_scale(model: open_clip.CLIP, trial: Trial) -> float:
-    """The logit scale that fits the first half of the held-out pictures."""
+    """Return the logit scale that fits the first half of the held-out pictures."""
     cosines = cosines_of(model, trial.views)
     return fitted_scale(cosines[::2], trial.labels[::2])
 
 
 def epoch_report(model: open_clip.CLIP, trial: Trial) -> str:
-    """One line after an epoch: macro accuracies and hits among the demo photos."""
+    """Return the line after an epoch: macro accuracies and hits among the demo photos."""
     cosines = cosines_of(model, trial.views)
     among_10 = accuracy(cosines, trial.labels, PICTURED).macro
     among_14 = accuracy(cosines, trial.labels, LABELS).macro
@@ -70,7 +70,7 @@ def epoch_report(model: open_clip.CLIP, trial: Trial) -> str:
 
 
 def demo_result(model: open_clip.CLIP, trial: Trial) -> tuple[int, int, dict[str, str]]:
-    """Photos with a label whose first tag (of 14) is right; how many there are; the misses."""
+    """Return how many labelled photos have a right first tag (of 14), their number, the misses."""
     places = [place for place, photo in enumerate(trial.photos) if photo.labels]
     if not places:
         return 0, 0, {}
@@ -84,7 +84,7 @@ def demo_result(model: open_clip.CLIP, trial: Trial) -> tuple[int, int, dict[str
 
 
 def measure(folder: Path, trial: Trial, origin: Origin) -> Metrics:
-    """Load the exported folder as the run time does and measure it."""
+    """Load the exported folder as the run time does; return its measurements."""
     model = load_model(folder)
     cosines = cosines_of(model, trial.views)
     of_10 = accuracy(cosines, trial.labels, PICTURED)

@@ -1,4 +1,4 @@
-"""The demo model's architecture, and how it is built."""
+"""The architecture of the demo model."""
 
 import warnings
 from typing import Any, cast
@@ -37,7 +37,7 @@ PREPROCESS_CFG: dict[str, Any] = {
 
 
 def build(name: str | None = None) -> open_clip.CLIP:
-    """The untrained model, float32 on the CPU. `name`: another timm network, for trials."""
+    """Return the untrained model, float32 on the CPU. `name`: another timm network, for trials."""
     vision = dict(MODEL_CFG["vision_cfg"])
     if name:
         vision["timm_model_name"] = name
@@ -49,12 +49,12 @@ def build(name: str | None = None) -> open_clip.CLIP:
 
 
 def tokenizer() -> open_clip.SimpleTokenizer:
-    """The built-in BPE, cut to the model's context."""
+    """Return the built-in BPE tokenizer, cut to the model's context."""
     return open_clip.SimpleTokenizer(context_length=CONTEXT_LENGTH)
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 or float 0..255, (n, 3, h, w) -> float32 in the model's units, channels last."""
+    """Return pixels 0..255, (n, 3, h, w), as float32 in the model's units, channels last."""
     mean = torch.tensor(PREPROCESS_CFG["mean"], device=pixels.device).view(1, 3, 1, 1)
     std = torch.tensor(PREPROCESS_CFG["std"], device=pixels.device).view(1, 3, 1, 1)
     scaled = (pixels.float() / 255 - mean) / std

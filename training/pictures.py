@@ -18,18 +18,18 @@ Pixels = npt.NDArray[np.uint8]
 
 INDEX_NAME = "photos-train.csv"
 DEMO_INDEX_NAME = "photos-demo.csv"
-# px. Half of the pictures have 64 and the others 96, hardly one of them food, a car or a soldier:
-# seen at their full size, sharpness alone would tell the label.
+# px. Half of the pictures have 64 and the others 96, and hardly one of the latter shows food, a car
+# or a soldier: at their full size the model would learn labels from sharpness alone.
 SHORT_SIDE = 64
 CANVAS_SIDE = 96  # px; a 4:3 picture of SHORT_SIDE fits, longer ones are cut at the middle
-HELD_OUT_PARTS = 5  # one fifth is never trained on
+HELD_OUT_PARTS = 5  # one fifth is never used for training
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One labelled picture of the training archive.
 
-    `labels` are the project's labels that it shows, main one first; empty where it shows none.
+    `labels` are those of the project's labels that it shows, the main one first; it may be empty.
     """
 
     shard: str
@@ -43,7 +43,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class DemoPhoto:
-    """One full-size photo used only to look at the finished model."""
+    """One full-size photo, used only to check the finished model."""
 
     path: Path
     labels: tuple[str, ...]
@@ -51,11 +51,11 @@ class DemoPhoto:
 
 @dataclass(frozen=True, slots=True)
 class PixelStore:
-    """All pictures decoded once.
+    """The decoded pixels of all pictures.
 
     canvas: uint8, (n, CANVAS_SIDE, CANVAS_SIDE, 3); a picture lies in the upper left corner.
     sizes: int64, (n, 2): height and width of the picture on its canvas.
-    views: uint8, (n, size, size, 3): what the model sees of it at run time.
+    views: uint8, (n, size, size, 3): the model's input at run time.
     """
 
     canvas: Pixels
@@ -64,12 +64,12 @@ class PixelStore:
 
 
 def split_cell(cell: str) -> tuple[str, ...]:
-    """Names in a `a|b` cell of the index."""
+    """Return the names in an `a|b` cell of the index."""
     return tuple(name for name in cell.split("|") if name)
 
 
 def read_index(folder: Path) -> tuple[Picture, ...]:
-    """Every row of the training index, in file order.
+    """Return every row of the training index, in file order.
 
     Raises:
         ConfigurationError: the folder has no index.
@@ -94,7 +94,7 @@ def read_index(folder: Path) -> tuple[Picture, ...]:
 
 
 def read_demo_index(folder: Path) -> tuple[DemoPhoto, ...]:
-    """The full-size photos beside the training set; empty where they are not there."""
+    """Return the full-size photos beside the training set; empty where there are none."""
     path = folder / DEMO_INDEX_NAME
     if not path.is_file():
         return ()
@@ -106,10 +106,10 @@ def read_demo_index(folder: Path) -> tuple[DemoPhoto, ...]:
 
 
 def view_of(image: Image.Image, size: int) -> Pixels:
-    """The model's view: shorter side to `size`, bicubic with antialiasing, centre crop.
+    """Return the model's view: shorter side `size`, bicubic with antialiasing, centre crop.
 
-    Pixel for pixel what open_clip's evaluation transform does (`resize_mode` shortest) before
-    it normalises. uint8, (size, size, 3).
+    It equals open_clip's evaluation transform (`resize_mode` shortest) before normalisation, pixel
+    for pixel. uint8, (size, size, 3).
     """
     rgb = image.convert("RGB")
     scale = size / min(rgb.size)
@@ -121,13 +121,13 @@ def view_of(image: Image.Image, size: int) -> Pixels:
 
 
 def demo_view(photo: DemoPhoto, size: int) -> Pixels:
-    """The model's view of a full-size photo, turned upright by its EXIF orientation."""
+    """Return the model's view of a full-size photo, turned upright by its EXIF orientation."""
     with Image.open(photo.path) as image:
         return view_of(ImageOps.exif_transpose(image), size)
 
 
 def demo_views(photos: Sequence[DemoPhoto], size: int) -> Pixels:
-    """The model's views of all demo photos; uint8, (photos, size, size, 3)."""
+    """Return the model's views of all demo photos; uint8, (photos, size, size, 3)."""
     views = np.zeros((len(photos), size, size, 3), np.uint8)
     for place, photo in enumerate(photos):
         views[place] = demo_view(photo, size)
@@ -135,7 +135,7 @@ def demo_views(photos: Sequence[DemoPhoto], size: int) -> Pixels:
 
 
 def canvas_of(image: Image.Image) -> Pixels:
-    """A picture no larger than the canvas: shorter side SHORT_SIDE at most, middle kept."""
+    """Return a picture that fits the canvas: shorter side at most SHORT_SIDE, cut to its middle."""
     rgb = image.convert("RGB")
     scale = min(1.0, SHORT_SIDE / min(rgb.size))
     width, height = (max(1, round(side * scale)) for side in rgb.size)
@@ -163,7 +163,7 @@ def decode_all(
     size: int,
     on_picture: Callable[[], None],
 ) -> PixelStore:
-    """Decode every picture once; `on_picture` is called after each."""
+    """Return all pictures decoded; `on_picture` is called after each."""
     count = len(pictures)
     canvas = np.zeros((count, CANVAS_SIDE, CANVAS_SIDE, 3), np.uint8)
     sizes = np.zeros((count, 2), np.int64)
@@ -180,9 +180,9 @@ def decode_all(
 
 
 def held_out(groups: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Which pictures are never trained on: one fifth of the groups, by hash of the group's name.
+    """Return which pictures are not for training: a fifth of the groups, by hash of their names.
 
-    Pictures of one group (near-copies of each other) fall on the same side.
+    Pictures of one group (near-copies of each other) are on the same side.
     """
     return np.array(
         [hashlib.sha256(group.encode()).digest()[0] % HELD_OUT_PARTS == 0 for group in groups]

@@ -1,12 +1,12 @@
-"""What the text tower is taught: prompts per label, words and class captions."""
+"""The texts that the text tower learns: prompts per label, words and class captions."""
 
 from dataclasses import dataclass
 
 from core.relevance.defaults import DEFAULT_LABELS
 from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES
 
-# The project's labels in their order, worded as the run time words them: the model is taught and
-# measured with the very prompts that it will be asked with.
+# The project's labels in their order, with the prompts of the run time: the model is trained and
+# measured with the same prompts that it is used with.
 LABELS = tuple(label.name for label in DEFAULT_LABELS)
 WITHOUT_PICTURES = ("party", "children", "Victory Day", "veterans")
 PROMPTS: dict[str, tuple[str, ...]] = {
@@ -17,7 +17,7 @@ PROMPTS: dict[str, tuple[str, ...]] = {
 }
 BACKGROUND = (*BACKGROUND_PROMPTS, "something", "a photo of something")
 
-# One of these is drawn per text and step, so that the tower does not cling to one wording.
+# One of these is drawn per text and step, so that the tower does not depend on one wording.
 TEMPLATES = (
     "a photo of a {}",
     "a photo of {}",
@@ -27,25 +27,25 @@ TEMPLATES = (
     "{}",
 )
 
-# Labels without pictures get a little of their kin's probability, so that they rank behind it
-# and not at random. Anything more would be made up.
+# Labels without pictures get a little probability from a related label's pictures, so that they
+# rank behind that label and not at random. The data supports no more than that.
 KIN: dict[str, dict[str, float]] = {
     "celebration": {"party": 0.06},
     "military": {"veterans": 0.04, "Victory Day": 0.03},
 }
-MAIN_SHARE = 0.6  # of a picture with two labels goes to the first
+MAIN_SHARE = 0.6  # share of the first label in a picture with two
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How much of a picture's probability goes to which label."""
+    """The share of a picture's probability that a label gets."""
 
     label: str
     share: float
 
 
 def label_targets(labels: tuple[str, ...]) -> tuple[Target, ...]:
-    """Shares over LABELS that sum to one; empty for a picture without labels."""
+    """Return shares over LABELS that sum to one; empty for a picture without labels."""
     if not labels:
         return ()
     rest = (1 - MAIN_SHARE) / max(1, len(labels) - 1)

@@ -1,1 +1,1 @@
-"""What benchmarks share: archives, receivers, peers, reports."""
+"""Code that several benchmarks use: archives, receivers, peers, reports."""

@@ -1,4 +1,4 @@
-"""Archives of any size, made in PostgreSQL without reading a photo."""
+"""Archives of any size, generated in PostgreSQL without photos."""
 
 import random
 import time
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import asyncpg
 import numpy as np
 
-from consumers.tagging.repair import BestImagesRepair
+from consumers.upkeep.repair import BestImagesRepair
 from core.storage.pool import Pool
 
 SEED = 20260501
@@ -28,7 +28,7 @@ FROM pg_index i WHERE i.indrelid IN ('images'::regclass, 'tagged_images'::regcla
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How many labels there are and how many of them an image carries."""
+    """The number of labels, and the number of tags per image."""
 
     labels: int
     per_image: int
@@ -52,7 +52,7 @@ def make_scores(
 
 
 async def load(admin_url: str, kind: Kind, images: int) -> float:
-    """Fill an empty schema; give the seconds it took. Triggers are off: this is no foreign hand."""
+    """Fill an empty schema, triggers off since all rows are right; return the seconds it took."""
     began = time.monotonic()
     connection = await asyncpg.connect(admin_url, timeout=60)
     try:
@@ -66,7 +66,7 @@ async def load(admin_url: str, kind: Kind, images: int) -> float:
             kind.labels,
         )
         indexes = await connection.fetch(_INDEXES)
-        for index in indexes:  # made at the end: ten times as fast as kept
+        for index in indexes:  # at the end: ten times as fast as keeping them up to date
             await connection.execute(f"DROP INDEX {index['name']}")
         chance = np.random.default_rng(SEED)
         for first in range(1, images + 1, CHUNK):
@@ -89,7 +89,7 @@ async def _copy(
     chance: np.random.Generator,
 ) -> None:
     labels, scores = make_scores(kind, count, chance)
-    times = NEWEST - chance.integers(0, FIVE_YEARS_S // 60, count) * 60  # with ties
+    times = NEWEST - chance.integers(0, FIVE_YEARS_S // 60, count) * 60  # so that some are equal
     await connection.copy_records_to_table(
         "image_tags",
         columns=["image_id", "score", "ts", "label_id"],
@@ -104,7 +104,7 @@ async def _copy(
 
 
 async def _fill_images(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Make the rows that `image_tags` speaks of."""
+    """Insert the rows that `image_tags` refers to."""
     await connection.execute(
         """
         CREATE TEMP TABLE made AS
@@ -132,7 +132,7 @@ async def _fill_images(connection: "asyncpg.Connection[asyncpg.Record]") -> None
 
 
 async def rebuild(pool: Pool) -> float:
-    """Fill the table of best images from nothing; give the seconds it took."""
+    """Rebuild the table of best images; return the seconds it took."""
     began = time.monotonic()
     repairer = BestImagesRepair(pool, is_softmax=True)
     while await repairer.step():
@@ -142,7 +142,7 @@ async def rebuild(pool: Pool) -> float:
 
 
 def pick_labels(kind: Kind, count: int, chance: random.Random) -> list[int]:
-    """Labels that a query names, common ones more often."""
+    """Return the labels of a query, drawn so that common ones come more often."""
     weights = [1 / n for n in range(1, kind.labels + 1)]
     found: set[int] = set()
     while len(found) < count:

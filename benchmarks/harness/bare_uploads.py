@@ -1,9 +1,9 @@
-"""What an upload costs where nothing is kept: the same server settings, Starlette alone.
+"""A server that discards uploads: Starlette alone, with the ingress's server settings.
 
     python -m benchmarks.harness.bare_uploads PORT
 
-It reads what `POST /images/upload` reads, raw or multipart (Starlette's own form parser), counts
-the bytes and answers 202.
+It accepts the bodies that `POST /images/upload` accepts, raw or multipart (with Starlette's own
+form parser), counts the bytes and answers 202.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from ingress.server import listen, make_server, stop_on_signals
 
 
 async def upload(request: Request) -> JSONResponse:
-    """Read the whole body, keep none of it."""
+    """Read the whole body and discard it."""
     if request.headers["content-type"].startswith("multipart/"):
         async with request.form() as form:
             files = [one for one in form.getlist("file") if isinstance(one, UploadFile)]
@@ -33,7 +33,7 @@ async def upload(request: Request) -> JSONResponse:
 
 
 async def ready(_: Request) -> PlainTextResponse:
-    """Tell that it serves."""
+    """Answer that the server is up."""
     return PlainTextResponse("ok\n")
 
 

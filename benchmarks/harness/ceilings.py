@@ -1,4 +1,4 @@
-"""What each stage of tagging can do alone: no pipeline is faster than its slowest one."""
+"""The rate of each stage of tagging alone; no pipeline is faster than its slowest stage."""
 
 import asyncio
 import logging
@@ -22,19 +22,19 @@ from core.vision.decoding.decoder import DecodePool
 from schemas.topics import TopicPlan
 
 EVENTS = 20_000
-EVENT = bytes(600)  # an arrival's JSON and headers, about
+EVENT = bytes(600)  # about the size of an arrival's JSON and headers
 TOPIC = "ceiling"
 KIND = Kind(14, 4)  # the default labels and top-k
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """Files to pixels in worker processes, as the tagging process does it, and nothing else."""
+    """Decodes files in worker processes as the tagging process does, and nothing else."""
 
     pool: DecodePool
 
     async def run(self, files: Sequence[Path]) -> float:
-        """Return the seconds that all files took."""
+        """Decode all files; return the seconds it took."""
         began = time.monotonic()
         outcomes = await asyncio.gather(*(self.pool.decode(file.read_bytes()) for file in files))
         for refused in (each for each in outcomes if isinstance(each, PermanentError)):
@@ -53,9 +53,9 @@ async def database_rate(url: str, batches: int = 40) -> float:
 
 
 async def broker_rate(bootstrap: str) -> float:
-    """Return events per second: one read and one written for each, as tagging does, on one core."""
+    """Return events per second, each one read and one written, as tagging does, on one core."""
     settings = KafkaSettings(bootstrap_servers=bootstrap)
-    # leaders of new topics take a moment, and each attempt until then would be told
+    # a new topic has no leader at first, and the client would log each attempt until then
     logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
     for name in (TOPIC, f"{TOPIC}.out"):
         await ensure_topics(settings, [TopicPlan(name, partitions=12, config=())])

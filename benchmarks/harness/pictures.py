@@ -1,4 +1,4 @@
-"""Distinct photos of a wanted size, made from the free ones that packages ship."""
+"""Distinct photos of a given size, made from free ones that installed packages contain."""
 
 import random
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SIZES = {0.3: (640, 480), 1.2: (1280, 960), 12.0: (4032, 3024)}
 
 
 def make_photos(folder: Path, megapixels: float, count: int) -> list[Path]:
-    """Write JPEGs: random crops, with grain, so that they compress like photos."""
+    """Write JPEGs: random crops with added noise, so that they compress like photos."""
     chance, grain = random.Random(SEED), np.random.default_rng(SEED)
     sources = [Image.open(path).convert("RGB") for path in copy_free_photos(folder / "sources")]
     width, height = SIZES[megapixels]

@@ -1,6 +1,6 @@
-"""Webhook receivers in a process of their own, as many hosts as wanted: 127.0.0.x, one port.
+"""Webhook receivers in a process of their own: any number of hosts 127.0.0.x on one port.
 
-They are as cheap as Python allows, and remember which webhook came when, on the machine's
+They use as little CPU as Python allows, and note when each webhook arrived, by the machine's
 monotonic clock, which all processes share.
 """
 
@@ -29,7 +29,7 @@ START_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request that came in whole."""
+    """A request that arrived completely."""
 
     webhook_id: str
     host: str
@@ -37,7 +37,7 @@ class Arrival:
 
 
 class Receivers(AbstractContextManager["Receivers"]):
-    """Hosts that behave as told: `ok`, `silent`, `slow` (5 s), `reset`, `drip` (1 byte/s)."""
+    """Hosts with a given behaviour: `ok`, `silent`, `slow` (5 s), `reset`, `drip` (1 byte/s)."""
 
     def __init__(self, modes: Mapping[str, str]) -> None:
         self._modes = dict(modes)
@@ -65,11 +65,11 @@ class Receivers(AbstractContextManager["Receivers"]):
         self._process.join(10)
 
     def url(self, host: str) -> str:
-        """Where a host takes webhooks."""
+        """Return the callback URL of a host."""
         return f"http://{host}:{self.port}/hook"
 
     def take(self) -> list[Arrival]:
-        """Return what has arrived since the last time."""
+        """Return the arrivals since the last call."""
         self._pipe.send("take")
         return cast("list[Arrival]", self._pipe.recv())
 
@@ -107,7 +107,7 @@ class _Peer(asyncio.Protocol):
     def __init__(self, host: str, mode: str, arrivals: list[Arrival]) -> None:
         self._host, self._mode, self._arrivals = host, mode, arrivals
         self._head = b""
-        self._missing = -1  # of the body; negative while the head is not whole
+        self._missing = -1  # bytes of the body still to come; negative while the head is incomplete
         self._id = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -1,4 +1,4 @@
-"""What every benchmark prints: versions, the machine, tables, and one line per goal."""
+"""The output of every benchmark: versions, the machine, tables, and one line per goal."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def print_machine() -> None:
-    """Print what the figures were measured on."""
+    """Print the machine and the versions that the figures were measured with."""
     memory = psutil.virtual_memory().total / 2**30
     print(f"machine: {os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB, no GPU used")
     print(f"python {platform.python_version()}, {platform.system()} {platform.release()}")
@@ -47,7 +47,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def goal(name: str, figure: float, bound: float, *, unit: str, at_most: bool) -> bool:
-    """Print a goal's line; give whether it was met."""
+    """Print a goal's line; return whether it was met."""
     met = figure <= bound if at_most else figure >= bound
     sign = "≤" if at_most else "≥"
     said = "met" if met else "missed"

@@ -1,6 +1,6 @@
 """One run of one loop: `runtime_contenders LOOP ROLE EVENTS KAFKA DATABASE TOPIC [timed]`.
 
-Over a filled topic, as fast as it goes; or `timed`, over one that is being written to.
+It reads a filled topic as fast as it can; with `timed`, a topic that is being written to.
 """
 
 import asyncio
@@ -18,19 +18,16 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from core.messaging.gc_tuning import calm_collector
 from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
-from core.messaging.loop import run_role
+from core.messaging.loop import calm_collector, run_role
 from core.messaging.role import Item, Outcome, Received
 from core.messaging.session import RoleParts
+from core.offsets import Owner
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, OutboxSettings
 from core.storage.pool import Pool, open_pool
-from core.storage.stream.dead_letters import DeadLetterTable
-from core.storage.stream.members import MemberTable
-from core.storage.stream.outbox import OutboxTable
-from core.storage.stream.progress import ProgressTable
+from core.storage.stream import dead_letters, members, outbox, progress
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.image import ImageArrived
@@ -50,19 +47,19 @@ FETCH_WAIT_MS, FETCH_BYTES = 100, 2 * 1024 * 1024  # as `core.messaging.kafka.co
 
 
 def sent_at(value: bytes) -> float:
-    """When an event was sent, in seconds since 1970: its value begins with it. 0: not timed."""
+    """Return when an event was sent, in seconds since 1970, read from its value; 0: not timed."""
     return float(value[:17])
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a contender is to do.
+    """The task of a contender.
 
     Attributes:
-        writes: insert a row per event, or nothing.
-        events: how many there will be.
+        writes: whether to insert a row per event.
+        events: number of events to read.
         topic: name of the topic.
-        timed: tell for each event how long after its sending the handler had it.
+        timed: whether to report for each event how long after its sending the handler had it.
     """
 
     kafka: KafkaSettings
@@ -75,7 +72,7 @@ class Job:
 
 @dataclass(slots=True)
 class Clock:
-    """From the first record to the end."""
+    """Time from the first record to the last commit."""
 
     job: Job
     began: float = 0.0
@@ -83,7 +80,7 @@ class Clock:
     delays_s: list[float] = field(default_factory=list)
 
     def handed(self, values: Iterable[bytes]) -> None:
-        """The handler has records with these values."""
+        """Note that the handler has received records with these values."""
         if not self.began:
             self.began, self.began_cpu = time.monotonic(), time.process_time()
             sys.stdout.write("begun\n")
@@ -93,7 +90,7 @@ class Clock:
             self.delays_s += [now - sent for sent in map(sent_at, values) if sent]
 
     def tell(self) -> None:
-        """Print the run as a JSON line."""
+        """Print the run's result as a JSON line."""
         run = {
             "events": self.job.events,
             "seconds": time.monotonic() - self.began,
@@ -105,13 +102,13 @@ class Clock:
 
 @dataclass(slots=True)
 class CountingRole:
-    """Inserts a row per event, or nothing."""
+    """A role that inserts a row per event, or nothing."""
 
     clock: Clock
     applied: int = 0
 
     async def prepare(self, batch: Sequence[Received[Record]]) -> list[Item[Record, None]]:
-        """Nothing to prepare."""
+        """Return an item per record, unchanged."""
         self.clock.handed(one.record.value for one in batch)
         return [Item(received, None) for received in batch]
 
@@ -131,7 +128,7 @@ class CountingRole:
 
 
 async def ours(job: Job) -> None:
-    """Run our loop as a role's process does."""
+    """Run our loop as the process of a role does."""
     calm_collector()
     clock = Clock(job)
     counting = CountingRole(clock)
@@ -153,7 +150,7 @@ async def ours(job: Job) -> None:
 
 
 async def _passed(pool: Pool, group: str, applied: int, events: int) -> int:
-    """How many records are behind the committed progress; asked only when it may be all."""
+    """Return how many records the committed progress has passed; queried when it may be all."""
     if applied < events:
         return 0
     total = "SELECT coalesce(sum(next_offset), 0) FROM progress WHERE grp = $1"
@@ -173,18 +170,17 @@ def _parts(
     )
     return RoleParts(
         role=role,
-        group=group,
+        owner=Owner(group, "only", isolate_after=2, isolate_span=6 * BATCH),
         instance="only",
         topic=topic,
         decode=lambda record: record,
         client=GroupConsumer(kafka, group=group, topic=topic, client_id="only"),
         evict=lambda member_id: evict(kafka, group=group, member_id=member_id),
-        ledger=ProgressTable(
-            pool, group=group, owner="only", isolate_after=2, isolate_span=6 * BATCH
-        ),
-        members=MemberTable(pool, group=group),
-        dead_letters=DeadLetterTable(),
-        outbox=OutboxTable(pool),
+        database=pool,
+        ledger=progress,
+        members=members,
+        dead_letters=dead_letters,
+        outbox=outbox,
         publisher=publisher,
         settings=settings,
         outbox_settings=OutboxSettings(),
@@ -193,7 +189,7 @@ def _parts(
 
 
 async def bare(job: Job) -> None:
-    """Fetch, insert, tell Kafka once a second: at least once, nothing more."""
+    """Fetch, insert, commit to Kafka once a second: at-least-once processing and nothing more."""
     clock, seen, told = Clock(job), 0, time.monotonic()
     positions: dict[TopicPartition, int] = {}
     connection = await asyncpg.connect(job.database.url.get_secret_value())
@@ -233,7 +229,7 @@ async def bare(job: Job) -> None:
 
 
 def main() -> None:
-    """Run what the arguments say."""
+    """Run the contender that the arguments name."""
     loop, role, events, bootstrap, url, topic, *timed = sys.argv[1:]
     kafka = KafkaSettings(bootstrap_servers=bootstrap)
     database = DatabaseSettings(url=SecretStr(url))

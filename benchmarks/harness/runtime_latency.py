@@ -1,9 +1,9 @@
-"""How long an event takes through each loop while few arrive: part of `benchmarks.runtime`.
+"""Latency of an event in each loop at a low rate: part of `benchmarks.runtime`.
 
-Events are sent one by one at an even pace. `no-op`: until the handler has the event; `write`: until
-the transaction that holds its row makes its commit record, by PostgreSQL's own timestamps
-(`track_commit_timestamp`), so that all contenders are timed by the same hand. The flush of that
-record to the disk, the same for all, comes after it and is left out.
+Events are sent one by one at an even pace. `no-op` measures until the handler has the event;
+`write` until the commit record of the transaction with its row, by PostgreSQL's own timestamps
+(`track_commit_timestamp`), so that all contenders are timed by the same clock. The flush of that
+record to the disk comes later, is the same for all and is left out.
 """
 
 import asyncio
@@ -45,12 +45,12 @@ COMMITTED = (
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where latencies are measured.
+    """The servers and the settings of a latency run.
 
     Attributes:
-        module: runs one contender, `benchmarks.harness.runtime_contenders`.
-        seconds: how long events are sent.
-        path: folder with the contender's library; None: it needs none.
+        module: the module that runs one contender, `benchmarks.harness.runtime_contenders`.
+        seconds: time for which events are sent.
+        path: folder with the contender's library; None where it needs none.
     """
 
     kafka: str
@@ -61,7 +61,7 @@ class Stage:
 
 
 def latencies(stage: Stage, name: str, role: str) -> list[float]:
-    """Send events past one contender; seconds per event."""
+    """Send events to one contender; return the seconds that each took."""
     topic = f"latency.{name}.{role}"
     events = PARTITIONS + round(stage.seconds * EVENTS_PER_S)
     asyncio.run(execute(stage.database, "TRUNCATE effects", "TRUNCATE progress"))
@@ -88,7 +88,7 @@ def latencies(stage: Stage, name: str, role: str) -> list[float]:
 def _running(stage: Stage, arguments: Sequence[str]) -> "Iterator[subprocess.Popen[str]]":
     path = {"PYTHONPATH": str(stage.path)} if stage.path else {}
     with (
-        tempfile.TemporaryFile("w+") as errors,  # a pipe that nobody reads meanwhile would fill up
+        tempfile.TemporaryFile("w+") as errors,  # a pipe that nobody reads would fill up
         subprocess.Popen(
             [sys.executable, "-m", stage.module, *arguments, "timed"],
             env=os.environ | path,
@@ -119,7 +119,7 @@ def _wait_until_begun(child: "subprocess.Popen[str]") -> None:
 
 
 async def _send_first(bootstrap: str, topic: str) -> None:
-    """An event per partition, by which the contender shows that it has joined."""
+    """Send an event to each partition; when all have been handled, the contender has joined."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
     await producer.start()
     try:

@@ -1,7 +1,7 @@
-"""Other consumer libraries doing the bare loop's work, each as its documentation shows.
+"""Other consumer libraries doing the work of the bare loop, each used as its documentation shows.
 
-They are no dependencies of the project: `benchmarks.runtime --peers FOLDER` finds them where
-`pip install --target FOLDER "faststream[kafka]" sentry-arroyo` has put them. Both repeat records
+They are not dependencies of the project: `benchmarks.runtime --peers FOLDER` imports them from
+FOLDER after `pip install --target FOLDER "faststream[kafka]" sentry-arroyo`. Both repeat records
 after a crash, as the bare loop does.
 """
 
@@ -24,12 +24,12 @@ from benchmarks.harness.runtime_contenders import (
 )
 from core.settings import KafkaSettings
 
-#: A batch that is not full waits so long: all are full but the last, where the topic is full.
+#: Time for which a batch that is not full waits. On a filled topic only the last one is not full.
 BATCH_WAIT_S, TIMED_BATCH_WAIT_S = 0.2, 0.005
 
 
 async def faststream(job: Job) -> None:
-    """A FastStream batch subscriber; offsets are committed once a second, as by the others."""
+    """Run a FastStream batch subscriber that commits offsets once a second, as the others do."""
     library, clock, seen = import_module("faststream.kafka"), Clock(job), 0
     connection = await asyncpg.connect(job.database.url.get_secret_value())
     done = asyncio.Event()
@@ -50,8 +50,8 @@ async def faststream(job: Job) -> None:
         if seen >= job.events:
             done.set()
 
-    handle.__annotations__["message"] = library.KafkaMessage  # how it is told what to inject
-    broker = library.KafkaBroker(job.kafka.bootstrap_servers, logger=None)  # a line per batch
+    handle.__annotations__["message"] = library.KafkaMessage  # FastStream injects by annotation
+    broker = library.KafkaBroker(job.kafka.bootstrap_servers, logger=None)  # no line per batch
     broker.subscriber(
         job.topic,
         batch=True,
@@ -72,7 +72,7 @@ async def faststream(job: Job) -> None:
 
 
 async def arroyo(job: Job) -> None:
-    """An arroyo batch step, in a thread: its loop is synchronous, librdkafka underneath."""
+    """Run an arroyo batch step in a thread, since its loop is synchronous (on librdkafka)."""
     connection = await asyncpg.connect(job.database.url.get_secret_value())
     loop = asyncio.get_running_loop()
 

@@ -1,4 +1,4 @@
-"""Our tagging process as it runs: arrivals on Kafka, photos on disk, tags in PostgreSQL."""
+"""Our tagging process as in production: arrivals on Kafka, photos on disk, tags in PostgreSQL."""
 
 import asyncio
 import os
@@ -27,10 +27,10 @@ from standalone.processes.planning import make_plan
 from standalone.processes.supervisor import Supervisor, with_roots
 
 ROOT = "bench"
-PATIENCE_S = 300.0  # until the first photo: int8 may have to be quantised and judged
+PATIENCE_S = 300.0  # limit for the first photo: an int8 model may have to be made first
 POLL_S = 0.02
 _DONE = "SELECT count(*) FROM images WHERE status = 'tagged'"
-# Else the second repetition would find every embedding there and encode nothing.
+# Otherwise the second repetition would find every embedding stored and encode nothing.
 _FORGET = "TRUNCATE images, embeddings CASCADE"
 
 
@@ -40,7 +40,7 @@ class TaggingArchive:
 
     Args:
         folder: the allowed root that photos lie under.
-        topic_prefix: keeps tagging processes on one broker apart.
+        topic_prefix: prefix of its topics, since several tagging processes share a broker.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ class TaggingArchive:
             await database.execute(_FORGET)
             records = [self._arrival(file) for file in files]
             async with Publisher(settings, metrics, client_id="bench") as publisher:
-                sent = await publisher.publish(records[:1])  # connects, which takes its time
+                sent = await publisher.publish(records[:1])  # connecting is not timed
                 began = time.monotonic()
                 sent += await publisher.publish(records[1:])
                 for outcome in sent:
@@ -87,12 +87,12 @@ class TaggingArchive:
 def open_archives(
     folder: Path, engines: Mapping[str, Mapping[str, str]]
 ) -> Iterator[dict[str, TaggingArchive]]:
-    """Start servers and one tagging process per engine; stop them at the end.
+    """Start servers and one tagging process per engine; stop them on leaving.
 
     Args:
-        folder: everything lies in it, the photos too.
-        engines: name -> settings of its process. Each gets topics and a database of its own, so
-            that lines may take turns without a process being started between them.
+        folder: folder of all files, the photos included.
+        engines: name -> settings of its process. Each process has topics and a database of its own,
+            so that the lines can take turns without a process being started in between.
     """
     folder.chmod(0o755)  # PostgreSQL runs as another user
     os.environ["STANDALONE_HOME"] = str(folder / "home")
@@ -107,7 +107,7 @@ def open_archives(
         archives = {}
         for number, (engine, settings) in enumerate(engines.items()):
             name = f"engine{number}"
-            with ThreadPoolExecutor(1) as apart:  # this thread's event loop is running already
+            with ThreadPoolExecutor(1) as apart:  # this thread runs an event loop already
                 apart.submit(asyncio.run, _create_database(supervisor.postgres.url, name)).result()
             url = f"{supervisor.postgres.url.rpartition('/')[0]}/{name}"
             prefix = f"{name}."

@@ -1,4 +1,4 @@
-"""What taggers do with a list of files, each in its own way, with the same weights and labels."""
+"""The ways to tag a list of files that are compared, all with the same weights and labels."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,6 +15,7 @@ from PIL import Image
 
 from core.errors import PermanentError
 from core.relevance.defaults import DEFAULT_LABELS
+from core.tags import TagRequest
 from core.vision.clip import DEFAULT_TEMPLATES
 from core.vision.tagger import ClipTagger
 
@@ -32,7 +33,7 @@ class Peer:
 
     @classmethod
     def load(cls, name: str, weights: Path) -> "Peer":
-        """Load the same weights that ours gets."""
+        """Return open_clip with the weights that ours uses."""
         model, _, preprocess = open_clip.create_model_and_transforms(
             name, pretrained=str(weights), precision="fp32", device="cpu"
         )
@@ -45,18 +46,18 @@ class Peer:
         return cls(model, preprocess, texts)
 
     def encode(self, batch: torch.Tensor) -> Embeddings:
-        """Embeddings of a batch, scored against the labels as a tagger must."""
+        """Return the embeddings of a batch; score them against the labels, as a tagger must."""
         with torch.inference_mode():
             rows = torch.nn.functional.normalize(self.model.encode_image(batch), dim=-1)
             (100 * rows @ self.texts.T).softmax(dim=-1).topk(4)
         return rows.numpy()  # type: ignore[no-any-return]  # open_clip is not typed
 
     def one_by_one(self, files: Sequence[Path]) -> Embeddings:
-        """The naive loop: open, transform, encode, one image at a time."""
+        """Run the naive loop: open, transform and encode one image at a time."""
         return np.concatenate([self.encode(self._pixels(file)[None]) for file in files])
 
     def batched(self, files: Sequence[Path]) -> Embeddings:
-        """The plain batched loop: transform a batch in threads, then encode it."""
+        """Run the plain batched loop: transform a batch in threads, then encode it."""
         found = []
         with ThreadPool(torch.get_num_threads()) as pool:
             for start in range(0, len(files), BATCH):
@@ -65,7 +66,7 @@ class Peer:
         return np.concatenate(found)
 
     def bare(self, count: int) -> Embeddings:
-        """The model alone, on pixels that are there: the ceiling of every tagger."""
+        """Run the model alone, on decoded pixels: the upper limit of every tagger."""
         batch = torch.zeros(8, 3, *self.model.visual.image_size)
         return np.concatenate([self.encode(batch[: count - at]) for at in range(0, count, 8)])
 
@@ -74,25 +75,19 @@ class Peer:
             return self.preprocess(image)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    labels: tuple[str, ...] | None = None
-    top_k: int | None = None
-
-
 async def ours(
     tagger: ClipTagger, files: Sequence[Path], *, corrupt: range = range(0)
 ) -> Embeddings:
-    """Our tagger without Kafka and PostgreSQL: reading, decoding, model and scores overlap.
+    """Run our tagger without Kafka and PostgreSQL; reading, decoding, model and scores overlap.
 
     Args:
-        corrupt: places whose second half is torn off; theirs are rows of NaN.
+        corrupt: positions of files that are cut in half; their rows become NaN.
     """
     contents = await asyncio.to_thread(lambda: [file.read_bytes() for file in files])
     for place in corrupt:
         contents[place] = contents[place][: len(contents[place]) // 2]
     rows: list[Embeddings | None] = []
-    for place, result in enumerate(await tagger.tag_all(contents, [_Wish()] * len(files))):
+    for place, result in enumerate(await tagger.tag_all(contents, [TagRequest()] * len(files))):
         if isinstance(result, PermanentError) == (place not in corrupt):
             raise SystemExit(f"photo {place} of the benchmark: {result}")
         if isinstance(result, PermanentError):
@@ -104,13 +99,13 @@ async def ours(
 
 
 def cosines(one: Embeddings, other: Embeddings) -> Embeddings:
-    """Cosine per row."""
+    """Return the cosine per row."""
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     return (one * other).sum(axis=1) / lengths  # type: ignore[no-any-return]  # numpy's Any
 
 
 def save_weights(name: str, folder: Path) -> Path:
-    """Write random weights once, so that all lines load the same file."""
+    """Write random weights once, so that all lines use the same file."""
     torch.manual_seed(20260501)
     path = folder / "random.pt"
     torch.save(open_clip.create_model(name, pretrained=None, device="cpu").state_dict(), path)

@@ -1,8 +1,8 @@
-"""clip-retrieval and infinity on the same files with the same weights, in environments of theirs.
+"""clip-retrieval and infinity on the same files with the same weights, in their own environments.
 
-Both pin older packages than ours, so each lives in a virtual environment below one folder, made
-when it is missing and may be made. A worker in it answers requests over a pipe; its own start and
-the loading of the model do not count.
+Both pin older packages than ours, so each has a virtual environment below one folder, which is
+created if it is missing and creation is allowed. A worker in it answers requests over a pipe; its
+start and the loading of the model are not timed.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from benchmarks.harness.tagging_lines import Embeddings
 
 INSTALL_TIMEOUT_S = 1200
 WORKERS = Path(__file__).parents[1] / "peers"
-# clip-anytorch imports pkg_resources, which newer setuptools lack; infinity's extras forget aiohttp
+# clip-anytorch imports pkg_resources, which newer setuptools lack; infinity's extras omit aiohttp
 REQUIREMENTS = {
     "clip-retrieval": ("clip-retrieval==2.45.0", "setuptools<81"),
     "infinity": ("infinity_emb[torch,vision,server]==0.0.77", "aiohttp"),
@@ -32,7 +32,7 @@ PYTHON = "3.11"  # numpy 1.26 and pyarrow 15 have wheels for it
 
 
 class PeerAway(Exception):
-    """A peer cannot be measured here; says why."""
+    """A peer cannot be measured here; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class PeerProcess:
 
     @property
     def measured(self) -> psutil.Process:
-        """The process whose time counts; what it waits for counts with it."""
+        """Return the process whose CPU time counts, with that of its children."""
         return psutil.Process(self.process.pid)
 
     async def encode(self, files: Sequence[Path]) -> Embeddings:
-        """Return unit vectors of the files, in order."""
+        """Return the unit vectors of the files, in order."""
         return await asyncio.to_thread(self._ask, files)
 
     def _ask(self, files: Sequence[Path]) -> Embeddings:
@@ -65,10 +65,10 @@ class PeerProcess:
 def open_peer(
     name: str, environments: Path, model: str, weights: Path, *, may_install: bool
 ) -> Iterator[PeerProcess]:
-    """Start a peer; its answers come from the model given.
+    """Start a peer with the given model.
 
     Raises:
-        PeerAway: it is not there and may not or cannot be installed, or does not start.
+        PeerAway: it is missing and may not be installed, or its installation or start failed.
     """
     python = environments / name / "bin" / "python"
     if not python.exists():

@@ -1,4 +1,4 @@
-"""The delivery role's lanes on a real database, for benchmarks: everything but Kafka."""
+"""The lanes of the delivery role on a real database, without Kafka."""
 
 import asyncio
 import os
@@ -48,26 +48,26 @@ FIRST_PORT = 21_700
 
 @dataclass(slots=True)
 class Counter:
-    """Sees each attempt end."""
+    """Counts the attempts that ended."""
 
     ended: list[Tried] = field(default_factory=list)
     most_in_flight: int = 0
 
     def tried(self, tried: Tried) -> None:
-        """One attempt ended."""
+        """Count one attempt."""
         self.ended.append(tried)
 
     def waiting(self, due: int, oldest_s: float) -> None:
-        """So many webhooks wait."""
+        """Do nothing: the number of waiting webhooks is not used."""
 
     def paced(self, pacer: Pacer) -> None:
-        """The lanes look like this now."""
+        """Note the greatest number of webhooks in flight."""
         self.most_in_flight = max(self.most_in_flight, pacer.in_flight)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivering:
-    """Opened parts of a delivery process."""
+    """The opened parts of a delivery process."""
 
     pool: Pool
     client: GuardedClient
@@ -75,7 +75,7 @@ class Delivering:
     counter: Counter
 
     async def put(self, events: Sequence[CallbackRequested]) -> None:
-        """Make webhooks due, as the role's `apply` does."""
+        """Insert due webhooks, as the role's `apply` does."""
         rows = [
             Scheduled(callback_id_of(event.query_id), lane_of(event.url), event) for event in events
         ]
@@ -86,7 +86,7 @@ class Delivering:
     async def drain(self, *, within_s: float, attempts: int = 0) -> None:
         """Run the lanes until nothing is due now and nothing is in flight.
 
-        Before so many attempts have ended the database is not asked, which would cost it time.
+        The database is not queried before that many attempts have ended, since it would cost time.
         """
         stop = asyncio.Event()
         running = asyncio.create_task(self.lanes.run(stop))
@@ -104,7 +104,7 @@ SELECT EXISTS (SELECT FROM deliveries WHERE state = 'leased' OR state = 'due' AN
 
 @contextmanager
 def database() -> Iterator[str]:
-    """A PostgreSQL with the newest schema, for as long as the block runs."""
+    """Start a PostgreSQL with the newest schema; stop it when the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="photo-archive-bench-"))
     folder.chmod(0o755)
     server = EmbeddedPostgres(folder, FIRST_PORT)
@@ -119,7 +119,7 @@ def database() -> Iterator[str]:
 
 
 def settings(workers: int, exchange_timeout_s: float = 30.0) -> DeliverySettings:
-    """As an operator would set it for receivers on this machine."""
+    """Return the settings that an operator would choose for receivers on this machine."""
     return DeliverySettings(
         workers=workers,
         exchange_timeout_s=exchange_timeout_s,
@@ -133,8 +133,8 @@ def settings(workers: int, exchange_timeout_s: float = 30.0) -> DeliverySettings
 async def opened(
     url: str, chosen: DeliverySettings, *, copies_bytes: int | None = None
 ) -> AsyncIterator[Delivering]:
-    """Open what `consumers.delivery.main` opens, Kafka left out."""
-    structlog.configure(  # lines are made at their usual level; the log itself is not measured
+    """Open what `consumers.delivery.main` opens, except Kafka."""
+    structlog.configure(  # log lines are rendered at their usual level, but not written
         wrapper_class=structlog.make_filtering_bound_logger(30), cache_logger_on_first_use=True
     )
     box = SecretBox.from_settings(SecretSettings(key=SecretStr(make_key())))
@@ -167,7 +167,7 @@ async def opened(
 
 
 def no_match(url: str, text: str) -> CallbackRequested:
-    """An answer without a picture."""
+    """Return an answer without a picture."""
     return CallbackRequested(
         query_id=uuid4(),
         type=AnswerType.NO_MATCH,
@@ -178,7 +178,7 @@ def no_match(url: str, text: str) -> CallbackRequested:
 
 
 def with_picture(url: str, image_id: UUID) -> CallbackRequested:
-    """An answer whose picture travels inside."""
+    """Return an answer whose picture is sent inline."""
     return CallbackRequested(
         query_id=uuid4(),
         type=AnswerType.COMPLETED,
@@ -191,7 +191,7 @@ def with_picture(url: str, image_id: UUID) -> CallbackRequested:
 
 
 def make_photo(number: int, size_bytes: int) -> bytes:
-    """A JPEG of about that size: noise, which does not compress."""
+    """Return a JPEG of about that size, made of noise, which does not compress."""
     side = round((size_bytes / 1.05) ** 0.5 / 8) * 8
     chance = random.Random(number)
     picture = Image.frombytes("RGB", (side, side), chance.randbytes(3 * side * side))
@@ -201,7 +201,7 @@ def make_photo(number: int, size_bytes: int) -> bytes:
 
 
 async def keep_photos(pool: Pool, photos: Sequence[bytes]) -> list[UUID]:
-    """Put photos into the archive; give their ids."""
+    """Put photos into the archive; return their ids."""
     ids = []
     for content in photos:
         digest = sha256(content).digest()

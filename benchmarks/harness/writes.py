@@ -1,4 +1,4 @@
-"""What the table of best images costs the tagging transaction."""
+"""The cost of the table of best images in the tagging transaction."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.harness.archives import SEED, Kind, make_scores
 from benchmarks.harness.report import percentile
-from consumers.tagging.best_images import BestImages
+from consumers.best_images import BestImages
 from core.relevance.ranking import recency
 from core.storage import labels
 from core.storage.archive import image_tags
@@ -23,7 +23,7 @@ EMBEDDING = bytes(1024)  # 512 dimensions, float16
 
 @dataclass(slots=True)
 class WriteCost:
-    """Milliseconds per batch of 64: the whole transaction, and the table's part of it."""
+    """Milliseconds per batch of 64: the whole transaction, and the part for that table."""
 
     new: list[float] = field(default_factory=list)
     new_table: list[float] = field(default_factory=list)
@@ -32,7 +32,7 @@ class WriteCost:
 
     @property
     def new_share(self) -> float:
-        """The table's share of the transaction that stores new images."""
+        """Return the table's share of the transaction that stores new images."""
         return sum(self.new_table) / sum(self.new)
 
     def cells(self) -> tuple[str, str, str, str]:
@@ -51,7 +51,7 @@ async def measure_writes(pool: Pool, kind: Kind, batches: int) -> WriteCost:
     cost, best = WriteCost(), BestImages(is_softmax=True)
     chance = np.random.default_rng(SEED + 1)
     first = await _batches(kind, batches + 5, chance)
-    for number, batch in enumerate(first):  # five to warm up
+    for number, batch in enumerate(first):  # the first five are a warm-up
         whole, table = await _store(pool, best, batch)
         if number >= 5:
             cost.new.append(whole)

@@ -1,4 +1,4 @@
 """Workers that run other projects' taggers, each in an environment of its own.
 
-Scripts, not modules: they import nothing of ours, since our packages are not installed there.
+They are run as scripts and import nothing of ours, since our packages are not installed there.
 """

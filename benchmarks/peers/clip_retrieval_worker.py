@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-# libraries print on standard output, and answers must not be mixed with that
+# libraries print to standard output, which must carry only the answers
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 
@@ -22,7 +22,7 @@ from all_clip import load_clip  # noqa: E402
 from clip_retrieval.clip_inference.mapper import ClipMapper  # noqa: E402
 from clip_retrieval.clip_inference.reader import FilesReader  # noqa: E402
 
-BATCH = 8  # no more speeds a CPU up; 32 measured slower
+BATCH = 8  # larger batches gain nothing on a CPU; 32 was slower
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         with tempfile.TemporaryDirectory() as folder:
-            for number, file in enumerate(request["files"]):  # it reads folders, sorted by name
+            for number, file in enumerate(request["files"]):  # it reads folders in order of names
                 (Path(folder) / f"{number:06}.jpg").symlink_to(file)
             began = time.monotonic()
             reader = FilesReader(

@@ -2,7 +2,7 @@
 
     python infinity_worker.py CONFIG_JSON WEIGHTS BPE_FILE FOLDER
 
-It loads models of the Transformers kind only, so the same weights are first written as one. A line
+It loads only models in the format of Transformers, so the weights are first converted to it. A line
 of JSON on standard input is a request; see `benchmarks.harness.tagging_peers`.
 """
 
@@ -20,7 +20,7 @@ import torch
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 answers = os.fdopen(os.dup(1), "w", buffering=1)
-os.dup2(2, 1)  # libraries print on standard output
+os.dup2(2, 1)  # libraries print to standard output, which must carry only the answers
 
 from infinity_emb import AsyncEmbeddingEngine, EngineArgs  # noqa: E402
 from transformers import (  # noqa: E402
@@ -59,7 +59,7 @@ _WHOLE = {
 
 
 def converted(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename open_clip's tensors to Transformers'; query, key and value are one there."""
+    """Return open_clip's tensors under Transformers' names; query, key and value are split."""
     result = {there: weights[here] for here, there in _WHOLE.items()}
     result["visual_projection.weight"] = weights["visual.proj"].T.contiguous()
     result["text_projection.weight"] = weights["text_projection"].T.contiguous()
@@ -92,7 +92,7 @@ def _sizes(config: dict[str, Any], tower: str, heads: int) -> dict[str, Any]:
 
 
 def save_model(config: dict[str, Any], weights: Path, bpe: Path, folder: Path) -> None:
-    """Write the folder that infinity loads."""
+    """Write the model folder that infinity loads."""
     vision, text = config["vision_cfg"], config["text_cfg"]
     sides = {"image_size": vision["image_size"], "patch_size": vision["patch_size"]}
     lengths = {
@@ -128,7 +128,7 @@ def _tokenizer(bpe: Path, folder: Path) -> CLIPTokenizer:
     lines = gzip.decompress(bpe.read_bytes()).decode().split("\n")
     merges = lines[1 : 49152 - 256 - 2 + 1]
     codes = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [256 + at for at in range(256 - len(codes))]  # bytes without a letter of their own
+    others = [256 + at for at in range(256 - len(codes))]  # bytes that are no printable character
     letters = [chr(code) for code in (*codes, *others)]
     words = [*letters, *(f"{each}</w>" for each in letters)]
     words += ["".join(merge.split()) for merge in merges]

@@ -1,10 +1,8 @@
 """The delivery role's ports, satisfied by PostgreSQL."""
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Protocol
 from uuid import uuid4
 
 from consumers.delivery.attempts import Lease, Tried
@@ -17,24 +15,12 @@ from core.storage.delivery import deliveries, endpoints, hosts, lanes
 from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
 from core.storage.delivery.lanes import Leased, Room
 from core.storage.keys import INSTANCE
-from core.transaction import Transaction
+from core.transaction import Database, Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
 
 BREAKER = "breaker"  # who disabled a host, where no person did
 MAX_OPENED = 10_000
 SECRETS_FRESH_S = 10.0  # a rotated secret is in use everywhere after that
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction."""
-        ...
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
 
 
 class StoredIntake:

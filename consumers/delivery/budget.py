@@ -5,25 +5,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Self
 
-#: Waits until so many bytes may be read. To be called at most once per attempt, before reading.
+#: Returns once so many bytes may be read. Called at most once per attempt, before reading.
 Reserve = Callable[[int], Awaitable[None]]
 
 
 class Budget:
-    """Bounds the bytes in flight; an attempt that needs more than all of it goes alone."""
+    """A bound on the bytes in flight; an attempt that needs more than all of it goes alone."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._used = 0
         self._changed = asyncio.Condition()
 
-    @property
-    def used_bytes(self) -> int:
-        """How much is taken."""
-        return self._used
-
     def hold(self) -> "Hold":
-        """A share of one attempt, nothing at first; given back at the end of its block."""
+        """Return the share of one attempt: nothing at first, given back at the end of its block."""
         return Hold(self)
 
     async def _take(self, held: "Hold", size: int) -> None:
@@ -42,7 +37,7 @@ class Budget:
 
 @dataclass(slots=True)
 class Hold:
-    """What one attempt has taken of the budget. An async context manager."""
+    """The share of the budget that one attempt holds. An async context manager."""
 
     _budget: Budget
     taken: int = 0
@@ -57,14 +52,15 @@ class Hold:
             await self.settle(0)
 
     async def reserve(self, size: int) -> None:
-        """Wait until so many bytes may be brought into memory.
+        """Return once so many bytes may be brought into memory.
 
-        Once per attempt: one that waited with a share in its hands would bar those it waits for.
+        Once per attempt. Reserving twice could deadlock: each attempt would wait for bytes that the
+        others hold.
         """
         if self.taken:
             raise RuntimeError("an attempt reserves once, before it reads")
         await self._budget._take(self, size)  # noqa: SLF001 - one thing in two classes
 
     async def settle(self, size: int) -> None:
-        """Hold what there really is. Never waits for room: it is in memory already."""
+        """Correct the share to the real size, without waiting: the bytes are in memory already."""
         await self._budget._change(self, size)  # noqa: SLF001 - as above

@@ -39,7 +39,7 @@ from core.webhooks.schedule import (
     outcome_name,
     parse_retry_after,
 )
-from core.webhooks.sender import Message, WebhookSender
+from core.webhooks.sender import BODY_S, Message, WebhookSender
 from schemas.callback import AnswerType, CallbackRequested
 from schemas.image import Failure
 from schemas.webhook import WebhookBody, WebhookData, WebhookImage, WebhookOther
@@ -170,7 +170,9 @@ class WebhookCourier:
         started_at, clock = datetime.now(UTC), time.monotonic()
         outcome: Outcome
         try:
-            outcome = await self.sender.send(message, now=started_at)
+            # Reading the answer's body must not outlast the lease either.
+            body_s = min(BODY_S, left_s - self.sender.timeout_s)
+            outcome = await self.sender.send(message, now=started_at, body_s=body_s)
         except (TargetForbidden, TargetUnreachable) as error:
             outcome = error
         reach("attempt.answered")

@@ -10,7 +10,6 @@ ends. An unexpected error is one webhook's, never the lanes'.
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -22,7 +21,8 @@ from consumers.delivery.pacing import Ended, PaceLimits, Pacer, Rooms
 from consumers.delivery.recording import Outcome, Recorder
 from core.errors import TransientError
 from core.failpoints import reach
-from core.transaction import Transaction
+from core.repeating import every
+from core.transaction import Database, Transaction
 
 log = structlog.get_logger()
 
@@ -32,18 +32,6 @@ MAX_UNRECORDED = 500  # outcomes that wait for the database: then nothing new is
 #: A webhook that was claimed ahead and found no worker in time goes back, uncharged: another
 #: process may be free, and its lease must outlast the attempt.
 BEGIN_WITHIN_S = 5.0
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction."""
-        ...
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction: each statement is its own."""
-        ...
 
 
 class Schedule(Protocol):
@@ -152,8 +140,9 @@ class Lanes:
         """Claim and send until `stop` is set; then let what is in flight come to its end."""
         self._workers, self._stopping = asyncio.Semaphore(self.limits.pace.workers), False
         async with asyncio.TaskGroup() as group:
+            expiring = every(self._expire, EXPIRE_INTERVAL_S, stop, postponed=_expire_failed)
             helpers = [
-                group.create_task(one) for one in (self._expire(), self._on(stop), self._record())
+                group.create_task(one) for one in (expiring, self._on(stop), self._recorder.run())
             ]
             sending: set[asyncio.Task[None]] = set()
             while not stop.is_set():
@@ -178,9 +167,6 @@ class Lanes:
     async def _on(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self.wake.set()
-
-    async def _record(self) -> None:
-        await self._recorder.run()
 
     async def _sleep(self) -> None:
         wait_s = min(self.limits.interval_s, self.pacer.wait_s(time.monotonic()))
@@ -291,16 +277,15 @@ class Lanes:
             )
 
     async def _expire(self) -> None:
-        while True:
-            try:
-                async with self.database.transaction() as tx:
-                    again, given_up = await self.schedule.expire_leases(tx)
-                    if again or given_up:
-                        reach("lease.expired")
-                        self.wake.set()
-                    self.watch.waiting(*await self.schedule.backlog(tx))
-                if given_up:
-                    log.error("webhooks_given_up_after_deaths", count=given_up)
-            except TransientError as error:
-                log.warning("expire_failed", error=str(error))
-            await asyncio.sleep(EXPIRE_INTERVAL_S)
+        async with self.database.transaction() as tx:
+            again, given_up = await self.schedule.expire_leases(tx)
+            if again or given_up:
+                reach("lease.expired")
+                self.wake.set()
+            self.watch.waiting(*await self.schedule.backlog(tx))
+        if given_up:
+            log.error("webhooks_given_up_after_deaths", count=given_up)
+
+
+def _expire_failed(error: TransientError) -> None:
+    log.warning("expire_failed", error=str(error))

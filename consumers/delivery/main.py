@@ -16,14 +16,13 @@ from consumers.delivery.pictures import CopyCache, StoredPictures
 from consumers.delivery.role import DeliveryRole
 from consumers.image_bytes import ImageBytes, open_image_bytes
 from consumers.runtime import Runtime, open_runtime, run
-from consumers.upkeep.pruning import Pruner
+from consumers.upkeep.main import open_upkeep
 from core.egress.targets import lane_of
 from core.messaging.cloudevents import decode
 from core.settings import (
     ArchiveSettings,
     DeliverySettings,
     IngressSettings,
-    RetentionSettings,
     SecretSettings,
     TaggingSettings,
     load,
@@ -31,7 +30,7 @@ from core.settings import (
 from core.vision.decoding.decoder import DecodePool, pool_limits
 from core.webhooks.links import PURPOSE, sign_link
 from core.webhooks.schedule import RetrySchedule
-from core.webhooks.sender import WebhookSender
+from core.webhooks.sender import BODY_S, WebhookSender
 from core.webhooks.signing_secrets import SecretBox
 from schemas.callback import CallbackRequested
 from schemas.record import Record
@@ -65,13 +64,8 @@ async def main(stop: asyncio.Event) -> None:
         )
         lanes = _lanes(settings, runtime, _courier(settings, reach, pictures, secrets, box))
         role = DeliveryRole(StoredIntake(), lane_of, lanes.wake.set)
-        pruner = Pruner(
-            runtime.pool.transaction,
-            reach.store,
-            load(RetentionSettings),
-            lambda table: runtime.metrics.prune_failures.labels(table).inc(),
-        )
-        await run(runtime, role, _decoded, stop, [lanes.run, pruner.run])
+        upkeep = open_upkeep(runtime.pool, runtime.metrics)
+        await run(runtime, role, _decoded, stop, [lanes.run, upkeep.run])
 
 
 def _courier(
@@ -108,7 +102,7 @@ def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier
         limits=LaneLimits(
             pace,
             interval_s=settings.claim_interval_s,
-            drain_s=settings.exchange_timeout_s,
+            drain_s=settings.exchange_timeout_s + BODY_S,
             record_s=settings.lease_s * RECORD_SHARE,
             disable_after=settings.disable_after_opens,
         ),

@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -18,20 +17,12 @@ from consumers.delivery.courier import Picture, image_changed, image_gone
 from core.errors import ImageMissing, PermanentError
 from core.storage.archive import images
 from core.storage.archive.images import OutgoingImage
-from core.transaction import Transaction
+from core.transaction import Database
 from core.webhooks.body import encode_image
 
 KEPT = "blob:"  # URIs of bytes that are found by their SHA-256
 OFF_LOOP_BYTES = 256 * 1024
 MISSING = ImageMissing.default_reason  # no bytes there, as against: they cannot be had
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
 
 
 class Bytes(Protocol):

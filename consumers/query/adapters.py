@@ -3,9 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -18,9 +16,8 @@ from core.storage import labels
 from core.storage.queries import queries
 from core.storage.queries.queries import Answered, Place, Waiting
 from core.tags import Label
-from core.transaction import Transaction
+from core.transaction import Database, Transaction
 from schemas.callback import CallbackRequested
-from schemas.record import Record
 from schemas.token import Token
 
 #: Texts up to this length are lemmatized where they are: 0.1 ms. Longer ones leave the loop.
@@ -29,14 +26,6 @@ TAGGING_GROUP = "tagging"
 MAX_WARNINGS = 20  # labels named one by one at a start; then their number
 
 log = structlog.get_logger(__name__)
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
 
 
 @dataclass(slots=True)
@@ -149,39 +138,6 @@ class StoredAnswers:
     async def unpark(self, tx: Transaction, query_ids: Sequence[UUID]) -> None:
         """Forget that they were waiting."""
         await queries.unpark(tx, query_ids)
-
-
-class OutboxTable(Protocol):
-    """What `core.storage.stream.outbox.OutboxTable` offers."""
-
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
-        """Write rows; give their ids."""
-        ...
-
-
-class OutboxNow(Protocol):
-    """What `core.messaging.sweeper.OutboxPublisher` offers."""
-
-    async def publish_now(self, ids: Sequence[int], records: Sequence[Record]) -> Sequence[object]:
-        """Publish committed rows."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDepartures:
-    """The outbox, for answers that are made outside the loop."""
-
-    table: OutboxTable
-    publisher: OutboxNow
-
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> Sequence[int]:
-        """Write records into the outbox; give their ids."""
-        return await self.table.add(tx, records) if records else ()
-
-    async def publish(self, ids: Sequence[int], records: Sequence[Record]) -> None:
-        """Publish them at once; what fails is left to the sweeper."""
-        if records:
-            await self.publisher.publish_now(ids, records)
 
 
 def _warn_of_unnamed(current: Sequence[Label]) -> None:

@@ -3,10 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 from consumers.query.answering import Found, Sought
 from core.errors import DatabaseAway, PermanentError, QueryInvalid
@@ -14,18 +12,10 @@ from core.messaging.liveness import report_progress
 from core.relevance.combos import MAX_SIZE, lookup_keys, resolve
 from core.relevance.ranking import Rank, recency
 from core.storage.best import combos, ranking
-from core.transaction import Transaction
+from core.transaction import Database
 
 #: Queries of one batch that ask the images at once: each reads all entries of its labels.
 AT_ONCE = 2
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

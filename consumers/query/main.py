@@ -2,12 +2,13 @@
 
 import asyncio
 
-from consumers.query.adapters import LabelLanguage, StoredAnswers, StoredDepartures
+from consumers.query.adapters import LabelLanguage, StoredAnswers
 from consumers.query.archive import StoredArchive
 from consumers.query.metrics import QueryMetrics
 from consumers.query.role import QueryRole
 from consumers.query.waiting import WaitingRoom
 from consumers.runtime import open_runtime, run
+from consumers.upkeep.main import open_upkeep
 from core.language.lemmatizer import Lemmatizer
 from core.messaging.cloudevents import decode
 from core.settings import DatabaseSettings, QuerySettings, load
@@ -37,10 +38,11 @@ async def main(stop: asyncio.Event) -> None:
             language,
             archive,
             answers,
-            StoredDepartures(runtime.outbox, runtime.departures),
+            runtime.outbox,
         )
         role = QueryRole(language, archive, answers)
-        await run(runtime, role, _decoded, stop, [waiting.run, measuring.run])
+        upkeep = open_upkeep(runtime.pool, runtime.metrics)
+        await run(runtime, role, _decoded, stop, [waiting.run, measuring.run, upkeep.run])
 
 
 def _decoded(record: Record) -> QuerySubmitted:

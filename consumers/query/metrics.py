@@ -1,24 +1,14 @@
 """What the query role tells Prometheus."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
-from core.errors import TransientError
+from core.repeating import every
 from core.storage.queries import queries
 from core.telemetry.metrics import Metrics
-from core.transaction import Transaction
+from core.transaction import Database
 
 INTERVAL_S = 5.0  # between looks at the queries that wait
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +29,8 @@ class QueryMetrics:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Show the queries that wait, every few seconds, until `stop` is set."""
-        while not stop.is_set():
-            with suppress(TransientError):  # the loop reports it; the last number stands
-                await self.show_parked()
-            try:
-                async with asyncio.timeout(INTERVAL_S):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+        # An outage is logged by the loop; the last number stands.
+        await every(self.show_parked, INTERVAL_S, stop)
 
     async def show_parked(self) -> None:
         """Count the queries that wait for an upload, in the whole archive.

@@ -12,8 +12,10 @@ from uuid import UUID
 
 from consumers.query.answering import Archive, Asked, Language, answer_all, failed, outgoing
 from consumers.query.role import Answers
-from core.errors import QueryInvalid, TransientError
+from core.errors import QueryInvalid
 from core.failpoints import reach
+from core.offsets import OutboxRow
+from core.repeating import every
 from core.transaction import Transaction
 from schemas.query import QuerySubmitted
 from schemas.record import Record
@@ -34,14 +36,14 @@ class Parked(Protocol):
         ...
 
 
-class Departures(Protocol):
-    """The outbox, as a task outside the loop uses it."""
+class Outbox(Protocol):
+    """Events that must leave, written outside the loop: `core.messaging.outbox`."""
 
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> Sequence[int]:
-        """Write records into the outbox; give their ids."""
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+        """Write rows, to be published once `tx` has committed."""
         ...
 
-    async def publish(self, ids: Sequence[int], records: Sequence[Record]) -> None:
+    async def publish(self, rows: Sequence[OutboxRow]) -> object:
         """Publish them at once; what fails is left to the sweeper."""
         ...
 
@@ -55,20 +57,15 @@ class WaitingRoom:
     language: Language
     archive: Archive
     answers: Answers
-    departures: Departures
+    outbox: Outbox
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look for queries that can be answered, several times a second, until `stop` is set."""
-        while not stop.is_set():
-            try:
-                served = await self.serve()
-            except TransientError:
-                served = 0  # the loop reports that the database is away; parked queries stay
-            if served < BATCH:
-                try:
-                    await asyncio.wait_for(stop.wait(), INTERVAL_S)
-                except TimeoutError:
-                    continue
+        # An outage is logged by the loop; parked queries stay where they are.
+        await every(self._serve_some, INTERVAL_S, stop)
+
+    async def _serve_some(self) -> bool:
+        return await self.serve() == BATCH
 
     async def serve(self) -> int:
         """Answer what is ready; give how many.
@@ -101,10 +98,10 @@ class WaitingRoom:
                 for query, event in answers
                 if query.query_id in new
             ]
-            ids = await self.departures.add(tx, records)
+            rows = await self.outbox.add(tx, records)
             reach("parked.outboxed")
         reach("parked.committed")
-        await self.departures.publish(ids, records)
+        await self.outbox.publish(rows)
         reach("parked.published")
         return len(ready)
 

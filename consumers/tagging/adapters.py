@@ -3,60 +3,22 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 from uuid import UUID
 
+from consumers.best_images import BestImages
 from consumers.tagging.arrivals import Arrival
-from consumers.tagging.best_images import BestImages
-from consumers.tagging.role import Tagged, Wanted
 from core.errors import PermanentError
 from core.relevance.ranking import recency
 from core.storage import labels
 from core.storage.archive import embeddings, image_tags, images
 from core.storage.archive.images import FailedImage
-from core.tags import ImageTags, TagScore
-from core.transaction import Transaction
-from core.vision.tagger import ClipTagger, Result, TaggedImage
+from core.tags import ImageTags, Tagged, TagRequest, TagScore
+from core.transaction import Database, Transaction
+from core.vision.tagger import ClipTagger, Result
 
 DETAIL_CHARS = 2000
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
-
-
-class Store(Protocol):
-    """What `core.blobs.store.BlobStore` offers."""
-
-    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Return each URI's bytes, or why there are none."""
-        ...
-
-    async def keep(self, content: bytes) -> str:
-        """Keep bytes under their hash; give the URI."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBlobs:
-    """Where the bytes are."""
-
-    store: Store
-
-    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Return each image's bytes, in order."""
-        return await self.store.read_all(uris)
-
-    async def keep(self, content: bytes) -> None:
-        """Keep bytes that came inside a record."""
-        await self.store.keep(content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +26,7 @@ class LabelledTagger:
     """CLIP with the default labels that are in force. The same bytes are encoded once.
 
     Args:
-        reused: told how many pictures needed neither decoder nor model, for metrics.
+        reused: is called with how many pictures needed neither decoder nor model, for metrics.
     """
 
     database: Database
@@ -77,10 +39,10 @@ class LabelledTagger:
         return self.clip.identity
 
     async def score(
-        self, embeddings: Sequence[bytes], wanted: Sequence[Wanted]
+        self, embeddings: Sequence[bytes], requests: Sequence[TagRequest]
     ) -> list[tuple[tuple[TagScore, ...], int | None]]:
         """Return (tags, label version) for stored embeddings, in order."""
-        return await self.clip.score_embeddings(embeddings, wanted)
+        return await self.clip.score_embeddings(embeddings, requests)
 
     async def refresh(self) -> None:
         """Take over the default labels, if they changed."""
@@ -92,30 +54,30 @@ class LabelledTagger:
         await self.clip.use_labels(current.labels, current.version)
 
     async def tag_all(
-        self, contents: Sequence[bytes | PermanentError], wanted: Sequence[Wanted]
-    ) -> list[Tagged | PermanentError]:
+        self, contents: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
+    ) -> list[Result]:
         """Return one result per image, in order."""
         digests = await asyncio.to_thread(_digests, contents)
         known = await self._known(digests)
         first = _first_places(digests, known)
         fresh = await self.clip.tag_all(
-            [contents[at] for at in first.values()], [wanted[at] for at in first.values()]
+            [contents[at] for at in first.values()], [requests[at] for at in first.values()]
         )
         results: dict[int, Result] = dict(zip(first.values(), fresh, strict=True))
-        known |= {one.tags.sha256: one.tags for one in fresh if isinstance(one, TaggedImage)}
+        known |= {one.tags.sha256: one.tags for one in fresh if isinstance(one, Tagged)}
         again = [at for at, key in digests.items() if key in known and at not in results]
-        results |= await self._tag_again(again, [known[digests[at]] for at in again], wanted)
+        results |= await self._tag_again(again, [known[digests[at]] for at in again], requests)
         return [
             content
             if isinstance(content, PermanentError)
-            else _plan(results[at] if at in results else results[first[digests[at]]])
+            else results[at if at in results else first[digests[at]]]
             for at, content in enumerate(contents)
         ]
 
     async def _tag_again(
-        self, places: Sequence[int], known: Sequence[ImageTags], wanted: Sequence[Wanted]
+        self, places: Sequence[int], known: Sequence[ImageTags], requests: Sequence[TagRequest]
     ) -> dict[int, Result]:
-        results = await self.clip.tag_known(known, [wanted[at] for at in places])
+        results = await self.clip.tag_known(known, [requests[at] for at in places])
         self.reused(len(places))
         return dict(zip(places, results, strict=True))
 
@@ -149,14 +111,8 @@ def _first_places(digests: Mapping[int, bytes], known: Container[bytes]) -> dict
     return places
 
 
-def _plan(result: Result) -> Tagged | PermanentError:
-    if isinstance(result, TaggedImage):
-        return Tagged(result.tags, result.label_version, result.top_k)
-    return result
-
-
 @dataclass(frozen=True, slots=True)
-class StoredTags:
+class PostgresTags:
     """Where tags are kept."""
 
     best: BestImages

@@ -1,47 +1,30 @@
-"""Says which model this process has loaded, and that it still runs, for `/health`."""
+"""The heartbeat of a tagging process: which model it has loaded, for `/health`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
-from core.errors import TransientError
+from core.repeating import every
 from core.storage.scoring import loaded_models
-from core.transaction import Transaction
+from core.transaction import Database
 
 INTERVAL_S = 30.0
 
 
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Heartbeat:
-    """Writes until stopped. A database that is away is told later: the loop reports the outage."""
+    """Writes that this process has loaded a model and is alive, every `interval_s` seconds."""
 
     database: Database
     model: str
     interval_s: float = INTERVAL_S
+    _is_noted: bool = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Note the model, and from then on that it is in use."""
-        note = loaded_models.loaded
-        while not stop.is_set():
-            if await self._told(note):
-                note = loaded_models.seen
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self.interval_s)
+        """Write until `stop` is set. An outage is logged by the loop; the next beat follows."""
+        await every(self._beat, self.interval_s, stop)
 
-    async def _told(self, note: Callable[[Transaction, str], Awaitable[None]]) -> bool:
-        try:
-            async with self.database.connection() as connection:
-                await note(connection, self.model)
-        except TransientError:
-            return False
-        return True
+    async def _beat(self) -> None:
+        note = loaded_models.seen if self._is_noted else loaded_models.loaded
+        async with self.database.connection() as connection:
+            await note(connection, self.model)
+        self._is_noted = True

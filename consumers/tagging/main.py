@@ -4,17 +4,17 @@ import asyncio
 
 import structlog
 
+from consumers.best_images import BestImages
 from consumers.image_bytes import open_image_bytes
 from consumers.runtime import open_runtime, run
-from consumers.tagging.adapters import LabelledTagger, StoredBlobs, StoredTags
+from consumers.tagging.adapters import LabelledTagger, PostgresTags
 from consumers.tagging.arrivals import decode_arrival
-from consumers.tagging.best_images import BestImages
 from consumers.tagging.heartbeat import Heartbeat
 from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.previewing import Previewing
-from consumers.tagging.repair import BestImagesRepair
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingRole
+from consumers.upkeep.main import open_upkeep
 from core.settings import ArchiveSettings, TaggingSettings, load
 from core.vision.opening import open_tagger
 
@@ -41,12 +41,11 @@ async def main(stop: asyncio.Event) -> None:
     ):
         log.info("model_ready", model=clip.identity)
         tagger = LabelledTagger(runtime.pool, clip, runtime.metrics.reused_images.inc)
-        is_softmax = settings.scoring == "softmax"
-        best = BestImages(is_softmax)
-        role = TaggingRole(StoredBlobs(reach.store), tagger, StoredTags(best), measuring)
-        repair = BestImagesRepair(runtime.pool, is_softmax)
+        best = BestImages(is_softmax=settings.scoring == "softmax")
+        role = TaggingRole(reach.store, tagger, PostgresTags(best), measuring)
         rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
         previewing = Previewing(runtime.pool, clip)
         heartbeat = Heartbeat(runtime.pool, clip.identity)
-        companions = [repair.run, rescoring.run, previewing.run, heartbeat.run]
+        upkeep = open_upkeep(runtime.pool, runtime.metrics)
+        companions = [rescoring.run, previewing.run, heartbeat.run, upkeep.run]
         await run(runtime, role, decode_arrival, stop, companions)

@@ -7,17 +7,18 @@ a preview has made stay in the model's memory, so that putting the labels in for
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from core.errors import TransientError
+from core.repeating import every
 from core.storage.scoring import label_previews
 from core.storage.scoring.label_previews import Asked, SampledImage
-from core.tags import Label, TagScore
-from core.transaction import Transaction
+from core.tags import TagScore
+from core.transaction import Database
+from core.vision.tagger import ClipTagger
 
 log = structlog.get_logger(__name__)
 
@@ -30,47 +31,16 @@ MAX_LABELS_SHOWN = 1_000
 Tags = tuple[TagScore, ...]
 
 
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
-
-
-class Scorer(Protocol):
-    """Embeddings to tags under any labels; `core.vision.tagger.ClipTagger`."""
-
-    @property
-    def identity(self) -> str:
-        """Whose embeddings it understands."""
-        ...
-
-    async def score_under(
-        self, labels: Sequence[Label], embeddings: Sequence[bytes], top_k: Sequence[int]
-    ) -> list[Tags]:
-        """Return tags per embedding, in order."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Previewing:
     """Makes previews until stopped; several processes share the work."""
 
     database: Database
-    scorer: Scorer
+    clip: ClipTagger
 
     async def run(self, stop: asyncio.Event) -> None:
         """Make what is asked for, look again twice a second, until `stop` is set."""
-        while not stop.is_set():
-            try:
-                worked = await self.step()
-            except TransientError as error:
-                log.info("preview_postponed", detail=str(error)[:200])
-                worked = False
-            if not worked:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), IDLE_S)
+        await every(self.step, IDLE_S, stop, postponed=_postponed)
 
     async def step(self) -> bool:
         """Make one preview; False where none is asked for.
@@ -96,12 +66,16 @@ class Previewing:
 
     async def _outcome(self, asked: Asked) -> dict[str, Any]:
         async with self.database.connection() as connection:
-            images = await label_previews.sample(connection, self.scorer.identity, asked.sample)
-        after = await self.scorer.score_under(
+            images = await label_previews.sample(connection, self.clip.identity, asked.sample)
+        after = await self.clip.score_under(
             asked.labels, [image.embedding for image in images], [image.top_k for image in images]
         )
         names = [label.name for label in asked.labels]
         return await asyncio.to_thread(compare, images, after, names)
+
+
+def _postponed(error: TransientError) -> None:
+    log.info("preview_postponed", detail=str(error)[:200])
 
 
 def compare(

@@ -9,22 +9,22 @@ transaction, through the tables that arrivals go through: who asks sees the old 
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 
-from consumers.tagging.best_images import BestImages
-from consumers.tagging.role import Wanted
+from consumers.best_images import BestImages
+from consumers.tagging.adapters import LabelledTagger
 from core.errors import TransientError
 from core.relevance.ranking import recency
+from core.repeating import every
 from core.storage import labels
 from core.storage.archive import image_tags
 from core.storage.scoring import rescoring
 from core.storage.scoring.rescoring import StaleImage
-from core.tags import TagScore
-from core.transaction import Transaction
+from core.tags import TagRequest
+from core.transaction import Database
 
 log = structlog.get_logger(__name__)
 
@@ -32,40 +32,9 @@ IDLE_S = 1.0
 LEASE_S = 30.0
 # A transaction of 500 takes about 0.1 s: arrivals that want the same rows wait no longer.
 IMAGES_PER_TRANSACTION = 500
-# While one lane waits for PostgreSQL another one scores.
-LANES = 3
+# While one task waits for PostgreSQL another one scores.
+AT_ONCE = 3
 TRANSACTIONS_PER_STEP = 10
-
-
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction."""
-        ...
-
-
-class Scorer(Protocol):
-    """Embeddings to tags; `stored.LabelledTagger`."""
-
-    @property
-    def identity(self) -> str:
-        """Whose embeddings it understands."""
-        ...
-
-    async def refresh(self) -> None:
-        """Take over the default labels in force, if they changed."""
-        ...
-
-    async def score(
-        self, embeddings: Sequence[bytes], wanted: Sequence[Wanted]
-    ) -> list[tuple[tuple[TagScore, ...], int | None]]:
-        """Return (tags, label version) per embedding, in order."""
-        ...
 
 
 @dataclass(slots=True)
@@ -73,26 +42,18 @@ class Rescoring:
     """Re-scores until stopped; of several processes with the same model one at a time.
 
     Args:
-        count: told how many images have new tags, for metrics.
+        count: is called with how many images have new tags, for metrics.
     """
 
     database: Database
-    scorer: Scorer
+    tagger: LabelledTagger
     best: BestImages
     count: Callable[[int], object] = lambda _images: None
     name: str = field(default_factory=lambda: secrets.token_hex(8))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Re-score what is to be re-scored, look again every second, until `stop` is set."""
-        while not stop.is_set():
-            try:
-                worked = await self.step()
-            except TransientError as error:  # the database is away, or the labels changed again
-                log.info("rescoring_postponed", detail=str(error)[:200])
-                worked = False
-            if not worked:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), IDLE_S)
+        await every(self.step, IDLE_S, stop, postponed=_postponed)
         with suppress(TransientError):  # the next one need not wait for the lease to run out
             async with self.database.connection() as connection:
                 await rescoring.release(connection, self.name)
@@ -103,18 +64,18 @@ class Rescoring:
         Raises:
             TransientError: the database is away, or a lock was not to be had.
         """
-        model = self.scorer.identity
+        model = self.tagger.identity
         async with self.database.connection() as connection:
             version, _ = await labels.state(connection)
             if version == 0 or not await rescoring.is_needed(connection, model, version):
                 return False
             if not await rescoring.lease(connection, model, version, self.name, LEASE_S):
                 return False
-        await self.scorer.refresh()
+        await self.tagger.refresh()
         rest = _Rest(self.database, model, version, TRANSACTIONS_PER_STEP)
         # Not a TaskGroup: it would wrap an outage in a group, and all may well go to their ends.
-        lanes = (self._work_off(rest) for _ in range(LANES))
-        for outcome in await asyncio.gather(*lanes, return_exceptions=True):
+        tasks = (self._work_off(rest) for _ in range(AT_ONCE))
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if outcome is not None:
                 raise outcome
         if rest.last is not None:
@@ -129,8 +90,8 @@ class Rescoring:
             self.count(await self._rescore(batch, rest.model))
 
     async def _rescore(self, batch: Sequence[StaleImage], model: str) -> int:
-        wanted = [Wanted(None, image.top_k) for image in batch]
-        scored = await self.scorer.score([image.embedding for image in batch], wanted)
+        requests = [TagRequest(top_k=image.top_k) for image in batch]
+        scored = await self.tagger.score([image.embedding for image in batch], requests)
         version = scored[0][1]
         new_tags = [(image, tags) for image, (tags, _) in zip(batch, scored, strict=True)]
         async with self.database.transaction() as tx:
@@ -160,9 +121,13 @@ class Rescoring:
         return len(batch)
 
 
+def _postponed(error: TransientError) -> None:
+    log.info("rescoring_postponed", detail=str(error)[:200])
+
+
 @dataclass(slots=True)
 class _Rest:
-    """What is left to be re-scored, in batches: each is given to one lane.
+    """What is left to be re-scored, in batches: each is given to one task.
 
     Attributes:
         batches: so many are given at most.

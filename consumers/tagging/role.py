@@ -11,38 +11,18 @@ from typing import Protocol
 from uuid import UUID, uuid5
 
 from consumers.tagging.arrivals import Arrival
+from consumers.tagging.metrics import TaggingMetrics
 from core.errors import PermanentError, TransientError
 from core.failpoints import reach
 from core.messaging.cloudevents import encode, made_at
 from core.messaging.role import Item, Outcome, Received, Rejection
-from core.tags import ImageTags
+from core.tags import Tagged, TagRequest
 from core.transaction import Transaction
 from schemas.image import Failure, ImageTagged, Tag
 from schemas.record import Record
 from schemas.topics import IMAGES_TAGGED
 
 SOURCE = "/consumers/tagging"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What one image is to be tagged with; None: the instance's default."""
-
-    labels: tuple[str, ...] | None
-    top_k: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Tagged:
-    """The plan for one image.
-
-    Attributes:
-        label_version: version of the default labels used; None for the image's own labels.
-    """
-
-    tags: ImageTags
-    label_version: int | None
-    top_k: int
 
 
 class Blobs(Protocol):
@@ -52,8 +32,8 @@ class Blobs(Protocol):
         """Return each image's bytes, in order."""
         ...
 
-    async def keep(self, content: bytes) -> None:
-        """Keep bytes that came inside a record, under their hash; idempotent."""
+    async def keep(self, content: bytes) -> str:
+        """Keep bytes that came inside a record; return their URI. Idempotent."""
         ...
 
 
@@ -65,7 +45,7 @@ class Tagger(Protocol):
         ...
 
     async def tag_all(
-        self, images: Sequence[bytes | PermanentError], wanted: Sequence[Wanted]
+        self, images: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
     ) -> list[Tagged | PermanentError]:
         """Return one result per image, in order; an error given is the error returned."""
         ...
@@ -93,18 +73,6 @@ class TagTable(Protocol):
         ...
 
 
-class Measuring(Protocol):
-    """What is told of the work."""
-
-    def passed(self, stage: str, images: int, seconds: float) -> None:
-        """So many pictures went through a stage."""
-        ...
-
-    def applied(self, tagged: int, skipped: int, failures: Sequence[str]) -> None:
-        """So many arrivals were written, were not worth it, or failed for these reasons."""
-        ...
-
-
 class StaleLabels(TransientError):
     """The default labels changed since the plan was made: it is made again."""
 
@@ -119,17 +87,17 @@ class TaggingRole:
     blobs: Blobs
     tagger: Tagger
     table: TagTable
-    measuring: Measuring
+    metrics: TaggingMetrics
 
     async def prepare(self, batch: Sequence[Received[Arrival]]) -> list[TaggingItem]:
         """Fetch, decode and tag. Free of effects, but for bytes kept under their hash."""
         await self.tagger.refresh()
         began = perf_counter()
         contents = await self._contents(batch)
-        self.measuring.passed("fetch", len(batch), perf_counter() - began)
+        self.metrics.passed("fetch", len(batch), perf_counter() - began)
         reach("tagging.fetched")
-        wanted = [Wanted(it.event.event.labels, it.event.event.top_k) for it in batch]
-        results = await self.tagger.tag_all(contents, wanted)
+        requests = [TagRequest(it.event.event.labels, it.event.event.top_k) for it in batch]
+        results = await self.tagger.tag_all(contents, requests)
         reach("tagging.tagged")
         return [Item(received, plan) for received, plan in zip(batch, results, strict=True)]
 
@@ -161,7 +129,7 @@ class TaggingRole:
             reach("tagging.failed")
         # Before the commit: what is rolled back is counted again with its next try.
         reasons = [error.reason for _, error in failed]
-        self.measuring.applied(len(tagged), len(items) - len(current), reasons)
+        self.metrics.applied(len(tagged), len(items) - len(current), reasons)
         now = datetime.now(UTC)
         return Outcome(
             emitted=tuple(_tagged_event(item, now) for item in current),

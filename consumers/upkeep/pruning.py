@@ -1,13 +1,13 @@
-"""The pruner: a companion of the delivery role that keeps what grows within its retention."""
+"""The pruner: keeps every table that grows within its retention."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 
+from core.blobs.store import Keeper
 from core.errors import PermanentError, TransientError
 from core.settings import RetentionSettings
 from core.storage import retention
@@ -16,29 +16,16 @@ from core.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 
-INTERVAL_S = 600.0
-#: Portions of one table in a round: what a round leaves, the next goes on with.
+#: Portions of one table in a round. The next round goes on where this one ended.
 PORTIONS_PER_ROUND = 500
-#: Bytes and vectors that nothing refers to, places of published uploads, previews of labels: not
-#: settings, since nobody can ask for them any more, or asks again.
+#: Bytes and vectors that nothing refers to, places of published uploads, previews of labels. Not a
+#: setting, since nobody can ask for them any more, or asks again.
 UNREFERENCED = timedelta(days=1)
 #: Names of processes that were never seen again; one that is still alive is written anew.
 MEMBERS = timedelta(days=365)
 #: The bytes that are kept outside of PostgreSQL, among the tables.
 KEPT = "kept_bytes"
 KEPT_PORTION = 500
-
-
-class KeptBytes(Protocol):
-    """Bytes outside of PostgreSQL: `core.blobs.store.BlobStore`."""
-
-    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
-        """Return hashes of kept bytes in order, beginning after one."""
-        ...
-
-    async def discard(self, sha256: bytes, older_than: timedelta) -> bool:
-        """Forget bytes, unless they were put more recently; give whether they went."""
-        ...
 
 
 def ages(settings: RetentionSettings) -> dict[str, timedelta]:
@@ -59,59 +46,66 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
 
 
 class Pruner:
-    """Prunes every ten minutes, in portions, until stopped.
+    """Prunes one portion of one table at a time, table after table.
 
     Args:
-        failed: told the table of each portion that failed.
+        transaction: opens a transaction of one portion.
+        keeper: of the bytes that are kept outside of PostgreSQL.
+        settings: how long each kind of row is kept.
+        failed: is called with the table of each portion that failed.
+
+    Attributes:
+        gone: rows that this round has deleted so far, by table.
     """
 
     def __init__(
         self,
         transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
-        bytes_outside: KeptBytes,
+        keeper: Keeper,
         settings: RetentionSettings,
         failed: Callable[[str], object],
     ) -> None:
         self._transaction = transaction
-        self._bytes_outside = bytes_outside
+        self._keeper = keeper
         self._ages = ages(settings)
         self._failed = failed
         self._after: dict[str, bytes] = {}
+        self._left: list[str] = []  # tables of this round, the current one last
+        self._portions = 0  # of the current table, in this round
+        self.gone: Counter[str] = Counter()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Prune until `stop` is set; what fails is tried again in the next round."""
-        while not stop.is_set():
-            await self.prune(stop)
-            try:
-                async with asyncio.timeout(INTERVAL_S):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+    async def step(self) -> bool:
+        """Prune one portion; return False at the end of a round over all tables.
 
-    async def prune(self, stop: asyncio.Event) -> dict[str, int]:
-        """Do one round; give how many rows of each table went."""
-        gone = {table: await self._prune_table(table, stop) for table in self._ages}
-        if any(gone.values()):
-            log.info("pruned", **{table: rows for table, rows in gone.items() if rows})
-        return gone
+        A portion that fails ends its table's round, and no other's.
+        """
+        if not self._left:
+            self._left = list(reversed(self._ages))
+            self.gone.clear()
+        if not await self._has_more(self._left[-1]) or self._portions == PORTIONS_PER_ROUND:
+            self._left.pop()
+            self._portions = 0
+        if self._left:
+            return True
+        if rows := {table: number for table, number in self.gone.items() if number}:
+            log.info("pruned", **rows)
+        return False
 
-    async def _prune_table(self, table: str, stop: asyncio.Event) -> int:
-        """Prune portion by portion; a failure ends this table's round, and no other's."""
-        rows = 0
+    async def _has_more(self, table: str) -> bool:
         try:
-            for _ in range(PORTIONS_PER_ROUND):
-                portion = await self._portion(table)
-                rows += portion.rows
-                self._after[table] = portion.after or b""
-                if portion.after is None or stop.is_set():
-                    break
+            portion = await self._portion(table)
         except TransientError as error:  # the database is away: the next round may find it
             self._failed(table)
             log.warning("prune_postponed", table=table, error=str(error))
+            return False
         except PermanentError as error:
             self._failed(table)
             log.error("prune_failed", table=table, error=str(error))  # noqa: TRY400 - expected
-        return rows
+            return False
+        self._portions += 1
+        self._after[table] = portion.after or b""
+        self.gone[table] += portion.rows
+        return portion.after is not None
 
     async def _portion(self, table: str) -> Portion:
         after, age = self._after.get(table, b""), self._ages[table]
@@ -121,8 +115,8 @@ class Pruner:
             return await retention.prune(tx, table, age, after)
 
     async def _portion_of_kept(self, after: bytes, age: timedelta) -> Portion:
-        digests = await self._bytes_outside.kept(after, KEPT_PORTION)
+        digests = await self._keeper.kept(after, KEPT_PORTION)
         async with self._transaction() as tx:
             unreferenced = await retention.unreferenced(tx, digests)
-        gone = [await self._bytes_outside.discard(digest, age) for digest in unreferenced]
+        gone = [await self._keeper.discard(digest, age) for digest in unreferenced]
         return Portion(sum(gone), digests[-1] if len(digests) == KEPT_PORTION else None)

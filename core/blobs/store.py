@@ -133,14 +133,6 @@ class BlobStore:
         await self._keeper.put(digest.digest(), content, None)
         return f"{KEPT}:{digest.hexdigest()}"
 
-    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
-        """Return hashes of bytes that are kept outside of PostgreSQL, as `Keeper.kept`."""
-        return await self._keeper.kept(after, limit)
-
-    async def discard(self, sha256: bytes, older_than: timedelta) -> bool:
-        """Forget bytes to which no image refers, as `Keeper.discard`."""
-        return await self._keeper.discard(sha256, older_than)
-
     async def _read(self, uri: str) -> Content:
         scheme, _, rest = uri.partition(":")
         async with self._turns:

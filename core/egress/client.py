@@ -2,8 +2,9 @@
 
 httpx requests on aiohttp's connections: 0.17 ms of CPU per POST of 1 kB, guard included, where
 httpx's own pool takes 2 to 3 ms and degrades with connections. No redirects, cookies, content
-coding, or proxies from the environment; one deadline over the whole exchange; answers are cut as
-they stream.
+coding, or proxies from the environment. A POST has one deadline up to the end of the answer's
+headers, and a short time more for its body; a download has one deadline. Answers are cut as they
+stream.
 """
 
 import asyncio
@@ -35,8 +36,9 @@ DEFAULT_HEADERS = {
     "accept-encoding": "identity",  # no decompression bombs
     "user-agent": "photo-archive",
 }
-# Handed over in pieces from here on: aiohttp 3.14 writes bytes whole, copied behind the headers,
-# and TLS would encrypt them on the loop in one go. Below it pieces only cost: a task's turn each.
+# Larger bodies are sent in pieces: aiohttp 3.14 writes bytes whole, copied behind the headers, and
+# TLS would encrypt them on the event loop in one go. Smaller bodies are sent whole, since each
+# piece costs a turn of the event loop.
 WHOLE_BYTES = 512 * 1024
 CHUNK_BYTES = 128 * 1024
 # A kept connection may die in the moment it is used again; that is no failure of the target.
@@ -75,6 +77,7 @@ class _Call:
     method: str
     target: Target
     timeout_s: float
+    body_s: float | None = None  # after the headers; None: what is left of `timeout_s`
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes = b""
 
@@ -150,12 +153,25 @@ class GuardedClient:
         return await self._guard.check(url)
 
     async def post(
-        self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_s: float
+        self,
+        url: str,
+        *,
+        content: bytes,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        body_s: float,
     ) -> Exchange:
-        """Post once; an answer of any status is an `Exchange`.
+        """Post once and return the answer, whatever its status.
 
-        An answer counts from its status on: one whose body is late, broken or endless is given
-        back with `body_complete` false, since the receiver has decided by then.
+        An answer counts from its status line on, since the receiver has decided by then: one whose
+        body is late, broken or endless is returned with `body_complete` false.
+
+        Args:
+            url: where to.
+            content: the body of the request.
+            headers: beside the client's own.
+            timeout_s: from the start to the end of the answer's status line and headers.
+            body_s: how long the answer's body is read after that, up to `response_max_bytes`.
 
         Raises:
             TargetForbidden: the guard refuses the URL or an address of its host.
@@ -165,7 +181,7 @@ class GuardedClient:
         target = self._target(url)
         reading = Reading(self._limits.response_max_bytes)
         trail = self._trail(target)
-        call = _Call("POST", target, timeout_s, headers, content)
+        call = _Call("POST", target, timeout_s, body_s, headers, content)
         try:
             await self._perform(call, trail, reading)
         except TargetUnreachable:
@@ -189,33 +205,39 @@ class GuardedClient:
     async def _perform(self, call: _Call, trail: RequestTrace, reading: Reading) -> None:
         token = trail_of_request.set(trail)
         try:
-            async with asyncio.timeout(call.timeout_s):
+            async with asyncio.timeout(call.timeout_s) as deadline:
                 for _ in range(STALE_RETRIES):
-                    if await self._answered(call, trail, reading):
+                    if await self._answered(call, trail, reading, deadline):
                         return
-                await self._attempt(call, trail, reading)
+                await self._attempt(call, trail, reading, deadline)
         except TimeoutError as error:
             message = f"{call.target.host}: no complete answer within {call.timeout_s:g} s"
             raise TargetUnreachable(message, kind=FailureKind.TIMEOUT) from error
         finally:
             trail_of_request.reset(token)
 
-    async def _answered(self, call: _Call, trail: RequestTrace, reading: Reading) -> bool:
-        """False where only a stale kept connection was to blame: worth asking again at once."""
+    async def _answered(
+        self, call: _Call, trail: RequestTrace, reading: Reading, deadline: asyncio.Timeout
+    ) -> bool:
+        """Return False where a stale kept connection was at fault: the request is repeated."""
         try:
-            await self._attempt(call, trail, reading)
+            await self._attempt(call, trail, reading, deadline)
         except TargetUnreachable as error:
             if error.kind == FailureKind.RESET and trail.reused and reading.status is None:
                 return False
             raise
         return True
 
-    async def _attempt(self, call: _Call, trail: RequestTrace, reading: Reading) -> None:
+    async def _attempt(
+        self, call: _Call, trail: RequestTrace, reading: Reading, deadline: asyncio.Timeout
+    ) -> None:
         if self._transport is None:
             raise RuntimeError("the client is used outside its context")
         trail.reused = False
         try:
             response = await self._transport.handle_async_request(self._request(call))
+            if call.body_s is not None:
+                deadline.reschedule(asyncio.get_running_loop().time() + call.body_s)
             try:
                 await reading.take(response)
             finally:

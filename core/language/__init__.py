@@ -9,5 +9,5 @@ words it covers (by script), their lemmas, its function words. To add one, Greek
 3. add a list of words that you have not tuned it on to `tests/unit/language/`.
 
 Two languages of one script cannot be told apart by script: a class for both should give the lemmas
-of both, since labels are matched by intersecting sets.
+of both, since a label matches where the sets of lemmas intersect.
 """

@@ -1,4 +1,4 @@
-"""English: exceptions, spaCy's lookup table applied until it stops, guarded plural endings."""
+"""English lemmas: exceptions, spaCy's lookup table applied repeatedly, then plural endings."""
 
 import re
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ FUNCTION_WORDS = frozenset(
     "a an and at by for from in of on or the to with 's 're 'm 've".split()  # noqa: SIM905 prose
 )
 
-#: Words that the table leads astray: to another word (evening -> even, rose -> rise), to a verb
-#: where pictures show the noun (leaves -> leave), or round a corner (dove -> dive -> diva).
+#: Words that the table maps to a wrong lemma: to another word (evening -> even, rose -> rise), to a
+#: verb where pictures show the noun (leaves -> leave), or over two steps (dove -> dive -> diva).
 BUILT_IN = (
     "people=person,leaves=leaf,shelves=shelf,thieves=thief,"
     "better=good,best=good,worse=bad,worst=bad,"
@@ -20,9 +20,9 @@ BUILT_IN = (
     "dice=dice,atlas=atlas,ceiling=ceiling,does=do"
 )
 
-_SIBILANTS = ("s", "x", "z", "ch", "sh", "o")  # after these the plural ending is -es
-#: Where -ves is the plural of -f (calf, scarf, leaf, thief, loaf, hoof) or of -fe (knife, wife,
-#: life): not in caves (cafe), proves (prof), waives (waif).
+_SIBILANTS = ("s", "x", "z", "ch", "sh", "o")  # the plural of words that end so is formed with -es
+#: Endings in which -ves is the plural of -f (calf, scarf, leaf, thief, loaf, hoof) or of -fe
+#: (knife, wife, life). They leave out caves (not cafe), proves (not prof) and waives (not waif).
 _F_ENDINGS = (
     (re.compile("(?:[lr]|ea|ie|oa|oo)ves$"), "f"),
     (re.compile("ives$"), "fe"),
@@ -30,11 +30,11 @@ _F_ENDINGS = (
 
 
 class English:
-    """Words in Latin letters.
+    """The lemmas of words in Latin letters.
 
     Args:
-        exceptions: final lemmas of single words, over `BUILT_IN`; also met on the way, so that
-            `fishing=fishing` holds for `fishings`.
+        exceptions: final lemmas of single words; they override `BUILT_IN`. They also apply to a
+            word that the table leads to, so that `fishing=fishing` holds for `fishings`.
     """
 
     def __init__(self, exceptions: Exceptions | None = None) -> None:
@@ -48,15 +48,16 @@ class English:
         return FUNCTION_WORDS
 
     def covers(self, word: str) -> bool:
-        """Whether any letter is Latin."""
+        """Return whether any letter is Latin."""
         return has_latin(word)
 
     def lemmas(self, word: str) -> frozenset[str]:
-        """Base forms of the word; a plural also has its possible singulars.
+        """Return the base forms of the word, for a plural its possible singulars as well.
 
-        Of a word that the table knows, only singulars that it knows too: crosses is crosse to the
-        table, and cross; axes is axis, and axe; halves is halve, and half. It knows few words in
-        -ie (it has cookies -> cooky), and hardly a wrong one can be made: these always count.
+        For a word in the table only the singulars that are base forms in it are added: the table
+        maps crosses to crosse, cross is added; axes to axis, axe is added; halves to halve, half.
+        The table has few words in -ie (it maps cookies to cooky), and such a singular is hardly
+        ever wrong, so that these are always added.
         """
         settled = self._settle(word)
         if word in self._exceptions or word in self._base_forms:
@@ -71,19 +72,19 @@ class English:
         )
 
     def _settle(self, word: str) -> frozenset[str]:
-        """Apply the table until it stops: it has weddings -> wedding and wedding -> wed."""
+        """Apply the table until nothing changes: it maps weddings to wedding and wedding to wed."""
         met: list[str] = []
         while word not in self._exceptions:
             met.append(word)
-            word = self._table.get(word, word).casefold()  # it has muslims -> Muslim
+            word = self._table.get(word, word).casefold()  # the table maps muslims to Muslim
             if word in met:
-                # The end of the way, or a ring (candelabra <-> candelabrum): one name for the ring.
+                # A fixed point, or a cycle (candelabra <-> candelabrum): take its least word.
                 return frozenset({min(met[met.index(word) :])})
         return self._exceptions[word]
 
 
 def singulars(word: str) -> tuple[str, ...]:
-    """Return what an unknown word may be the plural of; nothing where it does not look like one.
+    """Return the words that this one may be the plural of; none where it does not look plural.
 
     Words in -ss, -us, -is are singulars (dress, cactus, iris).
     """
@@ -99,7 +100,7 @@ def singulars(word: str) -> tuple[str, ...]:
 
 
 def _load_table() -> Mapping[str, str]:
-    """Read spacy-lookups-data's table (41,582 inflected forms)."""
+    """Return the lookup table of spacy-lookups-data (41,582 inflected forms)."""
     with torch_hidden():
         from spacy.lookups import load_lookups
     table: Mapping[str, str] = load_lookups("en", ["lemma_lookup"]).get_table("lemma_lookup")

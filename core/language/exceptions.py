@@ -1,4 +1,4 @@
-"""Lemmas decided by hand: the built-in ones of a language and those of a setting over them."""
+"""Lemmas set by hand: those built in per language, and those of a setting, which override them."""
 
 from collections.abc import Mapping
 
@@ -9,9 +9,10 @@ Exceptions = Mapping[str, frozenset[str]]
 
 
 def parse_exceptions(value: str) -> Exceptions:
-    """Parse `word=lemma,word=lemma` (`QUERY_EXCEPTIONS`); a word given twice has both lemmas.
+    """Return the lemmas that `word=lemma,word=lemma` sets; a word given twice has both lemmas.
 
-    `fishing=fishing` keeps a word apart from the lemma that the tables give (fish).
+    This is the format of `QUERY_EXCEPTIONS`. `fishing=fishing` keeps a word from becoming the
+    lemma that the tables give (fish).
 
     Raises:
         ConfigurationError: a part is not one word, `=` and one word.

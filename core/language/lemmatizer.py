@@ -12,22 +12,22 @@ from core.language.normalisation import normalise
 from core.language.russian import Russian
 from core.language.tokenizer import SpacyTokenizer
 
-_CACHED_WORDS = 50_000  # the words of both languages in use; about 30 MB when full
-_LONGEST_WORD = 64  # characters; a longer one is no word, and would bloat the cache
+_CACHED_WORDS = 50_000  # more than the words in use of both languages; about 30 MB when full
+_LONGEST_WORD = 64  # characters; longer strings are no words and would fill the cache
 
 
 class Language(Protocol):
-    """What one language knows of single normalised words."""
+    """The rules of one language for single normalised words."""
 
     @property
     def function_words(self) -> frozenset[str]:
         """Words that a label of several words can do without (articles, prepositions)."""
 
     def covers(self, word: str) -> bool:
-        """Whether the word's script is this language's."""
+        """Return whether the word is written in this language's script."""
 
     def lemmas(self, word: str) -> frozenset[str]:
-        """Base forms that the word may have; never empty."""
+        """Return the base forms that the word may have; never empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class Token:
 
 
 class Lemmatizer:
-    """Return the tokens of texts. Make one per process: loading takes 2 s and about 110 MB.
+    """Splits texts into tokens with lemmas. One per process: loading takes 2 s and about 110 MB.
 
-    Safe to call from several threads (`asyncio.to_thread`): words met before come from a cache,
+    It may be called from several threads (`asyncio.to_thread`): known words come from a cache,
     new ones are looked up one at a time.
 
     Args:
-        exceptions: `word=lemma` pairs over the built-in ones, see `parse_exceptions`.
-        languages: asked in order, the first that covers a word decides; default English, Russian.
+        exceptions: `word=lemma` pairs that override the built-in ones, see `parse_exceptions`.
+        languages: the first one that covers a word decides; by default Russian, then English.
 
     Raises:
         ConfigurationError: `exceptions` cannot be read.
@@ -67,10 +67,10 @@ class Lemmatizer:
         self._cached = lru_cache(maxsize=_CACHED_WORDS)(self._look_up)
 
     def lemmatize(self, text: str) -> tuple[Token, ...]:
-        """Return the text's tokens in order, with repeats; none for a text without letter or digit.
+        """Return the text's tokens in order, with repeats; none where no letter or digit is in it.
 
-        Digits, and words of other scripts, are their own lemma. No word is left out for being
-        frequent. Words met before: 300,000 to 640,000 a second; new ones: 7,000 or more.
+        Numbers, and words of other scripts, are their own lemma. Frequent words are kept as well.
+        Cached words take 300,000 to 640,000 a second, new ones 7,000 or more.
         """
         tokens: list[Token] = []
         for word in normalise(text).split():
@@ -78,7 +78,7 @@ class Lemmatizer:
         return tuple(tokens)
 
     def _look_up(self, word: str) -> tuple[Token, ...]:
-        # Neither spaCy's vocabulary nor pymorphy3's analyser promises to be safe in two threads.
+        # Neither spaCy's vocabulary nor pymorphy3's analyser is documented as thread-safe.
         with self._lock:
             return tuple(map(self._token, filter(_is_word, self._tokenizer.split(word))))
 
@@ -95,9 +95,9 @@ class Lemmatizer:
 
 
 def default_languages(exceptions: Exceptions) -> tuple[Language, ...]:
-    """Return Russian for Cyrillic letters and English for Latin ones.
+    """Return Russian (Cyrillic letters) and English (Latin letters), in this order.
 
-    A word with letters of both ("Tшка") is Russian: its endings are.
+    Russian comes first, since a word with letters of both ("Tшка") has Russian endings.
     """
     return Russian(), English(exceptions)
 

@@ -3,14 +3,14 @@
 import re
 import unicodedata
 
-#: Typed for an apostrophe: typographic quotes, modifier letter, prime, grave and acute accents.
+#: What people type for an apostrophe: typographic quotes, modifier letter, prime, accents.
 _APOSTROPHES = str.maketrans(dict.fromkeys("‘’‛ʼ′＇`´", "'"))
-#: Marks of stress in Russian dictionaries and textbooks. They fall on vowels only; NFC composes
-#: none of these except ѐ and ѝ, which Russian does not have.
+#: Stress marks of Russian dictionaries and textbooks. They stand on vowels only, and NFC composes
+#: them with none of those but ѐ and ѝ, which are no Russian letters.
 _STRESS = re.compile("(?<=[\u0400-\u04ff])[\u0300\u0301]+")
 _CYRILLIC = re.compile("[\u0400-\u04ff]")
 _LATIN = re.compile("[a-z\u00df-\u00f6\u00f8-\u024f\u1e00-\u1eff]", re.IGNORECASE)
-#: Kept inside a word only: don't, 12:30, 2,5, 4.5. Everywhere else they separate.
+#: Kept between two letters or digits (don't, 12:30, 2,5, 4.5); elsewhere they separate words.
 _JOINERS = re.compile(r"(?<=[^\W_])'(?=[^\W_])|(?<=\d)[.,:](?=\d)")
 _JOINER_CHARACTERS = "'.,:"
 
@@ -20,8 +20,8 @@ def normalise(text: str) -> str:
 
     Keeps letters, digits and their marks, and `'` `.` `,` `:` where they stand inside a word or a
     number. All else separates words: hyphens and underscores ("Victory-Day", "9-мая"), emoji,
-    control characters, NUL. Characters without a shape (soft hyphen, direction marks, joiners) go.
-    Stress marks after Cyrillic letters go too. Applying it twice changes nothing.
+    control characters, NUL. Invisible characters (soft hyphen, direction marks, joiners) and
+    stress marks after Cyrillic letters are removed. Applying it twice changes nothing.
     """
     folded = unicodedata.normalize("NFC", _fold(text))
     joined = {match.start() for match in _JOINERS.finditer(folded)}
@@ -35,17 +35,18 @@ def normalise(text: str) -> str:
 
 
 def _fold(text: str) -> str:
-    """Fold case, accents' composition and invisible characters."""
+    """Return the text case-folded and composed (NFC), without invisible characters."""
     shaped = "".join(map(_shape, text))
-    # Casefolding may decompose and composing may bring back what folds again (U+0345, U+1FB3):
-    # Unicode's canonical caseless matching therefore folds between two normalisations.
+    # Case folding may decompose a character, and composing may yield one that folds again
+    # (U+0345, U+1FB3). Unicode's canonical caseless matching therefore normalises, folds and
+    # normalises again.
     decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFC", shaped).casefold())
     composed = unicodedata.normalize("NFC", decomposed.casefold())
     return _STRESS.sub("", composed).translate(_APOSTROPHES)
 
 
 def _shape(character: str) -> str:
-    """Return nothing for a character without a shape, a space for the zero-width space."""
+    """Return "" for an invisible character, " " for the zero-width space, else the character."""
     if character.isascii():
         return character
     if character == "\u200b":
@@ -59,10 +60,10 @@ def _is_word_part(character: str) -> bool:
 
 
 def has_cyrillic(text: str) -> bool:
-    """Whether any letter is Cyrillic (U+0400 to U+04FF)."""
+    """Return whether any letter is Cyrillic (U+0400 to U+04FF)."""
     return _CYRILLIC.search(text) is not None
 
 
 def has_latin(text: str) -> bool:
-    """Whether any letter is Latin."""
+    """Return whether any letter is Latin."""
     return _LATIN.search(text) is not None

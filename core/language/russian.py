@@ -1,4 +1,4 @@
-"""Russian: every normal form that pymorphy3's dictionary knows for a word."""
+"""Russian lemmas: every normal form that pymorphy3's dictionary has for a word."""
 
 from pymorphy3 import MorphAnalyzer
 
@@ -10,12 +10,12 @@ FUNCTION_WORDS = frozenset(
 
 
 class Russian:
-    """Words in Cyrillic letters.
+    """The lemmas of words in Cyrillic letters.
 
-    All normal forms, not the likeliest one: among 67 words the first parse alone is wrong for
-    цветов (цветок), стали (стать), зимой, белые and пошли. spaCy's own Russian lemmatizer has the
-    same analyser under it, but gives the word unchanged where it has several normal forms
-    (spaCy 3.8, its issue 11626), so the analyser is asked directly.
+    All normal forms are taken, not only the likeliest one: among 67 words the first parse alone is
+    wrong for цветов (цветок), стали (стать), зимой, белые and пошли. spaCy's own Russian lemmatizer
+    uses the same analyser, but returns the word unchanged where it has several normal forms
+    (spaCy 3.8, its issue 11626), so the analyser is called directly.
     """
 
     def __init__(self) -> None:
@@ -27,9 +27,9 @@ class Russian:
         return FUNCTION_WORDS
 
     def covers(self, word: str) -> bool:
-        """Whether any letter is Cyrillic."""
+        """Return whether any letter is Cyrillic."""
         return has_cyrillic(word)
 
     def lemmas(self, word: str) -> frozenset[str]:
-        """Normal forms of the word; of an unknown one, what its ending predicts."""
+        """Return the normal forms of the word; of an unknown one those that its ending predicts."""
         return frozenset(parse.normal_form for parse in self._analyzer.parse(word))

@@ -1,4 +1,4 @@
-"""spaCy's English tokenizer, one word at a time: contractions and numbers with units are split."""
+"""spaCy's English tokenizer, applied word by word: it splits contractions and units off numbers."""
 
 import sys
 from collections.abc import Iterator
@@ -6,15 +6,16 @@ from contextlib import contextmanager
 from typing import Any
 
 #: A spaCy vocabulary keeps every string that it ever saw (430 bytes a word, measured on 3.8.18), so
-#: a process that runs for years grows. Its remedy, `memory_zone`, costs 90 µs a call and still
-#: keeps 21 bytes a word. A new tokenizer costs 50 ms: one per this many new words holds about 9 MB.
+#: a process that runs for years grows. spaCy's remedy, `memory_zone`, costs 90 µs a call and still
+#: keeps 21 bytes a word. A new tokenizer costs 50 ms, so that it is replaced after this many new
+#: words, when it holds about 9 MB.
 _WORDS_PER_VOCABULARY = 20_000
 
 
 class SpacyTokenizer:
     """Splits normalised words as spaCy does: `don't` into `do` and `n't`, `5pm` into `5` and `pm`.
 
-    spaCy works on words between spaces anyway, so word by word gives the same and can be cached.
+    spaCy itself splits at blanks first, so the result is the same word by word, and can be cached.
     Texts must be normalised first: on a run of 10,000 brackets, full stops or emoji its tokenizer
     takes 6 to 13 seconds (quadratic, 3.8.18). Not safe to call from two threads at once.
     """
@@ -44,7 +45,7 @@ def torch_hidden() -> Iterator[None]:
 
     `thinc.compat` imports torch wherever it is installed, used or not: 630 MB and 6 s against
     83 MB and 2 s (thinc 8.3). None in `sys.modules` makes that import fail, which thinc handles.
-    Where torch is loaded already, nothing is hidden and nothing is lost.
+    Where torch is loaded already, this does nothing.
     """
     if "torch" in sys.modules:
         yield

@@ -36,7 +36,7 @@ class PartitionBatchQueue:
     """
 
     def __init__(self, *, max_records: int, max_bytes: int) -> None:
-        self._stretches: deque[PartitionBatch] = deque()
+        self._partition_batches: deque[PartitionBatch] = deque()
         self._records = 0
         self._bytes = 0
         self._max_records = max_records
@@ -57,46 +57,46 @@ class PartitionBatchQueue:
         """Whether a paused fetch may go on: well below the bounds, so that it does not flap."""
         return self._records * 2 <= self._max_records and self._bytes * 2 <= self._max_bytes
 
-    def put(self, stretch: PartitionBatch) -> None:
+    def put(self, partition_batch: PartitionBatch) -> None:
         """Put records in."""
-        self._stretches.append(stretch)
-        self._records += len(stretch)
-        self._bytes += stretch.size
+        self._partition_batches.append(partition_batch)
+        self._records += len(partition_batch)
+        self._bytes += partition_batch.size
 
     def take(self, policy: BatchPolicy, ready: Mapping[Partition, int]) -> list[PartitionBatch]:
         """Take a batch; records of another epoch than `ready` has are thrown away on the way."""
         batch: list[PartitionBatch] = []
         count = size = 0
-        while self._stretches and count < policy.max_records:
-            stretch = self._pop()
-            if ready.get(stretch.partition) != stretch.epoch:
+        while self._partition_batches and count < policy.max_records:
+            partition_batch = self._pop()
+            if ready.get(partition_batch.partition) != partition_batch.epoch:
                 continue
-            fitting = stretch.fitting(policy.max_records - count, policy.max_bytes - size)
+            fitting = partition_batch.fitting(policy.max_records - count, policy.max_bytes - size)
             if batch and not fitting:
-                self._put_back(stretch)
+                self._put_back(partition_batch)
                 break
             fitting = max(1, fitting)
-            if fitting < len(stretch):
-                stretch, rest = stretch.split(fitting)
+            if fitting < len(partition_batch):
+                partition_batch, rest = partition_batch.split(fitting)
                 self._put_back(rest)
-            batch.append(stretch)
-            count += len(stretch)
-            size += stretch.size
+            batch.append(partition_batch)
+            count += len(partition_batch)
+            size += partition_batch.size
         return batch
 
     def clear(self) -> None:
         """Throw all away."""
-        self._stretches.clear()
+        self._partition_batches.clear()
         self._records = 0
         self._bytes = 0
 
     def _pop(self) -> PartitionBatch:
-        stretch = self._stretches.popleft()
-        self._records -= len(stretch)
-        self._bytes -= stretch.size
-        return stretch
+        partition_batch = self._partition_batches.popleft()
+        self._records -= len(partition_batch)
+        self._bytes -= partition_batch.size
+        return partition_batch
 
-    def _put_back(self, stretch: PartitionBatch) -> None:
-        self._stretches.appendleft(stretch)
-        self._records += len(stretch)
-        self._bytes += stretch.size
+    def _put_back(self, partition_batch: PartitionBatch) -> None:
+        self._partition_batches.appendleft(partition_batch)
+        self._records += len(partition_batch)
+        self._bytes += partition_batch.size

@@ -1,23 +1,26 @@
 """Becoming the owner of partitions: look, prove membership, raise the epoch, seek, admit.
 
 In a task of its own and never in the rebalance callback: no heartbeat is sent while that runs, so
-a slow database would cost the membership (research/runtime.md 2, table).
+a slow database would cost the membership (docs/research/runtime.md, section 2.7).
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
 
 import structlog
 
 from core.errors import ConfigurationError, TransientError
 from core.failpoints import reach
-from core.messaging.membership import GroupClient, NotAMember
-from core.messaging.ports import Bid, Ledger, Standing
-from core.messaging.retrying import Backoff
-from core.messaging.session import Session
+from core.messaging.ports import NotAMember
+from core.messaging.session import RoleParts, Session
+from core.offsets import Bid, Claim, Standing
 from schemas.record import Partition
 
 log = structlog.get_logger(__name__)
+
+E = TypeVar("E")
+P = TypeVar("P")
 
 #: After a rejection while still assigned: two owners would otherwise fence each other in turn.
 FENCED_WAIT_S = 4.0
@@ -27,16 +30,12 @@ HALT_LOOK_S = 30.0
 BEYOND_END_TRIES = 5
 
 
-class Claimer:
+class Claimer(Generic[E, P]):
     """Claims whatever the group gave us and is not ours yet."""
 
-    def __init__(
-        self, session: Session, client: GroupClient, ledger: Ledger, *, backoff: Backoff
-    ) -> None:
+    def __init__(self, session: Session, parts: RoleParts[E, P]) -> None:
         self._session = session
-        self._client = client
-        self._ledger = ledger
-        self._backoff = backoff
+        self._parts = parts
         self._beyond: dict[Partition, int] = {}
 
     async def run(self) -> None:
@@ -48,9 +47,9 @@ class Claimer:
         while True:
             await self._wanted()
             failures = 0
-            while self._session.tracker.unclaimed():
+            while not self._session.draining and (wanted := self._session.tracker.unclaimed()):
                 try:
-                    await self._claim(self._session.tracker.unclaimed())
+                    await self._claim(wanted)
                     failures = 0
                 except TransientError as error:
                     failures += 1
@@ -78,43 +77,47 @@ class Claimer:
         self._session.metrics.consumer_retries.labels(self._session.group, stage).inc()
         self._session.wait_for("claim", error)
         log.warning("claim_failed", error=str(error), failures=failures)
-        await asyncio.sleep(self._backoff.delay_s(failures, self._session.random))
+        await asyncio.sleep(self._parts.backoff.delay_s(failures, self._session.random))
 
     async def _claim(self, partitions: Sequence[Partition]) -> None:
-        session, tracker = self._session, self._session.tracker
-        token = tracker.token
-        standings = await self._ledger.standings(partitions)
+        session, parts, client = self._session, self._parts, self._parts.client
+        token = session.tracker.token
+        async with parts.database.connection() as connection:
+            standings = await parts.ledger.standings(connection, parts.group, partitions)
         reach("claim.looked")
-        bounds = await self._client.bounds(partitions)
+        bounds = await client.bounds(partitions)
         reach("claim.bounded")
         # After the bounds, so that they are those of the topic that is identified: one that is
         # made anew while we run has the same name, and soon enough records to hide it.
-        session.identity = await self._client.identify()
+        session.identity = await client.identify()
         self._check_identity(standings)
         bids = [Bid(p, *bounds[p]) for p in partitions if self._is_inside(p, standings, bounds[p])]
         if not bids:
             return
         # The broker refuses a commit to whoever is no member any more: a zombie that wakes up
-        # must not raise epochs over the heads of the rightful owners (trap 2.2).
-        await self._client.prove(
-            {
-                bid.partition: standings[bid.partition].next_offset
-                if bid.partition in standings
-                else bid.log_start
-                for bid in bids
-            }
-        )
+        # must not raise epochs over the heads of the rightful owners (section 2.2 there).
+        await client.prove({bid.partition: _next_offset(bid, standings) for bid in bids})
         reach("claim.proven")
-        if token != tracker.token:
-            return
-        claims = await self._ledger.claim(
-            bids, cluster_id=session.identity.cluster_id, topic_id=session.identity.topic_id
-        )
-        reach("claim.raised")
-        if token != tracker.token:  # a rebalance came while the database answered (trap 2.3)
+        async with session.claiming:
+            if token != session.tracker.token or session.draining:
+                return
+            async with parts.database.transaction() as tx:
+                claims = await parts.ledger.claim(tx, parts.owner, bids, session.identity)
+            reach("claim.raised")
+            self._admit(claims, token)
+            reach("claim.admitted")
+
+    def _admit(self, claims: Sequence[Claim], token: int) -> None:
+        """Begin to read claimed partitions, unless a rebalance came while the database answered.
+
+        The seeks are made first: where one fails the partition stays unclaimed and is tried again.
+        After a rebalance they do no harm, since the next claim seeks once more.
+        """
+        for claim in claims:
+            self._parts.client.seek(claim.partition, claim.next_offset)
+        if not self._session.tracker.admit(claims, token=token):
             return
         for claim in claims:
-            self._client.seek(claim.partition, claim.next_offset)
             if claim.crashes:
                 log.warning(
                     "claimed_after_crash",
@@ -124,23 +127,22 @@ class Claimer:
                     crashes=claim.crashes,
                     isolate_until=claim.isolate_until,
                 )
-        tracker.admit(claims, token=token)
-        reach("claim.admitted")
-        session.arrived.set()
+        self._session.arrived.set()
         log.info("claimed", partitions=[claim.partition.number for claim in claims])
 
     def _check_identity(self, standings: Mapping[Partition, Standing]) -> None:
         ours = self._session.identity
         for partition, standing in standings.items():
-            other_cluster = standing.cluster_id not in ("", ours.cluster_id)
-            if standing.topic_id and not ours.topic_id:
+            known = standing.identity
+            other_cluster = known.cluster_id not in ("", ours.cluster_id)
+            if known.topic_id and not ours.topic_id:
                 raise TransientError(f"the topic {partition.topic} is not there")
-            other_topic = standing.topic_id not in ("", ours.topic_id)
+            other_topic = known.topic_id not in ("", ours.topic_id)
             if other_cluster or other_topic:
                 what = "another cluster" if other_cluster else "a topic that was made anew"
                 raise ConfigurationError(
                     f"progress of {self._session.group} on {partition.topic} belongs to {what} "
-                    f"(known: {standing.cluster_id} {standing.topic_id}, here: {ours.cluster_id} "
+                    f"(known: {known.cluster_id} {known.topic_id}, here: {ours.cluster_id} "
                     f"{ours.topic_id}). If that is meant, run: "
                     f"python -m consumers reset {self._session.group}"
                 )
@@ -176,3 +178,9 @@ class Claimer:
             partition, "beyond_log_end", next_offset=position, log_end=end, remedy=command
         )
         return False
+
+
+def _next_offset(bid: Bid, standings: Mapping[Partition, Standing]) -> int:
+    """Return where a partition goes on: at its log's start where it was never claimed."""
+    standing = standings.get(bid.partition)
+    return bid.log_start if standing is None else standing.next_offset

@@ -1,25 +1,28 @@
 """Fetching into the bounded queue: what is not ours is dropped and sought again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from core.errors import BrokerAway
 from core.failpoints import reach
-from core.messaging.membership import Fetched, Garbled, GroupClient, OutOfLog
 from core.messaging.partition_batch import PartitionBatch, size_of
-from core.messaging.probing import Probe
-from core.messaging.retrying import Backoff
-from core.messaging.session import Session
+from core.messaging.ports import Fetched, Garbled, GroupClient, OutOfLog
+from core.messaging.session import Backoff, Session
 from core.messaging.stage_timer import TimeAccount
-from core.messaging.tracking import Verdict
-from schemas.record import Partition
+from core.messaging.tracking import FetchAction
+from schemas.record import Partition, Record
 
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.2
 MOST_PER_POLL = 250  # unpacking is done in the event loop: some milliseconds at a time
+PROBE_WAIT_S = 0.3
+#: More than one fetch of the intake holds, so that the guilty one is among them.
+PROBE_MOST_RECORDS = 600
+#: A damaged transfer is read well the next time.
+PROBE_TRIES = 3
 
 
 class Intake:
@@ -87,24 +90,26 @@ class Intake:
         if session.draining or epoch is None:
             return
         first, last = records[0][0], records[-1][0]
-        judgement = session.tracker.judge(partition, epoch, first, last)
-        if judgement.verdict is not Verdict.TAKE:
-            cause = judgement.verdict.value
+        classified = session.tracker.classify(partition, epoch, first, last)
+        if classified.action is not FetchAction.TAKE:
+            cause = classified.action.value
             session.metrics.consumer_refetched.labels(session.group, cause).inc(len(records))
-            if judgement.verdict is Verdict.SEEK:
-                self._client.seek(partition, judgement.position)
+            if classified.action is FetchAction.SEEK:
+                self._client.seek(partition, classified.position)
             return
-        missing = last + 1 - judgement.position - len(records)
+        missing = last + 1 - classified.position - len(records)
         if missing:  # compacted away, or marks of somebody's transactions
             session.metrics.consumer_gaps.labels(session.group).inc(missing)
             log.warning(
                 "offset_gap",
                 topic=partition.topic,
                 partition=partition.number,
-                offset=judgement.position,
+                offset=classified.position,
                 missing=missing,
             )
-        session.put(PartitionBatch(partition, epoch, judgement.position, records, size_of(records)))
+        session.put(
+            PartitionBatch(partition, epoch, classified.position, records, size_of(records))
+        )
         reach("intake.queued")
 
     async def _wait_for_room(self) -> None:
@@ -125,3 +130,78 @@ class Intake:
             except TimeoutError:
                 break
         session.metrics.consumer_paused.labels(session.group).set(self._is_full)
+
+
+class Probe:
+    """Reads one record at a time until the unreadable one is found and set aside.
+
+    aiokafka 0.14 unpacks a whole batch before it returns anything of it: a header name that is not
+    UTF-8 raises out of every fetch, for ever. Asked for one record at a time it raises exactly at
+    the guilty one. Java's client would read it. What lies behind it in the same producer batch
+    cannot be reached either; it is found and set aside in the same way, record by record.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        client: GroupClient,
+        accept: Callable[[Partition, int | None, Sequence[Fetched]], None],
+    ) -> None:
+        self._session = session
+        self._client = client
+        self._accept = accept
+
+    async def run(self) -> None:
+        """Look through all partitions that are ours.
+
+        Raises:
+            BrokerAway: as `GroupClient.fetch`.
+        """
+        for partition, epoch in self._session.tracker.ready().items():
+            # The failed fetch has moved the client past records that nobody has seen.
+            self._seek(partition, epoch)
+        for partition, epoch in self._session.tracker.ready().items():
+            await self._look_through(partition, epoch)
+
+    async def _look_through(self, partition: Partition, epoch: int) -> None:
+        failures = 0
+        for _ in range(PROBE_MOST_RECORDS):
+            if self._session.draining or not self._session.tracker.owns(partition, epoch):
+                return
+            try:
+                fetched = await self._client.fetch(
+                    [partition], max_records=1, timeout_s=PROBE_WAIT_S
+                )
+            except Garbled as error:
+                failures += 1
+                if failures >= PROBE_TRIES:
+                    self._set_aside(partition, epoch, str(error))
+                    failures = 0
+                self._seek(partition, epoch)
+                continue
+            if not fetched:
+                return
+            for place, records in fetched:
+                self._accept(place, epoch, records)
+
+    def _seek(self, partition: Partition, epoch: int) -> None:
+        position = self._session.tracker.position(partition)
+        if position is not None and self._session.tracker.owns(partition, epoch):
+            self._client.seek(partition, position)
+
+    def _set_aside(self, partition: Partition, epoch: int, why: str) -> None:
+        session = self._session
+        position = session.tracker.position(partition)
+        if position is None or not session.tracker.owns(partition, epoch):
+            return
+        session.tracker.classify(partition, epoch, position, position)
+        record = Record(partition.topic, None, (), b"")
+        found = [(position, -1, record)]
+        session.put(PartitionBatch(partition, epoch, position, found, size_of(found), why))
+        log.error(
+            "record_unreadable",
+            topic=partition.topic,
+            partition=partition.number,
+            offset=position,
+            error=why,
+        )

@@ -19,11 +19,11 @@ class Pulse:
     is stuck, however busy it looks.
 
     Args:
-        beat: told of each step that no try made before.
+        on_progress: called for each step that no try made before.
     """
 
-    def __init__(self, beat: Callable[[], None]) -> None:
-        self._beat = beat
+    def __init__(self, on_progress: Callable[[], None]) -> None:
+        self._on_progress = on_progress
         self._steps = 0
         self._farthest = 0
 
@@ -42,7 +42,7 @@ class Pulse:
         self._steps += 1
         if self._steps > self._farthest:
             self._farthest = self._steps
-            self._beat()
+            self._on_progress()
 
 
 def report_progress() -> None:

@@ -8,8 +8,9 @@ import structlog
 
 from core.errors import TransientError
 from core.failpoints import reach
-from core.messaging.dispatching import Dispatcher
+from core.messaging.outbox import OutboxPublisher
 from core.messaging.session import RoleParts, Session
+from core.repeating import pause
 from schemas.record import Partition
 
 log = structlog.get_logger(__name__)
@@ -21,16 +22,16 @@ PUBLISH_GRACE_S = 6.0
 
 
 class Member(Generic[E, P]):
-    """Our membership; also the listener of rebalances (`core.messaging.membership.Listener`)."""
+    """Our membership; also the listener of rebalances (`core.messaging.ports.Listener`)."""
 
-    def __init__(self, session: Session, parts: RoleParts[E, P], dispatcher: Dispatcher) -> None:
+    def __init__(self, session: Session, parts: RoleParts[E, P], outbox: OutboxPublisher) -> None:
         self._session = session
         self._parts = parts
-        self._dispatcher = dispatcher
+        self._outbox = outbox
         self._joined = asyncio.Event()
         self._stored_id = ""
         self._failure: Exception | None = None
-        self._told: dict[Partition, int] = {}
+        self._committed: dict[Partition, int] = {}
 
     async def join(self, stop: asyncio.Event) -> bool:
         """Evict the dead predecessor and join; tries until it works, False if stopped first."""
@@ -49,20 +50,22 @@ class Member(Generic[E, P]):
                     return True
                 failures += 1
                 log.warning("join_failed", error=str(error), failures=failures)
-                await _pause(stop, self._parts.backoff.delay_s(failures, self._session.random))
+                await pause(self._parts.backoff.delay_s(failures, self._session.random), stop)
             return False
         finally:
             stopped.cancel()
 
     async def _try_to_join(self) -> TransientError | None:
+        parts = self._parts
         try:
             reach("join.begun")
-            old = await self._parts.members.predecessor(self._parts.instance)
+            async with parts.database.connection() as connection:
+                old = await parts.members.predecessor(connection, parts.group, parts.instance)
             reach("join.looked_up")
             if old:
-                await self._parts.evict(old)
+                await parts.evict(old)
             reach("join.evicted")
-            self._session.identity = await self._parts.client.start(self)
+            self._session.identity = await parts.client.start(self)
             reach("join.joined")
         except TransientError as error:
             return error
@@ -73,7 +76,7 @@ class Member(Generic[E, P]):
         self._session.tracker.assigned(partitions)
         self._session.queue.clear()
         self._session.draining = False
-        self._told = {}
+        self._committed = {}
         self._session.claim_wanted.set()
         self._joined.set()
         log.info("assigned", partitions=sorted(p.number for p in partitions))
@@ -96,7 +99,7 @@ class Member(Generic[E, P]):
         """Finish what is in flight, publish it, give all partitions back. Bounded in time."""
         await self._drain()
         reach("leave.drained")
-        if not await self._dispatcher.quiet(PUBLISH_GRACE_S):
+        if not await self._outbox.quiet(PUBLISH_GRACE_S):
             log.warning("publishing_left_to_the_sweeper")
         reach("leave.published")
         await self._hand_over()
@@ -117,26 +120,27 @@ class Member(Generic[E, P]):
             if self._failure is not None:
                 raise self._failure
             try:
-                await self._remember()
-                await self._tell()
+                await self._store_member_id()
+                await self._commit_offsets()
             except TransientError as error:
                 log.info("advisory_commit_failed", error=str(error))
 
-    async def _remember(self) -> None:
-        member_id = self._parts.client.member_id
+    async def _store_member_id(self) -> None:
+        parts, member_id = self._parts, self._parts.client.member_id
         if member_id and member_id != self._stored_id:
-            await self._parts.members.store(self._parts.instance, member_id)
+            async with parts.database.connection() as connection:
+                await parts.members.store(connection, parts.group, parts.instance, member_id)
             reach("join.remembered")
             self._stored_id = member_id
 
-    async def _tell(self) -> None:
+    async def _commit_offsets(self) -> None:
         progress = self._session.tracker.progress()
-        news = {p: offset for p, offset in progress.items() if self._told.get(p) != offset}
+        news = {p: offset for p, offset in progress.items() if self._committed.get(p) != offset}
         if news:
             reach("advise.begun")
             await self._parts.client.commit(news)
             reach("advise.done")
-            self._told |= news
+            self._committed |= news
 
     async def _drain(self) -> None:
         self._session.draining = True  # nothing more is taken in
@@ -147,7 +151,8 @@ class Member(Generic[E, P]):
 
     async def _hand_over(self) -> None:
         """Kafka's committed offset right, the progress rows without an owner. Best effort."""
-        epochs = self._session.tracker.ready()
+        async with self._session.claiming:  # a claim under way ends first: it is given back too
+            epochs = self._session.tracker.ready()
         if not epochs:
             return
         try:
@@ -156,15 +161,8 @@ class Member(Generic[E, P]):
             log.info("last_commit_failed", error=str(error))
         reach("leave.committed")
         try:
-            await self._parts.ledger.release(epochs)
+            async with self._parts.database.connection() as connection:
+                await self._parts.ledger.release(connection, self._parts.owner, epochs)
         except TransientError as error:
             log.info("release_failed", error=str(error))
         reach("leave.released")
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        pass

@@ -1,14 +1,15 @@
 """Records of one partition on their way through the loop, as long as they can stay together. Pure.
 
-What the loop itself does (bounding, epochs, the moves of a transaction) it does per stretch. What
-is done per record costs a microsecond apiece and there are tens of thousands of them a second.
+What the loop itself does (bounding, epochs, the moves of a transaction) it does once per partition
+batch. What is done once per record costs a microsecond each time, and tens of thousands of records
+come in a second.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from core.messaging.membership import Fetched
-from core.messaging.ports import Move
+from core.messaging.ports import Fetched
+from core.offsets import Move
 from schemas.record import Partition
 
 
@@ -72,14 +73,16 @@ def size_of(records: Iterable[Fetched]) -> int:
     )
 
 
-def plan_moves(stretches: Iterable[PartitionBatch]) -> list[Move]:
-    """One move per partition over these stretches, in the order in which rows are to be locked.
+def plan_moves(partition_batches: Iterable[PartitionBatch]) -> list[Move]:
+    """Return one move per partition, in the order in which their rows are to be locked.
 
-    Each partition's stretches must be ascending and without a missing record in between.
+    The batches of each partition must be ascending and without a missing record in between.
     """
     moves: dict[Partition, Move] = {}
-    for stretch in stretches:
-        before = moves.get(stretch.partition)
-        start = stretch.from_offset if before is None else before.from_offset
-        moves[stretch.partition] = Move(stretch.partition, stretch.epoch, start, stretch.to_offset)
+    for partition_batch in partition_batches:
+        before = moves.get(partition_batch.partition)
+        start = partition_batch.from_offset if before is None else before.from_offset
+        moves[partition_batch.partition] = Move(
+            partition_batch.partition, partition_batch.epoch, start, partition_batch.to_offset
+        )
     return sorted(moves.values())

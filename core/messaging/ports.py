@@ -1,182 +1,102 @@
-"""What the runtime needs from a database, named by its user; `core.storage` satisfies it.
+"""What the runtime needs from the group, the broker and the database, named by its user.
 
-Values that come back are read by attribute, so either side may have its own class for them.
+The tables' ports have functions with a connection: the modules of `core.storage.stream` satisfy
+them as they are, and tests/simulation has doubles.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
-from core.errors import PermanentError, TransientError
+from core.errors import BrokerAway, PermanentError, TransientError
+from core.offsets import (
+    Bid,
+    Claim,
+    DeadLetter,
+    Identity,
+    Move,
+    OutboxRow,
+    Owner,
+    Place,
+    Standing,
+)
 from core.transaction import Transaction
-from schemas.dead_letter import DeadLetterPlace
 from schemas.record import Partition, Record
 
-
-class Place(NamedTuple):
-    """Where a published record lies, by the topic's logical name."""
-
-    topic: str
-    partition: int
-    offset: int
-
-
 #: What became of one record that was to be published.
-Sent = Place | TransientError | PermanentError
+Sent: TypeAlias = Place | TransientError | PermanentError
+
+#: Offset, timestamp in ms, and the record. A bare tuple: it lives from the client to the queue.
+Fetched: TypeAlias = tuple[int, int, Record]
 
 
-class Move(NamedTuple):
-    """One partition's step in a batch: from where, to where, by right of which epoch."""
-
-    partition: Partition
-    epoch: int
-    from_offset: int
-    to_offset: int
+class NotAMember(BrokerAway):
+    """The broker does not take us for the owner of these partitions (any more)."""
 
 
-class Claim(Protocol):
-    """What claiming a partition gave.
+class OutOfLog(BrokerAway):
+    """The log no longer has, or does not yet have, the offset that was asked for."""
 
-    Attributes:
-        next_offset: the first offset whose effects are not in the database.
-        crashes: how many owners in a row ended uncleanly at this offset.
-        attempted_offset: the record that was being prepared alone when the last owner ended.
-        isolate_until: records below it are taken one by one.
-    """
+    def __init__(self, partitions: Sequence[Partition]) -> None:
+        super().__init__(f"offset out of range: {partitions}")
+        self.partitions = partitions
+
+
+class Garbled(TransientError):
+    """The client cannot read what it fetched: a broken batch, a header name that is no UTF-8."""
+
+
+class Listener(Protocol):
+    """Hears of rebalances."""
+
+    async def on_revoked(self) -> None:
+        """All partitions go; they are still ours until this returns."""
+        ...
+
+    def on_assigned(self, partitions: Sequence[Partition]) -> None:
+        """These partitions came. Must return at once: no heartbeat is sent meanwhile."""
+        ...
+
+
+class GroupClient(Protocol):
+    """Membership in a consumer group, fetching, and the advisory commit."""
 
     @property
-    def partition(self) -> Partition: ...  # noqa: D102
-    @property
-    def next_offset(self) -> int: ...  # noqa: D102
-    @property
-    def epoch(self) -> int: ...  # noqa: D102
-    @property
-    def crashes(self) -> int: ...  # noqa: D102
-    @property
-    def attempted_offset(self) -> int: ...  # noqa: D102
-    @property
-    def isolate_until(self) -> int: ...  # noqa: D102
-
-
-class Standing(Protocol):
-    """Where a partition stands, before it is claimed."""
-
-    @property
-    def next_offset(self) -> int: ...  # noqa: D102
-    @property
-    def cluster_id(self) -> str: ...  # noqa: D102
-    @property
-    def topic_id(self) -> str: ...  # noqa: D102
-
-
-class Bid(NamedTuple):
-    """What a claimant knows of a partition: where its log begins and ends."""
-
-    partition: Partition
-    log_start: int
-    log_end: int
-
-
-class Ledger(Protocol):
-    """The group's progress, and the transaction that moves it."""
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction; raises DatabaseAway or RecordRefused."""
+    def member_id(self) -> str:
+        """The broker's name for this member; '' before the first join."""
         ...
 
-    async def standings(self, partitions: Sequence[Partition]) -> Mapping[Partition, Standing]:
-        """Where these partitions stand; those never claimed are absent."""
+    async def start(self, listener: Listener) -> Identity:
+        """Join; raises BrokerAway and may be called again."""
         ...
 
-    async def claim(
-        self, bids: Sequence[Bid], *, cluster_id: str, topic_id: str
-    ) -> Sequence[Claim]:
-        """Become the owner: raises each partition's epoch, which fences whoever had it."""
+    async def stop(self) -> None:
+        """Leave, in bounded time."""
         ...
 
-    async def advance(self, tx: Transaction, moves: Sequence[Move]) -> frozenset[Partition]:
-        """Lock and move; give the partitions that are still ours."""
+    async def fetch(
+        self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
+    ) -> list[tuple[Partition, list[Fetched]]]:
+        """Return what is there; with no partitions only wait and look for errors."""
         ...
 
-    async def attempt(self, partition: Partition, offset: int) -> None:
-        """Note that the next record from this offset on, and no other, is about to be prepared."""
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Fetch from here on; NotAMember if the partition is gone."""
         ...
 
-    async def release(self, epochs: dict[Partition, int]) -> None:
-        """Return partitions back cleanly, where the epoch is still ours."""
+    async def prove(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit as a proof of membership; NotAMember or BrokerAway."""
         ...
 
-
-class DeadLetter(NamedTuple):
-    """A record that was set aside."""
-
-    place: DeadLetterPlace
-    cluster_id: str
-    record: Record
-    timestamp_ms: int
-
-
-class DeadLetters(Protocol):
-    """Where records that were set aside are kept."""
-
-    async def add(self, tx: Transaction, letters: Sequence[DeadLetter]) -> None:
-        """Keep them; one that is there already stays as it was."""
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit what is still assigned, advisory; BrokerAway."""
         ...
 
-
-class Waiting(Protocol):
-    """An outbox row."""
-
-    @property
-    def id(self) -> int: ...  # noqa: D102
-    @property
-    def record(self) -> Record: ...  # noqa: D102
-
-
-class Outbox(Protocol):
-    """Events that must leave: written with the effect, published after the commit."""
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction; raises DatabaseAway."""
+    async def identify(self) -> Identity:
+        """Return who the cluster and the topic are at this moment; BrokerAway."""
         ...
 
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
-        """Write rows; give their ids, in order."""
-        ...
-
-    async def delete(self, ids: Sequence[int]) -> None:
-        """Forget rows that were published."""
-        ...
-
-    async def count(self, *, bound: int) -> int:
-        """How many rows wait; exact up to `bound`."""
-        ...
-
-    async def lock_older(
-        self, tx: Transaction, *, age_s: float, limit: int, after: int
-    ) -> Sequence[Waiting]:
-        """Lock the first rows beyond id `after`, of at least this age, that nobody has locked."""
-        ...
-
-    async def settle(
-        self,
-        tx: Transaction,
-        published: Sequence[tuple[int, Place]],
-        refused: Sequence[tuple[Waiting, PermanentError]],
-    ) -> None:
-        """Delete locked rows: published ones leave their place, refused ones a dead letter."""
-        ...
-
-
-class Members(Protocol):
-    """The Kafka member id of each running instance."""
-
-    async def predecessor(self, instance: str) -> str | None:
-        """The member id that this instance's last life stored."""
-        ...
-
-    async def store(self, instance: str, member_id: str) -> None:
-        """Remember the member id of this life."""
+    async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+        """Return the first offset of each log and the one after its last; BrokerAway."""
         ...
 
 
@@ -185,4 +105,91 @@ class RecordPublisher(Protocol):
 
     async def publish(self, records: Sequence[Record]) -> list[Sent]:
         """Return one outcome per record, in order; never raises for one of them."""
+        ...
+
+
+class Ledger(Protocol):
+    """The progress of consumer groups: `core.storage.stream.progress`."""
+
+    async def standings(
+        self, connection: Transaction, group: str, partitions: Sequence[Partition]
+    ) -> Mapping[Partition, Standing]:
+        """Return where these partitions stand; those never claimed are absent."""
+        ...
+
+    async def claim(
+        self, tx: Transaction, owner: Owner, bids: Sequence[Bid], identity: Identity
+    ) -> Sequence[Claim]:
+        """Become the owner: raises each partition's epoch, which fences whoever had it."""
+        ...
+
+    async def advance(
+        self, tx: Transaction, owner: Owner, moves: Sequence[Move]
+    ) -> frozenset[Partition]:
+        """Lock and move; return the partitions that are still ours."""
+        ...
+
+    async def attempt(
+        self, connection: Transaction, owner: Owner, partition: Partition, offset: int
+    ) -> None:
+        """Note that the next record from this offset on, and no other, is about to be prepared."""
+        ...
+
+    async def release(
+        self, connection: Transaction, owner: Owner, epochs: Mapping[Partition, int]
+    ) -> None:
+        """Give partitions back cleanly, where the epoch is still ours."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Records that were set aside: `core.storage.stream.dead_letters`."""
+
+    async def add(self, tx: Transaction, letters: Sequence[DeadLetter]) -> None:
+        """Keep them; one that is there already stays as it was."""
+        ...
+
+
+class Outbox(Protocol):
+    """Events that must leave, written with their effect: `core.storage.stream.outbox`."""
+
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+        """Write rows; return them in order."""
+        ...
+
+    async def delete(self, connection: Transaction, ids: Sequence[int]) -> None:
+        """Forget rows that were published."""
+        ...
+
+    async def count(self, connection: Transaction, *, bound: int) -> int:
+        """Return how many rows wait; exact up to `bound`."""
+        ...
+
+    async def lock_older(
+        self, tx: Transaction, *, age_s: float, limit: int, after: int
+    ) -> list[OutboxRow]:
+        """Lock the first rows beyond id `after`, of at least this age, that nobody has locked."""
+        ...
+
+    async def settle(
+        self,
+        tx: Transaction,
+        published: Sequence[tuple[OutboxRow, Place]],
+        refused: Sequence[tuple[OutboxRow, PermanentError]],
+    ) -> None:
+        """Delete rows: published arrivals leave their place, refused rows a dead letter."""
+        ...
+
+
+class Members(Protocol):
+    """The Kafka member id of each running instance: `core.storage.stream.members`."""
+
+    async def predecessor(self, connection: Transaction, group: str, instance: str) -> str | None:
+        """Return the member id that this instance's last life stored."""
+        ...
+
+    async def store(
+        self, connection: Transaction, group: str, instance: str, member_id: str
+    ) -> None:
+        """Keep the member id of this life."""
         ...

@@ -27,7 +27,7 @@ BEYOND_THE_ROLE = 2
 #: What is made of a record: its item, or the error for which it never reaches the role.
 Made: TypeAlias = Item[E, P] | PermanentError
 
-#: A stretch with what was made of each of its records, in order.
+#: A partition batch with what was made of each of its records, in order.
 Prepared: TypeAlias = tuple[PartitionBatch, Sequence[Made[E, P]]]
 
 
@@ -54,15 +54,18 @@ class Preparer(Generic[E, P]):
         if items is None:
             return None
         reach("prepare.done")
-        return _by_stretch(batch, _merged(settled, items) if settled else items)
+        return _by_partition_batch(batch, _merged(settled, items) if settled else items)
 
     async def _marked(self, batch: Sequence[PartitionBatch]) -> bool:
         """In isolation, write down which record is at work: a death is blamed on it alone."""
-        failures = 0
+        parts, failures = self._parts, 0
         while self._session.tracker.isolating() and self._session.is_live(batch):
             try:
                 # Where the partition stands, which after a gap is not the record's own offset.
-                await self._parts.ledger.attempt(batch[0].partition, batch[0].from_offset)
+                async with parts.database.connection() as connection:
+                    await parts.ledger.attempt(
+                        connection, parts.owner, batch[0].partition, batch[0].from_offset
+                    )
                 reach("prepare.attempted")
             except TransientError as error:
                 failures += 1
@@ -80,11 +83,11 @@ class Preparer(Generic[E, P]):
         decode = self._parts.decode
         settled: dict[int, Made[E, P]] = {}
         waiting: list[Received[E]] = []
-        for stretch in batch:
-            partition, records = stretch.partition, stretch.records
-            crashes = condemned.get((partition, stretch.from_offset), 0)
-            if crashes or stretch.unreadable:
-                settled[len(settled) + len(waiting)] = self._suspect(stretch, crashes)
+        for partition_batch in batch:
+            partition, records = partition_batch.partition, partition_batch.records
+            crashes = condemned.get((partition, partition_batch.from_offset), 0)
+            if crashes or partition_batch.unreadable:
+                settled[len(settled) + len(waiting)] = self._suspect(partition_batch, crashes)
                 records = records[1:]
             for offset, timestamp_ms, record in records:
                 try:
@@ -95,25 +98,26 @@ class Preparer(Generic[E, P]):
                     waiting.append(Received(event, partition, offset, record, timestamp_ms))
         return settled, waiting
 
-    def _suspect(self, stretch: PartitionBatch, crashes: int) -> Made[E, P]:
-        """The first record of a stretch that is unreadable or has ended the process so often."""
-        if stretch.unreadable:
-            return UndecodableEvent(stretch.unreadable, reason="unreadable_record")
+    def _suspect(self, partition_batch: PartitionBatch, crashes: int) -> Made[E, P]:
+        """Return what is made of a first record that is unreadable or ended the process often."""
+        if partition_batch.unreadable:
+            return UndecodableEvent(partition_batch.unreadable, reason="unreadable_record")
         if crashes >= self._session.settings.crash_reject_after + BEYOND_THE_ROLE:
             return _crashed(crashes)
-        offset, timestamp_ms, record = stretch.records[0]
+        offset, timestamp_ms, record = partition_batch.records[0]
         try:
             event = self._parts.decode(record)
         except UndecodableEvent as refusal:
             return refusal
         return Item(
-            Received(event, stretch.partition, offset, record, timestamp_ms), _crashed(crashes)
+            Received(event, partition_batch.partition, offset, record, timestamp_ms),
+            _crashed(crashes),
         )
 
     async def _planned(
         self, batch: Sequence[PartitionBatch], received: Sequence[Received[E]]
     ) -> Sequence[Item[E, P]] | None:
-        failures, pulse = 0, Pulse(self._session.beat)
+        failures, pulse = 0, Pulse(self._session.report_progress)
         while self._session.is_live(batch):
             try:
                 with (
@@ -144,14 +148,14 @@ def _merged(settled: Mapping[int, Made[E, P]], items: Sequence[Item[E, P]]) -> l
     return [settled.get(index) or next(planned) for index in range(len(settled) + len(items))]
 
 
-def _by_stretch(
+def _by_partition_batch(
     batch: Iterable[PartitionBatch], made: Sequence[Made[E, P]]
 ) -> list[Prepared[E, P]]:
     prepared: list[Prepared[E, P]] = []
     start = 0
-    for stretch in batch:
-        prepared.append((stretch, made[start : start + len(stretch)]))
-        start += len(stretch)
+    for partition_batch in batch:
+        prepared.append((partition_batch, made[start : start + len(partition_batch)]))
+        start += len(partition_batch)
     return prepared
 
 

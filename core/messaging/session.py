@@ -9,14 +9,14 @@ from typing import Generic, TypeVar
 import structlog
 
 from core.messaging.batching import BatchPolicy, PartitionBatchQueue
-from core.messaging.membership import GroupClient, Identity
 from core.messaging.partition_batch import PartitionBatch
-from core.messaging.ports import DeadLetters, Ledger, Members, Outbox, RecordPublisher
-from core.messaging.retrying import Backoff
+from core.messaging.ports import DeadLetters, GroupClient, Ledger, Members, Outbox, RecordPublisher
 from core.messaging.role import Role
 from core.messaging.tracking import Tracker
+from core.offsets import Identity, Owner
 from core.settings import ConsumerSettings, OutboxSettings
 from core.telemetry.metrics import Metrics
+from core.transaction import Database
 from schemas.record import Partition, Record
 from schemas.topics import Topic
 
@@ -26,12 +26,32 @@ E = TypeVar("E")
 P = TypeVar("P")
 
 
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """When to try again: exponential delays with jitter.
+
+    Attributes:
+        first_s: the delay after the first failure.
+        longest_s: no delay is longer.
+        jitter: share of the delay that is left to chance: 0.2 gives 0.8 to 1.0 of it.
+    """
+
+    first_s: float = 0.2
+    longest_s: float = 10.0
+    jitter: float = 0.2
+
+    def delay_s(self, failures: int, random: Random) -> float:
+        """Return the seconds to wait after so many failures in a row (1: after the first)."""
+        doubled = self.first_s * 2.0 ** min(max(failures, 1) - 1, 40)
+        return min(doubled, self.longest_s) * (1 - self.jitter * random.random())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleParts(Generic[E, P]):
     """All that a role's loop is made of; joined in a `main.py`.
 
     Attributes:
-        group: logical name of the consumer group; dead letters carry it.
+        owner: who claims partitions; its group is the consumer group that dead letters name.
         instance: stable name of this member, unique within the group at any time.
         decode: record -> event, or UndecodableEvent.
         client: membership and fetching (`core.messaging.kafka.consumer.GroupConsumer`).
@@ -39,12 +59,13 @@ class RoleParts(Generic[E, P]):
     """
 
     role: Role[E, P]
-    group: str
+    owner: Owner
     instance: str
     topic: Topic
     decode: Callable[[Record], E]
     client: GroupClient
     evict: Callable[[str], Awaitable[bool]]
+    database: Database
     ledger: Ledger
     members: Members
     dead_letters: DeadLetters
@@ -54,6 +75,11 @@ class RoleParts(Generic[E, P]):
     outbox_settings: OutboxSettings
     metrics: Metrics
     backoff: Backoff = field(default_factory=Backoff)
+
+    @property
+    def group(self) -> str:
+        """Logical name of the consumer group."""
+        return self.owner.group
 
 
 class Session:
@@ -71,11 +97,12 @@ class Session:
         self.policy = BatchPolicy(settings.batch_max_records, settings.batch_max_bytes)
         self.random = Random()  # noqa: S311  # jitter
         self.draining = False
-        self.beats = 0  #: parts of batches that were prepared since the start
+        self.parts_done = 0  #: parts of batches that were prepared since the start
         self._waits: dict[str, str] = {}
         self.arrived = asyncio.Event()
         self.taken = asyncio.Event()
         self.claim_wanted = asyncio.Event()
+        self.claiming = asyncio.Lock()  #: held from the raise of epochs to their admission
         self.idle = asyncio.Event()
         self.idle.set()
         self.claim_not_before = 0.0
@@ -93,23 +120,26 @@ class Session:
         return next(iter(self._waits.values()), None)
 
     def wait_for(self, stage: str, error: Exception | None) -> None:
-        """Note for what a stage waits; None: it goes on. Each stage speaks for itself alone."""
+        """Record what a stage is blocked on; None clears it. Stages do not clear each other's."""
         if error is None:
             self._waits.pop(stage, None)
         else:
             self._waits[stage] = str(error)
 
-    def beat(self) -> None:
+    def report_progress(self) -> None:
         """A part of a batch was prepared."""
-        self.beats += 1
+        self.parts_done += 1
 
     def is_live(self, batch: Iterable[PartitionBatch]) -> bool:
         """Whether any of these records may still take effect."""
-        return any(self.tracker.owns(stretch.partition, stretch.epoch) for stretch in batch)
+        return any(
+            self.tracker.owns(partition_batch.partition, partition_batch.epoch)
+            for partition_batch in batch
+        )
 
-    def put(self, stretch: PartitionBatch) -> None:
+    def put(self, partition_batch: PartitionBatch) -> None:
         """Queue fetched records."""
-        self.queue.put(stretch)
+        self.queue.put(partition_batch)
         self.arrived.set()
 
     def take(self) -> list[PartitionBatch]:

@@ -1,8 +1,8 @@
 """Which partitions are ours, by which epoch, and up to where. Pure: no I/O, no clock.
 
-Rules of research/runtime.md 2.1 to 2.3: a record counts only between our own claim and the next
-revocation; a dropped record is a loss unless its partition is sought back; `assignment()` of the
-client is never asked, since it still shows the old partitions between revoke and assign.
+A record counts only between our own claim and the next revocation; a dropped record is a loss
+unless its partition is sought back; `assignment()` of the client is never asked, since it still
+shows the old partitions between revoke and assign (docs/research/runtime.md, sections 2.1 to 2.3).
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from core.messaging.ports import Claim, Move
+from core.offsets import Claim, Move
 from schemas.record import Partition
 
 #: Halts that a rebalance does not lift: the cause lies in the records or in this very process.
@@ -39,7 +39,7 @@ class OwnedPartition:
     resought: int = -1
 
 
-class Verdict(Enum):
+class FetchAction(Enum):
     """What is to be done with records that were fetched."""
 
     TAKE = "take"
@@ -47,10 +47,15 @@ class Verdict(Enum):
     DROP = "drop"
 
 
-class Judgement(NamedTuple):
-    """A verdict, the offset to seek to, and how many offsets the log does not have."""
+class Classified(NamedTuple):
+    """What is to be done with fetched records.
 
-    verdict: Verdict
+    Attributes:
+        position: the offset to seek to, or from which on they are taken.
+        gap: how many offsets before the first one the log does not have.
+    """
+
+    action: FetchAction
     position: int = -1
     gap: int = 0
 
@@ -69,20 +74,20 @@ class Tracker:
         self.token = 0
         self.wanted: frozenset[Partition] = frozenset()
         self.halted: dict[Partition, str] = {}
-        self._lanes: dict[Partition, OwnedPartition] = {}
+        self._owned: dict[Partition, OwnedPartition] = {}
         self._reject_after = reject_after
 
     def revoked(self) -> None:
         """Nothing is ours any more: the eager protocol takes all at once."""
         self.token += 1
         self.wanted = frozenset()
-        self._lanes.clear()
+        self._owned.clear()
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
         """These are to be claimed. Comes twice for one generation at times."""
         self.token += 1
         self.wanted = frozenset(partitions)
-        self._lanes.clear()
+        self._owned.clear()
         self.halted = {
             partition: reason
             for partition, reason in self.halted.items()
@@ -93,20 +98,20 @@ class Tracker:
         """Forget claims, all of them or some: what is in flight has no effect any more."""
         if partitions is None:
             self.token += 1
-            self._lanes.clear()
+            self._owned.clear()
         else:
             for partition in partitions:
-                self._lanes.pop(partition, None)
+                self._owned.pop(partition, None)
 
     def halt(self, partition: Partition, reason: str) -> None:
         """Let a partition stand still."""
-        self._lanes.pop(partition, None)
+        self._owned.pop(partition, None)
         if partition in self.wanted:
             self.halted[partition] = reason
 
     def unclaimed(self) -> list[Partition]:
         """Partitions to be claimed, sorted."""
-        return sorted(self.wanted - self._lanes.keys() - self.halted.keys())
+        return sorted(self.wanted - self._owned.keys() - self.halted.keys())
 
     def admit(self, claims: Sequence[Claim], *, token: int) -> bool:
         """Begin to take records of claimed partitions; False if the token is an old one."""
@@ -114,10 +119,10 @@ class Tracker:
             return False
         for claim in claims:
             if claim.partition in self.wanted:
-                self._lanes[claim.partition] = self._lane(claim)
+                self._owned[claim.partition] = self._take_over(claim)
         return True
 
-    def _lane(self, claim: Claim) -> OwnedPartition:
+    def _take_over(self, claim: Claim) -> OwnedPartition:
         # Condemned only if the last owner ended while it had this very record, alone, at work.
         guilty = claim.crashes >= self._reject_after and claim.attempted_offset == claim.next_offset
         return OwnedPartition(
@@ -131,62 +136,66 @@ class Tracker:
 
     def ready(self) -> dict[Partition, int]:
         """Epoch of each partition whose records count now."""
-        return {partition: lane.epoch for partition, lane in self._lanes.items()}
+        return {partition: owned.epoch for partition, owned in self._owned.items()}
 
-    def judge(self, partition: Partition, epoch: int | None, first: int, last: int) -> Judgement:
+    def classify(
+        self, partition: Partition, epoch: int | None, first: int, last: int
+    ) -> Classified:
         """Decide about records `first` to `last`, asked for while the partition had `epoch`.
 
         A fetch that began before a claim and returned after it has moved the client's position
         past records that nobody took: hence SEEK. A first offset beyond the position is believed
         to be a gap only when it shows again after a seek.
         """
-        lane = self._lanes.get(partition)
-        if lane is None:
-            return Judgement(Verdict.DROP)
-        position = lane.position
-        if lane.epoch != epoch or first < position:
-            return Judgement(Verdict.SEEK, position)
-        if first > position and lane.resought != position:
-            lane.resought = position
-            return Judgement(Verdict.SEEK, position)
-        lane.position = last + 1
-        return Judgement(Verdict.TAKE, position, first - position)
+        owned = self._owned.get(partition)
+        if owned is None:
+            return Classified(FetchAction.DROP)
+        position = owned.position
+        if owned.epoch != epoch or first < position:
+            return Classified(FetchAction.SEEK, position)
+        if first > position and owned.resought != position:
+            owned.resought = position
+            return Classified(FetchAction.SEEK, position)
+        owned.position = last + 1
+        return Classified(FetchAction.TAKE, position, first - position)
 
     def position(self, partition: Partition) -> int | None:
         """The next offset to be taken; None if the partition is not ours."""
-        lane = self._lanes.get(partition)
-        return None if lane is None else lane.position
+        owned = self._owned.get(partition)
+        return None if owned is None else owned.position
 
     def owns(self, partition: Partition, epoch: int) -> bool:
         """Whether work begun under this epoch may still take effect."""
-        lane = self._lanes.get(partition)
-        return lane is not None and lane.epoch == epoch
+        owned = self._owned.get(partition)
+        return owned is not None and owned.epoch == epoch
 
     def committed(self, moves: Iterable[Move]) -> None:
         """Note what the database has."""
         for move in moves:
-            lane = self._lanes.get(move.partition)
-            if lane is not None and lane.epoch == move.epoch:
-                lane.committed = move.to_offset
+            owned = self._owned.get(move.partition)
+            if owned is not None and owned.epoch == move.epoch:
+                owned.committed = move.to_offset
 
     def progress(self) -> dict[Partition, int]:
         """The database's next offset of each claimed partition."""
-        return {partition: lane.committed for partition, lane in self._lanes.items()}
+        return {partition: owned.committed for partition, owned in self._owned.items()}
 
     def in_hand(self) -> frozenset[Partition]:
         """Claimed partitions with records that were taken and are not committed yet."""
         return frozenset(
-            partition for partition, lane in self._lanes.items() if lane.position > lane.committed
+            partition
+            for partition, owned in self._owned.items()
+            if owned.position > owned.committed
         )
 
     def isolating(self) -> bool:
         """Whether any partition still has records to be taken one by one."""
-        return any(lane.committed < lane.isolate_until for lane in self._lanes.values())
+        return any(owned.committed < owned.isolate_until for owned in self._owned.values())
 
     def condemned(self) -> dict[tuple[Partition, int], int]:
         """Places of records that ended the process too often, with how often."""
         return {
-            (partition, lane.condemned): lane.crashes
-            for partition, lane in self._lanes.items()
-            if lane.condemned >= 0
+            (partition, owned.condemned): owned.crashes
+            for partition, owned in self._owned.items()
+            if owned.condemned >= 0
         }

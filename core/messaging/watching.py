@@ -1,7 +1,7 @@
 """The watchdog: looks at progress per partition, not at heartbeats, and ends what stands still.
 
-With a dead committer fetching and heartbeats look healthy (research/runtime.md 2.4); only a process
-that ends gives its partitions away.
+With a dead committer fetching and heartbeats look healthy (docs/research/runtime.md, section 2.4);
+only a process that ends gives its partitions away.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from core.errors import TransientError
-from core.messaging.membership import GroupClient
+from core.messaging.ports import GroupClient
 from core.messaging.session import Session
 from schemas.record import Partition
 
@@ -37,7 +37,7 @@ class ProgressWatch:
 
     def __init__(self) -> None:
         self._since: dict[Partition, tuple[int, float]] = {}
-        self._beats = 0
+        self._parts_done = 0
 
     def look(
         self,
@@ -45,7 +45,7 @@ class ProgressWatch:
         ends: Mapping[Partition, int],
         now: float,
         *,
-        beats: int = 0,
+        parts_done: int = 0,
         in_hand: Collection[Partition] = (),
     ) -> dict[Partition, float]:
         """Return the seconds for which each partition with lag has not moved.
@@ -54,10 +54,10 @@ class ProgressWatch:
             progress: next offset of each partition that we hold; None: not claimed yet.
             ends: the logs' ends, as far as known.
             now: seconds, monotonic.
-            beats: parts of batches done so far.
+            parts_done: parts of batches prepared so far.
             in_hand: partitions that wait for batches, not for records.
         """
-        is_busy, self._beats = beats != self._beats, beats
+        is_busy, self._parts_done = parts_done != self._parts_done, parts_done
         stalls: dict[Partition, float] = {}
         seen: dict[Partition, tuple[int, float]] = {}
         for partition, offset in progress.items():
@@ -96,7 +96,7 @@ class Watchdog:
                 # If the event loop itself is blocked, this timer of the C library ends us.
                 faulthandler.dump_traceback_later(limit_s * 2, exit=True, file=_STDERR)
                 await self._measure()
-                self._judge(loop.time(), limit_s)
+                self._end_if_stalled(loop.time(), limit_s)
                 await asyncio.sleep(min(5.0, limit_s / 10))
         finally:
             faulthandler.cancel_dump_traceback_later()
@@ -134,12 +134,16 @@ class Watchdog:
             gauge.labels(group, *map(str, partition)).set(lag)
         self._shown = set(progress)
 
-    def _judge(self, now: float, limit_s: float) -> None:
+    def _end_if_stalled(self, now: float, limit_s: float) -> None:
         tracker = self._session.tracker
         claimed = tracker.progress()
         held = {p: claimed.get(p) for p in tracker.wanted if p not in tracker.halted}
         stalls = self._watch.look(
-            held, self._ends, now, beats=self._session.beats, in_hand=self._in_hand(claimed)
+            held,
+            self._ends,
+            now,
+            parts_done=self._session.parts_done,
+            in_hand=self._in_hand(claimed),
         )
         if self._session.waiting_for is not None:
             limit_s *= PATIENCE

@@ -1,1 +1,1 @@
-"""Which labels a text names, and which image answers best. Pure."""
+"""Find the labels that a text names and the image that answers best; pure functions, no I/O."""

@@ -1,13 +1,13 @@
-"""The best image per set of labels, kept so that a query reads a few keys instead of all images.
+"""The best image per set of labels: a query reads a few rows instead of all images.
 
-For an image with labels T and a query Q the sum is that of S = T ∩ Q, so the answer to Q is the
-greatest of best(S) over the non-empty S ⊆ Q, where best(S) is over the images that have all of S.
-A row for S that does not beat the row of one of its subsets is left out: who reads S reads the
-subset too. All comparisons are of `Rank`s, so the tie-break is exact.
+The score of an image with labels T for a query Q is its sum over S = T ∩ Q. So the answer to Q is
+the greatest best(S) over the non-empty S ⊆ Q, where best(S) is the best image that has all of S.
+A row for S that does not beat the row of one of its subsets is left out, since a query that reads
+S also reads its subsets. All comparisons are of `Rank`s, so the tie-break is exact.
 
-A row is `key -> Rank`; `key -> None` is a hole: its winner was deleted or tagged again, and a query
-that meets it asks the images themselves. These functions decide; the SQL around them is in
-`core.storage`.
+A row is `key -> Rank`. `key -> None` is a hole: the row's winner was deleted or tagged again, and
+a query that reads a hole falls back to exact SQL over all images. These functions are pure; the
+SQL around them is in `core.storage`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,13 +18,14 @@ from typing import TypeVar
 
 from core.relevance.ranking import Rank, ScoredImage
 
-#: Greatest number of labels that a query may look up (1,023 keys: 3 ms), so also the greatest size
-#: of a set worth keeping: with it, the rows are complete for every query that may ask them.
+#: Greatest number of labels that a query may look up here (1,023 keys: 3 ms). Larger sets are not
+#: kept either, since no query would read them.
 MAX_SIZE = 10
 _MAX_SUBSETS = 2**MAX_SIZE - 1  # per image
 _FEW_LABELS = 5  # 31 subsets
-#: Per image. Measured on a filling table, 10 tags of 1,000 labels, 64 images: all subsets take
-#: 78 to 253 ms and make 20 k to 514 k rows of 8 k images, triples 9 to 26 ms and 4 k to 69 k rows.
+#: Per image. Measured while a table fills, with 10 tags of 1,000 labels: all subsets take 78 to
+#: 253 ms per 64 images and make 20 k to 514 k rows for 8 k images; triples take 9 to 26 ms and make
+#: 4 k to 69 k rows.
 _SUBSETS_WORTH_IT = 255
 _ID_BYTES = 2  # label ids are int2 in PostgreSQL
 _MAX_ID = 2**15 - 1
@@ -36,10 +37,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What rows say about a query.
+    """The result of a lookup.
 
     Attributes:
-        is_known: False where a hole was met: the images themselves must be asked.
+        is_known: False where a hole was read; exact SQL over all images must answer instead.
         rank: the best image; None where no image has any of the labels.
     """
 
@@ -49,14 +50,14 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What a batch of images might win.
+    """The rows that a batch of images may improve.
 
     Attributes:
         rows: the batch's best image per set of labels.
-        passed: number of images that passed the filter (`can_win`). Where it stays over a fifth of
-            all images once some 10,000 are stored, the scores are not of the kind that pruning
-            thins out (54 to 99 % pass with independent scores, 2 % with a softmax's): lower the
-            table's limit to what `subset_limit` gives without a softmax.
+        passed: number of images that passed the filter (`can_win`). If more than a fifth of all
+            images still pass once some 10,000 are stored, the filter does not help with such scores
+            (54 to 99 % pass with independent scores, 2 % with softmax scores): lower the table's
+            limit to what `subset_limit` gives without a softmax.
     """
 
     rows: Mapping[bytes, Rank]
@@ -86,10 +87,10 @@ def label_ids_of(key: bytes) -> tuple[int, ...]:
 def subset_limit(label_count: int, *, is_softmax: bool) -> int:
     """Return the greatest size of sets to keep for an image with so many scored labels.
 
-    All sets where they are few: at most 5 labels. Else triples if a softmax made the scores (few of
-    its images pass `can_win` once the table has filled), else pairs; single labels where even those
-    are many. A table keeps the least limit of all its images; lowering it is safe at any time,
-    raising it takes a rebuild. Larger queries ask the images themselves.
+    With at most 5 labels all sets are kept. With more, sets of three if a softmax made the scores
+    (few images pass `can_win` once the table has filled), else pairs, and single labels where even
+    those would be too many. The limit of a table is the least limit of its images. It may be
+    lowered at any time; raising it takes a rebuild. Larger queries use exact SQL over all images.
     """
     if label_count <= _FEW_LABELS:
         return MAX_SIZE
@@ -98,15 +99,15 @@ def subset_limit(label_count: int, *, is_softmax: bool) -> int:
 
 
 def subset_count(label_count: int, max_size: int) -> int:
-    """Return how many non-empty subsets of at most `max_size` so many labels have."""
+    """Return the number of non-empty subsets of at most `max_size` out of `label_count` labels."""
     return sum(comb(label_count, size) for size in range(1, min(max_size, label_count) + 1))
 
 
 def lookup_keys(label_ids: Iterable[int]) -> tuple[bytes, ...]:
-    """Return the keys that a query must read: of all non-empty subsets of its labels.
+    """Return the keys that a query must read: those of all non-empty subsets of its labels.
 
     Raises:
-        ValueError: more than `MAX_SIZE` labels: such a query asks the images themselves.
+        ValueError: more than `MAX_SIZE` labels; such a query uses exact SQL over all images.
     """
     ids = sorted(set(label_ids))
     if len(ids) > MAX_SIZE:
@@ -115,7 +116,7 @@ def lookup_keys(label_ids: Iterable[int]) -> tuple[bytes, ...]:
 
 
 def resolve(keys: Iterable[bytes], rows: Rows) -> Resolved:
-    """Return the best of the rows that a query must read (`lookup_keys`)."""
+    """Return the best of the rows under the keys that a query reads (`lookup_keys`)."""
     found = [rows[key] for key in keys if key in rows]
     ranks = [row for row in found if row is not None]
     if len(ranks) < len(found):
@@ -124,14 +125,14 @@ def resolve(keys: Iterable[bytes], rows: Rows) -> Resolved:
 
 
 def broken(rows: Mapping[bytes, Rank], images: Iterable[ScoredImage]) -> tuple[bytes, ...]:
-    """Return the rows whose holders are not as good any more as the rows say, in key order.
+    """Return the keys of rows whose winner is no longer as good as the row says, in key order.
 
-    A holder that is as good or better keeps its row (tagging again with the same result makes no
-    hole): the row hides nothing that it should not, and offering the image raises it.
+    A winner that is as good as before or better keeps its row, so tagging again with the same
+    result makes no hole: such a row hides no better image, and offering the image raises it.
 
     Args:
-        rows: rows held by images that were tagged again or deleted.
-        images: these images as they are now; deleted ones are absent.
+        rows: rows whose winner was tagged again or deleted.
+        images: the winners as they are now; deleted ones are absent.
     """
     now = {image.image_id: image for image in images}
     return tuple(sorted(k for k, row in rows.items() if not _holds(now.get(row.image_id), k, row)))
@@ -148,20 +149,20 @@ def _holds(image: ScoredImage | None, key: bytes, row: Rank) -> bool:
 
 
 def single_keys(images: Iterable[ScoredImage]) -> tuple[bytes, ...]:
-    """Return the keys of the single labels of a batch: the rows that `candidates` needs."""
+    """Return the keys of the single labels of a batch; `candidates` needs their rows."""
     labels = {label for image in images for label, _ in image.scores}
     return tuple(key_of([label]) for label in sorted(labels))
 
 
 def can_win(image: ScoredImage, singles: Rows) -> bool:
-    """Whether the image may be the best for some set of its labels, in O(K log K).
+    """Return whether the image may be the best for some set of its labels, in O(K log K).
 
-    If it beats the rows of all single labels of a set S, then so it does for S together with all
-    labels whose rows are no better than the best of those: scores are not negative. So only the
-    prefixes of the labels in order of their rows need a look. Never wrong when it says no.
+    If its sum over a set S beats the rows of all single labels in S, then so does its sum over S
+    and all labels whose rows are no better than the best of those, since no score is negative. So
+    it is enough to try the prefixes of the labels sorted by their rows. A "no" is always right.
 
-    Labels whose row is a hole do not count: who asks for them asks the images, and the repair of
-    the hole looks through all that have the label. After a change of labels most images would pass.
+    Labels whose row is a hole are ignored: queries for them use exact SQL, and repairing the hole
+    examines all images with the label. Otherwise most images would pass after the labels changed.
     """
     bars = sorted((singles.get(key) or _NOTHING, score) for key, score in _offered(image, singles))
     total = 0
@@ -173,9 +174,9 @@ def can_win(image: ScoredImage, singles: Rows) -> bool:
 
 
 def candidates(images: Iterable[ScoredImage], singles: Rows, *, max_size: int) -> Candidates:
-    """Return the rows that a batch might win, knowing only the stored rows of single labels.
+    """Return the rows that a batch may win, judged by the stored rows of single labels alone.
 
-    Scores of 0 are left out: they change no sum. So are labels whose row is a hole (`can_win`).
+    Scores of 0 are ignored: they change no sum. So are labels whose row is a hole (`can_win`).
 
     Args:
         singles: stored rows of `single_keys(images)`, holes included.
@@ -200,13 +201,13 @@ def accept(offered: Mapping[bytes, Rank], stored: Rows) -> tuple[tuple[bytes, Ra
     """Return the rows to upsert, in key order (which keeps concurrent writers from deadlock).
 
     A row is accepted where it beats the stored row of its set and every stored or accepted row of
-    its subsets. A hole is never overwritten, and hides nothing.
+    its subsets. A hole is never overwritten and beats no row.
 
     Args:
-        offered: `Candidates.rows`: with a set, all its subsets are in it.
+        offered: `Candidates.rows`; where it has a set, it has all its subsets.
         stored: the stored rows of the offered keys, holes included.
     """
-    reach: dict[bytes, Rank] = {}  # the best that a reader of this key and its subsets finds
+    reach: dict[bytes, Rank] = {}  # key -> the best row among it and its subsets
     accepted: list[tuple[bytes, Rank]] = []
     for key in sorted(offered, key=len):
         bar = max((reach[subset] for subset in _one_less(key)), default=_NOTHING)
@@ -220,9 +221,9 @@ def accept(offered: Mapping[bytes, Rank], stored: Rows) -> tuple[tuple[bytes, Ra
 
 
 def _offered(image: ScoredImage, singles: Rows) -> list[tuple[bytes, int]]:
-    """Return (key of the single label, score) of the labels that count, in key order.
+    """Return (key of the single label, score) of the labels not ignored, in key order.
 
-    Not by `key_of`, which sorts and checks: this runs for every image of a re-score.
+    It does not call `key_of`, which sorts and checks: this runs for every image of a re-score.
     """
     keyed = [
         (label.to_bytes(_ID_BYTES, "big"), score) for label, score in image.scores if score > 0
@@ -245,7 +246,7 @@ def _offers(image: ScoredImage, singles: Rows, max_size: int) -> Iterator[tuple[
 
 
 def _one_less(key: bytes) -> Iterator[bytes]:
-    """Return the keys of the sets with one label less; none for a single label."""
+    """Return the keys of the sets with one label fewer; none for a single label."""
     if len(key) > _ID_BYTES:
         for start in range(0, len(key), _ID_BYTES):
             yield key[:start] + key[start + _ID_BYTES :]

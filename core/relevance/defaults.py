@@ -1,8 +1,8 @@
 """The labels that an archive starts with.
 
-Plain labels take the default prompt templates. CLIP does not see what an abstract one is about from
-"a photo of Victory Day", so those say what such pictures show; the label's name stays in each
-prompt, so that a model with a small text tower still has the word to go by.
+Concrete labels use the default prompt templates. CLIP does not know from "a photo of Victory Day"
+what such pictures show, so the prompts of abstract labels describe it. The label's name stays in
+each prompt, because a model with a small text tower recognises little but that word.
 """
 
 from core.tags import Label

@@ -1,7 +1,6 @@
-"""Which labels the words of a query name.
+"""Find the labels that the words of a query name.
 
-Matching is done on labels, not on loose lemmas: a label counts once however many of its names,
-or repeats of them, a query has.
+Labels are matched as a whole: a label counts once, however often a query has its name or aliases.
 """
 
 from collections import defaultdict
@@ -13,15 +12,15 @@ from core.tags import Label
 
 
 class Word(Protocol):
-    """One word of a query or of a label's name (`core.language` gives them)."""
+    """One word of a query or of a label's name, as `core.language` returns it."""
 
     @property
     def text(self) -> str:
-        """The word as it is to be shown."""
+        """The word as it is shown to people."""
 
     @property
     def lemmas(self) -> frozenset[str]:
-        """Base forms that it may have; two words are the same where these sets meet."""
+        """The base forms that it may have; two words are the same where these sets intersect."""
 
     @property
     def is_function(self) -> bool:
@@ -36,7 +35,7 @@ class Matched:
     """A label that a query names.
 
     Attributes:
-        words: the query's words that name it, in the query's order, each once.
+        words: the words of the query that name it, each once, in the query's order.
     """
 
     label: Label
@@ -45,7 +44,7 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """The place of one content word in one name of one label."""
+    """The position of one content word in one name of one label."""
 
     label: int
     name: int
@@ -54,11 +53,11 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class LabelIndex:
-    """Finds labels by lemma. A value: build a new one where the labels change.
+    """An index of labels by lemma. It is immutable: build a new one when the labels change.
 
     Attributes:
-        labels: all labels, in the order in which matches are given.
-        unnamed: labels that no query can name: no name of theirs has a letter or a digit.
+        labels: all labels, in the order in which matches are returned.
+        unnamed: labels that no query can name, because no name of theirs has a letter or a digit.
     """
 
     labels: tuple[Label, ...]
@@ -68,10 +67,10 @@ class LabelIndex:
 
     @classmethod
     def build(cls, labels: Sequence[Label], words_of: WordsOf) -> "LabelIndex":
-        """Index labels by the lemmas of their names and aliases.
+        """Return an index of the labels by the lemmas of their names and aliases.
 
         Args:
-            words_of: gives the words of a name, normalised as those of queries are.
+            words_of: returns the words of a name, normalised as those of queries are.
         """
         slots: defaultdict[str, list[_Slot]] = defaultdict(list)
         sizes: dict[tuple[int, int], int] = {}
@@ -94,12 +93,12 @@ class LabelIndex:
     def match(self, words: Iterable[Word]) -> tuple[Matched, ...]:
         """Return the labels that the words name, each once, in the index's order.
 
-        A name of several words is met when all its content words occur, in any order. Time grows
-        with the words and with the names that share a word with them, not with the labels.
+        A name of several words matches when all its content words occur, in any order. The time
+        grows with the words and the names that share a word with them, not with the labels.
         """
         found: defaultdict[tuple[int, int], defaultdict[int, dict[str, None]]] = defaultdict(
             lambda: defaultdict(dict)
-        )  # (label, name) -> place in the name -> words of the query
+        )  # (label, name) -> position in the name -> words of the query
         order: dict[str, int] = {}
         for word in words:
             if word.text in order:
@@ -119,7 +118,7 @@ class LabelIndex:
 
 
 def content_words(words: Sequence[Word]) -> tuple[Word, ...]:
-    """Return the words of a name that a query must have: all but function words, if any is left."""
+    """Return the words of a name that a query must have: all words if all are function words."""
     return tuple(word for word in words if not word.is_function) or tuple(words)
 
 

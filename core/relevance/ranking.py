@@ -1,7 +1,7 @@
-"""The ranking itself, by brute force: the reference that every faster way is compared with.
+"""The ranking by brute force: tests compare every faster way with it.
 
-The best image for a set of labels has the greatest sum of its scores of those labels; of equal
-sums the newest; of equally new ones the greatest id. An image with sum 0 is no answer.
+The best image for a set of labels has the greatest sum of scores of those labels. Of equal sums
+the newest image wins, of equally new ones the greatest id. An image with sum 0 is no answer.
 """
 
 import heapq
@@ -16,7 +16,7 @@ _INT4_MIN, _INT4_MAX = -(2**31), 2**31 - 1  # years 1931 to 2068
 
 
 class Rank(NamedTuple):
-    """What images are compared by; a greater tuple is a better image.
+    """The order of images: a greater tuple is a better image.
 
     Attributes:
         score: sum of scores in millionths.
@@ -45,8 +45,8 @@ class ScoredImage:
 def recency(exif_datetime: datetime | None, created_at: datetime, now: datetime) -> int:
     """Return how new an image is: whole seconds from 2000-01-01 UTC, clamped to int4.
 
-    The time of the shot where it is known, else of the row. A camera whose clock runs ahead gains
-    nothing: a shot after `now` counts as unknown. Times without a zone are taken as UTC.
+    It is the time of the shot where it is known, else of the row. A shot after `now` counts as
+    unknown, so a camera whose clock runs ahead gains nothing. Times without a zone count as UTC.
     """
     taken = None if exif_datetime is None else _aware(exif_datetime)
     if taken is None or taken > _aware(now):

@@ -23,7 +23,7 @@ _SETTINGS_CLASSES = ("28", "3D")
 _SCHEMA_STATES = ("42P01", "42703")
 _OUTAGES = (
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # neither a PostgresError nor an InterfaceError: trap 2.4
+    asyncpg.InternalClientError,  # neither a PostgresError nor an InterfaceError (0.32)
     OSError,
     TimeoutError,
     EOFError,  # asyncio.IncompleteReadError
@@ -128,7 +128,7 @@ async def open_pool(
     """Return a pool. It connects when first used, so PostgreSQL may be away at the start.
 
     The limits fence a stopped process: whoever wakes up inside a transaction finds it ended
-    (research/runtime.md, traps 2.2 and 2.5).
+    (docs/research/runtime.md, section 2.5).
 
     Raises:
         ConfigurationError: DATABASE_URL is not a PostgreSQL address.

@@ -38,7 +38,6 @@ _OUTBOX = {
     "broker_away": "Events could not be published at once; the sweeper does it",
     "outbox_delete_failed": "Published rows could not be deleted; they are published again",
     "outbox_row_quarantined": "Kafka refuses an event for good; the row stays, marked",
-    "outbox_rows_left": "Published rows could not be deleted; they are published again",
     "outbox_swept": "Rows that nobody had published were published",
     "producer_replaced": "A Kafka producer that could send no more was replaced",
     "producer_stop_failed": "A Kafka producer did not close cleanly",
@@ -46,9 +45,6 @@ _OUTBOX = {
     "sweep_failed": "The outbox could not be swept; tried again",
 }
 _TAGGING = {
-    "combo_rebuild_finished": "The table of best images is whole; queries use it",
-    "combo_rebuild_started": "The table of best images is filled; queries ask the images meanwhile",
-    "combo_repair_postponed": "The table of best images could not be repaired now; tried again",
     "engine_chosen": "The engine that runs the model, and why",
     "engine_judged": "How near the quantised model comes to the exact one",
     "engine_quantising": "The quantised model is made; it is kept for the next start",
@@ -77,11 +73,17 @@ _DELIVERING = {
     "outcome_refused": "PostgreSQL refuses an attempt's outcome; its words are left out, then it",
     "outcomes_not_recorded": "Outcomes could not be written; tried again while their leases last",
     "outcomes_refused": "PostgreSQL refuses one of several outcomes; they are written one by one",
+    "webhook_attempted": "An attempt at a webhook, and how it ended",
+    "webhooks_given_up_after_deaths": "Webhooks that ended their workers, or seem so; now dead",
+}
+_UPKEEP = {
+    "combo_rebuild_finished": "The table of best images is whole; queries use it",
+    "combo_rebuild_started": "The table of best images is filled; queries ask the images meanwhile",
+    "combo_repair_postponed": "The table of best images could not be repaired now; tried again",
     "prune_failed": "PostgreSQL refuses to prune a table; tried again in ten minutes",
     "prune_postponed": "A table could not be pruned now; tried again in ten minutes",
     "pruned": "Rows beyond their retention were deleted, by table",
-    "webhook_attempted": "An attempt at a webhook, and how it ended",
-    "webhooks_given_up_after_deaths": "Webhooks that ended their workers, or seem so; now dead",
+    "upkeep_postponed": "PostgreSQL is away; the piece of upkeep is tried again",
 }
 _SERVING = {
     "events_ended": "A stream of events was cut by an outage; the client comes back",
@@ -116,6 +118,7 @@ EVENTS: Mapping[str, str] = {
     **_TAGGING,
     **_ASKING,
     **_DELIVERING,
+    **_UPKEEP,
     **_SERVING,
     **_PRODUCING,
 }

@@ -4,50 +4,26 @@ Without an endpoint nothing is recorded and nothing leaves the process, but `tra
 carried along, so that the services around us keep their traces.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from opentelemetry import trace
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from core.settings import TelemetrySettings
 
 MOST_LINKS = 128  # OpenTelemetry's own default limit
-_FORMAT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_HEADER = "traceparent"
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 
-class TraceParent(NamedTuple):
-    """A parsed `traceparent` header.
-
-    Attributes:
-        trace_id: 32 hexadecimal digits, not all zero.
-        span_id: 16 hexadecimal digits, not all zero.
-    """
-
-    trace_id: str
-    span_id: str
-    is_sampled: bool
-
-    def __str__(self) -> str:
-        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
-
-
-def parse(text: str | None) -> TraceParent | None:
-    """Return the trace context of a header, or None if it is absent or not valid.
-
-    W3C Trace Context, section 3.2: versions after 00 may have more fields, ff is invalid.
-    """
-    match = _FORMAT.fullmatch(text.strip()) if text else None
-    if match is None:
-        return None
-    version, trace_id, span_id, flags, more = match.groups()
-    if version == "ff" or (version == "00" and more):
-        return None
-    if trace_id == "0" * 32 or span_id == "0" * 16:
-        return None
-    return TraceParent(trace_id, span_id, bool(int(flags, 16) & 1))
+def valid(traceparent: str | None) -> str | None:
+    """Return a header's trace context, written as version 00; None if it is absent or not valid."""
+    written: dict[str, str] = {}
+    _PROPAGATOR.inject(written, _context(traceparent))
+    return written.get(_HEADER)
 
 
 def configure(settings: TelemetrySettings, *, process: str) -> None:
@@ -70,7 +46,9 @@ def configure(settings: TelemetrySettings, *, process: str) -> None:
 
 @contextmanager
 def consuming(name: str, parents: Iterable[str | None]) -> Iterator[None]:
-    """A span over a batch, linked to the traces of its records. Costs nothing when not recorded.
+    """Open a span over a batch, in the trace of its first record and linked to all the others.
+
+    It costs nothing where nothing is recorded.
 
     Args:
         name: what is done, e.g. `tagging prepare`.
@@ -79,29 +57,14 @@ def consuming(name: str, parents: Iterable[str | None]) -> Iterator[None]:
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         yield
         return
-    contexts = [_context(parent) for parent in map(parse, parents) if parent is not None]
-    links = [Link(context) for context in contexts[:MOST_LINKS]]
-    parent = trace.set_span_in_context(NonRecordingSpan(contexts[0])) if contexts else None
+    contexts = [context for parent in parents if (context := _context(parent))]
+    links = [Link(trace.get_current_span(one).get_span_context()) for one in contexts[:MOST_LINKS]]
     with trace.get_tracer(__name__).start_as_current_span(
-        name, context=parent, kind=SpanKind.CONSUMER, links=links
+        name, context=contexts[0] if contexts else None, kind=SpanKind.CONSUMER, links=links
     ):
         yield
 
 
-def current() -> str | None:
-    """`traceparent` of the span that we are in, to be sent along; None outside any."""
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return str(
-        TraceParent(
-            f"{context.trace_id:032x}", f"{context.span_id:016x}", context.trace_flags.sampled
-        )
-    )
-
-
-def _context(parent: TraceParent) -> SpanContext:
-    flags = TraceFlags(TraceFlags.SAMPLED if parent.is_sampled else TraceFlags.DEFAULT)
-    return SpanContext(
-        int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True, trace_flags=flags
-    )
+def _context(traceparent: str | None) -> Context:
+    """Return the context of a header; an empty one if it is absent or not valid."""
+    return _PROPAGATOR.extract({_HEADER: traceparent} if traceparent else {}, Context())

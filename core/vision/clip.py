@@ -2,20 +2,19 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import GpuOutOfMemory
-from core.settings import TaggingSettings
 from core.tags import Label
 from core.vision.batch_size import BatchCeiling, NoRoom, encode_in_parts
 from core.vision.decoding.worker_protocol import PixelFormat
+from core.vision.ports import Towers
 from schemas.labels import MAX_LABELS
 
 #: For labels without templates of their own. Three and not open_clip's 80: the text tower runs
@@ -29,35 +28,6 @@ _PROMPTS_PER_TURN = 64
 _MAX_CACHED_TEXTS = MAX_LABELS + 2768  # 32,768 vectors of 512 floats are 64 MiB
 
 T = TypeVar("T")
-
-
-class Towers(Protocol):
-    """The blocking model: see `towers.TorchTowers`."""
-
-    identity: str
-    dim: int
-    logit_scale: float
-    logit_bias: float | None
-
-    def pixel_format(self, *, fast: bool) -> PixelFormat:
-        """Return the form of pixels that it takes."""
-        ...
-
-    def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return unit embeddings of pictures."""
-        ...
-
-    def encode_texts(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Return unit embeddings of prompts."""
-        ...
-
-    def fall_back(self) -> bool:
-        """Move to the CPU; False where it is there already."""
-        ...
-
-    def release(self) -> None:
-        """Return cached memory back."""
-        ...
 
 
 class ClipModel:
@@ -92,11 +62,6 @@ class ClipModel:
         self.logit_bias = towers.logit_bias
         self.max_batch = max_batch
         self.fell_back = 0  #: moves to the CPU since the start: 0 or 1
-
-    @property
-    def batch_ceiling(self) -> int:
-        """Most pictures in one forward pass that memory allows at present."""
-        return self._ceiling.size
 
     def pixel_format(self, *, fast: bool) -> PixelFormat:
         """Return the form of pixels that `encode` takes."""
@@ -185,36 +150,3 @@ def _turns(
         turns[-1].append(key)
         room -= len(key[1])
     return turns
-
-
-@asynccontextmanager
-async def open_model(
-    settings: TaggingSettings, halved: Callable[[], object] = lambda: None
-) -> AsyncIterator[ClipModel]:
-    """Load the model that the settings name, for as long as the block runs.
-
-    Args:
-        settings: model, device, limits.
-        halved: see `ClipModel`.
-
-    Raises:
-        ConfigurationError: it cannot be loaded; the message says what was tried.
-    """
-    from core.vision.engines.choosing import open_towers
-    from core.vision.towers import is_out_of_memory
-
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clip")
-    try:
-        towers = await asyncio.get_running_loop().run_in_executor(
-            executor, lambda: open_towers(settings)
-        )
-        yield ClipModel(
-            towers,
-            executor,
-            max_batch=settings.batch_max_images,
-            is_out_of_memory=is_out_of_memory,
-            halved=halved,
-        )
-    finally:
-        # Not waiting would leave a forward pass behind that outlives the event loop.
-        await asyncio.to_thread(executor.shutdown, wait=True, cancel_futures=True)

@@ -1,16 +1,50 @@
 """From settings to a tagger with everything open behind it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from core.settings import TaggingSettings
-from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES, open_model
+from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES, ClipModel
 from core.vision.decoding.decoder import DecodePool, pool_limits
+from core.vision.engines.choosing import open_towers
 from core.vision.tagger import ClipTagger, Observe, TaggerOptions
+from core.vision.towers import is_out_of_memory
 
 #: Bump when the pixels given for the same bytes change, or what is read beside them (sizes, EXIF
 #: dates): embeddings are keyed by it, and the same bytes are not decoded twice.
 PREPROCESSING_VERSIONS = {"exact": "exact-1", "fast": "fast-1"}
+
+
+@asynccontextmanager
+async def open_model(
+    settings: TaggingSettings, halved: Callable[[], object] = lambda: None
+) -> AsyncIterator[ClipModel]:
+    """Load the model that the settings name, for as long as the block runs.
+
+    Args:
+        settings: model, device, limits.
+        halved: see `ClipModel`.
+
+    Raises:
+        ConfigurationError: it cannot be loaded; the message says what was tried.
+    """
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="clip")
+    try:
+        towers = await asyncio.get_running_loop().run_in_executor(
+            executor, lambda: open_towers(settings)
+        )
+        yield ClipModel(
+            towers,
+            executor,
+            max_batch=settings.batch_max_images,
+            is_out_of_memory=is_out_of_memory,
+            halved=halved,
+        )
+    finally:
+        # Not waiting would leave a forward pass behind that outlives the event loop.
+        await asyncio.to_thread(executor.shutdown, wait=True, cancel_futures=True)
 
 
 @asynccontextmanager
@@ -21,13 +55,13 @@ async def open_tagger(
     observe: Observe = lambda _stage, _images, _seconds: None,
     halved: Callable[[], object] = lambda: None,
 ) -> AsyncIterator[ClipTagger]:
-    """Load the model, start the decoders, and give a tagger that lacks only its labels.
+    """Load the model and start the decoders; yield a tagger that lacks only its labels.
 
     Args:
         settings: model, device, limits.
         max_image_bytes: larger files are refused unread.
         observe: see `ClipTagger`.
-        halved: told, on the model's thread, when a batch did not fit into memory.
+        halved: is called, on the model's thread, when a batch did not fit into memory.
 
     Raises:
         ConfigurationError: the model cannot be loaded, or the decoders cannot start.

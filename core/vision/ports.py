@@ -1,4 +1,4 @@
-"""What tagging needs from the decoder, the model and its caller."""
+"""What tagging needs from the decoder and the model."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from core.errors import PermanentError
 from core.tags import Label
 from core.vision.decoding.decoder import Decoded
+from core.vision.decoding.worker_protocol import PixelFormat
 
 
 class Decoder(Protocol):
@@ -37,15 +38,30 @@ class ImageModel(Protocol):
         ...
 
 
-class Wish(Protocol):
-    """What one image is to be tagged with; None: the default."""
+class Towers(Protocol):
+    """The blocking model: `towers.TorchTowers` and `engines.onnx_towers.OnnxTowers`."""
 
-    @property
-    def labels(self) -> tuple[str, ...] | None:
-        """The image's own labels."""
+    identity: str
+    dim: int
+    logit_scale: float
+    logit_bias: float | None
+
+    def pixel_format(self, *, fast: bool) -> PixelFormat:
+        """Return the form of pixels that it takes."""
         ...
 
-    @property
-    def top_k(self) -> int | None:
-        """How many tags it may get."""
+    def encode_pixels(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return unit embeddings of pictures."""
+        ...
+
+    def encode_texts(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit embeddings of prompts."""
+        ...
+
+    def fall_back(self) -> bool:
+        """Move to the CPU; False where it is there already."""
+        ...
+
+    def release(self) -> None:
+        """Give cached memory back."""
         ...

@@ -11,8 +11,8 @@ from core.vision.decoding.decoder import Decoded
 Outcome = tuple[int, Decoded | PermanentError]
 Decode = Callable[[bytes], Awaitable[Decoded | PermanentError]]
 
-# A forward pass of 8 uses a CPU as well as a larger one does (measured, research clip.md 4: 11.2
-# images per CPU second at 8, 10.5 at 32, 6.6 at 1). So 8 are waited for while as many are sure to
+# A forward pass of 8 uses a CPU as well as a larger one does: 11.2 images per CPU second at 8, 10.5
+# at 32, 6.6 at 1 (docs/research/clip.md, section 4). So 8 are waited for while as many are sure to
 # come; beyond that, whatever is decoded when the model is free goes in.
 _WORTH_WAITING_FOR = 8
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, PermanentError
-from core.tags import ImageTags, Label, TagScore
+from core.tags import ImageTags, Label, Tagged, TagRequest, TagScore
 from core.vision import scoring
 from core.vision.decoding.decoder import Decoded
-from core.vision.ports import Decoder, ImageModel, Wish
+from core.vision.ports import Decoder, ImageModel
 from core.vision.prefetch import Outcome, decoded_batches
 
 # Rows scored at once from the archive: 4096 x 1000 labels in float64 are 32 MiB.
@@ -31,7 +31,7 @@ class TaggerOptions:
 
     Attributes:
         scoring: `softmax`, `sigmoid` or `threshold`; see `scoring.score`.
-        top_k: tags per image where it has no wish of its own.
+        top_k: tags per image whose request names no number.
         batch_max_images: most pictures in one call of the model.
         batch_max_pixels: most source pixels behind one call of the model.
         preprocessing: version of the pixels, see `opening.PREPROCESSING_VERSIONS`.
@@ -49,7 +49,7 @@ class TaggerOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelSet:
+class EncodedLabels:
     """The default labels at one version, ready to score with."""
 
     version: int
@@ -57,22 +57,7 @@ class LabelSet:
     text: scoring.TextSide
 
 
-@dataclass(frozen=True, slots=True)
-class TaggedImage:
-    """What one image was found to be.
-
-    Attributes:
-        tags: the tags, with everything known about the picture.
-        label_version: version of the default labels used; None for labels of its own.
-        top_k: how many tags it could have had.
-    """
-
-    tags: ImageTags
-    label_version: int | None
-    top_k: int
-
-
-Result = TaggedImage | PermanentError
+Result = Tagged | PermanentError
 Observe = Callable[[str, int, float], None]
 
 
@@ -83,9 +68,9 @@ class ClipTagger:
         decoder: gives pixels in the form that the model takes.
         model: gives vectors.
         options: how to tag.
-        observe: told (stage, images, seconds) as they pass: each picture decoded ("decoded", which
-            overlap), and for each batch how long it was waited for pictures ("decode"), the
-            "model" and the scores ("score"), which follow each other.
+        observe: is called with (stage, images, seconds): "decoded" for each picture, which overlap;
+            and for each batch "decode" (the wait for its pictures), "model" and "score", which
+            follow each other.
     """
 
     def __init__(
@@ -105,7 +90,7 @@ class ClipTagger:
         self._options = options
         self._observe = observe
         self._scale = scoring.Scale(model.logit_scale, model.logit_bias or 0.0)
-        self._defaults: LabelSet | None = None
+        self._defaults: EncodedLabels | None = None
 
     @property
     def identity(self) -> str:
@@ -130,10 +115,10 @@ class ClipTagger:
         """
         if not labels:
             raise ConfigurationError(f"label set {version} is empty: nothing can be tagged")
-        self._defaults = LabelSet(version, tuple(labels), await self._text_side(labels))
+        self._defaults = EncodedLabels(version, tuple(labels), await self._text_side(labels))
 
     async def tag_all(
-        self, images: Sequence[bytes | PermanentError], wishes: Sequence[Wish]
+        self, images: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
     ) -> list[Result]:
         """Return one result per image, in order; an error given is the error returned.
 
@@ -155,12 +140,12 @@ class ClipTagger:
             began = perf_counter()
             async for outcomes in batches:
                 self._observe("decode", len(outcomes), perf_counter() - began)
-                results |= await self._tag(outcomes, wishes, defaults)
+                results |= await self._tag(outcomes, requests, defaults)
                 began = perf_counter()
         return [results[at] for at in range(len(images))]
 
     async def score_embeddings(
-        self, embeddings: Sequence[bytes], wishes: Sequence[Wish]
+        self, embeddings: Sequence[bytes], requests: Sequence[TagRequest]
     ) -> list[tuple[tuple[TagScore, ...], int | None]]:
         """Return (tags, label version) for embeddings that are stored, without reading any image.
 
@@ -173,7 +158,7 @@ class ClipTagger:
         done: list[tuple[tuple[TagScore, ...], int | None]] = []
         for at in range(0, len(embeddings), _ROWS_PER_TURN):
             rows = scoring.restore(embeddings[at : at + _ROWS_PER_TURN])
-            plans = await self._score_rows(rows, wishes[at : at + _ROWS_PER_TURN], defaults)
+            plans = await self._score_rows(rows, requests[at : at + _ROWS_PER_TURN], defaults)
             done += [(plan.tags, plan.label_version) for plan in plans]
         return done
 
@@ -196,30 +181,30 @@ class ClipTagger:
         return done
 
     async def tag_known(
-        self, known: Sequence[ImageTags], wishes: Sequence[Wish]
-    ) -> list[TaggedImage]:
+        self, known: Sequence[ImageTags], requests: Sequence[TagRequest]
+    ) -> list[Tagged]:
         """Return the tags of pictures that this model has encoded before; no picture is read.
 
         Args:
             known: what was found out then; its tags do not count.
-            wishes: one per picture.
+            requests: one per picture.
         """
         if not known:
             return []
         rows = scoring.restore([one.embedding for one in known])
-        plans = await self._score_rows(rows, wishes, self._in_force())
+        plans = await self._score_rows(rows, requests, self._in_force())
         return [
-            TaggedImage(replace(one, tags=plan.tags), plan.label_version, plan.top_k)
+            Tagged(replace(one, tags=plan.tags), plan.label_version, plan.top_k)
             for one, plan in zip(known, plans, strict=True)
         ]
 
-    def _in_force(self) -> LabelSet:
+    def _in_force(self) -> EncodedLabels:
         if self._defaults is None:
             raise ConfigurationError("no labels are in force: call use_labels first")
         return self._defaults
 
     async def _tag(
-        self, outcomes: Sequence[Outcome], wishes: Sequence[Wish], defaults: LabelSet
+        self, outcomes: Sequence[Outcome], requests: Sequence[TagRequest], defaults: EncodedLabels
     ) -> dict[int, Result]:
         """Return the results of one batch, by the images' places."""
         results: dict[int, Result] = {
@@ -229,7 +214,7 @@ class ClipTagger:
         if batch:
             rows = await self._embed([decoded for _, decoded in batch])
             began = perf_counter()
-            plans = await self._score_rows(rows, [wishes[at] for at, _ in batch], defaults)
+            plans = await self._score_rows(rows, [requests[at] for at, _ in batch], defaults)
             self._observe("score", len(batch), perf_counter() - began)
             for (at, decoded), row, plan in zip(batch, rows, plans, strict=True):
                 results[at] = self._result(decoded, row, plan)
@@ -248,23 +233,23 @@ class ClipTagger:
         return scoring.quantise(rows)
 
     async def _score_rows(
-        self, rows: NDArray[np.float16], wishes: Sequence[Wish], defaults: LabelSet
-    ) -> list["_Plan"]:
+        self, rows: NDArray[np.float16], requests: Sequence[TagRequest], defaults: EncodedLabels
+    ) -> list["_Ranked"]:
         """Score rows under their own label sets; rows that share a set are scored together."""
         groups: dict[tuple[str, ...] | None, list[int]] = {}
-        for at, wish in enumerate(wishes):
-            groups.setdefault(wish.labels or None, []).append(at)
-        plans: dict[int, _Plan] = {}
+        for at, request in enumerate(requests):
+            groups.setdefault(request.labels or None, []).append(at)
+        plans: dict[int, _Ranked] = {}
         for names, places in groups.items():
             text = defaults.text if names is None else await self._own_labels(names, defaults)
-            top_k = [wishes[at].top_k or self._options.top_k for at in places]
+            top_k = [requests[at].top_k or self._options.top_k for at in places]
             ranked = await asyncio.to_thread(self._rank, rows[places], text, top_k)
             for at, wanted, tags in zip(places, top_k, ranked, strict=True):
-                if names is None:  # the set may grow: the wish is kept for when it is scored again
-                    plans[at] = _Plan(tags, defaults.version, wanted)
+                if names is None:  # the set may grow: as many as asked for, when scored again
+                    plans[at] = _Ranked(tags, defaults.version, wanted)
                 else:
-                    plans[at] = _Plan(tags, None, min(wanted, len(text.names)))
-        return [plans[at] for at in range(len(wishes))]
+                    plans[at] = _Ranked(tags, None, min(wanted, len(text.names)))
+        return [plans[at] for at in range(len(requests))]
 
     def _rank(
         self, rows: NDArray[np.float16], text: scoring.TextSide, top_k: Sequence[int]
@@ -272,7 +257,9 @@ class ClipTagger:
         scores = scoring.score(rows, text, self._scale, self._options.scoring)
         return scoring.rank(scores, text.names, top_k)
 
-    async def _own_labels(self, names: tuple[str, ...], defaults: LabelSet) -> scoring.TextSide:
+    async def _own_labels(
+        self, names: tuple[str, ...], defaults: EncodedLabels
+    ) -> scoring.TextSide:
         """Return the text side of an image's own labels; a default label keeps its prompts."""
         known = {label.name: label for label in defaults.labels}
         return await self._text_side(
@@ -290,7 +277,7 @@ class ClipTagger:
             thresholds=np.array(own, np.float64),
         )
 
-    def _result(self, decoded: Decoded, row: NDArray[np.float16], plan: "_Plan") -> TaggedImage:
+    def _result(self, decoded: Decoded, row: NDArray[np.float16], plan: "_Ranked") -> Tagged:
         tags = ImageTags(
             tags=plan.tags,
             sha256=decoded.sha256,
@@ -304,11 +291,11 @@ class ClipTagger:
             perceptual_hash=decoded.perceptual_hash,
             media_type=decoded.media_type,
         )
-        return TaggedImage(tags, plan.label_version, plan.top_k)
+        return Tagged(tags, plan.label_version, plan.top_k)
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Ranked:
     tags: tuple[TagScore, ...]
     label_version: int | None
     top_k: int

@@ -16,7 +16,9 @@ from core.webhooks.signature import (
     sign,
 )
 
-# SHA-256 takes about 1 ms per MiB and lets go of the interpreter's lock meanwhile.
+# How long the body of an answer is read, for people to see: the status has decided by then.
+BODY_S = 2.0
+# SHA-256 takes about 1 ms per MiB and releases the interpreter's lock meanwhile.
 OFF_LOOP_BYTES = 256 * 1024
 
 AnswerT = TypeVar("AnswerT", bound=Answer)
@@ -27,9 +29,15 @@ class Poster(Protocol[AnswerT_co]):
     """Posts once to an address that it has checked; `core.egress.GuardedClient` is one."""
 
     async def post(
-        self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_s: float
+        self,
+        url: str,
+        *,
+        content: bytes,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        body_s: float,
     ) -> AnswerT_co:
-        """An answer of any status.
+        """Return the answer, whatever its status.
 
         Raises:
             TargetForbidden: the address is refused.
@@ -59,7 +67,7 @@ class WebhookSender(Generic[AnswerT]):
     """Sends messages by Standard Webhooks 1.0.
 
     Attributes:
-        timeout_s: bounds the whole exchange.
+        timeout_s: from the start of a POST to the end of the answer's status line and headers.
     """
 
     def __init__(
@@ -69,8 +77,13 @@ class WebhookSender(Generic[AnswerT]):
         self.timeout_s = timeout_s
         self._user_agent = user_agent
 
-    async def send(self, message: Message, *, now: datetime) -> AnswerT:
-        """Sign for this moment and post; one deadline over the whole exchange.
+    async def send(self, message: Message, *, now: datetime, body_s: float = BODY_S) -> AnswerT:
+        """Sign for this moment and post.
+
+        Args:
+            message: what to send.
+            now: when.
+            body_s: how long the answer's body is read, once its status is there.
 
         Raises:
             TargetForbidden: the address is refused.
@@ -93,5 +106,9 @@ class WebhookSender(Generic[AnswerT]):
             "user-agent": self._user_agent,
         }
         return await self._poster.post(
-            message.url, content=message.body, headers=headers, timeout_s=self.timeout_s
+            message.url,
+            content=message.body,
+            headers=headers,
+            timeout_s=self.timeout_s,
+            body_s=body_s,
         )

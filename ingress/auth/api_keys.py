@@ -2,8 +2,8 @@
 
 The prefix lets secret scanners find leaked keys, the id finds the row, and the checksum refuses
 typing errors and invented keys without asking the database. Only the SHA-256 of the whole key is
-kept: 43 base-62 characters hold 256 random bits, which no dictionary reaches (research/delivery.md,
-section 4).
+kept: 43 base-62 characters hold 256 random bits, which no dictionary reaches
+(docs/research/delivery.md, section 4).
 """
 
 import hashlib

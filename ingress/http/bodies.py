@@ -20,7 +20,7 @@ class Pace:
     """How slowly a body may come: so long in all, and longer only while enough bytes arrive.
 
     uvicorn has no time limit for bodies; without this one, a client that sends a byte a minute
-    holds its connection for ever (research/delivery.md, section 4).
+    holds its connection for ever (docs/research/delivery.md, section 4).
     """
 
     grace_s: float

@@ -2,9 +2,10 @@
 
 from starlette.responses import Response
 
-from core.storage.stream import letter_pages
+from core.storage.stream import letter_pages, replays
 from core.storage.stream.letter_pages import Filter, ListedLetter
-from core.storage.stream.replays import OpenLetters
+from core.storage.stream.replays import LetterFilter
+from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of_number, limit_of, page_below
 from ingress.http.problems import Extra, FieldError, Problem, retry_later
@@ -18,7 +19,7 @@ from ingress.models.dead_letters import (
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
 from ingress.routes.search import refuse_unknown, wrong
 from producers.publishing import Patience
-from producers.replay import ChoiceRefused, LetterFilter, Replay, choose
+from producers.replay import ChoiceRefused, Replay, choose
 from schemas.topics import EVENT_MAX_BYTES
 
 DEFAULT_LIMIT = 50
@@ -58,32 +59,34 @@ async def replay(call: Call) -> Response:
     """
     asked = await call.body(ReplayRequest)
     try:
-        wanted = choose(asked.topic, group=asked.group, reason=asked.reason, limit=asked.limit)
+        wanted = choose(asked.topic, group=asked.group, reason=asked.reason)
     except ChoiceRefused as error:
         detail = f"{error.name}: {error}"
         field = FieldError(f"/{error.name}", str(error))
         raise Problem("invalid_request", detail, Extra(errors=(field,))) from error
     with call.memory(REPLAY_BATCH * EVENT_MAX_BYTES):
         async with call.deps.pool.connection() as connection:
-            letters = OpenLetters(connection)
             if asked.dry_run:
-                done = await _count(letters, wanted)
+                done = await _count(connection, wanted)
             else:
-                done = await _put_back(call, letters, wanted)
+                done = await _put_back(call, connection, wanted, asked.limit)
     return json_response(done)
 
 
-async def _count(letters: OpenLetters, wanted: LetterFilter) -> ReplayOutcome:
-    """Reads every letter that matches, which a replay of some is spared."""
-    matched = await letters.counts(wanted)
-    unreadable = 0 if wanted.reason else await letters.count_unreadable(wanted)
+async def _count(connection: Transaction, wanted: LetterFilter) -> ReplayOutcome:
+    """Return how many letters match. It reads them all; a replay reads only what it puts back."""
+    matched = await replays.counts(connection, wanted)
+    unreadable = 0 if wanted.reason else await replays.count_unreadable(connection, wanted)
     return ReplayOutcome(matched=matched, replayed={}, refused={}, unreadable=unreadable)
 
 
-async def _put_back(call: Call, letters: OpenLetters, wanted: LetterFilter) -> ReplayOutcome:
+async def _put_back(
+    call: Call, connection: Transaction, wanted: LetterFilter, limit: int
+) -> ReplayOutcome:
     # Without patience: whoever asks is waiting, and may ask again.
-    publisher = call.deps.departures.publisher
-    done = await Replay(letters, publisher, Patience(limit_s=0), REPLAY_BATCH).run(wanted)
+    publisher = call.deps.departures.outbox.publisher
+    replaying = Replay(connection, publisher, Patience(limit_s=0), REPLAY_BATCH)
+    done = await replaying.run(wanted, limit)
     if done.refused.get("broker_away") and not done.by_reason:
         raise retry_later(
             "unavailable", "Kafka is away: nothing was put back", after_s=RETRY_AFTER_S

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -11,15 +12,15 @@ from rich.console import Console
 
 from core.blobs.kinds import IMAGE_EXTENSIONS, wanted_extensions
 from core.blobs.naming import Place
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, DatabaseAway
+from core.storage.archive import images, jobs
 from core.storage.pool import Pool
 from producers.commands.following import Follower, Standing
 from producers.commands.terminal import RunDisplay, print_summary
 from producers.folders.announcing import Announcer
-from producers.folders.directory import DirectoryRun, Tally
+from producers.folders.directory import DirectoryRun, Refusal, Tally
 from producers.images import Wishes
 from producers.main import (
-    PostgresArchive,
     is_reachable,
     locate,
     open_database,
@@ -71,7 +72,7 @@ class _Visit:
                 if following:
                     following.cancel()
         if self.pool is not None:
-            tally.refusals.extend(await PostgresArchive(self.pool).failures(job_id))
+            tally.refusals.extend(await _failures(self.pool, job_id))
         return tally, standing
 
     def _start_following(
@@ -84,7 +85,8 @@ class _Visit:
     async def _follow(
         self, pool: Pool, job_id: UUID, expected: list[int], display: RunDisplay
     ) -> Standing:
-        follower = Follower(PostgresArchive(pool), sleep=asyncio.sleep, now=time.monotonic)
+        counts = partial(images.job_counts, pool)
+        follower = Follower(counts, sleep=asyncio.sleep, now=time.monotonic)
         return await follower.follow(
             job_id, lambda: expected[0] if expected else None, display.show_tagged, self._hint
         )
@@ -117,6 +119,15 @@ async def announce_directory(directory: Path, options: ImagesOptions) -> int:
         tally, standing = await visit.announce()
     print_summary(console, tally, standing)
     return int(bool(tally.refused or (standing and standing.failed)))
+
+
+async def _failures(pool: Pool, job_id: UUID) -> list[Refusal]:
+    """Return the images that could not be tagged; none where PostgreSQL is away."""
+    try:
+        failed = await jobs.failed_images(pool, job_id)
+    except DatabaseAway:
+        return []
+    return [Refusal(image.path, image.reason, image.detail) for image in failed]
 
 
 def _wishes(options: ImagesOptions) -> Wishes:

@@ -2,25 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 from core.errors import DatabaseAway
 
 #: Statuses of images that will not change by themselves.
 FINISHED = ("tagged", "failed", "missing", "deleted")
-
-
-class Archive(Protocol):
-    """What is known of a job's images."""
-
-    async def counts(self, job_id: UUID) -> Mapping[str, int]:
-        """Return how many images are in each status.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +33,12 @@ class Follower:
     """Polls until all images of a run are settled.
 
     Attributes:
+        counts: gives how many images of a job are in each status; raises `DatabaseAway`.
         poll_s: seconds between two looks.
         stall_s: seconds without any progress after which `on_stall` is told, once.
     """
 
-    archive: Archive
+    counts: Callable[[UUID], Awaitable[Mapping[str, int]]]
     sleep: Callable[[float], Awaitable[None]]
     now: Callable[[], float]
     poll_s: float = 0.5
@@ -83,7 +71,7 @@ class Follower:
 
     async def _look(self, job_id: UUID) -> Standing:
         try:
-            counts = await self.archive.counts(job_id)
+            counts = await self.counts(job_id)
         except DatabaseAway:
             return Standing(is_known=False)
         tagged = counts.get("tagged", 0)

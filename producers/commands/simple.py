@@ -7,22 +7,19 @@ from uuid import uuid4
 import typer
 from rich.console import Console
 
-from core.storage.archive.selection import ChosenImages
-from core.storage.stream.replays import OpenLetters
+from core.storage.archive import selection
+from core.storage.archive.selection import Choice
+from core.storage.pool import Pool
+from core.storage.stream import replays
+from core.storage.stream.replays import LetterFilter
 from producers.commands.terminal import RunDisplay, print_counts, print_summary
 from producers.folders.announcing import Announcer
 from producers.jobs import JobRunner
-from producers.main import (
-    PostgresJobs,
-    open_database,
-    open_publisher,
-    open_roots,
-    stop_on_signals,
-)
+from producers.main import open_database, open_publisher, open_roots, stop_on_signals
 from producers.publishing import Patience
 from producers.questions import BATCH_QUERIES, read_lines, submit_all
-from producers.replay import UNREADABLE, LetterFilter, Replay
-from producers.retag import Choice, Retag
+from producers.replay import UNREADABLE, Replay
+from producers.retag import Retag
 
 JOB_PATIENCE = Patience(limit_s=20.0)  # well under a job's lease
 
@@ -56,7 +53,7 @@ async def run_jobs(roots: tuple[str, ...], *, until_empty: bool) -> int:
         stop_on_signals() as stop,
     ):
         announcer = Announcer(publisher, "/producers/jobs", JOB_PATIENCE)
-        runner = JobRunner(PostgresJobs(pool), open_roots(roots), announcer)
+        runner = JobRunner(pool, open_roots(roots), announcer)
         if not until_empty:
             await runner.run_until(stop)
         while until_empty and not stop.is_set() and await runner.run_next(stop):
@@ -64,41 +61,39 @@ async def run_jobs(roots: tuple[str, ...], *, until_empty: bool) -> int:
     return 0
 
 
-async def replay_letters(wanted: LetterFilter, *, dry_run: bool) -> int:
+async def replay_letters(wanted: LetterFilter, limit: int | None, *, dry_run: bool) -> int:
     """Put dead letters back on their topic, or only count them."""
     console = Console(stderr=True)
     async with open_publisher("producers-replay") as publisher, open_database() as pool:
-        letters = OpenLetters(pool)
         if dry_run:
-            counts = await letters.counts(wanted)
+            counts = await replays.counts(pool, wanted)
             console.print(f"{sum(counts.values())} dead letters of {wanted.topic}")
             print_counts(console, "by reason", counts)
-            await _tell_unreadable(console, letters, wanted)
+            await _tell_unreadable(console, pool, wanted)
             return 0
-        done = await Replay(letters, publisher, Patience()).run(wanted)
-        await _tell_unreadable(console, letters, wanted)
+        done = await Replay(pool, publisher, Patience()).run(wanted, limit)
+        await _tell_unreadable(console, pool, wanted)
     console.print(f"{done.by_reason.total()} put back, {done.refused.total()} not")
     print_counts(console, "put back", done.by_reason)
     print_counts(console, "not put back", done.refused)
     return int(bool(done.refused))
 
 
-async def _tell_unreadable(console: Console, letters: OpenLetters, wanted: LetterFilter) -> None:
-    unreadable = 0 if wanted.reason else await letters.count_unreadable(wanted)
+async def _tell_unreadable(console: Console, pool: Pool, wanted: LetterFilter) -> None:
+    unreadable = 0 if wanted.reason else await replays.count_unreadable(pool, wanted)
     if unreadable:
         console.print(f"{unreadable} more ({UNREADABLE}) stay: only their places are known")
 
 
-async def retag_images(choice: Choice, *, dry_run: bool) -> int:
+async def retag_images(choice: Choice, limit: int | None, *, dry_run: bool) -> int:
     """Announce known images again, or only count them."""
     console = Console(stderr=True)
     async with open_publisher("producers-retag") as publisher, open_database() as pool:
-        chosen = ChosenImages(pool)
         if dry_run:
-            console.print(f"{await chosen.count(choice)} images")
+            console.print(f"{await selection.count(pool, choice)} images")
             return 0
         announcer = Announcer(publisher, "/producers/retag", Patience())
         with RunDisplay(console, follows=False) as display:
-            tally = await Retag(chosen, announcer).run(choice, uuid4(), display.show_published)
+            tally = await Retag(pool, announcer).run(choice, limit, uuid4(), display.show_published)
     print_summary(console, tally, None)
     return int(bool(tally.refused))

@@ -14,14 +14,7 @@ from producers.folders.bridge import Bridge
 from producers.folders.hints import WatchfilesHints
 from producers.folders.intake import Intake
 from producers.folders.settling import Pace
-from producers.main import (
-    PostgresLedger,
-    locate,
-    open_database,
-    open_publisher,
-    open_roots,
-    stop_on_signals,
-)
+from producers.main import locate, open_database, open_publisher, open_roots, stop_on_signals
 from producers.publishing import Patience
 
 DRAIN_S = 10.0  # for the batch in hand; less than what service managers give before a kill
@@ -57,7 +50,7 @@ async def watch_directories(directories: Sequence[Path], options: WatchOptions) 
         stop_on_signals() as stop,
     ):
         announcer = Announcer(publisher, "/producers/watch", Patience(limit_s=math.inf))
-        intake = Intake(roots, PostgresLedger(pool), announcer, pace)
+        intake = Intake(roots, pool, announcer, pace)
         async with asyncio.TaskGroup() as bridges:
             for place in places:
                 hints = WatchfilesHints(directory_of(roots, place))

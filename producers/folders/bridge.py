@@ -14,6 +14,7 @@ import structlog
 
 from core.blobs.naming import Place
 from core.errors import TransientError
+from core.storage.archive import watched_files
 from producers.folders.comparing import Comparison
 from producers.folders.hints import HintBuffer, Hints
 from producers.folders.intake import Intake
@@ -74,7 +75,7 @@ class Bridge:
         self._ear.scan_wanted.clear()
         if not self._scans_done:
             tries = self._pace.max_failures - 1
-            await self._intake.ledger.give_another_try(self._place.root, tries)
+            await watched_files.give_another_try(self._intake.pool, self._place.root, tries)
         started = self._clock.now()
         scan = await self._comparison.scan(self._place)
         took_s = round(self._clock.now() - started, 3)

@@ -16,6 +16,7 @@ from core.blobs.naming import Place
 from core.blobs.roots import Roots
 from core.blobs.walking import Found, Walk
 from core.errors import PermanentError
+from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
 from producers.folders.announcing import in_batches
 from producers.folders.hints import Hint, HintKind
@@ -62,7 +63,7 @@ class Comparison:
         self._vanishing = Vanishing(
             place.root,
             intake.roots,
-            intake.ledger,
+            intake.pool,
             grace_s=self._pace.settle_s,
             bound=self._pace.max_waiting,
         )
@@ -127,7 +128,9 @@ class Comparison:
         """The ledger's rows below a place, in byte order, page by page."""
         prefix = below.relative + b"/" if below.relative else b""
         while True:
-            page = await self._intake.ledger.between(below.root, after, upto, LEDGER_PAGE)
+            page = await watched_files.between(
+                self._intake.pool, below.root, after, upto, LEDGER_PAGE
+            )
             for row in page:
                 if not row.relative_path.startswith(prefix):
                     return
@@ -158,7 +161,9 @@ class Comparison:
         scan.taken += len(ready)
         await self._take(ready)
         scan.waiting = len(self._settling)
-        await self._intake.ledger.record([row for row in moved if row.state is FileState.ANNOUNCED])
+        await watched_files.record(
+            self._intake.pool, [row for row in moved if row.state is FileState.ANNOUNCED]
+        )
 
     def _sort_out(self, found: Found, ready: list[Found]) -> None:
         if is_at_rest(found.signature, self._clock.wall_ns(), self._pace.settle_s):
@@ -206,7 +211,7 @@ class Comparison:
                 walked.append(path)
                 await self.scan(place)
                 self._second_looks[path] = self._clock.now() + self._pace.settle_s
-        known = await self._intake.ledger.many(self._place.root, gone) if gone else {}
+        known = await watched_files.many(self._intake.pool, self._place.root, gone) if gone else {}
         for path in gone:
             self._settling.forget(path)
         for row in known.values():

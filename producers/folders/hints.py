@@ -44,26 +44,6 @@ class Hint:
     relative: bytes
 
 
-class Listener(Protocol):
-    """Who is told."""
-
-    def hear(self, hints: list[Hint]) -> None:
-        """Take hints."""
-        ...
-
-    def hear_state(self, is_live: bool) -> None:  # noqa: FBT001 - a state, not an option
-        """Learn that events come from now on, or that none come any more."""
-        ...
-
-
-class Hints(Protocol):
-    """A watcher of one directory."""
-
-    async def run(self, listener: Listener) -> None:
-        """Tell the listener until cancelled; a watch that breaks is begun anew."""
-        ...
-
-
 class HintBuffer:
     """Keeps what was heard until somebody looks; what is too much becomes the wish for a scan.
 
@@ -113,13 +93,12 @@ class HintBuffer:
         return [Hint(kind, relative) for relative, kind in heard.items()]
 
 
-class NoHints:
-    """For file systems without events: scans alone."""
+class Hints(Protocol):
+    """A watcher of one directory."""
 
-    async def run(self, listener: Listener) -> None:
-        """Tell that nothing is to be heard."""
-        listener.hear_state(False)
-        await asyncio.Event().wait()
+    async def run(self, listener: HintBuffer) -> None:
+        """Tell the listener until cancelled; a watch that breaks is begun anew."""
+        ...
 
 
 class WatchfilesHints:
@@ -134,7 +113,7 @@ class WatchfilesHints:
         self._directory = directory
         self._retry_s = retry_s
 
-    async def run(self, listener: Listener) -> None:
+    async def run(self, listener: HintBuffer) -> None:
         """Tell the listener until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
@@ -151,7 +130,7 @@ class WatchfilesHints:
 class _Watching:
     """One watch, in a thread of its own: to set it up takes long for many directories."""
 
-    def __init__(self, directory: Path, listener: Listener, call: Callable[..., object]) -> None:
+    def __init__(self, directory: Path, listener: HintBuffer, call: Callable[..., object]) -> None:
         self.stop = threading.Event()
         self.has_begun = False
         self._directory = directory

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import structlog
 
@@ -11,7 +10,9 @@ from core.blobs.naming import Place
 from core.blobs.roots import Roots, Signature
 from core.blobs.walking import Found
 from core.errors import DatabaseAway, ImageMissing, PermanentError
+from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
+from core.storage.pool import Pool
 from producers.folders.announcing import Announcer, Photo
 from producers.folders.settling import Pace, needs_work
 from schemas.image import image_id_of
@@ -20,35 +21,6 @@ log = structlog.get_logger(__name__)
 
 HASHES_AT_A_TIME = 4
 RECORD_PAUSE_S = 1.0
-
-
-class Ledger(Protocol):
-    """What the bridge has done so far: `producers.main.PostgresLedger`.
-
-    Every method raises `DatabaseAway` where PostgreSQL does not answer.
-    """
-
-    async def between(
-        self, root: str, after: bytes, upto: bytes | None, limit: int
-    ) -> Sequence[WatchedFile]:
-        """Return files behind `after`, up to and with `upto`, in byte order of their paths."""
-        ...
-
-    async def many(self, root: str, paths: Sequence[bytes]) -> dict[bytes, WatchedFile]:
-        """Return what is known of these files."""
-        ...
-
-    async def record(self, files: Sequence[WatchedFile]) -> None:
-        """Write what was done about files."""
-        ...
-
-    async def mark_missing(self, root: str, paths: Sequence[bytes]) -> int:
-        """Note that files are gone, and take their images out of the answers."""
-        ...
-
-    async def give_another_try(self, root: str, attempts: int) -> None:
-        """Let quarantined files be tried again."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +58,7 @@ class Intake:
     """
 
     roots: Roots
-    ledger: Ledger
+    pool: Pool
     announcer: Announcer
     pace: Pace
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -122,7 +94,9 @@ class Intake:
         async with self._lock:
             root = files[0].place.root
             # Looked up inside of the lock: a scan and an event may bring the same file.
-            known = await self.ledger.many(root, [file.place.relative for file in files])
+            known = await watched_files.many(
+                self.pool, root, [file.place.relative for file in files]
+            )
             fresh = [f for f in files if needs_work(known.get(f.place.relative), f.signature)]
             turns = asyncio.Semaphore(HASHES_AT_A_TIME)
             read = await asyncio.gather(
@@ -182,7 +156,7 @@ class Intake:
         """Write the ledger, for as long as it takes: these files are announced."""
         while rows:
             try:
-                await self.ledger.record(rows)
+                await watched_files.record(self.pool, rows)
             except DatabaseAway as error:
                 log.warning("ledger_retried", files=len(rows), error=str(error))
                 await self.sleep(RECORD_PAUSE_S)

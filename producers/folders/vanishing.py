@@ -14,8 +14,9 @@ import structlog
 
 from core.blobs.naming import Place
 from core.blobs.roots import Roots
+from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
-from producers.folders.intake import Ledger
+from core.storage.pool import Pool
 
 log = structlog.get_logger(__name__)
 
@@ -28,12 +29,10 @@ class Vanishing:
         bound: how many are remembered; scans find the others again.
     """
 
-    def __init__(
-        self, root: str, roots: Roots, ledger: Ledger, *, grace_s: float, bound: int
-    ) -> None:
+    def __init__(self, root: str, roots: Roots, pool: Pool, *, grace_s: float, bound: int) -> None:
         self._root = root
         self._roots = roots
-        self._ledger = ledger
+        self._pool = pool
         self._grace_s = grace_s
         self._bound = bound
         self._due: dict[bytes, float] = {}
@@ -64,9 +63,9 @@ class Vanishing:
         due = [path for path, at in self._due.items() if at <= now][:limit]
         if not due:
             return 0
-        known = await self._ledger.many(self._root, due)
+        known = await watched_files.many(self._pool, self._root, due)
         gone = await asyncio.to_thread(self._certain, list(known.values()))
-        marked = await self._ledger.mark_missing(self._root, gone) if gone else 0
+        marked = await self._mark_missing(gone) if gone else 0
         for path in due:
             self._due.pop(path, None)
         if marked:
@@ -74,6 +73,10 @@ class Vanishing:
         if unproven := len(known) - len(gone):
             log.info("files_not_found", root=self._root, files=unproven)
         return marked
+
+    async def _mark_missing(self, paths: Sequence[bytes]) -> int:
+        async with self._pool.transaction() as tx:
+            return await watched_files.mark_missing(tx, self._root, paths)
 
     def _certain(self, rows: Sequence[WatchedFile]) -> list[bytes]:
         return [row.relative_path for row in rows if self._is_certain(row)]

@@ -14,7 +14,7 @@ from standalone.processes.process import guarded
 PROPERTIES_FILE = "server.properties"
 FORMAT_TIMEOUT_S = 120.0
 
-# All tried together on 4.3.0 (research: embedded.md 1.7).
+# All tried together on 4.3.0 (docs/research/embedded.md, section 1.7).
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1

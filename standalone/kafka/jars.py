@@ -1,6 +1,6 @@
 """Apache Kafka's jars: fetched by jgo into our own cache, checked against our own list.
 
-jgo verifies nothing that it downloads or finds (3.2.0; research: embedded.md 1.1), so
+jgo verifies nothing that it downloads or finds (3.2.0; docs/research/embedded.md, section 1.1), so
 `kafka-jars.lock` holds the name and SHA-256 of each jar, and nothing else may be on the class path.
 """
 

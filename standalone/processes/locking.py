@@ -2,7 +2,7 @@
 
 The lock is taken before a server starts and its descriptor is handed on to the server. So it
 holds as long as either lives: a second Kafka on a directory damages the first one's metadata
-before it notices (research: embedded.md 1.6).
+before it notices (docs/research/embedded.md, section 1.6).
 """
 
 import contextlib

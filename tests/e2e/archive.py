@@ -1,7 +1,7 @@
-"""The whole archive as processes on this machine, for tests: servers, roles, a key, a receiver.
+"""The whole archive as processes on this machine, for tests: servers, roles and an API key.
 
-Started as `make up` does it, by the supervisor, in a temporary home on free loopback ports. All of
-it ends with the test process, also when that is killed.
+The supervisor starts it as `make up` does, in a temporary home on free loopback ports. All its
+processes end with the test process, even when that is killed.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ RECOVERING = (
     asyncpg.CrashShutdownError,
 )
 POLL_S = 0.05
-#: Set it to try another model, `local-dir:FOLDER` say.
+#: Set this variable to try another model, such as `local-dir:FOLDER`.
 MODEL_VARIABLE = "TEST_MODEL"
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class OnTopic:
-    """One record as it lies on a topic; header names as they were sent."""
+    """One record as it is on a topic; header names as they were sent."""
 
     partition: int
     offset: int
@@ -62,19 +62,19 @@ class OnTopic:
     value: bytes
 
     def header(self, name: str) -> str:
-        """The first header of this name as text; empty where there is none."""
+        """Return the first header of this name as text; empty where there is none."""
         return next((value.decode() for key, value in self.headers if key == name), "")
 
 
 @dataclass(slots=True)
 class RunningArchive:
-    """A started archive.
+    """A running archive.
 
     Attributes:
         home: its data and logs.
-        photos: the allowed root named `photos`; tests put files there.
+        photos: folder of the root named `photos`; tests put files there.
         access: key and signing secret of an owner with the scopes upload, query, read, paths.
-        http: requests with that key.
+        http: a client that sends that key.
     """
 
     supervisor: Supervisor
@@ -86,41 +86,41 @@ class RunningArchive:
 
     @property
     def database_url(self) -> str:
-        """DSN of its database."""
+        """Return the DSN of its database."""
         return self.supervisor.postgres.url
 
     @property
     def bootstrap(self) -> str:
-        """`host:port` of its broker."""
+        """Return `host:port` of its broker."""
         return self.supervisor.kafka.bootstrap
 
     # -- the processes
 
     def pids(self) -> dict[str, int]:
-        """Process ids by name; 0 for one that is down."""
+        """Return process ids by name; 0 for one that is down."""
         return {state.name: state.pid for state in self.supervisor.states()}
 
     def memory_mib(self) -> dict[str, float]:
-        """Memory of each process with its children, in MiB."""
+        """Return the memory of each process with its children, in MiB."""
         return {
             state.name: round(state.memory_bytes / 2**20, 1) for state in self.supervisor.states()
         }
 
     def kill(self, name: str) -> int:
-        """End a process by SIGKILL; its pid. The supervisor starts it again."""
+        """Kill a process by SIGKILL, which the supervisor starts again; return its pid."""
         pid = self.wait_for(lambda: self.pids()[name], timeout_s=60, what=f"{name} is down")
         os.kill(pid, signal.SIGKILL)
         return pid
 
     def wait_until_restarted(self, name: str, old_pid: int, timeout_s: float = 60.0) -> None:
-        """Wait until another process does its work."""
+        """Wait until a new process has taken its place."""
         self.wait_for(
             lambda: self.pids()[name] not in {0, old_pid}, timeout_s, f"{name} was not restarted"
         )
 
     @contextmanager
     def broker_away(self) -> Iterator[None]:
-        """Kafka is ended by SIGKILL here, and back on the same port afterwards."""
+        """Kill Kafka by SIGKILL; start it on the same port when the block ends."""
         self._keeper("kafka").kill()
         self.supervisor.kafka.wait(timeout_s=30)
         try:
@@ -134,7 +134,7 @@ class RunningArchive:
     def command(
         self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> subprocess.CompletedProcess[str]:
-        """Run Python with these arguments, as an operator would beside the roles."""
+        """Run Python with these arguments, as an operator would while the roles run."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=PROJECT,
@@ -147,19 +147,19 @@ class RunningArchive:
 
     @staticmethod
     def json_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-        """What a command with `--json` has printed."""
+        """Return what a command with `--json` printed."""
         assert done.returncode == 0, done.stderr
         printed: dict[str, Any] = json.loads(done.stdout)
         return printed
 
     def stranger(self) -> httpx.Client:
-        """Requests without a key, each on a connection of its own."""
+        """Return a client without a key that opens a connection for each request."""
         limits = httpx.Limits(max_keepalive_connections=0)
         url = self.supervisor.ingress_url
         return httpx.Client(base_url=url, timeout=60, trust_env=False, limits=limits)
 
     def log(self, name: str, lines: int = 30) -> str:
-        """The last lines that a process has written."""
+        """Return the last lines of a process's log."""
         path = self.home / "logs" / f"{name}.log"
         text = path.read_text(errors="replace") if path.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
@@ -167,7 +167,7 @@ class RunningArchive:
     # -- what it holds
 
     def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Run one statement on its database; again while that comes back from a crash."""
+        """Run one statement on its database; retry while PostgreSQL recovers from a crash."""
         deadline = time.monotonic() + RECOVERY_S
         while True:
             try:
@@ -178,20 +178,20 @@ class RunningArchive:
                 time.sleep(POLL_S)
 
     def value(self, statement: str, *arguments: object) -> Any:
-        """The first column of the first row."""
+        """Return the first column of the first row."""
         return self.sql(statement, *arguments)[0][0]
 
     def topic(self, name: str) -> list[OnTopic]:
-        """All records of a topic, partition by partition."""
+        """Return all records of a topic, partition by partition."""
         return run_apart(_read_topic(self.bootstrap, name))
 
     # -- waiting
 
     def wait_for(self, probe: Callable[[], T], timeout_s: float, what: str) -> T:
-        """Ask again and again until the answer is true; give it.
+        """Call repeatedly until the result is true; return it.
 
         Raises:
-            AssertionError: not in time; with the last lines of all roles.
+            AssertionError: it was not true in time; the message has the last lines of all logs.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -203,7 +203,7 @@ class RunningArchive:
             time.sleep(POLL_S)
 
     def account(self) -> str:
-        """What a person would look at first: the processes and the ends of their logs."""
+        """Return the states of the processes and the last lines of their logs."""
         parts = [*self.said[-10:], str(self.pids())]
         parts += [
             f"--- {name}\n{self.log(name, 8)}" for name in self.pids() if name[0] not in {"k", "p"}
@@ -211,7 +211,7 @@ class RunningArchive:
         return "\n".join(parts)
 
     def tags_of(self, image_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
-        """An image once it is tagged or has failed."""
+        """Wait until an image is tagged or has failed; return it."""
 
         def settled() -> dict[str, Any] | None:
             response = self.http.get(f"/images/{image_id}")
@@ -228,13 +228,13 @@ def running_archive(
     roots: Mapping[str, Path] | None = None,
     roles: tuple[Role, ...] | None = None,
 ) -> Iterator[RunningArchive]:
-    """Start the whole archive; stop it when left.
+    """Start the whole archive; stop it when the block ends.
 
     Args:
         name: part of its temporary home's name.
-        settings: environment of the roles beside what they need.
-        roots: further folders that may be read.
-        roles: the processes; one of each where it is None.
+        settings: further environment variables of the roles.
+        roots: further allowed roots.
+        roles: the processes to start; None: one of each.
     """
     home = make_home(name)
     photos = home / "photos"
@@ -268,7 +268,7 @@ def _started(
         waiting.wait_until_ready(READY_TIMEOUT_S)
         archive = RunningArchive(supervisor, home, photos, access, http, said)
         if any(state.name.startswith("tagging") for state in supervisor.states()):
-            # What a test waits for is tagging, not the loading of torch on a busy machine.
+            # Tests have time limits for tagging, not for the loading of torch on a busy machine.
             archive.wait_for(
                 lambda: http.get("/health").json()["loaded_models"], READY_TIMEOUT_S, "no model"
             )

@@ -1,4 +1,4 @@
-"""One archive for all end-to-end tests; nobody kills anything in it."""
+"""One archive for all end-to-end tests; no test kills its processes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,17 +8,17 @@ import pytest
 from standalone.demo.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive, running_archive
 
-#: Damaged and hostile pictures, where they are at hand.
+#: A folder with damaged and hostile pictures, if there is one.
 NASTY = Path(__file__).parents[2] / "../shared/data/nasty"
 SETTINGS = {
-    "TAGGING_DECODE_TIMEOUT_S": "3",  # for the picture that keeps a decoder busy
-    "DELIVERY_SCHEDULE_S": "0,1,2,5,10,30",  # a second try comes soon
+    "TAGGING_DECODE_TIMEOUT_S": "3",  # one picture keeps a decoder busy until the limit
+    "DELIVERY_SCHEDULE_S": "0,1,2,5,10,30",  # so that retries come soon
 }
 
 
 @pytest.fixture(scope="package")
 def archive() -> Iterator[RunningArchive]:
-    """The whole archive; ends with the last test of this folder."""
+    """Start the whole archive; stop it after the last test of this folder."""
     roots = {"nasty": NASTY} if NASTY.is_dir() else {}
     with running_archive("e2e", SETTINGS, roots) as started:
         yield started
@@ -26,6 +26,6 @@ def archive() -> Iterator[RunningArchive]:
 
 @pytest.fixture
 def receiver(archive: RunningArchive, tmp_path: Path) -> Iterator[CallbackReceiver]:
-    """Where this test's callbacks go: believes only what `standardwebhooks` verifies."""
+    """Start a receiver for this test's callbacks; it verifies them with `standardwebhooks`."""
     with CallbackReceiver(archive.access.signing_secret, tmp_path / "callbacks") as listening:
         yield listening

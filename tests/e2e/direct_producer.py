@@ -1,4 +1,4 @@
-"""A producer of somebody else's: knows the topic and its documented record, none of our code.
+"""A foreign producer: it uses the topic and the documented record format, but none of our code.
 
 python direct_producer.py BOOTSTRAP FILE: publishes the records in FILE, a JSON list of
 `{"key": …, "headers": {…}, "value": base64}`.
@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 
 
 async def main(bootstrap: str, file: str) -> None:
-    """Publish all records; each is acknowledged by all replicas."""
+    """Publish all records; wait until all replicas have acknowledged each."""
     records = json.loads(Path(file).read_text())
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
         for record in records:

@@ -1,4 +1,4 @@
-"""Photos with a past: EXIF with a date of their own, so that a query can mean just one of them."""
+"""Photos with EXIF, each with a date of its own, so that a query can select exactly one."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,11 +15,11 @@ _FIRST_DAY = datetime(1970, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class DatedPhoto:
-    """A JPEG with EXIF, and the same without.
+    """A JPEG with EXIF, and the same file without it.
 
     Attributes:
-        taken_at: in its EXIF (which knows no zone).
-        bare: the file as it is without EXIF, bit by bit.
+        taken_at: the time in its EXIF, which has no zone.
+        bare: the bytes of the same file without EXIF.
     """
 
     content: bytes
@@ -28,7 +28,7 @@ class DatedPhoto:
 
     @property
     def its_day(self) -> dict[str, str]:
-        """Options of a query that can be answered by this photo alone."""
+        """Return options of a query that only this photo can answer."""
         start = self.taken_at.replace(hour=0, minute=0, second=0)
         return {
             "date_from": start.isoformat(),

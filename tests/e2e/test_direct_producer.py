@@ -1,4 +1,4 @@
-"""Records straight on the topic: good ones are tagged, each bad one is a dead letter of its own."""
+"""Records published directly: good ones are tagged, each bad one becomes a dead letter."""
 
 import base64
 import hashlib
@@ -19,12 +19,12 @@ from tests.fakes.pictures import endless_jpeg, jpeg
 SCRIPT = Path(__file__).with_name("direct_producer.py")
 BAD = ("malformed", "nul", "killer", "wrong-version", "not-an-image")
 TIMEOUT_S = 60.0
-FLOOD = 250  # of CONSUMER_DEAD_LETTER_WINDOW = 200 a half may be dead letters
+FLOOD = 250  # of CONSUMER_DEAD_LETTER_WINDOW = 200 records at most half may be dead letters
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a producer put on the topic; the keys begin with `run`."""
+    """The records that a producer published; their keys begin with `run`."""
 
     run: str
     inline: bytes
@@ -32,13 +32,13 @@ class Sent:
 
 
 def record(key: str, value: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
-    """One record for the script."""
+    """Return one record for the script."""
     return {"key": key, "headers": headers or {}, "value": base64.b64encode(value).decode()}
 
 
 @pytest.fixture(scope="module")
 def sent(archive: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> Sent:
-    """Two good records with bad ones between them, from a program that knows no code of ours."""
+    """Publish two good records with bad ones between them, by a program without our code."""
     run = f"direct-{archive.home.name}"
     folder = archive.photos / "direct"
     folder.mkdir()
@@ -67,14 +67,14 @@ def sent(archive: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> S
 
 
 def publish(archive: RunningArchive, file: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Run the foreign producer."""
+    """Publish records by the foreign producer."""
     file.write_text(json.dumps(records))
     done = archive.command(str(SCRIPT), archive.bootstrap, str(file))
     assert done.returncode == 0, done.stderr
 
 
 def letters(archive: RunningArchive, sent: Sent) -> dict[str, list[Any]]:
-    """Dead letters of this run by the last part of their key, oldest first."""
+    """Return the dead letters of this run by the last part of their key, oldest first."""
     rows = archive.sql(
         "SELECT convert_from(key, 'UTF8') AS key, reason, detail, headers, value, replayed_at"
         " FROM dead_letters WHERE starts_with(convert_from(key, 'UTF8'), $1) ORDER BY id",
@@ -87,7 +87,7 @@ def letters(archive: RunningArchive, sent: Sent) -> dict[str, list[Any]]:
 
 
 def wait_for_letters(archive: RunningArchive, sent: Sent, each: int) -> dict[str, list[Any]]:
-    """Dead letters of this run, once each bad record has `each`."""
+    """Wait until each bad record has `each` dead letters; return those of this run."""
 
     def complete() -> dict[str, list[Any]] | None:
         found = letters(archive, sent)
@@ -174,7 +174,7 @@ def test_replay_puts_them_back_where_they_fail_again_and_are_counted(
 def test_a_flood_of_pictures_that_cannot_be_read_does_not_stop_those_behind_it(
     archive: RunningArchive, tmp_path: Path
 ) -> None:
-    """Else anyone who may upload could halt the tagging: more than half of 200 records fail."""
+    """Otherwise anyone who may upload could halt tagging, since over half of 200 records fail."""
     (archive.photos / "behind.jpg").write_bytes(jpeg(90_003))
     names = [f"nowhere/{number}.jpg" for number in range(FLOOD)] + ["behind.jpg"]
     uris = [f"file:photos/{name}" for name in names]

@@ -1,4 +1,4 @@
-"""What is open without a key: health, metrics, documents; and that they tell the truth."""
+"""Health, metrics and documents need no key, and what they say is true."""
 
 import re
 

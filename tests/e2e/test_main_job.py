@@ -18,7 +18,7 @@ RUSSIAN = {label.name: label.aliases[0] for label in DEFAULT_LABELS}
 
 
 def upload(archive: RunningArchive, photo: DatedPhoto, name: str = "photo.jpg") -> dict[str, Any]:
-    """The entry of one uploaded file."""
+    """Upload one file; return its entry in the answer."""
     files = [("file", (name, photo.content, "image/jpeg"))]
     response = archive.http.post("/images/upload", files=files)
     assert response.status_code == 202, response.text
@@ -28,7 +28,7 @@ def upload(archive: RunningArchive, photo: DatedPhoto, name: str = "photo.jpg") 
 
 
 def ask(archive: RunningArchive, text: str, url: str, **options: object) -> str:
-    """The id of a submitted query."""
+    """Submit a query; return its id."""
     body = {"text": text, "callback_url": url, **options}
     response = archive.http.post("/images/tags", json=body)
     assert response.status_code == 202, response.text
@@ -37,7 +37,7 @@ def ask(archive: RunningArchive, text: str, url: str, **options: object) -> str:
 
 
 def answer_to(query_id: str, receiver: CallbackReceiver) -> Callback:
-    """The one callback that came, verified by the receiver."""
+    """Return the only callback for the query, verified by the receiver."""
     callback = receiver.take(ANSWER_TIMEOUT_S)
     assert callback is not None, f"no callback for {query_id}; refused: {receiver.refused}"
     assert callback.body["data"]["query_id"] == query_id
@@ -68,7 +68,7 @@ def test_a_question_in_english_and_one_in_russian_bring_the_uploaded_photo_back_
         assert [tag["tag"] for tag in data["matched"]] == [best["tag"]]
         assert data["matched"][0]["words"]
         assert data["score"] == data["matched"][0]["score"] == best["score"]
-        # Bit by bit what was uploaded, less its EXIF: no place, no time.
+        # The uploaded bytes without their EXIF: no place, no time.
         assert callback.picture is not None
         assert callback.picture.read_bytes() == photo.bare
     assert receiver.refused == 0

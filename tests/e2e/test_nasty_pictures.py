@@ -1,4 +1,4 @@
-"""Hundreds of damaged, odd and hostile pictures through the command line and all processes."""
+"""Hundreds of damaged, odd and hostile pictures, sent through the command line and all roles."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ LIMIT_MIB = 6000  # tagging with two decoders of at most 2 GiB each
 
 @contextmanager
 def peak_memory(archive: RunningArchive) -> Iterator[dict[str, float]]:
-    """The greatest memory of each process seen in the block, in MiB, children included."""
+    """Yield the greatest memory of each process during the block, in MiB, with its children."""
     peaks: dict[str, float] = {}
     ended = threading.Event()
 
@@ -55,7 +55,7 @@ def test_every_nasty_file_is_tagged_or_in_the_ledger_and_no_process_dies(
         began = time.monotonic()
         done = archive.command("-m", "producers", "images", str(NASTY), timeout_s=TIMEOUT_S)
         assert set(states(archive)) == by_name, done.stderr
-        # What the command passes over by its name goes straight to the topic.
+        # Files that the command skips by their names are published directly.
         announce(archive, files - by_name, tmp_path / "records.json")
         archive.wait_for(
             lambda: set(states(archive)) == files, TIMEOUT_S, "not all files were judged"
@@ -85,13 +85,13 @@ def test_every_nasty_file_is_tagged_or_in_the_ledger_and_no_process_dies(
 
 
 def states(archive: RunningArchive) -> dict[str, str]:
-    """File name -> status of its image."""
+    """Return the status of the image by file name."""
     rows = archive.sql("SELECT path, status FROM images WHERE path LIKE 'nasty/%'")
     return {row["path"].removeprefix("nasty/"): row["status"] for row in rows}
 
 
 def announce(archive: RunningArchive, names: Iterable[str], file: Path) -> None:
-    """Put files on the topic as a foreign program does."""
+    """Publish files as a foreign program would."""
     uris = [f"file:nasty/{name}" for name in sorted(names)]
     events = [base64.b64encode(json.dumps({"uri": uri}).encode()).decode() for uri in uris]
     records = [

@@ -1,4 +1,4 @@
-"""Photos that lie in a folder: one file, a whole directory, and what SQL sees of them."""
+"""Photos in a folder: tagging one file, a whole directory, and reading the result by SQL."""
 
 import time
 from pathlib import Path
@@ -15,16 +15,16 @@ JOB_TIMEOUT_S = 60.0
 
 @pytest.fixture
 def folder(archive: RunningArchive, request: pytest.FixtureRequest) -> Path:
-    """An own folder under the allowed root."""
+    """Return a new folder under the allowed root."""
     path = archive.photos / str(request.node.name)[:60]
     path.mkdir()
     return path
 
 
 def tag_file(archive: RunningArchive, file: Path, **options: object) -> dict[str, Any]:
-    """The answer to `POST /tag/image` for a file under the root.
+    """Return the answer to `POST /tag/image` for a file under the root.
 
-    On a busy machine it may be a 202 at first, above all while the model loads: asked again then.
+    On a busy machine the first answer may be a 202, above all while the model loads; it asks again.
     """
     body = {"image_path": f"photos/{file.relative_to(archive.photos)}", **options}
     deadline = time.monotonic() + JOB_TIMEOUT_S
@@ -117,7 +117,7 @@ def test_a_directory_job_tags_every_photo_and_counts_the_rest(
 
 
 def finished_job(archive: RunningArchive, job_id: str) -> dict[str, Any]:
-    """A job once all its images are tagged or have failed."""
+    """Wait until all images of a job are tagged or have failed; return the job."""
 
     def settled() -> dict[str, Any] | None:
         job: dict[str, Any] = archive.http.get(f"/jobs/{job_id}").json()

@@ -1,4 +1,4 @@
-"""Every way to send a wrong request: the answer names the input and the limit."""
+"""Wrong requests of every kind: the answer names the input and the limit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ class Wrong:
     """A request that must be refused.
 
     Attributes:
-        says: parts of the problem's detail: the input, and the limit that it breaks.
-        pointer: of the field that is blamed.
+        says: parts of the problem's detail: the input, and the limit that it exceeds.
+        pointer: JSON pointer of the wrong field.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Wrong:
 
 
 def query(**fields: object) -> dict[str, Any]:
-    """The body of a query, with fields changed."""
+    """Return the body of a query with some fields changed."""
     return {"json": {"text": "a cat", "callback_url": "http://127.0.0.1:8000/hook", **fields}}
 
 
 def file(content: bytes, name: str = "a.jpg") -> dict[str, Any]:
-    """A multipart body with one file."""
+    """Return a multipart body with one file."""
     return {"files": {"file": (name, content, "image/jpeg")}}
 
 

@@ -1,4 +1,4 @@
-"""A folder that people work in while it is watched: every file is announced, none twice."""
+"""A folder is watched while files appear in it in various ways: each is announced once."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.measured import Measured
 
 FOLDERS = 20
 FILES = 400
-SETTLE_S = 3.0  # a busy machine is slow at the second half of a hundred files
+SETTLE_S = 3.0  # long enough to write the second halves of a hundred files on a busy machine
 PAUSE_S = 0.4  # between the halves of a file that is written slowly; less than SETTLE_S
 TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
@@ -29,7 +29,7 @@ STOP_TIMEOUT_S = 20.0
 
 @contextmanager
 def watching(archive: RunningArchive, folder: Path) -> Iterator[None]:
-    """`python -m producers watch`, ended by SIGTERM as a service manager would."""
+    """Run `python -m producers watch`; stop it by SIGTERM as a service manager would."""
     arguments = ["watch", str(folder), "--settle", str(SETTLE_S), "--poll", "2"]
     process = subprocess.Popen(
         guarded([sys.executable, "-m", "producers", *arguments]),
@@ -48,13 +48,13 @@ def watching(archive: RunningArchive, folder: Path) -> Iterator[None]:
 
 
 def write(file: Path, content: bytes) -> None:
-    """As most programs do."""
+    """Write a file in one go, as most programs do."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)
 
 
 def write_slowly(files: Sequence[tuple[Path, bytes]]) -> None:
-    """All files half, a pause, then the rest: as a card reader or a slow network does."""
+    """Write half of each file, pause, then write the rest, as a slow network does."""
     opened = []
     for file, content in files:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def write_slowly(files: Sequence[tuple[Path, bytes]]) -> None:
 
 
 def rename_in(file: Path, content: bytes) -> None:
-    """As browsers and sync clients do."""
+    """Write under another name and rename, as browsers and sync clients do."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".part")
     partial.write_bytes(content)
@@ -77,7 +77,7 @@ def rename_in(file: Path, content: bytes) -> None:
 
 
 def move_tree_in(files: Sequence[tuple[Path, bytes]], top: Path, elsewhere: Path) -> None:
-    """A whole tree appears at once, as from another folder of the same disk."""
+    """Move a whole tree in, as from another folder of the same disk."""
     for file, content in files:
         write(elsewhere / file.relative_to(top), content)
     elsewhere.rename(top)
@@ -104,7 +104,7 @@ def test_four_hundred_files_are_announced_and_tagged_none_twice(
             write(place, content)
         slow.join()
         archive.wait_for(lambda: known(archive) > 100, TIMEOUT_S, "nothing is announced")
-    for place, content in rest[2::4]:  # nobody watches
+    for place, content in rest[2::4]:  # written while no watcher runs
         write(place, content)
     with watching(archive, folder):
         for place, content in rest[3::4]:
@@ -112,7 +112,7 @@ def test_four_hundred_files_are_announced_and_tagged_none_twice(
         move_tree_in(tree, folder / "00", archive.photos / f"elsewhere-{os.getpid()}")
         archive.wait_for(lambda: known(archive) >= FILES, TIMEOUT_S, "files were not announced")
         took_s = time.monotonic() - began
-        time.sleep(2 * SETTLE_S)  # whatever would be announced twice is announced by now
+        time.sleep(2 * SETTLE_S)  # a second announcement would have come by now
 
     announced = Counter(
         json.loads(record.value).get("uri")
@@ -128,5 +128,5 @@ def test_four_hundred_files_are_announced_and_tagged_none_twice(
 
 
 def known(archive: RunningArchive) -> int:
-    """How many files the ledger has."""
+    """Return how many files the ledger has."""
     return int(archive.value("SELECT count(*) FROM watched_files"))

@@ -1,4 +1,4 @@
-"""Bytes by hash, in memory."""
+"""A keeper of bytes in memory."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from core.transaction import Transaction
 
 
 class MemoryKeeper:
-    """A `core.blobs.store.Keeper` that forgets when the test ends."""
+    """A `core.blobs.store.Keeper` in memory."""
 
     def __init__(self) -> None:
         self.contents: dict[bytes, bytes] = {}

@@ -1,8 +1,8 @@
-"""Who is dialled: every address that a socket of this process is told to connect to.
+"""Record every address that a socket of this process is told to connect to.
 
-An audit hook, so that no layer of a client can hide a connection from it. While it watches, no
-connection is made: each attempt is noted and refused. For asyncio's own loop; uvloop connects
-inside libuv, where Python has no say.
+It is an audit hook, so that no layer of a client can hide a connection from it. While it is active,
+no connection is made: each attempt is recorded and refused. It works with asyncio's own event loop;
+uvloop connects inside libuv, which audit hooks do not see.
 """
 
 import errno
@@ -20,9 +20,9 @@ _installed: list[bool] = []
 
 @contextmanager
 def watched_dialling() -> Iterator[list[IPAddress]]:
-    """The addresses, as they come in."""
+    """Yield the list of addresses, to which each attempt is added."""
     if not _installed:
-        sys.addaudithook(_on_event)  # for ever: Python knows no way to take one back
+        sys.addaudithook(_on_event)  # audit hooks cannot be removed
         _installed.append(True)
     dialled: list[IPAddress] = []
     _watching.append(dialled)
@@ -39,14 +39,14 @@ def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def is_inside(address: IPAddress) -> bool:
-    """Whether an address may lie inside somebody's network: a second opinion on the guard's table.
+    """Return whether an address may be inside a private network, without the guard's table.
 
-    Written from Python's own registries and the few ranges that they call global, and not from
-    `core.egress.addresses`: two lists with the same hole would agree.
+    It uses Python's own registries and the few ranges that these wrongly call global, and not
+    `core.egress.addresses`: with one list for both, the test would not notice a hole in it.
     """
     if isinstance(address, IPv6Address) and int(address) >> 32 in _STANDS_FOR_IPV4:
-        # Whoever dials one dials that IPv4 host, whose place alone counts. Python 3.11 calls them
-        # all private or reserved.
+        # A connection to one goes to that IPv4 host, so only the IPv4 address counts. Python 3.11
+        # calls them all private or reserved.
         return is_inside(IPv4Address(int(address) & 0xFFFFFFFF))
     if not address.is_global or address.is_multicast or address.is_reserved:
         return True

@@ -1,4 +1,4 @@
-"""Pictures made from scratch: ordinary ones, and those that only a hostile mind would make."""
+"""Generated pictures: ordinary ones and hostile ones."""
 
 import io
 import struct
@@ -32,14 +32,14 @@ def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (320, 240), **options: object) -> bytes:
-    """Return an ordinary JPEG file; unlike seeds give unlike pictures."""
+    """Return an ordinary JPEG file; different seeds give different pictures."""
     return encoded(photo(seed, size), "JPEG", **{"quality": 92, **options})
 
 
 def flat_png(width: int, height: int) -> bytes:
-    """Return a PNG of one colour without making its pixels here: a few kB for hundreds of MB.
+    """Return a PNG of one colour with few kB for hundreds of MB, without allocating its pixels.
 
-    Under the pixel limit and quite valid; decoding it needs `4 * width * height` bytes.
+    It is valid and may be under the pixel limit; decoding it needs `4 * width * height` bytes.
     """
     packer = zlib.compressobj(9)
     row = b"\0" * (1 + 3 * width)
@@ -52,7 +52,7 @@ def flat_png(width: int, height: int) -> bytes:
 
 
 def endless_jpeg(scans: int = 6000, side: int = 8000) -> bytes:
-    """Return a valid progressive JPEG whose decoding ends the decoder's process by its time limit.
+    """Return a valid progressive JPEG whose decoding exceeds the decoder's time limit.
 
     Each scan is some 70 bytes and says "no change" about all blocks of the picture in runs of
     32,767; libjpeg has to walk over every block all the same, 3 ms a scan. The default is 700 kB

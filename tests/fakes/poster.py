@@ -1,4 +1,4 @@
-"""A poster that keeps what it was given and answers as told."""
+"""A poster that records its calls and answers as scripted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +14,13 @@ class PlainAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """One call."""
+    """One recorded call."""
 
     url: str
     content: bytes
     headers: Mapping[str, str]
     timeout_s: float
+    body_s: float
 
 
 class RecordingPoster:
@@ -30,10 +31,16 @@ class RecordingPoster:
         self.posted: list[Posted] = []
 
     async def post(
-        self, url: str, *, content: bytes, headers: Mapping[str, str], timeout_s: float
+        self,
+        url: str,
+        *,
+        content: bytes,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        body_s: float,
     ) -> PlainAnswer:
-        """Keep the call; the last outcome is repeated."""
-        self.posted.append(Posted(url, content, dict(headers), timeout_s))
+        """Record the call; the last outcome is repeated."""
+        self.posted.append(Posted(url, content, dict(headers), timeout_s, body_s))
         outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
         if isinstance(outcome, Exception):
             raise outcome

@@ -1,10 +1,11 @@
-"""Kafka in memory: keeps what was published, and fails when told to."""
+"""A publisher in memory: it keeps what was published, and fails when told to."""
 
 import asyncio
 from collections.abc import Sequence
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.ports import Place, Sent
+from core.messaging.ports import Sent
+from core.offsets import Place
 from schemas.image import ImageArrived
 from schemas.record import Record
 
@@ -13,13 +14,13 @@ class MemoryPublisher:
     """A `producers.sinks.Publisher`.
 
     Attributes:
-        records: what "Kafka" has, in order.
-        is_away: no record is acknowledged.
-        lose_acknowledgements: so many of the next records arrive without being acknowledged.
-        largest_value: values over it are refused for good.
-        delay_s: how long each call takes.
+        records: the published records, in order.
+        is_away: True: no record is acknowledged.
+        lose_acknowledgements: number of next records that arrive without being acknowledged.
+        largest_value: values larger than this are refused for good.
+        delay_s: duration of each call.
         gate: where it is set, each call waits for it.
-        partition: of all records.
+        partition: the partition of all records.
     """
 
     def __init__(self) -> None:
@@ -51,5 +52,5 @@ class MemoryPublisher:
         return Place(record.topic, self.partition, len(self.records) - 1)
 
     def uris(self) -> list[str]:
-        """URIs of the image arrivals, in order."""
+        """Return the URIs of the image arrivals, in order."""
         return [ImageArrived.model_validate_json(record.value).uri for record in self.records]

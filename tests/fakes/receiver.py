@@ -1,6 +1,6 @@
-"""A webhook receiver that behaves badly on demand: the path of a request names how.
+"""A webhook receiver that misbehaves as the path of a request says.
 
-Own asyncio server without a framework, so that it can do what frameworks prevent. Modes:
+It is an asyncio server without a framework, so that it can do what frameworks prevent. Modes:
 
     /ok                    200, "ok"; also every path that is no mode
     /status/N              status N
@@ -26,6 +26,8 @@ Own asyncio server without a framework, so that it can do what frameworks preven
     /gone                  410
     /abort                 500 with webhook-delivery: abort-message
     /slow/SECONDS          200 after that time
+    /stuck/N               status N and its headers at once, its body never
+    /late-body/SECONDS     200 and its headers at once, its body after that time
 """
 
 import asyncio
@@ -42,12 +44,12 @@ from urllib.parse import unquote
 HUGE_BYTES = 10 * 1000**3
 _BLOCK = bytes(64 * 1024)
 _BODILESS = frozenset({204, 304})  # RFC 9110, 6.4.1
-_HEAD_START_S = 0.1  # a reset drops what the other side has not read yet
+_HEAD_START_S = 0.1  # a reset discards what the other side has not read yet
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request as it came in; header names in lower case."""
+    """A request as it was received; header names in lower case."""
 
     method: str
     path: str
@@ -59,7 +61,7 @@ class Received:
 
 @dataclass(slots=True)
 class _Conversation:
-    """One connection: what the modes need to misbehave on it."""
+    """One connection, with the operations that the modes need."""
 
     number: int
     reader: asyncio.StreamReader
@@ -82,7 +84,7 @@ class _Conversation:
         await self.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
 
     def reset(self) -> None:
-        """End with RST instead of FIN."""
+        """Close with RST instead of FIN."""
         sock = self.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
@@ -94,8 +96,8 @@ class HostileReceiver:
     Args:
         host: where to listen.
         port: 0 for any free one.
-        ssl_context: speaks TLS where given.
-        drip_interval_s: between the bytes of the drip modes.
+        ssl_context: for TLS; None: plain HTTP.
+        drip_interval_s: time between the bytes of the drip modes.
     """
 
     def __init__(
@@ -139,23 +141,23 @@ class HostileReceiver:
 
     @property
     def connections(self) -> int:
-        """How many connections were accepted so far."""
+        """Return how many connections were accepted so far."""
         return self._connections
 
     def url(self, path: str, *, host: str | None = None) -> str:
-        """Address of a mode, by another host name where wanted."""
+        """Return the URL of a mode, optionally with another host name."""
         scheme = "http" if self._ssl_context is None else "https"
         return f"{scheme}://{host or self.host}:{self.port}{path}"
 
     def received(self, path: str) -> list[Received]:
-        """Requests to one path, in order of arrival."""
+        """Return the requests to one path, in order of arrival."""
         return [request for request in self.requests if request.path == path]
 
     async def wait_for(self, count: int, *, timeout_s: float = 10.0) -> list[Received]:
         """Wait until `count` requests have arrived in all.
 
         Raises:
-            TimeoutError: fewer came in that time.
+            TimeoutError: fewer arrived in that time.
         """
         async with asyncio.timeout(timeout_s), self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)
@@ -182,7 +184,7 @@ class HostileReceiver:
                 finally:
                     self.in_flight -= 1
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
-            return  # the other side has gone, as it should in most modes
+            return  # the other side has closed, as it should in most modes
         finally:
             conversation.writer.close()
 
@@ -241,8 +243,19 @@ class HostileReceiver:
         await asyncio.sleep(float(argument))
         await conversation.answer(200)
 
-    async def _silent(self, conversation: _Conversation) -> None:
+    async def _stuck(self, conversation: _Conversation, argument: str) -> None:
+        await conversation.send(
+            f"HTTP/1.1 {argument} Whatever\r\nContent-Length: 9\r\n\r\n".encode()
+        )
         await conversation.reader.read()  # until the other side gives up
+
+    async def _late_body(self, conversation: _Conversation, argument: str) -> None:
+        await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        await asyncio.sleep(float(argument))
+        await conversation.send(b"late")
+
+    async def _silent(self, conversation: _Conversation) -> None:
+        await conversation.reader.read()  # until the other side closes
 
     async def _drip_headers(self, conversation: _Conversation) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + b"X-Padding: x\r\n" * 100_000
@@ -317,6 +330,8 @@ class HostileReceiver:
         "redirect": _redirect,
         "retry-after": _retry_after,
         "slow": _slow,
+        "stuck": _stuck,
+        "late-body": _late_body,
     }
     _by_itself: Mapping[str, Callable[["HostileReceiver", _Conversation], Awaitable[None]]] = {
         "silent": _silent,

@@ -1,4 +1,4 @@
-"""A resolver that gives what the test wrote down, one answer after the other."""
+"""A resolver with scripted answers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,14 +7,14 @@ from core.errors import TargetUnreachable
 
 
 class ScriptedResolver:
-    """Answers per host, in turn; the last one is repeated. An unknown host does not resolve."""
+    """Scripted answers per host, in order; the last one is repeated. Other hosts do not resolve."""
 
     def __init__(self, answers: Mapping[str, Sequence[Sequence[str]]]) -> None:
         self._answers = {host: list(turns) for host, turns in answers.items()}
         self.asked: list[str] = []
 
     async def addresses(self, host: str) -> tuple[IPAddress, ...]:
-        """The next answer for this host."""
+        """Return the next answer for this host."""
         self.asked.append(host)
         turns = self._answers.get(host)
         if not turns:

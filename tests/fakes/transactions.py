@@ -1,4 +1,4 @@
-"""A transaction that holds nothing: for roles whose tables are fakes."""
+"""A transaction without a database, for roles whose tables are fakes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class NoTransaction:
-    """Satisfies `core.transaction.Transaction`; any statement is a bug of the test."""
+    """Satisfies `core.transaction.Transaction`; a statement on it is a bug of the test."""
 
     async def execute(self, query: str, *args: Any) -> str:
         raise AssertionError(query)
@@ -26,12 +26,12 @@ class NoTransaction:
 
 @asynccontextmanager
 async def no_transaction() -> AsyncIterator[NoTransaction]:
-    """Stands for the pool's `transaction()`."""
+    """Yield a transaction in place of the pool's `transaction()`."""
     yield NoTransaction()
 
 
 class NoDatabase:
-    """Stands for the pool."""
+    """A double of the pool."""
 
     transaction = staticmethod(no_transaction)
     connection = staticmethod(no_transaction)

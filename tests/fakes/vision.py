@@ -17,7 +17,7 @@ CAMERA = "Box Brownie"
 
 
 class MemoryDecoder:
-    """Takes anything with a picture's signature for a picture; its pixels are its hash."""
+    """A decoder that accepts anything with a picture's signature; the pixels are its hash."""
 
     def __init__(self) -> None:
         self.busy = 0
@@ -34,7 +34,7 @@ class MemoryDecoder:
 
 
 class HashModel:
-    """Vectors that depend on nothing but the picture or the text, whatever the batch."""
+    """A model whose vectors depend only on the picture or the text, not on the batch."""
 
     def __init__(self, dim: int = 16, logit_bias: float | None = None) -> None:
         self.identity = "hash@0000000000000000"
@@ -93,7 +93,7 @@ class HashTowers:
 
 
 def unit(data: bytes, dim: int) -> NDArray[np.float32]:
-    """Return a unit vector that is a function of the bytes."""
+    """Return a unit vector computed from the bytes."""
     seed = int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
     vector = np.random.default_rng(seed).standard_normal(dim)
     return (vector / np.linalg.norm(vector)).astype(np.float32)

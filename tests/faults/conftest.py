@@ -1,4 +1,4 @@
-"""One archive whose processes and broker are killed again and again, and a receiver beside it."""
+"""An archive whose processes and broker are killed repeatedly, and a receiver."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,26 +9,26 @@ from standalone.demo.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive, running_archive
 from tests.faults.harness.members import database, kafka, members
 
-__all__ = ["database", "kafka", "members"]  # fixtures of the runtime's own tests
+__all__ = ["database", "kafka", "members"]  # fixtures of the runtime's tests
 
 SETTINGS = {
-    "CONSUMER_BATCH_MAX_RECORDS": "8",  # many transactions to be killed in
+    "CONSUMER_BATCH_MAX_RECORDS": "8",  # small batches, so that there are many transactions to kill
     "DELIVERY_SCHEDULE_S": "0,1,2,5,10,30",
-    "DELIVERY_LEASE_S": "10",  # what a killed delivery process held is due again after it
+    "DELIVERY_LEASE_S": "10",  # after this time a killed process's webhooks are due again
     "DELIVERY_EXCHANGE_TIMEOUT_S": "5",
-    "OUTBOX_SWEEP_AGE_S": "2",  # what a crash left is published after it
+    "OUTBOX_SWEEP_AGE_S": "2",  # after this time events left by a crash are published
 }
 
 
 @pytest.fixture(scope="package")
 def shaken() -> Iterator[RunningArchive]:
-    """The whole archive; each test leaves it whole for the next."""
+    """Start the whole archive; each test leaves it running for the next."""
     with running_archive("faults", SETTINGS) as started:
         yield started
 
 
 @pytest.fixture
 def receiver(shaken: RunningArchive, tmp_path: Path) -> Iterator[CallbackReceiver]:
-    """Where callbacks go; outlives the processes that are killed."""
+    """Start a receiver of callbacks; it is never killed."""
     with CallbackReceiver(shaken.access.signing_secret, tmp_path / "callbacks") as listening:
         yield listening

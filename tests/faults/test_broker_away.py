@@ -1,4 +1,4 @@
-"""Kafka is gone for a while: what was accepted meanwhile is done after its return."""
+"""Kafka is down for a while: what was accepted meanwhile is processed when it is back."""
 
 import time
 
@@ -30,9 +30,9 @@ from tests.faults.harness.persistence import (
 from tests.measured import Measured
 
 CATCH_UP_S = 180.0
-OUTBOX_ROWS = 100  # the least that can be set
+OUTBOX_ROWS = 100  # the least allowed value
 UNSEEN = "SELECT 1 WHERE (SELECT count(*) FROM images WHERE starts_with(path, $1)) < $2"
-MEMORY_MIB = 64  # more than before: bodies of all clients, and what an allocator keeps
+MEMORY_MIB = 64  # growth allowed: bodies of all clients, and what an allocator keeps
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_every_202_given_while_the_broker_was_away_is_honoured_after_its_return(
         image_ids = upload_all(shaken, pictures, prefix)
         query_ids = ask_all(shaken, receiver.url, queries, pause_s=0)
         sent_s = time.monotonic() - gone_at
-        # The ingress knows it by the first announcement that is not acknowledged in time.
+        # The ingress notices it when an event is not acknowledged in time.
         shaken.wait_for(lambda: is_degraded(shaken), 30, "the ingress does not see the outage")
         time.sleep(max(0.0, away_s - (time.monotonic() - gone_at)))
     back_at = time.monotonic()
@@ -84,7 +84,7 @@ def test_every_202_given_while_the_broker_was_away_is_honoured_after_its_return(
 
 
 def is_degraded(archive: RunningArchive) -> bool:
-    """Whether `/health` says that the broker is away, and nothing worse."""
+    """Return whether `/health` reports the broker as away, and nothing worse."""
     health = archive.http.get("/health").json()
     return (health["status"], health["checks"]["broker"]["status"]) == ("degraded", "away")
 

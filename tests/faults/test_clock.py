@@ -1,4 +1,4 @@
-"""Clocks that jump by an hour, and a second tagging process that comes under load."""
+"""Clocks that jump by an hour, and a second tagging process that starts under load."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,9 +11,9 @@ from tests.faults.harness.archive_to_kill import ArchiveToKill, archive_to_kill
 from tests.faults.harness.ledger import Batch
 
 DONE_S = 30.0
-#: Where POSTs are counted: no slow moment of this machine may run out a limit.
+#: For tests that count POSTs: long limits, so that a slow moment of the machine changes nothing.
 PATIENT = {"DELIVERY_EXCHANGE_TIMEOUT_S": "10", "DELIVERY_LEASE_S": "30"}
-#: PostgreSQL's clock jumps by an hour: everything that it has noted is older by that much.
+#: PostgreSQL's clock jumps by an hour: all stored times become older by that much.
 JUMP = """
 UPDATE deliveries SET next_at = next_at - interval '{0}',
     lease_until = lease_until - interval '{0}';
@@ -26,20 +26,20 @@ AHEAD, BACK = JUMP.format("1 hour"), JUMP.format("-1 hour")
 async def archive(
     kafka: KafkaSettings, database_url: str, tmp_path: Path
 ) -> AsyncIterator[ArchiveToKill]:
-    """An archive of its own; no life has begun."""
+    """Open an archive of its own; no life is started."""
     async with archive_to_kill(kafka, database_url, tmp_path / "lives.log") as opened:
         yield opened
 
 
 async def fed(archive: ArchiveToKill) -> Batch:
-    """A batch, whole."""
+    """Send a batch; check that it was processed completely."""
     batch = await archive.ledger.feed()
     await archive.ledger.follow_up(batch)
     return batch
 
 
 async def owners_in(archive: ArchiveToKill) -> set[str]:
-    """Instances that hold partitions."""
+    """Return the instances that own partitions."""
     rows = await archive.ledger.database.fetch("SELECT DISTINCT owner FROM progress")
     return {row["owner"].partition("/")[0] for row in rows} - {""}
 
@@ -67,7 +67,7 @@ async def test_a_database_whose_clock_jumps_ahead_repeats_no_effect(
     archive.ledger.path = "/slow/0.6"
     archive.start()
     batch = await fed(archive)
-    for _ in range(3):  # leases of the living run out in the middle of their POST
+    for _ in range(3):  # leases end while their POST is in flight
         await asyncio.sleep(0.4)
         await archive.ledger.database.execute(AHEAD)
 
@@ -96,7 +96,7 @@ async def test_a_database_whose_clock_jumps_back_holds_up_only_what_was_due_by_t
         while set(late.queries) - {query for query, _ in archive.ledger.posts()}:
             await asyncio.sleep(0.05)
     assert await waiting_for_a_retry(archive), "held up until its hour comes, and not lost"
-    await archive.ledger.database.execute(AHEAD)  # the hour goes by
+    await archive.ledger.database.execute(AHEAD)  # an hour passes
     for batch in (early, late):
         assert await archive.ledger.done(batch, DONE_S), archive.lives.log.read_text()[-3000:]
 
@@ -107,7 +107,7 @@ async def test_a_database_whose_clock_jumps_back_holds_up_only_what_was_due_by_t
 
 
 async def waiting_for_a_retry(archive: ArchiveToKill) -> bool:
-    """Whether a webhook failed and is due later."""
+    """Return whether a webhook failed and is due later."""
     sql = "SELECT count(*) FROM deliveries WHERE state = 'due' AND attempt > 0"
     return bool(await archive.ledger.database.fetchval(sql))
 
@@ -123,7 +123,7 @@ async def test_a_second_process_that_comes_under_load_repeats_and_loses_nothing(
     for batch in batches:
         assert await archive.ledger.done(batch, DONE_S), archive.lives.log.read_text()[-3000:]
 
-    # The work may be done before the second has loaded: it still takes its share of partitions.
+    # The work may be done before the second has loaded; it still gets its share of partitions.
     async with asyncio.timeout(DONE_S):
         while len(await owners_in(archive)) < 2:
             await asyncio.sleep(0.2)

@@ -17,7 +17,7 @@ from tests.faults.harness.lives import Aim
 from tests.faults.harness.matrix import Row, Table, aims
 from tests.servers import fresh_database
 
-#: Steps that other steps must come before: a life that died with a lease, a record that may kill.
+#: Steps that need an earlier death: of a life with a lease, or by a record that may kill.
 AFTER_A_DEATH_AT = {"lease.expired": "attempt.begun", "prepare.attempted": "prepare.begun"}
 ISOLATING = {"CONSUMER_CRASH_ISOLATE_AFTER": "1"}
 
@@ -29,7 +29,7 @@ async def archive(
     database_template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[ArchiveToKill]:
-    """One archive for the whole matrix: what a run leaves behind is the next one's start."""
+    """Open one archive for the whole matrix; each run begins with what the previous one left."""
     kafka = KafkaSettings(
         bootstrap_servers=kafka_bootstrap,
         topic_prefix=f"matrix{datetime.now(UTC):%H%M%S}.",
@@ -44,14 +44,14 @@ async def archive(
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[Table]:
-    """What was found; written into docs/guarantees.md by `make test-faults`."""
+    """Collect the results; `make test-faults` writes them into docs/guarantees.md."""
     rows = Table()
     yield rows
     rows.write()
 
 
 async def run(archive: ArchiveToKill, aim: Aim) -> Row:
-    """Die there, live again, judge."""
+    """Die at the step, restart, return the verdict."""
     if aim.at in AFTER_A_DEATH_AT:
         batch, _ = await archive.die(Aim(AFTER_A_DEATH_AT[aim.at], group=aim.group))
         archive.start(aim, environment=ISOLATING)
@@ -63,7 +63,7 @@ async def run(archive: ArchiveToKill, aim: Aim) -> Row:
 
 
 def check(row: Row, log: Path) -> None:
-    """The invariants."""
+    """Check the invariants."""
     told = f"{row}\n{log.read_text(errors='replace')[-6000:]}"
     assert not row.verdict.lost, told
     assert not row.verdict.twice, told

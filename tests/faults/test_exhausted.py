@@ -1,4 +1,4 @@
-"""What runs out: PostgreSQL's connections, the disk below the bytes."""
+"""Exhausted resources: PostgreSQL's connections, and the disk for the photos' bytes."""
 
 import asyncio
 import hashlib
@@ -24,7 +24,7 @@ END_OTHERS = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
     " WHERE application_name = 'counting' AND datname = current_database()"
 )
-#: A keeper whose process may write no file beyond 64 KiB, as if the disk were full there.
+#: A keeper whose process may not write files larger than 64 KiB, as if the disk were full.
 FULL = """
 import asyncio, resource, sys
 from pathlib import Path
@@ -58,8 +58,8 @@ async def test_postgresql_without_a_free_connection_costs_time_only(
 
             await eventually(begun)
             try:
-                # Its own connections are ended and taken by others until none is left for it.
-                # One that is just starting is not seen yet: hence the second look.
+                # Its connections are terminated and others take their places, until none is free.
+                # A connection that is just starting is not listed yet, hence the second time.
                 quiet = 0
                 while quiet < 2:
                     quiet = 0 if await hogs[0].fetchval(END_OTHERS) else quiet + 1
@@ -105,5 +105,5 @@ async def test_a_disk_without_room_is_an_outage_and_leaves_no_half_file(tmp_path
     keeper = DirectoryKeeper(tmp_path)
     with pytest.raises(ImageMissing):
         await keeper.read(digest, max_bytes=len(content))
-    await keeper.put(digest, content, None)  # there is room again
+    await keeper.put(digest, content, None)  # now there is room
     assert await keeper.read(digest, max_bytes=len(content)) == content

@@ -24,13 +24,13 @@ from tests.measured import Measured
 PHOTOS = 500
 QUERIES = 200
 KILLS = 3
-CATCH_UP_S = 240.0  # three starts of a process that loads torch, on two busy cores
+CATCH_UP_S = 240.0  # time for three starts of a process that loads torch, on two busy cores
 BETWEEN_QUERIES_S = 0.06
 
 
 @pytest.fixture
 def chance(measured: Measured) -> random.Random:
-    """The moments of the kills."""
+    """Return the random source for the moments of the kills."""
     seed = random.SystemRandom().randrange(2**32)
     measured(f"seed {seed}")
     return random.Random(seed)
@@ -49,7 +49,7 @@ def test_a_tagging_process_killed_three_times_tags_every_photo_once(
     with in_background(lambda: upload_all(shaken, photos, prefix)) as uploaded:
         for moment in moments:
             killed_at.append(wait_until_tagged(shaken, prefix, moment, CATCH_UP_S))
-            time.sleep(chance.random() * 0.1)  # anywhere in a batch, not just behind its commit
+            time.sleep(chance.random() * 0.1)  # anywhere in a batch, not only after its commit
             pid = shaken.kill("tagging-0")
             shaken.wait_until_restarted("tagging-0", pid)
         ids = uploaded()
@@ -99,7 +99,7 @@ def test_queries_are_answered_once_each_whatever_is_killed(
     assert set(came) == set(ids), "an accepted query was not answered"
     assert {len(counts) for counts in came.values()} == {1}, "an answer had two webhook ids"
     assert receiver.refused == 0
-    # Killed between a 2xx and its record, a webhook is sent again when its lease is over.
+    # After a kill between a 2xx and its record, a webhook is sent again when its lease ends.
     open_now = "SELECT 1 FROM deliveries WHERE query_id = ANY($1::uuid[]) AND state <> 'delivered'"
     shaken.wait_for(lambda: not shaken.sql(open_now, ids), CATCH_UP_S, "webhooks are not recorded")
     rows = shaken.sql(

@@ -1,6 +1,6 @@
-"""Each thing that holds the guarantees, taken out: the invariants must fail, or they prove nothing.
+"""Each mechanism behind the guarantees is removed: the invariants must fail without it.
 
-The same run with nothing taken out is the control. The list is shown in docs/guarantees.md.
+The same run with nothing removed is the control. docs/guarantees.md has the list.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from tests.faults.harness.ledger import Batch, Verdict
 from tests.faults.harness.lives import Aim
 from tests.faults.harness.mutations import MUTATIONS
 
-SOON_S = 12.0  # what is lost does not come: no use in waiting long for it
+SOON_S = 12.0  # lost effects never occur, so waiting longer is useless
 
 
 @pytest.fixture
 async def archive(
     kafka: KafkaSettings, database_url: str, tmp_path: Path
 ) -> AsyncIterator[ArchiveToKill]:
-    """An archive of its own: a mutation may leave it broken."""
+    """Open an archive of its own, since a mutation may leave it broken."""
     async with archive_to_kill(kafka, database_url, tmp_path / "lives.log") as opened:
         yield opened
 
@@ -32,13 +32,13 @@ async def archive(
 async def _killed(archive: ArchiveToKill, aim: Aim, mutation: str) -> Verdict:
     batch, reached = await archive.die(aim, mutation=mutation)
     assert reached, aim
-    # One record at a time: repeats within a batch are seen by the roles, in memory.
+    # One record at a time, because the roles detect repeats within a batch.
     alone = {"CONSUMER_BATCH_MAX_RECORDS": "1"}
     return await archive.recover(batch, within_s=SOON_S, mutation=mutation, environment=alone)
 
 
 async def _woken(archive: ArchiveToKill, aim: Aim, mutation: str, *, instance: str) -> Verdict:
-    """Stop a life at a step, let another finish its work, wake it up, and judge."""
+    """Stop a life at a step, let another finish its work, resume it; return the verdict."""
     zombie = archive.start(aim, mutation=mutation)
     batch = await archive.ledger.feed()
     await archive.ledger.follow_up(batch)
@@ -115,7 +115,7 @@ async def test_a_zombie_with_plans_in_hand_writes_them_only_without_the_guard(
 async def test_a_zombie_with_an_old_lease_undoes_a_delivery_only_without_the_token(
     archive: ArchiveToKill, mutation: str
 ) -> None:
-    # Its target said 503, which makes the webhook due again; meanwhile another has delivered it.
+    # The target answered 503, so the webhook is due again; meanwhile another life delivered it.
     archive.ledger.path = "/flaky/1"
     aim = Aim("attempt.answered", signal=signal.SIGSTOP)
     verdict = await _woken(archive, aim, mutation, instance="heir")

@@ -1,4 +1,4 @@
-"""The network before the broker and the database misbehaves: effects stay exactly once."""
+"""Network faults before the broker and the database: effects occur exactly once."""
 
 import asyncio
 from collections import Counter
@@ -23,20 +23,20 @@ SETTINGS = ConsumerSettings(instance="a", batch_max_records=20, advisory_commit_
 
 @pytest.fixture
 async def broker_proxy(kafka: KafkaSettings) -> AsyncIterator[Proxy]:
-    """Before the session's broker."""
+    """Start a proxy before the session's broker."""
     async with Proxy(int(kafka.bootstrap_servers.rpartition(":")[2])) as proxy:
         yield proxy
 
 
 @pytest.fixture
 async def database_proxy(database: DatabaseSettings) -> AsyncIterator[Proxy]:
-    """Before the session's PostgreSQL."""
+    """Start a proxy before the session's PostgreSQL."""
     async with Proxy(urlsplit(database.url.get_secret_value()).port or 5432) as proxy:
         yield proxy
 
 
 def through(kafka: KafkaSettings, proxy: Proxy) -> KafkaSettings:
-    """The broker as seen through the proxy, with limits that end within the test."""
+    """Return settings of the broker behind the proxy, with limits shorter than the test."""
     return kafka.model_copy(
         update={
             "bootstrap_servers": f"127.0.0.1:{proxy.port}",
@@ -53,7 +53,7 @@ async def run_with(
     direct: KafkaSettings,
     trouble: Callable[[Bench], object],
 ) -> int:
-    """Run a member with something wrong from halfway on; give how many events came twice."""
+    """Run a member with a fault from halfway on; return how many events came twice."""
     role = CountingRole(prepare_s=0.02, emit=True)
     async with open_bench(kafka, database, role=role, consumer=SETTINGS) as bench:
         async with Publisher(direct, bench.parts.metrics, client_id="feed") as feed:
@@ -113,7 +113,7 @@ async def test_a_commit_of_the_database_whose_answer_is_cut_is_not_done_again(
 
 
 def at_port(database: DatabaseSettings, proxy: Proxy) -> DatabaseSettings:
-    """The database through the proxy."""
+    """Return the database's URL through the proxy."""
     url = database.url.get_secret_value()
     there = f":{urlsplit(url).port}/"
     return DatabaseSettings(
@@ -145,21 +145,21 @@ async def test_a_bad_network_costs_time_only(
 
 
 async def slow(proxy: Proxy) -> None:
-    """50 ms each way for two seconds."""
+    """Delay data by 50 ms in each direction for two seconds."""
     proxy.faults = Faults(latency_s=0.05)
     await asyncio.sleep(2)
     proxy.heal()
 
 
 async def swallow(proxy: Proxy) -> None:
-    """Nothing passes for longer than the limits of requests, and nothing is closed."""
+    """Let no data pass for longer than the requests' limits, without closing connections."""
     proxy.faults = Faults(black_hole=True)
     await asyncio.sleep(7)
     proxy.heal()
 
 
 async def refuse(proxy: Proxy) -> None:
-    """All connections are reset, and new ones are for two seconds."""
+    """Reset all connections, and new ones for two seconds."""
     proxy.faults = Faults(refuse=True)
     proxy.cut_all()
     await asyncio.sleep(2)
@@ -167,7 +167,7 @@ async def refuse(proxy: Proxy) -> None:
 
 
 async def say_goodbye(proxy: Proxy) -> None:
-    """The server's half of every connection is closed, three times."""
+    """Close the server's direction of every connection, three times."""
     for _ in range(3):
         proxy.half_close()
         await asyncio.sleep(0.5)

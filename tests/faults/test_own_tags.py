@@ -1,4 +1,4 @@
-"""Each photo gets the tags of its own pixels, whatever happens to the process that finds them."""
+"""Each photo gets the tags of its own pixels, also when the tagging process is killed."""
 
 import hashlib
 import json
@@ -11,12 +11,11 @@ from PIL import Image
 
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import TaggingSettings
+from core.tags import Tagged, TagRequest
 from core.vision.opening import open_tagger
-from core.vision.tagger import TaggedImage
 from tests.e2e.archive import RunningArchive
 from tests.fakes.pictures import encoded
 from tests.faults.harness.load import in_background, upload_all, wait_until_tagged
-from tests.integration.vision.test_tagging import Wish
 from tests.measured import Measured
 from tests.servers import run_apart
 
@@ -45,14 +44,15 @@ def test_two_thousand_photos_through_kills_and_torn_files_have_each_their_own_ta
     chance = random.Random(seed)
     photos = [_photo(number) for number in range(PHOTOS)]
     for place in range(TORN_EVERY // 2, PHOTOS, TORN_EVERY):
-        photos[place] = photos[place][: len(photos[place]) * 5 // 6]  # behind the tables, all alike
+        # cut after the tables, which are the same in all photos
+        photos[place] = photos[place][: len(photos[place]) * 5 // 6]
     assert len(set(photos)) == PHOTOS
     chance.shuffle(photos)
     whole = {hashlib.sha256(photo).digest(): photo for photo in photos if photo[-2:] == b"\xff\xd9"}
 
     def upload_in_pieces() -> list[str]:
         ids: list[str] = []
-        while len(ids) < PHOTOS:  # what lies on the topic at a time is what a batch is made of
+        while len(ids) < PHOTOS:  # batches consist of what is on the topic at the time
             piece = photos[len(ids) : len(ids) + chance.randint(1, 120)]
             ids += upload_all(shaken, piece, f"{PREFIX}{len(ids)}-")
         return ids
@@ -89,11 +89,11 @@ def test_two_thousand_photos_through_kills_and_torn_files_have_each_their_own_ta
         f"seed {seed}: {len(rows)} photos, {PHOTOS - len(rows)} torn, {KILLS} kills; least cosine"
         f" to the photo tagged alone {cosines.diagonal().min():.5f}, best tag the same {same:.2%}"
     )
-    assert same > 0.99  # another engine may round a tie the other way
+    assert same > 0.99  # another engine may round differently
 
 
 def _photo(seed: int) -> bytes:
-    """A small JPEG of soft random patches: no two look alike to the model."""
+    """Return a small JPEG of soft random patches, each different to the model."""
     patches = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), np.uint8)
     return encoded(Image.fromarray(patches).resize((64, 48), Image.Resampling.BICUBIC), "JPEG")
 
@@ -105,15 +105,15 @@ def _matrix(rows: list[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _tag_alone(photos: list[bytes]) -> dict[bytes, tuple[NDArray[np.float64], str]]:
-    """SHA-256 -> vector and best tag, by the same model in this process, in steady batches."""
+    """Return SHA-256 -> vector and best tag by the same model here, in batches of one size."""
 
     async def run() -> dict[bytes, tuple[NDArray[np.float64], str]]:
         settings = TaggingSettings(model="demo", device="cpu", precision="fp32", engine="torch")
         async with open_tagger(settings, max_image_bytes=10_000_000) as tagger:
             await tagger.use_labels(DEFAULT_LABELS, 1)
             found = {}
-            for result in await tagger.tag_all(photos, [Wish()] * len(photos)):
-                assert isinstance(result, TaggedImage)
+            for result in await tagger.tag_all(photos, [TagRequest()] * len(photos)):
+                assert isinstance(result, Tagged)
                 vector = np.frombuffer(result.tags.embedding, "<f2").astype(np.float64)
                 found[result.tags.sha256] = vector, result.tags.tags[0].tag
             return found

@@ -1,6 +1,6 @@
-"""How long a kill is felt: by the victim's partitions, and by those of who lives on.
+"""The delay after a kill, in the victim's partitions and in those of the other member.
 
-Prints figures and writes them into docs/guarantees.md; asserts only that nothing was lost.
+It prints figures and writes them into docs/guarantees.md; it asserts only that nothing was lost.
 """
 
 import asyncio
@@ -39,13 +39,13 @@ SELECT max(extract(epoch FROM pause)) FROM (
 
 @dataclass(slots=True)
 class Felt:
-    """Seconds, one per kill."""
+    """Delays in seconds, one per kill."""
 
     victims: list[float] = field(default_factory=list)
     others: list[float] = field(default_factory=list)
 
     def line(self, name: str) -> str:
-        """A row of the table."""
+        """Return a row of the table."""
         cells = [median(self.victims), max(self.victims), median(self.others), max(self.others)]
         told = " | ".join(f"{cell:.2f}" for cell in cells)
         return f"| {name} | {len(self.victims)} | {told} |"
@@ -53,13 +53,13 @@ class Felt:
 
 @pytest.fixture
 def kafka(kafka_bootstrap: str, topics_prefix: str) -> KafkaSettings:
-    """As in production: a session of 10 s."""
+    """Return settings as in production, with a session of 10 s."""
     return KafkaSettings(bootstrap_servers=kafka_bootstrap, topic_prefix=topics_prefix)
 
 
 @pytest.fixture
 async def bench(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Bench]:
-    """A way to produce and to look; it does not join the group."""
+    """Open the parts to produce and to query; they do not join the group."""
     async with open_bench(kafka, database) as opened:
         yield opened
 
@@ -125,7 +125,7 @@ async def _both_own(bench: Bench) -> bool:
 
 
 async def _feed(bench: Bench, done: asyncio.Event) -> int:
-    """Produce steadily; give how many records."""
+    """Produce steadily; return how many records."""
     count, step = 0, PER_SECOND // 20
     while not done.is_set():
         await produce(bench.publisher, [record_of(n) for n in range(count, count + step)])

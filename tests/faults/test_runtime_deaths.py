@@ -1,4 +1,4 @@
-"""Members killed, stopped and woken up: each record's effect exactly once."""
+"""Members are killed, stopped and resumed: each record has its effect exactly once."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ from tests.faults.harness.members import Members
 
 @pytest.fixture
 async def bench(kafka: KafkaSettings, database: DatabaseSettings) -> AsyncIterator[Bench]:
-    """A way to produce and to look; it does not join the group."""
+    """Open the parts to produce and to query; they do not join the group."""
     async with open_bench(kafka, database) as opened:
         yield opened
 
@@ -39,7 +39,7 @@ async def all_passed(bench: Bench, count: int, *, within_s: float = 60.0) -> Non
 
 
 async def at_work(members: Members, instance: str) -> None:
-    """Wait until a member has claimed partitions: by then it also heeds SIGTERM."""
+    """Wait until a member has claimed partitions; it then handles SIGTERM as well."""
 
     async def has_claimed() -> bool:
         return '"claimed"' in members.told(instance)
@@ -86,7 +86,7 @@ async def test_a_restarted_member_evicts_its_dead_self_and_goes_on_within_second
     members.start("a")
     await produce(bench.publisher, [record_of(n) for n in range(100)])
     await all_passed(bench, 100)
-    await asyncio.sleep(1.5)  # its member id is stored a moment after the join
+    await asyncio.sleep(1.5)  # its member id is stored shortly after the join
     members.kill("a")
     await produce(bench.publisher, [record_of(n) for n in range(100, 200)])
 
@@ -136,7 +136,7 @@ async def test_without_the_guard_the_same_zombie_duplicates_effects(
 
 
 async def _zombie(bench: Bench, members: Members) -> Counter[int]:
-    """Stop a member with a batch in `prepare`, let another finish, wake it up."""
+    """Stop a member with a batch in `prepare`, let another finish, resume the first."""
     members.settings |= {"COUNTING_PREPARE_S": "4", "CONSUMER_BATCH_MAX_RECORDS": "1000"}
     await produce(bench.publisher, [record_of(n) for n in range(200)])
     members.start("zombie")
@@ -176,7 +176,7 @@ async def test_a_zombie_stopped_inside_its_transaction_holds_nobody_up_for_long(
     await eventually(frozen)
     members.settings.pop("COUNTING_FREEZE_AFTER_GUARD")
     members.start("heir")
-    await all_passed(bench, 200, within_s=20)  # session 6 s; the row locks end with the 3 s
+    await all_passed(bench, 200, within_s=20)  # the session is 6 s; the row locks end after 3 s
     members.thaw("zombie")
     await asyncio.sleep(3)
 
@@ -223,7 +223,7 @@ async def test_members_come_and_go_gracefully_without_a_repeat_or_a_long_stall(
     members.start("c")
     await at_work(members, "b")
     await at_work(members, "c")
-    await asyncio.sleep(1)  # at full work, not in the join
+    await asyncio.sleep(1)  # while it processes, not during the join
     assert members.terminate("b") == 0
     await feeding
     await all_passed(bench, 6000)
@@ -239,4 +239,4 @@ async def test_members_come_and_go_gracefully_without_a_repeat_or_a_long_stall(
         "SELECT max(extract(epoch FROM pause)) FROM (SELECT at - lag(at) OVER"
         " (PARTITION BY part ORDER BY at) AS pause FROM effects) AS pauses"
     )
-    assert gap < 10  # far below the session's 30 s: nobody waited for a time-out
+    assert gap < 10  # far below the session's 30 s: no member waited for a time-out

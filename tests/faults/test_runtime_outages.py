@@ -1,4 +1,4 @@
-"""The broker or the database killed under a running member: nothing lost, nothing twice."""
+"""Broker or database is killed while a member runs: nothing is lost, nothing happens twice."""
 
 import asyncio
 import shutil
@@ -33,7 +33,7 @@ SETTINGS = ConsumerSettings(instance="a", batch_max_records=20)
 
 @pytest.fixture
 def own_kafka() -> Iterator[EmbeddedKafka]:
-    """A broker that may be killed."""
+    """Start a broker that may be killed."""
     home = make_home("kafka-to-kill")
     port = first_port() + 100
     server = EmbeddedKafka(home, cache_directory(home), port, port + 1)
@@ -45,7 +45,7 @@ def own_kafka() -> Iterator[EmbeddedKafka]:
 
 @pytest.fixture
 def own_postgres() -> Iterator[EmbeddedPostgres]:
-    """A database server that may be killed."""
+    """Start a database server that may be killed."""
     home = make_home("postgres-to-kill")
     server = EmbeddedPostgres(home, first_port() + 110)
     server.start()
@@ -78,7 +78,7 @@ async def on_own_postgres(
 
 
 class Running:
-    """A member that runs in this process while something is killed."""
+    """A member that runs in this process while a server is killed."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench

@@ -1,4 +1,4 @@
-"""Hours in minutes: a steady load and a kill every few seconds; nothing lost, twice or leaking."""
+"""A steady load with a kill every few seconds: nothing is lost, repeated or leaked."""
 
 import random
 import time
@@ -44,25 +44,25 @@ SETTINGS = {
     "DELIVERY_EXCHANGE_TIMEOUT_S": "5",
     "OUTBOX_SWEEP_AGE_S": "2",
     "INGRESS_REQUESTS_PER_SECOND": "100000",
-    # Two tagging processes share few cores with all the rest: threads that wait for each other's
-    # turn at every layer are several times slower than one.
+    # Two tagging processes share few cores with all else: threads that wait for each other after
+    # each layer are then several times slower than one thread.
     "TAGGING_TORCH_THREADS": "1",
 }
-ROUND = 1000  # photos between looks at how far tagging is
-BACKLOG = 4000  # photos: more would wait for the end without any load beside them
+ROUND = 1000  # photos between two checks of tagging's progress
+BACKLOG = 4000  # photos; with more, the end of the test would run without load
 CATCH_UP_S = 600.0
 PREFIX = "soak-"
-# What may come on top between early and late: an allocator's whims, not a leak of this load.
+# Growth allowed between early and late: allocators vary; a leak under this load is larger.
 MEMORY_MIB, DESCRIPTORS, TASKS = 48, 12, 12
 
 
 @dataclass(slots=True)
 class Accepted:
-    """What clients were promised.
+    """The requests that were accepted.
 
     Attributes:
-        answers: how often each status came for an upload, see `Uploaded`.
-        unanswered: per image, how often it may have been kept without the client's knowing.
+        answers: number of answers per status, see `Uploaded`.
+        unanswered: per image, how often it may have been stored without the client's knowing.
     """
 
     images: set[str] = field(default_factory=set)
@@ -71,7 +71,7 @@ class Accepted:
     unanswered: Counter[str] = field(default_factory=Counter)
 
     def add(self, done: Uploaded) -> None:
-        """Note a round of uploads."""
+        """Add a round of uploads."""
         self.answers += done.answers
         for number, (image_id,) in done.ids.items():
             self.images.add(image_id)
@@ -115,7 +115,7 @@ def test_a_long_load_under_kills_loses_nothing_and_leaks_nothing(
 def _load(
     archive: RunningArchive, faces: Sequence[str], callback_url: str, photos: int, queries: int
 ) -> Accepted:
-    """Upload and ask, in rounds, as fast as tagging keeps up."""
+    """Upload and submit queries in rounds, as fast as tagging keeps up."""
     accepted = Accepted()
     for number, at in enumerate(range(0, photos, ROUND)):
         wait_until_tagged(archive, PREFIX, at - BACKLOG, CATCH_UP_S)
@@ -168,13 +168,13 @@ def _assert_once_each(
 
 
 def effects(archive: RunningArchive, what: str) -> Counter[str]:
-    """How often each image or query was written, counted by triggers: see `AUDIT`."""
+    """Return how often each image or query was written, counted by triggers, see `AUDIT`."""
     rows = archive.sql("SELECT id, count(*) AS n FROM written WHERE what = $1 GROUP BY id", what)
     return Counter({row["id"]: int(row["n"]) for row in rows})
 
 
 def _use(watch: Watch) -> list[str]:
-    """What the survivors used, early → late."""
+    """Return the resources of the survivors, early → late."""
     lines = []
     for name, series in watch.roles.items():
         pairs = (series.memory_mib, series.descriptors, series.tasks)

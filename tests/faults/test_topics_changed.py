@@ -1,4 +1,4 @@
-"""The log is not what it was: made anew, or cut off beyond our offset, under a running member."""
+"""A topic is created again, or its log is cut beyond the next offset, while a member runs."""
 
 import asyncio
 from collections import Counter
@@ -33,7 +33,7 @@ FEW, MANY = 60, 240
 
 @asynccontextmanager
 async def administered(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """An administrator's connection."""
+    """Open an administrator's connection."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
     try:
@@ -43,7 +43,7 @@ async def administered(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClien
 
 
 async def made_anew(kafka: KafkaSettings) -> None:
-    """Delete the topic and make it again, under the same name."""
+    """Delete the topic and create it again under the same name."""
     async with administered(kafka) as admin:
         await admin.delete_topics([kafka.topic_prefix + TOPIC.name])
         name = kafka.topic_prefix + TOPIC.name
@@ -62,7 +62,7 @@ async def test_a_topic_made_anew_under_a_running_member_ends_it_and_none_is_skip
         await all_passed(bench, FEW)
 
         await made_anew(kafka)
-        # More than there were: offsets alone do not tell the new log from the old one.
+        # More records than before, so that offsets alone do not distinguish the logs.
         await produce(bench.publisher, [record_of(n) for n in range(1000, 1000 + MANY)])
 
         with pytest.raises(ConfigurationError, match="python -m consumers reset counting"):
@@ -95,7 +95,7 @@ async def test_a_log_cut_off_under_a_running_member_halts_it_there_and_nowhere_e
 
         await eventually(claimed)
 
-        async with administered(kafka) as admin:  # retention, while the role stands still
+        async with administered(kafka) as admin:  # as retention does while the role is stopped
             place = TopicPartition(kafka.topic_prefix + TOPIC.name, 0)
             await admin.delete_records({place: RecordsToDelete(ends[0])})
         await produce(bench.publisher, [record_of(n) for n in range(MANY, 2 * MANY)])
@@ -111,7 +111,7 @@ async def test_a_log_cut_off_under_a_running_member_halts_it_there_and_nowhere_e
         halted = bench.metrics.consumer_halted.labels(GROUP, TOPIC.name, "0", "below_log_start")
 
         async def cut_one_is_settled() -> bool:
-            # What the client had in hand before the cut may have been passed.
+            # Records that the client had fetched before the cut may have been processed.
             return (await bench.progress())[0] == after[0] or halted._value.get() == 1
 
         await eventually(others_done, within_s=60)

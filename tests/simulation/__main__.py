@@ -6,7 +6,7 @@ Exit code 1 if any of them breaks an invariant.
 import json
 import sys
 
-from core.messaging.gc_tuning import calm_collector
+from core.messaging.loop import calm_collector
 from tests.simulation.runs import run
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.errors import BrokerAway
-from core.messaging.ports import Place
+from core.offsets import Place
 from schemas.record import Partition, Record
 from tests.simulation.database import SimDatabase
 

@@ -1,4 +1,6 @@
-"""A member of the simulated group with the manners of aiokafka (research: traps 2.1 to 2.3).
+"""A member of the simulated group with the manners of aiokafka.
+
+They are those of docs/research/runtime.md, sections 2.1 to 2.3:
 
 - a fetch moves the position when it is asked, not when it answers, so a seek in between is undone
   for who does not look;
@@ -13,14 +15,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from core.errors import BrokerAway
-from core.messaging.membership import (
-    Fetched,
-    Garbled,
-    Identity,
-    Listener,
-    NotAMember,
-    OutOfLog,
-)
+from core.messaging.ports import Fetched, Garbled, Listener, NotAMember, OutOfLog
+from core.offsets import Identity
 from schemas.record import Partition, Record
 from tests.simulation.broker import UNKNOWN, SimBroker
 from tests.simulation.wire import Wire

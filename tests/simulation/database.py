@@ -6,17 +6,18 @@ the sender: until then its locks are held, so that whoever claims waits for it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from core.errors import DatabaseAway, RecordRefused
-from core.messaging.ports import DeadLetter, Move
+from core.errors import DatabaseAway, PermanentError, RecordRefused
+from core.offsets import Bid, Claim, DeadLetter, Identity, Move, OutboxRow, Owner
 from schemas.record import Partition, Record
 from tests.simulation.clock import Life
 
 IDLE_LIMIT_S = 5.0
 LOCK_LIMIT_S = 5.0
+NOWHERE = Identity("", "")
 
 
 @dataclass(slots=True)
@@ -27,8 +28,7 @@ class Row:
     next_offset: int
     epoch: int = 0
     owner: str = ""
-    cluster_id: str = ""
-    topic_id: str = ""
+    identity: Identity = NOWHERE
     claimed_offset: int = -1
     attempted_offset: int = -1
     isolate_until: int = -1
@@ -76,7 +76,8 @@ class SimDatabase:
         self.rows: dict[Partition, Row] = {}
         self.effects: list[Effect] = []
         self.letters: dict[tuple[Partition, int], str] = {}
-        self.outbox: dict[int, tuple[float, Record]] = {}
+        self.outbox: dict[int, tuple[float, OutboxRow]] = {}
+        self.quarantined: list[tuple[OutboxRow, PermanentError]] = []
         self.members: dict[str, str] = {}
         self.broken: list[str] = []
         self.history: list[tuple[object, ...]] = []
@@ -171,30 +172,40 @@ class SimDatabase:
     # --- progress
 
     async def claim(
-        self, life: Life | None, bids: Sequence[tuple[Partition, int, int]], row_of: Row
-    ) -> list[Row]:
-        """As the statement of `progress` does; `row_of` has the owner and the ids."""
-        session = self.begin(life)
-        try:
-            self.busy(session)
-            for partition, _, _ in sorted(bids):
-                await self.lock(session, partition)
-            claims = []
-            for partition, start, end in bids:
-                row = self.rows.setdefault(partition, Row(partition, start))
-                self._take_over(row, end, row_of)
-                claims.append(_copy(row))
-                self.note("claim", partition, row.epoch, row.owner)
-            return claims
-        finally:
-            self.end(session)
+        self, session: Session, owner: Owner, bids: Sequence[Bid], identity: Identity
+    ) -> list[Claim]:
+        """As the statements of `progress` do: rows are locked in order, raised at the commit."""
+        for bid in sorted(bids):
+            await self.lock(session, bid.partition)
+        claims = []
+        for bid in bids:
+            known = self.rows.get(bid.partition)
+            row = Row(bid.partition, bid.log_start) if known is None else replace(known)
+            self._take_over(row, bid.log_end, owner)
+            row.identity = identity
+            session.writes.append(partial(self._claimed, row))
+            claims.append(
+                Claim(
+                    row.partition,
+                    row.next_offset,
+                    row.epoch,
+                    row.crashes,
+                    row.attempted_offset,
+                    row.isolate_until,
+                )
+            )
+        return claims
 
-    def _take_over(self, row: Row, log_end: int, of: Row) -> None:
-        row.crashes = self._crashes(row, log_end, of.owner)
-        if row.crashes >= of.crashes and row.isolate_until <= row.next_offset:
-            row.isolate_until = min(row.next_offset + of.isolate_until, log_end)
+    def _claimed(self, row: Row) -> None:
+        self.rows[row.partition] = row
+        self.note("claim", row.partition, row.epoch, row.owner)
+
+    def _take_over(self, row: Row, log_end: int, owner: Owner) -> None:
+        row.crashes = self._crashes(row, log_end, owner.name)
+        if row.crashes >= owner.isolate_after and row.isolate_until <= row.next_offset:
+            row.isolate_until = min(row.next_offset + owner.isolate_span, log_end)
         row.epoch += 1
-        row.owner, row.cluster_id, row.topic_id = of.owner, of.cluster_id, of.topic_id
+        row.owner = owner.name
         row.claimed_offset = row.next_offset
 
     @staticmethod
@@ -208,7 +219,7 @@ class SimDatabase:
         return row.crashes + 1 if row.next_offset == row.claimed_offset else 0
 
     async def advance(
-        self, session: Session, moves: Sequence[Move], *, isolate_after: int
+        self, session: Session, owner: Owner, moves: Sequence[Move]
     ) -> frozenset[Partition]:
         """Lock rows that stand where the moves say, look again, move them at the commit."""
         ours = []
@@ -218,8 +229,12 @@ class SimDatabase:
             await self.lock(session, move.partition)
             if self._matches(move):
                 ours.append(move.partition)
-                session.writes.append(partial(self._move, move, isolate_after))
+                session.writes.append(partial(self._move, move, owner.isolate_after))
         return frozenset(ours)
+
+    def moves(self, session: Session) -> bool:
+        """Whether a transaction moves progress at its commit."""
+        return any(getattr(write, "func", None) == self._move for write in session.writes)
 
     def _matches(self, move: Move) -> bool:
         row = self.rows.get(move.partition)
@@ -234,34 +249,30 @@ class SimDatabase:
         row.crashes = 0 if move.to_offset >= row.isolate_until else min(row.crashes, isolate_after)
         self.note("move", *move)
 
-    async def attempt(self, owner: str, partition: Partition, offset: int) -> None:
+    async def attempt(
+        self, session: Session, owner: Owner, partition: Partition, offset: int
+    ) -> None:
         """Write down who is at work on which record alone."""
-        session = self.begin(None)
-        try:
-            self.busy(session)
-            for row in sorted(self.rows.values(), key=lambda row: row.partition):
-                if row.owner != owner:
-                    continue
-                if row.partition == partition or row.attempted_offset >= 0:
-                    await self.lock(session, row.partition)
-                    if row.owner == owner:
-                        row.attempted_offset = offset if row.partition == partition else -1
-        finally:
-            self.end(session)
+        self.note("attempt", partition, offset)
+        for row in sorted(self.rows.values(), key=lambda row: row.partition):
+            if row.owner != owner.name:
+                continue
+            if row.partition == partition or row.attempted_offset >= 0:
+                await self.lock(session, row.partition)
+                locked = self.rows[row.partition]
+                if locked.owner == owner.name:
+                    locked.attempted_offset = offset if locked.partition == partition else -1
 
-    async def release(self, owner: str, epochs: dict[Partition, int]) -> None:
+    async def release(
+        self, session: Session, owner: Owner, epochs: Mapping[Partition, int]
+    ) -> None:
         """Nobody owns these any more, where the epoch is still this one."""
-        session = self.begin(None)
-        try:
-            self.busy(session)
-            for partition, epoch in sorted(epochs.items()):
-                await self.lock(session, partition)
-                row = self.rows[partition]
-                if (row.epoch, row.owner) == (epoch, owner):
-                    row.owner, row.attempted_offset = "", -1
-                    self.note("release", partition, epoch)
-        finally:
-            self.end(session)
+        for partition, epoch in sorted(epochs.items()):
+            await self.lock(session, partition)
+            row = self.rows[partition]
+            if (row.epoch, row.owner) == (epoch, owner.name):
+                row.owner, row.attempted_offset = "", -1
+                self.note("release", partition, epoch)
 
     # --- effects, dead letters, outbox
 
@@ -287,28 +298,28 @@ class SimDatabase:
 
         session.writes.append(write)
 
-    def add(self, session: Session, records: Sequence[Record]) -> list[int]:
+    def add(self, session: Session, records: Sequence[Record]) -> list[OutboxRow]:
         """Outbox rows, at the commit."""
-        ids = [self._last_id + 1 + index for index in range(len(records))]
+        first = self._last_id + 1
         self._last_id += len(records)
         now = asyncio.get_running_loop().time()
-        new = {id_: (now, record) for id_, record in zip(ids, records, strict=True)}
-        session.writes.append(lambda: self.outbox.update(new))
-        return ids
+        rows = [OutboxRow(id_, record) for id_, record in enumerate(records, first)]
+        session.writes.append(lambda: self.outbox.update({row.id: (now, row) for row in rows}))
+        return rows
 
     def lock_older(
         self, session: Session, *, age_s: float, limit: int, after: int
-    ) -> list[tuple[int, Record]]:
+    ) -> list[OutboxRow]:
         """The first rows of this age that nobody has locked."""
         youngest = asyncio.get_running_loop().time() - age_s
         found = [
-            (id_, record)
-            for id_, (at, record) in sorted(self.outbox.items())
+            row
+            for id_, (at, row) in sorted(self.outbox.items())
             if id_ > after and at <= youngest and id_ not in self._locked_outbox
         ][:limit]
-        for id_, _ in found:
-            self._locked_outbox[id_] = session
-            session.outbox.add(id_)
+        for row in found:
+            self._locked_outbox[row.id] = session
+            session.outbox.add(row.id)
         return found
 
     def forget(self, ids: Sequence[int]) -> None:
@@ -319,15 +330,3 @@ class SimDatabase:
     def note(self, *what: object) -> None:
         """Write down what was committed, for the trace."""
         self.history.append((round(asyncio.get_running_loop().time(), 6), *what))
-
-
-def _copy(row: Row) -> Row:
-    return Row(
-        row.partition,
-        row.next_offset,
-        row.epoch,
-        row.owner,
-        crashes=row.crashes,
-        attempted_offset=row.attempted_offset,
-        isolate_until=row.isolate_until,
-    )

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.messaging import committing
-from core.messaging.ports import Move
+from core.messaging.outbox import OutboxPublisher, Sweeper
 from core.messaging.session import Session
-from core.messaging.sweeper import OutboxPublisher, Sweeper
-from core.messaging.tracking import Judgement, Tracker, Verdict
+from core.messaging.tracking import Classified, FetchAction, Tracker
+from core.offsets import Move, OutboxRow, Owner
 from schemas.record import Partition, Record
 from tests.simulation.client import SimClient
 from tests.simulation.database import Effect, SimDatabase
@@ -66,9 +66,9 @@ def without_late_progress(put: Put) -> None:
     real = SimDatabase.advance
 
     async def advance(
-        self: SimDatabase, session: DatabaseSession, moves: Sequence[Move], *, isolate_after: int
+        self: SimDatabase, session: DatabaseSession, owner: Owner, moves: Sequence[Move]
     ) -> frozenset[Partition]:
-        ours = await real(self, session, moves, isolate_after=isolate_after)
+        ours = await real(self, session, owner, moves)
         for write in session.writes:
             write()
         session.writes.clear()
@@ -80,8 +80,8 @@ def without_late_progress(put: Put) -> None:
 def without_outbox(put: Put) -> None:
     """Events are published without a row behind them."""
 
-    def add(_self: SimDatabase, _: DatabaseSession, records: Sequence[Record]) -> list[int]:
-        return list(range(-len(records), 0))
+    def add(_self: SimDatabase, _: DatabaseSession, records: Sequence[Record]) -> list[OutboxRow]:
+        return [OutboxRow(-1, record) for record in records]
 
     put(SimDatabase, "add", add)
 
@@ -98,13 +98,12 @@ def without_sweeper(put: Put) -> None:
 def without_publishing_first(put: Put) -> None:
     """A row is deleted before Kafka has it."""
 
-    async def publish_now(
-        self: OutboxPublisher, ids: Sequence[int], records: Sequence[Record]
-    ) -> list[Any]:
-        await self._outbox.delete(ids)
-        return await self._publisher.publish(records)
+    async def publish(self: OutboxPublisher, rows: Sequence[OutboxRow]) -> list[Any]:
+        async with self._database.connection() as connection:
+            await self._outbox.delete(connection, [row.id for row in rows])
+        return await self.publisher.publish([row.record for row in rows])
 
-    put(OutboxPublisher, "publish_now", publish_now)
+    put(OutboxPublisher, "publish", publish)
 
 
 def without_seeks(put: Put) -> None:
@@ -116,34 +115,34 @@ def without_seeks(put: Put) -> None:
     put(SimClient, "seek", seek)
 
 
-def without_judgement(put: Put) -> None:
-    """Whatever was fetched is taken: trap 2.1."""
+def without_classifying(put: Put) -> None:
+    """Whatever was fetched is taken, whoever owned the partition meanwhile."""
 
-    def judge(
+    def classify(
         self: Tracker, partition: Partition, epoch: int | None, first: int, last: int
-    ) -> Judgement:
-        lane = self._lanes.get(partition)
-        if lane is None:
-            return Judgement(Verdict.DROP)
-        position, lane.position = lane.position, last + 1
-        return Judgement(Verdict.TAKE, position, first - position)
+    ) -> Classified:
+        owned = self._owned.get(partition)
+        if owned is None:
+            return Classified(FetchAction.DROP)
+        position, owned.position = owned.position, last + 1
+        return Classified(FetchAction.TAKE, position, first - position)
 
-    put(Tracker, "judge", judge)
+    put(Tracker, "classify", classify)
 
 
 def without_second_look_at_gaps(put: Put) -> None:
     """A first offset beyond the position is believed to be a gap at once."""
-    real = Tracker.judge
+    real = Tracker.classify
 
-    def judge(
+    def classify(
         self: Tracker, partition: Partition, epoch: int | None, first: int, last: int
-    ) -> Judgement:
-        lane = self._lanes.get(partition)
-        if lane is not None:
-            lane.resought = lane.position
-        return real(self, partition, None if lane is None else lane.epoch, first, last)
+    ) -> Classified:
+        owned = self._owned.get(partition)
+        if owned is not None:
+            owned.resought = owned.position
+        return real(self, partition, None if owned is None else owned.epoch, first, last)
 
-    put(Tracker, "judge", judge)
+    put(Tracker, "classify", classify)
 
 
 def without_recovery(put: Put) -> None:
@@ -163,7 +162,7 @@ def without_isolation(put: Put) -> None:
 def without_blame(put: Put) -> None:
     """Nobody writes down which record is at work."""
 
-    async def attempt(_self: SimDatabase, _owner: str, _place: Partition, _offset: int) -> None:
+    async def attempt(*_: object) -> None:
         return None
 
     put(SimDatabase, "attempt", attempt)

@@ -1,39 +1,58 @@
 """The loop's ports over the simulated database and broker, as one life has them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.ports import Bid, DeadLetter, Move, Place, Sent, Waiting
+from core.messaging.ports import Sent
+from core.offsets import (
+    Bid,
+    Claim,
+    DeadLetter,
+    Identity,
+    Move,
+    OutboxRow,
+    Owner,
+    Place,
+    Standing,
+)
 from core.transaction import Transaction
 from schemas.record import Partition, Record
-from tests.fakes.messaging import MemoryOutboxRow
 from tests.simulation.broker import SimBroker
 from tests.simulation.clock import Life
-from tests.simulation.database import Row, Session, SimDatabase
+from tests.simulation.database import Session, SimDatabase
 from tests.simulation.wire import Wire
 
 T = TypeVar("T")
 
 
 class SimTransaction:
-    """A session, as a role and the ports see it."""
+    """An open transaction, as a role and the ports see it."""
 
-    def __init__(self, ports: "Connection", session: Session) -> None:
+    def __init__(self, connection: "Connection", session: Session) -> None:
+        self.database = connection.database
         self.session = session
-        self._ports = ports
+        self._wire = connection.wire
 
     async def run(self, effect: Callable[[Session], Awaitable[T]]) -> T:
         """Run a statement in this session."""
-        return await self._ports.in_session(self.session, effect)
+
+        async def statement() -> T:
+            self.database.busy(self.session)
+            try:
+                return await effect(self.session)
+            finally:
+                self.database.idle(self.session)
+
+        return await self._wire.call(statement)
 
     async def execute(self, query: str, *args: Any) -> str:
         """Write effects: the one statement that a role here has."""
         effects, refused = args
 
         async def apply(session: Session) -> None:
-            self._ports.database.apply(session, effects, refused)
+            self.database.apply(session, effects, refused)
 
         await self.run(apply)
         return query
@@ -51,14 +70,25 @@ class SimTransaction:
         raise AssertionError(query)
 
 
-def _session(tx: Transaction) -> SimTransaction:
-    if not isinstance(tx, SimTransaction):
-        raise TypeError(tx)
-    return tx
+class SimStatements(SimTransaction):
+    """A connection outside a transaction: each statement commits itself, in one round trip."""
+
+    async def run(self, effect: Callable[[Session], Awaitable[T]]) -> T:
+        async def statement() -> T:
+            session = self.database.begin(None)
+            try:
+                self.database.busy(session)
+                result = await effect(session)
+                self.database.commit(session)
+            finally:
+                self.database.end(session)
+            return result
+
+        return await self._wire.call(statement)
 
 
 class Connection:
-    """One life's way to the database."""
+    """One life's way to the database: `core.transaction.Database`."""
 
     def __init__(self, database: SimDatabase, wire: Wire, life: Life | None = None) -> None:
         self.database = database
@@ -68,7 +98,11 @@ class Connection:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """As `core.storage.pool` has it: what raises in the block rolls back."""
-        session = await self.wire.call(self._begin)
+
+        async def begin() -> Session:
+            return self.database.begin(self.life)
+
+        session = await self.wire.call(begin)
         try:
             yield SimTransaction(self, session)
         except BaseException:
@@ -76,175 +110,146 @@ class Connection:
                 self.database.end(session)  # the socket is closed; the server sees it at once
             raise
         session.is_committing = True
+        await self.commit(session)
+
+    async def commit(self, session: Session) -> None:
+        """Send COMMIT and wait for the answer."""
 
         async def commit() -> None:
             self.database.commit(session)
 
         await self.wire.call(commit)
 
-    async def _begin(self) -> Session:
-        return self.database.begin(self.life)
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Transaction]:
+        """Statements of their own."""
+        yield SimStatements(self, Session())
 
-    async def in_session(self, session: Session, effect: Callable[[Session], Awaitable[T]]) -> T:
-        """Run a statement."""
 
-        async def statement() -> T:
-            self.database.busy(session)
-            try:
-                return await effect(session)
-            finally:
-                self.database.idle(session)
-
-        return await self.wire.call(statement)
+def _sim(connection: Transaction) -> SimTransaction:
+    if not isinstance(connection, SimTransaction):
+        raise TypeError(connection)
+    return connection
 
 
 class SimLedger:
     """`Ledger` over the simulated table."""
 
-    def __init__(
-        self, connection: Connection, *, owner: str, isolate_after: int = 2, isolate_span: int = 10
-    ) -> None:
-        self.connection = connection
-        self.database = connection.database
-        self.owner = owner
-        self._isolate_after = isolate_after
-        self._isolate_span = isolate_span
+    async def standings(
+        self, connection: Transaction, group: str, partitions: Sequence[Partition]
+    ) -> dict[Partition, Standing]:
+        rows = _sim(connection).database.rows
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        return self.connection.transaction()
-
-    async def standings(self, partitions: Sequence[Partition]) -> dict[Partition, Row]:
-        async def read() -> dict[Partition, Row]:
-            rows = self.database.rows
+        async def read(_: Session) -> dict[Partition, Standing]:
             return {
-                p: Row(
-                    p,
-                    rows[p].next_offset,
-                    cluster_id=rows[p].cluster_id,
-                    topic_id=rows[p].topic_id,
-                )
-                for p in partitions
-                if p in rows
+                p: Standing(rows[p].next_offset, rows[p].identity) for p in partitions if p in rows
             }
 
-        return await self.connection.wire.call(read)
+        return await _sim(connection).run(read)
 
-    async def claim(self, bids: Sequence[Bid], *, cluster_id: str, topic_id: str) -> list[Row]:
-        of = Row(
-            bids[0].partition,
-            0,
-            owner=self.owner,
-            cluster_id=cluster_id,
-            topic_id=topic_id,
-            crashes=self._isolate_after,
-            isolate_until=self._isolate_span,
-        )
-        return await self.connection.wire.call(
-            lambda: self.database.claim(self.connection.life, bids, of)
-        )
+    async def claim(
+        self, tx: Transaction, owner: Owner, bids: Sequence[Bid], identity: Identity
+    ) -> list[Claim]:
+        database = _sim(tx).database
+        return await _sim(tx).run(lambda session: database.claim(session, owner, bids, identity))
 
-    async def advance(self, tx: Transaction, moves: Sequence[Move]) -> frozenset[Partition]:
-        return await _session(tx).run(
-            lambda session: self.database.advance(session, moves, isolate_after=self._isolate_after)
-        )
+    async def advance(
+        self, tx: Transaction, owner: Owner, moves: Sequence[Move]
+    ) -> frozenset[Partition]:
+        database = _sim(tx).database
+        return await _sim(tx).run(lambda session: database.advance(session, owner, moves))
 
-    async def attempt(self, partition: Partition, offset: int) -> None:
-        await self.connection.wire.call(
-            lambda: self.database.attempt(self.owner, partition, offset)
+    async def attempt(
+        self, connection: Transaction, owner: Owner, partition: Partition, offset: int
+    ) -> None:
+        database = _sim(connection).database
+        await _sim(connection).run(
+            lambda session: database.attempt(session, owner, partition, offset)
         )
 
-    async def release(self, epochs: dict[Partition, int]) -> None:
-        await self.connection.wire.call(lambda: self.database.release(self.owner, epochs))
+    async def release(
+        self, connection: Transaction, owner: Owner, epochs: Mapping[Partition, int]
+    ) -> None:
+        database = _sim(connection).database
+        await _sim(connection).run(lambda session: database.release(session, owner, epochs))
 
 
 class SimDeadLetters:
     """`DeadLetters`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._database = connection.database
-
     async def add(self, tx: Transaction, letters: Sequence[DeadLetter]) -> None:
+        async def add(session: Session) -> None:
+            _sim(tx).database.set_aside(session, letters)
+
         if letters:
-
-            async def add(session: Session) -> None:
-                self._database.set_aside(session, letters)
-
-            await _session(tx).run(add)
+            await _sim(tx).run(add)
 
 
 class SimOutbox:
     """`Outbox`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.database = connection.database
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+        async def add(session: Session) -> list[OutboxRow]:
+            return _sim(tx).database.add(session, records)
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        return self.connection.transaction()
+        return await _sim(tx).run(add) if records else []
 
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
-        if not records:
-            return []
-
-        async def add(session: Session) -> list[int]:
-            return self.database.add(session, records)
-
-        return await _session(tx).run(add)
-
-    async def delete(self, ids: Sequence[int]) -> None:
-        async def delete() -> None:
-            self.database.forget(ids)
+    async def delete(self, connection: Transaction, ids: Sequence[int]) -> None:
+        async def delete(session: Session) -> None:
+            session.writes.append(lambda: _sim(connection).database.forget(ids))
 
         if ids:
-            await self.connection.wire.call(delete)
+            await _sim(connection).run(delete)
 
-    async def count(self, *, bound: int) -> int:
-        async def count() -> int:
-            return min(len(self.database.outbox), bound + 1)
+    async def count(self, connection: Transaction, *, bound: int) -> int:
+        async def count(_: Session) -> int:
+            return min(len(_sim(connection).database.outbox), bound + 1)
 
-        return await self.connection.wire.call(count)
+        return await _sim(connection).run(count)
 
     async def lock_older(
         self, tx: Transaction, *, age_s: float, limit: int, after: int
-    ) -> Sequence[MemoryOutboxRow]:
-        async def lock(session: Session) -> list[MemoryOutboxRow]:
-            found = self.database.lock_older(session, age_s=age_s, limit=limit, after=after)
-            return [MemoryOutboxRow(*row) for row in found]
+    ) -> list[OutboxRow]:
+        async def lock(session: Session) -> list[OutboxRow]:
+            database = _sim(tx).database
+            return database.lock_older(session, age_s=age_s, limit=limit, after=after)
 
-        return await _session(tx).run(lock)
+        return await _sim(tx).run(lock)
 
     async def settle(
         self,
         tx: Transaction,
-        published: Sequence[tuple[int, Place]],
-        refused: Sequence[tuple[Waiting, PermanentError]],
+        published: Sequence[tuple[OutboxRow, Place]],
+        refused: Sequence[tuple[OutboxRow, PermanentError]],
     ) -> None:
-        gone = [id_ for id_, _ in published] + [row.id for row, _ in refused]
+        database = _sim(tx).database
 
         async def settle(session: Session) -> None:
-            session.writes.append(lambda: self.database.forget(gone))
+            session.writes.append(
+                lambda: database.forget([row.id for row, _ in (*published, *refused)])
+            )
+            session.writes.append(lambda: database.quarantined.extend(refused))
 
-        await _session(tx).run(settle)
+        await _sim(tx).run(settle)
 
 
 class SimMembers:
     """`Members`."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._members = connection.database.members
+    async def predecessor(self, connection: Transaction, group: str, instance: str) -> str | None:
+        async def look(_: Session) -> str | None:
+            return _sim(connection).database.members.get(instance)
 
-    async def predecessor(self, instance: str) -> str | None:
-        async def look() -> str | None:
-            return self._members.get(instance)
+        return await _sim(connection).run(look)
 
-        return await self._connection.wire.call(look)
+    async def store(
+        self, connection: Transaction, group: str, instance: str, member_id: str
+    ) -> None:
+        async def store(session: Session) -> None:
+            members = _sim(connection).database.members
+            session.writes.append(lambda: members.update({instance: member_id}))
 
-    async def store(self, instance: str, member_id: str) -> None:
-        async def store() -> None:
-            self._members[instance] = member_id
-
-        await self._connection.wire.call(store)
+        await _sim(connection).run(store)
 
 
 class SimPublisher:

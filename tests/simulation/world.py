@@ -16,8 +16,8 @@ from core.errors import (
     DatabaseAway,
 )
 from core.messaging.loop import run_role
-from core.messaging.retrying import Backoff
-from core.messaging.session import RoleParts
+from core.messaging.session import Backoff, RoleParts
+from core.offsets import Owner
 from core.settings import ConsumerSettings, OutboxSettings
 from core.telemetry.metrics import Metrics
 from tests.counting import TOPIC
@@ -162,7 +162,6 @@ class World:
                 self.freeze(life, seconds)
 
     def _parts(self, life: Life, client: SimClient) -> RoleParts[tuple[int, str], int]:
-        connection = Connection(self.database, self.sql, life)
 
         async def evict(member_id: str) -> bool:
             async def leave() -> bool:
@@ -172,16 +171,17 @@ class World:
 
         return RoleParts(
             role=SimRole(self, life, self._refused()),
-            group="g",
+            owner=Owner("g", repr(life), isolate_after=2, isolate_span=10),
             instance=life.instance,
             topic=TOPIC,
             decode=decode,
             client=client,
             evict=evict,
-            ledger=SimLedger(connection, owner=repr(life)),
-            members=SimMembers(connection),
-            dead_letters=SimDeadLetters(connection),
-            outbox=SimOutbox(connection),
+            database=Connection(self.database, self.sql, life),
+            ledger=SimLedger(),
+            members=SimMembers(),
+            dead_letters=SimDeadLetters(),
+            outbox=SimOutbox(),
             publisher=SimPublisher(self.broker, self.kafka),
             settings=self.settings,
             outbox_settings=OutboxSettings(sweep_interval_s=2, sweep_age_s=10),

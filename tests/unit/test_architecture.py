@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows (STYLE.md): import contracts are import-linter's."""
+"""Rules of the house that no linter knows (docs/style.md): import contracts are import-linter's."""
 
 import ast
 import re

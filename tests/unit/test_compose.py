@@ -10,6 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs would be one more dependency
 
 from core.settings import ConsumerSettings, DeliverySettings, IngressSettings
+from core.webhooks.sender import BODY_S
 from tests.documents import ENV_EXAMPLE, groups, variables
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,7 @@ def test_a_password_may_have_any_characters() -> None:
 def test_a_stop_waits_for_what_drains() -> None:
     drains_s = (
         ConsumerSettings().drain_timeout_s,
-        DeliverySettings().exchange_timeout_s,
+        DeliverySettings().exchange_timeout_s + BODY_S,
         IngressSettings().drain_timeout_s,
     )
     for name, service in own_services().items():

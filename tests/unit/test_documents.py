@@ -2,21 +2,28 @@
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from core.telemetry.events import EVENTS
+from ingress.app import DESCRIBED
+from schemas.image import ImageArrived
+from schemas.query import QuerySubmitted
 from tests.documents import (
     ENV_EXAMPLE,
+    EXAMPLE,
     OPERATIONS,
     ROOT,
     between,
+    documents,
     env_example,
     groups,
     meanings,
     operations,
     variables,
+    with_examples,
 )
 from tests.log_events import levels_of_events
 
@@ -64,8 +71,49 @@ def test_event_names_are_found_in_every_form_and_others_are_an_error(tmp_path: P
         levels_of_events(tmp_path)
 
 
+def test_every_module_of_routes_is_served_and_described() -> None:
+    modules = {file.stem for file in (ROOT / "ingress" / "routes").glob("*.py")} - {"__init__"}
+    offered = {
+        (one.method, one.path)
+        for name in modules
+        for one in getattr(import_module(f"ingress.routes.{name}"), "OPERATIONS", ())
+    }
+    described = {(one.method, one.path) for one in DESCRIBED}
+
+    assert offered == described, "add its OPERATIONS to ingress/app.py"
+
+
+def test_every_route_has_a_place_in_the_page_about_them() -> None:
+    page = _ids_alike((ROOT / "docs" / "api.md").read_text(encoding="utf-8"))
+
+    missing = {one.path for one in DESCRIBED if _ids_alike(one.path) not in page}
+    assert missing == set(), "say in docs/api.md who may use it"
+
+
+def _ids_alike(text: str) -> str:
+    return re.sub(r"\{\w+\}", "{id}", text)
+
+
+def test_every_field_that_producers_may_send_is_explained_to_them() -> None:
+    page = (ROOT / "docs" / "producers.md").read_text(encoding="utf-8")
+    fields = {*ImageArrived.model_fields, *QuerySubmitted.model_fields}
+
+    assert {field for field in fields if f"`{field}`" not in page} == set()
+
+
 def test_the_example_environment_has_every_setting_with_its_default() -> None:
     assert ENV_EXAMPLE.read_text(encoding="utf-8") == env_example(meanings()), "run: make docs"
+
+
+def test_documents_show_the_examples_as_they_are_and_all_of_them() -> None:
+    shown = set()
+    for document in documents():
+        text = document.read_text(encoding="utf-8")
+        assert text == with_examples(text), f"{document.name}, run: make docs"
+        shown |= set(EXAMPLE.findall(text))
+
+    files = {f"examples/{file.name}" for file in (ROOT / "examples").iterdir() if file.is_file()}
+    assert shown == files - {"examples/README.md"}
 
 
 def test_no_two_groups_share_a_variable() -> None:

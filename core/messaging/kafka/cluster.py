@@ -22,7 +22,7 @@ from aiokafka.protocol.types import (
 )
 
 from core.messaging.kafka.connection import client_options, on_broker, translated
-from core.messaging.membership import Identity
+from core.offsets import Identity
 from core.settings import KafkaSettings
 
 API_METADATA = 3

@@ -1,6 +1,6 @@
 """A member of a consumer group: aiokafka behind the few calls that the loop needs.
 
-Traps of aiokafka 0.14 that are kept inside this module (research/kafka.md 2, runtime.md 2):
+Traps of aiokafka 0.14 that are kept inside this module (docs/research/kafka.md, section 2):
 `getmany` is never cancelled while the member lives; `commit` and `stop` may hang with the broker
 away; `stop` may raise `CancelledError` by itself; one unassigned partition fails a whole commit;
 a join is cut off by the request time limit, so that limit must exceed the rebalance's.
@@ -32,7 +32,8 @@ from core.messaging.kafka.connection import (
     on_broker,
     translated,
 )
-from core.messaging.membership import Fetched, Garbled, Identity, Listener, NotAMember, OutOfLog
+from core.messaging.ports import Fetched, Garbled, Listener, NotAMember, OutOfLog
+from core.offsets import Identity
 from core.settings import KafkaSettings
 from schemas.record import Partition, Record
 from schemas.topics import Topic

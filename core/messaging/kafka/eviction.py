@@ -1,8 +1,9 @@
 """Leaving the group on behalf of one's own dead predecessor.
 
 Without it the group waits for the dead member's session to end, and every living member with it:
-11 s instead of 1.7 s after a kill (research/runtime.md 3). Only an instance of the same name
-evicts; should the old process be alive after all, the guard makes it harmless.
+11 s instead of 1.7 s after a kill (docs/research/runtime.md, section 3, which also says why not
+static membership). Only an instance of the same name evicts; should the old process be
+alive after all, the guard makes it harmless.
 """
 
 import asyncio

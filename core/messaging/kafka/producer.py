@@ -20,7 +20,8 @@ from aiokafka.errors import (
 
 from core.errors import BrokerAway, PermanentError
 from core.messaging.kafka.connection import client_options, is_cancelled, on_broker
-from core.messaging.ports import Place, Sent
+from core.messaging.ports import Sent
+from core.offsets import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
 from schemas.record import Record

@@ -1,10 +1,9 @@
 """Bytes kept in PostgreSQL: table `blobs`."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from contextlib import asynccontextmanager
 
-from core.transaction import Transaction
+from core.transaction import Database, Transaction
 
 _SIZE = "SELECT size_bytes FROM blobs WHERE sha256 = $1"
 _READ = "SELECT content FROM blobs WHERE sha256 = $1"
@@ -14,18 +13,6 @@ _PUT = """
 INSERT INTO blobs (sha256, size_bytes, content) VALUES ($1, $2, $3)
 ON CONFLICT (sha256) DO UPDATE SET created_at = now()
 """
-
-
-class Database(Protocol):
-    """Return transactions and bare connections: `core.storage.pool`."""
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Open one; commits at the end of the block, rolls back on an error."""
-        ...
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction: two round trips less for a statement that reads."""
-        ...
 
 
 async def put(tx: Transaction, digest: bytes, content: bytes) -> None:

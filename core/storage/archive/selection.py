@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 from uuid import UUID
 
 from core.transaction import Transaction
@@ -22,17 +21,22 @@ SELECT i.image_id, i.uri, i.path, i.owner, i.arrived_at {_WHERE}
 _COUNT = f"SELECT count(*) {_WHERE}"
 
 
-class Choice(Protocol):
-    """Which images (satisfied by `producers.retag.Choice`)."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which images; all that are set must hold.
 
-    @property
-    def only_failed(self) -> bool: ...  # noqa: D102
-    @property
-    def model(self) -> str | None: ...  # noqa: D102
-    @property
-    def except_model(self) -> str | None: ...  # noqa: D102
-    @property
-    def with_own_labels(self) -> bool: ...  # noqa: D102
+    Attributes:
+        only_failed: those whose last attempt failed.
+        model: those tagged by this model.
+        except_model: those not tagged by this model.
+        with_own_labels: also those that were given their own labels, which an announcement
+            without labels would replace by the default ones.
+    """
+
+    only_failed: bool = False
+    model: str | None = None
+    except_model: str | None = None
+    with_own_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +50,18 @@ class ChosenImage:
     arrived_at: datetime
 
 
-class ChosenImages:
-    """Selects rows of `images`."""
+async def choose(
+    connection: Transaction, choice: Choice, *, after: UUID | None, limit: int
+) -> list[ChosenImage]:
+    """Return the images of a choice by ascending id, from behind `after`."""
+    rows = await connection.fetch(_CHOOSE, *_arguments(choice), after, limit)
+    return [ChosenImage(*row) for row in rows]
 
-    def __init__(self, connection: Transaction) -> None:
-        self._connection = connection
 
-    async def choose(self, choice: Choice, *, after: UUID | None, limit: int) -> list[ChosenImage]:
-        """Return images by ascending id from behind `after`.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        rows = await self._connection.fetch(_CHOOSE, *_arguments(choice), after, limit)
-        return [ChosenImage(*row) for row in rows]
-
-    async def count(self, choice: Choice) -> int:
-        """Return how many images the choice covers.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        number: int = await self._connection.fetchval(_COUNT, *_arguments(choice))
-        return number
+async def count(connection: Transaction, choice: Choice) -> int:
+    """Return how many images a choice covers."""
+    number: int = await connection.fetchval(_COUNT, *_arguments(choice))
+    return number
 
 
 def _arguments(choice: Choice) -> tuple[bool, str | None, str | None, bool]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from core.transaction import Transaction
 
@@ -18,11 +17,6 @@ SELECT ready, rebuilt_to,
        EXISTS (SELECT FROM combo_best WHERE image_id IS NULL) AS holes
 FROM combo_state
 """
-_LEASE = """
-UPDATE combo_state SET keeper = $1, lease_until = now() + $2::interval
-WHERE keeper = $1 OR lease_until < now() RETURNING keeper
-"""
-_RELEASE = "UPDATE combo_state SET keeper = '', lease_until = '-infinity' WHERE keeper = $1"
 _MUCH = """
 SELECT (SELECT count(*) FROM (SELECT FROM combo_work LIMIT $1 + 1) w) > $1
     OR (SELECT count(*) FROM (SELECT FROM combo_best WHERE image_id IS NULL LIMIT $1 + 1) h) > $1
@@ -119,19 +113,6 @@ class Carriers:
 async def needed(connection: Transaction) -> Needed:
     """Tell what there is to do."""
     return Needed(**dict(await connection.fetchrow(_NEEDED)))  # type: ignore[arg-type]
-
-
-async def lease(connection: Transaction, keeper: str, for_s: float) -> bool:
-    """Become the one who repairs, for a while; False while another one is.
-
-    Two who repair at once do no harm, but the work twice.
-    """
-    return await connection.fetchval(_LEASE, keeper, timedelta(seconds=for_s)) is not None
-
-
-async def release(connection: Transaction, keeper: str) -> None:
-    """Let another one repair."""
-    await connection.execute(_RELEASE, keeper)
 
 
 async def hurry(tx: Transaction, lock_timeout_s: float) -> None:

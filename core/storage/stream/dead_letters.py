@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
+from core.offsets import DeadLetter
 from core.storage.stream.outbox import headers_to_json, storable
 from core.transaction import Transaction
-from schemas.dead_letter import DeadLetterPlace
-from schemas.record import Record
 
 _ADD = """
 INSERT INTO dead_letters
@@ -21,45 +19,32 @@ ON CONFLICT (grp, topic, part, log_offset, cluster_id) DO NOTHING
 MAX_DETAIL_CHARS = 4000
 
 
-class SetAside(Protocol):
-    """A record that was set aside (satisfied by `core.messaging.ports.DeadLetter`)."""
+async def add(tx: Transaction, letters: Sequence[DeadLetter]) -> None:
+    """Keep records with their reasons; one that is there already stays as it was.
 
-    @property
-    def place(self) -> DeadLetterPlace: ...  # noqa: D102
-    @property
-    def cluster_id(self) -> str: ...  # noqa: D102
-    @property
-    def record(self) -> Record: ...  # noqa: D102
-    @property
-    def timestamp_ms(self) -> int: ...  # noqa: D102
-
-
-class DeadLetterTable:
-    """The table `dead_letters`, as the loop writes it."""
-
-    async def add(self, tx: Transaction, letters: Sequence[SetAside]) -> None:
-        """Keep records with their reasons. Cannot be refused by PostgreSQL for their contents."""
-        if not letters:
-            return
-        places = [letter.place for letter in letters]
-        await tx.execute(
-            _ADD,
-            [place.group for place in places],
-            [place.topic for place in places],
-            [place.partition for place in places],
-            [place.offset for place in places],
-            [letter.cluster_id for letter in letters],
-            [letter.record.key for letter in letters],
-            [headers_to_json(letter.record.headers) for letter in letters],
-            [letter.record.value for letter in letters],
-            [place.reason for place in places],
-            [storable(place.detail)[:MAX_DETAIL_CHARS] for place in places],
-            [_moment(letter.timestamp_ms) for letter in letters],
-        )
+    PostgreSQL cannot refuse them for what is in them: what it cannot hold is replaced.
+    """
+    if not letters:
+        return
+    places = [letter.place for letter in letters]
+    await tx.execute(
+        _ADD,
+        [place.group for place in places],
+        [place.topic for place in places],
+        [place.partition for place in places],
+        [place.offset for place in places],
+        [letter.cluster_id for letter in letters],
+        [letter.record.key for letter in letters],
+        [headers_to_json(letter.record.headers) for letter in letters],
+        [letter.record.value for letter in letters],
+        [place.reason for place in places],
+        [storable(place.detail)[:MAX_DETAIL_CHARS] for place in places],
+        [_moment(letter.timestamp_ms) for letter in letters],
+    )
 
 
 def _moment(timestamp_ms: int) -> datetime | None:
-    """A producer's clock may say anything; what no calendar holds is left out."""
+    """Return a record's timestamp; None where no calendar has it: any producer's clock is kept."""
     try:
         return datetime.fromtimestamp(timestamp_ms / 1000, UTC) if timestamp_ms >= 0 else None
     except (OverflowError, ValueError, OSError):

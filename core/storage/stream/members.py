@@ -1,6 +1,6 @@
 """The Kafka member id of each running instance, so that its next life can evict it."""
 
-from core.storage.pool import Pool
+from core.transaction import Transaction
 
 _PREDECESSOR = "SELECT member_id FROM members WHERE grp = $1 AND instance = $2"
 _STORE = """
@@ -9,18 +9,12 @@ ON CONFLICT (grp, instance) DO UPDATE SET member_id = excluded.member_id, update
 """
 
 
-class MemberTable:
-    """The table `members`, seen by one group."""
+async def predecessor(connection: Transaction, group: str, instance: str) -> str | None:
+    """Return the member id that the last life of this instance stored; None if it is the first."""
+    member_id: str | None = await connection.fetchval(_PREDECESSOR, group, instance)
+    return member_id
 
-    def __init__(self, pool: Pool, *, group: str) -> None:
-        self._pool = pool
-        self._group = group
 
-    async def predecessor(self, instance: str) -> str | None:
-        """The member id that the last life of this instance stored; None if it is the first."""
-        member_id: str | None = await self._pool.fetchval(_PREDECESSOR, self._group, instance)
-        return member_id
-
-    async def store(self, instance: str, member_id: str) -> None:
-        """Remember the member id of this life."""
-        await self._pool.execute(_STORE, self._group, instance, member_id)
+async def store(connection: Transaction, group: str, instance: str, member_id: str) -> None:
+    """Keep the member id of this life."""
+    await connection.execute(_STORE, group, instance, member_id)

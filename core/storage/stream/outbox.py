@@ -3,12 +3,10 @@
 import base64
 import json
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from core.errors import PermanentError
-from core.storage.pool import Pool
+from core.offsets import OutboxRow, Place
 from core.transaction import Transaction
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED
@@ -49,34 +47,6 @@ _SPAN = "SELECT coalesce(max(id) - min(id) + 1, 0) FROM outbox"
 _COUNT_UP_TO = "SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT $1) AS few"
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """A row that waits to be published."""
-
-    id: int
-    record: Record
-
-
-class PublishedAt(Protocol):
-    """Where a record went (satisfied by `core.messaging.ports.Place`)."""
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def partition(self) -> int: ...  # noqa: D102
-    @property
-    def offset(self) -> int: ...  # noqa: D102
-
-
-class WaitingRow(Protocol):
-    """A row as `lock_older` gave it."""
-
-    @property
-    def id(self) -> int: ...  # noqa: D102
-    @property
-    def record(self) -> Record: ...  # noqa: D102
-
-
 class _Columns(NamedTuple):
     topics: list[str]
     keys: list[bytes | None]
@@ -84,107 +54,88 @@ class _Columns(NamedTuple):
     values: list[bytes]
 
 
-class OutboxTable:
-    """The table `outbox` and what becomes of its rows."""
+async def add(tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+    """Write one row per record; return them in the records' order, their ids ascending."""
+    if not records:
+        return []
+    columns = _Columns(
+        [record.topic for record in records],
+        [record.key for record in records],
+        [headers_to_json(record.headers) for record in records],
+        [record.value for record in records],
+    )
+    ids = [row["id"] for row in await tx.fetch(_ADD, *columns)]
+    return list(map(OutboxRow, ids, records))
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction.
+async def delete(connection: Transaction, ids: Sequence[int]) -> None:
+    """Forget rows that Kafka has. Idempotent: a row that stays is published once more."""
+    if ids:
+        await connection.execute(_DELETE, list(ids))
 
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        return self._pool.transaction()
 
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[int]:
-        """Write one row per record; give their ids, ascending, in the records' order."""
-        if not records:
-            return []
-        columns = _Columns(
-            [record.topic for record in records],
-            [record.key for record in records],
-            [headers_to_json(record.headers) for record in records],
-            [record.value for record in records],
+async def lock_older(tx: Transaction, *, age_s: float, limit: int, after: int) -> list[OutboxRow]:
+    """Lock up to `limit` rows of at least this age beyond id `after`, and return them.
+
+    Rows that someone else has locked are left out.
+    """
+    await tx.execute(_MAY_IDLE)
+    rows = await tx.fetch(_LOCK_OLDER, age_s, limit, after)
+    return [
+        OutboxRow(
+            row["id"],
+            Record(row["topic"], row["key"], headers_from_json(row["headers"]), row["value"]),
         )
-        return [row["id"] for row in await tx.fetch(_ADD, *columns)]
+        for row in rows
+    ]
 
-    async def delete(self, ids: Sequence[int]) -> None:
-        """Forget rows that Kafka has. Idempotent.
 
-        Raises:
-            DatabaseAway: PostgreSQL is away; the sweeper will publish them a second time.
-        """
-        if ids:
-            await self._pool.execute(_DELETE, list(ids))
+async def settle(
+    tx: Transaction,
+    published: Sequence[tuple[OutboxRow, Place]],
+    refused: Sequence[tuple[OutboxRow, PermanentError]],
+) -> None:
+    """Delete rows: an arrival leaves its place for tokens, a refused row a dead letter."""
+    if refused:
+        await tx.execute(
+            _QUARANTINE,
+            [row.id for row, _ in refused],
+            [error.reason for _, error in refused],
+            [storable(str(error)) for _, error in refused],
+        )
+    arrivals = [(row.id, place) for row, place in published if place.topic == IMAGES_ARRIVED.name]
+    if arrivals:
+        await tx.execute(
+            _KEEP_PLACES,
+            [id_ for id_, _ in arrivals],
+            [place.topic for _, place in arrivals],
+            [place.partition for _, place in arrivals],
+            [place.offset for _, place in arrivals],
+        )
+    await delete(tx, [row.id for row, _ in (*published, *refused)])
 
-    async def lock_older(
-        self, tx: Transaction, *, age_s: float, limit: int, after: int
-    ) -> Sequence[OutboxRow]:
-        """Lock up to `limit` rows of at least this age beyond id `after`, skipping locked ones."""
-        await tx.execute(_MAY_IDLE)
-        rows = await tx.fetch(_LOCK_OLDER, age_s, limit, after)
-        return [
-            OutboxRow(
-                row["id"],
-                Record(row["topic"], row["key"], headers_from_json(row["headers"]), row["value"]),
-            )
-            for row in rows
-        ]
 
-    async def settle(
-        self,
-        tx: Transaction,
-        published: Sequence[tuple[int, PublishedAt]],
-        refused: Sequence[tuple[WaitingRow, PermanentError]],
-    ) -> None:
-        """Delete rows: an arrival leaves its place for tokens, a refused row a dead letter."""
-        if refused:
-            await tx.execute(
-                _QUARANTINE,
-                [row.id for row, _ in refused],
-                [error.reason for _, error in refused],
-                [storable(str(error)) for _, error in refused],
-            )
-        arrivals = [(id_, place) for id_, place in published if place.topic == IMAGES_ARRIVED.name]
-        if arrivals:
-            await tx.execute(
-                _KEEP_PLACES,
-                [id_ for id_, _ in arrivals],
-                [place.topic for _, place in arrivals],
-                [place.partition for _, place in arrivals],
-                [place.offset for _, place in arrivals],
-            )
-        gone = [id_ for id_, _ in published] + [row.id for row, _ in refused]
-        if gone:
-            await tx.execute(_DELETE, gone)
-
-    async def count(self, *, bound: int) -> int:
-        """How many rows wait: exact up to `bound`, cheap while far below it.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        span: int = await self._pool.fetchval(_SPAN)
-        if span <= bound:
-            return span
-        counted: int = await self._pool.fetchval(_COUNT_UP_TO, bound + 1)
-        return counted
+async def count(connection: Transaction, *, bound: int) -> int:
+    """Return how many rows wait: exact up to `bound`, cheap while far below it."""
+    span: int = await connection.fetchval(_SPAN)
+    if span <= bound:
+        return span
+    counted: int = await connection.fetchval(_COUNT_UP_TO, bound + 1)
+    return counted
 
 
 def headers_to_json(headers: Sequence[tuple[str, bytes]]) -> str:
-    """Headers as `[[name, base64 of the value], ...]`; PostgreSQL holds no NUL in a name."""
+    """Return headers as `[[name, base64 of the value], ...]`, names as PostgreSQL can hold them."""
     return json.dumps(
         [[storable(name), base64.b64encode(value).decode()] for name, value in headers]
     )
 
 
 def headers_from_json(text: str) -> tuple[tuple[str, bytes], ...]:
-    """The headers that `headers_to_json` wrote."""
+    """Return the headers that `headers_to_json` wrote."""
     return tuple((name, base64.b64decode(value)) for name, value in json.loads(text))
 
 
 def storable(text: str) -> str:
-    """The text without what PostgreSQL refuses: NUL and lone surrogates become U+FFFD."""
+    """Return the text as PostgreSQL can hold it: NUL becomes U+FFFD, half a surrogate pair `?`."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

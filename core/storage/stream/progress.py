@@ -4,12 +4,9 @@ Every batch moves its partitions' rows in the transaction that holds its effects
 row's epoch, so whatever an earlier owner still has in flight finds no row to move.
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
-from core.storage.pool import Pool
+from core.offsets import Bid, Claim, Identity, Move, Owner, Standing
 from core.transaction import Transaction
 from schemas.record import Partition
 
@@ -102,155 +99,83 @@ ON CONFLICT (grp, topic, part) DO UPDATE SET
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoredStanding:
-    """Where a partition stands; the ids are empty where nobody has claimed it since a reset."""
-
-    next_offset: int
-    cluster_id: str
-    topic_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredClaim:
-    """What a claim gave."""
-
-    partition: Partition
-    next_offset: int
-    epoch: int
-    crashes: int
-    attempted_offset: int
-    isolate_until: int
+async def standings(
+    connection: Transaction, group: str, partitions: Sequence[Partition]
+) -> dict[Partition, Standing]:
+    """Return where these partitions stand; those that the group never claimed are absent."""
+    rows = await connection.fetch(_STANDINGS, group, *_columns(partitions))
+    return {
+        Partition(row["topic"], row["part"]): Standing(
+            row["next_offset"], Identity(row["cluster_id"], row["topic_id"])
+        )
+        for row in rows
+    }
 
 
-class PartitionBid(Protocol):
-    """A partition and the bounds of its log (satisfied by `core.messaging.ports.Bid`)."""
+async def claim(
+    tx: Transaction, owner: Owner, bids: Sequence[Bid], identity: Identity
+) -> list[Claim]:
+    """Make `owner` the owner of partitions; return their claims, with raised epochs.
 
-    @property
-    def partition(self) -> Partition: ...  # noqa: D102
-    @property
-    def log_start(self) -> int: ...  # noqa: D102
-    @property
-    def log_end(self) -> int: ...  # noqa: D102
-
-
-class PartitionMove(Protocol):
-    """A partition's step (satisfied by `core.messaging.ports.Move`)."""
-
-    @property
-    def partition(self) -> Partition: ...  # noqa: D102
-    @property
-    def epoch(self) -> int: ...  # noqa: D102
-    @property
-    def from_offset(self) -> int: ...  # noqa: D102
-    @property
-    def to_offset(self) -> int: ...  # noqa: D102
-
-
-class ProgressTable:
-    """The table `progress`, seen by one life of one member.
-
-    Args:
-        owner: unique per life of a process; '' is nobody.
-        isolate_after: unclean deaths after which records are taken one by one.
-        isolate_span: how many offsets a dead process may have had at work.
+    A partition without a row begins at its log's start. Claiming again is harmless.
     """
-
-    def __init__(
-        self, pool: Pool, *, group: str, owner: str, isolate_after: int, isolate_span: int
-    ) -> None:
-        self._pool = pool
-        self._group = group
-        self._owner = owner
-        self._isolate_after = isolate_after
-        self._isolate_span = isolate_span
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away; whether a commit happened is not known.
-            RecordRefused: PostgreSQL refuses a value.
-        """
-        return self._pool.transaction()
-
-    async def standings(self, partitions: Sequence[Partition]) -> dict[Partition, StoredStanding]:
-        """Where these partitions stand; those never claimed are absent."""
-        rows = await self._pool.fetch(_STANDINGS, self._group, *_columns(partitions))
-        return {
-            Partition(row["topic"], row["part"]): StoredStanding(
-                row["next_offset"], row["cluster_id"], row["topic_id"]
-            )
-            for row in rows
-        }
-
-    async def claim(
-        self, bids: Sequence[PartitionBid], *, cluster_id: str, topic_id: str
-    ) -> list[StoredClaim]:
-        """Become the owner of partitions; a partition without a row begins at its log's start.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away; claiming again is harmless.
-        """
-        topics, parts = _columns([bid.partition for bid in bids])
-        async with self._pool.transaction() as tx:
-            await tx.execute(_CREATE, self._group, topics, parts, [bid.log_start for bid in bids])
-            rows = await tx.fetch(
-                _CLAIM,
-                self._group,
-                topics,
-                parts,
-                [bid.log_end for bid in bids],
-                self._owner,
-                cluster_id,
-                topic_id,
-                self._isolate_after,
-                self._isolate_span,
-            )
-        return [StoredClaim(Partition(row["topic"], row["part"]), *row[2:]) for row in rows]
-
-    async def advance(
-        self, tx: Transaction, moves: Sequence[PartitionMove]
-    ) -> frozenset[Partition]:
-        """Lock and move rows that stand where we think, by our epoch; give those partitions.
-
-        A partition that is not in the answer has another owner: its effects must not be written.
-        """
-        topics, parts = _columns([move.partition for move in moves])
-        rows = await tx.fetch(
-            _ADVANCE,
-            self._group,
-            topics,
-            parts,
-            [move.epoch for move in moves],
-            [move.from_offset for move in moves],
-            [move.to_offset for move in moves],
-            self._isolate_after,
-        )
-        return frozenset(Partition(row["topic"], row["part"]) for row in rows)
-
-    async def attempt(self, partition: Partition, offset: int) -> None:
-        """Note that this record, and no other of ours, is about to be prepared."""
-        await self._pool.execute(_ATTEMPT, self._group, self._owner, *partition, offset)
-
-    async def release(self, epochs: dict[Partition, int]) -> None:
-        """Return partitions back cleanly; those that someone else has claimed are left alone."""
-        topics, parts = _columns(list(epochs))
-        await self._pool.execute(
-            _RELEASE, self._group, self._owner, topics, parts, list(epochs.values())
-        )
+    topics, parts = _columns([bid.partition for bid in bids])
+    await tx.execute(_CREATE, owner.group, topics, parts, [bid.log_start for bid in bids])
+    rows = await tx.fetch(
+        _CLAIM,
+        owner.group,
+        topics,
+        parts,
+        [bid.log_end for bid in bids],
+        owner.name,
+        *identity,
+        owner.isolate_after,
+        owner.isolate_span,
+    )
+    return [Claim(Partition(row["topic"], row["part"]), *row[2:]) for row in rows]
 
 
-async def reset(pool: Pool, *, group: str, topic: str, offsets: dict[int, int]) -> None:
-    """Set where a group goes on, by partition, and forget which cluster and topic it was.
+async def advance(tx: Transaction, owner: Owner, moves: Sequence[Move]) -> frozenset[Partition]:
+    """Lock and move the rows that stand where `moves` say, by our epoch; return their partitions.
+
+    A partition that is not in the answer has another owner: its effects must not be written.
+    """
+    topics, parts = _columns([move.partition for move in moves])
+    rows = await tx.fetch(
+        _ADVANCE,
+        owner.group,
+        topics,
+        parts,
+        [move.epoch for move in moves],
+        [move.from_offset for move in moves],
+        [move.to_offset for move in moves],
+        owner.isolate_after,
+    )
+    return frozenset(Partition(row["topic"], row["part"]) for row in rows)
+
+
+async def attempt(connection: Transaction, owner: Owner, partition: Partition, offset: int) -> None:
+    """Note that this record, and no other of the owner's, is about to be prepared."""
+    await connection.execute(_ATTEMPT, owner.group, owner.name, *partition, offset)
+
+
+async def release(connection: Transaction, owner: Owner, epochs: Mapping[Partition, int]) -> None:
+    """Leave these partitions without an owner, except those that someone else has claimed."""
+    topics, parts = _columns(list(epochs))
+    await connection.execute(
+        _RELEASE, owner.group, owner.name, topics, parts, list(epochs.values())
+    )
+
+
+async def reset(
+    connection: Transaction, *, group: str, topic: str, offsets: Mapping[int, int]
+) -> None:
+    """Set where a group goes on, by partition number, and forget which log that was counted in.
 
     For a topic that was made anew or a cluster that was replaced, by the operator's explicit wish.
-    A consumer that is running meanwhile is fenced and claims again.
-
-    Raises:
-        DatabaseAway: PostgreSQL is away.
+    A consumer that runs meanwhile is fenced and claims again.
     """
-    await pool.execute(_RESET, group, topic, list(offsets), list(offsets.values()))
+    await connection.execute(_RESET, group, topic, list(offsets), list(offsets.values()))
 
 
 def _columns(partitions: Sequence[Partition]) -> tuple[list[str], list[int]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from core.storage.stream.outbox import headers_from_json
 from core.transaction import Transaction
@@ -28,15 +27,17 @@ WHERE topic = $1 AND replayed_at IS NULL AND reason = 'unreadable_record'
 _MARK = "UPDATE dead_letters SET replayed_at = now() WHERE id = ANY($1::int8[])"
 
 
-class LetterFilter(Protocol):
-    """Which letters (satisfied by `producers.replay.LetterFilter`)."""
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Which dead letters; None: whatever group or reason.
 
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def group(self) -> str | None: ...  # noqa: D102
-    @property
-    def reason(self) -> str | None: ...  # noqa: D102
+    Attributes:
+        topic: the topic that they were on.
+    """
+
+    topic: str
+    group: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,64 +49,40 @@ class OpenLetter:
     record: Record
 
 
-class OpenLetters:
-    """Dead letters to be replayed."""
+async def newest(connection: Transaction, wanted: LetterFilter) -> int:
+    """Return the id of the newest letter; 0 where there is none."""
+    return int(await connection.fetchval(_NEWEST, wanted.topic, wanted.group, wanted.reason))
 
-    def __init__(self, connection: Transaction) -> None:
-        self._connection = connection
 
-    async def newest(self, wanted: LetterFilter) -> int:
-        """Return the id of the newest letter; 0 where there is none.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        return int(
-            await self._connection.fetchval(_NEWEST, wanted.topic, wanted.group, wanted.reason)
+async def open_letters(
+    connection: Transaction, wanted: LetterFilter, *, after: int, until: int, limit: int
+) -> list[OpenLetter]:
+    """Return letters that were not replayed, by id, from behind `after` up to `until`."""
+    rows = await connection.fetch(
+        _OPEN, wanted.topic, wanted.group, wanted.reason, after, until, limit
+    )
+    return [
+        OpenLetter(
+            row["id"],
+            row["reason"],
+            Record(row["topic"], row["key"], headers_from_json(row["headers"]), row["value"]),
         )
+        for row in rows
+    ]
 
-    async def open(
-        self, wanted: LetterFilter, *, after: int, until: int, limit: int
-    ) -> list[OpenLetter]:
-        """Return letters by id from behind `after` up to `until`.
 
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        rows = await self._connection.fetch(
-            _OPEN, wanted.topic, wanted.group, wanted.reason, after, until, limit
-        )
-        return [
-            OpenLetter(
-                row["id"],
-                row["reason"],
-                Record(row["topic"], row["key"], headers_from_json(row["headers"]), row["value"]),
-            )
-            for row in rows
-        ]
+async def counts(connection: Transaction, wanted: LetterFilter) -> dict[str, int]:
+    """Return how many letters there are, by reason."""
+    rows = await connection.fetch(_COUNTS, wanted.topic, wanted.group, wanted.reason)
+    return {row["reason"]: row["count"] for row in rows}
 
-    async def counts(self, wanted: LetterFilter) -> dict[str, int]:
-        """Return how many letters there are, by reason.
 
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        rows = await self._connection.fetch(_COUNTS, wanted.topic, wanted.group, wanted.reason)
-        return {row["reason"]: row["count"] for row in rows}
+async def count_unreadable(connection: Transaction, wanted: LetterFilter) -> int:
+    """Return how many letters cannot go back, since their bytes could not be read."""
+    return int(await connection.fetchval(_UNREADABLE, wanted.topic, wanted.group))
 
-    async def count_unreadable(self, wanted: LetterFilter) -> int:
-        """Return how many letters cannot go back, since their bytes could not be read.
 
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        return int(await self._connection.fetchval(_UNREADABLE, wanted.topic, wanted.group))
-
-    async def mark_replayed(self, ids: Sequence[int]) -> None:
-        """Note that Kafka has these again.
-
-        Raises:
-            DatabaseAway: PostgreSQL is away.
-        """
-        if ids:
-            await self._connection.execute(_MARK, list(ids))
+async def mark_replayed(connection: Transaction, ids: Sequence[int]) -> None:
+    """Write down that Kafka has these letters again."""
+    if ids:
+        await connection.execute(_MARK, list(ids))

@@ -41,9 +41,10 @@ _TRANSPOSE = {
 _ORIENTATION = 0x0112
 _WHITE = (255, 255, 255)
 # Scaled decoding keeps at least twice the model's size: measured mean error 0.2 to 0.4 of 255 at
-# 224 pixels; decoding straight to the size gave 1.4 with single images at 3.9 (research, clip.md
-# 3.2). Small models see more of what is lost: at 64 pixels the bundled model's least cosine with
-# the exact path was 0.9984 at twice its size and 0.9999 at four times, over 56 photos.
+# 224 pixels; decoding straight to the size gave 1.4 with single images at 3.9
+# (docs/research/clip.md, section 3.2). Small models see more of what is lost: at 64 pixels the
+# bundled model's least cosine with the exact path was 0.9984 at twice its size and 0.9999 at four
+# times, over 56 photos.
 _FAST_MARGIN = 2.0
 _FAST_LEAST_SIDE = 256
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: The gate of every quicker path (research, clip.md 8): what users see may change in one picture
-#: of a hundred at most, and no vector may move farther than re-encoding a photo moves it.
+#: The gate of every quicker path (docs/research/clip.md, section 8): what users see may change in
+#: one picture of a hundred at most, and no vector may move farther than encoding a photo anew moves
+#: it.
 MIN_COSINE = 0.999
 MIN_SAME_BEST = 0.99
 #: With fewer, one picture in a hundred could not be told from none.

@@ -16,10 +16,10 @@ from core.errors import ConfigurationError
 from core.settings import TaggingSettings
 from core.vision.engines import probe
 from core.vision.engines.hardware import choose_device, has_native_bf16
+from core.vision.ports import Towers
 from core.vision.towers import TorchTowers
 
 if TYPE_CHECKING:
-    from core.vision.clip import Towers
     from core.vision.engines.onnx_towers import OnnxTowers
 
 #: Of the start of a process. Three engines of ViT-B-32 take one round and more on two cores.
@@ -32,7 +32,7 @@ _BATCH = 8  # enough to tell engines apart; more is seconds a round with a large
 log = structlog.get_logger(__name__)
 
 
-def open_towers(settings: TaggingSettings, clock: probe.Clock = time.perf_counter) -> "Towers":
+def open_towers(settings: TaggingSettings, clock: probe.Clock = time.perf_counter) -> Towers:
     """Load the model on the engine that the settings ask for. Blocks, for seconds.
 
     Raises:
@@ -54,7 +54,7 @@ def precisions(wanted: str, *, native_bf16: bool) -> tuple[str, ...]:
     return ("fp32", "bf16") if native_bf16 else ("fp32",)
 
 
-def _quickest(settings: TaggingSettings, clock: probe.Clock) -> "Towers":
+def _quickest(settings: TaggingSettings, clock: probe.Clock) -> Towers:
     first, *others = precisions(settings.precision, native_bf16=has_native_bf16())
     full = TorchTowers(settings.model_copy(update={"precision": first}))
     engines: dict[str, Towers] = {f"torch-{first}": full}

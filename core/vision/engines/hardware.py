@@ -4,7 +4,7 @@ from pathlib import Path
 
 from core.errors import ConfigurationError
 
-# Without these flags bf16 measured nine times slower than fp32 (research, clip.md 4).
+# Without these flags bf16 measured nine times slower than fp32 (docs/research/clip.md, section 4).
 _NATIVE_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
 
 

@@ -28,7 +28,7 @@ from core.vision.engines.onnx_towers import INPUT, RECIPE, GraphRunner
 from core.vision.towers import TorchTowers
 
 _OPSET = 20
-_REFERENCE_BATCH = 8  # more is hardly quicker on a CPU (research, clip.md 4)
+_REFERENCE_BATCH = 8  # more is hardly quicker on a CPU (docs/research/clip.md, section 4)
 
 log = structlog.get_logger(__name__)
 

@@ -1,1 +1,1 @@
-"""Processes that are killed, and the ledger that counts what came of it."""
+"""Processes that tests kill, and a ledger that counts the effects."""

@@ -1,4 +1,4 @@
-"""One archive on the session's servers, run by lives that end where they are told to."""
+"""One archive on the session's servers, run by processes ("lives") that die at a given step."""
 
 import asyncio
 import base64
@@ -24,14 +24,14 @@ from tests.fakes.receiver import HostileReceiver
 from tests.faults.harness.ledger import AUDIT, Batch, Ledger, Verdict, listener, spoken
 from tests.faults.harness.lives import NOWHERE, REPOSITORY, Aim, Lives
 
-DEATH_S = 40.0  # a join may have to wait for the session of a member that died unknown
+DEATH_S = 40.0  # a join may wait for the session of a dead member whose id was not stored
 DRAIN_S = 30.0
 PARK_S = 30.0
 
 
 @dataclass(slots=True)
 class ArchiveToKill:
-    """Runs: feed, die at a step, live again, judge."""
+    """Runs of the crash matrix: send input, die at a step, restart, compare."""
 
     lives: Lives
     ledger: Ledger
@@ -42,20 +42,20 @@ class ArchiveToKill:
         return await asyncio.to_thread(self.lives.ended, pid, within_s)
 
     def start(self, aim: Aim = NOWHERE, **options: object) -> int:
-        """Start a life beside those that are."""
+        """Start a further life."""
         self.pid = self.lives.start(aim, **options)  # type: ignore[arg-type]  # passed through
         return self.pid
 
     def end(self) -> None:
-        """Kill the life that runs, if any."""
+        """Kill the running life, if any."""
         if self.pid in self.lives.alive:
             self.lives.kill(self.pid)
 
     async def die(self, aim: Aim, *, mutation: str = "") -> tuple[Batch, bool]:
-        """Feed a batch to a life that dies at the step; give whether it got there.
+        """Send a batch to a life that dies at the step; return whether it reached the step.
 
-        A life that runs already is aimed, except where the step lies in a start, or where a
-        mutation must be in force: then a new one begins, with the batch waiting for it.
+        A running life is used, unless the step is part of a start or a mutation must be active:
+        then a new one is started after the batch was sent.
         """
         at_start = aim.at.split(".")[0] in ("join", "claim") or bool(mutation)
         if at_start or self.pid not in self.lives.alive:
@@ -73,7 +73,7 @@ class ArchiveToKill:
         return batch, await self.reached(batch)
 
     async def _until_parked(self, batch: Batch) -> None:
-        """Wait until the query that wants the upload is parked, or nobody is left to do that."""
+        """Wait until the query that waits for the upload is parked, or no life is left."""
         deadline = asyncio.get_running_loop().time() + PARK_S
         while asyncio.get_running_loop().time() < deadline and not _is_dead(self.pid):
             if await self.ledger.parked(batch):
@@ -81,12 +81,12 @@ class ArchiveToKill:
             await asyncio.sleep(0.05)
 
     async def reached(self, batch: Batch) -> bool:
-        """Wait for the death, or for the end of all work without one."""
+        """Wait until the life died, or all work is done without its death."""
         waiting = asyncio.create_task(self._ended(self.pid, DEATH_S))
         working = asyncio.create_task(self.ledger.done(batch, DEATH_S))
         await asyncio.wait({waiting, working}, return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
-            await asyncio.wait({waiting}, timeout=1.5)  # the advisory commit comes once a second
+            await asyncio.wait({waiting}, timeout=1.5)  # the advisory commit is made once a second
         if waiting.done():
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
@@ -100,13 +100,13 @@ class ArchiveToKill:
     async def recover(
         self, batch: Batch, *, within_s: float = DRAIN_S, **options: object
     ) -> Verdict:
-        """Live again, let everything come to its end, and judge."""
+        """Start a new life, wait until all work is done, and return the verdict."""
         self.start(NOWHERE, **options)
         await self.ledger.done(batch, within_s)
         return await self.ledger.judge(batch, self.consumer)
 
     async def at_the_end(self) -> bool:
-        """Whether progress is at the logs' ends and no lease is too long."""
+        """Return whether progress is at the end of each log and no lease is too long."""
         return await self.ledger.at_the_end(self.consumer)
 
 
@@ -114,7 +114,7 @@ class ArchiveToKill:
 async def archive_to_kill(
     kafka: KafkaSettings, database_url: str, log: Path
 ) -> AsyncIterator[ArchiveToKill]:
-    """Open an archive of its own topics and database; no life has begun."""
+    """Open an archive with topics and a database of its own; no life is started."""
     async with HostileReceiver() as receiver:
         environment = settings(kafka, database_url, receiver.port)
         await asyncio.to_thread(_migrate, environment)
@@ -136,7 +136,7 @@ async def archive_to_kill(
 
 
 def settings(kafka: KafkaSettings, database_url: str, port: int) -> dict[str, str]:
-    """What the lives read: short times, so that recoveries are quick."""
+    """Return the settings of the lives: short times, so that recovery is quick."""
     return {
         "DATABASE_URL": database_url,
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
@@ -160,7 +160,7 @@ def settings(kafka: KafkaSettings, database_url: str, port: int) -> dict[str, st
 
 
 def _is_dead(pid: int) -> bool:
-    """Whether a life has ended, reaped or not."""
+    """Return whether a life has ended, reaped or not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:

@@ -1,10 +1,10 @@
 """All three roles in one process that kills itself at a named step.
 
 `python -m tests.faults.harness.crashing` imports everything once; each life is a fork, so that a
-start costs milliseconds instead of seconds. Composition roots, loop, SQL, Kafka and HTTP are real;
-the model and the decoders are not (a hash stands for a picture), and the lemmatizer is made
-before the fork.
-Orders come as JSON lines on the standard input:
+start costs milliseconds instead of seconds. Composition roots, loop, SQL, Kafka and HTTP are real.
+The model and the decoders are doubles (pixels are a hash), and the lemmatizer is loaded before the
+fork.
+Orders are JSON lines on the standard input:
     {"do": "start", "at": STEP, "nth": 2, "group": "", "mutation": ""}   -> {"pid": 4711}
     {"do": "arm", "pid": 4711, "at": STEP, "nth": 1, "group": ""}        -> {}
     {"do": "wait", "pid": 4711, "timeout_s": 30}   -> {"signal": 9}, {"code": 0} or {"alive": true}
@@ -31,7 +31,7 @@ import consumers.query.main
 import consumers.tagging.main
 from core import failpoints
 from core.language.lemmatizer import Lemmatizer
-from core.messaging.gc_tuning import calm_collector
+from core.messaging.loop import calm_collector
 from core.settings import TelemetrySettings, load
 from core.telemetry import logs
 from core.vision.clip import DEFAULT_TEMPLATES
@@ -39,7 +39,7 @@ from core.vision.tagger import ClipTagger, TaggerOptions
 from tests.fakes.vision import HashModel, MemoryDecoder
 from tests.faults.harness import mutations
 
-EXPIRE_INTERVAL_S = 0.3  # 5 s in production: a matrix of a hundred kills cannot wait for that
+EXPIRE_INTERVAL_S = 0.3  # 5 s in production, too long for hundreds of kills
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Trap:
     signal: int = signal.SIGKILL
 
     def spring(self, point: str) -> None:
-        """Called at each step."""
+        """Count the step, and kill the process if it is the aimed one."""
         if point != self.at or (self.group and self.group != _group()):
             return
         self.nth -= 1
@@ -60,7 +60,7 @@ class Trap:
             os.kill(os.getpid(), self.signal)
 
     def set(self, order: dict[str, Any]) -> None:
-        """Aim anew."""
+        """Set another aim."""
         self.at = str(order.get("at", ""))
         self.nth = int(order.get("nth", 1))
         self.group = str(order.get("group", ""))
@@ -68,12 +68,12 @@ class Trap:
 
 
 def _group() -> str:
-    """Whose step it is: the loop binds it for its log lines."""
+    """Return the role that reached the step, as the loop binds it for its log lines."""
     return str(structlog.contextvars.get_contextvars().get("group", ""))
 
 
 class NoPictures:
-    """In place of the pool of decoders: pictures leave as they came (DELIVERY_KEEP_EXIF)."""
+    """A double of the decoder pool: pictures are sent unchanged (DELIVERY_KEEP_EXIF)."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -85,7 +85,7 @@ class NoPictures:
 
 @asynccontextmanager
 async def hashing_tagger(*_: object, **__: object) -> AsyncIterator[ClipTagger]:
-    """A tagger whose tags are a function of the bytes."""
+    """Return a tagger whose tags are computed from the bytes."""
     options = TaggerOptions(
         scoring="softmax",
         top_k=4,
@@ -99,7 +99,7 @@ async def hashing_tagger(*_: object, **__: object) -> AsyncIterator[ClipTagger]:
 
 
 def substitute() -> None:
-    """Put the light parts in place of the heavy ones."""
+    """Replace the model, the decoders and the lemmatizer by light doubles."""
     lemmatizer = Lemmatizer("")
     heavy: dict[str, Any] = {
         "consumers.query.main.Lemmatizer": lambda _exceptions: lemmatizer,
@@ -115,7 +115,7 @@ def substitute() -> None:
 
 
 def shift_clock(seconds: float) -> None:
-    """Let the wall clock of this process be off: every `datetime.now` of ours, nothing else."""
+    """Shift the wall clock of this process: only `datetime.now` in our packages."""
 
     class Shifted(datetime):
         @classmethod
@@ -129,7 +129,7 @@ def shift_clock(seconds: float) -> None:
 
 
 async def live(trap: Trap, orders: int) -> None:
-    """Run the roles until SIGTERM; orders to aim anew come through the pipe."""
+    """Run the roles until SIGTERM; new aims arrive through the pipe."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -143,7 +143,7 @@ async def live(trap: Trap, orders: int) -> None:
 
 @dataclass(slots=True)
 class Nursery:
-    """Forks lives and looks after them."""
+    """Forks lives and waits for their ends."""
 
     pipes: dict[int, int]
 
@@ -156,7 +156,7 @@ class Nursery:
             self.pipes[pid] = theirs
             return {"pid": pid}
         os.close(theirs)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # uvloop must not be given 0 as a socket
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # so no socket of uvloop gets number 0
         os.dup2(2, 1)
         code = 1
         try:
@@ -175,12 +175,12 @@ class Nursery:
             os._exit(code)
 
     def arm(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Aim a life that runs already."""
+        """Set the aim of a running life."""
         os.write(self.pipes[order["pid"]], json.dumps(order).encode())
         return {}
 
     def wait(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Wait for the end of a life."""
+        """Wait for a life's end."""
         deadline = time.monotonic() + float(order["timeout_s"])
         while True:
             pid, status = os.waitpid(order["pid"], os.WNOHANG)
@@ -195,7 +195,7 @@ class Nursery:
 
 
 def main() -> None:
-    """Obey until the standard input ends; no life outlives that."""
+    """Carry out orders until the standard input ends; then kill all lives."""
     logs.configure(load(TelemetrySettings), process="crashing")
     substitute()
     nursery = Nursery({})

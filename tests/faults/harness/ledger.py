@@ -1,7 +1,7 @@
-"""What goes in, what must have come out, and how often: the ledger of the crash tests.
+"""The ledger of the crash tests: what was sent, the effects, and how often each occurred.
 
-Effects are counted by triggers, in a table without a unique key: a row that was written twice
-counts twice, whatever keys the real tables have.
+Triggers count the effects in a table without a unique key: a row that was written twice counts
+twice, whatever keys the real tables have.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from core.messaging.cloudevents import encode
 from core.messaging.kafka.producer import Publisher
-from core.messaging.ports import Place
+from core.offsets import Place
 from core.settings import KafkaSettings
 from core.storage.stream.outbox import headers_to_json
 from schemas.image import ImageArrived, image_id_of
@@ -62,15 +62,15 @@ PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one run puts in: by what must come out of it, each exactly once.
+    """The input of one run, by the effects that it must have exactly once.
 
     Attributes:
         images: ids of images that will be tagged.
         queries: ids of queries that will be answered and called back.
         bad: keys of records that will be set aside.
         late: outbox id and record of an upload that one of the queries waits for; the last of
-            `images`. It lies twice on its topic where its sweeper dies in between.
-        repeated: one of the queries, which comes a second time: the first answer wins.
+            `images`. It may be published twice if the sweeper dies in between.
+        repeated: one of the queries, which is sent twice: the first answer wins.
     """
 
     images: tuple[str, ...]
@@ -81,7 +81,7 @@ class Batch:
 
     @property
     def expected(self) -> dict[tuple[str, str], int]:
-        """(table, id) -> how often it is written."""
+        """Return (table, id) -> how often it must be written."""
         wanted = [("tagged_images", one) for one in self.images]
         wanted += [(table, one) for one in self.queries for table in ("queries", "deliveries")]
         wanted += [("dead_letters", one) for one in self.bad]
@@ -90,13 +90,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        lost: effects that never came, webhooks included.
+        lost: effects that did not occur, webhooks included.
         twice: effects beyond the first; webhook ids beyond the first of an answer; deliveries
-            that were due again after they had been made; POSTs of a webhook
-            that were sent before a death and recorded, or that no death explains.
+            that were due again after they were delivered; repeated POSTs of a webhook that was
+            recorded before a death, or that no death explains.
         events: records on topics beyond the first of their id.
         posts: requests beyond the first of a webhook id.
     """
@@ -109,20 +109,20 @@ class Verdict:
 
 @dataclass(slots=True)
 class Ledger:
-    """Feeds, watches and judges one archive."""
+    """Sends input to one archive, observes it and returns the verdict."""
 
     kafka: KafkaSettings
     database: asyncpg.Connection
     publisher: Publisher
     receiver: HostileReceiver
     cluster: str
-    path: str = "/ok"  # of the target: how it behaves, see HostileReceiver
+    path: str = "/ok"  # of the callback URL: how the target behaves, see HostileReceiver
     said: Counter[tuple[str, str]] = field(default_factory=Counter)
     arrived: Counter[str] = field(default_factory=Counter)
     excused: set[str] = field(default_factory=set)
 
     async def feed(self) -> Batch:
-        """Put in images, broken ones and queries, one of which waits for `Batch.late`."""
+        """Send images, broken images and queries, one of which waits for `Batch.late`."""
         run = uuid.uuid4().hex
         contents = [PNG + f"{run}/{number}".encode() for number in range(3)]
         images = [_inline(content) for content in contents]
@@ -152,12 +152,12 @@ class Ledger:
         return int(await self.database.fetchval(sequence))
 
     async def parked(self, batch: Batch) -> bool:
-        """Whether a query waits for the upload."""
+        """Return whether a query waits for the upload."""
         waiting = "SELECT count(*) FROM parked_queries WHERE outbox_id = $1"
         return bool(await self.database.fetchval(waiting, batch.late[0]))
 
     async def follow_up(self, batch: Batch) -> None:
-        """Ask one query again; leave the upload in the outbox, as a dying ingress does."""
+        """Send one query again; leave the upload in the outbox, as a dying ingress does."""
         await self._publish([batch.repeated])
         id_, record = batch.late
         await self.database.execute(
@@ -172,7 +172,7 @@ class Ledger:
         )
 
     async def done(self, batch: Batch, within_s: float) -> bool:
-        """Wait until all of it came out and nothing is under way."""
+        """Wait until all effects have occurred and no work is left."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
         while loop.time() < deadline:
@@ -191,28 +191,28 @@ class Ledger:
         return [key for key in batch.expected if key not in counts]
 
     def posts(self) -> Counter[tuple[str, str]]:
-        """(query, webhook id) -> how many requests came."""
+        """Return (query, webhook id) -> number of requests received."""
         return Counter(
             (str(json.loads(request.body)["data"]["query_id"]), request.headers["webhook-id"])
             for request in self.receiver.requests
         )
 
     async def witness(self) -> None:
-        """At a death: note which webhooks were sent and not recorded. They alone may come again."""
+        """At a death, note the webhooks sent but not recorded; only these may come again."""
         done = "SELECT delivery_id FROM deliveries WHERE state = 'delivered'"
         rows = await self.database.fetch(done)
         recorded = {str(row["delivery_id"]) for row in rows}
         self.excused |= {webhook for _, webhook in self.posts()} - recorded
 
     async def judge(self, batch: Batch, consumer: AIOKafkaConsumer) -> Verdict:
-        """Compare what went in with what came out."""
+        """Compare the input with the effects; return the verdict."""
         counts = await self._counts(batch)
         posts = {key: times for key, times in self.posts().items() if key[0] in batch.queries}
         called = Counter(query for query, _ in posts)
         before = sum(self.said.values()) - len(self.said)
         await self._listen(consumer)
         again = sum(self.said.values()) - len(self.said)
-        most = batch.expected  # one effect a record
+        most = batch.expected  # one effect per record
         most["tagged_images", batch.images[-1]] = self.arrived[event_id_of(batch.late[1])]
         lost = [f"{what} {id_}" for what, id_ in batch.expected if (what, id_) not in counts]
         lost += [f"webhook {query}" for query in batch.queries if query not in called]
@@ -229,7 +229,7 @@ class Ledger:
         return Verdict(tuple(lost), tuple(twice), again - before, sum(posts.values()) - len(posts))
 
     async def _listen(self, consumer: AIOKafkaConsumer) -> None:
-        """Read arrivals, and the topics that roles write to, up to their ends."""
+        """Read the topics of arrivals and those that the roles write to, up to their ends."""
         partitions = list(consumer.assignment())
         ends = await consumer.end_offsets(partitions)
         while any([await consumer.position(p) < ends[p] for p in partitions]):
@@ -242,7 +242,7 @@ class Ledger:
                         self.said[partition.topic, event_id] += 1
 
     async def at_the_end(self, consumer: AIOKafkaConsumer) -> bool:
-        """Whether each group's progress is its log's end, and no lease is beyond its bound."""
+        """Return whether each group's progress is at its log's end and no lease is too long."""
         rows = await self.database.fetch("SELECT topic, part, next_offset FROM progress")
         places = {
             TopicPartition(self.kafka.topic_prefix + row["topic"], row["part"]): row["next_offset"]
@@ -254,12 +254,12 @@ class Ledger:
 
 
 def listener(kafka: KafkaSettings) -> AIOKafkaConsumer:
-    """Reads all that roles write; not a member of any group. To be started."""
+    """Return a consumer without a group that reads all that the roles write; not started."""
     return AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest")
 
 
 def spoken(kafka: KafkaSettings) -> list[TopicPartition]:
-    """Partitions of arrivals and of the topics that roles write to."""
+    """Return the partitions of arrivals and of the topics that the roles write to."""
     return [
         TopicPartition(kafka.topic_prefix + plan.name, number)
         for plan in plan_topics()
@@ -269,7 +269,7 @@ def spoken(kafka: KafkaSettings) -> list[TopicPartition]:
 
 
 def event_id_of(record: Record) -> str:
-    """Its `ce_id`."""
+    """Return its `ce_id`."""
     return dict(record.headers)["ce_id"].decode()
 
 

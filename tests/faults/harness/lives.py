@@ -1,4 +1,4 @@
-"""Lives of the process of `crashing`: started, aimed, killed, stopped, mourned."""
+"""Lives: processes that `crashing` forks; start, aim, kill, stop them, and wait for their end."""
 
 import json
 import os
@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """Where a life ends: at which step, at which hit of it, by which role (any where empty)."""
+    """The step at which a life ends, at which hit of it, and in which role (any where empty)."""
 
     at: str = ""
     nth: int = 1
@@ -22,7 +22,7 @@ class Aim:
     signal: int = signal.SIGKILL
 
     def order(self) -> dict[str, Any]:
-        """As the nursery takes it."""
+        """Return the order for the nursery."""
         return {"at": self.at, "nth": self.nth, "group": self.group, "signal": int(self.signal)}
 
 
@@ -30,7 +30,7 @@ NOWHERE = Aim()
 
 
 class Lives:
-    """The nursery, and the lives it has forked."""
+    """The nursery, and the lives that it forked."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         with log.open("ab") as file:
@@ -68,7 +68,7 @@ class Lives:
     def start(
         self, aim: Aim = NOWHERE, *, mutation: str = "", environment: dict[str, str] | None = None
     ) -> int:
-        """Start a life; give its pid."""
+        """Start a life; return its pid."""
         told = self._tell(
             do="start", mutation=mutation, environment=environment or {}, **aim.order()
         )
@@ -76,11 +76,11 @@ class Lives:
         return int(told["pid"])
 
     def arm(self, pid: int, aim: Aim) -> None:
-        """Let a running life end at a step."""
+        """Make a running life end at a step."""
         self._tell(do="arm", pid=pid, **aim.order())
 
     def ended(self, pid: int, within_s: float) -> int | None:
-        """Wait for a life's end: the signal it died of, as a negative number, or its exit code."""
+        """Wait for a life's end; return minus the signal that killed it, or its exit code."""
         told = self._tell(do="wait", pid=pid, timeout_s=within_s)
         if "alive" in told:
             return None
@@ -88,6 +88,6 @@ class Lives:
         return -int(told["signal"]) if "signal" in told else int(told["code"])
 
     def kill(self, pid: int) -> None:
-        """SIGKILL, and reap."""
+        """Kill by SIGKILL, and reap."""
         os.kill(pid, signal.SIGKILL)
         self.ended(pid, 10)

@@ -1,4 +1,4 @@
-"""What the fault tests send and what they look at afterwards."""
+"""The load of the fault tests, and checks of its effects."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ QUESTION = "We are looking for a cat, a dog, a car or a beach"
 
 
 def tiny_photos(count: int, first_seed: int) -> list[bytes]:
-    """Small JPEGs, no two alike."""
+    """Return small JPEGs, all different."""
     seeds = range(first_seed, first_seed + count)
     photos = [jpeg(seed, TINY, comment=str(seed).encode()) for seed in seeds]
     assert len(set(photos)) == count
@@ -29,7 +29,7 @@ def tiny_photos(count: int, first_seed: int) -> list[bytes]:
 
 
 def upload_all(archive: RunningArchive, photos: Sequence[bytes], prefix: str = "") -> list[str]:
-    """Upload by HTTP as `<prefix><number>.jpg`; the ids of what was accepted, which is all."""
+    """Upload as `<prefix><number>.jpg`; check that all are accepted and return their ids."""
     ids: list[str] = []
     for at in range(0, len(photos), PER_REQUEST):
         files = [
@@ -45,7 +45,7 @@ def upload_all(archive: RunningArchive, photos: Sequence[bytes], prefix: str = "
 
 
 def ask_all(archive: RunningArchive, url: str, count: int, pause_s: float) -> list[str]:
-    """Submit queries one after another; the ids of what was accepted, which is all."""
+    """Submit queries one by one; check that all are accepted and return their ids."""
     ids: list[str] = []
     for _ in range(count):
         body = {"text": QUESTION, "callback_url": url}
@@ -57,14 +57,14 @@ def ask_all(archive: RunningArchive, url: str, count: int, pause_s: float) -> li
 
 
 def tagged_count(archive: RunningArchive, prefix: str) -> int:
-    """How many images whose path begins so have tags."""
+    """Return how many images with this path prefix have tags."""
     count = "SELECT count(*) FROM tagged_images WHERE starts_with(image_path, $1)"
     return int(archive.value(count, prefix))
 
 
 @contextmanager
 def in_background(work: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
-    """Run `work` beside the block; what is given waits for its result."""
+    """Run `work` beside the block; yield a function that waits for its result."""
     results: list[Any] = []
     errors: list[BaseException] = []
 
@@ -89,7 +89,7 @@ def in_background(work: Callable[[], Any]) -> Iterator[Callable[[], Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What `images.tagged.v1` says about some images.
+    """The events on `images.tagged.v1` about some images.
 
     Attributes:
         ids: image -> distinct event ids about it.
@@ -101,12 +101,12 @@ class Told:
 
     @property
     def duplicates(self) -> int:
-        """Records beyond one per event id."""
+        """Return the number of records beyond one per event id."""
         return self.records.total() - sum(len(each) for each in self.ids.values())
 
 
 def told_about(archive: RunningArchive, ids: Sequence[str], topic: Topic) -> Told:
-    """Read the topic from its beginning."""
+    """Return the events about these images; read the topic from its beginning."""
     wanted = set(ids)
     told = Told({}, Counter())
     for record in archive.topic(topic.name):
@@ -118,7 +118,7 @@ def told_about(archive: RunningArchive, ids: Sequence[str], topic: Topic) -> Tol
 
 
 def told_about_all(archive: RunningArchive, ids: Sequence[str], topic: Topic) -> Told:
-    """As `told_about`, once it says something about each; what a crash left comes a bit later."""
+    """As `told_about`, but wait until each image has an event: those left by a crash are late."""
 
     def complete() -> Told | None:
         told = told_about(archive, ids, topic)
@@ -130,7 +130,7 @@ def told_about_all(archive: RunningArchive, ids: Sequence[str], topic: Topic) ->
 
 
 def wait_until_tagged(archive: RunningArchive, prefix: str, least: int, timeout_s: float) -> int:
-    """Wait until at least so many of these images have tags; give how many have."""
+    """Wait until at least that many of these images have tags; return how many have."""
     counts = [0]
 
     def enough() -> bool:
@@ -142,7 +142,7 @@ def wait_until_tagged(archive: RunningArchive, prefix: str, least: int, timeout_
 
 
 def assert_progress_is_at_the_end(archive: RunningArchive, group: str) -> None:
-    """Every record of the group's topic is behind its progress, none beyond it."""
+    """Check that the group's progress is at the end of each partition of its topic."""
     topic = GROUPS[group]
     ends: dict[int, int] = {}
     for record in archive.topic(topic.name):
@@ -155,7 +155,7 @@ def assert_progress_is_at_the_end(archive: RunningArchive, group: str) -> None:
 def callbacks_until(
     receiver: CallbackReceiver, wanted: int, timeout_s: float, quiet_s: float = 3.0
 ) -> dict[str, Counter[str]]:
-    """Query id -> how often each webhook id came: all that come until it has been quiet."""
+    """Collect callbacks until none arrives for a while; return counts by query and webhook id."""
     came: dict[str, Counter[str]] = {}
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -169,12 +169,12 @@ def callbacks_until(
 
 
 def duplicates(came: dict[str, Counter[str]]) -> int:
-    """Requests beyond the first of each webhook id."""
+    """Return the number of requests beyond the first of each webhook id."""
     return sum(sum(counts.values()) - len(counts) for counts in came.values())
 
 
 def is_well(archive: RunningArchive) -> bool:
-    """The ingress sees broker and database."""
+    """Return whether the ingress reaches broker and database."""
     try:
         return bool(archive.http.get("/health").json()["status"] == "ok")
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""The table of the crash matrix, as docs/guarantees.md has it."""
+"""The table of the crash matrix in docs/guarantees.md."""
 
 import os
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ class Row:
     """One run.
 
     Attributes:
-        reached: the process died there; a step may not be hit so often in one life.
-        whole: progress is at the logs' ends, no lease is beyond its bound.
+        reached: whether the process died there; one life may not hit the step that often.
+        whole: whether progress is at the end of each log, and no lease is too long.
     """
 
     aim: Aim
@@ -40,7 +40,7 @@ class Row:
 
 
 def aims() -> list[Aim]:
-    """Every step, by every role that has it, at the first and a later hit."""
+    """Return every step, in every role that has it, at the first and a later hit."""
     return [
         Aim(point, nth, group)
         for point in POINTS
@@ -51,16 +51,16 @@ def aims() -> list[Aim]:
 
 @dataclass(slots=True)
 class Table:
-    """Rows, and the document that shows them."""
+    """The rows, and the document that has the table."""
 
     rows: list[Row] = field(default_factory=list)
 
     def add(self, row: Row) -> None:
-        """Note a run."""
+        """Add the row of a run."""
         self.rows.append(row)
 
     def write(self) -> None:
-        """Put the table into the document, if that is wanted and every step was tried."""
+        """Write the table into the document, if asked for and every step was tried."""
         wanted = os.environ.get("WRITE_GUARANTEES")
         if not wanted or {row.aim.at for row in self.rows} != set(POINTS):
             return
@@ -69,7 +69,7 @@ class Table:
         GUARANTEES.write_text(filled, encoding="utf-8")
 
     def text(self) -> str:
-        """Markdown: a row per step and role."""
+        """Return the table in Markdown, a row per step and role."""
         lines = [_when(len(self.rows)), "", HEADING, "|---|---|---|---|---|---|---|---|---|"]
         order = list(POINTS)
         rows = sorted(self.rows, key=lambda row: (order.index(row.aim.at), row.aim.group))

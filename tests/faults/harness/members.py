@@ -1,4 +1,4 @@
-"""Members of the counting group as processes of their own, to be killed and stopped."""
+"""Members of the counting group as processes of their own, which tests kill and stop."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 @dataclass(slots=True)
 class Members:
-    """Starts `python -m tests.counting` under stable instance names and ends what it started."""
+    """Starts `python -m tests.counting` under stable instance names, and ends what it started."""
 
     kafka: KafkaSettings
     database: DatabaseSettings
@@ -48,41 +48,41 @@ class Members:
             )
 
     def kill(self, instance: str) -> None:
-        """SIGKILL, and reap."""
+        """Kill by SIGKILL, and reap."""
         self.running[instance].send_signal(signal.SIGKILL)
         self.running.pop(instance).wait(10)
 
     def freeze(self, instance: str) -> None:
-        """SIGSTOP: alive for the kernel, dead for everybody else."""
+        """Stop by SIGSTOP, so that the process exists but does nothing."""
         self.running[instance].send_signal(signal.SIGSTOP)
 
     def thaw(self, instance: str) -> None:
-        """SIGCONT."""
+        """Resume by SIGCONT."""
         self.running[instance].send_signal(signal.SIGCONT)
 
     def terminate(self, instance: str) -> int:
-        """SIGTERM; give the exit code."""
+        """End by SIGTERM; return the exit code."""
         self.running[instance].send_signal(signal.SIGTERM)
         return self.running.pop(instance).wait(60)
 
     def exit_code(self, instance: str) -> int | None:
-        """The exit code, if the member has ended."""
+        """Return the exit code, or None while the member runs."""
         return self.running[instance].poll()
 
     def end(self) -> None:
-        """Kill what is left."""
+        """Kill all members that still run."""
         for instance in list(self.running):
             self.running[instance].send_signal(signal.SIGCONT)
             self.kill(instance)
 
     def told(self, instance: str) -> str:
-        """What a member has logged."""
+        """Return the log of a member."""
         return (self.log / f"{instance}.log").read_text(errors="replace")
 
 
 @pytest.fixture
 def kafka(kafka_bootstrap: str, topics_prefix: str) -> KafkaSettings:
-    """The session's broker, with topics and groups of this test's own."""
+    """Return settings of the session's broker with topics and groups of this test's own."""
     return KafkaSettings(
         bootstrap_servers=kafka_bootstrap,
         topic_prefix=topics_prefix,
@@ -93,7 +93,7 @@ def kafka(kafka_bootstrap: str, topics_prefix: str) -> KafkaSettings:
 
 @pytest.fixture
 async def database(database_url: str, kafka: KafkaSettings) -> DatabaseSettings:
-    """A database with the table of effects; the topics are there too."""
+    """Create a database with the table of effects, and the topics."""
     settings = DatabaseSettings(url=database_url)
     await set_up(kafka, settings)
     return settings
@@ -101,7 +101,7 @@ async def database(database_url: str, kafka: KafkaSettings) -> DatabaseSettings:
 
 @pytest.fixture
 def members(kafka: KafkaSettings, database: DatabaseSettings, tmp_path: Path) -> Iterator[Members]:
-    """A counting group whose members end with the test."""
+    """Yield a counting group whose members end with the test."""
     group = Members(kafka, database, tmp_path)
     yield group
     group.end()

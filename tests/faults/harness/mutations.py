@@ -1,13 +1,14 @@
-"""What holds the guarantees, taken out one by one, in a process that tests start.
+"""Remove the mechanisms behind the guarantees one by one, in a process that tests start.
 
-A fault test that passes also without the guard proves nothing. Each of these must make the named
-invariant fail (tests/faults/test_mutations.py). A mutation that finds nothing to take out raises.
+A fault test that passes without the guard too proves nothing. Each of these must make the named
+invariant fail (tests/faults/test_mutations.py). A mutation that finds nothing to remove raises.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.messaging.sweeper import Sweeper
+from core.messaging.outbox import Sweeper
+from core.offsets import OutboxRow
 from core.storage.delivery import deliveries
 from core.storage.queries import queries
 from core.storage.stream import outbox, progress
@@ -16,7 +17,7 @@ from schemas.record import Record
 
 
 def _without(module: Any, constant: str, old: str, new: str) -> None:
-    """Put other words into an SQL constant."""
+    """Replace text in an SQL constant."""
     text = getattr(module, constant)
     if old not in text:
         raise AssertionError(f"{constant} has no {old!r}: the mutation is out of date")
@@ -24,45 +25,47 @@ def _without(module: Any, constant: str, old: str, new: str) -> None:
 
 
 def _put(owner: Any, name: str, other: Any) -> None:
-    """Put another function in a method's place."""
+    """Replace a method by another function."""
     if not hasattr(owner, name):
         raise AssertionError(f"{owner.__name__} has no {name}: the mutation is out of date")
     setattr(owner, name, other)
 
 
 def without_guard() -> None:
-    """The guard lets everything pass, whoever owns the partition now."""
-    real = progress.ProgressTable.advance
+    """Let the guard pass all partitions, whoever owns them."""
+    real = progress.advance
 
-    async def advance(self: Any, tx: Transaction, moves: Any) -> frozenset[Any]:
-        await real(self, tx, moves)
+    async def advance(tx: Transaction, owner: Any, moves: Any) -> frozenset[Any]:
+        await real(tx, owner, moves)
         return frozenset(move.partition for move in moves)
 
-    _put(progress.ProgressTable, "advance", advance)
+    _put(progress, "advance", advance)
 
 
 def without_one_transaction() -> None:
-    """Progress moves in a transaction of its own, before the effects."""
-    real = progress.ProgressTable.advance
+    """Move progress in a transaction of its own, before the effects."""
+    real = progress.advance
 
-    async def advance(self: Any, _: Transaction, moves: Any) -> frozenset[Any]:
-        async with self.transaction() as apart:
-            return await real(self, apart, moves)
+    async def advance(tx: Transaction, owner: Any, moves: Any) -> frozenset[Any]:
+        ours = await real(tx, owner, moves)
+        await tx.execute("COMMIT")
+        await tx.execute("BEGIN")  # for the effects, which the pool commits or rolls back
+        return ours
 
-    _put(progress.ProgressTable, "advance", advance)
+    _put(progress, "advance", advance)
 
 
 def without_outbox() -> None:
-    """Events are published without a row behind them."""
+    """Publish events without outbox rows."""
 
-    async def add(_self: Any, _tx: Transaction, records: Sequence[Record]) -> list[int]:
-        return [-1 - number for number in range(len(records))]
+    async def add(_tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+        return [OutboxRow(-1 - number, record) for number, record in enumerate(records)]
 
-    _put(outbox.OutboxTable, "add", add)
+    _put(outbox, "add", add)
 
 
 def without_sweeper() -> None:
-    """Nobody looks for rows that a crash left."""
+    """Do not publish rows that a crash left."""
 
     async def sweep(_self: Any, *, age_s: float) -> bool:
         return False
@@ -71,17 +74,17 @@ def without_sweeper() -> None:
 
 
 def without_first_answer() -> None:
-    """The last answer wins."""
+    """Let the last answer win."""
     _without(queries, "_ANSWER", "queries.status <> 'answered'", "true")
 
 
 def without_unique_delivery() -> None:
-    """A callback event that comes twice becomes two webhooks."""
+    """Make two webhooks of a callback event that comes twice."""
     _without(deliveries, "_INTAKE", "SELECT u.delivery_id,", "SELECT gen_random_uuid(),")
 
 
 def without_lease_token() -> None:
-    """Whoever held a lease once may write its outcome."""
+    """Let any former holder of a lease write the outcome."""
     _without(deliveries, "_SETTLE", "d.state = 'leased' AND d.token = g.token", "true")
 
 
@@ -97,6 +100,6 @@ MUTATIONS: dict[str, Callable[[], None]] = {
 
 
 def apply(name: str) -> None:
-    """Take one out; nothing for ''."""
+    """Apply one mutation; none for ''."""
     if name:
         MUTATIONS[name]()

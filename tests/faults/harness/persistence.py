@@ -1,4 +1,4 @@
-"""Clients that upload through outages: they ask again, with the same bytes, until it is a 202."""
+"""Clients that upload during outages: they repeat a request with the same bytes until a 202."""
 
 import os
 import subprocess
@@ -20,15 +20,15 @@ from tests.e2e.archive import RunningArchive
 from tests.servers import PORTS_PER_SESSION, first_port
 
 CLIENTS = 8
-MAX_PAUSE_S = 0.5  # the server asks for 5 s: an impatient client is the harder case
+MAX_PAUSE_S = 0.5  # the server says 5 s, but an impatient client is the harder case
 GIVE_UP_S = 300.0
 SAMPLE_S = 0.2
-REFUSED, LOST = 0, -1  # no connection; it broke, and nobody knows what was kept
+REFUSED, LOST = 0, -1  # no connection; the connection broke, so that the image may have been stored
 
 
 @dataclass(slots=True)
 class SecondIngress:
-    """An ingress process beside the archive's own, with settings of its own."""
+    """A second ingress process, with settings of its own."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -40,7 +40,7 @@ class SecondIngress:
 
 @contextmanager
 def second_ingress(archive: RunningArchive, **variables: str) -> Iterator[SecondIngress]:
-    """Start it on the archive's broker and database; it is killed at the end."""
+    """Start a second ingress on the archive's broker and database; kill it at the end."""
     port = first_port() + 3 * PORTS_PER_SESSION - 1
     process = subprocess.Popen(
         guarded([sys.executable, "-m", "ingress", "serve"]),
@@ -73,12 +73,12 @@ def second_ingress(archive: RunningArchive, **variables: str) -> Iterator[Second
 
 @dataclass(slots=True)
 class Uploaded:
-    """What became of some uploads.
+    """The results of some uploads.
 
     Attributes:
-        ids: per upload, the image ids that its answers gave: one, however often it was asked.
-        answers: how often each status came, or `REFUSED`, or `LOST`.
-        unanswered: per upload, how often it may have been kept without the client's knowing.
+        ids: the image ids in the answers, per upload: one, however often it was repeated.
+        answers: number of answers per status, `REFUSED` and `LOST` included.
+        unanswered: per upload, how often it may have been stored without the client's knowing.
     """
 
     ids: dict[int, set[str]] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Uploaded:
 
 
 def upload_through(url: str, key: str, photos: Sequence[bytes], prefix: str) -> Uploaded:
-    """Upload all by a few clients at once, one image a request, each until it is accepted."""
+    """Upload all by a few clients at once, one image per request, each until it is accepted."""
     done, lock = Uploaded(), threading.Lock()
     deadline = time.monotonic() + GIVE_UP_S + len(photos) / 10
 
@@ -130,7 +130,7 @@ def upload_through(url: str, key: str, photos: Sequence[bytes], prefix: str) -> 
 
 @dataclass(slots=True)
 class Watched:
-    """The worst that was seen."""
+    """The worst values observed."""
 
     outbox_rows: int = 0
     memory_mib: float = 0.0
@@ -138,7 +138,7 @@ class Watched:
 
 @contextmanager
 def watched(archive: RunningArchive, ingress: SecondIngress) -> Iterator[Watched]:
-    """Look at the outbox and at the process's memory while the block runs."""
+    """Observe the outbox and the process's memory while the block runs."""
     seen, stop = Watched(), threading.Event()
     waiting = "SELECT count(*) FROM outbox WHERE topic = 'images.arrived.v1'"
 

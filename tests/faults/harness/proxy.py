@@ -1,8 +1,8 @@
-"""A TCP proxy that breaks connections on demand, before the broker or the database.
+"""A TCP proxy before the broker or the database that breaks connections on demand.
 
 Faults can be changed while connections are open. A broker tells its clients where it listens
-(Metadata, FindCoordinator), and they would leave the proxy at once: the port in those answers,
-four bytes after the host's name in every version, is replaced by the proxy's.
+(Metadata, FindCoordinator), and they would bypass the proxy. So the port in those answers, which is
+the four bytes after the host's name in every version, is replaced by the proxy's.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ HOST = b"127.0.0.1"
 
 @dataclass(slots=True)
 class Faults:
-    """What is wrong with the network now.
+    """The faults of the network at present.
 
     Attributes:
         refuse: new connections are reset at once.
-        black_hole: nothing passes, in neither direction; nothing is closed.
-        latency_s: each chunk waits so long, in each direction.
-        cut: looks at each chunk that passes, with its direction ("up" to the server, "down" from
-            it), and gives after how many of its bytes the connection ends; None: it passes.
+        black_hole: no data passes in either direction; no connection is closed.
+        latency_s: delay of each chunk, in each direction.
+        cut: called with each chunk and its direction ("up" to the server, "down" from it); it
+            returns after how many bytes the connection ends, or None to let the chunk pass.
     """
 
     refuse: bool = False
@@ -34,10 +34,10 @@ class Faults:
 
 @dataclass(slots=True)
 class Proxy:
-    """Listens on loopback and passes on to `port`: an async context manager.
+    """Listens on loopback and forwards to `port`: an async context manager.
 
     Attributes:
-        cuts: connections that were ended in the middle of something.
+        cuts: number of connections that `Faults.cut` ended.
     """
 
     target_port: int
@@ -63,16 +63,16 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def heal(self) -> None:
-        """Nothing is wrong any more. What a black hole held back goes on."""
+        """Remove all faults. Data that a black hole held back is sent on."""
         self.faults = Faults()
 
     def cut_all(self) -> None:
-        """End every connection, by reset."""
+        """Reset every connection."""
         for writer in list(self._writers):
             writer.transport.abort()
 
     def half_close(self) -> None:
-        """Tell every client that the server sends nothing more; the other direction stays open."""
+        """Close the server's direction of every connection; the other direction stays open."""
         for writer in list(self._writers):
             if writer.can_write_eof() and not writer.is_closing():
                 writer.write_eof()
@@ -133,14 +133,14 @@ class Proxy:
 
 @dataclass(slots=True)
 class CutAnswer:
-    """Cuts the answers to some requests of Kafka's protocol: the ambiguous acknowledgement.
+    """Cuts the answers to some Kafka requests, so that acknowledgements are ambiguous.
 
-    The request reaches the broker whole and is carried out; its answer ends in the middle.
+    The request reaches the broker and is carried out; its answer ends in the middle.
 
     Attributes:
         api: key of the request: 0 Produce, 8 OffsetCommit.
-        times: how many answers to cut.
-        after: how many bytes of the answer pass.
+        times: number of answers to cut.
+        after: number of bytes of the answer that pass.
     """
 
     api: int
@@ -162,7 +162,7 @@ class CutAnswer:
         return None
 
     def _note(self, chunk: bytes) -> None:
-        """Remember the request that begins this chunk: length, API key, version, correlation id."""
+        """Note the request at the start of this chunk: length, API key, version, correlation id."""
         if len(chunk) >= 12 and int.from_bytes(chunk[4:6], "big") == self.api:
             correlation = int.from_bytes(chunk[8:12], "big", signed=True)
             self._asked[correlation] = self._asked.get(correlation, 0) + 1
@@ -170,7 +170,7 @@ class CutAnswer:
 
 @dataclass(slots=True)
 class CutCommit:
-    """Cuts PostgreSQL's answer to COMMIT: done, and nobody is told."""
+    """Cuts PostgreSQL's answer to COMMIT: it is done, but the client does not know."""
 
     times: int = 1
     _asked: bool = False

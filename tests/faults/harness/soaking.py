@@ -1,4 +1,4 @@
-"""A long load under kills: who dies when, and what those that live on use."""
+"""A long load under kills: which process dies when, and the resources of the survivors."""
 
 import os
 import random
@@ -25,7 +25,7 @@ from tests.servers import PORTS_PER_SESSION, first_port
 
 SURVIVORS = ("ingress-1", "tagging-1", "query-1", "delivery-1")
 BETWEEN_KILLS_S = (1.0, 5.0)
-#: How often each dies. A backend's death makes PostgreSQL end all its sessions and recover.
+#: Weights of the victims. The death of a backend makes PostgreSQL end all sessions and recover.
 VICTIMS = {"ingress": 5, "tagging-0": 8, "query-0": 8, "delivery-0": 8, "kafka": 1, "backend": 1}
 SAMPLE_S = 5.0
 ASKING = 4  # clients
@@ -34,7 +34,7 @@ GIVE_UP_S = 600.0
 
 
 def roles_twice() -> tuple[tuple[Role, ...], dict[str, str]]:
-    """All roles and one more of each, which nobody kills; the URLs of the latter's metrics."""
+    """Return all roles, each with a second process that is never killed, and the latter's URLs."""
     first = first_port() + 4 * PORTS_PER_SESSION
     ports: list[int] = []
     for _ in SURVIVORS:
@@ -51,21 +51,21 @@ def roles_twice() -> tuple[tuple[Role, ...], dict[str, str]]:
 
 @dataclass(slots=True)
 class Series:
-    """What one process used, sample by sample."""
+    """The resources that one process used, by sample."""
 
     memory_mib: list[float] = field(default_factory=list)
     descriptors: list[float] = field(default_factory=list)
     tasks: list[float] = field(default_factory=list)
 
     def add(self, metrics: dict[str, float]) -> None:
-        """Note one answer of `/metrics`."""
+        """Add one answer of `/metrics`."""
         self.memory_mib.append(metrics["process_resident_memory_bytes"] / 2**20)
         self.descriptors.append(metrics["process_open_fds"])
         self.tasks.append(metrics["photo_archive_event_loop_tasks"])
 
 
 def early_and_late(samples: Sequence[float]) -> tuple[float, float]:
-    """Medians of the second fifth and of the last: the first is warming up."""
+    """Return medians of the second and the last fifth; the first is warm-up."""
     fifth = len(samples) // 5
     return median(samples[fifth : 2 * fifth]), median(samples[-fifth:])
 
@@ -81,7 +81,7 @@ class Watch:
 
 @contextmanager
 def sampled(archive: RunningArchive, urls: dict[str, str]) -> Iterator[Watch]:
-    """Look at the survivors while the block runs, which begins once all are at work."""
+    """Sample the survivors while the block runs, which begins when all have claimed partitions."""
     watch = Watch({name: Series() for name in urls})
     stop = threading.Event()
     headers = {"X-API-Key": archive.access.key}
@@ -98,7 +98,7 @@ def sampled(archive: RunningArchive, urls: dict[str, str]) -> Iterator[Watch]:
         with httpx.Client(timeout=30, trust_env=False, headers=headers) as http:
             while not stop.wait(SAMPLE_S):
                 for name, url in urls.items():
-                    with suppress(httpx.TransportError):  # shown by the lack of samples
+                    with suppress(httpx.TransportError):  # missing samples show it
                         watch.roles[name].add(_parsed(http.get(f"{url}/metrics").text))
                 with suppress(OSError, psutil.Error):
                     watch.kafka_descriptors.append(_descriptors(archive.pids()["kafka"]))
@@ -120,7 +120,7 @@ def _parsed(text: str) -> dict[str, float]:
 
 
 def _holds_partitions(text: str) -> bool:
-    """Whether a consumer has loaded, joined and claimed."""
+    """Return whether a consumer has loaded, joined and claimed."""
     return any(
         sample.name == "photo_archive_consumer_partitions"
         and sample.labels["state"] == "ready"
@@ -137,7 +137,7 @@ def _descriptors(pid: int) -> int:
 
 @contextmanager
 def dying(archive: RunningArchive, chance: random.Random) -> Iterator[Counter[str]]:
-    """Kill somebody every few seconds while the block runs; how often whom."""
+    """Kill a process every few seconds while the block runs; yield the counts per process."""
     deaths: Counter[str] = Counter()
     stop = threading.Event()
 
@@ -145,7 +145,7 @@ def dying(archive: RunningArchive, chance: random.Random) -> Iterator[Counter[st
         while not stop.wait(chance.uniform(*BETWEEN_KILLS_S)):
             (victim,) = chance.choices(list(VICTIMS), list(VICTIMS.values()))
             pid = _backend(archive, chance) if victim == "backend" else archive.pids()[victim]
-            if pid:  # else it is down already
+            if pid:  # 0: it is down already
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     deaths[victim] += 1
@@ -155,7 +155,7 @@ def dying(archive: RunningArchive, chance: random.Random) -> Iterator[Counter[st
 
 
 def _backend(archive: RunningArchive, chance: random.Random) -> int:
-    """A session's process of PostgreSQL; 0 while there is none."""
+    """Return the process id of a PostgreSQL session; 0 while there is none."""
     with suppress(Exception):  # the database is recovering
         names = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'photo-archive%'"
         rows = archive.sql(names)
@@ -185,7 +185,7 @@ def _thread(work: Callable[[], None], stop: threading.Event) -> Iterator[None]:
 
 
 def ask_through(urls: Sequence[str], key: str, callback_url: str, count: int) -> list[str]:
-    """Ask so many queries by a few clients, each until it is accepted; the ids, one a query."""
+    """Submit queries by a few clients, each until it is accepted; return one id per query."""
     headers = {"X-API-Key": key}
     deadline = time.monotonic() + GIVE_UP_S
     body = {"text": QUESTION, "callback_url": callback_url}

@@ -1,10 +1,7 @@
 """The guarded client against a receiver that behaves badly, over real sockets."""
 
 import asyncio
-import gzip
-import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,62 +12,20 @@ from core.egress.client import (
     GuardedClient,
     open_client,
 )
-from core.egress.exchange import Exchange
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import ConfigurationError, TargetForbidden, TargetUnreachable
 from core.settings import DeliverySettings
 from tests.fakes.receiver import HostileReceiver
 from tests.fakes.resolver import ScriptedResolver
-
-HOST = "hooks.example"
-ANY_PORT = (range(1, 65536),)
-LOOPBACK = parse_networks(["127.0.0.1"])
-HEADERS = {"content-type": "application/json"}
-
-Answers = Mapping[str, Sequence[Sequence[str]]]
-
-
-@asynccontextmanager
-async def client_to(
-    answers: Answers | None = None,
-    *,
-    policy: TargetPolicy | None = None,
-    limits: EgressLimits | None = None,
-    ssl_context: ssl.SSLContext | None = None,
-) -> AsyncIterator[GuardedClient]:
-    default = TargetPolicy(
-        schemes=frozenset({"http", "https"}), ports=ANY_PORT, allowed_networks=LOOPBACK
-    )
-    resolver = ScriptedResolver(answers or {HOST: [("127.0.0.1",)]})
-    guard = TargetGuard(policy or default, resolver)
-    async with GuardedClient(guard, limits, ssl_context) as client:
-        yield client
-
-
-@pytest.fixture(name="receiver")
-async def _receiver() -> AsyncIterator[HostileReceiver]:
-    async with HostileReceiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture(name="client")
-async def _client() -> AsyncIterator[GuardedClient]:
-    async with client_to() as client:
-        yield client
-
-
-async def post(
-    client: GuardedClient, url: str, *, content: bytes = b"{}", timeout_s: float = 10.0
-) -> Exchange:
-    return await client.post(url, content=content, headers=HEADERS, timeout_s=timeout_s)
-
-
-async def failure(client: GuardedClient, url: str, timeout_s: float = 10.0) -> TargetUnreachable:
-    with pytest.raises(TargetUnreachable) as caught:
-        await post(client, url, timeout_s=timeout_s)
-    return caught.value
-
+from tests.integration.egress.calling import (
+    ANY_PORT,
+    HOST,
+    LOOPBACK,
+    client_to,
+    failure,
+    post,
+)
 
 # --- what leaves -------------------------------------------------------------------------------
 
@@ -268,112 +223,6 @@ async def test_the_second_of_two_addresses_answers_where_the_first_is_dead(
     assert exchange.remote_address == "127.0.0.1"
 
 
-# --- time and size -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["/silent", "/drip-headers"])
-async def test_the_deadline_covers_the_whole_exchange(
-    client: GuardedClient, receiver: HostileReceiver, path: str
-) -> None:
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-
-    error = await failure(client, receiver.url(path, host=HOST), timeout_s=0.4)
-
-    assert (error.kind, error.infra) == ("timeout", False)
-    assert loop.time() - started < 3
-
-
-async def test_a_status_counts_even_if_its_body_never_ends(
-    client: GuardedClient, receiver: HostileReceiver
-) -> None:
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-
-    exchange = await post(client, receiver.url("/drip-body", host=HOST), timeout_s=2)
-
-    assert (exchange.status, exchange.body_complete) == (200, False)
-    assert 1 <= len(exchange.body_excerpt) <= 100
-    assert loop.time() - started < 10
-
-
-async def test_a_download_whose_body_never_ends_hits_the_deadline(
-    client: GuardedClient, receiver: HostileReceiver
-) -> None:
-    with pytest.raises(TargetUnreachable) as caught:
-        await client.get(receiver.url("/drip-body", host=HOST), max_bytes=10**6, timeout_s=0.4)
-
-    assert caught.value.kind == "timeout"
-
-
-async def test_a_black_hole_ends_at_the_connect_timeout() -> None:
-    # A listener whose backlog is full drops further SYNs.
-    server = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0, backlog=0)
-    port = server.sockets[0].getsockname()[1]
-    loop = asyncio.get_running_loop()
-    loop.remove_reader(server.sockets[0].fileno())
-    async with AsyncExitStack() as stack:
-        stack.callback(server.close)
-        client = await stack.enter_async_context(
-            client_to(limits=EgressLimits(connect_timeout_s=0.3))
-        )
-        tasks = [
-            asyncio.create_task(post(client, f"http://127.0.0.1:{port}/", timeout_s=1.5))
-            for _ in range(4)
-        ]
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-
-    kinds = [error.kind for error in results if isinstance(error, TargetUnreachable)]
-    assert kinds == ["timeout"] * 4
-    connect_errors = [error for error in results if "no complete answer" not in str(error)]
-    assert connect_errors, "at least one SYN was dropped and ended early"
-
-
-async def test_an_endless_body_is_cut_at_the_cap(
-    client: GuardedClient, receiver: HostileReceiver
-) -> None:
-    exchange = await post(client, receiver.url("/huge", host=HOST))
-
-    assert exchange.status == 200
-    assert not exchange.body_complete
-    assert len(exchange.body_excerpt) == 16 * 1024
-    assert receiver.sent_bytes < 64 * 1024 * 1024
-
-
-async def test_a_download_larger_than_asked_is_cut_and_says_so(
-    client: GuardedClient, receiver: HostileReceiver
-) -> None:
-    download = await client.get(receiver.url("/huge", host=HOST), max_bytes=100_000, timeout_s=10)
-
-    assert (download.status, len(download.body), download.complete) == (200, 100_000, False)
-
-
-async def test_a_body_of_exactly_the_cap_is_complete(receiver: HostileReceiver) -> None:
-    async with client_to(limits=EgressLimits(response_max_bytes=2)) as client:
-        exchange = await post(client, receiver.url("/ok", host=HOST))
-        download = await client.get(receiver.url("/ok", host=HOST), max_bytes=2, timeout_s=5)
-
-    assert (exchange.body_excerpt, exchange.body_complete) == (b"ok", True)
-    assert (download.body, download.complete) == (b"ok", True)
-
-
-async def test_a_compressed_answer_is_not_unpacked(
-    client: GuardedClient, receiver: HostileReceiver
-) -> None:
-    exchange = await post(client, receiver.url("/gzip", host=HOST))
-
-    assert gzip.decompress(exchange.body_excerpt) == b"x" * 1_000_000
-
-
-async def test_headers_without_end_are_cut_off(
-    client: GuardedClient, receiver: HostileReceiver
-) -> None:
-    error = await failure(client, receiver.url("/header-flood", host=HOST))
-
-    assert error.kind == "protocol"
-    assert receiver.sent_bytes < 8 * 1024 * 1024
-
-
 # --- failures by kind --------------------------------------------------------------------------
 
 
@@ -427,7 +276,11 @@ async def test_what_no_library_can_send_is_refused_for_good_and_does_not_escape(
     """aiohttp raises a bare ValueError here, as idna does for names that it cannot decode."""
     with pytest.raises(TargetForbidden, match=HOST):
         await client.post(
-            receiver.url("/ok", host=HOST), content=b"{}", headers={"x": "a\r\nb"}, timeout_s=5
+            receiver.url("/ok", host=HOST),
+            content=b"{}",
+            headers={"x": "a\r\nb"},
+            timeout_s=5,
+            body_s=2,
         )
 
     assert receiver.requests == []
@@ -564,6 +417,3 @@ async def test_a_client_opens_from_settings_and_keeps_their_rules(
             await client.check("http://localhost:9/")
 
     assert (exchange.status, exchange.body_excerpt) == (200, b"o")
-
-
-# --- TLS ---------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import trustme
 from core.egress.client import EgressLimits, default_ssl_context
 from core.errors import ConfigurationError
 from tests.fakes.receiver import HostileReceiver
-from tests.integration.egress.test_client import HOST, client_to, failure, post
+from tests.integration.egress.calling import HOST, client_to, failure, post
 
 
 def _server_context(certificate: trustme.LeafCert, names: list[str]) -> ssl.SSLContext:

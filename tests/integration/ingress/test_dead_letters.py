@@ -9,10 +9,11 @@ import httpx
 import pytest
 
 from core.errors import BrokerAway
-from core.messaging.ports import DeadLetter, Place, Sent
+from core.messaging.outbox import OutboxPublisher
+from core.messaging.ports import Sent
+from core.offsets import DeadLetter, Place
 from core.storage.pool import Pool
-from core.storage.stream import letter_pages
-from core.storage.stream.dead_letters import DeadLetterTable
+from core.storage.stream import dead_letters, letter_pages, outbox
 from core.storage.stream.letter_pages import Filter
 from ingress import commands
 from ingress.app import create_app
@@ -50,7 +51,7 @@ async def set_aside(
     at: int = 0,
 ) -> None:
     async with pool.transaction() as tx:
-        await DeadLetterTable().add(
+        await dead_letters.add(
             tx,
             [
                 DeadLetter(
@@ -235,7 +236,7 @@ async def test_a_broker_that_goes_away_in_the_middle_leaves_the_rest_for_the_nex
 ) -> None:
     await set_aside(pool, 60, "image_unreadable")
     broker = HalfAway(25)
-    departures = replace(opened.deps.departures, publisher=broker)
+    departures = replace(opened.deps.departures, outbox=OutboxPublisher(pool, outbox, broker))
     deps = replace(opened.deps, departures=departures)
 
     async with await client_of(replace(opened, deps=deps)) as admin:

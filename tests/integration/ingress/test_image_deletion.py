@@ -1,6 +1,5 @@
 """`DELETE /images/{id}` on real PostgreSQL: who may, what is left, when the bytes go."""
 
-import asyncio
 import hashlib
 from base64 import b64encode
 from dataclasses import replace
@@ -46,11 +45,11 @@ async def pruned(pool: Pool) -> dict[str, int]:
         await pool.execute(f"UPDATE {table} SET created_at = now() - $1::interval", AGE)
     settings = RetentionSettings(_env_file=None)
     told: list[str] = []
-    gone = await Pruner(pool.transaction, MemoryKeeper(), settings, told.append).prune(
-        asyncio.Event()
-    )
+    pruner = Pruner(pool.transaction, MemoryKeeper(), settings, told.append)
+    while await pruner.step():
+        pass
     assert told == []
-    return gone
+    return dict(pruner.gone)
 
 
 async def test_nobody_sees_a_deleted_image_and_deleting_it_again_is_404(
@@ -184,11 +183,11 @@ async def test_bytes_that_are_sent_again_while_the_pruner_works_are_kept(
     async with open_pool(settings) as other, other.transaction() as tx:
         # An upload that has put its bytes, and not its row yet.
         await blobs.PostgresBlobs(other).put(DIGEST, PHOTO, tx)
-        gone = await Pruner(
-            pool.transaction, MemoryKeeper(), RetentionSettings(_env_file=None), print
-        ).prune(asyncio.Event())
+        pruner = Pruner(pool.transaction, MemoryKeeper(), RetentionSettings(_env_file=None), print)
+        while await pruner.step():
+            pass
 
-    assert gone["blobs"] == 0
+    assert pruner.gone["blobs"] == 0
     assert await blobs.PostgresBlobs(pool).read(DIGEST) == PHOTO
 
 

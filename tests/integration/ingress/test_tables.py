@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.errors import DatabaseAway
-from core.messaging.ports import Place
+from core.offsets import Place
 from core.settings import DatabaseSettings
 from core.storage import keys
 from core.storage.archive import image_pages, images, jobs
@@ -18,7 +18,7 @@ from core.storage.archive.jobs import DirectoryOptions
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.queries import queries
-from core.storage.stream.outbox import OutboxTable
+from core.storage.stream import outbox
 from ingress.auth.api_keys import Scope, make_key
 from schemas.record import Record
 
@@ -178,18 +178,18 @@ async def test_a_job_is_kept_as_it_was_asked_for(pool: Pool) -> None:
 
 
 async def test_outbox_rows_are_numbered_counted_and_forgotten(pool: Pool) -> None:
-    outbox = OutboxTable(pool)
     async with pool.transaction() as tx:
-        ids = await outbox.add(tx, [ARRIVED, ARRIVED, ARRIVED])
+        new = await outbox.add(tx, [ARRIVED, ARRIVED, ARRIVED])
 
+    ids = [row.id for row in new]
     assert ids == sorted(set(ids))
-    assert await outbox.count(bound=10) == 3
-    assert await outbox.count(bound=1) == 2  # counting ends one above the bound
-    await outbox.delete(ids[:2])
-    await outbox.delete(ids[:2])
-    async with outbox.transaction() as tx:
-        await outbox.settle(tx, [(ids[2], Place(ARRIVED.topic, 1, 2))], [])
-    assert await outbox.count(bound=10) == 0
+    assert await outbox.count(pool, bound=10) == 3
+    assert await outbox.count(pool, bound=1) == 2  # counting ends one above the bound
+    await outbox.delete(pool, ids[:2])
+    await outbox.delete(pool, ids[:2])
+    async with pool.transaction() as tx:
+        await outbox.settle(tx, [(new[2], Place(ARRIVED.topic, 1, 2))], [])
+    assert await outbox.count(pool, bound=10) == 0
 
 
 async def test_a_key_is_found_and_an_unknown_one_is_not(pool: Pool) -> None:

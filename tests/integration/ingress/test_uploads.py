@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from core.storage.stream.outbox import OutboxTable
+from core.storage.stream import outbox
 from ingress.auth.access import HEADER
 from ingress.auth.api_keys import Scope
 from schemas.image import ImageArrived, image_id_of
@@ -321,7 +321,7 @@ async def test_a_full_outbox_is_a_503_before_the_body_is_read(world: World) -> N
     world.broker.is_away = True
     waiting = [Record("images.arrived.v1", None, (), b"")] * 100
     async with world.pool.transaction() as tx:
-        await OutboxTable(world.pool).add(tx, waiting)
+        await outbox.add(tx, waiting)
 
     response = await upload(world, ("a.jpg", jpeg(1)))
 

@@ -19,6 +19,7 @@ from core.blobs.store import BlobStore, ReadLimits
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import DatabaseAway
+from core.messaging.outbox import OutboxPublisher
 from core.relevance.ranking import recency
 from core.settings import DatabaseSettings, IngressSettings
 from core.storage import keys, labels
@@ -27,7 +28,7 @@ from core.storage.archive.blobs import PostgresBlobs
 from core.storage.archive.images import FailedImage, ImageStatus
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
-from core.storage.stream.outbox import OutboxTable
+from core.storage.stream import outbox
 from core.tags import ImageTags, TagScore, score_to_int
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
@@ -186,7 +187,10 @@ class World:
             files=RootedFiles(Roots({"photos": self.photos})),
             reader=self.reader(self.pool, "", _lemmatizer=lemmatizer()),
             departures=Departures(
-                OutboxTable(self.pool), self.broker, 100, clock, cluster="test-cluster"
+                OutboxPublisher(self.pool, outbox, self.broker, clock),
+                100,
+                clock,
+                cluster="test-cluster",
             ),
             metrics=Metrics(CollectorRegistry()),
             model="demo",

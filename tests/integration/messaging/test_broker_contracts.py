@@ -19,8 +19,8 @@ from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
 from core.messaging.kafka.topics import ensure_topics
-from core.messaging.membership import GroupClient, NotAMember, OutOfLog
-from core.messaging.ports import Place, RecordPublisher
+from core.messaging.ports import GroupClient, NotAMember, OutOfLog, RecordPublisher
+from core.offsets import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
 from schemas.record import Partition, Record

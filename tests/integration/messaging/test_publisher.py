@@ -13,7 +13,7 @@ from core.errors import BrokerAway
 from core.messaging.kafka.connection import on_broker
 from core.messaging.kafka.producer import Publisher
 from core.messaging.kafka.topics import ensure_topics
-from core.messaging.ports import Place
+from core.offsets import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
 from schemas.record import Record

@@ -13,7 +13,6 @@ from core.storage.archive.jobs import DirectoryJob, DirectoryOptions
 from core.storage.pool import Pool
 from producers.folders.announcing import Announcer
 from producers.jobs import JobRunner
-from producers.main import PostgresJobs
 from producers.publishing import Patience
 from schemas.image import ImageArrived
 from tests.fakes.publisher import MemoryPublisher
@@ -34,9 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 def runner(pool: Pool, kafka: MemoryPublisher, root: Path, *, lease_s: float = 60.0) -> JobRunner:
     announcer = Announcer(kafka, "/test", Patience(limit_s=0))
-    return JobRunner(
-        PostgresJobs(pool), Roots({"main": root}), announcer, lease_s, poll_s=0.01, batch=10
-    )
+    return JobRunner(pool, Roots({"main": root}), announcer, lease_s, poll_s=0.01, batch=10)
 
 
 async def make(pool: Pool, directory: str = "album", **options: object) -> UUID:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from core.errors import BrokerAway, PermanentError
 from core.messaging.kafka.producer import Publisher as KafkaPublisher
 from core.messaging.kafka.topics import ensure_topics
-from core.messaging.ports import Place
+from core.offsets import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
 from producers.publishing import Patience, publish_all

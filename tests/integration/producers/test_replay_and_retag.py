@@ -2,21 +2,23 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 from core.messaging.cloudevents import made_at
-from core.messaging.ports import DeadLetter, Sent
-from core.storage.archive import image_deletion, images
-from core.storage.archive.selection import Choice as ChoiceOfRows
-from core.storage.archive.selection import ChosenImage, ChosenImages
+from core.messaging.ports import Sent
+from core.offsets import DeadLetter
+from core.storage.archive import image_deletion, images, selection
+from core.storage.archive.selection import Choice
 from core.storage.pool import Pool
-from core.storage.stream.dead_letters import DeadLetterTable
-from core.storage.stream.replays import OpenLetters
-from producers.folders.announcing import Announcer
+from core.storage.stream import dead_letters, replays
+from core.storage.stream.replays import LetterFilter
+from producers.folders.announcing import Announcer, Photo, Problem
+from producers.images import Origin, Wishes
 from producers.publishing import Patience
-from producers.replay import LetterFilter, Replay
-from producers.retag import Choice, Retag
+from producers.replay import Replay
+from producers.retag import Retag
 from schemas.dead_letter import DeadLetterPlace
 from schemas.image import ImageArrived, image_id_of
 from schemas.record import Record
@@ -34,7 +36,7 @@ def record(number: int, size: int = 3) -> Record:
 
 async def set_aside(pool: Pool, records: list[Record], reason: str, group: str = "tagging") -> None:
     async with pool.transaction() as tx:
-        await DeadLetterTable().add(
+        await dead_letters.add(
             tx,
             [
                 DeadLetter(
@@ -48,9 +50,10 @@ async def set_aside(pool: Pool, records: list[Record], reason: str, group: str =
         )
 
 
-async def replay(pool: Pool, kafka: MemoryPublisher, wanted: LetterFilter) -> Counter[str]:
-    letters = OpenLetters(pool)
-    done = await Replay(letters, kafka, Patience(limit_s=0)).run(wanted)
+async def replay(
+    pool: Pool, kafka: MemoryPublisher, wanted: LetterFilter, limit: int | None = None
+) -> Counter[str]:
+    done = await Replay(pool, kafka, Patience(limit_s=0)).run(wanted, limit)
     return done.by_reason + Counter({f"not {name}": n for name, n in done.refused.items()})
 
 
@@ -93,8 +96,8 @@ async def test_of_what_could_not_be_read_nothing_goes_back(
     await set_aside(pool, [Record(TOPIC, None, (), b"")], "unreadable_record")
     await set_aside(pool, [record(1)], "image_missing")
 
-    assert await OpenLetters(pool).counts(LetterFilter(TOPIC)) == {"image_missing": 1}
-    assert await OpenLetters(pool).count_unreadable(LetterFilter(TOPIC)) == 1
+    assert await replays.counts(pool, LetterFilter(TOPIC)) == {"image_missing": 1}
+    assert await replays.count_unreadable(pool, LetterFilter(TOPIC)) == 1
     assert await replay(pool, kafka, LetterFilter(TOPIC)) == Counter(image_missing=1)
     assert kafka.records == [record(1)]
 
@@ -103,13 +106,13 @@ async def test_only_what_the_filter_names_goes_back(pool: Pool, kafka: MemoryPub
     await set_aside(pool, [record(1), record(2)], "image_unreadable")
     await set_aside(pool, [record(3)], "process_crashed")
     await set_aside(pool, [record(4)], "image_missing", group="other")
-    wanted = LetterFilter(TOPIC, group="tagging", reason="image_unreadable", limit=1)
+    wanted = LetterFilter(TOPIC, group="tagging", reason="image_unreadable")
 
-    assert await OpenLetters(pool).counts(LetterFilter(TOPIC, group="tagging")) == {
+    assert await replays.counts(pool, LetterFilter(TOPIC, group="tagging")) == {
         "image_unreadable": 2,
         "process_crashed": 1,
     }
-    assert await replay(pool, kafka, wanted) == Counter(image_unreadable=1)
+    assert await replay(pool, kafka, wanted, limit=1) == Counter(image_unreadable=1)
     assert kafka.records == [record(1)]
     assert await replay(pool, kafka, LetterFilter("queries.submitted.v1")) == Counter()
 
@@ -161,14 +164,16 @@ async def make_images(pool: Pool) -> None:
             )  # fmt: skip
 
 
-async def retagged(pool: Pool, kafka: MemoryPublisher, choice: Choice) -> str:
+async def retagged(
+    pool: Pool, kafka: MemoryPublisher, choice: Choice, limit: int | None = None
+) -> str:
     """Numbers of the images that were announced again."""
     announcer = Announcer(kafka, "/test", Patience(limit_s=0))
     kafka.records.clear()
-    tally = await Retag(ChosenImages(pool), announcer).run(choice, JOB, lambda _: None)
+    tally = await Retag(pool, announcer).run(choice, limit, JOB, lambda _: None)
     assert tally.published == len(kafka.records)
-    if choice.limit is None:
-        assert await ChosenImages(pool).count(choice) == tally.published
+    if limit is None:
+        assert await selection.count(pool, choice) == tally.published
     return "".join(sorted(uri[len("file:main/")] for uri in kafka.uris()))
 
 
@@ -180,7 +185,7 @@ async def test_images_are_chosen_by_what_became_of_them(pool: Pool, kafka: Memor
     assert await retagged(pool, kafka, Choice(only_failed=True)) == "23"
     assert await retagged(pool, kafka, Choice(model="old")) == "0"
     assert await retagged(pool, kafka, Choice(except_model="new")) == "037"
-    assert len(await retagged(pool, kafka, Choice(limit=2))) == 2
+    assert len(await retagged(pool, kafka, Choice(), limit=2)) == 2
 
 
 async def test_an_image_keeps_its_owner_and_path(pool: Pool, kafka: MemoryPublisher) -> None:
@@ -196,30 +201,28 @@ async def test_an_image_keeps_its_owner_and_path(pool: Pool, kafka: MemoryPublis
     assert {event.job_id for event in events} == {JOB}
 
 
-class DeletedOnceChosen(ChosenImages):
+@dataclass(frozen=True)
+class DeletedOnceChosen(Announcer):
     """Somebody deletes what was chosen before it can be announced."""
 
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(pool)
-        self._pool = pool
+    pool: Pool
 
-    async def choose(
-        self, choice: ChoiceOfRows, *, after: UUID | None, limit: int
-    ) -> list[ChosenImage]:
-        chosen = await super().choose(choice, after=after, limit=limit)
-        for image in chosen:
-            async with self._pool.transaction() as tx:
-                await image_deletion.delete(tx, image.image_id, owner=None)
-        return chosen
+    async def announce(
+        self, photos: Sequence[Photo], *, wishes: Wishes | None = None, origin: Origin | None = None
+    ) -> list[Problem]:
+        for photo in photos:
+            async with self.pool.transaction() as tx:
+                await image_deletion.delete(tx, image_id_of(photo.uri), owner=None)
+        return await super().announce(photos, wishes=wishes, origin=origin)
 
 
 async def test_what_is_announced_again_is_older_than_a_deletion_in_between(
     pool: Pool, kafka: MemoryPublisher
 ) -> None:
     await make_images(pool)
-    announcer = Announcer(kafka, "/test", Patience(limit_s=0))
+    announcer = DeletedOnceChosen(kafka, "/test", Patience(limit_s=0), pool)
 
-    await Retag(DeletedOnceChosen(pool), announcer).run(Choice(), JOB, lambda _: None)
+    await Retag(pool, announcer).run(Choice(), None, JOB, lambda _: None)
 
     events = {ImageArrived.model_validate_json(one.value).image_id: one for one in kafka.records}
     gone = await images.tombstones(pool, list(events))

@@ -16,10 +16,9 @@ from core.blobs.roots import Roots
 from core.storage.pool import Pool
 from producers.folders.announcing import Announcer
 from producers.folders.bridge import Bridge
-from producers.folders.hints import Hints, NoHints, WatchfilesHints
+from producers.folders.hints import HintBuffer, Hints, WatchfilesHints
 from producers.folders.intake import Intake
 from producers.folders.settling import Pace
-from producers.main import PostgresLedger
 from producers.publishing import Patience
 from tests.fakes.publisher import MemoryPublisher
 
@@ -27,6 +26,14 @@ from tests.fakes.publisher import MemoryPublisher
 PACE = Pace(settle_s=0.3, rescan_s=60, poll_s=0.3, batch=50)
 LIMIT_S = 20
 MAIN = Place("main", b"")
+
+
+class NoHints:
+    """A file system without events: scans alone."""
+
+    async def run(self, listener: HintBuffer) -> None:
+        listener.hear_state(False)
+        await asyncio.Event().wait()
 
 
 class Watched:
@@ -41,7 +48,7 @@ class Watched:
 
     def intake(self) -> Intake:
         announcer = Announcer(self.kafka, "/test", Patience(limit_s=math.inf, pause_s=0.01))
-        return Intake(self.roots, PostgresLedger(self.pool), announcer, self.pace)
+        return Intake(self.roots, self.pool, announcer, self.pace)
 
     @asynccontextmanager
     async def running(

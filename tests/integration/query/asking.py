@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import count
 from uuid import uuid4
 
+from consumers.best_images import BestImages
 from consumers.query.role import QueryRole
-from consumers.tagging.best_images import BestImages
 from core.messaging.role import Received
 from core.storage.pool import Pool
 from schemas.callback import CallbackRequested

@@ -9,6 +9,7 @@ from consumers.query.adapters import StoredAnswers
 from consumers.query.role import QueryRole
 from consumers.query.waiting import WaitingRoom
 from core.messaging.role import Received
+from core.offsets import OutboxRow
 from core.storage.pool import Pool
 from core.transaction import Transaction
 from schemas.callback import AnswerType, CallbackRequested
@@ -33,7 +34,7 @@ FROM parked_queries
 
 @dataclass
 class Sent:
-    """Departures that keep what leaves."""
+    """An outbox that keeps what leaves."""
 
     answers: dict[UUID, CallbackRequested] = field(default_factory=dict)
 
@@ -42,11 +43,11 @@ class Sent:
             assert event.query_id not in self.answers  # each is answered once
             self.answers[event.query_id] = event
 
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> Sequence[int]:
-        return range(len(records))
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+        return [OutboxRow(0, record) for record in records]
 
-    async def publish(self, ids: Sequence[int], records: Sequence[Record]) -> None:
-        self.note([CallbackRequested.model_validate_json(record.value) for record in records])
+    async def publish(self, rows: Sequence[OutboxRow]) -> None:
+        self.note([CallbackRequested.model_validate_json(row.record.value) for row in rows])
 
 
 async def move_tagging(pool: Pool, next_offset: int) -> None:

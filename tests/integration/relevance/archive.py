@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from consumers.tagging.best_images import BestImages
+from consumers.best_images import BestImages
 from core.relevance.combos import lookup_keys, resolve
 from core.relevance.ranking import Rank, ScoredImage, recency
 from core.storage import labels

@@ -3,11 +3,16 @@
 import random
 from itertools import combinations
 
-from consumers.tagging.best_images import BestImages
-from consumers.tagging.repair import BestImagesRepair
+from prometheus_client import CollectorRegistry
+
+from consumers.best_images import BestImages
+from consumers.upkeep.main import open_upkeep
+from consumers.upkeep.repair import BestImagesRepair
 from core.relevance.ranking import best
+from core.storage import leases
 from core.storage.best import combo_repair
 from core.storage.pool import Pool
+from core.telemetry.metrics import Metrics
 from tests.integration.relevance.archive import (
     LABELS,
     define_labels,
@@ -24,7 +29,7 @@ SEED = 20260501
 
 async def settle(pool: Pool, *, is_softmax: bool = True) -> int:
     """Repair until there is nothing to do; give the number of steps."""
-    repairer, steps = BestImagesRepair(pool, is_softmax=is_softmax, name="test"), 0
+    repairer, steps = BestImagesRepair(pool, is_softmax=is_softmax), 0
     while await repairer.step():
         steps += 1
     return steps
@@ -151,9 +156,11 @@ async def test_one_repairs_at_a_time(pool: Pool) -> None:
     await define_labels(pool)
     await fill(pool, range(10))
     await combo_repair.forget(pool)
-    assert await combo_repair.lease(pool, "another", 60)
+    upkeep = open_upkeep(pool, Metrics(CollectorRegistry()))
+    repair = next(chore for chore in upkeep.chores if chore.name == "best_images")
+    assert await leases.take(pool, "best_images", "another", 60)
 
-    assert not await BestImagesRepair(pool, is_softmax=True).step()
+    assert not await upkeep.step(repair)
 
-    await combo_repair.release(pool, "another")
-    assert await BestImagesRepair(pool, is_softmax=True).step()
+    await leases.release(pool, "best_images", "another")
+    assert await upkeep.step(repair)

@@ -9,8 +9,8 @@ from itertools import chain, combinations
 import asyncpg
 import pytest
 
-from consumers.tagging.best_images import BestImages
-from consumers.tagging.repair import BestImagesRepair
+from consumers.best_images import BestImages
+from consumers.upkeep.repair import BestImagesRepair
 from core.errors import DatabaseAway
 from core.relevance.ranking import ScoredImage, best, best_n
 from core.storage import labels
@@ -141,7 +141,7 @@ class Counted:
 
 
 async def repair(pool: Pool, stop: asyncio.Event, counted: Counted, chance: random.Random) -> None:
-    repairer = BestImagesRepair(pool, is_softmax=True, name="the one")
+    repairer = BestImagesRepair(pool, is_softmax=True)
     while not stop.is_set():
         try:
             if await repairer.step():
@@ -201,7 +201,7 @@ async def race(pool: Pool, url: str, queries: int, seed: int) -> Counted:
 
 
 async def settle(pool: Pool) -> None:
-    repairer = BestImagesRepair(pool, is_softmax=True, name="the one")
+    repairer = BestImagesRepair(pool, is_softmax=True)
     while await repairer.step():
         pass
 

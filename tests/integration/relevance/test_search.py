@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from consumers.tagging.best_images import BestImages
-from consumers.tagging.repair import BestImagesRepair
+from consumers.best_images import BestImages
+from consumers.upkeep.repair import BestImagesRepair
 from core.relevance.ranking import best_n, recency
 from core.storage.archive import search, statistics
 from core.storage.archive.search import Match, Sought, Visible

@@ -1,9 +1,9 @@
 """Dead letters are never refused for what is in them; members are remembered by instance."""
 
-from core.messaging.ports import DeadLetter, DeadLetters, Members
+from core.messaging.ports import DeadLetters, Members
+from core.offsets import DeadLetter
 from core.storage.pool import Pool
-from core.storage.stream.dead_letters import DeadLetterTable
-from core.storage.stream.members import MemberTable
+from core.storage.stream import dead_letters, members
 from core.storage.stream.outbox import headers_from_json
 from schemas.dead_letter import DeadLetterPlace
 from schemas.record import Record
@@ -16,7 +16,7 @@ def letter(offset: int, **changes: object) -> DeadLetter:
 
 
 async def test_any_bytes_any_text_and_any_clock_are_kept(pool: Pool) -> None:
-    table: DeadLetters = DeadLetterTable()
+    table: DeadLetters = dead_letters
     letters = [
         letter(1, detail="nul \x00 and half a pair \ud800"),
         letter(2, at=-1),
@@ -35,20 +35,19 @@ async def test_any_bytes_any_text_and_any_clock_are_kept(pool: Pool) -> None:
 
 
 async def test_the_same_record_set_aside_twice_is_one_row(pool: Pool) -> None:
-    table = DeadLetterTable()
     for _ in range(2):
         async with pool.transaction() as tx:
-            await table.add(tx, [letter(1)])
+            await dead_letters.add(tx, [letter(1)])
     assert await pool.fetchval("SELECT count(*) FROM dead_letters") == 1
 
 
 async def test_the_last_life_of_an_instance_is_remembered(pool: Pool) -> None:
-    members: Members = MemberTable(pool, group="g")
-    assert await members.predecessor("a") is None
+    port: Members = members
+    assert await port.predecessor(pool, "g", "a") is None
 
-    await members.store("a", "m-1")
-    await members.store("a", "m-2")
-    await members.store("b", "m-3")
+    await port.store(pool, "g", "a", "m-1")
+    await port.store(pool, "g", "a", "m-2")
+    await port.store(pool, "g", "b", "m-3")
 
-    assert await members.predecessor("a") == "m-2"
-    assert await MemberTable(pool, group="other").predecessor("a") is None
+    assert await port.predecessor(pool, "g", "a") == "m-2"
+    assert await port.predecessor(pool, "other", "a") is None

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import PermanentError, RecordRefused
-from core.messaging.ports import Outbox, Place
+from core.messaging.ports import Outbox
+from core.offsets import OutboxRow, Place
 from core.storage.pool import Pool
-from core.storage.stream.outbox import OutboxTable, headers_from_json, headers_to_json, storable
+from core.storage.stream import outbox
+from core.storage.stream.outbox import headers_from_json, headers_to_json, storable
 from schemas.record import Record
 
 
@@ -22,55 +24,59 @@ def records(count: int, topic: str = "images.tagged.v1") -> list[Record]:
     ]
 
 
-async def fill(pool: Pool, count: int, topic: str = "images.tagged.v1") -> list[int]:
+async def fill(pool: Pool, count: int, topic: str = "images.tagged.v1") -> list[OutboxRow]:
     async with pool.transaction() as tx:
-        return await OutboxTable(pool).add(tx, records(count, topic))
+        return await outbox.add(tx, records(count, topic))
+
+
+def ids_of(rows: list[OutboxRow]) -> list[int]:
+    return [row.id for row in rows]
 
 
 async def locked(pool: Pool, *, limit: int = 100, after: int = 0, age_s: float = 0.0) -> list[int]:
     async with pool.transaction() as tx:
-        rows = await OutboxTable(pool).lock_older(tx, age_s=age_s, limit=limit, after=after)
+        rows = await outbox.lock_older(tx, age_s=age_s, limit=limit, after=after)
         return [row.id for row in rows]
 
 
 async def test_rows_keep_the_records_order_and_bytes(pool: Pool) -> None:
-    outbox: Outbox = OutboxTable(pool)
+    port: Outbox = outbox
     wanted = records(50)
-    async with outbox.transaction() as tx:
-        ids = await outbox.add(tx, wanted)
+    async with pool.transaction() as tx:
+        new = await port.add(tx, wanted)
+    ids = [row.id for row in new]
     assert ids == sorted(ids)
 
-    async with outbox.transaction() as tx:
-        rows = await outbox.lock_older(tx, age_s=0, limit=100, after=0)
-        assert [row.id for row in rows] == ids
+    async with pool.transaction() as tx:
+        rows = await port.lock_older(tx, age_s=0, limit=100, after=0)
+        assert rows == new
         assert [row.record for row in rows] == wanted
 
 
 async def test_nothing_is_seen_of_a_transaction_that_failed(pool: Pool) -> None:
     with pytest.raises(RecordRefused):  # noqa: PT012  # the block's end rolls back
         async with pool.transaction() as tx:
-            await OutboxTable(pool).add(tx, records(3))
+            await outbox.add(tx, records(3))
             await tx.execute("SELECT 1 / 0")
     assert await locked(pool) == []
 
 
 async def test_only_rows_of_the_wanted_age_beyond_the_cursor_are_given(pool: Pool) -> None:
-    ids = await fill(pool, 5)
+    ids = ids_of(await fill(pool, 5))
     assert await locked(pool, age_s=60) == []
     assert await locked(pool, after=ids[1], limit=2) == ids[2:4]
 
 
 async def test_rows_that_another_sweeper_holds_are_skipped(pool: Pool) -> None:
-    ids = await fill(pool, 4)
+    ids = ids_of(await fill(pool, 4))
     async with pool.transaction() as tx:
-        first = await OutboxTable(pool).lock_older(tx, age_s=0, limit=2, after=0)
+        first = await outbox.lock_older(tx, age_s=0, limit=2, after=0)
         async with asyncio.timeout(5):
             assert await locked(pool) == ids[2:]
         assert [row.id for row in first] == ids[:2]
 
 
 async def test_a_published_arrival_leaves_its_place_and_other_topics_do_not(pool: Pool) -> None:
-    outbox = OutboxTable(pool)
     arrival, tagged = await fill(pool, 1, "images.arrived.v1"), await fill(pool, 1)
     async with pool.transaction() as tx:
         published = [
@@ -80,13 +86,12 @@ async def test_a_published_arrival_leaves_its_place_and_other_topics_do_not(pool
         await outbox.settle(tx, published, [])
 
     rows = await pool.fetch("SELECT outbox_id, topic, part, log_offset FROM outbox_places")
-    assert [tuple(row) for row in rows] == [(arrival[0], "images.arrived.v1", 7, 123)]
+    assert [tuple(row) for row in rows] == [(arrival[0].id, "images.arrived.v1", 7, 123)]
     assert await locked(pool) == []
 
 
 async def test_a_refused_row_is_kept_as_a_dead_letter_with_its_reason(pool: Pool) -> None:
-    outbox = OutboxTable(pool)
-    ids = await fill(pool, 2)
+    ids = ids_of(await fill(pool, 2))
     async with pool.transaction() as tx:
         rows = await outbox.lock_older(tx, age_s=0, limit=1, after=0)
         await outbox.settle(
@@ -106,13 +111,12 @@ async def test_a_refused_row_is_kept_as_a_dead_letter_with_its_reason(pool: Pool
 
 
 async def test_the_count_is_exact_near_the_bound_and_never_too_low(pool: Pool) -> None:
-    outbox = OutboxTable(pool)
-    assert await outbox.count(bound=100) == 0
-    ids = await fill(pool, 30)
-    await outbox.delete(ids[1:-1])
+    assert await outbox.count(pool, bound=100) == 0
+    ids = ids_of(await fill(pool, 30))
+    await outbox.delete(pool, ids[1:-1])
 
-    assert await outbox.count(bound=10) == 2
-    assert await outbox.count(bound=1000) >= 2
+    assert await outbox.count(pool, bound=10) == 2
+    assert await outbox.count(pool, bound=1000) >= 2
 
 
 @given(headers=st.lists(st.tuples(st.text(max_size=20), st.binary(max_size=40)), max_size=5))

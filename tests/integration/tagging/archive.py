@@ -9,9 +9,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from consumers.tagging.adapters import LabelledTagger, StoredTags
+from consumers.best_images import BestImages
+from consumers.tagging.adapters import LabelledTagger, PostgresTags
 from consumers.tagging.arrivals import Arrival
-from consumers.tagging.best_images import BestImages
 from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingItem, TaggingRole
@@ -19,7 +19,7 @@ from core.errors import PermanentError
 from core.messaging.role import Received
 from core.storage import labels
 from core.storage.pool import Pool
-from core.tags import Label
+from core.tags import Label, TagRequest
 from core.telemetry.metrics import Metrics
 from core.vision.ports import Decoder
 from core.vision.tagger import ClipTagger, TaggerOptions
@@ -55,7 +55,7 @@ class NumberedBlobs:
             self.contents.get(uri) or picture(int(uri.removeprefix("file:p/")[:-4])) for uri in uris
         ]
 
-    async def keep(self, content: bytes) -> None:
+    async def keep(self, content: bytes) -> str:
         raise AssertionError(content)
 
 
@@ -75,7 +75,7 @@ class Archive:
         self.tagger = LabelledTagger(self.pool, self.clip, self.reused.append)
         self.best = BestImages(is_softmax=True)
         measuring = TaggingMetrics(self.metrics)
-        self.role = TaggingRole(self.blobs, self.tagger, StoredTags(self.best), measuring)
+        self.role = TaggingRole(self.blobs, self.tagger, PostgresTags(self.best), measuring)
         self.rescoring = Rescoring(self.pool, self.tagger, self.best)
 
     async def define(self, *names: str) -> int:
@@ -128,19 +128,13 @@ class Archive:
         """The tags that these pictures get under these labels, tagged from scratch."""
         fresh = ClipTagger(MemoryDecoder(), HashModel(), OPTIONS)
         await fresh.use_labels([Label(name) for name in names], 1)
-        wishes = [_Wish()] * len(numbers)
-        results = await fresh.tag_all([picture(number) for number in numbers], wishes)
+        requests = [TagRequest()] * len(numbers)
+        results = await fresh.tag_all([picture(number) for number in numbers], requests)
         return {
             f"p/{number}.jpg": {tag.tag: tag.confidence for tag in result.tags.tags}
             for number, result in zip(numbers, results, strict=True)
             if not isinstance(result, PermanentError)
         }
-
-
-@dataclass(frozen=True)
-class _Wish:
-    labels: tuple[str, ...] | None = None
-    top_k: int | None = None
 
 
 def arrival(number: int, **values: Any) -> ImageArrived:

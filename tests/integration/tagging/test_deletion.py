@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from consumers.tagging.repair import BestImagesRepair
+from consumers.upkeep.repair import BestImagesRepair
 from core.errors import DatabaseAway
 from core.relevance.ranking import best
 from core.storage import labels
@@ -82,7 +82,7 @@ class Race:
         self.done.set()
 
     async def repair(self) -> None:
-        repairer = BestImagesRepair(self.archive.pool, is_softmax=True, name="the one")
+        repairer = BestImagesRepair(self.archive.pool, is_softmax=True)
         while not self.done.is_set():
             try:
                 await repairer.step()
@@ -157,7 +157,7 @@ async def test_what_is_deleted_while_it_is_tagged_stays_deleted_and_no_answer_is
 
 async def assert_the_table_answers_alone(pool: Pool) -> None:
     """After the repairs the table of best images knows every answer, and it is the exact one."""
-    repairer = BestImagesRepair(pool, is_softmax=True, name="the one")
+    repairer = BestImagesRepair(pool, is_softmax=True)
     while await repairer.step():
         pass
     stored = await stored_images(pool)

@@ -29,6 +29,9 @@ class AwayAtFirst:
             raise DatabaseAway("connection refused")
         return self.pool.connection()
 
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        return self.pool.transaction()
+
 
 async def until_seen_again(pool: Pool) -> LoadedModel:
     """The one model, once its process has spoken a second time."""

@@ -1,7 +1,7 @@
 """The same bytes are decoded and encoded once, whatever they are called."""
 
-from consumers.tagging.role import Tagged
 from core.errors import PermanentError
+from core.tags import Tagged
 from tests.fakes.vision import CAMERA
 from tests.integration.tagging.archive import Archive, arrival, digest, picture
 

@@ -12,10 +12,11 @@ from structlog.testing import capture_logs
 
 from core.errors import ConfigurationError
 from core.settings import TaggingSettings
-from core.vision.clip import Towers, open_model
 from core.vision.engines import agreement, choosing, quantising
 from core.vision.engines.gate_pictures import PROMPTS, gate_pictures
 from core.vision.engines.onnx_towers import OnnxTowers
+from core.vision.opening import open_model
+from core.vision.ports import Towers
 from core.vision.towers import TorchTowers
 from tests.integration.vision import tiny
 

@@ -20,9 +20,10 @@ from core.errors import ConfigurationError
 from core.settings import TaggingSettings
 from core.tags import Label
 from core.vision import clip, towers
-from core.vision.clip import ClipModel, open_model
+from core.vision.clip import ClipModel
 from core.vision.decoding import pixels, sniff
 from core.vision.decoding.worker_protocol import PixelFormat
+from core.vision.opening import open_model
 from tests.fakes import pictures
 from tests.fakes.vision import HashTowers
 from tests.integration.vision import tiny

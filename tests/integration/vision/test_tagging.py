@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -14,24 +13,18 @@ import pytest
 from core.errors import ImageUnreadable, PermanentError
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import TaggingSettings
-from core.tags import Label
+from core.tags import Label, Tagged, TagRequest
 from core.vision.decoding.decoder import Decoded, DecodePool
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.opening import open_tagger
 from core.vision.ports import Decoder
-from core.vision.tagger import ClipTagger, TaggedImage
+from core.vision.tagger import ClipTagger
 from tests.fakes import pictures
 from tests.fakes.vision import MemoryDecoder
 from tests.integration.vision import tiny
 
 PHOTOS = Path(__file__).parents[3] / "../shared/data/photos-demo"
 LABELS = tuple(Label(name) for name in ("cat", "dog", "car", "landscape", "party"))
-
-
-@dataclass(frozen=True)
-class Wish:
-    labels: tuple[str, ...] | None = None
-    top_k: int | None = None
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +42,7 @@ async def tagger(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clip
         yield one
 
 
-def cosine(one: TaggedImage, other: TaggedImage) -> float:
+def cosine(one: Tagged, other: Tagged) -> float:
     rows = [np.frombuffer(each.tags.embedding, "<f2").astype(float) for each in (one, other)]
     return float(rows[0] @ rows[1] / np.linalg.norm(rows[0]) / np.linalg.norm(rows[1]))
 
@@ -59,18 +52,18 @@ async def test_two_hundred_photos_in_random_batches_each_get_their_own_vector(
 ) -> None:
     random = Random(20261121)
     photos = [pictures.jpeg(seed, (90 + seed % 50, 80)) for seed in range(200)]
-    alone = {data: (await tagger.tag_all([data], [Wish()]))[0] for data in photos}
+    alone = {data: (await tagger.tag_all([data], [TagRequest()]))[0] for data in photos}
     for _ in range(3):
         order = random.sample(photos, len(photos))
         at = 0
         while at < len(order):
             batch = order[at : at + random.randint(1, 90)]
             at += len(batch)
-            results = await tagger.tag_all(batch, [Wish()] * len(batch))
+            results = await tagger.tag_all(batch, [TagRequest()] * len(batch))
             for data, result in zip(batch, results, strict=True):
                 expected = alone[data]
-                assert isinstance(result, TaggedImage)
-                assert isinstance(expected, TaggedImage)
+                assert isinstance(result, Tagged)
+                assert isinstance(expected, Tagged)
                 assert result.tags.sha256 == hashlib.sha256(data).digest()
                 assert cosine(result, expected) > 0.99999
 
@@ -79,26 +72,28 @@ async def test_one_picture_that_kills_its_decoder_costs_one_picture(tagger: Clip
     images: list[bytes | PermanentError] = [pictures.jpeg(seed) for seed in range(12)]
     images[3] = pictures.endless_jpeg()
     images[7] = pictures.jpeg(7)[:2000]
-    results = await tagger.tag_all(images, [Wish()] * 12)
+    results = await tagger.tag_all(images, [TagRequest()] * 12)
     reasons = {
         at: each.reason for at, each in enumerate(results) if isinstance(each, ImageUnreadable)
     }
     assert reasons == {3: "decoder_timeout", 7: "truncated"}
-    assert sum(isinstance(each, TaggedImage) for each in results) == 10
+    assert sum(isinstance(each, Tagged) for each in results) == 10
 
 
 async def test_fifty_callers_at_once_each_get_their_own_tags(tagger: ClipTagger) -> None:
     photos = [pictures.jpeg(seed, (120, 100)) for seed in range(50)]
-    results = await asyncio.gather(*(tagger.tag_all([data], [Wish()]) for data in photos))
+    results = await asyncio.gather(*(tagger.tag_all([data], [TagRequest()]) for data in photos))
     for data, [result] in zip(photos, results, strict=True):
-        assert isinstance(result, TaggedImage)
+        assert isinstance(result, Tagged)
         assert result.tags.sha256 == hashlib.sha256(data).digest()
 
 
 async def test_stored_embeddings_give_the_very_same_tags(tagger: ClipTagger) -> None:
-    results = await tagger.tag_all([pictures.jpeg(seed) for seed in range(40)], [Wish()] * 40)
-    tagged = [each for each in results if isinstance(each, TaggedImage)]
-    again = await tagger.score_embeddings([each.tags.embedding for each in tagged], [Wish()] * 40)
+    results = await tagger.tag_all([pictures.jpeg(seed) for seed in range(40)], [TagRequest()] * 40)
+    tagged = [each for each in results if isinstance(each, Tagged)]
+    again = await tagger.score_embeddings(
+        [each.tags.embedding for each in tagged], [TagRequest()] * 40
+    )
     assert [tags for tags, _ in again] == [each.tags.tags for each in tagged]
 
 
@@ -106,7 +101,7 @@ async def test_stored_embeddings_give_the_very_same_tags(tagger: ClipTagger) -> 
 async def test_fast_decoding_keeps_the_vectors_and_the_best_tags_of_real_photos() -> None:
     """The gate of every quicker path: cosine 0.999 and best tags 99 % the same."""
     photos = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))]
-    found: list[list[TaggedImage]] = []
+    found: list[list[Tagged]] = []
     ways: tuple[Literal["exact", "fast"], ...] = ("exact", "fast")
     for preprocess in ways:
         settings = TaggingSettings(
@@ -114,8 +109,8 @@ async def test_fast_decoding_keeps_the_vectors_and_the_best_tags_of_real_photos(
         )
         async with open_tagger(settings, max_image_bytes=10_000_000) as one:
             await one.use_labels(DEFAULT_LABELS, 1)
-            results = await one.tag_all(photos, [Wish()] * len(photos))
-        found.append([each for each in results if isinstance(each, TaggedImage)])
+            results = await one.tag_all(photos, [TagRequest()] * len(photos))
+        found.append([each for each in results if isinstance(each, Tagged)])
     pairs = list(zip(*found, strict=True))
     assert len(pairs) == len(photos) >= 50
     assert min(cosine(exact, fast) for exact, fast in pairs) > 0.999

@@ -107,13 +107,13 @@ async def test_no_picture_is_read_while_its_body_would_find_no_room() -> None:
     attempts = [asyncio.create_task(world.courier.deliver(lease())) for _ in range(3)]
 
     await world.until(posts=1)
-    read_beside_one, used = world.pictures.read, world.budget.used_bytes
+    read_beside_one, used = world.pictures.read, world.budget._used
     world.poster.gate.set()
     await asyncio.gather(*attempts)
 
     assert read_beside_one == 1
     assert used in KEPT
-    assert (world.pictures.read, world.budget.used_bytes) == (3, 0)
+    assert (world.pictures.read, world.budget._used) == (3, 0)
 
 
 async def test_what_was_reserved_and_not_needed_is_given_back_before_the_answer() -> None:
@@ -121,12 +121,12 @@ async def test_what_was_reserved_and_not_needed_is_given_back_before_the_answer(
     attempts = [asyncio.create_task(world.courier.deliver(lease())) for _ in range(2)]
 
     await world.until(posts=2)
-    used = world.budget.used_bytes
+    used = world.budget._used
     world.poster.gate.set()
     await asyncio.gather(*attempts)
 
     assert used // 2 in KEPT
-    assert world.budget.used_bytes == 0
+    assert world.budget._used == 0
 
 
 async def test_a_body_larger_than_the_whole_budget_goes_alone() -> None:
@@ -138,7 +138,7 @@ async def test_a_body_larger_than_the_whole_budget_goes_alone() -> None:
     world.poster.gate.set()
     await asyncio.gather(*attempts)
 
-    assert (alone, world.pictures.read, world.budget.used_bytes) == (1, 2, 0)
+    assert (alone, world.pictures.read, world.budget._used) == (1, 2, 0)
 
 
 async def test_room_comes_back_where_an_attempt_fails_or_is_cancelled() -> None:
@@ -156,7 +156,7 @@ async def test_room_comes_back_where_an_attempt_fails_or_is_cancelled() -> None:
         task.cancel()
     await asyncio.gather(under_way, waiting, return_exceptions=True)
 
-    assert world.budget.used_bytes == 0
+    assert world.budget._used == 0
 
 
 async def test_an_attempt_reserves_once() -> None:

@@ -116,6 +116,18 @@ async def test_a_lease_that_outlasts_the_exchange_is_used() -> None:
     assert (tried.state, len(world.poster.posted)) == ("delivered", 1)
 
 
+@pytest.mark.parametrize(("spare_s", "body_s"), [(30.0, 2.0), (0.5, 0.5)])
+async def test_the_body_of_an_answer_is_read_for_two_seconds_and_not_beyond_the_lease(
+    spare_s: float, body_s: float
+) -> None:
+    world = World()
+
+    await world.tried(lease(left_s=TIMEOUT_S + spare_s))
+
+    assert world.poster.posted[0].body_s == pytest.approx(body_s, abs=0.4)
+    assert world.poster.posted[0].body_s <= body_s
+
+
 def test_a_fault_of_our_own_is_tried_again_soon_and_is_not_charged() -> None:
     tried = World().courier.failed(lease(made=3), DatabaseAway("away"))
 

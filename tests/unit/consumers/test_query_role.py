@@ -9,6 +9,7 @@ from consumers.query.role import Prepared, QueryRole
 from consumers.query.waiting import WaitingRoom
 from core.errors import PermanentError, QueryInvalid
 from core.messaging.role import Item, Received
+from core.offsets import OutboxRow
 from core.transaction import Transaction
 from schemas.callback import AnswerType, CallbackRequested, callback_id_of
 from schemas.query import QuerySubmitted
@@ -255,14 +256,14 @@ class MemoryParked:
 
 
 @dataclass
-class MemoryDepartures:
+class MemoryOutbox:
     published: list[Record] = field(default_factory=list)
 
-    async def add(self, tx: Transaction, records: Sequence[Record]) -> Sequence[int]:
-        return range(len(records))
+    async def add(self, tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
+        return [OutboxRow(0, record) for record in records]
 
-    async def publish(self, ids: Sequence[int], records: Sequence[Record]) -> None:
-        self.published += records
+    async def publish(self, rows: Sequence[OutboxRow]) -> None:
+        self.published += [row.record for row in rows]
 
 
 async def test_parked_queries_are_answered_or_failed_when_their_time_is_over() -> None:
@@ -270,14 +271,14 @@ async def test_parked_queries_are_answered_or_failed_when_their_time_is_over() -
     tagged, late = uuid4(), uuid4()
     json = received("cats").event.model_dump_json()
     parked = MemoryParked([(tagged, json, False), (late, json, True)])
-    departures = MemoryDepartures()
+    outbox = MemoryOutbox()
     room = WaitingRoom(
-        no_transaction, parked, WordList(), MemoryArchive([found]), MemoryAnswers(), departures
+        no_transaction, parked, WordList(), MemoryArchive([found]), MemoryAnswers(), outbox
     )
 
     assert await room.serve() == 2
 
-    events = {event.query_id: event for event in map(event_of, departures.published)}
+    events = {event.query_id: event for event in map(event_of, outbox.published)}
     assert events[tagged].image_id == found.image_id
     assert events[late].type is AnswerType.FAILED
     late_error = events[late].error

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from consumers.tagging.arrivals import Arrival
 from consumers.tagging.metrics import TaggingMetrics
-from consumers.tagging.role import StaleLabels, Tagged, TaggingRole, Wanted
+from consumers.tagging.role import StaleLabels, TaggingRole
 from core.errors import BlobStoreAway, ImageMissing, ImageUnreadable, PermanentError
 from core.messaging.role import Item, Received
-from core.tags import ImageTags, TagScore
+from core.tags import ImageTags, Tagged, TagRequest, TagScore
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.image import ImageArrived, ImageTagged
@@ -47,8 +47,9 @@ class MemoryBlobs:
             raise BlobStoreAway("store is away")
         return [self.contents.get(uri) or ImageMissing(f"{uri} is not there") for uri in uris]
 
-    async def keep(self, content: bytes) -> None:
+    async def keep(self, content: bytes) -> str:
         self.kept.append(content)
+        return f"blob:{len(self.kept)}"
 
 
 @dataclass
@@ -61,16 +62,16 @@ class EchoTagger:
         pass
 
     async def tag_all(
-        self, images: Sequence[bytes | PermanentError], wanted: Sequence[Wanted]
+        self, images: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
     ) -> list[Tagged | PermanentError]:
-        assert len(images) == len(wanted)
+        assert len(images) == len(requests)
         return [
             image
             if isinstance(image, PermanentError)
             else ImageUnreadable("broken")
             if image == b"broken"
             else Tagged(tags_of(image), None if want.labels else self.version, want.top_k or 4)
-            for image, want in zip(images, wanted, strict=True)
+            for image, want in zip(images, requests, strict=True)
         ]
 
 

@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry
 
 from consumers.tagging.arrivals import Arrival
 from consumers.tagging.metrics import TaggingMetrics
-from consumers.tagging.role import Tagged, TaggingRole, Wanted
+from consumers.tagging.role import TaggingRole
 from core.errors import BlobStoreAway, PermanentError, TransientError
 from core.messaging.role import Received
-from core.tags import ImageTags, Label
+from core.tags import ImageTags, Label, Tagged, TagRequest
 from core.telemetry.metrics import Metrics
-from core.vision.tagger import ClipTagger, TaggedImage, TaggerOptions
+from core.vision.tagger import ClipTagger, TaggerOptions
 from schemas.image import ImageArrived
 from schemas.record import Partition, Record
 from schemas.topics import IMAGES_ARRIVED
@@ -68,7 +68,7 @@ class FailingBlobs:
             for number in numbers
         ]
 
-    async def keep(self, content: bytes) -> None:
+    async def keep(self, content: bytes) -> str:
         raise AssertionError(content)
 
 
@@ -87,17 +87,12 @@ class Restarting:
             await self.clip.use_labels(LABELS, 1)
 
     async def tag_all(
-        self, images: Sequence[bytes | PermanentError], wanted: Sequence[Wanted]
+        self, images: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
     ) -> list[Tagged | PermanentError]:
         assert self.clip is not None
         if self.chance.random() < 0.05:
             raise TransientError("no room for a single picture")
-        return [
-            Tagged(result.tags, result.label_version, result.top_k)
-            if isinstance(result, TaggedImage)
-            else result
-            for result in await self.clip.tag_all(images, wanted)
-        ]
+        return await self.clip.tag_all(images, requests)
 
 
 @dataclass
@@ -159,11 +154,11 @@ async def test_2000_photos_through_faults_and_restarts_each_have_their_own_tags(
     fresh = ClipTagger(MemoryDecoder(), HashModel(), OPTIONS)
     await fresh.use_labels(LABELS, 1)
     whole = [number for number in range(PHOTOS) if not is_broken(number)]
-    alone = [(await fresh.tag_all([picture(n)], [Wanted(None, None)]))[0] for n in whole]
+    alone = [(await fresh.tag_all([picture(n)], [TagRequest(None, None)]))[0] for n in whole]
     expected = {
         uri_of(number): result.tags
         for number, result in zip(whole, alone, strict=True)
-        if isinstance(result, TaggedImage)
+        if isinstance(result, Tagged)
     }
     assert restarts > 1
     assert len(expected) == len({tags.embedding for tags in expected.values()}) == len(whole)

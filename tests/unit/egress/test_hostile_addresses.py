@@ -116,7 +116,7 @@ async def dialled(policy: TargetPolicy, hostile: Hostile) -> list[IPAddress]:
         async with GuardedClient(TargetGuard(policy, resolver), ssl_context=tls()) as client:
             for _ in range(2):  # a name may answer otherwise the second time
                 try:
-                    await client.post(hostile.url, content=b"{}", headers={}, timeout_s=5)
+                    await client.post(hostile.url, content=b"{}", headers={}, timeout_s=5, body_s=2)
                 except (TargetForbidden, TargetUnreachable):
                     continue
     return seen

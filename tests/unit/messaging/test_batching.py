@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.messaging.batching import BatchPolicy, PartitionBatchQueue
-from core.messaging.membership import Fetched
 from core.messaging.partition_batch import PartitionBatch, size_of
+from core.messaging.ports import Fetched
 from schemas.record import Partition, Record
 
 P0, P1 = Partition("t", 0), Partition("t", 1)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.messaging.budget import DeadLetterBudget
-from core.messaging.retrying import Backoff
+from core.messaging.session import Backoff
 from schemas.record import Partition
 
 P0, P1 = Partition("t", 0), Partition("t", 1)

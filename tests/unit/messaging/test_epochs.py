@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from core.messaging.partition_batch import PartitionBatch, plan_moves
-from core.messaging.ports import Move
-from core.messaging.tracking import Tracker, Verdict
+from core.messaging.tracking import FetchAction, Tracker
+from core.offsets import Claim, Move
 from schemas.record import Partition, Record
 
 PARTITIONS = (Partition("t", 0), Partition("t", 1))
@@ -28,16 +28,6 @@ class Row:
     epoch: int = 0
 
 
-@dataclass(frozen=True)
-class Claimed:
-    partition: Partition
-    next_offset: int
-    epoch: int
-    crashes: int = 0
-    attempted_offset: int = -1
-    isolate_until: int = -1
-
-
 @dataclass
 class Member:
     """A tracker, its client's positions, fetches under way and batches that were prepared."""
@@ -46,7 +36,7 @@ class Member:
     positions: dict[Partition, int] = field(default_factory=dict)
     asked: list[tuple[Partition, int | None, list[int]]] = field(default_factory=list)
     batches: list[list[PartitionBatch]] = field(default_factory=list)
-    claims: list[tuple[int, Claimed]] = field(default_factory=list)
+    claims: list[tuple[int, Claim]] = field(default_factory=list)
 
 
 class TwoMembers(RuleBasedStateMachine):
@@ -115,7 +105,7 @@ class TwoMembers(RuleBasedStateMachine):
         for partition in member.tracker.unclaimed():
             row = self.rows[partition]
             row.epoch += 1
-            claim = Claimed(partition, row.next_offset, row.epoch)
+            claim = Claim(partition, row.next_offset, row.epoch)
             member.claims.append((member.tracker.token, claim))
 
     @rule(name=members)
@@ -147,10 +137,10 @@ class TwoMembers(RuleBasedStateMachine):
         for partition, epoch, offsets in member.asked:
             if moves_late:
                 member.positions[partition] = offsets[-1] + 1
-            judged = member.tracker.judge(partition, epoch, offsets[0], offsets[-1])
-            if judged.verdict is Verdict.SEEK:
+            judged = member.tracker.classify(partition, epoch, offsets[0], offsets[-1])
+            if judged.action is FetchAction.SEEK:
                 member.positions[partition] = judged.position
-            elif judged.verdict is Verdict.TAKE:
+            elif judged.action is FetchAction.TAKE:
                 assert epoch is not None
                 records = [(offset, 0, RECORD) for offset in offsets]
                 batch.append(PartitionBatch(partition, epoch, judged.position, records, 1))

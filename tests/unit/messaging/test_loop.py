@@ -1,4 +1,4 @@
-"""The whole loop in memory: what real servers show too rarely, and a storm of faults."""
+"""The whole loop in memory, on a virtual clock: what real servers show too rarely, and a storm."""
 
 import asyncio
 import json
@@ -8,40 +8,34 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from core.errors import (
     BlobStoreAway,
     ConfigurationError,
+    DatabaseAway,
     PermanentError,
     ProcessCrashed,
     UndecodableEvent,
 )
 from core.messaging.liveness import report_progress
 from core.messaging.loop import _for_ever, run_role
-from core.messaging.membership import Identity
-from core.messaging.retrying import Backoff
 from core.messaging.role import Item, Outcome, Received, Rejection
-from core.messaging.session import RoleParts
+from core.messaging.session import Backoff, RoleParts
 from core.messaging.watching import Stalled
+from core.offsets import Identity, Owner
 from core.settings import ConsumerSettings, OutboxSettings
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.record import Partition, Record
 from tests.counting import TOPIC
-from tests.fakes.messaging import (
-    MemoryDatabase,
-    MemoryDeadLetters,
-    MemoryGroupClient,
-    MemoryLedger,
-    MemoryLog,
-    MemoryMembers,
-    MemoryOutbox,
-    MemoryPublisher,
-    MemoryRow,
-)
+from tests.fakes.messaging import MemoryGroupClient, MemoryLog, MemoryPublisher
+from tests.simulation.clock import virtual
+from tests.simulation.database import Effect, Row, Session, SimDatabase
+from tests.simulation.ports import Connection, SimDeadLetters, SimLedger, SimMembers, SimOutbox
+from tests.simulation.wire import Wire
 
 PARTITIONS = [Partition(TOPIC.name, number) for number in range(3)]
 
@@ -52,34 +46,33 @@ class NotingRole:
 
     emit: bool = False
     prepare_s: float = 0.0
+    apply_s: float = 0.001
     preparing: int = 0
     most_preparing: int = 0
     prepared_while_applying: int = 0
-    applying: int = 0
     batches: list[int] = field(default_factory=list)
     failures: list[PermanentError] = field(default_factory=list)
 
     async def prepare(self, batch: Sequence[Received[int]]) -> list[Item[int, int]]:
         self.preparing += 1
         self.most_preparing = max(self.most_preparing, self.preparing)
-        self.prepared_while_applying += self.applying
         await asyncio.sleep(self.prepare_s)
         self.preparing -= 1
         self.batches.append(len(batch))
         return [Item(received, received.event) for received in batch]
 
     async def apply(self, items: Sequence[Item[int, int]], tx: Transaction) -> Outcome:
-        self.applying += 1
-        rejected = []
+        self.prepared_while_applying += self.preparing
+        effects, rejected = [], []
         for item in items:
+            place = (item.received.partition, item.received.offset)
             if isinstance(item.plan, PermanentError):
                 self.failures.append(item.plan)
-                place = (item.received.partition, item.received.offset)
                 rejected.append(Rejection(*place, item.plan))
             else:
-                await tx.execute("effect", item.plan)
-        await asyncio.sleep(0.001)
-        self.applying -= 1
+                effects.append(Effect(*place, item.plan))
+        await tx.execute("effects", effects, frozenset())
+        await asyncio.sleep(self.apply_s)
         emitted = [Record("out", None, (), item.received.record.value) for item in items]
         return Outcome(tuple(emitted) if self.emit else (), tuple(rejected))
 
@@ -89,6 +82,28 @@ def decode(record: Record) -> int:
         return int(json.loads(record.value))
     except ValueError as error:
         raise UndecodableEvent("no number") from error
+
+
+class Scripted(Connection):
+    """A connection whose commits of progress fail as they are told to.
+
+    Attributes:
+        failures: one per commit to come: "before" loses it, "after" commits it and loses the
+            answer, "" lets it pass.
+    """
+
+    failures: Sequence[str] = ()
+
+    async def commit(self, session: Session) -> None:
+        failure = ""
+        if self.failures and self.database.moves(session):
+            failure, *self.failures = self.failures
+        if failure == "before":
+            self.database.end(session)
+            raise DatabaseAway("lost before its commit")
+        await super().commit(session)
+        if failure == "after":
+            raise DatabaseAway("committed, but nobody heard of it")
 
 
 class World:
@@ -101,11 +116,9 @@ class World:
         for number in range(count):
             record = Record(TOPIC.name, None, (), str(number).encode())
             self.log.append(PARTITIONS[number % 3], record)
-        self.database = MemoryDatabase()
-        self.ledger = MemoryLedger(self.database)
-        self.outbox = MemoryOutbox(self.database)
-        self.letters = MemoryDeadLetters()
-        self.members = MemoryMembers()
+        self.database = SimDatabase()
+        self.sql = Wire(Random(1), DatabaseAway)
+        self.connection = Scripted(self.database, self.sql)
         self.publisher = MemoryPublisher()
         self.client = MemoryGroupClient(self.log)
         self.role = NotingRole()
@@ -121,16 +134,17 @@ class World:
 
         return RoleParts(
             role=self.role,
-            group="g",
+            owner=Owner("g", "me", isolate_after=2, isolate_span=10),
             instance="i",
             topic=TOPIC,
             decode=decode,
             client=self.client,
             evict=evict,
-            ledger=self.ledger,
-            members=self.members,
-            dead_letters=self.letters,
-            outbox=self.outbox,
+            database=self.connection,
+            ledger=SimLedger(),
+            members=SimMembers(),
+            dead_letters=SimDeadLetters(),
+            outbox=SimOutbox(),
             publisher=self.publisher,
             settings=self.settings,
             outbox_settings=OutboxSettings(sweep_interval_s=0.02, sweep_age_s=0),
@@ -139,11 +153,16 @@ class World:
         )
 
     def effects(self) -> Counter[int]:
-        return Counter(args[0] for query, args in self.database.executed if query == "effect")
+        return Counter(effect.number for effect in self.database.effects)
+
+    def attempts(self, partition: Partition) -> list[int]:
+        """Offsets that were written down as being at work alone."""
+        notes = [note[1:] for note in self.database.history if note[1] == "attempt"]
+        return [int(str(offset)) for _, place, offset in notes if place == partition]
 
     @property
     def passed(self) -> int:
-        return sum(row.next_offset for row in self.ledger.rows.values())
+        return sum(row.next_offset for row in self.database.rows.values())
 
     async def run(self, until_passed: int, *, disturb: "asyncio.Task[None] | None" = None) -> None:
         """Run until so many offsets are passed, then stop cleanly."""
@@ -159,35 +178,37 @@ class World:
             await task
 
 
+@virtual
 async def test_every_number_takes_effect_once_in_order_of_its_partition() -> None:
     world = World()
 
     await world.run(60)
 
     assert world.effects() == Counter(range(60))
-    numbers = [args[0] for _, args in world.database.executed]
+    numbers = [effect.number for effect in world.database.effects]
     for remainder in range(3):
         mine = [number for number in numbers if number % 3 == remainder]
         assert mine == sorted(mine)
     assert world.client.committed == dict.fromkeys(PARTITIONS, 20)
-    assert {row.owner for row in world.ledger.rows.values()} == {""}
+    assert {row.owner for row in world.database.rows.values()} == {""}
     assert world.client.stopped
 
 
+@virtual
 async def test_the_next_batch_is_prepared_while_one_commits_and_only_one_at_a_time() -> None:
     world = World()
-    world.database.latency_s = 0.01
-    world.role.prepare_s = 0.005
+    world.role.prepare_s = world.role.apply_s = 0.1
 
     await world.run(60)
 
-    assert world.role.prepared_while_applying + world.role.most_preparing > 1
+    assert world.role.prepared_while_applying > 0
     assert world.role.most_preparing == 1
 
 
+@virtual
 async def test_a_commit_whose_answer_was_lost_is_not_applied_again() -> None:
     world = World()
-    world.database.failures = ["", "after", "", "before", "after"]
+    world.connection.failures = ["", "after", "", "before", "after"]
 
     await world.run(60)
 
@@ -195,6 +216,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_applied_again() -> None:
     assert world.metrics.consumer_recoveries.labels("g", "transaction")._value.get() == 3
 
 
+@virtual
 async def test_a_gap_in_the_log_is_passed() -> None:
     world = World()
     world.log.partitions[PARTITIONS[1]][3:6] = [None, None, None]
@@ -205,6 +227,7 @@ async def test_a_gap_in_the_log_is_passed() -> None:
     assert world.metrics.consumer_gaps.labels("g")._value.get() == 3
 
 
+@virtual
 async def test_who_is_no_member_any_more_never_raises_an_epoch() -> None:
     world = World()
     world.client.is_member = False
@@ -215,7 +238,7 @@ async def test_who_is_no_member_any_more_never_raises_an_epoch() -> None:
         while retries._value.get() < 3:
             await asyncio.sleep(0.001)
 
-    assert world.ledger.rows == {}, "not even a row was made"
+    assert world.database.rows == {}, "not even a row was made"
     world.client.is_member = True
     async with asyncio.timeout(10):
         while world.passed < 60:
@@ -225,6 +248,7 @@ async def test_who_is_no_member_any_more_never_raises_an_epoch() -> None:
 
 
 @pytest.mark.parametrize("other", [Identity("cluster", "anew"), Identity("another", "topic")])
+@virtual
 async def test_a_topic_made_anew_under_a_running_member_ends_it_at_the_next_claim(
     other: Identity,
 ) -> None:
@@ -239,6 +263,7 @@ async def test_a_topic_made_anew_under_a_running_member_ends_it_at_the_next_clai
             await task
 
 
+@virtual
 async def test_while_the_topic_is_gone_nothing_is_claimed() -> None:
     world = World()
     stop = asyncio.Event()
@@ -251,65 +276,70 @@ async def test_while_the_topic_is_gone_nothing_is_claimed() -> None:
         retries = world.metrics.consumer_retries.labels("g", "claim")
         while retries._value.get() < 3:
             await asyncio.sleep(0.001)
-        assert {row.epoch for row in world.ledger.rows.values()} == {1}
+        assert {row.epoch for row in world.database.rows.values()} == {1}
         stop.set()
         await task
 
 
+@virtual
 async def test_the_dead_predecessor_is_evicted_before_the_join() -> None:
     world = World()
-    world.members.ids["i"] = "the dead one"
+    world.database.members["i"] = "the dead one"
     world.client.start_failures = 2
 
     await world.run(60)
 
     assert set(world.evicted) == {"the dead one"}
-    assert world.members.ids["i"] == "member-1"
+    assert world.database.members["i"] == "member-1"
 
 
+@virtual
 async def test_suspects_are_taken_one_by_one_and_written_down_before() -> None:
     world = World()
-    world.ledger.rows[PARTITIONS[0]] = MemoryRow(PARTITIONS[0], 0, crashes=2, isolate_until=4)
+    world.database.rows[PARTITIONS[0]] = Row(PARTITIONS[0], 0, crashes=2, isolate_until=4)
 
     await world.run(60)
 
-    alone = [place for place in world.ledger.attempts if place[0] == PARTITIONS[0]]
-    assert alone == [(PARTITIONS[0], offset) for offset in range(4)]
-    assert set(world.role.batches[: len(world.ledger.attempts)]) == {1}
+    assert world.attempts(PARTITIONS[0]) == [0, 1, 2, 3]
+    alone = sum(len(world.attempts(partition)) for partition in PARTITIONS)
+    assert set(world.role.batches[:alone]) == {1}
     assert max(world.role.batches) > 1, "afterwards in batches again"
     assert world.effects() == Counter(range(60))
 
 
 @pytest.mark.parametrize(("crashes", "told"), [(5, [ProcessCrashed]), (7, [])])
+@virtual
 async def test_a_condemned_record_is_told_to_the_role_and_later_not_even_that(
     crashes: int, told: list[type[PermanentError]]
 ) -> None:
     world = World()
-    world.ledger.rows[PARTITIONS[0]] = MemoryRow(
+    world.database.rows[PARTITIONS[0]] = Row(
         PARTITIONS[0], 0, crashes=crashes, attempted_offset=0, isolate_until=1
     )
 
     await world.run(60)
 
     assert [type(error) for error in world.role.failures] == told
-    assert [letter.place.reason for letter in world.letters.letters] == ["process_crashed"]
+    assert list(world.database.letters.values()) == ["process_crashed"]
     assert world.effects() == Counter(set(range(60)) - {0})
 
 
+@virtual
 async def test_a_record_behind_a_gap_is_blamed_and_condemned_like_any_other() -> None:
     world = World()
     world.log.partitions[PARTITIONS[0]][4] = None
-    world.ledger.rows[PARTITIONS[0]] = MemoryRow(
+    world.database.rows[PARTITIONS[0]] = Row(
         PARTITIONS[0], 4, crashes=5, attempted_offset=4, isolate_until=7
     )
 
     await world.run(60)
 
-    assert (PARTITIONS[0], 4) in world.ledger.attempts, "where the row stands, not the record"
-    assert [letter.place.offset for letter in world.letters.letters] == [5]
+    assert 4 in world.attempts(PARTITIONS[0]), "where the row stands, not the record"
+    assert list(world.database.letters) == [(PARTITIONS[0], 5)]
     assert [type(error) for error in world.role.failures] == [ProcessCrashed]
 
 
+@virtual
 async def test_a_bug_of_the_role_ends_the_loop_without_a_clean_release() -> None:
     world = World()
 
@@ -319,8 +349,43 @@ async def test_a_bug_of_the_role_ends_the_loop_without_a_clean_release() -> None
             await run_role(world.parts(), asyncio.Event())
 
     assert world.effects() == Counter()
-    assert {row.owner for row in world.ledger.rows.values()} == {"me"}
+    assert {row.owner for row in world.database.rows.values()} == {"me"}
     assert world.client.stopped
+
+
+class RejectingRole(NotingRole):
+    """Finds something wrong with the contents of every record."""
+
+    async def apply(self, items: Sequence[Item[int, int]], tx: Transaction) -> Outcome:
+        error = PermanentError("a broken picture", reason="image_unreadable")
+        received = [item.received for item in items]
+        return Outcome((), tuple(Rejection(one.partition, one.offset, error) for one in received))
+
+
+@virtual
+async def test_what_a_role_finds_wrong_with_contents_halts_no_partition() -> None:
+    world = World(dead_letter_window=10, dead_letter_max_share=0.5)
+    world.role = RejectingRole()
+
+    await world.run(60)
+
+    assert len(world.database.letters) == 60
+    assert set(world.database.letters.values()) == {"image_unreadable"}
+
+
+@virtual
+async def test_records_that_nobody_can_decode_halt_their_partition_and_no_other() -> None:
+    world = World(dead_letter_window=10, dead_letter_max_share=0.5)
+    bad = Record(TOPIC.name, None, (), b"nonsense")
+    world.log.partitions[PARTITIONS[0]] = [bad] * 20
+
+    await world.run(46)
+
+    halted = world.metrics.consumer_halted.labels("g", TOPIC.name, "0", "dead_letter_budget")
+    assert halted._value.get() == 1
+    passed = [world.database.rows[partition].next_offset for partition in PARTITIONS]
+    assert passed[1:] == [20, 20]
+    assert 6 <= passed[0] < 20
 
 
 class BrokenRole(NotingRole):
@@ -350,6 +415,7 @@ class SlowRole(NotingRole):
         return [Item(received, received.event) for received in batch]
 
 
+@virtual
 async def test_slow_work_that_gets_on_is_left_alone() -> None:
     world = World(count=7, stall_limit_s=2.0)
     world.role = SlowRole()
@@ -375,6 +441,7 @@ class FailingRole(NotingRole):
         raise BlobStoreAway("always")
 
 
+@virtual
 async def test_a_batch_that_never_gets_farther_ends_the_process() -> None:
     world = World(stall_limit_s=2.0)
     world.role = FailingRole()
@@ -383,6 +450,7 @@ async def test_a_batch_that_never_gets_farther_ends_the_process() -> None:
             await run_role(world.parts(), asyncio.Event())
 
 
+@virtual
 async def test_an_outage_of_the_broker_is_waited_for_with_lag_too() -> None:
     world = World(stall_limit_s=2.0)
     world.role = StuckRole()  # whoever waits in `prepare` does not say that the broker is away
@@ -398,6 +466,7 @@ async def test_an_outage_of_the_broker_is_waited_for_with_lag_too() -> None:
             await task
 
 
+@virtual
 async def test_a_partition_that_stands_still_without_a_reason_ends_the_process() -> None:
     world = World(stall_limit_s=2.0)
     world.role = StuckRole()
@@ -406,15 +475,16 @@ async def test_a_partition_that_stands_still_without_a_reason_ends_the_process()
             await run_role(world.parts(), asyncio.Event())
 
 
+@virtual
 async def test_an_outage_that_is_known_is_waited_for() -> None:
     world = World(stall_limit_s=2.0)
-    world.database.is_away = True
+    world.sql.is_away = True
     stop = asyncio.Event()
     task = asyncio.create_task(run_role(world.parts(), stop))
     await asyncio.sleep(3.0)
     assert not task.done()
 
-    world.database.is_away = False
+    world.sql.is_away = False
     async with asyncio.timeout(10):
         while world.passed < 60:
             await asyncio.sleep(0.001)
@@ -424,19 +494,17 @@ async def test_an_outage_that_is_known_is_waited_for() -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, deadline=None)
 def test_whatever_fails_whenever_every_number_takes_effect_once(seed: int) -> None:
-    asyncio.run(_storm(Random(seed)))
+    _storm(Random(seed))
 
 
+@virtual
 async def _storm(random: Random) -> None:
     """Rebalances, thieves, lost commits, outages and refusals at random moments."""
     world = World(count=90, batch_max_records=random.randint(1, 12))
     world.role.emit = True
     world.role.prepare_s = random.choice([0, 0.001, 0.003])
-    world.database.latency_s = random.choice([0, 0.001])
     world.client.fetch_latency_s = random.choice([0, 0.002])
     bad = random.sample(range(90), 3)
     for number in bad:
@@ -446,11 +514,10 @@ async def _storm(random: Random) -> None:
     await world.run(90, disturb=asyncio.create_task(_disturb(world, random)))
 
     assert world.effects() == Counter(set(range(90)) - set(bad))
-    assert Counter(letter.place.offset for letter in world.letters.letters) == Counter(
-        number // 3 for number in bad
-    )
+    assert world.database.letters.keys() == {(PARTITIONS[n % 3], n // 3) for n in bad}
     told = {record.value for record in world.publisher.published if record.topic == "out"}
-    left = {record.value for record in world.outbox.rows.values() if record.topic == "out"}
+    rows = [row for _, row in world.database.outbox.values()]
+    left = {row.record.value for row in rows if row.record.topic == "out"}
     assert told | left == {str(n).encode() for n in set(range(90)) - set(bad)}
 
 
@@ -463,17 +530,18 @@ async def _disturb(world: World, random: Random) -> None:
             case 0:
                 await world.client.rebalance(random.sample(PARTITIONS, random.randint(0, 3)))
             case 1:
-                world.database.failures = random.choices(["", "before", "after"], k=3)
+                world.connection.failures = random.choices(["", "before", "after"], k=3)
             case 2:
-                world.database.is_away = not world.database.is_away
+                world.sql.is_away = not world.sql.is_away
             case 3:
                 world.publisher.away = 2
             case _:
                 world.client.is_member = not world.client.is_member
-    world.database.is_away, world.client.is_member = False, True
+    world.sql.is_away, world.client.is_member = False, True
     await world.client.rebalance(PARTITIONS)
 
 
+@virtual
 async def test_the_database_being_away_at_a_revocation_does_not_end_the_process() -> None:
     world = World()
     stop = asyncio.Event()
@@ -481,19 +549,20 @@ async def test_the_database_being_away_at_a_revocation_does_not_end_the_process(
     async with asyncio.timeout(10):
         while world.passed < 60:
             await asyncio.sleep(0.001)
-        world.database.is_away = True
+        world.sql.is_away = True
         await world.client.rebalance(PARTITIONS)
         await asyncio.sleep(0.02)
         assert not task.done()
-        world.database.is_away = False
-        while {row.epoch for row in world.ledger.rows.values()} != {2}:
+        world.sql.is_away = False
+        while {row.epoch for row in world.database.rows.values()} != {2}:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)
         stop.set()
         await task
-    assert {row.owner for row in world.ledger.rows.values()} == {""}, "released at the end"
+    assert {row.owner for row in world.database.rows.values()} == {""}, "released at the end"
 
 
+@virtual
 async def test_a_task_that_is_cancelled_by_nobody_ends_the_process() -> None:
     """A task group takes it for somebody's wish; aiokafka raises it by itself (`_abandon`)."""
 

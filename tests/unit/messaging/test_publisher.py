@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway, PermanentError
 from core.messaging.kafka.producer import Publisher
-from core.messaging.ports import Place
+from core.offsets import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
 from schemas.record import Record

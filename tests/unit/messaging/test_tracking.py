@@ -1,29 +1,17 @@
 """The tracker: what counts as ours, and what a fetch that straddles a claim must not lose."""
 
-from dataclasses import dataclass
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from core.messaging.ports import Move
-from core.messaging.tracking import Tracker, Verdict
+from core.messaging.tracking import FetchAction, Tracker
+from core.offsets import Claim, Move
 from schemas.record import Partition
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
 
 
-@dataclass(frozen=True)
-class Claimed:
-    partition: Partition
-    next_offset: int
-    epoch: int
-    crashes: int = 0
-    attempted_offset: int = -1
-    isolate_until: int = -1
-
-
-def tracker_with(*claims: Claimed) -> Tracker:
+def tracker_with(*claims: Claim) -> Tracker:
     tracker = Tracker(reject_after=5)
     tracker.assigned([claim.partition for claim in claims])
     assert tracker.admit(claims, token=tracker.token)
@@ -34,38 +22,38 @@ def test_records_before_the_claim_are_dropped() -> None:
     tracker = Tracker(reject_after=5)
     tracker.assigned([P0])
 
-    assert tracker.judge(P0, None, 0, 9).verdict is Verdict.DROP
+    assert tracker.classify(P0, None, 0, 9).action is FetchAction.DROP
 
 
 def test_a_fetch_that_began_before_the_claim_is_sought_back() -> None:
-    tracker = tracker_with(Claimed(P0, 40, epoch=7))
+    tracker = tracker_with(Claim(P0, 40, epoch=7))
 
-    judgement = tracker.judge(P0, None, 40, 49)
+    classified = tracker.classify(P0, None, 40, 49)
 
-    assert judgement == (Verdict.SEEK, 40, 0)
+    assert classified == (FetchAction.SEEK, 40, 0)
 
 
 def test_a_fetch_of_an_earlier_epoch_is_sought_back_even_if_it_fits() -> None:
-    tracker = tracker_with(Claimed(P0, 40, epoch=7))
+    tracker = tracker_with(Claim(P0, 40, epoch=7))
 
-    assert tracker.judge(P0, 6, 40, 49) == (Verdict.SEEK, 40, 0)
-    assert tracker.judge(P0, 7, 40, 49) == (Verdict.TAKE, 40, 0)
-    assert tracker.judge(P0, 7, 50, 50) == (Verdict.TAKE, 50, 0)
+    assert tracker.classify(P0, 6, 40, 49) == (FetchAction.SEEK, 40, 0)
+    assert tracker.classify(P0, 7, 40, 49) == (FetchAction.TAKE, 40, 0)
+    assert tracker.classify(P0, 7, 50, 50) == (FetchAction.TAKE, 50, 0)
 
 
 def test_a_gap_is_believed_only_after_it_was_sought_once() -> None:
-    tracker = tracker_with(Claimed(P0, 40, epoch=7))
+    tracker = tracker_with(Claim(P0, 40, epoch=7))
 
-    assert tracker.judge(P0, 7, 43, 49) == (Verdict.SEEK, 40, 0)
-    assert tracker.judge(P0, 7, 43, 49) == (Verdict.TAKE, 40, 3)
-    assert tracker.judge(P0, 7, 50, 50) == (Verdict.TAKE, 50, 0)
+    assert tracker.classify(P0, 7, 43, 49) == (FetchAction.SEEK, 40, 0)
+    assert tracker.classify(P0, 7, 43, 49) == (FetchAction.TAKE, 40, 3)
+    assert tracker.classify(P0, 7, 50, 50) == (FetchAction.TAKE, 50, 0)
 
 
 def test_records_that_were_taken_already_are_sought_over() -> None:
-    tracker = tracker_with(Claimed(P0, 40, epoch=7))
-    tracker.judge(P0, 7, 40, 49)
+    tracker = tracker_with(Claim(P0, 40, epoch=7))
+    tracker.classify(P0, 7, 40, 49)
 
-    assert tracker.judge(P0, 7, 45, 55) == (Verdict.SEEK, 50, 0)
+    assert tracker.classify(P0, 7, 45, 55) == (FetchAction.SEEK, 50, 0)
 
 
 def test_a_claim_under_an_old_token_does_not_take_effect() -> None:
@@ -75,23 +63,23 @@ def test_a_claim_under_an_old_token_does_not_take_effect() -> None:
     tracker.revoked()
     tracker.assigned([P0])
 
-    assert not tracker.admit([Claimed(P0, 0, epoch=1)], token=token)
+    assert not tracker.admit([Claim(P0, 0, epoch=1)], token=token)
     assert tracker.unclaimed() == [P0]
 
 
 def test_a_recovery_makes_all_work_in_flight_void_and_every_partition_unclaimed() -> None:
-    tracker = tracker_with(Claimed(P0, 0, epoch=1), Claimed(P1, 0, epoch=1))
+    tracker = tracker_with(Claim(P0, 0, epoch=1), Claim(P1, 0, epoch=1))
     token = tracker.token
 
     tracker.drop()
 
     assert not tracker.owns(P0, 1)
     assert tracker.unclaimed() == [P0, P1]
-    assert not tracker.admit([Claimed(P0, 0, epoch=2)], token=token)
+    assert not tracker.admit([Claim(P0, 0, epoch=2)], token=token)
 
 
 def test_dropping_one_partition_leaves_the_others_alone() -> None:
-    tracker = tracker_with(Claimed(P0, 0, epoch=1), Claimed(P1, 0, epoch=1))
+    tracker = tracker_with(Claim(P0, 0, epoch=1), Claim(P1, 0, epoch=1))
 
     tracker.drop([P0])
 
@@ -101,7 +89,7 @@ def test_dropping_one_partition_leaves_the_others_alone() -> None:
 
 
 def test_a_halted_partition_is_neither_owned_nor_claimed() -> None:
-    tracker = tracker_with(Claimed(P0, 0, epoch=1), Claimed(P1, 0, epoch=1))
+    tracker = tracker_with(Claim(P0, 0, epoch=1), Claim(P1, 0, epoch=1))
 
     tracker.halt(P0, "below_log_start")
 
@@ -112,15 +100,15 @@ def test_a_halted_partition_is_neither_owned_nor_claimed() -> None:
 
 
 def test_only_the_record_that_was_alone_at_work_is_condemned() -> None:
-    innocent = tracker_with(Claimed(P0, 10, 1, crashes=9, attempted_offset=7, isolate_until=20))
-    guilty = tracker_with(Claimed(P0, 10, 1, crashes=5, attempted_offset=10, isolate_until=20))
+    innocent = tracker_with(Claim(P0, 10, 1, crashes=9, attempted_offset=7, isolate_until=20))
+    guilty = tracker_with(Claim(P0, 10, 1, crashes=5, attempted_offset=10, isolate_until=20))
 
     assert innocent.condemned() == {}
     assert guilty.condemned() == {(P0, 10): 5}
 
 
 def test_isolation_ends_when_progress_has_passed_the_suspects() -> None:
-    tracker = tracker_with(Claimed(P0, 10, 1, crashes=2, isolate_until=12))
+    tracker = tracker_with(Claim(P0, 10, 1, crashes=2, isolate_until=12))
     assert tracker.isolating()
 
     tracker.committed([Move(P0, 1, 10, 11)])
@@ -165,10 +153,10 @@ class ClientModel(RuleBasedStateMachine):
     def answer(self) -> None:
         assert self.pending
         records, self.pending = self.pending, None
-        judgement = self.tracker.judge(P0, self.asked_epoch, records[0], records[-1])
-        if judgement.verdict is Verdict.SEEK:
-            self.position = judgement.position
-        elif judgement.verdict is Verdict.TAKE:
+        classified = self.tracker.classify(P0, self.asked_epoch, records[0], records[-1])
+        if classified.action is FetchAction.SEEK:
+            self.position = classified.position
+        elif classified.action is FetchAction.TAKE:
             self.taken += records
 
     @rule()
@@ -183,7 +171,7 @@ class ClientModel(RuleBasedStateMachine):
         self.taken = [offset for offset in self.taken if offset < self.database]
         self.tracker.drop()
         self.epoch += 1
-        claim = Claimed(P0, self.database, self.epoch)
+        claim = Claim(P0, self.database, self.epoch)
         assert self.tracker.admit([claim], token=self.tracker.token)
         self.position = self.database
 

@@ -43,9 +43,9 @@ def test_what_is_in_hand_does_not_stall_while_parts_of_batches_get_done() -> Non
     watch = ProgressWatch()
     watch.look({P0: 5, P1: 5}, {P0: 9, P1: 9}, 0.0)
 
-    busy = watch.look({P0: 5, P1: 5}, {P0: 9, P1: 9}, 100.0, beats=1, in_hand={P0})
+    busy = watch.look({P0: 5, P1: 5}, {P0: 9, P1: 9}, 100.0, parts_done=1, in_hand={P0})
     assert busy == {P0: 0.0, P1: 100.0}
-    still = watch.look({P0: 5, P1: 5}, {P0: 9, P1: 9}, 150.0, beats=1, in_hand={P0})
+    still = watch.look({P0: 5, P1: 5}, {P0: 9, P1: 9}, 150.0, parts_done=1, in_hand={P0})
     assert still == {P0: 50.0, P1: 150.0}
 
 

@@ -33,7 +33,7 @@ async def follow(
 ) -> tuple[Standing, list[Standing], int]:
     shown: list[Standing] = []
     stalls: list[float] = []
-    follower = Follower(archive, archive.sleep, lambda: archive.now_s, poll_s=1, stall_s=30)
+    follower = Follower(archive.counts, archive.sleep, lambda: archive.now_s, poll_s=1, stall_s=30)
     last = await follower.follow(
         JOB, lambda: expected, shown.append, lambda: stalls.append(archive.now_s)
     )

@@ -1,7 +1,7 @@
 """Publishing with patience."""
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.ports import Place
+from core.offsets import Place
 from producers.publishing import Patience, publish_all
 from schemas.record import Record
 from tests.fakes.publisher import MemoryPublisher

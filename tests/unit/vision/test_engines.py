@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
-from core.vision.clip import Towers
 from core.vision.engines import choosing
+from core.vision.ports import Towers
 from tests.fakes.vision import HashTowers
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, GpuOutOfMemory, ImageMissing, ImageUnreadable
-from core.tags import Label
+from core.tags import Label, Tagged, TagRequest
 from core.vision import scoring
-from core.vision.tagger import ClipTagger, Result, TaggedImage, TaggerOptions
+from core.vision.tagger import ClipTagger, Result, TaggerOptions
 from tests.fakes import pictures
 from tests.fakes.vision import HashModel, MemoryDecoder
 
@@ -29,12 +29,6 @@ OPTIONS = TaggerOptions(
 LABELS = tuple(Label(name) for name in ("cat", "dog", "car", "landscape", "party"))
 
 
-@dataclass(frozen=True)
-class Wish:
-    labels: tuple[str, ...] | None = None
-    top_k: int | None = None
-
-
 async def tagger(options: TaggerOptions = OPTIONS, model: HashModel | None = None) -> ClipTagger:
     one = ClipTagger(MemoryDecoder(), model or HashModel(), options)
     await one.use_labels(LABELS, 7)
@@ -46,20 +40,22 @@ def picture(seed: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"%d" % seed
 
 
-def tagged(result: Result) -> TaggedImage:
-    assert isinstance(result, TaggedImage), result
+def tagged(result: Result) -> Tagged:
+    assert isinstance(result, Tagged), result
     return result
 
 
-def wishes(count: int) -> list[Wish]:
-    return [Wish()] * count
+def wishes(count: int) -> list[TagRequest]:
+    return [TagRequest()] * count
 
 
 async def test_no_tag_lands_on_the_wrong_image_whatever_the_batches_and_the_bad_ones() -> None:
     random = Random(20261121)
     images = [picture(seed) for seed in range(200)]
     alone = await tagger(replace(OPTIONS, batch_max_images=1))
-    expected = {image: tagged((await alone.tag_all([image], [Wish()]))[0]).tags for image in images}
+    expected = {
+        image: tagged((await alone.tag_all([image], [TagRequest()]))[0]).tags for image in images
+    }
     for _ in range(15):
         one = await tagger(replace(OPTIONS, batch_max_images=random.randint(1, 70)))
         mixed: list[bytes] = [*images, *([b"no picture"] * random.randint(0, 40))]
@@ -94,7 +90,7 @@ async def test_a_batch_of_nothing_but_errors_never_reaches_the_model() -> None:
 
 
 async def test_tags_are_the_best_labels_by_softmax_over_the_stored_embedding() -> None:
-    [result] = await (await tagger()).tag_all([picture(1)], [Wish(top_k=5)])
+    [result] = await (await tagger()).tag_all([picture(1)], [TagRequest(top_k=5)])
     tags = tagged(result).tags
     row = np.frombuffer(tags.embedding, "<f2").astype(np.float64)
     names = [label.name for label in LABELS]
@@ -109,8 +105,10 @@ async def test_tags_are_the_best_labels_by_softmax_over_the_stored_embedding() -
 
 async def test_each_image_may_have_its_own_labels_and_number_of_tags() -> None:
     one = await tagger()
-    own = Wish(labels=("bridge", "river", "river", "cat"), top_k=3)
-    results = await one.tag_all([picture(1), picture(1), picture(1)], [Wish(), own, Wish(top_k=1)])
+    own = TagRequest(labels=("bridge", "river", "river", "cat"), top_k=3)
+    results = await one.tag_all(
+        [picture(1), picture(1), picture(1)], [TagRequest(), own, TagRequest(top_k=1)]
+    )
     default, special, short = map(tagged, results)
     assert {tag.tag for tag in special.tags.tags} == {"bridge", "river", "cat"}
     assert (special.label_version, special.top_k) == (None, 3)
@@ -120,7 +118,7 @@ async def test_each_image_may_have_its_own_labels_and_number_of_tags() -> None:
 
 
 async def test_more_tags_than_labels_are_cut_to_the_labels() -> None:
-    [result] = await (await tagger()).tag_all([picture(1)], [Wish(("a", "b"), 9)])
+    [result] = await (await tagger()).tag_all([picture(1)], [TagRequest(("a", "b"), 9)])
     assert tagged(result).top_k == 2
     assert len(tagged(result).tags.tags) == 2
 
@@ -130,7 +128,7 @@ async def test_an_own_label_that_is_a_default_keeps_its_curated_prompts() -> Non
     one = ClipTagger(MemoryDecoder(), model, OPTIONS)
     await one.use_labels([Label("Victory Day", templates=("a parade",))], 1)
     model.seen.clear()
-    await one.tag_all([picture(1)], [Wish(("Victory Day", "river"))])
+    await one.tag_all([picture(1)], [TagRequest(("Victory Day", "river"))])
     assert ("Victory Day", ("a parade",)) in model.seen
     assert ("river", ()) in model.seen
 
@@ -149,7 +147,7 @@ class PromptModel(HashModel):
 
 async def test_stored_embeddings_give_the_very_same_tags_without_any_image() -> None:
     one = await tagger()
-    given = [Wish(), Wish(("x", "y", "z")), Wish(top_k=4)] * 20
+    given = [TagRequest(), TagRequest(("x", "y", "z")), TagRequest(top_k=4)] * 20
     results = await one.tag_all([picture(at) for at in range(60)], given)
     model = HashModel()
     again = await tagger(model=model)

@@ -20,8 +20,9 @@ from core.transaction import Transaction
 
 #: Images with up to five labels are dealt with in under 1 ms a batch; more leave the event loop.
 _FEW_LABELS = 5
-#: So many images tell whether the scores are of a kind that pruning thins out (the research note:
-#: 2 % pass the filter with a softmax's, 54 to 99 % with independent scores).
+#: After so many images we know whether pruning thins out the sets of this archive's scores: 2 % of
+#: images pass the filter with a softmax's scores, 54 to 99 % with independent ones
+#: (docs/research/relevance.md, section 3).
 _SAMPLE = 10_000
 _MOST_PASSED = 0.2
 

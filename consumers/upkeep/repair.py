@@ -1,32 +1,27 @@
-"""Fills the gaps in the table of best images: holes, other people's changes, the whole of it.
+"""Repair of the table of best images: holes, images that somebody else changed, a whole rebuild.
 
-Images are looked through without a lock; the few that might win are read again and offered under
-the lock that keeps writers away, a few milliseconds at a time. What may be missing meanwhile stands
-in `combo_work` (or in `combo_state.ready`), so that queries which it touches ask the images.
+Images are read without a lock. The few that may win are read again and offered under the lock that
+keeps writers away, a few milliseconds at a time. What may be missing meanwhile is recorded in
+`combo_work` (or in `combo_state.ready`), so that the queries which it concerns ask the images.
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Protocol
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
 
-from consumers.tagging.best_images import offer, withdraw
+from consumers.best_images import offer, withdraw
 from core.errors import TransientError
 from core.relevance.combos import MAX_SIZE, can_win, key_of, single_keys, subset_limit
 from core.relevance.ranking import Rank, ScoredImage
-from core.storage.archive import statistics
 from core.storage.best import combo_repair, combos
 from core.storage.best.combo_repair import ListedImage, Needed
-from core.transaction import Transaction
+from core.transaction import Database, Transaction
 
 log = structlog.get_logger(__name__)
 
-IDLE_S = 1.0
-LEASE_S = 30.0
 LOCK_TIMEOUT_S = 0.5  # writers queue behind a repair that waits for the lock
 IMAGES_PER_STEP = 2_000
 OFFERS_PER_LOCK = 200
@@ -34,21 +29,9 @@ SETS_PER_STEP = 50
 REBUILD_FROM = 50_000  # holes or pieces of work: a rebuild of 1 M images takes under a minute
 
 
-class Database(Protocol):
-    """What `core.storage.pool.Pool` offers."""
-
-    def connection(self) -> AbstractAsyncContextManager[Transaction]:
-        """A connection outside a transaction."""
-        ...
-
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """An open transaction."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class BestImagesRepair:
-    """Repairs until stopped; of several processes one at a time.
+    """Repairs step by step. Two processes that repair at once do no harm, but the work twice.
 
     Args:
         is_softmax: as for `BestImages`.
@@ -56,40 +39,19 @@ class BestImagesRepair:
 
     database: Database
     is_softmax: bool
-    name: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Repair what there is to repair, look again every second, until `stop` is set."""
-        while not stop.is_set():
-            try:
-                worked = await self.step()
-            except TransientError as error:  # the database is away, or writers are busy
-                log.info("combo_repair_postponed", detail=str(error)[:200])
-                worked = False
-            if not worked:
-                try:
-                    await asyncio.wait_for(stop.wait(), IDLE_S)
-                except TimeoutError:
-                    continue
-        with suppress(TransientError):  # the next one need not wait for the lease to run out
-            async with self.database.connection() as connection:
-                await combo_repair.release(connection, self.name)
+    async def is_needed(self, connection: Transaction) -> bool:
+        """Return whether there is anything to repair."""
+        return (await combo_repair.needed(connection)).anything
 
     async def step(self) -> bool:
-        """Do a part of what there is to do; False where there is nothing, or another one does it.
+        """Do a part of what there is to do; return False where there is nothing.
 
         Raises:
-            TransientError: the database is away, or a lock was not to be had.
+            TransientError: the database is away, or writers held a lock for too long.
         """
         async with self.database.connection() as connection:
             needed = await combo_repair.needed(connection)
-            counted = await statistics.has_changes(connection)
-            if not (needed.anything or counted):
-                return False
-            if not await combo_repair.lease(connection, self.name, LEASE_S):
-                return False
-            if counted:
-                await statistics.fold(connection)
             if needed.ready and await combo_repair.is_too_much(connection, REBUILD_FROM):
                 await combo_repair.forget(connection)
                 return True
@@ -159,14 +121,13 @@ class BestImagesRepair:
             label_id = await combo_repair.rarest(connection, label_ids)
         while True:
             async with self.database.connection() as connection:
-                await combo_repair.lease(connection, self.name, LEASE_S)
                 row = (await combos.read(connection, [key])).get(key)
                 found = await combo_repair.carriers(
                     connection,
                     label_id=label_id,
                     label_ids=label_ids,
                     after=after,
-                    # Who does not beat the row of the set itself wins no larger set either.
+                    # An image that does not beat the set's own row wins no larger set either.
                     least_total=0 if row is None else row[0],
                     limit=IMAGES_PER_STEP,
                 )
@@ -179,8 +140,9 @@ class BestImagesRepair:
     async def _hopeful(self, connection: Transaction, images: Sequence[ListedImage]) -> list[int]:
         """Return the images that may win some set, best first. Safe without a lock.
 
-        Whoever is tagged again meanwhile is offered by who does that; and a row that stops a loser
-        here and turns into a hole later has its own repair look at the loser again.
+        An image that is tagged again meanwhile is offered by the transaction that does so. If a row
+        that excludes an image here becomes a hole later, the repair of that hole looks at the image
+        again.
         """
         scored = [_scored(image) for image in images]
         stored = await combos.read(connection, single_keys(scored))
@@ -211,6 +173,11 @@ class BestImagesRepair:
             await combo_repair.hurry(tx, LOCK_TIMEOUT_S)
             await combos.alone(tx)
             yield tx
+
+
+def postponed(error: TransientError) -> None:
+    """Log why a step of the repair did not come to its end."""
+    log.info("combo_repair_postponed", detail=str(error)[:200])
 
 
 def _scored(image: ListedImage) -> ScoredImage:

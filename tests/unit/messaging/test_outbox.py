@@ -1,43 +1,60 @@
 """The sweeper and the publishing after a commit, in memory."""
 
 import asyncio
+from random import Random
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from core.errors import BrokerAway
-from core.messaging.ports import Place
-from core.messaging.sweeper import OutboxPublisher, Sweeper
+from core.errors import BrokerAway, DatabaseAway
+from core.messaging.outbox import OutboxPublisher, Sweeper
+from core.offsets import OutboxRow, Place
 from core.settings import OutboxSettings
 from core.telemetry.metrics import Metrics
 from schemas.record import Record
-from tests.fakes.messaging import MemoryDatabase, MemoryOutbox, MemoryPublisher
+from tests.fakes.messaging import MemoryPublisher
+from tests.simulation.clock import virtual
+from tests.simulation.database import SimDatabase
+from tests.simulation.ports import Connection, SimOutbox
+from tests.simulation.wire import Wire
 
 
 class Bench:
     def __init__(self, **settings: float) -> None:
-        self.database = MemoryDatabase()
-        self.outbox = MemoryOutbox(self.database)
+        self.database = SimDatabase()
+        self.sql = Wire(Random(1), DatabaseAway)
+        self.connection = Connection(self.database, self.sql)
         self.publisher = MemoryPublisher()
         self.metrics = Metrics(CollectorRegistry())
         options = {"sweep_interval_s": 0.01, "sweep_batch_rows": 2} | settings
         self.sweeper = Sweeper(
-            self.outbox, self.publisher, OutboxSettings.model_validate(options), self.metrics
+            self.connection,
+            SimOutbox(),
+            self.publisher,
+            OutboxSettings.model_validate(options),
+            self.metrics,
         )
+        self.now = OutboxPublisher(self.connection, SimOutbox(), self.publisher, lambda: self.time)
+        self.time = 0.0
 
-    async def fill(self, *topics: str) -> list[int]:
+    @property
+    def rows(self) -> list[OutboxRow]:
+        return [row for _, row in self.database.outbox.values()]
+
+    async def fill(self, *topics: str) -> list[OutboxRow]:
         records = [Record(topic, None, (), str(n).encode()) for n, topic in enumerate(topics)]
-        async with self.outbox.transaction() as tx:
-            return await self.outbox.add(tx, records)
+        async with self.connection.transaction() as tx:
+            return await self.now.add(tx, records)
 
 
+@virtual
 async def test_what_the_last_life_left_is_published_in_order_at_the_start() -> None:
     bench = Bench()
     await bench.fill("a", "b", "a", "c", "a")
     stop = asyncio.Event()
     task = asyncio.create_task(bench.sweeper.run(stop))
     async with asyncio.timeout(5):
-        while bench.outbox.rows:
+        while bench.rows:
             await asyncio.sleep(0.001)
     stop.set()
     await task
@@ -45,73 +62,75 @@ async def test_what_the_last_life_left_is_published_in_order_at_the_start() -> N
     assert [record.value for record in bench.publisher.published] == [b"0", b"1", b"2", b"3", b"4"]
 
 
+@virtual
 async def test_a_row_that_kafka_refuses_for_good_is_set_aside_and_blocks_nobody() -> None:
     bench = Bench()
-    ids = await bench.fill("bad", "good", "bad", "good")
+    rows = await bench.fill("bad", "good", "bad", "good")
     bench.publisher.refused_topics = {"bad"}
 
     while await bench.sweeper.sweep(age_s=0):
         pass
 
-    assert [id_ for id_, _ in bench.outbox.refused] == [ids[0], ids[2]]
-    assert bench.outbox.refused[0][1].reason == "kafka_refused"
+    assert [row for row, _ in bench.database.quarantined] == [rows[0], rows[2]]
+    assert bench.database.quarantined[0][1].reason == "kafka_refused"
     assert [record.topic for record in bench.publisher.published] == ["good", "good"]
-    assert bench.outbox.rows == {}
+    assert bench.rows == []
 
 
+@virtual
 async def test_rows_that_fail_for_the_moment_stay_and_the_rest_still_leaves() -> None:
     bench = Bench()
-    ids = await bench.fill("away", "away", "away", "good")
+    rows = await bench.fill("away", "away", "away", "good")
     bench.publisher.away_topics = {"away"}
 
     for _ in range(2):
         with pytest.raises(BrokerAway):
             await bench.sweeper.sweep(age_s=0)
 
-    assert sorted(bench.outbox.rows) == ids[:3]
+    assert bench.rows == rows[:3]
     bench.publisher.away_topics = set()
     for _ in range(4):  # to the end of the table, and from its beginning again
         await bench.sweeper.sweep(age_s=0)
-    assert bench.outbox.rows == {}
+    assert bench.rows == []
 
 
+@virtual
 async def test_a_sweeper_outlives_outages_of_both_sides() -> None:
     bench = Bench()
     await bench.fill("a")
     bench.publisher.away = 2
-    bench.database.is_away = True
+    bench.sql.is_away = True
     stop = asyncio.Event()
     task = asyncio.create_task(bench.sweeper.run(stop))
     await asyncio.sleep(0.02)
-    bench.database.is_away = False
+    bench.sql.is_away = False
     async with asyncio.timeout(5):
-        while bench.outbox.rows:
+        while bench.rows:
             await asyncio.sleep(0.001)
     stop.set()
     await task
     assert len(bench.publisher.published) == 1
 
 
+@virtual
 async def test_publishing_now_deletes_what_kafka_took_and_leaves_the_rest_to_the_sweeper() -> None:
     bench = Bench()
-    ids = await bench.fill("good", "away", "bad")
+    rows = await bench.fill("good", "away", "bad")
     bench.publisher.away_topics, bench.publisher.refused_topics = {"away"}, {"bad"}
-    records = list(bench.outbox.rows.values())
 
-    sent = await OutboxPublisher(bench.outbox, bench.publisher).publish_now(ids, records)
+    sent = await bench.now.publish(rows)
 
     assert isinstance(sent[0], Place)
-    assert sorted(bench.outbox.rows) == ids[1:]
+    assert bench.rows == rows[1:]
 
 
+@virtual
 async def test_publishing_now_does_not_fail_when_the_delete_does() -> None:
     bench = Bench()
-    ids = await bench.fill("good")
-    bench.database.is_away = True
+    rows = await bench.fill("good")
+    bench.sql.is_away = True
 
-    sent = await OutboxPublisher(bench.outbox, bench.publisher).publish_now(
-        ids, list(bench.outbox.rows.values())
-    )
+    sent = await bench.now.publish(rows)
 
     assert isinstance(sent[0], Place)
-    assert list(bench.outbox.rows) == ids, "published twice later, with the same id"
+    assert bench.rows == rows, "published twice later, with the same id"

@@ -1,0 +1,48 @@
+"""Composition root of upkeep: the same chores in every consumer process."""
+
+from consumers.upkeep.chores import Chore, Upkeep
+from consumers.upkeep.pruning import Pruner
+from consumers.upkeep.repair import BestImagesRepair, postponed
+from core.blobs.keepers import keeper_of
+from core.settings import ArchiveSettings, RetentionSettings, TaggingSettings, load
+from core.storage.archive import statistics
+from core.storage.archive.blobs import PostgresBlobs
+from core.telemetry.metrics import Metrics
+from core.transaction import Database, Transaction
+
+PRUNE_S = 600.0
+REPAIR_S = 1.0
+FOLD_S = 1.0
+
+
+def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
+    """Return the chores as the settings describe them; does no I/O.
+
+    Raises:
+        ConfigurationError: a setting cannot be worked with.
+    """
+    pruner = Pruner(
+        database.transaction,
+        keeper_of(load(ArchiveSettings).blobs, PostgresBlobs(database)),
+        load(RetentionSettings),
+        lambda table: metrics.prune_failures.labels(table).inc(),
+    )
+    repair = BestImagesRepair(database, is_softmax=load(TaggingSettings).scoring == "softmax")
+
+    async def fold() -> bool:
+        async with database.connection() as connection:
+            await statistics.fold(connection)
+        return False  # a fold takes what has gathered: the rest is for the next second
+
+    return Upkeep(
+        database,
+        (
+            Chore("pruning", PRUNE_S, _always, pruner.step),
+            Chore("best_images", REPAIR_S, repair.is_needed, repair.step, postponed),
+            Chore("counts", FOLD_S, statistics.has_changes, fold),
+        ),
+    )
+
+
+async def _always(_connection: Transaction) -> bool:
+    return True
