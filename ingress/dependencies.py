@@ -14,7 +14,7 @@ from core.vision.decoding.sniff import Probe
 from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
-from ingress.http.bodies import Pace
+from ingress.http.bodies import MAX_JSON_BYTES, MIN_BYTES_PER_S, Pace
 from ingress.http.limits import ByteBudget, RateLimit
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
@@ -54,6 +54,7 @@ class Dependencies:
     """What the routes of the HTTP face need.
 
     Attributes:
+        base_url: where links point, without a slash at the end.
         keeps_blobs_in_database: `ARCHIVE_BLOBS` is `pg:`.
         files: what lies under the allowed roots.
         model: what the settings say the instance tags with.
@@ -64,6 +65,8 @@ class Dependencies:
     """
 
     settings: IngressSettings
+    base_url: str
+    max_query_chars: int
     pool: Pool
     guards: Guards
     blobs: BlobStore
@@ -77,6 +80,7 @@ class Dependencies:
     kafka_address: str
     is_broker_there: Callable[[], Awaitable[bool]]
     sealing: SecretBox | None = None
+    max_json_bytes: int = MAX_JSON_BYTES
     readiness: Readiness = field(default_factory=Readiness)
     comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
     now: Callable[[], datetime] = _now
@@ -84,8 +88,8 @@ class Dependencies:
     @property
     def pace(self) -> Pace:
         """How slowly bodies may come."""
-        return Pace(self.settings.receive_timeout_s, self.settings.min_bytes_per_s)
+        return Pace(self.settings.receive_timeout_s, MIN_BYTES_PER_S)
 
     def link(self, path: str) -> str:
         """Return the address of a path here, as clients reach it."""
-        return self.settings.base_url + path
+        return self.base_url + path

@@ -24,17 +24,20 @@ from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
 from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.producer import Publisher
+from core.messaging.limits import CLIENT_LIMITS
 from core.messaging.outbox import OutboxPublisher, Sweeper
 from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
-    DeliverySettings,
+    DecodeSettings,
+    EgressSettings,
     IngressSettings,
     KafkaSettings,
     OutboxSettings,
     QuerySettings,
     SecretSettings,
     TaggingSettings,
+    base_url,
     load,
 )
 from core.storage.archive.blobs import PostgresBlobs
@@ -48,7 +51,7 @@ from ingress.app import create_app
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
 from ingress.dependencies import Dependencies, Guards
-from ingress.http.limits import ByteBudget, RateLimit
+from ingress.http.limits import ByteBudget, RateLimit, burst_of
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from ingress.server import Server, listen, make_server, stop_on_signals
@@ -106,9 +109,9 @@ async def serve() -> None:
         server = make_server(create_app(deps), settings, deps.readiness)
         stop_on_signals(server)
         with listen(settings) as listening:
-            log.info("serving", address=settings.base_url, model=deps.model)
+            log.info("serving", address=deps.base_url, model=deps.model)
             await _run(server, listening, opened, stop)
-        await deps.departures.drain(within_s=load(KafkaSettings).publish_timeout_s)
+        await deps.departures.drain(within_s=CLIENT_LIMITS.publish_timeout_s)
         log.info("stopped")
 
 
@@ -146,19 +149,21 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
         )
         targets = _target_guard(stack)
         client = await stack.enter_async_context(
-            GuardedClient(targets, EgressLimits.from_settings(load(DeliverySettings)))
+            GuardedClient(targets, EgressLimits.from_settings(load(EgressSettings)))
         )
         broker = BrokerProbe(kafka)
-        archive = load(ArchiveSettings)
+        archive, asking = load(ArchiveSettings), load(QuerySettings)
         sealing = _sealing()
         deps = Dependencies(
             settings=settings,
+            base_url=base_url(archive, settings),
+            max_query_chars=asking.max_chars,
             pool=pool,
             guards=_guards(settings, pool, targets, sealing),
             blobs=open_store(archive, client, PostgresBlobs(pool)),
             keeps_blobs_in_database=archive.blobs.partition(":")[0] == "pg",
             files=RootedFiles(Roots(archive.root_paths())),
-            reader=TextReader(pool, load(QuerySettings).exceptions),
+            reader=TextReader(pool, asking.exceptions),
             departures=Departures(
                 OutboxPublisher(pool, outbox, publisher), outbox_settings.max_rows, time.monotonic
             ),
@@ -173,10 +178,9 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
 
 
 def _target_guard(stack: AsyncExitStack) -> TargetGuard:
-    delivery = load(DeliverySettings)
-    resolver = HostResolver(timeout_s=delivery.resolve_timeout_s)
+    resolver = HostResolver()
     stack.push_async_exit(resolver)
-    return TargetGuard(TargetPolicy.from_settings(delivery), resolver)
+    return TargetGuard(TargetPolicy.from_settings(load(EgressSettings)), resolver)
 
 
 def _guards(
@@ -185,11 +189,13 @@ def _guards(
     wrong_keys = RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, time.monotonic)
     return Guards(
         keys=KeyRing(pool, wrong_keys, time.monotonic, _now),
-        rate=RateLimit(settings.requests_per_second, settings.burst, time.monotonic),
+        rate=RateLimit(
+            settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
+        ),
         bodies=ByteBudget(settings.max_bytes_in_flight),
         callbacks=callbacks,
         link_keys=sealing.derived_keys(PURPOSE) if sealing else (),
-        probe=partial(sniff.probe, limits=sniff.Limits(max_pixels=settings.max_image_pixels)),
+        probe=partial(sniff.probe, limits=sniff.Limits(load(DecodeSettings).max_pixels)),
     )
 
 

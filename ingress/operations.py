@@ -99,9 +99,8 @@ class Call:
 
     async def body(self, model: type[ModelT]) -> ModelT:
         """Return the JSON body as `model`; raises as `read_model`."""
-        settings = self.deps.settings
         return await read_model(
-            self.request, model, max_bytes=settings.max_json_bytes, pace=self.deps.pace
+            self.request, model, max_bytes=self.deps.max_json_bytes, pace=self.deps.pace
         )
 
 

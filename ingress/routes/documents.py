@@ -36,7 +36,7 @@ def operations(described: Sequence[Operation], deps: Dependencies) -> tuple[Oper
     swagger = _swagger_files()
     pages = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined)
     landing = pages.get_template("landing.html").render(
-        model=deps.model, version=deps.version, base=deps.settings.base_url
+        model=deps.model, version=deps.version, base=deps.base_url
     )
     problems = pages.get_template("problems.html").render(kinds=KINDS)
     served = (
@@ -49,7 +49,7 @@ def operations(described: Sequence[Operation], deps: Dependencies) -> tuple[Oper
         _file("/docs/swagger-ui-bundle.js", swagger / "swagger-ui-bundle.js", "text/javascript"),
     )
     events = partial(asyncapi.build, version=deps.version, bootstrap=deps.kafka_address)
-    spec = partial(openapi.build, described, version=deps.version, server=deps.settings.base_url)
+    spec = partial(openapi.build, described, version=deps.version, server=deps.base_url)
     return (
         *served,
         _json("/openapi.json", "This API as OpenAPI 3.1", spec),

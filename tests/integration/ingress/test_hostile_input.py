@@ -113,7 +113,7 @@ class Target:
 
 
 SCOPES = (Scope.UPLOAD, Scope.QUERY, Scope.PATHS, Scope.READ)
-UNLIMITED = {"requests_per_second": 1e9, "burst": 10**9}
+UNLIMITED = {"requests_per_second": 1e9}
 SMALL = UNLIMITED | {"max_image_bytes": 8 * KIB, "max_files": 3, "max_json_bytes": 2 * KIB}
 EXAMPLES = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

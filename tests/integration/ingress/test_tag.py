@@ -218,8 +218,10 @@ async def test_a_directory_becomes_a_job(world: World) -> None:
     assert job.options.extensions == (".jpg",)
 
 
-async def test_a_directory_too_large_to_count_is_taken_uncounted(make_world: MakeWorld) -> None:
-    world = make_world(count_files_s=0)
+async def test_a_directory_too_large_to_count_is_taken_uncounted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingress.routes.tag.COUNT_FILES_S", 0)
 
     response = await post(world, "/tag/directory", directory_path="photos/2024")
 

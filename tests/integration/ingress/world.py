@@ -38,7 +38,8 @@ from ingress.auth.access import KeyRing
 from ingress.auth.api_keys import MadeKey, Scope, make_key
 from ingress.departures import Departures
 from ingress.dependencies import Dependencies, Guards
-from ingress.http.limits import ByteBudget, RateLimit
+from ingress.http.bodies import MAX_JSON_BYTES
+from ingress.http.limits import ByteBudget, RateLimit, burst_of
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from tests.fakes.publisher import MemoryPublisher
@@ -48,6 +49,8 @@ from tests.unit.language.loaded import lemmatizer
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LINK_KEY = b"k" * 32
 PARTITION = 3
+#: What is no setting of the ingress.
+OF_THE_WORLD = ("max_json_bytes", "max_pixels", "probe", "reader")
 TABLES = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
 """
@@ -67,7 +70,7 @@ class WatchedPool(Pool):
     is_away = False
 
     def __init__(self, pool: Pool) -> None:
-        super().__init__(pool._inner, pool._settings)
+        super().__init__(pool._inner, pool._acquire_timeout_s)
         self.forget()
 
     def forget(self) -> None:
@@ -157,6 +160,8 @@ class World:
     photos: Path
     seconds: float = 1000.0
     now: datetime = NOW
+    max_json_bytes: int = MAX_JSON_BYTES
+    max_pixels: int = 120_000_000
     probe: Callable[[bytes], sniff.Probe] | None = None
     reader: type[TextReader] = TextReader
     broker: MemoryPublisher = field(default_factory=MemoryPublisher)
@@ -170,13 +175,20 @@ class World:
     def _dependencies(self) -> Dependencies:
         clock = lambda: self.seconds  # noqa: E731
         now = lambda: self.now  # noqa: E731
-        limits = sniff.Limits(max_pixels=self.settings.max_image_pixels)
+        limits = sniff.Limits(max_pixels=self.max_pixels)
         return Dependencies(
             settings=self.settings,
+            base_url="http://archive",
+            max_query_chars=2_000,
+            max_json_bytes=self.max_json_bytes,
             pool=self.pool,
             guards=Guards(
                 keys=KeyRing(self.pool, RateLimit(1, 5, clock), clock, now),
-                rate=RateLimit(self.settings.requests_per_second, self.settings.burst, clock),
+                rate=RateLimit(
+                    self.settings.requests_per_second,
+                    burst_of(self.settings.requests_per_second),
+                    clock,
+                ),
                 bodies=ByteBudget(self.settings.max_bytes_in_flight),
                 callbacks=TargetGuard(TargetPolicy(), self.resolver),
                 link_keys=(LINK_KEY,),
@@ -285,6 +297,6 @@ class MakeWorld:
 
     def __call__(self, **settings: Any) -> World:
         """A world whose ingress has these settings; nothing is read from the environment."""
-        own = {name: settings.pop(name) for name in ("probe", "reader") if name in settings}
-        values = {"public_url": "http://archive", "wait_for_tags_s": 0.2, **settings}
+        own = {name: settings.pop(name) for name in OF_THE_WORLD if name in settings}
+        values = {"wait_for_tags_s": 0.2, **settings}
         return World(IngressSettings(_env_file=None, **values), self._pool, self.photos, **own)

@@ -12,7 +12,7 @@ from core.errors import ConfigurationError
 from core.storage import labels
 from core.storage.archive import images
 from ingress.auth.api_keys import Scope
-from migrations.labels import take_over
+from photo_archive.labels import take_over
 from schemas.image import image_id_of
 from tests.fakes.vision import CAMERA
 from tests.integration.ingress.world import MakeWorld, WatchedPool, World
