@@ -6,15 +6,15 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("consumers", "core", "ingress", "migrations", "producers", "schemas", "standalone",
-            "training")  # fmt: skip
+PACKAGES = ("consumers", "core", "ingress", "migrations", "photo_archive", "producers", "schemas",
+            "standalone", "training")  # fmt: skip
 BANNED = {"utils", "helpers", "common", "misc", "base", "manager", "data", "info"}
 BANNED_IN_CORE = BANNED | {"types", "models"}
 MAX_LINES = 600
 REGISTRY = re.compile(
     r"pypi\.org|pythonhosted\.org|maven\.org|maven\.apache\.org|npmjs\.org|proxy\.golang\.org"
 )
-NOT_RETURN = re.compile(r"Gives?\b(?! (?:back|up)\b)")
+NOT_RETURN = re.compile(r"Gives?\b(?!.*\b(?:back|up)\b)")  # "Give back", "give up" mean else
 MACHINE_PATH = re.compile(r"(?<![\w.%*-])/(?:work|root|tmp)/")
 
 
