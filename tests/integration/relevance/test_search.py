@@ -39,7 +39,7 @@ SELECT image_id, path, '[]', '', 1, 1, 'fake-1', 'exact-1', 4, '2026-05-01 11:00
 
 
 async def fill(pool: Pool, count: int, *, first: int = 0) -> None:
-    """Images taken one a day, the first on 2020-01-01."""
+    """Store images taken one per day, the first on 2020-01-01."""
     chance, best = random.Random(SEED + first), BestImages(is_softmax=True)
     batch = [
         tagged(
@@ -56,7 +56,7 @@ async def fill(pool: Pool, count: int, *, first: int = 0) -> None:
 async def walk(
     pool: Pool, reader: TextReader, wanted: ImageSearch, limit: int
 ) -> list[tuple[UUID, object]]:
-    """All pages of a search."""
+    """Return all pages of a search."""
     found: list[tuple[UUID, object]] = []
     while True:
         page = await find(pool, reader, wanted, limit)
@@ -189,7 +189,7 @@ async def test_a_new_label_is_understood_at_once(reader: TextReader, pool: Pool)
 
 
 async def assert_counts_are_right(pool: Pool) -> None:
-    """Totals and what is not yet folded add up to what a full count gives."""
+    """Check that totals and unfolded changes add up to a full count."""
     counted = {
         row["name"]: (row["n"], row["s"])
         for row in await pool.fetch(
@@ -252,7 +252,7 @@ async def test_a_large_batch_tagged_again_is_counted_without_comparing_all_with_
         await tx.execute("SET LOCAL statement_timeout = '10s'")
         await tx.execute("SET LOCAL photo_archive.offers = 'on'")  # no tags to follow
         await tx.execute(_MANY_IMAGES, many)
-        # A session keeps the plans of a trigger's first call, and the first one changes no row.
+        # A session caches the plans of a trigger's first call, and that one changes no row.
         await tx.execute("UPDATE tagged_images SET updated_at = updated_at WHERE false")
         await tx.execute("UPDATE tagged_images SET width = 2")
         again = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -289,7 +289,7 @@ async def test_pairs_are_counted_among_the_newest_images(pool: Pool) -> None:
 
 
 async def test_no_search_reads_the_whole_archive(pool: Pool) -> None:
-    """At 20,000 images the planner chooses for itself; a scan of all would show here already."""
+    """At 20,000 images the planner would already choose a full scan if it were cheaper."""
     await define_labels(pool)
     async with pool.transaction() as tx:
         await tx.execute(

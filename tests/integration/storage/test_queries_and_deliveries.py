@@ -86,7 +86,7 @@ async def test_a_query_id_used_again_is_told_apart_by_its_fingerprint(pool: Pool
 
 
 class PrunedInBetween(Pool):
-    """Where the pruner takes every query before somebody looks at it for the first time."""
+    """A transaction in which the pruner deletes every query before it is first read."""
 
     pruned = False
 
@@ -233,7 +233,7 @@ async def test_a_2xx_counts_also_after_its_lease_ran_out(pool: Pool) -> None:
 
 
 async def leased_twice(pool: Pool) -> tuple[Leased, Leased]:
-    """Return two leases of one webhook, the first of which ran out."""
+    """Return two leases of one webhook, the first of which has ended."""
     await intake(pool, "a")
     lost = (await claim(pool))[0]
     await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")

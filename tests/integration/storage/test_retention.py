@@ -19,7 +19,7 @@ OLD = "now() - interval '400 days'"
 
 
 async def fill(pool: Pool, age: str) -> None:
-    """One row of everything that grows, of this age."""
+    """Insert one row of this age into every table that grows."""
     image, sha = uuid4(), uuid4().bytes * 2
     await pool.execute(
         "INSERT INTO images (image_id, uri, path, status) VALUES ($1, $2, 'p', 'failed')",

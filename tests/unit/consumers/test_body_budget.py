@@ -1,4 +1,4 @@
-"""Bytes of bodies in flight: room is taken before they are brought into memory."""
+"""Bytes of bodies in flight are reserved before they are read into memory."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ KEPT = range(40_000, 42_000)  # its base64 and the rest of the body
 
 
 class Pictures:
-    """Notes when bytes are brought into memory; the store may be away."""
+    """Records when bytes are read into memory; the store may be away."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -49,7 +49,7 @@ SECRET = make_secret()
 
 
 class SlowPoster:
-    """Answers when it is told to."""
+    """A poster that answers when the test says so."""
 
     def __init__(self) -> None:
         self.posts = 0
@@ -78,7 +78,7 @@ class World:
         )
 
     async def until(self, *, posts: int) -> None:
-        """Let the attempts go on until so many stand at the target, and then some turns more."""
+        """Run the attempts until this many are at the target, and some event-loop turns more."""
         async with asyncio.timeout(5):
             while self.poster.posts < posts:
                 await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The delivery role and its lanes, with a schedule that lives in memory."""
+"""The delivery role and its lanes, with a schedule in memory."""
 
 import asyncio
 import time
@@ -90,7 +90,7 @@ def lease(host: str) -> Leased:
 
 @dataclass
 class MemorySchedule:
-    """Claims as the SQL does: within the rooms of hosts and tiers, in order."""
+    """A schedule that claims as the SQL does: within the rooms of hosts and tiers, in order."""
 
     due: list[Leased]
     settled: list[tuple[Leased, Tried]] = field(default_factory=list)
@@ -145,7 +145,7 @@ class MemorySchedule:
 
 
 class NoWatch:
-    """Nobody looks."""
+    """A watch that does nothing."""
 
     def tried(self, tried: Tried) -> None: ...
 
@@ -156,7 +156,7 @@ class NoWatch:
 
 @dataclass
 class Targets:
-    """Answers at once, but for hosts that never do."""
+    """A courier that answers at once, except for hosts that never answer."""
 
     black_holes: str = "hole"
     own_fault: bool = False
@@ -369,7 +369,7 @@ async def test_what_was_claimed_ahead_is_sent_without_another_claim() -> None:
     hosts = [f"h{n}" for n in range(24)]
     schedule = MemorySchedule([lease(host) for host in hosts])
     lane = lanes(schedule, Targets(), workers=4, ahead=20)
-    await run_until(lane, lambda: len(schedule.settled) == 24)  # now all hosts are known as good
+    await run_until(lane, lambda: len(schedule.settled) == 24)  # all hosts have answered
     schedule.due += [lease(host) for host in hosts]
     claims = 0
     take = schedule.claim

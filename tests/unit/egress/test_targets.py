@@ -1,4 +1,4 @@
-"""Callback URLs: one rule, one message; one canonical spelling for all later layers."""
+"""Callback URLs: one message per rule, and one canonical spelling for all later layers."""
 
 import httpx
 import pytest
@@ -262,7 +262,7 @@ def test_the_client_sees_the_same_host_and_port_as_the_policy(piece: str) -> Non
     by_httpx, by_yarl = httpx.URL(target.url), yarl.URL(target.url)
     host = target.host.strip("[]")
     assert by_httpx.raw_host.decode().strip("[]") == by_yarl.raw_host == host
-    assert by_httpx.host  # decodes A-labels: a broken one must not get this far
+    assert by_httpx.host  # httpx decodes A-labels, so a broken one must be refused before
     assert (by_httpx.port or 443) == by_yarl.port == target.port
     assert by_httpx.userinfo == b""
     assert by_yarl.user is None
