@@ -17,7 +17,7 @@ from standalone.environment import cache_directory
 from standalone.failures import DiskFull
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.postgres.server import EmbeddedPostgres
-from standalone.processes.keeper import Keeper, Status
+from standalone.processes.supervised_process import Status, SupervisedProcess
 from tests.integration.standalone.test_kafka import count, create_topic
 from tests.integration.standalone.waiting import until
 from tests.servers import first_port, make_home
@@ -66,7 +66,7 @@ async def test_a_broker_that_fills_its_disk_is_not_restarted_and_loses_nothing(
     port = first_port() + PORT_OFFSET
     server = EmbeddedKafka(small_disk, cache_directory(small_disk), port)
     reasons: list[str] = []
-    keeper = Keeper("kafka", server, say=lambda message: None, failed=reasons.append)
+    keeper = SupervisedProcess("kafka", server, say=lambda message: None, failed=reasons.append)
     keeper.start()
     try:
         keeper.wait_until_up()

@@ -1,7 +1,7 @@
 """Both servers and all roles on one machine: started in order, kept up, stopped in order.
 
-Starts processes and imports none of them. A role's crash is answered by a restart; a server that
-cannot be started again (a full disk, say) ends everything, with the reason.
+The supervisor starts processes and imports none of them. It starts a crashed role again. A server
+that cannot be started again, because of a full disk for example, ends everything with the reason.
 """
 
 import subprocess
@@ -16,19 +16,19 @@ from typing import Self
 
 from core.errors import ConfigurationError
 from core.settings import StandaloneSettings
-from standalone.demo.models import DEMO_MODEL, ModelChoice
 from standalone.failures import ServerFailed
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.ports import HOST, choose_port
 from standalone.postgres.server import EmbeddedPostgres
-from standalone.processes.keeper import Keeper, ProcessState
+from standalone.processes.child_process import guarded
 from standalone.processes.locking import DirectoryLock
 from standalone.processes.policy import CONFIGURATION_EXIT
-from standalone.processes.process import guarded
-from standalone.processes.role_process import RoleProcess
-from standalone.processes.roles import (
-    Role,
-    Surroundings,
+from standalone.processes.supervised_process import ProcessState, SupervisedProcess
+from standalone.supervision.model_choice import DEMO_MODEL, ModelChoice
+from standalone.supervision.role_process import RoleProcess
+from standalone.supervision.roles import (
+    ProcessSpec,
+    SharedConfiguration,
     all_roles,
     common_environment,
     role_environment,
@@ -39,19 +39,19 @@ MIGRATIONS_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to run, and with what.
+class StandalonePlan:
+    """The archive to run.
 
     Attributes:
-        settings: the standalone mode's.
-        cache: folder of jars and AOT cache.
-        model: what the tagging processes are told to load.
-        secrets_key: for the roles.
-        archive_roots: folders that may be read, as in `ARCHIVE_ROOTS`.
+        settings: those of the standalone mode.
+        cache: the folder of jars and AOT caches.
+        model: the model that the tagging processes load.
+        secrets_key: the value of `SECRETS_KEY`.
+        archive_roots: the value of `ARCHIVE_ROOTS`.
         watched: a folder whose new photos are announced; None: none.
-        inherited: environment that roles get besides ours.
-        chosen: settings that the user has set.
-        roles: the processes; those of the project when omitted.
+        inherited: variables that all processes get beside those of the plan.
+        chosen: the settings that the user has set.
+        roles: the processes to run; those of the project when omitted.
     """
 
     settings: StandaloneSettings
@@ -62,18 +62,18 @@ class Plan:
     inherited: Mapping[str, str]
     chosen: frozenset[str] = frozenset()
     watched: Path | None = None
-    roles: tuple[Role, ...] | None = None
+    roles: tuple[ProcessSpec, ...] | None = None
 
 
 class Supervisor:
-    """Runs a plan. Leave its block to stop everything.
+    """Runs a plan. The end of its block stops everything.
 
     Args:
-        plan: what to run.
-        say: gets messages for the person at the terminal, from several threads.
+        plan: the archive to run.
+        say: is called with messages for the person at the terminal, from several threads.
     """
 
-    def __init__(self, plan: Plan, *, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: StandalonePlan, *, say: Callable[[str], None]) -> None:
         settings = plan.settings
         self._plan = plan
         self._say = say
@@ -82,10 +82,10 @@ class Supervisor:
         self._postgres = EmbeddedPostgres(self._home, settings.postgres_port)
         self._kafka = EmbeddedKafka(self._home, plan.cache, settings.kafka_port)
         self._servers = tuple(
-            Keeper(name, server, say=say, failed=self._give_up)
+            SupervisedProcess(name, server, say=say, failed=self._give_up)
             for name, server in (("kafka", self._kafka), ("postgres", self._postgres))
         )
-        self._roles: dict[str, Keeper] = {}
+        self._roles: dict[str, SupervisedProcess] = {}
         self._ingress_port = 0
         self._ports_given: set[int] = set()
         self._ended = threading.Event()
@@ -94,10 +94,10 @@ class Supervisor:
     # -- start
 
     def __enter__(self) -> Self:
-        """Take the home for ourselves.
+        """Lock the home.
 
         Raises:
-            DirectoryLocked: another standalone mode runs there; names its process and ports.
+            DirectoryLocked: another supervisor runs there; the message has its process and ports.
         """
         self._home.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
@@ -115,7 +115,7 @@ class Supervisor:
         """Start Kafka and PostgreSQL side by side and wait for both.
 
         Raises:
-            ConfigurationError: one of them cannot run here; says why.
+            ConfigurationError: one of them cannot run here; the message says why.
         """
         for keeper in self._servers:
             keeper.start()
@@ -127,8 +127,9 @@ class Supervisor:
         """Bring schema and topics up to date.
 
         Raises:
-            ConfigurationError: a setting cannot be worked with.
-            ServerFailed: it did not work; with its output.
+            ConfigurationError: a setting is invalid, or the home is of a version that cannot be
+                upgraded; the message is one sentence.
+            ServerFailed: it failed; the message has its output.
         """
         command = guarded([sys.executable, "-m", "migrations"])
         done = subprocess.run(
@@ -142,12 +143,14 @@ class Supervisor:
         )
         said = (done.stdout + done.stderr).strip()
         if done.returncode == CONFIGURATION_EXIT:
-            raise ConfigurationError(said)
+            # Its last line; libraries may have logged before it.
+            sentence = done.stderr.strip().rpartition("\n")[2]
+            raise ConfigurationError(sentence.removeprefix("configuration: "))
         if done.returncode:
             raise ServerFailed(f"python -m migrations ended with {done.returncode}:\n{said}")
 
     def start_roles(self) -> None:
-        """Start all roles; returns at once. Each is kept up from now on."""
+        """Start all roles; return at once. From now on each is kept up."""
         self._ingress_port = self._next_port(self._plan.settings.ingress_port)
         self._describe()
         roles = self._plan.roles
@@ -156,20 +159,20 @@ class Supervisor:
         for role in roles:
             self._start_role(role, role_environment(role, self.environment(), self._metrics_port))
 
-    def _start_role(self, role: Role, environment: Mapping[str, str]) -> None:
+    def _start_role(self, role: ProcessSpec, environment: Mapping[str, str]) -> None:
         log = self._home / "logs" / f"{role.name}.log"
         process = RoleProcess(role, environment, log=log, directory=PROJECT)
 
         def failed(reason: str) -> None:
-            del reason  # the keeper has said it
+            del reason  # it was said at the terminal
             self._fall_back(role, environment)
 
-        keeper = Keeper(role.name, process, say=self._say, failed=failed)
+        keeper = SupervisedProcess(role.name, process, say=self._say, failed=failed)
         self._roles[role.name] = keeper
         keeper.start()
 
-    def _fall_back(self, role: Role, environment: Mapping[str, str]) -> None:
-        """Weights that could not be downloaded after all: tag with the bundled model."""
+    def _fall_back(self, role: ProcessSpec, environment: Mapping[str, str]) -> None:
+        """Tag with the bundled model where the weights could not be downloaded."""
         downloads = self._plan.model.may_fail and role.argv[-1] == "tagging"
         if not downloads or environment["TAGGING_MODEL"] == DEMO_MODEL or self._ended.is_set():
             return
@@ -186,7 +189,7 @@ class Supervisor:
         return port
 
     def _describe(self) -> None:
-        """Ports for the message that a second start gives."""
+        """Write our ports into the lock file, for the message of a second start."""
         ports = [*self._kafka.ports, *self._postgres.ports]
         if self._ingress_port:
             ports.append(self._ingress_port)
@@ -206,12 +209,12 @@ class Supervisor:
 
     @property
     def ingress_url(self) -> str:
-        """Where the HTTP face listens; port 0 before `start_roles`."""
+        """The address of the ingress; its port is 0 before `start_roles`."""
         return f"http://{HOST}:{self._ingress_port}"
 
     def environment(self) -> dict[str, str]:
-        """What roles and commands on the same servers need; servers are up."""
-        surroundings = Surroundings(
+        """Return what roles and commands need to reach the servers, which must be up."""
+        shared = SharedConfiguration(
             home=self._home,
             database_url=self._postgres.url,
             bootstrap=self._kafka.bootstrap,
@@ -220,17 +223,17 @@ class Supervisor:
             archive_roots=self._plan.archive_roots,
             tagging_model=self._plan.model.model,
         )
-        return common_environment(surroundings, self._plan.inherited, self._plan.chosen)
+        return common_environment(shared, self._plan.inherited, self._plan.chosen)
 
     def states(self) -> tuple[ProcessState, ...]:
-        """All processes, servers first."""
+        """Return the states of all processes, servers first."""
         return tuple(keeper.state() for keeper in (*self._servers, *self._roles.values()))
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait while it runs. False: time ran out and it still does.
+        """Wait for the end of everything; return False if time ran out.
 
         Raises:
-            ConfigurationError: a server cannot be started again; says why.
+            ConfigurationError: a server cannot be started again; the message says why.
         """
         if not self._ended.wait(timeout_s):
             return False
@@ -245,29 +248,29 @@ class Supervisor:
     # -- stop
 
     def stop(self) -> None:
-        """Roles first, so that what they have begun is committed; then the servers."""
+        """Stop the roles, so that they commit what they have begun; then stop the servers."""
         self._ended.set()
         _stop_all(tuple(self._roles.values()))
         _stop_all(self._servers)
         self._lock.release()
 
     def kill(self) -> None:
-        """End everything at once: for the second Ctrl-C. Nothing acknowledged is lost."""
+        """Kill everything, at the second Ctrl-C. Nothing that was acknowledged is lost."""
         for keeper in (*self._roles.values(), *self._servers):
             keeper.kill()
 
 
-def _stop_all(keepers: Sequence[Keeper]) -> None:
+def _stop_all(keepers: Sequence[SupervisedProcess]) -> None:
     if keepers:
         with ThreadPoolExecutor(max_workers=len(keepers)) as pool:
-            list(pool.map(Keeper.request_stop, keepers))
+            list(pool.map(SupervisedProcess.request_stop, keepers))
 
 
-def with_roots(plan: Plan, roots: Mapping[str, Path]) -> Plan:
-    """The plan with further folders that may be read.
+def with_roots(plan: StandalonePlan, roots: Mapping[str, Path]) -> StandalonePlan:
+    """Return the plan with more folders that may be read.
 
     Raises:
-        ConfigurationError: a name stands for two folders.
+        ConfigurationError: a name is used for two folders.
     """
     parts = [part for part in plan.archive_roots.split(";") if part.strip()]
     known = {part.partition("=")[0].strip() for part in parts}

@@ -1,7 +1,7 @@
-"""The unprivileged user that PostgreSQL needs when we are root, and what that user can reach.
+"""The unprivileged user that PostgreSQL runs as when we are root.
 
-PostgreSQL refuses to run as root, and initdb wants a user with a name. Nobody's directories are
-opened for it: where it cannot reach ours, a place of its own is used.
+PostgreSQL refuses to run as root, and initdb needs a user with a name. No directory's permissions
+are changed for that user: where it cannot enter our folders, other ones are used.
 """
 
 import os
@@ -12,18 +12,18 @@ import sys
 from pathlib import Path
 
 from standalone.failures import NotSupported
-from standalone.processes.process import Account, guarded
+from standalone.processes.child_process import UnixUser, guarded
 
 OWN_USER = "photo-archive"
 KNOWN_USERS = (OWN_USER, "postgres")
 CHECK_TIMEOUT_S = 10.0
 
 
-def unprivileged_account(data: Path) -> Account | None:
-    """The user to run PostgreSQL as; None when we are not root and stay who we are.
+def unprivileged_user(data: Path) -> UnixUser | None:
+    """Return the user that PostgreSQL runs as; None when we are not root.
 
-    The owner of existing data; else `photo-archive` or `postgres`, if there is one; else
-    `photo-archive` is made as a system user without home or shell.
+    It is the owner of existing data; else `photo-archive` or `postgres`, if there is one; else
+    `photo-archive`, which is created as a system user without home or shell.
 
     Raises:
         NotSupported: there is no such user and none can be made.
@@ -31,22 +31,22 @@ def unprivileged_account(data: Path) -> Account | None:
     if os.geteuid() != 0:
         return None
     if data.exists() and (owner := data.stat()).st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid)
-    return _known_account() or _made_account()
+        return UnixUser(owner.st_uid, owner.st_gid)
+    return _known_user() or _made_user()
 
 
-def _known_account() -> Account | None:
+def _known_user() -> UnixUser | None:
     for name in KNOWN_USERS:
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
         if entry.pw_uid != 0:
-            return Account(entry.pw_uid, entry.pw_gid)
+            return UnixUser(entry.pw_uid, entry.pw_gid)
     return None
 
 
-def _made_account() -> Account:
+def _made_user() -> UnixUser:
     hint = f"make one (useradd --system --user-group {OWN_USER}) or start as an ordinary user"
     useradd = shutil.which("useradd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if useradd is None:
@@ -55,18 +55,18 @@ def _made_account() -> Account:
     done = subprocess.run(
         [*argv, OWN_USER], capture_output=True, text=True, timeout=60, check=False
     )
-    account = _known_account()
-    if account is None:
+    user = _known_user()
+    if user is None:
         raise NotSupported(
             f"PostgreSQL cannot run as root and no user could be made for it "
             f"({done.stderr.strip() or f'exit code {done.returncode}'}): {hint}"
         )
     print(f"made the system user {OWN_USER}: PostgreSQL does not run as root", file=sys.stderr)
-    return account
+    return user
 
 
-def can_reach(account: Account | None, path: Path) -> bool:
-    """Whether the account may enter (a folder) or run (a file) this path; tried, not computed."""
-    argv = guarded(["/bin/sh", "-c", 'test -x "$0"', str(path)], account=account)
+def can_reach(user: UnixUser | None, path: Path) -> bool:
+    """Return whether the user can enter this folder or run this file, by trying it."""
+    argv = guarded(["/bin/sh", "-c", 'test -x "$0"', str(path)], user=user)
     done = subprocess.run(argv, capture_output=True, timeout=CHECK_TIMEOUT_S, check=False, cwd="/")
     return done.returncode == 0

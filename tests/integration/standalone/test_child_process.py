@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from standalone.failures import ServerFailed
-from standalone.processes.process import Child, Command
+from standalone.processes.child_process import ChildProcess, Command
 from tests.integration.standalone.waiting import is_gone, until
 
 linux_only = pytest.mark.skipif(
@@ -20,8 +20,8 @@ linux_only = pytest.mark.skipif(
 PARENT = """
 import os, sys, threading
 from pathlib import Path
-from standalone.process import Child, Command
-child = Child(Command(name="child", argv=("sleep", "60"), log=Path(sys.argv[1]),
+from standalone.process import ChildProcess, Command
+child = ChildProcess(Command(name="child", argv=("sleep", "60"), log=Path(sys.argv[1]),
                       environment=dict(os.environ), directory=Path("/")))
 thread = threading.Thread(target=child.start)
 thread.start()
@@ -59,7 +59,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
-    child = Child(command(tmp_path, "sleep", "60"))
+    child = ChildProcess(command(tmp_path, "sleep", "60"))
     thread = threading.Thread(target=child.start)
     thread.start()
     thread.join()
@@ -68,7 +68,7 @@ def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
 
 
 def test_what_it_says_is_logged_and_watched(tmp_path: Path) -> None:
-    child = Child(
+    child = ChildProcess(
         command(tmp_path, "sh", "-c", "echo one; echo ready now; sleep 60", markers=("ready",))
     )
     child.start()
@@ -81,21 +81,21 @@ def test_what_it_says_is_logged_and_watched(tmp_path: Path) -> None:
 
 
 def test_an_end_is_noticed_while_waiting_for_words(tmp_path: Path) -> None:
-    child = Child(command(tmp_path, "sh", "-c", "echo no; exit 3", markers=("ready",)))
+    child = ChildProcess(command(tmp_path, "sh", "-c", "echo no; exit 3", markers=("ready",)))
     child.start()
     assert not child.wait_for("ready", 10)
     assert (child.exit_code, child.tail()) == (3, "no")
 
 
 def test_the_children_of_a_child_that_crashed_do_not_stay(tmp_path: Path) -> None:
-    child = Child(command(tmp_path, "sh", "-c", "sleep 60 & echo $!; exit 1"))
+    child = ChildProcess(command(tmp_path, "sh", "-c", "sleep 60 & echo $!; exit 1"))
     child.start()
     assert child.wait(10) == 1
     until(lambda: is_gone(int(child.tail())), "the grandchild has ended", 5)
 
 
 def test_one_that_does_not_heed_the_signal_is_killed(tmp_path: Path) -> None:
-    child = Child(
+    child = ChildProcess(
         command(tmp_path, "sh", "-c", "trap '' TERM; echo deaf; sleep 60", markers=("deaf",))
     )
     child.start()
@@ -104,6 +104,6 @@ def test_one_that_does_not_heed_the_signal_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
-    child = Child(command(tmp_path, "/no/such/program"))
+    child = ChildProcess(command(tmp_path, "/no/such/program"))
     with pytest.raises(ServerFailed, match=r"child could not be started: .* /no/such/program"):
         child.start()

@@ -1,4 +1,4 @@
-"""Keeps one process up: starts it, waits for its end, decides, starts it again."""
+"""One process that is kept up: started, waited for, and started again after its end."""
 
 import contextlib
 import threading
@@ -11,9 +11,9 @@ from typing import Protocol
 import psutil
 
 from core.errors import ConfigurationError, PhotoTaggerError
-from standalone.processes.policy import Ended, GiveUp, Restart, decide
+from standalone.processes.policy import NoRestart, ProcessEnd, Restart, decide
 
-JOIN_TIMEOUT_S = 90.0  # longer than any grace: then the thread is left to die with us
+JOIN_TIMEOUT_S = 90.0  # longer than any clean stop; then the thread ends with our process
 
 
 class Runnable(Protocol):
@@ -21,34 +21,34 @@ class Runnable(Protocol):
 
     @property
     def pid(self) -> int:
-        """Process id, 0 when it never ran."""
+        """The process id; 0 when it never ran."""
 
     def start(self) -> None:
-        """Start it; returns when it is of use."""
+        """Start it; return when it is ready."""
 
     def wait(self, timeout_s: float | None = None) -> int | None:
-        """Wait for its end; the exit code, or None when time ran out."""
+        """Wait for its end; return the exit code, or None when time ran out."""
 
     def stop(self) -> None:
-        """Stop it cleanly; harmless when it does not run."""
+        """Stop it cleanly; do nothing when it does not run."""
 
     def kill(self) -> None:
-        """End it at once; harmless when it does not run."""
+        """Kill it; do nothing when it does not run."""
 
     def tail(self) -> str:
-        """Last lines of its output."""
+        """Return the last lines of its output."""
 
     def obstacle(self) -> str:
-        """After its end: why another start cannot help; empty where it may."""
+        """Return, after its end, why another start cannot help; empty where it may help."""
 
 
 class Status(StrEnum):
-    """Where a process stands."""
+    """The state of a supervised process."""
 
     STARTING = "starting"
     RUNNING = "running"
     WAITING = "waiting"  # for its restart
-    FAILED = "failed"  # for good
+    FAILED = "failed"  # it is not started again
     STOPPED = "stopped"
 
 
@@ -58,11 +58,11 @@ class ProcessState:
 
     Attributes:
         name: tagging-0, kafka, …
-        status: where it stands.
-        pid: process id, 0 when it does not run.
+        status: its state.
+        pid: the process id; 0 when it does not run.
         restarts: how often it was started again.
-        memory_bytes: resident memory with its children, shared pages counted once where the
-            system tells.
+        memory_bytes: resident memory, that of its children included. Shared pages count once
+            where the system can tell them.
         problem: why it waits or failed.
     """
 
@@ -74,14 +74,14 @@ class ProcessState:
     problem: str = ""
 
 
-class Keeper:
-    """Runs one process in a thread of its own until stopped.
+class SupervisedProcess:
+    """Keeps one process up, from a thread of its own, until it is stopped.
 
     Args:
-        name: for messages.
-        process: what to run.
-        say: gets one message at a time, for the person at the terminal.
-        failed: told the reason when it is not started again.
+        name: its name, for messages.
+        process: the process to run.
+        say: is called with each message for the person at the terminal.
+        failed: is called with the reason when the process is not started again.
         clock: seconds that only grow.
     """
 
@@ -108,15 +108,15 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name=f"{name}-supervisor", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Begin; return at once."""
         self._set(Status.STARTING)
         self._thread.start()
 
     def wait_until_up(self) -> None:
-        """Wait for the first time that it is up.
+        """Wait until it is up for the first time.
 
         Raises:
-            ConfigurationError: it failed for good; the message says why.
+            ConfigurationError: it failed and is not started again; the message says why.
         """
         with self._changed:
             self._changed.wait_for(
@@ -126,23 +126,23 @@ class Keeper:
                 raise ConfigurationError(self._problem or f"{self.name} was stopped")
 
     def state(self) -> ProcessState:
-        """Where it stands now."""
+        """Return its present state."""
         with self._changed:
             status, problem, starts = self._status, self._problem, self._starts
         pid = self._process.pid if status is Status.RUNNING else 0
         return ProcessState(self.name, status, pid, max(starts - 1, 0), memory_bytes(pid), problem)
 
     def request_stop(self) -> None:
-        """Let it end and not start again; returns when the process has ended."""
+        """Stop it and do not start it again; return when the process has ended."""
         self._stopping.set()
         if self._thread.ident is None:
             return
         self._process.stop()
-        if self._process.pid:  # else it is being prepared (a download, say): nothing to wait for
+        if self._process.pid:  # else it is still being prepared, by a download for example
             self._thread.join(JOIN_TIMEOUT_S)
 
     def kill(self) -> None:
-        """End it at once and do not start it again."""
+        """Kill it and do not start it again."""
         self._stopping.set()
         self._process.kill()
 
@@ -154,48 +154,48 @@ class Keeper:
                     break
                 decision = decide(self._failures, ended)
                 self._report(ended, decision)
-                if isinstance(decision, GiveUp):
+                if isinstance(decision, NoRestart):
                     self._failed(self._problem)
                     return
                 self._failures = decision.failures
                 self._stopping.wait(decision.delay_s)
         except BaseException as error:
-            # A bug: the thread's traceback tells it, but nobody should wait for us for ever.
+            # A bug: the thread prints its traceback, and those who wait for us must hear of it too.
             self._set(Status.FAILED, f"{self.name}: {type(error).__name__}: {error}")
             self._failed(self._problem)
             raise
         finally:
-            # A start that was under way when the stop was asked for ends here.
+            # This ends a start that was under way when the stop was asked for.
             self._process.stop()
             if self._status is not Status.FAILED:
                 self._set(Status.STOPPED)
 
-    def _run_once(self) -> Ended | None:
-        """One start and one end; None where we asked for it."""
+    def _run_once(self) -> ProcessEnd | None:
+        """Start it and wait for its end; return how it ended, or None if it was stopped."""
         self._set(Status.STARTING, self._problem)
         self._starts += 1
         started = self._clock()
         try:
             self._process.start()
         except ConfigurationError as error:
-            return Ended(None, 0.0, obstacle=str(error))
+            return ProcessEnd(None, 0.0, obstacle=str(error))
         except PhotoTaggerError as error:
             self._problem = str(error)
-            return Ended(None, 0.0)
+            return ProcessEnd(None, 0.0)
         if self._stopping.is_set():
             return None
         self._set(Status.RUNNING)
         exit_code = self._process.wait()
-        return Ended(exit_code, self._clock() - started, self._process.obstacle())
+        return ProcessEnd(exit_code, self._clock() - started, self._process.obstacle())
 
-    def _report(self, ended: Ended, decision: Restart | GiveUp) -> None:
+    def _report(self, ended: ProcessEnd, decision: Restart | NoRestart) -> None:
         how = (
             f"{self.name} could not be started"
             if ended.exit_code is None
             else f"{self.name} {_manner(ended.exit_code)} after {ended.ran_s:.1f} s"
         )
         words = self._process.tail() if ended.exit_code is not None else self._problem
-        if isinstance(decision, GiveUp):
+        if isinstance(decision, NoRestart):
             last = "" if ended.obstacle else f"\n{_indented(words)}"
             self._set(Status.FAILED, f"{how} and is not started again: {decision.reason}{last}")
             self._say(self._problem)
@@ -225,7 +225,7 @@ def _indented(text: str) -> str:
 
 
 def memory_bytes(pid: int) -> int:
-    """Memory of a process and its children in bytes; 0 where there is none."""
+    """Return the memory of a process and its children in bytes; 0 where there is none."""
     if not pid:
         return 0
     total = 0
@@ -238,7 +238,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def _memory_of(process: psutil.Process) -> int:
-    """Proportional share where the system tells it: PostgreSQL's children share buffers."""
+    """Return the proportional share where the system tells it: PostgreSQL shares buffers."""
     try:
         full = process.memory_full_info()
     except psutil.AccessDenied:

@@ -1,4 +1,4 @@
-"""Which model the standalone mode tags with: real weights where they can be had."""
+"""The choice of the model in the standalone mode: real weights where they can be had."""
 
 import threading
 from collections.abc import Callable
@@ -17,7 +17,8 @@ MIB = 1024 * 1024
 class ModelChoice:
     """A value for `TAGGING_MODEL`, and why it was chosen.
 
-    `may_fail`: the weights are still to be downloaded, so the demo model should be at hand.
+    `may_fail` is true where the weights are still to be downloaded: the demo model replaces them if
+    that fails.
     """
 
     model: str
@@ -31,12 +32,12 @@ def choose_model(
     is_cached: Callable[[], bool],
     ask_hub: Callable[[], int | None],
 ) -> ModelChoice:
-    """Decide: what was asked for, cached weights, a hub that answers, the bundled model.
+    """Return what was asked for, else cached weights, else the hub's, else the demo model.
 
     Args:
         wanted: the user's `MODEL` or `TAGGING_MODEL`; empty: choose.
-        is_cached: whether the real weights lie on this machine.
-        ask_hub: size of the weights in bytes, or None where no hub answers in time.
+        is_cached: returns whether the real weights are on this machine.
+        ask_hub: returns the size of the weights in bytes, or None where no hub answers in time.
     """
     if wanted:
         return ModelChoice(wanted, "asked for")
@@ -54,18 +55,18 @@ def choose_model(
 
 
 def is_cached() -> bool:
-    """Whether the weights lie in the hub's cache. Nothing is downloaded."""
+    """Return whether the weights are in the hub's cache. Nothing is downloaded."""
     from huggingface_hub import try_to_load_from_cache
 
     return any(isinstance(try_to_load_from_cache(REPOSITORY, file), str) for file in FILES)
 
 
 def ask_hub() -> int | None:
-    """Size of the weights on the hub in bytes (0: it did not say); None: no answer in 3 s."""
+    """Return the size of the weights on the hub in bytes (0: unknown); None: no answer in 3 s."""
     answer: list[int] = []
     thread = threading.Thread(target=_ask, args=(answer,), name="hub", daemon=True)
     thread.start()
-    thread.join(HUB_PATIENCE_S)  # a name server that hangs knows no time limit
+    thread.join(HUB_PATIENCE_S)  # looking up a name has no time limit of its own
     return answer[0] if answer else None
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from standalone.demo.models import DEMO_MODEL, REAL_MODEL, choose_model
+from standalone.supervision.model_choice import DEMO_MODEL, REAL_MODEL, choose_model
 
 
 def forbidden() -> bool:

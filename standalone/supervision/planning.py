@@ -1,4 +1,4 @@
-"""Puts the plan together: settings, the model, the key, the folders."""
+"""Makes the plan of an archive from settings, the model, the key and the folders."""
 
 import base64
 import os
@@ -14,24 +14,24 @@ from core.settings import (
     TaggingSettings,
     load,
 )
-from standalone.demo.models import ModelChoice, ask_hub, choose_model, is_cached
 from standalone.environment import cache_directory
 from standalone.files import write_private
-from standalone.processes.supervisor import Plan, with_roots
+from standalone.supervision.model_choice import ModelChoice, ask_hub, choose_model, is_cached
+from standalone.supervision.supervisor import StandalonePlan, with_roots
 
 KEY_BYTES = 32
 WATCHED_ROOT = "watched"
 
 
-def make_plan(*, model: str = "", watched: Path | None = None) -> Plan:
-    """The plan for this machine and these settings; makes the home.
+def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan:
+    """Return the plan for this machine; create the home.
 
     Args:
         model: `MODEL` or an open_clip name; empty: the settings', or chosen.
         watched: a folder to be watched; becomes an allowed root.
 
     Raises:
-        ConfigurationError: a setting cannot be worked with; names it.
+        ConfigurationError: a setting is invalid; the message names it.
     """
     settings = load(StandaloneSettings)
     try:
@@ -40,7 +40,7 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> Plan:
         raise ConfigurationError(f"STANDALONE_HOME: {error}") from error
     if watched is not None and not watched.is_dir():
         raise ConfigurationError(f"{watched} is not a folder")
-    plan = Plan(
+    plan = StandalonePlan(
         settings=settings,
         cache=cache_directory(settings.home),
         model=_model(model),
@@ -61,7 +61,7 @@ def _model(wanted: str) -> ModelChoice:
 
 
 def _secrets_key(home: Path) -> str:
-    """The user's key, else one made at the first start and kept in the home."""
+    """Return the user's key, else the one that the first start made and the home keeps."""
     given = load(SecretSettings).key.get_secret_value()
     if given:
         return given
@@ -72,5 +72,5 @@ def _secrets_key(home: Path) -> str:
 
 
 def _chosen_egress_settings() -> frozenset[str]:
-    """Names of variables that the user has set, in the environment or in `.env`."""
+    """Return the variables that the user has set, in the environment or in `.env`."""
     return frozenset(f"EGRESS_{name.upper()}" for name in load(EgressSettings).model_fields_set)

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from core.errors import ConfigurationError, TransientError
-from standalone.processes.keeper import Keeper, Status
+from standalone.processes.supervised_process import Status, SupervisedProcess
 
 NOBODY = 2**30  # above the greatest process id
 
@@ -63,8 +63,8 @@ class Told:
         self.failed.set()
 
 
-def keep(process: ScriptedProcess, told: Told) -> Keeper:
-    keeper = Keeper("role", process, say=told.say, failed=told.fail)
+def keep(process: ScriptedProcess, told: Told) -> SupervisedProcess:
+    keeper = SupervisedProcess("role", process, say=told.say, failed=told.fail)
     keeper.start()
     return keeper
 

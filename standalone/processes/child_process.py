@@ -1,8 +1,8 @@
-"""A child process that cannot outlive us: spawned, listened to, stopped.
+"""A child process that ends when we end: spawned, read, stopped.
 
-On Linux the kernel signals the child when its parent ends (`setpriv --pdeathsig`). That signal
-follows the *thread* which forked, not the process: so each child is spawned by a thread of its own
-that waits for the child's end, and may be started from any thread.
+On Linux the kernel signals the child when its parent ends (`setpriv --pdeathsig`), and the parent
+is the *thread* that forked. So each child has a thread of its own, which spawns it and waits for
+its end; any thread may start a child.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ from standalone.processes.logfile import RotatingLog
 
 TAIL_LINES = 40  # kept for messages; a Java stack trace fits
 KILL_WAIT_S = 10.0  # a killed process that stays longer hangs in the kernel
-# The parent may have ended before the parent-death signal was asked for: then end at once.
+# Ends the child at once if the parent ended before the parent-death signal was set.
 _GUARD = '[ "$PPID" = "$1" ] || exit 70; shift; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """An unprivileged user, by numbers."""
+class UnixUser:
+    """The numbers of an unprivileged user."""
 
     uid: int
     gid: int
@@ -37,18 +37,18 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """What to run and how.
+    """A command and how it runs.
 
     Attributes:
-        name: for messages and threads.
+        name: its name, for messages and threads.
         argv: program and arguments.
-        log: file that gets its output, rotated.
-        environment: all of it, nothing is inherited.
-        directory: working directory.
-        markers: texts to watch for in the output.
-        descriptors: open descriptors to hand on.
-        death_signal: what it gets when we die, without `SIG`.
-        account: run as this user; as our own when None.
+        log: the file of its output, which is rotated.
+        environment: its whole environment; nothing is inherited.
+        directory: its working directory.
+        markers: the texts that `has_said` and `wait_for` look for in its output.
+        descriptors: open descriptors that it inherits.
+        death_signal: the signal that it gets when we end, without `SIG`.
+        user: the user that it runs as; None: ours.
     """
 
     name: str
@@ -59,34 +59,34 @@ class Command:
     markers: tuple[str, ...] = ()
     descriptors: tuple[int, ...] = ()
     death_signal: str = "KILL"
-    account: Account | None = None
+    user: UnixUser | None = None
 
 
 def guarded(
-    argv: Sequence[str], *, death_signal: str = "KILL", account: Account | None = None
+    argv: Sequence[str], *, death_signal: str = "KILL", user: UnixUser | None = None
 ) -> list[str]:
-    """The command line that runs `argv` as `account` and ends with us.
+    """Return the command line that runs `argv` as `user` and ends when we end.
 
     Raises:
         NotSupported: another user is wanted and `setpriv` is missing.
     """
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
     if setpriv is None:
-        if account is not None:
+        if user is not None:
             raise NotSupported(
                 "run as root, PostgreSQL needs `setpriv` (package util-linux) to become another "
                 "user; install it, or start as an ordinary user"
             )
-        return list(argv)  # an orphan is then found and stopped by the next start's lock
+        return list(argv)  # the next start finds an orphan by its lock and stops it
     options = [f"--pdeathsig={death_signal}"]
-    if account is not None:
-        options += [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
+    if user is not None:
+        options += [f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
     return [setpriv, *options, "/bin/sh", "-c", _GUARD, "sh", str(os.getpid()), *argv]
 
 
 @dataclass(slots=True)
 class _Output:
-    """What a child has said so far; its condition is told of each line and of the end."""
+    """The output of a child so far; `changed` is notified of each line and of the end."""
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
@@ -94,8 +94,8 @@ class _Output:
     ended: bool = False
 
 
-class Child:
-    """One run of a command. Not to be started twice."""
+class ChildProcess:
+    """One run of a command; it is started once."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
@@ -112,21 +112,21 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Process id, also after the end; 0 before the start."""
+        """The process id, also after the end; 0 before the start."""
         return self._process.pid if self._process else 0
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative: ended by that signal."""
+        """The exit code; None while it runs; negative where that signal ended it."""
         return self._process.poll() if self._process else None
 
     @property
     def is_running(self) -> bool:
-        """Started and not ended."""
+        """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
     def tail(self, lines: int = 12) -> str:
-        """The last lines of its output."""
+        """Return the last lines of its output."""
         with self._output.changed:
             return "\n".join(list(self._output.tail)[-lines:])
 
@@ -138,12 +138,12 @@ class Child:
             NotSupported: see `guarded`.
         """
         program, path = self._command.argv[0], self._command.environment.get("PATH")
-        if shutil.which(program, path=path) is None:  # else only the shell in between would say it
+        if shutil.which(program, path=path) is None:  # only the shell in between would tell
             raise ServerFailed(f"{self.name} could not be started: there is no program {program}")
         argv = guarded(
             self._command.argv,
             death_signal=self._command.death_signal,
-            account=self._command.account,
+            user=self._command.user,
         )
         keeper = threading.Thread(
             target=self._keep, args=(argv,), name=f"{self.name}-keeper", daemon=True
@@ -156,7 +156,7 @@ class Child:
             ) from self._spawn_error
 
     def _keep(self, argv: Sequence[str]) -> None:
-        """Body of the thread whose life the parent-death signal follows."""
+        """Run the child; the kernel takes the thread that calls this for its parent."""
         try:
             process = self._spawn(argv)
         except (OSError, ValueError) as error:
@@ -166,7 +166,7 @@ class Child:
         self._process = process
         self._spawned.set()
         process.wait()
-        # Its own children (decoding workers, say) must not stay behind a kill.
+        # Its own children, such as decoding workers, must not survive it.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         if self._reader is not None:
@@ -186,7 +186,7 @@ class Child:
                 cwd=self._command.directory,
                 env=dict(self._command.environment),
                 pass_fds=self._command.descriptors,
-                start_new_session=True,  # Ctrl-C is for us: we stop them in the right order
+                start_new_session=True,  # Ctrl-C reaches us alone: we stop children in order
             )
         except BaseException:
             log.close()
@@ -208,12 +208,12 @@ class Child:
                     self._output.changed.notify_all()
 
     def has_said(self, marker: str) -> bool:
-        """Whether one of the command's markers was in its output."""
+        """Return whether one of the command's markers was in its output."""
         with self._output.changed:
             return marker in self._output.seen
 
     def wait_for(self, marker: str, timeout_s: float) -> bool:
-        """Wait until the marker was said. False: it ended before, or time ran out."""
+        """Wait until the marker was in its output; return False if it ended or time ran out."""
         with self._output.changed:
             self._output.changed.wait_for(
                 lambda: marker in self._output.seen or self._output.ended, timeout_s
@@ -221,7 +221,7 @@ class Child:
             return marker in self._output.seen
 
     def wait(self, timeout_s: float | None = None) -> int | None:
-        """Wait for the end; its exit code, or None when time ran out."""
+        """Wait for the end; return the exit code, or None when time ran out."""
         with self._output.changed:
             self._output.changed.wait_for(lambda: self._output.ended, timeout_s)
         return self.exit_code
@@ -233,10 +233,10 @@ class Child:
                 self._process.send_signal(number)
 
     def stop(self, number: signal.Signals, grace_s: float) -> int | None:
-        """Ask it to end, then kill it and its group.
+        """Ask it to end by a signal; after the grace kill it and its process group.
 
         Returns:
-            The exit code; None if even the kill did not end it within 10 s.
+            The exit code, or None if it still runs 10 s after the kill.
         """
         self.send(number)
         if self.wait(grace_s) is None and self.pid:
