@@ -70,6 +70,12 @@ def test_event_names_are_found_in_every_form_and_others_are_an_error(tmp_path: P
         levels_of_events(tmp_path)
 
 
+def test_every_setting_says_what_it_means() -> None:
+    silent = sorted(name for name, meaning in meanings().items() if not meaning.strip())
+
+    assert silent == [], "write the meaning into docs/operations.md, then: make docs"
+
+
 def test_every_module_of_routes_is_served_and_described() -> None:
     modules = {file.stem for file in (ROOT / "ingress" / "routes").glob("*.py")} - {"__init__"}
     offered = {
