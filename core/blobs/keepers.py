@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from obstore.exceptions import BaseError, NotFoundError
 
 from core.blobs.sources import open_bucket, read_object
-from core.blobs.store import Keeper
+from core.blobs.store import BlobKeeper
 from core.errors import BlobStoreAway, ConfigurationError, ImageMissing, ImageUnreadable
 from core.transaction import Transaction
 
@@ -38,7 +38,7 @@ class BlobTable(Protocol):
         ...
 
 
-def keeper_of(url: str, table: BlobTable) -> Keeper:
+def keeper_of(url: str, table: BlobTable) -> BlobKeeper:
     """The keeper that `ARCHIVE_BLOBS` names.
 
     Raises:
@@ -63,7 +63,7 @@ class TableKeeper:
         self._table = table
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
-        """As `Keeper.read`."""
+        """As `BlobKeeper.read`."""
         size = await self._table.size(digest)
         if size is not None and size > max_bytes:
             raise _too_large(digest, size, max_bytes)
@@ -73,15 +73,15 @@ class TableKeeper:
         return content
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
-        """As `Keeper.put`."""
+        """As `BlobKeeper.put`."""
         await self._table.put(digest, content, tx)
 
     async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:  # noqa: ARG002
-        """As `Keeper.kept`: none of these are outside."""
+        """As `BlobKeeper.kept`: none of these are outside."""
         return ()
 
     async def discard(self, digest: bytes, older_than: timedelta) -> bool:  # noqa: ARG002
-        """As `Keeper.discard`: the pruner deletes them with the knowledge of their images."""
+        """As `BlobKeeper.discard`: the pruner deletes them with the knowledge of their images."""
         return False
 
 
@@ -92,19 +92,19 @@ class DirectoryKeeper:
         self._directory = directory
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
-        """As `Keeper.read`."""
+        """As `BlobKeeper.read`."""
         return await asyncio.to_thread(self._read, digest, max_bytes)
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:  # noqa: ARG002
-        """As `Keeper.put`; `tx` plays no part."""
+        """As `BlobKeeper.put`; `tx` plays no part."""
         await asyncio.to_thread(self._put, digest, content)
 
     async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
-        """As `Keeper.kept`."""
+        """As `BlobKeeper.kept`."""
         return await asyncio.to_thread(lambda: tuple(islice(self._walk(after.hex()), limit)))
 
     async def discard(self, digest: bytes, older_than: timedelta) -> bool:
-        """As `Keeper.discard`."""
+        """As `BlobKeeper.discard`."""
         return await asyncio.to_thread(self._discard, digest, older_than)
 
     def _read(self, digest: bytes, max_bytes: int) -> bytes:
@@ -177,20 +177,20 @@ class BucketKeeper:
         self._scheme = scheme
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
-        """As `Keeper.read`."""
+        """As `BlobKeeper.read`."""
         return await read_object(
             self._store, _key(digest), f"{self._scheme}: {digest.hex()}", max_bytes
         )
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:  # noqa: ARG002
-        """As `Keeper.put`; `tx` plays no part. The same bytes twice are one object."""
+        """As `BlobKeeper.put`; `tx` plays no part. The same bytes twice are one object."""
         try:
             await self._store.put_async(_key(digest), content)
         except BaseError as error:
             raise BlobStoreAway(f"{self._scheme}: {type(error).__name__}") from error
 
     async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
-        """As `Keeper.kept`; a bucket lists in the order of the keys."""
+        """As `BlobKeeper.kept`; a bucket lists in the order of the keys."""
         offset, kept = _key(after) if after else None, list[bytes]()
         try:
             async for found in self._store.list(offset=offset, chunk_size=limit):
@@ -203,7 +203,7 @@ class BucketKeeper:
         return kept[:limit]
 
     async def discard(self, digest: bytes, older_than: timedelta) -> bool:
-        """As `Keeper.discard`. An upload writes the object anew, and so makes it young.
+        """As `BlobKeeper.discard`. An upload writes the object anew, and so makes it young.
 
         Between the look and the deletion an upload of the same bytes could be lost; a bucket has
         no common way to delete on a condition. The look comes immediately before.

@@ -38,7 +38,7 @@ _NOT_FOR_US = (
 _SERVER_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class Answer(Protocol):
+class WebResponse(Protocol):
     """What the guarded client gives: `core.egress.exchange.Download`."""
 
     @property
@@ -60,7 +60,7 @@ class Answer(Protocol):
 class WebClient(Protocol):
     """The guarded client: `core.egress.client.GuardedClient`."""
 
-    async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> Answer:
+    async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> WebResponse:
         """Fetch a resource; redirects are answers.
 
         Raises:
@@ -195,7 +195,7 @@ async def read_object(store: Any, path: str, uri: str, max_bytes: int) -> bytes:
         raise BlobStoreAway(f"{uri}: {type(error).__name__}") from error
 
 
-def _body_of(answer: Answer, uri: str, max_bytes: int) -> bytes:
+def _body_of(answer: WebResponse, uri: str, max_bytes: int) -> bytes:
     if not 200 <= answer.status < 300:
         raise ImageMissing(f"{uri}: status {answer.status}")
     if not answer.complete:

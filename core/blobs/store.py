@@ -28,7 +28,7 @@ class Source(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class BlobKeeper(Protocol):
     """Keeps bytes under their SHA-256."""
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
@@ -90,7 +90,7 @@ class BlobStore:
 
     def __init__(
         self,
-        keeper: Keeper,
+        keeper: BlobKeeper,
         sources: Mapping[str, Source],
         limits: ReadLimits,
         report_progress: Callable[[], object] = lambda: None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.blobs.kinds import wanted_extensions
-from core.blobs.naming import MAX_URI_CHARS, Place, encode_name, parse_image_path
+from core.blobs.naming import MAX_URI_CHARS, RootedPath, encode_name, parse_image_path
 from core.blobs.roots import Roots
 from core.blobs.walking import Walk
 from core.errors import ImageMissing
@@ -66,7 +66,7 @@ class RootedArchive:
             raise ImageMissing(f"{path!r} is no directory under the allowed roots")
         return FoundDirectory(place.root, encode_name(place.relative))
 
-    def _place(self, path: str) -> Place:
+    def _place(self, path: str) -> RootedPath:
         if not path.startswith("/"):
             return parse_image_path(path)
         try:

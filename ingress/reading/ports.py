@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from core.language.lemmatizer import Token
+from core.language.lemmatizer import LemmatizedWord
 from core.relevance.matching import Matched
 from core.storage.archive.images import ImageStatus
 from core.storage.archive.search import Dated, Match, Visible
@@ -50,7 +50,7 @@ class Found:
 class Meaning:
     """What a text says: its words, and the labels that they name."""
 
-    tokens: Sequence[Token]
+    tokens: Sequence[LemmatizedWord]
     matched: Sequence[Matched]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from core.language.lemmatizer import Token
+from core.language.lemmatizer import LemmatizedWord
 from core.relevance.matching import Matched
 from core.storage.archive.images import ImageStatus
 from core.storage.archive.search import Match
@@ -54,7 +54,7 @@ class MemoryInsights:
     async def understand(self, text: str) -> Meaning:
         words = tuple(text.split())
         return Meaning(
-            [Token(word, frozenset({word})) for word in words],
+            [LemmatizedWord(word, frozenset({word})) for word in words],
             [Matched(Label(word), (word,)) for word in dict.fromkeys(words)],
         )
 

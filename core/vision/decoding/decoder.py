@@ -20,7 +20,7 @@ from core.errors import ConfigurationError, ImageUnreadable, PermanentError, Tra
 from core.settings import TaggingSettings
 from core.vision.decoding import sniff, worker, worker_protocol
 from core.vision.decoding.perceptual import perceptual_hash
-from core.vision.decoding.worker_process import Child, Died, NotStarted, PoolLimits, ending
+from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
 
 _MAX_WORKERS = 8
 
@@ -96,10 +96,10 @@ class DecodePool:
         self._operations = f"{chosen.__module__}:{chosen.__qualname__}"
         self._limits = limits
         self._pixels = pixels or worker_protocol.PixelFormat()
-        self._free: deque[Child] = deque()
+        self._free: deque[DecoderProcess] = deque()
         self._turn = asyncio.Semaphore(limits.workers)
-        self._workers: set[Child] = set()
-        self._dying: list[Child] = []
+        self._workers: set[DecoderProcess] = set()
+        self._dying: list[DecoderProcess] = []
         self._closed = False
         self.replaced = 0  #: workers lost to pictures since the start
 
@@ -219,14 +219,14 @@ class DecodePool:
         finally:
             self._free.append(one if reusable else self._replace(one))
 
-    def _take(self) -> Child:
+    def _take(self) -> DecoderProcess:
         """Return the worker that was used last: after a crash this is the fresh one."""
         if self._closed:
             raise TransientError("the decode pool is closed")
         one = self._free.pop()
         return one if one.alive else self._replace(one)  # killed while idle: nobody's fault
 
-    def _replace(self, lost: Child) -> Child:
+    def _replace(self, lost: DecoderProcess) -> DecoderProcess:
         """Start another in its place; its loading overlaps with whatever comes next."""
         lost.kill()
         self._dying = [each for each in (*self._dying, lost) if not each.gone()]
@@ -236,8 +236,8 @@ class DecodePool:
         self.replaced += 1
         return self._start()
 
-    def _start(self) -> Child:
-        one = Child(self._limits, self._operations)
+    def _start(self) -> DecoderProcess:
+        one = DecoderProcess(self._limits, self._operations)
         self._workers.add(one)
         return one
 

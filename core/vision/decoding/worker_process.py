@@ -50,7 +50,7 @@ class NotStarted(Exception):
     """The worker could not get ready; the text says why."""
 
 
-class Child:
+class DecoderProcess:
     """One process and the socket to it. Not for use by two tasks at once."""
 
     def __init__(self, limits: PoolLimits, operations: str) -> None:

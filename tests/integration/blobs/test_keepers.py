@@ -11,7 +11,7 @@ from obstore.store import MemoryStore
 from pydantic import SecretStr
 
 from core.blobs.keepers import BucketKeeper, DirectoryKeeper, TableKeeper, keeper_of
-from core.blobs.store import Keeper
+from core.blobs.store import BlobKeeper
 from core.errors import BlobStoreAway, ConfigurationError, ImageMissing, ImageUnreadable
 from core.settings import DatabaseSettings
 from core.storage import retention
@@ -30,7 +30,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture(params=["memory", "table", "directory", "bucket"])
-def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
+def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> BlobKeeper:
     if request.param == "table":
         return TableKeeper(PostgresBlobs(request.getfixturevalue("pool")))
     if request.param == "directory":
@@ -38,19 +38,19 @@ def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
     return MemoryKeeper() if request.param == "memory" else BucketKeeper(MemoryStore(), "s3")
 
 
-async def test_bytes_come_back_under_their_hash_and_twice_is_once(keeper: Keeper) -> None:
+async def test_bytes_come_back_under_their_hash_and_twice_is_once(keeper: BlobKeeper) -> None:
     await keeper.put(DIGEST, PHOTO, None)
     await keeper.put(DIGEST, PHOTO, None)
 
     assert await keeper.read(DIGEST, max_bytes=len(PHOTO)) == PHOTO
 
 
-async def test_unknown_bytes_are_missing(keeper: Keeper) -> None:
+async def test_unknown_bytes_are_missing(keeper: BlobKeeper) -> None:
     with pytest.raises(ImageMissing):
         await keeper.read(DIGEST, max_bytes=10)
 
 
-async def test_bytes_over_the_limit_are_not_given(keeper: Keeper) -> None:
+async def test_bytes_over_the_limit_are_not_given(keeper: BlobKeeper) -> None:
     await keeper.put(DIGEST, PHOTO, None)
 
     with pytest.raises(ImageUnreadable) as caught:
@@ -59,7 +59,7 @@ async def test_bytes_over_the_limit_are_not_given(keeper: Keeper) -> None:
 
 
 @pytest.fixture(params=["memory", "directory", "bucket"])
-def outside(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
+def outside(request: pytest.FixtureRequest, tmp_path: Path) -> BlobKeeper:
     """Keepers outside of PostgreSQL."""
     if request.param == "directory":
         return DirectoryKeeper(tmp_path)
@@ -67,7 +67,7 @@ def outside(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
 
 
 async def test_discarded_bytes_are_missing_and_discarding_twice_is_harmless(
-    outside: Keeper,
+    outside: BlobKeeper,
 ) -> None:
     await outside.put(DIGEST, PHOTO, None)
 
@@ -79,7 +79,7 @@ async def test_discarded_bytes_are_missing_and_discarding_twice_is_harmless(
         await outside.read(DIGEST, max_bytes=len(PHOTO))
 
 
-async def test_what_is_kept_is_told_in_order_page_by_page(outside: Keeper) -> None:
+async def test_what_is_kept_is_told_in_order_page_by_page(outside: BlobKeeper) -> None:
     digests = sorted(hashlib.sha256(bytes([number])).digest() for number in range(50))
     for digest in digests:
         await outside.put(digest, b"x", None)
