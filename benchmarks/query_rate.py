@@ -241,7 +241,7 @@ async def run(events: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="photo-archive-bench-"))
     folder.chmod(0o755)
     postgres = EmbeddedPostgres(folder, 21_600)
-    kafka = EmbeddedKafka(folder, cache_directory(folder), 21_610, 21_611)
+    kafka = EmbeddedKafka(folder, cache_directory(folder), 21_610)
     try:
         postgres.start()
         kafka.start()

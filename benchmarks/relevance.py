@@ -32,7 +32,7 @@ from core.relevance.combos import MAX_SIZE, lookup_keys
 from core.settings import DatabaseSettings
 from core.storage.archive import search
 from core.storage.best import combos, ranking
-from core.storage.pool import Pool, open_pool
+from core.storage.pool import Pool, TimeLimits, open_pool
 from migrations.schema import upgrade
 from schemas.query import QueryOptions
 from standalone.postgres.server import EmbeddedPostgres
@@ -122,13 +122,11 @@ async def measure(server: EmbeddedPostgres, kind: Kind, images: int, *, quick: b
         await pool.execute(f"CREATE DATABASE {name}")
     os.environ["DATABASE_URL"] = f"{base}/{name}"
     await upgrade()
-    settings = DatabaseSettings(
-        url=SecretStr(f"{base}/{name}"), command_timeout_s=600, transaction_timeout_s=600
-    )
+    settings = DatabaseSettings(url=SecretStr(f"{base}/{name}"), command_timeout_s=600)
     measured = Measured(kind, images)
     took = await load(f"{admin}/{name}", kind, images)
     print(f"{kind} at {images:,}: loaded in {took:.0f} s", flush=True)
-    async with open_pool(settings) as pool:
+    async with open_pool(settings, limits=TimeLimits(transaction_s=600)) as pool:
         measured.rebuild_s = await rebuild(pool)
         measured.rows = await pool.fetchval("SELECT count(*) FROM combo_best")
         for table in ("combo_best", "image_tags", "tagged_images"):

@@ -12,7 +12,7 @@ from core.transaction import Database
 from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
-from ingress.http.bodies import Pace
+from ingress.http.bodies import MAX_JSON_BYTES, MIN_BYTES_PER_S, Pace
 from ingress.http.limits import ByteBudget, RateLimit
 from ingress.ports import (
     Archive,
@@ -67,6 +67,7 @@ class Dependencies:
     """The parts of the HTTP face.
 
     Attributes:
+        base_url: where links point, without a slash at the end.
         model: what the settings say the instance tags with.
         loaded_models: gives what tagging processes say they have loaded, for `/health`.
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
@@ -76,6 +77,8 @@ class Dependencies:
     """
 
     settings: IngressSettings
+    base_url: str
+    max_query_chars: int
     tables: Tables
     guards: Guards
     blobs: Blobs
@@ -89,6 +92,7 @@ class Dependencies:
     is_broker_there: Callable[[], Awaitable[bool]]
     loaded_models: Callable[[], Awaitable[Sequence[LoadedModel]]]
     sealing: SecretBox | None = None
+    max_json_bytes: int = MAX_JSON_BYTES
     readiness: Readiness = field(default_factory=Readiness)
     comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
     now: Callable[[], datetime] = _now
@@ -96,8 +100,8 @@ class Dependencies:
     @property
     def pace(self) -> Pace:
         """How slowly bodies may come."""
-        return Pace(self.settings.receive_timeout_s, self.settings.min_bytes_per_s)
+        return Pace(self.settings.receive_timeout_s, MIN_BYTES_PER_S)
 
     def link(self, path: str) -> str:
         """Return the address of a path here, as clients reach it."""
-        return self.settings.base_url + path
+        return self.base_url + path

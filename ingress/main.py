@@ -24,17 +24,20 @@ from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
 from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.producer import Publisher
+from core.messaging.limits import CLIENT_LIMITS
 from core.messaging.outbox import OutboxPublisher, Sweeper
 from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
-    DeliverySettings,
+    DecodeSettings,
+    EgressSettings,
     IngressSettings,
     KafkaSettings,
     OutboxSettings,
     QuerySettings,
     SecretSettings,
     TaggingSettings,
+    base_url,
     load,
 )
 from core.storage import keys
@@ -55,7 +58,7 @@ from ingress.auth.links import SignedLinks
 from ingress.blobs import UploadBlobs
 from ingress.departures import Departures
 from ingress.dependencies import Dependencies, Guards, Tables
-from ingress.http.limits import ByteBudget, RateLimit
+from ingress.http.limits import ByteBudget, RateLimit, burst_of
 from ingress.ports import Picture
 from ingress.reading.language import Words
 from ingress.reading.paths import RootedArchive
@@ -133,9 +136,9 @@ async def serve() -> None:
         server = make_server(create_app(parts), settings, parts.readiness)
         stop_on_signals(server)
         with listen(settings) as listening:
-            log.info("serving", address=settings.base_url, model=parts.model)
+            log.info("serving", address=parts.base_url, model=parts.model)
             await _run(server, listening, opened, stop)
-        await parts.departures.drain(within_s=load(KafkaSettings).publish_timeout_s)
+        await parts.departures.drain(within_s=CLIENT_LIMITS.publish_timeout_s)
         log.info("stopped")
 
 
@@ -173,15 +176,17 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
         )
         client = await stack.enter_async_context(_guarded_client(stack))
         broker = BrokerProbe(kafka)
-        archive = load(ArchiveSettings)
+        archive, asking = load(ArchiveSettings), load(QuerySettings)
         sealing = _sealing()
         parts = Dependencies(
             settings=settings,
+            base_url=base_url(archive, settings),
+            max_query_chars=asking.max_chars,
             tables=Tables(pool, images, image_pages, queries, jobs),
             guards=_guards(settings, pool, client, sealing),
             blobs=_blobs(archive, pool, client),
             archive=RootedArchive(Roots(archive.root_paths())),
-            insights=StoredInsights(pool, Words(pool, load(QuerySettings).exceptions)),
+            insights=StoredInsights(pool, Words(pool, asking.exceptions)),
             departures=Departures(
                 OutboxPublisher(pool, outbox, publisher), outbox_settings.max_rows, time.monotonic
             ),
@@ -197,11 +202,11 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
 
 
 def _guarded_client(stack: AsyncExitStack) -> GuardedClient:
-    delivery = load(DeliverySettings)
-    resolver = HostResolver(timeout_s=delivery.resolve_timeout_s)
+    egress = load(EgressSettings)
+    resolver = HostResolver()
     stack.push_async_exit(resolver)
-    guard = TargetGuard(TargetPolicy.from_settings(delivery), resolver)
-    return GuardedClient(guard, EgressLimits.from_settings(delivery))
+    guard = TargetGuard(TargetPolicy.from_settings(egress), resolver)
+    return GuardedClient(guard, EgressLimits.from_settings(egress))
 
 
 def _guards(
@@ -215,11 +220,13 @@ def _guards(
             time.monotonic,
             _now,
         ),
-        rate=RateLimit(settings.requests_per_second, settings.burst, time.monotonic),
+        rate=RateLimit(
+            settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
+        ),
         bodies=ByteBudget(settings.max_bytes_in_flight),
         callbacks=client,
         links=SignedLinks(sealing.derived_keys(PURPOSE) if sealing else (), _now),
-        prober=Sniffer(sniff.Limits(max_pixels=settings.max_image_pixels)),
+        prober=Sniffer(sniff.Limits(load(DecodeSettings).max_pixels)),
     )
 
 

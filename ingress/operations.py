@@ -94,9 +94,8 @@ class Call:
 
     async def body(self, model: type[ModelT]) -> ModelT:
         """Return the JSON body as `model`; raises as `read_model`."""
-        settings = self.parts.settings
         return await read_model(
-            self.request, model, max_bytes=settings.max_json_bytes, pace=self.parts.pace
+            self.request, model, max_bytes=self.parts.max_json_bytes, pace=self.parts.pace
         )
 
 

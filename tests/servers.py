@@ -122,7 +122,7 @@ def kafka_server() -> Iterator[EmbeddedKafka]:
     """Start Apache Kafka. Tests that kill a broker start their own."""
     home = make_home("kafka")
     port = first_port() + PORTS_PER_SESSION // 2
-    server = EmbeddedKafka(home, cache_directory(home), port, port + 1)
+    server = EmbeddedKafka(home, cache_directory(home), port)
     server.start()
     try:
         yield server

@@ -59,8 +59,8 @@ class PaceLimits:
     per_host: int
     ahead: int = 0
     rate_per_s: float = 0.0
-    slow_s: float = 1.0
-    open_s: float = 30.0
+    slow_s: float = 1.0  # most receivers answer within a tenth of it
+    open_s: float = 30.0  # a restart of the receiver fits into it
 
 
 @dataclass(frozen=True, slots=True)

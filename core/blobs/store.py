@@ -75,7 +75,7 @@ class ReadLimits:
     """Bounds of one `read_all`: bytes of one image, reads at a time, seconds for one read."""
 
     max_bytes: int
-    concurrency: int
+    concurrency: int = 16  # hides a store's latency; the bytes of all are in memory
     timeout_s: float = 60.0
 
 

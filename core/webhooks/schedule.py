@@ -17,6 +17,7 @@ MAX_RETRY_AFTER_S = 31 * 86400
 INFRA_DELAY_S = 30.0
 # The same where nothing was sent: our database, our store, or too little left of the lease.
 OWN_FAULT_DELAY_S = 5.0
+JITTER = 0.2  # share by which a delay varies: receivers that failed together do not return at once
 ABORT = "abort-message"  # value of `webhook-delivery` by which a receiver ends the retries
 
 
@@ -90,7 +91,7 @@ class RetrySchedule:
     def from_settings(cls, settings: DeliverySettings) -> "RetrySchedule":
         """The schedule that the settings describe."""
         delays = tuple(float(part) for part in settings.schedule_s.split(","))
-        return cls(delays_s=delays, jitter=settings.jitter)
+        return cls(delays_s=delays, jitter=JITTER)
 
     @property
     def window_s(self) -> float:

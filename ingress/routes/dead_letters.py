@@ -35,7 +35,7 @@ _PARAMETERS = frozenset({"topic", "group", "reason", "cursor", "limit"})
 async def list_letters(call: Call) -> Response:
     """Return dead letters that were not replayed, the newest first, and how many there are of each.
 
-    Their values are not shown: they are what somebody sent. `python -m producers replay` and
+    Their values are not shown: they are what somebody sent. `photo-archive letters replay` and
     `POST /dead-letters/replay` put them back as they were.
     """
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)

@@ -36,7 +36,7 @@ def operations(described: Sequence[Operation], parts: Dependencies) -> tuple[Ope
     swagger = _swagger_files()
     pages = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined)
     landing = pages.get_template("landing.html").render(
-        model=parts.model, version=parts.version, base=parts.settings.base_url
+        model=parts.model, version=parts.version, base=parts.base_url
     )
     problems = pages.get_template("problems.html").render(kinds=KINDS)
     served = (
@@ -49,7 +49,7 @@ def operations(described: Sequence[Operation], parts: Dependencies) -> tuple[Ope
         _file("/docs/swagger-ui-bundle.js", swagger / "swagger-ui-bundle.js", "text/javascript"),
     )
     events = partial(asyncapi.build, version=parts.version, bootstrap=parts.kafka_address)
-    spec = partial(openapi.build, described, version=parts.version, server=parts.settings.base_url)
+    spec = partial(openapi.build, described, version=parts.version, server=parts.base_url)
     return (
         *served,
         _json("/openapi.json", "This API as OpenAPI 3.1", spec),

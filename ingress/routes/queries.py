@@ -25,7 +25,7 @@ async def submit(call: Call) -> Response:
     """Accept a sentence; its answer goes to the callback address."""
     key = _idempotency_key(call)
     asked = await call.body(QueryRequest)
-    limit = call.parts.settings.max_query_chars
+    limit = call.parts.max_query_chars
     if len(asked.text) > limit:
         detail = f"text has {len(asked.text)} characters; the limit is {limit}"
         raise Problem("invalid_request", detail, Extra(errors=(FieldError("/text", detail),)))

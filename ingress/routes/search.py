@@ -19,7 +19,7 @@ from schemas.query import MAX_TEXT_CHARS
 
 PARAMETERS = frozenset({"text", "tag", "from", "to"})
 MAX_TAG_CHARS = 200
-#: INGRESS_MAX_QUERY_CHARS may allow less.
+#: QUERY_MAX_CHARS may allow less.
 TEXT = (("type", "string"), ("maxLength", MAX_TEXT_CHARS))
 
 
@@ -88,7 +88,7 @@ def read_text(call: Call) -> str | None:
         Problem: it is longer than a query may be.
     """
     text = call.request.query_params.get("text")
-    limit = call.parts.settings.max_query_chars
+    limit = call.parts.max_query_chars
     if text is not None and len(text) > limit:
         raise wrong("text", f"{len(text)} characters; the limit is {limit}")
     return text

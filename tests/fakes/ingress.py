@@ -39,7 +39,8 @@ from ingress.auth.api_keys import MadeKey, Scope, make_key
 from ingress.auth.links import SignedLinks
 from ingress.departures import Departures
 from ingress.dependencies import Dependencies, Guards, Tables
-from ingress.http.limits import ByteBudget, RateLimit
+from ingress.http.bodies import MAX_JSON_BYTES
+from ingress.http.limits import ByteBudget, RateLimit, burst_of
 from ingress.main import Sniffer
 from ingress.ports import FoundDirectory, FoundFile
 from schemas.record import Record
@@ -415,6 +416,8 @@ class World:
     settings: IngressSettings
     seconds: float = 1000.0
     now: datetime = NOW
+    max_json_bytes: int = MAX_JSON_BYTES
+    max_pixels: int = 120_000_000
 
     def __post_init__(self) -> None:
         self.database = MemoryDatabase()
@@ -436,14 +439,21 @@ class World:
         now = lambda: self.now  # noqa: E731
         return Dependencies(
             settings=self.settings,
+            base_url="http://archive",
+            max_query_chars=2_000,
+            max_json_bytes=self.max_json_bytes,
             tables=Tables(self.database, self.images, self.images, self.queries, self.jobs),
             guards=Guards(
                 keys=KeyRing(self.database, self.keys, RateLimit(1, 5, clock), clock, now),
-                rate=RateLimit(self.settings.requests_per_second, self.settings.burst, clock),
+                rate=RateLimit(
+                    self.settings.requests_per_second,
+                    burst_of(self.settings.requests_per_second),
+                    clock,
+                ),
                 bodies=ByteBudget(self.settings.max_bytes_in_flight),
                 callbacks=self.guard,
                 links=SignedLinks((LINK_KEY,), now),
-                prober=Sniffer(sniff.Limits(max_pixels=self.settings.max_image_pixels)),
+                prober=Sniffer(sniff.Limits(max_pixels=self.max_pixels)),
             ),
             blobs=self.blobs,
             archive=self.archive,
@@ -487,7 +497,13 @@ class World:
         )
 
 
-def make_world(**settings: Any) -> World:
+def make_world(
+    *, max_json_bytes: int = MAX_JSON_BYTES, max_pixels: int = 120_000_000, **settings: Any
+) -> World:
     """A world whose ingress has these settings; nothing is read from the environment."""
-    values = {"public_url": "http://archive", "wait_for_tags_s": 0.2, **settings}
-    return World(IngressSettings(_env_file=None, **values))
+    values = {"wait_for_tags_s": 0.2, **settings}
+    return World(
+        IngressSettings(_env_file=None, **values),
+        max_json_bytes=max_json_bytes,
+        max_pixels=max_pixels,
+    )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, ImageUnreadable, PermanentError, TransientError
-from core.settings import TaggingSettings
+from core.settings import DecodeSettings
 from core.vision.decoding import sniff, worker, worker_protocol
 from core.vision.decoding.perceptual import perceptual_hash
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
@@ -58,15 +58,15 @@ class OutgoingCopy:
     data: bytes
 
 
-def pool_limits(settings: TaggingSettings, max_image_bytes: int) -> PoolLimits:
+def pool_limits(settings: DecodeSettings, max_image_bytes: int) -> PoolLimits:
     """Return the pool's limits from the settings; 0 workers mean one per core, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return PoolLimits(
-        workers=settings.decode_workers or min(cores or 1, _MAX_WORKERS),
-        timeout_s=settings.decode_timeout_s,
-        memory_bytes=settings.decode_memory_bytes,
+        workers=settings.workers or min(cores or 1, _MAX_WORKERS),
+        timeout_s=settings.timeout_s,
+        memory_bytes=settings.memory_bytes,
         max_image_bytes=max_image_bytes,
-        picture=sniff.Limits(settings.max_image_pixels, settings.max_image_side),
+        picture=sniff.Limits(settings.max_pixels),
     )
 
 
@@ -111,7 +111,7 @@ class DecodePool:
         except NotStarted as error:
             await self._close()
             raise ConfigurationError(
-                f"TAGGING_DECODE_MEMORY_BYTES={self._limits.memory_bytes}: "
+                f"DECODE_MEMORY_BYTES={self._limits.memory_bytes}: "
                 f"a decoder process does not start: {error}"
             ) from error
         except BaseException:

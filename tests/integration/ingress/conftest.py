@@ -47,7 +47,7 @@ def environment(
         SECRETS_KEY=SECRETS_KEY,
         KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1",
         ARCHIVE_ROOTS=f"photos={tmp_path / 'photos'}",
-        INGRESS_PUBLIC_URL="http://archive",
+        ARCHIVE_PUBLIC_URL="http://archive",
     )
     return change
 
@@ -115,7 +115,7 @@ class Running:
 
 @pytest.fixture
 def start(environment: Callable[..., None], tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Starts `python -m ingress serve`; what is left at the end is killed."""
+    """Starts `python -m ingress`; what is left at the end is killed."""
     started: list[Running] = []
 
     def run(**variables: str) -> Running:
@@ -123,7 +123,7 @@ def start(environment: Callable[..., None], tmp_path: Path) -> Iterator[Callable
         log = tmp_path / f"ingress-{len(started)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                guarded([sys.executable, "-m", "ingress", "serve"]),
+                guarded([sys.executable, "-m", "ingress"]),
                 env={
                     **os.environ,
                     "PYTHONPATH": str(REPOSITORY),

@@ -1,8 +1,5 @@
 """Webhooks again, hosts not for now, and addresses with secrets of their own."""
 
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -25,9 +22,9 @@ from ingress.app import create_app
 from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of
+from tests.command import run_command
 from tests.fakes import queries as queries_fake
 from tests.fakes.poster import PlainAnswer, RecordingPoster
-from tests.integration.ingress.conftest import REPOSITORY
 
 URL = "https://8.8.8.8/hook"
 
@@ -225,28 +222,17 @@ async def test_receivers_with_the_old_and_the_new_secret_both_verify_while_it_is
         Webhook(old).verify(b"{}", afterwards)
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "consumers", "deliveries", *arguments],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 async def test_the_command_line_does_the_same(pool: Pool) -> None:
     query_id = await answered(pool)
     await settle(pool, (await claim(pool))[0], Settled("dead", reason="gone"))
 
-    counted = run("redeliver", "--host", "a.example", "--dry-run")
-    disabled = run("hosts", "disable", "a.example", "--reason", "a pause")
-    sent = run("redeliver", "--query", str(query_id))
+    counted = run_command("deliveries", "redeliver", "--host", "a.example", "--dry-run")
+    disabled = run_command("hosts", "disable", "a.example", "--reason", "a pause")
+    sent = run_command("deliveries", "redeliver", "--query", str(query_id))
     held = await claim(pool)
-    listed = run("hosts", "list")
-    resumed = run("hosts", "resume", "a.example")
-    nothing = run("redeliver")
+    listed = run_command("hosts", "list")
+    resumed = run_command("hosts", "resume", "a.example")
+    nothing = run_command("deliveries", "redeliver")
 
     assert counted.stdout == "match: 1 dead\n", counted.stderr
     assert disabled.stdout == "a.example: disabled\n"

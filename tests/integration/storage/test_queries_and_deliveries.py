@@ -101,7 +101,7 @@ async def test_a_query_that_is_pruned_while_its_id_is_used_again_is_a_new_one(po
     query_id = uuid4()
     await accept(pool, query_id, b"1")
 
-    pruned = PrunedInBetween(pool._inner, pool._settings)
+    pruned = PrunedInBetween(pool._inner, pool._acquire_timeout_s)
 
     assert await accept(pruned, query_id, b"2") == "new"
 

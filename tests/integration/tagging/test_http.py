@@ -14,7 +14,7 @@ from core.storage import labels
 from core.storage.archive import image_pages, images
 from ingress.app import create_app
 from ingress.auth.api_keys import Scope
-from migrations.labels import take_over
+from photo_archive.labels import take_over
 from schemas.image import image_id_of
 from tests.fakes.ingress import World, make_world
 from tests.fakes.vision import CAMERA

@@ -164,7 +164,7 @@ async def test_a_right_key_is_not_counted_as_a_wrong_one(world: World) -> None:
 
 
 async def test_too_many_requests_of_one_key_are_put_off_until_time_has_passed() -> None:
-    world = make_world(requests_per_second=1, burst=2)
+    world = make_world(requests_per_second=1)
     key = world.key(Scope.READ)
     for _ in range(2):
         problem_in(await get(world, key.text), "image_not_found")
@@ -178,7 +178,7 @@ async def test_too_many_requests_of_one_key_are_put_off_until_time_has_passed() 
 
 
 async def test_one_keys_hurry_is_not_another_keys_wait() -> None:
-    world = make_world(requests_per_second=1, burst=1)
+    world = make_world(requests_per_second=0.5)
     hurried, patient = world.key(Scope.READ), world.key(Scope.READ)
     await get(world, hurried.text)
     problem_in(await get(world, hurried.text), "rate_limited")

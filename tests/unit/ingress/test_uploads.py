@@ -146,7 +146,7 @@ async def test_an_empty_file_is_refused(world: World) -> None:
 
 
 async def test_a_picture_with_too_many_pixels_is_refused_with_the_limit() -> None:
-    world = make_world(max_image_pixels=1_000_000)
+    world = make_world(max_pixels=1_000_000)
 
     response = await upload(world, ("bomb.png", flat_png(2000, 2000)))
 
@@ -374,7 +374,7 @@ async def _ended(
 
 
 async def test_a_body_that_drips_is_ended() -> None:
-    world = make_world(receive_timeout_s=0.05, min_bytes_per_s=1e9)
+    world = make_world(receive_timeout_s=0.05)
 
     async def drip() -> AsyncIterator[bytes]:
         for _ in range(200):

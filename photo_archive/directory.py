@@ -1,4 +1,4 @@
-"""The command `images`: announce a directory, and follow its images until they are tagged."""
+"""What `images` does: announce a directory, and follow its images until they are tagged."""
 
 import asyncio
 import time
@@ -15,8 +15,8 @@ from core.blobs.naming import RootedPath
 from core.errors import ConfigurationError, DatabaseAway
 from core.storage.archive import images, jobs
 from core.storage.pool import Pool
-from producers.commands.following import Follower, Standing
-from producers.commands.terminal import RunDisplay, print_summary
+from photo_archive.display import RunDisplay, show_summary
+from photo_archive.following import Follower, Standing
 from producers.folders.announcing import Announcer
 from producers.folders.directory import DirectoryRun, Refusal, Tally
 from producers.images import Wishes
@@ -40,6 +40,7 @@ class ImagesOptions:
         roots: `NAME=DIR` beside ARCHIVE_ROOTS.
         extensions: separated by commas; None: all that are supported.
         waits: follow the images until they are tagged.
+        as_json: print the summary as JSON on standard output.
     """
 
     labels: str | None = None
@@ -47,6 +48,7 @@ class ImagesOptions:
     roots: tuple[str, ...] = ()
     extensions: str | None = None
     waits: bool = True
+    as_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class _Visit:
 
     def _hint(self) -> None:
         self.console.print(
-            "No image was tagged for 30 s: does `python -m consumers tagging` run, and does it"
+            "No image was tagged for 30 s: does the tagging role run, and does it"
             " know this root (ARCHIVE_ROOTS)? Ctrl-C ends the waiting, not the tagging."
         )
 
@@ -101,7 +103,8 @@ class _Visit:
 async def announce_directory(directory: Path, options: ImagesOptions) -> int:
     """Announce a directory; follow its images where PostgreSQL can be reached.
 
-    Gives the exit code: 0, or 1 where something was not published or could not be tagged.
+    Returns:
+        The exit code: 0, or 1 where a photo was not published or could not be tagged.
 
     Raises:
         ConfigurationError: an option or a setting cannot be worked with.
@@ -117,7 +120,7 @@ async def announce_directory(directory: Path, options: ImagesOptions) -> int:
         run = DirectoryRun(roots, announcer, wishes, wanted)
         visit = _Visit(run, place, console, pool if follows else None)
         tally, standing = await visit.announce()
-    print_summary(console, tally, standing)
+    show_summary(console, tally, standing, as_json=options.as_json)
     return int(bool(tally.refused or (standing and standing.failed)))
 
 

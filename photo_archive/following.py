@@ -1,4 +1,4 @@
-"""Following what becomes of announced images, by their job, in PostgreSQL."""
+"""Follow what becomes of a job's images, in PostgreSQL."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from producers.commands.following import Standing
+from photo_archive.following import Standing
+from photo_archive.running import print_json
 from producers.folders.directory import Refusal, Tally
 
 NAMES_PER_REASON = 20
@@ -71,15 +72,28 @@ class RunDisplay:
         )
 
 
-def print_summary(console: Console, tally: Tally, standing: Standing | None) -> None:
-    """Say what was done and, by reason and name, what was not."""
+def show_summary(
+    console: Console, tally: Tally, standing: Standing | None, *, as_json: bool
+) -> None:
+    """Print what was done and, by reason and name, what was not."""
+    if as_json:
+        followed = (
+            {} if standing is None else {"tagged": standing.tagged, "failed": standing.failed}
+        )
+        counts = {"published": tally.published, "refused": tally.refused, "skipped": tally.skipped}
+        print_json({**counts, **followed, "refusals": tally.refusals})
+    else:
+        _print_summary(console, tally, standing)
+
+
+def _print_summary(console: Console, tally: Tally, standing: Standing | None) -> None:
     parts = [f"{tally.published} published"]
     if standing is not None:
         parts += [f"{standing.tagged} tagged", f"{standing.failed} failed to be tagged"]
     if tally.refused:
         parts.append(f"{tally.refused} not published")
     console.print(", ".join(parts))
-    print_counts(console, "skipped", tally.skipped)
+    _print_counts(console, "skipped", tally.skipped)
     by_reason: dict[str, list[Refusal]] = defaultdict(list)
     for failure in tally.refusals:
         by_reason[failure.reason].append(failure)
@@ -93,8 +107,7 @@ def print_summary(console: Console, tally: Tally, standing: Standing | None) -> 
         console.print("Kafka did not answer: run the same command again to go on.")
 
 
-def print_counts(console: Console, title: str, counts: Mapping[str, int]) -> None:
-    """One line of counts, greatest first; nothing where there are none."""
+def _print_counts(console: Console, title: str, counts: Mapping[str, int]) -> None:
     if counts:
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         console.print(f"{title}: " + ", ".join(f"{number} {name}" for name, number in ordered))

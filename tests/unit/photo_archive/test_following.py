@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from core.errors import DatabaseAway
-from producers.commands.following import Follower, Standing
+from photo_archive.following import Follower, Standing
 
 JOB = UUID(int=1)
 

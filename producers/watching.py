@@ -1,4 +1,4 @@
-"""The command `watch`: one bridge per directory, until a signal comes."""
+"""The process `watch`: one bridge per directory, until a signal comes."""
 
 import asyncio
 import math
@@ -31,7 +31,7 @@ class WatchOptions:
 
 
 async def watch_directories(directories: Sequence[Path], options: WatchOptions) -> int:
-    """Watch directories until SIGINT or SIGTERM; gives the exit code.
+    """Watch directories until SIGINT or SIGTERM; return the exit code.
 
     Raises:
         ConfigurationError: a directory is under no root, or a setting cannot be worked with.
@@ -60,7 +60,7 @@ async def watch_directories(directories: Sequence[Path], options: WatchOptions) 
 
 
 def outermost(places: Sequence[RootedPath]) -> list[RootedPath]:
-    """Places without those that lie within another, so that no file is watched twice."""
+    """Return the places that lie within no other, so that no file is watched twice."""
     kept: list[RootedPath] = []
     for place in sorted(set(places), key=lambda each: (each.root, each.relative + b"/")):
         if not any(_holds(outer, place) for outer in kept):
@@ -69,7 +69,7 @@ def outermost(places: Sequence[RootedPath]) -> list[RootedPath]:
 
 
 def directory_of(roots: Roots, place: RootedPath) -> Path:
-    """The place's path on this host, links resolved, as the watcher reports it."""
+    """Return the place's path on this host, links resolved, as the watcher reports it."""
     return roots.path_of(place.root).resolve() / place.relative.decode("utf-8", "surrogateescape")
 
 
