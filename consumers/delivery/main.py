@@ -114,7 +114,7 @@ def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier
 
 
 def _linker(box: SecretBox, ttl_s: int) -> Callable[[UUID], str]:
-    """Signed addresses of images, at the ingress's public URL."""
+    """Return what signs addresses of images, at the ingress's public URL."""
     base = base_url(load(ArchiveSettings), load(IngressSettings))
     key = box.derived_keys(PURPOSE)[0]
 

@@ -112,7 +112,7 @@ class StoredArchive:
 
 
 def _is_plain(sought: LabelQuery) -> bool:
-    """Whether the best image alone is asked for, of all times."""
+    """Return whether the best image alone is asked for, of all times."""
     options = sought.options
     has_dates = options.date_from is not None or options.date_to is not None
     return options.top_n == 1 and not has_dates and len(sought.label_ids) <= MAX_SIZE

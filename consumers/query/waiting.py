@@ -36,7 +36,7 @@ class AnswerOutbox(Protocol):
         ...
 
     async def publish(self, rows: Sequence[OutboxRow]) -> object:
-        """Publish them at once; what fails is left to the sweeper."""
+        """Publish them at once; the sweeper publishes what fails."""
         ...
 
 

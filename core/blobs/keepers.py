@@ -39,7 +39,7 @@ class BlobTable(Protocol):
 
 
 def keeper_of(url: str, table: BlobTable) -> BlobKeeper:
-    """The keeper that `ARCHIVE_BLOBS` names.
+    """Return the keeper that `ARCHIVE_BLOBS` names.
 
     Raises:
         ConfigurationError: another scheme than pg, file, s3, gs, az, or no absolute path.
@@ -132,7 +132,7 @@ class DirectoryKeeper:
             raise BlobStoreAway(f"blob directory: {error.strerror}") from error
 
     def _walk(self, after: str) -> Iterator[bytes]:
-        """Hashes in order; only folders that may have some beyond `after` are read."""
+        """Return hashes in order; only folders that may have some beyond `after` are read."""
         try:
             for first in _names(self._directory, 2, after[:2]):
                 for second in _names(self._directory / first, 2, after[2:4] * (first == after[:2])):
@@ -221,13 +221,13 @@ class BucketKeeper:
 
 
 def _names(folder: Path, length: int, least: str) -> list[str]:
-    """Names in hex of that length from `least` on, in order."""
+    """Return names in hex of that length from `least` on, in order."""
     names = [entry.name for entry in folder.iterdir() if HEX.fullmatch(entry.name)]
     return sorted(name for name in names if len(name) == length and name >= least)
 
 
 def _made_young(path: Path) -> bool:
-    """Whether the file is there; then the pruner leaves it for as long as a new one."""
+    """Return whether the file is there; the pruner then leaves it for as long as a new one."""
     try:
         os.utime(path)
     except FileNotFoundError:

@@ -34,12 +34,12 @@ class RootedPath:
 
     @property
     def uri(self) -> str:
-        """`file:<root>/<relative path>`: the canonical, only spelling."""
+        """Return `file:<root>/<relative path>`: the canonical, only spelling."""
         return f"{SCHEME}{self.image_path}"
 
     @property
     def image_path(self) -> str:
-        """What people see and may send back: the URI less its scheme."""
+        """Return what people see and may send back: the URI less its scheme."""
         return f"{self.root}/{encode_name(self.relative)}" if self.relative else self.root
 
 
@@ -96,7 +96,7 @@ def parse_image_path(text: str) -> RootedPath:
 
 
 def is_safe(relative: bytes) -> bool:
-    """A path that stays below its root when read lexically: no `.`, `..`, empty part, NUL."""
+    """Return whether a path stays below its root, read lexically: no `.`, `..`, empty part, NUL."""
     parts = relative.split(b"/")
     return b"\x00" not in relative and not any(part in (b"", b".", b"..") for part in parts)
 

@@ -15,7 +15,7 @@ def open_store(
     table: BlobTable,
     report_progress: Callable[[], object] = lambda: None,
 ) -> BlobStore:
-    """The blob store over every scheme; does no I/O.
+    """Return the blob store over every scheme; does no I/O.
 
     Args:
         client: the guarded client, for `https:` and, where its policy allows it, `http:`.

@@ -69,11 +69,11 @@ class Roots:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the roots, in order."""
+        """Return the names of the roots, in order."""
         return tuple(self._paths)
 
     def path_of(self, root: str) -> Path:
-        """The root's path on this host.
+        """Return the root's path on this host.
 
         Raises:
             ImageMissing: no root of this name.
@@ -84,7 +84,7 @@ class Roots:
             raise _not_there(RootedPath(root, b"")) from None
 
     def place_of(self, path: Path) -> RootedPath | None:
-        """The place of a path of this host, or None where it is under no root.
+        """Return the place of a path of this host, or None where it is under no root.
 
         The deepest root wins. Links on the way are resolved first, so that a file has one name.
         """
@@ -101,7 +101,7 @@ class Roots:
         return RootedPath(name, b"" if relative == b"." else relative)
 
     def read_uri(self, uri: str, *, max_bytes: int) -> bytes:
-        """The bytes of the file that a `file:` URI names.
+        """Return the bytes of the file that a `file:` URI names.
 
         Raises:
             ImageMissing, ImageUnreadable, BlobStoreAway: as `read`.
@@ -109,7 +109,7 @@ class Roots:
         return self.read(parse_file_uri(uri), max_bytes=max_bytes)[0]
 
     def read(self, place: RootedPath, *, max_bytes: int) -> tuple[bytes, Signature]:
-        """The file's bytes and the signature that they belong to.
+        """Return the file's bytes and the signature that they belong to.
 
         Raises:
             ImageMissing: no regular file there, or it may not be read.
@@ -127,7 +127,7 @@ class Roots:
         raise ImageUnreadable(f"{place.uri} is being written", reason="image_changing")
 
     def look(self, place: RootedPath) -> Signature:
-        """The file's signature, without reading it.
+        """Return the file's signature, without reading it.
 
         Raises:
             ImageMissing: no regular file there, or it may not be read.
@@ -141,7 +141,7 @@ class Roots:
             return signature_of(found, os.fstat(directory).st_dev)
 
     def is_directory(self, place: RootedPath) -> bool:
-        """A directory is there, reachable without following a link.
+        """Return whether a directory is there, reachable without following a link.
 
         Raises:
             BlobStoreAway: the root is not there, or the file system fails.
@@ -153,7 +153,7 @@ class Roots:
             return False
 
     def digest(self, place: RootedPath, *, max_bytes: int) -> tuple[bytes, Signature]:
-        """SHA-256 of the file's bytes, and the signature that they belong to; not kept in memory.
+        """Return the SHA-256 of the file's bytes, and their signature; reads piece by piece.
 
         Raises:
             ImageMissing, ImageUnreadable, BlobStoreAway: as `read`; `image_changing` at once.
@@ -168,7 +168,7 @@ class Roots:
         return sha256.digest(), before
 
     def gone_from(self, place: RootedPath) -> int | None:
-        """Device of the nearest directory above a file that is not there; None where it may be.
+        """Return the device of the nearest directory above a missing file; None: maybe there.
 
         Only "no such file" counts: what may not be read, or lies on a root that is away, is not
         gone. Where the device is not the one that the file was on, it may be unmounted.
@@ -193,7 +193,7 @@ class Roots:
 
     @contextmanager
     def opened_directory(self, place: RootedPath) -> Iterator[int]:
-        """A descriptor of the directory at `place`.
+        """Return a descriptor of the directory at `place`.
 
         Raises:
             ImageMissing: no such directory, or not without following a link.
@@ -223,7 +223,7 @@ class Roots:
 
 
 def signature_of(found: os.stat_result, device: int) -> Signature:
-    """The signature in a stat result of a file in a directory on `device`."""
+    """Return the signature in a stat result of a file in a directory on `device`."""
     return Signature(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns, device)
 
 
@@ -242,7 +242,7 @@ def _opened_root(name: str, path: Path) -> Iterator[int]:
 
 @contextmanager
 def translated(place: RootedPath) -> Iterator[None]:
-    """Put what the file system says about a place in the project's words.
+    """Translate what the file system raises about a place into the project's errors.
 
     Raises:
         ImageMissing: not there, or not for us: the same error.

@@ -43,17 +43,17 @@ class WebResponse(Protocol):
 
     @property
     def status(self) -> int:
-        """HTTP status."""
+        """Return the HTTP status."""
         ...
 
     @property
     def body(self) -> bytes:
-        """At most as many bytes as were asked for."""
+        """Return at most as many bytes as were asked for."""
         ...
 
     @property
     def complete(self) -> bool:
-        """False where there was more."""
+        """Return False where there was more."""
         ...
 
 
@@ -61,7 +61,7 @@ class WebClient(Protocol):
     """The guarded client: `core.egress.client.GuardedClient`."""
 
     async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> WebResponse:
-        """Fetch a resource; redirects are answers.
+        """Return a resource; redirects are answers.
 
         Raises:
             TargetForbidden: the guard refuses the address.
@@ -158,7 +158,7 @@ class BucketSource:
 
 
 def open_bucket(url: str) -> Any:
-    """The store of a bucket's URL (`s3://bucket/prefix`, `gs://…`, `az://…`); does no I/O.
+    """Return the store of a bucket's URL (`s3://bucket/prefix`, `gs://…`, `az://…`); does no I/O.
 
     Endpoint, region and credentials come from the clouds' usual variables (`AWS_…`, `GOOGLE_…`,
     `AZURE_…`). Two quick retries only: the consumer's loop waits and asks again by itself. Options
@@ -178,7 +178,7 @@ def open_bucket(url: str) -> Any:
 
 
 async def read_object(store: Any, path: str, uri: str, max_bytes: int) -> bytes:
-    """The bytes of one object, refused by its size before they are fetched.
+    """Return the bytes of one object, refused by its size before they are fetched.
 
     Raises:
         ImageMissing, ImageUnreadable, BlobStoreAway: as `BucketSource.read`.

@@ -1,6 +1,6 @@
 """A pool of processes that turn untrusted bytes into pixels. Errors are values.
 
-Torch-free, so that delivery can hold one too. Why processes, and why these, is told in
+Torch-free, so that delivery can hold one too. Why processes, and why these, stands in
 docs/decisions/0007-decode-in-worker-processes.md.
 """
 
@@ -129,7 +129,7 @@ class DecodePool:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Process ids of the workers of this moment."""
+        """Return the process ids of the workers of this moment."""
         return tuple(each.pid for each in self._workers)
 
     async def decode(self, data: bytes) -> Decoded | PermanentError:

@@ -1,4 +1,4 @@
-"""What kind of picture bytes are, told from their first bytes alone.
+"""The kind of picture that bytes are, by their first bytes alone.
 
 Pure and small: neither Pillow nor torch is imported, so that the ingress and the producers can
 ask. Client's content types and file extensions are not looked at: bytes decide.
