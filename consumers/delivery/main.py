@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from uuid import UUID
 
-from consumers.delivery.adapters import StoredLanes, StoredSecrets, intake
+from consumers.delivery.adapters import StoredLanes, StoredSecrets, schedule
 from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
@@ -68,7 +68,7 @@ async def main(stop: asyncio.Event) -> None:
             CopyCache(COPIES_MAX_BYTES),
         )
         lanes = _lanes(settings, runtime, _courier(settings, image_bytes, pictures, secrets, box))
-        role = DeliveryRole(intake, lanes.wake.set)
+        role = DeliveryRole(schedule, lanes.wake.set)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)
         await run(runtime, role, _decoded, stop, [lanes.run, upkeep.run])
 
