@@ -1,4 +1,4 @@
-"""Where bytes are kept under their SHA-256: PostgreSQL, a directory, or a bucket."""
+"""Keepers of bytes under their SHA-256: a directory, a bucket, or PostgreSQL."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from obstore.exceptions import BaseError, NotFoundError
 
@@ -22,23 +22,7 @@ HEX = re.compile(r"[0-9a-f]+")
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
-class BlobTable(Protocol):
-    """Bytes in PostgreSQL: `core.storage.archive.blobs.PostgresBlobs`."""
-
-    async def size(self, digest: bytes) -> int | None:
-        """Return how many bytes are kept; None where nothing is."""
-        ...
-
-    async def read(self, digest: bytes) -> bytes | None:
-        """Return the bytes; None where nothing is kept."""
-        ...
-
-    async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
-        """Keep bytes, in `tx` or at once."""
-        ...
-
-
-def keeper_of(url: str, table: BlobTable) -> BlobKeeper:
+def keeper_of(url: str, in_postgres: BlobKeeper) -> BlobKeeper:
     """Return the keeper that `ARCHIVE_BLOBS` names.
 
     Raises:
@@ -46,7 +30,7 @@ def keeper_of(url: str, table: BlobTable) -> BlobKeeper:
     """
     scheme, _, rest = url.partition(":")
     if scheme == "pg":
-        return TableKeeper(table)
+        return in_postgres
     if scheme == "file" and rest.startswith("/"):
         return DirectoryKeeper(Path("/" + rest.lstrip("/")))
     if scheme in ("s3", "gs", "az") and rest.startswith("//"):
@@ -54,35 +38,6 @@ def keeper_of(url: str, table: BlobTable) -> BlobKeeper:
     raise ConfigurationError(
         f"ARCHIVE_BLOBS: {url!r} is none of pg:, file:/directory, s3://…, gs://…, az://…"
     )
-
-
-class TableKeeper:
-    """Keeps bytes in PostgreSQL: one place to back up, one transaction with the rows."""
-
-    def __init__(self, table: BlobTable) -> None:
-        self._table = table
-
-    async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
-        """As `BlobKeeper.read`."""
-        size = await self._table.size(digest)
-        if size is not None and size > max_bytes:
-            raise _too_large(digest, size, max_bytes)
-        content = await self._table.read(digest) if size is not None else None
-        if content is None:
-            raise _nothing(digest)
-        return content
-
-    async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
-        """As `BlobKeeper.put`."""
-        await self._table.put(digest, content, tx)
-
-    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:  # noqa: ARG002
-        """As `BlobKeeper.kept`: none of these are outside."""
-        return ()
-
-    async def discard(self, digest: bytes, older_than: timedelta) -> bool:  # noqa: ARG002
-        """As `BlobKeeper.discard`: the pruner deletes them with the knowledge of their images."""
-        return False
 
 
 class DirectoryKeeper:
