@@ -10,7 +10,7 @@ from core.egress.guard import TargetGuard
 from core.settings import IngressSettings
 from core.storage.pool import Pool
 from core.telemetry.metrics import Metrics
-from core.vision.decoding.sniff import Probe
+from core.vision.decoding.sniff import SniffedPicture
 from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
@@ -42,7 +42,7 @@ class Guards:
     bodies: ByteBudget
     callbacks: TargetGuard
     link_keys: Sequence[bytes]
-    probe: Callable[[bytes], Probe]
+    probe: Callable[[bytes], SniffedPicture]
 
 
 def _now() -> datetime:

@@ -22,7 +22,7 @@ MAX_OPENED = 10_000
 SECRETS_FRESH_S = 10.0  # a rotated secret is in use everywhere after that
 
 
-async def intake(tx: Transaction, events: Mapping[UUID, CallbackRequested]) -> None:
+async def schedule(tx: Transaction, events: Mapping[UUID, CallbackRequested]) -> None:
     """Put answers on the schedule, due at once, by their webhook's id; known ones stay so."""
     await deliveries.intake(
         tx,

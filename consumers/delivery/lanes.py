@@ -40,7 +40,7 @@ class DeliverySchedule(Protocol):
     """The durable schedule."""
 
     async def claim(self, connection: Transaction, room: Room) -> Sequence[Leased]:
-        """Leased due webhooks of hosts that are not disabled, within the room: one statement."""
+        """Lease due webhooks of hosts that are not disabled, within the room: one statement."""
         ...
 
     async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
@@ -52,7 +52,7 @@ class DeliverySchedule(Protocol):
         ...
 
     async def settle(self, connection: Transaction, outcomes: Outcomes) -> int:
-        """Record attempts, and give leases back that are not charged: one statement.
+        """Record attempts, and return leases back that are not charged: one statement.
 
         Return how many leases were no longer ours.
         """
@@ -83,15 +83,15 @@ class Watch(Protocol):
     """Counts what the lanes do: `metrics.LaneMetrics`."""
 
     def tried(self, tried: Tried) -> None:
-        """One attempt ended."""
+        """Count an attempt that ended."""
         ...
 
     def paced(self, pacer: Pacer) -> None:
-        """The lanes look like this now."""
+        """Show how the lanes are now."""
         ...
 
     def waiting(self, due: int, oldest_s: float) -> None:
-        """So many webhooks wait on the schedule, the oldest for so long."""
+        """Show how many webhooks wait on the schedule, and for how long the oldest has."""
         ...
 
 
@@ -210,7 +210,7 @@ class Lanes:
             await self._follow(lease.host, change)
 
     async def _worked(self, lease: Leased) -> Tried:
-        """Attempt when a worker is free; give the lease back where that takes too long."""
+        """Attempt when a worker is free; return the lease back where that takes too long."""
         claimed_at = time.monotonic()
         self._waiting += 1
         try:

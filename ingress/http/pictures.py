@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from core.errors import ImageUnreadable
 from core.storage.archive.images import ImageStatus
-from core.vision.decoding.sniff import Probe
+from core.vision.decoding.sniff import SniffedPicture
 
 #: Pictures that browsers show themselves; the rest is offered as a download.
 _INLINE = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"})
@@ -28,7 +28,7 @@ class PictureResponse(Response):
         self,
         content: bytes,
         image: ImageStatus,
-        probe: Callable[[bytes], Probe],
+        probe: Callable[[bytes], SniffedPicture],
         held: ExitStack,
     ) -> None:
         media_type = _media_type(content, probe)
@@ -55,7 +55,7 @@ def etag_of(image: ImageStatus) -> str | None:
     return f'"{image.sha256.hex()}"' if image.sha256 and image.uri.startswith("blob:") else None
 
 
-def _media_type(content: bytes, probe: Callable[[bytes], Probe]) -> str:
+def _media_type(content: bytes, probe: Callable[[bytes], SniffedPicture]) -> str:
     try:
         return probe(content).media_type
     except ImageUnreadable:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.blobs.kinds import wanted_extensions
-from core.blobs.naming import MAX_URI_CHARS, Place, encode_name, parse_image_path
+from core.blobs.naming import MAX_URI_CHARS, RootedPath, encode_name, parse_image_path
 from core.blobs.roots import Roots
 from core.blobs.walking import Walk
 from core.errors import ImageMissing
@@ -91,7 +91,7 @@ class RootedFiles:
             raise ImageMissing(f"{path!r} is no directory under the allowed roots")
         return RootedDirectory(place.root, encode_name(place.relative))
 
-    def _place(self, path: str) -> Place:
+    def _place(self, path: str) -> RootedPath:
         if not path.startswith("/"):
             return parse_image_path(path)
         try:

@@ -13,7 +13,6 @@ import httpx
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from core.blobs.keepers import TableKeeper
 from core.blobs.roots import Roots
 from core.blobs.store import BlobStore, ReadLimits
 from core.egress.guard import TargetGuard
@@ -162,7 +161,7 @@ class World:
     now: datetime = NOW
     max_json_bytes: int = MAX_JSON_BYTES
     max_pixels: int = 120_000_000
-    probe: Callable[[bytes], sniff.Probe] | None = None
+    probe: Callable[[bytes], sniff.SniffedPicture] | None = None
     reader: type[TextReader] = TextReader
     broker: MemoryPublisher = field(default_factory=MemoryPublisher)
 
@@ -194,7 +193,7 @@ class World:
                 link_keys=(LINK_KEY,),
                 probe=self.probe or (lambda content: sniff.probe(content, limits)),
             ),
-            blobs=BlobStore(TableKeeper(PostgresBlobs(self.pool)), {}, ReadLimits(2**25, 4)),
+            blobs=BlobStore(PostgresBlobs(self.pool), {}, ReadLimits(2**25, 4)),
             keeps_blobs_in_database=True,
             files=RootedFiles(Roots({"photos": self.photos})),
             reader=self.reader(self.pool, "", _lemmatizer=lemmatizer()),

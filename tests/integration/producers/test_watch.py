@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.storage.pool import Pool
 from producers.folders.announcing import Announcer
@@ -25,7 +25,7 @@ from tests.fakes.publisher import MemoryPublisher
 # The scans are far apart, so that files are found by the watcher's events.
 PACE = Pace(settle_s=0.3, rescan_s=60, poll_s=0.3, batch=50)
 LIMIT_S = 20
-MAIN = Place("main", b"")
+MAIN = RootedPath("main", b"")
 
 
 class NoHints:

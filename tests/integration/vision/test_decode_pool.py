@@ -215,7 +215,7 @@ async def test_copies_and_thumbnails_are_made_by_the_same_workers(pool: DecodePo
     assert b"secret" not in copy.data
     small = await pool.thumbnail(data, 100)
     assert isinstance(small, OutgoingCopy)
-    assert sniff.probe(small.data, sniff.Limits()) == sniff.Probe(sniff.JPEG, 100, 75)
+    assert sniff.probe(small.data, sniff.Limits()) == sniff.SniffedPicture(sniff.JPEG, 100, 75)
     assert isinstance(await pool.thumbnail(b"junk", 100), ImageUnreadable)
 
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from standardwebhooks import Webhook
 
-from consumers.delivery.adapters import StoredLanes, intake
+from consumers.delivery.adapters import StoredLanes, schedule
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget, Reserve
 from consumers.delivery.courier import OutgoingPicture, WebhookCourier
@@ -142,7 +142,7 @@ async def put(pool: Pool, url: str, host: str) -> UUID:
         answered_at=datetime.now(UTC),
     )
     async with pool.transaction() as tx:
-        await intake(tx, {callback_id_of(event.query_id): event})
+        await schedule(tx, {callback_id_of(event.query_id): event})
     return event.query_id
 
 

@@ -28,7 +28,7 @@ from tests.fakes.transactions import NoDatabase, NoTransaction
 class Rows:
     rows: dict[UUID, CallbackRequested] = field(default_factory=dict)
 
-    async def intake(self, tx: Transaction, events: Mapping[UUID, CallbackRequested]) -> None:
+    async def schedule(self, tx: Transaction, events: Mapping[UUID, CallbackRequested]) -> None:
         self.rows = dict(events) | self.rows
 
 
@@ -50,7 +50,7 @@ def callback(event_id: str, query_id: UUID, offset: int = 0) -> Received[Callbac
 
 async def test_a_callback_published_twice_becomes_one_row_and_wakes_the_lanes() -> None:
     rows, woken = Rows(), asyncio.Event()
-    role = DeliveryRole(rows.intake, woken.set)
+    role = DeliveryRole(rows.schedule, woken.set)
     query_id = uuid4()
     event_id = callback_id_of(query_id)
     batch = [callback(str(event_id), query_id, n) for n in range(2)]
@@ -64,7 +64,7 @@ async def test_a_callback_published_twice_becomes_one_row_and_wakes_the_lanes() 
 
 async def test_a_foreign_event_without_our_id_still_gets_one_id_per_answer() -> None:
     rows = Rows()
-    role = DeliveryRole(rows.intake, lambda: None)
+    role = DeliveryRole(rows.schedule, lambda: None)
     query_id = uuid4()
 
     await role.apply(await role.prepare([callback("whatever", query_id)]), NoTransaction())

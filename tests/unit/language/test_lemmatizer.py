@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.errors import ConfigurationError
 from core.language import tokenizer
 from core.language.exceptions import parse_exceptions
-from core.language.lemmatizer import Lemmatizer, Token
+from core.language.lemmatizer import LemmatizedWord, Lemmatizer
 from core.language.tokenizer import SpacyTokenizer
 from tests.unit.language.loaded import lemmas, lemmatizer
 
@@ -141,8 +141,8 @@ def test_a_language_may_be_added_before_the_others() -> None:
     shouting = Lemmatizer(languages=(Shouting(),))
 
     assert shouting.lemmatize("Ohhh cats") == (
-        Token("ohhh", frozenset({"oh"})),
-        Token("cats", frozenset({"cats"})),
+        LemmatizedWord("ohhh", frozenset({"oh"})),
+        LemmatizedWord("cats", frozenset({"cats"})),
     )
 
 
