@@ -94,7 +94,7 @@ async def announce_file(call: Call, found: FoundFile, wishes: Wishes) -> ImageSt
             tx,
             image_id=image_id,
             uri=found.uri,
-            path=found.image_path[:1000],
+            path=found.image_path,
             size_bytes=found.size_bytes,
         )
         # Read here: once the event is out, tagging may be faster than the next statement.
@@ -102,7 +102,7 @@ async def announce_file(call: Call, found: FoundFile, wishes: Wishes) -> ImageSt
         sink = OutboxSink(tx, parts.departures.outbox)
         await ImageProducer(sink, SOURCE).announce(
             found.uri,
-            path=found.image_path[:1000],
+            path=found.image_path,
             wishes=wishes,
             origin=Origin(traceparent=call.traceparent),
             made_at=accepted.at,

@@ -45,7 +45,7 @@ async def find(
 async def _find(database: Database, owner: str | None, after: int, limit: int) -> Page:
     async with database.connection() as connection:
         kept = await same_photos.hashes(connection, owner=owner, limit=MAX_COMPARED)
-    ids = np.frombuffer(kept.ids, ">i4").astype(np.int64)
+    ids = np.frombuffer(kept.ids, ">i8").astype(np.int64)
     hashes = np.frombuffer(kept.values, ">i8").astype(np.int64)
     first = int(np.searchsorted(ids, after, side="right"))
     # Without a connection in its hands: others have use for it meanwhile.

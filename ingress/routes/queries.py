@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from core.storage.delivery.deliveries import DeliveryStatus
+from core.storage.delivery.listing import DeliveryStatus
 from core.storage.queries.queries import QueryStatus
 from ingress.accepting import keep_query
 from ingress.auth.api_keys import Scope

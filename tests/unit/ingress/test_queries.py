@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from core.storage.delivery.deliveries import DeliveryStatus
+from core.storage.delivery.listing import DeliveryStatus
 from ingress.auth.api_keys import Scope
 from producers.queries import query_id_of
 from schemas.query import QuerySubmitted
