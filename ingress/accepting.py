@@ -101,7 +101,7 @@ async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageSt
             tx,
             image_id=image_id,
             uri=file.uri,
-            path=file.image_path[:1000],
+            path=file.image_path,
             size_bytes=file.size_bytes,
         )
         # Read here: once the event is out, tagging may be faster than the next statement.
@@ -109,7 +109,7 @@ async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageSt
         sink = OutboxSink(tx, deps.departures.outbox)
         await ImageProducer(sink, SOURCE).announce(
             file.uri,
-            path=file.image_path[:1000],
+            path=file.image_path,
             wishes=wishes,
             origin=Origin(traceparent=call.traceparent),
             made_at=accepted.at,
