@@ -1,4 +1,4 @@
-"""A supervisor with roles of the test's choosing, in a process of its own, to be killed.
+"""A supervisor with roles of the test, in a process of its own that the test kills.
 
 `python -m tests.integration.standalone.driver HOME PORT ROLES`: prints one JSON line per second
 with all process states, and messages as they come. ROLES is JSON: name -> Python source.
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def report(supervisor: Supervisor) -> None:
-    """States, again and again."""
+    """Print the states repeatedly."""
     while not supervisor.wait(STATES_EVERY_S):
         write("states", [asdict(state) for state in supervisor.states()])
 

@@ -1,4 +1,4 @@
-"""Children that cannot outlive us."""
+"""Child processes end with their parent."""
 
 import os
 import signal

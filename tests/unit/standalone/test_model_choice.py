@@ -1,4 +1,4 @@
-"""Which model is chosen, and what the person is told."""
+"""The choice of the model, and the message about it."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""When a process that ended is started again, on a clock made of numbers."""
+"""The restart policy of processes, with time as numbers."""
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ from standalone.processes.policy import (
 
 
 def delays(count: int, ran_s: float) -> list[float]:
-    """Delays of a process that ends `count` times in a row, each time after `ran_s`."""
+    """Return the delays of a process that ends `count` times in a row, each after `ran_s`."""
     failures, found = 0, []
     for _ in range(count):
         decision = decide(failures, ProcessEnd(1, ran_s))

@@ -1,4 +1,4 @@
-"""What is started, with which environment."""
+"""The processes of the project, and their environments."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Keeping one process up; the process is a double, its ends are scripted."""
+"""Keeping one process running; the process is a double with scripted ends."""
 
 import threading
 
@@ -11,7 +11,7 @@ NOBODY = 2**30  # above the greatest process id
 
 
 class ScriptedProcess:
-    """Ends as scripted: an exit code, or an error at its start; then runs until stopped."""
+    """A process that ends as scripted, by an exit code or an error at start, then runs."""
 
     def __init__(self, *ends: int | Exception, obstacle: str = "") -> None:
         self.pid = 0
