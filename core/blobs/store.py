@@ -133,17 +133,6 @@ class BlobStore:
         await self._keeper.put(digest.digest(), content, None)
         return f"{KEPT}:{digest.hexdigest()}"
 
-    async def put(self, content: bytes, sha256: bytes, tx: Transaction) -> None:
-        """Keep bytes under their hash, together with what `tx` writes. Idempotent.
-
-        Where bytes are kept outside of PostgreSQL they are there before the commit; if it fails,
-        unreferenced bytes stay for the pruner.
-
-        Raises:
-            TransientError: the place is away.
-        """
-        await self._keeper.put(sha256, content, tx)
-
     async def _read(self, uri: str) -> Content:
         scheme, _, rest = uri.partition(":")
         async with self._turns:

@@ -1,4 +1,4 @@
-"""What every keeper of bytes does, and what PostgreSQL's does in a transaction."""
+"""The contract of all keepers of bytes, and PostgreSQL's in a transaction."""
 
 import hashlib
 import os
@@ -144,7 +144,7 @@ async def test_only_old_bytes_that_no_image_refers_to_are_pruned(pool: Pool) -> 
     assert {row["sha256"] for row in left} == {used, young}
 
     await pool.execute("UPDATE images SET status = 'deleted'")
-    await table.put(used, b"x", None)  # wanted again: young again
+    await table.put(used, b"x", None)  # put again, which resets its age
     async with pool.transaction() as tx:
         assert (await retention.prune(tx, "blobs", timedelta(hours=1))).rows == 0
 

@@ -1,4 +1,4 @@
-"""Walking a tree: its order, what is passed over, and resuming after any path."""
+"""Walking a tree: its order, skipped files, and resuming after any path."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The connector by itself: it holds even where nobody has looked at the URL before."""
+"""The connector alone: it guards connections even if the URL was not checked before."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -71,7 +71,7 @@ async def test_a_request_that_nobody_announced_is_not_sent(receiver: HostileRece
 async def test_a_kept_connection_is_judged_again_for_its_new_request(
     receiver: HostileReceiver,
 ) -> None:
-    # Pools go by name: should one ever be shared by two policies' names, the peer check holds.
+    # Connections are pooled by name; if two policies ever share one, the peer check still holds.
     policy = TargetPolicy(allowed_hosts=frozenset({"127.0.0.1"}))
     async with session_with(policy) as session:
         token = trace_of_request.set(RequestTrace("127.0.0.1"))

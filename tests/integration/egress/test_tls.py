@@ -112,6 +112,6 @@ async def test_tls_1_0_is_not_spoken() -> None:
     ):
         error = await failure(client, receiver.url("/ok", host=HOST))
 
-    assert error.kind in {"tls", "reset"}  # whoever of the two sides says so first
+    assert error.kind in {"tls", "reset"}  # depends on which side reports it first
     assert not error.infra
     assert receiver.requests == []

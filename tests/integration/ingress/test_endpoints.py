@@ -112,7 +112,7 @@ async def test_another_owners_address_and_an_unknown_one_are_not_there(
     bob = await commands.create(commands.Wanted("bob", scopes=(Scope.QUERY,)), if_absent=False)
     assert bob is not None
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(opened.parts)),
+        transport=httpx.ASGITransport(create_app(opened.deps)),
         base_url="http://archive",
         headers={"X-API-Key": bob.key},
     ) as bobs:

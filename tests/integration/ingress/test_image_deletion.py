@@ -123,9 +123,9 @@ async def test_a_photo_that_is_sent_again_is_a_new_image(
 async def test_what_is_uploaded_is_told_of_by_the_clock_that_deletions_have(
     opened: Opened, pool: Pool
 ) -> None:
-    parts = replace(opened.parts, now=lambda: datetime.now(UTC) + timedelta(hours=1))
+    deps = replace(opened.deps, now=lambda: datetime.now(UTC) + timedelta(hours=1))
     before = await pool.fetchval("SELECT clock_timestamp()")
-    async with await client_of(replace(opened, parts=parts), "ann", Scope.UPLOAD) as client:
+    async with await client_of(replace(opened, deps=deps), "ann", Scope.UPLOAD) as client:
         image_id = UUID(str((await upload(client))["image_id"]))
         headers = headers_from_json(await pool.fetchval("SELECT headers FROM outbox"))
         await client.delete(f"/images/{image_id}")
@@ -198,7 +198,7 @@ async def test_a_webhook_that_waits_with_a_deleted_image_says_so(
     image_id = UUID(str((await upload(client))["image_id"]))
     pictures = StoredPictures(
         database=pool,
-        read_all=opened.parts.blobs.read_all,
+        read_all=opened.deps.blobs.read_all,
         make_copy=NoCopier().outgoing_copy,
         inline_max_bytes=10**6,
         keep_exif=True,

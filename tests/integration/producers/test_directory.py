@@ -1,4 +1,4 @@
-"""A run over a directory: what is published, refused, skipped, and what an outage leaves."""
+"""A run over a directory: published, refused and skipped files, and outages."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One file has one URI: names as bytes, written as text and read back."""
+"""One file has one URI: names are bytes, encoded as text and decoded."""
 
 import unicodedata
 

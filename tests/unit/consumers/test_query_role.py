@@ -1,4 +1,4 @@
-"""The query role and the waiting room, with ports that live in memory."""
+"""The query role and the waiting room, with ports in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ TOKEN = Token("cluster", "images.arrived.v1", 3, 41)
 
 @dataclass
 class WordList:
-    """Knows two words; refuses one."""
+    """A language with two words, which refuses one."""
 
     async def refresh(self) -> None:
         pass
@@ -297,5 +297,5 @@ async def test_a_token_that_can_never_be_met_is_answered_at_once_with_its_reason
     assert failed.error is not None
     assert failed.error.reason == "after_other_cluster"
     assert completed.type is AnswerType.COMPLETED
-    assert archive.asked == [((2,), 1)]  # nobody looked for it
+    assert archive.asked == [((2,), 1)]  # no search was made for it
     assert answers.parked == []

@@ -1,4 +1,4 @@
-"""What the command line takes, and what it says to what it does not take."""
+"""Options of the command line, and the errors of invalid ones."""
 
 from pathlib import Path
 

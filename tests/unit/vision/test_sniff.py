@@ -1,4 +1,4 @@
-"""Header checks on bytes made here, byte by byte."""
+"""Header checks on bytes built by the test."""
 
 import struct
 from collections.abc import Callable
