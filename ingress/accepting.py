@@ -3,14 +3,17 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID
 
 from core.errors import ImageUnreadable, TargetForbidden, TargetUnreachable
+from core.offsets import OutboxRow
 from core.storage.archive import blobs, images
 from core.storage.archive.images import ImageStatus
 from core.storage.queries import queries
+from core.storage.stream import outbox
+from core.transaction import Transaction
 from ingress.http.multipart import ReceivedFile
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.queries import QueryRequest
@@ -18,9 +21,9 @@ from ingress.operations import Call
 from ingress.reading.files import RootedFile
 from producers.images import ImageProducer, Origin, Wishes
 from producers.queries import QueryProducer, fresh_query_id, query_id_of
-from producers.sinks import OutboxSink
 from schemas.image import image_id_of
 from schemas.query import QuerySubmitted
+from schemas.record import Record
 from schemas.token import Token, decode_token
 
 SOURCE = "/ingress"
@@ -28,6 +31,26 @@ MAX_PATH_CHARS = 255
 _UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # Reasons of the probe that mean "this is something else than a picture".
 _NOT_A_PICTURE = frozenset({"empty", "not_an_image"})
+
+
+@dataclass(slots=True)
+class OutboxSink:
+    """Writes records into the outbox, in the request's transaction and with the request's trace.
+
+    Attributes:
+        rows: what was put, in order.
+    """
+
+    tx: Transaction
+    traceparent: str | None
+    rows: list[OutboxRow] = field(default_factory=list)
+
+    async def put(self, record: Record) -> None:
+        """Write one record; it leaves if the transaction commits."""
+        if self.traceparent is not None:
+            trace = ("traceparent", self.traceparent.encode())
+            record = replace(record, headers=(*record.headers, trace))
+        self.rows += await outbox.add(self.tx, [record])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +96,13 @@ async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
             size_bytes=file.size_bytes,
             sha256=file.sha256,
         )
-        sink = OutboxSink(tx, deps.departures.outbox)
+        sink = OutboxSink(tx, call.traceparent)
         # By PostgreSQL's clock, as deletions: by one ahead of it this would undo a later deletion.
         await ImageProducer(sink, SOURCE).announce(
             uri,
             path=path,
             sha256=file.sha256.hex(),
-            origin=Origin(owner=call.caller.owner, traceparent=call.traceparent),
+            origin=Origin(owner=call.caller.owner),
             made_at=accepted.at,
         )
     (token,) = await deps.departures.send(sink.rows)
@@ -106,12 +129,11 @@ async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageSt
         )
         # Read here: once the event is out, tagging may be faster than the next statement.
         status = await images.status(tx, image_id)
-        sink = OutboxSink(tx, deps.departures.outbox)
+        sink = OutboxSink(tx, call.traceparent)
         await ImageProducer(sink, SOURCE).announce(
             file.uri,
             path=file.image_path[:1000],
             wishes=wishes,
-            origin=Origin(traceparent=call.traceparent),
             made_at=accepted.at,
         )
     if status is None:
@@ -155,7 +177,7 @@ async def keep_query(
                 "idempotency_key_reused",
                 f"the query of Idempotency-Key {idempotency_key!r} was deleted; take another key",
             )
-        sink = OutboxSink(tx, deps.departures.outbox)
+        sink = OutboxSink(tx, call.traceparent)
         if verdict == "new":
             query = QuerySubmitted(
                 query_id=query_id,
@@ -164,9 +186,7 @@ async def keep_query(
                 owner=owner,
                 options=options,
             )
-            await QueryProducer(sink, SOURCE, now=deps.now).submit(
-                query, traceparent=call.traceparent
-            )
+            await QueryProducer(sink, SOURCE, now=deps.now).submit(query)
     if sink.rows:
         await deps.departures.send(sink.rows)
         _count_announced(call, sink)

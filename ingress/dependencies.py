@@ -14,7 +14,7 @@ from core.vision.decoding.sniff import SniffedPicture
 from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
-from ingress.http.bodies import MAX_JSON_BYTES, MIN_BYTES_PER_S, Pace
+from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import ByteBudget, RateLimit
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
@@ -84,12 +84,3 @@ class Dependencies:
     readiness: Readiness = field(default_factory=Readiness)
     comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
     now: Callable[[], datetime] = _now
-
-    @property
-    def pace(self) -> Pace:
-        """How slowly bodies may come."""
-        return Pace(self.settings.receive_timeout_s, MIN_BYTES_PER_S)
-
-    def link(self, path: str) -> str:
-        """Return the address of a path here, as clients reach it."""
-        return self.base_url + path

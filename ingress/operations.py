@@ -1,22 +1,27 @@
 """The route table: each operation says what it takes, needs and gives. Serves and documents."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import request_response
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from core.errors import PermanentError
 from core.webhooks.links import SIGNATURE, check_link
 from ingress.auth.access import Principal, client_address, require
 from ingress.auth.api_keys import Scope
 from ingress.dependencies import Dependencies
-from ingress.http.bodies import read_model
+from ingress.http.bodies import MIN_BYTES_PER_S, BodyPace, read_model
 from ingress.http.problems import Extra, FieldError, Problem
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -55,6 +60,15 @@ class Call:
         """The trace that this request belongs to."""
         value = self.request.scope.get("traceparent")
         return value if isinstance(value, str) else None
+
+    @property
+    def pace(self) -> BodyPace:
+        """How slowly the body may come."""
+        return BodyPace(self.deps.settings.receive_timeout_s, MIN_BYTES_PER_S)
+
+    def link(self, path: str) -> str:
+        """Return the address of a path here, as clients reach it."""
+        return self.deps.base_url + path
 
     def path_id(self, name: str) -> UUID:
         """Return the UUID in the path."""
@@ -100,7 +114,7 @@ class Call:
     async def body(self, model: type[ModelT]) -> ModelT:
         """Return the JSON body as `model`; raises as `read_model`."""
         return await read_model(
-            self.request, model, max_bytes=self.deps.max_json_bytes, pace=self.deps.pace
+            self.request, model, max_bytes=self.deps.max_json_bytes, pace=self.pace
         )
 
 
@@ -162,7 +176,27 @@ class Operation:
     takes_links: bool = False
 
 
-def endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], Awaitable[Response]]:
+class MethodSwitch:
+    """The operations of one path, by method; a 405 names all of them."""
+
+    def __init__(self, operations: Sequence[Operation], deps: Dependencies) -> None:
+        self._apps = {one.method: request_response(_endpoint(one, deps)) for one in operations}
+        self._allow = ", ".join(sorted({*self._apps, *(["HEAD"] if "GET" in self._apps else [])}))
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            HTTPException: 405, no operation has the method.
+        """
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        app = self._apps.get(method)
+        if app is None:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": self._allow})
+        await app(scope, receive, send)
+
+
+def _endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], Awaitable[Response]]:
     """Return what Starlette calls: key, scope and rate are checked before the body is touched."""
 
     async def serve(request: Request) -> Response:

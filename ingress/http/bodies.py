@@ -18,7 +18,7 @@ MIN_BYTES_PER_S = 64 * 1024  # half a megabit: slower bodies end after INGRESS_R
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class BodyPace:
     """How slowly a body may come: so long in all, and longer only while enough bytes arrive.
 
     uvicorn has no time limit for bodies; without this one, a client that sends a byte a minute
@@ -48,7 +48,9 @@ def check_announced(request: Request, max_bytes: int) -> None:
         raise _too_large(int(announced), max_bytes)
 
 
-async def stream(request: Request, *, max_bytes: int, pace: Pace) -> AsyncGenerator[bytes, None]:
+async def stream(
+    request: Request, *, max_bytes: int, pace: BodyPace
+) -> AsyncGenerator[bytes, None]:
     """Return the body in pieces, as they come.
 
     Raises:
@@ -82,7 +84,7 @@ async def stream(request: Request, *, max_bytes: int, pace: Pace) -> AsyncGenera
             yield piece
 
 
-async def read_whole(request: Request, *, max_bytes: int, pace: Pace) -> bytes:
+async def read_whole(request: Request, *, max_bytes: int, pace: BodyPace) -> bytes:
     """Return the whole body, held in memory once.
 
     Raises:
@@ -96,7 +98,7 @@ async def read_whole(request: Request, *, max_bytes: int, pace: Pace) -> bytes:
 
 
 async def read_model(
-    request: Request, model: type[ModelT], *, max_bytes: int, pace: Pace
+    request: Request, model: type[ModelT], *, max_bytes: int, pace: BodyPace
 ) -> ModelT:
     """Return the JSON body as `model`.
 

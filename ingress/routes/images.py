@@ -97,7 +97,7 @@ def exif_text(status: ImageStatus) -> str | None:
 def image_links(call: Call, image: ImageStatus | KeptImage) -> dict[str, str]:
     """Return where an image's status and bytes are."""
     path = f"/images/{image.image_id}"
-    return {"self": call.deps.link(path), "content": call.deps.link(f"{path}/content")}
+    return {"self": call.link(path), "content": call.link(f"{path}/content")}
 
 
 async def _visible(call: Call) -> ImageStatus:
@@ -139,7 +139,7 @@ def _memory_needed(request: Request, max_image_bytes: int) -> int:
 
 def _files(call: Call, limit: int) -> AsyncGenerator[ReceivedFile, None]:
     settings, request = call.deps.settings, call.request
-    pieces = stream(request, max_bytes=limit, pace=call.deps.pace)
+    pieces = stream(request, max_bytes=limit, pace=call.pace)
     if _is_multipart(request):
         return read_files(
             pieces,

@@ -73,7 +73,7 @@ def _shown(call: Call, job: DirectoryJob, model: type[JobT], **more: Any) -> Job
     return model.of(
         job,
         directory=f"{job.root}/{job.directory}".rstrip("/"),
-        links={"self": call.deps.link(f"/jobs/{job.job_id}")},
+        links={"self": call.link(f"/jobs/{job.job_id}")},
         **more,
     )
 

@@ -32,7 +32,7 @@ async def put(call: Call) -> Response:
     matched = _if_match(call)
     with call.memory(MAX_BODY_BYTES):
         given = await read_model(
-            call.request, LabelSetText, max_bytes=MAX_BODY_BYTES, pace=call.deps.pace
+            call.request, LabelSetText, max_bytes=MAX_BODY_BYTES, pace=call.pace
         )
     new = [Label(**label.model_dump()) for label in given.labels]
     async with call.deps.pool.transaction() as tx:

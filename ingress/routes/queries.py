@@ -48,7 +48,7 @@ async def submit(call: Call) -> Response:
         raise Problem("invalid_request", detail, Extra(errors=(FieldError("/text", detail),)))
     await call.deps.departures.check_room()
     query_id, verdict = await keep_query(call, asked, key)
-    link = call.deps.link(f"/queries/{query_id}")
+    link = call.link(f"/queries/{query_id}")
     headers = {"Location": link}
     if verdict == "same":
         headers["Idempotency-Replayed"] = "true"
@@ -138,7 +138,7 @@ def _delivery(delivery: DeliveryStatus) -> ShownDelivery:
 
 
 def _links(call: Call, query_id: UUID) -> dict[str, str]:
-    return {"self": call.deps.link(f"/queries/{query_id}")}
+    return {"self": call.link(f"/queries/{query_id}")}
 
 
 def _filter(call: Call) -> Filter:

@@ -68,7 +68,7 @@ async def tag_directory(call: Call) -> Response:
             owner=call.caller.owner,
             total=count,
         )
-    link = deps.link(f"/jobs/{job_id}")
+    link = call.link(f"/jobs/{job_id}")
     answer = AcceptedJob(
         message="The directory will be tagged.",
         directory=asked.directory_path,
@@ -105,7 +105,7 @@ def _result(image_path: str, status: ImageStatus) -> TaggedFile:
 
 
 def _pending(call: Call, image_path: str, image_id: UUID) -> Response:
-    link = call.deps.link(f"/images/{image_id}")
+    link = call.link(f"/images/{image_id}")
     pending = PendingFile(image_path=image_path, image_id=image_id, links={"self": link})
     headers = {"Location": link, "Retry-After": "1"}
     return json_response(pending, HTTPStatus.ACCEPTED, headers)
