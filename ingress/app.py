@@ -1,4 +1,4 @@
-"""The HTTP application, built by one call from its deps."""
+"""The HTTP application, built by one call from its dependencies."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ DESCRIBED: tuple[Operation, ...] = (
 
 
 def create_app(deps: Dependencies) -> Starlette:
-    """Return the application. It opens and closes nothing: the caller owns the deps.
+    """Return the application. It opens and closes nothing: the caller owns the dependencies.
 
     Raises:
         ConfigurationError: files that the documents need are not installed.
@@ -72,7 +72,7 @@ def _routes(operations: Sequence[Operation], deps: Dependencies) -> list[Route]:
     by_path: dict[str, list[Operation]] = defaultdict(list)
     for operation in operations:
         by_path[operation.path].append(operation)
-    # With the convertor, `/images/upload` is no image: a GET of it is 405, not 404.
+    # With this convertor `/images/upload` matches no image id: a GET of it gives 405, not 404.
     return [
         Route(path.replace("_id}", "_id:uuid}"), MethodSwitch(group, deps))
         for path, group in by_path.items()

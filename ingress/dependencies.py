@@ -1,4 +1,4 @@
-"""Everything that the routes work with, as one value. `main.py` fills it in."""
+"""What the routes depend on, as one value that `main.py` makes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,12 +29,13 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """What stands between a client and the rest.
+    """The checks that a request passes.
 
     Attributes:
-        callbacks: says which addresses may be called.
-        link_keys: check signed links; none where `SECRETS_KEY` is not set: no link is valid then.
-        probe: gives a picture's type and size from its first bytes, or raises `ImageUnreadable`.
+        callbacks: checks callback addresses.
+        link_keys: signed links are checked with these; none, and no valid link, without
+            `SECRETS_KEY`.
+        probe: returns a picture's type and size from its first bytes; raises `ImageUnreadable`.
     """
 
     keys: KeyRing
@@ -55,12 +56,12 @@ class Dependencies:
 
     Attributes:
         base_url: where links point, without a slash at the end.
-        keeps_blobs_in_database: `ARCHIVE_BLOBS` is `pg:`.
-        files: what lies under the allowed roots.
-        model: what the settings say the instance tags with.
+        keeps_blobs_in_database: whether `ARCHIVE_BLOBS` is `pg:`.
+        files: finds files under the allowed roots.
+        model: the name of the model that the settings ask for.
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
         is_broker_there: asks the broker, for `/health`.
-        sealing: keeps signing secrets; None where `SECRETS_KEY` is not set.
+        sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         comparing: held while an archive's photos are compared with each other.
     """
 

@@ -1,4 +1,4 @@
-"""The route table: each operation says what it takes, needs and gives. Serves and documents."""
+"""The route table: each operation with what it takes, needs and returns, served and documented."""
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -41,10 +41,10 @@ class Call:
 
     @property
     def caller(self) -> Principal:
-        """Who is asking.
+        """The principal of the request.
 
         Raises:
-            Problem: nobody who is known.
+            Problem: the request came without a key.
         """
         if self.principal is None:
             raise Problem("key_missing", "this needs an API key")
@@ -52,12 +52,12 @@ class Call:
 
     @property
     def own_only(self) -> str | None:
-        """The owner whose things alone the caller may see; None: an administrator, who sees all."""
+        """The owner whose rows the caller may see; None: an administrator, who sees all rows."""
         return None if self.caller.is_admin else self.caller.owner
 
     @property
     def traceparent(self) -> str | None:
-        """The trace that this request belongs to."""
+        """The W3C trace context of the request."""
         value = self.request.scope.get("traceparent")
         return value if isinstance(value, str) else None
 
@@ -91,7 +91,7 @@ class Call:
         return value
 
     def whole(self, name: str, default: int, *, least: int, most: int) -> int:
-        """Return a query parameter that counts something.
+        """Return a query parameter that is a whole number.
 
         Raises:
             Problem: `invalid_request`.
@@ -103,7 +103,7 @@ class Call:
         return int(text)
 
     def memory(self, size: int) -> AbstractContextManager[None]:
-        """Hold `size` bytes of memory on this caller's account while the block runs.
+        """Reserve `size` bytes of memory for this caller while the block runs.
 
         Raises:
             Problem: `overloaded`, `rate_limited`.
@@ -123,12 +123,12 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response that is no problem.
+    """A documented response that is not a problem.
 
     Attributes:
         model: of a JSON body; None where the body is of `media_type` or empty.
         headers: name -> meaning.
-        as_events: whether `Accept: text/event-stream` gets a stream of the same.
+        as_events: whether `Accept: text/event-stream` gets it as a stream of events.
     """
 
     status: int
@@ -141,7 +141,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter that an operation reads; ids in the path are described by themselves."""
+    """A parameter that an operation reads; ids in the path are documented without one."""
 
     name: str
     place: str  # query | header | path
@@ -155,11 +155,11 @@ class Operation:
     """One method on one path.
 
     Attributes:
-        scope: what the key must be allowed; None: no key is asked for here.
+        scope: the scope that the key needs; None: no key is needed.
         body: model of a JSON body.
-        media: content types of a body that is no JSON, with what OpenAPI says of each.
-        problems: codes that this operation may give, beyond those that all may.
-        takes_links: a signed link does instead of a key.
+        media: content types of a body that is not JSON, with their OpenAPI description.
+        problems: codes of problems, beyond those that every operation may return.
+        takes_links: whether a signed link replaces the key.
     """
 
     method: str
@@ -197,7 +197,7 @@ class MethodSwitch:
 
 
 def _endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], Awaitable[Response]]:
-    """Return what Starlette calls: key, scope and rate are checked before the body is touched."""
+    """Return an endpoint that checks key, scope and rate before the body is read."""
 
     async def serve(request: Request) -> Response:
         request.scope[ROUTE] = operation.path
@@ -222,7 +222,7 @@ async def _admit(request: Request, operation: Operation, deps: Dependencies) -> 
 
 
 def _check_link(request: Request, deps: Dependencies) -> None:
-    # Built from the scope: `request.url` is made of the Host header, which the client chooses.
+    # Built from the scope: `request.url` contains the Host header, which the client chooses.
     query = request.scope["query_string"].decode("latin-1")
     try:
         check_link(f"{request.scope['path']}?{query}", keys=deps.guards.link_keys, now=deps.now())

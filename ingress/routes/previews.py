@@ -1,4 +1,4 @@
-"""`/labels/preview`: what other labels would change. A tagging process makes it."""
+"""`/labels/preview`: what other labels would change. A tagging process computes it."""
 
 from http import HTTPStatus
 from uuid import UUID, uuid4
