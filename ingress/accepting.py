@@ -124,7 +124,7 @@ async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageSt
             tx,
             image_id=image_id,
             uri=file.uri,
-            path=file.image_path[:1000],
+            path=file.image_path,
             size_bytes=file.size_bytes,
         )
         # Read before the event leaves: tagging may finish before our next statement.
@@ -132,7 +132,7 @@ async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageSt
         sink = OutboxSink(tx, call.traceparent)
         await ImageProducer(sink, SOURCE).announce(
             file.uri,
-            path=file.image_path[:1000],
+            path=file.image_path,
             wishes=wishes,
             made_at=accepted.at,
         )

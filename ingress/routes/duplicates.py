@@ -15,7 +15,7 @@ from ingress.reading import same_photos
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-MAX_ROW_ID = 2**31 - 1
+MAX_ROW_ID = 2**63 - 1
 CURSOR = "^[0-9a-f]{64}$"
 
 

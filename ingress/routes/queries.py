@@ -7,7 +7,7 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from core.storage.delivery.deliveries import DeliveryStatus
+from core.storage.delivery.listing import DeliveryStatus
 from core.storage.queries import queries, query_deletion, query_pages
 from core.storage.queries.queries import QueryStatus
 from core.storage.queries.query_pages import Filter, Status

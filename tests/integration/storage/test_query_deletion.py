@@ -9,8 +9,8 @@ from consumers.upkeep.pruning import ages
 from core.settings import RetentionSettings
 from core.storage import retention
 from core.storage.delivery import deliveries, lanes, redelivery
-from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
-from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery.deliveries import Attempt, Leased, NewDelivery, Settled
+from core.storage.delivery.lanes import Room
 from core.storage.delivery.redelivery import Wanted
 from core.storage.pool import Pool
 from core.storage.queries import queries, query_deletion
