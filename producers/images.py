@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 from core.messaging.cloudevents import encode
 from producers.sinks import Sink
-from producers.tracing import with_trace
 from schemas.image import ImageArrived, path_of
 from schemas.topics import IMAGES_ARRIVED
 
@@ -26,11 +25,10 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who announces an image, in which job and trace."""
+    """Who announces an image, and in which job."""
 
     owner: str | None = None
     job_id: UUID | None = None
-    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +85,5 @@ class ImageProducer:
             source=self.source,
             now=made_at or self.now(),
         )
-        await self.sink.put(with_trace(record, origin.traceparent))
+        await self.sink.put(record)
         return event

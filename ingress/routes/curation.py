@@ -1,4 +1,4 @@
-"""`PATCH, DELETE /images/{image_id}`: what people decide about an image, for good."""
+"""`PATCH, DELETE /images/{image_id}`: decisions of people about an image."""
 
 from uuid import UUID
 
@@ -17,12 +17,12 @@ from ingress.routes.images import shown
 
 
 async def patch(call: Call) -> Response:
-    """Set tags by hand or give them back to the model; exclude from the answers or take back."""
+    """Set tags by hand, or return to the model's; exclude the image from answers, or include it."""
     change = await call.body(ImagePatch)
     image_id = call.path_id("image_id")
     async with call.deps.pool.transaction() as tx:
         status = await images.status(tx, image_id)
-        # Another owner's image and none at all give the same answer: ids must not be probed.
+        # Another owner's image and an unknown id give the same answer: nobody can probe ids.
         if status is None or not call.caller.owns(status.owner):
             raise _not_yours(image_id)
         await _apply(tx, status, change, call.caller.owner)
@@ -40,10 +40,10 @@ async def patch(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
-    """Delete an image: it is no answer and nobody sees it from now on.
+    """Delete an image: it is never an answer again, and nobody sees it.
 
-    Its bytes go soon after, unless another image has the same. A webhook with it that waits becomes
-    `query.failed`, reason `image_gone`. Sent or announced again, it is a new image.
+    Its bytes are deleted soon after, unless another image has the same. A pending webhook with it
+    becomes `query.failed`, reason `image_gone`. Uploaded or announced again, it is a new image.
     """
     image_id = call.path_id("image_id")
     owner = None if call.caller.is_admin else call.caller.owner
