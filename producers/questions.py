@@ -64,7 +64,7 @@ def read_lines(
 async def submit_all(
     publisher: Publisher, lines: Sequence[Line], patience: Patience
 ) -> list[Submitted]:
-    """Publish the queries of these lines together; give each line's outcome, in order."""
+    """Publish the queries of these lines together; return each line's outcome, in order."""
     collector = Collector()
     producer = QueryProducer(collector, "/producers/queries")
     problems: dict[int, PermanentError | TransientError] = {}

@@ -32,7 +32,7 @@ class NoHints:
     """A file system without events: scans alone."""
 
     async def run(self, listener: HintBuffer) -> None:
-        listener.hear_state(False)
+        listener.set_live(False)
         await asyncio.Event().wait()
 
 
