@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import structlog
 
 from core.blobs.kinds import wanted_extensions
-from core.blobs.naming import Place, decode_name
+from core.blobs.naming import RootedPath, decode_name
 from core.blobs.roots import Roots
-from core.blobs.walking import Found, Walk
+from core.blobs.walking import FoundFile, Walk
 from core.errors import PermanentError, TransientError
 from core.repeating import every
 from core.storage.archive import jobs
@@ -74,7 +74,7 @@ class JobRunner:
         return True
 
     async def _run(self, job: DirectoryJob, token: UUID, stop: asyncio.Event) -> bool:
-        place = Place(job.root, decode_name(job.directory))
+        place = RootedPath(job.root, decode_name(job.directory))
         wanted = _wanted(job)
         companions = [
             asyncio.create_task(self._count(job, place, wanted)),
@@ -118,7 +118,7 @@ class JobRunner:
         return True
 
     async def _announce_batch(
-        self, job: DirectoryJob, batch: list[Found]
+        self, job: DirectoryJob, batch: list[FoundFile]
     ) -> tuple[int, Counter[str]]:
         problems = await self.announcer.announce(
             [Photo(found.place.uri) for found in batch],
@@ -133,7 +133,7 @@ class JobRunner:
                 refused[problem.reason] += 1
         return len(batch) - refused.total(), refused
 
-    async def _count(self, job: DirectoryJob, place: Place, wanted: frozenset[bytes]) -> None:
+    async def _count(self, job: DirectoryJob, place: RootedPath, wanted: frozenset[bytes]) -> None:
         if job.total is not None:
             return
         total = 0

@@ -35,7 +35,7 @@ class LabelledTagger:
 
     @property
     def identity(self) -> str:
-        """The model's name and weights."""
+        """Return the model's name and weights."""
         return self.clip.identity
 
     async def score(

@@ -148,7 +148,7 @@ class TaggingRole:
             raise StaleLabels(f"labels are at version {version} now")
 
     async def _current(self, items: Sequence[TaggingItem], tx: Transaction) -> list[TaggingItem]:
-        """Of one image's arrivals the last; none that is older than the image's deletion.
+        """Return the last arrival of each image; none that is older than the image's deletion.
 
         The old ones go first: one that is replayed may lie behind the arrival that counts.
         """
@@ -165,7 +165,7 @@ class TaggingRole:
 
 
 def _announced_ms(received: Received[Arrival]) -> float:
-    """When an image was announced: of the two times that a record may have the earlier one."""
+    """Return when an image was announced: the earlier of the two times that a record may have."""
     made = made_at(received.record)
     published_ms = received.timestamp_ms
     return published_ms if made is None else min(made.timestamp() * 1000, published_ms)
@@ -174,7 +174,7 @@ def _announced_ms(received: Received[Arrival]) -> float:
 def _tagged_event(item: TaggingItem, now: datetime) -> Record:
     event, plan = item.received.event.event, item.plan
     if isinstance(plan, PermanentError):
-        told = ImageTagged(
+        outgoing = ImageTagged(
             image_id=event.image_id,
             uri=event.uri,
             path=event.image_path,
@@ -184,7 +184,7 @@ def _tagged_event(item: TaggingItem, now: datetime) -> Record:
         )
     else:
         tags = plan.tags
-        told = ImageTagged(
+        outgoing = ImageTagged(
             image_id=event.image_id,
             uri=event.uri,
             path=event.image_path,
@@ -199,7 +199,7 @@ def _tagged_event(item: TaggingItem, now: datetime) -> Record:
         )
     return encode(
         IMAGES_TAGGED,
-        told,
+        outgoing,
         key=str(event.image_id),
         event_id=str(uuid5(event.image_id, _identity(item))),
         source=SOURCE,
@@ -208,7 +208,7 @@ def _tagged_event(item: TaggingItem, now: datetime) -> Record:
 
 
 def _identity(item: TaggingItem) -> str:
-    """What makes two events about an image one: the same arrival with the same outcome.
+    """Return what makes two events about an image one: the same arrival with the same outcome.
 
     Not the arrival's place: an outbox row whose acknowledgement was lost is published again and
     lies twice in the log. The outcome counts, since a dead letter goes back with the id it had.

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from core.blobs.store import Keeper
+from core.blobs.store import BlobKeeper
 from core.errors import PermanentError, TransientError
 from core.settings import RetentionSettings
 from core.storage import retention
@@ -35,7 +35,7 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "deliveries": settings.deliveries_days,
         "failures": settings.failures_days,
         "dead_letters": settings.dead_letters_days,
-        "host_events": settings.host_events_days,
+        "host_events": settings.failures_days,
         "jobs": settings.jobs_days,
         "tombstones": settings.tombstones_days,
         "deleted_queries": settings.tombstones_days,
@@ -61,7 +61,7 @@ class Pruner:
     def __init__(
         self,
         transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
-        keeper: Keeper,
+        keeper: BlobKeeper,
         settings: RetentionSettings,
         failed: Callable[[str], object],
     ) -> None:

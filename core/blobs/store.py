@@ -28,7 +28,7 @@ class Source(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class BlobKeeper(Protocol):
     """Keeps bytes under their SHA-256."""
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
@@ -62,7 +62,7 @@ class Keeper(Protocol):
         ...
 
     async def discard(self, digest: bytes, older_than: timedelta) -> bool:
-        """Forget bytes that were put, or put again, longer ago; give whether they went.
+        """Forget bytes that were put, or put again, longer ago; return whether they went.
 
         Raises:
             TransientError: the place is away.
@@ -75,7 +75,7 @@ class ReadLimits:
     """Bounds of one `read_all`: bytes of one image, reads at a time, seconds for one read."""
 
     max_bytes: int
-    concurrency: int
+    concurrency: int = 16  # hides a store's latency; the bytes of all are in memory
     timeout_s: float = 60.0
 
 
@@ -85,12 +85,12 @@ class BlobStore:
     Args:
         keeper: of `blob:` URIs.
         sources: scheme -> source, for the schemes that this process can read.
-        report_progress: told of each URI that is dealt with, of many that one call may have.
+        report_progress: is called after each URI, of many that one call may have.
     """
 
     def __init__(
         self,
-        keeper: Keeper,
+        keeper: BlobKeeper,
         sources: Mapping[str, Source],
         limits: ReadLimits,
         report_progress: Callable[[], object] = lambda: None,
@@ -124,7 +124,7 @@ class BlobStore:
         return contents
 
     async def keep(self, content: bytes) -> str:
-        """Keep bytes at once; give their `blob:` URI. Idempotent.
+        """Keep bytes at once; return their `blob:` URI. Idempotent.
 
         Raises:
             TransientError: the place is away.
@@ -132,17 +132,6 @@ class BlobStore:
         digest = hashlib.sha256(content)
         await self._keeper.put(digest.digest(), content, None)
         return f"{KEPT}:{digest.hexdigest()}"
-
-    async def put(self, content: bytes, sha256: bytes, tx: Transaction) -> None:
-        """Keep bytes under their hash, together with what `tx` writes. Idempotent.
-
-        Where bytes are kept outside of PostgreSQL they are there before the commit; if it fails,
-        unreferenced bytes stay for the pruner.
-
-        Raises:
-            TransientError: the place is away.
-        """
-        await self._keeper.put(sha256, content, tx)
 
     async def _read(self, uri: str) -> Content:
         scheme, _, rest = uri.partition(":")

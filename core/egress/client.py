@@ -22,14 +22,14 @@ import certifi
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from core.egress.connector import GuardedConnector, RequestTrace, trail_of_request
+from core.egress.connector import GuardedConnector, RequestTrace, trace_of_request
 from core.egress.exchange import Download, Exchange, Reading
 from core.egress.failures import FailureKind, unreachable
 from core.egress.guard import TargetGuard
 from core.egress.resolver import HostResolver
 from core.egress.targets import Target, TargetPolicy
 from core.errors import ConfigurationError, TargetForbidden, TargetUnreachable
-from core.settings import DeliverySettings
+from core.settings import EgressSettings
 
 DEFAULT_HEADERS = {
     "accept": "*/*",
@@ -50,8 +50,8 @@ MAX_TARGETS = 4096  # judged and parsed URLs that are remembered, a few kB each
 class EgressLimits:
     """Bounds of one client; `proxy` is the operator's own, for all requests."""
 
-    connect_timeout_s: float = 5.0
-    response_max_bytes: int = 16 * 1024
+    connect_timeout_s: float = 5.0  # a handshake across the world takes less than one
+    response_max_bytes: int = 16 * 1024  # only the status and the first words are kept
     per_host_connections: int = 8
     max_open_connections: int = (
         512  # beyond it they are closed after use: idle ones grow with hosts
@@ -61,13 +61,11 @@ class EgressLimits:
     ca_file: Path | None = None  # roots to trust beside the system's
 
     @classmethod
-    def from_settings(cls, settings: DeliverySettings) -> "EgressLimits":
-        """The bounds that the settings describe."""
+    def from_settings(cls, settings: EgressSettings) -> "EgressLimits":
+        """Return the bounds that the settings describe."""
         return cls(
-            connect_timeout_s=settings.connect_timeout_s,
-            response_max_bytes=settings.response_max_bytes,
-            per_host_connections=settings.per_host_in_flight,
-            proxy=settings.egress_proxy,
+            per_host_connections=settings.per_host_connections,
+            proxy=settings.proxy,
             ca_file=settings.ca_file,
         )
 
@@ -142,7 +140,7 @@ class GuardedClient:
             await transport.aclose()
 
     async def check(self, url: str) -> Target:
-        """Judge a URL without calling it: for the moment of submission.
+        """Return the target of a URL that may be called, without calling it: for the submission.
 
         Raises:
             TargetForbidden: the URL or an address of its host breaks a rule.
@@ -180,18 +178,18 @@ class GuardedClient:
         started = time.monotonic()
         target = self._target(url)
         reading = Reading(self._limits.response_max_bytes)
-        trail = self._trail(target)
+        trace = self._trace(target)
         call = _Call("POST", target, timeout_s, body_s, headers, content)
         try:
-            await self._perform(call, trail, reading)
+            await self._perform(call, trace, reading)
         except TargetUnreachable:
             if reading.status is None:
                 raise
         took_ms = (time.monotonic() - started) * 1000
-        return reading.exchange(took_ms=took_ms, remote_address=trail.remote_address)
+        return reading.exchange(took_ms=took_ms, remote_address=trace.remote_address)
 
     async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> Download:
-        """Fetch a resource of at most `max_bytes`; a redirect is an answer like any other.
+        """Return a resource of at most `max_bytes`; a redirect is an answer like any other.
 
         Raises:
             TargetForbidden: the guard refuses the URL or an address of its host.
@@ -199,41 +197,41 @@ class GuardedClient:
         """
         target = self._guard.policy.check_url(url)
         reading = Reading(max_bytes)
-        await self._perform(_Call("GET", target, timeout_s), self._trail(target), reading)
+        await self._perform(_Call("GET", target, timeout_s), self._trace(target), reading)
         return reading.download()
 
-    async def _perform(self, call: _Call, trail: RequestTrace, reading: Reading) -> None:
-        token = trail_of_request.set(trail)
+    async def _perform(self, call: _Call, trace: RequestTrace, reading: Reading) -> None:
+        token = trace_of_request.set(trace)
         try:
             async with asyncio.timeout(call.timeout_s) as deadline:
                 for _ in range(STALE_RETRIES):
-                    if await self._answered(call, trail, reading, deadline):
+                    if await self._answered(call, trace, reading, deadline):
                         return
-                await self._attempt(call, trail, reading, deadline)
+                await self._attempt(call, trace, reading, deadline)
         except TimeoutError as error:
             message = f"{call.target.host}: no complete answer within {call.timeout_s:g} s"
             raise TargetUnreachable(message, kind=FailureKind.TIMEOUT) from error
         finally:
-            trail_of_request.reset(token)
+            trace_of_request.reset(token)
 
     async def _answered(
-        self, call: _Call, trail: RequestTrace, reading: Reading, deadline: asyncio.Timeout
+        self, call: _Call, trace: RequestTrace, reading: Reading, deadline: asyncio.Timeout
     ) -> bool:
         """Return False where a stale kept connection was at fault: the request is repeated."""
         try:
-            await self._attempt(call, trail, reading, deadline)
+            await self._attempt(call, trace, reading, deadline)
         except TargetUnreachable as error:
-            if error.kind == FailureKind.RESET and trail.reused and reading.status is None:
+            if error.kind == FailureKind.RESET and trace.reused and reading.status is None:
                 return False
             raise
         return True
 
     async def _attempt(
-        self, call: _Call, trail: RequestTrace, reading: Reading, deadline: asyncio.Timeout
+        self, call: _Call, trace: RequestTrace, reading: Reading, deadline: asyncio.Timeout
     ) -> None:
         if self._transport is None:
             raise RuntimeError("the client is used outside its context")
-        trail.reused = False
+        trace.reused = False
         try:
             response = await self._transport.handle_async_request(self._request(call))
             if call.body_s is not None:
@@ -243,8 +241,8 @@ class GuardedClient:
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
-            if trail.forbidden is not None:
-                raise trail.forbidden from error
+            if trace.forbidden is not None:
+                raise trace.forbidden from error
             raise unreachable(call.target.host, error) from error
         except ValueError as error:
             # Not the network: a URL or a header that a library cannot write, now and at any time.
@@ -252,7 +250,7 @@ class GuardedClient:
             raise TargetForbidden(f"{call.target.host}: cannot be asked: {error}") from error
 
     def _request(self, call: _Call) -> httpx.Request:
-        """Made of parts: from `content` httpx derives headers which aiohttp writes by itself."""
+        """Return a request. From `content` httpx would derive headers that aiohttp writes."""
         headers = dict(call.headers)
         stream: httpx.ByteStream | _Pieces = httpx.ByteStream(call.content)
         if len(call.content) > WHOLE_BYTES:
@@ -270,7 +268,7 @@ class GuardedClient:
             request.read()  # so that it goes out whole
         return request
 
-    def _trail(self, target: Target) -> RequestTrace:
+    def _trace(self, target: Target) -> RequestTrace:
         return RequestTrace(host=self._proxy.url.host if self._proxy is not None else target.host)
 
     def _dial_guard(self) -> TargetGuard:
@@ -281,8 +279,8 @@ class GuardedClient:
 
 
 @asynccontextmanager
-async def open_client(settings: DeliverySettings) -> AsyncIterator[GuardedClient]:
-    """A guarded client as the settings describe it, with its resolver; for composition roots.
+async def open_client(settings: EgressSettings) -> AsyncIterator[GuardedClient]:
+    """Yield a guarded client as the settings describe it, with its resolver.
 
     Raises:
         ConfigurationError: a setting cannot be used; names the variable.
@@ -290,14 +288,14 @@ async def open_client(settings: DeliverySettings) -> AsyncIterator[GuardedClient
     policy = TargetPolicy.from_settings(settings)
     limits = EgressLimits.from_settings(settings)
     async with (
-        HostResolver(timeout_s=settings.resolve_timeout_s) as resolver,
+        HostResolver() as resolver,
         GuardedClient(TargetGuard(policy, resolver), limits) as client,
     ):
         yield client
 
 
 def default_ssl_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """TLS 1.2 and up; trusts the system's roots and certifi's, as slim images have none.
+    """Return a context for TLS 1.2 and up. It trusts certifi's roots too: slim images have none.
 
     Args:
         ca_file: PEM with further roots, such as a company's own.
@@ -311,7 +309,7 @@ def default_ssl_context(ca_file: Path | None = None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(ca_file)
         except OSError as error:  # ssl.SSLError is one
-            raise ConfigurationError(f"DELIVERY_CA_FILE: {ca_file}: {error}") from error
+            raise ConfigurationError(f"EGRESS_CA_FILE: {ca_file}: {error}") from error
     return context
 
 
@@ -330,11 +328,9 @@ def _parse_proxy(url: str) -> httpx.Proxy | None:
     try:
         proxy = httpx.Proxy(url)
     except (ValueError, httpx.InvalidURL) as error:
-        raise ConfigurationError(f"DELIVERY_EGRESS_PROXY: {error}") from error
+        raise ConfigurationError(f"EGRESS_PROXY: {error}") from error
     if proxy.url.scheme not in {"http", "https"} or not proxy.url.host:
-        raise ConfigurationError(
-            "DELIVERY_EGRESS_PROXY: must be http[s]://[user:password@]host:port"
-        )
+        raise ConfigurationError("EGRESS_PROXY: must be http[s]://[user:password@]host:port")
     if proxy.auth is None:
         return proxy
     # Not `auth`: httpx-aiohttp 0.2.0 makes aiohttp's BasicAuth of it, deprecated in aiohttp 3.14.

@@ -14,7 +14,7 @@ import idna
 
 from core.egress.addresses import IPAddress, IPNetwork, check_address, parse_networks
 from core.errors import ConfigurationError, TargetForbidden
-from core.settings import DeliverySettings
+from core.settings import EgressSettings
 
 MAX_URL_CHARS = 2048  # what browsers and proxies agree on
 MAX_HOST_CHARS = 253  # RFC 1035, 2.3.4, without the final dot
@@ -52,8 +52,8 @@ class TargetPolicy:
     denied_networks: tuple[IPNetwork, ...] = ()  # own listen addresses; wins over all
 
     @classmethod
-    def from_settings(cls, settings: DeliverySettings) -> "TargetPolicy":
-        """The policy that the settings describe.
+    def from_settings(cls, settings: EgressSettings) -> "TargetPolicy":
+        """Return the policy that the settings describe.
 
         Raises:
             ConfigurationError: a list cannot be read; names the variable and the part.
@@ -68,7 +68,7 @@ class TargetPolicy:
         )
 
     def check_url(self, url: str) -> Target:
-        """The canonical target of a URL that the policy lets pass; looks nothing up.
+        """Return the canonical target of a URL that the policy lets pass; looks nothing up.
 
         Raises:
             TargetForbidden: names the value and the one rule that it breaks.
@@ -85,7 +85,7 @@ class TargetPolicy:
         return Target(parts.scheme, host, port, _rebuild(parts, host, port), address)
 
     def check_resolved(self, host: str, addresses: Sequence[IPAddress]) -> None:
-        """Pass a host whose every address may be reached: one bad one blocks them all.
+        """Raise where an address of a host is denied: one bad address blocks them all.
 
         Raises:
             TargetForbidden: names the host, the address and the rule.
@@ -94,7 +94,7 @@ class TargetPolicy:
             self.check_peer(host, address)
 
     def check_peer(self, host: str, address: IPAddress) -> None:
-        """Pass one address that a connection to `host` is about to use.
+        """Raise where an address that a connection to `host` is about to use is denied.
 
         Raises:
             TargetForbidden: names the host, the address and the rule.
@@ -123,7 +123,7 @@ class TargetPolicy:
 
 
 def canonical_host(host: str) -> tuple[str, IPAddress | None]:
-    """A host in the one spelling that all later layers see, and its address if it is a literal.
+    """Return a host in the spelling that all later layers see, and its address if it is a literal.
 
     Raises:
         TargetForbidden: empty, too long, percent-encoded, not a name, an A-label that stands for
@@ -149,7 +149,7 @@ def canonical_host(host: str) -> tuple[str, IPAddress | None]:
 
 
 def lane_name(host: str) -> str:
-    """The host as lanes and operators name it: canonical, an IPv6 address without brackets.
+    """Return the host as lanes and operators name it: canonical, an IPv6 address without brackets.
 
     Raises:
         TargetForbidden: as `canonical_host`.
@@ -158,7 +158,7 @@ def lane_name(host: str) -> str:
 
 
 def lane_of(url: str) -> str:
-    """The lane of a callback: its host by `lane_name`; as written where that is none.
+    """Return the lane of a callback: its host by `lane_name`; as written where that is none.
 
     Such a URL is refused before anything is sent; until then it waits in a lane like the others.
     """
@@ -208,9 +208,11 @@ def _to_ascii(host: str) -> str:
 
 
 def _check_readable(name: str) -> None:
-    """The libraries decode such a name whole, labels without `xn--` too, and raise where it fails:
-    httpx 0.28 when it connects, which is too late to say so.
-    """  # noqa: D205
+    """Raise where a name cannot be decoded.
+
+    The libraries decode a name whole, labels without `xn--` too; httpx 0.28 does so when it
+    connects, which is too late to say so.
+    """
     try:
         idna.decode(name)
     except UnicodeError as error:  # idna.IDNAError is one; punycode's own escape from it
@@ -249,9 +251,9 @@ def _parse_ports(part: str) -> range:
     try:
         ports = range(int(first), int(last if dash else first) + 1)
     except ValueError as error:
-        raise ConfigurationError(f"DELIVERY_ALLOWED_PORTS: {part!r} is not a port") from error
+        raise ConfigurationError(f"EGRESS_ALLOWED_PORTS: {part!r} is not a port") from error
     if not ports or ports[0] < 1 or ports[-1] > 65535:
-        raise ConfigurationError(f"DELIVERY_ALLOWED_PORTS: {part!r} is not within 1 to 65535")
+        raise ConfigurationError(f"EGRESS_ALLOWED_PORTS: {part!r} is not within 1 to 65535")
     return ports
 
 
@@ -271,7 +273,7 @@ def _parse_denied(parts: Sequence[str]) -> tuple[IPNetwork, ...]:
         return parse_networks(parts)
     except ValueError as error:
         raise ConfigurationError(
-            f"DELIVERY_DENIED_HOSTS: {error}; names have to be denied by their addresses"
+            f"EGRESS_DENIED_HOSTS: {error}; names have to be denied by their addresses"
         ) from error
 
 
@@ -279,9 +281,9 @@ def _allowed_name(part: str) -> str:
     try:
         name, address = canonical_host(part)
     except TargetForbidden as error:
-        raise ConfigurationError(f"DELIVERY_ALLOWED_HOSTS: {error}") from error
+        raise ConfigurationError(f"EGRESS_ALLOWED_HOSTS: {error}") from error
     if address is not None:
-        raise ConfigurationError(f"DELIVERY_ALLOWED_HOSTS: {part!r} is not a host or a range")
+        raise ConfigurationError(f"EGRESS_ALLOWED_HOSTS: {part!r} is not a host or a range")
     return name
 
 

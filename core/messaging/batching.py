@@ -1,7 +1,7 @@
 """The queue between fetching and preparing, and how batches are taken from it. Pure.
 
-Greedy: a batch is what lies there when the role is free, capped by count and bytes; no timer, so
-an idle system answers at once and a busy one fills its batches.
+Greedy: a batch is whatever is queued when the role becomes free, capped by count and bytes. There
+is no timer, so an idle system answers at once and a busy one fills its batches.
 """
 
 from collections import deque
@@ -20,15 +20,15 @@ class BatchPolicy:
     max_bytes: int
 
     def alone(self) -> "BatchPolicy":
-        """The same with one record per batch."""
+        """Return the same caps with one record per batch."""
         return BatchPolicy(1, self.max_bytes)
 
 
 class PartitionBatchQueue:
     """Fetched records in order, bounded in number and bytes.
 
-    The bound is a signal, not a wall: what a fetch has given is taken in, and no further fetch is
-    made until there is room again.
+    The bounds do not refuse anything: all that a fetch returned is put in. The intake reads `room`
+    and does not fetch again until there is some.
 
     Args:
         max_records: room in records.
@@ -47,24 +47,24 @@ class PartitionBatchQueue:
 
     @property
     def room(self) -> int:
-        """How many more records may be asked for; 0 when full by either measure."""
+        """Return how many more records may be fetched; 0 if either bound is reached."""
         if self._bytes >= self._max_bytes:
             return 0
         return max(0, self._max_records - self._records)
 
     @property
     def is_half_empty(self) -> bool:
-        """Whether a paused fetch may go on: well below the bounds, so that it does not flap."""
+        """Return whether a paused fetch may go on: well below the bounds, so it does not flap."""
         return self._records * 2 <= self._max_records and self._bytes * 2 <= self._max_bytes
 
     def put(self, partition_batch: PartitionBatch) -> None:
-        """Put records in."""
+        """Append the records of one fetch."""
         self._partition_batches.append(partition_batch)
         self._records += len(partition_batch)
         self._bytes += partition_batch.size
 
     def take(self, policy: BatchPolicy, ready: Mapping[Partition, int]) -> list[PartitionBatch]:
-        """Take a batch; records of another epoch than `ready` has are thrown away on the way."""
+        """Remove and return the next batch; records whose epoch is not in `ready` are dropped."""
         batch: list[PartitionBatch] = []
         count = size = 0
         while self._partition_batches and count < policy.max_records:
@@ -85,7 +85,7 @@ class PartitionBatchQueue:
         return batch
 
     def clear(self) -> None:
-        """Throw all away."""
+        """Drop everything."""
         self._partition_batches.clear()
         self._records = 0
         self._bytes = 0

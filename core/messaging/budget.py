@@ -1,6 +1,6 @@
-"""How many records a partition may set aside before someone has to look. Pure.
+"""How many dead letters a partition may have before it halts and someone has to look. Pure.
 
-A bad deploy would otherwise empty a topic into its dead letters (arroyo `dlq.py`, uForwarder).
+A bad deploy would otherwise turn a whole topic into dead letters (arroyo `dlq.py`, uForwarder).
 """
 
 from collections import deque
@@ -12,7 +12,7 @@ class DeadLetterBudget:
     """Counts dead letters among the last records of each partition.
 
     Args:
-        window: how many records are looked back on.
+        window: how many of the last records count.
         max_share: the share of the window that may be dead letters, 0 to 1.
     """
 
@@ -24,11 +24,11 @@ class DeadLetterBudget:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether no partition has a dead letter in its window: good records need not be noted."""
+        """Return whether no window has a dead letter, so that good records need not be noted."""
         return not self._seen
 
     def note(self, partition: Partition, *, dead: bool) -> bool:
-        """Count one finished record; True if the partition is over its budget."""
+        """Count one finished record; return True if the partition is over its budget."""
         seen = self._seen.get(partition)
         if seen is None:
             if not dead:
@@ -41,5 +41,5 @@ class DeadLetterBudget:
         return over
 
     def forget(self, partition: Partition) -> None:
-        """Begin anew with this partition."""
+        """Forget what was counted of this partition."""
         self._seen.pop(partition, None)

@@ -22,16 +22,18 @@ log = structlog.get_logger(__name__)
 E = TypeVar("E")
 P = TypeVar("P")
 
-#: After a rejection while still assigned: two owners would otherwise fence each other in turn.
+#: How long to wait after we were fenced while still assigned: otherwise two owners would fence each
+#: other in turn.
 FENCED_WAIT_S = 4.0
-#: A halted partition is looked at again: a reset may have been made meanwhile.
+#: How often a halted partition is tried again: someone may have run `reset` meanwhile.
 HALT_LOOK_S = 30.0
-#: After a change of leader the log's end may lag behind for a moment.
+#: How often a partition may stand beyond its log's end before it is halted: after a change of
+#: leader the end lags behind for a moment.
 BEYOND_END_TRIES = 5
 
 
 class Claimer(Generic[E, P]):
-    """Claims whatever the group gave us and is not ours yet."""
+    """Claims the partitions that the group assigned to us and that are not ours yet."""
 
     def __init__(self, session: Session, parts: RoleParts[E, P]) -> None:
         self._session = session
@@ -39,7 +41,7 @@ class Claimer(Generic[E, P]):
         self._beyond: dict[Partition, int] = {}
 
     async def run(self) -> None:
-        """Claim for ever.
+        """Claim whenever something is unclaimed, until cancelled.
 
         Raises:
             ConfigurationError: the progress belongs to another cluster or another topic.
@@ -87,15 +89,15 @@ class Claimer(Generic[E, P]):
         reach("claim.looked")
         bounds = await client.bounds(partitions)
         reach("claim.bounded")
-        # After the bounds, so that they are those of the topic that is identified: one that is
-        # made anew while we run has the same name, and soon enough records to hide it.
+        # Asked after the bounds, so that a topic made anew in between is noticed: it has the same
+        # name, and soon so many records that the old offset lies within its bounds.
         session.identity = await client.identify()
         self._check_identity(standings)
         bids = [Bid(p, *bounds[p]) for p in partitions if self._is_inside(p, standings, bounds[p])]
         if not bids:
             return
-        # The broker refuses a commit to whoever is no member any more: a zombie that wakes up
-        # must not raise epochs over the heads of the rightful owners (section 2.2 there).
+        # The broker refuses the commit of a process that is no member any more. Otherwise a zombie
+        # that wakes up would raise epochs and fence the rightful owners (section 2.2 there).
         await client.prove({bid.partition: _next_offset(bid, standings) for bid in bids})
         reach("claim.proven")
         async with session.claiming:
@@ -153,7 +155,7 @@ class Claimer(Generic[E, P]):
         standings: Mapping[Partition, Standing],
         bounds: tuple[int, int],
     ) -> bool:
-        """Whether the log has what comes next; halts the partition if it never will."""
+        """Return whether the log has the next offset; halt the partition if it never will."""
         start, end = bounds
         position = standings[partition].next_offset if partition in standings else start
         command = f"photo-archive reset {self._session.group}"

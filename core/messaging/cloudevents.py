@@ -29,7 +29,7 @@ def encode(
 def envelope(
     topic: Topic, *, event_id: str, source: str, subject: str, now: datetime
 ) -> tuple[tuple[str, bytes], ...]:
-    """The `ce_*` headers of an event of `topic`."""
+    """Return the `ce_*` headers of an event of `topic`."""
     return (
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
@@ -86,8 +86,8 @@ def made_at(record: Record) -> datetime | None:
 
 def _explain(error: ValidationError) -> str:
     problems = error.errors(include_url=False, include_input=False)
-    told = "; ".join(
+    listed = "; ".join(
         f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}"
         for problem in problems[:5]
     )
-    return told + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+    return listed + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")

@@ -1,4 +1,8 @@
-"""One transaction per batch: guard first, effects of what is still ours, outbox, dead letters."""
+"""One transaction per batch.
+
+The guard comes first and says which partitions are still ours; their effects, outbox rows and dead
+letters follow, and all of it commits together with the new offsets.
+"""
 
 import asyncio
 import time
@@ -34,7 +38,7 @@ P = TypeVar("P")
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What a transaction left, once it has committed."""
+    """What one committed transaction wrote."""
 
     ours: frozenset[Partition]
     letters: tuple[DeadLetter, ...]
@@ -42,7 +46,7 @@ class _Written:
 
 
 class Committer(Generic[E, P]):
-    """Writes prepared batches, strictly in order."""
+    """Writes prepared batches, strictly in the order in which they were formed."""
 
     def __init__(
         self,
@@ -57,13 +61,13 @@ class Committer(Generic[E, P]):
         self._outbox = outbox
         self._dlq = dead_letter_topic(parts.topic.name, parts.group)
         self._budget = DeadLetterBudget(
-            window=session.settings.dead_letter_window,
-            max_share=session.settings.dead_letter_max_share,
+            window=session.limits.dead_letter_window,
+            max_share=session.limits.dead_letter_max_share,
         )
         self._account = TimeAccount(session.metrics, group=session.group, task="commit")
 
     async def run(self) -> None:
-        """Commit for ever.
+        """Commit one prepared batch after the other, until cancelled.
 
         Raises:
             Exception: a bug of the role; nothing of its batch is committed.
@@ -83,7 +87,7 @@ class Committer(Generic[E, P]):
         self._pipeline.release()
 
     async def _commit(self, prepared: Sequence[Prepared[E, P]]) -> None:
-        """Write a batch; if PostgreSQL refuses it, halve it until the guilty record is alone."""
+        """Write a batch; where PostgreSQL refuses it, bisect it down to the refused record."""
         left = deque([list(prepared)])
         while left:
             ready = self._session.tracker.ready()
@@ -94,9 +98,9 @@ class Committer(Generic[E, P]):
                 await self._write(portion)
             except RecordRefused as error:
                 log.warning("batch_refused", records=_count(portion), error=str(error))
-                left.extendleft(reversed(_halves(portion, error)))
+                left.extendleft(reversed(_bisect(portion, error)))
             except TransientError as error:
-                # Whether the commit happened is not known; the claim will tell.
+                # The commit may have happened: the next claim reads where the partition stands.
                 log.warning("transaction_failed", error=str(error))
                 self._session.recover("transaction")
 
@@ -119,7 +123,7 @@ class Committer(Generic[E, P]):
         parts = self._parts
         try:
             async with (
-                asyncio.timeout(self._session.settings.transaction_deadline_s),
+                asyncio.timeout(self._session.limits.transaction_deadline_s),
                 parts.database.transaction() as tx,
             ):
                 reach("commit.begun")
@@ -204,7 +208,7 @@ class Committer(Generic[E, P]):
             if partition not in ours:
                 continue
             for (offset, _, _), made in zip(partition_batch.records, results, strict=True):
-                is_dead = (partition.number, offset) in dead and _speaks_against_us(made)
+                is_dead = (partition.number, offset) in dead and _may_be_systematic(made)
                 if self._budget.note(partition, dead=is_dead):
                     over.add(partition)
         for partition in over:
@@ -215,24 +219,28 @@ class Committer(Generic[E, P]):
 
 
 def _count(prepared: Iterable[Prepared[E, P]]) -> int:
-    """How many records."""
+    """Return the number of records."""
     return sum(len(partition_batch) for partition_batch, _ in prepared)
 
 
-def _speaks_against_us(made: Made[E, P]) -> bool:
-    """Whether a dead letter may mean a bad deploy or producer: undecodable, crashed, refused.
+def _may_be_systematic(made: Made[E, P]) -> bool:
+    """Return whether a dead letter may be due to a bad deploy or producer.
 
-    Not what the role itself found wrong with one item's contents: a hundred broken pictures from
-    anyone who may upload would halt a partition for all others.
+    That is a record that could not be decoded, ended the process, or was refused by PostgreSQL.
+    What the role itself rejected for its contents does not count: otherwise whoever may upload
+    could halt a partition for everyone with a hundred broken pictures.
     """
     return not isinstance(made, Item) or isinstance(made.plan, ProcessCrashed | RecordRefused)
 
 
-def _halves(portion: Sequence[Prepared[E, P]], error: RecordRefused) -> list[list[Prepared[E, P]]]:
-    """Two halves in order; a single record first as an item that says so, then without the role.
+def _bisect(portion: Sequence[Prepared[E, P]], error: RecordRefused) -> list[list[Prepared[E, P]]]:
+    """Return a refused portion in two halves, in order.
+
+    A single record is returned as an item whose plan is the refusal, so that the role can react; if
+    that is refused too, as a dead letter that the role never sees.
 
     Raises:
-        RecordRefused: not even the dead letter alone is taken: a bug.
+        RecordRefused: PostgreSQL refuses even the dead letter, which is a bug.
     """
     if len(portion) > 1:
         middle = len(portion) // 2

@@ -1,4 +1,4 @@
-"""Fetching into the bounded queue: what is not ours is dropped and sought again."""
+"""Fetching into the bounded queue. Records that are not ours are dropped and sought again."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,16 +17,16 @@ from schemas.record import Partition, Record
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.2
-MOST_PER_POLL = 250  # unpacking is done in the event loop: some milliseconds at a time
+MOST_PER_POLL = 250  # records are unpacked in the event loop: a few milliseconds at a time
 PROBE_WAIT_S = 0.3
-#: More than one fetch of the intake holds, so that the guilty one is among them.
+#: Records to read one by one: more than one fetch holds, so that the unreadable one is among them.
 PROBE_MOST_RECORDS = 600
-#: A damaged transfer is read well the next time.
+#: How often reading one record may fail: a transfer that was damaged succeeds the next time.
 PROBE_TRIES = 3
 
 
 class Intake:
-    """Moves records from the client to the queue, no faster than they are taken."""
+    """Moves records from the client to the queue, no faster than batches are taken from it."""
 
     def __init__(self, session: Session, client: GroupClient, *, backoff: Backoff) -> None:
         self._session = session
@@ -37,10 +37,10 @@ class Intake:
         self._probe = Probe(session, client, self._accept)
 
     async def run(self) -> None:
-        """Fetch for ever.
+        """Fetch until cancelled.
 
         Raises:
-            BrokerAway: the client is beyond repair: many failures in a row.
+            BrokerAway: a hundred fetches failed in a row: the client will not recover by itself.
         """
         failures = 0
         while True:
@@ -59,7 +59,7 @@ class Intake:
                 failures += 1
                 self._session.wait_for("fetch", error)
                 log.warning("fetch_failed", error=str(error), failures=failures)
-                if failures > 100:  # at 10 s each: what lasts so long is not an outage but a wedge
+                if failures > 100:  # at 10 s each: no outage lasts so long, the client is stuck
                     raise
                 await asyncio.sleep(self._backoff.delay_s(failures, self._session.random))
 
@@ -72,8 +72,8 @@ class Intake:
 
     async def _fetch(self) -> None:
         session = self._session
-        # Between full and half empty nothing is asked for: the client keeps what it prefetched,
-        # whereas its own pause would throw that away. It is still called, to see its errors.
+        # Between full and half empty no partition is fetched. The client keeps what it prefetched;
+        # its own `pause` would throw that away. It is called all the same, to see its errors.
         epochs = {} if session.draining or self._is_full else session.tracker.ready()
         fetched = await self._client.fetch(
             epochs,
@@ -98,7 +98,7 @@ class Intake:
                 self._client.seek(partition, classified.position)
             return
         missing = last + 1 - classified.position - len(records)
-        if missing:  # compacted away, or marks of somebody's transactions
+        if missing:  # compacted away, or the markers of transactions
             session.metrics.consumer_gaps.labels(session.group).inc(missing)
             log.warning(
                 "offset_gap",
@@ -113,7 +113,7 @@ class Intake:
         reach("intake.queued")
 
     async def _wait_for_room(self) -> None:
-        """Return when there is room, or after one poll's time so that errors are seen."""
+        """Wait for room, but no longer than one poll, so that the client's errors are seen."""
         session = self._session
         session.metrics.consumer_queue_records.labels(session.group).set(len(session.queue))
         if not session.queue.room:
@@ -133,12 +133,12 @@ class Intake:
 
 
 class Probe:
-    """Reads one record at a time until the unreadable one is found and set aside.
+    """Reads one record at a time until the unreadable one is found and dead-lettered.
 
-    aiokafka 0.14 unpacks a whole batch before it returns anything of it: a header name that is not
-    UTF-8 raises out of every fetch, for ever. Asked for one record at a time it raises exactly at
-    the guilty one. Java's client would read it. What lies behind it in the same producer batch
-    cannot be reached either; it is found and set aside in the same way, record by record.
+    aiokafka 0.14 unpacks a whole batch before it returns anything of it, so a header name that is
+    not UTF-8 fails every fetch for ever. Asked for one record at a time it fails exactly at that
+    record. The records behind it in the same producer batch cannot be reached either; they are
+    found and dead-lettered in the same way, one by one. (Java's client can read them.)
     """
 
     def __init__(
@@ -152,13 +152,13 @@ class Probe:
         self._accept = accept
 
     async def run(self) -> None:
-        """Look through all partitions that are ours.
+        """Read through all partitions that are ours.
 
         Raises:
             BrokerAway: as `GroupClient.fetch`.
         """
         for partition, epoch in self._session.tracker.ready().items():
-            # The failed fetch has moved the client past records that nobody has seen.
+            # The failed fetch moved the client's position past records that it never returned.
             self._seek(partition, epoch)
         for partition, epoch in self._session.tracker.ready().items():
             await self._look_through(partition, epoch)

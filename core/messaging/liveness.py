@@ -1,8 +1,8 @@
-"""Signs of life from inside `prepare`, for batches that take longer than the watchdog waits.
+"""Progress reports from inside `prepare`, for batches that take longer than the watchdog waits.
 
-A role calls `report_progress` whenever it is done with a part of its batch: a picture decoded, a
-query answered. Called anywhere else it does nothing: a companion task that shares an instrument
-with the role does not keep a stuck loop alive.
+A role calls `report_progress` whenever a part of its batch is done: a picture decoded, a query
+answered. A call from anywhere else has no effect, so a companion task that uses the same instrument
+as the role cannot keep a stuck loop alive.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ _current: ContextVar["Pulse | None"] = ContextVar("pulse", default=None)
 
 
 class Pulse:
-    """How far the tries at one batch got.
+    """How many parts of one batch its tries have completed.
 
-    A try counts only as far as none got before it: a batch that fails and is tried again for ever
-    is stuck, however busy it looks.
+    A part counts only if no earlier try got that far: a batch that fails and is tried again for
+    ever is stuck, however busy it looks.
 
     Args:
-        on_progress: called for each step that no try made before.
+        on_progress: called for each part that no earlier try completed.
     """
 
     def __init__(self, on_progress: Callable[[], None]) -> None:
@@ -29,7 +29,7 @@ class Pulse:
 
     @contextmanager
     def trying(self) -> Iterator[None]:
-        """Count the steps of one try: those made within the block and in tasks begun there."""
+        """Count the parts of one try: those reported within the block and in tasks begun there."""
         self._steps = 0
         token = _current.set(self)
         try:
@@ -38,7 +38,7 @@ class Pulse:
             _current.reset(token)
 
     def step(self) -> None:
-        """A part of the batch is done."""
+        """Count one part as done."""
         self._steps += 1
         if self._steps > self._farthest:
             self._farthest = self._steps
@@ -46,7 +46,7 @@ class Pulse:
 
 
 def report_progress() -> None:
-    """Say that a part of the present batch is done. At most a few times per record."""
+    """Report that a part of the present batch is done. Call it a few times per record at most."""
     pulse = _current.get()
     if pulse is not None:
         pulse.step()

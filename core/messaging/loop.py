@@ -1,11 +1,11 @@
 """The loop of every role, on one screen.
 
     fetch -> queue -> decode, prepare -> [guard, apply, outbox, dead letters] -> publish
-    intake            pipeline           committer: one transaction per batch    dispatcher
+    intake            pipeline           committer: one transaction per batch    outbox
 
-Beside it: the claimer (ownership), the advisory commit, the sweeper, the watchdog. Each runs until
-it is cancelled; one that ends by itself ends the process, since what lives on half dead holds its
-partitions for ever.
+Beside it: the claimer (ownership), the advisory commit, the sweeper, the watchdog. Each task runs
+until it is cancelled. One that ends by itself ends the process, since a process with a part missing
+would hold its partitions for ever.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
         Exception: a bug; what was in flight is not committed. The process should end.
     """
     structlog.contextvars.bind_contextvars(group=parts.group, topic=parts.topic.name)
-    session = Session(parts.settings, parts.metrics, group=parts.group)
+    session = Session(parts.settings, parts.metrics, group=parts.group, limits=parts.limits)
     outbox = OutboxPublisher(parts.database, parts.outbox, parts.publisher)
     pipeline = Pipeline(session, Preparer(session, parts))
     member = Member(session, parts, outbox)
@@ -78,7 +78,12 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
 
 def _sweeper(parts: RoleParts[E, P]) -> Sweeper:
     return Sweeper(
-        parts.database, parts.outbox, parts.publisher, parts.outbox_settings, parts.metrics
+        parts.database,
+        parts.outbox,
+        parts.publisher,
+        parts.outbox_settings,
+        parts.metrics,
+        parts.limits,
     )
 
 

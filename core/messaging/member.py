@@ -22,7 +22,7 @@ PUBLISH_GRACE_S = 6.0
 
 
 class Member(Generic[E, P]):
-    """Our membership; also the listener of rebalances (`core.messaging.ports.Listener`)."""
+    """Our membership of the group; it listens to rebalances (`core.messaging.ports.Listener`)."""
 
     def __init__(self, session: Session, parts: RoleParts[E, P], outbox: OutboxPublisher) -> None:
         self._session = session
@@ -34,7 +34,7 @@ class Member(Generic[E, P]):
         self._committed: dict[Partition, int] = {}
 
     async def join(self, stop: asyncio.Event) -> bool:
-        """Evict the dead predecessor and join; tries until it works, False if stopped first."""
+        """Evict the dead predecessor and join, until it works; return False if stopped first."""
         failures = 0
         stopped = asyncio.ensure_future(stop.wait())
         try:
@@ -72,7 +72,7 @@ class Member(Generic[E, P]):
         return None
 
     def on_assigned(self, partitions: Sequence[Partition]) -> None:
-        """The group gave us partitions: the claimer will make them ours."""
+        """Let the claimer claim the partitions that the group assigned to us."""
         self._session.tracker.assigned(partitions)
         self._session.queue.clear()
         self._session.draining = False
@@ -82,9 +82,9 @@ class Member(Generic[E, P]):
         log.info("assigned", partitions=sorted(p.number for p in partitions))
 
     async def on_revoked(self) -> None:
-        """Finish what is in flight, tell Kafka and the database, let go.
+        """Finish what is in flight, commit its offsets and give all partitions back.
 
-        Bounded by the drain time; whatever overruns it is fenced by the next owner's epoch.
+        Bounded by the drain time: what takes longer is fenced by the next owner's epoch.
         """
         try:
             await self._drain()
@@ -96,7 +96,7 @@ class Member(Generic[E, P]):
             self._session.tracker.revoked()
 
     async def leave(self) -> None:
-        """Finish what is in flight, publish it, give all partitions back. Bounded in time."""
+        """Finish what is in flight, publish it and give all partitions back. Bounded in time."""
         await self._drain()
         reach("leave.drained")
         if not await self._outbox.quiet(PUBLISH_GRACE_S):
@@ -105,14 +105,14 @@ class Member(Generic[E, P]):
         await self._hand_over()
 
     async def run(self) -> None:
-        """Store our member id after each join and tell Kafka our progress, for ever.
+        """Store our member id after each join and commit our progress to Kafka, until cancelled.
 
         Raises:
-            Exception: what went wrong in a rebalance callback.
+            Exception: the error of a rebalance callback.
         """
         while True:
             try:
-                async with asyncio.timeout(self._session.settings.advisory_commit_interval_s):
+                async with asyncio.timeout(self._session.limits.advisory_commit_interval_s):
                     await self._joined.wait()
             except TimeoutError:
                 pass
@@ -143,15 +143,15 @@ class Member(Generic[E, P]):
             self._committed |= news
 
     async def _drain(self) -> None:
-        self._session.draining = True  # nothing more is taken in
+        self._session.draining = True  # nothing more is fetched or claimed
         self._session.queue.clear()
         self._session.taken.set()
         if not await self._session.quiet(self._session.settings.drain_timeout_s):
             log.warning("drain_timed_out", batches=self._session.in_flight)
 
     async def _hand_over(self) -> None:
-        """Kafka's committed offset right, the progress rows without an owner. Best effort."""
-        async with self._session.claiming:  # a claim under way ends first: it is given back too
+        """Commit the last offsets to Kafka and give our progress rows back, as far as possible."""
+        async with self._session.claiming:  # a claim under way ends first, and is given back too
             epochs = self._session.tracker.ready()
         if not epochs:
             return

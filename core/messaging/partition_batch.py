@@ -1,4 +1,4 @@
-"""Records of one partition on their way through the loop, as long as they can stay together. Pure.
+"""Records of one partition that go through the loop together, as long as they can. Pure.
 
 What the loop itself does (bounding, epochs, the moves of a transaction) it does once per partition
 batch. What is done once per record costs a microsecond each time, and tens of thousands of records
@@ -18,11 +18,11 @@ class PartitionBatch:
     """Records that follow one another in one partition, fetched under one epoch.
 
     Attributes:
-        from_offset: where the partition stood before them: the first one's offset, or less after
-            a gap.
+        from_offset: where the partition stood before them: the offset of the first one, or a lower
+            one if there is a gap before it.
         records: at least one, ascending.
-        size: their `size_of`.
-        unreadable: why the client could not unpack it; it is a single, empty record then.
+        size: bytes, as `size_of` counts them.
+        unreadable: why the client could not unpack the record; then it is a single, empty one.
     """
 
     partition: Partition
@@ -37,11 +37,11 @@ class PartitionBatch:
 
     @property
     def to_offset(self) -> int:
-        """Where the partition stands after them."""
+        """Return where the partition stands after them."""
         return self.records[-1][0] + 1
 
     def fitting(self, max_records: int, max_bytes: int) -> int:
-        """How many of the first records keep both bounds."""
+        """Return how many of the first records keep both bounds."""
         most = min(max_records, len(self.records))
         if self.size <= max_bytes:
             return most
@@ -53,7 +53,7 @@ class PartitionBatch:
         return most
 
     def split(self, count: int) -> "tuple[PartitionBatch, PartitionBatch]":
-        """The first `count` records and the others; neither may be none."""
+        """Return the first `count` records and the others; there must be some of either."""
         front, back = self.records[:count], self.records[count:]
         size = size_of(front)
         between = front[-1][0] + 1
@@ -64,7 +64,7 @@ class PartitionBatch:
 
 
 def size_of(records: Iterable[Fetched]) -> int:
-    """Bytes of keys, headers and values, about."""
+    """Return about how many bytes keys, headers and values take."""
     return sum(
         [
             len(record.value) + len(record.key or b"") + 64 * (1 + len(record.headers))

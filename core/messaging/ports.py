@@ -30,7 +30,7 @@ Fetched: TypeAlias = tuple[int, int, Record]
 
 
 class NotAMember(BrokerAway):
-    """The broker does not take us for the owner of these partitions (any more)."""
+    """We are no member of the group (any more), or do not have these partitions."""
 
 
 class OutOfLog(BrokerAway):
@@ -49,11 +49,11 @@ class Listener(Protocol):
     """Hears of rebalances."""
 
     async def on_revoked(self) -> None:
-        """All partitions go; they are still ours until this returns."""
+        """Give all partitions back; they are ours until this returns."""
         ...
 
     def on_assigned(self, partitions: Sequence[Partition]) -> None:
-        """These partitions came. Must return at once: no heartbeat is sent meanwhile."""
+        """Take partitions over. Must return at once: no heartbeat is sent meanwhile."""
         ...
 
 
@@ -62,7 +62,7 @@ class GroupClient(Protocol):
 
     @property
     def member_id(self) -> str:
-        """The broker's name for this member; '' before the first join."""
+        """Return the broker's name for this member; '' before the first join."""
         ...
 
     async def start(self, listener: Listener) -> Identity:

@@ -1,4 +1,4 @@
-"""From records to plans: decode, then the role's `prepare`, again and again while it must wait."""
+"""From records to plans: decode them, then call the role's `prepare` until it succeeds."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,14 +20,15 @@ log = structlog.get_logger(__name__)
 E = TypeVar("E")
 P = TypeVar("P")
 
-#: Beyond the limit at which the role is told `ProcessCrashed`: telling it did not help either.
+#: So many deaths after the role was told `ProcessCrashed` its record is kept from the role: being
+#: told did not help.
 BEYOND_THE_ROLE = 2
 
 
-#: What is made of a record: its item, or the error for which it never reaches the role.
+#: What a record became: an item, or the error that kept it from the role.
 Made: TypeAlias = Item[E, P] | PermanentError
 
-#: A partition batch with what was made of each of its records, in order.
+#: A partition batch with what each of its records became, in order.
 Prepared: TypeAlias = tuple[PartitionBatch, Sequence[Made[E, P]]]
 
 
@@ -40,10 +41,10 @@ class Preparer(Generic[E, P]):
         self._span = f"{parts.group} prepare"
 
     async def prepare(self, batch: Sequence[PartitionBatch]) -> list[Prepared[E, P]] | None:
-        """Return what is made of each record, in order; None once the batch has no effect any more.
+        """Return what each record became, in order; None once none of the batch is ours any more.
 
         Raises:
-            Exception: whatever the role raises beside TransientError: a bug, ends the process.
+            Exception: what the role raises beside TransientError; a bug, which ends the process.
         """
         reach("prepare.begun")
         if not await self._marked(batch):
@@ -61,7 +62,7 @@ class Preparer(Generic[E, P]):
         parts, failures = self._parts, 0
         while self._session.tracker.isolating() and self._session.is_live(batch):
             try:
-                # Where the partition stands, which after a gap is not the record's own offset.
+                # The offset where the partition stands; behind a gap the record's own is higher.
                 async with parts.database.connection() as connection:
                     await parts.ledger.attempt(
                         connection, parts.owner, batch[0].partition, batch[0].from_offset
@@ -78,7 +79,7 @@ class Preparer(Generic[E, P]):
     def _decoded(
         self, batch: Sequence[PartitionBatch]
     ) -> tuple[dict[int, Made[E, P]], list[Received[E]]]:
-        """What never reaches `prepare`, by its place in the batch, and what does, in order."""
+        """Return errors by their place in the batch, and what the role is to prepare, in order."""
         condemned = self._session.tracker.condemned()
         decode = self._parts.decode
         settled: dict[int, Made[E, P]] = {}
@@ -99,10 +100,10 @@ class Preparer(Generic[E, P]):
         return settled, waiting
 
     def _suspect(self, partition_batch: PartitionBatch, crashes: int) -> Made[E, P]:
-        """Return what is made of a first record that is unreadable or ended the process often."""
+        """Return what a first record becomes that is unreadable or ended the process too often."""
         if partition_batch.unreadable:
             return UndecodableEvent(partition_batch.unreadable, reason="unreadable_record")
-        if crashes >= self._session.settings.crash_reject_after + BEYOND_THE_ROLE:
+        if crashes >= self._session.limits.crash_reject_after + BEYOND_THE_ROLE:
             return _crashed(crashes)
         offset, timestamp_ms, record = partition_batch.records[0]
         try:
@@ -143,7 +144,7 @@ class Preparer(Generic[E, P]):
 
 
 def _merged(settled: Mapping[int, Made[E, P]], items: Sequence[Item[E, P]]) -> list[Made[E, P]]:
-    """All in the order of their records: `settled` says which stand where."""
+    """Return items and errors in the order of their records; the errors' places are the keys."""
     planned = iter(items)
     return [settled.get(index) or next(planned) for index in range(len(settled) + len(items))]
 
@@ -164,14 +165,14 @@ def _crashed(crashes: int) -> ProcessCrashed:
 
 
 class Pipeline(Generic[E, P]):
-    """Prepares batches ahead of the committer: `depth` in all, plans handed over in order.
+    """Prepares batches ahead of the committer, at most `depth` at a time, and keeps their order.
 
-    A batch is formed as late as possible, when a place in the pipeline and the role are free, so
-    that under load batches are full and without load nothing waits.
+    A batch is formed as late as possible, when both a place in the pipeline and the role are free:
+    under load batches are full, and without load nothing waits.
     """
 
     def __init__(self, session: Session, preparer: Preparer[E, P]) -> None:
-        depth = session.settings.pipeline_depth
+        depth = session.limits.pipeline_depth
         self._session = session
         self._preparer = preparer
         self._places = asyncio.Semaphore(depth)
@@ -181,7 +182,7 @@ class Pipeline(Generic[E, P]):
         self.ordered: asyncio.Queue[asyncio.Task[list[Prepared[E, P]] | None]] = asyncio.Queue()
 
     async def run(self, tasks: asyncio.TaskGroup) -> None:
-        """Form batches and prepare them in `tasks`, for ever."""
+        """Form batches and prepare them in `tasks`, until cancelled."""
         while True:
             self._account.enter("committer")
             await self._places.acquire()
@@ -190,7 +191,8 @@ class Pipeline(Generic[E, P]):
             self._begin(await self._next(), tasks)
 
     def _begin(self, batch: list[PartitionBatch], tasks: asyncio.TaskGroup) -> None:
-        # A method of its own: `run` would hold the batch until the next one is there.
+        # A method of its own, since a local variable of `run` would keep the batch in memory until
+        # the next one is formed.
         self._session.metrics.consumer_batch_records.labels(self._session.group).observe(
             sum(map(len, batch))
         )
@@ -200,11 +202,11 @@ class Pipeline(Generic[E, P]):
         self.ordered.put_nowait(task)
 
     def pending(self) -> frozenset[asyncio.Task[list[Prepared[E, P]] | None]]:
-        """What is being prepared now."""
+        """Return the batches that are being prepared now."""
         return frozenset(self._running)
 
     def release(self) -> None:
-        """The committer is done with a batch."""
+        """Free the place of a batch that the committer is done with."""
         self._session.finished()
         self._places.release()
 

@@ -1,4 +1,4 @@
-"""What a role is: two functions. The loop around them is the same for all.
+"""A role is two functions; the loop around them is the same for all.
 
 prepare  slow and free of effects; may be called again with the same records
 apply    only SQL, inside the transaction that also moves the offsets
@@ -21,7 +21,7 @@ PlanT = TypeVar("PlanT")
 
 @quick_value
 class Received(Generic[E]):
-    """A decoded event with the place where it lay.
+    """A decoded event with its place in the log.
 
     Attributes:
         record: the bytes and headers as they were.
@@ -36,24 +36,25 @@ class Received(Generic[E]):
 
     @property
     def event_id(self) -> str:
-        """`ce_id`, or `<topic>/<partition>/<offset>` where a foreign producer sent none."""
-        told = self.record.header("ce_id")
-        if told is not None:
-            return told
+        """Return `ce_id`, or `<topic>/<partition>/<offset>` where a foreign producer sent none."""
+        given = self.record.header("ce_id")
+        if given is not None:
+            return given
         return f"{self.partition.topic}/{self.partition.number}/{self.offset}"
 
     @property
     def traceparent(self) -> str | None:
-        """W3C trace context, if the record carries one."""
+        """Return the W3C trace context, if the record carries one."""
         return self.record.header("traceparent")
 
 
 @quick_value
 class Item(Generic[E, P]):
-    """A received event with what `prepare` made of it: a plan, or why there is none.
+    """A received event with its plan, or the error for which it has none.
 
-    The loop itself makes items whose plan is `ProcessCrashed` or `RecordRefused`, for records
-    that must not be prepared (again): `apply` treats them as any other failure.
+    Usually `prepare` returns it. The loop itself makes items whose plan is `ProcessCrashed` or
+    `RecordRefused`, for records that must not be prepared (again); `apply` treats them as any other
+    failure.
     """
 
     received: Received[E]
@@ -62,7 +63,7 @@ class Item(Generic[E, P]):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record to be set aside as a dead letter."""
+    """A record that is to become a dead letter."""
 
     partition: Partition
     offset: int
@@ -71,14 +72,14 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What `apply` leaves for the loop to write: events that must leave, records to set aside."""
+    """What the loop is to write after `apply`: events for the outbox, and dead letters."""
 
     emitted: tuple[Record, ...] = ()
     rejected: tuple[Rejection, ...] = ()
 
 
 class Role(Protocol[EventT, PlanT]):
-    """A consumer's knowledge of its domain."""
+    """What one consumer does with its events."""
 
     async def prepare(self, batch: Sequence[Received[EventT]]) -> Sequence[Item[EventT, PlanT]]:
         """Return one item per record, in the same order.

@@ -1,4 +1,4 @@
-"""What the tasks of one member share, and the one way back from every error."""
+"""What the tasks of one member share, and the one recovery for every error."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from core.messaging.batching import BatchPolicy, PartitionBatchQueue
+from core.messaging.limits import LOOP_LIMITS, LoopLimits
 from core.messaging.partition_batch import PartitionBatch
 from core.messaging.ports import DeadLetters, GroupClient, Ledger, Members, Outbox, RecordPublisher
 from core.messaging.role import Role
@@ -48,14 +49,14 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleParts(Generic[E, P]):
-    """All that a role's loop is made of; joined in a `main.py`.
+    """All that a role's loop is made of; a composition root fills it in.
 
     Attributes:
         owner: who claims partitions; its group is the consumer group that dead letters name.
         instance: stable name of this member, unique within the group at any time.
         decode: record -> event, or UndecodableEvent.
         client: membership and fetching (`core.messaging.kafka.consumer.GroupConsumer`).
-        evict: takes a dead predecessor's member id out of the group.
+        evict: removes a dead predecessor from the group by its member id.
     """
 
     role: Role[E, P]
@@ -75,6 +76,7 @@ class RoleParts(Generic[E, P]):
     outbox_settings: OutboxSettings
     metrics: Metrics
     backoff: Backoff = field(default_factory=Backoff)
+    limits: LoopLimits = LOOP_LIMITS
 
     @property
     def group(self) -> str:
@@ -83,18 +85,26 @@ class RoleParts(Generic[E, P]):
 
 
 class Session:
-    """State of one member between its tasks. Everything runs on one event loop: no locks."""
+    """State that the tasks of one member share. They run on one event loop."""
 
-    def __init__(self, settings: ConsumerSettings, metrics: Metrics, *, group: str) -> None:
+    def __init__(
+        self,
+        settings: ConsumerSettings,
+        metrics: Metrics,
+        *,
+        group: str,
+        limits: LoopLimits = LOOP_LIMITS,
+    ) -> None:
         self.settings = settings
+        self.limits = limits
         self.metrics = metrics
         self.group = group
         self.identity = Identity("", "")
-        self.tracker = Tracker(reject_after=settings.crash_reject_after)
+        self.tracker = Tracker(reject_after=limits.crash_reject_after)
         self.queue = PartitionBatchQueue(
-            max_records=settings.queue_max_records, max_bytes=2 * settings.batch_max_bytes
+            max_records=limits.queue_max_records, max_bytes=2 * limits.batch_max_bytes
         )
-        self.policy = BatchPolicy(settings.batch_max_records, settings.batch_max_bytes)
+        self.policy = BatchPolicy(settings.batch_max_records, limits.batch_max_bytes)
         self.random = Random()  # noqa: S311  # jitter
         self.draining = False
         self.parts_done = 0  #: parts of batches that were prepared since the start
@@ -111,12 +121,12 @@ class Session:
 
     @property
     def in_flight(self) -> int:
-        """Batches between the queue and the end of their transaction."""
+        """Return how many batches are between the queue and the end of their transaction."""
         return self._in_flight
 
     @property
     def waiting_for(self) -> str | None:
-        """What outside is away, as far as any task has noticed; None: nothing."""
+        """Return the outage that any task waits for; None if there is none."""
         return next(iter(self._waits.values()), None)
 
     def wait_for(self, stage: str, error: Exception | None) -> None:
@@ -127,11 +137,11 @@ class Session:
             self._waits[stage] = str(error)
 
     def report_progress(self) -> None:
-        """A part of a batch was prepared."""
+        """Count a part of a batch as prepared."""
         self.parts_done += 1
 
     def is_live(self, batch: Iterable[PartitionBatch]) -> bool:
-        """Whether any of these records may still take effect."""
+        """Return whether any of these records may still take effect."""
         return any(
             self.tracker.owns(partition_batch.partition, partition_batch.epoch)
             for partition_batch in batch
@@ -143,7 +153,7 @@ class Session:
         self.arrived.set()
 
     def take(self) -> list[PartitionBatch]:
-        """The next batch, or nothing; one record in isolation, and only when all is quiet."""
+        """Return the next batch or nothing; in isolation one record, if none is in flight."""
         isolating = self.tracker.isolating()
         if isolating and self._in_flight:
             return []
@@ -156,14 +166,14 @@ class Session:
         return batch
 
     def finished(self) -> None:
-        """A batch has left the pipeline, committed or dropped."""
+        """Count a batch as out of the pipeline, whether committed or dropped."""
         self._in_flight -= 1
         if not self._in_flight:
             self.idle.set()
         self.arrived.set()  # in isolation the next record waits for this
 
     def recover(self, reason: str, partitions: Iterable[Partition] | None = None) -> None:
-        """Drop what is in flight, all of it or some partitions'; they are claimed again."""
+        """Drop what is in flight, all or of some partitions, and let them be claimed again."""
         self.metrics.consumer_recoveries.labels(self.group, reason).inc()
         self.tracker.drop(partitions)
         if partitions is None:
@@ -173,7 +183,7 @@ class Session:
         log.warning("recovering", reason=reason)
 
     def halt(self, partition: Partition, reason: str, **fields: object) -> None:
-        """Let a partition stand still until someone acts; the others go on."""
+        """Stop a partition until someone acts; the others go on."""
         if self.tracker.halted.get(partition) == reason:
             return
         self.tracker.halt(partition, reason)
@@ -188,7 +198,7 @@ class Session:
         )
 
     def show_halts(self) -> None:
-        """Take back the alarms of partitions that go on, or that went elsewhere."""
+        """Clear the alarms of partitions that go on again or belong to another member now."""
         for partition, reason in list(self._halts):
             if self.tracker.halted.get(partition) != reason:
                 self._halts.discard((partition, reason))
@@ -196,7 +206,7 @@ class Session:
                 self.metrics.consumer_halted.labels(*labels).set(0)
 
     async def quiet(self, timeout_s: float) -> bool:
-        """Wait until nothing is in flight; False if it took too long."""
+        """Wait until nothing is in flight; return False if that takes too long."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self.idle.wait()

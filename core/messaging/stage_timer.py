@@ -1,4 +1,4 @@
-"""Where the time of a task goes: stages that add up to wall time by construction."""
+"""How long a task spends in each of its stages; they add up to wall time by construction."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from core.telemetry.metrics import Metrics
 
 
 class TimeAccount:
-    """Puts each moment of one task into exactly one stage.
+    """Counts each moment of one task to exactly one stage.
 
     Args:
         clock: seconds, monotonic.
@@ -29,7 +29,7 @@ class TimeAccount:
         self._since = clock()
 
     def enter(self, stage: str) -> None:
-        """From now on time goes to this stage; what has passed goes to the one before."""
+        """Begin a stage: the time that has passed is counted to the one before."""
         now = self._clock()
         if self._stage is not None:
             self._spent.labels(self._group, self._task, self._stage).inc(now - self._since)

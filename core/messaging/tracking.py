@@ -1,8 +1,8 @@
 """Which partitions are ours, by which epoch, and up to where. Pure: no I/O, no clock.
 
-A record counts only between our own claim and the next revocation; a dropped record is a loss
-unless its partition is sought back; `assignment()` of the client is never asked, since it still
-shows the old partitions between revoke and assign (docs/research/runtime.md, sections 2.1 to 2.3).
+A record counts only between our own claim and the next revocation. A record that is dropped is lost
+unless its offset is sought again. `assignment()` of the client is never asked, since between revoke
+and assign it still shows the old partitions (docs/research/runtime.md, sections 2.1 to 2.3).
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from core.offsets import Claim, Move
 from schemas.record import Partition
 
-#: Halts that a rebalance does not lift: the cause lies in the records or in this very process.
+#: Halts that a rebalance does not lift: their cause is in the records or in this process.
 LASTING_HALTS = frozenset({"dead_letter_budget"})
 
 
@@ -24,10 +24,10 @@ class OwnedPartition:
     Attributes:
         position: the next offset to be taken from the log.
         committed: the next offset by the database.
-        resought: the position that was sought again because the log seemed to have a gap there.
+        resought: the position that was sought once more because the log seemed to have a gap there.
         isolate_until: offsets below it are taken one by one.
-        condemned: the offset that ended the process too often; -1: none.
-        crashes: how often.
+        condemned: the offset whose record ended the process too often; -1: none.
+        crashes: how often it did.
     """
 
     epoch: int
@@ -64,7 +64,7 @@ class Tracker:
     """The partitions of one member.
 
     Attributes:
-        token: raised by every revocation, assignment and recovery; work begun under an older one
+        token: counts revocations, assignments and recoveries; a claim that began under a lower one
             must not take effect.
         wanted: partitions that the group gave us.
         halted: partitions that stand still until someone acts, with the reason.
@@ -78,13 +78,13 @@ class Tracker:
         self._reject_after = reject_after
 
     def revoked(self) -> None:
-        """Nothing is ours any more: the eager protocol takes all at once."""
+        """Give up all partitions: the eager protocol revokes all at once."""
         self.token += 1
         self.wanted = frozenset()
         self._owned.clear()
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
-        """These are to be claimed. Comes twice for one generation at times."""
+        """Note which partitions are to be claimed. Sometimes called twice for one generation."""
         self.token += 1
         self.wanted = frozenset(partitions)
         self._owned.clear()
@@ -95,7 +95,7 @@ class Tracker:
         }
 
     def drop(self, partitions: Iterable[Partition] | None = None) -> None:
-        """Forget claims, all of them or some: what is in flight has no effect any more."""
+        """Forget all claims or some, so that work in flight has no effect any more."""
         if partitions is None:
             self.token += 1
             self._owned.clear()
@@ -104,17 +104,17 @@ class Tracker:
                 self._owned.pop(partition, None)
 
     def halt(self, partition: Partition, reason: str) -> None:
-        """Let a partition stand still."""
+        """Stop a partition until its halt is lifted."""
         self._owned.pop(partition, None)
         if partition in self.wanted:
             self.halted[partition] = reason
 
     def unclaimed(self) -> list[Partition]:
-        """Partitions to be claimed, sorted."""
+        """Return the partitions that are still to be claimed, sorted."""
         return sorted(self.wanted - self._owned.keys() - self.halted.keys())
 
     def admit(self, claims: Sequence[Claim], *, token: int) -> bool:
-        """Begin to take records of claimed partitions; False if the token is an old one."""
+        """Begin to take records of claimed partitions; return False if the token is an old one."""
         if token != self.token:
             return False
         for claim in claims:
@@ -123,7 +123,7 @@ class Tracker:
         return True
 
     def _take_over(self, claim: Claim) -> OwnedPartition:
-        # Condemned only if the last owner ended while it had this very record, alone, at work.
+        # Condemned only if the last owner ended while it was preparing this very record alone.
         guilty = claim.crashes >= self._reject_after and claim.attempted_offset == claim.next_offset
         return OwnedPartition(
             epoch=claim.epoch,
@@ -135,17 +135,17 @@ class Tracker:
         )
 
     def ready(self) -> dict[Partition, int]:
-        """Epoch of each partition whose records count now."""
+        """Return the epoch of each partition whose records count now."""
         return {partition: owned.epoch for partition, owned in self._owned.items()}
 
     def classify(
         self, partition: Partition, epoch: int | None, first: int, last: int
     ) -> Classified:
-        """Decide about records `first` to `last`, asked for while the partition had `epoch`.
+        """Decide about records `first` to `last`, which were asked for in `epoch`.
 
-        A fetch that began before a claim and returned after it has moved the client's position
-        past records that nobody took: hence SEEK. A first offset beyond the position is believed
-        to be a gap only when it shows again after a seek.
+        A fetch that began before a claim and returned after it moved the client's position past
+        records that nobody took, so that position must be sought again. A first offset beyond ours
+        is taken for a gap only if a seek leads to it once more.
         """
         owned = self._owned.get(partition)
         if owned is None:
@@ -160,28 +160,28 @@ class Tracker:
         return Classified(FetchAction.TAKE, position, first - position)
 
     def position(self, partition: Partition) -> int | None:
-        """The next offset to be taken; None if the partition is not ours."""
+        """Return the next offset to be taken; None if the partition is not ours."""
         owned = self._owned.get(partition)
         return None if owned is None else owned.position
 
     def owns(self, partition: Partition, epoch: int) -> bool:
-        """Whether work begun under this epoch may still take effect."""
+        """Return whether work begun under this epoch may still take effect."""
         owned = self._owned.get(partition)
         return owned is not None and owned.epoch == epoch
 
     def committed(self, moves: Iterable[Move]) -> None:
-        """Note what the database has."""
+        """Note moves that the database has committed."""
         for move in moves:
             owned = self._owned.get(move.partition)
             if owned is not None and owned.epoch == move.epoch:
                 owned.committed = move.to_offset
 
     def progress(self) -> dict[Partition, int]:
-        """The database's next offset of each claimed partition."""
+        """Return the database's next offset of each claimed partition."""
         return {partition: owned.committed for partition, owned in self._owned.items()}
 
     def in_hand(self) -> frozenset[Partition]:
-        """Claimed partitions with records that were taken and are not committed yet."""
+        """Return claimed partitions with records that were taken and are not committed yet."""
         return frozenset(
             partition
             for partition, owned in self._owned.items()
@@ -189,11 +189,11 @@ class Tracker:
         )
 
     def isolating(self) -> bool:
-        """Whether any partition still has records to be taken one by one."""
+        """Return whether any partition still has records to be taken one by one."""
         return any(owned.committed < owned.isolate_until for owned in self._owned.values())
 
     def condemned(self) -> dict[tuple[Partition, int], int]:
-        """Places of records that ended the process too often, with how often."""
+        """Return the places of records that ended the process too often, with how often."""
         return {
             (partition, owned.condemned): owned.crashes
             for partition, owned in self._owned.items()

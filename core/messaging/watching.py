@@ -18,21 +18,22 @@ from schemas.record import Partition
 
 log = structlog.get_logger(__name__)
 
-#: A stall that has a known cause (something outside is away) gets so many times longer: the
-#: cause may be our own connection pool.
+#: A stall with a known cause (something outside is away) may last so many times longer. It is not
+#: waited for for ever: the cause may be our own connection pool.
 PATIENCE = 5
-_STDERR = 2  # the descriptor: sys.stderr may be something without one
+_STDERR = 2  # the descriptor; `sys.stderr` may be replaced by an object that has none
 
 
 class Stalled(RuntimeError):
-    """Partitions with records to do have not moved for too long. Ends the process."""
+    """Partitions that have records waiting have not moved for too long. Ends the process."""
 
 
 class ProgressWatch:
     """Which partitions have stood still, with records waiting, and since when. Pure.
 
-    A batch may take longer than a stall: while parts of batches get done, what is in hand waits
-    its turn. Batches end, so a committer that is stuck is found out soon after.
+    A batch may take longer than a stall may last: while parts of batches are being completed, the
+    partitions in hand count as moving. Since every batch ends, a stuck committer is found soon
+    after.
     """
 
     def __init__(self) -> None:
@@ -55,7 +56,7 @@ class ProgressWatch:
             ends: the logs' ends, as far as known.
             now: seconds, monotonic.
             parts_done: parts of batches prepared so far.
-            in_hand: partitions that wait for batches, not for records.
+            in_hand: partitions whose records were fetched and wait for their batch.
         """
         is_busy, self._parts_done = parts_done != self._parts_done, parts_done
         stalls: dict[Partition, float] = {}
@@ -74,7 +75,7 @@ class ProgressWatch:
 
 
 class Watchdog:
-    """Measures lag and ends the process when a partition stands still without a reason."""
+    """Measures lag, and ends the process when a partition stands still without a reason."""
 
     def __init__(self, session: Session, client: GroupClient) -> None:
         self._session = session
@@ -84,7 +85,7 @@ class Watchdog:
         self._shown: set[Partition] = set()
 
     async def run(self) -> None:
-        """Watch for ever.
+        """Watch until cancelled.
 
         Raises:
             Stalled: after the stacks of all tasks and threads were written to stderr.
@@ -93,7 +94,7 @@ class Watchdog:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                # If the event loop itself is blocked, this timer of the C library ends us.
+                # This timer of the C library ends the process if the event loop itself is blocked.
                 faulthandler.dump_traceback_later(limit_s * 2, exit=True, file=_STDERR)
                 await self._measure()
                 self._end_if_stalled(loop.time(), limit_s)
@@ -125,7 +126,7 @@ class Watchdog:
         self._show_lag(tracker.progress())
 
     def _show_lag(self, progress: Mapping[Partition, int]) -> None:
-        """Lag of what is ours; what went elsewhere is shown by its new owner."""
+        """Show the lag of our partitions; the lag of others is shown by their owners."""
         gauge, group = self._session.metrics.consumer_lag, self._session.group
         for partition in self._shown - progress.keys():
             gauge.remove(group, *map(str, partition))
@@ -154,7 +155,7 @@ class Watchdog:
             raise Stalled(f"no progress for {limit_s:.0f} s although records wait: {stalled}")
 
     def _in_hand(self, claimed: Mapping[Partition, int]) -> Collection[Partition]:
-        """While the queue is full nothing is fetched: then every partition waits for batches."""
+        """Return partitions that wait for a batch: while the queue is full, all of them do."""
         if self._session.queue.is_half_empty:
             return self._session.tracker.in_hand()
         return claimed.keys()

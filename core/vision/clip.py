@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import GpuOutOfMemory
-from core.tags import MAX_LABELS, Label
+from core.tags import Label
 from core.vision.batch_size import BatchCeiling, NoRoom, encode_in_parts
 from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.ports import Towers
+from schemas.labels import MAX_LABELS
 
 #: For labels without templates of their own. Three and not open_clip's 80: the text tower runs
 #: once per label and template, and an archive may have thousands of labels.
@@ -38,7 +39,7 @@ class ClipModel:
             the processor's cores by the towers, not by batches that compete.
         max_batch: most pictures in one forward pass.
         is_out_of_memory: tells exceptions that a smaller batch may cure.
-        halved: told, on the thread, when a batch did not fit.
+        halved: is called, on the thread, when a batch did not fit.
     """
 
     def __init__(

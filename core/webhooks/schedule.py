@@ -17,20 +17,21 @@ MAX_RETRY_AFTER_S = 31 * 86400
 INFRA_DELAY_S = 30.0
 # The same where nothing was sent: our database, our store, or too little left of the lease.
 OWN_FAULT_DELAY_S = 5.0
+JITTER = 0.2  # share by which a delay varies: receivers that failed together do not return at once
 ABORT = "abort-message"  # value of `webhook-delivery` by which a receiver ends the retries
 
 
-class Answer(Protocol):
+class WebhookResponse(Protocol):
     """What the schedule and the sender need of an answer; `core.egress.Exchange` has it."""
 
     @property
     def status(self) -> int:
-        """HTTP status."""
+        """Return the HTTP status."""
         ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Some of the headers, names in lower case; `retry-after` and `webhook-delivery` count."""
+        """Return the headers `retry-after` and `webhook-delivery` at least, names in lower case."""
         ...
 
 
@@ -55,7 +56,7 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class GivenUp:
     """Never to be tried again by itself.
 
     Attributes:
@@ -67,8 +68,8 @@ class GiveUp:
     outcome: str
 
 
-Verdict = Delivered | Retry | GiveUp
-Outcome = Answer | TargetUnreachable | TargetForbidden
+Verdict = Delivered | Retry | GivenUp
+Outcome = WebhookResponse | TargetUnreachable | TargetForbidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +89,17 @@ class RetrySchedule:
 
     @classmethod
     def from_settings(cls, settings: DeliverySettings) -> "RetrySchedule":
-        """The schedule that the settings describe."""
+        """Return the schedule that the settings describe."""
         delays = tuple(float(part) for part in settings.schedule_s.split(","))
-        return cls(delays_s=delays, jitter=settings.jitter)
+        return cls(delays_s=delays, jitter=JITTER)
 
     @property
     def window_s(self) -> float:
-        """Time after which nothing is tried any more: all delays at their longest."""
+        """Return the time after which nothing is tried any more: all delays at their longest."""
         return sum(self.delays_s) * (1 + self.jitter)
 
     def next_at(self, attempts: Attempts, now: datetime, rng: Random) -> datetime | None:
-        """When the next attempt is due, or None where the schedule is used up."""
+        """Return when the next attempt is due, or None where the schedule is used up."""
         if self.is_last(attempts):
             return None
         return now + self._jittered(self.delays_s[attempts.made], rng)
@@ -106,7 +107,7 @@ class RetrySchedule:
     def verdict(
         self, outcome: Outcome, *, attempts: Attempts, now: datetime, rng: Random
     ) -> Verdict:
-        """What follows from an attempt.
+        """Return what follows from an attempt.
 
         2xx delivers. 410, the abort header and a forbidden target end at once. All else is tried
         again by the schedule, 3xx and 4xx too, because receivers get repaired; never before
@@ -117,27 +118,27 @@ class RetrySchedule:
         if name == "delivered":
             return Delivered()
         if reason := _final_reason(outcome):
-            return GiveUp(reason=reason, outcome=name)
+            return GivenUp(reason=reason, outcome=name)
         if isinstance(outcome, TargetUnreachable) and outcome.infra:
             return self.postponed(name, INFRA_DELAY_S, attempts=attempts, now=now, rng=rng)
         verdict = self.failed(name, attempts=attempts, now=now, rng=rng)
-        if isinstance(verdict, GiveUp):
+        if isinstance(verdict, GivenUp):
             return verdict
         return Retry(at=self._no_earlier(verdict.at, outcome, attempts, now), outcome=name)
 
     def failed(
         self, name: str, *, attempts: Attempts, now: datetime, rng: Random
-    ) -> Retry | GiveUp:
-        """What follows from a charged attempt that came to `name`, whosever fault it was."""
+    ) -> Retry | GivenUp:
+        """Return what follows from a charged attempt that came to `name`, whosever fault it was."""
         at = self.next_at(attempts, now, rng)
         if at is None:
-            return GiveUp(reason="attempts_exhausted", outcome=name)
+            return GivenUp(reason="attempts_exhausted", outcome=name)
         return Retry(at=at, outcome=name)
 
     def postponed(
         self, name: str, delay_s: float, *, attempts: Attempts, now: datetime, rng: Random
-    ) -> Retry | GiveUp:
-        """What follows from a fault of our own: soon again, uncharged, until the window ends.
+    ) -> Retry | GivenUp:
+        """Return what follows from our own fault: soon again, uncharged, until the window ends.
 
         After it such faults are charged: they end too, and yet a webhook that was held for days
         (its host disabled, no worker there) is not given up for the first one.
@@ -147,7 +148,7 @@ class RetrySchedule:
         return Retry(now + self._jittered(delay_s, rng), outcome=name, charged=False)
 
     def is_last(self, attempts: Attempts) -> bool:
-        """Tell whether nothing follows this attempt if it fails."""
+        """Return whether nothing follows this attempt if it fails."""
         return attempts.made >= len(self.delays_s)
 
     def _no_earlier(
@@ -169,7 +170,7 @@ class RetrySchedule:
 
 
 def outcome_name(outcome: Outcome) -> str:
-    """Stable name of what came of an attempt: the metric's label.
+    """Return the stable name of what came of an attempt: the metric's label.
 
     `delivered`, `http_3xx`, `http_4xx`, `http_410`, `http_429`, `http_5xx`, `http_odd`,
     `target_forbidden`, or the kind of the failure (`dns`, `refused`, `timeout`, …).
@@ -186,7 +187,7 @@ def outcome_name(outcome: Outcome) -> str:
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
+    """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
 
     None where there is none, where it cannot be read, where it is past or negative, and where it
     is absurd (beyond a month).

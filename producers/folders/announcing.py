@@ -8,7 +8,7 @@ from itertools import islice
 
 from pydantic import ValidationError
 
-from core.blobs.walking import Found, Walk
+from core.blobs.walking import FoundFile, Walk
 from core.errors import PermanentError, TransientError
 from producers.images import ImageProducer, Origin, Wishes
 from producers.publishing import Collector, Patience, publish_all
@@ -87,7 +87,7 @@ class Announcer:
         return problems
 
 
-async def in_batches(walk: Walk, size: int = BATCH_PHOTOS) -> AsyncIterator[list[Found]]:
+async def in_batches(walk: Walk, size: int = BATCH_PHOTOS) -> AsyncIterator[list[FoundFile]]:
     """Yield the walk's photos in batches, read off the event loop.
 
     Raises:

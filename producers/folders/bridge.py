@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 import structlog
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.errors import TransientError
 from core.storage.archive import watched_files
 from producers.folders.comparing import Comparison
@@ -33,7 +33,7 @@ class Bridge:
         intake: shared by all bridges of the process.
     """
 
-    def __init__(self, place: Place, intake: Intake, *, clock: Clock | None = None) -> None:
+    def __init__(self, place: RootedPath, intake: Intake, *, clock: Clock | None = None) -> None:
         self._place = place
         self._intake = intake
         self._pace: Pace = intake.pace

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from core.blobs.kinds import Skip, skip_by_kind, skip_by_name
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
-from core.blobs.walking import Found, Walk
+from core.blobs.walking import FoundFile, Walk
 from core.errors import PermanentError
 from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
@@ -51,7 +51,7 @@ class Comparison:
     """
 
     def __init__(
-        self, place: Place, intake: Intake, clock: Clock, scan_wanted: asyncio.Event
+        self, place: RootedPath, intake: Intake, clock: Clock, scan_wanted: asyncio.Event
     ) -> None:
         self._place = place
         self._intake = intake
@@ -69,7 +69,7 @@ class Comparison:
         )
         self._second_looks: dict[bytes, float] = {}
 
-    async def scan(self, below: Place) -> Scan:
+    async def scan(self, below: RootedPath) -> Scan:
         """Compare a directory with the ledger: take in new files, suspect those that are not there.
 
         Raises:
@@ -117,11 +117,11 @@ class Comparison:
                     self._wait_for(found)
         for path in [path for path, due in self._second_looks.items() if due <= now]:
             del self._second_looks[path]
-            await self.scan(Place(self._place.root, path))
+            await self.scan(RootedPath(self._place.root, path))
         await self._vanishing.confirm(now, self._pace.batch)
 
     async def _rows(
-        self, below: Place, after: bytes, upto: bytes | None
+        self, below: RootedPath, after: bytes, upto: bytes | None
     ) -> AsyncIterator[WatchedFile]:
         """Yield the ledger's rows below a place in byte order, read page by page."""
         prefix = below.relative + b"/" if below.relative else b""
@@ -138,10 +138,10 @@ class Comparison:
             after = page[-1].relative_path
 
     async def _compare(
-        self, batch: Sequence[Found], known: dict[bytes, WatchedFile], scan: Scan
+        self, batch: Sequence[FoundFile], known: dict[bytes, WatchedFile], scan: Scan
     ) -> None:
         moved: list[WatchedFile] = []
-        ready: list[Found] = []
+        ready: list[FoundFile] = []
         for found in batch:
             row = known.pop(_path(found), None)
             self._vanishing.found_again(_path(found))
@@ -163,18 +163,18 @@ class Comparison:
             self._intake.pool, [row for row in moved if row.state is FileState.ANNOUNCED]
         )
 
-    def _sort_out(self, found: Found, ready: list[Found]) -> None:
+    def _sort_out(self, found: FoundFile, ready: list[FoundFile]) -> None:
         if is_at_rest(found.signature, self._clock.wall_ns(), self._pace.settle_s):
             self._settling.forget(_path(found))
             ready.append(found)
         else:
             self._wait_for(found)
 
-    def _wait_for(self, found: Found) -> None:
+    def _wait_for(self, found: FoundFile) -> None:
         if not self._settling.observe(_path(found), found.signature, self._clock.now()):
             self._scan_wanted.set()
 
-    async def _take(self, ready: Sequence[Found]) -> None:
+    async def _take(self, ready: Sequence[FoundFile]) -> None:
         for changed in await self._intake.take(ready):
             self._wait_for(changed)
 
@@ -185,7 +185,7 @@ class Comparison:
         ]
         looked = await asyncio.to_thread(self._look, [path for _, path in wanted])
         there = {_path(found) for found in looked}
-        ready: list[Found] = []
+        ready: list[FoundFile] = []
         for found in looked:
             self._vanishing.found_again(_path(found))
             self._sort_out(found, ready)
@@ -197,7 +197,7 @@ class Comparison:
         walked: list[bytes] = []
         gone: list[bytes] = []
         for kind, path in sorted(absent, key=lambda each: each[1]):
-            place = Place(self._place.root, path)
+            place = RootedPath(self._place.root, path)
             if any(path.startswith(outer + b"/") for outer in walked):
                 continue
             if not await asyncio.to_thread(self._roots.is_directory, place):
@@ -217,12 +217,12 @@ class Comparison:
 
     async def _suspect_below(self, kind: HintKind, path: bytes) -> None:
         if kind is HintKind.DELETED and not _is_photo(path):  # it may have been a directory
-            async for row in self._rows(Place(self._place.root, path), path + b"/", None):
+            async for row in self._rows(RootedPath(self._place.root, path), path + b"/", None):
                 self._vanishing.suspect(row, self._clock.now())
 
-    def _look(self, paths: Sequence[bytes]) -> list[Found]:
+    def _look(self, paths: Sequence[bytes]) -> list[FoundFile]:
         places = (
-            Place(self._place.root, path)
+            RootedPath(self._place.root, path)
             for path in paths
             if _is_photo(path) and len(path) <= MAX_PATH_BYTES
         )
@@ -232,7 +232,7 @@ class Comparison:
         return self._place.relative + b"/" + relative if self._place.relative else relative
 
 
-def _path(found: Found) -> bytes:
+def _path(found: FoundFile) -> bytes:
     return found.place.relative
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots, Signature
-from core.blobs.walking import Found
+from core.blobs.walking import FoundFile
 from core.errors import DatabaseAway, ImageMissing, PermanentError
 from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
@@ -27,7 +27,7 @@ RECORD_PAUSE_S = 1.0
 class _Read:
     """A file and what came of reading it: its hash, or an error."""
 
-    found: Found
+    found: FoundFile
     known: WatchedFile | None
     outcome: bytes | PermanentError
 
@@ -64,9 +64,9 @@ class Intake:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     announced: int = 0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _in_hand: "set[asyncio.Future[list[Found]]]" = field(default_factory=set)
+    _in_hand: "set[asyncio.Future[list[FoundFile]]]" = field(default_factory=set)
 
-    async def take(self, files: Sequence[Found]) -> list[Found]:
+    async def take(self, files: Sequence[FoundFile]) -> list[FoundFile]:
         """Announce files that are new or changed; return those that changed while being read.
 
         Raises:
@@ -90,7 +90,7 @@ class Intake:
             taking.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
-    async def _take(self, files: Sequence[Found]) -> list[Found]:
+    async def _take(self, files: Sequence[FoundFile]) -> list[FoundFile]:
         async with self._lock:
             root = files[0].place.root
             # Looked up inside of the lock: a scan and an event may bring the same file.
@@ -106,7 +106,7 @@ class Intake:
         return [r.found for r in read if _is_unsettled(r) and not _is_gone(r)]
 
     async def _read(
-        self, file: Found, known: WatchedFile | None, turns: asyncio.Semaphore
+        self, file: FoundFile, known: WatchedFile | None, turns: asyncio.Semaphore
     ) -> _Read:
         async with turns:
             try:
@@ -116,7 +116,7 @@ class Intake:
             except PermanentError as error:
                 return _Read(file, known, error)
         if seen != file.signature:
-            now = Found(file.place, replace(seen, device=file.signature.device))
+            now = FoundFile(file.place, replace(seen, device=file.signature.device))
             return _Read(now, known, PermanentError("changed", reason="image_changing"))
         return _Read(file, known, outcome)
 
@@ -164,7 +164,9 @@ class Intake:
                 return
 
 
-def found_at(roots: Roots, place: Place, signature: Signature | None = None) -> Found | None:
+def found_at(
+    roots: Roots, place: RootedPath, signature: Signature | None = None
+) -> FoundFile | None:
     """Return the file at a place as it is now; None where there is none, or another signature.
 
     Raises:
@@ -174,7 +176,7 @@ def found_at(roots: Roots, place: Place, signature: Signature | None = None) -> 
         seen = roots.look(place)
     except PermanentError:
         return None
-    return Found(place, seen) if signature is None or seen == signature else None
+    return FoundFile(place, seen) if signature is None or seen == signature else None
 
 
 def _is_unsettled(read: _Read) -> bool:

@@ -69,7 +69,7 @@ class Settling:
         self._seen.pop(path, None)
 
     def take_rested(self, now: float, limit: int) -> dict[bytes, Signature]:
-        """Return and forget files unchanged for `settle_s`; the caller looks at them once more."""
+        """Return, and forget, the files unchanged for `settle_s`; the caller checks them again."""
         rested: dict[bytes, Signature] = {}
         for path, (signature, since) in self._seen.items():
             if now - since >= self._settle_s:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
@@ -82,7 +82,7 @@ class Vanishing:
         return [row.relative_path for row in rows if self._is_certain(row)]
 
     def _is_certain(self, row: WatchedFile) -> bool:
-        device = self._roots.gone_from(Place(self._root, row.relative_path))
+        device = self._roots.gone_from(RootedPath(self._root, row.relative_path))
         return device is not None and (
             device == row.device or device in self._numbers.get(row.device, ())
         )

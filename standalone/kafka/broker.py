@@ -1,4 +1,4 @@
-"""Apache Kafka 4.3.0 as a child process: one node, broker and controller in one (KRaft)."""
+"""Apache Kafka 4.3.0 as a child process: one node that is broker and controller (KRaft)."""
 
 import signal
 import time
@@ -17,8 +17,8 @@ from standalone.kafka.data_directory import (
 from standalone.kafka.jars import fetch_jars
 from standalone.kafka.java import java_binary, java_command, java_version
 from standalone.ports import HOST, choose_port
+from standalone.processes.child_process import ChildProcess, Command
 from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, EmbeddedServer
-from standalone.processes.process import Child, Command
 
 READY = "Kafka Server started"
 READY_TIMEOUT_S = 120.0  # a busy two-core machine, or the recovery of many logs
@@ -26,23 +26,21 @@ ANSWER_TIMEOUT_S = 20.0
 ASK_TIMEOUT_S = 2.0
 POLL_S = 0.05
 STOP_GRACE_S = 45.0  # 0.3 s as a rule; the run that records the AOT cache takes 5 to 8 s
+HEAP_MIB = 192  # Java's heap; the process takes 180 to 240 MiB in all
 CLEAN_EXIT = 143  # Java's answer to SIGTERM
 
 
 class EmbeddedKafka(EmbeddedServer):
-    """A broker of our own under `home/kafka`.
+    """A broker whose data lies in `home/kafka`.
 
     Args:
         home: folder of the standalone mode; made when missing.
         cache: folder of the jars and the AOT cache (`environment.cache_directory`).
-        port: first port to try; the next free one is taken when it is in use.
-        controller_port: the same for the controller.
-        heap_mib: Java's heap in MiB; with 192 the process takes 180 to 240 MiB in all.
+        port: first port to try; the next free one is taken when it is in use. The controller's
+            ports are tried from the one above it.
     """
 
-    def __init__(
-        self, home: Path, cache: Path, port: int, controller_port: int, heap_mib: int = 192
-    ) -> None:
+    def __init__(self, home: Path, cache: Path, port: int) -> None:
         super().__init__(
             home.resolve() / "kafka",
             subject="Kafka",
@@ -51,8 +49,7 @@ class EmbeddedKafka(EmbeddedServer):
         )
         self._cache = cache.resolve()
         self._log = home.resolve() / "logs" / "kafka.log"
-        self._wanted_ports = (port, controller_port)
-        self._heap_mib = heap_mib
+        self._wanted_port = port
         self._cluster_id = ""
         self._class_path: tuple[Path, ...] = ()
         self._aot: AotCache | None = None
@@ -64,7 +61,7 @@ class EmbeddedKafka(EmbeddedServer):
 
     @property
     def cluster_id(self) -> str:
-        """22 characters, made once per data directory; empty before the start."""
+        """The cluster's id: 22 characters, made once per data directory; empty before the start."""
         return self._cluster_id
 
     def _prepare(self) -> None:
@@ -76,15 +73,15 @@ class EmbeddedKafka(EmbeddedServer):
         empty_scratch(self._folder)
 
     def _choose_ports(self) -> tuple[int, ...]:
-        port = choose_port(self._wanted_ports[0], avoid={self._wanted_ports[1]})
-        return port, choose_port(self._wanted_ports[1], avoid={port})
+        port = choose_port(self._wanted_port)
+        return port, choose_port(port + 1)
 
     def _command(self, ports: tuple[int, ...]) -> Command:
         write_properties(self._folder, HOST, ports)
-        java = java_command(self._class_path, self._heap_mib)
+        java = java_command(self._class_path, HEAP_MIB)
         format_data(self._folder, java, self._cluster_id)
         options = tuple(self._aot.options()) if self._aot else ()
-        java = java_command(self._class_path, self._heap_mib, options)
+        java = java_command(self._class_path, HEAP_MIB, options)
         return Command(
             name="kafka",
             argv=(*java, "kafka.Kafka", PROPERTIES_FILE),
@@ -96,8 +93,8 @@ class EmbeddedKafka(EmbeddedServer):
             death_signal="TERM",  # a clean stop takes 0.3 s and saves 2 s at the next start
         )
 
-    def _is_ready(self, child: Child, ports: tuple[int, ...]) -> bool:
-        """Own process alive, its log says so, and our cluster id answers on the port."""
+    def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
+        """Wait until the log says that it started and our cluster id answers on the port."""
         if not child.wait_for(READY, READY_TIMEOUT_S):
             return False
         deadline = time.monotonic() + ANSWER_TIMEOUT_S

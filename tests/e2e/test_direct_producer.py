@@ -20,7 +20,7 @@ from tests.fakes.pictures import endless_jpeg, jpeg
 SCRIPT = Path(__file__).with_name("direct_producer.py")
 BAD = ("malformed", "nul", "killer", "wrong-version", "not-an-image")
 TIMEOUT_S = 60.0
-FLOOD = 250  # of CONSUMER_DEAD_LETTER_WINDOW = 200 records at most half may be dead letters
+FLOOD = 250  # of the latest 200 records of a partition at most half may be dead letters
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,10 +171,10 @@ def without_blame(put: Put) -> None:
 def without_halving(put: Put) -> None:
     """What PostgreSQL refuses ends the process."""
 
-    def halves(_portion: Any, error: Exception) -> Any:
+    def bisect(_portion: Any, error: Exception) -> Any:
         raise error
 
-    put(committing, "_halves", halves)
+    put(committing, "_bisect", bisect)
 
 
 MUTATIONS: dict[str, Callable[[Put], None]] = {

@@ -1,4 +1,4 @@
-"""docker-compose.yml, as far as it can be judged without an engine."""
+"""docker-compose.yml, as far as it can be checked without an engine."""
 
 import re
 import subprocess
@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs would be one more dependency
 
-from core.settings import ConsumerSettings, DeliverySettings, IngressSettings
+from core.settings import GROUPS, ConsumerSettings, DeliverySettings, variables
 from core.webhooks.sender import BODY_S
-from tests.documents import ENV_EXAMPLE, groups, variables
+from ingress.server import DRAIN_TIMEOUT_S
+from tests.documents import ENV_EXAMPLE
 
 ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
@@ -25,13 +26,13 @@ PINNED = re.compile(r"^[\w./-]+:v?\d[\w.]*$|^pgvector/pgvector:pg\d+$")
 
 
 def compose(name: str = FILES[0]) -> dict[str, Any]:
-    """A compose file, anchors and merges resolved."""
+    """Return a compose file with anchors and merges resolved."""
     document: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
     return document
 
 
 def own_services() -> dict[str, dict[str, Any]]:
-    """Services that run our code."""
+    """Return the services that run our code."""
     return {
         name: service
         for name, service in compose()["services"].items()
@@ -59,7 +60,7 @@ def test_what_a_service_waits_for_exists_and_can_get_there() -> None:
 
 
 def test_every_variable_given_to_our_services_is_a_setting() -> None:
-    known = {name for group in groups() for name in variables(group)} | NOT_OURS
+    known = {name for group in GROUPS for name in variables(group).values()} | NOT_OURS
     overrides = compose(FILES[1])["services"]
     for name, service in own_services().items():
         given = set(service["environment"]) | set(overrides.get(name, {}).get("environment", {}))
@@ -79,7 +80,7 @@ def test_every_variable_that_is_asked_for_stands_in_the_env_example() -> None:
 
 
 def test_a_password_may_have_any_characters() -> None:
-    """Interpolated into a URL, `@`, `/` and `%` would end or change it."""
+    """In a URL, `@`, `/` and `%` would end or change the password."""
     for name, service in own_services().items():
         assert "PASSWORD" not in service["environment"]["DATABASE_URL"], name
         assert service["environment"]["PGPASSWORD"].startswith("${POSTGRES_PASSWORD:?"), name
@@ -89,7 +90,7 @@ def test_a_stop_waits_for_what_drains() -> None:
     drains_s = (
         ConsumerSettings().drain_timeout_s,
         DeliverySettings().exchange_timeout_s + BODY_S,
-        IngressSettings().drain_timeout_s,
+        DRAIN_TIMEOUT_S,
     )
     for name, service in own_services().items():
         assert int(service["stop_grace_period"].removesuffix("s")) > max(drains_s), name
@@ -111,7 +112,7 @@ def test_every_role_is_there_with_its_command() -> None:
 
 
 def test_only_what_serves_metrics_is_asked_for_them() -> None:
-    """Producers serve none: a check by metrics would call them ill for ever."""
+    """Producers serve no metrics, so such a health check would always fail."""
     for name, service in own_services().items():
         check = service["healthcheck"]
         if service["command"][2] in {"ingress", "consumers"}:
@@ -154,12 +155,12 @@ def test_nothing_is_published_beyond_this_machine() -> None:
 
 
 def test_links_lead_to_the_published_port() -> None:
-    """Ingress and delivery make links; without it they would point to 0.0.0.0 or to themselves."""
+    """Ingress and delivery make links, which would otherwise point to 0.0.0.0 or to themselves."""
     services = own_services()
     given = [services[name]["environment"] for name in ("ingress", "delivery")]
 
-    assert {environment["INGRESS_PUBLIC_URL"] for environment in given} == {
-        "${INGRESS_PUBLIC_URL:-http://127.0.0.1:${INGRESS_PUBLISHED_PORT:-8080}}"
+    assert {environment["ARCHIVE_PUBLIC_URL"] for environment in given} == {
+        "${ARCHIVE_PUBLIC_URL:-http://127.0.0.1:${PUBLISHED_PORT:-8080}}"
     }
 
 

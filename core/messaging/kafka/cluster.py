@@ -1,7 +1,7 @@
-"""Who the cluster is, and which incarnation of a topic it has.
+"""Which cluster this is, and which incarnation of a topic it has.
 
-A topic that was deleted and made anew has the same name and other records: its id tells. aiokafka
-0.14 speaks Metadata up to version 5, ids came with version 10, so the request is written out here.
+A topic that was deleted and made anew has the same name, other records and another id. aiokafka
+0.14 speaks Metadata up to version 5 and ids came with version 10, so the request is written here.
 """
 
 import asyncio

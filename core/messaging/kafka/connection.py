@@ -1,4 +1,4 @@
-"""What every Kafka client of the project is given, and where the topic prefix is added."""
+"""Options that all our Kafka clients share, and the prefix of topic and group names."""
 
 import asyncio
 import ssl
@@ -9,11 +9,17 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from core.errors import BrokerAway, ConfigurationError
+from core.messaging.limits import CLIENT_LIMITS, ClientLimits
 from core.settings import KafkaSettings
 
 
-def client_options(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]:
-    """Keyword arguments that aiokafka's consumer, producer and clients share.
+def client_options(
+    settings: KafkaSettings,
+    *,
+    client_id: str,
+    limits: ClientLimits = CLIENT_LIMITS,
+) -> dict[str, Any]:
+    """Return the keyword arguments that aiokafka's consumer, producer and clients share.
 
     Raises:
         ConfigurationError: the file of certificates cannot be read.
@@ -21,10 +27,10 @@ def client_options(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
         "client_id": client_id,
-        "request_timeout_ms": settings.request_timeout_ms,
+        "request_timeout_ms": limits.request_timeout_ms,
         "security_protocol": settings.security_protocol,
         "metadata_max_age_ms": 60_000,
-        "retry_backoff_ms": 250,  # aiokafka's 100 floods the log when the broker is away (#496)
+        "retry_backoff_ms": 250,  # aiokafka's 100 floods the log while the broker is away (#496)
     }
     if settings.security_protocol.endswith("SSL"):
         options["ssl_context"] = _ssl_context(settings)
@@ -43,12 +49,12 @@ def _ssl_context(settings: KafkaSettings) -> ssl.SSLContext:
 
 
 def on_broker(settings: KafkaSettings, name: str) -> str:
-    """A topic's or group's name as the broker knows it."""
+    """Return a topic's or group's name as the broker knows it."""
     return settings.topic_prefix + name
 
 
 def logical(settings: KafkaSettings, name: str) -> str:
-    """A broker-side name without the prefix."""
+    """Return a name of the broker without the prefix."""
     return name.removeprefix(settings.topic_prefix)
 
 
@@ -66,6 +72,6 @@ def translated(what: str) -> Iterator[None]:
 
 
 def is_cancelled() -> bool:
-    """Whether somebody cancels the running task: aiokafka raises `CancelledError` by itself too."""
+    """Return whether somebody cancels the running task; aiokafka raises `CancelledError` too."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

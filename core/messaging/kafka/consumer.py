@@ -1,9 +1,9 @@
 """A member of a consumer group: aiokafka behind the few calls that the loop needs.
 
 Traps of aiokafka 0.14 that are kept inside this module (docs/research/kafka.md, section 2):
-`getmany` is never cancelled while the member lives; `commit` and `stop` may hang with the broker
-away; `stop` may raise `CancelledError` by itself; one unassigned partition fails a whole commit;
-a join is cut off by the request time limit, so that limit must exceed the rebalance's.
+`getmany` must never be cancelled while the member lives; `commit` and `stop` may hang while the
+broker is away; `stop` may raise a `CancelledError` that nobody asked for; one unassigned partition
+fails a whole commit; the request time limit also ends a join, so it must exceed the rebalance's.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ from core.messaging.kafka.connection import (
     on_broker,
     translated,
 )
+from core.messaging.limits import CLIENT_LIMITS, ClientLimits
 from core.messaging.ports import Fetched, Garbled, Listener, NotAMember, OutOfLog
 from core.offsets import Identity
 from core.settings import KafkaSettings
@@ -45,6 +46,7 @@ BOUNDS_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 NEVER_MS = 2**31 - 1
+HEARTBEATS_PER_SESSION = 4  # Kafka asks for three at least: one lost heartbeat must not matter
 _NOBODY = TopicPartition("", 0)
 
 
@@ -59,9 +61,16 @@ class GroupConsumer:
     """
 
     def __init__(
-        self, settings: KafkaSettings, *, group: str, topic: Topic, client_id: str
+        self,
+        settings: KafkaSettings,
+        *,
+        group: str,
+        topic: Topic,
+        client_id: str,
+        limits: ClientLimits = CLIENT_LIMITS,
     ) -> None:
         self._settings = settings
+        self._limits = limits
         self._group = on_broker(settings, group)
         self._topic = topic
         self._client_id = client_id
@@ -70,14 +79,14 @@ class GroupConsumer:
 
     @property
     def member_id(self) -> str:
-        """The broker's name for this member; '' before the first join."""
+        """Return the broker's name for this member; '' before the first join."""
         if self._consumer is None:
             return ""
         member_id: str = self._consumer._coordinator.member_id  # noqa: SLF001  # no public one
         return member_id
 
     async def start(self, listener: Listener) -> Identity:
-        """Connect and join the group; give who the cluster is.
+        """Connect and join the group; return who the cluster and the topic are.
 
         Raises:
             BrokerAway: no broker; may be called again.
@@ -102,18 +111,18 @@ class GroupConsumer:
         options = client_options(self._settings, client_id=self._client_id)
         # JoinGroup is answered when the slowest member has let go: its request must outlast that.
         options["request_timeout_ms"] = max(
-            self._settings.request_timeout_ms, self._settings.rebalance_timeout_ms + 5_000
+            self._limits.request_timeout_ms, self._limits.rebalance_timeout_ms + 5_000
         )
         return AIOKafkaConsumer(
             **options,
             group_id=self._group,
             enable_auto_commit=False,
-            # Positions come from PostgreSQL; an offset that the log lost must not pass in silence.
+            # Positions come from PostgreSQL; an offset that the log has lost must raise an error.
             auto_offset_reset="none",
             partition_assignment_strategy=(RangePartitionAssignor,),
             session_timeout_ms=self._settings.session_timeout_ms,
-            heartbeat_interval_ms=self._settings.heartbeat_interval_ms,
-            rebalance_timeout_ms=self._settings.rebalance_timeout_ms,
+            heartbeat_interval_ms=self._settings.session_timeout_ms // HEARTBEATS_PER_SESSION,
+            rebalance_timeout_ms=self._limits.rebalance_timeout_ms,
             max_poll_interval_ms=NEVER_MS,  # the watchdog looks at progress instead
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=2 * 1024 * 1024,
@@ -131,11 +140,11 @@ class GroupConsumer:
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("consumer_stop_failed", error=repr(error))
         except asyncio.CancelledError:
-            if is_cancelled():  # else it is of aiokafka's fetcher, with the broker away
+            if is_cancelled():  # else aiokafka's fetcher raised it, since the broker is away
                 raise
         finally:
             if fetching is not None:
-                fetching.cancel()  # harmless now: nobody asks this consumer for its idle time
+                fetching.cancel()  # harmless now: nobody reads this consumer's idle time any more
 
     async def fetch(
         self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
@@ -162,7 +171,7 @@ class GroupConsumer:
         except OffsetOutOfRangeError as error:
             raise OutOfLog([self._here(place) for place in error.args[0]]) from error
         except NoOffsetForPartitionError:
-            return []  # not ours yet: the claim seeks
+            return []  # not claimed yet; the claim will seek
         except CorruptRecordException as error:
             raise Garbled(str(error)) from error
         except (KafkaError, ConsumerStoppedError) as error:
@@ -186,7 +195,7 @@ class GroupConsumer:
             raise NotAMember(f"seek {partition}: {error}") from error
 
     async def prove(self, offsets: Mapping[Partition, int]) -> None:
-        """Commit these offsets: the broker refuses it to whoever is no member any more.
+        """Commit these offsets, which the broker refuses unless we are a member.
 
         Raises:
             NotAMember: refused.
@@ -204,7 +213,7 @@ class GroupConsumer:
             raise
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Commit what is assigned at this moment; for lag tools only.
+        """Commit offsets of the partitions that are assigned at this moment, for lag tools only.
 
         Raises:
             BrokerAway: refused or no answer in time.
@@ -221,7 +230,7 @@ class GroupConsumer:
                     await self._running().commit(wanted)
 
     async def identify(self) -> Identity:
-        """Who the cluster and the topic are at this moment.
+        """Return who the cluster and the topic are at this moment.
 
         Raises:
             BrokerAway: no answer in time.
@@ -229,7 +238,7 @@ class GroupConsumer:
         return await identify(self._settings, self._topic.name)
 
     async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
-        """First offset of each log and the one after its last.
+        """Return the first offset of each log and the one after its last.
 
         Raises:
             BrokerAway: no answer in time.
@@ -267,14 +276,14 @@ class GroupConsumer:
 
 
 class _Callbacks(ConsumerRebalanceListener):
-    """aiokafka only logs what its callbacks raise; the listener keeps its own errors."""
+    """Passes rebalances on. aiokafka only logs what a callback raises: the listener keeps it."""
 
     def __init__(self, listener: Listener, settings: KafkaSettings) -> None:
         self._listener = listener
         self._settings = settings
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        del revoked  # the eager protocol takes all
+        del revoked  # the eager protocol revokes all
         await self._listener.on_revoked()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -284,7 +293,7 @@ class _Callbacks(ConsumerRebalanceListener):
 
 
 async def log_bounds(settings: KafkaSettings, topic: Topic) -> dict[int, tuple[int, int]]:
-    """First offset and the one after the last of each partition, without joining any group.
+    """Return the first offset and the one after the last of each partition. Joins no group.
 
     Raises:
         BrokerAway: no answer in time, or the topic does not exist.

@@ -1,9 +1,9 @@
 """Leaving the group on behalf of one's own dead predecessor.
 
-Without it the group waits for the dead member's session to end, and every living member with it:
-11 s instead of 1.7 s after a kill (docs/research/runtime.md, section 3, which also says why not
-static membership). Only an instance of the same name evicts; should the old process be
-alive after all, the guard makes it harmless.
+Otherwise the group and all its living members wait until the dead member's session ends: 11 s
+instead of 1.7 s after a kill (docs/research/runtime.md, section 3, which also says why this is not
+static membership). Only an instance of the same name evicts. Should the old process still be alive,
+the guard makes it harmless.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ TIMEOUT_S = 10.0
 
 
 async def evict(settings: KafkaSettings, *, group: str, member_id: str) -> bool:
-    """Take a member out of the group; whether it was still in.
+    """Remove a member from the group; return whether it was still in.
 
     Raises:
         BrokerAway: no answer in time, or the broker refused.

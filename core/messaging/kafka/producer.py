@@ -1,4 +1,4 @@
-"""Publishing: an idempotent producer that cannot hang its caller and heals by being replaced."""
+"""Publishing: an idempotent producer that never hangs its caller and is replaced if it breaks."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ from aiokafka.errors import (
 
 from core.errors import BrokerAway, PermanentError
 from core.messaging.kafka.connection import client_options, is_cancelled, on_broker
+from core.messaging.limits import CLIENT_LIMITS, ClientLimits
 from core.messaging.ports import Sent
 from core.offsets import Place
 from core.settings import KafkaSettings
@@ -28,7 +29,7 @@ from schemas.record import Record
 
 log = structlog.get_logger(__name__)
 
-#: Checked per record by the client; the broker's own limit per topic is what really refuses.
+#: The client checks each record against it; the broker has a limit of its own for each topic.
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 STOP_TIMEOUT_S = 3.0
 _REFUSED = (
@@ -39,8 +40,8 @@ _REFUSED = (
     UnsupportedForMessageFormatError,
 )
 
-#: The broker and an idempotent producer disagree on a partition's sequence. aiokafka counts on from
-#: where it was, so that every later batch fails likewise, while other partitions go on (#1017).
+#: The broker and an idempotent producer disagree on a partition's sequence number. aiokafka goes on
+#: counting, so every later batch of that partition fails too, while others succeed (#1017).
 _OUT_OF_STEP = (OutOfOrderSequenceNumber, UnknownProducerId, ProducerFenced)
 
 
@@ -48,8 +49,8 @@ class Publisher:
     """Sends records with `acks=all`, each call limited in time.
 
     An async context manager; entering it does not connect, so a process starts without a broker.
-    The idempotent producer of aiokafka 0.14 retries for ever: a record whose time ran out here may
-    still arrive later, which is why ids make repeats harmless everywhere.
+    The idempotent producer of aiokafka 0.14 retries for ever: a record that was not acknowledged in
+    time may still arrive later. Every reader recognises such repeats by their id.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class Publisher:
         metrics: Metrics,
         *,
         client_id: str,
+        limits: ClientLimits = CLIENT_LIMITS,
         make: Callable[..., Any] = AIOKafkaProducer,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._client_id = client_id
+        self._limits = limits
         self._make = make
         self._producer: Any | None = None
         self._starting = asyncio.Lock()
@@ -74,13 +77,13 @@ class Publisher:
         await self.close()
 
     async def close(self) -> None:
-        """Send what is pending, for at most three seconds; then abandon it."""
+        """Send what is pending for at most three seconds, then drop the rest."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await _abandon(producer, flush_s=STOP_TIMEOUT_S)
 
     async def publish(self, records: Sequence[Record]) -> list[Sent]:
-        """Return each record's place, or why it has none; in the order of `records`.
+        """Return each record's place, or the error why it has none, in the order of `records`.
 
         Returns `BrokerAway` for those that were not acknowledged within `publish_timeout_s`, and
         a `PermanentError` (reason `kafka_refused`) for those that Kafka will never take.
@@ -94,7 +97,7 @@ class Publisher:
         return sent
 
     async def _publish(self, records: Sequence[Record]) -> list[Sent]:
-        deadline = asyncio.get_running_loop().time() + self._settings.publish_timeout_s
+        deadline = asyncio.get_running_loop().time() + self._limits.publish_timeout_s
         try:
             async with asyncio.timeout_at(deadline):
                 producer = await self._started()
@@ -127,7 +130,7 @@ class Publisher:
         records: Sequence[Record],
         sent: "list[asyncio.Future[Any] | Exception | None]",
     ) -> None:
-        """Hand over one topic's records in order: a topic that is missing holds up no other."""
+        """Send one topic's records in order; a topic that is missing must not delay the others."""
         name = on_broker(self._settings, topic)
         for index, record in enumerate(records):
             if record.topic != topic:
@@ -144,7 +147,7 @@ class Publisher:
 
     def _outcome(self, sent: "asyncio.Future[Any] | Exception | None", record: Record) -> Sent:
         if sent is None or (isinstance(sent, asyncio.Future) and _is_open(sent)):
-            return BrokerAway(f"no acknowledgement within {self._settings.publish_timeout_s} s")
+            return BrokerAway(f"no acknowledgement within {self._limits.publish_timeout_s} s")
         error = sent if isinstance(sent, Exception) else sent.exception()
         if error is None and isinstance(sent, asyncio.Future):
             told = sent.result()
@@ -162,7 +165,9 @@ class Publisher:
         async with self._starting:
             if self._producer is None:
                 producer = self._make(
-                    **client_options(self._settings, client_id=self._client_id),
+                    **client_options(
+                        self._settings, client_id=self._client_id, limits=self._limits
+                    ),
                     enable_idempotence=True,
                     linger_ms=2,
                     max_batch_size=256 * 1024,
@@ -178,7 +183,7 @@ class Publisher:
             return self._producer
 
     async def _replace(self, producer: Any) -> None:
-        """Throw away a producer that can send nothing, or nothing to some partition (#1101)."""
+        """Drop a producer that can send nothing at all, or nothing to some partition (#1101)."""
         if self._producer is not producer:
             return
         self._producer = None
@@ -188,7 +193,7 @@ class Publisher:
 
 
 async def _abandon(producer: Any, *, flush_s: float) -> None:
-    """Stop a producer without hanging; what it holds is failed, not sent later.
+    """Stop a producer without hanging. The records that it holds fail; they are not sent later.
 
     `stop()` alone waits for ever with the broker away, and cancelling it leaves the sender alive:
     the sender is ended by hand (private names of aiokafka 0.14).
@@ -200,7 +205,7 @@ async def _abandon(producer: Any, *, flush_s: float) -> None:
         except (KafkaError, OSError, TimeoutError):
             pass
     sender = producer._sender.sender_task  # noqa: SLF001
-    for _ in range(2):  # once cancelled it awaits its requests; the second time it leaves them
+    for _ in range(2):  # the first cancellation lets it await its requests, the second does not
         if sender is None or sender.done():
             break
         sender.cancel()
@@ -212,16 +217,16 @@ async def _abandon(producer: Any, *, flush_s: float) -> None:
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("producer_stop_failed", error=repr(error))
     except asyncio.CancelledError as error:
-        if is_cancelled():  # else it is the sender's: it would end whoever publishes, in silence
+        if is_cancelled():  # else the sender raised it, and it would end our caller silently
             raise
         log.warning("producer_stop_failed", error=repr(error))
 
 
 def _fail_unsent(accumulator: Any) -> None:
-    """Fail what a producer holds, without errors in the event loop that nobody can act on."""
+    """Fail what a producer holds, without unretrieved exceptions in the event loop."""
     for batches in accumulator._batches.values():  # noqa: SLF001
-        # A batch that was sent in vain and put back takes itself out of the pending ones at its
-        # end, where it no longer is; and hardly anybody waits for a batch to be drained.
+        # A batch that was put back after a failed send removes itself from the pending ones when it
+        # ends, and must be there; and usually nobody waits for a batch to be drained.
         accumulator._pending_batches.update(batches)  # noqa: SLF001
         for batch in batches:
             batch._drain_waiter.add_done_callback(_look_at_error)  # noqa: SLF001
@@ -242,7 +247,7 @@ def _is_broken(producer: Any) -> bool:
 
 
 def _is_out_of_step(sent: "Sequence[asyncio.Future[Any] | Exception | None]") -> bool:
-    """Whether a partition was lost to this producer for good."""
+    """Return whether this producer cannot send to some partition any more."""
     return any(
         isinstance(one, asyncio.Future)
         and not _is_open(one)
@@ -252,7 +257,7 @@ def _is_out_of_step(sent: "Sequence[asyncio.Future[Any] | Exception | None]") ->
 
 
 def _look_at_error(future: "asyncio.Future[Any]") -> None:
-    """Retrieve the exception of a record that nobody waits for any more."""
+    """Retrieve the exception of a record, since nobody may be waiting for it any more."""
     if not future.cancelled():
         future.exception()
 

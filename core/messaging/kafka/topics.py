@@ -1,4 +1,4 @@
-"""Topics made by an explicit, idempotent step; what differs from the plan is said, not changed."""
+"""Topics created by an explicit, idempotent step; differences from the plan are only reported."""
 
 import asyncio
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ STEP_TIMEOUT_S = 30.0  # a broker that has just started may be electing leaders
 
 
 async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> list[str]:
-    """Create the topics that are missing; give one line per difference from the plan.
+    """Create the topics that are missing; return one line per difference from the plan.
 
     Idempotent, and may be run by several at once. Nothing that exists is altered: a changed
     partition count would break the order per key, a changed limit is the operator's decision.
@@ -61,7 +61,7 @@ async def _create(
     response = await client.create_topics(missing)
     for topic, code, *message in response.topic_errors:
         error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:  # another one was faster
+        if code and error is not TopicAlreadyExistsError:  # another process was faster
             raise BrokerAway(f"create topic {topic}: {error.__name__}: {message}")
 
 

@@ -8,10 +8,10 @@ from core.storage.stream.outbox import headers_from_json
 from core.transaction import Transaction
 from schemas.topics import GROUPS
 
-#: Groups are counted among so many of the newest: a flood must not make looking at it dear.
+#: Groups are counted among so many of the newest, so that a flood does not make the page slow.
 MAX_COUNTED = 10_000
 
-# What the values hold is not read: PostgreSQL knows their length without.
+# The values themselves are not read: PostgreSQL knows their length without.
 _PAGE = """
 SELECT id, grp AS "group", topic, part AS partition, log_offset AS "offset", key, headers,
        octet_length(value) AS size_bytes, reason, detail, quarantined, record_at, created_at
@@ -42,7 +42,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class ListedLetter:
-    """A record that was set aside, but for its value."""
+    """A dead letter without its value."""
 
     id: int
     group: str
@@ -86,9 +86,9 @@ async def groups(connection: Transaction) -> Sequence[LetterGroup]:
 
 
 def statement(wanted: Filter, limit: int) -> tuple[str, tuple[object, ...]]:
-    """Return the statement of a page and its parameters; only what is asked for stands in it.
+    """Return the statement of a page and its parameters, with those conditions that are asked for.
 
-    Of a group its topic is asked for too: no index of open letters knows groups, and each group
+    A group's topic is made a condition too: no index of open letters has the group, and each group
     reads one topic.
     """
     of_group = GROUPS.get(wanted.group or "")

@@ -19,7 +19,7 @@ FROM unnest($1::text[], $2::bytea[], $3::text[], $4::bytea[])
 ORDER BY position
 RETURNING id
 """
-# Publishing happens inside the transaction that holds the locks: longer than others may idle.
+# Rows are published inside the transaction that locks them, so it may idle longer than others.
 _MAY_IDLE = "SELECT set_config('idle_in_transaction_session_timeout', '30s', true)"
 _LOCK_OLDER = """
 SELECT id, topic, key, headers, value FROM outbox
@@ -42,7 +42,7 @@ FROM unnest($1::int8[], $2::text[], $3::text[]) AS refused (refused_id, reason, 
 JOIN outbox ON outbox.id = refused_id
 ON CONFLICT (grp, topic, part, log_offset, cluster_id) DO NOTHING
 """
-# Two look-ups in the primary key; an upper bound, since ids in between may be gone.
+# Two look-ups in the primary key. An upper bound, since ids in between may be gone.
 _SPAN = "SELECT coalesce(max(id) - min(id) + 1, 0) FROM outbox"
 _COUNT_UP_TO = "SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT $1) AS few"
 

@@ -1,7 +1,7 @@
 """Where each consumer group stands: the rows that fence owners and make effects exactly-once.
 
-Every batch moves its partitions' rows in the transaction that holds its effects. A claim raises the
-row's epoch, so whatever an earlier owner still has in flight finds no row to move.
+Every batch moves its partitions' rows in the transaction that writes its effects. A claim raises a
+row's epoch, so that a batch which an earlier owner still has in flight finds no row to move.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ FROM unnest($2::text[], $3::int4[], $4::int8[]) AS bid (topic, part, log_start)
 ORDER BY topic, part
 ON CONFLICT (grp, topic, part) DO NOTHING
 """
-# A death counts only where there was a record to die of. In isolation only the record that was
-# being prepared alone is blamed; before that, a partition that has not moved since its claim is.
+# A death counts only where a record was left to process. In isolation it counts only against the
+# record that was being prepared alone; before that, if the partition has not moved since its claim.
 _CLAIM = """
 WITH bid AS (
     SELECT * FROM unnest($2::text[], $3::int4[], $4::int8[]) AS b (topic, part, log_end)
@@ -56,8 +56,8 @@ FROM locked l
 WHERE p.grp = $1 AND p.topic = l.topic AND p.part = l.part
 RETURNING p.topic, p.part, p.next_offset, p.epoch, p.crashes, p.attempted_offset, p.isolate_until
 """
-# Rows are locked in order, so that two members cannot deadlock; whoever waited for a row looks at
-# its epoch again (READ COMMITTED rechecks the locked version).
+# Rows are locked in order, so that two members cannot deadlock. Whoever waited for a row compares
+# its epoch again, since READ COMMITTED rechecks the version that it locked.
 _ADVANCE = """
 WITH wanted AS (
     SELECT * FROM unnest($2::text[], $3::int4[], $4::int8[], $5::int8[], $6::int8[])

@@ -1,6 +1,6 @@
 """A pool of processes that turn untrusted bytes into pixels. Errors are values.
 
-Torch-free, so that delivery can hold one too. Why processes, and why these, is told in
+Torch-free, so that delivery can hold one too. Why processes, and why these, stands in
 docs/decisions/0007-decode-in-worker-processes.md.
 """
 
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, ImageUnreadable, PermanentError, TransientError
-from core.settings import TaggingSettings
+from core.settings import DecodeSettings
 from core.vision.decoding import sniff, worker, worker_protocol
 from core.vision.decoding.perceptual import perceptual_hash
-from core.vision.decoding.worker_process import Child, Died, NotStarted, PoolLimits, ending
+from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
 
 _MAX_WORKERS = 8
 
@@ -51,22 +51,22 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class OutgoingCopy:
     """An encoded picture made from another."""
 
     media_type: str
     data: bytes
 
 
-def pool_limits(settings: TaggingSettings, max_image_bytes: int) -> PoolLimits:
+def pool_limits(settings: DecodeSettings, max_image_bytes: int) -> PoolLimits:
     """Return the pool's limits from the settings; 0 workers mean one per core, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return PoolLimits(
-        workers=settings.decode_workers or min(cores or 1, _MAX_WORKERS),
-        timeout_s=settings.decode_timeout_s,
-        memory_bytes=settings.decode_memory_bytes,
+        workers=settings.workers or min(cores or 1, _MAX_WORKERS),
+        timeout_s=settings.timeout_s,
+        memory_bytes=settings.memory_bytes,
         max_image_bytes=max_image_bytes,
-        picture=sniff.Limits(settings.max_image_pixels, settings.max_image_side),
+        picture=sniff.Limits(settings.max_pixels),
     )
 
 
@@ -96,10 +96,10 @@ class DecodePool:
         self._operations = f"{chosen.__module__}:{chosen.__qualname__}"
         self._limits = limits
         self._pixels = pixels or worker_protocol.PixelFormat()
-        self._free: deque[Child] = deque()
+        self._free: deque[DecoderProcess] = deque()
         self._turn = asyncio.Semaphore(limits.workers)
-        self._workers: set[Child] = set()
-        self._dying: list[Child] = []
+        self._workers: set[DecoderProcess] = set()
+        self._dying: list[DecoderProcess] = []
         self._closed = False
         self.replaced = 0  #: workers lost to pictures since the start
 
@@ -111,7 +111,7 @@ class DecodePool:
         except NotStarted as error:
             await self._close()
             raise ConfigurationError(
-                f"TAGGING_DECODE_MEMORY_BYTES={self._limits.memory_bytes}: "
+                f"DECODE_MEMORY_BYTES={self._limits.memory_bytes}: "
                 f"a decoder process does not start: {error}"
             ) from error
         except BaseException:
@@ -129,7 +129,7 @@ class DecodePool:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Process ids of the workers of this moment."""
+        """Return the process ids of the workers of this moment."""
         return tuple(each.pid for each in self._workers)
 
     async def decode(self, data: bytes) -> Decoded | PermanentError:
@@ -151,7 +151,7 @@ class DecodePool:
         except (KeyError, TypeError, ValueError) as error:
             return ImageUnreadable(f"decoder answered {error!r}", reason="decoder_crashed")
 
-    async def outgoing_copy(self, data: bytes) -> Copy | PermanentError:
+    async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
         """Return an upright copy without EXIF, XMP and comments; see `outgoing.strip_metadata`.
 
         Raises:
@@ -159,7 +159,7 @@ class DecodePool:
         """
         return _copy(await self._ask({"do": "strip"}, data, worker_protocol.MAX_COPY_BYTES))
 
-    async def thumbnail(self, data: bytes, side: int) -> Copy | PermanentError:
+    async def thumbnail(self, data: bytes, side: int) -> OutgoingCopy | PermanentError:
         """Return a small upright JPEG whose longer side is at most `side` pixels.
 
         Raises:
@@ -219,14 +219,14 @@ class DecodePool:
         finally:
             self._free.append(one if reusable else self._replace(one))
 
-    def _take(self) -> Child:
+    def _take(self) -> DecoderProcess:
         """Return the worker that was used last: after a crash this is the fresh one."""
         if self._closed:
             raise TransientError("the decode pool is closed")
         one = self._free.pop()
         return one if one.alive else self._replace(one)  # killed while idle: nobody's fault
 
-    def _replace(self, lost: Child) -> Child:
+    def _replace(self, lost: DecoderProcess) -> DecoderProcess:
         """Start another in its place; its loading overlaps with whatever comes next."""
         lost.kill()
         self._dying = [each for each in (*self._dying, lost) if not each.gone()]
@@ -236,8 +236,8 @@ class DecodePool:
         self.replaced += 1
         return self._start()
 
-    def _start(self) -> Child:
-        one = Child(self._limits, self._operations)
+    def _start(self) -> DecoderProcess:
+        one = DecoderProcess(self._limits, self._operations)
         self._workers.add(one)
         return one
 
@@ -267,7 +267,9 @@ def _decoded(
     )
 
 
-def _copy(answer: tuple[worker_protocol.Head, bytearray] | PermanentError) -> Copy | PermanentError:
+def _copy(
+    answer: tuple[worker_protocol.Head, bytearray] | PermanentError,
+) -> OutgoingCopy | PermanentError:
     if isinstance(answer, PermanentError):
         return answer
-    return Copy(str(answer[0].get("media_type")), bytes(answer[1]))
+    return OutgoingCopy(str(answer[0].get("media_type")), bytes(answer[1]))

@@ -15,7 +15,7 @@ from core.egress.client import (
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import ConfigurationError, TargetForbidden, TargetUnreachable
-from core.settings import DeliverySettings
+from core.settings import EgressSettings
 from tests.fakes.receiver import HostileReceiver
 from tests.fakes.resolver import ScriptedResolver
 from tests.integration.egress.calling import (
@@ -163,7 +163,7 @@ async def test_a_name_that_moves_inside_between_two_connections_is_refused(
 
 
 class _BlindAboveTheSocket(TargetPolicy):
-    """Lets names and literals pass, so that only the check at the socket is left."""
+    """A guard that lets names and literals pass, so that only the check at the socket is left."""
 
     def check_resolved(self, host: str, addresses: Sequence[IPAddress]) -> None:
         return
@@ -173,7 +173,7 @@ class _BlindAboveTheSocket(TargetPolicy):
 async def test_the_check_at_the_socket_alone_refuses_too(
     receiver: HostileReceiver, addresses: Sequence[str]
 ) -> None:
-    # Several addresses are raced in tasks of their own, where only OSError gets through.
+    # Several addresses are tried in tasks of their own, which pass on only OSError.
     policy = _BlindAboveTheSocket(schemes=frozenset({"http"}), ports=ANY_PORT)
     async with client_to({HOST: [addresses]}, policy=policy) as client:
         with pytest.raises(TargetForbidden):
@@ -243,7 +243,7 @@ async def test_an_answer_that_is_none_is_named_by_kind(
 async def test_a_status_counts_even_if_its_body_breaks(
     client: GuardedClient, receiver: HostileReceiver, path: str
 ) -> None:
-    # aiohttp 3.14.5 does not report a broken chunk to the reader: the deadline ends it.
+    # aiohttp 3.14.5 does not report a broken chunk to the reader, so the deadline ends it.
     exchange = await post(client, receiver.url(path, host=HOST), timeout_s=2)
 
     assert (exchange.status, exchange.body_complete) == (200, False)
@@ -273,7 +273,7 @@ async def test_a_name_that_does_not_resolve_is_dns(client: GuardedClient) -> Non
 async def test_what_no_library_can_send_is_refused_for_good_and_does_not_escape(
     client: GuardedClient, receiver: HostileReceiver
 ) -> None:
-    """aiohttp raises a bare ValueError here, as idna does for names that it cannot decode."""
+    """aiohttp raises a plain ValueError here, as idna does for names that it cannot decode."""
     with pytest.raises(TargetForbidden, match=HOST):
         await client.post(
             receiver.url("/ok", host=HOST),
@@ -395,7 +395,7 @@ async def test_a_dead_egress_proxy_is_not_charged_to_the_target() -> None:
 @pytest.mark.parametrize("proxy", ["socks9://x", "not a url", "http://"])
 def test_a_proxy_that_cannot_be_used_stops_at_start(proxy: str) -> None:
     guard = TargetGuard(TargetPolicy(), ScriptedResolver({}))
-    with pytest.raises(ConfigurationError, match="DELIVERY_EGRESS_PROXY"):
+    with pytest.raises(ConfigurationError, match="EGRESS_PROXY"):
         GuardedClient(guard, EgressLimits(proxy=proxy))
 
 
@@ -405,15 +405,14 @@ def test_a_proxy_that_cannot_be_used_stops_at_start(proxy: str) -> None:
 async def test_a_client_opens_from_settings_and_keeps_their_rules(
     receiver: HostileReceiver,
 ) -> None:
-    settings = DeliverySettings(
+    settings = EgressSettings(
         allow_http=True,
         allowed_ports=str(receiver.port),
         allowed_hosts="localhost, 127.0.0.1",
-        response_max_bytes=1,
     )
     async with open_client(settings) as client:
         exchange = await post(client, receiver.url("/ok", host="localhost"))
         with pytest.raises(TargetForbidden, match="port 9 is not allowed"):
             await client.check("http://localhost:9/")
 
-    assert (exchange.status, exchange.body_excerpt) == (200, b"o")
+    assert (exchange.status, exchange.body_excerpt) == (200, b"ok")

@@ -64,7 +64,7 @@ def test_a_file_of_authorities_that_cannot_be_used_names_its_variable(
     if content is not None:
         roots.write_bytes(content)
 
-    with pytest.raises(ConfigurationError, match="DELIVERY_CA_FILE"):
+    with pytest.raises(ConfigurationError, match="EGRESS_CA_FILE"):
         default_ssl_context(roots)
 
 
@@ -111,6 +111,6 @@ async def test_tls_1_0_is_not_spoken() -> None:
     ):
         error = await failure(client, receiver.url("/ok", host=HOST))
 
-    assert error.kind in {"tls", "reset"}  # whoever of the two sides says so first
+    assert error.kind in {"tls", "reset"}  # depends on which side reports it first
     assert not error.infra
     assert receiver.requests == []

@@ -12,7 +12,6 @@ from core.storage.delivery.deliveries import NewDelivery
 from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
 from core.storage.queries import queries
-from core.storage.queries.queries import Answered
 from core.webhooks.signing_secrets import SecretBox
 from ingress import commands
 from ingress.app import create_app
@@ -20,6 +19,7 @@ from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of, host_of
 from tests.command import run_command
+from tests.fakes import queries as queries_fake
 
 URL = "https://8.8.8.8/hook"
 OTHER = "https://8.8.8.8/other"
@@ -32,7 +32,7 @@ async def waiting(pool: Pool, url: str, *, owner: str = "alice") -> UUID:
         await queries.accept(
             tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
         )
-        await queries.answer(tx, [Answered(query_id, "cats", url, "{}", "{}")])
+        await queries.answer(tx, [queries_fake.answered(query_id, url)])
         new = NewDelivery(callback_id_of(query_id), query_id, owner, host_of(url), url, "{}")
         await deliveries.intake(tx, [new])
     return query_id
@@ -112,7 +112,7 @@ async def test_another_owners_address_and_an_unknown_one_are_not_there(
     bob = await commands.create(commands.Wanted("bob", scopes=(Scope.QUERY,)), if_absent=False)
     assert bob is not None
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(opened.parts)),
+        transport=httpx.ASGITransport(create_app(opened.deps)),
         base_url="http://archive",
         headers={"X-API-Key": bob.key},
     ) as bobs:

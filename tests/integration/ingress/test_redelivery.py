@@ -15,7 +15,6 @@ from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
 from core.storage.delivery.lanes import Leased, Room
 from core.storage.pool import Pool
 from core.storage.queries import queries
-from core.storage.queries.queries import Answered
 from core.webhooks.sender import Message, WebhookSender
 from core.webhooks.signing_secrets import SecretBox
 from ingress import commands
@@ -24,6 +23,7 @@ from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of
 from tests.command import run_command
+from tests.fakes import queries as queries_fake
 from tests.fakes.poster import PlainAnswer, RecordingPoster
 
 URL = "https://8.8.8.8/hook"
@@ -34,7 +34,7 @@ async def _admin(opened: Opened) -> AsyncIterator[httpx.AsyncClient]:
     made = await commands.create(commands.Wanted("root", scopes=(Scope.ADMIN,)), if_absent=False)
     assert made is not None
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(opened.parts)),
+        transport=httpx.ASGITransport(create_app(opened.deps)),
         base_url="http://archive",
         headers={"X-API-Key": made.key},
     ) as http:
@@ -48,7 +48,7 @@ async def answered(pool: Pool, *, owner: str = "alice", host: str = "a.example")
         await queries.accept(
             tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
         )
-        await queries.answer(tx, [Answered(query_id, "cats", url, "{}", "{}")])
+        await queries.answer(tx, [queries_fake.answered(query_id, url)])
         await deliveries.intake(
             tx, [NewDelivery(callback_id_of(query_id), query_id, owner, host, url, "{}")]
         )

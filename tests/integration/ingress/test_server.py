@@ -296,7 +296,7 @@ def run_server(**variables: str) -> "subprocess.CompletedProcess[str]":
         ("ARCHIVE_ROOTS", "photos=relative/path"),
         ("ARCHIVE_BLOBS", "ftp://x"),
         ("SECRETS_KEY", "short"),
-        ("DELIVERY_ALLOWED_PORTS", "http"),
+        ("EGRESS_ALLOWED_PORTS", "http"),
     ],
 )
 def test_a_wrong_setting_ends_it_at_the_start_with_its_name(

@@ -87,8 +87,8 @@ async def test_wrong_options_and_settings_end_with_2_and_name_what_is_wrong(site
     ):
         code, _, errors = await site.run(COMMAND, *arguments)
         assert (code, told in errors) == (2, True), (arguments, errors)
-    code, _, errors = await site.run(COMMAND, "retag", "--all", KAFKA_PUBLISH_TIMEOUT_S="never")
-    assert (code, "KAFKA_PUBLISH_TIMEOUT_S" in errors) == (2, True), errors
+    code, _, errors = await site.run(COMMAND, "retag", "--all", KAFKA_SESSION_TIMEOUT_MS="never")
+    assert (code, "KAFKA_SESSION_TIMEOUT_MS" in errors) == (2, True), errors
 
 
 async def test_queries_of_a_file_are_submitted_and_bad_lines_told(

@@ -1,4 +1,4 @@
-"""The publisher in memory behaves as the real one where the producers look."""
+"""The publisher in memory behaves as the real one as far as the producers use it."""
 
 import os
 from collections.abc import AsyncIterator
@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from core.errors import BrokerAway, PermanentError
 from core.messaging.kafka.producer import Publisher as KafkaPublisher
 from core.messaging.kafka.topics import ensure_topics
+from core.messaging.limits import ClientLimits
 from core.offsets import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
@@ -43,22 +44,23 @@ async def away(request: pytest.FixtureRequest) -> AsyncIterator[Publisher]:
         memory.is_away = True
         yield memory
         return
-    settings = KafkaSettings(bootstrap_servers="127.0.0.1:9", publish_timeout_s=1)
+    settings = KafkaSettings(bootstrap_servers="127.0.0.1:9")
+    limits = ClientLimits(publish_timeout_s=1)
     metrics = Metrics(CollectorRegistry())
-    async with KafkaPublisher(settings, metrics, client_id="test") as real:
+    async with KafkaPublisher(settings, metrics, client_id="test", limits=limits) as real:
         yield real
 
 
 def record(size: int) -> Record:
-    # Random: the broker measures what is left after compression.
+    # Random bytes, since the limit applies after compression.
     return Record(IMAGES_ARRIVED.name, b"key", (("a", b"\xff"),), os.urandom(size))
 
 
 async def test_outcomes_come_in_the_order_of_the_records(publisher: Publisher) -> None:
     records = [record(1), record(2 * EVENT_MAX_BYTES), record(2)]
 
-    # After a refusal aiokafka 0.14 may have its next record refused too (OutOfOrderSequenceNumber)
-    # and a new producer takes over: that is what patience is for.
+    # After a refusal aiokafka 0.14 may have its next record refused too (OutOfOrderSequenceNumber),
+    # and a new producer sends it again: hence the retries.
     outcomes = await publish_all(publisher, records, Patience(limit_s=20, pause_s=0.1))
 
     assert isinstance(outcomes[0], Place)

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from consumers.query.adapters import LabelLanguage, StoredAnswers
 from consumers.query.archive import StoredArchive
+from consumers.query.main import MAX_LABELS
 from consumers.query.role import QueryRole
 from core.language.lemmatizer import Lemmatizer
 from core.relevance.defaults import DEFAULT_LABELS
@@ -15,7 +16,7 @@ from core.settings import DatabaseSettings, QuerySettings
 from core.storage import labels
 from core.storage.pool import Pool, open_pool
 
-AFTER_TIMEOUT_S = 600.0  # no test waits for it: they move the deadline
+AFTER_TIMEOUT_S = 600.0  # tests do not wait for it but move the deadline
 
 
 @cache
@@ -40,5 +41,5 @@ def answers(pool: Pool) -> StoredAnswers:
 @pytest.fixture
 def role(pool: Pool, answers: StoredAnswers) -> QueryRole:
     settings = QuerySettings(_env_file=None)
-    language = LabelLanguage(pool, lemmatizer(), settings.max_chars, settings.max_labels)
+    language = LabelLanguage(pool, lemmatizer(), settings.max_chars, MAX_LABELS)
     return QueryRole(language, StoredArchive(pool, 10), answers)

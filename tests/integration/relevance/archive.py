@@ -1,4 +1,4 @@
-"""An archive whose images are few, alike and always changing."""
+"""An archive with few, similar, often changing images."""
 
 import json
 import random
@@ -21,7 +21,7 @@ from schemas.image import image_id_of
 
 LABELS = tuple(f"label {number}" for number in range(8))
 IMAGES = 80
-# Few scores and times, so that ties of sums, of times and of both are everywhere.
+# Few scores and times, so that many sums, times and both are equal.
 SCORES = (100_000, 200_000, 200_000, 300_000, 0)
 TIMES = (None, datetime(2020, 1, 1), datetime(2021, 1, 1), datetime(2999, 1, 1))  # noqa: DTZ001
 CAMERAS = ("Leica M3", None, "Canon EOS 5D", "Leica M3")
@@ -90,7 +90,7 @@ async def stored_images(connection: Transaction) -> list[ScoredImage]:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What the table says; `is_known` False: ask the images."""
+    """The result of the table; `is_known` False: exact SQL must answer."""
 
     is_known: bool
     rank: Rank | None

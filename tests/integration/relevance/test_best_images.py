@@ -28,7 +28,7 @@ SEED = 20260501
 
 
 async def settle(pool: Pool, *, is_softmax: bool = True) -> int:
-    """Repair until there is nothing to do; give the number of steps."""
+    """Repair until there is nothing to do; return the number of steps."""
     repairer, steps = BestImagesRepair(pool, is_softmax=is_softmax), 0
     while await repairer.step():
         steps += 1
@@ -36,7 +36,7 @@ async def settle(pool: Pool, *, is_softmax: bool = True) -> int:
 
 
 async def assert_answers(pool: Pool, label_ids: list[int], sizes: tuple[int, ...]) -> None:
-    """The table itself answers every query of these sizes, and rightly."""
+    """Check that the table answers every query of these sizes, correctly."""
     images = await stored_images(pool)
     for wanted in (list(some) for size in sizes for some in combinations(label_ids, size)):
         looked = await look_up(pool, wanted)
@@ -91,7 +91,7 @@ async def test_tagging_again_with_the_same_result_makes_no_hole(pool: Pool) -> N
     await fill(pool, range(60))
 
     assert await pool.fetch("SELECT * FROM combo_best ORDER BY key") == before
-    assert await settle(pool) <= 1  # the counts of what changed
+    assert await settle(pool) <= 1  # only the counts
 
 
 async def test_holes_are_filled_and_the_table_answers_again(pool: Pool) -> None:

@@ -1,4 +1,4 @@
-"""Lanes: a claim finds every webhook that is due, at a cost that other hosts do not raise."""
+"""Lanes: a claim finds every due webhook, at a cost independent of other hosts."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from core.storage.delivery.lanes import Leased, Room
 from core.storage.pool import Pool
 
 TRIED = Attempt(datetime.now(UTC), 12, status=500)
-#: Webhooks that no claim would find: due before their lane is looked at.
+#: Webhooks that no claim would find, since they are due earlier than their lane says.
 HIDDEN = """
 SELECT count(*) FROM deliveries d LEFT JOIN lanes l ON l.host = d.host AND l.again = (attempt > 0)
 WHERE d.state = 'due' AND (l.due_at IS NULL OR l.due_at > d.next_at)
@@ -42,7 +42,7 @@ async def settle(pool: Pool, leases: Sequence[Leased], *, after_s: float | None)
 
 
 async def blocks_read(pool: Pool, room: Room) -> int:
-    """Pages that a claim looks at."""
+    """Return the number of pages that a claim reads."""
     arguments = lanes.arguments(room, uuid4(), 30)
     async with pool.transaction() as tx:
         plan = await tx.fetchval(

@@ -14,12 +14,12 @@ from core.storage.delivery.lanes import Leased, Room
 from core.storage.delivery.redelivery import Wanted
 from core.storage.pool import Pool
 from core.storage.queries import queries, query_deletion
-from core.storage.queries.queries import Answered, Place, Waiting
 from core.storage.queries.query_deletion import Deleted
 from schemas.callback import callback_id_of
+from schemas.token import Token
+from tests.fakes.queries import URL, answered, asked
 from tests.locks import until_blocked
 
-URL = "https://a.example/x"
 QUERIES, AT_ONCE = 60, 6
 
 
@@ -31,16 +31,12 @@ async def accept(pool: Pool, query_id: UUID) -> str:
         )  # fmt: skip
 
 
-def answered(query_id: UUID) -> Answered:
-    return Answered(query_id, "cats", URL, "{}", '{"type": "query.no_match"}')
-
-
 def webhook(query_id: UUID) -> NewDelivery:
     return NewDelivery(callback_id_of(query_id), query_id, "ann", "a.example", URL, "{}")
 
 
 async def answer(pool: Pool, query_id: UUID) -> bool:
-    """Answer a query, as the query role does; whether its callback event leaves."""
+    """Answer a query as the query role does; return whether its callback event is emitted."""
     async with pool.transaction() as tx:
         return query_id in await queries.answer(tx, [answered(query_id)])
 
@@ -112,13 +108,13 @@ async def test_a_query_that_was_deleted_is_not_answered_later(pool: Pool) -> Non
 async def test_a_query_that_waits_for_an_upload_waits_no_more(pool: Pool) -> None:
     query_id = uuid4()
     await accept(pool, query_id)
-    waiting = Waiting(answered(query_id), "{}", Place("images.arrived.v1", 3, 41))
+    waiting = (asked(query_id), Token("", "images.arrived.v1", 3, 41))
     async with pool.transaction() as tx:
         await queries.park(tx, [waiting], 60)
 
     await delete(pool, query_id)
     async with pool.transaction() as tx:
-        await queries.park(tx, [waiting], 60)  # its record comes once more
+        await queries.park(tx, [waiting], 60)  # its record is processed again
 
     assert await queries.count_parked(pool) == 0
     assert not await answer(pool, query_id)

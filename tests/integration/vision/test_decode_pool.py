@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from core.errors import ConfigurationError, ImageUnreadable, TransientError
-from core.settings import MIB, TaggingSettings
+from core.settings import MIB, DecodeSettings
 from core.vision.decoding import sniff
-from core.vision.decoding.decoder import Copy, Decoded, DecodePool, pool_limits
+from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy, pool_limits
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
@@ -30,14 +30,14 @@ SMALL = PixelFormat(32, 32)
 
 @pytest.fixture(scope="module")
 async def pool() -> AsyncIterator[DecodePool]:
-    """Two ordinary workers with a short time limit and the hostile operations."""
+    """Start two workers with a short time limit and the hostile operations."""
     limits = PoolLimits(workers=2, timeout_s=2.0, memory_bytes=512 * MIB)
     async with DecodePool(limits, SMALL, operations=hostile.operations) as opened:
         yield opened
 
 
 def running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """Return whether a process exists and is no zombie."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -99,7 +99,7 @@ async def test_a_worker_that_ends_quietly_is_a_crash_too(pool: DecodePool) -> No
 async def test_a_picture_met_by_a_crash_that_was_not_its_own_is_tried_once_more(
     pool: DecodePool, tmp_path: Path
 ) -> None:
-    # the order is no picture: the second worker says so, instead of dying
+    # the order is no picture, so the second worker reports that instead of dying
     assert await reason(pool, b"signal-once %s" % os.fsencode(tmp_path / "mark")) == "not_an_image"
 
 
@@ -121,7 +121,7 @@ async def test_a_worker_killed_from_outside_in_the_middle_of_a_picture_costs_not
 
 
 async def busy(pid: int, share_s: float = 0.1) -> None:
-    """Wait until a process has used processor time since now."""
+    """Wait until a process uses CPU time."""
     first = cpu_s(pid)
     deadline = time.monotonic() + 10
     while cpu_s(pid) < first + share_s:
@@ -210,12 +210,12 @@ async def test_a_cancelled_caller_leaves_a_pool_that_works(pool: DecodePool) -> 
 async def test_copies_and_thumbnails_are_made_by_the_same_workers(pool: DecodePool) -> None:
     data = pictures.jpeg(1, comment=b"secret")
     copy = await pool.outgoing_copy(data)
-    assert isinstance(copy, Copy)
+    assert isinstance(copy, OutgoingCopy)
     assert copy.media_type == sniff.JPEG
     assert b"secret" not in copy.data
     small = await pool.thumbnail(data, 100)
-    assert isinstance(small, Copy)
-    assert sniff.probe(small.data, sniff.Limits()) == sniff.Probe(sniff.JPEG, 100, 75)
+    assert isinstance(small, OutgoingCopy)
+    assert sniff.probe(small.data, sniff.Limits()) == sniff.SniffedPicture(sniff.JPEG, 100, 75)
     assert isinstance(await pool.thumbnail(b"junk", 100), ImageUnreadable)
 
 
@@ -225,7 +225,7 @@ async def test_leaving_the_block_leaves_no_process_and_no_descriptor() -> None:
         seen = set(pool.pids)
         await pool.decode(pictures.endless_jpeg())
         seen |= set(pool.pids)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in seen)  # zombies neither
+    assert not any(Path(f"/proc/{pid}").exists() for pid in seen)  # no zombies either
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
     with pytest.raises(TransientError):
         await pool.decode(pictures.jpeg(1))
@@ -285,11 +285,9 @@ async def test_workers_die_with_their_parent_even_in_the_middle_of_a_picture(
 
 
 def test_limits_come_from_the_settings() -> None:
-    settings = TaggingSettings(
-        decode_workers=3, decode_timeout_s=7, decode_memory_bytes=300 * MIB, max_image_side=99
-    )
+    settings = DecodeSettings(workers=3, timeout_s=7, memory_bytes=300 * MIB, max_pixels=99)
     limits = pool_limits(settings, 12345)
     assert (limits.workers, limits.timeout_s) == (3, 7)
     assert (limits.memory_bytes, limits.max_image_bytes) == (300 * MIB, 12345)
-    assert limits.picture == sniff.Limits(settings.max_image_pixels, 99)
-    assert 1 <= pool_limits(TaggingSettings(decode_workers=0), 1).workers <= 8
+    assert limits.picture == sniff.Limits(max_pixels=99)
+    assert 1 <= pool_limits(DecodeSettings(workers=0), 1).workers <= 8

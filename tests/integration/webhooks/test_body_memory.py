@@ -1,4 +1,4 @@
-"""The memory that a body takes while it is composed, as against what the budget reserves for it."""
+"""The memory that composing a body takes, compared with what the budget reserves for it."""
 
 import hashlib
 import tracemalloc
@@ -24,11 +24,11 @@ from tests.fakes.poster import RecordingPoster
 from tests.unit.consumers.test_body_budget import Secrets, lease
 from tests.unit.consumers.test_outgoing_pictures import World
 
-SLACK_BYTES = 300_000  # a piece of base64, and all that is not the picture
+SLACK_BYTES = 300_000  # a piece of base64, and everything beside the picture
 
 
 class OneImage(World):
-    """An image whose bytes are new in memory each time that they are read."""
+    """An image whose bytes are a new object for each read."""
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
         assert isinstance(self.content, bytes)
@@ -49,15 +49,17 @@ async def test_no_more_is_held_than_was_reserved(*, keep_exif: bool) -> None:
     poster, wanted = RecordingPoster(), lease(stored.image_id)
     async with DecodePool(PoolLimits(workers=1), PixelFormat(64, 64)) as decoder:
         courier = WebhookCourier(
-            pictures=StoredPictures(stored, stored, decoder, 100 * MIB, keep_exif, CopyCache(0)),
-            secrets=Secrets(),
+            pictures=StoredPictures(
+                stored, stored.read_all, decoder.outgoing_copy, 100 * MIB, keep_exif, CopyCache(0)
+            ),
+            secrets=Secrets().of,
             sender=WebhookSender(poster, timeout_s=5),
             schedule=RetrySchedule((0.0, 1.0), 0.0),
             link=str,
             budget=Budget(100 * MIB),
             chance=Random(1),
         )
-        await courier.deliver(wanted)  # what stays: imports, threads, the decoder
+        await courier.deliver(wanted)  # allocates what stays: imports, threads, the decoder
         tracemalloc.start()
         try:
             await courier.deliver(wanted)

@@ -1,4 +1,4 @@
-"""The real lanes - PostgreSQL, courier, guarded client - against receivers that behave badly."""
+"""The real lanes (PostgreSQL, courier, guarded client) against receivers that misbehave."""
 
 import asyncio
 import json
@@ -11,13 +11,12 @@ from uuid import UUID, uuid4
 import pytest
 from standardwebhooks import Webhook
 
-from consumers.delivery.adapters import StoredIntake, StoredLanes
+from consumers.delivery.adapters import StoredLanes, schedule
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget, Reserve
-from consumers.delivery.courier import Picture, WebhookCourier
+from consumers.delivery.courier import OutgoingPicture, WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.pacing import PaceLimits, Pacer
-from consumers.delivery.role import Scheduled
 from core.egress.addresses import parse_networks
 from core.egress.client import GuardedClient
 from core.egress.guard import TargetGuard
@@ -74,23 +73,23 @@ EXPECTED: dict[str, Ended] = {
 
 
 class NoPictures:
-    """Answers have none here."""
+    """A double for answers without pictures."""
 
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
-    ) -> Picture | PermanentError:
+    ) -> OutgoingPicture | PermanentError:
         raise AssertionError(image_id)
 
 
 class OneSecret:
-    """Signs for everybody."""
+    """A double with one secret for all owners."""
 
     async def of(self, owner: str | None, url: str) -> Sequence[str]:
         return (SECRET,)
 
 
 class NoWatch:
-    """Nobody looks."""
+    """A watch that does nothing."""
 
     def tried(self, tried: Tried) -> None: ...
 
@@ -118,7 +117,7 @@ async def open_lanes(
     async with GuardedClient(TargetGuard(policy, resolver)) as client:
         courier = WebhookCourier(
             pictures=NoPictures(),
-            secrets=OneSecret(),
+            secrets=OneSecret().of,
             sender=WebhookSender(client, timeout_s=TIMEOUT_S),
             schedule=RetrySchedule((0.0, 0.05), 0.0),
             link=str,
@@ -143,8 +142,7 @@ async def put(pool: Pool, url: str, host: str) -> UUID:
         answered_at=datetime.now(UTC),
     )
     async with pool.transaction() as tx:
-        row = Scheduled(callback_id_of(event.query_id), host, event)
-        await StoredIntake().intake(tx, [row])
+        await schedule(tx, {callback_id_of(event.query_id): event})
     return event.query_id
 
 
@@ -210,7 +208,7 @@ async def test_a_closed_port_and_a_forbidden_address_are_told_apart(pool: Pool) 
 async def test_rows_that_no_attempt_gets_through_end_and_the_others_are_delivered(
     pool: Pool,
 ) -> None:
-    """A name that no library decodes, and an event of nobody knows which version."""
+    """A name that no library decodes, and an event of an unknown version."""
     async with HostileReceiver() as receiver, open_lanes(pool, ["a.example"]) as lanes:
         url = receiver.url("/ok", host="a.example")
         undecodable = await put(pool, "http://xn--a.example/hook", "xn--a.example")

@@ -1,4 +1,4 @@
-"""Bytes of bodies in flight: room is taken before they are brought into memory."""
+"""Bytes of bodies in flight are reserved before they are read into memory."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from consumers.delivery.budget import Budget, Reserve
-from consumers.delivery.courier import Picture, WebhookCourier
+from consumers.delivery.courier import OutgoingPicture, WebhookCourier
 from core.errors import BlobStoreAway, PermanentError
 from core.storage.delivery.lanes import Leased
 from core.webhooks.schedule import RetrySchedule
@@ -24,7 +24,7 @@ KEPT = range(40_000, 42_000)  # its base64 and the rest of the body
 
 
 class Pictures:
-    """Notes when bytes are brought into memory; the store may be away."""
+    """Records when bytes are read into memory; the store may be away."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -32,12 +32,12 @@ class Pictures:
 
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
-    ) -> Picture | PermanentError:
+    ) -> OutgoingPicture | PermanentError:
         await reserve(SIZE)
         self.read += 1
         if self.is_away:
             raise BlobStoreAway("away")
-        return Picture("a.jpg", "image/jpeg", b"A" * (SIZE * 4 // 3))
+        return OutgoingPicture("a.jpg", "image/jpeg", b"A" * (SIZE * 4 // 3))
 
 
 class Secrets:
@@ -49,7 +49,7 @@ SECRET = make_secret()
 
 
 class SlowPoster:
-    """Answers when it is told to."""
+    """A poster that answers when the test says so."""
 
     def __init__(self) -> None:
         self.posts = 0
@@ -69,7 +69,7 @@ class World:
         self.budget = Budget(limit_bytes)
         self.courier = WebhookCourier(
             pictures=self.pictures,
-            secrets=Secrets(),
+            secrets=Secrets().of,
             sender=WebhookSender(self.poster, timeout_s=5),
             schedule=RetrySchedule((0.0, 1.0), 0.0),
             link=str,
@@ -78,7 +78,7 @@ class World:
         )
 
     async def until(self, *, posts: int) -> None:
-        """Let the attempts go on until so many stand at the target, and then some turns more."""
+        """Run the attempts until this many are at the target, and some event-loop turns more."""
         async with asyncio.timeout(5):
             while self.poster.posts < posts:
                 await asyncio.sleep(0)

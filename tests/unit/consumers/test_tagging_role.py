@@ -1,4 +1,4 @@
-"""The tagging role, with ports that live in memory."""
+"""The tagging role, with ports in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -54,7 +54,7 @@ class MemoryBlobs:
 
 @dataclass
 class EchoTagger:
-    """Tags every image with its own content, so that a skewed index shows."""
+    """A tagger that tags every image with its content, so that a shifted index is noticed."""
 
     version: int = 1
 
@@ -345,7 +345,7 @@ async def test_another_outcome_of_the_same_arrival_is_another_event() -> None:
 
 
 async def emitted_id(tagging: TaggingRole, arrival: Received[Arrival]) -> str | None:
-    """The id of the one event that tagging this arrival emits."""
+    """Return the id of the only event that tagging this arrival emits."""
     outcome = await tagging.apply(await tagging.prepare([arrival]), NoTransaction())
     (record,) = outcome.emitted
     return record.header("ce_id")

@@ -1,4 +1,4 @@
-"""Callback URLs: one rule, one message; one canonical spelling for all later layers."""
+"""Callback URLs: one message per rule, and one canonical spelling for all later layers."""
 
 import httpx
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.egress.addresses import parse_networks
 from core.egress.targets import Target, TargetPolicy, lane_name, lane_of
 from core.errors import ConfigurationError, TargetForbidden
-from core.settings import DeliverySettings
+from core.settings import EgressSettings
 
 STRICT = TargetPolicy()
 LOOSE = TargetPolicy(
@@ -159,7 +159,7 @@ def test_a_network_that_the_operator_denies_beats_every_permission() -> None:
 
 
 def test_settings_become_a_policy() -> None:
-    settings = DeliverySettings(
+    settings = EgressSettings(
         allow_http=True,
         allowed_ports="443, 9000-9002",
         allowed_hosts="Receiver, 10.0.0.0/8, bücher.example, ::1",
@@ -184,21 +184,21 @@ def test_settings_become_a_policy() -> None:
 @pytest.mark.parametrize(
     ("values", "variable"),
     [
-        ({"allowed_ports": "443,x"}, "DELIVERY_ALLOWED_PORTS: 'x'"),
-        ({"allowed_ports": "0"}, "DELIVERY_ALLOWED_PORTS: '0'"),
-        ({"denied_hosts": "evil.example"}, "DELIVERY_DENIED_HOSTS: 'evil.example'"),
-        ({"allowed_ports": "70000"}, "DELIVERY_ALLOWED_PORTS: '70000'"),
-        ({"allowed_ports": "9-8"}, "DELIVERY_ALLOWED_PORTS: '9-8'"),
-        ({"allowed_hosts": "10.0.0.1/8"}, "DELIVERY_ALLOWED_HOSTS: '10.0.0.1/8'"),
-        ({"allowed_hosts": "https://x/"}, "DELIVERY_ALLOWED_HOSTS"),
-        ({"allowed_hosts": "127.1"}, "DELIVERY_ALLOWED_HOSTS: '127.1'"),
+        ({"allowed_ports": "443,x"}, "EGRESS_ALLOWED_PORTS: 'x'"),
+        ({"allowed_ports": "0"}, "EGRESS_ALLOWED_PORTS: '0'"),
+        ({"denied_hosts": "evil.example"}, "EGRESS_DENIED_HOSTS: 'evil.example'"),
+        ({"allowed_ports": "70000"}, "EGRESS_ALLOWED_PORTS: '70000'"),
+        ({"allowed_ports": "9-8"}, "EGRESS_ALLOWED_PORTS: '9-8'"),
+        ({"allowed_hosts": "10.0.0.1/8"}, "EGRESS_ALLOWED_HOSTS: '10.0.0.1/8'"),
+        ({"allowed_hosts": "https://x/"}, "EGRESS_ALLOWED_HOSTS"),
+        ({"allowed_hosts": "127.1"}, "EGRESS_ALLOWED_HOSTS: '127.1'"),
     ],
 )
 def test_a_list_that_cannot_be_read_stops_with_its_variable(
     values: dict[str, str], variable: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        TargetPolicy.from_settings(DeliverySettings(**values))  # type: ignore[arg-type]  # strings
+        TargetPolicy.from_settings(EgressSettings(**values))  # type: ignore[arg-type]  # strings
 
     assert variable in str(caught.value)
 
@@ -262,7 +262,7 @@ def test_the_client_sees_the_same_host_and_port_as_the_policy(piece: str) -> Non
     by_httpx, by_yarl = httpx.URL(target.url), yarl.URL(target.url)
     host = target.host.strip("[]")
     assert by_httpx.raw_host.decode().strip("[]") == by_yarl.raw_host == host
-    assert by_httpx.host  # decodes A-labels: a broken one must not get this far
+    assert by_httpx.host  # httpx decodes A-labels, so a broken one must be refused before
     assert (by_httpx.port or 443) == by_yarl.port == target.port
     assert by_httpx.userinfo == b""
     assert by_yarl.user is None

@@ -20,6 +20,7 @@ from core.errors import (
     ProcessCrashed,
     UndecodableEvent,
 )
+from core.messaging.limits import LoopLimits
 from core.messaging.liveness import report_progress
 from core.messaging.loop import _for_ever, run_role
 from core.messaging.role import Item, Outcome, Received, Rejection
@@ -109,7 +110,9 @@ class Scripted(Connection):
 class World:
     """A log with numbers, everything in memory, one member."""
 
-    def __init__(self, count: int = 60, **consumer: float) -> None:
+    def __init__(
+        self, count: int = 60, *, dead_letter_window: int = 200, **consumer: float
+    ) -> None:
         self.log = MemoryLog()
         for partition in PARTITIONS:
             self.log.append(partition)
@@ -124,8 +127,13 @@ class World:
         self.role = NotingRole()
         self.evicted: list[str] = []
         self.metrics = Metrics(CollectorRegistry())
-        options = {"batch_max_records": 7, "queue_max_records": 20, "drain_timeout_s": 5}
+        options = {"batch_max_records": 7, "drain_timeout_s": 5}
         self.settings = ConsumerSettings.model_validate(options | consumer)
+        self.limits = LoopLimits(
+            queue_max_records=20,
+            sweep_interval_s=0.02,
+            dead_letter_window=dead_letter_window,
+        )
 
     def parts(self) -> RoleParts[int, int]:
         async def evict(member_id: str) -> bool:
@@ -147,7 +155,8 @@ class World:
             outbox=SimOutbox(),
             publisher=self.publisher,
             settings=self.settings,
-            outbox_settings=OutboxSettings(sweep_interval_s=0.02, sweep_age_s=0),
+            outbox_settings=OutboxSettings(sweep_age_s=0),
+            limits=self.limits,
             metrics=self.metrics,
             backoff=Backoff(first_s=0.001, longest_s=0.005),
         )
@@ -364,7 +373,7 @@ class RejectingRole(NotingRole):
 
 @virtual
 async def test_what_a_role_finds_wrong_with_contents_halts_no_partition() -> None:
-    world = World(dead_letter_window=10, dead_letter_max_share=0.5)
+    world = World(dead_letter_window=10)
     world.role = RejectingRole()
 
     await world.run(60)
@@ -375,7 +384,7 @@ async def test_what_a_role_finds_wrong_with_contents_halts_no_partition() -> Non
 
 @virtual
 async def test_records_that_nobody_can_decode_halt_their_partition_and_no_other() -> None:
-    world = World(dead_letter_window=10, dead_letter_max_share=0.5)
+    world = World(dead_letter_window=10)
     bad = Record(TOPIC.name, None, (), b"nonsense")
     world.log.partitions[PARTITIONS[0]] = [bad] * 20
 
