@@ -97,7 +97,7 @@ class Hints(Protocol):
     """A watcher of one directory."""
 
     async def run(self, listener: HintBuffer) -> None:
-        """Give hints to the listener until cancelled; begin a watch that breaks anew."""
+        """Tell the listener hints until cancelled; begin a watch that breaks anew."""
         ...
 
 
@@ -114,7 +114,7 @@ class WatchfilesHints:
         self._retry_s = retry_s
 
     async def run(self, listener: HintBuffer) -> None:
-        """Give hints to the listener until cancelled."""
+        """Tell the listener hints until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             watching = _Watching(self._directory, listener, loop.call_soon_threadsafe)
