@@ -37,7 +37,7 @@ class ImageProducer:
 
     Attributes:
         source: `ce_source` of the events, e.g. `/ingress`.
-        new_id: gives the event's own id; two announcements of one image are two events.
+        new_id: makes the event's own id; two announcements of one image are two events.
     """
 
     sink: Sink
@@ -55,7 +55,7 @@ class ImageProducer:
         origin: Origin = Origin(),
         made_at: datetime | None = None,
     ) -> ImageArrived:
-        """Say that an image is there to be tagged; give the event as it was put.
+        """Announce an image that is there to be tagged; return the event as it was put.
 
         Args:
             uri: where the bytes are (`schemas.image.ImageArrived`); the identity derives from it.

@@ -57,10 +57,10 @@ class Announcer:
         wishes: Wishes | None = None,
         origin: Origin | None = None,
     ) -> list[Problem]:
-        """Announce photos; give one outcome per photo, in order.
+        """Announce photos; return one outcome per photo, in order.
 
-        Announcing again is harmless. A `TransientError` says that the broker was away for longer
-        than patience lasted.
+        Announcing again is harmless. An outcome is a `TransientError` where the broker was away
+        for longer than `patience` allows.
         """
         collector = Collector()
         producer = ImageProducer(collector, self.source)
@@ -88,7 +88,7 @@ class Announcer:
 
 
 async def in_batches(walk: Walk, size: int = BATCH_PHOTOS) -> AsyncIterator[list[FoundFile]]:
-    """Return the walk's photos in batches, read off the event loop.
+    """Yield the walk's photos in batches, read off the event loop.
 
     Raises:
         ImageMissing: the start is no directory.

@@ -1,8 +1,8 @@
-"""A directory compared with the ledger: what is new, what has come to rest, what is gone.
+"""A directory compared with the ledger: which files are new, have come to rest, or are gone.
 
-Three steps that may be taken in any order and again and again: a scan (all of the directory), a
-look at what the watcher spoke of, and the settling of what was seen before. All take files in by
-the same `Intake`, which asks the ledger first.
+There are three steps, to be taken in any order and repeated: a scan of the whole directory, a look
+at the paths that the watcher named, and the settling of files that were changing before. All hand
+files to the same `Intake`, which asks the ledger first.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ MAX_PATH_BYTES = 2500
 
 @dataclass(slots=True)
 class Scan:
-    """What a scan saw."""
+    """Counts of one scan."""
 
     photos: int = 0
     taken: int = 0
@@ -42,12 +42,12 @@ class Scan:
 
 
 class Comparison:
-    """Keeps the ledger of one directory up to what is there.
+    """Keeps the ledger of one directory up to date.
 
     Args:
         place: the directory.
         intake: shared by all directories of the process.
-        scan_wanted: set where more was met than is kept in mind: only a scan will find it.
+        scan_wanted: set where more files wait than are remembered: a scan finds the others.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Comparison:
         self._second_looks: dict[bytes, float] = {}
 
     async def scan(self, below: RootedPath) -> Scan:
-        """Compare a directory with the ledger; take in what is new, suspect what is not there.
+        """Compare a directory with the ledger: take in new files, suspect those that are not there.
 
         Raises:
             TransientError: the root, PostgreSQL or Kafka is away.
@@ -84,7 +84,7 @@ class Comparison:
                 await self._compare(batch, known, scan)
                 position = upto
         except PermanentError as error:
-            # Gone, perhaps: then so are its files, if that can be proven of each.
+            # It may be gone. Its files count as gone only where that is proven of each.
             log.warning("watched_directory_not_found", uri=below.uri, error=str(error))
         async for row in self._rows(below, position, None):
             self._vanishing.suspect(row, self._clock.now())
@@ -92,17 +92,17 @@ class Comparison:
             scan.skipped[reason] = scan.skipped.get(reason, 0) + number
         return scan
 
-    async def heed(self, hints: Sequence[Hint]) -> None:
-        """Look at what the watcher spoke of.
+    async def look_at(self, hints: Sequence[Hint]) -> None:
+        """Look at the paths that the watcher named.
 
         Raises:
             TransientError: the root, PostgreSQL or Kafka is away.
         """
         for start in range(0, len(hints), self._pace.batch):
-            await self._look_at(hints[start : start + self._pace.batch])
+            await self._look_at_batch(hints[start : start + self._pace.batch])
 
     async def settle(self) -> None:
-        """Take in what has come to rest, look again into new directories, confirm what is gone.
+        """Take in files at rest, scan new directories a second time, confirm which files are gone.
 
         Raises:
             TransientError: the root, PostgreSQL or Kafka is away.
@@ -120,12 +120,10 @@ class Comparison:
             await self.scan(RootedPath(self._place.root, path))
         await self._vanishing.confirm(now, self._pace.batch)
 
-    # -- their parts
-
     async def _rows(
         self, below: RootedPath, after: bytes, upto: bytes | None
     ) -> AsyncIterator[WatchedFile]:
-        """The ledger's rows below a place, in byte order, page by page."""
+        """Yield the ledger's rows below a place in byte order, read page by page."""
         prefix = below.relative + b"/" if below.relative else b""
         while True:
             page = await watched_files.between(
@@ -180,7 +178,7 @@ class Comparison:
         for changed in await self._intake.take(ready):
             self._wait_for(changed)
 
-    async def _look_at(self, hints: Sequence[Hint]) -> None:
+    async def _look_at_batch(self, hints: Sequence[Hint]) -> None:
         paths = [self._below(hint.relative) for hint in hints]
         wanted = [
             (hint.kind, path) for hint, path in zip(hints, paths, strict=True) if _is_visible(path)
@@ -195,7 +193,7 @@ class Comparison:
         await self._look_for([(kind, path) for kind, path in wanted if path not in there])
 
     async def _look_for(self, absent: Sequence[tuple[HintKind, bytes]]) -> None:
-        """Paths that are no photo: directories, or something that is gone."""
+        """Scan the paths that are directories; suspect those where nothing is any more."""
         walked: list[bytes] = []
         gone: list[bytes] = []
         for kind, path in sorted(absent, key=lambda each: each[1]):
@@ -206,8 +204,8 @@ class Comparison:
                 gone.append(path)
                 await self._suspect_below(kind, path)
             elif kind is HintKind.ADDED:
-                # The watcher misses what is written before it has set its watch below; what comes
-                # between our walk and that moment is found by the second look.
+                # The watcher misses files written before it watches a new directory. Those that
+                # come between this scan and that moment are found by the second scan.
                 walked.append(path)
                 await self.scan(place)
                 self._second_looks[path] = self._clock.now() + self._pace.settle_s

@@ -32,7 +32,7 @@ class Tally:
     Attributes:
         skipped: files and directories passed over, by reason.
         refusals: photos that Kafka does not have, at most 1,000 of them; `refused` counts all.
-        is_cut_short: the broker was away for longer than patience lasted; the rest was not tried.
+        is_cut_short: the broker stayed away, so the rest was not tried.
     """
 
     published: int = 0

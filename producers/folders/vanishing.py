@@ -51,11 +51,11 @@ class Vanishing:
         self._due.pop(path, None)
 
     def learn_device(self, recorded: int, now_on: int) -> None:
-        """A file known from device `recorded` is there, unchanged, on device `now_on`."""
+        """Note that a file recorded on device `recorded` is unchanged on device `now_on`."""
         self._numbers[recorded].add(now_on)
 
     async def confirm(self, now: float, limit: int) -> int:
-        """Mark those missing whose grace is over and whose absence is certain; give how many.
+        """Mark files missing whose grace is over and whose absence is certain; return how many.
 
         Raises:
             DatabaseAway: PostgreSQL is away; the suspicions stay.

@@ -32,7 +32,7 @@ class NoHints:
     """A watcher without events, so that only scans find files."""
 
     async def run(self, listener: HintBuffer) -> None:
-        listener.hear_state(False)
+        listener.set_live(False)
         await asyncio.Event().wait()
 
 
