@@ -24,6 +24,7 @@ from ingress.auth.api_keys import Scope
 from ingress.http.problems import BY_CODE
 from ingress.ports import Picture, Prober
 from ingress.reading.ports import Meaning
+from tests.examples import examples
 from tests.fakes.ingress import World, make_world
 from tests.fakes.insights import MemoryInsights
 from tests.fakes.pictures import jpeg
@@ -142,7 +143,7 @@ def check(world: World, response: httpx.Response) -> None:
 
 
 @given(mutated(FILES))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(30, 500), deadline=None)
 async def test_mutated_multipart_is_answered(body: bytes) -> None:
     world = make_world(**SMALL)
 
@@ -150,7 +151,7 @@ async def test_mutated_multipart_is_answered(body: bytes) -> None:
 
 
 @given(mutated(PICTURE))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(30, 500), deadline=None)
 async def test_mutated_pictures_are_answered(body: bytes) -> None:
     world = make_world(**SMALL)
 
@@ -158,7 +159,7 @@ async def test_mutated_pictures_are_answered(body: bytes) -> None:
 
 
 @given(mutated(QUERY))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(30, 500), deadline=None)
 async def test_mutated_queries_are_answered(body: bytes) -> None:
     world = make_world(**SMALL)
 
@@ -166,7 +167,7 @@ async def test_mutated_queries_are_answered(body: bytes) -> None:
 
 
 @given(texts())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(30, 500), deadline=None)
 async def test_any_text_is_answered_as_a_query_and_explained(text: str) -> None:
     world = with_parts(make_world(**SMALL), words=RealWords)
     body = {"text": text, "callback_url": "https://example.org/hook"}
@@ -277,7 +278,7 @@ def test_the_mutators_find_a_bug_that_is_planted_in_the_words() -> None:
 
 
 @given(st.text(alphabet=string.printable, max_size=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(30, 500), deadline=None)
 async def test_any_content_type_is_answered(content_type: str) -> None:
     world = make_world()
     clean = content_type.replace("\r", "").replace("\n", "").strip()
@@ -286,7 +287,7 @@ async def test_any_content_type_is_answered(content_type: str) -> None:
 
 
 @given(st.text(max_size=400))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100, 2000), deadline=None)
 def test_a_shown_name_is_one_short_line_of_encodable_text(filename: str) -> None:
     name = shown_name(filename)
 
