@@ -6,15 +6,18 @@ WORKDIR /app
 COPY requirements.txt ./
 RUN python -m pip install --no-cache-dir uv==0.13.8 \
  && uv pip install --system --no-cache --no-deps --compile-bytecode --require-hashes -r requirements.txt
+COPY photo_archive photo_archive
 COPY core core
 COPY schemas schemas
 COPY consumers consumers
 COPY producers producers
 COPY ingress ingress
 COPY migrations migrations
-COPY alembic.ini pyproject.toml LICENSE ./
-RUN python -m compileall -q core schemas consumers producers ingress migrations
+COPY alembic.ini pyproject.toml requirements.in README.md LICENSE ./
+# The command, built by the lock's own setuptools; the processes run from here all the same.
+RUN uv pip install --system --no-cache --no-deps --no-build-isolation -C editable_mode=compat --editable . \
+ && python -m compileall -q photo_archive core schemas consumers producers ingress migrations
 USER app
 # Everything is compiled above: the user of the roles could not keep what it compiles.
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-CMD ["python", "-m", "ingress", "serve"]
+CMD ["python", "-m", "ingress"]

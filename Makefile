@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 WORKERS ?= 2  # of the whole suite: each has servers of its own, and mostly waits
 BIN := $(VENV)/bin
-SOURCES := core schemas consumers producers ingress standalone migrations training benchmarks examples tests
+SOURCES := photo_archive core schemas consumers producers ingress standalone migrations training benchmarks examples tests
 
 .DEFAULT_GOAL := help
 
@@ -19,28 +19,37 @@ $(VENV)/uv:
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	@touch $@
 
-$(VENV)/unit: $(VENV)/uv requirements-unit.txt
+# The project itself: the command, and imports from wherever one stands. Built by the lock's own
+# setuptools, so that nothing unpinned is fetched; `compat` is a plain path, free at each start.
+INSTALL := VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --quiet --no-deps
+INSTALL_PROJECT := $(INSTALL) --no-build-isolation -C editable_mode=compat --editable .
+
+$(VENV)/unit: $(VENV)/uv requirements-unit.txt pyproject.toml
 	@echo "Installing what checks and tests need, less torch (0.9 GB)…"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements-unit.txt
+	@$(INSTALL) --require-hashes -r requirements-unit.txt
+	@$(INSTALL_PROJECT)
 	@touch $@
 
-$(VENV)/run: $(VENV)/uv requirements.txt
+$(VENV)/run: $(VENV)/uv requirements.txt pyproject.toml
 	@echo "Installing what the archive runs on (about 5 GB the first time)…"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements.txt
+	@$(INSTALL) --require-hashes -r requirements.txt
+	@$(INSTALL_PROJECT)
 	@touch $@
 
-$(VENV)/dev: $(VENV)/uv requirements-dev.txt
+$(VENV)/dev: $(VENV)/uv requirements-dev.txt pyproject.toml
 	@echo "Installing what the archive and its tests run on (about 5 GB the first time)…"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r requirements-dev.txt
+	@$(INSTALL) --require-hashes -r requirements-dev.txt
+	@$(INSTALL_PROJECT)
 	@touch $@ $(VENV)/run $(VENV)/unit
 
-install: $(VENV)/run  ## Install into .venv
+install: $(VENV)/run  ## Install into .venv; the command is .venv/bin/photo-archive
 
 demo: $(VENV)/run  ## Run the whole archive here: PHOTOS=dir, ONCE=1, MODEL=demo
-	@exec env PHOTOS="$(PHOTOS)" ONCE="$(ONCE)" MODEL="$(MODEL)" $(BIN)/python -m standalone demo
+	@exec $(BIN)/photo-archive demo $${PHOTOS:+--photos "$$PHOTOS"} $${MODEL:+--model "$$MODEL"} \
+		$(if $(filter-out 0,$(ONCE)),--once)
 
 up: $(VENV)/run  ## Start the embedded servers and all roles, and stay
-	@exec $(BIN)/python -m standalone up
+	@exec $(BIN)/photo-archive up
 
 test: $(VENV)/dev  ## Checks and the whole suite, on a real broker and database
 	@$(MAKE) --no-print-directory check

@@ -138,10 +138,10 @@ async def ours(
         await parts.drain(within_s=300, attempts=posts)
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
         tried = parts.counter.ended
-        if len(tried) != posts or any(one.state != "delivered" for one in tried):
+        if len(tried) != posts or any(one.settled.state != "delivered" for one in tried):
             raise SystemExit(f"{len(tried)} attempts for {posts} webhooks, not all delivered")
     return Measured(
-        name, size, posts, seconds, cpu, percentile([one.took_ms for one in tried], 0.99)
+        name, size, posts, seconds, cpu, percentile([one.attempt.took_ms for one in tried], 0.99)
     )
 
 

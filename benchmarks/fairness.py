@@ -108,7 +108,7 @@ async def ours(
 
 async def plain(receivers: Receivers, name: str, hosts: Sequence[str], load: Load) -> Result:
     """Run one queue and one pool of workers for all hosts."""
-    async with open_client(webhooks.settings(load.workers, TIMEOUT_S)) as client:
+    async with open_client(webhooks.EGRESS) as client:
         due: dict[str, tuple[str, float]] = {}
         queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 

@@ -22,7 +22,7 @@ from benchmarks.harness.report import goal, percentile
 from consumers.query.adapters import LabelLanguage, StoredAnswers
 from consumers.query.answering import answer_all, outgoing
 from consumers.query.archive import StoredArchive
-from consumers.query.role import asked_of
+from consumers.query.role import identified
 from core.language.lemmatizer import Lemmatizer
 from core.messaging.cloudevents import encode
 from core.messaging.kafka.producer import Publisher
@@ -211,10 +211,10 @@ async def parts(pool: Pool) -> None:
     await language.refresh()
     chance, rounds = random.Random(SEED + 2), 40
     for number in range(rounds + 3):
-        asked = [asked_of(_received(query(text))) for text in texts(BATCH, chance)]
+        asked = [identified(_received(query(text))) for text in texts(BATCH, chance)]
         marks = [time.perf_counter()]
         for one in asked:
-            await language.understand(one.event.text)
+            await language.understand(one.text)
         marks.append(time.perf_counter())
         events = await answer_all(asked, language, archive)
         marks.append(time.perf_counter())
@@ -241,7 +241,7 @@ async def run(events: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="photo-archive-bench-"))
     folder.chmod(0o755)
     postgres = EmbeddedPostgres(folder, 21_600)
-    kafka = EmbeddedKafka(folder, cache_directory(folder), 21_610, 21_611)
+    kafka = EmbeddedKafka(folder, cache_directory(folder), 21_610)
     try:
         postgres.start()
         kafka.start()

@@ -26,13 +26,13 @@ from rich.table import Table
 from benchmarks.harness.archives import SEED, Kind, load, pick_labels, rebuild
 from benchmarks.harness.report import goal, percentile, print_machine
 from benchmarks.harness.writes import WriteCost, measure_writes
-from consumers.query.answering import Found, Sought
+from consumers.query.answering import LabelQuery, RankedImage
 from consumers.query.archive import StoredArchive
 from core.relevance.combos import MAX_SIZE, lookup_keys
 from core.settings import DatabaseSettings
 from core.storage.archive import search
 from core.storage.best import combos, ranking
-from core.storage.pool import Pool, open_pool
+from core.storage.pool import Pool, TimeLimits, open_pool
 from migrations.schema import upgrade
 from schemas.query import QueryOptions
 from standalone.postgres.server import EmbeddedPostgres
@@ -91,7 +91,7 @@ async def measure_reads(pool: Pool, measured: Measured, *, with_gin: bool) -> No
                 wanted = pick_labels(measured.kind, size, chance)  # noqa: B023
                 (best,) = await ranking.best(connection, wanted, ranking.Filters())
                 (found,) = await archive.best_all([_plain(wanted)])
-                measured.wrong += found != [Found(best.image_id, best.score, best.by_label)]
+                measured.wrong += found != [RankedImage(best.image_id, best.score, best.by_label)]
 
             async def gin() -> None:
                 names = [f"label {n}" for n in pick_labels(measured.kind, size, chance)]  # noqa: B023
@@ -109,8 +109,8 @@ async def measure_reads(pool: Pool, measured: Measured, *, with_gin: bool) -> No
                 measured.took["GIN", size] = await timed(gin, budget, 20)
 
 
-def _plain(label_ids: list[int]) -> Sought:
-    return Sought(tuple(label_ids), QueryOptions(), 1)
+def _plain(label_ids: list[int]) -> LabelQuery:
+    return LabelQuery(tuple(label_ids), QueryOptions(), 1)
 
 
 async def measure(server: EmbeddedPostgres, kind: Kind, images: int, *, quick: bool) -> Measured:
@@ -122,13 +122,11 @@ async def measure(server: EmbeddedPostgres, kind: Kind, images: int, *, quick: b
         await pool.execute(f"CREATE DATABASE {name}")
     os.environ["DATABASE_URL"] = f"{base}/{name}"
     await upgrade()
-    settings = DatabaseSettings(
-        url=SecretStr(f"{base}/{name}"), command_timeout_s=600, transaction_timeout_s=600
-    )
+    settings = DatabaseSettings(url=SecretStr(f"{base}/{name}"), command_timeout_s=600)
     measured = Measured(kind, images)
     took = await load(f"{admin}/{name}", kind, images)
     print(f"{kind} at {images:,}: loaded in {took:.0f} s", flush=True)
-    async with open_pool(settings) as pool:
+    async with open_pool(settings, limits=TimeLimits(transaction_s=600)) as pool:
         measured.rebuild_s = await rebuild(pool)
         measured.rows = await pool.fetchval("SELECT count(*) FROM combo_best")
         for table in ("combo_best", "image_tags", "tagged_images"):

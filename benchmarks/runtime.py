@@ -196,7 +196,7 @@ def main() -> None:
     home = make_home("runtime-benchmark")
     port = first_port()
     postgres = EmbeddedPostgres(home, port)
-    kafka = EmbeddedKafka(home, cache_directory(home), port + 1, port + 2)
+    kafka = EmbeddedKafka(home, cache_directory(home), port + 1)
     try:
         postgres.start()
         kafka.start()

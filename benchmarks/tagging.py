@@ -35,7 +35,7 @@ from benchmarks.harness.tagging_lines import Embeddings, Peer, cosines, ours, sa
 from benchmarks.harness.tagging_peers import REQUIREMENTS, PeerAway, PeerProcess, open_peer
 from core.errors import ConfigurationError
 from core.relevance.defaults import DEFAULT_LABELS
-from core.settings import TaggingSettings
+from core.settings import DecodeSettings, TaggingSettings
 from core.vision.decoding.decoder import DecodePool, pool_limits
 from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.opening import open_tagger
@@ -195,7 +195,7 @@ async def run(folder: Path, plan: dict[float, int], options: argparse.Namespace)
     with ExitStack() as stack:
         async with AsyncExitStack() as opened:
             taggers = await _open_taggers(opened, base)
-            form = Decoding(await _open_decoders(opened, base))
+            form = Decoding(await _open_decoders(opened))
             mine = (psutil.Process(), *_children())
             peers = _open_peers(stack, options, weights)
             before = _children()
@@ -229,7 +229,7 @@ async def _open_taggers(opened: AsyncExitStack, base: TaggingSettings) -> dict[s
     for name, settings in chosen.items():
         try:
             taggers[name] = await opened.enter_async_context(
-                open_tagger(settings, max_image_bytes=MAX_IMAGE_BYTES)
+                open_tagger(settings, DecodeSettings(), max_image_bytes=MAX_IMAGE_BYTES)
             )
         except ConfigurationError as reason:  # the accuracy gate refused int8
             print(f"{name}: not measured: {reason}")
@@ -238,8 +238,8 @@ async def _open_taggers(opened: AsyncExitStack, base: TaggingSettings) -> dict[s
     return taggers
 
 
-async def _open_decoders(opened: AsyncExitStack, base: TaggingSettings) -> DecodePool:
-    limits = pool_limits(base, MAX_IMAGE_BYTES)
+async def _open_decoders(opened: AsyncExitStack) -> DecodePool:
+    limits = pool_limits(DecodeSettings(), MAX_IMAGE_BYTES)
     return await opened.enter_async_context(DecodePool(limits, PixelFormat(fast=True)))
 
 

@@ -46,7 +46,7 @@ PHOTO_BYTES = 300_000
 CLIENTS = 8
 BOUNDARY = "----benchmark"
 PUBLISHED_WITHIN_S = 30.0
-_SERVE = {"ours": ["-m", "ingress", "serve"], "bare": ["-m", "benchmarks.harness.bare_uploads"]}
+_SERVE = {"ours": ["-m", "ingress"], "bare": ["-m", "benchmarks.harness.bare_uploads"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ async def _until_ready(http: aiohttp.ClientSession) -> None:
 def broker() -> Iterator[None]:
     """Start a Kafka with our topics; environment variables name it meanwhile."""
     folder = Path(tempfile.mkdtemp(prefix="photo-archive-bench-"))
-    server = EmbeddedKafka(folder, cache_directory(folder), FIRST_PORT, FIRST_PORT + 1)
+    server = EmbeddedKafka(folder, cache_directory(folder), FIRST_PORT)
     try:
         server.start()
         os.environ["KAFKA_BOOTSTRAP_SERVERS"] = server.bootstrap
@@ -286,7 +286,6 @@ def main() -> None:
     os.environ |= {
         "SECRETS_KEY": make_secrets_key(),
         "INGRESS_REQUESTS_PER_SECOND": "100000",
-        "INGRESS_BURST": "100000",
     }
     photos = Photos(_stock())
     with webhooks.database(), broker():

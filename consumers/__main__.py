@@ -1,6 +1,5 @@
-"""python -m consumers tagging | query | delivery | reset GROUP | deliveries redeliver, hosts.
+"""python -m consumers tagging | query | delivery: one role, until SIGTERM.
 
-A role runs until SIGTERM; the other commands do one thing and end.
 Exit codes: 0 stopped as asked; 2 a setting cannot be worked with; anything else: a part of the
 process ended by itself, and the supervisor starts it again.
 """
@@ -14,8 +13,6 @@ import sys
 import structlog
 import uvloop
 
-from consumers import reset
-from consumers.delivery import commands as operating
 from core.errors import ConfigurationError, TransientError
 from core.settings import TelemetrySettings, load
 from core.telemetry import logs, tracing
@@ -41,32 +38,22 @@ async def _run(role: str) -> None:
 
 
 def _asked_to_stop(stop: asyncio.Event) -> None:
-    """The first signal asks, the second gives up: what is in flight is done again later."""
+    """Ask the role to stop; a second signal ends the process: its batch is done again later."""
     if stop.is_set():
         os._exit(1)
     stop.set()
 
 
 def main() -> int:
-    """Run one role; its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m consumers")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for role in ROLES:
-        commands.add_parser(role, help=f"run the {role} role until SIGTERM")
-    again = commands.add_parser("reset", help="let a group go on at its log's start, or its end")
-    again.add_argument("group", choices=ROLES)
-    again.add_argument("--to-end", action="store_true", help="skip everything that is there")
-    operating.add_commands(commands.add_parser("deliveries", help="webhooks again; hosts"))
-    options = parser.parse_args()
+    """Run one role; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m consumers", description=__doc__)
+    parser.add_argument("role", choices=ROLES)
+    role: str = parser.parse_args().role
     try:
-        if options.command == "reset":
-            return reset.run(options.group, to_end=options.to_end)
-        if options.command == "deliveries":
-            return operating.run(options)
-        logs.configure(load(TelemetrySettings), process=options.command)
-        tracing.configure(load(TelemetrySettings), process=options.command)
+        logs.configure(load(TelemetrySettings), process=role)
+        tracing.configure(load(TelemetrySettings), process=role)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(options.command))
+            runner.run(_run(role))
     except TransientError as error:
         print(f"consumers: {error}", file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ from core.blobs.places import open_store
 from core.blobs.store import BlobStore
 from core.egress.client import GuardedClient, open_client
 from core.messaging.liveness import report_progress
-from core.settings import ArchiveSettings, DeliverySettings, load
+from core.settings import ArchiveSettings, EgressSettings, load
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.pool import Pool
 
@@ -28,6 +28,6 @@ async def open_image_bytes(pool: Pool) -> AsyncIterator[ImageBytes]:
     Raises:
         ConfigurationError: a setting cannot be worked with.
     """
-    archive, delivery = load(ArchiveSettings), load(DeliverySettings)
-    async with open_client(delivery) as client:
+    archive = load(ArchiveSettings)
+    async with open_client(load(EgressSettings)) as client:
         yield ImageBytes(client, open_store(archive, client, PostgresBlobs(pool), report_progress))

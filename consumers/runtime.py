@@ -14,10 +14,10 @@ from typing import TypeVar
 import structlog
 from prometheus_client import CollectorRegistry
 
-from core.errors import ConfigurationError
 from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
+from core.messaging.limits import LOOP_LIMITS
 from core.messaging.loop import calm_collector, run_role
 from core.messaging.outbox import OutboxPublisher
 from core.messaging.role import Role
@@ -69,33 +69,6 @@ class Runtime:
     outbox_settings: OutboxSettings
 
 
-def check_limits(
-    database: DatabaseSettings, kafka: KafkaSettings, consumer: ConsumerSettings
-) -> None:
-    """Refuse time limits that each are possible, and together undo what they are for.
-
-    Raises:
-        ConfigurationError: naming both variables of each such pair.
-    """
-    session_s, heartbeat_s = kafka.session_timeout_ms / 1000, kafka.heartbeat_interval_ms / 1000
-    rebalance_s, publish_s = kafka.rebalance_timeout_ms / 1000, kafka.publish_timeout_s
-    transaction_s, drain_s = database.transaction_timeout_s, consumer.drain_timeout_s
-    isolate, reject = consumer.crash_isolate_after, consumer.crash_reject_after
-    rules = {
-        f"KAFKA_HEARTBEAT_INTERVAL_MS ({heartbeat_s:g} s) must be at most a third of "
-        f"KAFKA_SESSION_TIMEOUT_MS ({session_s:g} s)": heartbeat_s * 3 <= session_s,
-        f"CONSUMER_DRAIN_TIMEOUT_S ({drain_s:g} s) must be less than "
-        f"KAFKA_REBALANCE_TIMEOUT_MS ({rebalance_s:g} s)": drain_s < rebalance_s,
-        f"KAFKA_PUBLISH_TIMEOUT_S ({publish_s:g} s) must be less than "
-        f"DATABASE_TRANSACTION_TIMEOUT_S ({transaction_s:g} s)": publish_s < transaction_s,
-        f"CONSUMER_CRASH_ISOLATE_AFTER ({isolate}) must be at most "
-        f"CONSUMER_CRASH_REJECT_AFTER ({reject})": isolate <= reject,
-    }
-    broken = [rule for rule, holds in rules.items() if not holds]
-    if broken:
-        raise ConfigurationError("; ".join(broken))
-
-
 @asynccontextmanager
 async def open_runtime(group: str) -> AsyncIterator[Runtime]:
     """Open what a role needs; neither broker nor database has to be there yet.
@@ -105,7 +78,6 @@ async def open_runtime(group: str) -> AsyncIterator[Runtime]:
     """
     kafka, telemetry = load(KafkaSettings), load(TelemetrySettings)
     database, consumer = load(DatabaseSettings), load(ConsumerSettings)
-    check_limits(database, kafka, consumer)
     metrics = Metrics(CollectorRegistry())
     watch_process(metrics)
     expose(metrics, host=telemetry.metrics_host, port=telemetry.metrics_port)
@@ -185,9 +157,9 @@ def _parts(runtime: Runtime, role: Role[E, P], decode: Callable[[Record], E]) ->
         owner=Owner(
             group=group,
             name=f"{instance}/{os.getpid()}/{secrets.token_hex(4)}",
-            isolate_after=settings.crash_isolate_after,
+            isolate_after=LOOP_LIMITS.crash_isolate_after,
             # Only what was handed to `prepare` can have killed a process, no queued record.
-            isolate_span=settings.batch_max_records * (settings.pipeline_depth + 1),
+            isolate_span=settings.batch_max_records * (LOOP_LIMITS.pipeline_depth + 1),
         ),
         instance=instance,
         topic=GROUPS[group],
@@ -205,4 +177,5 @@ def _parts(runtime: Runtime, role: Role[E, P], decode: Callable[[Record], E]) ->
         settings=settings,
         outbox_settings=runtime.outbox_settings,
         metrics=runtime.metrics,
+        limits=LOOP_LIMITS,
     )

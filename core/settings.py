@@ -1,44 +1,44 @@
 """Settings: frozen groups read from the environment (and `.env`), units in the names.
 
 Read once, in a `__main__`; nothing else reads the environment. Every group's variables share the
-group's prefix, so `DatabaseSettings.pool_size` is `DATABASE_POOL_SIZE`.
+group's prefix, so `DatabaseSettings.pool_size` is `DATABASE_POOL_SIZE`. What no operator has had to
+set is a constant beside the code that uses it (decision 0020).
 """
 
-from math import inf
+import os
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from core.errors import ConfigurationError
+from core.variables import find_unknown
 
 MIB = 1024 * 1024
 
 
-def _group(prefix: str) -> SettingsConfigDict:
-    return SettingsConfigDict(
-        env_prefix=prefix, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+class Settings(BaseSettings):
+    """A group of settings; subclasses differ by their prefix."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
     )
 
 
-class DatabaseSettings(BaseSettings):
+class DatabaseSettings(Settings):
     """PostgreSQL. The consumer's limits fence a stopped process (decision 0003)."""
 
-    model_config = _group("DATABASE_")
+    model_config = SettingsConfigDict(env_prefix="DATABASE_")
     url: SecretStr = SecretStr("postgresql://app:app@127.0.0.1:15432/photo_archive")
     pool_size: int = Field(8, ge=2, le=100)
-    connect_timeout_s: float = Field(5.0, gt=0)
     command_timeout_s: float = Field(10.0, gt=0)
-    lock_timeout_s: float = Field(5.0, gt=0)
-    idle_in_transaction_timeout_s: float = Field(5.0, gt=0)
-    transaction_timeout_s: float = Field(20.0, gt=0)
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(Settings):
     """The broker and the clients' limits (decision 0003)."""
 
-    model_config = _group("KAFKA_")
+    model_config = SettingsConfigDict(env_prefix="KAFKA_")
     bootstrap_servers: str = "127.0.0.1:19092"
     topic_prefix: str = ""  # before every topic and group name, for a shared cluster
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -49,54 +49,39 @@ class KafkaSettings(BaseSettings):
     replication_factor: int = Field(1, ge=1, le=7)
     min_insync_replicas: int = Field(1, ge=1, le=7)
     session_timeout_ms: int = Field(10_000, ge=1000)
-    heartbeat_interval_ms: int = Field(2_500, ge=100)
-    rebalance_timeout_ms: int = Field(60_000, ge=1000)
-    request_timeout_ms: int = Field(15_000, ge=1000)
-    publish_timeout_s: float = Field(5.0, gt=0)
 
 
-class ConsumerSettings(BaseSettings):
+class ConsumerSettings(Settings):
     """The loop that runs every role (core/messaging)."""
 
-    model_config = _group("CONSUMER_")
+    model_config = SettingsConfigDict(env_prefix="CONSUMER_")
     instance: str = ""  # stable name of this member; empty: <role>-<host>-0
     batch_max_records: int = Field(64, ge=1, le=10_000)
-    batch_max_bytes: int = Field(32 * MIB, ge=1024)
-    pipeline_depth: int = Field(2, ge=1, le=4)
-    queue_max_records: int = Field(256, ge=1)
-    transaction_deadline_s: float = Field(10.0, gt=0)
-    advisory_commit_interval_s: float = Field(1.0, gt=0)
     stall_limit_s: float = Field(120.0, gt=1)
-    drain_timeout_s: float = Field(25.0, gt=0)
-    crash_isolate_after: int = Field(2, ge=1)
-    crash_reject_after: int = Field(5, ge=2)
-    dead_letter_window: int = Field(200, ge=10)
-    dead_letter_max_share: float = Field(0.5, gt=0, le=1)
+    drain_timeout_s: float = Field(25.0, gt=0, lt=60)  # Kafka lets the slowest member take 60 s
 
 
-class OutboxSettings(BaseSettings):
+class OutboxSettings(Settings):
     """Events that must leave: bound and sweeper."""
 
-    model_config = _group("OUTBOX_")
+    model_config = SettingsConfigDict(env_prefix="OUTBOX_")
     max_rows: int = Field(100_000, ge=100)
-    sweep_interval_s: float = Field(2.0, gt=0)
     sweep_age_s: float = Field(10.0, ge=0)
-    sweep_batch_rows: int = Field(500, ge=1)
 
 
-class ArchiveSettings(BaseSettings):
+class ArchiveSettings(Settings):
     """Where photos may be read from, and where bytes are kept.
 
     `ARCHIVE_ROOTS` is `name=/absolute/path`, several separated by `;`. An image's identity holds
     the root's name and the relative path, so a root may move between hosts.
     """
 
-    model_config = _group("ARCHIVE_")
+    model_config = SettingsConfigDict(env_prefix="ARCHIVE_")
     roots: str = ""
     blobs: str = "pg:"  # pg: | file:/dir | s3://bucket/prefix | gs://… | az://…
     buckets: str = ""  # s3://bucket/prefix,gs://… that records' URIs may lie below
+    public_url: str = ""  # where links point; empty: the ingress's own http://host:port
     fetch_max_bytes: int = Field(64 * MIB, ge=1024)
-    fetch_concurrency: int = Field(16, ge=1)
 
     @field_validator("roots")
     @classmethod
@@ -130,43 +115,35 @@ def parse_roots(value: str) -> dict[str, Path]:
     return roots
 
 
-class IngressSettings(BaseSettings):
+class IngressSettings(Settings):
     """The HTTP face and its limits."""
 
-    model_config = _group("INGRESS_")
+    model_config = SettingsConfigDict(env_prefix="INGRESS_")
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=1, le=65535)
-    public_url: str = ""  # where links point; empty: http://host:port
     max_image_bytes: int = Field(25 * MIB, ge=1024)
-    max_image_pixels: int = Field(120_000_000, ge=1)
     max_files: int = Field(20, ge=1, le=1000)
-    max_json_bytes: int = Field(256 * 1024, ge=1024)
-    max_query_chars: int = Field(2_000, ge=1)
     receive_timeout_s: float = Field(60.0, gt=0)
     header_timeout_s: float = Field(10.0, gt=0)  # until a request's headers are there
-    min_bytes_per_s: float = Field(64 * 1024, gt=0)  # slower bodies end after receive_timeout_s
     wait_for_tags_s: float = Field(10.0, ge=0)
-    count_files_s: float = Field(2.0, ge=0)
     requests_per_second: float = Field(200.0, gt=0)
-    burst: int = Field(400, ge=1)
     max_bytes_in_flight: int = Field(512 * MIB, ge=MIB)
     max_connections: int = Field(1000, ge=1)
     stop_delay_s: float = Field(0.0, ge=0)  # from "not ready" to closing, for load balancers
-    drain_timeout_s: int = Field(20, ge=1)  # for requests under way when closing
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
 
-    @property
-    def base_url(self) -> str:
-        """Where links point, without a slash at the end."""
-        scheme = "https" if self.ssl_certfile else "http"
-        return (self.public_url or f"{scheme}://{self.host}:{self.port}").rstrip("/")
+
+def base_url(archive: ArchiveSettings, ingress: IngressSettings) -> str:
+    """Return where links point, without a slash at the end."""
+    scheme = "https" if ingress.ssl_certfile else "http"
+    return (archive.public_url or f"{scheme}://{ingress.host}:{ingress.port}").rstrip("/")
 
 
-class TaggingSettings(BaseSettings):
-    """CLIP and the pictures."""
+class TaggingSettings(Settings):
+    """CLIP: which model, on what, and how it scores."""
 
-    model_config = _group("TAGGING_")
+    model_config = SettingsConfigDict(env_prefix="TAGGING_")
     model: str = "ViT-B-32"  # an open_clip name, `local-dir:FOLDER`, or `demo`
     pretrained: str = "openai"  # a tag or a checkpoint file; ignored by local-dir: and demo
     device: str = "auto"  # auto | cpu | cuda | cuda:N
@@ -178,69 +155,63 @@ class TaggingSettings(BaseSettings):
     scoring: Literal["softmax", "sigmoid", "threshold"] = "softmax"
     top_k: int = Field(4, ge=1, le=30_000)
     batch_max_images: int = Field(32, ge=1, le=4096)
-    batch_max_pixels: int = Field(400_000_000, ge=1_000_000)
     torch_threads: int = Field(0, ge=0)  # 0: torch decides
-    decode_workers: int = Field(0, ge=0)  # 0: one per core, at most 8
-    decode_timeout_s: float = Field(30.0, gt=0)
-    decode_memory_bytes: int = Field(2048 * MIB, ge=256 * MIB)
-    max_image_pixels: int = Field(120_000_000, ge=1)
-    max_image_side: int = Field(30_000, ge=1)
 
 
-class QuerySettings(BaseSettings):
-    """The query consumer."""
+class DecodeSettings(Settings):
+    """The processes that decode pictures, and the largest picture that is accepted."""
 
-    model_config = _group("QUERY_")
+    model_config = SettingsConfigDict(env_prefix="DECODE_")
+    workers: int = Field(0, ge=0)  # 0: one per core, at most 8
+    timeout_s: float = Field(30.0, gt=0)
+    memory_bytes: int = Field(2048 * MIB, ge=256 * MIB)
+    max_pixels: int = Field(120_000_000, ge=1)
+
+
+class QuerySettings(Settings):
+    """Queries: how long they may be, and how words are read."""
+
+    model_config = SettingsConfigDict(env_prefix="QUERY_")
     max_chars: int = Field(2_000, ge=1)
-    max_labels: int = Field(64, ge=1)
     after_timeout_s: float = Field(30.0, ge=0)
     exceptions: str = ""  # word=lemma pairs, separated by commas, over the built-in ones
 
 
-LEASE_SHARE = 1.25  # of an exchange, at least: the lease of a webhook
+class EgressSettings(Settings):
+    """The guarded way out: callbacks and https images. Lists are separated by commas."""
 
-
-class DeliverySettings(BaseSettings):
-    """Webhooks. Lists are separated by commas."""
-
-    model_config = _group("DELIVERY_")
-    workers: int = Field(32, ge=1, le=1000)
-    per_host_in_flight: int = Field(8, ge=1)
-    per_host_rate: float = Field(0.0, ge=0)
-    slow_s: float = Field(1.0, gt=0)
-    breaker_open_s: float = Field(30.0, gt=0)
-    disable_after_opens: int = Field(0, ge=0)
-    claim_interval_s: float = Field(1.0, gt=0)
-    lease_s: float = Field(60.0, gt=1)
-    connect_timeout_s: float = Field(5.0, gt=0)
-    exchange_timeout_s: float = Field(30.0, gt=0, validate_default=True)
-    schedule_s: str = "0,5,30,120,600,3600,21600,86400"
-    jitter: float = Field(0.2, ge=0, lt=1)
-    response_max_bytes: int = Field(16 * 1024, ge=0)
-    inline_max_bytes: int = Field(5 * MIB, ge=0)
-    max_bytes_in_flight: int = Field(256 * MIB, ge=MIB)
-    copies_max_bytes: int = Field(64 * MIB, ge=0)
-    keep_exif: bool = False
+    model_config = SettingsConfigDict(env_prefix="EGRESS_")
     allow_http: bool = False
     allowed_ports: str = "443,8443"
     allowed_hosts: str = ""  # host names or CIDR ranges that pass the address guard
     denied_hosts: str = ""  # addresses and CIDR ranges that nothing is sent to; wins over all
     ca_file: Path | None = None  # roots to trust beside the system's
-    resolve_timeout_s: float = Field(5.0, gt=0)
-    egress_proxy: str = ""
+    proxy: str = ""
+    per_host_connections: int = Field(8, ge=1)
+
+
+class DeliverySettings(Settings):
+    """Webhooks."""
+
+    model_config = SettingsConfigDict(env_prefix="DELIVERY_")
+    workers: int = Field(32, ge=1, le=1000)
+    per_host_rate: float = Field(0.0, ge=0)
+    disable_after_opens: int = Field(0, ge=0)
+    exchange_timeout_s: float = Field(30.0, gt=0.5)
+    schedule_s: str = "0,5,30,120,600,3600,21600,86400"
+    inline_max_bytes: int = Field(5 * MIB, ge=0)
+    max_bytes_in_flight: int = Field(256 * MIB, ge=MIB)
+    keep_exif: bool = False
     link_ttl_s: int = Field(7 * 86400, ge=60)
 
-    @field_validator("exchange_timeout_s")
-    @classmethod
-    def _fit_into_the_lease(cls, value: float, info: ValidationInfo) -> float:
-        # Nothing is posted that might outlast its lease; looking up, reading and composing come
-        # before that, and need their time too.
-        lease_s = info.data.get("lease_s", inf)
-        if value * LEASE_SHARE > lease_s:
-            raise ValueError(
-                f"times {LEASE_SHARE} must fit into DELIVERY_LEASE_S, which is {lease_s:g}"
-            )
-        return value
+    @property
+    def lease_s(self) -> float:
+        """How long a webhook belongs to the worker that took it.
+
+        Twice an exchange: nothing is posted that might outlast its lease, and looking up, reading
+        and composing come before the exchange.
+        """
+        return 2 * self.exchange_timeout_s
 
     @field_validator("schedule_s")
     @classmethod
@@ -250,17 +221,17 @@ class DeliverySettings(BaseSettings):
         return value
 
 
-class SecretSettings(BaseSettings):
+class SecretSettings(Settings):
     """Keys of the instance. Without `SECRETS_KEY` signing secrets cannot be read or made."""
 
-    model_config = _group("SECRETS_")
-    key: SecretStr = SecretStr("")  # 32 random bytes, base64: `python -m ingress keys secret`
+    model_config = SettingsConfigDict(env_prefix="SECRETS_")
+    key: SecretStr = SecretStr("")  # 32 random bytes, base64: `photo-archive keys secret`
 
 
-class TelemetrySettings(BaseSettings):
+class TelemetrySettings(Settings):
     """Logs, metrics, traces."""
 
-    model_config = _group("TELEMETRY_")
+    model_config = SettingsConfigDict(env_prefix="TELEMETRY_")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     metrics_host: str = "127.0.0.1"
@@ -271,49 +242,62 @@ class TelemetrySettings(BaseSettings):
 MAX_DAYS = 36_500  # a century; PostgreSQL refuses times before 4713 BC
 
 
-class RetentionSettings(BaseSettings):
+class RetentionSettings(Settings):
     """How long what grows is kept. 0: for ever."""
 
-    model_config = _group("RETENTION_")
+    model_config = SettingsConfigDict(env_prefix="RETENTION_")
     queries_days: int = Field(90, ge=0, le=MAX_DAYS)
     deliveries_days: int = Field(30, ge=0, le=MAX_DAYS)
-    failures_days: int = Field(365, ge=0, le=MAX_DAYS)
+    failures_days: int = Field(365, ge=0, le=MAX_DAYS)  # and who disabled and resumed hosts
     dead_letters_days: int = Field(90, ge=0, le=MAX_DAYS)
-    host_events_days: int = Field(365, ge=0, le=MAX_DAYS)  # who disabled and resumed hosts
     jobs_days: int = Field(365, ge=0, le=MAX_DAYS)
     tombstones_days: int = Field(365, ge=0, le=MAX_DAYS)
 
 
-class StandaloneSettings(BaseSettings):
+class StandaloneSettings(Settings):
     """The embedded servers and the supervisor."""
 
-    model_config = _group("STANDALONE_")
+    model_config = SettingsConfigDict(env_prefix="STANDALONE_")
     home: Path = Path("var")  # all data, logs and caches of the standalone mode
     kafka_port: int = Field(19092, ge=1024, le=32767)  # below the ephemeral range
-    kafka_controller_port: int = Field(19093, ge=1024, le=32767)
     postgres_port: int = Field(15432, ge=1024, le=32767)
     ingress_port: int = Field(8080, ge=1024, le=32767)
     metrics_port: int = Field(19101, ge=1024, le=32767)  # the first consumer's; others above it
-    kafka_heap_mib: int = Field(192, ge=128)
     tagging_processes: int = Field(1, ge=1, le=16)
 
 
-Group = TypeVar("Group", bound=BaseSettings)
+Group = TypeVar("Group", bound=Settings)
+GROUPS: tuple[type[Settings], ...] = tuple(Settings.__subclasses__())
+
+
+def variables(group: type[Settings]) -> dict[str, str]:
+    """Return the variable of each field of a group."""
+    prefix = group.model_config.get("env_prefix", "")
+    return {name: f"{prefix}{name}".upper() for name in group.model_fields}
 
 
 def load(group: type[Group]) -> Group:
     """Read one group from the environment.
 
     Raises:
-        ConfigurationError: a value cannot be used; the message names each variable.
+        ConfigurationError: a value cannot be used, or a variable looks like a setting of any group
+            and is none; the message names each variable.
     """
+    _check_names()
     try:
         return group()
     except ValidationError as error:
-        prefix = group.model_config.get("env_prefix", "")
+        names = variables(group)
         problems = "; ".join(
-            f"{prefix}{'_'.join(str(part) for part in problem['loc'])}".upper()
-            + f": {problem['msg']} (got {problem['input']!r})"
+            f"{names[str(problem['loc'][0])]}: {problem['msg']} (got {problem['input']!r})"
             for problem in error.errors(include_url=False)
         )
         raise ConfigurationError(problems) from error
+
+
+def _check_names() -> None:
+    """Refuse variables that would be passed over in silence, those of other processes too."""
+    in_file = {name: value or "" for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
+    known = frozenset(name for group in GROUPS for name in variables(group).values())
+    if sentences := find_unknown(in_file | os.environ, known):
+        raise ConfigurationError("; ".join(sentences))

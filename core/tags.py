@@ -6,9 +6,8 @@ from datetime import datetime
 #: Scores are kept as integers of millionths, so that sums are exact and ties are real ties
 #: (float sums depend on the order of addition). Rounded once, here.
 SCORE_SCALE = 1_000_000
-MAX_LABELS = 30_000  # label ids are int2 in PostgreSQL
 #: Labels that single images brought, or people set by hand: whoever may send images may bring some,
-#: and none ever goes. The rest is kept for the default set.
+#: and none ever goes. The rest of `schemas.labels.MAX_LABELS` is kept for the default set.
 MAX_OWN_LABELS = 25_000
 
 

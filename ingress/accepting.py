@@ -8,16 +8,19 @@ from typing import Literal
 from uuid import UUID
 
 from core.errors import ImageUnreadable, TargetForbidden, TargetUnreachable
+from core.storage.archive import blobs, images
 from core.storage.archive.images import ImageStatus
+from core.storage.queries import queries
 from ingress.http.multipart import ReceivedFile
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.models.requests import QueryRequest
+from ingress.models.queries import QueryRequest
 from ingress.operations import Call
-from ingress.ports import FoundFile
+from ingress.reading.files import RootedFile
 from producers.images import ImageProducer, Origin, Wishes
-from producers.queries import QueryProducer, Question, fresh_query_id, query_id_of
+from producers.queries import QueryProducer, fresh_query_id, query_id_of
 from producers.sinks import OutboxSink
 from schemas.image import image_id_of
+from schemas.query import QuerySubmitted
 from schemas.token import Token, decode_token
 
 SOURCE = "/ingress"
@@ -43,30 +46,34 @@ async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
         Problem: `image_too_large`, `not_an_image`, `image_unreadable`.
         TransientError: database or blob store is away; nothing was promised.
     """
-    parts, content = call.parts, file.content
+    deps, content = call.deps, file.content
     if content is None:
-        limit = parts.settings.max_image_bytes
+        limit = deps.settings.max_image_bytes
         raise Problem(
             "image_too_large", f"{file.size_bytes} bytes; the limit is {limit} bytes per image"
         )
-    picture = _probe(call, content)
+    media_type = _probe(call, content)
     uri = f"blob:{file.sha256.hex()}"
     path = shown_name(file.filename) or f"sha256:{file.sha256.hex()}"
     image_id = image_id_of(uri)
-    await parts.blobs.keep_outside(content)
-    async with parts.tables.database.transaction() as tx:
-        await parts.blobs.put(content, file.sha256, tx)
-        accepted = await parts.tables.images.accept(
+    if not deps.keeps_blobs_in_database:
+        # Before the transaction: a bucket may need longer than a transaction may idle (5 s). If
+        # the transaction fails, the pruner finds bytes to which no image refers.
+        await deps.blobs.keep(content)
+    async with deps.pool.transaction() as tx:
+        if deps.keeps_blobs_in_database:
+            await blobs.put(tx, file.sha256, content)
+        accepted = await images.accept(
             tx,
             image_id=image_id,
             uri=uri,
             path=path,
             owner=call.caller.owner,
-            media_type=picture,
+            media_type=media_type,
             size_bytes=file.size_bytes,
             sha256=file.sha256,
         )
-        sink = OutboxSink(tx, parts.departures.outbox)
+        sink = OutboxSink(tx, deps.departures.outbox)
         # By PostgreSQL's clock, as deletions: by one ahead of it this would undo a later deletion.
         await ImageProducer(sink, SOURCE).announce(
             uri,
@@ -75,41 +82,41 @@ async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
             origin=Origin(owner=call.caller.owner, traceparent=call.traceparent),
             made_at=accepted.at,
         )
-    (token,) = await parts.departures.send(sink.rows)
+    (token,) = await deps.departures.send(sink.rows)
     _count_announced(call, sink)
     return KeptImage(image_id, accepted.is_duplicate, token)
 
 
-async def announce_file(call: Call, found: FoundFile, wishes: Wishes) -> ImageStatus:
-    """Accept a file under an allowed root; give its row as it was before tagging sees it.
+async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageStatus:
+    """Accept a file under an allowed root; return its row as it was before tagging saw it.
 
     Raises:
         TransientError: the database is away; nothing was promised.
     """
-    parts = call.parts
-    image_id = image_id_of(found.uri)
-    async with parts.tables.database.transaction() as tx:
+    deps = call.deps
+    image_id = image_id_of(file.uri)
+    async with deps.pool.transaction() as tx:
         # Files of the archive belong to nobody: whoever may read images sees them.
-        accepted = await parts.tables.images.accept(
+        accepted = await images.accept(
             tx,
             image_id=image_id,
-            uri=found.uri,
-            path=found.image_path[:1000],
-            size_bytes=found.size_bytes,
+            uri=file.uri,
+            path=file.image_path[:1000],
+            size_bytes=file.size_bytes,
         )
         # Read here: once the event is out, tagging may be faster than the next statement.
-        status = await parts.tables.images.status(tx, image_id)
-        sink = OutboxSink(tx, parts.departures.outbox)
+        status = await images.status(tx, image_id)
+        sink = OutboxSink(tx, deps.departures.outbox)
         await ImageProducer(sink, SOURCE).announce(
-            found.uri,
-            path=found.image_path[:1000],
+            file.uri,
+            path=file.image_path[:1000],
             wishes=wishes,
             origin=Origin(traceparent=call.traceparent),
             made_at=accepted.at,
         )
     if status is None:
-        raise Problem("path_not_found", f"{found.image_path!r} was deleted just now")
-    await parts.departures.send(sink.rows)
+        raise Problem("path_not_found", f"{file.image_path!r} was deleted just now")
+    await deps.departures.send(sink.rows)
     _count_announced(call, sink)
     return status
 
@@ -123,13 +130,13 @@ async def keep_query(
         Problem: `callback_forbidden`, `idempotency_key_reused`, `invalid_request` (`after`).
         TransientError: the database is away; nothing was promised.
     """
-    parts, owner = call.parts, call.caller.owner
+    deps, owner = call.deps, call.caller.owner
     await check_callback(call, asked.callback_url, "/callback_url")
     _check_after(call, asked.after)
     query_id = fresh_query_id() if idempotency_key is None else query_id_of(owner, idempotency_key)
     options = asked.options()
-    async with parts.tables.database.transaction() as tx:
-        verdict = await parts.tables.queries.accept(
+    async with deps.pool.transaction() as tx:
+        verdict = await queries.accept(
             tx,
             query_id=query_id,
             owner=owner,
@@ -148,16 +155,20 @@ async def keep_query(
                 "idempotency_key_reused",
                 f"the query of Idempotency-Key {idempotency_key!r} was deleted; take another key",
             )
-        sink = OutboxSink(tx, parts.departures.outbox)
+        sink = OutboxSink(tx, deps.departures.outbox)
         if verdict == "new":
-            await QueryProducer(sink, SOURCE, now=parts.now).submit(
-                Question(asked.text, asked.callback_url, options),
+            query = QuerySubmitted(
                 query_id=query_id,
+                text=asked.text,
+                callback_url=asked.callback_url,
                 owner=owner,
-                traceparent=call.traceparent,
+                options=options,
+            )
+            await QueryProducer(sink, SOURCE, now=deps.now).submit(
+                query, traceparent=call.traceparent
             )
     if sink.rows:
-        await parts.departures.send(sink.rows)
+        await deps.departures.send(sink.rows)
         _count_announced(call, sink)
     return query_id, verdict
 
@@ -177,7 +188,7 @@ def shown_name(filename: str) -> str | None:
 
 def _probe(call: Call, content: bytes) -> str:
     try:
-        return call.parts.guards.prober.probe(content).media_type
+        return call.deps.guards.probe(content).media_type
     except ImageUnreadable as error:
         code = "not_an_image" if error.reason in _NOT_A_PICTURE else "image_unreadable"
         why = str(error) if error.reason == code else f"{error.reason}: {error}"
@@ -191,7 +202,7 @@ async def check_callback(call: Call, url: str, pointer: str) -> None:
         Problem: `callback_forbidden`, naming the field that `pointer` points at.
     """
     try:
-        await call.parts.guards.callbacks.check(url)
+        await call.deps.guards.callbacks.check(url)
     except TargetForbidden as error:
         detail = f"{pointer[1:]} {url[:300]!r}: {error}"
         field = FieldError(pointer, str(error))
@@ -202,7 +213,7 @@ async def check_callback(call: Call, url: str, pointer: str) -> None:
 
 def _check_after(call: Call, after: str | None) -> None:
     """Pass a token of this installation; '' stands for a cluster that was not known yet."""
-    ours = call.parts.departures.cluster
+    ours = call.deps.departures.cluster
     if after is None or not ours or decode_token(after).cluster in {"", ours}:
         return
     detail = "the token names an upload in another Kafka cluster than this one"
@@ -212,4 +223,4 @@ def _check_after(call: Call, after: str | None) -> None:
 
 def _count_announced(call: Call, sink: OutboxSink) -> None:
     for _, record in sink.rows:
-        call.parts.metrics.announced.labels(record.topic).inc()
+        call.deps.metrics.announced.labels(record.topic).inc()

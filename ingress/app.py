@@ -1,4 +1,4 @@
-"""The HTTP application, built by one call from its parts."""
+"""The HTTP application, built by one call from its deps."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ from ingress.http.errors import handlers
 from ingress.middleware import Envelope
 from ingress.operations import Operation, endpoint
 from ingress.routes import (
-    asked,
     curation,
     dead_letters,
     documents,
@@ -41,7 +40,6 @@ DESCRIBED: tuple[Operation, ...] = (
     *duplicates.OPERATIONS,
     *image_list.OPERATIONS,
     *queries.OPERATIONS,
-    *asked.OPERATIONS,
     *redelivery.OPERATIONS,
     *endpoints.OPERATIONS,
     *dead_letters.OPERATIONS,
@@ -55,19 +53,19 @@ DESCRIBED: tuple[Operation, ...] = (
 )
 
 
-def create_app(parts: Dependencies) -> Starlette:
-    """Return the application. It opens and closes nothing: the caller owns the parts.
+def create_app(deps: Dependencies) -> Starlette:
+    """Return the application. It opens and closes nothing: the caller owns the deps.
 
     Raises:
         ConfigurationError: files that the documents need are not installed.
     """
-    served = (*DESCRIBED, *documents.operations(DESCRIBED, parts))
+    served = (*DESCRIBED, *documents.operations(DESCRIBED, deps))
     return Starlette(
-        routes=_routes(served, parts),
+        routes=_routes(served, deps),
         exception_handlers=handlers(),
         middleware=[
             Middleware(
-                Envelope, metrics=parts.metrics, is_tls=parts.settings.ssl_certfile is not None
+                Envelope, metrics=deps.metrics, is_tls=deps.settings.ssl_certfile is not None
             )
         ],
     )
@@ -76,8 +74,8 @@ def create_app(parts: Dependencies) -> Starlette:
 class _Methods:
     """The operations of one path, by method: so that a 405 names all of them."""
 
-    def __init__(self, operations: Sequence[Operation], parts: Dependencies) -> None:
-        self._apps = {one.method: request_response(endpoint(one, parts)) for one in operations}
+    def __init__(self, operations: Sequence[Operation], deps: Dependencies) -> None:
+        self._apps = {one.method: request_response(endpoint(one, deps)) for one in operations}
         self._allow = ", ".join(sorted({*self._apps, *(["HEAD"] if "GET" in self._apps else [])}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,12 +86,12 @@ class _Methods:
         await app(scope, receive, send)
 
 
-def _routes(operations: Sequence[Operation], parts: Dependencies) -> list[Route]:
+def _routes(operations: Sequence[Operation], deps: Dependencies) -> list[Route]:
     by_path: dict[str, list[Operation]] = defaultdict(list)
     for operation in operations:
         by_path[operation.path].append(operation)
     # With the convertor, `/images/upload` is no image: a GET of it is 405, not 404.
     return [
-        Route(path.replace("_id}", "_id:uuid}"), _Methods(group, parts))
+        Route(path.replace("_id}", "_id:uuid}"), _Methods(group, deps))
         for path, group in by_path.items()
     ]

@@ -196,7 +196,7 @@ async def remove_endpoint(endpoint_id: UUID) -> Removed:
 def no_endpoint(endpoint_id: UUID) -> PermanentError:
     """Return the error that names an id under which nothing is registered."""
     return PermanentError(
-        f"no endpoint {endpoint_id}; `python -m ingress endpoints list` shows them",
+        f"no endpoint {endpoint_id}; `photo-archive endpoints list` shows them",
         reason="endpoint_not_found",
     )
 

@@ -5,27 +5,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from core.blobs.store import BlobStore
+from core.egress.guard import TargetGuard
 from core.settings import IngressSettings
-from core.storage.scoring.loaded_models import LoadedModel
+from core.storage.pool import Pool
 from core.telemetry.metrics import Metrics
-from core.transaction import Database
+from core.vision.decoding.sniff import Probe
 from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
-from ingress.http.bodies import Pace
+from ingress.http.bodies import MAX_JSON_BYTES, MIN_BYTES_PER_S, Pace
 from ingress.http.limits import ByteBudget, RateLimit
-from ingress.ports import (
-    Archive,
-    Blobs,
-    CallbackGuard,
-    ImagePages,
-    ImageTable,
-    JobTable,
-    Links,
-    Prober,
-    QueryTable,
-)
-from ingress.reading.ports import Insights
+from ingress.reading.files import RootedFiles
+from ingress.reading.language import TextReader
 
 
 @dataclass(slots=True)
@@ -36,26 +28,21 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
-    """What is kept in PostgreSQL."""
-
-    database: Database
-    images: ImageTable
-    pages: ImagePages
-    queries: QueryTable
-    jobs: JobTable
-
-
-@dataclass(frozen=True, slots=True)
 class Guards:
-    """What stands between a client and the rest."""
+    """What stands between a client and the rest.
+
+    Attributes:
+        callbacks: says which addresses may be called.
+        link_keys: check signed links; none where `SECRETS_KEY` is not set: no link is valid then.
+        probe: gives a picture's type and size from its first bytes, or raises `ImageUnreadable`.
+    """
 
     keys: KeyRing
     rate: RateLimit
     bodies: ByteBudget
-    callbacks: CallbackGuard
-    links: Links
-    prober: Prober
+    callbacks: TargetGuard
+    link_keys: Sequence[bytes]
+    probe: Callable[[bytes], Probe]
 
 
 def _now() -> datetime:
@@ -64,11 +51,13 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """The parts of the HTTP face.
+    """What the routes of the HTTP face need.
 
     Attributes:
+        base_url: where links point, without a slash at the end.
+        keeps_blobs_in_database: `ARCHIVE_BLOBS` is `pg:`.
+        files: what lies under the allowed roots.
         model: what the settings say the instance tags with.
-        loaded_models: gives what tagging processes say they have loaded, for `/health`.
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
         is_broker_there: asks the broker, for `/health`.
         sealing: keeps signing secrets; None where `SECRETS_KEY` is not set.
@@ -76,19 +65,22 @@ class Dependencies:
     """
 
     settings: IngressSettings
-    tables: Tables
+    base_url: str
+    max_query_chars: int
+    pool: Pool
     guards: Guards
-    blobs: Blobs
-    archive: Archive
-    insights: Insights
+    blobs: BlobStore
+    keeps_blobs_in_database: bool
+    files: RootedFiles
+    reader: TextReader
     departures: Departures
     metrics: Metrics
     model: str
     version: str
     kafka_address: str
     is_broker_there: Callable[[], Awaitable[bool]]
-    loaded_models: Callable[[], Awaitable[Sequence[LoadedModel]]]
     sealing: SecretBox | None = None
+    max_json_bytes: int = MAX_JSON_BYTES
     readiness: Readiness = field(default_factory=Readiness)
     comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
     now: Callable[[], datetime] = _now
@@ -96,8 +88,8 @@ class Dependencies:
     @property
     def pace(self) -> Pace:
         """How slowly bodies may come."""
-        return Pace(self.settings.receive_timeout_s, self.settings.min_bytes_per_s)
+        return Pace(self.settings.receive_timeout_s, MIN_BYTES_PER_S)
 
     def link(self, path: str) -> str:
         """Return the address of a path here, as clients reach it."""
-        return self.settings.base_url + path
+        return self.base_url + path

@@ -4,10 +4,10 @@ import asyncio
 import socket
 import time
 import tomllib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,26 +24,24 @@ from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
 from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.producer import Publisher
+from core.messaging.limits import CLIENT_LIMITS
 from core.messaging.outbox import OutboxPublisher, Sweeper
 from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
-    DeliverySettings,
+    DecodeSettings,
+    EgressSettings,
     IngressSettings,
     KafkaSettings,
     OutboxSettings,
     QuerySettings,
     SecretSettings,
     TaggingSettings,
+    base_url,
     load,
 )
-from core.storage import keys
-from core.storage.archive import image_pages, images, jobs
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.pool import Pool, open_pool
-from core.storage.queries import queries
-from core.storage.scoring import loaded_models
-from core.storage.scoring.loaded_models import LoadedModel
 from core.storage.stream import outbox
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff
@@ -51,43 +49,21 @@ from core.webhooks.links import PURPOSE
 from core.webhooks.signing_secrets import SecretBox
 from ingress.app import create_app
 from ingress.auth.access import KeyRing
-from ingress.auth.links import SignedLinks
-from ingress.blobs import UploadBlobs
 from ingress.departures import Departures
-from ingress.dependencies import Dependencies, Guards, Tables
-from ingress.http.limits import ByteBudget, RateLimit
-from ingress.ports import Picture
-from ingress.reading.language import Words
-from ingress.reading.paths import RootedArchive
-from ingress.reading.search import StoredInsights
+from ingress.dependencies import Dependencies, Guards
+from ingress.http.limits import ByteBudget, RateLimit, burst_of
+from ingress.reading.files import RootedFiles
+from ingress.reading.language import TextReader
 from ingress.server import Server, listen, make_server, stop_on_signals
 from schemas.topics import IMAGES_ARRIVED
 
 log = structlog.get_logger(__name__)
 
 IDENTIFY_PAUSE_S = 5.0
-#: A tagging process speaks every 30 s; one that was silent for so long is gone.
-MODEL_SILENCE = timedelta(seconds=90)
 IDENTIFY_TIMEOUT_S = 2.0
 BROKER_TTL_S = 5.0  # how long `/health` believes what it heard from the broker
 #: Wrong keys from one address: a handful at once, then one per second.
 WRONG_KEYS_PER_S, WRONG_KEYS_BURST = 1.0, 20
-
-
-@dataclass(frozen=True, slots=True)
-class Sniffer:
-    """Tells pictures by their first bytes."""
-
-    limits: sniff.Limits
-
-    def probe(self, content: bytes) -> Picture:
-        """Return type and size.
-
-        Raises:
-            ImageUnreadable: no picture of a known kind, broken, or over a limit.
-        """
-        found = sniff.probe(content, self.limits)
-        return Picture(found.media_type, found.width, found.height)
 
 
 @dataclass(slots=True)
@@ -114,9 +90,9 @@ class BrokerProbe:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The parts, and what runs beside the server."""
+    """What the routes need, and what runs beside the server."""
 
-    parts: Dependencies
+    deps: Dependencies
     sweeper: Sweeper
     broker: BrokerProbe
 
@@ -128,14 +104,14 @@ async def serve() -> None:
         ConfigurationError: a setting cannot be worked with.
     """
     settings = load(IngressSettings)
-    async with open_parts(settings) as opened:
-        parts, stop = opened.parts, asyncio.Event()
-        server = make_server(create_app(parts), settings, parts.readiness)
+    async with open_dependencies(settings) as opened:
+        deps, stop = opened.deps, asyncio.Event()
+        server = make_server(create_app(deps), settings, deps.readiness)
         stop_on_signals(server)
         with listen(settings) as listening:
-            log.info("serving", address=settings.base_url, model=parts.model)
+            log.info("serving", address=deps.base_url, model=deps.model)
             await _run(server, listening, opened, stop)
-        await parts.departures.drain(within_s=load(KafkaSettings).publish_timeout_s)
+        await deps.departures.drain(within_s=CLIENT_LIMITS.publish_timeout_s)
         log.info("stopped")
 
 
@@ -155,7 +131,7 @@ async def _run(
 
 
 @asynccontextmanager
-async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
+async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
     """Open everything; neither broker nor database has to be there yet.
 
     Raises:
@@ -171,17 +147,23 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
         publisher = await stack.enter_async_context(
             Publisher(kafka, metrics, client_id="photo-archive-ingress")
         )
-        client = await stack.enter_async_context(_guarded_client(stack))
+        targets = _target_guard(stack)
+        client = await stack.enter_async_context(
+            GuardedClient(targets, EgressLimits.from_settings(load(EgressSettings)))
+        )
         broker = BrokerProbe(kafka)
-        archive = load(ArchiveSettings)
+        archive, asking = load(ArchiveSettings), load(QuerySettings)
         sealing = _sealing()
-        parts = Dependencies(
+        deps = Dependencies(
             settings=settings,
-            tables=Tables(pool, images, image_pages, queries, jobs),
-            guards=_guards(settings, pool, client, sealing),
-            blobs=_blobs(archive, pool, client),
-            archive=RootedArchive(Roots(archive.root_paths())),
-            insights=StoredInsights(pool, Words(pool, load(QuerySettings).exceptions)),
+            base_url=base_url(archive, settings),
+            max_query_chars=asking.max_chars,
+            pool=pool,
+            guards=_guards(settings, pool, targets, sealing),
+            blobs=open_store(archive, client, PostgresBlobs(pool)),
+            keeps_blobs_in_database=archive.blobs.partition(":")[0] == "pg",
+            files=RootedFiles(Roots(archive.root_paths())),
+            reader=TextReader(pool, asking.exceptions),
             departures=Departures(
                 OutboxPublisher(pool, outbox, publisher), outbox_settings.max_rows, time.monotonic
             ),
@@ -190,36 +172,30 @@ async def open_parts(settings: IngressSettings) -> AsyncIterator[Opened]:
             version=_version(),
             kafka_address=kafka.bootstrap_servers,
             is_broker_there=broker.is_there,
-            loaded_models=partial(_loaded_models, pool),
             sealing=sealing,
         )
-        yield Opened(parts, Sweeper(pool, outbox, publisher, outbox_settings, metrics), broker)
+        yield Opened(deps, Sweeper(pool, outbox, publisher, outbox_settings, metrics), broker)
 
 
-def _guarded_client(stack: AsyncExitStack) -> GuardedClient:
-    delivery = load(DeliverySettings)
-    resolver = HostResolver(timeout_s=delivery.resolve_timeout_s)
+def _target_guard(stack: AsyncExitStack) -> TargetGuard:
+    resolver = HostResolver()
     stack.push_async_exit(resolver)
-    guard = TargetGuard(TargetPolicy.from_settings(delivery), resolver)
-    return GuardedClient(guard, EgressLimits.from_settings(delivery))
+    return TargetGuard(TargetPolicy.from_settings(load(EgressSettings)), resolver)
 
 
 def _guards(
-    settings: IngressSettings, pool: Pool, client: GuardedClient, sealing: SecretBox | None
+    settings: IngressSettings, pool: Pool, callbacks: TargetGuard, sealing: SecretBox | None
 ) -> Guards:
+    wrong_keys = RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, time.monotonic)
     return Guards(
-        keys=KeyRing(
-            pool,
-            keys,
-            RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, time.monotonic),
-            time.monotonic,
-            _now,
+        keys=KeyRing(pool, wrong_keys, time.monotonic, _now),
+        rate=RateLimit(
+            settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
         ),
-        rate=RateLimit(settings.requests_per_second, settings.burst, time.monotonic),
         bodies=ByteBudget(settings.max_bytes_in_flight),
-        callbacks=client,
-        links=SignedLinks(sealing.derived_keys(PURPOSE) if sealing else (), _now),
-        prober=Sniffer(sniff.Limits(max_pixels=settings.max_image_pixels)),
+        callbacks=callbacks,
+        link_keys=sealing.derived_keys(PURPOSE) if sealing else (),
+        probe=partial(sniff.probe, limits=sniff.Limits(load(DecodeSettings).max_pixels)),
     )
 
 
@@ -229,11 +205,6 @@ def _sealing() -> SecretBox | None:
         log.warning("links_disabled", missing="SECRETS_KEY")
         return None
     return SecretBox.from_settings(settings)
-
-
-def _blobs(archive: ArchiveSettings, pool: Pool, client: GuardedClient) -> UploadBlobs:
-    store = open_store(archive, client, PostgresBlobs(pool))
-    return UploadBlobs(store, in_database=archive.blobs.partition(":")[0] == "pg")
 
 
 async def _companion(sweeper: Sweeper, stop: asyncio.Event) -> None:
@@ -247,12 +218,7 @@ async def _learn_cluster(opened: Opened) -> None:
     # A poll by nature: nothing here could set an event when a broker comes up.
     while (cluster := await opened.broker.cluster_id()) is None:  # noqa: ASYNC110
         await asyncio.sleep(IDENTIFY_PAUSE_S)
-    opened.parts.departures.cluster = cluster
-
-
-async def _loaded_models(pool: Pool) -> Sequence[LoadedModel]:
-    async with pool.connection() as connection:
-        return await loaded_models.running(connection, MODEL_SILENCE)
+    opened.deps.departures.cluster = cluster
 
 
 def _model_name(settings: TaggingSettings) -> str:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from core.errors import PermanentError
-from core.webhooks.links import SIGNATURE
+from core.webhooks.links import SIGNATURE, check_link
 from ingress.auth.access import Principal, client_address, require
 from ingress.auth.api_keys import Scope
 from ingress.dependencies import Dependencies
@@ -31,7 +31,7 @@ class Call:
     """One request on its way to a handler; `principal` is None on public routes only."""
 
     request: Request
-    parts: Dependencies
+    deps: Dependencies
     principal: Principal | None
 
     @property
@@ -44,6 +44,11 @@ class Call:
         if self.principal is None:
             raise Problem("key_missing", "this needs an API key")
         return self.principal
+
+    @property
+    def own_only(self) -> str | None:
+        """The owner whose things alone the caller may see; None: an administrator, who sees all."""
+        return None if self.caller.is_admin else self.caller.owner
 
     @property
     def traceparent(self) -> str | None:
@@ -90,13 +95,12 @@ class Call:
             Problem: `overloaded`, `rate_limited`.
         """
         name = client_address(self.request) if self.principal is None else self.principal.key_id
-        return self.parts.guards.bodies.reserved(size, name)
+        return self.deps.guards.bodies.reserved(size, name)
 
     async def body(self, model: type[ModelT]) -> ModelT:
         """Return the JSON body as `model`; raises as `read_model`."""
-        settings = self.parts.settings
         return await read_model(
-            self.request, model, max_bytes=settings.max_json_bytes, pace=self.parts.pace
+            self.request, model, max_bytes=self.deps.max_json_bytes, pace=self.deps.pace
         )
 
 
@@ -104,7 +108,7 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """A response that is no problem.
 
     Attributes:
@@ -149,7 +153,7 @@ class Operation:
     handler: Handler
     summary: str
     group: str
-    answers: tuple[Answer, ...]
+    answers: tuple[Reply, ...]
     scope: Scope | None = None
     body: type[BaseModel] | None = None
     media: tuple[tuple[str, dict[str, Any]], ...] = ()
@@ -158,36 +162,36 @@ class Operation:
     takes_links: bool = False
 
 
-def endpoint(operation: Operation, parts: Dependencies) -> Callable[[Request], Awaitable[Response]]:
+def endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], Awaitable[Response]]:
     """Return what Starlette calls: key, scope and rate are checked before the body is touched."""
 
     async def serve(request: Request) -> Response:
         request.scope[ROUTE] = operation.path
-        principal = await _admit(request, operation, parts)
-        return await operation.handler(Call(request, parts, principal))
+        principal = await _admit(request, operation, deps)
+        return await operation.handler(Call(request, deps, principal))
 
     return serve
 
 
-async def _admit(request: Request, operation: Operation, parts: Dependencies) -> Principal | None:
+async def _admit(request: Request, operation: Operation, deps: Dependencies) -> Principal | None:
     if operation.scope is None:
         return None
     if operation.takes_links and SIGNATURE in request.query_params:
-        parts.guards.rate.take(client_address(request))
-        _check_link(request, parts)
+        deps.guards.rate.take(client_address(request))
+        _check_link(request, deps)
         return None
-    principal = await parts.guards.keys.principal_of(request)
+    principal = await deps.guards.keys.principal_of(request)
     request.scope.update(owner=principal.owner, key_id=principal.key_id)
-    parts.guards.rate.take(principal.key_id)
+    deps.guards.rate.take(principal.key_id)
     require(principal, operation.scope)
     return principal
 
 
-def _check_link(request: Request, parts: Dependencies) -> None:
+def _check_link(request: Request, deps: Dependencies) -> None:
     # Built from the scope: `request.url` is made of the Host header, which the client chooses.
     query = request.scope["query_string"].decode("latin-1")
     try:
-        parts.guards.links.check(f"{request.scope['path']}?{query}")
+        check_link(f"{request.scope['path']}?{query}", keys=deps.guards.link_keys, now=deps.now())
     except PermanentError as error:
         raise Problem("link_invalid", str(error)) from error
 

@@ -20,6 +20,7 @@ from ingress.http.problems import Problem, respond, retry_later
 from ingress.middleware import REQUEST_ID, SECURITY_HEADERS, fresh_request_id
 
 KEEP_ALIVE_S = 5
+DRAIN_TIMEOUT_S = 20  # for requests under way at the end; orchestrators kill after 30 s
 BACKLOG = 2048
 CROWDED_RETRY_S = 1
 
@@ -149,7 +150,7 @@ def make_server(app: ASGIApp, settings: IngressSettings, readiness: Readiness) -
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=settings.drain_timeout_s,
+        timeout_graceful_shutdown=DRAIN_TIMEOUT_S,
         ssl_certfile=settings.ssl_certfile,
         ssl_keyfile=settings.ssl_keyfile,
     )

@@ -1,52 +1,30 @@
-"""python -m migrations [schema | labels [FILE] | topics | all]: what must exist before a start.
+"""python -m migrations [schema | labels | topics]: what must exist before a start; all without.
 
-Idempotent: may be run at every start, by several at once. `labels FILE.json` makes the labels in
-the file the default ones.
+Exit codes: 0 done; 1 PostgreSQL or Kafka is away; 2 a wrong setting. It may be run at every
+start, by several at once.
 """
 
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 
 from core.errors import ConfigurationError, PhotoTaggerError
-from migrations import labels, schema, topics
-
-STEPS = ("schema", "labels", "topics")
-
-
-async def _run(steps: list[str], label_file: Path | None) -> None:
-    if "schema" in steps:
-        await schema.upgrade()
-    if "labels" in steps:
-        if label_file is None:
-            await labels.define()
-        else:
-            print(f"migrations: labels are at version {await labels.take_over(label_file)}")
-    if "topics" in steps:
-        await topics.create()
+from migrations.steps import STEPS, take
 
 
 def main() -> int:
-    """Run the wanted steps; exit code 2 for a wrong setting, 1 for a server that is away."""
-    parser = argparse.ArgumentParser(prog="python -m migrations")
-    parser.add_argument("step", nargs="?", default="all", choices=[*STEPS, "all"])
-    parser.add_argument("file", nargs="?", type=Path, help="labels to take over, as JSON")
-    options = parser.parse_args()
-    wanted: str = options.step
-    if options.file is not None and wanted != "labels":
-        parser.error("a file goes with the step labels")
-    steps = list(STEPS) if wanted == "all" else [wanted]
+    """Take the wanted steps; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m migrations", description=__doc__)
+    parser.add_argument("step", nargs="?", choices=STEPS, help="only this step")
+    step: str | None = parser.parse_args().step
     try:
-        asyncio.run(_run(steps, options.file))
+        return asyncio.run(take(STEPS if step is None else (step,)))
     except ConfigurationError as error:
         print(f"configuration: {error}", file=sys.stderr)
         return 2
     except (PhotoTaggerError, OSError) as error:
         print(f"migrations: {error}", file=sys.stderr)
         return 1
-    print(f"migrations: {', '.join(steps)}: up to date")
-    return 0
 
 
 if __name__ == "__main__":

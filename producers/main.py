@@ -1,4 +1,4 @@
-"""Where the producers' parts meet: Kafka, PostgreSQL, the allowed roots."""
+"""Where the producers' parts meet: Kafka, PostgreSQL, the allowed roots, the job runner."""
 
 import asyncio
 import os
@@ -22,13 +22,17 @@ from core.settings import (
 )
 from core.storage.pool import Pool, open_pool
 from core.telemetry.metrics import Metrics
+from producers.folders.announcing import Announcer
+from producers.jobs import JobRunner
+from producers.publishing import Patience
 
 APPLICATION = "photo-archive-producers"
+JOB_PATIENCE = Patience(limit_s=20.0)  # well under a job's lease
 
 
 @asynccontextmanager
 async def open_publisher(client_id: str) -> AsyncIterator[Publisher]:
-    """Kafka, connected when first needed.
+    """Yield Kafka, connected when first needed.
 
     Raises:
         ConfigurationError: a KAFKA_ variable cannot be worked with.
@@ -40,7 +44,7 @@ async def open_publisher(client_id: str) -> AsyncIterator[Publisher]:
 
 @asynccontextmanager
 async def open_database() -> AsyncIterator[Pool]:
-    """PostgreSQL, connected when first needed.
+    """Yield PostgreSQL, connected when first needed.
 
     Raises:
         ConfigurationError: a DATABASE_ variable cannot be worked with.
@@ -50,7 +54,7 @@ async def open_database() -> AsyncIterator[Pool]:
 
 
 async def is_reachable(pool: Pool) -> bool:
-    """PostgreSQL answers, and its schema is there."""
+    """Return whether PostgreSQL answers and has our schema."""
     try:
         return bool(await pool.fetchval("SELECT to_regclass('images') IS NOT NULL"))
     except DatabaseAway:
@@ -58,7 +62,7 @@ async def is_reachable(pool: Pool) -> bool:
 
 
 def open_roots(extra: Sequence[str] = ()) -> Roots:
-    """The roots of ARCHIVE_ROOTS, and those of `--root NAME=DIR`.
+    """Return the roots of ARCHIVE_ROOTS and those of `--root NAME=DIR`.
 
     Raises:
         ConfigurationError: a part is not NAME=DIR, or a name stands twice.
@@ -77,7 +81,7 @@ def open_roots(extra: Sequence[str] = ()) -> Roots:
 
 
 def locate(roots: Roots, directory: Path) -> Place:
-    """The place of a directory of this host.
+    """Return the place of a directory of this host.
 
     Raises:
         ConfigurationError: it is no directory, or under no root; says what to set.
@@ -97,7 +101,7 @@ def locate(roots: Roots, directory: Path) -> Place:
 
 @asynccontextmanager
 async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set; a second signal ends the process as usual."""
+    """Yield an event that SIGINT and SIGTERM set; a second signal ends the process as usual."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -114,3 +118,19 @@ async def stop_on_signals() -> AsyncIterator[asyncio.Event]:
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+async def run_jobs(roots: Sequence[str], *, until_empty: bool) -> int:
+    """Run directory jobs until a signal comes, or until none waits; return the exit code."""
+    async with (
+        open_publisher("producers-jobs") as publisher,
+        open_database() as pool,
+        stop_on_signals() as stop,
+    ):
+        announcer = Announcer(publisher, "/producers/jobs", JOB_PATIENCE)
+        runner = JobRunner(pool, open_roots(roots), announcer)
+        if not until_empty:
+            await runner.run_until(stop)
+        while until_empty and not stop.is_set() and await runner.run_next(stop):
+            pass
+    return 0

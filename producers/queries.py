@@ -3,29 +3,20 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
 from core.messaging.cloudevents import encode
 from producers.sinks import Sink
 from producers.tracing import with_trace
-from schemas.query import QueryOptions, QuerySubmitted
+from schemas.query import QuerySubmitted
 from schemas.strict import NAMESPACE
 from schemas.topics import QUERIES_SUBMITTED
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked, and where the answer goes."""
-
-    text: str
-    callback_url: str
-    options: QueryOptions = field(default_factory=QueryOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +32,18 @@ class QueryProducer:
     now: Callable[[], datetime] = _now
 
     async def submit(
-        self,
-        question: Question,
-        *,
-        query_id: UUID,
-        owner: str | None = None,
-        traceparent: str | None = None,
+        self, query: QuerySubmitted, *, traceparent: str | None = None
     ) -> QuerySubmitted:
-        """Ask; give the event as it was put. The same `query_id` again asks nothing new.
+        """Ask; return the event as it was put. The same `query_id` again asks nothing new.
+
+        Args:
+            query: its `submitted_at` is set here; without a `query_id` it gets a fresh one.
 
         Raises:
-            pydantic.ValidationError: a field breaks its rule.
             TransientError: the sink did not take it; submitting again is harmless.
         """
-        event = QuerySubmitted(
-            query_id=query_id,
-            text=question.text,
-            callback_url=question.callback_url,
-            owner=owner,
-            options=question.options,
-            submitted_at=self.now(),
-        )
+        query_id = query.query_id or fresh_query_id()
+        event = query.model_copy(update={"query_id": query_id, "submitted_at": self.now()})
         record = encode(
             QUERIES_SUBMITTED,
             event,

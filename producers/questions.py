@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from core.errors import PermanentError, QueryInvalid, TransientError
 from core.messaging.ports import Sent
 from producers.publishing import Collector, Patience, publish_all
-from producers.queries import QueryProducer, Question, fresh_query_id, query_id_of
+from producers.queries import QueryProducer, fresh_query_id, query_id_of
 from producers.sinks import Publisher
-from schemas.query import QueryOptions
+from schemas.query import QuerySubmitted
 
 BATCH_QUERIES = 200
 _FIELDS = {"text", "callback_url", "options"}
@@ -24,12 +24,12 @@ class Line:
 
     Attributes:
         number: counted from 1.
-        question: what it asks, or what is wrong with it.
+        query: what it asks, or what is wrong with it.
     """
 
     number: int
     query_id: UUID
-    question: Question | QueryInvalid
+    query: QuerySubmitted | QueryInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +58,23 @@ def read_lines(
         text = raw.strip()
         if text and not text.startswith("#"):
             query_id = fresh_query_id() if run is None else query_id_of("", f"{run}/{number}")
-            yield Line(number, query_id, _question(text, callback_url))
+            yield Line(number, query_id, _query(text, callback_url, query_id))
 
 
 async def submit_all(
     publisher: Publisher, lines: Sequence[Line], patience: Patience
 ) -> list[Submitted]:
-    """Publish the queries of these lines together; give each line's outcome, in order."""
+    """Publish the queries of these lines together; return each line's outcome, in order."""
     collector = Collector()
     producer = QueryProducer(collector, "/producers/queries")
     problems: dict[int, PermanentError | TransientError] = {}
     sendable: list[Line] = []
     for line in lines:
-        if isinstance(line.question, QueryInvalid):
-            problems[line.number] = line.question
+        if isinstance(line.query, QueryInvalid):
+            problems[line.number] = line.query
             continue
-        try:
-            await producer.submit(line.question, query_id=line.query_id)
-            sendable.append(line)
-        except ValidationError as error:
-            problems[line.number] = _explained(error)
+        await producer.submit(line.query)
+        sendable.append(line)
     sent: list[Sent] = await publish_all(publisher, collector.records, patience)
     for line, outcome in zip(sendable, sent, strict=True):
         if isinstance(outcome, PermanentError | TransientError):
@@ -85,7 +82,7 @@ async def submit_all(
     return [Submitted(line, problems.get(line.number)) for line in lines]
 
 
-def _question(text: str, callback_url: str | None) -> Question | QueryInvalid:
+def _query(text: str, callback_url: str | None, query_id: UUID) -> QuerySubmitted | QueryInvalid:
     try:
         fields = json.loads(text) if text.startswith("{") else {"text": text}
         if unknown := set(fields) - _FIELDS:
@@ -93,8 +90,14 @@ def _question(text: str, callback_url: str | None) -> Question | QueryInvalid:
         url = fields.get("callback_url") or callback_url
         if not url:
             return QueryInvalid("no callback_url in the line, and no --callback-url")
-        options = QueryOptions.model_validate(fields.get("options") or {})
-        return Question(text=str(fields["text"]), callback_url=str(url), options=options)
+        return QuerySubmitted.model_validate(
+            {
+                "query_id": query_id,
+                "text": str(fields["text"]),
+                "callback_url": str(url),
+                "options": fields.get("options") or {},
+            }
+        )
     except json.JSONDecodeError as error:
         return QueryInvalid(f"no JSON: {error}")
     except KeyError:

@@ -5,25 +5,15 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from schemas.strict import LabelName, Text, read_whole
+from schemas.strict import LabelName, Text, encodable, read_whole
 
-MAX_LABELS = 30_000
+MAX_LABELS = 30_000  # of all kinds together: label ids are int2 in PostgreSQL
 MAX_ALIASES = 100
 MAX_TEMPLATES = 100
 
-
-def _encodable(value: str) -> str:
-    # JSON can spell half of a surrogate pair ("\\ud800"), which neither UTF-8 nor PostgreSQL takes.
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("contains a lone surrogate, which is not text") from None
-    return value
-
-
-_Name = Annotated[LabelName, AfterValidator(_encodable)]
+_Name = Annotated[LabelName, AfterValidator(encodable)]
 _Prompt = Annotated[
-    Text, Field(min_length=1, max_length=500, pattern=r"\S"), AfterValidator(_encodable)
+    Text, Field(min_length=1, max_length=500, pattern=r"\S"), AfterValidator(encodable)
 ]
 
 

@@ -21,6 +21,19 @@ def _no_nul(value: str) -> str:
     return value
 
 
+def encodable(value: str) -> str:
+    """Return a text that has a UTF-8 form.
+
+    Raises:
+        ValueError: it has half of a surrogate pair, which JSON can spell with an escape.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("contains a lone surrogate, which is not text") from None
+    return value
+
+
 def read_whole(value: Any) -> Any:
     """Return 2 for 2.0, which JSON Schema calls an integer; strict pydantic would refuse it."""
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -24,6 +24,7 @@ from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
 from core.messaging.kafka.topics import ensure_topics
+from core.messaging.limits import CLIENT_LIMITS, ClientLimits, LoopLimits
 from core.messaging.loop import calm_collector, run_role
 from core.messaging.outbox import OutboxPublisher
 from core.messaging.ports import Ledger
@@ -47,6 +48,7 @@ from schemas.image import ImageArrived
 from schemas.record import Partition, Record
 from schemas.topics import Topic, TopicPlan, dead_letter_topic
 
+COUNTING_LIMITS = LoopLimits(sweep_interval_s=0.5)
 GROUP = "counting"
 TOPIC = Topic("numbers.counted.v1", "test.number.counted.v1", ImageArrived, "number", partitions=6)
 OUT = Topic("numbers.emitted.v1", "test.number.emitted.v1", ImageArrived, "number", partitions=3)
@@ -189,26 +191,35 @@ async def open_bench(
     consumer: ConsumerSettings | None = None,
     ledger: Ledger = progress,
     client: type[GroupConsumer] = GroupConsumer,
+    limits: LoopLimits = COUNTING_LIMITS,
+    waits: ClientLimits = CLIENT_LIMITS,
 ) -> AsyncIterator[Bench]:
-    """Yield the parts of a member on real servers, with topics and the table of effects created."""
+    """Yield the parts of a member on real servers, with topics and the table of effects created.
+
+    Args:
+        limits: of the loop.
+        waits: of Kafka's clients.
+    """
     settings = consumer or ConsumerSettings(instance=f"i-{secrets.token_hex(4)}")
     metrics = Metrics(CollectorRegistry())
     async with (
         open_pool(database, application="counting") as pool,
-        Publisher(kafka, metrics, client_id="counting") as publisher,
+        Publisher(kafka, metrics, client_id="counting", limits=waits) as publisher,
     ):
         parts = RoleParts(
             role=role or CountingRole(),
             owner=Owner(
                 group=GROUP,
                 name=f"{settings.instance}/{secrets.token_hex(4)}",
-                isolate_after=settings.crash_isolate_after,
-                isolate_span=settings.batch_max_records * (settings.pipeline_depth + 1),
+                isolate_after=limits.crash_isolate_after,
+                isolate_span=settings.batch_max_records * (limits.pipeline_depth + 1),
             ),
             instance=settings.instance,
             topic=TOPIC,
             decode=decode,
-            client=client(kafka, group=GROUP, topic=TOPIC, client_id=settings.instance),
+            client=client(
+                kafka, group=GROUP, topic=TOPIC, client_id=settings.instance, limits=waits
+            ),
             evict=lambda member_id: evict(kafka, group=GROUP, member_id=member_id),
             database=pool,
             ledger=ledger,
@@ -217,7 +228,8 @@ async def open_bench(
             outbox=outbox,
             publisher=publisher,
             settings=settings,
-            outbox_settings=OutboxSettings(sweep_interval_s=0.5, sweep_age_s=3),
+            outbox_settings=OutboxSettings(sweep_age_s=3),
+            limits=limits,
             metrics=metrics,
         )
         yield Bench(parts, pool, OutboxPublisher(pool, outbox, publisher), publisher, metrics)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings
 
-from core import settings
+from core.settings import GROUPS, Settings, variables
 from core.telemetry.events import EVENTS
 from core.telemetry.metrics import Metrics
 from tests.log_events import levels_of_events
@@ -22,7 +21,7 @@ ENV_EXAMPLE = ROOT / ".env.example"
 #: What only docker-compose.yml reads; the others it names are settings of ours.
 COMPOSE_ONLY = {
     "POSTGRES_PASSWORD": "of the database in docker-compose.yml; any characters",
-    "INGRESS_PUBLISHED_PORT": "where docker-compose.yml publishes the page (8080)",
+    "PUBLISHED_PORT": "where docker-compose.yml publishes the page (8080)",
     "PHOTOS_DIR": "the folder that docker-compose.yml mounts at /photos (./photos)",
 }
 EXAMPLE = re.compile(r"<!-- (examples/[\w.]+): make docs -->")
@@ -34,20 +33,10 @@ def documents() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def groups() -> list[type[BaseSettings]]:
-    """All groups of settings, in the order of the file."""
-    found = [value for value in vars(settings).values() if isinstance(value, type)]
-    return [
-        value for value in found if issubclass(value, BaseSettings) and value is not BaseSettings
-    ]
-
-
-def variables(group: type[BaseSettings]) -> dict[str, str]:
-    """Variable -> default as it would be written in the environment."""
-    prefix = str(group.model_config.get("env_prefix", ""))
+def defaults(group: type[Settings]) -> dict[str, str]:
+    """Return each variable's default as it would be written in the environment."""
     return {
-        f"{prefix}{name}".upper(): _text(field.default)
-        for name, field in group.model_fields.items()
+        name: _text(group.model_fields[field].default) for field, name in variables(group).items()
     }
 
 
@@ -67,10 +56,10 @@ def meanings() -> dict[str, str]:
 def settings_table(known: dict[str, str]) -> str:
     """The table of settings, a part per group."""
     parts = []
-    for group in groups():
+    for group in GROUPS:
         rows = [
             f"| `{name}` | {f'`{default}`' if default else ''} | {known.get(name, '')} |"
-            for name, default in variables(group).items()
+            for name, default in defaults(group).items()
         ]
         summary = (group.__doc__ or "").strip().splitlines()[0]
         parts.append(
@@ -106,9 +95,9 @@ def events_table() -> str:
 def env_example(known: dict[str, str]) -> str:
     """`.env.example`: every variable with its default, commented out."""
     lines = ["# Every setting with its default. Copy to .env and uncomment what you change."]
-    for group in groups():
+    for group in GROUPS:
         lines += ["", f"# {(group.__doc__ or '').strip().splitlines()[0]}"]
-        for name, default in variables(group).items():
+        for name, default in defaults(group).items():
             if known.get(name):
                 lines.append(f"# {known[name].replace('`', '')}")
             lines.append(f"#{name}={default}")

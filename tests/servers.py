@@ -122,7 +122,7 @@ def kafka_server() -> Iterator[EmbeddedKafka]:
     """Start Apache Kafka. Tests that kill a broker start their own."""
     home = make_home("kafka")
     port = first_port() + PORTS_PER_SESSION // 2
-    server = EmbeddedKafka(home, cache_directory(home), port, port + 1)
+    server = EmbeddedKafka(home, cache_directory(home), port)
     server.start()
     try:
         yield server
@@ -181,16 +181,17 @@ def migrate(url: str) -> None:
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
     """Yield the DSN of a fresh database without tables; drop it after the test."""
-    yield from _fresh_database(postgres_url, "")
+    yield from fresh_database(postgres_url, "")
 
 
 @pytest.fixture
 def database_url(postgres_url: str, database_template: str) -> Iterator[str]:
     """Yield the DSN of a fresh database with the newest schema; drop it after the test."""
-    yield from _fresh_database(postgres_url, f"TEMPLATE {database_template}")
+    yield from fresh_database(postgres_url, f"TEMPLATE {database_template}")
 
 
-def _fresh_database(server: str, options: str) -> Iterator[str]:
+def fresh_database(server: str, options: str) -> Iterator[str]:
+    """Yield the DSN of a new database, dropped at the end."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     run_apart(execute(server, f"CREATE DATABASE {name} {options}"))
     try:

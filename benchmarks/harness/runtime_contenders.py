@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
+from core.messaging.limits import LoopLimits
 from core.messaging.loop import calm_collector, run_role
 from core.messaging.role import Item, Outcome, Received
 from core.messaging.session import RoleParts
@@ -165,9 +166,8 @@ def _parts(
     settings = ConsumerSettings(
         instance="only",
         batch_max_records=BATCH,
-        queue_max_records=4 * BATCH,
-        advisory_commit_interval_s=COMMIT_INTERVAL_S,
     )
+    limits = LoopLimits(queue_max_records=4 * BATCH, advisory_commit_interval_s=COMMIT_INTERVAL_S)
     return RoleParts(
         role=role,
         owner=Owner(group, "only", isolate_after=2, isolate_span=6 * BATCH),
@@ -185,6 +185,7 @@ def _parts(
         settings=settings,
         outbox_settings=OutboxSettings(),
         metrics=metrics,
+        limits=limits,
     )
 
 

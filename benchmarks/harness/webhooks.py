@@ -18,19 +18,24 @@ import structlog
 from PIL import Image
 from pydantic import SecretStr
 
-from consumers.delivery.adapters import StoredIntake, StoredLanes, StoredSecrets
+from consumers.delivery.adapters import StoredLanes, StoredSecrets, intake
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
+from consumers.delivery.main import CLAIM_INTERVAL_S, COPIES_MAX_BYTES
 from consumers.delivery.pacing import PaceLimits, Pacer
 from consumers.delivery.pictures import CopyCache, StoredPictures
-from consumers.delivery.role import Scheduled
 from core.blobs.keepers import keeper_of
 from core.blobs.store import BlobStore, ReadLimits
 from core.egress.client import GuardedClient, open_client
-from core.egress.targets import lane_of
-from core.settings import DatabaseSettings, DeliverySettings, SecretSettings, TaggingSettings
+from core.settings import (
+    DatabaseSettings,
+    DecodeSettings,
+    DeliverySettings,
+    EgressSettings,
+    SecretSettings,
+)
 from core.storage.archive import images
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.pool import Pool, open_pool
@@ -76,11 +81,8 @@ class Delivering:
 
     async def put(self, events: Sequence[CallbackRequested]) -> None:
         """Insert due webhooks, as the role's `apply` does."""
-        rows = [
-            Scheduled(callback_id_of(event.query_id), lane_of(event.url), event) for event in events
-        ]
         async with self.pool.transaction() as tx:
-            await StoredIntake().intake(tx, rows)
+            await intake(tx, {callback_id_of(event.query_id): event for event in events})
         self.lanes.wake.set()
 
     async def drain(self, *, within_s: float, attempts: int = 0) -> None:
@@ -120,13 +122,10 @@ def database() -> Iterator[str]:
 
 def settings(workers: int, exchange_timeout_s: float = 30.0) -> DeliverySettings:
     """Return the settings that an operator would choose for receivers on this machine."""
-    return DeliverySettings(
-        workers=workers,
-        exchange_timeout_s=exchange_timeout_s,
-        allow_http=True,
-        allowed_ports="1-65535",
-        allowed_hosts="127.0.0.0/8",
-    )
+    return DeliverySettings(workers=workers, exchange_timeout_s=exchange_timeout_s)
+
+
+EGRESS = EgressSettings(allow_http=True, allowed_ports="1-65535", allowed_hosts="127.0.0.0/8")
 
 
 @asynccontextmanager
@@ -138,29 +137,34 @@ async def opened(
         wrapper_class=structlog.make_filtering_bound_logger(30), cache_logger_on_first_use=True
     )
     box = SecretBox.from_settings(SecretSettings(key=SecretStr(make_key())))
-    limits = pool_limits(TaggingSettings(), 64 * 2**20)
+    limits = pool_limits(DecodeSettings(), 64 * 2**20)
     counter = Counter()
     async with (
         open_pool(DatabaseSettings(url=SecretStr(url))) as pool,
-        open_client(chosen) as client,
+        open_client(EGRESS) as client,
         DecodePool(limits) as copier,
     ):
         await pool.execute("TRUNCATE deliveries, attempts, images, signing_secrets CASCADE")
         store = BlobStore(keeper_of("pg:", PostgresBlobs(pool)), {}, ReadLimits(64 * 2**20, 16))
-        cache = CopyCache(chosen.copies_max_bytes if copies_bytes is None else copies_bytes)
+        cache = CopyCache(COPIES_MAX_BYTES if copies_bytes is None else copies_bytes)
         courier = WebhookCourier(
             pictures=StoredPictures(
-                pool, store, copier, chosen.inline_max_bytes, chosen.keep_exif, cache
+                pool,
+                store.read_all,
+                copier.outgoing_copy,
+                chosen.inline_max_bytes,
+                chosen.keep_exif,
+                cache,
             ),
-            secrets=StoredSecrets(pool, box),
+            secrets=StoredSecrets(pool, box).of,
             sender=WebhookSender(client, timeout_s=chosen.exchange_timeout_s),
             schedule=RetrySchedule.from_settings(chosen),
             link=lambda image_id: f"http://127.0.0.1/images/{image_id}/content",
             budget=Budget(chosen.max_bytes_in_flight),
             chance=random.SystemRandom(),
         )
-        pace = PaceLimits(chosen.workers, chosen.per_host_in_flight, ahead=chosen.workers)
-        bounds = LaneLimits(pace, chosen.claim_interval_s, drain_s=1.0, record_s=30.0)
+        pace = PaceLimits(chosen.workers, EGRESS.per_host_connections, ahead=chosen.workers)
+        bounds = LaneLimits(pace, CLAIM_INTERVAL_S, drain_s=1.0, record_s=30.0)
         rows = StoredLanes(chosen.lease_s, len(courier.schedule.delays_s))
         lanes = Lanes(pool, rows, courier, bounds, counter)
         yield Delivering(pool, client, lanes, counter)

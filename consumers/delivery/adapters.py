@@ -1,47 +1,43 @@
 """The delivery role's ports, satisfied by PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from consumers.delivery.attempts import Lease, Tried
-from consumers.delivery.pacing import Rooms
-from consumers.delivery.recording import Outcome
-from consumers.delivery.role import Scheduled
+from consumers.delivery.recording import Outcomes
+from core.egress.targets import lane_of
 from core.errors import ConfigurationError, TransientError
 from core.storage import keys
 from core.storage.delivery import deliveries, endpoints, hosts, lanes
-from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
+from core.storage.delivery.deliveries import NewDelivery
 from core.storage.delivery.lanes import Leased, Room
 from core.storage.keys import INSTANCE
 from core.transaction import Database, Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
+from schemas.callback import CallbackRequested
 
 BREAKER = "breaker"  # who disabled a host, where no person did
 MAX_OPENED = 10_000
 SECRETS_FRESH_S = 10.0  # a rotated secret is in use everywhere after that
 
 
-class StoredIntake:
-    """Callback events become rows of the schedule."""
-
-    async def intake(self, tx: Transaction, scheduled: Sequence[Scheduled]) -> None:
-        """Put deliveries on the schedule, due at once; known ones stay as they are."""
-        await deliveries.intake(
-            tx,
-            [
-                NewDelivery(
-                    delivery_id=item.delivery_id,
-                    query_id=item.event.query_id,
-                    owner=item.event.owner,
-                    host=item.host,
-                    url=item.event.url,
-                    event=item.event.model_dump_json(exclude_none=True),
-                )
-                for item in scheduled
-            ],
-        )
+async def intake(tx: Transaction, events: Mapping[UUID, CallbackRequested]) -> None:
+    """Put answers on the schedule, due at once, by their webhook's id; known ones stay so."""
+    await deliveries.intake(
+        tx,
+        [
+            NewDelivery(
+                delivery_id=delivery_id,
+                query_id=event.query_id,
+                owner=event.owner,
+                host=lane_of(event.url),
+                url=event.url,
+                event=event.model_dump_json(exclude_none=True),
+            )
+            for delivery_id, event in events.items()
+        ],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,48 +51,26 @@ class StoredLanes:
     lease_s: float
     attempts: int
 
-    async def claim(self, connection: Transaction, rooms: Rooms) -> Sequence[Leased]:
-        """Lease due webhooks of hosts that are not disabled, within the rooms."""
-        room = Room(
-            hosts=rooms.hosts,
-            rooms=rooms.rooms,
-            tiers=rooms.tiers,
-            new_host=rooms.new_host,
-            by_tier=rooms.by_tier,
-            total=rooms.total,
-        )
+    async def claim(self, connection: Transaction, room: Room) -> Sequence[Leased]:
+        """Lease due webhooks of hosts that are not disabled, within the room."""
         return await lanes.claim(connection, room, token=uuid4(), lease_s=self.lease_s)
 
     async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
-        """Make webhooks due again whose worker died; give how many, and how many were given up."""
+        """Make webhooks due again whose worker died; return how many, and how many are dead now."""
         return await deliveries.expire_leases(tx, attempts=self.attempts)
 
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
         """Return how many webhooks are due and not leased, and the oldest one's wait in seconds."""
         return await deliveries.backlog(tx)
 
-    async def settle(self, connection: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
-        """Record attempts; give how many leases were no longer ours."""
-        ended = [(_leased(one.lease), _attempt(one.tried), _settled(one.tried)) for one in outcomes]
+    async def settle(self, connection: Transaction, outcomes: Outcomes) -> int:
+        """Record attempts; return how many leases were no longer ours."""
+        ended = [(lease, tried.attempt, tried.settled) for lease, tried in outcomes]
         return len(ended) - len(await deliveries.settle(connection, ended))
 
     async def disable(self, tx: Transaction, host: str, reason: str) -> None:
         """Hold a host's webhooks until an operator resumes it."""
         await hosts.disable(tx, host, actor=BREAKER, reason=reason)
-
-
-def _attempt(tried: Tried) -> Attempt:
-    return Attempt(tried.started_at, tried.took_ms, tried.status, tried.error, tried.detail)
-
-
-def _settled(tried: Tried) -> Settled:
-    return Settled(tried.state, tried.next_at, tried.reason, tried.charged)
-
-
-def _leased(lease: Lease) -> Leased:
-    if not isinstance(lease, Leased):
-        raise TypeError(f"{type(lease).__name__} was not leased here")
-    return lease
 
 
 class SecretsUnusable(TransientError):

@@ -1,21 +1,21 @@
-"""One attempt at one webhook: compose the body, sign it, post it, judge what came back.
+"""One attempt at one webhook: compose the body, sign it, post it, decide what follows.
 
-The body says the same over all attempts: it is made anew each time from the same answer and the
-same picture. Only a picture that is gone or has changed meanwhile turns it into `query.failed`, and
-in the last attempt one that could not be had in all the others.
+The body says the same in all attempts: it is made anew each time from the same answer and the same
+picture. It turns into `query.failed` where the picture is gone or has changed meanwhile, and in the
+last attempt where the picture could not be read.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from math import ceil
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
-from consumers.delivery.attempts import INTERNAL_ERROR, OWN_FAULT, Lease, Tried
+from consumers.delivery.attempts import INTERNAL_ERROR, OWN_FAULT, Tried
 from consumers.delivery.budget import Budget, Reserve
 from core.errors import (
     ImageMissing,
@@ -25,17 +25,19 @@ from core.errors import (
     TransientError,
 )
 from core.failpoints import reach
+from core.storage.delivery.deliveries import Attempt, Settled
+from core.storage.delivery.lanes import Leased
 from core.webhooks.body import build_body
 from core.webhooks.schedule import (
     OWN_FAULT_DELAY_S,
-    Answer,
     Attempts,
     Delivered,
-    GiveUp,
+    GivenUp,
     Outcome,
     Retry,
     RetrySchedule,
     Verdict,
+    WebhookResponse,
     outcome_name,
     parse_retry_after,
 )
@@ -45,13 +47,13 @@ from schemas.image import Failure
 from schemas.webhook import WebhookBody, WebhookData, WebhookImage, WebhookOther
 
 DETAIL_CHARS = 500
-# Of a picture, at most: the copy without metadata, with its base64 in pieces and joined; then the
-# base64 and the body around it, while the thread that encoded may still hold the copy. A copy that
-# is encoded anew may be larger than its original: that is counted when the body is there.
-PER_BYTE = 11 / 3
+# Bytes in memory per byte of a picture, at most: the copy without metadata 1, its base64 in pieces
+# 4/3 and joined 4/3, in all 11/3. A copy that is encoded anew may be larger than its original; that
+# is counted once the body is there.
+PER_BYTE = 1 + 4 / 3 + 4 / 3
 BUSY = frozenset({429, 503})  # with Retry-After they speak for the host, not for one webhook
 MAX_PAUSE_S = 600.0  # one caller's URL must not silence a host that others use for long
-#: Reasons for which a picture that was tagged once cannot be had at this moment.
+#: Reasons for which a picture that was tagged once cannot be read at this moment.
 PASSING = frozenset(
     {"image_unreachable", "image_changing", "read_failed", "decoder_timeout", "decoder_crashed"}
 )
@@ -62,7 +64,7 @@ class LeaseTooShort(TransientError):
 
 
 class PictureNotNow(TransientError):
-    """A picture cannot be had now, for a `reason` that passes."""
+    """A picture cannot be read now, for a `reason` that passes."""
 
     def __init__(self, error: PermanentError) -> None:
         super().__init__(str(error))
@@ -70,7 +72,7 @@ class PictureNotNow(TransientError):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class OutgoingPicture:
     """An image ready to leave: its bytes in base64, or None where a link must do."""
 
     path: str
@@ -83,7 +85,7 @@ class Pictures(Protocol):
 
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
-    ) -> Picture | PermanentError:
+    ) -> OutgoingPicture | PermanentError:
         """Return the image; the error says why there is none any more.
 
         Args:
@@ -95,17 +97,8 @@ class Pictures(Protocol):
         ...
 
 
-class Secrets(Protocol):
-    """Signing secrets."""
-
-    async def of(self, owner: str | None, url: str) -> Sequence[str]:
-        """Return what signs for this address, the newest first: its own secrets where the owner
-        registered it, else the owner's; the instance's for None.
-
-        Raises:
-            TransientError: the database is away, or no secret can be opened now.
-        """  # noqa: D205
-        ...
+#: Returns what signs for an owner's address, the newest first: `adapters.StoredSecrets.of`.
+Secrets = Callable[[str | None, str], Awaitable[Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,26 +106,26 @@ class WebhookCourier:
     """Delivers answers as Standard Webhooks.
 
     Attributes:
-        link: gives a signed address of an image that ends by itself.
+        link: returns a signed address of an image, which expires.
         chance: jitter of the schedule.
     """
 
     pictures: Pictures
     secrets: Secrets
-    sender: WebhookSender[Answer]
+    sender: WebhookSender[WebhookResponse]
     schedule: RetrySchedule
     link: Callable[[UUID], str]
     budget: Budget
     chance: Random
 
-    async def deliver(self, lease: Lease) -> Tried:
+    async def deliver(self, lease: Leased) -> Tried:
         """Make one attempt.
 
         Raises:
             TransientError: a fault of our own, before anything was sent: see `failed`.
         """
         event = CallbackRequested.model_validate_json(lease.event)
-        secrets = await self.secrets.of(event.owner, event.url)
+        secrets = await self.secrets(event.owner, event.url)
         async with self.budget.hold() as held:
             body = await self._compose(lease, event, held.reserve)
             if held.taken:
@@ -141,12 +134,12 @@ class WebhookCourier:
             message = Message(lease.delivery_id, event.url, body, secrets)
             return await self._attempt(lease, message)
 
-    def failed(self, lease: Lease, error: Exception) -> Tried:
-        """What an attempt came to that ended in an error of our own.
+    def failed(self, lease: Leased, error: Exception) -> Tried:
+        """Return what an attempt came to that ended in an error of our own.
 
-        A picture that cannot be had now waits by the schedule: to ask a slow source, or a decoder,
-        every few seconds would be dear. An unexpected error may have come after the POST too, so
-        it is charged, and one webhook's bug ends with its schedule.
+        A picture that cannot be read now waits by the schedule, since asking a slow source or a
+        decoder every few seconds is expensive. An unexpected error may have come after the POST
+        too, so it is charged, and a bug that one webhook meets ends with its schedule.
         """
         now, detail = datetime.now(UTC), _detail(error)
         follow = self.schedule.failed
@@ -157,9 +150,9 @@ class WebhookCourier:
         else:
             name, detail = INTERNAL_ERROR, type(error).__name__  # its words are for the log alone
         verdict = follow(name, attempts=_attempts(lease), now=now, rng=self.chance)
-        return Tried(started_at=now, error=name, detail=detail, own_fault=True, **_fate(verdict))
+        return Tried(Attempt(now, 0, error=name, detail=detail), _settled(verdict), own_fault=True)
 
-    async def _attempt(self, lease: Lease, message: Message) -> Tried:
+    async def _attempt(self, lease: Leased, message: Message) -> Tried:
         left_s = lease.deadline - time.monotonic()
         if left_s < self.sender.timeout_s:
             # Preparing took too long. Another worker could send this as soon as the lease ends,
@@ -185,7 +178,7 @@ class WebhookCourier:
         )
         return _tried(outcome, verdict, started_at, took_ms)
 
-    async def _compose(self, lease: Lease, event: CallbackRequested, reserve: Reserve) -> bytes:
+    async def _compose(self, lease: Leased, event: CallbackRequested, reserve: Reserve) -> bytes:
         if event.image_id is None:
             return build_body(_body(event, others=self._others(event)))
         picture = await self.pictures.outgoing(
@@ -253,34 +246,31 @@ def _withdrawn(event: CallbackRequested, error: PermanentError) -> WebhookBody:
 
 
 def _tried(outcome: Outcome, verdict: Verdict, started_at: datetime, took_ms: int) -> Tried:
+    if isinstance(outcome, TargetForbidden | TargetUnreachable):
+        error, detail = outcome_name(outcome), _detail(outcome)
+        attempt = Attempt(started_at, took_ms, error=error, detail=detail)
+    else:
+        attempt = Attempt(started_at, took_ms, status=outcome.status)
     return Tried(
-        started_at=started_at,
-        took_ms=took_ms,
+        attempt,
+        _settled(verdict),
         own_fault=isinstance(outcome, TargetUnreachable) and outcome.infra,
         pause_s=_pause_s(outcome, started_at),
-        **_words(outcome),
-        **_fate(verdict),
     )
 
 
-def _fate(verdict: Verdict) -> dict[str, Any]:
+def _settled(verdict: Verdict) -> Settled:
     match verdict:
         case Delivered():
-            return {"state": "delivered"}
-        case GiveUp(reason=reason):
-            return {"state": "dead", "reason": reason}
+            return Settled("delivered")
+        case GivenUp(reason=reason):
+            return Settled("dead", reason=reason)
         case Retry(at=at, charged=charged):
-            return {"state": "due", "next_at": at, "charged": charged}
+            return Settled("due", at, charged=charged)
 
 
-def _attempts(lease: Lease) -> Attempts:
+def _attempts(lease: Leased) -> Attempts:
     return Attempts(lease.made, lease.created_at)
-
-
-def _words(outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, TargetForbidden | TargetUnreachable):
-        return {"error": outcome_name(outcome), "detail": _detail(outcome)}
-    return {"status": outcome.status}
 
 
 def _detail(error: Exception) -> str:

@@ -16,12 +16,14 @@ from typing import Protocol
 
 import structlog
 
-from consumers.delivery.attempts import Lease, Tried
-from consumers.delivery.pacing import Ended, PaceLimits, Pacer, Rooms
-from consumers.delivery.recording import Outcome, Recorder
+from consumers.delivery.attempts import Tried
+from consumers.delivery.pacing import BreakerChange, PaceLimits, Pacer
+from consumers.delivery.recording import Outcomes, Recorder
 from core.errors import TransientError
 from core.failpoints import reach
 from core.repeating import every
+from core.storage.delivery.deliveries import Attempt, Settled
+from core.storage.delivery.lanes import Leased, Room
 from core.transaction import Database, Transaction
 
 log = structlog.get_logger()
@@ -34,25 +36,25 @@ MAX_UNRECORDED = 500  # outcomes that wait for the database: then nothing new is
 BEGIN_WITHIN_S = 5.0
 
 
-class Schedule(Protocol):
+class DeliverySchedule(Protocol):
     """The durable schedule."""
 
-    async def claim(self, connection: Transaction, rooms: Rooms) -> Sequence[Lease]:
-        """Lease due webhooks of hosts that are not disabled, within the rooms: one statement."""
+    async def claim(self, connection: Transaction, room: Room) -> Sequence[Leased]:
+        """Leased due webhooks of hosts that are not disabled, within the room: one statement."""
         ...
 
     async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
-        """Make webhooks due again whose worker died; give how many, and how many were given up."""
+        """Make webhooks due again whose worker died; return how many, and how many are dead now."""
         ...
 
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
         """Return how many webhooks are due and not leased, and the oldest one's wait in seconds."""
         ...
 
-    async def settle(self, connection: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
+    async def settle(self, connection: Transaction, outcomes: Outcomes) -> int:
         """Record attempts, and give leases back that are not charged: one statement.
 
-        Gives how many leases were no longer ours.
+        Return how many leases were no longer ours.
         """
         ...
 
@@ -64,7 +66,7 @@ class Schedule(Protocol):
 class Courier(Protocol):
     """Composes, signs and posts one webhook."""
 
-    async def deliver(self, lease: Lease) -> Tried:
+    async def deliver(self, lease: Leased) -> Tried:
         """Make one attempt.
 
         Raises:
@@ -72,13 +74,13 @@ class Courier(Protocol):
         """
         ...
 
-    def failed(self, lease: Lease, error: Exception) -> Tried:
+    def failed(self, lease: Leased, error: Exception) -> Tried:
         """Return what an attempt came to that ended in an error of our own."""
         ...
 
 
 class Watch(Protocol):
-    """Counts what the lanes do."""
+    """Counts what the lanes do: `metrics.LaneMetrics`."""
 
     def tried(self, tried: Tried) -> None:
         """One attempt ended."""
@@ -120,7 +122,7 @@ class Lanes:
     """
 
     database: Database
-    schedule: Schedule
+    schedule: DeliverySchedule
     courier: Courier
     limits: LaneLimits
     watch: Watch
@@ -175,17 +177,17 @@ class Lanes:
         except TimeoutError:
             return
 
-    async def _claim(self) -> Sequence[Lease]:
+    async def _claim(self) -> Sequence[Leased]:
         if self._waiting * 2 > self.limits.pace.ahead:
             return ()  # enough for now: few large claims cost the database less than many small
-        rooms = self.pacer.rooms(time.monotonic())
-        if rooms.total <= 0 or self._recorder.pending >= MAX_UNRECORDED:
+        room = self.pacer.rooms(time.monotonic())
+        if room.total <= 0 or self._recorder.pending >= MAX_UNRECORDED:
             return ()
         try:
             # One statement, here and in `_write`, without BEGIN and COMMIT: each is a round trip,
             # for which workers would wait while the loop is busy with those that can send.
             async with self.database.connection() as connection:
-                leases = await self.schedule.claim(connection, rooms)
+                leases = await self.schedule.claim(connection, room)
                 reach("lease.taken")
         except TransientError as error:
             log.warning("claim_failed", error=str(error))
@@ -193,22 +195,21 @@ class Lanes:
             return ()
         return leases
 
-    async def _send(self, lease: Lease) -> None:
-        at = datetime.now(UTC)
-        tried = Tried("due", at, own_fault=True, charged=False)  # where we are cancelled
+    async def _send(self, lease: Leased) -> None:
+        tried = _not_tried(next_at=None)  # where we are cancelled
         try:
             tried = await self._worked(lease)
         finally:
             # The lane is free from here on: recording is our own affair, and bounded by `_claim`.
-            ended = self.pacer.end(
+            change = self.pacer.end(
                 lease.host, lease.delivery_id, tried.health, time.monotonic(), tried.pause_s
             )
             self.wake.set()
         await self._recorder.record(lease, tried)
-        if ended.opened or ended.closed:
-            await self._tell(lease.host, ended)
+        if change.opened or change.closed:
+            await self._follow(lease.host, change)
 
-    async def _worked(self, lease: Lease) -> Tried:
+    async def _worked(self, lease: Leased) -> Tried:
         """Attempt when a worker is free; give the lease back where that takes too long."""
         claimed_at = time.monotonic()
         self._waiting += 1
@@ -219,8 +220,7 @@ class Lanes:
         try:
             now = time.monotonic()
             if self._stopping or now - claimed_at > BEGIN_WITHIN_S:
-                at = datetime.now(UTC)
-                return Tried("due", at, next_at=at, own_fault=True, charged=False)
+                return _not_tried(next_at=datetime.now(UTC))
             self.pacer.begin(lease.host, lease.delivery_id, now)
             tried = await self._attempt(lease)
             self.watch.tried(tried)
@@ -228,7 +228,7 @@ class Lanes:
         finally:
             self._workers.release()
 
-    async def _attempt(self, lease: Lease) -> Tried:
+    async def _attempt(self, lease: Leased) -> Tried:
         reach("attempt.begun")
         try:
             return await self.courier.deliver(lease)
@@ -241,39 +241,40 @@ class Lanes:
             log.exception("delivery_internal_error", delivery_id=str(lease.delivery_id))
             return self.courier.failed(lease, error)
 
-    async def _tell(self, host: str, ended: Ended) -> None:
-        """Say what became of a host's breaker; disable the host where that was asked for."""
-        if ended.closed:
+    async def _follow(self, host: str, change: BreakerChange) -> None:
+        """Log what became of a host's breaker; disable the host where the settings say so."""
+        if change.closed:
             log.info("host_recovered", host=host)
-        if not ended.opened:
+        if not change.opened:
             return
-        log.warning("host_breaker_opened", host=host, times=ended.opens)
-        if not 0 < self.limits.disable_after <= ended.opens:
+        log.warning("host_breaker_opened", host=host, times=change.opens)
+        if not 0 < self.limits.disable_after <= change.opens:
             return
         try:
             async with self.database.transaction() as tx:
-                await self.schedule.disable(tx, host, f"its breaker opened {ended.opens} times")
+                await self.schedule.disable(tx, host, f"its breaker opened {change.opens} times")
             log.warning("host_disabled", host=host, actor="breaker")
         except TransientError as error:  # it opens again
             log.warning("host_not_disabled", host=host, error=str(error))
 
-    async def _write(self, outcomes: Sequence[Outcome[Lease]]) -> None:
+    async def _write(self, outcomes: Outcomes) -> None:
         async with self.database.connection() as connection:
             lost = await self.schedule.settle(connection, outcomes)
         reach("outcome.done")
         if lost:
             log.warning("leases_lost", count=lost)
-        for one in outcomes:
-            if one.tried.status is None and one.tried.error is None:
+        for lease, tried in outcomes:
+            attempt = tried.attempt
+            if attempt.status is None and attempt.error is None:
                 continue  # given back without an attempt
             log.info(
                 "webhook_attempted",
-                delivery_id=str(one.lease.delivery_id),
-                attempt=one.lease.attempt,
-                state=one.tried.state,
-                status=one.tried.status,
-                error=one.tried.error,
-                took_ms=one.tried.took_ms,
+                delivery_id=str(lease.delivery_id),
+                attempt=lease.attempt,
+                state=tried.settled.state,
+                status=attempt.status,
+                error=attempt.error,
+                took_ms=attempt.took_ms,
             )
 
     async def _expire(self) -> None:
@@ -285,6 +286,12 @@ class Lanes:
             self.watch.waiting(*await self.schedule.backlog(tx))
         if given_up:
             log.error("webhooks_given_up_after_deaths", count=given_up)
+
+
+def _not_tried(*, next_at: datetime | None) -> Tried:
+    """Return what gives a lease back as if it had not been."""
+    settled = Settled("due", next_at, charged=False)
+    return Tried(Attempt(datetime.now(UTC), 0), settled, own_fault=True)
 
 
 def _expire_failed(error: TransientError) -> None:

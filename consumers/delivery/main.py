@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from uuid import UUID
 
-from consumers.delivery.adapters import StoredIntake, StoredLanes, StoredSecrets
+from consumers.delivery.adapters import StoredLanes, StoredSecrets, intake
 from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
@@ -17,14 +17,16 @@ from consumers.delivery.role import DeliveryRole
 from consumers.image_bytes import ImageBytes, open_image_bytes
 from consumers.runtime import Runtime, open_runtime, run
 from consumers.upkeep.main import open_upkeep
-from core.egress.targets import lane_of
 from core.messaging.cloudevents import decode
 from core.settings import (
+    MIB,
     ArchiveSettings,
+    DecodeSettings,
     DeliverySettings,
+    EgressSettings,
     IngressSettings,
     SecretSettings,
-    TaggingSettings,
+    base_url,
     load,
 )
 from core.vision.decoding.decoder import DecodePool, pool_limits
@@ -36,6 +38,9 @@ from schemas.callback import CallbackRequested
 from schemas.record import Record
 from schemas.topics import CALLBACKS_REQUESTED
 
+#: Pictures that went out a short while ago: several queries in a row often have one answer.
+COPIES_MAX_BYTES = 64 * MIB
+CLAIM_INTERVAL_S = 1.0  # between looks at the schedule when nothing wakes it
 RECORD_SHARE = 0.5  # of the lease: how long an outcome is held while the database is away
 
 
@@ -47,38 +52,38 @@ async def main(stop: asyncio.Event) -> None:
     """
     settings = load(DeliverySettings)
     box = SecretBox.from_settings(load(SecretSettings))
-    limits = pool_limits(load(TaggingSettings), load(ArchiveSettings).fetch_max_bytes)
+    limits = pool_limits(load(DecodeSettings), load(ArchiveSettings).fetch_max_bytes)
     async with (
         open_runtime("delivery") as runtime,
-        open_image_bytes(runtime.pool) as reach,
+        open_image_bytes(runtime.pool) as image_bytes,
         DecodePool(limits) as copier,
     ):
         secrets = StoredSecrets(runtime.pool, box)
         pictures = StoredPictures(
             runtime.pool,
-            reach.store,
-            copier,
+            image_bytes.store.read_all,
+            copier.outgoing_copy,
             settings.inline_max_bytes,
             settings.keep_exif,
-            CopyCache(settings.copies_max_bytes),
+            CopyCache(COPIES_MAX_BYTES),
         )
-        lanes = _lanes(settings, runtime, _courier(settings, reach, pictures, secrets, box))
-        role = DeliveryRole(StoredIntake(), lane_of, lanes.wake.set)
+        lanes = _lanes(settings, runtime, _courier(settings, image_bytes, pictures, secrets, box))
+        role = DeliveryRole(intake, lanes.wake.set)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)
         await run(runtime, role, _decoded, stop, [lanes.run, upkeep.run])
 
 
 def _courier(
     settings: DeliverySettings,
-    reach: ImageBytes,
+    image_bytes: ImageBytes,
     pictures: StoredPictures,
     secrets: StoredSecrets,
     box: SecretBox,
 ) -> WebhookCourier:
     return WebhookCourier(
         pictures=pictures,
-        secrets=secrets,
-        sender=WebhookSender(reach.client, timeout_s=settings.exchange_timeout_s),
+        secrets=secrets.of,
+        sender=WebhookSender(image_bytes.client, timeout_s=settings.exchange_timeout_s),
         schedule=RetrySchedule.from_settings(settings),
         link=_linker(box, settings.link_ttl_s),
         budget=Budget(settings.max_bytes_in_flight),
@@ -89,11 +94,9 @@ def _courier(
 def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier) -> Lanes:
     pace = PaceLimits(
         workers=settings.workers,
-        per_host=settings.per_host_in_flight,
+        per_host=load(EgressSettings).per_host_connections,
         ahead=settings.workers,
         rate_per_s=settings.per_host_rate,
-        slow_s=settings.slow_s,
-        open_s=settings.breaker_open_s,
     )
     return Lanes(
         database=runtime.pool,
@@ -101,7 +104,7 @@ def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier
         courier=courier,
         limits=LaneLimits(
             pace,
-            interval_s=settings.claim_interval_s,
+            interval_s=CLAIM_INTERVAL_S,
             drain_s=settings.exchange_timeout_s + BODY_S,
             record_s=settings.lease_s * RECORD_SHARE,
             disable_after=settings.disable_after_opens,
@@ -112,7 +115,7 @@ def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier
 
 def _linker(box: SecretBox, ttl_s: int) -> Callable[[UUID], str]:
     """Signed addresses of images, at the ingress's public URL."""
-    base = load(IngressSettings).base_url
+    base = base_url(load(ArchiveSettings), load(IngressSettings))
     key = box.derived_keys(PURPOSE)[0]
 
     def link(image_id: UUID) -> str:

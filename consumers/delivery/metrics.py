@@ -1,4 +1,4 @@
-"""What the lanes tell Prometheus."""
+"""The metrics of the lanes."""
 
 from dataclasses import dataclass, field
 from time import monotonic
@@ -12,12 +12,13 @@ INTERVAL_S = 1.0  # between looks at all hosts
 
 
 def outcome_class(tried: Tried) -> str:
-    """Stable class of an attempt: `delivered`, `http_5xx`, `timeout`, `own_fault` and so on."""
-    if tried.error is not None:
-        return tried.error
-    if tried.status is None:
+    """Return an attempt's stable class: `delivered`, `http_5xx`, `timeout`, `own_fault`."""
+    attempt = tried.attempt
+    if attempt.error is not None:
+        return attempt.error
+    if attempt.status is None:
         return "own_fault"
-    return "delivered" if tried.state == "delivered" else f"http_{tried.status // 100}xx"
+    return "delivered" if tried.settled.state == "delivered" else f"http_{attempt.status // 100}xx"
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class LaneMetrics:
     def tried(self, tried: Tried) -> None:
         """One attempt ended."""
         self.metrics.delivery_attempts.labels(outcome_class(tried)).inc()
-        self.metrics.delivery_seconds.observe(tried.took_ms / 1000)
+        self.metrics.delivery_seconds.observe(tried.attempt.took_ms / 1000)
 
     def waiting(self, due: int, oldest_s: float) -> None:
         """So many webhooks wait on the schedule, the oldest for so long."""

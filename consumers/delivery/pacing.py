@@ -10,7 +10,11 @@ from enum import IntEnum
 from math import inf
 from uuid import UUID
 
-FIRST_CAP = 2  # in flight to a host of which nothing is known: doubles as the black hole's price
+from core.storage.delivery.lanes import Room
+
+# Concurrent attempts to a host of which nothing is known, and so the most workers that a dead new
+# host can hold.
+FIRST_CAP = 2
 # Convoy's breaker: 70 % failures of at least 10 within 5 minutes, then 30 s of silence.
 WINDOW_S = 300.0
 MIN_ATTEMPTS = 10
@@ -29,7 +33,7 @@ class Tier(IntEnum):
     SUSPECT = 2  # failed, or is slow: half of the workers together, whatever their number
 
 
-class Health(IntEnum):
+class TargetHealth(IntEnum):
     """What an attempt says of the host."""
 
     GOOD = 0  # it answered, if only with a refusal
@@ -55,24 +59,12 @@ class PaceLimits:
     per_host: int
     ahead: int = 0
     rate_per_s: float = 0.0
-    slow_s: float = 1.0
-    open_s: float = 30.0
+    slow_s: float = 1.0  # most receivers answer within a tenth of it
+    open_s: float = 30.0  # a restart of the receiver fits into it
 
 
 @dataclass(frozen=True, slots=True)
-class Rooms:
-    """What may be claimed now: by host, for hosts not named, and by tier."""
-
-    hosts: tuple[str, ...]
-    rooms: tuple[int, ...]
-    tiers: tuple[int, ...]
-    new_host: int
-    by_tier: tuple[int, int, int]
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
+class BreakerChange:
     """What the end of an attempt changed: a breaker that opened (again) or closed."""
 
     opened: bool = False
@@ -108,16 +100,16 @@ class Pacer:
         return sum(at != inf for host in self._hosts.values() for at in host.running.values())
 
     def open_breakers(self, now: float) -> int:
-        """Hosts that are not tried for now because they failed."""
+        """Return how many hosts are not tried for now because they failed."""
         return sum(host.opens > 0 and now < host.closed_until for host in self._hosts.values())
 
     def worst(self, count: int) -> dict[str, int]:
-        """The hosts with the most failures in a row, with their number."""
+        """Return the hosts with the most failures in a row, with their number."""
         failing = [(host.failures_in_row, name) for name, host in self._hosts.items()]
         return {name: number for number, name in sorted(failing, reverse=True)[:count] if number}
 
-    def rooms(self, now: float) -> Rooms:
-        """What may be claimed now; `reserve` is to follow for each webhook that was claimed."""
+    def rooms(self, now: float) -> Room:
+        """Return what may be claimed now; call `reserve` for each webhook that was claimed."""
         limits = self._limits
         tiers = {name: self._tier(host, now) for name, host in self._hosts.items()}
         busy = [0, 0, 0]
@@ -125,10 +117,10 @@ class Pacer:
             busy[tiers[name]] += len(host.running)
         free = limits.workers + limits.ahead - sum(busy)
         half, rest = max(1, limits.workers // 2), max(2, limits.workers * 3 // 4)
-        # New hosts turn into suspects while they are asked: what these exceed their share by is
-        # the new hosts' loss, never that of those that answered before.
+        # A new host becomes a suspect while it is asked. Where suspects exceed their share, new
+        # hosts get less, and hosts that answered before do not.
         suspects = max(half if Tier.SUSPECT in tiers.values() else 0, busy[Tier.SUSPECT])
-        return Rooms(
+        return Room(
             hosts=tuple(self._hosts),
             rooms=tuple(self._room(host, now) for host in self._hosts.values()),
             tiers=tuple(tiers.values()),
@@ -142,31 +134,39 @@ class Pacer:
         )
 
     def reserve(self, host: str, delivery_id: UUID, now: float) -> None:
-        """An attempt was claimed: its room and its part of the rate are taken."""
+        """Take an attempt's room and its part of the rate, once it was claimed."""
         known = self._known(host, now)
         self._fill(known, now)
         known.tokens -= 1
         known.running[delivery_id] = inf
 
     def begin(self, host: str, delivery_id: UUID, now: float) -> None:
-        """A reserved attempt begins: from here on its time says something of the host."""
+        """Note that a reserved attempt begins: from here on its time says something of the host."""
         self._hosts[host].running[delivery_id] = now
 
     def end(
-        self, host: str, delivery_id: UUID, health: Health, now: float, pause_s: float = 0.0
-    ) -> Ended:
-        """An attempt is over; `pause_s` is the host's wish to be left alone."""
+        self, host: str, delivery_id: UUID, health: TargetHealth, now: float, pause_s: float = 0.0
+    ) -> BreakerChange:
+        """Note that an attempt is over; return what it changed.
+
+        Args:
+            host: whose lane.
+            delivery_id: as in `reserve`.
+            health: what the attempt says of the host.
+            now: when it ended.
+            pause_s: for how long the host asked to be left alone.
+        """
         known = self._known(host, now)
         took_s = now - known.running.pop(delivery_id, now)
-        if health is Health.UNKNOWN:
-            return Ended()
-        known.outcomes.append((now, health is Health.GOOD))
-        ended = self._good(known, took_s) if health is Health.GOOD else self._bad(known, now)
+        if health is TargetHealth.UNKNOWN:
+            return BreakerChange()
+        known.outcomes.append((now, health is TargetHealth.GOOD))
+        ended = self._good(known, took_s) if health is TargetHealth.GOOD else self._bad(known, now)
         known.closed_until = max(known.closed_until, now + pause_s)
         return ended
 
     def wait_s(self, now: float) -> float:
-        """Seconds until a lane opens by itself; infinite where none is waited for."""
+        """Return the seconds until a lane opens by itself; infinite where none will."""
         moments = [host.closed_until for host in self._hosts.values() if host.closed_until > now]
         if self._limits.rate_per_s:
             moments += [
@@ -176,7 +176,7 @@ class Pacer:
             ]
         return min(moments, default=inf) - now
 
-    def _good(self, host: _Host, took_s: float) -> Ended:
+    def _good(self, host: _Host, took_s: float) -> BreakerChange:
         closed, host.opens, host.failures_in_row = host.opens > 0, 0, 0
         if closed:
             host.outcomes.clear()
@@ -185,22 +185,22 @@ class Pacer:
         host.tier = Tier.SUSPECT if slow else Tier.STEADY
         most = max(FIRST_CAP, self._limits.per_host // 2) if slow else self._limits.per_host
         host.cap = min(host.cap + 1, max(host.cap, most), self._limits.per_host)
-        return Ended(closed=closed)
+        return BreakerChange(closed=closed)
 
-    def _bad(self, host: _Host, now: float) -> Ended:
+    def _bad(self, host: _Host, now: float) -> BreakerChange:
         host.failures_in_row += 1
         host.tier = Tier.SUSPECT
         host.cap = max(1, host.cap // 2)
         if now < host.closed_until or not (host.opens or _is_failing(host, now)):
-            return Ended(opens=host.opens)
+            return BreakerChange(opens=host.opens)
         host.opens += 1
         host.closed_until = now + min(MAX_OPEN_S, self._limits.open_s * 2 ** (host.opens - 1))
-        return Ended(opened=True, opens=host.opens)
+        return BreakerChange(opened=True, opens=host.opens)
 
     def _room(self, host: _Host, now: float) -> int:
         if now < host.closed_until:
             return 0
-        # Half-open: one probe, which is a webhook that is due anyway.
+        # Half-open: one attempt, with a webhook that is due anyway, tells whether it is back.
         room = (1 if host.opens else host.cap) - len(host.running)
         if self._limits.rate_per_s:
             self._fill(host, now)
@@ -226,7 +226,7 @@ class Pacer:
         return host
 
     def _forget(self, now: float) -> None:
-        """Make room for one more: the host that was learnt first, of those without a burden."""
+        """Make room for one more: drop the idle host that was learnt first."""
         if len(self._hosts) < MAX_HOSTS:
             return
         idle = (n for n, h in self._hosts.items() if not h.running and h.closed_until <= now)

@@ -6,53 +6,29 @@ What leaves is what was tagged, or nothing.
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 from uuid import UUID
 
 from consumers.delivery.batch_loader import BatchLoader
 from consumers.delivery.budget import Reserve
-from consumers.delivery.courier import Picture, image_changed, image_gone
+from consumers.delivery.courier import OutgoingPicture, image_changed, image_gone
 from core.errors import ImageMissing, PermanentError
 from core.storage.archive import images
 from core.storage.archive.images import OutgoingImage
 from core.transaction import Database
+from core.vision.decoding.decoder import OutgoingCopy
 from core.webhooks.body import encode_image
 
 KEPT = "blob:"  # URIs of bytes that are found by their SHA-256
 OFF_LOOP_BYTES = 256 * 1024
-MISSING = ImageMissing.default_reason  # no bytes there, as against: they cannot be had
+MISSING = ImageMissing.default_reason  # nothing is there; other reasons: it cannot be read now
 
 
-class Bytes(Protocol):
-    """What `core.blobs.store.BlobStore` offers."""
-
-    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Return each URI's bytes, or why there are none."""
-        ...
-
-
-class OutgoingCopy(Protocol):
-    """An encoded copy of a picture."""
-
-    @property
-    def media_type(self) -> str:
-        """What the bytes are."""
-        ...
-
-    @property
-    def data(self) -> bytes:
-        """The bytes."""
-        ...
-
-
-class Copier(Protocol):
-    """What `core.vision.decoding.decoder.DecodePool` offers."""
-
-    async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
-        """Return a copy without metadata."""
-        ...
+#: Returns each URI's bytes, or why there are none: `core.blobs.store.BlobStore.read_all`.
+ReadAll = Callable[[Sequence[str]], Awaitable[Sequence[bytes | PermanentError]]]
+#: Returns a picture without metadata: `core.vision.decoding.decoder.DecodePool.outgoing_copy`.
+MakeCopy = Callable[[bytes], Awaitable[OutgoingCopy | PermanentError]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +37,6 @@ class EncodedCopy:
 
     media_type: str
     base64: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Unencoded:
-    """What leaves of an original; `digest` is the original's."""
-
-    media_type: str
-    data: bytes
-    digest: bytes
 
 
 class CopyCache:
@@ -107,8 +74,8 @@ class StoredPictures:
     """Images as they may leave: checked against what was tagged, without their metadata."""
 
     database: Database
-    blobs: Bytes
-    copier: Copier
+    read_all: ReadAll
+    make_copy: MakeCopy
     inline_max_bytes: int
     keep_exif: bool
     copies: CopyCache
@@ -124,7 +91,7 @@ class StoredPictures:
 
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
-    ) -> Picture | PermanentError:
+    ) -> OutgoingPicture | PermanentError:
         """Return the image; without bytes where a link was asked for or they are too many.
 
         Raises:
@@ -136,22 +103,23 @@ class StoredPictures:
         copy = self._sent_before(known) if inline else None
         if copy is not None:
             await reserve(len(copy.base64) * 3 // 4)
-            return Picture(known.path, copy.media_type, copy.base64)
+            return OutgoingPicture(known.path, copy.media_type, copy.base64)
         # Of files nobody has counted the bytes yet; they may be as many as go out at most.
         await reserve(self.inline_max_bytes if known.size_bytes is None else known.size_bytes)
         found = await self._outgoing_bytes(known, inline=inline)
-        if isinstance(found, PermanentError | Picture):
+        if isinstance(found, PermanentError | OutgoingPicture):
             return found
-        # The original is gone by now: it would be held beside the copy and the base64.
-        copy = EncodedCopy(found.media_type, await encode_image(found.data))
+        # The original is freed by now: it would be held beside the copy and the base64.
+        unencoded, digest = found
+        copy = EncodedCopy(unencoded.media_type, await encode_image(unencoded.data))
         if not self.keep_exif:
-            self.copies.put(found.digest, copy)
-        return Picture(known.path, copy.media_type, copy.base64)
+            self.copies.put(digest, copy)
+        return OutgoingPicture(known.path, copy.media_type, copy.base64)
 
     async def _outgoing_bytes(
         self, known: OutgoingImage, *, inline: bool
-    ) -> _Unencoded | Picture | PermanentError:
-        content = (await self.blobs.read_all([known.uri]))[0]
+    ) -> tuple[OutgoingCopy, bytes] | OutgoingPicture | PermanentError:
+        content = (await self.read_all([known.uri]))[0]
         if isinstance(content, PermanentError):
             return image_gone(known.image_id) if content.reason == MISSING else content
         media_type = known.media_type or "application/octet-stream"
@@ -159,23 +127,23 @@ class StoredPictures:
         if known.tagged_sha256 is not None and digest != known.tagged_sha256:
             return image_changed(known.image_id)
         if not inline or len(content) > self.inline_max_bytes:
-            return Picture(known.path, media_type, None)
+            return OutgoingPicture(known.path, media_type, None)
         if self.keep_exif:
-            return _Unencoded(media_type, content, digest)
+            return OutgoingCopy(media_type, content), digest
         return await self._copy(known.path, content, digest)
 
     async def _copy(
         self, path: str, content: bytes, digest: bytes
-    ) -> _Unencoded | Picture | PermanentError:
+    ) -> tuple[OutgoingCopy, bytes] | OutgoingPicture | PermanentError:
         if copy := self.copies.get(digest):
-            return Picture(path, copy.media_type, copy.base64)
-        made = await self.copier.outgoing_copy(content)
+            return OutgoingPicture(path, copy.media_type, copy.base64)
+        made = await self.make_copy(content)
         if isinstance(made, PermanentError):
             return made
-        return _Unencoded(made.media_type, made.data, digest)
+        return made, digest
 
     def _sent_before(self, known: OutgoingImage) -> EncodedCopy | None:
-        """A copy made before, where the bytes cannot have changed: they are kept by their hash."""
+        """Return a copy made before, of bytes that cannot change: they are kept by their hash."""
         if not known.uri.startswith(KEPT) or known.sha256 is None:
             return None
         if known.tagged_sha256 not in {None, known.sha256}:
@@ -184,12 +152,12 @@ class StoredPictures:
 
 
 async def _sha256(content: bytes) -> bytes:
-    """Hash of an image's bytes; the larger ones off the loop, since it takes 1 ms per MiB."""
+    """Return the hash of an image's bytes, of large ones off the loop: it takes 1 ms per MiB."""
     if len(content) <= OFF_LOOP_BYTES:
         return sha256(content)
     return await asyncio.to_thread(sha256, content)
 
 
 def sha256(content: bytes) -> bytes:
-    """Hash of an image's bytes."""
+    """Return the hash of an image's bytes."""
     return hashlib.sha256(content).digest()

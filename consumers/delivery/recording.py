@@ -8,32 +8,25 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
 
 import structlog
 
-from consumers.delivery.attempts import Lease, Tried
+from consumers.delivery.attempts import Tried
 from core.errors import PermanentError, TransientError
+from core.storage.delivery.lanes import Leased
 
 log = structlog.get_logger()
 
 MAX_BATCH = 200
 RETRY_S = 0.5
 
-LeaseT = TypeVar("LeaseT", bound=Lease)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[LeaseT]):
-    """What became of one lease."""
-
-    lease: LeaseT
-    tried: Tried
+Outcomes = Sequence[tuple[Leased, Tried]]
 
 
 @dataclass(slots=True)
 class _Waiting:
-    outcome: Outcome[Lease]
+    lease: Leased
+    tried: Tried
     deadline: float
     done: "asyncio.Future[None]"
 
@@ -43,24 +36,24 @@ class Recorder:
     """Writes outcomes with `write`, as many at once as there are.
 
     Attributes:
-        write: one statement; gives nothing.
+        write: runs one statement.
         hold_s: how long an outcome is kept while the database is away; less than the lease.
         written: called after each statement.
         pending: outcomes that are not written yet.
     """
 
-    write: Callable[[Sequence[Outcome[Lease]]], Awaitable[None]]
+    write: Callable[[Outcomes], Awaitable[None]]
     hold_s: float
     written: Callable[[], None]
     pending: int = field(default=0, init=False)
     _waiting: list[_Waiting] = field(default_factory=list)
     _some: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def record(self, lease: Lease, tried: Tried) -> None:
+    async def record(self, lease: Leased, tried: Tried) -> None:
         """Return when the outcome is written, or when its time is over."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + self.hold_s
-        self._waiting.append(_Waiting(Outcome(lease, tried), deadline, done))
+        self._waiting.append(_Waiting(lease, tried, deadline, done))
         self._some.set()
         self.pending += 1
         try:
@@ -85,7 +78,7 @@ class Recorder:
         """Write, again and again while the leases last: a 2xx must not be forgotten."""
         while batch:
             try:
-                await self.write([waiting.outcome for waiting in batch])
+                await self.write([(waiting.lease, waiting.tried) for waiting in batch])
             except TransientError as error:
                 log.warning("outcomes_not_recorded", count=len(batch), error=str(error))
                 await asyncio.sleep(RETRY_S)
@@ -99,19 +92,20 @@ class Recorder:
                 return
 
     async def _one_by_one(self, batch: Sequence[_Waiting]) -> None:
-        """PostgreSQL refuses something in the batch: the rest goes in, and that without its words.
+        """Write each outcome by itself, since PostgreSQL refuses one of them.
 
-        Where even that is refused (the row is gone), there is nothing left to record.
+        The refused one is written once more without its words. Where that is refused too (the row
+        is gone), there is nothing left to record.
         """
         for waiting in batch:
-            outcome = waiting.outcome
-            for tried in (outcome.tried, replace(outcome.tried, detail=None)):
+            plain = replace(waiting.tried, attempt=replace(waiting.tried.attempt, detail=None))
+            for tried in (waiting.tried, plain):
                 try:
-                    await self.write([Outcome(outcome.lease, tried)])
+                    await self.write([(waiting.lease, tried)])
                     break
                 except (PermanentError, TransientError) as error:
                     log.warning(
                         "outcome_refused",
-                        delivery_id=str(outcome.lease.delivery_id),
+                        delivery_id=str(waiting.lease.delivery_id),
                         error=str(error),
                     )

@@ -1,8 +1,7 @@
 """Turn callback events into rows of the delivery schedule. Nothing is sent from here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 from core.errors import PermanentError
@@ -11,53 +10,26 @@ from core.messaging.role import Item, Outcome, Received, Rejection
 from core.transaction import Transaction
 from schemas.callback import CallbackRequested, callback_id_of
 
-
-@dataclass(frozen=True, slots=True)
-class Scheduled:
-    """A webhook for the schedule: its id on the wire, and whose lane it belongs to."""
-
-    delivery_id: UUID
-    host: str
-    event: CallbackRequested
-
-
-class Schedule(Protocol):
-    """Where deliveries are kept."""
-
-    async def intake(self, tx: Transaction, deliveries: Sequence[Scheduled]) -> None:
-        """Put deliveries on the schedule, due at once; known ones stay as they are."""
-        ...
-
-
-DeliveryItem = Item[CallbackRequested, Scheduled]
+DeliveryItem = Item[CallbackRequested, UUID]
+#: Puts answers on the schedule, due at once, by their webhook's id; known ones stay as they are.
+Intake = Callable[[Transaction, Mapping[UUID, CallbackRequested]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRole:
     """Callback events -> due rows. `arrived` wakes the lanes of this process."""
 
-    schedule: Schedule
-    lane_of: Callable[[str], str]
+    intake: Intake
     arrived: Callable[[], None]
 
     async def prepare(self, batch: Sequence[Received[CallbackRequested]]) -> list[DeliveryItem]:
-        """Find each event's id and lane."""
-        return [
-            Item(
-                received,
-                Scheduled(
-                    _delivery_id(received),
-                    self.lane_of(received.event.url),
-                    received.event,
-                ),
-            )
-            for received in batch
-        ]
+        """Find the id that each webhook has on the wire."""
+        return [Item(received, _delivery_id(received)) for received in batch]
 
     async def apply(self, items: Sequence[DeliveryItem], tx: Transaction) -> Outcome:
         """Write the rows."""
-        plans = {it.plan.delivery_id: it.plan for it in items if isinstance(it.plan, Scheduled)}
-        await self.schedule.intake(tx, list(plans.values()))
+        events = {it.plan: it.received.event for it in items if isinstance(it.plan, UUID)}
+        await self.intake(tx, events)
         reach("delivery.scheduled")
         self.arrived()
         return Outcome(

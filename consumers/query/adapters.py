@@ -1,23 +1,22 @@
 """The query role's ports, satisfied by spaCy, the labels in force and PostgreSQL."""
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 
-from consumers.query.answering import Asked, MatchedLabel, Understood
+from consumers.query.answering import NamedLabel, Understood
 from core.errors import PermanentError, QueryInvalid
 from core.language.lemmatizer import Lemmatizer
 from core.relevance.matching import LabelIndex, missing_aliases
 from core.storage import labels
 from core.storage.queries import queries
-from core.storage.queries.queries import Answered, Place, Waiting
 from core.tags import Label
 from core.transaction import Database, Transaction
 from schemas.callback import CallbackRequested
+from schemas.query import QuerySubmitted
 from schemas.token import Token
 
 #: Texts up to this length are lemmatized where they are: 0.1 ms. Longer ones leave the loop.
@@ -30,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class LabelLanguage:
-    """Texts to labels, with an index that follows the labels in force."""
+    """Finds the labels that texts name, by an index that follows the labels in force."""
 
     database: Database
     lemmatizer: Lemmatizer
@@ -71,7 +70,7 @@ class LabelLanguage:
         tokens = self.lemmatizer.lemmatize(text)
         lemmas = dict.fromkeys(lemma for token in tokens for lemma in sorted(token.lemmas))
         matched = [
-            MatchedLabel(found.label.id, found.label.name, found.words)
+            NamedLabel(found.label.id, found.label.name, found.words)
             for found in index.match(tokens)
             if found.label.id is not None
         ]
@@ -83,8 +82,8 @@ class StoredAnswers:
     """Answers and parked queries.
 
     Args:
-        answered: told each new answer's type and the seconds since its query was accepted, for
-            metrics; what is rolled back is told again with its next try.
+        answered: is called with each new answer's type and the seconds since its query was
+            accepted, for metrics; where a transaction is rolled back, once more with its next try.
     """
 
     database: Database
@@ -92,46 +91,34 @@ class StoredAnswers:
     answered: Callable[[str, float], object] = lambda _type, _seconds: None
 
     async def keep(
-        self, tx: Transaction, answers: Sequence[tuple[Asked, CallbackRequested]]
+        self, tx: Transaction, answers: Sequence[tuple[QuerySubmitted, CallbackRequested]]
     ) -> dict[UUID, str | None]:
-        """Store answers; give the queries that had none before, with who asked by HTTP."""
-        new = await queries.answer(
-            tx,
-            [
-                _answered(asked, event.model_dump_json(exclude_none=True))
-                for asked, event in answers
-            ],
-        )
-        for asked, event in answers:
-            if asked.query_id in new:
-                self.answered(event.type, new[asked.query_id].waited_s)
+        """Store answers; return the queries that had none before, with who asked by HTTP."""
+        new = await queries.answer(tx, answers)
+        for _, event in answers:
+            if event.query_id in new:
+                self.answered(event.type, new[event.query_id].waited_s)
         return {query_id: answer.owner for query_id, answer in new.items()}
 
     async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
-        """Tell for each whether its upload is still to be dealt with, or why it never will be.
+        """Return for each whether its upload is still to be dealt with, or why it never will be.
 
         A token without a cluster was given out before the ingress had heard from the broker.
         """
         async with self.database.connection() as connection:
             ours = await queries.clusters(connection)
-            passed = await queries.passed(
-                connection, [_place(token) for token in tokens], TAGGING_GROUP
-            )
+            passed = await queries.passed(connection, tokens, TAGGING_GROUP)
         return [
             _foreign(token) if ours and token.cluster not in {"", *ours} else not is_passed
             for token, is_passed in zip(tokens, passed, strict=True)
         ]
 
-    async def park(self, tx: Transaction, waiting: Sequence[tuple[Asked, Token]]) -> None:
+    async def park(self, tx: Transaction, waiting: Sequence[tuple[QuerySubmitted, Token]]) -> None:
         """Let queries wait for uploads."""
-        rows = [
-            Waiting(_answered(asked, "null"), asked.event.model_dump_json(), _place(token))
-            for asked, token in waiting
-        ]
-        await queries.park(tx, rows, self.after_timeout_s)
+        await queries.park(tx, waiting, self.after_timeout_s)
 
-    async def ready(self, limit: int) -> list[tuple[UUID, str, bool]]:
-        """Return parked queries that can be answered now."""
+    async def ready(self, limit: int) -> list[tuple[QuerySubmitted, bool]]:
+        """Return parked queries that can be answered now, and whether their time is over."""
         async with self.database.connection() as connection:
             return await queries.ready(connection, TAGGING_GROUP, limit)
 
@@ -149,23 +136,8 @@ def _warn_of_unnamed(current: Sequence[Label]) -> None:
         log.warning("labels_without_other_language", labels=len(unnamed))
 
 
-def _answered(asked: Asked, answer: str) -> Answered:
-    query = asked.event
-    return Answered(
-        query_id=asked.query_id,
-        text=query.text,
-        url=query.callback_url,
-        options=json.dumps(query.options.model_dump(mode="json", exclude_none=True)),
-        answer=answer,
-    )
-
-
 def _foreign(token: Token) -> QueryInvalid:
     return QueryInvalid(
         f"`after` names an upload in Kafka cluster {token.cluster[:50]!r}, which is not this one",
         reason="after_other_cluster",
     )
-
-
-def _place(token: Token) -> Place:
-    return Place(token.topic, token.partition, token.offset, token.outbox_id)

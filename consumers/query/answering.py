@@ -1,9 +1,9 @@
-"""From texts to answers. Used for fresh and for parked queries alike."""
+"""From texts to answers, for fresh and for parked queries alike."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, Self
+from typing import Protocol
 from uuid import UUID
 
 from core.errors import PermanentError
@@ -20,14 +20,13 @@ from schemas.callback import (
 from schemas.image import Failure
 from schemas.query import QueryOptions, QuerySubmitted
 from schemas.record import Record
-from schemas.token import Token, decode_token
 from schemas.topics import CALLBACKS_REQUESTED
 
 SOURCE = "/consumers/query"
 
 
 @dataclass(frozen=True, slots=True)
-class MatchedLabel:
+class NamedLabel:
     """A label that a query names, with the words that name it."""
 
     label_id: int
@@ -37,7 +36,7 @@ class MatchedLabel:
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What a text says.
+    """The meaning of a text.
 
     Attributes:
         lemmas: in the order of the words; a word with several readings gives several.
@@ -45,32 +44,12 @@ class Understood:
     """
 
     lemmas: tuple[str, ...]
-    labels: tuple[MatchedLabel, ...]
+    labels: tuple[NamedLabel, ...]
     label_version: int
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A query with its identity; `after` is its token, read."""
-
-    query_id: UUID
-    event: QuerySubmitted
-    after: Token | None
-
-    @classmethod
-    def of(cls, event: QuerySubmitted, query_id: UUID) -> Self:
-        """Read a query. A token that is none of ours asks for nothing that we could wait for."""
-        after = None
-        if event.options.after is not None:
-            try:
-                after = decode_token(event.options.after)
-            except ValueError:  # the ingress refuses it; a direct producer gets an answer at once
-                after = None
-        return cls(query_id, event.model_copy(update={"query_id": query_id}), after)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
+class RankedImage:
     """An image with the sum of its matched confidences and each of them, in millionths."""
 
     image_id: UUID
@@ -79,8 +58,8 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
-    """What the archive is asked for.
+class LabelQuery:
+    """The labels of one query, for which the best images are wanted.
 
     Attributes:
         label_ids: at least one; each once.
@@ -92,8 +71,8 @@ class Sought:
     min_score: int
 
 
-class Language(Protocol):
-    """Text to the labels that it names."""
+class LabelFinder(Protocol):
+    """Finds the labels that a text names: `adapters.LabelLanguage`."""
 
     async def refresh(self) -> None:
         """Take over the labels in force, if they changed."""
@@ -104,48 +83,52 @@ class Language(Protocol):
         ...
 
 
-class Archive(Protocol):
-    """Where the best images are looked up."""
+class ImageFinder(Protocol):
+    """Looks up the best images: `archive.StoredArchive`."""
 
-    async def best_all(self, sought: Sequence[Sought]) -> list[list[Found] | PermanentError]:
+    async def best_all(
+        self, sought: Sequence[LabelQuery]
+    ) -> list[list[RankedImage] | PermanentError]:
         """Return for each the best images, best first, at most `options.top_n`; or why not."""
         ...
 
 
 async def answer_all(
-    asked: Sequence[Asked], language: Language, archive: Archive
+    queries: Sequence[QuerySubmitted], labels: LabelFinder, images: ImageFinder
 ) -> list[CallbackRequested]:
     """Return one answer per query, in order: the best image, `query.no_match` or `query.failed`.
 
-    Free of effects. `language.refresh` comes first.
+    Free of effects. `labels.refresh` comes first.
     """
-    understood = [await language.understand(query.event.text) for query in asked]
-    sought: dict[int, Sought] = {}
-    for position, (query, meaning) in enumerate(zip(asked, understood, strict=True)):
+    understood = [await labels.understand(query.text) for query in queries]
+    sought: dict[int, LabelQuery] = {}
+    for position, (query, meaning) in enumerate(zip(queries, understood, strict=True)):
         if isinstance(meaning, Understood) and meaning.labels:
-            options = query.event.options
+            options = query.options
             label_ids = tuple(label.label_id for label in meaning.labels)
-            sought[position] = Sought(label_ids, options, max(1, score_to_int(options.min_score)))
-    results = await archive.best_all(tuple(sought.values())) if sought else []
+            sought[position] = LabelQuery(
+                label_ids, options, max(1, score_to_int(options.min_score))
+            )
+    results = await images.best_all(tuple(sought.values())) if sought else []
     found = dict(zip(sought, results, strict=True))
     return [
         _answer(query, meaning, found.get(position, []))
-        for position, (query, meaning) in enumerate(zip(asked, understood, strict=True))
+        for position, (query, meaning) in enumerate(zip(queries, understood, strict=True))
     ]
 
 
 def _answer(
-    asked: Asked,
+    query: QuerySubmitted,
     understood: Understood | PermanentError,
-    found: list[Found] | PermanentError,
+    found: list[RankedImage] | PermanentError,
 ) -> CallbackRequested:
     if isinstance(understood, PermanentError):
-        return failed(asked, understood)
+        return failed(query, understood)
     if isinstance(found, PermanentError):
-        return failed(asked, found)
+        return failed(query, found)
     if not found:
         return _event(
-            asked,
+            query,
             AnswerType.NO_MATCH,
             lemmas=understood.lemmas,
             matched=tuple(
@@ -155,7 +138,7 @@ def _answer(
         )
     best, others = found[0], found[1:]
     return _event(
-        asked,
+        query,
         AnswerType.COMPLETED,
         image_id=best.image_id,
         score=score_to_float(best.score),
@@ -169,10 +152,10 @@ def _answer(
     )
 
 
-def failed(asked: Asked, error: PermanentError) -> CallbackRequested:
+def failed(query: QuerySubmitted, error: PermanentError) -> CallbackRequested:
     """Return the answer to a query that cannot be answered: `query.failed` with the reason."""
     detail = str(error)[:1000].replace("\x00", "")
-    return _event(asked, AnswerType.FAILED, error=Failure(reason=error.reason, detail=detail))
+    return _event(query, AnswerType.FAILED, error=Failure(reason=error.reason, detail=detail))
 
 
 def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
@@ -192,7 +175,7 @@ def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
     )
 
 
-def _explain(understood: Understood, best: Found) -> tuple[MatchedTag, ...]:
+def _explain(understood: Understood, best: RankedImage) -> tuple[MatchedTag, ...]:
     matched = [
         MatchedTag(
             tag=label.name,
@@ -205,11 +188,10 @@ def _explain(understood: Understood, best: Found) -> tuple[MatchedTag, ...]:
     return tuple(sorted(matched, key=lambda tag: -tag.score))
 
 
-def _event(asked: Asked, kind: AnswerType, **found: object) -> CallbackRequested:
-    query = asked.event
+def _event(query: QuerySubmitted, kind: AnswerType, **found: object) -> CallbackRequested:
     return CallbackRequested.model_validate(
         {
-            "query_id": asked.query_id,
+            "query_id": query.query_id,
             "type": kind,
             "url": query.callback_url,
             "text": query.text,

@@ -1,4 +1,4 @@
-"""The archive as queries see it: the table of best images first, the images themselves else."""
+"""The best images of queries: from the table of best images, else from the images themselves."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from consumers.query.answering import Found, Sought
+from consumers.query.answering import LabelQuery, RankedImage
 from core.errors import DatabaseAway, PermanentError, QueryInvalid
 from core.messaging.liveness import report_progress
 from core.relevance.combos import MAX_SIZE, lookup_keys, resolve
@@ -20,21 +20,23 @@ AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class StoredArchive:
-    """Answers a batch by two statements where it can, and each other query by its own.
+    """Answers a batch with two statements where the table suffices, else a query at a time.
 
     Args:
         timeout_s: after so long PostgreSQL gives up on a statement.
-        count: told how many queries were looked up where (`table`, `images`, `images_gap`), for
-            metrics.
+        count: is called with where queries were looked up (`table`, `images`, `images_gap`) and
+            how many, for metrics.
     """
 
     database: Database
     timeout_s: float
     count: Callable[[str, int], object] = lambda _source, _queries: None
 
-    async def best_all(self, sought: Sequence[Sought]) -> list[list[Found] | PermanentError]:
+    async def best_all(
+        self, sought: Sequence[LabelQuery]
+    ) -> list[list[RankedImage] | PermanentError]:
         """Return for each the best images, best first; an error where it takes too long."""
-        found: dict[int, list[Found] | PermanentError] = {}
+        found: dict[int, list[RankedImage] | PermanentError] = {}
         plain = {n: one for n, one in enumerate(sought) if _is_plain(one)}
         if plain:
             found |= await self._by_table(plain)
@@ -48,10 +50,12 @@ class StoredArchive:
         found |= await self._ask_all({position: sought[position] for position in asking})
         return [found[position] for position in range(len(sought))]
 
-    async def _ask_all(self, asking: dict[int, Sought]) -> dict[int, list[Found] | PermanentError]:
+    async def _ask_all(
+        self, asking: dict[int, LabelQuery]
+    ) -> dict[int, list[RankedImage] | PermanentError]:
         slots = asyncio.Semaphore(AT_ONCE)
 
-        async def ask(one: Sought) -> list[Found] | PermanentError:
+        async def ask(one: LabelQuery) -> list[RankedImage] | PermanentError:
             async with slots:
                 found = await self._by_images(one)
                 report_progress()
@@ -59,14 +63,14 @@ class StoredArchive:
 
         # Not a task group: the loop must see DatabaseAway itself, not a group of errors.
         results = await asyncio.gather(*map(ask, asking.values()), return_exceptions=True)
-        answers: dict[int, list[Found] | PermanentError] = {}
+        answers: dict[int, list[RankedImage] | PermanentError] = {}
         for position, result in zip(asking, results, strict=True):
             if isinstance(result, BaseException) and not isinstance(result, PermanentError):
                 raise result
             answers[position] = result
         return answers
 
-    async def _by_table(self, plain: dict[int, Sought]) -> dict[int, list[Found]]:
+    async def _by_table(self, plain: dict[int, LabelQuery]) -> dict[int, list[RankedImage]]:
         """Answer what the table can answer; the others are absent."""
         keys = {n: lookup_keys(one.label_ids) for n, one in plain.items()}
         async with self.database.connection() as connection:
@@ -83,7 +87,7 @@ class StoredArchive:
         answers = {n: _found(plain[n], rank, images) for n, rank in known.items()}
         return {n: answer for n, answer in answers.items() if answer is not None}
 
-    async def _by_images(self, sought: Sought) -> list[Found] | PermanentError:
+    async def _by_images(self, sought: LabelQuery) -> list[RankedImage] | PermanentError:
         began = time.monotonic()
         try:
             async with self.database.connection() as connection:
@@ -97,7 +101,7 @@ class StoredArchive:
                 " are answered at once",
                 reason="query_too_slow",
             )
-        return [Found(image.image_id, image.score, image.by_label) for image in images]
+        return [RankedImage(image.image_id, image.score, image.by_label) for image in images]
 
     async def _is_there(self) -> bool:
         try:
@@ -107,7 +111,7 @@ class StoredArchive:
             return False
 
 
-def _is_plain(sought: Sought) -> bool:
+def _is_plain(sought: LabelQuery) -> bool:
     """Whether the best image alone is asked for, of all times."""
     options = sought.options
     has_dates = options.date_from is not None or options.date_to is not None
@@ -115,8 +119,8 @@ def _is_plain(sought: Sought) -> bool:
 
 
 def _found(
-    sought: Sought, rank: Rank | None, images: dict[int, ranking.Explained]
-) -> list[Found] | None:
+    sought: LabelQuery, rank: Rank | None, images: dict[int, ranking.Explained]
+) -> list[RankedImage] | None:
     """Return the answer, or None where the winner was tagged again since it was looked up."""
     if rank is None or rank.score < sought.min_score:
         return []
@@ -127,18 +131,18 @@ def _found(
     by_label = {label_id: score for label_id, score in image.scores.items() if label_id in wanted}
     if sum(by_label.values()) != rank.score:
         return None
-    return [Found(image.image_id, rank.score, by_label)]
+    return [RankedImage(image.image_id, rank.score, by_label)]
 
 
 def _union(keys: Iterable[tuple[bytes, ...]]) -> list[bytes]:
     return sorted({key for some in keys for key in some})
 
 
-def _labels(sought: Iterable[Sought]) -> list[int]:
+def _labels(sought: Iterable[LabelQuery]) -> list[int]:
     return sorted({label_id for one in sought for label_id in one.label_ids})
 
 
-def _filters(sought: Sought) -> ranking.Filters:
+def _filters(sought: LabelQuery) -> ranking.Filters:
     options = sought.options
     return ranking.Filters(
         top_n=options.top_n,

@@ -16,6 +16,8 @@ from schemas.query import QuerySubmitted
 from schemas.record import Record
 from schemas.topics import QUERIES_SUBMITTED
 
+MAX_LABELS = 64  # of one text: each costs a look at all images that have it
+
 
 async def main(stop: asyncio.Event) -> None:
     """Answer queries until `stop` is set.
@@ -26,7 +28,7 @@ async def main(stop: asyncio.Event) -> None:
     settings = load(QuerySettings)
     lemmatizer = await asyncio.to_thread(Lemmatizer, settings.exceptions)
     async with open_runtime("query") as runtime:
-        language = LabelLanguage(runtime.pool, lemmatizer, settings.max_chars, settings.max_labels)
+        labels = LabelLanguage(runtime.pool, lemmatizer, settings.max_chars, MAX_LABELS)
         measuring = QueryMetrics(runtime.metrics, runtime.pool)
         answers = StoredAnswers(runtime.pool, settings.after_timeout_s, measuring.answered)
         archive = StoredArchive(
@@ -34,13 +36,12 @@ async def main(stop: asyncio.Event) -> None:
         )
         waiting = WaitingRoom(
             runtime.pool.transaction,
-            answers,
-            language,
+            labels,
             archive,
             answers,
             runtime.outbox,
         )
-        role = QueryRole(language, archive, answers)
+        role = QueryRole(labels, archive, answers)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)
         await run(runtime, role, _decoded, stop, [waiting.run, measuring.run, upkeep.run])
 

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID, uuid5
 
-from consumers.query.answering import Archive, Asked, Language, answer_all, failed, outgoing
+from consumers.query.answering import (
+    ImageFinder,
+    LabelFinder,
+    answer_all,
+    failed,
+    outgoing,
+)
 from core.errors import PermanentError
 from core.failpoints import reach
 from core.messaging.role import Item, Outcome, Received
@@ -18,36 +24,44 @@ from schemas.callback import CallbackRequested
 from schemas.query import QuerySubmitted
 from schemas.record import Record
 from schemas.strict import NAMESPACE
-from schemas.token import Token
+from schemas.token import Token, decode_token
 
 
 class Answers(Protocol):
     """Where answers are kept, and queries that must wait."""
 
     async def keep(
-        self, tx: Transaction, answers: Sequence[tuple[Asked, CallbackRequested]]
+        self, tx: Transaction, answers: Sequence[tuple[QuerySubmitted, CallbackRequested]]
     ) -> dict[UUID, str | None]:
-        """Store answers; give the queries that had none before, with who asked by HTTP.
+        """Store answers; return the queries that had none before, with who asked by HTTP.
 
-        Whoever may write to the topic may name any owner in a record; only the ingress also wrote
-        the row of its query. The owner's secret signs for no one else.
+        A record may name any owner, since others may write to the topic. Only the ingress writes a
+        query's row too, so the owner in the row is believed, and its secret signs for no one else.
         """
         ...
 
     async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
-        """Tell for each whether its upload is still to be dealt with, or why it never will be."""
+        """Return for each whether its upload is still to be dealt with, or why it never will be."""
         ...
 
-    async def park(self, tx: Transaction, waiting: Sequence[tuple[Asked, Token]]) -> None:
+    async def park(self, tx: Transaction, waiting: Sequence[tuple[QuerySubmitted, Token]]) -> None:
         """Let queries wait for uploads; none stands twice."""
+        ...
+
+    async def ready(self, limit: int) -> list[tuple[QuerySubmitted, bool]]:
+        """Return parked queries that can be answered now, and whether their time is over."""
+        ...
+
+    async def unpark(self, tx: Transaction, query_ids: Sequence[UUID]) -> None:
+        """Forget that they were waiting."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A query with its answer; None where it must wait for its upload."""
+    """A query with its id and its answer; None where it must wait for its upload."""
 
-    asked: Asked
+    query: QuerySubmitted
     answer: CallbackRequested | None
 
 
@@ -63,31 +77,33 @@ class QueryRole:
     which the delivery finds out in any case.
     """
 
-    language: Language
-    archive: Archive
+    labels: LabelFinder
+    images: ImageFinder
     answers: Answers
 
     async def prepare(self, batch: Sequence[Received[QuerySubmitted]]) -> list[QueryItem]:
         """Lemmatize, match and look up. Free of effects."""
-        await self.language.refresh()
+        await self.labels.refresh()
         reach("query.refreshed")
-        asked = [asked_of(received) for received in batch]
-        # First who must wait, then the archive: an upload that was dealt with is seen.
-        waits = await self._waits(asked)
+        queries = [identified(received) for received in batch]
+        # First who must wait, then the images: the tags of an upload that was dealt with are seen.
+        waits = await self._waits(queries)
         reach("query.sorted")
-        ready = [n for n in range(len(asked)) if waits.get(n, False) is False]
-        answers = await answer_all([asked[n] for n in ready], self.language, self.archive)
+        ready = [n for n in range(len(queries)) if waits.get(n, False) is False]
+        answers = await answer_all([queries[n] for n in ready], self.labels, self.images)
         reach("query.answered")
         found = dict(zip(ready, answers, strict=True))
         for n, verdict in waits.items():
             if isinstance(verdict, PermanentError):
-                found[n] = failed(asked[n], verdict)
+                found[n] = failed(queries[n], verdict)
         return [
-            Item(received, Prepared(asked[n], found.get(n))) for n, received in enumerate(batch)
+            Item(received, Prepared(queries[n], found.get(n))) for n, received in enumerate(batch)
         ]
 
-    async def _waits(self, asked: Sequence[Asked]) -> dict[int, bool | PermanentError]:
-        tokens = {n: query.after for n, query in enumerate(asked) if query.after is not None}
+    async def _waits(self, queries: Sequence[QuerySubmitted]) -> dict[int, bool | PermanentError]:
+        tokens = {
+            n: token for n, query in enumerate(queries) if (token := _after(query)) is not None
+        }
         if not tokens:
             return {}
         waits = await self.answers.must_wait(tuple(tokens.values()))
@@ -95,15 +111,15 @@ class QueryRole:
 
     async def apply(self, items: Sequence[QueryItem], tx: Transaction) -> Outcome:
         """Keep every answer, or park the query until its upload is tagged."""
-        answers: dict[UUID, tuple[Asked, CallbackRequested]] = {}
-        waiting: dict[UUID, tuple[Asked, Token]] = {}
+        answers: dict[UUID, tuple[QuerySubmitted, CallbackRequested]] = {}
+        waiting: dict[UUID | None, tuple[QuerySubmitted, Token]] = {}
         for item in items:
             prepared = _prepared(item)
-            query_id = prepared.asked.query_id
-            if prepared.answer is not None:
-                answers.setdefault(query_id, (prepared.asked, prepared.answer))
-            elif prepared.asked.after is not None:
-                waiting[query_id] = (prepared.asked, prepared.asked.after)
+            query, answer = prepared.query, prepared.answer
+            if answer is not None:
+                answers.setdefault(answer.query_id, (query, answer))
+            elif (token := _after(query)) is not None:
+                waiting[query.query_id] = (query, token)
         parked = [one for query_id, one in waiting.items() if query_id not in answers]
         if parked:
             await self.answers.park(tx, parked)
@@ -115,20 +131,36 @@ class QueryRole:
 
 def _prepared(item: QueryItem) -> Prepared:
     if isinstance(item.plan, PermanentError):
-        asked = asked_of(item.received)
-        return Prepared(asked, failed(asked, item.plan))
+        query = identified(item.received)
+        return Prepared(query, failed(query, item.plan))
     return item.plan
 
 
-def asked_of(received: Received[QuerySubmitted]) -> Asked:
-    """Return a query with its identity: its own, or one derived from the record's place."""
+def identified(received: Received[QuerySubmitted]) -> QuerySubmitted:
+    """Return a query with its id: its own, or one derived from the record's place."""
     partition = received.partition
     place = f"{partition.topic}/{partition.number}/{received.offset}"
-    return Asked.of(received.event, received.event.query_id or uuid5(NAMESPACE, place))
+    query_id = received.event.query_id or uuid5(NAMESPACE, place)
+    return received.event.model_copy(update={"query_id": query_id})
+
+
+def _after(query: QuerySubmitted) -> Token | None:
+    """Return the token of the upload that a query waits for.
+
+    A text that is no token asks for nothing that could be waited for: the ingress refuses it, and a
+    direct producer gets an answer at once.
+    """
+    if query.options.after is None:
+        return None
+    try:
+        return decode_token(query.options.after)
+    except ValueError:
+        return None
 
 
 def _callbacks(
-    answers: dict[UUID, tuple[Asked, CallbackRequested]], new: Mapping[UUID, str | None]
+    answers: dict[UUID, tuple[QuerySubmitted, CallbackRequested]],
+    new: Mapping[UUID, str | None],
 ) -> tuple[Record, ...]:
     return tuple(
         outgoing(event, owner=new[query_id])

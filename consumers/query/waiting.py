@@ -8,32 +8,24 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import UUID
 
-from consumers.query.answering import Archive, Asked, Language, answer_all, failed, outgoing
+from consumers.query.answering import (
+    ImageFinder,
+    LabelFinder,
+    answer_all,
+    failed,
+    outgoing,
+)
 from consumers.query.role import Answers
 from core.errors import QueryInvalid
 from core.failpoints import reach
 from core.offsets import OutboxRow
 from core.repeating import every
 from core.transaction import Transaction
-from schemas.query import QuerySubmitted
 from schemas.record import Record
 
 INTERVAL_S = 0.2
 BATCH = 100
-
-
-class Parked(Protocol):
-    """Where parked queries wait."""
-
-    async def ready(self, limit: int) -> list[tuple[UUID, str, bool]]:
-        """Return (query id, event JSON, whether its time is over) of queries to be answered now."""
-        ...
-
-    async def unpark(self, tx: Transaction, query_ids: Sequence[UUID]) -> None:
-        """Forget that they were waiting."""
-        ...
 
 
 class Outbox(Protocol):
@@ -53,9 +45,8 @@ class WaitingRoom:
     """Answers parked queries until stopped."""
 
     transaction: Callable[[], AbstractAsyncContextManager[Transaction]]
-    parked: Parked
-    language: Language
-    archive: Archive
+    labels: LabelFinder
+    images: ImageFinder
     answers: Answers
     outbox: Outbox
 
@@ -68,35 +59,29 @@ class WaitingRoom:
         return await self.serve() == BATCH
 
     async def serve(self) -> int:
-        """Answer what is ready; give how many.
+        """Answer what is ready; return how many.
 
         Two processes may answer the same query: the first answer wins, here as everywhere.
         """
-        ready = await self.parked.ready(BATCH)
+        ready = await self.answers.ready(BATCH)
         if not ready:
             return 0
         reach("parked.found")
-        await self.language.refresh()
-        asked = [
-            Asked.of(QuerySubmitted.model_validate_json(event), query_id)
-            for query_id, event, _ in ready
-        ]
-        late = {query_id for query_id, _, expired in ready if expired}
-        in_time = [query for query in asked if query.query_id not in late]
-        answers = list(
-            zip(in_time, await answer_all(in_time, self.language, self.archive), strict=True)
-        )
-        answers += [(query, failed(query, _late())) for query in asked if query.query_id in late]
+        await self.labels.refresh()
+        in_time = [query for query, is_late in ready if not is_late]
+        found = await answer_all(in_time, self.labels, self.images)
+        answers = list(zip(in_time, found, strict=True))
+        answers += [(query, failed(query, _late())) for query, is_late in ready if is_late]
         reach("parked.answered")
         async with self.transaction() as tx:
             new = await self.answers.keep(tx, answers)
             reach("parked.kept")
-            await self.parked.unpark(tx, sorted(query.query_id for query in asked))
+            await self.answers.unpark(tx, sorted(event.query_id for _, event in answers))
             reach("parked.unparked")
             records = [
-                outgoing(event, owner=new[query.query_id])
-                for query, event in answers
-                if query.query_id in new
+                outgoing(event, owner=new[event.query_id])
+                for _, event in answers
+                if event.query_id in new
             ]
             rows = await self.outbox.add(tx, records)
             reach("parked.outboxed")

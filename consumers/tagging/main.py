@@ -15,7 +15,7 @@ from consumers.tagging.previewing import Previewing
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingRole
 from consumers.upkeep.main import open_upkeep
-from core.settings import ArchiveSettings, TaggingSettings, load
+from core.settings import ArchiveSettings, DecodeSettings, TaggingSettings, load
 from core.vision.opening import open_tagger
 
 log = structlog.get_logger(__name__)
@@ -33,16 +33,17 @@ async def main(stop: asyncio.Event) -> None:
         # Before joining the group: loading takes seconds, and a heartbeat must not wait for it.
         open_tagger(
             settings,
+            load(DecodeSettings),
             max_image_bytes=load(ArchiveSettings).fetch_max_bytes,
             observe=(measuring := TaggingMetrics(runtime.metrics)).passed,
             halved=measuring.halved,
         ) as clip,
-        open_image_bytes(runtime.pool) as reach,
+        open_image_bytes(runtime.pool) as image_bytes,
     ):
         log.info("model_ready", model=clip.identity)
         tagger = LabelledTagger(runtime.pool, clip, runtime.metrics.reused_images.inc)
         best = BestImages(is_softmax=settings.scoring == "softmax")
-        role = TaggingRole(reach.store, tagger, PostgresTags(best), measuring)
+        role = TaggingRole(image_bytes.store, tagger, PostgresTags(best), measuring)
         rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
         previewing = Previewing(runtime.pool, clip)
         heartbeat = Heartbeat(runtime.pool, clip.identity)

@@ -34,5 +34,5 @@ def open_store(
         "gs": buckets,
         "az": buckets,
     }
-    limits = ReadLimits(settings.fetch_max_bytes, settings.fetch_concurrency)
+    limits = ReadLimits(settings.fetch_max_bytes)
     return BlobStore(keeper_of(settings.blobs, table), sources, limits, report_progress)

@@ -75,7 +75,7 @@ class ReadLimits:
     """Bounds of one `read_all`: bytes of one image, reads at a time, seconds for one read."""
 
     max_bytes: int
-    concurrency: int
+    concurrency: int = 16  # hides a store's latency; the bytes of all are in memory
     timeout_s: float = 60.0
 
 
@@ -132,17 +132,6 @@ class BlobStore:
         digest = hashlib.sha256(content)
         await self._keeper.put(digest.digest(), content, None)
         return f"{KEPT}:{digest.hexdigest()}"
-
-    async def put(self, content: bytes, sha256: bytes, tx: Transaction) -> None:
-        """Keep bytes under their hash, together with what `tx` writes. Idempotent.
-
-        Where bytes are kept outside of PostgreSQL they are there before the commit; if it fails,
-        unreferenced bytes stay for the pruner.
-
-        Raises:
-            TransientError: the place is away.
-        """
-        await self._keeper.put(sha256, content, tx)
 
     async def _read(self, uri: str) -> Content:
         scheme, _, rest = uri.partition(":")

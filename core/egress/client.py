@@ -29,7 +29,7 @@ from core.egress.guard import TargetGuard
 from core.egress.resolver import HostResolver
 from core.egress.targets import Target, TargetPolicy
 from core.errors import ConfigurationError, TargetForbidden, TargetUnreachable
-from core.settings import DeliverySettings
+from core.settings import EgressSettings
 
 DEFAULT_HEADERS = {
     "accept": "*/*",
@@ -50,8 +50,8 @@ MAX_TARGETS = 4096  # judged and parsed URLs that are remembered, a few kB each
 class EgressLimits:
     """Bounds of one client; `proxy` is the operator's own, for all requests."""
 
-    connect_timeout_s: float = 5.0
-    response_max_bytes: int = 16 * 1024
+    connect_timeout_s: float = 5.0  # a handshake across the world takes less than one
+    response_max_bytes: int = 16 * 1024  # only the status and the first words are kept
     per_host_connections: int = 8
     max_open_connections: int = (
         512  # beyond it they are closed after use: idle ones grow with hosts
@@ -61,13 +61,11 @@ class EgressLimits:
     ca_file: Path | None = None  # roots to trust beside the system's
 
     @classmethod
-    def from_settings(cls, settings: DeliverySettings) -> "EgressLimits":
+    def from_settings(cls, settings: EgressSettings) -> "EgressLimits":
         """The bounds that the settings describe."""
         return cls(
-            connect_timeout_s=settings.connect_timeout_s,
-            response_max_bytes=settings.response_max_bytes,
-            per_host_connections=settings.per_host_in_flight,
-            proxy=settings.egress_proxy,
+            per_host_connections=settings.per_host_connections,
+            proxy=settings.proxy,
             ca_file=settings.ca_file,
         )
 
@@ -281,7 +279,7 @@ class GuardedClient:
 
 
 @asynccontextmanager
-async def open_client(settings: DeliverySettings) -> AsyncIterator[GuardedClient]:
+async def open_client(settings: EgressSettings) -> AsyncIterator[GuardedClient]:
     """A guarded client as the settings describe it, with its resolver; for composition roots.
 
     Raises:
@@ -290,7 +288,7 @@ async def open_client(settings: DeliverySettings) -> AsyncIterator[GuardedClient
     policy = TargetPolicy.from_settings(settings)
     limits = EgressLimits.from_settings(settings)
     async with (
-        HostResolver(timeout_s=settings.resolve_timeout_s) as resolver,
+        HostResolver() as resolver,
         GuardedClient(TargetGuard(policy, resolver), limits) as client,
     ):
         yield client
@@ -311,7 +309,7 @@ def default_ssl_context(ca_file: Path | None = None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(ca_file)
         except OSError as error:  # ssl.SSLError is one
-            raise ConfigurationError(f"DELIVERY_CA_FILE: {ca_file}: {error}") from error
+            raise ConfigurationError(f"EGRESS_CA_FILE: {ca_file}: {error}") from error
     return context
 
 
@@ -330,11 +328,9 @@ def _parse_proxy(url: str) -> httpx.Proxy | None:
     try:
         proxy = httpx.Proxy(url)
     except (ValueError, httpx.InvalidURL) as error:
-        raise ConfigurationError(f"DELIVERY_EGRESS_PROXY: {error}") from error
+        raise ConfigurationError(f"EGRESS_PROXY: {error}") from error
     if proxy.url.scheme not in {"http", "https"} or not proxy.url.host:
-        raise ConfigurationError(
-            "DELIVERY_EGRESS_PROXY: must be http[s]://[user:password@]host:port"
-        )
+        raise ConfigurationError("EGRESS_PROXY: must be http[s]://[user:password@]host:port")
     if proxy.auth is None:
         return proxy
     # Not `auth`: httpx-aiohttp 0.2.0 makes aiohttp's BasicAuth of it, deprecated in aiohttp 3.14.

@@ -14,7 +14,7 @@ import idna
 
 from core.egress.addresses import IPAddress, IPNetwork, check_address, parse_networks
 from core.errors import ConfigurationError, TargetForbidden
-from core.settings import DeliverySettings
+from core.settings import EgressSettings
 
 MAX_URL_CHARS = 2048  # what browsers and proxies agree on
 MAX_HOST_CHARS = 253  # RFC 1035, 2.3.4, without the final dot
@@ -52,7 +52,7 @@ class TargetPolicy:
     denied_networks: tuple[IPNetwork, ...] = ()  # own listen addresses; wins over all
 
     @classmethod
-    def from_settings(cls, settings: DeliverySettings) -> "TargetPolicy":
+    def from_settings(cls, settings: EgressSettings) -> "TargetPolicy":
         """The policy that the settings describe.
 
         Raises:
@@ -249,9 +249,9 @@ def _parse_ports(part: str) -> range:
     try:
         ports = range(int(first), int(last if dash else first) + 1)
     except ValueError as error:
-        raise ConfigurationError(f"DELIVERY_ALLOWED_PORTS: {part!r} is not a port") from error
+        raise ConfigurationError(f"EGRESS_ALLOWED_PORTS: {part!r} is not a port") from error
     if not ports or ports[0] < 1 or ports[-1] > 65535:
-        raise ConfigurationError(f"DELIVERY_ALLOWED_PORTS: {part!r} is not within 1 to 65535")
+        raise ConfigurationError(f"EGRESS_ALLOWED_PORTS: {part!r} is not within 1 to 65535")
     return ports
 
 
@@ -271,7 +271,7 @@ def _parse_denied(parts: Sequence[str]) -> tuple[IPNetwork, ...]:
         return parse_networks(parts)
     except ValueError as error:
         raise ConfigurationError(
-            f"DELIVERY_DENIED_HOSTS: {error}; names have to be denied by their addresses"
+            f"EGRESS_DENIED_HOSTS: {error}; names have to be denied by their addresses"
         ) from error
 
 
@@ -279,9 +279,9 @@ def _allowed_name(part: str) -> str:
     try:
         name, address = canonical_host(part)
     except TargetForbidden as error:
-        raise ConfigurationError(f"DELIVERY_ALLOWED_HOSTS: {error}") from error
+        raise ConfigurationError(f"EGRESS_ALLOWED_HOSTS: {error}") from error
     if address is not None:
-        raise ConfigurationError(f"DELIVERY_ALLOWED_HOSTS: {part!r} is not a host or a range")
+        raise ConfigurationError(f"EGRESS_ALLOWED_HOSTS: {part!r} is not a host or a range")
     return name
 
 

@@ -146,7 +146,7 @@ class Claimer(Generic[E, P]):
                     f"progress of {self._session.group} on {partition.topic} belongs to {what} "
                     f"(known: {known.cluster_id} {known.topic_id}, here: {ours.cluster_id} "
                     f"{ours.topic_id}). If that is meant, run: "
-                    f"python -m consumers reset {self._session.group}"
+                    f"photo-archive reset {self._session.group}"
                 )
 
     def _is_inside(
@@ -158,7 +158,7 @@ class Claimer(Generic[E, P]):
         """Return whether the log has the next offset; halt the partition if it never will."""
         start, end = bounds
         position = standings[partition].next_offset if partition in standings else start
-        command = f"python -m consumers reset {self._session.group}"
+        command = f"photo-archive reset {self._session.group}"
         if position < start:
             self._session.halt(
                 partition,

@@ -61,8 +61,8 @@ class Committer(Generic[E, P]):
         self._outbox = outbox
         self._dlq = dead_letter_topic(parts.topic.name, parts.group)
         self._budget = DeadLetterBudget(
-            window=session.settings.dead_letter_window,
-            max_share=session.settings.dead_letter_max_share,
+            window=session.limits.dead_letter_window,
+            max_share=session.limits.dead_letter_max_share,
         )
         self._account = TimeAccount(session.metrics, group=session.group, task="commit")
 
@@ -123,7 +123,7 @@ class Committer(Generic[E, P]):
         parts = self._parts
         try:
             async with (
-                asyncio.timeout(self._session.settings.transaction_deadline_s),
+                asyncio.timeout(self._session.limits.transaction_deadline_s),
                 parts.database.transaction() as tx,
             ):
                 reach("commit.begun")

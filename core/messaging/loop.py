@@ -45,7 +45,7 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
         Exception: a bug; what was in flight is not committed. The process should end.
     """
     structlog.contextvars.bind_contextvars(group=parts.group, topic=parts.topic.name)
-    session = Session(parts.settings, parts.metrics, group=parts.group)
+    session = Session(parts.settings, parts.metrics, group=parts.group, limits=parts.limits)
     outbox = OutboxPublisher(parts.database, parts.outbox, parts.publisher)
     pipeline = Pipeline(session, Preparer(session, parts))
     member = Member(session, parts, outbox)
@@ -78,7 +78,12 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
 
 def _sweeper(parts: RoleParts[E, P]) -> Sweeper:
     return Sweeper(
-        parts.database, parts.outbox, parts.publisher, parts.outbox_settings, parts.metrics
+        parts.database,
+        parts.outbox,
+        parts.publisher,
+        parts.outbox_settings,
+        parts.metrics,
+        parts.limits,
     )
 
 

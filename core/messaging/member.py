@@ -112,7 +112,7 @@ class Member(Generic[E, P]):
         """
         while True:
             try:
-                async with asyncio.timeout(self._session.settings.advisory_commit_interval_s):
+                async with asyncio.timeout(self._session.limits.advisory_commit_interval_s):
                     await self._joined.wait()
             except TimeoutError:
                 pass

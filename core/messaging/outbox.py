@@ -10,6 +10,7 @@ import structlog
 
 from core.errors import PermanentError, TransientError
 from core.failpoints import reach
+from core.messaging.limits import LOOP_LIMITS, LoopLimits
 from core.messaging.ports import Outbox, RecordPublisher, Sent
 from core.offsets import OutboxRow, Place
 from core.repeating import pause
@@ -190,18 +191,20 @@ class Sweeper:
         publisher: RecordPublisher,
         settings: OutboxSettings,
         metrics: Metrics,
+        limits: LoopLimits = LOOP_LIMITS,
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._publisher = publisher
         self._settings = settings
         self._metrics = metrics
+        self._limits = limits
         self._after = 0  # rows that fail for the moment do not keep the rest from leaving
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until `stop` is set; wait longer while Kafka or PostgreSQL is away."""
         age_s = 0.0  # what lies there at the start was left by the last life
-        pause_s = self._settings.sweep_interval_s
+        pause_s = self._limits.sweep_interval_s
         while not stop.is_set():
             try:
                 while await self.sweep(age_s=age_s) and not stop.is_set():
@@ -209,7 +212,7 @@ class Sweeper:
                 async with self._database.connection() as connection:
                     rows = await self._outbox.count(connection, bound=self._settings.max_rows)
                 self._metrics.outbox_rows.set(rows)
-                age_s, pause_s = self._settings.sweep_age_s, self._settings.sweep_interval_s
+                age_s, pause_s = self._settings.sweep_age_s, self._limits.sweep_interval_s
             except TransientError as error:
                 log.warning("sweep_failed", error=str(error))
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
@@ -221,7 +224,7 @@ class Sweeper:
         Raises:
             TransientError: Kafka or PostgreSQL is away; nothing was lost.
         """
-        limit = self._settings.sweep_batch_rows
+        limit = self._limits.sweep_max_rows
         async with self._database.transaction() as tx:
             rows = await self._outbox.lock_older(tx, age_s=age_s, limit=limit, after=self._after)
             self._after = rows[-1].id if len(rows) == limit else 0

@@ -103,7 +103,7 @@ class Preparer(Generic[E, P]):
         """Return what a first record becomes that is unreadable or ended the process too often."""
         if partition_batch.unreadable:
             return UndecodableEvent(partition_batch.unreadable, reason="unreadable_record")
-        if crashes >= self._session.settings.crash_reject_after + BEYOND_THE_ROLE:
+        if crashes >= self._session.limits.crash_reject_after + BEYOND_THE_ROLE:
             return _crashed(crashes)
         offset, timestamp_ms, record = partition_batch.records[0]
         try:
@@ -172,7 +172,7 @@ class Pipeline(Generic[E, P]):
     """
 
     def __init__(self, session: Session, preparer: Preparer[E, P]) -> None:
-        depth = session.settings.pipeline_depth
+        depth = session.limits.pipeline_depth
         self._session = session
         self._preparer = preparer
         self._places = asyncio.Semaphore(depth)

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from core.messaging.batching import BatchPolicy, PartitionBatchQueue
+from core.messaging.limits import LOOP_LIMITS, LoopLimits
 from core.messaging.partition_batch import PartitionBatch
 from core.messaging.ports import DeadLetters, GroupClient, Ledger, Members, Outbox, RecordPublisher
 from core.messaging.role import Role
@@ -75,6 +76,7 @@ class RoleParts(Generic[E, P]):
     outbox_settings: OutboxSettings
     metrics: Metrics
     backoff: Backoff = field(default_factory=Backoff)
+    limits: LoopLimits = LOOP_LIMITS
 
     @property
     def group(self) -> str:
@@ -85,16 +87,24 @@ class RoleParts(Generic[E, P]):
 class Session:
     """State that the tasks of one member share. They run on one event loop."""
 
-    def __init__(self, settings: ConsumerSettings, metrics: Metrics, *, group: str) -> None:
+    def __init__(
+        self,
+        settings: ConsumerSettings,
+        metrics: Metrics,
+        *,
+        group: str,
+        limits: LoopLimits = LOOP_LIMITS,
+    ) -> None:
         self.settings = settings
+        self.limits = limits
         self.metrics = metrics
         self.group = group
         self.identity = Identity("", "")
-        self.tracker = Tracker(reject_after=settings.crash_reject_after)
+        self.tracker = Tracker(reject_after=limits.crash_reject_after)
         self.queue = PartitionBatchQueue(
-            max_records=settings.queue_max_records, max_bytes=2 * settings.batch_max_bytes
+            max_records=limits.queue_max_records, max_bytes=2 * limits.batch_max_bytes
         )
-        self.policy = BatchPolicy(settings.batch_max_records, settings.batch_max_bytes)
+        self.policy = BatchPolicy(settings.batch_max_records, limits.batch_max_bytes)
         self.random = Random()  # noqa: S311  # jitter
         self.draining = False
         self.parts_done = 0  #: parts of batches that were prepared since the start

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from core.errors import RecordRefused
-from core.tags import MAX_LABELS, MAX_OWN_LABELS, Label
+from core.tags import MAX_OWN_LABELS, Label
 from core.transaction import Transaction
+from schemas.labels import MAX_LABELS
 
 #: Taken by whoever adds labels: ids are max + 1.
 LOCK = 7303

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -30,12 +31,33 @@ _OUTAGES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Time limits that no operator has had to change; they fence a process that was stopped.
+
+    Attributes:
+        connect_s: until a connection stands.
+        lock_s: for a row or table that another transaction holds.
+        idle_s: a process that was stopped inside a transaction loses its row locks after it.
+        transaction_s: a whole transaction (PostgreSQL 17 and up). Longer than a batch's own
+            deadline, so that the process learns first that it failed.
+    """
+
+    connect_s: float = 5.0
+    lock_s: float = 5.0
+    idle_s: float = 5.0
+    transaction_s: float = 20.0
+
+
+TIME_LIMITS = TimeLimits()
+
+
 class Pool:
     """Connections to one database; what asyncpg raises is translated here and nowhere else."""
 
-    def __init__(self, inner: "asyncpg.Pool[asyncpg.Record]", settings: DatabaseSettings) -> None:
+    def __init__(self, inner: "asyncpg.Pool[asyncpg.Record]", acquire_timeout_s: float) -> None:
         self._inner = inner
-        self._settings = settings
+        self._acquire_timeout_s = acquire_timeout_s
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Transaction]:
@@ -96,9 +118,8 @@ class Pool:
 
     async def _acquire(self) -> "PoolConnectionProxy[asyncpg.Record]":
         # The wait for a free connection and the connect are limited together.
-        limit_s = self._settings.connect_timeout_s + self._settings.command_timeout_s
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(self._acquire_timeout_s):
                 return await self._inner.acquire()
         except Exception as error:
             raise _translated(error) from error
@@ -123,11 +144,14 @@ class Pool:
 
 @asynccontextmanager
 async def open_pool(
-    settings: DatabaseSettings, *, application: str = "photo-archive"
+    settings: DatabaseSettings,
+    *,
+    application: str = "photo-archive",
+    limits: TimeLimits = TIME_LIMITS,
 ) -> AsyncIterator[Pool]:
     """Return a pool. It connects when first used, so PostgreSQL may be away at the start.
 
-    The limits fence a stopped process: whoever wakes up inside a transaction finds it ended
+    The limits fence a stopped process: one that wakes up inside a transaction finds it ended
     (docs/research/runtime.md, section 2.5).
 
     Raises:
@@ -138,16 +162,16 @@ async def open_pool(
             settings.url.get_secret_value(),
             min_size=0,
             max_size=settings.pool_size,
-            timeout=settings.connect_timeout_s,
+            timeout=limits.connect_s,
             command_timeout=settings.command_timeout_s,
-            init=_limit_transactions(settings),
+            init=_limit_transactions(limits.transaction_s),
             # The default reset costs a round trip per release and would undo what init set;
             # nothing here leaves session state behind (SET LOCAL only).
             reset=_keep_session,
             server_settings={
                 "application_name": application,
-                "idle_in_transaction_session_timeout": _ms(settings.idle_in_transaction_timeout_s),
-                "lock_timeout": _ms(settings.lock_timeout_s),
+                "idle_in_transaction_session_timeout": _ms(limits.idle_s),
+                "lock_timeout": _ms(limits.lock_s),
                 "statement_timeout": _ms(settings.command_timeout_s),
                 "timezone": "UTC",
             },
@@ -155,7 +179,7 @@ async def open_pool(
     except (ValueError, asyncpg.InterfaceError) as error:
         raise ConfigurationError(f"DATABASE_URL: {error}") from error
     try:
-        yield Pool(inner, settings)
+        yield Pool(inner, limits.connect_s + settings.command_timeout_s)
     finally:
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
@@ -172,21 +196,17 @@ async def connect(settings: DatabaseSettings) -> "asyncpg.Connection[asyncpg.Rec
         DatabaseAway: PostgreSQL is away.
     """
     try:
-        return await asyncpg.connect(
-            settings.url.get_secret_value(), timeout=settings.connect_timeout_s
-        )
+        return await asyncpg.connect(settings.url.get_secret_value(), timeout=TIME_LIMITS.connect_s)
     except ValueError as error:
         raise ConfigurationError(f"DATABASE_URL: {error}") from error
     except Exception as error:
         raise _translated(error) from error
 
 
-def _limit_transactions(settings: DatabaseSettings) -> Any:
+def _limit_transactions(limit_s: float) -> Any:
     async def init(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         if connection.get_server_version().major >= 17:
-            await connection.execute(
-                f"SET transaction_timeout = {_ms(settings.transaction_timeout_s)}"
-            )
+            await connection.execute(f"SET transaction_timeout = {_ms(limit_s)}")
 
     return init
 
@@ -230,7 +250,7 @@ def _by_class(error: asyncpg.PostgresError, kind: str, text: str) -> BaseExcepti
     if error.sqlstate in _SCHEMA_STATES:
         return ConfigurationError(
             f"DATABASE_URL: the schema is not that of this version ({text}):"
-            " run `python -m migrations`"
+            " run `photo-archive migrate`"
         )
     if kind in _SETTINGS_CLASSES:
         return ConfigurationError(f"DATABASE_URL: {text}")

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import GpuOutOfMemory
-from core.tags import MAX_LABELS, Label
+from core.tags import Label
 from core.vision.batch_size import BatchCeiling, NoRoom, encode_in_parts
 from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.ports import Towers
+from schemas.labels import MAX_LABELS
 
 #: For labels without templates of their own. Three and not open_clip's 80: the text tower runs
 #: once per label and template, and an archive may have thousands of labels.

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from core.settings import TaggingSettings
+from core.settings import DecodeSettings, TaggingSettings
 from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES, ClipModel
 from core.vision.decoding.decoder import DecodePool, pool_limits
 from core.vision.engines.choosing import open_towers
@@ -15,6 +15,9 @@ from core.vision.towers import is_out_of_memory
 #: Bump when the pixels given for the same bytes change, or what is read beside them (sizes, EXIF
 #: dates): embeddings are keyed by it, and the same bytes are not decoded twice.
 PREPROCESSING_VERSIONS = {"exact": "exact-1", "fast": "fast-1"}
+#: Source pixels behind one call of the model: a batch of small pictures waits no longer for large
+#: ones than these take to decode.
+BATCH_MAX_PIXELS = 400_000_000
 
 
 @asynccontextmanager
@@ -50,6 +53,7 @@ async def open_model(
 @asynccontextmanager
 async def open_tagger(
     settings: TaggingSettings,
+    decoding: DecodeSettings,
     *,
     max_image_bytes: int,
     observe: Observe = lambda _stage, _images, _seconds: None,
@@ -58,7 +62,8 @@ async def open_tagger(
     """Load the model and start the decoders; yield a tagger that lacks only its labels.
 
     Args:
-        settings: model, device, limits.
+        settings: model, device, scoring.
+        decoding: the decoder processes and their limits.
         max_image_bytes: larger files are refused unread.
         observe: see `ClipTagger`.
         halved: is called, on the model's thread, when a batch did not fit into memory.
@@ -68,12 +73,12 @@ async def open_tagger(
     """
     async with open_model(settings, halved) as model:
         form = model.pixel_format(fast=settings.preprocess == "fast")
-        async with DecodePool(pool_limits(settings, max_image_bytes), form) as pool:
+        async with DecodePool(pool_limits(decoding, max_image_bytes), form) as pool:
             options = TaggerOptions(
                 scoring=settings.scoring,
                 top_k=settings.top_k,
                 batch_max_images=settings.batch_max_images,
-                batch_max_pixels=settings.batch_max_pixels,
+                batch_max_pixels=BATCH_MAX_PIXELS,
                 preprocessing=PREPROCESSING_VERSIONS[settings.preprocess],
                 templates=DEFAULT_TEMPLATES,
                 background=BACKGROUND_PROMPTS,

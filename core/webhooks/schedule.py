@@ -17,10 +17,11 @@ MAX_RETRY_AFTER_S = 31 * 86400
 INFRA_DELAY_S = 30.0
 # The same where nothing was sent: our database, our store, or too little left of the lease.
 OWN_FAULT_DELAY_S = 5.0
+JITTER = 0.2  # share by which a delay varies: receivers that failed together do not return at once
 ABORT = "abort-message"  # value of `webhook-delivery` by which a receiver ends the retries
 
 
-class Answer(Protocol):
+class WebhookResponse(Protocol):
     """What the schedule and the sender need of an answer; `core.egress.Exchange` has it."""
 
     @property
@@ -55,7 +56,7 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
+class GivenUp:
     """Never to be tried again by itself.
 
     Attributes:
@@ -67,8 +68,8 @@ class GiveUp:
     outcome: str
 
 
-Verdict = Delivered | Retry | GiveUp
-Outcome = Answer | TargetUnreachable | TargetForbidden
+Verdict = Delivered | Retry | GivenUp
+Outcome = WebhookResponse | TargetUnreachable | TargetForbidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class RetrySchedule:
     def from_settings(cls, settings: DeliverySettings) -> "RetrySchedule":
         """The schedule that the settings describe."""
         delays = tuple(float(part) for part in settings.schedule_s.split(","))
-        return cls(delays_s=delays, jitter=settings.jitter)
+        return cls(delays_s=delays, jitter=JITTER)
 
     @property
     def window_s(self) -> float:
@@ -117,26 +118,26 @@ class RetrySchedule:
         if name == "delivered":
             return Delivered()
         if reason := _final_reason(outcome):
-            return GiveUp(reason=reason, outcome=name)
+            return GivenUp(reason=reason, outcome=name)
         if isinstance(outcome, TargetUnreachable) and outcome.infra:
             return self.postponed(name, INFRA_DELAY_S, attempts=attempts, now=now, rng=rng)
         verdict = self.failed(name, attempts=attempts, now=now, rng=rng)
-        if isinstance(verdict, GiveUp):
+        if isinstance(verdict, GivenUp):
             return verdict
         return Retry(at=self._no_earlier(verdict.at, outcome, attempts, now), outcome=name)
 
     def failed(
         self, name: str, *, attempts: Attempts, now: datetime, rng: Random
-    ) -> Retry | GiveUp:
+    ) -> Retry | GivenUp:
         """What follows from a charged attempt that came to `name`, whosever fault it was."""
         at = self.next_at(attempts, now, rng)
         if at is None:
-            return GiveUp(reason="attempts_exhausted", outcome=name)
+            return GivenUp(reason="attempts_exhausted", outcome=name)
         return Retry(at=at, outcome=name)
 
     def postponed(
         self, name: str, delay_s: float, *, attempts: Attempts, now: datetime, rng: Random
-    ) -> Retry | GiveUp:
+    ) -> Retry | GivenUp:
         """What follows from a fault of our own: soon again, uncharged, until the window ends.
 
         After it such faults are charged: they end too, and yet a webhook that was held for days

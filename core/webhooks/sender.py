@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
-from core.webhooks.schedule import Answer
+from core.webhooks.schedule import WebhookResponse
 from core.webhooks.signature import (
     ID_HEADER,
     SIGNATURE_HEADER,
@@ -21,11 +21,11 @@ BODY_S = 2.0
 # SHA-256 takes about 1 ms per MiB and releases the interpreter's lock meanwhile.
 OFF_LOOP_BYTES = 256 * 1024
 
-AnswerT = TypeVar("AnswerT", bound=Answer)
-AnswerT_co = TypeVar("AnswerT_co", bound=Answer, covariant=True)
+ResponseT = TypeVar("ResponseT", bound=WebhookResponse)
+ResponseT_co = TypeVar("ResponseT_co", bound=WebhookResponse, covariant=True)
 
 
-class Poster(Protocol[AnswerT_co]):
+class Poster(Protocol[ResponseT_co]):
     """Posts once to an address that it has checked; `core.egress.GuardedClient` is one."""
 
     async def post(
@@ -36,7 +36,7 @@ class Poster(Protocol[AnswerT_co]):
         headers: Mapping[str, str],
         timeout_s: float,
         body_s: float,
-    ) -> AnswerT_co:
+    ) -> ResponseT_co:
         """Return the answer, whatever its status.
 
         Raises:
@@ -63,7 +63,7 @@ class Message:
     secrets: Sequence[str]
 
 
-class WebhookSender(Generic[AnswerT]):
+class WebhookSender(Generic[ResponseT]):
     """Sends messages by Standard Webhooks 1.0.
 
     Attributes:
@@ -71,13 +71,13 @@ class WebhookSender(Generic[AnswerT]):
     """
 
     def __init__(
-        self, poster: Poster[AnswerT], *, timeout_s: float, user_agent: str = "photo-archive"
+        self, poster: Poster[ResponseT], *, timeout_s: float, user_agent: str = "photo-archive"
     ) -> None:
         self._poster = poster
         self.timeout_s = timeout_s
         self._user_agent = user_agent
 
-    async def send(self, message: Message, *, now: datetime, body_s: float = BODY_S) -> AnswerT:
+    async def send(self, message: Message, *, now: datetime, body_s: float = BODY_S) -> ResponseT:
         """Sign for this moment and post.
 
         Args:

@@ -9,18 +9,18 @@ from datetime import datetime, timedelta
 
 from starlette.requests import Request
 
+from core.storage import keys
 from core.storage.keys import ApiKey
-from core.transaction import Database
+from core.storage.pool import Pool
 from ingress.auth.api_keys import Scope, digest_of, key_id_of
 from ingress.http.limits import RateLimit
 from ingress.http.problems import Extra, Problem
-from ingress.ports import KeyTable
 
 HEADER = "X-API-Key"
 CACHE_TTL_S = 5.0  # how long a revoked key may still work; saves a query per request
 CACHE_MAX = 10_000
-#: Keys that are looked up at a time, 0.3 ms each: guesses take turns, and at most so many of the
-#: pool's connections, whatever address they come from.
+#: Keys that are looked up at a time, 0.3 ms each: guesses take at most so many of the pool's
+#: connections, whatever addresses they come from.
 LOOKUPS_AT_ONCE = 2
 TOUCH_AFTER = timedelta(minutes=1)
 
@@ -57,8 +57,7 @@ class KeyRing:
         now: aware time.
     """
 
-    database: Database
-    table: KeyTable
+    pool: Pool
     failures: RateLimit
     clock: Callable[[], float]
     now: Callable[[], datetime]
@@ -97,8 +96,8 @@ class KeyRing:
         known = self._known.get(key_id)
         if known is not None and self.clock() - known[0] < CACHE_TTL_S:
             return known[1]
-        async with self._lookups, self.database.connection() as connection:
-            key = await self.table.find(connection, key_id)
+        async with self._lookups:
+            key = await keys.find(self.pool, key_id)
         self._remember(key_id, self.clock(), key)
         return key
 
@@ -114,8 +113,7 @@ class KeyRing:
             return
         # Remembered first: of many requests at once, one writes.
         self._remember(key.key_id, self._known[key.key_id][0], replace(key, last_used_at=now))
-        async with self.database.connection() as connection:
-            await self.table.touch(connection, key.key_id, older_than=TOUCH_AFTER)
+        await keys.touch(self.pool, key.key_id, older_than=TOUCH_AFTER)
 
 
 def client_address(request: Request) -> str:

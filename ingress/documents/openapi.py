@@ -8,8 +8,8 @@ from pydantic.json_schema import models_json_schema
 
 from ingress.auth.access import HEADER
 from ingress.http.problems import BY_CODE, MEDIA_TYPE, Kind
-from ingress.models.responses import ProblemDocument
-from ingress.operations import Answer, Operation
+from ingress.models.problems import ProblemDocument
+from ingress.operations import Operation, Reply
 
 _TEMPLATE = "#/components/schemas/{model}"
 _ALWAYS = ("malformed_request", "internal_error", "overloaded")
@@ -122,7 +122,7 @@ def _responses(operation: Operation, references: dict[type[BaseModel], str]) -> 
     return responses
 
 
-def _answer(answer: Answer, references: dict[type[BaseModel], str]) -> Document:
+def _answer(answer: Reply, references: dict[type[BaseModel], str]) -> Document:
     document: Document = {"description": answer.meaning}
     if answer.model is not None:
         document["content"] = {answer.media_type: {"schema": {"$ref": references[answer.model]}}}

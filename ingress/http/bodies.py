@@ -13,6 +13,8 @@ from ingress.http.problems import Extra, FieldError, Problem
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 MAX_FIELD_ERRORS = 20
+MAX_JSON_BYTES = 256 * 1024  # a text of 2,000 characters and a thousand labels fit in
+MIN_BYTES_PER_S = 64 * 1024  # half a megabit: slower bodies end after INGRESS_RECEIVE_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,14 @@ from ingress.http.problems import retry_later
 
 MAX_BUCKETS = 10_000  # the least recently used are forgotten: a forgotten bucket is a full one
 
+BURST_S = 2  # seconds' worth of requests that may come at once
+
 KEY_SHARES = 4  # one key may hold a quarter: two that misbehave leave half to the others
+
+
+def burst_of(rate: float) -> int:
+    """Return how many requests may come at once, at so many per second."""
+    return max(1, round(rate * BURST_S))
 
 
 @dataclass(slots=True)

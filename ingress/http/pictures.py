@@ -1,5 +1,6 @@
-"""Handing pictures out: with a type of our own, and nothing that could run."""
+"""Pictures as responses: the media type is found in the bytes, and nothing in them can run."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from starlette.responses import Response
@@ -7,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from core.errors import ImageUnreadable
 from core.storage.archive.images import ImageStatus
-from ingress.ports import Prober
+from core.vision.decoding.sniff import Probe
 
 #: Pictures that browsers show themselves; the rest is offered as a download.
 _INLINE = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"})
@@ -17,14 +18,20 @@ _UNKNOWN = "application/octet-stream"
 
 
 class PictureResponse(Response):
-    """The bytes of an image; what is held for them is let go when they are sent.
+    """The bytes of an image; the memory held for them is released once they are sent.
 
-    The media type is what the bytes say, never what the uploader said: a file that is two formats
-    at once must not be served as the other one.
+    The media type comes from the bytes, never from the uploader: a file that is valid in two
+    formats must not be served as the other one.
     """
 
-    def __init__(self, content: bytes, image: ImageStatus, prober: Prober, held: ExitStack) -> None:
-        media_type = _media_type(content, prober)
+    def __init__(
+        self,
+        content: bytes,
+        image: ImageStatus,
+        probe: Callable[[bytes], Probe],
+        held: ExitStack,
+    ) -> None:
+        media_type = _media_type(content, probe)
         kind = "inline" if media_type in _INLINE else "attachment"
         headers = {
             "Content-Disposition": f"{kind}; filename={image.image_id}",
@@ -48,8 +55,8 @@ def etag_of(image: ImageStatus) -> str | None:
     return f'"{image.sha256.hex()}"' if image.sha256 and image.uri.startswith("blob:") else None
 
 
-def _media_type(content: bytes, prober: Prober) -> str:
+def _media_type(content: bytes, probe: Callable[[bytes], Probe]) -> str:
     try:
-        return prober.probe(content).media_type
+        return probe(content).media_type
     except ImageUnreadable:
         return _UNKNOWN  # what failed to be tagged is still handed back

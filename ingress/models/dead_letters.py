@@ -2,10 +2,9 @@
 
 from datetime import datetime
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from ingress.models.requests import Input, Words
-from ingress.models.responses import Output
+from ingress.models.roots import Input, Output, Words, examples
 from schemas.strict import read_whole
 from schemas.topics import BY_NAME, GROUPS, dead_letter_topic
 
@@ -57,15 +56,9 @@ class LetterPage(Output):
 class ReplayRequest(Input):
     """`POST /dead-letters/replay`: letters to be put back on their topic."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"topic": "images.arrived.v1", "reason": "truncated", "dry_run": True},
-                {"topic": "images.arrived.v1.tagging.dlq", "limit": 500},
-            ]
-        },
+    model_config = examples(
+        {"topic": "images.arrived.v1", "reason": "truncated", "dry_run": True},
+        {"topic": "images.arrived.v1.tagging.dlq", "limit": 500},
     )
 
     topic: Words = Field(
@@ -86,7 +79,7 @@ class ReplayRequest(Input):
     _read_limit = field_validator("limit", mode="before")(read_whole)
 
 
-class Replayed(Output):
+class ReplayOutcome(Output):
     """What was put back."""
 
     matched: dict[str, int] | None = Field(

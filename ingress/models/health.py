@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ingress.models.responses import Output
+from ingress.models.roots import Output
 
 
 class Check(Output):
@@ -23,7 +23,7 @@ class RunningModel(Output):
     seen_at: datetime = Field(description="When a process last said that it runs with it.")
 
 
-class Health(Output):
+class HealthReport(Output):
     """Whether this process can do its work."""
 
     status: Literal["ok", "degraded", "unavailable"]

@@ -1,31 +1,60 @@
-"""What other labels would change, as clients ask and are told."""
+"""The default labels as clients see them, and previews of other labels."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Literal
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field, field_validator
 
-from ingress.models.responses import Output, ShownTag
+from ingress.models.images import ShownTag
+from ingress.models.roots import Output
 from schemas.labels import LabelSetText
+from schemas.strict import read_whole
 
 DEFAULT_SAMPLE, MAX_SAMPLE = 2_000, 20_000
 
 
-def _whole(value: Any) -> Any:
-    # To JSON Schema 2.0 is an integer: clients whose numbers are all floats write it so.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+class ShownLabel(Output):
+    """A label; no templates: the default ones."""
+
+    name: str
+    aliases: tuple[str, ...]
+    templates: tuple[str, ...]
+    threshold: float | None
+
+
+class ShownRescoring(Output):
+    """How far the archive has come with the labels in force."""
+
+    is_done: bool
+    total: int = Field(description="Images that had tags of older labels when it began.")
+    rescored: int = Field(description="Of these, so many have new ones.")
+    older: int = Field(
+        description="Images that still answer with tags of older labels, up to 100,000. Those of"
+        " another model stay among them until `producers retag`."
+    )
+
+
+class ShownLabels(Output):
+    """The default labels."""
+
+    version: int
+    changed_at: datetime
+    labels: tuple[ShownLabel, ...]
+    rescoring: ShownRescoring
 
 
 class PreviewRequest(LabelSetText):
     """`POST /labels/preview`: the labels as `PUT /labels` would take them."""
 
-    sample: Annotated[int, BeforeValidator(_whole)] = Field(
+    sample: int = Field(
         DEFAULT_SAMPLE,
         ge=1,
         le=MAX_SAMPLE,
         description="So many images are drawn from the whole archive, always the same ones.",
     )
+
+    _read_sample = field_validator("sample", mode="before")(read_whole)
 
 
 class LabelChange(Output):

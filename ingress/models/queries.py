@@ -1,15 +1,120 @@
-"""What clients get of their queries beyond a single one: lists."""
+"""Queries as clients ask, list and delete them."""
 
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
-from ingress.models.responses import Output
+from ingress.models.roots import Input, Output, Words, examples
+from schemas.query import MAX_TEXT_CHARS, QueryOptions
+from schemas.strict import read_whole
+from schemas.token import decode_token
 
 
-class ListedQuery(Output):
+class QueryRequest(Input):
+    """`POST /images/tags`: a sentence, and where its answer goes."""
+
+    model_config = examples(
+        {
+            "text": "We are looking for cats on the beach",
+            "callback_url": "https://example.org/hooks/photos",
+        },
+        {
+            "text": "День Победы, ветераны",
+            "callback_url": "https://example.org/hooks/photos",
+            "top_n": 3,
+            "min_score": 0.2,
+            "payload": "link",
+        },
+    )
+
+    text: Words = Field(min_length=1, max_length=MAX_TEXT_CHARS, pattern=r"\S")
+    callback_url: Words = Field(
+        min_length=1,
+        max_length=2000,
+        description="Where the signed webhook is sent.",
+        json_schema_extra={"format": "uri"},
+    )
+    top_n: int = Field(1, ge=1, le=50, description="The best image whole, the others as links.")
+    min_score: float = Field(0.0, ge=0, le=1e6, allow_inf_nan=False)
+    date_from: AwareDatetime | None = Field(None, description="Taken at or after this time.")
+    date_to: AwareDatetime | None = Field(None, description="Taken before this time.")
+    after: Words | None = Field(
+        None, max_length=500, description="`token` of an upload: its tags are seen, or waited for."
+    )
+    payload: Literal["inline", "link"] = Field(
+        "inline", description="The picture as base64, or as a signed link."
+    )
+
+    _read_top_n = field_validator("top_n", mode="before")(read_whole)
+
+    @field_validator("after")
+    @classmethod
+    def _check_after(cls, value: str | None) -> str | None:
+        if value is not None:
+            decode_token(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_dates(self) -> "QueryRequest":
+        if self.date_from and self.date_to and self.date_from >= self.date_to:
+            raise ValueError("date_from must lie before date_to")
+        return self
+
+    def options(self) -> QueryOptions:
+        """Return what goes into the event beside text and address."""
+        return QueryOptions.model_validate(self, from_attributes=True)
+
+
+class AcceptedQuery(Output):
+    """A query that will be answered by a webhook."""
+
+    query_id: UUID
+    status: Literal["accepted"] = "accepted"
+    links: dict[str, str]
+
+
+class ShownAttempt(Output):
+    """One try to deliver a webhook."""
+
+    attempt: int
+    started_at: datetime
+    took_ms: int | None = None
+    status: int | None = Field(None, description="HTTP status of the target, if it answered.")
+    error: str | None = None
+    detail: str | None = None
+
+
+class ShownDelivery(Output):
+    """A webhook and its tries."""
+
+    delivery_id: UUID = Field(description="The `webhook-id` on the wire.")
+    url: str
+    state: Literal["due", "leased", "delivered", "dead"]
+    attempt: int
+    next_at: datetime | None = None
+    reason: str | None = None
+    finished_at: datetime | None = None
+    attempts: tuple[ShownAttempt, ...] = ()
+
+
+class ShownQuery(Output):
+    """All that is known of a query."""
+
+    query_id: UUID
+    status: Literal["accepted", "waiting", "answered"]
+    text: str
+    callback_url: str
+    options: dict[str, Any]
+    answer: dict[str, Any] | None
+    accepted_at: datetime
+    answered_at: datetime | None
+    deliveries: tuple[ShownDelivery, ...]
+    links: dict[str, str]
+
+
+class QuerySummary(Output):
     """A query, but for its answer and its webhooks."""
 
     query_id: UUID
@@ -28,5 +133,13 @@ class ListedQuery(Output):
 class QueryPage(Output):
     """Some queries."""
 
-    queries: tuple[ListedQuery, ...]
+    queries: tuple[QuerySummary, ...]
     next: str | None = Field(description="Cursor of the page that follows; null on the last one.")
+
+
+class DeletedQuery(Output):
+    """A query that is no more, nor its webhooks."""
+
+    query_id: UUID
+    deleted_at: datetime
+    withdrawn: int = Field(description="Webhooks of it that waited, and are not sent.")

@@ -1,14 +1,14 @@
-"""What clients get from searches and statistics. The same models answer and document."""
+"""What clients get from searches."""
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
-from ingress.models.responses import ImagePage, Output, ShownImage
+from ingress.models.images import ImagePage, ShownImage
+from ingress.models.roots import Output
 
 
-class MatchedLabel(Output):
+class ShownMatch(Output):
     """A label that a text names, and the words that name it."""
 
     tag: str
@@ -33,7 +33,7 @@ class FoundPage(ImagePage):
 
     images: tuple[FoundImage, ...]
     order: Literal["arrival", "date", "relevance"] = "arrival"
-    matched: tuple[MatchedLabel, ...] = ()
+    matched: tuple[ShownMatch, ...] = ()
 
 
 class ShownToken(Output):
@@ -49,58 +49,4 @@ class Lemmas(Output):
 
     text: str
     tokens: tuple[ShownToken, ...]
-    matched: tuple[MatchedLabel, ...]
-
-
-class ShownTagCount(Output):
-    """A tag of the archive."""
-
-    tag: str
-    images: int
-    mean_confidence: float
-
-
-class ShownTagPair(Output):
-    """Two tags that occur together."""
-
-    tags: tuple[str, str]
-    images: int
-
-
-class TagStatistics(Output):
-    """All tags, and which occur together."""
-
-    tags: tuple[ShownTagCount, ...]
-    pairs: tuple[ShownTagPair, ...]
-    pairs_among: int = Field(description="Pairs are counted among so many newest images.")
-
-
-class ShownFailures(Output):
-    """Images that could not be tagged, for one reason."""
-
-    reason: str
-    images: int
-    last_at: datetime
-
-
-class ShownCamera(Output):
-    """A camera, by EXIF, and how many images it took."""
-
-    camera: str
-    images: int
-
-
-class Statistics(Output):
-    """Figures of the archive."""
-
-    since: datetime
-    until: datetime
-    statuses: dict[str, int]
-    days: dict[str, int] = Field(description="Images per day taken, UTC.")
-    hours: dict[str, int] = Field(
-        description="Taggings per hour, UTC, of the last 48; an image tagged again counts again."
-    )
-    failures: tuple[ShownFailures, ...]
-    cameras: tuple[ShownCamera, ...] = Field(
-        description="Of the whole archive: the 100 commonest, the commonest first."
-    )
+    matched: tuple[ShownMatch, ...]

@@ -1,24 +1,32 @@
-"""Texts to labels, as the query consumer has them: the language is loaded when first wanted."""
+"""Texts read as the query consumer reads them: words, lemmas, and the labels that they name."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from core.language.lemmatizer import Lemmatizer
-from core.relevance.matching import LabelIndex
+from core.language.lemmatizer import Lemmatizer, Token
+from core.relevance.matching import LabelIndex, Matched
 from core.storage import labels
-from core.transaction import Database
-from ingress.reading.ports import Meaning
+from core.storage.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """The words of a text, and the labels that they name."""
+
+    tokens: Sequence[Token]
+    matched: Sequence[Matched]
 
 
 @dataclass(slots=True)
-class Words:
-    """The language and the labels in force.
+class TextReader:
+    """Finds the labels that a text names. The language is loaded by the first text.
 
     Args:
-        exceptions: as the query consumer's, so that both understand alike.
+        exceptions: those of the query consumer, so that both read a text alike.
     """
 
-    database: Database
+    pool: Pool
     exceptions: str
     _lemmatizer: Lemmatizer | None = None
     _index: LabelIndex | None = None
@@ -26,7 +34,7 @@ class Words:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def understand(self, text: str) -> Meaning:
-        """Return words and labels of a text. The first call takes 2 s and 110 MB."""
+        """Return the words and labels of a text. The first call takes 2 s and 110 MB."""
         lemmatizer, index = await self._current()
         tokens = await asyncio.to_thread(lemmatizer.lemmatize, text)
         return Meaning(tokens, index.match(tokens))
@@ -35,12 +43,11 @@ class Words:
         async with self._lock:
             if self._lemmatizer is None:
                 self._lemmatizer = await asyncio.to_thread(Lemmatizer, self.exceptions)
-            async with self.database.connection() as connection:
-                state = await labels.state(connection)
-                if self._index is None or state != self._state:
-                    everything = await labels.everything(connection)
-                    self._index = await asyncio.to_thread(
-                        LabelIndex.build, everything.labels, self._lemmatizer.lemmatize
-                    )
-                    self._state = state
+            state = await labels.state(self.pool)
+            if self._index is None or state != self._state:
+                everything = await labels.everything(self.pool)
+                self._index = await asyncio.to_thread(
+                    LabelIndex.build, everything.labels, self._lemmatizer.lemmatize
+                )
+                self._state = state
             return self._lemmatizer, self._index

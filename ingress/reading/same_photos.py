@@ -1,4 +1,4 @@
-"""The report on the same photos: hashes from PostgreSQL, compared here, confirmed there."""
+"""Pairs that are the same photo: hashes are compared here, pairs confirmed by PostgreSQL."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ import numpy as np
 from core.storage.archive import same_photos
 from core.storage.archive.duplicates import MAX_COMPARED, SAME_PHOTO_BITS
 from core.storage.archive.same_photos import SamePhoto
-from core.transaction import Database
+from core.storage.pool import Pool
 from core.vision.decoding.lookalikes import lookalikes
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some pairs.
+class PairPage:
+    """Some pairs of images that are the same photo.
 
     Attributes:
-        next: what the next page begins behind; None: this is the last one.
-        is_complete: no image was left out because the archive is too large, nor a pair because more
-            images look like one than are offered, of which none is the same photo.
+        next: the next page begins behind this row; None: this is the last page.
+        is_complete: False where the archive has more images than are compared, or where an image
+            looks like more others than were checked and none of those was the same photo.
     """
 
     pairs: Sequence[SamePhoto]
@@ -29,35 +29,31 @@ class Page:
 
 
 async def find(
-    database: Database, turn: asyncio.Lock, *, owner: str | None, after: int, limit: int
-) -> Page:
+    pool: Pool, turn: asyncio.Lock, *, owner: str | None, after: int, limit: int
+) -> PairPage:
     """Return at most `limit` pairs; fewer, even none, may come before the last page.
 
     Args:
-        turn: is waited for: a page takes a core for up to half a second.
+        turn: held while a page is made, which takes a core for up to half a second.
         owner: only this owner's images, and those of nobody; None: all.
         after: `next` of the page before; 0: the first one.
     """
     async with turn:
-        return await _find(database, owner, after, limit)
+        return await _find(pool, owner, after, limit)
 
 
-async def _find(database: Database, owner: str | None, after: int, limit: int) -> Page:
-    async with database.connection() as connection:
-        kept = await same_photos.hashes(connection, owner=owner, limit=MAX_COMPARED)
+async def _find(pool: Pool, owner: str | None, after: int, limit: int) -> PairPage:
+    kept = await same_photos.hashes(pool, owner=owner, limit=MAX_COMPARED)
     ids = np.frombuffer(kept.ids, ">i4").astype(np.int64)
     hashes = np.frombuffer(kept.values, ">i8").astype(np.int64)
     first = int(np.searchsorted(ids, after, side="right"))
-    # Without a connection in its hands: others have use for it meanwhile.
+    # No connection is held meanwhile: other requests need it.
     found = await asyncio.to_thread(
         lookalikes, hashes, first, max_bits=SAME_PHOTO_BITS, limit=limit
     )
     pairs = [(int(ids[older]), int(ids[newer])) for older, newer in found.pairs]
-    same: dict[int, SamePhoto] = {}
-    if pairs:
-        async with database.connection() as connection:
-            same = await same_photos.confirmed(connection, pairs)
-    return Page(
+    same = await same_photos.confirmed(pool, pairs) if pairs else {}
+    return PairPage(
         pairs=tuple(same.values()),
         next=int(ids[found.next - 1]) if found.next < len(ids) else None,
         is_complete=kept.is_complete and all(int(ids[place]) in same for place in found.cut),

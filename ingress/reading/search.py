@@ -1,72 +1,70 @@
-"""Searching and counting in PostgreSQL."""
+"""One page of the images that a search finds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from core.relevance.matching import Matched
 from core.relevance.ranking import recency
-from core.storage.archive import search, statistics
+from core.storage.archive import search
 from core.storage.archive.images import ImageStatus
-from core.storage.archive.search import Dated, Match, Sought
-from core.storage.archive.statistics import TagCount, TagPair
-from core.transaction import Database, Transaction
-from ingress.reading.language import Words
-from ingress.reading.ports import Counts, Found, Meaning, Wanted
+from core.storage.archive.search import Dated, Match, Sought, Visible
+from core.storage.pool import Pool
+from core.transaction import Transaction
+from ingress.reading.language import TextReader
 
 #: Pages that are read for one that is asked for, where many images may not be shown to the caller.
 ROUNDS = 5
-SHOWN_CAMERAS = 100
-THROUGHPUT_HOURS = 48
 
 
 @dataclass(frozen=True, slots=True)
-class StoredInsights:
-    """What `core.storage.archive.search` and `core.storage.archive.statistics` know."""
+class ImageSearch:
+    """Which images are looked for; at least one of text, tag and dates is given.
 
-    database: Database
-    words: Words
+    Attributes:
+        text: images with any label that it names, ranked by the sum of their confidences.
+        tag: images with this label.
+        since: taken then or later (aware); `until`: before.
+        after: the place of the last image of the page before.
+    """
 
-    async def find(self, wanted: Wanted, limit: int) -> Found:
-        """Return at most `limit` images; fewer may come before the last page."""
-        matched: Sequence[Matched] = ()
-        if wanted.text is not None:
-            matched = (await self.words.understand(wanted.text)).matched
-        async with self.database.connection() as connection:
-            sought = await _sought(connection, wanted, matched)
-            if sought is not None and not sought.label_ids:
-                return Found((), matched)
-            return await _page(connection, wanted, sought, matched, limit)
+    visible: Visible
+    text: str | None = None
+    tag: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    after: Match | Dated | None = None
 
-    async def understand(self, text: str) -> Meaning:
-        """Return words and labels of a text."""
-        return await self.words.understand(text)
 
-    async def tags(self) -> Sequence[TagCount]:
-        """Return all tags that any image carries, the commonest first."""
-        async with self.database.connection() as connection:
-            return await statistics.tags(connection)
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """A page of images.
 
-    async def pairs(self, limit: int, tag: str | None) -> Sequence[TagPair]:
-        """Return the commonest pairs of tags among the newest images."""
-        async with self.database.connection() as connection:
-            return await statistics.pairs(connection, limit, tag)
+    Attributes:
+        images: with the sum of matched confidences in millionths, where labels were looked for.
+        matched: the labels that the text names.
+        next: the place behind which the next page begins; None on the last page.
+    """
 
-    async def counts(self, since: datetime, until: datetime) -> Counts:
-        """Return figures of a time: days and failures of all of it, hours of its last 48."""
-        begun = max(since, until - timedelta(hours=THROUGHPUT_HOURS))
-        async with self.database.connection() as connection:
-            return Counts(
-                statuses=await statistics.counts(connection, "status"),
-                days=await statistics.days(connection, since.date(), until.date()),
-                hours=await statistics.counts(connection, "hour", _hour(begun), _hour(until)),
-                failures=await statistics.failures(connection, since, until),
-                cameras=await statistics.cameras(connection, SHOWN_CAMERAS),
-            )
+    images: Sequence[tuple[ImageStatus, int | None]]
+    matched: Sequence[Matched] = ()
+    next: Match | Dated | None = None
+
+
+async def find(pool: Pool, reader: TextReader, wanted: ImageSearch, limit: int) -> SearchPage:
+    """Return at most `limit` images; fewer may come before the last page."""
+    matched: Sequence[Matched] = ()
+    if wanted.text is not None:
+        matched = (await reader.understand(wanted.text)).matched
+    async with pool.connection() as connection:
+        sought = await _sought(connection, wanted, matched)
+        if sought is not None and not sought.label_ids:
+            return SearchPage((), matched)
+        return await _page(connection, wanted, sought, matched, limit)
 
 
 async def _sought(
-    connection: Transaction, wanted: Wanted, matched: Sequence[Matched]
+    connection: Transaction, wanted: ImageSearch, matched: Sequence[Matched]
 ) -> Sought | None:
     """Return the labels to look for; None where only dates are asked for."""
     tag_id = None if wanted.tag is None else await search.label_id(connection, wanted.tag)
@@ -85,11 +83,11 @@ async def _sought(
 
 async def _page(
     connection: Transaction,
-    wanted: Wanted,
+    wanted: ImageSearch,
     sought: Sought | None,
     matched: Sequence[Matched],
     limit: int,
-) -> Found:
+) -> SearchPage:
     images: list[tuple[ImageStatus, int | None]] = []
     after = wanted.after
     for _ in range(ROUNDS):
@@ -98,19 +96,19 @@ async def _page(
         shown = await search.shown(connection, numbers, wanted.visible)
         for place in places:
             if len(images) == limit:
-                return Found(images, matched, after)
+                return SearchPage(images, matched, after)
             after = place
             if place.number in shown:
                 score = place.score if isinstance(place, Match) else None
                 images.append((shown[place.number], score))
         if len(places) <= limit:
-            return Found(images, matched, None)
-    return Found(images, matched, after)
+            return SearchPage(images, matched, None)
+    return SearchPage(images, matched, after)
 
 
 async def _places(
     connection: Transaction,
-    wanted: Wanted,
+    wanted: ImageSearch,
     sought: Sought | None,
     after: Match | Dated | None,
     limit: int,
@@ -130,7 +128,3 @@ def _naive(moment: datetime) -> datetime:
 
 def _seconds(moment: datetime) -> int:
     return recency(None, moment, moment)
-
-
-def _hour(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H")

@@ -5,36 +5,34 @@ from uuid import UUID
 from starlette.responses import Response
 
 from core.errors import RecordRefused
-from core.storage.archive import curation, image_deletion
+from core.storage.archive import curation, image_deletion, images
 from core.storage.archive.images import ImageStatus
 from core.tags import TagScore, score_to_int
 from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.models.removals import DeletedImage
-from ingress.models.requests import ImagePatch
-from ingress.models.responses import CuratedImage
-from ingress.operations import Answer, Call, Operation, json_response
+from ingress.models.images import CuratedImage, DeletedImage, ImagePatch, ShownImage
+from ingress.operations import Call, Operation, Reply, json_response
 from ingress.routes.images import shown
 
 
 async def patch(call: Call) -> Response:
     """Set tags by hand or give them back to the model; exclude from the answers or take back."""
-    wanted = await call.body(ImagePatch)
+    change = await call.body(ImagePatch)
     image_id = call.path_id("image_id")
-    async with call.parts.tables.database.transaction() as tx:
-        status = await call.parts.tables.images.status(tx, image_id)
+    async with call.deps.pool.transaction() as tx:
+        status = await images.status(tx, image_id)
         # Another owner's image and none at all give the same answer: ids must not be probed.
         if status is None or not call.caller.owns(status.owner):
             raise _not_yours(image_id)
-        await _apply(tx, status, wanted)
+        await _apply(tx, status, change)
         decided = await curation.state(tx, image_id)
-        now = await call.parts.tables.images.status(tx, image_id)
+        now = await images.status(tx, image_id)
         if now is None:  # deleted between the look and the change
             raise _not_yours(image_id)
     return json_response(
         CuratedImage(
-            image=shown(call, now),
+            image=shown(call, now, ShownImage),
             excluded=decided is not None and decided.excluded,
             is_tagged_by_hand=decided is not None and decided.tags is not None,
         )
@@ -48,9 +46,8 @@ async def delete(call: Call) -> Response:
     `query.failed`, reason `image_gone`. Sent or announced again, it is a new image.
     """
     image_id = call.path_id("image_id")
-    owner = None if call.caller.is_admin else call.caller.owner
-    async with call.parts.tables.database.transaction() as tx:
-        deleted_at = await image_deletion.delete(tx, image_id, owner=owner)
+    async with call.deps.pool.transaction() as tx:
+        deleted_at = await image_deletion.delete(tx, image_id, owner=call.own_only)
     if deleted_at is None:
         raise _not_yours(image_id)
     return json_response(DeletedImage(image_id=image_id, deleted_at=deleted_at))
@@ -60,18 +57,18 @@ def _not_yours(image_id: UUID) -> Problem:
     return Problem("image_not_found", f"no image {image_id} that is yours to change")
 
 
-async def _apply(tx: Transaction, status: ImageStatus, wanted: ImagePatch) -> None:
-    if "tags" in wanted.model_fields_set:
-        if wanted.tags is None:
+async def _apply(tx: Transaction, status: ImageStatus, change: ImagePatch) -> None:
+    if "tags" in change.model_fields_set:
+        if change.tags is None:
             await curation.clear_tags(tx, status.image_id)
         else:
-            await _set_tags(tx, status, wanted)
-    if wanted.excluded is not None:
-        await curation.exclude(tx, status.image_id, excluded=wanted.excluded)
+            await _set_tags(tx, status, change)
+    if change.excluded is not None:
+        await curation.exclude(tx, status.image_id, excluded=change.excluded)
 
 
-async def _set_tags(tx: Transaction, status: ImageStatus, wanted: ImagePatch) -> None:
-    tags = [TagScore(tag.tag, score_to_int(tag.score)) for tag in wanted.tags or ()]
+async def _set_tags(tx: Transaction, status: ImageStatus, change: ImagePatch) -> None:
+    tags = [TagScore(tag.tag, score_to_int(tag.score)) for tag in change.tags or ()]
     tags.sort(key=lambda tag: -tag.score)
     try:
         await curation.set_tags(tx, status.image_id, tags)
@@ -87,7 +84,7 @@ OPERATIONS = (
         patch,
         "Set tags by hand, exclude from the answers",
         "images",
-        (Answer(200, "Decided; it outlives tagging again and re-scoring.", CuratedImage),),
+        (Reply(200, "Decided; it outlives tagging again and re-scoring.", CuratedImage),),
         scope=Scope.UPLOAD,
         body=ImagePatch,
         problems=(
@@ -101,7 +98,7 @@ OPERATIONS = (
         delete,
         "Delete an image",
         "images",
-        (Answer(200, "Deleted; arrivals that are older do not bring it back.", DeletedImage),),
+        (Reply(200, "Deleted; arrivals that are older do not bring it back.", DeletedImage),),
         scope=Scope.UPLOAD,
         problems=("image_not_found",),
     ),

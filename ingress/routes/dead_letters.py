@@ -11,12 +11,12 @@ from ingress.http.cursors import CURSOR, cursor_of_number, limit_of, page_below
 from ingress.http.problems import Extra, FieldError, Problem, retry_later
 from ingress.models.dead_letters import (
     LetterPage,
-    Replayed,
+    ReplayOutcome,
     ReplayRequest,
     ShownLetter,
     ShownLetterGroup,
 )
-from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.operations import Call, Operation, Parameter, Reply, json_response
 from ingress.routes.search import refuse_unknown, wrong
 from producers.publishing import Patience
 from producers.replay import ChoiceRefused, Replay, choose
@@ -35,26 +35,16 @@ _PARAMETERS = frozenset({"topic", "group", "reason", "cursor", "limit"})
 async def list_letters(call: Call) -> Response:
     """Return dead letters that were not replayed, the newest first, and how many there are of each.
 
-    Their values are not shown: they are what somebody sent. `python -m producers replay` and
+    Their values are not shown: they are what somebody sent. `photo-archive letters replay` and
     `POST /dead-letters/replay` put them back as they were.
     """
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     wanted = _filter(call)
-    async with call.parts.tables.database.connection() as connection:
-        found = await letter_pages.page(connection, wanted, limit + 1)
-        groups = await letter_pages.groups(connection)
+    found = await letter_pages.page(call.deps.pool, wanted, limit + 1)
+    groups = await letter_pages.groups(call.deps.pool)
     return json_response(
         LetterPage(
-            groups=tuple(
-                ShownLetterGroup(
-                    group=one.group,
-                    topic=one.topic,
-                    reason=one.reason,
-                    letters=one.letters,
-                    newest_at=one.newest_at,
-                )
-                for one in groups
-            ),
+            groups=tuple(ShownLetterGroup.of(one) for one in groups),
             letters=tuple(_shown(one) for one in found[:limit]),
             next=cursor_of_number(found[limit - 1].id) if len(found) > limit else None,
         )
@@ -75,7 +65,7 @@ async def replay(call: Call) -> Response:
         field = FieldError(f"/{error.name}", str(error))
         raise Problem("invalid_request", detail, Extra(errors=(field,))) from error
     with call.memory(REPLAY_BATCH * EVENT_MAX_BYTES):
-        async with call.parts.tables.database.connection() as connection:
+        async with call.deps.pool.connection() as connection:
             if asked.dry_run:
                 done = await _count(connection, wanted)
             else:
@@ -83,25 +73,25 @@ async def replay(call: Call) -> Response:
     return json_response(done)
 
 
-async def _count(connection: Transaction, wanted: LetterFilter) -> Replayed:
-    """Reads every letter that matches, which a replay of some is spared."""
+async def _count(connection: Transaction, wanted: LetterFilter) -> ReplayOutcome:
+    """Return how many letters match. It reads them all; a replay reads only what it puts back."""
     matched = await replays.counts(connection, wanted)
     unreadable = 0 if wanted.reason else await replays.count_unreadable(connection, wanted)
-    return Replayed(matched=matched, replayed={}, refused={}, unreadable=unreadable)
+    return ReplayOutcome(matched=matched, replayed={}, refused={}, unreadable=unreadable)
 
 
 async def _put_back(
     call: Call, connection: Transaction, wanted: LetterFilter, limit: int
-) -> Replayed:
+) -> ReplayOutcome:
     # Without patience: whoever asks is waiting, and may ask again.
-    publisher = call.parts.departures.outbox.publisher
+    publisher = call.deps.departures.outbox.publisher
     replaying = Replay(connection, publisher, Patience(limit_s=0), REPLAY_BATCH)
     done = await replaying.run(wanted, limit)
     if done.refused.get("broker_away") and not done.by_reason:
         raise retry_later(
             "unavailable", "Kafka is away: nothing was put back", after_s=RETRY_AFTER_S
         )
-    return Replayed(replayed=dict(done.by_reason), refused=dict(done.refused))
+    return ReplayOutcome(replayed=dict(done.by_reason), refused=dict(done.refused))
 
 
 def _filter(call: Call) -> Filter:
@@ -122,20 +112,13 @@ def _name(call: Call, parameter: str) -> str | None:
 
 
 def _shown(letter: ListedLetter) -> ShownLetter:
-    return ShownLetter(
+    return ShownLetter.of(
+        letter,
         letter_id=letter.id,
-        group=letter.group,
-        topic=letter.topic,
-        partition=letter.partition,
-        offset=letter.offset,
         key=None if letter.key is None else letter.key.decode("utf-8", "replace"),
         headers={
             name: value.decode("utf-8", "replace")[:HEADER_CHARS] for name, value in letter.headers
         },
-        size_bytes=letter.size_bytes,
-        reason=letter.reason,
-        detail=letter.detail,
-        quarantined=letter.quarantined,
         recorded_at=letter.record_at,
         set_aside_at=letter.created_at,
     )
@@ -149,7 +132,7 @@ OPERATIONS = (
         list_letters,
         "Records that were set aside, page by page",
         "dead letters",
-        (Answer(200, "At most `limit` letters, the newest first.", LetterPage),),
+        (Reply(200, "At most `limit` letters, the newest first.", LetterPage),),
         scope=Scope.ADMIN,
         parameters=(
             limit_of(MAX_LIMIT),
@@ -166,7 +149,7 @@ OPERATIONS = (
         replay,
         "Put records that were set aside back on their topic",
         "dead letters",
-        (Answer(200, "They are on the topic again, or only counted.", Replayed),),
+        (Reply(200, "They are on the topic again, or only counted.", ReplayOutcome),),
         scope=Scope.ADMIN,
         body=ReplayRequest,
         problems=(

@@ -13,7 +13,7 @@ from core.errors import ConfigurationError
 from ingress.dependencies import Dependencies
 from ingress.documents import asyncapi, openapi
 from ingress.http.problems import KINDS
-from ingress.operations import Answer, Call, Handler, Operation
+from ingress.operations import Call, Handler, Operation, Reply
 
 PAGES = Path(__file__).parent.parent / "pages"
 #: Swagger UI styles its elements inline and draws its icons as data: images.
@@ -27,7 +27,7 @@ _FILE_HEADERS = {"Cache-Control": "public, max-age=3600"}
 _HTML = "text/html"
 
 
-def operations(described: Sequence[Operation], parts: Dependencies) -> tuple[Operation, ...]:
+def operations(described: Sequence[Operation], deps: Dependencies) -> tuple[Operation, ...]:
     """Return the operations that serve the documents about `described` and about themselves.
 
     Raises:
@@ -36,7 +36,7 @@ def operations(described: Sequence[Operation], parts: Dependencies) -> tuple[Ope
     swagger = _swagger_files()
     pages = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined)
     landing = pages.get_template("landing.html").render(
-        model=parts.model, version=parts.version, base=parts.settings.base_url
+        model=deps.model, version=deps.version, base=deps.base_url
     )
     problems = pages.get_template("problems.html").render(kinds=KINDS)
     served = (
@@ -48,8 +48,8 @@ def operations(described: Sequence[Operation], parts: Dependencies) -> tuple[Ope
         _file("/docs/swagger-ui.css", swagger / "swagger-ui.css", "text/css"),
         _file("/docs/swagger-ui-bundle.js", swagger / "swagger-ui-bundle.js", "text/javascript"),
     )
-    events = partial(asyncapi.build, version=parts.version, bootstrap=parts.kafka_address)
-    spec = partial(openapi.build, described, version=parts.version, server=parts.settings.base_url)
+    events = partial(asyncapi.build, version=deps.version, bootstrap=deps.kafka_address)
+    spec = partial(openapi.build, described, version=deps.version, server=deps.base_url)
     return (
         *served,
         _json("/openapi.json", "This API as OpenAPI 3.1", spec),
@@ -77,7 +77,7 @@ def _html(text: str, name: str) -> Handler:
 
 
 def _page(path: str, summary: str, handler: Handler) -> Operation:
-    answers = (Answer(200, "A page.", media_type=_HTML),)
+    answers = (Reply(200, "A page.", media_type=_HTML),)
     return Operation("GET", path, handler, summary, "documents", answers)
 
 
@@ -86,7 +86,7 @@ def _file(path: str, file: Path, media_type: str) -> Operation:
         del call
         return FileResponse(file, media_type=media_type, headers=_FILE_HEADERS)
 
-    answers = (Answer(200, "A file.", media_type=media_type),)
+    answers = (Reply(200, "A file.", media_type=media_type),)
     return Operation("GET", path, serve, "File of the documents", "documents", answers)
 
 
@@ -99,5 +99,5 @@ def _json(path: str, summary: str, build: Callable[[], openapi.Document]) -> Ope
         del call
         return Response(body(), media_type="application/json")
 
-    answers = (Answer(200, "The document."),)
+    answers = (Reply(200, "The document."),)
     return Operation("GET", path, serve, summary, "documents", answers)

@@ -4,13 +4,13 @@ import re
 
 from starlette.responses import Response
 
-from core.storage.archive import duplicates
+from core.storage.archive import duplicates, images
 from ingress.auth.api_keys import Scope
 from ingress.dependencies import Dependencies
 from ingress.http.cursors import limit_of
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.models.responses import AlikeImage, DuplicateGroup, Duplicates, SimilarImages
-from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.models.duplicates import AlikeImage, DuplicateGroup, Duplicates, SimilarImages
+from ingress.operations import Call, Operation, Parameter, Reply, json_response
 from ingress.reading import same_photos
 
 DEFAULT_LIMIT = 50
@@ -23,21 +23,12 @@ async def similar(call: Call) -> Response:
     """Return what is like an image: the same bytes, the same photo, the same burst."""
     image_id = call.path_id("image_id")
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
-    async with call.parts.tables.database.connection() as connection:
-        status = await call.parts.tables.images.status(connection, image_id)
+    async with call.deps.pool.connection() as connection:
+        status = await images.status(connection, image_id)
         if status is None or not (status.owner is None or call.caller.owns(status.owner)):
             raise Problem("image_not_found", f"no image {image_id}")
-        found = await duplicates.alike(connection, image_id, owner=_owner(call), limit=limit)
-    shown = tuple(
-        AlikeImage(
-            image_id=one.image_id,
-            image_path=one.path,
-            level=one.level,
-            cosine=one.cosine,
-            hash_distance=one.hash_distance,
-        )
-        for one in found.images
-    )
+        found = await duplicates.alike(connection, image_id, owner=call.own_only, limit=limit)
+    shown = tuple(AlikeImage.of(one, image_path=one.path) for one in found.images)
     return json_response(SimilarImages(images=shown, is_complete=found.is_complete))
 
 
@@ -48,21 +39,18 @@ async def report(call: Call) -> Response:
     if report_on is None:
         detail = f"level: must be one of {', '.join(REPORTS)}"
         raise Problem("invalid_request", detail, Extra(errors=(FieldError("level", detail),)))
-    return json_response(await report_on(call.parts, _owner(call), after, limit))
+    return json_response(await report_on(call.deps, call.own_only, after, limit))
 
 
-async def _identical(
-    parts: Dependencies, owner: str | None, after: bytes, limit: int
-) -> Duplicates:
-    async with parts.tables.database.connection() as connection:
-        groups = await duplicates.identical(connection, owner=owner, after=after, limit=limit + 1)
+async def _identical(deps: Dependencies, owner: str | None, after: bytes, limit: int) -> Duplicates:
+    groups = await duplicates.identical(deps.pool, owner=owner, after=after, limit=limit + 1)
     shown = tuple(
-        DuplicateGroup(
+        DuplicateGroup.of(
+            one,
             level="identical",
             sha256=one.sha256.hex(),
             cosine=None,
             hash_distance=None,
-            image_ids=one.image_ids,
             image_paths=one.paths,
         )
         for one in groups[:limit]
@@ -72,18 +60,15 @@ async def _identical(
 
 
 async def _same_photo(
-    parts: Dependencies, owner: str | None, after: bytes, limit: int
+    deps: Dependencies, owner: str | None, after: bytes, limit: int
 ) -> Duplicates:
     place = min(int.from_bytes(after, "big"), MAX_ROW_ID)  # may be the other level's cursor
-    page = await same_photos.find(
-        parts.tables.database, parts.comparing, owner=owner, after=place, limit=limit
-    )
+    page = await same_photos.find(deps.pool, deps.comparing, owner=owner, after=place, limit=limit)
     shown = tuple(
-        DuplicateGroup(
+        DuplicateGroup.of(
+            one,
             level="same_photo",
             sha256=None,
-            cosine=one.cosine,
-            hash_distance=one.hash_distance,
             image_ids=(one.older_id, one.newer_id),
             image_paths=(one.older_path, one.newer_path),
         )
@@ -94,10 +79,6 @@ async def _same_photo(
 
 
 REPORTS = {"identical": _identical, "same_photo": _same_photo}
-
-
-def _owner(call: Call) -> str | None:
-    return None if call.caller.is_admin else call.caller.owner
 
 
 def _cursor(call: Call) -> bytes:
@@ -118,7 +99,7 @@ OPERATIONS = (
         similar,
         "Images that are like this one: same bytes, same photo, same burst",
         "images",
-        (Answer(200, "The most alike first.", SimilarImages),),
+        (Reply(200, "The most alike first.", SimilarImages),),
         scope=Scope.READ,
         parameters=(_LIMIT,),
         problems=("image_not_found", "invalid_request"),
@@ -129,7 +110,7 @@ OPERATIONS = (
         report,
         "Groups of images with the same bytes, or pairs that are the same photo",
         "images",
-        (Answer(200, "At most `limit` groups.", Duplicates),),
+        (Reply(200, "At most `limit` groups.", Duplicates),),
         scope=Scope.READ,
         parameters=(
             _LIMIT,

@@ -6,30 +6,29 @@ from starlette.responses import Response
 
 from core.storage import keys
 from core.storage.delivery import endpoints
-from core.storage.delivery.endpoints import Endpoint
 from core.webhooks.signing_secrets import make_secret
 from ingress.accepting import check_callback
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Problem
-from ingress.models.webhooks import (
+from ingress.models.endpoints import (
     EndpointRequest,
     MadeEndpoint,
     RemovedEndpoint,
     ShownEndpoint,
     ShownEndpoints,
 )
-from ingress.operations import Answer, Call, Operation, json_response
+from ingress.operations import Call, Operation, Reply, json_response
 
 
 async def register(call: Call) -> Response:
     """Register an address; its secret is in the answer, and nowhere else."""
     asked = await call.body(EndpointRequest)
-    box = call.parts.sealing
+    box = call.deps.sealing
     if box is None:
         raise Problem("unavailable", "the operator has set no SECRETS_KEY")
     await check_callback(call, asked.url, "/url")
     owner, secret = call.caller.owner, make_secret()
-    async with call.parts.tables.database.transaction() as tx:
+    async with call.deps.pool.transaction() as tx:
         await keys.lock_owner(tx, owner)
         if await endpoints.count(tx, owner) >= endpoints.MAX_PER_OWNER:
             raise Problem("endpoint_exists", f"{endpoints.MAX_PER_OWNER} addresses are the limit")
@@ -38,38 +37,24 @@ async def register(call: Call) -> Response:
             raise Problem("endpoint_exists", f"{asked.url[:300]!r} is registered")
         sealed = box.seal(secret, owner=made.secrets_owner)
         await keys.add_secret(tx, made.secrets_owner, sealed.encode())
-    shown = MadeEndpoint(**_shown(made).model_dump(), signing_secret=secret)
-    return json_response(shown, HTTPStatus.CREATED)
+    return json_response(MadeEndpoint.of(made, signing_secret=secret), HTTPStatus.CREATED)
 
 
 async def list_endpoints(call: Call) -> Response:
     """List the caller's addresses; an administrator's list has all."""
-    owner = None if call.caller.is_admin else call.caller.owner
-    async with call.parts.tables.database.connection() as connection:
-        found = await endpoints.list_all(connection, owner)
-    return json_response(ShownEndpoints(endpoints=tuple(_shown(one) for one in found)))
+    found = await endpoints.list_all(call.deps.pool, call.own_only)
+    return json_response(ShownEndpoints(endpoints=tuple(ShownEndpoint.of(one) for one in found)))
 
 
 async def remove(call: Call) -> Response:
     """Forget an address and its secret; its webhooks that wait are given up."""
     endpoint_id = call.path_id("endpoint_id")
-    owner = None if call.caller.is_admin else call.caller.owner
-    async with call.parts.tables.database.transaction() as tx:
+    async with call.deps.pool.transaction() as tx:
         await keys.lock_owner(tx, endpoints.secrets_owner(endpoint_id))
-        removed = await endpoints.remove(tx, endpoint_id, owner=owner)
+        removed = await endpoints.remove(tx, endpoint_id, owner=call.own_only)
     if removed is None:
         raise Problem("endpoint_not_found", f"no endpoint {endpoint_id}")
-    shown = _shown(removed.endpoint).model_dump()
-    return json_response(RemovedEndpoint(**shown, given_up=removed.given_up))
-
-
-def _shown(endpoint: Endpoint) -> ShownEndpoint:
-    return ShownEndpoint(
-        endpoint_id=endpoint.endpoint_id,
-        url=endpoint.url,
-        name=endpoint.name,
-        created_at=endpoint.created_at,
-    )
+    return json_response(RemovedEndpoint.of(removed.endpoint, given_up=removed.given_up))
 
 
 OPERATIONS = (
@@ -79,7 +64,7 @@ OPERATIONS = (
         list_endpoints,
         "Registered callback addresses",
         "webhooks",
-        (Answer(200, "The oldest first; at most 1,000.", ShownEndpoints),),
+        (Reply(200, "The oldest first; at most 1,000.", ShownEndpoints),),
         scope=Scope.QUERY,
     ),
     Operation(
@@ -88,7 +73,7 @@ OPERATIONS = (
         register,
         "Register a callback address with a secret of its own",
         "webhooks",
-        (Answer(201, "Registered; the secret is shown once.", MadeEndpoint),),
+        (Reply(201, "Registered; the secret is shown once.", MadeEndpoint),),
         scope=Scope.QUERY,
         body=EndpointRequest,
         problems=(
@@ -102,7 +87,7 @@ OPERATIONS = (
         remove,
         "Remove a callback address and its secret",
         "webhooks",
-        (Answer(200, "Removed; what waited for it is given up.", RemovedEndpoint),),
+        (Reply(200, "Removed; what waited for it is given up.", RemovedEndpoint),),
         scope=Scope.QUERY,
         problems=("endpoint_not_found",),
     ),

@@ -1,16 +1,20 @@
 """`/health`, `/livez`, `/readyz`, `/metrics`: for people and for whoever restarts processes."""
 
 import asyncio
+from datetime import timedelta
 from http import HTTPStatus
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
 from core.errors import PhotoTaggerError
-from ingress.models.health import Check, Health, RunningModel
-from ingress.operations import Answer, Call, Operation, json_response
+from core.storage.scoring import loaded_models
+from ingress.models.health import Check, HealthReport, RunningModel
+from ingress.operations import Call, Operation, Reply, json_response
 
 CHECK_TIMEOUT_S = 2.0
+#: A tagging process says every 30 s what it runs with; one that was silent for so long is gone.
+MODEL_SILENCE = timedelta(seconds=90)
 
 
 async def health(call: Call) -> Response:
@@ -19,10 +23,10 @@ async def health(call: Call) -> Response:
     checks = {"database": database, "broker": broker, "process": _process(call)}
     can_accept = checks["database"].status == checks["process"].status == "ok"
     is_whole = all(check.status == "ok" for check in checks.values())
-    document = Health(
+    document = HealthReport(
         status="ok" if is_whole else "degraded" if can_accept else "unavailable",
-        version=call.parts.version,
-        model=call.parts.model,
+        version=call.deps.version,
+        model=call.deps.model,
         loaded_models=models,
         checks=checks,
     )
@@ -46,22 +50,21 @@ async def ready(call: Call) -> Response:
 
 async def metrics(call: Call) -> Response:
     """Return the metrics of this process in Prometheus' text format."""
-    parts = call.parts
-    parts.metrics.http_bytes_in_flight.set(parts.guards.bodies.used)
+    deps = call.deps
+    deps.metrics.http_bytes_in_flight.set(deps.guards.bodies.used)
     return Response(
-        generate_latest(parts.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        generate_latest(deps.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
     )
 
 
 def _process(call: Call) -> Check:
-    return Check(status="ok" if call.parts.readiness.is_ready else "stopping")
+    return Check(status="ok" if call.deps.readiness.is_ready else "stopping")
 
 
 async def _database(call: Call) -> Check:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            async with call.parts.tables.database.connection() as connection:
-                await connection.fetchval("SELECT 1")
+            await call.deps.pool.fetchval("SELECT 1")
     except (PhotoTaggerError, TimeoutError) as error:
         return Check(status="away", detail=type(error).__name__)
     return Check(status="ok")
@@ -70,18 +73,16 @@ async def _database(call: Call) -> Check:
 async def _models(call: Call) -> tuple[RunningModel, ...]:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            found = await call.parts.loaded_models()
+            found = await loaded_models.running(call.deps.pool, MODEL_SILENCE)
     except (PhotoTaggerError, TimeoutError):
         return ()  # the database is away, which stands among the checks
-    return tuple(
-        RunningModel(model=one.model, loaded_at=one.loaded_at, seen_at=one.seen_at) for one in found
-    )
+    return tuple(RunningModel.of(one) for one in found)
 
 
 async def _broker(call: Call) -> Check:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            if await call.parts.is_broker_there():
+            if await call.deps.is_broker_there():
                 return Check(status="ok")
     except TimeoutError:
         pass
@@ -97,8 +98,8 @@ OPERATIONS = (
         "State of every part",
         "health",
         (
-            Answer(200, "Requests are accepted.", Health),
-            Answer(503, "Nothing can be accepted now.", Health),
+            Reply(200, "Requests are accepted.", HealthReport),
+            Reply(503, "Nothing can be accepted now.", HealthReport),
         ),
     ),
     Operation(
@@ -107,7 +108,7 @@ OPERATIONS = (
         live,
         "The process is alive",
         "health",
-        (Answer(200, "It is.", media_type=_TEXT),),
+        (Reply(200, "It is.", media_type=_TEXT),),
     ),
     Operation(
         "GET",
@@ -116,8 +117,8 @@ OPERATIONS = (
         "Requests are welcome",
         "health",
         (
-            Answer(200, "They are.", media_type=_TEXT),
-            Answer(503, "Not now: stopping, or the database is away.", media_type=_TEXT),
+            Reply(200, "They are.", media_type=_TEXT),
+            Reply(503, "Not now: stopping, or the database is away.", media_type=_TEXT),
         ),
     ),
     Operation(
@@ -126,6 +127,6 @@ OPERATIONS = (
         metrics,
         "Metrics for Prometheus",
         "health",
-        (Answer(200, "Text format.", media_type=_TEXT),),
+        (Reply(200, "Text format.", media_type=_TEXT),),
     ),
 )

@@ -6,11 +6,12 @@ from uuid import UUID
 
 from starlette.responses import Response
 
+from core.storage.archive import image_pages
 from core.storage.archive.image_pages import Filter
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, read_cursor
 from ingress.models.search import FoundImage, FoundPage
-from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.operations import Call, Operation, Parameter, Reply, json_response
 from ingress.routes import search
 from ingress.routes.images import shown
 
@@ -33,11 +34,8 @@ async def browse(call: Call) -> Response:
             status=_parameter(call, "status", _status),
             limit=limit,
         )
-    wanted = _filter(call)
-    tables = call.parts.tables
-    async with tables.database.connection() as connection:
-        found = await tables.pages.page(connection, wanted, limit + 1)
-    images = tuple(FoundImage(**dict(shown(call, image))) for image in found[:limit])
+    found = await image_pages.page(call.deps.pool, _filter(call), limit + 1)
+    images = tuple(shown(call, image, FoundImage) for image in found[:limit])
     last = found[limit - 1] if len(found) > limit else None
     follows = cursor_of(last.arrived_at, last.image_id) if last else None
     return json_response(FoundPage(images=images, next=follows))
@@ -45,7 +43,7 @@ async def browse(call: Call) -> Response:
 
 def _filter(call: Call) -> Filter:
     return Filter(
-        owner=None if call.caller.is_admin else call.caller.owner,
+        owner=call.own_only,
         job_id=_parameter(call, "job", UUID),
         status=_parameter(call, "status", _status),
         before=_parameter(call, "cursor", read_cursor),
@@ -77,7 +75,7 @@ OPERATIONS = (
         browse,
         "The archive, page by page",
         "images",
-        (Answer(200, "At most `limit` images.", FoundPage),),
+        (Reply(200, "At most `limit` images.", FoundPage),),
         scope=Scope.READ,
         parameters=(
             limit_of(MAX_LIMIT),

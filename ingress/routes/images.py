@@ -3,12 +3,13 @@
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import PermanentError
+from core.storage.archive import images
 from core.storage.archive.images import ImageStatus
 from ingress.accepting import KeptImage, keep_upload
 from ingress.auth.api_keys import Scope
@@ -16,18 +17,20 @@ from ingress.http.bodies import check_announced, stream
 from ingress.http.multipart import FileBuffer, ReceivedFile, read_files
 from ingress.http.pictures import PictureResponse, etag_of
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.models.responses import FileError, ShownImage, ShownTag, Upload, UploadedImage
-from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.models.images import ShownImage, Upload, UploadedImage
+from ingress.models.problems import FileError
+from ingress.operations import Call, Operation, Parameter, Reply, json_response
 
+ImageT = TypeVar("ImageT", bound=ShownImage)
 PART_OVERHEAD_BYTES = 16 * 1024  # boundaries and headers of one part
 
 
 async def upload(call: Call) -> Response:
     """Take one or several images; each stands alone, none waits for the others."""
-    settings, request = call.parts.settings, call.request
+    settings, request = call.deps.settings, call.request
     limit = _body_limit(call)
     check_announced(request, limit)
-    await call.parts.departures.check_room()
+    await call.deps.departures.check_room()
     entries: list[UploadedImage] = []
     problems: list[Problem] = []
     with call.memory(_memory_needed(request, settings.max_image_bytes)):
@@ -47,56 +50,41 @@ async def upload(call: Call) -> Response:
 async def show(call: Call) -> Response:
     """Return all that is known of an image."""
     status = await _visible(call)
-    return json_response(shown(call, status))
+    return json_response(shown(call, status, ShownImage))
 
 
 async def content(call: Call) -> Response:
     """Return an image's bytes, to its owner or to whoever has a signed link."""
     status = await _visible(call)
-    parts, etag = call.parts, etag_of(status)
+    deps, etag = call.deps, etag_of(status)
     if etag is not None and etag in call.request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
     with ExitStack() as held:
         # Held until the client has them: slow readers must not fill the memory unseen.
-        size = status.size_bytes or parts.settings.max_image_bytes
+        size = status.size_bytes or deps.settings.max_image_bytes
         held.enter_context(call.memory(size))
-        (found,) = await parts.blobs.read_all([status.uri])
+        (found,) = await deps.blobs.read_all([status.uri])
         if isinstance(found, PermanentError):
             raise Problem("image_not_found", f"its bytes are gone: {found}")
-        return PictureResponse(found, status, parts.guards.prober, held.pop_all())
+        return PictureResponse(found, status, deps.guards.probe, held.pop_all())
 
 
-def shown(call: Call, status: ImageStatus) -> ShownImage:
-    """Return an image as clients see it."""
+def shown(call: Call, status: ImageStatus, model: type[ImageT], **more: Any) -> ImageT:
+    """Return an image as clients see it; `more` are the fields that `model` has beyond."""
     sha256 = status.tagged_sha256 or status.sha256
     error = None
     if status.reason is not None:
         error = FileError(
             code=status.reason, title="The image could not be tagged", detail=status.detail or ""
         )
-    return ShownImage.model_validate(
-        {
-            "image_id": status.image_id,
-            "status": status.status,
-            "image_path": status.path,
-            "uri": status.uri,
-            "tags": _tags(status.tags),
-            "hand_tags": _tags(status.hand_tags),
-            "excluded": status.excluded,
-            "exif_datetime": exif_text(status),
-            "camera": status.camera,
-            "media_type": status.media_type,
-            "size_bytes": status.size_bytes,
-            "width": status.width,
-            "height": status.height,
-            "sha256": sha256.hex() if sha256 else None,
-            "model": status.model,
-            "error": error,
-            "arrived_at": status.arrived_at,
-            "updated_at": status.updated_at,
-            "tagged_at": status.tagged_at,
-            "links": image_links(call, status),
-        }
+    return model.of(
+        status,
+        image_path=status.path,
+        exif_datetime=exif_text(status),
+        sha256=sha256.hex() if sha256 else None,
+        error=error,
+        links=image_links(call, status),
+        **more,
     )
 
 
@@ -109,13 +97,12 @@ def exif_text(status: ImageStatus) -> str | None:
 def image_links(call: Call, image: ImageStatus | KeptImage) -> dict[str, str]:
     """Return where an image's status and bytes are."""
     path = f"/images/{image.image_id}"
-    return {"self": call.parts.link(path), "content": call.parts.link(f"{path}/content")}
+    return {"self": call.deps.link(path), "content": call.deps.link(f"{path}/content")}
 
 
 async def _visible(call: Call) -> ImageStatus:
     image_id = call.path_id("image_id")
-    async with call.parts.tables.database.connection() as connection:
-        status = await call.parts.tables.images.status(connection, image_id)
+    status = await images.status(call.deps.pool, image_id)
     # Another owner's image and none at all give the same answer: ids must not be probed.
     if status is None or not _may_see(call, status):
         raise Problem("image_not_found", f"no image {image_id}")
@@ -129,14 +116,8 @@ def _may_see(call: Call, status: ImageStatus) -> bool:
     return status.owner is None or call.principal.owns(status.owner)
 
 
-def _tags(tags: list[dict[str, Any]] | None) -> tuple[ShownTag, ...] | None:
-    if tags is None:
-        return None
-    return tuple(ShownTag(tag=tag["tag"], score=tag["score"]) for tag in tags)
-
-
 def _body_limit(call: Call) -> int:
-    settings = call.parts.settings
+    settings = call.deps.settings
     if _is_multipart(call.request):
         return settings.max_files * (settings.max_image_bytes + PART_OVERHEAD_BYTES)
     return settings.max_image_bytes
@@ -157,8 +138,8 @@ def _memory_needed(request: Request, max_image_bytes: int) -> int:
 
 
 def _files(call: Call, limit: int) -> AsyncGenerator[ReceivedFile, None]:
-    settings, request = call.parts.settings, call.request
-    pieces = stream(request, max_bytes=limit, pace=call.parts.pace)
+    settings, request = call.deps.settings, call.request
+    pieces = stream(request, max_bytes=limit, pace=call.deps.pace)
     if _is_multipart(request):
         return read_files(
             pieces,
@@ -231,7 +212,7 @@ OPERATIONS = (
         upload,
         "Upload one or several images",
         "images",
-        (Answer(202, "Kept; each file has its own entry, refused ones with `error`.", Upload),),
+        (Reply(202, "Kept; each file has its own entry, refused ones with `error`.", Upload),),
         scope=Scope.UPLOAD,
         media=(
             (
@@ -260,7 +241,7 @@ OPERATIONS = (
         show,
         "Status and tags of an image",
         "images",
-        (Answer(200, "All that is known of it.", ShownImage),),
+        (Reply(200, "All that is known of it.", ShownImage),),
         scope=Scope.READ,
         problems=(_ID,),
     ),
@@ -271,8 +252,8 @@ OPERATIONS = (
         "The image itself",
         "images",
         (
-            Answer(200, "The bytes as they were sent.", media_type="image/*"),
-            Answer(304, "The client has them already (`If-None-Match`)."),
+            Reply(200, "The bytes as they were sent.", media_type="image/*"),
+            Reply(304, "The client has them already (`If-None-Match`)."),
         ),
         scope=Scope.READ,
         parameters=(

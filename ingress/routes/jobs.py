@@ -1,18 +1,20 @@
 """`/jobs`: which directory jobs there are, how far they are, and ending them."""
 
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from starlette.responses import Response
 
+from core.storage.archive import images, jobs
 from core.storage.archive.jobs import DirectoryJob
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
 from ingress.http.events import stream_of, wants_events
 from ingress.http.problems import Problem
-from ingress.models.responses import JobPage, ListedJob, ShownJob
-from ingress.operations import Answer, Call, Operation, json_response
+from ingress.models.jobs import JobPage, ListedJob, ShownJob
+from ingress.operations import Call, Operation, Reply, json_response
 
+JobT = TypeVar("JobT", bound=ListedJob)
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 
@@ -26,42 +28,40 @@ async def show(call: Call) -> Response:
     return stream_of(
         lambda: _look(call, job_id),
         lambda job: job.state in _ENDED and _is_settled(job),
-        lambda: call.parts.readiness.is_ready,
+        lambda: call.deps.readiness.is_ready,
     )
 
 
 async def list_jobs(call: Call) -> Response:
     """Return one's own jobs, an administrator's key all, the newest first."""
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
-    tables, owner = call.parts.tables, None if call.caller.is_admin else call.caller.owner
-    async with tables.database.connection() as connection:
-        found = await tables.jobs.recent(
-            connection, owner=owner, before=page_before(call), limit=limit + 1
-        )
+    found = await jobs.recent(
+        call.deps.pool, owner=call.own_only, before=page_before(call), limit=limit + 1
+    )
     last = found[limit - 1] if len(found) > limit else None
-    jobs = tuple(ListedJob.model_validate(_listed(call, job)) for job in found[:limit])
+    shown = tuple(_shown(call, job, ListedJob) for job in found[:limit])
     follows = cursor_of(last.created_at, last.job_id) if last else None
-    return json_response(JobPage(jobs=jobs, next=follows))
+    return json_response(JobPage(jobs=shown, next=follows))
 
 
 async def cancel(call: Call) -> Response:
     """End a job. Images that it has announced are tagged all the same; ended jobs stay so."""
-    job_id, tables = call.path_id("job_id"), call.parts.tables
-    async with tables.database.transaction() as tx:
-        job = await tables.jobs.get(tx, job_id)
+    job_id = call.path_id("job_id")
+    async with call.deps.pool.transaction() as tx:
+        job = await jobs.get(tx, job_id)
         if job is None or not call.caller.owns(job.owner):
             raise Problem("job_not_found", f"no job {job_id}")
-        await tables.jobs.cancel(tx, job_id)
+        await jobs.cancel(tx, job_id)
     return json_response(await _look(call, job_id))
 
 
 async def _look(call: Call, job_id: UUID) -> ShownJob:
-    tables = call.parts.tables
-    async with tables.database.connection() as connection:
-        job = await tables.jobs.get(connection, job_id)
+    async with call.deps.pool.connection() as connection:
+        job = await jobs.get(connection, job_id)
         if job is None or not call.caller.owns(job.owner):
             raise Problem("job_not_found", f"no job {job_id}")
-        return _shown(call, job, await tables.images.job_counts(connection, job_id))
+        counts = await images.job_counts(connection, job_id)
+    return _shown(call, job, ShownJob, images=counts)
 
 
 def _is_settled(job: ShownJob) -> bool:
@@ -69,25 +69,13 @@ def _is_settled(job: ShownJob) -> bool:
     return job.state != "done" or job.images.get("accepted", 0) == 0
 
 
-def _shown(call: Call, job: DirectoryJob, counts: dict[str, int]) -> ShownJob:
-    return ShownJob.model_validate(_listed(call, job) | {"images": counts})
-
-
-def _listed(call: Call, job: DirectoryJob) -> dict[str, Any]:
-    return {
-        "job_id": job.job_id,
-        "directory": f"{job.root}/{job.directory}".rstrip("/"),
-        "state": job.state,
-        "total": job.total,
-        "announced": job.announced,
-        "skipped": job.skipped,
-        "skips": job.skips,
-        "error": job.error,
-        "created_at": job.created_at,
-        "updated_at": job.updated_at,
-        "finished_at": job.finished_at,
-        "links": {"self": call.parts.link(f"/jobs/{job.job_id}")},
-    }
+def _shown(call: Call, job: DirectoryJob, model: type[JobT], **more: Any) -> JobT:
+    return model.of(
+        job,
+        directory=f"{job.root}/{job.directory}".rstrip("/"),
+        links={"self": call.deps.link(f"/jobs/{job.job_id}")},
+        **more,
+    )
 
 
 _ENDED = frozenset({"done", "failed", "cancelled"})
@@ -98,7 +86,7 @@ OPERATIONS = (
         list_jobs,
         "Directory jobs, page by page",
         "jobs",
-        (Answer(200, "At most `limit` jobs, the newest first.", JobPage),),
+        (Reply(200, "At most `limit` jobs, the newest first.", JobPage),),
         scope=Scope.PATHS,
         parameters=(
             limit_of(MAX_LIMIT),
@@ -112,7 +100,7 @@ OPERATIONS = (
         cancel,
         "End a directory job",
         "jobs",
-        (Answer(200, "As it is now; one that had ended before is as it was.", ShownJob),),
+        (Reply(200, "As it is now; one that had ended before is as it was.", ShownJob),),
         scope=Scope.PATHS,
         problems=("job_not_found",),
     ),
@@ -123,7 +111,7 @@ OPERATIONS = (
         "How far a directory job is",
         "jobs",
         (
-            Answer(
+            Reply(
                 200,
                 "Its progress; as events where `Accept` asks for them.",
                 ShownJob,

@@ -13,8 +13,8 @@ from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
 from ingress.http.bodies import read_model
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.models.responses import ShownLabel, ShownLabels, ShownRescoring
-from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.models.labels import ShownLabel, ShownLabels, ShownRescoring
+from ingress.operations import Call, Operation, Parameter, Reply, json_response
 from schemas.labels import LabelSetText
 
 #: A label with ten words and prompts takes about 400 bytes: room for the 30,000 allowed.
@@ -24,8 +24,7 @@ _ETAG = re.compile(r'"([0-9]{1,9})"')
 
 async def show(call: Call) -> Response:
     """Return the labels in force, and how far the archive has come with them."""
-    async with call.parts.tables.database.connection() as connection:
-        return await _answer(connection)
+    return await _answer(call.deps.pool)
 
 
 async def put(call: Call) -> Response:
@@ -33,10 +32,10 @@ async def put(call: Call) -> Response:
     matched = _if_match(call)
     with call.memory(MAX_BODY_BYTES):
         given = await read_model(
-            call.request, LabelSetText, max_bytes=MAX_BODY_BYTES, pace=call.parts.pace
+            call.request, LabelSetText, max_bytes=MAX_BODY_BYTES, pace=call.deps.pace
         )
     new = [Label(**label.model_dump()) for label in given.labels]
-    async with call.parts.tables.database.transaction() as tx:
+    async with call.deps.pool.transaction() as tx:
         for code, expected in (("version_not_met", matched), ("labels_changed", given.version)):
             if expected is not None and expected != await labels.lock_version(tx):
                 raise Problem(code, f"version {expected} is not in force")
@@ -63,15 +62,7 @@ async def _answer(connection: Transaction) -> Response:
     shown = ShownLabels(
         version=current.version,
         changed_at=await labels.changed_at(connection),
-        labels=tuple(
-            ShownLabel(
-                name=label.name,
-                aliases=label.aliases,
-                templates=label.templates,
-                threshold=label.threshold,
-            )
-            for label in current.labels
-        ),
+        labels=tuple(ShownLabel.of(label) for label in current.labels),
         rescoring=await _rescoring(connection, current.version),
     )
     return json_response(shown, HTTPStatus.OK, {"ETag": f'"{current.version}"'})
@@ -97,7 +88,7 @@ OPERATIONS = (
         show,
         "The default labels, and how far the archive has come with them",
         "labels",
-        (Answer(200, "In their order.", ShownLabels, headers=(("ETag", "The version."),)),),
+        (Reply(200, "In their order.", ShownLabels, headers=(("ETag", "The version."),)),),
         scope=Scope.READ,
     ),
     Operation(
@@ -106,7 +97,7 @@ OPERATIONS = (
         put,
         "Put other default labels in force; the archive is re-scored by and by",
         "labels",
-        (Answer(200, "In force.", ShownLabels, headers=(("ETag", "The version."),)),),
+        (Reply(200, "In force.", ShownLabels, headers=(("ETag", "The version."),)),),
         scope=Scope.ADMIN,
         body=LabelSetText,
         parameters=(

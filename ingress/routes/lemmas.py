@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from ingress.auth.api_keys import Scope
 from ingress.models.search import Lemmas, ShownToken
-from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.operations import Call, Operation, Parameter, Reply, json_response
 from ingress.routes.search import TEXT, matched_labels, read_text, wrong
 
 
@@ -13,17 +13,12 @@ async def explain(call: Call) -> Response:
     text = read_text(call)
     if text is None:
         raise wrong("text", "is missing")
-    meaning = await call.parts.insights.understand(text)
+    meaning = await call.deps.reader.understand(text)
     return json_response(
         Lemmas(
             text=text,
             tokens=tuple(
-                ShownToken(
-                    text=token.text,
-                    lemmas=tuple(sorted(token.lemmas)),
-                    is_function=token.is_function,
-                )
-                for token in meaning.tokens
+                ShownToken.of(token, lemmas=sorted(token.lemmas)) for token in meaning.tokens
             ),
             matched=matched_labels(meaning.matched),
         )
@@ -37,7 +32,7 @@ OPERATIONS = (
         explain,
         "How a text is understood",
         "analytics",
-        (Answer(200, "Words, lemmas, matched labels.", Lemmas),),
+        (Reply(200, "Words, lemmas, matched labels.", Lemmas),),
         scope=Scope.READ,
         parameters=(
             Parameter(

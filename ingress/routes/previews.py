@@ -13,8 +13,8 @@ from ingress.auth.api_keys import Scope
 from ingress.http.bodies import read_model
 from ingress.http.problems import Problem
 from ingress.http.waiting import wait_until
-from ingress.models.labels import LabelPreview, PreviewOutcome, PreviewRequest
-from ingress.operations import Answer, Call, Operation, json_response
+from ingress.models.labels import LabelPreview, PreviewRequest
+from ingress.operations import Call, Operation, Reply, json_response
 from ingress.routes.labels import MAX_BODY_BYTES
 
 
@@ -22,10 +22,10 @@ async def preview(call: Call) -> Response:
     """Ask for a preview, and wait a while for it."""
     with call.memory(MAX_BODY_BYTES):
         given = await read_model(
-            call.request, PreviewRequest, max_bytes=MAX_BODY_BYTES, pace=call.parts.pace
+            call.request, PreviewRequest, max_bytes=MAX_BODY_BYTES, pace=call.deps.pace
         )
     preview_id = uuid4()
-    async with call.parts.tables.database.transaction() as tx:
+    async with call.deps.pool.transaction() as tx:
         version, _ = await labels.state(tx)
         if given.version not in {None, version}:
             raise Problem("labels_changed", f"version {given.version} is not in force")
@@ -39,7 +39,7 @@ async def preview(call: Call) -> Response:
     seen = await wait_until(
         lambda: _look(call, preview_id),
         lambda seen: seen is None or seen.state != "waiting",
-        within_s=call.parts.settings.wait_for_tags_s,
+        within_s=call.deps.settings.wait_for_tags_s,
     )
     return _answer(call, preview_id, seen)
 
@@ -51,26 +51,14 @@ async def show_preview(call: Call) -> Response:
 
 
 async def _look(call: Call, preview_id: UUID) -> Preview | None:
-    async with call.parts.tables.database.connection() as connection:
-        return await label_previews.get(connection, preview_id)
+    return await label_previews.get(call.deps.pool, preview_id)
 
 
 def _answer(call: Call, preview_id: UUID, seen: Preview | None) -> Response:
     if seen is None:
         raise Problem("preview_not_found", f"no preview {preview_id}: a newer one replaced it")
-    link = call.parts.link(f"/labels/preview/{preview_id}")
-    outcome = None if seen.outcome is None else PreviewOutcome.model_validate(seen.outcome)
-    shown = LabelPreview.model_validate(
-        {
-            "preview_id": seen.preview_id,
-            "state": seen.state,
-            "outcome": outcome,
-            "error": seen.error,
-            "created_at": seen.created_at,
-            "finished_at": seen.finished_at,
-            "links": {"self": link},
-        }
-    )
+    link = call.deps.link(f"/labels/preview/{preview_id}")
+    shown = LabelPreview.of(seen, links={"self": link})
     if seen.state == "waiting":
         headers = {"Location": link, "Retry-After": "1"}
         return json_response(shown, HTTPStatus.ACCEPTED, headers)
@@ -78,8 +66,8 @@ def _answer(call: Call, preview_id: UUID, seen: Preview | None) -> Response:
 
 
 _ANSWERS = (
-    Answer(200, "Made, or it failed: then `error` says why.", LabelPreview),
-    Answer(
+    Reply(200, "Made, or it failed: then `error` says why.", LabelPreview),
+    Reply(
         202,
         "Not made yet: look again later.",
         LabelPreview,

@@ -1,23 +1,40 @@
-"""`/images/tags` and `/queries`: ask, and look what became of it."""
+"""`/images/tags` and `/queries`: submit a query, look at it, list and delete queries."""
 
 import re
 from http import HTTPStatus
+from typing import get_args
+from uuid import UUID
 
 from starlette.responses import Response
 
 from core.storage.delivery.deliveries import DeliveryStatus
+from core.storage.queries import queries, query_deletion, query_pages
 from core.storage.queries.queries import QueryStatus
+from core.storage.queries.query_pages import Filter, Status
 from ingress.accepting import keep_query
 from ingress.auth.api_keys import Scope
+from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.http.waiting import wait_until
-from ingress.models.requests import QueryRequest
-from ingress.models.responses import AcceptedQuery, ShownQuery
-from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.models.queries import (
+    AcceptedQuery,
+    DeletedQuery,
+    QueryPage,
+    QueryRequest,
+    QuerySummary,
+    ShownDelivery,
+    ShownQuery,
+)
+from ingress.operations import Call, Operation, Parameter, Reply, json_response
+from ingress.routes.search import read_moment, refuse_unknown, wrong
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _KEY = "^[!-~]{1,255}$"
 MAX_WAIT_S = 30.0
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+STATUSES: tuple[Status, ...] = get_args(Status)
+_PARAMETERS = frozenset({"status", "from", "to", "cursor", "limit"})
 _FINAL = frozenset({"delivered", "dead"})
 
 
@@ -25,13 +42,13 @@ async def submit(call: Call) -> Response:
     """Accept a sentence; its answer goes to the callback address."""
     key = _idempotency_key(call)
     asked = await call.body(QueryRequest)
-    limit = call.parts.settings.max_query_chars
+    limit = call.deps.max_query_chars
     if len(asked.text) > limit:
         detail = f"text has {len(asked.text)} characters; the limit is {limit}"
         raise Problem("invalid_request", detail, Extra(errors=(FieldError("/text", detail),)))
-    await call.parts.departures.check_room()
+    await call.deps.departures.check_room()
     query_id, verdict = await keep_query(call, asked, key)
-    link = call.parts.link(f"/queries/{query_id}")
+    link = call.deps.link(f"/queries/{query_id}")
     headers = {"Location": link}
     if verdict == "same":
         headers["Idempotency-Replayed"] = "true"
@@ -44,11 +61,10 @@ async def show(call: Call) -> Response:
     """Return a query with its answer and deliveries; `?wait=` waits for them."""
     query_id = call.path_id("query_id")
     within_s = call.seconds("wait", most=MAX_WAIT_S)
-    tables = call.parts.tables
 
     async def look() -> QueryStatus:
-        async with tables.database.connection() as connection:
-            status = await tables.queries.status(connection, query_id)
+        async with call.deps.pool.connection() as connection:
+            status = await queries.status(connection, query_id)
         if status is None or not call.caller.owns(status.owner):
             raise Problem("query_not_found", f"no query {query_id}")
         return status
@@ -56,6 +72,39 @@ async def show(call: Call) -> Response:
     status = await wait_until(look, _is_settled, within_s=within_s)
     headers = {} if _is_settled(status) else {"Retry-After": "1"}
     return json_response(_shown(call, status), headers=headers)
+
+
+async def list_queries(call: Call) -> Response:
+    """Return one's own queries, an administrator's key all, the newest first.
+
+    Pages go on behind the last query of the page before: queries that come meanwhile neither repeat
+    nor hide any.
+    """
+    limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
+    found = await query_pages.page(call.deps.pool, _filter(call), limit + 1)
+    last = found[limit - 1] if len(found) > limit else None
+    return json_response(
+        QueryPage(
+            queries=tuple(
+                QuerySummary.of(one, links=_links(call, one.query_id)) for one in found[:limit]
+            ),
+            next=cursor_of(last.accepted_at, last.query_id) if last else None,
+        )
+    )
+
+
+async def delete(call: Call) -> Response:
+    """Delete a query with its webhooks: what waits is not sent, what is not answered never is.
+
+    A webhook whose turn has come at this moment may still be sent within some seconds. The
+    `Idempotency-Key` that it came with, if any, stays used.
+    """
+    query_id = call.path_id("query_id")
+    async with call.deps.pool.transaction() as tx:
+        gone = await query_deletion.delete(tx, query_id, owner=call.own_only)
+    if gone is None:
+        raise Problem("query_not_found", f"no query {query_id}")
+    return json_response(DeletedQuery.of(gone, query_id=query_id))
 
 
 def _is_settled(status: QueryStatus) -> bool:
@@ -76,40 +125,49 @@ def _idempotency_key(call: Call) -> str | None:
 
 
 def _shown(call: Call, status: QueryStatus) -> ShownQuery:
-    path = f"/queries/{status.query_id}"
-    return ShownQuery.model_validate(
-        {
-            "query_id": status.query_id,
-            "status": status.status,
-            "text": status.text,
-            "callback_url": status.callback_url,
-            "options": status.options,
-            "answer": status.answer,
-            "accepted_at": status.accepted_at,
-            "answered_at": status.answered_at,
-            "deliveries": [_delivery(one) for one in status.deliveries],
-            "links": {"self": call.parts.link(path)},
-        }
+    return ShownQuery.of(
+        status,
+        deliveries=[_delivery(one) for one in status.deliveries],
+        links=_links(call, status.query_id),
     )
 
 
-def _delivery(delivery: DeliveryStatus) -> dict[str, object]:
-    return {
-        "delivery_id": delivery.delivery_id,
-        "url": delivery.url,
-        "state": delivery.state,
-        "attempt": delivery.attempt,
-        "next_at": delivery.next_at if delivery.state not in _FINAL else None,
-        "reason": delivery.reason,
-        "finished_at": delivery.finished_at,
-        "attempts": delivery.attempts,
-    }
+def _delivery(delivery: DeliveryStatus) -> ShownDelivery:
+    next_at = delivery.next_at if delivery.state not in _FINAL else None
+    return ShownDelivery.of(delivery, next_at=next_at)
+
+
+def _links(call: Call, query_id: UUID) -> dict[str, str]:
+    return {"self": call.deps.link(f"/queries/{query_id}")}
+
+
+def _filter(call: Call) -> Filter:
+    refuse_unknown(call, _PARAMETERS)
+    return Filter(
+        owner=call.own_only,
+        status=_status(call),
+        since=read_moment(call, "from"),
+        until=read_moment(call, "to"),
+        before=page_before(call),
+    )
+
+
+def _status(call: Call) -> Status | None:
+    text = call.request.query_params.get("status")
+    for status in STATUSES:
+        if text == status:
+            return status
+    if text is not None:
+        raise wrong("status", f"{text[:100]!r} is not one of {', '.join(STATUSES)}")
+    return None
 
 
 _PROBLEMS = (
     "malformed_json", "invalid_request", "unsupported_media_type", "body_too_large",
     "receive_timeout", "callback_forbidden", "idempotency_key_reused",
 )  # fmt: skip
+_TEXT = (("type", "string"),)
+_DATE = (*_TEXT, ("format", "date-time"))
 OPERATIONS = (
     Operation(
         "POST",
@@ -118,7 +176,7 @@ OPERATIONS = (
         "Ask for the best image of a sentence",
         "queries",
         (
-            Answer(
+            Reply(
                 202,
                 "Kept; the answer goes to `callback_url` as a signed webhook.",
                 AcceptedQuery,
@@ -146,7 +204,7 @@ OPERATIONS = (
         show,
         "A query, its answer and its deliveries",
         "queries",
-        (Answer(200, "All that is known of it.", ShownQuery),),
+        (Reply(200, "All that is known of it.", ShownQuery),),
         scope=Scope.QUERY,
         parameters=(
             Parameter(
@@ -157,5 +215,32 @@ OPERATIONS = (
             ),
         ),
         problems=("query_not_found", "invalid_request"),
+    ),
+    Operation(
+        "GET",
+        "/queries",
+        list_queries,
+        "One's queries, page by page",
+        "queries",
+        (Reply(200, "At most `limit` queries, the newest first.", QueryPage),),
+        scope=Scope.QUERY,
+        parameters=(
+            limit_of(MAX_LIMIT),
+            CURSOR,
+            Parameter("status", "query", "Only this status.", (*_TEXT, ("enum", list(STATUSES)))),
+            Parameter("from", "query", "Only queries accepted then or later.", _DATE),
+            Parameter("to", "query", "Only queries accepted before.", _DATE),
+        ),
+        problems=("invalid_request",),
+    ),
+    Operation(
+        "DELETE",
+        "/queries/{query_id}",
+        delete,
+        "Delete a query and its webhooks",
+        "queries",
+        (Reply(200, "Deleted; it is not answered any more.", DeletedQuery),),
+        scope=Scope.QUERY,
+        problems=("query_not_found",),
     ),
 )

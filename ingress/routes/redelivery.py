@@ -9,10 +9,17 @@ from core.errors import TargetForbidden
 from core.storage.delivery import hosts, redelivery
 from core.storage.delivery.hosts import HostState
 from core.storage.delivery.redelivery import Redelivered, Wanted
+from core.storage.queries import queries
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.models.webhooks import HostChange, Redelivery, RedeliveryRequest, ShownHost, ShownHosts
-from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.models.redelivery import (
+    HostChange,
+    Redelivery,
+    RedeliveryRequest,
+    ShownHost,
+    ShownHosts,
+)
+from ingress.operations import Call, Operation, Parameter, Reply, json_response
 
 SHOWN_IDS = 100
 
@@ -21,8 +28,8 @@ async def redeliver_one(call: Call) -> Response:
     """Send a query's webhook again: at once where it waits, anew where it was delivered."""
     query_id = call.path_id("query_id")
     wanted = Wanted(states=("dead", "due", "delivered"), query_id=query_id)
-    async with call.parts.tables.database.transaction() as tx:
-        status = await call.parts.tables.queries.status(tx, query_id)
+    async with call.deps.pool.transaction() as tx:
+        status = await queries.status(tx, query_id)
         if status is None or not call.caller.owns(status.owner):
             raise Problem("query_not_found", f"no query {query_id}")
         matched = await redelivery.count(tx, wanted)
@@ -41,12 +48,12 @@ async def redeliver_many(call: Call) -> Response:
     asked = await call.body(RedeliveryRequest)
     wanted = Wanted(
         states=asked.filter.states,
-        owner=None if call.caller.is_admin else call.caller.owner,
+        owner=call.own_only,
         host=None if asked.filter.host is None else _host(asked.filter.host),
         since=asked.filter.since,
         until=asked.filter.until,
     )
-    async with call.parts.tables.database.transaction() as tx:
+    async with call.deps.pool.transaction() as tx:
         matched = await redelivery.count(tx, wanted)
         done = Redelivered()
         if not asked.dry_run:
@@ -57,7 +64,7 @@ async def redeliver_many(call: Call) -> Response:
 async def disable(call: Call) -> Response:
     """Hold a host's webhooks until it is resumed."""
     change, host = await call.body(HostChange), _host(call.request.path_params["host"])
-    async with call.parts.tables.database.transaction() as tx:
+    async with call.deps.pool.transaction() as tx:
         await hosts.disable(tx, host, actor=call.caller.owner, reason=change.reason)
     return await list_hosts(call)
 
@@ -65,15 +72,14 @@ async def disable(call: Call) -> Response:
 async def resume(call: Call) -> Response:
     """Let a host's webhooks go on."""
     change, host = await call.body(HostChange), _host(call.request.path_params["host"])
-    async with call.parts.tables.database.transaction() as tx:
+    async with call.deps.pool.transaction() as tx:
         await hosts.resume(tx, host, actor=call.caller.owner, reason=change.reason)
     return await list_hosts(call)
 
 
 async def list_hosts(call: Call) -> Response:
     """List the hosts that were ever disabled."""
-    async with call.parts.tables.database.connection() as connection:
-        found = await hosts.list_hosts(connection)
+    found = await hosts.list_hosts(call.deps.pool)
     return json_response(ShownHosts(hosts=tuple(_shown(one) for one in found)))
 
 
@@ -87,7 +93,7 @@ def _answer(matched: dict[str, int], done: Redelivered) -> Response:
 
 
 def _host(text: str) -> str:
-    """The host as the lanes know it."""
+    """Return the host name as deliveries have it."""
     try:
         return lane_name(text)
     except TargetForbidden as error:
@@ -97,15 +103,7 @@ def _host(text: str) -> str:
 
 
 def _shown(state: HostState) -> ShownHost:
-    return ShownHost(
-        host=state.host,
-        is_disabled=state.disabled_at is not None,
-        disabled_at=state.disabled_at,
-        actor=state.actor,
-        reason=state.reason,
-        changed_at=state.changed_at,
-        waiting=state.waiting,
-    )
+    return ShownHost.of(state, is_disabled=state.disabled_at is not None)
 
 
 HOST = Parameter("host", "path", "Name or address, as in the callback URL.")
@@ -120,7 +118,7 @@ OPERATIONS = (
         redeliver_one,
         "Send a query's webhook again",
         "queries",
-        (Answer(202, "It is due now.", Redelivery),),
+        (Reply(202, "It is due now.", Redelivery),),
         scope=Scope.QUERY,
         problems=("query_not_found", "nothing_to_redeliver"),
     ),
@@ -130,7 +128,7 @@ OPERATIONS = (
         redeliver_many,
         "Send webhooks again, by host, state and time",
         "queries",
-        (Answer(202, "They are due now, or only counted.", Redelivery),),
+        (Reply(202, "They are due now, or only counted.", Redelivery),),
         scope=Scope.QUERY,
         body=RedeliveryRequest,
         problems=_BODY_PROBLEMS,
@@ -141,7 +139,7 @@ OPERATIONS = (
         list_hosts,
         "Callback hosts that were disabled",
         "webhooks",
-        (Answer(200, "The newest change first; at most 1,000.", ShownHosts),),
+        (Reply(200, "The newest change first; at most 1,000.", ShownHosts),),
         scope=Scope.ADMIN,
     ),
     Operation(
@@ -150,7 +148,7 @@ OPERATIONS = (
         disable,
         "Hold a callback host's webhooks",
         "webhooks",
-        (Answer(200, "They wait; no attempt is charged.", ShownHosts),),
+        (Reply(200, "They wait; no attempt is charged.", ShownHosts),),
         scope=Scope.ADMIN,
         body=HostChange,
         parameters=(HOST,),
@@ -162,7 +160,7 @@ OPERATIONS = (
         resume,
         "Let a callback host's webhooks go on",
         "webhooks",
-        (Answer(200, "They are due again.", ShownHosts),),
+        (Reply(200, "They are due again.", ShownHosts),),
         scope=Scope.ADMIN,
         body=HostChange,
         parameters=(HOST,),

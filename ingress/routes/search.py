@@ -10,16 +10,18 @@ from starlette.responses import Response
 
 from core.relevance.matching import Matched
 from core.storage.archive.search import Dated, Match, Visible
+from core.tags import score_to_float
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.models.search import FoundImage, FoundPage, MatchedLabel
+from ingress.models.search import FoundImage, FoundPage, ShownMatch
 from ingress.operations import Call, json_response
-from ingress.reading.ports import Wanted
+from ingress.reading import search
+from ingress.reading.search import ImageSearch
 from ingress.routes.images import shown
 from schemas.query import MAX_TEXT_CHARS
 
 PARAMETERS = frozenset({"text", "tag", "from", "to"})
 MAX_TAG_CHARS = 200
-#: INGRESS_MAX_QUERY_CHARS may allow less.
+#: QUERY_MAX_CHARS may allow less.
 TEXT = (("type", "string"), ("maxLength", MAX_TEXT_CHARS))
 
 
@@ -29,9 +31,9 @@ async def find(call: Call, *, job_id: UUID | None, status: str | None, limit: in
     Raises:
         Problem: `invalid_request` names the parameter.
     """
-    wanted = Wanted(
+    wanted = ImageSearch(
         visible=Visible(
-            owner=None if call.caller.is_admin else call.caller.owner,
+            owner=call.own_only,
             job_id=job_id,
             status=status,
         ),
@@ -44,12 +46,10 @@ async def find(call: Call, *, job_id: UUID | None, status: str | None, limit: in
     has_labels = wanted.text is not None or wanted.tag is not None
     if wanted.after is not None and isinstance(wanted.after, Match) != has_labels:
         raise wrong("cursor", "not the cursor of a page of this search")
-    found = await call.parts.insights.find(wanted, limit)
+    found = await search.find(call.deps.pool, call.deps.reader, wanted, limit)
     page = FoundPage(
         images=tuple(
-            FoundImage(
-                **dict(shown(call, image)), score=None if score is None else score / 1_000_000
-            )
+            shown(call, image, FoundImage, score=None if score is None else score_to_float(score))
             for image, score in found.images
         ),
         next=None if found.next is None else _cursor(found.next),
@@ -59,9 +59,9 @@ async def find(call: Call, *, job_id: UUID | None, status: str | None, limit: in
     return json_response(page)
 
 
-def matched_labels(matched: Sequence[Matched]) -> tuple[MatchedLabel, ...]:
+def matched_labels(matched: Sequence[Matched]) -> tuple[ShownMatch, ...]:
     """Return labels as clients see them."""
-    return tuple(MatchedLabel(tag=one.label.name, words=one.words) for one in matched)
+    return tuple(ShownMatch.of(one, tag=one.label.name) for one in matched)
 
 
 def wrong(name: str, why: str) -> Problem:
@@ -88,7 +88,7 @@ def read_text(call: Call) -> str | None:
         Problem: it is longer than a query may be.
     """
     text = call.request.query_params.get("text")
-    limit = call.parts.settings.max_query_chars
+    limit = call.deps.max_query_chars
     if text is not None and len(text) > limit:
         raise wrong("text", f"{len(text)} characters; the limit is {limit}")
     return text

@@ -1,12 +1,12 @@
 """`GET /tags` and `GET /stats`: the archive in figures, from counts that are kept."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from starlette.responses import Response
 
-from core.storage.archive.statistics import NEWEST_IMAGES
+from core.storage.archive import statistics
 from ingress.auth.api_keys import Scope
-from ingress.models.search import (
+from ingress.models.statistics import (
     ShownCamera,
     ShownFailures,
     ShownTagCount,
@@ -14,11 +14,13 @@ from ingress.models.search import (
     Statistics,
     TagStatistics,
 )
-from ingress.operations import Answer, Call, Operation, Parameter, json_response
+from ingress.operations import Call, Operation, Parameter, Reply, json_response
 from ingress.routes.search import read_moment, refuse_unknown, wrong
 
 DEFAULT_DAYS = 30
 DEFAULT_PAIRS, MAX_PAIRS = 20, 200
+SHOWN_CAMERAS = 100
+THROUGHPUT_HOURS = 48
 _TAGS, _STATS = frozenset({"with", "pairs"}), frozenset({"from", "to"})
 
 
@@ -29,18 +31,13 @@ async def tags(call: Call) -> Response:
     tag = call.request.query_params.get("with")
     if tag is not None and "\x00" in tag:
         raise wrong("with", "no such tag")
-    insights = call.parts.insights
     return json_response(
         TagStatistics(
-            tags=tuple(
-                ShownTagCount(tag=one.tag, images=one.images, mean_confidence=one.mean_confidence)
-                for one in await insights.tags()
-            ),
+            tags=tuple(ShownTagCount.of(one) for one in await statistics.tags(call.deps.pool)),
             pairs=tuple(
-                ShownTagPair(tags=one.tags, images=one.images)
-                for one in await insights.pairs(limit, tag)
+                ShownTagPair.of(one) for one in await statistics.pairs(call.deps.pool, limit, tag)
             ),
-            pairs_among=NEWEST_IMAGES,
+            pairs_among=statistics.NEWEST_IMAGES,
         )
     )
 
@@ -48,26 +45,28 @@ async def tags(call: Call) -> Response:
 async def stats(call: Call) -> Response:
     """Return images per status, day taken, hour tagged and camera, and failures by reason."""
     refuse_unknown(call, _STATS)
-    until = read_moment(call, "to") or call.parts.now() + timedelta(days=1)
+    until = read_moment(call, "to") or call.deps.now() + timedelta(days=1)
     since = read_moment(call, "from") or until - timedelta(days=DEFAULT_DAYS)
-    counts = await call.parts.insights.counts(since, until)
-    return json_response(
-        Statistics(
+    begun = max(since, until - timedelta(hours=THROUGHPUT_HOURS))
+    async with call.deps.pool.connection() as connection:
+        failures = await statistics.failures(connection, since, until)
+        cameras = await statistics.cameras(connection, SHOWN_CAMERAS)
+        shown = Statistics(
             since=since,
             until=until,
-            statuses=dict(counts.statuses),
-            days=dict(counts.days),
-            hours=dict(counts.hours),
-            failures=tuple(
-                ShownFailures(reason=one.reason, images=one.images, last_at=one.last_at)
-                for one in counts.failures
-            ),
+            statuses=await statistics.counts(connection, "status"),
+            days=await statistics.days(connection, since.date(), until.date()),
+            hours=await statistics.counts(connection, "hour", _hour(begun), _hour(until)),
+            failures=tuple(ShownFailures.of(one) for one in failures),
             cameras=tuple(
-                ShownCamera(camera=camera, images=images)
-                for camera, images in counts.cameras.items()
+                ShownCamera(camera=camera, images=images) for camera, images in cameras.items()
             ),
         )
-    )
+    return json_response(shown)
+
+
+def _hour(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H")
 
 
 _DATE = (("type", "string"), ("format", "date-time"))
@@ -78,7 +77,7 @@ OPERATIONS = (
         tags,
         "All tags, and which occur together",
         "analytics",
-        (Answer(200, "Counts and mean confidences.", TagStatistics),),
+        (Reply(200, "Counts and mean confidences.", TagStatistics),),
         scope=Scope.READ,
         parameters=(
             Parameter("with", "query", "Only pairs with this tag."),
@@ -97,7 +96,7 @@ OPERATIONS = (
         stats,
         "The archive in figures",
         "analytics",
-        (Answer(200, "Per status, day, hour and camera; failures by reason.", Statistics),),
+        (Reply(200, "Per status, day, hour and camera; failures by reason.", Statistics),),
         scope=Scope.READ,
         parameters=(
             Parameter("from", "query", "The last 30 days, if absent.", _DATE),

@@ -7,26 +7,34 @@ from starlette.responses import Response
 
 from core.blobs.kinds import wanted_extensions
 from core.errors import ImageMissing
+from core.storage.archive import images, jobs
 from core.storage.archive.images import ImageStatus
 from core.storage.archive.jobs import DirectoryOptions
 from ingress.accepting import announce_file
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.http.waiting import wait_until
-from ingress.models.requests import TagDirectoryRequest, TagImageRequest
-from ingress.models.responses import AcceptedJob, PendingFile, TaggedFile
-from ingress.operations import Answer, Call, Operation, json_response
+from ingress.models.tag import (
+    AcceptedJob,
+    PendingFile,
+    TagDirectoryRequest,
+    TaggedFile,
+    TagImageRequest,
+)
+from ingress.operations import Call, Operation, Reply, json_response
 from ingress.routes.images import exif_text
 from producers.images import Wishes
+
+COUNT_FILES_S = 2.0  # a client waits no longer for `files_count`; it is null then
 
 
 async def tag_image(call: Call) -> Response:
     """Have a file tagged, and wait a while for its tags."""
     asked = await call.body(TagImageRequest)
     _check_open(call)
-    await call.parts.departures.check_room()
+    await call.deps.departures.check_room()
     try:
-        found = await call.parts.archive.file(asked.image_path)
+        found = await call.deps.files.file(asked.image_path)
     except ImageMissing as error:
         raise _not_found(asked.image_path) from error
     before = await announce_file(call, found, Wishes(asked.tags, asked.top_k))
@@ -42,18 +50,16 @@ async def tag_directory(call: Call) -> Response:
     """Have all photos in a directory tagged, by a job."""
     asked = await call.body(TagDirectoryRequest)
     _check_open(call)
-    parts = call.parts
+    deps = call.deps
     _check_extensions(asked.file_extensions)
     try:
-        place = await parts.archive.directory(asked.directory_path)
-        count = await parts.archive.count(
-            place, asked.file_extensions, within_s=parts.settings.count_files_s
-        )
+        place = await deps.files.directory(asked.directory_path)
+        count = await deps.files.count(place, asked.file_extensions, within_s=COUNT_FILES_S)
     except ImageMissing as error:
         raise _not_found(asked.directory_path) from error
     job_id = uuid4()
-    async with parts.tables.database.transaction() as tx:
-        await parts.tables.jobs.create(
+    async with deps.pool.transaction() as tx:
+        await jobs.create(
             tx,
             job_id=job_id,
             root=place.root,
@@ -62,7 +68,7 @@ async def tag_directory(call: Call) -> Response:
             owner=call.caller.owner,
             total=count,
         )
-    link = parts.link(f"/jobs/{job_id}")
+    link = deps.link(f"/jobs/{job_id}")
     answer = AcceptedJob(
         message="The directory will be tagged.",
         directory=asked.directory_path,
@@ -74,16 +80,10 @@ async def tag_directory(call: Call) -> Response:
 
 
 async def _tagged(call: Call, before: ImageStatus) -> ImageStatus | None:
-    tables = call.parts.tables
-
-    async def look() -> ImageStatus | None:
-        async with tables.database.connection() as connection:
-            return await tables.images.status(connection, before.image_id)
-
     return await wait_until(
-        look,
+        lambda: images.status(call.deps.pool, before.image_id),
         lambda seen: seen is None or _is_done(seen, before),
-        within_s=call.parts.settings.wait_for_tags_s,
+        within_s=call.deps.settings.wait_for_tags_s,
     )
 
 
@@ -105,7 +105,7 @@ def _result(image_path: str, status: ImageStatus) -> TaggedFile:
 
 
 def _pending(call: Call, image_path: str, image_id: UUID) -> Response:
-    link = call.parts.link(f"/images/{image_id}")
+    link = call.deps.link(f"/images/{image_id}")
     pending = PendingFile(image_path=image_path, image_id=image_id, links={"self": link})
     headers = {"Location": link, "Retry-After": "1"}
     return json_response(pending, HTTPStatus.ACCEPTED, headers)
@@ -120,7 +120,7 @@ def _check_extensions(extensions: tuple[str, ...] | None) -> None:
 
 
 def _check_open(call: Call) -> None:
-    if not call.parts.archive.is_open:
+    if not call.deps.files.is_open:
         raise Problem("paths_disabled", "no root is allowed (ARCHIVE_ROOTS is empty)")
 
 
@@ -142,8 +142,8 @@ OPERATIONS = (
         "Tag a file under an allowed root",
         "tag",
         (
-            Answer(200, "Tagged, or it could not be: then `error` says why.", TaggedFile),
-            Answer(202, "Not tagged in time: look again later.", PendingFile, headers=_LOCATION),
+            Reply(200, "Tagged, or it could not be: then `error` says why.", TaggedFile),
+            Reply(202, "Not tagged in time: look again later.", PendingFile, headers=_LOCATION),
         ),
         scope=Scope.PATHS,
         body=TagImageRequest,
@@ -155,7 +155,7 @@ OPERATIONS = (
         tag_directory,
         "Tag all photos in a directory under an allowed root",
         "tag",
-        (Answer(202, "A job does it.", AcceptedJob, headers=_LOCATION),),
+        (Reply(202, "A job does it.", AcceptedJob, headers=_LOCATION),),
         scope=Scope.PATHS,
         body=TagDirectoryRequest,
         problems=_PROBLEMS,

@@ -18,6 +18,8 @@ from core.errors import PhotoTaggerError
 from standalone.files import write_private
 from standalone.processes.supervisor import PROJECT
 
+#: Installed beside the Python that runs us.
+COMMAND = str(Path(sys.executable).with_name("photo-archive"))
 OWNER = "demo"
 SCOPES = "upload,query,read,paths"
 POLL_S = 0.2
@@ -44,9 +46,9 @@ def credentials(home: Path, environment: Mapping[str, str]) -> Credentials:
     path = home / "demo-key.json"
     if path.exists():
         return Credentials(**json.loads(path.read_text(encoding="utf-8")))
-    command = ["-m", "ingress", "keys", "create", "--owner", OWNER, "--scopes", SCOPES, "--json"]
+    command = ["keys", "create", "--owner", OWNER, "--scopes", SCOPES, "--json"]
     done = subprocess.run(
-        [sys.executable, *command],
+        [COMMAND, *command],
         cwd=PROJECT,
         env={**os.environ, **environment},
         capture_output=True,
@@ -55,7 +57,7 @@ def credentials(home: Path, environment: Mapping[str, str]) -> Credentials:
         check=False,
     )
     if done.returncode:
-        raise ArchiveFailed(f"python {' '.join(command)}: {done.stderr.strip()}")
+        raise ArchiveFailed(f"photo-archive {' '.join(command)}: {done.stderr.strip()}")
     made = json.loads(done.stdout)
     found = Credentials(made["key"], made["signing_secret"])
     write_private(path, json.dumps({"key": found.key, "signing_secret": found.signing_secret}))

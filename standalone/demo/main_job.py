@@ -1,4 +1,4 @@
-"""python -m standalone demo: the main job from nothing to a received callback, on this machine.
+"""The demo: the main job from nothing to a received callback, on this machine.
 
 Starts the servers and all roles, tags photos, asks a question in English and one in Russian,
 receives the signed answers, and shows what came of it. Speaks HTTP only, as any user does.
@@ -127,7 +127,7 @@ def _show_ways_in(console: Console, url: str, shell_file: Path) -> None:
 
 def _plan(wish: Wish) -> Plan:
     if wish.photos is not None and not wish.photos.is_dir():
-        raise ConfigurationError(f"PHOTOS={wish.photos}: there is no such folder")
+        raise ConfigurationError(f"{wish.photos}: there is no such folder")
     plan = make_plan(model=wish.model)
     if wish.photos is None:
         return plan

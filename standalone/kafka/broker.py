@@ -26,6 +26,7 @@ ANSWER_TIMEOUT_S = 20.0
 ASK_TIMEOUT_S = 2.0
 POLL_S = 0.05
 STOP_GRACE_S = 45.0  # 0.3 s as a rule; the run that records the AOT cache takes 5 to 8 s
+HEAP_MIB = 192  # Java's heap; the process takes 180 to 240 MiB in all
 CLEAN_EXIT = 143  # Java's answer to SIGTERM
 
 
@@ -35,14 +36,11 @@ class EmbeddedKafka(EmbeddedServer):
     Args:
         home: folder of the standalone mode; made when missing.
         cache: folder of the jars and the AOT cache (`environment.cache_directory`).
-        port: first port to try; the next free one is taken when it is in use.
-        controller_port: the same for the controller.
-        heap_mib: Java's heap in MiB; with 192 the process takes 180 to 240 MiB in all.
+        port: first port to try; the next free one is taken when it is in use. The controller's
+            ports are tried from the one above it.
     """
 
-    def __init__(
-        self, home: Path, cache: Path, port: int, controller_port: int, heap_mib: int = 192
-    ) -> None:
+    def __init__(self, home: Path, cache: Path, port: int) -> None:
         super().__init__(
             home.resolve() / "kafka",
             subject="Kafka",
@@ -51,8 +49,7 @@ class EmbeddedKafka(EmbeddedServer):
         )
         self._cache = cache.resolve()
         self._log = home.resolve() / "logs" / "kafka.log"
-        self._wanted_ports = (port, controller_port)
-        self._heap_mib = heap_mib
+        self._wanted_port = port
         self._cluster_id = ""
         self._class_path: tuple[Path, ...] = ()
         self._aot: AotCache | None = None
@@ -76,15 +73,15 @@ class EmbeddedKafka(EmbeddedServer):
         empty_scratch(self._folder)
 
     def _choose_ports(self) -> tuple[int, ...]:
-        port = choose_port(self._wanted_ports[0], avoid={self._wanted_ports[1]})
-        return port, choose_port(self._wanted_ports[1], avoid={port})
+        port = choose_port(self._wanted_port)
+        return port, choose_port(port + 1)
 
     def _command(self, ports: tuple[int, ...]) -> Command:
         write_properties(self._folder, HOST, ports)
-        java = java_command(self._class_path, self._heap_mib)
+        java = java_command(self._class_path, HEAP_MIB)
         format_data(self._folder, java, self._cluster_id)
         options = tuple(self._aot.options()) if self._aot else ()
-        java = java_command(self._class_path, self._heap_mib, options)
+        java = java_command(self._class_path, HEAP_MIB, options)
         return Command(
             name="kafka",
             argv=(*java, "kafka.Kafka", PROPERTIES_FILE),

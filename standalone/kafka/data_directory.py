@@ -37,7 +37,7 @@ share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 min.insync.replicas=1
 default.replication.factor=1
-# Topics are made by `python -m migrations topics` and by nothing else.
+# Topics are made by `photo-archive migrate` and by nothing else.
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 # After a kill the old registration must expire first: 9 s by default.

@@ -8,7 +8,7 @@ from pathlib import Path
 from core.errors import ConfigurationError
 from core.settings import (
     ArchiveSettings,
-    DeliverySettings,
+    EgressSettings,
     SecretSettings,
     StandaloneSettings,
     TaggingSettings,
@@ -48,7 +48,7 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> Plan:
         archive_roots=load(ArchiveSettings).roots,
         watched=watched,
         inherited=dict(os.environ),
-        chosen=_chosen_delivery_settings(),
+        chosen=_chosen_egress_settings(),
     )
     return plan if watched is None else with_roots(plan, {WATCHED_ROOT: watched})
 
@@ -71,6 +71,6 @@ def _secrets_key(home: Path) -> str:
     return path.read_text().strip()
 
 
-def _chosen_delivery_settings() -> frozenset[str]:
+def _chosen_egress_settings() -> frozenset[str]:
     """Names of variables that the user has set, in the environment or in `.env`."""
-    return frozenset(f"DELIVERY_{name.upper()}" for name in load(DeliverySettings).model_fields_set)
+    return frozenset(f"EGRESS_{name.upper()}" for name in load(EgressSettings).model_fields_set)

@@ -48,7 +48,7 @@ def all_roles(tagging_processes: int, watched: Path | None) -> tuple[Role, ...]:
         else ()
     )
     return (
-        Role("ingress", ("-m", "ingress", "serve"), serves_metrics=False),
+        Role("ingress", ("-m", "ingress"), serves_metrics=False),
         *tagging,
         Role("query-0", ("-m", "consumers", "query")),
         Role("delivery-0", ("-m", "consumers", "delivery")),
@@ -69,9 +69,9 @@ def common_environment(
     """
     defaults = {
         # One person's machine: callbacks to a program on it are the usual case here.
-        "DELIVERY_ALLOW_HTTP": "true",
-        "DELIVERY_ALLOWED_HOSTS": "localhost,127.0.0.0/8,::1/128",
-        "DELIVERY_ALLOWED_PORTS": "80,443,1024-65535",
+        "EGRESS_ALLOW_HTTP": "true",
+        "EGRESS_ALLOWED_HOSTS": "localhost,127.0.0.0/8,::1/128",
+        "EGRESS_ALLOWED_PORTS": "80,443,1024-65535",
     }
     return {
         **inherited,

@@ -80,13 +80,7 @@ class Supervisor:
         self._home = settings.home.resolve()
         self._lock = DirectoryLock(self._home / "lock", "the standalone mode")
         self._postgres = EmbeddedPostgres(self._home, settings.postgres_port)
-        self._kafka = EmbeddedKafka(
-            self._home,
-            plan.cache,
-            settings.kafka_port,
-            settings.kafka_controller_port,
-            settings.kafka_heap_mib,
-        )
+        self._kafka = EmbeddedKafka(self._home, plan.cache, settings.kafka_port)
         self._servers = tuple(
             Keeper(name, server, say=say, failed=self._give_up)
             for name, server in (("kafka", self._kafka), ("postgres", self._postgres))

@@ -12,7 +12,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from standalone.processes.keeper import Keeper
 from standalone.processes.planning import KEY_BYTES
 from standalone.processes.roles import Role
 from standalone.processes.supervisor import PROJECT, Plan, Supervisor, with_roots
+from tests.command import COMMAND
 from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
 
 READY_TIMEOUT_S = 180.0  # torch from a cold disk, on a busy machine
@@ -134,9 +134,15 @@ class RunningArchive:
     def command(
         self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> subprocess.CompletedProcess[str]:
-        """Run Python with these arguments, as an operator would while the roles run."""
+        """Run `photo-archive` with these arguments, as an operator would while the roles run."""
+        return self.run(COMMAND, *arguments, timeout_s=timeout_s)
+
+    def run(
+        self, *command: str, timeout_s: float = COMMAND_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program with the environment of the roles."""
         return subprocess.run(
-            [sys.executable, *arguments],
+            command,
             cwd=PROJECT,
             env={**self.supervisor.environment(), "COLUMNS": "160"},
             capture_output=True,
@@ -281,7 +287,6 @@ def _plan(home: Path, photos: Path, settings: Mapping[str, str]) -> Plan:
         settings=StandaloneSettings(
             home=home,
             kafka_port=port,
-            kafka_controller_port=port + 1,
             postgres_port=port + 2,
             ingress_port=port + 3,
             metrics_port=port + 4,

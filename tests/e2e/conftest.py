@@ -11,7 +11,7 @@ from tests.e2e.archive import RunningArchive, running_archive
 #: A folder with damaged and hostile pictures, if there is one.
 NASTY = Path(__file__).parents[2] / "../shared/data/nasty"
 SETTINGS = {
-    "TAGGING_DECODE_TIMEOUT_S": "3",  # one picture keeps a decoder busy until the limit
+    "DECODE_TIMEOUT_S": "3",  # one picture keeps a decoder busy until the limit
     "DELIVERY_SCHEDULE_S": "0,1,2,5,10,30",  # so that retries come soon
 }
 

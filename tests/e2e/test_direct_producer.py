@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.fakes.pictures import endless_jpeg, jpeg
 SCRIPT = Path(__file__).with_name("direct_producer.py")
 BAD = ("malformed", "nul", "killer", "wrong-version", "not-an-image")
 TIMEOUT_S = 60.0
-FLOOD = 250  # of CONSUMER_DEAD_LETTER_WINDOW = 200 records at most half may be dead letters
+FLOOD = 250  # of the latest 200 records of a partition at most half may be dead letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def sent(archive: RunningArchive, tmp_path_factory: pytest.TempPathFactory) -> S
 def publish(archive: RunningArchive, file: Path, records: Sequence[dict[str, Any]]) -> None:
     """Publish records by the foreign producer."""
     file.write_text(json.dumps(records))
-    done = archive.command(str(SCRIPT), archive.bootstrap, str(file))
+    done = archive.run(sys.executable, str(SCRIPT), archive.bootstrap, str(file))
     assert done.returncode == 0, done.stderr
 
 
@@ -155,7 +156,7 @@ def test_replay_puts_them_back_where_they_fail_again_and_are_counted(
 ) -> None:
     before = wait_for_letters(archive, sent, each=1)
 
-    done = archive.command("-m", "producers", "replay", IMAGES_ARRIVED.name)
+    done = archive.command("letters", "replay", IMAGES_ARRIVED.name)
 
     assert done.returncode == 0, done.stderr
     found = wait_for_letters(archive, sent, each=2)

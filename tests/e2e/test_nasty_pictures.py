@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 import threading
 import time
 from collections import Counter
@@ -53,7 +54,7 @@ def test_every_nasty_file_is_tagged_or_in_the_ledger_and_no_process_dies(
 
     with peak_memory(archive) as peaks:
         began = time.monotonic()
-        done = archive.command("-m", "producers", "images", str(NASTY), timeout_s=TIMEOUT_S)
+        done = archive.command("images", str(NASTY), timeout_s=TIMEOUT_S)
         assert set(states(archive)) == by_name, done.stderr
         # Files that the command skips by their names are published directly.
         announce(archive, files - by_name, tmp_path / "records.json")
@@ -98,7 +99,7 @@ def announce(archive: RunningArchive, names: Iterable[str], file: Path) -> None:
         {"key": uri, "headers": {}, "value": event} for uri, event in zip(uris, events, strict=True)
     ]
     file.write_text(json.dumps(records))
-    done = archive.command(str(DIRECT_PRODUCER), archive.bootstrap, str(file))
+    done = archive.run(sys.executable, str(DIRECT_PRODUCER), archive.bootstrap, str(file))
     assert done.returncode == 0, done.stderr
 
 

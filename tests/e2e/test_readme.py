@@ -12,6 +12,7 @@ import pytest
 
 from standalone.demo.photos import FREE_PHOTOS
 from standalone.demo.receiver import CallbackReceiver
+from tests.command import run_command
 from tests.e2e.archive import RunningArchive
 from tests.e2e.pictures import dated_photo
 
@@ -103,9 +104,34 @@ def test_the_statements_run(archive: RunningArchive) -> None:
         archive.sql(statement)
 
 
-@pytest.mark.parametrize("command", re.findall(r"^python -m (\w+ \w+)", SHELL, re.MULTILINE))
-def test_the_commands_are_there(archive: RunningArchive, command: str) -> None:
-    done = archive.command("-m", *command.split(), "--help")
+def test_the_commands_work(
+    archive: RunningArchive, receiver: CallbackReceiver, tmp_path: Path
+) -> None:
+    """With a directory, a file and a topic of ours; `watch` has a test of its own."""
+    (archive.photos / "readme").mkdir()
+    (archive.photos / "readme" / "photo.jpg").write_bytes(dated_photo().content)
+    (tmp_path / "questions.txt").write_text("a dog on the beach\n")
+    given = {
+        "DIR": str(archive.photos / "readme"),
+        "FILE": str(tmp_path / "questions.txt"),
+        "TOPIC": "queries.submitted.v1",
+        EXAMPLE_CALLBACK: receiver.url,
+    }
+    run = []
+    for line in re.findall(r"^photo-archive (?!watch)(.*)", SHELL, re.MULTILINE):
+        words = [given.get(word, word) for word in shlex.split(line, comments=True)]
+        done = archive.command(*words)
+        assert done.returncode == 0, (words, done.stderr)
+        run.append(words[0])
+
+    assert run == ["images", "queries", "letters"]
+    assert receiver.take(timeout_s=30) is not None
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`photo-archive ([a-z -]+)", README))))
+def test_the_commands_that_are_named_are_there(command: str) -> None:
+    words = [word for word in command.split() if not word.startswith("-")]
+    done = run_command(*words, "--help")
 
     assert done.returncode == 0, done.stderr
 

@@ -148,7 +148,7 @@ def test_a_broken_file_among_good_ones_costs_only_itself(archive: RunningArchive
 
 
 def test_a_key_without_the_scope_is_told_which_one_is_missing(archive: RunningArchive) -> None:
-    made = archive.command("-m", "ingress", "keys", "create", "--owner", "reader", "--scopes",
+    made = archive.command("keys", "create", "--owner", "reader", "--scopes",
                            "read", "--json")  # fmt: skip
     assert made.returncode == 0, made.stderr
     key = archive.json_of(made)["key"]
@@ -161,7 +161,7 @@ def test_a_key_without_the_scope_is_told_which_one_is_missing(archive: RunningAr
 
 
 def test_another_owner_sees_neither_query_nor_upload(archive: RunningArchive) -> None:
-    made = archive.command("-m", "ingress", "keys", "create", "--owner", "stranger", "--scopes",
+    made = archive.command("keys", "create", "--owner", "stranger", "--scopes",
                            "read,query", "--json")  # fmt: skip
     headers = {"X-API-Key": archive.json_of(made)["key"]}
     image = archive.http.post("/images/upload", **file(jpeg(70_002))).json()["images"][0]

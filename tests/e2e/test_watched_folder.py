@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ from pathlib import Path
 from schemas.topics import IMAGES_ARRIVED
 from standalone.processes.process import guarded
 from standalone.processes.supervisor import PROJECT
+from tests.command import COMMAND
 from tests.e2e.archive import RunningArchive
 from tests.fakes.pictures import jpeg
 from tests.measured import Measured
@@ -29,10 +29,10 @@ STOP_TIMEOUT_S = 20.0
 
 @contextmanager
 def watching(archive: RunningArchive, folder: Path) -> Iterator[None]:
-    """Run `python -m producers watch`; stop it by SIGTERM as a service manager would."""
+    """Run `photo-archive watch`; stop it by SIGTERM as a service manager would."""
     arguments = ["watch", str(folder), "--settle", str(SETTLE_S), "--poll", "2"]
     process = subprocess.Popen(
-        guarded([sys.executable, "-m", "producers", *arguments]),
+        guarded([COMMAND, *arguments]),
         cwd=PROJECT,
         env=archive.supervisor.environment(),
         stderr=subprocess.PIPE,

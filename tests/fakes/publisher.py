@@ -19,12 +19,16 @@ class MemoryPublisher:
         lose_acknowledgements: number of next records that arrive without being acknowledged.
         largest_value: values larger than this are refused for good.
         delay_s: duration of each call.
+        gate: where it is set, each call waits for it.
+        partition: the partition of all records.
     """
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.calls = 0
         self.delay_s = 0.0
+        self.gate: asyncio.Event | None = None
+        self.partition = 0
         self.is_away = False
         self.lose_acknowledgements = 0
         self.largest_value = 4 * 1024 * 1024
@@ -32,6 +36,8 @@ class MemoryPublisher:
     async def publish(self, records: Sequence[Record]) -> list[Sent]:
         self.calls += 1
         await asyncio.sleep(self.delay_s)
+        if self.gate is not None:
+            await self.gate.wait()
         return [self._publish(record) for record in records]
 
     def _publish(self, record: Record) -> Sent:
@@ -43,7 +49,7 @@ class MemoryPublisher:
         if self.lose_acknowledgements:
             self.lose_acknowledgements -= 1
             return BrokerAway("acknowledgement lost")
-        return Place(record.topic, 0, len(self.records) - 1)
+        return Place(record.topic, self.partition, len(self.records) - 1)
 
     def uris(self) -> list[str]:
         """Return the URIs of the image arrivals, in order."""

@@ -14,7 +14,7 @@ __all__ = ["database", "kafka", "members"]  # fixtures of the runtime's tests
 SETTINGS = {
     "CONSUMER_BATCH_MAX_RECORDS": "8",  # small batches, so that there are many transactions to kill
     "DELIVERY_SCHEDULE_S": "0,1,2,5,10,30",
-    "DELIVERY_LEASE_S": "10",  # after this time a killed process's webhooks are due again
+    # Twice this is the lease, after which what a killed delivery process held is due again.
     "DELIVERY_EXCHANGE_TIMEOUT_S": "5",
     "OUTBOX_SWEEP_AGE_S": "2",  # after this time events left by a crash are published
 }

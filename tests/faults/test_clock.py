@@ -12,7 +12,7 @@ from tests.faults.harness.ledger import Batch
 
 DONE_S = 30.0
 #: For tests that count POSTs: long limits, so that a slow moment of the machine changes nothing.
-PATIENT = {"DELIVERY_EXCHANGE_TIMEOUT_S": "10", "DELIVERY_LEASE_S": "30"}
+PATIENT = {"DELIVERY_EXCHANGE_TIMEOUT_S": "15"}  # a lease of 30 s
 #: PostgreSQL's clock jumps by an hour: all stored times become older by that much.
 JUMP = """
 UPDATE deliveries SET next_at = next_at - interval '{0}',

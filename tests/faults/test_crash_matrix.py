@@ -15,11 +15,11 @@ from core.settings import KafkaSettings
 from tests.faults.harness.archive_to_kill import ArchiveToKill, archive_to_kill
 from tests.faults.harness.lives import Aim
 from tests.faults.harness.matrix import Row, Table, aims
-from tests.servers import _fresh_database
+from tests.servers import fresh_database
 
 #: Steps that need an earlier death: of a life with a lease, or by a record that may kill.
 AFTER_A_DEATH_AT = {"lease.expired": "attempt.begun", "prepare.attempted": "prepare.begun"}
-ISOLATING = {"CONSUMER_CRASH_ISOLATE_AFTER": "1"}
+ISOLATING = {"CRASHING_ISOLATE_AFTER": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,9 @@ async def archive(
         bootstrap_servers=kafka_bootstrap,
         topic_prefix=f"matrix{datetime.now(UTC):%H%M%S}.",
         session_timeout_ms=6000,
-        heartbeat_interval_ms=1000,
     )
     log = tmp_path_factory.mktemp("matrix") / "lives.log"
-    for url in _fresh_database(postgres_url, f"TEMPLATE {database_template}"):
+    for url in fresh_database(postgres_url, f"TEMPLATE {database_template}"):
         async with archive_to_kill(kafka, url, log) as opened:
             yield opened
 

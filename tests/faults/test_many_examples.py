@@ -12,7 +12,6 @@ from tests.examples import MANY
 REPOSITORY = Path(__file__).parents[2]
 FILES = (
     "egress/test_hostile_addresses.py",
-    "ingress/test_hostile_input.py",
     "messaging/test_epochs.py",
     "messaging/test_loop.py",
     "messaging/test_tracking.py",

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from core.messaging.kafka.producer import Publisher
+from core.messaging.limits import ClientLimits, LoopLimits
 from core.messaging.loop import run_role
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings
 from tests.counting import OUT, Bench, CountingRole, eventually, open_bench, produce, record_of
@@ -18,7 +19,10 @@ from tests.measured import Measured
 
 COUNT = 1500
 PRODUCE, OFFSET_COMMIT = 0, 8
-SETTINGS = ConsumerSettings(instance="a", batch_max_records=20, advisory_commit_interval_s=0.2)
+SETTINGS = ConsumerSettings(instance="a", batch_max_records=20)
+LIMITS = LoopLimits(advisory_commit_interval_s=0.2)
+#: Waits that end within a test.
+WAITS = ClientLimits(request_timeout_ms=5000, rebalance_timeout_ms=4000, publish_timeout_s=2.0)
 
 
 @pytest.fixture
@@ -36,15 +40,8 @@ async def database_proxy(database: DatabaseSettings) -> AsyncIterator[Proxy]:
 
 
 def through(kafka: KafkaSettings, proxy: Proxy) -> KafkaSettings:
-    """Return settings of the broker behind the proxy, with limits shorter than the test."""
-    return kafka.model_copy(
-        update={
-            "bootstrap_servers": f"127.0.0.1:{proxy.port}",
-            "request_timeout_ms": 5000,
-            "rebalance_timeout_ms": 4000,
-            "publish_timeout_s": 2.0,
-        }
-    )
+    """Return settings of the broker behind the proxy."""
+    return kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{proxy.port}"})
 
 
 async def run_with(
@@ -55,7 +52,9 @@ async def run_with(
 ) -> int:
     """Run a member with a fault from halfway on; return how many events came twice."""
     role = CountingRole(prepare_s=0.02, emit=True)
-    async with open_bench(kafka, database, role=role, consumer=SETTINGS) as bench:
+    async with open_bench(
+        kafka, database, role=role, consumer=SETTINGS, limits=LIMITS, waits=WAITS
+    ) as bench:
         async with Publisher(direct, bench.parts.metrics, client_id="feed") as feed:
             await produce(feed, [record_of(n) for n in range(COUNT)])
         stop = asyncio.Event()
@@ -116,9 +115,7 @@ def at_port(database: DatabaseSettings, proxy: Proxy) -> DatabaseSettings:
     """Return the database's URL through the proxy."""
     url = database.url.get_secret_value()
     there = f":{urlsplit(url).port}/"
-    return DatabaseSettings(
-        url=url.replace(there, f":{proxy.port}/"), command_timeout_s=3, connect_timeout_s=2
-    )
+    return DatabaseSettings(url=url.replace(there, f":{proxy.port}/"), command_timeout_s=3)
 
 
 @pytest.mark.parametrize("name", ["latency", "black_hole", "refused", "half_close"])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.relevance.defaults import DEFAULT_LABELS
-from core.settings import TaggingSettings
+from core.settings import DecodeSettings, TaggingSettings
 from core.tags import Tagged, TagRequest
 from core.vision.opening import open_tagger
 from tests.e2e.archive import RunningArchive
@@ -109,7 +109,7 @@ def _tag_alone(photos: list[bytes]) -> dict[bytes, tuple[NDArray[np.float64], st
 
     async def run() -> dict[bytes, tuple[NDArray[np.float64], str]]:
         settings = TaggingSettings(model="demo", device="cpu", precision="fp32", engine="torch")
-        async with open_tagger(settings, max_image_bytes=10_000_000) as tagger:
+        async with open_tagger(settings, DecodeSettings(), max_image_bytes=10_000_000) as tagger:
             await tagger.use_labels(DEFAULT_LABELS, 1)
             found = {}
             for result in await tagger.tag_all(photos, [TagRequest()] * len(photos)):

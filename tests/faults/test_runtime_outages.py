@@ -36,7 +36,7 @@ def own_kafka() -> Iterator[EmbeddedKafka]:
     """Start a broker that may be killed."""
     home = make_home("kafka-to-kill")
     port = first_port() + 100
-    server = EmbeddedKafka(home, cache_directory(home), port, port + 1)
+    server = EmbeddedKafka(home, cache_directory(home), port)
     server.start()
     yield server
     server.stop()

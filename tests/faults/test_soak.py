@@ -40,7 +40,6 @@ from tests.servers import execute, run_apart
 
 SETTINGS = {
     "DELIVERY_SCHEDULE_S": "0,1,2,5,10,30,60,60",
-    "DELIVERY_LEASE_S": "10",
     "DELIVERY_EXCHANGE_TIMEOUT_S": "5",
     "OUTBOX_SWEEP_AGE_S": "2",
     "INGRESS_REQUESTS_PER_SECOND": "100000",

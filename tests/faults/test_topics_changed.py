@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from core.errors import ConfigurationError
 from core.messaging.kafka.consumer import log_bounds
 from core.messaging.kafka.topics import ensure_topics
+from core.messaging.limits import LoopLimits
 from core.messaging.loop import run_role
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings
 from core.storage.stream.progress import reset
@@ -65,7 +66,7 @@ async def test_a_topic_made_anew_under_a_running_member_ends_it_and_none_is_skip
         # More records than before, so that offsets alone do not distinguish the logs.
         await produce(bench.publisher, [record_of(n) for n in range(1000, 1000 + MANY)])
 
-        with pytest.raises(ConfigurationError, match="python -m consumers reset counting"):
+        with pytest.raises(ConfigurationError, match="photo-archive reset counting"):
             async with asyncio.timeout(60):
                 await member
         assert await bench.effects() == Counter(range(FEW)), "nothing from its middle"
@@ -82,8 +83,9 @@ async def test_a_log_cut_off_under_a_running_member_halts_it_there_and_nowhere_e
     kafka: KafkaSettings, database: DatabaseSettings
 ) -> None:
     role = CountingRole(gate=asyncio.Event())
-    settings = ConsumerSettings(instance="a", batch_max_records=1, queue_max_records=2)
-    async with open_bench(kafka, database, role=role, consumer=settings) as bench:
+    settings = ConsumerSettings(instance="a", batch_max_records=1)
+    limits = LoopLimits(queue_max_records=2)
+    async with open_bench(kafka, database, role=role, consumer=settings, limits=limits) as bench:
         await produce(bench.publisher, [record_of(n) for n in range(MANY)])
         ends = {part: end for part, (_, end) in (await log_bounds(kafka, TOPIC)).items()}
         stop = asyncio.Event()

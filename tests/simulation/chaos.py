@@ -5,6 +5,7 @@ from collections.abc import Callable
 from random import Random
 
 from core.failpoints import POINTS
+from core.messaging.limits import LoopLimits
 from core.settings import ConsumerSettings
 from tests.simulation.records import REASONS, Plan
 from tests.simulation.world import World
@@ -35,16 +36,20 @@ def a_plan(random: Random) -> Plan:
     return Plan(kinds)
 
 
-def some_settings(random: Random) -> ConsumerSettings:
+def some_settings(random: Random) -> tuple[ConsumerSettings, LoopLimits]:
     """Small batches and queues, any depth."""
-    return ConsumerSettings(
-        batch_max_records=random.choice((1, 3, 7, 20)),
+    batch_max_records = random.choice((1, 3, 7, 20))
+    limits = LoopLimits(
         queue_max_records=random.choice((4, 20, 100)),
         pipeline_depth=random.choice((1, 2, 2, 3)),
         advisory_commit_interval_s=random.choice((0.2, 1.0)),
+    )
+    settings = ConsumerSettings(
+        batch_max_records=batch_max_records,
         drain_timeout_s=random.choice((0.5, 5.0, 25.0)),
         stall_limit_s=10_000,  # what stands still is found by `World.until_quiet`
     )
+    return settings, limits
 
 
 class Chaos:

@@ -52,7 +52,7 @@ def run(seed: int) -> Run:
 
 async def _simulate(random: Random) -> tuple[str, World]:
     world = World(random, a_plan(random))
-    world.settings = some_settings(random)
+    world.settings, world.limits = some_settings(random)
     failpoints.arm(world.step)
     try:
         await Chaos(world, random).run()

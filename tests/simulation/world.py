@@ -15,6 +15,7 @@ from core.errors import (
     BrokerAway,
     DatabaseAway,
 )
+from core.messaging.limits import LoopLimits
 from core.messaging.loop import run_role
 from core.messaging.session import Backoff, RoleParts
 from core.offsets import Owner
@@ -87,6 +88,7 @@ class World:
         self.graves: list[Running] = []
         self.ended: list[str] = []
         self.settings = ConsumerSettings()
+        self.limits = LoopLimits()
         self.took_s = 0.0
         self._lives = self._to_come = 0
         self._context = copy_context()
@@ -184,7 +186,8 @@ class World:
             outbox=SimOutbox(),
             publisher=SimPublisher(self.broker, self.kafka),
             settings=self.settings,
-            outbox_settings=OutboxSettings(sweep_interval_s=2, sweep_age_s=10),
+            outbox_settings=OutboxSettings(),
+            limits=self.limits,
             metrics=_metrics(),
             # No jitter: the session's own random source has no seed.
             backoff=Backoff(longest_s=2.0, jitter=0.0),

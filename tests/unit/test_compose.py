@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs would be one more dependency
 
-from core.settings import ConsumerSettings, DeliverySettings, IngressSettings
+from core.settings import GROUPS, ConsumerSettings, DeliverySettings, variables
 from core.webhooks.sender import BODY_S
-from tests.documents import ENV_EXAMPLE, groups, variables
+from ingress.server import DRAIN_TIMEOUT_S
+from tests.documents import ENV_EXAMPLE
 
 ROOT = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
@@ -59,7 +60,7 @@ def test_what_a_service_waits_for_exists_and_can_get_there() -> None:
 
 
 def test_every_variable_given_to_our_services_is_a_setting() -> None:
-    known = {name for group in groups() for name in variables(group)} | NOT_OURS
+    known = {name for group in GROUPS for name in variables(group).values()} | NOT_OURS
     overrides = compose(FILES[1])["services"]
     for name, service in own_services().items():
         given = set(service["environment"]) | set(overrides.get(name, {}).get("environment", {}))
@@ -89,7 +90,7 @@ def test_a_stop_waits_for_what_drains() -> None:
     drains_s = (
         ConsumerSettings().drain_timeout_s,
         DeliverySettings().exchange_timeout_s + BODY_S,
-        IngressSettings().drain_timeout_s,
+        DRAIN_TIMEOUT_S,
     )
     for name, service in own_services().items():
         assert int(service["stop_grace_period"].removesuffix("s")) > max(drains_s), name
@@ -105,9 +106,9 @@ def test_every_role_is_there_with_its_command() -> None:
     assert {("python", "-m", "consumers", role) for role in ("tagging", "query", "delivery")} <= (
         commands
     )
-    assert ("python", "-m", "ingress", "serve") in commands
+    assert ("python", "-m", "ingress") in commands
     assert ("python", "-m", "producers", "jobs") in commands
-    assert ("python", "-m", "migrations", "all") in commands
+    assert ("python", "-m", "migrations") in commands
 
 
 def test_only_what_serves_metrics_is_asked_for_them() -> None:
@@ -158,8 +159,8 @@ def test_links_lead_to_the_published_port() -> None:
     services = own_services()
     given = [services[name]["environment"] for name in ("ingress", "delivery")]
 
-    assert {environment["INGRESS_PUBLIC_URL"] for environment in given} == {
-        "${INGRESS_PUBLIC_URL:-http://127.0.0.1:${INGRESS_PUBLISHED_PORT:-8080}}"
+    assert {environment["ARCHIVE_PUBLIC_URL"] for environment in given} == {
+        "${ARCHIVE_PUBLIC_URL:-http://127.0.0.1:${PUBLISHED_PORT:-8080}}"
     }
 
 

@@ -9,10 +9,16 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from core.errors import BrokerAway, ConfigurationError
+from core.messaging.limits import CLIENT_LIMITS, ClientLimits
 from core.settings import KafkaSettings
 
 
-def client_options(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]:
+def client_options(
+    settings: KafkaSettings,
+    *,
+    client_id: str,
+    limits: ClientLimits = CLIENT_LIMITS,
+) -> dict[str, Any]:
     """Return the keyword arguments that aiokafka's consumer, producer and clients share.
 
     Raises:
@@ -21,7 +27,7 @@ def client_options(settings: KafkaSettings, *, client_id: str) -> dict[str, Any]
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
         "client_id": client_id,
-        "request_timeout_ms": settings.request_timeout_ms,
+        "request_timeout_ms": limits.request_timeout_ms,
         "security_protocol": settings.security_protocol,
         "metadata_max_age_ms": 60_000,
         "retry_backoff_ms": 250,  # aiokafka's 100 floods the log while the broker is away (#496)

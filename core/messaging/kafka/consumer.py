@@ -32,6 +32,7 @@ from core.messaging.kafka.connection import (
     on_broker,
     translated,
 )
+from core.messaging.limits import CLIENT_LIMITS, ClientLimits
 from core.messaging.ports import Fetched, Garbled, Listener, NotAMember, OutOfLog
 from core.offsets import Identity
 from core.settings import KafkaSettings
@@ -45,6 +46,7 @@ BOUNDS_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 NEVER_MS = 2**31 - 1
+HEARTBEATS_PER_SESSION = 4  # Kafka asks for three at least: one lost heartbeat must not matter
 _NOBODY = TopicPartition("", 0)
 
 
@@ -59,9 +61,16 @@ class GroupConsumer:
     """
 
     def __init__(
-        self, settings: KafkaSettings, *, group: str, topic: Topic, client_id: str
+        self,
+        settings: KafkaSettings,
+        *,
+        group: str,
+        topic: Topic,
+        client_id: str,
+        limits: ClientLimits = CLIENT_LIMITS,
     ) -> None:
         self._settings = settings
+        self._limits = limits
         self._group = on_broker(settings, group)
         self._topic = topic
         self._client_id = client_id
@@ -102,7 +111,7 @@ class GroupConsumer:
         options = client_options(self._settings, client_id=self._client_id)
         # JoinGroup is answered when the slowest member has let go: its request must outlast that.
         options["request_timeout_ms"] = max(
-            self._settings.request_timeout_ms, self._settings.rebalance_timeout_ms + 5_000
+            self._limits.request_timeout_ms, self._limits.rebalance_timeout_ms + 5_000
         )
         return AIOKafkaConsumer(
             **options,
@@ -112,8 +121,8 @@ class GroupConsumer:
             auto_offset_reset="none",
             partition_assignment_strategy=(RangePartitionAssignor,),
             session_timeout_ms=self._settings.session_timeout_ms,
-            heartbeat_interval_ms=self._settings.heartbeat_interval_ms,
-            rebalance_timeout_ms=self._settings.rebalance_timeout_ms,
+            heartbeat_interval_ms=self._settings.session_timeout_ms // HEARTBEATS_PER_SESSION,
+            rebalance_timeout_ms=self._limits.rebalance_timeout_ms,
             max_poll_interval_ms=NEVER_MS,  # the watchdog looks at progress instead
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=2 * 1024 * 1024,

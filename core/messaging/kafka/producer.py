@@ -20,6 +20,7 @@ from aiokafka.errors import (
 
 from core.errors import BrokerAway, PermanentError
 from core.messaging.kafka.connection import client_options, is_cancelled, on_broker
+from core.messaging.limits import CLIENT_LIMITS, ClientLimits
 from core.messaging.ports import Sent
 from core.offsets import Place
 from core.settings import KafkaSettings
@@ -58,11 +59,13 @@ class Publisher:
         metrics: Metrics,
         *,
         client_id: str,
+        limits: ClientLimits = CLIENT_LIMITS,
         make: Callable[..., Any] = AIOKafkaProducer,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._client_id = client_id
+        self._limits = limits
         self._make = make
         self._producer: Any | None = None
         self._starting = asyncio.Lock()
@@ -94,7 +97,7 @@ class Publisher:
         return sent
 
     async def _publish(self, records: Sequence[Record]) -> list[Sent]:
-        deadline = asyncio.get_running_loop().time() + self._settings.publish_timeout_s
+        deadline = asyncio.get_running_loop().time() + self._limits.publish_timeout_s
         try:
             async with asyncio.timeout_at(deadline):
                 producer = await self._started()
@@ -144,7 +147,7 @@ class Publisher:
 
     def _outcome(self, sent: "asyncio.Future[Any] | Exception | None", record: Record) -> Sent:
         if sent is None or (isinstance(sent, asyncio.Future) and _is_open(sent)):
-            return BrokerAway(f"no acknowledgement within {self._settings.publish_timeout_s} s")
+            return BrokerAway(f"no acknowledgement within {self._limits.publish_timeout_s} s")
         error = sent if isinstance(sent, Exception) else sent.exception()
         if error is None and isinstance(sent, asyncio.Future):
             told = sent.result()
@@ -162,7 +165,9 @@ class Publisher:
         async with self._starting:
             if self._producer is None:
                 producer = self._make(
-                    **client_options(self._settings, client_id=self._client_id),
+                    **client_options(
+                        self._settings, client_id=self._client_id, limits=self._limits
+                    ),
                     enable_idempotence=True,
                     linger_ms=2,
                     max_batch_size=256 * 1024,

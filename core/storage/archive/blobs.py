@@ -15,6 +15,13 @@ ON CONFLICT (sha256) DO UPDATE SET created_at = now()
 """
 
 
+async def put(tx: Transaction, digest: bytes, content: bytes) -> None:
+    """Keep bytes under their SHA-256; bytes that are kept already become young again."""
+    # First without the bytes: most of what is sent twice would be sent for nothing.
+    if not await tx.fetchval(_TOUCH, digest):
+        await tx.execute(_PUT, digest, len(content), content)
+
+
 class PostgresBlobs:
     """Bytes under their SHA-256 in table `blobs`."""
 
@@ -36,9 +43,7 @@ class PostgresBlobs:
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
         """Keep bytes, in `tx` or at once; does nothing where they are kept."""
         async with self._in(tx) as open_tx:
-            # First without the bytes: most of what is sent twice would be sent for nothing.
-            if not await open_tx.fetchval(_TOUCH, digest):
-                await open_tx.execute(_PUT, digest, len(content), content)
+            await put(open_tx, digest, content)
 
     @asynccontextmanager
     async def _in(self, tx: Transaction | None) -> AsyncIterator[Transaction]:

@@ -9,6 +9,9 @@ from uuid import UUID
 
 from core.storage.delivery.deliveries import DeliveryStatus, of_query
 from core.transaction import Transaction
+from schemas.callback import CallbackRequested
+from schemas.query import QuerySubmitted
+from schemas.token import Token
 
 _ACCEPT = """
 INSERT INTO queries (query_id, owner, text, callback_url, options, fingerprint, status)
@@ -88,21 +91,6 @@ ORDER BY u.n
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A query with its answer: `answer` is the callback event as JSON.
-
-    Without an owner: the ingress has written that of what it accepted, and a record that somebody
-    else put on the topic has none, whatever it says.
-    """
-
-    query_id: UUID
-    text: str
-    url: str
-    options: str
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
 class NewAnswer:
     """What is known of a query that was answered now.
 
@@ -114,25 +102,6 @@ class NewAnswer:
 
     owner: str | None
     waited_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an upload's event lies, or will lie once its outbox row is published."""
-
-    topic: str | None = None
-    part: int | None = None
-    log_offset: int | None = None
-    outbox_id: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A query that waits for the upload at a place; `event` is the query's event as JSON."""
-
-    query: Answered
-    event: str
-    place: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,43 +160,54 @@ async def status(connection: Transaction, query_id: UUID) -> QueryStatus | None:
     return QueryStatus(**values, deliveries=await of_query(connection, query_id))
 
 
-async def answer(tx: Transaction, answers: Sequence[Answered]) -> dict[UUID, NewAnswer]:
-    """Store answers; give the queries that had none before. The others keep the first one."""
+async def answer(
+    tx: Transaction, answers: Sequence[tuple[QuerySubmitted, CallbackRequested]]
+) -> dict[UUID, NewAnswer]:
+    """Store answers; return the queries that had none before. The others keep their first one.
+
+    Without an owner: the ingress has written that of what it accepted, and a record that somebody
+    else put on the topic has none, whatever it says.
+    """
     if not answers:
         return {}
     rows = await tx.fetch(
         _ANSWER,
-        [item.query_id for item in answers],
-        [item.text for item in answers],
-        [item.url for item in answers],
-        [item.options for item in answers],
-        [item.answer for item in answers],
+        [event.query_id for _, event in answers],
+        [query.text for query, _ in answers],
+        [query.callback_url for query, _ in answers],
+        [_options(query) for query, _ in answers],
+        [event.model_dump_json(exclude_none=True) for _, event in answers],
     )
     return {row["query_id"]: NewAnswer(row["owner"], row["waited_s"]) for row in rows}
 
 
-async def park(tx: Transaction, waiting: Sequence[Waiting], wait_s: float) -> None:
+async def park(
+    tx: Transaction, waiting: Sequence[tuple[QuerySubmitted, Token]], wait_s: float
+) -> None:
     """Let queries wait for uploads, at most `wait_s` seconds; those that are answered stay so.
 
-    The same query must not stand twice.
+    Args:
+        tx: the transaction.
+        waiting: queries with their ids, none twice, and the tokens of the uploads.
+        wait_s: how long.
     """
     rows = await tx.fetch(
         _WAIT,
-        [one.query.query_id for one in waiting],
-        [one.query.text for one in waiting],
-        [one.query.url for one in waiting],
-        [one.query.options for one in waiting],
+        [query.query_id for query, _ in waiting],
+        [query.text for query, _ in waiting],
+        [query.callback_url for query, _ in waiting],
+        [_options(query) for query, _ in waiting],
     )
     held = {row["query_id"] for row in rows}
-    parked = [one for one in waiting if one.query.query_id in held]
+    parked = [one for one in waiting if one[0].query_id in held]
     await tx.execute(
         _PARK,
-        [one.query.query_id for one in parked],
-        [one.place.topic for one in parked],
-        [one.place.part for one in parked],
-        [one.place.log_offset for one in parked],
-        [one.place.outbox_id for one in parked],
-        [one.event for one in parked],
+        [query.query_id for query, _ in parked],
+        [token.topic for _, token in parked],
+        [token.partition for _, token in parked],
+        [token.offset for _, token in parked],
+        [token.outbox_id for _, token in parked],
+        [query.model_dump_json() for query, _ in parked],
         timedelta(seconds=wait_s),
     )
 
@@ -237,15 +217,15 @@ async def count_parked(connection: Transaction) -> int:
     return int(await connection.fetchval(_COUNT_PARKED))
 
 
-async def passed(connection: Transaction, places: Sequence[Place], group: str) -> list[bool]:
-    """Tell for each place whether `group` has dealt with the record there."""
+async def passed(connection: Transaction, tokens: Sequence[Token], group: str) -> list[bool]:
+    """Return for each upload whether `group` has dealt with its event."""
     rows = await connection.fetch(
         _PASSED,
         group,
-        [place.topic for place in places],
-        [place.part for place in places],
-        [place.log_offset for place in places],
-        [place.outbox_id for place in places],
+        [token.topic for token in tokens],
+        [token.partition for token in tokens],
+        [token.offset for token in tokens],
+        [token.outbox_id for token in tokens],
     )
     return [row["passed"] for row in rows]
 
@@ -258,16 +238,30 @@ async def clusters(connection: Transaction) -> frozenset[str]:
     return frozenset(row["cluster_id"] for row in await connection.fetch(_CLUSTERS))
 
 
-async def ready(connection: Transaction, group: str, limit: int) -> list[tuple[UUID, str, bool]]:
+async def ready(
+    connection: Transaction, group: str, limit: int
+) -> list[tuple[QuerySubmitted, bool]]:
     """Return parked queries whose upload was dealt with or whose time is over, the oldest first.
 
     Returns:
-        (query id, event as JSON, whether its time ran out before the upload was dealt with).
+        (the query with its id, whether its time ran out before the upload was dealt with).
     """
     rows = await connection.fetch(_READY, group, limit)
-    return [(row["query_id"], row["event"], row["expired"]) for row in rows]
+    return [
+        (
+            QuerySubmitted.model_validate_json(row["event"]).model_copy(
+                update={"query_id": row["query_id"]}
+            ),
+            row["expired"],
+        )
+        for row in rows
+    ]
 
 
 async def unpark(tx: Transaction, query_ids: Sequence[UUID]) -> None:
     """Forget that these queries were waiting."""
     await tx.execute(_UNPARK, list(query_ids))
+
+
+def _options(query: QuerySubmitted) -> str:
+    return query.options.model_dump_json(exclude_none=True)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, ImageUnreadable, PermanentError, TransientError
-from core.settings import TaggingSettings
+from core.settings import DecodeSettings
 from core.vision.decoding import sniff, worker, worker_protocol
 from core.vision.decoding.perceptual import perceptual_hash
 from core.vision.decoding.worker_process import Child, Died, NotStarted, PoolLimits, ending
@@ -51,22 +51,22 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class OutgoingCopy:
     """An encoded picture made from another."""
 
     media_type: str
     data: bytes
 
 
-def pool_limits(settings: TaggingSettings, max_image_bytes: int) -> PoolLimits:
+def pool_limits(settings: DecodeSettings, max_image_bytes: int) -> PoolLimits:
     """Return the pool's limits from the settings; 0 workers mean one per core, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return PoolLimits(
-        workers=settings.decode_workers or min(cores or 1, _MAX_WORKERS),
-        timeout_s=settings.decode_timeout_s,
-        memory_bytes=settings.decode_memory_bytes,
+        workers=settings.workers or min(cores or 1, _MAX_WORKERS),
+        timeout_s=settings.timeout_s,
+        memory_bytes=settings.memory_bytes,
         max_image_bytes=max_image_bytes,
-        picture=sniff.Limits(settings.max_image_pixels, settings.max_image_side),
+        picture=sniff.Limits(settings.max_pixels),
     )
 
 
@@ -111,7 +111,7 @@ class DecodePool:
         except NotStarted as error:
             await self._close()
             raise ConfigurationError(
-                f"TAGGING_DECODE_MEMORY_BYTES={self._limits.memory_bytes}: "
+                f"DECODE_MEMORY_BYTES={self._limits.memory_bytes}: "
                 f"a decoder process does not start: {error}"
             ) from error
         except BaseException:
@@ -151,7 +151,7 @@ class DecodePool:
         except (KeyError, TypeError, ValueError) as error:
             return ImageUnreadable(f"decoder answered {error!r}", reason="decoder_crashed")
 
-    async def outgoing_copy(self, data: bytes) -> Copy | PermanentError:
+    async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
         """Return an upright copy without EXIF, XMP and comments; see `outgoing.strip_metadata`.
 
         Raises:
@@ -159,7 +159,7 @@ class DecodePool:
         """
         return _copy(await self._ask({"do": "strip"}, data, worker_protocol.MAX_COPY_BYTES))
 
-    async def thumbnail(self, data: bytes, side: int) -> Copy | PermanentError:
+    async def thumbnail(self, data: bytes, side: int) -> OutgoingCopy | PermanentError:
         """Return a small upright JPEG whose longer side is at most `side` pixels.
 
         Raises:
@@ -267,7 +267,9 @@ def _decoded(
     )
 
 
-def _copy(answer: tuple[worker_protocol.Head, bytearray] | PermanentError) -> Copy | PermanentError:
+def _copy(
+    answer: tuple[worker_protocol.Head, bytearray] | PermanentError,
+) -> OutgoingCopy | PermanentError:
     if isinstance(answer, PermanentError):
         return answer
-    return Copy(str(answer[0].get("media_type")), bytes(answer[1]))
+    return OutgoingCopy(str(answer[0].get("media_type")), bytes(answer[1]))

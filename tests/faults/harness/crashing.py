@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Self
 
@@ -28,9 +28,11 @@ import uvloop
 import consumers.delivery.lanes
 import consumers.delivery.main
 import consumers.query.main
+import consumers.runtime
 import consumers.tagging.main
 from core import failpoints
 from core.language.lemmatizer import Lemmatizer
+from core.messaging.limits import LoopLimits
 from core.messaging.loop import calm_collector
 from core.settings import TelemetrySettings, load
 from core.telemetry import logs
@@ -40,6 +42,7 @@ from tests.fakes.vision import HashModel, MemoryDecoder
 from tests.faults.harness import mutations
 
 EXPIRE_INTERVAL_S = 0.3  # 5 s in production, too long for hundreds of kills
+LIMITS = LoopLimits(advisory_commit_interval_s=0.3, sweep_interval_s=0.3)  # likewise
 
 
 @dataclass(slots=True)
@@ -114,6 +117,14 @@ def substitute() -> None:
         setattr(sys.modules[module], attribute, light)
 
 
+def set_limits() -> None:
+    """Set the loop's limits; CRASHING_ISOLATE_AFTER is the number of deaths until isolation."""
+    deaths = int(os.environ.get("CRASHING_ISOLATE_AFTER", LIMITS.crash_isolate_after))
+    setattr(  # noqa: B010  # a name that it does not export
+        consumers.runtime, "LOOP_LIMITS", replace(LIMITS, crash_isolate_after=deaths)
+    )
+
+
 def shift_clock(seconds: float) -> None:
     """Shift the wall clock of this process: only `datetime.now` in our packages."""
 
@@ -164,6 +175,7 @@ class Nursery:
             trap = Trap()
             trap.set(order)
             failpoints.arm(trap.spring)
+            set_limits()
             shift_clock(float(os.environ.get("CRASHING_CLOCK_SHIFT_S", "0")))
             mutations.apply(str(order.get("mutation", "")))
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -34,7 +34,6 @@ class Members:
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "KAFKA_TOPIC_PREFIX": self.kafka.topic_prefix,
             "KAFKA_SESSION_TIMEOUT_MS": str(self.kafka.session_timeout_ms),
-            "KAFKA_HEARTBEAT_INTERVAL_MS": str(self.kafka.heartbeat_interval_ms),
             "CONSUMER_INSTANCE": instance,
             **self.settings,
         }
@@ -87,7 +86,6 @@ def kafka(kafka_bootstrap: str, topics_prefix: str) -> KafkaSettings:
         bootstrap_servers=kafka_bootstrap,
         topic_prefix=topics_prefix,
         session_timeout_ms=6000,
-        heartbeat_interval_ms=1000,
     )
 
 

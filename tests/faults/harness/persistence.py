@@ -43,7 +43,7 @@ def second_ingress(archive: RunningArchive, **variables: str) -> Iterator[Second
     """Start a second ingress on the archive's broker and database; kill it at the end."""
     port = first_port() + 3 * PORTS_PER_SESSION - 1
     process = subprocess.Popen(
-        guarded([sys.executable, "-m", "ingress", "serve"]),
+        guarded([sys.executable, "-m", "ingress"]),
         cwd=PROJECT,
         env={
             **os.environ,

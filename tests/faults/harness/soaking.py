@@ -41,7 +41,7 @@ def roles_twice() -> tuple[tuple[Role, ...], dict[str, str]]:
         ports.append(choose_port(first, avoid=set(ports)))
     urls = {name: f"http://{HOST}:{port}" for name, port in zip(SURVIVORS, ports, strict=True)}
     argv = {name: ("-m", "consumers", name.partition("-")[0]) for name in SURVIVORS[1:]}
-    steady = [Role("ingress-1", ("-m", "ingress", "serve"), False, {"INGRESS_PORT": str(ports[0])})]
+    steady = [Role("ingress-1", ("-m", "ingress"), False, {"INGRESS_PORT": str(ports[0])})]
     steady += [
         Role(name, argv[name], True, {"TELEMETRY_METRICS_PORT": str(port)})
         for name, port in zip(SURVIVORS[1:], ports[1:], strict=True)

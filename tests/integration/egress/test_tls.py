@@ -64,7 +64,7 @@ def test_a_file_of_authorities_that_cannot_be_used_names_its_variable(
     if content is not None:
         roots.write_bytes(content)
 
-    with pytest.raises(ConfigurationError, match="DELIVERY_CA_FILE"):
+    with pytest.raises(ConfigurationError, match="EGRESS_CA_FILE"):
         default_ssl_context(roots)
 
 

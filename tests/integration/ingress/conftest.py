@@ -18,11 +18,18 @@ from core.storage.pool import Pool, open_pool
 from ingress import commands
 from ingress.app import create_app
 from ingress.auth.api_keys import Scope
-from ingress.main import Opened, open_parts
+from ingress.main import Opened, open_dependencies
 from schemas.topics import plan_topics
 from standalone.ports import HIGHEST_PORT
 from standalone.processes.process import guarded
-from tests.servers import first_port
+from tests.integration.ingress.world import (
+    MakeWorld,
+    SharedDatabase,
+    WatchedPool,
+    World,
+    opened_pool,
+)
+from tests.servers import first_port, fresh_database
 
 REPOSITORY = Path(__file__).parents[3]
 SECRETS_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -47,7 +54,7 @@ def environment(
         SECRETS_KEY=SECRETS_KEY,
         KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1",
         ARCHIVE_ROOTS=f"photos={tmp_path / 'photos'}",
-        INGRESS_PUBLIC_URL="http://archive",
+        ARCHIVE_PUBLIC_URL="http://archive",
     )
     return change
 
@@ -69,9 +76,9 @@ async def _pool(environment: Callable[..., None]) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def opened(environment: Callable[..., None]) -> AsyncIterator[Opened]:
-    """The real parts; the broker is away unless the test asks for `kafka` before it."""
-    async with open_parts(load(IngressSettings)) as parts:
-        yield parts
+    """The real thing; the broker is away unless the test asks for `kafka` before it."""
+    async with open_dependencies(load(IngressSettings)) as everything:
+        yield everything
 
 
 @pytest.fixture
@@ -80,11 +87,46 @@ async def client(opened: Opened) -> AsyncIterator[httpx.AsyncClient]:
     scopes = (Scope.UPLOAD, Scope.QUERY, Scope.READ, Scope.PATHS)
     made = await commands.create(commands.Wanted("alice", scopes=scopes), if_absent=False)
     assert made is not None
-    transport = httpx.ASGITransport(create_app(opened.parts))
+    transport = httpx.ASGITransport(create_app(opened.deps))
     async with httpx.AsyncClient(
         transport=transport, base_url="http://archive", headers={"X-API-Key": made.key}
     ) as http:
         yield http
+
+
+@pytest.fixture(scope="session")
+async def shared_database(
+    postgres_url: str, database_template: str
+) -> AsyncIterator[SharedDatabase]:
+    """A database for all tests on a `world`: one for each would cost more than the tests."""
+    for url in fresh_database(postgres_url, f"TEMPLATE {database_template}"):
+        shared = SharedDatabase(url)
+        async with opened_pool(url) as pool:
+            await shared.look(pool)
+        yield shared
+
+
+@pytest.fixture(scope="session")
+async def shared_pool(shared_database: SharedDatabase) -> AsyncIterator[WatchedPool]:
+    async with opened_pool(shared_database.url) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def make_world(
+    shared_database: SharedDatabase, shared_pool: WatchedPool, tmp_path: Path
+) -> AsyncIterator[MakeWorld]:
+    """Makes worlds on the shared database, which is emptied after the test."""
+    (tmp_path / "photos").mkdir(exist_ok=True)
+    shared_pool.forget()
+    yield MakeWorld(shared_pool, tmp_path / "photos")
+    shared_pool.forget()
+    await shared_database.empty(shared_pool)
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    return make_world()
 
 
 @dataclass
@@ -115,7 +157,7 @@ class Running:
 
 @pytest.fixture
 def start(environment: Callable[..., None], tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Starts `python -m ingress serve`; what is left at the end is killed."""
+    """Starts `python -m ingress`; what is left at the end is killed."""
     started: list[Running] = []
 
     def run(**variables: str) -> Running:
@@ -123,7 +165,7 @@ def start(environment: Callable[..., None], tmp_path: Path) -> Iterator[Callable
         log = tmp_path / f"ingress-{len(started)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                guarded([sys.executable, "-m", "ingress", "serve"]),
+                guarded([sys.executable, "-m", "ingress"]),
                 env={
                     **os.environ,
                     "PYTHONPATH": str(REPOSITORY),
@@ -158,7 +200,7 @@ async def client_of(opened: Opened, owner: str, *scopes: Scope) -> httpx.AsyncCl
     """Requests with a new key of this owner."""
     made = await commands.create(commands.Wanted(owner, scopes=scopes), if_absent=False)
     assert made is not None
-    transport = httpx.ASGITransport(create_app(opened.parts))
+    transport = httpx.ASGITransport(create_app(opened.deps))
     return httpx.AsyncClient(
         transport=transport, base_url="http://archive", headers={"X-API-Key": made.key}
     )

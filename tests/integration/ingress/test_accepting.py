@@ -11,14 +11,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from core.messaging.outbox import Sweeper
 from core.settings import OutboxSettings
-from core.storage.pool import Pool
 from core.storage.stream import outbox
 from ingress.main import Opened
 from schemas.image import ImageArrived
 from schemas.query import QuerySubmitted
 from schemas.token import decode_token
-from tests.fakes.ingress import MemoryBroker
 from tests.fakes.pictures import jpeg
+from tests.fakes.publisher import MemoryPublisher
 
 ASKED = {"text": "cats", "callback_url": "https://93.184.215.14/hook"}
 
@@ -28,12 +27,6 @@ async def upload(client: httpx.AsyncClient, *contents: bytes) -> Any:
     response = await client.post("/images/upload", files=files)
     assert response.status_code == 202, response.text
     return response.json()["images"]
-
-
-def pool_of(opened: Opened) -> Pool:
-    pool = opened.parts.tables.database
-    assert isinstance(pool, Pool)
-    return pool
 
 
 async def rows(database_url: str, query: str) -> list[Any]:
@@ -131,9 +124,9 @@ async def test_what_was_accepted_without_a_broker_is_published_by_the_sweeper(
     token = decode_token(entry["token"])
     assert token.outbox_id is not None
 
-    sweeper = Sweeper(
-        pool_of(opened), outbox, MemoryBroker(), OutboxSettings(), opened.parts.metrics
-    )
+    kafka, deps = MemoryPublisher(), opened.deps
+    kafka.partition = 3
+    sweeper = Sweeper(deps.pool, outbox, kafka, OutboxSettings(), deps.metrics)
     await sweeper.sweep(age_s=0)
 
     (place,) = await rows(database_url, "SELECT * FROM outbox_places")
@@ -210,15 +203,15 @@ async def test_the_real_guard_refuses_inner_addresses(client: httpx.AsyncClient)
 async def test_a_full_outbox_stops_intake_until_there_is_room(
     client: httpx.AsyncClient, opened: Opened, database_url: str
 ) -> None:
-    opened.parts.departures.max_rows = 2
+    opened.deps.departures.max_rows = 2
     await upload(client, jpeg(1), jpeg(2))
-    opened.parts.departures._counted = (float("-inf"), 0)  # counted anew at the next look
+    opened.deps.departures._counted = (float("-inf"), 0)  # counted anew at the next look
 
     full = await client.post("/images/tags", json=ASKED)
     connection = await asyncpg.connect(database_url)
     await connection.execute("DELETE FROM outbox")
     await connection.close()
-    opened.parts.departures._counted = (float("-inf"), 0)  # counted anew at the next look
+    opened.deps.departures._counted = (float("-inf"), 0)  # counted anew at the next look
     free = await client.post("/images/tags", json=ASKED)
 
     assert (full.status_code, full.json()["code"]) == (503, "overloaded")

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import ImageMissing
 from core.settings import IngressSettings, load
-from ingress.main import open_parts
+from ingress.main import open_dependencies
 
 CONTENT = b"the bytes of a picture"
 
@@ -53,8 +53,8 @@ async def test_pictures_in_an_allowed_bucket_are_shown(
         AWS_REGION="eu-central-1",
     )
     uris = ["s3://photos/2024/cat.jpg", "s3://photos/2024/gone.jpg", "s3://photos/2023/cat.jpg"]
-    async with open_parts(load(IngressSettings)) as opened:
-        cat, gone, elsewhere = await opened.parts.blobs.read_all(uris)
+    async with open_dependencies(load(IngressSettings)) as opened:
+        cat, gone, elsewhere = await opened.deps.blobs.read_all(uris)
 
     assert cat == CONTENT
     assert isinstance(gone, ImageMissing)

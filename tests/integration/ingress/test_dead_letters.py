@@ -29,7 +29,7 @@ HEADERS = (("ce_id", b"e1"), ("x", b"\xff" * 300))
 async def client_of(opened: Opened) -> httpx.AsyncClient:
     made = await commands.create(commands.Wanted("root", scopes=(Scope.ADMIN,)), if_absent=False)
     assert made is not None
-    transport = httpx.ASGITransport(create_app(opened.parts))
+    transport = httpx.ASGITransport(create_app(opened.deps))
     return httpx.AsyncClient(
         transport=transport, base_url="http://archive", headers={"X-API-Key": made.key}
     )
@@ -236,10 +236,10 @@ async def test_a_broker_that_goes_away_in_the_middle_leaves_the_rest_for_the_nex
 ) -> None:
     await set_aside(pool, 60, "image_unreadable")
     broker = HalfAway(25)
-    departures = replace(opened.parts.departures, outbox=OutboxPublisher(pool, outbox, broker))
-    parts = replace(opened.parts, departures=departures)
+    departures = replace(opened.deps.departures, outbox=OutboxPublisher(pool, outbox, broker))
+    deps = replace(opened.deps, departures=departures)
 
-    async with await client_of(replace(opened, parts=parts)) as admin:
+    async with await client_of(replace(opened, deps=deps)) as admin:
         answer = await put_back(admin, topic=ARRIVED)
 
     assert answer.status_code == 200, answer.text

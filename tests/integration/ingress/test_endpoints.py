@@ -12,14 +12,14 @@ from core.storage.delivery.deliveries import NewDelivery
 from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
 from core.storage.queries import queries
-from core.storage.queries.queries import Answered
 from core.webhooks.signing_secrets import SecretBox
 from ingress import commands
 from ingress.app import create_app
 from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of, host_of
-from tests.integration.ingress.test_server import run_ingress
+from tests.command import run_command
+from tests.fakes import queries as queries_fake
 
 URL = "https://8.8.8.8/hook"
 OTHER = "https://8.8.8.8/other"
@@ -32,7 +32,7 @@ async def waiting(pool: Pool, url: str, *, owner: str = "alice") -> UUID:
         await queries.accept(
             tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
         )
-        await queries.answer(tx, [Answered(query_id, "cats", url, "{}", "{}")])
+        await queries.answer(tx, [queries_fake.answered(query_id, url)])
         new = NewDelivery(callback_id_of(query_id), query_id, owner, host_of(url), url, "{}")
         await deliveries.intake(tx, [new])
     return query_id
@@ -112,7 +112,7 @@ async def test_another_owners_address_and_an_unknown_one_are_not_there(
     bob = await commands.create(commands.Wanted("bob", scopes=(Scope.QUERY,)), if_absent=False)
     assert bob is not None
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(opened.parts)),
+        transport=httpx.ASGITransport(create_app(opened.deps)),
         base_url="http://archive",
         headers={"X-API-Key": bob.key},
     ) as bobs:
@@ -127,9 +127,9 @@ async def test_the_command_line_lists_and_removes(client: httpx.AsyncClient, poo
     endpoint_id = await register(client)
     await waiting(pool, URL)
 
-    listed = json.loads(run_ingress("endpoints", "list", "--json").stdout)
-    removed = run_ingress("endpoints", "remove", endpoint_id)
-    again = run_ingress("endpoints", "remove", endpoint_id)
+    listed = json.loads(run_command("endpoints", "list", "--json").stdout)
+    removed = run_command("endpoints", "remove", endpoint_id)
+    again = run_command("endpoints", "remove", endpoint_id)
 
     assert [(one["endpoint_id"], one["owner"]) for one in listed] == [(endpoint_id, "alice")]
     assert removed.stdout == f"removed {URL}; webhooks given up: 1\n", removed.stderr
@@ -140,7 +140,7 @@ async def test_the_command_line_lists_and_removes(client: httpx.AsyncClient, poo
 async def test_a_secret_of_an_unknown_address_is_not_made(pool: Pool) -> None:
     unknown = uuid4()
 
-    done = run_ingress("keys", "signing-secret", "--rotate", "--endpoint", str(unknown))
+    done = run_command("keys", "signing-secret", "--endpoint", str(unknown))
 
     assert (done.returncode, done.stdout) == (1, "")
     assert f"no endpoint {unknown}" in done.stderr
@@ -152,7 +152,7 @@ async def test_a_registered_address_gets_a_new_secret_by_the_command_line(
 ) -> None:
     endpoint_id = await register(client)
 
-    done = run_ingress("keys", "signing-secret", "--endpoint", endpoint_id, "--json")
+    done = run_command("keys", "signing-secret", "--endpoint", endpoint_id, "--json")
 
     secret = json.loads(done.stdout)["signing_secret"]
     box = SecretBox.from_settings(load(SecretSettings))

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import httpx
 from pydantic import SecretStr
 
-from consumers.delivery.courier import Picture
-from consumers.delivery.pictures import CopyCache, OutgoingCopy, StoredPictures
+from consumers.delivery.courier import OutgoingPicture
+from consumers.delivery.pictures import CopyCache, StoredPictures
 from consumers.upkeep.pruning import Pruner
 from core.errors import PermanentError
 from core.messaging.cloudevents import made_at
@@ -18,6 +18,7 @@ from core.settings import DatabaseSettings, RetentionSettings, load
 from core.storage.archive import blobs, image_deletion, images
 from core.storage.pool import Pool, open_pool
 from core.storage.stream.outbox import headers_from_json
+from core.vision.decoding.decoder import OutgoingCopy
 from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.record import Record
@@ -122,9 +123,9 @@ async def test_a_photo_that_is_sent_again_is_a_new_image(
 async def test_what_is_uploaded_is_told_of_by_the_clock_that_deletions_have(
     opened: Opened, pool: Pool
 ) -> None:
-    parts = replace(opened.parts, now=lambda: datetime.now(UTC) + timedelta(hours=1))
+    deps = replace(opened.deps, now=lambda: datetime.now(UTC) + timedelta(hours=1))
     before = await pool.fetchval("SELECT clock_timestamp()")
-    async with await client_of(replace(opened, parts=parts), "ann", Scope.UPLOAD) as client:
+    async with await client_of(replace(opened, deps=deps), "ann", Scope.UPLOAD) as client:
         image_id = UUID(str((await upload(client))["image_id"]))
         headers = headers_from_json(await pool.fetchval("SELECT headers FROM outbox"))
         await client.delete(f"/images/{image_id}")
@@ -197,8 +198,8 @@ async def test_a_webhook_that_waits_with_a_deleted_image_says_so(
     image_id = UUID(str((await upload(client))["image_id"]))
     pictures = StoredPictures(
         database=pool,
-        blobs=opened.parts.blobs,
-        copier=NoCopier(),
+        read_all=opened.deps.blobs.read_all,
+        make_copy=NoCopier().outgoing_copy,
         inline_max_bytes=10**6,
         keep_exif=True,
         copies=CopyCache(0),
@@ -207,7 +208,7 @@ async def test_a_webhook_that_waits_with_a_deleted_image_says_so(
 
     await client.delete(f"/images/{image_id}")
 
-    assert isinstance(before, Picture)
+    assert isinstance(before, OutgoingPicture)
     assert before.base64 == b64encode(PHOTO)
     after = await pictures.outgoing(image_id, inline=True, reserve=_reserve)
     assert isinstance(after, PermanentError)

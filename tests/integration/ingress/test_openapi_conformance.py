@@ -26,8 +26,7 @@ ALL_SCOPES = "upload,query,read,paths,admin"
 #: The document's lengths are the most that can be set; no other limit may come in between.
 WIDE = {
     "INGRESS_REQUESTS_PER_SECOND": "100000",
-    "INGRESS_BURST": "100000",
-    "INGRESS_MAX_QUERY_CHARS": "10000",
+    "QUERY_MAX_CHARS": "10000",
     "INGRESS_WAIT_FOR_TAGS_S": "0.1",
 }
 

@@ -7,8 +7,7 @@ import pytest
 
 from core.blobs.roots import Roots
 from core.errors import BlobStoreAway, ImageMissing
-from ingress.ports import FoundDirectory
-from ingress.reading.paths import RootedArchive
+from ingress.reading.files import RootedDirectory, RootedFiles
 
 
 @pytest.fixture
@@ -22,12 +21,12 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def archive(root: Path) -> RootedArchive:
-    return RootedArchive(Roots({"photos": root}))
+def archive(root: Path) -> RootedFiles:
+    return RootedFiles(Roots({"photos": root}))
 
 
 async def test_a_file_is_found_by_its_root_and_by_its_absolute_path(
-    archive: RootedArchive, root: Path
+    archive: RootedFiles, root: Path
 ) -> None:
     by_name = await archive.file("photos/2024/a.jpg")
     by_path = await archive.file(str(root / "2024" / "a.jpg"))
@@ -39,7 +38,7 @@ async def test_a_file_is_found_by_its_root_and_by_its_absolute_path(
 
 
 async def test_an_absolute_path_with_a_percent_sign_gets_its_canonical_uri(
-    archive: RootedArchive, root: Path
+    archive: RootedFiles, root: Path
 ) -> None:
     found = await archive.file(str(root / "2024" / "обед 100%.jpg"))
 
@@ -66,21 +65,19 @@ async def test_an_absolute_path_with_a_percent_sign_gets_its_canonical_uri(
         "/" + "x" * 3999,
     ],
 )
-async def test_what_is_not_there_or_not_allowed_is_missing(
-    archive: RootedArchive, path: str
-) -> None:
+async def test_what_is_not_there_or_not_allowed_is_missing(archive: RootedFiles, path: str) -> None:
     with pytest.raises(ImageMissing):
         await archive.file(path)
 
 
 async def test_a_relative_climb_of_an_absolute_path_is_missing(
-    archive: RootedArchive, root: Path
+    archive: RootedFiles, root: Path
 ) -> None:
     with pytest.raises(ImageMissing):
         await archive.file(f"{root}/../secret.jpg")
 
 
-async def test_a_link_out_of_the_root_is_missing(archive: RootedArchive, root: Path) -> None:
+async def test_a_link_out_of_the_root_is_missing(archive: RootedFiles, root: Path) -> None:
     (root / "link.jpg").symlink_to(root.parent / "secret.jpg")
     (root / "out").symlink_to(root.parent)
     (root / "loop").symlink_to(root / "loop")
@@ -93,7 +90,7 @@ async def test_a_link_out_of_the_root_is_missing(archive: RootedArchive, root: P
             await archive.file(str(root / name))
 
 
-async def test_a_pipe_is_missing_and_does_not_hang(archive: RootedArchive, root: Path) -> None:
+async def test_a_pipe_is_missing_and_does_not_hang(archive: RootedFiles, root: Path) -> None:
     os.mkfifo(root / "pipe.jpg")
 
     with pytest.raises(ImageMissing):
@@ -101,25 +98,25 @@ async def test_a_pipe_is_missing_and_does_not_hang(archive: RootedArchive, root:
 
 
 async def test_a_root_that_is_not_mounted_is_an_outage(root: Path) -> None:
-    archive = RootedArchive(Roots({"photos": root / "unmounted"}))
+    archive = RootedFiles(Roots({"photos": root / "unmounted"}))
 
     with pytest.raises(BlobStoreAway):
         await archive.file("photos/a.jpg")
 
 
-async def test_a_directory_is_found_and_counted(archive: RootedArchive, root: Path) -> None:
+async def test_a_directory_is_found_and_counted(archive: RootedFiles, root: Path) -> None:
     (root / "2024" / "b.png").write_bytes(b"1")
     (root / "2024" / "notes.txt").write_bytes(b"1")
 
     place = await archive.directory("photos/2024")
 
-    assert place == FoundDirectory("photos", "2024")
-    assert await archive.directory(str(root)) == FoundDirectory("photos", "")
+    assert place == RootedDirectory("photos", "2024")
+    assert await archive.directory(str(root)) == RootedDirectory("photos", "")
     assert await archive.count(place, None, within_s=5) == 3
     assert await archive.count(place, [".PNG"], within_s=5) == 1
 
 
-async def test_a_file_and_a_link_are_no_directories(archive: RootedArchive, root: Path) -> None:
+async def test_a_file_and_a_link_are_no_directories(archive: RootedFiles, root: Path) -> None:
     (root / "out").symlink_to(root.parent)
 
     for path in ("photos/2024/a.jpg", "photos/out", "photos/none", "/etc", "other"):
@@ -127,9 +124,9 @@ async def test_a_file_and_a_link_are_no_directories(archive: RootedArchive, root
             await archive.directory(path)
 
 
-async def test_counting_ends_with_its_time(archive: RootedArchive) -> None:
-    assert await archive.count(FoundDirectory("photos", ""), None, within_s=0) is None
+async def test_counting_ends_with_its_time(archive: RootedFiles) -> None:
+    assert await archive.count(RootedDirectory("photos", ""), None, within_s=0) is None
 
 
 def test_without_roots_nothing_is_open() -> None:
-    assert not RootedArchive(Roots({})).is_open
+    assert not RootedFiles(Roots({})).is_open

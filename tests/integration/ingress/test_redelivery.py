@@ -1,8 +1,5 @@
 """Webhooks again, hosts not for now, and addresses with secrets of their own."""
 
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -18,7 +15,6 @@ from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
 from core.storage.delivery.lanes import Leased, Room
 from core.storage.pool import Pool
 from core.storage.queries import queries
-from core.storage.queries.queries import Answered
 from core.webhooks.sender import Message, WebhookSender
 from core.webhooks.signing_secrets import SecretBox
 from ingress import commands
@@ -26,8 +22,9 @@ from ingress.app import create_app
 from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of
+from tests.command import run_command
+from tests.fakes import queries as queries_fake
 from tests.fakes.poster import PlainAnswer, RecordingPoster
-from tests.integration.ingress.conftest import REPOSITORY
 
 URL = "https://8.8.8.8/hook"
 
@@ -37,7 +34,7 @@ async def _admin(opened: Opened) -> AsyncIterator[httpx.AsyncClient]:
     made = await commands.create(commands.Wanted("root", scopes=(Scope.ADMIN,)), if_absent=False)
     assert made is not None
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(opened.parts)),
+        transport=httpx.ASGITransport(create_app(opened.deps)),
         base_url="http://archive",
         headers={"X-API-Key": made.key},
     ) as http:
@@ -51,7 +48,7 @@ async def answered(pool: Pool, *, owner: str = "alice", host: str = "a.example")
         await queries.accept(
             tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
         )
-        await queries.answer(tx, [Answered(query_id, "cats", url, "{}", "{}")])
+        await queries.answer(tx, [queries_fake.answered(query_id, url)])
         await deliveries.intake(
             tx, [NewDelivery(callback_id_of(query_id), query_id, owner, host, url, "{}")]
         )
@@ -225,28 +222,17 @@ async def test_receivers_with_the_old_and_the_new_secret_both_verify_while_it_is
         Webhook(old).verify(b"{}", afterwards)
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "consumers", "deliveries", *arguments],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 async def test_the_command_line_does_the_same(pool: Pool) -> None:
     query_id = await answered(pool)
     await settle(pool, (await claim(pool))[0], Settled("dead", reason="gone"))
 
-    counted = run("redeliver", "--host", "a.example", "--dry-run")
-    disabled = run("hosts", "disable", "a.example", "--reason", "a pause")
-    sent = run("redeliver", "--query", str(query_id))
+    counted = run_command("deliveries", "redeliver", "--host", "a.example", "--dry-run")
+    disabled = run_command("hosts", "disable", "a.example", "--reason", "a pause")
+    sent = run_command("deliveries", "redeliver", "--query", str(query_id))
     held = await claim(pool)
-    listed = run("hosts", "list")
-    resumed = run("hosts", "resume", "a.example")
-    nothing = run("redeliver")
+    listed = run_command("hosts", "list")
+    resumed = run_command("hosts", "resume", "a.example")
+    nothing = run_command("deliveries", "redeliver")
 
     assert counted.stdout == "match: 1 dead\n", counted.stderr
     assert disabled.stdout == "a.example: disabled\n"

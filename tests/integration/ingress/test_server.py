@@ -1,4 +1,4 @@
-"""`python -m ingress serve` as a process: the wire, its limits, and the way out."""
+"""`python -m ingress` as a process: the wire, its limits, and the way out."""
 
 import asyncio
 import json
@@ -26,6 +26,7 @@ from cryptography.x509.oid import NameOID
 from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from schemas.topics import plan_topics
+from tests.command import run_command
 from tests.fakes.pictures import jpeg
 from tests.integration.ingress.conftest import REPOSITORY, Running, free_port
 from tests.integration.ingress.test_accepting import all_values
@@ -40,18 +41,7 @@ def make_key(scopes: str = "upload,query,read") -> str:
 
 
 def run_keys(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return run_ingress("keys", *arguments)
-
-
-def run_ingress(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "ingress", *arguments],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_command("keys", *arguments)
 
 
 def post_raw(server: Running, key: str, content: object) -> httpx.Response:
@@ -306,7 +296,7 @@ def run_server(**variables: str) -> "subprocess.CompletedProcess[str]":
         ("ARCHIVE_ROOTS", "photos=relative/path"),
         ("ARCHIVE_BLOBS", "ftp://x"),
         ("SECRETS_KEY", "short"),
-        ("DELIVERY_ALLOWED_PORTS", "http"),
+        ("EGRESS_ALLOWED_PORTS", "http"),
     ],
 )
 def test_a_wrong_setting_ends_it_at_the_start_with_its_name(

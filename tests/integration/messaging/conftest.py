@@ -12,7 +12,6 @@ def kafka(kafka_bootstrap: str, topics_prefix: str) -> KafkaSettings:
         bootstrap_servers=kafka_bootstrap,
         topic_prefix=topics_prefix,
         session_timeout_ms=6000,
-        heartbeat_interval_ms=1000,
     )
 
 

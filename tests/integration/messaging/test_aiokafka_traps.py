@@ -196,7 +196,7 @@ async def test_no_heartbeat_during_the_assigned_callback_hence_claims_in_a_task(
 async def test_the_rebalance_time_defaults_to_the_sessions_hence_it_is_set(
     kafka: KafkaSettings,
 ) -> None:
-    """`KAFKA_REBALANCE_TIMEOUT_MS`: a drain takes longer than a session."""
+    """`ClientLimits.rebalance_timeout_ms`: a drain takes longer than a session."""
     async with member(kafka) as consumer:
         assert consumer._coordinator._rebalance_timeout_ms == 6000
 

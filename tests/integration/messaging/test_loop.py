@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from core.errors import ConfigurationError, ProcessCrashed, RecordRefused
 from core.messaging.kafka.consumer import log_bounds
+from core.messaging.limits import LoopLimits
 from core.messaging.loop import run_role
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings
 from core.storage.stream.progress import reset
@@ -217,7 +218,7 @@ async def test_a_stolen_partition_costs_its_own_records_not_the_batch(
     kafka: KafkaSettings, database: DatabaseSettings
 ) -> None:
     role = CountingRole(gate=asyncio.Event())
-    settings = ConsumerSettings(instance="a", batch_max_records=1000, queue_max_records=1000)
+    settings = ConsumerSettings(instance="a", batch_max_records=1000)
     async with open_bench(kafka, database, role=role, consumer=settings) as bench:
         await produce(bench.publisher, [record_of(n) for n in range(200)])
         stop = asyncio.Event()
@@ -287,7 +288,7 @@ async def test_progress_of_another_cluster_or_topic_ends_the_process_and_names_t
         await bench.pool.execute(f"UPDATE progress SET {column} = 'other'")
 
     async with open_bench(kafka, database) as bench:
-        with pytest.raises(ConfigurationError, match="python -m consumers reset counting"):
+        with pytest.raises(ConfigurationError, match="photo-archive reset counting"):
             async with asyncio.timeout(30):
                 await run_role(bench.parts, asyncio.Event())
 
@@ -295,8 +296,9 @@ async def test_progress_of_another_cluster_or_topic_ends_the_process_and_names_t
 async def test_a_partition_that_dead_letters_most_of_its_records_halts(
     kafka: KafkaSettings, database: DatabaseSettings
 ) -> None:
-    settings = ConsumerSettings(instance="a", dead_letter_window=20, batch_max_records=5)
-    async with open_bench(kafka, database, consumer=settings) as bench:
+    settings = ConsumerSettings(instance="a", batch_max_records=5)
+    limits = LoopLimits(dead_letter_window=20)
+    async with open_bench(kafka, database, consumer=settings, limits=limits) as bench:
         bad = [Record(TOPIC.name, b"same", (), b"x") for _ in range(200)]
         await produce(bench.publisher, bad)
 

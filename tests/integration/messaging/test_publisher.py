@@ -13,6 +13,7 @@ from core.errors import BrokerAway
 from core.messaging.kafka.connection import on_broker
 from core.messaging.kafka.producer import Publisher
 from core.messaging.kafka.topics import ensure_topics
+from core.messaging.limits import ClientLimits
 from core.offsets import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
@@ -85,10 +86,9 @@ async def loop_errors() -> AsyncIterator[list[dict[str, Any]]]:
         loop.set_exception_handler(before)
 
 
-def through(kafka: KafkaSettings, proxy: Proxy, **limits: float) -> Publisher:
-    address = {"bootstrap_servers": f"127.0.0.1:{proxy.port}"}
-    settings = kafka.model_copy(update=address | limits)
-    return Publisher(settings, Metrics(CollectorRegistry()), client_id="test")
+def through(kafka: KafkaSettings, proxy: Proxy, limits: ClientLimits) -> Publisher:
+    settings = kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{proxy.port}"})
+    return Publisher(settings, Metrics(CollectorRegistry()), client_id="test", limits=limits)
 
 
 async def until_sent(publisher: Publisher) -> None:
@@ -101,7 +101,8 @@ async def test_an_outage_is_told_by_outcomes_and_not_by_errors_of_the_event_loop
     kafka: KafkaSettings, proxy: Proxy, loop_errors: list[dict[str, Any]]
 ) -> None:
     """Batches sent in vain and batches never sent: what aiokafka keeps of them is cleared away."""
-    async with through(kafka, proxy, publish_timeout_s=3.0, request_timeout_ms=500) as publisher:
+    limits = ClientLimits(publish_timeout_s=3.0, request_timeout_ms=500)
+    async with through(kafka, proxy, limits) as publisher:
         await places(publisher, b"before")
         for _ in range(2):
             proxy.faults = Faults(refuse=True, black_hole=True)
@@ -125,8 +126,8 @@ async def test_a_request_that_is_never_answered_ends_in_an_outcome_and_cancels_n
     kafka: KafkaSettings, proxy: Proxy, loop_errors: list[dict[str, Any]]
 ) -> None:
     """aiokafka's sender awaits its requests when it is cancelled, here for a minute."""
-    limits = {"publish_timeout_s": 1.0, "request_timeout_ms": 60_000}
-    async with through(kafka, proxy, **limits) as publisher:
+    limits = ClientLimits(publish_timeout_s=1.0, request_timeout_ms=60_000)
+    async with through(kafka, proxy, limits) as publisher:
         await until_sent(publisher)
         proxy.faults = Faults(black_hole=True)
 

@@ -1,6 +1,7 @@
 """What the tests of the producers share."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -8,6 +9,7 @@ from pydantic import SecretStr
 from core.settings import DatabaseSettings
 from core.storage.pool import Pool, open_pool
 from tests.fakes.publisher import MemoryPublisher
+from tests.integration.site import Site, make_site
 
 
 @pytest.fixture
@@ -19,3 +21,10 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 @pytest.fixture
 def kafka() -> MemoryPublisher:
     return MemoryPublisher()
+
+
+@pytest.fixture
+async def site(
+    kafka_bootstrap: str, topics_prefix: str, database_url: str, pool: Pool, tmp_path: Path
+) -> Site:
+    return await make_site(kafka_bootstrap, topics_prefix, database_url, pool, tmp_path)

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from core.errors import BrokerAway, PermanentError
 from core.messaging.kafka.producer import Publisher as KafkaPublisher
 from core.messaging.kafka.topics import ensure_topics
+from core.messaging.limits import ClientLimits
 from core.offsets import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
@@ -43,9 +44,10 @@ async def away(request: pytest.FixtureRequest) -> AsyncIterator[Publisher]:
         memory.is_away = True
         yield memory
         return
-    settings = KafkaSettings(bootstrap_servers="127.0.0.1:9", publish_timeout_s=1)
+    settings = KafkaSettings(bootstrap_servers="127.0.0.1:9")
+    limits = ClientLimits(publish_timeout_s=1)
     metrics = Metrics(CollectorRegistry())
-    async with KafkaPublisher(settings, metrics, client_id="test") as real:
+    async with KafkaPublisher(settings, metrics, client_id="test", limits=limits) as real:
         yield real
 
 

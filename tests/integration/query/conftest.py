@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from consumers.query.adapters import LabelLanguage, StoredAnswers
 from consumers.query.archive import StoredArchive
+from consumers.query.main import MAX_LABELS
 from consumers.query.role import QueryRole
 from core.language.lemmatizer import Lemmatizer
 from core.relevance.defaults import DEFAULT_LABELS
@@ -40,5 +41,5 @@ def answers(pool: Pool) -> StoredAnswers:
 @pytest.fixture
 def role(pool: Pool, answers: StoredAnswers) -> QueryRole:
     settings = QuerySettings(_env_file=None)
-    language = LabelLanguage(pool, lemmatizer(), settings.max_chars, settings.max_labels)
+    language = LabelLanguage(pool, lemmatizer(), settings.max_chars, MAX_LABELS)
     return QueryRole(language, StoredArchive(pool, 10), answers)

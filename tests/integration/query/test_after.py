@@ -81,7 +81,7 @@ async def test_a_thousand_queries_wait_for_their_uploads_and_hold_up_nobody(
     await tag(pool, 1, cat=0.3)
     await move_tagging(pool, 0)
     sent, stop = Sent(), asyncio.Event()
-    room = WaitingRoom(pool.transaction, answers, role.language, role.archive, answers, sent)
+    room = WaitingRoom(pool.transaction, role.labels, role.images, answers, sent)
     waiting = [received("cats", after=token(n)) for n in range(TAGGED)]
     never = [received("cats", after=token(10**6 + n)) for n in range(NEVER)]
     plain = [received("cats") for _ in range(PLAIN)]
@@ -133,7 +133,7 @@ async def test_an_upload_tagged_in_time_is_an_answer_even_if_nobody_looked_until
     await move_tagging(pool, 1)
     await pool.execute("UPDATE parked_queries SET deadline = now() - interval '1 hour'")
     sent = Sent()
-    room = WaitingRoom(pool.transaction, answers, role.language, role.archive, answers, sent)
+    room = WaitingRoom(pool.transaction, role.labels, role.images, answers, sent)
 
     assert await room.serve() == 1
 

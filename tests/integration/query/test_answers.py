@@ -182,7 +182,7 @@ async def test_a_wrong_edit_by_hand_is_refused_and_changes_nothing(
 async def test_it_is_counted_where_queries_are_looked_up(role: QueryRole, filled: Pool) -> None:
     metrics = Metrics(CollectorRegistry())
     counting = replace(
-        role, archive=StoredArchive(filled, 10, QueryMetrics(metrics, filled).looked_up)
+        role, images=StoredArchive(filled, 10, QueryMetrics(metrics, filled).looked_up)
     )
 
     def counted() -> dict[str, float]:

@@ -12,9 +12,8 @@ from core.relevance.ranking import best_n, recency
 from core.storage.archive import search, statistics
 from core.storage.archive.search import Match, Sought, Visible
 from core.storage.pool import Pool
-from ingress.reading.language import Words
-from ingress.reading.ports import Wanted
-from ingress.reading.search import StoredInsights
+from ingress.reading.language import TextReader
+from ingress.reading.search import ImageSearch, find
 from tests.integration.relevance.archive import (
     LABELS,
     define_labels,
@@ -54,15 +53,17 @@ async def fill(pool: Pool, count: int, *, first: int = 0) -> None:
         await store(pool, best, batch[start : start + 64])
 
 
-async def walk(insights: StoredInsights, wanted: Wanted, limit: int) -> list[tuple[UUID, object]]:
+async def walk(
+    pool: Pool, reader: TextReader, wanted: ImageSearch, limit: int
+) -> list[tuple[UUID, object]]:
     """All pages of a search."""
     found: list[tuple[UUID, object]] = []
     while True:
-        page = await insights.find(wanted, limit)
+        page = await find(pool, reader, wanted, limit)
         found += [(image.image_id, score) for image, score in page.images]
         if page.next is None:
             return found
-        wanted = Wanted(
+        wanted = ImageSearch(
             visible=wanted.visible,
             text=wanted.text,
             tag=wanted.tag,
@@ -73,8 +74,8 @@ async def walk(insights: StoredInsights, wanted: Wanted, limit: int) -> list[tup
 
 
 @pytest.fixture
-def insights(pool: Pool) -> StoredInsights:
-    return StoredInsights(pool, Words(pool, ""))
+def reader(pool: Pool) -> TextReader:
+    return TextReader(pool, "")
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
@@ -96,17 +97,19 @@ async def test_pages_of_matches_equal_the_ranking_by_brute_force(pool: Pool, siz
 
 
 async def test_a_cursor_stays_right_while_photos_arrive_and_go(
-    pool: Pool, insights: StoredInsights
+    pool: Pool, reader: TextReader
 ) -> None:
     await define_labels(pool)
     await fill(pool, 120)
-    wanted = Wanted(EVERYBODY, text="label 0, label 1")
-    before = [one for one, _ in await walk(insights, wanted, 500)]
+    wanted = ImageSearch(EVERYBODY, text="label 0, label 1")
+    before = [one for one, _ in await walk(pool, reader, wanted, 500)]
 
-    first = await insights.find(wanted, 20)
+    first = await find(pool, reader, wanted, 20)
     await fill(pool, 60, first=200)
     await pool.execute("UPDATE images SET status = 'deleted' WHERE image_id = $1", before[30])
-    rest = await walk(insights, Wanted(EVERYBODY, text="label 0, label 1", after=first.next), 20)
+    rest = await walk(
+        pool, reader, ImageSearch(EVERYBODY, text="label 0, label 1", after=first.next), 20
+    )
 
     seen = [image.image_id for image, _ in first.images] + [one for one, _ in rest]
     assert len(seen) == len(set(seen))
@@ -114,13 +117,13 @@ async def test_a_cursor_stays_right_while_photos_arrive_and_go(
     assert [one for one in seen if one in old] == [one for one in before if one != before[30]]
 
 
-async def test_a_text_a_tag_and_dates_narrow_together(pool: Pool, insights: StoredInsights) -> None:
+async def test_a_text_a_tag_and_dates_narrow_together(pool: Pool, reader: TextReader) -> None:
     ids = dict(zip(LABELS, await define_labels(pool), strict=True))
     await fill(pool, 150)
     since, until = datetime(2020, 2, 1, tzinfo=UTC), datetime(2020, 4, 1, tzinfo=UTC)
 
     found = await walk(
-        insights, Wanted(EVERYBODY, "label 2", "label 5", since=since, until=until), 10
+        pool, reader, ImageSearch(EVERYBODY, "label 2", "label 5", since=since, until=until), 10
     )
 
     first, last = recency(None, since, since), recency(None, until, until)
@@ -134,22 +137,22 @@ async def test_a_text_a_tag_and_dates_narrow_together(pool: Pool, insights: Stor
     assert 1 < len(found) < 60
 
 
-async def test_dates_alone_give_the_last_taken_first(pool: Pool, insights: StoredInsights) -> None:
+async def test_dates_alone_give_the_last_taken_first(pool: Pool, reader: TextReader) -> None:
     await define_labels(pool)
     await fill(pool, 50)
-    wanted = Wanted(
+    wanted = ImageSearch(
         EVERYBODY,
         since=datetime(2020, 1, 6, tzinfo=UTC),
         until=datetime(2020, 1, 26, tzinfo=UTC),
     )
 
-    found = await walk(insights, wanted, 6)
+    found = await walk(pool, reader, wanted, 6)
 
     assert [one for one, _ in found] == [image_id(number) for number in range(24, 4, -1)]
 
 
 async def test_other_owners_images_are_passed_over_and_the_pages_go_on(
-    pool: Pool, insights: StoredInsights
+    pool: Pool, reader: TextReader
 ) -> None:
     await define_labels(pool)
     await fill(pool, 100)
@@ -158,30 +161,30 @@ async def test_other_owners_images_are_passed_over_and_the_pages_go_on(
     await pool.execute("UPDATE images SET owner = 'ann' WHERE image_id = ANY($1)", mine)
 
     found = await walk(
-        insights, Wanted(Visible(owner="ann"), since=datetime.min.replace(tzinfo=UTC)), 2
+        pool, reader, ImageSearch(Visible(owner="ann"), since=datetime.min.replace(tzinfo=UTC)), 2
     )
 
     assert [one for one, _ in found] == mine[::-1]
 
 
 async def test_a_text_that_names_nothing_and_an_unknown_tag_find_nothing(
-    insights: StoredInsights, pool: Pool
+    reader: TextReader, pool: Pool
 ) -> None:
     await define_labels(pool)
     await fill(pool, 5)
 
-    assert (await insights.find(Wanted(EVERYBODY, text="quantum soup"), 10)).images == ()
-    assert (await insights.find(Wanted(EVERYBODY, tag="soup"), 10)).images == ()
-    assert (await insights.find(Wanted(EVERYBODY, "label 1", "soup"), 10)).images == ()
+    assert (await find(pool, reader, ImageSearch(EVERYBODY, text="quantum soup"), 10)).images == ()
+    assert (await find(pool, reader, ImageSearch(EVERYBODY, tag="soup"), 10)).images == ()
+    assert (await find(pool, reader, ImageSearch(EVERYBODY, "label 1", "soup"), 10)).images == ()
 
 
-async def test_a_new_label_is_understood_at_once(insights: StoredInsights, pool: Pool) -> None:
+async def test_a_new_label_is_understood_at_once(reader: TextReader, pool: Pool) -> None:
     await define_labels(pool)
-    assert not (await insights.understand("lighthouses")).matched
+    assert not (await reader.understand("lighthouses")).matched
 
     await pool.execute("INSERT INTO labels (id, name) VALUES (100, 'lighthouse')")
 
-    (matched,) = (await insights.understand("lighthouses")).matched
+    (matched,) = (await reader.understand("lighthouses")).matched
     assert (matched.label.name, matched.words) == ("lighthouse", ("lighthouses",))
 
 

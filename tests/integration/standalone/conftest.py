@@ -30,7 +30,7 @@ def made_home() -> Iterator[Path]:
     port = first_port() + PORT_OFFSET
     for server in (
         EmbeddedPostgres(folder, port),
-        EmbeddedKafka(folder, cache_directory(folder), port + 1, port + 2),
+        EmbeddedKafka(folder, cache_directory(folder), port + 1),
     ):
         server.start()
         server.stop()

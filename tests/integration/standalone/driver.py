@@ -13,9 +13,9 @@ from pathlib import Path
 
 from core.errors import ConfigurationError
 from core.settings import StandaloneSettings
-from standalone.__main__ import stop_on_signals
 from standalone.demo.models import ModelChoice
 from standalone.environment import cache_directory
+from standalone.main import stop_on_signals
 from standalone.processes.roles import Role
 from standalone.processes.supervisor import Plan, Supervisor
 
@@ -29,13 +29,12 @@ def write(kind: str, content: object) -> None:
 
 
 def main() -> int:
-    """Run until a signal; exit codes as in `standalone.__main__`."""
+    """Run until a signal; exit codes as of `photo-archive up`."""
     home, port, sources = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
     plan = Plan(
         settings=StandaloneSettings(
             home=home,
             kafka_port=port,
-            kafka_controller_port=port + 1,
             postgres_port=port + 2,
             ingress_port=port + 3,
             metrics_port=port + 4,

@@ -64,7 +64,7 @@ async def test_a_broker_that_fills_its_disk_is_not_restarted_and_loses_nothing(
 ) -> None:
     caplog.set_level(logging.CRITICAL)  # the producer says every 0.1 s that nobody answers
     port = first_port() + PORT_OFFSET
-    server = EmbeddedKafka(small_disk, cache_directory(small_disk), port, port + 1)
+    server = EmbeddedKafka(small_disk, cache_directory(small_disk), port)
     reasons: list[str] = []
     keeper = Keeper("kafka", server, say=lambda message: None, failed=reasons.append)
     keeper.start()

@@ -30,7 +30,7 @@ def server(home: Path) -> Iterator[EmbeddedKafka]:
 
 def make_server(home: Path) -> EmbeddedKafka:
     port = first_port() + PORT_OFFSET
-    return EmbeddedKafka(home, cache_directory(home), port, port + 1)
+    return EmbeddedKafka(home, cache_directory(home), port)
 
 
 async def create_topic(bootstrap: str, name: str) -> None:
@@ -103,12 +103,12 @@ def test_a_useless_aot_cache_neither_stops_the_start_nor_stays(
     server.stop()
     (tmp_path / "kafka").symlink_to(cache_directory(home) / "kafka")
     port = first_port() + PORT_OFFSET
-    trained = EmbeddedKafka(home, tmp_path, port, port + 1)
+    trained = EmbeddedKafka(home, tmp_path, port)
     trained.start()
     trained.stop()
     (cache,) = (tmp_path / "aot").glob("*.aot")
     cache.write_bytes(b"junk" * 1000)
-    again = EmbeddedKafka(home, tmp_path, port, port + 1)
+    again = EmbeddedKafka(home, tmp_path, port)
     again.start()
     try:
         assert again.is_running

@@ -14,7 +14,7 @@ from standalone.processes.supervisor import with_roots
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)  # no `.env` of the developer's
-    for name in ("SECRETS_KEY", "ARCHIVE_ROOTS", "TAGGING_MODEL", "DELIVERY_ALLOW_HTTP"):
+    for name in ("SECRETS_KEY", "ARCHIVE_ROOTS", "TAGGING_MODEL", "EGRESS_ALLOW_HTTP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STANDALONE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -37,8 +37,8 @@ def test_the_users_own_key_and_model_are_kept(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_the_user_has_set_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert make_plan(model="demo").chosen == frozenset()
-    monkeypatch.setenv("DELIVERY_ALLOW_HTTP", "false")
-    assert make_plan(model="demo").chosen == {"DELIVERY_ALLOW_HTTP"}
+    monkeypatch.setenv("EGRESS_ALLOW_HTTP", "false")
+    assert make_plan(model="demo").chosen == {"EGRESS_ALLOW_HTTP"}
 
 
 def test_a_watched_folder_becomes_a_root_beside_the_others(

@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import ConfigurationError, DatabaseAway, RecordRefused
 from core.settings import DatabaseSettings
-from core.storage.pool import Pool, open_pool
+from core.storage.pool import Pool, TimeLimits, open_pool
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ async def test_a_refused_value_rolls_the_transaction_back(pool: Pool) -> None:
     "query", ["SELECT 1 FROM no_such_table", "SELECT no_such_column FROM images"]
 )
 async def test_a_schema_that_is_missing_or_old_names_the_command(pool: Pool, query: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"no_such_.*run `python -m migrations`"):
+    with pytest.raises(ConfigurationError, match=r"no_such_.*run `photo-archive migrate`"):
         await pool.fetch(query)
 
 
@@ -72,8 +72,8 @@ async def test_a_connection_that_the_server_ended_is_an_outage_and_is_not_used_a
 
 
 async def test_a_transaction_left_idle_is_ended_by_the_server(database_url: str) -> None:
-    settings = DatabaseSettings(url=database_url, idle_in_transaction_timeout_s=0.2)
-    async with open_pool(settings) as pool:
+    impatient = TimeLimits(idle_s=0.2)
+    async with open_pool(DatabaseSettings(url=database_url), limits=impatient) as pool:
         with pytest.raises(DatabaseAway):  # noqa: PT012  # the error comes out of the block's end
             async with pool.transaction() as tx:
                 await tx.execute("SELECT 1")
@@ -82,8 +82,9 @@ async def test_a_transaction_left_idle_is_ended_by_the_server(database_url: str)
 
 
 async def test_waiting_for_a_lock_is_limited(database_url: str) -> None:
-    settings = DatabaseSettings(url=database_url, lock_timeout_s=0.2)
-    async with open_pool(settings) as pool, pool.transaction() as holder:
+    settings = DatabaseSettings(url=database_url)
+    limits = TimeLimits(lock_s=0.2)
+    async with open_pool(settings, limits=limits) as pool, pool.transaction() as holder:
         await holder.execute("LOCK TABLE outbox_places")
         with pytest.raises(DatabaseAway, match="lock"):
             await pool.execute("INSERT INTO outbox_places VALUES (1, 't', 1, 1)")
@@ -109,7 +110,6 @@ async def test_nobody_there_is_an_outage_and_a_wrong_password_a_wrong_setting(
 
 async def test_no_free_connection_in_time_is_an_outage(database_url: str) -> None:
     settings = DatabaseSettings(url=database_url, pool_size=2)
-    impatient = settings.model_copy(update={"connect_timeout_s": 0.2, "command_timeout_s": 0.3})
     async with open_pool(settings) as pool, pool.connection(), pool.connection():
         with pytest.raises(DatabaseAway):
-            await Pool(pool._inner, impatient).fetchval("SELECT 1")
+            await Pool(pool._inner, acquire_timeout_s=0.5).fetchval("SELECT 1")

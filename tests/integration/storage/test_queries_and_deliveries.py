@@ -1,7 +1,6 @@
 """Queries and the schedule of webhooks in PostgreSQL."""
 
 import asyncio
-import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,13 +14,12 @@ from core.storage.delivery.lanes import Leased, Room
 from core.storage.delivery.redelivery import Wanted
 from core.storage.pool import Pool
 from core.storage.queries import queries
-from core.storage.queries.queries import Answered, NewAnswer, Place, Waiting
+from core.storage.queries.queries import NewAnswer
+from schemas.query import QuerySubmitted
+from schemas.token import Token
+from tests.fakes.queries import answered, asked
 
 TRIED = Attempt(datetime.now(UTC), 12, status=500)
-
-
-def answered(query_id: UUID, image: str) -> Answered:
-    return Answered(query_id, "cats", "https://a/x", "{}", json.dumps({"image": image}))
 
 
 async def intake(pool: Pool, host: str, count: int = 1) -> list[UUID]:
@@ -48,19 +46,20 @@ async def settle(pool: Pool, *ended: tuple[Leased, Settled]) -> set[UUID]:
 
 
 async def test_the_first_answer_wins_also_when_two_come_at_once(pool: Pool) -> None:
-    query_id = uuid4()
+    query_id, images = uuid4(), [uuid4() for _ in range(5)]
 
-    async def answer(image: str) -> dict[UUID, NewAnswer]:
+    async def answer(image_id: UUID) -> dict[UUID, NewAnswer]:
         async with pool.transaction() as tx:
-            return await queries.answer(tx, [answered(query_id, image)])
+            return await queries.answer(tx, [answered(query_id, image_id=image_id)])
 
-    results = await asyncio.gather(*(answer(str(n)) for n in range(5)))
+    results = await asyncio.gather(*map(answer, images))
 
     winners = [n for n, new in enumerate(results) if new]
     assert len(winners) == 1
     status = await queries.status(pool, query_id)
     assert status is not None
-    assert status.answer == {"image": str(winners[0])}
+    assert status.answer is not None
+    assert status.answer["image_id"] == str(images[winners[0]])
 
 
 async def accept(pool: Pool, query_id: UUID, fingerprint: bytes) -> str:
@@ -102,18 +101,18 @@ async def test_a_query_that_is_pruned_while_its_id_is_used_again_is_a_new_one(po
     query_id = uuid4()
     await accept(pool, query_id, b"1")
 
-    pruned = PrunedInBetween(pool._inner, pool._settings)
+    pruned = PrunedInBetween(pool._inner, pool._acquire_timeout_s)
 
     assert await accept(pruned, query_id, b"2") == "new"
 
 
 async def test_a_parked_query_is_ready_when_progress_passes_its_place(pool: Pool) -> None:
-    place = Place("images.arrived.v1", 3, 41)
-    waiting = answered(uuid4(), "-")
+    token = Token("", "images.arrived.v1", 3, 41)
+    waiting = asked(uuid4())
     async with pool.transaction() as tx:
-        await queries.park(tx, [Waiting(waiting, "{}", place)], 60)
+        await queries.park(tx, [(waiting, token)], 60)
 
-    async def ready() -> list[tuple[UUID, str, bool]]:
+    async def ready() -> list[tuple[QuerySubmitted, bool]]:
         async with pool.transaction() as tx:
             return await queries.ready(tx, "tagging", 10)
 
@@ -128,36 +127,37 @@ async def test_a_parked_query_is_ready_when_progress_passes_its_place(pool: Pool
     assert await ready() == []
     await move(41)
     assert await ready() == []
-    assert not (await queries.passed(pool, [place], "tagging"))[0]
+    assert not (await queries.passed(pool, [token], "tagging"))[0]
     await move(42)
-    assert await ready() == [(waiting.query_id, "{}", False)]
-    assert (await queries.passed(pool, [place], "tagging"))[0]
+    assert await ready() == [(waiting, False)]
+    assert (await queries.passed(pool, [token], "tagging"))[0]
 
 
 async def test_a_place_in_the_outbox_is_passed_once_the_row_was_published(pool: Pool) -> None:
-    place = Place(outbox_id=7)
+    token = Token("", outbox_id=7)
     await pool.execute(
         "INSERT INTO progress (grp, topic, part, next_offset) "
         "VALUES ('tagging', 'images.arrived.v1', 3, 100)"
     )
 
-    assert not (await queries.passed(pool, [place], "tagging"))[0]
+    assert not (await queries.passed(pool, [token], "tagging"))[0]
     await pool.execute(
         "INSERT INTO outbox_places (outbox_id, topic, part, log_offset) "
         "VALUES (7, 'images.arrived.v1', 3, 99)"
     )
 
-    assert (await queries.passed(pool, [place], "tagging"))[0]
+    assert (await queries.passed(pool, [token], "tagging"))[0]
 
 
 async def test_a_parked_query_is_ready_when_its_time_is_over(pool: Pool) -> None:
-    waiting = answered(uuid4(), "-")
+    query_id = uuid4()
+    waiting = asked(query_id)
     async with pool.transaction() as tx:
-        await queries.park(tx, [Waiting(waiting, "{}", Place("t", 0, 1))], -1)
+        await queries.park(tx, [(waiting, Token("", "t", 0, 1))], -1)
 
     async with pool.transaction() as tx:
-        assert await queries.ready(tx, "tagging", 10) == [(waiting.query_id, "{}", True)]
-        await queries.unpark(tx, [waiting.query_id])
+        assert await queries.ready(tx, "tagging", 10) == [(waiting, True)]
+        await queries.unpark(tx, [query_id])
     async with pool.transaction() as tx:
         assert await queries.ready(tx, "tagging", 10) == []
 
@@ -425,7 +425,7 @@ async def test_what_is_due_later_is_not_leased_now(pool: Pool) -> None:
 async def test_a_querys_webhooks_are_told_with_every_attempt(pool: Pool) -> None:
     query_id, delivery_id = uuid4(), uuid4()
     async with pool.transaction() as tx:
-        await queries.answer(tx, [answered(query_id, "i")])
+        await queries.answer(tx, [answered(query_id)])
         await deliveries.intake(
             tx, [NewDelivery(delivery_id, query_id, "ann", "a", "https://a/x", "{}")]
         )

@@ -14,12 +14,12 @@ from core.storage.delivery.lanes import Leased, Room
 from core.storage.delivery.redelivery import Wanted
 from core.storage.pool import Pool
 from core.storage.queries import queries, query_deletion
-from core.storage.queries.queries import Answered, Place, Waiting
 from core.storage.queries.query_deletion import Deleted
 from schemas.callback import callback_id_of
+from schemas.token import Token
+from tests.fakes.queries import URL, answered, asked
 from tests.locks import until_blocked
 
-URL = "https://a.example/x"
 QUERIES, AT_ONCE = 60, 6
 
 
@@ -29,10 +29,6 @@ async def accept(pool: Pool, query_id: UUID) -> str:
             tx, query_id=query_id, owner="ann", text="cats", callback_url=URL, options={},
             fingerprint=b"f",
         )  # fmt: skip
-
-
-def answered(query_id: UUID) -> Answered:
-    return Answered(query_id, "cats", URL, "{}", '{"type": "query.no_match"}')
 
 
 def webhook(query_id: UUID) -> NewDelivery:
@@ -112,7 +108,7 @@ async def test_a_query_that_was_deleted_is_not_answered_later(pool: Pool) -> Non
 async def test_a_query_that_waits_for_an_upload_waits_no_more(pool: Pool) -> None:
     query_id = uuid4()
     await accept(pool, query_id)
-    waiting = Waiting(answered(query_id), "{}", Place("images.arrived.v1", 3, 41))
+    waiting = (asked(query_id), Token("", "images.arrived.v1", 3, 41))
     async with pool.transaction() as tx:
         await queries.park(tx, [waiting], 60)
 

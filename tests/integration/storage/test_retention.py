@@ -11,7 +11,7 @@ from consumers.upkeep.pruning import Pruner
 from core.settings import DatabaseSettings, RetentionSettings
 from core.storage import retention
 from core.storage.delivery import hosts
-from core.storage.pool import Pool, open_pool
+from core.storage.pool import Pool, TimeLimits, open_pool
 from core.storage.retention import Portion
 from tests.fakes.blobs import MemoryKeeper
 
@@ -159,7 +159,7 @@ async def test_events_of_hosts_are_pruned_after_their_time(pool: Pool) -> None:
         await hosts.resume(tx, "a.example", actor="operator")
     await pool.execute(f"UPDATE host_events SET at = {OLD} WHERE event = 'disabled'")
 
-    await prune(pool, RetentionSettings(host_events_days=0))
+    await prune(pool, RetentionSettings(failures_days=0))
     kept = await pool.fetchval("SELECT count(*) FROM host_events")
     await prune(pool, RetentionSettings())
 
@@ -190,8 +190,8 @@ async def test_a_table_that_fails_is_told_and_holds_up_no_other(
 ) -> None:
     await fill(pool, OLD)
     failed: list[str] = []
-    impatient = DatabaseSettings(url=SecretStr(database_url), lock_timeout_s=0.2)
-    async with open_pool(impatient) as other:
+    settings = DatabaseSettings(url=SecretStr(database_url))
+    async with open_pool(settings, limits=TimeLimits(lock_s=0.2)) as other:
         one = pruner(other, RetentionSettings(), failed=failed)
 
         async with pool.transaction() as tx:

@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 
 from standalone.ports import choose_port
+from tests.command import COMMAND
 from tests.servers import first_port
 
 ROOT = Path(__file__).parents[3]
 PROCESSES = (
-    ("ingress", "serve"),
-    ("consumers", "tagging"),
-    ("consumers", "query"),
-    ("consumers", "delivery"),
-    ("producers", "jobs"),
-    ("producers", "retag", "--all"),
+    (sys.executable, "-m", "ingress"),
+    (sys.executable, "-m", "consumers", "tagging"),
+    (sys.executable, "-m", "consumers", "query"),
+    (sys.executable, "-m", "consumers", "delivery"),
+    (sys.executable, "-m", "producers", "jobs"),
+    (COMMAND, "retag", "--all"),
 )
 
 
-@pytest.mark.parametrize("command", PROCESSES, ids=" ".join)
+@pytest.mark.parametrize("command", PROCESSES, ids=lambda command: " ".join(command[1:]))
 def test_a_process_on_an_empty_database_ends_with_the_command_to_run(
     command: tuple[str, ...], empty_database_url: str, tmp_path: Path
 ) -> None:
@@ -36,7 +37,7 @@ def test_a_process_on_an_empty_database_ends_with_the_command_to_run(
     }
 
     done = subprocess.run(
-        [sys.executable, "-m", *command],
+        command,
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -46,5 +47,5 @@ def test_a_process_on_an_empty_database_ends_with_the_command_to_run(
     )
 
     assert done.returncode == 2, done.stderr[-2000:]
-    assert "run `python -m migrations`" in done.stderr
+    assert "run `photo-archive migrate`" in done.stderr
     assert "Traceback" not in done.stderr

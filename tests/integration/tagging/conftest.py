@@ -6,16 +6,14 @@ import pytest
 from pydantic import SecretStr
 
 from core.settings import DatabaseSettings
-from core.storage.pool import Pool, open_pool
+from core.storage.pool import Pool, TimeLimits, open_pool
 from tests.integration.tagging.archive import Archive
 
 
 @pytest.fixture
 async def pool(database_url: str) -> AsyncIterator[Pool]:
-    settings = DatabaseSettings(
-        url=SecretStr(database_url), pool_size=10, lock_timeout_s=30, command_timeout_s=60
-    )
-    async with open_pool(settings) as opened:
+    settings = DatabaseSettings(url=SecretStr(database_url), pool_size=10, command_timeout_s=60)
+    async with open_pool(settings, limits=TimeLimits(lock_s=30)) as opened:
         yield opened
 
 

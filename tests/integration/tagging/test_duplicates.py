@@ -23,9 +23,9 @@ from core.vision.decoding.worker_protocol import PixelFormat
 from ingress.auth.api_keys import Scope
 from schemas.image import image_id_of
 from standalone.demo.photos import copy_free_photos
-from tests.fakes.ingress import World
 from tests.fakes.pictures import encoded
 from tests.fakes.vision import HashModel, unit
+from tests.integration.ingress.world import World
 from tests.integration.tagging.archive import Archive, arrival, picture
 from tests.integration.tagging.test_http import world
 

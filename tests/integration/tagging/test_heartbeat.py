@@ -11,7 +11,7 @@ from core.storage.pool import Pool
 from core.storage.scoring import loaded_models
 from core.storage.scoring.loaded_models import LoadedModel
 from core.transaction import Transaction
-from ingress.main import MODEL_SILENCE, _loaded_models
+from ingress.routes.health import MODEL_SILENCE
 
 TICK_S = 0.02
 
@@ -53,7 +53,7 @@ async def test_a_process_names_its_model_and_goes_on_saying_that_it_runs(pool: P
         stop.set()
 
     assert seen.model == "demo@1"
-    assert [one.model for one in await _loaded_models(pool)] == ["demo@1"]
+    assert [one.model for one in await loaded_models.running(pool, MODEL_SILENCE)] == ["demo@1"]
 
 
 async def test_a_silent_process_is_not_shown_and_the_last_loaded_stands_first(pool: Pool) -> None:
@@ -66,4 +66,7 @@ async def test_a_silent_process_is_not_shown_and_the_last_loaded_stands_first(po
         )
         await loaded_models.seen(connection, "old@1")
 
-    assert [one.model for one in await _loaded_models(pool)] == ["new@1", "old@1"]
+    assert [one.model for one in await loaded_models.running(pool, MODEL_SILENCE)] == [
+        "new@1",
+        "old@1",
+    ]

@@ -1,8 +1,7 @@
-"""`/labels` and `PATCH /images/{id}` on a real PostgreSQL; the rest of the face is in memory."""
+"""`/labels` and `PATCH /images/{id}`, on images that the tagging role has tagged."""
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,12 @@ import pytest
 
 from core.errors import ConfigurationError
 from core.storage import labels
-from core.storage.archive import image_pages, images
-from ingress.app import create_app
+from core.storage.archive import images
 from ingress.auth.api_keys import Scope
-from migrations.labels import take_over
+from photo_archive.labels import take_over
 from schemas.image import image_id_of
-from tests.fakes.ingress import World, make_world
 from tests.fakes.vision import CAMERA
+from tests.integration.ingress.world import MakeWorld, WatchedPool, World
 from tests.integration.tagging.archive import Archive, arrival
 
 LYNX = {
@@ -29,11 +27,8 @@ LYNX = {
 
 
 @pytest.fixture
-def world(archive: Archive) -> World:
-    made = make_world()
-    tables = replace(made.parts.tables, database=archive.pool, images=images, pages=image_pages)
-    made.app = create_app(replace(made.parts, tables=tables))
-    return made
+def world(archive: Archive, tmp_path: Path) -> World:
+    return MakeWorld(WatchedPool(archive.pool), tmp_path)()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,13 +12,12 @@ import pytest
 from consumers.tagging import previewing
 from consumers.tagging.previewing import Previewing
 from core.storage import labels
-from core.storage.archive import curation, images
+from core.storage.archive import curation
 from core.storage.scoring import label_previews
 from core.tags import Label, TagScore
-from ingress.app import create_app
 from ingress.auth.api_keys import Scope
 from schemas.image import image_id_of
-from tests.fakes.ingress import World, make_world
+from tests.integration.ingress.world import MakeWorld, WatchedPool, World
 from tests.integration.tagging.archive import Archive, arrival
 
 IMAGES = 40
@@ -26,12 +25,13 @@ WANTED = ["cat", "dog", "beach", "snow", "harbour"]  # five leave, two come
 
 
 @pytest.fixture
-def world(archive: Archive) -> World:
-    made = make_world()
-    tables = replace(made.parts.tables, database=archive.pool, images=images)
-    settings = made.parts.settings.model_copy(update={"wait_for_tags_s": 5.0})
-    made.app = create_app(replace(made.parts, tables=tables, settings=settings))
-    return made
+def make_world(archive: Archive, tmp_path: Path) -> MakeWorld:
+    return MakeWorld(WatchedPool(archive.pool), tmp_path)
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    return make_world(wait_for_tags_s=5.0)
 
 
 @pytest.fixture
@@ -122,15 +122,9 @@ async def test_labels_in_force_change_nothing(
 
 
 async def test_while_no_tagging_process_runs_the_answer_is_where_to_look(
-    archive: Archive, world: World
+    archive: Archive, make_world: MakeWorld
 ) -> None:
-    world.app = create_app(
-        replace(
-            world.parts,
-            tables=replace(world.parts.tables, database=archive.pool, images=images),
-            settings=world.parts.settings.model_copy(update={"wait_for_tags_s": 0.0}),
-        )
-    )
+    world = make_world(wait_for_tags_s=0.0)
     async with world.client(Scope.ADMIN) as client:
         asked = await client.post("/labels/preview", json=body(WANTED))
         path = f"/labels/preview/{asked.json()['preview_id']}"

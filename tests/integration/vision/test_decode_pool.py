@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from core.errors import ConfigurationError, ImageUnreadable, TransientError
-from core.settings import MIB, TaggingSettings
+from core.settings import MIB, DecodeSettings
 from core.vision.decoding import sniff
-from core.vision.decoding.decoder import Copy, Decoded, DecodePool, pool_limits
+from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy, pool_limits
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
@@ -210,11 +210,11 @@ async def test_a_cancelled_caller_leaves_a_pool_that_works(pool: DecodePool) -> 
 async def test_copies_and_thumbnails_are_made_by_the_same_workers(pool: DecodePool) -> None:
     data = pictures.jpeg(1, comment=b"secret")
     copy = await pool.outgoing_copy(data)
-    assert isinstance(copy, Copy)
+    assert isinstance(copy, OutgoingCopy)
     assert copy.media_type == sniff.JPEG
     assert b"secret" not in copy.data
     small = await pool.thumbnail(data, 100)
-    assert isinstance(small, Copy)
+    assert isinstance(small, OutgoingCopy)
     assert sniff.probe(small.data, sniff.Limits()) == sniff.Probe(sniff.JPEG, 100, 75)
     assert isinstance(await pool.thumbnail(b"junk", 100), ImageUnreadable)
 
@@ -285,11 +285,9 @@ async def test_workers_die_with_their_parent_even_in_the_middle_of_a_picture(
 
 
 def test_limits_come_from_the_settings() -> None:
-    settings = TaggingSettings(
-        decode_workers=3, decode_timeout_s=7, decode_memory_bytes=300 * MIB, max_image_side=99
-    )
+    settings = DecodeSettings(workers=3, timeout_s=7, memory_bytes=300 * MIB, max_pixels=99)
     limits = pool_limits(settings, 12345)
     assert (limits.workers, limits.timeout_s) == (3, 7)
     assert (limits.memory_bytes, limits.max_image_bytes) == (300 * MIB, 12345)
-    assert limits.picture == sniff.Limits(settings.max_image_pixels, 99)
-    assert 1 <= pool_limits(TaggingSettings(decode_workers=0), 1).workers <= 8
+    assert limits.picture == sniff.Limits(max_pixels=99)
+    assert 1 <= pool_limits(DecodeSettings(workers=0), 1).workers <= 8

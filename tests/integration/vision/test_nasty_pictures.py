@@ -11,7 +11,7 @@ import pytest
 from core.errors import ImageUnreadable
 from core.settings import MIB
 from core.vision.decoding import sniff
-from core.vision.decoding.decoder import Copy, Decoded, DecodePool
+from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 
@@ -86,7 +86,7 @@ async def test_no_nasty_file_leaves_with_its_metadata() -> None:
             if isinstance(copy, ImageUnreadable):
                 assert copy.reason in REASONS, name
                 continue
-            assert isinstance(copy, Copy)
+            assert isinstance(copy, OutgoingCopy)
             assert b"Exif\0\0" not in copy.data, name
             assert b"ns.adobe.com/xap" not in copy.data, name
             assert isinstance(await pool.decode(copy.data), Decoded), name

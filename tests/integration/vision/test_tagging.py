@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import ImageUnreadable, PermanentError
 from core.relevance.defaults import DEFAULT_LABELS
-from core.settings import TaggingSettings
+from core.settings import DecodeSettings, TaggingSettings
 from core.tags import Label, Tagged, TagRequest
 from core.vision.decoding.decoder import Decoded, DecodePool
 from core.vision.decoding.worker_process import PoolLimits
@@ -34,10 +34,9 @@ async def tagger(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clip
         device="cpu",
         precision="fp32",
         batch_max_images=32,
-        decode_timeout_s=2,
-        decode_workers=2,
     )
-    async with open_tagger(settings, max_image_bytes=10_000_000) as one:
+    decoding = DecodeSettings(timeout_s=2, workers=2)
+    async with open_tagger(settings, decoding, max_image_bytes=10_000_000) as one:
         await one.use_labels(LABELS, 1)
         yield one
 
@@ -107,7 +106,7 @@ async def test_fast_decoding_keeps_the_vectors_and_the_best_tags_of_real_photos(
         settings = TaggingSettings(
             model="demo", device="cpu", precision="fp32", preprocess=preprocess
         )
-        async with open_tagger(settings, max_image_bytes=10_000_000) as one:
+        async with open_tagger(settings, DecodeSettings(), max_image_bytes=10_000_000) as one:
             await one.use_labels(DEFAULT_LABELS, 1)
             results = await one.tag_all(photos, [TagRequest()] * len(photos))
         found.append([each for each in results if isinstance(each, Tagged)])

@@ -49,8 +49,10 @@ async def test_no_more_is_held_than_was_reserved(*, keep_exif: bool) -> None:
     poster, wanted = RecordingPoster(), lease(stored.image_id)
     async with DecodePool(PoolLimits(workers=1), PixelFormat(64, 64)) as decoder:
         courier = WebhookCourier(
-            pictures=StoredPictures(stored, stored, decoder, 100 * MIB, keep_exif, CopyCache(0)),
-            secrets=Secrets(),
+            pictures=StoredPictures(
+                stored, stored.read_all, decoder.outgoing_copy, 100 * MIB, keep_exif, CopyCache(0)
+            ),
+            secrets=Secrets().of,
             sender=WebhookSender(poster, timeout_s=5),
             schedule=RetrySchedule((0.0, 1.0), 0.0),
             link=str,

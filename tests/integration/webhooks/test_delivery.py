@@ -16,13 +16,13 @@ from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import TargetForbidden, TargetUnreachable
 from core.webhooks.schedule import (
-    Answer,
     Attempts,
     Delivered,
-    GiveUp,
+    GivenUp,
     Retry,
     RetrySchedule,
     Verdict,
+    WebhookResponse,
 )
 from core.webhooks.sender import Message, Poster, WebhookSender
 from core.webhooks.signing_secrets import make_secret
@@ -131,7 +131,7 @@ async def test_a_receiver_may_end_the_retries(
 ) -> None:
     verdict = await attempt(sender, receiver.url(path))
 
-    assert isinstance(verdict, GiveUp)
+    assert isinstance(verdict, GivenUp)
     assert verdict.reason == reason
 
 
@@ -140,23 +140,23 @@ async def test_a_forbidden_target_ends_at_once_and_is_never_connected_to(
 ) -> None:
     verdict = await attempt(sender, "http://169.254.169.254/latest/meta-data/")
 
-    assert verdict == GiveUp("target_forbidden", "target_forbidden")
+    assert verdict == GivenUp("target_forbidden", "target_forbidden")
 
 
 @asynccontextmanager
-async def _real_poster() -> AsyncIterator[tuple[Poster[Answer], str]]:
+async def _real_poster() -> AsyncIterator[tuple[Poster[WebhookResponse], str]]:
     async with HostileReceiver() as receiver, _guarded_client() as client:
         yield client, receiver.url("/status/418")
 
 
 @asynccontextmanager
-async def _fake_poster() -> AsyncIterator[tuple[Poster[Answer], str]]:
+async def _fake_poster() -> AsyncIterator[tuple[Poster[WebhookResponse], str]]:
     yield RecordingPoster(PlainAnswer(418)), "http://127.0.0.1/status/418"
 
 
 @pytest.mark.parametrize("make", [_real_poster, _fake_poster])
 async def test_a_poster_gives_an_answer_of_any_status(
-    make: Callable[[], AbstractAsyncContextManager[tuple[Poster[Answer], str]]],
+    make: Callable[[], AbstractAsyncContextManager[tuple[Poster[WebhookResponse], str]]],
 ) -> None:
     async with make() as (poster, url):
         answer = await poster.post(

@@ -11,13 +11,12 @@ from uuid import UUID, uuid4
 import pytest
 from standardwebhooks import Webhook
 
-from consumers.delivery.adapters import StoredIntake, StoredLanes
+from consumers.delivery.adapters import StoredLanes, intake
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget, Reserve
-from consumers.delivery.courier import Picture, WebhookCourier
+from consumers.delivery.courier import OutgoingPicture, WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.pacing import PaceLimits, Pacer
-from consumers.delivery.role import Scheduled
 from core.egress.addresses import parse_networks
 from core.egress.client import GuardedClient
 from core.egress.guard import TargetGuard
@@ -78,7 +77,7 @@ class NoPictures:
 
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
-    ) -> Picture | PermanentError:
+    ) -> OutgoingPicture | PermanentError:
         raise AssertionError(image_id)
 
 
@@ -118,7 +117,7 @@ async def open_lanes(
     async with GuardedClient(TargetGuard(policy, resolver)) as client:
         courier = WebhookCourier(
             pictures=NoPictures(),
-            secrets=OneSecret(),
+            secrets=OneSecret().of,
             sender=WebhookSender(client, timeout_s=TIMEOUT_S),
             schedule=RetrySchedule((0.0, 0.05), 0.0),
             link=str,
@@ -143,8 +142,7 @@ async def put(pool: Pool, url: str, host: str) -> UUID:
         answered_at=datetime.now(UTC),
     )
     async with pool.transaction() as tx:
-        row = Scheduled(callback_id_of(event.query_id), host, event)
-        await StoredIntake().intake(tx, [row])
+        await intake(tx, {callback_id_of(event.query_id): event})
     return event.query_id
 
 

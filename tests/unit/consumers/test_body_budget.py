@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from consumers.delivery.budget import Budget, Reserve
-from consumers.delivery.courier import Picture, WebhookCourier
+from consumers.delivery.courier import OutgoingPicture, WebhookCourier
 from core.errors import BlobStoreAway, PermanentError
 from core.storage.delivery.lanes import Leased
 from core.webhooks.schedule import RetrySchedule
@@ -32,12 +32,12 @@ class Pictures:
 
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
-    ) -> Picture | PermanentError:
+    ) -> OutgoingPicture | PermanentError:
         await reserve(SIZE)
         self.read += 1
         if self.is_away:
             raise BlobStoreAway("away")
-        return Picture("a.jpg", "image/jpeg", b"A" * (SIZE * 4 // 3))
+        return OutgoingPicture("a.jpg", "image/jpeg", b"A" * (SIZE * 4 // 3))
 
 
 class Secrets:
@@ -69,7 +69,7 @@ class World:
         self.budget = Budget(limit_bytes)
         self.courier = WebhookCourier(
             pictures=self.pictures,
-            secrets=Secrets(),
+            secrets=Secrets().of,
             sender=WebhookSender(self.poster, timeout_s=5),
             schedule=RetrySchedule((0.0, 1.0), 0.0),
             link=str,

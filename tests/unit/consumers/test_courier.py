@@ -11,8 +11,8 @@ import pytest
 
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget, Reserve
-from consumers.delivery.courier import Picture, WebhookCourier
-from consumers.delivery.pacing import Health
+from consumers.delivery.courier import OutgoingPicture, WebhookCourier
+from consumers.delivery.pacing import TargetHealth
 from core.errors import (
     DatabaseAway,
     ImageMissing,
@@ -36,8 +36,8 @@ SCHEDULE = RetrySchedule((0.0, 60.0, 600.0), 0.0)
 class World:
     """A courier whose pictures, secrets and target do as they are told."""
 
-    picture: Picture | PermanentError = field(
-        default_factory=lambda: Picture("a.jpg", "image/jpeg", b"Ynl0ZXM=")
+    picture: OutgoingPicture | PermanentError = field(
+        default_factory=lambda: OutgoingPicture("a.jpg", "image/jpeg", b"Ynl0ZXM=")
     )
     answer: PlainAnswer | Exception = field(default_factory=PlainAnswer)
     prepare: Callable[[], None] = field(default=lambda: None)
@@ -46,7 +46,7 @@ class World:
         self.poster = RecordingPoster(self.answer)
         self.courier = WebhookCourier(
             pictures=self,
-            secrets=self,
+            secrets=self.of,
             sender=WebhookSender(self.poster, timeout_s=TIMEOUT_S),
             schedule=SCHEDULE,
             link=str,
@@ -56,7 +56,7 @@ class World:
 
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
-    ) -> Picture | PermanentError:
+    ) -> OutgoingPicture | PermanentError:
         self.prepare()
         return self.picture
 
@@ -105,7 +105,11 @@ async def test_nothing_is_posted_where_the_lease_may_end_before_the_exchange() -
     tried = await world.tried(lease(left_s=TIMEOUT_S - 0.1))
 
     assert world.poster.posted == []
-    assert (tried.state, tried.charged, tried.health) == ("due", False, Health.UNKNOWN)
+    assert (tried.settled.state, tried.settled.charged, tried.health) == (
+        "due",
+        False,
+        TargetHealth.UNKNOWN,
+    )
 
 
 async def test_a_lease_that_outlasts_the_exchange_is_used() -> None:
@@ -113,7 +117,7 @@ async def test_a_lease_that_outlasts_the_exchange_is_used() -> None:
 
     tried = await world.tried(lease(left_s=TIMEOUT_S + 0.5))
 
-    assert (tried.state, len(world.poster.posted)) == ("delivered", 1)
+    assert (tried.settled.state, len(world.poster.posted)) == ("delivered", 1)
 
 
 @pytest.mark.parametrize(("spare_s", "body_s"), [(30.0, 2.0), (0.5, 0.5)])
@@ -131,9 +135,13 @@ async def test_the_body_of_an_answer_is_read_for_two_seconds_and_not_beyond_the_
 def test_a_fault_of_our_own_is_tried_again_soon_and_is_not_charged() -> None:
     tried = World().courier.failed(lease(made=3), DatabaseAway("away"))
 
-    assert (tried.state, tried.charged, tried.error) == ("due", False, "own_fault")
-    assert tried.next_at is not None
-    wait_s = (tried.next_at - datetime.now(UTC)).total_seconds()
+    assert (tried.settled.state, tried.settled.charged, tried.attempt.error) == (
+        "due",
+        False,
+        "own_fault",
+    )
+    assert tried.settled.next_at is not None
+    wait_s = (tried.settled.next_at - datetime.now(UTC)).total_seconds()
     assert wait_s == pytest.approx(OWN_FAULT_DELAY_S, abs=1)
 
 
@@ -145,11 +153,11 @@ def test_faults_of_our_own_are_charged_after_the_window_and_so_end() -> None:
         courier.failed(lease(made=made, age_s=late_s), DatabaseAway("away")) for made in (1, 2, 3)
     ]
 
-    assert [one.state for one in made] == ["due", "due", "dead"]
-    assert {(one.error, one.charged, one.health) for one in made} == {
-        ("own_fault", True, Health.UNKNOWN)
+    assert [one.settled.state for one in made] == ["due", "due", "dead"]
+    assert {(one.attempt.error, one.settled.charged, one.health) for one in made} == {
+        ("own_fault", True, TargetHealth.UNKNOWN)
     }
-    assert made[2].reason == "attempts_exhausted"
+    assert made[2].settled.reason == "attempts_exhausted"
 
 
 def test_an_unexpected_error_is_charged_and_ends_with_the_schedule() -> None:
@@ -157,12 +165,14 @@ def test_an_unexpected_error_is_charged_and_ends_with_the_schedule() -> None:
 
     made = [courier.failed(lease(made=made), ZeroDivisionError("secret")) for made in (1, 2, 3)]
 
-    assert [one.state for one in made] == ["due", "due", "dead"]
-    assert made[2].reason == "attempts_exhausted"
-    assert {(one.error, one.charged, one.health) for one in made} == {
-        ("internal_error", True, Health.UNKNOWN)
+    assert [one.settled.state for one in made] == ["due", "due", "dead"]
+    assert made[2].settled.reason == "attempts_exhausted"
+    assert {(one.attempt.error, one.settled.charged, one.health) for one in made} == {
+        ("internal_error", True, TargetHealth.UNKNOWN)
     }
-    assert {one.detail for one in made} == {"ZeroDivisionError"}  # people see it: no more than that
+    assert {one.attempt.detail for one in made} == {
+        "ZeroDivisionError"
+    }  # people see it: no more than that
 
 
 async def test_an_outage_of_ours_at_the_end_of_the_window_is_not_the_hosts() -> None:
@@ -170,7 +180,7 @@ async def test_an_outage_of_ours_at_the_end_of_the_window_is_not_the_hosts() -> 
 
     tried = await world.tried(lease(made=3, age_s=SCHEDULE.window_s + 1))
 
-    assert (tried.state, tried.health) == ("dead", Health.UNKNOWN)
+    assert (tried.settled.state, tried.health) == ("dead", TargetHealth.UNKNOWN)
 
 
 PASSING = [
@@ -191,10 +201,14 @@ async def test_a_picture_that_cannot_be_had_now_is_asked_for_again_by_the_schedu
     tried = await world.tried(lease(made=2))
 
     assert world.poster.posted == []
-    assert (tried.state, tried.error, tried.charged) == ("due", error.reason, True)
-    assert tried.health is Health.UNKNOWN
-    assert tried.next_at is not None
-    assert (tried.next_at - datetime.now(UTC)).total_seconds() == pytest.approx(600, abs=1)
+    assert (tried.settled.state, tried.attempt.error, tried.settled.charged) == (
+        "due",
+        error.reason,
+        True,
+    )
+    assert tried.health is TargetHealth.UNKNOWN
+    assert tried.settled.next_at is not None
+    assert (tried.settled.next_at - datetime.now(UTC)).total_seconds() == pytest.approx(600, abs=1)
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: error.reason)
@@ -203,7 +217,7 @@ async def test_the_last_attempt_says_why_there_is_no_picture(error: PermanentErr
 
     tried = await world.tried(lease(made=3))
 
-    assert tried.state == "delivered"
+    assert tried.settled.state == "delivered"
     assert b'"query.failed"' in world.poster.posted[0].content
     assert error.reason.encode() in world.poster.posted[0].content
 
@@ -213,7 +227,7 @@ async def test_a_picture_that_will_never_be_had_is_told_at_once() -> None:
 
     tried = await world.tried(lease())
 
-    assert tried.state == "delivered"
+    assert tried.settled.state == "delivered"
     assert b'"reason":"empty"' in world.poster.posted[0].content.replace(b": ", b":")
 
 
@@ -224,4 +238,4 @@ async def test_the_lease_is_looked_at_after_all_preparations() -> None:
 
     tried = await world.tried(replace(held, made=1))
 
-    assert (world.poster.posted, tried.charged) == ([], False)
+    assert (world.poster.posted, tried.settled.charged) == ([], False)

@@ -2,19 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
 from uuid import UUID, uuid4
 
-from consumers.delivery.attempts import Lease, Tried
+from consumers.delivery.attempts import Tried
 from consumers.delivery.lanes import LaneLimits, Lanes
-from consumers.delivery.pacing import PaceLimits, Pacer, Rooms, Tier
-from consumers.delivery.recording import Outcome
-from consumers.delivery.role import DeliveryRole, Scheduled
+from consumers.delivery.pacing import PaceLimits, Pacer, Tier
+from consumers.delivery.recording import Outcomes
+from consumers.delivery.role import DeliveryRole
 from core.errors import BlobStoreAway, DatabaseAway, RecordRefused, TransientError
 from core.messaging.role import Received
+from core.storage.delivery.deliveries import Attempt, Settled
+from core.storage.delivery.lanes import Leased, Room
 from core.transaction import Transaction
 from schemas.callback import AnswerType, CallbackRequested, callback_id_of
 from schemas.record import Partition, Record
@@ -24,11 +26,10 @@ from tests.fakes.transactions import NoDatabase, NoTransaction
 
 @dataclass
 class Rows:
-    rows: dict[UUID, Scheduled] = field(default_factory=dict)
+    rows: dict[UUID, CallbackRequested] = field(default_factory=dict)
 
-    async def intake(self, tx: Transaction, deliveries: Sequence[Scheduled]) -> None:
-        for delivery in deliveries:
-            self.rows.setdefault(delivery.delivery_id, delivery)
+    async def intake(self, tx: Transaction, events: Mapping[UUID, CallbackRequested]) -> None:
+        self.rows = dict(events) | self.rows
 
 
 def callback(event_id: str, query_id: UUID, offset: int = 0) -> Received[CallbackRequested]:
@@ -49,7 +50,7 @@ def callback(event_id: str, query_id: UUID, offset: int = 0) -> Received[Callbac
 
 async def test_a_callback_published_twice_becomes_one_row_and_wakes_the_lanes() -> None:
     rows, woken = Rows(), asyncio.Event()
-    role = DeliveryRole(rows, lambda _: "a.example", woken.set)
+    role = DeliveryRole(rows.intake, woken.set)
     query_id = uuid4()
     event_id = callback_id_of(query_id)
     batch = [callback(str(event_id), query_id, n) for n in range(2)]
@@ -57,13 +58,13 @@ async def test_a_callback_published_twice_becomes_one_row_and_wakes_the_lanes() 
     await role.apply(await role.prepare(batch), NoTransaction())
 
     assert list(rows.rows) == [event_id]
-    assert rows.rows[event_id].host == "a.example"
+    assert rows.rows[event_id].query_id == query_id
     assert woken.is_set()
 
 
 async def test_a_foreign_event_without_our_id_still_gets_one_id_per_answer() -> None:
     rows = Rows()
-    role = DeliveryRole(rows, lambda _: "a.example", lambda: None)
+    role = DeliveryRole(rows.intake, lambda: None)
     query_id = uuid4()
 
     await role.apply(await role.prepare([callback("whatever", query_id)]), NoTransaction())
@@ -71,32 +72,37 @@ async def test_a_foreign_event_without_our_id_still_gets_one_id_per_answer() -> 
     assert list(rows.rows) == [callback_id_of(query_id)]
 
 
-@dataclass(frozen=True)
-class FakeLease:
-    host: str
-    delivery_id: UUID = field(default_factory=uuid4)
-    attempt: int = 1
-    made: int = 1
-    event: str = "{}"
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    deadline: float = inf
+def lease(host: str) -> Leased:
+    return Leased(
+        delivery_id=uuid4(),
+        query_id=uuid4(),
+        owner=None,
+        host=host,
+        url=f"https://{host}/x",
+        event="{}",
+        attempt=1,
+        made=1,
+        created_at=datetime.now(UTC),
+        token=uuid4(),
+        deadline=inf,
+    )
 
 
 @dataclass
 class MemorySchedule:
     """Claims as the SQL does: within the rooms of hosts and tiers, in order."""
 
-    due: list[FakeLease]
-    settled: list[tuple[FakeLease, Tried]] = field(default_factory=list)
-    released: list[FakeLease] = field(default_factory=list)
+    due: list[Leased]
+    settled: list[tuple[Leased, Tried]] = field(default_factory=list)
+    released: list[Leased] = field(default_factory=list)
     disabled: dict[str, str] = field(default_factory=dict)
     writes: int = 0
     refusals: int = 0
     poisoned: str = ""
     gate: asyncio.Event | None = None
 
-    async def claim(self, connection: Transaction, rooms: Rooms) -> Sequence[Lease]:
-        taken: list[FakeLease] = []
+    async def claim(self, connection: Transaction, rooms: Room) -> Sequence[Leased]:
+        taken: list[Leased] = []
         room = dict(zip(rooms.hosts, rooms.rooms, strict=True))
         tiers = dict(zip(rooms.hosts, rooms.tiers, strict=True))
         left = list(rooms.by_tier)
@@ -118,21 +124,20 @@ class MemorySchedule:
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
         return len(self.due), 0.0
 
-    async def settle(self, connection: Transaction, outcomes: Sequence[Outcome[Lease]]) -> int:
+    async def settle(self, connection: Transaction, outcomes: Outcomes) -> int:
         if self.gate is not None:
             await self.gate.wait()
         if self.refusals:
             self.refusals -= 1
             raise DatabaseAway("away")
-        if self.poisoned and any(one.tried.detail == self.poisoned for one in outcomes):
+        if self.poisoned and any(tried.attempt.detail == self.poisoned for _, tried in outcomes):
             raise RecordRefused("refused")
         self.writes += 1
-        for one in outcomes:
-            assert isinstance(one.lease, FakeLease)
-            if one.tried.charged:
-                self.settled.append((one.lease, one.tried))
+        for lease, tried in outcomes:
+            if tried.settled.charged:
+                self.settled.append((lease, tried))
             else:
-                self.released.append(one.lease)
+                self.released.append(lease)
         return 0
 
     async def disable(self, tx: Transaction, host: str, reason: str) -> None:
@@ -162,7 +167,7 @@ class Targets:
     now: dict[str, int] = field(default_factory=dict)
     asked: int = 0
 
-    async def deliver(self, lease: Lease) -> Tried:
+    async def deliver(self, lease: Leased) -> Tried:
         self.asked += 1
         self.now[lease.host] = self.now.get(lease.host, 0) + 1
         self.most[lease.host] = max(self.most.get(lease.host, 0), self.now[lease.host])
@@ -175,15 +180,15 @@ class Targets:
                 raise ZeroDivisionError
             await asyncio.sleep(0)
             state = "delivered" if self.status == 200 else "due"
-            return Tried(state, datetime.now(UTC), status=self.status, detail=self.detail)
+            attempt = Attempt(datetime.now(UTC), 0, status=self.status, detail=self.detail)
+            return Tried(attempt, Settled(state))
         finally:
             self.now[lease.host] -= 1
 
-    def failed(self, lease: Lease, error: Exception) -> Tried:
+    def failed(self, lease: Leased, error: Exception) -> Tried:
         charged = not isinstance(error, TransientError)
-        return Tried(
-            "due", datetime.now(UTC), error=type(error).__name__, own_fault=True, charged=charged
-        )
+        attempt = Attempt(datetime.now(UTC), 0, error=type(error).__name__)
+        return Tried(attempt, Settled("due", charged=charged), own_fault=True)
 
 
 def lanes(
@@ -212,7 +217,7 @@ async def run_until(lane: Lanes, condition: Callable[[], bool]) -> None:
 
 async def test_a_black_hole_takes_no_more_than_its_own_lane() -> None:
     schedule = MemorySchedule(
-        [FakeLease("hole") for _ in range(50)] + [FakeLease("healthy") for _ in range(100)]
+        [lease("hole") for _ in range(50)] + [lease("healthy") for _ in range(100)]
     )
     targets = Targets()
 
@@ -224,7 +229,7 @@ async def test_a_black_hole_takes_no_more_than_its_own_lane() -> None:
 
 
 async def test_more_black_holes_than_workers_leave_room_for_hosts_that_answered_before() -> None:
-    schedule = MemorySchedule([FakeLease("healthy") for _ in range(3)])
+    schedule = MemorySchedule([lease("healthy") for _ in range(3)])
     targets = Targets()
     lane = lanes(schedule, targets)
     arrived = False
@@ -233,9 +238,9 @@ async def test_more_black_holes_than_workers_leave_room_for_hosts_that_answered_
         nonlocal arrived
         if len(schedule.settled) >= 3 and not arrived:
             arrived = True
-            schedule.due += [FakeLease(f"hole{n}") for n in range(60)]
+            schedule.due += [lease(f"hole{n}") for n in range(60)]
         if sum(host.startswith("hole") for host in targets.most) == 12:
-            schedule.due.append(FakeLease("healthy"))
+            schedule.due.append(lease("healthy"))
         return len(schedule.settled) >= 40
 
     await run_until(lane, holes_come_after_the_first)
@@ -245,7 +250,7 @@ async def test_more_black_holes_than_workers_leave_room_for_hosts_that_answered_
 
 
 async def test_outcomes_that_wait_for_the_database_are_written_together() -> None:
-    schedule = MemorySchedule([FakeLease(f"h{n}") for n in range(12)], gate=asyncio.Event())
+    schedule = MemorySchedule([lease(f"h{n}") for n in range(12)], gate=asyncio.Event())
     targets = Targets()
     lane = lanes(schedule, targets)
     stop = asyncio.Event()
@@ -263,18 +268,18 @@ async def test_outcomes_that_wait_for_the_database_are_written_together() -> Non
 
 
 async def test_what_postgresql_refuses_costs_neither_the_batch_nor_its_own_outcome() -> None:
-    schedule = MemorySchedule([FakeLease("a")], poisoned="bad words")
+    schedule = MemorySchedule([lease("a")], poisoned="bad words")
 
     await run_until(
         lanes(schedule, Targets(detail="bad words")), lambda: len(schedule.settled) == 1
     )
 
-    assert schedule.settled[0][1].state == "delivered"
-    assert schedule.settled[0][1].detail is None
+    assert schedule.settled[0][1].settled.state == "delivered"
+    assert schedule.settled[0][1].attempt.detail is None
 
 
 async def test_an_open_breaker_claims_nothing_and_so_charges_nobody() -> None:
-    schedule = MemorySchedule([FakeLease("bad") for _ in range(100)])
+    schedule = MemorySchedule([lease("bad") for _ in range(100)])
     targets = Targets(status=503)
     lane = lanes(schedule, targets)
 
@@ -285,7 +290,7 @@ async def test_an_open_breaker_claims_nothing_and_so_charges_nobody() -> None:
 
 
 async def test_a_host_is_disabled_after_many_openings_only_where_that_was_asked_for() -> None:
-    schedule = MemorySchedule([FakeLease("bad") for _ in range(40)])
+    schedule = MemorySchedule([lease("bad") for _ in range(40)])
 
     await run_until(
         lanes(schedule, Targets(status=503), disable_after=2), lambda: bool(schedule.disabled)
@@ -296,7 +301,7 @@ async def test_a_host_is_disabled_after_many_openings_only_where_that_was_asked_
 
 
 async def test_a_fault_of_our_own_gives_the_lease_back_uncharged() -> None:
-    schedule = MemorySchedule([FakeLease("a")])
+    schedule = MemorySchedule([lease("a")])
 
     await run_until(lanes(schedule, Targets(own_fault=True)), lambda: len(schedule.released) == 1)
 
@@ -304,27 +309,29 @@ async def test_a_fault_of_our_own_gives_the_lease_back_uncharged() -> None:
 
 
 async def test_an_unexpected_error_costs_one_attempt_of_one_webhook() -> None:
-    schedule = MemorySchedule([FakeLease("bug") for _ in range(12)] + [FakeLease("healthy")])
+    schedule = MemorySchedule([lease("bug") for _ in range(12)] + [lease("healthy")])
     lane = lanes(schedule, Targets())
 
     await run_until(lane, lambda: len(schedule.settled) == 13)
 
-    ended = {(lease.host, tried.state, tried.error) for lease, tried in schedule.settled}
+    ended = {
+        (lease.host, tried.settled.state, tried.attempt.error) for lease, tried in schedule.settled
+    }
     assert ended == {("bug", "due", "ZeroDivisionError"), ("healthy", "delivered", None)}
     assert lane.pacer.open_breakers(time.monotonic()) == 0, "the host has done nothing"
     assert schedule.released == []
 
 
 async def test_an_outcome_is_recorded_when_the_database_comes_back() -> None:
-    schedule = MemorySchedule([FakeLease("a")], refusals=2)
+    schedule = MemorySchedule([lease("a")], refusals=2)
 
     await run_until(lanes(schedule, Targets()), lambda: len(schedule.settled) == 1)
 
-    assert schedule.settled[0][1].state == "delivered"
+    assert schedule.settled[0][1].settled.state == "delivered"
 
 
 async def test_a_stop_lets_what_is_in_flight_come_to_its_end() -> None:
-    schedule = MemorySchedule([FakeLease(f"h{n}") for n in range(5)])
+    schedule = MemorySchedule([lease(f"h{n}") for n in range(5)])
     lane = lanes(schedule, Targets())
     stop = asyncio.Event()
     task = asyncio.create_task(lane.run(stop))
@@ -339,7 +346,7 @@ async def test_a_stop_lets_what_is_in_flight_come_to_its_end() -> None:
 
 
 async def test_a_stop_gives_up_on_a_target_that_never_answers() -> None:
-    schedule = MemorySchedule([FakeLease("hole")])
+    schedule = MemorySchedule([lease("hole")])
     lane = lanes(schedule, Targets())
 
     await run_until(lane, lambda: lane.pacer.in_flight == 1)
@@ -349,7 +356,7 @@ async def test_a_stop_gives_up_on_a_target_that_never_answers() -> None:
 
 
 async def test_no_more_are_sent_at_a_time_than_there_are_workers_whatever_was_claimed() -> None:
-    schedule = MemorySchedule([FakeLease(f"hole{n}") for n in range(30)])
+    schedule = MemorySchedule([lease(f"hole{n}") for n in range(30)])
     targets = Targets()
     lane = lanes(schedule, targets, workers=4, ahead=8)
 
@@ -360,14 +367,14 @@ async def test_no_more_are_sent_at_a_time_than_there_are_workers_whatever_was_cl
 
 async def test_what_was_claimed_ahead_is_sent_without_another_claim() -> None:
     hosts = [f"h{n}" for n in range(24)]
-    schedule = MemorySchedule([FakeLease(host) for host in hosts])
+    schedule = MemorySchedule([lease(host) for host in hosts])
     lane = lanes(schedule, Targets(), workers=4, ahead=20)
     await run_until(lane, lambda: len(schedule.settled) == 24)  # now all hosts are known as good
-    schedule.due += [FakeLease(host) for host in hosts]
+    schedule.due += [lease(host) for host in hosts]
     claims = 0
     take = schedule.claim
 
-    async def counted(connection: Transaction, rooms: Rooms) -> Sequence[Lease]:
+    async def counted(connection: Transaction, rooms: Room) -> Sequence[Leased]:
         nonlocal claims
         leases = await take(connection, rooms)
         claims += bool(leases)
@@ -381,11 +388,11 @@ async def test_what_was_claimed_ahead_is_sent_without_another_claim() -> None:
 
 async def test_a_stop_gives_back_at_once_what_waits_for_a_worker() -> None:
     hosts = [f"h{n}" for n in range(8)]
-    schedule, targets = MemorySchedule([FakeLease(host) for host in hosts]), Targets()
+    schedule, targets = MemorySchedule([lease(host) for host in hosts]), Targets()
     lane = lanes(schedule, targets, workers=2, ahead=6)
     await run_until(lane, lambda: len(schedule.settled) == 8)
     targets.black_holes = "h"
-    schedule.due += [FakeLease(host) for host in hosts]
+    schedule.due += [lease(host) for host in hosts]
 
     await run_until(lane, lambda: targets.asked == 10 and not schedule.due)
 

@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry
 
 from consumers.delivery.attempts import Tried
 from consumers.delivery.metrics import LaneMetrics
-from consumers.delivery.pacing import Health, PaceLimits, Pacer
+from consumers.delivery.pacing import PaceLimits, Pacer, TargetHealth
+from core.storage.delivery.deliveries import Attempt, Settled
 from core.telemetry.metrics import Metrics
 
 NOW = datetime.now(UTC)
@@ -22,10 +23,10 @@ def test_attempts_are_counted_by_what_came_of_them() -> None:
     watch = LaneMetrics(metrics)
 
     for tried in (
-        Tried("delivered", NOW, status=204, took_ms=20),
-        Tried("due", NOW, status=503),
-        Tried("due", NOW, error="timeout"),
-        Tried("due", NOW, own_fault=True),
+        Tried(Attempt(NOW, 20, status=204), Settled("delivered")),
+        Tried(Attempt(NOW, 0, status=503), Settled("due")),
+        Tried(Attempt(NOW, 0, error="timeout"), Settled("due")),
+        Tried(Attempt(NOW, 0), Settled("due"), own_fault=True),
     ):
         watch.tried(tried)
 
@@ -42,7 +43,7 @@ def test_only_the_ten_worst_hosts_are_named_and_one_that_recovers_goes() -> None
             delivery_id = uuid4()
             pacer.reserve(f"h{number}", delivery_id, 1.0)
             pacer.begin(f"h{number}", delivery_id, 1.0)
-            pacer.end(f"h{number}", delivery_id, Health.BAD, 1.0)
+            pacer.end(f"h{number}", delivery_id, TargetHealth.BAD, 1.0)
     LaneMetrics(metrics).paced(pacer)
     shown = [value(metrics, "delivery_host_failures", host=f"h{number}") for number in range(30)]
 
@@ -50,7 +51,7 @@ def test_only_the_ten_worst_hosts_are_named_and_one_that_recovers_goes() -> None
     delivery_id = uuid4()
     pacer.reserve("h29", delivery_id, 2.0)
     pacer.begin("h29", delivery_id, 2.0)
-    pacer.end("h29", delivery_id, Health.GOOD, 2.0)
+    pacer.end("h29", delivery_id, TargetHealth.GOOD, 2.0)
     watch.paced(pacer)
 
     assert [one for one in shown if one is not None] == list(range(20, 30))

@@ -11,20 +11,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumers.delivery.courier import Picture
+from consumers.delivery.courier import OutgoingPicture
 from consumers.delivery.pictures import CopyCache, EncodedCopy, StoredPictures
 from core.errors import DatabaseAway, ImageMissing, PermanentError
 from core.transaction import Transaction
+from core.vision.decoding.decoder import OutgoingCopy
 from tests.fakes.transactions import NoTransaction
 
 CONTENT = b"the bytes of a picture"
 DIGEST = hashlib.sha256(CONTENT).digest()
-
-
-@dataclass(frozen=True)
-class Copy:
-    media_type: str
-    data: bytes
 
 
 @dataclass
@@ -64,12 +59,14 @@ class World(NoTransaction):
         self.reads += 1
         return [self.content]
 
-    async def outgoing_copy(self, data: bytes) -> Copy:
+    async def outgoing_copy(self, data: bytes) -> OutgoingCopy:
         self.copies_made += 1
-        return Copy("image/jpeg", b"copy of " + data)
+        return OutgoingCopy("image/jpeg", b"copy of " + data)
 
     def pictures(self, *, cache_bytes: int = 1000, most: int = 1000) -> StoredPictures:
-        return StoredPictures(self, self, self, most, False, CopyCache(cache_bytes))
+        return StoredPictures(
+            self, self.read_all, self.outgoing_copy, most, False, CopyCache(cache_bytes)
+        )
 
 
 async def freely(size: int) -> None:
@@ -83,7 +80,9 @@ async def test_a_kept_picture_that_was_sent_before_is_neither_read_nor_copied_ag
     first = await pictures.outgoing(world.image_id, inline=True, reserve=freely)
     second = await pictures.outgoing(world.image_id, inline=True, reserve=freely)
 
-    assert first == second == Picture("a.jpg", "image/jpeg", b64encode(b"copy of " + CONTENT))
+    assert (
+        first == second == OutgoingPicture("a.jpg", "image/jpeg", b64encode(b"copy of " + CONTENT))
+    )
     assert (world.reads, world.copies_made) == (1, 1)
 
 
@@ -127,7 +126,7 @@ async def test_large_pictures_travel_as_links() -> None:
 
     picture = await world.pictures(most=5).outgoing(world.image_id, inline=True, reserve=freely)
 
-    assert picture == Picture("a.jpg", "image/jpeg", None)
+    assert picture == OutgoingPicture("a.jpg", "image/jpeg", None)
     assert world.copies_made == 0
 
 
@@ -156,7 +155,7 @@ async def test_pictures_wanted_at_the_same_moment_are_looked_up_together() -> No
     )
 
     assert world.lookups == [[world.image_id, unknown]]
-    assert [isinstance(one, Picture) for one in sent] == [True] * 5 + [False]
+    assert [isinstance(one, OutgoingPicture) for one in sent] == [True] * 5 + [False]
 
 
 async def test_a_lookup_that_fails_fails_for_all_who_waited_and_the_next_one_is_made_anew() -> None:
@@ -170,7 +169,9 @@ async def test_a_lookup_that_fails_fails_for_all_who_waited_and_the_next_one_is_
     world.away = False
 
     assert [type(one) for one in failed] == [DatabaseAway] * 3
-    assert isinstance(await pictures.outgoing(world.image_id, inline=True, reserve=freely), Picture)
+    assert isinstance(
+        await pictures.outgoing(world.image_id, inline=True, reserve=freely), OutgoingPicture
+    )
 
 
 async def test_one_who_gives_up_does_not_cancel_the_lookup_of_the_others() -> None:
@@ -182,7 +183,7 @@ async def test_one_who_gives_up_does_not_cancel_the_lookup_of_the_others() -> No
 
     impatient.cancel()
 
-    assert isinstance(await patient, Picture)
+    assert isinstance(await patient, OutgoingPicture)
     with pytest.raises(asyncio.CancelledError):
         await impatient
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from consumers.delivery.pacing import (
     MAX_OPEN_S,
-    Ended,
-    Health,
+    BreakerChange,
     PaceLimits,
     Pacer,
+    TargetHealth,
     Tier,
 )
 
@@ -33,8 +33,8 @@ class Bench:
         return delivery_id
 
     def attempt(
-        self, host: str, health: Health, took_s: float = 0.1, pause_s: float = 0.0
-    ) -> Ended:
+        self, host: str, health: TargetHealth, took_s: float = 0.1, pause_s: float = 0.0
+    ) -> BreakerChange:
         delivery_id = self.begin(host)
         self.now += took_s
         self.running.remove((host, delivery_id))
@@ -56,7 +56,7 @@ def bench(workers: int = 32, per_host: int = 8, rate: float = 0.0) -> Bench:
 
 def opened(world: Bench, host: str = "a") -> Bench:
     for _ in range(10):
-        world.attempt(host, Health.BAD)
+        world.attempt(host, TargetHealth.BAD)
     assert world.room(host) == 0
     return world
 
@@ -66,7 +66,7 @@ def test_a_host_that_answers_in_time_gets_more_until_its_cap() -> None:
     before = world.room("a")
 
     for _ in range(20):
-        world.attempt("a", Health.GOOD)
+        world.attempt("a", TargetHealth.GOOD)
 
     assert (before, world.room("a"), world.tier("a")) == (2, 8, Tier.STEADY)
 
@@ -74,16 +74,16 @@ def test_a_host_that_answers_in_time_gets_more_until_its_cap() -> None:
 def test_a_failure_halves_what_a_host_gets_and_makes_it_a_suspect() -> None:
     world = bench()
     for _ in range(20):
-        world.attempt("a", Health.GOOD)
+        world.attempt("a", TargetHealth.GOOD)
 
-    world.attempt("a", Health.BAD)
+    world.attempt("a", TargetHealth.BAD)
 
     assert (world.room("a"), world.tier("a")) == (4, Tier.SUSPECT)
 
 
 def test_a_host_is_a_suspect_as_soon_as_an_attempt_takes_long() -> None:
     world = bench()
-    world.attempt("a", Health.GOOD)
+    world.attempt("a", TargetHealth.GOOD)
     world.begin("a")
     before = world.tier("a")
 
@@ -96,7 +96,7 @@ def test_a_slow_host_gets_half_of_what_a_fast_one_gets() -> None:
     world = bench()
 
     for _ in range(20):
-        world.attempt("a", Health.GOOD, took_s=5)
+        world.attempt("a", TargetHealth.GOOD, took_s=5)
 
     assert (world.room("a"), world.tier("a")) == (4, Tier.SUSPECT)
 
@@ -104,7 +104,7 @@ def test_a_slow_host_gets_half_of_what_a_fast_one_gets() -> None:
 def test_suspects_together_get_half_of_the_workers_and_new_hosts_a_quarter() -> None:
     world = bench(workers=32)
     for number in range(40):
-        world.attempt(f"bad{number}", Health.BAD)
+        world.attempt(f"bad{number}", TargetHealth.BAD)
 
     assert world.pacer.rooms(world.now).by_tier == (32, 8, 16)
 
@@ -112,11 +112,11 @@ def test_suspects_together_get_half_of_the_workers_and_new_hosts_a_quarter() -> 
 def test_the_breaker_opens_at_ten_attempts_of_which_seventy_percent_failed() -> None:
     world = bench()
     for _ in range(3):
-        world.attempt("a", Health.GOOD)
+        world.attempt("a", TargetHealth.GOOD)
     for _ in range(6):
-        assert world.attempt("a", Health.BAD) == Ended()
+        assert world.attempt("a", TargetHealth.BAD) == BreakerChange()
 
-    assert world.attempt("a", Health.BAD) == Ended(opened=True, opens=1)
+    assert world.attempt("a", TargetHealth.BAD) == BreakerChange(opened=True, opens=1)
     assert world.room("a") == 0
     assert world.pacer.open_breakers(world.now) == 1
 
@@ -124,11 +124,11 @@ def test_the_breaker_opens_at_ten_attempts_of_which_seventy_percent_failed() -> 
 def test_failures_of_long_ago_do_not_open_a_breaker() -> None:
     world = bench()
     for _ in range(9):
-        world.attempt("a", Health.BAD)
+        world.attempt("a", TargetHealth.BAD)
 
     world.now += 301
 
-    assert world.attempt("a", Health.BAD) == Ended()
+    assert world.attempt("a", TargetHealth.BAD) == BreakerChange()
 
 
 def test_after_the_silence_one_probe_goes_out_and_a_good_answer_closes() -> None:
@@ -139,9 +139,9 @@ def test_after_the_silence_one_probe_goes_out_and_a_good_answer_closes() -> None
     assert world.room("a") == 0
     (_, probe) = world.running[0]
 
-    ended = world.pacer.end("a", probe, Health.GOOD, world.now)
+    ended = world.pacer.end("a", probe, TargetHealth.GOOD, world.now)
 
-    assert ended == Ended(closed=True)
+    assert ended == BreakerChange(closed=True)
     assert world.room("a") == 2
 
 
@@ -150,7 +150,7 @@ def test_a_failed_probe_opens_again_for_twice_as_long_up_to_five_minutes() -> No
     silences = []
     for _ in range(6):
         world.now += world.pacer.wait_s(world.now)
-        world.attempt("a", Health.BAD, took_s=0)
+        world.attempt("a", TargetHealth.BAD, took_s=0)
         silences.append(world.pacer.wait_s(world.now))
 
     assert [round(silence) for silence in silences] == [60, 120, 240, 300, 300, 300]
@@ -163,7 +163,7 @@ def test_what_was_in_flight_when_the_breaker_opened_does_not_prolong_it() -> Non
     opened(world)
     wait_s = world.pacer.wait_s(world.now)
 
-    assert world.pacer.end("a", late, Health.BAD, world.now) == Ended(opens=1)
+    assert world.pacer.end("a", late, TargetHealth.BAD, world.now) == BreakerChange(opens=1)
     assert world.pacer.wait_s(world.now) == wait_s
 
 
@@ -171,7 +171,7 @@ def test_faults_of_our_own_say_nothing_of_the_host() -> None:
     world = bench()
 
     for _ in range(50):
-        world.attempt("a", Health.UNKNOWN)
+        world.attempt("a", TargetHealth.UNKNOWN)
 
     assert (world.room("a"), world.tier("a")) == (2, Tier.NEW)
 
@@ -179,7 +179,7 @@ def test_faults_of_our_own_say_nothing_of_the_host() -> None:
 def test_a_retry_after_silences_the_host_for_that_time() -> None:
     world = bench()
 
-    world.attempt("a", Health.BAD, pause_s=7)
+    world.attempt("a", TargetHealth.BAD, pause_s=7)
 
     assert world.room("a") == 0
     assert world.pacer.wait_s(world.now) == 7
@@ -190,9 +190,9 @@ def test_a_retry_after_silences_the_host_for_that_time() -> None:
 
 def test_the_rate_is_reserved_when_an_attempt_begins_not_when_it_ends() -> None:
     world = bench(per_host=100, workers=100, rate=5)
-    world.attempt("a", Health.GOOD, took_s=1)
+    world.attempt("a", TargetHealth.GOOD, took_s=1)
     for _ in range(10):
-        world.attempt("a", Health.GOOD, took_s=0)
+        world.attempt("a", TargetHealth.GOOD, took_s=0)
     world.now += 10
     begun = 0
     while world.room("a"):
@@ -219,7 +219,7 @@ def test_a_lane_that_waits_for_its_rate_says_when_it_opens() -> None:
     st.lists(
         st.tuples(
             st.sampled_from("abcdef"),
-            st.sampled_from(list(Health)),
+            st.sampled_from(list(TargetHealth)),
             st.floats(0, 60),
             st.integers(1, 8),
         ),
@@ -228,7 +228,7 @@ def test_a_lane_that_waits_for_its_rate_says_when_it_opens() -> None:
     st.integers(1, 40),
 )
 def test_nothing_exceeds_its_bound_whatever_happens(
-    steps: list[tuple[str, Health, float, int]], workers: int
+    steps: list[tuple[str, TargetHealth, float, int]], workers: int
 ) -> None:
     world = bench(workers=workers)
     for host, health, pause_s, at_once in steps:
@@ -256,7 +256,7 @@ def test_webhooks_claimed_ahead_take_room_but_say_nothing_of_their_host_while_th
     assert pacer.in_flight == 0
     assert pacer.rooms(100.0).tiers == (Tier.NEW,)
     pacer.begin("a", waiting[0], 100.0)
-    pacer.end("a", waiting[0], Health.GOOD, 100.1)
+    pacer.end("a", waiting[0], TargetHealth.GOOD, 100.1)
     assert pacer.rooms(100.1).tiers == (Tier.STEADY,), "the wait was counted as the target's"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from consumers.query.answering import Asked, Found, MatchedLabel, Sought, Understood
+from consumers.query.answering import LabelQuery, NamedLabel, RankedImage, Understood
 from consumers.query.role import Prepared, QueryRole
 from consumers.query.waiting import WaitingRoom
 from core.errors import PermanentError, QueryInvalid
@@ -18,7 +18,7 @@ from schemas.token import Token
 from schemas.topics import CALLBACKS_REQUESTED, QUERIES_SUBMITTED
 from tests.fakes.transactions import NoTransaction, no_transaction
 
-CAT, DOG = MatchedLabel(1, "cat", ("cats",)), MatchedLabel(2, "dog", ("dog",))
+CAT, DOG = NamedLabel(1, "cat", ("cats",)), NamedLabel(2, "dog", ("dog",))
 TOKEN = Token("cluster", "images.arrived.v1", 3, 41)
 
 
@@ -38,11 +38,13 @@ class WordList:
 
 @dataclass
 class MemoryArchive:
-    found: list[Found] = field(default_factory=list)
+    found: list[RankedImage] = field(default_factory=list)
     asked: list[tuple[tuple[int, ...], int]] = field(default_factory=list)
     too_slow: PermanentError | None = None
 
-    async def best_all(self, sought: Sequence[Sought]) -> list[list[Found] | PermanentError]:
+    async def best_all(
+        self, sought: Sequence[LabelQuery]
+    ) -> list[list[RankedImage] | PermanentError]:
         self.asked += [(one.label_ids, one.min_score) for one in sought]
         return [self.too_slow or self.found[: one.options.top_n] for one in sought]
 
@@ -51,17 +53,16 @@ class MemoryArchive:
 class MemoryAnswers:
     answers: dict[UUID, CallbackRequested] = field(default_factory=dict)
     waiting: set[Token] = field(default_factory=set)
-    parked: list[tuple[Asked, Token]] = field(default_factory=list)
+    parked: list[tuple[QuerySubmitted, Token]] = field(default_factory=list)
+    due: list[tuple[QuerySubmitted, bool]] = field(default_factory=list)
     asked_by: dict[str, str] = field(default_factory=dict)
 
     async def keep(
-        self, tx: Transaction, answers: Sequence[tuple[Asked, CallbackRequested]]
+        self, tx: Transaction, answers: Sequence[tuple[QuerySubmitted, CallbackRequested]]
     ) -> dict[UUID, str | None]:
-        new = {asked.query_id for asked, _ in answers} - set(self.answers)
-        self.answers |= {a.query_id: event for a, event in answers if a.query_id in new}
-        return {
-            a.query_id: self.asked_by.get(a.event.text) for a, _ in answers if a.query_id in new
-        }
+        new = {event.query_id: event for _, event in answers if event.query_id not in self.answers}
+        self.answers |= new
+        return {query_id: self.asked_by.get(event.text) for query_id, event in new.items()}
 
     async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
         return [
@@ -71,8 +72,14 @@ class MemoryAnswers:
             for token in tokens
         ]
 
-    async def park(self, tx: Transaction, waiting: Sequence[tuple[Asked, Token]]) -> None:
+    async def park(self, tx: Transaction, waiting: Sequence[tuple[QuerySubmitted, Token]]) -> None:
         self.parked += waiting
+
+    async def ready(self, limit: int) -> list[tuple[QuerySubmitted, bool]]:
+        return self.due[:limit]
+
+    async def unpark(self, tx: Transaction, query_ids: Sequence[UUID]) -> None:
+        self.due = [one for one in self.due if one[0].query_id not in query_ids]
 
 
 def received(text: str, offset: int = 0, **fields: object) -> Received[QuerySubmitted]:
@@ -88,7 +95,7 @@ def received(text: str, offset: int = 0, **fields: object) -> Received[QuerySubm
     )
 
 
-def role(*found: Found) -> tuple[QueryRole, MemoryArchive, MemoryAnswers]:
+def role(*found: RankedImage) -> tuple[QueryRole, MemoryArchive, MemoryAnswers]:
     archive, answers = MemoryArchive(list(found)), MemoryAnswers()
     return QueryRole(WordList(), archive, answers), archive, answers
 
@@ -98,7 +105,7 @@ def event_of(record: Record) -> CallbackRequested:
 
 
 async def test_the_answer_names_the_best_image_and_explains_itself() -> None:
-    best = Found(uuid4(), 1_500_000, {1: 600_000, 2: 900_000})
+    best = RankedImage(uuid4(), 1_500_000, {1: 600_000, 2: 900_000})
     query, archive, answers = role(best)
     answers.asked_by["cats and dog"] = "ann"
 
@@ -130,7 +137,7 @@ async def test_the_callback_event_is_keyed_by_host_and_its_id_is_constant() -> N
 
 
 async def test_a_query_that_matches_nothing_is_answered_all_the_same() -> None:
-    query, archive, _ = role(Found(uuid4(), 1, {1: 1}))
+    query, archive, _ = role(RankedImage(uuid4(), 1, {1: 1}))
 
     outcome = await query.apply(await query.prepare([received("quantum soup")]), NoTransaction())
 
@@ -151,7 +158,7 @@ async def test_a_query_that_cannot_be_understood_is_answered_with_the_reason() -
 
 
 async def test_a_query_that_takes_too_long_is_answered_and_the_others_too() -> None:
-    query, archive, _ = role(Found(uuid4(), 1, {1: 1}))
+    query, archive, _ = role(RankedImage(uuid4(), 1, {1: 1}))
     archive.too_slow = QueryInvalid("took 10 s", reason="query_too_slow")
 
     outcome = await query.apply(
@@ -178,11 +185,11 @@ async def test_a_query_whose_record_killed_the_process_is_answered_with_the_reas
 
 
 async def test_the_first_answer_wins_and_a_replay_says_nothing() -> None:
-    first = Found(uuid4(), 500_000, {1: 500_000})
+    first = RankedImage(uuid4(), 500_000, {1: 500_000})
     query, archive, answers = role(first)
     asked = received("cats")
     await query.apply(await query.prepare([asked]), NoTransaction())
-    archive.found = [Found(uuid4(), 900_000, {1: 900_000})]
+    archive.found = [RankedImage(uuid4(), 900_000, {1: 900_000})]
 
     outcome = await query.apply(await query.prepare([asked]), NoTransaction())
 
@@ -210,7 +217,7 @@ async def test_a_direct_query_without_an_id_gets_one_from_its_place() -> None:
 
 
 async def test_the_others_of_top_n_come_as_ids_with_scores() -> None:
-    found = [Found(uuid4(), score, {1: score}) for score in (900_000, 800_000, 700_000)]
+    found = [RankedImage(uuid4(), score, {1: score}) for score in (900_000, 800_000, 700_000)]
     query, _, _ = role(*found)
     asked = received("cats", options={"top_n": 3, "min_score": 0.5})
 
@@ -245,17 +252,6 @@ async def test_a_query_after_a_tagged_upload_is_answered_at_once() -> None:
 
 
 @dataclass
-class MemoryParked:
-    entries: list[tuple[UUID, str, bool]]
-
-    async def ready(self, limit: int) -> list[tuple[UUID, str, bool]]:
-        return self.entries[:limit]
-
-    async def unpark(self, tx: Transaction, query_ids: Sequence[UUID]) -> None:
-        self.entries = [entry for entry in self.entries if entry[0] not in query_ids]
-
-
-@dataclass
 class MemoryOutbox:
     published: list[Record] = field(default_factory=list)
 
@@ -267,28 +263,26 @@ class MemoryOutbox:
 
 
 async def test_parked_queries_are_answered_or_failed_when_their_time_is_over() -> None:
-    found = Found(uuid4(), 900_000, {1: 900_000})
-    tagged, late = uuid4(), uuid4()
-    json = received("cats").event.model_dump_json()
-    parked = MemoryParked([(tagged, json, False), (late, json, True)])
-    outbox = MemoryOutbox()
-    room = WaitingRoom(
-        no_transaction, parked, WordList(), MemoryArchive([found]), MemoryAnswers(), outbox
-    )
+    found = RankedImage(uuid4(), 900_000, {1: 900_000})
+    tagged, late = received("cats").event, received("cats").event
+    answers, outbox = MemoryAnswers(due=[(tagged, False), (late, True)]), MemoryOutbox()
+    room = WaitingRoom(no_transaction, WordList(), MemoryArchive([found]), answers, outbox)
 
     assert await room.serve() == 2
 
-    events = {event.query_id: event for event in map(event_of, outbox.published)}
-    assert events[tagged].image_id == found.image_id
-    assert events[late].type is AnswerType.FAILED
-    late_error = events[late].error
+    events: dict[UUID | None, CallbackRequested] = {
+        event.query_id: event for event in map(event_of, outbox.published)
+    }
+    assert events[tagged.query_id].image_id == found.image_id
+    assert events[late.query_id].type is AnswerType.FAILED
+    late_error = events[late.query_id].error
     assert late_error is not None
     assert late_error.reason == "after_timeout"
-    assert parked.entries == []
+    assert answers.due == []
 
 
 async def test_a_token_that_can_never_be_met_is_answered_at_once_with_its_reason() -> None:
-    query, archive, answers = role(Found(uuid4(), 1, {1: 1}))
+    query, archive, answers = role(RankedImage(uuid4(), 1, {1: 1}))
     foreign = Token("elsewhere", "images.arrived.v1", 3, 41).encode()
 
     outcome = await query.apply(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.egress.addresses import parse_networks
 from core.egress.targets import Target, TargetPolicy, lane_name, lane_of
 from core.errors import ConfigurationError, TargetForbidden
-from core.settings import DeliverySettings
+from core.settings import EgressSettings
 
 STRICT = TargetPolicy()
 LOOSE = TargetPolicy(
@@ -159,7 +159,7 @@ def test_a_network_that_the_operator_denies_beats_every_permission() -> None:
 
 
 def test_settings_become_a_policy() -> None:
-    settings = DeliverySettings(
+    settings = EgressSettings(
         allow_http=True,
         allowed_ports="443, 9000-9002",
         allowed_hosts="Receiver, 10.0.0.0/8, bücher.example, ::1",
@@ -184,21 +184,21 @@ def test_settings_become_a_policy() -> None:
 @pytest.mark.parametrize(
     ("values", "variable"),
     [
-        ({"allowed_ports": "443,x"}, "DELIVERY_ALLOWED_PORTS: 'x'"),
-        ({"allowed_ports": "0"}, "DELIVERY_ALLOWED_PORTS: '0'"),
-        ({"denied_hosts": "evil.example"}, "DELIVERY_DENIED_HOSTS: 'evil.example'"),
-        ({"allowed_ports": "70000"}, "DELIVERY_ALLOWED_PORTS: '70000'"),
-        ({"allowed_ports": "9-8"}, "DELIVERY_ALLOWED_PORTS: '9-8'"),
-        ({"allowed_hosts": "10.0.0.1/8"}, "DELIVERY_ALLOWED_HOSTS: '10.0.0.1/8'"),
-        ({"allowed_hosts": "https://x/"}, "DELIVERY_ALLOWED_HOSTS"),
-        ({"allowed_hosts": "127.1"}, "DELIVERY_ALLOWED_HOSTS: '127.1'"),
+        ({"allowed_ports": "443,x"}, "EGRESS_ALLOWED_PORTS: 'x'"),
+        ({"allowed_ports": "0"}, "EGRESS_ALLOWED_PORTS: '0'"),
+        ({"denied_hosts": "evil.example"}, "EGRESS_DENIED_HOSTS: 'evil.example'"),
+        ({"allowed_ports": "70000"}, "EGRESS_ALLOWED_PORTS: '70000'"),
+        ({"allowed_ports": "9-8"}, "EGRESS_ALLOWED_PORTS: '9-8'"),
+        ({"allowed_hosts": "10.0.0.1/8"}, "EGRESS_ALLOWED_HOSTS: '10.0.0.1/8'"),
+        ({"allowed_hosts": "https://x/"}, "EGRESS_ALLOWED_HOSTS"),
+        ({"allowed_hosts": "127.1"}, "EGRESS_ALLOWED_HOSTS: '127.1'"),
     ],
 )
 def test_a_list_that_cannot_be_read_stops_with_its_variable(
     values: dict[str, str], variable: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        TargetPolicy.from_settings(DeliverySettings(**values))  # type: ignore[arg-type]  # strings
+        TargetPolicy.from_settings(EgressSettings(**values))  # type: ignore[arg-type]  # strings
 
     assert variable in str(caught.value)
 

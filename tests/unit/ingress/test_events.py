@@ -1,20 +1,15 @@
-"""Server-sent events, and those of a job."""
+"""Server-sent events."""
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
 
 from pydantic import BaseModel
 
 from core.errors import DatabaseAway
-from ingress.auth.api_keys import Scope
 from ingress.http.events import Rhythm, stream_of
-from ingress.ports import FoundDirectory
-from tests.fakes.ingress import World
-from tests.unit.ingress.problems import problem_in
 
 FAST = Rhythm(look_s=0.001, heartbeat_s=10, longest_s=5)
 
@@ -82,30 +77,3 @@ async def test_an_outage_ends_the_line_and_not_the_process() -> None:
     pieces = await said(stream_of(look, lambda _: False, lambda: True, FAST))
 
     assert pieces == ["retry: 1000\n\n"]
-
-
-async def test_a_job_is_told_until_its_images_are_settled(world: World) -> None:
-    world.archive.directories["photos"] = FoundDirectory("photos", "")
-    async with world.client(Scope.PATHS) as http:
-        made = await http.post("/tag/directory", json={"directory_path": "photos"})
-        job_id = UUID(made.json()["job_id"])
-        world.jobs.rows[job_id] = replace(world.jobs.rows[job_id], state="done", announced=0)
-
-        async with asyncio.timeout(5):
-            response = await http.get(f"/jobs/{job_id}", headers={"accept": "text/event-stream"})
-
-    assert response.headers["content-type"].startswith("text/event-stream")
-    (line,) = [line for line in response.text.splitlines() if line.startswith("data: ")]
-    assert json.loads(line.removeprefix("data: "))["state"] == "done"
-
-
-async def test_events_of_another_owners_job_are_a_404(world: World) -> None:
-    world.archive.directories["photos"] = FoundDirectory("photos", "")
-    async with world.client(Scope.PATHS) as http:
-        made = await http.post("/tag/directory", json={"directory_path": "photos"})
-    async with world.client(Scope.PATHS, owner="bob") as http:
-        response = await http.get(
-            f"/jobs/{made.json()['job_id']}", headers={"accept": "text/event-stream"}
-        )
-
-    problem_in(response, "job_not_found")

@@ -20,6 +20,7 @@ from core.errors import (
     ProcessCrashed,
     UndecodableEvent,
 )
+from core.messaging.limits import LoopLimits
 from core.messaging.liveness import report_progress
 from core.messaging.loop import _for_ever, run_role
 from core.messaging.role import Item, Outcome, Received, Rejection
@@ -125,7 +126,7 @@ class World:
         self.role = NotingRole()
         self.evicted: list[str] = []
         self.metrics = Metrics(CollectorRegistry())
-        options = {"batch_max_records": 7, "queue_max_records": 20, "drain_timeout_s": 5}
+        options = {"batch_max_records": 7, "drain_timeout_s": 5}
         self.settings = ConsumerSettings.model_validate(options | consumer)
 
     def parts(self) -> RoleParts[int, int]:
@@ -148,7 +149,8 @@ class World:
             outbox=SimOutbox(),
             publisher=self.publisher,
             settings=self.settings,
-            outbox_settings=OutboxSettings(sweep_interval_s=0.02, sweep_age_s=0),
+            outbox_settings=OutboxSettings(sweep_age_s=0),
+            limits=LoopLimits(queue_max_records=20, sweep_interval_s=0.02),
             metrics=self.metrics,
             backoff=Backoff(first_s=0.001, longest_s=0.005),
         )
@@ -260,7 +262,7 @@ async def test_a_topic_made_anew_under_a_running_member_ends_it_at_the_next_clai
             await asyncio.sleep(0.001)
         world.client.identity = other
         await world.client.rebalance(PARTITIONS)
-        with pytest.raises(ConfigurationError, match="python -m consumers reset g"):
+        with pytest.raises(ConfigurationError, match="photo-archive reset g"):
             await task
 
 

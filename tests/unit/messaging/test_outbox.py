@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway, DatabaseAway
+from core.messaging.limits import LoopLimits
 from core.messaging.outbox import OutboxPublisher, Sweeper
 from core.offsets import OutboxRow, Place
 from core.settings import OutboxSettings
@@ -20,19 +21,20 @@ from tests.simulation.wire import Wire
 
 
 class Bench:
-    def __init__(self, **settings: float) -> None:
+    def __init__(self) -> None:
         self.database = SimDatabase()
         self.sql = Wire(Random(1), DatabaseAway)
         self.connection = Connection(self.database, self.sql)
         self.publisher = MemoryPublisher()
         self.metrics = Metrics(CollectorRegistry())
-        options = {"sweep_interval_s": 0.01, "sweep_batch_rows": 2} | settings
+        limits = LoopLimits(sweep_interval_s=0.01, sweep_max_rows=2)
         self.sweeper = Sweeper(
             self.connection,
             SimOutbox(),
             self.publisher,
-            OutboxSettings.model_validate(options),
+            OutboxSettings(),
             self.metrics,
+            limits,
         )
         self.now = OutboxPublisher(self.connection, SimOutbox(), self.publisher, lambda: self.time)
         self.time = 0.0

@@ -14,12 +14,14 @@ from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway, PermanentError
 from core.messaging.kafka.producer import Publisher
+from core.messaging.limits import ClientLimits
 from core.offsets import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
 from schemas.record import Record
 
-SETTINGS = KafkaSettings(topic_prefix="p.", publish_timeout_s=0.1)
+SETTINGS = KafkaSettings(topic_prefix="p.")
+LIMITS = ClientLimits(publish_timeout_s=0.1)
 
 
 class Producer:
@@ -94,7 +96,9 @@ def factory() -> Factory:
 
 @pytest.fixture
 def publisher(factory: Factory) -> Publisher:
-    return Publisher(SETTINGS, Metrics(CollectorRegistry()), client_id="c", make=factory)
+    return Publisher(
+        SETTINGS, Metrics(CollectorRegistry()), client_id="c", limits=LIMITS, make=factory
+    )
 
 
 async def test_each_record_has_its_own_outcome(publisher: Publisher, factory: Factory) -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from core.blobs.naming import Place
 from core.errors import ConfigurationError
-from producers.commands.watch import outermost
 from producers.main import open_roots
 from producers.replay import source_topic
+from producers.watching import outermost
 
 
 def test_a_dead_letter_topic_names_its_source_and_group() -> None:

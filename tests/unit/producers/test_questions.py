@@ -6,7 +6,6 @@ import pytest
 
 from core.errors import QueryInvalid
 from producers.publishing import Patience
-from producers.queries import Question
 from producers.questions import Line, read_lines, submit_all
 from schemas.query import QueryOptions, QuerySubmitted
 from tests.fakes.publisher import MemoryPublisher
@@ -23,9 +22,18 @@ def test_a_sentence_a_line_and_json_with_options_are_read() -> None:
 
     lines = read("  a dog on the beach \n", "", "# a comment", json.dumps(asked))
 
-    assert [(line.number, line.question) for line in lines] == [
-        (1, Question("a dog on the beach", URL)),
-        (4, Question("собака", "https://other.example/", QueryOptions(top_n=3))),
+    one, four = (line.query_id for line in lines)
+    assert [(line.number, line.query) for line in lines] == [
+        (1, QuerySubmitted(query_id=one, text="a dog on the beach", callback_url=URL)),
+        (
+            4,
+            QuerySubmitted(
+                query_id=four,
+                text="собака",
+                callback_url="https://other.example/",
+                options=QueryOptions(top_n=3),
+            ),
+        ),
     ]
 
 
@@ -41,15 +49,15 @@ def test_a_sentence_a_line_and_json_with_options_are_read() -> None:
 def test_a_line_that_cannot_be_read_says_what_is_wrong(line: str, problem: str) -> None:
     [read_line] = read(line)
 
-    assert isinstance(read_line.question, QueryInvalid)
-    assert problem in str(read_line.question)
+    assert isinstance(read_line.query, QueryInvalid)
+    assert problem in str(read_line.query)
 
 
 def test_a_line_without_any_callback_url_is_refused() -> None:
     [line] = read("a dog", callback_url=None)
 
-    assert isinstance(line.question, QueryInvalid)
-    assert "--callback-url" in str(line.question)
+    assert isinstance(line.query, QueryInvalid)
+    assert "--callback-url" in str(line.query)
 
 
 def test_under_one_name_a_file_asks_the_same_questions_again() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from core.egress.targets import TargetPolicy
-from core.settings import DeliverySettings
+from core.settings import EgressSettings
 from standalone.processes.roles import Surroundings, all_roles, common_environment, role_environment
 
 SURROUNDINGS = Surroundings(
@@ -20,7 +20,7 @@ SURROUNDINGS = Surroundings(
 def test_every_stage_has_its_process_and_its_own_name() -> None:
     roles = all_roles(2, Path("/inbox"))
     assert [(role.name, role.argv[1:]) for role in roles] == [
-        ("ingress", ("ingress", "serve")),
+        ("ingress", ("ingress",)),
         ("tagging-0", ("consumers", "tagging")),
         ("tagging-1", ("consumers", "tagging")),
         ("query-0", ("consumers", "query")),
@@ -45,17 +45,17 @@ def test_our_servers_win_over_those_of_the_users_environment() -> None:
 def test_callbacks_may_go_to_this_machine_unless_the_user_decided_otherwise() -> None:
     ours = common_environment(SURROUNDINGS, {}, frozenset())
     policy = TargetPolicy.from_settings(
-        DeliverySettings(
-            allow_http=ours["DELIVERY_ALLOW_HTTP"] == "true",
-            allowed_hosts=ours["DELIVERY_ALLOWED_HOSTS"],
-            allowed_ports=ours["DELIVERY_ALLOWED_PORTS"],
+        EgressSettings(
+            allow_http=ours["EGRESS_ALLOW_HTTP"] == "true",
+            allowed_hosts=ours["EGRESS_ALLOWED_HOSTS"],
+            allowed_ports=ours["EGRESS_ALLOWED_PORTS"],
         )
     )
     assert policy.check_url("http://127.0.0.1:9000/callback").port == 9000
     theirs = common_environment(
-        SURROUNDINGS, {"DELIVERY_ALLOW_HTTP": "false"}, frozenset({"DELIVERY_ALLOW_HTTP"})
+        SURROUNDINGS, {"EGRESS_ALLOW_HTTP": "false"}, frozenset({"EGRESS_ALLOW_HTTP"})
     )
-    assert theirs["DELIVERY_ALLOW_HTTP"] == "false"
+    assert theirs["EGRESS_ALLOW_HTTP"] == "false"
 
 
 def test_each_role_that_serves_metrics_gets_a_port_of_its_own() -> None:

@@ -1,0 +1,117 @@
+"""Images as clients send, change and see them."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from ingress.models.problems import FileError
+from ingress.models.roots import Input, Output, Tag, examples
+
+MAX_HAND_TAGS = 100
+
+
+class HandTag(Input):
+    """A tag that a person gives an image."""
+
+    tag: Tag
+    score: float = Field(1.0, ge=0, le=1, allow_inf_nan=False, description="Its confidence.")
+
+
+class ImagePatch(Input):
+    """`PATCH /images/{image_id}`: fields that are absent change nothing."""
+
+    model_config = examples(
+        {"tags": [{"tag": "cat"}, {"tag": "beach", "score": 0.5}]},
+        {"excluded": True},
+        {"tags": None, "excluded": False},
+    )
+
+    tags: tuple[HandTag, ...] | None = Field(
+        None,
+        max_length=MAX_HAND_TAGS,
+        description="Shown in place of the model's tags; null gives the image back to the model.",
+    )
+    excluded: bool | None = Field(None, description="Whether it may never be an answer.")
+
+    @model_validator(mode="after")
+    def _no_tag_twice(self) -> "ImagePatch":
+        names = [tag.tag for tag in self.tags or ()]
+        if len(set(names)) < len(names):
+            raise ValueError("a tag stands twice")
+        return self
+
+
+class UploadedImage(Output):
+    """One file of an upload."""
+
+    filename: str
+    image_id: UUID | None = None
+    status: Literal["accepted", "rejected"]
+    duplicate: bool = Field(False, description="It was here before; it is tagged again.")
+    token: str | None = Field(None, description="For the option `after` of a query.")
+    links: dict[str, str] = Field({})
+    error: FileError | None = None
+
+
+class Upload(Output):
+    """One entry per file, in the order of the request."""
+
+    images: tuple[UploadedImage, ...]
+
+
+class ShownTag(Output):
+    """A tag with its confidence in 0..1."""
+
+    tag: str
+    score: float
+
+
+class ShownImage(Output):
+    """All that is known of an image."""
+
+    image_id: UUID
+    status: Literal["accepted", "tagged", "failed", "missing"]
+    image_path: str
+    uri: str
+    tags: tuple[ShownTag, ...] | None
+    hand_tags: tuple[ShownTag, ...] | None = Field(
+        None, description="Set by `PATCH`: these are shown as `tags` once it is tagged."
+    )
+    excluded: bool = Field(False, description="Set by `PATCH`: it is never an answer.")
+    exif_datetime: str | None = None
+    camera: str | None = Field(None, description="Maker and model, by EXIF.")
+    media_type: str | None = None
+    size_bytes: int | None = None
+    width: int | None = None
+    height: int | None = None
+    sha256: str | None = None
+    model: str | None = None
+    error: FileError | None = None
+    arrived_at: datetime
+    updated_at: datetime
+    tagged_at: datetime | None = None
+    links: dict[str, str]
+
+
+class CuratedImage(Output):
+    """An image with what people decided about it."""
+
+    image: ShownImage
+    excluded: bool = Field(description="It is never an answer.")
+    is_tagged_by_hand: bool
+
+
+class DeletedImage(Output):
+    """An image that is no more."""
+
+    image_id: UUID
+    deleted_at: datetime
+
+
+class ImagePage(Output):
+    """Some images of the archive."""
+
+    images: tuple[ShownImage, ...]
+    next: str | None = Field(description="Cursor of the page that follows; null on the last one.")

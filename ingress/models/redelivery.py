@@ -1,0 +1,74 @@
+"""What clients send and get about webhooks that are sent again, and about callback hosts."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, field_validator
+
+from core.storage.delivery.redelivery import MAX_LIMIT
+from ingress.models.roots import Input, Output, Words, examples
+from schemas.strict import read_whole
+
+
+class RedeliveryFilter(Input):
+    """Which webhooks; all conditions together."""
+
+    host: Words | None = Field(None, min_length=1, max_length=253)
+    states: tuple[Literal["dead", "due", "delivered"], ...] = Field(
+        ("dead",),
+        min_length=1,
+        max_length=3,
+        description="`delivered` ones go out as new webhooks.",
+    )
+    since: AwareDatetime | None = Field(None, description="Ended (or made) at or after this time.")
+    until: AwareDatetime | None = Field(None, description="Ended (or made) before this time.")
+
+
+class RedeliveryRequest(Input):
+    """`POST /queries/redeliver`: webhooks to be sent again."""
+
+    model_config = examples(
+        {"filter": {"host": "hooks.example.org"}, "dry_run": True},
+        {"filter": {"since": "2026-05-01T00:00:00Z"}, "limit": 500},
+    )
+
+    filter: RedeliveryFilter = RedeliveryFilter()
+    dry_run: bool = Field(False, description="Only count.")
+    limit: int = Field(1000, ge=1, le=MAX_LIMIT)
+
+    _read_limit = field_validator("limit", mode="before")(read_whole)
+
+
+class Redelivery(Output):
+    """What is sent again."""
+
+    matched: dict[str, int] = Field(description="Webhooks that match, by state.")
+    redelivered: int = Field(description="Of these, so many are due now; 0 where only counted.")
+    webhook_ids: tuple[UUID, ...] = Field(description="Of those that are due now, the first 100.")
+
+
+class HostChange(Input):
+    """`POST /hosts/{host}/disable, resume`: why."""
+
+    model_config = examples({"reason": "its operators asked for a pause"})
+
+    reason: Words = Field("", max_length=500)
+
+
+class ShownHost(Output):
+    """A callback host that was disabled once."""
+
+    host: str
+    is_disabled: bool
+    disabled_at: datetime | None
+    actor: str = Field(description="Who did the last change; `breaker`: it was automatic.")
+    reason: str
+    changed_at: datetime
+    waiting: int = Field(description="Webhooks on the schedule, counted to 1,000.")
+
+
+class ShownHosts(Output):
+    """Hosts that were disabled once, the newest change first."""
+
+    hosts: tuple[ShownHost, ...]

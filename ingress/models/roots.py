@@ -1,0 +1,38 @@
+"""The roots of all models: what clients send, and what they get."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from schemas.strict import LabelName, Text, encodable
+
+Words = Annotated[Text, AfterValidator(encodable)]
+Tag = Annotated[LabelName, AfterValidator(encodable)]
+
+
+class Input(BaseModel):
+    """Root of what clients send. An unknown field is an error: it may be a misspelled option."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Output(BaseModel):
+    """Root of what clients get. The same models answer and document."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    @classmethod
+    def of(cls, row: object, **more: Any) -> Self:
+        """Return the model of a row.
+
+        Args:
+            row: its attributes fill the fields of the same name.
+            more: fields that the row does not have, or has in another form.
+        """
+        same = {name: getattr(row, name) for name in cls.model_fields if hasattr(row, name)}
+        return cls.model_validate({**same, **more})
+
+
+def examples(*values: dict[str, Any]) -> ConfigDict:
+    """Return the configuration of a model whose documentation shows these examples."""
+    return ConfigDict(json_schema_extra={"examples": list(values)})

@@ -1,0 +1,95 @@
+"""What clients send to `/tag/image` and `/tag/directory`, and what they get."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field, field_validator
+
+from ingress.models.roots import Input, Output, Tag, Words, examples
+from schemas.labels import MAX_LABELS
+from schemas.strict import read_whole
+
+MAX_EXTENSIONS = 50
+
+
+class _Tagging(Input):
+    tags: tuple[Tag, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_LABELS,
+        description="Own labels; else the instance's.",
+        json_schema_extra={"uniqueItems": True},
+    )
+    top_k: int | None = Field(None, ge=1, le=MAX_LABELS, description="How many tags to keep.")
+
+    _read_top_k = field_validator("top_k", mode="before")(read_whole)
+
+    @field_validator("tags")
+    @classmethod
+    def _check_tags(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("tags must not repeat")
+        return value
+
+
+class TagImageRequest(_Tagging):
+    """`POST /tag/image`: a file under an allowed root."""
+
+    model_config = examples(
+        {"image_path": "photos/2024/parade.jpg"},
+        {"image_path": "photos/2024/lunch.jpg", "tags": ["pizza", "salad"], "top_k": 1},
+    )
+
+    image_path: Words = Field(
+        min_length=1, max_length=4000, description="`<root>/<path>`, or absolute below a root."
+    )
+
+
+class TagDirectoryRequest(_Tagging):
+    """`POST /tag/directory`: all photos in a directory under an allowed root."""
+
+    model_config = examples(
+        {"directory_path": "photos/2024", "file_extensions": [".jpg", ".png"], "top_k": 4}
+    )
+
+    directory_path: Words = Field(min_length=1, max_length=4000)
+    file_extensions: tuple[Annotated[Words, Field(min_length=1, max_length=20)], ...] | None = (
+        Field(None, min_length=1, max_length=MAX_EXTENSIONS)
+    )
+
+
+class TaggedFile(Output):
+    """The tags of one file, best first, as `[name, confidence]`."""
+
+    model_config = examples(
+        {
+            "image_path": "photos/2024/parade.jpg",
+            "tags": [["landscape", 0.8945], ["city", 0.0521]],
+            "exif_datetime": "2024:05:15 14:30:22",
+            "error": None,
+        }
+    )
+
+    image_path: str
+    tags: tuple[tuple[str, float], ...]
+    exif_datetime: str | None = Field(None, description="As EXIF writes it: 2024:05:15 14:30:22.")
+    error: str | None = None
+
+
+class PendingFile(Output):
+    """A file that is not tagged yet."""
+
+    image_path: str
+    image_id: UUID
+    status: Literal["accepted"] = "accepted"
+    links: dict[str, str]
+
+
+class AcceptedJob(Output):
+    """A directory whose photos will be tagged."""
+
+    message: str
+    directory: str
+    files_count: int | None = Field(description="None where counting takes too long.")
+    job_id: UUID
+    links: dict[str, str]

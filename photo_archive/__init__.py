@@ -1,0 +1,1 @@
+"""`photo-archive`, the one command for people: one module per group of subcommands."""

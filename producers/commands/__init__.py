@@ -1,1 +1,0 @@
-"""What people run from the command line."""

@@ -1,0 +1,117 @@
+"""`--json`: one document on standard output, whatever the exit code; nothing else is there."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from core.offsets import DeadLetter
+from core.storage.stream import dead_letters
+from schemas.dead_letter import DeadLetterPlace
+from schemas.record import Record
+from schemas.topics import IMAGES_ARRIVED
+from tests.command import COMMAND
+from tests.integration.site import Site
+
+KEY = "k" * 43 + "="
+
+
+async def read(site: Site, *words: str, code: int = 0) -> Any:
+    """What a command prints with `--json`."""
+    ended, output, errors = await site.run(COMMAND, *words, "--json", SECRETS_KEY=KEY)
+    assert ended == code, errors
+    return json.loads(output)
+
+
+async def set_aside(site: Site, reason: str) -> None:
+    record = Record(IMAGES_ARRIVED.name, b"\xffkey", (("ce_id", b"1"),), b"\x00value")
+    place = DeadLetterPlace("tagging", IMAGES_ARRIVED.name, 0, len(reason), reason, "why")
+    async with site.pool.transaction() as tx:
+        letter = DeadLetter(place, "cluster", record, int(datetime.now(UTC).timestamp() * 1000))
+        await dead_letters.add(tx, [letter])
+
+
+async def test_images_are_counted_by_what_became_of_them(site: Site) -> None:
+    site.write("a/1.jpg", "a/2.png", "a/film.mov")
+
+    told = await read(site, "images", str(site.root), "--no-wait")
+
+    assert (told["published"], told["refused"], told["skipped"]) == (2, 0, {"video": 1})
+
+
+async def test_of_queries_there_is_a_document_per_line(site: Site) -> None:
+    file = site.root / "queries.txt"
+    file.write_text('a dog\n{"text": "x"}\n')
+
+    code, output, _ = await site.run(COMMAND, "queries", str(file), "--json")
+
+    assert code == 1
+    first, second = map(json.loads, output.splitlines())
+    assert (first["line"], first["query_id"]) == (1, None)
+    assert "no callback_url" in first["problem"]
+    assert second["line"] == 2
+
+
+async def test_dead_letters_are_listed_counted_and_put_back(site: Site) -> None:
+    await set_aside(site, "image_unreadable")
+    await set_aside(site, "unreadable_record")
+    topic = IMAGES_ARRIVED.name
+
+    listed = await read(site, "letters", "list")
+    only = await read(
+        site, "letters", "list", f"{topic}.tagging.dlq", "--reason", "unreadable_record"
+    )
+    counted = await read(site, "letters", "replay", topic, "--dry-run")
+    replayed = await read(site, "letters", "replay", topic)
+
+    assert [letter["reason"] for letter in listed] == ["unreadable_record", "image_unreadable"]
+    assert listed[1]["headers"] == [["ce_id", "1"]]
+    assert [letter["reason"] for letter in only] == ["unreadable_record"]
+    assert counted == {"matched": {"image_unreadable": 1}, "unreadable": 1}
+    assert replayed == {"replayed": {"image_unreadable": 1}, "refused": {}, "unreadable": 1}
+    assert len(await site.values(IMAGES_ARRIVED)) == 1
+
+
+async def test_labels_are_shown_as_they_are_taken(site: Site) -> None:
+    file = site.root / "labels.json"
+    file.write_text('{"labels": [{"name": "cat", "aliases": ["кот"]}, {"name": "harbour"}]}')
+
+    put = await read(site, "labels", "set", str(file))
+    shown = await read(site, "labels", "list")
+    file.write_text(json.dumps(shown))
+    again = await read(site, "labels", "set", str(file))
+    file.write_text(json.dumps(shown | {"version": shown["version"] + 1}))
+    code, output, errors = await site.run(COMMAND, "labels", "set", str(file))
+
+    assert [label["name"] for label in shown["labels"]] == ["cat", "harbour"]
+    assert shown["labels"][0]["aliases"] == ["кот"]
+    assert put == again == {"version": shown["version"]}
+    assert (code, output) == (2, "")
+    assert "is not in force any more" in errors
+
+
+async def test_a_group_goes_on_where_it_is_sent(site: Site) -> None:
+    told = await read(site, "reset", "tagging", "--to-end")
+
+    assert told["offsets"] == {str(number): 0 for number in range(IMAGES_ARRIVED.partitions)}
+    kept = await site.pool.fetch("SELECT part, next_offset FROM progress WHERE grp = 'tagging'")
+    assert {str(row["part"]): row["next_offset"] for row in kept} == told["offsets"]
+
+
+async def test_keys_hosts_images_and_webhooks_can_be_read(site: Site) -> None:
+    made = await read(site, "keys", "create", "--owner", "me")
+    listed = await read(site, "keys", "list")
+    secret = await read(site, "keys", "signing-secret", "--instance")
+    changed = await read(site, "hosts", "disable", "Hooks.Example.")
+    unchanged = await read(site, "hosts", "disable", "hooks.example", code=1)
+    hosts = await read(site, "hosts", "list")
+    nothing = await read(site, "deliveries", "redeliver", code=1)
+
+    assert made["created"]
+    assert [key["key_id"] for key in listed] == [made["key_id"]]
+    assert "digest" not in listed[0]
+    assert secret["signing_secret"].startswith("whsec_")
+    assert (changed["changed"], unchanged["changed"]) == (True, False)
+    assert [host["host"] for host in hosts] == ["hooks.example"]
+    assert nothing == {"matched": {}, "again": [], "anew": []}
+    assert await read(site, "retag", "--all", "--dry-run") == {"images": 0}
+    assert await read(site, "endpoints", "list") == []

@@ -1,0 +1,1 @@
+"""Tests of photo_archive."""

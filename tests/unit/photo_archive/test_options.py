@@ -1,0 +1,38 @@
+"""What an operator writes, and what the command says to what it does not take."""
+
+import pytest
+from typer import BadParameter
+
+from photo_archive.deliveries import read_moment
+from photo_archive.hosts import read_host
+from photo_archive.keys import read_owner, read_scopes
+
+
+@pytest.mark.parametrize("host", ["bücher.example", "Bücher.Example.", "xn--bcher-kva.example"])
+def test_a_host_is_named_in_any_spelling_and_found_as_its_lane(host: str) -> None:
+    assert read_host(host) == "xn--bcher-kva.example"
+
+
+def test_what_is_no_host_is_refused_with_the_reason() -> None:
+    with pytest.raises(BadParameter, match="not an international host name"):
+        read_host("xn--a.example")
+
+
+def test_a_moment_has_a_zone() -> None:
+    assert read_moment("2026-05-01T02:00:00+02:00") == read_moment("2026-05-01T00:00:00Z")
+    with pytest.raises(BadParameter, match="give the zone"):
+        read_moment("2026-05-01T00:00:00")
+    with pytest.raises(BadParameter, match="Invalid isoformat"):
+        read_moment("yesterday")
+
+
+@pytest.mark.parametrize("owner", ["", " ", "a\nb", "x" * 201])
+def test_an_owner_can_be_printed(owner: str) -> None:
+    with pytest.raises(BadParameter, match="1 to 200 printable characters"):
+        read_owner(owner)
+
+
+def test_an_unknown_scope_is_refused_with_the_known_ones() -> None:
+    assert [scope.value for scope in read_scopes("upload, read")] == ["upload", "read"]
+    with pytest.raises(BadParameter, match=r"scopes: .*upload"):
+        read_scopes("everything")

@@ -1,0 +1,123 @@
+"""Settings: what is read, and which variables stop a process at start."""
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigurationError
+from core.settings import (
+    GROUPS,
+    ArchiveSettings,
+    IngressSettings,
+    QuerySettings,
+    RetentionSettings,
+    base_url,
+    load,
+    variables,
+)
+from core.variables import SUCCESSORS, find_unknown
+
+KNOWN = frozenset(name for group in GROUPS for name in variables(group).values())
+
+
+def test_there_are_no_more_settings_than_an_operator_can_read() -> None:
+    assert len(KNOWN) <= 90
+
+
+def test_a_wrong_value_is_told_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETENTION_JOBS_DAYS", "soon")
+
+    with pytest.raises(ConfigurationError, match=r"RETENTION_JOBS_DAYS: .*'soon'"):
+        load(RetentionSettings)
+
+
+def test_a_variable_of_an_earlier_version_stops_any_process_and_names_its_successor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DELIVERY_ALLOW_HTTP", "true")
+    monkeypatch.setenv("OUTBOX_SWEEP_INTERVAL_S", "5")
+
+    with pytest.raises(ConfigurationError) as caught:
+        load(QuerySettings)  # neither group is this one's
+
+    assert "DELIVERY_ALLOW_HTTP is EGRESS_ALLOW_HTTP now" in str(caught.value)
+    assert "OUTBOX_SWEEP_INTERVAL_S is a constant now" in str(caught.value)
+
+
+def test_a_variable_in_the_env_file_is_looked_at_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("# mine\nTAGGING_MODLE=demo\nPHOTOS_DIR=/photos\n")
+
+    with pytest.raises(ConfigurationError, match="TAGGING_MODLE is no setting: is TAGGING_MODEL"):
+        load(QuerySettings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "sentence"),
+    [
+        ("INGRESS_PROT", "is INGRESS_PORT meant?"),
+        ("ingress_prot", "INGRESS_PROT is no setting"),
+        ("EGRESS_COLOUR_OF_THE_DOOR", "remove it"),
+        ("INGRESS_METRICS_PORT", "is no setting"),
+        ("KAFKA_BOOTSTRAP_SERVER", "is KAFKA_BOOTSTRAP_SERVERS meant?"),
+        ("DATABASE_POOLSIZE", "is DATABASE_POOL_SIZE meant?"),
+        ("KAFKA_REQUEST_TIMEOUT_MS", "a constant now"),
+    ],
+)
+def test_a_variable_that_was_surely_meant_for_us_is_told(variable: str, sentence: str) -> None:
+    (found,) = find_unknown({variable: "1"}, KNOWN)
+
+    assert sentence in found
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "KAFKA_HOME",
+        "KAFKA_HEAP_OPTS",
+        "KAFKA_ADVERTISED_LISTENERS",
+        "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR",
+        "DATABASE_HOST",
+        "DATABASE_NAME",
+        "CONSUMER_KEY",
+        "QUERY_STRING",
+        "TELEMETRY_DISABLED",
+        "INGRESS_SERVICE_HOST",
+        "INGRESS_SERVICE_PORT_HTTP",
+        "INGRESS_PORT_8080_TCP_ADDR",
+        "DELIVERY_PORT",
+        "ARCHIVE_DB_PORT_5432_TCP",
+        "INGRESSION",
+        "PATH",
+    ],
+)
+def test_what_other_software_sets_is_left_alone(variable: str) -> None:
+    value = "tcp://10.0.0.1:80" if variable.endswith("_PORT") else "10.0.0.1"
+
+    assert find_unknown({variable: value}, KNOWN) == []
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    assert find_unknown({"DELIVERY_CA_FILE": ""}, KNOWN) == []
+
+
+def test_successors_are_settings_and_their_predecessors_are_not() -> None:
+    named = {
+        word
+        for successor in SUCCESSORS.values()
+        for word in successor.split()
+        if word.isupper() and word != "PUBLISHED_PORT"  # docker-compose.yml's
+    }
+
+    assert named <= KNOWN
+    assert not KNOWN & set(SUCCESSORS)
+
+
+def test_links_point_to_the_public_url_or_else_to_the_ingress_itself() -> None:
+    ingress = IngressSettings(host="10.0.0.1", port=9000)
+    behind_a_proxy = ArchiveSettings(public_url="https://photos.example/")
+
+    assert base_url(behind_a_proxy, ingress) == "https://photos.example"
+    assert base_url(ArchiveSettings(public_url=""), ingress) == "http://10.0.0.1:9000"
