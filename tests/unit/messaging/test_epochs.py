@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from core.messaging.partition_batch import PartitionBatch, plan_moves
+from core.messaging.batching import PartitionBatch, plan_moves
 from core.messaging.tracking import FetchAction, Tracker
 from core.offsets import Claim, Move
 from schemas.record import Partition, Record
