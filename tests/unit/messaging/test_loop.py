@@ -128,6 +128,7 @@ class World:
         self.metrics = Metrics(CollectorRegistry())
         options = {"batch_max_records": 7, "drain_timeout_s": 5}
         self.settings = ConsumerSettings.model_validate(options | consumer)
+        self.limits = LoopLimits(queue_max_records=20, sweep_interval_s=0.02, dead_letter_window=10)
 
     def parts(self) -> RoleParts[int, int]:
         async def evict(member_id: str) -> bool:
@@ -150,7 +151,7 @@ class World:
             publisher=self.publisher,
             settings=self.settings,
             outbox_settings=OutboxSettings(sweep_age_s=0),
-            limits=LoopLimits(queue_max_records=20, sweep_interval_s=0.02),
+            limits=self.limits,
             metrics=self.metrics,
             backoff=Backoff(first_s=0.001, longest_s=0.005),
         )
@@ -367,7 +368,7 @@ class RejectingRole(NotingRole):
 
 @virtual
 async def test_what_a_role_finds_wrong_with_contents_halts_no_partition() -> None:
-    world = World(dead_letter_window=10, dead_letter_max_share=0.5)
+    world = World()
     world.role = RejectingRole()
 
     await world.run(60)
@@ -378,7 +379,7 @@ async def test_what_a_role_finds_wrong_with_contents_halts_no_partition() -> Non
 
 @virtual
 async def test_records_that_nobody_can_decode_halt_their_partition_and_no_other() -> None:
-    world = World(dead_letter_window=10, dead_letter_max_share=0.5)
+    world = World()
     bad = Record(TOPIC.name, None, (), b"nonsense")
     world.log.partitions[PARTITIONS[0]] = [bad] * 20
 
