@@ -10,7 +10,7 @@ from core.egress.targets import lane_of
 from core.errors import ConfigurationError, TransientError
 from core.storage import keys
 from core.storage.delivery import deliveries, endpoints, hosts, lanes, listing
-from core.storage.delivery.deliveries import Leased, NewDelivery
+from core.storage.delivery.deliveries import Leased
 from core.storage.delivery.lanes import Room
 from core.storage.keys import INSTANCE
 from core.transaction import Database, Transaction
@@ -24,19 +24,9 @@ SECRETS_FRESH_S = 10.0  # a rotated secret is in use everywhere after that
 
 async def schedule(tx: Transaction, events: Mapping[UUID, CallbackRequested]) -> None:
     """Put answers on the schedule, due at once, by their webhook's id; known ones stay so."""
-    await deliveries.intake(
+    await deliveries.schedule(
         tx,
-        [
-            NewDelivery(
-                delivery_id=delivery_id,
-                query_id=event.query_id,
-                owner=event.owner,
-                target=lane_of(event.url),
-                url=event.url,
-                event=event.model_dump_json(exclude_none=True),
-            )
-            for delivery_id, event in events.items()
-        ],
+        [(delivery_id, lane_of(event.url), event) for delivery_id, event in events.items()],
     )
 
 

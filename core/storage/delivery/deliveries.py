@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from core.transaction import Transaction
+from schemas.callback import CallbackRequested
 
 # Ends every statement that makes webhooks due, over its rows: `changed`. In order, so that two who
 # do so for the same targets do not come to a deadlock.
@@ -30,7 +31,7 @@ ON CONFLICT (target, again) DO UPDATE
 """
 
 # Of a query that was deleted nothing is sent; one that is there cannot be until we commit.
-_INTAKE = f"""
+_SCHEDULE = f"""
 WITH asked AS (
     SELECT query_id, deleted_at FROM queries WHERE query_id = ANY($2::uuid[])
     ORDER BY query_id FOR KEY SHARE
@@ -156,18 +157,6 @@ WITH changed AS (
 
 
 @dataclass(frozen=True, slots=True)
-class NewDelivery:
-    """A webhook to be sent; `event` is the callback event as JSON."""
-
-    delivery_id: UUID
-    query_id: UUID
-    owner: str | None
-    target: str
-    url: str
-    event: str
-
-
-@dataclass(frozen=True, slots=True)
 class Leased:
     """A webhook that is ours to send until the lease ends.
 
@@ -215,17 +204,24 @@ class Settled:
     charged: bool = True
 
 
-async def intake(tx: Transaction, deliveries: Sequence[NewDelivery]) -> None:
-    """Put webhooks on the schedule, due at once; one that is there already stays as it is."""
-    if deliveries:
+async def schedule(
+    tx: Transaction, webhooks: Sequence[tuple[UUID, str, CallbackRequested]]
+) -> None:
+    """Put webhooks on the schedule, due at once; one that is there already stays as it is.
+
+    Args:
+        tx: the transaction.
+        webhooks: (id on the wire, target, answer).
+    """
+    if webhooks:
         await tx.execute(
-            _INTAKE,
-            [item.delivery_id for item in deliveries],
-            [item.query_id for item in deliveries],
-            [item.owner for item in deliveries],
-            [item.target for item in deliveries],
-            [item.url for item in deliveries],
-            [item.event for item in deliveries],
+            _SCHEDULE,
+            [delivery_id for delivery_id, _, _ in webhooks],
+            [event.query_id for _, _, event in webhooks],
+            [event.owner for _, _, event in webhooks],
+            [target for _, target, _ in webhooks],
+            [event.url for _, _, event in webhooks],
+            [event.model_dump_json(exclude_none=True) for _, _, event in webhooks],
         )
 
 

@@ -15,7 +15,7 @@ UPDATE queries SET status = 'answered', deleted_at = now(), owner = NULL, text =
 WHERE query_id = $1
 RETURNING deleted_at
 """
-# Against the webhooks' intake (core/storage/delivery/deliveries.py), which holds the row as a
+# Against `schedule` of webhooks (core/storage/delivery/deliveries.py), which holds the row as a
 # foreign key would: an answer on its way is either on the schedule already, or finds the tombstone.
 _HOLD = """
 SELECT true FROM queries

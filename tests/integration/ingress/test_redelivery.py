@@ -11,7 +11,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from consumers.delivery.adapters import StoredSecrets
 from core.settings import SecretSettings, load
 from core.storage.delivery import deliveries, endpoints, lanes
-from core.storage.delivery.deliveries import Attempt, Leased, NewDelivery, Settled
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
 from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
 from core.storage.queries import queries
@@ -49,8 +49,8 @@ async def answered(pool: Pool, *, owner: str = "alice", host: str = "a.example")
             tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
         )
         await queries.answer(tx, [queries_fake.answered(query_id, url)])
-        await deliveries.intake(
-            tx, [NewDelivery(callback_id_of(query_id), query_id, owner, host, url, "{}")]
+        await deliveries.schedule(
+            tx, [queries_fake.webhook(callback_id_of(query_id), query_id, owner, host, url)]
         )
     return query_id
 

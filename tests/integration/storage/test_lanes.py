@@ -9,9 +9,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from core.storage.delivery import deliveries, lanes
-from core.storage.delivery.deliveries import Attempt, Leased, NewDelivery, Settled
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
 from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
+from tests.fakes import queries as queries_fake
 
 TRIED = Attempt(datetime.now(UTC), 12, status=500)
 #: Webhooks that no claim would find, since they are due earlier than their lane says.
@@ -23,9 +24,9 @@ WHERE d.state = 'due' AND (l.due_at IS NULL OR l.due_at > d.next_at)
 
 
 async def intake(pool: Pool, hosts: Sequence[str]) -> None:
-    rows = [NewDelivery(uuid4(), uuid4(), None, h, f"https://{h}/x", "{}") for h in hosts]
+    rows = [queries_fake.webhook(uuid4(), uuid4(), None, h, f"https://{h}/x") for h in hosts]
     async with pool.transaction() as tx:
-        await deliveries.intake(tx, rows)
+        await deliveries.schedule(tx, rows)
 
 
 async def claim(pool: Pool, room: Room) -> list[Leased]:
@@ -114,16 +115,14 @@ async def test_first_tries_and_retries_of_a_host_share_its_room(pool: Pool) -> N
 
 async def test_a_webhook_that_comes_while_its_lane_is_emptied_is_found(pool: Pool) -> None:
     await intake(pool, ["a"])
-    late = NewDelivery(uuid4(), uuid4(), None, "a", "https://a/x", "{}")
+    late = queries_fake.webhook(uuid4(), uuid4(), None, "a", "https://a/x")
 
     async with pool.transaction() as tx:
-        await deliveries.intake(tx, [late])
+        await deliveries.schedule(tx, [late])
         first = await claim(pool, Room(new_host=9))
 
     assert len(first) == 1
-    assert [lease.delivery_id for lease in await claim(pool, Room(new_host=9))] == [
-        late.delivery_id
-    ]
+    assert [lease.delivery_id for lease in await claim(pool, Room(new_host=9))] == [late[0]]
 
 
 async def test_no_webhook_is_hidden_whoever_writes_at_once(pool: Pool) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from core.storage.delivery import deliveries, hosts, lanes, listing, redelivery
-from core.storage.delivery.deliveries import Attempt, Leased, NewDelivery, Settled
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
 from core.storage.delivery.lanes import Room
 from core.storage.delivery.redelivery import Wanted
 from core.storage.pool import Pool
@@ -17,6 +17,7 @@ from core.storage.queries import queries
 from core.storage.queries.queries import NewAnswer
 from schemas.query import QuerySubmitted
 from schemas.token import Token
+from tests.fakes import queries as queries_fake
 from tests.fakes.queries import answered, asked
 
 TRIED = Attempt(datetime.now(UTC), 12, status=500)
@@ -25,8 +26,8 @@ TRIED = Attempt(datetime.now(UTC), 12, status=500)
 async def intake(pool: Pool, host: str, count: int = 1) -> list[UUID]:
     ids = [uuid4() for _ in range(count)]
     async with pool.transaction() as tx:
-        await deliveries.intake(
-            tx, [NewDelivery(i, uuid4(), None, host, f"https://{host}/x", "{}") for i in ids]
+        await deliveries.schedule(
+            tx, [queries_fake.webhook(i, uuid4(), None, host, f"https://{host}/x") for i in ids]
         )
     return ids
 
@@ -167,8 +168,8 @@ async def test_a_delivery_known_already_stays_as_it_is(pool: Pool) -> None:
     leased = (await claim(pool))[0]
 
     async with pool.transaction() as tx:
-        await deliveries.intake(
-            tx, [NewDelivery(first, leased.query_id, None, "a", "https://a/x", "{}")]
+        await deliveries.schedule(
+            tx, [queries_fake.webhook(first, leased.query_id, None, "a", "https://a/x")]
         )
 
     assert await claim(pool) == []
@@ -426,8 +427,8 @@ async def test_a_querys_webhooks_are_told_with_every_attempt(pool: Pool) -> None
     query_id, delivery_id = uuid4(), uuid4()
     async with pool.transaction() as tx:
         await queries.answer(tx, [answered(query_id)])
-        await deliveries.intake(
-            tx, [NewDelivery(delivery_id, query_id, "ann", "a", "https://a/x", "{}")]
+        await deliveries.schedule(
+            tx, [queries_fake.webhook(delivery_id, query_id, "ann", "a", "https://a/x")]
         )
     for outcome in (Settled("due", datetime.now(UTC)), Settled("dead", reason="gone")):
         lease = (await claim(pool))[0]
