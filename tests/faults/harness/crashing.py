@@ -31,12 +31,14 @@ import consumers.query.main
 import consumers.runtime
 import consumers.tagging.main
 from core import failpoints
+from core.errors import PermanentError
 from core.language.lemmatizer import Lemmatizer
 from core.messaging.limits import LoopLimits
 from core.messaging.loop import calm_collector
 from core.settings import TelemetrySettings, load
 from core.telemetry import logs
 from core.vision.clip import DEFAULT_TEMPLATES
+from core.vision.decoding.decoder import OutgoingCopy
 from core.vision.tagger import ClipTagger, TaggerOptions
 from tests.fakes.vision import HashModel, MemoryDecoder
 from tests.faults.harness import mutations
@@ -84,6 +86,10 @@ class NoPictures:
         return self
 
     async def __aexit__(self, *_: object) -> None: ...
+
+    async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
+        """Fail: with DELIVERY_KEEP_EXIF no copy is ever made."""
+        raise NotImplementedError(f"a copy of {len(data)} bytes")
 
 
 @asynccontextmanager
