@@ -14,6 +14,7 @@ from core.transaction import Transaction
 #: Says that this transaction keeps `image_tags` and the counts in step by its own statements; the
 #: triggers, which are for everybody else, do nothing then (migrations/versions/0001_schema.sql).
 KEEP = "SELECT set_config('photo_archive.keeps', 'on', true)"
+KEEP_NO_MORE = "SELECT set_config('photo_archive.keeps', 'off', true)"
 #: What a deleted image that comes back takes from its new arrival: nothing of the old one is left.
 COMES_BACK = """
     uri = CASE WHEN images.status = 'deleted' THEN excluded.uri ELSE images.uri END,
