@@ -619,7 +619,7 @@ COMMENT ON TABLE signing_secrets IS
 --
 -- They do nothing in a transaction that says `SET LOCAL photo_archive.keeps = on`: it keeps
 -- image_tags, the counts and the best images in step by its own statements (tagging, re-scoring,
--- upkeep: `keep` in core/storage/archive/image_tags.py). They take no lock and update no shared row, so that no
+-- upkeep: core/storage/archive/keeping.py). They take no lock and update no shared row, so that no
 -- writer can come to a deadlock through them.
 
 CREATE FUNCTION day_taken(exif_datetime timestamp, created_at timestamptz) RETURNS text

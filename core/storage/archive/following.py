@@ -10,7 +10,7 @@ from uuid import UUID
 
 from core.errors import RecordRefused
 from core.storage import labels
-from core.storage.archive import image_tags, statistics
+from core.storage.archive import image_tags, keeping, statistics
 from core.storage.archive.image_tags import StoredTags, read_tags
 from core.storage.archive.statistics import Counts
 from core.storage.best import combos
@@ -54,7 +54,7 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     Args:
         numbers: ids of rows in `tagged_images`, which may be gone.
     """
-    await image_tags.keep(tx)
+    await keeping.keep(tx)
     image_ids = [row["image_id"] for row in await tx.fetch(_IMAGE_IDS, numbers)]
     await image_tags.lock(tx, image_ids)
     await tx.execute(_TAKE_NOTES, numbers)
@@ -78,7 +78,7 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     has = {image.number: {label_id for label_id, _ in image.scores} for image in stored}
     touched = {number: had.get(number, set()) | has.get(number, set()) for number in {*had, *has}}
     await combos.note(tx, {number: sorted(ids) for number, ids in touched.items() if ids})
-    await image_tags.keep_no_more(tx)
+    await keeping.keep_no_more(tx)
 
 
 async def _label_ids(tx: Transaction, tags: Sequence[TagScore]) -> dict[str, int]:
