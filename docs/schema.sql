@@ -463,7 +463,7 @@ CREATE TABLE deliveries (
     PRIMARY KEY (delivery_id),
     CHECK ((state = ANY (ARRAY['due'::text, 'leased'::text, 'delivered'::text, 'dead'::text])))
 );
-CREATE INDEX deliveries_dead ON deliveries USING btree (target, finished_at) WHERE (state = 'dead'::text);
+CREATE INDEX deliveries_dead ON deliveries USING btree (host_of(target), finished_at) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_due ON deliveries USING btree (target, ((attempt > 0)), next_at) WHERE (state = 'due'::text);
 CREATE INDEX deliveries_finished ON deliveries USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX deliveries_leased ON deliveries USING btree (lease_until) WHERE (state = 'leased'::text);
@@ -633,7 +633,7 @@ CREATE OR REPLACE FUNCTION host_of(target text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE STRICT
-RETURN "substring"(target, '^[a-z]+://(.*):[0-9]+$'::text)
+RETURN TRIM(BOTH '[]'::text FROM "substring"(target, '^[a-z]+://(.*):[0-9]+$'::text))
 ;
 
 CREATE OR REPLACE FUNCTION hour_of(moment timestamp with time zone)

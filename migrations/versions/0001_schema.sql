@@ -478,6 +478,10 @@ COMMENT ON TABLE parked_queries IS 'Queries that wait for an upload to be tagged
 
 -- delivery -----------------------------------------------------------------------------------------
 
+-- As operators name it: an IPv6 address without brackets. NULL for what is no target.
+CREATE FUNCTION host_of(target text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN trim(BOTH '[]' FROM substring(target FROM '^[a-z]+://(.*):[0-9]+$'));
+
 CREATE TABLE deliveries (
     delivery_id     uuid PRIMARY KEY,  -- id of the callback event; the webhook's id on the wire
     query_id        uuid        NOT NULL,
@@ -501,7 +505,7 @@ CREATE TABLE deliveries (
 );
 CREATE INDEX deliveries_due ON deliveries (target, (attempt > 0), next_at) WHERE state = 'due';
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'leased';
-CREATE INDEX deliveries_dead ON deliveries (target, finished_at) WHERE state = 'dead';
+CREATE INDEX deliveries_dead ON deliveries (host_of(target), finished_at) WHERE state = 'dead';
 CREATE INDEX deliveries_query ON deliveries (query_id);
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE deliveries IS
@@ -548,9 +552,6 @@ CREATE TABLE lanes (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX lanes_due ON lanes (again, due_at);
 COMMENT ON TABLE lanes IS 'Targets that have webhooks due, now or later: when to look for them.';
-
-CREATE FUNCTION host_of(target text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN substring(target FROM '^[a-z]+://(.*):[0-9]+$');
 
 CREATE TABLE targets (
     target      text PRIMARY KEY,
@@ -618,7 +619,7 @@ COMMENT ON TABLE signing_secrets IS
 --
 -- They do nothing in a transaction that says `SET LOCAL photo_archive.keeps = on`: it keeps
 -- image_tags, the counts and the best images in step by its own statements (tagging, re-scoring,
--- upkeep: `keep` in core/storage/archive/image_tags.py). They take no lock and update no shared row, so that no
+-- upkeep: core/storage/archive/keeping.py). They take no lock and update no shared row, so that no
 -- writer can come to a deadlock through them.
 
 CREATE FUNCTION day_taken(exif_datetime timestamp, created_at timestamptz) RETURNS text

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from core.errors import RecordRefused
 from core.storage import labels
-from core.storage.archive import image_tags, statistics
+from core.storage.archive import image_tags, keeping, statistics
 from core.storage.archive.image_tags import StoredTags, read_tags
 from core.storage.archive.statistics import Counts
 from core.storage.best import combos
@@ -20,7 +20,8 @@ from core.transaction import Transaction
 PORTION = 500
 
 _NOTED = "SELECT image_id FROM noted_images ORDER BY id LIMIT $1"
-# Notes first: one that is written while we wait for the image's rows is followed again.
+# With the images' rows in hand: what is noted of them is committed, and so is read below; and two
+# that follow the same image take the row before the notes, so that they come to no deadlock.
 _TAKE_NOTES = "DELETE FROM noted_images WHERE image_id = ANY($1::int8[])"
 _IMAGE_IDS = "SELECT image_id FROM tagged_images WHERE id = ANY($1::int8[])"
 _NUMBERS = "SELECT id FROM tagged_images WHERE image_id = ANY($1::uuid[])"
@@ -53,10 +54,10 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     Args:
         numbers: ids of rows in `tagged_images`, which may be gone.
     """
-    await image_tags.keep(tx)
-    await tx.execute(_TAKE_NOTES, numbers)
+    await keeping.keep(tx)
     image_ids = [row["image_id"] for row in await tx.fetch(_IMAGE_IDS, numbers)]
     await image_tags.lock(tx, image_ids)
+    await tx.execute(_TAKE_NOTES, numbers)
     tags = {
         row["id"]: (row["ts"], read_tags(row["tags"]) or ())
         for row in await tx.fetch(_TAGS, numbers)
@@ -77,6 +78,7 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     has = {image.number: {label_id for label_id, _ in image.scores} for image in stored}
     touched = {number: had.get(number, set()) | has.get(number, set()) for number in {*had, *has}}
     await combos.note(tx, {number: sorted(ids) for number, ids in touched.items() if ids})
+    await keeping.keep_no_more(tx)
 
 
 async def _label_ids(tx: Transaction, tags: Sequence[TagScore]) -> dict[str, int]:

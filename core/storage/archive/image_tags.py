@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from core.storage import labels
-from core.storage.archive import statistics
-from core.storage.archive.images import COMES_BACK, KEEP, OWNER_COMES_BACK
+from core.storage.archive import keeping, statistics
+from core.storage.archive.images import COMES_BACK, OWNER_COMES_BACK
 from core.storage.archive.statistics import Counts
 from core.storage.vectors import vector_text
 from core.tags import ImageTags, TagScore, score_to_int
@@ -137,11 +137,6 @@ class Curated:
 _UNTOUCHED = Curated()
 
 
-async def keep(tx: Transaction) -> None:
-    """Switch the triggers off for this transaction: it keeps `image_tags` and the counts itself."""
-    await tx.execute(KEEP)
-
-
 async def lock(tx: Transaction, image_ids: Sequence[UUID]) -> None:
     """Keep these images from being changed by others until the transaction ends.
 
@@ -164,7 +159,7 @@ async def replace(
     """
     if not images:
         return ()
-    await keep(tx)
+    await keeping.keep(tx)
     counts = Counts()
     curated = await _upsert_images(tx, images, counts)
     by_hand = {tag.tag for one in curated.values() for tag in one.tags or ()}

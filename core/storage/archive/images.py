@@ -7,13 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from core.storage.archive import statistics
+from core.storage.archive import keeping, statistics
 from core.storage.archive.statistics import Counts
 from core.transaction import Transaction
 
-#: Says that this transaction keeps `image_tags` and the counts in step by its own statements; the
-#: triggers, which are for everybody else, do nothing then (migrations/versions/0001_schema.sql).
-KEEP = "SELECT set_config('photo_archive.keeps', 'on', true)"
 #: What a deleted image that comes back takes from its new arrival: nothing of the old one is left.
 COMES_BACK = """
     uri = CASE WHEN images.status = 'deleted' THEN excluded.uri ELSE images.uri END,
@@ -240,7 +237,7 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
     """Put images into the failure ledger; one that has tags keeps them."""
     if not failed:
         return
-    await tx.execute(KEEP)
+    await keeping.keep(tx)
     rows = await tx.fetch(
         _FAIL,
         [image.image_id for image in failed],

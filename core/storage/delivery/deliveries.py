@@ -8,8 +8,7 @@
      |                               |
      +------- asked for again -------+
 
-`due` waits for `next_at` in its target's lane (`lanes`). `leased` is one worker's until
-`lease_until`; who dies leaves it to `expire_leases`. Of a query that is deleted, nothing is left.
+`due` waits for `next_at` in its target's lane; `leased` is one worker's until `lease_until`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -20,7 +20,7 @@ _MATCHING = """
 FROM deliveries d
 WHERE d.state = ANY($1::text[])
   AND ($2::text IS NULL OR d.owner = $2)
-  AND ($3::text IS NULL OR $3 IN (d.target, host_of(d.target)))
+  AND ($3::text IS NULL OR host_of(d.target) = $3)
   AND ($4::uuid IS NULL OR d.query_id = $4)
   AND ($5::timestamptz IS NULL OR coalesce(d.finished_at, d.created_at) >= $5)
   AND ($6::timestamptz IS NULL OR coalesce(d.finished_at, d.created_at) < $6)
@@ -40,13 +40,14 @@ class Wanted:
     Attributes:
         states: of `dead` (given up), `delivered`, `due` (waiting for a retry: sent at once).
         owner: only this owner's.
+        host: all of its targets.
         since: finished, or made, at or after.
         until: finished, or made, before.
     """
 
     states: Sequence[str] = ("dead",)
     owner: str | None = None
-    host: str | None = None  # or a whole target, scheme://host:port
+    host: str | None = None
     query_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None

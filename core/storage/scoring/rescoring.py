@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.archive import image_tags, statistics
+from core.storage.archive import image_tags, keeping, statistics
 from core.storage.archive.image_tags import StoredTags
 from core.storage.archive.statistics import Counts
 from core.storage.vectors import from_wire
@@ -211,7 +211,7 @@ async def write(
 
     Needs the images locked (`image_tags.lock`) and the version held (`labels.hold_version`).
     """
-    await image_tags.keep(tx)
+    await keeping.keep(tx)
     rows = await tx.fetch(
         _WRITE,
         [image.number for image, _ in images],

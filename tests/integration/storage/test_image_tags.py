@@ -14,7 +14,7 @@ import pytest
 from core.errors import RecordRefused
 from core.relevance.ranking import ScoredImage, best_n, recency
 from core.storage import labels, retention
-from core.storage.archive import curation, image_deletion, image_tags, images
+from core.storage.archive import curation, image_deletion, image_tags, images, statistics
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.best import ranking
 from core.storage.pool import Pool
@@ -318,6 +318,20 @@ async def test_a_decision_says_who_made_it_and_the_answers_follow_at_once(pool: 
         ("root", ["cat 900000"]),
     ]
     assert await pool.fetchval("SELECT count(*) FROM noted_images") == 0
+
+
+async def test_what_is_changed_behind_a_decision_in_one_transaction_is_counted_and_noted(
+    pool: Pool,
+) -> None:
+    image = tagged(1, ("cat", 900_000))
+    await store(pool, image)
+
+    async with pool.transaction() as tx:
+        await curation.set_tags(tx, image.image_id, [TagScore("cat", 1)])
+        await tx.execute("UPDATE images SET status = 'missing'")
+
+    assert await statistics.counts(pool, "status") == {"missing": 1}
+    assert await pool.fetchval("SELECT count(*) FROM noted_images") == 1
 
 
 async def test_labels_added_by_many_at_once_get_one_id_each(pool: Pool) -> None:

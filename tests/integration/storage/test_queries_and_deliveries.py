@@ -459,6 +459,7 @@ async def test_a_host_stands_for_all_of_its_targets_and_a_target_for_itself(pool
     async with pool.transaction() as tx:
         assert await hosts.resume(tx, "a", actor="operator")
 
+    assert await redelivery.count(pool, Wanted(("due",), host="a")) == {"due": 2}
     assert {lease.target for lease in others} == {"http://a:8080", "https://b:443"}
     assert waiting == {"https://a:443": 1, "a": 1}
     assert [lease.target for lease in held] == ["https://b:443"]
