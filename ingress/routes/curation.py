@@ -46,9 +46,10 @@ async def delete(call: Call) -> Response:
     becomes `query.failed`, reason `image_gone`. Uploaded or announced again, it is a new image.
     """
     image_id = call.path_id("image_id")
-    owner = None if call.caller.is_admin else call.caller.owner
     async with call.deps.pool.transaction() as tx:
-        deleted_at = await image_deletion.delete(tx, image_id, owner=owner, by=call.caller.owner)
+        deleted_at = await image_deletion.delete(
+            tx, image_id, owner=call.own_only, by=call.caller.owner
+        )
     if deleted_at is None:
         raise _not_yours(image_id)
     return json_response(DeletedImage(image_id=image_id, deleted_at=deleted_at))
