@@ -2,8 +2,8 @@
 
 A simulation that finds nothing without the guard proves nothing. Each of these must break an
 invariant within a bounded number of seeds (test_mutations.py). Not here, because nothing breaks
-without them in hundreds of seeds: the token looked at in `Tracker.admit` (handing over waits for the
-claim), the drain before a revocation and the committer's own look at epochs (the guard is behind
+without them in hundreds of seeds: the token looked at in `Tracker.admit` (handing over waits for
+claims), the drain before a revocation and the committer's own look at epochs (the guard is behind
 them).
 """
 
