@@ -34,8 +34,8 @@ from schemas.query import QuerySubmitted
 from schemas.topics import QUERIES_SUBMITTED
 from standalone.demo.archive_client import ArchiveClient, credentials, settled
 from standalone.demo.photos import copy_free_photos
-from standalone.processes.planning import make_plan
-from standalone.processes.supervisor import Supervisor, with_roots
+from standalone.supervision.planning import make_plan
+from standalone.supervision.supervisor import Supervisor, with_roots
 
 SEED = 20260501
 PHOTO_SIZE = (640, 480)  # 0.3 MP

@@ -26,7 +26,7 @@ from rich.table import Table
 from benchmarks.harness.archives import SEED, Kind, load, pick_labels, rebuild
 from benchmarks.harness.report import goal, percentile, print_machine
 from benchmarks.harness.writes import WriteCost, measure_writes
-from consumers.query.answering import LabelQuery, RankedImage
+from consumers.query.answering import ImageMatch, LabelQuery
 from consumers.query.archive import StoredArchive
 from core.relevance.combos import MAX_SIZE, lookup_keys
 from core.settings import DatabaseSettings
@@ -91,7 +91,7 @@ async def measure_reads(pool: Pool, measured: Measured, *, with_gin: bool) -> No
                 wanted = pick_labels(measured.kind, size, chance)  # noqa: B023
                 (best,) = await ranking.best(connection, wanted, ranking.Filters())
                 (found,) = await archive.best_all([_plain(wanted)])
-                measured.wrong += found != [RankedImage(best.image_id, best.score, best.by_label)]
+                measured.wrong += found != [ImageMatch(best.image_id, best.score, best.by_label)]
 
             async def gin() -> None:
                 names = [f"label {n}" for n in pick_labels(measured.kind, size, chance)]  # noqa: B023

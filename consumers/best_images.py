@@ -40,11 +40,11 @@ class BestImages:
     _passed: int = 0
 
     async def begin(self, tx: Transaction) -> None:
-        """Comes before the tags are stored."""
+        """Prepare the transaction; called before the tags are stored."""
         await combos.begin(tx)
 
     async def offer(self, tx: Transaction, stored: Sequence[StoredTags]) -> None:
-        """Comes after they are stored; may not be called twice in one transaction."""
+        """Offer stored images; called after they are stored, once per transaction."""
         limit = await combos.end(tx)
         images = [ScoredImage(image.number, image.ts, image.scores) for image in stored]
         await withdraw(tx, [image.number for image in stored if image.existed], images)
@@ -61,14 +61,14 @@ class BestImages:
 
     @property
     def is_flooded(self) -> bool:
-        """Whether more images pass the filter than a softmax's would."""
+        """Return whether more images pass the filter than a softmax's would."""
         return self._seen >= _SAMPLE and self._passed > _MOST_PASSED * self._seen
 
 
 async def withdraw(
     tx: Transaction, image_ids: Collection[int], images: Iterable[ScoredImage]
 ) -> None:
-    """Make holes where these images are not as good any more as the rows that they hold say.
+    """Make holes of the rows whose images are not as good any more as the rows say.
 
     Args:
         images: at least those of `image_ids` that still have tags.
@@ -82,7 +82,7 @@ async def withdraw(
 async def offer(
     tx: Transaction, images: Sequence[ScoredImage], *, limit: int, fitting: int
 ) -> Candidates:
-    """Offer images to the table; give what they might have won.
+    """Offer images to the table; return what they might have won.
 
     Args:
         limit: up to which size the table keeps sets.

@@ -1,7 +1,7 @@
-"""Settings: frozen groups read from the environment (and `.env`), units in the names.
+"""Settings: frozen groups, read from the environment and `.env`. Units stand in the names.
 
-Read once, in a `__main__`; nothing else reads the environment. Every group's variables share the
-group's prefix, so `DatabaseSettings.pool_size` is `DATABASE_POOL_SIZE`. What no operator has had to
+Composition roots load them once; nothing else reads the environment. A group's variables share its
+prefix: `DatabaseSettings.pool_size` is `DATABASE_POOL_SIZE`. A limit that no operator has had to
 set is a constant beside the code that uses it (decision 0020).
 """
 
@@ -27,7 +27,7 @@ class Settings(BaseSettings):
 
 
 class DatabaseSettings(Settings):
-    """PostgreSQL. The consumer's limits fence a stopped process (decision 0003)."""
+    """PostgreSQL."""
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_")
     url: SecretStr = SecretStr("postgresql://app:app@127.0.0.1:15432/photo_archive")
@@ -36,7 +36,7 @@ class DatabaseSettings(Settings):
 
 
 class KafkaSettings(Settings):
-    """The broker and the clients' limits (decision 0003)."""
+    """Kafka: where it is, how to log in, how topics are created."""
 
     model_config = SettingsConfigDict(env_prefix="KAFKA_")
     bootstrap_servers: str = "127.0.0.1:19092"
@@ -52,7 +52,7 @@ class KafkaSettings(Settings):
 
 
 class ConsumerSettings(Settings):
-    """The loop that runs every role (core/messaging)."""
+    """The loop that runs every consumer role."""
 
     model_config = SettingsConfigDict(env_prefix="CONSUMER_")
     instance: str = ""  # stable name of this member; empty: <role>-<host>-0
@@ -62,7 +62,7 @@ class ConsumerSettings(Settings):
 
 
 class OutboxSettings(Settings):
-    """Events that must leave: bound and sweeper."""
+    """The outbox: events that wait to be published."""
 
     model_config = SettingsConfigDict(env_prefix="OUTBOX_")
     max_rows: int = Field(100_000, ge=100)
@@ -70,7 +70,7 @@ class OutboxSettings(Settings):
 
 
 class ArchiveSettings(Settings):
-    """Where photos may be read from, and where bytes are kept.
+    """Where photos may be read from, where bytes are kept, and where links point.
 
     `ARCHIVE_ROOTS` is `name=/absolute/path`, several separated by `;`. An image's identity holds
     the root's name and the relative path, so a root may move between hosts.
@@ -90,16 +90,16 @@ class ArchiveSettings(Settings):
         return value
 
     def root_paths(self) -> dict[str, Path]:
-        """Allowed roots: name -> absolute path."""
+        """Return the allowed roots: name -> absolute path."""
         return parse_roots(self.roots)
 
     def bucket_prefixes(self) -> tuple[str, ...]:
-        """Buckets and prefixes that may be read: URLs."""
+        """Return the URLs of the buckets and prefixes that may be read."""
         return tuple(filter(None, (part.strip() for part in self.buckets.split(","))))
 
 
 def parse_roots(value: str) -> dict[str, Path]:
-    """Parse `name=/path;other=/path2`.
+    """Return the roots that `name=/path;other=/path2` describes.
 
     Raises:
         ValueError: a part is not `name=/absolute/path`, or a name stands twice.
@@ -116,7 +116,7 @@ def parse_roots(value: str) -> dict[str, Path]:
 
 
 class IngressSettings(Settings):
-    """The HTTP face and its limits."""
+    """The HTTP ingress and its limits."""
 
     model_config = SettingsConfigDict(env_prefix="INGRESS_")
     host: str = "127.0.0.1"
@@ -141,7 +141,7 @@ def base_url(archive: ArchiveSettings, ingress: IngressSettings) -> str:
 
 
 class TaggingSettings(Settings):
-    """CLIP: which model, on what, and how it scores."""
+    """Tagging: the model, the hardware it runs on, and how it scores."""
 
     model_config = SettingsConfigDict(env_prefix="TAGGING_")
     model: str = "ViT-B-32"  # an open_clip name, `local-dir:FOLDER`, or `demo`
@@ -178,7 +178,7 @@ class QuerySettings(Settings):
 
 
 class EgressSettings(Settings):
-    """The guarded way out: callbacks and https images. Lists are separated by commas."""
+    """Outgoing requests: callbacks and images by https. Lists are separated by commas."""
 
     model_config = SettingsConfigDict(env_prefix="EGRESS_")
     allow_http: bool = False
@@ -191,7 +191,7 @@ class EgressSettings(Settings):
 
 
 class DeliverySettings(Settings):
-    """Webhooks."""
+    """The delivery of webhooks."""
 
     model_config = SettingsConfigDict(env_prefix="DELIVERY_")
     workers: int = Field(32, ge=1, le=1000)
@@ -206,10 +206,10 @@ class DeliverySettings(Settings):
 
     @property
     def lease_s(self) -> float:
-        """How long a webhook belongs to the worker that took it.
+        """Return for how long a webhook belongs to the worker that claimed it.
 
-        Twice an exchange: nothing is posted that might outlast its lease, and looking up, reading
-        and composing come before the exchange.
+        This is twice the time-out of an exchange: a worker posts only what its lease outlasts, and
+        it has to look up, read and compose before it posts.
         """
         return 2 * self.exchange_timeout_s
 
@@ -222,14 +222,14 @@ class DeliverySettings(Settings):
 
 
 class SecretSettings(Settings):
-    """Keys of the instance. Without `SECRETS_KEY` signing secrets cannot be read or made."""
+    """The instance's key. Without it signing secrets cannot be read or made."""
 
     model_config = SettingsConfigDict(env_prefix="SECRETS_")
     key: SecretStr = SecretStr("")  # 32 random bytes, base64: `photo-archive keys secret`
 
 
 class TelemetrySettings(Settings):
-    """Logs, metrics, traces."""
+    """Logs, metrics and traces."""
 
     model_config = SettingsConfigDict(env_prefix="TELEMETRY_")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -243,7 +243,7 @@ MAX_DAYS = 36_500  # a century; PostgreSQL refuses times before 4713 BC
 
 
 class RetentionSettings(Settings):
-    """How long what grows is kept. 0: for ever."""
+    """Retention, in days; 0 keeps rows for ever."""
 
     model_config = SettingsConfigDict(env_prefix="RETENTION_")
     queries_days: int = Field(90, ge=0, le=MAX_DAYS)
@@ -255,7 +255,7 @@ class RetentionSettings(Settings):
 
 
 class StandaloneSettings(Settings):
-    """The embedded servers and the supervisor."""
+    """The standalone mode: embedded servers and the supervisor."""
 
     model_config = SettingsConfigDict(env_prefix="STANDALONE_")
     home: Path = Path("var")  # all data, logs and caches of the standalone mode
@@ -277,7 +277,7 @@ def variables(group: type[Settings]) -> dict[str, str]:
 
 
 def load(group: type[Group]) -> Group:
-    """Read one group from the environment.
+    """Return one group, read from the environment.
 
     Raises:
         ConfigurationError: a value cannot be used, or a variable looks like a setting of any group
@@ -296,7 +296,7 @@ def load(group: type[Group]) -> Group:
 
 
 def _check_names() -> None:
-    """Refuse variables that would be passed over in silence, those of other processes too."""
+    """Refuse variables of any group that would otherwise be ignored."""
     in_file = {name: value or "" for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
     known = frozenset(name for group in GROUPS for name in variables(group).values())
     if sentences := find_unknown(in_file | os.environ, known):

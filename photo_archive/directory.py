@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from core.blobs.kinds import IMAGE_EXTENSIONS, wanted_extensions
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.errors import ConfigurationError, DatabaseAway
 from core.storage.archive import images, jobs
 from core.storage.pool import Pool
@@ -56,7 +56,7 @@ class _Visit:
     """One run with what it needs; `pool` is None where nothing is followed."""
 
     run: DirectoryRun
-    place: Place
+    place: RootedPath
     console: Console
     pool: Pool | None
 

@@ -1,5 +1,6 @@
 """`keys`: API keys and the secrets that sign webhooks."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -11,10 +12,9 @@ from photo_archive.running import Json, command_group, ending, print_json, run
 if TYPE_CHECKING:
     from core.storage.keys import ApiKey
     from ingress.auth.api_keys import Scope
-    from ingress.commands import Created, Resealed
+    from ingress.commands import Resealed
 
 DEFAULT_SCOPES = "upload,query,read"
-ROTATION_HOURS = 24.0  # how long an old signing secret signs beside the new one
 
 app = command_group("API keys, and the secrets that sign webhooks.")
 
@@ -91,14 +91,15 @@ def signing_secret(
     ] = False,
     endpoint: Annotated[UUID | None, typer.Option(help="Of a registered callback address.")] = None,
     overlap_hours: Annotated[
-        float, typer.Option(min=0, help="How long the old secrets sign beside the new one.")
-    ] = ROTATION_HOURS,
+        float | None,
+        typer.Option(min=0, help="How long the old secrets sign beside the new one; else 24."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a new signing secret and show it once."""
     if (owner is not None) + instance + (endpoint is not None) != 1:
         raise typer.BadParameter("give one of --owner, --instance and --endpoint")
-    run(_rotate(owner, endpoint, timedelta(hours=overlap_hours), as_json=as_json))
+    run(_rotate(owner, endpoint, overlap_hours, as_json=as_json))
 
 
 @app.command(
@@ -136,7 +137,7 @@ async def _create(
     wanted = commands.Wanted(owner, name, scopes, lasts)
     made = await commands.create(wanted, if_absent=if_absent)
     if as_json:
-        print_json({"created": False} if made is None else {"created": True, **_fields(made)})
+        print_json({"created": False} if made is None else {"created": True, **asdict(made)})
     elif made is None:
         typer.echo("the key is there already")
     else:
@@ -152,7 +153,7 @@ async def _list(owner: str | None, *, as_json: bool) -> int:
 
     found = await commands.list_keys(owner)
     if as_json:
-        print_json([{k: v for k, v in _fields(key).items() if k != "digest"} for key in found])
+        print_json([{k: v for k, v in asdict(key).items() if k != "digest"} for key in found])
     else:
         for key in found:
             typer.echo(_line(key))
@@ -179,11 +180,12 @@ async def _revoke(key_id: str) -> int:
 
 
 async def _rotate(
-    owner: str | None, endpoint: UUID | None, overlap: timedelta, *, as_json: bool
+    owner: str | None, endpoint: UUID | None, overlap_hours: float | None, *, as_json: bool
 ) -> int:
     from core.storage.keys import INSTANCE
     from ingress import commands
 
+    overlap = commands.ROTATION if overlap_hours is None else timedelta(hours=overlap_hours)
     if endpoint is None:
         made = await commands.rotate_secret(INSTANCE if owner is None else owner, overlap)
     else:
@@ -219,9 +221,3 @@ def read_scopes(text: str) -> "tuple[Scope, ...]":
     except ValueError as error:
         known = ", ".join(scope.value for scope in Scope)
         raise typer.BadParameter(f"--scopes: {error}; scopes: {known}") from error
-
-
-def _fields(value: "Created | ApiKey") -> dict[str, object]:
-    from dataclasses import asdict
-
-    return asdict(value)

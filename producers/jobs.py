@@ -1,4 +1,4 @@
-"""Runs directory jobs: leased, resumable after any photo, one step per acknowledged batch."""
+"""Directory jobs: leased, resumable after any photo, noted after each acknowledged batch."""
 
 import asyncio
 from collections import Counter
@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import structlog
 
 from core.blobs.kinds import wanted_extensions
-from core.blobs.naming import Place, decode_name
+from core.blobs.naming import RootedPath, decode_name
 from core.blobs.roots import Roots
-from core.blobs.walking import Found, Walk
+from core.blobs.walking import FoundFile, Walk
 from core.errors import PermanentError, TransientError
 from core.repeating import every
 from core.storage.archive import jobs
@@ -74,7 +74,7 @@ class JobRunner:
         return True
 
     async def _run(self, job: DirectoryJob, token: UUID, stop: asyncio.Event) -> bool:
-        place = Place(job.root, decode_name(job.directory))
+        place = RootedPath(job.root, decode_name(job.directory))
         wanted = _wanted(job)
         companions = [
             asyncio.create_task(self._count(job, place, wanted)),
@@ -84,13 +84,13 @@ class JobRunner:
             walk = Walk(self.roots, place, after=job.position, wanted=wanted)
             return await self._announce(job, token, walk, stop)
         finally:
-            # Whoever asked wants the total while the job runs; at its end it is known anyway.
+            # The total is of use while the job runs; at its end it is known without counting.
             for companion in companions:
                 companion.cancel()
             await asyncio.gather(*companions, return_exceptions=True)
 
     async def _keep_lease(self, job: DirectoryJob, token: UUID) -> None:
-        """A directory may take longer to be listed, or a batch to be taken, than a lease lasts."""
+        """Extend the lease while the job runs: a listing may take longer than it lasts."""
         is_ours = True
         while is_ours:
             await asyncio.sleep(self.lease_s / 3)
@@ -100,7 +100,7 @@ class JobRunner:
     async def _announce(
         self, job: DirectoryJob, token: UUID, walk: Walk, stop: asyncio.Event
     ) -> bool:
-        """True where the job has ended, also by somebody else's hand."""
+        """Announce the photos; return True where the job has ended, also where it was cancelled."""
         told: Counter[str] = Counter()
         position = job.position
         async for batch in in_batches(walk, self.batch):
@@ -118,7 +118,7 @@ class JobRunner:
         return True
 
     async def _announce_batch(
-        self, job: DirectoryJob, batch: list[Found]
+        self, job: DirectoryJob, batch: list[FoundFile]
     ) -> tuple[int, Counter[str]]:
         problems = await self.announcer.announce(
             [Photo(found.place.uri) for found in batch],
@@ -133,7 +133,7 @@ class JobRunner:
                 refused[problem.reason] += 1
         return len(batch) - refused.total(), refused
 
-    async def _count(self, job: DirectoryJob, place: Place, wanted: frozenset[bytes]) -> None:
+    async def _count(self, job: DirectoryJob, place: RootedPath, wanted: frozenset[bytes]) -> None:
         if job.total is not None:
             return
         total = 0
@@ -150,7 +150,7 @@ def _wanted(job: DirectoryJob) -> frozenset[bytes]:
 
 
 def _new_skips(walk: Walk, told: Counter[str]) -> Counter[str]:
-    """What was passed over since the last call; `told` remembers."""
+    """Return what was skipped since the last call, and add it to `told`."""
     now = Counter({reason.value: number for reason, number in walk.skipped.items()})
     fresh = now - told
     told.update(fresh)

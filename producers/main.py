@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.errors import ConfigurationError, DatabaseAway
 from core.messaging.kafka.producer import Publisher
@@ -80,7 +80,7 @@ def open_roots(extra: Sequence[str] = ()) -> Roots:
     return Roots(paths)
 
 
-def locate(roots: Roots, directory: Path) -> Place:
+def locate(roots: Roots, directory: Path) -> RootedPath:
     """Return the place of a directory of this host.
 
     Raises:

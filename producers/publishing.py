@@ -1,4 +1,4 @@
-"""Publishing with patience: what Kafka did not take is sent again, what it refuses is told."""
+"""Publishing that outlasts outages: what Kafka did not take is sent again, within a limit."""
 
 import asyncio
 import time
@@ -47,10 +47,10 @@ class Collector:
 async def publish_all(
     publisher: RecordPublisher, records: Sequence[Record], patience: Patience
 ) -> list[Sent]:
-    """Publish, and again what was not acknowledged; give each record's outcome, in order.
+    """Publish records, again where one was not acknowledged; return their outcomes, in order.
 
-    A `TransientError` is left only where patience ended. A record whose acknowledgement was lost
-    may be on the topic twice: identity makes that harmless.
+    An outcome is a `TransientError` only where the time limit has passed. A record whose
+    acknowledgement was lost may be on the topic twice: identity makes that harmless.
     """
     outcomes: list[Sent] = [BrokerAway("not sent")] * len(records)
     waiting = list(range(len(records)))

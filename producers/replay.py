@@ -67,7 +67,7 @@ class Replay:
         return done
 
     async def _put_back(self, batch: Sequence[OpenLetter], done: Replayed) -> bool:
-        """Publish and mark one batch; True where the broker stayed away."""
+        """Publish and mark one batch; return True where the broker stayed away."""
         sent = await publish_all(self.publisher, [letter.record for letter in batch], self.patience)
         acknowledged = []
         is_away = False
@@ -85,7 +85,7 @@ class Replay:
 
 
 class ChoiceRefused(ValueError):
-    """Letters that cannot be chosen so.
+    """No letters can be chosen by these words.
 
     Attributes:
         name: what is wrong: `topic`, `group` or `reason`.

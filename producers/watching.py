@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.settings import ArchiveSettings, load
 from producers.folders.announcing import Announcer
@@ -59,21 +59,21 @@ async def watch_directories(directories: Sequence[Path], options: WatchOptions) 
     return 0
 
 
-def outermost(places: Sequence[Place]) -> list[Place]:
+def outermost(places: Sequence[RootedPath]) -> list[RootedPath]:
     """Return the places that lie within no other, so that no file is watched twice."""
-    kept: list[Place] = []
+    kept: list[RootedPath] = []
     for place in sorted(set(places), key=lambda each: (each.root, each.relative + b"/")):
         if not any(_holds(outer, place) for outer in kept):
             kept.append(place)
     return kept
 
 
-def directory_of(roots: Roots, place: Place) -> Path:
+def directory_of(roots: Roots, place: RootedPath) -> Path:
     """Return the place's path on this host, links resolved, as the watcher reports it."""
     return roots.path_of(place.root).resolve() / place.relative.decode("utf-8", "surrogateescape")
 
 
-def _holds(outer: Place, inner: Place) -> bool:
+def _holds(outer: RootedPath, inner: RootedPath) -> bool:
     if outer.root != inner.root:
         return False
     return not outer.relative or inner.relative.startswith(outer.relative + b"/")

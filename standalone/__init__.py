@@ -1,1 +1,1 @@
-"""Embedded Kafka and PostgreSQL, and a supervisor of the roles."""
+"""The standalone mode: embedded Kafka and PostgreSQL, and a supervisor of all processes."""

@@ -1,17 +1,17 @@
-"""The environment that child processes get, and where shared caches lie."""
+"""The environment of child processes, and the place of shared caches."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-# They would change the embedded servers behind our back: Java's are also read by the child that
-# assembles the AOT cache, libpq's redirect psql.
+# These would change the embedded servers: Java reads them, in the process that builds the AOT cache
+# too, and libpq's would send psql to another server.
 _UNWANTED = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
 _UNWANTED_PREFIXES = ("KAFKA_", "PG")
 
 
 def inherited(source: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Our own environment without what redirects Java, Kafka or PostgreSQL."""
+    """Return our own environment without what redirects Java, Kafka or PostgreSQL."""
     return {
         name: value
         for name, value in source.items()
@@ -20,10 +20,10 @@ def inherited(source: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def cache_directory(home: Path, source: Mapping[str, str] = os.environ) -> Path:
-    """Where jars and AOT caches are kept, shared by the demo and the tests.
+    """Return the folder of jars and AOT caches, which the demo and the tests share.
 
-    `$XDG_CACHE_HOME/photo-archive`, else `~/.cache/photo-archive`, else a folder in `home`.
-    Made when missing. Nothing of value lies there: it may be deleted at any time.
+    It is `$XDG_CACHE_HOME/photo-archive`, else `~/.cache/photo-archive`, else a folder in `home`,
+    and is created when missing. It may be deleted at any time.
     """
     candidates = []
     if source.get("XDG_CACHE_HOME", "").startswith("/"):

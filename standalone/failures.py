@@ -1,27 +1,27 @@
-"""What can go wrong with the machine under the standalone mode.
+"""Errors of the standalone mode.
 
 ConfigurationError
-  DirectoryLocked   another process works in this directory
-  DiskFull          no room left where the data lies
+  DirectoryLocked   another process uses this directory
+  DiskFull          the disk that holds the data is full
   PortTaken         no free port near the wanted one
   NotSupported      this machine cannot run the embedded servers, and why
 TransientError
-  ServerFailed      a server ended or did not answer; a second try may work
+  ServerFailed      a server ended or did not answer; another try may work
 """
 
 from core.errors import ConfigurationError, TransientError
 
 
 class DirectoryLocked(ConfigurationError):
-    """Another process works in this directory; the message names it."""
+    """Another process uses this directory; the message names it."""
 
 
 class DiskFull(ConfigurationError):
-    """No room left where the data lies. Trying again changes nothing."""
+    """The disk that holds the data is full. Trying again changes nothing."""
 
 
 class PortTaken(ConfigurationError):
-    """No free port near the wanted one."""
+    """No port near the wanted one is free."""
 
 
 class NotSupported(ConfigurationError):
@@ -29,4 +29,4 @@ class NotSupported(ConfigurationError):
 
 
 class ServerFailed(TransientError):
-    """A server ended or did not answer in time; the message has its last lines."""
+    """A server ended or did not answer in time; the message has the last lines of its output."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import FrameType
 
 from standalone.demo.main_job import Wish, run_demo
-from standalone.processes.planning import make_plan
-from standalone.processes.supervisor import Supervisor
 from standalone.shell import write_shell_file
+from standalone.supervision.planning import make_plan
+from standalone.supervision.supervisor import Supervisor
 
 
 def say(message: str) -> None:

@@ -1,4 +1,4 @@
-"""Words for a machine on which the embedded servers cannot run."""
+"""The message for a machine on which an embedded server cannot run."""
 
 import platform
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def unsupported(server: str, package: str) -> str:
-    """Message: the package with the server's binaries is not installed here, and the likely why."""
+    """Return a message: the package with the server's binaries is missing, and the likely cause."""
     here = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     if sys.platform == "win32":
         why = "Windows is not supported: use WSL"

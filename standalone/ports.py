@@ -1,7 +1,7 @@
 """Choice of loopback ports for the embedded servers.
 
-All below 32768: ports of Linux's ephemeral range (32768-60999) are handed out as source ports, and
-a client that polls one before its server listens sooner or later connects to itself.
+All are below 32768. Linux uses ports from 32768 on as source ports, and a client that polls such a
+port before its server listens sooner or later connects to itself.
 """
 
 import errno
@@ -17,7 +17,7 @@ PORTS_TRIED = 200
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
+    """Return whether a server could listen on this loopback port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         if sys.platform == "linux":
             # As both servers do: else a port is refused for 60 s after a restart, because of
@@ -36,14 +36,14 @@ def is_free(port: int) -> bool:
 def choose_port(
     wanted: int, *, avoid: Collection[int] = (), free: Callable[[int], bool] = is_free
 ) -> int:
-    """The wanted port, or the next free one above it.
+    """Return the wanted port, or the next free one above it.
 
-    Nothing holds the port afterwards: a server that then finds it taken asks again.
+    Nothing reserves the port: a server that finds it taken later asks again.
 
     Args:
         wanted: first port to try, at most 32767.
-        avoid: ports meant for others.
-        free: tells whether a port could be listened on.
+        avoid: ports that other servers will use.
+        free: returns whether a server could listen on a port.
 
     Raises:
         PortTaken: none of the 200 ports from the wanted one on is free.

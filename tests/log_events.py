@@ -6,7 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGES = ("core", "consumers", "ingress", "producers", "schemas", "migrations", "standalone")
+PACKAGES = (
+    "photo_archive", "core", "consumers", "ingress", "producers", "schemas", "migrations",
+    "standalone",
+)  # fmt: skip
 _MAY_LOG = re.compile(r"log(ger)?_?\s*\.")
 LEVELS = {
     "debug": "debug",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from training.confusion import confusion_svg
 from training.evaluate import PICTURED
-from training.export import CARD_NAME, Metrics
+from training.export import CARD_NAME, ModelQuality
 from training.network import CONTEXT_LENGTH, MODEL_CFG, PREPROCESS_CFG
 from training.prompts import LABELS, PROMPTS, WITHOUT_PICTURES
 
@@ -81,7 +81,7 @@ score of the first tag among 14) measured on the other.
 """
 
 
-def _figures(metrics: Metrics) -> str:
+def _figures(metrics: ModelQuality) -> str:
     demo = f"{metrics.demo_hits} of {metrics.demo_photos}"
     before = _ece(metrics.ece_before, metrics.learned_scale)
     after = _ece(metrics.ece_after, metrics.fitted_scale)
@@ -113,7 +113,7 @@ def _ece(error: float, scale: float) -> str:
     return f"{error:.3f} (scale {scale:.1f})"
 
 
-def _confusion(metrics: Metrics) -> str:
+def _confusion(metrics: ModelQuality) -> str:
     rows = [
         (f"**{own}**", *(str(metrics.confusion.get(own, {}).get(tag, 0)) for tag in PICTURED))
         for own in PICTURED
@@ -165,7 +165,7 @@ length again:
 {prompts}"""
 
 
-def _architecture(metrics: Metrics) -> str:
+def _architecture(metrics: ModelQuality) -> str:
     text = MODEL_CFG["text_cfg"]
     prompts = [(label, ", ".join(f"`{prompt}`" for prompt in PROMPTS[label])) for label in LABELS]
     return ARCHITECTURE.format(
@@ -183,7 +183,7 @@ def _architecture(metrics: Metrics) -> str:
     )
 
 
-def write_card(folder: Path, metrics: Metrics, data: Path) -> None:
+def write_card(folder: Path, metrics: ModelQuality, data: Path) -> None:
     """Write the card and the picture of its confusion matrix.
 
     Args:

@@ -24,13 +24,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.errors import ConfigurationError
 from training.card import write_card
 from training.copies import copy_pairs, group_names
-from training.export import Metrics, read_model, write_metrics, write_model
-from training.fit import Plan, Trainer, TrainingSet, bf16_is_faster
+from training.export import ModelQuality, read_model, write_metrics, write_model
+from training.fit import Trainer, TrainingPlan, TrainingSet, bf16_is_faster
 from training.loss import TextBank, Vocabulary, objective_of, targets_of, vocabulary_of
-from training.measure import Origin, Trial, best_scale, epoch_report, measure
+from training.measure import ModelOrigin, Trial, best_scale, epoch_report, measure
 from training.network import IMAGE_SIZE, build, tokenizer
 from training.pictures import (
-    Picture,
+    LabelledPicture,
     PixelStore,
     decode_all,
     demo_views,
@@ -88,7 +88,7 @@ def device_of(name: str) -> torch.device:
 
 
 def training_rows(
-    index: Sequence[Picture], store: PixelStore, demo: npt.NDArray[np.uint8]
+    index: Sequence[LabelledPicture], store: PixelStore, demo: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the indices of the pictures to train on, and of the held-out ones.
 
@@ -112,7 +112,7 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
-def decode(options: Options, index: Sequence[Picture], console: Console) -> PixelStore:
+def decode(options: Options, index: Sequence[LabelledPicture], console: Console) -> PixelStore:
     """Return the pixels of all pictures; a progress bar is shown."""
     with _progress(console) as progress:
         task = progress.add_task("decode", total=len(index))
@@ -186,16 +186,16 @@ def trainer_of(options: Options, material: Material) -> Trainer:
     bf16 = options.precision == "bf16" or (
         options.precision == "auto" and bf16_is_faster(model, device)
     )
-    plan = Plan(options.epochs, options.batch, options.seed, device, bf16=bf16)
+    plan = TrainingPlan(options.epochs, options.batch, options.seed, device, bf16=bf16)
     bank = TextBank(material.vocabulary, tokenizer())
     return Trainer(model, plan, bank, objective_of(material.pictures.targets))
 
 
-def export(options: Options, trainer: Trainer, material: Material) -> Metrics:
+def export(options: Options, trainer: Trainer, material: Material) -> ModelQuality:
     """Write weights, measurements and card."""
     scale = best_scale(trainer.average, material.trial)
     write_model(options.out, trainer.average, scale)
-    origin = Origin(
+    origin = ModelOrigin(
         trained_on=len(material.pictures.canvas),
         learned_scale=float(trainer.average.logit_scale.detach().exp()),
         settings={

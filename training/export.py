@@ -22,7 +22,7 @@ CARD_NAME = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class ModelQuality:
     """Measurements of the exported model. Accuracies and errors are 0..1.
 
     macro_10: zero-shot top-1 accuracy among the ten labels that have pictures, mean over labels.
@@ -109,7 +109,7 @@ def weights_digest(folder: Path) -> str:
     return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
 
 
-def write_metrics(folder: Path, metrics: Metrics) -> None:
+def write_metrics(folder: Path, metrics: ModelQuality) -> None:
     """Write the measurements beside the weights."""
     text = json.dumps(asdict(metrics), indent=2, sort_keys=True)
     (folder / METRICS_NAME).write_text(text + "\n", encoding="utf-8")

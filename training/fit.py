@@ -25,7 +25,7 @@ MAX_LOG_SCALE = math.log(100)  # as open_clip and the CLIP paper clamp it
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """The settings of a training run."""
 
     epochs: int
@@ -102,7 +102,7 @@ class Trainer:
     """
 
     def __init__(
-        self, model: open_clip.CLIP, plan: Plan, bank: TextBank, objective: Objective
+        self, model: open_clip.CLIP, plan: TrainingPlan, bank: TextBank, objective: Objective
     ) -> None:
         self.plan = plan
         self.model = model.to(plan.device, memory_format=torch.channels_last)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.augment import Mix
-from training.pictures import Picture
+from training.pictures import LabelledPicture
 from training.prompts import (
     BACKGROUND,
     LABELS,
@@ -84,7 +84,7 @@ class Vocabulary:
     words: tuple[str, ...]
 
 
-def vocabulary_of(pictures: Sequence[Picture]) -> Vocabulary:
+def vocabulary_of(pictures: Sequence[LabelledPicture]) -> Vocabulary:
     """Return the distinct captions and words, sorted."""
     return Vocabulary(
         captions=tuple(sorted({picture.caption for picture in pictures})),
@@ -92,7 +92,7 @@ def vocabulary_of(pictures: Sequence[Picture]) -> Vocabulary:
     )
 
 
-def targets_of(pictures: Sequence[Picture], vocabulary: Vocabulary) -> Targets:
+def targets_of(pictures: Sequence[LabelledPicture], vocabulary: Vocabulary) -> Targets:
     """Return the targets of all pictures."""
     count = len(pictures)
     label_place = {label: place for place, label in enumerate(LABELS)}

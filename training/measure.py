@@ -19,7 +19,7 @@ from training.evaluate import (
     image_features,
     label_features,
 )
-from training.export import Metrics, load_model, weights_digest
+from training.export import ModelQuality, load_model, weights_digest
 from training.network import tokenizer
 from training.pictures import DemoPhoto, Pixels
 from training.prompts import LABELS
@@ -40,7 +40,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ModelOrigin:
     """The origin of a model, as the card states it beside the figures."""
 
     trained_on: int
@@ -83,7 +83,7 @@ def demo_result(model: open_clip.CLIP, trial: Trial) -> tuple[int, int, dict[str
     return len(places) - len(misses), len(places), misses
 
 
-def measure(folder: Path, trial: Trial, origin: Origin) -> Metrics:
+def measure(folder: Path, trial: Trial, origin: ModelOrigin) -> ModelQuality:
     """Load the exported folder as the run time does; return its measurements."""
     model = load_model(folder)
     cosines = cosines_of(model, trial.views)
@@ -94,7 +94,7 @@ def measure(folder: Path, trial: Trial, origin: Origin) -> Metrics:
     scale = float(model.logit_scale.detach().exp())
     unseen, hits = cosines[1::2], hit_rows(cosines, trial.labels)[1::2]
     demo_hits, demo_photos, demo_misses = demo_result(model, trial)
-    return Metrics(
+    return ModelQuality(
         macro_10=of_10.macro,
         macro_14=of_14.macro,
         macro_10_single=single.macro,

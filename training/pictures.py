@@ -26,7 +26,7 @@ HELD_OUT_PARTS = 5  # one fifth is never used for training
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class LabelledPicture:
     """One labelled picture of the training archive.
 
     `labels` are those of the project's labels that it shows, the main one first; it may be empty.
@@ -68,7 +68,7 @@ def split_cell(cell: str) -> tuple[str, ...]:
     return tuple(name for name in cell.split("|") if name)
 
 
-def read_index(folder: Path) -> tuple[Picture, ...]:
+def read_index(folder: Path) -> tuple[LabelledPicture, ...]:
     """Return every row of the training index, in file order.
 
     Raises:
@@ -80,7 +80,7 @@ def read_index(folder: Path) -> tuple[Picture, ...]:
         raise ConfigurationError(message)
     with path.open(encoding="utf-8", newline="") as lines:
         return tuple(
-            Picture(
+            LabelledPicture(
                 shard=row["shard"],
                 file=row["file"],
                 source=f"{row['source_repo']}/{row['source_path']}",
@@ -146,7 +146,7 @@ def canvas_of(image: Image.Image) -> Pixels:
     return np.asarray(rgb.crop((left, top, right, bottom)))
 
 
-def _contents(folder: Path, pictures: Sequence[Picture]) -> Iterable[bytes]:
+def _contents(folder: Path, pictures: Sequence[LabelledPicture]) -> Iterable[bytes]:
     shards = {name: zipfile.ZipFile(folder / name) for name in {p.shard for p in pictures}}
     try:
         for picture in pictures:
@@ -158,7 +158,7 @@ def _contents(folder: Path, pictures: Sequence[Picture]) -> Iterable[bytes]:
 
 def decode_all(
     folder: Path,
-    pictures: Sequence[Picture],
+    pictures: Sequence[LabelledPicture],
     *,
     size: int,
     on_picture: Callable[[], None],

@@ -37,14 +37,14 @@ MAIN_SHARE = 0.6  # share of the first label in a picture with two
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class LabelShare:
     """The share of a picture's probability that a label gets."""
 
     label: str
     share: float
 
 
-def label_targets(labels: tuple[str, ...]) -> tuple[Target, ...]:
+def label_targets(labels: tuple[str, ...]) -> tuple[LabelShare, ...]:
     """Return shares over LABELS that sum to one; empty for a picture without labels."""
     if not labels:
         return ()
@@ -57,4 +57,4 @@ def label_targets(labels: tuple[str, ...]) -> tuple[Target, ...]:
         shares[label] = shares.get(label, 0.0) + share * (1 - sum(kin.values()))
         for other, part in kin.items():
             shares[other] = shares.get(other, 0.0) + share * part
-    return tuple(Target(label, share) for label, share in shares.items())
+    return tuple(LabelShare(label, share) for label, share in shares.items())

@@ -23,8 +23,8 @@ from core.telemetry.metrics import Metrics
 from schemas.image import ImageArrived
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED
-from standalone.processes.planning import make_plan
-from standalone.processes.supervisor import Supervisor, with_roots
+from standalone.supervision.planning import make_plan
+from standalone.supervision.supervisor import Supervisor, with_roots
 
 ROOT = "bench"
 PATIENCE_S = 300.0  # limit for the first photo: an int8 model may have to be made first

@@ -18,7 +18,7 @@ import structlog
 from PIL import Image
 from pydantic import SecretStr
 
-from consumers.delivery.adapters import StoredLanes, StoredSecrets, intake
+from consumers.delivery.adapters import StoredLanes, StoredSecrets, schedule
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
@@ -82,7 +82,7 @@ class Delivering:
     async def put(self, events: Sequence[CallbackRequested]) -> None:
         """Insert due webhooks, as the role's `apply` does."""
         async with self.pool.transaction() as tx:
-            await intake(tx, {callback_id_of(event.query_id): event for event in events})
+            await schedule(tx, {callback_id_of(event.query_id): event for event in events})
         self.lanes.wake.set()
 
     async def drain(self, *, within_s: float, attempts: int = 0) -> None:

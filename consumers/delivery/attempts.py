@@ -29,7 +29,7 @@ class Tried:
 
     @property
     def health(self) -> TargetHealth:
-        """What this says of the host. A 404 is one caller's wrong URL: the host lives."""
+        """Return what this says of the host. A 404 is one caller's wrong URL: the host lives."""
         status = self.attempt.status
         if self.own_fault or self.attempt.error == FORBIDDEN:
             return TargetHealth.UNKNOWN

@@ -25,8 +25,7 @@ from core.errors import (
     TransientError,
 )
 from core.failpoints import reach
-from core.storage.delivery.deliveries import Attempt, Settled
-from core.storage.delivery.lanes import Leased
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
 from core.webhooks.body import build_body
 from core.webhooks.schedule import (
     OWN_FAULT_DELAY_S,
@@ -206,12 +205,12 @@ class WebhookCourier:
 
 
 def image_gone(image_id: UUID) -> ImageMissing:
-    """Why an answer has no picture any more: it was deleted, or its file is not there."""
+    """Return why an answer has no picture any more: it was deleted, or its file is not there."""
     return ImageMissing(f"image {image_id} is gone since it was chosen", reason="image_gone")
 
 
 def image_changed(image_id: UUID) -> ImageMissing:
-    """Why an answer has no picture any more: its bytes are not those that were tagged."""
+    """Return why an answer has no picture any more: its bytes are not those that were tagged."""
     return ImageMissing(f"image {image_id} changed since it was tagged", reason="image_changed")
 
 
@@ -279,7 +278,7 @@ def _detail(error: Exception) -> str:
 
 
 def _pause_s(outcome: Outcome, now: datetime) -> float:
-    """How long the whole host asks to be left alone."""
+    """Return how long the whole host asks to be left alone."""
     if isinstance(outcome, TargetForbidden | TargetUnreachable) or outcome.status not in BUSY:
         return 0.0
     wish_s = parse_retry_after(outcome.headers.get("retry-after", ""), now)

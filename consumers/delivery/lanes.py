@@ -22,8 +22,8 @@ from consumers.delivery.recording import Outcomes, Recorder
 from core.errors import TransientError
 from core.failpoints import reach
 from core.repeating import every
-from core.storage.delivery.deliveries import Attempt, Settled
-from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
+from core.storage.delivery.lanes import Room
 from core.transaction import Database, Transaction
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ class DeliverySchedule(Protocol):
     """The durable schedule."""
 
     async def claim(self, connection: Transaction, room: Room) -> Sequence[Leased]:
-        """Leased due webhooks of hosts that are not disabled, within the room: one statement."""
+        """Lease due webhooks of hosts that are not disabled, within the room: one statement."""
         ...
 
     async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
@@ -52,7 +52,7 @@ class DeliverySchedule(Protocol):
         ...
 
     async def settle(self, connection: Transaction, outcomes: Outcomes) -> int:
-        """Record attempts, and give leases back that are not charged: one statement.
+        """Record attempts, and return leases back that are not charged: one statement.
 
         Return how many leases were no longer ours.
         """
@@ -83,15 +83,15 @@ class Watch(Protocol):
     """Counts what the lanes do: `metrics.LaneMetrics`."""
 
     def tried(self, tried: Tried) -> None:
-        """One attempt ended."""
+        """Count an attempt that ended."""
         ...
 
     def paced(self, pacer: Pacer) -> None:
-        """The lanes look like this now."""
+        """Show how the lanes are now."""
         ...
 
     def waiting(self, due: int, oldest_s: float) -> None:
-        """So many webhooks wait on the schedule, the oldest for so long."""
+        """Show how many webhooks wait on the schedule, and for how long the oldest has."""
         ...
 
 
@@ -150,7 +150,7 @@ class Lanes:
             while not stop.is_set():
                 self.wake.clear()
                 for lease in await self._claim():
-                    self.pacer.reserve(lease.host, lease.delivery_id, time.monotonic())
+                    self.pacer.reserve(lease.target, lease.delivery_id, time.monotonic())
                     task = group.create_task(self._send(lease))
                     sending.add(task)
                     task.add_done_callback(sending.discard)
@@ -202,15 +202,15 @@ class Lanes:
         finally:
             # The lane is free from here on: recording is our own affair, and bounded by `_claim`.
             change = self.pacer.end(
-                lease.host, lease.delivery_id, tried.health, time.monotonic(), tried.pause_s
+                lease.target, lease.delivery_id, tried.health, time.monotonic(), tried.pause_s
             )
             self.wake.set()
         await self._recorder.record(lease, tried)
         if change.opened or change.closed:
-            await self._follow(lease.host, change)
+            await self._follow(lease.target, change)
 
     async def _worked(self, lease: Leased) -> Tried:
-        """Attempt when a worker is free; give the lease back where that takes too long."""
+        """Attempt when a worker is free; return the lease back where that takes too long."""
         claimed_at = time.monotonic()
         self._waiting += 1
         try:
@@ -221,7 +221,7 @@ class Lanes:
             now = time.monotonic()
             if self._stopping or now - claimed_at > BEGIN_WITHIN_S:
                 return _not_tried(next_at=datetime.now(UTC))
-            self.pacer.begin(lease.host, lease.delivery_id, now)
+            self.pacer.begin(lease.target, lease.delivery_id, now)
             tried = await self._attempt(lease)
             self.watch.tried(tried)
             return tried

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from uuid import UUID
 
-from consumers.delivery.adapters import StoredLanes, StoredSecrets, intake
+from consumers.delivery.adapters import StoredLanes, StoredSecrets, schedule
 from consumers.delivery.budget import Budget
 from consumers.delivery.courier import WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
@@ -68,7 +68,7 @@ async def main(stop: asyncio.Event) -> None:
             CopyCache(COPIES_MAX_BYTES),
         )
         lanes = _lanes(settings, runtime, _courier(settings, image_bytes, pictures, secrets, box))
-        role = DeliveryRole(intake, lanes.wake.set)
+        role = DeliveryRole(schedule, lanes.wake.set)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)
         await run(runtime, role, _decoded, stop, [lanes.run, upkeep.run])
 
@@ -114,7 +114,7 @@ def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier
 
 
 def _linker(box: SecretBox, ttl_s: int) -> Callable[[UUID], str]:
-    """Signed addresses of images, at the ingress's public URL."""
+    """Return what signs addresses of images, at the ingress's public URL."""
     base = base_url(load(ArchiveSettings), load(IngressSettings))
     key = box.derived_keys(PURPOSE)[0]
 

@@ -30,17 +30,17 @@ class LaneMetrics:
     _named: set[str] = field(default_factory=set)
 
     def tried(self, tried: Tried) -> None:
-        """One attempt ended."""
+        """Count an attempt that ended."""
         self.metrics.delivery_attempts.labels(outcome_class(tried)).inc()
         self.metrics.delivery_seconds.observe(tried.attempt.took_ms / 1000)
 
     def waiting(self, due: int, oldest_s: float) -> None:
-        """So many webhooks wait on the schedule, the oldest for so long."""
+        """Show how many webhooks wait on the schedule, and for how long the oldest has."""
         self.metrics.delivery_due.set(due)
         self.metrics.delivery_oldest_due.set(oldest_s)
 
     def paced(self, pacer: Pacer) -> None:
-        """The lanes look like this now."""
+        """Show how the lanes are now."""
         now = monotonic()
         if now - self._shown_at < INTERVAL_S:
             return

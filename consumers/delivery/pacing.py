@@ -96,7 +96,7 @@ class Pacer:
 
     @property
     def in_flight(self) -> int:
-        """Attempts under way, without those that wait for a worker."""
+        """Return attempts under way, without those that wait for a worker."""
         return sum(at != inf for host in self._hosts.values() for at in host.running.values())
 
     def open_breakers(self, now: float) -> int:

@@ -12,14 +12,14 @@ from schemas.callback import CallbackRequested, callback_id_of
 
 DeliveryItem = Item[CallbackRequested, UUID]
 #: Puts answers on the schedule, due at once, by their webhook's id; known ones stay as they are.
-Intake = Callable[[Transaction, Mapping[UUID, CallbackRequested]], Awaitable[None]]
+Schedule = Callable[[Transaction, Mapping[UUID, CallbackRequested]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRole:
     """Callback events -> due rows. `arrived` wakes the lanes of this process."""
 
-    intake: Intake
+    schedule: Schedule
     arrived: Callable[[], None]
 
     async def prepare(self, batch: Sequence[Received[CallbackRequested]]) -> list[DeliveryItem]:
@@ -29,7 +29,7 @@ class DeliveryRole:
     async def apply(self, items: Sequence[DeliveryItem], tx: Transaction) -> Outcome:
         """Write the rows."""
         events = {it.plan: it.received.event for it in items if isinstance(it.plan, UUID)}
-        await self.intake(tx, events)
+        await self.schedule(tx, events)
         reach("delivery.scheduled")
         self.arrived()
         return Outcome(

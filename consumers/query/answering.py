@@ -49,7 +49,7 @@ class Understood:
 
 
 @dataclass(frozen=True, slots=True)
-class RankedImage:
+class ImageMatch:
     """An image with the sum of its matched confidences and each of them, in millionths."""
 
     image_id: UUID
@@ -88,7 +88,7 @@ class ImageFinder(Protocol):
 
     async def best_all(
         self, sought: Sequence[LabelQuery]
-    ) -> list[list[RankedImage] | PermanentError]:
+    ) -> list[list[ImageMatch] | PermanentError]:
         """Return for each the best images, best first, at most `options.top_n`; or why not."""
         ...
 
@@ -120,7 +120,7 @@ async def answer_all(
 def _answer(
     query: QuerySubmitted,
     understood: Understood | PermanentError,
-    found: list[RankedImage] | PermanentError,
+    found: list[ImageMatch] | PermanentError,
 ) -> CallbackRequested:
     if isinstance(understood, PermanentError):
         return failed(query, understood)
@@ -175,7 +175,7 @@ def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
     )
 
 
-def _explain(understood: Understood, best: RankedImage) -> tuple[MatchedTag, ...]:
+def _explain(understood: Understood, best: ImageMatch) -> tuple[MatchedTag, ...]:
     matched = [
         MatchedTag(
             tag=label.name,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from consumers.query.answering import LabelQuery, RankedImage
+from consumers.query.answering import ImageMatch, LabelQuery
 from core.errors import DatabaseAway, PermanentError, QueryInvalid
 from core.messaging.liveness import report_progress
 from core.relevance.combos import MAX_SIZE, lookup_keys, resolve
@@ -34,9 +34,9 @@ class StoredArchive:
 
     async def best_all(
         self, sought: Sequence[LabelQuery]
-    ) -> list[list[RankedImage] | PermanentError]:
+    ) -> list[list[ImageMatch] | PermanentError]:
         """Return for each the best images, best first; an error where it takes too long."""
-        found: dict[int, list[RankedImage] | PermanentError] = {}
+        found: dict[int, list[ImageMatch] | PermanentError] = {}
         plain = {n: one for n, one in enumerate(sought) if _is_plain(one)}
         if plain:
             found |= await self._by_table(plain)
@@ -52,10 +52,10 @@ class StoredArchive:
 
     async def _ask_all(
         self, asking: dict[int, LabelQuery]
-    ) -> dict[int, list[RankedImage] | PermanentError]:
+    ) -> dict[int, list[ImageMatch] | PermanentError]:
         slots = asyncio.Semaphore(AT_ONCE)
 
-        async def ask(one: LabelQuery) -> list[RankedImage] | PermanentError:
+        async def ask(one: LabelQuery) -> list[ImageMatch] | PermanentError:
             async with slots:
                 found = await self._by_images(one)
                 report_progress()
@@ -63,14 +63,14 @@ class StoredArchive:
 
         # Not a task group: the loop must see DatabaseAway itself, not a group of errors.
         results = await asyncio.gather(*map(ask, asking.values()), return_exceptions=True)
-        answers: dict[int, list[RankedImage] | PermanentError] = {}
+        answers: dict[int, list[ImageMatch] | PermanentError] = {}
         for position, result in zip(asking, results, strict=True):
             if isinstance(result, BaseException) and not isinstance(result, PermanentError):
                 raise result
             answers[position] = result
         return answers
 
-    async def _by_table(self, plain: dict[int, LabelQuery]) -> dict[int, list[RankedImage]]:
+    async def _by_table(self, plain: dict[int, LabelQuery]) -> dict[int, list[ImageMatch]]:
         """Answer what the table can answer; the others are absent."""
         keys = {n: lookup_keys(one.label_ids) for n, one in plain.items()}
         async with self.database.connection() as connection:
@@ -87,7 +87,7 @@ class StoredArchive:
         answers = {n: _found(plain[n], rank, images) for n, rank in known.items()}
         return {n: answer for n, answer in answers.items() if answer is not None}
 
-    async def _by_images(self, sought: LabelQuery) -> list[RankedImage] | PermanentError:
+    async def _by_images(self, sought: LabelQuery) -> list[ImageMatch] | PermanentError:
         began = time.monotonic()
         try:
             async with self.database.connection() as connection:
@@ -101,7 +101,7 @@ class StoredArchive:
                 " are answered at once",
                 reason="query_too_slow",
             )
-        return [RankedImage(image.image_id, image.score, image.by_label) for image in images]
+        return [ImageMatch(image.image_id, image.score, image.by_label) for image in images]
 
     async def _is_there(self) -> bool:
         try:
@@ -112,7 +112,7 @@ class StoredArchive:
 
 
 def _is_plain(sought: LabelQuery) -> bool:
-    """Whether the best image alone is asked for, of all times."""
+    """Return whether the best image alone is asked for, of all times."""
     options = sought.options
     has_dates = options.date_from is not None or options.date_to is not None
     return options.top_n == 1 and not has_dates and len(sought.label_ids) <= MAX_SIZE
@@ -120,7 +120,7 @@ def _is_plain(sought: LabelQuery) -> bool:
 
 def _found(
     sought: LabelQuery, rank: Rank | None, images: dict[int, ranking.Explained]
-) -> list[RankedImage] | None:
+) -> list[ImageMatch] | None:
     """Return the answer, or None where the winner was tagged again since it was looked up."""
     if rank is None or rank.score < sought.min_score:
         return []
@@ -131,7 +131,7 @@ def _found(
     by_label = {label_id: score for label_id, score in image.scores.items() if label_id in wanted}
     if sum(by_label.values()) != rank.score:
         return None
-    return [RankedImage(image.image_id, rank.score, by_label)]
+    return [ImageMatch(image.image_id, rank.score, by_label)]
 
 
 def _union(keys: Iterable[tuple[bytes, ...]]) -> list[bytes]:

@@ -19,12 +19,12 @@ class QueryMetrics:
     database: Database
 
     def answered(self, kind: str, seconds: float) -> None:
-        """A query was answered: `query.completed` and so on."""
+        """Count an answer, by its type (`query.completed` and so on)."""
         self.metrics.queries.labels(kind.rpartition(".")[2]).inc()
         self.metrics.query_seconds.observe(seconds)
 
     def looked_up(self, source: str, queries: int) -> None:
-        """So many queries were looked up there."""
+        """Count queries by where they were looked up."""
         self.metrics.query_lookups.labels(source).inc(queries)
 
     async def run(self, stop: asyncio.Event) -> None:

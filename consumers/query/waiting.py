@@ -28,7 +28,7 @@ INTERVAL_S = 0.2
 BATCH = 100
 
 
-class Outbox(Protocol):
+class AnswerOutbox(Protocol):
     """Events that must leave, written outside the loop: `core.messaging.outbox`."""
 
     async def add(self, tx: Transaction, records: Sequence[Record]) -> list[OutboxRow]:
@@ -36,7 +36,7 @@ class Outbox(Protocol):
         ...
 
     async def publish(self, rows: Sequence[OutboxRow]) -> object:
-        """Publish them at once; what fails is left to the sweeper."""
+        """Publish them at once; the sweeper publishes what fails."""
         ...
 
 
@@ -48,7 +48,7 @@ class WaitingRoom:
     labels: LabelFinder
     images: ImageFinder
     answers: Answers
-    outbox: Outbox
+    outbox: AnswerOutbox
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look for queries that can be answered, several times a second, until `stop` is set."""

@@ -17,7 +17,7 @@ class TaggingMetrics:
     metrics: Metrics
 
     def passed(self, stage: str, images: int, seconds: float) -> None:
-        """So many pictures went through a stage; "decoded" ones overlap, and add up to no time."""
+        """Count images that passed a stage, and its time; "decoded" ones overlap and have none."""
         if stage in STEPS:
             report_progress()
         if stage != "decoded":
@@ -26,11 +26,11 @@ class TaggingMetrics:
             self.metrics.model_batch_images.observe(images)
 
     def halved(self) -> None:
-        """A batch did not fit into memory."""
+        """Count a batch that did not fit into memory."""
         self.metrics.model_halvings.inc()
 
     def applied(self, tagged: int, skipped: int, failures: Sequence[str]) -> None:
-        """So many arrivals were written, were not worth it, or failed for these reasons."""
+        """Count arrivals that were written, were skipped, or failed for these reasons."""
         outcomes = {"tagged": tagged, "skipped": skipped, "failed": len(failures)}
         for outcome, images in outcomes.items():
             self.metrics.images.labels(outcome).inc(images)

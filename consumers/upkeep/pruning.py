@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from core.blobs.store import Keeper
+from core.blobs.store import BlobKeeper
 from core.errors import PermanentError, TransientError
 from core.settings import RetentionSettings
 from core.storage import retention
@@ -61,7 +61,7 @@ class Pruner:
     def __init__(
         self,
         transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
-        keeper: Keeper,
+        keeper: BlobKeeper,
         settings: RetentionSettings,
         failed: Callable[[str], object],
     ) -> None:

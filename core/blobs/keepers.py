@@ -1,4 +1,4 @@
-"""Where bytes are kept under their SHA-256: PostgreSQL, a directory, or a bucket."""
+"""Keepers of bytes under their SHA-256: a directory, a bucket, or PostgreSQL."""
 
 import asyncio
 import os
@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from obstore.exceptions import BaseError, NotFoundError
 
 from core.blobs.sources import open_bucket, read_object
-from core.blobs.store import Keeper
+from core.blobs.store import BlobKeeper
 from core.errors import BlobStoreAway, ConfigurationError, ImageMissing, ImageUnreadable
 from core.transaction import Transaction
 
@@ -22,31 +22,15 @@ HEX = re.compile(r"[0-9a-f]+")
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
-class BlobTable(Protocol):
-    """Bytes in PostgreSQL: `core.storage.archive.blobs.PostgresBlobs`."""
-
-    async def size(self, digest: bytes) -> int | None:
-        """Return how many bytes are kept; None where nothing is."""
-        ...
-
-    async def read(self, digest: bytes) -> bytes | None:
-        """Return the bytes; None where nothing is kept."""
-        ...
-
-    async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
-        """Keep bytes, in `tx` or at once."""
-        ...
-
-
-def keeper_of(url: str, table: BlobTable) -> Keeper:
-    """The keeper that `ARCHIVE_BLOBS` names.
+def keeper_of(url: str, in_postgres: BlobKeeper) -> BlobKeeper:
+    """Return the keeper that `ARCHIVE_BLOBS` names.
 
     Raises:
         ConfigurationError: another scheme than pg, file, s3, gs, az, or no absolute path.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "pg":
-        return TableKeeper(table)
+        return in_postgres
     if scheme == "file" and rest.startswith("/"):
         return DirectoryKeeper(Path("/" + rest.lstrip("/")))
     if scheme in ("s3", "gs", "az") and rest.startswith("//"):
@@ -56,35 +40,6 @@ def keeper_of(url: str, table: BlobTable) -> Keeper:
     )
 
 
-class TableKeeper:
-    """Keeps bytes in PostgreSQL: one place to back up, one transaction with the rows."""
-
-    def __init__(self, table: BlobTable) -> None:
-        self._table = table
-
-    async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
-        """As `Keeper.read`."""
-        size = await self._table.size(digest)
-        if size is not None and size > max_bytes:
-            raise _too_large(digest, size, max_bytes)
-        content = await self._table.read(digest) if size is not None else None
-        if content is None:
-            raise _nothing(digest)
-        return content
-
-    async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
-        """As `Keeper.put`."""
-        await self._table.put(digest, content, tx)
-
-    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:  # noqa: ARG002
-        """As `Keeper.kept`: none of these are outside."""
-        return ()
-
-    async def discard(self, digest: bytes, older_than: timedelta) -> bool:  # noqa: ARG002
-        """As `Keeper.discard`: the pruner deletes them with the knowledge of their images."""
-        return False
-
-
 class DirectoryKeeper:
     """Keeps bytes in files `ab/cd/abcd…`; whole and on the disk before they have their name."""
 
@@ -92,19 +47,19 @@ class DirectoryKeeper:
         self._directory = directory
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
-        """As `Keeper.read`."""
+        """As `BlobKeeper.read`."""
         return await asyncio.to_thread(self._read, digest, max_bytes)
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:  # noqa: ARG002
-        """As `Keeper.put`; `tx` plays no part."""
+        """As `BlobKeeper.put`; `tx` plays no part."""
         await asyncio.to_thread(self._put, digest, content)
 
     async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
-        """As `Keeper.kept`."""
+        """As `BlobKeeper.kept`."""
         return await asyncio.to_thread(lambda: tuple(islice(self._walk(after.hex()), limit)))
 
     async def discard(self, digest: bytes, older_than: timedelta) -> bool:
-        """As `Keeper.discard`."""
+        """As `BlobKeeper.discard`."""
         return await asyncio.to_thread(self._discard, digest, older_than)
 
     def _read(self, digest: bytes, max_bytes: int) -> bytes:
@@ -132,7 +87,7 @@ class DirectoryKeeper:
             raise BlobStoreAway(f"blob directory: {error.strerror}") from error
 
     def _walk(self, after: str) -> Iterator[bytes]:
-        """Hashes in order; only folders that may have some beyond `after` are read."""
+        """Return hashes in order; only folders that may have some beyond `after` are read."""
         try:
             for first in _names(self._directory, 2, after[:2]):
                 for second in _names(self._directory / first, 2, after[2:4] * (first == after[:2])):
@@ -177,20 +132,20 @@ class BucketKeeper:
         self._scheme = scheme
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
-        """As `Keeper.read`."""
+        """As `BlobKeeper.read`."""
         return await read_object(
             self._store, _key(digest), f"{self._scheme}: {digest.hex()}", max_bytes
         )
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:  # noqa: ARG002
-        """As `Keeper.put`; `tx` plays no part. The same bytes twice are one object."""
+        """As `BlobKeeper.put`; `tx` plays no part. The same bytes twice are one object."""
         try:
             await self._store.put_async(_key(digest), content)
         except BaseError as error:
             raise BlobStoreAway(f"{self._scheme}: {type(error).__name__}") from error
 
     async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
-        """As `Keeper.kept`; a bucket lists in the order of the keys."""
+        """As `BlobKeeper.kept`; a bucket lists in the order of the keys."""
         offset, kept = _key(after) if after else None, list[bytes]()
         try:
             async for found in self._store.list(offset=offset, chunk_size=limit):
@@ -203,7 +158,7 @@ class BucketKeeper:
         return kept[:limit]
 
     async def discard(self, digest: bytes, older_than: timedelta) -> bool:
-        """As `Keeper.discard`. An upload writes the object anew, and so makes it young.
+        """As `BlobKeeper.discard`. An upload writes the object anew, and so makes it young.
 
         Between the look and the deletion an upload of the same bytes could be lost; a bucket has
         no common way to delete on a condition. The look comes immediately before.
@@ -221,13 +176,13 @@ class BucketKeeper:
 
 
 def _names(folder: Path, length: int, least: str) -> list[str]:
-    """Names in hex of that length from `least` on, in order."""
+    """Return names in hex of that length from `least` on, in order."""
     names = [entry.name for entry in folder.iterdir() if HEX.fullmatch(entry.name)]
     return sorted(name for name in names if len(name) == length and name >= least)
 
 
 def _made_young(path: Path) -> bool:
-    """Whether the file is there; then the pruner leaves it for as long as a new one."""
+    """Return whether the file is there; the pruner then leaves it for as long as a new one."""
     try:
         os.utime(path)
     except FileNotFoundError:

@@ -49,7 +49,7 @@ _SYSTEM = frozenset(
 
 
 def skip_by_name(name: bytes) -> Skip | None:
-    """Why a file or directory of this name is passed over whatever it holds, or None."""
+    """Return why a file or directory of this name is passed over whatever it holds, or None."""
     if name.startswith(b"."):
         return Skip.HIDDEN
     if name.lower() in _SYSTEM:
@@ -60,7 +60,7 @@ def skip_by_name(name: bytes) -> Skip | None:
 
 
 def skip_by_kind(name: bytes, wanted: frozenset[bytes] = IMAGE_EXTENSIONS) -> Skip | None:
-    """Why a regular file of this name is no photo of the `wanted` extensions, or None."""
+    """Return why a regular file of this name is no photo of the `wanted` extensions, or None."""
     extension = extension_of(name)
     if extension in IMAGE_EXTENSIONS:
         return None if extension in wanted else Skip.FILTERED
@@ -70,13 +70,13 @@ def skip_by_kind(name: bytes, wanted: frozenset[bytes] = IMAGE_EXTENSIONS) -> Sk
 
 
 def extension_of(name: bytes) -> bytes:
-    """What follows the last point, in lower case; empty without a point."""
+    """Return what follows the last point, in lower case; empty without a point."""
     _, point, extension = name.rpartition(b".")
     return extension.lower() if point else b""
 
 
 def wanted_extensions(given: tuple[str, ...] | None) -> frozenset[bytes]:
-    """The extensions that a caller's list (`.jpg`, `PNG`) leaves of ours; None leaves all.
+    """Return the extensions that a caller's list (`.jpg`, `PNG`) leaves of ours; None leaves all.
 
     Raises:
         ValueError: none of the list is an extension of a format that we decode.

@@ -21,7 +21,7 @@ _UNSAFE = re.compile(r"[\x00-\x1f%\x7f-\x9f\u2028\u2029\udc80-\udcff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RootedPath:
     """A file or directory under a named root.
 
     Attributes:
@@ -34,12 +34,12 @@ class Place:
 
     @property
     def uri(self) -> str:
-        """`file:<root>/<relative path>`: the canonical, only spelling."""
+        """Return `file:<root>/<relative path>`: the canonical, only spelling."""
         return f"{SCHEME}{self.image_path}"
 
     @property
     def image_path(self) -> str:
-        """What people see and may send back: the URI less its scheme."""
+        """Return what people see and may send back: the URI less its scheme."""
         return f"{self.root}/{encode_name(self.relative)}" if self.relative else self.root
 
 
@@ -70,7 +70,7 @@ def decode_name(text: str) -> bytes:
     return name
 
 
-def parse_file_uri(uri: str) -> Place:
+def parse_file_uri(uri: str) -> RootedPath:
     """Return the place that a `file:` URI names.
 
     Raises:
@@ -79,7 +79,7 @@ def parse_file_uri(uri: str) -> Place:
     return parse_image_path(uri.removeprefix(SCHEME))
 
 
-def parse_image_path(text: str) -> Place:
+def parse_image_path(text: str) -> RootedPath:
     """Return the place that `<root>/<relative path>` names; `<root>` alone is the root.
 
     Raises:
@@ -92,11 +92,11 @@ def parse_image_path(text: str) -> Place:
             f"{text!r} is not <root name>/<relative path> without '.', '..' or empty parts",
             reason="path_refused",
         )
-    return Place(root, relative)
+    return RootedPath(root, relative)
 
 
 def is_safe(relative: bytes) -> bool:
-    """A path that stays below its root when read lexically: no `.`, `..`, empty part, NUL."""
+    """Return whether a path stays below its root, read lexically: no `.`, `..`, empty part, NUL."""
     parts = relative.split(b"/")
     return b"\x00" not in relative and not any(part in (b"", b".", b"..") for part in parts)
 

@@ -47,7 +47,7 @@ def open_beneath(directory: int, relative: bytes, flags: int) -> int:
 
 
 def open_at_once(directory: int, relative: bytes, flags: int) -> int:
-    """What `open_beneath` does where the kernel has openat2.
+    """Open as `open_beneath` does, where the kernel has openat2.
 
     Raises:
         OSError: as `open_beneath`.
@@ -71,7 +71,7 @@ def open_at_once(directory: int, relative: bytes, flags: int) -> int:
 
 
 def open_by_component(directory: int, relative: bytes, flags: int) -> int:
-    """What `open_beneath` does where the kernel has no openat2: no component may be a link.
+    """Open as `open_beneath` does, where the kernel has no openat2: no component may be a link.
 
     Raises:
         OSError: as `open_beneath`.
@@ -93,7 +93,7 @@ def open_by_component(directory: int, relative: bytes, flags: int) -> int:
 
 @cache
 def has_openat2() -> bool:
-    """This kernel and sandbox allow `openat2`. Asked once a process."""
+    """Return whether this kernel and sandbox allow `openat2`. Asked once a process."""
     if sys.platform != "linux":
         return False
     root = open_trusted("/")

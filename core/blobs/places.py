@@ -2,24 +2,24 @@
 
 from collections.abc import Callable
 
-from core.blobs.keepers import BlobTable, keeper_of
+from core.blobs.keepers import keeper_of
 from core.blobs.roots import Roots
 from core.blobs.sources import BucketSource, FileSource, WebClient, WebSource
-from core.blobs.store import BlobStore, ReadLimits, Source
+from core.blobs.store import BlobKeeper, BlobStore, ReadLimits, Source
 from core.settings import ArchiveSettings
 
 
 def open_store(
     settings: ArchiveSettings,
     client: WebClient,
-    table: BlobTable,
+    in_postgres: BlobKeeper,
     report_progress: Callable[[], object] = lambda: None,
 ) -> BlobStore:
-    """The blob store over every scheme; does no I/O.
+    """Return the blob store over every scheme; does no I/O.
 
     Args:
         client: the guarded client, for `https:` and, where its policy allows it, `http:`.
-        table: the bytes in PostgreSQL.
+        in_postgres: keeps bytes in PostgreSQL.
         report_progress: as `BlobStore` has it.
 
     Raises:
@@ -35,4 +35,4 @@ def open_store(
         "az": buckets,
     }
     limits = ReadLimits(settings.fetch_max_bytes)
-    return BlobStore(keeper_of(settings.blobs, table), sources, limits, report_progress)
+    return BlobStore(keeper_of(settings.blobs, in_postgres), sources, limits, report_progress)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from core.blobs.naming import Place, is_safe, parse_file_uri
+from core.blobs.naming import RootedPath, is_safe, parse_file_uri
 from core.blobs.opening import DIRECTORY_FLAGS, FILE_FLAGS, open_beneath, open_trusted
 from core.errors import BlobStoreAway, ImageMissing, ImageUnreadable, PermanentError
 
@@ -69,11 +69,11 @@ class Roots:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the roots, in order."""
+        """Return the names of the roots, in order."""
         return tuple(self._paths)
 
     def path_of(self, root: str) -> Path:
-        """The root's path on this host.
+        """Return the root's path on this host.
 
         Raises:
             ImageMissing: no root of this name.
@@ -81,10 +81,10 @@ class Roots:
         try:
             return self._paths[root]
         except KeyError:
-            raise _not_there(Place(root, b"")) from None
+            raise _not_there(RootedPath(root, b"")) from None
 
-    def place_of(self, path: Path) -> Place | None:
-        """The place of a path of this host, or None where it is under no root.
+    def place_of(self, path: Path) -> RootedPath | None:
+        """Return the place of a path of this host, or None where it is under no root.
 
         The deepest root wins. Links on the way are resolved first, so that a file has one name.
         """
@@ -98,18 +98,18 @@ class Roots:
             return None
         _, name, root = max(found)
         relative = os.fsencode(wanted.relative_to(root))
-        return Place(name, b"" if relative == b"." else relative)
+        return RootedPath(name, b"" if relative == b"." else relative)
 
     def read_uri(self, uri: str, *, max_bytes: int) -> bytes:
-        """The bytes of the file that a `file:` URI names.
+        """Return the bytes of the file that a `file:` URI names.
 
         Raises:
             ImageMissing, ImageUnreadable, BlobStoreAway: as `read`.
         """
         return self.read(parse_file_uri(uri), max_bytes=max_bytes)[0]
 
-    def read(self, place: Place, *, max_bytes: int) -> tuple[bytes, Signature]:
-        """The file's bytes and the signature that they belong to.
+    def read(self, place: RootedPath, *, max_bytes: int) -> tuple[bytes, Signature]:
+        """Return the file's bytes and the signature that they belong to.
 
         Raises:
             ImageMissing: no regular file there, or it may not be read.
@@ -126,22 +126,22 @@ class Roots:
                 os.lseek(descriptor, 0, os.SEEK_SET)
         raise ImageUnreadable(f"{place.uri} is being written", reason="image_changing")
 
-    def look(self, place: Place) -> Signature:
-        """The file's signature, without reading it.
+    def look(self, place: RootedPath) -> Signature:
+        """Return the file's signature, without reading it.
 
         Raises:
             ImageMissing: no regular file there, or it may not be read.
             BlobStoreAway: the root is not there (unmounted), or the file system fails.
         """
         parent, _, name = place.relative.rpartition(b"/")
-        with self.opened_directory(Place(place.root, parent)) as directory, translated(place):
+        with self.opened_directory(RootedPath(place.root, parent)) as directory, translated(place):
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode):
                 raise _not_there(place)
             return signature_of(found, os.fstat(directory).st_dev)
 
-    def is_directory(self, place: Place) -> bool:
-        """A directory is there, reachable without following a link.
+    def is_directory(self, place: RootedPath) -> bool:
+        """Return whether a directory is there, reachable without following a link.
 
         Raises:
             BlobStoreAway: the root is not there, or the file system fails.
@@ -152,8 +152,8 @@ class Roots:
         except PermanentError:
             return False
 
-    def digest(self, place: Place, *, max_bytes: int) -> tuple[bytes, Signature]:
-        """SHA-256 of the file's bytes, and the signature that they belong to; not kept in memory.
+    def digest(self, place: RootedPath, *, max_bytes: int) -> tuple[bytes, Signature]:
+        """Return the SHA-256 of the file's bytes, and their signature; reads piece by piece.
 
         Raises:
             ImageMissing, ImageUnreadable, BlobStoreAway: as `read`; `image_changing` at once.
@@ -167,8 +167,8 @@ class Roots:
                 raise ImageUnreadable(f"{place.uri} is being written", reason="image_changing")
         return sha256.digest(), before
 
-    def gone_from(self, place: Place) -> int | None:
-        """Device of the nearest directory above a file that is not there; None where it may be.
+    def gone_from(self, place: RootedPath) -> int | None:
+        """Return the device of the nearest directory above a missing file; None: maybe there.
 
         Only "no such file" counts: what may not be read, or lies on a root that is away, is not
         gone. Where the device is not the one that the file was on, it may be unmounted.
@@ -179,12 +179,12 @@ class Roots:
             return self._nearest_device(place) if _is_absent(error) else None
         return None
 
-    def _nearest_device(self, place: Place) -> int | None:
+    def _nearest_device(self, place: RootedPath) -> int | None:
         parent = place.relative
         while parent:
             parent = parent.rpartition(b"/")[0]
             try:
-                with self.opened_directory(Place(place.root, parent)) as directory:
+                with self.opened_directory(RootedPath(place.root, parent)) as directory:
                     return os.fstat(directory).st_dev
             except (BlobStoreAway, PermanentError) as error:
                 if not _is_absent(error):
@@ -192,8 +192,8 @@ class Roots:
         return None
 
     @contextmanager
-    def opened_directory(self, place: Place) -> Iterator[int]:
-        """A descriptor of the directory at `place`.
+    def opened_directory(self, place: RootedPath) -> Iterator[int]:
+        """Return a descriptor of the directory at `place`.
 
         Raises:
             ImageMissing: no such directory, or not without following a link.
@@ -203,14 +203,14 @@ class Roots:
             yield descriptor
 
     @contextmanager
-    def _opened_file(self, place: Place) -> Iterator[int]:
+    def _opened_file(self, place: RootedPath) -> Iterator[int]:
         with self._opened(place, FILE_FLAGS) as descriptor:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise _not_there(place)
             yield descriptor
 
     @contextmanager
-    def _opened(self, place: Place, flags: int) -> Iterator[int]:
+    def _opened(self, place: RootedPath, flags: int) -> Iterator[int]:
         root = self.path_of(place.root)
         if place.relative and not is_safe(place.relative):
             raise _not_there(place)
@@ -223,7 +223,7 @@ class Roots:
 
 
 def signature_of(found: os.stat_result, device: int) -> Signature:
-    """The signature in a stat result of a file in a directory on `device`."""
+    """Return the signature in a stat result of a file in a directory on `device`."""
     return Signature(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns, device)
 
 
@@ -241,8 +241,8 @@ def _opened_root(name: str, path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def translated(place: Place) -> Iterator[None]:
-    """Put what the file system says about a place in the project's words.
+def translated(place: RootedPath) -> Iterator[None]:
+    """Translate what the file system raises about a place into the project's errors.
 
     Raises:
         ImageMissing: not there, or not for us: the same error.
@@ -260,11 +260,11 @@ def translated(place: Place) -> Iterator[None]:
         raise ImageUnreadable(f"{place.uri}: {error.strerror}", reason="read_failed") from error
 
 
-def _not_there(place: Place) -> ImageMissing:
+def _not_there(place: RootedPath) -> ImageMissing:
     return ImageMissing(f"{place.uri}: no such file under the allowed roots")
 
 
-def _signature(descriptor: int, place: Place) -> Signature:
+def _signature(descriptor: int, place: RootedPath) -> Signature:
     with translated(place):
         return signature_of(os.fstat(descriptor), 0)
 
@@ -276,7 +276,7 @@ def _is_absent(error: Exception) -> bool:
     )
 
 
-def _pieces(descriptor: int, size: int, max_bytes: int, place: Place) -> Iterator[bytes]:
+def _pieces(descriptor: int, size: int, max_bytes: int, place: RootedPath) -> Iterator[bytes]:
     total = size if size > max_bytes else 0
     with translated(place):
         while total <= max_bytes and (piece := os.read(descriptor, _READ_BYTES)):

@@ -38,30 +38,30 @@ _NOT_FOR_US = (
 _SERVER_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-class Answer(Protocol):
+class WebResponse(Protocol):
     """What the guarded client gives: `core.egress.exchange.Download`."""
 
     @property
     def status(self) -> int:
-        """HTTP status."""
+        """Return the HTTP status."""
         ...
 
     @property
     def body(self) -> bytes:
-        """At most as many bytes as were asked for."""
+        """Return at most as many bytes as were asked for."""
         ...
 
     @property
     def complete(self) -> bool:
-        """False where there was more."""
+        """Return False where there was more."""
         ...
 
 
 class WebClient(Protocol):
     """The guarded client: `core.egress.client.GuardedClient`."""
 
-    async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> Answer:
-        """Fetch a resource; redirects are answers.
+    async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> WebResponse:
+        """Return a resource; redirects are answers.
 
         Raises:
             TargetForbidden: the guard refuses the address.
@@ -158,7 +158,7 @@ class BucketSource:
 
 
 def open_bucket(url: str) -> Any:
-    """The store of a bucket's URL (`s3://bucket/prefix`, `gs://…`, `az://…`); does no I/O.
+    """Return the store of a bucket's URL (`s3://bucket/prefix`, `gs://…`, `az://…`); does no I/O.
 
     Endpoint, region and credentials come from the clouds' usual variables (`AWS_…`, `GOOGLE_…`,
     `AZURE_…`). Two quick retries only: the consumer's loop waits and asks again by itself. Options
@@ -178,7 +178,7 @@ def open_bucket(url: str) -> Any:
 
 
 async def read_object(store: Any, path: str, uri: str, max_bytes: int) -> bytes:
-    """The bytes of one object, refused by its size before they are fetched.
+    """Return the bytes of one object, refused by its size before they are fetched.
 
     Raises:
         ImageMissing, ImageUnreadable, BlobStoreAway: as `BucketSource.read`.
@@ -195,7 +195,7 @@ async def read_object(store: Any, path: str, uri: str, max_bytes: int) -> bytes:
         raise BlobStoreAway(f"{uri}: {type(error).__name__}") from error
 
 
-def _body_of(answer: Answer, uri: str, max_bytes: int) -> bytes:
+def _body_of(answer: WebResponse, uri: str, max_bytes: int) -> bytes:
     if not 200 <= answer.status < 300:
         raise ImageMissing(f"{uri}: status {answer.status}")
     if not answer.complete:

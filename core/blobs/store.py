@@ -28,7 +28,7 @@ class Source(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class BlobKeeper(Protocol):
     """Keeps bytes under their SHA-256."""
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
@@ -62,7 +62,7 @@ class Keeper(Protocol):
         ...
 
     async def discard(self, digest: bytes, older_than: timedelta) -> bool:
-        """Forget bytes that were put, or put again, longer ago; give whether they went.
+        """Forget bytes that were put, or put again, longer ago; return whether they went.
 
         Raises:
             TransientError: the place is away.
@@ -85,12 +85,12 @@ class BlobStore:
     Args:
         keeper: of `blob:` URIs.
         sources: scheme -> source, for the schemes that this process can read.
-        report_progress: told of each URI that is dealt with, of many that one call may have.
+        report_progress: is called after each URI, of many that one call may have.
     """
 
     def __init__(
         self,
-        keeper: Keeper,
+        keeper: BlobKeeper,
         sources: Mapping[str, Source],
         limits: ReadLimits,
         report_progress: Callable[[], object] = lambda: None,
@@ -124,7 +124,7 @@ class BlobStore:
         return contents
 
     async def keep(self, content: bytes) -> str:
-        """Keep bytes at once; give their `blob:` URI. Idempotent.
+        """Keep bytes at once; return their `blob:` URI. Idempotent.
 
         Raises:
             TransientError: the place is away.

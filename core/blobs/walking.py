@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.blobs.kinds import IMAGE_EXTENSIONS, Skip, skip_by_kind, skip_by_name
-from core.blobs.naming import MAX_URI_CHARS, Place
+from core.blobs.naming import MAX_URI_CHARS, RootedPath
 from core.blobs.roots import Roots, Signature, signature_of, translated
 from core.errors import PermanentError
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFile:
     """A photo that the walk came to."""
 
-    place: Place
+    place: RootedPath
     signature: Signature
 
 
@@ -49,7 +49,7 @@ class Walk:
     def __init__(
         self,
         roots: Roots,
-        start: Place,
+        start: RootedPath,
         *,
         after: bytes = b"",
         wanted: frozenset[bytes] = IMAGE_EXTENSIONS,
@@ -60,7 +60,7 @@ class Walk:
         self._wanted = wanted
         self.skipped: Counter[Skip] = Counter()
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[FoundFile]:
         """Return the photos in the byte order of their paths.
 
         Raises:
@@ -81,7 +81,7 @@ class Walk:
                     stack.append((path, iter(self._list_below(path))))
             elif path > self._after:
                 if isinstance(entry.judged, Signature):
-                    yield Found(Place(self._start.root, path), entry.judged)
+                    yield FoundFile(RootedPath(self._start.root, path), entry.judged)
                 else:
                     self.skipped[entry.judged] += 1
 
@@ -96,14 +96,14 @@ class Walk:
             return []
 
     def _list(self, relative: bytes) -> list[_Entry]:
-        place = Place(self._start.root, relative)
+        place = RootedPath(self._start.root, relative)
         with self._roots.opened_directory(place) as directory, translated(place):
             device = os.fstat(directory).st_dev
             with os.scandir(directory) as listing:
                 found = [self._judge(place, item, device) for item in listing]
         return sorted(found, key=lambda entry: entry.order)
 
-    def _judge(self, parent: Place, item: "os.DirEntry[str]", device: int) -> _Entry:
+    def _judge(self, parent: RootedPath, item: "os.DirEntry[str]", device: int) -> _Entry:
         name = os.fsencode(item.name)
         if reason := skip_by_name(name):
             return _Entry(name, name, reason)
@@ -111,12 +111,12 @@ class Walk:
             return _Entry(name + b"/", name, None)
         if item.is_symlink():
             return _Entry(name, name, Skip.SYMLINK)
-        place = Place(parent.root, parent.relative + b"/" + name if parent.relative else name)
+        place = RootedPath(parent.root, parent.relative + b"/" + name if parent.relative else name)
         judged = skip_by_kind(name, self._wanted) or _look_at(item, place, device)
         return _Entry(name, name, judged)
 
 
-def _look_at(item: "os.DirEntry[str]", place: Place, device: int) -> Signature | Skip:
+def _look_at(item: "os.DirEntry[str]", place: RootedPath, device: int) -> Signature | Skip:
     try:
         found = item.stat(follow_symlinks=False)
     except OSError:

@@ -18,17 +18,18 @@ from pathlib import Path
 from typing import Self
 
 import aiohttp
-import certifi
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from core.egress.connector import GuardedConnector, RequestTrace, trail_of_request
+from core.egress.connector import GuardedConnector, RequestTrace, trace_of_request
 from core.egress.exchange import Download, Exchange, Reading
 from core.egress.failures import FailureKind, unreachable
 from core.egress.guard import TargetGuard
+from core.egress.proxying import parse_proxy
 from core.egress.resolver import HostResolver
 from core.egress.targets import Target, TargetPolicy
-from core.errors import ConfigurationError, TargetForbidden, TargetUnreachable
+from core.egress.tls import default_ssl_context
+from core.errors import TargetForbidden, TargetUnreachable
 from core.settings import EgressSettings
 
 DEFAULT_HEADERS = {
@@ -62,7 +63,7 @@ class EgressLimits:
 
     @classmethod
     def from_settings(cls, settings: EgressSettings) -> "EgressLimits":
-        """The bounds that the settings describe."""
+        """Return the bounds that the settings describe."""
         return cls(
             per_host_connections=settings.per_host_connections,
             proxy=settings.proxy,
@@ -104,7 +105,7 @@ class GuardedClient:
         self._guard = guard
         self._limits = limits or EgressLimits()
         self._ssl_context = ssl_context
-        self._proxy = _parse_proxy(self._limits.proxy)
+        self._proxy = parse_proxy(self._limits.proxy)
         self._transport: httpx.AsyncBaseTransport | None = None
         # Callbacks come back, and the policy is fixed; an error is not remembered.
         self._target = lru_cache(MAX_TARGETS)(guard.policy.check_url)
@@ -140,7 +141,7 @@ class GuardedClient:
             await transport.aclose()
 
     async def check(self, url: str) -> Target:
-        """Judge a URL without calling it: for the moment of submission.
+        """Return the target of a URL that may be called, without calling it: for the submission.
 
         Raises:
             TargetForbidden: the URL or an address of its host breaks a rule.
@@ -178,18 +179,18 @@ class GuardedClient:
         started = time.monotonic()
         target = self._target(url)
         reading = Reading(self._limits.response_max_bytes)
-        trail = self._trail(target)
+        trace = self._trace(target)
         call = _Call("POST", target, timeout_s, body_s, headers, content)
         try:
-            await self._perform(call, trail, reading)
+            await self._perform(call, trace, reading)
         except TargetUnreachable:
             if reading.status is None:
                 raise
         took_ms = (time.monotonic() - started) * 1000
-        return reading.exchange(took_ms=took_ms, remote_address=trail.remote_address)
+        return reading.exchange(took_ms=took_ms, remote_address=trace.remote_address)
 
     async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> Download:
-        """Fetch a resource of at most `max_bytes`; a redirect is an answer like any other.
+        """Return a resource of at most `max_bytes`; a redirect is an answer like any other.
 
         Raises:
             TargetForbidden: the guard refuses the URL or an address of its host.
@@ -197,41 +198,41 @@ class GuardedClient:
         """
         target = self._guard.policy.check_url(url)
         reading = Reading(max_bytes)
-        await self._perform(_Call("GET", target, timeout_s), self._trail(target), reading)
+        await self._perform(_Call("GET", target, timeout_s), self._trace(target), reading)
         return reading.download()
 
-    async def _perform(self, call: _Call, trail: RequestTrace, reading: Reading) -> None:
-        token = trail_of_request.set(trail)
+    async def _perform(self, call: _Call, trace: RequestTrace, reading: Reading) -> None:
+        token = trace_of_request.set(trace)
         try:
             async with asyncio.timeout(call.timeout_s) as deadline:
                 for _ in range(STALE_RETRIES):
-                    if await self._answered(call, trail, reading, deadline):
+                    if await self._answered(call, trace, reading, deadline):
                         return
-                await self._attempt(call, trail, reading, deadline)
+                await self._attempt(call, trace, reading, deadline)
         except TimeoutError as error:
             message = f"{call.target.host}: no complete answer within {call.timeout_s:g} s"
             raise TargetUnreachable(message, kind=FailureKind.TIMEOUT) from error
         finally:
-            trail_of_request.reset(token)
+            trace_of_request.reset(token)
 
     async def _answered(
-        self, call: _Call, trail: RequestTrace, reading: Reading, deadline: asyncio.Timeout
+        self, call: _Call, trace: RequestTrace, reading: Reading, deadline: asyncio.Timeout
     ) -> bool:
         """Return False where a stale kept connection was at fault: the request is repeated."""
         try:
-            await self._attempt(call, trail, reading, deadline)
+            await self._attempt(call, trace, reading, deadline)
         except TargetUnreachable as error:
-            if error.kind == FailureKind.RESET and trail.reused and reading.status is None:
+            if error.kind == FailureKind.RESET and trace.reused and reading.status is None:
                 return False
             raise
         return True
 
     async def _attempt(
-        self, call: _Call, trail: RequestTrace, reading: Reading, deadline: asyncio.Timeout
+        self, call: _Call, trace: RequestTrace, reading: Reading, deadline: asyncio.Timeout
     ) -> None:
         if self._transport is None:
             raise RuntimeError("the client is used outside its context")
-        trail.reused = False
+        trace.reused = False
         try:
             response = await self._transport.handle_async_request(self._request(call))
             if call.body_s is not None:
@@ -241,8 +242,8 @@ class GuardedClient:
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
-            if trail.forbidden is not None:
-                raise trail.forbidden from error
+            if trace.forbidden is not None:
+                raise trace.forbidden from error
             raise unreachable(call.target.host, error) from error
         except ValueError as error:
             # Not the network: a URL or a header that a library cannot write, now and at any time.
@@ -250,7 +251,7 @@ class GuardedClient:
             raise TargetForbidden(f"{call.target.host}: cannot be asked: {error}") from error
 
     def _request(self, call: _Call) -> httpx.Request:
-        """Made of parts: from `content` httpx derives headers which aiohttp writes by itself."""
+        """Return a request. From `content` httpx would derive headers that aiohttp writes."""
         headers = dict(call.headers)
         stream: httpx.ByteStream | _Pieces = httpx.ByteStream(call.content)
         if len(call.content) > WHOLE_BYTES:
@@ -268,7 +269,7 @@ class GuardedClient:
             request.read()  # so that it goes out whole
         return request
 
-    def _trail(self, target: Target) -> RequestTrace:
+    def _trace(self, target: Target) -> RequestTrace:
         return RequestTrace(host=self._proxy.url.host if self._proxy is not None else target.host)
 
     def _dial_guard(self) -> TargetGuard:
@@ -280,7 +281,7 @@ class GuardedClient:
 
 @asynccontextmanager
 async def open_client(settings: EgressSettings) -> AsyncIterator[GuardedClient]:
-    """A guarded client as the settings describe it, with its resolver; for composition roots.
+    """Yield a guarded client as the settings describe it, with its resolver.
 
     Raises:
         ConfigurationError: a setting cannot be used; names the variable.
@@ -294,25 +295,6 @@ async def open_client(settings: EgressSettings) -> AsyncIterator[GuardedClient]:
         yield client
 
 
-def default_ssl_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """TLS 1.2 and up; trusts the system's roots and certifi's, as slim images have none.
-
-    Args:
-        ca_file: PEM with further roots, such as a company's own.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or holds no certificate.
-    """
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            raise ConfigurationError(f"EGRESS_CA_FILE: {ca_file}: {error}") from error
-    return context
-
-
 @dataclass(frozen=True, slots=True)
 class _Pieces(httpx.AsyncByteStream):
     content: bytes
@@ -320,20 +302,3 @@ class _Pieces(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self.content), CHUNK_BYTES):
             yield self.content[start : start + CHUNK_BYTES]
-
-
-def _parse_proxy(url: str) -> httpx.Proxy | None:
-    if not url:
-        return None
-    try:
-        proxy = httpx.Proxy(url)
-    except (ValueError, httpx.InvalidURL) as error:
-        raise ConfigurationError(f"EGRESS_PROXY: {error}") from error
-    if proxy.url.scheme not in {"http", "https"} or not proxy.url.host:
-        raise ConfigurationError("EGRESS_PROXY: must be http[s]://[user:password@]host:port")
-    if proxy.auth is None:
-        return proxy
-    # Not `auth`: httpx-aiohttp 0.2.0 makes aiohttp's BasicAuth of it, deprecated in aiohttp 3.14.
-    # aiohttp turns the proxy's Authorization into the Proxy-Authorization that goes out.
-    authorization = aiohttp.encode_basic_auth(*proxy.auth)
-    return httpx.Proxy(str(proxy.url), headers={"authorization": authorization})

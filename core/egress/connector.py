@@ -43,7 +43,7 @@ class RequestTrace:
 
 # A context variable, since aiohttp gives its hooks no place for a request's own data; its
 # connection attempts run in child tasks, which inherit it and share the object.
-trail_of_request: ContextVar[RequestTrace] = ContextVar("trail_of_request")
+trace_of_request: ContextVar[RequestTrace] = ContextVar("trace_of_request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,32 +87,32 @@ class GuardedConnector(aiohttp.TCPConnector):
         traces: "list[Trace]",
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's signature
     ) -> "Connection":
-        """A connection whose peer passed the guard; notes it in the request's trail.
+        """Return a connection whose peer passed the guard; note the peer in the request's trace.
 
         Raises:
             TargetForbidden: the peer is not an address that the policy allows.
         """
         connection = await super().connect(req, traces, timeout)
         try:
-            self._note(connection, trail_of_request.get())
+            self._note(connection, trace_of_request.get())
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _note(self, connection: "Connection", trail: RequestTrace) -> None:
+    def _note(self, connection: "Connection", trace: RequestTrace) -> None:
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             return  # lost already: the request will find out
         now = time.monotonic()
         judged = self._judged.get(protocol)
-        trail.reused = judged is not None
-        if judged is None or judged.host != trail.host:
+        trace.reused = judged is not None
+        if judged is None or judged.host != trace.host:
             # Else nothing is new: a socket keeps its peer, and the policy is fixed.
             opened_at = now if judged is None else judged.opened_at
-            judged = self._judge(transport, trail.host, opened_at)
+            judged = self._judge(transport, trace.host, opened_at)
             self._judged[protocol] = judged
-        trail.remote_address = judged.address
+        trace.remote_address = judged.address
         if now - judged.opened_at > self._max_age_s or self._open_count() > self._max_open:
             protocol.force_close()
 
@@ -155,18 +155,18 @@ class _CheckedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing of its own to close."""
+        """Do nothing: there is nothing of its own to close."""
 
 
 def _socket_factory(policy: TargetPolicy) -> "aiohttp.SocketFactoryType":
     def make_socket(address_info: "AddrInfoType") -> socket.socket:
         family, kind, protocol, _, address = address_info
-        trail = trail_of_request.get()
+        trace = trace_of_request.get()
         try:
-            policy.check_peer(trail.host, parse_address(str(address[0])))
+            policy.check_peer(trace.host, parse_address(str(address[0])))
         except TargetForbidden as error:
             # aiohappyeyeballs 2.7 expects OSError from a factory, and swallows all others.
-            trail.forbidden = error
+            trace.forbidden = error
             raise PermissionError(errno.EACCES, str(error)) from error
         return socket.socket(family, kind, protocol)
 

@@ -67,7 +67,7 @@ class Reading:
         self.complete = True
 
     def exchange(self, *, took_ms: float, remote_address: str) -> Exchange:
-        """The answer as a value; only after a status has arrived."""
+        """Return the answer as a value; only after a status has arrived."""
         return Exchange(
             status=self.status or 0,
             headers=MappingProxyType(self.headers),
@@ -78,7 +78,7 @@ class Reading:
         )
 
     def download(self) -> Download:
-        """The resource as a value; only after the reading ended by itself or at the cap."""
+        """Return the resource as a value; only after the reading ended by itself or at the cap."""
         return Download(
             status=self.status or 0,
             content_type=self.headers.get("content-type", ""),

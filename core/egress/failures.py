@@ -47,7 +47,7 @@ _LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 
 
 def unreachable(host: str, error: BaseException) -> TargetUnreachable:
-    """The library's error as ours; `infra` where this machine or the egress proxy is at fault."""
+    """Return a library's error as ours, `infra` where this machine or the proxy is at fault."""
     chain = tuple(_causes(error))
     root = chain[-1]
     return TargetUnreachable(

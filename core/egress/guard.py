@@ -18,7 +18,7 @@ class TargetGuard:
     resolver: Resolver
 
     async def check(self, url: str) -> Target:
-        """The canonical target, its name looked up and all its addresses passed.
+        """Return the canonical target, its name looked up and all its addresses passed.
 
         Raises:
             TargetForbidden: the URL or one of the addresses breaks a rule; the message says which.
@@ -31,7 +31,7 @@ class TargetGuard:
         return target
 
     async def addresses(self, host: str) -> tuple[IPAddress, ...]:
-        """All addresses of a host name; none of them is denied.
+        """Return all addresses of a host name; none of them is denied.
 
         Raises:
             TargetForbidden: at least one address is denied.

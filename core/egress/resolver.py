@@ -56,7 +56,7 @@ class Resolver(Protocol):
     """Return all addresses of a host."""
 
     async def addresses(self, host: str) -> tuple[IPAddress, ...]:
-        """All addresses, in the order to try; at least one.
+        """Return all addresses, in the order to try; at least one.
 
         Raises:
             TargetUnreachable: `kind="dns"`; `infra` where the resolver, not the name, failed.
@@ -65,7 +65,7 @@ class Resolver(Protocol):
 
 
 def system_lookup(host: str) -> Sequence[str]:
-    """Addresses by the platform's resolver; blocks.
+    """Return a host's addresses by the platform's resolver; blocks.
 
     Raises:
         OSError: `socket.gaierror` with its EAI code.
@@ -112,7 +112,7 @@ class HostResolver:
         self._running: dict[str, asyncio.Task[_Answer]] = {}
 
     async def __aenter__(self) -> Self:
-        """Nothing to open; leaving ends what still runs."""
+        """Do nothing: leaving ends what still runs."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -123,7 +123,7 @@ class HostResolver:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def addresses(self, host: str) -> tuple[IPAddress, ...]:
-        """All addresses of a host, each once, from memory while it is fresh.
+        """Return all addresses of a host, each once, from memory while it is fresh.
 
         An older answer is given while a new one is fetched, up to `STALE_S` after the lookup that
         found it.

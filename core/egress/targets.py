@@ -53,7 +53,7 @@ class TargetPolicy:
 
     @classmethod
     def from_settings(cls, settings: EgressSettings) -> "TargetPolicy":
-        """The policy that the settings describe.
+        """Return the policy that the settings describe.
 
         Raises:
             ConfigurationError: a list cannot be read; names the variable and the part.
@@ -68,7 +68,7 @@ class TargetPolicy:
         )
 
     def check_url(self, url: str) -> Target:
-        """The canonical target of a URL that the policy lets pass; looks nothing up.
+        """Return the canonical target of a URL that the policy lets pass; looks nothing up.
 
         Raises:
             TargetForbidden: names the value and the one rule that it breaks.
@@ -85,7 +85,7 @@ class TargetPolicy:
         return Target(parts.scheme, host, port, _rebuild(parts, host, port), address)
 
     def check_resolved(self, host: str, addresses: Sequence[IPAddress]) -> None:
-        """Pass a host whose every address may be reached: one bad one blocks them all.
+        """Raise where an address of a host is denied: one bad address blocks them all.
 
         Raises:
             TargetForbidden: names the host, the address and the rule.
@@ -94,7 +94,7 @@ class TargetPolicy:
             self.check_peer(host, address)
 
     def check_peer(self, host: str, address: IPAddress) -> None:
-        """Pass one address that a connection to `host` is about to use.
+        """Raise where an address that a connection to `host` is about to use is denied.
 
         Raises:
             TargetForbidden: names the host, the address and the rule.
@@ -123,7 +123,7 @@ class TargetPolicy:
 
 
 def canonical_host(host: str) -> tuple[str, IPAddress | None]:
-    """A host in the one spelling that all later layers see, and its address if it is a literal.
+    """Return a host in the spelling that all later layers see, and its address if it is a literal.
 
     Raises:
         TargetForbidden: empty, too long, percent-encoded, not a name, an A-label that stands for
@@ -149,7 +149,7 @@ def canonical_host(host: str) -> tuple[str, IPAddress | None]:
 
 
 def lane_name(host: str) -> str:
-    """The host as lanes and operators name it: canonical, an IPv6 address without brackets.
+    """Return the host as operators name it: canonical, an IPv6 address without brackets.
 
     Raises:
         TargetForbidden: as `canonical_host`.
@@ -158,18 +158,17 @@ def lane_name(host: str) -> str:
 
 
 def lane_of(url: str) -> str:
-    """The lane of a callback: its host by `lane_name`; as written where that is none.
+    """Return the target of a callback, which has a lane of its own: `scheme://host:port`.
 
-    Such a URL is refused before anything is sent; until then it waits in a lane like the others.
+    A URL that is none has its text up to the path, without user and password: it is refused before
+    anything is sent, and until then it waits in a lane like the others.
     """
     try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-    try:
-        return lane_name(host)
-    except TargetForbidden:
-        return host
+        parts = _split_url(url)
+        return f"{parts.scheme}://{canonical_host(parts.hostname or '')[0]}:{_port_of(parts)}"
+    except (TargetForbidden, KeyError):  # KeyError: a scheme without a port of its own
+        scheme, _, rest = url.partition("://")
+        return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"[:MAX_HOST_CHARS]
 
 
 def _split_url(url: str) -> SplitResult:
@@ -208,9 +207,11 @@ def _to_ascii(host: str) -> str:
 
 
 def _check_readable(name: str) -> None:
-    """The libraries decode such a name whole, labels without `xn--` too, and raise where it fails:
-    httpx 0.28 when it connects, which is too late to say so.
-    """  # noqa: D205
+    """Raise where a name cannot be decoded.
+
+    The libraries decode a name whole, labels without `xn--` too; httpx 0.28 does so when it
+    connects, which is too late to say so.
+    """
     try:
         idna.decode(name)
     except UnicodeError as error:  # idna.IDNAError is one; punycode's own escape from it

@@ -44,7 +44,7 @@ class English:
 
     @property
     def function_words(self) -> frozenset[str]:
-        """Articles, prepositions, conjunctions and clitics; not `no` and `without`."""
+        """Return articles, prepositions, conjunctions and clitics; not `no` and `without`."""
         return FUNCTION_WORDS
 
     def covers(self, word: str) -> bool:

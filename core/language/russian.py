@@ -23,7 +23,7 @@ class Russian:
 
     @property
     def function_words(self) -> frozenset[str]:
-        """Prepositions, conjunctions and particles; not `не` and `без`, which change the sense."""
+        """Return prepositions, conjunctions, particles; not `не`, `без`: they change the sense."""
         return FUNCTION_WORDS
 
     def covers(self, word: str) -> bool:

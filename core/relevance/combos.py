@@ -207,16 +207,16 @@ def accept(offered: Mapping[bytes, Rank], stored: Rows) -> tuple[tuple[bytes, Ra
         offered: `Candidates.rows`; where it has a set, it has all its subsets.
         stored: the stored rows of the offered keys, holes included.
     """
-    reach: dict[bytes, Rank] = {}  # key -> the best row among it and its subsets
+    best: dict[bytes, Rank] = {}  # key -> the best row among it and its subsets
     accepted: list[tuple[bytes, Rank]] = []
     for key in sorted(offered, key=len):
-        bar = max((reach[subset] for subset in _one_less(key)), default=_NOTHING)
+        bar = max((best[subset] for subset in _one_less(key)), default=_NOTHING)
         row = stored.get(key, _NOTHING)
         bar = bar if row is None else max(bar, row)
         if row is not None and offered[key] > bar:
             accepted.append((key, offered[key]))
             bar = offered[key]
-        reach[key] = bar
+        best[key] = bar
     return tuple(sorted(accepted))
 
 

@@ -16,15 +16,15 @@ class Word(Protocol):
 
     @property
     def text(self) -> str:
-        """The word as it is shown to people."""
+        """Return the word as it is shown to people."""
 
     @property
     def lemmas(self) -> frozenset[str]:
-        """The base forms that it may have; two words are the same where these sets intersect."""
+        """Return the base forms that it may have; two words are equal where these intersect."""
 
     @property
     def is_function(self) -> bool:
-        """Whether a name of several words can do without it ("Day of the Dead")."""
+        """Return whether a name of several words can do without it ("Day of the Dead")."""
 
 
 WordsOf = Callable[[str], Sequence[Word]]

@@ -22,5 +22,5 @@ async def take(connection: Transaction, name: str, keeper: str, for_s: float) ->
 
 
 async def release(connection: Transaction, name: str, keeper: str) -> None:
-    """Give the work up, so that the next keeper need not wait for the lease to end."""
+    """Release the work, so that the next keeper need not wait for the lease to end."""
     await connection.execute(_RELEASE, name, keeper)

@@ -20,7 +20,7 @@ class BatchCeiling:
     Args:
         maximum: never above this.
         patience: successes at the ceiling before twice as much is tried.
-        halved: told when a batch was too large and a smaller one will be tried.
+        halved: is called when a batch was too large and a smaller one will be tried.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class ClipModel:
             the processor's cores by the towers, not by batches that compete.
         max_batch: most pictures in one forward pass.
         is_out_of_memory: tells exceptions that a smaller batch may cure.
-        halved: told, on the thread, when a batch did not fit.
+        halved: is called, on the thread, when a batch did not fit.
     """
 
     def __init__(

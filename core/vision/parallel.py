@@ -67,7 +67,7 @@ class SideBySide:
 
 
 def _result(part: "Future[NDArray[np.float32]]") -> NDArray[np.float32]:
-    """The future's result; the future is forgotten.
+    """Return the future's result, and forget the future.
 
     An error that could still reach its own future from its traceback would keep the tensors of the
     failed pass alive until a collection, see `ceiling`.

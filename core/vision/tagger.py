@@ -94,17 +94,17 @@ class ClipTagger:
 
     @property
     def identity(self) -> str:
-        """The model's name and weights, as it stands beside embeddings and tags."""
+        """Return the model's name and weights, as it stands beside embeddings and tags."""
         return self._model.identity
 
     @property
     def preprocessing(self) -> str:
-        """Version of the pixels that the model is given."""
+        """Return the version of the pixels that the model is given."""
         return self._options.preprocessing
 
     @property
     def label_version(self) -> int | None:
-        """Version of the default labels in force; None before `use_labels`."""
+        """Return the version of the default labels in force; None before `use_labels`."""
         return None if self._defaults is None else self._defaults.version
 
     async def use_labels(self, labels: Sequence[Label], version: int) -> None:

@@ -69,12 +69,12 @@ def plain_name(model: str, resolved: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether a device or the host had no room, whatever torch calls it this time."""
+    """Return whether a device or the host had no room, whatever torch calls it this time."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True  # torch.OutOfMemoryError; by name, so that tests need no torch
     # ONNX Runtime's errors are exceptions of its own, without a common parent
-    told = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
-    return told and any(words in str(error) for words in _NO_ROOM)
+    is_theirs = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
+    return is_theirs and any(words in str(error) for words in _NO_ROOM)
 
 
 class TorchTowers:
@@ -136,7 +136,7 @@ class TorchTowers:
             return rows[: len(batch)]
 
     def embed(self, batch: Any) -> Any:
-        """`encode_pixels` from tensor to tensor, on the model's device; what an exporter sees.
+        """Return unit embeddings of pixels, from tensor to tensor, on the model's device.
 
         Normalises with the operations and the order of open_clip's transform, so that fp32 is
         bit-equal to it.
@@ -156,12 +156,12 @@ class TorchTowers:
 
     @property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation that pixels are normalised with, per channel, of 0..1."""
+        """Return the mean and standard deviation per channel that normalise pixels of 0..1."""
         return tuple(self._config["mean"]), tuple(self._config["std"])
 
     @property
     def image_tower(self) -> Any:
-        """The torch module behind `encode_pixels`."""
+        """Return the torch module behind `encode_pixels`."""
         return self._model.visual
 
     def in_precision(self, precision: str) -> "TorchTowers":
@@ -267,7 +267,7 @@ def _tokenizer(name: str) -> Any:
 
 
 def _weights_hash(model: Any) -> str:
-    """Hash names, shapes and values of all tensors: the same weights in another file are equal."""
+    """Return a hash over all tensors' names, shapes and values, whatever file they came in."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         array = tensor.detach().cpu().contiguous().numpy()

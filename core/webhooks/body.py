@@ -18,14 +18,14 @@ _PIECE_BYTES = 3 * 64 * 1024
 
 
 async def encode_image(content: bytes) -> bytes:
-    """An image's bytes as base64; of large ones off the event loop."""
+    """Return an image's bytes as base64; of large ones off the event loop."""
     if len(content) <= OFF_LOOP_BYTES:
         return binascii.b2a_base64(content, newline=False)
     return await asyncio.to_thread(_in_pieces, content)
 
 
 def build_body(body: WebhookBody, image_base64: bytes | None = None) -> bytes:
-    """The body as it is sent; `image_base64` stands as `data.image.base64`.
+    """Return the body as it is sent; `image_base64` stands as `data.image.base64`.
 
     Fields without a value are left out. The base64 takes the place of a mark: JSON needs no escapes
     for it, so megabytes of text are neither decoded nor scanned by the encoder.

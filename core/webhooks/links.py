@@ -21,7 +21,7 @@ class LinkRefused(PermanentError):
 
 
 def sign_link(path: str, *, expires_at: datetime, key: bytes) -> str:
-    """`path?expires=…&signature=…`, valid for exactly this path.
+    """Return `path?expires=…&signature=…`, valid for exactly this path.
 
     Args:
         path: absolute, without a query; what the server will see, percent-encoding and all.
@@ -38,7 +38,7 @@ def sign_link(path: str, *, expires_at: datetime, key: bytes) -> str:
 
 
 def check_link(link: str, *, keys: Sequence[bytes], now: datetime) -> None:
-    """Pass a link (path and query) that one of the keys signed and whose time has not run out.
+    """Raise unless one of the keys signed a link (path and query) whose time has not run out.
 
     Raises:
         LinkRefused: altered or unsigned (`link_refused`), or too late (`link_expired`).

@@ -26,12 +26,12 @@ class WebhookResponse(Protocol):
 
     @property
     def status(self) -> int:
-        """HTTP status."""
+        """Return the HTTP status."""
         ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Some of the headers, names in lower case; `retry-after` and `webhook-delivery` count."""
+        """Return the headers `retry-after` and `webhook-delivery` at least, names in lower case."""
         ...
 
 
@@ -89,17 +89,17 @@ class RetrySchedule:
 
     @classmethod
     def from_settings(cls, settings: DeliverySettings) -> "RetrySchedule":
-        """The schedule that the settings describe."""
+        """Return the schedule that the settings describe."""
         delays = tuple(float(part) for part in settings.schedule_s.split(","))
         return cls(delays_s=delays, jitter=JITTER)
 
     @property
     def window_s(self) -> float:
-        """Time after which nothing is tried any more: all delays at their longest."""
+        """Return the time after which nothing is tried any more: all delays at their longest."""
         return sum(self.delays_s) * (1 + self.jitter)
 
     def next_at(self, attempts: Attempts, now: datetime, rng: Random) -> datetime | None:
-        """When the next attempt is due, or None where the schedule is used up."""
+        """Return when the next attempt is due, or None where the schedule is used up."""
         if self.is_last(attempts):
             return None
         return now + self._jittered(self.delays_s[attempts.made], rng)
@@ -107,7 +107,7 @@ class RetrySchedule:
     def verdict(
         self, outcome: Outcome, *, attempts: Attempts, now: datetime, rng: Random
     ) -> Verdict:
-        """What follows from an attempt.
+        """Return what follows from an attempt.
 
         2xx delivers. 410, the abort header and a forbidden target end at once. All else is tried
         again by the schedule, 3xx and 4xx too, because receivers get repaired; never before
@@ -129,7 +129,7 @@ class RetrySchedule:
     def failed(
         self, name: str, *, attempts: Attempts, now: datetime, rng: Random
     ) -> Retry | GivenUp:
-        """What follows from a charged attempt that came to `name`, whosever fault it was."""
+        """Return what follows from a charged attempt that came to `name`, whosever fault it was."""
         at = self.next_at(attempts, now, rng)
         if at is None:
             return GivenUp(reason="attempts_exhausted", outcome=name)
@@ -138,7 +138,7 @@ class RetrySchedule:
     def postponed(
         self, name: str, delay_s: float, *, attempts: Attempts, now: datetime, rng: Random
     ) -> Retry | GivenUp:
-        """What follows from a fault of our own: soon again, uncharged, until the window ends.
+        """Return what follows from our own fault: soon again, uncharged, until the window ends.
 
         After it such faults are charged: they end too, and yet a webhook that was held for days
         (its host disabled, no worker there) is not given up for the first one.
@@ -148,7 +148,7 @@ class RetrySchedule:
         return Retry(now + self._jittered(delay_s, rng), outcome=name, charged=False)
 
     def is_last(self, attempts: Attempts) -> bool:
-        """Tell whether nothing follows this attempt if it fails."""
+        """Return whether nothing follows this attempt if it fails."""
         return attempts.made >= len(self.delays_s)
 
     def _no_earlier(
@@ -170,7 +170,7 @@ class RetrySchedule:
 
 
 def outcome_name(outcome: Outcome) -> str:
-    """Stable name of what came of an attempt: the metric's label.
+    """Return the stable name of what came of an attempt: the metric's label.
 
     `delivered`, `http_3xx`, `http_4xx`, `http_410`, `http_429`, `http_5xx`, `http_odd`,
     `target_forbidden`, or the kind of the failure (`dns`, `refused`, `timeout`, …).
@@ -187,7 +187,7 @@ def outcome_name(outcome: Outcome) -> str:
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
+    """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
 
     None where there is none, where it cannot be read, where it is past or negative, and where it
     is absurd (beyond a month).

@@ -21,7 +21,7 @@ MAX_SECRET_BYTES = 64
 
 
 def parse_secret(secret: str) -> bytes:
-    """The key inside `whsec_<base64>`.
+    """Return the key inside `whsec_<base64>`.
 
     Raises:
         ValueError: another prefix, no base64, or a key of another length. Does not show the value.
@@ -40,12 +40,12 @@ def parse_secret(secret: str) -> bytes:
 
 
 def format_secret(key: bytes) -> str:
-    """`whsec_<base64>` of a key, as receivers enter it."""
+    """Return `whsec_<base64>` of a key, as receivers enter it."""
     return SECRET_PREFIX + base64.b64encode(key).decode("ascii")
 
 
 def sign(message_id: str, timestamp: int, body: bytes, keys: Sequence[bytes]) -> str:
-    """The value of `webhook-signature`: one signature per key, in order, separated by spaces.
+    """Return the value of `webhook-signature`: a signature per key, in order, separated by spaces.
 
     Args:
         message_id: the same over all attempts; without a dot, which separates the signed parts.

@@ -26,12 +26,12 @@ _FORMAT = "v1"
 
 
 def make_secret() -> str:
-    """A new signing secret: `whsec_` and 32 random bytes."""
+    """Return a new signing secret: `whsec_` and 32 random bytes."""
     return format_secret(os.urandom(SECRET_BYTES))
 
 
 def make_key() -> str:
-    """A new value for `SECRETS_KEY`: 32 random bytes as base64."""
+    """Return a new value for `SECRETS_KEY`: 32 random bytes as base64."""
     return base64.b64encode(os.urandom(KEY_BYTES)).decode("ascii")
 
 
@@ -44,7 +44,7 @@ class SecretBox:
 
     @classmethod
     def from_settings(cls, settings: SecretSettings) -> "SecretBox":
-        """The box that `SECRETS_KEY` opens: one key, or several separated by commas, newest first.
+        """Return the box that `SECRETS_KEY` opens: keys separated by commas, the newest first.
 
         Raises:
             ConfigurationError: the variable is empty, or a part is not 32 bytes as base64.
@@ -53,14 +53,14 @@ class SecretBox:
         return cls(tuple(_parse_key(part, number) for number, part in enumerate(parts, start=1)))
 
     def seal(self, secret: str, *, owner: str) -> str:
-        """A secret as it is stored, sealed with the newest key for this owner alone."""
+        """Return a secret as it is stored, sealed with the newest key for this owner alone."""
         key_id, cipher = next(iter(self._ciphers.items()))
         nonce = os.urandom(NONCE_BYTES)
         sealed = cipher.encrypt(nonce, secret.encode(), _context(owner))
         return f"{_FORMAT}.{key_id}.{base64.urlsafe_b64encode(nonce + sealed).decode('ascii')}"
 
     def open(self, sealed: str, *, owner: str) -> str:
-        """The secret that `seal` was given.
+        """Return the secret that `seal` was given.
 
         Raises:
             ConfigurationError: `SECRETS_KEY` lacks the key it was sealed with, or the value was
@@ -82,11 +82,11 @@ class SecretBox:
         return opened.decode()
 
     def needs_sealing(self, sealed: str) -> bool:
-        """Whether a stored secret is sealed with an older key than the newest."""
+        """Return whether a stored secret is sealed with an older key than the newest."""
         return self._split(sealed)[0] != next(iter(self._ciphers))
 
     def derived_keys(self, purpose: str) -> tuple[bytes, ...]:
-        """Keys for another purpose (such as links), newest first; they do not tell the box's."""
+        """Return keys for another purpose (links), newest first; they don't reveal the box's."""
         return tuple(hmac.digest(key, f"derive:{purpose}".encode(), "sha256") for key in self._keys)
 
     def _split(self, sealed: str) -> tuple[str, bytes]:

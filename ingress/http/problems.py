@@ -1,4 +1,4 @@
-"""Every error that a client can meet, as RFC 9457 `application/problem+json`.
+"""Every error that a client can get, as RFC 9457 `application/problem+json`.
 
 `type` and `code` are stable: clients may branch on them. `detail` names the value and the limit.
 """
@@ -18,7 +18,7 @@ TYPE_PREFIX = "/docs/problems#"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of problem: what it is called, and what a client can do about it."""
+    """A kind of problem: its code, its title, and what the client can do about it."""
 
     code: str
     status: int
@@ -27,100 +27,120 @@ class Kind:
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("malformed_json", 400, "The body is not JSON", "Send one JSON object in UTF-8."),
+    Kind("malformed_json", 400, "Malformed JSON", "Send one JSON object in UTF-8."),
     Kind(
         "malformed_multipart",
         400,
-        "The multipart body is broken",
+        "Malformed multipart body",
         "Send multipart/form-data with parts named `file`.",
     ),
-    Kind("malformed_request", 400, "The request cannot be read", "Look at `detail`."),
-    Kind("key_missing", 401, "An API key is needed", "Send it in the header `X-API-Key`."),
+    Kind("malformed_request", 400, "Malformed request", "`detail` says why it cannot be read."),
+    Kind("key_missing", 401, "API key required", "Send it in the header `X-API-Key`."),
     Kind(
         "key_invalid",
         401,
-        "The API key is not valid",
+        "Invalid API key",
         "It is misspelled, unknown, revoked or expired; `detail` does not say which.",
     ),
-    Kind("scope_missing", 403, "The key may not do this", "Ask for a key with the scope named."),
     Kind(
-        "link_invalid", 403, "The link is not valid", "It is expired or changed: ask for a new one."
+        "scope_missing",
+        403,
+        "Insufficient scope",
+        "Ask the operator for a key with the scope that `detail` names.",
     ),
+    Kind("link_invalid", 403, "Invalid link", "It has expired, or was changed: ask for a new one."),
     Kind(
         "paths_disabled",
         403,
-        "Paths are turned off here",
+        "Paths disabled",
         "The operator allows roots with ARCHIVE_ROOTS.",
     ),
-    Kind("not_found", 404, "There is nothing here", "Look at /docs for what there is."),
-    Kind("image_not_found", 404, "No such image", "Unknown, deleted, or another owner's."),
-    Kind("query_not_found", 404, "No such query", "Unknown, or another owner's."),
-    Kind("endpoint_not_found", 404, "No such endpoint", "Unknown, or another owner's."),
-    Kind("job_not_found", 404, "No such job", "Unknown, or another owner's."),
-    Kind("preview_not_found", 404, "No such preview", "Unknown, replaced by a newer one, or old."),
+    Kind("not_found", 404, "Not found", "The page /docs lists all paths."),
+    Kind("image_not_found", 404, "Image not found", "Unknown, deleted, or another owner's."),
+    Kind("query_not_found", 404, "Query not found", "Unknown, or another owner's."),
+    Kind("endpoint_not_found", 404, "Endpoint not found", "Unknown, or another owner's."),
+    Kind("job_not_found", 404, "Job not found", "Unknown, or another owner's."),
+    Kind(
+        "preview_not_found", 404, "Preview not found", "Unknown, replaced by a newer one, or old."
+    ),
     Kind(
         "path_not_found",
         404,
-        "No such path",
+        "Path not found",
         "Missing, not below an allowed root, behind a link, or not a plain file or directory.",
     ),
-    Kind("method_not_allowed", 405, "Not with this method", "The header `Allow` lists those."),
+    Kind(
+        "method_not_allowed",
+        405,
+        "Method not allowed",
+        "The header `Allow` lists the methods that are.",
+    ),
     Kind(
         "nothing_to_redeliver",
         409,
-        "There is no webhook to send again",
-        "It is under way, or not answered yet: ask again later.",
+        "Nothing to redeliver",
+        "The webhook is being sent, or the query is not answered yet: ask again later.",
     ),
     Kind(
         "endpoint_exists",
         409,
-        "The address is registered",
-        "Use it as it is; `keys signing-secret --endpoint` changes its secret.",
+        "Endpoint already registered",
+        "Use it; `photo-archive keys signing-secret --endpoint` changes its secret.",
     ),
     Kind(
         "labels_changed",
         409,
-        "The labels were changed meanwhile",
-        "Read them again and bring your change into what is there now.",
+        "Labels changed",
+        "Somebody changed them since you read them: read them again, then send your change.",
     ),
     Kind(
         "version_not_met",
         412,
-        "The version in If-Match is not in force",
-        "Read the labels again and bring your change into what is there now.",
+        "Precondition failed",
+        "`If-Match` names other labels than those in force: read them again.",
     ),
-    Kind("receive_timeout", 408, "The body came too slowly", "Send it again, faster."),
-    Kind("body_too_large", 413, "The body is too large", "`detail` names the limit."),
-    Kind("image_too_large", 413, "The image has too many bytes", "`detail` names the limit."),
-    Kind("too_many_files", 413, "Too many files in one request", "Split them over requests."),
-    Kind("unsupported_media_type", 415, "This content type is not taken", "`detail` names those."),
-    Kind("not_an_image", 415, "These bytes are no picture that we know", "Formats: see /docs."),
-    Kind("image_unreadable", 422, "The picture cannot be used", "Broken, or too many pixels."),
-    Kind("invalid_request", 422, "A field breaks its rule", "`errors` names each field."),
+    Kind("receive_timeout", 408, "Request timeout", "The body came too slowly: send it faster."),
+    Kind("body_too_large", 413, "Body too large", "`detail` names the limit."),
+    Kind("image_too_large", 413, "Image too large", "`detail` names the limit."),
+    Kind("too_many_files", 413, "Too many files", "Send them in several requests."),
+    Kind(
+        "unsupported_media_type",
+        415,
+        "Unsupported media type",
+        "`detail` names the content types that are taken.",
+    ),
+    Kind(
+        "not_an_image",
+        415,
+        "Not a supported image",
+        "The page /docs lists the formats that are taken.",
+    ),
+    Kind("image_unreadable", 422, "Unreadable image", "It is broken, or has too many pixels."),
+    Kind("invalid_request", 422, "Invalid request", "`errors` names each field."),
     Kind(
         "callback_forbidden",
         422,
-        "The callback address may not be called",
+        "Callback address forbidden",
         "`detail` names the address and the rule.",
     ),
     Kind(
         "idempotency_key_reused",
         422,
-        "This Idempotency-Key came with another body",
-        "Take a new key for a new query.",
+        "Idempotency-Key reused",
+        "It came with another body before: take a new key for a new query.",
     ),
     Kind("rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
-    Kind("internal_error", 500, "Something broke here", "Give the operator the `request_id`."),
+    Kind("internal_error", 500, "Internal error", "Give the operator the `request_id`."),
     Kind(
         "overloaded",
         503,
-        "Too much at once",
+        "Overloaded",
         "Wait as long as `Retry-After` says; asking again is harmless.",
     ),
     Kind(
         "unavailable",
         503,
-        "A part behind us is away",
+        "Service temporarily unavailable",
         "Wait as long as `Retry-After` says; asking again is harmless.",
     ),
 )
@@ -141,7 +161,7 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """What a problem may carry beyond its kind and detail."""
+    """Further fields and headers of a problem."""
 
     errors: tuple[FieldError, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -164,7 +184,7 @@ class Problem(PermanentError):
 
 
 def retry_later(code: str, detail: str, *, after_s: int) -> Problem:
-    """Return a problem that asks to come back after so many seconds."""
+    """Return a problem that asks the client to try again after so many seconds."""
     return Problem(code, detail, Extra(headers={"Retry-After": str(max(1, after_s))}))
 
 

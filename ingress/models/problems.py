@@ -19,7 +19,7 @@ class ProblemDocument(Output):
     model_config = examples(
         {
             "type": f"{TYPE_PREFIX}image_too_large",
-            "title": "The image has too many bytes",
+            "title": "Image too large",
             "status": 413,
             "code": "image_too_large",
             "detail": "31457280 bytes; the limit is 26214400 bytes per image",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.blobs.kinds import wanted_extensions
-from core.blobs.naming import MAX_URI_CHARS, Place, encode_name, parse_image_path
+from core.blobs.naming import MAX_URI_CHARS, RootedPath, encode_name, parse_image_path
 from core.blobs.roots import Roots
 from core.blobs.walking import Walk
 from core.errors import ImageMissing
@@ -46,7 +46,7 @@ class RootedFiles:
 
     @property
     def is_open(self) -> bool:
-        """At least one root is allowed."""
+        """Whether at least one root is allowed."""
         return bool(self._roots.names)
 
     async def file(self, path: str) -> RootedFile:
@@ -72,7 +72,7 @@ class RootedFiles:
             BlobStoreAway: the root itself is not there.
         """
         try:
-            # The thread looks at the clock at each photo; where there are none, only this does.
+            # The thread looks at the clock at each photo; this also ends a walk without photos.
             async with asyncio.timeout(within_s + 0.1):
                 return await asyncio.to_thread(self._count, directory, extensions, within_s)
         except TimeoutError:
@@ -91,7 +91,7 @@ class RootedFiles:
             raise ImageMissing(f"{path!r} is no directory under the allowed roots")
         return RootedDirectory(place.root, encode_name(place.relative))
 
-    def _place(self, path: str) -> Place:
+    def _place(self, path: str) -> RootedPath:
         if not path.startswith("/"):
             return parse_image_path(path)
         try:

@@ -1,10 +1,10 @@
-"""Texts read as the query consumer reads them: words, lemmas, and the labels that they name."""
+"""The words of a text and the labels that they name, as the query consumer finds them."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from core.language.lemmatizer import Lemmatizer, Token
+from core.language.lemmatizer import LemmatizedWord, Lemmatizer
 from core.relevance.matching import LabelIndex, Matched
 from core.storage import labels
 from core.storage.pool import Pool
@@ -14,7 +14,7 @@ from core.storage.pool import Pool
 class Meaning:
     """The words of a text, and the labels that they name."""
 
-    tokens: Sequence[Token]
+    tokens: Sequence[LemmatizedWord]
     matched: Sequence[Matched]
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 from pydantic import ValidationError
 
-from core.blobs.walking import Found, Walk
+from core.blobs.walking import FoundFile, Walk
 from core.errors import PermanentError, TransientError
 from core.messaging.ports import RecordPublisher
 from producers.images import ImageProducer, Origin, Wishes
@@ -57,10 +57,10 @@ class Announcer:
         wishes: Wishes | None = None,
         origin: Origin | None = None,
     ) -> list[Problem]:
-        """Announce photos; give one outcome per photo, in order.
+        """Announce photos; return one outcome per photo, in order.
 
-        Announcing again is harmless. A `TransientError` says that the broker was away for longer
-        than patience lasted.
+        Announcing again is harmless. An outcome is a `TransientError` where the broker was away
+        for longer than `patience` allows.
         """
         collector = Collector()
         producer = ImageProducer(collector, self.source)
@@ -87,8 +87,8 @@ class Announcer:
         return problems
 
 
-async def in_batches(walk: Walk, size: int = BATCH_PHOTOS) -> AsyncIterator[list[Found]]:
-    """Return the walk's photos in batches, read off the event loop.
+async def in_batches(walk: Walk, size: int = BATCH_PHOTOS) -> AsyncIterator[list[FoundFile]]:
+    """Yield the walk's photos in batches, read off the event loop.
 
     Raises:
         ImageMissing: the start is no directory.

@@ -1,8 +1,8 @@
 """The filesystem bridge: ledger and scans are the truth, the watcher's events are hints.
 
-Three loops: scans (all of the directory, now and then), hints (what the watcher says, looked at
-one by one), rests (files that have come to rest, and files that are gone). When, is decided here;
-what is done then, in `comparing`.
+Three loops run side by side: full scans of the directory now and then, a look at each path that
+the watcher named, and the settling of files that stopped changing or are gone. This module decides
+when each step is taken; `comparing` takes it.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 import structlog
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.errors import TransientError
 from core.storage.archive import watched_files
 from producers.folders.comparing import Comparison
@@ -33,13 +33,13 @@ class Bridge:
         intake: shared by all bridges of the process.
     """
 
-    def __init__(self, place: Place, intake: Intake, *, clock: Clock | None = None) -> None:
+    def __init__(self, place: RootedPath, intake: Intake, *, clock: Clock | None = None) -> None:
         self._place = place
         self._intake = intake
         self._pace: Pace = intake.pace
         self._clock = clock or Clock()
-        self._ear = HintBuffer(self._pace.max_waiting)
-        self._comparison = Comparison(place, intake, self._clock, self._ear.scan_wanted)
+        self._buffer = HintBuffer(self._pace.max_waiting)
+        self._comparison = Comparison(place, intake, self._clock, self._buffer.scan_wanted)
         self._scans_done = 0
 
     @property
@@ -51,9 +51,9 @@ class Bridge:
         """Watch until `stop` is set."""
         async with asyncio.TaskGroup() as tasks:
             loops = [
-                tasks.create_task(hints.run(self._ear)),
+                tasks.create_task(hints.run(self._buffer)),
                 tasks.create_task(self._repeat(self._scan_when_due)),
-                tasks.create_task(self._repeat(self._heed_what_was_heard)),
+                tasks.create_task(self._repeat(self._look_at_hints)),
                 tasks.create_task(self._repeat(self._settle_soon)),
             ]
             await stop.wait()
@@ -65,14 +65,14 @@ class Bridge:
             try:
                 await step()
             except TransientError as error:
-                # What this step had in hand is found again by the scan.
+                # The next scan finds again what this step was working on.
                 log.warning("watch_postponed", root=self._place.root, error=str(error))
-                self._ear.scan_wanted.set()
+                self._buffer.scan_wanted.set()
                 await asyncio.sleep(OUTAGE_PAUSE_S)
 
     async def _scan_when_due(self) -> None:
-        await self._ear.state_known.wait()
-        self._ear.scan_wanted.clear()
+        await self._buffer.state_known.wait()
+        self._buffer.scan_wanted.clear()
         if not self._scans_done:
             tries = self._pace.max_failures - 1
             await watched_files.give_another_try(self._intake.pool, self._place.root, tries)
@@ -84,18 +84,18 @@ class Bridge:
             "watch_scanned",
             uri=self._place.uri,
             took_s=took_s,
-            is_live=self._ear.is_live,
+            is_live=self._buffer.is_live,
             **asdict(scan),
         )
-        # Whatever keeps asking for scans gets at most half of the time.
+        # However often scans are asked for, they take at most half of the time.
         await asyncio.sleep(max(self._pace.settle_s, took_s))
-        pause_s = self._pace.rescan_s if self._ear.is_live else self._pace.poll_s
+        pause_s = self._pace.rescan_s if self._buffer.is_live else self._pace.poll_s
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
-                await self._ear.scan_wanted.wait()
+                await self._buffer.scan_wanted.wait()
 
-    async def _heed_what_was_heard(self) -> None:
-        await self._comparison.heed(await self._ear.next())
+    async def _look_at_hints(self) -> None:
+        await self._comparison.look_at(await self._buffer.next())
 
     async def _settle_soon(self) -> None:
         await asyncio.sleep(min(max(self._pace.settle_s / 4, 0.02), 0.5))

@@ -1,8 +1,8 @@
-"""A directory compared with the ledger: what is new, what has come to rest, what is gone.
+"""A directory compared with the ledger: which files are new, have come to rest, or are gone.
 
-Three steps that may be taken in any order and again and again: a scan (all of the directory), a
-look at what the watcher spoke of, and the settling of what was seen before. All take files in by
-the same `Intake`, which asks the ledger first.
+There are three steps, to be taken in any order and repeated: a scan of the whole directory, a look
+at the paths that the watcher named, and the settling of files that were changing before. All hand
+files to the same `Intake`, which asks the ledger first.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from core.blobs.kinds import Skip, skip_by_kind, skip_by_name
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
-from core.blobs.walking import Found, Walk
+from core.blobs.walking import FoundFile, Walk
 from core.errors import PermanentError
 from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
@@ -33,7 +33,7 @@ MAX_PATH_BYTES = 2500
 
 @dataclass(slots=True)
 class Scan:
-    """What a scan saw."""
+    """Counts of one scan."""
 
     photos: int = 0
     taken: int = 0
@@ -42,16 +42,16 @@ class Scan:
 
 
 class Comparison:
-    """Keeps the ledger of one directory up to what is there.
+    """Keeps the ledger of one directory up to date.
 
     Args:
         place: the directory.
         intake: shared by all directories of the process.
-        scan_wanted: set where more was met than is kept in mind: only a scan will find it.
+        scan_wanted: set where more files wait than are remembered: a scan finds the others.
     """
 
     def __init__(
-        self, place: Place, intake: Intake, clock: Clock, scan_wanted: asyncio.Event
+        self, place: RootedPath, intake: Intake, clock: Clock, scan_wanted: asyncio.Event
     ) -> None:
         self._place = place
         self._intake = intake
@@ -69,8 +69,8 @@ class Comparison:
         )
         self._second_looks: dict[bytes, float] = {}
 
-    async def scan(self, below: Place) -> Scan:
-        """Compare a directory with the ledger; take in what is new, suspect what is not there.
+    async def scan(self, below: RootedPath) -> Scan:
+        """Compare a directory with the ledger: take in new files, suspect those that are not there.
 
         Raises:
             TransientError: the root, PostgreSQL or Kafka is away.
@@ -84,7 +84,7 @@ class Comparison:
                 await self._compare(batch, known, scan)
                 position = upto
         except PermanentError as error:
-            # Gone, perhaps: then so are its files, if that can be proven of each.
+            # It may be gone. Its files count as gone only where that is proven of each.
             log.warning("watched_directory_not_found", uri=below.uri, error=str(error))
         async for row in self._rows(below, position, None):
             self._vanishing.suspect(row, self._clock.now())
@@ -92,17 +92,17 @@ class Comparison:
             scan.skipped[reason] = scan.skipped.get(reason, 0) + number
         return scan
 
-    async def heed(self, hints: Sequence[Hint]) -> None:
-        """Look at what the watcher spoke of.
+    async def look_at(self, hints: Sequence[Hint]) -> None:
+        """Look at the paths that the watcher named.
 
         Raises:
             TransientError: the root, PostgreSQL or Kafka is away.
         """
         for start in range(0, len(hints), self._pace.batch):
-            await self._look_at(hints[start : start + self._pace.batch])
+            await self._look_at_batch(hints[start : start + self._pace.batch])
 
     async def settle(self) -> None:
-        """Take in what has come to rest, look again into new directories, confirm what is gone.
+        """Take in files at rest, scan new directories a second time, confirm which files are gone.
 
         Raises:
             TransientError: the root, PostgreSQL or Kafka is away.
@@ -117,15 +117,13 @@ class Comparison:
                     self._wait_for(found)
         for path in [path for path, due in self._second_looks.items() if due <= now]:
             del self._second_looks[path]
-            await self.scan(Place(self._place.root, path))
+            await self.scan(RootedPath(self._place.root, path))
         await self._vanishing.confirm(now, self._pace.batch)
 
-    # -- their parts
-
     async def _rows(
-        self, below: Place, after: bytes, upto: bytes | None
+        self, below: RootedPath, after: bytes, upto: bytes | None
     ) -> AsyncIterator[WatchedFile]:
-        """The ledger's rows below a place, in byte order, page by page."""
+        """Yield the ledger's rows below a place in byte order, read page by page."""
         prefix = below.relative + b"/" if below.relative else b""
         while True:
             page = await watched_files.between(
@@ -140,10 +138,10 @@ class Comparison:
             after = page[-1].relative_path
 
     async def _compare(
-        self, batch: Sequence[Found], known: dict[bytes, WatchedFile], scan: Scan
+        self, batch: Sequence[FoundFile], known: dict[bytes, WatchedFile], scan: Scan
     ) -> None:
         moved: list[WatchedFile] = []
-        ready: list[Found] = []
+        ready: list[FoundFile] = []
         for found in batch:
             row = known.pop(_path(found), None)
             self._vanishing.found_again(_path(found))
@@ -165,29 +163,29 @@ class Comparison:
             self._intake.pool, [row for row in moved if row.state is FileState.ANNOUNCED]
         )
 
-    def _sort_out(self, found: Found, ready: list[Found]) -> None:
+    def _sort_out(self, found: FoundFile, ready: list[FoundFile]) -> None:
         if is_at_rest(found.signature, self._clock.wall_ns(), self._pace.settle_s):
             self._settling.forget(_path(found))
             ready.append(found)
         else:
             self._wait_for(found)
 
-    def _wait_for(self, found: Found) -> None:
+    def _wait_for(self, found: FoundFile) -> None:
         if not self._settling.observe(_path(found), found.signature, self._clock.now()):
             self._scan_wanted.set()
 
-    async def _take(self, ready: Sequence[Found]) -> None:
+    async def _take(self, ready: Sequence[FoundFile]) -> None:
         for changed in await self._intake.take(ready):
             self._wait_for(changed)
 
-    async def _look_at(self, hints: Sequence[Hint]) -> None:
+    async def _look_at_batch(self, hints: Sequence[Hint]) -> None:
         paths = [self._below(hint.relative) for hint in hints]
         wanted = [
             (hint.kind, path) for hint, path in zip(hints, paths, strict=True) if _is_visible(path)
         ]
         looked = await asyncio.to_thread(self._look, [path for _, path in wanted])
         there = {_path(found) for found in looked}
-        ready: list[Found] = []
+        ready: list[FoundFile] = []
         for found in looked:
             self._vanishing.found_again(_path(found))
             self._sort_out(found, ready)
@@ -195,19 +193,19 @@ class Comparison:
         await self._look_for([(kind, path) for kind, path in wanted if path not in there])
 
     async def _look_for(self, absent: Sequence[tuple[HintKind, bytes]]) -> None:
-        """Paths that are no photo: directories, or something that is gone."""
+        """Scan the paths that are directories; suspect those where nothing is any more."""
         walked: list[bytes] = []
         gone: list[bytes] = []
         for kind, path in sorted(absent, key=lambda each: each[1]):
-            place = Place(self._place.root, path)
+            place = RootedPath(self._place.root, path)
             if any(path.startswith(outer + b"/") for outer in walked):
                 continue
             if not await asyncio.to_thread(self._roots.is_directory, place):
                 gone.append(path)
                 await self._suspect_below(kind, path)
             elif kind is HintKind.ADDED:
-                # The watcher misses what is written before it has set its watch below; what comes
-                # between our walk and that moment is found by the second look.
+                # The watcher misses files written before it watches a new directory. Those that
+                # come between this scan and that moment are found by the second scan.
                 walked.append(path)
                 await self.scan(place)
                 self._second_looks[path] = self._clock.now() + self._pace.settle_s
@@ -219,12 +217,12 @@ class Comparison:
 
     async def _suspect_below(self, kind: HintKind, path: bytes) -> None:
         if kind is HintKind.DELETED and not _is_photo(path):  # it may have been a directory
-            async for row in self._rows(Place(self._place.root, path), path + b"/", None):
+            async for row in self._rows(RootedPath(self._place.root, path), path + b"/", None):
                 self._vanishing.suspect(row, self._clock.now())
 
-    def _look(self, paths: Sequence[bytes]) -> list[Found]:
+    def _look(self, paths: Sequence[bytes]) -> list[FoundFile]:
         places = (
-            Place(self._place.root, path)
+            RootedPath(self._place.root, path)
             for path in paths
             if _is_photo(path) and len(path) <= MAX_PATH_BYTES
         )
@@ -234,7 +232,7 @@ class Comparison:
         return self._place.relative + b"/" + relative if self._place.relative else relative
 
 
-def _path(found: Found) -> bytes:
+def _path(found: FoundFile) -> bytes:
     return found.place.relative
 
 

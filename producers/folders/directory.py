@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from core.blobs.kinds import IMAGE_EXTENSIONS
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.blobs.walking import Walk
 from core.errors import TransientError
@@ -32,7 +32,7 @@ class Tally:
     Attributes:
         skipped: files and directories passed over, by reason.
         refusals: photos that Kafka does not have, at most 1,000 of them; `refused` counts all.
-        is_cut_short: the broker was away for longer than patience lasted; the rest was not tried.
+        is_cut_short: the broker stayed away, so the rest was not tried.
     """
 
     published: int = 0
@@ -66,7 +66,7 @@ class DirectoryRun:
     wishes: Wishes = field(default_factory=Wishes)
     wanted: frozenset[bytes] = IMAGE_EXTENSIONS
 
-    async def run(self, place: Place, job_id: UUID, show: Callable[[Tally], None]) -> Tally:
+    async def run(self, place: RootedPath, job_id: UUID, show: Callable[[Tally], None]) -> Tally:
         """Announce all photos below `place`, in the byte order of their paths.
 
         Raises:

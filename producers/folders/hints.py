@@ -18,7 +18,7 @@ from watchfiles import Change, watch
 
 log = structlog.get_logger(__name__)
 
-# How long the watcher's thread may outlive the wish to stop it.
+# How long the watcher's thread may go on after it was asked to stop.
 WAKE_MS = 300
 GATHER_MS = 200
 GATHER_STEP_MS = 50
@@ -45,7 +45,7 @@ class Hint:
 
 
 class HintBuffer:
-    """Keeps what was heard until somebody looks; what is too much becomes the wish for a scan.
+    """Keeps hints until they are read; too many of them become a request for a scan.
 
     Args:
         bound: how many paths are kept.
@@ -64,8 +64,8 @@ class HintBuffer:
         self._heard: dict[bytes, HintKind] = {}
         self._something = asyncio.Event()
 
-    def hear(self, hints: list[Hint]) -> None:
-        """Take hints; where there are too many, a scan is cheaper."""
+    def add(self, hints: list[Hint]) -> None:
+        """Keep hints; where there are too many, ask for a scan instead, which is cheaper."""
         if len(self._heard) + len(hints) > self._bound:
             self._heard.clear()
             self.scan_wanted.set()
@@ -78,15 +78,15 @@ class HintBuffer:
                 self._heard[hint.relative] = hint.kind
         self._something.set()
 
-    def hear_state(self, is_live: bool) -> None:  # noqa: FBT001 - a state, not an option
-        """Scan when the watch has begun again: what came before is in no hint."""
+    def set_live(self, is_live: bool) -> None:  # noqa: FBT001 - a state, not an option
+        """Note whether events come; after a pause ask for a scan: its changes are in no hint."""
         if is_live and not self.is_live and self.state_known.is_set():
             self.scan_wanted.set()
         self.is_live = is_live
         self.state_known.set()
 
     async def next(self) -> list[Hint]:
-        """Wait for hints; give all that there are."""
+        """Wait for hints; return all that there are."""
         await self._something.wait()
         self._something.clear()
         heard, self._heard = self._heard, {}
@@ -97,7 +97,7 @@ class Hints(Protocol):
     """A watcher of one directory."""
 
     async def run(self, listener: HintBuffer) -> None:
-        """Tell the listener until cancelled; a watch that breaks is begun anew."""
+        """Tell the listener hints until cancelled; begin a watch that breaks anew."""
         ...
 
 
@@ -114,7 +114,7 @@ class WatchfilesHints:
         self._retry_s = retry_s
 
     async def run(self, listener: HintBuffer) -> None:
-        """Tell the listener until cancelled."""
+        """Tell the listener hints until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             watching = _Watching(self._directory, listener, loop.call_soon_threadsafe)
@@ -122,13 +122,13 @@ class WatchfilesHints:
                 await asyncio.to_thread(watching.run)
             finally:
                 watching.stop.set()
-            listener.hear_state(False)
+            listener.set_live(False)
             # One that ran and broke (a name that is not UTF-8) is begun again at once.
             await asyncio.sleep(GATHER_MS / 1000 if watching.has_begun else self._retry_s)
 
 
 class _Watching:
-    """One watch, in a thread of its own: to set it up takes long for many directories."""
+    """One watch in a thread of its own, since it takes long to set up over many directories."""
 
     def __init__(self, directory: Path, listener: HintBuffer, call: Callable[..., object]) -> None:
         self.stop = threading.Event()
@@ -141,7 +141,7 @@ class _Watching:
         """Watch until `stop` is set or the watch breaks; the reason is logged."""
         try:
             self._watch()
-        # watchfiles' own errors have no public class; whatever ends a hint must not end the bridge.
+        # watchfiles' errors have no public class, and no failure of a watch may end the bridge.
         except Exception as error:  # noqa: BLE001
             log.warning("watch_broken", directory=str(self._directory), error=_explained(error))
 
@@ -160,14 +160,14 @@ class _Watching:
         ):
             if not self.has_begun:
                 self.has_begun = True
-                self._call(self._listener.hear_state, True)
+                self._call(self._listener.set_live, True)
             hints = [
                 Hint(_KINDS[change], os.fsencode(path).removeprefix(prefix))
                 for change, path in changes
                 if os.fsencode(path).startswith(prefix)
             ]
             if hints:
-                self._call(self._listener.hear, hints)
+                self._call(self._listener.add, hints)
 
 
 _KINDS = {

@@ -1,4 +1,4 @@
-"""Taking files in: read once for their hash, announced, and noted in the ledger after the ack."""
+"""Intake of files: read once for their hash, announced, then written to the ledger."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots, Signature
-from core.blobs.walking import Found
+from core.blobs.walking import FoundFile
 from core.errors import DatabaseAway, ImageMissing, PermanentError
 from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
@@ -25,14 +25,14 @@ RECORD_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A file with what reading it gave."""
+    """A file and what came of reading it: its hash, or an error."""
 
-    found: Found
+    found: FoundFile
     known: WatchedFile | None
     outcome: bytes | PermanentError
 
     def row(self, state: FileState, reason: str | None = None, attempts: int = 0) -> WatchedFile:
-        """The ledger's row for this file as it was read."""
+        """Return the ledger's row for this file as it was read."""
         place, seen = self.found.place, self.found.signature
         return WatchedFile(
             root=place.root,
@@ -51,7 +51,7 @@ class _Read:
 
 @dataclass(slots=True)
 class Intake:
-    """Takes files in, one batch at a time whoever asks, so that no file is announced twice.
+    """Takes files in, one batch at a time for all callers, so that no file is announced twice.
 
     Attributes:
         announced: how many announcements Kafka has, since the start.
@@ -64,10 +64,10 @@ class Intake:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     announced: int = 0
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _in_hand: "set[asyncio.Future[list[Found]]]" = field(default_factory=set)
+    _in_hand: "set[asyncio.Future[list[FoundFile]]]" = field(default_factory=set)
 
-    async def take(self, files: Sequence[Found]) -> list[Found]:
-        """Announce files that are new or changed; give those that changed while being read.
+    async def take(self, files: Sequence[FoundFile]) -> list[FoundFile]:
+        """Announce files that are new or changed; return those that changed while being read.
 
         Raises:
             TransientError: a root or PostgreSQL is away; nothing that was announced is lost
@@ -82,7 +82,7 @@ class Intake:
         return await asyncio.shield(taking)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for what is in hand when its askers have stopped; give it up after `timeout_s`."""
+        """Wait for batches whose callers have stopped; cancel those that take over `timeout_s`."""
         if not self._in_hand:
             return
         _, late = await asyncio.wait(self._in_hand, timeout=timeout_s)
@@ -90,7 +90,7 @@ class Intake:
             taking.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
-    async def _take(self, files: Sequence[Found]) -> list[Found]:
+    async def _take(self, files: Sequence[FoundFile]) -> list[FoundFile]:
         async with self._lock:
             root = files[0].place.root
             # Looked up inside of the lock: a scan and an event may bring the same file.
@@ -106,7 +106,7 @@ class Intake:
         return [r.found for r in read if _is_unsettled(r) and not _is_gone(r)]
 
     async def _read(
-        self, file: Found, known: WatchedFile | None, turns: asyncio.Semaphore
+        self, file: FoundFile, known: WatchedFile | None, turns: asyncio.Semaphore
     ) -> _Read:
         async with turns:
             try:
@@ -116,12 +116,12 @@ class Intake:
             except PermanentError as error:
                 return _Read(file, known, error)
         if seen != file.signature:
-            now = Found(file.place, replace(seen, device=file.signature.device))
+            now = FoundFile(file.place, replace(seen, device=file.signature.device))
             return _Read(now, known, PermanentError("changed", reason="image_changing"))
         return _Read(file, known, outcome)
 
     async def _announce(self, read: Sequence[_Read]) -> list[WatchedFile]:
-        """Announce what has new bytes; give the rows to be written."""
+        """Announce files whose bytes are new; return the rows to be written."""
         rows = [self._failed(r, r.outcome) for r in read if isinstance(r.outcome, PermanentError)]
         good = [r for r in read if isinstance(r.outcome, bytes)]
         rows += [r.row(FileState.ANNOUNCED) for r in good if _has_known_bytes(r)]
@@ -135,7 +135,7 @@ class Intake:
                 rows.append(item.row(FileState.ANNOUNCED))
             elif isinstance(problem, PermanentError):
                 rows.append(self._failed(item, problem))
-            # else the broker is away beyond patience: not noted, so the next scan brings it again
+            # else the broker stayed away: without a row the next scan brings the file again
         if new:
             log.info("files_announced", files=len(new), failed=sum(p is not None for p in problems))
         return rows
@@ -153,7 +153,7 @@ class Intake:
         return replace(row, sha256=known.sha256 if known else None)
 
     async def _note(self, rows: Sequence[WatchedFile]) -> None:
-        """Write the ledger, for as long as it takes: these files are announced."""
+        """Write the ledger, trying until it works: these files are announced."""
         while rows:
             try:
                 await watched_files.record(self.pool, rows)
@@ -164,8 +164,10 @@ class Intake:
                 return
 
 
-def found_at(roots: Roots, place: Place, signature: Signature | None = None) -> Found | None:
-    """The file at a place as it is now; None where it is none, or not as `signature` says.
+def found_at(
+    roots: Roots, place: RootedPath, signature: Signature | None = None
+) -> FoundFile | None:
+    """Return the file at a place as it is now; None where there is none, or another signature.
 
     Raises:
         BlobStoreAway: the root is away.
@@ -174,11 +176,11 @@ def found_at(roots: Roots, place: Place, signature: Signature | None = None) -> 
         seen = roots.look(place)
     except PermanentError:
         return None
-    return Found(place, seen) if signature is None or seen == signature else None
+    return FoundFile(place, seen) if signature is None or seen == signature else None
 
 
 def _is_unsettled(read: _Read) -> bool:
-    """It changes, or has gone, while we look at it."""
+    """Return whether the file changed or vanished while it was read."""
     return isinstance(read.outcome, PermanentError) and (
         read.outcome.reason == "image_changing" or _is_gone(read)
     )
@@ -190,7 +192,7 @@ def _is_gone(read: _Read) -> bool:
 
 
 def _has_known_bytes(read: _Read) -> bool:
-    """Only touched, or replaced by the same bytes: announced already."""
+    """Return whether the file was only touched, or replaced by the same bytes."""
     known = read.known
     return (
         known is not None

@@ -1,4 +1,4 @@
-"""Which files have come to rest: nobody tells when a writer is done, so wait until it shows. Pure.
+"""Which files have come to rest: no event says that a writer is done. Pure.
 
 A file is at rest when size, modification time and inode stayed the same for `settle_s`. Time is
 an argument: `now` in monotonic seconds, `wall_ns` as the file system's clock.
@@ -44,7 +44,7 @@ class Clock:
 
 
 class Settling:
-    """Files that were seen to change, until they rest."""
+    """Files that were seen changing, until they come to rest."""
 
     def __init__(self, settle_s: float, bound: int) -> None:
         self._settle_s = settle_s
@@ -55,7 +55,7 @@ class Settling:
         return len(self._seen)
 
     def observe(self, path: bytes, signature: Signature, now: float) -> bool:
-        """Note how a file looks; False where there is no room for it."""
+        """Note how a file looks; return False where there is no room for it."""
         known = self._seen.get(path)
         if known is not None and known[0] == signature:
             return True
@@ -65,11 +65,11 @@ class Settling:
         return True
 
     def forget(self, path: bytes) -> None:
-        """Leave a file alone that is gone."""
+        """Forget a file."""
         self._seen.pop(path, None)
 
     def take_rested(self, now: float, limit: int) -> dict[bytes, Signature]:
-        """Give, and forget, files unchanged since `settle_s`: look again whether they still are."""
+        """Return, and forget, the files unchanged for `settle_s`; the caller checks them again."""
         rested: dict[bytes, Signature] = {}
         for path, (signature, since) in self._seen.items():
             if now - since >= self._settle_s:
@@ -82,22 +82,22 @@ class Settling:
 
 
 def is_at_rest(seen: Signature, wall_ns: int, settle_s: float) -> bool:
-    """The file has not been touched for so long that there is nothing to wait for.
+    """Return whether a file has been untouched for `settle_s`.
 
-    By ctime, which nobody can set: copies with `-p` and moves carry an old mtime while new.
+    Judged by ctime, which no program can set: a fresh copy by `cp -p` has an old mtime.
     """
     return wall_ns - seen.ctime_ns >= settle_s * 1e9
 
 
 def needs_work(known: WatchedFile | None, seen: Signature) -> bool:
-    """The ledger does not know the file as it is now, or it failed and may be tried again."""
+    """Return whether the ledger lacks the file as it is now, or a failed one may be tried again."""
     if known is None or known.state in (FileState.MISSING, FileState.FAILING):
         return True
     return not is_same(known, seen)
 
 
 def is_same(known: WatchedFile, seen: Signature) -> bool:
-    """The file is as it was when the ledger's row was written."""
+    """Return whether the file is as it was when the ledger's row was written."""
     return (known.size_bytes, known.mtime_ns, known.inode) == (
         seen.size_bytes,
         seen.mtime_ns,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
@@ -51,11 +51,11 @@ class Vanishing:
         self._due.pop(path, None)
 
     def learn_device(self, recorded: int, now_on: int) -> None:
-        """A file known from device `recorded` is there, unchanged, on device `now_on`."""
+        """Note that a file recorded on device `recorded` is unchanged on device `now_on`."""
         self._numbers[recorded].add(now_on)
 
     async def confirm(self, now: float, limit: int) -> int:
-        """Mark those missing whose grace is over and whose absence is certain; give how many.
+        """Mark files missing whose grace is over and whose absence is certain; return how many.
 
         Raises:
             DatabaseAway: PostgreSQL is away; the suspicions stay.
@@ -82,7 +82,7 @@ class Vanishing:
         return [row.relative_path for row in rows if self._is_certain(row)]
 
     def _is_certain(self, row: WatchedFile) -> bool:
-        device = self._roots.gone_from(Place(self._root, row.relative_path))
+        device = self._roots.gone_from(RootedPath(self._root, row.relative_path))
         return device is not None and (
             device == row.device or device in self._numbers.get(row.device, ())
         )

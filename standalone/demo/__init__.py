@@ -1,1 +1,1 @@
-"""The demo: the main job, over HTTP."""
+"""The demo: photos are tagged, questions asked and answers received, over HTTP."""

@@ -1,4 +1,4 @@
-"""The archive as its users meet it: over HTTP, with a key."""
+"""A client of the archive: HTTP with a key, as any user's."""
 
 import json
 import mimetypes
@@ -16,7 +16,7 @@ import httpx
 
 from core.errors import PhotoTaggerError
 from standalone.files import write_private
-from standalone.processes.supervisor import PROJECT
+from standalone.supervision.supervisor import PROJECT
 
 #: Installed beside the Python that runs us.
 COMMAND = str(Path(sys.executable).with_name("photo-archive"))
@@ -41,7 +41,7 @@ def credentials(home: Path, environment: Mapping[str, str]) -> Credentials:
     """Return the demo's key: the one kept in the home, else a new one.
 
     Raises:
-        ArchiveFailed: no key could be made; with what the command said.
+        ArchiveFailed: no key could be made; the message has the command's output.
     """
     path = home / "demo-key.json"
     if path.exists():
@@ -101,11 +101,11 @@ class ArchiveClient:
         return _answer(self._http.get(path))
 
     def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Post JSON; give the answer."""
+        """Post JSON; return the answer."""
         return _answer(self._http.post(path, json=body))
 
     def upload(self, photos: Sequence[Path]) -> list[dict[str, Any]]:
-        """Upload files, a few per request; give what was said of each."""
+        """Upload files, four per request; return the answer about each."""
         said: list[dict[str, Any]] = []
         for start in range(0, len(photos), 4):
             files = [
@@ -116,7 +116,7 @@ class ArchiveClient:
         return said
 
     def follow_images(self, image_ids: Iterable[str], timeout_s: float) -> Iterator[dict[str, Any]]:
-        """Return each image once it is tagged or has failed, as it happens."""
+        """Yield each image as soon as it is tagged or has failed."""
         open_ids = list(dict.fromkeys(image_ids))
         for _ in _until(timeout_s, "not all photos were tagged"):
             for image_id in list(open_ids):
@@ -128,7 +128,7 @@ class ArchiveClient:
                 return
 
     def follow_job(self, job_id: str, patience_s: float) -> Iterator[dict[str, Any]]:
-        """Return a directory job again and again until all its photos are tagged or have failed.
+        """Yield a directory job again and again until all its photos are tagged or have failed.
 
         Raises:
             ArchiveFailed: the job failed, or nothing moved for `patience_s`.

@@ -20,9 +20,9 @@ from core.errors import ConfigurationError
 from standalone.demo.archive_client import ArchiveClient, Credentials, credentials, settled
 from standalone.demo.photos import copy_free_photos
 from standalone.demo.receiver import Callback, CallbackReceiver
-from standalone.processes.planning import make_plan
-from standalone.processes.supervisor import Plan, Supervisor, with_roots
 from standalone.shell import write_shell_file
+from standalone.supervision.planning import make_plan
+from standalone.supervision.supervisor import StandalonePlan, Supervisor, with_roots
 
 PHOTOS_ROOT = "photos"
 QUESTIONS = ("We are looking for a cat", "Покажите пейзаж, пожалуйста")
@@ -38,12 +38,12 @@ LOADING, TAGGING = "the tagging process loads its model", "tagging"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user asked for.
+    """What the demo is to do.
 
     Attributes:
-        photos: a folder of the user's own photos; None: the free ones that packages ship.
-        once: end when done.
-        model: empty: choose.
+        photos: a folder of the user's own photos; None: the free ones in installed packages.
+        once: whether it ends when it is done.
+        model: the model's name; empty: it is chosen.
     """
 
     photos: Path | None
@@ -52,8 +52,8 @@ class Wish:
 
 
 @dataclass(slots=True)
-class Clock:
-    """Seconds since the start, for the person who waits."""
+class Stopwatch:
+    """Prints messages with the seconds since the start."""
 
     console: Console
     began: float
@@ -66,13 +66,13 @@ class Clock:
 def run_demo(
     wish: Wish, *, say: Callable[[str], None], stop_on: Callable[[Supervisor], None]
 ) -> int:
-    """Run the demo; its exit code: 0 where photos were tagged and all answers arrived signed.
+    """Run the demo; return 0 if photos were tagged and all answers arrived signed, else 1.
 
     Raises:
-        ConfigurationError: this machine or a setting cannot be worked with.
+        ConfigurationError: this machine cannot run it, or a setting is invalid.
         ArchiveFailed: the archive answered with an error, or not in time.
     """
-    clock = Clock(_console(), time.monotonic())
+    clock = Stopwatch(_console(), time.monotonic())
     plan = _plan(wish)
     with Supervisor(plan, say=say) as supervisor:
         stop_on(supervisor)
@@ -108,7 +108,7 @@ def run_demo(
 
 
 def _console() -> Console:
-    """As wide as the terminal; in a file or a log, wide enough that no path is cut."""
+    """Return a console as wide as the terminal; in a file it is wide enough for whole paths."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = LOG_WIDTH
@@ -125,7 +125,7 @@ def _show_ways_in(console: Console, url: str, shell_file: Path) -> None:
     )
 
 
-def _plan(wish: Wish) -> Plan:
+def _plan(wish: Wish) -> StandalonePlan:
     if wish.photos is not None and not wish.photos.is_dir():
         raise ConfigurationError(f"{wish.photos}: there is no such folder")
     plan = make_plan(model=wish.model)
@@ -135,7 +135,7 @@ def _plan(wish: Wish) -> Plan:
 
 
 def _main_job(
-    archive: ArchiveClient, access: Credentials, plan: Plan, wish: Wish, clock: Clock
+    archive: ArchiveClient, access: Credentials, plan: StandalonePlan, wish: Wish, clock: Stopwatch
 ) -> bool:
     home = plan.settings.home
     sent_at = time.monotonic()
@@ -160,7 +160,7 @@ def _is_answer(callback: Callback | None) -> bool:
     return callback is not None and callback.body["type"] != "query.failed"
 
 
-def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Clock) -> list[dict[str, Any]]:
+def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Stopwatch) -> list[dict[str, Any]]:
     photos = copy_free_photos(home / "demo" / "photos")
     said = archive.upload(photos)
     known = sum(entry["duplicate"] for entry in said if not entry["error"])
@@ -181,8 +181,8 @@ def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Clock) -> list[d
     return images
 
 
-def _tag_folder(archive: ArchiveClient, clock: Clock) -> list[dict[str, Any]]:
-    """A directory job: the files stay where they are, only their names travel."""
+def _tag_folder(archive: ArchiveClient, clock: Stopwatch) -> list[dict[str, Any]]:
+    """Tag a folder by a directory job; the files stay where they are."""
     began = archive.post("/tag/directory", {"directory_path": PHOTOS_ROOT})
     first = True
     with _progress(clock.console) as progress:
@@ -212,7 +212,7 @@ def _progress(console: Console) -> Progress:
 
 
 def _ask(
-    archive: ArchiveClient, access: Credentials, folder: Path, clock: Clock
+    archive: ArchiveClient, access: Credentials, folder: Path, clock: Stopwatch
 ) -> list[Callback | None]:
     with CallbackReceiver(access.signing_secret, folder) as receiver:
         waiting: dict[str, str] = {}
@@ -224,7 +224,7 @@ def _ask(
 
 
 def _collect(
-    receiver: CallbackReceiver, waiting: dict[str, str], clock: Clock
+    receiver: CallbackReceiver, waiting: dict[str, str], clock: Stopwatch
 ) -> list[Callback | None]:
     got: dict[str, Callback] = {}
     deadline = time.monotonic() + ANSWER_TIMEOUT_S

@@ -25,7 +25,7 @@ FREE_PHOTOS = (
 
 
 def copy_free_photos(folder: Path) -> tuple[Path, ...]:
-    """Copy the free photos into a folder; give their paths.
+    """Copy the free photos into a folder; return their paths.
 
     Raises:
         ConfigurationError: none of the packages is installed.

@@ -1,4 +1,4 @@
-"""A program that receives webhooks, as the demo's user would write one: checks, then believes."""
+"""A receiver of webhooks, as a user would write it: it verifies each before it reads it."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ class Callback:
     """One webhook whose signature was right.
 
     Attributes:
-        picture: where its image was written; None where it brought none.
+        picture: the file of its image; None where it has none.
     """
 
     webhook_id: str
@@ -31,15 +31,15 @@ class Callback:
 
 
 class _Server(ThreadingHTTPServer):
-    request_queue_size = 128  # of 5 the sixth that connects at once waits a second
+    request_queue_size = 128  # with the default of 5, the sixth of simultaneous ones waits a second
 
 
 class CallbackReceiver:
-    """Listens on loopback until left. Verified callbacks come out of `take`.
+    """Listens on loopback for as long as its block runs; `take` returns verified callbacks.
 
     Args:
         secret: `whsec_…` of the key whose queries are answered here.
-        folder: received pictures are written there.
+        folder: the folder of received pictures.
     """
 
     def __init__(self, secret: str, folder: Path) -> None:
@@ -66,7 +66,7 @@ class CallbackReceiver:
 
     @property
     def url(self) -> str:
-        """Where callbacks go."""
+        """The address of callbacks."""
         return f"http://{HOST}:{self._server.server_address[1]}/callbacks"
 
     def take(self, timeout_s: float) -> Callback | None:
@@ -77,7 +77,7 @@ class CallbackReceiver:
             return None
 
     def receive(self, headers: dict[str, str], body: bytes) -> int:
-        """Check one request and keep what it brings; gives the HTTP status."""
+        """Verify one request and keep its content; return the HTTP status."""
         try:
             self._webhook.verify(body, headers)
         except WebhookVerificationError:
@@ -91,7 +91,7 @@ class CallbackReceiver:
     def _write_picture(self, image: dict[str, Any] | None) -> Path | None:
         if image is None or "base64" not in image:
             return None
-        # The name is the sender's: only its last part is believed.
+        # The sender chose the name: only its last part is used.
         path = self._folder / f"{image['id'][:8]}-{Path(image['path']).name}"
         path.write_bytes(base64.b64decode(image["base64"]))
         return path
@@ -110,6 +110,6 @@ class CallbackReceiver:
                 self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-                """Say nothing: the terminal belongs to the demo."""
+                """Log nothing: the terminal shows the demo."""
 
         return Handler

@@ -1,8 +1,8 @@
-"""Java's ahead-of-time cache of the broker: 4 s to the first answer become 2 s.
+"""Java's ahead-of-time cache of the broker: the first answer comes after 2 s instead of 4 s.
 
-An optimisation and nothing more: without a cache, or with one that does not fit, Java starts as
-usual. It is recorded by the first run that stops cleanly, into a file whose name holds all that
-it depends on, so a cache is never wrong, only missing.
+Without a cache, or with one that does not fit, Java starts as usual. The first run that stops
+cleanly records it, in a file whose name is a hash of all that it depends on: a cache may be
+missing, but never wrong.
 """
 
 import contextlib
@@ -13,16 +13,16 @@ from pathlib import Path
 
 from standalone.processes.locking import is_alive
 
-REJECTED = "error has occurred while processing the AOT cache"  # Java 25; it goes on without
+REJECTED = "error has occurred while processing the AOT cache"  # Java 25 then starts without it
 
 
 class AotCache:
     """The cache file for one Java, one class path, one place.
 
     Args:
-        folder: where such files are kept.
-        java: version of the run-time environment and path of its binary.
-        class_path: the jars; Java compares them by path and order.
+        folder: the folder of such files.
+        java: the version of the run-time environment and the path of its binary.
+        class_path: the jars; Java compares their paths and their order.
     """
 
     def __init__(self, folder: Path, java: Sequence[str], class_path: Sequence[Path]) -> None:
@@ -32,11 +32,11 @@ class AotCache:
 
     @property
     def exists(self) -> bool:
-        """Whether a start can use it."""
+        """Whether the file is there, so that a start can use it."""
         return self._file.exists()
 
     def options(self) -> list[str]:
-        """Java's options: use it where it exists, else record it."""
+        """Return Java's options: use the cache where it exists, else record one."""
         if self._file.exists():
             return [f"-XX:AOTCache={self._file}"]
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -44,19 +44,19 @@ class AotCache:
         return [f"-XX:AOTCacheOutput={self._recording}"]
 
     def keep(self) -> None:
-        """After a clean stop: put what was recorded in its place."""
+        """Put a recorded cache into its place; to be called after a clean stop."""
         with contextlib.suppress(OSError):
             if self._recording.exists():
                 self._recording.rename(self._file)
 
     def _sweep(self) -> None:
-        """Delete what killed runs have left half recorded."""
+        """Delete the unfinished recordings of runs that were killed."""
         for file in self._file.parent.glob("kafka-*.recording*"):
             pid = file.name.split(".")[1]
             if pid.isdigit() and not is_alive(int(pid)):
                 file.unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """Delete a file that Java rejected: the next run records it anew."""
+        """Delete a cache that Java rejected; the next run records a new one."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Apache Kafka 4.3.0 as a child process: one node, broker and controller in one (KRaft)."""
+"""Apache Kafka 4.3.0 as a child process: one node that is broker and controller (KRaft)."""
 
 import signal
 import time
@@ -17,8 +17,8 @@ from standalone.kafka.data_directory import (
 from standalone.kafka.jars import fetch_jars
 from standalone.kafka.java import java_binary, java_command, java_version
 from standalone.ports import HOST, choose_port
+from standalone.processes.child_process import ChildProcess, Command
 from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, EmbeddedServer
-from standalone.processes.process import Child, Command
 
 READY = "Kafka Server started"
 READY_TIMEOUT_S = 120.0  # a busy two-core machine, or the recovery of many logs
@@ -31,7 +31,7 @@ CLEAN_EXIT = 143  # Java's answer to SIGTERM
 
 
 class EmbeddedKafka(EmbeddedServer):
-    """A broker of our own under `home/kafka`.
+    """A broker whose data lies in `home/kafka`.
 
     Args:
         home: folder of the standalone mode; made when missing.
@@ -61,7 +61,7 @@ class EmbeddedKafka(EmbeddedServer):
 
     @property
     def cluster_id(self) -> str:
-        """22 characters, made once per data directory; empty before the start."""
+        """The cluster's id: 22 characters, made once per data directory; empty before the start."""
         return self._cluster_id
 
     def _prepare(self) -> None:
@@ -93,8 +93,8 @@ class EmbeddedKafka(EmbeddedServer):
             death_signal="TERM",  # a clean stop takes 0.3 s and saves 2 s at the next start
         )
 
-    def _is_ready(self, child: Child, ports: tuple[int, ...]) -> bool:
-        """Own process alive, its log says so, and our cluster id answers on the port."""
+    def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
+        """Wait until the log says that it started and our cluster id answers on the port."""
         if not child.wait_for(READY, READY_TIMEOUT_S):
             return False
         deadline = time.monotonic() + ANSWER_TIMEOUT_S

@@ -1,4 +1,4 @@
-"""Kafka's data directory: its properties, its cluster id, and how it is made."""
+"""Kafka's data directory: its properties, its cluster id, and its creation."""
 
 import base64
 import shutil
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from standalone.environment import inherited
 from standalone.failures import DiskFull, NotSupported, ServerFailed
+from standalone.processes.child_process import guarded
 from standalone.processes.embedded_server import NO_SPACE
-from standalone.processes.process import guarded
 
 PROPERTIES_FILE = "server.properties"
 FORMAT_TIMEOUT_S = 120.0
@@ -59,18 +59,18 @@ socket.request.max.bytes=33554432
 
 
 def write_properties(folder: Path, host: str, ports: tuple[int, ...]) -> None:
-    """Write the broker's settings anew: ports may differ from start to start."""
+    """Write the broker's properties; the ports may differ from start to start."""
     text = PROPERTIES.format(host=host, port=ports[0], controller_port=ports[1])
     (folder / PROPERTIES_FILE).write_text(text)
 
 
 def is_formatted(folder: Path) -> bool:
-    """Whether the data directory was made."""
+    """Return whether the data directory was created."""
     return (folder / "data" / "meta.properties").exists()
 
 
 def load_cluster_id(folder: Path) -> str:
-    """The cluster's id, made with its first start.
+    """Return the cluster's id; the first start makes it.
 
     Raises:
         NotSupported: there is data, but its id is gone.
@@ -86,7 +86,7 @@ def load_cluster_id(folder: Path) -> str:
 
 
 def new_cluster_id() -> str:
-    """A random UUID as Kafka writes it: 22 characters, not beginning with a dash."""
+    """Return a random UUID as Kafka writes it: 22 characters, the first of which is no dash."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
         if not text.startswith("-"):
@@ -94,17 +94,17 @@ def new_cluster_id() -> str:
 
 
 def empty_scratch(folder: Path) -> None:
-    """A fresh `tmp`, without the native libraries that a kill left."""
+    """Make an empty folder `tmp`: a kill leaves native libraries in it."""
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     (folder / "tmp").mkdir()
 
 
 def format_data(folder: Path, java: tuple[str, ...], cluster_id: str) -> None:
-    """Make the data directory; an interrupted one is finished, a made one left alone.
+    """Create the data directory, or finish one whose creation was interrupted.
 
     Raises:
-        DiskFull: no room for it.
-        ServerFailed: the tool failed; with its words.
+        DiskFull: the disk is full.
+        ServerFailed: the tool failed; the message has its output.
     """
     if is_formatted(folder):
         return

@@ -1,7 +1,7 @@
-"""One Kafka metadata request by hand: is this broker alive, and is it ours?
+"""One Kafka metadata request, written by hand: is this broker alive, and is it ours?
 
-A port that answers proves nothing: any other broker may have been faster there. Only the cluster id
-tells. Written out (protocol guide, Metadata version 4) so that starting servers needs no client.
+Another broker may have taken the port first; only the cluster id tells. The request follows the
+protocol guide (Metadata, version 4), so that the standalone mode needs no Kafka client.
 """
 
 import socket
@@ -17,14 +17,14 @@ CLIENT_ID = b"photo-archive-standalone"
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Who answered: its id, and its brokers as `host:port`."""
+    """The cluster that answered: its id, and its brokers as `host:port`."""
 
     cluster_id: str
     brokers: tuple[str, ...]
 
 
 def ask(host: str, port: int, *, timeout_s: float) -> Cluster | None:
-    """The cluster behind this address; None where nothing that speaks Kafka answers in time."""
+    """Return the cluster behind this address, or None where no broker answers in time."""
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
             connection.settimeout(timeout_s)
@@ -38,21 +38,21 @@ def ask(host: str, port: int, *, timeout_s: float) -> Cluster | None:
 
 
 def encode_request() -> bytes:
-    """A request for the brokers alone: an empty list of topics, none to be created."""
+    """Return a request for the brokers alone: it lists no topics and creates none."""
     header = struct.pack(">hhih", METADATA, VERSION, CORRELATION, len(CLIENT_ID)) + CLIENT_ID
     body = header + struct.pack(">ib", 0, 0)
     return struct.pack(">i", len(body)) + body
 
 
 def decode_answer(answer: bytes) -> Cluster:
-    """Read the answer without its length.
+    """Return what an answer, without its length, says.
 
     Raises:
-        ValueError: it belongs to another request or breaks off.
+        ValueError: it answers another request, or is incomplete.
     """
     fields = _Fields(answer)
     if fields.number(">i") != CORRELATION:
-        raise ValueError("an answer to another request")
+        raise ValueError("this answers another request")
     fields.number(">i")  # throttle time
     brokers: list[str] = []
     for _ in range(fields.number(">i")):
@@ -64,7 +64,7 @@ def decode_answer(answer: bytes) -> Cluster:
 
 
 class _Fields:
-    """Reads one field after another."""
+    """Reads the fields of an answer one after another."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content

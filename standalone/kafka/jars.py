@@ -26,7 +26,7 @@ _LINE = re.compile(r"^([\w.-]+):([\w.-]+):([\w.-]+) ([0-9a-f]{64})$")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Jar:
-    """One line of the list."""
+    """One jar of the list."""
 
     group: str
     artifact: str
@@ -39,13 +39,13 @@ class Jar:
         return f"{self.group}:{self.artifact}:{self.version}"
 
     def path(self, repository: Path) -> Path:
-        """Where a Maven repository keeps it."""
+        """Return its path in a Maven repository."""
         folder = repository.joinpath(*self.group.split("."), self.artifact, self.version)
         return folder / f"{self.artifact}-{self.version}.jar"
 
 
 def parse_lock(text: str) -> tuple[Jar, ...]:
-    """The jars of a list, in class path order. Empty lines and `#` comments are skipped.
+    """Return the jars of a list, in class path order. Empty lines and `#` comments are skipped.
 
     Raises:
         ValueError: a line is not `group:artifact:version sha256`, or a jar stands twice.
@@ -65,10 +65,10 @@ def parse_lock(text: str) -> tuple[Jar, ...]:
 
 
 def check_names(wanted: Sequence[Jar], found: frozenset[str]) -> None:
-    """Compare the resolved set with the list.
+    """Refuse a resolved set that is not the list.
 
     Raises:
-        NotSupported: they differ; says which names.
+        NotSupported: they differ; the message has the names.
     """
     names = frozenset(jar.name for jar in wanted)
     if names != found:
@@ -100,11 +100,11 @@ def remove_wrong(jars: Sequence[Jar], repository: Path) -> tuple[Jar, ...]:
 
 
 def fetch_jars(cache: Path, lock: Path = LOCK_FILE) -> tuple[Path, ...]:
-    """Kafka's class path, checked; downloads what is missing.
+    """Return Kafka's class path, checked; download what is missing.
 
     Args:
-        cache: folder for the jars, shared by several processes.
-        lock: the list to be met.
+        cache: folder of the jars; several processes may share it.
+        lock: the file with the list.
 
     Raises:
         NotSupported: what was downloaded differs from the list in a name or a content (it is
@@ -127,7 +127,7 @@ def fetch_jars(cache: Path, lock: Path = LOCK_FILE) -> tuple[Path, ...]:
 
 
 def _resolve(cache: Path, repository: Path) -> frozenset[str]:
-    """Download by jgo; the names that it put together."""
+    """Download with jgo; return the names of the jars that it chose."""
     try:
         from jgo.env import EnvironmentBuilder, LinkStrategy
         from jgo.maven import MavenContext
@@ -155,7 +155,7 @@ def _coordinate(path: Path, repository: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file; empty for a missing one."""
+    """Return the hexadecimal SHA-256 of a file; empty where there is none."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -165,7 +165,7 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """One process at a time in the cache; others wait."""
+    """Let one process at a time into the block; others wait."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

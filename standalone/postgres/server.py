@@ -9,8 +9,8 @@ from standalone.environment import inherited
 from standalone.failures import ServerFailed
 from standalone.ports import HOST, choose_port
 from standalone.postgres.data_directory import SUPERUSER, DataDirectory, prepare_data
+from standalone.processes.child_process import ChildProcess, Command
 from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, EmbeddedServer
-from standalone.processes.process import Child, Command
 
 DATABASE = "photo_archive"
 ROLE = "photo_archive"
@@ -26,8 +26,8 @@ SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",  # no socket file, so no limit on the path's length
     "shared_buffers": "256MB",
-    # A node's sort or hash: queries with dates or several tags sum up all entries of their labels,
-    # which spill to disk from some 100,000 images at the default of 4 MB.
+    # For one sort or hash. Queries with dates or several tags sum all entries of their labels,
+    # which spill to disk from some 100,000 images on at the default of 4 MB.
     "work_mem": "48MB",
     "max_wal_size": "1GB",
     "max_connections": "200",  # up to 16 tagging processes with a pool each
@@ -47,12 +47,12 @@ ALTER ROLE {role} PASSWORD '{password}';
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """A PostgreSQL of our own under `home/postgres`.
+    """A PostgreSQL whose data lies in `home/postgres`.
 
     Args:
         home: folder of the standalone mode; made when missing.
         port: first port to try; the next free one is taken when it is in use.
-        log: file of the server's output; `home/logs/postgres.log` when omitted.
+        log: the file of the server's output; `home/logs/postgres.log` when omitted.
     """
 
     def __init__(self, home: Path, port: int, *, log: Path | None = None) -> None:
@@ -68,18 +68,18 @@ class EmbeddedPostgres(EmbeddedServer):
 
     @property
     def port(self) -> int:
-        """Port that it listens on, 0 before the start."""
+        """The port that it listens on; 0 before the start."""
         return self.ports[0] if self.ports else 0
 
     @property
     def url(self) -> str:
-        """DSN of the database `photo_archive` as its owner. Holds the password."""
+        """The DSN of the database `photo_archive` as its owner. It holds the password."""
         password = self._started().passwords.application
         return f"postgresql://{ROLE}:{password}@{HOST}:{self.port}/{DATABASE}"
 
     @property
     def admin_url(self) -> str:
-        """DSN as the superuser, for tests and backups. Holds the password."""
+        """The DSN of the superuser, for tests and backups. It holds the password."""
         password = self._started().passwords.superuser
         return f"postgresql://{SUPERUSER}:{password}@{HOST}:{self.port}/{SUPERUSER}"
 
@@ -110,23 +110,23 @@ class EmbeddedPostgres(EmbeddedServer):
             markers=(READY, PORT_IN_USE, STALE_MEMORY, NO_SPACE),
             descriptors=(self._lock.descriptor,),
             death_signal="INT",
-            account=data.account,
+            user=data.user,
         )
 
-    def _is_ready(self, child: Child, ports: tuple[int, ...]) -> bool:
+    def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
         if not child.wait_for(READY, READY_TIMEOUT_S) or not child.is_running:
             return False
         self._ensure_database(ports[0])
         return child.is_running
 
-    def _may_try_again(self, child: Child) -> bool:
+    def _may_try_again(self, child: ChildProcess) -> bool:
         if not child.has_said(STALE_MEMORY):
             return False
         time.sleep(STALE_MEMORY_WAIT_S)
         return True
 
     def _ensure_database(self, port: int) -> None:
-        """Role, extension and database; each step may be run again after an interruption."""
+        """Make role, extension and database; each step may be repeated after an interruption."""
         if DATABASE in self._query(port, "SELECT datname FROM pg_database").splitlines():
             return
         # In the template: only a superuser may create it, and every database should have it.
@@ -136,7 +136,7 @@ class EmbeddedPostgres(EmbeddedServer):
         self._query(port, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
 
     def _query(self, port: int, sql: str, *, database: str = SUPERUSER) -> str:
-        """Run SQL by psql as the superuser, whose password only this server knows."""
+        """Return the output of SQL that psql runs as the superuser."""
         data = self._started()
         argv = [str(data.binaries / "psql"), "--no-psqlrc", "--no-password", "--quiet"]
         argv += ["--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]

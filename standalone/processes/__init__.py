@@ -1,1 +1,1 @@
-"""Child processes and who keeps them up."""
+"""Child processes: started, kept up by a policy, and gone when we go."""

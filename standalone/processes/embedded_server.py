@@ -1,4 +1,4 @@
-"""What both embedded servers have in common: own the directory, start, become ready, stop."""
+"""What both embedded servers have in common: lock the directory, start, become ready, stop."""
 
 import errno
 import shutil
@@ -8,27 +8,27 @@ from pathlib import Path
 
 from core.errors import ConfigurationError
 from standalone.failures import DiskFull, NotSupported, PortTaken, ServerFailed
+from standalone.processes.child_process import ChildProcess, Command
 from standalone.processes.locking import DirectoryLock
-from standalone.processes.process import Child, Command
 
 PORT_IN_USE = "Address already in use"
 NO_SPACE = "No space left on device"
 START_TRIES = 25
-# On less, Kafka's memory-mapped indexes fault with errors that do not name the cause.
+# With less, Kafka's memory-mapped indexes fault with errors that do not name the cause.
 LEAST_FREE_BYTES = 32 * 1024 * 1024
 
 
 class EmbeddedServer(ABC):
-    """A server of our own in a folder that nobody else may work in.
+    """A server in a folder that it alone may use.
 
-    May be started again after its end. Its ports stay the same then: clients know them.
-    Methods are for one thread, except `wait`, `stop` and the properties.
+    It may be started again after its end, and keeps its ports then, because clients know them.
+    Call `wait`, `stop` and the properties from any thread, the other methods from one.
 
     Args:
-        folder: everything that it keeps; made when missing.
+        folder: the folder of all its files; created when missing.
         subject: its name, for messages.
-        stop_signal: asks it for a clean stop.
-        stop_grace_s: how long that may take before it is killed.
+        stop_signal: the signal that asks for a clean stop.
+        stop_grace_s: the time that a clean stop may take; then the server is killed.
     """
 
     def __init__(
@@ -39,34 +39,34 @@ class EmbeddedServer(ABC):
         self._stop_signal = stop_signal
         self._stop_grace_s = stop_grace_s
         self._lock = DirectoryLock(folder / "lock", subject)
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._ports: tuple[int, ...] = ()
         self._stop_asked = False
 
     @property
     def pid(self) -> int:
-        """Process id, 0 when it never ran."""
+        """The process id; 0 when it never ran."""
         return self._child.pid if self._child else 0
 
     @property
     def ports(self) -> tuple[int, ...]:
-        """Ports that it listens on, the clients' first; empty before the first start."""
+        """The ports that it listens on, the clients' first; empty before the first start."""
         return self._ports
 
     @property
     def is_running(self) -> bool:
-        """Started and not ended."""
+        """Whether it was started and has not ended."""
         return self._child is not None and self._child.is_running
 
     def start(self) -> None:
-        """Start it and wait until it answers. Also after a crash.
+        """Start it, also after a crash, and wait until it answers.
 
         Raises:
-            NotSupported: this machine cannot run it; says why.
+            NotSupported: this machine cannot run it; the message says why.
             DirectoryLocked: another process runs it on this data.
-            PortTaken: no free port.
-            DiskFull: no room for its data.
-            ServerFailed: it ended or did not answer; with its last lines.
+            PortTaken: no port is free.
+            DiskFull: the disk is full.
+            ServerFailed: it ended or did not answer; the message has its last lines.
         """
         self._stop_asked = False
         try:
@@ -84,9 +84,9 @@ class EmbeddedServer(ABC):
             raise
 
     def stop(self) -> None:
-        """Stop it cleanly, connections cut. Harmless when it does not run.
+        """Stop it cleanly and cut its connections; do nothing when it does not run.
 
-        A start that is under way in another thread fails then.
+        A start that is under way in another thread fails.
         """
         self._stop_asked = True
         if self._child is not None and self._child.is_running:
@@ -94,24 +94,24 @@ class EmbeddedServer(ABC):
         self._lock.release()
 
     def kill(self) -> None:
-        """End it at once. Its data survives that; the next start takes longer."""
+        """Kill it. Its data survives; the next start takes longer."""
         if self._child is not None:
             self._child.stop(signal.SIGKILL, 0.0)
 
     def wait(self, timeout_s: float | None = None) -> int | None:
-        """Wait for its end; the exit code, or None when time ran out."""
+        """Wait for its end; return the exit code, or None when time ran out."""
         return self._child.wait(timeout_s) if self._child else None
 
     def tail(self) -> str:
-        """Last lines of its output."""
+        """Return the last lines of its output."""
         return self._child.tail() if self._child else ""
 
     def obstacle(self) -> str:
-        """After its end: why another start cannot help; empty where it may."""
+        """Return, after its end, why another start cannot help; empty where it may help."""
         return self._full_disk() if NO_SPACE in self.tail() or self._is_disk_full() else ""
 
     def _data_place(self) -> Path:
-        """The folder whose file system holds the data."""
+        """Return the folder whose file system holds the data."""
         return self._folder
 
     def _is_disk_full(self) -> bool:
@@ -140,7 +140,7 @@ class EmbeddedServer(ABC):
             if self._stop_asked:
                 raise ServerFailed(f"{self._subject} was stopped while it was started")
             ports = self._ports or self._choose_ports()
-            child = self._child = Child(self._command(ports))
+            child = self._child = ChildProcess(self._command(ports))
             child.start()
             if self._is_ready(child, ports):
                 self._ports = ports
@@ -152,8 +152,8 @@ class EmbeddedServer(ABC):
             self._judge(child, ports)
         raise ServerFailed(f"{self._subject} did not start in {START_TRIES} tries:\n{self.tail()}")
 
-    def _judge(self, child: Child, ports: tuple[int, ...]) -> None:
-        """Return when another try may help, else raise what is wrong."""
+    def _judge(self, child: ChildProcess, ports: tuple[int, ...]) -> None:
+        """Return when another try may help; raise the cause when none can."""
         self._check_disk()
         if child.has_said(NO_SPACE):
             raise DiskFull(self._full_disk())
@@ -163,30 +163,30 @@ class EmbeddedServer(ABC):
                     f"{self._subject}'s port ({', '.join(map(str, ports))}) was taken by another "
                     "process while it was down; end that one and start again"
                 )
-            return  # somebody was faster: the next try chooses again
+            return  # another process took the port first: the next try chooses again
         if not self._may_try_again(child):
             raise ServerFailed(
                 f"{self._subject} ended with exit code {child.exit_code}:\n{child.tail(30)}"
             )
 
-    def _may_try_again(self, child: Child) -> bool:  # noqa: ARG002  # an answer for overriders
+    def _may_try_again(self, child: ChildProcess) -> bool:  # noqa: ARG002  # an answer for overriders
         return False
 
     def _stopped(self, exit_code: int | None) -> None:  # noqa: B027  # an optional hook
-        """Called after a stop that we asked for."""
+        """React to the end of a stop that was asked for."""
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Everything before the ports are chosen; may take long the first time."""
+        """Prepare all that the ports do not matter for; the first time this may take long."""
 
     @abstractmethod
     def _choose_ports(self) -> tuple[int, ...]:
-        """Free ports, the clients' first."""
+        """Return free ports, the clients' first."""
 
     @abstractmethod
     def _command(self, ports: tuple[int, ...]) -> Command:
-        """The foreground command; its markers hold `PORT_IN_USE` and `NO_SPACE`."""
+        """Return the foreground command; its markers include `PORT_IN_USE` and `NO_SPACE`."""
 
     @abstractmethod
-    def _is_ready(self, child: Child, ports: tuple[int, ...]) -> bool:
-        """Wait until it serves. False: it ended or time ran out."""
+    def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
+        """Wait until it serves; return False if it ended or time ran out."""

@@ -1,8 +1,8 @@
-"""One owner per data directory, kept by the kernel.
+"""A lock that lets one process at a time use a data directory.
 
-The lock is taken before a server starts and its descriptor is handed on to the server. So it
-holds as long as either lives: a second Kafka on a directory damages the first one's metadata
-before it notices (docs/research/embedded.md, section 1.6).
+We take it before a server starts and hand its descriptor on to the server, so that it holds while
+either of us lives: a second Kafka on a directory damages the first one's metadata before it
+notices (docs/research/embedded.md, section 1.6).
 """
 
 import contextlib
@@ -21,21 +21,21 @@ import psutil
 
 from standalone.failures import DirectoryLocked
 
-ORPHAN_PATIENCE_S = 3.0  # an orphan dies by its parent-death signal well within this
+ORPHAN_PATIENCE_S = 3.0  # the parent-death signal ends an orphan long before
 ORPHAN_STOP_S = 20.0  # Kafka's clean stop takes 0.5 s, PostgreSQL's checkpoint a few seconds
 POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
-    """Who holds a lock, as written in its file."""
+class LockHolder:
+    """The process that holds a lock, as its file names it."""
 
     pid: int
     child_pid: int = 0
     ports: str = ""
 
     def describe(self) -> str:
-        """For a message: process and ports."""
+        """Return its process and ports, for a message."""
         ports = f", ports {self.ports}" if self.ports else ""
         return f"process {self.pid}{ports}"
 
@@ -44,8 +44,9 @@ class DirectoryLock:
     """An exclusive `flock` on a file in the directory that it protects.
 
     Args:
-        path: the lock file; made when missing, never removed (removing it would let two in).
-        subject: what the directory belongs to, for messages.
+        path: the lock file. It is created when missing and never removed: after a removal two
+            processes could hold the lock.
+        subject: the name of what uses the directory, for messages.
     """
 
     def __init__(self, path: Path, subject: str) -> None:
@@ -56,12 +57,12 @@ class DirectoryLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether we hold it."""
+        """Whether this process holds it."""
         return self._descriptor is not None
 
     @property
     def descriptor(self) -> int:
-        """Open descriptor that carries the lock, to be passed on to the server."""
+        """The open descriptor that carries the lock, to be passed on to the server."""
         if self._descriptor is None:
             raise RuntimeError(f"the lock of {self._subject} is not held")
         return self._descriptor
@@ -69,11 +70,11 @@ class DirectoryLock:
     def acquire(self) -> None:
         """Take the lock.
 
-        A server whose supervisor was killed still holds it for a moment: it is waited for, and
-        asked to stop where the system knows no parent-death signal.
+        A server whose supervisor was killed holds it a moment longer. It is waited for; where the
+        system knows no parent-death signal, it is asked to stop.
 
         Raises:
-            DirectoryLocked: a living process owns the directory.
+            DirectoryLocked: a living process holds the lock.
         """
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -108,20 +109,22 @@ class DirectoryLock:
             time.sleep(POLL_S)
 
     def describe_owner(self, *, child_pid: int = 0, ports: str = "") -> None:
-        """Write who holds the lock, for the message that a second start gives."""
-        record = json.dumps(asdict(Owner(os.getpid(), child_pid, ports))).encode()
-        # One write over the old text: a reader never sees an empty file. JSON allows the blanks.
+        """Write into the lock file who holds it, for the message of a second start."""
+        record = json.dumps(asdict(LockHolder(os.getpid(), child_pid, ports))).encode()
+        # One write over the old text, so that no reader sees an empty file. JSON allows the blanks.
         os.pwrite(self.descriptor, record.ljust(200), 0)
 
-    def _owner(self) -> Owner | None:
+    def _owner(self) -> LockHolder | None:
         try:
-            return Owner(**json.loads(self._path.read_text()))
+            return LockHolder(**json.loads(self._path.read_text()))
         except (ValueError, TypeError):
-            return None  # being written just now
+            return None  # it is being written
 
     def release(self) -> None:
-        """Release the lock, if held. A server that still has the descriptor goes on holding it."""
-        with self._releasing:  # the keeper's thread and the one that stops it both come here
+        """Release the lock, if we hold it. A server that has the descriptor goes on holding it."""
+        with (
+            self._releasing
+        ):  # called by the thread that runs the server and by the one that stops it
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
@@ -148,7 +151,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process with this id runs. One that ended and was not waited for does not."""
+    """Return whether a process with this id runs; a zombie does not."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""A log file that keeps its size: written by one reader thread, rotated by bytes."""
+"""A log file of bounded size, rotated when it is full."""
 
 from io import FileIO
 from pathlib import Path
@@ -8,9 +8,9 @@ KEPT_FILES = 3  # role.log, role.log.1, role.log.2: at most 30 MiB a process
 
 
 class RotatingLog:
-    """Appends lines; past `max_bytes` the file becomes `<name>.1`, that `<name>.2`, and so on.
+    """Appends lines; a full file becomes `<name>.1`, the older one `<name>.2`, and so on.
 
-    Not safe for several writers.
+    One thread writes.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT_FILES) -> None:
@@ -21,7 +21,7 @@ class RotatingLog:
         self._file: FileIO = path.open("ab", buffering=0)
 
     def write(self, line: bytes) -> None:
-        """Append one line. A full disk loses the line, not the process that wrote it."""
+        """Append one line; drop it when the disk is full, so that the process goes on."""
         try:
             if self._file.tell() + len(line) > self._max_bytes:
                 self._rotate()

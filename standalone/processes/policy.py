@@ -1,23 +1,23 @@
-"""When a process that ended is started again. Pure: time comes in as an argument."""
+"""When a process that ended is started again. Pure: time is an argument."""
 
 from dataclasses import dataclass
 
 FIRST_DELAY_S = 0.1  # a single crash should hardly be noticed
 GROWTH = 3.0
 LONGEST_DELAY_S = 30.0
-HEALTHY_AFTER_S = 60.0  # a run this long ends a row of failures
-LOOP_FROM = 4  # failures in a row that are called a crash loop
+HEALTHY_AFTER_S = 60.0  # after a run of this length failures are counted from one again
+LOOP_FROM = 4  # from so many failures in a row on it is a crash loop
 CONFIGURATION_EXIT = 2  # core/errors.py: ConfigurationError ends a process with it
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a run ended, unasked.
+class ProcessEnd:
+    """How a process ended that nobody stopped.
 
     Attributes:
-        exit_code: None where it could not be started at all.
-        ran_s: how long it was up.
-        obstacle: why another try cannot help; empty where it may.
+        exit_code: its exit code; None where it could not be started.
+        ran_s: how long it ran.
+        obstacle: why another try cannot help; empty where it may help.
     """
 
     exit_code: int | None
@@ -27,37 +27,37 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Start it again after `delay_s`; `failures` in a row so far."""
+    """The process is started again after `delay_s`; it has failed `failures` times in a row."""
 
     delay_s: float
     failures: int
 
     @property
     def is_loop(self) -> bool:
-        """It crashes again and again."""
+        """Whether it is in a crash loop."""
         return self.failures >= LOOP_FROM
 
 
 @dataclass(frozen=True, slots=True)
-class GiveUp:
-    """Starting it again cannot help."""
+class NoRestart:
+    """The process is not started again, because that cannot help."""
 
     reason: str
 
 
-def decide(failures: int, ended: Ended) -> Restart | GiveUp:
-    """What to do after a process ended unasked.
+def decide(failures: int, ended: ProcessEnd) -> Restart | NoRestart:
+    """Return what follows from the end of a process that nobody stopped.
 
-    Delays in a row: 0.1, 0.3, 0.9, 2.7, 8.1, 24.3 and then 30 seconds.
+    The delays grow: 0.1, 0.3, 0.9, 2.7, 8.1, 24.3, then always 30 seconds.
 
     Args:
         failures: failures in a row before this one.
         ended: this one.
     """
     if ended.obstacle:
-        return GiveUp(ended.obstacle)
+        return NoRestart(ended.obstacle)
     if ended.exit_code == CONFIGURATION_EXIT:
-        return GiveUp("a setting cannot be worked with")
+        return NoRestart("a setting is invalid")
     row = 1 if ended.ran_s >= HEALTHY_AFTER_S else failures + 1
     delay_s = min(FIRST_DELAY_S * GROWTH ** min(row - 1, 10), LONGEST_DELAY_S)
     return Restart(delay_s, row)

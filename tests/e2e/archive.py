@@ -27,12 +27,12 @@ from aiokafka.structs import TopicPartition
 from core.settings import StandaloneSettings
 from schemas.topics import plan_topics
 from standalone.demo.archive_client import ArchiveClient, Credentials, credentials
-from standalone.demo.models import ModelChoice
 from standalone.environment import cache_directory, inherited
-from standalone.processes.keeper import Keeper
-from standalone.processes.planning import KEY_BYTES
-from standalone.processes.roles import Role
-from standalone.processes.supervisor import PROJECT, Plan, Supervisor, with_roots
+from standalone.processes.supervised_process import SupervisedProcess
+from standalone.supervision.model_choice import ModelChoice
+from standalone.supervision.planning import KEY_BYTES
+from standalone.supervision.roles import ProcessSpec
+from standalone.supervision.supervisor import PROJECT, StandalonePlan, Supervisor, with_roots
 from tests.command import COMMAND
 from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
 
@@ -128,7 +128,7 @@ class RunningArchive:
         finally:
             self.supervisor.kafka.start()
 
-    def _keeper(self, name: str) -> Keeper:
+    def _keeper(self, name: str) -> SupervisedProcess:
         return next(keeper for keeper in self.supervisor._servers if keeper.name == name)
 
     def command(
@@ -232,7 +232,7 @@ def running_archive(
     name: str,
     settings: Mapping[str, str] | None = None,
     roots: Mapping[str, Path] | None = None,
-    roles: tuple[Role, ...] | None = None,
+    roles: tuple[ProcessSpec, ...] | None = None,
 ) -> Iterator[RunningArchive]:
     """Start the whole archive; stop it when the block ends.
 
@@ -281,9 +281,9 @@ def _started(
         yield archive
 
 
-def _plan(home: Path, photos: Path, settings: Mapping[str, str]) -> Plan:
+def _plan(home: Path, photos: Path, settings: Mapping[str, str]) -> StandalonePlan:
     port = first_port() + 2 * PORTS_PER_SESSION
-    return Plan(
+    return StandalonePlan(
         settings=StandaloneSettings(
             home=home,
             kafka_port=port,

@@ -12,7 +12,7 @@ import pytest
 
 from standalone.demo.receiver import CallbackReceiver
 from standalone.ports import choose_port
-from standalone.processes.process import guarded
+from standalone.processes.child_process import guarded
 from tests.e2e.archive import RunningArchive
 from tests.e2e.pictures import dated_photo
 from tests.servers import first_port

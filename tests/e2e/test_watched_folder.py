@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.topics import IMAGES_ARRIVED
-from standalone.processes.process import guarded
-from standalone.processes.supervisor import PROJECT
+from standalone.processes.child_process import guarded
+from standalone.supervision.supervisor import PROJECT
 from tests.command import COMMAND
 from tests.e2e.archive import RunningArchive
 from tests.fakes.pictures import jpeg

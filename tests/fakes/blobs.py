@@ -9,7 +9,7 @@ from core.transaction import Transaction
 
 
 class MemoryKeeper:
-    """A `core.blobs.store.Keeper` in memory."""
+    """A `core.blobs.store.BlobKeeper` in memory."""
 
     def __init__(self) -> None:
         self.contents: dict[bytes, bytes] = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from standalone.processes.process import guarded
+from standalone.processes.child_process import guarded
 from tests.measured import Measured
 from tests.simulation.runs import run
 

@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows (docs/style.md): import contracts are import-linter's."""
+"""Rules of docs/style.md that no linter checks; import-linter checks who imports whom."""
 
 import ast
 import re
@@ -6,19 +6,20 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("consumers", "core", "ingress", "migrations", "producers", "schemas", "standalone",
-            "training")  # fmt: skip
+PACKAGES = ("consumers", "core", "ingress", "migrations", "photo_archive", "producers", "schemas",
+            "standalone", "training")  # fmt: skip
 BANNED = {"utils", "helpers", "common", "misc", "base", "manager", "data", "info"}
 BANNED_IN_CORE = BANNED | {"types", "models"}
 MAX_LINES = 600
 REGISTRY = re.compile(
     r"pypi\.org|pythonhosted\.org|maven\.org|maven\.apache\.org|npmjs\.org|proxy\.golang\.org"
 )
+NOT_RETURN = re.compile(r"Gives?\b(?!.*\b(?:back|up)\b)")  # "Give back", "give up" mean else
 MACHINE_PATH = re.compile(r"(?<![\w.%*-])/(?:work|root|tmp)/")
 
 
 def tracked() -> list[Path]:
-    """Every file that git keeps."""
+    """Return every file that git tracks."""
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -27,12 +28,12 @@ def tracked() -> list[Path]:
 
 
 def modules() -> list[Path]:
-    """Every Python file of the packages."""
+    """Return every Python file of the packages."""
     return [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
 
 
 def test_an_init_file_holds_a_docstring_and_nothing_else() -> None:
-    # An import in one would be invisible to import-linter, and load what nobody asked for.
+    # import-linter would not see an import in one, and it would load modules needlessly.
     for file in modules():
         if file.name == "__init__.py":
             tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -45,6 +46,14 @@ def test_every_module_says_what_it_is() -> None:
         assert ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))), file
 
 
+def test_a_docstring_says_return_and_not_give() -> None:
+    for file in modules():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node) or ""
+                assert not NOT_RETURN.match(text), f"{file}: {text.splitlines()[0]}"
+
+
 def test_no_module_is_a_junk_drawer() -> None:
     for file in modules():
         parts = {part.removesuffix(".py") for part in file.relative_to(ROOT).parts}
@@ -54,7 +63,7 @@ def test_no_module_is_a_junk_drawer() -> None:
 
 def test_no_file_is_so_long_that_a_second_subject_has_moved_in() -> None:
     for file in tracked():
-        # Word lists are data: their length says nothing.
+        # Word lists are data, so their length does not matter.
         if file.suffix == ".py" and not file.stem.endswith("_words"):
             assert len(file.read_text(encoding="utf-8").splitlines()) <= MAX_LINES, file
 
@@ -64,7 +73,7 @@ def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
     for file in tracked():
         content = file.read_bytes()
         if b"\0" in content:
-            continue  # weights
+            continue  # binary, such as weights
         text = content.decode("utf-8", "replace")
         for pattern in (REGISTRY, MACHINE_PATH):
             assert not pattern.search(text), f"{file}: {pattern.search(text)}"

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from core.settings import GROUPS, variables
+from core.variables import find_unknown
+from tests.documents import COMPOSE_ONLY
 from tests.unit.test_architecture import ROOT
 from tests.unit.test_architecture import tracked as listed
 
@@ -20,6 +23,7 @@ ABSENT = re.compile(
 )
 #: A path in backticks, in a document.
 PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|sh|sql|toml|yml|lock))`")
+VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b")
 TEST = re.compile(r"`(test_\w+)`")
 #: What an example in the document makes, or a running archive.
 MADE_BY_READERS = ("core/language/greek.py", "var/env.sh")
@@ -103,6 +107,15 @@ def test_a_test_that_a_document_names_is_there() -> None:
     for file, text in documents():
         for name in TEST.findall(text):
             assert name in modules or f"def {name}(" in tests, f"{file}: {name}"
+
+
+def test_a_setting_that_a_document_names_is_there() -> None:
+    # A reader who sets another one is stopped at the start.
+    known = {name for group in GROUPS for name in variables(group).values()} | set(COMPOSE_ONLY)
+    for file, text in documents():
+        if file.name != "CHANGELOG.md":  # which tells what became of old ones
+            named = dict.fromkeys(VARIABLE.findall(text), "x")
+            assert find_unknown(named, known) == [], file
 
 
 @pytest.mark.parametrize(

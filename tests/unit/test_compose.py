@@ -1,4 +1,4 @@
-"""docker-compose.yml, as far as it can be judged without an engine."""
+"""docker-compose.yml, as far as it can be checked without an engine."""
 
 import re
 import subprocess
@@ -26,13 +26,13 @@ PINNED = re.compile(r"^[\w./-]+:v?\d[\w.]*$|^pgvector/pgvector:pg\d+$")
 
 
 def compose(name: str = FILES[0]) -> dict[str, Any]:
-    """A compose file, anchors and merges resolved."""
+    """Return a compose file with anchors and merges resolved."""
     document: dict[str, Any] = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
     return document
 
 
 def own_services() -> dict[str, dict[str, Any]]:
-    """Services that run our code."""
+    """Return the services that run our code."""
     return {
         name: service
         for name, service in compose()["services"].items()
@@ -80,7 +80,7 @@ def test_every_variable_that_is_asked_for_stands_in_the_env_example() -> None:
 
 
 def test_a_password_may_have_any_characters() -> None:
-    """Interpolated into a URL, `@`, `/` and `%` would end or change it."""
+    """In a URL, `@`, `/` and `%` would end or change the password."""
     for name, service in own_services().items():
         assert "PASSWORD" not in service["environment"]["DATABASE_URL"], name
         assert service["environment"]["PGPASSWORD"].startswith("${POSTGRES_PASSWORD:?"), name
@@ -112,7 +112,7 @@ def test_every_role_is_there_with_its_command() -> None:
 
 
 def test_only_what_serves_metrics_is_asked_for_them() -> None:
-    """Producers serve none: a check by metrics would call them ill for ever."""
+    """Producers serve no metrics, so such a health check would always fail."""
     for name, service in own_services().items():
         check = service["healthcheck"]
         if service["command"][2] in {"ingress", "consumers"}:
@@ -155,7 +155,7 @@ def test_nothing_is_published_beyond_this_machine() -> None:
 
 
 def test_links_lead_to_the_published_port() -> None:
-    """Ingress and delivery make links; without it they would point to 0.0.0.0 or to themselves."""
+    """Ingress and delivery make links, which would otherwise point to 0.0.0.0 or to themselves."""
     services = own_services()
     given = [services[name]["environment"] for name in ("ingress", "delivery")]
 

@@ -1,7 +1,8 @@
-"""Documents say what the code says."""
+"""Documents agree with the code."""
 
 import ast
 import re
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -68,6 +69,21 @@ def test_event_names_are_found_in_every_form_and_others_are_an_error(tmp_path: P
     (code / "b.py").write_text('logger.warning(f"{x} happened")\n')
     with pytest.raises(ValueError, match="no event name"):
         levels_of_events(tmp_path)
+
+
+def test_the_changelog_begins_with_the_version_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## (\S+) — (?:unreleased|\d{4}-\d\d-\d\d)$", text, re.MULTILINE)
+
+    assert len(versions) == text.count("\n## ")
+    assert versions[0] == project["version"]
+
+
+def test_every_setting_says_what_it_means() -> None:
+    silent = sorted(name for name, meaning in meanings().items() if not meaning.strip())
+
+    assert silent == [], "write the meaning into docs/operations.md, then: make docs"
 
 
 def test_every_module_of_routes_is_served_and_described() -> None:

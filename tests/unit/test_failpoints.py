@@ -1,4 +1,4 @@
-"""The names of steps (core/failpoints.py) and the code that says them agree."""
+"""The listed steps (core/failpoints.py) and the calls in the code agree."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ import pytest
 from core.failpoints import POINTS
 
 ROOT = Path(__file__).parents[2]
-#: The functions that make up the guarantees: what happens in them, step by step.
+#: The functions that implement the guarantees; all their steps must have names.
 STEPPED = {
     "core/messaging/claiming.py": ("_claim",),
     "core/messaging/committing.py": ("_transact",),
@@ -23,7 +23,7 @@ STEPPED = {
     "consumers/delivery/role.py": ("apply",),
     "consumers/delivery/lanes.py": ("_write",),
 }
-#: Looks only, or ends in another stepped function: a kill after it leaves what was there before.
+#: Calls that only read, or end in another function with steps: a kill after them changes nothing.
 NO_STEPS = {
     "_drain",  # whose end is leave.drained
     "_hand_over",  # stepped itself
@@ -40,7 +40,7 @@ NO_STEPS = {
 
 
 def said() -> Counter[str]:
-    """Every name that the code says, with how often."""
+    """Return every name in the code with its number of uses."""
     names: Counter[str] = Counter()
     for package in ("core", "consumers", "producers", "ingress"):
         for file in (ROOT / package).rglob("*.py"):
@@ -68,7 +68,7 @@ def test_no_two_awaits_follow_each_other_without_a_name_between_them(file: str) 
 
 
 def _steps(function: ast.AsyncFunctionDef) -> list[tuple[tuple[int, int], str]]:
-    """What a function does in order of its text: 'a' an await, 'p' a name."""
+    """Return the steps of a function in the order of its text: 'a' an await, 'p' a name."""
     steps: list[tuple[tuple[int, int], str]] = []
     for node in ast.walk(function):
         if isinstance(node, ast.Await) and _called(node.value) not in NO_STEPS:

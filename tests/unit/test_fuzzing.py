@@ -1,4 +1,4 @@
-"""A short, seeded run of the byte mutators; `python -m tests.fuzzing` runs as long as wanted."""
+"""A short, seeded run of the byte mutators; `python -m tests.fuzzing` runs for any time."""
 
 import warnings
 

@@ -1,12 +1,17 @@
 """Bytes kept in PostgreSQL: table `blobs`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
+from core.errors import ImageMissing, ImageUnreadable
 from core.transaction import Database, Transaction
 
-_SIZE = "SELECT size_bytes FROM blobs WHERE sha256 = $1"
-_READ = "SELECT content FROM blobs WHERE sha256 = $1"
+# Too large ones stay where they are.
+_READ = """
+SELECT size_bytes, CASE WHEN size_bytes <= $2 THEN content END AS content
+FROM blobs WHERE sha256 = $1
+"""
 # Makes the bytes young again, and holds the row against the pruner until the caller commits.
 _TOUCH = "UPDATE blobs SET created_at = now() WHERE sha256 = $1 RETURNING true"
 _PUT = """
@@ -23,27 +28,45 @@ async def put(tx: Transaction, digest: bytes, content: bytes) -> None:
 
 
 class PostgresBlobs:
-    """Bytes under their SHA-256 in table `blobs`."""
+    """Keeps bytes under their SHA-256: one place to back up, one transaction with the rows.
+
+    It satisfies `core.blobs.store.BlobKeeper`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def size(self, digest: bytes) -> int | None:
-        """Return how many bytes are kept; None where nothing is."""
-        async with self._database.connection() as connection:
-            size: int | None = await connection.fetchval(_SIZE, digest)
-            return size
+    async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
+        """Return the bytes.
 
-    async def read(self, digest: bytes) -> bytes | None:
-        """Return the bytes; None where nothing is kept."""
+        Raises:
+            ImageMissing: nothing is kept under this hash.
+            ImageUnreadable: more than `max_bytes`.
+            DatabaseAway: PostgreSQL is away.
+        """
         async with self._database.connection() as connection:
-            content: bytes | None = await connection.fetchval(_READ, digest)
-            return content
+            row = await connection.fetchrow(_READ, digest, max_bytes)
+        if row is None:
+            raise ImageMissing(f"blob:{digest.hex()}: nothing is kept under this hash")
+        if row["content"] is None:
+            raise ImageUnreadable(
+                f"blob:{digest.hex()} has {row['size_bytes']} bytes, the limit is {max_bytes}",
+                reason="image_too_large",
+            )
+        return bytes(row["content"])
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
         """Keep bytes, in `tx` or at once; does nothing where they are kept."""
         async with self._in(tx) as open_tx:
             await put(open_tx, digest, content)
+
+    async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:  # noqa: ARG002
+        """Return nothing: the pruner looks through the table itself."""
+        return ()
+
+    async def discard(self, digest: bytes, older_than: timedelta) -> bool:  # noqa: ARG002
+        """Return False: the pruner deletes rows, since it sees which images refer to them."""
+        return False
 
     @asynccontextmanager
     async def _in(self, tx: Transaction | None) -> AsyncIterator[Transaction]:

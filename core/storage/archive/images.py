@@ -7,8 +7,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from core.storage.archive import statistics
+from core.storage.archive.statistics import Counts
 from core.transaction import Transaction
 
+#: Says that this transaction keeps `image_tags` and the counts in step by its own statements; the
+#: triggers, which are for everybody else, do nothing then (migrations/versions/0001_schema.sql).
+KEEP = "SELECT set_config('photo_archive.keeps', 'on', true)"
 #: What a deleted image that comes back takes from its new arrival: nothing of the old one is left.
 COMES_BACK = """
     uri = CASE WHEN images.status = 'deleted' THEN excluded.uri ELSE images.uri END,
@@ -72,6 +77,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     reason = excluded.reason, detail = excluded.detail,
     job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
     {OWNER_COMES_BACK}, {_PATH_COMES_BACK}, {COMES_BACK}
+RETURNING images.status, old.status AS was
 """  # noqa: S608 - constants only
 
 _LEDGER = """
@@ -80,6 +86,10 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (image_id, reason,
 ORDER BY 1, 2
 ON CONFLICT (image_id, reason) DO UPDATE SET
     detail = excluded.detail, attempts = failures.attempts + 1, last_at = now()
+"""
+
+_OWN = """
+INSERT INTO image_owners (image_id, owner) VALUES ($1, $2) ON CONFLICT DO NOTHING
 """
 
 _JOB_COUNTS = "SELECT status, count(*) FROM images WHERE job_id = $1 GROUP BY status"
@@ -201,6 +211,8 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
     )
     if row is None:
         raise RuntimeError(f"{image_id} was neither inserted nor updated")
+    if owner is not None:
+        await tx.execute(_OWN, image_id, owner)
     return Accepted(row["is_duplicate"], row["at"])
 
 
@@ -228,7 +240,8 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
     """Put images into the failure ledger; one that has tags keeps them."""
     if not failed:
         return
-    await tx.execute(
+    await tx.execute(KEEP)
+    rows = await tx.fetch(
         _FAIL,
         [image.image_id for image in failed],
         [image.uri for image in failed],
@@ -238,6 +251,10 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
         [image.reason for image in failed],
         [image.detail for image in failed],
     )
+    counts = Counts()
+    for row in rows:
+        counts.move("status", row["was"], row["status"])
+    await statistics.append(tx, counts)
     await tx.execute(
         _LEDGER,
         [image.image_id for image in failed],

@@ -1,6 +1,6 @@
 """A pool of processes that turn untrusted bytes into pixels. Errors are values.
 
-Torch-free, so that delivery can hold one too. Why processes, and why these, is told in
+Torch-free, so that delivery can hold one too. Why processes, and why these, stands in
 docs/decisions/0007-decode-in-worker-processes.md.
 """
 
@@ -20,7 +20,7 @@ from core.errors import ConfigurationError, ImageUnreadable, PermanentError, Tra
 from core.settings import DecodeSettings
 from core.vision.decoding import sniff, worker, worker_protocol
 from core.vision.decoding.perceptual import perceptual_hash
-from core.vision.decoding.worker_process import Child, Died, NotStarted, PoolLimits, ending
+from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
 
 _MAX_WORKERS = 8
 
@@ -96,10 +96,10 @@ class DecodePool:
         self._operations = f"{chosen.__module__}:{chosen.__qualname__}"
         self._limits = limits
         self._pixels = pixels or worker_protocol.PixelFormat()
-        self._free: deque[Child] = deque()
+        self._free: deque[DecoderProcess] = deque()
         self._turn = asyncio.Semaphore(limits.workers)
-        self._workers: set[Child] = set()
-        self._dying: list[Child] = []
+        self._workers: set[DecoderProcess] = set()
+        self._dying: list[DecoderProcess] = []
         self._closed = False
         self.replaced = 0  #: workers lost to pictures since the start
 
@@ -129,7 +129,7 @@ class DecodePool:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Process ids of the workers of this moment."""
+        """Return the process ids of the workers of this moment."""
         return tuple(each.pid for each in self._workers)
 
     async def decode(self, data: bytes) -> Decoded | PermanentError:
@@ -219,14 +219,14 @@ class DecodePool:
         finally:
             self._free.append(one if reusable else self._replace(one))
 
-    def _take(self) -> Child:
+    def _take(self) -> DecoderProcess:
         """Return the worker that was used last: after a crash this is the fresh one."""
         if self._closed:
             raise TransientError("the decode pool is closed")
         one = self._free.pop()
         return one if one.alive else self._replace(one)  # killed while idle: nobody's fault
 
-    def _replace(self, lost: Child) -> Child:
+    def _replace(self, lost: DecoderProcess) -> DecoderProcess:
         """Start another in its place; its loading overlaps with whatever comes next."""
         lost.kill()
         self._dying = [each for each in (*self._dying, lost) if not each.gone()]
@@ -236,8 +236,8 @@ class DecodePool:
         self.replaced += 1
         return self._start()
 
-    def _start(self) -> Child:
-        one = Child(self._limits, self._operations)
+    def _start(self) -> DecoderProcess:
+        one = DecoderProcess(self._limits, self._operations)
         self._workers.add(one)
         return one
 

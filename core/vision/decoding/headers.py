@@ -23,7 +23,7 @@ _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 
 
 class HeaderEnded(Exception):
-    """The bytes end before the size is told."""
+    """The bytes end before the size is known."""
 
 
 class HeaderBroken(Exception):
@@ -48,7 +48,7 @@ def jpeg_size(data: bytes) -> Size:
 
 
 def _jpeg_marker(data: bytes, at: int) -> tuple[int, int]:
-    """Find the next marker: (its code, the position after it). Stray bytes are skipped."""
+    """Return the next marker: (its code, the position after it). Stray bytes are skipped."""
     at = data.find(b"\xff", at)
     if at < 0:
         raise HeaderEnded

@@ -46,7 +46,7 @@ def perceptual_hash(grey: bytes, least_contrast: float = LEAST_CONTRAST) -> int:
 
 @cache
 def _cosines() -> NDArray[np.int64]:
-    """int64, (FREQUENCIES, GREY_SIDE): the first rows of the DCT, type II, times 4096."""
+    """Return the first rows of the DCT, type II, times 4096: int64, (FREQUENCIES, GREY_SIDE)."""
     places = 2 * np.arange(GREY_SIDE) + 1
     angles = np.pi * np.outer(np.arange(FREQUENCIES), places) / (2 * GREY_SIDE)
     scaled: NDArray[np.int64] = np.rint(np.cos(angles) * 4096).astype(np.int64)

@@ -50,7 +50,7 @@ _FAST_LEAST_SIDE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedPicture:
     """A decoded picture: `pixels` are RGB bytes, rows from the top, `form.height * form.width * 3`.
 
     `width` and `height` are those of the source, as seen (after EXIF orientation). `grey` is the
@@ -77,7 +77,7 @@ def prepare_libraries(limits: sniff.Limits) -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> Picture:
+def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> DecodedPicture:
     """Decode the first frame to the model's size.
 
     Raises:
@@ -93,7 +93,7 @@ def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> Picture:
         turned = upright(image)
         width, height = turned.size if drafted == source else _as_seen(source, image)
         whole = resize(flat_rgb(turned), form, (width, height))
-        return Picture(
+        return DecodedPicture(
             pixels=crop(whole, form).tobytes(),
             media_type=sniff.require_media_type(data),
             width=width,

@@ -1,4 +1,4 @@
-"""What kind of picture bytes are, told from their first bytes alone.
+"""The kind of picture that bytes are, by their first bytes alone.
 
 Pure and small: neither Pillow nor torch is imported, so that the ingress and the producers can
 ask. Client's content types and file extensions are not looked at: bytes decide.
@@ -51,7 +51,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class SniffedPicture:
     """What the header of a picture claims; `width` and `height` are before EXIF orientation."""
 
     media_type: str
@@ -73,7 +73,7 @@ def media_type(data: bytes) -> str | None:
     return None
 
 
-def probe(data: bytes, limits: Limits) -> Probe:
+def probe(data: bytes, limits: Limits) -> SniffedPicture:
     """Read type and size from the header, without decoding anything.
 
     Cheap and safe on hostile bytes: reads a bounded number of fields in plain Python, runs no
@@ -93,7 +93,7 @@ def probe(data: bytes, limits: Limits) -> Probe:
     except headers.HeaderBroken as error:
         raise ImageUnreadable(f"{kind}: {error}", reason="corrupt") from error
     check_size(width, height, limits)
-    return Probe(kind, width, height)
+    return SniffedPicture(kind, width, height)
 
 
 def require_media_type(data: bytes) -> str:

@@ -53,7 +53,7 @@ class Job:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until the parent closes its end. Gives the exit code."""
+    """Serve until the parent closes its end; return the exit code."""
     connection = socket.socket(fileno=int(arguments[0]))
     job = Job(**json.loads(arguments[1]))
     die_with_parent(job.parent)

@@ -50,7 +50,7 @@ class NotStarted(Exception):
     """The worker could not get ready; the text says why."""
 
 
-class Child:
+class DecoderProcess:
     """One process and the socket to it. Not for use by two tasks at once."""
 
     def __init__(self, limits: PoolLimits, operations: str) -> None:
@@ -77,7 +77,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Process id."""
+        """Return the process id."""
         return self._process.pid
 
     async def ready(self) -> None:
@@ -102,7 +102,7 @@ class Child:
     async def exchange(
         self, head: worker_protocol.Head, data: bytes, max_body: int
     ) -> tuple[worker_protocol.Head, bytearray]:
-        """Send a picture, give the answer.
+        """Send a picture; return the answer.
 
         Raises:
             TimeoutError: no answer within the limit; the worker is still at it.
@@ -137,7 +137,7 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Return whether it still runs."""
         return self._process.poll() is None
 
     def kill(self) -> None:
@@ -145,14 +145,14 @@ class Child:
         self._process.kill()
 
     def gone(self) -> bool:
-        """Tell whether a killed worker has ended; its exit status is then taken."""
+        """Return whether a killed worker has ended; its exit status is then taken."""
         if self._process.poll() is None:
             return False
         self._socket.close()
         return True
 
     async def end(self) -> int:
-        """Wait for its end, or bring it about, and give the return code."""
+        """Wait for its end, or bring it about, and return the return code."""
         # A process that has just closed its socket is about to tell by which signal it ends.
         try:
             return await asyncio.to_thread(self._process.wait, _END_TIMEOUT_S)

@@ -32,7 +32,7 @@ class Agreement:
 
     @property
     def problem(self) -> str | None:
-        """What stands against using the engine; None: nothing."""
+        """Return what stands against using the engine; None: nothing."""
         if self.pictures < MIN_PICTURES:
             return f"{self.pictures} pictures compared, at least {MIN_PICTURES} are needed"
         # `not at least` and not `below`: NaN must be a problem

@@ -42,16 +42,16 @@ class EngineCache:
         """Return what is kept under a key; None where there is nothing, or it is spoilt."""
         entry = self._folder / key
         try:
-            told = json.loads((entry / _VERDICT).read_text(encoding="utf-8"))
-            agreement = Agreement(**told["agreement"])
-            if agreement.problem is None and _sha256(entry / _GRAPH) != told["sha256"]:
+            kept_verdict = json.loads((entry / _VERDICT).read_text(encoding="utf-8"))
+            agreement = Agreement(**kept_verdict["agreement"])
+            if agreement.problem is None and _sha256(entry / _GRAPH) != kept_verdict["sha256"]:
                 return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return Quantised(entry / _GRAPH, agreement)
 
     def make(self, key: str, build: Callable[[Path, Path], Agreement]) -> Quantised:
-        """Build and keep; gives what another process kept meanwhile, if it was quicker.
+        """Build and keep; return what another process kept meanwhile, if it was quicker.
 
         Args:
             key: a name for files.
@@ -76,8 +76,8 @@ class EngineCache:
     @staticmethod
     def _seal(entry: Path, agreement: Agreement) -> None:
         graph = entry / _GRAPH
-        told = {"agreement": asdict(agreement), "sha256": _sha256(graph)}
-        (entry / _VERDICT).write_text(json.dumps(told, indent=2), encoding="utf-8")
+        kept_verdict = {"agreement": asdict(agreement), "sha256": _sha256(graph)}
+        (entry / _VERDICT).write_text(json.dumps(kept_verdict, indent=2), encoding="utf-8")
         if agreement.problem is not None:
             graph.unlink()
 

@@ -53,7 +53,7 @@ def choose_precision(wanted: str, device: str, flags: frozenset[str] | None = No
 
 
 def has_native_bf16(flags: frozenset[str] | None = None) -> bool:
-    """Tell whether the processor lists units for bf16; they may still be slower than fp32's."""
+    """Return whether the processor lists units for bf16; they may still be slower than fp32's."""
     return bool(_NATIVE_BF16 & (cpu_flags() if flags is None else flags))
 
 

@@ -81,12 +81,12 @@ class OnnxTowers:
         return self._towers.encode_texts(prompts)
 
     def settle(self) -> None:
-        """Free the memory of torch's image tower: nobody compares with it any more."""
+        """Free the memory of torch's image tower: nothing compares with it any more."""
         self._towers.drop_image_tower()
 
     def fall_back(self) -> bool:
-        """Nowhere to go: it runs on the CPU."""
+        """Return False: it runs on the CPU already."""
         return False
 
     def release(self) -> None:
-        """Nothing is cached that could be given back."""
+        """Do nothing: nothing is cached that could be given back."""

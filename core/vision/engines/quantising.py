@@ -139,7 +139,7 @@ def _as_module(towers: TorchTowers) -> Any:
 
 
 def _quantise(full: Path, graph: Path) -> None:
-    """Weights of products with constants to int8, a scale per column; the rest stays fp32.
+    """Turn weights of products with constants into int8, a scale per column; the rest stays fp32.
 
     Attention's own products (no constants), normalisation and the patch convolution stay. Of
     seven recipes tried this is the quickest that the gate passes (decisions/0013).

@@ -37,6 +37,7 @@ from core.messaging.loop import calm_collector
 from core.settings import TelemetrySettings, load
 from core.telemetry import logs
 from core.vision.clip import DEFAULT_TEMPLATES
+from core.vision.decoding.decoder import OutgoingCopy
 from core.vision.tagger import ClipTagger, TaggerOptions
 from tests.fakes.vision import HashModel, MemoryDecoder
 from tests.faults.harness import mutations
@@ -84,6 +85,9 @@ class NoPictures:
         return self
 
     async def __aexit__(self, *_: object) -> None: ...
+
+    async def outgoing_copy(self, data: bytes) -> OutgoingCopy:
+        raise NotImplementedError
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.settings import DatabaseSettings, KafkaSettings
-from standalone.processes.process import guarded
+from standalone.processes.child_process import guarded
 from tests.counting import set_up
 
 REPOSITORY = Path(__file__).parents[3]

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import httpx
 import psutil
 
-from standalone.processes.process import guarded
-from standalone.processes.supervisor import PROJECT
+from standalone.processes.child_process import guarded
+from standalone.supervision.supervisor import PROJECT
 from tests.e2e.archive import RunningArchive
 from tests.servers import PORTS_PER_SESSION, first_port
 

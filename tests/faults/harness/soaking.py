@@ -18,7 +18,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from standalone.ports import HOST, choose_port
-from standalone.processes.roles import Role, all_roles
+from standalone.supervision.roles import ProcessSpec, all_roles
 from tests.e2e.archive import RunningArchive
 from tests.faults.harness.load import QUESTION
 from tests.servers import PORTS_PER_SESSION, first_port
@@ -33,7 +33,7 @@ PAUSE_S = 0.5
 GIVE_UP_S = 600.0
 
 
-def roles_twice() -> tuple[tuple[Role, ...], dict[str, str]]:
+def roles_twice() -> tuple[tuple[ProcessSpec, ...], dict[str, str]]:
     """Return all roles, each with a second process that is never killed, and the latter's URLs."""
     first = first_port() + 4 * PORTS_PER_SESSION
     ports: list[int] = []
@@ -41,9 +41,9 @@ def roles_twice() -> tuple[tuple[Role, ...], dict[str, str]]:
         ports.append(choose_port(first, avoid=set(ports)))
     urls = {name: f"http://{HOST}:{port}" for name, port in zip(SURVIVORS, ports, strict=True)}
     argv = {name: ("-m", "consumers", name.partition("-")[0]) for name in SURVIVORS[1:]}
-    steady = [Role("ingress-1", ("-m", "ingress"), False, {"INGRESS_PORT": str(ports[0])})]
+    steady = [ProcessSpec("ingress-1", ("-m", "ingress"), False, {"INGRESS_PORT": str(ports[0])})]
     steady += [
-        Role(name, argv[name], True, {"TELEMETRY_METRICS_PORT": str(port)})
+        ProcessSpec(name, argv[name], True, {"TELEMETRY_METRICS_PORT": str(port)})
         for name, port in zip(SURVIVORS[1:], ports[1:], strict=True)
     ]
     return (*all_roles(1, None), *steady), urls

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.blobs import opening
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.errors import BlobStoreAway, ImageMissing, ImageUnreadable
 
@@ -44,14 +44,14 @@ def roots(root: Path, opener: Opener) -> Roots:
 
 
 def read(roots: Roots, relative: bytes) -> bytes:
-    return roots.read(Place("main", relative), max_bytes=LIMIT)[0]
+    return roots.read(RootedPath("main", relative), max_bytes=LIMIT)[0]
 
 
 def test_a_file_is_read_with_its_signature(roots: Roots, root: Path) -> None:
-    content, signature = roots.read(Place("main", b"album/a.jpg"), max_bytes=LIMIT)
+    content, signature = roots.read(RootedPath("main", b"album/a.jpg"), max_bytes=LIMIT)
 
     assert content == b"photo"
-    assert signature == roots.look(Place("main", b"album/a.jpg"))
+    assert signature == roots.look(RootedPath("main", b"album/a.jpg"))
     assert signature.inode == (root / "album" / "a.jpg").stat().st_ino
 
 
@@ -78,10 +78,10 @@ def test_missing_forbidden_and_special_files_give_the_same_error(roots: Roots, r
 
 def test_devices_and_magic_links_are_not_opened(opener: Opener) -> None:
     with pytest.raises(ImageMissing):
-        Roots({"dev": Path("/dev")}, opener).read(Place("dev", b"zero"), max_bytes=LIMIT)
+        Roots({"dev": Path("/dev")}, opener).read(RootedPath("dev", b"zero"), max_bytes=LIMIT)
     with pytest.raises(ImageMissing):
         Roots({"proc": Path("/proc")}, opener).read(
-            Place("proc", b"%d/root/etc/passwd" % os.getpid()), max_bytes=LIMIT
+            RootedPath("proc", b"%d/root/etc/passwd" % os.getpid()), max_bytes=LIMIT
         )
 
 
@@ -139,31 +139,31 @@ def test_names_are_bytes_of_up_to_255_in_any_encoding(roots: Roots, root: Path) 
     for name in names:
         Path(os.fsdecode(os.fsencode(root) + b"/" + name)).write_bytes(name)
     for name in names:
-        assert roots.read_uri(Place("main", name).uri, max_bytes=LIMIT) == name
+        assert roots.read_uri(RootedPath("main", name).uri, max_bytes=LIMIT) == name
 
 
 def test_a_root_that_is_not_there_is_an_outage_and_no_missing_photo(tmp_path: Path) -> None:
     roots = Roots({"usb": tmp_path / "unplugged"})
 
     with pytest.raises(BlobStoreAway, match="usb"):
-        roots.read(Place("usb", b"a.jpg"), max_bytes=LIMIT)
-    assert roots.gone_from(Place("usb", b"a.jpg")) is None
+        roots.read(RootedPath("usb", b"a.jpg"), max_bytes=LIMIT)
+    assert roots.gone_from(RootedPath("usb", b"a.jpg")) is None
 
 
 def test_only_a_file_that_is_truly_absent_is_gone(roots: Roots, root: Path) -> None:
     device = root.stat().st_dev
     (root / "link.jpg").symlink_to("nowhere")
 
-    assert roots.gone_from(Place("main", b"album/a.jpg")) is None
-    assert roots.gone_from(Place("main", b"link.jpg")) is None
-    assert roots.gone_from(Place("main", b"album/b.jpg")) == device
-    assert roots.gone_from(Place("main", b"no/such/album/b.jpg")) == device
+    assert roots.gone_from(RootedPath("main", b"album/a.jpg")) is None
+    assert roots.gone_from(RootedPath("main", b"link.jpg")) is None
+    assert roots.gone_from(RootedPath("main", b"album/b.jpg")) == device
+    assert roots.gone_from(RootedPath("main", b"no/such/album/b.jpg")) == device
 
 
 def test_the_digest_is_that_of_the_bytes_and_bound_to_their_signature(
     roots: Roots, root: Path
 ) -> None:
-    place = Place("main", b"album/a.jpg")
+    place = RootedPath("main", b"album/a.jpg")
 
     assert roots.digest(place, max_bytes=LIMIT) == (
         hashlib.sha256(b"photo").digest(),
@@ -175,7 +175,7 @@ def test_the_digest_is_that_of_the_bytes_and_bound_to_their_signature(
 
 def test_an_unknown_root_is_missing(roots: Roots) -> None:
     with pytest.raises(ImageMissing):
-        roots.read(Place("other", b"a.jpg"), max_bytes=LIMIT)
+        roots.read(RootedPath("other", b"a.jpg"), max_bytes=LIMIT)
 
 
 def test_a_path_of_the_host_has_one_place_and_the_deepest_root_wins(
@@ -184,10 +184,10 @@ def test_a_path_of_the_host_has_one_place_and_the_deepest_root_wins(
     (root / "shortcut").symlink_to(root / "album")
     nested = Roots({"main": root, "album": root / "album"})
 
-    assert roots.place_of(root / "shortcut" / "a.jpg") == Place("main", b"album/a.jpg")
-    assert roots.place_of(root) == Place("main", b"")
+    assert roots.place_of(root / "shortcut" / "a.jpg") == RootedPath("main", b"album/a.jpg")
+    assert roots.place_of(root) == RootedPath("main", b"")
     assert roots.place_of(root.parent / "secret.jpg") is None
-    assert nested.place_of(root / "album" / "a.jpg") == Place("album", b"a.jpg")
+    assert nested.place_of(root / "album" / "a.jpg") == RootedPath("album", b"a.jpg")
 
 
 def test_a_sibling_whose_name_begins_with_the_roots_name_lies_under_no_root(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_sibling_whose_name_begins_with_the_roots_name_lies_under_no_root(tmp_
         (tmp_path / name / "a.jpg").write_bytes(b"photo")
     roots = Roots({"photos": tmp_path / "photos"})
 
-    assert roots.place_of(tmp_path / "photos" / "a.jpg") == Place("photos", b"a.jpg")
+    assert roots.place_of(tmp_path / "photos" / "a.jpg") == RootedPath("photos", b"a.jpg")
     assert roots.place_of(tmp_path / "photos-private" / "a.jpg") is None
     assert roots.place_of(tmp_path / "photos-private") is None
 
@@ -208,9 +208,9 @@ def test_a_link_to_a_directory_inside_the_root_is_not_followed_either(
 
     with pytest.raises(ImageMissing):
         read(roots, b"album2/a.jpg")
-    assert not roots.is_directory(Place("main", b"album2"))
+    assert not roots.is_directory(RootedPath("main", b"album2"))
     with pytest.raises(ImageMissing):
-        roots.look(Place("main", b"album2/a.jpg"))
+        roots.look(RootedPath("main", b"album2/a.jpg"))
 
 
 def test_no_descriptor_is_left_open(roots: Roots) -> None:
@@ -219,7 +219,7 @@ def test_no_descriptor_is_left_open(roots: Roots) -> None:
         for _ in range(20):
             try:
                 read(roots, name)
-                roots.look(Place("main", name))
+                roots.look(RootedPath("main", name))
             except ImageMissing:
                 pass
     assert len(list(Path("/proc/self/fd").iterdir())) == before
@@ -245,4 +245,4 @@ def test_a_bad_sector_costs_one_photo_and_a_lost_mount_is_an_outage(
     with pytest.raises(error) as caught:
         read(broken, b"album/a.jpg")
     assert getattr(caught.value, "reason", None) == reason
-    assert broken.gone_from(Place("main", b"album/a.jpg")) is None
+    assert broken.gone_from(RootedPath("main", b"album/a.jpg")) is None

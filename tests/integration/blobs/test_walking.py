@@ -1,4 +1,4 @@
-"""Walking a tree: its order, what is passed over, and resuming after any path."""
+"""Walking a tree: its order, skipped files, and resuming after any path."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.blobs.kinds import Skip, wanted_extensions
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.opening import open_beneath
 from core.blobs.roots import Roots
 from core.blobs.walking import Walk
@@ -38,7 +38,7 @@ def paths(walk: Walk) -> list[bytes]:
 
 
 def test_photos_come_in_the_byte_order_of_their_paths_and_the_rest_is_counted(root: Path) -> None:
-    walk = Walk(Roots({"main": root}), Place("main", b""))
+    walk = Walk(Roots({"main": root}), RootedPath("main", b""))
 
     found = paths(walk)
 
@@ -54,36 +54,39 @@ def test_photos_come_in_the_byte_order_of_their_paths_and_the_rest_is_counted(ro
 
 def test_a_walk_resumed_after_any_path_gives_exactly_the_rest(root: Path) -> None:
     roots = Roots({"main": root})
-    whole = paths(Walk(roots, Place("main", b"")))
+    whole = paths(Walk(roots, RootedPath("main", b"")))
 
     for index, position in enumerate(whole):
-        assert paths(Walk(roots, Place("main", b""), after=position)) == whole[index + 1 :]
-    assert paths(Walk(roots, Place("main", b""), after=b"a/nothing")) == whole[2:]
+        assert paths(Walk(roots, RootedPath("main", b""), after=position)) == whole[index + 1 :]
+    assert paths(Walk(roots, RootedPath("main", b""), after=b"a/nothing")) == whole[2:]
 
 
 def test_what_is_passed_over_is_counted_once_over_a_resumed_walk(root: Path) -> None:
     roots = Roots({"main": root})
-    whole = Walk(roots, Place("main", b""))
+    whole = Walk(roots, RootedPath("main", b""))
     paths(whole)
 
-    first = Walk(roots, Place("main", b""))
+    first = Walk(roots, RootedPath("main", b""))
     for found in first:
         position = found.place.relative
         if position == b"a/x.jpg":
             break
-    rest = Walk(roots, Place("main", b""), after=position)
+    rest = Walk(roots, RootedPath("main", b""), after=position)
     paths(rest)
 
     assert first.skipped + rest.skipped == whole.skipped
 
 
 def test_a_walk_below_the_root_gives_paths_from_the_root(root: Path) -> None:
-    assert paths(Walk(Roots({"main": root}), Place("main", b"a"))) == [b"a/x.jpg", b"a/y/z.PNG"]
+    assert paths(Walk(Roots({"main": root}), RootedPath("main", b"a"))) == [
+        b"a/x.jpg",
+        b"a/y/z.PNG",
+    ]
 
 
 def test_a_filter_of_extensions_counts_what_it_leaves_out(root: Path) -> None:
     walk = Walk(
-        Roots({"main": root}), Place("main", b""), wanted=wanted_extensions((".PNG", "webp"))
+        Roots({"main": root}), RootedPath("main", b""), wanted=wanted_extensions((".PNG", "webp"))
     )
 
     assert paths(walk) == [b"a/y/z.PNG", "я/ё.webp".encode()]
@@ -92,11 +95,11 @@ def test_a_filter_of_extensions_counts_what_it_leaves_out(root: Path) -> None:
 
 def test_a_start_behind_a_link_is_missing(root: Path) -> None:
     with pytest.raises(ImageMissing):
-        paths(Walk(Roots({"main": root}), Place("main", b"loop/a")))
+        paths(Walk(Roots({"main": root}), RootedPath("main", b"loop/a")))
 
 
 def test_a_directory_that_vanishes_under_the_walk_is_counted(root: Path) -> None:
-    walk = Walk(Roots({"main": root}), Place("main", b""))
+    walk = Walk(Roots({"main": root}), RootedPath("main", b""))
     steps = iter(walk)
     next(steps)
     (root / "я" / "ё.webp").unlink()
@@ -112,7 +115,7 @@ def test_a_directory_that_cannot_be_read_is_counted_and_the_walk_goes_on(root: P
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return open_beneath(directory, relative, flags)
 
-    walk = Walk(Roots({"main": root}, failing_in_a), Place("main", b""))
+    walk = Walk(Roots({"main": root}, failing_in_a), RootedPath("main", b""))
 
     assert paths(walk) == [b"a-b.jpg", b"a.jpg", b"a0.jpeg", "я/ё.webp".encode()]
     assert walk.skipped[Skip.UNREADABLE] == 1

@@ -163,7 +163,7 @@ async def test_a_name_that_moves_inside_between_two_connections_is_refused(
 
 
 class _BlindAboveTheSocket(TargetPolicy):
-    """Lets names and literals pass, so that only the check at the socket is left."""
+    """A guard that lets names and literals pass, so that only the check at the socket is left."""
 
     def check_resolved(self, host: str, addresses: Sequence[IPAddress]) -> None:
         return
@@ -173,7 +173,7 @@ class _BlindAboveTheSocket(TargetPolicy):
 async def test_the_check_at_the_socket_alone_refuses_too(
     receiver: HostileReceiver, addresses: Sequence[str]
 ) -> None:
-    # Several addresses are raced in tasks of their own, where only OSError gets through.
+    # Several addresses are tried in tasks of their own, which pass on only OSError.
     policy = _BlindAboveTheSocket(schemes=frozenset({"http"}), ports=ANY_PORT)
     async with client_to({HOST: [addresses]}, policy=policy) as client:
         with pytest.raises(TargetForbidden):
@@ -243,7 +243,7 @@ async def test_an_answer_that_is_none_is_named_by_kind(
 async def test_a_status_counts_even_if_its_body_breaks(
     client: GuardedClient, receiver: HostileReceiver, path: str
 ) -> None:
-    # aiohttp 3.14.5 does not report a broken chunk to the reader: the deadline ends it.
+    # aiohttp 3.14.5 does not report a broken chunk to the reader, so the deadline ends it.
     exchange = await post(client, receiver.url(path, host=HOST), timeout_s=2)
 
     assert (exchange.status, exchange.body_complete) == (200, False)
@@ -273,7 +273,7 @@ async def test_a_name_that_does_not_resolve_is_dns(client: GuardedClient) -> Non
 async def test_what_no_library_can_send_is_refused_for_good_and_does_not_escape(
     client: GuardedClient, receiver: HostileReceiver
 ) -> None:
-    """aiohttp raises a bare ValueError here, as idna does for names that it cannot decode."""
+    """aiohttp raises a plain ValueError here, as idna does for names that it cannot decode."""
     with pytest.raises(TargetForbidden, match=HOST):
         await client.post(
             receiver.url("/ok", host=HOST),

@@ -1,4 +1,4 @@
-"""The connector by itself: it holds even where nobody has looked at the URL before."""
+"""The connector alone: it guards connections even if the URL was not checked before."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from core.egress.addresses import parse_networks
-from core.egress.connector import GuardedConnector, RequestTrace, trail_of_request
+from core.egress.connector import GuardedConnector, RequestTrace, trace_of_request
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import TargetForbidden
@@ -36,25 +36,25 @@ async def session_with(policy: TargetPolicy) -> AsyncIterator[aiohttp.ClientSess
 
 
 async def test_no_socket_is_opened_to_a_forbidden_literal(receiver: HostileReceiver) -> None:
-    trail = RequestTrace("127.0.0.1")
-    token = trail_of_request.set(trail)
+    trace = RequestTrace("127.0.0.1")
+    token = trace_of_request.set(trace)
     async with session_with(TargetPolicy()) as session:
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get(receiver.url("/ok"))
-    trail_of_request.reset(token)
+    trace_of_request.reset(token)
 
-    assert isinstance(trail.forbidden, TargetForbidden)
+    assert isinstance(trace.forbidden, TargetForbidden)
     assert receiver.connections == 0
 
 
 async def test_no_socket_is_opened_for_a_name_with_a_forbidden_address(
     receiver: HostileReceiver,
 ) -> None:
-    token = trail_of_request.set(RequestTrace("name.example"))
+    token = trace_of_request.set(RequestTrace("name.example"))
     async with session_with(TargetPolicy()) as session:
         with pytest.raises(TargetForbidden):
             await session.get(receiver.url("/ok", host="name.example"))
-    trail_of_request.reset(token)
+    trace_of_request.reset(token)
 
     assert receiver.connections == 0
 
@@ -71,17 +71,17 @@ async def test_a_request_that_nobody_announced_is_not_sent(receiver: HostileRece
 async def test_a_kept_connection_is_judged_again_for_its_new_request(
     receiver: HostileReceiver,
 ) -> None:
-    # Pools go by name: should one ever be shared by two policies' names, the peer check holds.
+    # Connections are pooled by name; if two policies ever share one, the peer check still holds.
     policy = TargetPolicy(allowed_hosts=frozenset({"127.0.0.1"}))
     async with session_with(policy) as session:
-        token = trail_of_request.set(RequestTrace("127.0.0.1"))
+        token = trace_of_request.set(RequestTrace("127.0.0.1"))
         async with session.get(receiver.url("/ok")) as response:
             await response.read()
-        trail_of_request.reset(token)
+        trace_of_request.reset(token)
 
-        token = trail_of_request.set(RequestTrace("other.example"))
+        token = trace_of_request.set(RequestTrace("other.example"))
         with pytest.raises(TargetForbidden):
             await session.get(receiver.url("/ok"))
-        trail_of_request.reset(token)
+        trace_of_request.reset(token)
 
     assert len(receiver.requests) == 1

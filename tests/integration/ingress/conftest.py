@@ -21,7 +21,7 @@ from ingress.auth.api_keys import Scope
 from ingress.main import Opened, open_dependencies
 from schemas.topics import plan_topics
 from standalone.ports import HIGHEST_PORT
-from standalone.processes.process import guarded
+from standalone.processes.child_process import guarded
 from tests.integration.ingress.world import (
     MakeWorld,
     SharedDatabase,

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from core.errors import ImageUnreadable
-from core.vision.decoding.sniff import Probe
+from core.vision.decoding.sniff import SniffedPicture
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import BY_CODE
 from ingress.reading.language import Meaning, TextReader
@@ -194,7 +194,7 @@ async def test_any_text_is_answered_as_a_query_and_explained(target: Target, tex
     assert await target.explain(text) == []
 
 
-def reads_past_the_end(content: bytes) -> Probe:
+def reads_past_the_end(content: bytes) -> SniffedPicture:
     """A planted bug: believes the lengths that a JPEG gives of itself."""
     if not content.startswith(b"\xff\xd8"):
         raise ImageUnreadable(f"{len(content)} bytes are no picture", reason="not_an_image")
@@ -202,14 +202,14 @@ def reads_past_the_end(content: bytes) -> Probe:
     while content[at + 1] not in {0xC0, 0xDA}:
         at += 2 + int(struct.unpack_from(">H", content, at + 2)[0])
     height, width = struct.unpack_from(">HH", content, at + 5)
-    return Probe("image/jpeg", width, height)
+    return SniffedPicture("image/jpeg", width, height)
 
 
-def says_nothing(content: bytes) -> Probe:
+def says_nothing(content: bytes) -> SniffedPicture:
     """A planted bug: refuses without a word."""
     if content != PICTURE:
         raise ImageUnreadable("", reason="not_an_image")
-    return Probe("image/jpeg", 16, 16)
+    return SniffedPicture("image/jpeg", 16, 16)
 
 
 class NeedsAVowel(TextReader):

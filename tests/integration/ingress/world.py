@@ -13,14 +13,12 @@ import httpx
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from core.blobs.keepers import TableKeeper
 from core.blobs.roots import Roots
 from core.blobs.store import BlobStore, ReadLimits
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import DatabaseAway
 from core.messaging.outbox import OutboxPublisher
-from core.relevance.ranking import recency
 from core.settings import DatabaseSettings, IngressSettings
 from core.storage import keys, labels
 from core.storage.archive import image_tags, images
@@ -162,7 +160,7 @@ class World:
     now: datetime = NOW
     max_json_bytes: int = MAX_JSON_BYTES
     max_pixels: int = 120_000_000
-    probe: Callable[[bytes], sniff.Probe] | None = None
+    probe: Callable[[bytes], sniff.SniffedPicture] | None = None
     reader: type[TextReader] = TextReader
     broker: MemoryPublisher = field(default_factory=MemoryPublisher)
 
@@ -194,7 +192,7 @@ class World:
                 link_keys=(LINK_KEY,),
                 probe=self.probe or (lambda content: sniff.probe(content, limits)),
             ),
-            blobs=BlobStore(TableKeeper(PostgresBlobs(self.pool)), {}, ReadLimits(2**25, 4)),
+            blobs=BlobStore(PostgresBlobs(self.pool), {}, ReadLimits(2**25, 4)),
             keeps_blobs_in_database=True,
             files=RootedFiles(Roots({"photos": self.photos})),
             reader=self.reader(self.pool, "", _lemmatizer=lemmatizer()),
@@ -279,7 +277,7 @@ class World:
         async with self.pool.transaction() as tx:
             await image_tags.lock(tx, [image_id])
             ids = await labels.ensure(tx, [name for name, _ in tags])
-            await image_tags.replace(tx, [tagged], ids, recency)
+            await image_tags.replace(tx, [tagged], ids)
 
     async def fail(self, image_id: UUID, reason: str, detail: str) -> None:
         """What the tagging role would write of a picture that it cannot read."""

@@ -1,4 +1,4 @@
-"""aiokafka without our adapters: for tests of the client itself."""
+"""aiokafka without our adapters, for tests of the client itself."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -12,7 +12,7 @@ from tests.counting import TOPIC
 
 
 def place(kafka: KafkaSettings, number: int) -> TopicPartition:
-    """A partition of the test's topic as the broker knows it."""
+    """Return a partition of the test's topic by its broker-side name."""
     return TopicPartition(kafka.topic_prefix + TOPIC.name, number)
 
 
@@ -29,7 +29,7 @@ async def fill(kafka: KafkaSettings, number: int, count: int) -> None:
 
 
 class Callbacks(ConsumerRebalanceListener):
-    """Does what the test says in the callbacks."""
+    """A listener whose callbacks run code of the test."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Callbacks(ConsumerRebalanceListener):
 
 
 def made(kafka: KafkaSettings, listener: Callbacks | None = None, **options: Any) -> Any:
-    """A subscribed consumer that is not started."""
+    """Return a subscribed consumer that is not started."""
     consumer = AIOKafkaConsumer(
         **{
             "bootstrap_servers": kafka.bootstrap_servers,
@@ -70,7 +70,7 @@ def made(kafka: KafkaSettings, listener: Callbacks | None = None, **options: Any
 async def member(
     kafka: KafkaSettings, listener: Callbacks | None = None, **options: Any
 ) -> AsyncIterator[Any]:
-    """A consumer of a group, until the end of the block."""
+    """Start a consumer of a group; stop it when the block ends."""
     consumer = made(kafka, listener, **options)
     await consumer.start()
     try:
@@ -81,14 +81,14 @@ async def member(
 
 
 async def until(condition: Callable[[], bool], within_s: float = 15.0) -> None:
-    """Wait for what no await tells."""
+    """Poll until the condition holds."""
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.02)
 
 
 async def lasts(work: Awaitable[Any], seconds: float) -> "asyncio.Future[Any] | None":
-    """The work itself if it is not over after so many seconds; None if it is."""
+    """Return the task if it is not done within this time, else None."""
     task = asyncio.ensure_future(work)
     done, _ = await asyncio.wait({task}, timeout=seconds)
     if done:

@@ -1,6 +1,6 @@
-"""Traps of aiokafka while the broker cannot be reached: what hangs, what comes late, what raises.
+"""Defects of aiokafka while the broker cannot be reached: calls that hang, are late, or raise.
 
-As in test_aiokafka_traps.py: a test that fails tells which workaround may go.
+As in test_aiokafka_traps.py, a test that fails names the workaround that is no longer needed.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ HUNG_S = 2.5  # more than twice the request's limit
 
 @pytest.fixture
 async def proxy(kafka: KafkaSettings) -> AsyncIterator[Proxy]:
-    """Before the session's broker, whose topics are there."""
+    """Start a proxy before the session's broker, which has the topics."""
     await ensure_topics(kafka, PLANS)
     async with Proxy(int(kafka.bootstrap_servers.rpartition(":")[2])) as opened:
         yield opened
@@ -30,18 +30,18 @@ async def proxy(kafka: KafkaSettings) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def through(kafka: KafkaSettings, proxy: Proxy) -> KafkaSettings:
-    """The broker as seen through the proxy."""
+    """Return settings of the broker behind the proxy."""
     return kafka.model_copy(update={"bootstrap_servers": f"127.0.0.1:{proxy.port}"})
 
 
 def gone(proxy: Proxy) -> None:
-    """The broker's process has ended."""
+    """Wait until the broker's process has ended."""
     proxy.faults = Faults(refuse=True)
     proxy.cut_all()
 
 
 async def ended(work: "asyncio.Future[object] | None") -> None:
-    """Let something that hung come to its end."""
+    """Let a hanging call end."""
     if work is not None:
         await asyncio.wait({work}, timeout=15)
         if not work.done():
@@ -148,7 +148,7 @@ async def test_stopping_a_consumer_raises_cancellation_hence_it_is_told_from_our
         task = asyncio.ensure_future(consumer.stop())
         await asyncio.wait({task}, timeout=10)
         assert task.done()
-        if task.cancelled():  # by itself: nobody called cancel()
+        if task.cancelled():  # without a call of cancel()
             return
         proxy.heal()
     pytest.fail("it raises CancelledError no more: GroupConsumer.stop may be simpler")
@@ -164,7 +164,7 @@ async def test_pausing_throws_away_what_was_fetched_hence_nothing_is_paused(
         for is_paused in (False, True):
             await consumer.seek_to_beginning(place(kafka, 0))
             assert await consumer.getone() is not None
-            await asyncio.sleep(0.5)  # the rest is here
+            await asyncio.sleep(0.5)  # the rest has been fetched
             proxy.faults = Faults(black_hole=True)
             if is_paused:
                 consumer.pause(place(kafka, 0))

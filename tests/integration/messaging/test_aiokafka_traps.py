@@ -1,7 +1,6 @@
-"""Traps of aiokafka that the runtime is built around, shown on the pinned version and real broker.
+"""Defects of aiokafka that the runtime works around, on the pinned version and a real broker.
 
-A test that fails after an upgrade is good news: the workaround that its name or docstring tells of
-may go.
+If a test fails after an upgrade, the workaround in its name or docstring is no longer needed.
 """
 
 import asyncio
@@ -126,7 +125,7 @@ async def test_an_unassigned_partition_fails_a_whole_commit_hence_they_are_left_
 async def test_a_stale_offset_is_taken_after_a_partition_left_and_came_back_hence_our_epochs(
     kafka: KafkaSettings,
 ) -> None:
-    """The generation is taken when a commit is sent: Kafka's offsets are advisory."""
+    """The generation is read when a commit is sent, so Kafka's offsets are only advisory."""
     await fill(kafka, 0, 9)
     async with member(kafka) as first:
         await first.commit({place(kafka, 0): 9})

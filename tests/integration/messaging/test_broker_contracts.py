@@ -1,6 +1,6 @@
-"""The simulated broker keeps the real one's promises: one set of tests, run on each.
+"""The simulated broker behaves as the real one: the same tests run on each.
 
-`memory` is the double of the loop's unit tests: one member, whose rebalances are made by hand.
+`memory` is the double of the loop's unit tests: one member, whose rebalances the test makes.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Cluster(Protocol):
 
 
 class MemoryCluster:
-    """One member of a log in memory."""
+    """A log in memory with one member."""
 
     def __init__(self) -> None:
         self.log = MemoryLog()
@@ -98,7 +98,7 @@ class SimCluster:
 
 
 class KafkaCluster:
-    """The session's broker, topics and group of this test's own."""
+    """The session's broker, with topics and a group of this test's own."""
 
     def __init__(self, settings: KafkaSettings, publisher: Publisher) -> None:
         self.settings = settings
@@ -152,20 +152,20 @@ async def opened(name: str, request: pytest.FixtureRequest) -> AsyncIterator[Clu
 
 @pytest.fixture(params=["memory", "simulation", "kafka"])
 async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
-    """Each broker."""
+    """Open each broker in turn."""
     async with opened(request.param, request) as one:
         yield one
 
 
 @pytest.fixture(params=["simulation", "kafka"])
 async def group(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
-    """Those that know of more than one member."""
+    """Open the brokers that support more than one member."""
     async with opened(request.param, request) as one:
         yield one
 
 
 class Heard:
-    """A listener that notes what it is told."""
+    """A listener that records its calls."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -181,7 +181,7 @@ class Heard:
 
 @asynccontextmanager
 async def joined(cluster: Cluster) -> AsyncIterator[tuple[GroupClient, Heard]]:
-    """A member until the end of the block."""
+    """Join a member; it leaves when the block ends."""
     client, heard = cluster.member(), Heard()
     async with asyncio.timeout(WITHIN_S):
         await client.start(heard)
@@ -195,7 +195,7 @@ async def joined(cluster: Cluster) -> AsyncIterator[tuple[GroupClient, Heard]]:
 async def fetched(
     client: GroupClient, partition: Partition, count: int, *, most: int = 100
 ) -> list[tuple[int, bytes]]:
-    """So many records of one partition, by as many fetches as it takes."""
+    """Fetch this number of records of one partition, by as many calls as needed."""
     found: list[tuple[int, bytes]] = []
     async with asyncio.timeout(WITHIN_S):
         while len(found) < count:

@@ -78,7 +78,7 @@ async def _postgresql(url: str) -> AsyncIterator[Ports]:
 
 @pytest.fixture(params=["simulation", "postgresql"])
 async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
-    """Each of them."""
+    """Open each implementation in turn."""
     if request.param == "postgresql":
         async with _postgresql(request.getfixturevalue("database_url")) as real:
             yield real
@@ -165,7 +165,7 @@ class TestDeaths:
         (one,) = await ports.claim(OTHER, *bids(P0))
         assert one.crashes == 0
 
-        async with ports.database.connection() as connection:  # late: it is the other's now
+        async with ports.database.connection() as connection:  # too late: the other owns it now
             await ports.ledger.release(connection, MINE, {P0: first.epoch})
         (one,) = await ports.claim(MINE, *bids(P0))
         assert one.crashes == 1

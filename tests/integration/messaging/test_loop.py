@@ -1,4 +1,4 @@
-"""The loop on a real broker and a real database, without violence."""
+"""The loop on a real broker and a real database, without faults."""
 
 import asyncio
 from collections import Counter
@@ -46,7 +46,7 @@ async def run_until(bench: Bench, condition: Any, *, within_s: float = 30.0) -> 
 
 
 def finished(bench: Bench, count: int) -> Callable[[], Awaitable[bool]]:
-    """Whether so many records have been passed, whatever became of them."""
+    """Return whether progress has passed this many records, whatever their outcome."""
 
     async def condition() -> bool:
         return sum((await bench.progress()).values()) >= count
@@ -55,7 +55,7 @@ def finished(bench: Bench, count: int) -> Callable[[], Awaitable[bool]]:
 
 
 async def committed(kafka: KafkaSettings) -> dict[int, int | None]:
-    """What Kafka knows of the group."""
+    """Return the group's committed offsets in Kafka."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.topic_prefix + GROUP
     )
@@ -71,7 +71,7 @@ async def committed(kafka: KafkaSettings) -> dict[int, int | None]:
 
 
 async def read_all(kafka: KafkaSettings, topic: str, count: int) -> list[Any]:
-    """The first records of a topic."""
+    """Return the first records of a topic."""
     consumer = AIOKafkaConsumer(
         kafka.topic_prefix + topic,
         bootstrap_servers=kafka.bootstrap_servers,
@@ -119,7 +119,7 @@ async def test_stopping_loses_nothing_and_leaves_kafkas_commit_and_the_rows_righ
         owners = await bench.pool.fetch("SELECT DISTINCT owner FROM progress")
         assert [row["owner"] for row in owners] == [""]
 
-    async with open_bench(kafka, database) as bench:  # the next life goes on where this one ended
+    async with open_bench(kafka, database) as bench:  # a new member continues where this one ended
         await run_until(bench, finished(bench, 300))
         assert await bench.effects() == Counter(range(300))
         assert await bench.pool.fetchval("SELECT max(crashes) FROM progress") == 0
@@ -231,7 +231,7 @@ async def test_a_stolen_partition_costs_its_own_records_not_the_batch(
         await eventually(claimed)
         stolen = "UPDATE progress SET epoch = epoch + 1, owner = 'thief' WHERE part = 2"
         await bench.pool.execute(stolen)
-        role.gate.set()  # whatever was prepared before the theft comes to its commit now
+        role.gate.set()  # batches prepared before the other claim are committed now
 
         await eventually(finished(bench, 200))
         stop.set()
@@ -267,7 +267,7 @@ async def test_a_partition_whose_log_was_cut_halts_with_the_count_and_the_others
         await run_until(bench, others_done)
         assert (await bench.progress())[0] == before[0] - 5
 
-        bounds = await log_bounds(kafka, TOPIC)  # the operator's explicit decision
+        bounds = await log_bounds(kafka, TOPIC)  # as the operator's reset command does
         await reset(bench.pool, group=GROUP, topic=TOPIC.name, offsets={0: bounds[0][0]})
 
     async with open_bench(kafka, database) as bench:
@@ -313,7 +313,7 @@ async def test_a_partition_that_dead_letters_most_of_its_records_halts(
         await run_until(bench, halted)
 
         letters = await bench.pool.fetchval("SELECT count(*) FROM dead_letters")
-        assert 10 < letters <= 25  # half of the window, and the batch that went over
+        assert 10 < letters <= 25  # half of the window, and the batch that exceeded it
 
 
 async def test_a_record_that_kills_the_process_is_told_to_the_role_after_enough_deaths(
@@ -323,7 +323,7 @@ async def test_a_record_that_kills_the_process_is_told_to_the_role_after_enough_
     async with open_bench(kafka, database, role=role) as bench:
         await produce(bench.publisher, [record_of(n) for n in range(30)])
         await run_until(bench, finished(bench, 30))
-        # As five deaths in a row would leave the row of partition 2.
+        # The row of partition 2 as after five deaths in a row.
         await bench.pool.execute("DELETE FROM effects WHERE part = 2")
         await bench.pool.execute(
             "UPDATE progress SET next_offset = 0, attempted_offset = 0, claimed_offset = 0,"

@@ -1,4 +1,4 @@
-"""The publisher against a broker that no longer agrees with its producer."""
+"""The publisher, when broker and producer disagree on sequence numbers."""
 
 import asyncio
 import gc
@@ -43,7 +43,7 @@ async def places(publisher: Publisher, *keys: bytes) -> list[Place]:
 async def test_a_sequence_that_the_broker_refuses_costs_one_call_and_not_the_partition(
     publisher: Publisher, kafka: KafkaSettings
 ) -> None:
-    """As after a broker's restart that lost it what it knew of the producer (aiokafka #1017)."""
+    """As after a restart in which the broker lost the producer's state (aiokafka #1017)."""
     keys = [b"%d" % number for number in range(20)]
     place_of = dict(zip(keys, await places(publisher, *keys), strict=True))
     lost = keys[0]
@@ -75,8 +75,8 @@ async def proxy(kafka: KafkaSettings) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def loop_errors() -> AsyncIterator[list[dict[str, Any]]]:
-    """What the event loop is told while the test runs, garbage included."""
-    gc.collect()  # what other tests have left is not ours
+    """Collect the errors reported to the event loop, also by garbage collection."""
+    gc.collect()  # removes garbage of other tests
     loop, told = asyncio.get_running_loop(), list[dict[str, Any]]()
     before = loop.get_exception_handler()
     loop.set_exception_handler(lambda _, context: told.append(context))
@@ -100,7 +100,7 @@ async def until_sent(publisher: Publisher) -> None:
 async def test_an_outage_is_told_by_outcomes_and_not_by_errors_of_the_event_loop(
     kafka: KafkaSettings, proxy: Proxy, loop_errors: list[dict[str, Any]]
 ) -> None:
-    """Batches sent in vain and batches never sent: what aiokafka keeps of them is cleared away."""
+    """The batches that aiokafka keeps, sent in vain or never sent, are removed."""
     limits = ClientLimits(publish_timeout_s=3.0, request_timeout_ms=500)
     async with through(kafka, proxy, limits) as publisher:
         await places(publisher, b"before")
@@ -110,7 +110,7 @@ async def test_an_outage_is_told_by_outcomes_and_not_by_errors_of_the_event_loop
                 publisher.publish([record(b"%d" % number) for number in range(50)]),
                 publisher.publish([record(b"%d" % number) for number in range(50)]),
             )
-            await asyncio.sleep(0.2)  # some are on their way
+            await asyncio.sleep(0.2)  # some have been sent
             proxy.cut_all()
             outcomes = [outcome for sent in await both for outcome in sent]
             assert {type(outcome) for outcome in outcomes} == {BrokerAway}

@@ -17,7 +17,7 @@ NAME, BROKEN = b"broken-name", b"\xff\xfe\xfdken-name"
 
 
 def batch_with_a_broken_header_name(before: int) -> bytes:
-    """A producer batch: some good records, then one whose header name is not UTF-8."""
+    """Return a producer batch: some good records, then one with a header name not in UTF-8."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1_000_000)
     for offset in range(before):
         good = record_of(1000 + offset)
@@ -29,7 +29,7 @@ def batch_with_a_broken_header_name(before: int) -> bytes:
 
 
 async def send_raw(kafka: KafkaSettings, partition: int, batch: bytes) -> None:
-    """Produce bytes that no client library would make."""
+    """Produce bytes that no client library would produce."""
     client = AIOKafkaClient(**client_options(kafka, client_id="hostile"))
     await client.bootstrap()
     try:

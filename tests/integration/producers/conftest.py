@@ -1,4 +1,4 @@
-"""What the tests of the producers share."""
+"""Fixtures of the tests of the producers."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

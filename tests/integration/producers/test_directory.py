@@ -1,4 +1,4 @@
-"""A run over a directory: what is published, refused, skipped, and what an outage leaves."""
+"""A run over a directory: published, refused and skipped files, and outages."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.errors import BlobStoreAway, ImageMissing
 from producers.folders.announcing import Announcer
@@ -16,7 +16,7 @@ from producers.publishing import Patience
 from tests.fakes.publisher import MemoryPublisher
 
 JOB = UUID(int=3)
-MAIN = Place("main", b"")
+MAIN = RootedPath("main", b"")
 
 
 @pytest.fixture
@@ -74,6 +74,6 @@ async def test_a_directory_or_root_that_is_not_there_is_told_apart(
         raise AssertionError(tally)
 
     with pytest.raises(ImageMissing):
-        await run(root, kafka).run(Place("main", b"nowhere"), JOB, show)
+        await run(root, kafka).run(RootedPath("main", b"nowhere"), JOB, show)
     with pytest.raises(BlobStoreAway):
         await run(root / "unplugged", kafka).run(MAIN, JOB, show)

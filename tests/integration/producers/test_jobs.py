@@ -77,7 +77,7 @@ async def test_a_killed_runner_s_job_goes_on_where_it_stood(
     doomed = asyncio.create_task(runner(pool, kafka, root, lease_s=0.2).run_next(asyncio.Event()))
     while len(kafka.records) < 35:
         await asyncio.sleep(0.005)
-    doomed.cancel()  # no release, no note: as a kill leaves it
+    doomed.cancel()  # neither lease nor progress is written, as after a kill
     await asyncio.gather(doomed, return_exceptions=True)
     assert (await read(pool, job_id)).state == "running"
     before = len(kafka.records)
@@ -89,7 +89,7 @@ async def test_a_killed_runner_s_job_goes_on_where_it_stood(
     repeats = Counter(kafka.uris())
     assert set(repeats) == {f"file:main/album/{name}" for name in NAMES}
     assert before < 100
-    assert len(kafka.records) <= 110  # one batch at most was announced and not noted
+    assert len(kafka.records) <= 110  # at most one batch was announced but not noted
     job = await read(pool, job_id)
     assert (job.state, job.announced, job.skipped) == ("done", 100, 3)
 
@@ -103,7 +103,7 @@ async def test_a_living_runner_keeps_its_job_however_long_a_batch_takes(
     while not kafka.calls:
         await asyncio.sleep(0.01)
 
-    for _ in range(10):  # twice as long as the lease, and shorter than the batch
+    for _ in range(10):  # twice as long as the lease, but shorter than the batch
         assert await jobs.lease(pool, uuid4(), 60) is None
         await asyncio.sleep(0.4)
 

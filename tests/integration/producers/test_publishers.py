@@ -1,4 +1,4 @@
-"""The publisher in memory behaves as the real one where the producers look."""
+"""The publisher in memory behaves as the real one as far as the producers use it."""
 
 import os
 from collections.abc import AsyncIterator
@@ -52,15 +52,15 @@ async def away(request: pytest.FixtureRequest) -> AsyncIterator[RecordPublisher]
 
 
 def record(size: int) -> Record:
-    # Random: the broker measures what is left after compression.
+    # Random bytes, since the limit applies after compression.
     return Record(IMAGES_ARRIVED.name, b"key", (("a", b"\xff"),), os.urandom(size))
 
 
 async def test_outcomes_come_in_the_order_of_the_records(publisher: RecordPublisher) -> None:
     records = [record(1), record(2 * EVENT_MAX_BYTES), record(2)]
 
-    # After a refusal aiokafka 0.14 may have its next record refused too (OutOfOrderSequenceNumber)
-    # and a new producer takes over: that is what patience is for.
+    # After a refusal aiokafka 0.14 may have its next record refused too (OutOfOrderSequenceNumber),
+    # and a new producer sends it again: hence the retries.
     outcomes = await publish_all(publisher, records, Patience(limit_s=20, pause_s=0.1))
 
     assert isinstance(outcomes[0], Place)

@@ -1,4 +1,4 @@
-"""Dead letters and known images go back on their topics."""
+"""Dead letters and known images are published again on their topics."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ async def replay(
 
 
 class FailingAgain(MemoryPublisher):
-    """What it takes is a dead letter again before the call returns."""
+    """A publisher whose records become dead letters again before the call returns."""
 
     def __init__(self, pool: Pool) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ async def make_images(pool: Pool) -> None:
 async def retagged(
     pool: Pool, kafka: MemoryPublisher, choice: Choice, limit: int | None = None
 ) -> str:
-    """Numbers of the images that were announced again."""
+    """Return the numbers of the images that were announced again."""
     announcer = Announcer(kafka, "/test", Patience(limit_s=0))
     kafka.records.clear()
     tally = await Retag(pool, announcer).run(choice, limit, JOB, lambda _: None)
@@ -203,7 +203,7 @@ async def test_an_image_keeps_its_owner_and_path(pool: Pool, kafka: MemoryPublis
 
 @dataclass(frozen=True)
 class DeletedOnceChosen(Announcer):
-    """Somebody deletes what was chosen before it can be announced."""
+    """Chosen images are deleted before they can be announced."""
 
     pool: Pool
 

@@ -1,4 +1,4 @@
-"""The filesystem bridge on a real file system, watcher and ledger: all announced, none twice."""
+"""The filesystem bridge with real files, watcher and ledger: all announced, none twice."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.storage.pool import Pool
 from producers.folders.announcing import Announcer
@@ -22,17 +22,17 @@ from producers.folders.settling import Pace
 from producers.publishing import Patience
 from tests.fakes.publisher import MemoryPublisher
 
-# The scans are far apart, so that what the events bring is brought by the events.
+# The scans are far apart, so that files are found by the watcher's events.
 PACE = Pace(settle_s=0.3, rescan_s=60, poll_s=0.3, batch=50)
 LIMIT_S = 20
-MAIN = Place("main", b"")
+MAIN = RootedPath("main", b"")
 
 
 class NoHints:
-    """A file system without events: scans alone."""
+    """A watcher without events, so that only scans find files."""
 
     async def run(self, listener: HintBuffer) -> None:
-        listener.hear_state(False)
+        listener.set_live(False)
         await asyncio.Event().wait()
 
 
@@ -76,7 +76,7 @@ class Watched:
         return sorted(uri.removeprefix("file:main/") for uri in self.kafka.uris())
 
     async def announced(self, *names: str) -> None:
-        """Wait until these are announced; then see that it stays at once each."""
+        """Wait until these are announced; then check that each is announced only once."""
         wanted = sorted(names)
         await until(lambda: set(wanted) <= set(self.uris()))
         await asyncio.sleep(3 * PACE.settle_s)
@@ -131,7 +131,7 @@ async def test_files_renamed_in_are_announced_and_unfinished_names_are_not(root:
         part.rename(root.path / "upload.jpg")
         outside = root.path.parent / "outside.jpg"
         outside.write_bytes(b"outside")
-        os.utime(outside, (1, 1))  # an old file is as new here as any
+        os.utime(outside, (1, 1))  # a file with an old mtime is new all the same
         outside.rename(root.path / "inside.jpg")
         await root.announced("inside.jpg", "upload.jpg")
 
@@ -164,7 +164,7 @@ async def test_a_restart_catches_up_with_what_changed_meanwhile_and_repeats_noth
 
     root.write("new/1.jpg")
     root.write("old/0.jpg", b"other bytes")
-    os.utime(root.path / "old" / "1.jpg")  # touched: the same bytes
+    os.utime(root.path / "old" / "1.jpg")  # touched, with the same bytes
 
     async with root.running():
         await root.announced(*kept, "new/1.jpg", "old/0.jpg")

@@ -1,4 +1,4 @@
-"""Queries as the loop hands them to the role."""
+"""Pass queries to the role as the loop does."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -39,7 +39,7 @@ def received(text: str, **options: object) -> Received[QuerySubmitted]:
 async def answers_to(
     role: QueryRole, pool: Pool, batch: Sequence[Received[QuerySubmitted]]
 ) -> list[CallbackRequested]:
-    """What a batch sends off, in its order; queries that wait are absent."""
+    """Return the answers of a batch in its order; queries that wait are absent."""
     items = await role.prepare(batch)
     async with pool.transaction() as tx:
         outcome = await role.apply(items, tx)

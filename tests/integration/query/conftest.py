@@ -16,7 +16,7 @@ from core.settings import DatabaseSettings, QuerySettings
 from core.storage import labels
 from core.storage.pool import Pool, open_pool
 
-AFTER_TIMEOUT_S = 600.0  # no test waits for it: they move the deadline
+AFTER_TIMEOUT_S = 600.0  # tests do not wait for it but move the deadline
 
 
 @cache

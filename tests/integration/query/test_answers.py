@@ -1,4 +1,4 @@
-"""What people type, answered by the whole query role on a real database."""
+"""Texts as people type them, answered by the whole query role on a real database."""
 
 from dataclasses import replace
 from uuid import uuid4
@@ -136,7 +136,7 @@ async def test_options_narrow_the_answer(role: QueryRole, filled: Pool) -> None:
 
 
 async def test_an_answer_is_right_while_the_table_has_holes(role: QueryRole, filled: Pool) -> None:
-    """The repairer is not running: holes and other people's changes are met as they are."""
+    """No repair runs, so queries read holes and changes of others."""
     await tag(filled, 1, dog=0.9)
     retagged = await ask(role, filled, "cats")
     await filled.execute("UPDATE images SET status = 'missing' WHERE image_id = $1", image_id(3))
@@ -195,9 +195,9 @@ async def test_it_is_counted_where_queries_are_looked_up(role: QueryRole, filled
 
     batch = [received("cats"), received("beach"), received("beach", top_n=3), received("soup")]
     await answers_to(counting, filled, batch)
-    assert counted() == {"table": 2, "images": 1, "images_gap": 0}  # soup is no label
+    assert counted() == {"table": 2, "images": 1, "images_gap": 0}  # soup is not a label
 
-    await tag(filled, 1, dog=0.9)  # leaves a hole where the best cat was
+    await tag(filled, 1, dog=0.9)  # makes a hole in the row of cat
     await answers_to(counting, filled, [received("cats")])
     assert counted() == {"table": 2, "images": 1, "images_gap": 1}
 
@@ -259,7 +259,7 @@ async def test_an_owner_is_believed_only_of_queries_that_came_by_http(
     assert borrowed_id is not None
     waiting = await queries.status(filled, borrowed_id)
     assert waiting is not None
-    assert waiting.status == "accepted"  # its own record will answer it
+    assert waiting.status == "accepted"  # its own record has not been processed
 
 
 async def test_a_claimed_owner_sees_nothing_of_a_query_that_came_straight_from_the_topic(

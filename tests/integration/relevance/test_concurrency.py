@@ -1,4 +1,4 @@
-"""Four writers, foreign hands, a repairer and a reader at once: no answer is ever wrong."""
+"""Four writers, direct SQL, a repairer and a reader at once: no answer is wrong."""
 
 import asyncio
 import random
@@ -30,16 +30,17 @@ from tests.integration.relevance.archive import (
     stored_images,
     tagged,
     tags_text,
+    upkeep,
 )
 
 WRITERS = 4
 SNAPSHOTS, PER_SNAPSHOT = 20, 10
-PAUSE_S = 0.2  # at most, between two acts of a writer: so that repairs get done at times
+PAUSE_S = 0.2  # longest pause of a writer between two changes, so that repairs can finish at times
 
 
 @dataclass
 class Writer:
-    """Does everything that anybody may do to the archive, in random order."""
+    """Makes every possible change of the archive, in random order."""
 
     pool: Pool
     chance: random.Random
@@ -119,7 +120,7 @@ class Writer:
             await labels.define(tx, tuple(map(Label, names)))
 
     async def _image(self) -> object:
-        """Mostly one that holds a row: only its change can make an answer wrong."""
+        """Return an image, mostly the winner of a row: only its change can make an answer wrong."""
         if self.chance.random() < 0.8:
             holder = await self.pool.fetchval(
                 "SELECT t.image_id FROM combo_best b JOIN tagged_images t ON t.id = b.image_id "
@@ -144,7 +145,7 @@ async def repair(pool: Pool, stop: asyncio.Event, counted: Counted, chance: rand
     repairer = BestImagesRepair(pool, is_softmax=True)
     while not stop.is_set():
         try:
-            if await repairer.step():
+            if await upkeep(pool, repairer):
                 counted.repairs += 1
             elif chance.random() < 0.003:
                 await combo_repair.forget(pool)
@@ -153,11 +154,11 @@ async def repair(pool: Pool, stop: asyncio.Event, counted: Counted, chance: rand
         except DatabaseAway as error:
             if "LockNotAvailable" not in str(error):
                 raise
-            counted.postponed += 1  # writers were busy; a deadlock would say so
+            counted.postponed += 1  # writers held the lock; a deadlock would raise another error
 
 
 async def ask(url: str, label_ids: list[int], counted: Counted, chance: random.Random) -> None:
-    """Compare with brute force inside one snapshot, while everything moves."""
+    """Compare with brute force inside one snapshot, during all changes."""
     connection = await asyncpg.connect(url)
     try:
         for _ in range(SNAPSHOTS):
@@ -202,12 +203,12 @@ async def race(pool: Pool, url: str, queries: int, seed: int) -> Counted:
 
 async def settle(pool: Pool) -> None:
     repairer = BestImagesRepair(pool, is_softmax=True)
-    while await repairer.step():
+    while await upkeep(pool, repairer):
         pass
 
 
 async def assert_the_table_is_whole(pool: Pool, url: str, counted: Counted) -> None:
-    """After the repairs, with nobody writing, the table answers every query itself."""
+    """Check that after the repairs, without writers, the table answers every query."""
     await settle(pool)
     label_ids = sorted((await labels.known(pool, LABELS)).values())
     images = await stored_images(pool)

@@ -17,7 +17,7 @@ PORT_OFFSET = 280  # away from the session's own servers
 
 @pytest.fixture
 def empty_home() -> Iterator[Path]:
-    """A new folder: the first start in it makes everything."""
+    """Return a new folder, in which the first start creates everything."""
     folder = make_home("faults")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -25,7 +25,7 @@ def empty_home() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def made_home() -> Iterator[Path]:
-    """A folder in which both servers were started once and stopped: to be copied, not used."""
+    """Return a folder in which both servers were started once; tests copy it."""
     folder = make_home("made")
     port = first_port() + PORT_OFFSET
     for server in (
@@ -40,7 +40,7 @@ def made_home() -> Iterator[Path]:
 
 @pytest.fixture
 def home(made_home: Path) -> Iterator[Path]:
-    """A home of one's own whose servers start fast: their data is made already."""
+    """Return a home of the test's own whose servers start fast, since their data exists."""
     folder = make_home("faults")
     shutil.rmtree(made_home / "logs", ignore_errors=True)
     subprocess.run(["cp", "-a", f"{made_home}/.", str(folder)], check=True)  # with owners

@@ -1,4 +1,4 @@
-"""A supervisor with roles of the test's choosing, in a process of its own, to be killed.
+"""A supervisor with roles of the test, in a process of its own that the test kills.
 
 `python -m tests.integration.standalone.driver HOME PORT ROLES`: prints one JSON line per second
 with all process states, and messages as they come. ROLES is JSON: name -> Python source.
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from core.errors import ConfigurationError
 from core.settings import StandaloneSettings
-from standalone.demo.models import ModelChoice
 from standalone.environment import cache_directory
 from standalone.main import stop_on_signals
-from standalone.processes.roles import Role
-from standalone.processes.supervisor import Plan, Supervisor
+from standalone.supervision.model_choice import ModelChoice
+from standalone.supervision.roles import ProcessSpec
+from standalone.supervision.supervisor import StandalonePlan, Supervisor
 
 STATES_EVERY_S = 0.2
 
@@ -31,7 +31,7 @@ def write(kind: str, content: object) -> None:
 def main() -> int:
     """Run until a signal; exit codes as of `photo-archive up`."""
     home, port, sources = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
-    plan = Plan(
+    plan = StandalonePlan(
         settings=StandaloneSettings(
             home=home,
             kafka_port=port,
@@ -46,7 +46,8 @@ def main() -> int:
         inherited=dict(os.environ),
         # The last argument tells the supervisor what kind of role it is, as in `all_roles`.
         roles=tuple(
-            Role(name, ("-c", source, name.partition("-")[0])) for name, source in sources.items()
+            ProcessSpec(name, ("-c", source, name.partition("-")[0]))
+            for name, source in sources.items()
         ),
     )
     try:
@@ -66,7 +67,7 @@ def main() -> int:
 
 
 def report(supervisor: Supervisor) -> None:
-    """States, again and again."""
+    """Print the states repeatedly."""
     while not supervisor.wait(STATES_EVERY_S):
         write("states", [asdict(state) for state in supervisor.states()])
 

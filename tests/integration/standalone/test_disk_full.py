@@ -1,4 +1,4 @@
-"""A full disk: said at once, not answered by a loop of restarts, and nothing is lost."""
+"""A full disk is reported at once, without a loop of restarts, and nothing is lost."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from standalone.environment import cache_directory
 from standalone.failures import DiskFull
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.postgres.server import EmbeddedPostgres
-from standalone.processes.keeper import Keeper, Status
+from standalone.processes.supervised_process import Status, SupervisedProcess
 from tests.integration.standalone.test_kafka import count, create_topic
 from tests.integration.standalone.waiting import until
 from tests.servers import first_port, make_home
@@ -62,11 +62,11 @@ def test_no_room_for_a_database_is_said_in_words(small_disk: Path, ballast_mib: 
 async def test_a_broker_that_fills_its_disk_is_not_restarted_and_loses_nothing(
     small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.CRITICAL)  # the producer says every 0.1 s that nobody answers
+    caplog.set_level(logging.CRITICAL)  # the producer logs every 0.1 s that no broker answers
     port = first_port() + PORT_OFFSET
     server = EmbeddedKafka(small_disk, cache_directory(small_disk), port)
     reasons: list[str] = []
-    keeper = Keeper("kafka", server, say=lambda message: None, failed=reasons.append)
+    keeper = SupervisedProcess("kafka", server, say=lambda message: None, failed=reasons.append)
     keeper.start()
     try:
         keeper.wait_until_up()
@@ -86,12 +86,12 @@ async def test_a_broker_that_fills_its_disk_is_not_restarted_and_loses_nothing(
 
 
 def grow(disk: Path) -> None:
-    """Make room."""
+    """Enlarge the disk."""
     subprocess.run(["mount", "-o", f"remount,size={DISK_MIB * 4}m", str(disk)], check=True)
 
 
 async def fill(bootstrap: str) -> int:
-    """Send until the broker no longer answers; number of acknowledged records."""
+    """Send until the broker no longer answers; return how many records were acknowledged."""
     acknowledged = 0
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", request_timeout_ms=3000)
     await producer.start()

@@ -12,8 +12,8 @@ import pytest
 
 from standalone.failures import DirectoryLocked, NotSupported
 from standalone.postgres import data_directory
-from standalone.postgres.account import can_reach, unprivileged_account
 from standalone.postgres.server import EmbeddedPostgres
+from standalone.postgres.unix_user import can_reach, unprivileged_user
 from tests.servers import first_port
 
 PORT_OFFSET = 300  # away from the session's own servers
@@ -166,7 +166,7 @@ def test_binaries_in_a_private_folder_are_copied_to_where_their_user_can_run_the
     directory = data_directory.prepare_data(empty_home / "postgres", own_place=empty_home / "place")
     assert directory.binaries.is_relative_to(empty_home / "place")
     assert private.stat().st_mode & 0o077 == 0
-    account = unprivileged_account(directory.path)
+    account = unprivileged_user(directory.path)
     assert can_reach(account, directory.binaries / "postgres")
 
 

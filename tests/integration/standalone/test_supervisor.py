@@ -1,4 +1,4 @@
-"""The supervisor and its death: nothing stays behind, nothing is lost, everything is said."""
+"""The supervisor and its death: no process remains, nothing is lost, all is reported."""
 
 import json
 import os
@@ -25,7 +25,7 @@ linux_only = pytest.mark.skipif(
 
 
 class Driven:
-    """A supervisor in another process, and what it has said."""
+    """A supervisor in another process, and its output."""
 
     def __init__(self, home: Path, **roles: str) -> None:
         module = "tests.integration.standalone.driver"
@@ -39,7 +39,7 @@ class Driven:
         )
 
     def read_until(self, kind: str, wanted: str = "") -> Any:
-        """Content of the next line of this kind that contains the wanted words.
+        """Return the content of the next line of this kind that contains the words.
 
         Raises:
             AssertionError: the supervisor ended before.
@@ -53,22 +53,22 @@ class Driven:
         raise AssertionError(f"it ended without {kind} {wanted!r}: {self.lines[-5:]}")
 
     def said(self, words: str) -> str:
-        """The first message, said already or next, that contains the words."""
+        """Return the first past or next message that contains the words."""
         for line in self.lines:
             if words in line.get("said", ""):
                 return str(line["said"])
         return str(self.read_until("said", words))
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """The next report of states, by name."""
+        """Return the next report of states, by name."""
         return {state["name"]: state for state in self.read_until("states")}
 
     def descendants(self) -> list[psutil.Process]:
-        """Every process below it."""
+        """Return all its descendant processes."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 60) -> int:
-        """Signal it; its exit code."""
+        """Signal it; return its exit code."""
         self.process.send_signal(number)
         self.process.communicate(timeout=timeout_s)
         return self.process.returncode
@@ -107,7 +107,7 @@ async def test_a_killed_supervisor_leaves_no_process_and_the_next_finds_the_data
     await execute(up["url"], "CREATE TABLE kept AS SELECT 7 AS n")
     processes = running.descendants()
     running.stop(signal.SIGKILL)
-    again = Driven(home, sleeper=SLEEPER)  # at once: the old servers may still be ending
+    again = Driven(home, sleeper=SLEEPER)  # at once, while the old servers may still be ending
     try:
         up_again = again.read_until("up")
         assert await execute(up_again["url"], "SELECT n FROM kept") == 7

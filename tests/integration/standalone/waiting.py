@@ -10,7 +10,7 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> 
     """Return as soon as the condition holds.
 
     Raises:
-        AssertionError: it did not in time.
+        AssertionError: it did not hold in time.
     """
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -20,7 +20,7 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> 
 
 
 def is_gone(pid: int) -> bool:
-    """Whether the process has ended; one that nobody waited for counts as ended."""
+    """Return whether the process has ended; a zombie counts as ended."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Dead letters are never refused for what is in them; members are remembered by instance."""
+"""Dead letters are stored whatever they contain; member ids are stored by instance."""
 
 from core.messaging.ports import DeadLetters, Members
 from core.offsets import DeadLetter

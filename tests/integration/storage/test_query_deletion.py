@@ -9,8 +9,8 @@ from consumers.upkeep.pruning import ages
 from core.settings import RetentionSettings
 from core.storage import retention
 from core.storage.delivery import deliveries, lanes, redelivery
-from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
-from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery.deliveries import Attempt, Leased, NewDelivery, Settled
+from core.storage.delivery.lanes import Room
 from core.storage.delivery.redelivery import Wanted
 from core.storage.pool import Pool
 from core.storage.queries import queries, query_deletion
@@ -36,7 +36,7 @@ def webhook(query_id: UUID) -> NewDelivery:
 
 
 async def answer(pool: Pool, query_id: UUID) -> bool:
-    """Answer a query, as the query role does; whether its callback event leaves."""
+    """Answer a query as the query role does; return whether its callback event is emitted."""
     async with pool.transaction() as tx:
         return query_id in await queries.answer(tx, [answered(query_id)])
 
@@ -114,7 +114,7 @@ async def test_a_query_that_waits_for_an_upload_waits_no_more(pool: Pool) -> Non
 
     await delete(pool, query_id)
     async with pool.transaction() as tx:
-        await queries.park(tx, [waiting], 60)  # its record comes once more
+        await queries.park(tx, [waiting], 60)  # its record is processed again
 
     assert await queries.count_parked(pool) == 0
     assert not await answer(pool, query_id)

@@ -1,4 +1,4 @@
-"""A database without our schema: each process ends at once and says what to do."""
+"""A database without our schema: each process ends at once with a message what to do."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def test_a_process_on_an_empty_database_ends_with_the_command_to_run(
 ) -> None:
     environment = os.environ | {
         "DATABASE_URL": empty_database_url,
-        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",  # nobody: the schema is missed before the broker
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",  # no broker, since the schema is checked first
         "SECRETS_KEY": "k" * 43 + "=",
         "TAGGING_MODEL": "demo",
         "INGRESS_PORT": str(choose_port(first_port() + 400)),

@@ -1,4 +1,4 @@
-"""The tagging role as in production, but for the decoder and the model: vectors from hashes."""
+"""The tagging role as in production, except decoder and model: vectors come from hashes."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def picture(number: int) -> bytes:
 
 
 class NumberedBlobs:
-    """`file:p/7.jpg` is picture 7; others as put in."""
+    """A blob store in which `file:p/7.jpg` is picture 7; other URIs are as stored."""
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
@@ -102,7 +102,7 @@ class Archive:
             await self.role.apply(items, tx)
 
     async def rescore(self) -> int:
-        """Re-score to the end; give the number of steps."""
+        """Re-score to the end; return the number of steps."""
         steps = 0
         while await self.rescoring.step():
             steps += 1
@@ -111,7 +111,7 @@ class Archive:
     async def rows(self) -> dict[str, dict[str, Any]]:
         found = await self.pool.fetch(
             """SELECT t.*, (SELECT coalesce(jsonb_object_agg(l.name, s.score), '{}')
-                            FROM image_tags s JOIN labels l ON l.id = s.label_id
+                            FROM current_tags s JOIN labels l ON l.id = s.label_id
                             WHERE s.image_id = t.id) AS listed
                FROM tagged_images t"""
         )
@@ -125,7 +125,7 @@ class Archive:
         }
 
     async def oracle(self, names: Sequence[str], *numbers: int) -> dict[str, dict[str, float]]:
-        """The tags that these pictures get under these labels, tagged from scratch."""
+        """Return the tags of these pictures under these labels, tagged from scratch."""
         fresh = ClipTagger(MemoryDecoder(), HashModel(), OPTIONS)
         await fresh.use_labels([Label(name) for name in names], 1)
         requests = [TagRequest()] * len(numbers)

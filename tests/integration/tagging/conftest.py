@@ -1,4 +1,4 @@
-"""A pool on a fresh database, and an archive whose images are told by numbers."""
+"""A pool on a fresh database, and an archive whose images are numbered."""
 
 from collections.abc import AsyncIterator
 

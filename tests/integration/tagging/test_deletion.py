@@ -1,4 +1,4 @@
-"""Images are deleted while they are tagged and asked for: none comes back, no answer is wrong."""
+"""Images are deleted while they are tagged and queried: none returns, no answer is wrong."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ from core.storage.best import ranking
 from core.storage.pool import Pool
 from core.tags import TagScore
 from schemas.image import image_id_of
-from tests.integration.relevance.archive import look_up, stored_images
+from tests.integration.relevance.archive import look_up, stored_images, upkeep
 from tests.integration.tagging.archive import Archive, arrival
 from tests.locks import until_blocked
 
@@ -40,7 +40,7 @@ async def delete(pool: Pool, number: int, owner: str | None = None) -> datetime 
 
 @dataclass
 class Race:
-    """What may be going on at once; `wrong` lists answers that are not the oracle's."""
+    """All concurrent activities; `wrong` lists answers that differ from the oracle's."""
 
     archive: Archive
     chance: random.Random
@@ -52,14 +52,14 @@ class Race:
     wrong: list[str] = field(default_factory=list)
 
     async def tag(self) -> None:
-        """Arrivals that were announced before any deletion, again and again."""
+        """Tag arrivals that were announced before any deletion, repeatedly."""
         while not self.done.is_set():
             numbers = self.chance.sample(range(IMAGES), PER_BATCH)
             await self.archive.tag(*(arrival(number) for number in numbers))
             self.batches += 1
 
     async def curate(self) -> None:
-        """People decide about images, with the archive's means and with SQL of their own."""
+        """Change images by hand, by the archive's functions and by direct SQL."""
         while not self.done.is_set():
             chosen = image_id(self.chance.randrange(IMAGES))
             tag = TagScore(self.chance.choice(["cat", "dog", "beach"]), 500_000)
@@ -73,7 +73,7 @@ class Race:
     async def delete(self) -> None:
         for number in self.chance.sample(range(IMAGES), DELETED):
             seen = self.batches
-            while self.batches == seen:  # taggers are always at work meanwhile
+            while self.batches == seen:  # taggers always run meanwhile
                 await asyncio.sleep(0.001)
             assert await delete(self.archive.pool, number) is not None
             self.gone.add(number)
@@ -85,14 +85,14 @@ class Race:
         repairer = BestImagesRepair(self.archive.pool, is_softmax=True)
         while not self.done.is_set():
             try:
-                await repairer.step()
+                await upkeep(self.archive.pool, repairer)
             except DatabaseAway as error:
                 if "LockNotAvailable" not in str(error):
-                    raise  # a deadlock, say; this only means that writers were busy
+                    raise  # a deadlock, for instance; a lock timeout is normal
             await asyncio.sleep(0.005)
 
     async def ask(self, url: str) -> None:
-        """Compare with exact sums inside one snapshot; what was deleted before it is not in it."""
+        """Compare with exact sums inside one snapshot, without images deleted before it."""
         label_ids = sorted((await labels.known(self.archive.pool, await self._names())).values())
         connection = await asyncpg.connect(url)
         try:
@@ -156,9 +156,9 @@ async def test_what_is_deleted_while_it_is_tagged_stays_deleted_and_no_answer_is
 
 
 async def assert_the_table_answers_alone(pool: Pool) -> None:
-    """After the repairs the table of best images knows every answer, and it is the exact one."""
+    """Check that after the repairs the table of best images has every answer, exactly."""
     repairer = BestImagesRepair(pool, is_softmax=True)
-    while await repairer.step():
+    while await upkeep(pool, repairer):
         pass
     stored = await stored_images(pool)
     for row in await pool.fetch("SELECT id FROM labels ORDER BY id"):

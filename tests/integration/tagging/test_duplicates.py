@@ -1,4 +1,4 @@
-"""Images that are alike, found by their bytes and by their embeddings."""
+"""Similar images, found by their bytes and by their embeddings."""
 
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.settings import MIB
-from core.storage.archive import image_tags, same_photos
+from core.storage.archive import same_photos
 from core.storage.archive.duplicates import SAME_PHOTO_BITS, hash_distance, level_of
 from core.storage.pool import Pool
-from core.storage.scoring.rescoring import from_wire
+from core.storage.vectors import from_wire, vector_text
 from core.vision.decoding.decoder import DecodePool
 from core.vision.decoding.lookalikes import MAX_EARLIER
 from core.vision.decoding.perceptual import FLAT
@@ -39,7 +39,7 @@ def path_of(number: int) -> str:
 
 
 async def turn(archive: Archive, number: int, towards: int, cosine: float) -> None:
-    """Return an image an embedding at this cosine to another one's."""
+    """Give an image an embedding at this cosine to another one's."""
     rows = await archive.pool.fetch(
         "SELECT t.image_path, t.sha256, halfvec_send(e.embedding) AS v "
         "FROM tagged_images t JOIN embeddings e USING (sha256)"
@@ -55,12 +55,12 @@ async def turn(archive: Archive, number: int, towards: int, cosine: float) -> No
     await archive.pool.execute(
         "UPDATE embeddings SET embedding = $2::text::halfvec WHERE sha256 = $1",
         digests[f"p/{number}.jpg"],
-        image_tags.vector_text(turned.tobytes()),
+        vector_text(turned.tobytes()),
     )
 
 
 async def looks(archive: Archive, number: int, value: int | None) -> None:
-    """Return an image a perceptual hash."""
+    """Give an image a perceptual hash."""
     await archive.pool.execute(
         "UPDATE tagged_images SET perceptual_hash = $2 WHERE image_path = $1",
         f"p/{number}.jpg",
@@ -113,9 +113,9 @@ async def test_the_same_photo_is_told_by_hash_and_cosine_where_a_hash_says_somet
     await looks(archive, 1, LOOKS)
     for number, cosine, value in (
         (2, 0.910, LOOKS ^ ((1 << SAME_PHOTO_BITS) - 1)),
-        (3, 0.995, LOOKS ^ ((1 << SAME_PHOTO_BITS + 1) - 1)),  # like in meaning, not in looks
-        (4, 0.890, LOOKS),  # like in looks, not in meaning
-        (5, 0.975, None),  # tagged before there were hashes
+        (3, 0.995, LOOKS ^ ((1 << SAME_PHOTO_BITS + 1) - 1)),  # similar by embedding, not by hash
+        (4, 0.890, LOOKS),  # similar by hash, not by embedding
+        (5, 0.975, None),  # tagged before hashes existed
         (6, 0.990, FLAT),
     ):
         await turn(archive, number, towards=1, cosine=cosine)
@@ -169,7 +169,7 @@ async def test_real_photos_go_through_decoder_and_transaction_to_the_same_photo(
 
 
 class OneVector(HashModel):
-    """A model that takes all pictures for the same."""
+    """A model that gives all pictures the same vector."""
 
     async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.tile(unit(b"", self.dim), (len(batch), 1))
@@ -279,7 +279,7 @@ async def test_the_report_is_incomplete_from_the_limit_on_and_knows_the_oldest(
         for limit in (3, 4, 5)
     }
 
-    assert {limit: (len(one.ids) // 4, one.is_complete) for limit, one in known.items()} == {
+    assert {limit: (len(one.ids) // 8, one.is_complete) for limit, one in known.items()} == {
         3: (2, False),
         4: (3, False),
         5: (3, True),

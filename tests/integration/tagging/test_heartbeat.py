@@ -1,4 +1,4 @@
-"""What tagging processes say of themselves, and what `/health` makes of it."""
+"""The heartbeats of tagging processes, and how `/health` shows them."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -18,7 +18,7 @@ TICK_S = 0.02
 
 @dataclass
 class AwayAtFirst:
-    """A pool on a database that comes up after a while."""
+    """A pool on a database that is away at first."""
 
     pool: Pool
     refusals: int
@@ -34,7 +34,7 @@ class AwayAtFirst:
 
 
 async def until_seen_again(pool: Pool) -> LoadedModel:
-    """The one model, once its process has spoken a second time."""
+    """Wait for a second heartbeat; return the only model."""
     async with asyncio.timeout(10):
         while True:
             async with pool.connection() as connection:

@@ -1,4 +1,4 @@
-"""Label previews: made by the tagging process, told over HTTP, equal to what comes true."""
+"""Label previews: made by the tagging process, read over HTTP, equal to the later result."""
 
 import asyncio
 from collections import Counter
@@ -21,7 +21,7 @@ from tests.integration.ingress.world import MakeWorld, WatchedPool, World
 from tests.integration.tagging.archive import Archive, arrival
 
 IMAGES = 40
-WANTED = ["cat", "dog", "beach", "snow", "harbour"]  # five leave, two come
+WANTED = ["cat", "dog", "beach", "snow", "harbour"]  # five are removed, two added
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def body(names: list[str], **options: Any) -> dict[str, Any]:
 
 
 async def dump(archive: Archive) -> list[Any]:
-    """All that a preview must leave alone."""
+    """Return all rows that a preview must not change."""
     tables = ("tagged_images", "image_tags", "labels", "label_set", "combo_best", "rescoring")
     return [
         await archive.pool.fetch(f"SELECT t::text FROM {table} t ORDER BY 1") for table in tables
@@ -186,7 +186,7 @@ async def test_labels_that_end_the_process_again_and_again_are_given_up(archive:
         )
     await archive.pool.execute(
         "UPDATE label_previews SET attempts = $1", previewing.MAX_ATTEMPTS
-    )  # each ended without a word
+    )  # each ended without a log line
 
     assert await Previewing(archive.pool, archive.clip).step()
 

@@ -1,4 +1,4 @@
-"""`/metrics` of a process without a web server: served, and never in the way of the work."""
+"""`/metrics` of a process without a web server, which must not disturb its work."""
 
 import asyncio
 import errno

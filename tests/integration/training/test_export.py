@@ -22,16 +22,18 @@ from training.export import (
     write_metrics,
     write_model,
 )
-from training.fit import Plan, Trainer, TrainingSet
+from training.fit import Trainer, TrainingPlan, TrainingSet
 from training.loss import TextBank, objective_of, targets_of, vocabulary_of
-from training.measure import Origin, Trial, best_scale, measure
+from training.measure import ModelOrigin, Trial, best_scale, measure
 from training.network import IMAGE_SIZE, build, tokenizer
-from training.pictures import Picture, read_index
+from training.pictures import LabelledPicture, read_index
 from training.prompts import LABELS, WITHOUT_PICTURES
 
 PICTURED = [label for label in LABELS if label not in WITHOUT_PICTURES]
 PICTURES = tuple(
-    Picture("a.zip", f"{number}.jpg", f"repo/{number}", (label,), label, f"a {label}", (label,))
+    LabelledPicture(
+        "a.zip", f"{number}.jpg", f"repo/{number}", (label,), label, f"a {label}", (label,)
+    )
     for number, label in enumerate(PICTURED * 2)
 )
 CPU = torch.device("cpu")
@@ -50,7 +52,7 @@ def trainer(epochs: int = 2) -> Trainer:
     vocabulary = vocabulary_of(PICTURES)
     return Trainer(
         build(),
-        Plan(epochs=epochs, batch=10, seed=1, device=CPU, bf16=False),
+        TrainingPlan(epochs=epochs, batch=10, seed=1, device=CPU, bf16=False),
         TextBank(vocabulary, tokenizer()),
         objective_of(targets_of(PICTURES, vocabulary)),
     )
@@ -156,7 +158,7 @@ def test_the_folder_says_what_was_measured_on_it(tmp_path: Path) -> None:
 
     write_model(folder, model, best_scale(model, trial))
     metrics = measure(
-        folder, trial, Origin(20, float(model.logit_scale.detach().exp()), {"seed": "1"})
+        folder, trial, ModelOrigin(20, float(model.logit_scale.detach().exp()), {"seed": "1"})
     )
     write_metrics(folder, metrics)
     write_card(folder, metrics, data)

@@ -16,12 +16,14 @@ from training.loss import (
     vocabulary_of,
 )
 from training.network import tokenizer
-from training.pictures import Picture
+from training.pictures import LabelledPicture
 from training.prompts import LABELS, WITHOUT_PICTURES
 
 
-def picture(labels: tuple[str, ...], caption: str, words: tuple[str, ...] = ()) -> Picture:
-    return Picture("a.zip", "a.jpg", f"repo/{caption}", labels, caption, f"a {caption}", words)
+def picture(labels: tuple[str, ...], caption: str, words: tuple[str, ...] = ()) -> LabelledPicture:
+    return LabelledPicture(
+        "a.zip", "a.jpg", f"repo/{caption}", labels, caption, f"a {caption}", words
+    )
 
 
 PICTURES = (

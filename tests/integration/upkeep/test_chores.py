@@ -16,7 +16,7 @@ LEASE_S = 0.6
 
 @dataclass
 class Work:
-    """A chore that says who does it, and finds out whether two do it at once."""
+    """A chore that records who does it, and whether two do it at once."""
 
     done_by: list[str] = field(default_factory=list)
     at_work: int = 0

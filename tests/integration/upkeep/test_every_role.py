@@ -1,4 +1,4 @@
-"""Each role alone does all of the upkeep; no other process, and not even Kafka, has to be there."""
+"""Each role alone does all of the upkeep, without other processes and without Kafka."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ async def test_a_role_alone_prunes_repairs_and_folds(
     await pool.execute("INSERT INTO total_changes (kind, key, images) VALUES ('camera', 'c', 1)")
     environment = os.environ | {
         "DATABASE_URL": database_url,
-        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",  # nobody
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",  # no broker
         "SECRETS_KEY": "k" * 43 + "=",
         "TAGGING_MODEL": "demo",
         "TELEMETRY_METRICS_PORT": "0",

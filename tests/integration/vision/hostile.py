@@ -1,6 +1,6 @@
-"""Operations for decoder processes that do what a hostile picture may make a decoder do.
+"""Operations for decoder processes that imitate the effects of hostile pictures.
 
-Handed to `DecodePool(operations=...)`, which names this module to its workers.
+Passed to `DecodePool(operations=...)`, which gives this module's name to its workers.
 """
 
 import os
@@ -13,13 +13,13 @@ from core.vision.decoding import worker, worker_protocol
 
 
 def operations(job: worker.Job) -> Mapping[str, worker.Operation]:
-    """The real operations, but bytes that begin with an order are obeyed."""
+    """Return the real operations, except that bytes may begin with an order."""
     real = worker.picture_operations(job)
     return {**real, "decode": lambda data, head: obey(data) or real["decode"](data, head)}
 
 
 def unable(job: worker.Job) -> Mapping[str, worker.Operation]:
-    """A worker that cannot start."""
+    """Raise, as in a worker that cannot start."""
     raise RuntimeError("no decoder library here")
 
 

@@ -30,14 +30,14 @@ SMALL = PixelFormat(32, 32)
 
 @pytest.fixture(scope="module")
 async def pool() -> AsyncIterator[DecodePool]:
-    """Two ordinary workers with a short time limit and the hostile operations."""
+    """Start two workers with a short time limit and the hostile operations."""
     limits = PoolLimits(workers=2, timeout_s=2.0, memory_bytes=512 * MIB)
     async with DecodePool(limits, SMALL, operations=hostile.operations) as opened:
         yield opened
 
 
 def running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """Return whether a process exists and is no zombie."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -99,7 +99,7 @@ async def test_a_worker_that_ends_quietly_is_a_crash_too(pool: DecodePool) -> No
 async def test_a_picture_met_by_a_crash_that_was_not_its_own_is_tried_once_more(
     pool: DecodePool, tmp_path: Path
 ) -> None:
-    # the order is no picture: the second worker says so, instead of dying
+    # the order is no picture, so the second worker reports that instead of dying
     assert await reason(pool, b"signal-once %s" % os.fsencode(tmp_path / "mark")) == "not_an_image"
 
 
@@ -121,7 +121,7 @@ async def test_a_worker_killed_from_outside_in_the_middle_of_a_picture_costs_not
 
 
 async def busy(pid: int, share_s: float = 0.1) -> None:
-    """Wait until a process has used processor time since now."""
+    """Wait until a process uses CPU time."""
     first = cpu_s(pid)
     deadline = time.monotonic() + 10
     while cpu_s(pid) < first + share_s:
@@ -215,7 +215,7 @@ async def test_copies_and_thumbnails_are_made_by_the_same_workers(pool: DecodePo
     assert b"secret" not in copy.data
     small = await pool.thumbnail(data, 100)
     assert isinstance(small, OutgoingCopy)
-    assert sniff.probe(small.data, sniff.Limits()) == sniff.Probe(sniff.JPEG, 100, 75)
+    assert sniff.probe(small.data, sniff.Limits()) == sniff.SniffedPicture(sniff.JPEG, 100, 75)
     assert isinstance(await pool.thumbnail(b"junk", 100), ImageUnreadable)
 
 
@@ -225,7 +225,7 @@ async def test_leaving_the_block_leaves_no_process_and_no_descriptor() -> None:
         seen = set(pool.pids)
         await pool.decode(pictures.endless_jpeg())
         seen |= set(pool.pids)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in seen)  # zombies neither
+    assert not any(Path(f"/proc/{pid}").exists() for pid in seen)  # no zombies either
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
     with pytest.raises(TransientError):
         await pool.decode(pictures.jpeg(1))
@@ -255,8 +255,8 @@ async def test_workers_load_neither_torch_nor_numpy(pool: DecodePool) -> None:
 
 PARENT = """
 import asyncio, json, sys
-from core.vision.child import PoolLimits
-from core.vision.decoder import DecodePool
+from core.vision.decoding.worker_process import PoolLimits
+from core.vision.decoding.decoder import DecodePool
 from tests.fakes import pictures
 
 async def main():

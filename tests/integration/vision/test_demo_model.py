@@ -1,4 +1,4 @@
-"""The bundled demo model: that it loads, and that it sees."""
+"""The bundled demo model loads, and recognises photos."""
 
 import csv
 import hashlib
@@ -30,7 +30,7 @@ NAMES = [label.name for label in DEFAULT_LABELS]
 
 @dataclass(frozen=True, slots=True)
 class Seeing:
-    """The loaded model with the features of the default labels."""
+    """The loaded model, with the vectors of the default labels."""
 
     model: Any
     transform: Any
@@ -38,21 +38,21 @@ class Seeing:
 
     @torch.inference_mode()
     def scores(self, image: Image.Image) -> dict[str, float]:
-        """Softmax over the default labels."""
+        """Return the softmax over the default labels."""
         upright = ImageOps.exif_transpose(image).convert("RGB")
         features = self.model.encode_image(self.transform(upright)[None], normalize=True)
         shares = (self.model.logit_scale.exp() * features @ self.texts.T).softmax(dim=1)[0]
         return dict(zip(NAMES, shares.tolist(), strict=True))
 
     def tags(self, image: Image.Image) -> list[str]:
-        """Labels, best first."""
+        """Return the labels, best first."""
         scores = self.scores(image)
         return sorted(scores, key=scores.__getitem__, reverse=True)
 
 
 @torch.inference_mode()
 def label_features(model: Any, tokenizer: Any) -> torch.Tensor:
-    """As the run time makes them: the mean over a label's prompts, unit length."""
+    """Return label vectors as at run time: the mean over a label's prompts, unit length."""
     rows = []
     for label in DEFAULT_LABELS:
         prompts = [text.replace("{}", label.name) for text in label.templates or DEFAULT_TEMPLATES]
@@ -132,7 +132,7 @@ def test_a_cat_is_a_pet_before_anything_else(seeing: Seeing) -> None:
     skimage_data = pytest.importorskip("skimage.data")
     scores = seeing.scores(Image.fromarray(skimage_data.chelsea()))
 
-    # a close-up: the model wavers between cat and dog, and the card says how often it does
+    # a close-up, which the model may call cat or dog; the card has the rates
     assert scores["cat"] + scores["dog"] > 0.9
     assert scores["cat"] > 0.5
 
@@ -169,7 +169,7 @@ def test_a_label_of_ones_own_is_understood_by_its_word(seeing: Seeing) -> None:
         )
         features = seeing.model.encode_image(seeing.transform(image)[None], normalize=True)
 
-    # it names one of a picture's words first in 56 of 100 held-out ones, among 130
+    # among 130 words it ranks one of the picture's first for 56 % of the held-out pictures
     first_two = (features @ texts.T)[0].topk(2).indices.tolist()
     assert words.index("flower") in first_two
 
@@ -202,4 +202,4 @@ def test_most_full_size_photos_get_a_right_first_tag(
 
     assert len(photos) >= 40
     assert hits / len(photos) >= 0.6
-    assert abs(hits - metrics["demo_hits"]) <= 1  # the figure on the card can be had again
+    assert abs(hits - metrics["demo_hits"]) <= 1  # the figure on the card is reproduced

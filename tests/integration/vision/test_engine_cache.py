@@ -1,4 +1,4 @@
-"""What is kept between starts: whole, or not at all."""
+"""The cache of engines between starts: entries are complete or absent."""
 
 from pathlib import Path
 from threading import Barrier, Thread

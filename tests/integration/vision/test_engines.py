@@ -53,10 +53,10 @@ def settings(cache: Path, **changes: Any) -> TaggingSettings:
 
 
 def save_outlier_model(folder: Path) -> str:
-    """A model that fp32 does not mind and int8 does not bear.
+    """Write a model that works in fp32 and fails in int8.
 
-    The last block's input has one channel a thousand times the others', and nobody listens to it:
-    the known trouble of large transformers, since int8's scale is that of the largest value.
+    In each block one input channel is far larger than the others, and its weights are zero. Large
+    transformers have such outliers, and int8's scale follows the largest value.
     """
     name = tiny.save_model(folder)
     file = folder / "open_clip_model.safetensors"

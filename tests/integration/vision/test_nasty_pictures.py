@@ -69,7 +69,7 @@ async def test_sizes_times_and_types_agree_with_the_list_that_came_with_the_file
 
 
 def test_the_header_check_takes_whatever_the_decoder_takes() -> None:
-    """The ingress must not refuse at the door what tagging could have read."""
+    """The ingress must not refuse pictures that tagging can read."""
     known = facts()
     for name, data in files().items():
         row = known.get(name)

@@ -36,7 +36,7 @@ TRANSFORMS = [
     for resize_mode in ("shortest", "squash", "longest")
     for interpolation in ("bicubic", "bilinear")
     for target in ((32, 32), (48, 32))
-    # open_clip 3.3 forgets the interpolation here
+    # open_clip 3.3 ignores the interpolation here
     if (resize_mode, interpolation, target) != ("shortest", "bilinear", (48, 32))
 ]
 
@@ -52,7 +52,7 @@ def decoders() -> Iterator[None]:
 
 @pytest.fixture
 def own_torch_threads() -> Iterator[None]:
-    """Return the process the number back that it had."""
+    """Restore the process's number of threads."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -73,7 +73,7 @@ def ours(data: bytes, form: PixelFormat) -> NDArray[np.uint8]:
 
 
 def theirs(data: bytes, transform: Callable[[Image.Image], Any]) -> NDArray[np.uint8]:
-    """open_clip's transform without mean and deviation, as bytes again."""
+    """Return the result of open_clip's transform without normalisation, as bytes."""
     with Image.open(io.BytesIO(data)) as image:
         tensor = transform(image)
     array: NDArray[np.uint8] = (tensor.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
@@ -223,7 +223,7 @@ def test_other_weights_stay_with_the_config_that_was_named() -> None:
 def test_the_wrong_activation_is_an_error_and_not_a_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The check that open_clip makes, reached without a download."""
+    """Run the check of open_clip without a download."""
     file = tmp_path / "weights.pt"
     torch.save({}, file)
     monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(file))
@@ -304,7 +304,7 @@ async def test_half_precision_on_a_gpu_stays_near_the_cpu(tiny_model: str) -> No
 
 
 class ImageModelContract:
-    """What the tagger relies on, of the real model and of the double."""
+    """The contract of the tagger's model, for the real one and the double."""
 
     async def test_vectors_are_unit_length_and_belong_to_their_rows(self, model: ClipModel) -> None:
         form = model.pixel_format(fast=False)

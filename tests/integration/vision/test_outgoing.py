@@ -1,4 +1,4 @@
-"""Copies that leave the archive carry the picture and nothing else."""
+"""Outgoing copies contain the picture and nothing else."""
 
 import io
 import warnings
@@ -159,7 +159,7 @@ def test_a_thumbnail_is_small_upright_and_free_of_metadata(size: tuple[int, int]
 
 
 def test_chunks_that_nobody_knows_do_not_leave() -> None:
-    """Found by the byte mutators: a deny-list let `EXID` through, with all that EXIF had held."""
+    """The byte mutators found that a deny-list let `EXID` pass, with all of the EXIF."""
     webp, png = (
         pictures.encoded(pictures.photo(), "WEBP"),
         pictures.encoded(pictures.photo(), "PNG"),

@@ -1,4 +1,4 @@
-"""Perceptual hashes of real photos, through the decoder: what moves their bits, what does not."""
+"""Perceptual hashes of real photos, through the decoder: which changes alter their bits."""
 
 import io
 
@@ -23,7 +23,7 @@ Photos = dict[str, bytes]
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
-    """The photos that packages ship, by name."""
+    """Return the photos of installed packages, by name."""
     paths = copy_free_photos(tmp_path_factory.mktemp("photos"))
     return {path.stem: path.read_bytes() for path in paths}
 

@@ -1,4 +1,4 @@
-"""Every kind of picture to the model's square. Files are made in memory by Pillow."""
+"""Pictures of every kind become the model's square; Pillow makes the files in memory."""
 
 import array
 import io
@@ -24,7 +24,7 @@ ORIENTATION = 0x0112
 
 @pytest.fixture(autouse=True)
 def decoders() -> Iterator[None]:
-    """The decoder process's globals, for one test."""
+    """Set the globals of decoder processes for one test."""
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         pixels.prepare_libraries(LIMITS)
@@ -39,7 +39,7 @@ def square(data: bytes, form: PixelFormat = EXACT) -> Image.Image:
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean absolute difference per channel value, 0 to 255."""
+    """Return the mean absolute difference per channel value, 0 to 255."""
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
@@ -97,7 +97,7 @@ def test_pictures_stand_upright_in_all_eight_orientations(
 
 
 def turned_back(image: Image.Image, orientation: int) -> Image.Image:
-    """What a camera stores so that `orientation` shows `image`."""
+    """Return the pixels that a camera stores for this orientation."""
     turn = Image.Transpose
     back = {
         2: turn.FLIP_LEFT_RIGHT,
@@ -281,8 +281,8 @@ def test_fast_decoding_keeps_twice_the_model_s_size_and_256_pixels(target: int, 
 @pytest.mark.parametrize("size", [(600, 1199), (621, 932), (642, 964), (649, 974)])
 @pytest.mark.parametrize("scale", [2, 4])
 def test_scaled_decoding_does_not_move_the_crop(size: tuple[int, int], scale: int) -> None:
-    """Sides that no power of two divides: from rounded ones the longer side came out a pixel off
-    and every pixel moved, which cost the bundled model up to 0.03 of cosine.
+    """No power of two divides these sides. From rounded sides the longer one was a pixel off and
+    every pixel moved, which changed the bundled model's cosine by up to 0.03.
     """
     data = pictures.jpeg(5, size)
     with pixels.opened(data, LIMITS) as image:

@@ -98,7 +98,7 @@ async def test_stored_embeddings_give_the_very_same_tags(tagger: ClipTagger) -> 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the shared data set is not here")
 async def test_fast_decoding_keeps_the_vectors_and_the_best_tags_of_real_photos() -> None:
-    """The gate of every quicker path: cosine 0.999 and best tags 99 % the same."""
+    """The gate of every faster path: cosine 0.999, and 99 % of best tags the same."""
     photos = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))]
     found: list[list[Tagged]] = []
     ways: tuple[Literal["exact", "fast"], ...] = ("exact", "fast")
@@ -118,7 +118,7 @@ async def test_fast_decoding_keeps_the_vectors_and_the_best_tags_of_real_photos(
 
 
 class DecoderContract:
-    """What the tagger relies on, of the real pool and of the double."""
+    """The contract of the tagger's decoder, for the real pool and the double."""
 
     async def test_a_picture_is_square_pixels_and_the_hash_of_its_bytes(
         self, decoder: Decoder

@@ -27,7 +27,7 @@ SIGLIP: dict[str, Any] = {**CLIP, "custom_text": True, "init_logit_bias": -10.0}
 def save_model(
     folder: Path, config: dict[str, Any] = CLIP, preprocess: dict[str, Any] | None = None
 ) -> str:
-    """Write a model of random weights, always the same ones; gives its `local-dir:` name."""
+    """Write a model with fixed random weights; return its `local-dir:` name."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(
         json.dumps({"model_cfg": config, "preprocess_cfg": preprocess or {}})

@@ -1,4 +1,4 @@
-"""The memory that a body takes while it is composed, as against what the budget reserves for it."""
+"""The memory that composing a body takes, compared with what the budget reserves for it."""
 
 import hashlib
 import tracemalloc
@@ -24,11 +24,11 @@ from tests.fakes.poster import RecordingPoster
 from tests.unit.consumers.test_body_budget import Secrets, lease
 from tests.unit.consumers.test_outgoing_pictures import World
 
-SLACK_BYTES = 300_000  # a piece of base64, and all that is not the picture
+SLACK_BYTES = 300_000  # a piece of base64, and everything beside the picture
 
 
 class OneImage(World):
-    """An image whose bytes are new in memory each time that they are read."""
+    """An image whose bytes are a new object for each read."""
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
         assert isinstance(self.content, bytes)
@@ -59,7 +59,7 @@ async def test_no_more_is_held_than_was_reserved(*, keep_exif: bool) -> None:
             budget=Budget(100 * MIB),
             chance=Random(1),
         )
-        await courier.deliver(wanted)  # what stays: imports, threads, the decoder
+        await courier.deliver(wanted)  # allocates what stays: imports, threads, the decoder
         tracemalloc.start()
         try:
             await courier.deliver(wanted)

@@ -58,7 +58,7 @@ async def _sender() -> AsyncIterator[WebhookSender[Exchange]]:
 
 @pytest.fixture(name="impatient")
 async def _impatient() -> AsyncIterator[WebhookSender[Exchange]]:
-    """For targets that never end; to all others a slow moment of this machine would be a fault."""
+    """Set short limits, only for targets that never end: elsewhere a slow machine would fail."""
     async with _guarded_client() as client:
         yield WebhookSender(client, timeout_s=0.5)
 

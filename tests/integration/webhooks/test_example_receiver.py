@@ -13,7 +13,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from standalone.ports import choose_port
-from standalone.processes.process import guarded
+from standalone.processes.child_process import guarded
 from tests.servers import first_port
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "receiver_stdlib.py"

@@ -1,4 +1,4 @@
-"""The real lanes - PostgreSQL, courier, guarded client - against receivers that behave badly."""
+"""The real lanes (PostgreSQL, courier, guarded client) against receivers that misbehave."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from standardwebhooks import Webhook
 
-from consumers.delivery.adapters import StoredLanes, intake
+from consumers.delivery.adapters import StoredLanes, schedule
 from consumers.delivery.attempts import Tried
 from consumers.delivery.budget import Budget, Reserve
 from consumers.delivery.courier import OutgoingPicture, WebhookCourier
@@ -23,7 +23,7 @@ from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import PermanentError
 from core.settings import DatabaseSettings
-from core.storage.delivery import deliveries, hosts
+from core.storage.delivery import hosts, listing
 from core.storage.pool import Pool, open_pool
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender
@@ -73,7 +73,7 @@ EXPECTED: dict[str, Ended] = {
 
 
 class NoPictures:
-    """Answers have none here."""
+    """A double for answers without pictures."""
 
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
@@ -82,14 +82,14 @@ class NoPictures:
 
 
 class OneSecret:
-    """Signs for everybody."""
+    """A double with one secret for all owners."""
 
     async def of(self, owner: str | None, url: str) -> Sequence[str]:
         return (SECRET,)
 
 
 class NoWatch:
-    """Nobody looks."""
+    """A watch that does nothing."""
 
     def tried(self, tried: Tried) -> None: ...
 
@@ -142,7 +142,7 @@ async def put(pool: Pool, url: str, host: str) -> UUID:
         answered_at=datetime.now(UTC),
     )
     async with pool.transaction() as tx:
-        await intake(tx, {callback_id_of(event.query_id): event})
+        await schedule(tx, {callback_id_of(event.query_id): event})
     return event.query_id
 
 
@@ -161,7 +161,7 @@ async def run_until_ended(pool: Pool, lanes: Lanes, ids: Sequence[UUID]) -> None
 
 
 async def ended(pool: Pool, query_id: UUID) -> Ended:
-    (one,) = await deliveries.of_query(pool, query_id)
+    (one,) = await listing.of_query(pool, query_id)
     last = one.attempts[-1]
     return (one.state, last["status"], last["error"], one.attempt)
 
@@ -208,7 +208,7 @@ async def test_a_closed_port_and_a_forbidden_address_are_told_apart(pool: Pool) 
 async def test_rows_that_no_attempt_gets_through_end_and_the_others_are_delivered(
     pool: Pool,
 ) -> None:
-    """A name that no library decodes, and an event of nobody knows which version."""
+    """A name that no library decodes, and an event of an unknown version."""
     async with HostileReceiver() as receiver, open_lanes(pool, ["a.example"]) as lanes:
         url = receiver.url("/ok", host="a.example")
         undecodable = await put(pool, "http://xn--a.example/hook", "xn--a.example")

@@ -1,4 +1,4 @@
-"""One file has one URI: names as bytes, written as text and read back."""
+"""One file has one URI: names are bytes, encoded as text and decoded."""
 
 import unicodedata
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.blobs.naming import (
-    Place,
+    RootedPath,
     decode_name,
     encode_name,
     is_safe,
@@ -34,17 +34,17 @@ def test_a_written_name_is_utf_8_without_control_characters(name: bytes) -> None
 
 @given(names)
 def test_the_uri_of_any_file_is_a_valid_arrival(name: bytes) -> None:
-    place = Place("main", name)
+    place = RootedPath("main", name)
     assert parse_file_uri(ImageArrived(uri=place.uri).uri) == place
 
 
 def test_cyrillic_and_spaces_stay_readable() -> None:
-    assert Place("main", "отпуск/у моря.jpg".encode()).uri == "file:main/отпуск/у моря.jpg"
+    assert RootedPath("main", "отпуск/у моря.jpg".encode()).uri == "file:main/отпуск/у моря.jpg"
 
 
 def test_composed_and_decomposed_names_are_two_images() -> None:
     composed, decomposed = (
-        Place("main", unicodedata.normalize(form, "é.jpg").encode()) for form in ("NFC", "NFD")
+        RootedPath("main", unicodedata.normalize(form, "é.jpg").encode()) for form in ("NFC", "NFD")
     )
     assert composed.uri != decomposed.uri
     assert image_id_of(composed.uri) != image_id_of(decomposed.uri)
@@ -76,4 +76,4 @@ def test_a_path_that_could_leave_the_root_is_refused(text: str) -> None:
 
 
 def test_the_root_alone_is_a_place() -> None:
-    assert parse_image_path("main") == parse_image_path("main/") == Place("main", b"")
+    assert parse_image_path("main") == parse_image_path("main/") == RootedPath("main", b"")

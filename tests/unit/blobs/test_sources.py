@@ -1,4 +1,4 @@
-"""Web and buckets: whose fault a failure is, and what it costs."""
+"""Web and bucket sources: which failures are the image's and which are outages."""
 
 from dataclasses import dataclass, field
 
@@ -27,7 +27,7 @@ class Answered:
 
 @dataclass
 class ScriptedClient:
-    """Return or raises what it is told, in order; the last again and again."""
+    """Returns or raises the scripted outcomes in order; the last one is repeated."""
 
     script: list[Answered | Exception]
     calls: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The blob store's bookkeeping: order, turns, what one failure and what an outage costs."""
+"""The blob store: order, concurrency, single failures and outages."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ LIMITS = ReadLimits(max_bytes=100, concurrency=2, timeout_s=5)
 
 
 class CountingSource:
-    """Return each URI as its own bytes; notes how many reads run at a time."""
+    """A source that returns the URI as bytes, and counts concurrent reads."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -1,4 +1,4 @@
-"""What a direct producer may write, and what it is told when it may not."""
+"""Records of direct producers: which are accepted, and the errors of others."""
 
 import hashlib
 import json

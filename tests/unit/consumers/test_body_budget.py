@@ -1,4 +1,4 @@
-"""Bytes of bodies in flight: room is taken before they are brought into memory."""
+"""Bytes of bodies in flight are reserved before they are read into memory."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ import pytest
 from consumers.delivery.budget import Budget, Reserve
 from consumers.delivery.courier import OutgoingPicture, WebhookCourier
 from core.errors import BlobStoreAway, PermanentError
-from core.storage.delivery.lanes import Leased
+from core.storage.delivery.deliveries import Leased
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender
 from core.webhooks.signing_secrets import make_secret
@@ -24,7 +24,7 @@ KEPT = range(40_000, 42_000)  # its base64 and the rest of the body
 
 
 class Pictures:
-    """Notes when bytes are brought into memory; the store may be away."""
+    """Records when bytes are read into memory; the store may be away."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -49,7 +49,7 @@ SECRET = make_secret()
 
 
 class SlowPoster:
-    """Answers when it is told to."""
+    """A poster that answers when the test says so."""
 
     def __init__(self) -> None:
         self.posts = 0
@@ -78,7 +78,7 @@ class World:
         )
 
     async def until(self, *, posts: int) -> None:
-        """Let the attempts go on until so many stand at the target, and then some turns more."""
+        """Run the attempts until this many are at the target, and some event-loop turns more."""
         async with asyncio.timeout(5):
             while self.poster.posts < posts:
                 await asyncio.sleep(0)
@@ -97,8 +97,8 @@ def lease(image_id: UUID | None = None) -> Leased:
         image_id=image_id or uuid4(),
     )
     return Leased(
-        uuid4(), event.query_id, None, "example.org", event.url, event.model_dump_json(), 1, 1, now,
-        uuid4(), inf,
+        uuid4(), event.query_id, None, "https://example.org:443", event.url,
+        event.model_dump_json(), 1, 1, now, uuid4(), inf,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What an attempt comes to that something of ours spoils, before or beside the POST."""
+"""The results of attempts that fail on our side, before or during the POST."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from core.errors import (
     TargetUnreachable,
     TransientError,
 )
-from core.storage.delivery.lanes import Leased
+from core.storage.delivery.deliveries import Leased
 from core.webhooks.schedule import OWN_FAULT_DELAY_S, RetrySchedule
 from core.webhooks.sender import WebhookSender
 from core.webhooks.signing_secrets import make_secret
@@ -34,7 +34,7 @@ SCHEDULE = RetrySchedule((0.0, 60.0, 600.0), 0.0)
 
 @dataclass
 class World:
-    """A courier whose pictures, secrets and target do as they are told."""
+    """A courier with scripted pictures, secrets and target."""
 
     picture: OutgoingPicture | PermanentError = field(
         default_factory=lambda: OutgoingPicture("a.jpg", "image/jpeg", b"Ynl0ZXM=")
@@ -64,7 +64,7 @@ class World:
         return (SECRET,)
 
     async def tried(self, lease: Leased) -> Tried:
-        """Deliver, and have an error judged as the lanes do."""
+        """Deliver; turn an error into a result as the lanes do."""
         try:
             return await self.courier.deliver(lease)
         except TransientError as error:
@@ -88,7 +88,7 @@ def lease(made: int = 1, *, left_s: float = 60.0, age_s: float = 0.0) -> Leased:
         delivery_id=uuid4(),
         query_id=event.query_id,
         owner=None,
-        host="example.org",
+        target="https://example.org:443",
         url=event.url,
         event=event.model_dump_json(),
         attempt=made,
@@ -146,7 +146,7 @@ def test_a_fault_of_our_own_is_tried_again_soon_and_is_not_charged() -> None:
 
 
 def test_faults_of_our_own_are_charged_after_the_window_and_so_end() -> None:
-    """A webhook that was held for days is not given up for the first one."""
+    """A webhook that was held for days is not given up at the first fault."""
     courier, late_s = World().courier, SCHEDULE.window_s + 1
 
     made = [
@@ -172,7 +172,7 @@ def test_an_unexpected_error_is_charged_and_ends_with_the_schedule() -> None:
     }
     assert {one.attempt.detail for one in made} == {
         "ZeroDivisionError"
-    }  # people see it: no more than that
+    }  # people see it: no more details
 
 
 async def test_an_outage_of_ours_at_the_end_of_the_window_is_not_the_hosts() -> None:

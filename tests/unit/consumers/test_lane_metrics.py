@@ -1,4 +1,4 @@
-"""What the lanes tell Prometheus."""
+"""Prometheus metrics of the lanes."""
 
 from datetime import UTC, datetime
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Pictures on their way out: checked against what was tagged, copied once."""
+"""Outgoing pictures: checked against the tagged bytes, copied once."""
 
 import asyncio
 import hashlib
@@ -70,7 +70,7 @@ class World(NoTransaction):
 
 
 async def freely(size: int) -> None:
-    """Room for everything."""
+    """Reserve without a limit."""
 
 
 async def test_a_kept_picture_that_was_sent_before_is_neither_read_nor_copied_again() -> None:
@@ -202,4 +202,4 @@ async def test_room_is_reserved_for_a_picture_before_its_bytes_are_read(
         await pictures.outgoing(world.image_id, inline=True, reserve=reserve)
 
     copy = len(b"copy of " + CONTENT)
-    assert asked == [(reserved, 0), (copy, 1)]  # the second time, of the copy that is kept
+    assert asked == [(reserved, 0), (copy, 1)]  # the second time for the cached copy

@@ -1,4 +1,4 @@
-"""What hosts may be given, on a clock that the test moves."""
+"""How many attempts hosts may get, on a clock that the test moves."""
 
 from dataclasses import dataclass, field
 from math import inf
@@ -19,7 +19,7 @@ from consumers.delivery.pacing import (
 
 @dataclass
 class Bench:
-    """A pacer, its clock, and what is in flight."""
+    """A pacer, its clock, and the attempts in flight."""
 
     pacer: Pacer
     now: float = 1000.0

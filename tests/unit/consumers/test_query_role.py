@@ -1,10 +1,10 @@
-"""The query role and the waiting room, with ports that live in memory."""
+"""The query role and the waiting room, with ports in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from consumers.query.answering import LabelQuery, NamedLabel, RankedImage, Understood
+from consumers.query.answering import ImageMatch, LabelQuery, NamedLabel, Understood
 from consumers.query.role import Prepared, QueryRole
 from consumers.query.waiting import WaitingRoom
 from core.errors import PermanentError, QueryInvalid
@@ -24,7 +24,7 @@ TOKEN = Token("cluster", "images.arrived.v1", 3, 41)
 
 @dataclass
 class WordList:
-    """Knows two words; refuses one."""
+    """A language with two words, which refuses one."""
 
     async def refresh(self) -> None:
         pass
@@ -38,13 +38,13 @@ class WordList:
 
 @dataclass
 class MemoryArchive:
-    found: list[RankedImage] = field(default_factory=list)
+    found: list[ImageMatch] = field(default_factory=list)
     asked: list[tuple[tuple[int, ...], int]] = field(default_factory=list)
     too_slow: PermanentError | None = None
 
     async def best_all(
         self, sought: Sequence[LabelQuery]
-    ) -> list[list[RankedImage] | PermanentError]:
+    ) -> list[list[ImageMatch] | PermanentError]:
         self.asked += [(one.label_ids, one.min_score) for one in sought]
         return [self.too_slow or self.found[: one.options.top_n] for one in sought]
 
@@ -95,7 +95,7 @@ def received(text: str, offset: int = 0, **fields: object) -> Received[QuerySubm
     )
 
 
-def role(*found: RankedImage) -> tuple[QueryRole, MemoryArchive, MemoryAnswers]:
+def role(*found: ImageMatch) -> tuple[QueryRole, MemoryArchive, MemoryAnswers]:
     archive, answers = MemoryArchive(list(found)), MemoryAnswers()
     return QueryRole(WordList(), archive, answers), archive, answers
 
@@ -105,7 +105,7 @@ def event_of(record: Record) -> CallbackRequested:
 
 
 async def test_the_answer_names_the_best_image_and_explains_itself() -> None:
-    best = RankedImage(uuid4(), 1_500_000, {1: 600_000, 2: 900_000})
+    best = ImageMatch(uuid4(), 1_500_000, {1: 600_000, 2: 900_000})
     query, archive, answers = role(best)
     answers.asked_by["cats and dog"] = "ann"
 
@@ -137,7 +137,7 @@ async def test_the_callback_event_is_keyed_by_host_and_its_id_is_constant() -> N
 
 
 async def test_a_query_that_matches_nothing_is_answered_all_the_same() -> None:
-    query, archive, _ = role(RankedImage(uuid4(), 1, {1: 1}))
+    query, archive, _ = role(ImageMatch(uuid4(), 1, {1: 1}))
 
     outcome = await query.apply(await query.prepare([received("quantum soup")]), NoTransaction())
 
@@ -158,7 +158,7 @@ async def test_a_query_that_cannot_be_understood_is_answered_with_the_reason() -
 
 
 async def test_a_query_that_takes_too_long_is_answered_and_the_others_too() -> None:
-    query, archive, _ = role(RankedImage(uuid4(), 1, {1: 1}))
+    query, archive, _ = role(ImageMatch(uuid4(), 1, {1: 1}))
     archive.too_slow = QueryInvalid("took 10 s", reason="query_too_slow")
 
     outcome = await query.apply(
@@ -185,11 +185,11 @@ async def test_a_query_whose_record_killed_the_process_is_answered_with_the_reas
 
 
 async def test_the_first_answer_wins_and_a_replay_says_nothing() -> None:
-    first = RankedImage(uuid4(), 500_000, {1: 500_000})
+    first = ImageMatch(uuid4(), 500_000, {1: 500_000})
     query, archive, answers = role(first)
     asked = received("cats")
     await query.apply(await query.prepare([asked]), NoTransaction())
-    archive.found = [RankedImage(uuid4(), 900_000, {1: 900_000})]
+    archive.found = [ImageMatch(uuid4(), 900_000, {1: 900_000})]
 
     outcome = await query.apply(await query.prepare([asked]), NoTransaction())
 
@@ -217,7 +217,7 @@ async def test_a_direct_query_without_an_id_gets_one_from_its_place() -> None:
 
 
 async def test_the_others_of_top_n_come_as_ids_with_scores() -> None:
-    found = [RankedImage(uuid4(), score, {1: score}) for score in (900_000, 800_000, 700_000)]
+    found = [ImageMatch(uuid4(), score, {1: score}) for score in (900_000, 800_000, 700_000)]
     query, _, _ = role(*found)
     asked = received("cats", options={"top_n": 3, "min_score": 0.5})
 
@@ -263,7 +263,7 @@ class MemoryOutbox:
 
 
 async def test_parked_queries_are_answered_or_failed_when_their_time_is_over() -> None:
-    found = RankedImage(uuid4(), 900_000, {1: 900_000})
+    found = ImageMatch(uuid4(), 900_000, {1: 900_000})
     tagged, late = received("cats").event, received("cats").event
     answers, outbox = MemoryAnswers(due=[(tagged, False), (late, True)]), MemoryOutbox()
     room = WaitingRoom(no_transaction, WordList(), MemoryArchive([found]), answers, outbox)
@@ -282,7 +282,7 @@ async def test_parked_queries_are_answered_or_failed_when_their_time_is_over() -
 
 
 async def test_a_token_that_can_never_be_met_is_answered_at_once_with_its_reason() -> None:
-    query, archive, answers = role(RankedImage(uuid4(), 1, {1: 1}))
+    query, archive, answers = role(ImageMatch(uuid4(), 1, {1: 1}))
     foreign = Token("elsewhere", "images.arrived.v1", 3, 41).encode()
 
     outcome = await query.apply(
@@ -297,5 +297,5 @@ async def test_a_token_that_can_never_be_met_is_answered_at_once_with_its_reason
     assert failed.error is not None
     assert failed.error.reason == "after_other_cluster"
     assert completed.type is AnswerType.COMPLETED
-    assert archive.asked == [((2,), 1)]  # nobody looked for it
+    assert archive.asked == [((2,), 1)]  # no search was made for it
     assert answers.parked == []

@@ -1,11 +1,12 @@
-"""A long stream through the whole role in memory: random batches, broken photos, outages, replays.
+"""A long stream through the tagging role: random batches, broken photos, outages, replays.
 
-Vectors depend on nothing but the picture, so a tag on the wrong photo shows.
+Vectors depend only on the picture, so a tag on the wrong photo is noticed.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +55,7 @@ def is_broken(number: int) -> bool:
 
 @dataclass
 class FailingBlobs:
-    """Every hundredth photo is broken (or all are whole); sometimes the store is away."""
+    """A blob store with every hundredth photo broken (or none), which is away at times."""
 
     chance: random.Random
     has_broken: bool
@@ -74,7 +75,7 @@ class FailingBlobs:
 
 @dataclass
 class Restarting:
-    """A tagger whose process dies now and then: a fresh one goes on."""
+    """A tagger whose process dies at times and is replaced."""
 
     chance: random.Random
     clip: ClipTagger | None = None
@@ -106,8 +107,8 @@ class Table:
     async def tombstones(self, tx: Any, image_ids: Sequence[UUID]) -> dict[UUID, Any]:
         return {}
 
-    async def replace(self, tx: Any, images: Sequence[tuple[Arrival, Tagged]]) -> None:
-        self.rows |= {arrival.event.uri: plan.tags for arrival, plan in images}
+    async def replace(self, tx: Any, images: Sequence[tuple[Arrival, Tagged, datetime]]) -> None:
+        self.rows |= {arrival.event.uri: plan.tags for arrival, plan, _ in images}
 
     async def record_failures(
         self, tx: Any, failed: Sequence[tuple[Arrival, PermanentError]]
@@ -126,7 +127,7 @@ def received(number: int) -> Received[Arrival]:
 
 
 async def stream(seed: int, *, has_broken: bool) -> tuple[Table, int]:
-    """Tag all photos in batches of random sizes; what fails for the moment is tried again."""
+    """Tag all photos in batches of random sizes, with retries after outages."""
     chance, table = random.Random(seed), Table()
     tagger = Restarting(chance)
     measuring = TaggingMetrics(Metrics(CollectorRegistry()))
@@ -139,10 +140,10 @@ async def stream(seed: int, *, has_broken: bool) -> tuple[Table, int]:
             items = await role.prepare(batch)
         except TransientError:
             continue
-        if chance.random() < 0.05:  # killed between prepare and apply: comes again
+        if chance.random() < 0.05:  # killed between prepare and apply, so it is repeated
             continue
         await role.apply(items, NoTransaction())
-        if chance.random() > 0.05:  # else the commit was lost on the way: applied twice
+        if chance.random() > 0.05:  # else the answer to the commit was lost, so it is applied twice
             del order[: len(batch)]
     return table, tagger.restarts
 

@@ -1,4 +1,4 @@
-"""The address table: what is denied, what hides in IPv6, what an operator may allow."""
+"""The address table: denied ranges, IPv4 inside IPv6, an operator's exceptions."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -77,7 +77,7 @@ PUBLIC_EXAMPLES = (
     "2a00:1450:4001::1",
 )
 
-# Every way that an IPv6 address can carry 169.254.169.254.
+# All forms in which an IPv6 address can contain 169.254.169.254.
 METADATA_IN_DISGUISE = {
     "::ffff:169.254.169.254": "IPv4-mapped",
     "::169.254.169.254": "IPv4-compatible",

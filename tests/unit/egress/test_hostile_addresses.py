@@ -1,7 +1,7 @@
-"""Whatever a callback address says: no socket is ever told to connect inside.
+"""No callback URL makes a socket connect to an inside address.
 
-The whole way out is run, URL to socket: policy, resolver, client, connector. What is looked at is
-what the sockets were told (`tests.fakes.dialling`), not what the guard says of itself.
+Policy, resolver, client and connector run together. The test checks the addresses that sockets
+connect to (`tests.fakes.dialling`), not the results of the guard.
 """
 
 import asyncio
@@ -38,14 +38,14 @@ SEARCH = settings(
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
-    """A URL, and what its names resolve to, one look-up after the other."""
+    """A URL, and the answers of successive lookups of its names."""
 
     url: str
     answers: tuple[tuple[str, ...], ...]
 
 
 def wrapped(inner: IPv4Address) -> tuple[IPv6Address, ...]:
-    """An IPv4 address in all the clothes that IPv6 has for it."""
+    """Return an IPv4 address in all the forms that IPv6 has for it."""
     number = int(inner)
     return tuple(
         IPv6Address(value)
@@ -72,7 +72,7 @@ addresses = v4 | v6
 
 
 def spellings(address: IPAddress) -> Sequence[str]:
-    """How people, and attackers, write an address in a URL."""
+    """Return the spellings in which people and attackers write an address in a URL."""
     if isinstance(address, IPv6Address):
         exploded, short = address.exploded, str(address)
         return (f"[{short}]", f"[{exploded}]", f"[{short.upper()}]", f"[{short}%25eth0]", short)
@@ -106,7 +106,7 @@ ANSWERS = st.lists(
 
 @st.composite
 def hostile(draw: st.DrawFn) -> Hostile:
-    """An address in a spelling, or a name with answers; and characters where parsers differ."""
+    """Return a URL with an address or a name, and with characters on which parsers differ."""
     host = draw(HOSTS)
     url = draw(STARTS) + host + draw(PORTS) + draw(PATHS)
     for _ in range(draw(INSERTIONS)):
@@ -121,11 +121,11 @@ def tls() -> ssl.SSLContext:
 
 
 async def dialled(policy: TargetPolicy, hostile: Hostile) -> list[IPAddress]:
-    """Where sockets were told to connect to for this callback."""
+    """Return the addresses that sockets connected to for this callback."""
     resolver = ScriptedResolver({NAME: hostile.answers})
     with watched_dialling() as seen:
         async with GuardedClient(TargetGuard(policy, resolver), ssl_context=tls()) as client:
-            for _ in range(2):  # a name may answer otherwise the second time
+            for _ in range(2):  # a name may resolve differently the second time
                 try:
                     await client.post(hostile.url, content=b"{}", headers={}, timeout_s=5, body_s=2)
                 except (TargetForbidden, TargetUnreachable):
@@ -142,7 +142,7 @@ async def test_no_socket_is_told_to_connect_inside(case: Hostile) -> None:
 
 
 def test_the_search_reaches_sockets_and_finds_holes_that_are_planted() -> None:
-    """Else the test above might pass because nothing is ever dialled, or nothing is ever tried."""
+    """Otherwise the test above could pass because no connection is ever attempted."""
     holes = parse_networks(["169.254.169.254/32", "64:ff9b::/96", "2002::/16", "fec0::/10"])
     holed = TargetPolicy(POLICY.schemes, POLICY.ports, allowed_networks=holes)
     missing = {str(hole) for hole in holes} | {"outside"}

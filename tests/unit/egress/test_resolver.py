@@ -169,7 +169,7 @@ async def test_the_last_good_answer_outlives_an_outage_but_not_a_denial() -> Non
 
 
 class TarpitLookup:
-    """Names under `hang` never get an answer while the tarpit is open."""
+    """A lookup in which names under `hang` get no answer while the tarpit is open."""
 
     def __init__(self, *, control: bool = True) -> None:
         self.go, self.control = threading.Event(), control
@@ -211,7 +211,7 @@ async def test_hanging_names_in_all_slots_are_charged_and_known_names_go_on() ->
         failed = await failures(resolver, names)
         held = len(lookup.hanging)
 
-        clock.now_s = 100.0  # the good answer is old by now, and no slot is free to ask again
+        clock.now_s = 100.0  # the good answer is stale, and no slot is free for a lookup
         assert await resolver.addresses("good.example") == good
         unknown = await failures(resolver, ["unknown.example"])
         lookup.go.set()
@@ -299,11 +299,11 @@ async def test_a_hanging_name_server_costs_its_own_host_only() -> None:
     async with HostResolver(
         lookup=lookup, timeout_s=0.5, negative_ttl_s=1, clock=clock
     ) as resolver:
-        for moment in (0.0, 2.0, 4.0):  # asked again and again, it still holds one thread
+        for moment in (0.0, 2.0, 4.0):  # asked repeatedly, it still uses one thread
             clock.now_s = moment
             with pytest.raises(TargetUnreachable) as caught:
                 await resolver.addresses("hangs.example")
-            assert not caught.value.infra  # the resolver answers for others
+            assert not caught.value.infra  # the resolver answers for other names
         assert await resolver.addresses("works.example")
         go.set()
 

@@ -1,12 +1,12 @@
-"""Words that the rules were never tuned on: photo vocabulary as people type it.
+"""Words that the rules were not tuned on: photo vocabulary as people type it.
 
-Written down before the first line of `core.language` and before any look at what the tables say
-about them. Nothing in `core.language` may be changed to make one of these pass: what fails here is
-the measure. Faults found elsewhere go to `tuned_words.py`, with the rule that repairs them.
+They were written before `core.language` and before the tables were consulted. Nothing in
+`core.language` may be changed to make one of these pass: their failures are the measure. Faults
+found elsewhere go to `tuned_words.py`, with the rule that repairs them.
 
-`ENGLISH` was looked at once, with the first rules (289 of 295); the plural rule and the exceptions
-came after that look, so it counts as seen. `ENGLISH_HELD_OUT` was written before them and measured
-after them, once.
+`ENGLISH` was measured once with the first rules (289 of 295); the plural rule and the exceptions
+were made after that, so it counts as seen. `ENGLISH_HELD_OUT` was written before them and measured
+once, after them.
 
 Each line is `form base`: a query with the form must find a label named by the base.
 """
@@ -794,7 +794,7 @@ RUSSIAN = """
 якоря якорь
 """
 
-#: Pairs that name unlike things: neither may find the other.
+#: Pairs of different things: neither may find the other.
 APART = """
 car care
 cat cater

@@ -1,4 +1,4 @@
-"""The one lemmatizer of these tests: loading it takes two seconds."""
+"""The lemmatizer shared by these tests, since loading it takes two seconds."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Forms find their base form. The frozen lists are a measure; the tuned ones must pass whole."""
+"""Forms find their base form. The frozen lists are a measure; of the tuned ones all must pass."""
 
 import pytest
 

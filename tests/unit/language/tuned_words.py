@@ -1,4 +1,4 @@
-"""Words that the rules were made for: each is a fault that one way of lemmatizing has.
+"""Words that the rules were made for: with each, some way of lemmatizing fails.
 
 Each line is `form base`. All must pass; a new fault is added here together with its rule.
 """

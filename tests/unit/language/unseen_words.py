@@ -1,8 +1,8 @@
-"""A second held-out part, written after the last change of the rules and measured once after that.
+"""A second held-out list, written after the last change of the rules and measured once.
 
-Photo vocabulary as people type it. The lines stand as they were written down, before the first
-look at what the lemmatizer makes of them; only words that `frozen_words` or `tuned_words` has
-already were taken out, by a script. Nothing in `core.language` may be changed to make one pass.
+It is photo vocabulary as people type it. The lines were written before the lemmatizer was run on
+them; a script removed only words that are in `frozen_words` or `tuned_words`. Nothing in
+`core.language` may be changed to make one pass.
 
 Each line is `form base`: a query with the form must find a label named by the base.
 """

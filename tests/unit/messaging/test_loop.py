@@ -111,7 +111,9 @@ class Scripted(Connection):
 class World:
     """A log with numbers, everything in memory, one member."""
 
-    def __init__(self, count: int = 60, **consumer: float) -> None:
+    def __init__(
+        self, count: int = 60, *, dead_letter_window: int = 200, **consumer: float
+    ) -> None:
         self.log = MemoryLog()
         for partition in PARTITIONS:
             self.log.append(partition)
@@ -128,7 +130,11 @@ class World:
         self.metrics = Metrics(CollectorRegistry())
         options = {"batch_max_records": 7, "drain_timeout_s": 5}
         self.settings = ConsumerSettings.model_validate(options | consumer)
-        self.limits = LoopLimits(queue_max_records=20, sweep_interval_s=0.02, dead_letter_window=10)
+        self.limits = LoopLimits(
+            queue_max_records=20,
+            sweep_interval_s=0.02,
+            dead_letter_window=dead_letter_window,
+        )
 
     def parts(self) -> RoleParts[int, int]:
         async def evict(member_id: str) -> bool:
@@ -368,7 +374,7 @@ class RejectingRole(NotingRole):
 
 @virtual
 async def test_what_a_role_finds_wrong_with_contents_halts_no_partition() -> None:
-    world = World()
+    world = World(dead_letter_window=10)
     world.role = RejectingRole()
 
     await world.run(60)
@@ -379,7 +385,7 @@ async def test_what_a_role_finds_wrong_with_contents_halts_no_partition() -> Non
 
 @virtual
 async def test_records_that_nobody_can_decode_halt_their_partition_and_no_other() -> None:
-    world = World()
+    world = World(dead_letter_window=10)
     bad = Record(TOPIC.name, None, (), b"nonsense")
     world.log.partitions[PARTITIONS[0]] = [bad] * 20
 

@@ -10,7 +10,7 @@ JOB = UUID(int=1)
 
 
 class ScriptedArchive:
-    """Return counts in order, the last again and again; time passes by sleeping."""
+    """Returns scripted counts in order, the last one repeatedly; sleeping advances the time."""
 
     def __init__(self, *script: Mapping[str, int] | None) -> None:
         self.script = list(script)

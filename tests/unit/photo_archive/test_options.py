@@ -3,9 +3,12 @@
 import pytest
 from typer import BadParameter
 
-from photo_archive.deliveries import read_moment
+from core.storage.delivery import redelivery
+from photo_archive.deliveries import MAX_LIMIT, read_moment
 from photo_archive.hosts import read_host
 from photo_archive.keys import read_owner, read_scopes
+from photo_archive.maintenance import Group
+from schemas.topics import GROUPS
 
 
 @pytest.mark.parametrize("host", ["bücher.example", "Bücher.Example.", "xn--bcher-kva.example"])
@@ -36,3 +39,8 @@ def test_an_unknown_scope_is_refused_with_the_known_ones() -> None:
     assert [scope.value for scope in read_scopes("upload, read")] == ["upload", "read"]
     with pytest.raises(BadParameter, match=r"scopes: .*upload"):
         read_scopes("everything")
+
+
+def test_what_help_says_without_loading_them_is_what_the_instruments_have() -> None:
+    assert redelivery.MAX_LIMIT == MAX_LIMIT
+    assert {group.value for group in Group} == set(GROUPS)

@@ -1,10 +1,10 @@
-"""What the command line takes, and what it says to what it does not take."""
+"""Options of the command line, and the errors of invalid ones."""
 
 from pathlib import Path
 
 import pytest
 
-from core.blobs.naming import Place
+from core.blobs.naming import RootedPath
 from core.errors import ConfigurationError
 from producers.main import open_roots
 from producers.replay import source_topic
@@ -22,10 +22,22 @@ def test_an_unknown_topic_is_told_with_the_known_ones() -> None:
 
 
 def test_directories_within_others_are_watched_once() -> None:
-    places = [Place("m", b"a/b"), Place("m", b"a"), Place("n", b"a/b"), Place("m", b"a-b")]
+    places = [
+        RootedPath("m", b"a/b"),
+        RootedPath("m", b"a"),
+        RootedPath("n", b"a/b"),
+        RootedPath("m", b"a-b"),
+    ]
 
-    assert outermost(places) == [Place("m", b"a-b"), Place("m", b"a"), Place("n", b"a/b")]
-    assert outermost([*places, Place("m", b"")]) == [Place("m", b""), Place("n", b"a/b")]
+    assert outermost(places) == [
+        RootedPath("m", b"a-b"),
+        RootedPath("m", b"a"),
+        RootedPath("n", b"a/b"),
+    ]
+    assert outermost([*places, RootedPath("m", b"")]) == [
+        RootedPath("m", b""),
+        RootedPath("n", b"a/b"),
+    ]
 
 
 def test_roots_of_the_command_line_join_those_of_the_settings(

@@ -1,4 +1,4 @@
-"""Publishing with patience."""
+"""Publishing with retries."""
 
 from core.errors import BrokerAway, PermanentError
 from core.offsets import Place
@@ -8,7 +8,7 @@ from tests.fakes.publisher import MemoryPublisher
 
 
 class FakeTime:
-    """Time that passes by sleeping."""
+    """A clock that sleeping advances."""
 
     def __init__(self) -> None:
         self.now_s = 0.0

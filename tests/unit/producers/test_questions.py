@@ -1,4 +1,4 @@
-"""A file of queries: what each line asks, what is wrong with it."""
+"""A file of queries: the query of each line, or its error."""
 
 import json
 

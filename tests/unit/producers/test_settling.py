@@ -1,4 +1,4 @@
-"""When a file has come to rest, and whether the ledger knows it."""
+"""Files at rest, and comparison with the ledger."""
 
 from dataclasses import replace
 

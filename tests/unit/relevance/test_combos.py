@@ -1,4 +1,4 @@
-"""The table of best images per label set answers as brute force does, whatever came before."""
+"""The table of best images per label set answers as brute force does, after any history."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,12 +29,12 @@ LABELS = range(1, 7)
 
 
 class HoleMet(Exception):
-    """The rows cannot tell: the images themselves must be asked."""
+    """A hole was read, so all images must be searched."""
 
 
 @dataclass
 class ComboTable:
-    """What the SQL does with the rows, in memory: offer, make holes, repair, look up."""
+    """The table in memory, used as by the SQL: offer, make holes, repair, look up."""
 
     max_size: int = MAX_SIZE
     rows: dict[bytes, Rank | None] = field(default_factory=dict)
@@ -79,7 +79,7 @@ def queries(max_size: int = len(LABELS)) -> list[tuple[int, ...]]:
     return list(chain.from_iterable(combinations(LABELS, n) for n in range(max_size + 1)))
 
 
-# Few distinct scores and times, so that ties of sums, of times and of both are everywhere.
+# Few distinct scores and times, so that many sums, times and both are equal.
 SCORES = st.dictionaries(st.sampled_from(LABELS), st.integers(0, 4), max_size=5)
 
 

@@ -1,4 +1,4 @@
-"""Which labels a query names, with words built by hand."""
+"""The labels that a query names, with words built by hand."""
 
 import random
 

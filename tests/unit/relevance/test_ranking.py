@@ -1,5 +1,5 @@
 # ruff: noqa: DTZ001  EXIF times have no zone
-"""The reference ranking, and when an image is new."""
+"""The reference ranking, and recency."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

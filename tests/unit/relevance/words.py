@@ -1,4 +1,4 @@
-"""Words without a language: what `core.relevance` is given, built by hand."""
+"""Words without a language, built by hand as `core.relevance` takes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PlainWord:
-    """A word as `core.relevance.matching.Word` wants it."""
+    """A word that satisfies `core.relevance.matching.Word`."""
 
     text: str
     lemmas: frozenset[str]
@@ -23,7 +23,7 @@ FUNCTION_WORDS = frozenset({"the", "of", "a", "at", "in", "and"})
 
 
 def words_of(text: str) -> Sequence[PlainWord]:
-    """Split at spaces, lower case."""
+    """Return the words of a text, split at blanks, in lower case."""
     return tuple(
         PlainWord(word, HOMONYMS.get(word, frozenset({word})), word in FUNCTION_WORDS)
         for word in text.lower().split()

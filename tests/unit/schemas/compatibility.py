@@ -1,4 +1,4 @@
-"""Which changes of an event's schema old readers and old records survive. Pure."""
+"""The changes of an event's schema that are compatible with old readers and records. Pure."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ Schema = dict[str, Any]
 
 
 def breaks(old: Schema, new: Schema) -> list[str]:
-    """Every difference that is more than an added optional field, as a sentence."""
+    """Return every difference other than an added optional field, as a sentence."""
     return [*_objects(old, new, "event"), *_definitions(old, new)]
 
 

@@ -1,7 +1,7 @@
-"""`python -m tests.unit.schemas.freeze`: write the schemas of the present models.
+"""`python -m tests.unit.schemas.freeze`: write the schemas of the current models.
 
-Run it when an event model has changed, and look at the difference before it is committed: a test
-allows added optional fields only. Golden records are written by hand and never changed.
+Run it when an event model has changed, and review the difference before committing it: a test
+allows only added optional fields. Golden records are written by hand and never changed.
 """
 
 import json
@@ -18,13 +18,13 @@ GOLDEN = FROZEN / "golden"
 
 
 def frozen_models() -> dict[str, type[BaseModel]]:
-    """File name -> model: one per event type, and the webhook's body."""
+    """Return the models by file name: one per event type, and the webhook's body."""
     events = {topic.event_type: topic.model for topic in EVENT_TOPICS}
     return {**events, "photoarchive.webhook.v1": WebhookBody}
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """What is compared: fields and rules; texts for people may change."""
+    """Return the schema that is compared: fields and rules, without texts for people."""
     schema = model.model_json_schema(mode="validation")
     without_texts: dict[str, Any] = _without_texts(schema)
     return without_texts
@@ -32,7 +32,7 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 def _without_texts(node: Any) -> Any:
     if isinstance(node, dict):
-        # `properties` may have a field called `title` or `description`: those are no texts.
+        # `properties` may have a field named `title` or `description`, which is no text.
         return {
             key: {name: _without_texts(one) for name, one in value.items()}
             if key in {"properties", "$defs"}

@@ -1,4 +1,4 @@
-"""The contract of released events: their schemas, and records as they were published."""
+"""The contract of released events: their schemas, and golden records."""
 
 import copy
 import json
@@ -68,7 +68,7 @@ def test_every_event_type_has_golden_records() -> None:
 
 
 def test_identities_of_images_never_change() -> None:
-    # Rows, links and receivers hold them: another namespace or spelling would orphan them all.
+    # Rows, links and receivers have these ids, so namespace and spelling must never change.
     sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     assert image_id_of(f"blob:{sha256}") == UUID("a09be068-51b7-5e11-b827-62218d84b25a")
     assert image_id_of("file:photos/2024/обед.jpg") == UUID(

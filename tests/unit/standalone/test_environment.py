@@ -1,4 +1,4 @@
-"""What children inherit."""
+"""The environment of child processes."""
 
 from standalone.environment import inherited
 

@@ -1,4 +1,4 @@
-"""The hand-made Metadata request, against bytes worked out from the protocol guide."""
+"""The Metadata request, compared with bytes derived from the protocol guide."""
 
 import pytest
 

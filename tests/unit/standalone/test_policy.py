@@ -1,4 +1,4 @@
-"""When a process that ended is started again, on a clock made of numbers."""
+"""The restart policy of processes, with time as numbers."""
 
 import pytest
 from hypothesis import given
@@ -9,18 +9,18 @@ from standalone.processes.policy import (
     HEALTHY_AFTER_S,
     LONGEST_DELAY_S,
     LOOP_FROM,
-    Ended,
-    GiveUp,
+    NoRestart,
+    ProcessEnd,
     Restart,
     decide,
 )
 
 
 def delays(count: int, ran_s: float) -> list[float]:
-    """Delays of a process that ends `count` times in a row, each time after `ran_s`."""
+    """Return the delays of a process that ends `count` times in a row, each after `ran_s`."""
     failures, found = 0, []
     for _ in range(count):
-        decision = decide(failures, Ended(1, ran_s))
+        decision = decide(failures, ProcessEnd(1, ran_s))
         assert isinstance(decision, Restart)
         failures = decision.failures
         found.append(decision.delay_s)
@@ -32,35 +32,35 @@ def test_a_first_crash_is_answered_at_once_and_a_row_of_them_ever_later() -> Non
 
 
 def test_a_long_run_ends_the_row() -> None:
-    decision = decide(7, Ended(1, HEALTHY_AFTER_S))
+    decision = decide(7, ProcessEnd(1, HEALTHY_AFTER_S))
     assert decision == Restart(delay_s=0.1, failures=1)
 
 
 def test_a_short_run_does_not_end_the_row() -> None:
-    decision = decide(2, Ended(1, HEALTHY_AFTER_S - 0.1))
+    decision = decide(2, ProcessEnd(1, HEALTHY_AFTER_S - 0.1))
     assert isinstance(decision, Restart)
     assert decision.failures == 3
 
 
 def test_several_crashes_in_a_row_are_called_a_loop() -> None:
-    rows = [decide(failures, Ended(-9, 1.0)) for failures in range(LOOP_FROM + 1)]
+    rows = [decide(failures, ProcessEnd(-9, 1.0)) for failures in range(LOOP_FROM + 1)]
     loops = [decision.is_loop for decision in rows if isinstance(decision, Restart)]
     assert loops == [False] * (LOOP_FROM - 1) + [True, True]
 
 
 def test_a_wrong_setting_is_not_tried_again() -> None:
-    assert isinstance(decide(0, Ended(CONFIGURATION_EXIT, 100.0)), GiveUp)
+    assert isinstance(decide(0, ProcessEnd(CONFIGURATION_EXIT, 100.0)), NoRestart)
 
 
 def test_an_obstacle_is_not_tried_again_and_names_itself() -> None:
-    assert decide(0, Ended(1, 3600.0, obstacle="no space left")) == GiveUp("no space left")
+    assert decide(0, ProcessEnd(1, 3600.0, obstacle="no space left")) == NoRestart("no space left")
 
 
 @given(failures=st.integers(0, 10**9), code=st.integers(-64, 255), ran_s=st.floats(0, 1e9))
 def test_no_delay_is_ever_negative_or_beyond_the_bound(
     failures: int, code: int, ran_s: float
 ) -> None:
-    decision = decide(failures, Ended(code, ran_s))
+    decision = decide(failures, ProcessEnd(code, ran_s))
     if isinstance(decision, Restart):
         assert 0 < decision.delay_s <= LONGEST_DELAY_S
     else:

@@ -1,12 +1,17 @@
-"""What is started, with which environment."""
+"""The processes of the project, and their environments."""
 
 from pathlib import Path
 
 from core.egress.targets import TargetPolicy
 from core.settings import EgressSettings
-from standalone.processes.roles import Surroundings, all_roles, common_environment, role_environment
+from standalone.supervision.roles import (
+    SharedConfiguration,
+    all_roles,
+    common_environment,
+    role_environment,
+)
 
-SURROUNDINGS = Surroundings(
+SHARED = SharedConfiguration(
     home=Path("/home/of/it"),
     database_url="postgresql://ours",
     bootstrap="127.0.0.1:19092",
@@ -36,14 +41,14 @@ def test_nothing_is_watched_unless_asked_for() -> None:
 
 def test_our_servers_win_over_those_of_the_users_environment() -> None:
     inherited = {"DATABASE_URL": "production", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "LANG": "C"}
-    environment = common_environment(SURROUNDINGS, inherited, frozenset())
+    environment = common_environment(SHARED, inherited, frozenset())
     assert environment["DATABASE_URL"] == "postgresql://ours"
     assert environment["KAFKA_SECURITY_PROTOCOL"] == "PLAINTEXT"
     assert environment["LANG"] == "C"
 
 
 def test_callbacks_may_go_to_this_machine_unless_the_user_decided_otherwise() -> None:
-    ours = common_environment(SURROUNDINGS, {}, frozenset())
+    ours = common_environment(SHARED, {}, frozenset())
     policy = TargetPolicy.from_settings(
         EgressSettings(
             allow_http=ours["EGRESS_ALLOW_HTTP"] == "true",
@@ -53,7 +58,7 @@ def test_callbacks_may_go_to_this_machine_unless_the_user_decided_otherwise() ->
     )
     assert policy.check_url("http://127.0.0.1:9000/callback").port == 9000
     theirs = common_environment(
-        SURROUNDINGS, {"EGRESS_ALLOW_HTTP": "false"}, frozenset({"EGRESS_ALLOW_HTTP"})
+        SHARED, {"EGRESS_ALLOW_HTTP": "false"}, frozenset({"EGRESS_ALLOW_HTTP"})
     )
     assert theirs["EGRESS_ALLOW_HTTP"] == "false"
 

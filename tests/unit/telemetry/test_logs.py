@@ -1,4 +1,4 @@
-"""Logs: one JSON object per line; other people's floods are cut, our lines never."""
+"""Logs: one JSON object per line; repeated lines of libraries are dropped, ours never."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from core.telemetry import logs
 
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """stderr, and the logging set-up as it was afterwards."""
+    """Yield a stream in place of stderr; restore the logging set-up afterwards."""
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers, root.level
     text = io.StringIO()
@@ -56,7 +56,7 @@ def test_an_exception_is_a_field_of_its_line(stream: io.StringIO) -> None:
 def test_a_traceback_on_a_terminal_shows_no_values_of_variables(
     stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stderr", stream)  # pytest put its own there between set-up and call
+    monkeypatch.setattr("sys.stderr", stream)  # pytest replaces it between set-up and call
     logs.configure(TelemetrySettings(log_format="console", log_level="info"), process="test")
     secret = uuid4().hex
     try:

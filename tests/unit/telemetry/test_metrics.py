@@ -1,4 +1,4 @@
-"""Metrics: named alike, explained, bounded in labels; time accounts add up to wall time."""
+"""Metrics have uniform names, help texts and few labels; time accounts equal wall time."""
 
 import re
 

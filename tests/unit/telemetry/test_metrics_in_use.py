@@ -1,4 +1,4 @@
-"""Every metric is used by production code: one that is only listed tells an operator 0 for ever."""
+"""Every metric is used by production code; an unused one would always show 0."""
 
 import ast
 from functools import cache
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 @cache
 def used_metrics() -> frozenset[str]:
-    """Names that code takes from something called `metrics` or `_metrics`."""
+    """Return the attribute names that code reads from `metrics` or `_metrics`."""
     return frozenset(
         node.attr
         for folder in ("consumers", "core", "ingress", "producers")

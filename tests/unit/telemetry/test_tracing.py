@@ -50,7 +50,7 @@ def test_without_an_endpoint_there_is_no_span() -> None:
 
 
 def test_with_an_endpoint_a_batch_has_a_span_in_its_records_trace() -> None:
-    """In a process of its own: OpenTelemetry's provider is set once and for all."""
+    """This runs in a process of its own, since OpenTelemetry's provider can be set only once."""
     program = f"""
 from opentelemetry import trace
 from core.settings import TelemetrySettings

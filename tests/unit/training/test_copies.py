@@ -10,7 +10,7 @@ SIDE = 64
 
 
 def scenes(count: int, seed: int) -> Pixels:
-    """Smooth random pictures, unlike each other."""
+    """Return smooth random pictures, all different."""
     draw = np.random.default_rng(seed)
     coarse = draw.integers(0, 255, (count, 6, 6, 3), dtype=np.uint8)
     size = (SIDE, SIDE)

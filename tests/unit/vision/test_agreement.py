@@ -1,4 +1,4 @@
-"""The gate of quicker engines: it must not let through what users would see."""
+"""The gate of faster engines must refuse differences that users would notice."""
 
 import numpy as np
 import pytest
@@ -16,14 +16,14 @@ def unit(rows: NDArray[np.float64]) -> Vectors:
 
 
 def some(count: int = 200) -> Vectors:
-    """Vectors well off the border between the two labels."""
+    """Return vectors far from the border between the two labels."""
     rows = np.random.default_rng(5).uniform(0.1, 0.2, (count, 4))
     rows[np.arange(count), np.arange(count) % 2] = 1.0
     return unit(rows)
 
 
 def turned(rows: Vectors, cosine: float) -> Vectors:
-    """Each vector turned by the same angle, in a direction at right angles to it."""
+    """Return the vectors, each turned by the same angle in an orthogonal direction."""
     aside = np.roll(rows, 1, axis=1).astype(np.float64)
     aside -= (aside * rows).sum(axis=1, keepdims=True) * rows
     made: Vectors = (cosine * rows + np.sqrt(1 - cosine**2) * unit(aside)).astype(np.float32)
@@ -31,7 +31,7 @@ def turned(rows: Vectors, cosine: float) -> Vectors:
 
 
 def swapped(rows: Vectors, count: int) -> Vectors:
-    """Vectors just beyond the label border, nearly where they were: only the best label moves."""
+    """Return vectors moved just across the border: only the best label changes."""
     changed = rows.copy()
     changed[:count, [0, 1]] = changed[:count, [1, 0]]
     return changed

@@ -1,4 +1,4 @@
-"""What happens when memory runs out."""
+"""Batch sizes when memory runs out."""
 
 from random import Random
 
@@ -10,7 +10,7 @@ from core.vision.batch_size import BatchCeiling, NoRoom, encode_in_parts
 
 
 class Device:
-    """Takes at most `room` pictures at a time; gives each picture's own number back."""
+    """A device that takes at most `room` pictures at a time and returns their numbers."""
 
     def __init__(self, room: int) -> None:
         self.room = room

@@ -1,4 +1,4 @@
-"""The model's thread: memory that runs out, texts that are encoded once."""
+"""The model's thread: out of memory, and texts that are encoded once."""
 
 import asyncio
 import threading

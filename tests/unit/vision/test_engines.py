@@ -1,4 +1,4 @@
-"""What `auto` makes of its measurement, with engines whose speed is known."""
+"""The choice of `auto`, with engines of known speed."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ class Clock:
 
 
 class TimedTowers(HashTowers):
-    """Takes a time of its own for each picture, and lets it pass on the clock."""
+    """Towers that advance the clock by a fixed time for each picture."""
 
     def __init__(self, clock: Clock, per_picture_s: float) -> None:
         super().__init__()
@@ -42,11 +42,11 @@ def chosen(clock: Clock, **per_picture_s: float) -> str:
 @pytest.mark.parametrize(
     ("bf16_s", "int8_s", "name"),
     [
-        (0.112, 0.100, "torch-fp32"),  # bf16 slower, though the processor lists it
+        (0.112, 0.100, "torch-fp32"),  # bf16 is slower, though the processor lists it
         (0.050, 0.100, "torch-bf16"),
-        (0.098, 0.100, "torch-fp32"),  # 2 % do not pay
+        (0.098, 0.100, "torch-fp32"),  # 2 % are too little
         (0.112, 0.050, "onnx-int8"),
-        (0.112, 0.090, "torch-fp32"),  # 11 % do not pay for another identity
+        (0.112, 0.090, "torch-fp32"),  # 11 % are too little for another identity
         (0.050, 0.045, "torch-bf16"),
     ],
 )
@@ -59,7 +59,7 @@ def test_the_quickest_wins_if_it_is_quicker_by_what_its_choice_costs(
 def test_a_slow_model_delays_the_start_by_little_more_than_the_budget() -> None:
     clock = Clock()
     chosen(clock, torch_fp32=0.4, torch_bf16=0.8)
-    # a warm-up and a picture each, whatever they take; no batch would end in time
+    # a warm-up and one picture each, however long; no batch would end in time
     assert clock.now == pytest.approx(2 * (0.4 + 0.8))
 
 

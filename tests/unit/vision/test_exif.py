@@ -100,7 +100,7 @@ def test_a_camera_has_one_clean_name(make: object, model: object, expected: str 
 
 
 class BrokenBlock(Image.Image):
-    """A picture whose EXIF block opens and then cannot be read."""
+    """A picture whose EXIF block can be opened but not read."""
 
     def getexif(self) -> Image.Exif:
         class Broken(Image.Exif):

@@ -1,4 +1,4 @@
-"""What the model runs on."""
+"""The choice of device and precision."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ BITS = 6
 
 
 def some(seed: int, count: int) -> list[int]:
-    """Hashes of which every third is a copy of an earlier one with up to 12 bits changed."""
+    """Return hashes, every third a copy of an earlier one with up to 12 bits changed."""
     chance = random.Random(seed)
     made = [chance.getrandbits(63)]
     while len(made) < count:

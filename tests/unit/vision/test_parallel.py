@@ -15,7 +15,7 @@ FOUR = 4 * SMALLEST_PART  # pictures: enough for four workers
 
 
 class Shares:
-    """What each thread was told about its share of the processor."""
+    """The numbers of threads that were set, by thread."""
 
     def __init__(self) -> None:
         self.told: dict[int, int] = {}
@@ -26,7 +26,7 @@ class Shares:
 
 
 class Tensor:
-    """Something that a failed pass holds."""
+    """A stand-in for tensors of a failed pass."""
 
 
 def pictures(count: int) -> NDArray[np.uint8]:
@@ -73,7 +73,7 @@ def test_parts_are_at_work_at_the_same_time() -> None:
     meeting = threading.Barrier(4)
 
     def work(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        meeting.wait(10)  # breaks unless four are here at once
+        meeting.wait(10)  # raises unless four arrive at once
         return number(batch)
 
     assert len(SideBySide(4, FOUR, Shares()).run(work, pictures(FOUR))) == FOUR

@@ -12,7 +12,7 @@ ACROSS = np.arange(GREY_SIDE) / GREY_SIDE
 
 
 def cloudy(seed: int) -> Grey:
-    """Smooth blotches between 0 and 255, others for each seed."""
+    """Return smooth blotches between 0 and 255, different for each seed."""
     chance = np.random.default_rng(seed)
     waves = np.cos(np.pi * np.outer(np.arange(10), ACROSS + 1 / 64))
     made: Grey = waves.T @ chance.standard_normal((10, 10)) @ waves
@@ -65,7 +65,7 @@ def test_a_picture_without_contrast_is_flat_whatever_its_brightness() -> None:
 
 
 def test_what_is_zero_in_a_symmetric_picture_is_no_noise() -> None:
-    """In floats, half of the frequencies of such a picture would be rounding errors."""
+    """With floats, half of the frequencies of such a picture would be rounding errors."""
     half = cloudy(3)[:, : GREY_SIDE // 2]
     symmetric = np.hstack([half, half[:, ::-1]])
 
@@ -74,7 +74,7 @@ def test_what_is_zero_in_a_symmetric_picture_is_no_noise() -> None:
 
 
 def test_the_bits_are_the_same_on_every_machine_and_in_every_version() -> None:
-    """Stored hashes are compared with new ones: another algorithm needs another column."""
+    """Stored hashes are compared with new ones, so another algorithm needs another column."""
     rows, columns = np.indices((GREY_SIDE, GREY_SIDE), float)
     folds = ((rows * 7 + columns * 3) % 256, (rows * columns + rows * 4) % 256)
 

@@ -17,7 +17,7 @@ def decoded(data: bytes, pixels: int = 100) -> Decoded:
 
 
 class Gate:
-    """A decoder whose pictures get ready when the test says so."""
+    """A decoder whose pictures are ready when the test says so."""
 
     def __init__(self, *, opened: bool = False, pixels: int = 100) -> None:
         self.started: list[bytes] = []

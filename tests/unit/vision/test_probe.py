@@ -14,7 +14,7 @@ Batch = NDArray[np.uint8]
 
 
 class Clock:
-    """Stands still unless an engine works."""
+    """A clock that only engines advance."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -25,7 +25,7 @@ class Clock:
     def engine(
         self, per_picture_s: float, per_call_s: float = 0.0, noise_s: Sequence[float] = ()
     ) -> Callable[[Batch], None]:
-        """An engine that takes a fixed time, and some more in its first calls."""
+        """Return an engine that takes a fixed time, and more in its first calls."""
         more: Iterator[float] = chain(noise_s, repeat(0.0))
 
         def encode(batch: Batch) -> None:

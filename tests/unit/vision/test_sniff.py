@@ -1,4 +1,4 @@
-"""Header checks on bytes made here, byte by byte."""
+"""Header checks on bytes built by the test."""
 
 import struct
 from collections.abc import Callable
@@ -100,7 +100,7 @@ MAKERS: dict[Maker, str] = {
 
 @pytest.mark.parametrize(("make", "kind"), MAKERS.items())
 def test_type_and_size_are_read_from_the_header_alone(make: Maker, kind: str) -> None:
-    assert sniff.probe(make(640, 480), LIMITS) == sniff.Probe(kind, 640, 480)
+    assert sniff.probe(make(640, 480), LIMITS) == sniff.SniffedPicture(kind, 640, 480)
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -164,7 +164,7 @@ def test_rows_from_the_top_in_a_bitmap_give_a_positive_height() -> None:
 
 
 def test_big_endian_tiff_is_read_alike() -> None:
-    assert sniff.probe(tiff(20, 30, ">"), LIMITS) == sniff.Probe(sniff.TIFF, 20, 30)
+    assert sniff.probe(tiff(20, 30, ">"), LIMITS) == sniff.SniffedPicture(sniff.TIFF, 20, 30)
 
 
 def test_a_jpeg_of_millions_of_segments_is_given_up_after_a_bounded_number() -> None:

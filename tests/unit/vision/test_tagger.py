@@ -36,7 +36,7 @@ async def tagger(options: TaggerOptions = OPTIONS, model: HashModel | None = Non
 
 
 def picture(seed: int) -> bytes:
-    """Bytes that the double takes for a picture, all different."""
+    """Return bytes that the double accepts as a picture, all different."""
     return b"\x89PNG\r\n\x1a\n" + b"%d" % seed
 
 

@@ -1,4 +1,4 @@
-"""Signed links: exactly this path, until exactly then."""
+"""Signed links are valid for exactly one path, until their expiry."""
 
 from datetime import UTC, datetime, timedelta
 

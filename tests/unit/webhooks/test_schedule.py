@@ -1,4 +1,4 @@
-"""The schedule: due times, jitter, Retry-After, and what each outcome leads to."""
+"""The schedule: due times, jitter, Retry-After, and the consequence of each outcome."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -27,7 +27,7 @@ STEADY = RetrySchedule(delays_s=(0, 5, 30), jitter=0.0)
 FIRST = Attempts(made=1, created_at=NOW)
 SEEDS = st.integers(0, 2**32)
 
-# What receivers send, sensible and not.
+# Valid and invalid values of receivers.
 RETRY_AFTER = st.one_of(
     st.integers(-(10**6), 10**12).map(str),
     st.datetimes(timezones=st.just(UTC)).map(format_datetime),

@@ -1,4 +1,4 @@
-"""The sender: headers, signatures over the very bytes, outcomes handed through."""
+"""The sender: headers, signatures over the sent bytes, outcomes passed on."""
 
 from datetime import UTC, datetime
 from uuid import UUID

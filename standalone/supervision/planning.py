@@ -1,0 +1,76 @@
+"""Makes the plan of an archive from settings, the model, the key and the folders."""
+
+import base64
+import os
+import secrets
+from pathlib import Path
+
+from core.errors import ConfigurationError
+from core.settings import (
+    ArchiveSettings,
+    EgressSettings,
+    SecretSettings,
+    StandaloneSettings,
+    TaggingSettings,
+    load,
+)
+from standalone.environment import cache_directory
+from standalone.files import write_private
+from standalone.supervision.model_choice import ModelChoice, ask_hub, choose_model, is_cached
+from standalone.supervision.supervisor import StandalonePlan, with_roots
+
+KEY_BYTES = 32
+WATCHED_ROOT = "watched"
+
+
+def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan:
+    """Return the plan for this machine; create the home.
+
+    Args:
+        model: `MODEL` or an open_clip name; empty: the settings', or chosen.
+        watched: a folder to be watched; becomes an allowed root.
+
+    Raises:
+        ConfigurationError: a setting is invalid; the message names it.
+    """
+    settings = load(StandaloneSettings)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"STANDALONE_HOME: {error}") from error
+    if watched is not None and not watched.is_dir():
+        raise ConfigurationError(f"{watched} is not a folder")
+    plan = StandalonePlan(
+        settings=settings,
+        cache=cache_directory(settings.home),
+        model=_model(model),
+        secrets_key=_secrets_key(settings.home),
+        archive_roots=load(ArchiveSettings).roots,
+        watched=watched,
+        inherited=dict(os.environ),
+        chosen=_chosen_egress_settings(),
+    )
+    return plan if watched is None else with_roots(plan, {WATCHED_ROOT: watched})
+
+
+def _model(wanted: str) -> ModelChoice:
+    tagging = load(TaggingSettings)
+    if not wanted and "model" in tagging.model_fields_set:
+        wanted = tagging.model
+    return choose_model(wanted, is_cached=is_cached, ask_hub=ask_hub)
+
+
+def _secrets_key(home: Path) -> str:
+    """Return the user's key, else the one that the first start made and the home keeps."""
+    given = load(SecretSettings).key.get_secret_value()
+    if given:
+        return given
+    path = home / "secrets.key"
+    if not path.exists():
+        write_private(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
+    return path.read_text().strip()
+
+
+def _chosen_egress_settings() -> frozenset[str]:
+    """Return the variables that the user has set, in the environment or in `.env`."""
+    return frozenset(f"EGRESS_{name.upper()}" for name in load(EgressSettings).model_fields_set)

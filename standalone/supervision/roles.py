@@ -1,0 +1,106 @@
+"""The project's own processes and their environments. Values only."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """A process of the project.
+
+    Attributes:
+        name: a unique name that is stable over restarts: by it the consumer group evicts a dead
+            member.
+        argv: the arguments of Python.
+        serves_metrics: whether it gets a port for metrics.
+        environment: its own variables, beside those that all processes get.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    serves_metrics: bool = True
+    environment: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedConfiguration:
+    """What all processes must know about the archive on this machine."""
+
+    home: Path
+    database_url: str
+    bootstrap: str
+    ingress_port: int
+    secrets_key: str
+    archive_roots: str
+    tagging_model: str
+
+
+def all_roles(tagging_processes: int, watched: Path | None) -> tuple[ProcessSpec, ...]:
+    """Return the processes to run, in the order of their start."""
+    tagging = tuple(
+        ProcessSpec(f"tagging-{number}", ("-m", "consumers", "tagging"))
+        for number in range(tagging_processes)
+    )
+    watch = (
+        (ProcessSpec("watch", ("-m", "producers", "watch", str(watched)), serves_metrics=False),)
+        if watched
+        else ()
+    )
+    return (
+        ProcessSpec("ingress", ("-m", "ingress"), serves_metrics=False),
+        *tagging,
+        ProcessSpec("query-0", ("-m", "consumers", "query")),
+        ProcessSpec("delivery-0", ("-m", "consumers", "delivery")),
+        ProcessSpec("jobs", ("-m", "producers", "jobs"), serves_metrics=False),
+        *watch,
+    )
+
+
+def common_environment(
+    shared: SharedConfiguration, inherited: Mapping[str, str], chosen: frozenset[str]
+) -> dict[str, str]:
+    """Return the environment that all processes share.
+
+    Args:
+        shared: the servers, the data and the secrets; these win over what is inherited.
+        inherited: our own environment.
+        chosen: the settings that the user has set; this mode's defaults do not replace them.
+    """
+    defaults = {
+        # On one person's machine callbacks usually go to a program on the same machine.
+        "EGRESS_ALLOW_HTTP": "true",
+        "EGRESS_ALLOWED_HOSTS": "localhost,127.0.0.0/8,::1/128",
+        "EGRESS_ALLOWED_PORTS": "80,443,1024-65535",
+    }
+    return {
+        **inherited,
+        **{name: value for name, value in defaults.items() if name not in chosen},
+        "DATABASE_URL": shared.database_url,
+        "KAFKA_BOOTSTRAP_SERVERS": shared.bootstrap,
+        "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
+        "KAFKA_REPLICATION_FACTOR": "1",
+        "KAFKA_MIN_INSYNC_REPLICAS": "1",
+        "INGRESS_HOST": "127.0.0.1",
+        "INGRESS_PORT": str(shared.ingress_port),
+        "SECRETS_KEY": shared.secrets_key,
+        "ARCHIVE_ROOTS": shared.archive_roots,
+        "TAGGING_MODEL": shared.tagging_model,
+        "STANDALONE_HOME": str(shared.home),
+        "PYTHONUNBUFFERED": "1",  # else the last lines before a crash are lost
+    }
+
+
+def role_environment(
+    role: ProcessSpec, common: Mapping[str, str], next_port: Callable[[], int]
+) -> dict[str, str]:
+    """Return the environment of one process: the shared one, its name, its port for metrics."""
+    own = {"CONSUMER_INSTANCE": role.name}
+    own["TELEMETRY_METRICS_PORT"] = str(next_port()) if role.serves_metrics else "0"
+    return {**common, **own, **(role.environment or {})}
+
+
+def python_command(role: ProcessSpec) -> tuple[str, ...]:
+    """Return the command line, with the Python that runs us."""
+    return (sys.executable, *role.argv)
