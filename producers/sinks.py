@@ -1,9 +1,7 @@
 """Where producers put new records: the ingress into its outbox, commands straight to Kafka."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
-from core.messaging.ports import Sent
 from schemas.record import Record
 
 
@@ -16,12 +14,4 @@ class Sink(Protocol):
         Raises:
             TransientError: it was not taken; putting it again is safe.
         """
-        ...
-
-
-class Publisher(Protocol):
-    """Hands records to the broker and waits for its acknowledgement."""
-
-    async def publish(self, records: Sequence[Record]) -> list[Sent]:
-        """Return one outcome per record, in order; never raises for one of them."""
         ...
