@@ -99,21 +99,6 @@ class ShownDelivery(Output):
     attempts: tuple[ShownAttempt, ...] = ()
 
 
-class ShownQuery(Output):
-    """All that is known of a query."""
-
-    query_id: UUID
-    status: Literal["accepted", "waiting", "answered"]
-    text: str
-    callback_url: str
-    options: dict[str, Any]
-    answer: dict[str, Any] | None
-    accepted_at: datetime
-    answered_at: datetime | None
-    deliveries: tuple[ShownDelivery, ...]
-    links: dict[str, str]
-
-
 class QuerySummary(Output):
     """A query, without its answer and its webhooks."""
 
@@ -128,6 +113,13 @@ class QuerySummary(Output):
     accepted_at: datetime
     answered_at: datetime | None
     links: dict[str, str]
+
+
+class ShownQuery(QuerySummary):
+    """All that is known of a query."""
+
+    answer: dict[str, Any] | None
+    deliveries: tuple[ShownDelivery, ...]
 
 
 class QueryPage(Output):

@@ -22,7 +22,8 @@ RETURNING query_id
 _FINGERPRINT = "SELECT fingerprint, deleted_at FROM queries WHERE query_id = $1"
 
 _STATUS = """
-SELECT query_id, owner, text, callback_url, options, status, answer, accepted_at, answered_at
+SELECT query_id, owner, text, callback_url, options, status, answer->>'type' AS outcome, answer,
+       accepted_at, answered_at
 FROM queries WHERE query_id = $1 AND deleted_at IS NULL
 """
 
@@ -40,7 +41,7 @@ ON CONFLICT (query_id) DO UPDATE SET
 WHERE queries.status <> 'answered'
   AND (queries.fingerprint IS NULL
        OR (queries.text, queries.callback_url) = (excluded.text, excluded.callback_url))
-RETURNING query_id, CASE WHEN fingerprint IS NOT NULL THEN owner END AS owner,
+RETURNING query_id, owner,
           extract(epoch FROM now() - accepted_at)::float8 AS waited_s
 """
 
@@ -110,8 +111,9 @@ class QueryStatus:
 
     Attributes:
         status: `accepted`, `waiting` (for an upload) or `answered`.
-        answer: the callback event; None until answered.
-        deliveries: webhooks of the answer with their attempts, oldest first.
+        outcome: type of the answer; None until answered.
+        answer: the callback event; None until answered, and in lists.
+        deliveries: webhooks of the answer with their attempts, oldest first; none in lists.
     """
 
     query_id: UUID
@@ -120,9 +122,10 @@ class QueryStatus:
     callback_url: str
     options: dict[str, Any]
     status: str
-    answer: dict[str, Any] | None
+    outcome: str | None
     accepted_at: datetime
     answered_at: datetime | None
+    answer: dict[str, Any] | None = None
     deliveries: tuple[DeliveryStatus, ...] = ()
 
 

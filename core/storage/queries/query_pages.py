@@ -4,16 +4,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
+from core.storage.queries.queries import QueryStatus
 from core.transaction import Transaction
 
 Status = Literal["accepted", "waiting", "answered"]
 
 _PAGE = """
-SELECT query_id, text, callback_url, options, status, answer->>'type' AS outcome, accepted_at,
-       answered_at
+SELECT query_id, owner, text, callback_url, options, status, answer->>'type' AS outcome,
+       accepted_at, answered_at
 FROM queries WHERE deleted_at IS NULL{conditions}
 ORDER BY accepted_at DESC, query_id DESC LIMIT {limit}
 """
@@ -42,32 +43,14 @@ class Filter:
     before: tuple[datetime, UUID] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListedQuery:
-    """A query, but for its answer and its webhooks.
-
-    Attributes:
-        outcome: type of the answer; None until answered.
-    """
-
-    query_id: UUID
-    text: str
-    callback_url: str
-    options: dict[str, Any]
-    status: Status
-    outcome: str | None
-    accepted_at: datetime
-    answered_at: datetime | None
-
-
-async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[ListedQuery]:
-    """Return at most `limit` queries, the newest first.
+async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[QueryStatus]:
+    """Return at most `limit` queries without answers and webhooks, the newest first.
 
     By time and id, not by count: what arrives meanwhile neither repeats nor hides one.
     """
     query, arguments = statement(wanted, limit)
     return [
-        ListedQuery(**{**dict(row), "options": json.loads(row["options"])})
+        QueryStatus(**{**dict(row), "options": json.loads(row["options"])})
         for row in await connection.fetch(query, *arguments)
     ]
 
