@@ -29,7 +29,7 @@ from schemas.topics import plan_topics
 from tests.command import run_command
 from tests.fakes.pictures import jpeg
 from tests.integration.ingress.conftest import REPOSITORY, Running, free_port
-from tests.integration.ingress.test_accepting import all_values
+from tests.integration.ingress.photos.test_accepting import all_values
 
 MIB = 1024 * 1024
 

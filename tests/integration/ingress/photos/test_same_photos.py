@@ -7,7 +7,7 @@ import pytest
 from core.vision.decoding.lookalikes import lookalikes
 from ingress.reading import same_photos
 from tests.fakes.pictures import jpeg
-from tests.integration.ingress.test_images import uploaded
+from tests.integration.ingress.photos.test_images import uploaded
 from tests.integration.ingress.world import World
 
 #: Hashes are read, compared with no connection held, and the pairs looked at.

@@ -6,8 +6,8 @@ import pytest
 
 from ingress.auth.api_keys import Scope
 from tests.fakes.pictures import jpeg
+from tests.integration.ingress.photos.test_images import get, uploaded
 from tests.integration.ingress.problems import problem_in
-from tests.integration.ingress.test_images import get, uploaded
 from tests.integration.ingress.world import World
 
 
