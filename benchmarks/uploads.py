@@ -195,7 +195,7 @@ def broker() -> Iterator[None]:
 
 async def measure(photos: Photos, uploads: int, rounds: int) -> None:
     """Run both alternately and print."""
-    made = await commands.create(commands.Wanted("benchmark"), if_absent=False)
+    made = await commands.create(commands.KeyRequest("benchmark"), if_absent=False)
     if made is None:
         raise RuntimeError("no key was made")
     consumer = AIOKafkaConsumer(

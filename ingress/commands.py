@@ -23,7 +23,7 @@ RESEAL_PORTION = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class KeyRequest:
     """The key that is asked for."""
 
     owner: str
@@ -49,7 +49,7 @@ class Created:
     signing_secret: str | None
 
 
-async def create(wanted: Wanted, *, if_absent: bool) -> Created | None:
+async def create(wanted: KeyRequest, *, if_absent: bool) -> Created | None:
     """Make a key, and its owner's signing secret if there is none.
 
     Returns:
@@ -201,7 +201,7 @@ def no_endpoint(endpoint_id: UUID) -> PermanentError:
     )
 
 
-async def _create(tx: Transaction, wanted: Wanted, box: SecretBox) -> Created:
+async def _create(tx: Transaction, wanted: KeyRequest, box: SecretBox) -> Created:
     made = make_key()
     expires_at = None if wanted.lasts is None else datetime.now(UTC) + wanted.lasts
     scopes = tuple(scope.value for scope in wanted.scopes)

@@ -11,7 +11,7 @@ from photo_archive.hosts import read_host
 from photo_archive.running import DryRun, Json, command_group, ending, print_json, run
 
 if TYPE_CHECKING:
-    from core.storage.delivery.redelivery import Wanted
+    from core.storage.delivery.redelivery import RedeliveryChoice
 
 MAX_LIMIT = 10_000  # as `core.storage.delivery.redelivery` has it
 
@@ -68,10 +68,10 @@ def redeliver(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     as_json: Json = False,
 ) -> None:
     """Send webhooks again: those given up go on under their id, delivered ones get a new one."""
-    from core.storage.delivery.redelivery import Wanted
+    from core.storage.delivery.redelivery import RedeliveryChoice
 
     states = state or (list(State) if query else [State.DEAD])
-    wanted = Wanted(
+    wanted = RedeliveryChoice(
         states=tuple(one.value for one in states),
         owner=owner,
         host=host,
@@ -82,7 +82,9 @@ def redeliver(  # noqa: PLR0913, PLR0917 - one parameter per option of the comma
     run(_redeliver(wanted, limit, dry_run=dry_run, as_json=as_json))
 
 
-async def _redeliver(wanted: "Wanted", limit: int, *, dry_run: bool, as_json: bool) -> int:
+async def _redeliver(
+    wanted: "RedeliveryChoice", limit: int, *, dry_run: bool, as_json: bool
+) -> int:
     from core.settings import DatabaseSettings, load
     from core.storage.delivery import redelivery
     from core.storage.pool import open_pool

@@ -16,7 +16,7 @@ from core.errors import ConfigurationError, DatabaseAway
 from core.storage.archive import images, jobs
 from core.storage.pool import Pool
 from photo_archive.display import RunDisplay, show_summary
-from photo_archive.following import Follower, Standing
+from photo_archive.following import Follower, JobStanding
 from producers.folders.announcing import Announcer
 from producers.folders.directory import DirectoryRun, Refusal, Tally
 from producers.images import Wishes
@@ -60,7 +60,7 @@ class _Visit:
     console: Console
     pool: Pool | None
 
-    async def announce(self) -> tuple[Tally, Standing | None]:
+    async def announce(self) -> tuple[Tally, JobStanding | None]:
         job_id = uuid4()
         expected: list[int] = []  # filled once no more is to be published
         with RunDisplay(self.console, follows=self.pool is not None) as display:
@@ -79,14 +79,14 @@ class _Visit:
 
     def _start_following(
         self, job_id: UUID, expected: list[int], display: RunDisplay
-    ) -> "asyncio.Task[Standing] | None":
+    ) -> "asyncio.Task[JobStanding] | None":
         if self.pool is None:
             return None
         return asyncio.create_task(self._follow(self.pool, job_id, expected, display))
 
     async def _follow(
         self, pool: Pool, job_id: UUID, expected: list[int], display: RunDisplay
-    ) -> Standing:
+    ) -> JobStanding:
         counts = partial(images.job_counts, pool)
         follower = Follower(counts, sleep=asyncio.sleep, now=time.monotonic)
         return await follower.follow(

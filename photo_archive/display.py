@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from photo_archive.following import Standing
+from photo_archive.following import JobStanding
 from photo_archive.running import print_json
 from producers.folders.directory import Refusal, Tally
 
@@ -60,7 +60,7 @@ class RunDisplay:
         self.show_published(tally)
         self._progress.update(self._published, total=tally.published)
 
-    def show_tagged(self, standing: Standing) -> None:
+    def show_tagged(self, standing: JobStanding) -> None:
         """Show how many images are tagged, or that PostgreSQL does not answer."""
         if not standing.is_known:
             self._progress.update(self._tagged, note="PostgreSQL does not answer")
@@ -73,7 +73,7 @@ class RunDisplay:
 
 
 def show_summary(
-    console: Console, tally: Tally, standing: Standing | None, *, as_json: bool
+    console: Console, tally: Tally, standing: JobStanding | None, *, as_json: bool
 ) -> None:
     """Print what was done and, by reason and name, what was not."""
     if as_json:
@@ -86,7 +86,7 @@ def show_summary(
         _print_summary(console, tally, standing)
 
 
-def _print_summary(console: Console, tally: Tally, standing: Standing | None) -> None:
+def _print_summary(console: Console, tally: Tally, standing: JobStanding | None) -> None:
     parts = [f"{tally.published} published"]
     if standing is not None:
         parts += [f"{standing.tagged} tagged", f"{standing.failed} failed to be tagged"]

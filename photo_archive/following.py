@@ -11,7 +11,7 @@ FINISHED = ("tagged", "failed", "missing", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class JobStanding:
     """How far the images of a run are.
 
     Attributes:
@@ -48,9 +48,9 @@ class Follower:
         self,
         job_id: UUID,
         expected: Callable[[], int | None],
-        show: Callable[[Standing], None],
+        show: Callable[[JobStanding], None],
         on_stall: Callable[[], None],
-    ) -> Standing:
+    ) -> JobStanding:
         """Show the standing until as many images are settled as `expected` says.
 
         `expected` gives None while more are being announced.
@@ -69,11 +69,11 @@ class Follower:
                 on_stall()
             await self.sleep(self.poll_s)
 
-    async def _look(self, job_id: UUID) -> Standing:
+    async def _look(self, job_id: UUID) -> JobStanding:
         try:
             counts = await self.counts(job_id)
         except DatabaseAway:
-            return Standing(is_known=False)
+            return JobStanding(is_known=False)
         tagged = counts.get("tagged", 0)
         finished = sum(counts.get(status, 0) for status in FINISHED)
-        return Standing(tagged=tagged, failed=finished - tagged)
+        return JobStanding(tagged=tagged, failed=finished - tagged)

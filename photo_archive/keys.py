@@ -134,7 +134,7 @@ async def _create(
 ) -> int:
     from ingress import commands
 
-    wanted = commands.Wanted(owner, name, scopes, lasts)
+    wanted = commands.KeyRequest(owner, name, scopes, lasts)
     made = await commands.create(wanted, if_absent=if_absent)
     if as_json:
         print_json({"created": False} if made is None else {"created": True, **asdict(made)})

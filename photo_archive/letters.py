@@ -73,7 +73,7 @@ async def _list(
     from producers.main import open_database
 
     async with open_database() as pool:
-        wanted = letter_pages.Filter(topic=topic, group=group, reason=reason)
+        wanted = letter_pages.DeadLetterFilter(topic=topic, group=group, reason=reason)
         found = await letter_pages.page(pool, wanted, limit)
     if as_json:
         print_json(found)

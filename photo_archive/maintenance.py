@@ -10,7 +10,7 @@ from photo_archive.running import Json, command_group, ending, print_json, run
 app = command_group("Maintenance.")
 
 
-class Group(StrEnum):
+class GroupName(StrEnum):
     """The consumer groups."""
 
     TAGGING = "tagging"
@@ -34,7 +34,7 @@ def migrate() -> None:
     )
 )
 def reset(
-    group: Group,
+    group: GroupName,
     to_end: Annotated[
         bool, typer.Option("--to-end", help="Skip everything that is there.")
     ] = False,

@@ -12,7 +12,7 @@ from core.settings import ArchiveSettings, load
 from producers.folders.announcing import Announcer
 from producers.folders.bridge import Bridge
 from producers.folders.hints import WatchfilesHints
-from producers.folders.intake import Intake
+from producers.folders.intake import FileIntake
 from producers.folders.settling import Pace
 from producers.main import locate, open_database, open_publisher, open_roots, stop_on_signals
 from producers.publishing import Patience
@@ -50,7 +50,7 @@ async def watch_directories(directories: Sequence[Path], options: WatchOptions) 
         stop_on_signals() as stop,
     ):
         announcer = Announcer(publisher, "/producers/watch", Patience(limit_s=math.inf))
-        intake = Intake(roots, pool, announcer, pace)
+        intake = FileIntake(roots, pool, announcer, pace)
         async with asyncio.TaskGroup() as bridges:
             for place in places:
                 hints = WatchfilesHints(directory_of(roots, place))

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from core.storage.stream import letter_pages, replays
-from core.storage.stream.letter_pages import Filter, ListedLetter
+from core.storage.stream.letter_pages import DeadLetterFilter, ListedLetter
 from core.storage.stream.replays import LetterFilter
 from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
@@ -94,9 +94,9 @@ async def _put_back(
     return ReplayOutcome(replayed=dict(done.by_reason), refused=dict(done.refused))
 
 
-def _filter(call: Call) -> Filter:
+def _filter(call: Call) -> DeadLetterFilter:
     refuse_unknown(call, _PARAMETERS)
-    return Filter(
+    return DeadLetterFilter(
         topic=_name(call, "topic"),
         group=_name(call, "group"),
         reason=_name(call, "reason"),

@@ -7,7 +7,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from core.storage.archive import image_pages
-from core.storage.archive.image_pages import Filter
+from core.storage.archive.image_pages import ImageFilter
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, read_cursor
 from ingress.models.search import FoundImage, FoundPage
@@ -41,8 +41,8 @@ async def browse(call: Call) -> Response:
     return json_response(FoundPage(images=images, next=follows))
 
 
-def _filter(call: Call) -> Filter:
-    return Filter(
+def _filter(call: Call) -> ImageFilter:
+    return ImageFilter(
         owner=call.own_only,
         job_id=_parameter(call, "job", UUID),
         status=_parameter(call, "status", _status),

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from core.storage.delivery.listing import DeliveryStatus
 from core.storage.queries import queries, query_deletion, query_pages
 from core.storage.queries.queries import QueryStatus
-from core.storage.queries.query_pages import Filter, Status
+from core.storage.queries.query_pages import QueryFilter, Status
 from ingress.accepting import keep_query
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
@@ -141,9 +141,9 @@ def _links(call: Call, query_id: UUID) -> dict[str, str]:
     return {"self": call.link(f"/queries/{query_id}")}
 
 
-def _filter(call: Call) -> Filter:
+def _filter(call: Call) -> QueryFilter:
     refuse_unknown(call, _PARAMETERS)
-    return Filter(
+    return QueryFilter(
         owner=call.own_only,
         status=_status(call),
         since=read_moment(call, "from"),

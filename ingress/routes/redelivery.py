@@ -8,7 +8,7 @@ from core.egress.targets import lane_name
 from core.errors import TargetForbidden
 from core.storage.delivery import hosts, redelivery
 from core.storage.delivery.hosts import HostState
-from core.storage.delivery.redelivery import Redelivered, Wanted
+from core.storage.delivery.redelivery import Redelivered, RedeliveryChoice
 from core.storage.queries import queries
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Extra, FieldError, Problem
@@ -27,7 +27,7 @@ SHOWN_IDS = 100
 async def redeliver_one(call: Call) -> Response:
     """Send a query's webhook again: a pending one at once, a delivered one as a new webhook."""
     query_id = call.path_id("query_id")
-    wanted = Wanted(states=("dead", "due", "delivered"), query_id=query_id)
+    wanted = RedeliveryChoice(states=("dead", "due", "delivered"), query_id=query_id)
     async with call.deps.pool.transaction() as tx:
         status = await queries.status(tx, query_id)
         if status is None or not call.caller.owns(status.owner):
@@ -46,7 +46,7 @@ async def redeliver_one(call: Call) -> Response:
 async def redeliver_many(call: Call) -> Response:
     """Send the matching webhooks again: the caller's own, or all for an administrator."""
     asked = await call.body(RedeliveryRequest)
-    wanted = Wanted(
+    wanted = RedeliveryChoice(
         states=asked.filter.states,
         owner=call.own_only,
         host=None if asked.filter.host is None else _host(asked.filter.host),

@@ -17,7 +17,7 @@ from core.errors import TransientError
 from core.storage.archive import watched_files
 from producers.folders.comparing import Comparison
 from producers.folders.hints import HintBuffer, Hints
-from producers.folders.intake import Intake
+from producers.folders.intake import FileIntake
 from producers.folders.settling import Clock, Pace
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,9 @@ class Bridge:
         intake: shared by all bridges of the process.
     """
 
-    def __init__(self, place: RootedPath, intake: Intake, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, place: RootedPath, intake: FileIntake, *, clock: Clock | None = None
+    ) -> None:
         self._place = place
         self._intake = intake
         self._pace: Pace = intake.pace

@@ -2,7 +2,7 @@
 
 There are three steps, to be taken in any order and repeated: a scan of the whole directory, a look
 at the paths that the watcher named, and the settling of files that were changing before. All hand
-files to the same `Intake`, which asks the ledger first.
+files to the same `FileIntake`, which asks the ledger first.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
 from producers.folders.announcing import in_batches
 from producers.folders.hints import Hint, HintKind
-from producers.folders.intake import Intake, found_at
+from producers.folders.intake import FileIntake, found_at
 from producers.folders.settling import Clock, Pace, Settling, is_at_rest, is_same, needs_work
 from producers.folders.vanishing import Vanishing
 
@@ -51,7 +51,7 @@ class Comparison:
     """
 
     def __init__(
-        self, place: RootedPath, intake: Intake, clock: Clock, scan_wanted: asyncio.Event
+        self, place: RootedPath, intake: FileIntake, clock: Clock, scan_wanted: asyncio.Event
     ) -> None:
         self._place = place
         self._intake = intake

@@ -1,4 +1,4 @@
-"""Intake of files: read once for their hash, announced, then written to the ledger."""
+"""FileIntake of files: read once for their hash, announced, then written to the ledger."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -50,7 +50,7 @@ class _Read:
 
 
 @dataclass(slots=True)
-class Intake:
+class FileIntake:
     """Takes files in, one batch at a time for all callers, so that no file is announced twice.
 
     Attributes:

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from collections import Counter, defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -11,6 +12,7 @@ PACKAGES = ("consumers", "core", "ingress", "migrations", "photo_archive", "prod
 BANNED = {"utils", "helpers", "common", "misc", "base", "manager", "data", "info"}
 BANNED_IN_CORE = BANNED | {"types", "models"}
 MAX_LINES = 600
+MAX_LOOSE_MODULES = 18  # decision 0021
 REGISTRY = re.compile(
     r"pypi\.org|pythonhosted\.org|maven\.org|maven\.apache\.org|npmjs\.org|proxy\.golang\.org"
 )
@@ -59,6 +61,23 @@ def test_no_module_is_a_junk_drawer() -> None:
         parts = {part.removesuffix(".py") for part in file.relative_to(ROOT).parts}
         banned = BANNED_IN_CORE if file.is_relative_to(ROOT / "core") else BANNED
         assert not parts & banned, file
+
+
+def test_no_folder_holds_more_loose_modules_than_a_reader_takes_in() -> None:
+    loose = Counter(
+        file.parent for file in tracked() if file.suffix == ".py" and file.name != "__init__.py"
+    )
+    assert {folder for folder, number in loose.items() if number > MAX_LOOSE_MODULES} == set()
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    # A search for the name must not find the wrong class.
+    homes: dict[str, set[Path]] = defaultdict(set)
+    for file in modules():
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].add(file.relative_to(ROOT))
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
 
 
 def test_no_file_is_so_long_that_a_second_subject_has_moved_in() -> None:

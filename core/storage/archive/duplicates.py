@@ -89,7 +89,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class AlikeGroup:
     """Images with the same bytes, the oldest first."""
 
     sha256: bytes
@@ -160,7 +160,7 @@ def _alike(row: Mapping[str, Any]) -> Alike | None:
 
 async def identical(
     connection: Transaction, *, owner: str | None, after: bytes, limit: int
-) -> Sequence[Group]:
+) -> Sequence[AlikeGroup]:
     """Return groups of images with the same bytes, by hash, from behind `after` on."""
     rows = await connection.fetch(_GROUPS, after, owner, limit)
-    return [Group(row["sha256"], tuple(row["image_ids"]), tuple(row["paths"])) for row in rows]
+    return [AlikeGroup(row["sha256"], tuple(row["image_ids"]), tuple(row["paths"])) for row in rows]

@@ -22,7 +22,7 @@ ORDER BY i.arrived_at DESC, i.image_id DESC LIMIT $6
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class ImageFilter:
     """Which images; None: all.
 
     Attributes:
@@ -36,7 +36,7 @@ class Filter:
     before: tuple[datetime, UUID] | None = None
 
 
-async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[ImageStatus]:
+async def page(connection: Transaction, wanted: ImageFilter, limit: int) -> Sequence[ImageStatus]:
     """Return at most `limit` images, the newest arrival first."""
     arrived_at, image_id = wanted.before or (None, None)
     rows = await connection.fetch(

@@ -139,7 +139,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedImage:
+class JobFailure:
     """An image of a job that could not be tagged, and why."""
 
     path: str
@@ -234,10 +234,10 @@ async def release(connection: Transaction, job_id: UUID, token: UUID) -> None:
 
 async def failed_images(
     connection: Transaction, job_id: UUID, limit: int = 1000
-) -> list[FailedImage]:
+) -> list[JobFailure]:
     """Return the images of a job (or of a command's run) that could not be tagged."""
     rows = await connection.fetch(_FAILED_IMAGES, job_id, limit)
-    return [FailedImage(row["path"], row["reason"], row["detail"]) for row in rows]
+    return [JobFailure(row["path"], row["reason"], row["detail"]) for row in rows]
 
 
 def _job(row: Any) -> DirectoryJob:

@@ -34,7 +34,7 @@ ORDER BY coalesce(d.finished_at, d.created_at), d.delivery_id LIMIT $7 FOR UPDAT
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RedeliveryChoice:
     """Which webhooks to send again; None: all.
 
     Attributes:
@@ -73,13 +73,13 @@ class Redelivered:
         return len(self.again) + len(self.anew)
 
 
-async def count(connection: Transaction, wanted: Wanted) -> dict[str, int]:
+async def count(connection: Transaction, wanted: RedeliveryChoice) -> dict[str, int]:
     """Return how many webhooks match, by state; changes nothing."""
     rows = await connection.fetch(_COUNT, *wanted.arguments)
     return {row["state"]: row["n"] for row in rows}
 
 
-async def redeliver(tx: Transaction, wanted: Wanted, *, limit: int) -> Redelivered:
+async def redeliver(tx: Transaction, wanted: RedeliveryChoice, *, limit: int) -> Redelivered:
     """Make matching webhooks due at once, those first that ended first; at most `limit`."""
     rows = await tx.fetch(_SELECT, *wanted.arguments, min(limit, MAX_LIMIT))
     again = tuple(row["delivery_id"] for row in rows if row["state"] != "delivered")

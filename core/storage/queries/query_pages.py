@@ -27,7 +27,7 @@ _STATUSES: dict[Status, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class QueryFilter:
     """Which queries; None: all.
 
     Attributes:
@@ -43,7 +43,7 @@ class Filter:
     before: tuple[datetime, UUID] | None = None
 
 
-async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[QueryStatus]:
+async def page(connection: Transaction, wanted: QueryFilter, limit: int) -> Sequence[QueryStatus]:
     """Return at most `limit` queries without answers and webhooks, the newest first.
 
     By time and id, not by count: what arrives meanwhile neither repeats nor hides one.
@@ -55,7 +55,7 @@ async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[
     ]
 
 
-def statement(wanted: Filter, limit: int) -> tuple[str, tuple[object, ...]]:
+def statement(wanted: QueryFilter, limit: int) -> tuple[str, tuple[object, ...]]:
     """Return the statement of a page and its parameters. Only what is asked for stands in it.
 
     A condition that allows for an absent parameter would keep PostgreSQL from its index.

@@ -27,7 +27,7 @@ GROUP BY grp, topic, reason ORDER BY letters DESC, grp, topic, reason
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class DeadLetterFilter:
     """Which letters; None: all.
 
     Attributes:
@@ -70,7 +70,9 @@ class LetterGroup:
     newest_at: datetime
 
 
-async def page(connection: Transaction, wanted: Filter, limit: int) -> Sequence[ListedLetter]:
+async def page(
+    connection: Transaction, wanted: DeadLetterFilter, limit: int
+) -> Sequence[ListedLetter]:
     """Return at most `limit` letters that were not replayed, the newest first."""
     query, arguments = statement(wanted, limit)
     return [
@@ -85,7 +87,7 @@ async def groups(connection: Transaction) -> Sequence[LetterGroup]:
     return [LetterGroup(**dict(row)) for row in rows]
 
 
-def statement(wanted: Filter, limit: int) -> tuple[str, tuple[object, ...]]:
+def statement(wanted: DeadLetterFilter, limit: int) -> tuple[str, tuple[object, ...]]:
     """Return the statement of a page and its parameters, with those conditions that are asked for.
 
     A group's topic is made a condition too: no index of open letters has the group, and each group

@@ -85,7 +85,7 @@ async def opened(environment: Callable[..., None]) -> AsyncIterator[Opened]:
 async def client(opened: Opened) -> AsyncIterator[httpx.AsyncClient]:
     """A client with a key for everything but administration, without a network between."""
     scopes = (Scope.UPLOAD, Scope.QUERY, Scope.READ, Scope.PATHS)
-    made = await commands.create(commands.Wanted("alice", scopes=scopes), if_absent=False)
+    made = await commands.create(commands.KeyRequest("alice", scopes=scopes), if_absent=False)
     assert made is not None
     transport = httpx.ASGITransport(create_app(opened.deps))
     async with httpx.AsyncClient(
@@ -198,7 +198,7 @@ def free_port() -> int:
 
 async def client_of(opened: Opened, owner: str, *scopes: Scope) -> httpx.AsyncClient:
     """Requests with a new key of this owner."""
-    made = await commands.create(commands.Wanted(owner, scopes=scopes), if_absent=False)
+    made = await commands.create(commands.KeyRequest(owner, scopes=scopes), if_absent=False)
     assert made is not None
     transport = httpx.ASGITransport(create_app(opened.deps))
     return httpx.AsyncClient(

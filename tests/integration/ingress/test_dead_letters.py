@@ -14,7 +14,7 @@ from core.messaging.ports import Sent
 from core.offsets import DeadLetter, Place
 from core.storage.pool import Pool
 from core.storage.stream import dead_letters, letter_pages, outbox
-from core.storage.stream.letter_pages import Filter
+from core.storage.stream.letter_pages import DeadLetterFilter
 from ingress import commands
 from ingress.app import create_app
 from ingress.auth.api_keys import Scope
@@ -27,7 +27,9 @@ HEADERS = (("ce_id", b"e1"), ("x", b"\xff" * 300))
 
 
 async def client_of(opened: Opened) -> httpx.AsyncClient:
-    made = await commands.create(commands.Wanted("root", scopes=(Scope.ADMIN,)), if_absent=False)
+    made = await commands.create(
+        commands.KeyRequest("root", scopes=(Scope.ADMIN,)), if_absent=False
+    )
     assert made is not None
     transport = httpx.ASGITransport(create_app(opened.deps))
     return httpx.AsyncClient(
@@ -250,7 +252,7 @@ async def test_a_broker_that_goes_away_in_the_middle_leaves_the_rest_for_the_nex
     assert await left(pool) == 35
 
 
-async def plan_of(pool: Pool, wanted: Filter) -> str:
+async def plan_of(pool: Pool, wanted: DeadLetterFilter) -> str:
     """How a page is read among 20,000 letters of a hundred topics and reasons."""
     await pool.execute(
         "INSERT INTO dead_letters (grp, topic, part, log_offset, headers, value, reason,"
@@ -267,14 +269,14 @@ async def plan_of(pool: Pool, wanted: Filter) -> str:
 @pytest.mark.parametrize(
     ("wanted", "index"),
     [
-        (Filter(), "dead_letters_newest"),
-        (Filter(before=9_000), "dead_letters_newest"),
-        (Filter(topic="t7"), "dead_letters_open"),
-        (Filter(reason="r1"), "dead_letters_of_reason"),
+        (DeadLetterFilter(), "dead_letters_newest"),
+        (DeadLetterFilter(before=9_000), "dead_letters_newest"),
+        (DeadLetterFilter(topic="t7"), "dead_letters_open"),
+        (DeadLetterFilter(reason="r1"), "dead_letters_of_reason"),
     ],
 )
 async def test_a_page_is_read_by_an_index_in_its_order(
-    pool: Pool, wanted: Filter, index: str
+    pool: Pool, wanted: DeadLetterFilter, index: str
 ) -> None:
     plan = await plan_of(pool, wanted)
 
@@ -284,7 +286,7 @@ async def test_a_page_is_read_by_an_index_in_its_order(
 
 
 async def test_a_group_that_has_few_letters_is_not_looked_for_among_all(pool: Pool) -> None:
-    plan = await plan_of(pool, Filter(group="query"))
+    plan = await plan_of(pool, DeadLetterFilter(group="query"))
 
     [searched] = [line for line in plan.splitlines() if "Index Cond" in line]
     assert f"(topic = '{SUBMITTED}'::text)" in searched

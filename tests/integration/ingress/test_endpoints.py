@@ -108,7 +108,7 @@ async def test_another_owners_address_and_an_unknown_one_are_not_there(
     client: httpx.AsyncClient, opened: Opened
 ) -> None:
     endpoint_id = await register(client)
-    bob = await commands.create(commands.Wanted("bob", scopes=(Scope.QUERY,)), if_absent=False)
+    bob = await commands.create(commands.KeyRequest("bob", scopes=(Scope.QUERY,)), if_absent=False)
     assert bob is not None
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(create_app(opened.deps)),

@@ -22,7 +22,7 @@ from tests.integration.ingress.test_server import run_keys
 async def test_a_key_is_kept_as_its_digest_only(
     environment: Callable[..., None], database_url: str
 ) -> None:
-    made = await commands.create(commands.Wanted("alice", "laptop"), if_absent=False)
+    made = await commands.create(commands.KeyRequest("alice", "laptop"), if_absent=False)
 
     assert made is not None
     connection = await asyncpg.connect(database_url)
@@ -43,9 +43,9 @@ async def test_a_key_is_kept_as_its_digest_only(
 async def test_the_second_key_of_an_owner_keeps_the_signing_secret(
     environment: Callable[..., None],
 ) -> None:
-    await commands.create(commands.Wanted("alice"), if_absent=False)
+    await commands.create(commands.KeyRequest("alice"), if_absent=False)
 
-    second = await commands.create(commands.Wanted("alice"), if_absent=False)
+    second = await commands.create(commands.KeyRequest("alice"), if_absent=False)
 
     assert second is not None
     assert second.signing_secret is None
@@ -55,7 +55,7 @@ async def test_the_second_key_of_an_owner_keeps_the_signing_secret(
 async def test_if_absent_makes_one_key_also_when_asked_at_once(
     environment: Callable[..., None],
 ) -> None:
-    wanted = commands.Wanted("alice", "first")
+    wanted = commands.KeyRequest("alice", "first")
 
     made = await asyncio.gather(*(commands.create(wanted, if_absent=True) for _ in range(8)))
 
@@ -64,19 +64,19 @@ async def test_if_absent_makes_one_key_also_when_asked_at_once(
 
 
 async def test_an_ended_key_does_not_count_as_there(environment: Callable[..., None]) -> None:
-    wanted = commands.Wanted("alice", lasts=timedelta(seconds=-1))
+    wanted = commands.KeyRequest("alice", lasts=timedelta(seconds=-1))
     await commands.create(wanted, if_absent=True)
-    revoked = await commands.create(commands.Wanted("alice"), if_absent=True)
+    revoked = await commands.create(commands.KeyRequest("alice"), if_absent=True)
     assert revoked is not None
     assert await commands.revoke(revoked.key_id)
 
-    assert await commands.create(commands.Wanted("alice"), if_absent=True) is not None
+    assert await commands.create(commands.KeyRequest("alice"), if_absent=True) is not None
 
 
 async def test_an_old_signing_secret_signs_for_a_day_beside_the_new_one(
     environment: Callable[..., None], database_url: str
 ) -> None:
-    await commands.create(commands.Wanted("alice"), if_absent=False)
+    await commands.create(commands.KeyRequest("alice"), if_absent=False)
     fresh = await commands.rotate_secret("alice")
 
     connection = await asyncpg.connect(database_url)
@@ -98,7 +98,7 @@ async def test_without_the_instances_key_no_key_is_made(
     environment(SECRETS_KEY="")
 
     with pytest.raises(ConfigurationError, match="SECRETS_KEY"):
-        await commands.create(commands.Wanted("alice"), if_absent=False)
+        await commands.create(commands.KeyRequest("alice"), if_absent=False)
 
 
 def test_the_command_line_speaks_json(environment: Callable[..., None]) -> None:
@@ -152,7 +152,7 @@ async def test_after_resealing_the_old_key_of_the_instance_may_go(
     environment(SECRETS_KEY=old)
     secrets = {}
     for owner in ("alice", "bob", "carol"):
-        made = await commands.create(commands.Wanted(owner), if_absent=False)
+        made = await commands.create(commands.KeyRequest(owner), if_absent=False)
         assert made is not None
         secrets[owner] = made.signing_secret
     environment(SECRETS_KEY=f"{new},{old}")
@@ -177,9 +177,9 @@ async def test_a_secret_that_no_key_opens_is_named_and_left(
     environment: Callable[..., None],
 ) -> None:
     environment(SECRETS_KEY=make_key())
-    await commands.create(commands.Wanted("lost"), if_absent=False)
+    await commands.create(commands.KeyRequest("lost"), if_absent=False)
     environment(SECRETS_KEY=make_key())
-    await commands.create(commands.Wanted("alice"), if_absent=False)
+    await commands.create(commands.KeyRequest("alice"), if_absent=False)
 
     done = await asyncio.to_thread(run_keys, "reseal", "--json")
 

@@ -12,7 +12,7 @@ from core.storage.delivery import deliveries, lanes
 from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
 from core.storage.queries import queries, query_pages
-from core.storage.queries.query_pages import Filter
+from core.storage.queries.query_pages import QueryFilter
 from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of
@@ -162,16 +162,19 @@ async def test_a_parameter_that_breaks_its_rule_is_named(
 @pytest.mark.parametrize(
     ("wanted", "index"),
     [
-        (Filter(owner="o7"), "queries_of_owner"),
-        (Filter(owner="o7", before=(datetime.now(UTC), UUID(int=9))), "queries_of_owner"),
-        (Filter(owner="o7", status="answered"), "queries_of_owner"),
-        (Filter(), "queries_accepted"),
-        (Filter(status="waiting"), "queries_unanswered"),
-        (Filter(status="accepted", since=datetime(2020, 1, 1, tzinfo=UTC)), "queries_unanswered"),
+        (QueryFilter(owner="o7"), "queries_of_owner"),
+        (QueryFilter(owner="o7", before=(datetime.now(UTC), UUID(int=9))), "queries_of_owner"),
+        (QueryFilter(owner="o7", status="answered"), "queries_of_owner"),
+        (QueryFilter(), "queries_accepted"),
+        (QueryFilter(status="waiting"), "queries_unanswered"),
+        (
+            QueryFilter(status="accepted", since=datetime(2020, 1, 1, tzinfo=UTC)),
+            "queries_unanswered",
+        ),
     ],
 )
 async def test_a_page_is_read_by_an_index_in_its_order(
-    pool: Pool, wanted: Filter, index: str
+    pool: Pool, wanted: QueryFilter, index: str
 ) -> None:
     await pool.execute(
         "INSERT INTO queries (query_id, owner, text, callback_url, status, accepted_at)"

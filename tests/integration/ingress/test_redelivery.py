@@ -31,7 +31,9 @@ URL = "https://8.8.8.8/hook"
 
 @pytest.fixture(name="admin")
 async def _admin(opened: Opened) -> AsyncIterator[httpx.AsyncClient]:
-    made = await commands.create(commands.Wanted("root", scopes=(Scope.ADMIN,)), if_absent=False)
+    made = await commands.create(
+        commands.KeyRequest("root", scopes=(Scope.ADMIN,)), if_absent=False
+    )
     assert made is not None
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(create_app(opened.deps)),

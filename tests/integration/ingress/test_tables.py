@@ -13,7 +13,7 @@ from core.offsets import Place
 from core.settings import DatabaseSettings
 from core.storage import keys
 from core.storage.archive import image_pages, images, jobs
-from core.storage.archive.image_pages import Filter
+from core.storage.archive.image_pages import ImageFilter
 from core.storage.archive.jobs import DirectoryOptions
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
@@ -99,8 +99,8 @@ async def test_pages_show_an_owner_what_is_theirs_or_nobodys(pool: Pool) -> None
     await accept(pool, nobodys)
 
     async with pool.connection() as connection:
-        for_alice = await image_pages.page(connection, Filter(owner="alice"), 10)
-        for_all = await image_pages.page(connection, Filter(), 10)
+        for_alice = await image_pages.page(connection, ImageFilter(owner="alice"), 10)
+        for_all = await image_pages.page(connection, ImageFilter(), 10)
 
     assert {image.image_id for image in for_alice} == {mine, nobodys}
     assert len(for_all) == 3
@@ -114,7 +114,7 @@ async def test_a_page_goes_on_where_the_one_before_ended(pool: Pool) -> None:
 
     for _ in range(3):
         async with pool.connection() as connection:
-            page = await image_pages.page(connection, Filter(before=before), 2)
+            page = await image_pages.page(connection, ImageFilter(before=before), 2)
         seen += [image.image_id for image in page]
         before = (page[-1].arrived_at, page[-1].image_id)
 
@@ -129,7 +129,7 @@ async def test_a_jobs_images_are_counted_by_status(pool: Pool) -> None:
 
     async with pool.connection() as connection:
         assert await images.job_counts(connection, job_id) == {"accepted": 2}
-        page = await image_pages.page(connection, Filter(job_id=job_id, status="accepted"), 9)
+        page = await image_pages.page(connection, ImageFilter(job_id=job_id, status="accepted"), 9)
         assert len(page) == 2
 
 

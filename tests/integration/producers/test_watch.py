@@ -17,7 +17,7 @@ from core.storage.pool import Pool
 from producers.folders.announcing import Announcer
 from producers.folders.bridge import Bridge
 from producers.folders.hints import HintBuffer, Hints, WatchfilesHints
-from producers.folders.intake import Intake
+from producers.folders.intake import FileIntake
 from producers.folders.settling import Pace
 from producers.publishing import Patience
 from tests.fakes.publisher import MemoryPublisher
@@ -46,9 +46,9 @@ class Watched:
         self.roots = Roots({"main": path})
         self.pace = PACE
 
-    def intake(self) -> Intake:
+    def intake(self) -> FileIntake:
         announcer = Announcer(self.kafka, "/test", Patience(limit_s=math.inf, pause_s=0.01))
-        return Intake(self.roots, self.pool, announcer, self.pace)
+        return FileIntake(self.roots, self.pool, announcer, self.pace)
 
     @asynccontextmanager
     async def running(

@@ -11,7 +11,7 @@ import pytest
 from core.storage.delivery import deliveries, hosts, lanes, listing, redelivery
 from core.storage.delivery.deliveries import Attempt, Leased, Settled
 from core.storage.delivery.lanes import Room
-from core.storage.delivery.redelivery import Wanted
+from core.storage.delivery.redelivery import RedeliveryChoice
 from core.storage.pool import Pool
 from core.storage.queries import queries
 from core.storage.queries.queries import NewAnswer
@@ -292,7 +292,7 @@ async def test_redelivery_begins_the_count_of_deaths_anew(pool: Pool) -> None:
     await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s', attempt = 9")
     async with pool.transaction() as tx:
         assert await deliveries.expire_leases(tx, attempts=2) == (0, 1)
-        await redelivery.redeliver(tx, Wanted(), limit=1)
+        await redelivery.redeliver(tx, RedeliveryChoice(), limit=1)
 
     await claim(pool)
     await pool.execute("UPDATE deliveries SET lease_until = now() - interval '1 s'")
@@ -459,7 +459,7 @@ async def test_a_host_stands_for_all_of_its_targets_and_a_target_for_itself(pool
     async with pool.transaction() as tx:
         assert await hosts.resume(tx, "a", actor="operator")
 
-    assert await redelivery.count(pool, Wanted(("due",), host="a")) == {"due": 2}
+    assert await redelivery.count(pool, RedeliveryChoice(("due",), host="a")) == {"due": 2}
     assert {lease.target for lease in others} == {"http://a:8080", "https://b:443"}
     assert waiting == {"https://a:443": 1, "a": 1}
     assert [lease.target for lease in held] == ["https://b:443"]

@@ -11,7 +11,7 @@ from core.storage import retention
 from core.storage.delivery import deliveries, lanes, redelivery
 from core.storage.delivery.deliveries import Attempt, Leased, Settled
 from core.storage.delivery.lanes import Room
-from core.storage.delivery.redelivery import Wanted
+from core.storage.delivery.redelivery import RedeliveryChoice
 from core.storage.pool import Pool
 from core.storage.queries import queries, query_deletion
 from core.storage.queries.query_deletion import Deleted
@@ -140,7 +140,7 @@ async def test_a_webhook_that_is_sent_anew_at_that_moment_goes_too(pool: Pool) -
     await intake(pool, query_id)
     [lease] = await claim(pool)
     await settle(pool, (lease, Settled("delivered")))
-    wanted = Wanted(states=("delivered",), query_id=query_id)
+    wanted = RedeliveryChoice(states=("delivered",), query_id=query_id)
     async with asyncio.TaskGroup() as group, pool.transaction() as tx:
         assert (await redelivery.redeliver(tx, wanted, limit=1)).count == 1
         deleting = group.create_task(delete(pool, query_id))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from core.errors import DatabaseAway
-from photo_archive.following import Follower, Standing
+from photo_archive.following import Follower, JobStanding
 
 JOB = UUID(int=1)
 
@@ -30,8 +30,8 @@ class ScriptedArchive:
 
 async def follow(
     archive: ScriptedArchive, expected: int | None
-) -> tuple[Standing, list[Standing], int]:
-    shown: list[Standing] = []
+) -> tuple[JobStanding, list[JobStanding], int]:
+    shown: list[JobStanding] = []
     stalls: list[float] = []
     follower = Follower(archive.counts, archive.sleep, lambda: archive.now_s, poll_s=1, stall_s=30)
     last = await follower.follow(
@@ -46,7 +46,7 @@ async def test_it_ends_when_every_image_is_tagged_or_failed() -> None:
 
     last, shown, stalls = await follow(archive, 4)
 
-    assert last == Standing(tagged=3, failed=1)
+    assert last == JobStanding(tagged=3, failed=1)
     assert [standing.finished for standing in shown] == [0, 1, 3, 4]
     assert stalls == 0
 

@@ -7,7 +7,7 @@ from core.storage.delivery import redelivery
 from photo_archive.deliveries import MAX_LIMIT, read_moment
 from photo_archive.hosts import read_host
 from photo_archive.keys import read_owner, read_scopes
-from photo_archive.maintenance import Group
+from photo_archive.maintenance import GroupName
 from schemas.topics import GROUPS
 
 
@@ -43,4 +43,4 @@ def test_an_unknown_scope_is_refused_with_the_known_ones() -> None:
 
 def test_what_help_says_without_loading_them_is_what_the_instruments_have() -> None:
     assert redelivery.MAX_LIMIT == MAX_LIMIT
-    assert {group.value for group in Group} == set(GROUPS)
+    assert {group.value for group in GroupName} == set(GROUPS)
