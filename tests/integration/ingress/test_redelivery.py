@@ -9,6 +9,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from consumers.delivery.adapters import StoredSecrets
+from core.egress.targets import lane_of
 from core.settings import SecretSettings, load
 from core.storage.delivery import deliveries, endpoints, lanes
 from core.storage.delivery.deliveries import Attempt, Leased, Settled
@@ -51,9 +52,8 @@ async def answered(pool: Pool, *, owner: str = "alice", host: str = "a.example")
             tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
         )
         await queries.answer(tx, [queries_fake.answered(query_id, url)])
-        await deliveries.schedule(
-            tx, [queries_fake.webhook(callback_id_of(query_id), query_id, owner, host, url)]
-        )
+        webhook = queries_fake.webhook(callback_id_of(query_id), query_id, owner, lane_of(url), url)
+        await deliveries.schedule(tx, [webhook])
     return query_id
 
 
@@ -150,7 +150,9 @@ async def test_many_are_counted_first_and_then_sent_within_the_limit_and_the_own
 
     assert (counted["matched"], counted["redelivered"], nothing) == ({"dead": 3}, 0, [])
     assert some["redelivered"] == 2
-    assert [(lease.target, lease.owner) for lease in sent] == [("a.example", "alice")] * 2
+    assert [(lease.target, lease.owner) for lease in sent] == [
+        ("https://a.example:443", "alice")
+    ] * 2
     assert everybodys["matched"] == {"dead": 4}
     assert (none["matched"], none["redelivered"]) == ({}, 0)
 

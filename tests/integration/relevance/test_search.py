@@ -239,6 +239,7 @@ async def test_counts_follow_every_change_folded_or_not(pool: Pool) -> None:
     repairer = BestImagesRepair(pool, is_softmax=True)
     while await upkeep(pool, repairer):
         pass
+    await statistics.fold(pool)
     assert await pool.fetchval("SELECT count(*) FROM total_changes") == 0
     await assert_counts_are_right(pool)
 
