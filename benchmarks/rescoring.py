@@ -28,7 +28,6 @@ from consumers.best_images import BestImages
 from consumers.tagging.adapters import LabelledTagger
 from consumers.tagging.rescoring import Rescoring
 from core.errors import PermanentError
-from core.relevance.ranking import recency
 from core.settings import DatabaseSettings
 from core.storage import labels
 from core.storage.archive import image_tags
@@ -47,7 +46,7 @@ CHUNK = 1000
 _SEEN = """
 SELECT t.image_path, array_agg(l.name) AS names, array_agg(s.score) AS scores
 FROM tagged_images t JOIN image_tags s ON s.image_id = t.id JOIN labels l ON l.id = s.label_id
-WHERE t.id = ANY($1::int4[]) GROUP BY t.image_path
+WHERE t.id = ANY($1::int8[]) GROUP BY t.image_path
 """
 Tags = dict[str, int]
 
@@ -119,7 +118,7 @@ class Bench:
                 raise SystemExit("labels changed in the middle of the benchmark")
             ids = await labels.known(tx, {tag.tag for one in images for tag in one.tags.tags})
             await self.best.begin(tx)
-            await self.best.offer(tx, await image_tags.replace(tx, images, ids, recency))
+            await self.best.offer(tx, await image_tags.replace(tx, images, ids))
 
     async def rescore(self) -> float:
         """Re-score; return the seconds until no image has tags of older labels."""

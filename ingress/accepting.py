@@ -1,16 +1,19 @@
-"""Accepting images and queries: bytes, row and event in one transaction, published at once."""
+"""Accept images and queries: one transaction writes bytes, row and event; then the event leaves."""
 
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import UUID
 
 from core.errors import ImageUnreadable, TargetForbidden, TargetUnreachable
+from core.offsets import OutboxRow
 from core.storage.archive import blobs, images
 from core.storage.archive.images import ImageStatus
 from core.storage.queries import queries
+from core.storage.stream import outbox
+from core.transaction import Transaction
 from ingress.http.multipart import ReceivedFile
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.queries import QueryRequest
@@ -18,16 +21,36 @@ from ingress.operations import Call
 from ingress.reading.files import RootedFile
 from producers.images import ImageProducer, Origin, Wishes
 from producers.queries import QueryProducer, fresh_query_id, query_id_of
-from producers.sinks import OutboxSink
 from schemas.image import image_id_of
 from schemas.query import QuerySubmitted
+from schemas.record import Record
 from schemas.token import Token, decode_token
 
 SOURCE = "/ingress"
 MAX_PATH_CHARS = 255
 _UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Reasons of the probe that mean "this is something else than a picture".
+# The probe's reasons for bytes that are no picture at all.
 _NOT_A_PICTURE = frozenset({"empty", "not_an_image"})
+
+
+@dataclass(slots=True)
+class OutboxSink:
+    """Writes records into the outbox, in the request's transaction and with the request's trace.
+
+    Attributes:
+        rows: what was put, in order.
+    """
+
+    tx: Transaction
+    traceparent: str | None
+    rows: list[OutboxRow] = field(default_factory=list)
+
+    async def put(self, record: Record) -> None:
+        """Write one record; it leaves if the transaction commits."""
+        if self.traceparent is not None:
+            trace = ("traceparent", self.traceparent.encode())
+            record = replace(record, headers=(*record.headers, trace))
+        self.rows += await outbox.add(self.tx, [record])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +63,11 @@ class KeptImage:
 
 
 async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
-    """Accept one uploaded file.
+    """Keep one uploaded file and announce it.
 
     Raises:
         Problem: `image_too_large`, `not_an_image`, `image_unreadable`.
-        TransientError: database or blob store is away; nothing was promised.
+        TransientError: database or blob store is away; the client was promised nothing.
     """
     deps, content = call.deps, file.content
     if content is None:
@@ -73,13 +96,13 @@ async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
             size_bytes=file.size_bytes,
             sha256=file.sha256,
         )
-        sink = OutboxSink(tx, deps.departures.outbox)
-        # By PostgreSQL's clock, as deletions: by one ahead of it this would undo a later deletion.
+        sink = OutboxSink(tx, call.traceparent)
+        # PostgreSQL's clock, as for deletions: a clock ahead of it would undo a later deletion.
         await ImageProducer(sink, SOURCE).announce(
             uri,
             path=path,
             sha256=file.sha256.hex(),
-            origin=Origin(owner=call.caller.owner, traceparent=call.traceparent),
+            origin=Origin(owner=call.caller.owner),
             made_at=accepted.at,
         )
     (token,) = await deps.departures.send(sink.rows)
@@ -91,27 +114,26 @@ async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageSt
     """Accept a file under an allowed root; return its row as it was before tagging saw it.
 
     Raises:
-        TransientError: the database is away; nothing was promised.
+        TransientError: the database is away; the client was promised nothing.
     """
     deps = call.deps
     image_id = image_id_of(file.uri)
     async with deps.pool.transaction() as tx:
-        # Files of the archive belong to nobody: whoever may read images sees them.
+        # A file under a root has no owner: every key that may read images sees it.
         accepted = await images.accept(
             tx,
             image_id=image_id,
             uri=file.uri,
-            path=file.image_path[:1000],
+            path=file.image_path,
             size_bytes=file.size_bytes,
         )
-        # Read here: once the event is out, tagging may be faster than the next statement.
+        # Read before the event leaves: tagging may finish before our next statement.
         status = await images.status(tx, image_id)
-        sink = OutboxSink(tx, deps.departures.outbox)
+        sink = OutboxSink(tx, call.traceparent)
         await ImageProducer(sink, SOURCE).announce(
             file.uri,
-            path=file.image_path[:1000],
+            path=file.image_path,
             wishes=wishes,
-            origin=Origin(traceparent=call.traceparent),
             made_at=accepted.at,
         )
     if status is None:
@@ -124,11 +146,11 @@ async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageSt
 async def keep_query(
     call: Call, asked: QueryRequest, idempotency_key: str | None
 ) -> tuple[UUID, Literal["new", "same"]]:
-    """Accept a query; the same key with the same body again changes nothing.
+    """Keep a query and submit it; the same key with the same body again changes nothing.
 
     Raises:
         Problem: `callback_forbidden`, `idempotency_key_reused`, `invalid_request` (`after`).
-        TransientError: the database is away; nothing was promised.
+        TransientError: the database is away; the client was promised nothing.
     """
     deps, owner = call.deps, call.caller.owner
     await check_callback(call, asked.callback_url, "/callback_url")
@@ -155,7 +177,7 @@ async def keep_query(
                 "idempotency_key_reused",
                 f"the query of Idempotency-Key {idempotency_key!r} was deleted; take another key",
             )
-        sink = OutboxSink(tx, deps.departures.outbox)
+        sink = OutboxSink(tx, call.traceparent)
         if verdict == "new":
             query = QuerySubmitted(
                 query_id=query_id,
@@ -164,9 +186,7 @@ async def keep_query(
                 owner=owner,
                 options=options,
             )
-            await QueryProducer(sink, SOURCE, now=deps.now).submit(
-                query, traceparent=call.traceparent
-            )
+            await QueryProducer(sink, SOURCE, now=deps.now).submit(query)
     if sink.rows:
         await deps.departures.send(sink.rows)
         _count_announced(call, sink)
@@ -174,13 +194,13 @@ async def keep_query(
 
 
 def fingerprint_of(asked: QueryRequest) -> bytes:
-    """Return what tells two bodies apart: the order of fields and spaces do not count."""
+    """Return a hash of the body's values; the order of fields and spaces do not change it."""
     text = json.dumps(asked.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).digest()
 
 
 def shown_name(filename: str) -> str | None:
-    """Return a client's file name without folders and characters that deceive; None if empty."""
+    """Return a client's file name without folders and unprintable characters; None if empty."""
     name = filename.replace("\\", "/").rpartition("/")[2]
     name = _UNSHOWABLE.sub("", name.encode("utf-8", "replace").decode()).strip()
     return name[:MAX_PATH_CHARS] or None
@@ -196,7 +216,7 @@ def _probe(call: Call, content: bytes) -> str:
 
 
 async def check_callback(call: Call, url: str, pointer: str) -> None:
-    """Pass an address that may be called.
+    """Check that a callback address may be called.
 
     Raises:
         Problem: `callback_forbidden`, naming the field that `pointer` points at.
@@ -208,11 +228,11 @@ async def check_callback(call: Call, url: str, pointer: str) -> None:
         field = FieldError(pointer, str(error))
         raise Problem("callback_forbidden", detail, Extra(errors=(field,))) from error
     except TargetUnreachable:
-        return  # it may resolve by the time of delivery, and is checked again then
+        return  # the delivery resolves and checks it again
 
 
 def _check_after(call: Call, after: str | None) -> None:
-    """Pass a token of this installation; '' stands for a cluster that was not known yet."""
+    """Check that a token names this cluster, or was made before the cluster was known ('')."""
     ours = call.deps.departures.cluster
     if after is None or not ours or decode_token(after).cluster in {"", ours}:
         return

@@ -1,4 +1,4 @@
-"""Everything that the routes work with, as one value. `main.py` fills it in."""
+"""What the routes depend on, as one value that `main.py` makes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,7 +14,7 @@ from core.vision.decoding.sniff import SniffedPicture
 from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
-from ingress.http.bodies import MAX_JSON_BYTES, MIN_BYTES_PER_S, Pace
+from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import ByteBudget, RateLimit
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
@@ -29,12 +29,13 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """What stands between a client and the rest.
+    """The checks that a request passes.
 
     Attributes:
-        callbacks: says which addresses may be called.
-        link_keys: check signed links; none where `SECRETS_KEY` is not set: no link is valid then.
-        probe: gives a picture's type and size from its first bytes, or raises `ImageUnreadable`.
+        callbacks: checks callback addresses.
+        link_keys: signed links are checked with these; none, and no valid link, without
+            `SECRETS_KEY`.
+        probe: returns a picture's type and size from its first bytes; raises `ImageUnreadable`.
     """
 
     keys: KeyRing
@@ -55,12 +56,12 @@ class Dependencies:
 
     Attributes:
         base_url: where links point, without a slash at the end.
-        keeps_blobs_in_database: `ARCHIVE_BLOBS` is `pg:`.
-        files: what lies under the allowed roots.
-        model: what the settings say the instance tags with.
+        keeps_blobs_in_database: whether `ARCHIVE_BLOBS` is `pg:`.
+        files: finds files under the allowed roots.
+        model: the name of the model that the settings ask for.
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
         is_broker_there: asks the broker, for `/health`.
-        sealing: keeps signing secrets; None where `SECRETS_KEY` is not set.
+        sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         comparing: held while an archive's photos are compared with each other.
     """
 
@@ -84,12 +85,3 @@ class Dependencies:
     readiness: Readiness = field(default_factory=Readiness)
     comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
     now: Callable[[], datetime] = _now
-
-    @property
-    def pace(self) -> Pace:
-        """How slowly bodies may come."""
-        return Pace(self.settings.receive_timeout_s, MIN_BYTES_PER_S)
-
-    def link(self, path: str) -> str:
-        """Return the address of a path here, as clients reach it."""
-        return self.base_url + path

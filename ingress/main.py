@@ -1,4 +1,4 @@
-"""Composition root of the HTTP face: PostgreSQL, Kafka, blobs, guards and routes meet here."""
+"""Composition root of the HTTP face: opens PostgreSQL, Kafka and blobs, and serves the routes."""
 
 import asyncio
 import socket
@@ -68,7 +68,7 @@ WRONG_KEYS_PER_S, WRONG_KEYS_BURST = 1.0, 20
 
 @dataclass(slots=True)
 class BrokerProbe:
-    """Asks the broker who it is; remembers the answer for a while."""
+    """Asks the broker for the cluster's id; remembers for a while whether it answered."""
 
     settings: KafkaSettings
     _heard: tuple[float, bool] = (float("-inf"), False)
@@ -214,7 +214,7 @@ async def _companion(sweeper: Sweeper, stop: asyncio.Event) -> None:
 
 
 async def _learn_cluster(opened: Opened) -> None:
-    """Learn the cluster's id, which tokens carry; the broker may come later than we."""
+    """Learn the cluster's id for the tokens; the broker may start later than this process."""
     # A poll by nature: nothing here could set an event when a broker comes up.
     while (cluster := await opened.broker.cluster_id()) is None:  # noqa: ASYNC110
         await asyncio.sleep(IDENTIFY_PAUSE_S)

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its log line, its metrics, security headers, last resort.
+"""Around every request: id, trace, log line, metrics, security headers, and the 500 for bugs.
 
 Plain ASGI: Starlette's BaseHTTPMiddleware would put a queue and a task between server and route.
 """
@@ -83,7 +83,7 @@ class Envelope:
 
 
 class _Answering:
-    """Passes the response on, with the headers that every response carries."""
+    """Sends the response with the headers that every response has."""
 
     def __init__(self, send: Send, request_id: str, *, is_tls: bool) -> None:
         self._send = send

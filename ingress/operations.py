@@ -1,22 +1,27 @@
-"""The route table: each operation says what it takes, needs and gives. Serves and documents."""
+"""The route table: each operation with what it takes, needs and returns, served and documented."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import request_response
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from core.errors import PermanentError
 from core.webhooks.links import SIGNATURE, check_link
 from ingress.auth.access import Principal, client_address, require
 from ingress.auth.api_keys import Scope
 from ingress.dependencies import Dependencies
-from ingress.http.bodies import read_model
+from ingress.http.bodies import MIN_BYTES_PER_S, BodyPace, read_model
 from ingress.http.problems import Extra, FieldError, Problem
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -36,10 +41,10 @@ class Call:
 
     @property
     def caller(self) -> Principal:
-        """Who is asking.
+        """The principal of the request.
 
         Raises:
-            Problem: nobody who is known.
+            Problem: the request came without a key.
         """
         if self.principal is None:
             raise Problem("key_missing", "this needs an API key")
@@ -47,14 +52,23 @@ class Call:
 
     @property
     def own_only(self) -> str | None:
-        """The owner whose things alone the caller may see; None: an administrator, who sees all."""
+        """The owner whose rows the caller may see; None: an administrator, who sees all rows."""
         return None if self.caller.is_admin else self.caller.owner
 
     @property
     def traceparent(self) -> str | None:
-        """The trace that this request belongs to."""
+        """The W3C trace context of the request."""
         value = self.request.scope.get("traceparent")
         return value if isinstance(value, str) else None
+
+    @property
+    def pace(self) -> BodyPace:
+        """How slowly the body may come."""
+        return BodyPace(self.deps.settings.receive_timeout_s, MIN_BYTES_PER_S)
+
+    def link(self, path: str) -> str:
+        """Return the address of a path here, as clients reach it."""
+        return self.deps.base_url + path
 
     def path_id(self, name: str) -> UUID:
         """Return the UUID in the path."""
@@ -77,7 +91,7 @@ class Call:
         return value
 
     def whole(self, name: str, default: int, *, least: int, most: int) -> int:
-        """Return a query parameter that counts something.
+        """Return a query parameter that is a whole number.
 
         Raises:
             Problem: `invalid_request`.
@@ -89,7 +103,7 @@ class Call:
         return int(text)
 
     def memory(self, size: int) -> AbstractContextManager[None]:
-        """Hold `size` bytes of memory on this caller's account while the block runs.
+        """Reserve `size` bytes of memory for this caller while the block runs.
 
         Raises:
             Problem: `overloaded`, `rate_limited`.
@@ -100,7 +114,7 @@ class Call:
     async def body(self, model: type[ModelT]) -> ModelT:
         """Return the JSON body as `model`; raises as `read_model`."""
         return await read_model(
-            self.request, model, max_bytes=self.deps.max_json_bytes, pace=self.deps.pace
+            self.request, model, max_bytes=self.deps.max_json_bytes, pace=self.pace
         )
 
 
@@ -109,12 +123,12 @@ Handler = Callable[[Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response that is no problem.
+    """A documented response that is not a problem.
 
     Attributes:
         model: of a JSON body; None where the body is of `media_type` or empty.
         headers: name -> meaning.
-        as_events: whether `Accept: text/event-stream` gets a stream of the same.
+        as_events: whether `Accept: text/event-stream` gets it as a stream of events.
     """
 
     status: int
@@ -127,7 +141,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter that an operation reads; ids in the path are described by themselves."""
+    """A parameter that an operation reads; ids in the path are documented without one."""
 
     name: str
     place: str  # query | header | path
@@ -141,11 +155,11 @@ class Operation:
     """One method on one path.
 
     Attributes:
-        scope: what the key must be allowed; None: no key is asked for here.
+        scope: the scope that the key needs; None: no key is needed.
         body: model of a JSON body.
-        media: content types of a body that is no JSON, with what OpenAPI says of each.
-        problems: codes that this operation may give, beyond those that all may.
-        takes_links: a signed link does instead of a key.
+        media: content types of a body that is not JSON, with their OpenAPI description.
+        problems: codes of problems, beyond those that every operation may return.
+        takes_links: whether a signed link replaces the key.
     """
 
     method: str
@@ -162,8 +176,28 @@ class Operation:
     takes_links: bool = False
 
 
-def endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], Awaitable[Response]]:
-    """Return what Starlette calls: key, scope and rate are checked before the body is touched."""
+class MethodSwitch:
+    """The operations of one path, by method; a 405 names all of them."""
+
+    def __init__(self, operations: Sequence[Operation], deps: Dependencies) -> None:
+        self._apps = {one.method: request_response(_endpoint(one, deps)) for one in operations}
+        self._allow = ", ".join(sorted({*self._apps, *(["HEAD"] if "GET" in self._apps else [])}))
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            HTTPException: 405, no operation has the method.
+        """
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        app = self._apps.get(method)
+        if app is None:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": self._allow})
+        await app(scope, receive, send)
+
+
+def _endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that checks key, scope and rate before the body is read."""
 
     async def serve(request: Request) -> Response:
         request.scope[ROUTE] = operation.path
@@ -188,7 +222,7 @@ async def _admit(request: Request, operation: Operation, deps: Dependencies) -> 
 
 
 def _check_link(request: Request, deps: Dependencies) -> None:
-    # Built from the scope: `request.url` is made of the Host header, which the client chooses.
+    # Built from the scope: `request.url` contains the Host header, which the client chooses.
     query = request.scope["query_string"].decode("latin-1")
     try:
         check_link(f"{request.scope['path']}?{query}", keys=deps.guards.link_keys, now=deps.now())

@@ -1,4 +1,4 @@
-"""Serving the application with uvicorn: limits that it lacks, and an orderly stop."""
+"""Serving with uvicorn: connection limits that it lacks, and an orderly stop."""
 
 import asyncio
 import signal
@@ -38,25 +38,25 @@ class DeadlineProtocol(HttpToolsProtocol):
     _headers_due: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn
-        """Begin to wait for the first request."""
+        """Start the clock for the first request's headers."""
         super().connection_made(transport)
         self._start_clock()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; the first ones of a further request begin a new wait."""
+        """Take bytes; the first ones of a further request start the clock again."""
         if self.cycle is None or self.cycle.response_complete:
             self._start_clock()
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        """The request is there."""
+        """Stop the clock: the headers are complete."""
         self._stop_clock()
         is_crowded = max(len(self.connections), len(self.tasks)) >= self.max_connections
         self.app = _too_many_connections if is_crowded else self.config.loaded_app
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, or has a longer address or longer headers than fit."""
+        """Refuse what is not HTTP, and an address or headers that are too long, with a problem."""
         scope: Scope = {"type": "http", "path": "", "request_id": fresh_request_id()}
         answer = respond(Request(scope), Problem("malformed_request", msg))
         headers = [*answer.raw_headers, *_headers(scope), (b"connection", b"close")]
@@ -66,13 +66,13 @@ class DeadlineProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def on_response_complete(self) -> None:
-        """Idle from here on, which is the keep-alive timer's part."""
+        """Stop the clock: uvicorn's keep-alive timer runs while the connection is idle."""
         super().on_response_complete()
         if not self.pipeline:
             self._stop_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is awaited any more."""
+        """Stop the clock."""
         self._stop_clock()
         super().connection_lost(exc)
 
@@ -101,13 +101,13 @@ async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> N
 
 
 def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """What the envelope, which these answers never reach, would have added."""
+    """Return the headers that the envelope adds; these answers do not pass through it."""
     headers = [*SECURITY_HEADERS, (REQUEST_ID, str(scope["request_id"]))]
     return [(name.lower().encode(), value.encode()) for name, value in headers]
 
 
 class Server(uvicorn.Server):
-    """Stops in order: not ready, a delay for load balancers, no new connections, drain, end."""
+    """Stops in steps: not ready, a delay for load balancers, no new connections, drain, end."""
 
     def __init__(
         self, config: uvicorn.Config, readiness: Readiness, *, stop_delay_s: float
@@ -125,7 +125,7 @@ class Server(uvicorn.Server):
         return nullcontext()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop at the first signal; give up what is under way at the second."""
+        """Begin to stop at the first signal; abort pending requests at the second."""
         if not self._readiness.is_ready or self._stop_delay_s == 0:
             self._readiness.is_ready = False
             super().handle_exit(sig, frame)

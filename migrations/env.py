@@ -6,13 +6,16 @@ Each revision is a transaction of its own: what one locks, the next ones do not 
 import asyncio
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection, event, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from core.errors import ConfigurationError
 from core.settings import DatabaseSettings, load
+from core.storage.locks import MIGRATIONS
 from core.storage.pool import connect
 
-LOCK = 7300  # two processes that migrate at once take turns
+OLDEST_SERVER = 18  # RETURNING old: core/storage/archive/image_tags.py
 
 
 def _begin(connection: Connection) -> None:
@@ -23,12 +26,31 @@ def _begin(connection: Connection) -> None:
 
 def _run(connection: Connection) -> None:
     # The session's, beyond each transaction: it ends with the connection.
-    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+    connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": MIGRATIONS})
+    _check(connection)
     connection.commit()
     event.listen(connection, "begin", _begin)
     context.configure(connection=connection, target_metadata=None, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _check(connection: Connection) -> None:
+    version = int(connection.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
+    if version < OLDEST_SERVER:
+        raise ConfigurationError(
+            f"DATABASE_URL: this is PostgreSQL {version}; {OLDEST_SERVER} or newer is needed"
+        )
+    if not connection.execute(text("SELECT to_regclass('alembic_version')")).scalar():
+        return
+    known = {revision.revision for revision in context.script.walk_revisions()}
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
+    for revision in set(found) - known:
+        raise ConfigurationError(
+            f"DATABASE_URL: the database has schema {revision}, of an archive before the first"
+            " release, which cannot be upgraded: make the database anew and tag the photos again"
+            " (on one machine: stop the archive, remove its folder with `rm -rf var`, start it)"
+        )
 
 
 async def _upgrade() -> None:
@@ -42,4 +64,7 @@ async def _upgrade() -> None:
     await engine.dispose()
 
 
-asyncio.run(_upgrade())
+try:
+    asyncio.run(_upgrade())
+except ConfigurationError as error:
+    raise CommandError(str(error)) from error  # which `alembic` prints as one line

@@ -5,10 +5,21 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
+
+from core.errors import ConfigurationError
 
 
 async def upgrade() -> None:
-    """Upgrade the database at DATABASE_URL to the newest schema; does nothing if it is there."""
+    """Upgrade the database at DATABASE_URL to the newest schema; does nothing if it is there.
+
+    Raises:
+        ConfigurationError: DATABASE_URL is wrong, or its database cannot be upgraded.
+        DatabaseAway: PostgreSQL cannot be reached.
+    """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    await asyncio.to_thread(command.upgrade, config, "head")
+    try:
+        await asyncio.to_thread(command.upgrade, config, "head")
+    except CommandError as error:
+        raise ConfigurationError(str(error)) from error

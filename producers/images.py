@@ -7,8 +7,7 @@ from uuid import UUID, uuid4
 
 from core.messaging.cloudevents import encode
 from producers.sinks import Sink
-from producers.tracing import with_trace
-from schemas.image import ImageArrived
+from schemas.image import ImageArrived, path_of
 from schemas.topics import IMAGES_ARRIVED
 
 
@@ -26,11 +25,10 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who announces an image, in which job and trace."""
+    """Who announces an image, and in which job."""
 
     owner: str | None = None
     job_id: UUID | None = None
-    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,8 @@ class ImageProducer:
 
         Args:
             uri: where the bytes are (`schemas.image.ImageArrived`); the identity derives from it.
-            path: what people see as `image_path`; None: derived from the URI.
+            path: what people see as `image_path`; None: derived from the URI. What the URI says
+                may be longer than a path that is given.
             sha256: hex, if the bytes were read.
             made_at: the event's time; None: now. A deletion after it is not undone.
 
@@ -71,7 +70,7 @@ class ImageProducer:
         """
         event = ImageArrived(
             uri=uri,
-            path=path,
+            path=None if path == path_of(uri) else path,
             labels=wishes.labels,
             top_k=wishes.top_k,
             sha256=sha256,
@@ -86,5 +85,5 @@ class ImageProducer:
             source=self.source,
             now=made_at or self.now(),
         )
-        await self.sink.put(with_trace(record, origin.traceparent))
+        await self.sink.put(record)
         return event

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from core.errors import BrokerAway, TransientError
-from core.messaging.ports import Sent
-from producers.sinks import Publisher
+from core.messaging.ports import RecordPublisher, Sent
 from schemas.record import Record
 
 log = structlog.get_logger(__name__)
@@ -46,7 +45,7 @@ class Collector:
 
 
 async def publish_all(
-    publisher: Publisher, records: Sequence[Record], patience: Patience
+    publisher: RecordPublisher, records: Sequence[Record], patience: Patience
 ) -> list[Sent]:
     """Publish records, again where one was not acknowledged; return their outcomes, in order.
 

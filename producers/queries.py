@@ -9,7 +9,6 @@ from uuid import UUID, uuid5
 
 from core.messaging.cloudevents import encode
 from producers.sinks import Sink
-from producers.tracing import with_trace
 from schemas.query import QuerySubmitted
 from schemas.strict import NAMESPACE
 from schemas.topics import QUERIES_SUBMITTED
@@ -31,9 +30,7 @@ class QueryProducer:
     source: str
     now: Callable[[], datetime] = _now
 
-    async def submit(
-        self, query: QuerySubmitted, *, traceparent: str | None = None
-    ) -> QuerySubmitted:
+    async def submit(self, query: QuerySubmitted) -> QuerySubmitted:
         """Ask; return the event as it was put. The same `query_id` again asks nothing new.
 
         Args:
@@ -52,7 +49,7 @@ class QueryProducer:
             source=self.source,
             now=self.now(),
         )
-        await self.sink.put(with_trace(record, traceparent))
+        await self.sink.put(record)
         return event
 
 

@@ -8,10 +8,9 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from core.errors import PermanentError, QueryInvalid, TransientError
-from core.messaging.ports import Sent
+from core.messaging.ports import RecordPublisher, Sent
 from producers.publishing import Collector, Patience, publish_all
 from producers.queries import QueryProducer, fresh_query_id, query_id_of
-from producers.sinks import Publisher
 from schemas.query import QuerySubmitted
 
 BATCH_QUERIES = 200
@@ -62,7 +61,7 @@ def read_lines(
 
 
 async def submit_all(
-    publisher: Publisher, lines: Sequence[Line], patience: Patience
+    publisher: RecordPublisher, lines: Sequence[Line], patience: Patience
 ) -> list[Submitted]:
     """Publish the queries of these lines together; return each line's outcome, in order."""
     collector = Collector()

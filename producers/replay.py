@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.errors import PermanentError, TransientError
+from core.messaging.ports import RecordPublisher
 from core.storage.stream import replays
 from core.storage.stream.replays import LetterFilter, OpenLetter
 from core.transaction import Transaction
 from producers.publishing import Patience, publish_all
-from producers.sinks import Publisher
 from schemas.topics import BY_NAME, GROUPS, dead_letter_topic
 
 BATCH_LETTERS = 200
@@ -38,7 +38,7 @@ class Replay:
     """
 
     connection: Transaction
-    publisher: Publisher
+    publisher: RecordPublisher
     patience: Patience
     batch_letters: int = BATCH_LETTERS
 

@@ -25,6 +25,11 @@ def image_id_of(uri: str) -> UUID:
     return uuid5(NAMESPACE, canonical_uri(uri))
 
 
+def path_of(uri: str) -> str:
+    """Return what people see of an image that has no name of its own: the URI less `file:`."""
+    return canonical_uri(uri).removeprefix("file:")
+
+
 class ImageArrived(Event):
     """An image that is to be tagged. Value of `images.arrived.v1`.
 
@@ -74,8 +79,8 @@ class ImageArrived(Event):
 
     @property
     def image_path(self) -> str:
-        """The path shown to people, at most 1,000 characters: as given, else from the URI."""
-        return (self.path or canonical_uri(self.uri).removeprefix("file:"))[:1000]
+        """The path shown to people, of any length: as given, else from the URI."""
+        return self.path or path_of(self.uri)
 
 
 class Tag(Event):

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from core.settings import GROUPS, Settings, variables
 from core.telemetry.events import EVENTS
 from core.telemetry.metrics import Metrics
+from tests import schema_text
 from tests.log_events import levels_of_events
 
 ROOT = Path(__file__).parents[1]
@@ -148,6 +149,7 @@ def main() -> None:
             document.write_text(with_examples(text), encoding="utf-8")
     OPERATIONS.write_text(operations(OPERATIONS.read_text(encoding="utf-8")), encoding="utf-8")
     ENV_EXAMPLE.write_text(env_example(meanings()), encoding="utf-8")
+    schema_text.write()
 
 
 if __name__ == "__main__":

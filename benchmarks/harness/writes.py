@@ -9,7 +9,6 @@ import numpy as np
 from benchmarks.harness.archives import SEED, Kind, make_scores
 from benchmarks.harness.report import percentile
 from consumers.best_images import BestImages
-from core.relevance.ranking import recency
 from core.storage import labels
 from core.storage.archive import image_tags
 from core.storage.archive.image_tags import TaggedImage
@@ -71,7 +70,7 @@ async def _store(pool: Pool, best: BestImages, batch: Sequence[TaggedImage]) -> 
         start = time.perf_counter()
         await best.begin(tx)
         table = time.perf_counter() - start
-        stored = await image_tags.replace(tx, batch, label_ids, recency)
+        stored = await image_tags.replace(tx, batch, label_ids)
         start = time.perf_counter()
         await best.offer(tx, stored)
         table += time.perf_counter() - start

@@ -9,9 +9,9 @@ from consumers.delivery.recording import Outcomes
 from core.egress.targets import lane_of
 from core.errors import ConfigurationError, TransientError
 from core.storage import keys
-from core.storage.delivery import deliveries, endpoints, hosts, lanes
-from core.storage.delivery.deliveries import NewDelivery
-from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery import deliveries, endpoints, hosts, lanes, listing
+from core.storage.delivery.deliveries import Leased
+from core.storage.delivery.lanes import Room
 from core.storage.keys import INSTANCE
 from core.transaction import Database, Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
@@ -24,19 +24,9 @@ SECRETS_FRESH_S = 10.0  # a rotated secret is in use everywhere after that
 
 async def schedule(tx: Transaction, events: Mapping[UUID, CallbackRequested]) -> None:
     """Put answers on the schedule, due at once, by their webhook's id; known ones stay so."""
-    await deliveries.intake(
+    await deliveries.schedule(
         tx,
-        [
-            NewDelivery(
-                delivery_id=delivery_id,
-                query_id=event.query_id,
-                owner=event.owner,
-                host=lane_of(event.url),
-                url=event.url,
-                event=event.model_dump_json(exclude_none=True),
-            )
-            for delivery_id, event in events.items()
-        ],
+        [(delivery_id, lane_of(event.url), event) for delivery_id, event in events.items()],
     )
 
 
@@ -61,7 +51,7 @@ class StoredLanes:
 
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
         """Return how many webhooks are due and not leased, and the oldest one's wait in seconds."""
-        return await deliveries.backlog(tx)
+        return await listing.backlog(tx)
 
     async def settle(self, connection: Transaction, outcomes: Outcomes) -> int:
         """Record attempts; return how many leases were no longer ours."""

@@ -25,8 +25,7 @@ from core.errors import (
     TransientError,
 )
 from core.failpoints import reach
-from core.storage.delivery.deliveries import Attempt, Settled
-from core.storage.delivery.lanes import Leased
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
 from core.webhooks.body import build_body
 from core.webhooks.schedule import (
     OWN_FAULT_DELAY_S,

@@ -22,8 +22,8 @@ from consumers.delivery.recording import Outcomes, Recorder
 from core.errors import TransientError
 from core.failpoints import reach
 from core.repeating import every
-from core.storage.delivery.deliveries import Attempt, Settled
-from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
+from core.storage.delivery.lanes import Room
 from core.transaction import Database, Transaction
 
 log = structlog.get_logger()
@@ -150,7 +150,7 @@ class Lanes:
             while not stop.is_set():
                 self.wake.clear()
                 for lease in await self._claim():
-                    self.pacer.reserve(lease.host, lease.delivery_id, time.monotonic())
+                    self.pacer.reserve(lease.target, lease.delivery_id, time.monotonic())
                     task = group.create_task(self._send(lease))
                     sending.add(task)
                     task.add_done_callback(sending.discard)
@@ -202,12 +202,12 @@ class Lanes:
         finally:
             # The lane is free from here on: recording is our own affair, and bounded by `_claim`.
             change = self.pacer.end(
-                lease.host, lease.delivery_id, tried.health, time.monotonic(), tried.pause_s
+                lease.target, lease.delivery_id, tried.health, time.monotonic(), tried.pause_s
             )
             self.wake.set()
         await self._recorder.record(lease, tried)
         if change.opened or change.closed:
-            await self._follow(lease.host, change)
+            await self._follow(lease.target, change)
 
     async def _worked(self, lease: Leased) -> Tried:
         """Attempt when a worker is free; return the lease back where that takes too long."""
@@ -221,7 +221,7 @@ class Lanes:
             now = time.monotonic()
             if self._stopping or now - claimed_at > BEGIN_WITHIN_S:
                 return _not_tried(next_at=datetime.now(UTC))
-            self.pacer.begin(lease.host, lease.delivery_id, now)
+            self.pacer.begin(lease.target, lease.delivery_id, now)
             tried = await self._attempt(lease)
             self.watch.tried(tried)
             return tried

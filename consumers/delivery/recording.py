@@ -13,7 +13,7 @@ import structlog
 
 from consumers.delivery.attempts import Tried
 from core.errors import PermanentError, TransientError
-from core.storage.delivery.lanes import Leased
+from core.storage.delivery.deliveries import Leased
 
 log = structlog.get_logger()
 

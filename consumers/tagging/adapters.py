@@ -10,7 +10,6 @@ from uuid import UUID
 from consumers.best_images import BestImages
 from consumers.tagging.arrivals import Arrival
 from core.errors import PermanentError
-from core.relevance.ranking import recency
 from core.storage import labels
 from core.storage.archive import embeddings, image_tags, images
 from core.storage.archive.images import FailedImage
@@ -125,16 +124,18 @@ class PostgresTags:
         """Return when each of these images was deleted; none is until the transaction ends."""
         return await images.tombstones(tx, image_ids)
 
-    async def replace(self, tx: Transaction, tagged: Sequence[tuple[Arrival, Tagged]]) -> None:
-        """Store the tags in place of what the images had."""
-        names = {tag.tag for _, plan in tagged for tag in plan.tags.tags}
-        rows = [_row(arrival, plan) for arrival, plan in tagged]
+    async def replace(
+        self, tx: Transaction, tagged: Sequence[tuple[Arrival, Tagged, datetime]]
+    ) -> None:
+        """Store the tags in place of what the images had; the time is the arrival's own."""
+        names = {tag.tag for _, plan, _ in tagged for tag in plan.tags.tags}
+        rows = [_row(*one) for one in tagged]
         label_ids = await labels.known(tx, names)
         if len(label_ids) < len(names):
             await image_tags.lock(tx, [row.image_id for row in rows])
             label_ids = await labels.ensure(tx, names)
         await self.best.begin(tx)
-        await self.best.offer(tx, await image_tags.replace(tx, rows, label_ids, recency))
+        await self.best.offer(tx, await image_tags.replace(tx, rows, label_ids))
 
     async def record_failures(
         self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError]]
@@ -157,7 +158,7 @@ class PostgresTags:
         )
 
 
-def _row(arrival: Arrival, plan: Tagged) -> image_tags.TaggedImage:
+def _row(arrival: Arrival, plan: Tagged, event_time: datetime) -> image_tags.TaggedImage:
     event = arrival.event
     return image_tags.TaggedImage(
         image_id=event.image_id,
@@ -168,4 +169,5 @@ def _row(arrival: Arrival, plan: Tagged) -> image_tags.TaggedImage:
         tags=plan.tags,
         label_version=plan.label_version,
         top_k=plan.top_k,
+        event_time=event_time,
     )

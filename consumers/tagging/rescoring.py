@@ -17,7 +17,6 @@ import structlog
 from consumers.best_images import BestImages
 from consumers.tagging.adapters import LabelledTagger
 from core.errors import TransientError
-from core.relevance.ranking import recency
 from core.repeating import every
 from core.storage import labels
 from core.storage.archive import image_tags
@@ -107,7 +106,6 @@ class Rescoring:
                 model=model,
                 version=version,
                 label_ids=label_ids,
-                recency=recency,
             )
             await self.best.offer(tx, stored)
             await rescoring.note(

@@ -23,6 +23,7 @@ from schemas.record import Record
 from schemas.topics import IMAGES_TAGGED
 
 SOURCE = "/consumers/tagging"
+_LAST_MS = 253_402_300_799_000.0  # 9999-12-31T23:59:59Z
 
 
 class Blobs(Protocol):
@@ -62,8 +63,10 @@ class TagTable(Protocol):
         """Return when each of these images was deleted; none is until the transaction ends."""
         ...
 
-    async def replace(self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged]]) -> None:
-        """Store the tags in place of what the images had."""
+    async def replace(
+        self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged, datetime]]
+    ) -> None:
+        """Store the tags in place of what the images had; the time is the arrival's own."""
         ...
 
     async def record_failures(
@@ -115,12 +118,16 @@ class TaggingRole:
     async def apply(self, items: Sequence[TaggingItem], tx: Transaction) -> Outcome:
         """Write tags and failures; one event per image leaves."""
         current = await self._current(items, tx)
-        tagged = [(it.received.event, it.plan) for it in current if isinstance(it.plan, Tagged)]
+        tagged = [
+            (it.received.event, it.plan, _event_time(it.received))
+            for it in current
+            if isinstance(it.plan, Tagged)
+        ]
         failed = [
             (it.received.event, it.plan) for it in current if isinstance(it.plan, PermanentError)
         ]
         if tagged:
-            await self._check_labels(tagged, tx)
+            await self._check_labels([plan for _, plan, _ in tagged], tx)
             reach("tagging.checked")
             await self.table.replace(tx, tagged)
             reach("tagging.replaced")
@@ -140,11 +147,9 @@ class TaggingRole:
             ),
         )
 
-    async def _check_labels(
-        self, tagged: Sequence[tuple[Arrival, Tagged]], tx: Transaction
-    ) -> None:
+    async def _check_labels(self, plans: Sequence[Tagged], tx: Transaction) -> None:
         version = await self.table.label_version(tx)
-        if any(plan.label_version not in {None, version} for _, plan in tagged):
+        if any(plan.label_version not in {None, version} for plan in plans):
             raise StaleLabels(f"labels are at version {version} now")
 
     async def _current(self, items: Sequence[TaggingItem], tx: Transaction) -> list[TaggingItem]:
@@ -169,6 +174,11 @@ def _announced_ms(received: Received[Arrival]) -> float:
     made = made_at(received.record)
     published_ms = received.timestamp_ms
     return published_ms if made is None else min(made.timestamp() * 1000, published_ms)
+
+
+def _event_time(received: Received[Arrival]) -> datetime:
+    """Return the arrival's own time, between 1970 and 9999: a record may say anything."""
+    return datetime.fromtimestamp(max(0.0, min(_announced_ms(received), _LAST_MS)) / 1000, UTC)
 
 
 def _tagged_event(item: TaggingItem, now: datetime) -> Record:

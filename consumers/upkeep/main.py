@@ -5,14 +5,17 @@ from consumers.upkeep.pruning import Pruner
 from consumers.upkeep.repair import BestImagesRepair, postponed
 from core.blobs.keepers import keeper_of
 from core.settings import ArchiveSettings, RetentionSettings, TaggingSettings, load
-from core.storage.archive import statistics
+from core.storage.archive import following, statistics
 from core.storage.archive.blobs import PostgresBlobs
+from core.storage.best import noted
+from core.storage.delivery import deliveries
 from core.telemetry.metrics import Metrics
 from core.transaction import Database, Transaction
 
 PRUNE_S = 600.0
 REPAIR_S = 1.0
 FOLD_S = 1.0
+FOLLOW_S = 1.0
 
 
 def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
@@ -34,12 +37,23 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
             await statistics.fold(connection)
         return False  # a fold takes what has gathered: the rest is for the next second
 
+    async def follow() -> bool:
+        async with database.transaction() as tx:
+            return await following.follow_noted(tx)
+
+    async def reopen() -> bool:
+        async with database.transaction() as tx:
+            await deliveries.reopen_lanes(tx)
+        return False
+
     return Upkeep(
         database,
         (
             Chore("pruning", PRUNE_S, _always, pruner.step),
             Chore("best_images", REPAIR_S, repair.is_needed, repair.step, postponed),
             Chore("counts", FOLD_S, statistics.has_changes, fold),
+            Chore("tags", FOLLOW_S, noted.exist, follow),
+            Chore("lanes", PRUNE_S, _always, reopen),
         ),
     )
 

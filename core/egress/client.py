@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Self
 
 import aiohttp
-import certifi
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
@@ -26,9 +25,11 @@ from core.egress.connector import GuardedConnector, RequestTrace, trace_of_reque
 from core.egress.exchange import Download, Exchange, Reading
 from core.egress.failures import FailureKind, unreachable
 from core.egress.guard import TargetGuard
+from core.egress.proxying import parse_proxy
 from core.egress.resolver import HostResolver
 from core.egress.targets import Target, TargetPolicy
-from core.errors import ConfigurationError, TargetForbidden, TargetUnreachable
+from core.egress.tls import default_ssl_context
+from core.errors import TargetForbidden, TargetUnreachable
 from core.settings import EgressSettings
 
 DEFAULT_HEADERS = {
@@ -104,7 +105,7 @@ class GuardedClient:
         self._guard = guard
         self._limits = limits or EgressLimits()
         self._ssl_context = ssl_context
-        self._proxy = _parse_proxy(self._limits.proxy)
+        self._proxy = parse_proxy(self._limits.proxy)
         self._transport: httpx.AsyncBaseTransport | None = None
         # Callbacks come back, and the policy is fixed; an error is not remembered.
         self._target = lru_cache(MAX_TARGETS)(guard.policy.check_url)
@@ -294,25 +295,6 @@ async def open_client(settings: EgressSettings) -> AsyncIterator[GuardedClient]:
         yield client
 
 
-def default_ssl_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Return a context for TLS 1.2 and up. It trusts certifi's roots too: slim images have none.
-
-    Args:
-        ca_file: PEM with further roots, such as a company's own.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or holds no certificate.
-    """
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            raise ConfigurationError(f"EGRESS_CA_FILE: {ca_file}: {error}") from error
-    return context
-
-
 @dataclass(frozen=True, slots=True)
 class _Pieces(httpx.AsyncByteStream):
     content: bytes
@@ -320,20 +302,3 @@ class _Pieces(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self.content), CHUNK_BYTES):
             yield self.content[start : start + CHUNK_BYTES]
-
-
-def _parse_proxy(url: str) -> httpx.Proxy | None:
-    if not url:
-        return None
-    try:
-        proxy = httpx.Proxy(url)
-    except (ValueError, httpx.InvalidURL) as error:
-        raise ConfigurationError(f"EGRESS_PROXY: {error}") from error
-    if proxy.url.scheme not in {"http", "https"} or not proxy.url.host:
-        raise ConfigurationError("EGRESS_PROXY: must be http[s]://[user:password@]host:port")
-    if proxy.auth is None:
-        return proxy
-    # Not `auth`: httpx-aiohttp 0.2.0 makes aiohttp's BasicAuth of it, deprecated in aiohttp 3.14.
-    # aiohttp turns the proxy's Authorization into the Proxy-Authorization that goes out.
-    authorization = aiohttp.encode_basic_auth(*proxy.auth)
-    return httpx.Proxy(str(proxy.url), headers={"authorization": authorization})

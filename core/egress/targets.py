@@ -149,7 +149,7 @@ def canonical_host(host: str) -> tuple[str, IPAddress | None]:
 
 
 def lane_name(host: str) -> str:
-    """Return the host as lanes and operators name it: canonical, an IPv6 address without brackets.
+    """Return the host as operators name it: canonical, an IPv6 address without brackets.
 
     Raises:
         TargetForbidden: as `canonical_host`.
@@ -158,18 +158,17 @@ def lane_name(host: str) -> str:
 
 
 def lane_of(url: str) -> str:
-    """Return the lane of a callback: its host by `lane_name`; as written where that is none.
+    """Return the target of a callback, which has a lane of its own: `scheme://host:port`.
 
-    Such a URL is refused before anything is sent; until then it waits in a lane like the others.
+    A URL that is none has its text up to the path, without user and password: it is refused before
+    anything is sent, and until then it waits in a lane like the others.
     """
     try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-    try:
-        return lane_name(host)
-    except TargetForbidden:
-        return host
+        parts = _split_url(url)
+        return f"{parts.scheme}://{canonical_host(parts.hostname or '')[0]}:{_port_of(parts)}"
+    except (TargetForbidden, KeyError):  # KeyError: a scheme without a port of its own
+        scheme, _, rest = url.partition("://")
+        return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"[:MAX_HOST_CHARS]
 
 
 def _split_url(url: str) -> SplitResult:

@@ -15,10 +15,10 @@ import structlog
 
 from core.errors import DatabaseAway, ProcessCrashed, RecordRefused, TransientError
 from core.failpoints import reach
+from core.messaging.batching import plan_moves
 from core.messaging.budget import DeadLetterBudget
 from core.messaging.claiming import FENCED_WAIT_S
 from core.messaging.outbox import OutboxPublisher
-from core.messaging.partition_batch import plan_moves
 from core.messaging.preparing import Made, Pipeline, Prepared
 from core.messaging.role import Item, Outcome
 from core.messaging.session import RoleParts, Session

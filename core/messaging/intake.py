@@ -7,7 +7,7 @@ import structlog
 
 from core.errors import BrokerAway
 from core.failpoints import reach
-from core.messaging.partition_batch import PartitionBatch, size_of
+from core.messaging.batching import PartitionBatch, size_of
 from core.messaging.ports import Fetched, Garbled, GroupClient, OutOfLog
 from core.messaging.session import Backoff, Session
 from core.messaging.stage_timer import TimeAccount

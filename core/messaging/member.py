@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import structlog
@@ -19,6 +20,7 @@ E = TypeVar("E")
 P = TypeVar("P")
 
 PUBLISH_GRACE_S = 6.0
+CLAIM_GRACE_S = 3.0
 
 
 class Member(Generic[E, P]):
@@ -151,8 +153,10 @@ class Member(Generic[E, P]):
 
     async def _hand_over(self) -> None:
         """Commit the last offsets to Kafka and give our progress rows back, as far as possible."""
-        async with self._session.claiming:  # a claim under way ends first, and is given back too
-            epochs = self._session.tracker.ready()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLAIM_GRACE_S), self._session.claiming:
+                pass  # a claim under way has ended: its partitions are given back too
+        epochs = self._session.tracker.ready()
         if not epochs:
             return
         try:

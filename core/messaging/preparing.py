@@ -8,8 +8,8 @@ import structlog
 
 from core.errors import PermanentError, ProcessCrashed, TransientError, UndecodableEvent
 from core.failpoints import reach
+from core.messaging.batching import PartitionBatch
 from core.messaging.liveness import Pulse
-from core.messaging.partition_batch import PartitionBatch
 from core.messaging.role import Item, Received
 from core.messaging.session import RoleParts, Session
 from core.messaging.stage_timer import TimeAccount

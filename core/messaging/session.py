@@ -8,9 +8,8 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from core.messaging.batching import BatchPolicy, PartitionBatchQueue
+from core.messaging.batching import BatchPolicy, PartitionBatch, PartitionBatchQueue
 from core.messaging.limits import LOOP_LIMITS, LoopLimits
-from core.messaging.partition_batch import PartitionBatch
 from core.messaging.ports import DeadLetters, GroupClient, Ledger, Members, Outbox, RecordPublisher
 from core.messaging.role import Role
 from core.messaging.tracking import Tracker

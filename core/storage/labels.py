@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from core.errors import RecordRefused
+from core.storage.locks import LABELS
 from core.tags import MAX_OWN_LABELS, Label
 from core.transaction import Transaction
 from schemas.labels import MAX_LABELS
-
-#: Taken by whoever adds labels: ids are max + 1.
-LOCK = 7303
 
 _LABELS = """
 SELECT id, name, aliases, templates, threshold FROM labels
@@ -90,7 +88,7 @@ async def _ensure(tx: Transaction, names: Iterable[str], *, most_own: int) -> di
     known = {row["name"]: row["id"] for row in await tx.fetch(_IDS, wanted)}
     if len(known) == len(wanted):
         return known
-    await tx.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+    await tx.execute("SELECT pg_advisory_xact_lock($1)", LABELS)
     known = {row["name"]: row["id"] for row in await tx.fetch(_IDS, wanted)}
     missing = [name for name in wanted if name not in known]
     total = await tx.fetchval("SELECT coalesce(max(id), 0) FROM labels") + len(missing)

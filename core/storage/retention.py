@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from core.storage.delivery import deliveries
+from core.storage.locks import PRUNING
 from core.transaction import Transaction
 
 PORTION = 500
 #: Keys of one look at a table whose rows go when nothing refers to them.
 LOOK = 2000
-#: One pruner at a time, whatever the number of processes.
-LOCK = 7304
 _LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 
 _AGED = {
@@ -27,11 +27,7 @@ _AGED = {
         DELETE FROM queries WHERE query_id IN (
             SELECT query_id FROM queries WHERE deleted_at < now() - $1::interval LIMIT $2)
     """,
-    "deliveries": """
-        DELETE FROM deliveries WHERE delivery_id IN (
-            SELECT delivery_id FROM deliveries
-            WHERE state IN ('delivered', 'dead') AND finished_at < now() - $1::interval LIMIT $2)
-    """,
+    "deliveries": deliveries.PRUNE,
     "failures": """
         DELETE FROM failures WHERE (image_id, reason) IN (
             SELECT image_id, reason FROM failures WHERE last_at < now() - $1::interval LIMIT $2)
@@ -41,8 +37,8 @@ _AGED = {
             SELECT id FROM dead_letters WHERE created_at < now() - $1::interval LIMIT $2)
     """,
     "host_events": """
-        DELETE FROM host_events WHERE id IN (
-            SELECT id FROM host_events WHERE at < now() - $1::interval LIMIT $2)
+        DELETE FROM target_events WHERE id IN (
+            SELECT id FROM target_events WHERE at < now() - $1::interval LIMIT $2)
     """,
     "outbox_places": """
         DELETE FROM outbox_places WHERE outbox_id IN (
@@ -121,7 +117,7 @@ async def prune(tx: Transaction, table: str, age: timedelta, after: bytes = b"")
         table: one of `AGED` or `SWEPT`.
         after: of the portion before.
     """
-    if not await tx.fetchval(_LOCK, LOCK):
+    if not await tx.fetchval(_LOCK, PRUNING):
         return Portion()
     if table in _SWEEP:
         return await _sweep(tx, table, age, after)

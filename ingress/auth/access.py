@@ -1,4 +1,4 @@
-"""Who is asking, and what they may do."""
+"""Authentication by API key, and authorization by scope."""
 
 import asyncio
 import hmac
@@ -35,7 +35,7 @@ class Principal:
 
     @property
     def is_admin(self) -> bool:
-        """May do everything and sees everything."""
+        """Whether the key may do everything and see everything."""
         return Scope.ADMIN in self.scopes
 
     def may(self, scope: Scope) -> bool:
@@ -43,18 +43,18 @@ class Principal:
         return self.is_admin or scope in self.scopes
 
     def owns(self, owner: str | None) -> bool:
-        """Tell whether something of this owner is the principal's to see."""
+        """Tell whether the principal may see what belongs to this owner."""
         return self.is_admin or owner == self.owner
 
 
 @dataclass(slots=True)
 class KeyRing:
-    """Checks API keys against the table, with a short memory.
+    """Checks API keys against the table; remembers what it read for a few seconds.
 
     Attributes:
         failures: limits the answers to wrong keys per client address.
         clock: monotonic seconds.
-        now: aware time.
+        now: the time, aware.
     """
 
     pool: Pool
@@ -75,8 +75,8 @@ class KeyRing:
         if text is None:
             raise _unauthorized("key_missing", f"no header {HEADER}")
         key_id, address = key_id_of(text), client_address(request)
-        # Many clients may share the address of a proxy, and after a start no key is in memory: one
-        # that guesses must not lock out the others. So only who was found wrong is slowed down.
+        # Clients behind one proxy share its address: one that guesses keys must not lock out the
+        # others. So only keys that were found wrong count, after they were looked up.
         key = None if key_id is None else await self._find(key_id, text)
         if key is None:
             self.failures.take(address)
@@ -111,7 +111,7 @@ class KeyRing:
         now = self.now()
         if key.last_used_at is not None and now - key.last_used_at < TOUCH_AFTER:
             return
-        # Remembered first: of many requests at once, one writes.
+        # Remembered before it is written, so that of many requests at once only one writes.
         self._remember(key.key_id, self._known[key.key_id][0], replace(key, last_used_at=now))
         await keys.touch(self.pool, key.key_id, older_than=TOUCH_AFTER)
 
@@ -122,7 +122,7 @@ def client_address(request: Request) -> str:
 
 
 def require(principal: Principal, scope: Scope) -> None:
-    """Pass a principal that has the scope.
+    """Check that the principal has the scope.
 
     Raises:
         Problem: `scope_missing`.

@@ -26,10 +26,10 @@ _KEY = re.compile(
 
 
 class Scope(StrEnum):
-    """What a key may do. `admin` may do everything, and sees all owners' things."""
+    """What a key may do. `admin` may do everything, and sees what belongs to any owner."""
 
     UPLOAD = "upload"  # send images
-    QUERY = "query"  # ask, and see one's own queries
+    QUERY = "query"  # submit queries, and see one's own
     READ = "read"  # see images
     PATHS = "paths"  # have files and directories under the allowed roots tagged
     ADMIN = "admin"
@@ -62,7 +62,7 @@ def key_id_of(text: str) -> str | None:
 
 
 def digest_of(text: str) -> bytes:
-    """Return what is kept of a key."""
+    """Return the SHA-256 of a key, which is all that is kept of it."""
     return hashlib.sha256(text.encode()).digest()
 
 

@@ -1,4 +1,4 @@
-"""Reading request bodies: bounded in size and in time, before and while they come in."""
+"""Reading request bodies within limits of size and time."""
 
 import asyncio
 import io
@@ -18,8 +18,8 @@ MIN_BYTES_PER_S = 64 * 1024  # half a megabit: slower bodies end after INGRESS_R
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How slowly a body may come: so long in all, and longer only while enough bytes arrive.
+class BodyPace:
+    """How slowly a body may come: a fixed time, and more only for the bytes that have arrived.
 
     uvicorn has no time limit for bodies; without this one, a client that sends a byte a minute
     holds its connection for ever (docs/research/delivery.md, section 4).
@@ -29,7 +29,7 @@ class Pace:
     min_bytes_per_s: float
 
     def allowed_s(self, received: int) -> float:
-        """Seconds of waiting that are granted after so many bytes."""
+        """Return how many seconds the body may take in all, after so many bytes."""
         return self.grace_s + received / self.min_bytes_per_s
 
 
@@ -48,8 +48,10 @@ def check_announced(request: Request, max_bytes: int) -> None:
         raise _too_large(int(announced), max_bytes)
 
 
-async def stream(request: Request, *, max_bytes: int, pace: Pace) -> AsyncGenerator[bytes, None]:
-    """Return the body in pieces, as they come.
+async def stream(
+    request: Request, *, max_bytes: int, pace: BodyPace
+) -> AsyncGenerator[bytes, None]:
+    """Yield the body in pieces, as they come.
 
     Raises:
         Problem: `body_too_large`, `receive_timeout`.
@@ -82,7 +84,7 @@ async def stream(request: Request, *, max_bytes: int, pace: Pace) -> AsyncGenera
             yield piece
 
 
-async def read_whole(request: Request, *, max_bytes: int, pace: Pace) -> bytes:
+async def read_whole(request: Request, *, max_bytes: int, pace: BodyPace) -> bytes:
     """Return the whole body, held in memory once.
 
     Raises:
@@ -92,11 +94,11 @@ async def read_whole(request: Request, *, max_bytes: int, pace: Pace) -> bytes:
     buffer = io.BytesIO()
     async for piece in stream(request, max_bytes=max_bytes, pace=pace):
         buffer.write(piece)
-    return buffer.getvalue()  # CPython hands over the inner bytes, it does not copy them
+    return buffer.getvalue()  # CPython returns the buffer itself, without a copy
 
 
 async def read_model(
-    request: Request, model: type[ModelT], *, max_bytes: int, pace: Pace
+    request: Request, model: type[ModelT], *, max_bytes: int, pace: BodyPace
 ) -> ModelT:
     """Return the JSON body as `model`.
 

@@ -1,4 +1,4 @@
-"""Where a page ended: what its last row is found by, as text for the client to hand back."""
+"""Cursors: the key of a page's last row, as text that the client sends for the next page."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def limit_of(most: int) -> Parameter:
-    """How many rows a page has."""
+    """Return the parameter `limit`, of at most so many rows."""
     return Parameter(
         "limit", "query", "How many.", (("type", "integer"), ("minimum", 1), ("maximum", most))
     )
@@ -34,10 +34,10 @@ def cursor_of(at: datetime, row_id: UUID) -> str:
 
 
 def read_cursor(text: str) -> tuple[datetime, UUID]:
-    """Return what `cursor_of` was given.
+    """Return the time and the id in a cursor of `cursor_of`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not such a cursor.
     """
     try:
         at, row_id = _decoded(text).split(" ")
@@ -59,7 +59,7 @@ def page_before(call: Call) -> tuple[datetime, UUID] | None:
     """Return time and id of the last row of the page before; None for the first page.
 
     Raises:
-        Problem: `invalid_request`: the parameter `cursor` is none.
+        Problem: `invalid_request`: the parameter `cursor` is not such a cursor.
     """
     return _read(call, read_cursor)
 
@@ -68,7 +68,7 @@ def page_below(call: Call) -> int | None:
     """Return the number of the last row of the page before; None for the first page.
 
     Raises:
-        Problem: `invalid_request`: the parameter `cursor` is none.
+        Problem: `invalid_request`: the parameter `cursor` is not such a cursor.
     """
     return _read(call, _read_number)
 

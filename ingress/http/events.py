@@ -20,7 +20,7 @@ MEDIA_TYPE = "text/event-stream"
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often to look, when to say that the line is open, and when to let clients come anew."""
+    """Seconds between looks, between heartbeats, and until the client has to connect again."""
 
     look_s: float = 0.5
     heartbeat_s: float = 15.0
@@ -28,7 +28,7 @@ class Rhythm:
 
 
 def wants_events(request: Request) -> bool:
-    """Tell whether the client asks for events rather than for the present state."""
+    """Tell whether the client accepts a stream of events."""
     return MEDIA_TYPE in request.headers.get("accept", "")
 
 
@@ -38,13 +38,13 @@ def stream_of(
     is_open: Callable[[], bool],
     rhythm: Rhythm | None = None,
 ) -> StreamingResponse:
-    """Return a response that tells `look`'s value whenever it has changed.
+    """Return a response that sends the value of `look` whenever it has changed.
 
     It ends after the final value, when `is_open` turns false (the process stops), or after
     `longest_s`: browsers connect again by themselves, others look at `retry`.
     """
     events = _events(look, is_final, is_open, rhythm or Rhythm())
-    # Proxies that collect responses (nginx) would hold the events back.
+    # Without the header nginx would buffer the events.
     return StreamingResponse(events, media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
 
 
@@ -60,7 +60,9 @@ async def _events(
     while is_open() and loop.time() < ends_at:
         try:
             value = await look()
-        except PhotoTaggerError as error:  # the answer has begun: the client asks again
+        except (
+            PhotoTaggerError
+        ) as error:  # the response has begun, so it can only end; the client connects again
             log.warning("events_ended", error=str(error))
             return
         if value != before:

@@ -1,4 +1,4 @@
-"""How much one client, and all of them together, may ask for at once. In process, no I/O."""
+"""Limits per client and for all clients together, kept in this process's memory."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -8,7 +8,9 @@ from math import ceil
 
 from ingress.http.problems import retry_later
 
-MAX_BUCKETS = 10_000  # the least recently used are forgotten: a forgotten bucket is a full one
+MAX_BUCKETS = (
+    10_000  # beyond it the least recently used bucket is dropped, which is as if it were full
+)
 
 BURST_S = 2  # seconds' worth of requests that may come at once
 
@@ -74,8 +76,8 @@ class RateLimit:
 class ByteBudget:
     """Bytes of images in memory at once: over all requests, and a share of them per key.
 
-    A body that does not say how long it is takes the most that it may have, so a few slow clients
-    would fill the whole; with their own key's share they leave room for others.
+    A body of unknown length counts as the longest allowed, so that a few slow clients could take
+    the whole budget; the share per key leaves room for others.
     """
 
     limit: int
@@ -84,7 +86,7 @@ class ByteBudget:
 
     @property
     def share(self) -> int:
-        """Most bytes that one key may hold, beyond its first body."""
+        """The most bytes that one key may hold, unless it holds only one body."""
         return self.limit // KEY_SHARES
 
     @contextmanager
@@ -112,7 +114,7 @@ class ByteBudget:
                 after_s=1,
             )
         own = self.held.get(name, 0)
-        if own and own + size > self.share:  # its first body is taken whatever its size
+        if own and own + size > self.share:  # a key's only body may be larger than its share
             raise retry_later(
                 "rate_limited",
                 f"bodies of this key hold {own} bytes, this one may take {size} more; a key may"

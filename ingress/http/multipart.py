@@ -30,8 +30,8 @@ class ReceivedFile:
     """One file of a request.
 
     Attributes:
-        content: None where the file is over the limit: its bytes were dropped as they came.
-        size_bytes: of all that was sent.
+        content: None where the file is over the limit; its bytes were dropped.
+        size_bytes: of the whole file, also where it is over the limit.
     """
 
     filename: str
@@ -60,7 +60,7 @@ class FileBuffer:
         self._hash.update(piece)
 
     def finish(self) -> ReceivedFile:
-        """Return the file. The bytes are handed over, not copied."""
+        """Return the file, without copying its bytes."""
         is_whole = self.size_bytes <= self.max_bytes
         content = self._bytes.getvalue() if is_whole else None
         return ReceivedFile(self.filename, content, self.size_bytes, self._hash.digest())
@@ -69,7 +69,7 @@ class FileBuffer:
 async def read_files(
     pieces: AsyncIterator[bytes], content_type: str, *, max_file_bytes: int, max_files: int
 ) -> AsyncGenerator[ReceivedFile, None]:
-    """Return the files of a multipart body one by one, each as soon as it is there.
+    """Yield the files of a multipart body, each as soon as it is complete.
 
     Raises:
         Problem: `malformed_multipart`, `too_many_files`, `invalid_request` for a part that is not
@@ -91,7 +91,7 @@ async def read_files(
 
 
 class _Parts:
-    """Callbacks of the parser: what it finds becomes finished files, or one problem."""
+    """Callbacks of the parser: they collect finished files, or the first problem."""
 
     def __init__(self, max_file_bytes: int, max_files: int) -> None:
         self._max_file_bytes = max_file_bytes

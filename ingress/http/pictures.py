@@ -10,9 +10,9 @@ from core.errors import ImageUnreadable
 from core.storage.archive.images import ImageStatus
 from core.vision.decoding.sniff import SniffedPicture
 
-#: Pictures that browsers show themselves; the rest is offered as a download.
+#: Pictures that browsers show; others are offered as a download.
 _INLINE = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"})
-# A picture is shown, never run: even an SVG or HTML that a sniffer took for one.
+# No script runs, even if a browser takes the bytes for SVG or HTML.
 _POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _UNKNOWN = "application/octet-stream"
 
@@ -51,7 +51,7 @@ class PictureResponse(Response):
 
 
 def etag_of(image: ImageStatus) -> str | None:
-    """Return what names the bytes; None where they may change under the same name, as files do."""
+    """Return the entity tag of the bytes; None for files, whose bytes may change."""
     return f'"{image.sha256.hex()}"' if image.sha256 and image.uri.startswith("blob:") else None
 
 
@@ -59,4 +59,4 @@ def _media_type(content: bytes, probe: Callable[[bytes], SniffedPicture]) -> str
     try:
         return probe(content).media_type
     except ImageUnreadable:
-        return _UNKNOWN  # what failed to be tagged is still handed back
+        return _UNKNOWN  # bytes that cannot be read as a picture are still returned

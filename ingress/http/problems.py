@@ -1,4 +1,4 @@
-"""Every error that a client can meet, as RFC 9457 `application/problem+json`.
+"""Every error that a client can get, as RFC 9457 `application/problem+json`.
 
 `type` and `code` are stable: clients may branch on them. `detail` names the value and the limit.
 """
@@ -18,7 +18,7 @@ TYPE_PREFIX = "/docs/problems#"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of problem: what it is called, and what a client can do about it."""
+    """A kind of problem: its code, its title, and what the client can do about it."""
 
     code: str
     status: int
@@ -161,7 +161,7 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """What a problem may carry beyond its kind and detail."""
+    """Further fields and headers of a problem."""
 
     errors: tuple[FieldError, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -184,7 +184,7 @@ class Problem(PermanentError):
 
 
 def retry_later(code: str, detail: str, *, after_s: int) -> Problem:
-    """Return a problem that asks to come back after so many seconds."""
+    """Return a problem that asks the client to try again after so many seconds."""
     return Problem(code, detail, Extra(headers={"Retry-After": str(max(1, after_s))}))
 
 

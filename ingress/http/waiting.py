@@ -1,4 +1,4 @@
-"""Waiting for a row to change, bounded: what long polls and `/tag/image` do."""
+"""Waiting for a row to change, for a limited time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Looks of a primary key each: fast at first, for what is done at once, then rarely.
+# Each look reads one row by its key. The pauses grow: most waits end at once.
 FIRST_PAUSE_S = 0.02
 LAST_PAUSE_S = 0.5
 GROWTH = 1.5
@@ -15,7 +15,7 @@ GROWTH = 1.5
 async def wait_until(
     look: Callable[[], Awaitable[T]], is_done: Callable[[T], bool], *, within_s: float
 ) -> T:
-    """Look until it is done or the time is over; give what was seen last. Looks at least once."""
+    """Look at least once, until it is done or the time is over; return what was seen last."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_s
     pause_s = FIRST_PAUSE_S

@@ -16,7 +16,7 @@ _TOPICS = (
 
 
 class ShownLetter(Output):
-    """A record that was set aside, but for its value."""
+    """A dead letter, without its value."""
 
     letter_id: int
     group: str = Field(description="The consumer group that set it aside.")
@@ -24,7 +24,7 @@ class ShownLetter(Output):
     partition: int
     offset: int
     key: str | None
-    headers: dict[str, str] = Field(description="As text; values are cut at 200 characters.")
+    headers: dict[str, str] = Field(description="As text; values are cut after 200 characters.")
     size_bytes: int = Field(description="Of its value.")
     reason: str
     detail: str
@@ -34,7 +34,7 @@ class ShownLetter(Output):
 
 
 class ShownLetterGroup(Output):
-    """Letters with the same group, topic and reason."""
+    """Number of dead letters with the same group, topic and reason."""
 
     group: str
     topic: str
@@ -54,7 +54,7 @@ class LetterPage(Output):
 
 
 class ReplayRequest(Input):
-    """`POST /dead-letters/replay`: letters to be put back on their topic."""
+    """`POST /dead-letters/replay`: dead letters to put back on their topic."""
 
     model_config = examples(
         {"topic": "images.arrived.v1", "reason": "truncated", "dry_run": True},
@@ -80,7 +80,7 @@ class ReplayRequest(Input):
 
 
 class ReplayOutcome(Output):
-    """What was put back."""
+    """The outcome of a replay."""
 
     matched: dict[str, int] | None = Field(
         None, description="Letters that match, by reason; counted with `dry_run` alone."
@@ -91,6 +91,6 @@ class ReplayOutcome(Output):
     )
     unreadable: int | None = Field(
         None,
-        description="Letters that cannot go back, since only their places are known; counted with"
-        " `dry_run` alone.",
+        description="Letters that cannot be put back, because only their places are known; counted"
+        " with `dry_run` alone.",
     )

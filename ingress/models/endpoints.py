@@ -27,16 +27,16 @@ class ShownEndpoint(Output):
 
 
 class MadeEndpoint(ShownEndpoint):
-    """A fresh one, with what is shown once."""
+    """A new address, with its secret, which is shown once."""
 
     signing_secret: str = Field(description="`whsec_…`, shown once.")
 
 
 class RemovedEndpoint(ShownEndpoint):
-    """An address that is registered no more."""
+    """An address that was removed."""
 
     given_up: int = Field(
-        description="Webhooks to it that waited: given up as `endpoint_removed`; redelivery sends"
+        description="Pending webhooks to it, given up as `endpoint_removed`; redelivery sends"
         " them again, signed with the owner's own secret."
     )
 

@@ -1,4 +1,4 @@
-"""What `/health` tells. The same models answer and document."""
+"""The answer of `/health`."""
 
 from datetime import datetime
 from typing import Literal
@@ -9,7 +9,7 @@ from ingress.models.roots import Output
 
 
 class Check(Output):
-    """One part that this process needs."""
+    """The state of one dependency, or of the process itself."""
 
     status: Literal["ok", "away", "stopping"]
     detail: str | None = None
@@ -20,7 +20,7 @@ class RunningModel(Output):
 
     model: str = Field(description="Its name and weights, as beside the tags that it made.")
     loaded_at: datetime
-    seen_at: datetime = Field(description="When a process last said that it runs with it.")
+    seen_at: datetime = Field(description="When a process last reported it.")
 
 
 class HealthReport(Output):
@@ -32,6 +32,6 @@ class HealthReport(Output):
         description="What the instance is set to tag with; `demo` is the bundled model."
     )
     loaded_models: tuple[RunningModel, ...] = Field(
-        description="What tagging processes run with at present; empty where none has spoken."
+        description="What tagging processes run with at present; empty where none has reported."
     )
     checks: dict[str, Check]

@@ -104,7 +104,7 @@ class CuratedImage(Output):
 
 
 class DeletedImage(Output):
-    """An image that is no more."""
+    """An image that was deleted."""
 
     image_id: UUID
     deleted_at: datetime

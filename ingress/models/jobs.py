@@ -10,7 +10,7 @@ from ingress.models.roots import Output
 
 
 class ListedJob(Output):
-    """A directory job, but for its images."""
+    """A directory job, without its images."""
 
     job_id: UUID
     directory: str
@@ -18,7 +18,7 @@ class ListedJob(Output):
     total: int | None
     announced: int
     skipped: int
-    skips: dict[str, int] = Field(description="What was passed over, by reason.")
+    skips: dict[str, int] = Field(description="Files that were skipped, by reason.")
     error: str | None
     created_at: datetime
     updated_at: datetime
@@ -27,7 +27,7 @@ class ListedJob(Output):
 
 
 class ShownJob(ListedJob):
-    """How far a job is."""
+    """A directory job with its progress."""
 
     images: dict[str, int] = Field(description="How many of its images are in each status.")
 

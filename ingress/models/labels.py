@@ -15,7 +15,7 @@ DEFAULT_SAMPLE, MAX_SAMPLE = 2_000, 20_000
 
 
 class ShownLabel(Output):
-    """A label; no templates: the default ones."""
+    """A label; without templates of its own it has the default ones."""
 
     name: str
     aliases: tuple[str, ...]
@@ -24,14 +24,14 @@ class ShownLabel(Output):
 
 
 class ShownRescoring(Output):
-    """How far the archive has come with the labels in force."""
+    """Progress of re-scoring the archive with the labels in force."""
 
     is_done: bool
     total: int = Field(description="Images that had tags of older labels when it began.")
     rescored: int = Field(description="Of these, so many have new ones.")
     older: int = Field(
         description="Images that still answer with tags of older labels, up to 100,000. Those of"
-        " another model stay among them until `producers retag`."
+        " another model stay among them until `photo-archive retag`."
     )
 
 
@@ -58,7 +58,7 @@ class PreviewRequest(LabelSetText):
 
 
 class LabelChange(Output):
-    """How many images of the sample carry a label, now and then."""
+    """How many images of the sample carry a label, before and after the change."""
 
     name: str
     before: int

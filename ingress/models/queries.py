@@ -1,4 +1,4 @@
-"""Queries as clients ask, list and delete them."""
+"""Queries as clients submit, list and delete them."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -63,7 +63,7 @@ class QueryRequest(Input):
         return self
 
     def options(self) -> QueryOptions:
-        """Return what goes into the event beside text and address."""
+        """Return the options, as the event carries them."""
         return QueryOptions.model_validate(self, from_attributes=True)
 
 
@@ -76,7 +76,7 @@ class AcceptedQuery(Output):
 
 
 class ShownAttempt(Output):
-    """One try to deliver a webhook."""
+    """One attempt to deliver a webhook."""
 
     attempt: int
     started_at: datetime
@@ -87,7 +87,7 @@ class ShownAttempt(Output):
 
 
 class ShownDelivery(Output):
-    """A webhook and its tries."""
+    """A webhook and its attempts."""
 
     delivery_id: UUID = Field(description="The `webhook-id` on the wire.")
     url: str
@@ -115,7 +115,7 @@ class ShownQuery(Output):
 
 
 class QuerySummary(Output):
-    """A query, but for its answer and its webhooks."""
+    """A query, without its answer and its webhooks."""
 
     query_id: UUID
     status: Literal["accepted", "waiting", "answered"]
@@ -138,8 +138,8 @@ class QueryPage(Output):
 
 
 class DeletedQuery(Output):
-    """A query that is no more, nor its webhooks."""
+    """A query that was deleted with its webhooks."""
 
     query_id: UUID
     deleted_at: datetime
-    withdrawn: int = Field(description="Webhooks of it that waited, and are not sent.")
+    withdrawn: int = Field(description="Its pending webhooks, which are not sent.")

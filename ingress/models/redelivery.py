@@ -26,7 +26,7 @@ class RedeliveryFilter(Input):
 
 
 class RedeliveryRequest(Input):
-    """`POST /queries/redeliver`: webhooks to be sent again."""
+    """`POST /queries/redeliver`: webhooks to send again."""
 
     model_config = examples(
         {"filter": {"host": "hooks.example.org"}, "dry_run": True},
@@ -41,7 +41,7 @@ class RedeliveryRequest(Input):
 
 
 class Redelivery(Output):
-    """What is sent again."""
+    """The outcome of a redelivery."""
 
     matched: dict[str, int] = Field(description="Webhooks that match, by state.")
     redelivered: int = Field(description="Of these, so many are due now; 0 where only counted.")

@@ -16,7 +16,7 @@ class ShownMatch(Output):
 
 
 class FoundImage(ShownImage):
-    """An image of a search."""
+    """An image that a search found."""
 
     score: float | None = Field(
         None, description="Sum of the matched tags' confidences, where tags were looked for."
@@ -27,8 +27,8 @@ class FoundPage(ImagePage):
     """Some images of the archive, in the order that `order` says.
 
     `arrival`: the newest arrival first. `date`: the last taken first. `relevance`: the greatest sum
-    of matched confidences first, then the newest. A page may be shorter than `limit` and yet have a
-    `next`, where other owners' images were passed over.
+    of matched confidences first, then the newest. A page may be shorter than `limit` and still
+    have a `next`, where other owners' images were left out.
     """
 
     images: tuple[FoundImage, ...]
@@ -45,7 +45,7 @@ class ShownToken(Output):
 
 
 class Lemmas(Output):
-    """How a text is understood."""
+    """The words of a text, and the labels that they match."""
 
     text: str
     tokens: tuple[ShownToken, ...]

@@ -46,7 +46,7 @@ class RootedFiles:
 
     @property
     def is_open(self) -> bool:
-        """At least one root is allowed."""
+        """Whether at least one root is allowed."""
         return bool(self._roots.names)
 
     async def file(self, path: str) -> RootedFile:
@@ -72,7 +72,7 @@ class RootedFiles:
             BlobStoreAway: the root itself is not there.
         """
         try:
-            # The thread looks at the clock at each photo; where there are none, only this does.
+            # The thread looks at the clock at each photo; this also ends a walk without photos.
             async with asyncio.timeout(within_s + 0.1):
                 return await asyncio.to_thread(self._count, directory, extensions, within_s)
         except TimeoutError:

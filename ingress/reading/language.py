@@ -1,4 +1,4 @@
-"""Texts read as the query consumer reads them: words, lemmas, and the labels that they name."""
+"""The words of a text and the labels that they name, as the query consumer finds them."""
 
 import asyncio
 from collections.abc import Sequence

@@ -44,7 +44,7 @@ async def find(
 
 async def _find(pool: Pool, owner: str | None, after: int, limit: int) -> PairPage:
     kept = await same_photos.hashes(pool, owner=owner, limit=MAX_COMPARED)
-    ids = np.frombuffer(kept.ids, ">i4").astype(np.int64)
+    ids = np.frombuffer(kept.ids, ">i8").astype(np.int64)
     hashes = np.frombuffer(kept.values, ">i8").astype(np.int64)
     first = int(np.searchsorted(ids, after, side="right"))
     # No connection is held meanwhile: other requests need it.

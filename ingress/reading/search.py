@@ -13,7 +13,7 @@ from core.storage.pool import Pool
 from core.transaction import Transaction
 from ingress.reading.language import TextReader
 
-#: Pages that are read for one that is asked for, where many images may not be shown to the caller.
+#: At most so many pages are read for one, where the caller may not see many of their images.
 ROUNDS = 5
 
 

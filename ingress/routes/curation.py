@@ -1,4 +1,4 @@
-"""`PATCH, DELETE /images/{image_id}`: what people decide about an image, for good."""
+"""`PATCH, DELETE /images/{image_id}`: decisions of people about an image."""
 
 from uuid import UUID
 
@@ -17,15 +17,15 @@ from ingress.routes.images import shown
 
 
 async def patch(call: Call) -> Response:
-    """Set tags by hand or give them back to the model; exclude from the answers or take back."""
+    """Set tags by hand, or return to the model's; exclude the image from answers, or include it."""
     change = await call.body(ImagePatch)
     image_id = call.path_id("image_id")
     async with call.deps.pool.transaction() as tx:
         status = await images.status(tx, image_id)
-        # Another owner's image and none at all give the same answer: ids must not be probed.
+        # Another owner's image and an unknown id give the same answer: nobody can probe ids.
         if status is None or not call.caller.owns(status.owner):
             raise _not_yours(image_id)
-        await _apply(tx, status, change)
+        await _apply(tx, status, change, call.caller.owner)
         decided = await curation.state(tx, image_id)
         now = await images.status(tx, image_id)
         if now is None:  # deleted between the look and the change
@@ -40,14 +40,16 @@ async def patch(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
-    """Delete an image: it is no answer and nobody sees it from now on.
+    """Delete an image: it is never an answer again, and nobody sees it.
 
-    Its bytes go soon after, unless another image has the same. A webhook with it that waits becomes
-    `query.failed`, reason `image_gone`. Sent or announced again, it is a new image.
+    Its bytes are deleted soon after, unless another image has the same. A pending webhook with it
+    becomes `query.failed`, reason `image_gone`. Uploaded or announced again, it is a new image.
     """
     image_id = call.path_id("image_id")
     async with call.deps.pool.transaction() as tx:
-        deleted_at = await image_deletion.delete(tx, image_id, owner=call.own_only)
+        deleted_at = await image_deletion.delete(
+            tx, image_id, owner=call.own_only, by=call.caller.owner
+        )
     if deleted_at is None:
         raise _not_yours(image_id)
     return json_response(DeletedImage(image_id=image_id, deleted_at=deleted_at))
@@ -57,21 +59,21 @@ def _not_yours(image_id: UUID) -> Problem:
     return Problem("image_not_found", f"no image {image_id} that is yours to change")
 
 
-async def _apply(tx: Transaction, status: ImageStatus, change: ImagePatch) -> None:
+async def _apply(tx: Transaction, status: ImageStatus, change: ImagePatch, by: str) -> None:
     if "tags" in change.model_fields_set:
         if change.tags is None:
-            await curation.clear_tags(tx, status.image_id)
+            await curation.clear_tags(tx, status.image_id, by=by)
         else:
-            await _set_tags(tx, status, change)
+            await _set_tags(tx, status, change, by)
     if change.excluded is not None:
-        await curation.exclude(tx, status.image_id, excluded=change.excluded)
+        await curation.exclude(tx, status.image_id, excluded=change.excluded, by=by)
 
 
-async def _set_tags(tx: Transaction, status: ImageStatus, change: ImagePatch) -> None:
+async def _set_tags(tx: Transaction, status: ImageStatus, change: ImagePatch, by: str) -> None:
     tags = [TagScore(tag.tag, score_to_int(tag.score)) for tag in change.tags or ()]
     tags.sort(key=lambda tag: -tag.score)
     try:
-        await curation.set_tags(tx, status.image_id, tags)
+        await curation.set_tags(tx, status.image_id, tags, by=by)
     except RecordRefused as error:
         extra = Extra(errors=(FieldError("/tags", str(error)),))
         raise Problem("invalid_request", str(error), extra) from error

@@ -1,4 +1,4 @@
-"""`/dead-letters`: records that were set aside, and putting them back on their topic."""
+"""`/dead-letters`: list dead letters, and replay them to their topic."""
 
 from starlette.responses import Response
 
@@ -26,16 +26,16 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 MAX_NAME_CHARS = 249  # Kafka's limit for the name of a topic
 HEADER_CHARS = 200
-#: Values of so many letters are in memory at a time.
+#: At most so many letters are in memory at a time.
 REPLAY_BATCH = 20
 RETRY_AFTER_S = 5
 _PARAMETERS = frozenset({"topic", "group", "reason", "cursor", "limit"})
 
 
 async def list_letters(call: Call) -> Response:
-    """Return dead letters that were not replayed, the newest first, and how many there are of each.
+    """Return dead letters that were not replayed, the newest first, and counts by reason.
 
-    Their values are not shown: they are what somebody sent. `photo-archive letters replay` and
+    Their values are not shown: they are what clients sent. `photo-archive letters replay` and
     `POST /dead-letters/replay` put them back as they were.
     """
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
@@ -54,8 +54,8 @@ async def list_letters(call: Call) -> Response:
 async def replay(call: Call) -> Response:
     """Put dead letters back on their topic, unchanged, the oldest first; or only count them.
 
-    What fails again is a new letter. Asked twice at the same moment some may be put back twice,
-    which their identity makes harmless.
+    A record that fails again becomes a new letter. Two requests at the same moment may put some
+    records back twice, which is harmless: they have the same ids.
     """
     asked = await call.body(ReplayRequest)
     try:
@@ -83,7 +83,7 @@ async def _count(connection: Transaction, wanted: LetterFilter) -> ReplayOutcome
 async def _put_back(
     call: Call, connection: Transaction, wanted: LetterFilter, limit: int
 ) -> ReplayOutcome:
-    # Without patience: whoever asks is waiting, and may ask again.
+    # No retries: the client is waiting, and may ask again.
     publisher = call.deps.departures.outbox.publisher
     replaying = Replay(connection, publisher, Patience(limit_s=0), REPLAY_BATCH)
     done = await replaying.run(wanted, limit)

@@ -1,4 +1,4 @@
-"""`/docs`, `/openapi.json`, `/asyncapi.json`, `/`: what there is, readable offline."""
+"""`/docs`, `/openapi.json`, `/asyncapi.json`, `/`: the documentation, which works offline."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ def operations(described: Sequence[Operation], deps: Dependencies) -> tuple[Oper
 
 
 def _swagger_files() -> Path:
-    # Not imported: the package brings adapters for frameworks that are not here.
+    # Not imported: the package imports web frameworks that are not installed.
     spec = find_spec("swagger_ui")
     if spec is None or spec.origin is None:
         raise ConfigurationError(
@@ -91,7 +91,7 @@ def _file(path: str, file: Path, media_type: str) -> Operation:
 
 
 def _json(path: str, summary: str, build: Callable[[], openapi.Document]) -> Operation:
-    @cache  # at the first request: a start, and most tests, need none
+    @cache  # built at the first request: starting needs no document
     def body() -> bytes:
         return json.dumps(build(), ensure_ascii=False).encode()
 

@@ -15,12 +15,12 @@ from ingress.reading import same_photos
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-MAX_ROW_ID = 2**31 - 1
+MAX_ROW_ID = 2**63 - 1
 CURSOR = "^[0-9a-f]{64}$"
 
 
 async def similar(call: Call) -> Response:
-    """Return what is like an image: the same bytes, the same photo, the same burst."""
+    """Return the images that are like this one: same bytes, same photo or same burst."""
     image_id = call.path_id("image_id")
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     async with call.deps.pool.connection() as connection:
@@ -62,7 +62,7 @@ async def _identical(deps: Dependencies, owner: str | None, after: bytes, limit:
 async def _same_photo(
     deps: Dependencies, owner: str | None, after: bytes, limit: int
 ) -> Duplicates:
-    place = min(int.from_bytes(after, "big"), MAX_ROW_ID)  # may be the other level's cursor
+    place = min(int.from_bytes(after, "big"), MAX_ROW_ID)  # the cursor may be of the other level
     page = await same_photos.find(deps.pool, deps.comparing, owner=owner, after=place, limit=limit)
     shown = tuple(
         DuplicateGroup.of(
@@ -74,7 +74,9 @@ async def _same_photo(
         )
         for one in page.pairs
     )
-    follows = None if page.next is None else f"{page.next:064x}"  # as long as the other level's
+    follows = (
+        None if page.next is None else f"{page.next:064x}"
+    )  # as many digits as the other level's
     return Duplicates(groups=shown, next=follows, is_complete=page.is_complete)
 
 

@@ -21,7 +21,7 @@ from ingress.operations import Call, Operation, Reply, json_response
 
 
 async def register(call: Call) -> Response:
-    """Register an address; its secret is in the answer, and nowhere else."""
+    """Register a callback address; the answer shows its signing secret once."""
     asked = await call.body(EndpointRequest)
     box = call.deps.sealing
     if box is None:
@@ -41,13 +41,13 @@ async def register(call: Call) -> Response:
 
 
 async def list_endpoints(call: Call) -> Response:
-    """List the caller's addresses; an administrator's list has all."""
+    """Return the caller's addresses, or all of them for an administrator."""
     found = await endpoints.list_all(call.deps.pool, call.own_only)
     return json_response(ShownEndpoints(endpoints=tuple(ShownEndpoint.of(one) for one in found)))
 
 
 async def remove(call: Call) -> Response:
-    """Forget an address and its secret; its webhooks that wait are given up."""
+    """Delete an address and its secret; its pending webhooks are given up."""
     endpoint_id = call.path_id("endpoint_id")
     async with call.deps.pool.transaction() as tx:
         await keys.lock_owner(tx, endpoints.secrets_owner(endpoint_id))

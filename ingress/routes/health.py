@@ -1,4 +1,4 @@
-"""`/health`, `/livez`, `/readyz`, `/metrics`: for people and for whoever restarts processes."""
+"""`/health`, `/livez`, `/readyz`, `/metrics`: for people, orchestrators and Prometheus."""
 
 import asyncio
 from datetime import timedelta
@@ -13,12 +13,12 @@ from ingress.models.health import Check, HealthReport, RunningModel
 from ingress.operations import Call, Operation, Reply, json_response
 
 CHECK_TIMEOUT_S = 2.0
-#: A tagging process says every 30 s what it runs with; one that was silent for so long is gone.
+#: A tagging process reports its model every 30 s; one that was silent for so long is not shown.
 MODEL_SILENCE = timedelta(seconds=90)
 
 
 async def health(call: Call) -> Response:
-    """Return the state of every part; 503 where nothing can be accepted."""
+    """Return the state of every dependency; 503 where no request can be accepted."""
     database, broker, models = await asyncio.gather(_database(call), _broker(call), _models(call))
     checks = {"database": database, "broker": broker, "process": _process(call)}
     can_accept = checks["database"].status == checks["process"].status == "ok"
@@ -34,13 +34,13 @@ async def health(call: Call) -> Response:
 
 
 async def live(call: Call) -> Response:
-    """Tell that the event loop turns; looks at nothing else, so no outage restarts processes."""
+    """Answer: the process is alive. No dependency is checked, so that no outage restarts it."""
     del call
     return PlainTextResponse("ok\n")
 
 
 async def ready(call: Call) -> Response:
-    """Tell whether requests are welcome: not while stopping, not while the database is away."""
+    """Tell whether requests are accepted: not while stopping, not while the database is away."""
     if _process(call).status != "ok":
         return PlainTextResponse("stopping\n", HTTPStatus.SERVICE_UNAVAILABLE)
     if (await _database(call)).status != "ok":
@@ -75,7 +75,7 @@ async def _models(call: Call) -> tuple[RunningModel, ...]:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             found = await loaded_models.running(call.deps.pool, MODEL_SILENCE)
     except (PhotoTaggerError, TimeoutError):
-        return ()  # the database is away, which stands among the checks
+        return ()  # the check `database` reports this outage
     return tuple(RunningModel.of(one) for one in found)
 
 

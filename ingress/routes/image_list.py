@@ -1,4 +1,4 @@
-"""`GET /images`: the archive, page by page; searches are `ingress.routes.search`'s."""
+"""`GET /images`: the archive, page by page. `ingress.routes.search` serves its searches."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 async def browse(call: Call) -> Response:
-    """Return images, the newest arrival first; `next` holds the cursor of the page that follows."""
+    """Return images, the newest arrival first; `next` is the cursor of the next page."""
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     search.refuse_unknown(call, _PARAMETERS)
     if search.PARAMETERS & set(call.request.query_params):

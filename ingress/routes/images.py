@@ -26,7 +26,7 @@ PART_OVERHEAD_BYTES = 16 * 1024  # boundaries and headers of one part
 
 
 async def upload(call: Call) -> Response:
-    """Take one or several images; each stands alone, none waits for the others."""
+    """Accept one or several images. Each succeeds or fails by itself."""
     settings, request = call.deps.settings, call.request
     limit = _body_limit(call)
     check_announced(request, limit)
@@ -54,13 +54,13 @@ async def show(call: Call) -> Response:
 
 
 async def content(call: Call) -> Response:
-    """Return an image's bytes, to its owner or to whoever has a signed link."""
+    """Return an image's bytes, to a key that may see it or for a signed link."""
     status = await _visible(call)
     deps, etag = call.deps, etag_of(status)
     if etag is not None and etag in call.request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
     with ExitStack() as held:
-        # Held until the client has them: slow readers must not fill the memory unseen.
+        # Reserved until the client has received the bytes, so that slow readers count.
         size = status.size_bytes or deps.settings.max_image_bytes
         held.enter_context(call.memory(size))
         (found,) = await deps.blobs.read_all([status.uri])
@@ -70,7 +70,7 @@ async def content(call: Call) -> Response:
 
 
 def shown(call: Call, status: ImageStatus, model: type[ImageT], **more: Any) -> ImageT:
-    """Return an image as clients see it; `more` are the fields that `model` has beyond."""
+    """Return an image as clients see it; `more` gives the fields that only `model` has."""
     sha256 = status.tagged_sha256 or status.sha256
     error = None
     if status.reason is not None:
@@ -95,15 +95,15 @@ def exif_text(status: ImageStatus) -> str | None:
 
 
 def image_links(call: Call, image: ImageStatus | KeptImage) -> dict[str, str]:
-    """Return where an image's status and bytes are."""
+    """Return the addresses of an image's status and bytes."""
     path = f"/images/{image.image_id}"
-    return {"self": call.deps.link(path), "content": call.deps.link(f"{path}/content")}
+    return {"self": call.link(path), "content": call.link(f"{path}/content")}
 
 
 async def _visible(call: Call) -> ImageStatus:
     image_id = call.path_id("image_id")
     status = await images.status(call.deps.pool, image_id)
-    # Another owner's image and none at all give the same answer: ids must not be probed.
+    # Another owner's image and an unknown id give the same answer: nobody can probe ids.
     if status is None or not _may_see(call, status):
         raise Problem("image_not_found", f"no image {image_id}")
     return status
@@ -112,7 +112,7 @@ async def _visible(call: Call) -> ImageStatus:
 def _may_see(call: Call, status: ImageStatus) -> bool:
     if call.principal is None:  # came with a signed link
         return True
-    # Without an owner: from a directory or a direct producer, the archive of all.
+    # An image without an owner came from a directory or a direct producer: all may see it.
     return status.owner is None or call.principal.owns(status.owner)
 
 
@@ -139,7 +139,7 @@ def _memory_needed(request: Request, max_image_bytes: int) -> int:
 
 def _files(call: Call, limit: int) -> AsyncGenerator[ReceivedFile, None]:
     settings, request = call.deps.settings, call.request
-    pieces = stream(request, max_bytes=limit, pace=call.deps.pace)
+    pieces = stream(request, max_bytes=limit, pace=call.pace)
     if _is_multipart(request):
         return read_files(
             pieces,
@@ -184,7 +184,7 @@ async def _take(call: Call, file: ReceivedFile, problems: list[Problem]) -> Uplo
 
 
 def _with_entries(problem: Problem, entries: list[UploadedImage]) -> Problem:
-    """Tell in the error which files before it were accepted: those stay."""
+    """Return the problem with the files that were accepted before it, which stay."""
     accepted = [entry.model_dump(mode="json") for entry in entries]
     extra = Extra(problem.extra.errors, problem.extra.headers, {"images": accepted})
     return Problem(problem.kind.code, problem.detail, extra if accepted else problem.extra)

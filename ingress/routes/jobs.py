@@ -1,4 +1,4 @@
-"""`/jobs`: which directory jobs there are, how far they are, and ending them."""
+"""`/jobs`: list directory jobs, show their progress, cancel them."""
 
 from typing import Any, TypeVar
 from uuid import UUID
@@ -20,7 +20,7 @@ MAX_LIMIT = 200
 
 
 async def show(call: Call) -> Response:
-    """Return how far a job is; with `Accept: text/event-stream`, again whenever it has moved."""
+    """Return a job's progress; with `Accept: text/event-stream`, again whenever it changes."""
     job_id = call.path_id("job_id")
     found = await _look(call, job_id)
     if not wants_events(call.request):
@@ -33,7 +33,7 @@ async def show(call: Call) -> Response:
 
 
 async def list_jobs(call: Call) -> Response:
-    """Return one's own jobs, an administrator's key all, the newest first."""
+    """Return the caller's jobs, or all of them for an administrator, the newest first."""
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     found = await jobs.recent(
         call.deps.pool, owner=call.own_only, before=page_before(call), limit=limit + 1
@@ -45,7 +45,7 @@ async def list_jobs(call: Call) -> Response:
 
 
 async def cancel(call: Call) -> Response:
-    """End a job. Images that it has announced are tagged all the same; ended jobs stay so."""
+    """Cancel a job. Images that it has announced are still tagged; an ended job stays as it is."""
     job_id = call.path_id("job_id")
     async with call.deps.pool.transaction() as tx:
         job = await jobs.get(tx, job_id)
@@ -65,7 +65,7 @@ async def _look(call: Call, job_id: UUID) -> ShownJob:
 
 
 def _is_settled(job: ShownJob) -> bool:
-    # The job itself is done when all is announced; its images are tagged a little later.
+    # A job is done when all its images are announced; they are tagged a little later.
     return job.state != "done" or job.images.get("accepted", 0) == 0
 
 
@@ -73,7 +73,7 @@ def _shown(call: Call, job: DirectoryJob, model: type[JobT], **more: Any) -> Job
     return model.of(
         job,
         directory=f"{job.root}/{job.directory}".rstrip("/"),
-        links={"self": call.deps.link(f"/jobs/{job.job_id}")},
+        links={"self": call.link(f"/jobs/{job.job_id}")},
         **more,
     )
 

@@ -1,4 +1,4 @@
-"""`/labels`: the default labels. A change re-scores the archive, from embeddings."""
+"""`/labels`: the default labels. A change re-scores the archive from embeddings."""
 
 import re
 from http import HTTPStatus
@@ -23,16 +23,16 @@ _ETAG = re.compile(r'"([0-9]{1,9})"')
 
 
 async def show(call: Call) -> Response:
-    """Return the labels in force, and how far the archive has come with them."""
+    """Return the labels in force, and the progress of re-scoring the archive with them."""
     return await _answer(call.deps.pool)
 
 
 async def put(call: Call) -> Response:
-    """Put other default labels in force, all at once."""
+    """Replace the default labels, all at once."""
     matched = _if_match(call)
     with call.memory(MAX_BODY_BYTES):
         given = await read_model(
-            call.request, LabelSetText, max_bytes=MAX_BODY_BYTES, pace=call.deps.pace
+            call.request, LabelSetText, max_bytes=MAX_BODY_BYTES, pace=call.pace
         )
     new = [Label(**label.model_dump()) for label in given.labels]
     async with call.deps.pool.transaction() as tx:

@@ -1,4 +1,4 @@
-"""`GET /lemmas`: how a text is understood."""
+"""`GET /lemmas`: how the words of a text match labels."""
 
 from starlette.responses import Response
 

@@ -1,4 +1,4 @@
-"""`/labels/preview`: what other labels would change. A tagging process makes it."""
+"""`/labels/preview`: what other labels would change. A tagging process computes it."""
 
 from http import HTTPStatus
 from uuid import UUID, uuid4
@@ -22,7 +22,7 @@ async def preview(call: Call) -> Response:
     """Ask for a preview, and wait a while for it."""
     with call.memory(MAX_BODY_BYTES):
         given = await read_model(
-            call.request, PreviewRequest, max_bytes=MAX_BODY_BYTES, pace=call.deps.pace
+            call.request, PreviewRequest, max_bytes=MAX_BODY_BYTES, pace=call.pace
         )
     preview_id = uuid4()
     async with call.deps.pool.transaction() as tx:
@@ -57,7 +57,7 @@ async def _look(call: Call, preview_id: UUID) -> Preview | None:
 def _answer(call: Call, preview_id: UUID, seen: Preview | None) -> Response:
     if seen is None:
         raise Problem("preview_not_found", f"no preview {preview_id}: a newer one replaced it")
-    link = call.deps.link(f"/labels/preview/{preview_id}")
+    link = call.link(f"/labels/preview/{preview_id}")
     shown = LabelPreview.of(seen, links={"self": link})
     if seen.state == "waiting":
         headers = {"Location": link, "Retry-After": "1"}

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from core.storage.delivery.deliveries import DeliveryStatus
+from core.storage.delivery.listing import DeliveryStatus
 from core.storage.queries import queries, query_deletion, query_pages
 from core.storage.queries.queries import QueryStatus
 from core.storage.queries.query_pages import Filter, Status
@@ -39,7 +39,7 @@ _FINAL = frozenset({"delivered", "dead"})
 
 
 async def submit(call: Call) -> Response:
-    """Accept a sentence; its answer goes to the callback address."""
+    """Accept a query; its answer goes to the callback address."""
     key = _idempotency_key(call)
     asked = await call.body(QueryRequest)
     limit = call.deps.max_query_chars
@@ -48,7 +48,7 @@ async def submit(call: Call) -> Response:
         raise Problem("invalid_request", detail, Extra(errors=(FieldError("/text", detail),)))
     await call.deps.departures.check_room()
     query_id, verdict = await keep_query(call, asked, key)
-    link = call.deps.link(f"/queries/{query_id}")
+    link = call.link(f"/queries/{query_id}")
     headers = {"Location": link}
     if verdict == "same":
         headers["Idempotency-Replayed"] = "true"
@@ -58,7 +58,7 @@ async def submit(call: Call) -> Response:
 
 
 async def show(call: Call) -> Response:
-    """Return a query with its answer and deliveries; `?wait=` waits for them."""
+    """Return a query with its answer and deliveries; `?wait=` waits until it is delivered."""
     query_id = call.path_id("query_id")
     within_s = call.seconds("wait", most=MAX_WAIT_S)
 
@@ -75,10 +75,10 @@ async def show(call: Call) -> Response:
 
 
 async def list_queries(call: Call) -> Response:
-    """Return one's own queries, an administrator's key all, the newest first.
+    """Return the caller's queries, or all of them for an administrator, the newest first.
 
-    Pages go on behind the last query of the page before: queries that come meanwhile neither repeat
-    nor hide any.
+    The next page begins behind the last query of this one: queries that arrive meanwhile neither
+    repeat nor hide any.
     """
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     found = await query_pages.page(call.deps.pool, _filter(call), limit + 1)
@@ -94,10 +94,10 @@ async def list_queries(call: Call) -> Response:
 
 
 async def delete(call: Call) -> Response:
-    """Delete a query with its webhooks: what waits is not sent, what is not answered never is.
+    """Delete a query with its webhooks: none is sent any more, and a pending query is not answered.
 
-    A webhook whose turn has come at this moment may still be sent within some seconds. The
-    `Idempotency-Key` that it came with, if any, stays used.
+    A webhook that is being sent at this moment may still arrive. The query's `Idempotency-Key`, if
+    it had one, stays used.
     """
     query_id = call.path_id("query_id")
     async with call.deps.pool.transaction() as tx:
@@ -110,7 +110,7 @@ async def delete(call: Call) -> Response:
 def _is_settled(status: QueryStatus) -> bool:
     if status.status != "answered":
         return False
-    # Between the answer and its row on the schedule lies a topic: no row yet means wait.
+    # The answer reaches the deliveries through a topic: without a delivery, wait.
     return bool(status.deliveries) and all(one.state in _FINAL for one in status.deliveries)
 
 
@@ -138,7 +138,7 @@ def _delivery(delivery: DeliveryStatus) -> ShownDelivery:
 
 
 def _links(call: Call, query_id: UUID) -> dict[str, str]:
-    return {"self": call.deps.link(f"/queries/{query_id}")}
+    return {"self": call.link(f"/queries/{query_id}")}
 
 
 def _filter(call: Call) -> Filter:

@@ -1,4 +1,4 @@
-"""`/queries/…/redeliver` and `/hosts`: webhooks again, or not for now."""
+"""`/queries/…/redeliver` and `/hosts`: send webhooks again, hold or resume those of a host."""
 
 from http import HTTPStatus
 
@@ -25,7 +25,7 @@ SHOWN_IDS = 100
 
 
 async def redeliver_one(call: Call) -> Response:
-    """Send a query's webhook again: at once where it waits, anew where it was delivered."""
+    """Send a query's webhook again: a pending one at once, a delivered one as a new webhook."""
     query_id = call.path_id("query_id")
     wanted = Wanted(states=("dead", "due", "delivered"), query_id=query_id)
     async with call.deps.pool.transaction() as tx:
@@ -44,7 +44,7 @@ async def redeliver_one(call: Call) -> Response:
 
 
 async def redeliver_many(call: Call) -> Response:
-    """Send again what matches; the owner's own, or all for an administrator."""
+    """Send the matching webhooks again: the caller's own, or all for an administrator."""
     asked = await call.body(RedeliveryRequest)
     wanted = Wanted(
         states=asked.filter.states,
@@ -70,7 +70,7 @@ async def disable(call: Call) -> Response:
 
 
 async def resume(call: Call) -> Response:
-    """Let a host's webhooks go on."""
+    """Resume a host's webhooks."""
     change, host = await call.body(HostChange), _host(call.request.path_params["host"])
     async with call.deps.pool.transaction() as tx:
         await hosts.resume(tx, host, actor=call.caller.owner, reason=change.reason)
@@ -78,7 +78,7 @@ async def resume(call: Call) -> Response:
 
 
 async def list_hosts(call: Call) -> Response:
-    """List the hosts that were ever disabled."""
+    """Return the hosts that were ever disabled."""
     found = await hosts.list_hosts(call.deps.pool)
     return json_response(ShownHosts(hosts=tuple(_shown(one) for one in found)))
 

@@ -29,7 +29,7 @@ COUNT_FILES_S = 2.0  # a client waits no longer for `files_count`; it is null th
 
 
 async def tag_image(call: Call) -> Response:
-    """Have a file tagged, and wait a while for its tags."""
+    """Announce a file for tagging, and wait a while for its tags."""
     asked = await call.body(TagImageRequest)
     _check_open(call)
     await call.deps.departures.check_room()
@@ -47,7 +47,7 @@ async def tag_image(call: Call) -> Response:
 
 
 async def tag_directory(call: Call) -> Response:
-    """Have all photos in a directory tagged, by a job."""
+    """Start a job that announces all photos in a directory."""
     asked = await call.body(TagDirectoryRequest)
     _check_open(call)
     deps = call.deps
@@ -68,7 +68,7 @@ async def tag_directory(call: Call) -> Response:
             owner=call.caller.owner,
             total=count,
         )
-    link = deps.link(f"/jobs/{job_id}")
+    link = call.link(f"/jobs/{job_id}")
     answer = AcceptedJob(
         message="The directory will be tagged.",
         directory=asked.directory_path,
@@ -88,7 +88,7 @@ async def _tagged(call: Call, before: ImageStatus) -> ImageStatus | None:
 
 
 def _is_done(seen: ImageStatus, before: ImageStatus) -> bool:
-    # Accepting leaves a known image's row as it is; tagging changes it, also where it fails.
+    # Accepting does not change a known image's row; tagging does, also when it fails.
     return seen.updated_at != before.updated_at and seen.status in {"tagged", "failed"}
 
 
@@ -105,7 +105,7 @@ def _result(image_path: str, status: ImageStatus) -> TaggedFile:
 
 
 def _pending(call: Call, image_path: str, image_id: UUID) -> Response:
-    link = call.deps.link(f"/images/{image_id}")
+    link = call.link(f"/images/{image_id}")
     pending = PendingFile(image_path=image_path, image_id=image_id, links={"self": link})
     headers = {"Location": link, "Retry-After": "1"}
     return json_response(pending, HTTPStatus.ACCEPTED, headers)
@@ -125,7 +125,7 @@ def _check_open(call: Call) -> None:
 
 
 def _not_found(path: str) -> Problem:
-    # Missing and forbidden are not told apart: nobody may ask what lies outside of the roots.
+    # Missing and forbidden paths give the same answer: nobody can probe outside of the roots.
     return Problem("path_not_found", f"{path[:300]!r}: nothing readable under the allowed roots")
 
 

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from core.blobs.walking import FoundFile, Walk
 from core.errors import PermanentError, TransientError
+from core.messaging.ports import RecordPublisher
 from producers.images import ImageProducer, Origin, Wishes
 from producers.publishing import Collector, Patience, publish_all
-from producers.sinks import Publisher
 
 BATCH_PHOTOS = 500  # 100 to 200 KB of records: one or two requests per partition leader
 
@@ -46,7 +46,7 @@ class Announcer:
         source: `ce_source` of the events, e.g. `/producers/watch`.
     """
 
-    publisher: Publisher
+    publisher: RecordPublisher
     source: str
     patience: Patience
 

@@ -27,3 +27,11 @@ def answered(
         answered_at=datetime.now(UTC),
     )
     return asked(query_id, url), answer
+
+
+def webhook(
+    delivery_id: UUID, query_id: UUID, owner: str | None, target: str, url: str
+) -> tuple[UUID, str, CallbackRequested]:
+    """Return a webhook for the schedule."""
+    _, event = answered(query_id, url)
+    return delivery_id, target, event.model_copy(update={"owner": owner})

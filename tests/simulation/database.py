@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from core.errors import DatabaseAway, PermanentError, RecordRefused
-from core.offsets import Bid, Claim, DeadLetter, Identity, Move, OutboxRow, Owner
+from core.offsets import Bid, Claim, DeadLetter, Identity, Move, OutboxRow, Owner, Place
 from schemas.record import Partition, Record
 from tests.simulation.clock import Life
 
@@ -78,6 +78,7 @@ class SimDatabase:
         self.letters: dict[tuple[Partition, int], str] = {}
         self.outbox: dict[int, tuple[float, OutboxRow]] = {}
         self.quarantined: list[tuple[OutboxRow, PermanentError]] = []
+        self.places: dict[int, Place] = {}
         self.members: dict[str, str] = {}
         self.broken: list[str] = []
         self.history: list[tuple[object, ...]] = []

@@ -2,8 +2,9 @@
 
 A simulation that finds nothing without the guard proves nothing. Each of these must break an
 invariant within a bounded number of seeds (test_mutations.py). Not here, because nothing breaks
-without them in hundreds of seeds: the token looked at in `Tracker.admit` (the claimer looks first),
-the drain before a revocation and the committer's own look at epochs (the guard is behind them).
+without them in hundreds of seeds: the token looked at in `Tracker.admit` (handing over waits for
+claims), the drain before a revocation and the committer's own look at epochs (the guard is behind
+them).
 """
 
 from collections.abc import Callable, Sequence

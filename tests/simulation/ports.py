@@ -229,6 +229,9 @@ class SimOutbox:
                 lambda: database.forget([row.id for row, _ in (*published, *refused)])
             )
             session.writes.append(lambda: database.quarantined.extend(refused))
+            session.writes.append(
+                lambda: database.places.update({row.id: place for row, place in published})
+            )
 
         await _sim(tx).run(settle)
 

@@ -150,8 +150,8 @@ class Publisher:
             return BrokerAway(f"no acknowledgement within {self._limits.publish_timeout_s} s")
         error = sent if isinstance(sent, Exception) else sent.exception()
         if error is None and isinstance(sent, asyncio.Future):
-            told = sent.result()
-            return Place(record.topic, told.partition, told.offset)
+            acknowledged = sent.result()
+            return Place(record.topic, acknowledged.partition, acknowledged.offset)
         if isinstance(error, _REFUSED):
             return PermanentError(
                 f"{len(record.value)} bytes for {record.topic}: {type(error).__name__}: {error}",

@@ -1,23 +1,24 @@
 """What people decide about single images: tags set by hand, images that are never an answer.
 
-Both stand in `images`, so that they outlive every tagging. `image_tags` and the table of best
-images follow by triggers.
+Both stand in `images`, so that they outlive every tagging, with who decided and when.
+`image_tags` follows at once, in the same transaction.
 """
 
 from collections.abc import Sequence
 from uuid import UUID
 
 from core.storage import labels
-from core.storage.archive import image_tags
+from core.storage.archive import following, image_tags
 from core.tags import TagScore
 from core.transaction import Transaction
 
 # Nothing is decided about a tombstone: an image that comes back begins anew.
 _EXCLUDE = """
-UPDATE images SET excluded = $2, updated_at = now() WHERE image_id = $1 AND status <> 'deleted'
+UPDATE images SET excluded = $2, decided_by = $3, decided_at = now(), updated_at = now()
+WHERE image_id = $1 AND status <> 'deleted'
 """
 _HAND_TAGS = """
-UPDATE images SET hand_tags = $2::jsonb, updated_at = now()
+UPDATE images SET hand_tags = $2::jsonb, decided_by = $3, decided_at = now(), updated_at = now()
 WHERE image_id = $1 AND status <> 'deleted'
 """
 _SHOW_HAND = """
@@ -32,12 +33,18 @@ WHERE image_id = $1 AND model_tags IS NOT NULL
 _STATE = "SELECT excluded, hand_tags FROM images WHERE image_id = $1"
 
 
-async def exclude(tx: Transaction, image_id: UUID, *, excluded: bool) -> None:
+async def exclude(
+    tx: Transaction, image_id: UUID, *, excluded: bool, by: str | None = None
+) -> None:
     """Take an image out of all answers, or back into them; it stays in the archive."""
-    await tx.execute(_EXCLUDE, image_id, excluded)
+    await image_tags.lock(tx, [image_id])
+    await tx.execute(_EXCLUDE, image_id, excluded, by)
+    await following.follow_images(tx, [image_id])
 
 
-async def set_tags(tx: Transaction, image_id: UUID, tags: Sequence[TagScore]) -> None:
+async def set_tags(
+    tx: Transaction, image_id: UUID, tags: Sequence[TagScore], *, by: str | None = None
+) -> None:
     """Show these tags in place of the model's, from now on, whatever the model says later.
 
     Raises:
@@ -47,15 +54,17 @@ async def set_tags(tx: Transaction, image_id: UUID, tags: Sequence[TagScore]) ->
     await image_tags.lock(tx, [image_id])
     await labels.ensure(tx, [tag.tag for tag in tags])
     text = image_tags.tags_json(tags)
-    await tx.execute(_HAND_TAGS, image_id, text)
+    await tx.execute(_HAND_TAGS, image_id, text, by)
     await tx.execute(_SHOW_HAND, image_id, text)
+    await following.follow_images(tx, [image_id])
 
 
-async def clear_tags(tx: Transaction, image_id: UUID) -> None:
+async def clear_tags(tx: Transaction, image_id: UUID, *, by: str | None = None) -> None:
     """Show the model's tags again."""
     await image_tags.lock(tx, [image_id])
-    await tx.execute(_HAND_TAGS, image_id, None)
+    await tx.execute(_HAND_TAGS, image_id, None, by)
     await tx.execute(_SHOW_MODEL, image_id)
+    await following.follow_images(tx, [image_id])
 
 
 async def state(connection: Transaction, image_id: UUID) -> image_tags.Curated | None:

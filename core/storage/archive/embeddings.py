@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.storage.scoring.rescoring import from_wire
+from core.storage.vectors import from_wire
 from core.tags import ImageTags
 from core.transaction import Transaction
 

@@ -1,39 +1,39 @@
 """Tags of images: `tagged_images`, `image_tags` and embeddings, replaced together."""
 
 import json
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from core.storage import labels
+from core.storage.archive import keeping, statistics
 from core.storage.archive.images import COMES_BACK, OWNER_COMES_BACK
+from core.storage.archive.statistics import Counts
+from core.storage.vectors import vector_text
 from core.tags import ImageTags, TagScore, score_to_int
 from core.transaction import Transaction
 
-#: (EXIF time, creation, now) -> what "newest" compares, as int4 (`core.relevance.ranking`).
-Recency = Callable[[datetime | None, datetime, datetime], int]
-
 _IMAGES = f"""
-INSERT INTO images (image_id, uri, path, owner, job_id, sha256, media_type, status)
+INSERT INTO images (image_id, uri, path, owner, job_id, sha256, media_type, event_time, status)
 SELECT u.*, 'tagged'
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[])
-     AS u (image_id, uri, path, owner, job_id, sha256, media_type)
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[],
+            $8::timestamptz[])
+     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = 'tagged', reason = NULL, detail = NULL, path = excluded.path, sha256 = excluded.sha256,
     media_type = excluded.media_type, job_id = coalesce(excluded.job_id, images.job_id),
-    updated_at = now(), {OWNER_COMES_BACK}, {COMES_BACK}
-RETURNING image_id, excluded, hand_tags
+    event_time = excluded.event_time, updated_at = now(), {OWNER_COMES_BACK}, {COMES_BACK}
+RETURNING images.image_id, images.excluded, images.hand_tags, old.status AS was
 """  # noqa: S608 - constants only
 
 _TAGGED = """
 INSERT INTO tagged_images (image_id, image_path, tags, exif_datetime, sha256, width, height,
                            model, preprocessing, label_version, top_k, model_tags, camera,
                            perceptual_hash)
-SELECT u.image_id, u.path, u.tags::jsonb, u.exif, u.sha256, u.width, u.height,
+SELECT u.image_id, left(u.path, 1000), u.tags::jsonb, u.exif, u.sha256, u.width, u.height,
        u.model, u.preprocessing, u.label_version, u.top_k, u.model_tags::jsonb, u.camera,
        u.perceptual_hash
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamp[], $5::bytea[], $6::int4[],
@@ -49,7 +49,12 @@ ON CONFLICT (image_id) DO UPDATE SET
     label_version = excluded.label_version, top_k = excluded.top_k,
     model_tags = excluded.model_tags, camera = excluded.camera,
     perceptual_hash = excluded.perceptual_hash, updated_at = now()
-RETURNING id, image_id, created_at, xmax <> 0 AS existed
+RETURNING tagged_images.id, tagged_images.image_id, old.id IS NOT NULL AS existed,
+    recency(tagged_images.exif_datetime, tagged_images.created_at) AS ts,
+    hour_of(tagged_images.updated_at) AS hour,
+    day_taken(tagged_images.exif_datetime, tagged_images.created_at) AS day,
+    day_taken(old.exif_datetime, old.created_at) AS day_was,
+    tagged_images.camera, old.camera AS camera_was
 """
 
 _LOCK_IMAGES = """
@@ -59,11 +64,13 @@ _LOCK_TAGGED = """
 SELECT FROM tagged_images WHERE image_id = ANY($1::uuid[]) ORDER BY image_id FOR UPDATE
 """
 
-_CLEAR = "DELETE FROM image_tags WHERE image_id = ANY($1::int4[])"
+_CLEAR = """
+DELETE FROM image_tags WHERE image_id = ANY($1::int8[]) RETURNING image_id, label_id, score
+"""
 
 _SCORES = """
 INSERT INTO image_tags (image_id, score, ts, label_id)
-SELECT * FROM unnest($1::int4[], $2::int4[], $3::int4[], $4::int2[])
+SELECT * FROM unnest($1::int8[], $2::int4[], $3::int4[], $4::int2[])
 """
 
 # One that is kept becomes young again, and its row is held against the pruner until we commit.
@@ -84,6 +91,7 @@ class TaggedImage:
     Attributes:
         label_version: version of the default labels that the tags were made with; None where the
             image has labels of its own.
+        event_time: of the arrival that the tags come from.
     """
 
     image_id: UUID
@@ -94,6 +102,7 @@ class TaggedImage:
     tags: ImageTags
     label_version: int | None
     top_k: int
+    event_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,36 +140,35 @@ _UNTOUCHED = Curated()
 async def lock(tx: Transaction, image_ids: Sequence[UUID]) -> None:
     """Keep these images from being changed by others until the transaction ends.
 
-    Comes before labels are added: a trigger that follows tags changed by hand takes its image's row
-    first and the labels' lock second, and two orders would be a deadlock.
+    Comes before labels are added: everybody locks images first and labels second.
     """
     await tx.execute(_LOCK_IMAGES, list(image_ids))
     await tx.execute(_LOCK_TAGGED, list(image_ids))
 
 
 async def replace(
-    tx: Transaction,
-    images: Sequence[TaggedImage],
-    label_ids: Mapping[str, int],
-    recency: Recency,
+    tx: Transaction, images: Sequence[TaggedImage], label_ids: Mapping[str, int]
 ) -> tuple[StoredTags, ...]:
     """Store these images' tags in place of what they had; the same image must not stand twice.
 
-    Tags set by hand stay what is shown; the model's are kept beside them. Who does not offer the
-    result to `core.storage.best.combos` need do nothing: triggers note it.
+    Tags set by hand stay what is shown; the model's are kept beside them. The caller offers the
+    result to the best images in the same transaction.
 
     Args:
         label_ids: id of every tag's label.
-        recency: gives what "newest" compares.
     """
     if not images:
         return ()
-    curated = await _upsert_images(tx, images)
+    await keeping.keep(tx)
+    counts = Counts()
+    curated = await _upsert_images(tx, images, counts)
     by_hand = {tag.tag for one in curated.values() for tag in one.tags or ()}
     ids = {**label_ids, **(await labels.known(tx, by_hand) if by_hand else {})}
     rows = await tx.fetch(_TAGGED, *_tagged_columns(images, curated))
-    stored = _stored(images, rows, curated, ids, recency)
-    await write_scores(tx, stored)
+    _count(rows, counts)
+    stored = _stored(images, rows, curated, ids)
+    await write_scores(tx, stored, counts)
+    await statistics.append(tx, counts)
     await tx.execute(
         _EMBEDDINGS,
         [image.tags.sha256 for image in images],
@@ -171,10 +179,21 @@ async def replace(
     return stored
 
 
-async def write_scores(tx: Transaction, stored: Sequence[StoredTags]) -> None:
-    """Put these rows of `image_tags` in place of those that the images have."""
-    await tx.execute(_CLEAR, [image.number for image in stored])
+async def write_scores(
+    tx: Transaction, stored: Sequence[StoredTags], counts: Counts
+) -> dict[int, set[int]]:
+    """Put these rows of `image_tags` in place of those that the images have, and count both.
+
+    Returns:
+        The labels that each image had.
+    """
+    had: dict[int, set[int]] = {}
+    for row in await tx.fetch(_CLEAR, [image.number for image in stored]):
+        counts.add("tag", str(row["label_id"]), -1, -row["score"])
+        had.setdefault(row["image_id"], set()).add(row["label_id"])
     scores = [(image, label_id, score) for image in stored for label_id, score in image.scores]
+    for _, label_id, score in scores:
+        counts.add("tag", str(label_id), 1, score)
     await tx.execute(
         _SCORES,
         [image.number for image, _, _ in scores],
@@ -182,6 +201,14 @@ async def write_scores(tx: Transaction, stored: Sequence[StoredTags]) -> None:
         [image.ts for image, _, _ in scores],
         [label_id for _, label_id, _ in scores],
     )
+    return had
+
+
+def _count(rows: Sequence[Mapping[str, Any]], counts: Counts) -> None:
+    for row in rows:
+        counts.add("hour", row["hour"], 1)
+        counts.move("day", row["day_was"], row["day"])
+        counts.move("camera", row["camera_was"], row["camera"])
 
 
 def _stored(
@@ -189,14 +216,12 @@ def _stored(
     rows: Sequence[Mapping[str, Any]],
     curated: Mapping[UUID, Curated],
     label_ids: Mapping[str, int],
-    recency: Recency,
 ) -> tuple[StoredTags, ...]:
-    now = datetime.now(UTC)
     row_of = {row["image_id"]: row for row in rows}
     return tuple(
         StoredTags(
             number=row["id"],
-            ts=recency(image.tags.exif_datetime, row["created_at"], now),
+            ts=row["ts"],
             existed=row["existed"],
             scores=()
             if decided.excluded
@@ -212,7 +237,9 @@ def _shown(image: TaggedImage, decided: Curated) -> tuple[TagScore, ...]:
     return image.tags.tags if decided.tags is None else decided.tags
 
 
-async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict[UUID, Curated]:
+async def _upsert_images(
+    tx: Transaction, images: Sequence[TaggedImage], counts: Counts
+) -> dict[UUID, Curated]:
     """Return what people decided about those of the images where they did."""
     rows = await tx.fetch(
         _IMAGES,
@@ -223,7 +250,10 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
         [image.job_id for image in images],
         [image.tags.sha256 for image in images],
         [image.tags.media_type for image in images],
+        [image.event_time for image in images],
     )
+    for row in rows:
+        counts.move("status", row["was"], "tagged")
     return {
         row["image_id"]: Curated(read_tags(row["hand_tags"]), row["excluded"])
         for row in rows
@@ -268,9 +298,3 @@ def tags_json(tags: Sequence[TagScore]) -> str:
     return json.dumps(
         [{"tag": tag.tag, "score": tag.confidence} for tag in tags], ensure_ascii=False
     )
-
-
-def vector_text(embedding: bytes) -> str:
-    """Return float16 little-endian bytes in pgvector's text form."""
-    values = struct.unpack(f"<{len(embedding) // 2}e", embedding)
-    return "[" + ",".join(f"{value:.6g}" for value in values) + "]"

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from core.storage.archive import keeping, statistics
+from core.storage.archive.statistics import Counts
 from core.transaction import Transaction
 
 #: What a deleted image that comes back takes from its new arrival: nothing of the old one is left.
@@ -72,6 +74,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     reason = excluded.reason, detail = excluded.detail,
     job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
     {OWNER_COMES_BACK}, {_PATH_COMES_BACK}, {COMES_BACK}
+RETURNING images.status, old.status AS was
 """  # noqa: S608 - constants only
 
 _LEDGER = """
@@ -80,6 +83,10 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (image_id, reason,
 ORDER BY 1, 2
 ON CONFLICT (image_id, reason) DO UPDATE SET
     detail = excluded.detail, attempts = failures.attempts + 1, last_at = now()
+"""
+
+_OWN = """
+INSERT INTO image_owners (image_id, owner) VALUES ($1, $2) ON CONFLICT DO NOTHING
 """
 
 _JOB_COUNTS = "SELECT status, count(*) FROM images WHERE job_id = $1 GROUP BY status"
@@ -201,6 +208,8 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
     )
     if row is None:
         raise RuntimeError(f"{image_id} was neither inserted nor updated")
+    if owner is not None:
+        await tx.execute(_OWN, image_id, owner)
     return Accepted(row["is_duplicate"], row["at"])
 
 
@@ -228,7 +237,8 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
     """Put images into the failure ledger; one that has tags keeps them."""
     if not failed:
         return
-    await tx.execute(
+    await keeping.keep(tx)
+    rows = await tx.fetch(
         _FAIL,
         [image.image_id for image in failed],
         [image.uri for image in failed],
@@ -238,6 +248,10 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
         [image.reason for image in failed],
         [image.detail for image in failed],
     )
+    counts = Counts()
+    for row in rows:
+        counts.move("status", row["was"], row["status"])
+    await statistics.append(tx, counts)
     await tx.execute(
         _LEDGER,
         [image.image_id for image in failed],

@@ -14,7 +14,7 @@ from core.transaction import Transaction
 # The values as two runs of bytes: 200,000 rows would keep the event loop busy. LIMIT stands inside,
 # where it ends the reading by id: behind GROUP BY all of a larger archive would be read.
 _HASHES = """
-SELECT coalesce(string_agg(int4send(id), '' ORDER BY id), '') AS ids,
+SELECT coalesce(string_agg(int8send(id), '' ORDER BY id), '') AS ids,
        coalesce(string_agg(int8send(hash), '' ORDER BY id), '') AS hashes,
        coalesce(sum(images), 0) AS images
 FROM (SELECT min(id) AS id, min(perceptual_hash) AS hash, count(*) AS images
@@ -33,7 +33,7 @@ SELECT p.older, p.newer, o.path AS older_path, n.path AS newer_path,
        one.perceptual_hash AS hash, two.perceptual_hash AS other_hash,
        CASE WHEN (one.model, one.preprocessing) = (two.model, two.preprocessing)
             THEN least(1 - (e.embedding <=> f.embedding), 1) END AS cosine
-FROM unnest($1::int4[], $2::int4[]) AS p (older, newer)
+FROM unnest($1::int8[], $2::int8[]) AS p (older, newer)
 JOIN tagged_images one ON one.id = p.older
 JOIN tagged_images two ON two.id = p.newer AND two.sha256 <> one.sha256
 JOIN images o ON o.image_id = one.image_id
@@ -51,7 +51,7 @@ class Hashes:
     """Perceptual hashes, the oldest first.
 
     Attributes:
-        ids: of the rows; int4, big endian.
+        ids: of the rows; int8, big endian.
         values: int8, big endian.
         is_complete: there are no more.
     """

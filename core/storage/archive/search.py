@@ -11,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from core.storage.archive.images import STATUS_COLUMNS, ImageStatus, status_of
+from core.storage.best import noted
 from core.transaction import Transaction
 
 INT4_MIN, INT4_MAX = -(2**31), 2**31 - 1
@@ -18,13 +19,13 @@ _FIRST = 2**62  # before every key
 
 # Along the label's list, best first.
 _ONE_LABEL = """
-SELECT image_id, score, ts FROM image_tags
+SELECT image_id, score, ts FROM {tags}
 WHERE label_id = $1 AND (score, ts, image_id) < ($2::int8, $3::int8, $4::int8)
   AND ts >= $5 AND ts <= $6
 ORDER BY score DESC, ts DESC, image_id DESC LIMIT $7
 """
 _LABELS = """
-SELECT image_id, sum(score) AS score, max(ts) AS ts FROM image_tags
+SELECT image_id, sum(score) AS score, max(ts) AS ts FROM {tags}
 WHERE label_id = ANY($1::int2[]) AND ts >= $5 AND ts <= $6
 GROUP BY image_id
 HAVING sum(score) > 0 AND (sum(score), max(ts)::int8, image_id::int8)
@@ -33,7 +34,7 @@ ORDER BY 2 DESC, 3 DESC, 1 DESC LIMIT $7
 """
 _LABELS_WITH = """
 SELECT m.image_id, sum(m.score) AS score, max(m.ts) AS ts
-FROM image_tags m JOIN image_tags r ON r.image_id = m.image_id AND r.label_id = $8
+FROM {tags} m JOIN {tags} r ON r.image_id = m.image_id AND r.label_id = $8
 WHERE m.label_id = ANY($1::int2[]) AND m.ts >= $5 AND m.ts <= $6
 GROUP BY m.image_id
 HAVING sum(m.score) > 0 AND (sum(m.score), max(m.ts)::int8, m.image_id::int8)
@@ -52,7 +53,7 @@ ORDER BY coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') DESC, id DESC LI
 _SHOWN = f"""
 SELECT t.id AS number, {STATUS_COLUMNS}
 FROM tagged_images t JOIN images i USING (image_id)
-WHERE t.id = ANY($1::int4[]) AND i.status <> 'deleted'
+WHERE t.id = ANY($1::int8[]) AND i.status <> 'deleted'
   AND ($2::text IS NULL OR i.owner IS NULL OR i.owner = $2)
   AND ($3::uuid IS NULL OR i.job_id = $3)
   AND ($4::text IS NULL OR i.status = $4)
@@ -122,15 +123,19 @@ async def matches(
 ) -> list[Match]:
     """Return the next matches, the best first: by sum, then newest, then greatest id."""
     place = (_FIRST,) * 3 if after is None else (after.score, after.ts, after.number)
-    ids = set(sought.label_ids)
+    ids, tags = set(sought.label_ids), await noted.table(connection)
     if len(ids) == 1 and sought.required_id in {None, *ids}:
-        rows = await connection.fetch(_ONE_LABEL, *ids, *place, sought.ts_from, sought.ts_to, limit)
+        rows = await connection.fetch(
+            _ONE_LABEL.format(tags=tags), *ids, *place, sought.ts_from, sought.ts_to, limit
+        )
     else:
         arguments = (sorted(ids), *place, sought.ts_from, sought.ts_to, limit)
         if sought.required_id is None:
-            rows = await connection.fetch(_LABELS, *arguments)
+            rows = await connection.fetch(_LABELS.format(tags=tags), *arguments)
         else:
-            rows = await connection.fetch(_LABELS_WITH, *arguments, sought.required_id)
+            rows = await connection.fetch(
+                _LABELS_WITH.format(tags=tags), *arguments, sought.required_id
+            )
     return [Match(int(row["score"]), row["ts"], row["image_id"]) for row in rows]
 
 
@@ -138,7 +143,7 @@ async def taken_between(
     connection: Transaction, since: datetime, until: datetime, after: Dated | None, limit: int
 ) -> list[Dated]:
     """Return the next images taken from `since` to before `until` (no zone), the newest first."""
-    place = (until, INT4_MAX) if after is None else (after.taken, after.number)
+    place = (until, _FIRST) if after is None else (after.taken, after.number)
     rows = await connection.fetch(_DATES, since, until, *place, limit)
     return [Dated(row["taken"], row["image_id"]) for row in rows]
 
@@ -170,13 +175,14 @@ async def plans(connection: Transaction) -> list[tuple[str, str]]:
         ("one label, page behind a key", _ONE_LABEL, (1, 500_000, 0, 0, *dates, 50)),
         ("several labels", _LABELS, ([1, 2], *place, *dates, 50)),
         ("several labels and a required one", _LABELS_WITH, ([1, 2], *place, *dates, 50, 3)),
-        ("dates", _DATES, (oldest, newest, newest, INT4_MAX, 50)),
+        ("dates", _DATES, (oldest, newest, newest, _FIRST, 50)),
         ("the images of a page", _SHOWN, (list(range(1, 51)), None, None, None)),
     ]
     found = []
     for name, query, arguments in asked:
         rows = await connection.fetch(
-            f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {query}", *arguments
+            f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {query.format(tags='image_tags')}",
+            *arguments,
         )
         found.append((name, "\n".join(row[0] for row in rows)))
     return found

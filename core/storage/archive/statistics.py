@@ -1,6 +1,7 @@
 """What the archive holds, counted: tags, days, hours, cameras, statuses, failures.
 
-Counts come from `totals` and `total_changes`, which triggers keep; nothing here reads all images.
+Counts come from `totals` and `total_changes`. Whoever changes images appends to the second what it
+changed; upkeep folds that into the first. Nothing here reads all images.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,10 @@ Kind = Literal["tag", "day", "hour", "camera", "status"]
 NEWEST_IMAGES = 20_000
 _FOLD_ROWS = 20_000
 
+_APPEND = """
+INSERT INTO total_changes (kind, key, images, amount)
+SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[])
+"""
 _HAS_CHANGES = "SELECT EXISTS (SELECT FROM total_changes)"
 # Rows that another one folds at the same time are skipped; a reader sees either side of it.
 _FOLD = """
@@ -63,6 +68,31 @@ WHERE last_at >= $1 AND last_at < $2 GROUP BY reason ORDER BY 2 DESC, 1
 _LABEL = "SELECT id FROM labels WHERE name = $1"
 
 
+class Counts:
+    """What a transaction changed, summed up: `total_changes` gets a row per key."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def add(self, kind: Kind, key: str, images: int, amount: int = 0) -> None:
+        """Count images with a key; fewer of them where the number is negative."""
+        had = self._sums.get((kind, key), (0, 0))
+        self._sums[kind, key] = (had[0] + images, had[1] + amount)
+
+    def move(self, kind: Kind, was: str | None, becomes: str | None) -> None:
+        """Count one image from one key to another; None: it had none, or has none."""
+        if was != becomes:
+            if was is not None:
+                self.add(kind, was, -1)
+            if becomes is not None:
+                self.add(kind, becomes, 1)
+
+    @property
+    def rows(self) -> list[tuple[str, str, int, int]]:
+        """(kind, key, images, amount) of what is not zero."""
+        return [(*key, *sums) for key, sums in self._sums.items() if any(sums)]
+
+
 @dataclass(frozen=True, slots=True)
 class TagCount:
     """A tag: how many images carry it, and with which confidence on the average (0..1)."""
@@ -87,6 +117,12 @@ class FailureCount:
     reason: str
     images: int
     last_at: datetime
+
+
+async def append(tx: Transaction, counts: Counts) -> None:
+    """Append what this transaction changed."""
+    if rows := counts.rows:
+        await tx.execute(_APPEND, *map(list, zip(*rows, strict=True)))
 
 
 async def has_changes(connection: Transaction) -> bool:

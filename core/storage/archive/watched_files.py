@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from core.storage.archive import following
 from core.transaction import Transaction
 
 _COLUMNS = """root, relative_path, size_bytes, mtime_ns, inode, device, sha256, image_id, state,
@@ -40,11 +41,6 @@ UPDATE images SET status = 'missing', reason = 'file_gone', updated_at = now()
 WHERE image_id IN (
     SELECT image_id FROM images WHERE image_id = ANY($1::uuid[]) AND status <> 'deleted'
     ORDER BY image_id FOR UPDATE)
-"""
-# What `core.storage.best.ranking` reads: without rows here an image is no answer.
-_NO_ANSWER = """
-DELETE FROM image_tags USING tagged_images t
-WHERE image_tags.image_id = t.id AND t.image_id = ANY($1::uuid[])
 """
 _ANOTHER_TRY = """
 UPDATE watched_files SET state = 'failing', attempts = least(attempts, $2)
@@ -128,7 +124,7 @@ async def mark_missing(tx: Transaction, root: str, paths: Sequence[bytes]) -> in
     image_ids = sorted(row["image_id"] for row in rows)
     if image_ids:
         await tx.execute(_MISSING_IMAGES, image_ids)
-        await tx.execute(_NO_ANSWER, image_ids)
+        await following.follow_images(tx, image_ids)
     return len(image_ids)
 
 

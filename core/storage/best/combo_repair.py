@@ -48,7 +48,7 @@ FROM gone
 
 _SCORES = """
 SELECT image_id, max(ts) AS ts, array_agg(label_id) AS label_ids, array_agg(score) AS scores
-FROM image_tags WHERE image_id = ANY($1::int4[]) GROUP BY image_id
+FROM image_tags WHERE image_id = ANY($1::int8[]) GROUP BY image_id
 """
 _FROM = """
 SELECT image_id, max(ts) AS ts, array_agg(label_id) AS label_ids, array_agg(score) AS scores

@@ -9,31 +9,31 @@ nobody waits for a row there, so nobody can come to a deadlock over one.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.storage.locks import OFFERS, ROWS
 from core.transaction import Transaction
 
-OFFERS, ROWS = 7301, 7302
 #: Work that a reader looks at; where there is more, it asks the images without looking.
 MAX_WORK_READ = 200
 
 #: (score, ts, image id), or None for a hole.
 Row = tuple[int, int, int] | None
 
-# The setting tells the triggers that this transaction offers what it changes by itself.
-_BEGIN = """
-SELECT pg_advisory_xact_lock_shared(7301), set_config('photo_archive.offers', 'on', true)
+_BEGIN = "SELECT pg_advisory_xact_lock_shared($1)"
+_END = "SELECT max_size FROM combo_state"
+_LOCK = "SELECT pg_advisory_xact_lock($1)"
+_NOTE = """
+INSERT INTO combo_work (image_id, label_ids)
+SELECT image_id, label_ids::int2[] FROM unnest($1::int8[], $2::text[]) AS u (image_id, label_ids)
 """
-_END = "SELECT max_size, set_config('photo_archive.offers', 'off', true) FROM combo_state"
-_ALONE = "SELECT pg_advisory_xact_lock(7301)"
-_LOCK_ROWS = "SELECT pg_advisory_xact_lock(7302)"
 _READ = "SELECT key, score, ts, image_id FROM combo_best WHERE key = ANY($1::bytea[])"
-_HELD = "SELECT key, score, ts, image_id FROM combo_best WHERE image_id = ANY($1::int4[])"
+_HELD = "SELECT key, score, ts, image_id FROM combo_best WHERE image_id = ANY($1::int8[])"
 _HOLES = """
-UPDATE combo_best SET image_id = NULL WHERE key = ANY($1::bytea[]) AND image_id = ANY($2::int4[])
+UPDATE combo_best SET image_id = NULL WHERE key = ANY($1::bytea[]) AND image_id = ANY($2::int8[])
 """
 # DO UPDATE ... WHERE false would still lock and dirty the row: `accept` has filtered before.
 _WRITE = """
 INSERT INTO combo_best (key, score, ts, image_id)
-SELECT * FROM unnest($1::bytea[], $2::int4[], $3::int4[], $4::int4[])
+SELECT * FROM unnest($1::bytea[], $2::int4[], $3::int4[], $4::int8[])
 ON CONFLICT (key) DO UPDATE
 SET score = excluded.score, ts = excluded.ts, image_id = excluded.image_id
 WHERE combo_best.image_id IS NOT NULL AND (excluded.score, excluded.ts, excluded.image_id)
@@ -41,7 +41,8 @@ WHERE combo_best.image_id IS NOT NULL AND (excluded.score, excluded.ts, excluded
 """
 _LOWER = "UPDATE combo_state SET max_size = $1 WHERE max_size > $1"
 
-# One statement, so one snapshot: rows, whether they are complete, and what is being repaired.
+# One statement, so one snapshot: rows, whether they are complete, what is being repaired, and
+# images that somebody else changed: they touch queries with a label that they had or have.
 _LOOK_UP = f"""
 SELECT key, score, ts, image_id, NULL::int2[] AS label_ids, NULL::boolean AS ready,
        NULL::int2 AS max_size
@@ -49,6 +50,13 @@ FROM combo_best WHERE key = ANY($1::bytea[])
 UNION ALL
 (SELECT NULL, NULL, NULL, image_id, label_ids, NULL, NULL FROM combo_work
  WHERE label_ids && $2::int2[] LIMIT {MAX_WORK_READ})
+UNION ALL
+(SELECT NULL, NULL, NULL, image_id, ARRAY(
+    SELECT x.label_id FROM image_tags x WHERE x.image_id = n.image_id
+    UNION
+    SELECT l.id FROM tagged_images t CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag)
+    JOIN labels l ON l.name = e.tag->>'tag' WHERE t.id = n.image_id), NULL, NULL
+ FROM noted_images n LIMIT {MAX_WORK_READ})
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, ready, max_size FROM combo_state
 """  # noqa: S608 - an integer constant
@@ -91,22 +99,33 @@ class View:
 
 async def begin(tx: Transaction) -> None:
     """Announce that this transaction offers what it is about to change. Then `end`, then offer."""
-    await tx.execute(_BEGIN)
+    await tx.execute(_BEGIN, OFFERS)
 
 
 async def end(tx: Transaction) -> int:
-    """Let the triggers note changes again; give up to which size sets are kept."""
-    return int((await tx.fetchrow(_END))["max_size"])  # type: ignore[index]  # has one row
+    """Return up to which size sets are kept."""
+    return int(await tx.fetchval(_END))
+
+
+async def note(tx: Transaction, changed: Mapping[int, Sequence[int]]) -> None:
+    """Have images offered again by upkeep; until then, queries that they touch ask the images.
+
+    Args:
+        changed: by image, the labels that it had or has.
+    """
+    if changed:
+        texts = ["{" + ",".join(map(str, label_ids)) + "}" for label_ids in changed.values()]
+        await tx.execute(_NOTE, list(changed), texts)
 
 
 async def alone(tx: Transaction) -> None:
     """Keep everybody else from offering until the transaction ends."""
-    await tx.execute(_ALONE)
+    await tx.execute(_LOCK, OFFERS)
 
 
 async def lock_rows(tx: Transaction) -> None:
     """Take the right to change rows, until the transaction ends."""
-    await tx.execute(_LOCK_ROWS)
+    await tx.execute(_LOCK, ROWS)
 
 
 async def read(tx: Transaction, keys: Iterable[bytes]) -> dict[bytes, Row]:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from core.storage.best import noted
 from core.transaction import Transaction
 
 _BEST = """
 WITH best AS (
     SELECT image_id, sum(score) AS score, max(ts) AS ts
-    FROM image_tags
+    FROM {tags}
     WHERE label_id = ANY($1::int2[]) AND ts >= $3::int4 AND ts <= $4::int4
     GROUP BY image_id
     HAVING sum(score) >= $5::int8
@@ -17,9 +18,9 @@ WITH best AS (
     LIMIT $2
 )
 SELECT t.image_id, best.score,
-       (SELECT array_agg(x.label_id ORDER BY x.label_id) FROM image_tags x
+       (SELECT array_agg(x.label_id ORDER BY x.label_id) FROM {tags} x
         WHERE x.image_id = best.image_id AND x.label_id = ANY($1::int2[])) AS labels,
-       (SELECT array_agg(x.score ORDER BY x.label_id) FROM image_tags x
+       (SELECT array_agg(x.score ORDER BY x.label_id) FROM {tags} x
         WHERE x.image_id = best.image_id AND x.label_id = ANY($1::int2[])) AS scores
 FROM best JOIN tagged_images t ON t.id = best.image_id
 ORDER BY best.score DESC, best.ts DESC, best.image_id DESC
@@ -28,7 +29,7 @@ _EXPLAIN = """
 SELECT t.id, t.image_id, x.labels, x.scores FROM tagged_images t CROSS JOIN LATERAL (
     SELECT array_agg(label_id) AS labels, array_agg(score) AS scores
     FROM image_tags WHERE image_id = t.id) AS x
-WHERE t.id = ANY($1::int4[]) AND x.labels IS NOT NULL
+WHERE t.id = ANY($1::int8[]) AND x.labels IS NOT NULL
 """
 INT4_MIN, INT4_MAX = -(2**31), 2**31 - 1
 
@@ -72,7 +73,7 @@ async def best(
     if not label_ids:
         return []
     rows = await connection.fetch(
-        _BEST,
+        _BEST.format(tags=await noted.table(connection)),
         sorted(set(label_ids)),
         filters.top_n,
         filters.ts_from,

@@ -1,49 +1,83 @@
-"""Deliveries: the durable schedule of webhooks, with leases and attempts."""
+"""The life of a webhook: every statement that writes table `deliveries` stands here.
 
-import json
-from collections.abc import Sequence
+            claim                2xx
+    due ----------> leased ----------> delivered ----> (asked for again: a new one, next round)
+     ^                |
+     |  tried, not    |  schedule at its end, refused for good, endpoint removed
+     +--- delivered --+----------> dead
+     |                               |
+     +------- asked for again -------+
+
+`due` waits for `next_at` in its target's lane; `leased` is one worker's until `lease_until`.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
-from core.storage.delivery.lanes import Leased
 from core.transaction import Transaction
+from schemas.callback import CallbackRequested
+
+# Ends every statement that makes webhooks due, over its rows: `changed`. In order, so that two who
+# do so for the same targets do not come to a deadlock.
+_OPEN_LANES = """
+INSERT INTO lanes AS l (target, again, due_at)
+SELECT target, attempt > 0, min(next_at) FROM changed WHERE state = 'due'
+GROUP BY 1, 2 ORDER BY 1, 2
+ON CONFLICT (target, again) DO UPDATE
+    SET due_at = least(l.due_at, excluded.due_at), touched = excluded.touched
+"""
 
 # Of a query that was deleted nothing is sent; one that is there cannot be until we commit.
-_INTAKE = """
+_SCHEDULE = f"""
 WITH asked AS (
     SELECT query_id, deleted_at FROM queries WHERE query_id = ANY($2::uuid[])
     ORDER BY query_id FOR KEY SHARE
+), changed AS (
+    INSERT INTO deliveries (delivery_id, query_id, owner, target, url, event, state)
+    SELECT u.delivery_id, u.query_id, u.owner, u.target, u.url, u.event::jsonb, 'due'
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
+         AS u (delivery_id, query_id, owner, target, url, event)
+    WHERE u.query_id NOT IN (SELECT query_id FROM asked WHERE deleted_at IS NOT NULL)
+    ORDER BY u.delivery_id
+    ON CONFLICT (delivery_id) DO NOTHING
+    RETURNING target, attempt, next_at, state
 )
-INSERT INTO deliveries (delivery_id, query_id, owner, host, url, event, state)
-SELECT u.delivery_id, u.query_id, u.owner, u.host, u.url, u.event::jsonb, 'due'
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[])
-     AS u (delivery_id, query_id, owner, host, url, event)
-WHERE u.query_id NOT IN (SELECT query_id FROM asked WHERE deleted_at IS NOT NULL)
-ORDER BY u.delivery_id
-ON CONFLICT (delivery_id) DO NOTHING
+{_OPEN_LANES}
+"""  # noqa: S608 - a constant
+
+#: Ends the statement of a claim (`lanes`), over the webhooks that it has `locked`. The attempt is
+#: counted here, before anything is sent. Parameters: $7 the token, $8 how long the lease lasts.
+LEASE = """
+UPDATE deliveries d SET state = 'leased', attempt = d.attempt + 1, token = $7,
+                        lease_until = clock_timestamp() + $8::interval
+FROM locked WHERE d.delivery_id = locked.delivery_id
+RETURNING d.delivery_id, d.query_id, d.owner, d.target, d.url, d.event::text AS event, d.attempt,
+          d.attempt - d.attempts_before AS made, coalesce(d.asked_at, d.created_at) AS created_at
 """
 
 # Attempts beyond the schedule are only made by deaths: one more has its chance to be recorded.
-_EXPIRE = """
+_EXPIRE = f"""
 WITH expired AS (
     SELECT delivery_id, attempt - attempts_before > $1 AS spent FROM deliveries
     WHERE state = 'leased' AND lease_until < now()
     ORDER BY lease_until LIMIT 500 FOR UPDATE SKIP LOCKED
-)
-UPDATE deliveries d SET state = CASE WHEN spent THEN 'dead' ELSE 'due' END,
-       token = NULL, lease_until = NULL, next_at = now(),
-       reason = CASE WHEN spent THEN 'process_crashed' END,
-       finished_at = CASE WHEN spent THEN now() END
-FROM expired e WHERE d.delivery_id = e.delivery_id
-RETURNING spent
-"""
+), changed AS (
+    UPDATE deliveries d SET state = CASE WHEN spent THEN 'dead' ELSE 'due' END,
+           token = NULL, lease_until = NULL, next_at = now(),
+           reason = CASE WHEN spent THEN 'process_crashed' END,
+           finished_at = CASE WHEN spent THEN now() END
+    FROM expired e WHERE d.delivery_id = e.delivery_id
+    RETURNING d.target, d.attempt, d.next_at, d.state
+), opened AS ({_OPEN_LANES})
+SELECT state = 'dead' AS spent FROM changed
+"""  # noqa: S608 - a constant
 
 # A 2xx counts also where the lease has run out meanwhile: it happened, and ends the retries. The
 # attempt is noted in any case, unless the query was deleted. One that is not charged is taken back
 # and noted nowhere.
-_SETTLE = """
+_SETTLE = f"""
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::interval[], $5::text[],
                          $6::int4[], $7::timestamptz[], $8::int4[], $9::int4[], $10::text[],
@@ -62,42 +96,86 @@ WITH given AS (
     SELECT DISTINCT ON (delivery_id) g.* FROM given g JOIN held USING (delivery_id)
     ORDER BY delivery_id, (g.state = 'delivered') DESC,
              (g.token IS NOT DISTINCT FROM held.token) DESC
+), changed AS (
+    UPDATE deliveries d SET state = g.state, next_at = coalesce(now() + g.pause, d.next_at),
+           reason = g.reason, token = NULL, lease_until = NULL,
+           attempt = CASE WHEN g.charged THEN d.attempt ELSE d.attempt - 1 END,
+           finished_at = CASE WHEN g.state IN ('delivered', 'dead') THEN now() END
+    FROM last g WHERE d.delivery_id = g.delivery_id
+      AND (d.state = 'leased' AND d.token = g.token
+           OR g.state = 'delivered' AND d.state <> 'delivered')
+    RETURNING d.delivery_id, d.target, d.attempt, d.next_at, d.state
+), opened AS ({_OPEN_LANES})
+SELECT delivery_id FROM changed
+"""  # noqa: S608 - a constant
+
+# By the URL alone: a look at what is due, once per removed endpoint, and no need to know its lane.
+_GIVE_UP = """
+UPDATE deliveries SET state = 'dead', reason = $3, finished_at = now()
+WHERE state = 'due' AND owner = $1 AND url = $2
+"""
+_AGAIN = f"""
+WITH changed AS (
+    UPDATE deliveries SET state = 'due', next_at = now(), asked_at = now(),
+           attempts_before = attempt, reason = NULL, finished_at = NULL
+    WHERE delivery_id = ANY($1::uuid[]) AND state IN ('due', 'dead')
+    RETURNING target, attempt, next_at, state
 )
-UPDATE deliveries d SET state = g.state, next_at = coalesce(now() + g.pause, d.next_at),
-       reason = g.reason, token = NULL, lease_until = NULL,
-       attempt = CASE WHEN g.charged THEN d.attempt ELSE d.attempt - 1 END,
-       finished_at = CASE WHEN g.state IN ('delivered', 'dead') THEN now() END
-FROM last g WHERE d.delivery_id = g.delivery_id
-  AND (d.state = 'leased' AND d.token = g.token
-       OR g.state = 'delivered' AND d.state <> 'delivered')
-RETURNING d.delivery_id
+{_OPEN_LANES}
+"""  # noqa: S608 - a constant
+# Two who ask at once for a delivered answer get one more, not two.
+_ANEW = f"""
+WITH changed AS (
+    INSERT INTO deliveries (delivery_id, query_id, owner, target, url, event, state, round)
+    SELECT u.fresh, d.query_id, d.owner, d.target, d.url, d.event, 'due', d.round + 1
+    FROM unnest($1::uuid[], $2::uuid[]) AS u (known, fresh)
+    JOIN deliveries d ON d.delivery_id = u.known
+    ON CONFLICT (delivery_id) DO NOTHING
+    RETURNING target, attempt, next_at, state
+)
+{_OPEN_LANES}
+"""  # noqa: S608 - a constant
+_WITHDRAW = """
+WITH gone AS (DELETE FROM deliveries WHERE query_id = $1 RETURNING state)
+SELECT count(*) AS rows, count(*) FILTER (WHERE state = 'due') AS waiting FROM gone
 """
-
-_OF_QUERY = """
-SELECT d.delivery_id, d.url, d.host, d.state, d.attempt, d.next_at, d.reason, d.created_at,
-       d.finished_at,
-       coalesce((SELECT jsonb_agg(to_jsonb(a) - 'delivery_id' ORDER BY a.attempt)
-                 FROM attempts a WHERE a.delivery_id = d.delivery_id), '[]')::text AS attempts
-FROM deliveries d WHERE d.query_id = $1 ORDER BY d.created_at, d.delivery_id
+#: Parameters: the age, and how many at most.
+PRUNE = """
+DELETE FROM deliveries WHERE delivery_id IN (
+    SELECT delivery_id FROM deliveries
+    WHERE state IN ('delivered', 'dead') AND finished_at < now() - $1::interval LIMIT $2)
 """
-
-# Counted to a bound: a long backlog must not make looking at it dear.
-_BACKLOG = """
-SELECT count(*) AS due, coalesce(extract(epoch FROM now() - min(next_at)), 0)::float8 AS oldest_s
-FROM (SELECT next_at FROM deliveries WHERE state = 'due' AND next_at <= now() LIMIT $1) d
-"""
+# What SQL typed by hand made due, or a restore brought: no statement of ours leaves one unseen.
+_REOPEN = f"""
+WITH changed AS (
+    SELECT d.target, d.attempt, min(d.next_at) AS next_at, d.state FROM deliveries d
+    WHERE d.state = 'due' GROUP BY d.target, d.attempt, d.state
+)
+{_OPEN_LANES}
+"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True)
-class NewDelivery:
-    """A webhook to be sent; `event` is the callback event as JSON."""
+class Leased:
+    """A webhook that is ours to send until the lease ends.
+
+    Attributes:
+        attempt: this one's number, over all redeliveries.
+        made: its number since the webhook was last put on the schedule, at `created_at`.
+        deadline: the lease lasts at least until then, by `time.monotonic` of this process.
+    """
 
     delivery_id: UUID
     query_id: UUID
     owner: str | None
-    host: str
+    target: str
     url: str
     event: str
+    attempt: int
+    made: int
+    created_at: datetime
+    token: UUID
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,33 +203,24 @@ class Settled:
     charged: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryStatus:
-    """A webhook as people see it, with all its attempts."""
+async def schedule(
+    tx: Transaction, webhooks: Sequence[tuple[UUID, str, CallbackRequested]]
+) -> None:
+    """Put webhooks on the schedule, due at once; one that is there already stays as it is.
 
-    delivery_id: UUID
-    url: str
-    host: str
-    state: str
-    attempt: int
-    next_at: datetime | None
-    reason: str | None
-    created_at: datetime
-    finished_at: datetime | None
-    attempts: tuple[dict[str, Any], ...]
-
-
-async def intake(tx: Transaction, deliveries: Sequence[NewDelivery]) -> None:
-    """Put webhooks on the schedule, due at once; one that is there already stays as it is."""
-    if deliveries:
+    Args:
+        tx: the transaction.
+        webhooks: (id on the wire, target, answer).
+    """
+    if webhooks:
         await tx.execute(
-            _INTAKE,
-            [item.delivery_id for item in deliveries],
-            [item.query_id for item in deliveries],
-            [item.owner for item in deliveries],
-            [item.host for item in deliveries],
-            [item.url for item in deliveries],
-            [item.event for item in deliveries],
+            _SCHEDULE,
+            [delivery_id for delivery_id, _, _ in webhooks],
+            [event.query_id for _, _, event in webhooks],
+            [event.owner for _, _, event in webhooks],
+            [target for _, target, _ in webhooks],
+            [event.url for _, _, event in webhooks],
+            [event.model_dump_json(exclude_none=True) for _, _, event in webhooks],
         )
 
 
@@ -179,7 +248,7 @@ async def settle(
     columns = zip(
         *(
             (
-                lease.delivery_id, lease.token, outcome.state,
+                lease.delivery_id, lease.token, _state_after(attempt, outcome),
                 None if outcome.next_at is None else outcome.next_at - now, outcome.reason,
                 lease.attempt, attempt.started_at, attempt.took_ms, attempt.status, attempt.error,
                 attempt.detail, outcome.charged,
@@ -192,16 +261,37 @@ async def settle(
     return {row["delivery_id"] for row in rows}
 
 
-async def backlog(connection: Transaction, *, bound: int = 10_000) -> tuple[int, float]:
-    """Return how many webhooks are due and not leased, up to `bound`, and the oldest one's wait."""
-    row = await connection.fetchrow(_BACKLOG, bound)
-    return (0, 0.0) if row is None else (row["due"], row["oldest_s"])
+def _state_after(attempt: Attempt, outcome: Settled) -> str:
+    """Return how a lease ends: an answer counts from its status line on, whatever came behind."""
+    is_success = attempt.status is not None and 200 <= attempt.status < 300
+    return "delivered" if is_success else outcome.state
 
 
-async def of_query(connection: Transaction, query_id: UUID) -> tuple[DeliveryStatus, ...]:
-    """Return a query's webhooks with their attempts, oldest first."""
-    rows = await connection.fetch(_OF_QUERY, query_id)
-    return tuple(
-        DeliveryStatus(**{**dict(row), "attempts": tuple(json.loads(row["attempts"]))})
-        for row in rows
-    )
+async def give_up(tx: Transaction, *, owner: str, url: str, reason: str) -> int:
+    """Give up the webhooks to a URL that wait; return how many."""
+    return int((await tx.execute(_GIVE_UP, owner, url, reason)).split()[-1])
+
+
+async def make_due_again(tx: Transaction, delivery_ids: Sequence[UUID]) -> None:
+    """Begin the schedule of webhooks anew that wait or were given up; attempts count on."""
+    await tx.execute(_AGAIN, list(delivery_ids))
+
+
+async def add_round(tx: Transaction, anew: Mapping[UUID, UUID]) -> None:
+    """Put delivered webhooks on the schedule once more, as new ones of the next round.
+
+    Args:
+        anew: by the id of the delivered one, the id of the new one.
+    """
+    await tx.execute(_ANEW, list(anew), list(anew.values()))
+
+
+async def withdraw(tx: Transaction, query_id: UUID) -> tuple[int, int]:
+    """Delete a query's webhooks; return how many there were, and how many of them waited."""
+    gone = await tx.fetchrow(_WITHDRAW, query_id)
+    return (0, 0) if gone is None else (gone["rows"], gone["waiting"])
+
+
+async def reopen_lanes(tx: Transaction) -> None:
+    """Open the lanes of all webhooks that are due, also of those that others wrote."""
+    await tx.execute(_REOPEN)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from core.storage.delivery import deliveries
 from core.transaction import Transaction
 
 MAX_PER_OWNER = 1000
@@ -25,11 +26,6 @@ DELETE FROM endpoints WHERE endpoint_id = $1 AND ($2::text IS NULL OR owner = $2
 RETURNING {_COLUMNS}
 """  # noqa: S608 - a constant
 _REMOVE_SECRETS = "DELETE FROM signing_secrets WHERE owner = $1"
-# By the URL alone: a look at what is due, once per removal, and no need to know its lane.
-_GIVE_UP = """
-UPDATE deliveries SET state = 'dead', reason = $3, finished_at = now()
-WHERE state = 'due' AND owner = $1 AND url = $2
-"""
 _COUNT = "SELECT count(*) FROM endpoints WHERE owner = $1"
 
 
@@ -85,8 +81,8 @@ async def remove(tx: Transaction, endpoint_id: UUID, *, owner: str | None) -> Re
         return None
     gone = Endpoint(**dict(row))
     await tx.execute(_REMOVE_SECRETS, gone.secrets_owner)
-    done = await tx.execute(_GIVE_UP, gone.owner, gone.url, REMOVED)
-    return Removed(gone, int(done.split()[-1]))
+    given_up = await deliveries.give_up(tx, owner=gone.owner, url=gone.url, reason=REMOVED)
+    return Removed(gone, given_up)
 
 
 async def count(connection: Transaction, owner: str) -> int:

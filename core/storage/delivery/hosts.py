@@ -1,4 +1,8 @@
-"""Callback hosts that an operator, or a breaker, has disabled: their webhooks wait."""
+"""Targets that an operator, or a breaker, has disabled: their webhooks wait. Table `targets`.
+
+A breaker disables a target (`https://host:443`). An operator names a host, which stands for all
+of its targets, until there are routes for targets.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,33 +13,39 @@ from core.transaction import Transaction
 # The event only where the state changes: to disable twice is to disable.
 _CHANGE = """
 WITH changed AS (
-    INSERT INTO hosts (host, disabled_at, actor, reason)
-    VALUES ($1, CASE WHEN $2 = 'disabled' THEN now() END, $3, $4)
-    ON CONFLICT (host) DO UPDATE SET
+    INSERT INTO targets (target, disabled_at, actor, reason)
+    SELECT target, CASE WHEN $2 = 'disabled' THEN now() END, $3, $4
+    FROM unnest($1::text[]) AS t (target) ORDER BY target
+    ON CONFLICT (target) DO UPDATE SET
         disabled_at = excluded.disabled_at, actor = excluded.actor, reason = excluded.reason,
         changed_at = now()
-    WHERE (hosts.disabled_at IS NULL) <> (excluded.disabled_at IS NULL)
-    RETURNING host
+    WHERE (targets.disabled_at IS NULL) <> (excluded.disabled_at IS NULL)
+    RETURNING target
 )
-INSERT INTO host_events (host, event, actor, reason)
-SELECT host, $2, $3, $4 FROM changed RETURNING id
+INSERT INTO target_events (target, event, actor, reason)
+SELECT target, $2, $3, $4 FROM changed RETURNING id
 """
-_RESUMED_BEFORE = "SELECT EXISTS (SELECT FROM hosts WHERE host = $1 AND disabled_at IS NOT NULL)"
+_DISABLED = """
+SELECT target FROM targets WHERE $1 IN (target, host_of(target)) AND disabled_at IS NOT NULL
+"""
 
 _LIST = """
-SELECT h.host, h.disabled_at, h.actor, h.reason, h.changed_at,
-       (SELECT count(*) FROM (SELECT FROM deliveries d
-                              WHERE d.state = 'due' AND d.host = h.host LIMIT 1000) w) AS waiting
-FROM hosts h WHERE NOT $1 OR h.disabled_at IS NOT NULL
-ORDER BY h.changed_at DESC, h.host LIMIT 1000
+SELECT t.target AS host, t.disabled_at, t.actor, t.reason, t.changed_at,
+       (SELECT count(*) FROM (
+            SELECT FROM deliveries d WHERE d.state = 'due' AND d.target IN (
+                SELECT l.target FROM lanes l WHERE t.target IN (l.target, host_of(l.target)))
+            LIMIT 1000) w) AS waiting
+FROM targets t WHERE NOT $1 OR t.disabled_at IS NOT NULL
+ORDER BY t.changed_at DESC, t.target LIMIT 1000
 """
 
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """A host that somebody disabled once.
+    """A host or target that somebody disabled once.
 
     Attributes:
+        host: a host's name, or a target: `https://host:443`.
         disabled_at: None: resumed.
         actor: who did the last change: an owner, `operator`, or `breaker`.
         waiting: webhooks on the schedule, counted to 1,000.
@@ -54,14 +64,13 @@ async def disable(tx: Transaction, host: str, *, actor: str, reason: str = "") -
 
     What is in flight comes to its end. No attempt is charged for the wait.
     """
-    return await tx.fetchval(_CHANGE, host, "disabled", actor, reason) is not None
+    return await tx.fetchval(_CHANGE, [host], "disabled", actor, reason) is not None
 
 
 async def resume(tx: Transaction, host: str, *, actor: str, reason: str = "") -> bool:
     """Let a host's webhooks go on, those first that were due first; False where it was enabled."""
-    if not await tx.fetchval(_RESUMED_BEFORE, host):
-        return False
-    return await tx.fetchval(_CHANGE, host, "resumed", actor, reason) is not None
+    disabled = [row["target"] for row in await tx.fetch(_DISABLED, host)]
+    return await tx.fetchval(_CHANGE, disabled, "resumed", actor, reason) is not None
 
 
 async def list_hosts(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from core.storage.delivery import deliveries
 from core.transaction import Transaction
 from schemas.callback import callback_id_of
 
@@ -19,7 +20,7 @@ _MATCHING = """
 FROM deliveries d
 WHERE d.state = ANY($1::text[])
   AND ($2::text IS NULL OR d.owner = $2)
-  AND ($3::text IS NULL OR d.host = $3)
+  AND ($3::text IS NULL OR host_of(d.target) = $3)
   AND ($4::uuid IS NULL OR d.query_id = $4)
   AND ($5::timestamptz IS NULL OR coalesce(d.finished_at, d.created_at) >= $5)
   AND ($6::timestamptz IS NULL OR coalesce(d.finished_at, d.created_at) < $6)
@@ -31,20 +32,6 @@ SELECT d.delivery_id, d.query_id, d.state, d.round {_MATCHING}
 ORDER BY coalesce(d.finished_at, d.created_at), d.delivery_id LIMIT $7 FOR UPDATE SKIP LOCKED
 """
 
-_AGAIN = """
-UPDATE deliveries SET state = 'due', next_at = now(), asked_at = now(), attempts_before = attempt,
-       reason = NULL, finished_at = NULL
-WHERE delivery_id = ANY($1::uuid[]) AND state IN ('due', 'dead')
-"""
-# Two who ask at once for a delivered answer get one more, not two.
-_ANEW = """
-INSERT INTO deliveries (delivery_id, query_id, owner, host, url, event, state, round)
-SELECT u.fresh, d.query_id, d.owner, d.host, d.url, d.event, 'due', d.round + 1
-FROM unnest($1::uuid[], $2::uuid[]) AS u (known, fresh)
-JOIN deliveries d ON d.delivery_id = u.known
-ON CONFLICT (delivery_id) DO NOTHING
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -53,6 +40,7 @@ class Wanted:
     Attributes:
         states: of `dead` (given up), `delivered`, `due` (waiting for a retry: sent at once).
         owner: only this owner's.
+        host: all of its targets.
         since: finished, or made, at or after.
         until: finished, or made, before.
     """
@@ -98,7 +86,8 @@ async def redeliver(tx: Transaction, wanted: Wanted, *, limit: int) -> Redeliver
     delivered = [row for row in rows if row["state"] == "delivered"]
     anew = tuple(callback_id_of(row["query_id"], row["round"] + 1) for row in delivered)
     if again:
-        await tx.execute(_AGAIN, list(again))
+        await deliveries.make_due_again(tx, again)
     if anew:
-        await tx.execute(_ANEW, [row["delivery_id"] for row in delivered], list(anew))
+        known = [row["delivery_id"] for row in delivered]
+        await deliveries.add_round(tx, dict(zip(known, anew, strict=True)))
     return Redelivered(again, anew)

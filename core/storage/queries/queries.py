@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from core.storage.delivery.deliveries import DeliveryStatus, of_query
+from core.storage.delivery.listing import DeliveryStatus, of_query
 from core.transaction import Transaction
 from schemas.callback import CallbackRequested
 from schemas.query import QuerySubmitted

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from core.storage.delivery import deliveries
 from core.storage.queries import queries
 from core.transaction import Transaction
 
@@ -14,15 +15,11 @@ UPDATE queries SET status = 'answered', deleted_at = now(), owner = NULL, text =
 WHERE query_id = $1
 RETURNING deleted_at
 """
-# Against the webhooks' intake (core/storage/delivery/deliveries.py), which holds the row as a
+# Against `schedule` of webhooks (core/storage/delivery/deliveries.py), which holds the row as a
 # foreign key would: an answer on its way is either on the schedule already, or finds the tombstone.
 _HOLD = """
 SELECT true FROM queries
 WHERE query_id = $1 AND deleted_at IS NULL AND ($2::text IS NULL OR owner = $2) FOR UPDATE
-"""
-_WITHDRAW = """
-WITH gone AS (DELETE FROM deliveries WHERE query_id = $1 RETURNING state)
-SELECT count(*) AS rows, count(*) FILTER (WHERE state = 'due') AS waiting FROM gone
 """
 
 
@@ -47,8 +44,9 @@ async def delete(tx: Transaction, query_id: UUID, *, owner: str | None) -> Delet
     if not await tx.fetchval(_HOLD, query_id, owner):
         return None
     await queries.unpark(tx, [query_id])
-    withdrawn = 0
+    withdrawn, gone = 0, 1
     # A redelivery may add a webhook while we wait for the one that it holds: look once more.
-    while (gone := await tx.fetchrow(_WITHDRAW, query_id)) and gone["rows"]:
-        withdrawn += gone["waiting"]
+    while gone:
+        gone, waited = await deliveries.withdraw(tx, query_id)
+        withdrawn += waited
     return Deleted(await tx.fetchval(_DELETE, query_id), withdrawn)

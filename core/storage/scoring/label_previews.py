@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from core.storage.archive.image_tags import read_tags
-from core.storage.scoring.rescoring import from_wire
+from core.storage.vectors import from_wire
 from core.tags import Label, TagScore
 from core.transaction import Transaction
 
@@ -38,10 +38,10 @@ WHERE preview_id = $1 AND state = 'waiting'
 # shown tags a re-score would replace.
 _SAMPLE = """
 WITH drawn AS MATERIALIZED (
-    SELECT image_id, image_path, tags, sha256, model, preprocessing, top_k, label_version
+    SELECT image_id, tags, sha256, model, preprocessing, top_k, label_version
     FROM tagged_images ORDER BY image_id LIMIT $1
 )
-SELECT d.image_id, d.image_path, d.tags, d.top_k, halfvec_send(e.embedding) AS vector
+SELECT d.image_id, i.path, d.tags, d.top_k, halfvec_send(e.embedding) AS vector
 FROM drawn d JOIN images i USING (image_id)
 JOIN embeddings e ON (e.sha256, e.model, e.preprocessing) = (d.sha256, d.model, d.preprocessing)
 WHERE d.model = $2 AND d.label_version IS NOT NULL AND i.hand_tags IS NULL
@@ -144,7 +144,7 @@ def _read(rows: Sequence[Any]) -> list[SampledImage]:
     return [
         SampledImage(
             image_id=row["image_id"],
-            path=row["image_path"],
+            path=row["path"],
             tags=read_tags(row["tags"]) or (),
             top_k=row["top_k"],
             embedding=from_wire(row["vector"]),

@@ -4,14 +4,15 @@ Images with labels of their own (`label_version` NULL) and images of another mod
 Nothing is read but rows and embeddings.
 """
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
-from core.storage.archive import image_tags
-from core.storage.archive.image_tags import Recency, StoredTags
+from core.storage.archive import image_tags, keeping, statistics
+from core.storage.archive.image_tags import StoredTags
+from core.storage.archive.statistics import Counts
+from core.storage.vectors import from_wire
 from core.tags import TagScore
 from core.transaction import Transaction
 
@@ -83,13 +84,12 @@ UPDATE tagged_images t SET
     tags = CASE WHEN i.hand_tags IS NULL THEN u.tags::jsonb ELSE t.tags END,
     model_tags = CASE WHEN i.hand_tags IS NULL THEN NULL ELSE u.tags::jsonb END,
     label_version = $5, updated_at = now()
-FROM unnest($1::int4[], $2::bytea[], $3::text[], $4::text[])
+FROM unnest($1::int8[], $2::bytea[], $3::text[], $4::text[])
      AS u (id, sha256, preprocessing, tags), images i
 WHERE t.id = u.id AND i.image_id = t.image_id AND t.sha256 = u.sha256 AND t.model = $6
   AND t.preprocessing = u.preprocessing AND t.label_version < $5
-RETURNING t.id, t.exif_datetime, t.created_at,
-          i.hand_tags IS NULL AND NOT i.excluded AND i.status NOT IN ('missing', 'deleted')
-              AS is_answer
+RETURNING t.id, recency(t.exif_datetime, t.created_at) AS ts, hour_of(t.updated_at) AS hour,
+          i.hand_tags IS NULL AND NOT i.excluded AND i.status = 'tagged' AS is_answer
 """
 
 
@@ -206,12 +206,12 @@ async def write(
     model: str,
     version: int,
     label_ids: Mapping[str, int],
-    recency: Recency,
 ) -> tuple[StoredTags, ...]:
     """Put new tags in place of old ones; give those that are answers, for the best images.
 
     Needs the images locked (`image_tags.lock`) and the version held (`labels.hold_version`).
     """
+    await keeping.keep(tx)
     rows = await tx.fetch(
         _WRITE,
         [image.number for image, _ in images],
@@ -221,19 +221,22 @@ async def write(
         version,
         model,
     )
-    now = datetime.now(UTC)
     tags_of = {image.number: tags for image, tags in images}
     stored = tuple(
         StoredTags(
             number=row["id"],
-            ts=recency(row["exif_datetime"], row["created_at"], now),
+            ts=row["ts"],
             existed=True,
             scores=tuple((label_ids[tag.tag], tag.score) for tag in tags_of[row["id"]]),
         )
         for row in rows
         if row["is_answer"]
     )
-    await image_tags.write_scores(tx, stored)
+    counts = Counts()
+    for row in rows:
+        counts.add("hour", row["hour"], 1)
+    await image_tags.write_scores(tx, stored, counts)
+    await statistics.append(tx, counts)
     return stored
 
 
@@ -248,12 +251,3 @@ async def note(
 ) -> None:
     """Note progress and keep the work for a while longer."""
     await connection.execute(_STEP, model, version, keeper, rescored, lease_s)
-
-
-def from_wire(vector: bytes) -> bytes:
-    """Return float16 little endian for what `halfvec_send` gives: two int16, then big endian."""
-    values = array("H", vector[4:])
-    if values.itemsize != 2:  # pragma: no cover - no such platform is known
-        raise RuntimeError("array('H') is not of 16 bits here")
-    values.byteswap()
-    return values.tobytes()

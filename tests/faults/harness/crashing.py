@@ -85,6 +85,10 @@ class NoPictures:
 
     async def __aexit__(self, *_: object) -> None: ...
 
+    async def outgoing_copy(self, data: bytes) -> bytes:
+        """Fail: no copy is made where pictures keep their EXIF data."""
+        raise AssertionError(f"asked for a copy of {len(data)} bytes")
+
 
 @asynccontextmanager
 async def hashing_tagger(*_: object, **__: object) -> AsyncIterator[ClipTagger]:

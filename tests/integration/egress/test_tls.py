@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from core.egress.client import EgressLimits, default_ssl_context
+from core.egress.client import EgressLimits
+from core.egress.tls import default_ssl_context
 from core.errors import ConfigurationError
 from tests.fakes.receiver import HostileReceiver
 from tests.integration.egress.calling import HOST, client_to, failure, post

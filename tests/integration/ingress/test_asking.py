@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from core.storage.delivery import deliveries, lanes
-from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
+from core.storage.delivery.deliveries import Attempt, Settled
 from core.storage.delivery.lanes import Room
 from core.storage.queries import queries
 from core.storage.queries.queries import QueryStatus
@@ -17,6 +17,7 @@ from producers.queries import query_id_of
 from schemas.callback import callback_id_of
 from schemas.query import QuerySubmitted
 from schemas.token import Token
+from tests.fakes import queries as queries_fake
 from tests.integration.ingress.problems import problem_in
 from tests.integration.ingress.world import NOW, MakeWorld, World
 
@@ -245,11 +246,11 @@ async def answered_and_delivered(world: World, query_id: UUID) -> None:
         """ answer = '{"type": "query.no_match"}' WHERE query_id = $1""",
         query_id,
     )
-    made = NewDelivery(
-        callback_id_of(query_id), query_id, "alice", "example.org", ASKED["callback_url"], "{}"
+    made = queries_fake.webhook(
+        callback_id_of(query_id), query_id, "alice", "example.org", ASKED["callback_url"]
     )
     async with world.pool.transaction() as tx:
-        await deliveries.intake(tx, [made])
+        await deliveries.schedule(tx, [made])
         [lease] = await lanes.claim(tx, Room(new_host=1), token=uuid4(), lease_s=30)
         await deliveries.settle(tx, [(lease, Attempt(NOW, 12, status=200), Settled("delivered"))])
 

@@ -8,7 +8,6 @@ import httpx
 from consumers.delivery.adapters import StoredSecrets
 from core.settings import SecretSettings, load
 from core.storage.delivery import deliveries, endpoints, lanes
-from core.storage.delivery.deliveries import NewDelivery
 from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
 from core.storage.queries import queries
@@ -33,8 +32,8 @@ async def waiting(pool: Pool, url: str, *, owner: str = "alice") -> UUID:
             tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
         )
         await queries.answer(tx, [queries_fake.answered(query_id, url)])
-        new = NewDelivery(callback_id_of(query_id), query_id, owner, host_of(url), url, "{}")
-        await deliveries.intake(tx, [new])
+        new = queries_fake.webhook(callback_id_of(query_id), query_id, owner, host_of(url), url)
+        await deliveries.schedule(tx, [new])
     return query_id
 
 

@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from core.storage.delivery import deliveries, lanes
-from core.storage.delivery.deliveries import NewDelivery
 from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
 from core.storage.queries import queries, query_pages
@@ -17,6 +16,7 @@ from core.storage.queries.query_pages import Filter
 from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of
+from tests.fakes import queries as queries_fake
 from tests.integration.ingress.conftest import client_of
 
 URL = "https://8.8.8.8/hook"
@@ -46,10 +46,10 @@ async def answer(pool: Pool, query_id: UUID, kind: str = "query.completed") -> N
 
 async def schedule(pool: Pool, *query_ids: UUID) -> None:
     async with pool.transaction() as tx:
-        await deliveries.intake(
+        await deliveries.schedule(
             tx,
             [
-                NewDelivery(callback_id_of(one), one, "alice", "8.8.8.8", URL, "{}")
+                queries_fake.webhook(callback_id_of(one), one, "alice", "8.8.8.8", URL)
                 for one in query_ids
             ],
         )

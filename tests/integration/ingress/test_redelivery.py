@@ -11,8 +11,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from consumers.delivery.adapters import StoredSecrets
 from core.settings import SecretSettings, load
 from core.storage.delivery import deliveries, endpoints, lanes
-from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
-from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
+from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
 from core.storage.queries import queries
 from core.webhooks.sender import Message, WebhookSender
@@ -49,8 +49,8 @@ async def answered(pool: Pool, *, owner: str = "alice", host: str = "a.example")
             tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
         )
         await queries.answer(tx, [queries_fake.answered(query_id, url)])
-        await deliveries.intake(
-            tx, [NewDelivery(callback_id_of(query_id), query_id, owner, host, url, "{}")]
+        await deliveries.schedule(
+            tx, [queries_fake.webhook(callback_id_of(query_id), query_id, owner, host, url)]
         )
     return query_id
 
@@ -148,7 +148,7 @@ async def test_many_are_counted_first_and_then_sent_within_the_limit_and_the_own
 
     assert (counted["matched"], counted["redelivered"], nothing) == ({"dead": 3}, 0, [])
     assert some["redelivered"] == 2
-    assert [(lease.host, lease.owner) for lease in sent] == [("a.example", "alice")] * 2
+    assert [(lease.target, lease.owner) for lease in sent] == [("a.example", "alice")] * 2
     assert everybodys["matched"] == {"dead": 4}
     assert (none["matched"], none["redelivered"]) == ({}, 0)
 

@@ -19,7 +19,6 @@ from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import DatabaseAway
 from core.messaging.outbox import OutboxPublisher
-from core.relevance.ranking import recency
 from core.settings import DatabaseSettings, IngressSettings
 from core.storage import keys, labels
 from core.storage.archive import image_tags, images
@@ -278,7 +277,7 @@ class World:
         async with self.pool.transaction() as tx:
             await image_tags.lock(tx, [image_id])
             ids = await labels.ensure(tx, [name for name, _ in tags])
-            await image_tags.replace(tx, [tagged], ids, recency)
+            await image_tags.replace(tx, [tagged], ids)
 
     async def fail(self, image_id: UUID, reason: str, detail: str) -> None:
         """What the tagging role would write of a picture that it cannot read."""

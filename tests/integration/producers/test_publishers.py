@@ -10,18 +10,18 @@ from core.errors import BrokerAway, PermanentError
 from core.messaging.kafka.producer import Publisher as KafkaPublisher
 from core.messaging.kafka.topics import ensure_topics
 from core.messaging.limits import ClientLimits
+from core.messaging.ports import RecordPublisher
 from core.offsets import Place
 from core.settings import KafkaSettings
 from core.telemetry.metrics import Metrics
 from producers.publishing import Patience, publish_all
-from producers.sinks import Publisher
 from schemas.record import Record
 from schemas.topics import EVENT_MAX_BYTES, IMAGES_ARRIVED, plan_topics
 from tests.fakes.publisher import MemoryPublisher
 
 
 @pytest.fixture(params=["memory", "kafka"])
-async def publisher(request: pytest.FixtureRequest) -> AsyncIterator[Publisher]:
+async def publisher(request: pytest.FixtureRequest) -> AsyncIterator[RecordPublisher]:
     if request.param == "memory":
         memory = MemoryPublisher()
         memory.largest_value = EVENT_MAX_BYTES
@@ -38,7 +38,7 @@ async def publisher(request: pytest.FixtureRequest) -> AsyncIterator[Publisher]:
 
 
 @pytest.fixture(params=["memory", "kafka"])
-async def away(request: pytest.FixtureRequest) -> AsyncIterator[Publisher]:
+async def away(request: pytest.FixtureRequest) -> AsyncIterator[RecordPublisher]:
     if request.param == "memory":
         memory = MemoryPublisher()
         memory.is_away = True
@@ -56,7 +56,7 @@ def record(size: int) -> Record:
     return Record(IMAGES_ARRIVED.name, b"key", (("a", b"\xff"),), os.urandom(size))
 
 
-async def test_outcomes_come_in_the_order_of_the_records(publisher: Publisher) -> None:
+async def test_outcomes_come_in_the_order_of_the_records(publisher: RecordPublisher) -> None:
     records = [record(1), record(2 * EVENT_MAX_BYTES), record(2)]
 
     # After a refusal aiokafka 0.14 may have its next record refused too (OutOfOrderSequenceNumber),
@@ -70,12 +70,12 @@ async def test_outcomes_come_in_the_order_of_the_records(publisher: Publisher) -
     assert outcomes[2].topic == IMAGES_ARRIVED.name
 
 
-async def test_a_broker_that_is_away_is_an_outcome_and_no_exception(away: Publisher) -> None:
+async def test_a_broker_that_is_away_is_an_outcome_and_no_exception(away: RecordPublisher) -> None:
     assert [type(outcome) for outcome in await away.publish([record(1), record(1)])] == [
         BrokerAway,
         BrokerAway,
     ]
 
 
-async def test_nothing_published_gives_nothing(publisher: Publisher) -> None:
+async def test_nothing_published_gives_nothing(publisher: RecordPublisher) -> None:
     assert await publisher.publish([]) == []

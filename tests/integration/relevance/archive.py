@@ -8,14 +8,15 @@ from datetime import datetime
 from uuid import UUID
 
 from consumers.best_images import BestImages
+from consumers.upkeep.repair import BestImagesRepair
 from core.relevance.combos import lookup_keys, resolve
 from core.relevance.ranking import Rank, ScoredImage, recency
 from core.storage import labels
-from core.storage.archive import image_tags
+from core.storage.archive import following, image_tags
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.best import combos
 from core.storage.pool import Pool
-from core.tags import ImageTags, Label, TagScore
+from core.tags import ImageTags, Label, TagScore, score_to_int
 from core.transaction import Transaction
 from schemas.image import image_id_of
 
@@ -68,7 +69,18 @@ async def store(pool: Pool, best: BestImages, batch: Sequence[TaggedImage]) -> N
             await image_tags.lock(tx, [image.image_id for image in batch])
             label_ids = await labels.ensure(tx, names)
         await best.begin(tx)
-        await best.offer(tx, await image_tags.replace(tx, batch, label_ids, recency))
+        await best.offer(tx, await image_tags.replace(tx, batch, label_ids))
+
+
+async def upkeep(pool: Pool, repairer: BestImagesRepair) -> bool:
+    """Do a step of what upkeep does for the answers; False where there is nothing to do."""
+    async with pool.transaction() as tx:
+        if await following.follow_noted(tx):
+            return True
+    async with pool.connection() as connection:
+        if not await repairer.is_needed(connection):
+            return False
+    return await repairer.step()
 
 
 async def define_labels(pool: Pool) -> list[int]:
@@ -78,12 +90,23 @@ async def define_labels(pool: Pool) -> list[int]:
 
 
 async def stored_images(connection: Transaction) -> list[ScoredImage]:
+    """All answers, read from what people see (`tags`, times, status): the oracle of the rest."""
+    ids = {row["name"]: row["id"] for row in await connection.fetch("SELECT name, id FROM labels")}
     rows = await connection.fetch(
-        "SELECT image_id, max(ts) AS ts, array_agg(label_id) AS l, array_agg(score) AS s "
-        "FROM image_tags GROUP BY image_id"
+        "SELECT t.id, t.tags, t.exif_datetime, t.created_at, now() AS now "
+        "FROM tagged_images t JOIN images i USING (image_id) "
+        "WHERE i.status = 'tagged' AND NOT i.excluded"
     )
     return [
-        ScoredImage(row["image_id"], row["ts"], tuple(zip(row["l"], row["s"], strict=True)))
+        ScoredImage(
+            row["id"],
+            recency(row["exif_datetime"], row["created_at"], row["now"]),
+            tuple(
+                (ids[tag["tag"]], score_to_int(tag["score"]))
+                for tag in json.loads(row["tags"])
+                if tag["tag"] in ids
+            ),
+        )
         for row in rows
     ]
 

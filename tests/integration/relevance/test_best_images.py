@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 from consumers.best_images import BestImages
 from consumers.upkeep.main import open_upkeep
 from consumers.upkeep.repair import BestImagesRepair
-from core.relevance.ranking import best
+from core.relevance.ranking import best, best_n
 from core.storage import leases
-from core.storage.best import combo_repair
+from core.storage.best import combo_repair, ranking
 from core.storage.pool import Pool
 from core.telemetry.metrics import Metrics
 from tests.integration.relevance.archive import (
@@ -22,6 +22,7 @@ from tests.integration.relevance.archive import (
     store,
     stored_images,
     tagged,
+    upkeep,
 )
 
 SEED = 20260501
@@ -30,7 +31,7 @@ SEED = 20260501
 async def settle(pool: Pool, *, is_softmax: bool = True) -> int:
     """Repair until there is nothing to do; return the number of steps."""
     repairer, steps = BestImagesRepair(pool, is_softmax=is_softmax), 0
-    while await repairer.step():
+    while await upkeep(pool, repairer):
         steps += 1
     return steps
 
@@ -118,7 +119,7 @@ async def test_an_archive_that_was_there_before_the_table_is_taken_in(pool: Pool
     ids = await define_labels(pool)
     await fill(pool, range(90))
     await pool.execute("DELETE FROM combo_best")
-    await pool.execute("UPDATE combo_state SET ready = false, rebuilt_to = 0")  # as 0002 leaves it
+    await pool.execute("UPDATE combo_state SET ready = false, rebuilt_to = 0")
     assert not (await look_up(pool, ids[:1])).is_known
 
     await settle(pool)
@@ -130,12 +131,27 @@ async def test_emptying_the_tags_empties_the_answers(pool: Pool) -> None:
     ids = await define_labels(pool)
     await fill(pool, range(30))
 
-    await pool.execute("TRUNCATE image_tags")
+    await pool.execute("TRUNCATE tagged_images CASCADE")
 
     assert not (await look_up(pool, ids[:1])).is_known
     await settle(pool)
     await assert_answers(pool, ids, (1, 2))
     assert await pool.fetchval("SELECT count(*) FROM combo_best") == 0
+
+
+async def test_emptied_rows_are_written_anew_from_the_tags(pool: Pool) -> None:
+    ids = await define_labels(pool)
+    await fill(pool, range(30))
+    before = await pool.fetch("SELECT * FROM image_tags ORDER BY image_id, label_id")
+
+    await pool.execute("TRUNCATE image_tags")
+
+    images = await stored_images(pool)
+    found = await ranking.best(pool, ids[:2], ranking.Filters(top_n=5))
+    assert [one.score for one in found] == [one.score for one in best_n(images, ids[:2], 5)]
+    await settle(pool)
+    assert await pool.fetch("SELECT * FROM image_tags ORDER BY image_id, label_id") == before
+    await assert_answers(pool, ids, (1, 2))
 
 
 async def test_too_much_work_becomes_a_rebuild(pool: Pool) -> None:

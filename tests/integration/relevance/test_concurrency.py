@@ -30,6 +30,7 @@ from tests.integration.relevance.archive import (
     stored_images,
     tagged,
     tags_text,
+    upkeep,
 )
 
 WRITERS = 4
@@ -144,7 +145,7 @@ async def repair(pool: Pool, stop: asyncio.Event, counted: Counted, chance: rand
     repairer = BestImagesRepair(pool, is_softmax=True)
     while not stop.is_set():
         try:
-            if await repairer.step():
+            if await upkeep(pool, repairer):
                 counted.repairs += 1
             elif chance.random() < 0.003:
                 await combo_repair.forget(pool)
@@ -202,7 +203,7 @@ async def race(pool: Pool, url: str, queries: int, seed: int) -> Counted:
 
 async def settle(pool: Pool) -> None:
     repairer = BestImagesRepair(pool, is_softmax=True)
-    while await repairer.step():
+    while await upkeep(pool, repairer):
         pass
 
 

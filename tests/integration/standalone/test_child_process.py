@@ -20,7 +20,7 @@ linux_only = pytest.mark.skipif(
 PARENT = """
 import os, sys, threading
 from pathlib import Path
-from standalone.process import ChildProcess, Command
+from standalone.processes.child_process import ChildProcess, Command
 child = ChildProcess(Command(name="child", argv=("sleep", "60"), log=Path(sys.argv[1]),
                       environment=dict(os.environ), directory=Path("/")))
 thread = threading.Thread(target=child.start)

@@ -12,7 +12,7 @@ from standalone.processes.locking import DirectoryLock
 OWNER = """
 import os, subprocess, sys
 from pathlib import Path
-from standalone.locking import DirectoryLock
+from standalone.processes.locking import DirectoryLock
 lock = DirectoryLock(Path(sys.argv[1]), "a server")
 lock.acquire()
 child = subprocess.Popen(

@@ -6,6 +6,7 @@ import random
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from core.errors import RecordRefused
 from core.relevance.ranking import ScoredImage, best_n, recency
 from core.storage import labels, retention
-from core.storage.archive import image_tags, images
+from core.storage.archive import curation, image_deletion, image_tags, images, statistics
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.best import ranking
 from core.storage.pool import Pool
@@ -56,7 +57,7 @@ def tagged(
 async def store(pool: Pool, *batch: TaggedImage) -> None:
     async with pool.transaction() as tx:
         names = {tag.tag for image in batch for tag in image.tags.tags}
-        await image_tags.replace(tx, batch, await labels.ensure(tx, names), recency)
+        await image_tags.replace(tx, batch, await labels.ensure(tx, names))
 
 
 async def test_the_two_statements_of_the_contract_give_the_right_rows(pool: Pool) -> None:
@@ -130,7 +131,7 @@ async def test_an_embedding_that_is_wanted_again_is_held_against_the_pruner(pool
 
     async with pool.transaction() as tx:
         image = tagged(2, ("cat", 1), content=content)
-        await image_tags.replace(tx, [image], await labels.ensure(tx, {"cat"}), recency)
+        await image_tags.replace(tx, [image], await labels.ensure(tx, {"cat"}))
         async with pool.transaction() as pruner:  # does not see the new image
             await retention.prune(pruner, "embeddings", timedelta(days=1))
 
@@ -249,6 +250,88 @@ async def test_accepting_twice_says_so_and_revives_what_was_deleted(pool: Pool) 
     assert status is not None
     assert status.status == "accepted"
     assert await images.tombstones(pool, [image_id_of(uri)]) == {}
+
+
+async def test_a_path_over_a_thousand_characters_is_cut_in_the_public_table_alone(
+    pool: Pool,
+) -> None:
+    path = "photos/" + "/".join(["a" * 200] * 8) + ".jpg"
+    image = replace(tagged(1, ("cat", 1)), path=path)
+
+    await store(pool, image)
+
+    status = await images.status(pool, image.image_id)
+    outgoing = await images.outgoing(pool, [image.image_id])
+    assert len(path) > 1000
+    assert status is not None
+    assert (status.path, outgoing[image.image_id].path) == (path, path)
+    assert await pool.fetchval("SELECT image_path FROM tagged_images") == path[:1000]
+
+
+async def test_all_who_send_an_image_are_its_owners_until_it_is_deleted(pool: Pool) -> None:
+    image_id = image_id_of("file:p/1.jpg")
+    owners = "SELECT array_agg(owner ORDER BY owner) FROM image_owners WHERE image_id = $1"
+    for owner in ("bob", "ann", "bob", None):
+        async with pool.transaction() as tx:
+            await images.accept(tx, image_id=image_id, uri="file:p/1.jpg", path="p", owner=owner)
+    before = await pool.fetchval(owners, image_id)
+
+    async with pool.transaction() as tx:
+        await image_deletion.delete(tx, image_id, owner=None, by="root")
+
+    assert before == ["ann", "bob"]
+    assert await pool.fetchval(owners, image_id) is None
+    assert await pool.fetchval("SELECT decided_by FROM images") == "root"
+
+
+async def test_an_image_knows_the_time_of_the_event_that_its_tags_come_from(pool: Pool) -> None:
+    for hour in (9, 8):
+        moment = datetime(2026, 5, 1, hour, tzinfo=UTC)
+
+        await store(pool, replace(tagged(1, ("cat", 1)), event_time=moment))
+
+        assert await pool.fetchval("SELECT event_time FROM images") == moment
+
+
+async def test_a_decision_says_who_made_it_and_the_answers_follow_at_once(pool: Pool) -> None:
+    image = tagged(1, ("cat", 900_000))
+    await store(pool, image)
+    listed = "SELECT array_agg(l.name || ' ' || t.score) FROM image_tags t JOIN labels l ON true"
+    listed += " WHERE l.id = t.label_id"
+    seen = []
+
+    for decide in (
+        partial(curation.set_tags, tags=[TagScore("grandma", 500_000)], by="ann"),
+        partial(curation.exclude, excluded=True, by="bob"),
+        partial(curation.exclude, excluded=False, by="ann"),
+        partial(curation.clear_tags, by="root"),
+    ):
+        async with pool.transaction() as tx:
+            await decide(tx, image.image_id)
+        by = await pool.fetchval("SELECT decided_by FROM images WHERE decided_at = updated_at")
+        seen.append((by, await pool.fetchval(listed)))
+
+    assert seen == [
+        ("ann", ["grandma 500000"]),
+        ("bob", None),
+        ("ann", ["grandma 500000"]),
+        ("root", ["cat 900000"]),
+    ]
+    assert await pool.fetchval("SELECT count(*) FROM noted_images") == 0
+
+
+async def test_what_is_changed_behind_a_decision_in_one_transaction_is_counted_and_noted(
+    pool: Pool,
+) -> None:
+    image = tagged(1, ("cat", 900_000))
+    await store(pool, image)
+
+    async with pool.transaction() as tx:
+        await curation.set_tags(tx, image.image_id, [TagScore("cat", 1)])
+        await tx.execute("UPDATE images SET status = 'missing'")
+
+    assert await statistics.counts(pool, "status") == {"missing": 1}
+    assert await pool.fetchval("SELECT count(*) FROM noted_images") == 1
 
 
 async def test_labels_added_by_many_at_once_get_one_id_each(pool: Pool) -> None:

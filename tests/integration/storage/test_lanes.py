@@ -9,22 +9,24 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from core.storage.delivery import deliveries, lanes
-from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
-from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
+from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
+from tests.fakes import queries as queries_fake
 
 TRIED = Attempt(datetime.now(UTC), 12, status=500)
 #: Webhooks that no claim would find, since they are due earlier than their lane says.
 HIDDEN = """
-SELECT count(*) FROM deliveries d LEFT JOIN lanes l ON l.host = d.host AND l.again = (attempt > 0)
+SELECT count(*) FROM deliveries d
+LEFT JOIN lanes l ON l.target = d.target AND l.again = (attempt > 0)
 WHERE d.state = 'due' AND (l.due_at IS NULL OR l.due_at > d.next_at)
 """
 
 
 async def intake(pool: Pool, hosts: Sequence[str]) -> None:
-    rows = [NewDelivery(uuid4(), uuid4(), None, h, f"https://{h}/x", "{}") for h in hosts]
+    rows = [queries_fake.webhook(uuid4(), uuid4(), None, h, f"https://{h}/x") for h in hosts]
     async with pool.transaction() as tx:
-        await deliveries.intake(tx, rows)
+        await deliveries.schedule(tx, rows)
 
 
 async def claim(pool: Pool, room: Room) -> list[Leased]:
@@ -55,6 +57,7 @@ async def blocks_read(pool: Pool, room: Room) -> int:
 async def test_hosts_that_wait_for_later_cost_a_claim_nothing(pool: Pool) -> None:
     await intake(pool, [f"h{number}" for number in range(3000)])
     await pool.execute("UPDATE deliveries SET attempt = 1, next_at = now() + interval '1 hour'")
+    await deliveries.reopen_lanes(pool)
     await pool.execute("UPDATE lanes SET due_at = now() + interval '1 hour'")
     await intake(pool, ["fresh"])
 
@@ -86,7 +89,7 @@ async def test_a_host_that_answers_is_found_behind_any_number_of_others(pool: Po
     await intake(pool, ["good"] * 3)
     room = Room(["bad", "good"], [4, 4], [2, 0], 2, by_tier=(9, 4, 2), total=9)
 
-    hosts = [lease.host[:3] for lease in await claim(pool, room)]
+    hosts = [lease.target[:3] for lease in await claim(pool, room)]
 
     assert (hosts.count("goo"), hosts.count("new"), hosts.count("bad")) == (3, 4, 2)
 
@@ -97,7 +100,7 @@ async def test_hosts_without_room_hide_no_others(pool: Pool) -> None:
     await intake(pool, ["late"])
     room = Room(full, [0] * 200, [2] * 200, 2, by_tier=(5, 5, 5), total=5)
 
-    assert [lease.host for lease in await claim(pool, room)] == ["late"]
+    assert [lease.target for lease in await claim(pool, room)] == ["late"]
 
 
 async def test_first_tries_and_retries_of_a_host_share_its_room(pool: Pool) -> None:
@@ -112,16 +115,14 @@ async def test_first_tries_and_retries_of_a_host_share_its_room(pool: Pool) -> N
 
 async def test_a_webhook_that_comes_while_its_lane_is_emptied_is_found(pool: Pool) -> None:
     await intake(pool, ["a"])
-    late = NewDelivery(uuid4(), uuid4(), None, "a", "https://a/x", "{}")
+    late = queries_fake.webhook(uuid4(), uuid4(), None, "a", "https://a/x")
 
     async with pool.transaction() as tx:
-        await deliveries.intake(tx, [late])
+        await deliveries.schedule(tx, [late])
         first = await claim(pool, Room(new_host=9))
 
     assert len(first) == 1
-    assert [lease.delivery_id for lease in await claim(pool, Room(new_host=9))] == [
-        late.delivery_id
-    ]
+    assert [lease.delivery_id for lease in await claim(pool, Room(new_host=9))] == [late[0]]
 
 
 async def test_no_webhook_is_hidden_whoever_writes_at_once(pool: Pool) -> None:
@@ -153,10 +154,24 @@ async def test_no_webhook_is_hidden_whoever_writes_at_once(pool: Pool) -> None:
 
 async def test_a_lane_is_removed_when_nothing_is_left_in_it(pool: Pool) -> None:
     await intake(pool, ["a", "b"])
-    retried, done = sorted(await claim(pool, Room(new_host=9)), key=lambda one: one.host)
+    retried, done = sorted(await claim(pool, Room(new_host=9)), key=lambda one: one.target)
     await settle(pool, [done], after_s=None)
     await settle(pool, [retried], after_s=3600)
 
-    rows = await pool.fetch("SELECT host, again, due_at > now() AS later FROM lanes")
+    rows = await pool.fetch("SELECT target, again, due_at > now() AS later FROM lanes")
 
     assert [tuple(row) for row in rows] == [("a", True, True)]
+
+
+async def test_what_sql_typed_by_hand_made_due_is_found_once_its_lane_was_opened(
+    pool: Pool,
+) -> None:
+    await intake(pool, ["a", "b"])
+    await settle(pool, await claim(pool, Room(new_host=9)), after_s=None)
+    await pool.execute("UPDATE deliveries SET state = 'due', next_at = now() - interval '1 day'")
+    assert await claim(pool, Room(new_host=9)) == []
+
+    await deliveries.reopen_lanes(pool)
+
+    assert await pool.fetchval(HIDDEN) == 0
+    assert len(await claim(pool, Room(new_host=9))) == 2

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from core.storage.locks import MIGRATIONS
+from tests.schema_text import SCHEMA, schema_text
 from tests.servers import REPOSITORY, at_database
-
-LOCK = 7300  # see migrations/env.py
 
 
 def migrate(url: str) -> subprocess.CompletedProcess[str]:
@@ -104,43 +104,59 @@ async def until_waiting(
 async def test_several_at_once_take_turns(
     empty_database_url: str, database: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    await database.execute(f"SELECT pg_advisory_lock({LOCK})")
+    await database.execute(f"SELECT pg_advisory_lock({MIGRATIONS})")
     processes = [await begin(empty_database_url) for _ in range(2)]
     await until_waiting(database, "advisory", count=2)
 
-    await database.execute(f"SELECT pg_advisory_unlock({LOCK})")
+    await database.execute(f"SELECT pg_advisory_unlock({MIGRATIONS})")
     for process in processes:
         await end(process)
 
     assert await database.fetchval("SELECT count(*) FROM alembic_version") == 1
 
 
-async def test_a_column_of_one_revision_locks_nobody_out_while_the_next_builds_indexes(
-    empty_database_url: str, database: "asyncpg.Connection[asyncpg.Record]"
-) -> None:
-    await end(await begin(empty_database_url, "alembic", "upgrade", "0011"))
-    async with database.transaction():
-        await database.execute("LOCK TABLE jobs IN ROW EXCLUSIVE MODE")  # bars the build
-        migration = await begin(empty_database_url)
-        await until_waiting(database, "relation", count=1)
-
-        other = await asyncpg.connect(empty_database_url, server_settings={"lock_timeout": "1000"})
-        await other.execute("SELECT deleted_at FROM queries")
-        await other.execute("UPDATE tagged_images SET perceptual_hash = 1")
-        version = await other.fetchval("SELECT version_num FROM alembic_version")
-        await other.close()
-    await end(migration)
-
-    assert version == "0013"
-
-
 async def test_a_revision_is_noted_in_the_transaction_of_its_statements(
     empty_database_url: str, database: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    await end(await begin(empty_database_url, "alembic", "upgrade", "0014"))
+    await end(await begin(empty_database_url, "alembic", "upgrade", "head"))
 
     noted = await database.fetchval("SELECT xmin::text FROM alembic_version")
     done = await database.fetchval(
         "SELECT xmin::text FROM pg_class WHERE relname = 'dead_letters_of_reason'"
     )
     assert noted == done
+
+
+@pytest.mark.parametrize("revision", ["0001", "0015"])
+async def test_a_database_from_before_the_first_release_gets_one_sentence(
+    empty_database_url: str, database: "asyncpg.Connection[asyncpg.Record]", revision: str
+) -> None:
+    await database.execute("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    await database.execute("INSERT INTO alembic_version VALUES ($1)", revision)
+
+    done = await asyncio.to_thread(migrate, empty_database_url)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"configuration: DATABASE_URL: the database has schema {revision}"
+    )
+    assert "rm -rf var" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, "no traceback"
+    assert await database.fetchval("SELECT to_regclass('images')") is None
+
+
+async def test_the_readable_schema_is_that_of_a_migrated_database(database_url: str) -> None:
+    assert await schema_text(database_url) == SCHEMA.read_text(encoding="utf-8"), "run `make docs`"
+
+
+async def test_no_rule_stands_in_a_trigger_over_whole_statements(
+    empty_database_url: str, database: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    await end(await begin(empty_database_url))
+
+    triggers = await database.fetch(
+        "SELECT tgname, tgoldtable, tgnewtable FROM pg_trigger WHERE NOT tgisinternal"
+    )
+
+    assert len(triggers) <= 6
+    assert [row["tgname"] for row in triggers if row["tgoldtable"] or row["tgnewtable"]] == []

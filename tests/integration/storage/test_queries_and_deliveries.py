@@ -8,15 +8,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core.storage.delivery import deliveries, hosts, lanes, redelivery
-from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
-from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery import deliveries, hosts, lanes, listing, redelivery
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
+from core.storage.delivery.lanes import Room
 from core.storage.delivery.redelivery import Wanted
 from core.storage.pool import Pool
 from core.storage.queries import queries
 from core.storage.queries.queries import NewAnswer
 from schemas.query import QuerySubmitted
 from schemas.token import Token
+from tests.fakes import queries as queries_fake
 from tests.fakes.queries import answered, asked
 
 TRIED = Attempt(datetime.now(UTC), 12, status=500)
@@ -25,8 +26,8 @@ TRIED = Attempt(datetime.now(UTC), 12, status=500)
 async def intake(pool: Pool, host: str, count: int = 1) -> list[UUID]:
     ids = [uuid4() for _ in range(count)]
     async with pool.transaction() as tx:
-        await deliveries.intake(
-            tx, [NewDelivery(i, uuid4(), None, host, f"https://{host}/x", "{}") for i in ids]
+        await deliveries.schedule(
+            tx, [queries_fake.webhook(i, uuid4(), None, host, f"https://{host}/x") for i in ids]
         )
     return ids
 
@@ -167,8 +168,8 @@ async def test_a_delivery_known_already_stays_as_it_is(pool: Pool) -> None:
     leased = (await claim(pool))[0]
 
     async with pool.transaction() as tx:
-        await deliveries.intake(
-            tx, [NewDelivery(first, leased.query_id, None, "a", "https://a/x", "{}")]
+        await deliveries.schedule(
+            tx, [queries_fake.webhook(first, leased.query_id, None, "a", "https://a/x")]
         )
 
     assert await claim(pool) == []
@@ -181,7 +182,7 @@ async def test_a_long_backlog_of_one_host_leaves_the_others_their_share(pool: Po
     first = await claim(pool, limit=10)
     second = await claim(pool, limit=10, rooms={"hole": 0, "healthy": 1})
 
-    assert sorted(lease.host for lease in first) == ["healthy"] * 3 + ["hole"] * 4
+    assert sorted(lease.target for lease in first) == ["healthy"] * 3 + ["hole"] * 4
     assert second == []
 
 
@@ -251,7 +252,7 @@ async def test_a_late_2xx_counts_beside_the_return_of_the_lease_after_it(
 
     ours = await settle(pool, *((late, back) if late_first else (back, late)))
 
-    (row,) = await deliveries.of_query(pool, again.query_id)
+    (row,) = await listing.of_query(pool, again.query_id)
     assert (ours, row.state) == ({again.delivery_id}, "delivered")
 
 
@@ -264,7 +265,7 @@ async def test_of_two_failures_of_one_webhook_that_of_the_valid_lease_counts(
 
     ours = await settle(pool, *((late, valid) if late_first else (valid, late)))
 
-    (row,) = await deliveries.of_query(pool, again.query_id)
+    (row,) = await listing.of_query(pool, again.query_id)
     assert (ours, row.state) == ({again.delivery_id}, "dead")
 
 
@@ -277,7 +278,7 @@ async def test_a_webhook_whose_workers_die_beyond_the_schedule_is_given_up(pool:
         async with pool.transaction() as tx:
             expired.append(await deliveries.expire_leases(tx, attempts=2))
 
-    (row,) = await deliveries.of_query(pool, lost.query_id)
+    (row,) = await listing.of_query(pool, lost.query_id)
     assert expired == [(1, 0), (1, 0), (0, 1)]
     assert (row.state, row.reason, row.attempt) == ("dead", "process_crashed", 3)
     assert row.finished_at is not None
@@ -322,8 +323,8 @@ async def test_many_outcomes_are_recorded_in_one_statement(pool: Pool) -> None:
     )
 
     assert ours == {good.delivery_id, bad.delivery_id}
-    first = (await deliveries.of_query(pool, good.query_id))[0]
-    second = (await deliveries.of_query(pool, bad.query_id))[0]
+    first = (await listing.of_query(pool, good.query_id))[0]
+    second = (await listing.of_query(pool, bad.query_id))[0]
     assert (first.state, first.finished_at is not None, len(first.attempts)) == (
         "delivered",
         True,
@@ -337,12 +338,12 @@ async def test_many_outcomes_are_recorded_in_one_statement(pool: Pool) -> None:
 async def test_the_backlog_counts_what_is_due_now_and_how_long_the_oldest_waits(pool: Pool) -> None:
     await intake(pool, "a", 3)
     await intake(pool, "b", 1)
-    await pool.execute("UPDATE deliveries SET next_at = now() - interval '90 s' WHERE host = 'b'")
-    before = await deliveries.backlog(pool)
+    await pool.execute("UPDATE deliveries SET next_at = now() - interval '90 s' WHERE target = 'b'")
+    before = await listing.backlog(pool)
     await claim(pool, limit=1)
 
-    due, oldest_s = await deliveries.backlog(pool)
-    bounded, _ = await deliveries.backlog(pool, bound=2)
+    due, oldest_s = await listing.backlog(pool)
+    bounded, _ = await listing.backlog(pool, bound=2)
 
     assert before[0] == 4
     assert before[1] >= 90
@@ -360,7 +361,7 @@ async def test_a_tier_takes_no_more_than_its_share(pool: Pool) -> None:
     async with pool.transaction() as tx:
         leases = await lanes.claim(tx, room, token=uuid4(), lease_s=30)
 
-    hosts = [lease.host for lease in leases]
+    hosts = [lease.target for lease in leases]
     assert hosts.count("good") == 3
     assert len(hosts) == 7
 
@@ -379,10 +380,10 @@ async def test_a_disabled_host_is_left_alone_until_it_is_resumed(pool: Pool) -> 
         assert not await hosts.resume(tx, "a", actor="ann")
         assert not await hosts.resume(tx, "never-seen", actor="ann")
 
-    assert [lease.host for lease in held] == ["b"]
+    assert [lease.target for lease in held] == ["b"]
     assert [(one.host, one.reason, one.waiting) for one in listed] == [("a", "they asked", 2)]
     assert [lease.attempt for lease in await claim(pool)] == [1, 1]
-    events = await pool.fetch("SELECT event, actor FROM host_events ORDER BY id")
+    events = await pool.fetch("SELECT event, actor FROM target_events ORDER BY id")
     assert [tuple(event) for event in events] == [("disabled", "operator"), ("resumed", "ann")]
 
 
@@ -426,8 +427,8 @@ async def test_a_querys_webhooks_are_told_with_every_attempt(pool: Pool) -> None
     query_id, delivery_id = uuid4(), uuid4()
     async with pool.transaction() as tx:
         await queries.answer(tx, [answered(query_id)])
-        await deliveries.intake(
-            tx, [NewDelivery(delivery_id, query_id, "ann", "a", "https://a/x", "{}")]
+        await deliveries.schedule(
+            tx, [queries_fake.webhook(delivery_id, query_id, "ann", "a", "https://a/x")]
         )
     for outcome in (Settled("due", datetime.now(UTC)), Settled("dead", reason="gone")):
         lease = (await claim(pool))[0]
@@ -441,3 +442,42 @@ async def test_a_querys_webhooks_are_told_with_every_attempt(pool: Pool) -> None
     assert (delivery.state, delivery.reason, delivery.attempt) == ("dead", "gone", 2)
     assert [(a["attempt"], a["status"]) for a in delivery.attempts] == [(1, 500), (2, 500)]
     assert delivery.finished_at is not None
+
+
+async def test_a_host_stands_for_all_of_its_targets_and_a_target_for_itself(pool: Pool) -> None:
+    for target in ("https://a:443", "http://a:8080", "https://b:443"):
+        await intake(pool, target)
+    async with pool.transaction() as tx:
+        assert await hosts.disable(tx, "https://a:443", actor="breaker")
+    others = await claim(pool)
+    async with pool.transaction() as tx:
+        assert await hosts.disable(tx, "a", actor="operator")
+    waiting = {one.host: one.waiting for one in await hosts.list_hosts(pool)}
+    for lease in others:
+        await deliveries.settle(pool, [(lease, TRIED, Settled("due", datetime.now(UTC)))])
+    held = await claim(pool)
+    async with pool.transaction() as tx:
+        assert await hosts.resume(tx, "a", actor="operator")
+
+    assert await redelivery.count(pool, Wanted(("due",), host="a")) == {"due": 2}
+    assert {lease.target for lease in others} == {"http://a:8080", "https://b:443"}
+    assert waiting == {"https://a:443": 1, "a": 1}
+    assert [lease.target for lease in held] == ["https://b:443"]
+    assert {lease.target for lease in await claim(pool)} == {"https://a:443", "http://a:8080"}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(200, "delivered"), (299, "delivered"), (300, "due")]
+)
+async def test_an_answer_counts_from_its_status_line_on(
+    pool: Pool, status: int, state: str
+) -> None:
+    (delivery_id,) = await intake(pool, "a")
+    [lease] = await claim(pool)
+    broken_behind = Attempt(datetime.now(UTC), 12, status=status, error="protocol")
+
+    await deliveries.settle(pool, [(lease, broken_behind, Settled("due"))])
+
+    assert state == await pool.fetchval(
+        "SELECT state FROM deliveries WHERE delivery_id = $1", delivery_id
+    )

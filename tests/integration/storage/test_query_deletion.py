@@ -9,14 +9,15 @@ from consumers.upkeep.pruning import ages
 from core.settings import RetentionSettings
 from core.storage import retention
 from core.storage.delivery import deliveries, lanes, redelivery
-from core.storage.delivery.deliveries import Attempt, NewDelivery, Settled
-from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
+from core.storage.delivery.lanes import Room
 from core.storage.delivery.redelivery import Wanted
 from core.storage.pool import Pool
 from core.storage.queries import queries, query_deletion
 from core.storage.queries.query_deletion import Deleted
-from schemas.callback import callback_id_of
+from schemas.callback import CallbackRequested, callback_id_of
 from schemas.token import Token
+from tests.fakes import queries as queries_fake
 from tests.fakes.queries import URL, answered, asked
 from tests.locks import until_blocked
 
@@ -31,8 +32,8 @@ async def accept(pool: Pool, query_id: UUID) -> str:
         )  # fmt: skip
 
 
-def webhook(query_id: UUID) -> NewDelivery:
-    return NewDelivery(callback_id_of(query_id), query_id, "ann", "a.example", URL, "{}")
+def webhook(query_id: UUID) -> tuple[UUID, str, CallbackRequested]:
+    return queries_fake.webhook(callback_id_of(query_id), query_id, "ann", "a.example", URL)
 
 
 async def answer(pool: Pool, query_id: UUID) -> bool:
@@ -43,7 +44,7 @@ async def answer(pool: Pool, query_id: UUID) -> bool:
 
 async def intake(pool: Pool, *query_ids: UUID) -> None:
     async with pool.transaction() as tx:
-        await deliveries.intake(tx, [webhook(query_id) for query_id in query_ids])
+        await deliveries.schedule(tx, [webhook(query_id) for query_id in query_ids])
 
 
 async def delete(pool: Pool, query_id: UUID) -> Deleted | None:
@@ -125,7 +126,7 @@ async def test_a_webhook_that_is_put_on_the_schedule_at_that_moment_goes_too(poo
     await accept(pool, query_id)
     await answer(pool, query_id)
     async with asyncio.TaskGroup() as group, pool.transaction() as tx:
-        await deliveries.intake(tx, [webhook(query_id)])
+        await deliveries.schedule(tx, [webhook(query_id)])
         deleting = group.create_task(delete(pool, query_id))
         await until_blocked(pool, deleting)
 

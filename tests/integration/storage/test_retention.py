@@ -36,7 +36,7 @@ async def fill(pool: Pool, age: str) -> None:
         uuid4(),
     )
     await pool.execute(
-        "INSERT INTO deliveries (delivery_id, query_id, host, url, event, state, finished_at) "
+        "INSERT INTO deliveries (delivery_id, query_id, target, url, event, state, finished_at) "
         f"VALUES ($1, $1, 'h', 'u', '{{}}', 'delivered', {age})",
         uuid4(),
     )
@@ -131,7 +131,7 @@ async def test_what_is_still_wanted_is_kept_whatever_its_age(pool: Pool) -> None
         uuid4(),
     )
     await pool.execute(
-        "INSERT INTO deliveries (delivery_id, query_id, host, url, event, state, created_at) "
+        "INSERT INTO deliveries (delivery_id, query_id, target, url, event, state, created_at) "
         f"VALUES ($1, $1, 'h', 'u', '{{}}', 'due', {OLD})",
         uuid4(),
     )
@@ -157,17 +157,17 @@ async def test_events_of_hosts_are_pruned_after_their_time(pool: Pool) -> None:
     async with pool.transaction() as tx:
         await hosts.disable(tx, "a.example", actor="operator")
         await hosts.resume(tx, "a.example", actor="operator")
-    await pool.execute(f"UPDATE host_events SET at = {OLD} WHERE event = 'disabled'")
+    await pool.execute(f"UPDATE target_events SET at = {OLD} WHERE event = 'disabled'")
 
     await prune(pool, RetentionSettings(failures_days=0))
-    kept = await pool.fetchval("SELECT count(*) FROM host_events")
+    kept = await pool.fetchval("SELECT count(*) FROM target_events")
     await prune(pool, RetentionSettings())
 
     assert kept == 2
-    assert [row["event"] for row in await pool.fetch("SELECT event FROM host_events")] == [
+    assert [row["event"] for row in await pool.fetch("SELECT event FROM target_events")] == [
         "resumed"
     ]
-    assert await pool.fetchval("SELECT count(*) FROM hosts") == 1
+    assert await pool.fetchval("SELECT count(*) FROM targets") == 1
 
 
 async def test_a_long_backlog_goes_portion_by_portion_in_one_round(pool: Pool) -> None:

@@ -111,7 +111,7 @@ class Archive:
     async def rows(self) -> dict[str, dict[str, Any]]:
         found = await self.pool.fetch(
             """SELECT t.*, (SELECT coalesce(jsonb_object_agg(l.name, s.score), '{}')
-                            FROM image_tags s JOIN labels l ON l.id = s.label_id
+                            FROM current_tags s JOIN labels l ON l.id = s.label_id
                             WHERE s.image_id = t.id) AS listed
                FROM tagged_images t"""
         )

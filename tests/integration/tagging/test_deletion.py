@@ -17,7 +17,7 @@ from core.storage.best import ranking
 from core.storage.pool import Pool
 from core.tags import TagScore
 from schemas.image import image_id_of
-from tests.integration.relevance.archive import look_up, stored_images
+from tests.integration.relevance.archive import look_up, stored_images, upkeep
 from tests.integration.tagging.archive import Archive, arrival
 from tests.locks import until_blocked
 
@@ -85,7 +85,7 @@ class Race:
         repairer = BestImagesRepair(self.archive.pool, is_softmax=True)
         while not self.done.is_set():
             try:
-                await repairer.step()
+                await upkeep(self.archive.pool, repairer)
             except DatabaseAway as error:
                 if "LockNotAvailable" not in str(error):
                     raise  # a deadlock, for instance; a lock timeout is normal
@@ -158,7 +158,7 @@ async def test_what_is_deleted_while_it_is_tagged_stays_deleted_and_no_answer_is
 async def assert_the_table_answers_alone(pool: Pool) -> None:
     """Check that after the repairs the table of best images has every answer, exactly."""
     repairer = BestImagesRepair(pool, is_softmax=True)
-    while await repairer.step():
+    while await upkeep(pool, repairer):
         pass
     stored = await stored_images(pool)
     for row in await pool.fetch("SELECT id FROM labels ORDER BY id"):

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.settings import MIB
-from core.storage.archive import image_tags, same_photos
+from core.storage.archive import same_photos
 from core.storage.archive.duplicates import SAME_PHOTO_BITS, hash_distance, level_of
 from core.storage.pool import Pool
-from core.storage.scoring.rescoring import from_wire
+from core.storage.vectors import from_wire, vector_text
 from core.vision.decoding.decoder import DecodePool
 from core.vision.decoding.lookalikes import MAX_EARLIER
 from core.vision.decoding.perceptual import FLAT
@@ -55,7 +55,7 @@ async def turn(archive: Archive, number: int, towards: int, cosine: float) -> No
     await archive.pool.execute(
         "UPDATE embeddings SET embedding = $2::text::halfvec WHERE sha256 = $1",
         digests[f"p/{number}.jpg"],
-        image_tags.vector_text(turned.tobytes()),
+        vector_text(turned.tobytes()),
     )
 
 
@@ -279,7 +279,7 @@ async def test_the_report_is_incomplete_from_the_limit_on_and_knows_the_oldest(
         for limit in (3, 4, 5)
     }
 
-    assert {limit: (len(one.ids) // 4, one.is_complete) for limit, one in known.items()} == {
+    assert {limit: (len(one.ids) // 8, one.is_complete) for limit, one in known.items()} == {
         3: (2, False),
         4: (3, False),
         5: (3, True),

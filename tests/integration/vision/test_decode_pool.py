@@ -255,8 +255,8 @@ async def test_workers_load_neither_torch_nor_numpy(pool: DecodePool) -> None:
 
 PARENT = """
 import asyncio, json, sys
-from core.vision.child import PoolLimits
-from core.vision.decoder import DecodePool
+from core.vision.decoding.worker_process import PoolLimits
+from core.vision.decoding.decoder import DecodePool
 from tests.fakes import pictures
 
 async def main():

@@ -23,7 +23,7 @@ from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import PermanentError
 from core.settings import DatabaseSettings
-from core.storage.delivery import deliveries, hosts
+from core.storage.delivery import hosts, listing
 from core.storage.pool import Pool, open_pool
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender
@@ -161,7 +161,7 @@ async def run_until_ended(pool: Pool, lanes: Lanes, ids: Sequence[UUID]) -> None
 
 
 async def ended(pool: Pool, query_id: UUID) -> Ended:
-    (one,) = await deliveries.of_query(pool, query_id)
+    (one,) = await listing.of_query(pool, query_id)
     last = one.attempts[-1]
     return (one.state, last["status"], last["error"], one.attempt)
 

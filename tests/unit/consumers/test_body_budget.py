@@ -11,7 +11,7 @@ import pytest
 from consumers.delivery.budget import Budget, Reserve
 from consumers.delivery.courier import OutgoingPicture, WebhookCourier
 from core.errors import BlobStoreAway, PermanentError
-from core.storage.delivery.lanes import Leased
+from core.storage.delivery.deliveries import Leased
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender
 from core.webhooks.signing_secrets import make_secret
@@ -97,8 +97,8 @@ def lease(image_id: UUID | None = None) -> Leased:
         image_id=image_id or uuid4(),
     )
     return Leased(
-        uuid4(), event.query_id, None, "example.org", event.url, event.model_dump_json(), 1, 1, now,
-        uuid4(), inf,
+        uuid4(), event.query_id, None, "https://example.org:443", event.url,
+        event.model_dump_json(), 1, 1, now, uuid4(), inf,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from core.errors import (
     TargetUnreachable,
     TransientError,
 )
-from core.storage.delivery.lanes import Leased
+from core.storage.delivery.deliveries import Leased
 from core.webhooks.schedule import OWN_FAULT_DELAY_S, RetrySchedule
 from core.webhooks.sender import WebhookSender
 from core.webhooks.signing_secrets import make_secret
@@ -88,7 +88,7 @@ def lease(made: int = 1, *, left_s: float = 60.0, age_s: float = 0.0) -> Leased:
         delivery_id=uuid4(),
         query_id=event.query_id,
         owner=None,
-        host="example.org",
+        target="https://example.org:443",
         url=event.url,
         event=event.model_dump_json(),
         attempt=made,

@@ -15,8 +15,8 @@ from consumers.delivery.recording import Outcomes
 from consumers.delivery.role import DeliveryRole
 from core.errors import BlobStoreAway, DatabaseAway, RecordRefused, TransientError
 from core.messaging.role import Received
-from core.storage.delivery.deliveries import Attempt, Settled
-from core.storage.delivery.lanes import Leased, Room
+from core.storage.delivery.deliveries import Attempt, Leased, Settled
+from core.storage.delivery.lanes import Room
 from core.transaction import Transaction
 from schemas.callback import AnswerType, CallbackRequested, callback_id_of
 from schemas.record import Partition, Record
@@ -77,7 +77,7 @@ def lease(host: str) -> Leased:
         delivery_id=uuid4(),
         query_id=uuid4(),
         owner=None,
-        host=host,
+        target=host,
         url=f"https://{host}/x",
         event="{}",
         attempt=1,
@@ -107,12 +107,12 @@ class MemorySchedule:
         tiers = dict(zip(rooms.hosts, rooms.tiers, strict=True))
         left = list(rooms.by_tier)
         for lease in list(self.due):
-            tier = tiers.get(lease.host, Tier.NEW)
-            free = room.setdefault(lease.host, rooms.new_host)
-            if lease.host in self.disabled or not free or not left[tier]:
+            tier = tiers.get(lease.target, Tier.NEW)
+            free = room.setdefault(lease.target, rooms.new_host)
+            if lease.target in self.disabled or not free or not left[tier]:
                 continue
             if len(taken) < rooms.total:
-                room[lease.host] -= 1
+                room[lease.target] -= 1
                 left[tier] -= 1
                 taken.append(lease)
                 self.due.remove(lease)
@@ -169,21 +169,21 @@ class Targets:
 
     async def deliver(self, lease: Leased) -> Tried:
         self.asked += 1
-        self.now[lease.host] = self.now.get(lease.host, 0) + 1
-        self.most[lease.host] = max(self.most.get(lease.host, 0), self.now[lease.host])
+        self.now[lease.target] = self.now.get(lease.target, 0) + 1
+        self.most[lease.target] = max(self.most.get(lease.target, 0), self.now[lease.target])
         try:
-            if lease.host.startswith(self.black_holes):
+            if lease.target.startswith(self.black_holes):
                 await asyncio.Event().wait()
             if self.own_fault:
                 raise BlobStoreAway("no store")
-            if lease.host == self.buggy:
+            if lease.target == self.buggy:
                 raise ZeroDivisionError
             await asyncio.sleep(0)
             state = "delivered" if self.status == 200 else "due"
             attempt = Attempt(datetime.now(UTC), 0, status=self.status, detail=self.detail)
             return Tried(attempt, Settled(state))
         finally:
-            self.now[lease.host] -= 1
+            self.now[lease.target] -= 1
 
     def failed(self, lease: Leased, error: Exception) -> Tried:
         charged = not isinstance(error, TransientError)
@@ -223,7 +223,7 @@ async def test_a_black_hole_takes_no_more_than_its_own_lane() -> None:
 
     await run_until(lanes(schedule, targets), lambda: len(schedule.settled) == 100)
 
-    assert {lease.host for lease, _ in schedule.settled} == {"healthy"}
+    assert {lease.target for lease, _ in schedule.settled} == {"healthy"}
     assert targets.most["hole"] <= 2
     assert targets.most["healthy"] == 4
 
@@ -245,7 +245,7 @@ async def test_more_black_holes_than_workers_leave_room_for_hosts_that_answered_
 
     await run_until(lane, holes_come_after_the_first)
 
-    assert {lease.host for lease, _ in schedule.settled} == {"healthy"}
+    assert {lease.target for lease, _ in schedule.settled} == {"healthy"}
     assert sum(host.startswith("hole") for host in targets.most) == 12
 
 
@@ -315,7 +315,8 @@ async def test_an_unexpected_error_costs_one_attempt_of_one_webhook() -> None:
     await run_until(lane, lambda: len(schedule.settled) == 13)
 
     ended = {
-        (lease.host, tried.settled.state, tried.attempt.error) for lease, tried in schedule.settled
+        (lease.target, tried.settled.state, tried.attempt.error)
+        for lease, tried in schedule.settled
     }
     assert ended == {("bug", "due", "ZeroDivisionError"), ("healthy", "delivered", None)}
     assert lane.pacer.open_breakers(time.monotonic()) == 0, "the host has done nothing"

@@ -81,6 +81,7 @@ class MemoryTable:
     deleted: dict[UUID, datetime] = field(default_factory=dict)
     rows: dict[str, ImageTags] = field(default_factory=dict)
     failed: dict[str, PermanentError] = field(default_factory=dict)
+    times: dict[str, datetime] = field(default_factory=dict)
 
     async def label_version(self, tx: Transaction) -> int:
         return self.version
@@ -88,8 +89,11 @@ class MemoryTable:
     async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
         return {key: self.deleted[key] for key in image_ids if key in self.deleted}
 
-    async def replace(self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged]]) -> None:
-        self.rows |= {arrival.event.uri: plan.tags for arrival, plan in images}
+    async def replace(
+        self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged, datetime]]
+    ) -> None:
+        self.times |= {arrival.event.uri: at for arrival, _, at in images}
+        self.rows |= {arrival.event.uri: plan.tags for arrival, plan, _ in images}
 
     async def record_failures(
         self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError]]
@@ -265,6 +269,36 @@ async def test_an_arrival_that_was_published_late_is_as_old_as_its_event(
     await tagging.apply(await tagging.prepare([replace(late, record=record)]), NoTransaction())
 
     assert (table.rows == {}) is is_skipped
+
+
+@pytest.mark.parametrize(
+    ("made_at", "expected"),
+    [
+        ("2026-05-01T02:00:00+02:00", NOW),
+        ("2027-05-01T00:00:00+00:00", NOW + timedelta(hours=2)),  # a clock ahead
+        ("yesterday", NOW + timedelta(hours=2)),
+    ],
+)
+async def test_the_arrivals_own_time_is_stored_with_its_tags(
+    made_at: str, expected: datetime
+) -> None:
+    tagging, table, _ = role({"file:p/a.jpg": b"cat"})
+    late = received("file:p/a.jpg", 0, at=NOW + timedelta(hours=2))
+    record = replace(late.record, headers=(("ce_time", made_at.encode()),))
+
+    await tagging.apply(await tagging.prepare([replace(late, record=record)]), NoTransaction())
+
+    assert table.times == {"file:p/a.jpg": expected}
+
+
+@pytest.mark.parametrize(("ms", "year"), [(-1, 1970), (2**62, 9999)])
+async def test_a_time_that_cannot_be_is_stored_as_the_nearest_that_can(ms: int, year: int) -> None:
+    tagging, table, _ = role({"file:p/a.jpg": b"cat"})
+    odd = replace(received("file:p/a.jpg", 0), timestamp_ms=ms)
+
+    await tagging.apply(await tagging.prepare([odd]), NoTransaction())
+
+    assert [at.year for at in table.times.values()] == [year]
 
 
 async def test_a_plan_made_under_older_labels_is_made_again() -> None:

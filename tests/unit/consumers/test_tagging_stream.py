@@ -6,6 +6,7 @@ Vectors depend only on the picture, so a tag on the wrong photo is noticed.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -106,8 +107,8 @@ class Table:
     async def tombstones(self, tx: Any, image_ids: Sequence[UUID]) -> dict[UUID, Any]:
         return {}
 
-    async def replace(self, tx: Any, images: Sequence[tuple[Arrival, Tagged]]) -> None:
-        self.rows |= {arrival.event.uri: plan.tags for arrival, plan in images}
+    async def replace(self, tx: Any, images: Sequence[tuple[Arrival, Tagged, datetime]]) -> None:
+        self.rows |= {arrival.event.uri: plan.tags for arrival, plan, _ in images}
 
     async def record_failures(
         self, tx: Any, failed: Sequence[tuple[Arrival, PermanentError]]

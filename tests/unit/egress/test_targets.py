@@ -204,7 +204,7 @@ def test_a_list_that_cannot_be_read_stops_with_its_variable(
 
 
 @pytest.mark.parametrize(
-    ("lane", "spellings"),
+    ("name", "spellings"),
     [
         ("xn--bcher-kva.example", ["bücher.example", "BÜCHER.example.", "xn--bcher-kva.example"]),
         ("a.example", ["a.example", "A.EXAMPLE", "a.example.", "a\u3002example"]),
@@ -213,19 +213,33 @@ def test_a_list_that_cannot_be_read_stops_with_its_variable(
     ],
 )
 def test_a_host_is_one_lane_in_all_its_spellings_and_operators_may_use_any(
-    lane: str, spellings: list[str]
+    name: str, spellings: list[str]
 ) -> None:
-    assert {lane_of(f"https://{host}:8443/x") for host in spellings} == {lane}
-    assert {lane_name(host) for host in [*spellings, lane]} == {lane}
+    bracketed = f"[{name}]" if ":" in name else name
+    lanes = {lane_of(f"HTTPS://{host}:8443/x") for host in spellings}
+    assert lanes == {f"https://{bracketed}:8443"}
+    assert {lane_name(host) for host in [*spellings, name]} == {name}
+
+
+def test_scheme_and_port_are_of_the_lane_and_path_and_user_are_not() -> None:
+    same = {
+        lane_of(url)
+        for url in ("https://a.example", "https://a.example:443/x?y=1", "https://u:pw@a.example/#z")
+    }
+    others = {lane_of(url) for url in ("http://a.example/", "https://a.example:8443/")}
+
+    assert same == {"https://a.example:443"}
+    assert others == {"http://a.example:80", "https://a.example:8443"}
 
 
 @pytest.mark.parametrize(
     ("url", "lane"),
     [
-        ("https://xn--a.example/x", "xn--a.example"),
-        ("https://0x7f.1/x", "0x7f.1"),
-        ("https://[::1/x", ""),
-        ("nonsense", ""),
+        ("https://xn--a.example/x", "https://xn--a.example"),
+        ("https://u:pw@0x7f.1/x", "https://0x7f.1"),
+        ("https://[::1/x", "https://[::1"),
+        ("ftp://a.example/x", "ftp://a.example"),
+        ("nonsense", "nonsense://"),
     ],
 )
 def test_a_callback_that_will_be_refused_still_has_a_lane(url: str, lane: str) -> None:

@@ -6,8 +6,7 @@ from itertools import chain, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.messaging.batching import BatchPolicy, PartitionBatchQueue
-from core.messaging.partition_batch import PartitionBatch, size_of
+from core.messaging.batching import BatchPolicy, PartitionBatch, PartitionBatchQueue, size_of
 from core.messaging.ports import Fetched
 from schemas.record import Partition, Record
 

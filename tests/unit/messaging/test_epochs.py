@@ -11,10 +11,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from core.messaging.partition_batch import PartitionBatch, plan_moves
+from core.messaging.batching import PartitionBatch, plan_moves
 from core.messaging.tracking import FetchAction, Tracker
 from core.offsets import Claim, Move
 from schemas.record import Partition, Record
+from tests.examples import examples
 
 PARTITIONS = (Partition("t", 0), Partition("t", 1))
 LOG = 40
@@ -200,4 +201,6 @@ class TwoMembers(RuleBasedStateMachine):
 
 
 TestTwoMembers = TwoMembers.TestCase
-TestTwoMembers.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+TestTwoMembers.settings = settings(
+    max_examples=examples(50, 1000), stateful_step_count=40, deadline=None
+)

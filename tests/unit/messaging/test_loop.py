@@ -32,6 +32,7 @@ from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.record import Partition, Record
 from tests.counting import TOPIC
+from tests.examples import examples
 from tests.fakes.messaging import MemoryGroupClient, MemoryLog, MemoryPublisher
 from tests.simulation.clock import virtual
 from tests.simulation.database import Effect, Row, Session, SimDatabase
@@ -503,7 +504,7 @@ async def test_an_outage_that_is_known_is_waited_for() -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(15, 300), deadline=None)
 def test_whatever_fails_whenever_every_number_takes_effect_once(seed: int) -> None:
     _storm(Random(seed))
 

@@ -1,6 +1,7 @@
 """The sweeper and the publishing after a commit, in memory."""
 
 import asyncio
+from collections.abc import Sequence
 from random import Random
 
 import pytest
@@ -8,7 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from core.errors import BrokerAway, DatabaseAway
 from core.messaging.limits import LoopLimits
-from core.messaging.outbox import OutboxPublisher, Sweeper
+from core.messaging.outbox import AWAY_S, OutboxPublisher, Sweeper
+from core.messaging.ports import Sent
 from core.offsets import OutboxRow, Place
 from core.settings import OutboxSettings
 from core.telemetry.metrics import Metrics
@@ -136,3 +138,91 @@ async def test_publishing_now_does_not_fail_when_the_delete_does() -> None:
 
     assert isinstance(sent[0], Place)
     assert bench.rows == rows, "published twice later, with the same id"
+
+
+class SlowPublisher(MemoryPublisher):
+    """Kafka takes three seconds to acknowledge."""
+
+    async def publish(self, records: Sequence[Record]) -> list[Sent]:
+        await asyncio.sleep(3)
+        return await super().publish(records)
+
+
+@virtual
+async def test_whoever_waits_for_a_limited_time_gets_the_outcomes_in_time() -> None:
+    bench = Bench()
+    rows = await bench.fill("a", "bad")
+    bench.publisher.refused_topics = {"bad"}
+
+    sent = await bench.now.publish_within(rows, 1.0)
+
+    assert sent is not None
+    assert isinstance(sent[0], Place)
+    assert bench.rows == rows[1:]
+    assert bench.database.places == {}, "the outcome names the place"
+
+
+@virtual
+async def test_what_takes_longer_goes_on_by_itself_and_leaves_its_place() -> None:
+    bench = Bench()
+    bench.now.publisher = bench.publisher = SlowPublisher()
+    rows = await bench.fill("a")
+
+    assert await bench.now.publish_within(rows, 1.0) is None
+    assert bench.rows == rows
+    await bench.now.drain(within_s=10)
+
+    assert bench.rows == []
+    assert bench.database.places == {rows[0].id: Place("a", 0, 0)}
+
+
+@virtual
+async def test_a_caller_that_goes_away_does_not_take_its_events_along() -> None:
+    bench = Bench()
+    bench.now.publisher = bench.publisher = SlowPublisher()
+    rows = await bench.fill("a")
+    caller = asyncio.create_task(bench.now.publish_within(rows, 10.0))
+    await asyncio.sleep(0.5)
+
+    caller.cancel()
+    await asyncio.wait([caller])
+    await asyncio.sleep(10)
+
+    assert caller.cancelled()
+    assert bench.rows == []
+    assert bench.database.places == {rows[0].id: Place("a", 0, 0)}
+
+
+@virtual
+async def test_after_a_failure_nobody_waits_for_the_broker_for_a_while() -> None:
+    bench = Bench()
+    rows = await bench.fill("a")
+    bench.publisher.away = 1
+
+    first = await bench.now.publish_within(rows, 1.0)
+    second = await bench.now.publish_within(rows, 1.0)
+    bench.time += AWAY_S
+    third = await bench.now.publish_within(rows, 1.0)
+
+    assert first is not None
+    assert isinstance(first[0], BrokerAway)
+    assert second is None
+    assert third == [Place("a", 0, 0)]
+    assert len(bench.publisher.published) == 1
+
+
+@virtual
+async def test_what_is_put_leaves_in_order_and_a_backlog_is_left_to_the_sweeper() -> None:
+    bench = Bench()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("core.messaging.outbox.MOST_QUEUED", 3)
+        for topics in (("a", "b"), ("c", "d"), ("e",)):
+            bench.now.put(await bench.fill(*topics))
+    assert not await bench.now.quiet(1.0)
+    running = asyncio.create_task(bench.now.run())
+
+    assert await bench.now.quiet(1.0)
+
+    running.cancel()
+    assert [record.topic for record in bench.publisher.published] == ["a", "b", "e"]
+    assert [row.record.topic for row in bench.rows] == ["c", "d"]

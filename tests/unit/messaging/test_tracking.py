@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from core.messaging.tracking import FetchAction, Tracker
 from core.offsets import Claim, Move
 from schemas.record import Partition
+from tests.examples import examples
 
 P0, P1 = Partition("t", 0), Partition("t", 1)
 
@@ -184,4 +185,6 @@ class ClientModel(RuleBasedStateMachine):
 
 
 TestClientModel = ClientModel.TestCase
-TestClientModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestClientModel.settings = settings(
+    max_examples=examples(40, 1000), stateful_step_count=40, deadline=None
+)

@@ -23,6 +23,7 @@ from core.relevance.combos import (
     subset_limit,
 )
 from core.relevance.ranking import Rank, ScoredImage, best
+from tests.examples import examples
 
 LABELS = range(1, 7)
 
@@ -95,7 +96,7 @@ def batches(images: list[ScoredImage], size: int) -> list[list[ScoredImage]]:
     return [images[start : start + size] for start in range(0, len(images), size)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(60, 1000))
 @given(image_lists(), st.integers(1, 7))
 def test_answers_equal_brute_force_in_any_order_of_arrival(
     images: list[ScoredImage], batch_size: int
@@ -109,6 +110,7 @@ def test_answers_equal_brute_force_in_any_order_of_arrival(
         assert table.answer(query) == best(images, query)
 
 
+@settings(max_examples=examples(40, 300))
 @given(image_lists(), st.integers(1, 7), st.integers(1, 3))
 def test_a_table_of_small_sets_answers_queries_up_to_their_size(
     images: list[ScoredImage], batch_size: int, max_size: int
@@ -123,7 +125,7 @@ def test_a_table_of_small_sets_answers_queries_up_to_their_size(
         assert table.answer(query) == best(images, query)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(80, 1000))
 @given(image_lists(), st.data())
 def test_after_deletes_and_new_tags_an_answer_is_right_or_a_hole_says_so(
     images: list[ScoredImage], data: st.DataObject
@@ -155,6 +157,7 @@ def test_after_deletes_and_new_tags_an_answer_is_right_or_a_hole_says_so(
         assert table.answer(query) == best(archive.values(), query)
 
 
+@settings(max_examples=examples(40, 300))
 @given(image_lists())
 def test_tagging_again_with_the_same_or_a_better_result_makes_no_hole(
     images: list[ScoredImage],
@@ -184,6 +187,7 @@ def test_a_holder_that_lost_a_label_a_point_or_its_tags_leaves_a_hole() -> None:
     assert broken(row, []) == (key_of([1, 2]),)
 
 
+@settings(max_examples=examples(40, 300))
 @given(image_lists())
 def test_offering_again_changes_nothing(images: list[ScoredImage]) -> None:
     table = ComboTable()
@@ -195,6 +199,7 @@ def test_offering_again_changes_nothing(images: list[ScoredImage]) -> None:
     assert table.rows == before
 
 
+@settings(max_examples=examples(40, 300))
 @given(image_lists())
 def test_no_row_is_kept_that_was_beaten_by_a_row_of_its_subsets_when_it_came(
     images: list[ScoredImage],
@@ -210,6 +215,7 @@ def test_no_row_is_kept_that_was_beaten_by_a_row_of_its_subsets_when_it_came(
             assert other is None or row > other
 
 
+@settings(max_examples=examples(40, 300))
 @given(image_lists(), st.integers(100, 199), st.integers(-2, 2), SCORES)
 def test_the_filter_never_stops_a_winner(
     images: list[ScoredImage], image_id: int, ts: int, scores: dict[int, int]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.messaging.partition_batch import PartitionBatch, plan_moves, size_of
+from core.messaging.batching import PartitionBatch, plan_moves, size_of
 from schemas.record import Partition, Record
 
 P0, P1 = Partition("t", 0), Partition("t", 1)

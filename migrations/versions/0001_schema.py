@@ -1,11 +1,11 @@
-"""Queries that are deleted."""
+"""The schema: what the SQL file beside this one says, room by room."""
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0001_schema"
+down_revision = None
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,90 @@
+"""`image_tags` follows where somebody else changed an image: by SQL typed by hand, or one image.
+
+The triggers note such an image in `noted_images`. Upkeep writes its rows anew within seconds, and
+whoever changes one image for a client does so at once, in the same transaction. Until then the view
+`current_tags` says what the rows will be, so that no answer is wrong.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from core.errors import RecordRefused
+from core.storage import labels
+from core.storage.archive import image_tags, keeping, statistics
+from core.storage.archive.image_tags import StoredTags, read_tags
+from core.storage.archive.statistics import Counts
+from core.storage.best import combos
+from core.tags import TagScore
+from core.transaction import Transaction
+
+PORTION = 500
+
+_NOTED = "SELECT image_id FROM noted_images ORDER BY id LIMIT $1"
+# With the images' rows in hand: what is noted of them is committed, and so is read below; and two
+# that follow the same image take the row before the notes, so that they come to no deadlock.
+_TAKE_NOTES = "DELETE FROM noted_images WHERE image_id = ANY($1::int8[])"
+_IMAGE_IDS = "SELECT image_id FROM tagged_images WHERE id = ANY($1::int8[])"
+_NUMBERS = "SELECT id FROM tagged_images WHERE image_id = ANY($1::uuid[])"
+# As `current_tags` has it: of what is no answer no tags are kept.
+_TAGS = """
+SELECT t.id, recency(t.exif_datetime, t.created_at) AS ts,
+       CASE WHEN i.status = 'tagged' AND NOT i.excluded THEN t.tags ELSE '[]' END AS tags
+FROM tagged_images t JOIN images i USING (image_id) WHERE t.id = ANY($1::int8[])
+"""
+
+
+async def follow_noted(tx: Transaction) -> bool:
+    """Follow some of the noted images, the oldest note first; return False where none is noted."""
+    numbers = sorted({row["image_id"] for row in await tx.fetch(_NOTED, PORTION)})
+    if numbers:
+        await follow(tx, numbers)
+    return bool(numbers)
+
+
+async def follow_images(tx: Transaction, image_ids: Sequence[UUID]) -> None:
+    """Follow these images, which this transaction has changed."""
+    rows = await tx.fetch(_NUMBERS, list(image_ids))
+    if rows:
+        await follow(tx, [row["id"] for row in rows])
+
+
+async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
+    """Write the rows of these images anew and have them offered to the best images again.
+
+    Args:
+        numbers: ids of rows in `tagged_images`, which may be gone.
+    """
+    await keeping.keep(tx)
+    image_ids = [row["image_id"] for row in await tx.fetch(_IMAGE_IDS, numbers)]
+    await image_tags.lock(tx, image_ids)
+    await tx.execute(_TAKE_NOTES, numbers)
+    tags = {
+        row["id"]: (row["ts"], read_tags(row["tags"]) or ())
+        for row in await tx.fetch(_TAGS, numbers)
+    }
+    label_ids = await _label_ids(tx, [tag for _, some in tags.values() for tag in some])
+    stored = [
+        StoredTags(
+            number=number,
+            ts=ts,
+            existed=True,
+            scores=tuple((label_ids[tag.tag], tag.score) for tag in some if tag.tag in label_ids),
+        )
+        for number, (ts, some) in tags.items()
+    ]
+    counts = Counts()
+    had = await image_tags.write_scores(tx, stored, counts)
+    await statistics.append(tx, counts)
+    has = {image.number: {label_id for label_id, _ in image.scores} for image in stored}
+    touched = {number: had.get(number, set()) | has.get(number, set()) for number in {*had, *has}}
+    await combos.note(tx, {number: sorted(ids) for number, ids in touched.items() if ids})
+    await keeping.keep_no_more(tx)
+
+
+async def _label_ids(tx: Transaction, tags: Sequence[TagScore]) -> dict[str, int]:
+    """Return the labels' ids, added where they are new; those that are too many stay unknown."""
+    names = {tag.tag for tag in tags}
+    try:
+        return await labels.ensure(tx, names)
+    except RecordRefused:
+        return await labels.known(tx, names)

@@ -1,0 +1,54 @@
+"""Webhooks as people see them: of one query, and what waits."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from core.transaction import Transaction
+
+_OF_QUERY = """
+SELECT d.delivery_id, d.url, d.target, d.state, d.attempt, d.next_at, d.reason, d.created_at,
+       d.finished_at,
+       coalesce((SELECT jsonb_agg(to_jsonb(a) - 'delivery_id' ORDER BY a.attempt)
+                 FROM attempts a WHERE a.delivery_id = d.delivery_id), '[]')::text AS attempts
+FROM deliveries d WHERE d.query_id = $1 ORDER BY d.created_at, d.delivery_id
+"""
+
+# Counted to a bound: a long backlog must not make looking at it dear.
+_BACKLOG = """
+SELECT count(*) AS due, coalesce(extract(epoch FROM now() - min(next_at)), 0)::float8 AS oldest_s
+FROM (SELECT next_at FROM deliveries WHERE state = 'due' AND next_at <= now() LIMIT $1) d
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryStatus:
+    """A webhook as people see it, with all its attempts."""
+
+    delivery_id: UUID
+    url: str
+    target: str
+    state: str
+    attempt: int
+    next_at: datetime | None
+    reason: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    attempts: tuple[dict[str, Any], ...]
+
+
+async def backlog(connection: Transaction, *, bound: int = 10_000) -> tuple[int, float]:
+    """Return how many webhooks are due and not leased, up to `bound`, and the oldest one's wait."""
+    row = await connection.fetchrow(_BACKLOG, bound)
+    return (0, 0.0) if row is None else (row["due"], row["oldest_s"])
+
+
+async def of_query(connection: Transaction, query_id: UUID) -> tuple[DeliveryStatus, ...]:
+    """Return a query's webhooks with their attempts, oldest first."""
+    rows = await connection.fetch(_OF_QUERY, query_id)
+    return tuple(
+        DeliveryStatus(**{**dict(row), "attempts": tuple(json.loads(row["attempts"]))})
+        for row in rows
+    )

@@ -1,0 +1,716 @@
+-- Every table, as the migrations leave it. Made by `make docs`: read it, do not edit it.
+
+-- Where each consumer group stands in each partition, and who may move it.
+CREATE TABLE progress (
+    grp text NOT NULL,
+    topic text NOT NULL,
+    part integer NOT NULL,
+    next_offset bigint NOT NULL,
+    epoch bigint NOT NULL DEFAULT 1,
+    owner text NOT NULL DEFAULT ''::text,
+    cluster_id text NOT NULL DEFAULT ''::text,
+    topic_id text NOT NULL DEFAULT ''::text,
+    claimed_offset bigint NOT NULL DEFAULT '-1'::integer,
+    attempted_offset bigint NOT NULL DEFAULT '-1'::integer,
+    isolate_until bigint NOT NULL DEFAULT '-1'::integer,
+    crashes integer NOT NULL DEFAULT 0,
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (grp, topic, part)
+) WITH (fillfactor=50);
+
+-- Kafka's member id of each running instance, so that its next incarnation can evict it.
+CREATE TABLE members (
+    grp text NOT NULL,
+    instance text NOT NULL,
+    member_id text NOT NULL,
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (grp, instance)
+);
+
+-- Events that are to leave: written with what they tell of, published after the commit.
+CREATE TABLE outbox (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    topic text NOT NULL,
+    key bytea,
+    headers jsonb NOT NULL,
+    value bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (id)
+);
+CREATE INDEX outbox_age ON outbox USING btree (created_at, id);
+
+-- Where the sweeper put an arrival whose token could only name its outbox id.
+CREATE TABLE outbox_places (
+    outbox_id bigint NOT NULL,
+    topic text NOT NULL,
+    part integer NOT NULL,
+    log_offset bigint NOT NULL,
+    published_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (outbox_id)
+);
+CREATE INDEX outbox_places_published ON outbox_places USING btree (published_at);
+
+-- Records that could not be decoded or processed, as they were.
+CREATE TABLE dead_letters (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    grp text NOT NULL,
+    topic text NOT NULL,
+    part integer NOT NULL,
+    log_offset bigint NOT NULL,
+    cluster_id text NOT NULL DEFAULT ''::text,
+    key bytea,
+    headers jsonb NOT NULL,
+    value bytea NOT NULL,
+    reason text NOT NULL,
+    detail text NOT NULL DEFAULT ''::text,
+    record_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    replayed_at timestamp with time zone,
+    quarantined boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (id),
+    UNIQUE (grp, topic, part, log_offset, cluster_id)
+);
+CREATE INDEX dead_letters_created ON dead_letters USING btree (created_at);
+CREATE INDEX dead_letters_newest ON dead_letters USING btree (id) WHERE (replayed_at IS NULL);
+CREATE INDEX dead_letters_of_reason ON dead_letters USING btree (reason, id) WHERE (replayed_at IS NULL);
+CREATE INDEX dead_letters_open ON dead_letters USING btree (topic, id) WHERE (replayed_at IS NULL);
+
+-- What each process says of itself every 5 s. Not written yet: for /health, /stats/pipeline and alarms.
+CREATE TABLE heartbeats (
+    role text NOT NULL,
+    instance text NOT NULL,
+    started_at timestamp with time zone NOT NULL DEFAULT now(),
+    seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    progressed_at timestamp with time zone,
+    oldest_waiting timestamp with time zone,
+    rates jsonb NOT NULL DEFAULT '{}'::jsonb,
+    PRIMARY KEY (role, instance)
+) WITH (fillfactor=50);
+
+-- Work that one process does at a time: who, and until when.
+CREATE TABLE leases (
+    name text NOT NULL,
+    keeper text NOT NULL,
+    lease_until timestamp with time zone NOT NULL,
+    PRIMARY KEY (name)
+);
+
+-- Bytes kept in PostgreSQL, under their SHA-256.
+CREATE TABLE blobs (
+    sha256 bytea NOT NULL,
+    size_bytes bigint NOT NULL,
+    content bytea NOT NULL STORAGE EXTERNAL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (sha256)
+);
+
+-- What is known of an image from the moment it is accepted.
+CREATE TABLE images (
+    image_id uuid NOT NULL,
+    uri text NOT NULL,
+    path text NOT NULL,
+    owner text,
+    media_type text,
+    size_bytes bigint,
+    sha256 bytea,
+    status text NOT NULL,
+    reason text,
+    detail text,
+    job_id uuid,
+    event_time timestamp with time zone,  -- Written, not read yet: of two arrivals of one image, on two topics, the later one will win.
+    arrived_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    deleted_at timestamp with time zone,
+    excluded boolean NOT NULL DEFAULT false,
+    hand_tags jsonb,
+    decided_by text,
+    decided_at timestamp with time zone,
+    PRIMARY KEY (image_id),
+    CHECK ((status = ANY (ARRAY['accepted'::text, 'tagged'::text, 'failed'::text, 'missing'::text, 'deleted'::text])))
+);
+CREATE INDEX images_arrived ON images USING btree (arrived_at DESC, image_id DESC);
+CREATE INDEX images_job ON images USING btree (job_id, status) WHERE (job_id IS NOT NULL);
+CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
+CREATE INDEX images_tombstones ON images USING btree (deleted_at) WHERE (status = 'deleted'::text);
+CREATE TRIGGER images_noted AFTER INSERT OR DELETE OR UPDATE ON images FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_image();
+
+-- Who sent an image. Written, not read yet: each owner may see it, it goes with the last one.
+CREATE TABLE image_owners (
+    image_id uuid NOT NULL,
+    owner text NOT NULL,
+    added_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (image_id, owner),
+    FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
+);
+CREATE INDEX image_owners_of ON image_owners USING btree (owner, image_id);
+
+-- The tags of images: the public table, readable by anybody's SQL.
+CREATE TABLE tagged_images (
+    id bigint NOT NULL DEFAULT nextval('tagged_images_id_seq'::regclass),
+    image_path character varying(1000) NOT NULL,
+    tags jsonb NOT NULL,
+    exif_datetime timestamp without time zone,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    image_id uuid NOT NULL,
+    sha256 bytea NOT NULL,
+    width integer NOT NULL,
+    height integer NOT NULL,
+    model text NOT NULL,
+    preprocessing text NOT NULL,
+    label_version integer,
+    top_k integer NOT NULL,
+    model_tags jsonb,
+    camera text,
+    perceptual_hash bigint,
+    PRIMARY KEY (id),
+    UNIQUE (image_id),
+    FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
+);
+CREATE INDEX tagged_images_newest ON tagged_images USING btree (COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)) DESC, id DESC);
+CREATE INDEX tagged_images_sha256 ON tagged_images USING btree (sha256);
+CREATE INDEX tagged_images_stale ON tagged_images USING btree (model, label_version, id) WHERE (label_version IS NOT NULL);
+CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
+CREATE TRIGGER tagged_images_noted AFTER INSERT OR DELETE OR UPDATE ON tagged_images FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_tagged_image();
+
+-- What the model made of contents: tags are scored again from these.
+CREATE TABLE embeddings (
+    sha256 bytea NOT NULL,
+    model text NOT NULL,
+    preprocessing text NOT NULL,
+    embedding halfvec NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (sha256, model, preprocessing)
+);
+
+-- The failure ledger: one row per image and reason, the newest attempt.
+CREATE TABLE failures (
+    image_id uuid NOT NULL,
+    reason text NOT NULL,
+    detail text NOT NULL,
+    attempts integer NOT NULL DEFAULT 1,
+    first_at timestamp with time zone NOT NULL DEFAULT now(),
+    last_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (image_id, reason),
+    FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
+);
+CREATE INDEX failures_last ON failures USING btree (last_at);
+
+-- Slow pictures, worked off per owner in turn. Not written yet: for tagging beside ordinary ones.
+CREATE TABLE parked_images (
+    image_id uuid NOT NULL,
+    owner text,
+    event jsonb NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    reason text NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    parked_at timestamp with time zone NOT NULL DEFAULT now(),
+    lease_until timestamp with time zone NOT NULL DEFAULT '-infinity'::timestamp with time zone,
+    PRIMARY KEY (image_id),
+    FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
+);
+CREATE INDEX parked_images_owner ON parked_images USING btree (owner, parked_at);
+
+-- Directories whose photos are to be announced: leased, resumable.
+CREATE TABLE jobs (
+    job_id uuid NOT NULL,
+    kind text NOT NULL,
+    owner text,
+    root text NOT NULL,
+    directory text NOT NULL,
+    options jsonb NOT NULL DEFAULT '{}'::jsonb,
+    state text NOT NULL,
+    total bigint,
+    announced bigint NOT NULL DEFAULT 0,
+    skipped bigint NOT NULL DEFAULT 0,
+    skips jsonb NOT NULL DEFAULT '{}'::jsonb,
+    position bytea NOT NULL DEFAULT '\x'::bytea,
+    error text,
+    lease_until timestamp with time zone,
+    token uuid,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    finished_at timestamp with time zone,
+    PRIMARY KEY (job_id),
+    CHECK ((kind = 'directory'::text)),
+    CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
+);
+CREATE INDEX jobs_created ON jobs USING btree (created_at DESC, job_id DESC);
+CREATE INDEX jobs_finished ON jobs USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+CREATE INDEX jobs_of_owner ON jobs USING btree (owner, created_at DESC, job_id DESC);
+CREATE INDEX jobs_open ON jobs USING btree (created_at) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text]));
+
+-- What the filesystem bridge has seen: the watcher is a hint, this and a rescan are the truth.
+CREATE TABLE watched_files (
+    root text NOT NULL,
+    relative_path bytea NOT NULL,
+    size_bytes bigint NOT NULL,
+    mtime_ns bigint NOT NULL,
+    inode numeric(20,0) NOT NULL,
+    device numeric(20,0) NOT NULL,
+    sha256 bytea,
+    image_id uuid NOT NULL,
+    state text NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    reason text,
+    seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (root, relative_path),
+    CHECK ((state = ANY (ARRAY['announced'::text, 'failing'::text, 'quarantined'::text, 'missing'::text])))
+);
+CREATE INDEX watched_files_sha256 ON watched_files USING btree (sha256) WHERE (sha256 IS NOT NULL);
+
+-- Counts of images by tag, day, hour, camera and status, but for total_changes.
+CREATE TABLE totals (
+    kind text NOT NULL,
+    key text NOT NULL,
+    images bigint NOT NULL,
+    amount bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (kind, key)
+);
+
+-- What was counted since the last folding: append-only.
+CREATE TABLE total_changes (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    kind text NOT NULL,
+    key text NOT NULL,
+    images bigint NOT NULL,
+    amount bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (id)
+);
+
+-- All labels: the default set, and those that single images brought.
+CREATE TABLE labels (
+    id smallint NOT NULL,
+    name text NOT NULL,
+    position integer,
+    aliases jsonb NOT NULL DEFAULT '[]'::jsonb,
+    templates jsonb NOT NULL DEFAULT '[]'::jsonb,
+    threshold real,
+    photos uuid[] NOT NULL DEFAULT '{}'::uuid[],  -- Not written yet: the images that teach this label.
+    PRIMARY KEY (id),
+    UNIQUE (name)
+);
+
+-- Not written yet: per model the mean of the embeddings of the photos that teach a label.
+CREATE TABLE label_means (
+    label_id smallint NOT NULL,
+    model text NOT NULL,
+    embedding halfvec NOT NULL,
+    photos integer NOT NULL,
+    computed_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (label_id, model),
+    FOREIGN KEY (label_id) REFERENCES labels(id) ON DELETE CASCADE
+);
+
+-- The version of the default labels: one row.
+CREATE TABLE label_set (
+    one boolean NOT NULL DEFAULT true,
+    version integer NOT NULL,
+    changed_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (one),
+    CHECK (one)
+);
+
+-- Re-scoring after a label change: one row per model, for the newest version it was begun for.
+CREATE TABLE rescoring (
+    model text NOT NULL,
+    version integer NOT NULL,
+    total bigint NOT NULL,
+    rescored bigint NOT NULL DEFAULT 0,
+    keeper text NOT NULL DEFAULT ''::text,
+    lease_until timestamp with time zone NOT NULL DEFAULT '-infinity'::timestamp with time zone,
+    started_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    finished_at timestamp with time zone,
+    PRIMARY KEY (model)
+);
+
+-- What other labels would change: asked for by the HTTP face, made by a tagging process, which has the model.
+CREATE TABLE label_previews (
+    preview_id uuid NOT NULL,
+    owner text NOT NULL,
+    labels jsonb NOT NULL,
+    sample integer NOT NULL,
+    state text NOT NULL DEFAULT 'waiting'::text,
+    attempts integer NOT NULL DEFAULT 0,
+    lease_until timestamp with time zone NOT NULL DEFAULT '-infinity'::timestamp with time zone,
+    outcome jsonb,
+    error text,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    finished_at timestamp with time zone,
+    PRIMARY KEY (preview_id),
+    CHECK ((state = ANY (ARRAY['waiting'::text, 'done'::text, 'failed'::text])))
+);
+CREATE INDEX label_previews_waiting ON label_previews USING btree (created_at) WHERE (state = 'waiting'::text);
+
+-- The models that tagging processes have loaded, as they say themselves.
+CREATE TABLE loaded_models (
+    model text NOT NULL,
+    loaded_at timestamp with time zone NOT NULL DEFAULT now(),
+    seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (model)
+);
+
+-- The tags of tagged_images, a row per tag, of images that are answers.
+CREATE TABLE image_tags (
+    image_id bigint NOT NULL,
+    score integer NOT NULL,
+    ts integer NOT NULL,
+    label_id smallint NOT NULL,
+    PRIMARY KEY (image_id, label_id) INCLUDE (score),
+    FOREIGN KEY (image_id) REFERENCES tagged_images(id) ON DELETE CASCADE,
+    FOREIGN KEY (label_id) REFERENCES labels(id)
+);
+CREATE INDEX image_tags_list ON image_tags USING btree (label_id, score, ts, image_id);
+CREATE TRIGGER image_tags_emptied AFTER TRUNCATE ON image_tags FOR EACH STATEMENT EXECUTE FUNCTION forget_image_tags();
+CREATE TRIGGER image_tags_noted AFTER INSERT OR DELETE OR UPDATE ON image_tags FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_image_tag();
+
+-- Images that somebody else changed: until upkeep has followed, queries read their tags themselves.
+CREATE TABLE noted_images (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    image_id bigint NOT NULL,
+    noted_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (id)
+);
+
+-- For every set of labels that occurs together, the best image, where no subset's image is better (docs/decisions/0011).
+CREATE TABLE combo_best (
+    key bytea NOT NULL,
+    score integer NOT NULL,
+    ts integer NOT NULL,
+    image_id bigint,
+    PRIMARY KEY (key)
+);
+CREATE INDEX combo_best_holes ON combo_best USING btree (key) WHERE (image_id IS NULL);
+CREATE INDEX combo_best_image ON combo_best USING btree (image_id) WHERE (image_id IS NOT NULL);
+
+-- Whether combo_best is complete, and up to which size of sets: one row.
+CREATE TABLE combo_state (
+    one boolean NOT NULL DEFAULT true,
+    ready boolean NOT NULL DEFAULT true,
+    max_size smallint NOT NULL DEFAULT 10,
+    rebuilt_to bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (one),
+    CHECK (one)
+);
+
+-- What is to be offered to combo_best again. Until it is done, the queries that it touches ask the images.
+CREATE TABLE combo_work (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    image_id bigint,
+    label_ids smallint[] NOT NULL,
+    noted_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (id)
+);
+
+-- Queries: accepted, perhaps waiting for an upload, answered once.
+CREATE TABLE queries (
+    query_id uuid NOT NULL,
+    owner text,
+    text text NOT NULL,
+    callback_url text NOT NULL,
+    options jsonb NOT NULL DEFAULT '{}'::jsonb,
+    fingerprint bytea,
+    status text NOT NULL,
+    answer jsonb,
+    accepted_at timestamp with time zone NOT NULL DEFAULT now(),
+    answered_at timestamp with time zone,
+    deleted_at timestamp with time zone,
+    PRIMARY KEY (query_id),
+    CHECK ((status = ANY (ARRAY['accepted'::text, 'waiting'::text, 'answered'::text])))
+);
+CREATE INDEX queries_accepted ON queries USING btree (accepted_at DESC, query_id DESC);
+CREATE INDEX queries_answered ON queries USING btree (answered_at) WHERE (status = 'answered'::text);
+CREATE INDEX queries_of_owner ON queries USING btree (owner, accepted_at DESC, query_id DESC) WHERE (deleted_at IS NULL);
+CREATE INDEX queries_tombstones ON queries USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
+CREATE INDEX queries_unanswered ON queries USING btree (accepted_at DESC, query_id DESC) WHERE (status <> 'answered'::text);
+
+-- Queries that wait for an upload to be tagged (option `after`).
+CREATE TABLE parked_queries (
+    query_id uuid NOT NULL,
+    topic text,
+    part integer,
+    log_offset bigint,
+    outbox_id bigint,
+    event jsonb NOT NULL,
+    parked_at timestamp with time zone NOT NULL DEFAULT now(),
+    deadline timestamp with time zone NOT NULL,
+    PRIMARY KEY (query_id),
+    FOREIGN KEY (query_id) REFERENCES queries(query_id) ON DELETE CASCADE
+);
+CREATE INDEX parked_queries_deadline ON parked_queries USING btree (deadline);
+
+-- The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.
+CREATE TABLE deliveries (
+    delivery_id uuid NOT NULL,
+    query_id uuid NOT NULL,
+    owner text,
+    target text NOT NULL,
+    url text NOT NULL,
+    event jsonb NOT NULL,
+    state text NOT NULL,
+    attempt integer NOT NULL DEFAULT 0,
+    next_at timestamp with time zone NOT NULL DEFAULT now(),
+    lease_until timestamp with time zone,
+    token uuid,
+    reason text,
+    waits_for text,  -- Not written yet: why a due webhook is not sent now (schedule, retry_after, breaker, disabled, room).
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    finished_at timestamp with time zone,
+    round integer NOT NULL DEFAULT 0,
+    attempts_before integer NOT NULL DEFAULT 0,
+    asked_at timestamp with time zone,
+    PRIMARY KEY (delivery_id),
+    CHECK ((state = ANY (ARRAY['due'::text, 'leased'::text, 'delivered'::text, 'dead'::text])))
+);
+CREATE INDEX deliveries_dead ON deliveries USING btree (host_of(target), finished_at) WHERE (state = 'dead'::text);
+CREATE INDEX deliveries_due ON deliveries USING btree (target, ((attempt > 0)), next_at) WHERE (state = 'due'::text);
+CREATE INDEX deliveries_finished ON deliveries USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+CREATE INDEX deliveries_leased ON deliveries USING btree (lease_until) WHERE (state = 'leased'::text);
+CREATE INDEX deliveries_query ON deliveries USING btree (query_id);
+
+-- What came of each try to send a webhook.
+CREATE TABLE attempts (
+    delivery_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    took_ms integer,
+    status integer,
+    error text,
+    detail text,
+    dns_ms integer,  -- Not written yet: time to resolve the name.
+    connect_ms integer,  -- Not written yet: time to connect.
+    tls_ms integer,  -- Not written yet: time of the TLS handshake.
+    wait_ms integer,  -- Not written yet: time from the request's end to the status line.
+    headers jsonb,  -- Not written yet: the answer's headers, [[name, value], ...], bounded.
+    body bytea,  -- Not written yet: the answer's body, to 16 KiB.
+    PRIMARY KEY (delivery_id, attempt),
+    FOREIGN KEY (delivery_id) REFERENCES deliveries(delivery_id) ON DELETE CASCADE,
+    CHECK ((octet_length(body) <= 16384))
+);
+
+-- Targets that have webhooks due, now or later: when to look for them.
+CREATE TABLE lanes (
+    target text NOT NULL,
+    again boolean NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    touched xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (target, again)
+) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.05);
+CREATE INDEX lanes_due ON lanes USING btree (again, due_at);
+
+-- Targets that were disabled once, by a breaker or a person; a host name stands for all of its targets.
+CREATE TABLE targets (
+    target text NOT NULL,
+    disabled_at timestamp with time zone,
+    actor text NOT NULL,
+    reason text NOT NULL DEFAULT ''::text,
+    changed_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (target)
+);
+
+-- What operators did to targets, and breakers on their behalf.
+CREATE TABLE target_events (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    target text NOT NULL,
+    event text NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL DEFAULT ''::text,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (id),
+    CHECK ((event = ANY (ARRAY['disabled'::text, 'resumed'::text])))
+);
+CREATE INDEX target_events_at ON target_events USING btree (at);
+CREATE INDEX target_events_target ON target_events USING btree (target, id DESC);
+
+-- Callback addresses that are registered: each with a signing secret of its own, under the owner E'\tendpoint/<id>', which no owner of a key can be called.
+CREATE TABLE endpoints (
+    endpoint_id uuid NOT NULL,
+    owner text NOT NULL,
+    url text NOT NULL,
+    name text NOT NULL DEFAULT ''::text,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (endpoint_id),
+    UNIQUE (owner, url)
+);
+
+-- Keys of the HTTP face.
+CREATE TABLE api_keys (
+    key_id text NOT NULL,
+    owner text NOT NULL,
+    name text NOT NULL DEFAULT ''::text,
+    digest bytea NOT NULL,
+    scopes text[] NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    expires_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    PRIMARY KEY (key_id)
+);
+CREATE INDEX api_keys_owner ON api_keys USING btree (owner);
+
+-- Signing secrets of webhooks, one or more per owner; '' is the instance's own.
+CREATE TABLE signing_secrets (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    owner text NOT NULL,
+    secret bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    expires_at timestamp with time zone,
+    PRIMARY KEY (id)
+);
+CREATE INDEX signing_secrets_owner ON signing_secrets USING btree (owner, id DESC);
+
+CREATE VIEW current_tags AS
+ SELECT image_tags.image_id,
+    image_tags.score,
+    image_tags.ts,
+    image_tags.label_id
+   FROM image_tags
+  WHERE (NOT (image_tags.image_id IN ( SELECT noted_images.image_id
+           FROM noted_images)))
+UNION ALL
+ SELECT t.id AS image_id,
+    (round((((e.tag ->> 'score'::text))::numeric * (1000000)::numeric)))::integer AS score,
+    recency(t.exif_datetime, t.created_at) AS ts,
+    l.id AS label_id
+   FROM ((((( SELECT DISTINCT noted_images.image_id
+           FROM noted_images) n
+     JOIN tagged_images t ON ((t.id = n.image_id)))
+     JOIN images i ON (((i.image_id = t.image_id) AND (i.status = 'tagged'::text) AND (NOT i.excluded))))
+     CROSS JOIN LATERAL jsonb_array_elements(t.tags) e(tag))
+     JOIN labels l ON ((l.name = (e.tag ->> 'tag'::text))));
+
+CREATE OR REPLACE FUNCTION check_tags(id bigint, tags jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF jsonb_typeof(tags) <> 'array' OR EXISTS (
+        SELECT FROM jsonb_array_elements(tags) t
+        WHERE CASE WHEN jsonb_typeof(t) = 'object' AND jsonb_typeof(t->'tag') = 'string'
+                        AND jsonb_typeof(t->'score') = 'number'
+                   THEN (t->>'score')::numeric NOT BETWEEN 0 AND 1 ELSE true END)
+    THEN
+        RAISE EXCEPTION 'tagged_images.tags of image %: not [{"tag": text, "score": 0 to 1}, ...]',
+            id USING ERRCODE = 'check_violation';
+    END IF;
+    IF (SELECT count(*) <> count(DISTINCT t->>'tag') FROM jsonb_array_elements(tags) t) THEN
+        RAISE EXCEPTION 'tagged_images.tags of image %: a tag stands twice', id
+            USING ERRCODE = 'check_violation';
+    END IF;
+END $function$
+;
+
+CREATE OR REPLACE FUNCTION day_taken(exif_datetime timestamp without time zone, created_at timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+RETURN to_char(COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)), 'YYYY-MM-DD'::text)
+;
+
+CREATE OR REPLACE FUNCTION forget_image_tags()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    emptied text[] := ARRAY['tag'];
+BEGIN
+    IF NOT EXISTS (SELECT FROM tagged_images) THEN
+        emptied := emptied || ARRAY['day', 'camera'];
+    END IF;
+    IF NOT EXISTS (SELECT FROM images) THEN
+        emptied := emptied || ARRAY['status'];
+    END IF;
+    DELETE FROM total_changes WHERE kind = ANY (emptied);
+    DELETE FROM totals WHERE kind = ANY (emptied);
+    UPDATE combo_state SET ready = false, rebuilt_to = 0;
+    INSERT INTO noted_images (image_id) SELECT id FROM tagged_images;
+    RETURN NULL;
+END $function$
+;
+
+CREATE OR REPLACE FUNCTION host_of(target text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE STRICT
+RETURN TRIM(BOTH '[]'::text FROM "substring"(target, '^[a-z]+://(.*):[0-9]+$'::text))
+;
+
+CREATE OR REPLACE FUNCTION hour_of(moment timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+RETURN to_char((moment AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24'::text)
+;
+
+CREATE OR REPLACE FUNCTION note_image()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF NEW.status IS DISTINCT FROM OLD.status THEN
+        INSERT INTO total_changes (kind, key, images)
+        SELECT 'status', status, n FROM (VALUES (NEW.status, 1), (OLD.status, -1)) AS c (status, n)
+        WHERE status IS NOT NULL;
+    END IF;
+    IF TG_OP = 'UPDATE' AND (NEW.status = 'tagged' AND NOT NEW.excluded)
+                            <> (OLD.status = 'tagged' AND NOT OLD.excluded) THEN
+        INSERT INTO noted_images (image_id)
+        SELECT id FROM tagged_images WHERE image_id = NEW.image_id;
+    END IF;
+    RETURN NULL;
+END $function$
+;
+
+CREATE OR REPLACE FUNCTION note_image_tag()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO total_changes (kind, key, images, amount)
+    SELECT 'tag', label_id::text, n, n * score
+    FROM (VALUES (NEW.label_id, NEW.score, 1), (OLD.label_id, OLD.score, -1)) AS c (label_id, score, n)
+    WHERE label_id IS NOT NULL;
+    INSERT INTO combo_work (image_id, label_ids)
+    SELECT image_id, ARRAY[label_id]
+    FROM (VALUES (NEW.image_id, NEW.label_id), (OLD.image_id, OLD.label_id)) AS c (image_id, label_id)
+    WHERE label_id IS NOT NULL;
+    INSERT INTO noted_images (image_id)
+    SELECT id FROM tagged_images WHERE id IN (NEW.image_id, OLD.image_id);
+    RETURN NULL;
+END $function$
+;
+
+CREATE OR REPLACE FUNCTION note_tagged_image()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF TG_OP <> 'DELETE' AND (NEW.tags, NEW.exif_datetime, NEW.created_at)
+                             IS DISTINCT FROM (OLD.tags, OLD.exif_datetime, OLD.created_at) THEN
+        PERFORM check_tags(NEW.id, NEW.tags);
+        INSERT INTO noted_images (image_id) VALUES (NEW.id);
+    END IF;
+    INSERT INTO total_changes (kind, key, images)
+    SELECT kind, key, sum(n) FROM (
+        SELECT 'day', day_taken(NEW.exif_datetime, NEW.created_at), 1 WHERE TG_OP <> 'DELETE'
+        UNION ALL
+        SELECT 'day', day_taken(OLD.exif_datetime, OLD.created_at), -1 WHERE TG_OP <> 'INSERT'
+        UNION ALL
+        SELECT 'camera', NEW.camera, 1 WHERE TG_OP <> 'DELETE' AND NEW.camera IS NOT NULL
+        UNION ALL
+        SELECT 'camera', OLD.camera, -1 WHERE TG_OP <> 'INSERT' AND OLD.camera IS NOT NULL
+        UNION ALL
+        SELECT 'hour', hour_of(NEW.updated_at), 1
+        WHERE TG_OP <> 'DELETE' AND NEW.updated_at IS DISTINCT FROM OLD.updated_at
+    ) AS c (kind, key, n) GROUP BY kind, key HAVING sum(n) <> 0;
+    RETURN NULL;
+END $function$
+;
+
+CREATE OR REPLACE FUNCTION recency(exif_datetime timestamp without time zone, created_at timestamp with time zone)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE
+RETURN (GREATEST(('-2147483648'::integer)::numeric, LEAST((2147483647)::numeric, floor((EXTRACT(epoch FROM CASE WHEN ((exif_datetime AT TIME ZONE 'UTC'::text) <= now()) THEN (exif_datetime AT TIME ZONE 'UTC'::text) ELSE created_at END) - EXTRACT(epoch FROM '2000-01-01 00:00:00+00'::timestamp with time zone))))))::integer
+;

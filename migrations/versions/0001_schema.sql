@@ -1,0 +1,730 @@
+-- The whole schema. docs/schema.sql is made from a database that this file made.
+--
+-- Rules live in statements (core/storage), not here. The four triggers are for SQL typed by hand and
+-- for writers of one image: they check, count and note, and upkeep follows (docs/decisions/0017).
+
+CREATE EXTENSION IF NOT EXISTS vector;
+
+
+-- stream: where consumers stand, what leaves, what could not be processed ----------------------
+
+CREATE TABLE progress (
+    grp              text        NOT NULL,
+    topic            text        NOT NULL,
+    part             int4        NOT NULL,
+    next_offset      int8        NOT NULL,
+    epoch            int8        NOT NULL DEFAULT 1,
+    owner            text        NOT NULL DEFAULT '',  -- '' while released cleanly
+    cluster_id       text        NOT NULL DEFAULT '',
+    topic_id         text        NOT NULL DEFAULT '',
+    claimed_offset   int8        NOT NULL DEFAULT -1,  -- next_offset at the last claim: an unclean
+                                                       -- death without progress shows
+    attempted_offset int8        NOT NULL DEFAULT -1,  -- the record at work while they are taken
+                                                       -- one by one: a death is blamed on it alone
+    isolate_until    int8        NOT NULL DEFAULT -1,  -- records up to here are taken one by one
+    crashes          int4        NOT NULL DEFAULT 0,
+    updated_at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (grp, topic, part)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE progress IS 'Where each consumer group stands in each partition, and who may move it.';
+
+CREATE TABLE members (
+    grp        text        NOT NULL,
+    instance   text        NOT NULL,
+    member_id  text        NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (grp, instance)
+);
+COMMENT ON TABLE members IS
+    'Kafka''s member id of each running instance, so that its next incarnation can evict it.';
+
+CREATE TABLE outbox (
+    id         int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    topic      text        NOT NULL,
+    key        bytea,
+    headers    jsonb       NOT NULL,  -- [[name, base64 of the value], ...]
+    value      bytea       NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX outbox_age ON outbox (created_at, id);
+COMMENT ON TABLE outbox IS 'Events that are to leave: written with what they tell of, published after the commit.';
+
+CREATE TABLE outbox_places (
+    outbox_id    int8 PRIMARY KEY,
+    topic        text        NOT NULL,
+    part         int4        NOT NULL,
+    log_offset   int8        NOT NULL,
+    published_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX outbox_places_published ON outbox_places (published_at);
+COMMENT ON TABLE outbox_places IS
+    'Where the sweeper put an arrival whose token could only name its outbox id.';
+
+CREATE TABLE dead_letters (
+    id          int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    grp         text        NOT NULL,
+    topic       text        NOT NULL,
+    part        int4        NOT NULL,
+    log_offset  int8        NOT NULL,
+    cluster_id  text        NOT NULL DEFAULT '',
+    key         bytea,
+    headers     jsonb       NOT NULL,
+    value       bytea       NOT NULL,
+    reason      text        NOT NULL,
+    detail      text        NOT NULL DEFAULT '',
+    record_at   timestamptz,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    replayed_at timestamptz,
+    quarantined boolean     NOT NULL DEFAULT false,  -- Kafka refuses the copy for good
+    UNIQUE (grp, topic, part, log_offset, cluster_id)
+);
+CREATE INDEX dead_letters_open ON dead_letters (topic, id) WHERE replayed_at IS NULL;
+CREATE INDEX dead_letters_newest ON dead_letters (id) WHERE replayed_at IS NULL;
+CREATE INDEX dead_letters_of_reason ON dead_letters (reason, id) WHERE replayed_at IS NULL;
+CREATE INDEX dead_letters_created ON dead_letters (created_at);
+COMMENT ON TABLE dead_letters IS 'Records that could not be decoded or processed, as they were.';
+
+CREATE TABLE heartbeats (
+    role           text        NOT NULL,
+    instance       text        NOT NULL,
+    started_at     timestamptz NOT NULL DEFAULT now(),
+    seen_at        timestamptz NOT NULL DEFAULT now(),
+    progressed_at  timestamptz,
+    oldest_waiting timestamptz,  -- since when the oldest piece of work waits; NULL: none does
+    rates          jsonb       NOT NULL DEFAULT '{}',
+    PRIMARY KEY (role, instance)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE heartbeats IS
+    'What each process says of itself every 5 s. Not written yet: for /health, /stats/pipeline and alarms.';
+
+CREATE TABLE leases (
+    name        text PRIMARY KEY,
+    keeper      text        NOT NULL,
+    lease_until timestamptz NOT NULL
+);
+COMMENT ON TABLE leases IS 'Work that one process does at a time: who, and until when.';
+
+
+-- archive: images, their tags, what people decided -----------------------------------------------
+
+CREATE TABLE blobs (
+    sha256     bytea PRIMARY KEY,
+    size_bytes int8        NOT NULL,
+    content    bytea       NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+ALTER TABLE blobs ALTER COLUMN content SET STORAGE EXTERNAL;  -- photos do not compress
+COMMENT ON TABLE blobs IS 'Bytes kept in PostgreSQL, under their SHA-256.';
+
+-- What people decide (excluded, hand_tags, a deletion) stands here and not in tagged_images: it
+-- belongs to the image, not to one tagging of it, and outlives tagging again and re-scoring.
+CREATE TABLE images (
+    image_id   uuid PRIMARY KEY,
+    uri        text        NOT NULL,
+    path       text        NOT NULL,  -- whole; tagged_images.image_path is cut at 1,000 characters
+    owner      text,                  -- who sent it first; NULL: everybody's
+    media_type text,
+    size_bytes int8,
+    sha256     bytea,
+    status     text        NOT NULL CHECK (status IN ('accepted', 'tagged', 'failed', 'missing', 'deleted')),
+    reason     text,
+    detail     text,
+    job_id     uuid,
+    event_time timestamptz,           -- of the arrival that the tags come from, as the event says it
+    arrived_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    deleted_at timestamptz,
+    excluded   boolean     NOT NULL DEFAULT false,  -- never an answer: no rows in image_tags
+    hand_tags  jsonb,                 -- shown in place of the model's; NULL: the model's are shown
+    decided_by text,                  -- who last set tags by hand, excluded or deleted it
+    decided_at timestamptz
+);
+CREATE INDEX images_job ON images (job_id, status) WHERE job_id IS NOT NULL;
+CREATE INDEX images_sha256 ON images (sha256) WHERE sha256 IS NOT NULL;
+CREATE INDEX images_arrived ON images (arrived_at DESC, image_id DESC);
+CREATE INDEX images_tombstones ON images (deleted_at) WHERE status = 'deleted';
+COMMENT ON TABLE images IS 'What is known of an image from the moment it is accepted.';
+COMMENT ON COLUMN images.event_time IS
+    'Written, not read yet: of two arrivals of one image, on two topics, the later one will win.';
+
+CREATE TABLE image_owners (
+    image_id uuid        NOT NULL REFERENCES images (image_id) ON DELETE CASCADE,
+    owner    text        NOT NULL,
+    added_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (image_id, owner)
+);
+CREATE INDEX image_owners_of ON image_owners (owner, image_id);
+COMMENT ON TABLE image_owners IS
+    'Who sent an image. Written, not read yet: each owner may see it, it goes with the last one.';
+
+CREATE TABLE tagged_images (
+    id              bigserial PRIMARY KEY,
+    image_path      varchar(1000) NOT NULL,  -- images.path, cut
+    tags            jsonb       NOT NULL,    -- [{"tag": text, "score": 0 to 1}, ...], best first
+    exif_datetime   timestamp,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now(),
+    image_id        uuid        NOT NULL UNIQUE REFERENCES images (image_id) ON DELETE CASCADE,
+    sha256          bytea       NOT NULL,
+    width           int4        NOT NULL,
+    height          int4        NOT NULL,
+    model           text        NOT NULL,
+    preprocessing   text        NOT NULL,
+    label_version   int4,       -- NULL: the image has its own labels, re-scoring leaves it alone
+    top_k           int4        NOT NULL,
+    model_tags      jsonb,      -- what the model says where `tags` are set by hand
+    camera          text,       -- maker and model by EXIF
+    perceptual_hash int8        -- 63 bits (core/vision/perceptual.py); 0: too flat to be judged by
+                                -- them. No index finds hashes that differ by a few bits
+);
+CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
+CREATE INDEX tagged_images_newest ON tagged_images (coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') DESC, id DESC);
+CREATE INDEX tagged_images_sha256 ON tagged_images (sha256);
+CREATE INDEX tagged_images_stale ON tagged_images (model, label_version, id)
+    WHERE label_version IS NOT NULL;
+COMMENT ON TABLE tagged_images IS 'The tags of images: the public table, readable by anybody''s SQL.';
+
+CREATE TABLE embeddings (
+    sha256        bytea   NOT NULL,
+    model         text    NOT NULL,
+    preprocessing text    NOT NULL,
+    embedding     halfvec NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (sha256, model, preprocessing)
+);
+COMMENT ON TABLE embeddings IS 'What the model made of contents: tags are scored again from these.';
+
+CREATE TABLE failures (
+    image_id uuid        NOT NULL REFERENCES images (image_id) ON DELETE CASCADE,
+    reason   text        NOT NULL,
+    detail   text        NOT NULL,
+    attempts int4        NOT NULL DEFAULT 1,
+    first_at timestamptz NOT NULL DEFAULT now(),
+    last_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (image_id, reason)
+);
+CREATE INDEX failures_last ON failures (last_at);
+COMMENT ON TABLE failures IS 'The failure ledger: one row per image and reason, the newest attempt.';
+
+CREATE TABLE parked_images (
+    image_id    uuid PRIMARY KEY REFERENCES images (image_id) ON DELETE CASCADE,
+    owner       text,
+    event       jsonb       NOT NULL,  -- the arrival; a later one of the same image replaces it
+    event_time  timestamptz NOT NULL,
+    reason      text        NOT NULL,
+    attempts    int4        NOT NULL DEFAULT 0,
+    parked_at   timestamptz NOT NULL DEFAULT now(),
+    lease_until timestamptz NOT NULL DEFAULT '-infinity'
+);
+CREATE INDEX parked_images_owner ON parked_images (owner, parked_at);
+COMMENT ON TABLE parked_images IS
+    'Slow pictures, worked off per owner in turn. Not written yet: for tagging beside ordinary ones.';
+
+CREATE TABLE jobs (
+    job_id      uuid PRIMARY KEY,
+    kind        text        NOT NULL CHECK (kind IN ('directory')),
+    owner       text,
+    root        text        NOT NULL,
+    directory   text        NOT NULL,  -- relative to the root
+    options     jsonb       NOT NULL DEFAULT '{}',
+    state       text        NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed', 'cancelled')),
+    total       int8,
+    announced   int8        NOT NULL DEFAULT 0,
+    skipped     int8        NOT NULL DEFAULT 0,
+    skips       jsonb       NOT NULL DEFAULT '{}',  -- reason -> count
+    position    bytea       NOT NULL DEFAULT '',  -- the last relative path announced: resume after it
+    error       text,
+    lease_until timestamptz,
+    token       uuid,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz
+);
+CREATE INDEX jobs_open ON jobs (created_at) WHERE state IN ('waiting', 'running');
+CREATE INDEX jobs_created ON jobs (created_at DESC, job_id DESC);
+CREATE INDEX jobs_of_owner ON jobs (owner, created_at DESC, job_id DESC);
+CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+COMMENT ON TABLE jobs IS 'Directories whose photos are to be announced: leased, resumable.';
+
+CREATE TABLE watched_files (
+    root          text        NOT NULL,
+    relative_path bytea       NOT NULL,  -- bytes: names need not be UTF-8
+    size_bytes    int8        NOT NULL,
+    mtime_ns      int8        NOT NULL,
+    inode         numeric(20) NOT NULL,  -- unsigned 64 bits
+    device        numeric(20) NOT NULL,  -- of its directory: tells unmounted from gone
+    sha256        bytea,
+    image_id      uuid        NOT NULL,
+    state         text        NOT NULL CHECK (state IN ('announced', 'failing', 'quarantined', 'missing')),
+    attempts      int4        NOT NULL DEFAULT 0,
+    reason        text,
+    seen_at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (root, relative_path)
+);
+CREATE INDEX watched_files_sha256 ON watched_files (sha256) WHERE sha256 IS NOT NULL;
+COMMENT ON TABLE watched_files IS
+    'What the filesystem bridge has seen: the watcher is a hint, this and a rescan are the truth.';
+
+-- Counts that pages ask for again and again. Whoever changes images appends to total_changes, so
+-- that writers never wait for each other's counters; upkeep folds these into totals. A reader adds
+-- both up.
+--   tag      key: label id              images, amount: sum of scores in millionths
+--   day      key: YYYY-MM-DD taken (EXIF, else added, UTC)
+--   hour     key: YYYY-MM-DDTHH UTC     images tagged or tagged again in that hour
+--   camera   key: the camera            images that have one
+--   status   key: images.status
+CREATE TABLE totals (
+    kind   text NOT NULL,
+    key    text NOT NULL,
+    images int8 NOT NULL,
+    amount int8 NOT NULL DEFAULT 0,
+    PRIMARY KEY (kind, key)
+);
+COMMENT ON TABLE totals IS 'Counts of images by tag, day, hour, camera and status, but for total_changes.';
+CREATE TABLE total_changes (
+    id     int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind   text NOT NULL,
+    key    text NOT NULL,
+    images int8 NOT NULL,
+    amount int8 NOT NULL DEFAULT 0
+);
+COMMENT ON TABLE total_changes IS 'What was counted since the last folding: append-only.';
+
+
+-- scoring: labels, previews of other labels, the re-scoring after a change ------------------------
+
+CREATE TABLE labels (
+    id        int2 PRIMARY KEY,  -- max + 1 under a lock: a sequence would burn its 32,767 values
+    name      text   NOT NULL UNIQUE,
+    position  int4,              -- NULL: only single images brought it, it is in no default set
+    aliases   jsonb  NOT NULL DEFAULT '[]',
+    templates jsonb  NOT NULL DEFAULT '[]',
+    threshold real,
+    photos    uuid[] NOT NULL DEFAULT '{}'
+);
+COMMENT ON TABLE labels IS 'All labels: the default set, and those that single images brought.';
+COMMENT ON COLUMN labels.photos IS 'Not written yet: the images that teach this label.';
+
+CREATE TABLE label_means (
+    label_id    int2        NOT NULL REFERENCES labels (id) ON DELETE CASCADE,
+    model       text        NOT NULL,
+    embedding   halfvec     NOT NULL,
+    photos      int4        NOT NULL,
+    computed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (label_id, model)
+);
+COMMENT ON TABLE label_means IS
+    'Not written yet: per model the mean of the embeddings of the photos that teach a label.';
+
+CREATE TABLE label_set (
+    one        boolean PRIMARY KEY DEFAULT true CHECK (one),
+    version    int4        NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO label_set (version) VALUES (0);
+COMMENT ON TABLE label_set IS 'The version of the default labels: one row.';
+
+CREATE TABLE rescoring (
+    model       text PRIMARY KEY,
+    version     int4        NOT NULL,
+    total       int8        NOT NULL,
+    rescored    int8        NOT NULL DEFAULT 0,
+    keeper      text        NOT NULL DEFAULT '',
+    lease_until timestamptz NOT NULL DEFAULT '-infinity',
+    started_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz
+);
+COMMENT ON TABLE rescoring IS
+    'Re-scoring after a label change: one row per model, for the newest version it was begun for.';
+
+CREATE TABLE label_previews (
+    preview_id  uuid PRIMARY KEY,
+    owner       text        NOT NULL,
+    labels      jsonb       NOT NULL,  -- [{"name", "aliases", "templates", "threshold"}, ...]
+    sample      int4        NOT NULL,  -- so many images are looked at
+    state       text        NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'failed')),
+    attempts    int4        NOT NULL DEFAULT 0,
+    lease_until timestamptz NOT NULL DEFAULT '-infinity',
+    outcome     jsonb,                 -- where it is done
+    error       text,                  -- where it failed
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz
+);
+CREATE INDEX label_previews_waiting ON label_previews (created_at) WHERE state = 'waiting';
+COMMENT ON TABLE label_previews IS
+    'What other labels would change: asked for by the HTTP face, made by a tagging process, which has the model.';
+
+CREATE TABLE loaded_models (
+    model     text PRIMARY KEY,  -- as in tagged_images.model: name and weights
+    loaded_at timestamptz NOT NULL DEFAULT now(),
+    seen_at   timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE loaded_models IS 'The models that tagging processes have loaded, as they say themselves.';
+
+
+-- best: what queries read -----------------------------------------------------------------------
+
+-- `tags` of an image that is an answer, a row per tag. tagged_images is the truth: where somebody
+-- else changed it, the image stands in noted_images until upkeep has written its rows here anew.
+CREATE TABLE image_tags (
+    image_id int8 NOT NULL REFERENCES tagged_images (id) ON DELETE CASCADE,
+    score    int4 NOT NULL,  -- millionths
+    ts       int4 NOT NULL,  -- what "newest" compares: recency()
+    label_id int2 NOT NULL REFERENCES labels (id),
+    PRIMARY KEY (image_id, label_id) INCLUDE (score)
+);
+CREATE INDEX image_tags_list ON image_tags (label_id, score, ts, image_id);
+COMMENT ON TABLE image_tags IS 'The tags of tagged_images, a row per tag, of images that are answers.';
+
+CREATE TABLE noted_images (
+    id       int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    image_id int8        NOT NULL,  -- tagged_images.id, which may be gone
+    noted_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE noted_images IS
+    'Images that somebody else changed: until upkeep has followed, queries read their tags themselves.';
+
+CREATE TABLE combo_best (
+    key      bytea PRIMARY KEY,  -- ascending label ids, two bytes each, big endian
+    score    int4 NOT NULL,
+    ts       int4 NOT NULL,
+    image_id int8                -- NULL: a hole; its winner went or was tagged again
+);
+CREATE INDEX combo_best_image ON combo_best (image_id) WHERE image_id IS NOT NULL;
+CREATE INDEX combo_best_holes ON combo_best (key) WHERE image_id IS NULL;
+COMMENT ON TABLE combo_best IS
+    'For every set of labels that occurs together, the best image, where no subset''s image is better (docs/decisions/0011).';
+
+CREATE TABLE combo_state (
+    one        boolean PRIMARY KEY DEFAULT true CHECK (one),
+    ready      boolean NOT NULL DEFAULT true,  -- false: rows are missing, queries ask the images
+    max_size   int2    NOT NULL DEFAULT 10,    -- sets are kept up to this many labels
+    rebuilt_to int8    NOT NULL DEFAULT 0      -- while not ready: images up to this id were offered
+);
+INSERT INTO combo_state DEFAULT VALUES;
+COMMENT ON TABLE combo_state IS 'Whether combo_best is complete, and up to which size of sets: one row.';
+
+CREATE TABLE combo_work (
+    id        int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    image_id  int8,            -- an image whose rows in image_tags changed; NULL: all with the set
+    label_ids int2[]      NOT NULL, -- image: touches queries with one of these; set: with all of these
+    noted_at  timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE combo_work IS
+    'What is to be offered to combo_best again. Until it is done, the queries that it touches ask the images.';
+
+-- What "newest" compares: whole seconds from 2000-01-01 UTC, of the shot, or of the row where that is
+-- unknown or in the future; clamped to int4. core/relevance/ranking.py says the same in Python, for
+-- what is known before a row is; a test compares the two.
+CREATE FUNCTION recency(exif_datetime timestamp, created_at timestamptz) RETURNS int4
+LANGUAGE sql STABLE RETURN greatest(-2147483648, least(2147483647, floor(
+    extract(epoch FROM CASE WHEN exif_datetime AT TIME ZONE 'UTC' <= now()
+                            THEN exif_datetime AT TIME ZONE 'UTC' ELSE created_at END)
+    - extract(epoch FROM timestamptz '2000-01-01 00:00+00'))))::int4;
+
+-- image_tags as it will be when upkeep has followed: for as long as noted_images has rows.
+CREATE VIEW current_tags AS
+SELECT image_id, score, ts, label_id FROM image_tags
+WHERE image_id NOT IN (SELECT image_id FROM noted_images)
+UNION ALL
+SELECT t.id, round((e.tag->>'score')::numeric * 1000000)::int4,
+       recency(t.exif_datetime, t.created_at), l.id
+FROM (SELECT DISTINCT image_id FROM noted_images) n
+JOIN tagged_images t ON t.id = n.image_id
+JOIN images i ON i.image_id = t.image_id AND i.status = 'tagged' AND NOT i.excluded
+CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag)
+JOIN labels l ON l.name = e.tag->>'tag';
+COMMENT ON VIEW current_tags IS 'image_tags, with the tags of noted images as they are.';
+
+
+-- queries ------------------------------------------------------------------------------------------
+
+CREATE TABLE queries (
+    query_id     uuid PRIMARY KEY,
+    owner        text,
+    text         text        NOT NULL,
+    callback_url text        NOT NULL,
+    options      jsonb       NOT NULL DEFAULT '{}',
+    fingerprint  bytea,
+    status       text        NOT NULL CHECK (status IN ('accepted', 'waiting', 'answered')),
+    answer       jsonb,      -- the CallbackRequested event, once answered: the first answer wins
+    accepted_at  timestamptz NOT NULL DEFAULT now(),
+    answered_at  timestamptz,
+    deleted_at   timestamptz -- an id with a time is left: its event, on a topic still, is not answered
+);
+CREATE INDEX queries_accepted ON queries (accepted_at DESC, query_id DESC);
+CREATE INDEX queries_of_owner ON queries (owner, accepted_at DESC, query_id DESC)
+    WHERE deleted_at IS NULL;
+CREATE INDEX queries_unanswered ON queries (accepted_at DESC, query_id DESC)
+    WHERE status <> 'answered';
+CREATE INDEX queries_answered ON queries (answered_at) WHERE status = 'answered';
+CREATE INDEX queries_tombstones ON queries (deleted_at) WHERE deleted_at IS NOT NULL;
+COMMENT ON TABLE queries IS 'Queries: accepted, perhaps waiting for an upload, answered once.';
+
+CREATE TABLE parked_queries (
+    query_id   uuid PRIMARY KEY REFERENCES queries (query_id) ON DELETE CASCADE,
+    topic      text,
+    part       int4,
+    log_offset int8,
+    outbox_id  int8,
+    event      jsonb       NOT NULL,
+    parked_at  timestamptz NOT NULL DEFAULT now(),
+    deadline   timestamptz NOT NULL
+);
+CREATE INDEX parked_queries_deadline ON parked_queries (deadline);
+COMMENT ON TABLE parked_queries IS 'Queries that wait for an upload to be tagged (option `after`).';
+
+
+-- delivery -----------------------------------------------------------------------------------------
+
+-- As operators name it: an IPv6 address without brackets. NULL for what is no target.
+CREATE FUNCTION host_of(target text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN trim(BOTH '[]' FROM substring(target FROM '^[a-z]+://(.*):[0-9]+$'));
+
+CREATE TABLE deliveries (
+    delivery_id     uuid PRIMARY KEY,  -- id of the callback event; the webhook's id on the wire
+    query_id        uuid        NOT NULL,
+    owner           text,
+    target          text        NOT NULL,  -- scheme://host:port, the port always written
+    url             text        NOT NULL,
+    event           jsonb       NOT NULL,
+    state           text        NOT NULL CHECK (state IN ('due', 'leased', 'delivered', 'dead')),
+    attempt         int4        NOT NULL DEFAULT 0,  -- counts on over redeliveries
+    next_at         timestamptz NOT NULL DEFAULT now(),
+    lease_until     timestamptz,
+    token           uuid,
+    reason          text,                  -- why it was given up, or failed last
+    waits_for       text,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    finished_at     timestamptz,
+    round           int4        NOT NULL DEFAULT 0,  -- a delivered answer that is asked for again is
+                                                     -- a new row, of the next round
+    attempts_before int4        NOT NULL DEFAULT 0,  -- the schedule began anew after so many
+    asked_at        timestamptz            -- at this time
+);
+CREATE INDEX deliveries_due ON deliveries (target, (attempt > 0), next_at) WHERE state = 'due';
+CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'leased';
+CREATE INDEX deliveries_dead ON deliveries (host_of(target), finished_at) WHERE state = 'dead';
+CREATE INDEX deliveries_query ON deliveries (query_id);
+CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
+COMMENT ON TABLE deliveries IS
+    'The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.';
+COMMENT ON COLUMN deliveries.waits_for IS
+    'Not written yet: why a due webhook is not sent now (schedule, retry_after, breaker, disabled, room).';
+
+CREATE TABLE attempts (
+    delivery_id uuid        NOT NULL REFERENCES deliveries (delivery_id) ON DELETE CASCADE,
+    attempt     int4        NOT NULL,
+    started_at  timestamptz NOT NULL,
+    took_ms     int4,
+    status      int4,
+    error       text,       -- class: dns, refused, reset, unreachable, timeout, tls, protocol, ...
+    detail      text,
+    dns_ms      int4,
+    connect_ms  int4,
+    tls_ms      int4,
+    wait_ms     int4,
+    headers     jsonb,
+    body        bytea CHECK (octet_length(body) <= 16384),
+    PRIMARY KEY (delivery_id, attempt)
+);
+COMMENT ON TABLE attempts IS 'What came of each try to send a webhook.';
+COMMENT ON COLUMN attempts.dns_ms IS 'Not written yet: time to resolve the name.';
+COMMENT ON COLUMN attempts.connect_ms IS 'Not written yet: time to connect.';
+COMMENT ON COLUMN attempts.tls_ms IS 'Not written yet: time of the TLS handshake.';
+COMMENT ON COLUMN attempts.wait_ms IS 'Not written yet: time from the request''s end to the status line.';
+COMMENT ON COLUMN attempts.headers IS 'Not written yet: the answer''s headers, [[name, value], ...], bounded.';
+COMMENT ON COLUMN attempts.body IS 'Not written yet: the answer''s body, to 16 KiB.';
+
+-- First tries and retries apart. A claim looks at the lanes that are due, so that neither targets
+-- that wait for later nor a long backlog of one target cost it anything (docs/decisions/0012).
+--
+-- `due_at` is never later than the earliest next_at of the lane's webhooks. Whoever makes one due
+-- lowers it and leaves its transaction in `touched`. A claim raises it, or removes the row, only
+-- where `touched` is what its snapshot saw: then it has seen all webhooks of the lane.
+CREATE TABLE lanes (
+    target  text        NOT NULL,
+    again   boolean     NOT NULL,
+    due_at  timestamptz NOT NULL,
+    touched xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (target, again)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX lanes_due ON lanes (again, due_at);
+COMMENT ON TABLE lanes IS 'Targets that have webhooks due, now or later: when to look for them.';
+
+CREATE TABLE targets (
+    target      text PRIMARY KEY,
+    disabled_at timestamptz,  -- NULL: resumed. Its webhooks stay due, and are not claimed
+    actor       text        NOT NULL,  -- who did the last change: an owner, `operator`, `breaker`
+    reason      text        NOT NULL DEFAULT '',
+    changed_at  timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE targets IS
+    'Targets that were disabled once, by a breaker or a person; a host name stands for all of its targets.';
+
+CREATE TABLE target_events (
+    id     int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    target text        NOT NULL,
+    event  text        NOT NULL CHECK (event IN ('disabled', 'resumed')),
+    actor  text        NOT NULL,
+    reason text        NOT NULL DEFAULT '',
+    at     timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX target_events_target ON target_events (target, id DESC);
+CREATE INDEX target_events_at ON target_events (at);
+COMMENT ON TABLE target_events IS 'What operators did to targets, and breakers on their behalf.';
+
+CREATE TABLE endpoints (
+    endpoint_id uuid PRIMARY KEY,
+    owner       text        NOT NULL,
+    url         text        NOT NULL,  -- as a query's callback_url has it, letter by letter
+    name        text        NOT NULL DEFAULT '',
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (owner, url)
+);
+COMMENT ON TABLE endpoints IS
+    'Callback addresses that are registered: each with a signing secret of its own, under the owner E''\tendpoint/<id>'', which no owner of a key can be called.';
+
+
+-- control --------------------------------------------------------------------------------------------
+
+CREATE TABLE api_keys (
+    key_id       text PRIMARY KEY,
+    owner        text        NOT NULL,
+    name         text        NOT NULL DEFAULT '',
+    digest       bytea       NOT NULL,  -- SHA-256 of the whole key; the key itself is shown once
+    scopes       text[]      NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    expires_at   timestamptz,
+    last_used_at timestamptz,
+    revoked_at   timestamptz
+);
+CREATE INDEX api_keys_owner ON api_keys (owner);
+COMMENT ON TABLE api_keys IS 'Keys of the HTTP face.';
+
+CREATE TABLE signing_secrets (
+    id         int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    owner      text        NOT NULL,
+    secret     bytea       NOT NULL,  -- encrypted with the key from settings
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz
+);
+CREATE INDEX signing_secrets_owner ON signing_secrets (owner, id DESC);
+COMMENT ON TABLE signing_secrets IS
+    'Signing secrets of webhooks, one or more per owner; '''' is the instance''s own.';
+
+
+-- triggers -----------------------------------------------------------------------------------------
+--
+-- They do nothing in a transaction that says `SET LOCAL photo_archive.keeps = on`: it keeps
+-- image_tags, the counts and the best images in step by its own statements (tagging, re-scoring,
+-- upkeep: core/storage/archive/keeping.py). They take no lock and update no shared row, so that no
+-- writer can come to a deadlock through them.
+
+CREATE FUNCTION day_taken(exif_datetime timestamp, created_at timestamptz) RETURNS text
+LANGUAGE sql STABLE RETURN
+    to_char(coalesce(exif_datetime, created_at AT TIME ZONE 'UTC'), 'YYYY-MM-DD');
+CREATE FUNCTION hour_of(moment timestamptz) RETURNS text
+LANGUAGE sql STABLE RETURN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24');
+
+CREATE FUNCTION check_tags(id int8, tags jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF jsonb_typeof(tags) <> 'array' OR EXISTS (
+        SELECT FROM jsonb_array_elements(tags) t
+        WHERE CASE WHEN jsonb_typeof(t) = 'object' AND jsonb_typeof(t->'tag') = 'string'
+                        AND jsonb_typeof(t->'score') = 'number'
+                   THEN (t->>'score')::numeric NOT BETWEEN 0 AND 1 ELSE true END)
+    THEN
+        RAISE EXCEPTION 'tagged_images.tags of image %: not [{"tag": text, "score": 0 to 1}, ...]',
+            id USING ERRCODE = 'check_violation';
+    END IF;
+    IF (SELECT count(*) <> count(DISTINCT t->>'tag') FROM jsonb_array_elements(tags) t) THEN
+        RAISE EXCEPTION 'tagged_images.tags of image %: a tag stands twice', id
+            USING ERRCODE = 'check_violation';
+    END IF;
+END $$;
+
+CREATE FUNCTION note_tagged_image() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'DELETE' AND (NEW.tags, NEW.exif_datetime, NEW.created_at)
+                             IS DISTINCT FROM (OLD.tags, OLD.exif_datetime, OLD.created_at) THEN
+        PERFORM check_tags(NEW.id, NEW.tags);
+        INSERT INTO noted_images (image_id) VALUES (NEW.id);
+    END IF;
+    INSERT INTO total_changes (kind, key, images)
+    SELECT kind, key, sum(n) FROM (
+        SELECT 'day', day_taken(NEW.exif_datetime, NEW.created_at), 1 WHERE TG_OP <> 'DELETE'
+        UNION ALL
+        SELECT 'day', day_taken(OLD.exif_datetime, OLD.created_at), -1 WHERE TG_OP <> 'INSERT'
+        UNION ALL
+        SELECT 'camera', NEW.camera, 1 WHERE TG_OP <> 'DELETE' AND NEW.camera IS NOT NULL
+        UNION ALL
+        SELECT 'camera', OLD.camera, -1 WHERE TG_OP <> 'INSERT' AND OLD.camera IS NOT NULL
+        UNION ALL
+        SELECT 'hour', hour_of(NEW.updated_at), 1
+        WHERE TG_OP <> 'DELETE' AND NEW.updated_at IS DISTINCT FROM OLD.updated_at
+    ) AS c (kind, key, n) GROUP BY kind, key HAVING sum(n) <> 0;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tagged_images_noted AFTER INSERT OR UPDATE OR DELETE ON tagged_images FOR EACH ROW
+    WHEN (current_setting('photo_archive.keeps', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION note_tagged_image();
+
+-- An image is an answer while its status is `tagged`, and nobody excluded it.
+CREATE FUNCTION note_image() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.status IS DISTINCT FROM OLD.status THEN
+        INSERT INTO total_changes (kind, key, images)
+        SELECT 'status', status, n FROM (VALUES (NEW.status, 1), (OLD.status, -1)) AS c (status, n)
+        WHERE status IS NOT NULL;
+    END IF;
+    IF TG_OP = 'UPDATE' AND (NEW.status = 'tagged' AND NOT NEW.excluded)
+                            <> (OLD.status = 'tagged' AND NOT OLD.excluded) THEN
+        INSERT INTO noted_images (image_id)
+        SELECT id FROM tagged_images WHERE image_id = NEW.image_id;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER images_noted AFTER INSERT OR UPDATE OR DELETE ON images FOR EACH ROW
+    WHEN (current_setting('photo_archive.keeps', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION note_image();
+
+-- With an image of tagged_images its rows go; changed alone, they are written anew.
+CREATE FUNCTION note_image_tag() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO total_changes (kind, key, images, amount)
+    SELECT 'tag', label_id::text, n, n * score
+    FROM (VALUES (NEW.label_id, NEW.score, 1), (OLD.label_id, OLD.score, -1)) AS c (label_id, score, n)
+    WHERE label_id IS NOT NULL;
+    INSERT INTO combo_work (image_id, label_ids)
+    SELECT image_id, ARRAY[label_id]
+    FROM (VALUES (NEW.image_id, NEW.label_id), (OLD.image_id, OLD.label_id)) AS c (image_id, label_id)
+    WHERE label_id IS NOT NULL;
+    INSERT INTO noted_images (image_id)
+    SELECT id FROM tagged_images WHERE id IN (NEW.image_id, OLD.image_id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER image_tags_noted AFTER INSERT OR UPDATE OR DELETE ON image_tags FOR EACH ROW
+    WHEN (current_setting('photo_archive.keeps', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION note_image_tag();
+
+-- TRUNCATE of images or tagged_images must empty image_tags too: this looks what is left of them.
+CREATE FUNCTION forget_image_tags() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    emptied text[] := ARRAY['tag'];
+BEGIN
+    IF NOT EXISTS (SELECT FROM tagged_images) THEN
+        emptied := emptied || ARRAY['day', 'camera'];
+    END IF;
+    IF NOT EXISTS (SELECT FROM images) THEN
+        emptied := emptied || ARRAY['status'];
+    END IF;
+    DELETE FROM total_changes WHERE kind = ANY (emptied);
+    DELETE FROM totals WHERE kind = ANY (emptied);
+    UPDATE combo_state SET ready = false, rebuilt_to = 0;
+    INSERT INTO noted_images (image_id) SELECT id FROM tagged_images;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER image_tags_emptied AFTER TRUNCATE ON image_tags
+    FOR EACH STATEMENT EXECUTE FUNCTION forget_image_tags();
