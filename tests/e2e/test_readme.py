@@ -104,10 +104,14 @@ def test_the_statements_run(archive: RunningArchive) -> None:
         archive.sql(statement)
 
 
-def test_the_commands_work(
-    archive: RunningArchive, receiver: CallbackReceiver, tmp_path: Path
-) -> None:
+def test_the_commands_work(archive: RunningArchive, tmp_path: Path) -> None:
     """With a directory, a file and a topic of ours; `watch` has a test of its own."""
+    made = archive.json_of(archive.command("keys", "signing-secret", "--instance", "--json"))
+    with CallbackReceiver(made["signing_secret"], tmp_path / "callbacks") as receiver:
+        run_commands(archive, receiver, tmp_path)
+
+
+def run_commands(archive: RunningArchive, receiver: CallbackReceiver, tmp_path: Path) -> None:
     (archive.photos / "readme").mkdir()
     (archive.photos / "readme" / "photo.jpg").write_bytes(dated_photo().content)
     (tmp_path / "questions.txt").write_text("a dog on the beach\n")
