@@ -1,7 +1,7 @@
 """python -m consumers tagging | query | delivery: one role, until SIGTERM.
 
-Exit codes: 0 stopped as asked; 2 a setting cannot be worked with; anything else: a part of the
-process ended by itself, and the supervisor starts it again.
+Exit codes: 0 stopped as asked; 2 a setting is invalid; anything else: a part of the process
+failed, and the supervisor restarts it.
 """
 
 import argparse

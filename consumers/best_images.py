@@ -18,10 +18,10 @@ from core.storage.archive.image_tags import StoredTags
 from core.storage.best import combos
 from core.transaction import Transaction
 
-#: Images with up to five labels are dealt with in under 1 ms a batch; more leave the event loop.
+#: Images with up to five labels take under 1 ms a batch; with more, a thread is used.
 _FEW_LABELS = 5
-#: After so many images we know whether pruning thins out the sets of this archive's scores: 2 % of
-#: images pass the filter with a softmax's scores, 54 to 99 % with independent ones
+#: Number of images after which it is clear whether the filter helps with this archive's scores: 2 %
+#: of images pass it with a softmax's scores, 54 to 99 % with independent ones
 #: (docs/research/relevance.md, section 3).
 _SAMPLE = 10_000
 _MOST_PASSED = 0.2
@@ -52,7 +52,7 @@ class BestImages:
         found = await offer(tx, images, limit=limit, fitting=fitting)
         self._seen += len(images)
         self._passed += found.passed
-        if self._seen > 2 * _SAMPLE:  # what was long ago counts half
+        if self._seen > 2 * _SAMPLE:  # older images count half
             self._seen, self._passed = self._seen // 2, self._passed // 2
 
     def _limit(self, image: ScoredImage) -> int:

@@ -15,7 +15,7 @@ from core.storage.pool import Pool
 
 @dataclass(frozen=True, slots=True)
 class ImageBytes:
-    """The guarded way out, and all places of image bytes."""
+    """The guarded HTTP client and the blob store."""
 
     client: GuardedClient
     store: BlobStore

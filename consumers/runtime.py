@@ -1,4 +1,4 @@
-"""What every role runs on: pool, publisher, outbox, metrics, the loop and its companions."""
+"""The runtime of every role: pool, publisher, outbox, metrics, the loop and further tasks."""
 
 import asyncio
 import faulthandler
@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 E = TypeVar("E")
 P = TypeVar("P")
 
-#: After an error: how long the parts may take to close before the process ends all the same.
+#: After an error: time for the parts to close, after which the process ends in any case.
 CLEAN_UP_S = 15.0
 
 #: A task that runs beside the loop until the event is set.
@@ -52,7 +52,7 @@ Companion = Callable[[asyncio.Event], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Opened parts that are the same for all roles.
+    """The opened parts that all roles share.
 
     Attributes:
         group: the role's name, which is its consumer group's.
@@ -108,7 +108,7 @@ async def run(
 ) -> None:
     """Run the loop (with its outbox sweeper) and the role's companions until `stop` is set.
 
-    Whatever ends by itself ends everything: a process with a part missing must not live on.
+    If a part ends by itself the process ends, since it must not run without one of its parts.
     """
     parts = _parts(runtime, role, decode)
     calm_collector()
@@ -130,8 +130,8 @@ async def _companion(companion: Companion, ended: asyncio.Event) -> None:
 
 @contextmanager
 def _ending_soon() -> Iterator[None]:
-    """After an error the process ends, also where its clean-up hangs: a member that lives on
-    without one of its parts would hold its partitions for ever
+    """End the process after an error, even if its clean-up hangs: a member that runs on without
+    one of its parts would hold its partitions for ever
     (docs/research/runtime.md, section 2.4).
     """  # noqa: D205
     try:
@@ -158,7 +158,7 @@ def _parts(runtime: Runtime, role: Role[E, P], decode: Callable[[Record], E]) ->
             group=group,
             name=f"{instance}/{os.getpid()}/{secrets.token_hex(4)}",
             isolate_after=LOOP_LIMITS.crash_isolate_after,
-            # Only what was handed to `prepare` can have killed a process, no queued record.
+            # Only records handed to `prepare` can have killed a process, not queued ones.
             isolate_span=settings.batch_max_records * (LOOP_LIMITS.pipeline_depth + 1),
         ),
         instance=instance,

@@ -24,11 +24,11 @@ from typing import ClassVar
 
 
 class PhotoTaggerError(Exception):
-    """Root of everything raised on purpose."""
+    """Base of all errors that the project raises on purpose."""
 
 
 class TransientError(PhotoTaggerError):
-    """Nothing is wrong with the input: the same may be tried again later."""
+    """Nothing is wrong with the input; it may be tried again later."""
 
 
 class BrokerAway(TransientError):
@@ -40,7 +40,7 @@ class DatabaseAway(TransientError):
 
 
 class BlobStoreAway(TransientError):
-    """The place where the bytes lie cannot be reached."""
+    """The store of the bytes cannot be reached."""
 
 
 class GpuOutOfMemory(TransientError):
@@ -52,8 +52,8 @@ class TargetUnreachable(TransientError):
 
     Args:
         message: what happened, with the target's host.
-        kind: where it broke, stable: dns, refused, reset, unreachable, timeout, tls, protocol.
-        infra: our own side is away (resolver, egress proxy): the target is not to be blamed for it.
+        kind: stable kind of the failure: dns, refused, reset, unreachable, timeout, tls, protocol.
+        infra: True if our own side failed (resolver, egress proxy) and not the target.
     """
 
     def __init__(self, message: str, *, kind: str, infra: bool = False) -> None:
@@ -63,7 +63,7 @@ class TargetUnreachable(TransientError):
 
 
 class PermanentError(PhotoTaggerError):
-    """Will not get better by trying again.
+    """The input is wrong, so trying again does not help.
 
     Args:
         message: what is wrong, with the value and the limit broken.
@@ -120,7 +120,7 @@ class RecordRefused(PermanentError):
 
 
 class ConfigurationError(PhotoTaggerError):
-    """A setting that cannot be worked with. Ends the process at start with exit code 2."""
+    """A setting is invalid. It ends the process at start with exit code 2."""
 
 
 def innermost(group: BaseExceptionGroup[BaseException]) -> BaseException:

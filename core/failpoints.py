@@ -1,13 +1,13 @@
-"""Named steps at which a test may end the process; nothing but names in production.
+"""Named steps at which tests can end the process; in production they do nothing.
 
-Every step of every role after which a kill leaves another state behind has a name here, and the
-code says `reach(name)` there. No setting arms it: a test process calls `arm`
+Every step of a role after which a kill leaves a different state has a name here, and the code calls
+`reach(name)` there. No setting arms them: a test process calls `arm`
 (tests/faults/harness/crashing.py), so that tests/faults/test_crash_matrix.py can kill at each.
 """
 
 from collections.abc import Callable
 
-#: Name of a step -> what is true there. A part's steps stand in their order.
+#: Name of a step -> the state at that step. The steps of a part are in their order.
 POINTS: dict[str, str] = {
     "join.begun": "nothing done yet",
     "join.looked_up": "the predecessor's member id is known",
@@ -70,11 +70,11 @@ POINTS: dict[str, str] = {
 }
 
 Spring = Callable[[str], None]
-_springs: list[Spring] = []  # empty in production: `reach` costs one look at it
+_springs: list[Spring] = []  # empty in production, so that `reach` costs one check
 
 
 def reach(point: str) -> None:
-    """Say that a step was reached: nothing happens unless a test has armed something."""
+    """Mark a step as reached; nothing happens unless a test has armed it."""
     for spring in _springs:
         spring(point)
 

@@ -67,7 +67,7 @@ class Bid(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What claiming a partition gave.
+    """The result of claiming a partition.
 
     Attributes:
         next_offset: the first offset whose effects are not in the database.

@@ -1,10 +1,10 @@
-"""The shared nouns: labels, scores and the tags of one image. Plain values."""
+"""Shared values: labels, scores and the tags of one image."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 
-#: Scores are kept as integers of millionths, so that sums are exact and ties are real ties
-#: (float sums depend on the order of addition). Rounded once, here.
+#: Scores are stored as integer millionths, so that sums are exact and ties are real (float sums
+#: depend on the order of addition). They are rounded once, here.
 SCORE_SCALE = 1_000_000
 #: Labels that single images brought, or people set by hand: whoever may send images may bring some,
 #: and none ever goes. The rest of `schemas.labels.MAX_LABELS` is kept for the default set.
@@ -55,7 +55,7 @@ class TagScore:
 
 @dataclass(frozen=True, slots=True)
 class ImageTags:
-    """What tagging found out about one image.
+    """The result of tagging one image.
 
     Attributes:
         tags: best first; at most `top_k` of them.
@@ -64,7 +64,7 @@ class ImageTags:
         preprocessing: version of the preprocessing, e.g. `exact-1`.
         exif_datetime: DateTimeOriginal as written in the file, without zone; None if absent.
         camera: its maker and model by EXIF, at most 100 characters; None if absent.
-        perceptual_hash: 63 bits of what it looks like; 0: too flat to be judged by them.
+        perceptual_hash: 63 bits of its look; 0 for a picture without enough contrast.
     """
 
     tags: tuple[TagScore, ...]
@@ -82,7 +82,7 @@ class ImageTags:
 
 @dataclass(frozen=True, slots=True)
 class TagRequest:
-    """What one image is to be tagged with; None: the instance's default.
+    """The options for one image; None: the instance's default.
 
     Attributes:
         labels: the image's own labels.

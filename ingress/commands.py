@@ -1,4 +1,4 @@
-"""API keys, signing secrets and callback addresses, made and ended from the command line."""
+"""Commands that create and end API keys, signing secrets and callback addresses."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class KeyRequest:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A fresh key; what stands here cannot be asked for again.
+    """A new key; its text and secret cannot be read again later.
 
     Attributes:
         signing_secret: None where the owner has one already.
@@ -74,13 +74,13 @@ async def list_keys(owner: str | None) -> tuple[ApiKey, ...]:
 
 
 async def revoke(key_id: str) -> bool:
-    """End a key within seconds, everywhere; False where there was none to end."""
+    """Revoke a key, in all processes within seconds; return False where no such key is usable."""
     async with open_pool(load(DatabaseSettings)) as pool, pool.transaction() as tx:
         return await keys.revoke(tx, key_id)
 
 
 async def rotate_secret(owner: str, overlap: timedelta = ROTATION) -> str:
-    """Make a new signing secret; the old ones sign beside it for a while, then end.
+    """Create a signing secret; for a while the old ones still sign beside it.
 
     Raises:
         ConfigurationError: `SECRETS_KEY` is not set.
@@ -94,12 +94,12 @@ async def rotate_secret(owner: str, overlap: timedelta = ROTATION) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Resealed:
-    """What a pass over the signing secrets has done.
+    """The result of a pass over the signing secrets.
 
     Attributes:
-        fresh: sealed with the newest key before.
-        sealed: sealed with it now.
-        unopened: why each secret that none of the keys opens was left as it is.
+        fresh: secrets that were encrypted with the newest key already.
+        sealed: secrets that were encrypted with it now.
+        unopened: the error of each secret that none of the keys decrypts; these are unchanged.
     """
 
     fresh: int = 0
@@ -117,10 +117,10 @@ async def reseal(
 ) -> Resealed:
     """Seal all signing secrets with the newest key of `SECRETS_KEY`, so that older ones may go.
 
-    In portions, each committed by itself: stopped in between and run again it does the rest.
+    It works in batches, each its own transaction: if stopped, another run does the rest.
 
     Args:
-        told: what was done so far, after each portion.
+        told: called with the result so far after each batch.
         portion: secrets per transaction.
 
     Raises:
@@ -180,7 +180,7 @@ async def list_endpoints(owner: str | None) -> Sequence[Endpoint]:
 
 
 async def remove_endpoint(endpoint_id: UUID) -> Removed:
-    """Forget a callback address and its secrets; its webhooks that wait are given up.
+    """Delete a callback address with its secrets; give up its waiting webhooks.
 
     Raises:
         PermanentError: no address is registered under this id.
@@ -194,7 +194,7 @@ async def remove_endpoint(endpoint_id: UUID) -> Removed:
 
 
 def no_endpoint(endpoint_id: UUID) -> PermanentError:
-    """Return the error that names an id under which nothing is registered."""
+    """Return the error for an id under which no address is registered."""
     return PermanentError(
         f"no endpoint {endpoint_id}; `photo-archive endpoints list` shows them",
         reason="endpoint_not_found",

@@ -20,7 +20,7 @@ class Departures:
 
     Attributes:
         cluster: id of the Kafka cluster for tokens; '' until it is known.
-        max_rows: from so many waiting rows on, nothing more is accepted.
+        max_rows: bound of waiting rows; at it, nothing more is accepted.
         clock: monotonic seconds.
     """
 
@@ -31,7 +31,7 @@ class Departures:
     _counted: tuple[float, int] = (float("-inf"), 0)
 
     async def check_room(self) -> None:
-        """Pass while the outbox is below its bound.
+        """Raise unless the outbox is below its bound.
 
         Raises:
             Problem: `overloaded`.

@@ -22,7 +22,7 @@ from ingress.reading.language import TextReader
 
 @dataclass(slots=True)
 class Readiness:
-    """Whether new requests are welcome; false from the moment that stopping begins."""
+    """Whether new requests are accepted; false once stopping begins."""
 
     is_ready: bool = True
 
@@ -62,7 +62,7 @@ class Dependencies:
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
         is_broker_there: asks the broker, for `/health`.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
-        comparing: held while an archive's photos are compared with each other.
+        comparing: lock held while the photos of the archive are compared with each other.
     """
 
     settings: IngressSettings

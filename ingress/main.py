@@ -61,7 +61,7 @@ log = structlog.get_logger(__name__)
 
 IDENTIFY_PAUSE_S = 5.0
 IDENTIFY_TIMEOUT_S = 2.0
-BROKER_TTL_S = 5.0  # how long `/health` believes what it heard from the broker
+BROKER_TTL_S = 5.0  # time for which `/health` caches the broker's state
 #: Wrong keys from one address: a handful at once, then one per second.
 WRONG_KEYS_PER_S, WRONG_KEYS_BURST = 1.0, 20
 
@@ -74,7 +74,7 @@ class BrokerProbe:
     _heard: tuple[float, bool] = (float("-inf"), False)
 
     async def is_there(self) -> bool:
-        """Tell whether the broker answers."""
+        """Return whether the broker answers."""
         if time.monotonic() - self._heard[0] > BROKER_TTL_S:
             self._heard = (time.monotonic(), await self.cluster_id() is not None)
         return self._heard[1]
@@ -215,7 +215,7 @@ async def _companion(sweeper: Sweeper, stop: asyncio.Event) -> None:
 
 async def _learn_cluster(opened: Opened) -> None:
     """Learn the cluster's id for the tokens; the broker may start later than this process."""
-    # A poll by nature: nothing here could set an event when a broker comes up.
+    # It polls, because nothing signals that a broker has started.
     while (cluster := await opened.broker.cluster_id()) is None:  # noqa: ASYNC110
         await asyncio.sleep(IDENTIFY_PAUSE_S)
     opened.deps.departures.cluster = cluster

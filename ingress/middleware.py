@@ -23,7 +23,7 @@ REQUEST_ID = "X-Request-ID"
 _GIVEN_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
 _QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})  # asked every few seconds
 
-#: Set where the route has not said otherwise.
+#: Default headers, which a route may override.
 SECURITY_HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
@@ -34,7 +34,7 @@ SECURITY_HEADERS = (
 
 
 class Envelope:
-    """Wraps the application; answers 500 where nothing else has answered."""
+    """Wraps the application; answers 500 where an error was not handled."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, *, is_tls: bool) -> None:
         self._app = app
@@ -58,7 +58,7 @@ class Envelope:
                 await self._app(scope, receive, answering.send)
             except ClientDisconnect:
                 answering.status = answering.status or 499  # nginx's number for it
-            except Exception:  # the outermost handler of a request: a bug costs this one only
+            except Exception:  # the outermost handler of a request: a bug fails this request only
                 log.exception("request_failed", path=scope["path"])
                 if answering.status == 0:
                     problem = Problem("internal_error", "the request could not be answered")
@@ -109,11 +109,11 @@ def _request_id(headers: Headers) -> str:
 
 
 def fresh_request_id() -> str:
-    """Return an id to a request that came without one."""
+    """Return an id for a request without one."""
     return secrets.token_hex(16)
 
 
 def _traceparent(headers: Headers) -> str:
-    """Return the caller's trace context, else a new one: the events of a request carry it on."""
+    """Return the caller's trace context or a new one; the request's events carry it."""
     given = tracing.valid(headers.get("traceparent"))
     return given or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

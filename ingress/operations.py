@@ -33,7 +33,7 @@ ROUTE = "photo_archive.route"  # scope key: the route's template, for metrics an
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request on its way to a handler; `principal` is None on public routes only."""
+    """A request as handlers get it; `principal` is None only on public routes."""
 
     request: Request
     deps: Dependencies

@@ -29,8 +29,8 @@ class DeadlineProtocol(HttpToolsProtocol):
     """uvicorn's protocol with a time limit for a request's headers, and with problems for errors.
 
     uvicorn has no such limit (its issue 157): its keep-alive timer ends with the first byte, so a
-    client that sends a byte a minute keeps its connection for ever. What it refuses by itself, it
-    refuses as plain text.
+    client that sends a byte a minute keeps its connection for ever. Its own refusals are plain
+    text; here they are problem documents.
     """
 
     header_timeout_s: ClassVar[float] = 10.0
@@ -92,7 +92,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
 
 async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer in the application's place while there are too many connections."""
+    """Answer instead of the application while there are too many connections."""
     scope["request_id"] = fresh_request_id()
     problem = retry_later("overloaded", "too many connections", after_s=CROWDED_RETRY_S)
     answer = respond(Request(scope), problem)
@@ -168,7 +168,7 @@ def listen(settings: IngressSettings) -> socket.socket:
     """Return a listening socket.
 
     Raises:
-        ConfigurationError: the address cannot be used; uvicorn would end the process unexplained.
+        ConfigurationError: the address cannot be used; uvicorn would exit without saying why.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:

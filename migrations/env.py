@@ -19,8 +19,8 @@ OLDEST_SERVER = 18  # RETURNING old: core/storage/archive/image_tags.py
 
 
 def _begin(connection: Connection) -> None:
-    # SQLAlchemy 2.1 begins on asyncpg with the first statement that goes through it: those of a
-    # revision do not, and would be committed before the revision is noted.
+    # SQLAlchemy 2.1 begins a transaction on asyncpg with its first own statement. Those of a
+    # revision bypass it, and would be committed before the revision is noted.
     connection.exec_driver_sql("SELECT")
 
 

@@ -53,7 +53,7 @@ class ImagesOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """One run with what it needs; `pool` is None where nothing is followed."""
+    """One run and its parts; `pool` is None where images are not followed."""
 
     run: DirectoryRun
     place: RootedPath
@@ -62,7 +62,7 @@ class _Visit:
 
     async def announce(self) -> tuple[Tally, JobStanding | None]:
         job_id = uuid4()
-        expected: list[int] = []  # filled once no more is to be published
+        expected: list[int] = []  # set when publishing has ended
         with RunDisplay(self.console, follows=self.pool is not None) as display:
             following = self._start_following(job_id, expected, display)
             try:

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees: progress while a run goes on, a summary at its end."""
+"""The display at a terminal: progress during a run, a summary at its end."""
 
 import time
 from collections import defaultdict
@@ -20,7 +20,7 @@ NAMES_PER_REASON = 20
 class RunDisplay:
     """Bars for what is published and what is tagged, with failures and images per second.
 
-    Nothing moves where the output is no terminal; the summary is printed all the same.
+    Bars are shown only at a terminal; the summary is always printed.
     """
 
     def __init__(self, console: Console, *, follows: bool) -> None:

@@ -6,13 +6,13 @@ from uuid import UUID
 
 from core.errors import DatabaseAway
 
-#: Statuses of images that will not change by themselves.
+#: Final statuses of images.
 FINISHED = ("tagged", "failed", "missing", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
 class JobStanding:
-    """How far the images of a run are.
+    """The progress of a run's images.
 
     Attributes:
         is_known: False while PostgreSQL does not answer.
@@ -24,7 +24,7 @@ class JobStanding:
 
     @property
     def finished(self) -> int:
-        """Images whose fate is settled."""
+        """Return the number of images that are tagged or have failed."""
         return self.tagged + self.failed
 
 

@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to go on while the broker is away.
+    """The time limits of retries while the broker is away.
 
     Attributes:
         limit_s: seconds from the first failure; infinite for a process that is to outlive outages.

@@ -56,13 +56,13 @@ class QueryProducer:
 def query_id_of(owner: str, idempotency_key: str) -> UUID:
     """Return the query's identity where the caller chose a key: UUIDv5 of (owner, key).
 
-    The owner's length stands first, so that no two pairs give the same text.
+    The owner's length comes first, so that no two pairs give the same text.
     """
     return uuid5(NAMESPACE, f"query/{len(owner)}/{owner}/{idempotency_key}")
 
 
 def fresh_query_id() -> UUID:
-    """Return a UUIDv7 (RFC 9562, 5.7): time-ordered, so that new rows lie side by side."""
+    """Return a UUIDv7 (RFC 9562, 5.7): it is time-ordered, so new index entries are adjacent."""
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big")
     value = (milliseconds & ((1 << 48) - 1)) << 80 | random

@@ -33,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What became of a line; `problem` is None where Kafka has the query."""
+    """The result of a line; `problem` is None where Kafka has the query."""
 
     line: Line
     problem: PermanentError | TransientError | None

@@ -1,4 +1,4 @@
-"""Putting dead letters back on their topic, unchanged: the same bytes, headers and key."""
+"""Publish dead letters again on their topic, with the same bytes, headers and key."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from producers.publishing import Patience, publish_all
 from schemas.topics import BY_NAME, GROUPS, dead_letter_topic
 
 BATCH_LETTERS = 200
-#: Kafka's client could not unpack the record: its place was set aside, not its bytes.
+#: Kafka's client could not unpack the record, so only its place is stored, not its bytes.
 UNREADABLE = "unreadable_record"
 
 
@@ -33,8 +33,8 @@ class Replayed:
 class Replay:
     """Puts dead letters back, batch by batch; one is marked only after its acknowledgement.
 
-    Stopped in between and run again it goes on with the rest; at most one batch goes out twice,
-    which identity makes harmless.
+    If stopped, another run does the rest; at most one batch is published twice, which is harmless
+    because the ids are the same.
     """
 
     connection: Transaction
@@ -45,8 +45,8 @@ class Replay:
     async def run(self, wanted: LetterFilter, limit: int | None = None) -> Replayed:
         """Replay the letters that match and are there now, at most `limit` of them.
 
-        A record that fails again becomes a new letter, which this run leaves alone: else a record
-        that fails at once would go round for ever.
+        A record that fails again becomes a new letter, which this run ignores: otherwise a record
+        that fails at once would be replayed for ever.
 
         Raises:
             DatabaseAway: PostgreSQL is away.

@@ -49,7 +49,7 @@ class Retag:
         return tally
 
     async def _announce(self, batch: Sequence[ChosenImage], job_id: UUID, tally: Tally) -> None:
-        # One owner at a time: an announcement without its owner would take the image from them.
+        # One owner at a time, since an announcement without the owner would remove the ownership.
         # The event is as old as the image itself, so that a deletion since then, even one that
         # commits only now, is the younger of the two.
         for owner in sorted({image.owner for image in batch}, key=str):

@@ -6,7 +6,7 @@ from schemas.record import Record
 
 
 class Sink(Protocol):
-    """Takes a record for good, or raises."""
+    """Accepts a record durably, or raises."""
 
     async def put(self, record: Record) -> None:
         """Take one record.

@@ -17,7 +17,7 @@ from standalone.supervision.supervisor import Supervisor
 
 
 def say(message: str) -> None:
-    """Tell the person at the terminal; standard output is for results."""
+    """Print a message to the terminal on standard error; standard output is for results."""
     print(message, file=sys.stderr, flush=True)
 
 

@@ -17,9 +17,9 @@ from core.transaction import Database, Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
 from schemas.callback import CallbackRequested
 
-BREAKER = "breaker"  # who disabled a host, where no person did
+BREAKER = "breaker"  # actor for hosts that a breaker disabled
 MAX_OPENED = 10_000
-SECRETS_FRESH_S = 10.0  # a rotated secret is in use everywhere after that
+SECRETS_FRESH_S = 10.0  # time after which a rotated secret is used everywhere
 
 
 async def schedule(tx: Transaction, events: Mapping[UUID, CallbackRequested]) -> None:
@@ -69,14 +69,14 @@ class SecretsUnusable(TransientError):
 
 @dataclass(slots=True)
 class StoredSecrets:
-    """Signing secrets of owners, opened, and remembered for a few seconds."""
+    """Signing secrets of owners, decrypted, and cached for a few seconds."""
 
     database: Database
     box: SecretBox
     _opened: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = field(default_factory=dict)
 
     async def of(self, owner: str | None, url: str) -> Sequence[str]:
-        """Return what signs for this address, the newest first: its own secrets where the owner
+        """Return the secrets that sign for this address, the newest first: its own where the owner
         registered it, else the owner's; the instance's for None or for an owner who has none.
 
         Raises:

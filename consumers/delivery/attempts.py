@@ -18,7 +18,7 @@ class Tried:
     Attributes:
         attempt: when it was, how long it took, and the status or the class of the failure.
         settled: how the lease ends: `delivered`, `due` (again) or `dead`.
-        own_fault: nothing was wrong with the target, and nothing was learnt of its host.
+        own_fault: True if our own side failed, so that nothing was learnt of the host.
         pause_s: for how long the host asked to be left alone, with a 429 or 503.
     """
 

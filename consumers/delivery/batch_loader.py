@@ -1,7 +1,7 @@
-"""Lookups that are wanted at the same moment, made as one.
+"""Combine concurrent lookups into one.
 
-While one runs, what is wanted meanwhile gathers for the next: no timer, and under load one round
-trip for as many webhooks as the database is slow.
+While a lookup runs, further keys are collected for the next one. There is no timer, and the slower
+the database, the more webhooks share a round trip.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class BatchLoader(Generic[KeyT, ValueT]):
             future = self._wanted[key] = asyncio.get_running_loop().create_future()
         if self._running is None:
             self._running = asyncio.create_task(self._run())
-        return await asyncio.shield(future)  # one who gives up must not cancel the others
+        return await asyncio.shield(future)  # one cancelled waiter must not cancel the others
 
     async def _run(self) -> None:
         try:
@@ -52,7 +52,7 @@ class BatchLoader(Generic[KeyT, ValueT]):
         except Exception as error:  # noqa: BLE001  # not swallowed: `get` raises it
             for future in wanted.values():
                 future.set_exception(error)
-                future.exception()  # looked at: all who waited may have gone
+                future.exception()  # retrieved, since all waiters may have been cancelled
             return
         for key, future in wanted.items():
             future.set_result(found.get(key))

@@ -1,4 +1,4 @@
-"""How many bytes of bodies may be in memory at a time."""
+"""A bound on the bytes of bodies in memory."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -43,11 +43,11 @@ class Hold:
     taken: int = 0
 
     async def __aenter__(self) -> Self:
-        """Begin with nothing."""
+        """Begin with an empty share."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Give back what was taken."""
+        """Release the share."""
         if self.taken:
             await self.settle(0)
 

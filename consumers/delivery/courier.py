@@ -50,8 +50,8 @@ DETAIL_CHARS = 500
 # 4/3 and joined 4/3, in all 11/3. A copy that is encoded anew may be larger than its original; that
 # is counted once the body is there.
 PER_BYTE = 1 + 4 / 3 + 4 / 3
-BUSY = frozenset({429, 503})  # with Retry-After they speak for the host, not for one webhook
-MAX_PAUSE_S = 600.0  # one caller's URL must not silence a host that others use for long
+BUSY = frozenset({429, 503})  # with Retry-After these apply to the host, not to one webhook
+MAX_PAUSE_S = 600.0  # one caller's URL must not hold back a host that others use
 #: Reasons for which a picture that was tagged once cannot be read at this moment.
 PASSING = frozenset(
     {"image_unreachable", "image_changing", "read_failed", "decoder_timeout", "decoder_crashed"}
@@ -59,7 +59,7 @@ PASSING = frozenset(
 
 
 class LeaseTooShort(TransientError):
-    """An exchange that began now might outlast the lease."""
+    """An exchange that begins now could last longer than the lease."""
 
 
 class PictureNotNow(TransientError):
@@ -72,7 +72,7 @@ class PictureNotNow(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class OutgoingPicture:
-    """An image ready to leave: its bytes in base64, or None where a link must do."""
+    """An image ready to be sent: its bytes in base64, or None for a link."""
 
     path: str
     media_type: str
@@ -80,12 +80,12 @@ class OutgoingPicture:
 
 
 class Pictures(Protocol):
-    """Copies of images that may leave the archive."""
+    """Makes the copies of images that are sent."""
 
     async def outgoing(
         self, image_id: UUID, *, inline: bool, reserve: Reserve
     ) -> OutgoingPicture | PermanentError:
-        """Return the image; the error says why there is none any more.
+        """Return the image, or the error why it no longer exists.
 
         Args:
             reserve: is waited for with the image's size before its bytes are brought into memory.
@@ -147,15 +147,15 @@ class WebhookCourier:
         elif isinstance(error, TransientError):
             name, follow = OWN_FAULT, partial(self.schedule.postponed, delay_s=OWN_FAULT_DELAY_S)
         else:
-            name, detail = INTERNAL_ERROR, type(error).__name__  # its words are for the log alone
+            name, detail = INTERNAL_ERROR, type(error).__name__  # the message is only for the log
         verdict = follow(name, attempts=_attempts(lease), now=now, rng=self.chance)
         return Tried(Attempt(now, 0, error=name, detail=detail), _settled(verdict), own_fault=True)
 
     async def _attempt(self, lease: Leased, message: Message) -> Tried:
         left_s = lease.deadline - time.monotonic()
         if left_s < self.sender.timeout_s:
-            # Preparing took too long. Another worker could send this as soon as the lease ends,
-            # and its 2xx be recorded, while we are about to begin or still at it.
+            # Preparing took too long. Once the lease ends, another worker could send this and
+            # record a 2xx while our POST begins or is in flight.
             raise LeaseTooShort(
                 f"{left_s:.1f} s are left, {self.sender.timeout_s:g} s may be needed"
             )
@@ -273,7 +273,7 @@ def _attempts(lease: Leased) -> Attempts:
 
 
 def _detail(error: Exception) -> str:
-    # PostgreSQL takes no NUL, which a library may quote from a hostile answer.
+    # PostgreSQL refuses NUL, which a library's message may quote from a hostile answer.
     return str(error).replace("\0", "\N{REPLACEMENT CHARACTER}")[:DETAIL_CHARS]
 
 

@@ -1,10 +1,10 @@
 """Lanes: due webhooks are leased per host, sent, and their outcome is recorded.
 
-No transaction is open while a target is being talked to. What a host may be given is decided
-before its webhooks are claimed (`pacing`): one that waits for its host holds nothing, one that was
-claimed ahead holds a lease until a worker is free. A fault of our own
-(database, blob store, resolver) gives the lease back and is not charged until the schedule's window
-ends. An unexpected error is one webhook's, never the lanes'.
+No transaction is open during a POST. The number of webhooks for a host is decided before they are
+claimed (`pacing`): a webhook that waits for its host holds no resource; one claimed ahead holds a
+lease until a worker is free. After a fault of our own (database, blob store, resolver) the lease is
+released, and nothing is charged until the schedule's window ends. An unexpected error affects one
+webhook only.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ log = structlog.get_logger()
 
 EXPIRE_INTERVAL_S = 5.0
 CLAIM_RETRY_S = 1.0
-MAX_UNRECORDED = 500  # outcomes that wait for the database: then nothing new is begun
-#: A webhook that was claimed ahead and found no worker in time goes back, uncharged: another
-#: process may be free, and its lease must outlast the attempt.
+MAX_UNRECORDED = 500  # outcomes waiting for the database; at this number no new attempt begins
+#: A webhook claimed ahead that gets no worker in time is released uncharged: another process may
+#: have a free worker, and the lease must last longer than the attempt.
 BEGIN_WITHIN_S = 5.0
 
 
@@ -134,12 +134,12 @@ class Lanes:
     _stopping: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        """Begin with no experience of any host."""
+        """Begin without knowledge of any host."""
         self.pacer = Pacer(self.limits.pace)
         self._recorder = Recorder(self._write, self.limits.record_s, self.wake.set)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Claim and send until `stop` is set; then let what is in flight come to its end."""
+        """Claim and send until `stop` is set; then finish the attempts in flight."""
         self._workers, self._stopping = asyncio.Semaphore(self.limits.pace.workers), False
         async with asyncio.TaskGroup() as group:
             expiring = every(self._expire, EXPIRE_INTERVAL_S, stop, postponed=_expire_failed)
@@ -157,11 +157,11 @@ class Lanes:
                 self.watch.paced(self.pacer)
                 await self._sleep()
             self._stopping = True
-            for _ in range(self._waiting):  # what waits for a worker goes back at once
+            for _ in range(self._waiting):  # webhooks without a worker are released at once
                 self._workers.release()
             if sending:
                 _, late = await asyncio.wait(sending, timeout=self.limits.drain_s)
-                for task in late:  # the lease runs out, and another worker tries again
+                for task in late:  # their leases end, and another worker retries
                     task.cancel()
             for helper in helpers:
                 helper.cancel()
@@ -179,7 +179,7 @@ class Lanes:
 
     async def _claim(self) -> Sequence[Leased]:
         if self._waiting * 2 > self.limits.pace.ahead:
-            return ()  # enough for now: few large claims cost the database less than many small
+            return ()  # few large claims cost the database less than many small ones
         room = self.pacer.rooms(time.monotonic())
         if room.total <= 0 or self._recorder.pending >= MAX_UNRECORDED:
             return ()
@@ -200,7 +200,7 @@ class Lanes:
         try:
             tried = await self._worked(lease)
         finally:
-            # The lane is free from here on: recording is our own affair, and bounded by `_claim`.
+            # The lane is free now, as the target has answered; `_claim` bounds unrecorded outcomes.
             change = self.pacer.end(
                 lease.target, lease.delivery_id, tried.health, time.monotonic(), tried.pause_s
             )
@@ -236,8 +236,8 @@ class Lanes:
             log.warning("delivery_own_fault", delivery_id=str(lease.delivery_id), error=str(error))
             return self.courier.failed(lease, error)
         except Exception as error:
-            # Nothing is outside this but other webhooks. Raised on, it would end the process, and
-            # the same webhook would end the next one: it is settled instead, and its schedule ends.
+            # If it were raised, it would end the process, and the same webhook would end the next
+            # one. So it is settled as a failed attempt, and ends with its schedule.
             log.exception("delivery_internal_error", delivery_id=str(lease.delivery_id))
             return self.courier.failed(lease, error)
 
@@ -266,7 +266,7 @@ class Lanes:
         for lease, tried in outcomes:
             attempt = tried.attempt
             if attempt.status is None and attempt.error is None:
-                continue  # given back without an attempt
+                continue  # released without an attempt
             log.info(
                 "webhook_attempted",
                 delivery_id=str(lease.delivery_id),

@@ -1,7 +1,7 @@
-"""How much each host may be given now: caps, rates, breakers, and the shares of unlike hosts.
+"""Decide how many attempts each host may get: caps, rates, breakers, shares of the workers.
 
-Pure: the time is an argument (any monotonic seconds). Known to this process alone: it is learnt
-again within seconds, and every process that delivers makes its own experience (decisions/0012).
+Pure: the time is an argument (any monotonic seconds). The state is local to the process and learnt
+again within seconds after a start (decisions/0012).
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ WINDOW_S = 300.0
 MIN_ATTEMPTS = 10
 MAX_FAILURE_SHARE = 0.7
 MAX_OPEN_S = 300.0
-WINDOW_ATTEMPTS = 200  # the newest: enough for a share, and a bound on memory
+WINDOW_ATTEMPTS = 200  # last attempts considered: enough for a percentage, and a bound on memory
 MAX_HOSTS = 10_000
 MIN_WAIT_S = 0.001
 
@@ -29,16 +29,16 @@ class Tier(IntEnum):
     """Hosts are served from three shares of the workers; the numbers go into SQL."""
 
     STEADY = 0  # answered in time: may have all workers
-    NEW = 1  # nothing is known
+    NEW = 1  # unknown host
     SUSPECT = 2  # failed, or is slow: half of the workers together, whatever their number
 
 
 class TargetHealth(IntEnum):
-    """What an attempt says of the host."""
+    """The health of a host, as an attempt shows it."""
 
-    GOOD = 0  # it answered, if only with a refusal
+    GOOD = 0  # it answered, even if with an error of the request
     BAD = 1  # no answer, or one that says that it cannot answer now
-    UNKNOWN = 2  # it was not asked: a fault of our own, or an address that is forbidden
+    UNKNOWN = 2  # no request was sent: a fault of our own, or a forbidden address
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class PaceLimits:
 
 @dataclass(frozen=True, slots=True)
 class BreakerChange:
-    """What the end of an attempt changed: a breaker that opened (again) or closed."""
+    """The change by an attempt's end: a breaker that opened (again) or closed."""
 
     opened: bool = False
     closed: bool = False
@@ -84,11 +84,11 @@ class _Host:
     tier: Tier = Tier.NEW
     failures_in_row: int = 0
     opens: int = 0  # in a row, without a good answer between
-    closed_until: float = -inf  # the lane is: an open breaker, or a Retry-After
+    closed_until: float = -inf  # the lane is closed by an open breaker or a Retry-After
 
 
 class Pacer:
-    """Keeps account of one process's attempts."""
+    """Tracks the attempts of one process."""
 
     def __init__(self, limits: PaceLimits) -> None:
         self._limits = limits

@@ -1,6 +1,6 @@
-"""Pictures on their way out: checked against what was tagged, without their metadata, copied once.
+"""Outgoing pictures: checked against the tagged bytes, without metadata, copied once.
 
-What leaves is what was tagged, or nothing.
+Only the bytes that were tagged are ever sent.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ MakeCopy = Callable[[bytes], Awaitable[OutgoingCopy | PermanentError]]
 
 @dataclass(frozen=True, slots=True)
 class EncodedCopy:
-    """A copy in base64, as which it travels."""
+    """A copy encoded in base64."""
 
     media_type: str
     base64: bytes
 
 
 class CopyCache:
-    """Copies of pictures that left a short while ago, by their original's hash; bounded in bytes.
+    """A cache of recently sent copies by their original's hash, bounded in bytes.
 
     One picture is the answer to many queries, and goes out again with each retry: decoding it
     costs more than all the rest of a delivery, and the base64 more than most of what is left.
@@ -59,7 +59,7 @@ class CopyCache:
         return copy
 
     def put(self, digest: bytes, copy: EncodedCopy) -> None:
-        """Remember a copy; those that were asked for longest ago make room."""
+        """Cache a copy; drop the least recently used ones."""
         if digest in self._copies or len(copy.base64) > self._max_bytes:
             return
         self._copies[digest] = copy
@@ -71,7 +71,7 @@ class CopyCache:
 
 @dataclass(slots=True)
 class StoredPictures:
-    """Images as they may leave: checked against what was tagged, without their metadata."""
+    """Outgoing images: checked against the tagged bytes, without metadata."""
 
     database: Database
     read_all: ReadAll
@@ -104,7 +104,7 @@ class StoredPictures:
         if copy is not None:
             await reserve(len(copy.base64) * 3 // 4)
             return OutgoingPicture(known.path, copy.media_type, copy.base64)
-        # Of files nobody has counted the bytes yet; they may be as many as go out at most.
+        # The size of a file is not known yet; it may be up to the limit.
         await reserve(self.inline_max_bytes if known.size_bytes is None else known.size_bytes)
         found = await self._outgoing_bytes(known, inline=inline)
         if isinstance(found, PermanentError | OutgoingPicture):

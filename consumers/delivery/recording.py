@@ -1,7 +1,7 @@
-"""Outcomes on their way into the database: many in one statement, none forgotten.
+"""Write outcomes to the database, many in one statement.
 
-While one statement runs, the outcomes that come meanwhile gather for the next: no timer, and one
-statement for as many webhooks as the database is slow.
+While a statement runs, further outcomes are collected for the next one. There is no timer, and the
+slower the database, the more webhooks share a statement.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Recorder:
     _some: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def record(self, lease: Leased, tried: Tried) -> None:
-        """Return when the outcome is written, or when its time is over."""
+        """Wait until the outcome is written, or its time is over."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         deadline = time.monotonic() + self.hold_s
         self._waiting.append(_Waiting(lease, tried, deadline, done))
@@ -75,7 +75,7 @@ class Recorder:
             self.written()
 
     async def _keep_trying(self, batch: Sequence[_Waiting]) -> None:
-        """Write, again and again while the leases last: a 2xx must not be forgotten."""
+        """Write with retries while the leases last, since a 2xx must not be lost."""
         while batch:
             try:
                 await self.write([(waiting.lease, waiting.tried) for waiting in batch])

@@ -19,7 +19,7 @@ from schemas.callback import CallbackRequested
 from schemas.query import QuerySubmitted
 from schemas.token import Token
 
-#: Texts up to this length are lemmatized where they are: 0.1 ms. Longer ones leave the loop.
+#: Texts up to this length are lemmatized on the event loop (0.1 ms), longer ones in a thread.
 SHORT_CHARS = 500
 TAGGING_GROUP = "tagging"
 MAX_WARNINGS = 20  # labels named one by one at a start; then their number
@@ -123,12 +123,12 @@ class StoredAnswers:
             return await queries.ready(connection, TAGGING_GROUP, limit)
 
     async def unpark(self, tx: Transaction, query_ids: Sequence[UUID]) -> None:
-        """Forget that they were waiting."""
+        """Delete them from the parked queries."""
         await queries.unpark(tx, query_ids)
 
 
 def _warn_of_unnamed(current: Sequence[Label]) -> None:
-    """Name the labels in force that queries in one of the two languages cannot ask for."""
+    """Warn of labels that queries in one of the two languages cannot name."""
     unnamed = missing_aliases(current)
     for label in unnamed[:MAX_WARNINGS]:
         log.warning("label_without_other_language", label=label.name)

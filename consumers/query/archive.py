@@ -14,7 +14,7 @@ from core.relevance.ranking import Rank, recency
 from core.storage.best import combos, ranking
 from core.transaction import Database
 
-#: Queries of one batch that ask the images at once: each reads all entries of its labels.
+#: Queries of one batch that run exact SQL at a time; each reads all entries of its labels.
 AT_ONCE = 2
 
 
@@ -71,7 +71,7 @@ class StoredArchive:
         return answers
 
     async def _by_table(self, plain: dict[int, LabelQuery]) -> dict[int, list[ImageMatch]]:
-        """Answer what the table can answer; the others are absent."""
+        """Return the answers that the table has; other queries are absent."""
         keys = {n: lookup_keys(one.label_ids) for n, one in plain.items()}
         async with self.database.connection() as connection:
             view = await combos.look_up(connection, _union(keys.values()), _labels(plain.values()))
@@ -93,7 +93,7 @@ class StoredArchive:
             async with self.database.connection() as connection:
                 images = await ranking.best(connection, sought.label_ids, _filters(sought))
         except DatabaseAway:
-            # One query that always takes too long must not stop the others for ever.
+            # A query that always takes too long must not block the others.
             if time.monotonic() - began < self.timeout_s or not await self._is_there():
                 raise
             return QueryInvalid(

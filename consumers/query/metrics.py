@@ -1,4 +1,4 @@
-"""What the query role tells Prometheus."""
+"""Prometheus metrics of the query role."""
 
 import asyncio
 from dataclasses import dataclass

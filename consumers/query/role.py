@@ -73,8 +73,8 @@ class QueryRole:
     """Text -> lemmas -> labels -> best image -> answer; answer -> row and callback event.
 
     The archive is read in `prepare`, outside the transaction: a query that takes seconds must not
-    hold a batch's transaction open beyond its limit. What it finds may be gone a moment later,
-    which the delivery finds out in any case.
+    hold a batch's transaction open beyond its limit. The image may be deleted a moment later;
+    the delivery role checks that in any case.
     """
 
     labels: LabelFinder

@@ -1,6 +1,6 @@
 """Parked queries: answered when their upload is tagged, or failed when their time is over.
 
-They hold no partition: `apply` parks them in a table, and this task comes back for them.
+They do not block a partition: `apply` parks them in a table, and this task answers them later.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ DETAIL_CHARS = 2000
 
 @dataclass(frozen=True, slots=True)
 class LabelledTagger:
-    """CLIP with the default labels that are in force. The same bytes are encoded once.
+    """CLIP with the current default labels; the same bytes are encoded only once.
 
     Args:
         reused: is called with how many pictures needed neither decoder nor model, for metrics.
@@ -93,7 +93,7 @@ class LabelledTagger:
 
 
 def _digests(contents: Sequence[bytes | PermanentError]) -> dict[int, bytes]:
-    """Return SHA-256 by place, of those that have bytes."""
+    """Return the SHA-256 by place, for images with bytes."""
     return {
         at: hashlib.sha256(content).digest()
         for at, content in enumerate(contents)
@@ -102,7 +102,7 @@ def _digests(contents: Sequence[bytes | PermanentError]) -> dict[int, bytes]:
 
 
 def _first_places(digests: Mapping[int, bytes], known: Container[bytes]) -> dict[bytes, int]:
-    """Return where each content that nobody knows stands first."""
+    """Return the first place of each unknown content."""
     places: dict[bytes, int] = {}
     for at, digest in digests.items():
         if digest not in known:

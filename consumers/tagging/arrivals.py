@@ -1,4 +1,4 @@
-"""Arrivals on the wire: a JSON event, or the image itself with its content type."""
+"""Decode arrivals: a JSON event, or the image itself with its content type."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The heartbeat of a tagging process: which model it has loaded, for `/health`."""
+"""The heartbeat of a tagging process: it reports the loaded model, for `/health`."""
 
 import asyncio
 from dataclasses import dataclass

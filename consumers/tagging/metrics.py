@@ -1,4 +1,4 @@
-"""What tagging tells Prometheus, and the watchdog."""
+"""Prometheus metrics of tagging, and progress reports to the watchdog."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from core.messaging.liveness import report_progress
 from core.telemetry.metrics import Metrics
 
-#: Parts of a batch that each may take as long as all of it is allowed to stand still.
+#: Stages of a batch, each of which may take as long as the watchdog's limit.
 STEPS = frozenset({"decoded", "model"})
 
 

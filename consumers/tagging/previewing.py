@@ -1,7 +1,7 @@
-"""Tells what other labels would change, over a sample of the archive, and changes nothing.
+"""Preview what other labels would change, on a sample of the archive; nothing is changed.
 
-A companion of the tagging role: the model's text side is there and nowhere else. Text features that
-a preview has made stay in the model's memory, so that putting the labels in force is quick.
+It runs beside the tagging role, since only that process has the model. Text features of a preview
+stay in the model's cache, so that applying the labels later is fast.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from core.vision.tagger import ClipTagger
 
 log = structlog.get_logger(__name__)
 
-IDLE_S = 0.5  # somebody waits for the answer
+IDLE_S = 0.5  # a client waits for the preview
 LEASE_S = 120.0  # text features of thousands of labels take a minute on two cores
-MAX_ATTEMPTS = 3  # labels that kill the process must not do so for ever
+MAX_ATTEMPTS = 3  # labels that crash the process must not do so again and again
 MAX_EXAMPLES = 12
 MAX_LABELS_SHOWN = 1_000
 

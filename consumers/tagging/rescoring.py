@@ -1,9 +1,9 @@
-"""Brings the tags of the archive to new labels, from embeddings alone.
+"""Re-scores the archive with new labels, from embeddings alone.
 
-A change of the labels raises their version. From that commit on nobody writes tags of older labels
-any more (`labels.hold_version`), so the images with an older version only become fewer, and when
-none is left the work is done, whatever arrives meanwhile. Each image's tags change in one
-transaction, through the tables that arrivals go through: who asks sees the old or the new ones.
+A change of the labels raises their version. From that commit on no tags of older labels are written
+(`labels.hold_version`), so the number of images with an older version only decreases; at zero the
+work is done, whatever arrives meanwhile. Each image's tags change in one transaction, in the tables
+that arrivals use: readers see the old or the new ones, never a mix.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 IDLE_S = 1.0
 LEASE_S = 30.0
-# A transaction of 500 takes about 0.1 s: arrivals that want the same rows wait no longer.
+# A transaction of 500 takes about 0.1 s, the longest that arrivals wait for the same rows.
 IMAGES_PER_TRANSACTION = 500
 # While one task waits for PostgreSQL another one scores.
 AT_ONCE = 3
@@ -53,7 +53,7 @@ class Rescoring:
     async def run(self, stop: asyncio.Event) -> None:
         """Re-score what is to be re-scored, look again every second, until `stop` is set."""
         await every(self.step, IDLE_S, stop, postponed=_postponed)
-        with suppress(TransientError):  # the next one need not wait for the lease to run out
+        with suppress(TransientError):  # saves the next process the wait for the lease
             async with self.database.connection() as connection:
                 await rescoring.release(connection, self.name)
 
@@ -72,7 +72,7 @@ class Rescoring:
                 return False
         await self.tagger.refresh()
         rest = _Rest(self.database, model, version, TRANSACTIONS_PER_STEP)
-        # Not a TaskGroup: it would wrap an outage in a group, and all may well go to their ends.
+        # Not a TaskGroup, which would wrap an outage in a group and cancel the others.
         tasks = (self._work_off(rest) for _ in range(AT_ONCE))
         for outcome in await asyncio.gather(*tasks, return_exceptions=True):
             if outcome is not None:
@@ -95,7 +95,7 @@ class Rescoring:
         new_tags = [(image, tags) for image, (tags, _) in zip(batch, scored, strict=True)]
         async with self.database.transaction() as tx:
             if await labels.hold_version(tx) != version:
-                return 0  # they changed since: scored again under the newest
+                return 0  # the labels changed meanwhile, so these are scored again
             names = {tag.tag for _, tags in new_tags for tag in tags}
             await image_tags.lock(tx, [image.image_id for image in batch])
             label_ids = await labels.known(tx, names)

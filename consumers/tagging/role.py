@@ -27,7 +27,7 @@ _LAST_MS = 253_402_300_799_000.0  # 9999-12-31T23:59:59Z
 
 
 class Blobs(Protocol):
-    """Where the bytes are."""
+    """Reads and stores the bytes of images."""
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
         """Return each image's bytes, in order."""
@@ -77,7 +77,7 @@ class TagTable(Protocol):
 
 
 class StaleLabels(TransientError):
-    """The default labels changed since the plan was made: it is made again."""
+    """The default labels changed since the plan was made, so it must be made again."""
 
 
 TaggingItem = Item[Arrival, Tagged]
@@ -116,7 +116,7 @@ class TaggingRole:
         return contents
 
     async def apply(self, items: Sequence[TaggingItem], tx: Transaction) -> Outcome:
-        """Write tags and failures; one event per image leaves."""
+        """Write tags and failures; emit one event per image."""
         current = await self._current(items, tx)
         tagged = [
             (it.received.event, it.plan, _event_time(it.received))
@@ -134,7 +134,7 @@ class TaggingRole:
         if failed:
             await self.table.record_failures(tx, failed)
             reach("tagging.failed")
-        # Before the commit: what is rolled back is counted again with its next try.
+        # Counted before the commit, so after a rollback it is counted again.
         reasons = [error.reason for _, error in failed]
         self.metrics.applied(len(tagged), len(items) - len(current), reasons)
         now = datetime.now(UTC)
@@ -155,7 +155,7 @@ class TaggingRole:
     async def _current(self, items: Sequence[TaggingItem], tx: Transaction) -> list[TaggingItem]:
         """Return the last arrival of each image; none that is older than the image's deletion.
 
-        The old ones go first: one that is replayed may lie behind the arrival that counts.
+        Older ones are dropped first, since a replayed old arrival may have a greater offset.
         """
         ids = {item.received.event.event.image_id for item in items}
         gone = await self.table.tombstones(tx, sorted(ids))
@@ -220,8 +220,8 @@ def _tagged_event(item: TaggingItem, now: datetime) -> Record:
 def _identity(item: TaggingItem) -> str:
     """Return what makes two events about an image one: the same arrival with the same outcome.
 
-    Not the arrival's place: an outbox row whose acknowledgement was lost is published again and
-    lies twice in the log. The outcome counts, since a dead letter goes back with the id it had.
+    The arrival's offset is not part of it, since an outbox row whose acknowledgement was lost is
+    published twice. The outcome is, since a replayed dead letter has the id that it had before.
     """
     plan = item.plan
     if isinstance(plan, PermanentError):

@@ -20,12 +20,12 @@ from core.transaction import Database, Transaction
 
 log = structlog.get_logger(__name__)
 
-#: A chore of a process that was killed waits at most so long. It is prolonged while a step runs.
+#: The time of a lease: a killed process's chore waits at most so long. A running step prolongs it.
 LEASE_S = 30.0
 
 
 def log_postponed(error: TransientError) -> None:
-    """Log why a chore's step did not come to its end."""
+    """Log why a chore's step was not completed."""
     log.info("upkeep_postponed", detail=str(error)[:200])
 
 
@@ -64,7 +64,7 @@ class Upkeep:
     keeper: str = field(default_factory=lambda: secrets.token_hex(8))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Do what there is to do, look again after each chore's own time, until `stop` is set."""
+        """Run all chores, each again after its own idle time, until `stop` is set."""
         async with asyncio.TaskGroup() as group:
             for chore in self.chores:
                 group.create_task(self._keep_up(chore, stop))

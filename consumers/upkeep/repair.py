@@ -115,7 +115,7 @@ class BestImagesRepair:
             await combo_repair.done(connection, [work_id for work_id, _ in work])
 
     async def _carriers(self, label_ids: Sequence[int]) -> AsyncIterator[list[int]]:
-        """Yield the images that carry a set and may win, in pieces of the rarest label's list."""
+        """Yield images with the whole set that may win, by portions of the rarest label's list."""
         key, after = key_of(label_ids), combo_repair.TOP
         async with self.database.connection() as connection:
             label_id = await combo_repair.rarest(connection, label_ids)

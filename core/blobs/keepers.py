@@ -41,7 +41,7 @@ def keeper_of(url: str, in_postgres: BlobKeeper) -> BlobKeeper:
 
 
 class DirectoryKeeper:
-    """Keeps bytes in files `ab/cd/abcd…`; whole and on the disk before they have their name."""
+    """Keeps bytes in files `ab/cd/abcd…`, renamed only after they are complete and on disk."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -98,10 +98,10 @@ class DirectoryKeeper:
             raise BlobStoreAway(f"blob directory: {error.strerror}") from error
 
     def _discard(self, digest: bytes, older_than: timedelta) -> bool:
-        """Take the file aside, look at its age, and put it back where it is young.
+        """Rename the file, check its age, and rename it back if it is young.
 
-        An upload of the same bytes either makes the file young before that, or finds no file and
-        writes a new one: it never relies on one that goes.
+        An upload of the same bytes either resets the file's age before that, or finds no file and
+        writes a new one: it never relies on a file that is being deleted.
         """
         path = self._path(digest)
         aside = path.with_name(f".old-{path.name}")
@@ -114,7 +114,7 @@ class DirectoryKeeper:
                 return False
             aside.unlink()
         except FileNotFoundError:
-            return False  # another pruner was quicker
+            return False  # another pruner was faster
         except OSError as error:
             raise BlobStoreAway(f"blob directory: {error.strerror}") from error
         return True
@@ -160,8 +160,8 @@ class BucketKeeper:
     async def discard(self, digest: bytes, older_than: timedelta) -> bool:
         """As `BlobKeeper.discard`. An upload writes the object anew, and so makes it young.
 
-        Between the look and the deletion an upload of the same bytes could be lost; a bucket has
-        no common way to delete on a condition. The look comes immediately before.
+        An upload of the same bytes between check and deletion could be lost, since buckets have no
+        common conditional delete. The check is made immediately before.
         """
         try:
             found = await self._store.head_async(_key(digest))

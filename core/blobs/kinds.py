@@ -1,10 +1,10 @@
-"""What a file is by its name: a photo we take, or why it is passed over. Pure."""
+"""Classify a file by its name: a supported photo, or a reason to skip it. Pure."""
 
 from enum import StrEnum
 
 
 class Skip(StrEnum):
-    """Why a file or directory is passed over; skipping is counted, never a failure."""
+    """The reason why a file or directory is skipped, which is counted and is no failure."""
 
     HIDDEN = "hidden"
     TEMPORARY = "temporary"
@@ -33,12 +33,12 @@ _RAW = _bytes_of(
 _VIDEO = _bytes_of(
     "3g2 3gp asf avi flv insv m2t m2ts m4v mkv mov mp4 mpe mpeg mpg mts mxf ogv ts vob webm wmv"
 )
-# What browsers, sync clients and cameras call a file that is not complete.
+# Names that browsers, sync clients and cameras give incomplete files.
 _TEMPORARY = _bytes_of(
     "part partial tmp temp crdownload download filepart opdownload !ut !qb bak swp swx aria2 td"
     " processing"
 )
-# Thumbnails and bins that NAS systems and desktops leave inside of photo folders.
+# Folders of thumbnails and deleted files that NAS systems and desktops create.
 _SYSTEM = frozenset(
     name.lower()
     for name in (

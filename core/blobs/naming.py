@@ -1,9 +1,9 @@
-"""How the bytes of a file's name become a URI, and back. Pure.
+"""Convert the bytes of a file's name to a URI, and back. Pure.
 
 A name on Linux is bytes, a URI is text, and one file must have exactly one URI, because the image's
-identity is derived from it. So: valid UTF-8 stands as it is (Cyrillic stays readable, NFC and NFD
-stay two names); `%`, control characters and bytes that are not UTF-8 are written `%XX`. Reading
-is strict: a text that this module would not have written is refused with the right spelling.
+identity is derived from it. So valid UTF-8 is unchanged (Cyrillic is readable, NFC and NFD are two
+names); `%`, control characters and bytes that are not UTF-8 are written `%XX`. Parsing is strict: a
+text that this module would not write is refused with a message that has the right spelling.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Opening a path below a directory so that no link, race or special file leads out of it.
+"""Open a path below a directory so that no link, race or special file leads out of it.
 
 Linux 5.6+: one `openat2(2)` with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS.
 Elsewhere, and where a sandbox forbids the call: one `openat` with O_NOFOLLOW per component.
@@ -14,7 +14,7 @@ _OPENAT2 = 437  # the same number on every architecture (since all calls from 42
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
-# A rename or mount beside the walk makes the kernel give up with EAGAIN (openat2(2), RETURN).
+# A concurrent rename or mount makes the kernel return EAGAIN (openat2(2), RETURN).
 _RACES = 16
 
 # O_NONBLOCK: opening a FIFO must not wait for a writer.

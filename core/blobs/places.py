@@ -1,4 +1,4 @@
-"""Every place that a record's URI may name, as the settings allow: the same for all processes."""
+"""The sources of all URI schemes that the settings allow, the same in all processes."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def open_store(
         report_progress: as `BlobStore` has it.
 
     Raises:
-        ConfigurationError: a setting names no place of bytes.
+        ConfigurationError: a setting is no valid location of bytes.
     """
     web, buckets = WebSource(client), BucketSource(settings.bucket_prefixes())
     sources: dict[str, Source] = {

@@ -17,7 +17,7 @@ from core.blobs.naming import RootedPath, is_safe, parse_file_uri
 from core.blobs.opening import DIRECTORY_FLAGS, FILE_FLAGS, open_beneath, open_trusted
 from core.errors import BlobStoreAway, ImageMissing, ImageUnreadable, PermanentError
 
-# What a path can do wrong, told apart from our side's trouble.
+# Errors of a path, unlike errors of the file system or of this process.
 _NOT_THERE = frozenset(
     {
         errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EACCES, errno.EPERM,
@@ -31,12 +31,12 @@ _AWAY = frozenset(
     }
 )  # fmt: skip
 _READ_BYTES = 1024 * 1024
-_READS = 3  # a file that changes under the third read is being written
+_READS = 3  # a file that changes during the third read is being written
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What tells without reading that a file has not changed.
+    """The attributes by which a file counts as unchanged without being read.
 
     Attributes:
         ctime_ns: when bytes, name or rights last changed, by the file system's clock; not compared.
@@ -170,8 +170,8 @@ class Roots:
     def gone_from(self, place: RootedPath) -> int | None:
         """Return the device of the nearest directory above a missing file; None: maybe there.
 
-        Only "no such file" counts: what may not be read, or lies on a root that is away, is not
-        gone. Where the device is not the one that the file was on, it may be unmounted.
+        Only "no such file" counts as missing, not an unreadable file or one whose root is away. If
+        the device is not the one that the file was on, the disk may be unmounted.
         """
         try:
             self.look(place)
@@ -229,7 +229,7 @@ def signature_of(found: os.stat_result, device: int) -> Signature:
 
 @contextmanager
 def _opened_root(name: str, path: Path) -> Iterator[int]:
-    # A root that is not there is an outage (an unmounted disk), not a thousand missing photos.
+    # A missing root is an outage (an unmounted disk), not a thousand missing photos.
     try:
         descriptor = open_trusted(path)
     except OSError as error:
@@ -245,7 +245,7 @@ def translated(place: RootedPath) -> Iterator[None]:
     """Translate what the file system raises about a place into the project's errors.
 
     Raises:
-        ImageMissing: not there, or not for us: the same error.
+        ImageMissing: missing, or not allowed: both get the same error.
         ImageUnreadable: (`read_failed`) a bad sector and the like.
         BlobStoreAway: the file system is away, or this process is out of means.
     """

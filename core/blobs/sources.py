@@ -1,4 +1,4 @@
-"""Where bytes that others keep are read: files under roots, the web, buckets."""
+"""Sources of bytes that others store: files under roots, the web, buckets."""
 
 import asyncio
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ from core.errors import (
 
 _WEB_TRIES = 3
 _WEB_PAUSE_S = 0.5
-# S3 answers 403 for what is not there to those who may not list. A path that no store can have is
-# a fault of its record: it must not pass for an outage.
+# S3 answers 403 for a missing object if we may not list. A path that is invalid for every store is
+# an error of the record and must not count as an outage.
 _NOT_FOR_US = (
     NotFoundError,
     FileNotFoundError,
@@ -39,7 +39,7 @@ _SERVER_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class WebResponse(Protocol):
-    """What the guarded client gives: `core.egress.exchange.Download`."""
+    """A fetched resource: `core.egress.exchange.Download`."""
 
     @property
     def status(self) -> int:
@@ -88,8 +88,8 @@ class FileSource:
 class WebSource:
     """`https:` (and `http:` where the guard's policy allows it).
 
-    One host that does not answer costs its own images only: after a few tries they are refused,
-    and announced again when it is back. Our own side being away (resolver, proxy) is an outage.
+    A host that does not answer affects only its own images: after a few attempts they fail, and
+    they must be announced again later. A failure of our own resolver or proxy is an outage.
     """
 
     def __init__(

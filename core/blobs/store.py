@@ -1,4 +1,4 @@
-"""Image bytes by URI: each scheme has its source, and what we keep ourselves has one keeper."""
+"""Image bytes by URI: each scheme has a source, and our own bytes have one keeper."""
 
 import asyncio
 import hashlib
@@ -22,8 +22,8 @@ class Source(Protocol):
         """Return the bytes.
 
         Raises:
-            PermanentError: this URI leads to no bytes that we take.
-            TransientError: the place is away, for all of its URIs.
+            PermanentError: this URI has no bytes that we accept.
+            TransientError: the source is away, for all of its URIs.
         """
         ...
 
@@ -42,7 +42,7 @@ class BlobKeeper(Protocol):
         ...
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:
-        """Keep the bytes; does nothing where they are kept already.
+        """Store the bytes; do nothing if they are stored already.
 
         With `tx` they are there once it has committed, at the latest; without, at once.
 

@@ -1,4 +1,4 @@
-"""Which IP addresses a request may go to: an explicit table, and what hides inside IPv6.
+"""The IP addresses that requests may go to: an explicit table, applied inside IPv6 as well.
 
 The table is the union of what svix and smokescreen deny, of the IANA special-purpose registries,
 and of addresses that only cloud providers know as special. `ipaddress.is_global` is no
@@ -43,7 +43,7 @@ def _table(*rows: tuple[str, str]) -> tuple[DeniedNetwork, ...]:
     return tuple(DeniedNetwork(ip_network(network), why) for network, why in rows)
 
 
-# Order matters only for the message: the narrower range stands first.
+# The order matters only for the message: narrower ranges come first.
 DENIED: tuple[DeniedNetwork, ...] = _table(
     ("0.0.0.0/8", "this network (RFC 1122); Linux connects 0.0.0.0 to itself"),
     ("10.0.0.0/8", "private (RFC 1918)"),
@@ -104,7 +104,7 @@ _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
 
 def carried_addresses(address: IPAddress) -> tuple[Carried, ...]:
-    """IPv4 addresses inside an IPv6 one; empty for IPv4 and for plain IPv6.
+    """Return the IPv4 addresses inside an IPv6 one; empty for IPv4 and for plain IPv6.
 
     Teredo carries two: its server, and the client with all bits inverted (RFC 4380, 4).
     """
@@ -125,7 +125,7 @@ def carried_addresses(address: IPAddress) -> tuple[Carried, ...]:
 
 
 def check_address(address: IPAddress, allowed_networks: Sequence[IPNetwork] = ()) -> None:
-    """Pass an address that requests may go to.
+    """Raise unless requests may go to the address.
 
     An allowed network wins over the table, for the address itself and for the IPv4 address that a
     v4-mapped or NAT64 one stands for; never through the other wrappings.
@@ -155,7 +155,7 @@ def parse_networks(texts: Sequence[str]) -> tuple[IPNetwork, ...]:
 
 
 def parse_address(text: str) -> IPAddress:
-    """Parse what a resolver or a socket gives; an IPv6 zone (`%eth0`) is dropped.
+    """Return the address in the text of a resolver or socket; an IPv6 zone (`%eth0`) is dropped.
 
     Raises:
         ValueError: not an address.

@@ -1,4 +1,4 @@
-"""The guarded HTTP client: the way out for every URL that somebody else chose.
+"""The guarded HTTP client, for all requests to URLs from outside.
 
 httpx requests on aiohttp's connections: 0.17 ms of CPU per POST of 1 kB, guard included, where
 httpx's own pool takes 2 to 3 ms and degrades with connections. No redirects, cookies, content
@@ -44,7 +44,7 @@ WHOLE_BYTES = 512 * 1024
 CHUNK_BYTES = 128 * 1024
 # A kept connection may die in the moment it is used again; that is no failure of the target.
 STALE_RETRIES = 2
-MAX_TARGETS = 4096  # judged and parsed URLs that are remembered, a few kB each
+MAX_TARGETS = 4096  # checked and parsed URLs in the cache, a few kB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class EgressLimits:
     max_open_connections: int = (
         512  # beyond it they are closed after use: idle ones grow with hosts
     )
-    max_connection_age_s: float = 300.0  # then closed after use, so that moved names are followed
+    max_connection_age_s: float = 300.0  # then closed after use, so that changes of DNS take effect
     proxy: str = ""
     ca_file: Path | None = None  # roots to trust beside the system's
 
@@ -82,7 +82,7 @@ class _Call:
 
 
 class GuardedClient:
-    """Requests to addresses that the policy allows. An async context manager, used by many tasks.
+    """Sends requests to addresses that the policy allows. An async context manager for many tasks.
 
     With an egress proxy the client connects to the proxy alone, which resolves the names: the
     policy still judges each URL and address literal, the addresses of names are the proxy's part.
@@ -246,8 +246,8 @@ class GuardedClient:
                 raise trace.forbidden from error
             raise unreachable(call.target.host, error) from error
         except ValueError as error:
-            # Not the network: a URL or a header that a library cannot write, now and at any time.
-            # What is known of is refused by `check_url`; the rest must not end the caller.
+            # No network error: a library cannot encode the URL or a header. `check_url` refuses the
+            # known cases; the others must not crash the caller.
             raise TargetForbidden(f"{call.target.host}: cannot be asked: {error}") from error
 
     def _request(self, call: _Call) -> httpx.Request:

@@ -33,7 +33,7 @@ KEEP_ALIVE_S = 30.0
 
 @dataclass(slots=True)
 class RequestTrace:
-    """What the connector noticed of one request; the one mutable value that both sides hold."""
+    """The connector's notes about one request; a mutable value shared with the client."""
 
     host: str
     reused: bool = False
@@ -48,7 +48,7 @@ trace_of_request: ContextVar[RequestTrace] = ContextVar("trace_of_request")
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A connection that passed: since when it stands, its peer, and the host it passed for."""
+    """An allowed connection: its age, its peer, and the host that it was checked for."""
 
     opened_at: float
     host: str = ""
@@ -56,7 +56,7 @@ class _Judged:
 
 
 class GuardedConnector(aiohttp.TCPConnector):
-    """Connections to checked addresses, bounded per host, in age and in number kept open."""
+    """Opens connections to checked addresses, with bounds per host, on age and on idle ones."""
 
     def __init__(
         self,
@@ -103,12 +103,12 @@ class GuardedConnector(aiohttp.TCPConnector):
     def _note(self, connection: "Connection", trace: RequestTrace) -> None:
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
-            return  # lost already: the request will find out
+            return  # closed already; the request will fail
         now = time.monotonic()
         judged = self._judged.get(protocol)
         trace.reused = judged is not None
         if judged is None or judged.host != trace.host:
-            # Else nothing is new: a socket keeps its peer, and the policy is fixed.
+            # Otherwise nothing can have changed: a socket keeps its peer, and the policy is fixed.
             opened_at = now if judged is None else judged.opened_at
             judged = self._judge(transport, trace.host, opened_at)
             self._judged[protocol] = judged

@@ -1,4 +1,4 @@
-"""What comes back from a request: values, and the reading of a streamed answer up to a cap."""
+"""Results of requests, and reading of a streamed answer up to a cap."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -29,7 +29,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A fetched resource. `complete` is false where it is larger than asked for: `body` is cut."""
+    """A fetched resource; `complete` is False where it exceeds the limit and `body` is cut."""
 
     status: int
     content_type: str
@@ -39,7 +39,7 @@ class Download:
 
 @dataclass(slots=True)
 class Reading:
-    """What has arrived so far; outlives the deadline or the error that ends the reading."""
+    """The data received so far, which is kept when a deadline or an error ends the reading."""
 
     limit: int
     status: int | None = None
@@ -48,7 +48,7 @@ class Reading:
     complete: bool = False
 
     async def take(self, response: httpx.Response) -> None:
-        """Keep status, some headers and at most `limit` bytes of the body, never decompressed."""
+        """Read status, some headers and at most `limit` bytes of the body, never decompressed."""
         self.status = response.status_code
         present = {name.lower() for name, _ in response.headers.raw}
         for name in KEPT_HEADERS:

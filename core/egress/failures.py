@@ -1,4 +1,4 @@
-"""What aiohttp, httpx, OpenSSL and the sockets raise, in our words: one kind per failure."""
+"""Translate errors of aiohttp, httpx, OpenSSL and sockets into one kind per failure."""
 
 import errno
 import ssl
@@ -11,7 +11,7 @@ from core.errors import TargetUnreachable
 
 
 class FailureKind(StrEnum):
-    """Where an exchange broke; stable: the metric's label and the attempt's outcome."""
+    """The kind of a failed exchange; stable, as it is a metric's label and an attempt's outcome."""
 
     DNS = "dns"
     REFUSED = "refused"
@@ -42,7 +42,7 @@ _KINDS: tuple[tuple[tuple[type[BaseException], ...], FailureKind], ...] = (
     ((OSError, aiohttp.ClientConnectionError), FailureKind.UNREACHABLE),
 )
 
-# Our own machine is out of something: no fault of the target.
+# Our own machine lacks a resource; the target is not at fault.
 _LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 

@@ -1,4 +1,4 @@
-"""The policy and the resolver together: may this URL be called, and at which addresses."""
+"""Policy and resolver combined: whether a URL may be called, and at which addresses."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from core.egress.targets import Target, TargetPolicy
 
 @dataclass(frozen=True, slots=True)
 class TargetGuard:
-    """Asked at submission by the ingress, and at every connect by the client.
+    """Checks URLs at submission, for the ingress, and at every connect, for the client.
 
-    Only the second answer counts: names may point elsewhere by then.
+    The check at connect is authoritative, since names may resolve differently by then.
     """
 
     policy: TargetPolicy

@@ -1,11 +1,11 @@
-"""Host names to addresses, all of them: one lookup per host at a time, bounded, remembered briefly.
+"""Resolve host names to all their addresses: one lookup per host at a time, bounded, cached.
 
-Somebody else's name servers may take as long as they like, and he may have any number of names:
-what hangs is bounded per domain, what is known already does not wait for it, and whether the fault
-is ours is asked apart from it.
+A receiver's name servers may be slow, and it may have any number of names. So hanging lookups are
+bounded per domain, known names do not wait for them, and a separate lookup tells whether our own
+resolver is at fault.
 
-Not `loop.getaddrinfo`: it shares asyncio's default executor, where one slow name server would
-stand before everything else that runs there.
+`loop.getaddrinfo` is not used: it shares asyncio's default executor, where one slow name server
+would block everything else that runs there.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ NEGATIVE_TTL_S = 5.0
 STALE_S = 300.0
 MAX_HOSTS = 4096
 MAX_LOOKUPS = 32  # threads; a host whose name servers hang holds one of them, never two
-# Of one domain, which is taken to be the last two labels. Coarser than the public suffix list:
-# all of co.uk share these, which costs them something only while that many of them hang.
+# Per domain, taken as the last two labels. This is coarser than the public suffix list: all of
+# co.uk share these lookups, which matters only while that many of them hang.
 MAX_PER_DOMAIN = 8
 
-# EAI codes that say "this name does not exist", as against "I could not find out".
+# EAI codes for "this name does not exist", unlike those for "it could not be found out".
 _NO_SUCH_NAME = frozenset(
     code
     for code in (
@@ -46,7 +46,7 @@ _NO_SUCH_NAME = frozenset(
     if code is not None
 )
 
-# A name that no resolver may find (RFC 6761, 6.4): whoever denies it is there and answers.
+# A name that must not exist (RFC 6761, 6.4): a resolver that denies it is working.
 CONTROL_NAME = "control.invalid"
 
 Lookup = Callable[[str], Sequence[str]]
@@ -80,7 +80,7 @@ class _Answer:
     expires_at: float
     addresses: tuple[IPAddress, ...] = ()
     failure: str = ""
-    unsure: bool = False  # the resolver did not say that the name does not exist
+    unsure: bool = False  # whether the resolver did not deny the name
     stale_until: float = -inf  # served so long while it is looked up again
 
 
@@ -116,7 +116,7 @@ class HostResolver:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End the lookups that nobody waits for any more."""
+        """End the lookups that still run."""
         running = list(self._running.values())
         for task in running:
             task.cancel()
@@ -149,7 +149,7 @@ class HostResolver:
         if known is not None and now < known.stale_until:
             return known
         try:
-            # Shielded: one waiter's end must not end the lookup of the others.
+            # Shielded, so that the cancellation of one waiter does not cancel the lookup of others.
             return await asyncio.wait_for(asyncio.shield(task), self._timeout_s)
         except TimeoutError:
             return self._failed(host, f"no answer from the resolver within {self._timeout_s:g} s")
@@ -163,7 +163,7 @@ class HostResolver:
         return task
 
     async def _run(self, host: str) -> _Answer:
-        if host == CONTROL_NAME:  # what it tells must not depend on who fills the slots
+        if host == CONTROL_NAME:  # the control lookup must not wait for slots
             return await self._look(host)
         try:
             async with asyncio.timeout(self._timeout_s) as turn, self._domain(host), self._slots:
@@ -187,7 +187,7 @@ class HostResolver:
         return self._remembered(host, answer)
 
     def _failed(self, host: str, failure: str, *, unsure: bool = True) -> _Answer:
-        """Remember a failure; where it denies nothing, the last good answer for as long."""
+        """Cache a failure; unless the name was denied, return the last good answer meanwhile."""
         now = self._clock()
         expires_at = now + self._negative_ttl_s
         known = self._answers.get(host)

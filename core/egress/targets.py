@@ -1,7 +1,7 @@
-"""Which URLs a request may go to: scheme, port, spelling of the host, and the operator's list.
+"""The URLs that requests may go to: scheme, port, spelling of the host, the operator's lists.
 
-Pure. `check_url` is for the moment of submission, where it gives one clear message, and again
-before each request; `check_resolved` for each answer of the resolver.
+Pure. `check_url` is called at submission, where it gives one clear message, and before each
+request; `check_resolved` for each answer of the resolver.
 """
 
 import re
@@ -43,7 +43,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TargetPolicy:
-    """The operator's rules. Allowed hosts and networks pass the address table, nothing else."""
+    """The operator's rules. Allowed hosts and networks override the address table, nothing else."""
 
     schemes: frozenset[str] = frozenset({"https"})
     ports: tuple[range, ...] = (range(443, 444), range(8443, 8444))

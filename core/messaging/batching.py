@@ -19,7 +19,7 @@ from schemas.record import Partition
 
 @dataclass(frozen=True, slots=True)
 class PartitionBatch:
-    """Records that follow one another in one partition, fetched under one epoch.
+    """Consecutive records of one partition, fetched under one epoch.
 
     Attributes:
         from_offset: where the partition stood before them: the offset of the first one, or a lower

@@ -1,7 +1,7 @@
 """CloudEvents 1.0 in Kafka binary mode: attributes in `ce_*` headers, the value as it is.
 
 Source: CloudEvents Kafka Protocol Binding 1.0.2, section 3.2. Foreign producers may leave the
-attributes out: a bare JSON value, or an image with its content type, is read all the same.
+attributes out: a bare JSON value, or an image with its content type, is accepted too.
 """
 
 from datetime import UTC, datetime
@@ -55,7 +55,7 @@ def decode(topic: Topic, record: Record, model: type[ModelT]) -> ModelT:
 
 
 def check_type(topic: Topic, record: Record) -> None:
-    """Refuse a record that says it is something else than an event of this topic.
+    """Raise if the record claims to be something other than an event of this topic.
 
     Raises:
         UndecodableEvent: `ce_specversion` is not 1.x, or `ce_type` is another type or version.
@@ -72,7 +72,7 @@ def check_type(topic: Topic, record: Record) -> None:
 
 
 def made_at(record: Record) -> datetime | None:
-    """Return when the event was made (`ce_time`); None where the record has no time that is one.
+    """Return when the event was made (`ce_time`); None where it is absent or not a time.
 
     Not the record's own timestamp, which is that of its publishing: an event may have waited in the
     outbox, or come back from the dead letters.

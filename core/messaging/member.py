@@ -1,4 +1,4 @@
-"""Joining the group, giving partitions back without losing work, and the advisory commit."""
+"""Join the group, hand partitions over without losing work, and make the advisory commit."""
 
 import asyncio
 from collections.abc import Sequence

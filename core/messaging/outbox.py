@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 MOST_PER_CALL = 2_000
-#: Beyond this the rows stay in the table for the sweeper: memory is not the place for a backlog.
+#: Beyond this number rows are left to the sweeper, so that no backlog builds up in memory.
 MOST_QUEUED = 20_000
 #: After a failure `publish_within` does not try for so long: the rows wait for the sweeper.
 AWAY_S = 2.0
@@ -199,11 +199,11 @@ class Sweeper:
         self._settings = settings
         self._metrics = metrics
         self._limits = limits
-        self._after = 0  # rows that fail for the moment do not keep the rest from leaving
+        self._after = 0  # rows that fail for the moment do not delay the others
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until `stop` is set; wait longer while Kafka or PostgreSQL is away."""
-        age_s = 0.0  # what lies there at the start was left by the last life
+        age_s = 0.0  # rows that exist at the start were left by an earlier process
         pause_s = self._limits.sweep_interval_s
         while not stop.is_set():
             try:

@@ -76,7 +76,7 @@ class GroupClient(Protocol):
     async def fetch(
         self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
     ) -> list[tuple[Partition, list[Fetched]]]:
-        """Return what is there; with no partitions only wait and look for errors."""
+        """Return fetched records; without partitions only wait and raise errors."""
         ...
 
     def seek(self, partition: Partition, offset: int) -> None:

@@ -58,7 +58,7 @@ class Preparer(Generic[E, P]):
         return _by_partition_batch(batch, _merged(settled, items) if settled else items)
 
     async def _marked(self, batch: Sequence[PartitionBatch]) -> bool:
-        """In isolation, write down which record is at work: a death is blamed on it alone."""
+        """In isolation, note which record is being prepared, since a crash counts for it alone."""
         parts, failures = self._parts, 0
         while self._session.tracker.isolating() and self._session.is_live(batch):
             try:

@@ -1,4 +1,4 @@
-"""Which partitions are ours, by which epoch, and up to where. Pure: no I/O, no clock.
+"""The partitions that this member owns, with epoch and offsets. Pure: no I/O, no clock.
 
 A record counts only between our own claim and the next revocation. A record that is dropped is lost
 unless its offset is sought again. `assignment()` of the client is never asked, since between revoke
@@ -40,7 +40,7 @@ class OwnedPartition:
 
 
 class FetchAction(Enum):
-    """What is to be done with records that were fetched."""
+    """What to do with fetched records."""
 
     TAKE = "take"
     SEEK = "seek"

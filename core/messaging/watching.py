@@ -1,7 +1,7 @@
-"""The watchdog: looks at progress per partition, not at heartbeats, and ends what stands still.
+"""The watchdog: it checks progress per partition, not heartbeats, and ends a stuck process.
 
 With a dead committer fetching and heartbeats look healthy (docs/research/runtime.md, section 2.4);
-only a process that ends gives its partitions away.
+only when the process ends do others get its partitions.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Stalled(RuntimeError):
 
 
 class ProgressWatch:
-    """Which partitions have stood still, with records waiting, and since when. Pure.
+    """Finds partitions without progress although records wait, and since when. Pure.
 
     A batch may take longer than a stall may last: while parts of batches are being completed, the
     partitions in hand count as moving. Since every batch ends, a stuck committer is found soon

@@ -23,7 +23,7 @@ ORDER BY owner, created_at, key_id
 _REVOKE = """
 UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL RETURNING key_id
 """
-# Throttled in the statement too: many processes may notice at once that the time is old.
+# The statement checks the time too, since many processes may write at once.
 _TOUCH = """
 UPDATE api_keys SET last_used_at = now()
 WHERE key_id = $1 AND (last_used_at IS NULL OR last_used_at < now() - $2::interval)
@@ -43,7 +43,7 @@ _EXPIRE_SIGNING = """
 UPDATE signing_secrets SET expires_at = now() + $2::interval
 WHERE owner = $1 AND (expires_at IS NULL OR expires_at > now() + $2::interval)
 """
-# Locked: a secret that is made beside a portion is not seen, and is sealed with the newest key.
+# Rows are locked. A secret created meanwhile is not selected; it uses the newest key anyway.
 _SEALED = """
 SELECT id, owner, secret FROM signing_secrets WHERE id > $1 ORDER BY id LIMIT $2 FOR UPDATE
 """
@@ -56,7 +56,7 @@ WHERE owner = $1 AND (expires_at IS NULL OR expires_at > now()) ORDER BY id DESC
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is kept: everything but the key.
+    """A key as it is stored, without its text.
 
     Attributes:
         digest: SHA-256 of the whole key; 256 random bits need no slow hash.

@@ -107,7 +107,7 @@ async def _ensure(tx: Transaction, names: Iterable[str], *, most_own: int) -> di
 
 
 async def define(tx: Transaction, labels: Sequence[Label]) -> int:
-    """Make these the default labels, in this order; give the new version.
+    """Make these the default labels, in this order; return the new version.
 
     Labels that leave the set keep their rows: images may still carry them.
     """
@@ -130,7 +130,7 @@ async def define(tx: Transaction, labels: Sequence[Label]) -> int:
 
 
 async def redefine(tx: Transaction, labels: Sequence[Label], *, expected: int | None) -> int | None:
-    """Make these the default labels; give the version in force then.
+    """Make these the default labels; return the version then in force.
 
     Labels that are what is in force already change nothing, the version neither.
 

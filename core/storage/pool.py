@@ -14,11 +14,11 @@ from core.settings import DatabaseSettings
 from core.transaction import Transaction
 
 RELEASE_TIMEOUT_S = 2.0
-#: SQLSTATE classes that blame the values: data exception, integrity, program limit (index row).
+#: SQLSTATE classes caused by values: data exception, integrity, program limit (index row).
 _REFUSED_CLASSES = ("22", "23", "54")
-#: Classes that blame the moment: connection, rollback, resources, not in state, operator, system.
+#: Classes caused by the situation: connection, rollback, resources, not in state, operator, system.
 _AWAY_CLASSES = ("08", "25", "40", "53", "55", "57", "58", "XX")
-#: Classes that blame the settings: authorization, catalog name.
+#: Classes caused by settings: authorization, catalog name.
 _SETTINGS_CLASSES = ("28", "3D")
 #: A table or a column that we ask for is not there; other codes of class 42 are bugs of ours.
 _SCHEMA_STATES = ("42P01", "42703")
@@ -53,7 +53,7 @@ TIME_LIMITS = TimeLimits()
 
 
 class Pool:
-    """Connections to one database; what asyncpg raises is translated here and nowhere else."""
+    """Connections to one database; asyncpg's errors are translated here and nowhere else."""
 
     def __init__(self, inner: "asyncpg.Pool[asyncpg.Record]", acquire_timeout_s: float) -> None:
         self._inner = inner
@@ -127,7 +127,7 @@ class Pool:
     async def _put_back(
         self, connection: "PoolConnectionProxy[asyncpg.Record]", error: BaseException | None
     ) -> None:
-        """Release; a connection that saw anything but a refused value is not used again.
+        """Release a connection; it is closed after any error but a refused value.
 
         After a kill of PostgreSQL asyncpg may be left in the middle of another operation
         (`InternalClientError`), and the pool would hand that connection out again.
@@ -220,7 +220,7 @@ def _ms(seconds: float) -> str:
 
 
 def _is_clean(error: BaseException, connection: "PoolConnectionProxy[asyncpg.Record]") -> bool:
-    """Whether the connection is outside a transaction and in step with the server."""
+    """Return whether the connection is outside a transaction and in sync with the server."""
     if isinstance(error, asyncio.CancelledError) or connection.is_closed():
         return False
     if isinstance(error, asyncpg.PostgresError):

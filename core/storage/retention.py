@@ -1,7 +1,7 @@
-"""What grows is pruned, a portion of one table per transaction.
+"""Pruning of all tables that grow, a portion of one table per transaction.
 
-Rows that age are found by an index on their time. Bytes and vectors go when nothing refers to
-them, which no index tells: their tables are looked through in the order of their keys.
+Old rows are found by an index on their time. Bytes and vectors are deleted when nothing refers to
+them, which no index shows: their tables are scanned in the order of their keys.
 """
 
 from collections.abc import Sequence
@@ -70,8 +70,8 @@ _KEYS = {
         SELECT DISTINCT sha256 FROM embeddings WHERE sha256 > $1 ORDER BY sha256 LIMIT $2
     """,
 }
-# Young ones are left: the transaction of their image may still be open. Whoever wants one again
-# makes it young, and holds its row until the image is there.
+# Young ones are kept, since the transaction of their image may still be open. Using one again
+# resets its age, and locks its row until the image is committed.
 _SWEEP = {
     "blobs": """
         DELETE FROM blobs WHERE sha256 IN (
@@ -99,7 +99,7 @@ WHERE NOT EXISTS (SELECT FROM images i WHERE i.sha256 = u.sha256 AND i.status <>
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """What one transaction did.
+    """The result of one transaction.
 
     Attributes:
         rows: how many went.

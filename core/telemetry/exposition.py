@@ -1,4 +1,4 @@
-"""Serving `/metrics` beside the work, and never in its way."""
+"""Serve `/metrics` without ever stopping the process's work."""
 
 import asyncio
 import errno
@@ -14,15 +14,15 @@ log = structlog.get_logger(__name__)
 
 #: How often a taken port is tried again.
 RETRY_S = 5.0
-#: What no waiting will mend: another machine's address, a port below 1024.
+#: Errors that waiting does not cure: another machine's address, a port below 1024.
 _HOPELESS = {errno.EADDRNOTAVAIL, errno.EACCES}
 
 
 def expose(metrics: Metrics, *, host: str, port: int, retry_s: float = RETRY_S) -> None:
     """Serve `/metrics` from a daemon thread until the process ends. Needs a running loop.
 
-    A taken port stops nobody's work: the log says so, and it is tried again until it is free. A
-    predecessor that is suspended and not ended holds it, or whoever was started in the same moment.
+    If the port is taken it is logged and tried again until it is free. A suspended predecessor may
+    hold it, or a process that was started at the same moment.
 
     Args:
         metrics: what to serve.

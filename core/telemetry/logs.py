@@ -17,7 +17,7 @@ QUIET_S = 10.0  # one line per message text and logger; a broker outage writes h
 
 
 class RepeatFilter(logging.Filter):
-    """Lets the same message of the same logger pass once per `QUIET_S`, then says how many it kept.
+    """Lets a message of a logger pass once per `QUIET_S`, with the number of suppressed ones.
 
     Args:
         clock: seconds, monotonic.
@@ -36,7 +36,7 @@ class RepeatFilter(logging.Filter):
         if now - since < QUIET_S:
             self._seen[key] = (since, kept + 1)
             return False
-        if len(self._seen) > 1000:  # texts with values in them would grow this without end
+        if len(self._seen) > 1000:  # messages with values in them would grow this without bound
             self._seen.clear()
         self._seen[key] = (now, 0)
         if kept:

@@ -255,7 +255,7 @@ class Metrics:
 
 
 def watch_process(metrics: Metrics) -> None:
-    """Add what every process shows: memory, file descriptors, CPU, tasks. Needs a running loop."""
+    """Add metrics of the process: memory, file descriptors, CPU, tasks. Needs a running loop."""
     loop = asyncio.get_running_loop()
     ProcessCollector(registry=metrics.registry)
     metrics.event_loop_tasks.set_function(lambda: len(asyncio.all_tasks(loop)))

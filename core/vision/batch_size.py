@@ -1,4 +1,4 @@
-"""How many pictures go through the model at once: less after running out of memory, then more."""
+"""The batch size of the model: it is reduced when memory runs out, and grows back."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ class NoRoom(Exception):
 
 
 class BatchCeiling:
-    """The largest batch that is known to fit. Learns from failures, forgets them after a while.
+    """The largest batch size in use; it shrinks on failure and grows back after successes.
 
     Args:
         maximum: never above this.
@@ -36,7 +36,7 @@ class BatchCeiling:
         self.size = maximum
 
     def failed(self, tried: int) -> bool:
-        """Note that `tried` pictures were too many; False if there is nothing smaller to try."""
+        """Note that `tried` pictures were too many; return False if no smaller batch exists."""
         self._successes = 0
         self.size = max(1, tried // 2)
         if tried > 1:
@@ -53,7 +53,7 @@ class BatchCeiling:
             self.size = min(self._maximum, self.size * 2)
 
     def reset(self) -> None:
-        """Forget everything: the model runs somewhere else now."""
+        """Reset to the maximum, as the model has moved to another device."""
         self._successes = 0
         self.size = self._maximum
 
@@ -65,7 +65,7 @@ def encode_in_parts(
     is_out_of_memory: Callable[[BaseException], bool],
     release: Callable[[], None],
 ) -> NDArray[np.float32]:
-    """Return `run` of the whole batch, in as many parts as memory asks for; rows keep their order.
+    """Return `run` of the whole batch, in as many parts as memory requires; rows keep their order.
 
     Raises:
         NoRoom: a single picture did not fit.

@@ -1,4 +1,4 @@
-"""The model as the rest of the process sees it: awaitable, bounded, never on the event loop."""
+"""The model behind an asynchronous interface: it runs on a thread of its own."""
 
 import asyncio
 from collections import OrderedDict
@@ -17,10 +17,10 @@ from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.ports import Towers
 from schemas.labels import MAX_LABELS
 
-#: For labels without templates of their own. Three and not open_clip's 80: the text tower runs
-#: once per label and template, and an archive may have thousands of labels.
+#: For labels without templates of their own. There are three, not open_clip's 80, since the text
+#: tower runs once per label and template, and an archive may have thousands of labels.
 DEFAULT_TEMPLATES = ("a photo of {}", "a photo of a {}", "a picture of {}")
-#: What any picture is like: the ground against which `scoring = threshold` compares.
+#: Prompts that fit any picture: `scoring = threshold` compares labels with them.
 BACKGROUND_PROMPTS = ("a photo", "an image", "a picture of something")
 
 # Prompts per turn on the model's thread: between turns a batch of pictures may go first.
@@ -115,7 +115,7 @@ class ClipModel:
     def _ensembles(
         self, keys: Sequence[tuple[str, tuple[str, ...]]]
     ) -> dict[tuple[str, tuple[str, ...]], NDArray[np.float32]]:
-        # replace, not format: names and templates come from strangers, and braces are legal
+        # replace, not format: names and templates are untrusted and may contain braces
         prompts = [text.replace("{}", name) for name, texts in keys for text in texts]
         rows = self._towers.encode_texts(prompts)
         means = {}
@@ -140,7 +140,7 @@ class ClipModel:
 def _turns(
     keys: Sequence[tuple[str, tuple[str, ...]]],
 ) -> list[list[tuple[str, tuple[str, ...]]]]:
-    """Cut keys into groups of about `_PROMPTS_PER_TURN` prompts."""
+    """Yield groups of keys with about `_PROMPTS_PER_TURN` prompts each."""
     turns: list[list[tuple[str, tuple[str, ...]]]] = []
     room = 0
     for key in keys:

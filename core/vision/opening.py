@@ -1,4 +1,4 @@
-"""From settings to a tagger with everything open behind it."""
+"""Open a tagger and its parts from the settings."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -46,7 +46,7 @@ async def open_model(
             halved=halved,
         )
     finally:
-        # Not waiting would leave a forward pass behind that outlives the event loop.
+        # Without waiting, a forward pass could outlive the event loop.
         await asyncio.to_thread(executor.shutdown, wait=True, cancel_futures=True)
 
 

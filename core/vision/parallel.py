@@ -1,7 +1,7 @@
 """Parts of a batch at the same time, each on its own share of the processor.
 
-Threads within one forward pass meet at every layer, and beside any other busy process each meeting
-waits for whoever lost its turn. Parts that go side by side meet once, at the end. Figures:
+Threads within one forward pass synchronise at every layer, and on a busy machine each time wait for
+a thread that is not scheduled. Parts that run side by side synchronise once, at the end. See
 docs/decisions/0016-parts-of-a-batch.md.
 """
 
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from core.vision.batch_size import Run
 
-#: Pictures of a part at least: the smallest part that was measured to gain. Each part reads all of
-#: the weights.
+#: Least pictures of a part: with fewer there was no gain, since each part reads all weights.
 SMALLEST_PART = 4
 
 
@@ -35,7 +34,7 @@ class SideBySide:
         most = max(1, max_batch // SMALLEST_PART)
         self.workers = max(n for n in range(1, threads + 1) if n <= most and threads % n == 0)
         share = threads // self.workers
-        # An executor each: a worker that cannot be set up says so here, and none waits for another.
+        # One executor each, so that a worker that cannot be set up raises here.
         self._executors = [ThreadPoolExecutor(1, "part") for _ in range(self.workers)]
         for executor in self._executors:
             executor.submit(set_threads, share).result()
@@ -69,8 +68,8 @@ class SideBySide:
 def _result(part: "Future[NDArray[np.float32]]") -> NDArray[np.float32]:
     """Return the future's result, and forget the future.
 
-    An error that could still reach its own future from its traceback would keep the tensors of the
-    failed pass alive until a collection, see `ceiling`.
+    If an error's traceback referred to its own future, the tensors of the failed pass would stay in
+    memory until a garbage collection, see `batch_size`.
     """
     try:
         return part.result()

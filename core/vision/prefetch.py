@@ -1,4 +1,4 @@
-"""Decode ahead of the model: batches of whatever is ready, without waiting on a timer."""
+"""Decode ahead of the model, in batches of the pictures that are ready, without a timer."""
 
 import asyncio
 from collections import deque
@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from core.errors import PermanentError
 from core.vision.decoding.decoder import Decoded
 
-#: An image's place in the caller's order, and what became of it.
+#: An image's place in the caller's order, and its pixels or error.
 Outcome = tuple[int, Decoded | PermanentError]
 Decode = Callable[[bytes], Awaitable[Decoded | PermanentError]]
 
@@ -20,7 +20,7 @@ _WORTH_WAITING_FOR = 8
 async def decoded_batches(
     decode: Decode, images: Sequence[tuple[int, bytes]], *, max_images: int, max_pixels: int
 ) -> AsyncGenerator[list[Outcome], None]:
-    """Return every image's outcome once, in batches, in the order in which they get ready.
+    """Yield every image's outcome once, in batches, in the order in which they are ready.
 
     While the caller works on one batch, the next is being decoded: at most two batches are
     decoding or waiting. To be used inside `contextlib.aclosing`, which cancels what is left.

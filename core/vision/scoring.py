@@ -25,7 +25,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextSide:
-    """Everything that scoring needs about a label set.
+    """A label set, as scoring needs it.
 
     Attributes:
         names: the labels, in their order; ties are decided by it.
@@ -71,8 +71,8 @@ def score(
     Scored from the stored form, not from the model's float32: tags made now and tags made from
     the archive next year are then the same.
 
-    `softmax`: CLIP's own reading, labels compete and sum to 1. `sigmoid`: each for itself, as
-    SigLIP was trained. `threshold`: each label against the background prompts; it is given only
+    `softmax`: as CLIP was trained; labels compete and sum to 1. `sigmoid`: each label by itself, as
+    SigLIP was trained. `threshold`: each label against the background prompts; a label counts only
     where its raw cosine reaches its threshold, or beats every background prompt.
     """
     images = embeddings.astype(np.float64)

@@ -27,7 +27,7 @@ _SCORES_PER_TURN = _ROWS_PER_TURN * 1000
 
 @dataclass(frozen=True, slots=True)
 class TaggerOptions:
-    """How to tag.
+    """The options of tagging.
 
     Attributes:
         scoring: `softmax`, `sigmoid` or `threshold`; see `scoring.score`.
@@ -62,7 +62,7 @@ Observe = Callable[[str, int, float], None]
 
 
 class ClipTagger:
-    """Tags images with a decoder and a model. Free of effects.
+    """Tags images with a decoder and a model; it has no side effects.
 
     Args:
         decoder: gives pixels in the form that the model takes.
@@ -108,7 +108,7 @@ class ClipTagger:
         return None if self._defaults is None else self._defaults.version
 
     async def use_labels(self, labels: Sequence[Label], version: int) -> None:
-        """Put a new default set in force, in one step; work under way keeps the set it began with.
+        """Replace the default labels in one step; work in progress keeps the old ones.
 
         Raises:
             ConfigurationError: no labels.
@@ -123,7 +123,7 @@ class ClipTagger:
         """Return one result per image, in order; an error given is the error returned.
 
         Raises:
-            TransientError: the model or the decoders are out of room.
+            TransientError: the model or the decoders are out of memory.
         """
         defaults = self._in_force()
         results: dict[int, Result] = {

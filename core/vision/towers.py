@@ -62,7 +62,7 @@ def resolve_name(model: str, pretrained: str) -> tuple[str, str | None]:
 
 
 def plain_name(model: str, resolved: str) -> str:
-    """Return the name that goes into the model's identity: no path of this host in it."""
+    """Return the name for the model's identity, without a path of this host."""
     if model == "demo":
         return "demo"
     return Path(resolved.removeprefix(_LOCAL)).name if resolved.startswith(_LOCAL) else resolved
@@ -181,7 +181,7 @@ class TorchTowers:
         self._model.visual = self._torch.nn.Identity()
 
     def fall_back(self) -> bool:
-        """Leave a device without room for the CPU; False where we are there already."""
+        """Move from a device without memory to the CPU; return False if already there."""
         if self.device == "cpu":
             return False
         log.warning("model_moved_to_cpu", device=self.device)
@@ -235,7 +235,7 @@ def _set_threads(threads: int) -> None:
 
 @contextmanager
 def _translated(name: str, pretrained: str | None) -> Iterator[None]:
-    """Turn whatever open_clip raises into one clear message, its worst warning included."""
+    """Translate any error of open_clip, and its warning of wrong activations, into one message."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)
@@ -253,7 +253,7 @@ def _load(name: str, pretrained: str | None) -> Any:
     import open_clip
 
     with _translated(name, pretrained):
-        # require_pretrained: a folder without weights would else be filled with random ones
+        # require_pretrained: otherwise a folder without weights would give random ones
         return open_clip.create_model(
             name, pretrained=pretrained, precision="fp32", device="cpu", require_pretrained=True
         )

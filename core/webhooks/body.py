@@ -1,7 +1,7 @@
-"""The bytes of a webhook's body: compact UTF-8 JSON, the image spliced in as base64.
+"""The bytes of a webhook's body: compact UTF-8 JSON, with the image inserted as base64.
 
-Made once per attempt, from base64 that is made once per picture: one picture answers many queries,
-and to encode it takes longer than all the rest of a body. Signatures cover exactly these bytes.
+A body is made once per attempt, its base64 once per picture: one picture answers many queries, and
+encoding it takes longer than the rest of the body. Signatures cover exactly these bytes.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ async def encode_image(content: bytes) -> bytes:
 def build_body(body: WebhookBody, image_base64: bytes | None = None) -> bytes:
     """Return the body as it is sent; `image_base64` stands as `data.image.base64`.
 
-    Fields without a value are left out. The base64 takes the place of a mark: JSON needs no escapes
-    for it, so megabytes of text are neither decoded nor scanned by the encoder.
+    Fields without a value are omitted. The base64 replaces a placeholder in the JSON, which needs
+    no escapes for it, so that the encoder does not process megabytes of text.
 
     Raises:
         ValueError: an image for a body whose `data.image` is missing.
@@ -37,7 +37,7 @@ def build_body(body: WebhookBody, image_base64: bytes | None = None) -> bytes:
         return _dump(body)
     if body.data.image is None:
         raise ValueError("bytes of an image were given for an answer without one")
-    mark = token_hex(16)  # random: no text of a query can hold it
+    mark = token_hex(16)  # random, so that no query's text contains it
     marked_image = body.data.image.model_copy(update={"base64": mark})
     marked_data = body.data.model_copy(update={"image": marked_image})
     text = _dump(body.model_copy(update={"data": marked_data}))

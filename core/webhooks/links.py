@@ -1,4 +1,4 @@
-"""Signed links that expire: who has one may fetch that path until then, without an API key."""
+"""Signed links with an expiry: they give access to one path without an API key until then."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""When the next attempt is due, and what an outcome means. Pure: time and chance are arguments."""
+"""The retry schedule: due times and outcomes. Pure: time and randomness are arguments."""
 
 import math
 from collections.abc import Mapping
@@ -11,18 +11,18 @@ from typing import Protocol
 from core.errors import TargetForbidden, TargetUnreachable
 from core.settings import DeliverySettings
 
-# A Retry-After beyond this is a mistake of the receiver's, not a wish to be honoured.
+# A Retry-After beyond this is taken for a mistake of the receiver and ignored.
 MAX_RETRY_AFTER_S = 31 * 86400
-# Between attempts that our own side spoiled; they are not charged, so no schedule drives them.
+# Delay after an attempt that failed on our side; it is not charged, so no schedule applies.
 INFRA_DELAY_S = 30.0
-# The same where nothing was sent: our database, our store, or too little left of the lease.
+# Delay where nothing was sent: database or store away, or too little of the lease left.
 OWN_FAULT_DELAY_S = 5.0
 JITTER = 0.2  # share by which a delay varies: receivers that failed together do not return at once
 ABORT = "abort-message"  # value of `webhook-delivery` by which a receiver ends the retries
 
 
 class WebhookResponse(Protocol):
-    """What the schedule and the sender need of an answer; `core.egress.Exchange` has it."""
+    """The parts of an answer that schedule and sender need; satisfied by `core.egress.Exchange`."""
 
     @property
     def status(self) -> int:
@@ -37,7 +37,7 @@ class WebhookResponse(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A 2xx: done for good."""
+    """A 2xx: the webhook is delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Retry:
 
     Attributes:
         at: when the next attempt is due.
-        outcome: what came of this one, stable: `http_5xx`, `timeout`, …
-        charged: false where our own side failed: the attempt does not count.
+        outcome: stable name of this attempt's result: `http_5xx`, `timeout`, …
+        charged: False where our own side failed, so that the attempt does not count.
     """
 
     at: datetime
@@ -57,7 +57,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """Never to be tried again by itself.
+    """No further attempt is made automatically.
 
     Attributes:
         reason: `gone`, `aborted`, `target_forbidden`, or `attempts_exhausted`.
@@ -74,7 +74,7 @@ Outcome = WebhookResponse | TargetUnreachable | TargetForbidden
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How far a delivery is: `made` counts the charged attempts, the present one included."""
+    """The state of a delivery: `made` counts the charged attempts, the present one included."""
 
     made: int
     created_at: datetime
@@ -109,10 +109,10 @@ class RetrySchedule:
     ) -> Verdict:
         """Return what follows from an attempt.
 
-        2xx delivers. 410, the abort header and a forbidden target end at once. All else is tried
-        again by the schedule, 3xx and 4xx too, because receivers get repaired; never before
-        `Retry-After`, which is kept within the window. A failure of our own side is not charged
-        until the window ends.
+        A 2xx is delivered. 410, the abort header and a forbidden target end it at once. All else is
+        retried by the schedule, also 3xx and 4xx, because receivers get repaired; never before
+        `Retry-After`, which is limited to the window. A failure of our own is not charged until the
+        window ends.
         """
         name = outcome_name(outcome)
         if name == "delivered":
@@ -189,8 +189,8 @@ def outcome_name(outcome: Outcome) -> str:
 def parse_retry_after(value: str, now: datetime) -> float | None:
     """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
 
-    None where there is none, where it cannot be read, where it is past or negative, and where it
-    is absurd (beyond a month).
+    It is None where the header is absent, cannot be parsed, is in the past or negative, or is
+    beyond a month.
     """
     text = value.strip()
     seconds = float(text) if text.isascii() and text.isdigit() else _seconds_until(text, now)

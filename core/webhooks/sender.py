@@ -48,7 +48,7 @@ class Poster(Protocol[ResponseT_co]):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What one attempt sends.
+    """The message of one attempt.
 
     Attributes:
         id: `webhook-id`, the same over all attempts of one answer.
@@ -88,7 +88,7 @@ class WebhookSender(Generic[ResponseT]):
         Raises:
             TargetForbidden: the address is refused.
             TargetUnreachable: there was no answer.
-            ValueError: a secret is not one.
+            ValueError: a secret is malformed.
         """
         timestamp = int(now.timestamp())
         keys = [parse_secret(secret) for secret in message.secrets]

@@ -36,7 +36,7 @@ def make_key() -> str:
 
 
 class SecretBox:
-    """Seals and opens secrets with the instance's keys; makes keys for other purposes from them."""
+    """Encrypts and decrypts secrets with the instance's keys; derives keys for other uses."""
 
     def __init__(self, keys: tuple[bytes, ...]) -> None:
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}

@@ -39,7 +39,7 @@ class Principal:
         return Scope.ADMIN in self.scopes
 
     def may(self, scope: Scope) -> bool:
-        """Tell whether the key has this scope."""
+        """Return whether the key has this scope."""
         return self.is_admin or scope in self.scopes
 
     def owns(self, owner: str | None) -> bool:

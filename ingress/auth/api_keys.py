@@ -37,7 +37,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MadeKey:
-    """A fresh key: `text` is shown once and kept nowhere."""
+    """A new key: `text` is shown once and not stored."""
 
     key_id: str
     text: str

@@ -1,1 +1,1 @@
-"""What HTTP asks of every route: errors, bodies, limits, streams, cursors."""
+"""HTTP for all routes: errors, bodies, limits, streams, cursors."""

@@ -34,7 +34,7 @@ class BodyPace:
 
 
 def check_announced(request: Request, max_bytes: int) -> None:
-    """Refuse a body by its Content-Length, before a byte of it is read.
+    """Raise if the Content-Length is over the limit, before a byte is read.
 
     Raises:
         Problem: `body_too_large`, or `malformed_request` where the length is no number.
@@ -117,7 +117,7 @@ async def read_model(
 
 
 def invalid(error: ValidationError) -> Problem:
-    """Return the problem that names every field that pydantic refused."""
+    """Return the problem that lists every field that pydantic refused."""
     found = error.errors(include_url=False, include_context=False)
     fields = tuple(
         FieldError(_pointer(one["loc"]), _say(one["msg"], one["input"], one["type"]))

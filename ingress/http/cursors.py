@@ -29,7 +29,7 @@ def limit_of(most: int) -> Parameter:
 
 
 def cursor_of(at: datetime, row_id: UUID) -> str:
-    """Return the cursor of the page that begins behind this row."""
+    """Return the cursor of the page that follows this row."""
     return _encoded(f"{at.isoformat()} {row_id}")
 
 

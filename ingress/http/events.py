@@ -41,7 +41,7 @@ def stream_of(
     """Return a response that sends the value of `look` whenever it has changed.
 
     It ends after the final value, when `is_open` turns false (the process stops), or after
-    `longest_s`: browsers connect again by themselves, others look at `retry`.
+    `longest_s`: browsers reconnect by themselves, other clients use `retry`.
     """
     events = _events(look, is_final, is_open, rhythm or Rhythm())
     # Without the header nginx would buffer the events.

@@ -14,7 +14,7 @@ MAX_BUCKETS = (
 
 BURST_S = 2  # seconds' worth of requests that may come at once
 
-KEY_SHARES = 4  # one key may hold a quarter: two that misbehave leave half to the others
+KEY_SHARES = 4  # one key may hold a quarter, so two greedy keys leave half to the others
 
 
 def burst_of(rate: float) -> int:
@@ -74,7 +74,7 @@ class RateLimit:
 
 @dataclass(slots=True)
 class ByteBudget:
-    """Bytes of images in memory at once: over all requests, and a share of them per key.
+    """A bound for image bytes in memory: over all requests, and a share of it per key.
 
     A body of unknown length counts as the longest allowed, so that a few slow clients could take
     the whole budget; the share per key leaves room for others.

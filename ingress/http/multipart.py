@@ -1,4 +1,4 @@
-"""multipart/form-data as a stream of files: one file in memory at a time, none on disk.
+"""Parse multipart/form-data as a stream of files: one file in memory at a time, none on disk.
 
 Starlette's own form parser spools all files to disk first and knows no limit per file.
 """
@@ -42,7 +42,7 @@ class ReceivedFile:
 
 @dataclass(slots=True)
 class FileBuffer:
-    """Collects the bytes of one file and their hash; past the limit it only counts."""
+    """Collects the bytes of one file and hashes them; past the limit it only counts."""
 
     max_bytes: int
     filename: str = ""
@@ -51,7 +51,7 @@ class FileBuffer:
     _hash: _Digest = field(default_factory=hashlib.sha256)
 
     def write(self, piece: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         self.size_bytes += len(piece)
         if self.size_bytes > self.max_bytes:
             self._bytes = io.BytesIO()

@@ -1,1 +1,1 @@
-"""What clients send and see. Never put on a topic as it is."""
+"""Request and response models of the HTTP API; none is published as an event."""

@@ -1,4 +1,4 @@
-"""What administrators send and get about dead letters."""
+"""Requests and responses about dead letters, for administrators."""
 
 from datetime import datetime
 

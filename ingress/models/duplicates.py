@@ -25,7 +25,7 @@ class AlikeImage(Output):
 
 
 class SimilarImages(Output):
-    """What is like an image, the most alike first."""
+    """Images similar to a given one, the most similar first."""
 
     images: tuple[AlikeImage, ...]
     is_complete: bool = Field(description="False: the archive is too large to compare all of it.")

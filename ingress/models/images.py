@@ -56,7 +56,7 @@ class UploadedImage(Output):
 
 
 class Upload(Output):
-    """One entry per file, in the order of the request."""
+    """The result of an upload: one entry per file, in the order of the request."""
 
     images: tuple[UploadedImage, ...]
 
@@ -69,7 +69,7 @@ class ShownTag(Output):
 
 
 class ShownImage(Output):
-    """All that is known of an image."""
+    """An image with all its details."""
 
     image_id: UUID
     status: Literal["accepted", "tagged", "failed", "missing"]

@@ -77,7 +77,7 @@ class ChangedImage(Output):
 
 
 class PreviewOutcome(Output):
-    """What would change, in the sample."""
+    """The changes in the sample."""
 
     images: int = Field(
         description="Images of the sample that a re-score would tag anew: not those with labels of"
@@ -90,7 +90,7 @@ class PreviewOutcome(Output):
 
 
 class LabelPreview(Output):
-    """A preview of other labels. Nothing was changed; it is kept for a day."""
+    """A preview of other labels, kept for a day; it changes nothing."""
 
     preview_id: UUID
     state: Literal["waiting", "done", "failed"]

@@ -39,7 +39,7 @@ class ProblemDocument(Output):
 
 
 class FileError(Output):
-    """Why one file of an upload was not taken."""
+    """The reason why one file of an upload was refused."""
 
     code: str
     title: str

@@ -116,7 +116,7 @@ class QuerySummary(Output):
 
 
 class ShownQuery(QuerySummary):
-    """All that is known of a query."""
+    """A query with all its details."""
 
     answer: dict[str, Any] | None
     deliveries: tuple[ShownDelivery, ...]

@@ -12,7 +12,7 @@ from schemas.strict import read_whole
 
 
 class RedeliveryFilter(Input):
-    """Which webhooks; all conditions together."""
+    """A selection of webhooks; all conditions must hold."""
 
     host: Words | None = Field(None, min_length=1, max_length=253)
     states: tuple[Literal["dead", "due", "delivered"], ...] = Field(
@@ -49,7 +49,7 @@ class Redelivery(Output):
 
 
 class HostChange(Input):
-    """`POST /hosts/{host}/disable, resume`: why."""
+    """`POST /hosts/{host}/disable, resume`: the reason."""
 
     model_config = examples({"reason": "its operators asked for a pause"})
 
@@ -57,7 +57,7 @@ class HostChange(Input):
 
 
 class ShownHost(Output):
-    """A callback host that was disabled once."""
+    """A callback host that is or was disabled."""
 
     host: str
     is_disabled: bool

@@ -11,13 +11,13 @@ Tag = Annotated[LabelName, AfterValidator(encodable)]
 
 
 class Input(BaseModel):
-    """Root of what clients send. An unknown field is an error: it may be a misspelled option."""
+    """Base of all requests. An unknown field is an error: it may be a misspelled option."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Output(BaseModel):
-    """Root of what clients get. The same models answer and document."""
+    """Base of all responses. The same models answer and document."""
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 

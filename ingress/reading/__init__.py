@@ -1,1 +1,1 @@
-"""What routes read: search, language, paths, near-duplicates."""
+"""Reading for routes: search, language, paths, near-duplicates."""

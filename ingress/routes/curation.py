@@ -28,7 +28,7 @@ async def patch(call: Call) -> Response:
         await _apply(tx, status, change, call.caller.owner)
         decided = await curation.state(tx, image_id)
         now = await images.status(tx, image_id)
-        if now is None:  # deleted between the look and the change
+        if now is None:  # deleted since it was read
             raise _not_yours(image_id)
     return json_response(
         CuratedImage(

@@ -1,4 +1,4 @@
-"""`GET /tags` and `GET /stats`: the archive in figures, from counts that are kept."""
+"""`GET /tags` and `GET /stats`: figures of the archive, from stored counts."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Announcing photos in batches, each acknowledged by Kafka before anyone notes it."""
+"""Announce photos in batches; each is acknowledged by Kafka before the ledger is written."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -34,7 +34,7 @@ class Photo:
     made_at: datetime | None = None
 
 
-#: What became of one announcement; None: Kafka has it.
+#: The error of one announcement; None: Kafka has acknowledged it.
 Problem = PermanentError | TransientError | None
 
 

@@ -1,4 +1,4 @@
-"""The filesystem bridge: ledger and scans are the truth, the watcher's events are hints.
+"""The filesystem bridge: it relies on ledger and scans; the watcher's events are only hints.
 
 Three loops run side by side: full scans of the directory now and then, a look at each path that
 the watcher named, and the settling of files that stopped changing or are gone. This module decides

@@ -1,4 +1,4 @@
-"""The watcher: hints that something happened below a directory. Hints may be lost; scans are truth.
+"""The watcher: it gives hints of changes below a directory, which may be lost.
 
 What watchfiles 1.3 does (measured): a new directory's first files are missed (169 of 400 seen), a
 moved-in tree gives the directory only, and one name that is not UTF-8 ends the watch.
@@ -34,7 +34,7 @@ class HintKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Something happened to a file or directory, perhaps.
+    """A possible change of a file or directory.
 
     Attributes:
         relative: below the watched directory, bytes.

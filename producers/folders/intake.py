@@ -75,7 +75,7 @@ class FileIntake:
         """
         if not files:
             return []
-        # Shielded: a stop between acknowledgement and note would announce the batch again.
+        # Shielded: if stopped between acknowledgement and ledger, the batch would be repeated.
         taking = asyncio.ensure_future(self._take(files))
         self._in_hand.add(taking)
         taking.add_done_callback(self._in_hand.discard)

@@ -1,4 +1,4 @@
-"""Free photos that installed packages ship: what the demo tags where the user names no folder."""
+"""Free photos from installed packages, for the demo without a folder."""
 
 import shutil
 from importlib.util import find_spec

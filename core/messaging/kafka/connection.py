@@ -60,7 +60,7 @@ def logical(settings: KafkaSettings, name: str) -> str:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Turn what aiokafka raises into `BrokerAway`.
+    """Translate aiokafka's errors into `BrokerAway`.
 
     Raises:
         BrokerAway: any error of aiokafka, the network or a time limit inside the block.

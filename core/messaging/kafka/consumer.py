@@ -109,7 +109,7 @@ class GroupConsumer:
 
     def _make(self) -> AIOKafkaConsumer:
         options = client_options(self._settings, client_id=self._client_id)
-        # JoinGroup is answered when the slowest member has let go: its request must outlast that.
+        # JoinGroup is answered when the slowest member has released its partitions.
         options["request_timeout_ms"] = max(
             self._limits.request_timeout_ms, self._limits.rebalance_timeout_ms + 5_000
         )
@@ -176,7 +176,7 @@ class GroupConsumer:
             raise Garbled(str(error)) from error
         except (KafkaError, ConsumerStoppedError) as error:
             raise BrokerAway(f"fetch: {type(error).__name__}: {error}") from error
-        except Exception as error:  # whatever unpacking a hostile batch raises
+        except Exception as error:  # unpacking a hostile batch may raise anything
             raise Garbled(f"{type(error).__name__}: {error}") from error
         finally:
             if self._fetching is not None and self._fetching.done():
@@ -184,7 +184,7 @@ class GroupConsumer:
         return [(self._here(place), self._read(records)) for place, records in fetched.items()]
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Fetch from here on.
+        """Fetch from this offset on.
 
         Raises:
             NotAMember: the partition is not assigned.
@@ -267,7 +267,7 @@ class GroupConsumer:
         for one in records:
             headers = one.headers
             for _, value in headers:
-                if value is None:  # legal in Kafka, rare
+                if value is None:  # a tombstone: legal in Kafka, rare here
                     headers = tuple((name, value or b"") for name, value in headers)
                     break
             record = Record(topic, one.key, headers, one.value or b"")

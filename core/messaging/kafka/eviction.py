@@ -1,4 +1,4 @@
-"""Leaving the group on behalf of one's own dead predecessor.
+"""Remove this instance's dead predecessor from the group.
 
 Otherwise the group and all its living members wait until the dead member's session ends: 11 s
 instead of 1.7 s after a kill (docs/research/runtime.md, section 3, which also says why this is not

@@ -18,8 +18,8 @@ STEP_TIMEOUT_S = 30.0  # a broker that has just started may be electing leaders
 async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> list[str]:
     """Create the topics that are missing; return one line per difference from the plan.
 
-    Idempotent, and may be run by several at once. Nothing that exists is altered: a changed
-    partition count would break the order per key, a changed limit is the operator's decision.
+    It is idempotent and may run several times at once. Existing topics are not altered: another
+    partition count would break the order per key, other limits are the operator's decision.
 
     Raises:
         BrokerAway: Kafka cannot be reached, or refused to create a topic.

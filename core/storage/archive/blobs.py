@@ -12,7 +12,7 @@ _READ = """
 SELECT size_bytes, CASE WHEN size_bytes <= $2 THEN content END AS content
 FROM blobs WHERE sha256 = $1
 """
-# Makes the bytes young again, and holds the row against the pruner until the caller commits.
+# Resets the age of the bytes, and locks the row against the pruner until the caller commits.
 _TOUCH = "UPDATE blobs SET created_at = now() WHERE sha256 = $1 RETURNING true"
 _PUT = """
 INSERT INTO blobs (sha256, size_bytes, content) VALUES ($1, $2, $3)
@@ -22,7 +22,7 @@ ON CONFLICT (sha256) DO UPDATE SET created_at = now()
 
 async def put(tx: Transaction, digest: bytes, content: bytes) -> None:
     """Keep bytes under their SHA-256; bytes that are kept already become young again."""
-    # First without the bytes: most of what is sent twice would be sent for nothing.
+    # First without the bytes, so that known bytes are not sent to PostgreSQL again.
     if not await tx.fetchval(_TOUCH, digest):
         await tx.execute(_PUT, digest, len(content), content)
 

@@ -12,7 +12,7 @@ from core.storage.archive import following, image_tags
 from core.tags import TagScore
 from core.transaction import Transaction
 
-# Nothing is decided about a tombstone: an image that comes back begins anew.
+# Tombstones are not changed: a deleted image that comes back starts without manual edits.
 _EXCLUDE = """
 UPDATE images SET excluded = $2, decided_by = $3, decided_at = now(), updated_at = now()
 WHERE image_id = $1 AND status <> 'deleted'
@@ -36,7 +36,7 @@ _STATE = "SELECT excluded, hand_tags FROM images WHERE image_id = $1"
 async def exclude(
     tx: Transaction, image_id: UUID, *, excluded: bool, by: str | None = None
 ) -> None:
-    """Take an image out of all answers, or back into them; it stays in the archive."""
+    """Exclude an image from all answers, or include it again; it stays in the archive."""
     await image_tags.lock(tx, [image_id])
     await tx.execute(_EXCLUDE, image_id, excluded, by)
     await following.follow_images(tx, [image_id])
@@ -45,12 +45,12 @@ async def exclude(
 async def set_tags(
     tx: Transaction, image_id: UUID, tags: Sequence[TagScore], *, by: str | None = None
 ) -> None:
-    """Show these tags in place of the model's, from now on, whatever the model says later.
+    """Show these tags instead of the model's, also after later tagging.
 
     Raises:
         RecordRefused: a new label would be one too many.
     """
-    # The image's rows first and the labels' lock second, as everybody does.
+    # The image's rows first and the labels' lock second: the order in which all take them.
     await image_tags.lock(tx, [image_id])
     await labels.ensure(tx, [tag.tag for tag in tags])
     text = image_tags.tags_json(tags)
@@ -68,7 +68,7 @@ async def clear_tags(tx: Transaction, image_id: UUID, *, by: str | None = None) 
 
 
 async def state(connection: Transaction, image_id: UUID) -> image_tags.Curated | None:
-    """Return what was decided about an image; None if it is unknown."""
+    """Return the manual edits of an image; None if it is unknown."""
     row = await connection.fetchrow(_STATE, image_id)
     if row is None:
         return None

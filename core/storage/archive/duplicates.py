@@ -1,4 +1,4 @@
-"""Images that are alike, at three levels. Nothing here merges or changes anything.
+"""Similar images, at three levels. Nothing is merged or changed.
 
 `identical`: the same bytes. `same_photo`: another size, another quality; perceptual hashes at most
 6 bits apart and cosine from 0.90, unless both say when they were taken and disagree. `burst`:
@@ -78,7 +78,7 @@ class Alike:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is like an image.
+    """The images similar to one.
 
     Attributes:
         is_complete: all embeddings of its model were compared.
@@ -112,7 +112,7 @@ def level_of(
     taken: datetime | None,
     other: datetime | None,
 ) -> Level | None:
-    """Return how two images are alike; None: not enough to call it anything."""
+    """Return the level at which two images are similar; None if they are not."""
     if is_identical:
         return "identical"
     apart_s = None if taken is None or other is None else abs((taken - other).total_seconds())

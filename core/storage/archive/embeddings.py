@@ -1,4 +1,4 @@
-"""What is known of contents that were encoded before."""
+"""Results of earlier encodings of the same bytes."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from core.tags import ImageTags
 from core.transaction import Transaction
 
 # Size, date, camera and hash come from any image with the same bytes: they are properties of these.
-# What was tagged before there was a hash is decoded once more, so that it gets one.
+# Images tagged before hashes existed are decoded once more, so that they get one.
 _KNOWN = """
 SELECT DISTINCT ON (t.sha256) t.sha256, t.width, t.height, t.exif_datetime, t.camera,
        t.perceptual_hash, i.media_type, halfvec_send(e.embedding) AS vector
@@ -23,7 +23,7 @@ ORDER BY t.sha256, t.id
 async def known(
     connection: Transaction, digests: Sequence[bytes], *, model: str, preprocessing: str
 ) -> dict[bytes, ImageTags]:
-    """Return what an earlier encoding of the same bytes found out, by SHA-256; without tags."""
+    """Return the results of earlier encodings by SHA-256, without tags."""
     rows = await connection.fetch(_KNOWN, list(digests), model, preprocessing)
     return {
         row["sha256"]: ImageTags(

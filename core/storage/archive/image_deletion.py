@@ -1,4 +1,4 @@
-"""Images that are deleted: an id with a time is left of each."""
+"""Deletion of images; each leaves a tombstone with its id and time."""
 
 from datetime import datetime
 from uuid import UUID
@@ -29,7 +29,7 @@ _DELETE_FAILURES = "DELETE FROM failures WHERE image_id = $1"
 async def delete(
     tx: Transaction, image_id: UUID, *, owner: str | None, by: str | None = None
 ) -> datetime | None:
-    """Delete an image; give the time, or None where the owner, if one is given, has no such one.
+    """Delete an image; return the time, or None if it is unknown or of another owner than given.
 
     Its tags go at once. Its bytes and its embedding go when the pruner finds that no other image
     has them: a crash in between leaves them to it.

@@ -73,7 +73,7 @@ INSERT INTO image_tags (image_id, score, ts, label_id)
 SELECT * FROM unnest($1::int8[], $2::int4[], $3::int4[], $4::int2[])
 """
 
-# One that is kept becomes young again, and its row is held against the pruner until we commit.
+# The age of a known one is reset, and its row locked against the pruner until we commit.
 _EMBEDDINGS = """
 INSERT INTO embeddings (sha256, model, preprocessing, embedding)
 SELECT DISTINCT ON (1, 2, 3) u.sha256, u.model, u.preprocessing, u.embedding::halfvec
@@ -111,7 +111,7 @@ class StoredTags:
 
     Attributes:
         number: id of the row in `tagged_images`.
-        existed: it had tags before.
+        existed: whether it had tags before.
         scores: (label id, score in millionths); none where it is excluded from the answers.
     """
 
@@ -123,7 +123,7 @@ class StoredTags:
 
 @dataclass(frozen=True, slots=True)
 class Curated:
-    """What people decided about an image.
+    """The manual edits of an image.
 
     Attributes:
         tags: shown in place of the model's.
@@ -138,7 +138,7 @@ _UNTOUCHED = Curated()
 
 
 async def lock(tx: Transaction, image_ids: Sequence[UUID]) -> None:
-    """Keep these images from being changed by others until the transaction ends.
+    """Lock these images against changes by others until the transaction ends.
 
     Comes before labels are added: everybody locks images first and labels second.
     """
@@ -240,7 +240,7 @@ def _shown(image: TaggedImage, decided: Curated) -> tuple[TagScore, ...]:
 async def _upsert_images(
     tx: Transaction, images: Sequence[TaggedImage], counts: Counts
 ) -> dict[UUID, Curated]:
-    """Return what people decided about those of the images where they did."""
+    """Return the manual edits of those images that have any."""
     rows = await tx.fetch(
         _IMAGES,
         [image.image_id for image in images],

@@ -11,13 +11,13 @@ from core.storage.archive import keeping, statistics
 from core.storage.archive.statistics import Counts
 from core.transaction import Transaction
 
-#: What a deleted image that comes back takes from its new arrival: nothing of the old one is left.
+#: A deleted image that comes back takes all columns from its new arrival.
 COMES_BACK = """
     uri = CASE WHEN images.status = 'deleted' THEN excluded.uri ELSE images.uri END,
     arrived_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.arrived_at END,
     deleted_at = NULL
 """
-#: The name of its last tagging stands until the next one: both tables show the same.
+#: The path of the last tagging stays until the next one, so that both tables show the same.
 _PATH_COMES_BACK = """
     path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END
 """
@@ -91,7 +91,7 @@ INSERT INTO image_owners (image_id, owner) VALUES ($1, $2) ON CONFLICT DO NOTHIN
 
 _JOB_COUNTS = "SELECT status, count(*) FROM images WHERE job_id = $1 GROUP BY status"
 
-# All rows are held, the others' too: an image must not be deleted between this look and its tags.
+# Locks all rows, so that no image is deleted between this check and the writing of its tags.
 _TOMBSTONES = """
 WITH held AS (
     SELECT image_id, deleted_at FROM images WHERE image_id = ANY($1::uuid[])
@@ -162,11 +162,11 @@ class OutgoingImage:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What an image's acceptance came to.
+    """The result of accepting an image.
 
     Attributes:
         is_duplicate: it was known before.
-        at: PostgreSQL's time with the row in hand, so that a deletion is either older or younger.
+        at: PostgreSQL's time with the row locked, so that a deletion is either before or after.
     """
 
     is_duplicate: bool

@@ -106,9 +106,9 @@ class DirectoryJob:
         root: name of the allowed root.
         directory: below the root, as `core.blobs.naming` writes names; empty for the root.
         state: waiting, running, done, failed or cancelled.
-        total: photos in it; None until counted.
-        announced: photos that Kafka has.
-        skips: what was passed over, by reason; `skipped` is their sum.
+        total: number of photos; None until counted.
+        announced: number of photos that Kafka has acknowledged.
+        skips: number of skipped files, by reason; `skipped` is their sum.
         position: path (bytes, below the root) up to which all are announced.
     """
 
@@ -131,7 +131,7 @@ class DirectoryJob:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a job has come since the last step."""
+    """The progress of a job since the last step."""
 
     position: bytes
     announced: int
@@ -228,7 +228,7 @@ async def finish(
 
 
 async def release(connection: Transaction, job_id: UUID, token: UUID) -> None:
-    """Return the job back, so that the next runner goes on without waiting for the lease."""
+    """Release the job, so that the next runner need not wait for the end of the lease."""
     await connection.execute(_RELEASE, job_id, token)
 
 

@@ -11,8 +11,8 @@ from uuid import UUID
 from core.storage.archive.duplicates import hash_distance, level_of
 from core.transaction import Transaction
 
-# The values as two runs of bytes: 200,000 rows would keep the event loop busy. LIMIT stands inside,
-# where it ends the reading by id: behind GROUP BY all of a larger archive would be read.
+# The values come as two byte strings: 200,000 rows would block the event loop. LIMIT is in the
+# subquery, where it ends the scan by id; after GROUP BY the whole archive would be read.
 _HASHES = """
 SELECT coalesce(string_agg(int8send(id), '' ORDER BY id), '') AS ids,
        coalesce(string_agg(int8send(hash), '' ORDER BY id), '') AS hashes,
@@ -111,7 +111,7 @@ async def confirmed(
 def _same_photo(row: Mapping[str, Any]) -> SamePhoto | None:
     bits, cosine = hash_distance(row["hash"], row["other_hash"]), row["cosine"]
     if bits is None or cosine is None:
-        return None  # tagged anew meanwhile, or by another model
+        return None  # tagged again meanwhile, or by another model
     level = level_of(
         is_identical=False,
         cosine=cosine,

@@ -1,8 +1,8 @@
-"""Finding images: by labels, the best match first, or by the date taken, the newest first.
+"""Find images by labels, the best match first, or by the date taken, the newest first.
 
-Every page is found by an index and continues behind a key, not after a count: images that come in
-meanwhile move nothing, and page 1,000 costs what page 1 does. The one exception: a search for
-several labels at once sums up all entries of these labels (no other images), page for page.
+Every page is read through an index and continues after a key, not after a count: new images shift
+nothing, and page 1,000 costs as much as page 1. The exception is a search for several labels, which
+sums up all entries of these labels for each page.
 """
 
 from collections.abc import Sequence

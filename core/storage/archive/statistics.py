@@ -1,4 +1,4 @@
-"""What the archive holds, counted: tags, days, hours, cameras, statuses, failures.
+"""Counts of the archive: tags, days, hours, cameras, statuses, failures.
 
 Counts come from `totals` and `total_changes`. Whoever changes images appends to the second what it
 changed; upkeep folds that into the first. Nothing here reads all images.
@@ -22,7 +22,7 @@ INSERT INTO total_changes (kind, key, images, amount)
 SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[])
 """
 _HAS_CHANGES = "SELECT EXISTS (SELECT FROM total_changes)"
-# Rows that another one folds at the same time are skipped; a reader sees either side of it.
+# Rows that another process folds are skipped; readers see them before or after, never twice.
 _FOLD = """
 WITH taken AS (
     DELETE FROM total_changes WHERE id IN (
@@ -126,7 +126,7 @@ async def append(tx: Transaction, counts: Counts) -> None:
 
 
 async def has_changes(connection: Transaction) -> bool:
-    """Tell whether there is anything to fold."""
+    """Return whether there are changes to fold."""
     return bool(await connection.fetchval(_HAS_CHANGES))
 
 

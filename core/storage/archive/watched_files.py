@@ -1,4 +1,4 @@
-"""The ledger of the filesystem bridge: which files were announced, and as what they were seen."""
+"""The ledger of the filesystem bridge: the files that were announced, and their state then."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class FileState(StrEnum):
 
     ANNOUNCED = "announced"
     FAILING = "failing"  # could not be read; tried again at every scan
-    QUARANTINED = "quarantined"  # failed too often: left alone until it changes or a restart
+    QUARANTINED = "quarantined"  # failed too often; ignored until it changes or a restart
     MISSING = "missing"
 
 
@@ -116,7 +116,7 @@ async def record(tx: Transaction, files: Sequence[WatchedFile]) -> None:
 
 
 async def mark_missing(tx: Transaction, root: str, paths: Sequence[bytes]) -> int:
-    """Note that files are gone: their images are `missing` and no answers any more; give how many.
+    """Mark files as gone: their images become `missing` and no answers; return how many.
 
     Their tags stay in `tagged_images`; a file that comes back is announced and tagged anew.
     """

@@ -1,4 +1,4 @@
-"""Filling gaps in `combo_best`: holes, what others changed, and the table as a whole."""
+"""Repair of `combo_best`: holes, images changed by others, and rebuilding the table."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from core.transaction import Transaction
 #: Entries per label that are counted to find the rarest one.
 _COUNT_LIMIT = 20_000
 
-# A repair must not make writers queue behind it: who cannot have the lock soon tries later.
+# A repair must not make writers wait: if it does not get the lock soon, it tries later.
 _HURRY = "SELECT set_config('lock_timeout', $1, true)"
 _NEEDED = """
 SELECT ready, rebuilt_to,
@@ -55,8 +55,8 @@ SELECT image_id, max(ts) AS ts, array_agg(label_id) AS label_ids, array_agg(scor
 FROM image_tags WHERE image_id >= $1 GROUP BY image_id ORDER BY image_id LIMIT $2
 """
 _COUNT = "SELECT count(*) FROM (SELECT FROM image_tags WHERE label_id = $1 LIMIT $2) AS listed"
-# Along the list of the rarest label, best first. An image that moves in it meanwhile was tagged
-# again, and so offered by whoever did that.
+# It reads the list of the rarest label, best first. An image that moves in it meanwhile was tagged
+# again, and the transaction that did so has offered it.
 _CARRIERS = """
 WITH listed AS MATERIALIZED (
     SELECT score, ts, image_id FROM image_tags
@@ -79,7 +79,7 @@ TOP = (2**62, 2**62, 2**62)
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What there is to do. `rebuilt_to`: images below this id were offered; 0: not begun."""
+    """The repairs to do. `rebuilt_to`: images below this id were offered; 0: not begun."""
 
     ready: bool
     rebuilt_to: int
@@ -116,7 +116,7 @@ async def needed(connection: Transaction) -> Needed:
 
 
 async def hurry(tx: Transaction, lock_timeout_s: float) -> None:
-    """Give up on locks soon (`DatabaseAway`), in this transaction."""
+    """Set a short lock timeout for this transaction (then `DatabaseAway`)."""
     await tx.execute(_HURRY, str(round(lock_timeout_s * 1000)))
 
 
@@ -126,7 +126,7 @@ async def is_too_much(connection: Transaction, most: int) -> bool:
 
 
 async def forget(connection: Transaction) -> None:
-    """Have the table rebuilt from nothing; queries ask the images until it is done."""
+    """Mark the table for a rebuild; until that is done queries use exact SQL."""
     await connection.execute(_FORGET)
 
 
@@ -168,7 +168,7 @@ async def sets(connection: Transaction, limit: int) -> list[tuple[int, tuple[int
 
 
 async def done(tx: Transaction, work_ids: Sequence[int]) -> None:
-    """Forget work that is done."""
+    """Delete work that is done."""
     await tx.execute(_DONE, list(work_ids))
 
 
@@ -188,7 +188,7 @@ async def images_from(connection: Transaction, image_id: int, limit: int) -> lis
 
 
 async def rarest(connection: Transaction, label_ids: Iterable[int]) -> int:
-    """Return the label that the fewest images carry; of several popular ones any."""
+    """Return the label with the fewest images; among several popular ones, any."""
     counts = [
         (await connection.fetchval(_COUNT, label_id, _COUNT_LIMIT), label_id)
         for label_id in label_ids

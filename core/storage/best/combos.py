@@ -1,9 +1,9 @@
 """The best image per set of labels: the SQL around `core.relevance.combos`.
 
-Two advisory locks, both until the transaction ends. Who offers images holds `OFFERS` shared; who
-fills gaps holds it alone, so that nobody decides by a row that is about to change. Who changes rows
-of `combo_best` takes `ROWS` first, after all row locks on images and before any of these rows:
-nobody waits for a row there, so nobody can come to a deadlock over one.
+There are two advisory locks, both held until the transaction ends. A transaction that offers images
+holds `OFFERS` shared; one that repairs holds it exclusively, so that no decision is based on a row
+that is about to change. A transaction that changes rows of `combo_best` takes `ROWS` after all row
+locks on images and before any of these rows: it never waits for such a row, so no deadlock arises.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from core.storage.locks import OFFERS, ROWS
 from core.transaction import Transaction
 
-#: Work that a reader looks at; where there is more, it asks the images without looking.
+#: Pieces of work that a reader checks; with more, it uses exact SQL at once.
 MAX_WORK_READ = 200
 
 #: (score, ts, image id), or None for a hole.
@@ -64,7 +64,7 @@ SELECT NULL, NULL, NULL, NULL, NULL, ready, max_size FROM combo_state
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be offered again: an image, or (None) all images that carry the set."""
+    """A piece of repair work: an image to offer again, or (None) all images with the set."""
 
     image_id: int | None
     label_ids: frozenset[int]
@@ -78,7 +78,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a query sees, all of one moment.
+    """The data for a query, from one snapshot.
 
     Attributes:
         rows: the looked-up rows that exist, holes included.
@@ -98,7 +98,7 @@ class View:
 
 
 async def begin(tx: Transaction) -> None:
-    """Announce that this transaction offers what it is about to change. Then `end`, then offer."""
+    """Declare that this transaction offers its changes itself; then call `end`, then offer."""
     await tx.execute(_BEGIN, OFFERS)
 
 
@@ -119,7 +119,7 @@ async def note(tx: Transaction, changed: Mapping[int, Sequence[int]]) -> None:
 
 
 async def alone(tx: Transaction) -> None:
-    """Keep everybody else from offering until the transaction ends."""
+    """Lock out all other offers until the transaction ends."""
     await tx.execute(_LOCK, OFFERS)
 
 

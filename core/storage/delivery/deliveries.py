@@ -29,7 +29,7 @@ ON CONFLICT (target, again) DO UPDATE
     SET due_at = least(l.due_at, excluded.due_at), touched = excluded.touched
 """
 
-# Of a query that was deleted nothing is sent; one that is there cannot be until we commit.
+# Nothing is sent for a deleted query; an existing one cannot be deleted until we commit.
 _SCHEDULE = f"""
 WITH asked AS (
     SELECT query_id, deleted_at FROM queries WHERE query_id = ANY($2::uuid[])
@@ -57,7 +57,7 @@ RETURNING d.delivery_id, d.query_id, d.owner, d.target, d.url, d.event::text AS 
           d.attempt - d.attempts_before AS made, coalesce(d.asked_at, d.created_at) AS created_at
 """
 
-# Attempts beyond the schedule are only made by deaths: one more has its chance to be recorded.
+# Attempts beyond the schedule arise only from crashes; one more is allowed, to record an outcome.
 _EXPIRE = f"""
 WITH expired AS (
     SELECT delivery_id, attempt - attempts_before > $1 AS spent FROM deliveries
@@ -74,9 +74,9 @@ WITH expired AS (
 SELECT state = 'dead' AS spent FROM changed
 """  # noqa: S608 - a constant
 
-# A 2xx counts also where the lease has run out meanwhile: it happened, and ends the retries. The
-# attempt is noted in any case, unless the query was deleted. One that is not charged is taken back
-# and noted nowhere.
+# A 2xx counts even if the lease has ended meanwhile, and ends the retries. The attempt is recorded
+# in any case, unless the query was deleted. An attempt that is not charged is undone and not
+# recorded.
 _SETTLE = f"""
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::interval[], $5::text[],
@@ -123,7 +123,7 @@ WITH changed AS (
 )
 {_OPEN_LANES}
 """  # noqa: S608 - a constant
-# Two who ask at once for a delivered answer get one more, not two.
+# Two requests at once for a delivered answer give one new webhook, not two.
 _ANEW = f"""
 WITH changed AS (
     INSERT INTO deliveries (delivery_id, query_id, owner, target, url, event, state, round)
@@ -180,7 +180,7 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of one try. `status` is HTTP's; `error` the class where there was no answer."""
+    """The result of one attempt: HTTP `status`, or `error`, the class if there was no answer."""
 
     started_at: datetime
     took_ms: int
@@ -194,7 +194,7 @@ class Settled:
     """How a lease ends: `delivered`, `dead`, or `due` again at `next_at` (None: as it was).
 
     Attributes:
-        charged: false: for a fault of our own, the lease is given back as if it had not been.
+        charged: False for a fault of our own; the lease is then released and the attempt undone.
     """
 
     state: str
@@ -238,11 +238,11 @@ async def expire_leases(tx: Transaction, *, attempts: int) -> tuple[int, int]:
 async def settle(
     connection: Transaction, ended: Sequence[tuple[Leased, Attempt, Settled]]
 ) -> set[UUID]:
-    """Record attempts and what follows of each; give those that were still ours to settle.
+    """Record attempts and their outcomes; return those whose leases were still ours.
 
     One statement: what it does, it does for all of them.
 
-    What is due again is so by PostgreSQL's clock, which also claims it: ours may be hours off.
+    Due times are set by PostgreSQL's clock, by which webhooks are also claimed: ours may be off.
     """
     now = datetime.now(UTC)
     columns = zip(

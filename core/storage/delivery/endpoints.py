@@ -70,7 +70,7 @@ async def exists(connection: Transaction, endpoint_id: UUID) -> bool:
 
 
 async def remove(tx: Transaction, endpoint_id: UUID, *, owner: str | None) -> Removed | None:
-    """Forget an address and its secrets; None where the owner, if one is given, has no such one.
+    """Delete an address and its secrets; return None if unknown or of another owner than given.
 
     Its webhooks that wait are given up: they would go out with a signature that the receiver does
     not know. One that is under way comes to its end. Redelivery sends them again, signed with the

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from core.transaction import Transaction
 
-# The event only where the state changes: to disable twice is to disable.
+# The event is written only if the state changes, so that disabling twice has one event.
 _CHANGE = """
 WITH changed AS (
     INSERT INTO targets (target, disabled_at, actor, reason)
@@ -60,7 +60,7 @@ class HostState:
 
 
 async def disable(tx: Transaction, host: str, *, actor: str, reason: str = "") -> bool:
-    """Claim none of this host's webhooks any more; False where that was so.
+    """Stop claiming this host's webhooks; return False if it was disabled already.
 
     What is in flight comes to its end. No attempt is charged for the wait.
     """

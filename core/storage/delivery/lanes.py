@@ -86,7 +86,7 @@ CLAIM = _CHOOSE + LEASE
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What may be claimed.
+    """The bounds of a claim.
 
     Attributes:
         hosts: targets with a room of their own; `rooms` and `tiers` (0 to 2) belong to them.
@@ -108,8 +108,8 @@ async def claim(
 ) -> list[Leased]:
     """Lease due webhooks of targets that are not disabled, within the room; one statement.
 
-    The attempt is counted here, before anything is sent, so that a target that kills us does not
-    get endless tries.
+    The attempt is counted here, before anything is sent, so that a webhook that crashes the process
+    is not tried for ever.
     """
     if room.total <= 0:
         return []

@@ -16,7 +16,7 @@ SELECT d.delivery_id, d.url, d.target, d.state, d.attempt, d.next_at, d.reason, 
 FROM deliveries d WHERE d.query_id = $1 ORDER BY d.created_at, d.delivery_id
 """
 
-# Counted to a bound: a long backlog must not make looking at it dear.
+# Counted up to a bound, so that a long backlog stays cheap to count.
 _BACKLOG = """
 SELECT count(*) AS due, coalesce(extract(epoch FROM now() - min(next_at)), 0)::float8 AS oldest_s
 FROM (SELECT next_at FROM deliveries WHERE state = 'due' AND next_at <= now() LIMIT $1) d

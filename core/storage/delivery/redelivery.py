@@ -1,7 +1,7 @@
-"""Webhooks made due again by people (docs/decisions/0012).
+"""Redelivery: people make webhooks due again (docs/decisions/0012).
 
-One that was never delivered goes on under its id; a delivered one is sent as a new webhook of the
-next round. What is under way is left alone.
+A webhook that was not delivered keeps its id; a delivered one is sent as a new webhook of the next
+round. A webhook in flight is not changed.
 """
 
 from collections.abc import Sequence

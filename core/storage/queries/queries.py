@@ -1,4 +1,4 @@
-"""Queries: accepted, perhaps waiting for an upload, answered once."""
+"""Queries: accept them, park those that wait for an upload, store one answer each."""
 
 import json
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ SELECT query_id, owner, text, callback_url, options, status, answer->>'type' AS 
 FROM queries WHERE query_id = $1 AND deleted_at IS NULL
 """
 
-# The first answer wins: a replay may find other images, and must change nothing. What was accepted
-# by HTTP has a fingerprint: a record on the topic that borrows its id for another question or
-# another address is no answer to it.
+# The first answer wins: a replay may find other images and must change nothing. A query accepted by
+# HTTP has a fingerprint: a record on the topic that has its id, but another text or address, does
+# not answer it.
 _ANSWER = """
 INSERT INTO queries (query_id, text, callback_url, options, status, answer, answered_at)
 SELECT u.query_id, u.text, u.url, u.options::jsonb, 'answered', u.answer::jsonb, now()
@@ -168,8 +168,8 @@ async def answer(
 ) -> dict[UUID, NewAnswer]:
     """Store answers; return the queries that had none before. The others keep their first one.
 
-    Without an owner: the ingress has written that of what it accepted, and a record that somebody
-    else put on the topic has none, whatever it says.
+    It has no owner: the ingress has stored that of queries by HTTP, and a direct producer's query
+    has none, whatever its record claims.
     """
     if not answers:
         return {}
@@ -262,7 +262,7 @@ async def ready(
 
 
 async def unpark(tx: Transaction, query_ids: Sequence[UUID]) -> None:
-    """Forget that these queries were waiting."""
+    """Delete these queries from the parked ones."""
     await tx.execute(_UNPARK, list(query_ids))
 
 

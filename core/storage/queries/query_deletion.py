@@ -1,4 +1,4 @@
-"""Queries that are deleted, with their webhooks: an id with a time is left of each."""
+"""Deletion of queries with their webhooks; each leaves a tombstone with its id and time."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from core.storage.delivery import deliveries
 from core.storage.queries import queries
 from core.transaction import Transaction
 
-# The tombstone counts as answered, so that nobody answers it; nothing of the question is left.
+# The tombstone counts as answered, so that it is not answered; the text is erased.
 _DELETE = """
 UPDATE queries SET status = 'answered', deleted_at = now(), owner = NULL, text = '',
        callback_url = '', options = '{}', fingerprint = NULL, answer = NULL, answered_at = NULL

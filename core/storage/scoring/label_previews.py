@@ -124,13 +124,13 @@ async def take(connection: Transaction, lease_s: float) -> Asked | None:
 
 
 async def finish(connection: Transaction, preview_id: UUID, outcome: dict[str, Any]) -> None:
-    """Note what came out."""
+    """Store the result."""
     text = json.dumps(outcome, ensure_ascii=False)
     await connection.execute(_FINISH, preview_id, "done", text, None)
 
 
 async def fail(connection: Transaction, preview_id: UUID, error: str) -> None:
-    """Note that nothing can come out."""
+    """Store that the preview failed."""
     await connection.execute(_FINISH, preview_id, "failed", None, error)
 
 

@@ -1,4 +1,4 @@
-"""Which models tagging processes have loaded, as they say themselves."""
+"""The models that tagging processes report as loaded."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -78,7 +78,7 @@ _OLDER = """
 SELECT count(*) FROM (
     SELECT FROM tagged_images WHERE label_version < $1 LIMIT $2) AS t
 """
-# What stands under an older version, or came meanwhile with other bytes, has been dealt with.
+# Images of an older version, or that arrived meanwhile with other bytes, are done.
 _WRITE = """
 UPDATE tagged_images t SET
     tags = CASE WHEN i.hand_tags IS NULL THEN u.tags::jsonb ELSE t.tags END,
@@ -131,7 +131,7 @@ class Progress:
 
 
 async def is_needed(connection: Transaction, model: str, version: int) -> bool:
-    """Tell whether images are left, or an end is to be noted."""
+    """Return whether images are left, or the end is still to be noted."""
     return bool(await connection.fetchval(_NEEDED, model, version))
 
 
@@ -151,7 +151,7 @@ async def lease(
 
 
 async def release(connection: Transaction, keeper: str) -> None:
-    """Return the work back."""
+    """Release the work."""
     await connection.execute(_RELEASE, keeper)
 
 
@@ -207,7 +207,7 @@ async def write(
     version: int,
     label_ids: Mapping[str, int],
 ) -> tuple[StoredTags, ...]:
-    """Put new tags in place of old ones; give those that are answers, for the best images.
+    """Replace tags; return those of images that may be answers, for the best images.
 
     Needs the images locked (`image_tags.lock`) and the version held (`labels.hold_version`).
     """

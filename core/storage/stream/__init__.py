@@ -1,1 +1,1 @@
-"""Where consumers stand and what they leave behind: progress, outbox, dead letters."""
+"""Tables of the consumer runtime: progress, outbox, dead letters, members."""

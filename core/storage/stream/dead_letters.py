@@ -1,4 +1,4 @@
-"""Records that were set aside: bytes and headers as they were, and why."""
+"""Dead letters: records with their bytes and headers as they were, and a reason."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Events that must leave: rows written with their effect, deleted once Kafka has them."""
+"""The outbox: events written with their effects, and deleted once Kafka has them."""
 
 import base64
 import json
@@ -95,7 +95,7 @@ async def settle(
     published: Sequence[tuple[OutboxRow, Place]],
     refused: Sequence[tuple[OutboxRow, PermanentError]],
 ) -> None:
-    """Delete rows: an arrival leaves its place for tokens, a refused row a dead letter."""
+    """Delete rows; store places of arrivals for tokens, and dead letters of refused rows."""
     if refused:
         await tx.execute(
             _QUARANTINE,

@@ -1,4 +1,4 @@
-"""Where each consumer group stands: the rows that fence owners and make effects exactly-once.
+"""The progress of each consumer group: rows that fence owners and make effects exactly-once.
 
 Every batch moves its partitions' rows in the transaction that writes its effects. A claim raises a
 row's epoch, so that a batch which an earlier owner still has in flight finds no row to move.

@@ -7,7 +7,7 @@ from core.storage.stream.outbox import headers_from_json
 from core.transaction import Transaction
 from schemas.record import Record
 
-# Of an unreadable record nothing was kept but its place: put back, it would be an empty record.
+# Of an unreadable record only its place is stored; published again it would be empty.
 # Quarantined copies are refused by the DLQ topic for their size; the original may still fit.
 _WHERE = """
 WHERE topic = $1 AND replayed_at IS NULL AND ($2::text IS NULL OR grp = $2)
@@ -83,6 +83,6 @@ async def count_unreadable(connection: Transaction, wanted: LetterFilter) -> int
 
 
 async def mark_replayed(connection: Transaction, ids: Sequence[int]) -> None:
-    """Write down that Kafka has these letters again."""
+    """Mark these letters as published again."""
     if ids:
         await connection.execute(_MARK, list(ids))

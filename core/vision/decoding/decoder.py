@@ -31,7 +31,7 @@ class Decoded:
 
     Attributes:
         pixels: uint8, (height, width, 3), RGB.
-        media_type: what the bytes are.
+        media_type: the media type of the bytes.
         width: of the source as seen, after EXIF orientation.
         height: of the source as seen.
         sha256: of the source's bytes.
@@ -71,7 +71,7 @@ def pool_limits(settings: DecodeSettings, max_image_bytes: int) -> PoolLimits:
 
 
 class DecodePool:
-    """Decodes pictures in worker processes; one that kills its worker costs only itself.
+    """Decodes pictures in worker processes; a picture that kills its worker fails alone.
 
     Use as an async context manager: workers are warm when the block is entered and gone when it
     is left. Enter it on the thread that lives as long as the process, since Linux's parent-death
@@ -133,7 +133,7 @@ class DecodePool:
         return tuple(each.pid for each in self._workers)
 
     async def decode(self, data: bytes) -> Decoded | PermanentError:
-        """Return the pixels of a picture, or what is wrong with it.
+        """Return the pixels of a picture, or the error that it has.
 
         An `ImageUnreadable` carries one of the reasons of `pixels` and `sniff`, or
         `too_many_bytes`, `decoder_memory`, `decoder_timeout`, `decoder_crashed`.
@@ -192,10 +192,10 @@ class DecodePool:
     async def _twice(
         self, head: worker_protocol.Head, data: bytes, max_body: int
     ) -> tuple[worker_protocol.Head, bytearray]:
-        """Ask; where the worker dies, ask once more in a fresh one.
+        """Decode; if the worker dies, decode once more in a new one.
 
-        An earlier picture may have spoilt its heap, or the kernel may have looked for memory:
-        the picture at hand need not be the culprit. One that really kills does so again.
+        An earlier picture may have corrupted its heap, or the kernel may have needed memory, so the
+        present picture need not be the cause. If it is, the second worker dies too.
         """
         try:
             return await self._attempt(head, data, max_body)
@@ -205,7 +205,7 @@ class DecodePool:
     async def _attempt(
         self, head: worker_protocol.Head, data: bytes, max_body: int
     ) -> tuple[worker_protocol.Head, bytearray]:
-        """Ask one worker; it is replaced unless it is known to be waiting for the next picture."""
+        """Decode in one worker; replace it unless it is known to wait for the next picture."""
         one = self._take()
         reusable = False
         try:
@@ -224,10 +224,10 @@ class DecodePool:
         if self._closed:
             raise TransientError("the decode pool is closed")
         one = self._free.pop()
-        return one if one.alive else self._replace(one)  # killed while idle: nobody's fault
+        return one if one.alive else self._replace(one)  # killed while idle
 
     def _replace(self, lost: DecoderProcess) -> DecoderProcess:
-        """Start another in its place; its loading overlaps with whatever comes next."""
+        """Start a new worker in its place; its start overlaps with other work."""
         lost.kill()
         self._dying = [each for each in (*self._dying, lost) if not each.gone()]
         self._workers.discard(lost)

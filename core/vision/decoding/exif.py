@@ -1,4 +1,4 @@
-"""What we read from EXIF: the time of the shot and the camera. Broken EXIF costs no picture."""
+"""Read the time of the shot and the camera from EXIF; broken EXIF does not fail the picture."""
 
 import re
 from datetime import datetime
@@ -39,7 +39,7 @@ def taken_at(image: Image.Image) -> datetime | None:
 
 
 def parse_datetime(value: object, subseconds: object = None) -> datetime | None:
-    """Read an EXIF date; None for blanks, zeros, impossible dates and other nonsense."""
+    """Return an EXIF date; None for blanks, zeros, impossible dates and other invalid text."""
     found = _DATETIME.match(_text(value))
     if found is None:
         return None
@@ -65,8 +65,8 @@ def camera(image: Image.Image) -> str | None:
 def camera_name(make: object, model: object) -> str | None:
     """Join maker and model; a maker that the model repeats, as Canon's do, is named once.
 
-    What is no text for people (line breaks, control characters, marks of direction) becomes a
-    space, since the name is shown and counted by.
+    Line breaks, control characters and direction marks become blanks, since the name is displayed
+    and used as a key.
     """
     maker, name = _words(make), _words(model)
     if maker and name and name[0].casefold() == maker[0].casefold():

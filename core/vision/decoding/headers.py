@@ -53,7 +53,7 @@ def _jpeg_marker(data: bytes, at: int) -> tuple[int, int]:
     if at < 0:
         raise HeaderEnded
     for position in range(at, min(at + _MAX_SEGMENTS, len(data))):
-        if data[position] != 0xFF:  # any number of fill bytes may stand before the code
+        if data[position] != 0xFF:  # any number of fill bytes may precede the code
             return data[position], position + 1
     raise HeaderEnded
 

@@ -1,4 +1,4 @@
-"""Which of many perceptual hashes are nearly the same. Pure: numpy in, plain values out."""
+"""Find nearly equal ones among many perceptual hashes. Pure: numpy in, plain values out."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 #: Comparisons in one call: at most half a second on one core, whatever the number of hashes.
 MAX_COMPARISONS = 200_000_000
-#: Earlier hashes that are given for one: of a hundred icons of one kind the first will do.
+#: Most earlier hashes returned for one: of a hundred similar icons the first few suffice.
 MAX_EARLIER = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Lookalikes:
-    """What was found.
+    """The pairs found.
 
     Attributes:
         pairs: (place of the earlier hash, place of the later one), by the later one.
-        next: the first place that was not looked at.
-        cut: later places with more earlier ones than are given.
+        next: the first index that was not examined.
+        cut: indices with more earlier lookalikes than were returned.
     """
 
     pairs: tuple[tuple[int, int], ...]

@@ -12,14 +12,14 @@ from PIL import Image
 
 from core.vision.decoding import pixels, sniff
 
-_JPEG_QUALITY = 92  # for what must be encoded anew; a second generation is then hard to see
+_JPEG_QUALITY = 92  # for re-encoding; at this quality the loss is hard to see
 _THUMBNAIL_QUALITY = 80
 # APP0 JFIF and APP14 Adobe say how colours are stored; of APP2 only the colour profile stays.
 _KEPT_APPS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 _COMMENT = 0xFE
 # In entropy-coded data FF is followed by 00 or a restart marker; anything else ends it.
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-# What says how the picture looks stays; texts, times, EXIF, and what we do not know, do not: a
+# Chunks that affect the look are kept; texts, times, EXIF and unknown chunks are not, since a
 # private chunk may hold anything.
 _PNG_KEPT = frozenset(
     {
@@ -32,11 +32,11 @@ _WEBP_METADATA_FLAGS = 0x0C  # RFC 9649: E (EXIF) and X (XMP)
 
 
 class _NotLossless(Exception):
-    """The file's structure is unusual: encode it anew."""
+    """The file's structure is unusual, so it must be re-encoded."""
 
 
 def strip_metadata(data: bytes, limits: sniff.Limits) -> tuple[str, bytes]:
-    """Return (media type, bytes) of a copy that tells nothing but the picture.
+    """Return (media type, bytes) of a copy without metadata.
 
     JPEG, PNG and WebP lose their metadata chunks and keep their pixels bit by bit, unless EXIF
     asks for a turn; everything else becomes JPEG, or PNG where it is transparent. Colour
@@ -96,7 +96,7 @@ def _saved(image: Image.Image, form: str, **options: object) -> bytes:
 def _strip_jpeg(data: bytes) -> bytes:
     """Copy a JPEG's segments up to its first end marker, without APP1, APP13, comments and such.
 
-    A multi-picture file's further pictures stand behind the end, with EXIF of their own.
+    Further pictures of a multi-picture file are after the end marker, with EXIF of their own.
     """
     kept = [b"\xff\xd8"]
     at = 2

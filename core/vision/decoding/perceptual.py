@@ -1,4 +1,4 @@
-"""A hash of what a picture looks like: saved again or resized, a photo keeps nearly all its bits.
+"""A perceptual hash: a photo that is saved again or resized keeps nearly all its bits.
 
 The pHash of the literature (Zauner, "Implementation and Benchmarking of Perceptual Image Hash
 Functions", 2010): the lowest frequencies of the grey picture, each a bit that says whether it is
@@ -15,7 +15,7 @@ from core.vision.decoding.worker_protocol import GREY_SIDE
 
 FREQUENCIES = 8  # per axis; all but the mean brightness give a bit each
 _BITS = FREQUENCIES**2 - 1
-#: Of a picture too flat to be judged. No other has it: about half of a hash's bits are set.
+#: The hash of a picture without contrast. No other picture has it, since half of the bits are set.
 FLAT = 0
 #: Least standard deviation, in grey levels of 255: below it, saving again moves too many bits. One
 #: photo in a hundred has less than 22.

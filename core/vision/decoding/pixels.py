@@ -73,7 +73,7 @@ def prepare_libraries(limits: sniff.Limits) -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     Image.MAX_IMAGE_PIXELS = limits.max_pixels
     Image.init()
-    warnings.simplefilter("ignore")  # broken EXIF warns by the dozen; nobody reads it here
+    warnings.simplefilter("ignore")  # broken EXIF causes many warnings, which nobody reads here
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
@@ -118,7 +118,7 @@ def opened(data: bytes, limits: sniff.Limits) -> Image.Image:
         raise ImageUnreadable(f"{kind}: {error}", reason="too_many_pixels") from error
     except MemoryError:
         raise
-    except Exception as error:  # hostile headers make plugins raise nearly anything
+    except Exception as error:  # plugins may raise any exception on hostile headers
         raise _unreadable(kind, error) from error
     sniff.check_size(*image.size, limits)
     return image
@@ -141,9 +141,9 @@ def load(image: Image.Image) -> None:
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation that is still to be applied, 1 to 8; 1 where it is nonsense.
+    """Return the EXIF orientation that is still to be applied, 1 to 8; 1 where it is invalid.
 
-    To be asked after `load`: TIFF turns itself while loading, PNG may hold EXIF after its pixels.
+    Call it after `load`: Pillow turns TIFF while loading, and PNG may have EXIF after its pixels.
     """
     value = exif.read(image).get(_ORIENTATION, 1)
     return value if isinstance(value, int) and value in _TRANSPOSE else 1
@@ -154,9 +154,9 @@ def _as_seen(size: tuple[int, int], image: Image.Image) -> tuple[int, int]:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return the picture as it is to be seen.
+    """Return the picture turned upright.
 
-    Not `ImageOps.exif_transpose`: that writes the EXIF anew and fails on broken blocks.
+    `ImageOps.exif_transpose` is not used: it rewrites the EXIF and fails on broken blocks.
     """
     turn = _TRANSPOSE.get(orientation(image))
     return image if turn is None else image.transpose(turn)
@@ -165,8 +165,8 @@ def upright(image: Image.Image) -> Image.Image:
 def flat_rgb(image: Image.Image) -> Image.Image:
     """Return 8-bit RGB, transparency on white.
 
-    Before any resizing, unlike open_clip: resizing palettes picks nearest neighbours, and
-    resizing RGBA makes transparent areas black.
+    This is done before resizing, unlike in open_clip: palettes would be resized by nearest
+    neighbour, and transparent areas of RGBA would become black.
     """
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
@@ -274,9 +274,9 @@ def crop(image: Image.Image, form: PixelFormat) -> Image.Image:
 
 
 def _grey(whole: Image.Image) -> Image.Image:
-    """Return what the perceptual hash is made of, from the picture before it is cropped.
+    """Return the grey picture for the perceptual hash, from the picture before it is cropped.
 
-    Bilinear: with a box filter up to 4 bits hung on the size that the model wants; so none did.
+    It is resized bilinearly: with a box filter up to 4 bits depended on the model's size, now none.
     """
     return whole.convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BILINEAR)
 
@@ -285,5 +285,5 @@ def _unreadable(kind: str, error: Exception) -> ImageUnreadable:
     text = str(error)
     reason = "truncated" if "truncated" in text.lower() else "corrupt"
     if isinstance(error, UnidentifiedImageError):
-        text = "the library does not recognise it"  # its own text shows a memory address
+        text = "the library does not recognise it"  # Pillow's message has a memory address
     return ImageUnreadable(f"{kind}: {type(error).__name__}: {text}", reason=reason)

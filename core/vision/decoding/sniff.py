@@ -1,7 +1,7 @@
 """The kind of picture that bytes are, by their first bytes alone.
 
-Pure and small: neither Pillow nor torch is imported, so that the ingress and the producers can
-ask. Client's content types and file extensions are not looked at: bytes decide.
+It imports neither Pillow nor torch, so that ingress and producers can use it. Content types and
+file extensions from clients are ignored; the bytes decide.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class SniffedPicture:
-    """What the header of a picture claims; `width` and `height` are before EXIF orientation."""
+    """The header of a picture as it claims; `width` and `height` are before EXIF orientation."""
 
     media_type: str
     width: int
@@ -77,7 +77,7 @@ def probe(data: bytes, limits: Limits) -> SniffedPicture:
     """Read type and size from the header, without decoding anything.
 
     Cheap and safe on hostile bytes: reads a bounded number of fields in plain Python, runs no
-    library's parser and allocates nothing. It is a first sieve; the decoder's word is final.
+    library's parser and allocates nothing. It is a first check; the decoder has the final say.
 
     Raises:
         ImageUnreadable: reason `empty`, `not_an_image`, `truncated`, `corrupt`,
@@ -114,7 +114,7 @@ def require_media_type(data: bytes) -> str:
 
 
 def check_size(width: int, height: int, limits: Limits) -> None:
-    """Refuse a picture that is empty or larger than the limits.
+    """Raise if a picture is empty or larger than the limits.
 
     Raises:
         ImageUnreadable: reason `corrupt` (no area), `too_large_side` or `too_many_pixels`.
@@ -134,7 +134,7 @@ def check_size(width: int, height: int, limits: Limits) -> None:
 
 
 def _from_brands(data: bytes) -> str | None:
-    """Tell HEIC, AVIF and plain HEIF apart by the brands of their `ftyp` box."""
+    """Return HEIC, AVIF or plain HEIF by the brands of the `ftyp` box."""
     end = min(int.from_bytes(data[:4], "big"), len(data), 16 + 4 * _MAX_BRANDS)
     brands = {data[8:12]} | {data[at : at + 4] for at in range(16, end - 3, 4)}
     if brands & _AVIF_BRANDS:

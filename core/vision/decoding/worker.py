@@ -31,7 +31,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the parent tells its worker once, at start.
+    """The settings that the parent sends its worker at the start.
 
     Attributes:
         memory_bytes: limit of the address space (RLIMIT_AS).
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     job = Job(**json.loads(arguments[1]))
     die_with_parent(job.parent)
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Ctrl-C reaches the whole group: the parent finishes its batch with us, then closes us.
+        # Ctrl-C signals the whole group; the parent still needs us to finish its batch.
         signal.signal(number, signal.SIG_IGN)
     try:
         operations = load_operations(job)
@@ -80,20 +80,20 @@ def load_operations(job: Job) -> Mapping[str, Operation]:
 
 
 def serve(connection: socket.socket, job: Job, operations: Mapping[str, Operation]) -> None:
-    """Answer requests one by one. Ends the process after a picture that took all the memory."""
+    """Answer requests one by one; end the process after a picture that used up the memory."""
     while True:
         head, data = receive(connection, job.max_image_bytes)
         allow_cpu(job.cpu_s)
         head, body = answer(operations[head.pop("do")], data, head)
         send(connection, head, body)
         if head.get("reason") == "decoder_memory":
-            return  # what a C library kept after a failed allocation goes with the process
+            return  # ending frees what a C library kept after a failed allocation
 
 
 def answer(
     operation: Operation, data: bytes, arguments: worker_protocol.Head
 ) -> tuple[worker_protocol.Head, bytes]:
-    """Run one operation; what is wrong with the picture becomes a head with a reason."""
+    """Run one operation; an error of the picture becomes a head with a reason."""
     try:
         return operation(data, arguments)
     except ImageUnreadable as error:
@@ -113,9 +113,9 @@ def die_with_parent(parent: int) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        with contextlib.suppress(OSError):  # the kernel's victim should be us, not the consumer
+        with contextlib.suppress(OSError):  # the OOM killer should choose us
             Path("/proc/self/oom_score_adj").write_text("500")
-    if os.getppid() != parent:  # it died before the request was heard
+    if os.getppid() != parent:  # the parent died before the call
         sys.exit(1)
 
 

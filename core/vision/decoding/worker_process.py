@@ -19,7 +19,7 @@ _END_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """How much the pool may use.
+    """The limits of the pool.
 
     Attributes:
         workers: processes, and thereby pictures decoded at once.
@@ -47,7 +47,7 @@ class Died(Exception):
 
 
 class NotStarted(Exception):
-    """The worker could not get ready; the text says why."""
+    """The worker could not start; the message says why."""
 
 
 class DecoderProcess:
@@ -105,7 +105,7 @@ class DecoderProcess:
         """Send a picture; return the answer.
 
         Raises:
-            TimeoutError: no answer within the limit; the worker is still at it.
+            TimeoutError: no answer within the limit; the worker still works on it.
             Died: the process ended.
         """
         loop = asyncio.get_running_loop()
@@ -153,7 +153,7 @@ class DecoderProcess:
 
     async def end(self) -> int:
         """Wait for its end, or bring it about, and return the return code."""
-        # A process that has just closed its socket is about to tell by which signal it ends.
+        # A process that has just closed its socket is about to end, and its signal says why.
         try:
             return await asyncio.to_thread(self._process.wait, _END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -176,7 +176,7 @@ def _job(limits: PoolLimits, operations: str) -> worker.Job:
 
 
 def _environment() -> dict[str, str]:
-    """Return what a worker needs and nothing else: our variables hold passwords."""
+    """Return the environment of a worker, without our variables, which hold passwords."""
     return {
         "PATH": os.defpath,
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
@@ -186,7 +186,7 @@ def _environment() -> dict[str, str]:
 
 
 def ending(status: int) -> str:
-    """Name what ended a process: a signal or an exit status."""
+    """Return the name of the signal, or the exit status, that ended a process."""
     try:
         return signal.Signals(-status).name
     except ValueError:

@@ -1,7 +1,7 @@
-"""How the decode pool and its workers talk: frames of a JSON head and a binary body.
+"""The protocol of decode pool and workers: frames of a JSON head and a binary body.
 
-JSON and raw bytes, never pickle: a worker that a hostile picture has taken over must not be able
-to make the parent run anything.
+It is JSON and raw bytes, never pickle: a worker that a hostile picture has taken over must not be
+able to execute code in the parent.
 """
 
 import json
@@ -24,7 +24,7 @@ Head = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PixelFormat:
-    """What the model wants to see.
+    """The form of pixels that the model takes.
 
     Attributes:
         height: rows of the result.
@@ -46,7 +46,7 @@ class PixelFormat:
 
 
 class WireBroken(Exception):
-    """The other side is gone or does not speak the protocol."""
+    """The other side has closed or violates the protocol."""
 
 
 def pack(head: Head, body_bytes: int) -> bytes:

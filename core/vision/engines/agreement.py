@@ -1,16 +1,15 @@
-"""Whether a quicker engine still sees what the full one sees. Pure: numpy in, plain values out."""
+"""The accuracy of a faster engine compared with fp32. Pure: numpy in, plain values out."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: The gate of every quicker path (docs/research/clip.md, section 8): what users see may change in
-#: one picture of a hundred at most, and no vector may move farther than encoding a photo anew moves
-#: it.
+#: The gate of every faster path (docs/research/clip.md, section 8): the best label may change in at
+#: most one picture of a hundred, and no vector may move farther than when a photo is saved again.
 MIN_COSINE = 0.999
 MIN_SAME_BEST = 0.99
-#: With fewer, one picture in a hundred could not be told from none.
+#: With fewer, one changed picture in a hundred could not be detected.
 MIN_PICTURES = 100
 
 Vectors = NDArray[np.float32]
@@ -18,7 +17,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How far an engine's vectors are from those of fp32.
+    """The agreement of an engine's vectors with those of fp32.
 
     Attributes:
         pictures: compared.

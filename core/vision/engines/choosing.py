@@ -1,7 +1,7 @@
-"""Which engine runs the model: what the settings say, or the quickest of those allowed.
+"""Choose the engine of the model: the one in the settings, or the fastest of those allowed.
 
 torch       fp32, bf16 where the processor has units for it; fp16 or bf16 on CUDA
-onnx-int8   ONNX Runtime on the CPU; its own gate decides whether a model bears it
+onnx-int8   ONNX Runtime on the CPU; its gate refuses models that lose accuracy
 auto        measured at the start; onnx-int8 only where TAGGING_ALLOW_INT8 says so
 """
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 #: Of the start of a process. Three engines of ViT-B-32 take one round and more on two cores.
 PROBE_BUDGET_S = 3.0
-#: A vector of another identity must pay: archives do not mix them, so a choice that goes one way
-#: today and the other way tomorrow costs more than a few per cent of speed.
+#: Another identity must be much faster: archives do not mix them, so changing the choice from one
+#: start to the next costs more than a few per cent of speed.
 MARGINS = {"onnx-int8": 1.2, "torch-bf16": 1.05}
-_BATCH = 8  # enough to tell engines apart; more is seconds a round with a large model
+_BATCH = 8  # enough to compare engines; more takes seconds per round with a large model
 
 log = structlog.get_logger(__name__)
 
@@ -72,9 +72,9 @@ def _quickest(settings: TaggingSettings, clock: probe.Clock) -> Towers:
 
 
 def _measured(engines: "dict[str, Towers]", clock: probe.Clock) -> str:
-    """Return the name of the quickest, and say why."""
+    """Return the name of the fastest, and log the figures."""
     form = next(iter(engines.values())).pixel_format(fast=False)
-    chance = np.random.default_rng(1)  # noise: what a picture shows does not change its time
+    chance = np.random.default_rng(1)  # noise, since the content does not affect the time
     pictures = chance.integers(0, 256, (_BATCH, form.height, form.width, 3), np.uint8)
     began = clock()
     rates = probe.measure(

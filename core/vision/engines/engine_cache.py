@@ -1,4 +1,4 @@
-"""Quantised models and the verdicts on them, kept between starts."""
+"""Quantised models and their accuracy checks, kept between starts."""
 
 import hashlib
 import json
@@ -30,16 +30,16 @@ class Quantised:
 class EngineCache:
     """A folder with one subfolder per model, processor and version of everything involved.
 
-    Refusals are kept too: else each start would take half a minute to come to the same one. The
-    graph and its verdict appear in one step, so that a process killed while it builds, or two that
-    build at once, leave nothing half done.
+    Refusals are kept too, since each start would otherwise need half a minute for the same result.
+    Graph and verdict appear in one step, so that a process that is killed while it builds, or two
+    that build at once, leave nothing incomplete.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.expanduser()
 
     def find(self, key: str) -> Quantised | None:
-        """Return what is kept under a key; None where there is nothing, or it is spoilt."""
+        """Return the entry of a key; None where there is none, or it is damaged."""
         entry = self._folder / key
         try:
             kept_verdict = json.loads((entry / _VERDICT).read_text(encoding="utf-8"))
@@ -86,7 +86,7 @@ class EngineCache:
         try:
             os.rename(fresh, kept)  # noqa: PTH104  # refuses a full folder, and that is wanted
         except OSError:
-            if self.find(key) is None:  # not another process's work: spoilt
+            if self.find(key) is None:  # not another process's entry, so it is damaged
                 shutil.rmtree(kept, ignore_errors=True)
                 os.rename(fresh, kept)  # noqa: PTH104
         found = self.find(key)

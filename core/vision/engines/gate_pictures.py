@@ -23,8 +23,8 @@ _PHOTOS = (
     ("sklearn", "datasets/images/china.jpg"),
     ("sklearn", "datasets/images/flower.jpg"),
 )
-#: What the best label is chosen from. Everyday words: the archive's own labels change, the
-#: verdict on an engine must not.
+#: The labels of the check. They are fixed everyday words, because the archive's own labels change
+#: and the verdict on an engine must not.
 PROMPTS = tuple(
     f"a photo of {words}"
     for words in (

@@ -1,4 +1,4 @@
-"""What the model runs on: device, precision, what the processor can do."""
+"""Choose device and precision by the hardware."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ INPUT = "pixels"
 
 
 class GraphRunner:
-    """Pictures through a graph that takes one at a time, on several threads.
+    """Runs a graph that takes one picture at a time, on several threads.
 
     One at a time because int8's scales are found while it runs, from the largest value in a
     tensor: in a batch, a picture's vector would depend on its neighbours (cosine 0.9998 between

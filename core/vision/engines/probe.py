@@ -1,4 +1,4 @@
-"""Which of several engines is the quickest here: a short measurement, and a decision from it."""
+"""Measure engines briefly and choose the fastest."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def measure(
     rounds of all the pictures follow as long as the next one is expected to end within `budget_s`.
 
     Args:
-        engines: by name; what they give is not looked at.
+        engines: by name; their results are ignored.
         pictures: one batch, in the form that the engines take.
         budget_s: seconds for everything.
         clock: seconds, monotonic.

@@ -1,4 +1,4 @@
-"""A torch image tower as an int8 graph for ONNX Runtime: export, quantise, judge.
+"""Make an int8 graph for ONNX Runtime of a torch image tower: export, quantise, check.
 
 The only module that makes graphs; `onnx_towers` runs them. ONNX, its quantiser and the exporter
 are imported lazily: only a process that makes a graph pays for them.
@@ -65,7 +65,7 @@ def quantised(towers: TorchTowers, folder: Path) -> Quantised:
 
 
 def cache_key(towers: TorchTowers) -> str:
-    """Name everything that a graph or the verdict on it depends on.
+    """Return a key of everything that a graph or its verdict depends on.
 
     The weights, the architecture (activations have no weights), the pixels and their
     normalisation, the recipe, the versions of what makes and runs the graph; and the processor:
@@ -165,7 +165,7 @@ def _quantise(full: Path, graph: Path) -> None:
 
 @contextmanager
 def _translated(identity: str, folder: Path) -> Iterator[None]:
-    """Turn whatever the exporter and the quantiser raise into one clear message."""
+    """Translate any error of exporter and quantiser into one clear message."""
     try:
         with warnings.catch_warnings(), _quiet("root", "torch", "onnxscript", "onnx_ir"):
             warnings.simplefilter("ignore")  # the exporter's own deprecations
@@ -183,7 +183,7 @@ def _translated(identity: str, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """Keep advice for authors of models off the operator's log."""
+    """Suppress log lines that are meant for authors of models."""
     loggers: list[Any] = [logging.getLogger(name) for name in names]
     levels = [each.level for each in loggers]
     for each in loggers:
