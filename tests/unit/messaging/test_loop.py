@@ -1,194 +1,33 @@
 """The whole loop in memory, on a virtual clock: what real servers show too rarely, and a storm."""
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from core.errors import (
     BlobStoreAway,
     ConfigurationError,
-    DatabaseAway,
     PermanentError,
     ProcessCrashed,
-    UndecodableEvent,
 )
-from core.messaging.claiming import FENCED_WAIT_S
-from core.messaging.limits import LoopLimits
 from core.messaging.liveness import report_progress
 from core.messaging.loop import _for_ever, run_role
-from core.messaging.member import CLAIM_GRACE_S
-from core.messaging.ports import Fetched, OutOfLog
 from core.messaging.role import Item, Outcome, Received, Rejection
-from core.messaging.session import Backoff, RoleParts
 from core.messaging.watching import Stalled
-from core.offsets import Bid, Claim, Identity, Owner
-from core.settings import ConsumerSettings, OutboxSettings
-from core.telemetry.metrics import Metrics
+from core.offsets import Identity
 from core.transaction import Transaction
-from schemas.record import Partition, Record
+from schemas.record import Record
 from tests.counting import TOPIC
 from tests.examples import examples
-from tests.fakes.messaging import MemoryGroupClient, MemoryLog, MemoryPublisher
 from tests.simulation.clock import virtual
-from tests.simulation.database import Effect, Row, Session, SimDatabase
-from tests.simulation.ports import Connection, SimDeadLetters, SimLedger, SimMembers, SimOutbox
-from tests.simulation.wire import Wire
-
-PARTITIONS = [Partition(TOPIC.name, number) for number in range(3)]
-
-
-@dataclass(slots=True)
-class NotingRole:
-    """Writes each number; remembers what overlapped."""
-
-    emit: bool = False
-    prepare_s: float = 0.0
-    apply_s: float = 0.001
-    preparing: int = 0
-    most_preparing: int = 0
-    prepared_while_applying: int = 0
-    batches: list[int] = field(default_factory=list)
-    failures: list[PermanentError] = field(default_factory=list)
-
-    async def prepare(self, batch: Sequence[Received[int]]) -> list[Item[int, int]]:
-        self.preparing += 1
-        self.most_preparing = max(self.most_preparing, self.preparing)
-        await asyncio.sleep(self.prepare_s)
-        self.preparing -= 1
-        self.batches.append(len(batch))
-        return [Item(received, received.event) for received in batch]
-
-    async def apply(self, items: Sequence[Item[int, int]], tx: Transaction) -> Outcome:
-        self.prepared_while_applying += self.preparing
-        effects, rejected = [], []
-        for item in items:
-            place = (item.received.partition, item.received.offset)
-            if isinstance(item.plan, PermanentError):
-                self.failures.append(item.plan)
-                rejected.append(Rejection(*place, item.plan))
-            else:
-                effects.append(Effect(*place, item.plan))
-        await tx.execute("effects", effects, frozenset())
-        await asyncio.sleep(self.apply_s)
-        emitted = [Record("out", None, (), item.received.record.value) for item in items]
-        return Outcome(tuple(emitted) if self.emit else (), tuple(rejected))
-
-
-def decode(record: Record) -> int:
-    try:
-        return int(json.loads(record.value))
-    except ValueError as error:
-        raise UndecodableEvent("no number") from error
-
-
-class Scripted(Connection):
-    """A connection whose commits of progress fail as they are told to.
-
-    Attributes:
-        failures: one per commit to come: "before" loses it, "after" commits it and loses the
-            answer, "" lets it pass.
-    """
-
-    failures: Sequence[str] = ()
-
-    async def commit(self, session: Session) -> None:
-        failure = ""
-        if self.failures and self.database.moves(session):
-            failure, *self.failures = self.failures
-        if failure == "before":
-            self.database.end(session)
-            raise DatabaseAway("lost before its commit")
-        await super().commit(session)
-        if failure == "after":
-            raise DatabaseAway("committed, but nobody heard of it")
-
-
-class World:
-    """A log with numbers, everything in memory, one member."""
-
-    def __init__(
-        self, count: int = 60, *, dead_letter_window: int = 200, **consumer: float
-    ) -> None:
-        self.log = MemoryLog()
-        for partition in PARTITIONS:
-            self.log.append(partition)
-        for number in range(count):
-            record = Record(TOPIC.name, None, (), str(number).encode())
-            self.log.append(PARTITIONS[number % 3], record)
-        self.database = SimDatabase()
-        self.sql = Wire(Random(1), DatabaseAway)
-        self.connection = Scripted(self.database, self.sql)
-        self.publisher = MemoryPublisher()
-        self.client = MemoryGroupClient(self.log)
-        self.role = NotingRole()
-        self.evicted: list[str] = []
-        self.metrics = Metrics(CollectorRegistry())
-        options = {"batch_max_records": 7, "drain_timeout_s": 5}
-        self.settings = ConsumerSettings.model_validate(options | consumer)
-        self.limits = LoopLimits(
-            queue_max_records=20,
-            sweep_interval_s=0.02,
-            dead_letter_window=dead_letter_window,
-        )
-
-    def parts(self) -> RoleParts[int, int]:
-        async def evict(member_id: str) -> bool:
-            self.evicted.append(member_id)
-            return True
-
-        return RoleParts(
-            role=self.role,
-            owner=Owner("g", "me", isolate_after=2, isolate_span=10),
-            instance="i",
-            topic=TOPIC,
-            decode=decode,
-            client=self.client,
-            evict=evict,
-            database=self.connection,
-            ledger=SimLedger(),
-            members=SimMembers(),
-            dead_letters=SimDeadLetters(),
-            outbox=SimOutbox(),
-            publisher=self.publisher,
-            settings=self.settings,
-            outbox_settings=OutboxSettings(sweep_age_s=0),
-            limits=self.limits,
-            metrics=self.metrics,
-            backoff=Backoff(first_s=0.001, longest_s=0.005),
-        )
-
-    def effects(self) -> Counter[int]:
-        return Counter(effect.number for effect in self.database.effects)
-
-    def attempts(self, partition: Partition) -> list[int]:
-        """Offsets that were written down as being at work alone."""
-        notes = [note[1:] for note in self.database.history if note[1] == "attempt"]
-        return [int(str(offset)) for _, place, offset in notes if place == partition]
-
-    @property
-    def passed(self) -> int:
-        return sum(row.next_offset for row in self.database.rows.values())
-
-    async def run(self, until_passed: int, *, disturb: "asyncio.Task[None] | None" = None) -> None:
-        """Run until so many offsets are passed, then stop cleanly."""
-        stop = asyncio.Event()
-        task = asyncio.create_task(run_role(self.parts(), stop))
-        async with asyncio.timeout(20):
-            while (self.passed < until_passed or disturb) and not task.done():
-                await asyncio.sleep(0.001)
-                if disturb is not None and disturb.done():
-                    await disturb
-                    disturb = None
-            stop.set()
-            await task
+from tests.simulation.database import Row
+from tests.unit.messaging.world import PARTITIONS, NotingRole, World
 
 
 @virtual
@@ -573,128 +412,6 @@ async def test_the_database_being_away_at_a_revocation_does_not_end_the_process(
         stop.set()
         await task
     assert {row.owner for row in world.database.rows.values()} == {""}, "released at the end"
-
-
-class SlowClaims(SimLedger):
-    """PostgreSQL takes its time for a claim."""
-
-    def __init__(self, takes_s: float) -> None:
-        self.takes_s = takes_s
-        self.claiming = asyncio.Event()
-
-    async def claim(
-        self, tx: Transaction, owner: Owner, bids: Sequence[Bid], identity: Identity
-    ) -> list[Claim]:
-        self.claiming.set()
-        await asyncio.sleep(self.takes_s)
-        return await super().claim(tx, owner, bids, identity)
-
-
-@virtual
-async def test_a_claim_under_way_at_a_stop_is_ended_and_given_back() -> None:
-    world, ledger, stop = World(), SlowClaims(1.0), asyncio.Event()
-    task = asyncio.create_task(run_role(replace(world.parts(), ledger=ledger), stop))
-    await ledger.claiming.wait()
-
-    stop.set()
-    await task
-
-    rows = world.database.rows.values()
-    assert {(row.epoch, row.owner) for row in rows} == {(1, "")}, "a clean end is no death"
-    assert world.effects() == Counter()
-
-
-@virtual
-async def test_a_claim_that_takes_too_long_does_not_hold_up_a_rebalance() -> None:
-    world, ledger, stop = World(), SlowClaims(60.0), asyncio.Event()
-    task = asyncio.create_task(run_role(replace(world.parts(), ledger=ledger), stop))
-    await ledger.claiming.wait()
-
-    async with asyncio.timeout(CLAIM_GRACE_S + 1):
-        await world.client.rebalance(PARTITIONS)
-
-    stop.set()
-    await task
-
-
-class SlowProofs(MemoryGroupClient):
-    """The broker answers proofs of membership late, and may lose what was asked for."""
-
-    def __init__(self, log: MemoryLog, takes_s: float) -> None:
-        super().__init__(log)
-        self.takes_s = takes_s
-        self.proving = asyncio.Event()
-        self.lost: list[Partition] = []
-
-    async def fetch(
-        self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
-    ) -> list[tuple[Partition, list[Fetched]]]:
-        if self.lost:
-            lost, self.lost = self.lost, []
-            raise OutOfLog(lost)
-        return await super().fetch(partitions, max_records=max_records, timeout_s=timeout_s)
-
-    async def prove(self, offsets: Mapping[Partition, int]) -> None:
-        self.proving.set()
-        await asyncio.sleep(self.takes_s)
-        await super().prove(offsets)
-
-
-@virtual
-async def test_no_epoch_is_raised_for_partitions_that_were_taken_away_during_the_proof() -> None:
-    world = World()
-    client = world.client = SlowProofs(world.log, takes_s=1.0)
-    stop = asyncio.Event()
-    task = asyncio.create_task(run_role(world.parts(), stop))
-    await client.proving.wait()
-
-    await client.rebalance(PARTITIONS[:1])
-    async with asyncio.timeout(10):
-        while world.passed < 20:
-            await asyncio.sleep(0.01)
-
-    assert {row.partition: row.epoch for row in world.database.rows.values()} == {PARTITIONS[0]: 1}
-    stop.set()
-    await task
-
-
-@virtual
-async def test_nothing_is_claimed_any_more_while_the_last_batch_is_finished() -> None:
-    world, stop = World(), asyncio.Event()
-    client = world.client = SlowProofs(world.log, takes_s=0.0)
-    world.role.prepare_s = 5.0
-    task = asyncio.create_task(run_role(world.parts(), stop))
-    async with asyncio.timeout(10):
-        while not world.role.preparing:
-            await asyncio.sleep(0.01)
-        client.proving.clear()
-        client.takes_s, client.lost = 1.0, [PARTITIONS[0]]
-        await client.proving.wait()
-
-    stop.set()
-    await task
-
-    assert world.database.rows[PARTITIONS[0]].epoch == 1
-    assert len(client.proofs) == 2, "nor is the broker asked again and again"
-
-
-@virtual
-async def test_a_fenced_member_waits_before_it_claims_again() -> None:
-    world, stop = World(), asyncio.Event()
-    world.role.prepare_s = 0.1
-    loop = asyncio.get_running_loop()
-    task = asyncio.create_task(run_role(world.parts(), stop))
-    async with asyncio.timeout(30):
-        while not world.passed:
-            await asyncio.sleep(0.001)
-        row = world.database.rows[PARTITIONS[0]]
-        row.epoch, row.owner, stolen_at = row.epoch + 1, "thief", loop.time()
-        while world.database.rows[PARTITIONS[0]].owner != "me":
-            await asyncio.sleep(0.001)
-
-    assert loop.time() - stolen_at > FENCED_WAIT_S
-    stop.set()
-    await task
 
 
 @virtual
