@@ -25,6 +25,8 @@ LEASE_S = 30.0
 #: How long a chore rests after PostgreSQL refused its step: every role does chores, so one bad row
 #: must neither end them all nor fill the log.
 REFUSED_S = 60.0
+#: How long a stop waits for steps under way. Every step may be broken off and made again.
+STOP_S = 2.0
 
 
 def log_postponed(error: TransientError) -> None:
@@ -58,6 +60,9 @@ class Upkeep:
     """Does chores until stopped.
 
     Attributes:
+        lease_s: how long a lease lasts unless it is prolonged.
+        refused_s: how long a chore rests after PostgreSQL refused its step.
+        stop_s: how long a stop waits for steps under way.
         keeper: what this process is called in its leases.
     """
 
@@ -65,13 +70,17 @@ class Upkeep:
     chores: Sequence[Chore]
     lease_s: float = LEASE_S
     refused_s: float = REFUSED_S
+    stop_s: float = STOP_S
     keeper: str = field(default_factory=lambda: secrets.token_hex(8))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all chores, each again after its own idle time, until `stop` is set."""
         async with asyncio.TaskGroup() as group:
-            for chore in self.chores:
-                group.create_task(self._keep_up(chore, stop))
+            tasks = [group.create_task(self._keep_up(chore, stop)) for chore in self.chores]
+            await stop.wait()
+            _, late = await asyncio.wait(tasks, timeout=self.stop_s)
+            for task in late:  # its lease ends by itself
+                task.cancel()
 
     async def _keep_up(self, chore: Chore, stop: asyncio.Event) -> None:
         step = partial(self._try, chore, stop)

@@ -129,6 +129,21 @@ async def test_nothing_is_written_where_there_is_nothing_to_do(pool: Pool) -> No
     assert work.done_by == []
 
 
+async def test_a_step_that_takes_long_does_not_hold_up_a_stop(pool: Pool) -> None:
+    work, stop = Work(takes_s=3600.0), asyncio.Event()
+    ours = Upkeep(pool, (work.of("a"),), lease_s=LEASE_S, keeper="a", stop_s=0.1)
+    running = asyncio.create_task(ours.run(stop))
+    await eventually(lambda: work.at_work == 1)
+
+    stop.set()
+    await asyncio.wait_for(running, 10)
+
+    other = upkeep(pool, "b", Work().of("b"))
+    async with asyncio.timeout(30):
+        while not await other.step(other.chores[0]):
+            await asyncio.sleep(0.05)
+
+
 async def test_what_postgresql_refuses_ends_no_process_and_no_other_chore(pool: Pool) -> None:
     work, stop, refused = Work(), asyncio.Event(), 0
 
