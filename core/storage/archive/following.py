@@ -18,8 +18,6 @@ from core.tags import TagScore
 from core.transaction import Transaction
 
 PORTION = 500
-#: A longer name is none that a label may have, and PostgreSQL may refuse to index it.
-MAX_NAME_CHARS = 200
 
 _NOTED = "SELECT image_id FROM noted_images ORDER BY id LIMIT $1"
 # With the images' rows in hand: what is noted of them is committed, and so is read below; and two
@@ -84,8 +82,8 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
 
 
 async def _label_ids(tx: Transaction, tags: Sequence[TagScore]) -> dict[str, int]:
-    """Return the labels' ids, added where they are new; too many or too long ones stay unknown."""
-    names = {tag.tag for tag in tags if len(tag.tag) <= MAX_NAME_CHARS}
+    """Return the labels' ids, added where they are new; those that are too many stay unknown."""
+    names = {tag.tag for tag in tags}
     try:
         return await labels.ensure(tx, names)
     except RecordRefused:

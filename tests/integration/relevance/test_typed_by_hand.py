@@ -1,6 +1,5 @@
 """SQL typed by hand: refused in the wrong shape, answered rightly at once, followed soon."""
 
-import secrets
 from datetime import datetime
 from itertools import combinations
 
@@ -152,21 +151,6 @@ async def test_a_tag_that_nobody_knew_becomes_a_label(pool: Pool) -> None:
     [grandma] = (await labels.known(pool, ["grandma"])).values()
     await assert_right(pool, [*ids[:3], grandma])
     assert (await look_up(pool, [grandma])).rank is not None
-
-
-async def test_a_tag_that_is_too_long_for_a_label_holds_up_no_other_image(pool: Pool) -> None:
-    ids = await fill(pool)
-    for number, tag in ((5, secrets.token_hex(6000)), (6, "label 4")):
-        await pool.execute(
-            "UPDATE tagged_images SET tags = $2::jsonb WHERE image_id = $1",
-            image_id(number),
-            tags_text({tag: 700_000, "label 1": 100_000}),
-        )
-
-    await settle(pool)
-
-    assert not await noted.exist(pool)
-    await assert_right(pool, ids)
 
 
 @pytest.mark.parametrize(
