@@ -177,5 +177,5 @@ def _parts(runtime: Runtime, role: Role[E, P], decode: Callable[[Record], E]) ->
         settings=settings,
         outbox_settings=runtime.outbox_settings,
         metrics=runtime.metrics,
-        limits=LOOP_LIMITS,
+        limits=LOOP_LIMITS.with_room_for(settings.batch_max_records),
     )

@@ -13,8 +13,8 @@ from functools import partial
 
 import structlog
 
-from core.errors import TransientError
-from core.repeating import every
+from core.errors import PermanentError, TransientError
+from core.repeating import every, pause
 from core.storage import leases
 from core.transaction import Database, Transaction
 
@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 #: The time of a lease: a killed process's chore waits at most so long. A running step prolongs it.
 LEASE_S = 30.0
+#: How long a chore rests after PostgreSQL refused its step: every role does chores, so one bad row
+#: must neither end them all nor fill the log.
+REFUSED_S = 60.0
 
 
 def log_postponed(error: TransientError) -> None:
@@ -61,6 +64,7 @@ class Upkeep:
     database: Database
     chores: Sequence[Chore]
     lease_s: float = LEASE_S
+    refused_s: float = REFUSED_S
     keeper: str = field(default_factory=lambda: secrets.token_hex(8))
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -70,17 +74,26 @@ class Upkeep:
                 group.create_task(self._keep_up(chore, stop))
 
     async def _keep_up(self, chore: Chore, stop: asyncio.Event) -> None:
-        step = partial(self.step, chore)
+        step = partial(self._try, chore, stop)
         await every(step, chore.idle_s, stop, postponed=chore.postponed)
         with suppress(TransientError):
             async with self.database.connection() as connection:
                 await leases.release(connection, chore.name, self.keeper)
+
+    async def _try(self, chore: Chore, stop: asyncio.Event) -> bool:
+        try:
+            return await self.step(chore)
+        except PermanentError as error:
+            log.error("upkeep_refused", chore=chore.name, error=str(error))  # noqa: TRY400
+            await pause(self.refused_s, stop)
+            return False
 
     async def step(self, chore: Chore) -> bool:
         """Do a part of a chore; return False where there is nothing left, or it is not ours.
 
         Raises:
             TransientError: PostgreSQL is away, or a lock was not to be had.
+            PermanentError: PostgreSQL refuses what the step writes.
         """
         async with self.database.connection() as connection:
             if not await chore.is_needed(connection):

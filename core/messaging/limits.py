@@ -3,7 +3,8 @@
 They depend on each other: tests/unit/messaging/test_limits.py holds them together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from core.settings import MIB
 
@@ -15,7 +16,8 @@ class LoopLimits:
     Attributes:
         pipeline_depth: batches that are prepared while one commits. Two keep the model and the
             database busy; a third only waits, and is lost to every recovery.
-        queue_max_records: records that are fetched ahead: four batches at the usual size.
+        queue_max_records: records that are fetched ahead: four batches at the usual size. No batch
+            has more, so `with_room_for` raises it for larger ones.
         batch_max_bytes: of one transaction's records: 64 of the largest that topics take (512 KiB).
         transaction_deadline_s: for the whole transaction of a batch, as seen from here. Shorter
             than PostgreSQL's own limit, so that we learn first that it failed.
@@ -41,6 +43,10 @@ class LoopLimits:
     crash_reject_after: int = 5
     sweep_interval_s: float = 2.0
     sweep_max_rows: int = 500
+
+    def with_room_for(self, batch_max_records: int) -> Self:
+        """Return these limits with a queue of at least four batches of this size."""
+        return replace(self, queue_max_records=max(self.queue_max_records, 4 * batch_max_records))
 
 
 @dataclass(frozen=True, slots=True)

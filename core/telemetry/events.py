@@ -83,6 +83,7 @@ _UPKEEP = {
     "prune_failed": "PostgreSQL refuses to prune a table; tried again in ten minutes",
     "prune_postponed": "A table could not be pruned now; tried again in ten minutes",
     "pruned": "Rows beyond their retention were deleted, by table",
+    "upkeep_refused": "PostgreSQL refuses a piece of upkeep; tried again in a minute",
     "upkeep_postponed": "PostgreSQL is away; the piece of upkeep is tried again",
 }
 _SERVING = {

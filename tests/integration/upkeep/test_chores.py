@@ -129,6 +129,24 @@ async def test_nothing_is_written_where_there_is_nothing_to_do(pool: Pool) -> No
     assert work.done_by == []
 
 
+async def test_what_postgresql_refuses_ends_no_process_and_no_other_chore(pool: Pool) -> None:
+    work, stop, refused = Work(), asyncio.Event(), 0
+
+    async def step() -> bool:
+        nonlocal refused
+        refused += 1
+        await pool.execute("SELECT 1 / 0")
+        return True
+
+    chores = (Chore("tags", 0.01, work.is_needed, step), work.of("a"))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(Upkeep(pool, chores, keeper="a", refused_s=0.01).run(stop))
+        await eventually(lambda: refused >= 2 and len(work.done_by) >= 2)
+        stop.set()
+
+    assert await leases_of(pool) == []
+
+
 async def test_a_bug_in_a_chore_is_raised_and_ends_the_process(pool: Pool) -> None:
     async def step() -> bool:
         raise ZeroDivisionError

@@ -27,3 +27,8 @@ def test_a_batch_fails_here_before_postgresql_ends_its_transaction() -> None:
 
 def test_records_go_one_by_one_before_one_of_them_is_blamed() -> None:
     assert LOOP_LIMITS.crash_isolate_after <= LOOP_LIMITS.crash_reject_after
+
+
+def test_a_batch_of_the_size_that_the_operator_asks_for_fits_into_the_queue() -> None:
+    assert LOOP_LIMITS.with_room_for(64) == LOOP_LIMITS
+    assert LOOP_LIMITS.with_room_for(1000).queue_max_records == 4000

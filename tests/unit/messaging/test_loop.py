@@ -3,8 +3,8 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -20,13 +20,16 @@ from core.errors import (
     ProcessCrashed,
     UndecodableEvent,
 )
+from core.messaging.claiming import FENCED_WAIT_S
 from core.messaging.limits import LoopLimits
 from core.messaging.liveness import report_progress
 from core.messaging.loop import _for_ever, run_role
+from core.messaging.member import CLAIM_GRACE_S
+from core.messaging.ports import Fetched, OutOfLog
 from core.messaging.role import Item, Outcome, Received, Rejection
 from core.messaging.session import Backoff, RoleParts
 from core.messaging.watching import Stalled
-from core.offsets import Identity, Owner
+from core.offsets import Bid, Claim, Identity, Owner
 from core.settings import ConsumerSettings, OutboxSettings
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
@@ -570,6 +573,161 @@ async def test_the_database_being_away_at_a_revocation_does_not_end_the_process(
         stop.set()
         await task
     assert {row.owner for row in world.database.rows.values()} == {""}, "released at the end"
+
+
+class SlowClaims(SimLedger):
+    """PostgreSQL takes its time for a claim."""
+
+    def __init__(self, takes_s: float) -> None:
+        self.takes_s = takes_s
+        self.claiming = asyncio.Event()
+
+    async def claim(
+        self, tx: Transaction, owner: Owner, bids: Sequence[Bid], identity: Identity
+    ) -> list[Claim]:
+        self.claiming.set()
+        await asyncio.sleep(self.takes_s)
+        return await super().claim(tx, owner, bids, identity)
+
+
+@virtual
+async def test_a_claim_under_way_at_a_stop_is_ended_and_given_back() -> None:
+    world, ledger, stop = World(), SlowClaims(1.0), asyncio.Event()
+    task = asyncio.create_task(run_role(replace(world.parts(), ledger=ledger), stop))
+    await ledger.claiming.wait()
+
+    stop.set()
+    await task
+
+    rows = world.database.rows.values()
+    assert {(row.epoch, row.owner) for row in rows} == {(1, "")}, "a clean end is no death"
+    assert world.effects() == Counter()
+
+
+@virtual
+async def test_a_claim_that_takes_too_long_does_not_hold_up_a_rebalance() -> None:
+    world, ledger, stop = World(), SlowClaims(60.0), asyncio.Event()
+    task = asyncio.create_task(run_role(replace(world.parts(), ledger=ledger), stop))
+    await ledger.claiming.wait()
+
+    async with asyncio.timeout(CLAIM_GRACE_S + 1):
+        await world.client.rebalance(PARTITIONS)
+
+    stop.set()
+    await task
+
+
+class SlowProofs(MemoryGroupClient):
+    """The broker answers proofs of membership late, and may lose what was asked for."""
+
+    def __init__(self, log: MemoryLog, takes_s: float) -> None:
+        super().__init__(log)
+        self.takes_s = takes_s
+        self.proving = asyncio.Event()
+        self.lost: list[Partition] = []
+
+    async def fetch(
+        self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
+    ) -> list[tuple[Partition, list[Fetched]]]:
+        if self.lost:
+            lost, self.lost = self.lost, []
+            raise OutOfLog(lost)
+        return await super().fetch(partitions, max_records=max_records, timeout_s=timeout_s)
+
+    async def prove(self, offsets: Mapping[Partition, int]) -> None:
+        self.proving.set()
+        await asyncio.sleep(self.takes_s)
+        await super().prove(offsets)
+
+
+@virtual
+async def test_no_epoch_is_raised_for_partitions_that_were_taken_away_during_the_proof() -> None:
+    world = World()
+    client = world.client = SlowProofs(world.log, takes_s=1.0)
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_role(world.parts(), stop))
+    await client.proving.wait()
+
+    await client.rebalance(PARTITIONS[:1])
+    async with asyncio.timeout(10):
+        while world.passed < 20:
+            await asyncio.sleep(0.01)
+
+    assert {row.partition: row.epoch for row in world.database.rows.values()} == {PARTITIONS[0]: 1}
+    stop.set()
+    await task
+
+
+@virtual
+async def test_nothing_is_claimed_any_more_while_the_last_batch_is_finished() -> None:
+    world, stop = World(), asyncio.Event()
+    client = world.client = SlowProofs(world.log, takes_s=0.0)
+    world.role.prepare_s = 5.0
+    task = asyncio.create_task(run_role(world.parts(), stop))
+    async with asyncio.timeout(10):
+        while not world.role.preparing:
+            await asyncio.sleep(0.01)
+        client.proving.clear()
+        client.takes_s, client.lost = 1.0, [PARTITIONS[0]]
+        await client.proving.wait()
+
+    stop.set()
+    await task
+
+    assert world.database.rows[PARTITIONS[0]].epoch == 1
+    assert len(client.proofs) == 2, "nor is the broker asked again and again"
+
+
+@virtual
+async def test_a_fenced_member_waits_before_it_claims_again() -> None:
+    world, stop = World(), asyncio.Event()
+    world.role.prepare_s = 0.1
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(run_role(world.parts(), stop))
+    async with asyncio.timeout(30):
+        while not world.passed:
+            await asyncio.sleep(0.001)
+        row = world.database.rows[PARTITIONS[0]]
+        row.epoch, row.owner, stolen_at = row.epoch + 1, "thief", loop.time()
+        while world.database.rows[PARTITIONS[0]].owner != "me":
+            await asyncio.sleep(0.001)
+
+    assert loop.time() - stolen_at > FENCED_WAIT_S
+    stop.set()
+    await task
+
+
+@virtual
+async def test_a_transaction_that_takes_too_long_is_given_up_and_done_again() -> None:
+    world = World(count=6)
+    world.role.apply_s = 2 * world.limits.transaction_deadline_s
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    task = asyncio.create_task(run_role(world.parts(), stop))
+    recoveries = world.metrics.consumer_recoveries.labels("g", "transaction")
+    async with asyncio.timeout(60):
+        while not recoveries._value.get():
+            await asyncio.sleep(0.01)
+        assert loop.time() < 1.5 * world.limits.transaction_deadline_s
+        assert world.effects() == Counter()
+        world.role.apply_s = 0.001
+        while world.passed < 6:
+            await asyncio.sleep(0.01)
+
+    assert world.effects() == Counter(range(6))
+    stop.set()
+    await task
+
+
+@virtual
+async def test_events_leave_at_once_after_the_commit_and_not_by_the_sweeper() -> None:
+    world = World()
+    world.role.emit = True
+    world.limits = replace(world.limits, sweep_interval_s=1000.0)
+
+    await world.run(60)
+
+    assert len(world.publisher.published) == 60
+    assert world.metrics.outbox_swept._value.get() == 0
 
 
 @virtual
