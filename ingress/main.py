@@ -229,6 +229,6 @@ def _model_name(settings: TaggingSettings) -> str:
 def _version() -> str:
     try:
         return version("photo-archive")
-    except PackageNotFoundError:  # run from a checkout that was not installed: the usual case
+    except PackageNotFoundError:  # run from a checkout that was not installed
         project = Path(__file__).parents[1] / "pyproject.toml"
         return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
