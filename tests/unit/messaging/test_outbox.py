@@ -212,6 +212,22 @@ async def test_after_a_failure_nobody_waits_for_the_broker_for_a_while() -> None
 
 
 @virtual
+async def test_a_failure_that_is_known_only_later_keeps_the_next_from_waiting_too() -> None:
+    bench = Bench()
+    bench.now.publisher = bench.publisher = SlowPublisher()
+    bench.publisher.away = 1
+    rows = await bench.fill("a")
+    assert await bench.now.publish_within(rows, 1.0) is None
+    await bench.now.drain(within_s=10)
+    began = asyncio.get_running_loop().time()
+
+    assert await bench.now.publish_within(rows, 1.0) is None
+
+    assert asyncio.get_running_loop().time() == began
+    assert bench.rows == rows, "they wait for the sweeper"
+
+
+@virtual
 async def test_what_is_put_leaves_in_order_and_a_backlog_is_left_to_the_sweeper() -> None:
     bench = Bench()
     with pytest.MonkeyPatch.context() as patch:
