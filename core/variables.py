@@ -87,5 +87,5 @@ def find_unknown(environment: Mapping[str, str], known: Collection[str]) -> list
 def _misspelt(name: str, known: Collection[str], *, is_shared: bool) -> list[str]:
     nearest = get_close_matches(name, known, n=1, cutoff=SURELY_OURS if is_shared else 0.6)
     if nearest:
-        return [f"{name} is no setting: is {nearest[0]} meant?"]
+        return [f"{name} is no setting: is {nearest[0]} meant? Otherwise remove it"]
     return [] if is_shared else [f"{name} is no setting: remove it"]
