@@ -267,7 +267,7 @@ class StandaloneSettings(Settings):
 
     model_config = SettingsConfigDict(env_prefix="STANDALONE_")
     home: Path = Path("var")  # all data, logs and caches of the standalone mode
-    kafka_port: int = Field(19092, ge=1024, le=32767)  # below the ephemeral range
+    kafka_port: int = Field(19092, ge=1024, le=32766)  # below the ephemeral range, as the next one
     postgres_port: int = Field(15432, ge=1024, le=32767)
     ingress_port: int = Field(8080, ge=1024, le=32767)
     metrics_port: int = Field(19101, ge=1024, le=32767)  # the first consumer's; others above it

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from core.storage.delivery import redelivery
 from photo_archive.app import app
 from photo_archive.deliveries import MAX_LIMIT, read_moment
-from photo_archive.hosts import read_host
+from photo_archive.hosts import read_host, read_host_or_target
 from photo_archive.keys import read_owner, read_scopes
 from photo_archive.maintenance import GroupName
 from photo_archive.running import print_json
@@ -26,6 +26,15 @@ def test_a_host_is_named_in_any_spelling_and_found_as_its_lane(host: str) -> Non
 def test_what_is_no_host_is_refused_with_the_reason() -> None:
     with pytest.raises(BadParameter, match="not an international host name"):
         read_host("xn--a.example")
+
+
+def test_a_target_is_taken_as_the_list_of_hosts_shows_it() -> None:
+    assert read_host_or_target("Hooks.Example.") == "hooks.example"
+    assert read_host_or_target("https://Hooks.Example/x?y=1") == "https://hooks.example:443"
+    assert read_host_or_target("http://[::1]:8080") == "http://[::1]:8080"
+    for text in ("ftp://hooks.example:21", "https://", "https://a b"):
+        with pytest.raises(BadParameter):
+            read_host_or_target(text)
 
 
 def test_a_moment_has_a_zone() -> None:
