@@ -55,8 +55,8 @@ test: $(VENV)/dev  ## Checks and the whole suite, on a real broker and database
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
 
-test-unit: $(VENV)/unit  ## Unit tests only: installs no torch; about a minute
-	@$(BIN)/pytest tests/unit
+test-unit: $(VENV)/unit  ## Unit tests only: installs no torch; half a minute
+	@$(BIN)/pytest tests/unit --numprocesses $(WORKERS)
 
 test-faults: $(VENV)/dev  ## The long fault tests
 	@WRITE_GUARANTEES=1 $(BIN)/pytest tests/faults --timeout 3600

@@ -7,13 +7,13 @@ set is a constant beside the code that uses it (decision 0020).
 
 import os
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from core.errors import ConfigurationError
-from core.variables import find_unknown
+from core.variables import find_unknown, is_service_link
 
 MIB = 1024 * 1024
 
@@ -24,6 +24,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _ignore_service_links(cls, value: Any, info: ValidationInfo) -> Any:
+        # Kubernetes sets INGRESS_PORT=tcp://10.0.0.1:8080 where a service is named `ingress`.
+        name = info.field_name or ""
+        is_link = name.endswith("port") and isinstance(value, str) and is_service_link(value)
+        return cls.model_fields[name].default if is_link else value
 
 
 class DatabaseSettings(Settings):
@@ -259,7 +267,7 @@ class StandaloneSettings(Settings):
 
     model_config = SettingsConfigDict(env_prefix="STANDALONE_")
     home: Path = Path("var")  # all data, logs and caches of the standalone mode
-    kafka_port: int = Field(19092, ge=1024, le=32767)  # below the ephemeral range
+    kafka_port: int = Field(19092, ge=1024, le=32766)  # below the ephemeral range, as the next one
     postgres_port: int = Field(15432, ge=1024, le=32767)
     ingress_port: int = Field(8080, ge=1024, le=32767)
     metrics_port: int = Field(19101, ge=1024, le=32767)  # the first consumer's; others above it

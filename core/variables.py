@@ -57,6 +57,11 @@ _SERVICE = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
 
+def is_service_link(value: str) -> bool:
+    """Return whether a value is the address of a service, as Kubernetes and Docker set it."""
+    return _SERVICE_URL.match(value) is not None
+
+
 def find_unknown(environment: Mapping[str, str], known: Collection[str]) -> list[str]:
     """Return a sentence for each variable that looks like a setting and is none.
 
@@ -74,7 +79,7 @@ def find_unknown(environment: Mapping[str, str], known: Collection[str]) -> list
             continue
         if successor := SUCCESSORS.get(name):
             sentences.append(f"{name} is {successor} now")
-        elif not _SERVICE.search(name) and not _SERVICE_URL.match(value):
+        elif not _SERVICE.search(name) and not is_service_link(value):
             sentences += _misspelt(name, known, is_shared=prefix in SHARED)
     return sentences
 
@@ -82,5 +87,5 @@ def find_unknown(environment: Mapping[str, str], known: Collection[str]) -> list
 def _misspelt(name: str, known: Collection[str], *, is_shared: bool) -> list[str]:
     nearest = get_close_matches(name, known, n=1, cutoff=SURELY_OURS if is_shared else 0.6)
     if nearest:
-        return [f"{name} is no setting: is {nearest[0]} meant?"]
+        return [f"{name} is no setting: is {nearest[0]} meant? Otherwise remove it"]
     return [] if is_shared else [f"{name} is no setting: remove it"]

@@ -372,6 +372,7 @@ CREATE TABLE noted_images (
     noted_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (id)
 );
+CREATE INDEX noted_images_image ON noted_images USING btree (image_id);
 
 -- For every set of labels that occurs together, the best image, where no subset's image is better (docs/decisions/0011).
 CREATE TABLE combo_best (
@@ -560,25 +561,33 @@ CREATE TABLE signing_secrets (
 );
 CREATE INDEX signing_secrets_owner ON signing_secrets USING btree (owner, id DESC);
 
-CREATE VIEW current_tags AS
- SELECT image_tags.image_id,
-    image_tags.score,
-    image_tags.ts,
-    image_tags.label_id
-   FROM image_tags
-  WHERE (NOT (image_tags.image_id IN ( SELECT noted_images.image_id
-           FROM noted_images)))
-UNION ALL
+CREATE VIEW answer_tags AS
  SELECT t.id AS image_id,
+    (e.tag ->> 'tag'::text) AS name,
     (round((((e.tag ->> 'score'::text))::numeric * (1000000)::numeric)))::integer AS score,
-    recency(t.exif_datetime, t.created_at) AS ts,
-    l.id AS label_id
-   FROM ((((( SELECT DISTINCT noted_images.image_id
-           FROM noted_images) n
-     JOIN tagged_images t ON ((t.id = n.image_id)))
+    recency(t.exif_datetime, t.created_at) AS ts
+   FROM ((tagged_images t
      JOIN images i ON (((i.image_id = t.image_id) AND (i.status = 'tagged'::text) AND (NOT i.excluded))))
-     CROSS JOIN LATERAL jsonb_array_elements(t.tags) e(tag))
-     JOIN labels l ON ((l.name = (e.tag ->> 'tag'::text))));
+     CROSS JOIN LATERAL jsonb_array_elements(t.tags) e(tag));
+
+CREATE VIEW current_tags AS
+ SELECT s.image_id,
+    s.score,
+    s.ts,
+    s.label_id
+   FROM image_tags s
+  WHERE (NOT (EXISTS ( SELECT
+           FROM noted_images n
+          WHERE (n.image_id = s.image_id))))
+UNION ALL
+ SELECT a.image_id,
+    a.score,
+    a.ts,
+    l.id AS label_id
+   FROM ((( SELECT DISTINCT noted_images.image_id
+           FROM noted_images) n
+     JOIN answer_tags a USING (image_id))
+     JOIN labels l USING (name));
 
 CREATE OR REPLACE FUNCTION check_tags(id bigint, tags jsonb)
  RETURNS void
@@ -589,9 +598,11 @@ BEGIN
         SELECT FROM jsonb_array_elements(tags) t
         WHERE CASE WHEN jsonb_typeof(t) = 'object' AND jsonb_typeof(t->'tag') = 'string'
                         AND jsonb_typeof(t->'score') = 'number'
-                   THEN (t->>'score')::numeric NOT BETWEEN 0 AND 1 ELSE true END)
+                   THEN (t->>'score')::numeric NOT BETWEEN 0 AND 1
+                        OR length(t->>'tag') > 200 OR t->>'tag' !~ '\S'
+                   ELSE true END)
     THEN
-        RAISE EXCEPTION 'tagged_images.tags of image %: not [{"tag": text, "score": 0 to 1}, ...]',
+        RAISE EXCEPTION 'tagged_images.tags of image %: not [{"tag": 1 to 200 characters, "score": 0 to 1}, ...]',
             id USING ERRCODE = 'check_violation';
     END IF;
     IF (SELECT count(*) <> count(DISTINCT t->>'tag') FROM jsonb_array_elements(tags) t) THEN
@@ -686,8 +697,8 @@ CREATE OR REPLACE FUNCTION note_tagged_image()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF TG_OP <> 'DELETE' AND (NEW.tags, NEW.exif_datetime, NEW.created_at)
-                             IS DISTINCT FROM (OLD.tags, OLD.exif_datetime, OLD.created_at) THEN
+    IF TG_OP <> 'DELETE' AND (NEW.tags, NEW.exif_datetime, NEW.created_at, NEW.image_id)
+                 IS DISTINCT FROM (OLD.tags, OLD.exif_datetime, OLD.created_at, OLD.image_id) THEN
         PERFORM check_tags(NEW.id, NEW.tags);
         INSERT INTO noted_images (image_id) VALUES (NEW.id);
     END IF;

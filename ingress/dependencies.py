@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from core.blobs.store import BlobStore
 from core.egress.guard import TargetGuard
@@ -18,6 +19,8 @@ from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import ByteBudget, RateLimit
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
+
+UTC_NOW = partial(datetime.now, UTC)
 
 
 @dataclass(slots=True)
@@ -44,10 +47,6 @@ class Guards:
     callbacks: TargetGuard
     link_keys: Sequence[bytes]
     probe: Callable[[bytes], SniffedPicture]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +83,4 @@ class Dependencies:
     max_json_bytes: int = MAX_JSON_BYTES
     readiness: Readiness = field(default_factory=Readiness)
     comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    now: Callable[[], datetime] = _now
+    now: Callable[[], datetime] = UTC_NOW

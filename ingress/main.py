@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,7 +49,7 @@ from core.webhooks.signing_secrets import SecretBox
 from ingress.app import create_app
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
-from ingress.dependencies import Dependencies, Guards
+from ingress.dependencies import UTC_NOW, Dependencies, Guards
 from ingress.http.limits import ByteBudget, RateLimit, burst_of
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
@@ -188,7 +187,7 @@ def _guards(
 ) -> Guards:
     wrong_keys = RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, time.monotonic)
     return Guards(
-        keys=KeyRing(pool, wrong_keys, time.monotonic, _now),
+        keys=KeyRing(pool, wrong_keys, time.monotonic, UTC_NOW),
         rate=RateLimit(
             settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
         ),
@@ -230,10 +229,6 @@ def _model_name(settings: TaggingSettings) -> str:
 def _version() -> str:
     try:
         return version("photo-archive")
-    except PackageNotFoundError:  # run from a checkout that was not installed: the usual case
+    except PackageNotFoundError:  # run from a checkout that was not installed
         project = Path(__file__).parents[1] / "pyproject.toml"
         return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -17,7 +17,7 @@ from core.telemetry.metrics import Metrics
 from ingress.http.problems import Problem, respond
 from ingress.operations import ROUTE
 
-log = structlog.get_logger("ingress.auth.access")
+log = structlog.get_logger("ingress.access")
 
 REQUEST_ID = "X-Request-ID"
 _GIVEN_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")

@@ -167,7 +167,7 @@ class Operation:
     handler: Handler
     summary: str
     group: str
-    answers: tuple[Reply, ...]
+    replies: tuple[Reply, ...]
     scope: Scope | None = None
     body: type[BaseModel] | None = None
     media: tuple[tuple[str, dict[str, Any]], ...] = ()

@@ -4,6 +4,7 @@ Each revision is a transaction of its own: what one locks, the next ones do not 
 """
 
 import asyncio
+import shlex
 
 from alembic import context
 from alembic.util import CommandError
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, event, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from core.errors import ConfigurationError
-from core.settings import DatabaseSettings, load
+from core.settings import DatabaseSettings, StandaloneSettings, load
 from core.storage.locks import MIGRATIONS
 from core.storage.pool import connect
 
@@ -46,10 +47,11 @@ def _check(connection: Connection) -> None:
     known = {revision.revision for revision in context.script.walk_revisions()}
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
     for revision in set(found) - known:
+        home = shlex.quote(str(load(StandaloneSettings).home))
         raise ConfigurationError(
             f"DATABASE_URL: the database has schema {revision}, of an archive before the first"
             " release, which cannot be upgraded: make the database anew and tag the photos again"
-            " (on one machine: stop the archive, remove its folder with `rm -rf var`, start it)"
+            f" (on one machine: stop the archive, remove its folder with `rm -rf {home}`, start it)"
         )
 
 

@@ -27,7 +27,27 @@ def read_host(text: str) -> str:
         raise typer.BadParameter(str(error)) from error
 
 
-Host = Annotated[str, typer.Argument(parser=read_host, metavar="HOST")]
+def read_host_or_target(text: str) -> str:
+    """Return a host, or one of its targets as the list shows it: `https://hooks.example.org:443`."""
+    from core.egress.targets import target_name
+    from core.errors import TargetForbidden
+
+    if "://" not in text:
+        return read_host(text)
+    try:
+        return target_name(text)
+    except TargetForbidden as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+Host = Annotated[
+    str,
+    typer.Argument(
+        parser=read_host_or_target,
+        metavar="HOST",
+        help="A host, for all of its schemes and ports, or one of them: https://host:443.",
+    ),
+]
 Reason = Annotated[str, typer.Option(help="Stands in `hosts list` and in the log of changes.")]
 
 

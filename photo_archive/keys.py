@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ingress.commands import Resealed
 
 DEFAULT_SCOPES = "upload,query,read"
+MAX_DAYS, MAX_HOURS = 36_500, 876_000  # a century; some time later datetime ends
 
 app = command_group("API keys, and the secrets that sign webhooks.")
 
@@ -43,7 +44,10 @@ def create(
     owner: Annotated[str, typer.Option(parser=read_owner, metavar="NAME", help="Whose key.")],
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
     scopes: Annotated[str, typer.Option(help="Separated by commas.")] = DEFAULT_SCOPES,
-    days: Annotated[float | None, typer.Option(help="How long it is valid; else for ever.")] = None,
+    days: Annotated[
+        float | None,
+        typer.Option(min=0, max=MAX_DAYS, help="How long it is valid; else for ever."),
+    ] = None,
     if_absent: Annotated[
         bool, typer.Option("--if-absent", help="Do nothing where owner and name have a key.")
     ] = False,
@@ -92,7 +96,9 @@ def signing_secret(
     endpoint: Annotated[UUID | None, typer.Option(help="Of a registered callback address.")] = None,
     overlap_hours: Annotated[
         float | None,
-        typer.Option(min=0, help="How long the old secrets sign beside the new one; else 24."),
+        typer.Option(
+            min=0, max=MAX_HOURS, help="How long the old secrets sign beside the new one; else 24."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

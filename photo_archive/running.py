@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Coroutine
 from dataclasses import asdict, is_dataclass
+from datetime import datetime
 from typing import Annotated, NoReturn
 
 import typer
@@ -79,7 +80,7 @@ def stop(message: str, code: int) -> NoReturn:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document; dataclasses become objects, ids and times text."""
+    """Print one JSON document; dataclasses become objects, ids text, times ISO 8601."""
     typer.echo(json.dumps(value, default=_plain, ensure_ascii=False))
 
 
@@ -96,4 +97,6 @@ async def _without_group(work: Coroutine[object, object, int]) -> int:
 def _plain(value: object) -> object:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -157,6 +157,18 @@ def lane_name(host: str) -> str:
     return canonical_host(host.removeprefix("[").removesuffix("]"))[0].strip("[]")
 
 
+def target_name(url: str) -> str:
+    """Return the target of a URL as operators name it: `scheme://host:port`, the port written.
+
+    Raises:
+        TargetForbidden: the text is no URL with a host, or has a scheme without a port of its own.
+    """
+    parts = _split_url(url)
+    if parts.scheme not in DEFAULT_PORTS:
+        raise TargetForbidden(f"{parts.scheme or '(none)'!r} is neither http nor https")
+    return f"{parts.scheme}://{canonical_host(parts.hostname or '')[0]}:{_port_of(parts)}"
+
+
 def lane_of(url: str) -> str:
     """Return the target of a callback, which has a lane of its own: `scheme://host:port`.
 
@@ -164,9 +176,8 @@ def lane_of(url: str) -> str:
     anything is sent, and until then it waits in a lane like the others.
     """
     try:
-        parts = _split_url(url)
-        return f"{parts.scheme}://{canonical_host(parts.hostname or '')[0]}:{_port_of(parts)}"
-    except (TargetForbidden, KeyError):  # KeyError: a scheme without a port of its own
+        return target_name(url)
+    except TargetForbidden:
         scheme, _, rest = url.partition("://")
         return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}"[:MAX_HOST_CHARS]
 

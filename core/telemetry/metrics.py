@@ -233,10 +233,10 @@ class Metrics:
             "delivery_oldest_due_seconds", "How long the longest waiting due delivery has waited"
         )
         self.delivery_breakers_open = self._gauge(
-            "delivery_breakers_open", "Callback hosts that are not tried for now"
+            "delivery_breakers_open", "Callback targets that are not tried for now"
         )
         self.delivery_host_failures = self._gauge(
-            "delivery_host_failures", "Failed attempts in a row of the ten worst hosts", "host"
+            "delivery_host_failures", "Failed attempts in a row of the ten worst targets", "host"
         )
 
     def _ingress(self) -> None:

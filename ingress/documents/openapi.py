@@ -50,7 +50,7 @@ def build(operations: Sequence[Operation], *, version: str, server: str) -> Docu
 def _schemas(operations: Sequence[Operation]) -> tuple[Document, dict[type[BaseModel], str]]:
     inputs = {one.body for one in operations if one.body is not None}
     outputs = {
-        answer.model for one in operations for answer in one.answers if answer.model is not None
+        reply.model for one in operations for reply in one.replies if reply.model is not None
     } | {ProblemDocument}
     wanted: list[tuple[type[BaseModel], Any]] = [
         *((model, "validation") for model in sorted(inputs, key=_name)),
@@ -116,24 +116,24 @@ def _parameters(operation: Operation) -> list[Document]:
 
 
 def _responses(operation: Operation, references: dict[type[BaseModel], str]) -> Document:
-    responses = {str(one.status): _answer(one, references) for one in operation.answers}
+    responses = {str(one.status): _reply(one, references) for one in operation.replies}
     for status, kinds in _by_status(_problems_of(operation)):
         responses.setdefault(str(status), _problem(kinds, references))
     return responses
 
 
-def _answer(answer: Reply, references: dict[type[BaseModel], str]) -> Document:
-    document: Document = {"description": answer.meaning}
-    if answer.model is not None:
-        document["content"] = {answer.media_type: {"schema": {"$ref": references[answer.model]}}}
-    elif answer.status not in {204, 304}:
-        document["content"] = {answer.media_type: {"schema": {"type": "string"}}}
-    if answer.as_events:
+def _reply(reply: Reply, references: dict[type[BaseModel], str]) -> Document:
+    document: Document = {"description": reply.meaning}
+    if reply.model is not None:
+        document["content"] = {reply.media_type: {"schema": {"$ref": references[reply.model]}}}
+    elif reply.status not in {204, 304}:
+        document["content"] = {reply.media_type: {"schema": {"type": "string"}}}
+    if reply.as_events:
         document["content"]["text/event-stream"] = {"schema": {"type": "string"}}
-    if answer.headers:
+    if reply.headers:
         document["headers"] = {
             name: {"description": meaning, "schema": {"type": "string"}}
-            for name, meaning in answer.headers
+            for name, meaning in reply.headers
         }
     return document
 

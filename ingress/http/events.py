@@ -60,9 +60,8 @@ async def _events(
     while is_open() and loop.time() < ends_at:
         try:
             value = await look()
-        except (
-            PhotoTaggerError
-        ) as error:  # the response has begun, so it can only end; the client connects again
+        except PhotoTaggerError as error:
+            # The response has begun, so it can only end; the client connects again.
             log.warning("events_ended", error=str(error))
             return
         if value != before:

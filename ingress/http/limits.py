@@ -8,9 +8,8 @@ from math import ceil
 
 from ingress.http.problems import retry_later
 
-MAX_BUCKETS = (
-    10_000  # beyond it the least recently used bucket is dropped, which is as if it were full
-)
+#: Beyond it the least recently used bucket is dropped, which is as if it were full.
+MAX_BUCKETS = 10_000
 
 BURST_S = 2  # seconds' worth of requests that may come at once
 

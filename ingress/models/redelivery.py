@@ -59,7 +59,10 @@ class HostChange(Input):
 class ShownHost(Output):
     """A callback host that is or was disabled."""
 
-    host: str
+    host: str = Field(
+        description="A name, for all of its targets; one target where a breaker disabled it: "
+        "`https://hooks.example.org:443`."
+    )
     is_disabled: bool
     disabled_at: datetime | None
     actor: str = Field(description="Who did the last change; `breaker`: it was automatic.")

@@ -77,8 +77,8 @@ def _html(text: str, name: str) -> Handler:
 
 
 def _page(path: str, summary: str, handler: Handler) -> Operation:
-    answers = (Reply(200, "A page.", media_type=_HTML),)
-    return Operation("GET", path, handler, summary, "documents", answers)
+    replies = (Reply(200, "A page.", media_type=_HTML),)
+    return Operation("GET", path, handler, summary, "documents", replies)
 
 
 def _file(path: str, file: Path, media_type: str) -> Operation:
@@ -86,8 +86,8 @@ def _file(path: str, file: Path, media_type: str) -> Operation:
         del call
         return FileResponse(file, media_type=media_type, headers=_FILE_HEADERS)
 
-    answers = (Reply(200, "A file.", media_type=media_type),)
-    return Operation("GET", path, serve, "File of the documents", "documents", answers)
+    replies = (Reply(200, "A file.", media_type=media_type),)
+    return Operation("GET", path, serve, "File of the documents", "documents", replies)
 
 
 def _json(path: str, summary: str, build: Callable[[], openapi.Document]) -> Operation:
@@ -99,5 +99,5 @@ def _json(path: str, summary: str, build: Callable[[], openapi.Document]) -> Ope
         del call
         return Response(body(), media_type="application/json")
 
-    answers = (Reply(200, "The document."),)
-    return Operation("GET", path, serve, summary, "documents", answers)
+    replies = (Reply(200, "The document."),)
+    return Operation("GET", path, serve, summary, "documents", replies)

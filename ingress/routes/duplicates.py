@@ -74,9 +74,8 @@ async def _same_photo(
         )
         for one in page.pairs
     )
-    follows = (
-        None if page.next is None else f"{page.next:064x}"
-    )  # as many digits as the other level's
+    # As many digits as a cursor of the other level has.
+    follows = None if page.next is None else f"{page.next:064x}"
     return Duplicates(groups=shown, next=follows, is_complete=page.is_complete)
 
 

@@ -382,6 +382,7 @@ CREATE TABLE noted_images (
     image_id int8        NOT NULL,  -- tagged_images.id, which may be gone
     noted_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX noted_images_image ON noted_images (image_id);
 COMMENT ON TABLE noted_images IS
     'Images that somebody else changed: until upkeep has followed, queries read their tags themselves.';
 
@@ -423,18 +424,25 @@ LANGUAGE sql STABLE RETURN greatest(-2147483648, least(2147483647, floor(
                             THEN exif_datetime AT TIME ZONE 'UTC' ELSE created_at END)
     - extract(epoch FROM timestamptz '2000-01-01 00:00+00'))))::int4;
 
+-- What the tags of an image say while it is an answer: none while it is not.
+CREATE VIEW answer_tags AS
+SELECT t.id AS image_id, e.tag->>'tag' AS name,
+       round((e.tag->>'score')::numeric * 1000000)::int4 AS score,
+       recency(t.exif_datetime, t.created_at) AS ts
+FROM tagged_images t
+JOIN images i ON i.image_id = t.image_id AND i.status = 'tagged' AND NOT i.excluded
+CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag);
+COMMENT ON VIEW answer_tags IS 'tagged_images.tags of images that are answers, a row per tag: what image_tags follows.';
+
 -- image_tags as it will be when upkeep has followed: for as long as noted_images has rows.
 CREATE VIEW current_tags AS
-SELECT image_id, score, ts, label_id FROM image_tags
-WHERE image_id NOT IN (SELECT image_id FROM noted_images)
+SELECT image_id, score, ts, label_id FROM image_tags s
+WHERE NOT EXISTS (SELECT FROM noted_images n WHERE n.image_id = s.image_id)
 UNION ALL
-SELECT t.id, round((e.tag->>'score')::numeric * 1000000)::int4,
-       recency(t.exif_datetime, t.created_at), l.id
+SELECT a.image_id, a.score, a.ts, l.id
 FROM (SELECT DISTINCT image_id FROM noted_images) n
-JOIN tagged_images t ON t.id = n.image_id
-JOIN images i ON i.image_id = t.image_id AND i.status = 'tagged' AND NOT i.excluded
-CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag)
-JOIN labels l ON l.name = e.tag->>'tag';
+JOIN answer_tags a USING (image_id)
+JOIN labels l USING (name);
 COMMENT ON VIEW current_tags IS 'image_tags, with the tags of noted images as they are.';
 
 
@@ -628,15 +636,18 @@ LANGUAGE sql STABLE RETURN
 CREATE FUNCTION hour_of(moment timestamptz) RETURNS text
 LANGUAGE sql STABLE RETURN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24');
 
+-- Names as schemas/strict.py has them: a longer one would fit into no index, and upkeep would stop.
 CREATE FUNCTION check_tags(id int8, tags jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF jsonb_typeof(tags) <> 'array' OR EXISTS (
         SELECT FROM jsonb_array_elements(tags) t
         WHERE CASE WHEN jsonb_typeof(t) = 'object' AND jsonb_typeof(t->'tag') = 'string'
                         AND jsonb_typeof(t->'score') = 'number'
-                   THEN (t->>'score')::numeric NOT BETWEEN 0 AND 1 ELSE true END)
+                   THEN (t->>'score')::numeric NOT BETWEEN 0 AND 1
+                        OR length(t->>'tag') > 200 OR t->>'tag' !~ '\S'
+                   ELSE true END)
     THEN
-        RAISE EXCEPTION 'tagged_images.tags of image %: not [{"tag": text, "score": 0 to 1}, ...]',
+        RAISE EXCEPTION 'tagged_images.tags of image %: not [{"tag": 1 to 200 characters, "score": 0 to 1}, ...]',
             id USING ERRCODE = 'check_violation';
     END IF;
     IF (SELECT count(*) <> count(DISTINCT t->>'tag') FROM jsonb_array_elements(tags) t) THEN
@@ -647,8 +658,8 @@ END $$;
 
 CREATE FUNCTION note_tagged_image() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP <> 'DELETE' AND (NEW.tags, NEW.exif_datetime, NEW.created_at)
-                             IS DISTINCT FROM (OLD.tags, OLD.exif_datetime, OLD.created_at) THEN
+    IF TG_OP <> 'DELETE' AND (NEW.tags, NEW.exif_datetime, NEW.created_at, NEW.image_id)
+                 IS DISTINCT FROM (OLD.tags, OLD.exif_datetime, OLD.created_at, OLD.image_id) THEN
         PERFORM check_tags(NEW.id, NEW.tags);
         INSERT INTO noted_images (image_id) VALUES (NEW.id);
     END IF;

@@ -7,7 +7,8 @@ from pathlib import Path
 from standalone.processes.child_process import ChildProcess, Command
 from standalone.supervision.roles import ProcessSpec, python_command
 
-STOP_GRACE_S = 30.0  # CONSUMER_DRAIN_TIMEOUT_S is 25
+# Webhooks under way have DELIVERY_EXCHANGE_TIMEOUT_S and 2 s more, 32 s; a batch has 25 s.
+STOP_GRACE_S = 40.0
 
 
 class RoleProcess:

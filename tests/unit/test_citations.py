@@ -17,6 +17,10 @@ from tests.unit.test_architecture import tracked as listed
 PAGE = re.compile(r"(?<![\w:/.*-])(?!https?:)[\w./-]*[\w-]\.md\b")
 DECISION = re.compile(r"\bdecisions?[ /]+\[?(\d{4})\b", re.IGNORECASE)
 SECTION = re.compile(r"(docs/research/\w+\.md), sections? (\d(?:\.\d)?)(?:,? (?:and|to) (\d\.\d))?")
+#: A page and one of its headings: `docs/operations.md`, "Alarms".
+HEADING = re.compile(r'`([\w./-]+\.md)`,\s"([^"]+)"')
+#: A line for a debugger: consumers/query/role.py:86   # a line of prepare.
+LINE = re.compile(r"\b((?:\w+/)+\w+\.py):(\d+)\s+# a line of (\w+)")
 #: Documents that were at hand when this was written, and never here: they are cited by nobody.
 ABSENT = re.compile(
     r"\bDESIGN(?:\.md\b| ?§)|\bSTYLE\.md\b|\bresearch note|\bresearch[:,] ?\w+|\btraps? \d"
@@ -87,6 +91,30 @@ def test_a_section_of_a_research_page_that_is_named_is_there() -> None:
                 assert re.search(rf"^##+ {re.escape(section)}\.? ", headings, re.MULTILINE), file
                 seen += 1
     assert seen > 15
+
+
+def test_a_heading_that_is_named_is_there() -> None:
+    seen = 0
+    for file, text in documents():
+        for page, title in HEADING.findall(text):
+            headings = (ROOT / page).read_text(encoding="utf-8")
+            assert re.search(rf"^#+ {re.escape(title)}$", headings, re.MULTILINE), (
+                f"{file}: {title}"
+            )
+            seen += 1
+    assert seen
+
+
+def test_a_line_that_is_named_is_one_of_its_function() -> None:
+    seen = 0
+    for file, text in documents():
+        for path, number, name in LINE.findall(text):
+            lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+            above = [re.match(r"\s*(?:async )?def (\w+)", line) for line in lines[: int(number)]]
+            assert [found[1] for found in above if found][-1] == name, f"{file}: {path}:{number}"
+            assert not lines[int(number) - 1].strip().startswith(("def ", "async def ", '"""'))
+            seen += 1
+    assert seen
 
 
 def test_nobody_cites_what_never_was_in_the_repository() -> None:

@@ -99,6 +99,30 @@ def test_what_other_software_sets_is_left_alone(variable: str) -> None:
     assert find_unknown({variable: value}, KNOWN) == []
 
 
+def test_a_port_that_is_a_service_link_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes sets it in every container where a service is named `ingress`."""
+    monkeypatch.setenv("INGRESS_PORT", "tcp://10.96.0.12:8080")
+    monkeypatch.setenv("INGRESS_SERVICE_PORT", "8080")
+
+    assert load(IngressSettings).port == IngressSettings.model_fields["port"].default
+
+
+def test_a_wrong_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGRESS_PORT", "http://10.96.0.12:8080")
+
+    with pytest.raises(ConfigurationError, match="INGRESS_PORT"):
+        load(IngressSettings)
+
+
+def test_a_secret_under_a_misspelt_name_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_SASL_PASSWROD", "hunter2")
+
+    with pytest.raises(ConfigurationError, match="KAFKA_SASL_PASSWORD meant") as caught:
+        load(QuerySettings)
+
+    assert "hunter2" not in str(caught.value)
+
+
 def test_an_empty_variable_counts_as_not_set() -> None:
     assert find_unknown({"DELIVERY_CA_FILE": ""}, KNOWN) == []
 

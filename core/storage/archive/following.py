@@ -5,16 +5,16 @@ whoever changes one image for a client does so at once, in the same transaction.
 `current_tags` says what the rows will be, so that no answer is wrong.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from core.errors import RecordRefused
 from core.storage import labels
 from core.storage.archive import image_tags, keeping, statistics
-from core.storage.archive.image_tags import StoredTags, read_tags
+from core.storage.archive.image_tags import StoredTags
 from core.storage.archive.statistics import Counts
 from core.storage.best import combos
-from core.tags import TagScore
 from core.transaction import Transaction
 
 PORTION = 500
@@ -25,12 +25,7 @@ _NOTED = "SELECT image_id FROM noted_images ORDER BY id LIMIT $1"
 _TAKE_NOTES = "DELETE FROM noted_images WHERE image_id = ANY($1::int8[])"
 _IMAGE_IDS = "SELECT image_id FROM tagged_images WHERE id = ANY($1::int8[])"
 _NUMBERS = "SELECT id FROM tagged_images WHERE image_id = ANY($1::uuid[])"
-# As `current_tags` has it: of what is no answer no tags are kept.
-_TAGS = """
-SELECT t.id, recency(t.exif_datetime, t.created_at) AS ts,
-       CASE WHEN i.status = 'tagged' AND NOT i.excluded THEN t.tags ELSE '[]' END AS tags
-FROM tagged_images t JOIN images i USING (image_id) WHERE t.id = ANY($1::int8[])
-"""
+_TAGS = "SELECT image_id, name, score, ts FROM answer_tags WHERE image_id = ANY($1::int8[])"
 
 
 async def follow_noted(tx: Transaction) -> bool:
@@ -58,19 +53,16 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     image_ids = [row["image_id"] for row in await tx.fetch(_IMAGE_IDS, numbers)]
     await image_tags.lock(tx, image_ids)
     await tx.execute(_TAKE_NOTES, numbers)
-    tags = {
-        row["id"]: (row["ts"], read_tags(row["tags"]) or ())
-        for row in await tx.fetch(_TAGS, numbers)
-    }
-    label_ids = await _label_ids(tx, [tag for _, some in tags.values() for tag in some])
+    rows = await tx.fetch(_TAGS, numbers)
+    label_ids = await _label_ids(tx, {row["name"] for row in rows})
+    ts = {row["image_id"]: row["ts"] for row in rows}
+    scores: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for row in rows:
+        if row["name"] in label_ids:
+            scores[row["image_id"]].append((label_ids[row["name"]], row["score"]))
     stored = [
-        StoredTags(
-            number=number,
-            ts=ts,
-            existed=True,
-            scores=tuple((label_ids[tag.tag], tag.score) for tag in some if tag.tag in label_ids),
-        )
-        for number, (ts, some) in tags.items()
+        StoredTags(number, ts.get(number, 0), existed=True, scores=tuple(scores[number]))
+        for number in numbers
     ]
     counts = Counts()
     had = await image_tags.write_scores(tx, stored, counts)
@@ -81,9 +73,8 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     await keeping.keep_no_more(tx)
 
 
-async def _label_ids(tx: Transaction, tags: Sequence[TagScore]) -> dict[str, int]:
+async def _label_ids(tx: Transaction, names: Collection[str]) -> dict[str, int]:
     """Return the labels' ids, added where they are new; those that are too many stay unknown."""
-    names = {tag.tag for tag in tags}
     try:
         return await labels.ensure(tx, names)
     except RecordRefused:

@@ -29,14 +29,22 @@ _DISABLED = """
 SELECT target FROM targets WHERE $1 IN (target, host_of(target)) AND disabled_at IS NOT NULL
 """
 
+# The lanes are read once: per host, a thousand disabled ones beside 20,000 lanes took minutes.
 _LIST = """
-SELECT t.target AS host, t.disabled_at, t.actor, t.reason, t.changed_at,
+WITH shown AS (
+    SELECT target, disabled_at, actor, reason, changed_at FROM targets
+    WHERE NOT $1 OR disabled_at IS NOT NULL ORDER BY changed_at DESC, target LIMIT 1000
+), named AS (
+    SELECT name, array_agg(DISTINCT target) AS targets FROM lanes
+    CROSS JOIN LATERAL (VALUES (target), (host_of(target))) AS n (name)
+    WHERE name IN (SELECT target FROM shown) GROUP BY name
+)
+SELECT s.target AS host, s.disabled_at, s.actor, s.reason, s.changed_at,
        (SELECT count(*) FROM (
-            SELECT FROM deliveries d WHERE d.state = 'due' AND d.target IN (
-                SELECT l.target FROM lanes l WHERE t.target IN (l.target, host_of(l.target)))
+            SELECT FROM deliveries d WHERE d.state = 'due' AND d.target = ANY(n.targets)
             LIMIT 1000) w) AS waiting
-FROM targets t WHERE NOT $1 OR t.disabled_at IS NOT NULL
-ORDER BY t.changed_at DESC, t.target LIMIT 1000
+FROM shown s LEFT JOIN named n ON n.name = s.target
+ORDER BY s.changed_at DESC, s.target
 """
 
 

@@ -47,7 +47,7 @@ class Limits:
     """How large a picture may be: all pixels together, and each side."""
 
     max_pixels: int = 120_000_000
-    max_side: int = 30_000
+    max_side: int = 30_000  # no camera makes longer ones; a thin strip would pass by its pixels
 
 
 @dataclass(frozen=True, slots=True)

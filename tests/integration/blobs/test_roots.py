@@ -85,6 +85,19 @@ def test_devices_and_magic_links_are_not_opened(opener: Opener) -> None:
         )
 
 
+@pytest.mark.parametrize("relative", [b"../secret.jpg", b"album/../../secret.jpg", b".."])
+def test_an_opener_never_leaves_its_directory_even_where_nobody_looked_at_the_path(
+    root: Path, opener: Opener, relative: bytes
+) -> None:
+    directory = opening.open_trusted(root)
+    try:
+        with pytest.raises(OSError) as refused:
+            opener(directory, relative, opening.FILE_FLAGS)
+    finally:
+        os.close(directory)
+    assert refused.value.errno == errno.EXDEV
+
+
 def test_a_directory_swapped_for_a_link_never_leads_out(roots: Roots, root: Path) -> None:
     outside = root.parent / "outside"
     outside.mkdir()

@@ -237,7 +237,11 @@ async def test_the_command_line_does_the_same(pool: Pool) -> None:
     listed = run_command("hosts", "list")
     resumed = run_command("hosts", "resume", "a.example")
     nothing = run_command("deliveries", "redeliver")
+    target = run_command("hosts", "disable", "https://a.example:443")
+    only_it = run_command("hosts", "resume", "https://a.example:443")
 
+    assert (target.returncode, only_it.returncode) == (0, 0), target.stderr + only_it.stderr
+    assert only_it.stdout == "https://a.example:443: resumed\n"
     assert counted.stdout == "match: 1 dead\n", counted.stderr
     assert disabled.stdout == "a.example: disabled\n"
     assert sent.stdout.endswith("due now: 1 under their ids, 0 as new webhooks\n")

@@ -384,7 +384,7 @@ def test_a_wrong_command_line_is_exit_code_2(
     done = run_keys("create", *command)
 
     assert done.returncode == 2
-    assert "usage" in done.stderr
+    assert "Usage" in done.stderr
 
 
 def test_a_revoked_key_ends_within_seconds_everywhere(start: Callable[..., Running]) -> None:

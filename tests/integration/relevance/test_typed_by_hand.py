@@ -162,6 +162,8 @@ async def test_a_tag_that_nobody_knew_becomes_a_label(pool: Pool) -> None:
         '[{"tag": "cat", "score": 2}]',
         '[{"tag": "cat", "score": 0.5}, {"tag": "cat", "score": 0.1}]',
         '["cat"]',
+        '[{"tag": " ", "score": 0.5}]',
+        f'[{{"tag": "{"x" * 201}", "score": 0.5}}]',
     ],
 )
 async def test_tags_of_the_wrong_shape_are_refused(pool: Pool, tags: str) -> None:
@@ -193,6 +195,35 @@ async def test_a_row_that_is_typed_in_is_an_answer(pool: Pool) -> None:
     assert (await ranking.best(pool, ids[1:2], ranking.Filters()))[0].image_id == image_id(99)
     await settle(pool)
     await assert_right(pool, ids)
+
+
+async def test_upkeep_rounds_a_score_as_the_query_before_it_did(pool: Pool) -> None:
+    ids = await fill(pool)
+    tags = '[{"tag": "label 1", "score": 0.9234565}, {"tag": "label 2", "score": 0.0000005}]'
+    await pool.execute(
+        "UPDATE tagged_images SET tags = $2::jsonb WHERE image_id = $1", image_id(3), tags
+    )
+    before = await ranking.best(pool, ids[1:3], ranking.Filters())
+
+    await settle(pool)
+
+    assert await ranking.best(pool, ids[1:3], ranking.Filters()) == before
+    assert before[0].score == 923_458
+
+
+async def test_a_name_as_long_as_they_come_is_followed(pool: Pool) -> None:
+    await fill(pool)
+    name = "".join(chr(0x4E00 + 97 * number) for number in range(200))
+    await pool.execute(
+        "UPDATE tagged_images SET tags = $2::jsonb WHERE image_id = $1",
+        image_id(3),
+        tags_text({name: 500_000}),
+    )
+
+    await settle(pool)
+
+    [label_id] = (await labels.known(pool, [name])).values()
+    assert (await ranking.best(pool, [label_id], ranking.Filters()))[0].image_id == image_id(3)
 
 
 async def test_our_own_writing_leaves_no_note(pool: Pool) -> None:

@@ -49,4 +49,4 @@ def test_an_old_home_is_told_in_one_sentence_and_left_alone(
     assert "Traceback" not in done.stdout + done.stderr
     sentence = done.stderr.splitlines()[-1]
     assert sentence.startswith("configuration: DATABASE_URL: the database has schema 0014a, ")
-    assert "rm -rf" in sentence
+    assert f"`rm -rf {home.resolve()}`" in sentence, "the folder that is in use, not the default"

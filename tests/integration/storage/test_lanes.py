@@ -175,3 +175,16 @@ async def test_what_sql_typed_by_hand_made_due_is_found_once_its_lane_was_opened
 
     assert await pool.fetchval(HIDDEN) == 0
     assert len(await claim(pool, Room(new_host=9))) == 2
+
+
+async def test_lanes_that_are_right_are_not_written_when_all_are_opened(pool: Pool) -> None:
+    await intake(pool, ["right", "late"])
+    await pool.execute("UPDATE lanes SET due_at = now() + interval '1 hour' WHERE target = 'late'")
+    versions = "SELECT target, xmin::text FROM lanes ORDER BY target DESC"
+    right, late = (tuple(row) for row in await pool.fetch(versions))
+
+    await deliveries.reopen_lanes(pool)
+
+    assert tuple((await pool.fetch(versions))[0]) == right
+    assert tuple((await pool.fetch(versions))[1]) != late
+    assert await pool.fetchval(HIDDEN) == 0

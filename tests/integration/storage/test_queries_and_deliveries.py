@@ -466,6 +466,24 @@ async def test_a_host_stands_for_all_of_its_targets_and_a_target_for_itself(pool
     assert {lease.target for lease in await claim(pool)} == {"https://a:443", "http://a:8080"}
 
 
+async def test_a_thousand_disabled_hosts_beside_many_lanes_are_listed_at_once(pool: Pool) -> None:
+    await pool.execute(
+        """INSERT INTO deliveries (delivery_id, query_id, target, url, event, state)
+           SELECT gen_random_uuid(), gen_random_uuid(), 'https://h' || n || ':443', 'x', '{}', 'due'
+           FROM generate_series(1, 5000) n"""
+    )
+    await deliveries.reopen_lanes(pool)
+    await pool.execute(
+        """INSERT INTO targets (target, disabled_at, actor)
+           SELECT 'https://h' || n || ':443', now(), 'breaker' FROM generate_series(1, 1000) n"""
+    )
+
+    async with asyncio.timeout(5):  # 0.1 s; over half a minute where each host reads all lanes
+        listed = await hosts.list_hosts(pool)
+
+    assert [one.waiting for one in listed] == [1] * 1000
+
+
 @pytest.mark.parametrize(
     ("status", "state"), [(200, "delivered"), (299, "delivered"), (300, "due")]
 )
