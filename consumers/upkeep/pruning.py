@@ -35,7 +35,7 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "deliveries": settings.deliveries_days,
         "failures": settings.failures_days,
         "dead_letters": settings.dead_letters_days,
-        "host_events": settings.failures_days,
+        "target_events": settings.failures_days,
         "jobs": settings.jobs_days,
         "tombstones": settings.tombstones_days,
         "deleted_queries": settings.tombstones_days,

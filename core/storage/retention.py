@@ -36,7 +36,7 @@ _AGED = {
         DELETE FROM dead_letters WHERE id IN (
             SELECT id FROM dead_letters WHERE created_at < now() - $1::interval LIMIT $2)
     """,
-    "host_events": """
+    "target_events": """
         DELETE FROM target_events WHERE id IN (
             SELECT id FROM target_events WHERE at < now() - $1::interval LIMIT $2)
     """,

@@ -1,5 +1,6 @@
 """SQL typed by hand: refused in the wrong shape, answered rightly at once, followed soon."""
 
+from dataclasses import replace
 from datetime import datetime
 from itertools import combinations
 
@@ -12,7 +13,7 @@ from consumers.upkeep.repair import BestImagesRepair
 from core.errors import RecordRefused
 from core.relevance.ranking import best, best_n
 from core.storage import labels
-from core.storage.archive import search, statistics
+from core.storage.archive import image_tags, keeping, search, statistics
 from core.storage.best import noted, ranking
 from core.storage.pool import Pool
 from schemas.query import QueryOptions
@@ -247,3 +248,32 @@ async def test_newest_is_the_same_in_sql_and_in_python(pool: Pool, exif: datetim
 
     [image] = await stored_images(pool)
     assert (written["image_id"], written["ts"]) == (image.image_id, image.ts)
+
+
+async def test_a_refused_transaction_of_ours_leaves_the_triggers_on_for_the_next_one(
+    pool: Pool,
+) -> None:
+    await fill(pool)
+    change = "UPDATE tagged_images SET exif_datetime = now() WHERE image_id = $1"
+    pids, nul = [], replace(tagged(3, {"label 1": 1}), path="\0")
+
+    async def tag() -> None:
+        async with pool.transaction() as tx:
+            pids.append(await tx.fetchval("SELECT pg_backend_pid()"))
+            await image_tags.replace(tx, [nul], await labels.known(tx, LABELS))
+
+    with pytest.raises(RecordRefused):
+        await tag()
+    async with pool.transaction() as tx:
+        pids.append(await tx.fetchval("SELECT pg_backend_pid()"))
+        await tx.execute(change, image_id(3))
+        await tx.execute("SAVEPOINT half")
+        await keeping.keep(tx)
+        await tx.execute("ROLLBACK TO half")
+        await tx.execute(change, image_id(4))
+
+    assert pids[0] == pids[1], "the pool has one connection in use, and gives it again"
+    noted_ones = await pool.fetch(
+        "SELECT t.image_id FROM noted_images n JOIN tagged_images t ON t.id = n.image_id"
+    )
+    assert {row["image_id"] for row in noted_ones} == {image_id(3), image_id(4)}
