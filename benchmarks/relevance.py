@@ -247,7 +247,7 @@ def main() -> None:
     options = parser.parse_args()
     print_machine()
     if options.consumer:
-        from benchmarks.query_rate import run as run_consumer
+        from benchmarks.harness.query_rate import run as run_consumer
 
         asyncio.run(run_consumer(events=2_000 if options.quick else 20_000))
         return

@@ -17,7 +17,7 @@ from core.transaction import Database, Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
 from schemas.callback import CallbackRequested
 
-BREAKER = "breaker"  # actor for hosts that a breaker disabled
+BREAKER = "breaker"  # actor for targets that a breaker disabled
 MAX_OPENED = 10_000
 SECRETS_FRESH_S = 10.0  # time after which a rotated secret is used everywhere
 
@@ -42,7 +42,7 @@ class StoredLanes:
     attempts: int
 
     async def claim(self, connection: Transaction, room: Room) -> Sequence[Leased]:
-        """Lease due webhooks of hosts that are not disabled, within the room."""
+        """Lease due webhooks of targets that are not disabled, within the room."""
         return await lanes.claim(connection, room, token=uuid4(), lease_s=self.lease_s)
 
     async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
@@ -58,9 +58,9 @@ class StoredLanes:
         ended = [(lease, tried.attempt, tried.settled) for lease, tried in outcomes]
         return len(ended) - len(await deliveries.settle(connection, ended))
 
-    async def disable(self, tx: Transaction, host: str, reason: str) -> None:
-        """Hold a host's webhooks until an operator resumes it."""
-        await hosts.disable(tx, host, actor=BREAKER, reason=reason)
+    async def disable(self, tx: Transaction, target: str, reason: str) -> None:
+        """Hold a target's webhooks until an operator resumes it."""
+        await hosts.disable(tx, target, actor=BREAKER, reason=reason)
 
 
 class SecretsUnusable(TransientError):

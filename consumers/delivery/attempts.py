@@ -13,13 +13,13 @@ OWN_FAULT = "own_fault"  # something of ours is away
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What one attempt came to: what is recorded of it, and what is learnt of the host.
+    """What one attempt came to: what is recorded of it, and what is learnt of the target.
 
     Attributes:
         attempt: when it was, how long it took, and the status or the class of the failure.
         settled: how the lease ends: `delivered`, `due` (again) or `dead`.
-        own_fault: True if our own side failed, so that nothing was learnt of the host.
-        pause_s: for how long the host asked to be left alone, with a 429 or 503.
+        own_fault: True if our own side failed, so that nothing was learnt of the target.
+        pause_s: for how long the target asked to be left alone, with a 429 or 503.
     """
 
     attempt: Attempt
@@ -29,7 +29,7 @@ class Tried:
 
     @property
     def health(self) -> TargetHealth:
-        """Return what this says of the host. A 404 is one caller's wrong URL: the host lives."""
+        """Return what this says of the target. A 404 is one caller's wrong URL, and it lives."""
         status = self.attempt.status
         if self.own_fault or self.attempt.error == FORBIDDEN:
             return TargetHealth.UNKNOWN

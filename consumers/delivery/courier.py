@@ -50,8 +50,8 @@ DETAIL_CHARS = 500
 # 4/3 and joined 4/3, in all 11/3. A copy that is encoded anew may be larger than its original; that
 # is counted once the body is there.
 PER_BYTE = 1 + 4 / 3 + 4 / 3
-BUSY = frozenset({429, 503})  # with Retry-After these apply to the host, not to one webhook
-MAX_PAUSE_S = 600.0  # one caller's URL must not hold back a host that others use
+BUSY = frozenset({429, 503})  # with Retry-After these apply to the target, not to one webhook
+MAX_PAUSE_S = 600.0  # one caller's URL must not hold back a target that others use
 #: Reasons for which a picture that was tagged once cannot be read at this moment.
 PASSING = frozenset(
     {"image_unreachable", "image_changing", "read_failed", "decoder_timeout", "decoder_crashed"}
@@ -278,7 +278,7 @@ def _detail(error: Exception) -> str:
 
 
 def _pause_s(outcome: Outcome, now: datetime) -> float:
-    """Return how long the whole host asks to be left alone."""
+    """Return how long the whole target asks to be left alone."""
     if isinstance(outcome, TargetForbidden | TargetUnreachable) or outcome.status not in BUSY:
         return 0.0
     wish_s = parse_retry_after(outcome.headers.get("retry-after", ""), now)

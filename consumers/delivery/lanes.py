@@ -1,7 +1,7 @@
-"""Lanes: due webhooks are leased per host, sent, and their outcome is recorded.
+"""Lanes: due webhooks are leased per target, sent, and their outcome is recorded.
 
-No transaction is open during a POST. The number of webhooks for a host is decided before they are
-claimed (`pacing`): a webhook that waits for its host holds no resource; one claimed ahead holds a
+No transaction is open during a POST. The number of webhooks for a target is decided before they are
+claimed (`pacing`): a webhook that waits for its target holds no resource; one claimed ahead holds a
 lease until a worker is free. After a fault of our own (database, blob store, resolver) the lease is
 released, and nothing is charged until the schedule's window ends. An unexpected error affects one
 webhook only.
@@ -40,7 +40,7 @@ class DeliverySchedule(Protocol):
     """The durable schedule."""
 
     async def claim(self, connection: Transaction, room: Room) -> Sequence[Leased]:
-        """Lease due webhooks of hosts that are not disabled, within the room: one statement."""
+        """Lease due webhooks of targets that are not disabled, within the room: one statement."""
         ...
 
     async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
@@ -58,8 +58,8 @@ class DeliverySchedule(Protocol):
         """
         ...
 
-    async def disable(self, tx: Transaction, host: str, reason: str) -> None:
-        """Hold a host's webhooks until an operator resumes it."""
+    async def disable(self, tx: Transaction, target: str, reason: str) -> None:
+        """Hold a target's webhooks until an operator resumes it."""
         ...
 
 
@@ -103,7 +103,7 @@ class LaneLimits:
         interval_s: how long to sleep when nothing wakes us.
         drain_s: how long a stop waits for what is in flight.
         record_s: how long an outcome is held while the database is away; less than the lease.
-        disable_after: a host is disabled when its breaker has opened this often in a row; 0: never.
+        disable_after: openings of its breaker in a row that disable a target; 0: never.
     """
 
     pace: PaceLimits
@@ -134,7 +134,7 @@ class Lanes:
     _stopping: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        """Begin without knowledge of any host."""
+        """Begin without knowledge of any target."""
         self.pacer = Pacer(self.limits.pace)
         self._recorder = Recorder(self._write, self.limits.record_s, self.wake.set)
 
@@ -241,21 +241,21 @@ class Lanes:
             log.exception("delivery_internal_error", delivery_id=str(lease.delivery_id))
             return self.courier.failed(lease, error)
 
-    async def _follow(self, host: str, change: BreakerChange) -> None:
-        """Log what became of a host's breaker; disable the host where the settings say so."""
+    async def _follow(self, target: str, change: BreakerChange) -> None:
+        """Log what became of a target's breaker; disable the target where the settings say so."""
         if change.closed:
-            log.info("host_recovered", host=host)
+            log.info("host_recovered", host=target)
         if not change.opened:
             return
-        log.warning("host_breaker_opened", host=host, times=change.opens)
+        log.warning("host_breaker_opened", host=target, times=change.opens)
         if not 0 < self.limits.disable_after <= change.opens:
             return
         try:
             async with self.database.transaction() as tx:
-                await self.schedule.disable(tx, host, f"its breaker opened {change.opens} times")
-            log.warning("host_disabled", host=host, actor="breaker")
+                await self.schedule.disable(tx, target, f"its breaker opened {change.opens} times")
+            log.warning("host_disabled", host=target, actor="breaker")
         except TransientError as error:  # it opens again
-            log.warning("host_not_disabled", host=host, error=str(error))
+            log.warning("host_not_disabled", host=target, error=str(error))
 
     async def _write(self, outcomes: Outcomes) -> None:
         async with self.database.connection() as connection:

@@ -94,7 +94,7 @@ def _courier(
 def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier) -> Lanes:
     pace = PaceLimits(
         workers=settings.workers,
-        per_host=load(EgressSettings).per_host_connections,
+        per_target=load(EgressSettings).per_host_connections,
         ahead=settings.workers,
         rate_per_s=settings.per_host_rate,
     )

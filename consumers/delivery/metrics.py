@@ -7,8 +7,8 @@ from consumers.delivery.attempts import Tried
 from consumers.delivery.pacing import Pacer
 from core.telemetry.metrics import Metrics
 
-WORST_HOSTS = 10  # names of hosts are labels: never more than these
-INTERVAL_S = 1.0  # between looks at all hosts
+WORST_TARGETS = 10  # names of targets are labels: never more than these
+INTERVAL_S = 1.0  # between looks at all targets
 
 
 def outcome_class(tried: Tried) -> str:
@@ -47,9 +47,9 @@ class LaneMetrics:
         self._shown_at = now
         self.metrics.delivery_in_flight.set(pacer.in_flight)
         self.metrics.delivery_breakers_open.set(pacer.open_breakers(now))
-        worst = pacer.worst(WORST_HOSTS)
+        worst = pacer.worst(WORST_TARGETS)
         for gone in self._named - worst.keys():
             self.metrics.delivery_host_failures.remove(gone)
-        for host, failures in worst.items():
-            self.metrics.delivery_host_failures.labels(host).set(failures)
+        for target, failures in worst.items():
+            self.metrics.delivery_host_failures.labels(target).set(failures)
         self._named = set(worst)

@@ -1,4 +1,4 @@
-"""Decide how many attempts each host may get: caps, rates, breakers, shares of the workers.
+"""Decide how many attempts each target may get: caps, rates, breakers, shares of the workers.
 
 Pure: the time is an argument (any monotonic seconds). The state is local to the process and learnt
 again within seconds after a start (decisions/0012).
@@ -12,8 +12,8 @@ from uuid import UUID
 
 from core.storage.delivery.lanes import Room
 
-# Concurrent attempts to a host of which nothing is known, and so the most workers that a dead new
-# host can hold.
+# Concurrent attempts to a target of which nothing is known, and so the most workers that a dead new
+# target can hold.
 FIRST_CAP = 2
 # Convoy's breaker: 70 % failures of at least 10 within 5 minutes, then 30 s of silence.
 WINDOW_S = 300.0
@@ -21,20 +21,20 @@ MIN_ATTEMPTS = 10
 MAX_FAILURE_SHARE = 0.7
 MAX_OPEN_S = 300.0
 WINDOW_ATTEMPTS = 200  # last attempts considered: enough for a percentage, and a bound on memory
-MAX_HOSTS = 10_000
+MAX_TARGETS = 10_000
 MIN_WAIT_S = 0.001
 
 
 class Tier(IntEnum):
-    """Hosts are served from three shares of the workers; the numbers go into SQL."""
+    """Targets are served from three shares of the workers; the numbers go into SQL."""
 
     STEADY = 0  # answered in time: may have all workers
-    NEW = 1  # unknown host
+    NEW = 1  # unknown target
     SUSPECT = 2  # failed, or is slow: half of the workers together, whatever their number
 
 
 class TargetHealth(IntEnum):
-    """The health of a host, as an attempt shows it."""
+    """The health of a target, as an attempt shows it."""
 
     GOOD = 0  # it answered, even if with an error of the request
     BAD = 1  # no answer, or one that says that it cannot answer now
@@ -47,16 +47,16 @@ class PaceLimits:
 
     Attributes:
         workers: attempts in flight in all.
-        per_host: attempts in flight to one host that answers in time.
+        per_target: attempts in flight to one target that answers in time.
         ahead: webhooks claimed beyond `workers`: they wait here for a worker, so that none of
             these waits for the database.
-        rate_per_s: attempts per second to one host; 0: as many as it answers.
-        slow_s: an attempt that takes longer makes its host a suspect.
+        rate_per_s: attempts per second to one target; 0: as many as it answers.
+        slow_s: an attempt that takes longer makes its target a suspect.
         open_s: how long an opened breaker stays so the first time; doubles each time.
     """
 
     workers: int
-    per_host: int
+    per_target: int
     ahead: int = 0
     rate_per_s: float = 0.0
     slow_s: float = 1.0  # most receivers answer within a tenth of it
@@ -73,7 +73,7 @@ class BreakerChange:
 
 
 @dataclass(slots=True)
-class _Host:
+class _Pace:
     cap: int
     tokens: float
     filled_at: float
@@ -92,39 +92,41 @@ class Pacer:
 
     def __init__(self, limits: PaceLimits) -> None:
         self._limits = limits
-        self._hosts: dict[str, _Host] = {}
+        self._targets: dict[str, _Pace] = {}
 
     @property
     def in_flight(self) -> int:
         """Return attempts under way, without those that wait for a worker."""
-        return sum(at != inf for host in self._hosts.values() for at in host.running.values())
+        return sum(at != inf for target in self._targets.values() for at in target.running.values())
 
     def open_breakers(self, now: float) -> int:
-        """Return how many hosts are not tried for now because they failed."""
-        return sum(host.opens > 0 and now < host.closed_until for host in self._hosts.values())
+        """Return how many targets are not tried for now because they failed."""
+        return sum(
+            target.opens > 0 and now < target.closed_until for target in self._targets.values()
+        )
 
     def worst(self, count: int) -> dict[str, int]:
-        """Return the hosts with the most failures in a row, with their number."""
-        failing = [(host.failures_in_row, name) for name, host in self._hosts.items()]
+        """Return the targets with the most failures in a row, with their number."""
+        failing = [(target.failures_in_row, name) for name, target in self._targets.items()]
         return {name: number for number, name in sorted(failing, reverse=True)[:count] if number}
 
     def rooms(self, now: float) -> Room:
         """Return what may be claimed now; call `reserve` for each webhook that was claimed."""
         limits = self._limits
-        tiers = {name: self._tier(host, now) for name, host in self._hosts.items()}
+        tiers = {name: self._tier(target, now) for name, target in self._targets.items()}
         busy = [0, 0, 0]
-        for name, host in self._hosts.items():
-            busy[tiers[name]] += len(host.running)
+        for name, target in self._targets.items():
+            busy[tiers[name]] += len(target.running)
         free = limits.workers + limits.ahead - sum(busy)
         half, rest = max(1, limits.workers // 2), max(2, limits.workers * 3 // 4)
-        # A new host becomes a suspect while it is asked. Where suspects exceed their share, new
-        # hosts get less, and hosts that answered before do not.
+        # A new target becomes a suspect while it is asked. Where suspects exceed their share, new
+        # targets get less, and targets that answered before do not.
         suspects = max(half if Tier.SUSPECT in tiers.values() else 0, busy[Tier.SUSPECT])
         return Room(
-            hosts=tuple(self._hosts),
-            rooms=tuple(self._room(host, now) for host in self._hosts.values()),
+            targets=tuple(self._targets),
+            rooms=tuple(self._room(target, now) for target in self._targets.values()),
             tiers=tuple(tiers.values()),
-            new_host=min(FIRST_CAP, limits.per_host),
+            new_target=min(FIRST_CAP, limits.per_target),
             by_tier=(
                 max(0, free),
                 max(0, min(free, rest - suspects - busy[Tier.NEW])),
@@ -133,30 +135,30 @@ class Pacer:
             total=max(0, free),
         )
 
-    def reserve(self, host: str, delivery_id: UUID, now: float) -> None:
+    def reserve(self, target: str, delivery_id: UUID, now: float) -> None:
         """Take an attempt's room and its part of the rate, once it was claimed."""
-        known = self._known(host, now)
+        known = self._known(target, now)
         self._fill(known, now)
         known.tokens -= 1
         known.running[delivery_id] = inf
 
-    def begin(self, host: str, delivery_id: UUID, now: float) -> None:
-        """Note that a reserved attempt begins: from here on its time says something of the host."""
-        self._hosts[host].running[delivery_id] = now
+    def begin(self, target: str, delivery_id: UUID, now: float) -> None:
+        """Note that a reserved attempt begins: from here on its time counts for the target."""
+        self._targets[target].running[delivery_id] = now
 
     def end(
-        self, host: str, delivery_id: UUID, health: TargetHealth, now: float, pause_s: float = 0.0
+        self, target: str, delivery_id: UUID, health: TargetHealth, now: float, pause_s: float = 0.0
     ) -> BreakerChange:
         """Note that an attempt is over; return what it changed.
 
         Args:
-            host: whose lane.
+            target: whose lane.
             delivery_id: as in `reserve`.
-            health: what the attempt says of the host.
+            health: what the attempt says of the target.
             now: when it ended.
-            pause_s: for how long the host asked to be left alone.
+            pause_s: for how long the target asked to be left alone.
         """
-        known = self._known(host, now)
+        known = self._known(target, now)
         took_s = now - known.running.pop(delivery_id, now)
         if health is TargetHealth.UNKNOWN:
             return BreakerChange()
@@ -167,75 +169,80 @@ class Pacer:
 
     def wait_s(self, now: float) -> float:
         """Return the seconds until a lane opens by itself; infinite where none will."""
-        moments = [host.closed_until for host in self._hosts.values() if host.closed_until > now]
+        moments = [
+            target.closed_until for target in self._targets.values() if target.closed_until > now
+        ]
         if self._limits.rate_per_s:
             moments += [
-                max(now + MIN_WAIT_S, host.filled_at + (1 - host.tokens) / self._limits.rate_per_s)
-                for host in self._hosts.values()
-                if host.tokens < 1 and host.closed_until <= now
+                max(
+                    now + MIN_WAIT_S,
+                    target.filled_at + (1 - target.tokens) / self._limits.rate_per_s,
+                )
+                for target in self._targets.values()
+                if target.tokens < 1 and target.closed_until <= now
             ]
         return min(moments, default=inf) - now
 
-    def _good(self, host: _Host, took_s: float) -> BreakerChange:
-        closed, host.opens, host.failures_in_row = host.opens > 0, 0, 0
+    def _good(self, target: _Pace, took_s: float) -> BreakerChange:
+        closed, target.opens, target.failures_in_row = target.opens > 0, 0, 0
         if closed:
-            host.outcomes.clear()
-            host.cap = 1
+            target.outcomes.clear()
+            target.cap = 1
         slow = took_s > self._limits.slow_s
-        host.tier = Tier.SUSPECT if slow else Tier.STEADY
-        most = max(FIRST_CAP, self._limits.per_host // 2) if slow else self._limits.per_host
-        host.cap = min(host.cap + 1, max(host.cap, most), self._limits.per_host)
+        target.tier = Tier.SUSPECT if slow else Tier.STEADY
+        most = max(FIRST_CAP, self._limits.per_target // 2) if slow else self._limits.per_target
+        target.cap = min(target.cap + 1, max(target.cap, most), self._limits.per_target)
         return BreakerChange(closed=closed)
 
-    def _bad(self, host: _Host, now: float) -> BreakerChange:
-        host.failures_in_row += 1
-        host.tier = Tier.SUSPECT
-        host.cap = max(1, host.cap // 2)
-        if now < host.closed_until or not (host.opens or _is_failing(host, now)):
-            return BreakerChange(opens=host.opens)
-        host.opens += 1
-        host.closed_until = now + min(MAX_OPEN_S, self._limits.open_s * 2 ** (host.opens - 1))
-        return BreakerChange(opened=True, opens=host.opens)
+    def _bad(self, target: _Pace, now: float) -> BreakerChange:
+        target.failures_in_row += 1
+        target.tier = Tier.SUSPECT
+        target.cap = max(1, target.cap // 2)
+        if now < target.closed_until or not (target.opens or _is_failing(target, now)):
+            return BreakerChange(opens=target.opens)
+        target.opens += 1
+        target.closed_until = now + min(MAX_OPEN_S, self._limits.open_s * 2 ** (target.opens - 1))
+        return BreakerChange(opened=True, opens=target.opens)
 
-    def _room(self, host: _Host, now: float) -> int:
-        if now < host.closed_until:
+    def _room(self, target: _Pace, now: float) -> int:
+        if now < target.closed_until:
             return 0
         # Half-open: one attempt, with a webhook that is due anyway, tells whether it is back.
-        room = (1 if host.opens else host.cap) - len(host.running)
+        room = (1 if target.opens else target.cap) - len(target.running)
         if self._limits.rate_per_s:
-            self._fill(host, now)
-            room = min(room, int(host.tokens))
+            self._fill(target, now)
+            room = min(room, int(target.tokens))
         return max(0, room)
 
-    def _tier(self, host: _Host, now: float) -> Tier:
-        oldest = min(host.running.values(), default=now)
-        return Tier.SUSPECT if now - oldest > self._limits.slow_s else host.tier
+    def _tier(self, target: _Pace, now: float) -> Tier:
+        oldest = min(target.running.values(), default=now)
+        return Tier.SUSPECT if now - oldest > self._limits.slow_s else target.tier
 
-    def _fill(self, host: _Host, now: float) -> None:
+    def _fill(self, target: _Pace, now: float) -> None:
         rate = self._limits.rate_per_s
-        host.tokens = min(max(1.0, rate), host.tokens + (now - host.filled_at) * rate)
-        host.filled_at = now
+        target.tokens = min(max(1.0, rate), target.tokens + (now - target.filled_at) * rate)
+        target.filled_at = now
 
-    def _known(self, name: str, now: float) -> _Host:
-        host = self._hosts.get(name)
-        if host is None:
+    def _known(self, name: str, now: float) -> _Pace:
+        target = self._targets.get(name)
+        if target is None:
             self._forget(now)
-            cap = min(FIRST_CAP, self._limits.per_host)
-            host = _Host(cap, max(1.0, self._limits.rate_per_s), now)
-            self._hosts[name] = host
-        return host
+            cap = min(FIRST_CAP, self._limits.per_target)
+            target = _Pace(cap, max(1.0, self._limits.rate_per_s), now)
+            self._targets[name] = target
+        return target
 
     def _forget(self, now: float) -> None:
-        """Make room for one more: drop the idle host that was learnt first."""
-        if len(self._hosts) < MAX_HOSTS:
+        """Make room for one more: drop the idle target that was learnt first."""
+        if len(self._targets) < MAX_TARGETS:
             return
-        idle = (n for n, h in self._hosts.items() if not h.running and h.closed_until <= now)
+        idle = (n for n, t in self._targets.items() if not t.running and t.closed_until <= now)
         name = next(idle, None)
         if name is not None:
-            del self._hosts[name]
+            del self._targets[name]
 
 
-def _is_failing(host: _Host, now: float) -> bool:
-    recent = [good for at, good in host.outcomes if at > now - WINDOW_S]
+def _is_failing(target: _Pace, now: float) -> bool:
+    recent = [good for at, good in target.outcomes if at > now - WINDOW_S]
     failed = recent.count(False)
     return len(recent) >= MIN_ATTEMPTS and failed >= MAX_FAILURE_SHARE * len(recent)

@@ -89,16 +89,16 @@ class Room:
     """The bounds of a claim.
 
     Attributes:
-        hosts: targets with a room of their own; `rooms` and `tiers` (0 to 2) belong to them.
-        new_host: room of each target that is not named; these are of tier 1.
+        targets: those with a room of their own; `rooms` and `tiers` (0 to 2) belong to them.
+        new_target: room of each target that is not named; these are of tier 1.
         by_tier: most of each tier.
         total: most of all.
     """
 
-    hosts: Sequence[str] = ()
+    targets: Sequence[str] = ()
     rooms: Sequence[int] = ()
     tiers: Sequence[int] = ()
-    new_host: int = 1
+    new_target: int = 1
     by_tier: Sequence[int] = (100, 100, 100)
     total: int = 100
 
@@ -121,6 +121,6 @@ async def claim(
 def arguments(room: Room, token: UUID, lease_s: float) -> tuple[object, ...]:
     """Parameters of `CLAIM`."""
     return (
-        room.hosts, room.rooms, room.tiers, room.new_host, room.by_tier, room.total, token,
+        room.targets, room.rooms, room.tiers, room.new_target, room.by_tier, room.total, token,
         timedelta(seconds=lease_s),
     )  # fmt: skip

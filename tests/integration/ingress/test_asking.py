@@ -251,7 +251,7 @@ async def answered_and_delivered(world: World, query_id: UUID) -> None:
     )
     async with world.pool.transaction() as tx:
         await deliveries.schedule(tx, [made])
-        [lease] = await lanes.claim(tx, Room(new_host=1), token=uuid4(), lease_s=30)
+        [lease] = await lanes.claim(tx, Room(new_target=1), token=uuid4(), lease_s=30)
         await deliveries.settle(tx, [(lease, Attempt(NOW, 12, status=200), Settled("delivered"))])
 
 

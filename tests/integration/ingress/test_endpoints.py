@@ -79,7 +79,7 @@ async def test_what_is_under_way_to_a_removed_address_comes_to_its_end(
 ) -> None:
     endpoint_id, query_id = await register(client), await waiting(pool, URL)
     async with pool.transaction() as tx:
-        await lanes.claim(tx, Room(new_host=1), token=uuid4(), lease_s=30)
+        await lanes.claim(tx, Room(new_target=1), token=uuid4(), lease_s=30)
 
     removed = await client.delete(f"/endpoints/{endpoint_id}")
 

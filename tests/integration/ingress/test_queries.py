@@ -250,7 +250,7 @@ async def test_what_is_being_sent_comes_to_its_end_and_counts_as_no_withdrawal(
     query_id = await ask(client)
     await schedule(pool, query_id)
     async with pool.transaction() as tx:
-        [lease] = await lanes.claim(tx, Room(new_host=1), token=uuid4(), lease_s=30)
+        [lease] = await lanes.claim(tx, Room(new_target=1), token=uuid4(), lease_s=30)
 
     deleted = await client.delete(f"/queries/{query_id}")
 

@@ -59,7 +59,7 @@ async def answered(pool: Pool, *, owner: str = "alice", host: str = "a.example")
 
 async def claim(pool: Pool) -> list[Leased]:
     async with pool.transaction() as tx:
-        return await lanes.claim(tx, Room(new_host=100), token=uuid4(), lease_s=30)
+        return await lanes.claim(tx, Room(new_target=100), token=uuid4(), lease_s=30)
 
 
 async def settle(pool: Pool, lease: Leased, outcome: Settled) -> None:

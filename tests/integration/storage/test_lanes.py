@@ -61,12 +61,12 @@ async def test_hosts_that_wait_for_later_cost_a_claim_nothing(pool: Pool) -> Non
     await pool.execute("UPDATE lanes SET due_at = now() + interval '1 hour'")
     await intake(pool, ["fresh"])
 
-    assert await blocks_read(pool, Room(new_host=2)) < 500
+    assert await blocks_read(pool, Room(new_target=2)) < 500
 
 
 async def test_hosts_that_are_due_cost_no_more_than_there_is_room_for(pool: Pool) -> None:
     await intake(pool, [f"h{number}" for number in range(3000)])
-    room = Room(new_host=2, by_tier=(10, 10, 10), total=10)
+    room = Room(new_target=2, by_tier=(10, 10, 10), total=10)
 
     assert await blocks_read(pool, room) < 1000
     assert len(await claim(pool, room)) == 10
@@ -105,10 +105,10 @@ async def test_hosts_without_room_hide_no_others(pool: Pool) -> None:
 
 async def test_first_tries_and_retries_of_a_host_share_its_room(pool: Pool) -> None:
     await intake(pool, ["a"] * 3)
-    await settle(pool, await claim(pool, Room(new_host=3)), after_s=0)
+    await settle(pool, await claim(pool, Room(new_target=3)), after_s=0)
     await intake(pool, ["a"])
 
-    leases = await claim(pool, Room(new_host=2))
+    leases = await claim(pool, Room(new_target=2))
 
     assert [lease.attempt for lease in sorted(leases, key=lambda one: one.attempt)] == [1, 2]
 
@@ -119,10 +119,10 @@ async def test_a_webhook_that_comes_while_its_lane_is_emptied_is_found(pool: Poo
 
     async with pool.transaction() as tx:
         await deliveries.schedule(tx, [late])
-        first = await claim(pool, Room(new_host=9))
+        first = await claim(pool, Room(new_target=9))
 
     assert len(first) == 1
-    assert [lease.delivery_id for lease in await claim(pool, Room(new_host=9))] == [late[0]]
+    assert [lease.delivery_id for lease in await claim(pool, Room(new_target=9))] == [late[0]]
 
 
 async def test_no_webhook_is_hidden_whoever_writes_at_once(pool: Pool) -> None:
@@ -137,7 +137,7 @@ async def test_no_webhook_is_hidden_whoever_writes_at_once(pool: Pool) -> None:
     async def work(seed: int) -> None:
         chance = Random(seed)
         for _ in range(60):
-            leases = await claim(pool, Room(new_host=chance.randint(1, 4)))
+            leases = await claim(pool, Room(new_target=chance.randint(1, 4)))
             again = [lease for lease in leases if chance.random() < 0.4]
             done = [lease for lease in leases if lease not in again]
             await settle(pool, again, after_s=chance.choice([0.0, 0.01, 3600.0]))
@@ -154,7 +154,7 @@ async def test_no_webhook_is_hidden_whoever_writes_at_once(pool: Pool) -> None:
 
 async def test_a_lane_is_removed_when_nothing_is_left_in_it(pool: Pool) -> None:
     await intake(pool, ["a", "b"])
-    retried, done = sorted(await claim(pool, Room(new_host=9)), key=lambda one: one.target)
+    retried, done = sorted(await claim(pool, Room(new_target=9)), key=lambda one: one.target)
     await settle(pool, [done], after_s=None)
     await settle(pool, [retried], after_s=3600)
 
@@ -167,14 +167,14 @@ async def test_what_sql_typed_by_hand_made_due_is_found_once_its_lane_was_opened
     pool: Pool,
 ) -> None:
     await intake(pool, ["a", "b"])
-    await settle(pool, await claim(pool, Room(new_host=9)), after_s=None)
+    await settle(pool, await claim(pool, Room(new_target=9)), after_s=None)
     await pool.execute("UPDATE deliveries SET state = 'due', next_at = now() - interval '1 day'")
-    assert await claim(pool, Room(new_host=9)) == []
+    assert await claim(pool, Room(new_target=9)) == []
 
     await deliveries.reopen_lanes(pool)
 
     assert await pool.fetchval(HIDDEN) == 0
-    assert len(await claim(pool, Room(new_host=9))) == 2
+    assert len(await claim(pool, Room(new_target=9))) == 2
 
 
 async def test_lanes_that_are_right_are_not_written_when_all_are_opened(pool: Pool) -> None:

@@ -54,7 +54,7 @@ async def delete(pool: Pool, query_id: UUID) -> Deleted | None:
 
 async def claim(pool: Pool, count: int = 100) -> list[Leased]:
     async with pool.transaction() as tx:
-        room = Room(new_host=count, total=count)
+        room = Room(new_target=count, total=count)
         return list(await lanes.claim(tx, room, token=uuid4(), lease_s=30))
 
 

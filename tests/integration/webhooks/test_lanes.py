@@ -125,7 +125,7 @@ async def open_lanes(
             chance=Random(1),
         )
         limits = LaneLimits(
-            pace or PaceLimits(workers=32, per_host=8, slow_s=0.3),
+            pace or PaceLimits(workers=32, per_target=8, slow_s=0.3),
             interval_s=0.05,
             drain_s=0.1,
             record_s=5,
@@ -244,7 +244,7 @@ async def test_a_disabled_host_is_not_asked_and_goes_on_when_resumed(pool: Pool)
 
 
 async def test_a_rate_holds_over_a_burst(pool: Pool) -> None:
-    pace = PaceLimits(workers=32, per_host=8, rate_per_s=10)
+    pace = PaceLimits(workers=32, per_target=8, rate_per_s=10)
     async with HostileReceiver() as receiver, open_lanes(pool, ["a.example"], pace) as lanes:
         url = receiver.url("/ok", host="a.example")
         ids = [await put(pool, url, "a.example") for _ in range(18)]

@@ -103,12 +103,12 @@ class MemorySchedule:
 
     async def claim(self, connection: Transaction, rooms: Room) -> Sequence[Leased]:
         taken: list[Leased] = []
-        room = dict(zip(rooms.hosts, rooms.rooms, strict=True))
-        tiers = dict(zip(rooms.hosts, rooms.tiers, strict=True))
+        room = dict(zip(rooms.targets, rooms.rooms, strict=True))
+        tiers = dict(zip(rooms.targets, rooms.tiers, strict=True))
         left = list(rooms.by_tier)
         for lease in list(self.due):
             tier = tiers.get(lease.target, Tier.NEW)
-            free = room.setdefault(lease.target, rooms.new_host)
+            free = room.setdefault(lease.target, rooms.new_target)
             if lease.target in self.disabled or not free or not left[tier]:
                 continue
             if len(taken) < rooms.total:
@@ -140,8 +140,8 @@ class MemorySchedule:
                 self.released.append(lease)
         return 0
 
-    async def disable(self, tx: Transaction, host: str, reason: str) -> None:
-        self.disabled[host] = reason
+    async def disable(self, tx: Transaction, target: str, reason: str) -> None:
+        self.disabled[target] = reason
 
 
 class NoWatch:
@@ -198,7 +198,7 @@ def lanes(
     disable_after: int = 0,
     ahead: int = 0,
 ) -> Lanes:
-    pace = PaceLimits(workers, per_host=4, ahead=ahead, slow_s=0.02, open_s=0.01)
+    pace = PaceLimits(workers, per_target=4, ahead=ahead, slow_s=0.02, open_s=0.01)
     limits = LaneLimits(
         pace, interval_s=0.01, drain_s=0.05, record_s=5, disable_after=disable_after
     )

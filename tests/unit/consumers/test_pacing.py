@@ -42,16 +42,16 @@ class Bench:
 
     def room(self, host: str) -> int:
         rooms = self.pacer.rooms(self.now)
-        known = dict(zip(rooms.hosts, rooms.rooms, strict=True))
-        return known.get(host, rooms.new_host)
+        known = dict(zip(rooms.targets, rooms.rooms, strict=True))
+        return known.get(host, rooms.new_target)
 
     def tier(self, host: str) -> int:
         rooms = self.pacer.rooms(self.now)
-        return dict(zip(rooms.hosts, rooms.tiers, strict=True)).get(host, Tier.NEW)
+        return dict(zip(rooms.targets, rooms.tiers, strict=True)).get(host, Tier.NEW)
 
 
-def bench(workers: int = 32, per_host: int = 8, rate: float = 0.0) -> Bench:
-    return Bench(Pacer(PaceLimits(workers, per_host, rate_per_s=rate)))
+def bench(workers: int = 32, per_target: int = 8, rate: float = 0.0) -> Bench:
+    return Bench(Pacer(PaceLimits(workers, per_target, rate_per_s=rate)))
 
 
 def opened(world: Bench, host: str = "a") -> Bench:
@@ -189,7 +189,7 @@ def test_a_retry_after_silences_the_host_for_that_time() -> None:
 
 
 def test_the_rate_is_reserved_when_an_attempt_begins_not_when_it_ends() -> None:
-    world = bench(per_host=100, workers=100, rate=5)
+    world = bench(per_target=100, workers=100, rate=5)
     world.attempt("a", TargetHealth.GOOD, took_s=1)
     for _ in range(10):
         world.attempt("a", TargetHealth.GOOD, took_s=0)
@@ -246,7 +246,7 @@ def test_nothing_exceeds_its_bound_whatever_happens(
 
 
 def test_webhooks_claimed_ahead_take_room_but_say_nothing_of_their_host_while_they_wait() -> None:
-    pacer = Pacer(PaceLimits(workers=4, per_host=8, ahead=4, slow_s=1.0))
+    pacer = Pacer(PaceLimits(workers=4, per_target=8, ahead=4, slow_s=1.0))
     waiting = [uuid4() for _ in range(6)]
 
     for delivery_id in waiting:
@@ -261,8 +261,8 @@ def test_webhooks_claimed_ahead_take_room_but_say_nothing_of_their_host_while_th
 
 
 def test_what_is_claimed_ahead_does_not_widen_the_share_of_bad_hosts() -> None:
-    narrow = Pacer(PaceLimits(workers=16, per_host=8))
-    wide = Pacer(PaceLimits(workers=16, per_host=8, ahead=16))
+    narrow = Pacer(PaceLimits(workers=16, per_target=8))
+    wide = Pacer(PaceLimits(workers=16, per_target=8, ahead=16))
 
     assert wide.rooms(0.0).total == 2 * narrow.rooms(0.0).total
     assert wide.rooms(0.0).by_tier[1:] == narrow.rooms(0.0).by_tier[1:]
