@@ -589,6 +589,25 @@ UNION ALL
      JOIN answer_tags a USING (image_id))
      JOIN labels l USING (name));
 
+CREATE OR REPLACE FUNCTION add_labels(tags jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM jsonb_array_elements(tags) t
+               WHERE NOT EXISTS (SELECT FROM labels WHERE name = t->>'tag'))
+    THEN
+        PERFORM pg_advisory_xact_lock(7303);
+        INSERT INTO labels (id, name)
+        SELECT id, name FROM (
+            SELECT (SELECT coalesce(max(id), 0) FROM labels) + row_number() OVER () AS id, t->>'tag' AS name
+            FROM jsonb_array_elements(tags) t
+            WHERE NOT EXISTS (SELECT FROM labels WHERE name = t->>'tag')) AS new
+        WHERE id <= 25000;
+    END IF;
+END $function$
+;
+
 CREATE OR REPLACE FUNCTION check_tags(id bigint, tags jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -700,6 +719,7 @@ BEGIN
     IF TG_OP <> 'DELETE' AND (NEW.tags, NEW.exif_datetime, NEW.created_at, NEW.image_id)
                  IS DISTINCT FROM (OLD.tags, OLD.exif_datetime, OLD.created_at, OLD.image_id) THEN
         PERFORM check_tags(NEW.id, NEW.tags);
+        PERFORM add_labels(NEW.tags);
         INSERT INTO noted_images (image_id) VALUES (NEW.id);
     END IF;
     INSERT INTO total_changes (kind, key, images)

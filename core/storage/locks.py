@@ -6,7 +6,7 @@ MIGRATIONS = 7300
 OFFERS = 7301
 #: Taken by whoever changes rows of the best-images table.
 ROWS = 7302
-#: Taken by whoever adds labels: ids are max + 1.
+#: Taken by whoever adds labels: ids are max + 1. `add_labels` of the schema takes it too.
 LABELS = 7303
 #: One pruner at a time.
 PRUNING = 7304

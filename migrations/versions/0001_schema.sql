@@ -627,8 +627,8 @@ COMMENT ON TABLE signing_secrets IS
 --
 -- They do nothing in a transaction that says `SET LOCAL photo_archive.keeps = on`: it keeps
 -- image_tags, the counts and the best images in step by its own statements (tagging, re-scoring,
--- upkeep: core/storage/archive/keeping.py). They take no lock and update no shared row, so that no
--- writer can come to a deadlock through them.
+-- upkeep: core/storage/archive/keeping.py). They update no shared row, and take one lock, as all do
+-- after the image's row: that of the labels, for a tag that is none yet.
 
 CREATE FUNCTION day_taken(exif_datetime timestamp, created_at timestamptz) RETURNS text
 LANGUAGE sql STABLE RETURN
@@ -656,11 +656,29 @@ BEGIN
     END IF;
 END $$;
 
+-- At once, not when upkeep follows: a query that names the tag must find it. 7303 is LABELS in
+-- core/storage/locks.py. What is too much (MAX_OWN_LABELS in core/tags.py) is left to upkeep.
+CREATE FUNCTION add_labels(tags jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM jsonb_array_elements(tags) t
+               WHERE NOT EXISTS (SELECT FROM labels WHERE name = t->>'tag'))
+    THEN
+        PERFORM pg_advisory_xact_lock(7303);
+        INSERT INTO labels (id, name)
+        SELECT id, name FROM (
+            SELECT (SELECT coalesce(max(id), 0) FROM labels) + row_number() OVER () AS id, t->>'tag' AS name
+            FROM jsonb_array_elements(tags) t
+            WHERE NOT EXISTS (SELECT FROM labels WHERE name = t->>'tag')) AS new
+        WHERE id <= 25000;
+    END IF;
+END $$;
+
 CREATE FUNCTION note_tagged_image() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP <> 'DELETE' AND (NEW.tags, NEW.exif_datetime, NEW.created_at, NEW.image_id)
                  IS DISTINCT FROM (OLD.tags, OLD.exif_datetime, OLD.created_at, OLD.image_id) THEN
         PERFORM check_tags(NEW.id, NEW.tags);
+        PERFORM add_labels(NEW.tags);
         INSERT INTO noted_images (image_id) VALUES (NEW.id);
     END IF;
     INSERT INTO total_changes (kind, key, images)

@@ -139,17 +139,20 @@ async def test_queries_that_a_change_does_not_touch_are_answered_by_the_table(po
     await assert_right(pool, ids)
 
 
-async def test_a_tag_that_nobody_knew_becomes_a_label(pool: Pool) -> None:
+async def test_a_query_right_after_a_commit_finds_a_tag_that_nobody_knew(pool: Pool) -> None:
     ids = await fill(pool)
-    await pool.execute(
-        "UPDATE tagged_images SET tags = $2::jsonb WHERE image_id = $1",
-        image_id(5),
-        tags_text({"grandma": 700_000, "label 1": 100_000}),
-    )
-
-    await settle(pool)
+    before = await labels.state(pool)
+    for number in (5, 6):
+        await pool.execute(
+            "UPDATE tagged_images SET tags = $2::jsonb WHERE image_id = $1",
+            image_id(number),
+            tags_text({"grandma": 700_000 + number, "label 1": 100_000}),
+        )
 
     [grandma] = (await labels.known(pool, ["grandma"])).values()
+    assert await labels.state(pool) == (before[0], grandma), "whoever knows the labels looks again"
+    await assert_right(pool, [*ids[:3], grandma])
+    await settle(pool)
     await assert_right(pool, [*ids[:3], grandma])
     assert (await look_up(pool, [grandma])).rank is not None
 
