@@ -27,7 +27,7 @@ from schemas.record import Record
 from schemas.token import Token, decode_token
 
 SOURCE = "/ingress"
-MAX_PATH_CHARS = 255
+MAX_NAME_CHARS = 255
 _UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # The probe's reasons for bytes that are no picture at all.
 _NOT_A_PICTURE = frozenset({"empty", "not_an_image"})
@@ -203,7 +203,7 @@ def shown_name(filename: str) -> str | None:
     """Return a client's file name without folders and unprintable characters; None if empty."""
     name = filename.replace("\\", "/").rpartition("/")[2]
     name = _UNSHOWABLE.sub("", name.encode("utf-8", "replace").decode()).strip()
-    return name[:MAX_PATH_CHARS] or None
+    return name[:MAX_NAME_CHARS] or None
 
 
 def _probe(call: Call, content: bytes) -> str:

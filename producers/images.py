@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from core.messaging.cloudevents import encode
 from producers.sinks import Sink
-from schemas.image import ImageArrived, path_of
+from schemas.image import MAX_PATH_CHARS, ImageArrived, path_of
 from schemas.topics import IMAGES_ARRIVED
 
 
@@ -59,8 +59,8 @@ class ImageProducer:
 
         Args:
             uri: where the bytes are (`schemas.image.ImageArrived`); the identity derives from it.
-            path: what people see as `image_path`; None: derived from the URI. What the URI says
-                may be longer than a path that is given.
+            path: what people see as `image_path`; None: derived from the URI. One that the URI says
+                too may be of any length: an event leaves it out where it is too long for one.
             sha256: hex, if the bytes were read.
             made_at: the event's time; None: now. A deletion after it is not undone.
 
@@ -70,7 +70,7 @@ class ImageProducer:
         """
         event = ImageArrived(
             uri=uri,
-            path=None if path == path_of(uri) else path,
+            path=None if path == path_of(uri) and len(path) > MAX_PATH_CHARS else path,
             labels=wishes.labels,
             top_k=wishes.top_k,
             sha256=sha256,

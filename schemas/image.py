@@ -10,6 +10,7 @@ from schemas.strict import NAMESPACE, Event, LabelName, Text
 SCHEMES = ("blob", "file", "https", "http", "s3", "gs", "az")
 #: Images up to this size may travel in the record itself (content-type image/*).
 INLINE_MAX_BYTES = 512 * 1024
+MAX_PATH_CHARS = 1000  # of a path in an event
 
 
 def canonical_uri(uri: str) -> str:
@@ -46,7 +47,7 @@ class ImageArrived(Event):
     """
 
     uri: Text = Field(min_length=1, max_length=4000)
-    path: Text | None = Field(None, max_length=1000)
+    path: Text | None = Field(None, max_length=MAX_PATH_CHARS)
     labels: tuple[LabelName, ...] | None = Field(None, min_length=1, max_length=30_000)
     top_k: int | None = Field(None, ge=1, le=30_000)
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")

@@ -80,7 +80,7 @@ def without_first_answer() -> None:
 
 def without_unique_delivery() -> None:
     """Make two webhooks of a callback event that comes twice."""
-    _without(deliveries, "_INTAKE", "SELECT u.delivery_id,", "SELECT gen_random_uuid(),")
+    _without(deliveries, "_SCHEDULE", "SELECT u.delivery_id,", "SELECT gen_random_uuid(),")
 
 
 def without_lease_token() -> None:
