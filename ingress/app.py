@@ -1,11 +1,12 @@
 """The HTTP application, built by one call from its dependencies."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from ingress.dependencies import Dependencies
 from ingress.http.errors import handlers
@@ -58,7 +59,7 @@ def create_app(deps: Dependencies) -> Starlette:
     """
     served = (*DESCRIBED, *documents.operations(DESCRIBED, deps))
     return Starlette(
-        routes=_routes(served, deps),
+        routes=routes_of(_switches(served, deps)),
         exception_handlers=handlers(),
         middleware=[
             Middleware(
@@ -68,12 +69,29 @@ def create_app(deps: Dependencies) -> Starlette:
     )
 
 
-def _routes(operations: Sequence[Operation], deps: Dependencies) -> list[Route]:
+def routes_of(apps: Mapping[str, ASGIApp]) -> list[Route]:
+    """Return a route for each path; the order of the paths does not matter.
+
+    `{…_id}` in a path matches UUIDs, any other name matches a whole segment.
+    """
+    # Starlette takes the first path that matches, whatever the method: `/labels/{tag}` must not
+    # stand before `/labels/preview`. And `/images/upload` is no image id: a GET gives 405, not 404.
+    return [
+        Route(path.replace("_id}", "_id:uuid}"), apps[path])
+        for path in sorted(apps, key=_precedence)
+    ]
+
+
+def _precedence(path: str) -> tuple[int, ...]:
+    """Return a key that sorts a fixed segment before an id, and an id before a name."""
+    return tuple(
+        0 if "{" not in segment else 1 if segment.endswith("_id}") else 2
+        for segment in path.split("/")
+    )
+
+
+def _switches(operations: Sequence[Operation], deps: Dependencies) -> dict[str, ASGIApp]:
     by_path: dict[str, list[Operation]] = defaultdict(list)
     for operation in operations:
         by_path[operation.path].append(operation)
-    # With this convertor `/images/upload` matches no image id: a GET of it gives 405, not 404.
-    return [
-        Route(path.replace("_id}", "_id:uuid}"), MethodSwitch(group, deps))
-        for path, group in by_path.items()
-    ]
+    return {path: MethodSwitch(group, deps) for path, group in by_path.items()}

@@ -64,7 +64,9 @@ def settings_table(known: dict[str, str]) -> str:
         ]
         summary = (group.__doc__ or "").strip().splitlines()[0]
         parts.append(
-            "\n".join([f"**{summary}**", "", "| variable | default | |", "|---|---|---|", *rows])
+            "\n".join(
+                [f"**{summary}**", "", "| variable | default | meaning |", "|---|---|---|", *rows]
+            )
         )
     return "\n\n".join(parts)
 
