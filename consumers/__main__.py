@@ -1,5 +1,7 @@
 """python -m consumers tagging | query | delivery: one role, until SIGTERM.
 
+A tagging process works on both lanes of arrivals, or with `--lane fresh | bulk` on one of them.
+
 Exit codes: 0 stopped as asked; 2 a setting is invalid; anything else: a part of the process
 failed, and the supervisor restarts it.
 """
@@ -16,12 +18,13 @@ import uvloop
 from core.errors import ConfigurationError, TransientError
 from core.settings import TelemetrySettings, load
 from core.telemetry import logs, tracing
+from schemas.topics import Lane
 
 ROLES = ("tagging", "query", "delivery")
 log = structlog.get_logger(__name__)
 
 
-async def _run(role: str) -> None:
+async def _run(role: str, lane: Lane | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -29,12 +32,17 @@ async def _run(role: str) -> None:
     # Imported here: torch and spaCy belong to the one process that needs them.
     match role:
         case "tagging":
-            from consumers.tagging.main import main
+            from consumers.tagging import main as tagging
+
+            await tagging.main(stop, tuple(Lane) if lane is None else (lane,))
         case "query":
-            from consumers.query.main import main
+            from consumers.query import main as query
+
+            await query.main(stop)
         case _:
-            from consumers.delivery.main import main
-    await main(stop)
+            from consumers.delivery import main as delivery
+
+            await delivery.main(stop)
 
 
 def _asked_to_stop(stop: asyncio.Event) -> None:
@@ -48,12 +56,18 @@ def main() -> int:
     """Run one role; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m consumers", description=__doc__)
     parser.add_argument("role", choices=ROLES)
-    role: str = parser.parse_args().role
+    parser.add_argument(
+        "--lane", type=Lane, choices=Lane, help="of tagging: work on this lane alone"
+    )
+    options = parser.parse_args()
+    role: str = options.role
+    if options.lane is not None and role != "tagging":
+        parser.error("--lane is an option of tagging")
     try:
         logs.configure(load(TelemetrySettings), process=role)
         tracing.configure(load(TelemetrySettings), process=role)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(role))
+            runner.run(_run(role, options.lane))
     except TransientError as error:
         print(f"consumers: {error}", file=sys.stderr)
         return 1

@@ -1,40 +1,52 @@
 """Composition root of the tagging consumer: CLIP, PostgreSQL and Kafka meet here."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
 from consumers.best_images import BestImages
 from consumers.image_bytes import open_image_bytes
-from consumers.runtime import open_runtime, run
+from consumers.runtime import Reading, open_runtime, run_all
 from consumers.tagging.adapters import LabelledTagger, PostgresTags
-from consumers.tagging.arrivals import decode_arrival
+from consumers.tagging.arrivals import Arrival, decode_arrival
 from consumers.tagging.heartbeat import Heartbeat
+from consumers.tagging.lanes import FirstInLine, RightOfWay
 from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.previewing import Previewing
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingRole
 from consumers.upkeep.main import open_upkeep
+from core.messaging.role import Role
 from core.settings import ArchiveSettings, DecodeSettings, TaggingSettings, load
+from core.tags import Tagged
+from core.vision.decoding.decoder import pool_limits
 from core.vision.opening import open_tagger
+from schemas.topics import Lane
 
 log = structlog.get_logger(__name__)
 
 
-async def main(stop: asyncio.Event) -> None:
+async def main(stop: asyncio.Event, lanes: Sequence[Lane] = tuple(Lane)) -> None:
     """Tag arrivals until `stop` is set.
+
+    Args:
+        lanes: those that this process works on; of both the fresh one has the right of way.
+        stop: ends it.
 
     Raises:
         ConfigurationError: a setting cannot be worked with, or the model cannot be loaded.
     """
-    settings = load(TaggingSettings)
+    settings, decoding = load(TaggingSettings), load(DecodeSettings)
+    max_image_bytes = load(ArchiveSettings).fetch_max_bytes
     async with (
         open_runtime("tagging") as runtime,
         # Before joining the group: loading takes seconds, and a heartbeat must not wait for it.
         open_tagger(
             settings,
-            load(DecodeSettings),
-            max_image_bytes=load(ArchiveSettings).fetch_max_bytes,
+            decoding,
+            max_image_bytes=max_image_bytes,
             observe=(measuring := TaggingMetrics(runtime.metrics)).passed,
             halved=measuring.halved,
         ) as clip,
@@ -44,9 +56,20 @@ async def main(stop: asyncio.Event) -> None:
         tagger = LabelledTagger(runtime.pool, clip, runtime.metrics.reused_images.inc)
         best = BestImages(is_softmax=settings.scoring == "softmax")
         role = TaggingRole(image_bytes.store, tagger, PostgresTags(best), measuring)
+        way = RightOfWay()
+        behind = clip.giving_way(way.turn, pool_limits(decoding, max_image_bytes).workers)
+        roles: dict[Lane, Role[Arrival, Tagged]] = {
+            Lane.FRESH: FirstInLine(role, way),
+            Lane.BULK: replace(
+                role,
+                tagger=replace(tagger, clip=behind),
+                metrics=TaggingMetrics(runtime.metrics, Lane.BULK),
+            ),
+        }
         rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
         previewing = Previewing(runtime.pool, clip)
         heartbeat = Heartbeat(runtime.pool, clip.identity)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)
         companions = [rescoring.run, previewing.run, heartbeat.run, upkeep.run]
-        await run(runtime, role, decode_arrival, stop, companions)
+        readings = [Reading(lane.group, roles[lane], decode_arrival) for lane in lanes]
+        await run_all(runtime, readings, stop, companions)

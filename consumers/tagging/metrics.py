@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from core.messaging.liveness import report_progress
 from core.telemetry.metrics import Metrics
+from schemas.topics import Lane
 
 #: Stages of a batch, each of which may take as long as the watchdog's limit.
 STEPS = frozenset({"decoded", "model"})
@@ -12,9 +13,10 @@ STEPS = frozenset({"decoded", "model"})
 
 @dataclass(frozen=True, slots=True)
 class TaggingMetrics:
-    """Counts pictures, and the seconds that their batches spent in each stage."""
+    """Counts a lane's pictures, and the seconds that their batches spent in each stage."""
 
     metrics: Metrics
+    lane: Lane = Lane.FRESH
 
     def passed(self, stage: str, images: int, seconds: float) -> None:
         """Count images that passed a stage, and its time; "decoded" ones overlap and have none."""
@@ -33,6 +35,6 @@ class TaggingMetrics:
         """Count arrivals that were written, were skipped, or failed for these reasons."""
         outcomes = {"tagged": tagged, "skipped": skipped, "failed": len(failures)}
         for outcome, images in outcomes.items():
-            self.metrics.images.labels(outcome).inc(images)
+            self.metrics.images.labels(self.lane, outcome).inc(images)
         for reason in failures:
             self.metrics.image_failures.labels(reason).inc()
