@@ -184,8 +184,11 @@ async def test_pictures_are_counted_by_what_became_of_them() -> None:
     def count(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(f"photo_archive_{name}", labels)
 
-    outcomes = ("tagged", "skipped", "failed")
-    assert [count("images_total", lane="fresh", outcome=outcome) for outcome in outcomes] == [1, 1, 1]
+    outcomes = [
+        count("images_total", lane="fresh", outcome=outcome)
+        for outcome in ("tagged", "skipped", "failed")
+    ]
+    assert outcomes == [1, 1, 1]
     assert count("image_failures_total", reason="image_unreadable") == 1
     assert (count("tagging_seconds_total", stage="fetch") or 0) > 0
 

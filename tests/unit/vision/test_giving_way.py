@@ -11,7 +11,6 @@ from core.tags import Label, TagRequest
 from core.vision.decoding.decoder import Decoded
 from core.vision.tagger import ClipTagger, TaggerOptions
 from tests.fakes.vision import HashModel, MemoryDecoder
-from tests.simulation.clock import virtual
 
 OPTIONS = TaggerOptions(
     scoring="softmax",
@@ -82,7 +81,6 @@ async def test_it_gives_the_same_tags_in_small_calls_of_the_model() -> None:
     assert max(steps.model.batches[: len(steps.model.batches) // 2]) <= steps.small_batch
 
 
-@virtual
 async def test_a_picture_that_comes_meanwhile_waits_for_one_step_of_each_kind() -> None:
     steps, turn = Steps(), asyncio.Event()
     turn.set()
@@ -90,8 +88,7 @@ async def test_a_picture_that_comes_meanwhile_waits_for_one_step_of_each_kind() 
     many = [picture(f"bulk {number}") for number in range(64)]
     working = asyncio.create_task(behind.tag_all(many, [TagRequest()] * 64))
     while "encoded 8" not in steps.log:
-        await asyncio.sleep(0.0001)
-    await asyncio.sleep(0.0015)  # in the middle of both kinds of step
+        await asyncio.sleep(0)
 
     turn.clear()
     before = len(steps.log)
@@ -105,7 +102,6 @@ async def test_a_picture_that_comes_meanwhile_waits_for_one_step_of_each_kind() 
     assert meanwhile.count("encoded 8") <= 1
 
 
-@virtual
 async def test_none_of_its_pictures_stands_before_another_in_the_decoders_line() -> None:
     steps, turn = Steps(), asyncio.Event()
     turn.set()
@@ -113,7 +109,7 @@ async def test_none_of_its_pictures_stands_before_another_in_the_decoders_line()
     many = [picture(f"bulk {number}") for number in range(64)]
     working = asyncio.create_task(behind.tag_all(many, [TagRequest()] * 64))
     while not steps.log:
-        await asyncio.sleep(0.0001)
+        await asyncio.sleep(0)
 
     before = len(steps.log)
     await steps.decode(picture("fresh"))  # though it is still its turn
