@@ -10,20 +10,19 @@ from time import perf_counter
 from typing import Protocol
 from uuid import UUID, uuid5
 
-from consumers.tagging.arrivals import Arrival
+from consumers.tagging.arrivals import Arrival, made
 from consumers.tagging.metrics import TaggingMetrics
 from core.errors import PermanentError, TransientError
 from core.failpoints import reach
-from core.messaging.cloudevents import encode, made_at
+from core.messaging.cloudevents import encode
 from core.messaging.role import Item, Outcome, Received, Rejection
-from core.tags import Tagged, TagRequest
+from core.tags import Made, Tagged, TagRequest
 from core.transaction import Transaction
 from schemas.image import Failure, ImageTagged, Tag
 from schemas.record import Record
 from schemas.topics import IMAGES_TAGGED
 
 SOURCE = "/consumers/tagging"
-_LAST_MS = 253_402_300_799_000.0  # 9999-12-31T23:59:59Z
 
 
 class Blobs(Protocol):
@@ -59,20 +58,27 @@ class TagTable(Protocol):
         """Return the version of the default labels, held until the transaction ends."""
         ...
 
-    async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-        """Return when each of these images was deleted; none is until the transaction ends."""
+    async def latest(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, Made]:
+        """Return what happened last to each of these images: an arrival before it counts no more.
+
+        Nothing more happens to them until the transaction ends.
+        """
         ...
 
     async def replace(
-        self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged, datetime]]
+        self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged, Made]]
     ) -> None:
-        """Store the tags in place of what the images had; the time is the arrival's own."""
+        """Store the tags in place of what the images had."""
         ...
 
     async def record_failures(
-        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError]]
+        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError, Made]]
     ) -> None:
         """Put images into the failure ledger."""
+        ...
+
+    async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
+        """Note that arrivals count no more: for their jobs they are done."""
         ...
 
 
@@ -119,12 +125,14 @@ class TaggingRole:
         """Write tags and failures; emit one event per image."""
         current = await self._current(items, tx)
         tagged = [
-            (it.received.event, it.plan, _event_time(it.received))
+            (it.received.event, it.plan, made(it.received))
             for it in current
             if isinstance(it.plan, Tagged)
         ]
         failed = [
-            (it.received.event, it.plan) for it in current if isinstance(it.plan, PermanentError)
+            (it.received.event, it.plan, made(it.received))
+            for it in current
+            if isinstance(it.plan, PermanentError)
         ]
         if tagged:
             await self._check_labels([plan for _, plan, _ in tagged], tx)
@@ -135,7 +143,7 @@ class TaggingRole:
             await self.table.record_failures(tx, failed)
             reach("tagging.failed")
         # Counted before the commit, so after a rollback it is counted again.
-        reasons = [error.reason for _, error in failed]
+        reasons = [error.reason for _, error, _ in failed]
         self.metrics.applied(len(tagged), len(items) - len(current), reasons)
         now = datetime.now(UTC)
         return Outcome(
@@ -153,32 +161,23 @@ class TaggingRole:
             raise StaleLabels(f"labels are at version {version} now")
 
     async def _current(self, items: Sequence[TaggingItem], tx: Transaction) -> list[TaggingItem]:
-        """Return the last arrival of each image; none that is older than the image's deletion.
+        """Return each image's arrival that was made last; none where something later happened.
 
-        Older ones are dropped first, since a replayed old arrival may have a greater offset.
+        Of those that were made at the same time it is the last one in the log.
         """
         ids = {item.received.event.event.image_id for item in items}
-        gone = await self.table.tombstones(tx, sorted(ids))
-        last = {
-            image_id: item
-            for item in items
-            for image_id in (item.received.event.event.image_id,)
-            if image_id not in gone
-            or _announced_ms(item.received) >= int(gone[image_id].timestamp() * 1000)
-        }
-        return list(last.values())
-
-
-def _announced_ms(received: Received[Arrival]) -> float:
-    """Return when an image was announced: the earlier of the two times that a record may have."""
-    made = made_at(received.record)
-    published_ms = received.timestamp_ms
-    return published_ms if made is None else min(made.timestamp() * 1000, published_ms)
-
-
-def _event_time(received: Received[Arrival]) -> datetime:
-    """Return the arrival's own time, between 1970 and 9999: a record may say anything."""
-    return datetime.fromtimestamp(max(0.0, min(_announced_ms(received), _LAST_MS)) / 1000, UTC)
+        latest = await self.table.latest(tx, sorted(ids))
+        winners: dict[UUID, TaggingItem] = {}
+        overtaken: list[Arrival] = []
+        for item in items:
+            image_id, at = item.received.event.event.image_id, made(item.received)
+            if at >= latest.get(image_id, at):
+                latest[image_id], winners[image_id] = at, item
+            elif image_id not in winners:
+                overtaken.append(item.received.event)
+        if overtaken:
+            await self.table.skip(tx, overtaken)
+        return list(winners.values())
 
 
 def _tagged_event(item: TaggingItem, now: datetime) -> Record:

@@ -131,6 +131,7 @@ CREATE TABLE images (
     detail     text,
     job_id     uuid,
     event_time timestamptz,           -- of the arrival that the tags come from, as the event says it
+    event_is_bulk boolean  NOT NULL DEFAULT false,  -- it came by images.bulk.v1
     arrived_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     deleted_at timestamptz,
@@ -145,7 +146,7 @@ CREATE INDEX images_arrived ON images (arrived_at DESC, image_id DESC);
 CREATE INDEX images_tombstones ON images (deleted_at) WHERE status = 'deleted';
 COMMENT ON TABLE images IS 'What is known of an image from the moment it is accepted.';
 COMMENT ON COLUMN images.event_time IS
-    'Written, not read yet: of two arrivals of one image, on two topics, the later one will win.';
+    'Of two arrivals of one image the one made later wins; of equal times the one not in bulk.';
 
 CREATE TABLE image_owners (
     image_id uuid        NOT NULL REFERENCES images (image_id) ON DELETE CASCADE,

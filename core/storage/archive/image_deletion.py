@@ -13,8 +13,8 @@ from core.transaction import Transaction
 _DELETE = """
 UPDATE images SET status = 'deleted', deleted_at = clock_timestamp(), updated_at = now(),
     uri = '', path = '', owner = NULL, media_type = NULL, size_bytes = NULL, sha256 = NULL,
-    reason = NULL, detail = NULL, event_time = NULL, excluded = false, hand_tags = NULL,
-    decided_by = $3, decided_at = now()
+    reason = NULL, detail = NULL, event_time = NULL, event_is_bulk = false, excluded = false,
+    hand_tags = NULL, decided_by = $3, decided_at = now()
 WHERE image_id = $1 AND status <> 'deleted' AND ($2::text IS NULL OR owner = $2)
 RETURNING deleted_at
 """
