@@ -29,6 +29,7 @@ from producers.main import (
 )
 from producers.publishing import Patience
 from schemas.image import ImageArrived
+from schemas.topics import Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class ImagesOptions:
         roots: `NAME=DIR` beside ARCHIVE_ROOTS.
         extensions: separated by commas; None: all that are supported.
         waits: follow the images until they are tagged.
+        lane: the way of the images.
         as_json: print the summary as JSON on standard output.
     """
 
@@ -49,6 +51,7 @@ class ImagesOptions:
     extensions: str | None = None
     waits: bool = True
     as_json: bool = False
+    lane: Lane = Lane.BULK
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ async def announce_directory(directory: Path, options: ImagesOptions) -> int:
         if options.waits and not follows:
             console.print("PostgreSQL does not answer: publishing without waiting for the tags.")
         announcer = Announcer(publisher, "/producers/images", Patience())
-        run = DirectoryRun(roots, announcer, wishes, wanted)
+        run = DirectoryRun(roots, announcer, wishes, wanted, options.lane)
         visit = _Visit(run, place, console, pool if follows else None)
         tally, standing = await visit.announce()
     show_summary(console, tally, standing, as_json=options.as_json)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from core.errors import TransientError
@@ -13,6 +14,7 @@ from producers.folders.directory import Tally
 from producers.images import Origin
 
 BATCH_IMAGES = 500
+MOMENT = timedelta(microseconds=1)  # the least step of PostgreSQL's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,12 @@ class Retag:
 
     async def _announce(self, batch: Sequence[ChosenImage], job_id: UUID, tally: Tally) -> None:
         # One owner at a time, since an announcement without the owner would remove the ownership.
-        # The event is as old as the image itself, so that a deletion since then, even one that
-        # commits only now, is the younger of the two.
+        # The event is just younger than what it repeats, so that whatever happened since then is
+        # the younger of the two: another arrival, or a deletion, even one that commits only now.
         for owner in sorted({image.owner for image in batch}, key=str):
             theirs = [image for image in batch if image.owner == owner]
             problems = await self.announcer.announce(
-                [Photo(it.uri, path=it.path, made_at=it.arrived_at) for it in theirs],
+                [Photo(it.uri, path=it.path, made_at=it.last_at + MOMENT) for it in theirs],
                 origin=Origin(owner=owner, job_id=job_id),
             )
             for image, problem in zip(theirs, problems, strict=True):

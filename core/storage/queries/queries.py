@@ -65,14 +65,14 @@ FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::int8[], $5::int8[], $6::text
 ON CONFLICT (query_id) DO NOTHING
 """
 
-# A place has been passed when the group's progress lies behind it. A place that only names an
-# outbox row becomes known when the sweeper publishes the row.
+# A place has been passed when the progress of its topic's group lies behind it. A place that only
+# names an outbox row becomes known when the sweeper publishes the row.
 _READY = """
 SELECT p.query_id, p.event::text AS event,
        (g.next_offset > coalesce(p.log_offset, o.log_offset)) IS NOT TRUE AS expired
 FROM parked_queries p
 LEFT JOIN outbox_places o ON o.outbox_id = p.outbox_id
-LEFT JOIN progress g ON g.grp = $1 AND g.topic = coalesce(p.topic, o.topic)
+LEFT JOIN progress g ON g.grp = ANY($1) AND g.topic = coalesce(p.topic, o.topic)
                     AND g.part = coalesce(p.part, o.part)
 WHERE p.deadline <= now() OR g.next_offset > coalesce(p.log_offset, o.log_offset)
 ORDER BY p.deadline LIMIT $2
@@ -85,7 +85,7 @@ SELECT coalesce(g.next_offset > coalesce(u.log_offset, o.log_offset), false) AS 
 FROM unnest($2::text[], $3::int4[], $4::int8[], $5::int8[])
      WITH ORDINALITY AS u (topic, part, log_offset, outbox_id, n)
 LEFT JOIN outbox_places o ON o.outbox_id = u.outbox_id
-LEFT JOIN progress g ON g.grp = $1 AND g.topic = coalesce(u.topic, o.topic)
+LEFT JOIN progress g ON g.grp = ANY($1) AND g.topic = coalesce(u.topic, o.topic)
                     AND g.part = coalesce(u.part, o.part)
 ORDER BY u.n
 """
@@ -220,11 +220,19 @@ async def count_parked(connection: Transaction) -> int:
     return int(await connection.fetchval(_COUNT_PARKED))
 
 
-async def passed(connection: Transaction, tokens: Sequence[Token], group: str) -> list[bool]:
-    """Return for each upload whether `group` has dealt with its event."""
+async def passed(
+    connection: Transaction, tokens: Sequence[Token], groups: Sequence[str]
+) -> list[bool]:
+    """Return for each upload whether its event was dealt with.
+
+    Args:
+        connection: to PostgreSQL.
+        tokens: of the uploads.
+        groups: of the topics of arrivals, no two of the same topic.
+    """
     rows = await connection.fetch(
         _PASSED,
-        group,
+        list(groups),
         [token.topic for token in tokens],
         [token.partition for token in tokens],
         [token.offset for token in tokens],
@@ -242,14 +250,14 @@ async def clusters(connection: Transaction) -> frozenset[str]:
 
 
 async def ready(
-    connection: Transaction, group: str, limit: int
+    connection: Transaction, groups: Sequence[str], limit: int
 ) -> list[tuple[QuerySubmitted, bool]]:
     """Return parked queries whose upload was dealt with or whose time is over, the oldest first.
 
     Returns:
         (the query with its id, whether its time ran out before the upload was dealt with).
     """
-    rows = await connection.fetch(_READY, group, limit)
+    rows = await connection.fetch(_READY, list(groups), limit)
     return [
         (
             QuerySubmitted.model_validate_json(row["event"]).model_copy(
