@@ -282,8 +282,10 @@ class Lanes:
             again, given_up = await self.schedule.expire_leases(tx)
             if again or given_up:
                 reach("lease.expired")
-                self.wake.set()
-            self.watch.waiting(*await self.schedule.backlog(tx))
+            backlog = await self.schedule.backlog(tx)
+        if again:
+            self.wake.set()  # after the commit: before it a claim sees nothing
+        self.watch.waiting(*backlog)
         if given_up:
             log.error("webhooks_given_up_after_deaths", count=given_up)
 

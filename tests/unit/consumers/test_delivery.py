@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
 from uuid import UUID, uuid4
@@ -48,17 +49,20 @@ def callback(event_id: str, query_id: UUID, offset: int = 0) -> Received[Callbac
     )
 
 
-async def test_a_callback_published_twice_becomes_one_row_and_wakes_the_lanes() -> None:
+async def test_a_callback_published_twice_becomes_one_row_and_wakes_the_lanes_afterwards() -> None:
     rows, woken = Rows(), asyncio.Event()
     role = DeliveryRole(rows.schedule, woken.set)
     query_id = uuid4()
     event_id = callback_id_of(query_id)
     batch = [callback(str(event_id), query_id, n) for n in range(2)]
 
-    await role.apply(await role.prepare(batch), NoTransaction())
+    outcome = await role.apply(await role.prepare(batch), NoTransaction())
 
     assert list(rows.rows) == [event_id]
     assert rows.rows[event_id].query_id == query_id
+    assert not woken.is_set(), "the rows are not committed yet: a look now finds nothing"
+    for tell in outcome.notices:
+        tell()
     assert woken.is_set()
 
 
@@ -329,6 +333,29 @@ async def test_an_outcome_is_recorded_when_the_database_comes_back() -> None:
     await run_until(lanes(schedule, Targets()), lambda: len(schedule.settled) == 1)
 
     assert schedule.settled[0][1].settled.state == "delivered"
+
+
+async def test_what_died_with_its_worker_wakes_the_lanes_after_the_commit() -> None:
+    woken_early: list[bool] = []
+
+    class Died(MemorySchedule):
+        async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
+            return 1, 0
+
+    class Committing(NoDatabase):
+        @staticmethod
+        @asynccontextmanager
+        async def transaction() -> AsyncIterator[NoTransaction]:
+            yield NoTransaction()
+            woken_early.append(lane.wake.is_set())
+
+    lane = replace(lanes(Died([]), Targets()), database=Committing())
+    lane.wake.clear()
+
+    await lane._expire()
+
+    assert woken_early == [False]
+    assert lane.wake.is_set()
 
 
 async def test_a_stop_lets_what_is_in_flight_come_to_its_end() -> None:
