@@ -24,6 +24,7 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 # Parsers disagree on these: urllib drops tabs and line ends, browsers turn \ into /.
 _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _BRACKETS = re.compile(r"[^\[\]]*|([^\[\]]*@)?\[[0-9a-fA-F:.]+\](:[0-9]*)?")
+_PORT = re.compile(r"[0-9]{1,5}")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")  # _ : names of Compose services
 # WHATWG URL, "ends in a number": then the host is an IPv4 address in some spelling.
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -155,6 +156,20 @@ def lane_name(host: str) -> str:
         TargetForbidden: as `canonical_host`.
     """
     return canonical_host(host.removeprefix("[").removesuffix("]"))[0].strip("[]")
+
+
+def target_of(scheme: str, host: str, port: str) -> str:
+    """Return the target that these parts name, as `target_name` does.
+
+    Raises:
+        TargetForbidden: a part is not what it should be.
+    """
+    if scheme.lower() not in DEFAULT_PORTS:
+        raise TargetForbidden(f"{scheme!r} is neither http nor https")
+    if not _PORT.fullmatch(port) or not 0 < int(port) < 65_536:
+        raise TargetForbidden(f"{port!r} is not a port")
+    name, _ = canonical_host(host.removeprefix("[").removesuffix("]"))
+    return f"{scheme.lower()}://{name}:{int(port)}"
 
 
 def target_name(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Webhooks again, hosts not for now, and addresses with secrets of their own."""
+"""Webhooks again, targets not for now, and addresses with secrets of their own."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -157,23 +157,31 @@ async def test_many_are_counted_first_and_then_sent_within_the_limit_and_the_own
     assert (none["matched"], none["redelivered"]) == ({}, 0)
 
 
-async def test_a_host_is_disabled_and_resumed_by_an_administrator_alone(
+async def test_a_target_is_disabled_and_resumed_by_an_administrator_alone(
     client: httpx.AsyncClient, admin: httpx.AsyncClient, pool: Pool
 ) -> None:
     await answered(pool)
-    refused = await client.post("/hosts/a.example/disable", json={"reason": "no"})
+    refused = await client.post("/targets/https/a.example/443/disable", json={"reason": "no"})
 
-    disabled = await admin.post("/hosts/A.Example/disable", json={"reason": "they asked"})
+    disabled = await admin.post(
+        "/targets/https/A.Example/443/disable", json={"reason": "they asked"}
+    )
     held = await claim(pool)
-    resumed = await admin.post("/hosts/a.example/resume", json={})
+    other = await admin.post("/targets/https/a.example/8443/resume", json={})
+    still_held = await claim(pool)
+    resumed = await admin.post("/targets/https/a.example/443/resume", json={})
 
     assert refused.json()["code"] == "scope_missing"
-    host = disabled.json()["hosts"][0]
-    assert (host["host"], host["is_disabled"], host["waiting"]) == ("a.example", True, 1)
-    assert (host["actor"], host["reason"], held) == ("root", "they asked", [])
-    assert resumed.json()["hosts"][0]["is_disabled"] is False
+    shown = disabled.json()["targets"][0]
+    assert (shown["target"], shown["is_disabled"]) == ("https://a.example:443", True)
+    assert (shown["actor"], shown["reason"], shown["waiting"]) == ("root", "they asked", 1)
+    assert (held, still_held) == ([], [])
+    assert other.json()["targets"] == disabled.json()["targets"], "another port is another target"
+    assert resumed.json()["targets"][0]["is_disabled"] is False
     assert len(await claim(pool)) == 1
-    assert (await admin.post("/hosts/a b/disable", json={})).json()["code"] == "invalid_request"
+    for path in ("https/a b/443", "ftp/a.example/21", "https/a.example/0", "https/a@b/443"):
+        wrong = await admin.post(f"/targets/{path}/disable", json={})
+        assert wrong.json()["code"] == "invalid_request", path
 
 
 async def test_a_registered_address_is_signed_with_its_own_secret_and_no_other(
