@@ -70,7 +70,7 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading(Generic[E, P]):
+class Subscription(Generic[E, P]):
     """One topic that a process reads, as a member of the topic's consumer group."""
 
     group: str
@@ -116,12 +116,12 @@ async def run(
     companions: Sequence[Companion] = (),
 ) -> None:
     """Run the loop of the role's only topic, as `run_all`."""
-    await run_all(runtime, [Reading(runtime.name, role, decode)], stop, companions)
+    await run_all(runtime, [Subscription(runtime.name, role, decode)], stop, companions)
 
 
 async def run_all(
     runtime: Runtime,
-    readings: Sequence[Reading[Any, Any]],
+    subscriptions: Sequence[Subscription[Any, Any]],
     stop: asyncio.Event,
     companions: Sequence[Companion] = (),
 ) -> None:
@@ -130,7 +130,7 @@ async def run_all(
     If a part ends by itself the process ends, since it must not run without one of its parts.
     """
     isolation = Isolation()
-    loops = [_parts(runtime, reading, isolation) for reading in readings]
+    loops = [_parts(runtime, one, isolation) for one in subscriptions]
     calm_collector()
     ended = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -172,12 +172,14 @@ def _give_up() -> None:
     os._exit(70)
 
 
-def _parts(runtime: Runtime, reading: Reading[E, P], isolation: Isolation) -> RoleParts[E, P]:
-    group, settings = reading.group, runtime.consumer
+def _parts(
+    runtime: Runtime, subscription: Subscription[E, P], isolation: Isolation
+) -> RoleParts[E, P]:
+    group, settings = subscription.group, runtime.consumer
     host = socket.gethostname()
     instance = settings.instance or f"{group}-{host}-0"
     return RoleParts(
-        role=reading.role,
+        role=subscription.role,
         owner=Owner(
             group=group,
             name=f"{instance}/{os.getpid()}/{secrets.token_hex(4)}",
@@ -187,7 +189,7 @@ def _parts(runtime: Runtime, reading: Reading[E, P], isolation: Isolation) -> Ro
         ),
         instance=instance,
         topic=GROUPS[group],
-        decode=reading.decode,
+        decode=subscription.decode,
         client=GroupConsumer(
             runtime.kafka, group=group, topic=GROUPS[group], client_id=f"{instance}-{os.getpid()}"
         ),

@@ -117,7 +117,8 @@ CREATE TABLE images (
     reason text,
     detail text,
     job_id uuid,
-    event_time timestamp with time zone,  -- Written, not read yet: of two arrivals of one image, on two topics, the later one will win.
+    event_time timestamp with time zone,  -- Of two arrivals of one image the one made later wins; of equal times the one not in bulk.
+    event_is_bulk boolean NOT NULL DEFAULT false,
     arrived_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     deleted_at timestamp with time zone,

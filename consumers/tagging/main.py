@@ -8,7 +8,7 @@ import structlog
 
 from consumers.best_images import BestImages
 from consumers.image_bytes import open_image_bytes
-from consumers.runtime import Reading, open_runtime, run_all
+from consumers.runtime import Subscription, open_runtime, run_all
 from consumers.tagging.adapters import LabelledTagger, PostgresTags
 from consumers.tagging.arrivals import Arrival, decode_arrival
 from consumers.tagging.heartbeat import Heartbeat
@@ -71,5 +71,5 @@ async def main(stop: asyncio.Event, lanes: Sequence[Lane] = tuple(Lane)) -> None
         heartbeat = Heartbeat(runtime.pool, clip.identity)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)
         companions = [rescoring.run, previewing.run, heartbeat.run, upkeep.run]
-        readings = [Reading(lane.group, roles[lane], decode_arrival) for lane in lanes]
-        await run_all(runtime, readings, stop, companions)
+        subscriptions = [Subscription(lane.group, roles[lane], decode_arrival) for lane in lanes]
+        await run_all(runtime, subscriptions, stop, companions)
