@@ -344,12 +344,14 @@ CREATE TABLE label_previews (
 );
 CREATE INDEX label_previews_waiting ON label_previews USING btree (created_at) WHERE (state = 'waiting'::text);
 
--- The models that tagging processes have loaded, as they say themselves.
+-- The models that tagging processes have loaded, and the lanes they work on, as they say themselves.
 CREATE TABLE loaded_models (
     model text NOT NULL,
+    lane text NOT NULL,
     loaded_at timestamp with time zone NOT NULL DEFAULT now(),
     seen_at timestamp with time zone NOT NULL DEFAULT now(),
-    PRIMARY KEY (model)
+    PRIMARY KEY (model, lane),
+    CHECK ((lane = ANY (ARRAY['fresh'::text, 'bulk'::text])))
 );
 
 -- The tags of tagged_images, a row per tag, of images that are answers.

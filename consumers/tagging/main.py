@@ -68,7 +68,7 @@ async def main(stop: asyncio.Event, lanes: Sequence[Lane] = tuple(Lane)) -> None
         }
         rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
         previewing = Previewing(runtime.pool, clip)
-        heartbeat = Heartbeat(runtime.pool, clip.identity)
+        heartbeat = Heartbeat(runtime.pool, clip.identity, lanes)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)
         companions = [rescoring.run, previewing.run, heartbeat.run, upkeep.run]
         subscriptions = [Subscription(lane.group, roles[lane], decode_arrival) for lane in lanes]

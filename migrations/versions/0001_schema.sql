@@ -357,11 +357,14 @@ COMMENT ON TABLE label_previews IS
     'What other labels would change: asked for by the HTTP face, made by a tagging process, which has the model.';
 
 CREATE TABLE loaded_models (
-    model     text PRIMARY KEY,  -- as in tagged_images.model: name and weights
+    model     text NOT NULL,  -- as in tagged_images.model: name and weights
+    lane      text NOT NULL CHECK (lane IN ('fresh', 'bulk')),
     loaded_at timestamptz NOT NULL DEFAULT now(),
-    seen_at   timestamptz NOT NULL DEFAULT now()
+    seen_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (model, lane)
 );
-COMMENT ON TABLE loaded_models IS 'The models that tagging processes have loaded, as they say themselves.';
+COMMENT ON TABLE loaded_models IS
+    'The models that tagging processes have loaded, and the lanes they work on, as they say themselves.';
 
 
 -- best: what queries read -----------------------------------------------------------------------
