@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from consumers.tagging.arrivals import Arrival
 from consumers.tagging.role import TaggingItem, TaggingRole
+from core.messaging.liveness import report_progress
 from core.messaging.role import Outcome, Received
 from core.transaction import Transaction
+
+REPORT_S = 5.0  # well under CONSUMER_STALL_LIMIT_S, after which the watchdog ends the process
 
 
 class RightOfWay:
@@ -36,8 +39,18 @@ class RightOfWay:
                 self._free.set()
 
     async def turn(self) -> None:
-        """Return when a step may begin."""
-        await self._free.wait()
+        """Return when a step may begin.
+
+        Whoever waits is not stuck: if the other work is, its own watchdog says so.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(REPORT_S):
+                    await self._free.wait()
+            except TimeoutError:
+                report_progress()
+            else:
+                return
 
 
 @dataclass(frozen=True, slots=True)

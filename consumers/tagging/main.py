@@ -62,6 +62,7 @@ async def main(stop: asyncio.Event, lanes: Sequence[Lane] = tuple(Lane)) -> None
             Lane.FRESH: FirstInLine(role, way),
             Lane.BULK: replace(
                 role,
+                blobs=image_bytes.store.apart(),
                 tagger=replace(tagger, clip=behind),
                 metrics=TaggingMetrics(runtime.metrics, Lane.BULK),
             ),

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 from consumers.tagging.arrivals import Arrival
 from consumers.tagging.lanes import FirstInLine, RightOfWay
 from core.errors import PermanentError
+from core.messaging.liveness import Pulse
 from core.messaging.role import Received
+from core.settings import ConsumerSettings
 from core.tags import Tagged, TagRequest
+from tests.simulation.clock import virtual
 from tests.unit.consumers.test_tagging_role import EchoTagger, received, role
 
 
@@ -38,6 +41,17 @@ async def test_a_step_waits_until_all_other_work_has_ended() -> None:
         assert not begun
     await waiting
     assert begun
+
+
+@virtual
+async def test_who_waits_for_long_work_of_others_is_not_taken_for_stuck() -> None:
+    way, parts = RightOfWay(), []
+    with way.taken(), Pulse(lambda: parts.append(1)).trying():
+        waiting = asyncio.create_task(way.turn())
+        await asyncio.sleep(100)
+        assert len(parts) > 100 / ConsumerSettings().stall_limit_s * 10
+        assert not waiting.done()
+    await waiting
 
 
 async def test_each_end_of_other_work_lets_the_waiting_steps_begin_though_more_follows() -> None:
