@@ -5,6 +5,7 @@ comes in between waits for one step, and not for a batch.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from core.tags import Label
 from core.vision.decoding.decoder import Decoded
 from core.vision.ports import Decoder, ImageModel
 
+SHORT_S = 0.1  # a third of what an upload may take from its arrival to its tags
+LEAST_S = 1e-6  # no model is as quick; a clock may stand still
 #: Returns when a step may begin.
 Turn = Callable[[], Awaitable[None]]
 
@@ -41,11 +44,22 @@ class PatientDecoder:
 
 
 class PatientModel:
-    """Encodes a batch in small parts, each when it is its turn."""
+    """Encodes a batch in parts, each when it is its turn.
 
-    def __init__(self, model: ImageModel, turn: Turn) -> None:
+    A part takes about `SHORT_S`, but has no fewer pictures than lose time: on two cores that is the
+    whole batch for a small model and 8 pictures for a large one.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, model: ImageModel, turn: Turn, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._model = model
         self._turn = turn
+        self._clock = clock
+        self._per_picture_s = SHORT_S  # until it is known
         self.identity = model.identity
         self.logit_scale = model.logit_scale
         self.logit_bias = model.logit_bias
@@ -57,10 +71,15 @@ class PatientModel:
 
     async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return embeddings of pictures."""
-        rows = []
-        for at in range(0, len(batch), self.small_batch):
+        rows: list[NDArray[np.float32]] = []
+        at = 0
+        while at < len(batch):
+            part = batch[at : at + max(self.small_batch, int(SHORT_S / self._per_picture_s))]
             await self._turn()
-            rows.append(await self._model.encode(batch[at : at + self.small_batch]))
+            began = self._clock()
+            rows.append(await self._model.encode(part))
+            self._per_picture_s = max((self._clock() - began) / len(part), LEAST_S)
+            at += len(part)
         return np.concatenate(rows)
 
     async def text_features(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from core.errors import PermanentError
 from core.tags import Label, TagRequest
 from core.vision.decoding.decoder import Decoded
+from core.vision.giving_way import SHORT_S, PatientModel
 from core.vision.tagger import ClipTagger, TaggerOptions
 from tests.fakes.vision import HashModel, MemoryDecoder
 
@@ -33,6 +34,7 @@ class Steps:
         self.logit_scale = self.model.logit_scale
         self.logit_bias = self.model.logit_bias
         self.small_batch = 8
+        self.per_picture_s = SHORT_S / 6
         self.log: list[str] = []
         self._pictures = MemoryDecoder()
         self._workers = asyncio.Semaphore(WORKERS)
@@ -46,7 +48,7 @@ class Steps:
 
     async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         async with self._thread:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(self.per_picture_s * len(batch))
             self.log.append(f"encoded {len(batch)}")
             return await self.model.encode(batch)
 
@@ -81,12 +83,32 @@ async def test_it_gives_the_same_tags_in_small_calls_of_the_model() -> None:
     assert max(steps.model.batches[: len(steps.model.batches) // 2]) <= steps.small_batch
 
 
+async def test_a_quick_model_takes_as_many_pictures_as_fit_into_a_short_call() -> None:
+    now = 0.0
+
+    class Timed(HashModel):
+        async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+            nonlocal now
+            now += len(batch) * SHORT_S / 20
+            return await super().encode(batch)
+
+    async def at_once() -> None:
+        pass
+
+    timed = Timed()
+    patient = PatientModel(timed, at_once, clock=lambda: now)
+    pictures = np.zeros((60, 8, 8, 3), np.uint8)
+
+    assert len(await patient.encode(pictures)) == len(pictures)
+    assert timed.batches == [8, 20, 20, 12]
+
+
 async def test_a_picture_that_comes_meanwhile_waits_for_one_step_of_each_kind() -> None:
     steps, turn = Steps(), asyncio.Event()
     turn.set()
     first, behind = await taggers(steps, turn)
-    many = [picture(f"bulk {number}") for number in range(64)]
-    working = asyncio.create_task(behind.tag_all(many, [TagRequest()] * 64))
+    many = [picture(f"bulk {number}") for number in range(40)]
+    working = asyncio.create_task(behind.tag_all(many, [TagRequest()] * 40))
     while "encoded 8" not in steps.log:
         await asyncio.sleep(0)
 
@@ -106,8 +128,8 @@ async def test_none_of_its_pictures_stands_before_another_in_the_decoders_line()
     steps, turn = Steps(), asyncio.Event()
     turn.set()
     _, behind = await taggers(steps, turn)
-    many = [picture(f"bulk {number}") for number in range(64)]
-    working = asyncio.create_task(behind.tag_all(many, [TagRequest()] * 64))
+    many = [picture(f"bulk {number}") for number in range(40)]
+    working = asyncio.create_task(behind.tag_all(many, [TagRequest()] * 40))
     while not steps.log:
         await asyncio.sleep(0)
 
