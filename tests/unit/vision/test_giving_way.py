@@ -109,7 +109,7 @@ async def test_a_picture_that_comes_meanwhile_waits_for_one_step_of_each_kind() 
     first, behind = await taggers(steps, turn)
     many = [picture(f"bulk {number}") for number in range(40)]
     working = asyncio.create_task(behind.tag_all(many, [TagRequest()] * 40))
-    while "encoded 8" not in steps.log:
+    while not steps.log:
         await asyncio.sleep(0)
 
     turn.clear()
