@@ -1,4 +1,4 @@
-"""The decoder's process: one picture at a time from a socket, within hard limits.
+"""The decoder's process: one picture at a time from a socket, within hard limits, sealed.
 
 Started by `decoder.DecodePool` as `python -m core.vision.decoding.worker FD JOB`. Ends when its
 socket closes, when its parent dies, or when a picture kills it.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ImageUnreadable
-from core.vision.decoding import worker_protocol
+from core.vision.decoding import sealing, worker_protocol
 
 #: What a worker can do with a picture: (bytes, arguments) -> (head, body).
 Operation = Callable[[bytes, worker_protocol.Head], tuple[worker_protocol.Head, bytes]]
@@ -63,7 +63,8 @@ def main(arguments: list[str]) -> int:
     try:
         operations = load_operations(job)
         restrict(job.memory_bytes)
-        send(connection, {"ready": os.getpid()}, b"")
+        unsealed = sealing.seal(connection.fileno())
+        send(connection, {"ready": os.getpid(), "unsealed": unsealed}, b"")
     except Exception as error:  # noqa: BLE001 - nobody reads stderr; the parent reports it
         send(connection, {"failed": f"{type(error).__name__}: {error}"}, b"")
         return 1
