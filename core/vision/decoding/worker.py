@@ -25,6 +25,9 @@ from core.vision.decoding import sealing, worker_protocol
 #: What a worker can do with a picture: (bytes, arguments) -> (head, body).
 Operation = Callable[[bytes, worker_protocol.Head], tuple[worker_protocol.Head, bytes]]
 
+#: What Pillow imports inside of functions, beside its plugins; a sealed process can import nothing.
+_IMPORTED_LATE = ("ImageCms", "ImageColor", "ImageFilter", "ImagePalette")
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -171,6 +174,8 @@ def picture_operations(job: Job) -> Mapping[str, Operation]:
 
     limits = sniff.Limits(job.max_pixels, job.max_side)
     pixels.prepare_libraries(limits)
+    for name in _IMPORTED_LATE:
+        importlib.import_module(f"PIL.{name}")
 
     def decode(data: bytes, arguments: worker_protocol.Head) -> tuple[worker_protocol.Head, bytes]:
         picture = pixels.decode(data, worker_protocol.PixelFormat(**arguments), limits)
