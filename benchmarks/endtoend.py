@@ -34,8 +34,9 @@ from schemas.query import QuerySubmitted
 from schemas.topics import QUERIES_SUBMITTED
 from standalone.demo.archive_client import ArchiveClient, credentials, settled
 from standalone.demo.photos import copy_free_photos
+from standalone.supervision.plan import with_roots
 from standalone.supervision.planning import make_plan
-from standalone.supervision.supervisor import Supervisor, with_roots
+from standalone.supervision.supervisor import Supervisor
 
 SEED = 20260501
 PHOTO_SIZE = (640, 480)  # 0.3 MP
@@ -103,7 +104,7 @@ def tag_directory(archive: ArchiveClient, count: int) -> float:
     return count / (time.monotonic() - began)
 
 
-async def ask(bootstrap: str, size: Size) -> list[float]:
+async def ask(size: Size) -> list[float]:
     """Return the seconds from publishing a query event to its webhook, at a steady rate."""
     sent: dict[str, float] = {}
     took: list[float] = []
@@ -122,8 +123,9 @@ async def ask(bootstrap: str, size: Size) -> list[float]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    settings = KafkaSettings(bootstrap_servers=bootstrap)
-    async with Publisher(settings, Metrics(CollectorRegistry()), client_id="bench") as publisher:
+    async with Publisher(
+        KafkaSettings(), Metrics(CollectorRegistry()), client_id="bench"
+    ) as publisher:
         await _publish(publisher, f"http://127.0.0.1:{port}/hook", {}, 10, size.rate)  # warm-up
         await asyncio.sleep(2)
         await _publish(
@@ -201,7 +203,7 @@ def run(size: Size, model: str) -> bool:
             first_s = time.monotonic() - began
             waits = upload_singles(archive, (singles * 20)[1 : size.single_uploads + 1])
             speed = tag_directory(archive, size.photos)
-            took = asyncio.run(ask(supervisor.kafka.bootstrap, size))
+            took = asyncio.run(ask(size))
             print_memory(supervisor)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -23,8 +23,9 @@ from core.telemetry.metrics import Metrics
 from schemas.image import ImageArrived
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED
+from standalone.supervision.plan import with_roots
 from standalone.supervision.planning import make_plan
-from standalone.supervision.supervisor import Supervisor, with_roots
+from standalone.supervision.supervisor import Supervisor
 
 ROOT = "bench"
 PATIENCE_S = 300.0  # limit for the first photo: an int8 model may have to be made first
@@ -104,6 +105,7 @@ def open_archives(
         ExitStack() as processes,
     ):
         supervisor.start_servers()
+        os.environ.update(supervisor.kafka.environment)
         archives = {}
         for number, (engine, settings) in enumerate(engines.items()):
             name = f"engine{number}"

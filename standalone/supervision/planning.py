@@ -16,8 +16,9 @@ from core.settings import (
 )
 from standalone.environment import cache_directory
 from standalone.files import write_private
+from standalone.privacy import make_home
 from standalone.supervision.model_choice import ModelChoice, ask_hub, choose_model, is_cached
-from standalone.supervision.supervisor import StandalonePlan, with_roots
+from standalone.supervision.plan import StandalonePlan, with_roots
 
 KEY_BYTES = 32
 WATCHED_ROOT = "watched"
@@ -34,10 +35,7 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan
         ConfigurationError: a setting is invalid; the message names it.
     """
     settings = load(StandaloneSettings)
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"STANDALONE_HOME: {error}") from error
+    make_home(settings.home)
     if watched is not None and not watched.is_dir():
         raise ConfigurationError(f"{watched} is not a folder")
     plan = StandalonePlan(

@@ -7,8 +7,8 @@ import pytest
 
 from core.errors import ConfigurationError
 from core.settings import parse_roots
+from standalone.supervision.plan import with_roots
 from standalone.supervision.planning import make_plan
-from standalone.supervision.supervisor import with_roots
 
 
 @pytest.fixture(autouse=True)
