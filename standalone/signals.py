@@ -1,28 +1,25 @@
 """Work that ends when it is done or when a signal says so, at whatever moment it comes."""
 
+import contextlib
+import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from queue import SimpleQueue
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 UNWINDING_S = 2.0  # for the work to notice that everything has ended
+#: What the pipe carries beside the numbers of signals.
+_ENDED, _STOPPED = 0, 255
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """The work has ended, by itself."""
+@dataclass(slots=True)
+class _Outcome:
+    """How the work ended, once it has."""
 
     code: int = 0
     error: BaseException | None = None
-
-
-class _Stopped:
-    """Everything has been stopped."""
-
-
-class _Told:
-    """A signal has come."""
 
 
 def run_until_told(
@@ -34,10 +31,11 @@ def run_until_told(
 ) -> int:
     """Do the work until it ends or SIGINT or SIGTERM comes, then stop; return the exit code.
 
-    A signal here only puts a word into a queue, and the work has a thread of its own. A handler
-    that raised an exception, as KeyboardInterrupt is one, could do so between taking a lock and
-    entering the block that gives it back (`threading.Condition` enters by a function of Python's):
-    the stop would then wait for that lock for ever.
+    A signal here is a byte in a pipe that the main thread reads, and the work has a thread of its
+    own. Two other ways were tried and hang, seldom and for ever. A handler that raises an
+    exception, as KeyboardInterrupt is one, may do so between taking a lock and entering the block
+    that gives it back; the stop then waits for that lock. And a main thread that waits for a lock
+    or a queue is not woken by a signal that the system gives to another thread, which it may.
 
     Args:
         work: is left to itself when a signal has come; it fails or ends when all is stopped.
@@ -48,57 +46,70 @@ def run_until_told(
     Raises:
         BaseException: what the work raised before a signal came.
     """
-    events: SimpleQueue[_Ended | _Stopped | _Told] = SimpleQueue()  # may be used in a handler
-    worker = _Thread(lambda: events.put(_outcome(work)))
-    before = [
-        (number, signal.signal(number, lambda *_: events.put(_Told())))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    ]
+    outcome = _Outcome()
+    with _pipe() as (hear, tell):
+        worker = _begin(lambda: _do(work, outcome), then=lambda: tell(_ENDED))
+        was_told = next(hear) != _ENDED
+        _begin(stop, then=lambda: tell(_STOPPED))
+        for word in hear:
+            if word == _STOPPED:
+                break
+            if word != _ENDED:
+                say("stopping at once")
+                kill()
+    if was_told:
+        worker.join(UNWINDING_S)
+        say("stopped")
+        return 0
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.code
+
+
+def _do(work: Callable[[], int], outcome: _Outcome) -> None:
     try:
-        worker.start()
-        first = events.get()
-        _stop(events, stop=stop, kill=kill, say=say)
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
-    if isinstance(first, _Ended):
-        if first.error is not None:
-            raise first.error
-        return first.code
-    worker.join(UNWINDING_S)
-    say("stopped")
-    return 0
-
-
-class _Thread(threading.Thread):
-    def __init__(self, target: Callable[[], None]) -> None:
-        super().__init__(target=target, daemon=True)
-
-
-def _outcome(work: Callable[[], int]) -> _Ended:
-    try:
-        return _Ended(work())
+        outcome.code = work()
     except BaseException as error:  # noqa: BLE001  # it is raised again, in the main thread
-        return _Ended(error=error)
+        outcome.error = error
 
 
-def _stop(
-    events: "SimpleQueue[_Ended | _Stopped | _Told]",
-    *,
-    stop: Callable[[], None],
-    kill: Callable[[], None],
-    say: Callable[[str], None],
-) -> None:
-    """Stop on a thread, so that a further signal finds us here and not inside a lock."""
-
-    def stopping() -> None:
+def _begin(step: Callable[[], None], *, then: Callable[[], None]) -> threading.Thread:
+    def run() -> None:
         try:
-            stop()
+            step()
         finally:
-            events.put(_Stopped())
+            then()
 
-    _Thread(stopping).start()
-    while not isinstance(event := events.get(), _Stopped):
-        if isinstance(event, _Told):
-            say("stopping at once")
-            kill()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[Iterator[int], Callable[[int], None]]]:
+    """Yield the words that come, of signals too, and a function that sends one."""
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    wakeup = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    handlers = [(number, signal.signal(number, _let_pass)) for number in SIGNALS]
+
+    def words() -> Iterator[int]:
+        while True:
+            yield from os.read(readable, 64)
+
+    try:
+        yield words(), lambda word: _send(writable, word)
+    finally:
+        for number, handler in handlers:
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.close(readable)  # not the other end: the work may still be under way and send its word
+
+
+def _let_pass(number: int, frame: object) -> None:
+    """Do nothing: with a handler of Python's, Python writes the number into the pipe."""
+
+
+def _send(descriptor: int, word: int) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more: the work ended after the stop
+        os.write(descriptor, bytes((word,)))
