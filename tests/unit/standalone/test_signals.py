@@ -64,6 +64,20 @@ def test_a_signal_stops_and_is_no_failure() -> None:
     assert (code, lines) == (0, ["ready", "stop called", "stopped"])
 
 
+def test_a_signal_that_another_thread_receives_stops_as_well() -> None:
+    body = """
+import signal
+kill = None
+def work():
+    say("ready")
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # as the system may choose
+    ended.wait()
+    return 1
+"""
+    code, lines = run(body)
+    assert (code, lines) == (0, ["ready", "stop called", "stopped"])
+
+
 def test_a_further_signal_kills_while_the_stop_hangs() -> None:
     body = """
 hanging = threading.Event()
