@@ -23,7 +23,8 @@ from core.telemetry.metrics import Metrics
 from schemas.image import ImageArrived
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED
-from standalone.supervision.planning import allow, make_plan
+from standalone.supervision.plan import allow
+from standalone.supervision.planning import make_plan
 from standalone.supervision.supervisor import Supervisor
 
 ROOT = "bench"
@@ -104,6 +105,7 @@ def open_archives(
         ExitStack() as processes,
     ):
         supervisor.start_servers()
+        os.environ.update(supervisor.kafka.environment)
         archives = {}
         for number, (engine, settings) in enumerate(engines.items()):
             name = f"engine{number}"

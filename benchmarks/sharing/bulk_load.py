@@ -40,7 +40,8 @@ from schemas.record import Record
 from schemas.topics import IMAGES_BULK, Lane
 from standalone.demo.archive_client import ArchiveClient, credentials
 from standalone.demo.photos import copy_free_photos
-from standalone.supervision.planning import allow, make_plan
+from standalone.supervision.plan import allow
+from standalone.supervision.planning import make_plan
 from standalone.supervision.supervisor import Supervisor
 
 SEED = 20260501
@@ -211,9 +212,8 @@ def _archive(folder: Path) -> Iterator[Supervisor]:
     settings = StandaloneSettings(home=folder / "home")
     plan = allow(replace(make_plan(model="demo"), settings=settings), folder, ROOT)
     with Supervisor(plan, say=lambda _text: None) as supervisor:
-        supervisor.start_servers()
-        supervisor.migrate()
-        supervisor.start_roles()
+        supervisor.start()
+        os.environ.update(supervisor.kafka.environment)  # how to log in
         yield supervisor
 
 

@@ -1,6 +1,5 @@
 """Composition root of the tagging consumer: CLIP, PostgreSQL and Kafka meet here."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,7 +7,7 @@ import structlog
 
 from consumers.best_images import BestImages
 from consumers.image_bytes import open_image_bytes
-from consumers.runtime import Subscription, open_runtime, run_all
+from consumers.runtime import Subscription, open_metrics, open_runtime, run_all
 from consumers.tagging.adapters import LabelledTagger, PostgresTags
 from consumers.tagging.arrivals import Arrival, decode_arrival
 from consumers.tagging.heartbeat import Heartbeat
@@ -20,6 +19,7 @@ from consumers.tagging.role import TaggingRole
 from consumers.upkeep.main import open_upkeep
 from core.messaging.role import Role
 from core.settings import ArchiveSettings, DecodeSettings, TaggingSettings, load
+from core.starting import Beginning
 from core.tags import Tagged
 from core.vision.decoding.decoder import pool_limits
 from core.vision.opening import open_tagger
@@ -28,49 +28,55 @@ from schemas.topics import Lane
 log = structlog.get_logger(__name__)
 
 
-async def main(stop: asyncio.Event, lanes: Sequence[Lane] = tuple(Lane)) -> None:
-    """Tag arrivals until `stop` is set.
+async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> None:
+    """Tag arrivals until a signal asks for the end.
 
     Args:
-        lanes: those that this process works on; of both the fresh one has the right of way.
-        stop: ends it.
+        beginning: of the process.
+        lanes: those that it works on; of both the fresh one has the right of way.
 
     Raises:
         ConfigurationError: a setting cannot be worked with, or the model cannot be loaded.
     """
     settings, decoding = load(TaggingSettings), load(DecodeSettings)
     max_image_bytes = load(ArchiveSettings).fetch_max_bytes
+    measuring = TaggingMetrics(metrics := open_metrics())
     async with (
-        open_runtime("tagging") as runtime,
         # Before joining the group: loading takes seconds, and a heartbeat must not wait for it.
         open_tagger(
             settings,
             decoding,
             max_image_bytes=max_image_bytes,
-            observe=(measuring := TaggingMetrics(runtime.metrics)).passed,
+            observe=measuring.passed,
             halved=measuring.halved,
         ) as clip,
-        open_image_bytes(runtime.pool) as image_bytes,
     ):
         log.info("model_ready", model=clip.identity)
-        tagger = LabelledTagger(runtime.pool, clip, runtime.metrics.reused_images.inc)
-        best = BestImages(is_softmax=settings.scoring == "softmax")
-        role = TaggingRole(image_bytes.store, tagger, PostgresTags(best), measuring)
-        way = RightOfWay()
-        behind = clip.giving_way(way.turn, pool_limits(decoding, max_image_bytes).workers)
-        roles: dict[Lane, Role[Arrival, Tagged]] = {
-            Lane.FRESH: FirstInLine(role, way),
-            Lane.BULK: replace(
-                role,
-                blobs=image_bytes.store.apart(),
-                tagger=replace(tagger, clip=behind),
-                metrics=TaggingMetrics(runtime.metrics, Lane.BULK),
-            ),
-        }
-        rescoring = Rescoring(runtime.pool, tagger, best, runtime.metrics.rescored_images.inc)
-        previewing = Previewing(runtime.pool, clip)
-        heartbeat = Heartbeat(runtime.pool, clip.identity, lanes)
-        upkeep = open_upkeep(runtime.pool, runtime.metrics)
-        companions = [rescoring.run, previewing.run, heartbeat.run, upkeep.run]
-        subscriptions = [Subscription(lane.group, roles[lane], decode_arrival) for lane in lanes]
-        await run_all(runtime, subscriptions, stop, companions)
+        stop = await beginning.over()
+        async with (
+            open_runtime("tagging", metrics) as runtime,
+            open_image_bytes(runtime.pool) as image_bytes,
+        ):
+            tagger = LabelledTagger(runtime.pool, clip, metrics.reused_images.inc)
+            best = BestImages(is_softmax=settings.scoring == "softmax")
+            role = TaggingRole(image_bytes.store, tagger, PostgresTags(best), measuring)
+            way = RightOfWay()
+            behind = clip.giving_way(way.turn, pool_limits(decoding, max_image_bytes).workers)
+            roles: dict[Lane, Role[Arrival, Tagged]] = {
+                Lane.FRESH: FirstInLine(role, way),
+                Lane.BULK: replace(
+                    role,
+                    blobs=image_bytes.store.apart(),
+                    tagger=replace(tagger, clip=behind),
+                    metrics=TaggingMetrics(metrics, Lane.BULK),
+                ),
+            }
+            rescoring = Rescoring(runtime.pool, tagger, best, metrics.rescored_images.inc)
+            previewing = Previewing(runtime.pool, clip)
+            heartbeat = Heartbeat(runtime.pool, clip.identity, lanes)
+            upkeep = open_upkeep(runtime.pool, metrics)
+            companions = [rescoring.run, previewing.run, heartbeat.run, upkeep.run]
+            subscriptions = [
+                Subscription(lane.group, roles[lane], decode_arrival) for lane in lanes
+            ]
+            await run_all(runtime, subscriptions, stop, companions)
