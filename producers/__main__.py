@@ -23,7 +23,11 @@ app = typer.Typer(
 )
 RootOption = Annotated[
     list[str] | None,
-    typer.Option("--root", metavar="NAME=DIR", help="An allowed root beside ARCHIVE_ROOTS."),
+    typer.Option(
+        "--root",
+        metavar="NAME=DIR",
+        help="A root beside ARCHIVE_ROOTS; the consumers must know it already.",
+    ),
 ]
 HeldOption = Annotated[bool, typer.Option("--held", help="Wait before servers are used.")]
 

@@ -1,10 +1,9 @@
 """What an archive on this machine is made of. Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ConfigurationError
 from core.settings import StandaloneSettings
 from standalone.supervision.model_choice import ModelChoice
 from standalone.supervision.roles import ProcessSpec
@@ -35,17 +34,3 @@ class StandalonePlan:
     chosen: frozenset[str] = frozenset()
     watched: Path | None = None
     roles: tuple[ProcessSpec, ...] | None = None
-
-
-def with_roots(plan: StandalonePlan, roots: Mapping[str, Path]) -> StandalonePlan:
-    """Return the plan with more folders that may be read.
-
-    Raises:
-        ConfigurationError: a name is used for two folders.
-    """
-    parts = [part for part in plan.archive_roots.split(";") if part.strip()]
-    known = {part.partition("=")[0].strip() for part in parts}
-    if twice := known & set(roots):
-        raise ConfigurationError(f"ARCHIVE_ROOTS already has {', '.join(sorted(twice))}")
-    parts += [f"{name}={path.resolve()}" for name, path in roots.items()]
-    return replace(plan, archive_roots=";".join(parts))

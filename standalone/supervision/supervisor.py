@@ -21,6 +21,7 @@ from standalone.privacy import close_home
 from standalone.processes.locking import DirectoryLock
 from standalone.processes.policy import LONGEST_DELAY_S, LONGEST_SERVING_DELAY_S
 from standalone.processes.supervised_process import ProcessState, SupervisedProcess
+from standalone.remembered_roots import remember
 from standalone.supervision.loading import cores, run_in_order
 from standalone.supervision.migrating import MIGRATIONS, migrate
 from standalone.supervision.model_choice import DEMO_MODEL
@@ -84,6 +85,7 @@ class Supervisor:
         """
         close_home(self._home, self._say)
         self._lock.acquire()
+        remember(self._home, self._plan.archive_roots)
         return self
 
     def __exit__(

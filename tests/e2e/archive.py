@@ -32,8 +32,8 @@ from standalone.environment import cache_directory, inherited
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.processes.supervised_process import SupervisedProcess
 from standalone.supervision.model_choice import ModelChoice
-from standalone.supervision.plan import StandalonePlan, with_roots
-from standalone.supervision.planning import KEY_BYTES
+from standalone.supervision.plan import StandalonePlan
+from standalone.supervision.planning import KEY_BYTES, allow
 from standalone.supervision.roles import ProcessSpec
 from standalone.supervision.supervisor import PROJECT, Supervisor
 from tests.command import COMMAND
@@ -250,8 +250,9 @@ def running_archive(
     photos.mkdir()
     said: list[str] = []
     try:
-        plan = with_roots(_plan(home, photos, settings or {}), roots or {})
-        plan = replace(plan, roles=roles)
+        plan = replace(_plan(home, photos, settings or {}), roles=roles)
+        for root, folder in (roots or {}).items():
+            plan = allow(plan, folder, root)
         with Supervisor(plan, say=said.append) as supervisor:
             yield from _started(supervisor, home, photos, said)
     finally:
