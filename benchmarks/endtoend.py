@@ -35,8 +35,7 @@ from schemas.query import QuerySubmitted
 from schemas.topics import QUERIES_SUBMITTED
 from standalone.demo.archive_client import ArchiveClient, credentials, settled
 from standalone.demo.photos import copy_free_photos
-from standalone.supervision.plan import allow
-from standalone.supervision.planning import make_plan
+from standalone.supervision.planning import allow, make_plan
 from standalone.supervision.supervisor import Supervisor
 
 SEED = 20260501

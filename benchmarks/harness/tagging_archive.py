@@ -23,8 +23,7 @@ from core.telemetry.metrics import Metrics
 from schemas.image import ImageArrived
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED
-from standalone.supervision.plan import allow
-from standalone.supervision.planning import make_plan
+from standalone.supervision.planning import allow, make_plan
 from standalone.supervision.supervisor import Supervisor
 
 ROOT = "bench"

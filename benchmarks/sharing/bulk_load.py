@@ -40,8 +40,7 @@ from schemas.record import Record
 from schemas.topics import IMAGES_BULK, Lane
 from standalone.demo.archive_client import ArchiveClient, credentials
 from standalone.demo.photos import copy_free_photos
-from standalone.supervision.plan import allow
-from standalone.supervision.planning import make_plan
+from standalone.supervision.planning import allow, make_plan
 from standalone.supervision.supervisor import Supervisor
 
 SEED = 20260501

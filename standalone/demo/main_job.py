@@ -31,8 +31,8 @@ from standalone.demo.receiver import Callback, CallbackReceiver
 from standalone.remembered_roots import place_of
 from standalone.shell import write_shell_file
 from standalone.signals import run_until_told
-from standalone.supervision.plan import StandalonePlan, allow
-from standalone.supervision.planning import make_plan
+from standalone.supervision.plan import StandalonePlan
+from standalone.supervision.planning import allow, make_plan
 from standalone.supervision.supervisor import Supervisor
 
 PHOTOS_ROOT = "photos"

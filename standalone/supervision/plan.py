@@ -1,11 +1,10 @@
 """What an archive on this machine is made of. Values only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.settings import StandaloneSettings
-from standalone.remembered_roots import place_of, with_folder
 from standalone.supervision.model_choice import ModelChoice
 from standalone.supervision.roles import ProcessSpec
 
@@ -35,16 +34,3 @@ class StandalonePlan:
     chosen: frozenset[str] = frozenset()
     watched: Path | None = None
     roles: tuple[ProcessSpec, ...] | None = None
-
-
-def allow(plan: StandalonePlan, folder: Path, name: str) -> StandalonePlan:
-    """Return the plan with a folder that may be read.
-
-    Args:
-        plan: the plan so far; where it has the folder, it stays as it is.
-        folder: the folder.
-        name: of its root, where no other folder has it.
-    """
-    if place_of(plan.archive_roots, folder) is not None:
-        return plan
-    return replace(plan, archive_roots=with_folder(plan.archive_roots, folder, name))

@@ -3,6 +3,7 @@
 import base64
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import ConfigurationError
@@ -17,9 +18,9 @@ from core.settings import (
 from standalone.environment import cache_directory
 from standalone.files import write_private
 from standalone.privacy import make_home
-from standalone.remembered_roots import FILE_NAME, with_remembered
+from standalone.remembered_roots import FILE_NAME, place_of, with_folder, with_remembered
 from standalone.supervision.model_choice import ModelChoice, ask_hub, choose_model, is_cached
-from standalone.supervision.plan import StandalonePlan, allow
+from standalone.supervision.plan import StandalonePlan
 
 KEY_BYTES = 32
 WATCHED_ROOT = "watched"
@@ -50,6 +51,19 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan
         chosen=_chosen_egress_settings(),
     )
     return plan if watched is None else allow(plan, watched, WATCHED_ROOT)
+
+
+def allow(plan: StandalonePlan, folder: Path, name: str) -> StandalonePlan:
+    """Return the plan with a folder that may be read.
+
+    Args:
+        plan: the plan so far; where it has the folder, it stays as it is.
+        folder: the folder.
+        name: of its root, where no other folder has it.
+    """
+    if place_of(plan.archive_roots, folder) is not None:
+        return plan
+    return replace(plan, archive_roots=with_folder(plan.archive_roots, folder, name))
 
 
 def _roots(home: Path) -> str:

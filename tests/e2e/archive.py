@@ -32,8 +32,8 @@ from standalone.environment import cache_directory, inherited
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.processes.supervised_process import SupervisedProcess
 from standalone.supervision.model_choice import ModelChoice
-from standalone.supervision.plan import StandalonePlan, allow
-from standalone.supervision.planning import KEY_BYTES
+from standalone.supervision.plan import StandalonePlan
+from standalone.supervision.planning import KEY_BYTES, allow
 from standalone.supervision.roles import ProcessSpec
 from standalone.supervision.supervisor import PROJECT, Supervisor
 from tests.command import COMMAND

@@ -8,8 +8,7 @@ import pytest
 from core.errors import ConfigurationError
 from core.settings import parse_roots
 from standalone.remembered_roots import place_of, remember
-from standalone.supervision.plan import allow
-from standalone.supervision.planning import make_plan
+from standalone.supervision.planning import allow, make_plan
 
 
 @pytest.fixture(autouse=True)
