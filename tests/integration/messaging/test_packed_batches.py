@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from core.settings import MIB, DatabaseSettings, KafkaSettings
 from tests.counting import eventually, open_bench
+from tests.integration.messaging.test_loop import finished, run_until
 from tests.integration.messaging.test_unreadable import send_raw
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +31,7 @@ def packed_batch(first: int) -> bytes:
     builder = DefaultRecordBatchBuilder(2, ZSTD, 0, -1, -1, -1, 1 << 30)
     for at in range(RECORDS):
         value = json.dumps({"number": first + at, "pad": "0" * MIB}).encode()
-        builder.append(at, 1_700_000_000_000, b"k", value, [("ce_id", b"n-%d" % (first + at))])
+        builder.append(at, now_ms(), b"k", value, [("ce_id", b"n-%d" % (first + at))])
     return bytes(builder.build())
 
 
@@ -83,8 +85,31 @@ async def test_a_batch_that_unpacks_to_hundreds_of_megabytes_is_read_whole_in_bo
         assert more < MOST_MORE_MIB
 
 
+async def test_a_record_over_the_limit_is_set_aside_with_those_behind_it_in_its_batch(
+    kafka: KafkaSettings, database: DatabaseSettings
+) -> None:
+    values = [b'{"number": %d}' % number for number in range(4)]
+    values[2] = values[2].ljust(5 * MIB)
+    builder = DefaultRecordBatchBuilder(2, ZSTD, 0, -1, -1, -1, 1 << 30)
+    for at, value in enumerate(values):
+        builder.append(at, now_ms(), b"k", value, [])
+    async with open_bench(kafka, database) as bench:
+        await send_raw(kafka, 2, bytes(builder.build()))
+        await send_raw(kafka, 2, small_batch())
+
+        await run_until(bench, finished(bench, 5), within_s=60)
+
+        assert await bench.effects() == Counter([0, 1, 5000])
+        assert list((await bench.dead_letters()).values()) == ["unreadable_record"]
+
+
 def small_batch() -> bytes:
     """Return a batch of one number, 5000."""
     builder = DefaultRecordBatchBuilder(2, ZSTD, 0, -1, -1, -1, 1 << 20)
-    builder.append(0, 1_700_000_000_000, b"k", b'{"number": 5000}', [])
+    builder.append(0, now_ms(), b"k", b'{"number": 5000}', [])
     return bytes(builder.build())
+
+
+def now_ms() -> int:
+    """Return a time within the topic's retention: the broker soon deletes what is older."""
+    return round(time.time() * 1000)
