@@ -38,6 +38,7 @@ class Decoded:
         exif_datetime: DateTimeOriginal as written, without zone.
         camera: maker and model, at most 100 characters.
         perceptual_hash: see `perceptual.perceptual_hash`; the same whatever engine comes next.
+        truncated: whether the file ends before the picture does; the pixels show what there is.
     """
 
     pixels: NDArray[np.uint8]
@@ -48,6 +49,7 @@ class Decoded:
     exif_datetime: datetime | None
     camera: str | None = None
     perceptual_hash: int | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,7 @@ def _decoded(
         exif_datetime=None if taken is None else datetime.fromisoformat(taken),
         camera=None if camera is None else str(camera)[: worker_protocol.MAX_CAMERA_CHARS],
         perceptual_hash=perceptual_hash(bytes.fromhex(head["grey"])),
+        truncated=bool(head["truncated"]),
     )
 
 
