@@ -1,21 +1,39 @@
-"""Read the time of the shot and the camera from EXIF; broken EXIF does not fail the picture."""
+"""Read the time of the shot and the camera from metadata; broken ones do not fail the picture."""
 
-import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from PIL import Image
+from PIL import Image, IptcImagePlugin
 
-from core.vision.decoding.worker_protocol import MAX_CAMERA_CHARS
+from core.vision.decoding import moments
+from core.vision.decoding.names import camera_name
 
 _MAKE, _MODEL = 0x010F, 0x0110
-_EXIF_DIRECTORY = 0x8769
-_DATETIME_ORIGINAL = 0x9003
-_SUBSECONDS_ORIGINAL = 0x9291
-# The standard has colons (CIPA DC-008, 4.6.5); dashes, slashes and a T occur in the wild.
-_DATETIME = re.compile(
-    r"\s*(\d{4})[:\-/.](\d{1,2})[:\-/.](\d{1,2})[ T]+(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.(\d{1,6}))?",
-    re.ASCII,
-)
+_EXIF_DIRECTORY, _GPS_DIRECTORY = 0x8769, 0x8825
+_MODIFY_DATE, _SUBSECONDS = 0x0132, 0x9290
+_DATETIME_ORIGINAL, _SUBSECONDS_ORIGINAL = 0x9003, 0x9291
+_DATETIME_DIGITIZED, _SUBSECONDS_DIGITIZED = 0x9004, 0x9292
+_GPS_TIME, _GPS_DATE = 7, 29
+_IPTC_DATE, _IPTC_TIME = (2, 55), (2, 60)
+_EXIF_SEGMENT = b"Exif\0\0"
+# Real files have one EXIF segment, or two; a hostile one could have thousands.
+_MAX_SEGMENTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """When a picture was taken.
+
+    Attributes:
+        moment: as written, without zone.
+        source: which field said so, one of `worker_protocol.EXIF_SOURCES`.
+    """
+
+    moment: datetime
+    source: str
 
 
 def read(image: Image.Image) -> Image.Exif:
@@ -26,31 +44,73 @@ def read(image: Image.Image) -> Image.Exif:
         return Image.Exif()
 
 
-def taken_at(image: Image.Image) -> datetime | None:
-    """Return DateTimeOriginal as written, without zone; None where absent or no real time.
+def taken_at(image: Image.Image) -> Shot | None:
+    """Return when a picture was taken, by the first field that has a real time.
 
-    An offset tag is not applied: the column holds what the camera's clock showed.
+    First what the camera wrote about the shot, then about the file, then what others noted.
     """
+    for source, moment in _moments(image):
+        if moment is not None:
+            return Shot(moment, source)
+    return None
+
+
+def _moments(image: Image.Image) -> Iterator[tuple[str, datetime | None]]:
+    blocks = _blocks(image)
+    directories = [_directory(block, _EXIF_DIRECTORY) for block in blocks]
+    for source, tag, fraction in (
+        ("DateTimeOriginal", _DATETIME_ORIGINAL, _SUBSECONDS_ORIGINAL),
+        ("DateTimeDigitized", _DATETIME_DIGITIZED, _SUBSECONDS_DIGITIZED),
+    ):
+        for found in directories:
+            yield source, moments.from_exif(found.get(tag), found.get(fraction))
+    for block, found in zip(blocks, directories, strict=True):
+        yield "ModifyDate", moments.from_exif(_value(block, _MODIFY_DATE), found.get(_SUBSECONDS))
+    yield "XMP", moments.from_xmp(image.info.get("xmp"))
+    iptc = _iptc(image)
+    yield "IPTC", moments.from_iptc(iptc.get(_IPTC_DATE), iptc.get(_IPTC_TIME))
+    for block in blocks:
+        gps = _directory(block, _GPS_DIRECTORY)
+        yield "GPS", moments.from_gps(gps.get(_GPS_DATE), gps.get(_GPS_TIME))
+
+
+def _blocks(image: Image.Image) -> list[Image.Exif]:
+    """Return the EXIF blocks; Pillow takes a second segment of a JPEG for more of the first."""
+    segments = [
+        content
+        for name, content in getattr(image, "applist", ())
+        if name == "APP1" and content.startswith(_EXIF_SEGMENT)
+    ][:_MAX_SEGMENTS]
+    if len(segments) < 2:
+        return [read(image)]
+    blocks = []
+    for content in segments:
+        block = Image.Exif()
+        with suppress(Exception):  # see `read`
+            block.load(content)
+        blocks.append(block)
+    return blocks
+
+
+def _directory(block: Image.Exif, tag: int) -> dict[int, Any]:
     try:
-        directory = read(image).get_ifd(_EXIF_DIRECTORY)
+        return dict(block.get_ifd(tag))
     except Exception:  # noqa: BLE001 - see `read`
-        return None
-    return parse_datetime(directory.get(_DATETIME_ORIGINAL), directory.get(_SUBSECONDS_ORIGINAL))
+        return {}
 
 
-def parse_datetime(value: object, subseconds: object = None) -> datetime | None:
-    """Return an EXIF date; None for blanks, zeros, impossible dates and other invalid text."""
-    found = _DATETIME.match(_text(value))
-    if found is None:
-        return None
-    *fields, fraction = found.groups()
-    digits = fraction or (_text(subseconds).strip() if subseconds is not None else "")
-    micros = int(digits[:6].ljust(6, "0")) if digits.isascii() and digits.isdigit() else 0
-    year, month, day, hour, minute, second = (int(field) for field in fields)
+def _value(block: Image.Exif, tag: int) -> object:
     try:
-        return datetime(year, month, day, hour, minute, second, micros)  # noqa: DTZ001 - as written
-    except ValueError:
+        return block.get(tag)
+    except Exception:  # noqa: BLE001 - see `read`; values are decoded when they are asked for
         return None
+
+
+def _iptc(image: Image.Image) -> dict[Any, Any]:
+    try:
+        return IptcImagePlugin.getiptcinfo(image) or {}  # type: ignore[arg-type]  # reads `info` too
+    except Exception:  # noqa: BLE001 - see `read`
+        return {}
 
 
 def camera(image: Image.Image) -> str | None:
@@ -60,32 +120,3 @@ def camera(image: Image.Image) -> str | None:
         return camera_name(block.get(_MAKE), block.get(_MODEL))
     except Exception:  # noqa: BLE001 - see `read`; values are decoded when they are asked for
         return None
-
-
-def camera_name(make: object, model: object) -> str | None:
-    """Join maker and model; a maker that the model repeats, as Canon's do, is named once.
-
-    Line breaks, control characters and direction marks become blanks, since the name is displayed
-    and used as a key.
-    """
-    maker, name = _words(make), _words(model)
-    if maker and name and name[0].casefold() == maker[0].casefold():
-        maker = []  # also "NIKON CORPORATION" before "NIKON D90"
-    words = [*maker, *name]
-    while len(words) > 1 and words[0].casefold() == words[1].casefold():
-        del words[0]
-    return " ".join(words)[:MAX_CAMERA_CHARS].rstrip() or None
-
-
-def _words(value: object) -> list[str]:
-    text = _text(value)[: 4 * MAX_CAMERA_CHARS]  # some blocks have kilobytes of padding
-    return "".join(char if char.isprintable() else " " for char in text).split()
-
-
-def _text(value: object) -> str:
-    """Return a tag's value as text: some writers leave bytes, NULs or tuples of one."""
-    if isinstance(value, tuple) and value:
-        value = value[0]
-    if isinstance(value, bytes):
-        value = value.decode("latin-1")
-    return value.split("\0", 1)[0] if isinstance(value, str) else ""

@@ -8,7 +8,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from PIL import Image
 
@@ -52,7 +51,7 @@ class DecodedPicture:
     width: int
     height: int
     sha256: bytes
-    exif_datetime: datetime | None
+    shot: exif.Shot | None
     camera: str | None
     grey: bytes
     truncated: bool = False
@@ -89,7 +88,7 @@ def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> DecodedPictu
         width=width,
         height=height,
         sha256=hashlib.sha256(data).digest(),
-        exif_datetime=taken,
+        shot=taken,
         camera=camera,
         grey=_grey(small.image).tobytes(),
         truncated=source.truncated,

@@ -174,13 +174,14 @@ def picture_operations(job: Job) -> Mapping[str, Operation]:
 
     def decode(data: bytes, arguments: worker_protocol.Head) -> tuple[worker_protocol.Head, bytes]:
         picture = pixels.decode(data, worker_protocol.PixelFormat(**arguments), limits)
-        taken = picture.exif_datetime
+        shot = picture.shot
         head: dict[str, Any] = {
             "media_type": picture.media_type,
             "width": picture.width,
             "height": picture.height,
             "sha256": picture.sha256.hex(),
-            "exif_datetime": taken.isoformat() if taken else None,
+            "exif_datetime": shot.moment.isoformat() if shot else None,
+            "exif_source": shot.source if shot else None,
             "camera": picture.camera,
             "grey": picture.grey.hex(),
             "truncated": picture.truncated,

@@ -13,6 +13,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from core.errors import ImageUnreadable
 from core.vision.decoding import pixels, sniff, sources
+from core.vision.decoding.exif import Shot
 from core.vision.decoding.square import square
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
@@ -123,7 +124,7 @@ def test_an_orientation_that_does_not_exist_is_none(value: int) -> None:
 def test_broken_exif_does_not_cost_the_picture() -> None:
     data = pictures.jpeg(1, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40)
     picture = pixels.decode(data, EXACT, LIMITS)
-    assert picture.exif_datetime is None
+    assert picture.shot is None
     assert picture.camera is None
     assert picture.width == 320
 
@@ -132,7 +133,7 @@ def test_the_time_of_the_shot_is_kept_as_written() -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769).update({0x9003: "2024:05:15 14:30:22", 0x9291: "25", 0x9011: "+03:00"})
     picture = pixels.decode(pictures.jpeg(1, exif=exif.tobytes()), EXACT, LIMITS)
-    assert picture.exif_datetime == datetime.fromisoformat("2024-05-15 14:30:22.25")
+    assert picture.shot == Shot(datetime.fromisoformat("2024-05-15 14:30:22.25"), "DateTimeOriginal")
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
