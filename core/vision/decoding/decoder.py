@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, ImageUnreadable, PermanentError, TransientError
 from core.settings import DecodeSettings
-from core.vision.decoding import moments, sniff, worker, worker_protocol
-from core.vision.decoding.names import camera_name
+from core.vision.decoding import sniff, worker, worker_protocol
+from core.vision.decoding.metadata import moments
+from core.vision.decoding.metadata.names import camera_name
 from core.vision.decoding.perceptual import perceptual_hash
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
 

@@ -75,7 +75,7 @@ def thumbnail(data: bytes, limits: sniff.Limits, side: int) -> tuple[str, bytes]
     return sniff.JPEG, _saved(_without_info(small), "JPEG", quality=_THUMBNAIL_QUALITY)
 
 
-def _encoded(source: sources.Source, kind: str) -> tuple[str, bytes]:
+def _encoded(source: sources.LoadedPicture, kind: str) -> tuple[str, bytes]:
     image, turn = source.image, reduction.orientation(source.image)
     profile = image.info.get("icc_profile") if image.mode in {"RGB", "RGBA", "L"} else None
     if kind == sniff.PNG or (image.has_transparency_data and image.mode in _PNG_MODES):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from core.errors import ImageUnreadable
-from core.vision.decoding import colour, exif, sniff, sources
+from core.vision.decoding import colour, sniff, sources
+from core.vision.decoding.metadata import exif
 from core.vision.decoding.reduction import (
     divided,
     factor_for,
@@ -22,7 +23,7 @@ from core.vision.decoding.reduction import (
     upright,
     upright_size,
 )
-from core.vision.decoding.sources import Source, load
+from core.vision.decoding.sources import LoadedPicture, load
 from core.vision.decoding.square import seen, square, whole_square
 from core.vision.decoding.worker_protocol import GREY_SIDE, PixelFormat
 
@@ -95,7 +96,7 @@ def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> DecodedPictu
     )
 
 
-def _exact(source: Source, form: PixelFormat, turn: int) -> Image.Image:
+def _exact(source: LoadedPicture, form: PixelFormat, turn: int) -> Image.Image:
     """Return the square made of the picture's own pixels; the source is closed."""
     info, lying = source.image.info, divided(source, 1)
     if lying is not source.image:
@@ -103,7 +104,7 @@ def _exact(source: Source, form: PixelFormat, turn: int) -> Image.Image:
     return colour.to_srgb(whole_square(upright(lying, turn), form), info)
 
 
-def _check_share(source: Source, form: PixelFormat, turn: int) -> None:
+def _check_share(source: LoadedPicture, form: PixelFormat, turn: int) -> None:
     """Raise if a cut picture lacks more than half of what the model would see of it.
 
     Raises:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from core.vision.decoding import colour, exif
+from core.vision.decoding import colour
+from core.vision.decoding.metadata import exif
 from core.vision.decoding.plain import is_plain, plain, scale
-from core.vision.decoding.sources import Source
+from core.vision.decoding.sources import LoadedPicture
 
 #: Most pixels of a reduced picture. 4 : 1 at twice 224 pixels, before rounding down the factor
 #: doubles its sides, are 3.2 million; a strip of 30,000 x 1,000 keeps 365 rows.
@@ -72,14 +73,14 @@ def factor_for(size: tuple[int, int], wanted: float) -> int:
     return max(1, math.floor(wanted), by_area)
 
 
-def reduced(source: Source, factor: int) -> Reduced:
+def reduced(source: LoadedPicture, factor: int) -> Reduced:
     """Return the decoded part upright and in sRGB, divided by a whole number."""
     turn = orientation(source.image)
     small = colour.to_srgb(upright(divided(source, factor), turn), source.image.info)
     return Reduced(small, upright_size(part_size(source), turn), factor * drafted(source))
 
 
-def divided(source: Source, factor: int) -> Image.Image:
+def divided(source: LoadedPicture, factor: int) -> Image.Image:
     """Return the decoded part in a plain mode, as it lies, divided by a whole number.
 
     With 1 it may be the source's own image.
@@ -102,7 +103,7 @@ def divided(source: Source, factor: int) -> Image.Image:
     return target or image  # a box has rows, so there is a target
 
 
-def drafted(source: Source) -> int:
+def drafted(source: LoadedPicture) -> int:
     """Return by how much the decoder itself has divided the picture."""
     return max(
         round(whole / decoded)
@@ -110,7 +111,7 @@ def drafted(source: Source) -> int:
     )
 
 
-def part_size(source: Source) -> tuple[int, int]:
+def part_size(source: LoadedPicture) -> tuple[int, int]:
     """Return the size of what was decoded, in source pixels, as it lies."""
     if source.box == (0, 0, *source.image.size):
         return source.size

@@ -13,7 +13,8 @@ from typing import Any
 from PIL import Image, ImageChops, ImageFile
 
 from core.errors import ImageUnreadable
-from core.vision.decoding import headers, sniff
+from core.vision.decoding import sniff
+from core.vision.decoding.formats import headers
 from core.vision.decoding.formats.webp import WebPImage
 
 Box = tuple[int, int, int, int]

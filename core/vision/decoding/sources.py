@@ -31,7 +31,7 @@ _PILLOW_FORMATS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LoadedPicture:
     """A picture with its pixels in memory.
 
     Attributes:
@@ -95,7 +95,7 @@ def _open(kind: str, data: bytes) -> Image.Image:
 
 def load(
     data: bytes, limits: sniff.Limits, prepare: Callable[[Image.Image], None] = lambda _: None
-) -> Source:
+) -> LoadedPicture:
     """Decode the pixels of the first frame, as far as they go.
 
     Args:
@@ -120,7 +120,7 @@ def load(
         failure = _unreadable(sniff.require_media_type(data), error)
         image.close()
     else:
-        return Source(image, size, (0, 0, *image.size), truncated=False)
+        return LoadedPicture(image, size, (0, 0, *image.size), truncated=False)
 
     def again(content: bytes) -> Image.Image:
         once_more = opened(content, limits)
@@ -134,7 +134,7 @@ def load(
         finally:
             del failure  # it knows this frame, and the frame the pixels: a circle
     image, box = rescued.image, rescued.box
-    return Source(image, size, box, truncated=rescued.truncated)
+    return LoadedPicture(image, size, box, truncated=rescued.truncated)
 
 
 def _unreadable(kind: str, error: Exception) -> ImageUnreadable:

@@ -13,7 +13,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from core.errors import ImageUnreadable
 from core.vision.decoding import pixels, sniff, sources
-from core.vision.decoding.exif import Shot
+from core.vision.decoding.metadata.exif import Shot
 from core.vision.decoding.square import square
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
@@ -133,7 +133,9 @@ def test_the_time_of_the_shot_is_kept_as_written() -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769).update({0x9003: "2024:05:15 14:30:22", 0x9291: "25", 0x9011: "+03:00"})
     picture = pixels.decode(pictures.jpeg(1, exif=exif.tobytes()), EXACT, LIMITS)
-    assert picture.shot == Shot(datetime.fromisoformat("2024-05-15 14:30:22.25"), "DateTimeOriginal")
+    assert picture.shot == Shot(
+        datetime.fromisoformat("2024-05-15 14:30:22.25"), "DateTimeOriginal"
+    )
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])

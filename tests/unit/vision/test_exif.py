@@ -5,9 +5,9 @@ from datetime import datetime
 import pytest
 from PIL import Image
 
-from core.vision.decoding.exif import camera
-from core.vision.decoding.moments import from_exif
-from core.vision.decoding.names import camera_name
+from core.vision.decoding.metadata.exif import camera
+from core.vision.decoding.metadata.moments import from_exif
+from core.vision.decoding.metadata.names import camera_name
 from core.vision.decoding.worker_protocol import MAX_CAMERA_CHARS
 
 SHOT = datetime.fromisoformat("2024-05-15 14:30:22")

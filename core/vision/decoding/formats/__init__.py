@@ -1,1 +1,1 @@
-"""Readers for what Pillow refuses, misreads or holds too often, as Pillow plugins of our own."""
+"""Headers in plain Python, and readers for what Pillow refuses, misreads or holds too often."""

@@ -1,6 +1,6 @@
 """Names of cameras, as they are displayed and used as keys. Pure."""
 
-from core.vision.decoding import moments
+from core.vision.decoding.metadata import moments
 from core.vision.decoding.worker_protocol import MAX_CAMERA_CHARS
 
 

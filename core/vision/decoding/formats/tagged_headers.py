@@ -4,7 +4,13 @@ import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
-from core.vision.decoding.headers import Bytes, HeaderBroken, HeaderEnded, PictureSize, unpack
+from core.vision.decoding.formats.headers import (
+    Bytes,
+    HeaderBroken,
+    HeaderEnded,
+    PictureSize,
+    unpack,
+)
 
 # Real files hold some tens of tags or boxes; these bounds keep hostile ones cheap.
 _MAX_TAGS = 4096

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image, IptcImagePlugin
 
-from core.vision.decoding import moments
-from core.vision.decoding.names import camera_name
+from core.vision.decoding.metadata import moments
+from core.vision.decoding.metadata.names import camera_name
 
 _MAKE, _MODEL = 0x010F, 0x0110
 _EXIF_DIRECTORY, _GPS_DIRECTORY = 0x8769, 0x8825
