@@ -87,3 +87,8 @@ def _segment(marker: int, body: bytes) -> bytes:
 def _single_code(symbol: int) -> bytes:
     """Return a Huffman table with one code of one bit."""
     return bytes([1] + [0] * 15) + bytes([symbol])
+
+
+def file(data: bytes) -> io.BytesIO:
+    """Return bytes as an open file."""
+    return io.BytesIO(data)

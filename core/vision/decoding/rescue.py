@@ -63,14 +63,15 @@ def _jpeg(data: bytes, opened: Open) -> Rescued | None:
     """Return a JPEG with an end marker; with noise before the marker, what is missing differs."""
     start = headers.jpeg_frame(data)[1]
     length = len(data)
-    data = data[: _segments_end(data, start)]
+    # Half a marker at the end would make another one of what is put behind it.
+    data = data[: _segments_end(data, start)].rstrip(b"\xff")
     images = [_loaded(opened, data + tail) for tail in (_END, _NOISE + _END)]
     if images[0] is None or images[1] is None:
         return None
     missing = _difference(images[0], images[1])
     image = images[0]
     if missing is None:
-        return Rescued(image, (0, 0, *image.size), truncated=len(data) < length)
+        return Rescued(image, (0, 0, *image.size), truncated=len(data) < length - 1)
     # From the second scan of a progressive file on, all of the picture is there, if coarse.
     scans = data.count(b"\xff\xda", start)
     box = (0, 0, *image.size) if scans > 1 else (0, 0, image.width, missing[1])
