@@ -71,7 +71,7 @@ def from_gps(date: object, time: object) -> datetime | None:
     parts = text_of(date).strip().replace("-", ":").split(":")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
         return None
-    if not isinstance(time, Sequence) or len(time) != 3:
+    if not isinstance(time, tuple | list) or len(time) != 3:
         return None
     try:
         clock = [float(part) for part in time]
