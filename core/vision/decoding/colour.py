@@ -39,7 +39,7 @@ def to_srgb(image: Image.Image, info: dict[str | tuple[int, int], Any]) -> Image
             return transform.apply(image)
     if image.mode == "LAB":  # without a transform there are no colours to show
         return image.getchannel(0).convert("RGB")
-    return _without_gamma(image.convert("RGB"), info)
+    return _without_gamma(image if image.mode == "RGB" else image.convert("RGB"), info)
 
 
 def _without_gamma(image: Image.Image, info: dict[str | tuple[int, int], Any]) -> Image.Image:
