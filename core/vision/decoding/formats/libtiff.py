@@ -73,32 +73,56 @@ def _read(handle: int, what: str, number: int, size: int) -> bytes:
     return buffer.raw
 
 
-@contextmanager
-def _opened(data: bytes) -> Iterator[int]:
-    file = io.BytesIO(data)
+class _Files:
+    """The files that libtiff is reading, and the functions by which it does.
 
-    def read(_: object, target: int, count: int) -> int:
-        part = file.read(count)
+    They are made once, before the process is sealed: each takes executable memory.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[int, io.BytesIO] = {}
+        self.callbacks = (
+            _READ(self._read),
+            _READ(lambda *_: 0),  # files are read only
+            _SEEK(lambda number, offset, whence: self._open[number].seek(offset, whence)),
+            _CLOSE(lambda _: 0),
+            _SIZE(lambda number: len(self._open[number].getbuffer())),
+            _MAP(lambda *_: 0),
+            _UNMAP(lambda *_: None),
+        )
+
+    def _read(self, number: int, target: int, count: int) -> int:
+        part = self._open[number].read(count)
         ctypes.memmove(target, part, len(part))
         return len(part)
 
-    callbacks = (
-        _READ(read),
-        _READ(lambda *_: 0),  # it is read only
-        _SEEK(lambda _, offset, whence: file.seek(offset, whence)),
-        _CLOSE(lambda _: 0),
-        _SIZE(lambda _: len(data)),
-        _MAP(lambda *_: 0),
-        _UNMAP(lambda *_: None),
-    )
-    # m: our functions read, nothing is mapped; c: large strips stay as the tags say.
-    handle = _library().TIFFClientOpen(b"picture", b"rmc", None, *callbacks)
-    if not handle:
-        raise OSError("libtiff does not open it")
-    try:
-        yield handle
-    finally:
-        _library().TIFFClose(handle)
+    @contextmanager
+    def numbered(self, data: bytes) -> Iterator[int]:
+        """Hold a file open under a number."""
+        number = max(self._open, default=0) + 1
+        self._open[number] = io.BytesIO(data)
+        try:
+            yield number
+        finally:
+            del self._open[number]
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[int]:
+    with _files().numbered(data) as number:
+        # m: our functions read, nothing is mapped; c: large strips stay as the tags say.
+        handle = _library().TIFFClientOpen(b"picture", b"rmc", number, *_files().callbacks)
+        if not handle:
+            raise OSError("libtiff does not open it")
+        try:
+            yield handle
+        finally:
+            _library().TIFFClose(handle)
+
+
+@cache
+def _files() -> _Files:
+    return _Files()
 
 
 @cache
@@ -123,9 +147,10 @@ def _library() -> ctypes.CDLL:
 
 
 def prepare_library() -> None:
-    """Look libtiff's functions up now: later a worker may not open files.
+    """Look libtiff's functions up now, and make ours: a sealed worker can do neither.
 
     Raises:
         AttributeError: Pillow was linked in a way that hides them.
     """
     _library()
+    _files()
