@@ -9,15 +9,18 @@ from uuid import UUID
 
 from core.storage import labels
 from core.storage.archive import keeping, statistics
-from core.storage.archive.images import COMES_BACK, OWNER_COMES_BACK
+from core.storage.archive.images import COMES_BACK
+from core.storage.archive.ownership import Claim
 from core.storage.archive.statistics import Counts
 from core.storage.vectors import vector_text
 from core.tags import ImageTags, TagScore, score_to_int
 from core.transaction import Transaction
 
 _IMAGES = f"""
-INSERT INTO images (image_id, uri, path, owner, job_id, sha256, media_type, event_time, status)
-SELECT u.*, 'tagged'
+INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, media_type, event_time,
+                    status)
+SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, u.media_type, u.event_time,
+       'tagged'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[],
             $8::timestamptz[])
      AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time)
@@ -25,8 +28,8 @@ ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = 'tagged', reason = NULL, detail = NULL, path = excluded.path, sha256 = excluded.sha256,
     media_type = excluded.media_type, job_id = coalesce(excluded.job_id, images.job_id),
-    event_time = excluded.event_time, updated_at = now(), {OWNER_COMES_BACK}, {COMES_BACK}
-RETURNING images.image_id, images.excluded, images.hand_tags, old.status AS was
+    event_time = excluded.event_time, updated_at = now(), {COMES_BACK}
+RETURNING images.image_id, images.excluded, images.hand_tags, images.status, old.status AS was
 """  # noqa: S608 - constants only
 
 _TAGGED = """
@@ -54,7 +57,9 @@ RETURNING tagged_images.id, tagged_images.image_id, old.id IS NOT NULL AS existe
     hour_of(tagged_images.updated_at) AS hour,
     day_taken(tagged_images.exif_datetime, tagged_images.created_at) AS day,
     day_taken(old.exif_datetime, old.created_at) AS day_was,
-    tagged_images.camera, old.camera AS camera_was
+    tagged_images.camera, old.camera AS camera_was,
+    (SELECT audiences_of(i.image_id, i.open_to_all) FROM images i
+     WHERE i.image_id = tagged_images.image_id) AS audiences
 """
 
 _LOCK_IMAGES = """
@@ -91,6 +96,7 @@ class TaggedImage:
     Attributes:
         label_version: version of the default labels that the tags were made with; None where the
             image has labels of its own.
+        owner: whom the arrival names as an owner (`ownership.join_all`).
         event_time: of the arrival that the tags come from.
     """
 
@@ -113,12 +119,14 @@ class StoredTags:
         number: id of the row in `tagged_images`.
         existed: whether it had tags before.
         scores: (label id, score in millionths); none where it is excluded from the answers.
+        audiences: for whom it counts (`ownership.audiences`).
     """
 
     number: int
     ts: int
     existed: bool
     scores: tuple[tuple[int, int], ...]
+    audiences: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +169,7 @@ async def replace(
         return ()
     await keeping.keep(tx)
     counts = Counts()
-    curated = await _upsert_images(tx, images, counts)
+    curated = await _upsert_images(tx, images)
     by_hand = {tag.tag for one in curated.values() for tag in one.tags or ()}
     ids = {**label_ids, **(await labels.known(tx, by_hand) if by_hand else {})}
     rows = await tx.fetch(_TAGGED, *_tagged_columns(images, curated))
@@ -188,12 +196,14 @@ async def write_scores(
         The labels that each image had.
     """
     had: dict[int, set[int]] = {}
-    for row in await tx.fetch(_CLEAR, [image.number for image in stored]):
-        counts.add("tag", str(row["label_id"]), -1, -row["score"])
+    audiences = {image.number: image.audiences for image in stored}
+    for row in await tx.fetch(_CLEAR, list(audiences)):
+        seen_by = audiences[row["image_id"]]
+        counts.add("tag", str(row["label_id"]), -1, -row["score"], audiences=seen_by)
         had.setdefault(row["image_id"], set()).add(row["label_id"])
     scores = [(image, label_id, score) for image in stored for label_id, score in image.scores]
-    for _, label_id, score in scores:
-        counts.add("tag", str(label_id), 1, score)
+    for image, label_id, score in scores:
+        counts.add("tag", str(label_id), 1, score, audiences=image.audiences)
     await tx.execute(
         _SCORES,
         [image.number for image, _, _ in scores],
@@ -206,9 +216,9 @@ async def write_scores(
 
 def _count(rows: Sequence[Mapping[str, Any]], counts: Counts) -> None:
     for row in rows:
-        counts.add("hour", row["hour"], 1)
-        counts.move("day", row["day_was"], row["day"])
-        counts.move("camera", row["camera_was"], row["camera"])
+        counts.add("hour", row["hour"], 1, audiences=row["audiences"])
+        counts.move("day", row["day_was"], row["day"], audiences=row["audiences"])
+        counts.move("camera", row["camera_was"], row["camera"], audiences=row["audiences"])
 
 
 def _stored(
@@ -226,6 +236,7 @@ def _stored(
             scores=()
             if decided.excluded
             else tuple((label_ids[tag.tag], tag.score) for tag in _shown(image, decided)),
+            audiences=row["audiences"],
         )
         for image in images
         for row in (row_of[image.image_id],)
@@ -237,9 +248,7 @@ def _shown(image: TaggedImage, decided: Curated) -> tuple[TagScore, ...]:
     return image.tags.tags if decided.tags is None else decided.tags
 
 
-async def _upsert_images(
-    tx: Transaction, images: Sequence[TaggedImage], counts: Counts
-) -> dict[UUID, Curated]:
+async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict[UUID, Curated]:
     """Return the manual edits of those images that have any."""
     rows = await tx.fetch(
         _IMAGES,
@@ -252,8 +261,9 @@ async def _upsert_images(
         [image.tags.media_type for image in images],
         [image.event_time for image in images],
     )
-    for row in rows:
-        counts.move("status", row["was"], "tagged")
+    await keeping.note_arrivals(
+        tx, rows, [Claim(image.image_id, image.owner, image.job_id) for image in images]
+    )
     return {
         row["image_id"]: Curated(read_tags(row["hand_tags"]), row["excluded"])
         for row in rows
