@@ -125,6 +125,7 @@ CREATE TABLE images (
     decided_by text,
     decided_at timestamp with time zone,
     open_to_all boolean NOT NULL DEFAULT true,
+    moved_to uuid,
     PRIMARY KEY (image_id),
     CHECK ((status = ANY (ARRAY['accepted'::text, 'tagged'::text, 'failed'::text, 'missing'::text, 'deleted'::text])))
 );

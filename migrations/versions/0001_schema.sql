@@ -137,7 +137,8 @@ CREATE TABLE images (
     hand_tags  jsonb,                 -- shown in place of the model's; NULL: the model's are shown
     decided_by text,                  -- who last set tags by hand, excluded or deleted it
     decided_at timestamptz,
-    open_to_all boolean    NOT NULL DEFAULT true  -- announced without a key: every key that may read sees it
+    open_to_all boolean    NOT NULL DEFAULT true,  -- announced without a key: every key that may read sees it
+    moved_to    uuid                               -- where the photo of a missing file is now
 );
 CREATE INDEX images_job ON images (job_id, status) WHERE job_id IS NOT NULL;
 CREATE INDEX images_sha256 ON images (sha256) WHERE sha256 IS NOT NULL;

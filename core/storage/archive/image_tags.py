@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from core.storage import labels
-from core.storage.archive import keeping, statistics
+from core.storage.archive import keeping, moving, statistics
 from core.storage.archive.images import COMES_BACK
 from core.storage.archive.ownership import Claim
 from core.storage.archive.statistics import Counts
@@ -31,6 +31,9 @@ ON CONFLICT (image_id) DO UPDATE SET
     event_time = excluded.event_time, updated_at = now(), {COMES_BACK}
 RETURNING images.image_id, images.excluded, images.hand_tags, images.status, old.status AS was
 """  # noqa: S608 - constants only
+
+#: Statuses before an arrival that comes to a place where no photo was; None: it was unknown.
+_ARRIVING = frozenset({None, "accepted", "missing", "deleted"})
 
 _TAGGED = """
 INSERT INTO tagged_images (image_id, image_path, tags, exif_datetime, sha256, width, height,
@@ -264,9 +267,15 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
     await keeping.note_arrivals(
         tx, rows, [Claim(image.image_id, image.owner, image.job_id) for image in images]
     )
+    arriving = {row["image_id"] for row in rows if row["was"] in _ARRIVING}
+    decided = {row["image_id"]: row for row in rows}
+    files = [it for it in images if it.image_id in arriving and it.uri.startswith("file:")]
+    decided |= await moving.inherit(
+        tx, [file.tags.sha256 for file in files], [file.image_id for file in files]
+    )
     return {
-        row["image_id"]: Curated(read_tags(row["hand_tags"]), row["excluded"])
-        for row in rows
+        image_id: Curated(read_tags(row["hand_tags"]), row["excluded"])
+        for image_id, row in decided.items()
         if row["excluded"] or row["hand_tags"] is not None
     }
 
