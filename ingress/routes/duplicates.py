@@ -4,7 +4,7 @@ import re
 
 from starlette.responses import Response
 
-from core.storage.archive import duplicates
+from core.storage.finding import duplicates
 from ingress.auth.api_keys import Scope
 from ingress.auth.ownership import visible_image
 from ingress.dependencies import Dependencies

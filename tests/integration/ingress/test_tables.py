@@ -12,9 +12,10 @@ from core.errors import DatabaseAway
 from core.offsets import Place
 from core.settings import DatabaseSettings
 from core.storage import keys
-from core.storage.archive import image_pages, images, jobs
-from core.storage.archive.image_pages import ImageFilter
+from core.storage.archive import images, jobs
 from core.storage.archive.jobs import DirectoryOptions
+from core.storage.finding import image_pages
+from core.storage.finding.image_pages import ImageFilter
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.queries import queries

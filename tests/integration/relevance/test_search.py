@@ -9,9 +9,10 @@ import pytest
 from consumers.best_images import BestImages
 from consumers.upkeep.repair import BestImagesRepair
 from core.relevance.ranking import best_n, recency
-from core.storage.archive import following, ownership, search, statistics
-from core.storage.archive.search import Match, Sought, Visible
+from core.storage.archive import following, ownership, statistics
 from core.storage.best import noted
+from core.storage.finding import search
+from core.storage.finding.search import Match, Sought, Visible
 from core.storage.pool import Pool
 from ingress.reading.language import TextReader
 from ingress.reading.search import ImageSearch, find

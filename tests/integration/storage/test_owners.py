@@ -14,22 +14,19 @@ import pytest
 from core.storage import labels
 from core.storage.archive import (
     curation,
-    duplicates,
     following,
     image_deletion,
-    image_pages,
     image_tags,
     images,
     jobs,
     ownership,
-    same_photos,
-    search,
     statistics,
 )
-from core.storage.archive.image_pages import ImageFilter
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.archive.images import FailedImage
 from core.storage.archive.jobs import DirectoryOptions
+from core.storage.finding import duplicates, image_pages, same_photos, search
+from core.storage.finding.image_pages import ImageFilter
 from core.storage.pool import Pool
 from core.tags import TagScore
 from tests.integration.storage.test_image_tags import store, tagged

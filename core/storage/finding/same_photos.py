@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from core.storage.archive.duplicates import hash_distance, level_of
 from core.storage.archive.ownership import visible
+from core.storage.finding.duplicates import hash_distance, level_of
 from core.transaction import Transaction
 
 # The values come as two byte strings: 200,000 rows would block the event loop. LIMIT is in the
