@@ -11,8 +11,8 @@ from uuid import UUID
 
 from core.errors import RecordRefused
 from core.storage import labels
-from core.storage.archive import image_tags, keeping, statistics
-from core.storage.archive.image_tags import StoredTags
+from core.storage.archive import answer_rows, image_tags, keeping, statistics
+from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.statistics import Counts
 from core.storage.best import combos
 from core.transaction import Transaction
@@ -76,7 +76,7 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
         for number in numbers
     ]
     counts = Counts()
-    had = await image_tags.write_scores(tx, stored, counts)
+    had = await answer_rows.replace(tx, stored, counts)
     await statistics.append(tx, counts)
     has = {image.number: {label_id for label_id, _ in image.scores} for image in stored}
     touched = {number: had.get(number, set()) | has.get(number, set()) for number in {*had, *has}}

@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from core.storage import labels
-from core.storage.archive import keeping, moving, statistics
+from core.storage.archive import answer_rows, keeping, moving, statistics
+from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.images import COMES_BACK
 from core.storage.archive.ownership import Claim
 from core.storage.archive.statistics import Counts
@@ -72,15 +73,6 @@ _LOCK_TAGGED = """
 SELECT FROM tagged_images WHERE image_id = ANY($1::uuid[]) ORDER BY image_id FOR UPDATE
 """
 
-_CLEAR = """
-DELETE FROM image_tags WHERE image_id = ANY($1::int8[]) RETURNING image_id, label_id, score
-"""
-
-_SCORES = """
-INSERT INTO image_tags (image_id, score, ts, label_id)
-SELECT * FROM unnest($1::int8[], $2::int4[], $3::int4[], $4::int2[])
-"""
-
 # The age of a known one is reset, and its row locked against the pruner until we commit.
 _EMBEDDINGS = """
 INSERT INTO embeddings (sha256, model, preprocessing, embedding)
@@ -112,24 +104,6 @@ class TaggedImage:
     label_version: int | None
     top_k: int
     event_time: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTags:
-    """One image's tags as they were stored.
-
-    Attributes:
-        number: id of the row in `tagged_images`.
-        existed: whether it had tags before.
-        scores: (label id, score in millionths); none where it is excluded from the answers.
-        audiences: for whom it counts (`ownership.audiences`).
-    """
-
-    number: int
-    ts: int
-    existed: bool
-    scores: tuple[tuple[int, int], ...]
-    audiences: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +152,7 @@ async def replace(
     rows = await tx.fetch(_TAGGED, *_tagged_columns(images, curated))
     _count(rows, counts)
     stored = _stored(images, rows, curated, ids)
-    await write_scores(tx, stored, counts)
+    await answer_rows.replace(tx, stored, counts)
     await statistics.append(tx, counts)
     await tx.execute(
         _EMBEDDINGS,
@@ -188,33 +162,6 @@ async def replace(
         [vector_text(image.tags.embedding) for image in images],
     )
     return stored
-
-
-async def write_scores(
-    tx: Transaction, stored: Sequence[StoredTags], counts: Counts
-) -> dict[int, set[int]]:
-    """Put these rows of `image_tags` in place of those that the images have, and count both.
-
-    Returns:
-        The labels that each image had.
-    """
-    had: dict[int, set[int]] = {}
-    audiences = {image.number: image.audiences for image in stored}
-    for row in await tx.fetch(_CLEAR, list(audiences)):
-        seen_by = audiences[row["image_id"]]
-        counts.add("tag", str(row["label_id"]), -1, -row["score"], audiences=seen_by)
-        had.setdefault(row["image_id"], set()).add(row["label_id"])
-    scores = [(image, label_id, score) for image in stored for label_id, score in image.scores]
-    for image, label_id, score in scores:
-        counts.add("tag", str(label_id), 1, score, audiences=image.audiences)
-    await tx.execute(
-        _SCORES,
-        [image.number for image, _, _ in scores],
-        [score for _, _, score in scores],
-        [image.ts for image, _, _ in scores],
-        [label_id for _, label_id, _ in scores],
-    )
-    return had
 
 
 def _count(rows: Sequence[Mapping[str, Any]], counts: Counts) -> None:

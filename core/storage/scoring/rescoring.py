@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.archive import image_tags, keeping, statistics
-from core.storage.archive.image_tags import StoredTags
+from core.storage.archive import answer_rows, image_tags, keeping, statistics
+from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.statistics import Counts
 from core.storage.vectors import from_wire
 from core.tags import TagScore
@@ -237,7 +237,7 @@ async def write(
     counts = Counts()
     for row in rows:
         counts.add("hour", row["hour"], 1, audiences=row["audiences"])
-    await image_tags.write_scores(tx, stored, counts)
+    await answer_rows.replace(tx, stored, counts)
     await statistics.append(tx, counts)
     return stored
 
