@@ -143,9 +143,16 @@ class IngressSettings(Settings):
 
 
 def base_url(archive: ArchiveSettings, ingress: IngressSettings) -> str:
-    """Return where links point, without a slash at the end."""
-    scheme = "https" if ingress.ssl_certfile else "http"
-    return (archive.public_url or f"{scheme}://{ingress.host}:{ingress.port}").rstrip("/")
+    """Return where links point, without a slash at the end.
+
+    Never the `Host` of a request, which its client chooses: the public URL, or else the address
+    that the ingress listens on; of all addresses that is the one on this machine.
+    """
+    if archive.public_url:
+        return archive.public_url.rstrip("/")
+    host = "localhost" if ingress.host in {"0.0.0.0", "::", ""} else ingress.host  # noqa: S104
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if ingress.ssl_certfile else 'http'}://{shown}:{ingress.port}"
 
 
 class TaggingSettings(Settings):

@@ -58,7 +58,7 @@ def create_app(deps: Dependencies) -> Starlette:
         ConfigurationError: files that the documents need are not installed.
     """
     served = (*DESCRIBED, *documents.operations(DESCRIBED, deps))
-    return Starlette(
+    app = Starlette(
         routes=routes_of(_switches(served, deps)),
         exception_handlers=handlers(),
         middleware=[
@@ -67,6 +67,9 @@ def create_app(deps: Dependencies) -> Starlette:
             )
         ],
     )
+    # Starlette would send `/images/` to `http://<Host>/images`, and a client chooses its Host.
+    app.router.redirect_slashes = False
+    return app
 
 
 def routes_of(apps: Mapping[str, ASGIApp]) -> list[Route]:

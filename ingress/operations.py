@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from ingress.auth.access import Principal, client_address, require
 from ingress.auth.api_keys import Scope
 from ingress.dependencies import Dependencies
 from ingress.http.bodies import MIN_BYTES_PER_S, BodyPace, read_model
+from ingress.http.idling import SEAT, Seat
 from ingress.http.problems import Extra, FieldError, Problem
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -29,6 +30,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
 ROUTE = "photo_archive.route"  # scope key: the route's template, for metrics and logs
+HELD = "photo_archive.held"  # scope key: an ExitStack that is left when the answer has been sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,26 @@ class Call:
         Raises:
             Problem: `overloaded`, `rate_limited`.
         """
-        name = client_address(self.request) if self.principal is None else self.principal.key_id
-        return self.deps.guards.bodies.reserved(size, name)
+        return self.deps.guards.bodies.reserved(size, self.holder)
+
+    def hold(self, held: AbstractContextManager[None]) -> None:
+        """Hold what this reserves until the answer has been sent; raises as entering it does."""
+        stack: ExitStack = self.request.scope[HELD]
+        stack.enter_context(held)
+
+    def hold_waiting(self) -> None:
+        """Count this request among those that wait, until its answer has been sent.
+
+        Raises:
+            Problem: `rate_limited` where the caller waits for as much as it may already;
+                `overloaded`.
+        """
+        self.hold(self.deps.guards.room.waiting.reserved(1, self.holder))
+
+    @property
+    def holder(self) -> str:
+        """The name under which counts what the request holds: the key's id, or the address."""
+        return client_address(self.request) if self.principal is None else self.principal.key_id
 
     async def body(self, model: type[ModelT]) -> ModelT:
         """Return the JSON body as `model`; raises as `read_model`."""
@@ -160,6 +180,7 @@ class Operation:
         media: content types of a body that is not JSON, with their OpenAPI description.
         problems: codes of problems, beyond those that every operation may return.
         takes_links: whether a signed link replaces the key.
+        is_probe: whether an orchestrator asks it: always answered, whoever else asks.
     """
 
     method: str
@@ -174,6 +195,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     problems: tuple[str, ...] = ()
     takes_links: bool = False
+    is_probe: bool = False
 
 
 class MethodSwitch:
@@ -201,24 +223,35 @@ def _endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], A
 
     async def serve(request: Request) -> Response:
         request.scope[ROUTE] = operation.path
-        principal = await _admit(request, operation, deps)
-        return await operation.handler(Call(request, deps, principal))
+        call = await _admitted(request, operation, deps)
+        return await operation.handler(call)
 
     return serve
 
 
-async def _admit(request: Request, operation: Operation, deps: Dependencies) -> Principal | None:
-    if operation.scope is None:
-        return None
-    if operation.takes_links and SIGNATURE in request.query_params:
-        deps.guards.rate.take(client_address(request))
-        _check_link(request, deps)
-        return None
-    principal = await deps.guards.keys.principal_of(request)
+async def _admitted(request: Request, operation: Operation, deps: Dependencies) -> Call:
+    """Return the call of a request that may be served; it holds its place until it is answered."""
+    if operation.is_probe:
+        return Call(request, deps, None)
+    stranger, room = Call(request, deps, None), deps.guards.room
+    by_link = operation.takes_links and SIGNATURE in request.query_params
+    if operation.scope is None or by_link:
+        deps.guards.rate.take(stranger.holder)
+        stranger.hold(room.keyless.reserved(1, stranger.holder))
+        if by_link:
+            _check_link(request, deps)
+        return stranger
+    # Until the key is known, the request is one of its address.
+    with room.keyless.reserved(1, stranger.holder):
+        principal = await deps.guards.keys.principal_of(request)
     request.scope.update(owner=principal.owner, key_id=principal.key_id)
+    if isinstance(seat := request.scope.get(SEAT), Seat):
+        seat.holder = principal.key_id
     deps.guards.rate.take(principal.key_id)
+    call = Call(request, deps, principal)
+    call.hold(room.keyed.reserved(1, principal.key_id))
     require(principal, operation.scope)
-    return principal
+    return call
 
 
 def _check_link(request: Request, deps: Dependencies) -> None:

@@ -13,6 +13,7 @@ from core.storage import keys
 from core.storage.keys import ApiKey
 from core.storage.pool import Pool
 from ingress.auth.api_keys import Scope, digest_of, key_id_of
+from ingress.http.idling import name_of_address
 from ingress.http.limits import RateLimit
 from ingress.http.problems import Extra, Problem
 
@@ -117,8 +118,11 @@ class KeyRing:
 
 
 def client_address(request: Request) -> str:
-    """Return the name of a client's bucket: its address, or its proxy's."""
-    return f"address:{request.client.host if request.client else ''}"
+    """Return the name under which a client without a key is counted: its address.
+
+    It is the address that a proxy of `FORWARDED_ALLOW_IPS` tells, else that of the connection.
+    """
+    return name_of_address(request.client.host if request.client else "")
 
 
 def require(principal: Principal, scope: Scope) -> None:

@@ -72,25 +72,32 @@ class RateLimit:
 
 
 @dataclass(slots=True)
-class ByteBudget:
-    """A bound for image bytes in memory: over all requests, and a share of it per key.
+class Budget:
+    """A bound for something that requests hold: over all of them, and a share of it per name.
 
     A body of unknown length counts as the longest allowed, so that a few slow clients could take
-    the whole budget; the share per key leaves room for others.
+    the whole budget; the share per name leaves room for others. A share is a quarter, or as much as
+    is free where that is less: so the fourth greedy client leaves as much as it takes.
+
+    Attributes:
+        unit: what is counted, in the plural.
+        used: how much all hold together.
+        held: how much each holds, by the key's id or the address.
     """
 
     limit: int
+    unit: str = "bytes"
     used: int = 0
     held: dict[str, int] = field(default_factory=dict)
 
     @property
     def share(self) -> int:
-        """The most bytes that one key may hold, unless it holds only one body."""
-        return self.limit // KEY_SHARES
+        """The most that one name may hold, unless it holds one thing only."""
+        return max(1, self.limit // KEY_SHARES)
 
     @contextmanager
     def reserved(self, size: int, name: str) -> Iterator[None]:
-        """Hold `size` bytes of the budget, and of this name's share, while the block runs.
+        """Hold `size` of the budget, and of this name's share, while the block runs.
 
         Raises:
             Problem: `overloaded` where they are not free, `rate_limited` where the name itself
@@ -106,19 +113,47 @@ class ByteBudget:
                 del self.held[name]
 
     def _reserve(self, size: int, name: str) -> None:
-        if self.used + size > self.limit:
+        free = self.limit - self.used
+        if size > free:
             raise retry_later(
                 "overloaded",
-                f"this body may take {size} bytes and {self.limit - self.used} are free now",
+                f"this request may take {size} {self.unit} and {free} are free now",
                 after_s=1,
             )
-        own = self.held.get(name, 0)
-        if own and own + size > self.share:  # a key's only body may be larger than its share
+        own, share = self.held.get(name, 0), min(self.share, free)
+        if own and own + size > share:  # a key's only body may be larger than its share
+            who = "address without a key" if name.startswith("address:") else "key"
             raise retry_later(
                 "rate_limited",
-                f"bodies of this key hold {own} bytes, this one may take {size} more; a key may"
-                f" hold {self.share}",
+                f"requests of this {who} hold {own} {self.unit}, this one may take {size} more;"
+                f" {'an' if who[0] == 'a' else 'a'} {who} may hold {share} now",
                 after_s=1,
             )
         self.used += size
         self.held[name] = own + size
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many requests may be under way at once, each of which holds a connection.
+
+    Attributes:
+        keyed: requests with a valid key, by its id.
+        keyless: all others, by their address. They have half: addresses cost nothing.
+        waiting: of those with a key, what waits for something to happen (`?wait=`, events, tags
+            of a file): half, so that a key that waits as much as it may can still ask.
+    """
+
+    keyed: Budget
+    keyless: Budget
+    waiting: Budget
+
+    @classmethod
+    def of(cls, connections: int) -> "Room":
+        """Return the room that so many connections give."""
+        half = max(1, connections // 2)
+        return cls(
+            Budget(connections, "connections"),
+            Budget(half, "connections"),
+            Budget(half, "waiting requests"),
+        )

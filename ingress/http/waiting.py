@@ -1,8 +1,8 @@
 """Waiting for a row to change, for a limited time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -25,3 +25,23 @@ async def wait_until(
         pause_s = min(pause_s * GROWTH, LAST_PAUSE_S)
         seen = await look()
     return seen
+
+
+class Shared(Generic[T]):
+    """One look at something for all who ask while it is under way.
+
+    Probes are answered whoever asks them and however often; so a flood of them costs one look.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: asyncio.Task[T] | None = None
+
+    async def of(self, look: Callable[[], Coroutine[None, None, T]]) -> T:
+        """Return what `look` sees, or what a look that is under way sees."""
+        if self._under_way is None:
+            self._under_way = asyncio.create_task(look())
+            self._under_way.add_done_callback(self._end)
+        return await asyncio.shield(self._under_way)
+
+    def _end(self, _: object) -> None:
+        self._under_way = None

@@ -25,6 +25,7 @@ async def show(call: Call) -> Response:
     found = await _look(call, job_id)
     if not wants_events(call.request):
         return json_response(found)
+    call.hold_waiting()
     return stream_of(
         lambda: _look(call, job_id),
         lambda job: job.state in _ENDED and _is_settled(job),

@@ -20,6 +20,7 @@ from ingress.routes.labels import MAX_BODY_BYTES
 
 async def preview(call: Call) -> Response:
     """Request a preview, and wait for it for a while."""
+    call.hold_waiting()
     with call.memory(MAX_BODY_BYTES):
         given = await read_model(
             call.request, PreviewRequest, max_bytes=MAX_BODY_BYTES, pace=call.pace

@@ -61,6 +61,8 @@ async def show(call: Call) -> Response:
     """Return a query with its answer and deliveries; `?wait=` waits until it is delivered."""
     query_id = call.path_id("query_id")
     within_s = call.seconds("wait", most=MAX_WAIT_S)
+    if within_s:
+        call.hold_waiting()
 
     async def look() -> QueryStatus:
         async with call.deps.pool.connection() as connection:

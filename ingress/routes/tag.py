@@ -33,6 +33,7 @@ async def tag_image(call: Call) -> Response:
     asked = await call.body(TagImageRequest)
     _check_open(call)
     await call.deps.departures.check_room()
+    call.hold_waiting()  # before the file is announced: a refusal changes nothing
     try:
         found = await call.deps.files.file(asked.image_path)
     except ImageMissing as error:
