@@ -241,17 +241,26 @@ async def _admitted(request: Request, operation: Operation, deps: Dependencies) 
         if by_link:
             _check_link(request, deps)
         return stranger
-    # Until the key is known, the request is one of its address.
-    with room.keyless.reserved(1, stranger.holder):
-        principal = await deps.guards.keys.principal_of(request)
+    principal = await _principal(request, stranger, deps)
     request.scope.update(owner=principal.owner, key_id=principal.key_id)
     if isinstance(seat := request.scope.get(SEAT), Seat):
         seat.holder = principal.key_id
     deps.guards.rate.take(principal.key_id)
-    call = Call(request, deps, principal)
-    call.hold(room.keyed.reserved(1, principal.key_id))
     require(principal, operation.scope)
-    return call
+    return Call(request, deps, principal)
+
+
+async def _principal(request: Request, stranger: Call, deps: Dependencies) -> Principal:
+    """Return who sent a request, which holds a place of the key's."""
+    keys, room = deps.guards.keys, deps.guards.room
+    if known := keys.remembered(request):
+        stranger.hold(room.keyed.reserved(1, known))
+        return await keys.principal_of(request)
+    # Until the key is known, the request is one of its address: keys can be invented.
+    with room.keyless.reserved(1, stranger.holder):
+        principal = await keys.principal_of(request)
+    stranger.hold(room.keyed.reserved(1, principal.key_id))
+    return principal
 
 
 def _check_link(request: Request, deps: Dependencies) -> None:

@@ -65,6 +65,14 @@ class KeyRing:
     _lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS_AT_ONCE))
     _known: OrderedDict[str, tuple[float, ApiKey | None]] = field(default_factory=OrderedDict)
 
+    def remembered(self, request: Request) -> str | None:
+        """Return the id of the request's key if it was valid when it was last looked up."""
+        text = request.headers.get(HEADER, "")
+        key_id = key_id_of(text)
+        _, key = self._known.get(key_id or "", (0.0, None))
+        is_it = key is not None and hmac.compare_digest(key.digest, digest_of(text))
+        return key_id if is_it else None
+
     async def principal_of(self, request: Request) -> Principal:
         """Return who sent a request.
 

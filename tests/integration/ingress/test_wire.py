@@ -99,7 +99,7 @@ class Client:
 async def running(limits: WireLimits = LIMITS, app: Heard | None = None) -> AsyncIterator[Server]:
     heard = app or Heard()
     port = free_port()
-    settings = IngressSettings(_env_file=None, port=port)  # type: ignore[call-arg]  # pydantic's
+    settings = IngressSettings(_env_file=None, port=port)
     server = make_server(heard, settings, Readiness(), limits)
     with listen(settings) as listening:
         serving = asyncio.create_task(server.serve(sockets=[listening]))
