@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -26,6 +27,27 @@ async def get(world: World, path: str, **headers: str) -> httpx.Response:
 
 async def test_an_unknown_path_is_a_problem(world: World) -> None:
     assert "/nothing" in problem_in(await get(world, "/nothing"), "not_found")["detail"]
+
+
+@pytest.mark.parametrize("path", ["/images/", "/docs/", "//evil.example/images/", "/livez/"])
+async def test_nobody_is_sent_where_a_host_header_says(world: World, path: str) -> None:
+    scope = {
+        "type": "http", "method": "GET", "path": path, "raw_path": path.encode(),
+        "query_string": b"", "headers": [(b"host", b"evil.example")], "client": ("10.0.0.1", 1),
+        "server": ("archive", 80), "scheme": "http", "root_path": "", "http_version": "1.1",
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await world.app(scope, receive, send)
+
+    assert sent[0]["status"] == 404
+    assert b"location" not in dict(sent[0]["headers"])
 
 
 @pytest.mark.parametrize(
