@@ -97,7 +97,11 @@ def make_server(
     readiness: Readiness,
     limits: WireLimits | None = None,
 ) -> Server:
-    """Return a server for the application, not yet listening."""
+    """Return a server for the application, not yet listening.
+
+    Raises:
+        ConfigurationError: the certificate or its key cannot be used.
+    """
     config = uvicorn.Config(
         app,
         ws="none",
@@ -110,6 +114,10 @@ def make_server(
         ssl_certfile=settings.ssl_certfile,
         ssl_keyfile=settings.ssl_keyfile,
     )
+    try:
+        config.load()
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationError(f"INGRESS_SSL_CERTFILE, INGRESS_SSL_KEYFILE: {error}") from error
     return Server(
         config,
         readiness,

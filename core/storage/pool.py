@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from core.addresses import secrets_of
 from core.errors import ConfigurationError, DatabaseAway, PhotoTaggerError, RecordRefused
 from core.settings import DatabaseSettings
 from core.transaction import Transaction
@@ -20,6 +21,7 @@ _REFUSED_CLASSES = ("22", "23", "54")
 _AWAY_CLASSES = ("08", "25", "40", "53", "55", "57", "58", "XX")
 #: Classes caused by settings: authorization, catalog name.
 _SETTINGS_CLASSES = ("28", "3D")
+_NO_RIGHT = "42501"  # of the role, to a table or a schema
 #: A table or a column that we ask for is not there; other codes of class 42 are bugs of ours.
 _SCHEMA_STATES = ("42P01", "42703")
 _OUTAGES = (
@@ -177,7 +179,7 @@ async def open_pool(
             },
         )
     except (ValueError, asyncpg.InterfaceError) as error:
-        raise ConfigurationError(f"DATABASE_URL: {error}") from error
+        raise _wrong_url(settings, error) from None
     try:
         yield Pool(inner, limits.connect_s + settings.command_timeout_s)
     finally:
@@ -198,9 +200,17 @@ async def connect(settings: DatabaseSettings) -> "asyncpg.Connection[asyncpg.Rec
     try:
         return await asyncpg.connect(settings.url.get_secret_value(), timeout=TIME_LIMITS.connect_s)
     except ValueError as error:
-        raise ConfigurationError(f"DATABASE_URL: {error}") from error
+        raise _wrong_url(settings, error) from None
     except Exception as error:
         raise _translated(error) from error
+
+
+def _wrong_url(settings: DatabaseSettings, error: Exception) -> ConfigurationError:
+    """Return the error for a URL that asyncpg refuses, in its words without the password."""
+    said = str(error)
+    for secret in secrets_of(settings.url.get_secret_value()):
+        said = said.replace(secret, "…")
+    return ConfigurationError(f"DATABASE_URL: {said}")
 
 
 def _limit_transactions(limit_s: float) -> Any:
@@ -252,6 +262,6 @@ def _by_class(error: asyncpg.PostgresError, kind: str, text: str) -> BaseExcepti
             f"DATABASE_URL: the schema is not that of this version ({text}):"
             " run `photo-archive migrate`"
         )
-    if kind in _SETTINGS_CLASSES:
+    if kind in _SETTINGS_CLASSES or error.sqlstate == _NO_RIGHT:
         return ConfigurationError(f"DATABASE_URL: {text}")
     return DatabaseAway(text) if kind in _AWAY_CLASSES else error

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from core.addresses import parse_roots
 from core.errors import ConfigurationError
-from core.settings import parse_roots
 from standalone.supervision.planning import make_plan
 from standalone.supervision.supervisor import with_roots
 
