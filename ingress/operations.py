@@ -24,6 +24,7 @@ from ingress.dependencies import Dependencies
 from ingress.http.bodies import MIN_BYTES_PER_S, BodyPace, read_model
 from ingress.http.idling import SEAT, Seat
 from ingress.http.problems import Extra, FieldError, Problem
+from ingress.http.waiting import Patience
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 # Python's int() and float() also read spaces, underscores and the digits of all scripts.
@@ -125,6 +126,17 @@ class Call:
                 `overloaded`.
         """
         self.hold(self.deps.guards.room.waiting.reserved(1, self.holder))
+
+    def patience(self, within_s: float) -> Patience:
+        """Return how this caller waits: not after it has gone, nor when the process stops."""
+        return Patience(within_s, self.waiting_pause_s, self._goes_on)
+
+    def waiting_pause_s(self) -> float:
+        """Return the least pause between two looks of this caller's waiting requests."""
+        return self.deps.guards.room.pause_s(self.holder)
+
+    async def _goes_on(self) -> bool:
+        return self.deps.readiness.is_ready and not await self.request.is_disconnected()
 
     @property
     def holder(self) -> str:

@@ -6,19 +6,15 @@ nor what surrounds the bytes of a body. Its refusals are plain text; here they a
 
 from asyncio import TimerHandle, Transport
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ingress.http.idling import SEAT, IdleConnections, Seat, name_of_address
 from ingress.http.limits import KEY_SHARES
-from ingress.http.problems import Problem, respond, retry_later
-from ingress.middleware import REQUEST_ID, SECURITY_HEADERS, fresh_request_id
+from ingress.http.problems import Problem
+from ingress.refusals import document_of, head_too_large, too_many_requests
 
-CROWDED_RETRY_S = 1
 PIECE_BYTES = 64 * 1024  # fed to the parser at once
 
 
@@ -36,6 +32,8 @@ class WireLimits:
         send_timeout_s: in which a client must take something of an answer.
         linger_s: for which a refused client may go on sending, up to `linger_bytes`, while it reads
             why: a connection that is closed with unread bytes is reset, and the answer lost.
+        pause_s: the longest time for which a connection is not read because its client was told to
+            wait; less than uvicorn's keep-alive time.
         connections: in all; beyond it idle ones are closed, and requests refused.
     """
 
@@ -48,11 +46,12 @@ class WireLimits:
     send_timeout_s: float = 20.0
     linger_s: float = 1.0
     linger_bytes: int = 1024 * 1024
+    pause_s: float = 4.0
     connections: int = 1000
 
     @property
-    def idle_per_holder(self) -> int:
-        """Connections without a request under way that one key or one address may have."""
+    def idle_per_address(self) -> int:
+        """Connections without a request under way that an address without a key may have."""
         return max(1, self.connections // KEY_SHARES)
 
 
@@ -106,7 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._is_in_head:
                 room = self._limits.head_bytes - self._received
             if room <= 0:
-                self._refuse(_head_too_large(f"more than {self._limits.head_bytes} bytes"))
+                self._refuse(head_too_large(f"more than {self._limits.head_bytes} bytes"))
                 break
             self._feed(data[:room])
             data = data[room:]
@@ -118,7 +117,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(piece)
         around = self._received - self._body - self._body * self._limits.framing_per_byte
         if not self._is_in_head and around > 2 * self._limits.head_bytes:
-            self._refuse(_head_too_large(f"{self._received} bytes around {self._body} of the body"))
+            self._refuse(head_too_large(f"{self._received} bytes around {self._body} of the body"))
 
     # What the parser found. An error that is raised here ends in `send_400_response`.
 
@@ -139,7 +138,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Take a header; trailers are counted and dropped."""
         self._fields += 1
         if self._fields > self._limits.fields:
-            raise self._judged(_head_too_large(f"more than {self._limits.fields} fields"))
+            raise self._judged(head_too_large(f"more than {self._limits.fields} fields"))
         if self._is_in_head:
             # Blanks behind a value belong to no value (RFC 9112, 5.1); the parser leaves them.
             super().on_header(name, value.rstrip(b" \t"))
@@ -155,7 +154,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not (self.flow.write_paused or self.pipeline):
             self._cancel_sending()  # it was for the answer before
         is_crowded = len(self.tasks) >= self._limits.connections
-        self.app = _too_many_requests if is_crowded else self.config.loaded_app
+        self.app = too_many_requests if is_crowded else self.config.loaded_app
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -179,6 +178,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_clock()
         self._expect_sending()
         self._rest()
+        self._pause_after_refusal()
+
+    def _pause_after_refusal(self) -> None:
+        pause_s, self._seat.pause_s = min(self._seat.pause_s, self._limits.pause_s), 0.0
+        if pause_s and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.loop.call_later(pause_s, self._resume_after_refusal)
+
+    def _resume_after_refusal(self) -> None:
+        if self._discarded is None and not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """Start the clock for the client to take what is there."""
@@ -206,7 +216,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_clock()
         self._unset_keepalive_if_required()
         if self._may_answer():
-            self.transport.write(_document(problem))
+            self.transport.write(document_of(problem))
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -263,12 +273,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _rest(self) -> None:
-        """Count the connection among the idle ones of its holder, who may have so many."""
+        """Count the connection among the idle ones of its holder."""
         if self.transport.is_closing():
             return
         holder = self._seat.holder
         self._idle.add(self, holder)
-        if self._idle.count(holder) > self._limits.idle_per_holder:
+        if self._seat.is_strangers and self._idle.count(holder) > self._limits.idle_per_address:
             _let_go(self._idle.longest(holder))
 
     def let_go(self) -> None:
@@ -283,33 +293,3 @@ class BoundedProtocol(HttpToolsProtocol):
 def _let_go(connection: BoundedProtocol | None) -> None:
     if connection is not None:
         connection.let_go()
-
-
-async def _too_many_requests(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer instead of the application while there are too many requests."""
-    scope["request_id"] = fresh_request_id()
-    problem = retry_later("overloaded", "too many requests at once", after_s=CROWDED_RETRY_S)
-    answer = respond(Request(scope), problem)
-    answer.raw_headers += [*_headers(scope), (b"connection", b"close")]
-    await answer(scope, receive, send)
-
-
-def _document(problem: Problem) -> bytes:
-    """Return a whole response, for what does not reach the application."""
-    scope: Scope = {"type": "http", "path": "", "request_id": fresh_request_id()}
-    answer = respond(Request(scope), problem)
-    headers = [*answer.raw_headers, *_headers(scope), (b"connection", b"close")]
-    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-    status = HTTPStatus(problem.kind.status)
-    first = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    return first + lines + b"\r\n" + bytes(answer.body)
-
-
-def _headers(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """Return the headers that the envelope adds; these answers do not pass through it."""
-    headers = [*SECURITY_HEADERS, (REQUEST_ID, str(scope["request_id"]))]
-    return [(name.lower().encode(), value.encode()) for name, value in headers]
-
-
-def _head_too_large(what: str) -> Problem:
-    return Problem("head_too_large", what)

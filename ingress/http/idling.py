@@ -6,15 +6,26 @@ from typing import Generic, TypeVar
 
 ConnectionT = TypeVar("ConnectionT")
 SEAT = "photo_archive.seat"  # scope key: the `Seat` of the connection that a request came over
+ADDRESS = "address:"
 #: A client of IPv6 usually has a whole /64 of addresses: they count as one.
 _IPV6_PREFIX = 64
 
 
 @dataclass(slots=True)
 class Seat:
-    """Who holds a connection: a key's id once a request with a valid key came, else an address."""
+    """Who holds a connection: a key's id once a request with a valid key came, else an address.
+
+    Attributes:
+        pause_s: for how long nothing more is read: a request was refused for so long.
+    """
 
     holder: str
+    pause_s: float = 0.0
+
+    @property
+    def is_strangers(self) -> bool:
+        """Whether no valid key has come over the connection yet."""
+        return self.holder.startswith(ADDRESS)
 
 
 @dataclass(slots=True)
@@ -61,9 +72,9 @@ def name_of_address(host: str) -> str:
         try:
             address = ipaddress.IPv6Address(host.partition("%")[0])
         except ValueError:
-            return f"address:{host}"
+            return f"{ADDRESS}{host}"
         if address.ipv4_mapped is None:
             network = ipaddress.IPv6Network((address, _IPV6_PREFIX), strict=False)
-            return f"address:{network}"
+            return f"{ADDRESS}{network}"
         host = str(address.ipv4_mapped)
-    return f"address:{host}"
+    return f"{ADDRESS}{host}"

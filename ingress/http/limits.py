@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 
+from ingress.http.idling import ADDRESS
 from ingress.http.problems import retry_later
 
 #: Beyond it the least recently used bucket is dropped, which is as if it were full.
@@ -13,6 +14,8 @@ MAX_BUCKETS = 10_000
 
 BURST_S = 2  # seconds' worth of requests that may come at once
 
+ROOM_RETRY_S = 2
+LOOKS_PER_S = 50  # of one key at the database, half a millisecond each
 KEY_SHARES = 4  # one key may hold a quarter, so two greedy keys leave half to the others
 
 
@@ -81,12 +84,14 @@ class Budget:
 
     Attributes:
         unit: what is counted, in the plural.
+        retry_s: when a refused client may ask again.
         used: how much all hold together.
         held: how much each holds, by the key's id or the address.
     """
 
     limit: int
     unit: str = "bytes"
+    retry_s: int = 1
     used: int = 0
     held: dict[str, int] = field(default_factory=dict)
 
@@ -118,16 +123,16 @@ class Budget:
             raise retry_later(
                 "overloaded",
                 f"this request may take {size} {self.unit} and {free} are free now",
-                after_s=1,
+                after_s=self.retry_s,
             )
         own, share = self.held.get(name, 0), min(self.share, free)
         if own and own + size > share:  # a key's only body may be larger than its share
-            who = "address without a key" if name.startswith("address:") else "key"
+            who = "address without a key" if name.startswith(ADDRESS) else "key"
             raise retry_later(
                 "rate_limited",
                 f"requests of this {who} hold {own} {self.unit}, this one may take {size} more;"
                 f" {'an' if who[0] == 'a' else 'a'} {who} may hold {share} now",
-                after_s=1,
+                after_s=self.retry_s,
             )
         self.used += size
         self.held[name] = own + size
@@ -153,7 +158,15 @@ class Room:
         """Return the room that so many connections give."""
         half = max(1, connections // 2)
         return cls(
-            Budget(connections, "connections"),
-            Budget(half, "connections"),
-            Budget(half, "waiting requests"),
+            keyed=Budget(connections, "connections", ROOM_RETRY_S),
+            keyless=Budget(half, "connections", ROOM_RETRY_S),
+            waiting=Budget(half, "waiting requests", ROOM_RETRY_S),
         )
+
+    def pause_s(self, name: str) -> float:
+        """Return the pause between two looks of a request that waits for something.
+
+        It grows with the number of requests that wait for the same key, so that they ask the
+        database as often as a few of them would.
+        """
+        return self.waiting.held.get(name, 0) / LOOKS_PER_S

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -12,16 +13,37 @@ LAST_PAUSE_S = 0.5
 GROWTH = 1.5
 
 
+async def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """For how long something is waited for, and how often one looks.
+
+    Attributes:
+        within_s: the longest.
+        least_pause_s: asked before each pause, which is at least so long.
+        goes_on: asked before each look; False where nobody waits any more.
+    """
+
+    within_s: float
+    least_pause_s: Callable[[], float] = lambda: 0.0
+    goes_on: Callable[[], Awaitable[bool]] = _always
+
+
 async def wait_until(
-    look: Callable[[], Awaitable[T]], is_done: Callable[[T], bool], *, within_s: float
+    look: Callable[[], Awaitable[T]], is_done: Callable[[T], bool], patience: Patience
 ) -> T:
-    """Look at least once, until it is done or the time is over; return what was seen last."""
+    """Look at least once, until it is done or the patience ends; return what was seen last."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + within_s
+    deadline = loop.time() + patience.within_s
     pause_s = FIRST_PAUSE_S
     seen = await look()
     while not is_done(seen) and (left_s := deadline - loop.time()) > 0:
-        await asyncio.sleep(min(pause_s, left_s))
+        await asyncio.sleep(min(max(pause_s, patience.least_pause_s()), left_s))
+        if not await patience.goes_on():
+            return seen
         pause_s = min(pause_s * GROWTH, LAST_PAUSE_S)
         seen = await look()
     return seen

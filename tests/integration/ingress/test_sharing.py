@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -99,7 +99,7 @@ async def test_a_key_waits_for_a_share_and_others_wait_beside_it(shared: World, 
                 pass
 
     assert "waiting requests" in problem_in(refused, "rate_limited")["detail"]
-    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["retry-after"] == "2"
     assert at_once.status_code == 200
     room = shared.deps.guards.room
     assert (room.waiting.used, room.keyed.used, room.keyless.used) == (0, 0, 0)
@@ -231,3 +231,47 @@ async def test_requests_without_a_key_are_limited_per_address(make_world: MakeWo
 
     assert [one.status_code for one in answers] == [200, 200, 429]
     assert alive == [200] * 3
+
+
+async def test_many_waiting_requests_of_a_key_look_as_often_as_a_few(shared: World) -> None:
+    room = shared.deps.guards.room
+    room.waiting.limit = 1000
+    with ExitStack() as held:
+        for _ in range(100):
+            held.enter_context(room.waiting.reserved(1, "greedy"))
+
+        assert room.pause_s("greedy") == 2.0
+        assert room.pause_s("modest") == 0.0
+
+
+@pytest.mark.parametrize("end", ["the client goes", "the process stops"])
+async def test_nobody_waits_for_a_client_that_is_gone(shared: World, end: str) -> None:
+    gone = asyncio.Event()
+
+    async def receive() -> Any:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        del message
+
+    key = await shared.key(Scope.QUERY)
+    async with shared.client(Scope.QUERY) as http:
+        path = await asked(http)
+    scope: dict[str, Any] = {
+        "type": "http", "method": "GET", "path": path, "raw_path": path.encode(),
+        "query_string": b"wait=30", "headers": [(HEADER.lower().encode(), key.text.encode())],
+        "client": ("10.0.0.9", 1), "server": ("archive", 80), "scheme": "http", "root_path": "",
+        "http_version": "1.1",
+    }  # fmt: skip
+    waiting = asyncio.create_task(shared.app(scope, receive, send))
+    async with asyncio.timeout(20):
+        while shared.deps.guards.room.waiting.used == 0:
+            await asyncio.sleep(0.01)
+        if end == "the client goes":
+            gone.set()
+        else:
+            shared.deps.readiness.is_ready = False
+        await waiting
+
+    assert shared.deps.guards.room.waiting.used == 0

@@ -32,11 +32,13 @@ class Heard:
     body: bytes = b"ok"
     gate: asyncio.Event | None = None
     holder: str | None = None
+    pause_s: float = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests.append(scope)
         if self.holder:
             scope[SEAT].holder = self.holder
+        scope[SEAT].pause_s = self.pause_s
         if scope["method"] == "POST":
             while (await receive()).get("more_body"):
                 pass
@@ -295,7 +297,7 @@ async def test_idle_connections_beyond_the_number_give_way_to_new_ones() -> None
         answer = await client.answer()
 
         assert answer.startswith(b"HTTP/1.1 200 ")
-        await until(lambda: len(server.connections) <= limits.idle_per_holder)
+        await until(lambda: len(server.connections) <= limits.idle_per_address)
 
 
 async def test_a_connection_of_a_key_stays_while_strangers_take_all_others() -> None:
@@ -325,3 +327,15 @@ async def test_requests_under_way_are_never_closed_for_new_connections() -> None
         app.gate.set()
 
         assert (await busy.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_refused_client_is_not_heard_before_its_time() -> None:
+    async with running(app=Heard(pause_s=0.5)) as server, server.connected() as client:
+        await client.say(REQUEST)
+        await client.reader.readuntil(b"ok")
+        told_at = time.monotonic()
+        await client.say(LAST_REQUEST)
+        answer = await client.answer()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert time.monotonic() - told_at > 0.45
