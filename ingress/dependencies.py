@@ -16,7 +16,7 @@ from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
 from ingress.http.bodies import MAX_JSON_BYTES
-from ingress.http.limits import Budget, RateLimit, Room
+from ingress.http.limits import Places, RateLimit, SharedBudget
 from ingress.http.waiting import Shared
 from ingress.models.health import Check, RunningModel
 from ingress.reading.files import RootedFiles
@@ -40,7 +40,7 @@ class Guards:
 
     Attributes:
         bodies: memory for images on their way in or out.
-        room: how many requests may be under way.
+        places: how many requests may be under way.
         callbacks: checks callback addresses.
         link_keys: signed links are checked with these; none, and no valid link, without
             `SECRETS_KEY`.
@@ -49,8 +49,8 @@ class Guards:
 
     keys: KeyRing
     rate: RateLimit
-    bodies: Budget
-    room: Room
+    bodies: SharedBudget
+    places: Places
     callbacks: TargetGuard
     link_keys: Sequence[bytes]
     probe: Callable[[bytes], SniffedPicture]

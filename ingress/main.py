@@ -50,7 +50,7 @@ from ingress.app import create_app
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
 from ingress.dependencies import UTC_NOW, Dependencies, Guards
-from ingress.http.limits import Budget, RateLimit, Room, burst_of
+from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from ingress.server import Server, allow_descriptors, listen, make_server, stop_on_signals
@@ -192,8 +192,8 @@ def _guards(
         rate=RateLimit(
             settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
         ),
-        bodies=Budget(settings.max_bytes_in_flight),
-        room=Room.of(settings.max_connections),
+        bodies=SharedBudget(settings.max_bytes_in_flight),
+        places=Places.of(settings.max_connections),
         callbacks=callbacks,
         link_keys=sealing.derived_keys(PURPOSE) if sealing else (),
         probe=partial(sniff.probe, limits=sniff.Limits(load(DecodeSettings).max_pixels)),

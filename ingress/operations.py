@@ -24,7 +24,7 @@ from ingress.dependencies import Dependencies
 from ingress.http.bodies import MIN_BYTES_PER_S, BodyPace, read_model
 from ingress.http.idling import SEAT, Seat
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.http.waiting import Patience
+from ingress.http.waiting import WaitLimits
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 # Python's int() and float() also read spaces, underscores and the digits of all scripts.
@@ -125,15 +125,15 @@ class Call:
             Problem: `rate_limited` where the caller waits for as much as it may already;
                 `overloaded`.
         """
-        self.hold(self.deps.guards.room.waiting.reserved(1, self.holder))
+        self.hold(self.deps.guards.places.waiting.reserved(1, self.holder))
 
-    def patience(self, within_s: float) -> Patience:
+    def wait_limits(self, within_s: float) -> WaitLimits:
         """Return how this caller waits: not after it has gone, nor when the process stops."""
-        return Patience(within_s, self.waiting_pause_s, self._goes_on)
+        return WaitLimits(within_s, self.waiting_pause_s, self._goes_on)
 
     def waiting_pause_s(self) -> float:
         """Return the least pause between two looks of this caller's waiting requests."""
-        return self.deps.guards.room.pause_s(self.holder)
+        return self.deps.guards.places.pause_s(self.holder)
 
     async def _goes_on(self) -> bool:
         return self.deps.readiness.is_ready and not await self.request.is_disconnected()
@@ -245,11 +245,11 @@ async def _admitted(request: Request, operation: Operation, deps: Dependencies) 
     """Return the call of a request that may be served; it holds its place until it is answered."""
     if operation.is_probe:
         return Call(request, deps, None)
-    stranger, room = Call(request, deps, None), deps.guards.room
+    stranger, places = Call(request, deps, None), deps.guards.places
     by_link = operation.takes_links and SIGNATURE in request.query_params
     if operation.scope is None or by_link:
         deps.guards.rate.take(stranger.holder)
-        stranger.hold(room.keyless.reserved(1, stranger.holder))
+        stranger.hold(places.keyless.reserved(1, stranger.holder))
         if by_link:
             _check_link(request, deps)
         return stranger
@@ -264,14 +264,14 @@ async def _admitted(request: Request, operation: Operation, deps: Dependencies) 
 
 async def _principal(request: Request, stranger: Call, deps: Dependencies) -> Principal:
     """Return who sent a request, which holds a place of the key's."""
-    keys, room = deps.guards.keys, deps.guards.room
+    keys, places = deps.guards.keys, deps.guards.places
     if known := keys.remembered(request):
-        stranger.hold(room.keyed.reserved(1, known))
+        stranger.hold(places.keyed.reserved(1, known))
         return await keys.principal_of(request)
     # Until the key is known, the request is one of its address: keys can be invented.
-    with room.keyless.reserved(1, stranger.holder):
+    with places.keyless.reserved(1, stranger.holder):
         principal = await keys.principal_of(request)
-    stranger.hold(room.keyed.reserved(1, principal.key_id))
+    stranger.hold(places.keyed.reserved(1, principal.key_id))
     return principal
 
 

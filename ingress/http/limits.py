@@ -75,7 +75,7 @@ class RateLimit:
 
 
 @dataclass(slots=True)
-class Budget:
+class SharedBudget:
     """A bound for something that requests hold: over all of them, and a share of it per name.
 
     A body of unknown length counts as the longest allowed, so that a few slow clients could take
@@ -139,7 +139,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Places:
     """How many requests may be under way at once, each of which holds a connection.
 
     Attributes:
@@ -149,18 +149,18 @@ class Room:
             of a file): half, so that a key that waits as much as it may can still ask.
     """
 
-    keyed: Budget
-    keyless: Budget
-    waiting: Budget
+    keyed: SharedBudget
+    keyless: SharedBudget
+    waiting: SharedBudget
 
     @classmethod
-    def of(cls, connections: int) -> "Room":
-        """Return the room that so many connections give."""
+    def of(cls, connections: int) -> "Places":
+        """Return the places that so many connections give."""
         half = max(1, connections // 2)
         return cls(
-            keyed=Budget(connections, "connections", ROOM_RETRY_S),
-            keyless=Budget(half, "connections", ROOM_RETRY_S),
-            waiting=Budget(half, "waiting requests", ROOM_RETRY_S),
+            keyed=SharedBudget(connections, "connections", ROOM_RETRY_S),
+            keyless=SharedBudget(half, "connections", ROOM_RETRY_S),
+            waiting=SharedBudget(half, "waiting requests", ROOM_RETRY_S),
         )
 
     def pause_s(self, name: str) -> float:

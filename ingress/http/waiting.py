@@ -18,7 +18,7 @@ async def _always() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WaitLimits:
     """For how long something is waited for, and how often one looks.
 
     Attributes:
@@ -33,16 +33,16 @@ class Patience:
 
 
 async def wait_until(
-    look: Callable[[], Awaitable[T]], is_done: Callable[[T], bool], patience: Patience
+    look: Callable[[], Awaitable[T]], is_done: Callable[[T], bool], limits: WaitLimits
 ) -> T:
-    """Look at least once, until it is done or the patience ends; return what was seen last."""
+    """Look at least once, until it is done or the time is over; return what was seen last."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience.within_s
+    deadline = loop.time() + limits.within_s
     pause_s = FIRST_PAUSE_S
     seen = await look()
     while not is_done(seen) and (left_s := deadline - loop.time()) > 0:
-        await asyncio.sleep(min(max(pause_s, patience.least_pause_s()), left_s))
-        if not await patience.goes_on():
+        await asyncio.sleep(min(max(pause_s, limits.least_pause_s()), left_s))
+        if not await limits.goes_on():
             return seen
         pause_s = min(pause_s * GROWTH, LAST_PAUSE_S)
         seen = await look()

@@ -40,7 +40,7 @@ async def preview(call: Call) -> Response:
     seen = await wait_until(
         lambda: _look(call, preview_id),
         lambda seen: seen is None or seen.state != "waiting",
-        call.patience(call.deps.settings.wait_for_tags_s),
+        call.wait_limits(call.deps.settings.wait_for_tags_s),
     )
     return _answer(call, preview_id, seen)
 

@@ -71,7 +71,7 @@ async def show(call: Call) -> Response:
             raise Problem("query_not_found", f"no query {query_id}")
         return status
 
-    status = await wait_until(look, _is_settled, call.patience(within_s))
+    status = await wait_until(look, _is_settled, call.wait_limits(within_s))
     headers = {} if _is_settled(status) else {"Retry-After": "1"}
     return json_response(_shown(call, status), headers=headers)
 

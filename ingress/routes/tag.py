@@ -84,7 +84,7 @@ async def _tagged(call: Call, before: ImageStatus) -> ImageStatus | None:
     return await wait_until(
         lambda: images.status(call.deps.pool, before.image_id),
         lambda seen: seen is None or _is_done(seen, before),
-        call.patience(call.deps.settings.wait_for_tags_s),
+        call.wait_limits(call.deps.settings.wait_for_tags_s),
     )
 
 

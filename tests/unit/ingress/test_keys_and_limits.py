@@ -6,7 +6,7 @@ import pytest
 
 from ingress.auth.api_keys import digest_of, key_id_of, make_key
 from ingress.http.idling import IdleConnections, name_of_address
-from ingress.http.limits import Budget, RateLimit
+from ingress.http.limits import RateLimit, SharedBudget
 from ingress.http.problems import Problem
 
 
@@ -52,7 +52,7 @@ def test_buckets_are_forgotten_beyond_a_number() -> None:
 
 
 def test_a_reservation_is_given_back_also_by_an_error() -> None:
-    budget = Budget(10)
+    budget = SharedBudget(10)
     with pytest.raises(ValueError, match="x"), budget.reserved(10, "a"):
         raise ValueError("x")
 
@@ -60,7 +60,7 @@ def test_a_reservation_is_given_back_also_by_an_error() -> None:
 
 
 def test_a_key_holds_its_share_and_its_first_body_whatever_the_size() -> None:
-    budget = Budget(100)
+    budget = SharedBudget(100)
     with budget.reserved(50, "large"), budget.reserved(20, "small"):
         for name in ("large", "small"):
             with (
@@ -79,7 +79,7 @@ def test_a_key_holds_its_share_and_its_first_body_whatever_the_size() -> None:
 
 
 def test_several_greedy_keys_do_not_take_all_of_it() -> None:
-    budget = Budget(1000)
+    budget = SharedBudget(1000)
     with ExitStack() as held:
         for number in range(5):
             with suppress(Problem):
@@ -92,7 +92,7 @@ def test_several_greedy_keys_do_not_take_all_of_it() -> None:
 
 
 def test_what_an_address_without_a_key_holds_is_told_as_such() -> None:
-    budget = Budget(4, "connections", retry_s=3)
+    budget = SharedBudget(4, "connections", retry_s=3)
     with (
         budget.reserved(1, "address:10.0.0.1"),
         pytest.raises(Problem, match="an address without a key may hold 1") as caught,

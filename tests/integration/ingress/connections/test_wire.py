@@ -53,7 +53,7 @@ class Heard:
 
 
 @dataclass
-class Server:
+class Hosted:
     """A server that runs in this process."""
 
     port: int
@@ -61,16 +61,16 @@ class Server:
     connections: set[Any]
 
     @asynccontextmanager
-    async def connected(self, limit: int = 2**16) -> AsyncIterator["Client"]:
+    async def connected(self, limit: int = 2**16) -> AsyncIterator["WireClient"]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=limit)
         try:
-            yield Client(reader, writer)
+            yield WireClient(reader, writer)
         finally:
             writer.close()
 
 
 @dataclass
-class Client:
+class WireClient:
     """One connection."""
 
     reader: asyncio.StreamReader
@@ -98,7 +98,7 @@ class Client:
 
 
 @asynccontextmanager
-async def running(limits: WireLimits = LIMITS, app: Heard | None = None) -> AsyncIterator[Server]:
+async def running(limits: WireLimits = LIMITS, app: Heard | None = None) -> AsyncIterator[Hosted]:
     heard = app or Heard()
     port = free_port()
     settings = IngressSettings(_env_file=None, port=port)
@@ -107,7 +107,7 @@ async def running(limits: WireLimits = LIMITS, app: Heard | None = None) -> Asyn
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         await until(lambda: server.started)
         try:
-            yield Server(port, heard, server.server_state.connections)
+            yield Hosted(port, heard, server.server_state.connections)
         finally:
             if heard.gate is not None:
                 heard.gate.set()

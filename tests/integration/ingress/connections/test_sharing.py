@@ -69,10 +69,10 @@ async def under_way(
     world: World, number: int, ask: Callable[[], Awaitable[httpx.Response]]
 ) -> AsyncIterator[list[asyncio.Task[httpx.Response]]]:
     """So many requests that wait; they are cancelled at the end."""
-    wanted = world.deps.guards.room.waiting.used + number
+    wanted = world.deps.guards.places.waiting.used + number
     tasks = [asyncio.ensure_future(ask()) for _ in range(number)]
     async with asyncio.timeout(20):
-        while world.deps.guards.room.waiting.used < wanted:
+        while world.deps.guards.places.waiting.used < wanted:
             await asyncio.sleep(0.01)
     try:
         yield tasks
@@ -101,8 +101,8 @@ async def test_a_key_waits_for_a_share_and_others_wait_beside_it(shared: World, 
     assert "waiting requests" in problem_in(refused, "rate_limited")["detail"]
     assert refused.headers["retry-after"] == "2"
     assert at_once.status_code == 200
-    room = shared.deps.guards.room
-    assert (room.waiting.used, room.keyed.used, room.keyless.used) == (0, 0, 0)
+    places = shared.deps.guards.places
+    assert (places.waiting.used, places.keyed.used, places.keyless.used) == (0, 0, 0)
 
 
 async def test_a_key_has_a_share_of_all_requests_under_way(shared: World) -> None:
@@ -116,12 +116,12 @@ async def test_a_key_has_a_share_of_all_requests_under_way(shared: World) -> Non
         headers = {"Content-Type": "image/jpeg"}
         return await http.post("/images/upload", content=dripping(), headers=headers)
 
-    room = shared.deps.guards.room
+    places = shared.deps.guards.places
     async with shared.client(Scope.UPLOAD) as greedy, shared.client(Scope.QUERY) as other:
         assert (await greedy.get("/queries")).status_code == 403  # but the key is known now
         sending = [asyncio.create_task(send(greedy)) for _ in range(4)]
         async with asyncio.timeout(20):
-            while room.keyed.used < 4:
+            while places.keyed.used < 4:
                 await asyncio.sleep(0.01)
         refused = await send(greedy)
         served = await other.get("/queries")
@@ -130,7 +130,7 @@ async def test_a_key_has_a_share_of_all_requests_under_way(shared: World) -> Non
 
     assert "connections" in problem_in(refused, "rate_limited")["detail"]
     assert (served.status_code, statuses) == (200, [202] * 4)
-    assert (room.keyed.used, room.keyed.held) == (0, {})
+    assert (places.keyed.used, places.keyed.held) == (0, {})
 
 
 class SlowReader:
@@ -186,13 +186,13 @@ async def test_an_address_without_a_key_has_a_share_however_slowly_it_reads(shar
 
     assert [one.status for one in (refused, elsewhere, probing)] == [429, 200, 200]
     assert [one.body for one in slow] == [picture] * 2
-    assert shared.deps.guards.bodies.used == shared.deps.guards.room.keyless.used == 0
+    assert shared.deps.guards.bodies.used == shared.deps.guards.places.keyless.used == 0
 
 
 async def test_invented_keys_count_for_their_address_while_they_are_looked_up(
     shared: World,
 ) -> None:
-    lookups, room = shared.deps.guards.keys._lookups, shared.deps.guards.room
+    lookups, places = shared.deps.guards.keys._lookups, shared.deps.guards.places
 
     async def guess() -> httpx.Response:
         headers = {HEADER: make_key().text}
@@ -205,7 +205,7 @@ async def test_invented_keys_count_for_their_address_while_they_are_looked_up(
         async with lookups, lookups:  # all that are done at a time: as if the database were slow
             guesses = [asyncio.create_task(guess()) for _ in range(2)]
             async with asyncio.timeout(20):
-                while room.keyless.used < 2:
+                while places.keyless.used < 2:
                     await asyncio.sleep(0.01)
             refused, served = await guess(), await known.get("/queries")
         statuses = [(await one).status_code for one in guesses]
@@ -234,14 +234,14 @@ async def test_requests_without_a_key_are_limited_per_address(make_world: MakeWo
 
 
 async def test_many_waiting_requests_of_a_key_look_as_often_as_a_few(shared: World) -> None:
-    room = shared.deps.guards.room
-    room.waiting.limit = 1000
+    places = shared.deps.guards.places
+    places.waiting.limit = 1000
     with ExitStack() as held:
         for _ in range(100):
-            held.enter_context(room.waiting.reserved(1, "greedy"))
+            held.enter_context(places.waiting.reserved(1, "greedy"))
 
-        assert room.pause_s("greedy") == 2.0
-        assert room.pause_s("modest") == 0.0
+        assert places.pause_s("greedy") == 2.0
+        assert places.pause_s("modest") == 0.0
 
 
 @pytest.mark.parametrize("end", ["the client goes", "the process stops"])
@@ -266,7 +266,7 @@ async def test_nobody_waits_for_a_client_that_is_gone(shared: World, end: str) -
     }  # fmt: skip
     waiting = asyncio.create_task(shared.app(scope, receive, send))
     async with asyncio.timeout(20):
-        while shared.deps.guards.room.waiting.used == 0:
+        while shared.deps.guards.places.waiting.used == 0:
             await asyncio.sleep(0.01)
         if end == "the client goes":
             gone.set()
@@ -274,4 +274,4 @@ async def test_nobody_waits_for_a_client_that_is_gone(shared: World, end: str) -
             shared.deps.readiness.is_ready = False
         await waiting
 
-    assert shared.deps.guards.room.waiting.used == 0
+    assert shared.deps.guards.places.waiting.used == 0
