@@ -8,7 +8,6 @@ as soon as it may), and while a client without a key keeps 1,050 connections ope
 The three follow each other several times in one run; each time is that of one request.
 """
 
-import argparse
 import asyncio
 import os
 import statistics
@@ -26,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import webhooks
-from benchmarks.harness.report import goal, percentile, print_machine
+from benchmarks.harness.report import goal, percentile
+from benchmarks.harness.rows import run_alone
 from benchmarks.uploads import Served, served
 from core.webhooks.signing_secrets import make_key as make_secrets_key
 from ingress import commands
@@ -155,14 +155,5 @@ def measure(*, quick: bool) -> None:
         report(uvloop.run(run()))
 
 
-def main() -> None:
-    """Parse, measure, print. The exit code is 0 whatever the figures are."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="within a minute")
-    options = parser.parse_args()
-    print_machine()
-    measure(quick=options.quick)
-
-
 if __name__ == "__main__":
-    main()
+    run_alone(measure)

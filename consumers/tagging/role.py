@@ -6,6 +6,7 @@ Knows nothing of Kafka, SQL or CUDA: what it needs, it names below as ports.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 from typing import Protocol
 from uuid import UUID, uuid5
@@ -134,9 +135,8 @@ class TaggingRole:
         if failed:
             await self.table.record_failures(tx, failed)
             reach("tagging.failed")
-        # Counted before the commit, so after a rollback it is counted again.
         reasons = [error.reason for _, error in failed]
-        self.metrics.applied(len(tagged), len(items) - len(current), reasons)
+        skipped = len(items) - len(current)
         now = datetime.now(UTC)
         return Outcome(
             emitted=tuple(_tagged_event(item, now) for item in current),
@@ -145,6 +145,7 @@ class TaggingRole:
                 for it in items
                 if isinstance(it.plan, PermanentError)
             ),
+            notices=(partial(self.metrics.applied, len(tagged), skipped, reasons),),
         )
 
     async def _check_labels(self, plans: Sequence[Tagged], tx: Transaction) -> None:

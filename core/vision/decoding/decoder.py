@@ -14,13 +14,16 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, ImageUnreadable, PermanentError, TransientError
 from core.settings import DecodeSettings
-from core.vision.decoding import sniff, worker, worker_protocol
+from core.vision.decoding import sealing, sniff, worker, worker_protocol
 from core.vision.decoding.perceptual import perceptual_hash
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
+
+log = structlog.get_logger(__name__)
 
 _MAX_WORKERS = 8
 
@@ -104,6 +107,7 @@ class DecodePool:
         self.replaced = 0  #: workers lost to pictures since the start
 
     async def __aenter__(self) -> Self:
+        sealing.conceal()  # workers run as our user; see decision 0026
         for _ in range(self._limits.workers):
             self._free.append(self._start())
         try:
@@ -117,6 +121,8 @@ class DecodePool:
         except BaseException:
             await self._close()
             raise
+        if unsealed := self._free[0].unsealed:
+            log.warning("decoder_unsealed", missing=unsealed)
         return self
 
     async def __aexit__(

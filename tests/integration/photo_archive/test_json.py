@@ -89,6 +89,20 @@ async def test_labels_are_shown_as_they_are_taken(site: Site) -> None:
     assert "is not in force any more" in errors
 
 
+async def test_a_label_is_added_to_those_that_are_there(site: Site) -> None:
+    before = await read(site, "labels", "list")
+
+    added = await read(site, "labels", "add", "pizza", "пицца")
+    code, _, errors = await site.run(COMMAND, "labels", "add", "Pizza")
+
+    after = await read(site, "labels", "list")
+    new = {"name": "pizza", "aliases": ["пицца"], "templates": [], "threshold": None}
+    assert after["labels"] == [*before["labels"], new]
+    assert added == {"version": before["version"] + 1}
+    assert code == 2
+    assert "label 'Pizza' stands twice" in errors
+
+
 async def test_a_group_goes_on_where_it_is_sent(site: Site) -> None:
     told = await read(site, "reset", "tagging", "--to-end")
 
@@ -97,13 +111,13 @@ async def test_a_group_goes_on_where_it_is_sent(site: Site) -> None:
     assert {str(row["part"]): row["next_offset"] for row in kept} == told["offsets"]
 
 
-async def test_keys_hosts_images_and_webhooks_can_be_read(site: Site) -> None:
+async def test_keys_targets_images_and_webhooks_can_be_read(site: Site) -> None:
     made = await read(site, "keys", "create", "--owner", "me")
     listed = await read(site, "keys", "list")
     secret = await read(site, "keys", "signing-secret", "--instance")
-    changed = await read(site, "hosts", "disable", "Hooks.Example.")
-    unchanged = await read(site, "hosts", "disable", "hooks.example", code=1)
-    hosts = await read(site, "hosts", "list")
+    changed = await read(site, "targets", "disable", "https://Hooks.Example.")
+    unchanged = await read(site, "targets", "disable", "https://hooks.example:443", code=1)
+    targets = await read(site, "targets", "list")
     nothing = await read(site, "deliveries", "redeliver", code=1)
 
     assert made["created"]
@@ -111,7 +125,7 @@ async def test_keys_hosts_images_and_webhooks_can_be_read(site: Site) -> None:
     assert "digest" not in listed[0]
     assert secret["signing_secret"].startswith("whsec_")
     assert (changed["changed"], unchanged["changed"]) == (True, False)
-    assert [host["host"] for host in hosts] == ["hooks.example"]
+    assert [one["target"] for one in targets] == ["https://hooks.example:443"]
     assert nothing == {"matched": {}, "again": [], "anew": []}
     assert await read(site, "retag", "--all", "--dry-run") == {"images": 0}
     assert await read(site, "endpoints", "list") == []

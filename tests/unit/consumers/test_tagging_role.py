@@ -179,12 +179,15 @@ async def test_pictures_are_counted_by_what_became_of_them() -> None:
         received("file:p/bad.jpg", 2),
     ]
 
-    await tagging.apply(await tagging.prepare(batch), NoTransaction())
+    outcome = await tagging.apply(await tagging.prepare(batch), NoTransaction())
 
     def count(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(f"photo_archive_{name}", labels)
 
     outcomes = ("tagged", "skipped", "failed")
+    assert not any(count("images_total", outcome=one) for one in outcomes), "it may be rolled back"
+    for tell in outcome.notices:
+        tell()
     assert [count("images_total", outcome=outcome) for outcome in outcomes] == [1, 1, 1]
     assert count("image_failures_total", reason="image_unreadable") == 1
     assert (count("tagging_seconds_total", stage="fetch") or 0) > 0
