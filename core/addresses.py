@@ -63,6 +63,18 @@ def check_web_url(url: str) -> None:
         raise ValueError("names no host")
 
 
+def check_origins(text: str) -> None:
+    """Check that a text is origins, `https://page.example`, several separated by commas, or `*`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    for part in () if text == "*" else text.split(","):
+        check_web_url(part.strip())
+        if re.search(r"[/?#@]", part.partition("://")[2]):
+            raise ValueError("must be origins without a path, https://page.example, or *")
+
+
 def check_place(url: str) -> None:
     """Check that a place of bytes, or a list of them, holds no credentials.
 

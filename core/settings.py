@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 from core.addresses import (
     check_brokers,
     check_database_url,
+    check_origins,
     check_place,
     check_web_url,
     parse_roots,
@@ -161,6 +162,12 @@ class IngressSettings(Settings):
     stop_delay_s: float = Field(0.0, ge=0)  # from "not ready" to closing, for load balancers
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
+    #: Of pages elsewhere that may use the API: https://page.example,… or *.
+    cors_origins: Annotated[str, _checked(check_origins)] = ""
+
+    def origins(self) -> tuple[str, ...]:
+        """Return the origins of pages elsewhere that may use the API."""
+        return tuple(filter(None, (part.strip() for part in self.cors_origins.split(","))))
 
 
 def base_url(archive: ArchiveSettings, ingress: IngressSettings) -> str:

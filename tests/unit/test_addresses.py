@@ -10,6 +10,7 @@ from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
     EgressSettings,
+    IngressSettings,
     KafkaSettings,
     SecretSettings,
     Settings,
@@ -143,3 +144,28 @@ def test_secrets_of_an_address_are_found_as_written_and_as_read() -> None:
     url = "postgresql://app:a%23b@h/db?sslpassword=c%40d&sslmode=require"
 
     assert set(secrets_of(url)) == {"a%23b", "a#b", "c%40d", "c@d"}
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        (
+            "https://a.example, http://localhost:3000",
+            ("https://a.example", "http://localhost:3000"),
+        ),
+    ],
+)
+def test_origins_are_taken(text: str, origins: tuple[str, ...]) -> None:
+    assert IngressSettings(cors_origins=text).origins() == origins
+
+
+@pytest.mark.parametrize(
+    "text", ["page.example", "https://page.example/", "https://a.example,*", "ftp://a.example"]
+)
+def test_what_is_no_origin_is_told(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("INGRESS_CORS_ORIGINS", text)
+
+    with pytest.raises(ConfigurationError, match="INGRESS_CORS_ORIGINS: must"):
+        load(IngressSettings)

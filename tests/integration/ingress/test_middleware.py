@@ -274,3 +274,39 @@ async def test_over_tls_browsers_are_told_to_stay_there(make_world: MakeWorld) -
     world = make_world(ssl_certfile="server.pem")
 
     assert "max-age" in (await get(world, "/livez")).headers["strict-transport-security"]
+
+
+PAGE = "https://page.example"
+ASKED = {
+    "Origin": PAGE,
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "x-api-key,content-type,idempotency-key",
+}
+
+
+async def test_a_page_elsewhere_may_use_the_api_where_the_operator_says_so(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(cors_origins=f"{PAGE},https://other.example")
+    async with world.client() as http:
+        asked = await http.options("/images/tags", headers=ASKED)
+        refused = await http.options("/images/tags", headers=ASKED | {"Origin": "https://evil"})
+        answer = await http.get("/queries", headers={"Origin": PAGE})
+
+    assert asked.status_code == 200
+    assert asked.headers["access-control-allow-origin"] == PAGE
+    assert "X-API-Key" in asked.headers["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in asked.headers
+    assert "access-control-allow-origin" not in refused.headers
+    problem_in(answer, "key_missing")
+    assert answer.headers["access-control-allow-origin"] == PAGE
+    assert "Retry-After" in answer.headers["access-control-expose-headers"]
+
+
+async def test_no_page_elsewhere_may_use_it_by_default(world: World) -> None:
+    async with world.client() as http:
+        asked = await http.options("/images/tags", headers=ASKED)
+        answer = await http.get("/queries", headers={"Origin": PAGE})
+
+    problem_in(asked, "method_not_allowed")
+    assert "access-control-allow-origin" not in answer.headers
