@@ -54,6 +54,7 @@ from ingress.auth.access import KeyRing
 from ingress.departures import Departures
 from ingress.dependencies import UTC_NOW, Dependencies, Guards
 from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
+from ingress.http.turns import DatabaseTurns
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from ingress.server import Server, allow_descriptors, listen, make_server, stop_on_signals
@@ -140,12 +141,17 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
     Raises:
         ConfigurationError: a setting cannot be worked with.
     """
+    database = load(DatabaseSettings)
     kafka, outbox_settings = load(KafkaSettings), load(OutboxSettings)
     metrics = Metrics(CollectorRegistry())
     watch_process(metrics)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            open_pool(load(DatabaseSettings), application="photo-archive-ingress")
+            open_pool(
+                database,
+                application="photo-archive-ingress",
+                turn=DatabaseTurns(max(1, database.pool_size // 2)).turn,
+            )
         )
         publisher = await stack.enter_async_context(
             Publisher(kafka, metrics, client_id="photo-archive-ingress")

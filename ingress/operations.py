@@ -24,9 +24,11 @@ from ingress.dependencies import Dependencies
 from ingress.http.bodies import MIN_BYTES_PER_S, BodyPace, read_model
 from ingress.http.idling import SEAT, Seat
 from ingress.http.problems import Extra, FieldError, Problem
+from ingress.http.turns import HOLDER
 from ingress.http.waiting import WaitLimits
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+LARGE_BYTES = 256 * 1024  # of a document: 30,000 labels make 6 MB
 # Python's int() and float() also read spaces, underscores and the digits of all scripts.
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
@@ -236,7 +238,12 @@ def _endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], A
     async def serve(request: Request) -> Response:
         request.scope[ROUTE] = operation.path
         call = await _admitted(request, operation, deps)
-        return await operation.handler(call)
+        if not operation.is_probe:
+            HOLDER.set(call.holder)
+        response = await operation.handler(call)
+        if isinstance(response, JSONResponse) and len(response.body) > LARGE_BYTES:
+            call.hold(call.memory(len(response.body)))  # a slow reader's answers count
+        return response
 
     return serve
 

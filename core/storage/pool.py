@@ -1,8 +1,8 @@
 """PostgreSQL connections with limits, and asyncpg's errors in the project's words."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,11 +55,23 @@ TIME_LIMITS = TimeLimits()
 
 
 class Pool:
-    """Connections to one database; asyncpg's errors are translated here and nowhere else."""
+    """Connections to one database; asyncpg's errors are translated here and nowhere else.
 
-    def __init__(self, inner: "asyncpg.Pool[asyncpg.Record]", acquire_timeout_s: float) -> None:
+    Args:
+        inner: asyncpg's.
+        acquire_timeout_s: for a connection.
+        turn: entered around each use of a connection; who has many uses at once may wait there.
+    """
+
+    def __init__(
+        self,
+        inner: "asyncpg.Pool[asyncpg.Record]",
+        acquire_timeout_s: float,
+        turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
         self._inner = inner
         self._acquire_timeout_s = acquire_timeout_s
+        self._turn = turn
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Transaction]:
@@ -75,13 +87,14 @@ class Pool:
 
     @asynccontextmanager
     async def _borrowed(self) -> "AsyncIterator[PoolConnectionProxy[asyncpg.Record]]":
-        connection = await self._acquire()
-        try:
-            yield connection
-        except BaseException as error:
-            await self._put_back(connection, error)
-            raise _translated(error) from error
-        await self._put_back(connection, None)
+        async with self._turn():
+            connection = await self._acquire()
+            try:
+                yield connection
+            except BaseException as error:
+                await self._put_back(connection, error)
+                raise _translated(error) from error
+            await self._put_back(connection, None)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -150,6 +163,7 @@ async def open_pool(
     *,
     application: str = "photo-archive",
     limits: TimeLimits = TIME_LIMITS,
+    turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> AsyncIterator[Pool]:
     """Return a pool. It connects when first used, so PostgreSQL may be away at the start.
 
@@ -181,7 +195,7 @@ async def open_pool(
     except (ValueError, asyncpg.InterfaceError) as error:
         raise _wrong_url(settings, error) from None
     try:
-        yield Pool(inner, limits.connect_s + settings.command_timeout_s)
+        yield Pool(inner, limits.connect_s + settings.command_timeout_s, turn)
     finally:
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
