@@ -16,6 +16,7 @@ ROWS = (
     "dead_port",
     "quiet_path",
     "bulk_load",
+    "long_polls",
 )
 
 

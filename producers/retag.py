@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from core.errors import TransientError
 from core.storage.archive import selection
 from core.storage.archive.selection import Choice, ChosenImage
 from core.transaction import Transaction
@@ -51,16 +50,12 @@ class Retag:
         return tally
 
     async def _announce(self, batch: Sequence[ChosenImage], job_id: UUID, tally: Tally) -> None:
-        # One owner at a time, since an announcement without the owner would remove the ownership.
         # The event is just younger than what it repeats, so that whatever happened since then is
         # the younger of the two: another arrival, or a deletion, even one that commits only now.
-        for owner in sorted({image.owner for image in batch}, key=str):
-            theirs = [image for image in batch if image.owner == owner]
-            problems = await self.announcer.announce(
-                [Photo(it.uri, path=it.path, made_at=it.last_at + MOMENT) for it in theirs],
-                origin=Origin(owner=owner, job_id=job_id),
-            )
-            for image, problem in zip(theirs, problems, strict=True):
-                tally.add(image.path, problem)
-            if any(isinstance(problem, TransientError) for problem in problems):
-                return
+        # It names no owner: whose an image is stays.
+        problems = await self.announcer.announce(
+            [Photo(it.uri, path=it.path, made_at=it.last_at + MOMENT) for it in batch],
+            origin=Origin(job_id=job_id),
+        )
+        for image, problem in zip(batch, problems, strict=True):
+            tally.add(image.path, problem)

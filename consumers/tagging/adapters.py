@@ -12,6 +12,7 @@ from core.errors import PermanentError
 from core.storage import labels
 from core.storage.archive import embeddings, image_tags, images, ordering
 from core.storage.archive.images import FailedImage
+from core.storage.archive.ownership import Claim
 from core.tags import ImageTags, Made, Tagged, TagRequest, TagScore
 from core.transaction import Database, Transaction
 from core.vision.tagger import ClipTagger, Result
@@ -128,8 +129,10 @@ class PostgresTags:
 
     async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
         """Note that arrivals count no more: for their jobs they are done."""
-        jobs = {arrival.event.image_id: arrival.event.job_id for arrival in arrivals}
-        await ordering.note_overtaken(tx, jobs)
+        events = [arrival.event for arrival in arrivals]
+        await ordering.note_overtaken(
+            tx, [Claim(event.image_id, event.owner, event.job_id) for event in events]
+        )
 
     async def replace(
         self, tx: Transaction, tagged: Sequence[tuple[Arrival, Tagged, Made]]

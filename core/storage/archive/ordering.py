@@ -5,6 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from core.errors import TransientError
+from core.storage.archive import ownership
+from core.storage.archive.ownership import Claim
 from core.tags import Made
 from core.transaction import Transaction
 
@@ -20,6 +22,7 @@ FROM images WHERE image_id = ANY($1::uuid[]) ORDER BY image_id FOR NO KEY UPDATE
 _OVERTAKEN = """
 UPDATE images SET job_id = coalesce(u.job_id, images.job_id), updated_at = now()
 FROM unnest($1::uuid[], $2::uuid[]) AS u (image_id, job_id) WHERE images.image_id = u.image_id
+RETURNING images.image_id, images.status
 """
 
 
@@ -37,14 +40,15 @@ async def latest(tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, Made]
     return {row["image_id"]: last for row in rows if (last := _made(row)) is not None}
 
 
-async def note_overtaken(tx: Transaction, jobs: Mapping[UUID, UUID | None]) -> None:
-    """Note that arrivals of these images were skipped, since later ones had been written.
+async def note_overtaken(tx: Transaction, claims: Sequence[Claim]) -> None:
+    """Note that arrivals were skipped, since later ones of their images had been written.
 
-    Args:
-        jobs: image -> the skipped arrival's job.
+    Whom they name as owners are owners all the same, unless the image is deleted.
     """
-    if jobs:
-        await tx.execute(_OVERTAKEN, list(jobs), list(jobs.values()))
+    jobs = {claim.image_id: claim.job_id for claim in claims}
+    rows = await tx.fetch(_OVERTAKEN, list(jobs), list(jobs.values()))
+    there = {row["image_id"] for row in rows if row["status"] != "deleted"}
+    await ownership.join_all(tx, [claim for claim in claims if claim.image_id in there], ())
 
 
 def check(rows: Iterable[Mapping[str, Any]], made: Mapping[UUID, Made | None]) -> None:

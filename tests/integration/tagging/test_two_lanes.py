@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from core.storage.archive import image_deletion, images
+from core.storage.archive import image_deletion, images, jobs
+from core.storage.archive.jobs import DirectoryOptions
 from core.storage.archive.ordering import Overtaken
 from core.storage.pool import Pool
 from schemas.image import image_id_of
@@ -79,7 +80,7 @@ async def test_an_arrival_older_than_the_deletion_counts_as_done_for_its_job(
 ) -> None:
     await deal_with(archive, Sent(1, Lane.FRESH, "gone"))
     async with pool.transaction() as tx:
-        await image_deletion.delete(tx, IMAGE, owner=None)
+        await image_deletion.delete(tx, IMAGE)
 
     await archive.tag(arrival(1, job_id=ONE), lane=Lane.BULK)
 
@@ -160,3 +161,18 @@ async def test_an_arrival_for_two_jobs_is_counted_by_the_one_that_came_last(
     await deal_with(archive, Sent(0, Lane.BULK, "older"), OTHER)
 
     assert await images.job_counts(pool, OTHER) == {"tagged": 1}
+
+
+async def test_who_had_a_file_tagged_owns_it_though_the_arrival_was_skipped(
+    archive: Archive, pool: Pool
+) -> None:
+    await jobs.create(
+        pool, job_id=ONE, root="p", directory="", options=DirectoryOptions(), owner="ann"
+    )
+    await deal_with(archive, Sent(1, Lane.FRESH, "newer"))
+
+    await archive.tag(arrival(1, job_id=ONE, owner="ann"), lane=Lane.BULK)
+    await archive.tag(arrival(1, job_id=ONE, owner="forged"), lane=Lane.BULK)
+
+    owners = await pool.fetch("SELECT owner FROM image_owners WHERE image_id = $1", IMAGE)
+    assert [row["owner"] for row in owners] == ["ann"]
