@@ -24,6 +24,7 @@ DELETE FROM noted_images n USING gone WHERE n.image_id = gone.id
 """
 _DELETE_OWNERS = "DELETE FROM image_owners WHERE image_id = $1"
 _DELETE_FAILURES = "DELETE FROM failures WHERE image_id = $1"
+_DELETE_PARKED = "DELETE FROM parked_images WHERE image_id = $1"
 
 
 async def delete(
@@ -41,4 +42,5 @@ async def delete(
         await tx.execute(_DELETE_TAGS, image_id)
         await tx.execute(_DELETE_OWNERS, image_id)
         await tx.execute(_DELETE_FAILURES, image_id)
+        await tx.execute(_DELETE_PARKED, image_id)
     return deleted_at

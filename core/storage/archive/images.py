@@ -18,7 +18,7 @@ COMES_BACK = """
     deleted_at = NULL
 """
 #: The path of the last tagging stays until the next one, so that both tables show the same.
-_PATH_COMES_BACK = """
+PATH_COMES_BACK = """
     path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END
 """
 OWNER_COMES_BACK = """
@@ -39,7 +39,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     owner = CASE WHEN images.status = 'deleted' THEN excluded.owner
                  WHEN images.owner = excluded.owner THEN images.owner END,
     job_id = coalesce(excluded.job_id, images.job_id),
-    {_PATH_COMES_BACK}, {COMES_BACK}
+    {PATH_COMES_BACK}, {COMES_BACK}
 RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at
 """  # noqa: S608 - constants only
 
@@ -73,7 +73,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     status = CASE WHEN images.status = 'tagged' THEN 'tagged' ELSE 'failed' END,
     reason = excluded.reason, detail = excluded.detail,
     job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
-    {OWNER_COMES_BACK}, {_PATH_COMES_BACK}, {COMES_BACK}
+    {OWNER_COMES_BACK}, {PATH_COMES_BACK}, {COMES_BACK}
 RETURNING images.status, old.status AS was
 """  # noqa: S608 - constants only
 

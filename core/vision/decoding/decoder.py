@@ -6,9 +6,8 @@ docs/decisions/0007-decode-in-worker-processes.md.
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -16,11 +15,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ConfigurationError, ImageUnreadable, PermanentError, TransientError
+from core.errors import ConfigurationError, ImageUnreadable, PermanentError
 from core.settings import DecodeSettings
-from core.vision.decoding import sniff, worker, worker_protocol
+from core.tags import Postponed, Slowness
+from core.vision.decoding import machine_memory, share, sniff, worker, worker_protocol
+from core.vision.decoding.deadline import TimeLimit
 from core.vision.decoding.perceptual import perceptual_hash
-from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
+from core.vision.decoding.worker_process import Died, NotStarted, PoolLimits, ending
+from core.vision.decoding.workers import Answer, Request, SingleUse, Workers
 
 _MAX_WORKERS = 8
 
@@ -58,16 +60,36 @@ class OutgoingCopy:
     data: bytes
 
 
-def pool_limits(settings: DecodeSettings, max_image_bytes: int) -> PoolLimits:
-    """Return the pool's limits from the settings; 0 workers mean one per core, at most 8."""
+def pool_limits(
+    settings: DecodeSettings, max_image_bytes: int, memory_bytes: int | None = None
+) -> PoolLimits:
+    """Return the pool's limits from the settings.
+
+    Where they name no number of workers there is one per core, at most 8, and no more than fit into
+    the memory.
+
+    Args:
+        settings: of decoding.
+        max_image_bytes: larger files are refused unread.
+        memory_bytes: what this process may use; None: what the machine and its groups allow.
+
+    Raises:
+        ConfigurationError: the limits together exceed the memory.
+    """
+    available = machine_memory.available_bytes() if memory_bytes is None else memory_bytes
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return PoolLimits(
+    limits = PoolLimits(
         workers=settings.workers or min(cores or 1, _MAX_WORKERS),
         timeout_s=settings.timeout_s,
         memory_bytes=settings.memory_bytes,
         max_image_bytes=max_image_bytes,
         picture=sniff.Limits(settings.max_pixels),
     )
+    if not settings.workers:
+        workers = machine_memory.fitting_workers(limits, available)
+        limits = replace(limits, workers=max(1, workers))
+    machine_memory.check_fit(limits, available)
+    return limits
 
 
 class DecodePool:
@@ -76,6 +98,9 @@ class DecodePool:
     Use as an async context manager: workers are warm when the block is entered and gone when it
     is left. Enter it on the thread that lives as long as the process, since Linux's parent-death
     signal looks at the thread that started a worker.
+
+    Ordinary workers have little memory. A picture that needs more is decoded by a process of its
+    own, one such at a time, while the workers go on.
 
     Args:
         limits: processes, time, memory, sizes.
@@ -93,21 +118,20 @@ class DecodePool:
         operations: Callable[[worker.Job], Mapping[str, worker.Operation]] | None = None,
     ) -> None:
         chosen = operations or worker.picture_operations
-        self._operations = f"{chosen.__module__}:{chosen.__qualname__}"
+        name = f"{chosen.__module__}:{chosen.__qualname__}"
         self._limits = limits
+        self._patient = share.patience(limits.timeout_s)
         self._pixels = pixels or worker_protocol.PixelFormat()
-        self._free: deque[DecoderProcess] = deque()
-        self._turn = asyncio.Semaphore(limits.workers)
-        self._workers: set[DecoderProcess] = set()
-        self._dying: list[DecoderProcess] = []
-        self._closed = False
-        self.replaced = 0  #: workers lost to pictures since the start
+        ordinary = replace(limits, memory_bytes=limits.ordinary_bytes)
+        self._workers = Workers(ordinary, name)
+        self._apart = SingleUse(
+            limits, name, at_once=limits.apart, memory_bytes=limits.ordinary_bytes
+        )
+        self._alone = SingleUse(limits, name, at_once=1, memory_bytes=limits.memory_bytes)
 
     async def __aenter__(self) -> Self:
-        for _ in range(self._limits.workers):
-            self._free.append(self._start())
         try:
-            await asyncio.gather(*(each.ready() for each in self._free))
+            await self._workers.open()
         except NotStarted as error:
             await self._close()
             raise ConfigurationError(
@@ -130,7 +154,12 @@ class DecodePool:
     @property
     def pids(self) -> tuple[int, ...]:
         """Return the process ids of the workers of this moment."""
-        return tuple(each.pid for each in self._workers)
+        return self._workers.pids
+
+    @property
+    def replaced(self) -> int:
+        """Return how many workers were lost to pictures since the start."""
+        return self._workers.replaced
 
     async def decode(self, data: bytes) -> Decoded | PermanentError:
         """Return the pixels of a picture, or the error that it has.
@@ -141,15 +170,33 @@ class DecodePool:
         Raises:
             TransientError: no worker can be started.
         """
-        form = self._pixels
-        size = form.height * form.width * 3
-        answer = await self._ask({"do": "decode", **asdict(form)}, data, size)
-        if isinstance(answer, PermanentError):
-            return answer
-        try:
-            return _decoded(*answer, form)
-        except (KeyError, TypeError, ValueError) as error:
-            return ImageUnreadable(f"decoder answered {error!r}", reason="decoder_crashed")
+        return self._pixels_in(await self._ask(self._decoding(data)))
+
+    async def decode_soon(self, data: bytes) -> Decoded | PermanentError | Postponed:
+        """Return as `decode` does, unless the picture exceeds its share; then others go on.
+
+        Raises:
+            TransientError: no worker can be started.
+        """
+        header = share.probe(data, self._limits.picture)
+        if header is not None and (why := share.exceeds(header, data)) is not None:
+            return why
+        limit = share.time_share(header.width * header.height if header else 0)
+        answer = await self._answer(self._workers, self._decoding(data), limit)
+        if isinstance(answer, ImageUnreadable):
+            if answer.reason == "decoder_timeout":
+                return Postponed(Slowness.PICTURE)
+            if self._may_have_more(answer):
+                return Postponed(Slowness.MEMORY)
+        return self._pixels_in(answer)
+
+    async def decode_apart(self, data: bytes) -> Decoded | PermanentError:
+        """Return as `decode` does, with the whole time limit and in no ordinary worker.
+
+        Raises:
+            TransientError: no process can be started.
+        """
+        return self._pixels_in(await self._ask_in(self._apart, self._decoding(data), self._patient))
 
     async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
         """Return an upright copy without EXIF, XMP and comments; see `outgoing.strip_metadata`.
@@ -157,7 +204,9 @@ class DecodePool:
         Raises:
             TransientError: no worker can be started.
         """
-        return _copy(await self._ask({"do": "strip"}, data, worker_protocol.MAX_COPY_BYTES))
+        return _copy(
+            await self._ask(Request({"do": "strip"}, data, worker_protocol.MAX_COPY_BYTES))
+        )
 
     async def thumbnail(self, data: bytes, side: int) -> OutgoingCopy | PermanentError:
         """Return a small upright JPEG whose longer side is at most `side` pixels.
@@ -165,90 +214,63 @@ class DecodePool:
         Raises:
             TransientError: no worker can be started.
         """
-        return _copy(
-            await self._ask({"do": "thumbnail", "side": side}, data, worker_protocol.MAX_COPY_BYTES)
-        )
+        head = {"do": "thumbnail", "side": side}
+        return _copy(await self._ask(Request(head, data, worker_protocol.MAX_COPY_BYTES)))
 
-    async def _ask(
-        self, head: worker_protocol.Head, data: bytes, max_body: int
-    ) -> tuple[worker_protocol.Head, bytearray] | PermanentError:
-        if len(data) > self._limits.max_image_bytes:
-            return ImageUnreadable(
-                f"{len(data)} bytes, limit {self._limits.max_image_bytes}", reason="too_many_bytes"
-            )
-        async with self._turn:
-            try:
-                head, body = await self._twice(head, data, max_body)
-            except TimeoutError:
-                text = f"not decoded within {self._limits.timeout_s} s"
-                return ImageUnreadable(text, reason="decoder_timeout")
-            except Died as error:
-                text = f"decoder ended by {ending(error.status)}"
-                return ImageUnreadable(text, reason="decoder_crashed")
+    def _decoding(self, data: bytes) -> Request:
+        form = self._pixels
+        size = form.height * form.width * 3
+        return Request({"do": "decode", **asdict(form)}, data, size)
+
+    async def _ask(self, request: Request) -> Answer | PermanentError:
+        limit = TimeLimit(self._limits.timeout_s, self._limits.timeout_s)
+        return await self._ask_in(self._workers, request, limit)
+
+    async def _ask_in(
+        self, place: Workers | SingleUse, request: Request, limit: TimeLimit
+    ) -> Answer | PermanentError:
+        """Ask in a process with ordinary memory, or alone where that is too little."""
+        header = share.probe(request.data, self._limits.picture)
+        if header is None or not share.is_large(header, request.data):
+            answer = await self._answer(place, request, limit)
+            if not self._may_have_more(answer):
+                return answer
+        return await self._answer(self._alone, request, self._patient)
+
+    def _may_have_more(self, answer: Answer | PermanentError) -> bool:
+        """Return whether a picture that ran out of memory is to be tried with more."""
+        has_larger = self._limits.memory_bytes > self._limits.ordinary_bytes
+        ran_out = isinstance(answer, PermanentError) and answer.reason == "decoder_memory"
+        return ran_out and has_larger
+
+    async def _answer(
+        self, place: Workers | SingleUse, request: Request, limit: TimeLimit
+    ) -> Answer | PermanentError:
+        size, most = len(request.data), self._limits.max_image_bytes
+        if size > most:
+            return ImageUnreadable(f"{size} bytes, limit {most}", reason="too_many_bytes")
+        try:
+            head, body = await place.ask(request, limit)
+        except TimeoutError:
+            text = f"not decoded within {limit.cpu_s:g} s"
+            return ImageUnreadable(text, reason="decoder_timeout")
+        except Died as error:
+            text = f"decoder ended by {ending(error.status)}"
+            return ImageUnreadable(text, reason="decoder_crashed")
         if "error" in head:
             return ImageUnreadable(str(head["error"]), reason=str(head.get("reason")))
         return head, body
 
-    async def _twice(
-        self, head: worker_protocol.Head, data: bytes, max_body: int
-    ) -> tuple[worker_protocol.Head, bytearray]:
-        """Decode; if the worker dies, decode once more in a new one.
-
-        An earlier picture may have corrupted its heap, or the kernel may have needed memory, so the
-        present picture need not be the cause. If it is, the second worker dies too.
-        """
-        try:
-            return await self._attempt(head, data, max_body)
-        except Died:
-            return await self._attempt(head, data, max_body)
-
-    async def _attempt(
-        self, head: worker_protocol.Head, data: bytes, max_body: int
-    ) -> tuple[worker_protocol.Head, bytearray]:
-        """Decode in one worker; replace it unless it is known to wait for the next picture."""
-        one = self._take()
-        reusable = False
-        try:
-            await one.ready()
-            answer = await one.exchange(head, data, max_body)
-            reusable = answer[0].get("reason") != "decoder_memory"
-        except NotStarted as error:
-            raise TransientError(f"a decoder process does not start: {error}") from error
-        else:
+    def _pixels_in(self, answer: Answer | PermanentError) -> Decoded | PermanentError:
+        if isinstance(answer, PermanentError):
             return answer
-        finally:
-            self._free.append(one if reusable else self._replace(one))
-
-    def _take(self) -> DecoderProcess:
-        """Return the worker that was used last: after a crash this is the fresh one."""
-        if self._closed:
-            raise TransientError("the decode pool is closed")
-        one = self._free.pop()
-        return one if one.alive else self._replace(one)  # killed while idle
-
-    def _replace(self, lost: DecoderProcess) -> DecoderProcess:
-        """Start a new worker in its place; its start overlaps with other work."""
-        lost.kill()
-        self._dying = [each for each in (*self._dying, lost) if not each.gone()]
-        self._workers.discard(lost)
-        if self._closed:
-            return lost
-        self.replaced += 1
-        return self._start()
-
-    def _start(self) -> DecoderProcess:
-        one = DecoderProcess(self._limits, self._operations)
-        self._workers.add(one)
-        return one
+        try:
+            return _decoded(*answer, self._pixels)
+        except (KeyError, TypeError, ValueError) as error:
+            return ImageUnreadable(f"decoder answered {error!r}", reason="decoder_crashed")
 
     async def _close(self) -> None:
-        self._closed = True
-        leaving = [*self._workers, *self._dying]
-        for each in leaving:
-            each.kill()
-        await asyncio.gather(*(each.end() for each in leaving))
-        self._workers.clear()
-        self._dying.clear()
+        await asyncio.gather(*(each.close() for each in (self._workers, self._apart, self._alone)))
 
 
 def _decoded(
@@ -267,9 +289,7 @@ def _decoded(
     )
 
 
-def _copy(
-    answer: tuple[worker_protocol.Head, bytearray] | PermanentError,
-) -> OutgoingCopy | PermanentError:
+def _copy(answer: Answer | PermanentError) -> OutgoingCopy | PermanentError:
     if isinstance(answer, PermanentError):
         return answer
     return OutgoingCopy(str(answer[0].get("media_type")), bytes(answer[1]))

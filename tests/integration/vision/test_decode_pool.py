@@ -113,7 +113,7 @@ async def test_workers_killed_while_idle_cost_nothing(pool: DecodePool) -> None:
 async def test_a_worker_killed_from_outside_in_the_middle_of_a_picture_costs_nothing() -> None:
     limits = PoolLimits(workers=1, timeout_s=30.0)
     async with DecodePool(limits, SMALL) as pool:
-        task = asyncio.create_task(pool.decode(pictures.endless_jpeg(scans=150)))
+        task = asyncio.create_task(pool.decode(pictures.endless_jpeg(scans=2400, side=4000)))
         await busy(pool.pids[0])
         os.kill(pool.pids[0], signal.SIGKILL)
         assert isinstance(await task, Decoded)
@@ -138,7 +138,7 @@ async def test_a_real_picture_that_decodes_for_ever_is_ended_by_the_time_limit()
     limits = PoolLimits(workers=1, timeout_s=1.0)
     async with DecodePool(limits, SMALL) as pool:
         before = pool.pids
-        assert await reason(pool, pictures.endless_jpeg()) == "decoder_timeout"
+        assert await reason(pool, pictures.endless_jpeg(24_000, 4000)) == "decoder_timeout"
         await decodes(pool)
         assert not set(before) & set(pool.pids)
         await eventually(list(before))
@@ -223,7 +223,7 @@ async def test_leaving_the_block_leaves_no_process_and_no_descriptor() -> None:
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     async with DecodePool(PoolLimits(workers=3, timeout_s=0.5), SMALL) as pool:
         seen = set(pool.pids)
-        await pool.decode(pictures.endless_jpeg())
+        await pool.decode(pictures.endless_jpeg(24_000, 4000))
         seen |= set(pool.pids)
     assert not any(Path(f"/proc/{pid}").exists() for pid in seen)  # no zombies either
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
@@ -261,10 +261,10 @@ from tests.fakes import pictures
 
 async def main():
     async with DecodePool(PoolLimits(workers=2, timeout_s=600)) as pool:
-        tasks = [asyncio.create_task(pool.decode(pictures.endless_jpeg())) for _ in range(1)]
+        decoding = asyncio.create_task(pool.decode(pictures.endless_jpeg(24_000, 4000)))
         await asyncio.sleep(0.3)
         print(json.dumps(pool.pids), flush=True)
-        await asyncio.gather(*tasks)
+        await decoding
 
 asyncio.run(main())
 """

@@ -16,7 +16,7 @@ from core.settings import DecodeSettings, TaggingSettings
 from core.tags import Label, Tagged, TagRequest
 from core.vision.decoding.decoder import Decoded, DecodePool
 from core.vision.decoding.worker_process import PoolLimits
-from core.vision.opening import open_tagger
+from core.vision.opening import open_taggers
 from core.vision.ports import Decoder
 from core.vision.tagger import ClipTagger
 from tests.fakes import pictures
@@ -36,9 +36,9 @@ async def tagger(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clip
         batch_max_images=32,
     )
     decoding = DecodeSettings(timeout_s=2, workers=2)
-    async with open_tagger(settings, decoding, max_image_bytes=10_000_000) as one:
-        await one.use_labels(LABELS, 1)
-        yield one
+    async with open_taggers(settings, decoding, max_image_bytes=10_000_000) as both:
+        await both.ordinary.use_labels(LABELS, 1)
+        yield both.ordinary
 
 
 def cosine(one: Tagged, other: Tagged) -> float:
@@ -106,9 +106,9 @@ async def test_fast_decoding_keeps_the_vectors_and_the_best_tags_of_real_photos(
         settings = TaggingSettings(
             model="demo", device="cpu", precision="fp32", preprocess=preprocess
         )
-        async with open_tagger(settings, DecodeSettings(), max_image_bytes=10_000_000) as one:
-            await one.use_labels(DEFAULT_LABELS, 1)
-            results = await one.tag_all(photos, [TagRequest()] * len(photos))
+        async with open_taggers(settings, DecodeSettings(), max_image_bytes=10_000_000) as both:
+            await both.ordinary.use_labels(DEFAULT_LABELS, 1)
+            results = await both.ordinary.tag_all(photos, [TagRequest()] * len(photos))
         found.append([each for each in results if isinstance(each, Tagged)])
     pairs = list(zip(*found, strict=True))
     assert len(pairs) == len(photos) >= 50
