@@ -48,7 +48,7 @@ class Tagger(Protocol):
 
     async def tag_all(
         self, images: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]
-    ) -> list[Tagged | PermanentError | Postponed]:
+    ) -> Sequence[Tagged | PermanentError | Postponed]:
         """Return one result per image, in order; what is no bytes is returned as it is given."""
         ...
 

@@ -24,6 +24,7 @@ from core.errors import (
     UndecodableEvent,
 )
 from core.failpoints import reach
+from core.messaging.ports import DeadLetters
 from core.messaging.role import Item, Outcome, Received
 from core.offsets import DeadLetter, OutboxRow
 from core.storage.archive import parked_images
@@ -49,14 +50,6 @@ SOURCES_AT_ONCE = 8
 #: How long a stop waits for a lease to be given back.
 RELEASE_S = 2.0
 _GROUP_OF = {topic.name: group for group, topic in GROUPS.items()}
-
-
-class DeadLetters(Protocol):
-    """Records that are set aside: `core.storage.stream.dead_letters`."""
-
-    async def add(self, tx: Transaction, letters: Sequence[DeadLetter]) -> None:
-        """Keep records with their reasons."""
-        ...
 
 
 class SlowLaneOutbox(Protocol):

@@ -48,7 +48,8 @@ STATUS_COLUMNS = """
     i.image_id, i.uri, i.path, i.owner, i.media_type, i.size_bytes, i.sha256, i.status,
     i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags,
     t.tags, t.exif_datetime, t.camera, t.model, t.width, t.height, t.label_version,
-    t.updated_at AS tagged_at, t.sha256 AS tagged_sha256
+    t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
+    (SELECT p.reason FROM parked_images p WHERE p.image_id = i.image_id) AS waits_for
 """
 _STATUS = f"""
 SELECT {STATUS_COLUMNS}
@@ -113,6 +114,8 @@ class ImageStatus:
         hand_tags: set by people, as `tags`; these are what `tags` shows once it is tagged.
         tagged_at: when the present tags were written.
         tagged_sha256: hash of the bytes that the tags belong to.
+        waits_for: why its newest arrival is to be tagged apart from others (`Slowness`); None
+            where none waits.
     """
 
     image_id: UUID
@@ -139,6 +142,7 @@ class ImageStatus:
     camera: str | None = None
     excluded: bool = False
     hand_tags: list[dict[str, Any]] | None = field(default=None)
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

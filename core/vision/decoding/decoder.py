@@ -21,8 +21,8 @@ from core.tags import Postponed, Slowness
 from core.vision.decoding import machine_memory, share, sniff, worker, worker_protocol
 from core.vision.decoding.deadline import TimeLimit
 from core.vision.decoding.perceptual import perceptual_hash
-from core.vision.decoding.worker_process import Died, NotStarted, PoolLimits, ending
-from core.vision.decoding.workers import Answer, Request, SingleUse, Workers
+from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
+from core.vision.decoding.workers import Answer, Request, SingleUse, StartProcess, Workers
 
 _MAX_WORKERS = 8
 
@@ -108,6 +108,7 @@ class DecodePool:
         operations: for tests: a module-level function that gives the worker's table of
             operations, e.g. one that crashes on certain bytes. It is imported in the worker by
             its name.
+        start: for tests: starts a process.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class DecodePool:
         pixels: worker_protocol.PixelFormat | None = None,
         *,
         operations: Callable[[worker.Job], Mapping[str, worker.Operation]] | None = None,
+        start: StartProcess = DecoderProcess,
     ) -> None:
         chosen = operations or worker.picture_operations
         name = f"{chosen.__module__}:{chosen.__qualname__}"
@@ -123,11 +125,9 @@ class DecodePool:
         self._patient = share.patience(limits.timeout_s)
         self._pixels = pixels or worker_protocol.PixelFormat()
         ordinary = replace(limits, memory_bytes=limits.ordinary_bytes)
-        self._workers = Workers(ordinary, name)
-        self._apart = SingleUse(
-            limits, name, at_once=limits.apart, memory_bytes=limits.ordinary_bytes
-        )
-        self._alone = SingleUse(limits, name, at_once=1, memory_bytes=limits.memory_bytes)
+        self._workers = Workers(ordinary, name, start)
+        self._apart = SingleUse(ordinary, name, start, at_once=limits.apart)
+        self._alone = SingleUse(limits, name, start, at_once=1)
 
     async def __aenter__(self) -> Self:
         try:

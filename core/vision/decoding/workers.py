@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from core.errors import TransientError
 from core.vision.decoding import worker_protocol
@@ -12,6 +13,7 @@ from core.vision.decoding.deadline import TimeLimit
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits
 
 Answer = tuple[worker_protocol.Head, bytearray]
+StartProcess = Callable[[PoolLimits, str], DecoderProcess]
 # Ordinary pictures have the processor first: a niceness of 10 has a tenth of what 0 has.
 _NICENESS = 10
 
@@ -37,14 +39,18 @@ class Workers:
     Args:
         limits: of each process.
         operations: as `DecodePool` names them to its workers.
+        start: starts a process.
 
     Attributes:
         replaced: workers lost to pictures since the start.
     """
 
-    def __init__(self, limits: PoolLimits, operations: str) -> None:
+    def __init__(
+        self, limits: PoolLimits, operations: str, start: StartProcess = DecoderProcess
+    ) -> None:
         self._limits = limits
         self._operations = operations
+        self._start_process = start
         self._free: deque[DecoderProcess] = deque()
         self._turn = asyncio.Semaphore(limits.workers)
         self._running: set[DecoderProcess] = set()
@@ -117,7 +123,7 @@ class Workers:
         return self._start()
 
     def _start(self) -> DecoderProcess:
-        one = DecoderProcess(self._limits, self._operations)
+        one = self._start_process(self._limits, self._operations)
         self._running.add(one)
         return one
 
@@ -136,17 +142,23 @@ class SingleUse:
     again.
 
     Args:
-        limits: of the pool.
+        limits: of each process.
         operations: as `DecodePool` names them to its workers.
+        start: starts a process.
         at_once: how many there are at a time.
-        memory_bytes: address space of each.
     """
 
     def __init__(
-        self, limits: PoolLimits, operations: str, *, at_once: int, memory_bytes: int
+        self,
+        limits: PoolLimits,
+        operations: str,
+        start: StartProcess = DecoderProcess,
+        *,
+        at_once: int,
     ) -> None:
-        self._limits = replace(limits, memory_bytes=memory_bytes)
+        self._limits = limits
         self._operations = operations
+        self._start_process = start
         self._turn = asyncio.Semaphore(at_once)
         self._running: set[DecoderProcess] = set()
         self._closed = False
@@ -166,7 +178,7 @@ class SingleUse:
     async def _attempt(self, request: Request, limit: TimeLimit) -> Answer:
         if self._closed:
             raise TransientError("the decode pool is closed")
-        one = DecoderProcess(self._limits, self._operations)
+        one = self._start_process(self._limits, self._operations)
         self._running.add(one)
         try:
             await one.ready()
