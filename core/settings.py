@@ -284,6 +284,11 @@ def variables(group: type[Settings]) -> dict[str, str]:
     return {name: f"{prefix}{name}".upper() for name in group.model_fields}
 
 
+def all_variables() -> frozenset[str]:
+    """Return the variables of all groups."""
+    return frozenset(name for group in GROUPS for name in variables(group).values())
+
+
 def load(group: type[Group]) -> Group:
     """Return one group, read from the environment.
 
@@ -306,6 +311,5 @@ def load(group: type[Group]) -> Group:
 def _check_names() -> None:
     """Refuse variables of any group that would otherwise be ignored."""
     in_file = {name: value or "" for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
-    known = frozenset(name for group in GROUPS for name in variables(group).values())
-    if sentences := find_unknown(in_file | os.environ, known):
+    if sentences := find_unknown(in_file | os.environ, all_variables()):
         raise ConfigurationError("; ".join(sentences))

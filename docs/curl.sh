@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The main routes with curl, good and bad, against a running archive. `make demo PHOTOS=DIR`, then
 #   . var/env.sh
-#   export ADMIN=…   # as `photo-archive keys create --owner me --scopes admin` prints it
 #   FILE=photos/a.jpg PHOTO=DIR/a.jpg bash docs/curl.sh > curl.md && mv curl.md docs/
 set -u
 : "${URL:?}" "${KEY:?}" "${FILE:?a photo as <root>/<path>}" "${PHOTO:?a photo file to upload}"

@@ -21,7 +21,11 @@ app = typer.Typer(
 )
 RootOption = Annotated[
     list[str] | None,
-    typer.Option("--root", metavar="NAME=DIR", help="An allowed root beside ARCHIVE_ROOTS."),
+    typer.Option(
+        "--root",
+        metavar="NAME=DIR",
+        help="A root beside ARCHIVE_ROOTS; the consumers must know it already.",
+    ),
 ]
 
 

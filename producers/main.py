@@ -93,8 +93,9 @@ def locate(roots: Roots, directory: Path) -> RootedPath:
         known = ", ".join(f"{name}={roots.path_of(name)}" for name in roots.names) or "none"
         raise ConfigurationError(
             f"{os.fspath(directory)!r} is under no allowed root (ARCHIVE_ROOTS: {known})."
-            " Add NAME=DIR to ARCHIVE_ROOTS for all processes, or, where the consumers know the"
-            " root already, give --root NAME=DIR"
+            " All processes must be allowed to read there: start them with NAME=DIR in"
+            " ARCHIVE_ROOTS (make demo PHOTOS=DIR does so). --root NAME=DIR is for a root that the"
+            " consumers know already"
         )
     return place
 

@@ -81,7 +81,10 @@ class Roots:
         try:
             return self._paths[root]
         except KeyError:
-            raise _not_there(RootedPath(root, b"")) from None
+            raise ImageMissing(
+                f"file:{root}/…: this process knows no root {root!r}; ARCHIVE_ROOTS names those"
+                " that it may read"
+            ) from None
 
     def place_of(self, path: Path) -> RootedPath | None:
         """Return the place of a path of this host, or None where it is under no root.

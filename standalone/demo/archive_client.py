@@ -43,10 +43,22 @@ def credentials(home: Path, environment: Mapping[str, str]) -> Credentials:
     Raises:
         ArchiveFailed: no key could be made; the message has the command's output.
     """
-    path = home / "demo-key.json"
+    return _kept_key(home / "demo-key.json", environment, SCOPES)
+
+
+def admin_key(home: Path, environment: Mapping[str, str]) -> str:
+    """Return a key that may do everything: the one kept in the home, else a new one.
+
+    Raises:
+        ArchiveFailed: no key could be made; the message has the command's output.
+    """
+    return _kept_key(home / "admin-key.json", environment, "admin").key
+
+
+def _kept_key(path: Path, environment: Mapping[str, str], scopes: str) -> Credentials:
     if path.exists():
         return Credentials(**json.loads(path.read_text(encoding="utf-8")))
-    command = ["keys", "create", "--owner", OWNER, "--scopes", SCOPES, "--json"]
+    command = ["keys", "create", "--owner", OWNER, "--scopes", scopes, "--json"]
     done = subprocess.run(
         [COMMAND, *command],
         cwd=PROJECT,

@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from core.errors import ConfigurationError
-from standalone.demo.archive_client import ArchiveClient, Credentials, credentials, settled
+from standalone.demo.archive_client import (
+    ArchiveClient,
+    Credentials,
+    admin_key,
+    credentials,
+    settled,
+)
 from standalone.demo.photos import copy_free_photos
 from standalone.demo.receiver import Callback, CallbackReceiver
+from standalone.remembered_roots import place_of
 from standalone.shell import write_shell_file
-from standalone.supervision.planning import make_plan
-from standalone.supervision.supervisor import StandalonePlan, Supervisor, with_roots
+from standalone.supervision.planning import allow, make_plan
+from standalone.supervision.supervisor import StandalonePlan, Supervisor
 
 PHOTOS_ROOT = "photos"
 QUESTIONS = ("We are looking for a cat", "Покажите пейзаж, пожалуйста")
@@ -83,7 +91,8 @@ def run_demo(
         supervisor.start_roles()
         environment = supervisor.environment()
         access = credentials(plan.settings.home, environment)
-        shell_file = write_shell_file(
+        write_shell = partial(
+            write_shell_file,
             plan.settings.home,
             environment,
             plan.inherited,
@@ -91,6 +100,7 @@ def run_demo(
             KEY=access.key,
             WEBHOOK_SECRET=access.signing_secret,
         )
+        write_shell()
         wanted = plan.settings.ingress_port
         if not supervisor.ingress_url.endswith(f":{wanted}"):
             clock.say(f"port {wanted} is taken: the archive is at {supervisor.ingress_url}")
@@ -102,6 +112,7 @@ def run_demo(
         if wish.once:
             clock.say("done, it worked; stopping" if worked else _FAILED)
         else:
+            shell_file = write_shell(ADMIN=admin_key(plan.settings.home, environment))
             _show_ways_in(clock.console, supervisor.ingress_url, shell_file)
             supervisor.wait()
     return 0 if worked else 1
@@ -119,7 +130,8 @@ def _show_ways_in(console: Console, url: str, shell_file: Path) -> None:
     console.print(
         f"\nThe page: [bold]{url}/[/bold]   every route: {url}/docs\n"
         f"In another terminal:  [bold]. {shlex.quote(str(shell_file))}[/bold]\n"
-        "  gives you URL, KEY, WEBHOOK_SECRET, DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS and python.\n"
+        "  gives you URL, KEY, ADMIN (a key that may do everything), WEBHOOK_SECRET, the settings\n"
+        "  of this archive, and photo-archive and python in PATH.\n"
         "Ctrl-C stops it; what was tagged is there again at the next start.",
         soft_wrap=True,  # what is to be copied stands on one line
     )
@@ -131,7 +143,7 @@ def _plan(wish: Wish) -> StandalonePlan:
     plan = make_plan(model=wish.model)
     if wish.photos is None:
         return plan
-    return with_roots(plan, {PHOTOS_ROOT: wish.photos})
+    return allow(plan, wish.photos, PHOTOS_ROOT)
 
 
 def _main_job(
@@ -142,7 +154,7 @@ def _main_job(
     images = (
         _tag_free_photos(archive, home, clock)
         if wish.photos is None
-        else _tag_folder(archive, clock)
+        else _tag_folder(archive, str(place_of(plan.archive_roots, wish.photos)), clock)
     )
     if not images:
         clock.say(f"[red]no photos in {wish.photos}: nothing to tag, nothing asked[/red]")
@@ -181,9 +193,9 @@ def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Stopwatch) -> li
     return images
 
 
-def _tag_folder(archive: ArchiveClient, clock: Stopwatch) -> list[dict[str, Any]]:
-    """Tag a folder by a directory job; the files stay where they are."""
-    began = archive.post("/tag/directory", {"directory_path": PHOTOS_ROOT})
+def _tag_folder(archive: ArchiveClient, folder: str, clock: Stopwatch) -> list[dict[str, Any]]:
+    """Tag a folder (root and path) by a directory job; the files stay where they are."""
+    began = archive.post("/tag/directory", {"directory_path": folder})
     first = True
     with _progress(clock.console) as progress:
         task = progress.add_task(LOADING, total=began["files_count"])

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,6 +24,7 @@ from standalone.processes.child_process import guarded
 from standalone.processes.locking import DirectoryLock
 from standalone.processes.policy import CONFIGURATION_EXIT
 from standalone.processes.supervised_process import ProcessState, SupervisedProcess
+from standalone.remembered_roots import remember
 from standalone.supervision.model_choice import DEMO_MODEL, ModelChoice
 from standalone.supervision.role_process import RoleProcess
 from standalone.supervision.roles import (
@@ -101,6 +102,7 @@ class Supervisor:
         """
         self._home.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
+        remember(self._home, self._plan.archive_roots)
         return self
 
     def __exit__(
@@ -264,17 +266,3 @@ def _stop_all(keepers: Sequence[SupervisedProcess]) -> None:
     if keepers:
         with ThreadPoolExecutor(max_workers=len(keepers)) as pool:
             list(pool.map(SupervisedProcess.request_stop, keepers))
-
-
-def with_roots(plan: StandalonePlan, roots: Mapping[str, Path]) -> StandalonePlan:
-    """Return the plan with more folders that may be read.
-
-    Raises:
-        ConfigurationError: a name is used for two folders.
-    """
-    parts = [part for part in plan.archive_roots.split(";") if part.strip()]
-    known = {part.partition("=")[0].strip() for part in parts}
-    if twice := known & set(roots):
-        raise ConfigurationError(f"ARCHIVE_ROOTS already has {', '.join(sorted(twice))}")
-    parts += [f"{name}={path.resolve()}" for name, path in roots.items()]
-    return replace(plan, archive_roots=";".join(parts))
