@@ -159,12 +159,11 @@ class SlowLane:
             )
             await self._release(claimed, 0.0 if isinstance(error, StaleLabels) else RETRY_S)
         except asyncio.CancelledError:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await _ended(work)
             await self._release(claimed, 0.0)
             raise
         finally:
-            work.cancel()
+            await _ended(work)
 
     async def _prolonged(self, claimed: ClaimedImage) -> bool:
         try:
@@ -242,6 +241,11 @@ class SlowLane:
         await self.outbox.publish(rows)
         reach("slow.published")
         return True
+
+
+async def _ended(work: asyncio.Task[None]) -> None:
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
 
 
 def _failed(

@@ -235,7 +235,7 @@ class DecodePool:
             answer = await self._answer(place, request, limit)
             if not self._may_have_more(answer):
                 return answer
-        return await self._answer(self._alone, request, self._patient)
+        return await self._answer(self._alone, request, limit)
 
     def _may_have_more(self, answer: Answer | PermanentError) -> bool:
         """Return whether a picture that ran out of memory is to be tried with more."""

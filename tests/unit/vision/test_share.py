@@ -37,6 +37,13 @@ def test_a_marker_is_no_scan_where_it_is_cut_in_two() -> None:
     assert share.count_scans(b"\xda\xff\xff\xda\xff") == 1
 
 
+def test_scans_are_counted_in_files_of_any_length() -> None:
+    marker, mib = b"\xff\xda", 1024 * 1024
+
+    assert share.count_scans(bytes(mib - 1) + marker + bytes(mib) + marker) == 2
+    assert share.count_scans(bytes(mib - 2) + marker + marker + bytes(mib)) == 2
+
+
 def test_a_picture_that_needs_more_memory_than_an_ordinary_decoder_has_is_large() -> None:
     header = struct.pack(">IIBBBBB", 10_000, 12_000, 8, 6, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
