@@ -30,7 +30,7 @@ from benchmarks.harness.slow_pictures import many_scans, narrow
 from core.settings import StandaloneSettings
 from standalone.demo.archive_client import COMMAND, ArchiveClient, credentials
 from standalone.supervision.planning import make_plan
-from standalone.supervision.supervisor import Supervisor, with_roots
+from standalone.supervision.supervisor import Supervisor
 
 PHOTOS_PER_ROUND = 4
 MEGAPIXELS = 1.2
@@ -67,7 +67,7 @@ def opened(folder: Path) -> Iterator[Clients]:
     folder.chmod(0o755)  # PostgreSQL runs as another user
     os.environ["STANDALONE_HOME"] = str(folder / "home")
     plan = replace(make_plan(model="demo"), settings=StandaloneSettings(home=folder / "home"))
-    with Supervisor(with_roots(plan, {"bench": folder}), say=lambda _text: None) as supervisor:
+    with Supervisor(plan, say=lambda _text: None) as supervisor:
         supervisor.start_servers()
         supervisor.migrate()
         supervisor.start_roles()

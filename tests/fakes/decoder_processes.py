@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 from core.vision.decoding import worker_protocol
-from core.vision.decoding.deadline import TimeLimit, within
+from core.vision.decoding.limits.deadline import TimeLimit, within
 from core.vision.decoding.worker_process import DecoderProcess, Died, PoolLimits
 from core.vision.decoding.worker_protocol import GREY_SIDE
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from core.errors import ConfigurationError, ImageUnreadable, PermanentError
 from core.settings import DecodeSettings
 from core.tags import Postponed, Slowness
-from core.vision.decoding import machine_memory, share, sniff, worker, worker_protocol
-from core.vision.decoding.deadline import TimeLimit
+from core.vision.decoding import sniff, worker, worker_protocol
+from core.vision.decoding.limits import machine_memory, share
+from core.vision.decoding.limits.deadline import TimeLimit
 from core.vision.decoding.perceptual import perceptual_hash
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
 from core.vision.decoding.workers import Answer, Request, SingleUse, StartProcess, Workers

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from core.settings import MIB
-from core.vision.decoding import share, sniff, worker, worker_protocol
-from core.vision.decoding.deadline import TimeLimit, cpu_seconds, within
+from core.vision.decoding import sniff, worker, worker_protocol
+from core.vision.decoding.limits import share
+from core.vision.decoding.limits.deadline import TimeLimit, cpu_seconds, within
 
 _END_TIMEOUT_S = 2.0
 

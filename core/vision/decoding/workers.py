@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from core.errors import TransientError
 from core.vision.decoding import worker_protocol
-from core.vision.decoding.deadline import TimeLimit
+from core.vision.decoding.limits.deadline import TimeLimit
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits
 
 Answer = tuple[worker_protocol.Head, bytearray]

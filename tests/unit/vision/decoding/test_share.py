@@ -5,7 +5,8 @@ import struct
 import pytest
 
 from core.tags import Postponed, Slowness
-from core.vision.decoding import share, sniff
+from core.vision.decoding import sniff
+from core.vision.decoding.limits import share
 from tests.fakes import pictures
 
 

@@ -8,7 +8,7 @@ import pytest
 from core.errors import ConfigurationError
 from core.settings import MIB, DecodeSettings
 from core.vision.decoding.decoder import pool_limits
-from core.vision.decoding.machine_memory import available_bytes, needed_bytes
+from core.vision.decoding.limits.machine_memory import available_bytes, needed_bytes
 
 GIB = 1024 * MIB
 MACHINE = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -10,7 +10,7 @@ from core.errors import ImageUnreadable
 from core.settings import MIB
 from core.tags import Postponed, Slowness
 from core.vision.decoding import cost, sniff
-from core.vision.decoding.deadline import TimeLimit
+from core.vision.decoding.limits.deadline import TimeLimit
 
 #: Memory of an ordinary decoder, as `cost.needed_bytes` counts it: pictures of 24 megapixels fit,
 #: whatever their format.

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from core.vision.decoding.deadline import TimeLimit, within
+from core.vision.decoding.limits.deadline import TimeLimit, within
 from tests.simulation.clock import virtual
 
 LIMIT = TimeLimit(cpu_s=2.0, wall_s=10.0)
