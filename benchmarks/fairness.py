@@ -13,6 +13,8 @@ import sys
 #: In the order of what they need: lanes on a database, roles beside Kafka, a whole archive.
 ROWS = (
     "bad_hosts",  # one name a line
+    "dead_port",
+    "quiet_path",
     "slow_pictures",
 )
 

@@ -7,8 +7,18 @@ from dataclasses import dataclass
 from core.blobs.places import open_store
 from core.blobs.store import BlobStore
 from core.egress.client import GuardedClient, open_client
+from core.egress.own_ports import own_ports
 from core.messaging.liveness import report_progress
-from core.settings import ArchiveSettings, EgressSettings, load
+from core.settings import (
+    ArchiveSettings,
+    DatabaseSettings,
+    EgressSettings,
+    IngressSettings,
+    KafkaSettings,
+    StandaloneSettings,
+    TelemetrySettings,
+    load,
+)
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.pool import Pool
 
@@ -29,5 +39,12 @@ async def open_image_bytes(pool: Pool) -> AsyncIterator[ImageBytes]:
         ConfigurationError: a setting cannot be worked with.
     """
     archive = load(ArchiveSettings)
-    async with open_client(load(EgressSettings)) as client:
+    own = own_ports(
+        load(IngressSettings),
+        load(KafkaSettings),
+        load(DatabaseSettings),
+        load(TelemetrySettings),
+        load(StandaloneSettings),
+    )
+    async with open_client(load(EgressSettings), own) as client:
         yield ImageBytes(client, open_store(archive, client, PostgresBlobs(pool), report_progress))

@@ -481,11 +481,13 @@ CREATE TABLE deliveries (
     round integer NOT NULL DEFAULT 0,
     attempts_before integer NOT NULL DEFAULT 0,
     asked_at timestamp with time zone,
+    line smallint NOT NULL DEFAULT ((hashtext(url) & 31))::smallint,
+    sender text NOT NULL DEFAULT COALESCE(owner, ('	'::text || ((hashtext(url) & 31))::text)),
     PRIMARY KEY (delivery_id),
     CHECK ((state = ANY (ARRAY['due'::text, 'leased'::text, 'delivered'::text, 'dead'::text])))
 );
 CREATE INDEX deliveries_dead ON deliveries USING btree (host_of(target), finished_at) WHERE (state = 'dead'::text);
-CREATE INDEX deliveries_due ON deliveries USING btree (target, ((attempt > 0)), next_at) WHERE (state = 'due'::text);
+CREATE INDEX deliveries_due ON deliveries USING btree (target, sender, line, ((attempt > 0)), next_at) WHERE (state = 'due'::text);
 CREATE INDEX deliveries_finished ON deliveries USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX deliveries_leased ON deliveries USING btree (lease_until) WHERE (state = 'leased'::text);
 CREATE INDEX deliveries_query ON deliveries USING btree (query_id);
@@ -510,17 +512,20 @@ CREATE TABLE attempts (
     CHECK ((octet_length(body) <= 16384))
 );
 
--- Targets that have webhooks due, now or later: when to look for them.
+-- Whose webhooks are due at which target, now or later: when to look for them, and whose turn it is.
 CREATE TABLE lanes (
     target text NOT NULL,
+    sender text NOT NULL,
+    line smallint NOT NULL,
     again boolean NOT NULL,
     due_at timestamp with time zone NOT NULL,
+    served_at timestamp with time zone,
     touched xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    PRIMARY KEY (target, again)
+    PRIMARY KEY (target, sender, line, again)
 ) WITH (fillfactor=50, autovacuum_vacuum_scale_factor=0.05);
 CREATE INDEX lanes_due ON lanes USING btree (again, due_at);
 
--- Targets that were disabled once, by a breaker or a person; a host name stands for all of its targets.
+-- Targets (scheme://host:port) that were disabled once, by a breaker or a person.
 CREATE TABLE targets (
     target text NOT NULL,
     disabled_at timestamp with time zone,

@@ -29,6 +29,7 @@ from ingress.routes import (
     redelivery,
     statistics,
     tag,
+    targets,
 )
 
 #: What `/openapi.json` describes, in its order.
@@ -39,6 +40,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *image_list.OPERATIONS,
     *queries.OPERATIONS,
     *redelivery.OPERATIONS,
+    *targets.OPERATIONS,
     *endpoints.OPERATIONS,
     *dead_letters.OPERATIONS,
     *tag.OPERATIONS,

@@ -18,6 +18,7 @@ from core.blobs.places import open_store
 from core.blobs.roots import Roots
 from core.egress.client import EgressLimits, GuardedClient
 from core.egress.guard import TargetGuard
+from core.egress.own_ports import own_ports
 from core.egress.resolver import HostResolver
 from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
@@ -35,7 +36,9 @@ from core.settings import (
     OutboxSettings,
     QuerySettings,
     SecretSettings,
+    StandaloneSettings,
     TaggingSettings,
+    TelemetrySettings,
     base_url,
     load,
 )
@@ -146,7 +149,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
         publisher = await stack.enter_async_context(
             Publisher(kafka, metrics, client_id="photo-archive-ingress")
         )
-        targets = _target_guard(stack)
+        targets = _target_guard(stack, settings, kafka)
         client = await stack.enter_async_context(
             GuardedClient(targets, EgressLimits.from_settings(load(EgressSettings)))
         )
@@ -176,10 +179,19 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
         yield Opened(deps, Sweeper(pool, outbox, publisher, outbox_settings, metrics), broker)
 
 
-def _target_guard(stack: AsyncExitStack) -> TargetGuard:
+def _target_guard(
+    stack: AsyncExitStack, settings: IngressSettings, kafka: KafkaSettings
+) -> TargetGuard:
     resolver = HostResolver()
     stack.push_async_exit(resolver)
-    return TargetGuard(TargetPolicy.from_settings(load(EgressSettings)), resolver)
+    own = own_ports(
+        settings,
+        kafka,
+        load(DatabaseSettings),
+        load(TelemetrySettings),
+        load(StandaloneSettings),
+    )
+    return TargetGuard(TargetPolicy.from_settings(load(EgressSettings), own), resolver)
 
 
 def _guards(

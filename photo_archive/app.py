@@ -3,7 +3,6 @@
 from photo_archive import (
     deliveries,
     endpoints,
-    hosts,
     keys,
     labels,
     letters,
@@ -11,6 +10,7 @@ from photo_archive import (
     photos,
     queries,
     servers,
+    targets,
 )
 from photo_archive.running import command_group
 
@@ -27,7 +27,7 @@ for name, group in {
     "labels": labels,
     "letters": letters,
     "deliveries": deliveries,
-    "hosts": hosts,
+    "targets": targets,
 }.items():
     app.add_typer(group.app, name=name)
 

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import typer
 
-from photo_archive.hosts import read_host
 from photo_archive.running import DryRun, Json, command_group, ending, print_json, run
 
 if TYPE_CHECKING:
@@ -24,6 +23,17 @@ class State(StrEnum):
     DEAD = "dead"
     DUE = "due"
     DELIVERED = "delivered"
+
+
+def read_host(text: str) -> str:
+    """Return a host in the spelling that deliveries have."""
+    from core.egress.targets import lane_name
+    from core.errors import TargetForbidden
+
+    try:
+        return lane_name(text)
+    except TargetForbidden as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def read_moment(text: str) -> datetime:

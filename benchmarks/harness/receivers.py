@@ -24,6 +24,7 @@ OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 DRIP = b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * 10_000
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _ID = re.compile(rb"\r\nwebhook-id: *(\S+)", re.IGNORECASE)
+SILENT = "/silent"
 START_S = 60.0
 
 
@@ -37,7 +38,10 @@ class Arrival:
 
 
 class Receivers(AbstractContextManager["Receivers"]):
-    """Hosts with a given behaviour: `ok`, `silent`, `slow` (5 s), `reset`, `drip` (1 byte/s)."""
+    """Hosts with a given behaviour: `ok`, `silent`, `slow` (5 s), `reset`, `drip` (1 byte/s).
+
+    Whatever the host, requests whose path begins with `SILENT` get no answer.
+    """
 
     def __init__(self, modes: Mapping[str, str]) -> None:
         self._modes = dict(modes)
@@ -109,6 +113,7 @@ class _Peer(asyncio.Protocol):
         self._head = b""
         self._missing = -1  # bytes of the body still to come; negative while the head is incomplete
         self._id = ""
+        self._is_silent = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -122,6 +127,7 @@ class _Peer(asyncio.Protocol):
             length, name = _LENGTH.search(head), _ID.search(head)
             self._missing = int(length[1]) if length else 0
             self._id = name[1].decode() if name else ""
+            self._is_silent = head.startswith(f"POST {SILENT}".encode())
             self._head, data = b"", body
         self._missing -= len(data)
         if self._missing <= 0:
@@ -131,7 +137,7 @@ class _Peer(asyncio.Protocol):
 
     def _answer(self) -> None:
         loop = asyncio.get_running_loop()
-        match self._mode:
+        match "silent" if self._is_silent else self._mode:
             case "ok":
                 self._transport.write(OK)
             case "slow":

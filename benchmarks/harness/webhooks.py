@@ -165,7 +165,7 @@ async def opened(
         )
         pace = PaceLimits(chosen.workers, EGRESS.per_host_connections, ahead=chosen.workers)
         bounds = LaneLimits(pace, CLAIM_INTERVAL_S, drain_s=1.0, record_s=30.0)
-        rows = StoredLanes(chosen.lease_s, len(courier.schedule.delays_s))
+        rows = StoredLanes(chosen.lease_s, courier.schedule.delays_s)
         lanes = Lanes(pool, rows, courier, bounds, counter)
         yield Delivering(pool, client, lanes, counter)
 

@@ -6,10 +6,11 @@ from time import monotonic
 from uuid import UUID, uuid4
 
 from consumers.delivery.recording import Outcomes
+from core.egress.failures import FailureKind
 from core.egress.targets import lane_of
 from core.errors import ConfigurationError, TransientError
 from core.storage import keys
-from core.storage.delivery import deliveries, endpoints, hosts, lanes, listing
+from core.storage.delivery import deliveries, endpoints, lanes, listing, targets
 from core.storage.delivery.deliveries import Leased
 from core.storage.delivery.lanes import Room
 from core.storage.keys import INSTANCE
@@ -35,11 +36,11 @@ class StoredLanes:
     """The schedule as the lanes use it.
 
     Attributes:
-        attempts: how many the schedule has.
+        delays_s: of the schedule, one before each attempt.
     """
 
     lease_s: float
-    attempts: int
+    delays_s: Sequence[float]
 
     async def claim(self, connection: Transaction, room: Room) -> Sequence[Leased]:
         """Lease due webhooks of targets that are not disabled, within the room."""
@@ -47,7 +48,7 @@ class StoredLanes:
 
     async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
         """Make webhooks due again whose worker died; return how many, and how many are dead now."""
-        return await deliveries.expire_leases(tx, attempts=self.attempts)
+        return await deliveries.expire_leases(tx, attempts=len(self.delays_s))
 
     async def backlog(self, tx: Transaction) -> tuple[int, float]:
         """Return how many webhooks are due and not leased, and the oldest one's wait in seconds."""
@@ -60,7 +61,13 @@ class StoredLanes:
 
     async def disable(self, tx: Transaction, target: str, reason: str) -> None:
         """Hold a target's webhooks until an operator resumes it."""
-        await hosts.disable(tx, target, actor=BREAKER, reason=reason)
+        await targets.disable(tx, target, actor=BREAKER, reason=reason)
+
+    async def bring_forward(self, tx: Transaction, target: str) -> int:
+        """Make retries due that wait only since the target was away; return how many."""
+        return await deliveries.bring_forward(
+            tx, target, after_s=self.delays_s, kinds=[kind.value for kind in FailureKind]
+        )
 
 
 class SecretsUnusable(TransientError):

@@ -62,6 +62,10 @@ class DeliverySchedule(Protocol):
         """Hold a target's webhooks until an operator resumes it."""
         ...
 
+    async def bring_forward(self, tx: Transaction, target: str) -> int:
+        """Make retries due that wait only since the target was away; return how many."""
+        ...
+
 
 class Courier(Protocol):
     """Composes, signs and posts one webhook."""
@@ -150,7 +154,9 @@ class Lanes:
             while not stop.is_set():
                 self.wake.clear()
                 for lease in await self._claim():
-                    self.pacer.reserve(lease.target, lease.delivery_id, time.monotonic())
+                    self.pacer.reserve(
+                        lease.target, lease.delivery_id, time.monotonic(), lease.sender
+                    )
                     task = group.create_task(self._send(lease))
                     sending.add(task)
                     task.add_done_callback(sending.discard)
@@ -242,20 +248,32 @@ class Lanes:
             return self.courier.failed(lease, error)
 
     async def _follow(self, target: str, change: BreakerChange) -> None:
-        """Log what became of a target's breaker; disable the target where the settings say so."""
+        """Act on what became of a target's breaker: tell, let others go, disable the target."""
         if change.closed:
-            log.info("host_recovered", host=target)
+            await self._bring_forward(target)
         if not change.opened:
             return
-        log.warning("host_breaker_opened", host=target, times=change.opens)
+        log.warning("target_breaker_opened", target=target, times=change.opens)
         if not 0 < self.limits.disable_after <= change.opens:
             return
         try:
             async with self.database.transaction() as tx:
                 await self.schedule.disable(tx, target, f"its breaker opened {change.opens} times")
-            log.warning("host_disabled", host=target, actor="breaker")
+            log.warning("target_disabled", target=target, actor="breaker")
         except TransientError as error:  # it opens again
-            log.warning("host_not_disabled", host=target, error=str(error))
+            log.warning("target_not_disabled", target=target, error=str(error))
+
+    async def _bring_forward(self, target: str) -> None:
+        """Let those go that wait for a target which answers again; else they go as planned."""
+        forward = 0
+        try:
+            async with self.database.connection() as connection:
+                forward = await self.schedule.bring_forward(connection, target)
+        except TransientError as error:
+            log.warning("retries_not_brought_forward", target=target, error=str(error))
+        if forward:
+            self.wake.set()
+        log.info("target_recovered", target=target, brought_forward=forward)
 
     async def _write(self, outcomes: Outcomes) -> None:
         async with self.database.connection() as connection:
@@ -282,8 +300,10 @@ class Lanes:
             again, given_up = await self.schedule.expire_leases(tx)
             if again or given_up:
                 reach("lease.expired")
-                self.wake.set()
-            self.watch.waiting(*await self.schedule.backlog(tx))
+            backlog = await self.schedule.backlog(tx)
+        if again:
+            self.wake.set()  # after the commit: before it a claim sees nothing
+        self.watch.waiting(*backlog)
         if given_up:
             log.error("webhooks_given_up_after_deaths", count=given_up)
 

@@ -100,7 +100,7 @@ def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier
     )
     return Lanes(
         database=runtime.pool,
-        schedule=StoredLanes(settings.lease_s, len(courier.schedule.delays_s)),
+        schedule=StoredLanes(settings.lease_s, courier.schedule.delays_s),
         courier=courier,
         limits=LaneLimits(
             pace,

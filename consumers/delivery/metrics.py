@@ -49,7 +49,7 @@ class LaneMetrics:
         self.metrics.delivery_breakers_open.set(pacer.open_breakers(now))
         worst = pacer.worst(WORST_TARGETS)
         for gone in self._named - worst.keys():
-            self.metrics.delivery_host_failures.remove(gone)
+            self.metrics.delivery_target_failures.remove(gone)
         for target, failures in worst.items():
-            self.metrics.delivery_host_failures.labels(target).set(failures)
+            self.metrics.delivery_target_failures.labels(target).set(failures)
         self._named = set(worst)

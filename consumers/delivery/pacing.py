@@ -4,7 +4,7 @@ Pure: the time is an argument (any monotonic seconds). The state is local to the
 again within seconds after a start (decisions/0012).
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import IntEnum
 from math import inf
@@ -73,18 +73,34 @@ class BreakerChange:
 
 
 @dataclass(slots=True)
+class _Running:
+    sender: str
+    began_at: float = inf  # inf: waits for a worker
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    at: float
+    good: bool
+    sender: str
+
+
+@dataclass(slots=True)
 class _Pace:
     cap: int
     tokens: float
     filled_at: float
-    running: dict[UUID, float] = field(default_factory=dict)  # began at; inf: waits for a worker
-    outcomes: deque[tuple[float, bool]] = field(
-        default_factory=lambda: deque(maxlen=WINDOW_ATTEMPTS)
-    )
+    running: dict[UUID, _Running] = field(default_factory=dict)
+    outcomes: deque[_Ended] = field(default_factory=lambda: deque(maxlen=WINDOW_ATTEMPTS))
     tier: Tier = Tier.NEW
     failures_in_row: int = 0
     opens: int = 0  # in a row, without a good answer between
-    closed_until: float = -inf  # the lane is closed by an open breaker or a Retry-After
+    opened_until: float = -inf  # by the breaker
+    paused_until: float = -inf  # by a Retry-After
+
+    @property
+    def closed_until(self) -> float:
+        return max(self.opened_until, self.paused_until)
 
 
 class Pacer:
@@ -97,12 +113,16 @@ class Pacer:
     @property
     def in_flight(self) -> int:
         """Return attempts under way, without those that wait for a worker."""
-        return sum(at != inf for target in self._targets.values() for at in target.running.values())
+        return sum(
+            one.began_at != inf
+            for target in self._targets.values()
+            for one in target.running.values()
+        )
 
     def open_breakers(self, now: float) -> int:
         """Return how many targets are not tried for now because they failed."""
         return sum(
-            target.opens > 0 and now < target.closed_until for target in self._targets.values()
+            target.opens > 0 and now < target.opened_until for target in self._targets.values()
         )
 
     def worst(self, count: int) -> dict[str, int]:
@@ -126,6 +146,12 @@ class Pacer:
             targets=tuple(self._targets),
             rooms=tuple(self._room(target, now) for target in self._targets.values()),
             tiers=tuple(tiers.values()),
+            shares=tuple(self._share(target) for target in self._targets.values()),
+            flights=Counter(
+                (name, running.sender)
+                for name, target in self._targets.items()
+                for running in target.running.values()
+            ),
             new_target=min(FIRST_CAP, limits.per_target),
             by_tier=(
                 max(0, free),
@@ -135,16 +161,16 @@ class Pacer:
             total=max(0, free),
         )
 
-    def reserve(self, target: str, delivery_id: UUID, now: float) -> None:
+    def reserve(self, target: str, delivery_id: UUID, now: float, sender: str) -> None:
         """Take an attempt's room and its part of the rate, once it was claimed."""
         known = self._known(target, now)
         self._fill(known, now)
         known.tokens -= 1
-        known.running[delivery_id] = inf
+        known.running[delivery_id] = _Running(sender)
 
     def begin(self, target: str, delivery_id: UUID, now: float) -> None:
         """Note that a reserved attempt begins: from here on its time counts for the target."""
-        self._targets[target].running[delivery_id] = now
+        self._targets[target].running[delivery_id].began_at = now
 
     def end(
         self, target: str, delivery_id: UUID, health: TargetHealth, now: float, pause_s: float = 0.0
@@ -159,12 +185,14 @@ class Pacer:
             pause_s: for how long the target asked to be left alone.
         """
         known = self._known(target, now)
-        took_s = now - known.running.pop(delivery_id, now)
-        if health is TargetHealth.UNKNOWN:
+        running = known.running.pop(delivery_id, None)
+        if health is TargetHealth.UNKNOWN or running is None:
             return BreakerChange()
-        known.outcomes.append((now, health is TargetHealth.GOOD))
-        ended = self._good(known, took_s) if health is TargetHealth.GOOD else self._bad(known, now)
-        known.closed_until = max(known.closed_until, now + pause_s)
+        good = health is TargetHealth.GOOD
+        known.outcomes.append(_Ended(now, good, running.sender))
+        ended = self._good(known, now - running.began_at) if good else self._bad(known, now)
+        if pause_s:
+            known.paused_until = max(known.paused_until, now + pause_s)
         return ended
 
     def wait_s(self, now: float) -> float:
@@ -184,10 +212,11 @@ class Pacer:
         return min(moments, default=inf) - now
 
     def _good(self, target: _Pace, took_s: float) -> BreakerChange:
+        """An answer of one sender is news for the others: they need not wait for the breaker."""
         closed, target.opens, target.failures_in_row = target.opens > 0, 0, 0
         if closed:
             target.outcomes.clear()
-            target.cap = 1
+            target.cap, target.opened_until = 1, -inf
         slow = took_s > self._limits.slow_s
         target.tier = Tier.SUSPECT if slow else Tier.STEADY
         most = max(FIRST_CAP, self._limits.per_target // 2) if slow else self._limits.per_target
@@ -201,21 +230,29 @@ class Pacer:
         if now < target.closed_until or not (target.opens or _is_failing(target, now)):
             return BreakerChange(opens=target.opens)
         target.opens += 1
-        target.closed_until = now + min(MAX_OPEN_S, self._limits.open_s * 2 ** (target.opens - 1))
+        target.opened_until = now + min(MAX_OPEN_S, self._limits.open_s * 2 ** (target.opens - 1))
         return BreakerChange(opened=True, opens=target.opens)
 
     def _room(self, target: _Pace, now: float) -> int:
+        """Return how many more attempts a target may get: one more than any one sender may have.
+
+        Who waits for answers that do not come must not hold all of it: it may be his addresses that
+        are dead, and not the target.
+        """
         if now < target.closed_until:
             return 0
-        # Half-open: one attempt, with a webhook that is due anyway, tells whether it is back.
-        room = (1 if target.opens else target.cap) - len(target.running)
+        room = min(_cap(target) + 1, self._limits.per_target) - len(target.running)
         if self._limits.rate_per_s:
             self._fill(target, now)
             room = min(room, int(target.tokens))
         return max(0, room)
 
+    def _share(self, target: _Pace) -> int:
+        """Return how many attempts one sender may have in flight at a target."""
+        return max(1, min(_cap(target), self._limits.per_target - 1))
+
     def _tier(self, target: _Pace, now: float) -> Tier:
-        oldest = min(target.running.values(), default=now)
+        oldest = min((one.began_at for one in target.running.values()), default=now)
         return Tier.SUSPECT if now - oldest > self._limits.slow_s else target.tier
 
     def _fill(self, target: _Pace, now: float) -> None:
@@ -242,7 +279,16 @@ class Pacer:
             del self._targets[name]
 
 
+def _cap(target: _Pace) -> int:
+    # Half-open: one attempt, with a webhook that is due anyway, tells whether it is back.
+    return 1 if target.opens else target.cap
+
+
 def _is_failing(target: _Pace, now: float) -> bool:
-    recent = [good for at, good in target.outcomes if at > now - WINDOW_S]
-    failed = recent.count(False)
-    return len(recent) >= MIN_ATTEMPTS and failed >= MAX_FAILURE_SHARE * len(recent)
+    """Return whether the target, and not the addresses of one sender alone, fails."""
+    recent = [one for one in target.outcomes if one.at > now - WINDOW_S]
+    failed = sum(not one.good for one in recent)
+    if len(recent) < MIN_ATTEMPTS or failed < MAX_FAILURE_SHARE * len(recent):
+        return False
+    sender = recent[-1].sender
+    return not any(one.good and one.sender != sender for one in recent[-MIN_ATTEMPTS:])

@@ -17,7 +17,7 @@ Schedule = Callable[[Transaction, Mapping[UUID, CallbackRequested]], Awaitable[N
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRole:
-    """Callback events -> due rows. `arrived` wakes the lanes of this process."""
+    """Callback events -> due rows. `arrived` wakes the lanes of this process after the commit."""
 
     schedule: Schedule
     arrived: Callable[[], None]
@@ -31,13 +31,13 @@ class DeliveryRole:
         events = {it.plan: it.received.event for it in items if isinstance(it.plan, UUID)}
         await self.schedule(tx, events)
         reach("delivery.scheduled")
-        self.arrived()
         return Outcome(
+            notices=(self.arrived,),
             rejected=tuple(
                 Rejection(it.received.partition, it.received.offset, it.plan)
                 for it in items
                 if isinstance(it.plan, PermanentError)
-            )
+            ),
         )
 
 

@@ -1,7 +1,7 @@
 """The query role's ports, satisfied by spaCy, the labels in force and PostgreSQL."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from core.language.lemmatizer import Lemmatizer
 from core.relevance.matching import LabelIndex, missing_aliases
 from core.storage import labels
 from core.storage.queries import queries
+from core.storage.queries.queries import NewAnswer
 from core.tags import Label
 from core.transaction import Database, Transaction
 from schemas.callback import CallbackRequested
@@ -79,26 +80,16 @@ class LabelLanguage:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
-    """Answers and parked queries.
-
-    Args:
-        answered: is called with each new answer's type and the seconds since its query was
-            accepted, for metrics; where a transaction is rolled back, once more with its next try.
-    """
+    """Answers and parked queries."""
 
     database: Database
     after_timeout_s: float
-    answered: Callable[[str, float], object] = lambda _type, _seconds: None
 
     async def keep(
         self, tx: Transaction, answers: Sequence[tuple[QuerySubmitted, CallbackRequested]]
-    ) -> dict[UUID, str | None]:
+    ) -> dict[UUID, NewAnswer]:
         """Store answers; return the queries that had none before, with who asked by HTTP."""
-        new = await queries.answer(tx, answers)
-        for _, event in answers:
-            if event.query_id in new:
-                self.answered(event.type, new[event.query_id].waited_s)
-        return {query_id: answer.owner for query_id, answer in new.items()}
+        return await queries.answer(tx, answers)
 
     async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
         """Return for each whether its upload is still to be dealt with, or why it never will be.

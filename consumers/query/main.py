@@ -30,7 +30,7 @@ async def main(stop: asyncio.Event) -> None:
     async with open_runtime("query") as runtime:
         labels = LabelLanguage(runtime.pool, lemmatizer, settings.max_chars, MAX_LABELS)
         measuring = QueryMetrics(runtime.metrics, runtime.pool)
-        answers = StoredAnswers(runtime.pool, settings.after_timeout_s, measuring.answered)
+        answers = StoredAnswers(runtime.pool, settings.after_timeout_s)
         archive = StoredArchive(
             runtime.pool, load(DatabaseSettings).command_timeout_s, measuring.looked_up
         )
@@ -40,8 +40,9 @@ async def main(stop: asyncio.Event) -> None:
             archive,
             answers,
             runtime.outbox,
+            measuring.answered,
         )
-        role = QueryRole(labels, archive, answers)
+        role = QueryRole(labels, archive, answers, measuring.answered)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)
         await run(runtime, role, _decoded, stop, [waiting.run, measuring.run, upkeep.run])
 

@@ -4,8 +4,9 @@ Knows nothing of Kafka, SQL or spaCy: what it needs, it names below as ports. Th
 a query wins; a replay that finds another image changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 from uuid import UUID, uuid5
 
@@ -27,12 +28,43 @@ from schemas.strict import NAMESPACE
 from schemas.token import Token, decode_token
 
 
+class NewlyAnswered(Protocol):
+    """A query that had no answer before."""
+
+    @property
+    def owner(self) -> str | None:
+        """Return who asked by HTTP; None for a record that somebody else put on the topic."""
+        ...
+
+    @property
+    def waited_s(self) -> float:
+        """Return the seconds since it was accepted."""
+        ...
+
+
+#: Takes an answer's type and the seconds since its query was accepted.
+Answered = Callable[[str, float], object]
+
+
+def unheeded(_kind: str, _seconds: float) -> None:
+    """Do nothing with an answer."""
+
+
+def tell(
+    answered: Answered, events: Iterable[CallbackRequested], new: Mapping[UUID, NewlyAnswered]
+) -> None:
+    """Tell of the answers that are new."""
+    for event in events:
+        if event.query_id in new:
+            answered(event.type, new[event.query_id].waited_s)
+
+
 class Answers(Protocol):
     """Where answers are kept, and queries that must wait."""
 
     async def keep(
         self, tx: Transaction, answers: Sequence[tuple[QuerySubmitted, CallbackRequested]]
-    ) -> dict[UUID, str | None]:
+    ) -> Mapping[UUID, NewlyAnswered]:
         """Store answers; return the queries that had none before, with who asked by HTTP.
 
         A record may name any owner, since others may write to the topic. Only the ingress writes a
@@ -75,11 +107,15 @@ class QueryRole:
     The archive is read in `prepare`, outside the transaction: a query that takes seconds must not
     hold a batch's transaction open beyond its limit. The image may be deleted a moment later;
     the delivery role checks that in any case.
+
+    Attributes:
+        answered: is told of each new answer after its commit, for metrics.
     """
 
     labels: LabelFinder
     images: ImageFinder
     answers: Answers
+    answered: Answered = unheeded
 
     async def prepare(self, batch: Sequence[Received[QuerySubmitted]]) -> list[QueryItem]:
         """Lemmatize, match and look up. Free of effects."""
@@ -126,7 +162,8 @@ class QueryRole:
             reach("query.parked")
         new = await self.answers.keep(tx, list(answers.values()))
         reach("query.kept")
-        return Outcome(emitted=_callbacks(answers, new))
+        told = partial(tell, self.answered, [event for _, event in answers.values()], new)
+        return Outcome(emitted=_callbacks(answers, new), notices=(told,))
 
 
 def _prepared(item: QueryItem) -> Prepared:
@@ -160,10 +197,10 @@ def _after(query: QuerySubmitted) -> Token | None:
 
 def _callbacks(
     answers: dict[UUID, tuple[QuerySubmitted, CallbackRequested]],
-    new: Mapping[UUID, str | None],
+    new: Mapping[UUID, NewlyAnswered],
 ) -> tuple[Record, ...]:
     return tuple(
-        outgoing(event, owner=new[query_id])
+        outgoing(event, owner=new[query_id].owner)
         for query_id, (_, event) in answers.items()
         if query_id in new
     )

@@ -16,7 +16,7 @@ from consumers.query.answering import (
     failed,
     outgoing,
 )
-from consumers.query.role import Answers
+from consumers.query.role import Answered, Answers, tell, unheeded
 from core.errors import QueryInvalid
 from core.failpoints import reach
 from core.offsets import OutboxRow
@@ -49,6 +49,7 @@ class WaitingRoom:
     images: ImageFinder
     answers: Answers
     outbox: AnswerOutbox
+    answered: Answered = unheeded
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look for queries that can be answered, several times a second, until `stop` is set."""
@@ -79,13 +80,14 @@ class WaitingRoom:
             await self.answers.unpark(tx, sorted(event.query_id for _, event in answers))
             reach("parked.unparked")
             records = [
-                outgoing(event, owner=new[event.query_id])
+                outgoing(event, owner=new[event.query_id].owner)
                 for _, event in answers
                 if event.query_id in new
             ]
             rows = await self.outbox.add(tx, records)
             reach("parked.outboxed")
         reach("parked.committed")
+        tell(self.answered, [event for _, event in answers], new)
         await self.outbox.publish(rows)
         reach("parked.published")
         return len(ready)

@@ -6,6 +6,7 @@ Knows nothing of Kafka, SQL or CUDA: what it needs, it names below as ports.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 from typing import Protocol
 from uuid import UUID, uuid5
@@ -160,17 +161,17 @@ class TaggingRole:
         if parked:
             await self.table.park(tx, *_aside(parked, items))
             reach("tagging.parked")
-        # Counted before the commit, so after a rollback it is counted again.
         counts = {
             "tagged": len(tagged),
             "parked": len(parked),
             "skipped": len(items) - len(current),
         }
-        self.metrics.applied(counts, [error.reason for _, error in failed])
+        reasons = [error.reason for _, error in failed]
         now = datetime.now(UTC)
         return Outcome(
             emitted=tuple(_tagged_event(received, plan, now) for received, plan in done),
             rejected=tuple(_rejections(items)),
+            notices=(partial(self.metrics.applied, counts, reasons),),
         )
 
     async def _check_labels(self, plans: Sequence[Tagged], tx: Transaction) -> None:

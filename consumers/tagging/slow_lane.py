@@ -238,6 +238,8 @@ class SlowLane:
             rows = await self.outbox.add(tx, [*outcome.emitted, *map(_copy, letters)])
             reach("slow.outboxed")
         reach("slow.committed")
+        for tell in outcome.notices:
+            tell()
         await self.outbox.publish(rows)
         reach("slow.published")
         return True

@@ -8,7 +8,7 @@ from core.settings import ArchiveSettings, RetentionSettings, TaggingSettings, l
 from core.storage.archive import following, statistics
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.best import noted
-from core.storage.delivery import deliveries
+from core.storage.delivery import lanes
 from core.telemetry.metrics import Metrics
 from core.transaction import Database, Transaction
 
@@ -43,7 +43,7 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
 
     async def reopen() -> bool:
         async with database.transaction() as tx:
-            await deliveries.reopen_lanes(tx)
+            await lanes.reopen_lanes(tx)
         return False
 
     return Upkeep(

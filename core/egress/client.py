@@ -2,8 +2,8 @@
 
 httpx requests on aiohttp's connections: 0.17 ms of CPU per POST of 1 kB, guard included, where
 httpx's own pool takes 2 to 3 ms and degrades with connections. No redirects, cookies, content
-coding, or proxies from the environment. A POST has one deadline up to the end of the answer's
-headers, and a short time more for its body; a download has one deadline. Answers are cut as they
+coding, or proxies from the environment. A POST has one deadline up to the answer's status line,
+and a short time more for the rest of it; a download has one deadline. Answers are cut as they
 stream.
 """
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +21,8 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from core.egress.connector import GuardedConnector, RequestTrace, trace_of_request
+from core.egress.answering import ExactRequest, RequestTrace, exact_url, trace_of_request
+from core.egress.connector import GuardedConnector
 from core.egress.exchange import Download, Exchange, Reading
 from core.egress.failures import FailureKind, unreachable
 from core.egress.guard import TargetGuard
@@ -110,6 +111,7 @@ class GuardedClient:
         # Callbacks come back, and the policy is fixed; an error is not remembered.
         self._target = lru_cache(MAX_TARGETS)(guard.policy.check_url)
         self._url = lru_cache(MAX_TARGETS)(httpx.URL)
+        self._exact_url = lru_cache(MAX_TARGETS)(exact_url)
 
     async def __aenter__(self) -> Self:
         """Open the pool."""
@@ -124,6 +126,7 @@ class GuardedClient:
             ),
             headers=DEFAULT_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=ExactRequest,
             trust_env=False,
             auto_decompress=False,
         )
@@ -163,14 +166,15 @@ class GuardedClient:
         """Post once and return the answer, whatever its status.
 
         An answer counts from its status line on, since the receiver has decided by then: one whose
-        body is late, broken or endless is returned with `body_complete` false.
+        headers or body are late, broken or endless is returned with `body_complete` false.
 
         Args:
             url: where to.
             content: the body of the request.
             headers: beside the client's own.
-            timeout_s: from the start to the end of the answer's status line and headers.
-            body_s: how long the answer's body is read after that, up to `response_max_bytes`.
+            timeout_s: from the start to the end of the answer's status line.
+            body_s: how long its headers and its body are read after that, the body up to
+                `response_max_bytes`.
 
         Raises:
             TargetForbidden: the guard refuses the URL or an address of its host.
@@ -232,11 +236,11 @@ class GuardedClient:
     ) -> None:
         if self._transport is None:
             raise RuntimeError("the client is used outside its context")
-        trace.reused = False
+        trace.reused, trace.status = False, None
+        if call.body_s is not None:
+            trace.heard = partial(_shorten, deadline, call.body_s)
         try:
             response = await self._transport.handle_async_request(self._request(call))
-            if call.body_s is not None:
-                deadline.reschedule(asyncio.get_running_loop().time() + call.body_s)
             try:
                 await reading.take(response)
             finally:
@@ -249,6 +253,10 @@ class GuardedClient:
             # No network error: a library cannot encode the URL or a header. `check_url` refuses the
             # known cases; the others must not crash the caller.
             raise TargetForbidden(f"{call.target.host}: cannot be asked: {error}") from error
+        finally:
+            trace.heard = _nothing
+            if reading.status is None:
+                reading.status = trace.status
 
     def _request(self, call: _Call) -> httpx.Request:
         """Return a request. From `content` httpx would derive headers that aiohttp writes."""
@@ -270,7 +278,8 @@ class GuardedClient:
         return request
 
     def _trace(self, target: Target) -> RequestTrace:
-        return RequestTrace(host=self._proxy.url.host if self._proxy is not None else target.host)
+        host = self._proxy.url.host if self._proxy is not None else target.host
+        return RequestTrace(host, self._exact_url(target.url))
 
     def _dial_guard(self) -> TargetGuard:
         if self._proxy is None:
@@ -280,19 +289,35 @@ class GuardedClient:
 
 
 @asynccontextmanager
-async def open_client(settings: EgressSettings) -> AsyncIterator[GuardedClient]:
+async def open_client(
+    settings: EgressSettings, own_ports: frozenset[int] = frozenset()
+) -> AsyncIterator[GuardedClient]:
     """Yield a guarded client as the settings describe it, with its resolver.
+
+    Args:
+        settings: the operator's rules.
+        own_ports: where the archive itself listens on this machine.
 
     Raises:
         ConfigurationError: a setting cannot be used; names the variable.
     """
-    policy = TargetPolicy.from_settings(settings)
+    policy = TargetPolicy.from_settings(settings, own_ports)
     limits = EgressLimits.from_settings(settings)
     async with (
         HostResolver() as resolver,
         GuardedClient(TargetGuard(policy, resolver), limits) as client,
     ):
         yield client
+
+
+def _shorten(deadline: asyncio.Timeout, left_s: float) -> None:
+    """End the reading so soon, unless it is ending already."""
+    if not deadline.expired():
+        deadline.reschedule(asyncio.get_running_loop().time() + left_s)
+
+
+def _nothing() -> None:
+    """Hear no more."""
 
 
 @dataclass(frozen=True, slots=True)

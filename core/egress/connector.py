@@ -9,16 +9,17 @@ import asyncio
 import errno
 import socket
 import time
-from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from ssl import SSLContext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from core.egress.addresses import parse_address
+from core.egress.answering import RequestTrace, StatusReader, trace_of_request
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import TargetForbidden
@@ -29,21 +30,6 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
 KEEP_ALIVE_S = 30.0
-
-
-@dataclass(slots=True)
-class RequestTrace:
-    """The connector's notes about one request; a mutable value shared with the client."""
-
-    host: str
-    reused: bool = False
-    remote_address: str = ""
-    forbidden: TargetForbidden | None = None
-
-
-# A context variable, since aiohttp gives its hooks no place for a request's own data; its
-# connection attempts run in child tasks, which inherit it and share the object.
-trace_of_request: ContextVar[RequestTrace] = ContextVar("trace_of_request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +62,9 @@ class GuardedConnector(aiohttp.TCPConnector):
             limit=0,  # callers bound their requests; a total here would couple hosts
             limit_per_host=per_host,
         )
+        # What reads the answers on each new connection; aiohttp 3.14 has no public way to say so.
+        reader = partial(StatusReader, loop=self._loop)
+        self._factory = cast("partial[ResponseHandler]", reader)  # a partial is invariant
         self._policy = guard.policy
         self._max_open = max_open
         self._max_age_s = max_age_s
@@ -104,6 +93,8 @@ class GuardedConnector(aiohttp.TCPConnector):
         protocol, transport = connection.protocol, connection.transport
         if protocol is None or transport is None:
             return  # closed already; the request will fail
+        if isinstance(protocol, StatusReader):
+            protocol.trace = trace
         now = time.monotonic()
         judged = self._judged.get(protocol)
         trace.reused = judged is not None
@@ -122,6 +113,7 @@ class GuardedConnector(aiohttp.TCPConnector):
             return _Judged(opened_at)
         address = str(peer[0])
         self._policy.check_peer(host, parse_address(address))
+        self._policy.check_own(host, parse_address(address), peer[1])
         return _Judged(opened_at, host, address)
 
     def _open_count(self) -> int:
@@ -164,6 +156,7 @@ def _socket_factory(policy: TargetPolicy) -> "aiohttp.SocketFactoryType":
         trace = trace_of_request.get()
         try:
             policy.check_peer(trace.host, parse_address(str(address[0])))
+            policy.check_own(trace.host, parse_address(str(address[0])), int(address[1]))
         except TargetForbidden as error:
             # aiohappyeyeballs 2.7 expects OSError from a factory, and swallows all others.
             trace.forbidden = error

@@ -27,7 +27,8 @@ class TargetGuard:
         """
         target = self.policy.check_url(url)
         if target.address is None:
-            await self.addresses(target.host)
+            for address in await self.addresses(target.host):
+                self.policy.check_own(target.host, address, target.port)
         return target
 
     async def addresses(self, host: str) -> tuple[IPAddress, ...]:

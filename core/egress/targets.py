@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 import idna
 
 from core.egress.addresses import IPAddress, IPNetwork, check_address, parse_networks
+from core.egress.own_ports import is_here
 from core.errors import ConfigurationError, TargetForbidden
 from core.settings import EgressSettings
 
@@ -24,15 +25,21 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 # Parsers disagree on these: urllib drops tabs and line ends, browsers turn \ into /.
 _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _BRACKETS = re.compile(r"[^\[\]]*|([^\[\]]*@)?\[[0-9a-fA-F:.]+\](:[0-9]*)?")
+_PORT = re.compile(r"[0-9]{1,5}")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")  # _ : names of Compose services
 # WHATWG URL, "ends in a number": then the host is an IPv4 address in some spelling.
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_URL_SAFE = "/%:@!$&'()*+,;=~-._?"
+#: What goes out as it came in: a receiver may have signed the URL, letter by letter.
+_AS_IT_IS = "".join(map(chr, range(0x21, 0x7F)))
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A callback address in canonical form: lower-case ASCII host, explicit port, no fragment."""
+    """A callback address: lower-case ASCII host, explicit port.
+
+    Attributes:
+        url: with that host and without fragment, else byte for byte as it came in.
+    """
 
     scheme: str
     host: str
@@ -49,10 +56,13 @@ class TargetPolicy:
     ports: tuple[range, ...] = (range(443, 444), range(8443, 8444))
     allowed_hosts: frozenset[str] = frozenset()
     allowed_networks: tuple[IPNetwork, ...] = ()
-    denied_networks: tuple[IPNetwork, ...] = ()  # own listen addresses; wins over all
+    denied_networks: tuple[IPNetwork, ...] = ()  # wins over all, as the next one does
+    own_ports: frozenset[int] = frozenset()  # the archive's own servers, at any address of ours
 
     @classmethod
-    def from_settings(cls, settings: EgressSettings) -> "TargetPolicy":
+    def from_settings(
+        cls, settings: EgressSettings, own_ports: frozenset[int] = frozenset()
+    ) -> "TargetPolicy":
         """Return the policy that the settings describe.
 
         Raises:
@@ -65,6 +75,7 @@ class TargetPolicy:
             allowed_hosts=hosts,
             allowed_networks=networks,
             denied_networks=_parse_denied(_split(settings.denied_hosts)),
+            own_ports=own_ports,
         )
 
     def check_url(self, url: str) -> Target:
@@ -82,7 +93,8 @@ class TargetPolicy:
         self._check_port(port)
         if address is not None:
             self.check_resolved(host, (address,))
-        return Target(parts.scheme, host, port, _rebuild(parts, host, port), address)
+            self.check_own(host, address, port)
+        return Target(parts.scheme, host, port, _rebuild(url, parts, host, port), address)
 
     def check_resolved(self, host: str, addresses: Sequence[IPAddress]) -> None:
         """Raise where an address of a host is denied: one bad address blocks them all.
@@ -92,6 +104,17 @@ class TargetPolicy:
         """
         for address in addresses:
             self.check_peer(host, address)
+
+    def check_own(self, host: str, address: IPAddress, port: int) -> None:
+        """Raise where the archive itself listens. No list of the operator's allows it.
+
+        A receiver within the archive would be an exception made here, by the URL's path.
+
+        Raises:
+            TargetForbidden: names the host, the address and the port.
+        """
+        if port in self.own_ports and is_here(address):
+            raise TargetForbidden(f"{host}: at {address}, port {port}, the archive itself listens")
 
     def check_peer(self, host: str, address: IPAddress) -> None:
         """Raise where an address that a connection to `host` is about to use is denied.
@@ -132,6 +155,8 @@ def canonical_host(host: str) -> tuple[str, IPAddress | None]:
     if ":" in host:
         address = _ipv6_literal(host)
         return f"[{address}]", address
+    if len(host) > MAX_HOST_CHARS + 1:  # with a final dot; before the work of encoding it
+        raise TargetForbidden(f"the host has {len(host)} characters, more than {MAX_HOST_CHARS}")
     name = _to_ascii(host).removesuffix(".")
     if not name:
         raise TargetForbidden("the URL has no host")
@@ -155,6 +180,20 @@ def lane_name(host: str) -> str:
         TargetForbidden: as `canonical_host`.
     """
     return canonical_host(host.removeprefix("[").removesuffix("]"))[0].strip("[]")
+
+
+def target_of(scheme: str, host: str, port: str) -> str:
+    """Return the target that these parts name, as `target_name` does.
+
+    Raises:
+        TargetForbidden: a part is not what it should be.
+    """
+    if scheme.lower() not in DEFAULT_PORTS:
+        raise TargetForbidden(f"{scheme!r} is neither http nor https")
+    if not _PORT.fullmatch(port) or not 0 < int(port) < 65_536:
+        raise TargetForbidden(f"{port!r} is not a port")
+    name, _ = canonical_host(host.removeprefix("[").removesuffix("]"))
+    return f"{scheme.lower()}://{name}:{int(port)}"
 
 
 def target_name(url: str) -> str:
@@ -245,11 +284,20 @@ def _ipv4_literal(name: str) -> IPv4Address:
         ) from error
 
 
-def _rebuild(parts: SplitResult, host: str, port: int) -> str:
+def _rebuild(url: str, parts: SplitResult, host: str, port: int) -> str:
+    """Return a URL with its host in canonical form, and the rest byte for byte, without fragment.
+
+    Only what cannot be written in a request is encoded: characters beyond ASCII.
+    """
     netloc = host if port == DEFAULT_PORTS[parts.scheme] else f"{host}:{port}"
-    path = quote(parts.path or "/", safe=_URL_SAFE.replace("?", ""))
-    query = f"?{quote(parts.query, safe=_URL_SAFE)}" if parts.query else ""
-    return f"{parts.scheme}://{netloc}{path}{query}"
+    rest = url.partition("#")[0][len(f"{parts.scheme}://{parts.netloc}") :]
+    path = rest if rest.startswith("/") else f"/{rest}"
+    written = f"{parts.scheme}://{netloc}{quote(path, safe=_AS_IT_IS)}"
+    if len(written) > MAX_URL_CHARS:
+        raise TargetForbidden(
+            f"the URL has {len(written)} characters in ASCII, more than {MAX_URL_CHARS}"
+        )
+    return written
 
 
 def _split(text: str) -> list[str]:

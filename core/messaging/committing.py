@@ -20,7 +20,7 @@ from core.messaging.budget import DeadLetterBudget
 from core.messaging.claiming import FENCED_WAIT_S
 from core.messaging.outbox import OutboxPublisher
 from core.messaging.preparing import Made, Pipeline, Prepared
-from core.messaging.role import Item, Outcome
+from core.messaging.role import Item, Notice, Outcome
 from core.messaging.session import RoleParts, Session
 from core.messaging.stage_timer import TimeAccount
 from core.offsets import DeadLetter, Move, OutboxRow
@@ -43,6 +43,7 @@ class _Written:
     ours: frozenset[Partition]
     letters: tuple[DeadLetter, ...]
     rows: Sequence[OutboxRow]
+    notices: tuple[Notice, ...]
 
 
 class Committer(Generic[E, P]):
@@ -109,6 +110,8 @@ class Committer(Generic[E, P]):
         moves = plan_moves(partition_batch for partition_batch, _ in portion)
         with session.metrics.consumer_transaction_seconds.labels(session.group).time():
             written = await self._transact(portion, moves)
+        for tell in written.notices:
+            tell()
         session.tracker.committed(move for move in moves if move.partition in written.ours)
         fenced = [move.partition for move in moves if move.partition not in written.ours]
         if fenced:
@@ -147,7 +150,7 @@ class Committer(Generic[E, P]):
         except TimeoutError as error:
             raise DatabaseAway("transaction deadline passed") from error
         reach("commit.done")
-        return _Written(ours, letters, rows)
+        return _Written(ours, letters, rows, outcome.notices)
 
     async def _applied(self, items: Sequence[Item[E, P]], tx: Transaction) -> Outcome:
         if not items:

@@ -4,7 +4,7 @@ prepare  slow and free of effects; may be called again with the same records
 apply    only SQL, inside the transaction that also moves the offsets
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -70,12 +70,26 @@ class Rejection:
     error: PermanentError
 
 
+#: Tells somebody in this process of a commit; returns at once and does not fail.
+Notice = Callable[[], object]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the loop is to write after `apply`: events for the outbox, and dead letters."""
+    """What the loop is to do after `apply`.
+
+    Attributes:
+        emitted: events for the outbox, written in the same transaction.
+        rejected: dead letters, as well.
+        notices: called once the transaction has committed, and not at all where it was rolled back
+            or nobody knows. Whoever looks at the tables earlier does not see what was written, so
+            `apply` itself tells nobody (docs/decisions/0023). What must not be missed is found by
+            looking; a notice only makes it sooner.
+    """
 
     emitted: tuple[Record, ...] = ()
     rejected: tuple[Rejection, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 class Role(Protocol[EventT, PlanT]):
@@ -90,5 +104,9 @@ class Role(Protocol[EventT, PlanT]):
         ...
 
     async def apply(self, items: Sequence[Item[EventT, PlanT]], tx: Transaction) -> Outcome:
-        """Write the effects of these items, and nothing else, through `tx`."""
+        """Write the effects of these items, and nothing else, through `tx`.
+
+        It may yet be rolled back, and be called again: what others are to be told of it is a notice
+        of the outcome.
+        """
         ...

@@ -45,6 +45,7 @@ _OUTBOX = {
     "sweep_failed": "The outbox could not be swept; tried again",
 }
 _TAGGING = {
+    "decoder_unsealed": "This system lacks a lock of the decoders, named with the reason",
     "images_parked": "Slow images of a batch were set aside: the batch went on without them",
     "parked_image_dealt_with": "A parked image was tagged, or failed for the reason in the line",
     "parked_image_overtaken": "A parked image was deleted or sent again while it was worked on",
@@ -70,14 +71,15 @@ _DELIVERING = {
     "delivery_internal_error": "A bug met one webhook, which is charged an attempt; report it",
     "delivery_own_fault": "A webhook could not be tried for a reason of ours; tried again",
     "expire_failed": "Leases that ran out could not be given back; tried again",
-    "host_breaker_opened": "A callback target fails; it is left alone for a while",
-    "host_disabled": "A callback target is not tried until an operator resumes it",
-    "host_not_disabled": "A target that should be disabled could not be; tried at its next failure",
-    "host_recovered": "A callback target answers again",
     "leases_lost": "Outcomes came after their lease; another worker has these webhooks",
     "outcome_refused": "PostgreSQL refuses an attempt's outcome; its words are left out, then it",
     "outcomes_not_recorded": "Outcomes could not be written; tried again while their leases last",
     "outcomes_refused": "PostgreSQL refuses one of several outcomes; they are written one by one",
+    "retries_not_brought_forward": "PostgreSQL is away; retries wait on for a target that is back",
+    "target_breaker_opened": "A callback target fails; it is left alone for a while",
+    "target_disabled": "A callback target is not tried until an operator resumes it",
+    "target_not_disabled": "A target could not be disabled as it should; tried at its next failure",
+    "target_recovered": "A callback target answers again; retries that waited for it are due",
     "webhook_attempted": "An attempt at a webhook, and how it ended",
     "webhooks_given_up_after_deaths": "Webhooks that ended their workers, or seem so; now dead",
 }

@@ -244,8 +244,10 @@ class Metrics:
         self.delivery_breakers_open = self._gauge(
             "delivery_breakers_open", "Callback targets that are not tried for now"
         )
-        self.delivery_host_failures = self._gauge(
-            "delivery_host_failures", "Failed attempts in a row of the ten worst targets", "host"
+        self.delivery_target_failures = self._gauge(
+            "delivery_target_failures",
+            "Failed attempts in a row of the ten worst targets",
+            "target",
         )
 
     def _ingress(self) -> None:

@@ -1,6 +1,5 @@
-"""What clients send and get about webhooks that are sent again, and about callback hosts."""
+"""What clients send and get about webhooks that are sent again."""
 
-from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -14,7 +13,9 @@ from schemas.strict import read_whole
 class RedeliveryFilter(Input):
     """A selection of webhooks; all conditions must hold."""
 
-    host: Words | None = Field(None, min_length=1, max_length=253)
+    host: Words | None = Field(
+        None, min_length=1, max_length=253, description="Of any scheme and port."
+    )
     states: tuple[Literal["dead", "due", "delivered"], ...] = Field(
         ("dead",),
         min_length=1,
@@ -46,32 +47,3 @@ class Redelivery(Output):
     matched: dict[str, int] = Field(description="Webhooks that match, by state.")
     redelivered: int = Field(description="Of these, so many are due now; 0 where only counted.")
     webhook_ids: tuple[UUID, ...] = Field(description="Of those that are due now, the first 100.")
-
-
-class HostChange(Input):
-    """`POST /hosts/{host}/disable, resume`: the reason."""
-
-    model_config = examples({"reason": "its operators asked for a pause"})
-
-    reason: Words = Field("", max_length=500)
-
-
-class ShownHost(Output):
-    """A callback host that is or was disabled."""
-
-    host: str = Field(
-        description="A name, for all of its targets; one target where a breaker disabled it: "
-        "`https://hooks.example.org:443`."
-    )
-    is_disabled: bool
-    disabled_at: datetime | None
-    actor: str = Field(description="Who did the last change; `breaker`: it was automatic.")
-    reason: str
-    changed_at: datetime
-    waiting: int = Field(description="Webhooks on the schedule, counted to 1,000.")
-
-
-class ShownHosts(Output):
-    """Hosts that were disabled once, the newest change first."""
-
-    hosts: tuple[ShownHost, ...]

@@ -1,4 +1,4 @@
-"""`/queries/…/redeliver` and `/hosts`: send webhooks again, hold or resume those of a host."""
+"""`/queries/…/redeliver`: send webhooks again."""
 
 from http import HTTPStatus
 
@@ -6,20 +6,16 @@ from starlette.responses import Response
 
 from core.egress.targets import lane_name
 from core.errors import TargetForbidden
-from core.storage.delivery import hosts, redelivery
-from core.storage.delivery.hosts import HostState
+from core.storage.delivery import redelivery
 from core.storage.delivery.redelivery import Redelivered, RedeliveryChoice
 from core.storage.queries import queries
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.redelivery import (
-    HostChange,
     Redelivery,
     RedeliveryRequest,
-    ShownHost,
-    ShownHosts,
 )
-from ingress.operations import Call, Operation, Parameter, Reply, json_response
+from ingress.operations import Call, Operation, Reply, json_response
 
 SHOWN_IDS = 100
 
@@ -61,28 +57,6 @@ async def redeliver_many(call: Call) -> Response:
     return _answer(matched, done)
 
 
-async def disable(call: Call) -> Response:
-    """Hold a host's webhooks until it is resumed."""
-    change, host = await call.body(HostChange), _host(call.request.path_params["host"])
-    async with call.deps.pool.transaction() as tx:
-        await hosts.disable(tx, host, actor=call.caller.owner, reason=change.reason)
-    return await list_hosts(call)
-
-
-async def resume(call: Call) -> Response:
-    """Resume a host's webhooks."""
-    change, host = await call.body(HostChange), _host(call.request.path_params["host"])
-    async with call.deps.pool.transaction() as tx:
-        await hosts.resume(tx, host, actor=call.caller.owner, reason=change.reason)
-    return await list_hosts(call)
-
-
-async def list_hosts(call: Call) -> Response:
-    """Return the hosts that were ever disabled."""
-    found = await hosts.list_hosts(call.deps.pool)
-    return json_response(ShownHosts(hosts=tuple(_shown(one) for one in found)))
-
-
 def _answer(matched: dict[str, int], done: Redelivered) -> Response:
     body = Redelivery(
         matched=matched,
@@ -102,11 +76,6 @@ def _host(text: str) -> str:
         ) from error
 
 
-def _shown(state: HostState) -> ShownHost:
-    return ShownHost.of(state, is_disabled=state.disabled_at is not None)
-
-
-HOST = Parameter("host", "path", "Name or address, as in the callback URL.")
 _BODY_PROBLEMS = (
     "malformed_json", "receive_timeout", "body_too_large", "unsupported_media_type",
     "invalid_request",
@@ -131,39 +100,6 @@ OPERATIONS = (
         (Reply(202, "They are due now, or only counted.", Redelivery),),
         scope=Scope.QUERY,
         body=RedeliveryRequest,
-        problems=_BODY_PROBLEMS,
-    ),
-    Operation(
-        "GET",
-        "/hosts",
-        list_hosts,
-        "Callback hosts that were disabled",
-        "webhooks",
-        (Reply(200, "The newest change first; at most 1,000.", ShownHosts),),
-        scope=Scope.ADMIN,
-    ),
-    Operation(
-        "POST",
-        "/hosts/{host}/disable",
-        disable,
-        "Hold a callback host's webhooks",
-        "webhooks",
-        (Reply(200, "They wait; no attempt is charged.", ShownHosts),),
-        scope=Scope.ADMIN,
-        body=HostChange,
-        parameters=(HOST,),
-        problems=_BODY_PROBLEMS,
-    ),
-    Operation(
-        "POST",
-        "/hosts/{host}/resume",
-        resume,
-        "Let a callback host's webhooks go on",
-        "webhooks",
-        (Reply(200, "They are due again.", ShownHosts),),
-        scope=Scope.ADMIN,
-        body=HostChange,
-        parameters=(HOST,),
         problems=_BODY_PROBLEMS,
     ),
 )

@@ -529,9 +529,16 @@ CREATE TABLE deliveries (
     round           int4        NOT NULL DEFAULT 0,  -- a delivered answer that is asked for again is
                                                      -- a new row, of the next round
     attempts_before int4        NOT NULL DEFAULT 0,  -- the schedule began anew after so many
-    asked_at        timestamptz            -- at this time
+    asked_at        timestamptz,           -- at this time
+    -- Who takes turns in the lane of a target (docs/decisions/0023): owners, and the addresses of
+    -- each, in 32 lines, for an address may be another one each time. Of what has no owner, each
+    -- line for itself; no owner's name begins with a tab.
+    line            int2        NOT NULL GENERATED ALWAYS AS ((hashtext(url) & 31)::int2) STORED,
+    sender          text        NOT NULL
+                    GENERATED ALWAYS AS (coalesce(owner, E'\t' || (hashtext(url) & 31)::text)) STORED
 );
-CREATE INDEX deliveries_due ON deliveries (target, (attempt > 0), next_at) WHERE state = 'due';
+CREATE INDEX deliveries_due ON deliveries (target, sender, line, (attempt > 0), next_at)
+    WHERE state = 'due';
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'leased';
 CREATE INDEX deliveries_dead ON deliveries (host_of(target), finished_at) WHERE state = 'dead';
 CREATE INDEX deliveries_query ON deliveries (query_id);
@@ -565,21 +572,27 @@ COMMENT ON COLUMN attempts.wait_ms IS 'Not written yet: time from the request''s
 COMMENT ON COLUMN attempts.headers IS 'Not written yet: the answer''s headers, [[name, value], ...], bounded.';
 COMMENT ON COLUMN attempts.body IS 'Not written yet: the answer''s body, to 16 KiB.';
 
--- First tries and retries apart. A claim looks at the lanes that are due, so that neither targets
--- that wait for later nor a long backlog of one target cost it anything (docs/decisions/0012).
+-- A row per line of a target, first tries and retries apart. A claim looks at those that are due, so
+-- that neither targets that wait for later nor a long backlog of one cost it anything
+-- (docs/decisions/0012), and takes from them in turn (0023).
 --
--- `due_at` is never later than the earliest next_at of the lane's webhooks. Whoever makes one due
--- lowers it and leaves its transaction in `touched`. A claim raises it, or removes the row, only
--- where `touched` is what its snapshot saw: then it has seen all webhooks of the lane.
+-- `due_at` is never later than the earliest next_at of the row's webhooks. Whoever makes one due
+-- lowers it and leaves its transaction in `touched`. A claim raises it, to infinity where nothing is
+-- left, only where `touched` is what its snapshot saw: then it has seen all webhooks of the row. A
+-- row of which nothing is left stays for a while: it knows whose turn it was.
 CREATE TABLE lanes (
-    target  text        NOT NULL,
-    again   boolean     NOT NULL,
-    due_at  timestamptz NOT NULL,
-    touched xid8        NOT NULL DEFAULT pg_current_xact_id(),
-    PRIMARY KEY (target, again)
+    target    text        NOT NULL,
+    sender    text        NOT NULL,
+    line      int2        NOT NULL,
+    again     boolean     NOT NULL,
+    due_at    timestamptz NOT NULL,
+    served_at timestamptz,           -- when a webhook of it was leased last
+    touched   xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (target, sender, line, again)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX lanes_due ON lanes (again, due_at);
-COMMENT ON TABLE lanes IS 'Targets that have webhooks due, now or later: when to look for them.';
+COMMENT ON TABLE lanes IS
+    'Whose webhooks are due at which target, now or later: when to look for them, and whose turn it is.';
 
 CREATE TABLE targets (
     target      text PRIMARY KEY,
@@ -589,7 +602,7 @@ CREATE TABLE targets (
     changed_at  timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE targets IS
-    'Targets that were disabled once, by a breaker or a person; a host name stands for all of its targets.';
+    'Targets (scheme://host:port) that were disabled once, by a breaker or a person.';
 
 CREATE TABLE target_events (
     id     int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -41,6 +41,7 @@ class FakeProcess(DecoderProcess):
         self._memory_bytes = limits.memory_bytes
         self._is_alive = True
         self._is_ready = False
+        self.unsealed = {}
 
     @property
     def pid(self) -> int:

@@ -28,6 +28,11 @@ It is an asyncio server without a framework, so that it can do what frameworks p
     /slow/SECONDS          200 after that time
     /stuck/N               status N and its headers at once, its body never
     /late-body/SECONDS     200 and its headers at once, its body after that time
+    /204-body              204 with a body, in one packet
+    /long-header           200 with a header of 20 kB
+    /bad-length            200 with two lengths that differ, in one packet
+    /bad-chunk-at-once     200 with a chunk size that is no number, in the packet of the headers
+    /500-broken            500 with a header that is none
 """
 
 import asyncio
@@ -44,6 +49,15 @@ from urllib.parse import unquote
 HUGE_BYTES = 10 * 1000**3
 _BLOCK = bytes(64 * 1024)
 _BODILESS = frozenset({204, 304})  # RFC 9110, 6.4.1
+_BROKEN = {
+    "204-body": b"HTTP/1.1 204 No Content\r\n\r\n{}",
+    "long-header": b"HTTP/1.1 200 OK\r\nX-Long: "
+    + b"x" * 20_000
+    + b"\r\nContent-Length: 0\r\n\r\n",
+    "bad-length": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "bad-chunk-at-once": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello",
+    "500-broken": b"HTTP/1.1 500 Broken\r\nno header\r\n\r\n",
+}
 _HEAD_START_S = 0.1  # a reset discards what the other side has not read yet
 
 
@@ -308,6 +322,11 @@ class HostileReceiver:
         await asyncio.sleep(_HEAD_START_S)
         await conversation.send(b"zz\r\nhello")
 
+    async def _broken(self, conversation: _Conversation) -> None:
+        """Send all in one packet, so that the status line is parsed with what breaks HTTP."""
+        await conversation.send(_BROKEN[conversation.paths[-1].lstrip("/")])
+        await conversation.reader.read()  # until the other side gives up
+
     async def _header_flood(self, conversation: _Conversation) -> None:
         await conversation.send(b"HTTP/1.1 200 OK\r\n")
         for number in range(1_000_000):
@@ -347,4 +366,9 @@ class HostileReceiver:
         "garbage": _garbage,
         "bad-chunks": _bad_chunks,
         "header-flood": _header_flood,
+        "204-body": _broken,
+        "long-header": _broken,
+        "bad-length": _broken,
+        "bad-chunk-at-once": _broken,
+        "500-broken": _broken,
     }

@@ -19,13 +19,13 @@ from uuid import UUID
 from core.transaction import Transaction
 from schemas.callback import CallbackRequested
 
-# Ends every statement that makes webhooks due, over its rows: `changed`. In order, so that two who
+#: Ends every statement that makes webhooks due, over its rows: `changed`. In order, so that two who
 # do so for the same targets do not come to a deadlock.
-_OPEN_LANES = """
-INSERT INTO lanes AS l (target, again, due_at)
-SELECT target, attempt > 0, min(next_at) FROM changed WHERE state = 'due'
-GROUP BY 1, 2 ORDER BY 1, 2
-ON CONFLICT (target, again) DO UPDATE
+OPEN_LANES = """
+INSERT INTO lanes AS l (target, sender, line, again, due_at)
+SELECT target, sender, line, attempt > 0, min(next_at) FROM changed WHERE state = 'due'
+GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+ON CONFLICT (target, sender, line, again) DO UPDATE
     SET due_at = least(l.due_at, excluded.due_at), touched = excluded.touched
 """
 
@@ -42,19 +42,20 @@ WITH asked AS (
     WHERE u.query_id NOT IN (SELECT query_id FROM asked WHERE deleted_at IS NOT NULL)
     ORDER BY u.delivery_id
     ON CONFLICT (delivery_id) DO NOTHING
-    RETURNING target, attempt, next_at, state
+    RETURNING target, sender, line, attempt, next_at, state
 )
-{_OPEN_LANES}
+{OPEN_LANES}
 """  # noqa: S608 - a constant
 
 #: Ends the statement of a claim (`lanes`), over the webhooks that it has `locked`. The attempt is
-#: counted here, before anything is sent. Parameters: $7 the token, $8 how long the lease lasts.
+#: counted here, before anything is sent. Parameters: $11 the token, $12 how long the lease lasts.
 LEASE = """
-UPDATE deliveries d SET state = 'leased', attempt = d.attempt + 1, token = $7,
-                        lease_until = clock_timestamp() + $8::interval
+UPDATE deliveries d SET state = 'leased', attempt = d.attempt + 1, token = $11,
+                        lease_until = clock_timestamp() + $12::interval
 FROM locked WHERE d.delivery_id = locked.delivery_id
-RETURNING d.delivery_id, d.query_id, d.owner, d.target, d.url, d.event::text AS event, d.attempt,
-          d.attempt - d.attempts_before AS made, coalesce(d.asked_at, d.created_at) AS created_at
+RETURNING d.delivery_id, d.query_id, d.owner, d.sender, d.target, d.url,
+          d.event::text AS event, d.attempt, d.attempt - d.attempts_before AS made,
+          coalesce(d.asked_at, d.created_at) AS created_at
 """
 
 # Attempts beyond the schedule arise only from crashes; one more is allowed, to record an outcome.
@@ -69,8 +70,8 @@ WITH expired AS (
            reason = CASE WHEN spent THEN 'process_crashed' END,
            finished_at = CASE WHEN spent THEN now() END
     FROM expired e WHERE d.delivery_id = e.delivery_id
-    RETURNING d.target, d.attempt, d.next_at, d.state
-), opened AS ({_OPEN_LANES})
+    RETURNING d.target, d.sender, d.line, d.attempt, d.next_at, d.state
+), opened AS ({OPEN_LANES})
 SELECT state = 'dead' AS spent FROM changed
 """  # noqa: S608 - a constant
 
@@ -104,8 +105,8 @@ WITH given AS (
     FROM last g WHERE d.delivery_id = g.delivery_id
       AND (d.state = 'leased' AND d.token = g.token
            OR g.state = 'delivered' AND d.state <> 'delivered')
-    RETURNING d.delivery_id, d.target, d.attempt, d.next_at, d.state
-), opened AS ({_OPEN_LANES})
+    RETURNING d.delivery_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
+), opened AS ({OPEN_LANES})
 SELECT delivery_id FROM changed
 """  # noqa: S608 - a constant
 
@@ -119,9 +120,9 @@ WITH changed AS (
     UPDATE deliveries SET state = 'due', next_at = now(), asked_at = now(),
            attempts_before = attempt, reason = NULL, finished_at = NULL
     WHERE delivery_id = ANY($1::uuid[]) AND state IN ('due', 'dead')
-    RETURNING target, attempt, next_at, state
+    RETURNING target, sender, line, attempt, next_at, state
 )
-{_OPEN_LANES}
+{OPEN_LANES}
 """  # noqa: S608 - a constant
 # Two requests at once for a delivered answer give one new webhook, not two.
 _ANEW = f"""
@@ -131,9 +132,9 @@ WITH changed AS (
     FROM unnest($1::uuid[], $2::uuid[]) AS u (known, fresh)
     JOIN deliveries d ON d.delivery_id = u.known
     ON CONFLICT (delivery_id) DO NOTHING
-    RETURNING target, attempt, next_at, state
+    RETURNING target, sender, line, attempt, next_at, state
 )
-{_OPEN_LANES}
+{OPEN_LANES}
 """  # noqa: S608 - a constant
 _WITHDRAW = """
 WITH gone AS (DELETE FROM deliveries WHERE query_id = $1 RETURNING state)
@@ -145,18 +146,22 @@ DELETE FROM deliveries WHERE delivery_id IN (
     SELECT delivery_id FROM deliveries
     WHERE state IN ('delivered', 'dead') AND finished_at < now() - $1::interval LIMIT $2)
 """
-# What SQL typed by hand made due, or a restore brought: no statement of ours leaves one unseen.
-# Lanes that are right are not written: all who make webhooks due would wait for 100,000 of them.
-_REOPEN = f"""
-WITH first AS (
-    SELECT target, attempt > 0 AS again, min(next_at) AS next_at
-    FROM deliveries WHERE state = 'due' GROUP BY 1, 2
+_BRING_FORWARD = f"""
+WITH waiting AS (
+    SELECT d.delivery_id, greatest(now(), a.started_at + make_interval(
+               secs => coalesce(a.took_ms, 0) / 1000.0
+                       + ($2::float8[])[d.attempt - d.attempts_before])) AS earliest
+    FROM deliveries d JOIN attempts a ON a.delivery_id = d.delivery_id AND a.attempt = d.attempt
+    WHERE d.state = 'due' AND d.target = $1 AND d.attempt > 0 AND d.next_at > now()
+      AND a.status IS NULL AND a.error = ANY($3::text[])
+    ORDER BY d.next_at LIMIT 1000
+    FOR NO KEY UPDATE OF d SKIP LOCKED
 ), changed AS (
-    SELECT target, again::int4 AS attempt, next_at, 'due' AS state
-    FROM first f LEFT JOIN lanes l USING (target, again)
-    WHERE l.due_at IS NULL OR l.due_at > f.next_at
-)
-{_OPEN_LANES}
+    UPDATE deliveries d SET next_at = w.earliest FROM waiting w
+    WHERE d.delivery_id = w.delivery_id AND w.earliest < d.next_at
+    RETURNING d.delivery_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
+), opened AS ({OPEN_LANES})
+SELECT delivery_id FROM changed
 """  # noqa: S608 - a constant
 
 
@@ -165,6 +170,7 @@ class Leased:
     """A webhook that is ours to send until the lease ends.
 
     Attributes:
+        sender: who takes turns with others at the target: the owner, or of what has none the line.
         attempt: this one's number, over all redeliveries.
         made: its number since the webhook was last put on the schedule, at `created_at`.
         deadline: the lease lasts at least until then, by `time.monotonic` of this process.
@@ -173,6 +179,7 @@ class Leased:
     delivery_id: UUID
     query_id: UUID
     owner: str | None
+    sender: str
     target: str
     url: str
     event: str
@@ -297,6 +304,19 @@ async def withdraw(tx: Transaction, query_id: UUID) -> tuple[int, int]:
     return (0, 0) if gone is None else (gone["rows"], gone["waiting"])
 
 
-async def reopen_lanes(tx: Transaction) -> None:
-    """Open the lanes of all webhooks that are due, also of those that others wrote."""
-    await tx.execute(_REOPEN)
+async def bring_forward(
+    tx: Transaction, target: str, *, after_s: Sequence[float], kinds: Sequence[str]
+) -> int:
+    """Make those webhooks of a target due now whose retry waits only because it was away.
+
+    That is where the last attempt got no answer. A webhook is never brought so far forward that it
+    waits less than before the attempt that failed: one whose own address is dead, on a target that
+    answers others, keeps most of its time. Returns how many are due earlier now; the first 1,000.
+
+    Args:
+        tx: the transaction.
+        target: which answers again.
+        after_s: by the number of attempts made, how long after the last one it may be due.
+        kinds: what attempts that got no answer came to, for the target's part.
+    """
+    return len(await tx.fetch(_BRING_FORWARD, target, list(after_s), list(kinds)))

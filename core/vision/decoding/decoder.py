@@ -13,17 +13,20 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, ImageUnreadable, PermanentError
 from core.settings import DecodeSettings
 from core.tags import Postponed, Slowness
-from core.vision.decoding import sniff, worker, worker_protocol
+from core.vision.decoding import sealing, sniff, worker, worker_protocol
 from core.vision.decoding.limits import machine_memory, share
 from core.vision.decoding.limits.deadline import TimeLimit
 from core.vision.decoding.perceptual import perceptual_hash
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
 from core.vision.decoding.workers import Answer, Request, SingleUse, StartProcess, Workers
+
+log = structlog.get_logger(__name__)
 
 _MAX_WORKERS = 8
 
@@ -100,15 +103,13 @@ class DecodePool:
     is left. Enter it on the thread that lives as long as the process, since Linux's parent-death
     signal looks at the thread that started a worker.
 
-    Ordinary workers have little memory. A picture that needs more is decoded by a process of its
-    own, one such at a time, while the workers go on.
+    A picture that needs more memory than a worker has is decoded alone, while the workers go on.
 
     Args:
         limits: processes, time, memory, sizes.
         pixels: the form in which `decode` gives pixels.
         operations: for tests: a module-level function that gives the worker's table of
-            operations, e.g. one that crashes on certain bytes. It is imported in the worker by
-            its name.
+            operations, e.g. one that crashes on certain bytes; the worker imports it by its name.
         start: for tests: starts a process.
     """
 
@@ -131,6 +132,7 @@ class DecodePool:
         self._alone = SingleUse(limits, name, start, at_once=1)
 
     async def __aenter__(self) -> Self:
+        sealing.conceal()  # workers run as our user; see decision 0026
         try:
             await self._workers.open()
         except NotStarted as error:
@@ -142,6 +144,8 @@ class DecodePool:
         except BaseException:
             await self._close()
             raise
+        if unsealed := self._workers.unsealed:
+            log.warning("decoder_unsealed", missing=unsealed)
         return self
 
     async def __aexit__(

@@ -1,4 +1,4 @@
-"""The decoder's process: one picture at a time from a socket, within hard limits.
+"""The decoder's process: one picture at a time from a socket, within hard limits, sealed.
 
 Started by `decoder.DecodePool` as `python -m core.vision.decoding.worker FD JOB`. Ends when its
 socket closes, when its parent dies, or when a picture kills it.
@@ -20,10 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ImageUnreadable
-from core.vision.decoding import worker_protocol
+from core.vision.decoding import sealing, worker_protocol
 
 #: What a worker can do with a picture: (bytes, arguments) -> (head, body).
 Operation = Callable[[bytes, worker_protocol.Head], tuple[worker_protocol.Head, bytes]]
+
+#: What Pillow imports inside of functions, beside its plugins; a sealed process can import nothing.
+_IMPORTED_LATE = ("ImageCms", "ImageColor", "ImageFilter", "ImagePalette")
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -63,7 +66,8 @@ def main(arguments: list[str]) -> int:
     try:
         operations = load_operations(job)
         restrict(job.memory_bytes)
-        send(connection, {"ready": os.getpid()}, b"")
+        unsealed = sealing.seal(connection.fileno())
+        send(connection, {"ready": os.getpid(), "unsealed": unsealed}, b"")
     except Exception as error:  # noqa: BLE001 - nobody reads stderr; the parent reports it
         send(connection, {"failed": f"{type(error).__name__}: {error}"}, b"")
         return 1
@@ -170,6 +174,8 @@ def picture_operations(job: Job) -> Mapping[str, Operation]:
 
     limits = sniff.Limits(job.max_pixels, job.max_side)
     pixels.prepare_libraries(limits)
+    for name in _IMPORTED_LATE:
+        importlib.import_module(f"PIL.{name}")
 
     def decode(data: bytes, arguments: worker_protocol.Head) -> tuple[worker_protocol.Head, bytes]:
         picture = pixels.decode(data, worker_protocol.PixelFormat(**arguments), limits)

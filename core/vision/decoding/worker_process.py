@@ -69,6 +69,8 @@ class DecoderProcess:
     def __init__(self, limits: PoolLimits, operations: str) -> None:
         self._limits = limits
         self._ready = False
+        #: Locks that this system lacks, each with the reason; known when it is ready.
+        self.unsealed: dict[str, str] = {}
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._socket = ours
@@ -110,6 +112,7 @@ class DecoderProcess:
             raise NotStarted(f"not ready within {self._limits.start_timeout_s} s") from error
         if "ready" not in head:
             raise NotStarted(str(head.get("failed")))
+        self.unsealed = dict(head["unsealed"])  # it has not met a picture yet
         self._ready = True
 
     async def exchange(

@@ -69,6 +69,11 @@ class Workers:
         await asyncio.gather(*(each.ready() for each in self._free))
 
     @property
+    def unsealed(self) -> dict[str, str]:
+        """Return the locks that this system lacks, each with the reason; known once open."""
+        return next(iter(self._running)).unsealed
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """Return the process ids of this moment."""
         return tuple(each.pid for each in self._running)

@@ -45,6 +45,62 @@ async def test_a_post_arrives_whole_and_its_answer_comes_back(
     assert 0 < exchange.took_ms < 10_000
 
 
+@pytest.mark.parametrize(
+    "path", ["/ok?sig=Ab%2FcD%3D", "/a/../b//%2e%2E/c?", '/ok?a[0]={"b"}|c^`<d>&e=%zz', "/ok??#"]
+)
+async def test_a_url_goes_out_byte_for_byte(
+    client: GuardedClient, receiver: HostileReceiver, path: str
+) -> None:
+    await post(client, receiver.url(path, host=HOST))
+    await client.get(receiver.url(path, host=HOST), max_bytes=100, timeout_s=10)
+
+    assert [request.path for request in receiver.requests] == [path.partition("#")[0]] * 2
+
+
+@pytest.mark.parametrize("path", ["/204-body", "/long-header", "/bad-length", "/500-broken"])
+async def test_an_answer_counts_from_its_status_line_on_and_is_not_asked_for_twice(
+    client: GuardedClient, receiver: HostileReceiver, path: str
+) -> None:
+    await post(client, receiver.url("/ok", host=HOST))  # a kept connection: a reset is a retry
+
+    exchange = await post(client, receiver.url(path, host=HOST))
+    after = await post(client, receiver.url("/ok", host=HOST))
+
+    assert exchange.status == {"/204-body": 204, "/500-broken": 500}.get(path, 200)
+    assert [request.path for request in receiver.requests] == ["/ok", path, "/ok"]
+    assert (after.status, after.body_excerpt) == (200, b"ok")
+
+
+async def test_a_download_needs_more_than_a_status_line(
+    client: GuardedClient, receiver: HostileReceiver
+) -> None:
+    with pytest.raises(TargetUnreachable):
+        await client.get(receiver.url("/long-header", host=HOST), max_bytes=100, timeout_s=10)
+
+
+async def test_the_archives_own_port_is_refused_at_submission_and_at_connect(
+    receiver: HostileReceiver,
+) -> None:
+    policy = TargetPolicy(
+        schemes=frozenset({"http"}),
+        ports=ANY_PORT,
+        allowed_hosts=frozenset({HOST}),
+        allowed_networks=LOOPBACK,
+        own_ports=frozenset({receiver.port}),
+    )
+    async with client_to(policy=policy) as client:
+        for host in (HOST, "127.0.0.1"):
+            url = receiver.url("/ok", host=host)
+            with pytest.raises(TargetForbidden, match="the archive itself listens"):
+                await client.check(url)
+            with pytest.raises(TargetForbidden, match="the archive itself listens"):
+                await post(client, url)
+            with pytest.raises(TargetForbidden, match="the archive itself listens"):
+                await client.get(url, max_bytes=100, timeout_s=10)
+
+    assert receiver.connections == 0
+
+
 async def test_a_large_body_is_sent_with_its_length_and_without_warnings(
     client: GuardedClient, receiver: HostileReceiver
 ) -> None:

@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 
 from core.egress.addresses import parse_networks
-from core.egress.connector import GuardedConnector, RequestTrace, trace_of_request
+from core.egress.answering import RequestTrace, trace_of_request
+from core.egress.connector import GuardedConnector
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import TargetForbidden

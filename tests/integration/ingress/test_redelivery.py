@@ -1,4 +1,4 @@
-"""Webhooks again, hosts not for now, and addresses with secrets of their own."""
+"""Webhooks again, targets not for now, and addresses with secrets of their own."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -157,23 +157,31 @@ async def test_many_are_counted_first_and_then_sent_within_the_limit_and_the_own
     assert (none["matched"], none["redelivered"]) == ({}, 0)
 
 
-async def test_a_host_is_disabled_and_resumed_by_an_administrator_alone(
+async def test_a_target_is_disabled_and_resumed_by_an_administrator_alone(
     client: httpx.AsyncClient, admin: httpx.AsyncClient, pool: Pool
 ) -> None:
     await answered(pool)
-    refused = await client.post("/hosts/a.example/disable", json={"reason": "no"})
+    refused = await client.post("/targets/https/a.example/443/disable", json={"reason": "no"})
 
-    disabled = await admin.post("/hosts/A.Example/disable", json={"reason": "they asked"})
+    disabled = await admin.post(
+        "/targets/https/A.Example/443/disable", json={"reason": "they asked"}
+    )
     held = await claim(pool)
-    resumed = await admin.post("/hosts/a.example/resume", json={})
+    other = await admin.post("/targets/https/a.example/8443/resume", json={})
+    still_held = await claim(pool)
+    resumed = await admin.post("/targets/https/a.example/443/resume", json={})
 
     assert refused.json()["code"] == "scope_missing"
-    host = disabled.json()["hosts"][0]
-    assert (host["host"], host["is_disabled"], host["waiting"]) == ("a.example", True, 1)
-    assert (host["actor"], host["reason"], held) == ("root", "they asked", [])
-    assert resumed.json()["hosts"][0]["is_disabled"] is False
+    shown = disabled.json()["targets"][0]
+    assert (shown["target"], shown["is_disabled"]) == ("https://a.example:443", True)
+    assert (shown["actor"], shown["reason"], shown["waiting"]) == ("root", "they asked", 1)
+    assert (held, still_held) == ([], [])
+    assert other.json()["targets"] == disabled.json()["targets"], "another port is another target"
+    assert resumed.json()["targets"][0]["is_disabled"] is False
     assert len(await claim(pool)) == 1
-    assert (await admin.post("/hosts/a b/disable", json={})).json()["code"] == "invalid_request"
+    for path in ("https/a b/443", "ftp/a.example/21", "https/a.example/0", "https/a@b/443"):
+        wrong = await admin.post(f"/targets/{path}/disable", json={})
+        assert wrong.json()["code"] == "invalid_request", path
 
 
 async def test_a_registered_address_is_signed_with_its_own_secret_and_no_other(
@@ -231,23 +239,20 @@ async def test_the_command_line_does_the_same(pool: Pool) -> None:
     await settle(pool, (await claim(pool))[0], Settled("dead", reason="gone"))
 
     counted = run_command("deliveries", "redeliver", "--host", "a.example", "--dry-run")
-    disabled = run_command("hosts", "disable", "a.example", "--reason", "a pause")
+    target = "https://a.example:443"
+    disabled = run_command("targets", "disable", target, "--reason", "a pause")
     sent = run_command("deliveries", "redeliver", "--query", str(query_id))
     held = await claim(pool)
-    listed = run_command("hosts", "list")
-    resumed = run_command("hosts", "resume", "a.example")
+    listed = run_command("targets", "list")
+    resumed = run_command("targets", "resume", target)
     nothing = run_command("deliveries", "redeliver")
-    target = run_command("hosts", "disable", "https://a.example:443")
-    only_it = run_command("hosts", "resume", "https://a.example:443")
 
-    assert (target.returncode, only_it.returncode) == (0, 0), target.stderr + only_it.stderr
-    assert only_it.stdout == "https://a.example:443: resumed\n"
     assert counted.stdout == "match: 1 dead\n", counted.stderr
-    assert disabled.stdout == "a.example: disabled\n"
+    assert disabled.stdout == f"{target}: disabled\n"
     assert sent.stdout.endswith("due now: 1 under their ids, 0 as new webhooks\n")
     assert held == []
     assert "disabled  by operator" in listed.stdout
     assert '"a pause"  waiting: 1' in listed.stdout
-    assert resumed.stdout == "a.example: resumed\n"
+    assert resumed.stdout == f"{target}: resumed\n"
     assert len(await claim(pool)) == 1
     assert nothing.returncode == 1

@@ -14,7 +14,7 @@ KEY = "k" * 43 + "="
     "words",
     [
         ("keys", "list"), ("endpoints", "list"), ("labels", "list"), ("letters", "list"),
-        ("hosts", "list"), ("deliveries", "redeliver"), ("retag", "--all"), ("migrate",),
+        ("targets", "list"), ("deliveries", "redeliver"), ("retag", "--all"), ("migrate",),
         ("keys", "revoke", "x"), ("endpoints", "remove", str(UUID(int=7))),
     ],
     ids=" ".join,

@@ -111,13 +111,13 @@ async def test_a_group_goes_on_where_it_is_sent(site: Site) -> None:
     assert {str(row["part"]): row["next_offset"] for row in kept} == told["offsets"]
 
 
-async def test_keys_hosts_images_and_webhooks_can_be_read(site: Site) -> None:
+async def test_keys_targets_images_and_webhooks_can_be_read(site: Site) -> None:
     made = await read(site, "keys", "create", "--owner", "me")
     listed = await read(site, "keys", "list")
     secret = await read(site, "keys", "signing-secret", "--instance")
-    changed = await read(site, "hosts", "disable", "Hooks.Example.")
-    unchanged = await read(site, "hosts", "disable", "hooks.example", code=1)
-    hosts = await read(site, "hosts", "list")
+    changed = await read(site, "targets", "disable", "https://Hooks.Example.")
+    unchanged = await read(site, "targets", "disable", "https://hooks.example:443", code=1)
+    targets = await read(site, "targets", "list")
     nothing = await read(site, "deliveries", "redeliver", code=1)
 
     assert made["created"]
@@ -125,7 +125,7 @@ async def test_keys_hosts_images_and_webhooks_can_be_read(site: Site) -> None:
     assert "digest" not in listed[0]
     assert secret["signing_secret"].startswith("whsec_")
     assert (changed["changed"], unchanged["changed"]) == (True, False)
-    assert [host["host"] for host in hosts] == ["hooks.example"]
+    assert [one["target"] for one in targets] == ["https://hooks.example:443"]
     assert nothing == {"matched": {}, "again": [], "anew": []}
     assert await read(site, "retag", "--all", "--dry-run") == {"images": 0}
     assert await read(site, "endpoints", "list") == []

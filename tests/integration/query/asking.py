@@ -43,6 +43,8 @@ async def answers_to(
     items = await role.prepare(batch)
     async with pool.transaction() as tx:
         outcome = await role.apply(items, tx)
+    for tell in outcome.notices:
+        tell()
     return [CallbackRequested.model_validate_json(record.value) for record in outcome.emitted]
 
 

@@ -7,7 +7,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
-from consumers.query.adapters import StoredAnswers
 from consumers.query.archive import StoredArchive
 from consumers.query.metrics import QueryMetrics
 from consumers.query.role import QueryRole
@@ -207,7 +206,7 @@ async def test_answers_are_counted_once_with_the_time_since_the_query_was_accept
 ) -> None:
     metrics = Metrics(CollectorRegistry())
     measuring = QueryMetrics(metrics, filled)
-    counting = replace(role, answers=StoredAnswers(filled, 10, measuring.answered))
+    counting = replace(role, answered=measuring.answered)
     batch = [received("cats"), received("soup")]
     await answers_to(counting, filled, batch)
     accepted = received("beach")

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core.storage.delivery import deliveries, hosts, lanes, listing, redelivery
+from core.storage.delivery import deliveries, lanes, listing, redelivery, targets
 from core.storage.delivery.deliveries import Attempt, Leased, Settled
 from core.storage.delivery.lanes import Room
 from core.storage.delivery.redelivery import RedeliveryChoice
@@ -366,22 +366,22 @@ async def test_a_tier_takes_no_more_than_its_share(pool: Pool) -> None:
     assert len(hosts) == 7
 
 
-async def test_a_disabled_host_is_left_alone_until_it_is_resumed(pool: Pool) -> None:
+async def test_a_disabled_target_is_left_alone_until_it_is_resumed(pool: Pool) -> None:
     await intake(pool, "a", 2)
     await intake(pool, "b")
     async with pool.transaction() as tx:
-        assert await hosts.disable(tx, "a", actor="operator", reason="they asked")
-        assert not await hosts.disable(tx, "a", actor="operator")
+        assert await targets.disable(tx, "a", actor="operator", reason="they asked")
+        assert not await targets.disable(tx, "a", actor="operator")
 
     held = await claim(pool)
-    listed = await hosts.list_hosts(pool, disabled_only=True)
+    listed = await targets.list_targets(pool, disabled_only=True)
     async with pool.transaction() as tx:
-        assert await hosts.resume(tx, "a", actor="ann")
-        assert not await hosts.resume(tx, "a", actor="ann")
-        assert not await hosts.resume(tx, "never-seen", actor="ann")
+        assert await targets.resume(tx, "a", actor="ann")
+        assert not await targets.resume(tx, "a", actor="ann")
+        assert not await targets.resume(tx, "never-seen", actor="ann")
 
     assert [lease.target for lease in held] == ["b"]
-    assert [(one.host, one.reason, one.waiting) for one in listed] == [("a", "they asked", 2)]
+    assert [(one.target, one.reason, one.waiting) for one in listed] == [("a", "they asked", 2)]
     assert [lease.attempt for lease in await claim(pool)] == [1, 1]
     events = await pool.fetch("SELECT event, actor FROM target_events ORDER BY id")
     assert [tuple(event) for event in events] == [("disabled", "operator"), ("resumed", "ann")]
@@ -444,42 +444,37 @@ async def test_a_querys_webhooks_are_told_with_every_attempt(pool: Pool) -> None
     assert delivery.finished_at is not None
 
 
-async def test_a_host_stands_for_all_of_its_targets_and_a_target_for_itself(pool: Pool) -> None:
+async def test_a_disabled_target_holds_no_other_of_its_host(pool: Pool) -> None:
     for target in ("https://a:443", "http://a:8080", "https://b:443"):
         await intake(pool, target)
     async with pool.transaction() as tx:
-        assert await hosts.disable(tx, "https://a:443", actor="breaker")
+        assert await targets.disable(tx, "https://a:443", actor="breaker")
+
     others = await claim(pool)
+    waiting = {one.target: one.waiting for one in await targets.list_targets(pool)}
     async with pool.transaction() as tx:
-        assert await hosts.disable(tx, "a", actor="operator")
-    waiting = {one.host: one.waiting for one in await hosts.list_hosts(pool)}
-    for lease in others:
-        await deliveries.settle(pool, [(lease, TRIED, Settled("due", datetime.now(UTC)))])
-    held = await claim(pool)
-    async with pool.transaction() as tx:
-        assert await hosts.resume(tx, "a", actor="operator")
+        assert await targets.resume(tx, "https://a:443", actor="operator")
 
-    assert await redelivery.count(pool, RedeliveryChoice(("due",), host="a")) == {"due": 2}
     assert {lease.target for lease in others} == {"http://a:8080", "https://b:443"}
-    assert waiting == {"https://a:443": 1, "a": 1}
-    assert [lease.target for lease in held] == ["https://b:443"]
-    assert {lease.target for lease in await claim(pool)} == {"https://a:443", "http://a:8080"}
+    assert waiting == {"https://a:443": 1}
+    assert await redelivery.count(pool, RedeliveryChoice(("due",), host="a")) == {"due": 1}
+    assert {lease.target for lease in await claim(pool)} == {"https://a:443"}
 
 
-async def test_a_thousand_disabled_hosts_beside_many_lanes_are_listed_at_once(pool: Pool) -> None:
+async def test_a_thousand_disabled_targets_beside_many_lanes_are_listed_at_once(pool: Pool) -> None:
     await pool.execute(
         """INSERT INTO deliveries (delivery_id, query_id, target, url, event, state)
            SELECT gen_random_uuid(), gen_random_uuid(), 'https://h' || n || ':443', 'x', '{}', 'due'
            FROM generate_series(1, 5000) n"""
     )
-    await deliveries.reopen_lanes(pool)
+    await lanes.reopen_lanes(pool)
     await pool.execute(
         """INSERT INTO targets (target, disabled_at, actor)
            SELECT 'https://h' || n || ':443', now(), 'breaker' FROM generate_series(1, 1000) n"""
     )
 
-    async with asyncio.timeout(5):  # 0.1 s; over half a minute where each host reads all lanes
-        listed = await hosts.list_hosts(pool)
+    async with asyncio.timeout(5):  # 0.1 s; over half a minute where each reads all lanes
+        listed = await targets.list_targets(pool)
 
     assert [one.waiting for one in listed] == [1] * 1000
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 from consumers.upkeep.pruning import Pruner
 from core.settings import DatabaseSettings, RetentionSettings
 from core.storage import retention
-from core.storage.delivery import hosts
+from core.storage.delivery import targets
 from core.storage.pool import Pool, TimeLimits, open_pool
 from core.storage.retention import Portion
 from tests.fakes.blobs import MemoryKeeper
@@ -155,8 +155,8 @@ async def test_two_pruners_do_not_work_at_once(pool: Pool) -> None:
 
 async def test_events_of_hosts_are_pruned_after_their_time(pool: Pool) -> None:
     async with pool.transaction() as tx:
-        await hosts.disable(tx, "a.example", actor="operator")
-        await hosts.resume(tx, "a.example", actor="operator")
+        await targets.disable(tx, "https://a.example:443", actor="operator")
+        await targets.resume(tx, "https://a.example:443", actor="operator")
     await pool.execute(f"UPDATE target_events SET at = {OLD} WHERE event = 'disabled'")
 
     await prune(pool, RetentionSettings(failures_days=0))

@@ -23,7 +23,7 @@ from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import PermanentError
 from core.settings import DatabaseSettings
-from core.storage.delivery import hosts, listing
+from core.storage.delivery import listing, targets
 from core.storage.pool import Pool, open_pool
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender
@@ -50,15 +50,20 @@ EXPECTED: dict[str, Ended] = {
     "/rst-body": DELIVERED,
     "/early-fin": DELIVERED,
     "/bad-chunks": DELIVERED,
+    "/bad-chunk-at-once": DELIVERED,
+    "/bad-length": DELIVERED,
+    "/long-header": DELIVERED,
+    "/header-flood": DELIVERED,
+    "/drip-headers": DELIVERED,
+    "/204-body": ("delivered", 204, None, 1),
+    "/500-broken": ("dead", 500, None, 2),
     "/flaky/1": ("delivered", 200, None, 2),
     "/lost-once/x": ("delivered", 200, None, 2),
     "/silent": ("dead", None, "timeout", 2),
-    "/drip-headers": ("dead", None, "timeout", 2),
     "/rst": ("dead", None, "reset", 2),
     "/lost": ("dead", None, "reset", 2),
     "/garbage": ("dead", None, "protocol", 2),
     "/http09": ("dead", None, "protocol", 2),
-    "/header-flood": ("dead", None, "protocol", 2),
     f"/redirect?{METADATA}": ("dead", 302, None, 2),
     "/redirect?/redirect": ("dead", 302, None, 2),
     "/status/500": ("dead", 500, None, 2),
@@ -130,16 +135,17 @@ async def open_lanes(
             drain_s=0.1,
             record_s=5,
         )
-        yield Lanes(pool, StoredLanes(30.0, attempts=2), courier, limits, NoWatch())
+        yield Lanes(pool, StoredLanes(30.0, (0.0, 0.05)), courier, limits, NoWatch())
 
 
-async def put(pool: Pool, url: str, host: str) -> UUID:
+async def put(pool: Pool, url: str, host: str, owner: str | None = None) -> UUID:
     event = CallbackRequested(
         query_id=uuid4(),
         type=AnswerType.NO_MATCH,
         url=url,
         text="cats",
         answered_at=datetime.now(UTC),
+        owner=owner,
     )
     async with pool.transaction() as tx:
         await schedule(tx, {callback_id_of(event.query_id): event})
@@ -222,25 +228,57 @@ async def test_rows_that_no_attempt_gets_through_end_and_the_others_are_delivere
     assert await ended(pool, unreadable) == ("dead", None, "internal_error", 2)
 
 
-async def test_a_disabled_host_is_not_asked_and_goes_on_when_resumed(pool: Pool) -> None:
+async def test_a_disabled_target_is_not_asked_and_goes_on_when_resumed(pool: Pool) -> None:
     async with (
         HostileReceiver() as receiver,
         open_lanes(pool, ["held.example", "open.example"]) as lanes,
     ):
+        held_target = f"http://held.example:{receiver.port}"
         async with pool.transaction() as tx:
-            await hosts.disable(tx, "held.example", actor="operator")
+            await targets.disable(tx, held_target, actor="operator")
         held = await put(pool, receiver.url("/ok", host="held.example"), "held.example")
         free = await put(pool, receiver.url("/ok", host="open.example"), "open.example")
         await run_until_ended(pool, lanes, [free])
         before = len(receiver.requests)
 
         async with pool.transaction() as tx:
-            await hosts.resume(tx, "held.example", actor="operator")
+            await targets.resume(tx, held_target, actor="operator")
         async with open_lanes(pool, ["held.example"]) as again:
             await run_until_ended(pool, again, [held])
 
     assert before == 1
     assert await ended(pool, held) == DELIVERED
+
+
+async def test_dead_addresses_of_one_owner_do_not_hold_up_another_at_the_same_target(
+    pool: Pool,
+) -> None:
+    """Twenty that never answer would take the two connections of a new target for 20 s."""
+    async with HostileReceiver() as receiver, open_lanes(pool, ["shared.example"]) as lanes:
+        dead = [
+            await put(pool, receiver.url(f"/silent?{n}", host="shared.example"), "", "dead")
+            for n in range(20)
+        ]
+        stop = asyncio.Event()
+        running = asyncio.create_task(lanes.run(stop))
+        async with asyncio.timeout(30):
+            while not receiver.requests:
+                await asyncio.sleep(0.01)
+        url = receiver.url("/ok", host="shared.example")
+        healthy = [await put(pool, url, "", "ann") for _ in range(10)]
+        async with asyncio.timeout(30):
+            while len(receiver.received("/ok")) < 10:
+                await asyncio.sleep(0.01)
+        answered = await pool.fetchval(
+            "SELECT count(*) FROM attempts JOIN deliveries USING (delivery_id) "
+            "WHERE query_id = ANY($1::uuid[])",
+            dead,
+        )
+        stop.set()
+        await running
+
+    assert answered < 8, "the healthy ones waited for time-outs of the dead ones"
+    assert [await ended(pool, query_id) for query_id in healthy] == [DELIVERED] * 10
 
 
 async def test_a_rate_holds_over_a_burst(pool: Pool) -> None:

@@ -97,7 +97,7 @@ def lease(image_id: UUID | None = None) -> Leased:
         image_id=image_id or uuid4(),
     )
     return Leased(
-        uuid4(), event.query_id, None, "https://example.org:443", event.url,
+        uuid4(), event.query_id, None, "\t0", "https://example.org:443", event.url,
         event.model_dump_json(), 1, 1, now, uuid4(), inf,
     )  # fmt: skip
 

@@ -88,6 +88,7 @@ def lease(made: int = 1, *, left_s: float = 60.0, age_s: float = 0.0) -> Leased:
         delivery_id=uuid4(),
         query_id=event.query_id,
         owner=None,
+        sender="\t0",
         target="https://example.org:443",
         url=event.url,
         event=event.model_dump_json(),

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import inf
 from uuid import UUID, uuid4
@@ -48,17 +50,20 @@ def callback(event_id: str, query_id: UUID, offset: int = 0) -> Received[Callbac
     )
 
 
-async def test_a_callback_published_twice_becomes_one_row_and_wakes_the_lanes() -> None:
+async def test_a_callback_published_twice_becomes_one_row_and_wakes_the_lanes_afterwards() -> None:
     rows, woken = Rows(), asyncio.Event()
     role = DeliveryRole(rows.schedule, woken.set)
     query_id = uuid4()
     event_id = callback_id_of(query_id)
     batch = [callback(str(event_id), query_id, n) for n in range(2)]
 
-    await role.apply(await role.prepare(batch), NoTransaction())
+    outcome = await role.apply(await role.prepare(batch), NoTransaction())
 
     assert list(rows.rows) == [event_id]
     assert rows.rows[event_id].query_id == query_id
+    assert not woken.is_set(), "the rows are not committed yet: a look now finds nothing"
+    for tell in outcome.notices:
+        tell()
     assert woken.is_set()
 
 
@@ -72,11 +77,12 @@ async def test_a_foreign_event_without_our_id_still_gets_one_id_per_answer() -> 
     assert list(rows.rows) == [callback_id_of(query_id)]
 
 
-def lease(host: str) -> Leased:
+def lease(host: str, sender: str = "ann") -> Leased:
     return Leased(
         delivery_id=uuid4(),
         query_id=uuid4(),
-        owner=None,
+        owner=sender,
+        sender=sender,
         target=host,
         url=f"https://{host}/x",
         event="{}",
@@ -96,6 +102,7 @@ class MemorySchedule:
     settled: list[tuple[Leased, Tried]] = field(default_factory=list)
     released: list[Leased] = field(default_factory=list)
     disabled: dict[str, str] = field(default_factory=dict)
+    forward: list[str] = field(default_factory=list)
     writes: int = 0
     refusals: int = 0
     poisoned: str = ""
@@ -105,15 +112,21 @@ class MemorySchedule:
         taken: list[Leased] = []
         room = dict(zip(rooms.targets, rooms.rooms, strict=True))
         tiers = dict(zip(rooms.targets, rooms.tiers, strict=True))
+        shares = dict(zip(rooms.targets, rooms.shares, strict=True))
+        flights = Counter(rooms.flights)
         left = list(rooms.by_tier)
         for lease in list(self.due):
             tier = tiers.get(lease.target, Tier.NEW)
             free = room.setdefault(lease.target, rooms.new_target)
+            place = (lease.target, lease.sender)
+            if flights[place] >= shares.get(lease.target, rooms.new_target):
+                continue
             if lease.target in self.disabled or not free or not left[tier]:
                 continue
             if len(taken) < rooms.total:
                 room[lease.target] -= 1
                 left[tier] -= 1
+                flights[place] += 1
                 taken.append(lease)
                 self.due.remove(lease)
         return taken
@@ -142,6 +155,10 @@ class MemorySchedule:
 
     async def disable(self, tx: Transaction, target: str, reason: str) -> None:
         self.disabled[target] = reason
+
+    async def bring_forward(self, tx: Transaction, target: str) -> int:
+        self.forward.append(target)
+        return 0
 
 
 class NoWatch:
@@ -225,7 +242,7 @@ async def test_a_black_hole_takes_no_more_than_its_own_lane() -> None:
 
     assert {lease.target for lease, _ in schedule.settled} == {"healthy"}
     assert targets.most["hole"] <= 2
-    assert targets.most["healthy"] == 4
+    assert targets.most["healthy"] == 3, "one of four connections is for another sender"
 
 
 async def test_more_black_holes_than_workers_leave_room_for_hosts_that_answered_before() -> None:
@@ -289,6 +306,47 @@ async def test_an_open_breaker_claims_nothing_and_so_charges_nobody() -> None:
     assert len(schedule.due) == 100 - targets.asked
 
 
+async def test_an_answer_that_closes_a_breaker_brings_forward_who_waits_for_the_target() -> None:
+    schedule = MemorySchedule([lease("a") for _ in range(100)])
+    targets = Targets(status=503)
+    lane = lanes(schedule, targets)
+
+    def recovers() -> bool:
+        if lane.pacer.open_breakers(time.monotonic()):
+            targets.status = 200
+        return len(schedule.settled) == 100
+
+    await run_until(lane, recovers)
+
+    assert schedule.forward == ["a"]
+
+
+async def test_answers_that_do_not_come_to_one_sender_do_not_hold_up_another() -> None:
+    """One target, two owners: the addresses of one never answer."""
+
+    class OneIsDead(Targets):
+        async def deliver(self, lease: Leased) -> Tried:
+            if lease.sender == "dead":
+                await asyncio.Event().wait()
+            return await super().deliver(lease)
+
+    schedule = MemorySchedule([lease("a", "dead") for _ in range(20)])
+    lane = lanes(schedule, OneIsDead())
+    stop = asyncio.Event()
+    task = asyncio.create_task(lane.run(stop))
+    async with asyncio.timeout(5):
+        while lane.pacer.in_flight < 2:  # all that an unknown target may have
+            await asyncio.sleep(0.005)
+        schedule.due += [lease("a", "ann") for _ in range(20)]
+        lane.wake.set()
+        while len(schedule.settled) < 20:
+            await asyncio.sleep(0.005)
+    stop.set()
+    await asyncio.wait_for(task, 5)
+
+    assert {lease.sender for lease, _ in schedule.settled} == {"ann"}
+
+
 async def test_a_host_is_disabled_after_many_openings_only_where_that_was_asked_for() -> None:
     schedule = MemorySchedule([lease("bad") for _ in range(40)])
 
@@ -329,6 +387,29 @@ async def test_an_outcome_is_recorded_when_the_database_comes_back() -> None:
     await run_until(lanes(schedule, Targets()), lambda: len(schedule.settled) == 1)
 
     assert schedule.settled[0][1].settled.state == "delivered"
+
+
+async def test_what_died_with_its_worker_wakes_the_lanes_after_the_commit() -> None:
+    woken_early: list[bool] = []
+
+    class Died(MemorySchedule):
+        async def expire_leases(self, tx: Transaction) -> tuple[int, int]:
+            return 1, 0
+
+    class Committing(NoDatabase):
+        @staticmethod
+        @asynccontextmanager
+        async def transaction() -> AsyncIterator[NoTransaction]:
+            yield NoTransaction()
+            woken_early.append(lane.wake.is_set())
+
+    lane = replace(lanes(Died([]), Targets()), database=Committing())
+    lane.wake.clear()
+
+    await lane._expire()
+
+    assert woken_early == [False]
+    assert lane.wake.is_set()
 
 
 async def test_a_stop_lets_what_is_in_flight_come_to_its_end() -> None:

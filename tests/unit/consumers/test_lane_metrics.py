@@ -41,19 +41,21 @@ def test_only_the_ten_worst_hosts_are_named_and_one_that_recovers_goes() -> None
     for number in range(30):
         for _ in range(number):
             delivery_id = uuid4()
-            pacer.reserve(f"h{number}", delivery_id, 1.0)
+            pacer.reserve(f"h{number}", delivery_id, 1.0, "ann")
             pacer.begin(f"h{number}", delivery_id, 1.0)
             pacer.end(f"h{number}", delivery_id, TargetHealth.BAD, 1.0)
     LaneMetrics(metrics).paced(pacer)
-    shown = [value(metrics, "delivery_host_failures", host=f"h{number}") for number in range(30)]
+    shown = [
+        value(metrics, "delivery_target_failures", target=f"h{number}") for number in range(30)
+    ]
 
     watch = LaneMetrics(metrics, _named={f"h{number}" for number in range(20, 30)})
     delivery_id = uuid4()
-    pacer.reserve("h29", delivery_id, 2.0)
+    pacer.reserve("h29", delivery_id, 2.0, "ann")
     pacer.begin("h29", delivery_id, 2.0)
     pacer.end("h29", delivery_id, TargetHealth.GOOD, 2.0)
     watch.paced(pacer)
 
     assert [one for one in shown if one is not None] == list(range(20, 30))
-    assert value(metrics, "delivery_host_failures", host="h29") is None
-    assert value(metrics, "delivery_host_failures", host="h19") == 19
+    assert value(metrics, "delivery_target_failures", target="h29") is None
+    assert value(metrics, "delivery_target_failures", target="h19") == 19

@@ -25,25 +25,31 @@ class Bench:
     now: float = 1000.0
     running: list[tuple[str, UUID]] = field(default_factory=list)
 
-    def begin(self, host: str) -> UUID:
+    def begin(self, host: str, sender: str = "ann") -> UUID:
         delivery_id = uuid4()
-        self.pacer.reserve(host, delivery_id, self.now)
+        self.pacer.reserve(host, delivery_id, self.now, sender)
         self.pacer.begin(host, delivery_id, self.now)
         self.running.append((host, delivery_id))
         return delivery_id
 
     def attempt(
-        self, host: str, health: TargetHealth, took_s: float = 0.1, pause_s: float = 0.0
+        self,
+        host: str,
+        health: TargetHealth,
+        took_s: float = 0.1,
+        pause_s: float = 0.0,
+        sender: str = "ann",
     ) -> BreakerChange:
-        delivery_id = self.begin(host)
+        delivery_id = self.begin(host, sender)
         self.now += took_s
         self.running.remove((host, delivery_id))
         return self.pacer.end(host, delivery_id, health, self.now, pause_s)
 
-    def room(self, host: str) -> int:
+    def room(self, host: str, sender: str = "ann") -> int:
         rooms = self.pacer.rooms(self.now)
-        known = dict(zip(rooms.targets, rooms.rooms, strict=True))
-        return known.get(host, rooms.new_target)
+        room = dict(zip(rooms.targets, rooms.rooms, strict=True)).get(host, rooms.new_target)
+        share = dict(zip(rooms.targets, rooms.shares, strict=True)).get(host, rooms.new_target)
+        return min(room, share - rooms.flights.get((host, sender), 0))
 
     def tier(self, host: str) -> int:
         rooms = self.pacer.rooms(self.now)
@@ -68,7 +74,8 @@ def test_a_host_that_answers_in_time_gets_more_until_its_cap() -> None:
     for _ in range(20):
         world.attempt("a", TargetHealth.GOOD)
 
-    assert (before, world.room("a"), world.tier("a")) == (2, 8, Tier.STEADY)
+    assert (before, world.room("a"), world.tier("a")) == (2, 7, Tier.STEADY)
+    assert world.pacer.rooms(world.now).rooms == (8,), "one of them is for another sender"
 
 
 def test_a_failure_halves_what_a_host_gets_and_makes_it_a_suspect() -> None:
@@ -119,6 +126,57 @@ def test_the_breaker_opens_at_ten_attempts_of_which_seventy_percent_failed() -> 
     assert world.attempt("a", TargetHealth.BAD) == BreakerChange(opened=True, opens=1)
     assert world.room("a") == 0
     assert world.pacer.open_breakers(world.now) == 1
+
+
+def test_the_breaker_stays_closed_while_the_target_answers_somebody_else() -> None:
+    world = bench()
+    for number in range(40):
+        world.attempt("a", TargetHealth.BAD, sender="dead")
+        if number % 4 == 0:
+            assert world.attempt("a", TargetHealth.GOOD, sender="ann") == BreakerChange()
+
+    assert world.room("a") > 0
+    changes = [world.attempt("a", TargetHealth.BAD, sender="dead") for _ in range(10)]
+    assert [change.opened for change in changes].count(True) == 1, "nobody is answered any more"
+
+
+def test_an_answer_to_one_opens_the_lane_for_all_at_once_but_not_before_a_retry_after() -> None:
+    world = bench()
+    late = world.begin("a", "bob")
+    opened(world)
+
+    ended = world.pacer.end("a", late, TargetHealth.GOOD, world.now)
+
+    assert ended == BreakerChange(closed=True)
+    assert world.room("a", "ann") > 0
+    assert world.pacer.wait_s(world.now) == inf
+    world.attempt("a", TargetHealth.BAD, pause_s=60)
+    world.attempt("a", TargetHealth.GOOD)
+    assert world.room("a") == 0
+
+
+def test_one_sender_who_waits_for_answers_leaves_room_for_another() -> None:
+    world = bench()
+    opened(world)
+    world.now += 30
+    world.begin("a", "dead")  # the probe, which hangs
+
+    assert world.room("a", "dead") == 0
+    assert world.room("a", "ann") == 1
+    world.begin("a", "ann")
+    assert world.room("a", "bob") == 0, "one more, not one for each"
+
+
+def test_senders_together_get_no_more_of_a_target_than_its_connections() -> None:
+    world = bench(per_target=3)
+    for _ in range(20):
+        world.attempt("a", TargetHealth.GOOD)
+    world.begin("a", "dead")
+    world.begin("a", "dead")
+
+    assert (world.room("a", "dead"), world.room("a", "ann")) == (0, 1)
+    world.begin("a", "ann")
+    assert world.room("a", "ann") == 0
 
 
 def test_failures_of_long_ago_do_not_open_a_breaker() -> None:
@@ -250,7 +308,7 @@ def test_webhooks_claimed_ahead_take_room_but_say_nothing_of_their_host_while_th
     waiting = [uuid4() for _ in range(6)]
 
     for delivery_id in waiting:
-        pacer.reserve("a", delivery_id, 0.0)
+        pacer.reserve("a", delivery_id, 0.0, "ann")
 
     assert pacer.rooms(100.0).total == 2
     assert pacer.in_flight == 0

@@ -10,6 +10,7 @@ from consumers.query.waiting import WaitingRoom
 from core.errors import PermanentError, QueryInvalid
 from core.messaging.role import Item, Received
 from core.offsets import OutboxRow
+from core.storage.queries.queries import NewAnswer
 from core.transaction import Transaction
 from schemas.callback import AnswerType, CallbackRequested, callback_id_of
 from schemas.query import QuerySubmitted
@@ -59,10 +60,13 @@ class MemoryAnswers:
 
     async def keep(
         self, tx: Transaction, answers: Sequence[tuple[QuerySubmitted, CallbackRequested]]
-    ) -> dict[UUID, str | None]:
+    ) -> dict[UUID, NewAnswer]:
         new = {event.query_id: event for _, event in answers if event.query_id not in self.answers}
         self.answers |= new
-        return {query_id: self.asked_by.get(event.text) for query_id, event in new.items()}
+        return {
+            query_id: NewAnswer(self.asked_by.get(event.text), 0.0)
+            for query_id, event in new.items()
+        }
 
     async def must_wait(self, tokens: Sequence[Token]) -> list[bool | PermanentError]:
         return [

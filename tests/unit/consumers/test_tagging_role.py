@@ -211,6 +211,8 @@ async def test_slow_images_are_set_aside_and_the_rest_of_the_batch_goes_on() -> 
     assert outcome.rejected == ()  # neither an error nor, yet, an event
     told = [ImageTagged.model_validate_json(record.value).uri for record in outcome.emitted]
     assert told == ["file:p/good.jpg"]
+    for tell in outcome.notices:
+        tell()
     counted = metrics.registry.get_sample_value("photo_archive_images_total", {"outcome": "parked"})
     assert counted == 2
 
@@ -246,12 +248,15 @@ async def test_pictures_are_counted_by_what_became_of_them() -> None:
         received("file:p/bad.jpg", 2),
     ]
 
-    await tagging.apply(await tagging.prepare(batch), NoTransaction())
+    outcome = await tagging.apply(await tagging.prepare(batch), NoTransaction())
 
     def count(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(f"photo_archive_{name}", labels)
 
     outcomes = ("tagged", "skipped", "failed")
+    assert not any(count("images_total", outcome=one) for one in outcomes), "it may be rolled back"
+    for tell in outcome.notices:
+        tell()
     assert [count("images_total", outcome=outcome) for outcome in outcomes] == [1, 1, 1]
     assert count("image_failures_total", reason="image_unreadable") == 1
     assert (count("tagging_seconds_total", stage="fetch") or 0) > 0

@@ -1,15 +1,26 @@
 """Callback URLs: one message per rule, and one canonical spelling for all later layers."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 import yarl
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from core.egress.addresses import parse_networks
+from core.egress.own_ports import own_ports
 from core.egress.targets import Target, TargetPolicy, lane_name, lane_of
 from core.errors import ConfigurationError, TargetForbidden
-from core.settings import EgressSettings
+from core.settings import (
+    DatabaseSettings,
+    EgressSettings,
+    IngressSettings,
+    KafkaSettings,
+    StandaloneSettings,
+    TelemetrySettings,
+)
 
 STRICT = TargetPolicy()
 LOOSE = TargetPolicy(
@@ -111,6 +122,13 @@ def test_a_url_outside_the_policy_is_refused_with_the_rule(url: str, message: st
         ("https://8.8.8.8/", "https://8.8.8.8/"),
         ("https://[2606:4700::1111]:443/", "https://[2606:4700::1111]/"),
         ("https://1.example/", "https://1.example/"),
+        ("https://a.example/?sig=Ab%2FcD%3D", "https://a.example/?sig=Ab%2FcD%3D"),
+        ("https://a.example/a/../b//c?", "https://a.example/a/../b//c?"),
+        ('https://a.example/x?a[0]={"b"}|c^`<d>', 'https://a.example/x?a[0]={"b"}|c^`<d>'),
+        ("https://a.example/%zz?x=%C3%BC+y&ü#z?#", "https://a.example/%zz?x=%C3%BC+y&%C3%BC"),
+        ("https://a.example?x=1", "https://a.example/?x=1"),
+        ("https://a.example#/x?y", "https://a.example/"),
+        ("https://[2606:4700::1111]:8443?a=[1]@b:c", "https://[2606:4700::1111]:8443/?a=[1]@b:c"),
     ],
 )
 def test_a_url_is_given_back_in_canonical_form(url: str, canonical: str) -> None:
@@ -118,6 +136,47 @@ def test_a_url_is_given_back_in_canonical_form(url: str, canonical: str) -> None
 
     assert target.url == canonical
     assert STRICT.check_url(target.url) == target
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (f"https://a.example/{'ü' * 1000}", "6018 characters in ASCII, more than 2048"),
+        (f"https://{'ü' * 2000}.example/", "the host has 2008 characters"),
+    ],
+)
+def test_a_url_is_bounded_before_it_is_encoded_and_afterwards(url: str, message: str) -> None:
+    with pytest.raises(TargetForbidden, match=message):
+        STRICT.check_url(url)
+
+
+def test_the_archives_own_ports_are_nobodys_target_on_this_machine() -> None:
+    policy = TargetPolicy(
+        schemes=frozenset({"http"}),
+        ports=(range(1, 65536),),
+        allowed_networks=parse_networks(["127.0.0.0/8", "::1", "0.0.0.0", "192.0.2.1"]),
+        own_ports=frozenset({19092}),
+    )
+
+    for host in ("127.0.0.1", "127.8.8.8", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"):
+        with pytest.raises(TargetForbidden, match="the archive itself listens"):
+            policy.check_url(f"http://{host}:19092/hook")
+        assert policy.check_url(f"http://{host}:19093/hook").port == 19093
+    assert policy.check_url("http://192.0.2.1:19092/hook").port == 19092, "another machine"
+
+
+def test_the_own_ports_are_those_of_the_settings() -> None:
+    ingress, telemetry = IngressSettings(port=8080), TelemetrySettings(metrics_port=9100)
+    kafka = KafkaSettings(bootstrap_servers="a:9092, [::1]:9094")
+    database = DatabaseSettings(url=SecretStr("postgresql://me:s@db/photos"))
+    alone = StandaloneSettings.model_construct(metrics_port=19101)
+    supervised = StandaloneSettings(home=Path("var"), metrics_port=19101)
+
+    ports = own_ports(ingress, kafka, database, telemetry, alone)
+
+    assert ports == {8080, 9100, 9092, 9094, 5432}
+    more = own_ports(ingress, kafka, database, telemetry, supervised)
+    assert more == ports | {9093, 9095} | set(range(19101, 19133))
 
 
 def test_the_target_names_its_parts() -> None:

@@ -69,6 +69,30 @@ async def test_a_commit_whose_answer_was_lost_is_not_applied_again() -> None:
 
 
 @virtual
+async def test_others_are_told_of_a_commit_after_it_and_never_of_one_that_failed() -> None:
+    """The numbers that somebody who looks at the tables when told of each batch finds there."""
+    world = World()
+    world.connection.failures = ["", "before", "", "before"]
+    seen: list[bool] = []
+
+    class Telling(NotingRole):
+        async def apply(self, items: Sequence[Item[int, int]], tx: Transaction) -> Outcome:
+            mine = {item.received.event for item in items}
+            outcome = await super().apply(items, tx)
+            look = lambda: seen.append(mine <= world.effects().keys())  # noqa: E731
+            return replace(outcome, notices=(look,))
+
+    world.role = Telling()
+
+    await world.run(60)
+
+    assert world.effects() == Counter(range(60))
+    assert world.metrics.consumer_recoveries.labels("g", "transaction")._value.get() == 2
+    assert seen, "nobody was told"
+    assert all(seen), "told before the commit"
+
+
+@virtual
 async def test_a_gap_in_the_log_is_passed() -> None:
     world = World()
     world.log.partitions[PARTITIONS[1]][3:6] = [None, None, None]

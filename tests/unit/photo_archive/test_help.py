@@ -34,7 +34,7 @@ def test_every_command_is_here() -> None:
         "keys create", "keys list", "keys revoke", "keys signing-secret", "keys secret",
         "keys reseal", "endpoints list", "endpoints remove", "labels list", "labels set",
         "letters list", "letters replay", "deliveries redeliver",
-        "hosts list", "hosts disable", "hosts resume",
+        "targets list", "targets disable", "targets resume",
     }  # fmt: skip
 
 

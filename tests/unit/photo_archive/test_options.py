@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from core.storage.delivery import redelivery
 from photo_archive.app import app
-from photo_archive.deliveries import MAX_LIMIT, read_moment
-from photo_archive.hosts import read_host, read_host_or_target
+from photo_archive.deliveries import MAX_LIMIT, read_host, read_moment
 from photo_archive.keys import read_owner, read_scopes
 from photo_archive.maintenance import GroupName
 from photo_archive.running import print_json
+from photo_archive.targets import read_target
 from schemas.topics import GROUPS
 
 
@@ -28,13 +28,13 @@ def test_what_is_no_host_is_refused_with_the_reason() -> None:
         read_host("xn--a.example")
 
 
-def test_a_target_is_taken_as_the_list_of_hosts_shows_it() -> None:
-    assert read_host_or_target("Hooks.Example.") == "hooks.example"
-    assert read_host_or_target("https://Hooks.Example/x?y=1") == "https://hooks.example:443"
-    assert read_host_or_target("http://[::1]:8080") == "http://[::1]:8080"
-    for text in ("ftp://hooks.example:21", "https://", "https://a b"):
+def test_a_target_is_taken_as_the_list_shows_it_or_as_a_url() -> None:
+    assert read_target("https://Hooks.Example:443") == "https://hooks.example:443"
+    assert read_target("https://Hooks.Example/x?y=1") == "https://hooks.example:443"
+    assert read_target("http://[::1]:8080") == "http://[::1]:8080"
+    for text in ("hooks.example", "ftp://hooks.example:21", "https://", "https://a b"):
         with pytest.raises(BadParameter):
-            read_host_or_target(text)
+            read_target(text)
 
 
 def test_a_moment_has_a_zone() -> None:

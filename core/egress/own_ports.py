@@ -1,0 +1,63 @@
+"""The ports on which this archive itself listens on this machine: nobody's callback goes there.
+
+On one person's machine callbacks to the same machine are allowed, and the broker, the database, the
+HTTP face and the pages of metrics listen there too. They would take a POST for what it is not, and
+its outcome would tell a stranger what runs here.
+"""
+
+import socket
+from ipaddress import IPv6Address
+from urllib.parse import urlsplit
+
+from core.egress.addresses import IPAddress
+from core.settings import (
+    DatabaseSettings,
+    IngressSettings,
+    KafkaSettings,
+    StandaloneSettings,
+    TelemetrySettings,
+)
+
+POSTGRES_PORT = 5432
+#: The supervisor gives its consumers ports for metrics upwards from one: 16 tagging processes and
+#: the others fit into as many. Its Kafka has the port above its own for the controller.
+STANDALONE_METRICS = 32
+
+
+def own_ports(
+    ingress: IngressSettings,
+    kafka: KafkaSettings,
+    database: DatabaseSettings,
+    telemetry: TelemetrySettings,
+    standalone: StandaloneSettings,
+) -> frozenset[int]:
+    """Return the ports of the archive's own servers, wherever these run."""
+    brokers = {_port(f"//{one.strip()}") for one in kafka.bootstrap_servers.split(",")}
+    ports = {ingress.port, telemetry.metrics_port, *brokers}
+    ports.add(_port(database.url.get_secret_value()) or POSTGRES_PORT)
+    if "home" in standalone.model_fields_set:  # the supervisor tells its processes where it lives
+        ports.update(port + 1 for port in brokers)
+        ports.update(range(standalone.metrics_port, standalone.metrics_port + STANDALONE_METRICS))
+    return frozenset(ports - {0})
+
+
+def is_here(address: IPAddress) -> bool:
+    """Return whether an address is one of this machine: whether a socket can be bound to it."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.is_loopback or address.is_unspecified:
+        return True
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
+
+
+def _port(address: str) -> int:
+    try:
+        return urlsplit(address).port or 0
+    except ValueError:  # whoever connects there says what is wrong with it
+        return 0
