@@ -34,8 +34,8 @@ from schemas.query import QuerySubmitted
 from schemas.topics import QUERIES_SUBMITTED
 from standalone.demo.archive_client import ArchiveClient, credentials, settled
 from standalone.demo.photos import copy_free_photos
-from standalone.supervision.planning import make_plan
-from standalone.supervision.supervisor import Supervisor, with_roots
+from standalone.supervision.planning import allow, make_plan
+from standalone.supervision.supervisor import Supervisor
 
 SEED = 20260501
 PHOTO_SIZE = (640, 480)  # 0.3 MP
@@ -191,7 +191,7 @@ def run(size: Size, model: str) -> bool:
     os.environ["STANDALONE_HOME"] = str(folder / "home")
     plan = make_plan(model=model)
     settings = StandaloneSettings(home=folder / "home")
-    plan = with_roots(replace(plan, settings=settings), {"bench": folder})
+    plan = allow(replace(plan, settings=settings), folder, "bench")
     began = time.monotonic()
     try:
         with Supervisor(plan, say=lambda text: print(f"  {text}")) as supervisor:

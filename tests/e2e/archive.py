@@ -30,9 +30,9 @@ from standalone.demo.archive_client import ArchiveClient, Credentials, credentia
 from standalone.environment import cache_directory, inherited
 from standalone.processes.supervised_process import SupervisedProcess
 from standalone.supervision.model_choice import ModelChoice
-from standalone.supervision.planning import KEY_BYTES
+from standalone.supervision.planning import KEY_BYTES, allow
 from standalone.supervision.roles import ProcessSpec
-from standalone.supervision.supervisor import PROJECT, StandalonePlan, Supervisor, with_roots
+from standalone.supervision.supervisor import PROJECT, StandalonePlan, Supervisor
 from tests.command import COMMAND
 from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
 
@@ -247,8 +247,9 @@ def running_archive(
     photos.mkdir()
     said: list[str] = []
     try:
-        plan = with_roots(_plan(home, photos, settings or {}), roots or {})
-        plan = replace(plan, roles=roles)
+        plan = replace(_plan(home, photos, settings or {}), roles=roles)
+        for root, folder in (roots or {}).items():
+            plan = allow(plan, folder, root)
         with Supervisor(plan, say=said.append) as supervisor:
             yield from _started(supervisor, home, photos, said)
     finally:
