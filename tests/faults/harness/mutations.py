@@ -97,7 +97,11 @@ def without_claim() -> None:
         await real(tx, claimed)
         return True
 
+    async def prolong(_connection: Transaction, _claimed: Any, _lease_s: float) -> bool:
+        return True  # otherwise the work is broken off before it comes to its transaction
+
     _put(parked_images, "hold", hold)
+    _put(parked_images, "prolong", prolong)
 
 
 MUTATIONS: dict[str, Callable[[], None]] = {
