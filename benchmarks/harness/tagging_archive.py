@@ -104,6 +104,7 @@ def open_archives(
         ExitStack() as processes,
     ):
         supervisor.start_servers()
+        os.environ.update(supervisor.kafka.environment)
         archives = {}
         for number, (engine, settings) in enumerate(engines.items()):
             name = f"engine{number}"

@@ -68,9 +68,7 @@ def opened(folder: Path) -> Iterator[Clients]:
     os.environ["STANDALONE_HOME"] = str(folder / "home")
     plan = replace(make_plan(model="demo"), settings=StandaloneSettings(home=folder / "home"))
     with Supervisor(plan, say=lambda _text: None) as supervisor:
-        supervisor.start_servers()
-        supervisor.migrate()
-        supervisor.start_roles()
+        supervisor.start()
         environment = supervisor.environment()
         key = credentials(folder / "home", environment).key
         with (

@@ -18,6 +18,7 @@ from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from tests.counting import PLANS, TOPIC
 from tests.integration.messaging.raw import Callbacks, fill, made, member, place, until
+from tests.servers import kafka_login
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +164,7 @@ async def test_large_records_are_refused_by_the_client_hence_a_larger_request(
     kafka: KafkaSettings,
 ) -> None:
     """`Publisher`: `max_request_size`; the topic's own limit is what really refuses."""
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, **kafka_login())
     await producer.start()
     try:
         with pytest.raises(MessageSizeTooLargeError):
