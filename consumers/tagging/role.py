@@ -259,6 +259,8 @@ def _tagged_event(
             sha256=tags.sha256.hex(),
             model=tags.model,
             exif_datetime=tags.exif_datetime,
+            exif_source=tags.exif_source,
+            truncated=tags.truncated,
             width=tags.width,
             height=tags.height,
             job_id=event.job_id,

@@ -89,7 +89,7 @@ def shown(call: Call, status: ImageStatus, model: type[ImageT], **more: Any) -> 
 
 
 def exif_text(status: ImageStatus) -> str | None:
-    """Return DateTimeOriginal as EXIF writes it."""
+    """Return the time of the shot as EXIF writes it."""
     taken = status.exif_datetime
     return taken.strftime("%Y:%m:%d %H:%M:%S") if taken else None
 

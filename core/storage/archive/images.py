@@ -47,8 +47,8 @@ RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at
 STATUS_COLUMNS = """
     i.image_id, i.uri, i.path, i.owner, i.media_type, i.size_bytes, i.sha256, i.status,
     i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags,
-    t.tags, t.exif_datetime, t.camera, t.model, t.width, t.height, t.label_version,
-    t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
+    t.tags, t.exif_datetime, t.exif_source, t.truncated, t.camera, t.model, t.width, t.height,
+    t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
     (SELECT p.reason FROM parked_images p WHERE p.image_id = i.image_id) AS waits_for
 """
 _STATUS = f"""
@@ -109,6 +109,8 @@ class ImageStatus:
     Attributes:
         tags: `[{"tag": …, "score": …}]`, best first; None while it has none.
         exif_datetime: as written in the file, without zone.
+        exif_source: the field that it comes from.
+        truncated: whether the file ends before the picture does; None while it has no tags.
         camera: its maker and model by EXIF.
         excluded: people took it out of all answers.
         hand_tags: set by people, as `tags`; these are what `tags` shows once it is tagged.
@@ -140,6 +142,8 @@ class ImageStatus:
     tagged_at: datetime | None = None
     tagged_sha256: bytes | None = None
     camera: str | None = None
+    exif_source: str | None = None
+    truncated: bool | None = None
     excluded: bool = False
     hand_tags: list[dict[str, Any]] | None = field(default=None)
     waits_for: str | None = None

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -20,8 +19,10 @@ from core.errors import ConfigurationError, ImageUnreadable, PermanentError
 from core.settings import DecodeSettings
 from core.tags import Postponed, Slowness
 from core.vision.decoding import sealing, sniff, worker, worker_protocol
+from core.vision.decoding.answers import refusal, time_of_shot
 from core.vision.decoding.limits import machine_memory, share
 from core.vision.decoding.limits.deadline import TimeLimit
+from core.vision.decoding.metadata.names import camera_name
 from core.vision.decoding.perceptual import perceptual_hash
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
 from core.vision.decoding.workers import Answer, Request, SingleUse, StartProcess, Workers
@@ -41,9 +42,11 @@ class Decoded:
         width: of the source as seen, after EXIF orientation.
         height: of the source as seen.
         sha256: of the source's bytes.
-        exif_datetime: DateTimeOriginal as written, without zone.
+        exif_datetime: time of the shot as written, without zone.
+        exif_source: the field that it comes from, one of `worker_protocol.EXIF_SOURCES`.
         camera: maker and model, at most 100 characters.
         perceptual_hash: see `perceptual.perceptual_hash`; the same whatever engine comes next.
+        truncated: whether the file ends before the picture does; the pixels show what there is.
     """
 
     pixels: NDArray[np.uint8]
@@ -54,6 +57,8 @@ class Decoded:
     exif_datetime: datetime | None
     camera: str | None = None
     perceptual_hash: int | None = None
+    truncated: bool = False
+    exif_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,7 @@ class DecodePool:
     """Decodes pictures in worker processes; a picture that kills its worker fails alone.
 
     Use as an async context manager: workers are warm when the block is entered and gone when it
-    is left. Enter it on the thread that lives as long as the process, since Linux's parent-death
-    signal looks at the thread that started a worker.
+    is left. Enter it on the thread that lives longest: Linux's parent-death signal looks at it.
 
     A picture that needs more memory than a worker has is decoded alone, while the workers go on.
 
@@ -148,12 +152,7 @@ class DecodePool:
             log.warning("decoder_unsealed", missing=unsealed)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._close()
 
     @property
@@ -262,9 +261,7 @@ class DecodePool:
         except Died as error:
             text = f"decoder ended by {ending(error.status)}"
             return ImageUnreadable(text, reason="decoder_crashed")
-        if "error" in head:
-            return ImageUnreadable(str(head["error"]), reason=str(head.get("reason")))
-        return head, body
+        return refusal(head) if "error" in head else (head, body)
 
     def _pixels_in(self, answer: Answer | PermanentError) -> Decoded | PermanentError:
         if isinstance(answer, PermanentError):
@@ -281,16 +278,19 @@ class DecodePool:
 def _decoded(
     head: worker_protocol.Head, body: bytearray, form: worker_protocol.PixelFormat
 ) -> Decoded:
-    taken, camera = head["exif_datetime"], head["camera"]
+    # A worker that was taken over may say anything; what is kept must be a time and printable.
+    taken, source = time_of_shot(head["exif_datetime"], head["exif_source"])
     return Decoded(
         pixels=np.frombuffer(body, np.uint8).reshape(form.height, form.width, 3),
         media_type=str(head["media_type"]),
         width=int(head["width"]),
         height=int(head["height"]),
         sha256=bytes.fromhex(head["sha256"]),
-        exif_datetime=None if taken is None else datetime.fromisoformat(taken),
-        camera=None if camera is None else str(camera)[: worker_protocol.MAX_CAMERA_CHARS],
+        exif_datetime=taken,
+        exif_source=source,
+        camera=camera_name("", head["camera"]),
         perceptual_hash=perceptual_hash(bytes.fromhex(head["grey"])),
+        truncated=bool(head["truncated"]),
     )
 
 

@@ -7,7 +7,7 @@ file extensions from clients are ignored; the bytes decide.
 from dataclasses import dataclass
 
 from core.errors import ImageUnreadable
-from core.vision.decoding import headers, tagged_headers
+from core.vision.decoding.formats import headers, tagged_headers
 
 JPEG = "image/jpeg"
 PNG = "image/png"

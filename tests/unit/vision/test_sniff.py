@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from core.errors import ImageUnreadable
-from core.vision.decoding import headers, sniff
+from core.vision.decoding import sniff
+from core.vision.decoding.formats import headers
 
 Maker = Callable[[int, int], bytes]
 LIMITS = sniff.Limits(max_pixels=1_000_000, max_side=5_000)

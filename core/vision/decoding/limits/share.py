@@ -9,7 +9,8 @@ import numpy as np
 from core.errors import ImageUnreadable
 from core.settings import MIB
 from core.tags import Postponed, Slowness
-from core.vision.decoding import cost, sniff
+from core.vision.decoding import sniff
+from core.vision.decoding.limits import cost
 from core.vision.decoding.limits.deadline import TimeLimit
 
 #: Memory of an ordinary decoder, as `cost.needed_bytes` counts it: pictures of 24 megapixels fit,

@@ -1,6 +1,6 @@
 """`GET /images`, `/images/{id}` and `/images/{id}/content`."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import httpx
@@ -54,6 +54,18 @@ async def test_an_image_that_was_set_aside_says_that_it_waits_and_why(world: Wor
         None,
     )
     assert [one["waits_for"] for one in listed] == ["slow_picture"]
+
+
+async def test_an_image_says_where_its_time_comes_from_and_whether_it_is_cut(world: World) -> None:
+    image_id = await uploaded(world, jpeg(1))
+    before = (await get(world, f"/images/{image_id}")).json()
+    taken = datetime.fromisoformat("2024-05-15 14:30:22")
+    await world.tag(image_id, ("cat", 0.93), exif_datetime=taken, exif_source="GPS", truncated=True)
+    after = (await get(world, f"/images/{image_id}")).json()
+
+    assert (before["exif_source"], before["truncated"]) == (None, None)
+    assert after["exif_datetime"] == "2024:05:15 14:30:22"
+    assert (after["exif_source"], after["truncated"]) == ("GPS", True)
 
 
 async def test_a_failed_image_says_why(world: World) -> None:

@@ -4,7 +4,13 @@ import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
-from core.vision.decoding.headers import Bytes, HeaderBroken, HeaderEnded, PictureSize, unpack
+from core.vision.decoding.formats.headers import (
+    Bytes,
+    HeaderBroken,
+    HeaderEnded,
+    PictureSize,
+    unpack,
+)
 
 # Real files hold some tens of tags or boxes; these bounds keep hostile ones cheap.
 _MAX_TAGS = 4096
@@ -52,20 +58,15 @@ def _tiff_tags(data: bytes, entry: str, first: int, count: int) -> Iterator[tupl
 
 
 def _tiff_held(tags: Mapping[int, int]) -> int | None:
-    """Return the bytes per pixel: the pixels, the strip that is unpacked, and what becomes of them.
-
-    Samples beyond 8 bits in more than one band, and beyond 32 bits, are kept as they are in the
-    file; the rest as one or four bytes, or two of 16 bits grey.
-    """
+    """Return the bytes per pixel: the picture's four, and those of a strip that is all of it."""
     compression = tags.get(_COMPRESSION, 1)
     if compression not in _SIZED:
         return None
     samples, bits = tags.get(_SAMPLES, 1), tags.get(_BITS, 1)
     written = math.ceil(samples * bits / 8)
-    single = tags.get(_ROWS, tags[_LENGTH]) >= tags[_LENGTH] and compression != 1
+    single = tags.get(_ROWS, tags[_LENGTH]) >= tags[_LENGTH]
     strip = written if single else 0  # several are within the process's fixed share
-    kept = max(written, 4) if bits > 8 else 4
-    return max(8, kept + max(strip, 4))
+    return max(8, 4 + strip)
 
 
 def isobmff_size(data: bytes) -> PictureSize:

@@ -8,7 +8,8 @@ from PIL import Image
 
 from core.errors import ImageUnreadable
 from core.settings import MIB
-from core.vision.decoding import cost, sniff
+from core.vision.decoding import sniff
+from core.vision.decoding.limits import cost
 from tests.fakes import pictures
 
 LIMITS = sniff.Limits()
@@ -92,9 +93,9 @@ def tiff(samples: int, bits: int, *, rows: int, compression: int = 5) -> bytes:
     [
         (tiff(3, 8, rows=10), 8),
         (tiff(3, 8, rows=100), 8),
-        (tiff(4, 16, rows=100), 16),
-        (tiff(3, 32, rows=10), 16),
-        (tiff(3, 32, rows=100), 24),
+        (tiff(4, 16, rows=100), 12),
+        (tiff(3, 32, rows=10), 8),
+        (tiff(3, 32, rows=100), 16),
         (tiff(3, 64, rows=100, compression=1), 28),
         (tiff(3, 16, rows=100, compression=34925), None),
     ],

@@ -49,6 +49,13 @@ class PictureSize(NamedTuple):
 
 def jpeg_size(data: bytes) -> PictureSize:
     """Return the size in the first frame header of a JPEG."""
+    marker, at = jpeg_frame(data)
+    _, height, width = unpack(">BHH", data, at + 2)
+    return PictureSize(width, height, _jpeg_held(data, marker, at))
+
+
+def jpeg_frame(data: bytes) -> tuple[int, int]:
+    """Return the code of a JPEG's first frame header, and where its length stands."""
     at = 2
     for _ in range(_MAX_SEGMENTS):
         marker, at = _jpeg_marker(data, at)
@@ -56,8 +63,7 @@ def jpeg_size(data: bytes) -> PictureSize:
             continue
         (length,) = unpack(">H", data, at)
         if marker in _JPEG_FRAMES:
-            _, height, width = unpack(">BHH", data, at + 2)
-            return PictureSize(width, height, _jpeg_held(data, marker, at))
+            return marker, at
         if marker in {0xD9, 0xDA} or length < 2:
             raise HeaderBroken(f"marker {marker:#x} of length {length} before any frame header")
         at += length
