@@ -23,10 +23,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.harness.pictures import make_photos
+from benchmarks.harness.pictures import make_photos, many_scans, narrow
 from benchmarks.harness.report import goal
 from benchmarks.harness.rows import run_alone
-from benchmarks.harness.slow_pictures import many_scans, narrow
 from core.settings import StandaloneSettings
 from standalone.demo.archive_client import COMMAND, ArchiveClient, credentials
 from standalone.supervision.planning import make_plan

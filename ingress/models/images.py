@@ -117,10 +117,13 @@ class CuratedImage(Output):
 
 
 class DeletedImage(Output):
-    """An image that was deleted."""
+    """An image that was deleted, or an ownership that ended."""
 
     image_id: UUID
     deleted_at: datetime
+    remains: bool = Field(
+        description="It is still there: others own it too, or every key that may read sees it."
+    )
 
 
 class ImagePage(Output):

@@ -98,6 +98,8 @@ def _answer() -> worker_protocol.Head:
         "height": 1,
         "sha256": "00" * 32,
         "exif_datetime": None,
-        "camera": None,
+        "exif_source": None,
+        "truncated": False,
+        "camera": "",
         "grey": "00" * GREY_SIDE * GREY_SIDE,
     }

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from core.offsets import Place
-from core.storage.archive import keeping, statistics
-from core.storage.archive.images import COMES_BACK, OWNER_COMES_BACK, PATH_COMES_BACK
-from core.storage.archive.statistics import Counts
+from core.storage.archive import keeping
+from core.storage.archive.images import COMES_BACK, PATH_COMES_BACK
+from core.storage.archive.ownership import Claim
 from core.storage.stream.outbox import headers_from_json, headers_to_json
 from core.tags import Slowness
 from core.transaction import Transaction
@@ -19,8 +19,8 @@ from schemas.record import Record
 
 # `updated_at` stays: whoever waits for the tags of an image that had some looks at it.
 _ACCEPT = f"""
-INSERT INTO images (image_id, uri, path, owner, job_id, sha256, status)
-SELECT u.*, 'accepted'
+INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, status)
+SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, 'accepted'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[])
      AS u (image_id, uri, path, owner, job_id, sha256)
 ORDER BY u.image_id
@@ -29,8 +29,8 @@ ON CONFLICT (image_id) DO UPDATE SET
                   ELSE images.status END,
     sha256 = coalesce(images.sha256, excluded.sha256),
     job_id = coalesce(excluded.job_id, images.job_id),
-    {OWNER_COMES_BACK}, {PATH_COMES_BACK}, {COMES_BACK}
-RETURNING images.status, old.status AS was
+    {PATH_COMES_BACK}, {COMES_BACK}
+RETURNING images.image_id, images.status, old.status AS was
 """  # noqa: S608 - constants only
 # The arrival made later wins; of equal times the one that comes later. An image keeps its turn.
 _PARK = """
@@ -168,10 +168,9 @@ async def park(
         [image.job_id for image in parked],
         [image.sha256 for image in parked],
     )
-    counts = Counts()
-    for row in rows:
-        counts.move("status", row["was"], row["status"])
-    await statistics.append(tx, counts)
+    await keeping.note_arrivals(
+        tx, rows, [Claim(image.image_id, image.owner, image.job_id) for image in parked]
+    )
     await tx.execute(
         _PARK,
         [image.image_id for image in parked],

@@ -19,13 +19,13 @@ from core.errors import ConfigurationError, ImageUnreadable, PermanentError
 from core.settings import DecodeSettings
 from core.tags import Postponed, Slowness
 from core.vision.decoding import sealing, sniff, worker, worker_protocol
-from core.vision.decoding.answers import refusal, time_of_shot
 from core.vision.decoding.limits import machine_memory, share
 from core.vision.decoding.limits.deadline import TimeLimit
 from core.vision.decoding.metadata.names import camera_name
 from core.vision.decoding.perceptual import perceptual_hash
+from core.vision.decoding.pool.answers import refusal, time_of_shot
+from core.vision.decoding.pool.workers import Answer, Request, SingleUse, StartProcess, Workers
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
-from core.vision.decoding.workers import Answer, Request, SingleUse, StartProcess, Workers
 
 log = structlog.get_logger(__name__)
 

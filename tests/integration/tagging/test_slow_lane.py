@@ -125,7 +125,7 @@ async def test_an_image_deleted_while_it_waits_does_not_come_back(slow: SlowArch
     claimed = await slow.lane.claim()
     assert claimed is not None
     async with slow.pool.transaction() as tx:
-        assert await image_deletion.delete(tx, SLOW_ID, owner=None) is not None
+        assert await image_deletion.delete(tx, SLOW_ID) is not None
 
     await slow.lane.work_on(claimed)
 
@@ -137,7 +137,7 @@ async def test_an_image_deleted_while_it_waits_does_not_come_back(slow: SlowArch
 async def test_an_arrival_from_before_the_deletion_is_not_parked(slow: SlowArchive) -> None:
     await slow.arrive(SLOW_URI)
     async with slow.pool.transaction() as tx:
-        await image_deletion.delete(tx, SLOW_ID, owner=None)
+        await image_deletion.delete(tx, SLOW_ID)
 
     await slow.arrive(SLOW_URI, at_s=1)  # the clock of the deletion is today's
 
