@@ -17,6 +17,7 @@ ROWS = (
     "quiet_path",
     "bulk_load",
     "long_polls",
+    "slow_pictures",
 )
 
 

@@ -8,21 +8,24 @@ import structlog
 from consumers.best_images import BestImages
 from consumers.image_bytes import open_image_bytes
 from consumers.runtime import Subscription, open_metrics, open_runtime, run_all
-from consumers.tagging.adapters import LabelledTagger, PostgresTags
+from consumers.tagging.adapters import LabelledTagger, PostgresTags, PromptBlobs
 from consumers.tagging.arrivals import Arrival, decode_arrival
 from consumers.tagging.heartbeat import Heartbeat
 from consumers.tagging.lanes import FirstInLine, RightOfWay
 from consumers.tagging.metrics import TaggingMetrics
+from consumers.tagging.parked_metrics import ParkedMetrics
 from consumers.tagging.previewing import Previewing
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingRole
+from consumers.tagging.slow_lane import SlowLane, places
 from consumers.upkeep.main import open_upkeep
 from core.messaging.role import Role
 from core.settings import ArchiveSettings, DecodeSettings, TaggingSettings, load
 from core.starting import Beginning
-from core.tags import Tagged
+from core.storage.stream import dead_letters
+from core.tags import Postponed, Tagged
 from core.vision.decoding.decoder import pool_limits
-from core.vision.opening import open_tagger
+from core.vision.opening import open_taggers
 from schemas.topics import Lane
 
 log = structlog.get_logger(__name__)
@@ -43,39 +46,49 @@ async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> Non
     measuring = TaggingMetrics(metrics := open_metrics())
     async with (
         # Before joining the group: loading takes seconds, and a heartbeat must not wait for it.
-        open_tagger(
+        open_taggers(
             settings,
             decoding,
             max_image_bytes=max_image_bytes,
             observe=measuring.passed,
             halved=measuring.halved,
-        ) as clip,
+        ) as taggers,
     ):
+        clip = taggers.ordinary
         log.info("model_ready", model=clip.identity)
         stop = await beginning.over()
         async with (
             open_runtime("tagging", metrics) as runtime,
             open_image_bytes(runtime.pool) as image_bytes,
         ):
-            tagger = LabelledTagger(runtime.pool, clip, metrics.reused_images.inc)
             best = BestImages(is_softmax=settings.scoring == "softmax")
-            role = TaggingRole(image_bytes.store, tagger, PostgresTags(best), measuring)
+            table = PostgresTags(best)
+            tagger = LabelledTagger(runtime.pool, clip, metrics.reused_images.inc)
+            role = TaggingRole(PromptBlobs(image_bytes.store), tagger, table, measuring)
             way = RightOfWay()
             behind = clip.giving_way(way.turn, pool_limits(decoding, max_image_bytes).workers)
-            roles: dict[Lane, Role[Arrival, Tagged]] = {
+            roles: dict[Lane, Role[Arrival, Tagged | Postponed]] = {
                 Lane.FRESH: FirstInLine(role, way),
                 Lane.BULK: replace(
                     role,
-                    blobs=image_bytes.store.apart(),
+                    blobs=PromptBlobs(image_bytes.store.apart()),
                     tagger=replace(tagger, clip=behind),
-                    metrics=TaggingMetrics(metrics, Lane.BULK),
                 ),
             }
-            rescoring = Rescoring(runtime.pool, tagger, best, metrics.rescored_images.inc)
-            previewing = Previewing(runtime.pool, clip)
-            heartbeat = Heartbeat(runtime.pool, clip.identity, lanes)
-            upkeep = open_upkeep(runtime.pool, metrics)
-            companions = [rescoring.run, previewing.run, heartbeat.run, upkeep.run]
+            patient = replace(tagger, clip=taggers.patient)
+            slow = TaggingRole(image_bytes.store, patient, table, measuring)
+            slow_lanes = [
+                SlowLane(runtime.pool, slow, dead_letters, runtime.outbox, why, at_once)
+                for why, at_once in places(taggers.apart).items()
+            ]
+            companions = [
+                *(lane.run for lane in slow_lanes),
+                ParkedMetrics(metrics, runtime.pool).run,
+                Rescoring(runtime.pool, tagger, best, metrics.rescored_images.inc).run,
+                Previewing(runtime.pool, clip).run,
+                Heartbeat(runtime.pool, clip.identity, lanes).run,
+                open_upkeep(runtime.pool, metrics).run,
+            ]
             subscriptions = [
                 Subscription(lane.group, roles[lane], decode_arrival) for lane in lanes
             ]

@@ -1,6 +1,6 @@
 """Prometheus metrics of tagging, and progress reports to the watchdog."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.messaging.liveness import report_progress
@@ -13,10 +13,9 @@ STEPS = frozenset({"decoded", "model"})
 
 @dataclass(frozen=True, slots=True)
 class TaggingMetrics:
-    """Counts a lane's pictures, and the seconds that their batches spent in each stage."""
+    """Counts pictures, and the seconds that their batches spent in each stage."""
 
     metrics: Metrics
-    lane: Lane = Lane.FRESH
 
     def passed(self, stage: str, images: int, seconds: float) -> None:
         """Count images that passed a stage, and its time; "decoded" ones overlap and have none."""
@@ -31,10 +30,9 @@ class TaggingMetrics:
         """Count a batch that did not fit into memory."""
         self.metrics.model_halvings.inc()
 
-    def applied(self, tagged: int, skipped: int, failures: Sequence[str]) -> None:
-        """Count arrivals that were written, were skipped, or failed for these reasons."""
-        outcomes = {"tagged": tagged, "skipped": skipped, "failed": len(failures)}
-        for outcome, images in outcomes.items():
-            self.metrics.images.labels(self.lane, outcome).inc(images)
+    def applied(self, lane: Lane, outcomes: Mapping[str, int], failures: Sequence[str]) -> None:
+        """Count a lane's arrivals by outcome, and those that failed for these reasons."""
+        for outcome, images in {**outcomes, "failed": len(failures)}.items():
+            self.metrics.images.labels(lane, outcome).inc(images)
         for reason in failures:
             self.metrics.image_failures.labels(reason).inc()

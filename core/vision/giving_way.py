@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import PermanentError
-from core.tags import Label
+from core.tags import Label, Postponed
 from core.vision.decoding.decoder import Decoded
 from core.vision.ports import Decoder, ImageModel
 
@@ -36,8 +36,8 @@ class PatientDecoder:
         self._turn = turn
         self._places = asyncio.Semaphore(at_once)
 
-    async def decode(self, data: bytes) -> Decoded | PermanentError:
-        """Return the picture, or what is wrong with it."""
+    async def decode(self, data: bytes) -> Decoded | PermanentError | Postponed:
+        """Return the picture, what is wrong with it, or why it is to be decoded later."""
         async with self._places:
             await self._turn()
             return await self._decoder.decode(data)

@@ -10,7 +10,7 @@ from core.errors import PermanentError
 from core.messaging.liveness import Pulse
 from core.messaging.role import Received
 from core.settings import ConsumerSettings
-from core.tags import Tagged, TagRequest
+from core.tags import Postponed, Tagged, TagRequest
 from tests.simulation.clock import virtual
 from tests.unit.consumers.test_tagging_role import EchoTagger, received, role
 
@@ -78,8 +78,8 @@ class SlowTagger(EchoTagger):
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def tag_all(
-        self, images: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
-    ) -> list[Tagged | PermanentError]:
+        self, images: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]
+    ) -> list[Tagged | PermanentError | Postponed]:
         await self.may_end.wait()
         return await super().tag_all(images, requests)
 

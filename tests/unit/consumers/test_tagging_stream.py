@@ -6,6 +6,7 @@ Vectors depend only on the picture, so a tag on the wrong photo is noticed.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.role import TaggingRole
 from core.errors import BlobStoreAway, PermanentError, TransientError
 from core.messaging.role import Received
-from core.tags import ImageTags, Label, Made, Tagged, TagRequest
+from core.tags import ImageTags, Label, Made, Postponed, Tagged, TagRequest
 from core.telemetry.metrics import Metrics
 from core.vision.tagger import ClipTagger, TaggerOptions
 from schemas.image import ImageArrived
@@ -87,8 +88,8 @@ class Restarting:
             await self.clip.use_labels(LABELS, 1)
 
     async def tag_all(
-        self, images: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
-    ) -> list[Tagged | PermanentError]:
+        self, images: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]
+    ) -> Sequence[Tagged | PermanentError | Postponed]:
         assert self.clip is not None
         if self.chance.random() < 0.05:
             raise TransientError("no room for a single picture")
@@ -116,6 +117,12 @@ class Table:
         self, tx: Any, failed: Sequence[tuple[Arrival, PermanentError, Made]]
     ) -> None:
         self.failed |= {arrival.event.uri: error.reason for arrival, error, _ in failed}
+
+    async def park(self, tx: Any, images: Any, places: Any) -> None:
+        raise AssertionError(images)
+
+    async def supersede(self, tx: Any, done: Sequence[tuple[UUID, datetime]]) -> None:
+        assert done
 
 
 def received(number: int) -> Received[Arrival]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import PermanentError
-from core.tags import Label, TagRequest
+from core.tags import Label, Postponed, TagRequest
 from core.vision.decoding.decoder import Decoded
 from core.vision.giving_way import SHORT_S, PatientModel
 from core.vision.tagger import ClipTagger, TaggerOptions
@@ -40,7 +40,7 @@ class Steps:
         self._workers = asyncio.Semaphore(WORKERS)
         self._thread = asyncio.Lock()
 
-    async def decode(self, data: bytes) -> Decoded | PermanentError:
+    async def decode(self, data: bytes) -> Decoded | PermanentError | Postponed:
         async with self._workers:
             await asyncio.sleep(0.001)
             self.log.append(f"decoded {data[4:].decode()}")
