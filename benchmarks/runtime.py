@@ -7,8 +7,9 @@ crash it repeats records. Ours does the same work exactly once. Roles: `write` i
 event, `no-op` inserts nothing (ours still has its guarded transaction). No contender decodes the
 bodies.
 Each run is a process of its own on the same filled topic; the clock runs from the first record to
-the last commit. Then the latency at a low rate is measured. `--peers` names the folder with FastStream and arroyo, which are then measured too; they commit to Kafka once a second
-as well, and repeat records after a crash.
+the last commit. Then the latency at a low rate is measured. `--peers` names the folder with
+FastStream and arroyo, which are then measured too; they commit to Kafka once a second as well, and
+repeat records after a crash.
 """
 
 import argparse
