@@ -58,7 +58,7 @@ class Call:
     @property
     def own_only(self) -> str | None:
         """The owner whose rows the caller may see; None: an administrator, who sees all rows."""
-        return None if self.caller.is_admin else self.caller.owner
+        return self.caller.own_only
 
     @property
     def traceparent(self) -> str | None:

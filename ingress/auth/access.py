@@ -43,8 +43,13 @@ class Principal:
         """Return whether the key has this scope."""
         return self.is_admin or scope in self.scopes
 
+    @property
+    def own_only(self) -> str | None:
+        """The owner whose rows the principal may see; None: an administrator, who sees all."""
+        return None if self.is_admin else self.owner
+
     def owns(self, owner: str | None) -> bool:
-        """Tell whether the principal may see what belongs to this owner."""
+        """Tell whether the principal may see a query or a job of this owner."""
         return self.is_admin or owner == self.owner
 
 
@@ -133,15 +138,20 @@ def client_address(request: Request) -> str:
     return name_of_address(request.client.host if request.client else "")
 
 
-def require(principal: Principal, scope: Scope) -> None:
+def require(principal: Principal, scope: Scope, why: str = "") -> None:
     """Check that the principal has the scope.
+
+    Args:
+        why: begins the explanation.
 
     Raises:
         Problem: `scope_missing`.
     """
     if not principal.may(scope):
         has = ", ".join(sorted(principal.scopes)) or "none"
-        raise Problem("scope_missing", f"this needs the scope {scope.value!r}; the key has: {has}")
+        raise Problem(
+            "scope_missing", f"{why}this needs the scope {scope.value!r}; the key has: {has}"
+        )
 
 
 def _unauthorized(code: str, detail: str) -> Problem:

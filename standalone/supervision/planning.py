@@ -17,9 +17,10 @@ from core.settings import (
 )
 from standalone.environment import cache_directory
 from standalone.files import write_private
+from standalone.privacy import make_home
 from standalone.remembered_roots import FILE_NAME, place_of, with_folder, with_remembered
 from standalone.supervision.model_choice import ModelChoice, ask_hub, choose_model, is_cached
-from standalone.supervision.supervisor import StandalonePlan
+from standalone.supervision.plan import StandalonePlan
 
 KEY_BYTES = 32
 WATCHED_ROOT = "watched"
@@ -36,10 +37,7 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan
         ConfigurationError: a setting is invalid; the message names it.
     """
     settings = load(StandaloneSettings)
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"STANDALONE_HOME: {error}") from error
+    make_home(settings.home)
     if watched is not None and not watched.is_dir():
         raise ConfigurationError(f"{watched} is not a folder")
     plan = StandalonePlan(

@@ -49,6 +49,7 @@ LINK_KEY = b"k" * 32
 PARTITION = 3
 #: What is no setting of the ingress.
 OF_THE_WORLD = ("max_json_bytes", "max_pixels", "probe", "reader")
+OWNERS = "SELECT owner FROM image_owners WHERE image_id = $1 ORDER BY owner"
 TABLES = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
 """
@@ -241,6 +242,11 @@ class World:
         assert status is not None
         return status
 
+    async def owners(self, image_id: UUID) -> list[str]:
+        """Who owns an image."""
+        rows = await self.pool.fetch(OWNERS, image_id)
+        return [row["owner"] for row in rows]
+
     async def count(self, *tables: str) -> int:
         """How many rows these tables have together."""
         return sum([await self.pool.fetchval(f"SELECT count(*) FROM {one}") for one in tables])
@@ -273,7 +279,7 @@ class World:
             "media_type": row.media_type or "image/jpeg",
         }
         tagged = image_tags.TaggedImage(
-            image_id, row.uri, row.path, row.owner, row.job_id, ImageTags(**made | found), 1, 4
+            image_id, row.uri, row.path, None, row.job_id, ImageTags(**made | found), 1, 4
         )
         async with self.pool.transaction() as tx:
             await image_tags.lock(tx, [image_id])
@@ -283,7 +289,7 @@ class World:
     async def fail(self, image_id: UUID, reason: str, detail: str) -> None:
         """What the tagging role would write of a picture that it cannot read."""
         row = await self.image(image_id)
-        failed = FailedImage(image_id, row.uri, row.path, row.owner, row.job_id, reason, detail)
+        failed = FailedImage(image_id, row.uri, row.path, None, row.job_id, reason, detail)
         async with self.pool.transaction() as tx:
             await images.record_failures(tx, [failed])
 

@@ -185,5 +185,5 @@ async def test_no_rule_stands_in_a_trigger_over_whole_statements(
         "SELECT tgname, tgoldtable, tgnewtable FROM pg_trigger WHERE NOT tgisinternal"
     )
 
-    assert len(triggers) <= 6
+    assert len(triggers) <= 7
     assert [row["tgname"] for row in triggers if row["tgoldtable"] or row["tgnewtable"]] == []
