@@ -31,6 +31,7 @@ from rich.table import Table
 from benchmarks.harness.report import goal, print_machine
 from benchmarks.harness.runtime_contenders import EFFECTS, PARTITIONS
 from benchmarks.harness.runtime_latency import Stage, latencies, print_latencies
+from core.messaging.kafka.connection import login_options
 from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from schemas.topics import TopicPlan
@@ -89,7 +90,9 @@ async def fill(bootstrap: str, events: int) -> None:
     """Create the topic and fill it, in full batches."""
     settings = KafkaSettings(bootstrap_servers=bootstrap)
     await ensure_topics(settings, [TopicPlan(TOPIC, PARTITIONS, ())])
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=512 * 1024)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, max_batch_size=512 * 1024, **login_options(settings)
+    )
     await producer.start()
     try:
         for partition in range(PARTITIONS):
@@ -200,6 +203,7 @@ def main() -> None:
     try:
         postgres.start()
         kafka.start()
+        os.environ.update(kafka.environment)
         asyncio.run(execute(postgres.url, "CREATE DATABASE runtime"))
         database = at_database(postgres.url, "runtime")
         migrate(database)

@@ -33,6 +33,7 @@ from rich.table import Table
 from benchmarks.harness import webhooks
 from benchmarks.harness.pictures import make_photos
 from benchmarks.harness.report import percentile, print_machine
+from core.messaging.kafka.connection import login_options
 from core.settings import KafkaSettings
 from core.webhooks.signing_secrets import make_key as make_secrets_key
 from ingress import commands
@@ -185,7 +186,7 @@ def broker() -> Iterator[None]:
     server = EmbeddedKafka(folder, cache_directory(folder), FIRST_PORT)
     try:
         server.start()
-        os.environ["KAFKA_BOOTSTRAP_SERVERS"] = server.bootstrap
+        os.environ.update(server.environment)
         asyncio.run(topics.create())
         yield
     finally:
@@ -199,7 +200,9 @@ async def measure(photos: Photos, uploads: int, rounds: int) -> None:
     if made is None:
         raise RuntimeError("no key was made")
     consumer = AIOKafkaConsumer(
-        IMAGES_ARRIVED.name, bootstrap_servers=KafkaSettings().bootstrap_servers
+        IMAGES_ARRIVED.name,
+        bootstrap_servers=KafkaSettings().bootstrap_servers,
+        **login_options(KafkaSettings()),
     )
     arrivals = Arrivals()
     async with (

@@ -1,31 +1,26 @@
 """python -m consumers tagging | query | delivery: one role, until SIGTERM.
 
+With --held it loads and then reads the rest of its environment from standard input (JSON).
+
 Exit codes: 0 stopped as asked; 2 a setting is invalid; anything else: a part of the process
-failed, and the supervisor restarts it.
+failed, and the supervisor restarts it. A signal that comes before it has loaded ends it at once.
 """
 
 import argparse
 import asyncio
-import os
-import signal
 import sys
 
-import structlog
 import uvloop
 
 from core.errors import ConfigurationError, TransientError
 from core.settings import TelemetrySettings, load
+from core.starting import HELD, Beginning, end_at_once_when_told
 from core.telemetry import logs, tracing
 
 ROLES = ("tagging", "query", "delivery")
-log = structlog.get_logger(__name__)
 
 
-async def _run(role: str) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _asked_to_stop, stop)
+async def _run(role: str, beginning: Beginning) -> None:
     # Imported here: torch and spaCy belong to the one process that needs them.
     match role:
         case "tagging":
@@ -34,26 +29,22 @@ async def _run(role: str) -> None:
             from consumers.query.main import main
         case _:
             from consumers.delivery.main import main
-    await main(stop)
-
-
-def _asked_to_stop(stop: asyncio.Event) -> None:
-    """Ask the role to stop; a second signal ends the process: its batch is done again later."""
-    if stop.is_set():
-        os._exit(1)
-    stop.set()
+    await main(beginning)
 
 
 def main() -> int:
     """Run one role; return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m consumers", description=__doc__)
     parser.add_argument("role", choices=ROLES)
-    role: str = parser.parse_args().role
+    parser.add_argument(HELD, action="store_true", help="wait before servers are used")
+    wanted = parser.parse_args()
+    role: str = wanted.role
+    end_at_once_when_told()
     try:
         logs.configure(load(TelemetrySettings), process=role)
         tracing.configure(load(TelemetrySettings), process=role)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(role))
+            runner.run(_run(role, Beginning(is_held=wanted.held)))
     except TransientError as error:
         print(f"consumers: {error}", file=sys.stderr)
         return 1

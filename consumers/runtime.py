@@ -69,18 +69,27 @@ class Runtime:
     outbox_settings: OutboxSettings
 
 
+def open_metrics() -> Metrics:
+    """Return the metrics of this process, which answers scrapes from now on."""
+    telemetry, metrics = load(TelemetrySettings), Metrics(CollectorRegistry())
+    watch_process(metrics)
+    expose(metrics, host=telemetry.metrics_host, port=telemetry.metrics_port)
+    return metrics
+
+
 @asynccontextmanager
-async def open_runtime(group: str) -> AsyncIterator[Runtime]:
+async def open_runtime(group: str, metrics: Metrics | None = None) -> AsyncIterator[Runtime]:
     """Open what a role needs; neither broker nor database has to be there yet.
+
+    Args:
+        group: the role's name.
+        metrics: those of a role that measures its loading; None: they are opened here.
 
     Raises:
         ConfigurationError: a setting cannot be worked with.
     """
-    kafka, telemetry = load(KafkaSettings), load(TelemetrySettings)
-    database, consumer = load(DatabaseSettings), load(ConsumerSettings)
-    metrics = Metrics(CollectorRegistry())
-    watch_process(metrics)
-    expose(metrics, host=telemetry.metrics_host, port=telemetry.metrics_port)
+    kafka, database, consumer = load(KafkaSettings), load(DatabaseSettings), load(ConsumerSettings)
+    metrics = metrics or open_metrics()
     name = f"photo-archive-{group}"
     client_id = f"{name}-{socket.gethostname()}-{os.getpid()}"
     async with (

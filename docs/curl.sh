@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # The main routes with curl, good and bad, against a running archive. `make demo PHOTOS=DIR`, then
 #   . var/env.sh
-#   export ADMIN=…   # as `photo-archive keys create --owner me --scopes admin` prints it
 #   FILE=photos/a.jpg PHOTO=DIR/a.jpg bash docs/curl.sh > curl.md && mv curl.md docs/
 set -u
 : "${URL:?}" "${KEY:?}" "${FILE:?a photo as <root>/<path>}" "${PHOTO:?a photo file to upload}"
@@ -66,6 +65,7 @@ show "Its key stays used" "${auth[@]}" "${json[@]}" -H "Idempotency-Key: $order"
 
 echo; echo "## Deleting a photo"
 show "Delete it" "${auth[@]}" -X DELETE "$URL/images/$image"
+echo; echo 'A photo that a command, a watched folder or a topic brought in, and no key, is open to all: without the scope `admin` this is 403 `scope_missing`, and 404 only for a photo that the key may not see.'
 show "It is gone" "${auth[@]}" "$URL/images/$image"
 
 echo; echo "## Dead letters, with a key that may do so"

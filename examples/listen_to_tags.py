@@ -3,10 +3,11 @@ import json
 import sys
 
 from aiokafka import AIOKafkaConsumer
+from login import LOGIN
 
 
 async def main(broker: str) -> None:
-    options = {"group_id": "listener", "auto_offset_reset": "earliest"}
+    options = {"group_id": "listener", "auto_offset_reset": "earliest", **LOGIN}
     tagged = AIOKafkaConsumer("images.tagged.v1", bootstrap_servers=broker, **options)
     seen = set()  # an event may come twice, under one id
     async with tagged:

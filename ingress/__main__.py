@@ -1,6 +1,9 @@
 """python -m ingress: serve HTTP until SIGTERM.
 
-Exit codes: 0 stopped as asked; 1 something outside is away; 2 a wrong setting.
+With --held it loads and then reads the rest of its environment from standard input (JSON).
+
+Exit codes: 0 stopped as asked; 1 something outside is away; 2 a wrong setting. A signal that comes
+before it has loaded ends it at once.
 """
 
 import argparse
@@ -11,17 +14,27 @@ import uvloop
 
 from core.errors import ConfigurationError, PhotoTaggerError
 from core.settings import TelemetrySettings, load
+from core.starting import HELD, end_at_once_when_told, released
 from core.telemetry.logs import configure
-from ingress.main import serve
+
+
+async def _serve(*, is_held: bool) -> None:
+    from ingress.main import serve  # here: it takes a second, in which a signal should end us
+
+    await released(is_held=is_held)
+    await serve()
 
 
 def main() -> int:
     """Serve; return the exit code."""
-    argparse.ArgumentParser(prog="python -m ingress", description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m ingress", description=__doc__)
+    parser.add_argument(HELD, action="store_true", help="wait before servers are used")
+    is_held: bool = parser.parse_args().held
+    end_at_once_when_told()
     try:
         configure(load(TelemetrySettings), process="ingress")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve())
+            runner.run(_serve(is_held=is_held))
     except ConfigurationError as error:
         print(f"configuration: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from core.addresses import parse_roots
 from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.errors import ConfigurationError, DatabaseAway
@@ -18,7 +19,6 @@ from core.settings import (
     DatabaseSettings,
     KafkaSettings,
     load,
-    parse_roots,
 )
 from core.storage.pool import Pool, open_pool
 from core.telemetry.metrics import Metrics
@@ -93,8 +93,9 @@ def locate(roots: Roots, directory: Path) -> RootedPath:
         known = ", ".join(f"{name}={roots.path_of(name)}" for name in roots.names) or "none"
         raise ConfigurationError(
             f"{os.fspath(directory)!r} is under no allowed root (ARCHIVE_ROOTS: {known})."
-            " Add NAME=DIR to ARCHIVE_ROOTS for all processes, or, where the consumers know the"
-            " root already, give --root NAME=DIR"
+            " All processes must be allowed to read there: start them with NAME=DIR in"
+            " ARCHIVE_ROOTS (make demo PHOTOS=DIR does so). --root NAME=DIR is for a root that the"
+            " consumers know already"
         )
     return place
 

@@ -7,6 +7,7 @@ port before its server listens sooner or later connects to itself.
 import errno
 import socket
 import sys
+import threading
 from collections.abc import Callable, Collection
 
 from standalone.failures import PortTaken
@@ -31,6 +32,25 @@ def is_free(port: int) -> bool:
                 return False
             raise
     return True
+
+
+class PortPlan:
+    """The ports of one archive, of which none is given twice. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._choosing = threading.Lock()
+        self._given: set[int] = set()
+
+    def choose(self, wanted: int) -> int:
+        """Return the wanted port, or the next one above it that is free and was not given.
+
+        Raises:
+            PortTaken: see `choose_port`.
+        """
+        with self._choosing:
+            port = choose_port(wanted, avoid=self._given)
+            self._given.add(port)
+            return port
 
 
 def choose_port(

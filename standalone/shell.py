@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from core.settings import all_variables
 from standalone.files import write_private
 
 FILE_NAME = "env.sh"
@@ -19,10 +20,18 @@ def write_shell_file(
 
     Args:
         environment: what the commands need.
-        inherited: variables that every terminal has; they are left out.
+        inherited: variables that the terminal of this start had. Those that are no settings are
+            left out, since every terminal has its own; a setting is written, wherever it came from.
         more: further variables, such as URL and KEY.
     """
-    own = {name: value for name, value in environment.items() if inherited.get(name) != value}
+    # A model that was chosen here is chosen again at each start, when its weights may have come.
+    chosen = {"TAGGING_MODEL"} - inherited.keys()
+    settings = all_variables()
+    own = {
+        name: value
+        for name, value in environment.items()
+        if name not in chosen and (name in settings or inherited.get(name) != value)
+    }
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted((own | more).items())]
     python = shlex.quote(str(Path(sys.executable).parent))
     text = "\n".join(("# Written at each start; read it with `. env.sh`.", *lines))

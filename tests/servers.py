@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 
+from core.messaging.kafka.connection import login_options
+from core.settings import KafkaSettings
 from standalone.environment import cache_directory
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.postgres.server import EmbeddedPostgres
@@ -30,6 +32,7 @@ REPOSITORY = Path(__file__).parents[1]
 FIRST_PORT = 20_000  # below the ephemeral range, above the standalone mode's own
 RANGES = 24  # of 500 ports: one per worker; two runs side by side may share one
 RANGE_PORTS = 500
+ADDRESS = "KAFKA_BOOTSTRAP_SERVERS"
 PORTS_PER_SESSION = 8  # ports that one set of servers and roles uses
 MIGRATION_TIMEOUT_S = 120
 
@@ -124,11 +127,34 @@ def kafka_server() -> Iterator[EmbeddedKafka]:
     port = first_port() + PORTS_PER_SESSION // 2
     server = EmbeddedKafka(home, cache_directory(home), port)
     server.start()
+    # From here `KafkaSettings` and the processes of tests have the login.
+    login = {name: value for name, value in server.environment.items() if name != ADDRESS}
+    os.environ.update(login)
     try:
         yield server
     finally:
+        for name in login:
+            del os.environ[name]
         server.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def kafka_login() -> dict[str, Any]:
+    """Return the arguments by which a plain Kafka client logs in at the session's broker."""
+    return login_options(KafkaSettings())
+
+
+def settings_of(server: EmbeddedKafka, **more: Any) -> KafkaSettings:
+    """Return the settings that lead to a broker of a test's own."""
+    given = server.environment
+    return KafkaSettings(
+        bootstrap_servers=server.bootstrap,
+        security_protocol=given["KAFKA_SECURITY_PROTOCOL"],
+        sasl_mechanism=given["KAFKA_SASL_MECHANISM"],
+        sasl_username=given["KAFKA_SASL_USERNAME"],
+        sasl_password=given["KAFKA_SASL_PASSWORD"],
+        **more,
+    )
 
 
 @pytest.fixture(scope="session")

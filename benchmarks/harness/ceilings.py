@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from benchmarks.harness.archives import Kind
 from benchmarks.harness.writes import BATCH, measure_writes
 from core.errors import PermanentError
+from core.messaging.kafka.connection import login_options
 from core.messaging.kafka.topics import ensure_topics
 from core.settings import DatabaseSettings, KafkaSettings
 from core.storage import labels
@@ -59,10 +60,15 @@ async def broker_rate(bootstrap: str) -> float:
     logging.getLogger("aiokafka.producer.sender").setLevel(logging.ERROR)
     for name in (TOPIC, f"{TOPIC}.out"):
         await ensure_topics(settings, [TopicPlan(name, partitions=12, config=())])
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5) as producer:
+    async with AIOKafkaProducer(
+        bootstrap_servers=bootstrap, linger_ms=5, **login_options(settings)
+    ) as producer:
         await _send(producer, TOPIC, EVENTS)
         consumer = AIOKafkaConsumer(
-            TOPIC, bootstrap_servers=bootstrap, auto_offset_reset="earliest"
+            TOPIC,
+            bootstrap_servers=bootstrap,
+            auto_offset_reset="earliest",
+            **login_options(settings),
         )
         async with consumer:
             seen, began = 0, time.monotonic()

@@ -246,7 +246,7 @@ async def run(events: int) -> None:
         postgres.start()
         kafka.start()
         os.environ["DATABASE_URL"] = postgres.url
-        os.environ["KAFKA_BOOTSTRAP_SERVERS"] = kafka.bootstrap
+        os.environ.update(kafka.environment)
         os.environ["QUERY_AFTER_TIMEOUT_S"] = str(AFTER_TIMEOUT_S)
         await schema.upgrade()
         await topics.create()

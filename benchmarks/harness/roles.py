@@ -52,11 +52,8 @@ def servers() -> Iterator[Servers]:
             more.write("track_commit_timestamp = on\n")
         postgres.start()
         kafka.start()
-        os.environ |= SETTINGS | {
-            "DATABASE_URL": postgres.url,
-            "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
-            "SECRETS_KEY": make_key(),
-        }
+        own = {"DATABASE_URL": postgres.url, "SECRETS_KEY": make_key()}
+        os.environ |= SETTINGS | own | kafka.environment
         asyncio.run(schema.upgrade())
         asyncio.run(topics.create())
         yield Servers(kafka.bootstrap, postgres.url)

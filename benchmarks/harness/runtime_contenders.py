@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from core.messaging.kafka.connection import login_options
 from core.messaging.kafka.consumer import GroupConsumer
 from core.messaging.kafka.eviction import evict
 from core.messaging.kafka.producer import Publisher
@@ -197,6 +198,7 @@ async def bare(job: Job) -> None:
     consumer = AIOKafkaConsumer(
         job.topic,
         bootstrap_servers=job.kafka.bootstrap_servers,
+        **login_options(job.kafka),
         group_id=f"bare-{secrets.token_hex(4)}",
         enable_auto_commit=False,
         auto_offset_reset="earliest",

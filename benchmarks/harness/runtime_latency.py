@@ -26,6 +26,7 @@ from rich.table import Table
 
 from benchmarks.harness.report import percentile
 from benchmarks.harness.runtime_contenders import PARTITIONS
+from core.messaging.kafka.connection import login_options
 from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from schemas.topics import TopicPlan
@@ -120,7 +121,7 @@ def _wait_until_begun(child: "subprocess.Popen[str]") -> None:
 
 async def _send_first(bootstrap: str, topic: str) -> None:
     """Send an event to each partition; when all have been handled, the contender has joined."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, **login_options(KafkaSettings()))
     await producer.start()
     try:
         for partition in range(PARTITIONS):
@@ -131,7 +132,7 @@ async def _send_first(bootstrap: str, topic: str) -> None:
 
 
 async def _send_paced(stage: Stage, topic: str, events: int) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=stage.kafka)
+    producer = AIOKafkaProducer(bootstrap_servers=stage.kafka, **login_options(KafkaSettings()))
     await producer.start()
     try:
         began = time.monotonic()

@@ -51,7 +51,9 @@ async def faststream(job: Job) -> None:
             done.set()
 
     handle.__annotations__["message"] = library.KafkaMessage  # FastStream injects by annotation
-    broker = library.KafkaBroker(job.kafka.bootstrap_servers, logger=None)  # no line per batch
+    broker = library.KafkaBroker(
+        job.kafka.bootstrap_servers, logger=None, security=_faststream_login(job.kafka)
+    )  # no line per batch
     broker.subscriber(
         job.topic,
         batch=True,
@@ -69,6 +71,12 @@ async def faststream(job: Job) -> None:
         await done.wait()
         clock.tell()
     await connection.close()
+
+
+def _faststream_login(kafka: KafkaSettings) -> Any:
+    security = import_module("faststream.security")
+    password = kafka.sasl_password.get_secret_value()
+    return security.SASLScram256(username=kafka.sasl_username, password=password, use_ssl=False)
 
 
 async def arroyo(job: Job) -> None:
@@ -131,6 +139,10 @@ def _arroyo_consumer(kafka: KafkaSettings) -> Any:
         auto_offset_reset="earliest",
         bootstrap_servers=[kafka.bootstrap_servers],
         override_params={
+            "security.protocol": kafka.security_protocol,
+            "sasl.mechanism": kafka.sasl_mechanism,
+            "sasl.username": kafka.sasl_username,
+            "sasl.password": kafka.sasl_password.get_secret_value(),
             "fetch.wait.max.ms": FETCH_WAIT_MS,
             "max.partition.fetch.bytes": FETCH_BYTES,
         },

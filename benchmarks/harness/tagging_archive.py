@@ -23,8 +23,8 @@ from core.telemetry.metrics import Metrics
 from schemas.image import ImageArrived
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED
-from standalone.supervision.planning import make_plan
-from standalone.supervision.supervisor import Supervisor, with_roots
+from standalone.supervision.planning import allow, make_plan
+from standalone.supervision.supervisor import Supervisor
 
 ROOT = "bench"
 PATIENCE_S = 300.0  # limit for the first photo: an int8 model may have to be made first
@@ -100,10 +100,11 @@ def open_archives(
         make_plan(model="demo"), settings=StandaloneSettings(home=folder / "home"), roles=()
     )
     with (
-        Supervisor(with_roots(plan, {ROOT: folder}), say=lambda _text: None) as supervisor,
+        Supervisor(allow(plan, folder, ROOT), say=lambda _text: None) as supervisor,
         ExitStack() as processes,
     ):
         supervisor.start_servers()
+        os.environ.update(supervisor.kafka.environment)
         archives = {}
         for number, (engine, settings) in enumerate(engines.items()):
             name = f"engine{number}"

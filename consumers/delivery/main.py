@@ -1,6 +1,5 @@
 """Composition root of the delivery consumer: the HTTP client, PostgreSQL and Kafka meet here."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
@@ -29,6 +28,7 @@ from core.settings import (
     base_url,
     load,
 )
+from core.starting import Beginning
 from core.vision.decoding.decoder import DecodePool, pool_limits
 from core.webhooks.links import PURPOSE, sign_link
 from core.webhooks.schedule import RetrySchedule
@@ -44,8 +44,8 @@ CLAIM_INTERVAL_S = 1.0  # between looks at the schedule when nothing wakes it
 RECORD_SHARE = 0.5  # of the lease: how long an outcome is held while the database is away
 
 
-async def main(stop: asyncio.Event) -> None:
-    """Deliver answers until `stop` is set.
+async def main(beginning: Beginning) -> None:
+    """Deliver answers until a signal asks for the end.
 
     Raises:
         ConfigurationError: a setting cannot be worked with, SECRETS_KEY above all.
@@ -53,6 +53,7 @@ async def main(stop: asyncio.Event) -> None:
     settings = load(DeliverySettings)
     box = SecretBox.from_settings(load(SecretSettings))
     limits = pool_limits(load(DecodeSettings), load(ArchiveSettings).fetch_max_bytes)
+    stop = await beginning.over()
     async with (
         open_runtime("delivery") as runtime,
         open_image_bytes(runtime.pool) as image_bytes,

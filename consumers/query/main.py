@@ -12,6 +12,7 @@ from consumers.upkeep.main import open_upkeep
 from core.language.lemmatizer import Lemmatizer
 from core.messaging.cloudevents import decode
 from core.settings import DatabaseSettings, QuerySettings, load
+from core.starting import Beginning
 from schemas.query import QuerySubmitted
 from schemas.record import Record
 from schemas.topics import QUERIES_SUBMITTED
@@ -19,14 +20,15 @@ from schemas.topics import QUERIES_SUBMITTED
 MAX_LABELS = 64  # of one text: each costs a look at all images that have it
 
 
-async def main(stop: asyncio.Event) -> None:
-    """Answer queries until `stop` is set.
+async def main(beginning: Beginning) -> None:
+    """Answer queries until a signal asks for the end.
 
     Raises:
         ConfigurationError: a setting cannot be worked with.
     """
     settings = load(QuerySettings)
     lemmatizer = await asyncio.to_thread(Lemmatizer, settings.exceptions)
+    stop = await beginning.over()
     async with open_runtime("query") as runtime:
         labels = LabelLanguage(runtime.pool, lemmatizer, settings.max_chars, MAX_LABELS)
         measuring = QueryMetrics(runtime.metrics, runtime.pool)

@@ -45,6 +45,7 @@ _OUTBOX = {
     "sweep_failed": "The outbox could not be swept; tried again",
 }
 _TAGGING = {
+    "decoder_unsealed": "This system lacks a lock of the decoders, named with the reason",
     "engine_chosen": "The engine that runs the model, and why",
     "engine_judged": "How near the quantised model comes to the exact one",
     "engine_quantising": "The quantised model is made; it is kept for the next start",

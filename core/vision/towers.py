@@ -20,6 +20,7 @@ from core.errors import ConfigurationError
 from core.settings import TaggingSettings
 from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.engines.hardware import choose_device, choose_precision
+from core.vision.importing import import_open_clip
 from core.vision.parallel import SideBySide
 
 DEMO_FOLDER = Path(__file__).parent / "demo_model"
@@ -54,10 +55,8 @@ def resolve_name(model: str, pretrained: str) -> tuple[str, str | None]:
     if not pretrained:
         raise ConfigurationError(f"TAGGING_PRETRAINED: empty; {model} would have random weights")
     if pretrained == "openai" and not model.endswith("-quickgelu"):
-        import open_clip
-
         quick = f"{model}-quickgelu"
-        return (quick if quick in open_clip.list_models() else model), pretrained
+        return (quick if quick in import_open_clip().list_models() else model), pretrained
     return model, pretrained
 
 
@@ -250,20 +249,16 @@ def _translated(name: str, pretrained: str | None) -> Iterator[None]:
 
 
 def _load(name: str, pretrained: str | None) -> Any:
-    import open_clip
-
     with _translated(name, pretrained):
         # require_pretrained: otherwise a folder without weights would give random ones
-        return open_clip.create_model(
+        return import_open_clip().create_model(
             name, pretrained=pretrained, precision="fp32", device="cpu", require_pretrained=True
         )
 
 
 def _tokenizer(name: str) -> Any:
-    import open_clip
-
     with _translated(name, "its tokenizer"):
-        return open_clip.get_tokenizer(name)
+        return import_open_clip().get_tokenizer(name)
 
 
 def _weights_hash(model: Any) -> str:

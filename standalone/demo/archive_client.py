@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -43,10 +44,22 @@ def credentials(home: Path, environment: Mapping[str, str]) -> Credentials:
     Raises:
         ArchiveFailed: no key could be made; the message has the command's output.
     """
-    path = home / "demo-key.json"
+    return _kept_key(home / "demo-key.json", environment, SCOPES)
+
+
+def admin_key(home: Path, environment: Mapping[str, str]) -> str:
+    """Return a key that may do everything: the one kept in the home, else a new one.
+
+    Raises:
+        ArchiveFailed: no key could be made; the message has the command's output.
+    """
+    return _kept_key(home / "admin-key.json", environment, "admin").key
+
+
+def _kept_key(path: Path, environment: Mapping[str, str], scopes: str) -> Credentials:
     if path.exists():
         return Credentials(**json.loads(path.read_text(encoding="utf-8")))
-    command = ["keys", "create", "--owner", OWNER, "--scopes", SCOPES, "--json"]
+    command = ["keys", "create", "--owner", OWNER, "--scopes", scopes, "--json"]
     done = subprocess.run(
         [COMMAND, *command],
         cwd=PROJECT,
@@ -115,13 +128,22 @@ class ArchiveClient:
             said += _answer(self._http.post("/images/upload", files=files))["images"]
         return said
 
-    def follow_images(self, image_ids: Iterable[str], timeout_s: float) -> Iterator[dict[str, Any]]:
-        """Yield each image as soon as it is tagged or has failed."""
+    def follow_images(
+        self, image_ids: Iterable[str], timeout_s: float, *, since: datetime
+    ) -> Iterator[dict[str, Any]]:
+        """Yield each image as soon as it is tagged or has failed.
+
+        Args:
+            image_ids: those of an upload.
+            timeout_s: for all of them.
+            since: before the upload, by this machine's clock: images that were in the archive
+                already are tagged again, and their earlier tags do not count.
+        """
         open_ids = list(dict.fromkeys(image_ids))
         for _ in _until(timeout_s, "not all photos were tagged"):
             for image_id in list(open_ids):
                 image = self.get(f"/images/{image_id}")
-                if image["status"] in {"tagged", "failed"}:
+                if image["status"] == "failed" or _is_tagged(image, since):
                     open_ids.remove(image_id)
                     yield image
             if not open_ids:
@@ -151,6 +173,10 @@ class ArchiveClient:
         """Return the first 200 images of a directory job with their tags."""
         images: list[dict[str, Any]] = self.get(f"/images?job={job_id}&limit=200")["images"]
         return images
+
+
+def _is_tagged(image: Mapping[str, Any], since: datetime) -> bool:
+    return image["status"] == "tagged" and datetime.fromisoformat(image["tagged_at"]) >= since
 
 
 def settled(job: Mapping[str, Any]) -> int:

@@ -9,6 +9,8 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from core.errors import ConfigurationError
-from standalone.demo.archive_client import ArchiveClient, Credentials, credentials, settled
+from standalone.demo.archive_client import (
+    ArchiveClient,
+    Credentials,
+    admin_key,
+    credentials,
+    settled,
+)
 from standalone.demo.photos import copy_free_photos
 from standalone.demo.receiver import Callback, CallbackReceiver
+from standalone.remembered_roots import place_of
 from standalone.shell import write_shell_file
-from standalone.supervision.planning import make_plan
-from standalone.supervision.supervisor import StandalonePlan, Supervisor, with_roots
+from standalone.signals import run_until_told
+from standalone.supervision.plan import StandalonePlan
+from standalone.supervision.planning import allow, make_plan
+from standalone.supervision.supervisor import Supervisor
 
 PHOTOS_ROOT = "photos"
 QUESTIONS = ("We are looking for a cat", "Покажите пейзаж, пожалуйста")
@@ -63,10 +74,10 @@ class Stopwatch:
         self.console.print(f"[dim]{time.monotonic() - self.began:6.1f} s[/dim]  {message}")
 
 
-def run_demo(
-    wish: Wish, *, say: Callable[[str], None], stop_on: Callable[[Supervisor], None]
-) -> int:
+def run_demo(wish: Wish, *, say: Callable[[str], None]) -> int:
     """Run the demo; return 0 if photos were tagged and all answers arrived signed, else 1.
+
+    A signal ends it at any moment, and then the exit code is 0.
 
     Raises:
         ConfigurationError: this machine cannot run it, or a setting is invalid.
@@ -75,35 +86,47 @@ def run_demo(
     clock = Stopwatch(_console(), time.monotonic())
     plan = _plan(wish)
     with Supervisor(plan, say=say) as supervisor:
-        stop_on(supervisor)
-        clock.say("starting Apache Kafka and PostgreSQL on this machine…")
-        supervisor.start_servers()
-        supervisor.migrate()
-        clock.say(f"they are up; model: [bold]{plan.model.model}[/bold] ({plan.model.reason})")
-        supervisor.start_roles()
-        environment = supervisor.environment()
-        access = credentials(plan.settings.home, environment)
-        shell_file = write_shell_file(
-            plan.settings.home,
-            environment,
-            plan.inherited,
-            URL=supervisor.ingress_url,
-            KEY=access.key,
-            WEBHOOK_SECRET=access.signing_secret,
-        )
-        wanted = plan.settings.ingress_port
-        if not supervisor.ingress_url.endswith(f":{wanted}"):
-            clock.say(f"port {wanted} is taken: the archive is at {supervisor.ingress_url}")
-        with ArchiveClient(supervisor.ingress_url, access.key) as archive:
-            archive.wait_until_ready(READY_TIMEOUT_S)
-            clock.say("all roles are started; sending photos")
-            worked = _main_job(archive, access, plan, wish, clock)
-        _show_processes(clock.console, supervisor)
-        if wish.once:
-            clock.say("done, it worked; stopping" if worked else _FAILED)
-        else:
-            _show_ways_in(clock.console, supervisor.ingress_url, shell_file)
-            supervisor.wait()
+        try:
+            return run_until_told(
+                lambda: _demo(wish, plan, supervisor, clock),
+                stop=supervisor.stop,
+                kill=supervisor.kill,
+                say=say,
+            )
+        finally:
+            clock.console.show_cursor()  # a progress bar that was cut off leaves it hidden
+
+
+def _demo(wish: Wish, plan: StandalonePlan, supervisor: Supervisor, clock: Stopwatch) -> int:
+    clock.say("starting Apache Kafka, PostgreSQL and all roles on this machine…")
+    clock.say(f"model: [bold]{plan.model.model}[/bold] ({plan.model.reason})")
+    supervisor.start()
+    environment = supervisor.environment()
+    access = credentials(plan.settings.home, environment)
+    write_shell = partial(
+        write_shell_file,
+        plan.settings.home,
+        environment,
+        plan.inherited,
+        URL=supervisor.ingress_url,
+        KEY=access.key,
+        WEBHOOK_SECRET=access.signing_secret,
+    )
+    write_shell()
+    wanted = plan.settings.ingress_port
+    if not supervisor.ingress_url.endswith(f":{wanted}"):
+        clock.say(f"port {wanted} is taken: the archive is at {supervisor.ingress_url}")
+    with ArchiveClient(supervisor.ingress_url, access.key) as archive:
+        archive.wait_until_ready(READY_TIMEOUT_S)
+        clock.say("the archive takes requests; sending photos")
+        worked = _main_job(archive, access, plan, wish, clock)
+    _show_processes(clock.console, supervisor)
+    if wish.once:
+        clock.say("done, it worked; stopping" if worked else _FAILED)
+    else:
+        shell_file = write_shell(ADMIN=admin_key(plan.settings.home, environment))
+        _show_ways_in(clock.console, supervisor.ingress_url, shell_file)
+        supervisor.wait()
     return 0 if worked else 1
 
 
@@ -119,7 +142,8 @@ def _show_ways_in(console: Console, url: str, shell_file: Path) -> None:
     console.print(
         f"\nThe page: [bold]{url}/[/bold]   every route: {url}/docs\n"
         f"In another terminal:  [bold]. {shlex.quote(str(shell_file))}[/bold]\n"
-        "  gives you URL, KEY, WEBHOOK_SECRET, DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS and python.\n"
+        "  gives you URL, KEY, ADMIN (a key that may do everything), WEBHOOK_SECRET, the settings\n"
+        "  of this archive, and photo-archive and python in PATH.\n"
         "Ctrl-C stops it; what was tagged is there again at the next start.",
         soft_wrap=True,  # what is to be copied stands on one line
     )
@@ -131,7 +155,7 @@ def _plan(wish: Wish) -> StandalonePlan:
     plan = make_plan(model=wish.model)
     if wish.photos is None:
         return plan
-    return with_roots(plan, {PHOTOS_ROOT: wish.photos})
+    return allow(plan, wish.photos, PHOTOS_ROOT)
 
 
 def _main_job(
@@ -142,7 +166,7 @@ def _main_job(
     images = (
         _tag_free_photos(archive, home, clock)
         if wish.photos is None
-        else _tag_folder(archive, clock)
+        else _tag_folder(archive, str(place_of(plan.archive_roots, wish.photos)), clock)
     )
     if not images:
         clock.say(f"[red]no photos in {wish.photos}: nothing to tag, nothing asked[/red]")
@@ -162,6 +186,7 @@ def _is_answer(callback: Callback | None) -> bool:
 
 def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Stopwatch) -> list[dict[str, Any]]:
     photos = copy_free_photos(home / "demo" / "photos")
+    since = datetime.now(UTC)
     said = archive.upload(photos)
     known = sum(entry["duplicate"] for entry in said if not entry["error"])
     if known:
@@ -171,9 +196,10 @@ def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Stopwatch) -> li
         clock.say(f"[red]{entry['filename']}: {entry['error']['detail']}[/red]")
     ids = [entry["image_id"] for entry in said if not entry["error"]]
     images: list[dict[str, Any]] = []
+    patience_s = PHOTO_TIMEOUT_S + EACH_PHOTO_S * len(ids)
     with _progress(clock.console) as progress:
         task = progress.add_task(LOADING, total=len(ids))
-        for image in archive.follow_images(ids, PHOTO_TIMEOUT_S + EACH_PHOTO_S * len(ids)):
+        for image in archive.follow_images(ids, patience_s, since=since):
             if not images:
                 clock.say(f"first photo tagged: {image['image_path']}")
             images.append(image)
@@ -181,9 +207,9 @@ def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Stopwatch) -> li
     return images
 
 
-def _tag_folder(archive: ArchiveClient, clock: Stopwatch) -> list[dict[str, Any]]:
-    """Tag a folder by a directory job; the files stay where they are."""
-    began = archive.post("/tag/directory", {"directory_path": PHOTOS_ROOT})
+def _tag_folder(archive: ArchiveClient, folder: str, clock: Stopwatch) -> list[dict[str, Any]]:
+    """Tag a folder (root and path) by a directory job; the files stay where they are."""
+    began = archive.post("/tag/directory", {"directory_path": folder})
     first = True
     with _progress(clock.console) as progress:
         task = progress.add_task(LOADING, total=began["files_count"])

@@ -1,18 +1,21 @@
 """Java's ahead-of-time cache of the broker: the first answer comes after 2 s instead of 4 s.
 
-Without a cache, or with one that does not fit, Java starts as usual. The first run that stops
-cleanly records it, in a file whose name is a hash of all that it depends on: a cache may be
-missing, but never wrong.
+It is recorded once, by a broker on scratch data that is started and stopped before the first real
+one: Java writes it when that ends, which takes seconds, and a stop should take none. Without a
+cache, or with one that does not fit, Java starts as usual. Its file's name is a hash of all that it
+depends on: a cache may be missing, but never wrong.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from standalone.processes.locking import is_alive
 
+CLASSES = "with SASL"  # what a broker loads; change it when that changes, to record anew
 REJECTED = "error has occurred while processing the AOT cache"  # Java 25 then starts without it
 
 
@@ -26,22 +29,33 @@ class AotCache:
     """
 
     def __init__(self, folder: Path, java: Sequence[str], class_path: Sequence[Path]) -> None:
-        key = hashlib.sha256("\n".join([*java, *map(str, class_path)]).encode()).hexdigest()[:16]
+        parts = [CLASSES, *java, *map(str, class_path)]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         self._file = folder / f"kafka-{key}.aot"
         self._recording = folder / f"kafka-{key}.{os.getpid()}.recording"
 
-    @property
-    def exists(self) -> bool:
-        """Whether the file is there, so that a start can use it."""
-        return self._file.exists()
-
     def options(self) -> list[str]:
-        """Return Java's options: use the cache where it exists, else record one."""
-        if self._file.exists():
-            return [f"-XX:AOTCache={self._file}"]
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        """Return Java's options that use the cache; none where there is none."""
+        return [f"-XX:AOTCache={self._file}"] if self._file.exists() else []
+
+    def recording_options(self) -> list[str]:
+        """Return Java's options that record the cache."""
         return [f"-XX:AOTCacheOutput={self._recording}"]
+
+    def ensure(self, record: Callable[[], None]) -> None:
+        """Let a missing cache be recorded, by one process at a time; others wait for it.
+
+        Args:
+            record: runs a broker with `recording_options`, stops it and calls `keep`.
+        """
+        if self._file.exists():
+            return
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with (self._file.parent / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self._file.exists():
+                self._sweep()
+                record()
 
     def keep(self) -> None:
         """Put a recorded cache into its place; to be called after a clean stop."""

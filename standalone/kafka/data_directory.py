@@ -8,6 +8,8 @@ from pathlib import Path
 
 from standalone.environment import inherited
 from standalone.failures import DiskFull, NotSupported, ServerFailed
+from standalone.files import write_private
+from standalone.kafka.logins import Logins
 from standalone.processes.child_process import guarded
 from standalone.processes.embedded_server import NO_SPACE
 
@@ -20,10 +22,22 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
+listeners=CLIENTS://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=CLIENTS://{host}:{port}
+inter.broker.listener.name=CLIENTS
+# Nobody without a password: loopback is open to every user of this machine. Clients use SCRAM, by
+# which both sides prove that they know it: whoever takes the port of a broker that is down learns
+# nothing. KRaft has no SCRAM at the controller; nobody connects there but this process and the
+# supervisor that started it.
+listener.security.protocol.map=CLIENTS:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-256
+sasl.mechanism.controller.protocol=PLAIN
+listener.name.clients.sasl.enabled.mechanisms=SCRAM-SHA-256
+listener.name.clients.scram-sha-256.sasl.jaas.config={scram} username="{client.user}" \
+  password="{client.password}";
+listener.name.controller.sasl.enabled.mechanisms=PLAIN
+listener.name.controller.plain.sasl.jaas.config={plain} username="{controller.user}" \
+  password="{controller.password}" user_{controller.user}="{controller.password}";
 # Relative to the working directory: a comma in an absolute path would part it in two.
 log.dirs=data
 # One node: no replicas.
@@ -58,10 +72,22 @@ socket.request.max.bytes=33554432
 """
 
 
-def write_properties(folder: Path, host: str, ports: tuple[int, ...]) -> None:
+_SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+_PLAIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+
+
+def write_properties(folder: Path, host: str, ports: tuple[int, ...], logins: Logins) -> None:
     """Write the broker's properties; the ports may differ from start to start."""
-    text = PROPERTIES.format(host=host, port=ports[0], controller_port=ports[1])
-    (folder / PROPERTIES_FILE).write_text(text)
+    text = PROPERTIES.format(
+        host=host,
+        port=ports[0],
+        controller_port=ports[1],
+        scram=_SCRAM_MODULE,
+        plain=_PLAIN_MODULE,
+        client=logins.client,
+        controller=logins.controller,
+    )
+    write_private(folder / PROPERTIES_FILE, text)
 
 
 def is_formatted(folder: Path) -> bool:

@@ -1,18 +1,29 @@
-"""One Kafka metadata request, written by hand: is this broker alive, and is it ours?
+"""What is said to a broker that has just started: let our clients in; are you ours, and alive?
 
-Another broker may have taken the port first; only the cluster id tells. The request follows the
-protocol guide (Metadata, version 4), so that the standalone mode needs no Kafka client.
+The password is set by a request to the controller and not when the data is created: so a folder
+that was made before there were passwords is no special case, and a lost one is made anew.
+Another broker may have taken the port first: SCRAM proves that it knows the password, and the
+cluster id tells which data it works on.
 """
 
-import socket
+import secrets
 import struct
 from dataclasses import dataclass
 
-METADATA = 3
-VERSION = 4  # newest without tagged fields; 4.3 answers 0 to 13
-CORRELATION = 1
-MAX_ANSWER_BYTES = 1024 * 1024
-CLIENT_ID = b"photo-archive-standalone"
+from standalone.kafka.logins import Login, Logins
+from standalone.kafka.wire import (
+    PLAIN,
+    SCRAM,
+    WIRE_ERRORS,
+    Fields,
+    connected,
+    salt_password,
+)
+
+_METADATA, _METADATA_VERSION = 3, 4  # newest without tagged fields; 4.3 answers 0 to 13
+_ALTER_SCRAM, _ALTER_SCRAM_VERSION = 51, 0
+_SCRAM_SHA_256 = 1
+ITERATIONS = 4096  # the least that Kafka takes: the password is random, nobody can try them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,74 +34,71 @@ class Cluster:
     brokers: tuple[str, ...]
 
 
-def ask(host: str, port: int, *, timeout_s: float) -> Cluster | None:
-    """Return the cluster behind this address, or None where no broker answers in time."""
+def admit_clients(host: str, controller_port: int, logins: Logins, *, timeout_s: float) -> bool:
+    """Let the clients' login in; return whether the controller did so in time."""
     try:
-        with socket.create_connection((host, port), timeout=timeout_s) as connection:
-            connection.settimeout(timeout_s)
-            connection.sendall(encode_request())
-            (size,) = struct.unpack(">i", _receive(connection, 4))
-            if not 0 < size <= MAX_ANSWER_BYTES:
-                return None
-            return decode_answer(_receive(connection, size))
-    except (OSError, ValueError, struct.error):
+        with connected(host, controller_port, timeout_s=timeout_s) as wire:
+            wire.log_in(PLAIN, logins.controller)
+            answer = wire.ask(_ALTER_SCRAM, _ALTER_SCRAM_VERSION, encode_upsertion(logins.client))
+            return decode_result(answer) == 0
+    except WIRE_ERRORS:
+        return False
+
+
+def ask(host: str, port: int, login: Login, *, timeout_s: float) -> Cluster | None:
+    """Return the cluster behind this address, or None where none that knows us answers in time."""
+    try:
+        with connected(host, port, timeout_s=timeout_s) as wire:
+            wire.log_in(SCRAM, login)
+            # No topics, and none to be created: the brokers alone.
+            return decode_cluster(wire.ask(_METADATA, _METADATA_VERSION, struct.pack(">ib", 0, 0)))
+    except WIRE_ERRORS:
         return None
 
 
-def encode_request() -> bytes:
-    """Return a request for the brokers alone: it lists no topics and creates none."""
-    header = struct.pack(">hhih", METADATA, VERSION, CORRELATION, len(CLIENT_ID)) + CLIENT_ID
-    body = header + struct.pack(">ib", 0, 0)
-    return struct.pack(">i", len(body)) + body
+def encode_upsertion(login: Login) -> bytes:
+    """Return the body of a request that gives one user a password; the password is not in it."""
+    salt = secrets.token_bytes(16)
+    salted = salt_password(login.password, salt, ITERATIONS)
+    return b"".join(
+        (
+            b"\0",  # of the header: no tagged fields
+            b"\1",  # an empty list of deletions: lengths are one more than they say
+            b"\2",  # one upsertion
+            _compact(login.user.encode()),
+            struct.pack(">bi", _SCRAM_SHA_256, ITERATIONS),
+            _compact(salt),
+            _compact(salted),
+            b"\0\0",  # no tagged fields, of the upsertion and of the request
+        )
+    )
 
 
-def decode_answer(answer: bytes) -> Cluster:
-    """Return what an answer, without its length, says.
+def decode_result(answer: Fields) -> int:
+    """Return the error code of an answer about one user; 0: done."""
+    answer.number(">b")  # tagged fields of the header
+    answer.number(">i")  # throttle time
+    if answer.number(">b") != 2:
+        raise ValueError("this is not about one user")
+    answer.compact_text()
+    return answer.number(">h")
+
+
+def decode_cluster(answer: Fields) -> Cluster:
+    """Return what an answer says.
 
     Raises:
-        ValueError: it answers another request, or is incomplete.
+        ValueError: it is incomplete.
     """
-    fields = _Fields(answer)
-    if fields.number(">i") != CORRELATION:
-        raise ValueError("this answers another request")
-    fields.number(">i")  # throttle time
+    answer.number(">i")  # throttle time
     brokers: list[str] = []
-    for _ in range(fields.number(">i")):
-        fields.number(">i")  # node id
-        host = fields.text()
-        brokers.append(f"{host}:{fields.number('>i')}")
-        fields.text()  # rack
-    return Cluster(fields.text(), tuple(brokers))
+    for _ in range(answer.number(">i")):
+        answer.number(">i")  # node id
+        host = answer.text()
+        brokers.append(f"{host}:{answer.number('>i')}")
+        answer.text()  # rack
+    return Cluster(answer.text(), tuple(brokers))
 
 
-class _Fields:
-    """Reads the fields of an answer one after another."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._at = 0
-
-    def number(self, layout: str) -> int:
-        size = struct.calcsize(layout)
-        return int(struct.unpack(layout, self._take(size))[0])
-
-    def text(self) -> str:
-        size = self.number(">h")
-        return self._take(size).decode() if size >= 0 else ""
-
-    def _take(self, size: int) -> bytes:
-        piece = self._content[self._at : self._at + size]
-        if len(piece) != size:
-            raise ValueError("the answer breaks off")
-        self._at += size
-        return piece
-
-
-def _receive(connection: socket.socket, size: int) -> bytes:
-    pieces = bytearray()
-    while len(pieces) < size:
-        piece = connection.recv(size - len(pieces))
-        if not piece:
-            raise ValueError("the connection was closed")
-        pieces += piece
-    return bytes(pieces)
+def _compact(content: bytes) -> bytes:
+    return struct.pack(">B", len(content) + 1) + content

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from standalone.environment import inherited
 from standalone.failures import ServerFailed
-from standalone.ports import HOST, choose_port
+from standalone.ports import HOST, PortPlan
 from standalone.postgres.data_directory import SUPERUSER, DataDirectory, prepare_data
 from standalone.processes.child_process import ChildProcess, Command
 from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, EmbeddedServer
@@ -53,9 +53,12 @@ class EmbeddedPostgres(EmbeddedServer):
         home: folder of the standalone mode; made when missing.
         port: first port to try; the next free one is taken when it is in use.
         log: the file of the server's output; `home/logs/postgres.log` when omitted.
+        plan: gives the port; None: it is chosen without regard to others.
     """
 
-    def __init__(self, home: Path, port: int, *, log: Path | None = None) -> None:
+    def __init__(
+        self, home: Path, port: int, *, log: Path | None = None, plan: PortPlan | None = None
+    ) -> None:
         super().__init__(
             home.resolve() / "postgres",
             subject="PostgreSQL",
@@ -64,6 +67,7 @@ class EmbeddedPostgres(EmbeddedServer):
         )
         self._log = log or home.resolve() / "logs" / "postgres.log"
         self._wanted_port = port
+        self._plan = plan or PortPlan()
         self._data: DataDirectory | None = None
 
     @property
@@ -95,7 +99,7 @@ class EmbeddedPostgres(EmbeddedServer):
         self._data = prepare_data(self._folder)
 
     def _choose_ports(self) -> tuple[int, ...]:
-        return (choose_port(self._wanted_port),)
+        return (self._plan.choose(self._wanted_port),)
 
     def _command(self, ports: tuple[int, ...]) -> Command:
         data = self._started()

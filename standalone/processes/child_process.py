@@ -49,6 +49,7 @@ class Command:
         descriptors: open descriptors that it inherits.
         death_signal: the signal that it gets when we end, without `SIG`.
         user: the user that it runs as; None: ours.
+        is_held: whether it waits for `release`, which ends its standard input; else that is empty.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Command:
     descriptors: tuple[int, ...] = ()
     death_signal: str = "KILL"
     user: UnixUser | None = None
+    is_held: bool = False
 
 
 def guarded(
@@ -125,6 +127,11 @@ class ChildProcess:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it was started to wait for `release`."""
+        return self._command.is_held
+
     def tail(self, lines: int = 12) -> str:
         """Return the last lines of its output."""
         with self._output.changed:
@@ -166,6 +173,9 @@ class ChildProcess:
         self._process = process
         self._spawned.set()
         process.wait()
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
         # Its own children, such as decoding workers, must not survive it.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -180,7 +190,7 @@ class ChildProcess:
         try:
             process = subprocess.Popen(
                 argv,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if self._command.is_held else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=self._command.directory,
@@ -206,6 +216,14 @@ class ChildProcess:
                     self._output.tail.append(text)
                     self._output.seen.update(m for m in self._command.markers if m in text)
                     self._output.changed.notify_all()
+
+    def release(self, text: str) -> None:
+        """Write the whole standard input of a held process; do nothing when it has ended."""
+        if self._process is None or self._process.stdin is None:
+            raise RuntimeError(f"{self.name} is not held")
+        with contextlib.suppress(OSError, ValueError):  # it has ended
+            self._process.stdin.write(text.encode())
+            self._process.stdin.close()
 
     def has_said(self, marker: str) -> bool:
         """Return whether one of the command's markers was in its output."""

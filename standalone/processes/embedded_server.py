@@ -70,7 +70,7 @@ class EmbeddedServer(ABC):
         """
         self._stop_asked = False
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
             if not self._lock.is_held:
                 self._lock.acquire()
             self._check_disk()
@@ -79,9 +79,15 @@ class EmbeddedServer(ABC):
         except OSError as error:
             self.stop()
             raise self._translated(error) from error
-        except BaseException:
+        except BaseException as error:
+            was_asked = self._stop_asked
             self.stop()
+            if was_asked and isinstance(error, Exception):
+                raise self._was_stopped() from error  # the lock went from under our feet
             raise
+
+    def _was_stopped(self) -> ServerFailed:
+        return ServerFailed(f"{self._subject} was stopped while it was started")
 
     def stop(self) -> None:
         """Stop it cleanly and cut its connections; do nothing when it does not run.
@@ -138,7 +144,7 @@ class EmbeddedServer(ABC):
     def _launch(self) -> None:
         for _ in range(START_TRIES):
             if self._stop_asked:
-                raise ServerFailed(f"{self._subject} was stopped while it was started")
+                raise self._was_stopped()
             ports = self._ports or self._choose_ports()
             child = self._child = ChildProcess(self._command(ports))
             child.start()

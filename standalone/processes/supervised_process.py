@@ -11,9 +11,17 @@ from typing import Protocol
 import psutil
 
 from core.errors import ConfigurationError, PhotoTaggerError
-from standalone.processes.policy import NoRestart, ProcessEnd, Restart, decide
+from standalone.processes.policy import (
+    LONGEST_DELAY_S,
+    NoRestart,
+    ProcessEnd,
+    Restart,
+    decide,
+)
 
 JOIN_TIMEOUT_S = 90.0  # longer than any clean stop; then the thread ends with our process
+STOP_AGAIN_S = 0.1  # a start that was under way at the stop is stopped soon after it
+PREPARING_S = 1.0  # a download or the creation of data is not waited for: it ends with us
 
 
 class Runnable(Protocol):
@@ -82,6 +90,7 @@ class SupervisedProcess:
         process: the process to run.
         say: is called with each message for the person at the terminal.
         failed: is called with the reason when the process is not started again.
+        longest_delay_s: between its restarts.
         clock: seconds that only grow.
     """
 
@@ -92,12 +101,14 @@ class SupervisedProcess:
         *,
         say: Callable[[str], None],
         failed: Callable[[str], None] = lambda _: None,
+        longest_delay_s: float = LONGEST_DELAY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._process = process
         self._say = say
         self._failed = failed
+        self._longest_delay_s = longest_delay_s
         self._clock = clock
         self._changed = threading.Condition()
         self._status = Status.STOPPED
@@ -133,13 +144,21 @@ class SupervisedProcess:
         return ProcessState(self.name, status, pid, max(starts - 1, 0), memory_bytes(pid), problem)
 
     def request_stop(self) -> None:
-        """Stop it and do not start it again; return when the process has ended."""
+        """Stop it and do not start it again; return when the process has ended.
+
+        The start may be at any point in its thread: a stop that comes just before the process
+        exists finds nothing to stop, so it is repeated until the thread has ended.
+        """
         self._stopping.set()
         if self._thread.ident is None:
             return
-        self._process.stop()
-        if self._process.pid:  # else it is still being prepared, by a download for example
-            self._thread.join(JOIN_TIMEOUT_S)
+        began = self._clock()
+        while self._thread.is_alive():
+            self._process.stop()
+            self._thread.join(STOP_AGAIN_S)
+            limit_s = JOIN_TIMEOUT_S if self._process.pid else PREPARING_S
+            if self._clock() - began > limit_s:
+                return
 
     def kill(self) -> None:
         """Kill it and do not start it again."""
@@ -152,7 +171,7 @@ class SupervisedProcess:
                 ended = self._run_once()
                 if ended is None or self._stopping.is_set():
                     break
-                decision = decide(self._failures, ended)
+                decision = decide(self._failures, ended, longest_delay_s=self._longest_delay_s)
                 self._report(ended, decision)
                 if isinstance(decision, NoRestart):
                     self._failed(self._problem)
@@ -201,10 +220,11 @@ class SupervisedProcess:
             self._say(self._problem)
         elif decision.is_loop:
             self._set(Status.WAITING, f"{how}: {decision.failures} failures in a row")
-            self._say(
-                f"{self._problem}; next try in {decision.delay_s:.0f} s. Its last lines:\n"
-                f"{_indented(words)}"
-            )
+            if decision.is_news:
+                self._say(
+                    f"{self._problem}; next try in {decision.delay_s:.0f} s. Its last lines:\n"
+                    f"{_indented(words)}"
+                )
         else:
             self._set(Status.WAITING, how)
             self._say(f"{how}; started again")

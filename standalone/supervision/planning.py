@@ -3,6 +3,7 @@
 import base64
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import ConfigurationError
@@ -16,8 +17,10 @@ from core.settings import (
 )
 from standalone.environment import cache_directory
 from standalone.files import write_private
+from standalone.privacy import make_home
+from standalone.remembered_roots import FILE_NAME, place_of, with_folder, with_remembered
 from standalone.supervision.model_choice import ModelChoice, ask_hub, choose_model, is_cached
-from standalone.supervision.supervisor import StandalonePlan, with_roots
+from standalone.supervision.plan import StandalonePlan
 
 KEY_BYTES = 32
 WATCHED_ROOT = "watched"
@@ -34,10 +37,7 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan
         ConfigurationError: a setting is invalid; the message names it.
     """
     settings = load(StandaloneSettings)
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"STANDALONE_HOME: {error}") from error
+    make_home(settings.home)
     if watched is not None and not watched.is_dir():
         raise ConfigurationError(f"{watched} is not a folder")
     plan = StandalonePlan(
@@ -45,12 +45,32 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan
         cache=cache_directory(settings.home),
         model=_model(model),
         secrets_key=_secrets_key(settings.home),
-        archive_roots=load(ArchiveSettings).roots,
+        archive_roots=_roots(settings.home),
         watched=watched,
         inherited=dict(os.environ),
         chosen=_chosen_egress_settings(),
     )
-    return plan if watched is None else with_roots(plan, {WATCHED_ROOT: watched})
+    return plan if watched is None else allow(plan, watched, WATCHED_ROOT)
+
+
+def allow(plan: StandalonePlan, folder: Path, name: str) -> StandalonePlan:
+    """Return the plan with a folder that may be read.
+
+    Args:
+        plan: the plan so far; where it has the folder, it stays as it is.
+        folder: the folder.
+        name: of its root, where no other folder has it.
+    """
+    if place_of(plan.archive_roots, folder) is not None:
+        return plan
+    return replace(plan, archive_roots=with_folder(plan.archive_roots, folder, name))
+
+
+def _roots(home: Path) -> str:
+    try:
+        return with_remembered(home, load(ArchiveSettings).roots)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{home / FILE_NAME}: {error}; remove it") from error
 
 
 def _model(wanted: str) -> ModelChoice:

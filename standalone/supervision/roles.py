@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -16,21 +16,23 @@ class ProcessSpec:
         argv: the arguments of Python.
         serves_metrics: whether it gets a port for metrics.
         environment: its own variables, beside those that all processes get.
+        loads_first: whether it may be started before the servers are up, held (`core.starting`).
+        serves_people: whether somebody waits for its restart.
     """
 
     name: str
     argv: tuple[str, ...]
     serves_metrics: bool = True
     environment: Mapping[str, str] | None = None
+    loads_first: bool = False
+    serves_people: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SharedConfiguration:
-    """What all processes must know about the archive on this machine."""
+    """What all processes must know about the archive on this machine, whether it is up or not."""
 
     home: Path
-    database_url: str
-    bootstrap: str
     ingress_port: int
     secrets_key: str
     archive_roots: str
@@ -38,33 +40,37 @@ class SharedConfiguration:
 
 
 def all_roles(tagging_processes: int, watched: Path | None) -> tuple[ProcessSpec, ...]:
-    """Return the processes to run, in the order of their start."""
+    """Return the processes to run, in the order of their start: what loads longest comes first."""
     tagging = tuple(
-        ProcessSpec(f"tagging-{number}", ("-m", "consumers", "tagging"))
-        for number in range(tagging_processes)
+        _own(f"tagging-{number}", "consumers", "tagging") for number in range(tagging_processes)
     )
-    watch = (
-        (ProcessSpec("watch", ("-m", "producers", "watch", str(watched)), serves_metrics=False),)
-        if watched
-        else ()
-    )
+    watch = (_own("watch", "producers", "watch", str(watched)),) if watched else ()
     return (
-        ProcessSpec("ingress", ("-m", "ingress"), serves_metrics=False),
         *tagging,
-        ProcessSpec("query-0", ("-m", "consumers", "query")),
-        ProcessSpec("delivery-0", ("-m", "consumers", "delivery")),
-        ProcessSpec("jobs", ("-m", "producers", "jobs"), serves_metrics=False),
+        replace(_own("ingress", "ingress"), serves_people=True),
+        _own("query-0", "consumers", "query"),
+        _own("delivery-0", "consumers", "delivery"),
+        _own("jobs", "producers", "jobs"),
         *watch,
+    )
+
+
+def _own(name: str, package: str, *arguments: str) -> ProcessSpec:
+    return ProcessSpec(
+        name,
+        ("-m", package, *arguments),
+        serves_metrics=package == "consumers",
+        loads_first=True,
     )
 
 
 def common_environment(
     shared: SharedConfiguration, inherited: Mapping[str, str], chosen: frozenset[str]
 ) -> dict[str, str]:
-    """Return the environment that all processes share.
+    """Return the environment that all processes share, but for how to reach the servers.
 
     Args:
-        shared: the servers, the data and the secrets; these win over what is inherited.
+        shared: the data and the secrets; these win over what is inherited.
         inherited: our own environment.
         chosen: the settings that the user has set; this mode's defaults do not replace them.
     """
@@ -75,11 +81,8 @@ def common_environment(
         "EGRESS_ALLOWED_PORTS": "80,443,1024-65535",
     }
     return {
-        **inherited,
+        **{name: value for name, value in inherited.items() if not _leads_to_servers(name)},
         **{name: value for name, value in defaults.items() if name not in chosen},
-        "DATABASE_URL": shared.database_url,
-        "KAFKA_BOOTSTRAP_SERVERS": shared.bootstrap,
-        "KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",
         "KAFKA_REPLICATION_FACTOR": "1",
         "KAFKA_MIN_INSYNC_REPLICAS": "1",
         "INGRESS_HOST": "127.0.0.1",
@@ -90,6 +93,13 @@ def common_environment(
         "STANDALONE_HOME": str(shared.home),
         "PYTHONUNBUFFERED": "1",  # else the last lines before a crash are lost
     }
+
+
+def _leads_to_servers(name: str) -> bool:
+    """Return whether this variable says where a server is, or how to log in there."""
+    return name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_SECURITY_PROTOCOL") or (
+        name.startswith(("KAFKA_SASL_", "KAFKA_SSL_"))
+    )
 
 
 def role_environment(

@@ -1,30 +1,31 @@
-"""Both servers and all roles on one machine: started in order, kept up, stopped in order.
+"""Both servers and all roles on one machine: started side by side, kept up, stopped in order.
 
 The supervisor starts processes and imports none of them. It starts a crashed role again. A server
 that cannot be started again, because of a full disk for example, ends everything with the reason.
 """
 
-import subprocess
-import sys
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from core.errors import ConfigurationError
-from core.settings import StandaloneSettings
-from standalone.failures import ServerFailed
 from standalone.kafka.broker import EmbeddedKafka
-from standalone.ports import HOST, choose_port
+from standalone.ports import HOST, PortPlan
 from standalone.postgres.server import EmbeddedPostgres
-from standalone.processes.child_process import guarded
+from standalone.privacy import close_home
 from standalone.processes.locking import DirectoryLock
-from standalone.processes.policy import CONFIGURATION_EXIT
+from standalone.processes.policy import LONGEST_DELAY_S, LONGEST_SERVING_DELAY_S
 from standalone.processes.supervised_process import ProcessState, SupervisedProcess
-from standalone.supervision.model_choice import DEMO_MODEL, ModelChoice
+from standalone.remembered_roots import remember
+from standalone.supervision.loading import cores, run_in_order
+from standalone.supervision.migrating import MIGRATIONS, migrate
+from standalone.supervision.model_choice import DEMO_MODEL
+from standalone.supervision.plan import StandalonePlan
 from standalone.supervision.role_process import RoleProcess
 from standalone.supervision.roles import (
     ProcessSpec,
@@ -35,38 +36,11 @@ from standalone.supervision.roles import (
 )
 
 PROJECT = Path(__file__).parents[2]
-MIGRATIONS_TIMEOUT_S = 120.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StandalonePlan:
-    """The archive to run.
-
-    Attributes:
-        settings: those of the standalone mode.
-        cache: the folder of jars and AOT caches.
-        model: the model that the tagging processes load.
-        secrets_key: the value of `SECRETS_KEY`.
-        archive_roots: the value of `ARCHIVE_ROOTS`.
-        watched: a folder whose new photos are announced; None: none.
-        inherited: variables that all processes get beside those of the plan.
-        chosen: the settings that the user has set.
-        roles: the processes to run; those of the project when omitted.
-    """
-
-    settings: StandaloneSettings
-    cache: Path
-    model: ModelChoice
-    secrets_key: str
-    archive_roots: str
-    inherited: Mapping[str, str]
-    chosen: frozenset[str] = frozenset()
-    watched: Path | None = None
-    roles: tuple[ProcessSpec, ...] | None = None
+LOADING_S = 60.0  # a process that loads longer, a download for example, no longer holds up others
 
 
 class Supervisor:
-    """Runs a plan. The end of its block stops everything.
+    """Runs a plan. The end of its block stops everything, and so does `stop` from any thread.
 
     Args:
         plan: the archive to run.
@@ -79,28 +53,39 @@ class Supervisor:
         self._say = say
         self._home = settings.home.resolve()
         self._lock = DirectoryLock(self._home / "lock", "the standalone mode")
-        self._postgres = EmbeddedPostgres(self._home, settings.postgres_port)
-        self._kafka = EmbeddedKafka(self._home, plan.cache, settings.kafka_port)
+        self._ports = PortPlan()
+        self._postgres = EmbeddedPostgres(self._home, settings.postgres_port, plan=self._ports)
+        self._kafka = EmbeddedKafka(self._home, plan.cache, settings.kafka_port, plan=self._ports)
         self._servers = tuple(
-            SupervisedProcess(name, server, say=say, failed=self._give_up)
+            SupervisedProcess(
+                name,
+                server,
+                say=say,
+                failed=self._give_up,
+                longest_delay_s=LONGEST_SERVING_DELAY_S,
+            )
             for name, server in (("kafka", self._kafka), ("postgres", self._postgres))
         )
+        self._changing = threading.Lock()  # of the roles: held while one is started
         self._roles: dict[str, SupervisedProcess] = {}
+        self._processes: dict[str, RoleProcess] = {}
+        self._reached: Mapping[str, str] | None = None
         self._ingress_port = 0
-        self._ports_given: set[int] = set()
         self._ended = threading.Event()
+        self._stopping = threading.Lock()
         self._reason = ""
 
     # -- start
 
     def __enter__(self) -> Self:
-        """Lock the home.
+        """Close the home to others, and lock it.
 
         Raises:
             DirectoryLocked: another supervisor runs there; the message has its process and ports.
         """
-        self._home.mkdir(parents=True, exist_ok=True)
+        close_home(self._home, self._say)
         self._lock.acquire()
+        remember(self._home, self._plan.archive_roots)
         return self
 
     def __exit__(
@@ -111,6 +96,32 @@ class Supervisor:
     ) -> None:
         self.stop()
 
+    def start(self) -> None:
+        """Start everything side by side; return when the roles may use the servers.
+
+        The roles load while the servers start and the schema is made; then all are released.
+
+        Raises:
+            ConfigurationError: a server cannot run here, a setting is invalid, or the home is of a
+                version that cannot be upgraded; the message is one sentence.
+            ServerFailed: schema or topics could not be made; the message has the output.
+        """
+        for keeper in self._servers:
+            keeper.start()
+        self._ingress_port = self._ports.choose(self._plan.settings.ingress_port)
+        migrations = self._process(MIGRATIONS, self._early_environment())
+        migrations.start()
+        try:
+            roles = self._planned_roles()
+            early = [role for role in roles if role.loads_first]
+            self._load([lambda: _wait_for(migrations), *self._steps(early)])
+            self._wait_for_servers()
+            migrate(migrations, self._servers_environment())
+        finally:
+            migrations.kill()
+        self._release()
+        self._load(self._steps([role for role in roles if not role.loads_first]))
+
     def start_servers(self) -> None:
         """Start Kafka and PostgreSQL side by side and wait for both.
 
@@ -119,74 +130,80 @@ class Supervisor:
         """
         for keeper in self._servers:
             keeper.start()
+        self._wait_for_servers()
+
+    def start_roles(self) -> None:
+        """Start all roles on servers that are up; return at once. From now on each is kept up."""
+        self._ingress_port = self._ports.choose(self._plan.settings.ingress_port)
+        self._release()
+        self._load(self._steps(self._planned_roles()))
+
+    def _wait_for_servers(self) -> None:
         for keeper in self._servers:
             keeper.wait_until_up()
         self._describe()
 
-    def migrate(self) -> None:
-        """Bring schema and topics up to date.
+    def _planned_roles(self) -> tuple[ProcessSpec, ...]:
+        if self._plan.roles is not None:
+            return self._plan.roles
+        return all_roles(self._plan.settings.tagging_processes, self._plan.watched)
 
-        Raises:
-            ConfigurationError: a setting is invalid, or the home is of a version that cannot be
-                upgraded; the message is one sentence.
-            ServerFailed: it failed; the message has its output.
-        """
-        command = guarded([sys.executable, "-m", "migrations"])
-        done = subprocess.run(
-            command,
-            cwd=PROJECT,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=MIGRATIONS_TIMEOUT_S,
-            check=False,
-        )
-        said = (done.stdout + done.stderr).strip()
-        if done.returncode == CONFIGURATION_EXIT:
-            # Its last line; libraries may have logged before it.
-            sentence = done.stderr.strip().rpartition("\n")[2]
-            raise ConfigurationError(sentence.removeprefix("configuration: "))
-        if done.returncode:
-            raise ServerFailed(f"python -m migrations ended with {done.returncode}:\n{said}")
+    def _load(self, steps: Sequence[Callable[[], None]]) -> None:
+        # Tagging may download a model: one more, so that the others go on meanwhile.
+        run_in_order(steps, at_once=max(cores(), self._plan.settings.tagging_processes + 1))
 
-    def start_roles(self) -> None:
-        """Start all roles; return at once. From now on each is kept up."""
-        self._ingress_port = self._next_port(self._plan.settings.ingress_port)
-        self._describe()
-        roles = self._plan.roles
-        if roles is None:
-            roles = all_roles(self._plan.settings.tagging_processes, self._plan.watched)
-        for role in roles:
-            self._start_role(role, role_environment(role, self.environment(), self._metrics_port))
+    def _steps(self, roles: Sequence[ProcessSpec]) -> list[Callable[[], None]]:
+        return [partial(self._start_role, role) for role in roles]
 
-    def _start_role(self, role: ProcessSpec, environment: Mapping[str, str]) -> None:
-        log = self._home / "logs" / f"{role.name}.log"
-        process = RoleProcess(role, environment, log=log, directory=PROJECT)
+    def _start_role(self, role: ProcessSpec, **changed: str) -> None:
+        """Start a role, unless everything ends; return when it has loaded or ended."""
+        environment = role_environment(role, self._early_environment(), self._metrics_port)
+        process = self._process(role, {**environment, **changed})
 
         def failed(reason: str) -> None:
             del reason  # it was said at the terminal
-            self._fall_back(role, environment)
+            self._fall_back(role, changed)
 
-        keeper = SupervisedProcess(role.name, process, say=self._say, failed=failed)
-        self._roles[role.name] = keeper
-        keeper.start()
+        keeper = SupervisedProcess(
+            role.name,
+            process,
+            say=self._say,
+            failed=failed,
+            longest_delay_s=LONGEST_SERVING_DELAY_S if role.serves_people else LONGEST_DELAY_S,
+        )
+        with self._changing:
+            if self._ended.is_set():
+                return
+            self._roles[role.name], self._processes[role.name] = keeper, process
+            if self._reached is not None:
+                process.release(self._reached)
+            keeper.start()
+        with contextlib.suppress(ConfigurationError):  # it was said at the terminal
+            keeper.wait_until_up()
+            process.wait_until_loaded(LOADING_S)
 
-    def _fall_back(self, role: ProcessSpec, environment: Mapping[str, str]) -> None:
+    def _process(self, role: ProcessSpec, environment: Mapping[str, str]) -> RoleProcess:
+        log = self._home / "logs" / f"{role.name}.log"
+        return RoleProcess(role, environment, log=log, directory=PROJECT)
+
+    def _release(self) -> None:
+        """Tell the processes where the servers are, those of today and of later."""
+        self._describe()
+        with self._changing:
+            self._reached = self._servers_environment()
+            for process in self._processes.values():
+                process.release(self._reached)
+
+    def _fall_back(self, role: ProcessSpec, changed: Mapping[str, str]) -> None:
         """Tag with the bundled model where the weights could not be downloaded."""
         downloads = self._plan.model.may_fail and role.argv[-1] == "tagging"
-        if not downloads or environment["TAGGING_MODEL"] == DEMO_MODEL or self._ended.is_set():
+        if not downloads or changed or self._ended.is_set():
             return
         self._say(f"{role.name}: goes on with the bundled demo model")
-        self._start_role(role, {**environment, "TAGGING_MODEL": DEMO_MODEL})
+        self._start_role(role, TAGGING_MODEL=DEMO_MODEL)
 
     def _metrics_port(self) -> int:
-        return self._next_port(self._plan.settings.metrics_port)
-
-    def _next_port(self, wanted: int) -> int:
-        taken = {*self._ports_given, *self._kafka.ports, *self._postgres.ports}
-        port = choose_port(wanted, avoid=taken)
-        self._ports_given.add(port)
-        return port
+        return self._ports.choose(self._plan.settings.metrics_port)
 
     def _describe(self) -> None:
         """Write our ports into the lock file, for the message of a second start."""
@@ -209,15 +226,16 @@ class Supervisor:
 
     @property
     def ingress_url(self) -> str:
-        """The address of the ingress; its port is 0 before `start_roles`."""
+        """The address of the ingress; its port is 0 before the start."""
         return f"http://{HOST}:{self._ingress_port}"
 
     def environment(self) -> dict[str, str]:
         """Return what roles and commands need to reach the servers, which must be up."""
+        return {**self._early_environment(), **self._servers_environment()}
+
+    def _early_environment(self) -> dict[str, str]:
         shared = SharedConfiguration(
             home=self._home,
-            database_url=self._postgres.url,
-            bootstrap=self._kafka.bootstrap,
             ingress_port=self._ingress_port or self._plan.settings.ingress_port,
             secrets_key=self._plan.secrets_key,
             archive_roots=self._plan.archive_roots,
@@ -225,9 +243,14 @@ class Supervisor:
         )
         return common_environment(shared, self._plan.inherited, self._plan.chosen)
 
+    def _servers_environment(self) -> dict[str, str]:
+        return {"DATABASE_URL": self._postgres.url, **self._kafka.environment}
+
     def states(self) -> tuple[ProcessState, ...]:
         """Return the states of all processes, servers first."""
-        return tuple(keeper.state() for keeper in (*self._servers, *self._roles.values()))
+        with self._changing:
+            roles = tuple(self._roles.values())
+        return tuple(keeper.state() for keeper in (*self._servers, *roles))
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of everything; return False if time ran out.
@@ -248,33 +271,29 @@ class Supervisor:
     # -- stop
 
     def stop(self) -> None:
-        """Stop the roles, so that they commit what they have begun; then stop the servers."""
-        self._ended.set()
-        _stop_all(tuple(self._roles.values()))
-        _stop_all(self._servers)
-        self._lock.release()
+        """Stop the roles, so that they commit what they have begun; then stop the servers.
+
+        May be called at any moment of the start and more than once, by any thread.
+        """
+        with self._changing:
+            self._ended.set()  # no role is started from now on
+            roles = tuple(self._roles.values())
+        with self._stopping:
+            _stop_all(roles)
+            _stop_all(self._servers)
+            self._lock.release()
 
     def kill(self) -> None:
         """Kill everything, at the second Ctrl-C. Nothing that was acknowledged is lost."""
-        for keeper in (*self._roles.values(), *self._servers):
+        for keeper in (*tuple(self._roles.values()), *self._servers):
             keeper.kill()
+
+
+def _wait_for(migrations: RoleProcess) -> None:
+    migrations.wait_until_loaded(LOADING_S)
 
 
 def _stop_all(keepers: Sequence[SupervisedProcess]) -> None:
     if keepers:
         with ThreadPoolExecutor(max_workers=len(keepers)) as pool:
             list(pool.map(SupervisedProcess.request_stop, keepers))
-
-
-def with_roots(plan: StandalonePlan, roots: Mapping[str, Path]) -> StandalonePlan:
-    """Return the plan with more folders that may be read.
-
-    Raises:
-        ConfigurationError: a name is used for two folders.
-    """
-    parts = [part for part in plan.archive_roots.split(";") if part.strip()]
-    known = {part.partition("=")[0].strip() for part in parts}
-    if twice := known & set(roots):
-        raise ConfigurationError(f"ARCHIVE_ROOTS already has {', '.join(sorted(twice))}")
-    parts += [f"{name}={path.resolve()}" for name, path in roots.items()]
-    return replace(plan, archive_roots=";".join(parts))

@@ -24,17 +24,20 @@ import httpx
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from core.messaging.kafka.connection import login_options
 from core.settings import StandaloneSettings
 from schemas.topics import plan_topics
 from standalone.demo.archive_client import ArchiveClient, Credentials, credentials
 from standalone.environment import cache_directory, inherited
+from standalone.kafka.broker import EmbeddedKafka
 from standalone.processes.supervised_process import SupervisedProcess
 from standalone.supervision.model_choice import ModelChoice
-from standalone.supervision.planning import KEY_BYTES
+from standalone.supervision.plan import StandalonePlan
+from standalone.supervision.planning import KEY_BYTES, allow
 from standalone.supervision.roles import ProcessSpec
-from standalone.supervision.supervisor import PROJECT, StandalonePlan, Supervisor, with_roots
+from standalone.supervision.supervisor import PROJECT, Supervisor
 from tests.command import COMMAND
-from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart
+from tests.servers import PORTS_PER_SESSION, first_port, make_home, run_apart, settings_of
 
 READY_TIMEOUT_S = 180.0  # torch from a cold disk, on a busy machine
 COMMAND_TIMEOUT_S = 120.0
@@ -189,7 +192,7 @@ class RunningArchive:
 
     def topic(self, name: str) -> list[OnTopic]:
         """Return all records of a topic, partition by partition."""
-        return run_apart(_read_topic(self.bootstrap, name))
+        return run_apart(_read_topic(self.supervisor.kafka, name))
 
     # -- waiting
 
@@ -247,8 +250,9 @@ def running_archive(
     photos.mkdir()
     said: list[str] = []
     try:
-        plan = with_roots(_plan(home, photos, settings or {}), roots or {})
-        plan = replace(plan, roles=roles)
+        plan = replace(_plan(home, photos, settings or {}), roles=roles)
+        for root, folder in (roots or {}).items():
+            plan = allow(plan, folder, root)
         with Supervisor(plan, say=said.append) as supervisor:
             yield from _started(supervisor, home, photos, said)
     finally:
@@ -258,9 +262,7 @@ def running_archive(
 def _started(
     supervisor: Supervisor, home: Path, photos: Path, said: list[str]
 ) -> Iterator[RunningArchive]:
-    supervisor.start_servers()
-    supervisor.migrate()
-    supervisor.start_roles()
+    supervisor.start()
     access = credentials(home, supervisor.environment())
     with (
         ArchiveClient(supervisor.ingress_url, access.key) as waiting,
@@ -309,8 +311,12 @@ async def _fetch(url: str, statement: str, arguments: Sequence[object]) -> list[
         await connection.close()
 
 
-async def _read_topic(bootstrap: str, name: str) -> list[OnTopic]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+async def _read_topic(server: EmbeddedKafka, name: str) -> list[OnTopic]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=server.bootstrap,
+        auto_offset_reset="earliest",
+        **login_options(settings_of(server)),
+    )
     await consumer.start()
     try:
         (count,) = (plan.partitions for plan in plan_topics() if plan.name == name)

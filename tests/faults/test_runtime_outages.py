@@ -25,7 +25,15 @@ from tests.counting import (
 )
 from tests.faults.test_runtime_deaths import all_passed, passed
 from tests.integration.messaging.test_loop import read_all
-from tests.servers import at_database, execute, first_port, make_home, migrate, run_apart
+from tests.servers import (
+    at_database,
+    execute,
+    first_port,
+    make_home,
+    migrate,
+    run_apart,
+    settings_of,
+)
 
 COUNT = 2000
 SETTINGS = ConsumerSettings(instance="a", batch_max_records=20)
@@ -58,7 +66,7 @@ def own_postgres() -> Iterator[EmbeddedPostgres]:
 async def on_own_kafka(
     own_kafka: EmbeddedKafka, database_url: str, topics_prefix: str
 ) -> tuple[KafkaSettings, DatabaseSettings]:
-    kafka = KafkaSettings(bootstrap_servers=own_kafka.bootstrap, topic_prefix=topics_prefix)
+    kafka = settings_of(own_kafka, topic_prefix=topics_prefix)
     database = DatabaseSettings(url=database_url)
     await set_up(kafka, database)
     return kafka, database

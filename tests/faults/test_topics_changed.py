@@ -28,6 +28,7 @@ from tests.counting import (
 )
 from tests.faults.test_runtime_deaths import all_passed
 from tests.integration.messaging.test_loop import finished, run_until
+from tests.servers import kafka_login
 
 FEW, MANY = 60, 240
 
@@ -35,7 +36,7 @@ FEW, MANY = 60, 240
 @asynccontextmanager
 async def administered(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     """Open an administrator's connection."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, **kafka_login())
     await admin.start()
     try:
         yield admin

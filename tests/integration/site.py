@@ -14,6 +14,7 @@ from core.settings import KafkaSettings
 from core.storage.pool import Pool
 from schemas.image import ImageArrived
 from schemas.topics import IMAGES_ARRIVED, Topic, plan_topics
+from tests.servers import kafka_login
 
 REPOSITORY = Path(__file__).parents[2]
 LIMIT_S = 60
@@ -50,7 +51,9 @@ class Site:
 
     async def values(self, topic: Topic) -> list[bytes]:
         """All values that are on a topic now."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, **kafka_login(), auto_offset_reset="earliest"
+        )
         await consumer.start()
         try:
             name = self.prefix + topic.name

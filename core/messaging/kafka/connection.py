@@ -28,10 +28,19 @@ def client_options(
         "bootstrap_servers": settings.bootstrap_servers,
         "client_id": client_id,
         "request_timeout_ms": limits.request_timeout_ms,
-        "security_protocol": settings.security_protocol,
         "metadata_max_age_ms": 60_000,
         "retry_backoff_ms": 250,  # aiokafka's 100 floods the log while the broker is away (#496)
     }
+    return options | login_options(settings)
+
+
+def login_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Return those of the keyword arguments that open the connection and log in.
+
+    Raises:
+        ConfigurationError: the file of certificates cannot be read.
+    """
+    options: dict[str, Any] = {"security_protocol": settings.security_protocol}
     if settings.security_protocol.endswith("SSL"):
         options["ssl_context"] = _ssl_context(settings)
     if settings.security_protocol.startswith("SASL"):

@@ -56,6 +56,8 @@ class DecoderProcess:
     def __init__(self, limits: PoolLimits, operations: str) -> None:
         self._limits = limits
         self._ready = False
+        #: Locks that this system lacks, each with the reason; known when it is ready.
+        self.unsealed: dict[str, str] = {}
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._socket = ours
@@ -97,6 +99,7 @@ class DecoderProcess:
             raise NotStarted(f"not ready within {self._limits.start_timeout_s} s") from error
         if "ready" not in head:
             raise NotStarted(str(head.get("failed")))
+        self.unsealed = dict(head["unsealed"])  # it has not met a picture yet
         self._ready = True
 
     async def exchange(
@@ -182,6 +185,9 @@ def _environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         "LC_ALL": "C.UTF-8",
         "MALLOC_ARENA_MAX": "1",  # one thread decodes; further arenas only reserve address space
+        # Pixels of large pictures go back to the system at once; by default the threshold grows to
+        # the largest block freed, and the next picture comes on top of what the last one left.
+        "MALLOC_MMAP_THRESHOLD_": str(8 * MIB),
     }
 
 

@@ -35,6 +35,7 @@ from core.language.lemmatizer import Lemmatizer
 from core.messaging.limits import LoopLimits
 from core.messaging.loop import calm_collector
 from core.settings import TelemetrySettings, load
+from core.starting import Beginning
 from core.telemetry import logs
 from core.vision.clip import DEFAULT_TEMPLATES
 from core.vision.tagger import ClipTagger, TaggerOptions
@@ -145,15 +146,14 @@ def shift_clock(seconds: float) -> None:
 
 async def live(trap: Trap, orders: int) -> None:
     """Run the roles until SIGTERM; new aims arrive through the pipe."""
-    stop = asyncio.Event()
+    beginning = Beginning(is_held=False)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(orders, lambda: trap.set(json.loads(os.read(orders, 4096) or "{}")))
     calm_collector()
     async with asyncio.TaskGroup() as roles:
-        roles.create_task(consumers.tagging.main.main(stop))
-        roles.create_task(consumers.query.main.main(stop))
-        roles.create_task(consumers.delivery.main.main(stop))
+        roles.create_task(consumers.tagging.main.main(beginning))
+        roles.create_task(consumers.query.main.main(beginning))
+        roles.create_task(consumers.delivery.main.main(beginning))
 
 
 @dataclass(slots=True)

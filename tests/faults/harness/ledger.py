@@ -27,6 +27,7 @@ from schemas.record import Record
 from schemas.token import Token
 from schemas.topics import IMAGES_ARRIVED, QUERIES_SUBMITTED, plan_topics
 from tests.fakes.receiver import HostileReceiver
+from tests.servers import kafka_login
 
 AUDIT = """
 CREATE TABLE written (what text, id text, at timestamptz DEFAULT clock_timestamp());
@@ -255,7 +256,9 @@ class Ledger:
 
 def listener(kafka: KafkaSettings) -> AIOKafkaConsumer:
     """Return a consumer without a group that reads all that the roles write; not started."""
-    return AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest")
+    return AIOKafkaConsumer(
+        bootstrap_servers=kafka.bootstrap_servers, **kafka_login(), auto_offset_reset="earliest"
+    )
 
 
 def spoken(kafka: KafkaSettings) -> list[TopicPartition]:

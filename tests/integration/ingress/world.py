@@ -37,7 +37,7 @@ from ingress.auth.api_keys import MadeKey, Scope, make_key
 from ingress.departures import Departures
 from ingress.dependencies import Dependencies, Guards
 from ingress.http.bodies import MAX_JSON_BYTES
-from ingress.http.limits import ByteBudget, RateLimit, burst_of
+from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from tests.fakes.publisher import MemoryPublisher
@@ -49,6 +49,7 @@ LINK_KEY = b"k" * 32
 PARTITION = 3
 #: What is no setting of the ingress.
 OF_THE_WORLD = ("max_json_bytes", "max_pixels", "probe", "reader")
+OWNERS = "SELECT owner FROM image_owners WHERE image_id = $1 ORDER BY owner"
 TABLES = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
 """
@@ -187,7 +188,8 @@ class World:
                     burst_of(self.settings.requests_per_second),
                     clock,
                 ),
-                bodies=ByteBudget(self.settings.max_bytes_in_flight),
+                bodies=SharedBudget(self.settings.max_bytes_in_flight),
+                places=Places.of(self.settings.max_connections),
                 callbacks=TargetGuard(TargetPolicy(), self.resolver),
                 link_keys=(LINK_KEY,),
                 probe=self.probe or (lambda content: sniff.probe(content, limits)),
@@ -240,6 +242,11 @@ class World:
         assert status is not None
         return status
 
+    async def owners(self, image_id: UUID) -> list[str]:
+        """Who owns an image."""
+        rows = await self.pool.fetch(OWNERS, image_id)
+        return [row["owner"] for row in rows]
+
     async def count(self, *tables: str) -> int:
         """How many rows these tables have together."""
         return sum([await self.pool.fetchval(f"SELECT count(*) FROM {one}") for one in tables])
@@ -272,7 +279,7 @@ class World:
             "media_type": row.media_type or "image/jpeg",
         }
         tagged = image_tags.TaggedImage(
-            image_id, row.uri, row.path, row.owner, row.job_id, ImageTags(**made | found), 1, 4
+            image_id, row.uri, row.path, None, row.job_id, ImageTags(**made | found), 1, 4
         )
         async with self.pool.transaction() as tx:
             await image_tags.lock(tx, [image_id])
@@ -282,7 +289,7 @@ class World:
     async def fail(self, image_id: UUID, reason: str, detail: str) -> None:
         """What the tagging role would write of a picture that it cannot read."""
         row = await self.image(image_id)
-        failed = FailedImage(image_id, row.uri, row.path, row.owner, row.job_id, reason, detail)
+        failed = FailedImage(image_id, row.uri, row.path, None, row.job_id, reason, detail)
         async with self.pool.transaction() as tx:
             await images.record_failures(tx, [failed])
 

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 
 from core.settings import KafkaSettings
 from tests.counting import TOPIC
+from tests.servers import kafka_login
 
 
 def place(kafka: KafkaSettings, number: int) -> TopicPartition:
@@ -18,7 +19,7 @@ def place(kafka: KafkaSettings, number: int) -> TopicPartition:
 
 async def fill(kafka: KafkaSettings, number: int, count: int) -> None:
     """Put records into one partition."""
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, **kafka_login())
     await producer.start()
     try:
         for value in range(count):
@@ -53,6 +54,7 @@ def made(kafka: KafkaSettings, listener: Callbacks | None = None, **options: Any
     consumer = AIOKafkaConsumer(
         **{
             "bootstrap_servers": kafka.bootstrap_servers,
+            **kafka_login(),
             "group_id": kafka.topic_prefix + "raw",
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",

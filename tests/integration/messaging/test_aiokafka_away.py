@@ -16,6 +16,7 @@ from tests.counting import OUT, PLANS
 from tests.faults.harness.proxy import Faults, Proxy
 from tests.integration.messaging.raw import fill, lasts, made, member, place
 from tests.integration.messaging.test_loop import read_all
+from tests.servers import kafka_login
 
 HUNG_S = 2.5  # more than twice the request's limit
 
@@ -70,6 +71,7 @@ async def test_an_idempotent_send_hangs_hence_the_publishers_deadline(
     """`Publisher._publish`: the limit is ours. Without idempotence aiokafka gives up by itself."""
     producer = AIOKafkaProducer(
         bootstrap_servers=through.bootstrap_servers,
+        **kafka_login(),
         enable_idempotence=is_idempotent,
         request_timeout_ms=1000,
     )
@@ -91,6 +93,7 @@ async def test_a_stop_with_unsent_records_hangs_hence_the_producer_is_abandoned(
     """`core.messaging.kafka.producer._abandon` ends the sender by hand."""
     producer = AIOKafkaProducer(
         bootstrap_servers=through.bootstrap_servers,
+        **kafka_login(),
         enable_idempotence=True,
         request_timeout_ms=1000,
     )
@@ -113,6 +116,7 @@ async def test_a_record_given_up_arrives_later_hence_ids_make_repeats_harmless(
     """`Publisher`: an outcome `BrokerAway` says nothing about the record."""
     producer = AIOKafkaProducer(
         bootstrap_servers=through.bootstrap_servers,
+        **kafka_login(),
         enable_idempotence=True,
         request_timeout_ms=1000,
     )

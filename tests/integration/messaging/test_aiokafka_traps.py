@@ -18,6 +18,7 @@ from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from tests.counting import PLANS, TOPIC
 from tests.integration.messaging.raw import Callbacks, fill, made, member, place, until
+from tests.servers import kafka_login
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +164,7 @@ async def test_large_records_are_refused_by_the_client_hence_a_larger_request(
     kafka: KafkaSettings,
 ) -> None:
     """`Publisher`: `max_request_size`; the topic's own limit is what really refuses."""
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, **kafka_login())
     await producer.start()
     try:
         with pytest.raises(MessageSizeTooLargeError):
@@ -256,3 +257,11 @@ def test_topic_ids_are_not_read_hence_a_metadata_request_of_our_own() -> None:
 def test_fencing_of_static_members_is_unknown_hence_dynamic_members_and_eviction() -> None:
     """FENCED_INSTANCE_ID (82) has no class of its own (#1186)."""
     assert for_code(82) is UnknownError
+
+
+def test_the_fetcher_takes_batches_by_names_that_can_be_replaced() -> None:
+    """`core.messaging.kafka.unpacking`: there is no other way to bound what a batch unpacks to."""
+    fetcher = import_module("aiokafka.consumer.fetcher").Fetcher
+    names = fetcher._proc_fetch_request.__code__.co_names
+    assert {"MemoryRecords", "FetchResult"} <= set(names)
+    assert "FetchResult" in fetcher.fetched_records.__code__.co_names

@@ -26,6 +26,7 @@ from core.telemetry.metrics import Metrics
 from schemas.record import Partition, Record
 from tests.counting import GROUP, OUT, PLANS, TOPIC
 from tests.fakes.messaging import MemoryGroupClient, MemoryLog, MemoryPublisher
+from tests.servers import kafka_login
 from tests.simulation.broker import SimBroker, SimLog
 from tests.simulation.client import SimClient
 from tests.simulation.database import SimDatabase
@@ -111,7 +112,9 @@ class KafkaCluster:
         return self._publisher
 
     async def append(self, partition: Partition, values: Sequence[bytes]) -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=self.settings.bootstrap_servers)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.bootstrap_servers, **kafka_login()
+        )
         await producer.start()
         try:
             name = self.settings.topic_prefix + partition.topic
@@ -124,7 +127,9 @@ class KafkaCluster:
         assert await evict(self.settings, group=GROUP, member_id=member_id)
 
     async def cut(self, partition: Partition, before: int) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.bootstrap_servers)
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self.settings.bootstrap_servers, **kafka_login()
+        )
         await admin.start()
         try:
             place = TopicPartition(self.settings.topic_prefix + partition.topic, partition.number)

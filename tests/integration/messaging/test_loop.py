@@ -27,6 +27,7 @@ from tests.counting import (
     produce,
     record_of,
 )
+from tests.servers import kafka_login
 
 
 async def run_until(bench: Bench, condition: Any, *, within_s: float = 30.0) -> None:
@@ -57,7 +58,9 @@ def finished(bench: Bench, count: int) -> Callable[[], Awaitable[bool]]:
 async def committed(kafka: KafkaSettings) -> dict[int, int | None]:
     """Return the group's committed offsets in Kafka."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap_servers, group_id=kafka.topic_prefix + GROUP
+        bootstrap_servers=kafka.bootstrap_servers,
+        **kafka_login(),
+        group_id=kafka.topic_prefix + GROUP,
     )
     await consumer.start()
     try:
@@ -75,6 +78,7 @@ async def read_all(kafka: KafkaSettings, topic: str, count: int) -> list[Any]:
     consumer = AIOKafkaConsumer(
         kafka.topic_prefix + topic,
         bootstrap_servers=kafka.bootstrap_servers,
+        **kafka_login(),
         auto_offset_reset="earliest",
     )
     await consumer.start()
@@ -251,7 +255,7 @@ async def test_a_partition_whose_log_was_cut_halts_with_the_count_and_the_others
         await bench.pool.execute(
             "UPDATE progress SET next_offset = next_offset - 5 WHERE part IN (0, 1)"
         )
-        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, **kafka_login())
         await admin.start()
         cut = {TopicPartition(kafka.topic_prefix + TOPIC.name, 0): RecordsToDelete(before[0] - 2)}
         await admin.delete_records(cut)

@@ -89,6 +89,20 @@ async def test_labels_are_shown_as_they_are_taken(site: Site) -> None:
     assert "is not in force any more" in errors
 
 
+async def test_a_label_is_added_to_those_that_are_there(site: Site) -> None:
+    before = await read(site, "labels", "list")
+
+    added = await read(site, "labels", "add", "pizza", "пицца")
+    code, _, errors = await site.run(COMMAND, "labels", "add", "Pizza")
+
+    after = await read(site, "labels", "list")
+    new = {"name": "pizza", "aliases": ["пицца"], "templates": [], "threshold": None}
+    assert after["labels"] == [*before["labels"], new]
+    assert added == {"version": before["version"] + 1}
+    assert code == 2
+    assert "label 'Pizza' stands twice" in errors
+
+
 async def test_a_group_goes_on_where_it_is_sent(site: Site) -> None:
     told = await read(site, "reset", "tagging", "--to-end")
 

@@ -1,6 +1,7 @@
 """The examples of docs/producers.md, run against a real broker, and what the page says."""
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -17,6 +18,7 @@ from schemas.query import QuerySubmitted
 from schemas.record import Record
 from schemas.strict import NAMESPACE
 from schemas.topics import IMAGES_ARRIVED, QUERIES_SUBMITTED, plan_topics
+from tests.servers import kafka_login
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "producers.md").read_text()
@@ -37,13 +39,19 @@ async def run_example(name: str, settings: KafkaSettings, *arguments: str) -> Re
     code = code.replace(topic, settings.topic_prefix + topic)
     arguments = (settings.bootstrap_servers, *arguments)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, *arguments, stderr=PIPE
+        sys.executable,
+        "-c",
+        code,
+        *arguments,
+        stderr=PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "examples")},  # as if run from its file
     )
     _, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     consumer = AIOKafkaConsumer(
         settings.topic_prefix + topic,
         bootstrap_servers=settings.bootstrap_servers,
+        **kafka_login(),
         auto_offset_reset="earliest",
     )
     async with consumer, asyncio.timeout(20):

@@ -14,10 +14,11 @@ from pathlib import Path
 from core.errors import ConfigurationError
 from core.settings import StandaloneSettings
 from standalone.environment import cache_directory
-from standalone.main import stop_on_signals
+from standalone.signals import run_until_told
 from standalone.supervision.model_choice import ModelChoice
+from standalone.supervision.plan import StandalonePlan
 from standalone.supervision.roles import ProcessSpec
-from standalone.supervision.supervisor import StandalonePlan, Supervisor
+from standalone.supervision.supervisor import Supervisor
 
 STATES_EVERY_S = 0.2
 
@@ -52,17 +53,25 @@ def main() -> int:
     )
     try:
         with Supervisor(plan, say=lambda message: write("said", message)) as supervisor:
-            stop_on_signals(supervisor.kill)
-            supervisor.start_servers()
-            supervisor.start_roles()
-            write("up", {"url": supervisor.postgres.url, "kafka": supervisor.kafka.bootstrap})
-            threading.Thread(target=report, args=(supervisor,), daemon=True).start()
-            supervisor.wait()
-    except KeyboardInterrupt:
-        return 0
+            return run_until_told(
+                lambda: work(supervisor),
+                stop=supervisor.stop,
+                kill=supervisor.kill,
+                say=lambda message: write("said", message),
+            )
     except ConfigurationError as error:
         write("refused", str(error))
         return 2
+
+
+def work(supervisor: Supervisor) -> int:
+    """Start what the test wants; report until the end."""
+    write("begun", os.getpid())
+    supervisor.start_servers()
+    supervisor.start_roles()
+    write("up", {"url": supervisor.postgres.url, "kafka": supervisor.kafka.bootstrap})
+    threading.Thread(target=report, args=(supervisor,), daemon=True).start()
+    supervisor.wait()
     return 0
 
 

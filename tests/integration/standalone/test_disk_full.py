@@ -18,7 +18,7 @@ from standalone.failures import DiskFull
 from standalone.kafka.broker import EmbeddedKafka
 from standalone.postgres.server import EmbeddedPostgres
 from standalone.processes.supervised_process import Status, SupervisedProcess
-from tests.integration.standalone.test_kafka import count, create_topic
+from tests.integration.standalone.test_kafka import client, count, create_topic
 from tests.integration.standalone.waiting import until
 from tests.servers import first_port, make_home
 
@@ -70,8 +70,8 @@ async def test_a_broker_that_fills_its_disk_is_not_restarted_and_loses_nothing(
     keeper.start()
     try:
         keeper.wait_until_up()
-        await create_topic(server.bootstrap, "full")
-        acknowledged = await fill(server.bootstrap)
+        await create_topic(server, "full")
+        acknowledged = await fill(server)
         until(lambda: keeper.state().status is Status.FAILED, "it has given up", 60)
         assert "no space left for Kafka's data" in reasons[0]
         assert keeper.state().restarts == 0
@@ -80,7 +80,7 @@ async def test_a_broker_that_fills_its_disk_is_not_restarted_and_loses_nothing(
     grow(small_disk)
     server.start()
     try:
-        assert await count(server.bootstrap, "full") >= acknowledged > 0
+        assert await count(server, "full") >= acknowledged > 0
     finally:
         server.stop()
 
@@ -90,10 +90,10 @@ def grow(disk: Path) -> None:
     subprocess.run(["mount", "-o", f"remount,size={DISK_MIB * 4}m", str(disk)], check=True)
 
 
-async def fill(bootstrap: str) -> int:
+async def fill(server: EmbeddedKafka) -> int:
     """Send until the broker no longer answers; return how many records were acknowledged."""
     acknowledged = 0
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", request_timeout_ms=3000)
+    producer = AIOKafkaProducer(**client(server), acks="all", request_timeout_ms=3000)
     await producer.start()
     with contextlib.suppress(KafkaError):
         for _ in range(DISK_MIB * 3):

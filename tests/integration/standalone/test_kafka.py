@@ -6,15 +6,17 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from core.messaging.kafka.connection import login_options
 from standalone.environment import cache_directory
 from standalone.failures import DirectoryLocked, NotSupported
 from standalone.kafka.broker import EmbeddedKafka
-from tests.servers import first_port
+from tests.servers import first_port, settings_of
 
 PORT_OFFSET = 340  # away from the session's own servers
 RECORDS = 500
@@ -33,8 +35,13 @@ def make_server(home: Path) -> EmbeddedKafka:
     return EmbeddedKafka(home, cache_directory(home), port)
 
 
-async def create_topic(bootstrap: str, name: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+def client(server: EmbeddedKafka) -> dict[str, Any]:
+    """Return the arguments by which a plain client reaches this server."""
+    return {"bootstrap_servers": server.bootstrap, **login_options(settings_of(server))}
+
+
+async def create_topic(server: EmbeddedKafka, name: str) -> None:
+    admin = AIOKafkaAdminClient(**client(server))
     await admin.start()
     try:
         await admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1)])
@@ -42,18 +49,16 @@ async def create_topic(bootstrap: str, name: str) -> None:
         await admin.close()
 
 
-async def produce(bootstrap: str, topic: str) -> None:
-    async with AIOKafkaProducer(
-        bootstrap_servers=bootstrap, acks="all", enable_idempotence=True
-    ) as producer:
+async def produce(server: EmbeddedKafka, topic: str) -> None:
+    async with AIOKafkaProducer(**client(server), acks="all", enable_idempotence=True) as producer:
         for number in range(RECORDS):
             sent = await producer.send(topic, b"%d" % number)
         await producer.flush()
         await sent
 
 
-async def count(bootstrap: str, topic: str) -> int:
-    async with AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
+async def count(server: EmbeddedKafka, topic: str) -> int:
+    async with AIOKafkaConsumer(**client(server)) as consumer:
         partition = TopicPartition(topic, 0)
         ends = await consumer.end_offsets([partition])
         return int(ends[partition])
@@ -62,8 +67,8 @@ async def count(bootstrap: str, topic: str) -> int:
 async def test_what_was_acknowledged_is_there_after_a_kill_and_soon(
     server: EmbeddedKafka,
 ) -> None:
-    await create_topic(server.bootstrap, "kept")
-    await produce(server.bootstrap, "kept")
+    await create_topic(server, "kept")
+    await produce(server, "kept")
     bootstrap, cluster_id = server.bootstrap, server.cluster_id
     os.kill(server.pid, signal.SIGKILL)
     assert server.wait(10) == -signal.SIGKILL
@@ -71,7 +76,7 @@ async def test_what_was_acknowledged_is_there_after_a_kill_and_soon(
     server.start()
     took_s = time.monotonic() - started
     assert (server.bootstrap, server.cluster_id) == (bootstrap, cluster_id)
-    assert await count(bootstrap, "kept") == RECORDS
+    assert await count(server, "kept") == RECORDS
     assert took_s < 30, "the old registration has to expire in 2 s, not in 9"
 
 
@@ -103,10 +108,11 @@ def test_a_useless_aot_cache_neither_stops_the_start_nor_stays(
     server.stop()
     (tmp_path / "kafka").symlink_to(cache_directory(home) / "kafka")
     port = first_port() + PORT_OFFSET
-    trained = EmbeddedKafka(home, tmp_path, port)
-    trained.start()
-    trained.stop()
+    recorded = EmbeddedKafka(home, tmp_path, port)
+    recorded.start()
     (cache,) = (tmp_path / "aot").glob("*.aot")
+    assert cache.stat().st_size > 10_000_000, "it is there before the first start, not after"
+    recorded.stop()
     cache.write_bytes(b"junk" * 1000)
     again = EmbeddedKafka(home, tmp_path, port)
     again.start()

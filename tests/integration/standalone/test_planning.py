@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from core.addresses import parse_roots
 from core.errors import ConfigurationError
-from core.settings import parse_roots
-from standalone.supervision.planning import make_plan
-from standalone.supervision.supervisor import with_roots
+from standalone.remembered_roots import place_of, remember
+from standalone.supervision.planning import allow, make_plan
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +44,46 @@ def test_what_the_user_has_set_is_known(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_watched_folder_becomes_a_root_beside_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("ARCHIVE_ROOTS", f"photos={tmp_path}")
-    plan = make_plan(model="demo", watched=tmp_path)
-    assert parse_roots(plan.archive_roots) == {"photos": tmp_path, "watched": tmp_path}
-    with pytest.raises(ConfigurationError, match="already has photos"):
-        with_roots(plan, {"photos": tmp_path})
+    photos, other = tmp_path / "photos", tmp_path / "other"
+    (photos / "2024").mkdir(parents=True)
+    other.mkdir()
+    monkeypatch.setenv("ARCHIVE_ROOTS", f"photos={photos}")
+
+    beside = make_plan(model="demo", watched=other)
+    below = make_plan(model="demo", watched=photos / "2024")
+
+    assert parse_roots(beside.archive_roots) == {"photos": photos, "watched": other}
+    assert parse_roots(below.archive_roots) == {"photos": photos}, "it may be read already"
+
+
+def test_folders_of_earlier_starts_may_still_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path
+) -> None:
+    """Else an archive could not show the photos that it has tagged."""
+    for name in ("a", "b", "moved"):
+        (tmp_path / name).mkdir()
+    first = allow(make_plan(model="demo"), tmp_path / "a", "photos")
+    remember(own_home, first.archive_roots)
+    second = allow(make_plan(model="demo"), tmp_path / "b", "photos")
+    remember(own_home, second.archive_roots)
+
+    plain = make_plan(model="demo")
+    monkeypatch.setenv("ARCHIVE_ROOTS", f"photos={tmp_path / 'moved'}")
+    told = make_plan(model="demo")
+
+    assert parse_roots(plain.archive_roots) == {
+        "photos": tmp_path / "a",
+        "photos-2": tmp_path / "b",
+    }
+    assert place_of(second.archive_roots, tmp_path / "b") == "photos-2"
+    assert parse_roots(told.archive_roots)["photos"] == tmp_path / "moved", "a root may move"
+
+
+def test_kept_folders_that_cannot_be_read_are_named(own_home: Path) -> None:
+    own_home.mkdir()
+    (own_home / "roots").write_text("photos")
+    with pytest.raises(ConfigurationError, match="home/roots: 'photos' is not name="):
+        make_plan(model="demo")
 
 
 def test_a_folder_to_watch_that_is_none_is_said(tmp_path: Path) -> None:

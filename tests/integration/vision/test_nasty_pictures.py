@@ -14,6 +14,7 @@ from core.vision.decoding import sniff
 from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
+from tests.integration.vision import escapes
 
 FOLDER = Path(__file__).parents[3] / "../shared/data/nasty"
 REASONS = {"not_an_image", "corrupt", "truncated", "too_many_pixels", "unsupported_mode", "empty"}
@@ -46,6 +47,24 @@ async def test_each_nasty_file_is_pixels_or_a_reason_and_no_worker_dies(
     assert set(seen) <= REASONS | {"decoded"}
     assert seen["decoded"] >= 250
     assert max(peaks) < 512
+
+
+async def test_each_nasty_file_gives_the_same_with_the_locks_of_a_decoder_as_without() -> None:
+    async with (
+        DecodePool(LIMITS, operations=escapes.sealed) as sealed,
+        DecodePool(LIMITS, operations=escapes.unsealed) as unsealed,
+    ):
+        for name, data in files().items():
+            found, expected = await asyncio.gather(sealed.decode(data), unsealed.decode(data))
+            if isinstance(expected, Decoded):
+                assert isinstance(found, Decoded), (name, found)
+                assert found.pixels.tobytes() == expected.pixels.tobytes(), name
+                assert (found.camera, found.exif_datetime) == (
+                    expected.camera,
+                    expected.exif_datetime,
+                ), name
+            else:
+                assert str(found) == str(expected), name
 
 
 def peak_mib(pid: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from core.settings import MIB
-from core.storage.archive.duplicates import SAME_PHOTO_BITS
+from core.storage.finding.duplicates import SAME_PHOTO_BITS
 from core.vision.decoding import pixels
 from core.vision.decoding.decoder import Decoded, DecodePool
 from core.vision.decoding.perceptual import FLAT, perceptual_hash

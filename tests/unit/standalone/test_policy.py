@@ -8,6 +8,7 @@ from standalone.processes.policy import (
     CONFIGURATION_EXIT,
     HEALTHY_AFTER_S,
     LONGEST_DELAY_S,
+    LONGEST_SERVING_DELAY_S,
     LOOP_FROM,
     NoRestart,
     ProcessEnd,
@@ -16,11 +17,11 @@ from standalone.processes.policy import (
 )
 
 
-def delays(count: int, ran_s: float) -> list[float]:
+def delays(count: int, ran_s: float, longest_delay_s: float = LONGEST_DELAY_S) -> list[float]:
     """Return the delays of a process that ends `count` times in a row, each after `ran_s`."""
     failures, found = 0, []
     for _ in range(count):
-        decision = decide(failures, ProcessEnd(1, ran_s))
+        decision = decide(failures, ProcessEnd(1, ran_s), longest_delay_s=longest_delay_s)
         assert isinstance(decision, Restart)
         failures = decision.failures
         found.append(decision.delay_s)
@@ -29,6 +30,16 @@ def delays(count: int, ran_s: float) -> list[float]:
 
 def test_a_first_crash_is_answered_at_once_and_a_row_of_them_ever_later() -> None:
     assert delays(8, ran_s=0.5) == pytest.approx([0.1, 0.3, 0.9, 2.7, 8.1, 24.3, 30, 30])
+
+
+def test_what_people_wait_for_is_back_in_seconds_however_often_it_was_killed() -> None:
+    assert max(delays(20, ran_s=0.5, longest_delay_s=LONGEST_SERVING_DELAY_S)) <= 3.0
+
+
+def test_a_person_hears_of_a_loop_ever_more_seldom() -> None:
+    rows = [decide(failures, ProcessEnd(1, 0.5)) for failures in range(40)]
+    told = [row.failures for row in rows if isinstance(row, Restart) and row.is_news]
+    assert told == [1, 2, 3, 4, 8, 16, 32]
 
 
 def test_a_long_run_ends_the_row() -> None:

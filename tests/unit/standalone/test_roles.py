@@ -13,8 +13,6 @@ from standalone.supervision.roles import (
 
 SHARED = SharedConfiguration(
     home=Path("/home/of/it"),
-    database_url="postgresql://ours",
-    bootstrap="127.0.0.1:19092",
     ingress_port=8080,
     secrets_key="key",
     archive_roots="photos=/photos",
@@ -25,9 +23,9 @@ SHARED = SharedConfiguration(
 def test_every_stage_has_its_process_and_its_own_name() -> None:
     roles = all_roles(2, Path("/inbox"))
     assert [(role.name, role.argv[1:]) for role in roles] == [
-        ("ingress", ("ingress",)),
         ("tagging-0", ("consumers", "tagging")),
         ("tagging-1", ("consumers", "tagging")),
+        ("ingress", ("ingress",)),
         ("query-0", ("consumers", "query")),
         ("delivery-0", ("consumers", "delivery")),
         ("jobs", ("producers", "jobs")),
@@ -39,12 +37,25 @@ def test_nothing_is_watched_unless_asked_for() -> None:
     assert "watch" not in {role.name for role in all_roles(1, None)}
 
 
-def test_our_servers_win_over_those_of_the_users_environment() -> None:
-    inherited = {"DATABASE_URL": "production", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "LANG": "C"}
-    environment = common_environment(SHARED, inherited, frozenset())
-    assert environment["DATABASE_URL"] == "postgresql://ours"
-    assert environment["KAFKA_SECURITY_PROTOCOL"] == "PLAINTEXT"
-    assert environment["LANG"] == "C"
+def test_nothing_leads_to_the_servers_of_the_users_environment() -> None:
+    theirs = {
+        "DATABASE_URL": "production",
+        "KAFKA_BOOTSTRAP_SERVERS": "production:9092",
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA_SASL_PASSWORD": "of production",
+        "KAFKA_SSL_CAFILE": "/their/ca.pem",
+    }
+    kept = {"LANG": "C", "KAFKA_SESSION_TIMEOUT_MS": "6000", "KAFKA_TOPIC_PREFIX": "mine."}
+    environment = common_environment(SHARED, theirs | kept, frozenset())
+    assert not theirs.keys() & environment.keys()
+    assert environment.items() >= kept.items()
+
+
+def test_what_loads_longest_begins_and_all_load_before_their_servers_are_up() -> None:
+    roles = all_roles(1, Path("/inbox"))
+    assert roles[0].name == "tagging-0"
+    assert all(role.loads_first for role in roles)
+    assert [role.name for role in roles if role.serves_people] == ["ingress"]
 
 
 def test_callbacks_may_go_to_this_machine_unless_the_user_decided_otherwise() -> None:

@@ -27,3 +27,23 @@ def test_nobody_else_may_read_the_secrets_in_it(tmp_path: Path) -> None:
     path = write_shell_file(tmp_path, {}, {}, WEBHOOK_SECRET="whsec_x")
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_setting_is_in_it_also_where_the_start_had_it_from_its_own_terminal(
+    tmp_path: Path,
+) -> None:
+    given = {"ARCHIVE_ROOTS": "photos=/photos", "LANG": "C"}
+
+    text = write_shell_file(tmp_path, given, given).read_text()
+
+    assert "export ARCHIVE_ROOTS=photos=/photos\n" in text
+    assert "LANG" not in text
+
+
+def test_a_model_that_was_chosen_for_this_start_is_not_asked_for_at_the_next(
+    tmp_path: Path,
+) -> None:
+    model = {"TAGGING_MODEL": "demo"}
+
+    assert "TAGGING_MODEL" not in write_shell_file(tmp_path, model, {}).read_text()
+    assert "TAGGING_MODEL" in write_shell_file(tmp_path, model, model).read_text()

@@ -123,3 +123,36 @@ def test_a_bug_in_a_start_leaves_nobody_waiting_and_shows_its_traceback(
         keeper.wait_until_up()
     assert told.failed.wait(5)
     assert shown.wait(5)
+
+
+class SlowToStart(ScriptedProcess):
+    """A process that comes to be only after a stop has looked for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_exist = threading.Event()
+        self.exists = False
+
+    def start(self) -> None:
+        self.starts += 1
+        assert self.may_exist.wait(10)
+        self.pid = NOBODY
+        self.exists = True
+
+    def stop(self) -> None:
+        self.stops += 1
+        self.may_exist.set()
+        if self.exists and self.stops > 1:
+            self._stopped.set()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        return 0 if self._stopped.wait(timeout_s) else None
+
+
+def test_a_process_that_comes_to_be_during_its_stop_is_stopped_too() -> None:
+    process, told = SlowToStart(), Told()
+    keeper = keep(process, told)
+    keeper.request_stop()
+    assert process.exists
+    assert keeper.state().status is Status.STOPPED
+    assert not keeper._thread.is_alive()

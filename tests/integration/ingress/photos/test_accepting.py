@@ -18,6 +18,7 @@ from schemas.query import QuerySubmitted
 from schemas.token import decode_token
 from tests.fakes.pictures import jpeg
 from tests.fakes.publisher import MemoryPublisher
+from tests.servers import kafka_login
 
 ASKED = {"text": "cats", "callback_url": "https://93.184.215.14/hook"}
 
@@ -38,7 +39,7 @@ async def rows(database_url: str, query: str) -> list[Any]:
 
 
 async def record_at(kafka: str, topic: str, partition: int, offset: int) -> Any:
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, **kafka_login(), enable_auto_commit=False)
     await consumer.start()
     try:
         place = TopicPartition(topic, partition)
@@ -52,7 +53,11 @@ async def record_at(kafka: str, topic: str, partition: int, offset: int) -> Any:
 
 async def all_values(kafka: str, topic: str, count: int) -> list[bytes]:
     consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=kafka, auto_offset_reset="earliest", enable_auto_commit=False
+        topic,
+        bootstrap_servers=kafka,
+        **kafka_login(),
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
     )
     await consumer.start()
     try:

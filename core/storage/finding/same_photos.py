@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from core.storage.archive.duplicates import hash_distance, level_of
+from core.storage.archive.ownership import visible
+from core.storage.finding.duplicates import hash_distance, level_of
 from core.transaction import Transaction
 
 # The values come as two byte strings: 200,000 rows would block the event loop. LIMIT is in the
 # subquery, where it ends the scan by id; after GROUP BY the whole archive would be read.
-_HASHES = """
+_HASHES = f"""
 SELECT coalesce(string_agg(int8send(id), '' ORDER BY id), '') AS ids,
        coalesce(string_agg(int8send(hash), '' ORDER BY id), '') AS hashes,
        coalesce(sum(images), 0) AS images
@@ -21,10 +22,10 @@ FROM (SELECT min(id) AS id, min(perceptual_hash) AS hash, count(*) AS images
       FROM (SELECT t.id, t.perceptual_hash, t.sha256
             FROM tagged_images t JOIN images i USING (image_id)
             WHERE t.perceptual_hash <> 0 AND i.status NOT IN ('missing', 'deleted')
-              AND ($1::text IS NULL OR i.owner IS NULL OR i.owner = $1)
+              AND {visible("$1")}
             ORDER BY t.id LIMIT $2) AS oldest
       GROUP BY sha256) AS contents
-"""
+"""  # noqa: S608 - constants only
 # CASE keeps vectors of other dimensions away from <=>.
 _PAIRS = """
 SELECT p.older, p.newer, o.path AS older_path, n.path AS newer_path,

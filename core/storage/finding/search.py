@@ -11,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from core.storage.archive.images import STATUS_COLUMNS, ImageStatus, status_of
+from core.storage.archive.ownership import visible
 from core.storage.best import noted
 from core.transaction import Transaction
 
@@ -54,7 +55,7 @@ _SHOWN = f"""
 SELECT t.id AS number, {STATUS_COLUMNS}
 FROM tagged_images t JOIN images i USING (image_id)
 WHERE t.id = ANY($1::int8[]) AND i.status <> 'deleted'
-  AND ($2::text IS NULL OR i.owner IS NULL OR i.owner = $2)
+  AND {visible("$2")}
   AND ($3::uuid IS NULL OR i.job_id = $3)
   AND ($4::text IS NULL OR i.status = $4)
 """  # noqa: S608 - constants only
@@ -66,7 +67,7 @@ class Visible:
     """Which of the found images are shown; None: all.
 
     Attributes:
-        owner: only this owner's, and those of nobody.
+        owner: only what this owner may see.
     """
 
     owner: str | None = None

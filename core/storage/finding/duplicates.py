@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from core.storage.archive.ownership import visible
 from core.transaction import Transaction
 
 Level = Literal["identical", "same_photo", "burst"]
@@ -27,7 +28,7 @@ BURST_S = 60
 MAX_COMPARED = 200_000
 
 # LIMIT bounds the scan. The row comparison keeps vectors of other dimensions away from <=>.
-_NEAR = """
+_NEAR = f"""
 WITH me AS MATERIALIZED (
     SELECT t.id, t.sha256, t.model, t.preprocessing, t.exif_datetime, t.perceptual_hash, e.embedding
     FROM tagged_images t JOIN embeddings e USING (sha256, model, preprocessing)
@@ -47,17 +48,17 @@ FROM me LEFT JOIN (near JOIN tagged_images t ON t.sha256 = near.sha256
      ON near.cosine >= $3 AND t.id <> me.id
         AND (t.model, t.preprocessing) = (me.model, me.preprocessing)
         AND i.status NOT IN ('missing', 'deleted')
-        AND ($4::text IS NULL OR i.owner IS NULL OR i.owner = $4)
+        AND {visible("$4")}
 ORDER BY is_identical DESC, cosine DESC, t.id LIMIT $5
-"""
-_GROUPS = """
+"""  # noqa: S608 - constants only
+_GROUPS = f"""
 SELECT t.sha256, array_agg(i.image_id ORDER BY t.id) AS image_ids,
        array_agg(i.path ORDER BY t.id) AS paths
 FROM tagged_images t JOIN images i USING (image_id)
 WHERE t.sha256 > $1 AND i.status NOT IN ('missing', 'deleted')
-  AND ($2::text IS NULL OR i.owner IS NULL OR i.owner = $2)
+  AND {visible("$2")}
 GROUP BY t.sha256 HAVING count(*) > 1 ORDER BY t.sha256 LIMIT $3
-"""
+"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ async def alike(connection: Transaction, image_id: UUID, *, owner: str | None, l
     """Return images that are like this one, the most alike first; none where it has no tags.
 
     Args:
-        owner: only this owner's, and those of nobody; None: all.
+        owner: only what this owner may see; None: all.
     """
     # More rows than wanted: some will turn out to be too far apart in time.
     rows = await connection.fetch(

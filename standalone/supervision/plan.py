@@ -1,0 +1,36 @@
+"""What an archive on this machine is made of. Values only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.settings import StandaloneSettings
+from standalone.supervision.model_choice import ModelChoice
+from standalone.supervision.roles import ProcessSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandalonePlan:
+    """The archive to run.
+
+    Attributes:
+        settings: those of the standalone mode.
+        cache: the folder of jars and AOT caches.
+        model: the model that the tagging processes load.
+        secrets_key: the value of `SECRETS_KEY`.
+        archive_roots: the value of `ARCHIVE_ROOTS`.
+        watched: a folder whose new photos are announced; None: none.
+        inherited: variables that all processes get beside those of the plan.
+        chosen: the settings that the user has set.
+        roles: the processes to run; those of the project when omitted.
+    """
+
+    settings: StandaloneSettings
+    cache: Path
+    model: ModelChoice
+    secrets_key: str
+    archive_roots: str
+    inherited: Mapping[str, str]
+    chosen: frozenset[str] = frozenset()
+    watched: Path | None = None
+    roles: tuple[ProcessSpec, ...] | None = None
