@@ -26,6 +26,7 @@ RETURNING deleted_at
 _DELETE_TAGS = "DELETE FROM tagged_images WHERE image_id = $1"
 _DELETE_OWNERS = "DELETE FROM image_owners WHERE image_id = $1"
 _DELETE_FAILURES = "DELETE FROM failures WHERE image_id = $1"
+_DELETE_PARKED = "DELETE FROM parked_images WHERE image_id = $1"
 _REMAINS = """
 SELECT (SELECT open_to_all FROM images WHERE image_id = $1)
        OR EXISTS (SELECT FROM image_owners WHERE image_id = $1) AS remains, clock_timestamp() AS at
@@ -72,5 +73,6 @@ async def delete(tx: Transaction, image_id: UUID, *, by: str | None = None) -> d
     await tx.execute(_DELETE_TAGS, image_id)
     await tx.execute(_DELETE_OWNERS, image_id)
     await tx.execute(_DELETE_FAILURES, image_id)
+    await tx.execute(_DELETE_PARKED, image_id)
     deleted_at: datetime | None = await tx.fetchval(_DELETE, image_id, by)
     return deleted_at
