@@ -215,16 +215,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._discarded = 0
         self._stop_clock()
         self._unset_keepalive_if_required()
-        if self._may_answer():
+        may_answer = self._may_answer()
+        if may_answer:
             self.transport.write(document_of(problem))
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self.transport.can_write_eof():
+        if may_answer and self.transport.can_write_eof():
             self.transport.write_eof()
             self.loop.call_later(self._limits.linger_s, self.transport.abort)
-        else:
-            self.transport.close()  # TLS has no half-closed connections
+        else:  # TLS has no half-closed connections
+            self.transport.close()
             self._expect_sending()
 
     def _may_answer(self) -> bool:

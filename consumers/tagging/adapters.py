@@ -19,7 +19,7 @@ from core.offsets import Place
 from core.storage import labels
 from core.storage.archive import embeddings, image_tags, images, ordering, parked_images
 from core.storage.archive.images import FailedImage
-from core.storage.archive.ownership import Claim
+from core.storage.archive.ownership import OwnerClaim
 from core.tags import ImageTags, Made, Postponed, Slowness, Tagged, TagRequest, TagScore
 from core.transaction import Database, Transaction
 from core.vision.tagger import ClipTagger, Result
@@ -140,7 +140,7 @@ class PostgresTags:
         """Note that arrivals count no more: for their jobs they are done."""
         events = [arrival.event for arrival in arrivals]
         await ordering.note_overtaken(
-            tx, [Claim(event.image_id, event.owner, event.job_id) for event in events]
+            tx, [OwnerClaim(event.image_id, event.owner, event.job_id) for event in events]
         )
 
     async def replace(

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from core.storage.archive import keeping, ordering, ownership
-from core.storage.archive.ownership import Claim
+from core.storage.archive.ownership import OwnerClaim
 from core.tags import Made
 from core.transaction import Transaction
 
@@ -269,7 +269,7 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
     )
     ordering.check(rows, {image.image_id: image.made for image in failed})
     await keeping.note_arrivals(
-        tx, rows, [Claim(image.image_id, image.owner, image.job_id) for image in failed]
+        tx, rows, [OwnerClaim(image.image_id, image.owner, image.job_id) for image in failed]
     )
     await tx.execute(
         _LEDGER,

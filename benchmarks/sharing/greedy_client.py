@@ -1,4 +1,4 @@
-"""A client that takes what it gets: python -m benchmarks.harness.greedy_client URL COUNT KEY PATH.
+"""A client that takes what it gets: python -m benchmarks.sharing.greedy_client URL COUNT KEY PATH.
 
 With a key it keeps so many requests of a path open and sends each again when it ends; refused, it
 waits as long as it is told. With an empty key it keeps so many connections open that send nothing.

@@ -102,7 +102,7 @@ def large(kind: str) -> bytes:
         exif = Image.Exif()
         exif[0x0112] = 6
         return pictures.encoded(image, form, exif=exif.tobytes())
-    every: dict[str, dict[str, object]] = {
+    choices: dict[str, dict[str, object]] = {
         "GIF": {},
         "WEBP": {"lossless": "lossless" in how, "method": 0, "quality": 50},
         "JPEG": {"progressive": "progressive" in how, "subsampling": 0 if "full" in how else 2},
@@ -110,7 +110,7 @@ def large(kind: str) -> bytes:
         "AVIF": {"speed": 10, "subsampling": "4:4:4" if "full" in how else "4:2:0"},
         "PNG": {"compress_level": 1},
     }
-    return pictures.encoded(image, form, **every.get(form, {}))
+    return pictures.encoded(image, form, **choices.get(form, {}))
 
 
 @pytest.mark.parametrize(

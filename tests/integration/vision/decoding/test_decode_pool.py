@@ -24,9 +24,9 @@ from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy, pool
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
-from tests.integration.vision import hostile
+from tests.integration.vision.decoding import hostile
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SMALL = PixelFormat(32, 32)
 
 

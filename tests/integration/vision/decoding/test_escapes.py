@@ -20,9 +20,9 @@ from core.settings import MIB
 from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy
 from core.vision.decoding.worker_process import PoolLimits
 from tests.fakes import pictures
-from tests.integration.vision import escapes
+from tests.integration.vision.decoding import escapes
 
-PAGE = Path(__file__).parents[3] / "docs/guarantees.md"
+PAGE = Path(__file__).parents[4] / "docs/guarantees.md"
 LIMITS = PoolLimits(workers=1, timeout_s=30.0, memory_bytes=512 * MIB)
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 Outcome = Mapping[str, str]
