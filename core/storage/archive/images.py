@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from core.storage.archive import keeping, ownership
-from core.storage.archive.ownership import Claim
+from core.storage.archive.ownership import NamedOwner
 from core.transaction import Transaction
 
 #: A deleted image that comes back takes all columns from its new arrival.
@@ -258,7 +258,7 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
         [image.detail for image in failed],
     )
     await keeping.note_arrivals(
-        tx, rows, [Claim(image.image_id, image.owner, image.job_id) for image in failed]
+        tx, rows, [NamedOwner(image.image_id, image.owner, image.job_id) for image in failed]
     )
     await tx.execute(
         _LEDGER,
