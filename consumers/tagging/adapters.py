@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,8 @@ from consumers.best_images import BestImages
 from consumers.tagging.arrivals import Arrival
 from core.errors import PermanentError
 from core.storage import labels
-from core.storage.archive import embeddings, image_tags, images
+from core.storage.archive import embeddings, image_deletion, image_tags, images
+from core.storage.archive.image_deletion import Scanned
 from core.storage.archive.images import FailedImage
 from core.tags import ImageTags, Tagged, TagRequest, TagScore
 from core.transaction import Database, Transaction
@@ -123,6 +124,24 @@ class PostgresTags:
     async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
         """Return when each of these images was deleted; none is until the transaction ends."""
         return await images.tombstones(tx, image_ids)
+
+    async def stay_deleted(
+        self,
+        tx: Transaction,
+        scanned: Sequence[tuple[Arrival, Tagged | PermanentError]],
+        image_ids: Collection[UUID],
+    ) -> list[bool]:
+        """Return of each file that a scan found whether it was deleted, and is the same since."""
+        files = [
+            Scanned(
+                arrival.event.image_id,
+                plan.tags.sha256 if isinstance(plan, Tagged) else None,
+                arrival.event.job_id,
+            )
+            for arrival, plan in scanned
+        ]
+        held = await image_deletion.stay_deleted(tx, files, image_ids)
+        return [file in held for file in files]
 
     async def replace(
         self, tx: Transaction, tagged: Sequence[tuple[Arrival, Tagged, datetime]]

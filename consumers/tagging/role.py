@@ -3,7 +3,7 @@
 Knows nothing of Kafka, SQL or CUDA: what it needs, it names below as ports.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +19,7 @@ from core.messaging.cloudevents import encode, made_at
 from core.messaging.role import Item, Outcome, Received, Rejection
 from core.tags import Tagged, TagRequest
 from core.transaction import Transaction
-from schemas.image import Failure, ImageTagged, Tag
+from schemas.image import SCAN_SOURCES, Failure, ImageTagged, Tag
 from schemas.record import Record
 from schemas.topics import IMAGES_TAGGED
 
@@ -62,6 +62,15 @@ class TagTable(Protocol):
 
     async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
         """Return when each of these images was deleted; none is until the transaction ends."""
+        ...
+
+    async def stay_deleted(
+        self,
+        tx: Transaction,
+        scanned: Sequence[tuple[Arrival, Tagged | PermanentError]],
+        image_ids: Collection[UUID],
+    ) -> list[bool]:
+        """Return of each file that a scan found whether it was deleted, and is the same since."""
         ...
 
     async def replace(
@@ -159,6 +168,7 @@ class TaggingRole:
         Older ones are dropped first, since a replayed old arrival may have a greater offset.
         """
         ids = {item.received.event.event.image_id for item in items}
+        items = await self._without_deleted(items, ids, tx)
         gone = await self.table.tombstones(tx, sorted(ids))
         last = {
             image_id: item
@@ -168,6 +178,19 @@ class TaggingRole:
             or _announced_ms(item.received) >= int(gone[image_id].timestamp() * 1000)
         }
         return list(last.values())
+
+    async def _without_deleted(
+        self, items: Sequence[TaggingItem], ids: Collection[UUID], tx: Transaction
+    ) -> Sequence[TaggingItem]:
+        """Return what is left without files that a scan found again after somebody deleted them."""
+        scanned = [it for it in items if it.received.record.header("ce_source") in SCAN_SOURCES]
+        if not scanned:
+            return items
+        held = await self.table.stay_deleted(
+            tx, [(it.received.event, it.plan) for it in scanned], ids
+        )
+        gone = {id(item) for item, is_gone in zip(scanned, held, strict=True) if is_gone}
+        return [item for item in items if id(item) not in gone]
 
 
 def _announced_ms(received: Received[Arrival]) -> float:

@@ -17,7 +17,7 @@ COMES_BACK = """
     arrived_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.arrived_at END,
     open_to_all = CASE WHEN images.status = 'deleted' THEN excluded.open_to_all
                        ELSE images.open_to_all END,
-    deleted_at = NULL, moved_to = NULL
+    deleted_at = NULL, deleted_content = NULL, moved_to = NULL
 """
 #: The path of the last tagging stays until the next one, so that both tables show the same.
 _PATH_COMES_BACK = """
