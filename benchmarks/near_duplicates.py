@@ -31,6 +31,7 @@ from core.storage.finding.duplicates import LONE_COSINE, SAME_PHOTO_BITS, SAME_P
 from core.vision.clip import ClipModel
 from core.vision.decoding import pixels, sniff
 from core.vision.decoding.perceptual import FLAT, perceptual_hash
+from core.vision.decoding.reduction import orientation, upright
 from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.opening import open_model
 
@@ -232,7 +233,7 @@ async def report(model: ClipModel, photos: Mapping[str, bytes]) -> None:
     """Print all tables."""
     files = list(photos.values())
     opened = [Image.open(io.BytesIO(data)) for data in files]
-    images = [pixels.upright(image).convert("RGB") for image in opened]
+    images = [upright(image, orientation(image)).convert("RGB") for image in opened]
     seen = await see(model, files)
     print(f"{len(files)} photos")
     print_costs(files[:500])

@@ -61,8 +61,11 @@ class ImageTags:
         tags: best first; at most `top_k` of them.
         embedding: float16 bytes, little endian, unit length, of the model's dimension.
         model: identity of the model (name, weights hash) whose tags these are.
-        preprocessing: version of the preprocessing, e.g. `exact-1`.
-        exif_datetime: DateTimeOriginal as written in the file, without zone; None if absent.
+        preprocessing: version of the preprocessing, e.g. `exact-2`.
+        exif_datetime: time of the shot as written in the file, without zone; None if absent.
+        exif_source: the field that it comes from: DateTimeOriginal, DateTimeDigitized, ModifyDate,
+            XMP, IPTC or GPS.
+        truncated: whether the file ends before the picture does.
         camera: its maker and model by EXIF, at most 100 characters; None if absent.
         perceptual_hash: 63 bits of its look; 0 for a picture without enough contrast.
     """
@@ -78,6 +81,8 @@ class ImageTags:
     media_type: str = "application/octet-stream"
     camera: str | None = None
     perceptual_hash: int | None = None
+    exif_source: str | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,8 @@ CREATE TABLE tagged_images (
     top_k integer NOT NULL,
     model_tags jsonb,
     camera text,
+    exif_source text,
+    truncated boolean NOT NULL DEFAULT false,
     perceptual_hash bigint,
     PRIMARY KEY (id),
     UNIQUE (image_id),

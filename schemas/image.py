@@ -113,6 +113,8 @@ class ImageTagged(Event):
     sha256: str | None = None
     model: Text | None = None
     exif_datetime: datetime | None = None
+    exif_source: Text | None = None
+    truncated: bool = False
     width: int | None = None
     height: int | None = None
     job_id: UUID | None = None

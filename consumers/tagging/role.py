@@ -226,6 +226,8 @@ def _tagged_event(item: TaggingItem, now: datetime) -> Record:
             sha256=tags.sha256.hex(),
             model=tags.model,
             exif_datetime=tags.exif_datetime,
+            exif_source=tags.exif_source,
+            truncated=tags.truncated,
             width=tags.width,
             height=tags.height,
             job_id=event.job_id,

@@ -14,7 +14,7 @@ from core.vision.towers import is_out_of_memory
 
 #: Bump when the pixels given for the same bytes change, or what is read beside them (sizes, EXIF
 #: dates): embeddings are keyed by it, and the same bytes are not decoded twice.
-PREPROCESSING_VERSIONS = {"exact": "exact-1", "fast": "fast-1"}
+PREPROCESSING_VERSIONS = {"exact": "exact-2", "fast": "fast-2"}
 #: Source pixels behind one call of the model: a batch of small pictures waits no longer for large
 #: ones than these take to decode.
 BATCH_MAX_PIXELS = 400_000_000

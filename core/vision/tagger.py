@@ -290,6 +290,8 @@ class ClipTagger:
             camera=decoded.camera,
             perceptual_hash=decoded.perceptual_hash,
             media_type=decoded.media_type,
+            exif_source=decoded.exif_source,
+            truncated=decoded.truncated,
         )
         return Tagged(tags, plan.label_version, plan.top_k)
 

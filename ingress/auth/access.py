@@ -13,6 +13,7 @@ from core.storage import keys
 from core.storage.keys import ApiKey
 from core.storage.pool import Pool
 from ingress.auth.api_keys import Scope, digest_of, key_id_of
+from ingress.http.idling import name_of_address
 from ingress.http.limits import RateLimit
 from ingress.http.problems import Extra, Problem
 
@@ -69,6 +70,14 @@ class KeyRing:
     _lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS_AT_ONCE))
     _known: OrderedDict[str, tuple[float, ApiKey | None]] = field(default_factory=OrderedDict)
 
+    def remembered(self, request: Request) -> str | None:
+        """Return the id of the request's key if it was valid when it was last looked up."""
+        text = request.headers.get(HEADER, "")
+        key_id = key_id_of(text)
+        _, key = self._known.get(key_id or "", (0.0, None))
+        is_it = key is not None and hmac.compare_digest(key.digest, digest_of(text))
+        return key_id if is_it else None
+
     async def principal_of(self, request: Request) -> Principal:
         """Return who sent a request.
 
@@ -122,8 +131,11 @@ class KeyRing:
 
 
 def client_address(request: Request) -> str:
-    """Return the name of a client's bucket: its address, or its proxy's."""
-    return f"address:{request.client.host if request.client else ''}"
+    """Return the name under which a client without a key is counted: its address.
+
+    It is the address that a proxy of `FORWARDED_ALLOW_IPS` tells, else that of the connection.
+    """
+    return name_of_address(request.client.host if request.client else "")
 
 
 def require(principal: Principal, scope: Scope, why: str = "") -> None:

@@ -80,7 +80,15 @@ class ShownImage(Output):
         None, description="Set by `PATCH`: these are shown as `tags` once it is tagged."
     )
     excluded: bool = Field(False, description="Set by `PATCH`: it is never an answer.")
-    exif_datetime: str | None = None
+    exif_datetime: str | None = Field(None, description="Time of the shot: 2024:05:15 14:30:22.")
+    exif_source: str | None = Field(
+        None,
+        description="Where the time comes from: DateTimeOriginal, DateTimeDigitized, ModifyDate, "
+        "XMP, IPTC or GPS (then UTC), the first of them that the file has.",
+    )
+    truncated: bool | None = Field(
+        None, description="The file ends before the picture does; the tags are of what is there."
+    )
     camera: str | None = Field(None, description="Maker and model, by EXIF.")
     media_type: str | None = None
     size_bytes: int | None = None

@@ -1,7 +1,7 @@
 """`/images`: upload, status, bytes."""
 
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from ingress.auth.api_keys import Scope
 from ingress.auth.ownership import visible_image
 from ingress.http.bodies import check_announced, stream
 from ingress.http.multipart import FileBuffer, ReceivedFile, read_files
-from ingress.http.pictures import PictureResponse, etag_of
+from ingress.http.pictures import etag_of, picture_response
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.images import ShownImage, Upload, UploadedImage
 from ingress.models.problems import FileError
@@ -59,14 +59,12 @@ async def content(call: Call) -> Response:
     deps, etag = call.deps, etag_of(status)
     if etag is not None and etag in call.request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
-    with ExitStack() as held:
-        # Reserved until the client has received the bytes, so that slow readers count.
-        size = status.size_bytes or deps.settings.max_image_bytes
-        held.enter_context(call.memory(size))
-        (found,) = await deps.blobs.read_all([status.uri])
-        if isinstance(found, PermanentError):
-            raise Problem("image_not_found", f"its bytes are gone: {found}")
-        return PictureResponse(found, status, deps.guards.probe, held.pop_all())
+    # Reserved until the client has received the bytes, so that slow readers count.
+    call.hold(call.memory(status.size_bytes or deps.settings.max_image_bytes))
+    (found,) = await deps.blobs.read_all([status.uri])
+    if isinstance(found, PermanentError):
+        raise Problem("image_not_found", f"its bytes are gone: {found}")
+    return picture_response(found, status, deps.guards.probe)
 
 
 def shown(call: Call, status: ImageStatus, model: type[ImageT], **more: Any) -> ImageT:
@@ -89,7 +87,7 @@ def shown(call: Call, status: ImageStatus, model: type[ImageT], **more: Any) -> 
 
 
 def exif_text(status: ImageStatus) -> str | None:
-    """Return DateTimeOriginal as EXIF writes it."""
+    """Return the time of the shot as EXIF writes it."""
     taken = status.exif_datetime
     return taken.strftime("%Y:%m:%d %H:%M:%S") if taken else None
 

@@ -177,6 +177,9 @@ CREATE TABLE tagged_images (
     top_k           int4        NOT NULL,
     model_tags      jsonb,      -- what the model says where `tags` are set by hand
     camera          text,       -- maker and model by EXIF
+    exif_source     text,       -- where exif_datetime comes from: DateTimeOriginal, DateTimeDigitized,
+                                -- ModifyDate, XMP, IPTC or GPS
+    truncated       boolean     NOT NULL DEFAULT false,  -- the file ends before the picture does
     perceptual_hash int8        -- 63 bits (core/vision/perceptual.py); 0: too flat to be judged by
                                 -- them. No index finds hashes that differ by a few bits
 );

@@ -4,7 +4,7 @@ import io
 import struct
 import zlib
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, PngImagePlugin
 
 
 def photo(seed: int = 0, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -87,3 +87,15 @@ def _segment(marker: int, body: bytes) -> bytes:
 def _single_code(symbol: int) -> bytes:
     """Return a Huffman table with one code of one bit."""
     return bytes([1] + [0] * 15) + bytes([symbol])
+
+
+def file(data: bytes) -> io.BytesIO:
+    """Return bytes as an open file."""
+    return io.BytesIO(data)
+
+
+def png_text(keyword: str, text: str) -> PngImagePlugin.PngInfo:
+    """Return the option `pnginfo` of a PNG with one international text."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(keyword, text)
+    return info

@@ -9,8 +9,8 @@ from core.transaction import Transaction
 # Size, date, camera and hash come from any image with the same bytes: they are properties of these.
 # Images tagged before hashes existed are decoded once more, so that they get one.
 _KNOWN = """
-SELECT DISTINCT ON (t.sha256) t.sha256, t.width, t.height, t.exif_datetime, t.camera,
-       t.perceptual_hash, i.media_type, halfvec_send(e.embedding) AS vector
+SELECT DISTINCT ON (t.sha256) t.sha256, t.width, t.height, t.exif_datetime, t.exif_source,
+       t.camera, t.perceptual_hash, t.truncated, i.media_type, halfvec_send(e.embedding) AS vector
 FROM tagged_images t
 JOIN images i ON i.image_id = t.image_id AND i.sha256 = t.sha256
 JOIN embeddings e ON (e.sha256, e.model, e.preprocessing) = (t.sha256, t.model, t.preprocessing)
@@ -38,6 +38,8 @@ async def known(
             media_type=row["media_type"],
             camera=row["camera"],
             perceptual_hash=row["perceptual_hash"],
+            exif_source=row["exif_source"],
+            truncated=row["truncated"],
         )
         for row in rows
     }

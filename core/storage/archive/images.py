@@ -48,8 +48,8 @@ RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at,
 STATUS_COLUMNS = """
     i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
     i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags,
-    t.tags, t.exif_datetime, t.camera, t.model, t.width, t.height, t.label_version,
-    t.updated_at AS tagged_at, t.sha256 AS tagged_sha256
+    t.tags, t.exif_datetime, t.exif_source, t.truncated, t.camera, t.model, t.width, t.height,
+    t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256
 """
 _STATUS = f"""
 SELECT {STATUS_COLUMNS}
@@ -107,6 +107,8 @@ class ImageStatus:
     Attributes:
         tags: `[{"tag": …, "score": …}]`, best first; None while it has none.
         exif_datetime: as written in the file, without zone.
+        exif_source: the field that it comes from.
+        truncated: whether the file ends before the picture does; None while it has no tags.
         camera: its maker and model by EXIF.
         excluded: people took it out of all answers.
         hand_tags: set by people, as `tags`; these are what `tags` shows once it is tagged.
@@ -135,6 +137,8 @@ class ImageStatus:
     tagged_at: datetime | None = None
     tagged_sha256: bytes | None = None
     camera: str | None = None
+    exif_source: str | None = None
+    truncated: bool | None = None
     excluded: bool = False
     hand_tags: list[dict[str, Any]] | None = field(default=None)
 

@@ -6,6 +6,7 @@ docs/decisions/0007-decode-in-worker-processes.md.
 
 import asyncio
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,12 +21,15 @@ from numpy.typing import NDArray
 from core.errors import ConfigurationError, ImageUnreadable, PermanentError, TransientError
 from core.settings import DecodeSettings
 from core.vision.decoding import sealing, sniff, worker, worker_protocol
+from core.vision.decoding.metadata import moments
+from core.vision.decoding.metadata.names import camera_name
 from core.vision.decoding.perceptual import perceptual_hash
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
 
 log = structlog.get_logger(__name__)
 
 _MAX_WORKERS = 8
+_REASON = re.compile(r"[a-z_]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +42,11 @@ class Decoded:
         width: of the source as seen, after EXIF orientation.
         height: of the source as seen.
         sha256: of the source's bytes.
-        exif_datetime: DateTimeOriginal as written, without zone.
+        exif_datetime: time of the shot as written, without zone.
+        exif_source: the field that it comes from, one of `worker_protocol.EXIF_SOURCES`.
         camera: maker and model, at most 100 characters.
         perceptual_hash: see `perceptual.perceptual_hash`; the same whatever engine comes next.
+        truncated: whether the file ends before the picture does; the pixels show what there is.
     """
 
     pixels: NDArray[np.uint8]
@@ -51,6 +57,8 @@ class Decoded:
     exif_datetime: datetime | None
     camera: str | None = None
     perceptual_hash: int | None = None
+    truncated: bool = False
+    exif_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +199,7 @@ class DecodePool:
             except Died as error:
                 text = f"decoder ended by {ending(error.status)}"
                 return ImageUnreadable(text, reason="decoder_crashed")
-        if "error" in head:
-            return ImageUnreadable(str(head["error"]), reason=str(head.get("reason")))
-        return head, body
+        return _refusal(head) if "error" in head else (head, body)
 
     async def _twice(
         self, head: worker_protocol.Head, data: bytes, max_body: int
@@ -260,17 +266,36 @@ class DecodePool:
 def _decoded(
     head: worker_protocol.Head, body: bytearray, form: worker_protocol.PixelFormat
 ) -> Decoded:
-    taken, camera = head["exif_datetime"], head["camera"]
+    # A worker that was taken over may say anything; what is kept must be a time and printable.
+    taken, source = _taken(head["exif_datetime"], head["exif_source"])
     return Decoded(
         pixels=np.frombuffer(body, np.uint8).reshape(form.height, form.width, 3),
         media_type=str(head["media_type"]),
         width=int(head["width"]),
         height=int(head["height"]),
         sha256=bytes.fromhex(head["sha256"]),
-        exif_datetime=None if taken is None else datetime.fromisoformat(taken),
-        camera=None if camera is None else str(camera)[: worker_protocol.MAX_CAMERA_CHARS],
+        exif_datetime=taken,
+        exif_source=source,
+        camera=camera_name("", head["camera"]),
         perceptual_hash=perceptual_hash(bytes.fromhex(head["grey"])),
+        truncated=bool(head["truncated"]),
     )
+
+
+def _refusal(head: worker_protocol.Head) -> ImageUnreadable:
+    """Return the error in an answer, as text that a database takes and a reason that is a code."""
+    text = str(head["error"]).encode("utf-8", "replace").decode().replace("\0", "")
+    reason = str(head.get("reason"))
+    return ImageUnreadable(text, reason=reason if _REASON.fullmatch(reason) else "decoder_crashed")
+
+
+def _taken(moment: object, source: object) -> tuple[datetime | None, str | None]:
+    if moment is None:
+        return None, None
+    taken = datetime.fromisoformat(str(moment))
+    if source not in worker_protocol.EXIF_SOURCES or not moments.plausible(taken):
+        raise ValueError(f"time of the shot {moment!r} by {source!r}")
+    return taken, str(source)
 
 
 def _copy(

@@ -7,13 +7,15 @@ import io
 import re
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from PIL import Image
 
-from core.vision.decoding import pixels, sniff
+from core.vision.decoding import colour, reduction, sniff, sources
 
 _JPEG_QUALITY = 92  # for re-encoding; at this quality the loss is hard to see
 _THUMBNAIL_QUALITY = 80
+_PNG_MODES = frozenset({"P", "LA", "RGBA", "L", "RGB", "1"})
 # APP0 JFIF and APP14 Adobe say how colours are stored; of APP2 only the colour profile stays.
 _KEPT_APPS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 _COMMENT = 0xFE
@@ -46,15 +48,14 @@ def strip_metadata(data: bytes, limits: sniff.Limits) -> tuple[str, bytes]:
         ImageUnreadable: the bytes are no picture within the limits.
     """
     kind = sniff.require_media_type(data)
-    with pixels.opened(data, limits) as image:
-        pixels.load(image)
-        cut = _LOSSLESS.get(kind)
-        if cut is not None and pixels.orientation(image) == 1:
-            try:
-                return kind, cut(data)
-            except (_NotLossless, struct.error):
-                pass
-        return _encoded(pixels.upright(image), kind)
+    source = sources.load(data, limits)
+    cut = _LOSSLESS.get(kind)
+    if cut is not None and reduction.orientation(source.image) == 1 and not source.truncated:
+        try:
+            return kind, cut(data)
+        except (_NotLossless, struct.error):
+            pass
+    return _encoded(source, kind)
 
 
 def thumbnail(data: bytes, limits: sniff.Limits, side: int) -> tuple[str, bytes]:
@@ -63,28 +64,35 @@ def thumbnail(data: bytes, limits: sniff.Limits, side: int) -> tuple[str, bytes]
     Raises:
         ImageUnreadable: the bytes are no picture within the limits.
     """
-    with pixels.opened(data, limits) as image:
+
+    def draft(image: Image.Image) -> None:
         image.draft(None, (2 * side, 2 * side))
-        pixels.load(image)
-        small = pixels.flat_rgb(pixels.upright(image))
-        small.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
-        return sniff.JPEG, _saved(small, "JPEG", quality=_THUMBNAIL_QUALITY)
+
+    source = sources.load(data, limits, draft)
+    factor = reduction.factor_for(source.image.size, max(source.image.size) / (2 * side))
+    small = reduction.reduced(source, factor).image
+    small.thumbnail((side, side), Image.Resampling.BICUBIC)
+    return sniff.JPEG, _saved(_without_info(small), "JPEG", quality=_THUMBNAIL_QUALITY)
 
 
-def _encoded(image: Image.Image, kind: str) -> tuple[str, bytes]:
+def _encoded(source: sources.LoadedPicture, kind: str) -> tuple[str, bytes]:
+    image, turn = source.image, reduction.orientation(source.image)
     profile = image.info.get("icc_profile") if image.mode in {"RGB", "RGBA", "L"} else None
-    if kind == sniff.PNG or image.has_transparency_data:
-        return sniff.PNG, _saved(_without_info(image), "PNG", icc_profile=profile)
-    flat = _without_info(pixels.flat_rgb(image))
+    if kind == sniff.PNG or (image.has_transparency_data and image.mode in _PNG_MODES):
+        turned = _without_info(reduction.upright(image, turn))
+        return sniff.PNG, _saved(turned, "PNG", icc_profile=profile)
+    whole = replace(source, box=(0, 0, *image.size))
+    flat = reduction.upright(reduction.divided(whole, 1), turn)
+    if flat.mode not in {"RGB", "L"}:
+        flat = colour.to_srgb(flat, image.info)
+    flat = _without_info(flat)
     return sniff.JPEG, _saved(flat, "JPEG", quality=_JPEG_QUALITY, icc_profile=profile)
 
 
 def _without_info(image: Image.Image) -> Image.Image:
-    """Return a copy without texts, comments and EXIF, which some encoders of Pillow write back."""
-    kept = {"transparency"} & image.info.keys()
-    copy = image.copy()
-    copy.info = {key: image.info[key] for key in kept}
-    return copy
+    """Take away texts, comments and EXIF, which some encoders of Pillow write back."""
+    image.info = {key: image.info[key] for key in {"transparency"} & image.info.keys()}
+    return image
 
 
 def _saved(image: Image.Image, form: str, **options: object) -> bytes:

@@ -7,7 +7,7 @@ file extensions from clients are ignored; the bytes decide.
 from dataclasses import dataclass
 
 from core.errors import ImageUnreadable
-from core.vision.decoding import headers
+from core.vision.decoding.formats import headers, tagged_headers
 
 JPEG = "image/jpeg"
 PNG = "image/png"
@@ -52,11 +52,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class SniffedPicture:
-    """The header of a picture as it claims; `width` and `height` are before EXIF orientation."""
+    """The header of a picture as it claims; `width` and `height` are before EXIF orientation.
+
+    `held` is how many bytes of memory decoding holds for one pixel at most, None where the header
+    does not tell: `cost.needed_bytes` makes a sum of it.
+    """
 
     media_type: str
     width: int
     height: int
+    held: int | None = 8
 
 
 def media_type(data: bytes) -> str | None:
@@ -85,7 +90,7 @@ def probe(data: bytes, limits: Limits) -> SniffedPicture:
     """
     kind = require_media_type(data)
     try:
-        width, height = _READERS[kind](data)
+        width, height, held = _READERS[kind](data)
     except headers.HeaderEnded as error:
         raise ImageUnreadable(
             f"{kind}: header ends after {len(data)} bytes", reason="truncated"
@@ -93,7 +98,7 @@ def probe(data: bytes, limits: Limits) -> SniffedPicture:
     except headers.HeaderBroken as error:
         raise ImageUnreadable(f"{kind}: {error}", reason="corrupt") from error
     check_size(width, height, limits)
-    return SniffedPicture(kind, width, height)
+    return SniffedPicture(kind, width, height, held)
 
 
 def require_media_type(data: bytes) -> str:
@@ -150,8 +155,8 @@ _READERS = {
     WEBP: headers.webp_size,
     GIF: headers.gif_size,
     BMP: headers.bmp_size,
-    TIFF: headers.tiff_size,
-    HEIC: headers.isobmff_size,
-    HEIF: headers.isobmff_size,
-    AVIF: headers.isobmff_size,
+    TIFF: tagged_headers.tiff_size,
+    HEIC: tagged_headers.isobmff_size,
+    HEIF: tagged_headers.isobmff_size,
+    AVIF: tagged_headers.isobmff_size,
 }

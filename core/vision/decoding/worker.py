@@ -6,6 +6,7 @@ socket closes, when its parent dies, or when a picture kills it.
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -85,6 +86,7 @@ def load_operations(job: Job) -> Mapping[str, Operation]:
 
 def serve(connection: socket.socket, job: Job, operations: Mapping[str, Operation]) -> None:
     """Answer requests one by one; end the process after a picture that used up the memory."""
+    gc.freeze()  # what the libraries made for good is not looked at again
     while True:
         head, data = receive(connection, job.max_image_bytes)
         allow_cpu(job.cpu_s)
@@ -92,6 +94,8 @@ def serve(connection: socket.socket, job: Job, operations: Mapping[str, Operatio
         send(connection, head, body)
         if head.get("reason") == "decoder_memory":
             return  # ending frees what a C library kept after a failed allocation
+        del data, body
+        gc.collect()  # pictures and errors that refer to each other would stay beside the next
 
 
 def answer(
@@ -148,17 +152,14 @@ def receive(connection: socket.socket, max_body_bytes: int) -> tuple[worker_prot
     prefix = _exactly(connection, worker_protocol.PREFIX.size)
     head_bytes, body_bytes = worker_protocol.unpack_prefix(prefix, max_body_bytes)
     head = worker_protocol.unpack_head(_exactly(connection, head_bytes))
-    return head, bytes(_exactly(connection, body_bytes))
+    return head, _exactly(connection, body_bytes)
 
 
-def _exactly(connection: socket.socket, size: int) -> bytearray:
-    data = bytearray(size)
-    rest = memoryview(data)
-    while rest:
-        count = connection.recv_into(rest)
-        if not count:
-            raise worker_protocol.WireBroken("the parent closed")
-        rest = rest[count:]
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    """Return so many bytes; they are received where they stay, since a file may be large."""
+    data = connection.recv(size, socket.MSG_WAITALL) if size else b""
+    if len(data) < size:
+        raise worker_protocol.WireBroken("the parent closed")
     return data
 
 
@@ -179,15 +180,17 @@ def picture_operations(job: Job) -> Mapping[str, Operation]:
 
     def decode(data: bytes, arguments: worker_protocol.Head) -> tuple[worker_protocol.Head, bytes]:
         picture = pixels.decode(data, worker_protocol.PixelFormat(**arguments), limits)
-        taken = picture.exif_datetime
+        shot = picture.shot
         head: dict[str, Any] = {
             "media_type": picture.media_type,
             "width": picture.width,
             "height": picture.height,
             "sha256": picture.sha256.hex(),
-            "exif_datetime": taken.isoformat() if taken else None,
+            "exif_datetime": shot.moment.isoformat() if shot else None,
+            "exif_source": shot.source if shot else None,
             "camera": picture.camera,
             "grey": picture.grey.hex(),
+            "truncated": picture.truncated,
         }
         return head, picture.pixels
 

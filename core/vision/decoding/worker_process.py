@@ -185,6 +185,9 @@ def _environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         "LC_ALL": "C.UTF-8",
         "MALLOC_ARENA_MAX": "1",  # one thread decodes; further arenas only reserve address space
+        # Pixels of large pictures go back to the system at once; by default the threshold grows to
+        # the largest block freed, and the next picture comes on top of what the last one left.
+        "MALLOC_MMAP_THRESHOLD_": str(8 * MIB),
     }
 
 

@@ -16,6 +16,8 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_COPY_BYTES = 128 * 1024 * 1024
 #: Longest name of a camera that is kept; real ones have up to 50 characters.
 MAX_CAMERA_CHARS = 100
+#: Where the time of the shot may come from, the most trusted first.
+EXIF_SOURCES = ("DateTimeOriginal", "DateTimeDigitized", "ModifyDate", "XMP", "IPTC", "GPS")
 #: Rows and columns of the grey picture that the perceptual hash is made of.
 GREY_SIDE = 32
 

@@ -37,7 +37,7 @@ from ingress.auth.api_keys import MadeKey, Scope, make_key
 from ingress.departures import Departures
 from ingress.dependencies import Dependencies, Guards
 from ingress.http.bodies import MAX_JSON_BYTES
-from ingress.http.limits import ByteBudget, RateLimit, burst_of
+from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from tests.fakes.publisher import MemoryPublisher
@@ -188,7 +188,8 @@ class World:
                     burst_of(self.settings.requests_per_second),
                     clock,
                 ),
-                bodies=ByteBudget(self.settings.max_bytes_in_flight),
+                bodies=SharedBudget(self.settings.max_bytes_in_flight),
+                places=Places.of(self.settings.max_connections),
                 callbacks=TargetGuard(TargetPolicy(), self.resolver),
                 link_keys=(LINK_KEY,),
                 probe=self.probe or (lambda content: sniff.probe(content, limits)),

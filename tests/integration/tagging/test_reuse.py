@@ -44,6 +44,21 @@ async def test_what_was_tagged_before_there_were_hashes_is_decoded_once_more(
     assert len({row["perceptual_hash"] for row in rows.values()} - {None}) == 1
 
 
+async def test_what_is_known_of_a_file_goes_with_its_bytes(archive: Archive) -> None:
+    archive.blobs.contents = {f"file:p/{number}.jpg": picture(1) for number in (1, 2)}
+    await archive.tag(arrival(1))
+    await archive.pool.execute(
+        "UPDATE tagged_images SET exif_datetime = '2024-05-15 14:30:22', exif_source = 'XMP',"
+        " truncated = true"
+    )
+
+    await archive.tag(arrival(2))
+
+    rows = await archive.rows()
+    for column, known in (("exif_source", "XMP"), ("truncated", True)):
+        assert rows["p/2.jpg"][column] == known
+
+
 async def test_twins_in_one_batch_are_encoded_once_and_keep_their_own_wishes(
     archive: Archive,
 ) -> None:

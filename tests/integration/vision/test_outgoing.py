@@ -144,7 +144,7 @@ def test_bytes_that_are_no_picture_do_not_leave() -> None:
         outgoing.strip_metadata(b"<svg/>", LIMITS)
     cut = pictures.jpeg(1)
     with pytest.raises(ImageUnreadable):
-        outgoing.strip_metadata(cut[: len(cut) // 2], LIMITS)
+        outgoing.strip_metadata(cut[:100], LIMITS)
 
 
 @pytest.mark.parametrize("size", [(4000, 3000), (300, 900), (20, 10)])

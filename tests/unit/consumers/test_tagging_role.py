@@ -33,6 +33,9 @@ def tags_of(content: bytes) -> ImageTags:
         model="fake",
         preprocessing="exact-1",
         embedding=b"\x00\x3c",
+        exif_datetime=NOW.replace(tzinfo=None) if content == b"cut" else None,
+        exif_source="IPTC" if content == b"cut" else None,
+        truncated=content == b"cut",
     )
 
 
@@ -149,6 +152,16 @@ async def test_every_image_gets_its_own_tags_and_one_event_leaves_for_each() -> 
     assert all(event.tags[0].tag == event.uri[-6:] for event in events)
     assert {record.topic for record in outcome.emitted} == {IMAGES_TAGGED.name}
     assert outcome.rejected == ()
+
+
+async def test_an_event_says_where_the_time_comes_from_and_whether_the_file_is_cut() -> None:
+    tagging, _, _ = role({"file:p/cut.jpg": b"cut", "file:p/cat.jpg": b"cat"})
+
+    items = await tagging.prepare([received("file:p/cut.jpg", 0), received("file:p/cat.jpg", 1)])
+    outcome = await tagging.apply(items, NoTransaction())
+
+    events = [ImageTagged.model_validate_json(record.value) for record in outcome.emitted]
+    assert [(one.exif_source, one.truncated) for one in events] == [("IPTC", True), (None, False)]
 
 
 async def test_an_unreadable_image_is_set_aside_and_the_rest_is_stored() -> None:

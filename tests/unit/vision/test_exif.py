@@ -5,7 +5,9 @@ from datetime import datetime
 import pytest
 from PIL import Image
 
-from core.vision.decoding.exif import camera, camera_name, parse_datetime
+from core.vision.decoding.metadata.exif import camera
+from core.vision.decoding.metadata.moments import from_exif
+from core.vision.decoding.metadata.names import camera_name
 from core.vision.decoding.worker_protocol import MAX_CAMERA_CHARS
 
 SHOT = datetime.fromisoformat("2024-05-15 14:30:22")
@@ -29,8 +31,22 @@ SHOT = datetime.fromisoformat("2024-05-15 14:30:22")
         ("0000:00:00 00:00:00", None),
         ("    :  :     :  :  ", None),
         ("2024:02:30 10:00:00", None),
-        ("2024:05:15 24:00:00", None),
-        ("2024:05:15 14:30:60", None),
+        ("2024:05:15 24:08:09", datetime.fromisoformat("2024-05-15 00:08:09")),
+        ("2024:05:15 25:00:00", None),
+        ("2024:05:15 14:30", SHOT.replace(second=0)),
+        ("2024:05:15 14:30\0\0\0", SHOT.replace(second=0)),
+        ("2024:05:15 14:30:60", SHOT.replace(minute=31, second=0)),
+        ("2024:12:31 23:59:60", datetime.fromisoformat("2025-01-01 00:00:00")),
+        ("9999:12:31 23:59:60", None),
+        ("2024:05:15 14:30:61", None),
+        ("0001:01:01 00:00:00", None),
+        ("0000:01:01 00:00:00", None),
+        ("1582:10:15 12:00:00", None),
+        ("1890:07:01 12:00:00", datetime.fromisoformat("1890-07-01 12:00:00")),
+        ("infinity", None),
+        ("-infinity", None),
+        ("2024:05:15 14:30:22 BC", SHOT),
+        ("2024:05:15\ud800 14:30:22", None),
         ("2024:05:15", None),
         ("", None),
         (None, None),
@@ -43,7 +59,7 @@ SHOT = datetime.fromisoformat("2024-05-15 14:30:22")
 def test_dates_are_read_as_written_and_nonsense_is_none(
     value: object, expected: datetime | None
 ) -> None:
-    assert parse_datetime(value) == expected
+    assert from_exif(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,7 +78,7 @@ def test_dates_are_read_as_written_and_nonsense_is_none(
     ],
 )
 def test_subseconds_are_a_fraction(subseconds: object, micros: int) -> None:
-    found = parse_datetime("2024:05:15 14:30:22", subseconds)
+    found = from_exif("2024:05:15 14:30:22", subseconds)
     assert found is not None
     assert found.microsecond == micros
 

@@ -1,6 +1,6 @@
 """`GET /images`, `/images/{id}` and `/images/{id}/content`."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import httpx
@@ -37,6 +37,18 @@ async def test_the_status_of_an_image_follows_its_life(world: World) -> None:
     assert (after["model"], after["width"], after["height"]) == ("demo", 320, 240)
     assert after["media_type"] == "image/jpeg"
     assert after["links"]["content"] == f"http://archive/images/{image_id}/content"
+
+
+async def test_an_image_says_where_its_time_comes_from_and_whether_it_is_cut(world: World) -> None:
+    image_id = await uploaded(world, jpeg(1))
+    before = (await get(world, f"/images/{image_id}")).json()
+    taken = datetime.fromisoformat("2024-05-15 14:30:22")
+    await world.tag(image_id, ("cat", 0.93), exif_datetime=taken, exif_source="GPS", truncated=True)
+    after = (await get(world, f"/images/{image_id}")).json()
+
+    assert (before["exif_source"], before["truncated"]) == (None, None)
+    assert after["exif_datetime"] == "2024:05:15 14:30:22"
+    assert (after["exif_source"], after["truncated"]) == ("GPS", True)
 
 
 async def test_a_failed_image_says_why(world: World) -> None:

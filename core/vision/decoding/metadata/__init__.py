@@ -1,0 +1,1 @@
+"""When and with what a picture was taken, from its metadata."""
