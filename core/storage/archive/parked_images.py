@@ -23,7 +23,7 @@ INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, status)
 SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, 'accepted'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::bool[])
      AS u (image_id, uri, path, owner, job_id, sha256, scanned)
--- A file that somebody deleted and a scan found again stays deleted, if its bytes are the same: that
+-- A file that was deleted and that a scan found again stays deleted if its bytes are the same: that
 -- is seen once they are read.
 WHERE NOT (u.scanned AND EXISTS (SELECT FROM images d
                                  WHERE d.image_id = u.image_id AND d.status = 'deleted'))
