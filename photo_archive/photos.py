@@ -37,6 +37,9 @@ def images(  # noqa: PLR0913, PLR0917 - one parameter per option of the command 
     extensions: Annotated[str | None, typer.Option(help="Only these, e.g. jpg,png.")] = None,
     root: RootOption = None,
     wait: Annotated[bool, typer.Option(help="Follow the images until they are tagged.")] = True,
+    undelete: Annotated[
+        bool, typer.Option("--undelete", help="Bring photos back that were deleted over HTTP.")
+    ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Tag them in turn with uploads, not behind them.")
     ] = False,
@@ -56,6 +59,7 @@ def images(  # noqa: PLR0913, PLR0917 - one parameter per option of the command 
         extensions=extensions,
         waits=wait,
         as_json=as_json,
+        undelete=undelete,
         lane=Lane.FRESH if fresh else Lane.BULK,
     )
     run(announce_directory(directory, options))

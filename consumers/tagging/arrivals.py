@@ -11,7 +11,7 @@ from core.errors import UndecodableEvent
 from core.messaging.cloudevents import check_type, decode, made_at
 from core.messaging.role import Received
 from core.tags import Made
-from schemas.image import INLINE_MAX_BYTES, ImageArrived
+from schemas.image import INLINE_MAX_BYTES, SCAN_SOURCES, ImageArrived
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED, IMAGES_BULK
 
@@ -37,6 +37,11 @@ def made(received: Received[Arrival]) -> Made:
     said = made_at(received.record)
     at = published if said is None or said >= published + _MOMENT else max(EPOCH, said)
     return Made(at.astimezone(UTC), received.partition.topic != IMAGES_BULK.name)
+
+
+def is_scanned(record: Record) -> bool:
+    """Return whether a scan found the file of an arrival: nobody asked for it."""
+    return record.header("ce_source") in SCAN_SOURCES
 
 
 def decode_arrival(record: Record) -> Arrival:

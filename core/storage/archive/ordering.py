@@ -6,7 +6,7 @@ from uuid import UUID
 
 from core.errors import TransientError
 from core.storage.archive import ownership
-from core.storage.archive.ownership import OwnerClaim
+from core.storage.archive.ownership import NamedOwner
 from core.tags import Made
 from core.transaction import Transaction
 
@@ -40,7 +40,7 @@ async def latest(tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, Made]
     return {row["image_id"]: last for row in rows if (last := _made(row)) is not None}
 
 
-async def note_overtaken(tx: Transaction, claims: Sequence[OwnerClaim]) -> None:
+async def note_overtaken(tx: Transaction, claims: Sequence[NamedOwner]) -> None:
     """Note that arrivals were skipped, since later ones of their images had been written.
 
     Whom they name as owners are owners all the same, unless the image is deleted.

@@ -1,6 +1,6 @@
 """The tagging role, with ports in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -108,6 +108,14 @@ class MemoryTable:
 
     async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
         self.skipped += [arrival.event.uri for arrival in arrivals]
+
+    async def stay_deleted(
+        self,
+        tx: Transaction,
+        scanned: Sequence[tuple[Arrival, Tagged | PermanentError]],
+        image_ids: Collection[UUID],
+    ) -> list[bool]:
+        return [arrival.event.image_id in self.deleted for arrival, _ in scanned]
 
     async def replace(
         self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged, Made]]

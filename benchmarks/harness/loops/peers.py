@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.harness.runtime.contenders import (
+from benchmarks.harness.loops.contenders import (
     BATCH,
     COMMIT_INTERVAL_S,
     FETCH_BYTES,
