@@ -89,15 +89,15 @@ def large(kind: str) -> bytes:
         exif = Image.Exif()
         exif[0x0112] = 6
         return pictures.encoded(image, form, exif=exif.tobytes())
-    options: dict[str, object] = {
+    told: dict[str, dict[str, object]] = {
         "GIF": {},
         "WEBP": {"lossless": "lossless" in how, "method": 0, "quality": 50},
         "JPEG": {"progressive": "progressive" in how, "subsampling": 0 if "full" in how else 2},
         "TIFF": {"compression": "tiff_lzw"} if "packed" in how else {},
         "AVIF": {"speed": 10, "subsampling": "4:4:4" if "full" in how else "4:2:0"},
         "PNG": {"compress_level": 1},
-    }.get(form, {})
-    return pictures.encoded(image, form, **options)
+    }
+    return pictures.encoded(image, form, **told.get(form, {}))
 
 
 @pytest.mark.parametrize(
