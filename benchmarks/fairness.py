@@ -16,6 +16,7 @@ ROWS = (
     "dead_port",
     "quiet_path",
     "long_polls",
+    "slow_pictures",
 )
 
 

@@ -204,20 +204,40 @@ CREATE TABLE failures (
 );
 CREATE INDEX failures_last ON failures USING btree (last_at);
 
--- Slow pictures, worked off per owner in turn. Not written yet: for tagging beside ordinary ones.
+-- Arrivals of images that others must not wait for, with their records: worked off per owner in turn.
 CREATE TABLE parked_images (
     image_id uuid NOT NULL,
     owner text,
-    event jsonb NOT NULL,
-    event_time timestamp with time zone NOT NULL,
     reason text NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    topic text NOT NULL,
+    part integer NOT NULL,
+    log_offset bigint NOT NULL,
+    cluster_id text NOT NULL,
+    record_ms bigint NOT NULL,
+    key bytea,
+    headers jsonb NOT NULL,
+    value bytea NOT NULL,
     attempts integer NOT NULL DEFAULT 0,
     parked_at timestamp with time zone NOT NULL DEFAULT now(),
-    lease_until timestamp with time zone NOT NULL DEFAULT '-infinity'::timestamp with time zone,
+    due_at timestamp with time zone NOT NULL DEFAULT now(),
+    token uuid,
     PRIMARY KEY (image_id),
-    FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
+    FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE,
+    CHECK ((reason = ANY (ARRAY['slow_picture'::text, 'large_picture'::text, 'slow_source'::text])))
 );
-CREATE INDEX parked_images_owner ON parked_images USING btree (owner, parked_at);
+CREATE INDEX parked_images_turn ON parked_images USING btree (reason, COALESCE(owner, ''::text), attempts, parked_at);
+
+-- Where the arrivals of parked images lie in the log: a query with the token of one waits for it.
+CREATE TABLE parked_places (
+    topic text NOT NULL,
+    part integer NOT NULL,
+    log_offset bigint NOT NULL,
+    image_id uuid NOT NULL,
+    PRIMARY KEY (topic, part, log_offset),
+    FOREIGN KEY (image_id) REFERENCES parked_images(image_id) ON DELETE CASCADE
+);
+CREATE INDEX parked_places_image ON parked_places USING btree (image_id);
 
 -- Directories whose photos are to be announced: leased, resumable.
 CREATE TABLE jobs (

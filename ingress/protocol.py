@@ -4,6 +4,7 @@ uvicorn bounds neither the number of headers nor their size, nor the time for th
 nor what surrounds the bytes of a body. Its refusals are plain text; here they are problems.
 """
 
+import random
 from asyncio import TimerHandle, Transport
 from dataclasses import dataclass
 from typing import Any
@@ -181,7 +182,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._pause_after_refusal()
 
     def _pause_after_refusal(self) -> None:
-        pause_s, self._seat.pause_s = min(self._seat.pause_s, self._limits.pause_s), 0.0
+        # Spread: a thousand that were refused together shall not come together again.
+        pause_s = self._seat.pause_s * random.uniform(1, 2)  # noqa: S311  # nothing to guess
+        pause_s, self._seat.pause_s = min(pause_s, self._limits.pause_s), 0.0
         if pause_s and not self.transport.is_closing():
             self.flow.pause_reading()
             self.loop.call_later(pause_s, self._resume_after_refusal)
@@ -215,16 +218,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._discarded = 0
         self._stop_clock()
         self._unset_keepalive_if_required()
-        if self._may_answer():
+        may_answer = self._may_answer()
+        if may_answer:
             self.transport.write(document_of(problem))
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if self.transport.can_write_eof():
+        if may_answer and self.transport.can_write_eof():
             self.transport.write_eof()
             self.loop.call_later(self._limits.linger_s, self.transport.abort)
-        else:
-            self.transport.close()  # TLS has no half-closed connections
+        else:  # TLS has no half-closed connections
+            self.transport.close()
             self._expect_sending()
 
     def _may_answer(self) -> bool:

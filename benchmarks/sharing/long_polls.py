@@ -69,7 +69,7 @@ async def greedy(url: str, key: str, path: str) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "benchmarks.harness.greedy_client",
+        "benchmarks.sharing.greedy_client",
         *(url, str(GREEDY), key, path),
         stdout=subprocess.PIPE,
     )

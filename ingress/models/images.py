@@ -73,6 +73,11 @@ class ShownImage(Output):
 
     image_id: UUID
     status: Literal["accepted", "tagged", "failed", "missing"]
+    waits_for: Literal["slow_picture", "large_picture", "slow_source"] | None = Field(
+        None,
+        description="What was sent last is to be tagged apart from others, which may take minutes:"
+        " decoding takes long, or much memory, or whoever has the bytes sends them slowly.",
+    )
     image_path: str
     uri: str
     tags: tuple[ShownTag, ...] | None

@@ -212,19 +212,39 @@ CREATE TABLE failures (
 CREATE INDEX failures_last ON failures (last_at);
 COMMENT ON TABLE failures IS 'The failure ledger: one row per image and reason, the newest attempt.';
 
+-- Each row ends by itself: tagged, failed, replaced, or deleted with its image. No pruner.
 CREATE TABLE parked_images (
     image_id    uuid PRIMARY KEY REFERENCES images (image_id) ON DELETE CASCADE,
     owner       text,
-    event       jsonb       NOT NULL,  -- the arrival; a later one of the same image replaces it
-    event_time  timestamptz NOT NULL,
-    reason      text        NOT NULL,
+    reason      text        NOT NULL CHECK (reason IN ('slow_picture', 'large_picture', 'slow_source')),
+    event_time  timestamptz NOT NULL,  -- of the arrival, as the event says it
+    topic       text        NOT NULL,
+    part        int4        NOT NULL,
+    log_offset  int8        NOT NULL,
+    cluster_id  text        NOT NULL,
+    record_ms   int8        NOT NULL,  -- the record's timestamp
+    key         bytea,
+    headers     jsonb       NOT NULL,
+    value       bytea       NOT NULL,
     attempts    int4        NOT NULL DEFAULT 0,
     parked_at   timestamptz NOT NULL DEFAULT now(),
-    lease_until timestamptz NOT NULL DEFAULT '-infinity'
+    due_at      timestamptz NOT NULL DEFAULT now(),  -- when leased: when the lease ends
+    token       uuid                   -- of the present lease
 );
-CREATE INDEX parked_images_owner ON parked_images (owner, parked_at);
+CREATE INDEX parked_images_turn ON parked_images (reason, coalesce(owner, ''), attempts, parked_at);
 COMMENT ON TABLE parked_images IS
-    'Slow pictures, worked off per owner in turn. Not written yet: for tagging beside ordinary ones.';
+    'Arrivals of images that others must not wait for, with their records: worked off per owner in turn.';
+
+CREATE TABLE parked_places (
+    topic      text NOT NULL,
+    part       int4 NOT NULL,
+    log_offset int8 NOT NULL,
+    image_id   uuid NOT NULL REFERENCES parked_images (image_id) ON DELETE CASCADE,
+    PRIMARY KEY (topic, part, log_offset)
+);
+CREATE INDEX parked_places_image ON parked_places (image_id);
+COMMENT ON TABLE parked_places IS
+    'Where the arrivals of parked images lie in the log: a query with the token of one waits for it.';
 
 CREATE TABLE jobs (
     job_id      uuid PRIMARY KEY,

@@ -20,7 +20,7 @@ COMES_BACK = """
     deleted_at = NULL, deleted_content = NULL, moved_to = NULL
 """
 #: The path of the last tagging stays until the next one, so that both tables show the same.
-_PATH_COMES_BACK = """
+PATH_COMES_BACK = """
     path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END
 """
 _ACCEPT = f"""
@@ -36,7 +36,7 @@ ON CONFLICT (image_id) DO UPDATE SET
                       ELSE images.size_bytes END,
     sha256 = CASE WHEN images.status = 'deleted' THEN excluded.sha256 ELSE images.sha256 END,
     job_id = coalesce(excluded.job_id, images.job_id),
-    {_PATH_COMES_BACK}, {COMES_BACK}
+    {PATH_COMES_BACK}, {COMES_BACK}
 RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at,
     -- Where it is others' too it keeps the name that they know it by.
     CASE WHEN old.status <> 'deleted' AND (images.open_to_all OR EXISTS (
@@ -49,7 +49,8 @@ STATUS_COLUMNS = """
     i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
     i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags,
     t.tags, t.exif_datetime, t.exif_source, t.truncated, t.camera, t.model, t.width, t.height,
-    t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256
+    t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
+    (SELECT p.reason FROM parked_images p WHERE p.image_id = i.image_id) AS waits_for
 """
 _STATUS = f"""
 SELECT {STATUS_COLUMNS}
@@ -76,7 +77,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     status = CASE WHEN images.status = 'tagged' THEN 'tagged' ELSE 'failed' END,
     reason = excluded.reason, detail = excluded.detail,
     job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
-    {_PATH_COMES_BACK}, {COMES_BACK}
+    {PATH_COMES_BACK}, {COMES_BACK}
 RETURNING images.image_id, images.status, old.status AS was
 """  # noqa: S608 - constants only
 
@@ -114,6 +115,8 @@ class ImageStatus:
         hand_tags: set by people, as `tags`; these are what `tags` shows once it is tagged.
         tagged_at: when the present tags were written.
         tagged_sha256: hash of the bytes that the tags belong to.
+        waits_for: why its newest arrival is to be tagged apart from others (`Slowness`); None
+            where none waits.
     """
 
     image_id: UUID
@@ -141,6 +144,7 @@ class ImageStatus:
     truncated: bool | None = None
     excluded: bool = False
     hand_tags: list[dict[str, Any]] | None = field(default=None)
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

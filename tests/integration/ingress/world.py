@@ -19,15 +19,17 @@ from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import DatabaseAway
 from core.messaging.outbox import OutboxPublisher
+from core.offsets import Place
 from core.settings import DatabaseSettings, IngressSettings
 from core.storage import keys, labels
-from core.storage.archive import image_tags, images
+from core.storage.archive import image_tags, images, parked_images
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.archive.images import FailedImage, ImageStatus
+from core.storage.archive.parked_images import ParkedImage
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import outbox
-from core.tags import ImageTags, TagScore, score_to_int
+from core.tags import ImageTags, Slowness, TagScore, score_to_int
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from core.vision.decoding import sniff
@@ -40,6 +42,8 @@ from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
+from schemas.record import Record
+from schemas.topics import IMAGES_ARRIVED
 from tests.fakes.publisher import MemoryPublisher
 from tests.fakes.resolver import ScriptedResolver
 from tests.unit.language.loaded import lemmatizer
@@ -292,6 +296,16 @@ class World:
         failed = FailedImage(image_id, row.uri, row.path, None, row.job_id, reason, detail)
         async with self.pool.transaction() as tx:
             await images.record_failures(tx, [failed])
+
+    async def park(self, image_id: UUID, why: Slowness) -> None:
+        """Set an image's arrival aside, as the tagging role would."""
+        row, place = await self.image(image_id), Place(IMAGES_ARRIVED.name, 0, 0)
+        parked = ParkedImage(
+            image_id, row.uri, row.path, None, row.job_id, row.sha256, why,
+            datetime.now(UTC), place, Record(IMAGES_ARRIVED.name, None, (), b"{}"), 0,
+        )  # fmt: skip
+        async with self.pool.transaction() as tx:
+            await parked_images.park(tx, [parked], [(image_id, place)])
 
 
 class MakeWorld:

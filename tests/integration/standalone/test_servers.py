@@ -100,7 +100,7 @@ async def test_a_stranger_is_refused_by_the_database(
                     user=user,
                     password=password,
                     database="photo_archive",
-                    passfile=tmp_path / "none",
+                    passfile=str(tmp_path / "none"),
                 )
 
 

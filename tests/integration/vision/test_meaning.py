@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 from core.vision.decoding import pixels
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import odd_pictures, pictures
-from tests.integration.vision.test_pixels import LIMITS, decoders
+from tests.integration.vision.decoding.test_pixels import LIMITS, decoders
 
 __all__ = ["decoders"]
 SIDE = 64

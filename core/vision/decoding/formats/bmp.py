@@ -17,7 +17,7 @@ _BAND_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
+class BitFields:
     """The masks of red, green, blue and perhaps alpha in a pixel of several bytes."""
 
     masks: tuple[int, ...]
@@ -28,7 +28,7 @@ class Fields:
         return "RGB" if len(self.masks) == 3 else "RGBA"
 
 
-def _resolved(raw: Image.Image, fields: Fields) -> Image.Image:
+def _resolved(raw: Image.Image, fields: BitFields) -> Image.Image:
     """Return 8 bits a colour, from a picture whose bands are a pixel's bytes."""
     target = Image.new(fields.mode, raw.size)
     rows = max(1, _BAND_PIXELS // raw.width)
@@ -71,7 +71,7 @@ class OddBmp(ImageFile.ImageFile):
         header_size, width, height, _, bits, compression = struct.unpack_from("<IiiHHI", head, 14)
         (offset,) = struct.unpack_from("<I", head, 10)
         self._size = width, abs(height)
-        self.fields: Fields | None = None
+        self.fields: BitFields | None = None
         if bits == 2 and compression == 0:
             self._mode = rawmode = "P"
             rawmode = "P;2"
@@ -107,11 +107,11 @@ def _palette(head: bytes, file: Any, header_size: int) -> ImagePalette.ImagePale
     return ImagePalette.raw("BGRX", file.read(4 * count))
 
 
-def _fields(head: bytes, header_size: int, compression: int) -> Fields:
+def _fields(head: bytes, header_size: int, compression: int) -> BitFields:
     """Return the masks; they follow a short header and are part of a long one."""
     has_alpha = header_size >= 56 or compression == _ALPHA_BITFIELDS
     masks = struct.unpack_from("<4I" if has_alpha else "<3I", head, 54)
-    return Fields(masks[:3] if len(masks) == 4 and not masks[3] else masks)
+    return BitFields(masks[:3] if len(masks) == 4 and not masks[3] else masks)
 
 
 def is_odd(data: bytes) -> bool:

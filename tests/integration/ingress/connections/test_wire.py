@@ -33,6 +33,7 @@ class Heard:
     gate: asyncio.Event | None = None
     holder: str | None = None
     pause_s: float = 0.0
+    answered: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests.append(scope)
@@ -50,6 +51,7 @@ class Heard:
             piece = self.body[start : start + 64 * KIB]
             more = start + 64 * KIB < len(self.body)
             await send({"type": "http.response.body", "body": piece, "more_body": more})
+        self.answered += 1
 
 
 @dataclass
@@ -216,14 +218,19 @@ async def test_a_body_in_small_chunks_is_taken() -> None:
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-async def test_requests_before_their_answers_are_bounded() -> None:
+async def test_requests_before_their_answers_are_bounded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     gate = asyncio.Event()
     async with running(app=Heard(gate=gate)) as server, server.connected() as client:
         await client.say(REQUEST * 3000)
         answer = await client.answer()
+        gate.set()  # the first one's answer comes when nobody is there any more
+        await until(lambda: server.app.answered == 1)
 
     assert answer == b""  # an answer would be taken for that of the first request
     assert len(server.app.requests) == 1
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 async def test_a_few_requests_before_their_answers_are_answered_in_order() -> None:

@@ -14,9 +14,9 @@ from core.vision.decoding import sniff
 from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
-from tests.integration.vision import escapes
+from tests.integration.vision.decoding import escapes
 
-FOLDER = Path(__file__).parents[3] / "../shared/data/nasty"
+FOLDER = Path(__file__).parents[4] / "../shared/data/nasty"
 REASONS = {"not_an_image", "corrupt", "truncated", "too_many_pixels", "unsupported_mode", "empty"}
 LIMITS = PoolLimits(workers=2, timeout_s=20, memory_bytes=768 * MIB)
 

@@ -14,7 +14,7 @@ from core.vision.decoding.metadata.exif import Shot
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import odd_pictures, pictures
 from tests.fakes.odd_pictures import chunk, png_with
-from tests.integration.vision.test_pixels import LIMITS, decoders, difference
+from tests.integration.vision.decoding.test_pixels import LIMITS, decoders, difference
 
 __all__ = ["decoders"]
 FORM = PixelFormat(64, 64, fast=False)

@@ -1,4 +1,4 @@
-"""One run of one loop: `runtime_contenders LOOP ROLE EVENTS KAFKA DATABASE TOPIC [timed]`.
+"""One run of one loop: `contenders LOOP ROLE EVENTS KAFKA DATABASE TOPIC [timed]`.
 
 It reads a filled topic as fast as it can; with `timed`, a topic that is being written to.
 """
@@ -238,7 +238,11 @@ def main() -> None:
     database = DatabaseSettings(url=SecretStr(url))
     job = Job(kafka, database, role == "write", int(events), topic, bool(timed))
     contender = {"bare": bare, "ours": ours}.get(loop) or getattr(
-        import_module("benchmarks.harness.runtime_peers"), loop
+<<<<<<<< HEAD:benchmarks/harness/runtime/contenders.py
+        import_module("benchmarks.harness.runtime.peers"), loop
+========
+        import_module("benchmarks.harness.loops.peers"), loop
+>>>>>>>> lanes:benchmarks/harness/loops/contenders.py
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(contender(job))

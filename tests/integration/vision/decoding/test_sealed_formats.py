@@ -11,7 +11,7 @@ from core.settings import MIB
 from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy
 from core.vision.decoding.worker_process import PoolLimits
 from tests.fakes import pictures
-from tests.integration.vision import escapes, hostile
+from tests.integration.vision.decoding import escapes, hostile
 
 LIMITS = PoolLimits(workers=1, timeout_s=60.0, memory_bytes=1024 * MIB)
 

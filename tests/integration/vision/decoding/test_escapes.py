@@ -20,9 +20,9 @@ from core.settings import MIB
 from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy
 from core.vision.decoding.worker_process import PoolLimits
 from tests.fakes import pictures
-from tests.integration.vision import escapes
+from tests.integration.vision.decoding import escapes
 
-PAGE = Path(__file__).parents[3] / "docs/guarantees.md"
+PAGE = Path(__file__).parents[4] / "docs/guarantees.md"
 LIMITS = PoolLimits(workers=1, timeout_s=30.0, memory_bytes=512 * MIB)
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 Outcome = Mapping[str, str]
@@ -104,6 +104,15 @@ async def test_what_only_an_attacker_asks_for_costs_the_process_that_asks(
     assert "SIGSYS" in outcome["killed"]
     assert not set(before) & set(sealed.pids)
     assert isinstance(await sealed.decode(pictures.jpeg(1)), Decoded)
+
+
+async def test_code_that_could_be_written_when_it_was_loaded_cannot_be_any_more(
+    sealed: DecodePool, unsealed: DecodePool
+) -> None:
+    assert isinstance(await unsealed.outgoing_copy(b"write code"), OutgoingCopy)
+    answer = await sealed.outgoing_copy(b"write code")
+    assert isinstance(answer, ImageUnreadable)
+    assert "SIGSEGV" in str(answer)
 
 
 async def test_a_decoder_begins_with_no_secret_and_no_descriptor_of_ours(

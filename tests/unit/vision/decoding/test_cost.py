@@ -8,7 +8,8 @@ from PIL import Image
 
 from core.errors import ImageUnreadable
 from core.settings import MIB
-from core.vision.decoding import cost, sniff
+from core.vision.decoding import sniff
+from core.vision.decoding.limits import cost
 from tests.fakes import pictures
 
 LIMITS = sniff.Limits()

@@ -7,7 +7,7 @@ from core.errors import ImageUnreadable
 from core.vision.decoding import outgoing, pixels
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
-from tests.integration.vision.test_pixels import LIMITS, ORIENTATION, decoders, turned_back
+from tests.integration.vision.decoding.test_pixels import LIMITS, ORIENTATION, decoders, turned_back
 
 __all__ = ["decoders"]
 FORMS = [PixelFormat(64, 64, fast=False), PixelFormat(64, 64)]

@@ -8,23 +8,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
-from core.errors import ConfigurationError, ImageUnreadable, TransientError
+from core.errors import ConfigurationError, ImageUnreadable, PermanentError, TransientError
 from core.settings import MIB, DecodeSettings
+from core.tags import Postponed, Slowness
 from core.vision.decoding import sniff
 from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy, pool_limits
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
-from tests.integration.vision import hostile
+from tests.integration.vision.decoding import hostile
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SMALL = PixelFormat(32, 32)
 
 
@@ -114,7 +116,7 @@ async def test_workers_killed_while_idle_cost_nothing(pool: DecodePool) -> None:
 async def test_a_worker_killed_from_outside_in_the_middle_of_a_picture_costs_nothing() -> None:
     limits = PoolLimits(workers=1, timeout_s=30.0)
     async with DecodePool(limits, SMALL) as pool:
-        task = asyncio.create_task(pool.decode(pictures.endless_jpeg(scans=150)))
+        task = asyncio.create_task(pool.decode(pictures.endless_jpeg(scans=2400, side=4000)))
         await busy(pool.pids[0])
         os.kill(pool.pids[0], signal.SIGKILL)
         assert isinstance(await task, Decoded)
@@ -139,7 +141,7 @@ async def test_a_real_picture_that_decodes_for_ever_is_ended_by_the_time_limit()
     limits = PoolLimits(workers=1, timeout_s=1.0)
     async with DecodePool(limits, SMALL) as pool:
         before = pool.pids
-        assert await reason(pool, pictures.endless_jpeg()) == "decoder_timeout"
+        assert await reason(pool, pictures.endless_jpeg(24_000, 4000)) == "decoder_timeout"
         await decodes(pool)
         assert not set(before) & set(pool.pids)
         await eventually(list(before))
@@ -208,6 +210,64 @@ async def test_a_cancelled_caller_leaves_a_pool_that_works(pool: DecodePool) -> 
     await decodes(pool)
 
 
+async def test_what_exceeds_its_share_is_postponed_and_decoded_apart_with_the_whole_limit() -> None:
+    many_scans = pictures.endless_jpeg(scans=2600, side=4000)
+    limits = PoolLimits(workers=1, timeout_s=1.0)
+    async with DecodePool(limits, SMALL, operations=hostile.operations) as pool:
+        before = pool.pids
+        assert await pool.decode_soon(many_scans) == Postponed(Slowness.PICTURE)
+        assert pool.pids == before  # known by its bytes: no decoder was asked
+        assert await pool.decode_soon(b"spin") == Postponed(Slowness.PICTURE)
+        assert pool.replaced == 1
+        assert isinstance(await pool.decode_soon(pictures.jpeg(1)), Decoded)
+
+        slow = asyncio.create_task(pool.decode_apart(pictures.endless_jpeg(24_000, 4000)))
+        for seed in range(5):
+            assert isinstance(await pool.decode_soon(pictures.jpeg(seed)), Decoded)
+        result = await slow
+        assert isinstance(result, ImageUnreadable)
+        assert result.reason == "decoder_timeout"
+        assert isinstance(await pool.decode_apart(pictures.endless_jpeg(400, 4000)), Decoded)
+
+
+async def test_a_picture_whose_header_is_too_modest_gets_more_memory_when_it_is_alone() -> None:
+    limits = PoolLimits(workers=1, memory_bytes=1500 * MIB)
+    order = b"allocate %d" % (700 * MIB)  # no header at all
+    async with DecodePool(limits, SMALL, operations=hostile.operations) as pool:
+        assert await pool.decode_soon(order) == Postponed(Slowness.MEMORY)
+        # the answer is no picture, but it was there: the memory sufficed
+        assert (await refused(pool.decode_apart(order))).reason == "decoder_crashed"
+        too_much = b"allocate %d" % (1600 * MIB)
+        assert (await refused(pool.decode_apart(too_much))).reason == "decoder_memory"
+        assert (await refused(pool.decode(too_much))).reason == "decoder_memory"
+
+
+async def refused(answer: Awaitable[Decoded | PermanentError]) -> ImageUnreadable:
+    result = await answer
+    assert isinstance(result, ImageUnreadable), result
+    return result
+
+
+async def test_a_pool_that_closes_ends_what_is_decoded_apart() -> None:
+    async with DecodePool(PoolLimits(workers=1), SMALL, operations=hostile.operations) as pool:
+        slow = asyncio.create_task(pool.decode_apart(b"spin"))
+        children = await started(beside=pool.pids)
+    with pytest.raises(TransientError):
+        await slow
+    await eventually(children)
+
+
+async def started(beside: tuple[int, ...], limit_s: float = 20.0) -> list[int]:
+    """Wait for a child process of ours that is none of these."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        assert time.monotonic() < deadline
+        others = {child.pid for child in psutil.Process().children()} - set(beside)
+        if new := [pid for pid in others if running(pid) and cpu_s(pid) > 0.2]:
+            return new
+        await asyncio.sleep(0.05)
+
+
 async def test_copies_and_thumbnails_are_made_by_the_same_workers(pool: DecodePool) -> None:
     data = pictures.jpeg(1, comment=b"secret")
     copy = await pool.outgoing_copy(data)
@@ -224,7 +284,7 @@ async def test_leaving_the_block_leaves_no_process_and_no_descriptor() -> None:
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     async with DecodePool(PoolLimits(workers=3, timeout_s=0.5), SMALL) as pool:
         seen = set(pool.pids)
-        await pool.decode(pictures.endless_jpeg())
+        await pool.decode(pictures.endless_jpeg(24_000, 4000))
         seen |= set(pool.pids)
     assert not any(Path(f"/proc/{pid}").exists() for pid in seen)  # no zombies either
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
@@ -255,10 +315,10 @@ from tests.fakes import pictures
 
 async def main():
     async with DecodePool(PoolLimits(workers=2, timeout_s=600)) as pool:
-        tasks = [asyncio.create_task(pool.decode(pictures.endless_jpeg())) for _ in range(1)]
+        decoding = asyncio.create_task(pool.decode(pictures.endless_jpeg(24_000, 4000)))
         await asyncio.sleep(0.3)
         print(json.dumps(pool.pids), flush=True)
-        await asyncio.gather(*tasks)
+        await decoding
 
 asyncio.run(main())
 """

@@ -11,7 +11,7 @@ from core.vision.decoding import pixels
 from core.vision.decoding.metadata.exif import Shot
 from core.vision.decoding.worker_protocol import EXIF_SOURCES, PixelFormat
 from tests.fakes import pictures
-from tests.integration.vision.test_pixels import LIMITS, decoders
+from tests.integration.vision.decoding.test_pixels import LIMITS, decoders
 
 __all__ = ["decoders"]
 YEARS = dict(zip(EXIF_SOURCES, range(2011, 2017), strict=True))

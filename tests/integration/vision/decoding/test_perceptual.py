@@ -14,7 +14,7 @@ from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from standalone.demo.photos import copy_free_photos
 from tests.fakes import pictures
-from tests.integration.vision.test_pixels import LIMITS, ORIENTATION, decoders, turned_back
+from tests.integration.vision.decoding.test_pixels import LIMITS, ORIENTATION, decoders, turned_back
 
 __all__ = ["decoders"]
 FORM = PixelFormat(224, 224)
