@@ -15,6 +15,8 @@ ROWS = (
     "bad_hosts",  # one name a line
     "dead_port",
     "quiet_path",
+    "long_polls",
+    "slow_pictures",
 )
 
 

@@ -27,7 +27,7 @@ from PIL import Image
 
 from benchmarks.harness.report import print_machine
 from core.settings import TaggingSettings
-from core.storage.archive.duplicates import LONE_COSINE, SAME_PHOTO_BITS, SAME_PHOTO_COSINE
+from core.storage.finding.duplicates import LONE_COSINE, SAME_PHOTO_BITS, SAME_PHOTO_COSINE
 from core.vision.clip import ClipModel
 from core.vision.decoding import pixels, sniff
 from core.vision.decoding.perceptual import FLAT, perceptual_hash

@@ -30,8 +30,8 @@ from consumers.query.answering import ImageMatch, LabelQuery
 from consumers.query.archive import StoredArchive
 from core.relevance.combos import MAX_SIZE, lookup_keys
 from core.settings import DatabaseSettings
-from core.storage.archive import search
 from core.storage.best import combos, ranking
+from core.storage.finding import search
 from core.storage.pool import Pool, TimeLimits, open_pool
 from migrations.schema import upgrade
 from schemas.query import QueryOptions

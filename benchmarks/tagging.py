@@ -38,7 +38,7 @@ from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import DecodeSettings, TaggingSettings
 from core.vision.decoding.decoder import DecodePool, pool_limits
 from core.vision.decoding.worker_protocol import PixelFormat
-from core.vision.opening import open_tagger
+from core.vision.opening import open_taggers
 from core.vision.tagger import ClipTagger
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
@@ -194,7 +194,7 @@ async def run(folder: Path, plan: dict[float, int], options: argparse.Namespace)
     )
     with ExitStack() as stack:
         async with AsyncExitStack() as opened:
-            taggers = await _open_taggers(opened, base)
+            taggers = await _open_taggerss(opened, base)
             form = Decoding(await _open_decoders(opened))
             mine = (psutil.Process(), *_children())
             peers = _open_peers(stack, options, weights)
@@ -218,7 +218,7 @@ async def run(folder: Path, plan: dict[float, int], options: argparse.Namespace)
             await _print_ceilings(archives[ARCHIVE])
 
 
-async def _open_taggers(opened: AsyncExitStack, base: TaggingSettings) -> dict[str, ClipTagger]:
+async def _open_taggerss(opened: AsyncExitStack, base: TaggingSettings) -> dict[str, ClipTagger]:
     chosen = {
         OURS: base,
         EXACT: base.model_copy(update={"preprocess": "exact"}),
@@ -228,12 +228,13 @@ async def _open_taggers(opened: AsyncExitStack, base: TaggingSettings) -> dict[s
     taggers = {}
     for name, settings in chosen.items():
         try:
-            taggers[name] = await opened.enter_async_context(
-                open_tagger(settings, DecodeSettings(), max_image_bytes=MAX_IMAGE_BYTES)
+            both = await opened.enter_async_context(
+                open_taggers(settings, DecodeSettings(), max_image_bytes=MAX_IMAGE_BYTES)
             )
         except ConfigurationError as reason:  # the accuracy gate refused int8
             print(f"{name}: not measured: {reason}")
         else:
+            taggers[name] = both.ordinary
             await taggers[name].use_labels(DEFAULT_LABELS, 1)
     return taggers
 

@@ -14,7 +14,7 @@ from core.relevance.combos import (
     subset_limit,
 )
 from core.relevance.ranking import Rank, ScoredImage
-from core.storage.archive.image_tags import StoredTags
+from core.storage.archive.answer_rows import StoredTags
 from core.storage.best import combos
 from core.transaction import Transaction
 

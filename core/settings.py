@@ -6,16 +6,46 @@ set is a constant beside the code that uses it (decision 0020).
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
+from core.addresses import (
+    check_brokers,
+    check_database_url,
+    check_origins,
+    check_place,
+    check_web_url,
+    parse_roots,
+    shown,
+)
 from core.errors import ConfigurationError
 from core.variables import find_unknown, is_service_link
 
 MIB = 1024 * 1024
+CheckedT = TypeVar("CheckedT", str, SecretStr)
+
+
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """Return a validator for a text, secret or not, that `check` raises `ValueError` about."""
+
+    def run(value: CheckedT) -> CheckedT:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if text:
+            check(text)
+        return value
+
+    return AfterValidator(run)
 
 
 class Settings(BaseSettings):
@@ -38,7 +68,9 @@ class DatabaseSettings(Settings):
     """PostgreSQL."""
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_")
-    url: SecretStr = SecretStr("postgresql://app:app@127.0.0.1:15432/photo_archive")
+    url: Annotated[SecretStr, _checked(check_database_url)] = SecretStr(
+        "postgresql://app:app@127.0.0.1:15432/photo_archive"
+    )
     pool_size: int = Field(8, ge=2, le=100)
     command_timeout_s: float = Field(10.0, gt=0)
 
@@ -47,16 +79,24 @@ class KafkaSettings(Settings):
     """Kafka: where it is, how to log in, how topics are created."""
 
     model_config = SettingsConfigDict(env_prefix="KAFKA_")
-    bootstrap_servers: str = "127.0.0.1:19092"
+    bootstrap_servers: Annotated[str, _checked(check_brokers)] = "127.0.0.1:19092"
     topic_prefix: str = ""  # before every topic and group name, for a shared cluster
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str = ""
-    sasl_password: SecretStr = SecretStr("")
+    sasl_password: SecretStr = Field(SecretStr(""), validate_default=True)
     ssl_cafile: Path | None = None
     replication_factor: int = Field(1, ge=1, le=7)
     min_insync_replicas: int = Field(1, ge=1, le=7)
     session_timeout_ms: int = Field(10_000, ge=1000)
+
+    @field_validator("sasl_password")
+    @classmethod
+    def _check_login(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        logs_in = str(info.data.get("security_protocol", "")).startswith("SASL")
+        if logs_in and not (info.data.get("sasl_username") and value.get_secret_value()):
+            raise ValueError("KAFKA_SECURITY_PROTOCOL asks for it and for KAFKA_SASL_USERNAME")
+        return value
 
 
 class ConsumerSettings(Settings):
@@ -85,17 +125,16 @@ class ArchiveSettings(Settings):
     """
 
     model_config = SettingsConfigDict(env_prefix="ARCHIVE_")
-    roots: str = ""
-    blobs: str = "pg:"  # pg: | file:/dir | s3://bucket/prefix | gs://… | az://…
-    buckets: str = ""  # s3://bucket/prefix,gs://… that records' URIs may lie below
-    public_url: str = ""  # where links point; empty: the ingress's own http://host:port
+    roots: Annotated[str, _checked(parse_roots)] = ""
+    blobs: Annotated[str, _checked(check_place)] = (
+        "pg:"  # pg: | file:/dir | s3://bucket/prefix | gs://… | az://…
+    )
+    buckets: Annotated[str, _checked(check_place)] = (
+        ""  # s3://bucket/prefix,gs://… that records' URIs may lie below
+    )
+    #: Where links point; empty: the ingress's own http://host:port.
+    public_url: Annotated[str, _checked(check_web_url)] = ""
     fetch_max_bytes: int = Field(64 * MIB, ge=1024)
-
-    @field_validator("roots")
-    @classmethod
-    def _check_roots(cls, value: str) -> str:
-        parse_roots(value)
-        return value
 
     def root_paths(self) -> dict[str, Path]:
         """Return the allowed roots: name -> absolute path."""
@@ -104,23 +143,6 @@ class ArchiveSettings(Settings):
     def bucket_prefixes(self) -> tuple[str, ...]:
         """Return the URLs of the buckets and prefixes that may be read."""
         return tuple(filter(None, (part.strip() for part in self.buckets.split(","))))
-
-
-def parse_roots(value: str) -> dict[str, Path]:
-    """Return the roots that `name=/path;other=/path2` describes.
-
-    Raises:
-        ValueError: a part is not `name=/absolute/path`, or a name stands twice.
-    """
-    roots: dict[str, Path] = {}
-    for part in filter(None, (piece.strip() for piece in value.split(";"))):
-        name, separator, path = part.partition("=")
-        if not separator or not name.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(f"{part!r} is not name=/absolute/path")
-        if not Path(path).is_absolute() or name in roots:
-            raise ValueError(f"{part!r}: the path must be absolute and the name unique")
-        roots[name] = Path(path)
-    return roots
 
 
 class IngressSettings(Settings):
@@ -140,12 +162,25 @@ class IngressSettings(Settings):
     stop_delay_s: float = Field(0.0, ge=0)  # from "not ready" to closing, for load balancers
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
+    #: Of pages elsewhere that may use the API: https://page.example,… or *.
+    cors_origins: Annotated[str, _checked(check_origins)] = ""
+
+    def origins(self) -> tuple[str, ...]:
+        """Return the origins of pages elsewhere that may use the API."""
+        return tuple(filter(None, (part.strip() for part in self.cors_origins.split(","))))
 
 
 def base_url(archive: ArchiveSettings, ingress: IngressSettings) -> str:
-    """Return where links point, without a slash at the end."""
-    scheme = "https" if ingress.ssl_certfile else "http"
-    return (archive.public_url or f"{scheme}://{ingress.host}:{ingress.port}").rstrip("/")
+    """Return where links point, without a slash at the end.
+
+    Never the `Host` of a request, which its client chooses: the public URL, or else the address
+    that the ingress listens on; of all addresses that is the one on this machine.
+    """
+    if archive.public_url:
+        return archive.public_url.rstrip("/")
+    host = "localhost" if ingress.host in {"0.0.0.0", "::", ""} else ingress.host  # noqa: S104
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if ingress.ssl_certfile else 'http'}://{shown}:{ingress.port}"
 
 
 class TaggingSettings(Settings):
@@ -194,7 +229,7 @@ class EgressSettings(Settings):
     allowed_hosts: str = ""  # host names or CIDR ranges that pass the address guard
     denied_hosts: str = ""  # addresses and CIDR ranges that nothing is sent to; wins over all
     ca_file: Path | None = None  # roots to trust beside the system's
-    proxy: str = ""
+    proxy: Annotated[SecretStr, _checked(check_web_url)] = SecretStr("")
     per_host_connections: int = Field(8, ge=1)
 
 
@@ -244,7 +279,8 @@ class TelemetrySettings(Settings):
     log_format: Literal["json", "console"] = "json"
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(0, ge=0, le=65535)  # 0: no metrics server in consumers
-    otlp_endpoint: str = ""  # empty: no traces leave the process
+    #: Empty: no traces leave the process.
+    otlp_endpoint: Annotated[SecretStr, _checked(check_web_url)] = SecretStr("")
 
 
 MAX_DAYS = 36_500  # a century; PostgreSQL refuses times before 4713 BC
@@ -294,18 +330,26 @@ def load(group: type[Group]) -> Group:
 
     Raises:
         ConfigurationError: a value cannot be used, or a variable looks like a setting of any group
-            and is none; the message names each variable.
+            and is none; the message is one line, names each variable and tells no secret.
     """
     _check_names()
     try:
         return group()
     except ValidationError as error:
-        names = variables(group)
-        problems = "; ".join(
-            f"{names[str(problem['loc'][0])]}: {problem['msg']} (got {problem['input']!r})"
-            for problem in error.errors(include_url=False)
+        # Not `from error`: it holds the values, and a traceback would show them.
+        raise ConfigurationError(_told(group, error)) from None
+
+
+def _told(group: type[Settings], error: ValidationError) -> str:
+    names, sentences = variables(group), []
+    for problem in error.errors(include_url=False):
+        name = str(problem["loc"][0])
+        said = problem["msg"].removeprefix("Value error, ")
+        is_secret = group.model_fields[name].annotation is SecretStr
+        sentences.append(
+            f"{names[name]}: {said}" + ("" if is_secret else f" (got {shown(problem['input'])})")
         )
-        raise ConfigurationError(problems) from error
+    return "; ".join(sentences)
 
 
 def _check_names() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 #: Scores are stored as integer millionths, so that sums are exact and ties are real (float sums
 #: depend on the order of addition). They are rounded once, here.
@@ -110,3 +111,18 @@ class Tagged:
     tags: ImageTags
     label_version: int | None
     top_k: int
+
+
+class Slowness(StrEnum):
+    """Why an image cannot be tagged at once; stable, as clients and metrics see it."""
+
+    PICTURE = "slow_picture"  # decoding takes longer than its share
+    MEMORY = "large_picture"  # decoding takes more memory than an ordinary decoder has
+    SOURCE = "slow_source"  # whoever has the bytes sends them slowly
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """An image that others must not wait for: it is to be tagged apart from them."""
+
+    why: Slowness

@@ -65,6 +65,7 @@ show "Its key stays used" "${auth[@]}" "${json[@]}" -H "Idempotency-Key: $order"
 
 echo; echo "## Deleting a photo"
 show "Delete it" "${auth[@]}" -X DELETE "$URL/images/$image"
+echo; echo 'A photo that a command, a watched folder or a topic brought in, and no key, is open to all: without the scope `admin` this is 403 `scope_missing`, and 404 only for a photo that the key may not see.'
 show "It is gone" "${auth[@]}" "$URL/images/$image"
 
 echo; echo "## Dead letters, with a key that may do so"

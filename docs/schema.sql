@@ -109,7 +109,6 @@ CREATE TABLE images (
     image_id uuid NOT NULL,
     uri text NOT NULL,
     path text NOT NULL,
-    owner text,
     media_type text,
     size_bytes bigint,
     sha256 bytea,
@@ -125,24 +124,29 @@ CREATE TABLE images (
     hand_tags jsonb,
     decided_by text,
     decided_at timestamp with time zone,
+    open_to_all boolean NOT NULL DEFAULT true,
+    moved_to uuid,
     PRIMARY KEY (image_id),
     CHECK ((status = ANY (ARRAY['accepted'::text, 'tagged'::text, 'failed'::text, 'missing'::text, 'deleted'::text])))
 );
-CREATE INDEX images_arrived ON images USING btree (arrived_at DESC, image_id DESC);
+CREATE INDEX images_arrived ON images USING btree (open_to_all, arrived_at DESC, image_id DESC);
 CREATE INDEX images_job ON images USING btree (job_id, status) WHERE (job_id IS NOT NULL);
 CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX images_tombstones ON images USING btree (deleted_at) WHERE (status = 'deleted'::text);
 CREATE TRIGGER images_noted AFTER INSERT OR DELETE OR UPDATE ON images FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_image();
+CREATE TRIGGER images_take_along BEFORE DELETE ON images FOR EACH ROW EXECUTE FUNCTION take_along();
 
--- Who sent an image. Written, not read yet: each owner may see it, it goes with the last one.
+-- Whose an image is: its owners see and change it, and it goes with the last of them (docs/decisions/0029).
 CREATE TABLE image_owners (
     image_id uuid NOT NULL,
     owner text NOT NULL,
+    arrived_at timestamp with time zone NOT NULL,
     added_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (image_id, owner),
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
-CREATE INDEX image_owners_of ON image_owners USING btree (owner, image_id);
+CREATE INDEX image_owners_of ON image_owners USING btree (owner, arrived_at DESC, image_id DESC);
+CREATE TRIGGER image_owners_noted AFTER INSERT OR DELETE OR UPDATE ON image_owners FOR EACH ROW EXECUTE FUNCTION note_owner();
 
 -- The tags of images: the public table, readable by anybody's SQL.
 CREATE TABLE tagged_images (
@@ -174,6 +178,7 @@ CREATE INDEX tagged_images_sha256 ON tagged_images USING btree (sha256);
 CREATE INDEX tagged_images_stale ON tagged_images USING btree (model, label_version, id) WHERE (label_version IS NOT NULL);
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
 CREATE TRIGGER tagged_images_noted AFTER INSERT OR DELETE OR UPDATE ON tagged_images FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_tagged_image();
+CREATE TRIGGER tagged_images_take_along BEFORE DELETE ON tagged_images FOR EACH ROW EXECUTE FUNCTION take_along();
 
 -- What the model made of contents: tags are scored again from these.
 CREATE TABLE embeddings (
@@ -198,20 +203,40 @@ CREATE TABLE failures (
 );
 CREATE INDEX failures_last ON failures USING btree (last_at);
 
--- Slow pictures, worked off per owner in turn. Not written yet: for tagging beside ordinary ones.
+-- Arrivals of images that others must not wait for, with their records: worked off per owner in turn.
 CREATE TABLE parked_images (
     image_id uuid NOT NULL,
     owner text,
-    event jsonb NOT NULL,
-    event_time timestamp with time zone NOT NULL,
     reason text NOT NULL,
+    event_time timestamp with time zone NOT NULL,
+    topic text NOT NULL,
+    part integer NOT NULL,
+    log_offset bigint NOT NULL,
+    cluster_id text NOT NULL,
+    record_ms bigint NOT NULL,
+    key bytea,
+    headers jsonb NOT NULL,
+    value bytea NOT NULL,
     attempts integer NOT NULL DEFAULT 0,
     parked_at timestamp with time zone NOT NULL DEFAULT now(),
-    lease_until timestamp with time zone NOT NULL DEFAULT '-infinity'::timestamp with time zone,
+    due_at timestamp with time zone NOT NULL DEFAULT now(),
+    token uuid,
     PRIMARY KEY (image_id),
-    FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
+    FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE,
+    CHECK ((reason = ANY (ARRAY['slow_picture'::text, 'large_picture'::text, 'slow_source'::text])))
 );
-CREATE INDEX parked_images_owner ON parked_images USING btree (owner, parked_at);
+CREATE INDEX parked_images_turn ON parked_images USING btree (reason, COALESCE(owner, ''::text), attempts, parked_at);
+
+-- Where the arrivals of parked images lie in the log: a query with the token of one waits for it.
+CREATE TABLE parked_places (
+    topic text NOT NULL,
+    part integer NOT NULL,
+    log_offset bigint NOT NULL,
+    image_id uuid NOT NULL,
+    PRIMARY KEY (topic, part, log_offset),
+    FOREIGN KEY (image_id) REFERENCES parked_images(image_id) ON DELETE CASCADE
+);
+CREATE INDEX parked_places_image ON parked_places USING btree (image_id);
 
 -- Directories whose photos are to be announced: leased, resumable.
 CREATE TABLE jobs (
@@ -264,16 +289,18 @@ CREATE INDEX watched_files_sha256 ON watched_files USING btree (sha256) WHERE (s
 -- Counts of images by tag, day, hour, camera and status, but for total_changes.
 CREATE TABLE totals (
     kind text NOT NULL,
+    audience text NOT NULL DEFAULT ''::text,
     key text NOT NULL,
     images bigint NOT NULL,
     amount bigint NOT NULL DEFAULT 0,
-    PRIMARY KEY (kind, key)
+    PRIMARY KEY (kind, audience, key)
 );
 
 -- What was counted since the last folding: append-only.
 CREATE TABLE total_changes (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     kind text NOT NULL,
+    audience text NOT NULL DEFAULT ''::text,
     key text NOT NULL,
     images bigint NOT NULL,
     amount bigint NOT NULL DEFAULT 0,
@@ -615,6 +642,13 @@ BEGIN
 END $function$
 ;
 
+CREATE OR REPLACE FUNCTION audiences_of(which uuid, open_to_all boolean)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN open_to_all THEN ARRAY[''::text] ELSE ARRAY(SELECT '	closed'::text UNION ALL SELECT image_owners.owner FROM image_owners WHERE (image_owners.image_id = audiences_of.which)) END
+;
+
 CREATE OR REPLACE FUNCTION check_tags(id bigint, tags jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -635,6 +669,25 @@ BEGIN
         RAISE EXCEPTION 'tagged_images.tags of image %: a tag stands twice', id
             USING ERRCODE = 'check_violation';
     END IF;
+END $function$
+;
+
+CREATE OR REPLACE FUNCTION count_tagged(which uuid, audiences text[], n integer)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    t tagged_images;
+BEGIN
+    SELECT * INTO t FROM tagged_images WHERE image_id = which FOR SHARE;
+    INSERT INTO total_changes (kind, audience, key, images, amount)
+    SELECT kind, audience, key, n, n * amount FROM unnest(audiences) AS audience, (
+        SELECT 'day', day_taken(t.exif_datetime, t.created_at), 0 WHERE t.id IS NOT NULL
+        UNION ALL
+        SELECT 'camera', t.camera, 0 WHERE t.camera IS NOT NULL
+        UNION ALL
+        SELECT 'tag', label_id::text, score FROM image_tags WHERE image_tags.image_id = t.id
+    ) AS c (kind, key, amount);
 END $function$
 ;
 
@@ -685,10 +738,17 @@ CREATE OR REPLACE FUNCTION note_image()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF NEW.status IS DISTINCT FROM OLD.status THEN
-        INSERT INTO total_changes (kind, key, images)
-        SELECT 'status', status, n FROM (VALUES (NEW.status, 1), (OLD.status, -1)) AS c (status, n)
+    IF (NEW.status, NEW.open_to_all) IS DISTINCT FROM (OLD.status, OLD.open_to_all) THEN
+        INSERT INTO total_changes (kind, audience, key, images)
+        SELECT 'status', audience, status, n
+        FROM (VALUES (NEW.image_id, NEW.open_to_all, NEW.status, 1),
+                     (OLD.image_id, OLD.open_to_all, OLD.status, -1)) AS c (image_id, is_open, status, n),
+             unnest(audiences_of(image_id, is_open)) AS audience
         WHERE status IS NOT NULL;
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
+        PERFORM count_tagged(OLD.image_id, audiences_of(OLD.image_id, OLD.open_to_all), -1);
+        PERFORM count_tagged(NEW.image_id, audiences_of(NEW.image_id, NEW.open_to_all), 1);
     END IF;
     IF TG_OP = 'UPDATE' AND (NEW.status = 'tagged' AND NOT NEW.excluded)
                             <> (OLD.status = 'tagged' AND NOT OLD.excluded) THEN
@@ -704,16 +764,38 @@ CREATE OR REPLACE FUNCTION note_image_tag()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    INSERT INTO total_changes (kind, key, images, amount)
-    SELECT 'tag', label_id::text, n, n * score
-    FROM (VALUES (NEW.label_id, NEW.score, 1), (OLD.label_id, OLD.score, -1)) AS c (label_id, score, n)
-    WHERE label_id IS NOT NULL;
+    INSERT INTO total_changes (kind, audience, key, images, amount)
+    SELECT 'tag', audience, label_id::text, n, n * score
+    FROM (VALUES (NEW.image_id, NEW.label_id, NEW.score, 1),
+                 (OLD.image_id, OLD.label_id, OLD.score, -1)) AS c (number, label_id, score, n)
+    JOIN tagged_images t ON t.id = number JOIN images i USING (image_id),
+         unnest(audiences_of(i.image_id, i.open_to_all)) AS audience;
     INSERT INTO combo_work (image_id, label_ids)
     SELECT image_id, ARRAY[label_id]
     FROM (VALUES (NEW.image_id, NEW.label_id), (OLD.image_id, OLD.label_id)) AS c (image_id, label_id)
     WHERE label_id IS NOT NULL;
     INSERT INTO noted_images (image_id)
     SELECT id FROM tagged_images WHERE id IN (NEW.image_id, OLD.image_id);
+    RETURN NULL;
+END $function$
+;
+
+CREATE OR REPLACE FUNCTION note_owner()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN
+        SELECT i.image_id, i.status, v.owner, v.n
+        FROM (VALUES (OLD.image_id, OLD.owner, -1), (NEW.image_id, NEW.owner, 1)) AS v (image_id, owner, n)
+        JOIN images i ON i.image_id = v.image_id AND NOT i.open_to_all
+    LOOP
+        INSERT INTO total_changes (kind, audience, key, images)
+        VALUES ('status', c.owner, c.status, c.n);
+        PERFORM count_tagged(c.image_id, ARRAY[c.owner], c.n);
+    END LOOP;
     RETURN NULL;
 END $function$
 ;
@@ -729,19 +811,21 @@ BEGIN
         PERFORM add_labels(NEW.tags);
         INSERT INTO noted_images (image_id) VALUES (NEW.id);
     END IF;
-    INSERT INTO total_changes (kind, key, images)
-    SELECT kind, key, sum(n) FROM (
-        SELECT 'day', day_taken(NEW.exif_datetime, NEW.created_at), 1 WHERE TG_OP <> 'DELETE'
+    INSERT INTO total_changes (kind, audience, key, images)
+    SELECT kind, audience, key, sum(n) FROM (
+        SELECT NEW.image_id, 'day', day_taken(NEW.exif_datetime, NEW.created_at), 1
         UNION ALL
-        SELECT 'day', day_taken(OLD.exif_datetime, OLD.created_at), -1 WHERE TG_OP <> 'INSERT'
+        SELECT OLD.image_id, 'day', day_taken(OLD.exif_datetime, OLD.created_at), -1
         UNION ALL
-        SELECT 'camera', NEW.camera, 1 WHERE TG_OP <> 'DELETE' AND NEW.camera IS NOT NULL
+        SELECT NEW.image_id, 'camera', NEW.camera, 1 WHERE NEW.camera IS NOT NULL
         UNION ALL
-        SELECT 'camera', OLD.camera, -1 WHERE TG_OP <> 'INSERT' AND OLD.camera IS NOT NULL
+        SELECT OLD.image_id, 'camera', OLD.camera, -1 WHERE OLD.camera IS NOT NULL
         UNION ALL
-        SELECT 'hour', hour_of(NEW.updated_at), 1
-        WHERE TG_OP <> 'DELETE' AND NEW.updated_at IS DISTINCT FROM OLD.updated_at
-    ) AS c (kind, key, n) GROUP BY kind, key HAVING sum(n) <> 0;
+        SELECT NEW.image_id, 'hour', hour_of(NEW.updated_at), 1
+        WHERE NEW.updated_at IS DISTINCT FROM OLD.updated_at
+    ) AS c (image_id, kind, key, n) JOIN images i USING (image_id),
+        unnest(audiences_of(i.image_id, i.open_to_all)) AS audience
+    GROUP BY kind, audience, key HAVING sum(n) <> 0;
     RETURN NULL;
 END $function$
 ;
@@ -751,4 +835,20 @@ CREATE OR REPLACE FUNCTION recency(exif_datetime timestamp without time zone, cr
  LANGUAGE sql
  STABLE
 RETURN (GREATEST(('-2147483648'::integer)::numeric, LEAST((2147483647)::numeric, floor((EXTRACT(epoch FROM CASE WHEN ((exif_datetime AT TIME ZONE 'UTC'::text) <= now()) THEN (exif_datetime AT TIME ZONE 'UTC'::text) ELSE created_at END) - EXTRACT(epoch FROM '2000-01-01 00:00:00+00'::timestamp with time zone))))))::integer
+;
+
+CREATE OR REPLACE FUNCTION take_along()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF TG_TABLE_NAME = 'images' THEN
+        DELETE FROM tagged_images WHERE image_id = OLD.image_id;
+        DELETE FROM image_owners WHERE image_id = OLD.image_id;
+    ELSE
+        DELETE FROM image_tags WHERE image_id = OLD.id;
+        DELETE FROM noted_images WHERE image_id = OLD.id;
+    END IF;
+    RETURN OLD;
+END $function$
 ;

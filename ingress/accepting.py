@@ -100,7 +100,7 @@ async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
         # PostgreSQL's clock, as for deletions: a clock ahead of it would undo a later deletion.
         await ImageProducer(sink, SOURCE).announce(
             uri,
-            path=path,
+            path=accepted.path,
             sha256=file.sha256.hex(),
             origin=Origin(owner=call.caller.owner),
             made_at=accepted.at,
@@ -119,12 +119,12 @@ async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageSt
     deps = call.deps
     image_id = image_id_of(file.uri)
     async with deps.pool.transaction() as tx:
-        # A file under a root has no owner: every key that may read images sees it.
         accepted = await images.accept(
             tx,
             image_id=image_id,
             uri=file.uri,
             path=file.image_path,
+            owner=call.caller.owner,
             size_bytes=file.size_bytes,
         )
         # Read before the event leaves: tagging may finish before our next statement.
@@ -134,6 +134,7 @@ async def announce_file(call: Call, file: RootedFile, wishes: Wishes) -> ImageSt
             file.uri,
             path=file.image_path,
             wishes=wishes,
+            origin=Origin(owner=call.caller.owner),
             made_at=accepted.at,
         )
     if status is None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -32,6 +33,12 @@ from ingress.routes import (
     targets,
 )
 
+#: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
+PAGES_MAY_SEND = (
+    "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "traceparent", "X-API-Key",
+    "X-Request-ID",
+)  # fmt: skip
+PAGES_MAY_READ = ("ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-ID")
 #: What `/openapi.json` describes, in its order.
 DESCRIBED: tuple[Operation, ...] = (
     *images.OPERATIONS,
@@ -60,15 +67,34 @@ def create_app(deps: Dependencies) -> Starlette:
         ConfigurationError: files that the documents need are not installed.
     """
     served = (*DESCRIBED, *documents.operations(DESCRIBED, deps))
-    return Starlette(
+    app = Starlette(
         routes=routes_of(_switches(served, deps)),
         exception_handlers=handlers(),
         middleware=[
             Middleware(
                 Envelope, metrics=deps.metrics, is_tls=deps.settings.ssl_certfile is not None
-            )
+            ),
+            *_for_pages_elsewhere(deps.settings.origins()),
         ],
     )
+    # Starlette would send `/images/` to `http://<Host>/images`, and a client chooses its Host.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _for_pages_elsewhere(origins: Sequence[str]) -> list[Middleware]:
+    """Return what lets pages of other origins use the API: with their own key, never a cookie."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=PAGES_MAY_SEND,
+            expose_headers=PAGES_MAY_READ,
+        )
+    ]
 
 
 def routes_of(apps: Mapping[str, ASGIApp]) -> list[Route]:

@@ -16,10 +16,14 @@ from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
 from ingress.http.bodies import MAX_JSON_BYTES
-from ingress.http.limits import ByteBudget, RateLimit
+from ingress.http.limits import Places, RateLimit, SharedBudget
+from ingress.http.waiting import Shared
+from ingress.models.health import Check, RunningModel
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 
+#: Of the database and of the broker, and the models that run.
+Health = tuple[Check, Check, tuple[RunningModel, ...]]
 UTC_NOW = partial(datetime.now, UTC)
 
 
@@ -35,6 +39,8 @@ class Guards:
     """The checks that a request passes.
 
     Attributes:
+        bodies: memory for images on their way in or out.
+        places: how many requests may be under way.
         callbacks: checks callback addresses.
         link_keys: signed links are checked with these; none, and no valid link, without
             `SECRETS_KEY`.
@@ -43,7 +49,8 @@ class Guards:
 
     keys: KeyRing
     rate: RateLimit
-    bodies: ByteBudget
+    bodies: SharedBudget
+    places: Places
     callbacks: TargetGuard
     link_keys: Sequence[bytes]
     probe: Callable[[bytes], SniffedPicture]
@@ -61,6 +68,7 @@ class Dependencies:
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
         is_broker_there: asks the broker, for `/health`.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
+        database_looks, health_looks: a flood of probes asks the database once.
         comparing: lock held while the photos of the archive are compared with each other.
     """
 
@@ -82,5 +90,7 @@ class Dependencies:
     sealing: SecretBox | None = None
     max_json_bytes: int = MAX_JSON_BYTES
     readiness: Readiness = field(default_factory=Readiness)
+    database_looks: Shared[Check] = field(default_factory=Shared)
+    health_looks: Shared[Health] = field(default_factory=Shared)
     comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
     now: Callable[[], datetime] = UTC_NOW

@@ -53,10 +53,11 @@ from ingress.app import create_app
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
 from ingress.dependencies import UTC_NOW, Dependencies, Guards
-from ingress.http.limits import ByteBudget, RateLimit, burst_of
+from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
+from ingress.http.turns import DatabaseTurns
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
-from ingress.server import Server, listen, make_server, stop_on_signals
+from ingress.server import Server, allow_descriptors, listen, make_server, stop_on_signals
 from schemas.topics import IMAGES_ARRIVED
 
 log = structlog.get_logger(__name__)
@@ -110,6 +111,7 @@ async def serve() -> None:
         deps, stop = opened.deps, asyncio.Event()
         server = make_server(create_app(deps), settings, deps.readiness)
         stop_on_signals(server)
+        allow_descriptors(settings.max_connections)
         with listen(settings) as listening:
             log.info("serving", address=deps.base_url, model=deps.model)
             await _run(server, listening, opened, stop)
@@ -139,12 +141,17 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
     Raises:
         ConfigurationError: a setting cannot be worked with.
     """
+    database = load(DatabaseSettings)
     kafka, outbox_settings = load(KafkaSettings), load(OutboxSettings)
     metrics = Metrics(CollectorRegistry())
     watch_process(metrics)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            open_pool(load(DatabaseSettings), application="photo-archive-ingress")
+            open_pool(
+                database,
+                application="photo-archive-ingress",
+                turn=DatabaseTurns(max(1, database.pool_size // 2)).turn,
+            )
         )
         publisher = await stack.enter_async_context(
             Publisher(kafka, metrics, client_id="photo-archive-ingress")
@@ -203,7 +210,8 @@ def _guards(
         rate=RateLimit(
             settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
         ),
-        bodies=ByteBudget(settings.max_bytes_in_flight),
+        bodies=SharedBudget(settings.max_bytes_in_flight),
+        places=Places.of(settings.max_connections),
         callbacks=callbacks,
         link_keys=sealing.derived_keys(PURPOSE) if sealing else (),
         probe=partial(sniff.probe, limits=sniff.Limits(load(DecodeSettings).max_pixels)),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -22,13 +22,18 @@ from ingress.auth.access import Principal, client_address, require
 from ingress.auth.api_keys import Scope
 from ingress.dependencies import Dependencies
 from ingress.http.bodies import MIN_BYTES_PER_S, BodyPace, read_model
+from ingress.http.idling import SEAT, Seat
 from ingress.http.problems import Extra, FieldError, Problem
+from ingress.http.turns import HOLDER
+from ingress.http.waiting import WaitLimits
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+LARGE_BYTES = 256 * 1024  # of a document: 30,000 labels make 6 MB
 # Python's int() and float() also read spaces, underscores and the digits of all scripts.
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
 ROUTE = "photo_archive.route"  # scope key: the route's template, for metrics and logs
+HELD = "photo_archive.held"  # scope key: an ExitStack that is left when the answer has been sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class Call:
     @property
     def own_only(self) -> str | None:
         """The owner whose rows the caller may see; None: an administrator, who sees all rows."""
-        return None if self.caller.is_admin else self.caller.owner
+        return self.caller.own_only
 
     @property
     def traceparent(self) -> str | None:
@@ -108,8 +113,37 @@ class Call:
         Raises:
             Problem: `overloaded`, `rate_limited`.
         """
-        name = client_address(self.request) if self.principal is None else self.principal.key_id
-        return self.deps.guards.bodies.reserved(size, name)
+        return self.deps.guards.bodies.reserved(size, self.holder)
+
+    def hold(self, held: AbstractContextManager[None]) -> None:
+        """Hold what this reserves until the answer has been sent; raises as entering it does."""
+        stack: ExitStack = self.request.scope[HELD]
+        stack.enter_context(held)
+
+    def hold_waiting(self) -> None:
+        """Count this request among those that wait, until its answer has been sent.
+
+        Raises:
+            Problem: `rate_limited` where the caller waits for as much as it may already;
+                `overloaded`.
+        """
+        self.hold(self.deps.guards.places.waiting.reserved(1, self.holder))
+
+    def wait_limits(self, within_s: float) -> WaitLimits:
+        """Return how this caller waits: not after it has gone, nor when the process stops."""
+        return WaitLimits(within_s, self.waiting_pause_s, self._goes_on)
+
+    def waiting_pause_s(self) -> float:
+        """Return the least pause between two looks of this caller's waiting requests."""
+        return self.deps.guards.places.pause_s(self.holder)
+
+    async def _goes_on(self) -> bool:
+        return self.deps.readiness.is_ready and not await self.request.is_disconnected()
+
+    @property
+    def holder(self) -> str:
+        """The name under which counts what the request holds: the key's id, or the address."""
+        return client_address(self.request) if self.principal is None else self.principal.key_id
 
     async def body(self, model: type[ModelT]) -> ModelT:
         """Return the JSON body as `model`; raises as `read_model`."""
@@ -160,6 +194,7 @@ class Operation:
         media: content types of a body that is not JSON, with their OpenAPI description.
         problems: codes of problems, beyond those that every operation may return.
         takes_links: whether a signed link replaces the key.
+        is_probe: whether an orchestrator asks it: always answered, whoever else asks.
     """
 
     method: str
@@ -174,6 +209,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     problems: tuple[str, ...] = ()
     takes_links: bool = False
+    is_probe: bool = False
 
 
 class MethodSwitch:
@@ -201,23 +237,48 @@ def _endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], A
 
     async def serve(request: Request) -> Response:
         request.scope[ROUTE] = operation.path
-        principal = await _admit(request, operation, deps)
-        return await operation.handler(Call(request, deps, principal))
+        call = await _admitted(request, operation, deps)
+        if not operation.is_probe:
+            HOLDER.set(call.holder)
+        response = await operation.handler(call)
+        if isinstance(response, JSONResponse) and len(response.body) > LARGE_BYTES:
+            call.hold(call.memory(len(response.body)))  # a slow reader's answers count
+        return response
 
     return serve
 
 
-async def _admit(request: Request, operation: Operation, deps: Dependencies) -> Principal | None:
-    if operation.scope is None:
-        return None
-    if operation.takes_links and SIGNATURE in request.query_params:
-        deps.guards.rate.take(client_address(request))
-        _check_link(request, deps)
-        return None
-    principal = await deps.guards.keys.principal_of(request)
+async def _admitted(request: Request, operation: Operation, deps: Dependencies) -> Call:
+    """Return the call of a request that may be served; it holds its place until it is answered."""
+    if operation.is_probe:
+        return Call(request, deps, None)
+    stranger, places = Call(request, deps, None), deps.guards.places
+    by_link = operation.takes_links and SIGNATURE in request.query_params
+    if operation.scope is None or by_link:
+        deps.guards.rate.take(stranger.holder)
+        stranger.hold(places.keyless.reserved(1, stranger.holder))
+        if by_link:
+            _check_link(request, deps)
+        return stranger
+    principal = await _principal(request, stranger, deps)
     request.scope.update(owner=principal.owner, key_id=principal.key_id)
+    if isinstance(seat := request.scope.get(SEAT), Seat):
+        seat.holder = principal.key_id
     deps.guards.rate.take(principal.key_id)
     require(principal, operation.scope)
+    return Call(request, deps, principal)
+
+
+async def _principal(request: Request, stranger: Call, deps: Dependencies) -> Principal:
+    """Return who sent a request, which holds a place of the key's."""
+    keys, places = deps.guards.keys, deps.guards.places
+    if known := keys.remembered(request):
+        stranger.hold(places.keyed.reserved(1, known))
+        return await keys.principal_of(request)
+    # Until the key is known, the request is one of its address: keys can be invented.
+    with places.keyless.reserved(1, stranger.holder):
+        principal = await keys.principal_of(request)
+    stranger.hold(places.keyed.reserved(1, principal.key_id))
     return principal
 
 

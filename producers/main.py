@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from core.addresses import parse_roots
 from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.errors import ConfigurationError, DatabaseAway
@@ -18,7 +19,6 @@ from core.settings import (
     DatabaseSettings,
     KafkaSettings,
     load,
-    parse_roots,
 )
 from core.storage.pool import Pool, open_pool
 from core.telemetry.metrics import Metrics

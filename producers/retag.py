@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from core.errors import TransientError
 from core.storage.archive import selection
 from core.storage.archive.selection import Choice, ChosenImage
 from core.transaction import Transaction
@@ -49,16 +48,11 @@ class Retag:
         return tally
 
     async def _announce(self, batch: Sequence[ChosenImage], job_id: UUID, tally: Tally) -> None:
-        # One owner at a time, since an announcement without the owner would remove the ownership.
         # The event is as old as the image itself, so that a deletion since then, even one that
-        # commits only now, is the younger of the two.
-        for owner in sorted({image.owner for image in batch}, key=str):
-            theirs = [image for image in batch if image.owner == owner]
-            problems = await self.announcer.announce(
-                [Photo(it.uri, path=it.path, made_at=it.arrived_at) for it in theirs],
-                origin=Origin(owner=owner, job_id=job_id),
-            )
-            for image, problem in zip(theirs, problems, strict=True):
-                tally.add(image.path, problem)
-            if any(isinstance(problem, TransientError) for problem in problems):
-                return
+        # commits only now, is the younger of the two. It names no owner: whose an image is stays.
+        problems = await self.announcer.announce(
+            [Photo(it.uri, path=it.path, made_at=it.arrived_at) for it in batch],
+            origin=Origin(job_id=job_id),
+        )
+        for image, problem in zip(batch, problems, strict=True):
+            tally.add(image.path, problem)

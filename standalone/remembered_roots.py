@@ -7,7 +7,7 @@ not show its own answers. The home keeps the roots; a root that is named again i
 from collections.abc import Mapping
 from pathlib import Path
 
-from core.settings import parse_roots
+from core.addresses import parse_roots
 from standalone.files import write_private
 
 FILE_NAME = "roots"

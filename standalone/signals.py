@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-UNWINDING_S = 2.0  # for the work to notice that everything has ended
+UNWINDING_S = 1.0  # for the work to notice that everything has ended
 #: What the pipe carries beside the numbers of signals.
 _ENDED, _STOPPED = 0, 255
 

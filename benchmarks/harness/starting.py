@@ -151,7 +151,7 @@ def _is_there(supervisor: Supervisor, name: str) -> bool:
 
 def _changed(photo: Path, home: Path) -> Path:
     """Return a copy that no archive has seen: the same bytes would not be encoded again."""
-    copy = home / f"{time.monotonic_ns()}{photo.suffix}"
+    copy = home.parent / f"{time.monotonic_ns()}{photo.suffix}"
     copy.write_bytes(photo.read_bytes() + os.urandom(16))  # what follows the picture is ignored
     return copy
 

@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.errors import PermanentError
 from core.relevance.defaults import DEFAULT_LABELS
-from core.tags import TagRequest
+from core.tags import Tagged, TagRequest
 from core.vision.clip import DEFAULT_TEMPLATES
 from core.vision.tagger import ClipTagger
 
@@ -88,9 +87,9 @@ async def ours(
         contents[place] = contents[place][: len(contents[place]) // 2]
     rows: list[Embeddings | None] = []
     for place, result in enumerate(await tagger.tag_all(contents, [TagRequest()] * len(files))):
-        if isinstance(result, PermanentError) == (place not in corrupt):
+        if isinstance(result, Tagged) == (place in corrupt):
             raise SystemExit(f"photo {place} of the benchmark: {result}")
-        if isinstance(result, PermanentError):
+        if not isinstance(result, Tagged):
             rows.append(None)
         else:
             rows.append(np.frombuffer(result.tags.embedding, "<f2").astype(np.float32))

@@ -2,20 +2,28 @@
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import structlog
+
 from consumers.best_images import BestImages
 from consumers.tagging.arrivals import Arrival
+from core.blobs.store import KEPT, BlobStore
 from core.errors import PermanentError
+from core.messaging.role import Received
+from core.offsets import Place
 from core.storage import labels
-from core.storage.archive import embeddings, image_tags, images
+from core.storage.archive import embeddings, image_tags, images, parked_images
 from core.storage.archive.images import FailedImage
-from core.tags import ImageTags, Tagged, TagRequest, TagScore
+from core.tags import ImageTags, Postponed, Slowness, Tagged, TagRequest, TagScore
 from core.transaction import Database, Transaction
 from core.vision.tagger import ClipTagger, Result
+
+log = structlog.get_logger(__name__)
 
 DETAIL_CHARS = 2000
 
@@ -53,7 +61,7 @@ class LabelledTagger:
         await self.clip.use_labels(current.labels, current.version)
 
     async def tag_all(
-        self, contents: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
+        self, contents: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]
     ) -> list[Result]:
         """Return one result per image, in order."""
         digests = await asyncio.to_thread(_digests, contents)
@@ -68,7 +76,7 @@ class LabelledTagger:
         results |= await self._tag_again(again, [known[digests[at]] for at in again], requests)
         return [
             content
-            if isinstance(content, PermanentError)
+            if not isinstance(content, bytes)
             else results[at if at in results else first[digests[at]]]
             for at, content in enumerate(contents)
         ]
@@ -92,7 +100,7 @@ class LabelledTagger:
             )
 
 
-def _digests(contents: Sequence[bytes | PermanentError]) -> dict[int, bytes]:
+def _digests(contents: Sequence[bytes | PermanentError | Postponed]) -> dict[int, bytes]:
     """Return the SHA-256 by place, for images with bytes."""
     return {
         at: hashlib.sha256(content).digest()
@@ -156,6 +164,57 @@ class PostgresTags:
                 for arrival, error in failed
             ],
         )
+
+    async def park(
+        self,
+        tx: Transaction,
+        images: Sequence[tuple[Received[Arrival], Slowness, datetime]],
+        places: Sequence[tuple[UUID, Place]],
+    ) -> None:
+        """Set arrivals aside until they are tagged apart from others."""
+        await parked_images.park(tx, [_parked(*image) for image in images], places)
+        reasons = Counter(why.value for _, why, _ in images)
+        log.info("images_parked", images=len(images), **reasons)
+
+    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, datetime]]) -> None:
+        """Forget what was set aside of these images and was made no later than these times."""
+        await parked_images.supersede(tx, done)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptBlobs:
+    """The blob store, for those that have others waiting behind them."""
+
+    store: BlobStore
+
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError | Postponed]:
+        """Return each image's bytes, in order; who sends them slowly is not waited for."""
+        return await self.store.read_soon(uris)
+
+    async def keep(self, content: bytes) -> str:
+        """Keep bytes that came inside a record; return their URI. Idempotent."""
+        return await self.store.keep(content)
+
+
+def _parked(
+    received: Received[Arrival], why: Slowness, event_time: datetime
+) -> parked_images.ParkedImage:
+    event = received.event.event
+    scheme, _, rest = event.uri.partition(":")
+    return parked_images.ParkedImage(
+        image_id=event.image_id,
+        uri=event.uri,
+        path=event.image_path,
+        owner=event.owner,
+        job_id=event.job_id,
+        # The pruner takes kept bytes to which no image refers.
+        sha256=bytes.fromhex(rest) if scheme == KEPT else None,
+        why=why,
+        event_time=event_time,
+        place=Place(*received.partition, received.offset),
+        record=received.record,
+        record_ms=received.timestamp_ms,
+    )
 
 
 def _row(arrival: Arrival, plan: Tagged, event_time: datetime) -> image_tags.TaggedImage:

@@ -1,6 +1,6 @@
 """Prometheus metrics of tagging, and progress reports to the watchdog."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.messaging.liveness import report_progress
@@ -29,10 +29,9 @@ class TaggingMetrics:
         """Count a batch that did not fit into memory."""
         self.metrics.model_halvings.inc()
 
-    def applied(self, tagged: int, skipped: int, failures: Sequence[str]) -> None:
-        """Count arrivals that were written, were skipped, or failed for these reasons."""
-        outcomes = {"tagged": tagged, "skipped": skipped, "failed": len(failures)}
-        for outcome, images in outcomes.items():
+    def applied(self, outcomes: Mapping[str, int], failures: Sequence[str]) -> None:
+        """Count arrivals by outcome, and those that failed for these reasons."""
+        for outcome, images in {**outcomes, "failed": len(failures)}.items():
             self.metrics.images.labels(outcome).inc(images)
         for reason in failures:
             self.metrics.image_failures.labels(reason).inc()

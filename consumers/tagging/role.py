@@ -3,7 +3,7 @@
 Knows nothing of Kafka, SQL or CUDA: what it needs, it names below as ports.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,8 @@ from core.errors import PermanentError, TransientError
 from core.failpoints import reach
 from core.messaging.cloudevents import encode, made_at
 from core.messaging.role import Item, Outcome, Received, Rejection
-from core.tags import Tagged, TagRequest
+from core.offsets import Place
+from core.tags import Postponed, Slowness, Tagged, TagRequest
 from core.transaction import Transaction
 from schemas.image import Failure, ImageTagged, Tag
 from schemas.record import Record
@@ -30,8 +31,8 @@ _LAST_MS = 253_402_300_799_000.0  # 9999-12-31T23:59:59Z
 class Blobs(Protocol):
     """Reads and stores the bytes of images."""
 
-    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
-        """Return each image's bytes, in order."""
+    async def read_all(self, uris: Sequence[str]) -> Sequence[bytes | PermanentError | Postponed]:
+        """Return each image's bytes, in order, or why there are none, or none yet."""
         ...
 
     async def keep(self, content: bytes) -> str:
@@ -47,9 +48,9 @@ class Tagger(Protocol):
         ...
 
     async def tag_all(
-        self, images: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
-    ) -> list[Tagged | PermanentError]:
-        """Return one result per image, in order; an error given is the error returned."""
+        self, images: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]
+    ) -> Sequence[Tagged | PermanentError | Postponed]:
+        """Return one result per image, in order; what is no bytes is returned as it is given."""
         ...
 
 
@@ -76,12 +77,31 @@ class TagTable(Protocol):
         """Put images into the failure ledger."""
         ...
 
+    async def park(
+        self,
+        tx: Transaction,
+        images: Sequence[tuple[Received[Arrival], Slowness, datetime]],
+        places: Sequence[tuple[UUID, Place]],
+    ) -> None:
+        """Set arrivals aside, with their own times, until they are tagged apart from others.
+
+        Args:
+            tx: the transaction.
+            images: of each image the last arrival.
+            places: where all arrivals of these images lie.
+        """
+        ...
+
+    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, datetime]]) -> None:
+        """Forget what was set aside of these images and was made no later than these times."""
+        ...
+
 
 class StaleLabels(TransientError):
     """The default labels changed since the plan was made, so it must be made again."""
 
 
-TaggingItem = Item[Arrival, Tagged]
+TaggingItem = Item[Arrival, Tagged | Postponed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +125,12 @@ class TaggingRole:
         reach("tagging.tagged")
         return [Item(received, plan) for received, plan in zip(batch, results, strict=True)]
 
-    async def _contents(self, batch: Sequence[Received[Arrival]]) -> list[bytes | PermanentError]:
+    async def _contents(
+        self, batch: Sequence[Received[Arrival]]
+    ) -> list[bytes | PermanentError | Postponed]:
         away = [it.event.event.uri for it in batch if it.event.content is None]
         fetched = iter(await self.blobs.read_all(away)) if away else iter(())
-        contents: list[bytes | PermanentError] = []
+        contents: list[bytes | PermanentError | Postponed] = []
         for received in batch:
             inline = received.event.content
             if inline is not None:
@@ -117,16 +139,14 @@ class TaggingRole:
         return contents
 
     async def apply(self, items: Sequence[TaggingItem], tx: Transaction) -> Outcome:
-        """Write tags and failures; emit one event per image."""
+        """Write tags and failures, and set aside what is slow; emit one event per other image."""
         current = await self._current(items, tx)
+        parked = [it for it in current if isinstance(it.plan, Postponed)]
+        done = [(it.received, it.plan) for it in current if not isinstance(it.plan, Postponed)]
         tagged = [
-            (it.received.event, it.plan, _event_time(it.received))
-            for it in current
-            if isinstance(it.plan, Tagged)
+            (it.event, plan, _event_time(it)) for it, plan in done if isinstance(plan, Tagged)
         ]
-        failed = [
-            (it.received.event, it.plan) for it in current if isinstance(it.plan, PermanentError)
-        ]
+        failed = [(it.event, plan) for it, plan in done if isinstance(plan, PermanentError)]
         if tagged:
             await self._check_labels([plan for _, plan, _ in tagged], tx)
             reach("tagging.checked")
@@ -135,17 +155,23 @@ class TaggingRole:
         if failed:
             await self.table.record_failures(tx, failed)
             reach("tagging.failed")
+        if done:
+            await self.table.supersede(tx, [(_image_id(it), _event_time(it)) for it, _ in done])
+            reach("tagging.superseded")
+        if parked:
+            await self.table.park(tx, *_aside(parked, items))
+            reach("tagging.parked")
+        counts = {
+            "tagged": len(tagged),
+            "parked": len(parked),
+            "skipped": len(items) - len(current),
+        }
         reasons = [error.reason for _, error in failed]
-        skipped = len(items) - len(current)
         now = datetime.now(UTC)
         return Outcome(
-            emitted=tuple(_tagged_event(item, now) for item in current),
-            rejected=tuple(
-                Rejection(it.received.partition, it.received.offset, it.plan)
-                for it in items
-                if isinstance(it.plan, PermanentError)
-            ),
-            notices=(partial(self.metrics.applied, len(tagged), skipped, reasons),),
+            emitted=tuple(_tagged_event(received, plan, now) for received, plan in done),
+            rejected=tuple(_rejections(items)),
+            notices=(partial(self.metrics.applied, counts, reasons),),
         )
 
     async def _check_labels(self, plans: Sequence[Tagged], tx: Transaction) -> None:
@@ -170,6 +196,34 @@ class TaggingRole:
         return list(last.values())
 
 
+def _rejections(items: Iterable[TaggingItem]) -> Iterator[Rejection]:
+    for it in items:
+        if isinstance(it.plan, PermanentError):
+            yield Rejection(it.received.partition, it.received.offset, it.plan)
+
+
+def _image_id(received: Received[Arrival]) -> UUID:
+    return received.event.event.image_id
+
+
+def _aside(
+    parked: Sequence[TaggingItem], items: Sequence[TaggingItem]
+) -> tuple[list[tuple[Received[Arrival], Slowness, datetime]], list[tuple[UUID, Place]]]:
+    """Return the arrivals to be parked, and the places of all arrivals of the same images."""
+    images = [
+        (it.received, it.plan.why, _event_time(it.received))
+        for it in parked
+        if isinstance(it.plan, Postponed)
+    ]
+    ids = {_image_id(it.received) for it in parked}
+    places = [
+        (_image_id(it.received), Place(*it.received.partition, it.received.offset))
+        for it in items
+        if _image_id(it.received) in ids
+    ]
+    return images, places
+
+
 def _announced_ms(received: Received[Arrival]) -> float:
     """Return when an image was announced: the earlier of the two times that a record may have."""
     made = made_at(received.record)
@@ -182,8 +236,10 @@ def _event_time(received: Received[Arrival]) -> datetime:
     return datetime.fromtimestamp(max(0.0, min(_announced_ms(received), _LAST_MS)) / 1000, UTC)
 
 
-def _tagged_event(item: TaggingItem, now: datetime) -> Record:
-    event, plan = item.received.event.event, item.plan
+def _tagged_event(
+    received: Received[Arrival], plan: Tagged | PermanentError, now: datetime
+) -> Record:
+    event = received.event.event
     if isinstance(plan, PermanentError):
         outgoing = ImageTagged(
             image_id=event.image_id,
@@ -214,22 +270,21 @@ def _tagged_event(item: TaggingItem, now: datetime) -> Record:
         IMAGES_TAGGED,
         outgoing,
         key=str(event.image_id),
-        event_id=str(uuid5(event.image_id, _identity(item))),
+        event_id=str(uuid5(event.image_id, _identity(received, plan))),
         source=SOURCE,
         now=now,
     )
 
 
-def _identity(item: TaggingItem) -> str:
+def _identity(received: Received[Arrival], plan: Tagged | PermanentError) -> str:
     """Return what makes two events about an image one: the same arrival with the same outcome.
 
     The arrival's offset is not part of it, since an outbox row whose acknowledgement was lost is
     published twice. The outcome is, since a replayed dead letter has the id that it had before.
     """
-    plan = item.plan
     if isinstance(plan, PermanentError):
         outcome = f"failed/{plan.reason}"
     else:
         tags = plan.tags
         outcome = f"{tags.sha256.hex()}/{tags.model}/{tags.preprocessing}/{plan.label_version}"
-    return f"{item.received.event_id}/{outcome}"
+    return f"{received.event_id}/{outcome}"

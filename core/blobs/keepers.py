@@ -13,6 +13,7 @@ from typing import Any
 
 from obstore.exceptions import BaseError, NotFoundError
 
+from core.addresses import shown
 from core.blobs.sources import open_bucket, read_object
 from core.blobs.store import BlobKeeper
 from core.errors import BlobStoreAway, ConfigurationError, ImageMissing, ImageUnreadable
@@ -34,9 +35,9 @@ def keeper_of(url: str, in_postgres: BlobKeeper) -> BlobKeeper:
     if scheme == "file" and rest.startswith("/"):
         return DirectoryKeeper(Path("/" + rest.lstrip("/")))
     if scheme in ("s3", "gs", "az") and rest.startswith("//"):
-        return BucketKeeper(open_bucket(url), scheme)
+        return BucketKeeper(open_bucket(url, "ARCHIVE_BLOBS"), scheme)
     raise ConfigurationError(
-        f"ARCHIVE_BLOBS: {url!r} is none of pg:, file:/directory, s3://…, gs://…, az://…"
+        f"ARCHIVE_BLOBS: {shown(url)} is none of pg:, file:/directory, s3://…, gs://…, az://…"
     )
 
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from core.blobs.naming import RootedPath, is_safe, parse_file_uri
 from core.blobs.opening import DIRECTORY_FLAGS, FILE_FLAGS, open_beneath, open_trusted
@@ -95,6 +95,27 @@ class Roots:
         found = [
             (len(root.parts), name, root)
             for name, root in ((name, root.resolve()) for name, root in self._paths.items())
+            if wanted.is_relative_to(root)
+        ]
+        if not found:
+            return None
+        _, name, root = max(found)
+        relative = os.fsencode(wanted.relative_to(root))
+        return RootedPath(name, b"" if relative == b"." else relative)
+
+    def place_below(self, path: str) -> RootedPath | None:
+        """Return the place of a stranger's absolute path, or None where it is under no root.
+
+        Read by its letters alone: neither a link nor `..` is followed, so that the answer tells
+        nothing of what lies outside. Only the roots themselves are resolved.
+        """
+        wanted = PurePath(path)
+        if ".." in wanted.parts:
+            return None
+        found = [
+            (len(root.parts), name, root)
+            for name, configured in self._paths.items()
+            for root in (configured, configured.resolve())
             if wanted.is_relative_to(root)
         ]
         if not found:

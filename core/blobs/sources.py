@@ -14,6 +14,7 @@ from obstore.exceptions import (
 )
 from obstore.store import from_url
 
+from core.addresses import shown
 from core.blobs.roots import Roots
 from core.errors import (
     BlobStoreAway,
@@ -139,7 +140,9 @@ class BucketSource:
     """
 
     def __init__(self, allowed: Sequence[str]) -> None:
-        self._stores = {prefix.rstrip("/") + "/": open_bucket(prefix) for prefix in allowed}
+        self._stores = {
+            prefix.rstrip("/") + "/": open_bucket(prefix, "ARCHIVE_BUCKETS") for prefix in allowed
+        }
 
     async def read(self, uri: str, *, max_bytes: int) -> bytes:
         """Return the object's bytes.
@@ -157,7 +160,7 @@ class BucketSource:
         )
 
 
-def open_bucket(url: str) -> Any:
+def open_bucket(url: str, variable: str) -> Any:
     """Return the store of a bucket's URL (`s3://bucket/prefix`, `gs://…`, `az://…`); does no I/O.
 
     Endpoint, region and credentials come from the clouds' usual variables (`AWS_…`, `GOOGLE_…`,
@@ -174,7 +177,9 @@ def open_bucket(url: str) -> Any:
             retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
         )
     except (BaseError, ValueError) as error:
-        raise ConfigurationError(f"bucket {url!r}: {error}") from error
+        # The first line: more of it is for the store's own developers, and holds what it was given.
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"{variable}: {shown(url)}: {reason}") from None
 
 
 async def read_object(store: Any, path: str, uri: str, max_bytes: int) -> bytes:

@@ -2,16 +2,21 @@
 
 import asyncio
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from core.errors import BlobStoreAway, ImageMissing, PermanentError, TransientError, innermost
+from core.tags import Postponed, Slowness
 from core.transaction import Transaction
 
+T = TypeVar("T")
+
 KEPT = "blob"
+#: Schemes of hosts that anybody may name: how fast they send is nobody's promise.
+STRANGERS = frozenset({"https", "http"})
 Content = bytes | PermanentError
 
 
@@ -72,11 +77,21 @@ class BlobKeeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
-    """Bounds of one `read_all`: bytes of one image, reads at a time, seconds for one read."""
+    """Bounds of reading.
+
+    Attributes:
+        max_bytes: of one image.
+        concurrency: reads at a time.
+        timeout_s: for one read.
+        share_s: for one read of a stranger's host while others wait for it.
+        share_of_all_s: for all reads of strangers' hosts that one call of `read_soon` asks for.
+    """
 
     max_bytes: int
     concurrency: int = 16  # hides a store's latency; the bytes of all are in memory
     timeout_s: float = 60.0
+    share_s: float = 2.0  # a photo of 5 MB at 20 Mbit/s, as a decoder's share
+    share_of_all_s: float = 6.0  # three rounds of turns
 
 
 class BlobStore:
@@ -109,19 +124,39 @@ class BlobStore:
         Raises:
             TransientError: a place is away (`BlobStoreAway`, `DatabaseAway`).
         """
-        wanted: dict[str, list[int]] = defaultdict(list)
-        for index, uri in enumerate(uris):
-            wanted[uri].append(index)
-        contents: list[Content] = [ImageMissing("not read")] * len(uris)
+        return await self._read_each(uris, self._read)
+
+    async def read_soon(self, uris: Sequence[str]) -> list[Content | Postponed]:
+        """Return as `read_all` does, but wait for no stranger's host beyond its share.
+
+        Hosts take turns, so that a slow one with many URIs does not use up the time of the others.
+
+        Raises:
+            TransientError: as `read_all`.
+        """
+        until = asyncio.get_running_loop().time() + self._limits.share_of_all_s
+
+        async def read(uri: str) -> Content | Postponed:
+            if uri.partition(":")[0] not in STRANGERS:
+                return await self._read(uri)
+            try:
+                async with asyncio.timeout_at(until):
+                    return await self._read(uri, self._limits.share_s)
+            except TimeoutError:
+                self._progressed()
+                return Postponed(Slowness.SOURCE)
+
+        return await self._read_each(uris, read)
+
+    async def _read_each(
+        self, uris: Sequence[str], read: Callable[[str], Coroutine[Any, Any, T]]
+    ) -> list[T]:
         try:
             async with asyncio.TaskGroup() as tasks:
-                started = {uri: tasks.create_task(self._read(uri)) for uri in wanted}
+                started = {uri: tasks.create_task(read(uri)) for uri in in_turns(uris)}
         except* TransientError as away:
             raise _first(away) from away
-        for uri, places in wanted.items():
-            for index in places:
-                contents[index] = started[uri].result()
-        return contents
+        return [started[uri].result() for uri in uris]
 
     async def keep(self, content: bytes) -> str:
         """Keep bytes at once; return their `blob:` URI. Idempotent.
@@ -133,9 +168,15 @@ class BlobStore:
         await self._keeper.put(digest.digest(), content, None)
         return f"{KEPT}:{digest.hexdigest()}"
 
-    async def _read(self, uri: str) -> Content:
+    async def _read(self, uri: str, share_s: float | None = None) -> Content:
+        """Return the bytes, or why there are none.
+
+        Raises:
+            TimeoutError: they did not come within `share_s` seconds of their turn.
+            TransientError: the place is away.
+        """
         scheme, _, rest = uri.partition(":")
-        async with self._turns:
+        async with self._turns, asyncio.timeout(share_s):
             try:
                 async with asyncio.timeout(self._limits.timeout_s):
                     content: Content = await self._fetch(scheme, rest, uri)
@@ -157,6 +198,18 @@ class BlobStore:
                 reason="scheme_not_supported",
             )
         return await source.read(uri, max_bytes=self._limits.max_bytes)
+
+
+def in_turns(uris: Iterable[str]) -> list[str]:
+    """Return the URIs, each once, in an order in which their hosts take turns."""
+    before: Counter[str] = Counter()
+    turns: dict[str, int] = {}
+    for uri in uris:
+        if uri not in turns:
+            host = uri.partition("://")[2].partition("/")[0]
+            turns[uri] = before[host]
+            before[host] += 1
+    return sorted(turns, key=turns.__getitem__)
 
 
 def _digest(text: str) -> bytes:

@@ -67,7 +67,7 @@ class EgressLimits:
         """Return the bounds that the settings describe."""
         return cls(
             per_host_connections=settings.per_host_connections,
-            proxy=settings.proxy,
+            proxy=settings.proxy.get_secret_value(),
             ca_file=settings.ca_file,
         )
 

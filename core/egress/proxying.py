@@ -5,6 +5,8 @@ import httpx
 
 from core.errors import ConfigurationError
 
+_RULE = "EGRESS_PROXY: must be http[s]://[user:password@]host:port"
+
 
 def parse_proxy(url: str) -> httpx.Proxy | None:
     """Return the operator's proxy; None where the setting names none.
@@ -16,10 +18,10 @@ def parse_proxy(url: str) -> httpx.Proxy | None:
         return None
     try:
         proxy = httpx.Proxy(url)
-    except (ValueError, httpx.InvalidURL) as error:
-        raise ConfigurationError(f"EGRESS_PROXY: {error}") from error
+    except (ValueError, httpx.InvalidURL):
+        raise ConfigurationError(_RULE) from None  # the library's words may hold the password
     if proxy.url.scheme not in {"http", "https"} or not proxy.url.host:
-        raise ConfigurationError("EGRESS_PROXY: must be http[s]://[user:password@]host:port")
+        raise ConfigurationError(_RULE)
     if proxy.auth is None:
         return proxy
     # Not `auth`: httpx-aiohttp 0.2.0 makes aiohttp's BasicAuth of it, deprecated in aiohttp 3.14.

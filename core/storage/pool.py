@@ -1,14 +1,15 @@
 """PostgreSQL connections with limits, and asyncpg's errors in the project's words."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from core.addresses import secrets_of
 from core.errors import ConfigurationError, DatabaseAway, PhotoTaggerError, RecordRefused
 from core.settings import DatabaseSettings
 from core.transaction import Transaction
@@ -20,6 +21,7 @@ _REFUSED_CLASSES = ("22", "23", "54")
 _AWAY_CLASSES = ("08", "25", "40", "53", "55", "57", "58", "XX")
 #: Classes caused by settings: authorization, catalog name.
 _SETTINGS_CLASSES = ("28", "3D")
+_NO_RIGHT = "42501"  # of the role, to a table or a schema
 #: A table or a column that we ask for is not there; other codes of class 42 are bugs of ours.
 _SCHEMA_STATES = ("42P01", "42703")
 _OUTAGES = (
@@ -53,11 +55,23 @@ TIME_LIMITS = TimeLimits()
 
 
 class Pool:
-    """Connections to one database; asyncpg's errors are translated here and nowhere else."""
+    """Connections to one database; asyncpg's errors are translated here and nowhere else.
 
-    def __init__(self, inner: "asyncpg.Pool[asyncpg.Record]", acquire_timeout_s: float) -> None:
+    Args:
+        inner: asyncpg's.
+        acquire_timeout_s: for a connection.
+        turn: entered around each use of a connection; who has many uses at once may wait there.
+    """
+
+    def __init__(
+        self,
+        inner: "asyncpg.Pool[asyncpg.Record]",
+        acquire_timeout_s: float,
+        turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
         self._inner = inner
         self._acquire_timeout_s = acquire_timeout_s
+        self._turn = turn
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Transaction]:
@@ -73,13 +87,14 @@ class Pool:
 
     @asynccontextmanager
     async def _borrowed(self) -> "AsyncIterator[PoolConnectionProxy[asyncpg.Record]]":
-        connection = await self._acquire()
-        try:
-            yield connection
-        except BaseException as error:
-            await self._put_back(connection, error)
-            raise _translated(error) from error
-        await self._put_back(connection, None)
+        async with self._turn():
+            connection = await self._acquire()
+            try:
+                yield connection
+            except BaseException as error:
+                await self._put_back(connection, error)
+                raise _translated(error) from error
+            await self._put_back(connection, None)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -148,6 +163,7 @@ async def open_pool(
     *,
     application: str = "photo-archive",
     limits: TimeLimits = TIME_LIMITS,
+    turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> AsyncIterator[Pool]:
     """Return a pool. It connects when first used, so PostgreSQL may be away at the start.
 
@@ -177,9 +193,9 @@ async def open_pool(
             },
         )
     except (ValueError, asyncpg.InterfaceError) as error:
-        raise ConfigurationError(f"DATABASE_URL: {error}") from error
+        raise _wrong_url(settings, error) from None
     try:
-        yield Pool(inner, limits.connect_s + settings.command_timeout_s)
+        yield Pool(inner, limits.connect_s + settings.command_timeout_s, turn)
     finally:
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
@@ -198,9 +214,17 @@ async def connect(settings: DatabaseSettings) -> "asyncpg.Connection[asyncpg.Rec
     try:
         return await asyncpg.connect(settings.url.get_secret_value(), timeout=TIME_LIMITS.connect_s)
     except ValueError as error:
-        raise ConfigurationError(f"DATABASE_URL: {error}") from error
+        raise _wrong_url(settings, error) from None
     except Exception as error:
         raise _translated(error) from error
+
+
+def _wrong_url(settings: DatabaseSettings, error: Exception) -> ConfigurationError:
+    """Return the error for a URL that asyncpg refuses, in its words without the password."""
+    said = str(error)
+    for secret in secrets_of(settings.url.get_secret_value()):
+        said = said.replace(secret, "…")
+    return ConfigurationError(f"DATABASE_URL: {said}")
 
 
 def _limit_transactions(limit_s: float) -> Any:
@@ -252,6 +276,6 @@ def _by_class(error: asyncpg.PostgresError, kind: str, text: str) -> BaseExcepti
             f"DATABASE_URL: the schema is not that of this version ({text}):"
             " run `photo-archive migrate`"
         )
-    if kind in _SETTINGS_CLASSES:
+    if kind in _SETTINGS_CLASSES or error.sqlstate == _NO_RIGHT:
         return ConfigurationError(f"DATABASE_URL: {text}")
     return DatabaseAway(text) if kind in _AWAY_CLASSES else error

@@ -46,6 +46,11 @@ _OUTBOX = {
 }
 _TAGGING = {
     "decoder_unsealed": "This system lacks a lock of the decoders, named with the reason",
+    "images_parked": "Slow images of a batch were set aside: the batch went on without them",
+    "parked_image_dealt_with": "A parked image was tagged, or failed for the reason in the line",
+    "parked_image_overtaken": "A parked image was deleted or sent again while it was worked on",
+    "parked_image_postponed": "Something is away; the parked image is taken again later",
+    "slow_lane_postponed": "PostgreSQL is away; parked images are looked for again",
     "engine_chosen": "The engine that runs the model, and why",
     "engine_judged": "How near the quantised model comes to the exact one",
     "engine_quantising": "The quantised model is made; it is kept for the next start",

@@ -175,12 +175,21 @@ class Metrics:
     def _tagging(self) -> None:
         self.images = self._counter(
             "images_total",
-            "Arrivals handled by tagging, by outcome (tagged, failed, skipped: a later one or a "
-            "deletion overtook it)",
+            "Arrivals handled by tagging, by outcome (tagged, failed, parked: set aside as slow, "
+            "and handled again later, skipped: a later one or a deletion overtook it)",
             "outcome",
         )
         self.image_failures = self._counter(
             "image_failures_total", "Images that could not be tagged, by stable reason", "reason"
+        )
+        self.images_parked = self._gauge(
+            "images_parked",
+            "Images that wait to be tagged apart from others, by reason (slow_picture, "
+            "large_picture, slow_source)",
+            "reason",
+        )
+        self.images_parked_oldest = self._gauge(
+            "images_parked_oldest_seconds", "How long the oldest parked image has waited", "reason"
         )
         self.tagging_seconds = self._counter(
             "tagging_seconds_total",

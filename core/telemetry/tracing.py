@@ -28,7 +28,8 @@ def valid(traceparent: str | None) -> str | None:
 
 def configure(settings: TelemetrySettings, *, process: str) -> None:
     """Send spans to `TELEMETRY_OTLP_ENDPOINT`, if it is set. Call once per process."""
-    if not settings.otlp_endpoint:
+    endpoint = settings.otlp_endpoint.get_secret_value()
+    if not endpoint:
         return
     # Imported here: the exporter and its HTTP client are loaded only where they are used.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -39,7 +40,7 @@ def configure(settings: TelemetrySettings, *, process: str) -> None:
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"photo-archive-{process}"})
     )
-    exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces")
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
 

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
+from core.errors import PermanentError
 from core.settings import DecodeSettings, TaggingSettings
+from core.tags import Postponed
 from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES, ClipModel
-from core.vision.decoding.decoder import DecodePool, pool_limits
+from core.vision.decoding.decoder import Decoded, DecodePool, pool_limits
 from core.vision.engines.choosing import open_towers
 from core.vision.tagger import ClipTagger, Observe, TaggerOptions
 from core.vision.towers import is_out_of_memory
@@ -50,16 +53,47 @@ async def open_model(
         await asyncio.to_thread(executor.shutdown, wait=True, cancel_futures=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Taggers:
+    """Two taggers with one model between them.
+
+    Attributes:
+        ordinary: postpones pictures that exceed their share.
+        patient: takes all, behind the others.
+        apart: how many pictures `patient` decodes at once; the others wait.
+    """
+
+    ordinary: ClipTagger
+    patient: ClipTagger
+    apart: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Soon:
+    pool: DecodePool
+
+    async def decode(self, data: bytes) -> Decoded | PermanentError | Postponed:
+        return await self.pool.decode_soon(data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    pool: DecodePool
+
+    async def decode(self, data: bytes) -> Decoded | PermanentError:
+        return await self.pool.decode_apart(data)
+
+
 @asynccontextmanager
-async def open_tagger(
+async def open_taggers(
     settings: TaggingSettings,
     decoding: DecodeSettings,
     *,
     max_image_bytes: int,
     observe: Observe = lambda _stage, _images, _seconds: None,
     halved: Callable[[], object] = lambda: None,
-) -> AsyncIterator[ClipTagger]:
-    """Load the model and start the decoders; yield a tagger that lacks only its labels.
+) -> AsyncIterator[Taggers]:
+    """Load the model and start the decoders; yield taggers that lack only their labels.
 
     Args:
         settings: model, device, scoring.
@@ -73,7 +107,8 @@ async def open_tagger(
     """
     async with open_model(settings, halved) as model:
         form = model.pixel_format(fast=settings.preprocess == "fast")
-        async with DecodePool(pool_limits(decoding, max_image_bytes), form) as pool:
+        limits = pool_limits(decoding, max_image_bytes)
+        async with DecodePool(limits, form) as pool:
             options = TaggerOptions(
                 scoring=settings.scoring,
                 top_k=settings.top_k,
@@ -83,4 +118,8 @@ async def open_tagger(
                 templates=DEFAULT_TEMPLATES,
                 background=BACKGROUND_PROMPTS,
             )
-            yield ClipTagger(pool, model, options, observe)
+            yield Taggers(
+                ClipTagger(_Soon(pool), model, options, observe),
+                ClipTagger(_Apart(pool), model, options),
+                limits.apart,
+            )

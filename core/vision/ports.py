@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import PermanentError
-from core.tags import Label
+from core.tags import Label, Postponed
 from core.vision.decoding.decoder import Decoded
 from core.vision.decoding.worker_protocol import PixelFormat
 
 
 class Decoder(Protocol):
-    """Bytes to pixels; `decoder.DecodePool`."""
+    """Bytes to pixels; `decoder.DecodePool`, with or without regard to others who wait."""
 
-    async def decode(self, data: bytes) -> Decoded | PermanentError:
-        """Return the picture, or what is wrong with it."""
+    async def decode(self, data: bytes) -> Decoded | PermanentError | Postponed:
+        """Return the picture, or what is wrong with it, or why it is to be decoded later."""
         ...
 
 

@@ -5,11 +5,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from core.errors import PermanentError
+from core.tags import Postponed
 from core.vision.decoding.decoder import Decoded
 
-#: An image's place in the caller's order, and its pixels or error.
-Outcome = tuple[int, Decoded | PermanentError]
-Decode = Callable[[bytes], Awaitable[Decoded | PermanentError]]
+#: An image's place in the caller's order, and its pixels, error, or why it has neither yet.
+Outcome = tuple[int, Decoded | PermanentError | Postponed]
+Decode = Callable[[bytes], Awaitable[Decoded | PermanentError | Postponed]]
 
 # A forward pass of 8 uses a CPU as well as a larger one does: 11.2 images per CPU second at 8, 10.5
 # at 32, 6.6 at 1 (docs/research/clip.md, section 4). So 8 are waited for while as many are sure to
@@ -95,5 +96,5 @@ class _Line:
         return at, await self._decode(data)
 
 
-def _pixels(outcome: Decoded | PermanentError) -> int:
+def _pixels(outcome: Decoded | PermanentError | Postponed) -> int:
     return outcome.width * outcome.height if isinstance(outcome, Decoded) else 0

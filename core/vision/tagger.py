@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, PermanentError
-from core.tags import ImageTags, Label, Tagged, TagRequest, TagScore
+from core.tags import ImageTags, Label, Postponed, Tagged, TagRequest, TagScore
 from core.vision import scoring
 from core.vision.decoding.decoder import Decoded
 from core.vision.ports import Decoder, ImageModel
@@ -57,7 +57,7 @@ class EncodedLabels:
     text: scoring.TextSide
 
 
-Result = Tagged | PermanentError
+Result = Tagged | PermanentError | Postponed
 Observe = Callable[[str, int, float], None]
 
 
@@ -118,16 +118,16 @@ class ClipTagger:
         self._defaults = EncodedLabels(version, tuple(labels), await self._text_side(labels))
 
     async def tag_all(
-        self, images: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
+        self, images: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]
     ) -> list[Result]:
-        """Return one result per image, in order; an error given is the error returned.
+        """Return one result per image, in order; what is no bytes is returned as it is given.
 
         Raises:
             TransientError: the model or the decoders are out of memory.
         """
         defaults = self._in_force()
         results: dict[int, Result] = {
-            at: each for at, each in enumerate(images) if isinstance(each, PermanentError)
+            at: each for at, each in enumerate(images) if not isinstance(each, bytes)
         }
         todo = [(at, each) for at, each in enumerate(images) if isinstance(each, bytes)]
         batches = decoded_batches(
@@ -208,7 +208,7 @@ class ClipTagger:
     ) -> dict[int, Result]:
         """Return the results of one batch, by the images' places."""
         results: dict[int, Result] = {
-            at: each for at, each in outcomes if isinstance(each, PermanentError)
+            at: each for at, each in outcomes if not isinstance(each, Decoded)
         }
         batch = [(at, each) for at, each in outcomes if isinstance(each, Decoded)]
         if batch:
@@ -220,7 +220,7 @@ class ClipTagger:
                 results[at] = self._result(decoded, row, plan)
         return results
 
-    async def _decode(self, content: bytes) -> Decoded | PermanentError:
+    async def _decode(self, content: bytes) -> Decoded | PermanentError | Postponed:
         began = perf_counter()
         decoded = await self._decoder.decode(content)
         self._observe("decoded", 1, perf_counter() - began)

@@ -1,6 +1,7 @@
 """The retry schedule: due times and outcomes. Pure: time and randomness are arguments."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,9 @@ from core.settings import DeliverySettings
 
 # A Retry-After beyond this is taken for a mistake of the receiver and ignored.
 MAX_RETRY_AFTER_S = 31 * 86400
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+#: A comma before a number alone or before a day's name; a date has one of its own inside.
+_BETWEEN_VALUES = re.compile(r",\s*(?=[0-9.]+\s*(?:,|$)|[A-Za-z]{3,9},)")
 # Delay after an attempt that failed on our side; it is not charged, so no schedule applies.
 INFRA_DELAY_S = 30.0
 # Delay where nothing was sent: database or store away, or too little of the lease left.
@@ -189,11 +193,16 @@ def outcome_name(outcome: Outcome) -> str:
 def parse_retry_after(value: str, now: datetime) -> float | None:
     """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3: seconds or an HTTP date).
 
-    It is None where the header is absent, cannot be parsed, is in the past or negative, or is
-    beyond a month.
+    Fractions are taken too, and of several values, as where the header came twice, the longest. It
+    is None where the header is absent, cannot be parsed, is in the past or negative, or is beyond a
+    month.
     """
-    text = value.strip()
-    seconds = float(text) if text.isascii() and text.isdigit() else _seconds_until(text, now)
+    wishes = [_wish_s(part.strip(), now) for part in _BETWEEN_VALUES.split(value)]
+    return max((wish for wish in wishes if wish is not None), default=None)
+
+
+def _wish_s(text: str, now: datetime) -> float | None:
+    seconds = float(text) if _SECONDS.fullmatch(text) else _seconds_until(text, now)
     if seconds is None or not math.isfinite(seconds) or not 0 < seconds <= MAX_RETRY_AFTER_S:
         return None
     return seconds

@@ -108,7 +108,7 @@ def _parse_key(text: str, number: int) -> bytes:
         )
     try:
         key = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error is one
         raise ConfigurationError(f"SECRETS_KEY: key {number} is not base64") from error
     if len(key) != KEY_BYTES:
         raise ConfigurationError(f"SECRETS_KEY: key {number} has {len(key)} bytes, not {KEY_BYTES}")

@@ -13,6 +13,7 @@ from core.storage import keys
 from core.storage.keys import ApiKey
 from core.storage.pool import Pool
 from ingress.auth.api_keys import Scope, digest_of, key_id_of
+from ingress.http.idling import name_of_address
 from ingress.http.limits import RateLimit
 from ingress.http.problems import Extra, Problem
 
@@ -42,8 +43,13 @@ class Principal:
         """Return whether the key has this scope."""
         return self.is_admin or scope in self.scopes
 
+    @property
+    def own_only(self) -> str | None:
+        """The owner whose rows the principal may see; None: an administrator, who sees all."""
+        return None if self.is_admin else self.owner
+
     def owns(self, owner: str | None) -> bool:
-        """Tell whether the principal may see what belongs to this owner."""
+        """Tell whether the principal may see a query or a job of this owner."""
         return self.is_admin or owner == self.owner
 
 
@@ -63,6 +69,14 @@ class KeyRing:
     now: Callable[[], datetime]
     _lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS_AT_ONCE))
     _known: OrderedDict[str, tuple[float, ApiKey | None]] = field(default_factory=OrderedDict)
+
+    def remembered(self, request: Request) -> str | None:
+        """Return the id of the request's key if it was valid when it was last looked up."""
+        text = request.headers.get(HEADER, "")
+        key_id = key_id_of(text)
+        _, key = self._known.get(key_id or "", (0.0, None))
+        is_it = key is not None and hmac.compare_digest(key.digest, digest_of(text))
+        return key_id if is_it else None
 
     async def principal_of(self, request: Request) -> Principal:
         """Return who sent a request.
@@ -117,19 +131,27 @@ class KeyRing:
 
 
 def client_address(request: Request) -> str:
-    """Return the name of a client's bucket: its address, or its proxy's."""
-    return f"address:{request.client.host if request.client else ''}"
+    """Return the name under which a client without a key is counted: its address.
+
+    It is the address that a proxy of `FORWARDED_ALLOW_IPS` tells, else that of the connection.
+    """
+    return name_of_address(request.client.host if request.client else "")
 
 
-def require(principal: Principal, scope: Scope) -> None:
+def require(principal: Principal, scope: Scope, why: str = "") -> None:
     """Check that the principal has the scope.
+
+    Args:
+        why: begins the explanation.
 
     Raises:
         Problem: `scope_missing`.
     """
     if not principal.may(scope):
         has = ", ".join(sorted(principal.scopes)) or "none"
-        raise Problem("scope_missing", f"this needs the scope {scope.value!r}; the key has: {has}")
+        raise Problem(
+            "scope_missing", f"{why}this needs the scope {scope.value!r}; the key has: {has}"
+        )
 
 
 def _unauthorized(code: str, detail: str) -> Problem:

@@ -12,8 +12,8 @@ from ingress.models.problems import ProblemDocument
 from ingress.operations import Operation, Reply
 
 _TEMPLATE = "#/components/schemas/{model}"
-_ALWAYS = ("malformed_request", "internal_error", "overloaded")
-_WITH_KEY = ("key_missing", "key_invalid", "scope_missing", "rate_limited", "unavailable")
+_ALWAYS = ("malformed_request", "target_too_long", "head_too_large", "internal_error", "overloaded")
+_WITH_KEY = ("key_missing", "key_invalid", "scope_missing", "unavailable")
 
 Document = dict[str, Any]
 
@@ -142,6 +142,8 @@ def _problems_of(operation: Operation) -> tuple[Kind, ...]:
     codes = [*operation.problems, *_ALWAYS]
     if operation.scope is not None:
         codes += _WITH_KEY
+    if not operation.is_probe:
+        codes.append("rate_limited")
     return tuple(BY_CODE[code] for code in codes)
 
 

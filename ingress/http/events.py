@@ -20,9 +20,14 @@ MEDIA_TYPE = "text/event-stream"
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """Seconds between looks, between heartbeats, and until the client has to connect again."""
+    """Seconds between looks, between heartbeats, and until the client has to connect again.
+
+    Attributes:
+        least_look_s: asked before each pause, which is at least so long.
+    """
 
     look_s: float = 0.5
+    least_look_s: Callable[[], float] = lambda: 0.0
     heartbeat_s: float = 15.0
     longest_s: float = 600.0
 
@@ -72,4 +77,4 @@ async def _events(
             spoke_at = loop.time()
         if is_final(value):
             return
-        await asyncio.sleep(rhythm.look_s)
+        await asyncio.sleep(max(rhythm.look_s, rhythm.least_look_s()))

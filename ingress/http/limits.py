@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 
+from ingress.http.idling import ADDRESS
 from ingress.http.problems import retry_later
 
 #: Beyond it the least recently used bucket is dropped, which is as if it were full.
@@ -13,6 +14,8 @@ MAX_BUCKETS = 10_000
 
 BURST_S = 2  # seconds' worth of requests that may come at once
 
+ROOM_RETRY_S = 2
+LOOKS_PER_S = 50  # of one key at the database, half a millisecond each
 KEY_SHARES = 4  # one key may hold a quarter, so two greedy keys leave half to the others
 
 
@@ -72,25 +75,34 @@ class RateLimit:
 
 
 @dataclass(slots=True)
-class ByteBudget:
-    """A bound for image bytes in memory: over all requests, and a share of it per key.
+class SharedBudget:
+    """A bound for something that requests hold: over all of them, and a share of it per name.
 
     A body of unknown length counts as the longest allowed, so that a few slow clients could take
-    the whole budget; the share per key leaves room for others.
+    the whole budget; the share per name leaves room for others. A share is a quarter, or as much as
+    is free where that is less: so the fourth greedy client leaves as much as it takes.
+
+    Attributes:
+        unit: what is counted, in the plural.
+        retry_s: when a refused client may ask again.
+        used: how much all hold together.
+        held: how much each holds, by the key's id or the address.
     """
 
     limit: int
+    unit: str = "bytes"
+    retry_s: int = 1
     used: int = 0
     held: dict[str, int] = field(default_factory=dict)
 
     @property
     def share(self) -> int:
-        """The most bytes that one key may hold, unless it holds only one body."""
-        return self.limit // KEY_SHARES
+        """The most that one name may hold, unless it holds one thing only."""
+        return max(1, self.limit // KEY_SHARES)
 
     @contextmanager
     def reserved(self, size: int, name: str) -> Iterator[None]:
-        """Hold `size` bytes of the budget, and of this name's share, while the block runs.
+        """Hold `size` of the budget, and of this name's share, while the block runs.
 
         Raises:
             Problem: `overloaded` where they are not free, `rate_limited` where the name itself
@@ -106,19 +118,55 @@ class ByteBudget:
                 del self.held[name]
 
     def _reserve(self, size: int, name: str) -> None:
-        if self.used + size > self.limit:
+        free = self.limit - self.used
+        if size > free:
             raise retry_later(
                 "overloaded",
-                f"this body may take {size} bytes and {self.limit - self.used} are free now",
-                after_s=1,
+                f"this request may take {size} {self.unit} and {free} are free now",
+                after_s=self.retry_s,
             )
-        own = self.held.get(name, 0)
-        if own and own + size > self.share:  # a key's only body may be larger than its share
+        own, share = self.held.get(name, 0), min(self.share, free)
+        if own and own + size > share:  # a key's only body may be larger than its share
+            who = "address without a key" if name.startswith(ADDRESS) else "key"
             raise retry_later(
                 "rate_limited",
-                f"bodies of this key hold {own} bytes, this one may take {size} more; a key may"
-                f" hold {self.share}",
-                after_s=1,
+                f"requests of this {who} hold {own} {self.unit}, this one may take {size} more;"
+                f" {'an' if who[0] == 'a' else 'a'} {who} may hold {share} now",
+                after_s=self.retry_s,
             )
         self.used += size
         self.held[name] = own + size
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """How many requests may be under way at once, each of which holds a connection.
+
+    Attributes:
+        keyed: requests with a valid key, by its id.
+        keyless: all others, by their address. They have half: addresses cost nothing.
+        waiting: of those with a key, what waits for something to happen (`?wait=`, events, tags
+            of a file): half, so that a key that waits as much as it may can still ask.
+    """
+
+    keyed: SharedBudget
+    keyless: SharedBudget
+    waiting: SharedBudget
+
+    @classmethod
+    def of(cls, connections: int) -> "Places":
+        """Return the places that so many connections give."""
+        half = max(1, connections // 2)
+        return cls(
+            keyed=SharedBudget(connections, "connections", ROOM_RETRY_S),
+            keyless=SharedBudget(half, "connections", ROOM_RETRY_S),
+            waiting=SharedBudget(half, "waiting requests", ROOM_RETRY_S),
+        )
+
+    def pause_s(self, name: str) -> float:
+        """Return the pause between two looks of a request that waits for something.
+
+        It grows with the number of requests that wait for the same key, so that they ask the
+        database as often as a few of them would.
+        """
+        return self.waiting.held.get(name, 0) / LOOKS_PER_S

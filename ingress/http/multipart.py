@@ -5,10 +5,12 @@ Starlette's own form parser spools all files to disk first and knows no limit pe
 
 import hashlib
 import io
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
+from urllib.parse import unquote
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -17,7 +19,15 @@ from ingress.http.problems import Extra, FieldError, Problem
 
 FIELD = "file"
 MAX_HEADERS = 8  # per part; browsers send two
+MAX_PREAMBLE_BYTES = 4096  # of words for readers without MIME, before the first boundary
 MAX_HEADER_BYTES = 4096
+#: In one of the two encodings that RFC 5987 asks for.
+_EXTENDED = re.compile(
+    r";\s*filename\*\s*=\s*\"?(?P<charset>utf-8|iso-8859-1)'[^']*'(?P<value>[^;\s\"]*)",
+    re.IGNORECASE,
+)
+#: A name with escapes, all of whose percent signs begin one.
+_ESCAPED = re.compile(r"[^%]*(%[0-9A-Fa-f]{2}[^%]*)+")
 
 
 class _Digest(Protocol):
@@ -76,8 +86,9 @@ async def read_files(
             named `file`; and what `pieces` raises.
     """
     parts = _Parts(max_file_bytes, max_files)
-    parser = _parser(content_type, parts)
-    async for piece in pieces:
+    boundary = _boundary(content_type)
+    parser = _parser(boundary, parts)
+    async for piece in _after_preamble(pieces, b"--" + boundary):
         try:
             parser.write(piece)
         except FormParserError as error:
@@ -121,7 +132,7 @@ class _Parts:
     def on_headers_finished(self) -> None:
         if self.problem is not None:
             return
-        _, options = parse_options_header(self._disposition)
+        _, options = parse_options_header(self._disposition.strip())
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if name != FIELD:
             self.problem = _unknown_part(name)
@@ -132,8 +143,7 @@ class _Parts:
                 "too_many_files", f"more than {self._max_files} files in one request"
             )
             return
-        filename = options.get(b"filename", b"").decode("utf-8", "replace")
-        self._current = FileBuffer(self._max_file_bytes, filename)
+        self._current = FileBuffer(self._max_file_bytes, filename_of(self._disposition))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._current is not None and self.problem is None:
@@ -148,10 +158,53 @@ class _Parts:
         self.is_complete = True
 
 
-def _parser(content_type: str, parts: _Parts) -> MultipartParser:
+def filename_of(disposition: bytes) -> str:
+    """Return the file name in a `Content-Disposition`; '' where there is none.
+
+    Some clients write it as `filename*=UTF-8''na%C3%AFve.jpg` (RFC 5987, against RFC 7578), some
+    percent-encode `filename` as a URL, browsers only its quotes and line breaks.
+    """
+    if extended := _EXTENDED.search(disposition.decode("latin-1")):
+        return unquote(extended["value"], extended["charset"], "replace")
+    _, options = parse_options_header(disposition.strip())
+    name = options.get(b"filename", b"").decode("utf-8", "replace")
+    if not _ESCAPED.fullmatch(name):
+        return name
+    try:
+        return unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        return name  # its percent signs are its own
+
+
+async def _after_preamble(
+    pieces: AsyncIterator[bytes], delimiter: bytes
+) -> AsyncGenerator[bytes, None]:
+    """Yield a body from its first boundary on; the parser takes nothing before it."""
+    begun: bytes | None = b""
+    async for piece in pieces:
+        if begun is None:
+            yield piece
+            continue
+        begun += piece
+        start = 0 if begun.startswith(delimiter) else begun.find(b"\r\n" + delimiter) + 2
+        is_there = start >= 2 or begun.startswith(delimiter)
+        if is_there and start <= MAX_PREAMBLE_BYTES:
+            yield begun[start:]
+            begun = None
+        elif is_there or len(begun) > MAX_PREAMBLE_BYTES + len(delimiter):
+            raise _malformed(f"no boundary within the first {MAX_PREAMBLE_BYTES} bytes")
+    if begun:
+        yield begun  # the parser says what is wrong with it
+
+
+def _boundary(content_type: str) -> bytes:
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
         raise _malformed("the content type names no boundary")
+    return boundary
+
+
+def _parser(boundary: bytes, parts: _Parts) -> MultipartParser:
     try:
         return MultipartParser(
             boundary,

@@ -1,10 +1,8 @@
 """Pictures as responses: the media type is found in the bytes, and nothing in them can run."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from core.errors import ImageUnreadable
 from core.storage.archive.images import ImageStatus
@@ -17,37 +15,25 @@ _POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _UNKNOWN = "application/octet-stream"
 
 
-class PictureResponse(Response):
-    """The bytes of an image; the memory held for them is released once they are sent.
+def picture_response(
+    content: bytes, image: ImageStatus, probe: Callable[[bytes], SniffedPicture]
+) -> Response:
+    """Return the bytes of an image as a response.
 
     The media type comes from the bytes, never from the uploader: a file that is valid in two
     formats must not be served as the other one.
     """
-
-    def __init__(
-        self,
-        content: bytes,
-        image: ImageStatus,
-        probe: Callable[[bytes], SniffedPicture],
-        held: ExitStack,
-    ) -> None:
-        media_type = _media_type(content, probe)
-        kind = "inline" if media_type in _INLINE else "attachment"
-        headers = {
-            "Content-Disposition": f"{kind}; filename={image.image_id}",
-            "Content-Security-Policy": _POLICY,
-            "Cache-Control": "private, max-age=300",
-        }
-        etag = etag_of(image)
-        super().__init__(
-            content, media_type=media_type, headers=headers | ({"ETag": etag} if etag else {})
-        )
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the response."""
-        with self._held:
-            await super().__call__(scope, receive, send)
+    media_type = _media_type(content, probe)
+    kind = "inline" if media_type in _INLINE else "attachment"
+    headers = {
+        "Content-Disposition": f"{kind}; filename={image.image_id}",
+        "Content-Security-Policy": _POLICY,
+        "Cache-Control": "private, max-age=300",
+    }
+    etag = etag_of(image)
+    return Response(
+        content, media_type=media_type, headers=headers | ({"ETag": etag} if etag else {})
+    )
 
 
 def etag_of(image: ImageStatus) -> str | None:

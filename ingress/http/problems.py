@@ -101,6 +101,13 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("receive_timeout", 408, "Request timeout", "The body came too slowly: send it faster."),
     Kind("body_too_large", 413, "Body too large", "`detail` names the limit."),
+    Kind("target_too_long", 414, "Address too long", "`detail` names the limit of path and query."),
+    Kind(
+        "head_too_large",
+        431,
+        "Request header fields too large",
+        "Send fewer or shorter headers; `detail` names the limit.",
+    ),
     Kind("image_too_large", 413, "Image too large", "`detail` names the limit."),
     Kind("too_many_files", 413, "Too many files", "Send them in several requests."),
     Kind(

@@ -73,6 +73,11 @@ class ShownImage(Output):
 
     image_id: UUID
     status: Literal["accepted", "tagged", "failed", "missing"]
+    waits_for: Literal["slow_picture", "large_picture", "slow_source"] | None = Field(
+        None,
+        description="What was sent last is to be tagged apart from others, which may take minutes:"
+        " decoding takes long, or much memory, or whoever has the bytes sends them slowly.",
+    )
     image_path: str
     uri: str
     tags: tuple[ShownTag, ...] | None
@@ -112,10 +117,13 @@ class CuratedImage(Output):
 
 
 class DeletedImage(Output):
-    """An image that was deleted."""
+    """An image that was deleted, or an ownership that ended."""
 
     image_id: UUID
     deleted_at: datetime
+    remains: bool = Field(
+        description="It is still there: others own it too, or every key that may read sees it."
+    )
 
 
 class ImagePage(Output):

@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.blobs.kinds import wanted_extensions
 from core.blobs.naming import MAX_URI_CHARS, RootedPath, encode_name, parse_image_path
@@ -95,8 +94,8 @@ class RootedFiles:
         if not path.startswith("/"):
             return parse_image_path(path)
         try:
-            place = self._roots.place_of(Path(path))
-        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before 3.13
+            place = self._roots.place_below(path)
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop, before 3.13
             raise ImageMissing(f"{path!r} cannot be resolved") from error
         if place is None:
             raise ImageMissing(f"{path!r} is under no allowed root")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.storage.archive import same_photos
-from core.storage.archive.duplicates import MAX_COMPARED, SAME_PHOTO_BITS
-from core.storage.archive.same_photos import SamePhoto
+from core.storage.finding import same_photos
+from core.storage.finding.duplicates import MAX_COMPARED, SAME_PHOTO_BITS
+from core.storage.finding.same_photos import SamePhoto
 from core.storage.pool import Pool
 from core.vision.decoding.lookalikes import lookalikes
 

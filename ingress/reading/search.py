@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from core.relevance.matching import Matched
 from core.relevance.ranking import recency
-from core.storage.archive import search
 from core.storage.archive.images import ImageStatus
-from core.storage.archive.search import Dated, Match, Sought, Visible
+from core.storage.finding import search
+from core.storage.finding.search import Dated, Match, Sought, Visible
 from core.storage.pool import Pool
 from core.transaction import Transaction
 from ingress.reading.language import TextReader

@@ -5,11 +5,13 @@ from uuid import UUID
 from starlette.responses import Response
 
 from core.errors import RecordRefused
-from core.storage.archive import curation, image_deletion, images
-from core.storage.archive.images import ImageStatus
+from core.storage.archive import curation, image_deletion, image_tags
+from core.storage.archive.image_deletion import Departure
 from core.tags import TagScore, score_to_int
 from core.transaction import Transaction
+from ingress.auth.access import Principal
 from ingress.auth.api_keys import Scope
+from ingress.auth.ownership import not_found, require_change, visible_image
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.images import CuratedImage, DeletedImage, ImagePatch, ShownImage
 from ingress.operations import Call, Operation, Reply, json_response
@@ -21,20 +23,16 @@ async def patch(call: Call) -> Response:
     change = await call.body(ImagePatch)
     image_id = call.path_id("image_id")
     async with call.deps.pool.transaction() as tx:
-        status = await images.status(tx, image_id)
-        # Another owner's image and an unknown id give the same answer: nobody can probe ids.
-        if status is None or not call.caller.owns(status.owner):
-            raise _not_yours(image_id)
-        await _apply(tx, status, change, call.caller.owner)
-        decided = await curation.state(tx, image_id)
-        now = await images.status(tx, image_id)
-        if now is None:  # deleted since it was read
-            raise _not_yours(image_id)
+        # Held from here on, so that whoever may change it now still may at the end.
+        await image_tags.lock(tx, [image_id])
+        await require_change(tx, image_id, call.caller)
+        await _apply(tx, image_id, change, call.caller.owner)
+        now = await visible_image(tx, image_id, call.caller)
     return json_response(
         CuratedImage(
             image=shown(call, now, ShownImage),
-            excluded=decided is not None and decided.excluded,
-            is_tagged_by_hand=decided is not None and decided.tags is not None,
+            excluded=now.excluded,
+            is_tagged_by_hand=now.hand_tags is not None,
         )
     )
 
@@ -42,38 +40,44 @@ async def patch(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """Delete an image: it is never an answer again, and nobody sees it.
 
-    Its bytes are deleted soon after, unless another image has the same. A pending webhook with it
-    becomes `query.failed`, reason `image_gone`. Uploaded or announced again, it is a new image.
+    An owner's deletion ends that one's ownership, and deletes the image where nobody else owns it
+    and it is not open to all. An administrator's deletes it in any case. Its bytes are deleted soon
+    after, unless another image has the same. A pending webhook with it becomes `query.failed`,
+    reason `image_gone`. Uploaded or announced again, it is a new image.
     """
     image_id = call.path_id("image_id")
     async with call.deps.pool.transaction() as tx:
-        deleted_at = await image_deletion.delete(
-            tx, image_id, owner=call.own_only, by=call.caller.owner
-        )
-    if deleted_at is None:
-        raise _not_yours(image_id)
-    return json_response(DeletedImage(image_id=image_id, deleted_at=deleted_at))
+        departure = await _delete(tx, image_id, call.caller)
+        if departure is None:
+            await require_change(tx, image_id, call.caller)
+            raise not_found(image_id)
+    return json_response(
+        DeletedImage(image_id=image_id, deleted_at=departure.at, remains=departure.remains)
+    )
 
 
-def _not_yours(image_id: UUID) -> Problem:
-    return Problem("image_not_found", f"no image {image_id} that is yours to change")
+async def _delete(tx: Transaction, image_id: UUID, caller: Principal) -> Departure | None:
+    if not caller.is_admin:
+        return await image_deletion.leave(tx, image_id, caller.owner)
+    deleted_at = await image_deletion.delete(tx, image_id, by=caller.owner)
+    return None if deleted_at is None else Departure(deleted_at, remains=False)
 
 
-async def _apply(tx: Transaction, status: ImageStatus, change: ImagePatch, by: str) -> None:
+async def _apply(tx: Transaction, image_id: UUID, change: ImagePatch, by: str) -> None:
     if "tags" in change.model_fields_set:
         if change.tags is None:
-            await curation.clear_tags(tx, status.image_id, by=by)
+            await curation.clear_tags(tx, image_id, by=by)
         else:
-            await _set_tags(tx, status, change, by)
+            await _set_tags(tx, image_id, change, by)
     if change.excluded is not None:
-        await curation.exclude(tx, status.image_id, excluded=change.excluded, by=by)
+        await curation.exclude(tx, image_id, excluded=change.excluded, by=by)
 
 
-async def _set_tags(tx: Transaction, status: ImageStatus, change: ImagePatch, by: str) -> None:
+async def _set_tags(tx: Transaction, image_id: UUID, change: ImagePatch, by: str) -> None:
     tags = [TagScore(tag.tag, score_to_int(tag.score)) for tag in change.tags or ()]
     tags.sort(key=lambda tag: -tag.score)
     try:
-        await curation.set_tags(tx, status.image_id, tags, by=by)
+        await curation.set_tags(tx, image_id, tags, by=by)
     except RecordRefused as error:
         extra = Extra(errors=(FieldError("/tags", str(error)),))
         raise Problem("invalid_request", str(error), extra) from error
@@ -98,9 +102,16 @@ OPERATIONS = (
         "DELETE",
         "/images/{image_id}",
         delete,
-        "Delete an image",
+        "Delete an image, or one's ownership of it",
         "images",
-        (Reply(200, "Deleted; arrivals that are older do not bring it back.", DeletedImage),),
+        (
+            Reply(
+                200,
+                "Deleted; arrivals that are older do not bring it back. With `remains` it is still"
+                " there for others.",
+                DeletedImage,
+            ),
+        ),
         scope=Scope.UPLOAD,
         problems=("image_not_found",),
     ),

@@ -4,8 +4,9 @@ import re
 
 from starlette.responses import Response
 
-from core.storage.archive import duplicates, images
+from core.storage.finding import duplicates
 from ingress.auth.api_keys import Scope
+from ingress.auth.ownership import visible_image
 from ingress.dependencies import Dependencies
 from ingress.http.cursors import limit_of
 from ingress.http.problems import Extra, FieldError, Problem
@@ -24,9 +25,7 @@ async def similar(call: Call) -> Response:
     image_id = call.path_id("image_id")
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     async with call.deps.pool.connection() as connection:
-        status = await images.status(connection, image_id)
-        if status is None or not (status.owner is None or call.caller.owns(status.owner)):
-            raise Problem("image_not_found", f"no image {image_id}")
+        await visible_image(connection, image_id, call.caller)
         found = await duplicates.alike(connection, image_id, owner=call.own_only, limit=limit)
     shown = tuple(AlikeImage.of(one, image_path=one.path) for one in found.images)
     return json_response(SimilarImages(images=shown, is_complete=found.is_complete))

@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from core.errors import PhotoTaggerError
 from core.storage.scoring import loaded_models
+from ingress.dependencies import Health
 from ingress.models.health import Check, HealthReport, RunningModel
 from ingress.operations import Call, Operation, Reply, json_response
 
@@ -19,7 +20,7 @@ MODEL_SILENCE = timedelta(seconds=90)
 
 async def health(call: Call) -> Response:
     """Return the state of every dependency; 503 where no request can be accepted."""
-    database, broker, models = await asyncio.gather(_database(call), _broker(call), _models(call))
+    database, broker, models = await call.deps.health_looks.of(lambda: _look(call))
     checks = {"database": database, "broker": broker, "process": _process(call)}
     can_accept = checks["database"].status == checks["process"].status == "ok"
     is_whole = all(check.status == "ok" for check in checks.values())
@@ -43,7 +44,7 @@ async def ready(call: Call) -> Response:
     """Tell whether requests are accepted: not while stopping, not while the database is away."""
     if _process(call).status != "ok":
         return PlainTextResponse("stopping\n", HTTPStatus.SERVICE_UNAVAILABLE)
-    if (await _database(call)).status != "ok":
+    if (await call.deps.database_looks.of(lambda: _database(call))).status != "ok":
         return PlainTextResponse("database away\n", HTTPStatus.SERVICE_UNAVAILABLE)
     return PlainTextResponse("ok\n")
 
@@ -59,6 +60,10 @@ async def metrics(call: Call) -> Response:
 
 def _process(call: Call) -> Check:
     return Check(status="ok" if call.deps.readiness.is_ready else "stopping")
+
+
+async def _look(call: Call) -> Health:
+    return await asyncio.gather(_database(call), _broker(call), _models(call))
 
 
 async def _database(call: Call) -> Check:
@@ -101,6 +106,7 @@ OPERATIONS = (
             Reply(200, "Requests are accepted.", HealthReport),
             Reply(503, "Nothing can be accepted now.", HealthReport),
         ),
+        is_probe=True,
     ),
     Operation(
         "GET",
@@ -109,6 +115,7 @@ OPERATIONS = (
         "The process is alive",
         "health",
         (Reply(200, "It is.", media_type=_TEXT),),
+        is_probe=True,
     ),
     Operation(
         "GET",
@@ -120,6 +127,7 @@ OPERATIONS = (
             Reply(200, "They are.", media_type=_TEXT),
             Reply(503, "Not now: stopping, or the database is away.", media_type=_TEXT),
         ),
+        is_probe=True,
     ),
     Operation(
         "GET",

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from core.storage.archive import image_pages
-from core.storage.archive.image_pages import ImageFilter
+from core.storage.finding import image_pages
+from core.storage.finding.image_pages import ImageFilter
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, read_cursor
 from ingress.models.search import FoundImage, FoundPage

@@ -1,7 +1,7 @@
 """`/images`: upload, status, bytes."""
 
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import PermanentError
-from core.storage.archive import images
 from core.storage.archive.images import ImageStatus
 from ingress.accepting import KeptImage, keep_upload
 from ingress.auth.api_keys import Scope
+from ingress.auth.ownership import visible_image
 from ingress.http.bodies import check_announced, stream
 from ingress.http.multipart import FileBuffer, ReceivedFile, read_files
-from ingress.http.pictures import PictureResponse, etag_of
+from ingress.http.pictures import etag_of, picture_response
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.images import ShownImage, Upload, UploadedImage
 from ingress.models.problems import FileError
@@ -59,14 +59,12 @@ async def content(call: Call) -> Response:
     deps, etag = call.deps, etag_of(status)
     if etag is not None and etag in call.request.headers.get("if-none-match", ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
-    with ExitStack() as held:
-        # Reserved until the client has received the bytes, so that slow readers count.
-        size = status.size_bytes or deps.settings.max_image_bytes
-        held.enter_context(call.memory(size))
-        (found,) = await deps.blobs.read_all([status.uri])
-        if isinstance(found, PermanentError):
-            raise Problem("image_not_found", f"its bytes are gone: {found}")
-        return PictureResponse(found, status, deps.guards.probe, held.pop_all())
+    # Reserved until the client has received the bytes, so that slow readers count.
+    call.hold(call.memory(status.size_bytes or deps.settings.max_image_bytes))
+    (found,) = await deps.blobs.read_all([status.uri])
+    if isinstance(found, PermanentError):
+        raise Problem("image_not_found", f"its bytes are gone: {found}")
+    return picture_response(found, status, deps.guards.probe)
 
 
 def shown(call: Call, status: ImageStatus, model: type[ImageT], **more: Any) -> ImageT:
@@ -101,19 +99,7 @@ def image_links(call: Call, image: ImageStatus | KeptImage) -> dict[str, str]:
 
 
 async def _visible(call: Call) -> ImageStatus:
-    image_id = call.path_id("image_id")
-    status = await images.status(call.deps.pool, image_id)
-    # Another owner's image and an unknown id give the same answer: nobody can probe ids.
-    if status is None or not _may_see(call, status):
-        raise Problem("image_not_found", f"no image {image_id}")
-    return status
-
-
-def _may_see(call: Call, status: ImageStatus) -> bool:
-    if call.principal is None:  # came with a signed link
-        return True
-    # An image without an owner came from a directory or a direct producer: all may see it.
-    return status.owner is None or call.principal.owns(status.owner)
+    return await visible_image(call.deps.pool, call.path_id("image_id"), call.principal)
 
 
 def _body_limit(call: Call) -> int:

@@ -9,7 +9,7 @@ from core.storage.archive import images, jobs
 from core.storage.archive.jobs import DirectoryJob
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
-from ingress.http.events import stream_of, wants_events
+from ingress.http.events import Rhythm, stream_of, wants_events
 from ingress.http.problems import Problem
 from ingress.models.jobs import JobPage, ListedJob, ShownJob
 from ingress.operations import Call, Operation, Reply, json_response
@@ -25,10 +25,12 @@ async def show(call: Call) -> Response:
     found = await _look(call, job_id)
     if not wants_events(call.request):
         return json_response(found)
+    call.hold_waiting()
     return stream_of(
         lambda: _look(call, job_id),
         lambda job: job.state in _ENDED and _is_settled(job),
         lambda: call.deps.readiness.is_ready,
+        Rhythm(least_look_s=call.waiting_pause_s),
     )
 
 

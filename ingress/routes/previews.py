@@ -20,6 +20,7 @@ from ingress.routes.labels import MAX_BODY_BYTES
 
 async def preview(call: Call) -> Response:
     """Request a preview, and wait for it for a while."""
+    call.hold_waiting()
     with call.memory(MAX_BODY_BYTES):
         given = await read_model(
             call.request, PreviewRequest, max_bytes=MAX_BODY_BYTES, pace=call.pace
@@ -39,7 +40,7 @@ async def preview(call: Call) -> Response:
     seen = await wait_until(
         lambda: _look(call, preview_id),
         lambda seen: seen is None or seen.state != "waiting",
-        within_s=call.deps.settings.wait_for_tags_s,
+        call.wait_limits(call.deps.settings.wait_for_tags_s),
     )
     return _answer(call, preview_id, seen)
 

@@ -61,6 +61,8 @@ async def show(call: Call) -> Response:
     """Return a query with its answer and deliveries; `?wait=` waits until it is delivered."""
     query_id = call.path_id("query_id")
     within_s = call.seconds("wait", most=MAX_WAIT_S)
+    if within_s:
+        call.hold_waiting()
 
     async def look() -> QueryStatus:
         async with call.deps.pool.connection() as connection:
@@ -69,7 +71,7 @@ async def show(call: Call) -> Response:
             raise Problem("query_not_found", f"no query {query_id}")
         return status
 
-    status = await wait_until(look, _is_settled, within_s=within_s)
+    status = await wait_until(look, _is_settled, call.wait_limits(within_s))
     headers = {} if _is_settled(status) else {"Retry-After": "1"}
     return json_response(_shown(call, status), headers=headers)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from starlette.responses import Response
 
 from core.relevance.matching import Matched
-from core.storage.archive.search import Dated, Match, Visible
+from core.storage.finding.search import Dated, Match, Visible
 from core.tags import score_to_float
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.search import FoundImage, FoundPage, ShownMatch

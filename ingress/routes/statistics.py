@@ -33,9 +33,13 @@ async def tags(call: Call) -> Response:
         raise wrong("with", "no such tag")
     return json_response(
         TagStatistics(
-            tags=tuple(ShownTagCount.of(one) for one in await statistics.tags(call.deps.pool)),
+            tags=tuple(
+                ShownTagCount.of(one)
+                for one in await statistics.tags(call.deps.pool, owner=call.own_only)
+            ),
             pairs=tuple(
-                ShownTagPair.of(one) for one in await statistics.pairs(call.deps.pool, limit, tag)
+                ShownTagPair.of(one)
+                for one in await statistics.pairs(call.deps.pool, limit, tag, owner=call.own_only)
             ),
             pairs_among=statistics.NEWEST_IMAGES,
         )
@@ -45,18 +49,21 @@ async def tags(call: Call) -> Response:
 async def stats(call: Call) -> Response:
     """Return images per status, day taken, hour tagged and camera, and failures by reason."""
     refuse_unknown(call, _STATS)
+    owner = call.own_only
     until = read_moment(call, "to") or call.deps.now() + timedelta(days=1)
     since = read_moment(call, "from") or until - timedelta(days=DEFAULT_DAYS)
     begun = max(since, until - timedelta(hours=THROUGHPUT_HOURS))
     async with call.deps.pool.connection() as connection:
-        failures = await statistics.failures(connection, since, until)
-        cameras = await statistics.cameras(connection, SHOWN_CAMERAS)
+        failures = await statistics.failures(connection, since, until, owner=owner)
+        cameras = await statistics.cameras(connection, SHOWN_CAMERAS, owner=owner)
         shown = Statistics(
             since=since,
             until=until,
-            statuses=await statistics.counts(connection, "status"),
-            days=await statistics.days(connection, since.date(), until.date()),
-            hours=await statistics.counts(connection, "hour", _hour(begun), _hour(until)),
+            statuses=await statistics.counts(connection, "status", owner=owner),
+            days=await statistics.days(connection, since.date(), until.date(), owner=owner),
+            hours=await statistics.counts(
+                connection, "hour", _hour(begun), _hour(until), owner=owner
+            ),
             failures=tuple(ShownFailures.of(one) for one in failures),
             cameras=tuple(
                 ShownCamera(camera=camera, images=images) for camera, images in cameras.items()

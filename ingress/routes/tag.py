@@ -33,6 +33,7 @@ async def tag_image(call: Call) -> Response:
     asked = await call.body(TagImageRequest)
     _check_open(call)
     await call.deps.departures.check_room()
+    call.hold_waiting()  # before the file is announced: a refusal changes nothing
     try:
         found = await call.deps.files.file(asked.image_path)
     except ImageMissing as error:
@@ -83,7 +84,7 @@ async def _tagged(call: Call, before: ImageStatus) -> ImageStatus | None:
     return await wait_until(
         lambda: images.status(call.deps.pool, before.image_id),
         lambda seen: seen is None or _is_done(seen, before),
-        within_s=call.deps.settings.wait_for_tags_s,
+        call.wait_limits(call.deps.settings.wait_for_tags_s),
     )
 
 

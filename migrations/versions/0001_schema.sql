@@ -122,7 +122,6 @@ CREATE TABLE images (
     image_id   uuid PRIMARY KEY,
     uri        text        NOT NULL,
     path       text        NOT NULL,  -- whole; tagged_images.image_path is cut at 1,000 characters
-    owner      text,                  -- who sent it first; NULL: everybody's
     media_type text,
     size_bytes int8,
     sha256     bytea,
@@ -137,25 +136,28 @@ CREATE TABLE images (
     excluded   boolean     NOT NULL DEFAULT false,  -- never an answer: no rows in image_tags
     hand_tags  jsonb,                 -- shown in place of the model's; NULL: the model's are shown
     decided_by text,                  -- who last set tags by hand, excluded or deleted it
-    decided_at timestamptz
+    decided_at timestamptz,
+    open_to_all boolean    NOT NULL DEFAULT true,  -- announced without a key: every key that may read sees it
+    moved_to    uuid                               -- where the photo of a missing file is now
 );
 CREATE INDEX images_job ON images (job_id, status) WHERE job_id IS NOT NULL;
 CREATE INDEX images_sha256 ON images (sha256) WHERE sha256 IS NOT NULL;
-CREATE INDEX images_arrived ON images (arrived_at DESC, image_id DESC);
+CREATE INDEX images_arrived ON images (open_to_all, arrived_at DESC, image_id DESC);
 CREATE INDEX images_tombstones ON images (deleted_at) WHERE status = 'deleted';
 COMMENT ON TABLE images IS 'What is known of an image from the moment it is accepted.';
 COMMENT ON COLUMN images.event_time IS
     'Written, not read yet: of two arrivals of one image, on two topics, the later one will win.';
 
 CREATE TABLE image_owners (
-    image_id uuid        NOT NULL REFERENCES images (image_id) ON DELETE CASCADE,
-    owner    text        NOT NULL,
-    added_at timestamptz NOT NULL DEFAULT now(),
+    image_id   uuid        NOT NULL REFERENCES images (image_id) ON DELETE CASCADE,
+    owner      text        NOT NULL,
+    arrived_at timestamptz NOT NULL,  -- the image's, so that an owner's images are listed by an index
+    added_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (image_id, owner)
 );
-CREATE INDEX image_owners_of ON image_owners (owner, image_id);
+CREATE INDEX image_owners_of ON image_owners (owner, arrived_at DESC, image_id DESC);
 COMMENT ON TABLE image_owners IS
-    'Who sent an image. Written, not read yet: each owner may see it, it goes with the last one.';
+    'Whose an image is: its owners see and change it, and it goes with the last of them (docs/decisions/0029).';
 
 CREATE TABLE tagged_images (
     id              bigserial PRIMARY KEY,
@@ -209,19 +211,39 @@ CREATE TABLE failures (
 CREATE INDEX failures_last ON failures (last_at);
 COMMENT ON TABLE failures IS 'The failure ledger: one row per image and reason, the newest attempt.';
 
+-- Each row ends by itself: tagged, failed, replaced, or deleted with its image. No pruner.
 CREATE TABLE parked_images (
     image_id    uuid PRIMARY KEY REFERENCES images (image_id) ON DELETE CASCADE,
     owner       text,
-    event       jsonb       NOT NULL,  -- the arrival; a later one of the same image replaces it
-    event_time  timestamptz NOT NULL,
-    reason      text        NOT NULL,
+    reason      text        NOT NULL CHECK (reason IN ('slow_picture', 'large_picture', 'slow_source')),
+    event_time  timestamptz NOT NULL,  -- of the arrival, as the event says it
+    topic       text        NOT NULL,
+    part        int4        NOT NULL,
+    log_offset  int8        NOT NULL,
+    cluster_id  text        NOT NULL,
+    record_ms   int8        NOT NULL,  -- the record's timestamp
+    key         bytea,
+    headers     jsonb       NOT NULL,
+    value       bytea       NOT NULL,
     attempts    int4        NOT NULL DEFAULT 0,
     parked_at   timestamptz NOT NULL DEFAULT now(),
-    lease_until timestamptz NOT NULL DEFAULT '-infinity'
+    due_at      timestamptz NOT NULL DEFAULT now(),  -- when leased: when the lease ends
+    token       uuid                   -- of the present lease
 );
-CREATE INDEX parked_images_owner ON parked_images (owner, parked_at);
+CREATE INDEX parked_images_turn ON parked_images (reason, coalesce(owner, ''), attempts, parked_at);
 COMMENT ON TABLE parked_images IS
-    'Slow pictures, worked off per owner in turn. Not written yet: for tagging beside ordinary ones.';
+    'Arrivals of images that others must not wait for, with their records: worked off per owner in turn.';
+
+CREATE TABLE parked_places (
+    topic      text NOT NULL,
+    part       int4 NOT NULL,
+    log_offset int8 NOT NULL,
+    image_id   uuid NOT NULL REFERENCES parked_images (image_id) ON DELETE CASCADE,
+    PRIMARY KEY (topic, part, log_offset)
+);
+CREATE INDEX parked_places_image ON parked_places (image_id);
+COMMENT ON TABLE parked_places IS
+    'Where the arrivals of parked images lie in the log: a query with the token of one waits for it.';
 
 CREATE TABLE jobs (
     job_id      uuid PRIMARY KEY,
@@ -276,20 +298,25 @@ COMMENT ON TABLE watched_files IS
 --   hour     key: YYYY-MM-DDTHH UTC     images tagged or tagged again in that hour
 --   camera   key: the camera            images that have one
 --   status   key: images.status
+-- Each image counts for its audiences (audiences_of): '' where it is open to all, else E'\tclosed',
+-- which no owner can be called, and each of its owners. Who may see all adds up the first two; a key
+-- adds up '' and its owner's.
 CREATE TABLE totals (
-    kind   text NOT NULL,
-    key    text NOT NULL,
-    images int8 NOT NULL,
-    amount int8 NOT NULL DEFAULT 0,
-    PRIMARY KEY (kind, key)
+    kind     text NOT NULL,
+    audience text NOT NULL DEFAULT '',
+    key      text NOT NULL,
+    images   int8 NOT NULL,
+    amount   int8 NOT NULL DEFAULT 0,
+    PRIMARY KEY (kind, audience, key)
 );
 COMMENT ON TABLE totals IS 'Counts of images by tag, day, hour, camera and status, but for total_changes.';
 CREATE TABLE total_changes (
-    id     int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    kind   text NOT NULL,
-    key    text NOT NULL,
-    images int8 NOT NULL,
-    amount int8 NOT NULL DEFAULT 0
+    id       int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind     text NOT NULL,
+    audience text NOT NULL DEFAULT '',
+    key      text NOT NULL,
+    images   int8 NOT NULL,
+    amount   int8 NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE total_changes IS 'What was counted since the last folding: append-only.';
 
@@ -652,6 +679,65 @@ LANGUAGE sql STABLE RETURN
 CREATE FUNCTION hour_of(moment timestamptz) RETURNS text
 LANGUAGE sql STABLE RETURN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24');
 
+-- For whom an image counts in totals.
+CREATE FUNCTION audiences_of(which uuid, open_to_all boolean) RETURNS text[]
+LANGUAGE sql STABLE RETURN
+    CASE WHEN open_to_all THEN ARRAY['']
+         ELSE ARRAY(SELECT E'\tclosed' UNION ALL SELECT owner FROM image_owners WHERE image_id = which) END;
+
+-- Counts what an image carries, once more or once less, for some audiences. FOR SHARE: what somebody
+-- changes of it at this moment is counted for those who were there before, and found here.
+CREATE FUNCTION count_tagged(which uuid, audiences text[], n int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    t tagged_images;
+BEGIN
+    SELECT * INTO t FROM tagged_images WHERE image_id = which FOR SHARE;
+    INSERT INTO total_changes (kind, audience, key, images, amount)
+    SELECT kind, audience, key, n, n * amount FROM unnest(audiences) AS audience, (
+        SELECT 'day', day_taken(t.exif_datetime, t.created_at), 0 WHERE t.id IS NOT NULL
+        UNION ALL
+        SELECT 'camera', t.camera, 0 WHERE t.camera IS NOT NULL
+        UNION ALL
+        SELECT 'tag', label_id::text, score FROM image_tags WHERE image_tags.image_id = t.id
+    ) AS c (kind, key, amount);
+END $$;
+
+-- A new owner has the image in the counts as it stands, and one who leaves has not. Nobody may switch
+-- this off: it alone knows who comes and goes.
+CREATE FUNCTION note_owner() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN
+        SELECT i.image_id, i.status, v.owner, v.n
+        FROM (VALUES (OLD.image_id, OLD.owner, -1), (NEW.image_id, NEW.owner, 1)) AS v (image_id, owner, n)
+        JOIN images i ON i.image_id = v.image_id AND NOT i.open_to_all
+    LOOP
+        INSERT INTO total_changes (kind, audience, key, images)
+        VALUES ('status', c.owner, c.status, c.n);
+        PERFORM count_tagged(c.image_id, ARRAY[c.owner], c.n);
+    END LOOP;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER image_owners_noted AFTER INSERT OR UPDATE OR DELETE ON image_owners FOR EACH ROW
+    EXECUTE FUNCTION note_owner();
+
+-- What goes with an image goes before it: its own triggers ask the image for whom it counts.
+CREATE FUNCTION take_along() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'images' THEN
+        DELETE FROM tagged_images WHERE image_id = OLD.image_id;
+        DELETE FROM image_owners WHERE image_id = OLD.image_id;
+    ELSE
+        DELETE FROM image_tags WHERE image_id = OLD.id;
+        DELETE FROM noted_images WHERE image_id = OLD.id;
+    END IF;
+    RETURN OLD;
+END $$;
+CREATE TRIGGER images_take_along BEFORE DELETE ON images FOR EACH ROW EXECUTE FUNCTION take_along();
+CREATE TRIGGER tagged_images_take_along BEFORE DELETE ON tagged_images FOR EACH ROW
+    EXECUTE FUNCTION take_along();
+
 -- Names as schemas/strict.py has them: a longer one would fit into no index, and upkeep would stop.
 CREATE FUNCTION check_tags(id int8, tags jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -697,19 +783,21 @@ BEGIN
         PERFORM add_labels(NEW.tags);
         INSERT INTO noted_images (image_id) VALUES (NEW.id);
     END IF;
-    INSERT INTO total_changes (kind, key, images)
-    SELECT kind, key, sum(n) FROM (
-        SELECT 'day', day_taken(NEW.exif_datetime, NEW.created_at), 1 WHERE TG_OP <> 'DELETE'
+    INSERT INTO total_changes (kind, audience, key, images)
+    SELECT kind, audience, key, sum(n) FROM (
+        SELECT NEW.image_id, 'day', day_taken(NEW.exif_datetime, NEW.created_at), 1
         UNION ALL
-        SELECT 'day', day_taken(OLD.exif_datetime, OLD.created_at), -1 WHERE TG_OP <> 'INSERT'
+        SELECT OLD.image_id, 'day', day_taken(OLD.exif_datetime, OLD.created_at), -1
         UNION ALL
-        SELECT 'camera', NEW.camera, 1 WHERE TG_OP <> 'DELETE' AND NEW.camera IS NOT NULL
+        SELECT NEW.image_id, 'camera', NEW.camera, 1 WHERE NEW.camera IS NOT NULL
         UNION ALL
-        SELECT 'camera', OLD.camera, -1 WHERE TG_OP <> 'INSERT' AND OLD.camera IS NOT NULL
+        SELECT OLD.image_id, 'camera', OLD.camera, -1 WHERE OLD.camera IS NOT NULL
         UNION ALL
-        SELECT 'hour', hour_of(NEW.updated_at), 1
-        WHERE TG_OP <> 'DELETE' AND NEW.updated_at IS DISTINCT FROM OLD.updated_at
-    ) AS c (kind, key, n) GROUP BY kind, key HAVING sum(n) <> 0;
+        SELECT NEW.image_id, 'hour', hour_of(NEW.updated_at), 1
+        WHERE NEW.updated_at IS DISTINCT FROM OLD.updated_at
+    ) AS c (image_id, kind, key, n) JOIN images i USING (image_id),
+        unnest(audiences_of(i.image_id, i.open_to_all)) AS audience
+    GROUP BY kind, audience, key HAVING sum(n) <> 0;
     RETURN NULL;
 END $$;
 CREATE TRIGGER tagged_images_noted AFTER INSERT OR UPDATE OR DELETE ON tagged_images FOR EACH ROW
@@ -719,10 +807,17 @@ CREATE TRIGGER tagged_images_noted AFTER INSERT OR UPDATE OR DELETE ON tagged_im
 -- An image is an answer while its status is `tagged`, and nobody excluded it.
 CREATE FUNCTION note_image() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.status IS DISTINCT FROM OLD.status THEN
-        INSERT INTO total_changes (kind, key, images)
-        SELECT 'status', status, n FROM (VALUES (NEW.status, 1), (OLD.status, -1)) AS c (status, n)
+    IF (NEW.status, NEW.open_to_all) IS DISTINCT FROM (OLD.status, OLD.open_to_all) THEN
+        INSERT INTO total_changes (kind, audience, key, images)
+        SELECT 'status', audience, status, n
+        FROM (VALUES (NEW.image_id, NEW.open_to_all, NEW.status, 1),
+                     (OLD.image_id, OLD.open_to_all, OLD.status, -1)) AS c (image_id, is_open, status, n),
+             unnest(audiences_of(image_id, is_open)) AS audience
         WHERE status IS NOT NULL;
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
+        PERFORM count_tagged(OLD.image_id, audiences_of(OLD.image_id, OLD.open_to_all), -1);
+        PERFORM count_tagged(NEW.image_id, audiences_of(NEW.image_id, NEW.open_to_all), 1);
     END IF;
     IF TG_OP = 'UPDATE' AND (NEW.status = 'tagged' AND NOT NEW.excluded)
                             <> (OLD.status = 'tagged' AND NOT OLD.excluded) THEN
@@ -738,10 +833,12 @@ CREATE TRIGGER images_noted AFTER INSERT OR UPDATE OR DELETE ON images FOR EACH 
 -- With an image of tagged_images its rows go; changed alone, they are written anew.
 CREATE FUNCTION note_image_tag() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO total_changes (kind, key, images, amount)
-    SELECT 'tag', label_id::text, n, n * score
-    FROM (VALUES (NEW.label_id, NEW.score, 1), (OLD.label_id, OLD.score, -1)) AS c (label_id, score, n)
-    WHERE label_id IS NOT NULL;
+    INSERT INTO total_changes (kind, audience, key, images, amount)
+    SELECT 'tag', audience, label_id::text, n, n * score
+    FROM (VALUES (NEW.image_id, NEW.label_id, NEW.score, 1),
+                 (OLD.image_id, OLD.label_id, OLD.score, -1)) AS c (number, label_id, score, n)
+    JOIN tagged_images t ON t.id = number JOIN images i USING (image_id),
+         unnest(audiences_of(i.image_id, i.open_to_all)) AS audience;
     INSERT INTO combo_work (image_id, label_ids)
     SELECT image_id, ARRAY[label_id]
     FROM (VALUES (NEW.image_id, NEW.label_id), (OLD.image_id, OLD.label_id)) AS c (image_id, label_id)

@@ -218,7 +218,7 @@ class ChildProcess:
                     self._output.changed.notify_all()
 
     def release(self, text: str) -> None:
-        """Write a held process its whole standard input; do nothing when it has ended."""
+        """Write the whole standard input of a held process; do nothing when it has ended."""
         if self._process is None or self._process.stdin is None:
             raise RuntimeError(f"{self.name} is not held")
         with contextlib.suppress(OSError, ValueError):  # it has ended

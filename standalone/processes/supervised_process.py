@@ -21,7 +21,7 @@ from standalone.processes.policy import (
 
 JOIN_TIMEOUT_S = 90.0  # longer than any clean stop; then the thread ends with our process
 STOP_AGAIN_S = 0.1  # a start that was under way at the stop is stopped soon after it
-PREPARING_S = 1.0  # a download or the creation of data is not waited for: it ends with us
+PREPARING_S = 0.5  # a download or the creation of data is not waited for: it ends with us
 
 
 class Runnable(Protocol):

@@ -285,7 +285,7 @@ class Supervisor:
 
     def kill(self) -> None:
         """Kill everything, at the second Ctrl-C. Nothing that was acknowledged is lost."""
-        for keeper in (*self._roles.values(), *self._servers):
+        for keeper in (*tuple(self._roles.values()), *self._servers):
             keeper.kill()
 
 

@@ -1,13 +1,13 @@
 """Doubles of the ports of `core.vision.tagger`, and of the model behind `ClipModel`."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ImageUnreadable, PermanentError
-from core.tags import Label
+from core.tags import Label, Postponed, Slowness
 from core.vision.decoding import sniff
 from core.vision.decoding.decoder import Decoded
 from core.vision.decoding.worker_protocol import PixelFormat
@@ -23,7 +23,11 @@ class MemoryDecoder:
         self.busy = 0
         self.most_busy = 0
 
-    async def decode(self, data: bytes) -> Decoded | PermanentError:
+    async def decode(self, data: bytes) -> Decoded | PermanentError | Postponed:
+        return self.picture(data)
+
+    def picture(self, data: bytes) -> Decoded | PermanentError:
+        """Return the picture, or what is wrong with it."""
         kind = sniff.media_type(data)
         if kind is None:
             return ImageUnreadable(f"{len(data)} bytes", reason="not_an_image" if data else "empty")
@@ -31,6 +35,35 @@ class MemoryDecoder:
         pixels = np.resize(np.frombuffer(digest, np.uint8), (SIDE, SIDE, 3)).copy()
         looks = int.from_bytes(digest[:8], "big") >> 1
         return Decoded(pixels, kind, SIDE, SIDE, digest, None, CAMERA, looks)
+
+
+class PromptDecoder(MemoryDecoder):
+    """A decoder that postpones whatever calls itself slow."""
+
+    async def decode(self, data: bytes) -> Decoded | PermanentError | Postponed:
+        return Postponed(Slowness.PICTURE) if b"slow" in data else self.picture(data)
+
+
+class PatientDecoder(MemoryDecoder):
+    """A decoder that takes all pictures; those that call themselves bad are too slow even for it.
+
+    Attributes:
+        decoded: the pictures so far.
+        before: is awaited before each picture.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoded: list[bytes] = []
+        self.before: Callable[[], Awaitable[object]] | None = None
+
+    async def decode(self, data: bytes) -> Decoded | PermanentError:
+        self.decoded.append(data)
+        if self.before is not None:
+            await self.before()
+        if b"bad" in data:
+            return ImageUnreadable("not decoded within 30 s", reason="decoder_timeout")
+        return self.picture(data)
 
 
 class HashModel:

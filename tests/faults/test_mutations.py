@@ -124,6 +124,18 @@ async def test_a_zombie_with_an_old_lease_undoes_a_delivery_only_without_the_tok
     assert bool(verdict.twice) == bool(mutation), verdict
 
 
+@pytest.mark.slow  # tests/integration/tagging/test_slow_lane.py holds the claim in `make test`
+@pytest.mark.parametrize("mutation", ["", "claim"])
+async def test_a_zombie_with_a_parked_image_in_hand_writes_it_only_without_its_claim(
+    archive: ArchiveToKill, mutation: str
+) -> None:
+    aim = Aim("slow.prepared", signal=signal.SIGSTOP)
+    verdict = await _woken(archive, aim, mutation, instance="heir")
+
+    assert not verdict.lost
+    assert bool(verdict.twice) == bool(mutation), verdict
+
+
 def test_every_mutation_has_a_test_that_fails_with_it() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert [name for name in MUTATIONS if f'"{name}"' not in text] == []

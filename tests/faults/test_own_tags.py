@@ -12,7 +12,7 @@ from PIL import Image
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import DecodeSettings, TaggingSettings
 from core.tags import Tagged, TagRequest
-from core.vision.opening import open_tagger
+from core.vision.opening import open_taggers
 from tests.e2e.archive import RunningArchive
 from tests.fakes.pictures import encoded
 from tests.faults.harness.load import in_background, upload_all, wait_until_tagged
@@ -109,7 +109,8 @@ def _tag_alone(photos: list[bytes]) -> dict[bytes, tuple[NDArray[np.float64], st
 
     async def run() -> dict[bytes, tuple[NDArray[np.float64], str]]:
         settings = TaggingSettings(model="demo", device="cpu", precision="fp32", engine="torch")
-        async with open_tagger(settings, DecodeSettings(), max_image_bytes=10_000_000) as tagger:
+        async with open_taggers(settings, DecodeSettings(), max_image_bytes=10_000_000) as both:
+            tagger = both.ordinary
             await tagger.use_labels(DEFAULT_LABELS, 1)
             found = {}
             for result in await tagger.tag_all(photos, [TagRequest()] * len(photos)):

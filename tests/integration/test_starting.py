@@ -16,7 +16,7 @@ from core.starting import HELD, LOADED
 from tests.integration.standalone.waiting import until
 
 ROOT = Path(__file__).parents[2]
-LOADING_S = 120.0  # torch from a cold disk, on a busy machine
+LOADING_S = 300.0  # torch from a cold disk, on a busy machine
 #: Nothing is asked of a server, so none is there.
 ROLES = (
     ("ingress",),

@@ -18,6 +18,7 @@ STEPPED = {
     "core/messaging/member.py": ("_try_to_join", "_commit_offsets", "leave", "_hand_over"),
     "core/messaging/outbox.py": ("publish", "sweep"),
     "consumers/tagging/role.py": ("apply",),
+    "consumers/tagging/slow_lane.py": ("_commit",),
     "consumers/query/role.py": ("apply",),
     "consumers/query/waiting.py": ("serve",),
     "consumers/delivery/role.py": ("apply",),

@@ -17,7 +17,7 @@ from core.settings import (
 )
 from core.variables import SUCCESSORS, find_unknown
 
-MOST = 90
+MOST = 91
 KNOWN = frozenset(name for group in GROUPS for name in variables(group).values())
 
 
@@ -149,3 +149,16 @@ def test_links_point_to_the_public_url_or_else_to_the_ingress_itself() -> None:
 
     assert base_url(behind_a_proxy, ingress) == "https://photos.example"
     assert base_url(ArchiveSettings(public_url=""), ingress) == "http://10.0.0.1:9000"
+
+
+@pytest.mark.parametrize(
+    ("host", "link"),
+    [
+        ("0.0.0.0", "http://localhost:9000"),
+        ("::", "http://localhost:9000"),
+        ("::1", "http://[::1]:9000"),
+        ("fd00::7", "http://[fd00::7]:9000"),
+    ],
+)
+def test_links_to_an_address_are_such_as_can_be_followed(host: str, link: str) -> None:
+    assert base_url(ArchiveSettings(public_url=""), IngressSettings(host=host, port=9000)) == link

@@ -24,6 +24,7 @@ from aiokafka.errors import (
 )
 
 from core.errors import BrokerAway
+from core.messaging.kafka import unpacking
 from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.connection import (
     client_options,
@@ -108,6 +109,7 @@ class GroupConsumer:
         return identity
 
     def _make(self) -> AIOKafkaConsumer:
+        unpacking.install()
         options = client_options(self._settings, client_id=self._client_id)
         # JoinGroup is answered when the slowest member has released its partitions.
         options["request_timeout_ms"] = max(

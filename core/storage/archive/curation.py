@@ -30,7 +30,6 @@ _SHOW_MODEL = """
 UPDATE tagged_images SET tags = model_tags, model_tags = NULL, updated_at = now()
 WHERE image_id = $1 AND model_tags IS NOT NULL
 """
-_STATE = "SELECT excluded, hand_tags FROM images WHERE image_id = $1"
 
 
 async def exclude(
@@ -65,11 +64,3 @@ async def clear_tags(tx: Transaction, image_id: UUID, *, by: str | None = None) 
     await tx.execute(_HAND_TAGS, image_id, None, by)
     await tx.execute(_SHOW_MODEL, image_id)
     await following.follow_images(tx, [image_id])
-
-
-async def state(connection: Transaction, image_id: UUID) -> image_tags.Curated | None:
-    """Return the manual edits of an image; None if it is unknown."""
-    row = await connection.fetchrow(_STATE, image_id)
-    if row is None:
-        return None
-    return image_tags.Curated(image_tags.read_tags(row["hand_tags"]), row["excluded"])

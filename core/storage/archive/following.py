@@ -11,8 +11,8 @@ from uuid import UUID
 
 from core.errors import RecordRefused
 from core.storage import labels
-from core.storage.archive import image_tags, keeping, statistics
-from core.storage.archive.image_tags import StoredTags
+from core.storage.archive import answer_rows, image_tags, keeping, statistics
+from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.statistics import Counts
 from core.storage.best import combos
 from core.transaction import Transaction
@@ -24,6 +24,10 @@ _NOTED = "SELECT image_id FROM noted_images ORDER BY id LIMIT $1"
 # that follow the same image take the row before the notes, so that they come to no deadlock.
 _TAKE_NOTES = "DELETE FROM noted_images WHERE image_id = ANY($1::int8[])"
 _IMAGE_IDS = "SELECT image_id FROM tagged_images WHERE id = ANY($1::int8[])"
+_AUDIENCES = """
+SELECT t.id, audiences_of(i.image_id, i.open_to_all) AS audiences
+FROM tagged_images t JOIN images i USING (image_id) WHERE t.id = ANY($1::int8[])
+"""
 _NUMBERS = "SELECT id FROM tagged_images WHERE image_id = ANY($1::uuid[])"
 _TAGS = "SELECT image_id, name, score, ts FROM answer_tags WHERE image_id = ANY($1::int8[])"
 
@@ -60,12 +64,19 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     for row in rows:
         if row["name"] in label_ids:
             scores[row["image_id"]].append((label_ids[row["name"]], row["score"]))
+    audiences = {row["id"]: row["audiences"] for row in await tx.fetch(_AUDIENCES, numbers)}
     stored = [
-        StoredTags(number, ts.get(number, 0), existed=True, scores=tuple(scores[number]))
+        StoredTags(
+            number,
+            ts.get(number, 0),
+            existed=True,
+            scores=tuple(scores[number]),
+            audiences=audiences.get(number, ()),
+        )
         for number in numbers
     ]
     counts = Counts()
-    had = await image_tags.write_scores(tx, stored, counts)
+    had = await answer_rows.replace(tx, stored, counts)
     await statistics.append(tx, counts)
     has = {image.number: {label_id for label_id, _ in image.scores} for image in stored}
     touched = {number: had.get(number, set()) | has.get(number, set()) for number in {*had, *has}}

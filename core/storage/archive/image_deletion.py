@@ -1,9 +1,14 @@
-"""Deletion of images; each leaves a tombstone with its id and time."""
+"""Deletion of images; each leaves a tombstone with its id and time.
 
+An owner ends the own ownership; the image goes with the last one, unless it is open to all. An
+administrator deletes it wholly.
+"""
+
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.archive import image_tags
+from core.storage.archive import image_tags, ownership
 from core.transaction import Transaction
 
 # Nothing is left that tells of the picture: what a URI names may be a path, a token, its hash. The
@@ -12,33 +17,62 @@ from core.transaction import Transaction
 # the best images looked at again.
 _DELETE = """
 UPDATE images SET status = 'deleted', deleted_at = clock_timestamp(), updated_at = now(),
-    uri = '', path = '', owner = NULL, media_type = NULL, size_bytes = NULL, sha256 = NULL,
+    uri = '', path = '', open_to_all = false, media_type = NULL, size_bytes = NULL, sha256 = NULL,
     reason = NULL, detail = NULL, event_time = NULL, excluded = false, hand_tags = NULL,
-    decided_by = $3, decided_at = now()
-WHERE image_id = $1 AND status <> 'deleted' AND ($2::text IS NULL OR owner = $2)
+    decided_by = $2, decided_at = now(), moved_to = NULL
+WHERE image_id = $1 AND status <> 'deleted'
 RETURNING deleted_at
 """
-_DELETE_TAGS = """
-WITH gone AS (DELETE FROM tagged_images WHERE image_id = $1 RETURNING id)
-DELETE FROM noted_images n USING gone WHERE n.image_id = gone.id
-"""
+_DELETE_TAGS = "DELETE FROM tagged_images WHERE image_id = $1"
 _DELETE_OWNERS = "DELETE FROM image_owners WHERE image_id = $1"
 _DELETE_FAILURES = "DELETE FROM failures WHERE image_id = $1"
+_DELETE_PARKED = "DELETE FROM parked_images WHERE image_id = $1"
+_REMAINS = """
+SELECT (SELECT open_to_all FROM images WHERE image_id = $1)
+       OR EXISTS (SELECT FROM image_owners WHERE image_id = $1) AS remains, clock_timestamp() AS at
+"""
 
 
-async def delete(
-    tx: Transaction, image_id: UUID, *, owner: str | None, by: str | None = None
-) -> datetime | None:
-    """Delete an image; return the time, or None if it is unknown or of another owner than given.
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """The end of somebody's ownership.
+
+    Attributes:
+        remains: the image is still there, since others own it or all may see it.
+    """
+
+    at: datetime
+    remains: bool
+
+
+async def leave(tx: Transaction, image_id: UUID, owner: str) -> Departure | None:
+    """End somebody's ownership of an image, which goes with its last owner; None if there is none.
+
+    What was decided about the image by hand belongs to it, and stays with it.
+    """
+    # Held until the end: of two owners who leave at once the second one finds the first one gone.
+    await image_tags.lock(tx, [image_id])
+    if not await ownership.leave(tx, image_id, owner):
+        return None
+    row = await tx.fetchrow(_REMAINS, image_id)
+    if row is not None and row["remains"]:
+        return Departure(row["at"], remains=True)
+    deleted_at = await delete(tx, image_id, by=owner)
+    return None if deleted_at is None else Departure(deleted_at, remains=False)
+
+
+async def delete(tx: Transaction, image_id: UUID, *, by: str | None = None) -> datetime | None:
+    """Delete an image, whoever owns it; return the time, or None if it is unknown.
 
     Its tags go at once. Its bytes and its embedding go when the pruner finds that no other image
     has them: a crash in between leaves them to it.
     """
     # Tags before their rows in `image_tags`, as who changes tags by SQL has it through a trigger.
     await image_tags.lock(tx, [image_id])
-    deleted_at: datetime | None = await tx.fetchval(_DELETE, image_id, owner, by)
-    if deleted_at is not None:
-        await tx.execute(_DELETE_TAGS, image_id)
-        await tx.execute(_DELETE_OWNERS, image_id)
-        await tx.execute(_DELETE_FAILURES, image_id)
+    # Before the tombstone, which nobody owns: what goes is counted for those who had it.
+    await tx.execute(_DELETE_TAGS, image_id)
+    await tx.execute(_DELETE_OWNERS, image_id)
+    await tx.execute(_DELETE_FAILURES, image_id)
+    await tx.execute(_DELETE_PARKED, image_id)
+    deleted_at: datetime | None = await tx.fetchval(_DELETE, image_id, by)
     return deleted_at

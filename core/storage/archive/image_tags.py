@@ -8,16 +8,20 @@ from typing import Any
 from uuid import UUID
 
 from core.storage import labels
-from core.storage.archive import keeping, statistics
-from core.storage.archive.images import COMES_BACK, OWNER_COMES_BACK
+from core.storage.archive import answer_rows, keeping, moving, statistics
+from core.storage.archive.answer_rows import StoredTags
+from core.storage.archive.images import COMES_BACK
+from core.storage.archive.ownership import OwnerClaim
 from core.storage.archive.statistics import Counts
 from core.storage.vectors import vector_text
 from core.tags import ImageTags, TagScore, score_to_int
 from core.transaction import Transaction
 
 _IMAGES = f"""
-INSERT INTO images (image_id, uri, path, owner, job_id, sha256, media_type, event_time, status)
-SELECT u.*, 'tagged'
+INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, media_type, event_time,
+                    status)
+SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, u.media_type, u.event_time,
+       'tagged'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[],
             $8::timestamptz[])
      AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time)
@@ -25,9 +29,12 @@ ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = 'tagged', reason = NULL, detail = NULL, path = excluded.path, sha256 = excluded.sha256,
     media_type = excluded.media_type, job_id = coalesce(excluded.job_id, images.job_id),
-    event_time = excluded.event_time, updated_at = now(), {OWNER_COMES_BACK}, {COMES_BACK}
-RETURNING images.image_id, images.excluded, images.hand_tags, old.status AS was
+    event_time = excluded.event_time, updated_at = now(), {COMES_BACK}
+RETURNING images.image_id, images.excluded, images.hand_tags, images.status, old.status AS was
 """  # noqa: S608 - constants only
+
+#: Statuses before an arrival that comes to a place where no photo was; None: it was unknown.
+_ARRIVING = frozenset({None, "accepted", "missing", "deleted"})
 
 _TAGGED = """
 INSERT INTO tagged_images (image_id, image_path, tags, exif_datetime, sha256, width, height,
@@ -55,7 +62,9 @@ RETURNING tagged_images.id, tagged_images.image_id, old.id IS NOT NULL AS existe
     hour_of(tagged_images.updated_at) AS hour,
     day_taken(tagged_images.exif_datetime, tagged_images.created_at) AS day,
     day_taken(old.exif_datetime, old.created_at) AS day_was,
-    tagged_images.camera, old.camera AS camera_was
+    tagged_images.camera, old.camera AS camera_was,
+    (SELECT audiences_of(i.image_id, i.open_to_all) FROM images i
+     WHERE i.image_id = tagged_images.image_id) AS audiences
 """
 
 _LOCK_IMAGES = """
@@ -63,15 +72,6 @@ SELECT FROM images WHERE image_id = ANY($1::uuid[]) ORDER BY image_id FOR UPDATE
 """
 _LOCK_TAGGED = """
 SELECT FROM tagged_images WHERE image_id = ANY($1::uuid[]) ORDER BY image_id FOR UPDATE
-"""
-
-_CLEAR = """
-DELETE FROM image_tags WHERE image_id = ANY($1::int8[]) RETURNING image_id, label_id, score
-"""
-
-_SCORES = """
-INSERT INTO image_tags (image_id, score, ts, label_id)
-SELECT * FROM unnest($1::int8[], $2::int4[], $3::int4[], $4::int2[])
 """
 
 # The age of a known one is reset, and its row locked against the pruner until we commit.
@@ -92,6 +92,7 @@ class TaggedImage:
     Attributes:
         label_version: version of the default labels that the tags were made with; None where the
             image has labels of its own.
+        owner: whom the arrival names as an owner (`ownership.join_all`).
         event_time: of the arrival that the tags come from.
     """
 
@@ -104,22 +105,6 @@ class TaggedImage:
     label_version: int | None
     top_k: int
     event_time: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTags:
-    """One image's tags as they were stored.
-
-    Attributes:
-        number: id of the row in `tagged_images`.
-        existed: whether it had tags before.
-        scores: (label id, score in millionths); none where it is excluded from the answers.
-    """
-
-    number: int
-    ts: int
-    existed: bool
-    scores: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +147,13 @@ async def replace(
         return ()
     await keeping.keep(tx)
     counts = Counts()
-    curated = await _upsert_images(tx, images, counts)
+    curated = await _upsert_images(tx, images)
     by_hand = {tag.tag for one in curated.values() for tag in one.tags or ()}
     ids = {**label_ids, **(await labels.known(tx, by_hand) if by_hand else {})}
     rows = await tx.fetch(_TAGGED, *_tagged_columns(images, curated))
     _count(rows, counts)
     stored = _stored(images, rows, curated, ids)
-    await write_scores(tx, stored, counts)
+    await answer_rows.replace(tx, stored, counts)
     await statistics.append(tx, counts)
     await tx.execute(
         _EMBEDDINGS,
@@ -180,36 +165,11 @@ async def replace(
     return stored
 
 
-async def write_scores(
-    tx: Transaction, stored: Sequence[StoredTags], counts: Counts
-) -> dict[int, set[int]]:
-    """Put these rows of `image_tags` in place of those that the images have, and count both.
-
-    Returns:
-        The labels that each image had.
-    """
-    had: dict[int, set[int]] = {}
-    for row in await tx.fetch(_CLEAR, [image.number for image in stored]):
-        counts.add("tag", str(row["label_id"]), -1, -row["score"])
-        had.setdefault(row["image_id"], set()).add(row["label_id"])
-    scores = [(image, label_id, score) for image in stored for label_id, score in image.scores]
-    for _, label_id, score in scores:
-        counts.add("tag", str(label_id), 1, score)
-    await tx.execute(
-        _SCORES,
-        [image.number for image, _, _ in scores],
-        [score for _, _, score in scores],
-        [image.ts for image, _, _ in scores],
-        [label_id for _, label_id, _ in scores],
-    )
-    return had
-
-
 def _count(rows: Sequence[Mapping[str, Any]], counts: Counts) -> None:
     for row in rows:
-        counts.add("hour", row["hour"], 1)
-        counts.move("day", row["day_was"], row["day"])
-        counts.move("camera", row["camera_was"], row["camera"])
+        counts.add("hour", row["hour"], 1, audiences=row["audiences"])
+        counts.move("day", row["day_was"], row["day"], audiences=row["audiences"])
+        counts.move("camera", row["camera_was"], row["camera"], audiences=row["audiences"])
 
 
 def _stored(
@@ -227,6 +187,7 @@ def _stored(
             scores=()
             if decided.excluded
             else tuple((label_ids[tag.tag], tag.score) for tag in _shown(image, decided)),
+            audiences=row["audiences"],
         )
         for image in images
         for row in (row_of[image.image_id],)
@@ -238,9 +199,7 @@ def _shown(image: TaggedImage, decided: Curated) -> tuple[TagScore, ...]:
     return image.tags.tags if decided.tags is None else decided.tags
 
 
-async def _upsert_images(
-    tx: Transaction, images: Sequence[TaggedImage], counts: Counts
-) -> dict[UUID, Curated]:
+async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict[UUID, Curated]:
     """Return the manual edits of those images that have any."""
     rows = await tx.fetch(
         _IMAGES,
@@ -253,11 +212,18 @@ async def _upsert_images(
         [image.tags.media_type for image in images],
         [image.event_time for image in images],
     )
-    for row in rows:
-        counts.move("status", row["was"], "tagged")
+    await keeping.note_arrivals(
+        tx, rows, [OwnerClaim(image.image_id, image.owner, image.job_id) for image in images]
+    )
+    arriving = {row["image_id"] for row in rows if row["was"] in _ARRIVING}
+    decided = {row["image_id"]: row for row in rows}
+    files = [it for it in images if it.image_id in arriving and it.uri.startswith("file:")]
+    decided |= await moving.inherit(
+        tx, [file.tags.sha256 for file in files], [file.image_id for file in files]
+    )
     return {
-        row["image_id"]: Curated(read_tags(row["hand_tags"]), row["excluded"])
-        for row in rows
+        image_id: Curated(read_tags(row["hand_tags"]), row["excluded"])
+        for image_id, row in decided.items()
         if row["excluded"] or row["hand_tags"] is not None
     }
 

@@ -7,26 +7,26 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from core.storage.archive import keeping, statistics
-from core.storage.archive.statistics import Counts
+from core.storage.archive import keeping, ownership
+from core.storage.archive.ownership import OwnerClaim
 from core.transaction import Transaction
 
 #: A deleted image that comes back takes all columns from its new arrival.
 COMES_BACK = """
     uri = CASE WHEN images.status = 'deleted' THEN excluded.uri ELSE images.uri END,
     arrived_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.arrived_at END,
-    deleted_at = NULL
+    open_to_all = CASE WHEN images.status = 'deleted' THEN excluded.open_to_all
+                       ELSE images.open_to_all END,
+    deleted_at = NULL, moved_to = NULL
 """
 #: The path of the last tagging stays until the next one, so that both tables show the same.
-_PATH_COMES_BACK = """
+PATH_COMES_BACK = """
     path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END
 """
-OWNER_COMES_BACK = """
-    owner = CASE WHEN images.status = 'deleted' THEN excluded.owner ELSE images.owner END
-"""
 _ACCEPT = f"""
-INSERT INTO images (image_id, uri, path, owner, media_type, size_bytes, sha256, job_id, status)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'accepted')
+INSERT INTO images (image_id, uri, path, open_to_all, media_type, size_bytes, sha256, job_id,
+                    status)
+VALUES ($1, $2, $3, $4::text IS NULL, $5, $6, $7, $8, 'accepted')
 ON CONFLICT (image_id) DO UPDATE SET
     status = CASE WHEN images.status IN ('deleted', 'missing') THEN 'accepted'
                   ELSE images.status END,
@@ -35,26 +35,30 @@ ON CONFLICT (image_id) DO UPDATE SET
     size_bytes = CASE WHEN images.status = 'deleted' THEN excluded.size_bytes
                       ELSE images.size_bytes END,
     sha256 = CASE WHEN images.status = 'deleted' THEN excluded.sha256 ELSE images.sha256 END,
-    -- Sent by two owners it belongs to nobody alone: both must find what they were promised.
-    owner = CASE WHEN images.status = 'deleted' THEN excluded.owner
-                 WHEN images.owner = excluded.owner THEN images.owner END,
     job_id = coalesce(excluded.job_id, images.job_id),
-    {_PATH_COMES_BACK}, {COMES_BACK}
-RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at
+    {PATH_COMES_BACK}, {COMES_BACK}
+RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at,
+    -- Where it is others' too it keeps the name that they know it by.
+    CASE WHEN old.status <> 'deleted' AND (images.open_to_all OR EXISTS (
+                  SELECT FROM image_owners o WHERE o.image_id = images.image_id AND o.owner <> $4))
+         THEN images.path ELSE $3 END AS path
 """  # noqa: S608 - constants only
 
 #: What `ImageStatus` is made of, from `images i` and `tagged_images t`.
 STATUS_COLUMNS = """
-    i.image_id, i.uri, i.path, i.owner, i.media_type, i.size_bytes, i.sha256, i.status,
+    i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
     i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags,
     t.tags, t.exif_datetime, t.exif_source, t.truncated, t.camera, t.model, t.width, t.height,
-    t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256
+    t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
+    (SELECT p.reason FROM parked_images p WHERE p.image_id = i.image_id) AS waits_for
 """
 _STATUS = f"""
 SELECT {STATUS_COLUMNS}
 FROM images i LEFT JOIN tagged_images t USING (image_id)
 WHERE i.image_id = $1 AND i.status <> 'deleted'
 """  # noqa: S608 - constants only
+
+_VISIBLE_STATUS = f"{_STATUS} AND {ownership.visible('$2')}"
 
 _OUTGOING = """
 SELECT i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
@@ -64,8 +68,8 @@ WHERE i.image_id = ANY($1) AND i.status <> 'deleted'
 """
 
 _FAIL = f"""
-INSERT INTO images (image_id, uri, path, owner, job_id, status, reason, detail)
-SELECT u.image_id, u.uri, u.path, u.owner, u.job_id, 'failed', u.reason, u.detail
+INSERT INTO images (image_id, uri, path, open_to_all, job_id, status, reason, detail)
+SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, 'failed', u.reason, u.detail
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[])
      AS u (image_id, uri, path, owner, job_id, reason, detail)
 ORDER BY u.image_id
@@ -73,8 +77,8 @@ ON CONFLICT (image_id) DO UPDATE SET
     status = CASE WHEN images.status = 'tagged' THEN 'tagged' ELSE 'failed' END,
     reason = excluded.reason, detail = excluded.detail,
     job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
-    {OWNER_COMES_BACK}, {_PATH_COMES_BACK}, {COMES_BACK}
-RETURNING images.status, old.status AS was
+    {PATH_COMES_BACK}, {COMES_BACK}
+RETURNING images.image_id, images.status, old.status AS was
 """  # noqa: S608 - constants only
 
 _LEDGER = """
@@ -83,10 +87,6 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (image_id, reason,
 ORDER BY 1, 2
 ON CONFLICT (image_id, reason) DO UPDATE SET
     detail = excluded.detail, attempts = failures.attempts + 1, last_at = now()
-"""
-
-_OWN = """
-INSERT INTO image_owners (image_id, owner) VALUES ($1, $2) ON CONFLICT DO NOTHING
 """
 
 _JOB_COUNTS = "SELECT status, count(*) FROM images WHERE job_id = $1 GROUP BY status"
@@ -115,12 +115,13 @@ class ImageStatus:
         hand_tags: set by people, as `tags`; these are what `tags` shows once it is tagged.
         tagged_at: when the present tags were written.
         tagged_sha256: hash of the bytes that the tags belong to.
+        waits_for: why its newest arrival is to be tagged apart from others (`Slowness`); None
+            where none waits.
     """
 
     image_id: UUID
     uri: str
     path: str
-    owner: str | None
     media_type: str | None
     size_bytes: int | None
     sha256: bytes | None
@@ -143,6 +144,7 @@ class ImageStatus:
     truncated: bool | None = None
     excluded: bool = False
     hand_tags: list[dict[str, Any]] | None = field(default=None)
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +173,17 @@ class Accepted:
     Attributes:
         is_duplicate: it was known before.
         at: PostgreSQL's time with the row locked, so that a deletion is either before or after.
+        path: what it is called: as given, but for an image that is others' too.
     """
 
     is_duplicate: bool
     at: datetime
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
 class FailedImage:
-    """An image that could not be tagged, and why."""
+    """An image that could not be tagged, and why; `owner` as in `TaggedImage`."""
 
     image_id: UUID
     uri: str
@@ -205,7 +209,8 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
     """Note that an image is there to be tagged; tell whether it was known before, and the time.
 
     A known image keeps its status and tags until it is tagged again; one that was deleted or
-    missing is accepted anew. One that another owner sent before belongs to nobody from now on.
+    missing is accepted anew. `owner` is one of its owners from now on; without one it is open to
+    all, unless it has owners.
     """
     row = await tx.fetchrow(
         _ACCEPT, image_id, uri, path, owner, media_type, size_bytes, sha256, job_id
@@ -213,13 +218,21 @@ async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
     if row is None:
         raise RuntimeError(f"{image_id} was neither inserted nor updated")
     if owner is not None:
-        await tx.execute(_OWN, image_id, owner)
-    return Accepted(row["is_duplicate"], row["at"])
+        await ownership.join(tx, image_id, owner)
+    return Accepted(row["is_duplicate"], row["at"], row["path"])
 
 
 async def status(connection: Transaction, image_id: UUID) -> ImageStatus | None:
     """Return all that is known of an image; None if it is unknown or deleted."""
     row = await connection.fetchrow(_STATUS, image_id)
+    return None if row is None else status_of(dict(row))
+
+
+async def visible_status(
+    connection: Transaction, image_id: UUID, owner: str | None
+) -> ImageStatus | None:
+    """Return all that is known of an image, if this owner may see it; None: an administrator."""
+    row = await connection.fetchrow(_VISIBLE_STATUS, image_id, owner)
     return None if row is None else status_of(dict(row))
 
 
@@ -252,10 +265,9 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
         [image.reason for image in failed],
         [image.detail for image in failed],
     )
-    counts = Counts()
-    for row in rows:
-        counts.move("status", row["was"], row["status"])
-    await statistics.append(tx, counts)
+    await keeping.note_arrivals(
+        tx, rows, [OwnerClaim(image.image_id, image.owner, image.job_id) for image in failed]
+    )
     await tx.execute(
         _LEDGER,
         [image.image_id for image in failed],

@@ -4,6 +4,12 @@ The triggers are for everybody who does not say `keep`: SQL typed by hand, and w
 (migrations/versions/0001_schema.sql).
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.storage.archive import ownership, statistics
+from core.storage.archive.ownership import CLOSED, OwnerClaim
+from core.storage.archive.statistics import Counts
 from core.transaction import Transaction
 
 _SET = "SELECT set_config('photo_archive.keeps', $1, true)"
@@ -17,3 +23,26 @@ async def keep(tx: Transaction) -> None:
 async def keep_no_more(tx: Transaction) -> None:
     """Leave what follows in this transaction to the triggers again."""
     await tx.execute(_SET, "off")
+
+
+async def note_arrivals(
+    tx: Transaction, rows: Sequence[Mapping[str, Any]], claims: Sequence[OwnerClaim]
+) -> None:
+    """Count the statuses of images that this transaction wrote, and give them their owners.
+
+    Args:
+        rows: image_id, status, and the status before (`was`; None: it is new).
+        claims: whom the arrivals name as owners; the schema's trigger counts for those who join.
+    """
+    audiences = await ownership.audiences(tx, [row["image_id"] for row in rows])
+    counts = Counts()
+    for row in rows:
+        was, status, now = row["was"], row["status"], audiences[row["image_id"]]
+        if was != status:
+            counts.add("status", status, 1, audiences=now)
+            if was is not None:
+                before = [CLOSED] if was == "deleted" else now  # a tombstone is nobody's
+                counts.add("status", was, -1, audiences=before)
+    await statistics.append(tx, counts)
+    new = {row["image_id"] for row in rows if row["was"] in {None, "deleted"}}
+    await ownership.join_all(tx, claims, new)

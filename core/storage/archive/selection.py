@@ -15,7 +15,7 @@ WHERE i.status NOT IN ('deleted', 'missing')
   AND ($4 OR t.image_id IS NULL OR t.label_version IS NOT NULL)
 """
 _CHOOSE = f"""
-SELECT i.image_id, i.uri, i.path, i.owner, i.arrived_at {_WHERE}
+SELECT i.image_id, i.uri, i.path, i.arrived_at {_WHERE}
   AND ($5::uuid IS NULL OR i.image_id > $5) ORDER BY i.image_id LIMIT $6
 """
 _COUNT = f"SELECT count(*) {_WHERE}"
@@ -46,7 +46,6 @@ class ChosenImage:
     image_id: UUID
     uri: str
     path: str
-    owner: str | None
     arrived_at: datetime
 
 

@@ -1,7 +1,8 @@
 """Counts of the archive: tags, days, hours, cameras, statuses, failures.
 
 Counts come from `totals` and `total_changes`. Whoever changes images appends to the second what it
-changed; upkeep folds that into the first. Nothing here reads all images.
+changed; upkeep folds that into the first. Nothing here reads all images. They are kept for all and
+per owner, so that what one key sees is counted as cheaply as everything.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
+from core.storage.archive.ownership import audiences_for, visible
 from core.transaction import Transaction
 
 Kind = Literal["tag", "day", "hour", "camera", "status"]
@@ -16,10 +18,11 @@ Kind = Literal["tag", "day", "hour", "camera", "status"]
 #: Co-occurrence is counted among the newest images; exact for archives up to this size.
 NEWEST_IMAGES = 20_000
 _FOLD_ROWS = 20_000
+_LAST = "\U0010ffff"  # behind every key
 
 _APPEND = """
-INSERT INTO total_changes (kind, key, images, amount)
-SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[])
+INSERT INTO total_changes (kind, audience, key, images, amount)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::int8[])
 """
 _HAS_CHANGES = "SELECT EXISTS (SELECT FROM total_changes)"
 # Rows that another process folds are skipped; readers see them before or after, never twice.
@@ -27,32 +30,38 @@ _FOLD = """
 WITH taken AS (
     DELETE FROM total_changes WHERE id IN (
         SELECT id FROM total_changes ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
-    RETURNING kind, key, images, amount
+    RETURNING kind, audience, key, images, amount
 )
-INSERT INTO totals (kind, key, images, amount)
-SELECT kind, key, sum(images), sum(amount) FROM taken GROUP BY kind, key ORDER BY kind, key
-ON CONFLICT (kind, key) DO UPDATE
+INSERT INTO totals (kind, audience, key, images, amount)
+SELECT kind, audience, key, sum(images), sum(amount) FROM taken
+GROUP BY kind, audience, key ORDER BY kind, audience, key
+ON CONFLICT (kind, audience, key) DO UPDATE
 SET images = totals.images + excluded.images, amount = totals.amount + excluded.amount
 """
 _SUMS = """
 SELECT key, sum(images)::int8 AS images, sum(amount)::int8 AS amount FROM (
-    SELECT key, images, amount FROM totals WHERE kind = $1 AND key >= $2 AND key < $3
+    SELECT key, images, amount FROM totals
+    WHERE kind = $1 AND audience = ANY($2::text[]) AND key >= $3 AND key < $4
     UNION ALL
-    SELECT key, images, amount FROM total_changes WHERE kind = $1 AND key >= $2 AND key < $3
+    SELECT key, images, amount FROM total_changes
+    WHERE kind = $1 AND audience = ANY($2::text[]) AND key >= $3 AND key < $4
 ) AS t GROUP BY key HAVING sum(images) <> 0 ORDER BY key
 """
 _CAMERAS = """
 SELECT key AS camera, sum(images)::int8 AS images FROM (
-    SELECT key, images FROM totals WHERE kind = 'camera'
+    SELECT key, images FROM totals WHERE kind = 'camera' AND audience = ANY($1::text[])
     UNION ALL
-    SELECT key, images FROM total_changes WHERE kind = 'camera'
-) AS c GROUP BY key HAVING sum(images) <> 0 ORDER BY 2 DESC, 1 LIMIT $1
+    SELECT key, images FROM total_changes WHERE kind = 'camera' AND audience = ANY($1::text[])
+) AS c GROUP BY key HAVING sum(images) <> 0 ORDER BY 2 DESC, 1 LIMIT $2
 """
 _NAMES = "SELECT id, name FROM labels WHERE id = ANY($1::int2[])"
-_PAIRS = """
+_PAIRS = f"""
 WITH newest AS MATERIALIZED (
-    SELECT image_id, label_id FROM image_tags
-    WHERE image_id > coalesce((SELECT max(image_id) FROM image_tags), 0) - $1
+    SELECT s.image_id, s.label_id FROM image_tags s
+    WHERE s.image_id > coalesce((SELECT max(image_id) FROM image_tags), 0) - $1
+      AND ($4::text IS NULL OR EXISTS (
+          SELECT FROM tagged_images t JOIN images i USING (image_id)
+          WHERE t.id = s.image_id AND {visible("$4")}))
 ), labelled AS MATERIALIZED (
     SELECT image_id, array_agg(label_id) AS label_ids FROM newest GROUP BY image_id
 )
@@ -60,11 +69,12 @@ SELECT a AS one, b AS other, count(*) AS images
 FROM labelled, unnest(label_ids) AS a, unnest(label_ids) AS b
 WHERE a < b AND ($2::int2 IS NULL OR $2 IN (a, b))
 GROUP BY a, b ORDER BY 3 DESC, 1, 2 LIMIT $3
-"""
-_FAILURES = """
-SELECT reason, count(*) AS images, max(last_at) AS last_at FROM failures
-WHERE last_at >= $1 AND last_at < $2 GROUP BY reason ORDER BY 2 DESC, 1
-"""
+"""  # noqa: S608 - constants only
+_FAILURES = f"""
+SELECT f.reason, count(*) AS images, max(f.last_at) AS last_at
+FROM failures f JOIN images i USING (image_id)
+WHERE f.last_at >= $1 AND f.last_at < $2 AND {visible("$3")} GROUP BY f.reason ORDER BY 2 DESC, 1
+"""  # noqa: S608 - constants only
 _LABEL = "SELECT id FROM labels WHERE name = $1"
 
 
@@ -72,24 +82,29 @@ class Counts:
     """What a transaction changed, summed up: `total_changes` gets a row per key."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, str], tuple[int, int]] = {}
+        self._sums: dict[tuple[str, str, str], tuple[int, int]] = {}
 
-    def add(self, kind: Kind, key: str, images: int, amount: int = 0) -> None:
+    def add(
+        self, kind: Kind, key: str, images: int, amount: int = 0, *, audiences: Sequence[str]
+    ) -> None:
         """Count images with a key; fewer of them where the number is negative."""
-        had = self._sums.get((kind, key), (0, 0))
-        self._sums[kind, key] = (had[0] + images, had[1] + amount)
+        for audience in audiences:
+            had = self._sums.get((kind, audience, key), (0, 0))
+            self._sums[kind, audience, key] = (had[0] + images, had[1] + amount)
 
-    def move(self, kind: Kind, was: str | None, becomes: str | None) -> None:
+    def move(
+        self, kind: Kind, was: str | None, becomes: str | None, *, audiences: Sequence[str]
+    ) -> None:
         """Count one image from one key to another; None: it had none, or has none."""
         if was != becomes:
             if was is not None:
-                self.add(kind, was, -1)
+                self.add(kind, was, -1, audiences=audiences)
             if becomes is not None:
-                self.add(kind, becomes, 1)
+                self.add(kind, becomes, 1, audiences=audiences)
 
     @property
-    def rows(self) -> list[tuple[str, str, int, int]]:
-        """(kind, key, images, amount) of what is not zero."""
+    def rows(self) -> list[tuple[str, str, str, int, int]]:
+        """(kind, audience, key, images, amount) of what is not zero."""
         return [(*key, *sums) for key, sums in self._sums.items() if any(sums)]
 
 
@@ -136,15 +151,25 @@ async def fold(connection: Transaction) -> None:
 
 
 async def counts(
-    connection: Transaction, kind: Kind, first: str = "", end: str = "\U0010ffff"
+    connection: Transaction,
+    kind: Kind,
+    first: str = "",
+    end: str = _LAST,
+    *,
+    owner: str | None = None,
 ) -> dict[str, int]:
-    """Return images per key from `first` to before `end`, in the keys' order."""
-    return {row["key"]: row["images"] for row in await connection.fetch(_SUMS, kind, first, end)}
+    """Return images per key from `first` to before `end`, in the keys' order.
+
+    Args:
+        owner: of what this owner sees, here and below; None: of all.
+    """
+    rows = await connection.fetch(_SUMS, kind, audiences_for(owner), first, end)
+    return {row["key"]: row["images"] for row in rows}
 
 
-async def tags(connection: Transaction) -> list[TagCount]:
+async def tags(connection: Transaction, *, owner: str | None = None) -> list[TagCount]:
     """Return all tags that any image carries, the commonest first."""
-    sums = await connection.fetch(_SUMS, "tag", "", "\U0010ffff")
+    sums = await connection.fetch(_SUMS, "tag", audiences_for(owner), "", _LAST)
     names = await _names(connection, [int(row["key"]) for row in sums])
     found = [
         TagCount(
@@ -157,31 +182,39 @@ async def tags(connection: Transaction) -> list[TagCount]:
     return sorted(found, key=lambda tag: (-tag.images, tag.tag))
 
 
-async def pairs(connection: Transaction, limit: int, tag: str | None = None) -> list[TagPair]:
+async def pairs(
+    connection: Transaction, limit: int, tag: str | None = None, *, owner: str | None = None
+) -> list[TagPair]:
     """Return the commonest pairs of tags among the newest images; those with `tag`, if given."""
     label_id = None
     if tag is not None and (label_id := await connection.fetchval(_LABEL, tag)) is None:
         return []
-    rows = await connection.fetch(_PAIRS, NEWEST_IMAGES, label_id, limit)
+    rows = await connection.fetch(_PAIRS, NEWEST_IMAGES, label_id, limit, owner)
     names = await _names(connection, [row[side] for row in rows for side in ("one", "other")])
     return [TagPair((names[row["one"]], names[row["other"]]), row["images"]) for row in rows]
 
 
-async def cameras(connection: Transaction, limit: int) -> dict[str, int]:
+async def cameras(
+    connection: Transaction, limit: int, *, owner: str | None = None
+) -> dict[str, int]:
     """Return images per camera, the commonest cameras first."""
-    rows = await connection.fetch(_CAMERAS, limit)
+    rows = await connection.fetch(_CAMERAS, audiences_for(owner), limit)
     return {row["camera"]: row["images"] for row in rows}
 
 
-async def failures(connection: Transaction, since: datetime, until: datetime) -> list[FailureCount]:
+async def failures(
+    connection: Transaction, since: datetime, until: datetime, *, owner: str | None = None
+) -> list[FailureCount]:
     """Return the failure ledger by reason, the commonest first."""
-    rows = await connection.fetch(_FAILURES, since, until)
+    rows = await connection.fetch(_FAILURES, since, until, owner)
     return [FailureCount(row["reason"], row["images"], row["last_at"]) for row in rows]
 
 
-async def days(connection: Transaction, since: date, until: date) -> dict[str, int]:
+async def days(
+    connection: Transaction, since: date, until: date, *, owner: str | None = None
+) -> dict[str, int]:
     """Return images per day taken (UTC), `since` to before `until`."""
-    return await counts(connection, "day", since.isoformat(), until.isoformat())
+    return await counts(connection, "day", since.isoformat(), until.isoformat(), owner=owner)
 
 
 async def _names(connection: Transaction, label_ids: Sequence[int]) -> dict[int, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from core.storage.archive import following
+from core.storage.archive import following, image_tags, moving
 from core.transaction import Transaction
 
 _COLUMNS = """root, relative_path, size_bytes, mtime_ns, inode, device, sha256, image_id, state,
@@ -41,6 +41,13 @@ UPDATE images SET status = 'missing', reason = 'file_gone', updated_at = now()
 WHERE image_id IN (
     SELECT image_id FROM images WHERE image_id = ANY($1::uuid[]) AND status <> 'deleted'
     ORDER BY image_id FOR UPDATE)
+RETURNING sha256
+"""
+_SHOW = """
+UPDATE tagged_images t SET
+    tags = coalesce(i.hand_tags, t.model_tags, t.tags), updated_at = now(),
+    model_tags = CASE WHEN i.hand_tags IS NOT NULL THEN coalesce(t.model_tags, t.tags) END
+FROM images i WHERE i.image_id = t.image_id AND t.image_id = ANY($1::uuid[])
 """
 _ANOTHER_TRY = """
 UPDATE watched_files SET state = 'failing', attempts = least(attempts, $2)
@@ -118,14 +125,26 @@ async def record(tx: Transaction, files: Sequence[WatchedFile]) -> None:
 async def mark_missing(tx: Transaction, root: str, paths: Sequence[bytes]) -> int:
     """Mark files as gone: their images become `missing` and no answers; return how many.
 
-    Their tags stay in `tagged_images`; a file that comes back is announced and tagged anew.
+    Their tags stay in `tagged_images`; a file that comes back is announced and tagged anew. What
+    was decided about one passes to the image of the place where the file is now.
     """
     rows = await tx.fetch(_MISSING, root, list(paths))
     image_ids = sorted(row["image_id"] for row in rows)
     if image_ids:
-        await tx.execute(_MISSING_IMAGES, image_ids)
+        gone = await tx.fetch(_MISSING_IMAGES, image_ids)
         await following.follow_images(tx, image_ids)
+        await _follow_moved(tx, [row["sha256"] for row in gone if row["sha256"] is not None])
     return len(image_ids)
+
+
+async def _follow_moved(tx: Transaction, digests: Sequence[bytes]) -> None:
+    pairs = await moving.moved(tx, digests) if digests else []
+    heirs = sorted(new.image_id for _, new in pairs)
+    if heirs:
+        await image_tags.lock(tx, heirs)
+        await moving.pass_on(tx, pairs)
+        await tx.execute(_SHOW, heirs)
+        await following.follow_images(tx, heirs)
 
 
 async def give_another_try(tx: Transaction, root: str, attempts: int) -> None:

@@ -58,12 +58,14 @@ WITH known AS MATERIALIZED (
     FROM in_turn
 ), heads AS (
     SELECT * FROM (
-        SELECT *, row_number() OVER (PARTITION BY tier ORDER BY again, due_at) AS place
+        SELECT *, row_number() OVER (PARTITION BY tier ORDER BY again, due_at) AS place,
+               room - max(turn) OVER (PARTITION BY target, sender) + 1 AS most
         FROM with_room WHERE number <= room
     ) w WHERE place <= ($9::int4[])[tier + 1]
 )
 """
-# Of these lanes the webhooks, in the same turns.
+# Of these lanes the webhooks, in the same turns: of a line no more than there is room for when the
+# sender's other lines yield one each.
 #
 # What is left of each lane is noted, but no lock is waited for: a `due_at` that stays too early is
 # put right by the next claim (see table `lanes`). `state || ''` keeps `locked` off the index of
@@ -79,7 +81,7 @@ _CHOOSE = f"""
         SELECT d.delivery_id, d.next_at FROM deliveries d
         WHERE d.state = 'due' AND d.target = h.target AND d.sender = h.sender
           AND d.line = h.line AND (d.attempt > 0) = h.again AND d.next_at <= now()
-        ORDER BY d.next_at LIMIT h.room
+        ORDER BY d.next_at LIMIT h.most
     ) due
 ), by_sender AS (
     SELECT *, row_number() OVER (PARTITION BY target, sender
@@ -96,10 +98,10 @@ _CHOOSE = f"""
     SELECT delivery_id FROM placed WHERE place <= ($9::int4[])[tier + 1]
     ORDER BY again, next_at LIMIT $10
 ), locked AS MATERIALIZED (
-    SELECT delivery_id FROM deliveries
+    SELECT delivery_id, target, sender, line, attempt > 0 AS again FROM deliveries
     WHERE delivery_id IN (SELECT delivery_id FROM wanted) AND state || '' = 'due'
     FOR UPDATE SKIP LOCKED
-), left_over AS (
+), left_over AS MATERIALIZED (
     SELECT h.target, h.sender, h.line, h.again, h.touched, (
         SELECT d.next_at FROM deliveries d
         WHERE d.state = 'due' AND d.target = h.target AND d.sender = h.sender
@@ -107,8 +109,7 @@ _CHOOSE = f"""
           AND d.delivery_id NOT IN (SELECT delivery_id FROM locked)
         ORDER BY d.next_at LIMIT 1) AS due_at,
         (h.target, h.sender, h.line, h.again) IN (
-            SELECT f.target, f.sender, f.line, f.again FROM found f
-            WHERE f.delivery_id IN (SELECT delivery_id FROM locked)) AS is_served
+            SELECT target, sender, line, again FROM locked) AS is_served
     FROM heads h
 ), changed AS MATERIALIZED (
     SELECT l.target, l.sender, l.line, l.again, o.touched, o.is_served,

@@ -65,30 +65,33 @@ FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::int8[], $5::int8[], $6::text
 ON CONFLICT (query_id) DO NOTHING
 """
 
-# A place has been passed when the group's progress lies behind it. A place that only names an
-# outbox row becomes known when the sweeper publishes the row.
-_READY = """
-SELECT p.query_id, p.event::text AS event,
-       (g.next_offset > coalesce(p.log_offset, o.log_offset)) IS NOT TRUE AS expired
-FROM parked_queries p
-LEFT JOIN outbox_places o ON o.outbox_id = p.outbox_id
-LEFT JOIN progress g ON g.grp = $1 AND g.topic = coalesce(p.topic, o.topic)
-                    AND g.part = coalesce(p.part, o.part)
-WHERE p.deadline <= now() OR g.next_offset > coalesce(p.log_offset, o.log_offset)
-ORDER BY p.deadline LIMIT $2
-"""
-_CLUSTERS = "SELECT DISTINCT cluster_id FROM progress WHERE cluster_id <> ''"
-_COUNT_PARKED = "SELECT count(*) FROM parked_queries"
-_UNPARK = "DELETE FROM parked_queries WHERE query_id = ANY($1::uuid[])"
-_PASSED = """
-SELECT coalesce(g.next_offset > coalesce(u.log_offset, o.log_offset), false) AS passed
-FROM unnest($2::text[], $3::int4[], $4::int8[], $5::int8[])
-     WITH ORDINALITY AS u (topic, part, log_offset, outbox_id, n)
+# A place has been passed when the group's progress lies behind it, and its image is not parked. A
+# place that only names an outbox row becomes known when the sweeper publishes the row.
+_PLACES = """
 LEFT JOIN outbox_places o ON o.outbox_id = u.outbox_id
 LEFT JOIN progress g ON g.grp = $1 AND g.topic = coalesce(u.topic, o.topic)
                     AND g.part = coalesce(u.part, o.part)
-ORDER BY u.n
+LEFT JOIN parked_places k ON k.topic = coalesce(u.topic, o.topic)
+                    AND k.part = coalesce(u.part, o.part)
+                    AND k.log_offset = coalesce(u.log_offset, o.log_offset)
 """
+_HAS_PASSED = "(g.next_offset > coalesce(u.log_offset, o.log_offset) AND k.image_id IS NULL)"
+_READY = f"""
+SELECT u.query_id, u.event::text AS event, {_HAS_PASSED} IS NOT TRUE AS expired
+FROM parked_queries u {_PLACES}
+WHERE u.deadline <= now() OR {_HAS_PASSED}
+ORDER BY u.deadline LIMIT $2
+"""  # noqa: S608 - constants only
+_CLUSTERS = "SELECT DISTINCT cluster_id FROM progress WHERE cluster_id <> ''"
+_COUNT_PARKED = "SELECT count(*) FROM parked_queries"
+_UNPARK = "DELETE FROM parked_queries WHERE query_id = ANY($1::uuid[])"
+_PASSED = f"""
+SELECT coalesce({_HAS_PASSED}, false) AS passed
+FROM unnest($2::text[], $3::int4[], $4::int8[], $5::int8[])
+     WITH ORDINALITY AS u (topic, part, log_offset, outbox_id, n)
+{_PLACES}
+ORDER BY u.n
+"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +224,10 @@ async def count_parked(connection: Transaction) -> int:
 
 
 async def passed(connection: Transaction, tokens: Sequence[Token], group: str) -> list[bool]:
-    """Return for each upload whether `group` has dealt with its event."""
+    """Return for each upload whether `group` has dealt with its event.
+
+    One whose image is parked has not been dealt with.
+    """
     rows = await connection.fetch(
         _PASSED,
         group,

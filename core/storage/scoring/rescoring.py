@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.archive import image_tags, keeping, statistics
-from core.storage.archive.image_tags import StoredTags
+from core.storage.archive import answer_rows, image_tags, keeping, statistics
+from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.statistics import Counts
 from core.storage.vectors import from_wire
 from core.tags import TagScore
@@ -89,7 +89,8 @@ FROM unnest($1::int8[], $2::bytea[], $3::text[], $4::text[])
 WHERE t.id = u.id AND i.image_id = t.image_id AND t.sha256 = u.sha256 AND t.model = $6
   AND t.preprocessing = u.preprocessing AND t.label_version < $5
 RETURNING t.id, recency(t.exif_datetime, t.created_at) AS ts, hour_of(t.updated_at) AS hour,
-          i.hand_tags IS NULL AND NOT i.excluded AND i.status = 'tagged' AS is_answer
+          i.hand_tags IS NULL AND NOT i.excluded AND i.status = 'tagged' AS is_answer,
+          audiences_of(i.image_id, i.open_to_all) AS audiences
 """
 
 
@@ -228,14 +229,15 @@ async def write(
             ts=row["ts"],
             existed=True,
             scores=tuple((label_ids[tag.tag], tag.score) for tag in tags_of[row["id"]]),
+            audiences=row["audiences"],
         )
         for row in rows
         if row["is_answer"]
     )
     counts = Counts()
     for row in rows:
-        counts.add("hour", row["hour"], 1)
-    await image_tags.write_scores(tx, stored, counts)
+        counts.add("hour", row["hour"], 1, audiences=row["audiences"])
+    await answer_rows.replace(tx, stored, counts)
     await statistics.append(tx, counts)
     return stored
 

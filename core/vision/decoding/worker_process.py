@@ -9,10 +9,13 @@ import socket
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from core.settings import MIB
 from core.vision.decoding import sniff, worker, worker_protocol
+from core.vision.decoding.limits import share
+from core.vision.decoding.limits.deadline import TimeLimit, cpu_seconds, within
 
 _END_TIMEOUT_S = 2.0
 
@@ -23,8 +26,8 @@ class PoolLimits:
 
     Attributes:
         workers: processes, and thereby pictures decoded at once.
-        timeout_s: wall time for one picture.
-        memory_bytes: address space of one worker.
+        timeout_s: time for one picture.
+        memory_bytes: address space of a worker that decodes a large picture alone.
         max_image_bytes: larger files are refused unread.
         start_timeout_s: from starting a process to its first readiness.
         picture: pixel and side limits of a source.
@@ -36,6 +39,16 @@ class PoolLimits:
     max_image_bytes: int = 64 * MIB
     start_timeout_s: float = 30.0
     picture: sniff.Limits = sniff.Limits()  # noqa: RUF009 - a frozen value
+
+    @property
+    def ordinary_bytes(self) -> int:
+        """Return the address space of an ordinary worker; only one at a time may have more."""
+        return min(self.memory_bytes, share.ORDINARY_BYTES + share.MAPPED_BYTES)
+
+    @property
+    def apart(self) -> int:
+        """Return how many slow pictures are decoded at once, beside the ordinary ones."""
+        return max(1, self.workers // 2)
 
 
 class Died(Exception):
@@ -103,7 +116,7 @@ class DecoderProcess:
         self._ready = True
 
     async def exchange(
-        self, head: worker_protocol.Head, data: bytes, max_body: int
+        self, head: worker_protocol.Head, data: bytes, max_body: int, limit: TimeLimit
     ) -> tuple[worker_protocol.Head, bytearray]:
         """Send a picture; return the answer.
 
@@ -113,7 +126,7 @@ class DecoderProcess:
         """
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._limits.timeout_s):
+            async with within(limit, partial(cpu_seconds, self.pid)):
                 await loop.sock_sendall(self._socket, worker_protocol.pack(head, len(data)))
                 await loop.sock_sendall(self._socket, data)
                 return await self._receive(max_body)

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
+from functools import partial
 from typing import Any, Self
 
 import structlog
@@ -30,6 +31,7 @@ import consumers.delivery.main
 import consumers.query.main
 import consumers.runtime
 import consumers.tagging.main
+from consumers.tagging.slow_lane import SlowLane
 from core import failpoints
 from core.language.lemmatizer import Lemmatizer
 from core.messaging.limits import LoopLimits
@@ -38,11 +40,13 @@ from core.settings import TelemetrySettings, load
 from core.starting import Beginning
 from core.telemetry import logs
 from core.vision.clip import DEFAULT_TEMPLATES
+from core.vision.opening import Taggers
 from core.vision.tagger import ClipTagger, TaggerOptions
-from tests.fakes.vision import HashModel, MemoryDecoder
+from tests.fakes.vision import HashModel, PatientDecoder, PromptDecoder
 from tests.faults.harness import mutations
 
 EXPIRE_INTERVAL_S = 0.3  # 5 s in production, too long for hundreds of kills
+PARKED_LEASE_S = 2.0  # 30 s in production, likewise
 LIMITS = LoopLimits(advisory_commit_interval_s=0.3, sweep_interval_s=0.3)  # likewise
 
 
@@ -92,8 +96,8 @@ class NoPictures:
 
 
 @asynccontextmanager
-async def hashing_tagger(*_: object, **__: object) -> AsyncIterator[ClipTagger]:
-    """Return a tagger whose tags are computed from the bytes."""
+async def hashing_taggers(*_: object, **__: object) -> AsyncIterator[Taggers]:
+    """Return taggers whose tags are computed from the bytes."""
     options = TaggerOptions(
         scoring="softmax",
         top_k=4,
@@ -103,7 +107,10 @@ async def hashing_tagger(*_: object, **__: object) -> AsyncIterator[ClipTagger]:
         templates=DEFAULT_TEMPLATES,
         background=("a photo",),
     )
-    yield ClipTagger(MemoryDecoder(), HashModel(), options)
+    model = HashModel()
+    yield Taggers(
+        ClipTagger(PromptDecoder(), model, options), ClipTagger(PatientDecoder(), model, options), 1
+    )
 
 
 def substitute() -> None:
@@ -112,7 +119,8 @@ def substitute() -> None:
     heavy: dict[str, Any] = {
         "consumers.query.main.Lemmatizer": lambda _exceptions: lemmatizer,
         "consumers.delivery.main.DecodePool": NoPictures,
-        "consumers.tagging.main.open_tagger": hashing_tagger,
+        "consumers.tagging.main.open_taggers": hashing_taggers,
+        "consumers.tagging.main.SlowLane": partial(SlowLane, lease_s=PARKED_LEASE_S),
         "consumers.delivery.lanes.EXPIRE_INTERVAL_S": EXPIRE_INTERVAL_S,
     }
     for name, light in heavy.items():

@@ -36,6 +36,7 @@ BEGIN
     INSERT INTO written (what, id) VALUES (CASE TG_NAME WHEN 'undone' THEN TG_NAME
         ELSE TG_TABLE_NAME END, CASE TG_TABLE_NAME
         WHEN 'tagged_images' THEN to_jsonb(NEW)->>'image_id'
+        WHEN 'failures' THEN to_jsonb(NEW)->>'image_id'
         WHEN 'queries' THEN to_jsonb(NEW)->>'query_id'
         WHEN 'deliveries' THEN to_jsonb(NEW)->>'query_id'
         ELSE convert_from(decode(substr(to_jsonb(NEW)->>'key', 3), 'hex'), 'UTF8') END);
@@ -47,12 +48,15 @@ CREATE TRIGGER b AFTER INSERT OR UPDATE ON queries
     FOR EACH ROW WHEN (NEW.status = 'answered') EXECUTE FUNCTION note_written();
 CREATE TRIGGER c AFTER INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION note_written();
 CREATE TRIGGER d AFTER INSERT ON dead_letters FOR EACH ROW EXECUTE FUNCTION note_written();
+CREATE TRIGGER e AFTER INSERT OR UPDATE ON failures
+    FOR EACH ROW EXECUTE FUNCTION note_written();
 CREATE TRIGGER undone AFTER UPDATE ON deliveries FOR EACH ROW
     WHEN (OLD.state = 'delivered' AND NEW.state <> 'delivered') EXECUTE FUNCTION note_written();
 """
 _WRITTEN = "SELECT what, id, count(*) AS times FROM written WHERE id = ANY($1) GROUP BY what, id"
 _OPEN = """
 SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM parked_queries)
+     + (SELECT count(*) FROM parked_images)
      + (SELECT count(*) FROM deliveries WHERE state <> 'delivered')
 """
 _LATE_LEASES = """
@@ -69,6 +73,7 @@ class Batch:
         images: ids of images that will be tagged.
         queries: ids of queries that will be answered and called back.
         bad: keys of records that will be set aside.
+        failed: ids of images that will be in the failure ledger.
         late: outbox id and record of an upload that one of the queries waits for; the last of
             `images`. It may be published twice if the sweeper dies in between.
         repeated: one of the queries, which is sent twice: the first answer wins.
@@ -77,6 +82,7 @@ class Batch:
     images: tuple[str, ...]
     queries: tuple[str, ...]
     bad: tuple[str, ...]
+    failed: tuple[str, ...]
     late: tuple[int, Record]
     repeated: Record
 
@@ -86,6 +92,7 @@ class Batch:
         wanted = [("tagged_images", one) for one in self.images]
         wanted += [(table, one) for one in self.queries for table in ("queries", "deliveries")]
         wanted += [("dead_letters", one) for one in self.bad]
+        wanted += [("failures", one) for one in self.failed]
         return dict.fromkeys(wanted, 1)
 
 
@@ -123,11 +130,14 @@ class Ledger:
     excused: set[str] = field(default_factory=set)
 
     async def feed(self) -> Batch:
-        """Send images, broken images and queries, one of which waits for `Batch.late`."""
+        """Send images, slow and broken ones too, and queries; one waits for `Batch.late`."""
         run = uuid.uuid4().hex
         contents = [PNG + f"{run}/{number}".encode() for number in range(3)]
+        contents.append(PNG + f"{run}/slow".encode())  # is parked
         images = [_inline(content) for content in contents]
-        bad = [_undecodable(f"{run}-undecodable"), _missing(f"{run}-missing", run)]
+        slow = _inline(PNG + f"{run}/slow and bad".encode())  # is parked, and fails alone
+        bad = [_undecodable(f"{run}-undecodable"), _missing(f"{run}-missing", run), slow]
+        failed = (str(image_id_of(_nowhere(run))), _image_id(slow))
         late = _inline(PNG + f"{run}/late".encode())
         token = Token(self.cluster, outbox_id=await self._reserve())
         url = f"http://127.0.0.1:{self.receiver.port}{self.path}"
@@ -140,6 +150,7 @@ class Ledger:
             tuple(_image_id(record) for record in [*images, late]),
             tuple(sorted(queries)),
             tuple(str(record.key, "utf-8") for record in bad if record.key),
+            failed,
             (token.outbox_id or 0, late),
             asked[0],
         )
@@ -183,7 +194,7 @@ class Ledger:
         return False
 
     async def _counts(self, batch: Batch) -> dict[tuple[str, str], int]:
-        ids = [*batch.images, *batch.queries, *batch.bad]
+        ids = [*batch.images, *batch.queries, *batch.bad, *batch.failed]
         rows = await self.database.fetch(_WRITTEN, ids)
         return {(row["what"], row["id"]): int(row["times"]) for row in rows}
 
@@ -290,10 +301,14 @@ def _undecodable(key: str) -> Record:
     return Record(IMAGES_ARRIVED.name, key.encode(), (("ce_id", key.encode()),), b"{")
 
 
+def _nowhere(run: str) -> str:
+    return f"blob:{run}{run}"
+
+
 def _missing(key: str, run: str) -> Record:
     return encode(
         IMAGES_ARRIVED,
-        ImageArrived(uri=f"blob:{run}{run}"),
+        ImageArrived(uri=_nowhere(run)),
         key=key,
         event_id=key,
         source="/tests",

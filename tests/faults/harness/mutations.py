@@ -9,6 +9,7 @@ from typing import Any
 
 from core.messaging.outbox import Sweeper
 from core.offsets import OutboxRow
+from core.storage.archive import parked_images
 from core.storage.delivery import deliveries
 from core.storage.queries import queries
 from core.storage.stream import outbox, progress
@@ -88,6 +89,21 @@ def without_lease_token() -> None:
     _without(deliveries, "_SETTLE", "d.state = 'leased' AND d.token = g.token", "true")
 
 
+def without_claim() -> None:
+    """Let any former holder of a claim write a parked image's effects."""
+    real = parked_images.hold
+
+    async def hold(tx: Transaction, claimed: parked_images.ClaimedImage) -> bool:
+        await real(tx, claimed)
+        return True
+
+    async def prolong(_connection: Transaction, _claimed: Any, _lease_s: float) -> bool:
+        return True  # otherwise the work is broken off before it comes to its transaction
+
+    _put(parked_images, "hold", hold)
+    _put(parked_images, "prolong", prolong)
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
     "guard": without_guard,
     "one_transaction": without_one_transaction,
@@ -96,6 +112,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "first_answer": without_first_answer,
     "unique_delivery": without_unique_delivery,
     "lease_token": without_lease_token,
+    "claim": without_claim,
 }
 
 

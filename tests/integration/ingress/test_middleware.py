@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -26,6 +27,27 @@ async def get(world: World, path: str, **headers: str) -> httpx.Response:
 
 async def test_an_unknown_path_is_a_problem(world: World) -> None:
     assert "/nothing" in problem_in(await get(world, "/nothing"), "not_found")["detail"]
+
+
+@pytest.mark.parametrize("path", ["/images/", "/docs/", "//evil.example/images/", "/livez/"])
+async def test_nobody_is_sent_where_a_host_header_says(world: World, path: str) -> None:
+    scope = {
+        "type": "http", "method": "GET", "path": path, "raw_path": path.encode(),
+        "query_string": b"", "headers": [(b"host", b"evil.example")], "client": ("10.0.0.1", 1),
+        "server": ("archive", 80), "scheme": "http", "root_path": "", "http_version": "1.1",
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await world.app(scope, receive, send)
+
+    assert sent[0]["status"] == 404
+    assert b"location" not in dict(sent[0]["headers"])
 
 
 @pytest.mark.parametrize(
@@ -252,3 +274,39 @@ async def test_over_tls_browsers_are_told_to_stay_there(make_world: MakeWorld) -
     world = make_world(ssl_certfile="server.pem")
 
     assert "max-age" in (await get(world, "/livez")).headers["strict-transport-security"]
+
+
+PAGE = "https://page.example"
+ASKED = {
+    "Origin": PAGE,
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "x-api-key,content-type,idempotency-key",
+}
+
+
+async def test_a_page_elsewhere_may_use_the_api_where_the_operator_says_so(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(cors_origins=f"{PAGE},https://other.example")
+    async with world.client() as http:
+        asked = await http.options("/images/tags", headers=ASKED)
+        refused = await http.options("/images/tags", headers=ASKED | {"Origin": "https://evil"})
+        answer = await http.get("/queries", headers={"Origin": PAGE})
+
+    assert asked.status_code == 200
+    assert asked.headers["access-control-allow-origin"] == PAGE
+    assert "X-API-Key" in asked.headers["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in asked.headers
+    assert "access-control-allow-origin" not in refused.headers
+    problem_in(answer, "key_missing")
+    assert answer.headers["access-control-allow-origin"] == PAGE
+    assert "Retry-After" in answer.headers["access-control-expose-headers"]
+
+
+async def test_no_page_elsewhere_may_use_it_by_default(world: World) -> None:
+    async with world.client() as http:
+        asked = await http.options("/images/tags", headers=ASKED)
+        answer = await http.get("/queries", headers={"Origin": PAGE})
+
+    problem_in(asked, "method_not_allowed")
+    assert "access-control-allow-origin" not in answer.headers

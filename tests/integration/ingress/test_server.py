@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -154,34 +154,86 @@ def test_a_kept_connection_takes_many_requests_in_spite_of_the_limit(
             time.sleep(0.3)
 
 
-def test_what_is_no_http_is_refused_with_a_problem(start: Callable[..., Running]) -> None:
+def test_what_is_no_http_or_too_long_is_refused_with_a_problem(
+    start: Callable[..., Running],
+) -> None:
     server = start()
-    long_address = b"GET /images?text=" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    target = b"GET /images?text=" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    header = b"GET /images HTTP/1.1\r\nX-Long: " + b"a" * 70_000 + b"\r\n\r\n"
+    garbage = b"\x16\x03\x01 this is no HTTP\r\n\r\n"
 
-    for said in (long_address, b"\x16\x03\x01 this is no HTTP\r\n\r\n"):
+    for said, status, code in (
+        (target, 414, "target_too_long"),
+        (header, 431, "head_too_large"),
+        (garbage, 400, "malformed_request"),
+    ):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(said)
             answer = answer_of(connection)
-        check_problem(answer, 400, "malformed_request")
+        check_problem(answer, status, code)
 
 
-def test_too_many_connections_are_refused_with_a_problem(start: Callable[..., Running]) -> None:
-    server = start(INGRESS_MAX_CONNECTIONS="3")
+def test_headers_without_end_cost_no_memory_and_nobody_waits(start: Callable[..., Running]) -> None:
+    server = start()
+    with httpx.Client(base_url=server.url) as client:
+        client.get("/livez")
+        before = peak_mib(server.process.pid)
+        sending = [
+            threading.Thread(target=send_endlessly, args=(server.port, line, 100 * MIB))
+            for line in (b"X-Long: " + b"a" * 1000 + b"\r\n", b"a" * 1000)
+            for _ in range(10)
+        ]
+        for one in sending:
+            one.start()
+        longest = 0.0
+        while any(one.is_alive() for one in sending):
+            started = time.monotonic()
+            assert client.get("/livez").status_code == 200
+            longest = max(longest, time.monotonic() - started)
+        for one in sending:
+            one.join()
+
+    assert peak_mib(server.process.pid) - before < 100  # twenty times 100 MiB were sent
+    assert longest < 5
+
+
+def send_endlessly(port: int, line: bytes, size: int) -> None:
+    """Send header lines until all are sent or the connection ends."""
+    with socket.create_connection(("127.0.0.1", port)) as connection, suppress(OSError):
+        connection.settimeout(30)
+        connection.sendall(b"GET /livez HTTP/1.1\r\nX: ")
+        for _ in range(size // (len(line) * 100)):
+            connection.sendall(line * 100)
+
+
+def test_too_many_requests_are_refused_with_a_problem(start: Callable[..., Running]) -> None:
+    server = start(INGRESS_MAX_CONNECTIONS="2")
+    begun = b"POST /images/upload HTTP/1.1\r\nX-API-Key: %b\r\nContent-Length: 1000\r\n"
+    begun += b"Content-Type: image/jpeg\r\n\r\n"
     request = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
     with ExitStack() as held:
-        for _ in range(3):
-            held.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-        with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            connection.sendall(request)
-            answer = answer_of(connection)
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        connection.sendall(request)
-        after = answer_of(connection)
+        for _ in range(2):
+            connection = held.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(begun % make_key().encode())
+        answer = wait_for_answer(server.port, request, b"HTTP/1.1 503 ")
+    after = wait_for_answer(server.port, request, b"HTTP/1.1 200 ")
 
     check_problem(answer, 503, "overloaded")
     assert b"\r\nretry-after: 1\r\n" in answer
-    assert after.startswith(b"HTTP/1.1 200 ")
+    assert after
+
+
+def wait_for_answer(port: int, request: bytes, start: bytes) -> bytes:
+    """Ask until the answer begins so; what was begun before is noticed a moment later."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(request)
+            answer = answer_of(connection)
+        if answer.startswith(start):
+            return answer
+    raise AssertionError(answer)
 
 
 def check_problem(answer: bytes, status: int, code: str) -> None:

@@ -12,9 +12,10 @@ from core.errors import DatabaseAway
 from core.offsets import Place
 from core.settings import DatabaseSettings
 from core.storage import keys
-from core.storage.archive import image_pages, images, jobs
-from core.storage.archive.image_pages import ImageFilter
+from core.storage.archive import images, jobs
 from core.storage.archive.jobs import DirectoryOptions
+from core.storage.finding import image_pages
+from core.storage.finding.image_pages import ImageFilter
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.queries import queries
@@ -58,7 +59,7 @@ async def test_accepting_again_changes_neither_status_nor_time(pool: Pool) -> No
         after = await images.status(connection, image_id)
     assert before == after
     assert before is not None
-    assert (before.status, before.owner, before.media_type) == ("accepted", "alice", "image/png")
+    assert (before.status, before.media_type) == ("accepted", "image/png")
     assert before.tags is None
 
 
@@ -78,18 +79,6 @@ async def test_a_row_is_seen_by_its_own_transaction_and_not_after_a_rollback(
 
     async with pool.connection() as connection:
         assert await images.status(connection, image_id) is None
-
-
-async def test_an_image_that_two_owners_sent_belongs_to_nobody(pool: Pool) -> None:
-    image_id = uuid4()
-    await accept(pool, image_id, owner="alice")
-    await accept(pool, image_id, owner="bob")
-
-    async with pool.connection() as connection:
-        status = await images.status(connection, image_id)
-
-    assert status is not None
-    assert status.owner is None
 
 
 async def test_pages_show_an_owner_what_is_theirs_or_nobodys(pool: Pool) -> None:

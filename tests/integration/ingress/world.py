@@ -19,15 +19,17 @@ from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import DatabaseAway
 from core.messaging.outbox import OutboxPublisher
+from core.offsets import Place
 from core.settings import DatabaseSettings, IngressSettings
 from core.storage import keys, labels
-from core.storage.archive import image_tags, images
+from core.storage.archive import image_tags, images, parked_images
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.archive.images import FailedImage, ImageStatus
+from core.storage.archive.parked_images import ParkedImage
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import outbox
-from core.tags import ImageTags, TagScore, score_to_int
+from core.tags import ImageTags, Slowness, TagScore, score_to_int
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from core.vision.decoding import sniff
@@ -37,9 +39,11 @@ from ingress.auth.api_keys import MadeKey, Scope, make_key
 from ingress.departures import Departures
 from ingress.dependencies import Dependencies, Guards
 from ingress.http.bodies import MAX_JSON_BYTES
-from ingress.http.limits import ByteBudget, RateLimit, burst_of
+from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
+from schemas.record import Record
+from schemas.topics import IMAGES_ARRIVED
 from tests.fakes.publisher import MemoryPublisher
 from tests.fakes.resolver import ScriptedResolver
 from tests.unit.language.loaded import lemmatizer
@@ -49,6 +53,7 @@ LINK_KEY = b"k" * 32
 PARTITION = 3
 #: What is no setting of the ingress.
 OF_THE_WORLD = ("max_json_bytes", "max_pixels", "probe", "reader")
+OWNERS = "SELECT owner FROM image_owners WHERE image_id = $1 ORDER BY owner"
 TABLES = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
 """
@@ -187,7 +192,8 @@ class World:
                     burst_of(self.settings.requests_per_second),
                     clock,
                 ),
-                bodies=ByteBudget(self.settings.max_bytes_in_flight),
+                bodies=SharedBudget(self.settings.max_bytes_in_flight),
+                places=Places.of(self.settings.max_connections),
                 callbacks=TargetGuard(TargetPolicy(), self.resolver),
                 link_keys=(LINK_KEY,),
                 probe=self.probe or (lambda content: sniff.probe(content, limits)),
@@ -240,6 +246,11 @@ class World:
         assert status is not None
         return status
 
+    async def owners(self, image_id: UUID) -> list[str]:
+        """Who owns an image."""
+        rows = await self.pool.fetch(OWNERS, image_id)
+        return [row["owner"] for row in rows]
+
     async def count(self, *tables: str) -> int:
         """How many rows these tables have together."""
         return sum([await self.pool.fetchval(f"SELECT count(*) FROM {one}") for one in tables])
@@ -272,7 +283,7 @@ class World:
             "media_type": row.media_type or "image/jpeg",
         }
         tagged = image_tags.TaggedImage(
-            image_id, row.uri, row.path, row.owner, row.job_id, ImageTags(**made | found), 1, 4
+            image_id, row.uri, row.path, None, row.job_id, ImageTags(**made | found), 1, 4
         )
         async with self.pool.transaction() as tx:
             await image_tags.lock(tx, [image_id])
@@ -282,9 +293,19 @@ class World:
     async def fail(self, image_id: UUID, reason: str, detail: str) -> None:
         """What the tagging role would write of a picture that it cannot read."""
         row = await self.image(image_id)
-        failed = FailedImage(image_id, row.uri, row.path, row.owner, row.job_id, reason, detail)
+        failed = FailedImage(image_id, row.uri, row.path, None, row.job_id, reason, detail)
         async with self.pool.transaction() as tx:
             await images.record_failures(tx, [failed])
+
+    async def park(self, image_id: UUID, why: Slowness) -> None:
+        """Set an image's arrival aside, as the tagging role would."""
+        row, place = await self.image(image_id), Place(IMAGES_ARRIVED.name, 0, 0)
+        parked = ParkedImage(
+            image_id, row.uri, row.path, None, row.job_id, row.sha256, why,
+            datetime.now(UTC), place, Record(IMAGES_ARRIVED.name, None, (), b"{}"), 0,
+        )  # fmt: skip
+        async with self.pool.transaction() as tx:
+            await parked_images.park(tx, [parked], [(image_id, place)])
 
 
 class MakeWorld:

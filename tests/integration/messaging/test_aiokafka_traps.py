@@ -257,3 +257,11 @@ def test_topic_ids_are_not_read_hence_a_metadata_request_of_our_own() -> None:
 def test_fencing_of_static_members_is_unknown_hence_dynamic_members_and_eviction() -> None:
     """FENCED_INSTANCE_ID (82) has no class of its own (#1186)."""
     assert for_code(82) is UnknownError
+
+
+def test_the_fetcher_takes_batches_by_names_that_can_be_replaced() -> None:
+    """`core.messaging.kafka.unpacking`: there is no other way to bound what a batch unpacks to."""
+    fetcher = import_module("aiokafka.consumer.fetcher").Fetcher
+    names = fetcher._proc_fetch_request.__code__.co_names
+    assert {"MemoryRecords", "FetchResult"} <= set(names)
+    assert "FetchResult" in fetcher.fetched_records.__code__.co_names

@@ -9,7 +9,7 @@ from uuid import UUID
 from core.messaging.cloudevents import made_at
 from core.messaging.ports import Sent
 from core.offsets import DeadLetter
-from core.storage.archive import image_deletion, images, selection
+from core.storage.archive import image_deletion, images, ownership, selection
 from core.storage.archive.selection import Choice
 from core.storage.pool import Pool
 from core.storage.stream import dead_letters, replays
@@ -151,10 +151,13 @@ async def make_images(pool: Pool) -> None:
     for number, (status, reason, model, label_version, owner) in enumerate(rows):
         uri = f"file:main/{number}.jpg"
         await pool.execute(
-            "INSERT INTO images (image_id, uri, path, owner, status, reason)"
+            "INSERT INTO images (image_id, uri, path, open_to_all, status, reason)"
             " VALUES ($1, $2, $3, $4, $5, $6)",
-            image_id_of(uri), uri, f"main/{number}.jpg", owner, status, reason,
+            image_id_of(uri), uri, f"main/{number}.jpg", owner is None, status, reason,
         )  # fmt: skip
+        if owner:
+            async with pool.transaction() as tx:
+                await ownership.join(tx, image_id_of(uri), owner)
         if model:
             await pool.execute(
                 "INSERT INTO tagged_images (image_path, tags, image_id, sha256, width, height,"
@@ -188,15 +191,17 @@ async def test_images_are_chosen_by_what_became_of_them(pool: Pool, kafka: Memor
     assert len(await retagged(pool, kafka, Choice(), limit=2)) == 2
 
 
-async def test_an_image_keeps_its_owner_and_path(pool: Pool, kafka: MemoryPublisher) -> None:
+async def test_an_image_keeps_its_path_and_no_owner_is_named_anew(
+    pool: Pool, kafka: MemoryPublisher
+) -> None:
     await make_images(pool)
     await retagged(pool, kafka, Choice())
 
     events = [ImageArrived.model_validate_json(record.value) for record in kafka.records]
 
     assert {(event.path, event.owner) for event in events} == {
-        ("main/0.jpg", None), ("main/1.jpg", "ann"), ("main/2.jpg", None), ("main/3.jpg", None),
-        ("main/7.jpg", "bob"),
+        ("main/0.jpg", None), ("main/1.jpg", None), ("main/2.jpg", None), ("main/3.jpg", None),
+        ("main/7.jpg", None),
     }  # fmt: skip
     assert {event.job_id for event in events} == {JOB}
 
@@ -212,7 +217,7 @@ class DeletedOnceChosen(Announcer):
     ) -> list[Problem]:
         for photo in photos:
             async with self.pool.transaction() as tx:
-                await image_deletion.delete(tx, image_id_of(photo.uri), owner=None)
+                await image_deletion.delete(tx, image_id_of(photo.uri))
         return await super().announce(photos, wishes=wishes, origin=origin)
 
 

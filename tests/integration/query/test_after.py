@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID
 
 from consumers.query.adapters import StoredAnswers
 from consumers.query.role import QueryRole
 from consumers.query.waiting import WaitingRoom
 from core.messaging.role import Received
-from core.offsets import OutboxRow
+from core.offsets import OutboxRow, Place
+from core.storage.archive import parked_images
+from core.storage.archive.parked_images import ParkedImage
 from core.storage.pool import Pool
+from core.tags import Slowness
 from core.transaction import Transaction
 from schemas.callback import AnswerType, CallbackRequested
 from schemas.query import QuerySubmitted
@@ -139,6 +143,53 @@ async def test_an_upload_tagged_in_time_is_an_answer_even_if_nobody_looked_until
 
     answer = sent.answers[id_of(asked)]
     assert answer.image_id == image_id(1)
+
+
+async def test_a_query_waits_for_an_upload_that_tagging_has_set_aside(
+    role: QueryRole, pool: Pool, answers: StoredAnswers
+) -> None:
+    await tag(pool, 1, cat=0.3)
+    await tag(pool, 2, cat=0.1)
+    slow = ParkedImage(
+        image_id(2), "u2", "p2", None, None, None, Slowness.PICTURE, datetime.now(UTC),
+        Place(TOPIC, 0, 5), Record(TOPIC, None, (), b""), 0,
+    )  # fmt: skip
+    async with pool.transaction() as tx:
+        await parked_images.park(tx, [slow], [(slow.image_id, slow.place)])
+    await move_tagging(pool, 6)
+    sent, asked = Sent(), received("cats", after=token(5))
+    room = WaitingRoom(pool.transaction, role.labels, role.images, answers, sent)
+
+    assert await answers_to(role, pool, [asked]) == []
+    assert await room.serve() == 0
+    await tag(pool, 2, cat=0.9)
+    await pool.execute("DELETE FROM parked_images")
+    assert await room.serve() == 1
+
+    assert sent.answers[id_of(asked)].image_id == image_id(2)
+
+
+async def test_nor_does_it_wait_for_ever(
+    role: QueryRole, pool: Pool, answers: StoredAnswers
+) -> None:
+    await tag(pool, 1, cat=0.3)
+    slow = ParkedImage(
+        image_id(1), "u1", "p1", None, None, None, Slowness.SOURCE, datetime.now(UTC),
+        Place(TOPIC, 0, 5), Record(TOPIC, None, (), b""), 0,
+    )  # fmt: skip
+    async with pool.transaction() as tx:
+        await parked_images.park(tx, [slow], [(slow.image_id, slow.place)])
+    await move_tagging(pool, 6)
+    sent, asked = Sent(), received("cats", after=token(5))
+    assert await answers_to(role, pool, [asked]) == []
+    await pool.execute("UPDATE parked_queries SET deadline = now()")
+
+    room = WaitingRoom(pool.transaction, role.labels, role.images, answers, sent)
+    assert await room.serve() == 1
+
+    error = sent.answers[id_of(asked)].error
+    assert error is not None
+    assert error.reason == "after_timeout"
 
 
 async def test_a_token_of_another_cluster_is_answered_at_once_and_never_waits(

@@ -9,9 +9,10 @@ import pytest
 from consumers.best_images import BestImages
 from consumers.upkeep.repair import BestImagesRepair
 from core.relevance.ranking import best_n, recency
-from core.storage.archive import following, search, statistics
-from core.storage.archive.search import Match, Sought, Visible
+from core.storage.archive import following, ownership, statistics
 from core.storage.best import noted
+from core.storage.finding import search
+from core.storage.finding.search import Match, Sought, Visible
 from core.storage.pool import Pool
 from ingress.reading.language import TextReader
 from ingress.reading.search import ImageSearch, find
@@ -158,9 +159,11 @@ async def test_other_owners_images_are_passed_over_and_the_pages_go_on(
 ) -> None:
     await define_labels(pool)
     await fill(pool, 100)
-    await pool.execute("UPDATE images SET owner = 'bob'")
+    await pool.execute("UPDATE images SET open_to_all = false")
     mine = [image_id(3), image_id(70)]
-    await pool.execute("UPDATE images SET owner = 'ann' WHERE image_id = ANY($1)", mine)
+    async with pool.transaction() as tx:
+        for one in mine:
+            await ownership.join(tx, one, "ann")
 
     found = await walk(
         pool, reader, ImageSearch(Visible(owner="ann"), since=datetime.min.replace(tzinfo=UTC)), 2

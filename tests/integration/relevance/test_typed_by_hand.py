@@ -13,8 +13,9 @@ from consumers.upkeep.repair import BestImagesRepair
 from core.errors import RecordRefused
 from core.relevance.ranking import best, best_n
 from core.storage import labels
-from core.storage.archive import image_tags, keeping, search, statistics
+from core.storage.archive import image_tags, keeping, statistics
 from core.storage.best import noted, ranking
+from core.storage.finding import search
 from core.storage.pool import Pool
 from schemas.query import QueryOptions
 from tests.integration.relevance.archive import (

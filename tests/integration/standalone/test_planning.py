@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from core.addresses import parse_roots
 from core.errors import ConfigurationError
-from core.settings import parse_roots
 from standalone.remembered_roots import place_of, remember
 from standalone.supervision.planning import allow, make_plan
 

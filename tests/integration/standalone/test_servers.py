@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -87,7 +88,9 @@ async def test_a_stranger_is_refused_at_every_port_of_the_broker(
     assert not await is_let_in(kafka_server.ports[1], **ours), "the controller has its own login"
 
 
-async def test_a_stranger_is_refused_by_the_database(postgres_server: EmbeddedPostgres) -> None:
+async def test_a_stranger_is_refused_by_the_database(
+    postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
     for user in ("postgres", "photo_archive"):
         for password in (None, "", "guessed"):
             with pytest.raises(asyncpg.InvalidPasswordError):
@@ -97,7 +100,7 @@ async def test_a_stranger_is_refused_by_the_database(postgres_server: EmbeddedPo
                     user=user,
                     password=password,
                     database="photo_archive",
-                    passfile="/dev/null",
+                    passfile=str(tmp_path / "none"),
                 )
 
 

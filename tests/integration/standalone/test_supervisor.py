@@ -1,5 +1,6 @@
 """The supervisor and its death: no process remains, nothing is lost, all is reported."""
 
+import contextlib
 import json
 import os
 import signal
@@ -67,6 +68,14 @@ class Driven:
         """Return all its descendant processes."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def has_child(self, program: str) -> bool:
+        """Return whether one of its processes runs this program."""
+        for process in self.descendants():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name().startswith(program):
+                    return True
+        return False
+
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 60) -> int:
         """Signal it; return its exit code."""
         self.process.send_signal(number)
@@ -97,6 +106,18 @@ def test_a_stop_ends_every_process_and_the_exit_code_says_so(running: Driven) ->
     assert len(processes) >= 3
     assert running.stop() == 0
     assert [process for process in processes if not is_gone(process.pid)] == []
+
+
+@pytest.mark.parametrize("program", ["", "postgres", "java", "python"])
+def test_a_stop_at_any_moment_of_the_start_ends_every_process_soon(
+    running: Driven, program: str
+) -> None:
+    """The moments: nothing is there, PostgreSQL, Kafka, the first role has come to be."""
+    running.read_until("begun")
+    until(lambda: not program or running.has_child(program), f"there is {program}", 120)
+    processes = running.descendants()
+    assert running.stop() == 0
+    until(lambda: all(is_gone(process.pid) for process in processes), "all have ended")
 
 
 @linux_only

@@ -277,7 +277,7 @@ async def test_all_who_send_an_image_are_its_owners_until_it_is_deleted(pool: Po
     before = await pool.fetchval(owners, image_id)
 
     async with pool.transaction() as tx:
-        await image_deletion.delete(tx, image_id, owner=None, by="root")
+        await image_deletion.delete(tx, image_id, by="root")
 
     assert before == ["ann", "bob"]
     assert await pool.fetchval(owners, image_id) is None

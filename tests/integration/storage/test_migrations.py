@@ -12,7 +12,7 @@ import pytest
 
 from core.storage.locks import MIGRATIONS
 from tests.schema_text import SCHEMA, schema_text
-from tests.servers import REPOSITORY, at_database
+from tests.servers import REPOSITORY, at_database, execute, fresh_database, run_apart
 
 
 def migrate(url: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +52,33 @@ def test_a_wrong_address_is_named_with_exit_code_2(postgres_url: str, change: st
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("configuration: DATABASE_URL: ")
     assert len(done.stderr.splitlines()) == 1, "no traceback"
+
+
+@pytest.mark.parametrize(
+    ("options", "statement", "told"),
+    [
+        ("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0", "", "has the encoding LATIN1"),
+        ("TEMPLATE template0", "", "the role may not create the extension pgvector"),
+        (
+            "",
+            "REVOKE ALL ON SCHEMA public FROM pg_database_owner, public",
+            "the role may not create tables",
+        ),
+    ],
+)
+def test_a_database_that_cannot_take_the_schema_gets_one_sentence(
+    postgres_url: str, options: str, statement: str, told: str
+) -> None:
+    for url in fresh_database(postgres_url, options):
+        if statement:
+            run_apart(execute(url, statement))
+
+        done = migrate(url)
+
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("configuration: DATABASE_URL: ")
+        assert told in done.stderr
+        assert len(done.stderr.splitlines()) == 1, "no traceback"
 
 
 def test_a_database_that_is_away_is_no_wrong_setting() -> None:
@@ -158,5 +185,5 @@ async def test_no_rule_stands_in_a_trigger_over_whole_statements(
         "SELECT tgname, tgoldtable, tgnewtable FROM pg_trigger WHERE NOT tgisinternal"
     )
 
-    assert len(triggers) <= 6
+    assert len(triggers) <= 7
     assert [row["tgname"] for row in triggers if row["tgoldtable"] or row["tgnewtable"]] == []

@@ -15,11 +15,11 @@ from consumers.tagging.arrivals import Arrival
 from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingItem, TaggingRole
-from core.errors import PermanentError
+from core.errors import PermanentError, TransientError
 from core.messaging.role import Received
 from core.storage import labels
 from core.storage.pool import Pool
-from core.tags import Label, TagRequest
+from core.tags import Label, Tagged, TagRequest
 from core.telemetry.metrics import Metrics
 from core.vision.ports import Decoder
 from core.vision.tagger import ClipTagger, TaggerOptions
@@ -49,8 +49,11 @@ class NumberedBlobs:
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
+        self.away: TransientError | None = None
 
     async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+        if self.away is not None:
+            raise self.away
         return [
             self.contents.get(uri) or picture(int(uri.removeprefix("file:p/")[:-4])) for uri in uris
         ]
@@ -133,7 +136,7 @@ class Archive:
         return {
             f"p/{number}.jpg": {tag.tag: tag.confidence for tag in result.tags.tags}
             for number, result in zip(numbers, results, strict=True)
-            if not isinstance(result, PermanentError)
+            if isinstance(result, Tagged)
         }
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -33,9 +33,9 @@ def image_id(number: int) -> UUID:
     return image_id_of(f"file:p/{number}.jpg")
 
 
-async def delete(pool: Pool, number: int, owner: str | None = None) -> datetime | None:
+async def delete(pool: Pool, number: int) -> datetime | None:
     async with pool.transaction() as tx:
-        return await image_deletion.delete(tx, image_id(number), owner=owner)
+        return await image_deletion.delete(tx, image_id(number))
 
 
 @dataclass
@@ -186,7 +186,7 @@ async def test_an_image_that_comes_back_has_nothing_of_the_deleted_one(archive: 
         await images.accept(tx, image_id=image_id(1), uri="file:p/1.jpg", path="old", owner="ann")
     await archive.tag(arrival(1))
     await pool.execute("UPDATE images SET hand_tags = '[]', excluded = true")
-    deleted_at = await delete(pool, 1, owner="ann")
+    deleted_at = await delete(pool, 1)
     assert deleted_at is not None
     await pool.execute("UPDATE images SET deleted_at = '2026-04-01'")  # before the arrival
 
@@ -194,25 +194,13 @@ async def test_an_image_that_comes_back_has_nothing_of_the_deleted_one(archive: 
 
     status = await images.status(pool, image_id(1))
     assert status is not None
-    assert (status.status, status.owner, status.path) == ("tagged", "bob", "p/1.jpg")
+    assert (status.status, status.path) == ("tagged", "p/1.jpg")
+    owners = await pool.fetch("SELECT owner FROM image_owners")
+    assert [row["owner"] for row in owners] == ["bob"]
     assert status.uri == "file:p/1.jpg"
     assert (status.excluded, status.hand_tags) == (False, None)
     assert status.arrived_at > deleted_at
     assert await images.tombstones(pool, [image_id(1)]) == {}
-
-
-async def test_of_two_owners_only_the_one_it_belongs_to_deletes_it(archive: Archive) -> None:
-    async with archive.pool.transaction() as tx:
-        await images.accept(tx, image_id=image_id(1), uri="file:p/1.jpg", path="p", owner="ann")
-
-    refused = await delete(archive.pool, 1, owner="bob")
-
-    assert refused is None
-    assert await images.status(archive.pool, image_id(1)) is not None
-    deleted_at = await delete(archive.pool, 1, owner="ann")
-    assert deleted_at is not None
-    assert deleted_at <= datetime.now(UTC)
-    assert await delete(archive.pool, 1, owner="ann") is None
 
 
 async def test_who_changes_tags_by_sql_at_that_moment_is_waited_for(archive: Archive) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.settings import MIB
-from core.storage.archive import same_photos
-from core.storage.archive.duplicates import SAME_PHOTO_BITS, hash_distance, level_of
+from core.storage.finding import same_photos
+from core.storage.finding.duplicates import SAME_PHOTO_BITS, hash_distance, level_of
 from core.storage.pool import Pool
 from core.storage.vectors import from_wire, vector_text
 from core.vision.decoding.decoder import DecodePool

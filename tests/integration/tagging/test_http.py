@@ -193,6 +193,11 @@ async def test_nobody_changes_what_is_not_theirs(world: World, archive: Archive)
             path = f"/images/{image_id_of(f'file:p/{number}.jpg')}"
             answer = await alice.patch(path, json={"excluded": True})
             assert code(answer) == (404, "image_not_found")
+    async with world.client(Scope.UPLOAD, Scope.READ, owner="alice") as alice:
+        path = f"/images/{image_id_of('file:p/2.jpg')}"
+        for answer in (await alice.patch(path, json={"excluded": True}), await alice.delete(path)):
+            assert code(answer) == (403, "scope_missing")
+            assert "'admin'" in answer.json()["detail"]
     async with world.client(Scope.UPLOAD, owner="bob") as bob:
         path = f"/images/{image_id_of('file:p/1.jpg')}"
         assert (await bob.patch(path, json={"excluded": True})).status_code == 200

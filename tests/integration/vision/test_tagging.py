@@ -13,10 +13,10 @@ import pytest
 from core.errors import ImageUnreadable, PermanentError
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import DecodeSettings, TaggingSettings
-from core.tags import Label, Tagged, TagRequest
+from core.tags import Label, Postponed, Tagged, TagRequest
 from core.vision.decoding.decoder import Decoded, DecodePool
 from core.vision.decoding.worker_process import PoolLimits
-from core.vision.opening import open_tagger
+from core.vision.opening import open_taggers
 from core.vision.ports import Decoder
 from core.vision.tagger import ClipTagger
 from tests.fakes import pictures
@@ -36,9 +36,9 @@ async def tagger(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clip
         batch_max_images=32,
     )
     decoding = DecodeSettings(timeout_s=2, workers=2)
-    async with open_tagger(settings, decoding, max_image_bytes=10_000_000) as one:
-        await one.use_labels(LABELS, 1)
-        yield one
+    async with open_taggers(settings, decoding, max_image_bytes=10_000_000) as both:
+        await both.ordinary.use_labels(LABELS, 1)
+        yield both.ordinary
 
 
 def cosine(one: Tagged, other: Tagged) -> float:
@@ -67,15 +67,16 @@ async def test_two_hundred_photos_in_random_batches_each_get_their_own_vector(
                 assert cosine(result, expected) > 0.99999
 
 
-async def test_one_picture_that_kills_its_decoder_costs_one_picture(tagger: ClipTagger) -> None:
-    images: list[bytes | PermanentError] = [pictures.jpeg(seed) for seed in range(12)]
+async def test_one_slow_picture_and_one_broken_one_cost_nobody_else(tagger: ClipTagger) -> None:
+    images: list[bytes | PermanentError | Postponed] = [pictures.jpeg(seed) for seed in range(12)]
     images[3] = pictures.endless_jpeg()
     images[7] = pictures.jpeg(7)[:2000]
     results = await tagger.tag_all(images, [TagRequest()] * 12)
     reasons = {
         at: each.reason for at, each in enumerate(results) if isinstance(each, ImageUnreadable)
     }
-    assert reasons == {3: "decoder_timeout", 7: "truncated"}
+    assert reasons == {7: "truncated"}
+    assert isinstance(results[3], Postponed)
     assert sum(isinstance(each, Tagged) for each in results) == 10
 
 
@@ -106,9 +107,9 @@ async def test_fast_decoding_keeps_the_vectors_and_the_best_tags_of_real_photos(
         settings = TaggingSettings(
             model="demo", device="cpu", precision="fp32", preprocess=preprocess
         )
-        async with open_tagger(settings, DecodeSettings(), max_image_bytes=10_000_000) as one:
-            await one.use_labels(DEFAULT_LABELS, 1)
-            results = await one.tag_all(photos, [TagRequest()] * len(photos))
+        async with open_taggers(settings, DecodeSettings(), max_image_bytes=10_000_000) as both:
+            await both.ordinary.use_labels(DEFAULT_LABELS, 1)
+            results = await both.ordinary.tag_all(photos, [TagRequest()] * len(photos))
         found.append([each for each in results if isinstance(each, Tagged)])
     pairs = list(zip(*found, strict=True))
     assert len(pairs) == len(photos) >= 50

@@ -5,9 +5,11 @@ import hashlib
 
 import pytest
 
-from core.blobs.store import BlobStore, ReadLimits
+from core.blobs.store import BlobStore, ReadLimits, in_turns
 from core.errors import BlobStoreAway, ImageMissing
+from core.tags import Postponed, Slowness
 from tests.fakes.blobs import MemoryKeeper
+from tests.simulation.clock import virtual
 
 LIMITS = ReadLimits(max_bytes=100, concurrency=2, timeout_s=5)
 
@@ -97,3 +99,57 @@ async def test_kept_bytes_are_found_under_their_hash() -> None:
     assert await store.read_all([uri]) == [b"photo"]
     [bad] = await store.read_all(["blob:zz"])
     assert isinstance(bad, ImageMissing)
+
+
+class Web:
+    """Hosts in virtual time: those named `drips` never come to an end."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def read(self, uri: str, *, max_bytes: int) -> bytes:
+        self.asked.append(uri)
+        await asyncio.sleep(3600 if "drips" in uri else 0.1)
+        return uri.encode()[:max_bytes]
+
+
+def web_store() -> BlobStore:
+    web = Web()
+    limits = ReadLimits(max_bytes=100, concurrency=4, timeout_s=60)
+    return BlobStore(MemoryKeeper(), {"https": web, "file": web}, limits)
+
+
+@virtual
+async def test_a_source_that_drips_holds_no_batch_and_costs_no_other_host_its_bytes() -> None:
+    loop = asyncio.get_running_loop()
+    slow = [f"https://drips.example/{number}" for number in range(40)]
+    good = [f"https://good.example/{number}" for number in range(8)]
+
+    contents = await web_store().read_soon([*slow, *good])
+
+    assert loop.time() <= 6.1  # each has 60 s otherwise, four at a time
+    assert contents[:40] == [Postponed(Slowness.SOURCE)] * 40
+    assert contents[40:] == [uri.encode() for uri in good]
+
+
+@virtual
+async def test_a_place_of_the_operators_own_is_waited_for() -> None:
+    """A slow disk is an outage, and nobody's in particular."""
+    store = BlobStore(MemoryKeeper(), {"file": Web()}, ReadLimits(max_bytes=100, timeout_s=30))
+
+    with pytest.raises(BlobStoreAway, match="30 s"):
+        await store.read_soon(["file:m/drips"])
+
+
+@virtual
+async def test_who_is_in_no_hurry_waits_for_a_slow_source() -> None:
+    with pytest.raises(BlobStoreAway, match="60 s"):
+        await web_store().read_all(["https://drips.example/1"])
+
+
+def test_hosts_take_turns() -> None:
+    uris = ["https://a/1", "https://a/2", "https://a/1", "https://b/1", "file:m/1", "https://a/3"]
+
+    assert in_turns(uris) == [
+        "https://a/1", "https://b/1", "file:m/1", "https://a/2", "https://a/3",
+    ]  # fmt: skip

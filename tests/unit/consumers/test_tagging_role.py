@@ -13,7 +13,8 @@ from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.role import StaleLabels, TaggingRole
 from core.errors import BlobStoreAway, ImageMissing, ImageUnreadable, PermanentError
 from core.messaging.role import Item, Received
-from core.tags import ImageTags, Tagged, TagRequest, TagScore
+from core.offsets import Place
+from core.tags import ImageTags, Postponed, Slowness, Tagged, TagRequest, TagScore
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.image import ImageArrived, ImageTagged
@@ -45,10 +46,15 @@ class MemoryBlobs:
     kept: list[bytes] = field(default_factory=list)
     away: bool = False
 
-    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError]:
+    async def read_all(self, uris: Sequence[str]) -> list[bytes | PermanentError | Postponed]:
         if self.away:
             raise BlobStoreAway("store is away")
-        return [self.contents.get(uri) or ImageMissing(f"{uri} is not there") for uri in uris]
+        return [
+            Postponed(Slowness.SOURCE)
+            if "drips" in uri
+            else self.contents.get(uri) or ImageMissing(f"{uri} is not there")
+            for uri in uris
+        ]
 
     async def keep(self, content: bytes) -> str:
         self.kept.append(content)
@@ -65,12 +71,14 @@ class EchoTagger:
         pass
 
     async def tag_all(
-        self, images: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
-    ) -> list[Tagged | PermanentError]:
+        self, images: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]
+    ) -> list[Tagged | PermanentError | Postponed]:
         assert len(images) == len(requests)
         return [
             image
-            if isinstance(image, PermanentError)
+            if not isinstance(image, bytes)
+            else Postponed(Slowness.PICTURE)
+            if image.startswith(b"slow")
             else ImageUnreadable("broken")
             if image == b"broken"
             else Tagged(tags_of(image), None if want.labels else self.version, want.top_k or 4)
@@ -85,6 +93,9 @@ class MemoryTable:
     rows: dict[str, ImageTags] = field(default_factory=dict)
     failed: dict[str, PermanentError] = field(default_factory=dict)
     times: dict[str, datetime] = field(default_factory=dict)
+    parked: dict[str, tuple[Slowness, datetime]] = field(default_factory=dict)
+    places: list[tuple[UUID, Place]] = field(default_factory=list)
+    superseded: dict[UUID, datetime] = field(default_factory=dict)
 
     async def label_version(self, tx: Transaction) -> int:
         return self.version
@@ -102,6 +113,18 @@ class MemoryTable:
         self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError]]
     ) -> None:
         self.failed |= {arrival.event.uri: error for arrival, error in failed}
+
+    async def park(
+        self,
+        tx: Transaction,
+        images: Sequence[tuple[Received[Arrival], Slowness, datetime]],
+        places: Sequence[tuple[UUID, Place]],
+    ) -> None:
+        self.parked |= {received.event.event.uri: (why, at) for received, why, at in images}
+        self.places += places
+
+    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, datetime]]) -> None:
+        self.superseded |= dict(done)
 
 
 def received(
@@ -181,6 +204,52 @@ async def test_an_unreadable_image_is_set_aside_and_the_rest_is_stored() -> None
         "image_unreadable",
         "image_missing",
     ]
+
+
+async def test_slow_images_are_set_aside_and_the_rest_of_the_batch_goes_on() -> None:
+    metrics = Metrics(CollectorRegistry())
+    contents = {"file:p/good.jpg": b"cat", "file:p/slow.jpg": b"slow"}
+    tagging, table, _ = role(contents, metrics)
+    uris = ["file:p/good.jpg", "file:p/slow.jpg", "https://drips.example/a.jpg"]
+    batch = [received(uri, offset) for offset, uri in enumerate(uris)]
+
+    outcome = await tagging.apply(await tagging.prepare(batch), NoTransaction())
+
+    assert set(table.rows) == {"file:p/good.jpg"}
+    assert table.parked == {
+        "file:p/slow.jpg": (Slowness.PICTURE, NOW),
+        "https://drips.example/a.jpg": (Slowness.SOURCE, NOW),
+    }
+    assert [place.offset for _, place in table.places] == [1, 2]
+    assert outcome.rejected == ()  # neither an error nor, yet, an event
+    told = [ImageTagged.model_validate_json(record.value).uri for record in outcome.emitted]
+    assert told == ["file:p/good.jpg"]
+    for tell in outcome.notices:
+        tell()
+    counted = metrics.registry.get_sample_value("photo_archive_images_total", {"outcome": "parked"})
+    assert counted == 2
+
+
+async def test_of_a_slow_image_twice_in_a_batch_the_last_is_parked_and_both_are_waited_for() -> (
+    None
+):
+    tagging, table, _ = role({"file:p/slow.jpg": b"slow"})
+    first = received("file:p/slow.jpg", 0)
+    last = received("file:p/slow.jpg", 1, at=NOW + timedelta(seconds=1))
+
+    await tagging.apply(await tagging.prepare([first, last]), NoTransaction())
+
+    assert table.parked == {"file:p/slow.jpg": (Slowness.PICTURE, NOW + timedelta(seconds=1))}
+    assert [place.offset for _, place in table.places] == [0, 1]
+
+
+async def test_an_arrival_that_was_dealt_with_ends_the_wait_of_those_made_before_it() -> None:
+    tagging, table, _ = role({"file:p/a.jpg": b"cat", "file:p/b.jpg": b"broken"})
+    batch = [received("file:p/a.jpg", 0), received("file:p/b.jpg", 1), received("file:p/c.jpg", 2)]
+
+    await tagging.apply(await tagging.prepare(batch), NoTransaction())
+
+    assert table.superseded == {one.event.event.image_id: NOW for one in batch}
 
 
 async def test_pictures_are_counted_by_what_became_of_them() -> None:
@@ -348,7 +417,7 @@ async def test_a_store_that_is_away_is_not_the_images_fault() -> None:
 
 async def test_a_record_that_the_loop_gave_up_is_written_down_as_a_failure() -> None:
     tagging, table, _ = role({})
-    crashed: Item[Arrival, Tagged] = Item(
+    crashed: Item[Arrival, Tagged | Postponed] = Item(
         received("file:p/a.jpg", 7), PermanentError("killed us", reason="process_crashed")
     )
 

@@ -18,7 +18,7 @@ from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.role import TaggingRole
 from core.errors import BlobStoreAway, PermanentError, TransientError
 from core.messaging.role import Received
-from core.tags import ImageTags, Label, Tagged, TagRequest
+from core.tags import ImageTags, Label, Postponed, Tagged, TagRequest
 from core.telemetry.metrics import Metrics
 from core.vision.tagger import ClipTagger, TaggerOptions
 from schemas.image import ImageArrived
@@ -88,8 +88,8 @@ class Restarting:
             await self.clip.use_labels(LABELS, 1)
 
     async def tag_all(
-        self, images: Sequence[bytes | PermanentError], requests: Sequence[TagRequest]
-    ) -> list[Tagged | PermanentError]:
+        self, images: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]
+    ) -> Sequence[Tagged | PermanentError | Postponed]:
         assert self.clip is not None
         if self.chance.random() < 0.05:
             raise TransientError("no room for a single picture")
@@ -114,6 +114,12 @@ class Table:
         self, tx: Any, failed: Sequence[tuple[Arrival, PermanentError]]
     ) -> None:
         self.failed |= {arrival.event.uri: error.reason for arrival, error in failed}
+
+    async def park(self, tx: Any, images: Any, places: Any) -> None:
+        raise AssertionError(images)
+
+    async def supersede(self, tx: Any, done: Sequence[tuple[UUID, datetime]]) -> None:
+        assert done
 
 
 def received(number: int) -> Received[Arrival]:

@@ -3,7 +3,7 @@
 import pytest
 
 from standalone.failures import PortTaken
-from standalone.ports import HIGHEST_PORT, PORTS_TRIED, choose_port
+from standalone.ports import HIGHEST_PORT, PORTS_TRIED, PortPlan, choose_port
 
 
 def test_a_free_port_is_taken_as_wanted() -> None:
@@ -32,3 +32,11 @@ def test_the_search_ends() -> None:
     with pytest.raises(PortTaken):
         choose_port(20000, free=lambda port: bool(tried.append(port)))  # type: ignore[func-returns-value]  # append gives None: never free
     assert len(tried) == PORTS_TRIED
+
+
+def test_no_port_of_an_archive_is_given_twice() -> None:
+    plan = PortPlan()
+    wanted = 31_000
+    given = [plan.choose(wanted) for _ in range(3)]
+    assert len(set(given)) == 3
+    assert min(given) >= wanted

@@ -73,7 +73,7 @@ async def test_nobody_sees_a_deleted_image_and_deleting_it_again_is_404(
         assert (again.status_code, again.json()["code"]) == (404, "image_not_found")
 
 
-async def test_only_its_owner_deletes_an_image_and_only_an_administrator_that_of_nobody(
+async def test_only_an_owner_deletes_an_image_or_an_administrator(
     client: httpx.AsyncClient, opened: Opened
 ) -> None:
     image_id = (await upload(client))["image_id"]
@@ -85,14 +85,15 @@ async def test_only_its_owner_deletes_an_image_and_only_an_administrator_that_of
         foreign = await bobs.delete(f"/images/{image_id}")
         unknown = await bobs.delete(f"/images/{uuid4()}")
         without_scope = await reader.delete(f"/images/{image_id}")
-        await upload(bobs)  # the same bytes: it belongs to both, so to nobody alone
+        await upload(bobs)  # the same bytes
         shared = await client.delete(f"/images/{image_id}")
         by_admin = await admin.delete(f"/images/{image_id}")
 
-    assert [one.status_code for one in (foreign, unknown, shared)] == [404] * 3
+    assert [one.status_code for one in (foreign, unknown)] == [404] * 2
     assert foreign.json()["title"] == unknown.json()["title"]
     assert (without_scope.status_code, without_scope.json()["code"]) == (403, "scope_missing")
-    assert by_admin.status_code == 200, by_admin.text
+    assert (shared.status_code, shared.json()["remains"]) == (200, True)
+    assert (by_admin.status_code, by_admin.json()["remains"]) == (200, False)
 
 
 async def test_a_photo_that_is_sent_again_is_a_new_image(
@@ -101,13 +102,13 @@ async def test_a_photo_that_is_sent_again_is_a_new_image(
     first = await upload(client, "holiday.jpg")
     await client.patch(f"/images/{first['image_id']}", json={"excluded": True})
     await client.delete(f"/images/{first['image_id']}")
-    tombstone = await pool.fetchrow("SELECT uri, path, owner, sha256, excluded FROM images")
+    tombstone = await pool.fetchrow("SELECT uri, path, open_to_all, sha256, excluded FROM images")
 
     again = await upload(client, "beach.jpg")
 
     assert tombstone is not None
     assert dict(tombstone) == {
-        "uri": "", "path": "", "owner": None, "sha256": None, "excluded": False,
+        "uri": "", "path": "", "open_to_all": False, "sha256": None, "excluded": False,
     }  # fmt: skip
     assert await pool.fetchval("SELECT uri FROM images") == f"blob:{DIGEST.hex()}"
     assert again["image_id"] == first["image_id"]
@@ -152,7 +153,7 @@ async def test_bytes_and_vector_go_after_the_row_unless_another_image_has_them(
     await client.delete(f"/images/{image_id}")  # whoever did it may die now: nothing is left to do
     with_another = await pruned(pool)
     async with pool.transaction() as tx:
-        await image_deletion.delete(tx, other, owner=None)
+        await image_deletion.delete(tx, other)
     alone = await pruned(pool)
 
     assert (with_another["blobs"], with_another["embeddings"]) == (0, 0)

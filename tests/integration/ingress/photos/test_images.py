@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from core.tags import Slowness
 from core.webhooks.links import sign_link
 from ingress.auth.api_keys import Scope
 from tests.fakes.pictures import flat_png, jpeg
@@ -37,6 +38,22 @@ async def test_the_status_of_an_image_follows_its_life(world: World) -> None:
     assert (after["model"], after["width"], after["height"]) == ("demo", 320, 240)
     assert after["media_type"] == "image/jpeg"
     assert after["links"]["content"] == f"http://archive/images/{image_id}/content"
+
+
+async def test_an_image_that_was_set_aside_says_that_it_waits_and_why(world: World) -> None:
+    image_id = await uploaded(world, jpeg(1))
+    assert (await get(world, f"/images/{image_id}")).json()["waits_for"] is None
+    await world.park(image_id, Slowness.PICTURE)
+
+    shown = (await get(world, f"/images/{image_id}")).json()
+    listed = (await get(world, "/images")).json()["images"]
+
+    assert (shown["status"], shown["waits_for"], shown["error"]) == (
+        "accepted",
+        "slow_picture",
+        None,
+    )
+    assert [one["waits_for"] for one in listed] == ["slow_picture"]
 
 
 async def test_an_image_says_where_its_time_comes_from_and_whether_it_is_cut(world: World) -> None:

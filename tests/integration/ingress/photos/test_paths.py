@@ -77,6 +77,49 @@ async def test_a_relative_climb_of_an_absolute_path_is_missing(
         await archive.file(f"{root}/../secret.jpg")
 
 
+@pytest.mark.parametrize("made", ["nothing", "a folder", "a link away", "a link back"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{outside}/../photos/2024/a.jpg",
+        "{root}/../outside/../photos/2024/a.jpg",
+        "{root}/2024/../2024/a.jpg",
+        "{outside}/2024/a.jpg",
+        "{outside}/photos/2024/a.jpg",
+    ],
+)
+async def test_an_answer_tells_nothing_of_what_lies_outside(
+    archive: RootedFiles, root: Path, path: str, made: str
+) -> None:
+    outside = root.parent / "outside"
+    if made == "a folder":
+        outside.mkdir()
+    elif made != "nothing":
+        (root.parent / "deep" / "er").mkdir(parents=True)
+        outside.symlink_to(root if made == "a link back" else root.parent / "deep" / "er")
+
+    for look in (archive.file, archive.directory):
+        with pytest.raises(ImageMissing):
+            await look(path.format(root=root, outside=outside))
+
+
+async def test_a_root_behind_a_link_is_found_by_both_of_its_paths(root: Path) -> None:
+    link = root.parent / "pictures"
+    link.symlink_to(root)
+    archive = RootedFiles(Roots({"photos": link}))
+
+    for folder in (link, root):
+        found = await archive.file(f"{folder}/2024/a.jpg")
+        assert found.uri == "file:photos/2024/a.jpg"
+
+
+async def test_the_deepest_root_wins(root: Path) -> None:
+    archive = RootedFiles(Roots({"photos": root, "album": root / "2024"}))
+
+    assert (await archive.file(f"{root}/2024/a.jpg")).uri == "file:album/a.jpg"
+    assert await archive.directory(f"{root}/2024/") == RootedDirectory("album", "")
+
+
 async def test_a_link_out_of_the_root_is_missing(archive: RootedFiles, root: Path) -> None:
     (root / "link.jpg").symlink_to(root.parent / "secret.jpg")
     (root / "out").symlink_to(root.parent)

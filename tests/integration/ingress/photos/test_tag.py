@@ -84,15 +84,17 @@ async def test_a_picture_that_cannot_be_tagged_says_why(world: World) -> None:
     }
 
 
-async def test_the_event_carries_own_labels_and_belongs_to_nobody(make_world: MakeWorld) -> None:
+async def test_the_event_carries_own_labels_and_the_image_is_whose_key_asked(
+    make_world: MakeWorld,
+) -> None:
     world = make_world(wait_for_tags_s=0)
 
     await post(world, "/tag/image", image_path=PARADE, tags=["pizza", "salad"], top_k=1)
 
     event = ImageArrived.model_validate_json(world.broker.records[0].value)
     assert (event.uri, event.labels, event.top_k) == (URI, ("pizza", "salad"), 1)
-    assert event.owner is None
-    assert (await world.image(ID)).owner is None
+    assert event.owner == "alice"
+    assert await world.owners(ID) == ["alice"]
 
 
 async def test_tags_of_an_earlier_time_are_not_taken_for_an_answer(world: World) -> None:

@@ -1,0 +1,1 @@
+"""What the runtime is measured beside, and how."""

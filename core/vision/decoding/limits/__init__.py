@@ -1,0 +1,1 @@
+"""What one picture may take: time, memory, and its share while others wait."""

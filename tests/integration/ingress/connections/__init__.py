@@ -1,0 +1,1 @@
+"""Connections: what they may hold, and who may hold how many."""

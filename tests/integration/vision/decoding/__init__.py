@@ -1,0 +1,1 @@
+"""Pictures decoded in processes: good ones, odd ones, hostile ones."""

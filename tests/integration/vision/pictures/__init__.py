@@ -1,1 +1,0 @@
-"""Pictures by what they are meant to show, through the code that runs in decoder processes."""

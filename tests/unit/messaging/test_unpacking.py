@@ -1,0 +1,139 @@
+"""Compressed batches: the same records as by aiokafka's own reader, in bounded pieces."""
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+
+from core.messaging.kafka import unpacking
+
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+PACKED = [name for name in CODECS if name not in {"none", "snappy"}]
+
+
+def batch(codec: str, sizes: list[int], *, base: int = 0) -> bytes:
+    """Return a batch of records with values of these sizes."""
+    builder = DefaultRecordBatchBuilder(2, CODECS[codec], 0, -1, -1, -1, 1 << 30)
+    for at, size in enumerate(sizes):
+        value = b"%d|" % at + b"0" * size
+        builder.append(at, 1_700_000_000_000 + at, b"k%d" % at, value, [("name", b"v%d" % at)])
+    raw = bytearray(builder.build())
+    raw[:8] = base.to_bytes(8, "big")
+    return bytes(raw)
+
+
+def told(records: Iterator[Any]) -> list[tuple[object, ...]]:
+    return [(r.offset, r.timestamp, r.timestamp_type, r.key, r.value, r.headers) for r in records]
+
+
+def read(data: bytes, reader: Any) -> list[tuple[object, ...]]:
+    """Return all records of all batches, and what each batch tells of itself."""
+    batches = reader(data)
+    found: list[tuple[object, ...]] = []
+    while batches.has_next():
+        one = batches.next_batch()
+        assert one.validate_crc()
+        found.append((one.base_offset, one.next_offset, one.is_control_batch, one.producer_id))
+        found += told(iter(one))
+    return found
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_batches_of_each_codec_read_as_by_aiokafka_itself(codec: str) -> None:
+    data = b"".join(
+        [
+            batch(codec, [10, 0, 500], base=7),
+            batch("none", [3], base=10),
+            batch(codec, [unpacking.WHOLE_BYTES // 4] * 9, base=11),
+            batch(codec, [5] * 2000 + [unpacking.WHOLE_BYTES], base=20),
+        ]
+    )
+    assert read(data, unpacking.FetchedBatches) == read(data, MemoryRecords)
+
+
+def test_a_batch_that_is_cut_at_the_end_of_a_fetch_is_no_batch_yet() -> None:
+    whole, cut = batch("zstd", [10]), batch("zstd", [10], base=1)[:-1]
+    batches = unpacking.FetchedBatches(whole + cut)
+    batches.next_batch()
+    assert not batches.has_next()
+    assert batches.size_in_bytes() == len(whole) + len(cut)
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_a_record_over_the_limit_is_refused_where_it_is_reached(codec: str) -> None:
+    data = batch(codec, [100, unpacking.RECORD_BYTES, 100])
+    records = iter(unpacking.FetchedBatches(data).next_batch())
+    assert next(records).offset == 0
+    with pytest.raises(CorruptRecordException, match=f"limit {unpacking.RECORD_BYTES}"):
+        next(records)
+
+
+@pytest.mark.parametrize("codec", PACKED)
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
+def test_a_batch_whose_compressed_bytes_are_cut_is_refused(codec: str, keep: float) -> None:
+    data = batch(codec, [unpacking.WHOLE_BYTES // 2] * 8)
+    header = 61
+    packed = data[header : header + round((len(data) - header) * keep)]
+    cut = data[:8] + (header - 12 + len(packed)).to_bytes(4, "big") + data[12:header] + packed
+    with pytest.raises(CorruptRecordException):
+        list(unpacking.FetchedBatches(cut).next_batch())
+
+
+def test_a_batch_with_fewer_records_than_it_says_is_refused() -> None:
+    data = bytearray(batch("lz4", [unpacking.WHOLE_BYTES] * 2))
+    data[57:61] = (3).to_bytes(4, "big")
+    with pytest.raises(CorruptRecordException, match="lacks 1"):
+        list(unpacking.FetchedBatches(bytes(data)).next_batch())
+
+
+@pytest.mark.parametrize(
+    "held", [b"\xff\xff\xff\xff\xff\x01", b"\x01"], ids=["endless length", "negative length"]
+)
+def test_a_length_that_is_none_is_refused(held: bytes) -> None:
+    with pytest.raises(CorruptRecordException):
+        list(unpacking.whole_records(iter([held])))
+
+
+def test_a_batch_that_is_left_half_read_leaves_no_thread_and_no_descriptor() -> None:
+    before = descriptors()
+    records = iter(
+        unpacking.FetchedBatches(batch("zstd", [unpacking.WHOLE_BYTES] * 8)).next_batch()
+    )
+    next(records)
+    assert unpackers()
+    del records
+    gc.collect()
+    deadline = time.monotonic() + 30
+    while unpackers() or descriptors() != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def unpackers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "unpacking"]
+
+
+def descriptors() -> int:
+    folder = Path("/dev/fd")
+    return len(os.listdir(folder))  # noqa: PTH208 - of macOS too
+
+
+def test_no_more_than_some_records_are_unpacked_at_a_time() -> None:
+    ahead = [0]
+
+    def chunks() -> Iterator[bytes]:
+        record = b"\xd0\x0f" + b"0" * 1000  # 1,000 bytes, zigzag
+        for _ in range(1000):
+            ahead[0] += 1
+            yield record
+
+    for taken, (count, _) in enumerate(unpacking.whole_records(chunks()), 1):
+        assert (count, ahead[0]) == (1, taken)

@@ -1,0 +1,1 @@
+"""The decoders, without a process."""
