@@ -8,8 +8,9 @@ from PIL import Image
 
 from core.errors import ImageUnreadable
 from core.settings import MIB
+from core.vision.decoding import sniff
 from core.vision.decoding.decoder import Decoded, DecodePool
-from core.vision.decoding.limits import cost, sniff
+from core.vision.decoding.limits import cost
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import odd_pictures, pictures
@@ -89,7 +90,7 @@ def large(kind: str) -> bytes:
         exif = Image.Exif()
         exif[0x0112] = 6
         return pictures.encoded(image, form, exif=exif.tobytes())
-    told: dict[str, dict[str, object]] = {
+    choices: dict[str, dict[str, object]] = {
         "GIF": {},
         "WEBP": {"lossless": "lossless" in how, "method": 0, "quality": 50},
         "JPEG": {"progressive": "progressive" in how, "subsampling": 0 if "full" in how else 2},
@@ -97,7 +98,7 @@ def large(kind: str) -> bytes:
         "AVIF": {"speed": 10, "subsampling": "4:4:4" if "full" in how else "4:2:0"},
         "PNG": {"compress_level": 1},
     }
-    return pictures.encoded(image, form, **told.get(form, {}))
+    return pictures.encoded(image, form, **choices.get(form, {}))
 
 
 @pytest.mark.parametrize(
