@@ -120,3 +120,27 @@ def profile(space: str = "RGB ", gamma: float = 2.2, primaries: tuple[object, ..
 def _xyz(values: object) -> bytes:
     assert isinstance(values, tuple)
     return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+
+def cmyk_profile(cyan: tuple[int, int, int]) -> bytes:
+    """Return an ICC profile in which paper is white, black is black, and cyan has any L*a*b*.
+
+    One table of two steps per ink (`mft1`, ICC.1:2022, 10.11); magenta and yellow change nothing.
+    """
+    nodes = bytearray()
+    for node in range(16):
+        has_cyan, has_black = node >> 3 & 1, node & 1
+        light, *colour = cyan if has_cyan else (100, 0, 0)
+        shown = (0, 0, 0) if has_black else (light, *colour)
+        nodes += bytes((round(shown[0] * 2.55), shown[1] + 128, shown[2] + 128))
+    identity = b"".join(struct.pack(">i", 65536 if at % 4 == 0 else 0) for at in range(9))
+    ramp = bytes(range(256))
+    table = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + identity + ramp * 4 + bytes(nodes) + ramp * 3
+    at = 128 + 4 + 24
+    tags = b"A2B0" + struct.pack(">II", at, len(table))
+    tags += b"wtpt" + struct.pack(">II", at + len(table), 20)
+    body = struct.pack(">I", 2) + tags + table + _xyz(_WHITE)
+    head = struct.pack(">I4sI", 128 + len(body), b"none", 0x02400000) + b"prtrCMYKLab "
+    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28
+    head += b"".join(struct.pack(">i", round(value * 65536)) for value in _WHITE)
+    return head.ljust(128, b"\0") + body

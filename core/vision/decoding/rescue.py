@@ -61,7 +61,10 @@ def rescue(data: bytes, opened: Open) -> Rescued | None:
 
 def _jpeg(data: bytes, opened: Open) -> Rescued | None:
     """Return a JPEG with an end marker; with noise before the marker, what is missing differs."""
-    start = headers.jpeg_frame(data)[1]
+    try:
+        start = headers.jpeg_frame(data)[1]
+    except (headers.HeaderBroken, headers.HeaderEnded):
+        return None
     length = len(data)
     # Half a marker at the end would make another one of what is put behind it.
     data = data[: _segments_end(data, start)].rstrip(b"\xff")
@@ -131,6 +134,7 @@ def _onto(data: bytes, opened: Open, share: int) -> Image.Image | None:
     errors = (OSError, ValueError, SyntaxError, EOFError, TypeError)
     with _as_far_as_it_goes(), suppress(*errors):  # what was decoded is there all the same
         image.load()
+    image.tile = []  # type: ignore[attr-defined]  # nothing is to be tried once more
     return image if image._im is not None else None  # noqa: SLF001 - `im` raises without pixels
 
 

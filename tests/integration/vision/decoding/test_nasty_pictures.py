@@ -18,6 +18,7 @@ from tests.integration.vision.decoding import escapes
 
 FOLDER = Path(__file__).parents[4] / "../shared/data/nasty"
 REASONS = {"not_an_image", "corrupt", "truncated", "too_many_pixels", "unsupported_mode", "empty"}
+EXIF = {"DateTimeOriginal", "DateTimeDigitized", "ModifyDate"}
 LIMITS = PoolLimits(workers=2, timeout_s=20, memory_bytes=768 * MIB)
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the shared data set is not here")
@@ -45,8 +46,8 @@ async def test_each_nasty_file_is_pixels_or_a_reason_and_no_worker_dies(
     record_property("outcomes", dict(seen))
     record_property("peak_mib", max(peaks))  # measured: 150
     assert set(seen) <= REASONS | {"decoded"}
-    assert seen["decoded"] >= 250
-    assert max(peaks) < 512
+    assert seen["decoded"] >= 268
+    assert max(peaks) < 256
 
 
 async def test_each_nasty_file_gives_the_same_with_the_locks_of_a_decoder_as_without() -> None:
@@ -83,7 +84,8 @@ async def test_sizes_times_and_types_agree_with_the_list_that_came_with_the_file
             sides = {int(row["width"]), int(row["height"])}
             assert {result.width, result.height} == sides, name
             written = row["exif_datetime"].strip()
-            if result.exif_datetime is not None:
+            if result.exif_source in EXIF and written:  # the list knows of EXIF alone
+                assert result.exif_datetime is not None
                 assert result.exif_datetime.strftime("%Y:%m:%d %H:%M:%S") == written, name
 
 

@@ -135,6 +135,17 @@ def test_a_grey_profile_counts_too() -> None:
     assert all(abs(value - 128) < 4 for value in levels(coloured((55,), dark, "L"))[9])
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_inks_are_what_their_profile_says(kind: str) -> None:
+    red_ink = odd_pictures.cmyk_profile((54, 80, 67))  # L*a*b* of sRGB's red
+    options = {"quality": 95} if kind == "JPEG" else {}
+    for cyan, expected in ((255, (255, 0, 0)), (0, (255, 255, 255))):
+        image = Image.new("CMYK", (80, 80), (cyan, 0, 0, 0))
+        shown = levels(pictures.encoded(image, kind, icc_profile=red_ink, **options))[9]
+        pairs = zip(shown, expected, strict=True)
+        assert all(abs(one - other) <= 12 for one, other in pairs), shown
+
+
 def test_srgb_changes_nothing() -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     photo = pictures.photo(3)
