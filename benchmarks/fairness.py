@@ -15,6 +15,7 @@ ROWS = (
     "bad_hosts",  # one name a line
     "dead_port",
     "quiet_path",
+    "bulk_load",
     "long_polls",
     "slow_pictures",
 )

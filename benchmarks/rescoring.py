@@ -65,6 +65,7 @@ class RandomTexts:
     identity = "bench@0000000000000000"
     logit_scale = 100.0
     logit_bias: float | None = None
+    small_batch = 8
 
     async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Raise: a re-score must not read a picture."""

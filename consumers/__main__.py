@@ -1,5 +1,6 @@
 """python -m consumers tagging | query | delivery: one role, until SIGTERM.
 
+A tagging process works on both lanes of arrivals, or with `--lane fresh | bulk` on one of them.
 With --held it loads and then reads the rest of its environment from standard input (JSON).
 
 Exit codes: 0 stopped as asked; 2 a setting is invalid; anything else: a part of the process
@@ -16,20 +17,26 @@ from core.errors import ConfigurationError, TransientError
 from core.settings import TelemetrySettings, load
 from core.starting import HELD, Beginning, end_at_once_when_told
 from core.telemetry import logs, tracing
+from schemas.topics import Lane
 
 ROLES = ("tagging", "query", "delivery")
 
 
-async def _run(role: str, beginning: Beginning) -> None:
+async def _run(role: str, beginning: Beginning, lane: Lane | None) -> None:
     # Imported here: torch and spaCy belong to the one process that needs them.
     match role:
         case "tagging":
-            from consumers.tagging.main import main
+            from consumers.tagging import main as tagging
+
+            await tagging.main(beginning, tuple(Lane) if lane is None else (lane,))
         case "query":
-            from consumers.query.main import main
+            from consumers.query import main as query
+
+            await query.main(beginning)
         case _:
-            from consumers.delivery.main import main
-    await main(beginning)
+            from consumers.delivery import main as delivery
+
+            await delivery.main(beginning)
 
 
 def main() -> int:
@@ -37,14 +44,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m consumers", description=__doc__)
     parser.add_argument("role", choices=ROLES)
     parser.add_argument(HELD, action="store_true", help="wait before servers are used")
+    parser.add_argument(
+        "--lane", type=Lane, choices=Lane, help="of tagging: work on this lane alone"
+    )
     wanted = parser.parse_args()
     role: str = wanted.role
+    if wanted.lane is not None and role != "tagging":
+        parser.error("--lane is an option of tagging")
     end_at_once_when_told()
     try:
         logs.configure(load(TelemetrySettings), process=role)
         tracing.configure(load(TelemetrySettings), process=role)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(role, Beginning(is_held=wanted.held)))
+            runner.run(_run(role, Beginning(is_held=wanted.held), wanted.lane))
     except TransientError as error:
         print(f"consumers: {error}", file=sys.stderr)
         return 1

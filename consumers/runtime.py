@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -21,7 +21,7 @@ from core.messaging.limits import LOOP_LIMITS
 from core.messaging.loop import calm_collector, run_role
 from core.messaging.outbox import OutboxPublisher
 from core.messaging.role import Role
-from core.messaging.session import RoleParts
+from core.messaging.session import Isolation, RoleParts
 from core.offsets import Owner
 from core.settings import (
     ConsumerSettings,
@@ -55,11 +55,11 @@ class Runtime:
     """The opened parts that all roles share.
 
     Attributes:
-        group: the role's name, which is its consumer group's.
+        name: the role's, and its consumer group's where it has one only.
         outbox: for events that are written outside the loop.
     """
 
-    group: str
+    name: str
     pool: Pool
     publisher: Publisher
     outbox: OutboxPublisher
@@ -67,6 +67,15 @@ class Runtime:
     kafka: KafkaSettings
     consumer: ConsumerSettings
     outbox_settings: OutboxSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription(Generic[E, P]):
+    """One topic that a process reads, as a member of the topic's consumer group."""
+
+    group: str
+    role: Role[E, P]
+    decode: Callable[[Record], E]
 
 
 def open_metrics() -> Metrics:
@@ -78,11 +87,11 @@ def open_metrics() -> Metrics:
 
 
 @asynccontextmanager
-async def open_runtime(group: str, metrics: Metrics | None = None) -> AsyncIterator[Runtime]:
+async def open_runtime(role: str, metrics: Metrics | None = None) -> AsyncIterator[Runtime]:
     """Open what a role needs; neither broker nor database has to be there yet.
 
     Args:
-        group: the role's name.
+        role: its name.
         metrics: those of a role that measures its loading; None: they are opened here.
 
     Raises:
@@ -90,14 +99,14 @@ async def open_runtime(group: str, metrics: Metrics | None = None) -> AsyncItera
     """
     kafka, database, consumer = load(KafkaSettings), load(DatabaseSettings), load(ConsumerSettings)
     metrics = metrics or open_metrics()
-    name = f"photo-archive-{group}"
+    name = f"photo-archive-{role}"
     client_id = f"{name}-{socket.gethostname()}-{os.getpid()}"
     async with (
         open_pool(database, application=name) as pool,
         Publisher(kafka, metrics, client_id=client_id) as publisher,
     ):
         yield Runtime(
-            group=group,
+            name=role,
             pool=pool,
             publisher=publisher,
             outbox=OutboxPublisher(pool, outbox, publisher),
@@ -115,19 +124,34 @@ async def run(
     stop: asyncio.Event,
     companions: Sequence[Companion] = (),
 ) -> None:
-    """Run the loop (with its outbox sweeper) and the role's companions until `stop` is set.
+    """Run the loop of the role's only topic, as `run_all`."""
+    await run_all(runtime, [Subscription(runtime.name, role, decode)], stop, companions)
+
+
+async def run_all(
+    runtime: Runtime,
+    subscriptions: Sequence[Subscription[Any, Any]],
+    stop: asyncio.Event,
+    companions: Sequence[Companion] = (),
+) -> None:
+    """Run a loop per topic (with its outbox sweeper) and the companions until `stop` is set.
 
     If a part ends by itself the process ends, since it must not run without one of its parts.
     """
-    parts = _parts(runtime, role, decode)
+    isolation = Isolation()
+    loops = [_parts(runtime, one, isolation) for one in subscriptions]
     calm_collector()
     ended = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         beside = [group.create_task(_companion(companion, ended)) for companion in companions]
-        with _ending_soon():
-            await run_role(parts, stop)
+        await asyncio.gather(*(group.create_task(_loop(parts, stop)) for parts in loops))
         ended.set()
         await asyncio.gather(*beside)
+
+
+async def _loop(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
+    with _ending_soon():
+        await run_role(parts, stop)
 
 
 async def _companion(companion: Companion, ended: asyncio.Event) -> None:
@@ -157,12 +181,14 @@ def _give_up() -> None:
     os._exit(70)
 
 
-def _parts(runtime: Runtime, role: Role[E, P], decode: Callable[[Record], E]) -> RoleParts[E, P]:
-    group, settings = runtime.group, runtime.consumer
+def _parts(
+    runtime: Runtime, subscription: Subscription[E, P], isolation: Isolation
+) -> RoleParts[E, P]:
+    group, settings = subscription.group, runtime.consumer
     host = socket.gethostname()
     instance = settings.instance or f"{group}-{host}-0"
     return RoleParts(
-        role=role,
+        role=subscription.role,
         owner=Owner(
             group=group,
             name=f"{instance}/{os.getpid()}/{secrets.token_hex(4)}",
@@ -172,7 +198,7 @@ def _parts(runtime: Runtime, role: Role[E, P], decode: Callable[[Record], E]) ->
         ),
         instance=instance,
         topic=GROUPS[group],
-        decode=decode,
+        decode=subscription.decode,
         client=GroupConsumer(
             runtime.kafka, group=group, topic=GROUPS[group], client_id=f"{instance}-{os.getpid()}"
         ),
@@ -187,4 +213,5 @@ def _parts(runtime: Runtime, role: Role[E, P], decode: Callable[[Record], E]) ->
         outbox_settings=runtime.outbox_settings,
         metrics=runtime.metrics,
         limits=LOOP_LIMITS.with_room_for(settings.batch_max_records),
+        isolation=isolation,
     )

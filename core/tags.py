@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 #: Scores are stored as integer millionths, so that sums are exact and ties are real (float sums
 #: depend on the order of addition). They are rounded once, here.
@@ -97,6 +98,17 @@ class TagRequest:
 
     labels: tuple[str, ...] | None = None
     top_k: int | None = None
+
+
+class Made(NamedTuple):
+    """When an arrival was made; of two of one image the greater one wins.
+
+    Attributes:
+        is_fresh: it came by the fresh lane, which wins where the times are equal.
+    """
+
+    at: datetime
+    is_fresh: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,8 @@ CREATE TABLE images (
     reason text,
     detail text,
     job_id uuid,
-    event_time timestamp with time zone,  -- Written, not read yet: of two arrivals of one image, on two topics, the later one will win.
+    event_time timestamp with time zone,  -- Of two arrivals of one image the one made later wins; of equal times the one not in bulk.
+    event_is_bulk boolean NOT NULL DEFAULT false,
     arrived_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     deleted_at timestamp with time zone,
@@ -373,12 +374,14 @@ CREATE TABLE label_previews (
 );
 CREATE INDEX label_previews_waiting ON label_previews USING btree (created_at) WHERE (state = 'waiting'::text);
 
--- The models that tagging processes have loaded, as they say themselves.
+-- The models that tagging processes have loaded, and the lanes they work on, as they say themselves.
 CREATE TABLE loaded_models (
     model text NOT NULL,
+    lane text NOT NULL,
     loaded_at timestamp with time zone NOT NULL DEFAULT now(),
     seen_at timestamp with time zone NOT NULL DEFAULT now(),
-    PRIMARY KEY (model)
+    PRIMARY KEY (model, lane),
+    CHECK ((lane = ANY (ARRAY['fresh'::text, 'bulk'::text])))
 );
 
 -- The tags of tagged_images, a row per tag, of images that are answers.

@@ -25,6 +25,7 @@ from schemas.image import image_id_of
 from schemas.query import QuerySubmitted
 from schemas.record import Record
 from schemas.token import Token, decode_token
+from schemas.topics import Lane
 
 SOURCE = "/ingress"
 MAX_NAME_CHARS = 255
@@ -62,8 +63,8 @@ class KeptImage:
     token: Token
 
 
-async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
-    """Keep one uploaded file and announce it.
+async def keep_upload(call: Call, file: ReceivedFile, lane: Lane) -> KeptImage:
+    """Keep one uploaded file and announce it on a lane.
 
     Raises:
         Problem: `image_too_large`, `not_an_image`, `image_unreadable`.
@@ -98,7 +99,7 @@ async def keep_upload(call: Call, file: ReceivedFile) -> KeptImage:
         )
         sink = OutboxSink(tx, call.traceparent)
         # PostgreSQL's clock, as for deletions: a clock ahead of it would undo a later deletion.
-        await ImageProducer(sink, SOURCE).announce(
+        await ImageProducer(sink, SOURCE, lane=lane).announce(
             uri,
             path=accepted.path,
             sha256=file.sha256.hex(),

@@ -29,6 +29,7 @@ from producers.main import (
 )
 from producers.publishing import Patience
 from schemas.image import ImageArrived
+from schemas.topics import Lane
 
 SOURCE = "/producers/images"
 UNDELETE = "/producers/images/undelete"  # no scan: somebody wants these photos back
@@ -44,6 +45,7 @@ class ImagesOptions:
         extensions: separated by commas; None: all that are supported.
         waits: follow the images until they are tagged.
         undelete: photos that were deleted over the API come back.
+        lane: the way of the images.
         as_json: print the summary as JSON on standard output.
     """
 
@@ -54,6 +56,7 @@ class ImagesOptions:
     waits: bool = True
     as_json: bool = False
     undelete: bool = False
+    lane: Lane = Lane.BULK
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ async def announce_directory(directory: Path, options: ImagesOptions) -> int:
         if options.waits and not follows:
             console.print("PostgreSQL does not answer: publishing without waiting for the tags.")
         announcer = Announcer(publisher, UNDELETE if options.undelete else SOURCE, Patience())
-        run = DirectoryRun(roots, announcer, wishes, wanted)
+        run = DirectoryRun(roots, announcer, wishes, wanted, options.lane)
         visit = _Visit(run, place, console, pool if follows else None)
         tally, standing = await visit.announce()
     show_summary(console, tally, standing, as_json=options.as_json)

@@ -52,7 +52,10 @@ def replay(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Put dead letters back on their topic, unchanged."""
+    """Put dead letters back on their topic, unchanged.
+
+    Arrivals of images go back in bulk: uploads that come meanwhile are tagged first.
+    """
     wanted = _chosen(topic, group, reason)
     run(_count(wanted, as_json=as_json) if dry_run else _replay(wanted, limit, as_json=as_json))
 

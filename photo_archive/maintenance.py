@@ -14,6 +14,7 @@ class GroupName(StrEnum):
     """The consumer groups."""
 
     TAGGING = "tagging"
+    TAGGING_BULK = "tagging-bulk"
     QUERY = "query"
     DELIVERY = "delivery"
 

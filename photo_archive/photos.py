@@ -25,6 +25,7 @@ app.command(
     epilog=ending(
         "photo-archive images ~/Pictures",
         "photo-archive images ~/Pictures --no-wait --labels cat,dog --top-k 1",
+        "photo-archive images ~/Pictures/today --fresh",
         one="a photo was not published or not tagged, or Kafka is away",
         zero="all published, and tagged unless --no-wait",
     )
@@ -39,12 +40,28 @@ def images(  # noqa: PLR0913, PLR0917 - one parameter per option of the command 
     undelete: Annotated[
         bool, typer.Option("--undelete", help="Bring photos back that were deleted over HTTP.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Tag them in turn with uploads, not behind them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Announce every photo of a directory. May be run again at any time."""
-    from photo_archive.directory import ImagesOptions, announce_directory
+    """Announce every photo of a directory. May be run again at any time.
 
-    options = ImagesOptions(labels, top_k, tuple(root or ()), extensions, wait, as_json, undelete)
+    They are a bulk load: uploads that come meanwhile are tagged first.
+    """
+    from photo_archive.directory import ImagesOptions, announce_directory
+    from schemas.topics import Lane
+
+    options = ImagesOptions(
+        labels=labels,
+        top_k=top_k,
+        roots=tuple(root or ()),
+        extensions=extensions,
+        waits=wait,
+        as_json=as_json,
+        undelete=undelete,
+        lane=Lane.FRESH if fresh else Lane.BULK,
+    )
     run(announce_directory(directory, options))
 
 
@@ -67,7 +84,7 @@ def retag(  # noqa: PLR0913, PLR0917 - one parameter per option of the command l
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Announce known images again."""
+    """Announce known images again. Uploads that come meanwhile are tagged first."""
     from core.storage.archive.selection import Choice
 
     if not (everything or failed or model or except_model):

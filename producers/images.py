@@ -1,4 +1,4 @@
-"""The only maker of new `images.arrived` events."""
+"""The only maker of new `image.arrived` events, on either lane."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from core.messaging.cloudevents import encode
 from producers.sinks import Sink
 from schemas.image import MAX_PATH_CHARS, ImageArrived, path_of
-from schemas.topics import IMAGES_ARRIVED
+from schemas.topics import Lane
 
 
 def _now() -> datetime:
@@ -38,12 +38,14 @@ class ImageProducer:
     Attributes:
         source: `ce_source` of the events, e.g. `/ingress`.
         new_id: makes the event's own id; two announcements of one image are two events.
+        lane: bulk where nobody waits for the tags.
     """
 
     sink: Sink
     source: str
     now: Callable[[], datetime] = _now
     new_id: Callable[[], UUID] = uuid4
+    lane: Lane = Lane.FRESH
 
     async def announce(
         self,
@@ -62,7 +64,10 @@ class ImageProducer:
             path: what people see as `image_path`; None: derived from the URI. One that the URI says
                 too may be of any length: an event leaves it out where it is too long for one.
             sha256: hex, if the bytes were read.
-            made_at: the event's time; None: now. A deletion after it is not undone.
+            wishes: how it is to be tagged.
+            origin: who announces it.
+            made_at: the event's time; None: now. Of two arrivals of an image the later one counts,
+                and a deletion after it is not undone.
 
         Raises:
             pydantic.ValidationError: a field breaks its rule.
@@ -78,7 +83,7 @@ class ImageProducer:
             job_id=origin.job_id,
         )
         record = encode(
-            IMAGES_ARRIVED,
+            self.lane.topic,
             event,
             key=str(event.image_id),
             event_id=str(self.new_id()),

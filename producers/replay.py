@@ -1,20 +1,27 @@
-"""Publish dead letters again on their topic, with the same bytes, headers and key."""
+"""Publish dead letters again, with the same bytes, headers and key.
+
+Each goes back on its topic, but an arrival of an image in bulk: however many there are, nobody
+waits behind them.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.errors import PermanentError, TransientError
+from core.messaging.cloudevents import made_at
 from core.messaging.ports import RecordPublisher
 from core.storage.stream import replays
 from core.storage.stream.replays import LetterFilter, OpenLetter
 from core.transaction import Transaction
 from producers.publishing import Patience, publish_all
-from schemas.topics import BY_NAME, GROUPS, dead_letter_topic
+from schemas.record import Record
+from schemas.topics import BY_NAME, GROUPS, IMAGES_BULK, Lane, dead_letter_topic
 
 BATCH_LETTERS = 200
 #: Kafka's client could not unpack the record, so only its place is stored, not its bytes.
 UNREADABLE = "unreadable_record"
+_ARRIVALS = frozenset(lane.topic.name for lane in Lane)
 
 
 @dataclass(slots=True)
@@ -68,7 +75,9 @@ class Replay:
 
     async def _put_back(self, batch: Sequence[OpenLetter], done: Replayed) -> bool:
         """Publish and mark one batch; return True where the broker stayed away."""
-        sent = await publish_all(self.publisher, [letter.record for letter in batch], self.patience)
+        sent = await publish_all(
+            self.publisher, [_again(letter) for letter in batch], self.patience
+        )
         acknowledged = []
         is_away = False
         for letter, outcome in zip(batch, sent, strict=True):
@@ -82,6 +91,17 @@ class Replay:
                 done.by_reason[letter.reason] += 1
         await replays.mark_replayed(self.connection, acknowledged)
         return is_away
+
+
+def _again(letter: OpenLetter) -> Record:
+    """Return the record that goes back: an arrival in bulk, and no younger than it was."""
+    record = letter.record
+    if record.topic not in _ARRIVALS:
+        return record
+    headers = record.headers
+    if letter.record_at is not None and made_at(record) is None:
+        headers = (*headers, ("ce_time", letter.record_at.isoformat().encode()))
+    return replace(record, topic=IMAGES_BULK.name, headers=headers)
 
 
 class ChoiceRefused(ValueError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from core.storage.archive import selection
@@ -12,6 +13,7 @@ from producers.folders.directory import Tally
 from producers.images import Origin
 
 BATCH_IMAGES = 500
+MOMENT = timedelta(microseconds=1)  # the least step of PostgreSQL's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,11 @@ class Retag:
         return tally
 
     async def _announce(self, batch: Sequence[ChosenImage], job_id: UUID, tally: Tally) -> None:
-        # The event is as old as the image itself, so that a deletion since then, even one that
-        # commits only now, is the younger of the two. It names no owner: whose an image is stays.
+        # The event is just younger than what it repeats, so that whatever happened since then is
+        # the younger of the two: another arrival, or a deletion, even one that commits only now.
+        # It names no owner: whose an image is stays.
         problems = await self.announcer.announce(
-            [Photo(it.uri, path=it.path, made_at=it.arrived_at) for it in batch],
+            [Photo(it.uri, path=it.path, made_at=it.last_at + MOMENT) for it in batch],
             origin=Origin(job_id=job_id),
         )
         for image, problem in zip(batch, problems, strict=True):

@@ -37,7 +37,7 @@ def path_of(uri: str) -> str:
 
 
 class ImageArrived(Event):
-    """An image that is to be tagged. Value of `images.arrived.v1`.
+    """An image that is to be tagged. Value of `images.arrived.v1` and `images.bulk.v1`.
 
     The image's identity is always `image_id_of(uri)`; a record's key only chooses its partition.
 

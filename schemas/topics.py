@@ -1,6 +1,7 @@
 """Name, event type, key and partitions of every topic. Topic names are written only here."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pydantic import BaseModel
 
@@ -34,6 +35,9 @@ class Topic:
 IMAGES_ARRIVED = Topic(
     "images.arrived.v1", "photoarchive.image.arrived.v1", ImageArrived, "image_id"
 )
+#: The same events as `images.arrived.v1`, for loads that nobody waits for: whatever is there, the
+#: fresh go first.
+IMAGES_BULK = Topic("images.bulk.v1", IMAGES_ARRIVED.event_type, ImageArrived, "image_id")
 IMAGES_TAGGED = Topic("images.tagged.v1", "photoarchive.image.tagged.v1", ImageTagged, "image_id")
 QUERIES_SUBMITTED = Topic(
     "queries.submitted.v1", "photoarchive.query.submitted.v1", QuerySubmitted, "query_id"
@@ -44,12 +48,36 @@ CALLBACKS_REQUESTED = Topic(
     CallbackRequested,
     "callback host",
 )
-EVENT_TOPICS = (IMAGES_ARRIVED, IMAGES_TAGGED, QUERIES_SUBMITTED, CALLBACKS_REQUESTED)
+EVENT_TOPICS = (
+    IMAGES_ARRIVED,
+    IMAGES_BULK,
+    IMAGES_TAGGED,
+    QUERIES_SUBMITTED,
+    CALLBACKS_REQUESTED,
+)
 BY_NAME = {topic.name: topic for topic in EVENT_TOPICS}
 
-#: Consumer group of each role, and the topic that it reads.
+
+class Lane(StrEnum):
+    """The two ways of an arrival to its tags: a topic and a consumer group each."""
+
+    FRESH = "fresh"
+    BULK = "bulk"
+
+    @property
+    def topic(self) -> Topic:
+        """Return the topic of its arrivals."""
+        return IMAGES_BULK if self is Lane.BULK else IMAGES_ARRIVED
+
+    @property
+    def group(self) -> str:
+        """Return the consumer group that tags them."""
+        return "tagging-bulk" if self is Lane.BULK else "tagging"
+
+
+#: Every consumer group, and the topic that it reads.
 GROUPS = {
-    "tagging": IMAGES_ARRIVED,
+    **{lane.group: lane.topic for lane in Lane},
     "query": QUERIES_SUBMITTED,
     "delivery": CALLBACKS_REQUESTED,
 }

@@ -19,10 +19,11 @@ from core.transaction import Database, Transaction
 from schemas.callback import CallbackRequested
 from schemas.query import QuerySubmitted
 from schemas.token import Token
+from schemas.topics import Lane
 
 #: Texts up to this length are lemmatized on the event loop (0.1 ms), longer ones in a thread.
 SHORT_CHARS = 500
-TAGGING_GROUP = "tagging"
+TAGGING_GROUPS = tuple(lane.group for lane in Lane)
 MAX_WARNINGS = 20  # labels named one by one at a start; then their number
 
 log = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ class StoredAnswers:
         """
         async with self.database.connection() as connection:
             ours = await queries.clusters(connection)
-            passed = await queries.passed(connection, tokens, TAGGING_GROUP)
+            passed = await queries.passed(connection, tokens, TAGGING_GROUPS)
         return [
             _foreign(token) if ours and token.cluster not in {"", *ours} else not is_passed
             for token, is_passed in zip(tokens, passed, strict=True)
@@ -111,7 +112,7 @@ class StoredAnswers:
     async def ready(self, limit: int) -> list[tuple[QuerySubmitted, bool]]:
         """Return parked queries that can be answered now, and whether their time is over."""
         async with self.database.connection() as connection:
-            return await queries.ready(connection, TAGGING_GROUP, limit)
+            return await queries.ready(connection, TAGGING_GROUPS, limit)
 
     async def unpark(self, tx: Transaction, query_ids: Sequence[UUID]) -> None:
         """Delete them from the parked queries."""

@@ -17,10 +17,18 @@ from core.errors import PermanentError
 from core.messaging.role import Received
 from core.offsets import Place
 from core.storage import labels
-from core.storage.archive import embeddings, image_deletion, image_tags, images, parked_images
+from core.storage.archive import (
+    embeddings,
+    image_deletion,
+    image_tags,
+    images,
+    ordering,
+    parked_images,
+)
 from core.storage.archive.image_deletion import Scanned
 from core.storage.archive.images import FailedImage
-from core.tags import ImageTags, Postponed, Slowness, Tagged, TagRequest, TagScore
+from core.storage.archive.ownership import NamedOwner
+from core.tags import ImageTags, Made, Postponed, Slowness, Tagged, TagRequest, TagScore
 from core.transaction import Database, Transaction
 from core.vision.tagger import ClipTagger, Result
 
@@ -129,9 +137,19 @@ class PostgresTags:
         """Return the version of the default labels, held until the transaction ends."""
         return await labels.hold_version(tx)
 
-    async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-        """Return when each of these images was deleted; none is until the transaction ends."""
-        return await images.tombstones(tx, image_ids)
+    async def latest(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, Made]:
+        """Return what happened last to each of these images: an arrival before it counts no more.
+
+        Nothing more happens to those that are known until the transaction ends.
+        """
+        return await ordering.latest(tx, image_ids)
+
+    async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
+        """Note that arrivals count no more: for their jobs they are done."""
+        events = [arrival.event for arrival in arrivals]
+        await ordering.note_overtaken(
+            tx, [NamedOwner(event.image_id, event.owner, event.job_id) for event in events]
+        )
 
     async def stay_deleted(
         self,
@@ -152,9 +170,9 @@ class PostgresTags:
         return [file in held for file in files]
 
     async def replace(
-        self, tx: Transaction, tagged: Sequence[tuple[Arrival, Tagged, datetime]]
+        self, tx: Transaction, tagged: Sequence[tuple[Arrival, Tagged, Made]]
     ) -> None:
-        """Store the tags in place of what the images had; the time is the arrival's own."""
+        """Store the tags in place of what the images had."""
         names = {tag.tag for _, plan, _ in tagged for tag in plan.tags.tags}
         rows = [_row(*one) for one in tagged]
         label_ids = await labels.known(tx, names)
@@ -165,7 +183,7 @@ class PostgresTags:
         await self.best.offer(tx, await image_tags.replace(tx, rows, label_ids))
 
     async def record_failures(
-        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError]]
+        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError, Made]]
     ) -> None:
         """Put images into the failure ledger."""
         await images.record_failures(
@@ -179,8 +197,9 @@ class PostgresTags:
                     job_id=arrival.event.job_id,
                     reason=error.reason,
                     detail=str(error).replace("\x00", "")[:DETAIL_CHARS],
+                    made=made,
                 )
-                for arrival, error in failed
+                for arrival, error, made in failed
             ],
         )
 
@@ -237,7 +256,7 @@ def _parked(
     )
 
 
-def _row(arrival: Arrival, plan: Tagged, event_time: datetime) -> image_tags.TaggedImage:
+def _row(arrival: Arrival, plan: Tagged, made: Made) -> image_tags.TaggedImage:
     event = arrival.event
     return image_tags.TaggedImage(
         image_id=event.image_id,
@@ -248,5 +267,5 @@ def _row(arrival: Arrival, plan: Tagged, event_time: datetime) -> image_tags.Tag
         tags=plan.tags,
         label_version=plan.label_version,
         top_k=plan.top_k,
-        event_time=event_time,
+        made=made,
     )

@@ -3,14 +3,21 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
 from core.errors import UndecodableEvent
-from core.messaging.cloudevents import check_type, decode
+from core.messaging.cloudevents import check_type, decode, made_at
+from core.messaging.role import Received
+from core.tags import Made
 from schemas.image import INLINE_MAX_BYTES, SCAN_SOURCES, ImageArrived
 from schemas.record import Record
-from schemas.topics import IMAGES_ARRIVED
+from schemas.topics import IMAGES_ARRIVED, IMAGES_BULK
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MS = 253_402_300_799_000  # 9999-12-31T23:59:59Z
+_MOMENT = timedelta(milliseconds=1)  # the precision of a record's timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,17 @@ class Arrival:
 
     event: ImageArrived
     content: bytes | None = None
+
+
+def made(received: Received[Arrival]) -> Made:
+    """Return when an arrival was made: the earlier of the two times that a record may have.
+
+    Between 1970 and 9999: a record may say anything.
+    """
+    published = EPOCH + timedelta(milliseconds=max(0, min(received.timestamp_ms, _LAST_MS)))
+    said = made_at(received.record)
+    at = published if said is None or said >= published + _MOMENT else max(EPOCH, said)
+    return Made(at.astimezone(UTC), received.partition.topic != IMAGES_BULK.name)
 
 
 def is_scanned(record: Record) -> bool:

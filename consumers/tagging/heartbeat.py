@@ -1,6 +1,7 @@
-"""The heartbeat of a tagging process: it reports the loaded model, for `/health`."""
+"""The heartbeat of a tagging process: it reports its model and its lanes, for `/health`."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.repeating import every
@@ -16,6 +17,7 @@ class Heartbeat:
 
     database: Database
     model: str
+    lanes: Sequence[str]
     interval_s: float = INTERVAL_S
     _is_noted: bool = False
 
@@ -26,5 +28,5 @@ class Heartbeat:
     async def _beat(self) -> None:
         note = loaded_models.seen if self._is_noted else loaded_models.loaded
         async with self.database.connection() as connection:
-            await note(connection, self.model)
+            await note(connection, self.model, self.lanes)
         self._is_noted = True

@@ -1,15 +1,17 @@
 """Composition root of the tagging consumer: CLIP, PostgreSQL and Kafka meet here."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
 
 from consumers.best_images import BestImages
 from consumers.image_bytes import open_image_bytes
-from consumers.runtime import open_metrics, open_runtime, run
+from consumers.runtime import Subscription, open_metrics, open_runtime, run_all
 from consumers.tagging.adapters import LabelledTagger, PostgresTags, PromptBlobs
-from consumers.tagging.arrivals import decode_arrival
+from consumers.tagging.arrivals import Arrival, decode_arrival
 from consumers.tagging.heartbeat import Heartbeat
+from consumers.tagging.lanes import FirstInLine, RightOfWay
 from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.parked_metrics import ParkedMetrics
 from consumers.tagging.previewing import Previewing
@@ -17,28 +19,37 @@ from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingRole
 from consumers.tagging.slow_lane import SlowLane, places
 from consumers.upkeep.main import open_upkeep
+from core.messaging.role import Role
 from core.settings import ArchiveSettings, DecodeSettings, TaggingSettings, load
 from core.starting import Beginning
 from core.storage.stream import dead_letters
+from core.tags import Postponed, Tagged
+from core.vision.decoding.decoder import pool_limits
 from core.vision.opening import open_taggers
+from schemas.topics import Lane
 
 log = structlog.get_logger(__name__)
 
 
-async def main(beginning: Beginning) -> None:
+async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> None:
     """Tag arrivals until a signal asks for the end.
+
+    Args:
+        beginning: of the process.
+        lanes: those that it works on; of both the fresh one has the right of way.
 
     Raises:
         ConfigurationError: a setting cannot be worked with, or the model cannot be loaded.
     """
-    settings = load(TaggingSettings)
+    settings, decoding = load(TaggingSettings), load(DecodeSettings)
+    max_image_bytes = load(ArchiveSettings).fetch_max_bytes
     measuring = TaggingMetrics(metrics := open_metrics())
     async with (
         # Before joining the group: loading takes seconds, and a heartbeat must not wait for it.
         open_taggers(
             settings,
-            load(DecodeSettings),
-            max_image_bytes=load(ArchiveSettings).fetch_max_bytes,
+            decoding,
+            max_image_bytes=max_image_bytes,
             observe=measuring.passed,
             halved=measuring.halved,
         ) as taggers,
@@ -54,18 +65,31 @@ async def main(beginning: Beginning) -> None:
             table = PostgresTags(best)
             tagger = LabelledTagger(runtime.pool, clip, metrics.reused_images.inc)
             role = TaggingRole(PromptBlobs(image_bytes.store), tagger, table, measuring)
+            way = RightOfWay()
+            behind = clip.giving_way(way.turn, pool_limits(decoding, max_image_bytes).workers)
+            roles: dict[Lane, Role[Arrival, Tagged | Postponed]] = {
+                Lane.FRESH: FirstInLine(role, way),
+                Lane.BULK: replace(
+                    role,
+                    blobs=PromptBlobs(image_bytes.store.apart()),
+                    tagger=replace(tagger, clip=behind),
+                ),
+            }
             patient = replace(tagger, clip=taggers.patient)
             slow = TaggingRole(image_bytes.store, patient, table, measuring)
-            lanes = [
+            slow_lanes = [
                 SlowLane(runtime.pool, slow, dead_letters, runtime.outbox, why, at_once)
                 for why, at_once in places(taggers.apart).items()
             ]
             companions = [
-                *(lane.run for lane in lanes),
+                *(lane.run for lane in slow_lanes),
                 ParkedMetrics(metrics, runtime.pool).run,
                 Rescoring(runtime.pool, tagger, best, metrics.rescored_images.inc).run,
                 Previewing(runtime.pool, clip).run,
-                Heartbeat(runtime.pool, clip.identity).run,
+                Heartbeat(runtime.pool, clip.identity, lanes).run,
                 open_upkeep(runtime.pool, metrics).run,
             ]
-            await run(runtime, role, decode_arrival, stop, companions)
+            subscriptions = [
+                Subscription(lane.group, roles[lane], decode_arrival) for lane in lanes
+            ]
+            await run_all(runtime, subscriptions, stop, companions)

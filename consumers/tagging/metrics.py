@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from core.messaging.liveness import report_progress
 from core.telemetry.metrics import Metrics
+from schemas.topics import Lane
 
 #: Stages of a batch, each of which may take as long as the watchdog's limit.
 STEPS = frozenset({"decoded", "model"})
@@ -29,9 +30,9 @@ class TaggingMetrics:
         """Count a batch that did not fit into memory."""
         self.metrics.model_halvings.inc()
 
-    def applied(self, outcomes: Mapping[str, int], failures: Sequence[str]) -> None:
-        """Count arrivals by outcome, and those that failed for these reasons."""
+    def applied(self, lane: Lane, outcomes: Mapping[str, int], failures: Sequence[str]) -> None:
+        """Count a lane's arrivals by outcome, and those that failed for these reasons."""
         for outcome, images in {**outcomes, "failed": len(failures)}.items():
-            self.metrics.images.labels(outcome).inc(images)
+            self.metrics.images.labels(lane, outcome).inc(images)
         for reason in failures:
             self.metrics.image_failures.labels(reason).inc()

@@ -11,21 +11,20 @@ from time import perf_counter
 from typing import Protocol
 from uuid import UUID, uuid5
 
-from consumers.tagging.arrivals import Arrival, is_scanned
+from consumers.tagging.arrivals import Arrival, is_scanned, made
 from consumers.tagging.metrics import TaggingMetrics
 from core.errors import PermanentError, TransientError
 from core.failpoints import reach
-from core.messaging.cloudevents import encode, made_at
+from core.messaging.cloudevents import encode
 from core.messaging.role import Item, Outcome, Received, Rejection
 from core.offsets import Place
-from core.tags import Postponed, Slowness, Tagged, TagRequest
+from core.tags import Made, Postponed, Slowness, Tagged, TagRequest
 from core.transaction import Transaction
 from schemas.image import Failure, ImageTagged, Tag
 from schemas.record import Record
-from schemas.topics import IMAGES_TAGGED
+from schemas.topics import IMAGES_BULK, IMAGES_TAGGED, Lane
 
 SOURCE = "/consumers/tagging"
-_LAST_MS = 253_402_300_799_000.0  # 9999-12-31T23:59:59Z
 
 
 class Blobs(Protocol):
@@ -61,8 +60,11 @@ class TagTable(Protocol):
         """Return the version of the default labels, held until the transaction ends."""
         ...
 
-    async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-        """Return when each of these images was deleted; none is until the transaction ends."""
+    async def latest(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, Made]:
+        """Return what happened last to each of these images: an arrival before it counts no more.
+
+        Nothing more happens to them until the transaction ends.
+        """
         ...
 
     async def stay_deleted(
@@ -75,15 +77,19 @@ class TagTable(Protocol):
         ...
 
     async def replace(
-        self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged, datetime]]
+        self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged, Made]]
     ) -> None:
-        """Store the tags in place of what the images had; the time is the arrival's own."""
+        """Store the tags in place of what the images had."""
         ...
 
     async def record_failures(
-        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError]]
+        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError, Made]]
     ) -> None:
         """Put images into the failure ledger."""
+        ...
+
+    async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
+        """Note that arrivals count no more: for their jobs they are done."""
         ...
 
     async def park(
@@ -152,10 +158,10 @@ class TaggingRole:
         current = await self._current(items, tx)
         parked = [it for it in current if isinstance(it.plan, Postponed)]
         done = [(it.received, it.plan) for it in current if not isinstance(it.plan, Postponed)]
-        tagged = [
-            (it.event, plan, _event_time(it)) for it, plan in done if isinstance(plan, Tagged)
+        tagged = [(it.event, plan, made(it)) for it, plan in done if isinstance(plan, Tagged)]
+        failed = [
+            (it.event, plan, made(it)) for it, plan in done if isinstance(plan, PermanentError)
         ]
-        failed = [(it.event, plan) for it, plan in done if isinstance(plan, PermanentError)]
         if tagged:
             await self._check_labels([plan for _, plan, _ in tagged], tx)
             reach("tagging.checked")
@@ -165,7 +171,7 @@ class TaggingRole:
             await self.table.record_failures(tx, failed)
             reach("tagging.failed")
         if done:
-            await self.table.supersede(tx, [(_image_id(it), _event_time(it)) for it, _ in done])
+            await self.table.supersede(tx, [(_image_id(it), made(it).at) for it, _ in done])
             reach("tagging.superseded")
         if parked:
             await self.table.park(tx, *_aside(parked, items))
@@ -175,12 +181,12 @@ class TaggingRole:
             "parked": len(parked),
             "skipped": len(items) - len(current),
         }
-        reasons = [error.reason for _, error in failed]
+        reasons = [error.reason for _, error, _ in failed]
         now = datetime.now(UTC)
         return Outcome(
             emitted=tuple(_tagged_event(received, plan, now) for received, plan in done),
             rejected=tuple(_rejections(items)),
-            notices=(partial(self.metrics.applied, counts, reasons),),
+            notices=(partial(self.metrics.applied, _lane(items), counts, reasons),),
         )
 
     async def _check_labels(self, plans: Sequence[Tagged], tx: Transaction) -> None:
@@ -189,21 +195,24 @@ class TaggingRole:
             raise StaleLabels(f"labels are at version {version} now")
 
     async def _current(self, items: Sequence[TaggingItem], tx: Transaction) -> list[TaggingItem]:
-        """Return the last arrival of each image; none that is older than the image's deletion.
+        """Return each image's arrival that was made last; none where something later happened.
 
-        Older ones are dropped first, since a replayed old arrival may have a greater offset.
+        Of those that were made at the same time it is the last one in the log.
         """
         ids = {item.received.event.event.image_id for item in items}
         items = await self._without_deleted(items, ids, tx)
-        gone = await self.table.tombstones(tx, sorted(ids))
-        last = {
-            image_id: item
-            for item in items
-            for image_id in (item.received.event.event.image_id,)
-            if image_id not in gone
-            or _announced_ms(item.received) >= int(gone[image_id].timestamp() * 1000)
-        }
-        return list(last.values())
+        latest = await self.table.latest(tx, sorted(ids))
+        winners: dict[UUID, TaggingItem] = {}
+        overtaken: list[Arrival] = []
+        for item in items:
+            image_id, at = _image_id(item.received), made(item.received)
+            if at >= latest.get(image_id, at):
+                latest[image_id], winners[image_id] = at, item
+            elif image_id not in winners:
+                overtaken.append(item.received.event)
+        if overtaken:
+            await self.table.skip(tx, overtaken)
+        return list(winners.values())
 
     async def _without_deleted(
         self, items: Sequence[TaggingItem], ids: Collection[UUID], tx: Transaction
@@ -232,12 +241,18 @@ def _image_id(received: Received[Arrival]) -> UUID:
     return received.event.event.image_id
 
 
+def _lane(items: Sequence[TaggingItem]) -> Lane:
+    """Return the lane of a batch, which is of one topic."""
+    topics = {item.received.partition.topic for item in items}
+    return Lane.BULK if topics == {IMAGES_BULK.name} else Lane.FRESH
+
+
 def _aside(
     parked: Sequence[TaggingItem], items: Sequence[TaggingItem]
 ) -> tuple[list[tuple[Received[Arrival], Slowness, datetime]], list[tuple[UUID, Place]]]:
     """Return the arrivals to be parked, and the places of all arrivals of the same images."""
     images = [
-        (it.received, it.plan.why, _event_time(it.received))
+        (it.received, it.plan.why, made(it.received).at)
         for it in parked
         if isinstance(it.plan, Postponed)
     ]
@@ -248,18 +263,6 @@ def _aside(
         if _image_id(it.received) in ids
     ]
     return images, places
-
-
-def _announced_ms(received: Received[Arrival]) -> float:
-    """Return when an image was announced: the earlier of the two times that a record may have."""
-    made = made_at(received.record)
-    published_ms = received.timestamp_ms
-    return published_ms if made is None else min(made.timestamp() * 1000, published_ms)
-
-
-def _event_time(received: Received[Arrival]) -> datetime:
-    """Return the arrival's own time, between 1970 and 9999: a record may say anything."""
-    return datetime.fromtimestamp(max(0.0, min(_announced_ms(received), _LAST_MS)) / 1000, UTC)
 
 
 def _tagged_event(

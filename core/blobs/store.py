@@ -116,6 +116,10 @@ class BlobStore:
         self._progressed = report_progress
         self._turns = asyncio.Semaphore(limits.concurrency)
 
+    def apart(self) -> "BlobStore":
+        """Return a store of the same places whose calls take no turns from this one's."""
+        return BlobStore(self._keeper, self._sources, self._limits, self._progressed)
+
     async def read_all(self, uris: Sequence[str]) -> list[Content]:
         """Return each URI's bytes, or why there are none, in order; a repeated URI is read once.
 

@@ -45,7 +45,13 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
         Exception: a bug; what was in flight is not committed. The process should end.
     """
     structlog.contextvars.bind_contextvars(group=parts.group, topic=parts.topic.name)
-    session = Session(parts.settings, parts.metrics, group=parts.group, limits=parts.limits)
+    session = Session(
+        parts.settings,
+        parts.metrics,
+        group=parts.group,
+        limits=parts.limits,
+        isolation=parts.isolation,
+    )
     outbox = OutboxPublisher(parts.database, parts.outbox, parts.publisher)
     pipeline = Pipeline(session, Preparer(session, parts))
     member = Member(session, parts, outbox)

@@ -46,6 +46,33 @@ class Backoff:
         return min(doubled, self.longest_s) * (1 - self.jitter * random.random())
 
 
+class Isolation:
+    """What the loops of one process owe each other while records go one by one.
+
+    A death is charged to the record that was at work alone. So while any loop isolates, the whole
+    process has one batch in flight: else a record of the other loop could be the cause.
+    """
+
+    def __init__(self) -> None:
+        self._sessions: list[Session] = []
+
+    def join(self, session: "Session") -> None:
+        """Add a loop's session."""
+        self._sessions.append(session)
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether no batch may be formed now, because another one is in flight."""
+        return any(session.tracker.isolating() for session in self._sessions) and any(
+            session.in_flight for session in self._sessions
+        )
+
+    def pass_on(self, done: "Session") -> None:
+        """Let all loops look again, the others before the one that is done with a batch."""
+        for session in sorted(self._sessions, key=lambda one: one is done):
+            session.arrived.set()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleParts(Generic[E, P]):
     """All that a role's loop is made of; a composition root fills it in.
@@ -56,6 +83,7 @@ class RoleParts(Generic[E, P]):
         decode: record -> event, or UndecodableEvent.
         client: membership and fetching (`core.messaging.kafka.consumer.GroupConsumer`).
         evict: removes a dead predecessor from the group by its member id.
+        isolation: the same for all loops of one process.
     """
 
     role: Role[E, P]
@@ -76,6 +104,7 @@ class RoleParts(Generic[E, P]):
     metrics: Metrics
     backoff: Backoff = field(default_factory=Backoff)
     limits: LoopLimits = LOOP_LIMITS
+    isolation: Isolation = field(default_factory=Isolation)
 
     @property
     def group(self) -> str:
@@ -93,6 +122,7 @@ class Session:
         *,
         group: str,
         limits: LoopLimits = LOOP_LIMITS,
+        isolation: Isolation | None = None,
     ) -> None:
         self.settings = settings
         self.limits = limits
@@ -117,6 +147,8 @@ class Session:
         self.claim_not_before = 0.0
         self._in_flight = 0
         self._halts: set[tuple[Partition, str]] = set()
+        self._isolation = isolation or Isolation()
+        self._isolation.join(self)
 
     @property
     def in_flight(self) -> int:
@@ -153,10 +185,9 @@ class Session:
 
     def take(self) -> list[PartitionBatch]:
         """Return the next batch or nothing; in isolation one record, if none is in flight."""
-        isolating = self.tracker.isolating()
-        if isolating and self._in_flight:
+        if self._isolation.is_closed:
             return []
-        policy = self.policy.alone() if isolating else self.policy
+        policy = self.policy.alone() if self.tracker.isolating() else self.policy
         batch = self.queue.take(policy, self.tracker.ready())
         if batch:
             self._in_flight += 1
@@ -169,7 +200,7 @@ class Session:
         self._in_flight -= 1
         if not self._in_flight:
             self.idle.set()
-        self.arrived.set()  # in isolation the next record waits for this
+        self._isolation.pass_on(self)  # in isolation the next record waits for this
 
     def recover(self, reason: str, partitions: Iterable[Partition] | None = None) -> None:
         """Drop what is in flight, all or of some partitions, and let them be claimed again."""

@@ -175,8 +175,10 @@ class Metrics:
     def _tagging(self) -> None:
         self.images = self._counter(
             "images_total",
-            "Arrivals handled by tagging, by outcome (tagged, failed, parked: set aside as slow, "
-            "and handled again later, skipped: a later one or a deletion overtook it)",
+            "Arrivals handled by tagging, by lane (fresh, bulk) and outcome (tagged, failed, "
+            "parked: set aside as slow, and handled again later, skipped: a later one or a "
+            "deletion overtook it)",
+            "lane",
             "outcome",
         )
         self.image_failures = self._counter(

@@ -63,6 +63,11 @@ class ClipModel:
         self.max_batch = max_batch
         self.fell_back = 0  #: moves to the CPU since the start: 0 or 1
 
+    @property
+    def small_batch(self) -> int:
+        """Return the fewest pictures in a call with which it is about as fast as it can be."""
+        return min(self._towers.small_batch, self.max_batch)
+
     def pixel_format(self, *, fast: bool) -> PixelFormat:
         """Return the form of pixels that `encode` takes."""
         return self._towers.pixel_format(fast=fast)

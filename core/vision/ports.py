@@ -27,6 +27,11 @@ class ImageModel(Protocol):
     logit_scale: float
     logit_bias: float | None
 
+    @property
+    def small_batch(self) -> int:
+        """Return the fewest pictures in a call with which it is about as fast as it can be."""
+        ...
+
     async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return embeddings of pictures."""
         ...
@@ -45,6 +50,11 @@ class Towers(Protocol):
     dim: int
     logit_scale: float
     logit_bias: float | None
+
+    @property
+    def small_batch(self) -> int:
+        """Return the fewest pictures in a call with which it is about as fast as it can be."""
+        ...
 
     def pixel_format(self, *, fast: bool) -> PixelFormat:
         """Return the form of pixels that it takes."""

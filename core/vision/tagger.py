@@ -17,6 +17,7 @@ from core.errors import ConfigurationError, PermanentError
 from core.tags import ImageTags, Label, Postponed, Tagged, TagRequest, TagScore
 from core.vision import scoring
 from core.vision.decoding.decoder import Decoded
+from core.vision.giving_way import PatientDecoder, PatientModel, Turn
 from core.vision.ports import Decoder, ImageModel
 from core.vision.prefetch import Outcome, decoded_batches
 
@@ -106,6 +107,20 @@ class ClipTagger:
     def label_version(self) -> int | None:
         """Return the version of the default labels in force; None before `use_labels`."""
         return None if self._defaults is None else self._defaults.version
+
+    def giving_way(self, turn: Turn, decoders: int) -> "ClipTagger":
+        """Return a tagger with the same decoder and model, each of whose steps awaits `turn`.
+
+        Args:
+            turn: returns when a step may begin.
+            decoders: pictures that the decoder can work on at a time.
+        """
+        return ClipTagger(
+            PatientDecoder(self._decoder, turn, decoders),
+            PatientModel(self._model, turn),
+            self._options,
+            self._observe,
+        )
 
     async def use_labels(self, labels: Sequence[Label], version: int) -> None:
         """Replace the default labels in one step; work in progress keeps the old ones.

@@ -21,11 +21,13 @@ from core.settings import TaggingSettings
 from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.engines.hardware import choose_device, choose_precision
 from core.vision.importing import import_open_clip
-from core.vision.parallel import SideBySide
+from core.vision.parallel import SMALLEST_PART, SideBySide
 
 DEMO_FOLDER = Path(__file__).parent / "demo_model"
 _LOCAL = "local-dir:"
 _TEXT_CHUNK = 64
+#: A forward pass of 8 uses a CPU as well as a larger one does (docs/research/clip.md, section 4).
+CPU_BATCH = 8
 _HASH_HEX = 16
 # torch's DefaultCPUAllocator says the first or the second, ONNX Runtime the others
 _NO_ROOM = (
@@ -110,6 +112,16 @@ class TorchTowers:
         self._config: dict[str, Any] = self._model.visual.preprocess_cfg
         self._place(self.device, self.precision)
         self.dim = int(self.encode_texts(["a photo"]).shape[1])
+
+    @property
+    def small_batch(self) -> int:
+        """Return the fewest pictures in a call with which it is about as fast as it can be.
+
+        On an accelerator each call costs time of its own, so there it is the largest batch.
+        """
+        if self.device != "cpu" or self._parts is None:
+            return self._max_batch
+        return max(CPU_BATCH, self._parts.workers * SMALLEST_PART)
 
     def pixel_format(self, *, fast: bool) -> PixelFormat:
         """Return the form of the pixels that `encode_pixels` takes."""

@@ -5,11 +5,12 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from schemas.image import INLINE_MAX_BYTES
-from schemas.topics import EVENT_TOPICS, GROUPS, IMAGES_ARRIVED, Topic, dead_letter_topic
+from schemas.topics import EVENT_TOPICS, GROUPS, QUERIES_SUBMITTED, Lane, Topic, dead_letter_topic
 
 _TEMPLATE = "#/components/schemas/{model}"
+_ARRIVALS = tuple(lane.topic for lane in Lane)
 #: Topics on which anybody may publish (`docs/producers.md`); the others are read only.
-_OPEN = ("images.arrived.v1", "queries.submitted.v1")
+_OPEN = (*_ARRIVALS, QUERIES_SUBMITTED)
 
 Document = dict[str, Any]
 
@@ -91,7 +92,7 @@ def _message(topic: Topic, payload: Document) -> Document:
         "payload": payload,
         "bindings": {"kafka": {"key": {"type": "string", "description": topic.key}}},
     }
-    if topic is IMAGES_ARRIVED:
+    if topic in _ARRIVALS:
         message["description"] = (
             "The image itself may be the value instead: content-type `image/*`, up to"
             f" {INLINE_MAX_BYTES} bytes."
@@ -121,7 +122,7 @@ def _operations() -> Document:
     for topic in EVENT_TOPICS:
         channel = {"$ref": f"#/channels/{_id(topic.name)}"}
         # From the application's side: it receives what others may send.
-        if topic.name in _OPEN:
+        if topic in _OPEN:
             operations[f"receive_{_id(topic.name)}"] = {"action": "receive", "channel": channel}
         operations[f"send_{_id(topic.name)}"] = {"action": "send", "channel": channel}
     return operations

@@ -21,6 +21,9 @@ class RunningModel(Output):
     model: str = Field(description="Its name and weights, as beside the tags that it made.")
     loaded_at: datetime
     seen_at: datetime = Field(description="When a process last reported it.")
+    lanes: tuple[str, ...] = Field(
+        description="Of arrivals that are tagged with it; one that no model has stands still."
+    )
 
 
 class HealthReport(Output):

@@ -20,6 +20,7 @@ from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.images import ShownImage, Upload, UploadedImage
 from ingress.models.problems import FileError
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
+from schemas.topics import Lane
 
 ImageT = TypeVar("ImageT", bound=ShownImage)
 PART_OVERHEAD_BYTES = 16 * 1024  # boundaries and headers of one part
@@ -27,7 +28,7 @@ PART_OVERHEAD_BYTES = 16 * 1024  # boundaries and headers of one part
 
 async def upload(call: Call) -> Response:
     """Accept one or several images. Each succeeds or fails by itself."""
-    settings, request = call.deps.settings, call.request
+    settings, request, lane = call.deps.settings, call.request, _lane(call)
     limit = _body_limit(call)
     check_announced(request, limit)
     await call.deps.departures.check_room()
@@ -37,7 +38,7 @@ async def upload(call: Call) -> Response:
         async with aclosing(_files(call, limit)) as files:
             try:
                 async for file in files:
-                    entries.append(await _take(call, file, problems))  # noqa: PERF401 - kept on errors
+                    entries.append(await _take(call, file, lane, problems))  # noqa: PERF401 - kept on errors
             except Problem as problem:
                 raise _with_entries(problem, entries) from problem
     if not entries:
@@ -152,9 +153,11 @@ async def _raw_file(
     yield buffer.finish()
 
 
-async def _take(call: Call, file: ReceivedFile, problems: list[Problem]) -> UploadedImage:
+async def _take(
+    call: Call, file: ReceivedFile, lane: Lane, problems: list[Problem]
+) -> UploadedImage:
     try:
-        kept = await keep_upload(call, file)
+        kept = await keep_upload(call, file, lane)
     except Problem as problem:
         problems.append(problem)
         error = FileError(code=problem.kind.code, title=problem.kind.title, detail=problem.detail)
@@ -167,6 +170,17 @@ async def _take(call: Call, file: ReceivedFile, problems: list[Problem]) -> Uplo
         token=kept.token.encode(),
         links=image_links(call, kept),
     )
+
+
+def _lane(call: Call) -> Lane:
+    text = call.request.query_params.get("lane", Lane.FRESH)
+    try:
+        return Lane(text)
+    except ValueError as error:
+        detail = f"lane={text[:40]!r} is neither fresh nor bulk"
+        raise Problem(
+            "invalid_request", detail, Extra(errors=(FieldError("lane", detail),))
+        ) from error
 
 
 def _with_entries(problem: Problem, entries: list[UploadedImage]) -> Problem:
@@ -218,6 +232,12 @@ OPERATIONS = (
         ),
         parameters=(
             Parameter("filename", "query", "Name of an image that is sent as the raw body."),
+            Parameter(
+                "lane",
+                "query",
+                "`bulk`: nobody waits for these, so they are tagged when no other upload waits.",
+                (("type", "string"), ("enum", list(Lane)), ("default", Lane.FRESH)),
+            ),
         ),
         problems=_UPLOAD_PROBLEMS,
     ),

@@ -130,6 +130,7 @@ CREATE TABLE images (
     detail     text,
     job_id     uuid,
     event_time timestamptz,           -- of the arrival that the tags come from, as the event says it
+    event_is_bulk boolean  NOT NULL DEFAULT false,  -- it came by images.bulk.v1
     arrived_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     deleted_at timestamptz,
@@ -147,7 +148,7 @@ CREATE INDEX images_arrived ON images (open_to_all, arrived_at DESC, image_id DE
 CREATE INDEX images_tombstones ON images (deleted_at) WHERE status = 'deleted';
 COMMENT ON TABLE images IS 'What is known of an image from the moment it is accepted.';
 COMMENT ON COLUMN images.event_time IS
-    'Written, not read yet: of two arrivals of one image, on two topics, the later one will win.';
+    'Of two arrivals of one image the one made later wins; of equal times the one not in bulk.';
 
 CREATE TABLE image_owners (
     image_id   uuid        NOT NULL REFERENCES images (image_id) ON DELETE CASCADE,
@@ -387,11 +388,14 @@ COMMENT ON TABLE label_previews IS
     'What other labels would change: asked for by the HTTP face, made by a tagging process, which has the model.';
 
 CREATE TABLE loaded_models (
-    model     text PRIMARY KEY,  -- as in tagged_images.model: name and weights
+    model     text NOT NULL,  -- as in tagged_images.model: name and weights
+    lane      text NOT NULL CHECK (lane IN ('fresh', 'bulk')),
     loaded_at timestamptz NOT NULL DEFAULT now(),
-    seen_at   timestamptz NOT NULL DEFAULT now()
+    seen_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (model, lane)
 );
-COMMENT ON TABLE loaded_models IS 'The models that tagging processes have loaded, as they say themselves.';
+COMMENT ON TABLE loaded_models IS
+    'The models that tagging processes have loaded, and the lanes they work on, as they say themselves.';
 
 
 -- best: what queries read -----------------------------------------------------------------------

@@ -13,6 +13,7 @@ from core.errors import PermanentError, TransientError
 from core.messaging.ports import RecordPublisher
 from producers.images import ImageProducer, Origin, Wishes
 from producers.publishing import Collector, Patience, publish_all
+from schemas.topics import Lane
 
 BATCH_PHOTOS = 500  # 100 to 200 KB of records: one or two requests per partition leader
 
@@ -56,6 +57,7 @@ class Announcer:
         *,
         wishes: Wishes | None = None,
         origin: Origin | None = None,
+        lane: Lane = Lane.BULK,
     ) -> list[Problem]:
         """Announce photos; return one outcome per photo, in order.
 
@@ -63,7 +65,7 @@ class Announcer:
         for longer than `patience` allows.
         """
         collector = Collector()
-        producer = ImageProducer(collector, self.source)
+        producer = ImageProducer(collector, self.source, lane=lane)
         wishes, origin = wishes or Wishes(), origin or Origin()
         problems: list[Problem] = [None] * len(photos)
         sendable = []

@@ -12,6 +12,7 @@ from core.blobs.walking import Walk
 from core.errors import TransientError
 from producers.folders.announcing import Announcer, Photo, Problem, in_batches
 from producers.images import Origin, Wishes
+from schemas.topics import Lane
 
 MAX_NAMED = 1000  # failures kept by name; beyond, only their number
 
@@ -59,12 +60,14 @@ class DirectoryRun:
 
     Attributes:
         wanted: extensions, lower case, without the point.
+        lane: the way of its photos.
     """
 
     roots: Roots
     announcer: Announcer
     wishes: Wishes = field(default_factory=Wishes)
     wanted: frozenset[bytes] = IMAGE_EXTENSIONS
+    lane: Lane = Lane.BULK
 
     async def run(self, place: RootedPath, job_id: UUID, show: Callable[[Tally], None]) -> Tally:
         """Announce all photos below `place`, in the byte order of their paths.
@@ -78,7 +81,7 @@ class DirectoryRun:
         async for batch in in_batches(walk):
             photos = [Photo(found.place.uri) for found in batch]
             problems = await self.announcer.announce(
-                photos, wishes=self.wishes, origin=Origin(job_id=job_id)
+                photos, wishes=self.wishes, origin=Origin(job_id=job_id), lane=self.lane
             )
             for found, problem in zip(batch, problems, strict=True):
                 tally.add(found.place.image_path, problem)

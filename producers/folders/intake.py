@@ -1,6 +1,7 @@
 """FileIntake of files: read once for their hash, announced, then written to the ledger."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,7 @@ from core.storage.archive import watched_files
 from core.storage.archive.watched_files import FileState, WatchedFile
 from core.storage.pool import Pool
 from producers.folders.announcing import Announcer, Photo
+from producers.folders.crowds import Trickle
 from producers.folders.settling import Pace, needs_work
 from schemas.image import image_id_of
 
@@ -62,7 +64,9 @@ class FileIntake:
     announcer: Announcer
     pace: Pace
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    now: Callable[[], float] = time.monotonic
     announced: int = 0
+    trickle: Trickle = field(default_factory=Trickle)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _in_hand: "set[asyncio.Future[list[FoundFile]]]" = field(default_factory=set)
 
@@ -127,7 +131,8 @@ class FileIntake:
         rows += [r.row(FileState.ANNOUNCED) for r in good if _has_known_bytes(r)]
         new = [r for r in good if not _has_known_bytes(r)]
         problems = await self.announcer.announce(
-            [Photo(r.found.place.uri, sha256=_hex(r)) for r in new]
+            [Photo(r.found.place.uri, sha256=_hex(r)) for r in new],
+            lane=self.trickle.lane(len(new), self.now()),
         )
         for item, problem in zip(new, problems, strict=True):
             if problem is None:

@@ -76,6 +76,7 @@ class HashModel:
         self.logit_bias = logit_bias
         self.batches: list[int] = []
         self.texts = 0
+        self.small_batch = 8
 
     async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.batches.append(len(batch))
@@ -102,6 +103,7 @@ class HashTowers:
         self.tried: list[int] = []
         self.released = 0
         self.prompts: list[str] = []
+        self.small_batch = 8
 
     def pixel_format(self, *, fast: bool) -> PixelFormat:
         return PixelFormat(SIDE, SIDE, fast=fast)

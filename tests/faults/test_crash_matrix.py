@@ -12,6 +12,7 @@ import pytest
 
 from core.failpoints import POINTS
 from core.settings import KafkaSettings
+from schemas.topics import Lane
 from tests.faults.harness.archive_to_kill import ArchiveToKill, archive_to_kill
 from tests.faults.harness.lives import Aim
 from tests.faults.harness.matrix import Row, Table, aims
@@ -77,6 +78,16 @@ async def test_a_kill_at_this_step_loses_nothing_and_does_nothing_twice(
     table.add(row)
 
     assert row.reached, f"nobody came to {point}"
+    check(row, archive.lives.log)
+
+
+@pytest.mark.parametrize("point", ["prepare.done", "commit.outboxed", "commit.done"])
+async def test_nor_does_a_kill_while_the_bulk_lane_is_there(
+    archive: ArchiveToKill, point: str
+) -> None:
+    row = await run(archive, Aim(point, group=Lane.BULK.group))
+
+    assert row.reached, f"the bulk lane did not come to {point}"
     check(row, archive.lives.log)
 
 

@@ -14,7 +14,7 @@ from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
 from core.storage.pool import Pool
 from schemas.image import ImageArrived
-from schemas.topics import IMAGES_ARRIVED, Topic, plan_topics
+from schemas.topics import Lane, Topic, plan_topics
 from tests.servers import kafka_login
 
 REPOSITORY = Path(__file__).parents[2]
@@ -74,8 +74,12 @@ class Site:
             await consumer.stop()
 
     async def announced(self) -> Counter[str]:
-        values = await self.values(IMAGES_ARRIVED)
+        values = await self.arrivals()
         return Counter(ImageArrived.model_validate_json(value).uri for value in values)
+
+    async def arrivals(self) -> list[bytes]:
+        """All values of arrivals, on either lane."""
+        return [value for lane in Lane for value in await self.values(lane.topic)]
 
     def write(self, *names: str) -> None:
         for name in names:

@@ -3,34 +3,36 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from core.storage import labels
-from core.storage.archive import answer_rows, keeping, moving, statistics
+from core.storage.archive import answer_rows, keeping, moving, ordering, statistics
 from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.images import COMES_BACK
 from core.storage.archive.ownership import NamedOwner
 from core.storage.archive.statistics import Counts
 from core.storage.vectors import vector_text
-from core.tags import ImageTags, TagScore, score_to_int
+from core.tags import ImageTags, Made, TagScore, score_to_int
 from core.transaction import Transaction
 
+# A clock ahead of ours must not shut out arrivals that are made after this transaction.
 _IMAGES = f"""
 INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, media_type, event_time,
-                    status)
-SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, u.media_type, u.event_time,
-       'tagged'
+                    event_is_bulk, status)
+SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, u.media_type,
+       least(u.event_time, now()), u.event_is_bulk, 'tagged'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[],
-            $8::timestamptz[])
-     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time)
+            $8::timestamptz[], $9::bool[])
+     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time, event_is_bulk)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = 'tagged', reason = NULL, detail = NULL, path = excluded.path, sha256 = excluded.sha256,
     media_type = excluded.media_type, job_id = coalesce(excluded.job_id, images.job_id),
-    event_time = excluded.event_time, updated_at = now(), {COMES_BACK}
-RETURNING images.image_id, images.excluded, images.hand_tags, images.status, old.status AS was
+    event_time = excluded.event_time, event_is_bulk = excluded.event_is_bulk, updated_at = now(),
+    {COMES_BACK}
+RETURNING images.image_id, images.excluded, images.hand_tags, images.status, old.status AS was,
+    old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
 
 #: Statuses before an arrival that comes to a place where no photo was; None: it was unknown.
@@ -93,7 +95,7 @@ class TaggedImage:
         label_version: version of the default labels that the tags were made with; None where the
             image has labels of its own.
         owner: whom the arrival names as an owner (`ownership.join_all`).
-        event_time: of the arrival that the tags come from.
+        made: the arrival that the tags come from.
     """
 
     image_id: UUID
@@ -104,7 +106,7 @@ class TaggedImage:
     tags: ImageTags
     label_version: int | None
     top_k: int
-    event_time: datetime | None = None
+    made: Made | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,9 @@ async def replace(
 
     Args:
         label_ids: id of every tag's label.
+
+    Raises:
+        Overtaken: an image was unknown before, and got tags of a later arrival at this moment.
     """
     if not images:
         return ()
@@ -210,8 +215,10 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
         [image.job_id for image in images],
         [image.tags.sha256 for image in images],
         [image.tags.media_type for image in images],
-        [image.event_time for image in images],
+        [image.made.at if image.made else None for image in images],
+        [image.made is not None and not image.made.is_fresh for image in images],
     )
+    ordering.check(rows, {image.image_id: image.made for image in images})
     await keeping.note_arrivals(
         tx, rows, [NamedOwner(image.image_id, image.owner, image.job_id) for image in images]
     )

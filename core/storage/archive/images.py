@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from core.storage.archive import keeping, ownership
+from core.storage.archive import keeping, ordering, ownership
 from core.storage.archive.ownership import NamedOwner
+from core.tags import Made
 from core.transaction import Transaction
 
 #: A deleted image that comes back takes all columns from its new arrival.
@@ -78,7 +79,8 @@ ON CONFLICT (image_id) DO UPDATE SET
     reason = excluded.reason, detail = excluded.detail,
     job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
     {PATH_COMES_BACK}, {COMES_BACK}
-RETURNING images.image_id, images.status, old.status AS was
+RETURNING images.image_id, images.status, old.status AS was,
+    old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
 
 _LEDGER = """
@@ -90,15 +92,6 @@ ON CONFLICT (image_id, reason) DO UPDATE SET
 """
 
 _JOB_COUNTS = "SELECT status, count(*) FROM images WHERE job_id = $1 GROUP BY status"
-
-# Locks all rows, so that no image is deleted between this check and the writing of its tags.
-_TOMBSTONES = """
-WITH held AS (
-    SELECT image_id, deleted_at FROM images WHERE image_id = ANY($1::uuid[])
-    ORDER BY image_id FOR NO KEY UPDATE
-)
-SELECT image_id, deleted_at FROM held WHERE deleted_at IS NOT NULL
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +176,11 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class FailedImage:
-    """An image that could not be tagged, and why; `owner` as in `TaggedImage`."""
+    """An image that could not be tagged, and why; `owner` as in `TaggedImage`.
+
+    Attributes:
+        made: the arrival that failed.
+    """
 
     image_id: UUID
     uri: str
@@ -192,6 +189,7 @@ class FailedImage:
     job_id: UUID | None
     reason: str
     detail: str
+    made: Made | None = None
 
 
 async def accept(  # noqa: PLR0913 - keyword-only: the columns of one row
@@ -251,7 +249,11 @@ async def outgoing(connection: Transaction, image_ids: Sequence[UUID]) -> dict[U
 
 
 async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> None:
-    """Put images into the failure ledger; one that has tags keeps them."""
+    """Put images into the failure ledger; one that has tags keeps them.
+
+    Raises:
+        Overtaken: an image was unknown before, and got tags of a later arrival at this moment.
+    """
     if not failed:
         return
     await keeping.keep(tx)
@@ -265,6 +267,7 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
         [image.reason for image in failed],
         [image.detail for image in failed],
     )
+    ordering.check(rows, {image.image_id: image.made for image in failed})
     await keeping.note_arrivals(
         tx, rows, [NamedOwner(image.image_id, image.owner, image.job_id) for image in failed]
     )
@@ -274,15 +277,6 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
         [image.reason for image in failed],
         [image.detail for image in failed],
     )
-
-
-async def tombstones(tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-    """Return when each of these images was deleted; images that were not are absent.
-
-    None of them can be deleted until the transaction ends.
-    """
-    rows = await tx.fetch(_TOMBSTONES, list(image_ids))
-    return {row["image_id"]: row["deleted_at"] for row in rows}
 
 
 async def job_counts(connection: Transaction, job_id: UUID) -> dict[str, int]:

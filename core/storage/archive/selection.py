@@ -15,7 +15,7 @@ WHERE i.status NOT IN ('deleted', 'missing')
   AND ($4 OR t.image_id IS NULL OR t.label_version IS NOT NULL)
 """
 _CHOOSE = f"""
-SELECT i.image_id, i.uri, i.path, i.arrived_at {_WHERE}
+SELECT i.image_id, i.uri, i.path, greatest(i.arrived_at, i.event_time) {_WHERE}
   AND ($5::uuid IS NULL OR i.image_id > $5) ORDER BY i.image_id LIMIT $6
 """
 _COUNT = f"SELECT count(*) {_WHERE}"
@@ -41,12 +41,16 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class ChosenImage:
-    """What an announcement needs to know of an image."""
+    """What an announcement needs to know of an image.
+
+    Attributes:
+        last_at: of its last arrival, as far as it was dealt with.
+    """
 
     image_id: UUID
     uri: str
     path: str
-    arrived_at: datetime
+    last_at: datetime
 
 
 async def choose(

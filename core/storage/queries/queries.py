@@ -65,11 +65,11 @@ FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::int8[], $5::int8[], $6::text
 ON CONFLICT (query_id) DO NOTHING
 """
 
-# A place has been passed when the group's progress lies behind it, and its image is not parked. A
-# place that only names an outbox row becomes known when the sweeper publishes the row.
+# A place has been passed when the progress of its topic's group lies behind it, and its image is
+# not parked. A place that only names an outbox row becomes known when the sweeper publishes it.
 _PLACES = """
 LEFT JOIN outbox_places o ON o.outbox_id = u.outbox_id
-LEFT JOIN progress g ON g.grp = $1 AND g.topic = coalesce(u.topic, o.topic)
+LEFT JOIN progress g ON g.grp = ANY($1) AND g.topic = coalesce(u.topic, o.topic)
                     AND g.part = coalesce(u.part, o.part)
 LEFT JOIN parked_places k ON k.topic = coalesce(u.topic, o.topic)
                     AND k.part = coalesce(u.part, o.part)
@@ -223,14 +223,21 @@ async def count_parked(connection: Transaction) -> int:
     return int(await connection.fetchval(_COUNT_PARKED))
 
 
-async def passed(connection: Transaction, tokens: Sequence[Token], group: str) -> list[bool]:
-    """Return for each upload whether `group` has dealt with its event.
+async def passed(
+    connection: Transaction, tokens: Sequence[Token], groups: Sequence[str]
+) -> list[bool]:
+    """Return for each upload whether its event was dealt with.
 
     One whose image is parked has not been dealt with.
+
+    Args:
+        connection: to PostgreSQL.
+        tokens: of the uploads.
+        groups: of the topics of arrivals, no two of the same topic.
     """
     rows = await connection.fetch(
         _PASSED,
-        group,
+        list(groups),
         [token.topic for token in tokens],
         [token.partition for token in tokens],
         [token.offset for token in tokens],
@@ -248,14 +255,14 @@ async def clusters(connection: Transaction) -> frozenset[str]:
 
 
 async def ready(
-    connection: Transaction, group: str, limit: int
+    connection: Transaction, groups: Sequence[str], limit: int
 ) -> list[tuple[QuerySubmitted, bool]]:
     """Return parked queries whose upload was dealt with or whose time is over, the oldest first.
 
     Returns:
         (the query with its id, whether its time ran out before the upload was dealt with).
     """
-    rows = await connection.fetch(_READY, group, limit)
+    rows = await connection.fetch(_READY, list(groups), limit)
     return [
         (
             QuerySubmitted.model_validate_json(row["event"]).model_copy(

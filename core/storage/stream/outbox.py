@@ -9,7 +9,9 @@ from core.errors import PermanentError
 from core.offsets import OutboxRow, Place
 from core.transaction import Transaction
 from schemas.record import Record
-from schemas.topics import IMAGES_ARRIVED
+from schemas.topics import Lane
+
+_ARRIVALS = frozenset(lane.topic.name for lane in Lane)
 
 _ADD = """
 INSERT INTO outbox (topic, key, headers, value)
@@ -103,7 +105,7 @@ async def settle(
             [error.reason for _, error in refused],
             [storable(str(error)) for _, error in refused],
         )
-    arrivals = [(row.id, place) for row, place in published if place.topic == IMAGES_ARRIVED.name]
+    arrivals = [(row.id, place) for row, place in published if place.topic in _ARRIVALS]
     if arrivals:
         await tx.execute(
             _KEEP_PLACES,

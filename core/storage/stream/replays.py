@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from core.storage.stream.outbox import headers_from_json
 from core.transaction import Transaction
@@ -14,7 +15,7 @@ WHERE topic = $1 AND replayed_at IS NULL AND ($2::text IS NULL OR grp = $2)
   AND ($3::text IS NULL OR reason = $3) AND reason <> 'unreadable_record'
 """
 _OPEN = f"""
-SELECT id, topic, key, headers, value, reason FROM dead_letters
+SELECT id, topic, key, headers, value, reason, record_at FROM dead_letters
 {_WHERE} AND id > $4 AND id <= $5 ORDER BY id LIMIT $6
 """  # noqa: S608 - constants only
 _NEWEST = f"SELECT coalesce(max(id), 0) FROM dead_letters {_WHERE}"  # noqa: S608
@@ -42,11 +43,16 @@ class LetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class OpenLetter:
-    """A dead letter that was not replayed, as it was on its topic."""
+    """A dead letter that was not replayed, as it was on its topic.
+
+    Attributes:
+        record_at: the record's timestamp; None where it had none that a calendar has.
+    """
 
     id: int
     reason: str
     record: Record
+    record_at: datetime | None = None
 
 
 async def newest(connection: Transaction, wanted: LetterFilter) -> int:
@@ -66,6 +72,7 @@ async def open_letters(
             row["id"],
             row["reason"],
             Record(row["topic"], row["key"], headers_from_json(row["headers"]), row["value"]),
+            row["record_at"],
         )
         for row in rows
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.vision.decoding.worker_protocol import PixelFormat
-from core.vision.towers import TorchTowers
+from core.vision.towers import CPU_BATCH, TorchTowers
 
 #: How graphs are made, see `quantising`. Part of a model's identity: bump it with the recipe.
 RECIPE = "int8.1"
@@ -64,6 +64,14 @@ class OnnxTowers:
         self.dim = towers.dim
         self.logit_scale = towers.logit_scale
         self.logit_bias = towers.logit_bias
+
+    @property
+    def small_batch(self) -> int:
+        """Return the fewest pictures in a call with which it is about as fast as it can be.
+
+        Threads take single pictures, so at the end of a call some have nothing left to do.
+        """
+        return max(CPU_BATCH, 4 * self._towers.threads)
 
     def pixel_format(self, *, fast: bool) -> PixelFormat:
         """Return the form of the pixels that `encode_pixels` takes."""

@@ -25,7 +25,7 @@ from schemas.image import ImageArrived, image_id_of
 from schemas.query import QueryOptions, QuerySubmitted
 from schemas.record import Record
 from schemas.token import Token
-from schemas.topics import IMAGES_ARRIVED, QUERIES_SUBMITTED, plan_topics
+from schemas.topics import IMAGES_ARRIVED, QUERIES_SUBMITTED, Lane, plan_topics
 from tests.fakes.receiver import HostileReceiver
 from tests.servers import kafka_login
 
@@ -62,6 +62,7 @@ SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM parked_queries)
 _LATE_LEASES = """
 SELECT count(*) FROM deliveries WHERE state = 'leased' AND lease_until > now() + interval '2 s'
 """
+ARRIVALS = frozenset(lane.topic.name for lane in Lane)
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 
@@ -130,15 +131,25 @@ class Ledger:
     excused: set[str] = field(default_factory=set)
 
     async def feed(self) -> Batch:
-        """Send images, slow and broken ones too, and queries; one waits for `Batch.late`."""
+        """Send images, slow and broken ones too, on both lanes, and queries.
+
+        One query waits for `Batch.late`.
+        """
         run = uuid.uuid4().hex
-        contents = [PNG + f"{run}/{number}".encode() for number in range(3)]
+        contents = [PNG + f"{run}/{number}".encode() for number in range(5)]
+        lanes = [Lane.FRESH] * 3 + [Lane.BULK] * 2
         contents.append(PNG + f"{run}/slow".encode())  # is parked
-        images = [_inline(content) for content in contents]
-        slow = _inline(PNG + f"{run}/slow and bad".encode())  # is parked, and fails alone
-        bad = [_undecodable(f"{run}-undecodable"), _missing(f"{run}-missing", run), slow]
+        lanes.append(Lane.FRESH)
+        images = [_inline(*pair) for pair in zip(contents, lanes, strict=True)]
+        slow = _inline(PNG + f"{run}/slow and bad".encode(), Lane.FRESH)  # parked, fails alone
+        bad = [
+            _undecodable(f"{run}-undecodable", Lane.FRESH),
+            _undecodable(f"{run}-in-bulk", Lane.BULK),
+            _missing(f"{run}-missing", run),
+            slow,
+        ]
         failed = (str(image_id_of(_nowhere(run))), _image_id(slow))
-        late = _inline(PNG + f"{run}/late".encode())
+        late = _inline(PNG + f"{run}/late".encode(), Lane.FRESH)
         token = Token(self.cluster, outbox_id=await self._reserve())
         url = f"http://127.0.0.1:{self.receiver.port}{self.path}"
         asked = [_query(url, "a cat, a dog, a car, a beach") for _ in range(2)]
@@ -248,7 +259,7 @@ class Ledger:
             for partition, records in (await consumer.getmany(timeout_ms=200)).items():
                 for record in records:
                     event_id = dict(record.headers)["ce_id"].decode()
-                    if partition.topic == self.kafka.topic_prefix + IMAGES_ARRIVED.name:
+                    if partition.topic.removeprefix(self.kafka.topic_prefix) in ARRIVALS:
                         self.arrived[event_id] += 1
                     else:
                         self.said[partition.topic, event_id] += 1
@@ -287,18 +298,18 @@ def event_id_of(record: Record) -> str:
     return dict(record.headers)["ce_id"].decode()
 
 
-def _inline(content: bytes) -> Record:
+def _inline(content: bytes, lane: Lane) -> Record:
     key = uuid.uuid4().hex.encode()
     headers = (("content-type", b"image/png"), ("ce_id", key), ("path", b"photo.png"))
-    return Record(IMAGES_ARRIVED.name, key, headers, content)
+    return Record(lane.topic.name, key, headers, content)
 
 
 def _image_id(record: Record) -> str:
     return str(image_id_of(f"blob:{hashlib.sha256(record.value).hexdigest()}"))
 
 
-def _undecodable(key: str) -> Record:
-    return Record(IMAGES_ARRIVED.name, key.encode(), (("ce_id", key.encode()),), b"{")
+def _undecodable(key: str, lane: Lane) -> Record:
+    return Record(lane.topic.name, key.encode(), (("ce_id", key.encode()),), b"{")
 
 
 def _nowhere(run: str) -> str:

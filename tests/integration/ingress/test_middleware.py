@@ -126,7 +126,7 @@ async def test_health_names_every_part_and_the_model(world: World) -> None:
 
 async def test_health_names_the_model_that_tagging_has_really_loaded(world: World) -> None:
     assert (await get(world, "/health")).json()["loaded_models"] == []
-    await loaded_models.loaded(world.pool, "ViT-B-32/openai@0123456789abcdef")
+    await loaded_models.loaded(world.pool, "ViT-B-32/openai@0123456789abcdef", ["fresh"])
 
     document = (await get(world, "/health")).json()
 

@@ -8,7 +8,7 @@ from core.offsets import DeadLetter
 from core.storage.stream import dead_letters
 from schemas.dead_letter import DeadLetterPlace
 from schemas.record import Record
-from schemas.topics import IMAGES_ARRIVED
+from schemas.topics import IMAGES_ARRIVED, IMAGES_BULK
 from tests.command import COMMAND
 from tests.integration.site import Site
 
@@ -68,7 +68,7 @@ async def test_dead_letters_are_listed_counted_and_put_back(site: Site) -> None:
     assert [letter["reason"] for letter in only] == ["unreadable_record"]
     assert counted == {"matched": {"image_unreadable": 1}, "unreadable": 1}
     assert replayed == {"replayed": {"image_unreadable": 1}, "refused": {}, "unreadable": 1}
-    assert len(await site.values(IMAGES_ARRIVED)) == 1
+    assert len(await site.values(IMAGES_BULK)) == 1
 
 
 async def test_labels_are_shown_as_they_are_taken(site: Site) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from schemas.image import SCAN_SOURCES, ImageArrived
 from schemas.query import QuerySubmitted
-from schemas.topics import IMAGES_ARRIVED, QUERIES_SUBMITTED
+from schemas.topics import IMAGES_ARRIVED, IMAGES_BULK, QUERIES_SUBMITTED
 from tests.command import COMMAND
 from tests.integration.site import Site, uris
 
@@ -24,15 +24,16 @@ async def test_a_directory_is_announced_with_a_summary_and_again_by_a_second_run
     assert "2 published" in errors
     assert "1 video" in errors
     assert await site.announced() == uris("a/1.jpg", "a/2.png")
-    [event, _] = map(ImageArrived.model_validate_json, await site.values(IMAGES_ARRIVED))
+    [event, _] = map(ImageArrived.model_validate_json, await site.values(IMAGES_BULK))
     assert event.labels == ("x", "y")
-    await site.run(COMMAND, "images", str(site.root / "a"), "--no-wait")
+    await site.run(COMMAND, "images", str(site.root / "a"), "--no-wait", "--fresh")
     assert await site.announced() == uris("a/1.jpg", "a/2.png") + uris("a/1.jpg", "a/2.png")
+    assert len(await site.values(IMAGES_ARRIVED)) == 2
 
 
 async def tag_like_a_consumer(site: Site, expected: int) -> None:
     """Write what the tagging consumer would: one image fails."""
-    while len(values := await site.values(IMAGES_ARRIVED)) < expected:
+    while len(values := await site.arrivals()) < expected:
         await asyncio.sleep(0.1)
     for event in map(ImageArrived.model_validate_json, values):
         is_bad = "bad" in event.uri

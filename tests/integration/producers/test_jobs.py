@@ -15,6 +15,7 @@ from producers.folders.announcing import Announcer
 from producers.jobs import JobRunner
 from producers.publishing import Patience
 from schemas.image import ImageArrived
+from schemas.topics import IMAGES_BULK
 from tests.fakes.publisher import MemoryPublisher
 
 NAMES = [f"{i % 7}/{i:03}.jpg" for i in range(100)]
@@ -57,6 +58,7 @@ async def test_a_job_announces_its_directory_with_its_wishes(
     job_id = await make(pool)
 
     assert await runner(pool, kafka, root).run_next(asyncio.Event())
+    assert {record.topic for record in kafka.records} == {IMAGES_BULK.name}
 
     events = [ImageArrived.model_validate_json(record.value) for record in kafka.records]
     assert Counter(event.uri for event in events) == Counter(

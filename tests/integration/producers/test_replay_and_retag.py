@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from core.messaging.cloudevents import made_at
 from core.messaging.ports import Sent
 from core.offsets import DeadLetter
-from core.storage.archive import image_deletion, images, ownership, selection
+from core.storage.archive import image_deletion, ownership, selection
 from core.storage.archive.selection import Choice
 from core.storage.pool import Pool
 from core.storage.stream import dead_letters, replays
@@ -22,6 +22,7 @@ from producers.retag import Retag
 from schemas.dead_letter import DeadLetterPlace
 from schemas.image import ImageArrived, image_id_of
 from schemas.record import Record
+from schemas.topics import IMAGES_BULK, QUERIES_SUBMITTED, Lane
 from tests.fakes.publisher import MemoryPublisher
 
 TOPIC = "images.arrived.v1"
@@ -34,13 +35,21 @@ def record(number: int, size: int = 3) -> Record:
     return Record(TOPIC, b"\xff%d" % number if number else None, HEADERS, b"\x00" * size)
 
 
-async def set_aside(pool: Pool, records: list[Record], reason: str, group: str = "tagging") -> None:
+def back(letter: Record) -> Record:
+    """Return the record that goes back: in bulk, as old as it was, else as it was."""
+    told = ("ce_time", NOW.isoformat().encode())
+    return replace(letter, topic=IMAGES_BULK.name, headers=(*letter.headers, told))
+
+
+async def set_aside(
+    pool: Pool, records: list[Record], reason: str, group: str = "tagging", topic: str = TOPIC
+) -> None:
     async with pool.transaction() as tx:
         await dead_letters.add(
             tx,
             [
                 DeadLetter(
-                    DeadLetterPlace(group, TOPIC, 0, 1000 * len(reason) + index, reason, "why"),
+                    DeadLetterPlace(group, topic, 0, 1000 * len(reason) + index, reason, "why"),
                     "cluster",
                     record,
                     int(NOW.timestamp() * 1000),
@@ -79,12 +88,14 @@ async def test_what_fails_again_at_once_is_not_replayed_by_the_same_run(pool: Po
     assert await pool.fetchval("SELECT count(*) FROM dead_letters WHERE replayed_at IS NULL") == 2
 
 
-async def test_letters_go_back_unchanged_and_once(pool: Pool, kafka: MemoryPublisher) -> None:
+async def test_arrivals_go_back_in_bulk_as_old_as_they_were_and_once(
+    pool: Pool, kafka: MemoryPublisher
+) -> None:
     letters = [record(number) for number in range(450)]
     await set_aside(pool, letters, "image_unreadable")
 
     assert await replay(pool, kafka, LetterFilter(TOPIC)) == Counter(image_unreadable=450)
-    assert kafka.records == letters
+    assert kafka.records == [back(letter) for letter in letters]
 
     assert await replay(pool, kafka, LetterFilter(TOPIC)) == Counter()
     assert len(kafka.records) == 450
@@ -99,7 +110,29 @@ async def test_of_what_could_not_be_read_nothing_goes_back(
     assert await replays.counts(pool, LetterFilter(TOPIC)) == {"image_missing": 1}
     assert await replays.count_unreadable(pool, LetterFilter(TOPIC)) == 1
     assert await replay(pool, kafka, LetterFilter(TOPIC)) == Counter(image_missing=1)
-    assert kafka.records == [record(1)]
+    assert kafka.records == [back(record(1))]
+
+
+async def test_an_arrival_that_says_its_time_goes_back_with_no_other(
+    pool: Pool, kafka: MemoryPublisher
+) -> None:
+    letter = replace(record(1), headers=(("ce_time", b"2023-01-01T00:00:00+00:00"),))
+    await set_aside(pool, [letter, replace(letter, topic=IMAGES_BULK.name)], "image_missing")
+
+    await replay(pool, kafka, LetterFilter(TOPIC))
+
+    assert kafka.records == [replace(letter, topic=IMAGES_BULK.name)] * 2
+
+
+async def test_a_letter_of_another_topic_goes_back_unchanged(
+    pool: Pool, kafka: MemoryPublisher
+) -> None:
+    letter = replace(record(1), topic=QUERIES_SUBMITTED.name)
+    await set_aside(pool, [letter], "process_crashed", topic=QUERIES_SUBMITTED.name)
+
+    await replay(pool, kafka, LetterFilter(QUERIES_SUBMITTED.name))
+
+    assert kafka.records == [letter]
 
 
 async def test_only_what_the_filter_names_goes_back(pool: Pool, kafka: MemoryPublisher) -> None:
@@ -113,7 +146,7 @@ async def test_only_what_the_filter_names_goes_back(pool: Pool, kafka: MemoryPub
         "process_crashed": 1,
     }
     assert await replay(pool, kafka, wanted, limit=1) == Counter(image_unreadable=1)
-    assert kafka.records == [record(1)]
+    assert kafka.records == [back(record(1))]
     assert await replay(pool, kafka, LetterFilter("queries.submitted.v1")) == Counter()
 
 
@@ -138,7 +171,7 @@ async def test_a_letter_that_kafka_refuses_costs_itself_only(
     done = await replay(pool, kafka, LetterFilter(TOPIC))
 
     assert done == Counter({"image_unreadable": 2, "not kafka_refused": 1})
-    assert kafka.records == [record(1), record(3)]
+    assert kafka.records == [back(record(1)), back(record(3))]
 
 
 async def make_images(pool: Pool) -> None:
@@ -206,6 +239,23 @@ async def test_an_image_keeps_its_path_and_no_owner_is_named_anew(
     assert {event.job_id for event in events} == {JOB}
 
 
+async def test_an_image_is_announced_in_bulk_as_just_younger_than_its_last_arrival(
+    pool: Pool, kafka: MemoryPublisher
+) -> None:
+    await make_images(pool)
+    tagged_from = NOW + timedelta(microseconds=5)
+    await pool.execute("UPDATE images SET arrived_at = $1, event_time = $2", NOW, tagged_from)
+    await pool.execute("UPDATE images SET event_time = NULL WHERE path = 'main/3.jpg'")
+
+    await retagged(pool, kafka, Choice())
+
+    assert {record.topic for record in kafka.records} == {IMAGES_BULK.name}
+    moment = timedelta(microseconds=1)
+    times = {record.key: made_at(record) for record in kafka.records}
+    assert times.pop(str(image_id_of("file:main/3.jpg")).encode()) == NOW + moment
+    assert set(times.values()) == {tagged_from + moment}
+
+
 @dataclass(frozen=True)
 class DeletedOnceChosen(Announcer):
     """Chosen images are deleted before they can be announced."""
@@ -213,12 +263,17 @@ class DeletedOnceChosen(Announcer):
     pool: Pool
 
     async def announce(
-        self, photos: Sequence[Photo], *, wishes: Wishes | None = None, origin: Origin | None = None
+        self,
+        photos: Sequence[Photo],
+        *,
+        wishes: Wishes | None = None,
+        origin: Origin | None = None,
+        lane: Lane = Lane.BULK,
     ) -> list[Problem]:
         for photo in photos:
             async with self.pool.transaction() as tx:
                 await image_deletion.delete(tx, image_id_of(photo.uri))
-        return await super().announce(photos, wishes=wishes, origin=origin)
+        return await super().announce(photos, wishes=wishes, origin=origin, lane=lane)
 
 
 async def test_what_is_announced_again_is_older_than_a_deletion_in_between(
@@ -230,7 +285,8 @@ async def test_what_is_announced_again_is_older_than_a_deletion_in_between(
     await Retag(pool, announcer).run(Choice(), None, JOB, lambda _: None)
 
     events = {ImageArrived.model_validate_json(one.value).image_id: one for one in kafka.records}
-    gone = await images.tombstones(pool, list(events))
+    rows = await pool.fetch("SELECT image_id, deleted_at FROM images WHERE deleted_at IS NOT NULL")
+    gone = {row["image_id"]: row["deleted_at"] for row in rows}
     assert len(gone) == len(events) == 5
     for image_id, record in events.items():
         announced_at = made_at(record)

@@ -16,10 +16,12 @@ from core.blobs.roots import Roots
 from core.storage.pool import Pool
 from producers.folders.announcing import Announcer
 from producers.folders.bridge import Bridge
+from producers.folders.crowds import FRESH_PER_MINUTE
 from producers.folders.hints import HintBuffer, Hints, WatchfilesHints
 from producers.folders.intake import FileIntake
 from producers.folders.settling import Pace
 from producers.publishing import Patience
+from schemas.topics import IMAGES_ARRIVED, IMAGES_BULK
 from tests.fakes.publisher import MemoryPublisher
 
 # The scans are far apart, so that files are found by the watcher's events.
@@ -110,6 +112,23 @@ async def test_four_hundred_files_in_twenty_new_nested_folders_are_announced_onc
             root.write(name)
         await root.announced(*names)
     assert await root.states() == Counter({"announced": 400})
+
+
+async def test_a_crowd_of_files_goes_in_bulk_and_a_photo_that_comes_later_does_not(
+    root: Watched,
+) -> None:
+    names = [f"{number:03}.jpg" for number in range(3 * FRESH_PER_MINUTE)]
+    for name in names:
+        root.write(name)
+    root.pace = replace(PACE, batch=len(names), settle_s=0.05)
+    async with root.running():
+        await root.announced(*names)
+        assert {record.topic for record in root.kafka.records} == {IMAGES_BULK.name}
+
+        root.write("new.jpg")
+        await root.announced(*names, "new.jpg")
+
+    assert root.kafka.records[-1].topic == IMAGES_ARRIVED.name
 
 
 async def test_a_file_is_announced_when_its_writer_is_done_and_not_before(root: Watched) -> None:

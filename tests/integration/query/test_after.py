@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
+
 from consumers.query.adapters import StoredAnswers
 from consumers.query.role import QueryRole
 from consumers.query.waiting import WaitingRoom
@@ -20,6 +22,7 @@ from schemas.callback import AnswerType, CallbackRequested
 from schemas.query import QuerySubmitted
 from schemas.record import Record
 from schemas.token import Token
+from schemas.topics import Lane
 from tests.integration.query.asking import answers_to, received, tag
 from tests.integration.query.conftest import AFTER_TIMEOUT_S
 from tests.integration.relevance.archive import image_id
@@ -54,12 +57,13 @@ class Sent:
         self.note([CallbackRequested.model_validate_json(row.record.value) for row in rows])
 
 
-async def move_tagging(pool: Pool, next_offset: int) -> None:
+async def move_tagging(pool: Pool, next_offset: int, lane: Lane = Lane.FRESH) -> None:
     await pool.execute(
-        "INSERT INTO progress (grp, topic, part, next_offset) VALUES ('tagging', $1, 0, $2) "
+        "INSERT INTO progress (grp, topic, part, next_offset) VALUES ($3, $1, 0, $2) "
         "ON CONFLICT (grp, topic, part) DO UPDATE SET next_offset = $2",
-        TOPIC,
+        lane.topic.name,
         next_offset,
+        lane.group,
     )
 
 
@@ -77,6 +81,20 @@ async def answered(sent: Sent, count: int) -> None:
     async with asyncio.timeout(ANSWERED_S):
         while len(sent.answers) < count:
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_an_upload_of_either_lane_is_waited_for(
+    answers: StoredAnswers, pool: Pool, lane: Lane
+) -> None:
+    place = Token("", lane.topic.name, 0, 5)
+
+    assert await answers.must_wait([place]) == [True]
+    for other in Lane:
+        await move_tagging(pool, 5, other)
+    assert await answers.must_wait([place]) == [True]
+    await move_tagging(pool, 6, lane)
+    assert await answers.must_wait([place]) == [False]
 
 
 async def test_a_thousand_queries_wait_for_their_uploads_and_hold_up_nobody(

@@ -76,17 +76,20 @@ async def test_rows_that_another_sweeper_holds_are_skipped(pool: Pool) -> None:
         assert [row.id for row in first] == ids[:2]
 
 
-async def test_a_published_arrival_leaves_its_place_and_other_topics_do_not(pool: Pool) -> None:
-    arrival, tagged = await fill(pool, 1, "images.arrived.v1"), await fill(pool, 1)
+@pytest.mark.parametrize("topic", ["images.arrived.v1", "images.bulk.v1"])
+async def test_a_published_arrival_leaves_its_place_and_other_topics_do_not(
+    pool: Pool, topic: str
+) -> None:
+    arrival, tagged = await fill(pool, 1, topic), await fill(pool, 1)
     async with pool.transaction() as tx:
         published = [
-            (arrival[0], Place("images.arrived.v1", 7, 123)),
+            (arrival[0], Place(topic, 7, 123)),
             (tagged[0], Place("images.tagged.v1", 1, 5)),
         ]
         await outbox.settle(tx, published, [])
 
     rows = await pool.fetch("SELECT outbox_id, topic, part, log_offset FROM outbox_places")
-    assert [tuple(row) for row in rows] == [(arrival[0].id, "images.arrived.v1", 7, 123)]
+    assert [tuple(row) for row in rows] == [(arrival[0].id, topic, 7, 123)]
     assert await locked(pool) == []
 
 

@@ -19,6 +19,7 @@ from core.storage.archive import (
     image_tags,
     images,
     jobs,
+    ordering,
     ownership,
     statistics,
 )
@@ -278,7 +279,7 @@ async def test_who_joins_while_an_image_is_tagged_is_counted_once(pool: Pool) ->
     await store(pool, image)
 
     async with pool.transaction() as tx:
-        await images.tombstones(tx, [image.image_id])  # the tagging role locks its images so
+        await ordering.latest(tx, [image.image_id])  # the tagging role locks its images so
         joining = asyncio.create_task(accept(pool, image, "bob"))
         await until_waiting(pool)
         names = await labels.ensure(tx, ["dog"])

@@ -115,7 +115,7 @@ async def test_a_parked_query_is_ready_when_progress_passes_its_place(pool: Pool
 
     async def ready() -> list[tuple[QuerySubmitted, bool]]:
         async with pool.transaction() as tx:
-            return await queries.ready(tx, "tagging", 10)
+            return await queries.ready(tx, ["tagging", "tagging-bulk"], 10)
 
     async def move(offset: int) -> None:
         await pool.execute(
@@ -128,10 +128,10 @@ async def test_a_parked_query_is_ready_when_progress_passes_its_place(pool: Pool
     assert await ready() == []
     await move(41)
     assert await ready() == []
-    assert not (await queries.passed(pool, [token], "tagging"))[0]
+    assert not (await queries.passed(pool, [token], ["tagging"]))[0]
     await move(42)
     assert await ready() == [(waiting, False)]
-    assert (await queries.passed(pool, [token], "tagging"))[0]
+    assert (await queries.passed(pool, [token], ["tagging"]))[0]
 
 
 async def test_a_place_in_the_outbox_is_passed_once_the_row_was_published(pool: Pool) -> None:
@@ -141,13 +141,13 @@ async def test_a_place_in_the_outbox_is_passed_once_the_row_was_published(pool: 
         "VALUES ('tagging', 'images.arrived.v1', 3, 100)"
     )
 
-    assert not (await queries.passed(pool, [token], "tagging"))[0]
+    assert not (await queries.passed(pool, [token], ["tagging"]))[0]
     await pool.execute(
         "INSERT INTO outbox_places (outbox_id, topic, part, log_offset) "
         "VALUES (7, 'images.arrived.v1', 3, 99)"
     )
 
-    assert (await queries.passed(pool, [token], "tagging"))[0]
+    assert (await queries.passed(pool, [token], ["tagging"]))[0]
 
 
 async def test_a_parked_query_is_ready_when_its_time_is_over(pool: Pool) -> None:
@@ -157,10 +157,10 @@ async def test_a_parked_query_is_ready_when_its_time_is_over(pool: Pool) -> None
         await queries.park(tx, [(waiting, Token("", "t", 0, 1))], -1)
 
     async with pool.transaction() as tx:
-        assert await queries.ready(tx, "tagging", 10) == [(waiting, True)]
+        assert await queries.ready(tx, ["tagging", "tagging-bulk"], 10) == [(waiting, True)]
         await queries.unpark(tx, [query_id])
     async with pool.transaction() as tx:
-        assert await queries.ready(tx, "tagging", 10) == []
+        assert await queries.ready(tx, ["tagging", "tagging-bulk"], 10) == []
 
 
 async def test_a_delivery_known_already_stays_as_it_is(pool: Pool) -> None:

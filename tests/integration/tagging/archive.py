@@ -16,7 +16,7 @@ from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingItem, TaggingRole
 from core.errors import PermanentError, TransientError
-from core.messaging.role import Received
+from core.messaging.role import Outcome, Received
 from core.storage import labels
 from core.storage.pool import Pool
 from core.tags import Label, Tagged, TagRequest
@@ -25,7 +25,7 @@ from core.vision.ports import Decoder
 from core.vision.tagger import ClipTagger, TaggerOptions
 from schemas.image import ImageArrived
 from schemas.record import Partition, Record
-from schemas.topics import IMAGES_ARRIVED
+from schemas.topics import Lane
 from tests.fakes.vision import HashModel, MemoryDecoder
 
 OPTIONS = TaggerOptions(
@@ -85,24 +85,28 @@ class Archive:
         async with self.pool.transaction() as tx:
             return await labels.define(tx, [Label(name) for name in names])
 
-    async def prepare(self, *arrivals: ImageArrived) -> list[TaggingItem]:
+    async def prepare(
+        self, *arrivals: ImageArrived, lane: Lane = Lane.FRESH, at: datetime = NOW
+    ) -> list[TaggingItem]:
         return await self.role.prepare(
             [
                 Received(
                     event=Arrival(event),
-                    partition=Partition(IMAGES_ARRIVED.name, 0),
+                    partition=Partition(lane.topic.name, 0),
                     offset=offset,
-                    record=Record(IMAGES_ARRIVED.name, None, (), b""),
-                    timestamp_ms=int(NOW.timestamp() * 1000),
+                    record=Record(lane.topic.name, None, (), b""),
+                    timestamp_ms=int(at.timestamp() * 1000),
                 )
                 for offset, event in enumerate(arrivals)
             ]
         )
 
-    async def tag(self, *arrivals: ImageArrived) -> None:
-        items = await self.prepare(*arrivals)
+    async def tag(
+        self, *arrivals: ImageArrived, lane: Lane = Lane.FRESH, at: datetime = NOW
+    ) -> Outcome:
+        items = await self.prepare(*arrivals, lane=lane, at=at)
         async with self.pool.transaction() as tx:
-            await self.role.apply(items, tx)
+            return await self.role.apply(items, tx)
 
     async def rescore(self) -> int:
         """Re-score to the end; return the number of steps."""

@@ -46,27 +46,40 @@ async def until_seen_again(pool: Pool) -> LoadedModel:
 
 async def test_a_process_names_its_model_and_goes_on_saying_that_it_runs(pool: Pool) -> None:
     stop = asyncio.Event()
-    heartbeat = Heartbeat(AwayAtFirst(pool, refusals=3), "demo@1", interval_s=TICK_S)
+    heartbeat = Heartbeat(
+        AwayAtFirst(pool, refusals=3), "demo@1", ["bulk", "fresh"], interval_s=TICK_S
+    )
     async with asyncio.TaskGroup() as group:
         group.create_task(heartbeat.run(stop))
         seen = await until_seen_again(pool)
         stop.set()
 
-    assert seen.model == "demo@1"
+    assert (seen.model, seen.lanes) == ("demo@1", ("fresh", "bulk"))
     assert [one.model for one in await loaded_models.running(pool, MODEL_SILENCE)] == ["demo@1"]
 
 
 async def test_a_silent_process_is_not_shown_and_the_last_loaded_stands_first(pool: Pool) -> None:
     async with pool.connection() as connection:
         for model in ("gone@1", "old@1", "new@1"):
-            await loaded_models.loaded(connection, model)
+            await loaded_models.loaded(connection, model, ["fresh", "bulk"])
         await connection.execute(
             "UPDATE loaded_models SET seen_at = now() - $1::interval WHERE model = 'gone@1'",
             MODEL_SILENCE + timedelta(seconds=1),
         )
-        await loaded_models.seen(connection, "old@1")
+        await loaded_models.seen(connection, "old@1", ["fresh", "bulk"])
 
     assert [one.model for one in await loaded_models.running(pool, MODEL_SILENCE)] == [
         "new@1",
         "old@1",
     ]
+
+
+async def test_a_lane_that_no_process_works_on_is_not_shown(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await loaded_models.loaded(connection, "new@1", ["fresh", "bulk"])
+        await connection.execute("UPDATE loaded_models SET seen_at = '2026-01-01'")
+        await loaded_models.seen(connection, "new@1", ["fresh"])
+
+        (running,) = await loaded_models.running(connection, MODEL_SILENCE)
+
+    assert running.lanes == ("fresh",)

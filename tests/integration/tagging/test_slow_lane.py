@@ -277,9 +277,9 @@ async def test_a_token_of_a_parked_upload_is_waited_for(slow: SlowArchive) -> No
     await slow.arrive(SLOW_URI, at_s=20)
     tokens = [Token("c1", IMAGES_ARRIVED.name, 0, offset) for offset in range(3)]
 
-    assert await queries.passed(slow.pool, tokens, "tagging") == [False, True, False]
+    assert await queries.passed(slow.pool, tokens, ["tagging"]) == [False, True, False]
     await slow.work_off()
-    assert await queries.passed(slow.pool, tokens, "tagging") == [True, True, True]
+    assert await queries.passed(slow.pool, tokens, ["tagging"]) == [True, True, True]
 
 
 async def test_an_image_that_has_tags_keeps_them_while_its_new_bytes_wait(

@@ -66,6 +66,17 @@ async def test_no_more_reads_run_at_a_time_than_allowed_over_all_batches() -> No
     assert source.most == LIMITS.concurrency
 
 
+async def test_who_reads_apart_waits_for_nobodys_slow_reads() -> None:
+    store = BlobStore(MemoryKeeper(), {"file": CountingSource()}, LIMITS)
+    reading = asyncio.create_task(store.apart().read_all([f"file:m/stuck{n}" for n in range(20)]))
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(LIMITS.timeout_s / 2):
+        assert await store.read_all(["file:m/1"]) == [b"file:m/1"]
+
+    reading.cancel()
+
+
 async def test_an_outage_is_raised_as_such_whatever_else_was_read() -> None:
     store = BlobStore(MemoryKeeper(), {"file": CountingSource()}, LIMITS)
 

@@ -14,12 +14,12 @@ from consumers.tagging.role import StaleLabels, TaggingRole
 from core.errors import BlobStoreAway, ImageMissing, ImageUnreadable, PermanentError
 from core.messaging.role import Item, Received
 from core.offsets import Place
-from core.tags import ImageTags, Postponed, Slowness, Tagged, TagRequest, TagScore
+from core.tags import ImageTags, Made, Postponed, Slowness, Tagged, TagRequest, TagScore
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.image import ImageArrived, ImageTagged
 from schemas.record import Partition, Record
-from schemas.topics import IMAGES_ARRIVED, IMAGES_TAGGED
+from schemas.topics import IMAGES_TAGGED, Lane
 from tests.fakes.transactions import NoTransaction
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -93,6 +93,8 @@ class MemoryTable:
     rows: dict[str, ImageTags] = field(default_factory=dict)
     failed: dict[str, PermanentError] = field(default_factory=dict)
     times: dict[str, datetime] = field(default_factory=dict)
+    last: dict[UUID, Made] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
     parked: dict[str, tuple[Slowness, datetime]] = field(default_factory=dict)
     places: list[tuple[UUID, Place]] = field(default_factory=list)
     superseded: dict[UUID, datetime] = field(default_factory=dict)
@@ -100,8 +102,12 @@ class MemoryTable:
     async def label_version(self, tx: Transaction) -> int:
         return self.version
 
-    async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
-        return {key: self.deleted[key] for key in image_ids if key in self.deleted}
+    async def latest(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, Made]:
+        deleted = {key: Made(at, is_fresh=False) for key, at in self.deleted.items()}
+        return {key: made for key, made in (self.last | deleted).items() if key in image_ids}
+
+    async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
+        self.skipped += [arrival.event.uri for arrival in arrivals]
 
     async def stay_deleted(
         self,
@@ -112,15 +118,16 @@ class MemoryTable:
         return [arrival.event.image_id in self.deleted for arrival, _ in scanned]
 
     async def replace(
-        self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged, datetime]]
+        self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged, Made]]
     ) -> None:
-        self.times |= {arrival.event.uri: at for arrival, _, at in images}
+        self.times |= {arrival.event.uri: made.at for arrival, _, made in images}
+        self.last |= {arrival.event.image_id: made for arrival, _, made in images}
         self.rows |= {arrival.event.uri: plan.tags for arrival, plan, _ in images}
 
     async def record_failures(
-        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError]]
+        self, tx: Transaction, failed: Sequence[tuple[Arrival, PermanentError, Made]]
     ) -> None:
-        self.failed |= {arrival.event.uri: error for arrival, error in failed}
+        self.failed |= {arrival.event.uri: error for arrival, error, _ in failed}
 
     async def park(
         self,
@@ -142,12 +149,13 @@ def received(
     content: bytes | None = None,
     labels: tuple[str, ...] | None = None,
     at: datetime = NOW,
+    lane: Lane = Lane.FRESH,
 ) -> Received[Arrival]:
     return Received(
         event=Arrival(ImageArrived(uri=uri, labels=labels), content),
-        partition=Partition(IMAGES_ARRIVED.name, 0),
+        partition=Partition(lane.topic.name, 0),
         offset=offset,
-        record=Record(IMAGES_ARRIVED.name, None, (("ce_id", b"e%d" % offset),), b""),
+        record=Record(lane.topic.name, None, (("ce_id", b"e%d" % offset),), b""),
         timestamp_ms=int(at.timestamp() * 1000),
     )
 
@@ -234,7 +242,8 @@ async def test_slow_images_are_set_aside_and_the_rest_of_the_batch_goes_on() -> 
     assert told == ["file:p/good.jpg"]
     for tell in outcome.notices:
         tell()
-    counted = metrics.registry.get_sample_value("photo_archive_images_total", {"outcome": "parked"})
+    labels = {"lane": "fresh", "outcome": "parked"}
+    counted = metrics.registry.get_sample_value("photo_archive_images_total", labels)
     assert counted == 2
 
 
@@ -274,11 +283,14 @@ async def test_pictures_are_counted_by_what_became_of_them() -> None:
     def count(name: str, **labels: str) -> float | None:
         return metrics.registry.get_sample_value(f"photo_archive_{name}", labels)
 
-    outcomes = ("tagged", "skipped", "failed")
-    assert not any(count("images_total", outcome=one) for one in outcomes), "it may be rolled back"
+    def counted() -> list[float | None]:
+        outcomes = ("tagged", "skipped", "failed")
+        return [count("images_total", lane="fresh", outcome=one) for one in outcomes]
+
+    assert not any(counted()), "it may be rolled back"
     for tell in outcome.notices:
         tell()
-    assert [count("images_total", outcome=outcome) for outcome in outcomes] == [1, 1, 1]
+    assert counted() == [1, 1, 1]
     assert count("image_failures_total", reason="image_unreadable") == 1
     assert (count("tagging_seconds_total", stage="fetch") or 0) > 0
 
@@ -392,6 +404,59 @@ async def test_a_time_that_cannot_be_is_stored_as_the_nearest_that_can(ms: int, 
     await tagging.apply(await tagging.prepare([odd]), NoTransaction())
 
     assert [at.year for at in table.times.values()] == [year]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lane", "counts"),
+    [
+        (1, Lane.BULK, True),
+        (1, Lane.FRESH, True),
+        (0, Lane.FRESH, True),  # of equal times the fresh lane wins
+        (0, Lane.BULK, False),
+        (-1, Lane.BULK, False),
+        (-1, Lane.FRESH, False),
+    ],
+)
+async def test_an_arrival_made_before_the_one_that_the_tags_come_from_is_skipped(
+    seconds: float, lane: Lane, *, counts: bool
+) -> None:
+    metrics = Metrics(CollectorRegistry())
+    tagging, table, blobs = role({"file:p/a.jpg": b"cat"}, metrics)
+    await tagging.apply(await tagging.prepare([received("file:p/a.jpg", 0)]), NoTransaction())
+    blobs.contents["file:p/a.jpg"] = b"dog"
+
+    later = received("file:p/a.jpg", 1, at=NOW + timedelta(seconds=seconds), lane=lane)
+    outcome = await tagging.apply(await tagging.prepare([later]), NoTransaction())
+
+    assert table.rows["file:p/a.jpg"].tags[0].tag == ("dog" if counts else "cat")
+    assert len(outcome.emitted) == counts
+    assert table.skipped == ([] if counts else ["file:p/a.jpg"])
+    for tell in outcome.notices:
+        tell()
+    assert metrics.images.labels(lane, "skipped")._value.get() == (not counts)
+
+
+async def test_a_failure_of_an_older_arrival_says_nothing_of_an_image_with_newer_tags() -> None:
+    tagging, table, blobs = role({"file:p/a.jpg": b"cat"})
+    await tagging.apply(await tagging.prepare([received("file:p/a.jpg", 0)]), NoTransaction())
+    blobs.contents["file:p/a.jpg"] = b"broken"
+
+    older = received("file:p/a.jpg", 1, at=NOW - timedelta(hours=1), lane=Lane.BULK)
+    outcome = await tagging.apply(await tagging.prepare([older]), NoTransaction())
+
+    assert table.failed == {}
+    assert outcome.emitted == ()
+    assert [rejection.offset for rejection in outcome.rejected] == [1], "no record is lost"
+
+
+async def test_of_one_image_twice_in_a_batch_the_arrival_made_last_counts() -> None:
+    tagging, table, _ = role({"file:p/a.jpg": b"cat"})
+    new = received("file:p/a.jpg", 0, labels=("x",))
+    replayed = received("file:p/a.jpg", 1, at=NOW - timedelta(hours=1))
+
+    await tagging.apply(await tagging.prepare([new, replayed]), NoTransaction())
+
+    assert table.times == {"file:p/a.jpg": NOW}
 
 
 async def test_a_plan_made_under_older_labels_is_made_again() -> None:

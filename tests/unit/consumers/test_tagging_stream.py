@@ -18,7 +18,7 @@ from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.role import TaggingRole
 from core.errors import BlobStoreAway, PermanentError, TransientError
 from core.messaging.role import Received
-from core.tags import ImageTags, Label, Postponed, Tagged, TagRequest
+from core.tags import ImageTags, Label, Made, Postponed, Tagged, TagRequest
 from core.telemetry.metrics import Metrics
 from core.vision.tagger import ClipTagger, TaggerOptions
 from schemas.image import ImageArrived
@@ -104,21 +104,24 @@ class Table:
     async def label_version(self, tx: Any) -> int:
         return 1
 
-    async def tombstones(self, tx: Any, image_ids: Sequence[UUID]) -> dict[UUID, Any]:
+    async def latest(self, tx: Any, image_ids: Sequence[UUID]) -> dict[UUID, Made]:
         return {}
+
+    async def skip(self, tx: Any, arrivals: Sequence[Arrival]) -> None:
+        raise AssertionError(arrivals)
 
     async def stay_deleted(
         self, tx: Any, scanned: Sequence[Any], image_ids: Collection[UUID]
     ) -> list[bool]:
         return [False for _ in scanned]
 
-    async def replace(self, tx: Any, images: Sequence[tuple[Arrival, Tagged, datetime]]) -> None:
+    async def replace(self, tx: Any, images: Sequence[tuple[Arrival, Tagged, Made]]) -> None:
         self.rows |= {arrival.event.uri: plan.tags for arrival, plan, _ in images}
 
     async def record_failures(
-        self, tx: Any, failed: Sequence[tuple[Arrival, PermanentError]]
+        self, tx: Any, failed: Sequence[tuple[Arrival, PermanentError, Made]]
     ) -> None:
-        self.failed |= {arrival.event.uri: error.reason for arrival, error in failed}
+        self.failed |= {arrival.event.uri: error.reason for arrival, error, _ in failed}
 
     async def park(self, tx: Any, images: Any, places: Any) -> None:
         raise AssertionError(images)

@@ -183,6 +183,23 @@ async def test_suspects_are_taken_one_by_one_and_written_down_before() -> None:
     assert world.effects() == Counter(range(60))
 
 
+@virtual
+async def test_while_one_loop_isolates_no_other_of_the_process_has_a_batch_in_flight() -> None:
+    suspected, other = World(), World()
+    other.isolation, other.role = suspected.isolation, suspected.role
+    suspected.role.prepare_s = suspected.role.apply_s = 0.01
+    for partition in PARTITIONS:
+        suspected.database.rows[partition] = Row(partition, 0, crashes=2, isolate_until=20)
+
+    await asyncio.gather(suspected.run(60), other.run(60))
+
+    assert suspected.effects() == other.effects() == Counter(range(60))
+    assert suspected.role.batches.index(7) < 5, "they take turns"
+    assert suspected.role.batches.count(1) >= 60
+    assert suspected.role.most_preparing == 1
+    assert suspected.role.prepared_while_applying == 0
+
+
 @pytest.mark.parametrize(("crashes", "told"), [(5, [ProcessCrashed]), (7, [])])
 @virtual
 async def test_a_condemned_record_is_told_to_the_role_and_later_not_even_that(

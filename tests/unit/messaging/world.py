@@ -17,7 +17,7 @@ from core.errors import (
 from core.messaging.limits import LoopLimits
 from core.messaging.loop import run_role
 from core.messaging.role import Item, Outcome, Received, Rejection
-from core.messaging.session import Backoff, RoleParts
+from core.messaging.session import Backoff, Isolation, RoleParts
 from core.offsets import Owner
 from core.settings import ConsumerSettings, OutboxSettings
 from core.telemetry.metrics import Metrics
@@ -125,6 +125,7 @@ class World:
             sweep_interval_s=0.02,
             dead_letter_window=dead_letter_window,
         )
+        self.isolation = Isolation()
 
     def parts(self) -> RoleParts[int, int]:
         async def evict(member_id: str) -> bool:
@@ -150,6 +151,7 @@ class World:
             limits=self.limits,
             metrics=self.metrics,
             backoff=Backoff(first_s=0.001, longest_s=0.005),
+            isolation=self.isolation,
         )
 
     def effects(self) -> Counter[int]:

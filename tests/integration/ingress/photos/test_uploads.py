@@ -68,6 +68,31 @@ async def test_the_token_names_the_place_in_the_log(world: World) -> None:
     assert await world.outbox() == []
 
 
+async def test_an_upload_that_nobody_waits_for_goes_in_bulk_and_its_token_says_so(
+    world: World,
+) -> None:
+    async with world.client(Scope.UPLOAD) as http:
+        response = await http.post(
+            "/images/upload",
+            params={"lane": "bulk"},
+            content=jpeg(1),
+            headers={"content-type": "image/jpeg"},
+        )
+
+    assert response.status_code == 202
+    token = decode_token(response.json()["images"][0]["token"])
+    assert token == Token("test-cluster", "images.bulk.v1", PARTITION, 0)
+    assert [record.topic for record in world.broker.records] == ["images.bulk.v1"]
+
+
+async def test_a_lane_that_there_is_not_is_refused_before_anything_is_kept(world: World) -> None:
+    async with world.client(Scope.UPLOAD) as http:
+        response = await http.post("/images/upload", params={"lane": "quick"}, content=jpeg(1))
+
+    assert problem_in(response, "invalid_request")["errors"][0]["pointer"] == "lane"
+    assert world.broker.records == []
+
+
 async def test_with_the_broker_away_it_is_accepted_and_the_token_names_the_row(
     world: World,
 ) -> None:
