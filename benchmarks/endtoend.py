@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.harness import starting
+from benchmarks import starting
 from benchmarks.harness.report import goal, percentile, print_machine
 from core.messaging.cloudevents import encode
 from core.messaging.kafka.producer import Publisher

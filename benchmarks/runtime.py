@@ -7,9 +7,9 @@ crash it repeats records. Ours does the same work exactly once. Roles: `write` i
 event, `no-op` inserts nothing (ours still has its guarded transaction). No contender decodes the
 bodies.
 Each run is a process of its own on the same filled topic; the clock runs from the first record to
-the last commit. Then the latency at a low rate is measured. `--peers` names the folder with
-FastStream and arroyo, which are then measured too; they commit to Kafka once a second as well, and
-repeat records after a crash.
+the last commit. Then the latency at a low rate is measured (`loops.latency`). `--peers` names the
+folder with FastStream and arroyo, which are then measured too; they commit to Kafka once a second
+as well, and repeat records after a crash.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.harness.loops.contenders import EFFECTS, PARTITIONS
+from benchmarks.harness.loops.latency import Stage, latencies, print_latencies
 from benchmarks.harness.report import goal, print_machine
-from benchmarks.harness.runtime.contenders import EFFECTS, PARTITIONS
-from benchmarks.harness.runtime.latency import Stage, latencies, print_latencies
 from core.messaging.kafka.connection import login_options
 from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
@@ -47,7 +47,7 @@ TIMED_S, QUICK_TIMED_S = 20.0, 5.0
 #: The client fetches up to 24 MB before the clock runs, so all records together must be far larger.
 VALUE = b"x" * 500
 BOUND = 0.90
-CHILD = "benchmarks.harness.runtime.contenders"
+CHILD = "benchmarks.harness.loops.contenders"
 CONTENDERS = ("bare", "ours")
 PEERS = ("faststream", "arroyo")
 PEERS_INSTALL = 'pip install --target FOLDER "faststream[kafka]" sentry-arroyo'

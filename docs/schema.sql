@@ -120,6 +120,7 @@ CREATE TABLE images (
     arrived_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     deleted_at timestamp with time zone,
+    deleted_content bytea,
     excluded boolean NOT NULL DEFAULT false,
     hand_tags jsonb,
     decided_by text,

@@ -4,6 +4,7 @@ uvicorn bounds neither the number of headers nor their size, nor the time for th
 nor what surrounds the bytes of a body. Its refusals are plain text; here they are problems.
 """
 
+import random
 from asyncio import TimerHandle, Transport
 from dataclasses import dataclass
 from typing import Any
@@ -181,7 +182,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._pause_after_refusal()
 
     def _pause_after_refusal(self) -> None:
-        pause_s, self._seat.pause_s = min(self._seat.pause_s, self._limits.pause_s), 0.0
+        # Spread: a thousand that were refused together shall not come together again.
+        pause_s = self._seat.pause_s * random.uniform(1, 2)  # noqa: S311  # nothing to guess
+        pause_s, self._seat.pause_s = min(pause_s, self._limits.pause_s), 0.0
         if pause_s and not self.transport.is_closing():
             self.flow.pause_reading()
             self.loop.call_later(pause_s, self._resume_after_refusal)

@@ -30,6 +30,9 @@ from producers.main import (
 from producers.publishing import Patience
 from schemas.image import ImageArrived
 
+SOURCE = "/producers/images"
+UNDELETE = "/producers/images/undelete"  # no scan: somebody wants these photos back
+
 
 @dataclass(frozen=True, slots=True)
 class ImagesOptions:
@@ -40,6 +43,7 @@ class ImagesOptions:
         roots: `NAME=DIR` beside ARCHIVE_ROOTS.
         extensions: separated by commas; None: all that are supported.
         waits: follow the images until they are tagged.
+        undelete: photos that were deleted over the API come back.
         as_json: print the summary as JSON on standard output.
     """
 
@@ -49,6 +53,7 @@ class ImagesOptions:
     extensions: str | None = None
     waits: bool = True
     as_json: bool = False
+    undelete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ async def announce_directory(directory: Path, options: ImagesOptions) -> int:
         follows = options.waits and await is_reachable(pool)
         if options.waits and not follows:
             console.print("PostgreSQL does not answer: publishing without waiting for the tags.")
-        announcer = Announcer(publisher, "/producers/images", Patience())
+        announcer = Announcer(publisher, UNDELETE if options.undelete else SOURCE, Patience())
         run = DirectoryRun(roots, announcer, wishes, wanted)
         visit = _Visit(run, place, console, pool if follows else None)
         tally, standing = await visit.announce()

@@ -36,12 +36,15 @@ def images(  # noqa: PLR0913, PLR0917 - one parameter per option of the command 
     extensions: Annotated[str | None, typer.Option(help="Only these, e.g. jpg,png.")] = None,
     root: RootOption = None,
     wait: Annotated[bool, typer.Option(help="Follow the images until they are tagged.")] = True,
+    undelete: Annotated[
+        bool, typer.Option("--undelete", help="Bring photos back that were deleted over HTTP.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Announce every photo of a directory. May be run again at any time."""
     from photo_archive.directory import ImagesOptions, announce_directory
 
-    options = ImagesOptions(labels, top_k, tuple(root or ()), extensions, wait, as_json)
+    options = ImagesOptions(labels, top_k, tuple(root or ()), extensions, wait, as_json, undelete)
     run(announce_directory(directory, options))
 
 

@@ -11,6 +11,11 @@ SCHEMES = ("blob", "file", "https", "http", "s3", "gs", "az")
 #: Images up to this size may travel in the record itself (content-type image/*).
 INLINE_MAX_BYTES = 512 * 1024
 MAX_PATH_CHARS = 1000  # of a path in an event
+#: `ce_source` of who goes through photos that are there: nobody asked for this one. A deletion
+#: holds against such an arrival until the bytes are others.
+SCAN_SOURCES = frozenset(
+    {"/producers/images", "/producers/watch", "/producers/jobs", "/producers/retag"}
+)
 
 
 def canonical_uri(uri: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -11,13 +11,14 @@ from uuid import UUID
 import structlog
 
 from consumers.best_images import BestImages
-from consumers.tagging.arrivals import Arrival
+from consumers.tagging.arrivals import Arrival, is_scanned
 from core.blobs.store import KEPT, BlobStore
 from core.errors import PermanentError
 from core.messaging.role import Received
 from core.offsets import Place
 from core.storage import labels
-from core.storage.archive import embeddings, image_tags, images, parked_images
+from core.storage.archive import embeddings, image_deletion, image_tags, images, parked_images
+from core.storage.archive.image_deletion import Scanned
 from core.storage.archive.images import FailedImage
 from core.tags import ImageTags, Postponed, Slowness, Tagged, TagRequest, TagScore
 from core.transaction import Database, Transaction
@@ -132,6 +133,24 @@ class PostgresTags:
         """Return when each of these images was deleted; none is until the transaction ends."""
         return await images.tombstones(tx, image_ids)
 
+    async def stay_deleted(
+        self,
+        tx: Transaction,
+        scanned: Sequence[tuple[Arrival, Tagged | PermanentError]],
+        image_ids: Collection[UUID],
+    ) -> list[bool]:
+        """Return of each file that a scan found whether it was deleted, and is the same since."""
+        files = [
+            Scanned(
+                arrival.event.image_id,
+                plan.tags.sha256 if isinstance(plan, Tagged) else None,
+                arrival.event.job_id,
+            )
+            for arrival, plan in scanned
+        ]
+        held = await image_deletion.stay_deleted(tx, files, image_ids)
+        return [file in held for file in files]
+
     async def replace(
         self, tx: Transaction, tagged: Sequence[tuple[Arrival, Tagged, datetime]]
     ) -> None:
@@ -214,6 +233,7 @@ def _parked(
         place=Place(*received.partition, received.offset),
         record=received.record,
         record_ms=received.timestamp_ms,
+        scanned=is_scanned(received.record),
     )
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from core.errors import UndecodableEvent
 from core.messaging.cloudevents import check_type, decode
-from schemas.image import INLINE_MAX_BYTES, ImageArrived
+from schemas.image import INLINE_MAX_BYTES, SCAN_SOURCES, ImageArrived
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED
 
@@ -19,6 +19,11 @@ class Arrival:
 
     event: ImageArrived
     content: bytes | None = None
+
+
+def is_scanned(record: Record) -> bool:
+    """Return whether a scan found the file of an arrival: nobody asked for it."""
+    return record.header("ce_source") in SCAN_SOURCES
 
 
 def decode_arrival(record: Record) -> Arrival:

@@ -3,7 +3,7 @@
 Knows nothing of Kafka, SQL or CUDA: what it needs, it names below as ports.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Protocol
 from uuid import UUID, uuid5
 
-from consumers.tagging.arrivals import Arrival
+from consumers.tagging.arrivals import Arrival, is_scanned
 from consumers.tagging.metrics import TaggingMetrics
 from core.errors import PermanentError, TransientError
 from core.failpoints import reach
@@ -63,6 +63,15 @@ class TagTable(Protocol):
 
     async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
         """Return when each of these images was deleted; none is until the transaction ends."""
+        ...
+
+    async def stay_deleted(
+        self,
+        tx: Transaction,
+        scanned: Sequence[tuple[Arrival, Tagged | PermanentError]],
+        image_ids: Collection[UUID],
+    ) -> list[bool]:
+        """Return of each file that a scan found whether it was deleted, and is the same since."""
         ...
 
     async def replace(
@@ -185,6 +194,7 @@ class TaggingRole:
         Older ones are dropped first, since a replayed old arrival may have a greater offset.
         """
         ids = {item.received.event.event.image_id for item in items}
+        items = await self._without_deleted(items, ids, tx)
         gone = await self.table.tombstones(tx, sorted(ids))
         last = {
             image_id: item
@@ -194,6 +204,22 @@ class TaggingRole:
             or _announced_ms(item.received) >= int(gone[image_id].timestamp() * 1000)
         }
         return list(last.values())
+
+    async def _without_deleted(
+        self, items: Sequence[TaggingItem], ids: Collection[UUID], tx: Transaction
+    ) -> Sequence[TaggingItem]:
+        """Return what is left without files that a scan found again after somebody deleted them."""
+        scanned, plans = [], []
+        for it in items:
+            # What is slow has not been read yet: it is looked at when its turn comes.
+            if is_scanned(it.received.record) and not isinstance(it.plan, Postponed):
+                scanned.append(it)
+                plans.append((it.received.event, it.plan))
+        if not scanned:
+            return items
+        held = await self.table.stay_deleted(tx, plans, ids)
+        gone = {id(item) for item, is_gone in zip(scanned, held, strict=True) if is_gone}
+        return [item for item in items if id(item) not in gone]
 
 
 def _rejections(items: Iterable[TaggingItem]) -> Iterator[Rejection]:

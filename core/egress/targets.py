@@ -7,28 +7,21 @@ request; `check_resolved` for each answer of the resolver.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import SplitResult, quote, urlsplit
 
-import idna
-
 from core.egress.addresses import IPAddress, IPNetwork, check_address, parse_networks
+from core.egress.hosts import MAX_HOST_CHARS, canonical_host
 from core.egress.own_ports import is_here
 from core.errors import ConfigurationError, TargetForbidden
 from core.settings import EgressSettings
 
 MAX_URL_CHARS = 2048  # what browsers and proxies agree on
-MAX_HOST_CHARS = 253  # RFC 1035, 2.3.4, without the final dot
-A_LABEL = "xn--"  # RFC 5890, 2.3.2.1
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 # Parsers disagree on these: urllib drops tabs and line ends, browsers turn \ into /.
 _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _BRACKETS = re.compile(r"[^\[\]]*|([^\[\]]*@)?\[[0-9a-fA-F:.]+\](:[0-9]*)?")
 _PORT = re.compile(r"[0-9]{1,5}")
-_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")  # _ : names of Compose services
-# WHATWG URL, "ends in a number": then the host is an IPv4 address in some spelling.
-_NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 #: What goes out as it came in: a receiver may have signed the URL, letter by letter.
 _AS_IT_IS = "".join(map(chr, range(0x21, 0x7F)))
 
@@ -145,34 +138,6 @@ class TargetPolicy:
             )
 
 
-def canonical_host(host: str) -> tuple[str, IPAddress | None]:
-    """Return a host in the spelling that all later layers see, and its address if it is a literal.
-
-    Raises:
-        TargetForbidden: empty, too long, percent-encoded, not a name, an A-label that stands for
-            nothing, or an address in an unusual spelling (decimal, octal, hexadecimal, short).
-    """
-    if ":" in host:
-        address = _ipv6_literal(host)
-        return f"[{address}]", address
-    if len(host) > MAX_HOST_CHARS + 1:  # with a final dot; before the work of encoding it
-        raise TargetForbidden(f"the host has {len(host)} characters, more than {MAX_HOST_CHARS}")
-    name = _to_ascii(host).removesuffix(".")
-    if not name:
-        raise TargetForbidden("the URL has no host")
-    if len(name) > MAX_HOST_CHARS:
-        raise TargetForbidden(f"the host has {len(name)} characters, more than {MAX_HOST_CHARS}")
-    labels = name.split(".")
-    if _NUMERIC_LABEL.fullmatch(labels[-1]):
-        literal = _ipv4_literal(name)
-        return str(literal), literal
-    if not all(_LABEL.fullmatch(label) for label in labels):
-        raise TargetForbidden(f"{name!r} is not a host name")
-    if any(label.startswith(A_LABEL) for label in labels):
-        _check_readable(name)
-    return name, None
-
-
 def lane_name(host: str) -> str:
     """Return the host as operators name it: canonical, an IPv6 address without brackets.
 
@@ -243,45 +208,6 @@ def _port_of(parts: SplitResult) -> int:
     except ValueError as error:
         raise TargetForbidden(f"{parts.netloc!r} has no usable port: {error}") from error
     return DEFAULT_PORTS[parts.scheme] if port is None else port
-
-
-def _to_ascii(host: str) -> str:
-    if host.isascii():
-        return host.lower()
-    try:
-        # UTS 46 also maps what looks like digits and dots (U+FF11, U+3002), so the literal
-        # check that follows sees what a resolver would see.
-        return idna.encode(host, uts46=True).decode("ascii").lower()
-    except UnicodeError as error:
-        raise TargetForbidden(f"{host!r} is not an international host name: {error}") from error
-
-
-def _check_readable(name: str) -> None:
-    """Raise where a name cannot be decoded.
-
-    The libraries decode a name whole, labels without `xn--` too; httpx 0.28 does so when it
-    connects, which is too late to say so.
-    """
-    try:
-        idna.decode(name)
-    except UnicodeError as error:  # idna.IDNAError is one; punycode's own escape from it
-        raise TargetForbidden(f"{name!r} is not an international host name: {error}") from error
-
-
-def _ipv6_literal(host: str) -> IPv6Address:
-    try:
-        return IPv6Address(host)
-    except ValueError as error:
-        raise TargetForbidden(f"{host!r} is not an IPv6 address") from error
-
-
-def _ipv4_literal(name: str) -> IPv4Address:
-    try:
-        return IPv4Address(name)  # strict: four decimal numbers, no leading zeros
-    except ValueError as error:
-        raise TargetForbidden(
-            f"{name!r} is an IPv4 address in an unusual spelling; write it as a.b.c.d"
-        ) from error
 
 
 def _rebuild(url: str, parts: SplitResult, host: str, port: int) -> str:

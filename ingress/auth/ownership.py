@@ -37,10 +37,10 @@ async def require_change(connection: Transaction, image_id: UUID, principal: Pri
     """
     if principal.is_admin:
         return
-    standing = await ownership.standing(connection, image_id, principal.owner)
-    if standing is not None and standing.is_owner:
+    rights = await ownership.rights(connection, image_id, principal.owner)
+    if rights is not None and rights.is_owner:
         return
-    if standing is None or not (standing.may_see and principal.may(Scope.READ)):
+    if rights is None or not (rights.may_see and principal.may(Scope.READ)):
         raise not_found(image_id)
     require(principal, Scope.ADMIN, f"{principal.owner!r} does not own the image {image_id}: ")
 

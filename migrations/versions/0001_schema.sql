@@ -133,6 +133,7 @@ CREATE TABLE images (
     arrived_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     deleted_at timestamptz,
+    deleted_content bytea,            -- what tells whether a file is the deleted one: SHA-256 of id and content's hash
     excluded   boolean     NOT NULL DEFAULT false,  -- never an answer: no rows in image_tags
     hand_tags  jsonb,                 -- shown in place of the model's; NULL: the model's are shown
     decided_by text,                  -- who last set tags by hand, excluded or deleted it

@@ -15,7 +15,7 @@ from standalone.kafka.wire import (
     PLAIN,
     SCRAM,
     WIRE_ERRORS,
-    Fields,
+    AnswerFields,
     connected,
     salt_password,
 )
@@ -74,7 +74,7 @@ def encode_upsertion(login: Login) -> bytes:
     )
 
 
-def decode_result(answer: Fields) -> int:
+def decode_result(answer: AnswerFields) -> int:
     """Return the error code of an answer about one user; 0: done."""
     answer.number(">b")  # tagged fields of the header
     answer.number(">i")  # throttle time
@@ -84,7 +84,7 @@ def decode_result(answer: Fields) -> int:
     return answer.number(">h")
 
 
-def decode_cluster(answer: Fields) -> Cluster:
+def decode_cluster(answer: AnswerFields) -> Cluster:
     """Return what an answer says.
 
     Raises:

@@ -25,7 +25,7 @@ PLAIN: Final = "PLAIN"
 WIRE_ERRORS = (OSError, ValueError, struct.error)
 
 
-class Fields:
+class AnswerFields:
     """Reads the fields of an answer one after another.
 
     Raises:
@@ -70,7 +70,7 @@ class Wire:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
-    def ask(self, api: int, version: int, body: bytes) -> Fields:
+    def ask(self, api: int, version: int, body: bytes) -> AnswerFields:
         """Send a request; return the fields of its answer.
 
         Raises:
@@ -80,7 +80,7 @@ class Wire:
         (size,) = struct.unpack(">i", self._receive(4))
         if not 0 < size <= MAX_ANSWER_BYTES:
             raise ValueError("this is no answer of Kafka's")
-        return Fields(self._receive(size))
+        return AnswerFields(self._receive(size))
 
     def log_in(self, mechanism: str, login: Login) -> None:
         """Log in; with SCRAM the other side proves as well that it knows the password.

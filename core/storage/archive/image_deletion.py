@@ -4,24 +4,40 @@ An owner ends the own ownership; the image goes with the last one, unless it is 
 administrator deletes it wholly.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from uuid import UUID
 
 from core.storage.archive import image_tags, ownership
 from core.transaction import Transaction
 
-# Nothing is left that tells of the picture: what a URI names may be a path, a token, its hash. The
-# job stays, which counts its images to its end. The clock, not the transaction's time: an upload
-# that this waited for is older. `image_tags` goes with the image's tags; triggers count, and have
-# the best images looked at again.
+# Nothing is left that tells of the picture: what a URI names may be a path, a token, its hash. Who
+# has the picture can tell by `deleted_content` that it is this one, and nobody else can. The job
+# stays, which counts its images to its end. The clock, not the transaction's time: an upload that
+# this waited for is older. `image_tags` goes with the image's tags; triggers count, and have the
+# best images looked at again.
 _DELETE = """
 UPDATE images SET status = 'deleted', deleted_at = clock_timestamp(), updated_at = now(),
+    deleted_content = sha256(uuid_send(image_id) || sha256),
     uri = '', path = '', open_to_all = false, media_type = NULL, size_bytes = NULL, sha256 = NULL,
     reason = NULL, detail = NULL, event_time = NULL, excluded = false, hand_tags = NULL,
     decided_by = $2, decided_at = now(), moved_to = NULL
 WHERE image_id = $1 AND status <> 'deleted'
 RETURNING deleted_at
+"""
+# All are locked in one order, so that none of them is deleted until the transaction ends.
+_TOMBSTONES = """
+WITH held AS (
+    SELECT image_id, status, deleted_content FROM images WHERE image_id = ANY($1::uuid[])
+    ORDER BY image_id FOR NO KEY UPDATE
+)
+SELECT image_id, deleted_content FROM held WHERE status = 'deleted'
+"""
+_NOTE_JOBS = """
+UPDATE images SET job_id = u.job_id FROM unnest($1::uuid[], $2::uuid[]) AS u (image_id, job_id)
+WHERE images.image_id = u.image_id AND u.job_id IS NOT NULL
 """
 _DELETE_TAGS = "DELETE FROM tagged_images WHERE image_id = $1"
 _DELETE_OWNERS = "DELETE FROM image_owners WHERE image_id = $1"
@@ -31,6 +47,19 @@ _REMAINS = """
 SELECT (SELECT open_to_all FROM images WHERE image_id = $1)
        OR EXISTS (SELECT FROM image_owners WHERE image_id = $1) AS remains, clock_timestamp() AS at
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A file that a scan found.
+
+    Attributes:
+        sha256: of its bytes; None: they could not be read.
+    """
+
+    image_id: UUID
+    sha256: bytes | None
+    job_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +105,28 @@ async def delete(tx: Transaction, image_id: UUID, *, by: str | None = None) -> d
     await tx.execute(_DELETE_PARKED, image_id)
     deleted_at: datetime | None = await tx.fetchval(_DELETE, image_id, by)
     return deleted_at
+
+
+async def stay_deleted(
+    tx: Transaction, scanned: Sequence[Scanned], image_ids: Collection[UUID]
+) -> set[Scanned]:
+    """Return those of these files that were deleted and are the same since; their jobs count them.
+
+    Args:
+        image_ids: of all images that this transaction writes.
+    """
+    rows = await tx.fetch(_TOMBSTONES, sorted(image_ids))
+    deleted = {row["image_id"]: row["deleted_content"] for row in rows}
+    held = [file for file in scanned if file.image_id in deleted and _is_same(file, deleted)]
+    if held:
+        jobs = {file.image_id: file.job_id for file in held}
+        await tx.execute(_NOTE_JOBS, list(jobs), list(jobs.values()))
+    return set(held)
+
+
+def _is_same(file: Scanned, deleted: dict[UUID, bytes | None]) -> bool:
+    """Tell whether a file is the deleted one, as far as anybody knows."""
+    known = deleted[file.image_id]
+    if known is None or file.sha256 is None:
+        return True
+    return known == sha256(file.image_id.bytes + file.sha256).digest()

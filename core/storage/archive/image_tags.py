@@ -11,7 +11,7 @@ from core.storage import labels
 from core.storage.archive import answer_rows, keeping, moving, statistics
 from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.images import COMES_BACK
-from core.storage.archive.ownership import OwnerClaim
+from core.storage.archive.ownership import NamedOwner
 from core.storage.archive.statistics import Counts
 from core.storage.vectors import vector_text
 from core.tags import ImageTags, TagScore, score_to_int
@@ -213,7 +213,7 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
         [image.event_time for image in images],
     )
     await keeping.note_arrivals(
-        tx, rows, [OwnerClaim(image.image_id, image.owner, image.job_id) for image in images]
+        tx, rows, [NamedOwner(image.image_id, image.owner, image.job_id) for image in images]
     )
     arriving = {row["image_id"] for row in rows if row["was"] in _ARRIVING}
     decided = {row["image_id"]: row for row in rows}

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from core.storage.archive import keeping, ownership
-from core.storage.archive.ownership import OwnerClaim
+from core.storage.archive.ownership import NamedOwner
 from core.transaction import Transaction
 
 #: A deleted image that comes back takes all columns from its new arrival.
@@ -17,7 +17,7 @@ COMES_BACK = """
     arrived_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.arrived_at END,
     open_to_all = CASE WHEN images.status = 'deleted' THEN excluded.open_to_all
                        ELSE images.open_to_all END,
-    deleted_at = NULL, moved_to = NULL
+    deleted_at = NULL, deleted_content = NULL, moved_to = NULL
 """
 #: The path of the last tagging stays until the next one, so that both tables show the same.
 PATH_COMES_BACK = """
@@ -266,7 +266,7 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
         [image.detail for image in failed],
     )
     await keeping.note_arrivals(
-        tx, rows, [OwnerClaim(image.image_id, image.owner, image.job_id) for image in failed]
+        tx, rows, [NamedOwner(image.image_id, image.owner, image.job_id) for image in failed]
     )
     await tx.execute(
         _LEDGER,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.storage.archive import ownership, statistics
-from core.storage.archive.ownership import CLOSED, OwnerClaim
+from core.storage.archive.ownership import CLOSED, NamedOwner
 from core.storage.archive.statistics import Counts
 from core.transaction import Transaction
 
@@ -26,7 +26,7 @@ async def keep_no_more(tx: Transaction) -> None:
 
 
 async def note_arrivals(
-    tx: Transaction, rows: Sequence[Mapping[str, Any]], claims: Sequence[OwnerClaim]
+    tx: Transaction, rows: Sequence[Mapping[str, Any]], claims: Sequence[NamedOwner]
 ) -> None:
     """Count the statuses of images that this transaction wrote, and give them their owners.
 

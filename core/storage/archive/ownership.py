@@ -31,7 +31,7 @@ def visible(owner: str, image: str = "i") -> str:
     )
 
 
-_STANDING = f"""
+_RIGHTS = f"""
 SELECT {visible("$2")} AS may_see,
        EXISTS (SELECT FROM image_owners WHERE image_id = $1 AND owner = $2) AS is_owner
 FROM images i WHERE image_id = $1 AND status <> 'deleted'
@@ -59,7 +59,7 @@ FROM images WHERE image_id = ANY($1::uuid[])
 
 
 @dataclass(frozen=True, slots=True)
-class OwnerStanding:
+class Rights:
     """What somebody who is no administrator is to an image."""
 
     may_see: bool
@@ -67,7 +67,7 @@ class OwnerStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnerClaim:
+class NamedOwner:
     """Whom an arrival names as an owner, and its job."""
 
     image_id: UUID
@@ -75,10 +75,10 @@ class OwnerClaim:
     job_id: UUID | None
 
 
-async def standing(connection: Transaction, image_id: UUID, owner: str) -> OwnerStanding | None:
+async def rights(connection: Transaction, image_id: UUID, owner: str) -> Rights | None:
     """Return what this owner is to an image; None if it is unknown or deleted."""
-    row = await connection.fetchrow(_STANDING, image_id, owner)
-    return None if row is None else OwnerStanding(row["may_see"], row["is_owner"])
+    row = await connection.fetchrow(_RIGHTS, image_id, owner)
+    return None if row is None else Rights(row["may_see"], row["is_owner"])
 
 
 async def join(tx: Transaction, image_id: UUID, owner: str) -> None:
@@ -86,7 +86,7 @@ async def join(tx: Transaction, image_id: UUID, owner: str) -> None:
     await tx.execute(_JOIN, image_id, owner)
 
 
-async def join_all(tx: Transaction, claims: Sequence[OwnerClaim], new: Container[UUID]) -> None:
+async def join_all(tx: Transaction, claims: Sequence[NamedOwner], new: Container[UUID]) -> None:
     """Make those owners whom arrivals name, where they are believed; the images are locked.
 
     Args:

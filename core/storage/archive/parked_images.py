@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from core.offsets import Place
 from core.storage.archive import keeping
 from core.storage.archive.images import COMES_BACK, PATH_COMES_BACK
-from core.storage.archive.ownership import Claim
+from core.storage.archive.ownership import NamedOwner
 from core.storage.stream.outbox import headers_from_json, headers_to_json
 from core.tags import Slowness
 from core.transaction import Transaction
@@ -21,8 +21,12 @@ from schemas.record import Record
 _ACCEPT = f"""
 INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, status)
 SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, 'accepted'
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[])
-     AS u (image_id, uri, path, owner, job_id, sha256)
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::bool[])
+     AS u (image_id, uri, path, owner, job_id, sha256, scanned)
+-- A file that was deleted and that a scan found again stays deleted if its bytes are the same: that
+-- is seen once they are read.
+WHERE NOT (u.scanned AND EXISTS (SELECT FROM images d
+                                 WHERE d.image_id = u.image_id AND d.status = 'deleted'))
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = CASE WHEN images.status IN ('deleted', 'missing') THEN 'accepted'
@@ -101,6 +105,7 @@ class ParkedImage:
         sha256: of bytes that are kept for it; None where they lie elsewhere.
         record: as it was, for its dead letter.
         record_ms: the record's timestamp.
+        scanned: a scan found the file.
     """
 
     image_id: UUID
@@ -114,6 +119,7 @@ class ParkedImage:
     place: Place
     record: Record
     record_ms: int
+    scanned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +173,10 @@ async def park(
         [image.owner for image in parked],
         [image.job_id for image in parked],
         [image.sha256 for image in parked],
+        [image.scanned for image in parked],
     )
     await keeping.note_arrivals(
-        tx, rows, [Claim(image.image_id, image.owner, image.job_id) for image in parked]
+        tx, rows, [NamedOwner(image.image_id, image.owner, image.job_id) for image in parked]
     )
     await tx.execute(
         _PARK,

@@ -10,10 +10,12 @@ import resource
 import struct
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from core.vision.decoding import seccomp
 
 _PR_SET_DUMPABLE = 4
+_PROT_READ, _PROT_EXEC = 1, 4
 
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446  # on every processor
 _LANDLOCK_VERSION = 1
@@ -56,11 +58,23 @@ def _locks(connection: int) -> dict[str, Callable[[], None]]:
     """Return the locks in the order in which they must be set."""
     return {
         "concealment": conceal,
+        "code": _close_writable_code,  # reads a file
         "landlock": _forbid_files_and_network,  # opens a descriptor itself
         "descriptors": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0)),
         "capabilities": _drop_capabilities,
         "seccomp": lambda: _forbid_system_calls(connection),  # forbids all of the above
     }
+
+
+def _close_writable_code() -> None:
+    """Make code that can be written read-only: ctypes keeps its callbacks in such memory."""
+    libc = _libc()
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, rights, *_ = line.split()
+        if rights.startswith("rwx"):
+            start, end = (int(each, 16) for each in span.split("-"))
+            size = ctypes.c_size_t(end - start)
+            _checked(libc.mprotect(ctypes.c_void_p(start), size, _PROT_READ | _PROT_EXEC))
 
 
 def _forbid_files_and_network() -> None:

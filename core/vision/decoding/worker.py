@@ -211,4 +211,5 @@ def picture_operations(job: Job) -> Mapping[str, Operation]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # Without Python's own clean-up, which would write to what `sealing` has made read-only.
+    os._exit(main(sys.argv[1:]))

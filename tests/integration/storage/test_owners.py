@@ -396,10 +396,10 @@ async def test_ownership_stands_in_one_rule(pool: Pool) -> None:
     image = tagged(1)
     await accept(pool, image, "ann")
 
-    assert await ownership.standing(pool, image.image_id, "ann") == ownership.OwnerStanding(
+    assert await ownership.rights(pool, image.image_id, "ann") == ownership.Rights(
         may_see=True, is_owner=True
     )
-    assert await ownership.standing(pool, image.image_id, "bob") == ownership.OwnerStanding(
+    assert await ownership.rights(pool, image.image_id, "bob") == ownership.Rights(
         may_see=False, is_owner=False
     )
-    assert await ownership.standing(pool, uuid4(), "ann") is None
+    assert await ownership.rights(pool, uuid4(), "ann") is None

@@ -68,13 +68,14 @@ class SlowArchive:
     offset: int = 0
 
     async def arrive(
-        self, *uris: str, at_s: float = 0.0, **fields: Any
+        self, *uris: str, at_s: float = 0.0, source: str = "", **fields: Any
     ) -> tuple[Outcome, list[Received[Arrival]]]:
         """Pass one batch through the ordinary role, and its progress on."""
         batch = []
         for uri in uris:
             value = json.dumps({"uri": uri, **fields}).encode()
-            record = Record(IMAGES_ARRIVED.name, b"key", (("ce_id", b"e%d" % self.offset),), value)
+            headers = (("ce_id", b"e%d" % self.offset), ("ce_source", source.encode()))
+            record = Record(IMAGES_ARRIVED.name, b"key", headers, value)
             partition = Partition(IMAGES_ARRIVED.name, 0)
             ms = int((NOW.timestamp() + at_s) * 1000)
             batch.append(Received(decode_arrival(record), partition, self.offset, record, ms))

@@ -144,6 +144,29 @@ async def test_an_arrival_from_before_the_deletion_is_not_parked(slow: SlowArchi
     assert await slow.parked() == {}
 
 
+async def test_a_deleted_slow_file_that_a_scan_finds_stays_deleted_while_it_is_the_same(
+    slow: SlowArchive,
+) -> None:
+    await slow.arrive(SLOW_URI)
+    await slow.work_off()
+    async with slow.pool.transaction() as tx:
+        await image_deletion.delete(tx, SLOW_ID)
+    await slow.arrive(SLOW_URI, at_s=1e9, source="/producers/watch")
+    while_it_waits = await images.status(slow.pool, SLOW_ID)
+    await slow.work_off()
+    the_same = await images.status(slow.pool, SLOW_ID)
+    slow.archive.blobs.contents[SLOW_URI] = SLOW + b" and new"
+    await slow.arrive(SLOW_URI, at_s=1e9, source="/producers/watch")
+    await slow.work_off()
+    another = await images.status(slow.pool, SLOW_ID)
+
+    assert while_it_waits is None
+    assert the_same is None
+    assert another is not None
+    assert another.status == "tagged"
+    assert await slow.parked() == {}
+
+
 async def test_owners_take_turns_whatever_one_of_them_sends(slow: SlowArchive) -> None:
     many = {f"file:p/a{number}.jpg": SLOW + b"%d" % number for number in range(20)}
     slow.archive.blobs.contents |= many | {"file:p/b.jpg": SLOW + b"b", "file:p/c.jpg": SLOW + b"c"}

@@ -1,6 +1,6 @@
 """The tagging role, with ports in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -102,6 +102,14 @@ class MemoryTable:
 
     async def tombstones(self, tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, datetime]:
         return {key: self.deleted[key] for key in image_ids if key in self.deleted}
+
+    async def stay_deleted(
+        self,
+        tx: Transaction,
+        scanned: Sequence[tuple[Arrival, Tagged | PermanentError]],
+        image_ids: Collection[UUID],
+    ) -> list[bool]:
+        return [arrival.event.image_id in self.deleted for arrival, _ in scanned]
 
     async def replace(
         self, tx: Transaction, images: Sequence[tuple[Arrival, Tagged, datetime]]

@@ -4,7 +4,7 @@ Vectors depend only on the picture, so a tag on the wrong photo is noticed.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -106,6 +106,11 @@ class Table:
 
     async def tombstones(self, tx: Any, image_ids: Sequence[UUID]) -> dict[UUID, Any]:
         return {}
+
+    async def stay_deleted(
+        self, tx: Any, scanned: Sequence[Any], image_ids: Collection[UUID]
+    ) -> list[bool]:
+        return [False for _ in scanned]
 
     async def replace(self, tx: Any, images: Sequence[tuple[Arrival, Tagged, datetime]]) -> None:
         self.rows |= {arrival.event.uri: plan.tags for arrival, plan, _ in images}

@@ -4,7 +4,7 @@ import pytest
 
 from standalone.kafka.handshake import Cluster, decode_cluster, decode_result, encode_upsertion
 from standalone.kafka.logins import Login
-from standalone.kafka.wire import Fields, ScramExchange, encode_request
+from standalone.kafka.wire import AnswerFields, ScramExchange, encode_request
 
 ANSWER = bytes.fromhex(
     "00000001"  # correlation
@@ -32,18 +32,18 @@ def test_a_request_has_length_key_version_and_the_name_of_the_client() -> None:
 
 
 def test_an_answer_gives_cluster_and_brokers() -> None:
-    assert decode_cluster(Fields(ANSWER)) == Cluster("abcd", ("127.0.0.1:19092",))
+    assert decode_cluster(AnswerFields(ANSWER)) == Cluster("abcd", ("127.0.0.1:19092",))
 
 
 @pytest.mark.parametrize("length", range(4, len(ANSWER) - 8))
 def test_an_answer_that_breaks_off_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match="breaks off"):
-        decode_cluster(Fields(ANSWER[:length]))
+        decode_cluster(AnswerFields(ANSWER[:length]))
 
 
 def test_an_answer_to_another_request_is_refused() -> None:
     with pytest.raises(ValueError, match="another request"):
-        Fields(b"\x00\x00\x00\x02" + ANSWER[4:])
+        AnswerFields(b"\x00\x00\x00\x02" + ANSWER[4:])
 
 
 def test_the_login_is_that_of_the_rfc() -> None:
@@ -73,8 +73,8 @@ def test_a_password_is_set_without_being_sent() -> None:
     assert b"a-long-password" not in body
     # correlation, tags, throttle time, one result: name, code 0, no message, tags
     done = b"\0\0\0\1\0\0\0\0\0\2\x05user\0\0\0\0\0"
-    assert decode_result(Fields(done)) == 0
-    assert decode_result(Fields(done.replace(b"user\0\0", b"user\0\x25"))) == 0x25
+    assert decode_result(AnswerFields(done)) == 0
+    assert decode_result(AnswerFields(done.replace(b"user\0\0", b"user\0\x25"))) == 0x25
 
 
 def test_a_password_is_not_in_what_is_printed() -> None:

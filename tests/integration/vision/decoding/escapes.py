@@ -230,6 +230,8 @@ def _run_thread() -> str:
 def sealed(job: worker.Job) -> Mapping[str, worker.Operation]:
     """Return the real operations, and the attempts in place of copies that begin with `{`."""
     real = worker.picture_operations(job)
+    # What a library keeps for its callbacks, as long as the process lives.
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     at_load = {
         "environment": dict(os.environ),
         "arguments": sys.argv,
@@ -239,6 +241,9 @@ def sealed(job: worker.Job) -> Mapping[str, worker.Operation]:
     def strip(data: bytes, head: worker_protocol.Head) -> tuple[worker_protocol.Head, bytes]:
         if data == b"at load":
             return {"media_type": "application/json"}, json.dumps(at_load).encode()
+        if data == b"write code":
+            code[0] = 0xC3
+            return {"media_type": "text/plain"}, bytes([code[0]])
         if data.startswith(b"{"):
             return {"media_type": "application/json"}, json.dumps(_try(json.loads(data))).encode()
         return real["strip"](data, head)

@@ -106,6 +106,15 @@ async def test_what_only_an_attacker_asks_for_costs_the_process_that_asks(
     assert isinstance(await sealed.decode(pictures.jpeg(1)), Decoded)
 
 
+async def test_code_that_could_be_written_when_it_was_loaded_cannot_be_any_more(
+    sealed: DecodePool, unsealed: DecodePool
+) -> None:
+    assert isinstance(await unsealed.outgoing_copy(b"write code"), OutgoingCopy)
+    answer = await sealed.outgoing_copy(b"write code")
+    assert isinstance(answer, ImageUnreadable)
+    assert "SIGSEGV" in str(answer)
+
+
 async def test_a_decoder_begins_with_no_secret_and_no_descriptor_of_ours(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

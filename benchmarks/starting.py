@@ -101,7 +101,7 @@ def start_archive(home: Path, model: str, photo: Path) -> Start:
 def stop_at(home: Path, model: str, reached: Callable[[Supervisor], bool]) -> float:
     """Return the seconds from a SIGTERM at a moment of the start to the end of the process."""
     source = (
-        "import sys; from benchmarks.harness.starting import run_until_told_at;"
+        "import sys; from benchmarks.starting import run_until_told_at;"
         " run_until_told_at(*sys.argv[1:])"
     )
     moment = next(name for name, condition in MOMENTS.items() if condition is reached)

@@ -1,0 +1,1 @@
+"""The consumer loops that benchmarks.runtime compares, each run in a process of its own."""

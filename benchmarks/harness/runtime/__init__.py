@@ -1,1 +1,0 @@
-"""What the runtime is measured beside, and how."""
