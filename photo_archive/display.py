@@ -77,9 +77,9 @@ def show_summary(
 ) -> None:
     """Print what was done and, by reason and name, what was not."""
     if as_json:
-        followed = (
-            {} if standing is None else {"tagged": standing.tagged, "failed": standing.failed}
-        )
+        followed = {}
+        if standing is not None:
+            followed = {name: getattr(standing, name) for name in ("tagged", "failed", "deleted")}
         counts = {"published": tally.published, "refused": tally.refused, "skipped": tally.skipped}
         print_json({**counts, **followed, "refusals": tally.refusals})
     else:
@@ -87,9 +87,7 @@ def show_summary(
 
 
 def _print_summary(console: Console, tally: Tally, standing: JobStanding | None) -> None:
-    parts = [f"{tally.published} published"]
-    if standing is not None:
-        parts += [f"{standing.tagged} tagged", f"{standing.failed} failed to be tagged"]
+    parts = [f"{tally.published} published", *_followed(standing)]
     if tally.refused:
         parts.append(f"{tally.refused} not published")
     console.print(", ".join(parts))
@@ -105,6 +103,15 @@ def _print_summary(console: Console, tally: Tally, standing: JobStanding | None)
             console.print(f"  … and {len(refusals) - NAMES_PER_REASON} more")
     if tally.is_cut_short:
         console.print("Kafka did not answer: run the same command again to go on.")
+
+
+def _followed(standing: JobStanding | None) -> list[str]:
+    if standing is None:
+        return []
+    parts = [f"{standing.tagged} tagged", f"{standing.failed} failed to be tagged"]
+    if standing.deleted:
+        parts.append(f"{standing.deleted} stay deleted (--undelete brings them back)")
+    return parts
 
 
 def _print_counts(console: Console, title: str, counts: Mapping[str, int]) -> None:

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from core.errors import DatabaseAway
 
-#: Final statuses of images.
-FINISHED = ("tagged", "failed", "missing", "deleted")
+#: Statuses of images that could not be tagged.
+FAILED = ("failed", "missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +16,18 @@ class JobStanding:
 
     Attributes:
         is_known: False while PostgreSQL does not answer.
+        deleted: photos that somebody deleted, which a scan does not bring back.
     """
 
     tagged: int = 0
     failed: int = 0
     is_known: bool = True
+    deleted: int = 0
 
     @property
     def finished(self) -> int:
-        """Return the number of images that are tagged or have failed."""
-        return self.tagged + self.failed
+        """Return the number of images of which nothing more is to come."""
+        return self.tagged + self.failed + self.deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Follower:
             counts = await self.counts(job_id)
         except DatabaseAway:
             return JobStanding(is_known=False)
-        tagged = counts.get("tagged", 0)
-        finished = sum(counts.get(status, 0) for status in FINISHED)
-        return JobStanding(tagged=tagged, failed=finished - tagged)
+        return JobStanding(
+            tagged=counts.get("tagged", 0),
+            failed=sum(counts.get(status, 0) for status in FAILED),
+            deleted=counts.get("deleted", 0),
+        )

@@ -6,6 +6,7 @@ from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -51,6 +52,10 @@ class Site:
 
     async def values(self, topic: Topic) -> list[bytes]:
         """All values that are on a topic now."""
+        return [record.value for record in await self.records(topic)]
+
+    async def records(self, topic: Topic) -> list[Any]:
+        """All records that are on a topic now, as Kafka's client gives them."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap, **kafka_login(), auto_offset_reset="earliest"
         )
@@ -60,11 +65,11 @@ class Site:
             places = [TopicPartition(name, number) for number in range(topic.partitions)]
             consumer.assign(places)
             ends = await consumer.end_offsets(places)
-            values: list[bytes] = []
-            while len(values) < sum(ends.values()):
+            found: list[Any] = []
+            while len(found) < sum(ends.values()):
                 for records in (await consumer.getmany(timeout_ms=500)).values():
-                    values += [record.value for record in records]
-            return values
+                    found += records
+            return found
         finally:
             await consumer.stop()
 

@@ -238,11 +238,7 @@ def main() -> None:
     database = DatabaseSettings(url=SecretStr(url))
     job = Job(kafka, database, role == "write", int(events), topic, bool(timed))
     contender = {"bare": bare, "ours": ours}.get(loop) or getattr(
-<<<<<<<< HEAD:benchmarks/harness/runtime/contenders.py
-        import_module("benchmarks.harness.runtime.peers"), loop
-========
         import_module("benchmarks.harness.loops.peers"), loop
->>>>>>>> lanes:benchmarks/harness/loops/contenders.py
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(contender(job))

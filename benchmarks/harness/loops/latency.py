@@ -26,10 +26,6 @@ from rich.table import Table
 
 from benchmarks.harness.loops.contenders import PARTITIONS
 from benchmarks.harness.report import percentile
-<<<<<<<< HEAD:benchmarks/harness/runtime/latency.py
-from benchmarks.harness.runtime.contenders import PARTITIONS
-========
->>>>>>>> lanes:benchmarks/harness/loops/latency.py
 from core.messaging.kafka.connection import login_options
 from core.messaging.kafka.topics import ensure_topics
 from core.settings import KafkaSettings
@@ -53,11 +49,7 @@ class Stage:
     """The servers and the settings of a latency run.
 
     Attributes:
-<<<<<<<< HEAD:benchmarks/harness/runtime/latency.py
-        module: the module that runs one contender, `benchmarks.harness.runtime.contenders`.
-========
         module: the module that runs one contender, `benchmarks.harness.loops.contenders`.
->>>>>>>> lanes:benchmarks/harness/loops/latency.py
         seconds: time for which events are sent.
         path: folder with the contender's library; None where it needs none.
     """

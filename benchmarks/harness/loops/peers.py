@@ -13,11 +13,7 @@ from typing import Any
 
 import asyncpg
 
-<<<<<<<< HEAD:benchmarks/harness/runtime/peers.py
-from benchmarks.harness.runtime.contenders import (
-========
 from benchmarks.harness.loops.contenders import (
->>>>>>>> lanes:benchmarks/harness/loops/peers.py
     BATCH,
     COMMIT_INTERVAL_S,
     FETCH_BYTES,

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
-from schemas.image import ImageArrived
+from schemas.image import SCAN_SOURCES, ImageArrived
 from schemas.query import QuerySubmitted
 from schemas.topics import IMAGES_ARRIVED, QUERIES_SUBMITTED
 from tests.command import COMMAND
@@ -55,6 +55,34 @@ async def test_images_are_followed_until_tagged_and_failures_named_by_reason(sit
     assert "3 published, 2 tagged, 1 failed to be tagged" in errors
     assert "image_unreadable (1)" in errors
     assert "main/bad.jpg" in errors
+
+
+async def test_deleted_photos_are_no_failures_and_come_back_when_told(site: Site) -> None:
+    site.write("1.jpg")
+    deleting = asyncio.create_task(delete_like_a_consumer(site))
+
+    code, _, errors = await site.run(COMMAND, "images", str(site.root))
+    await deleting
+    back, _, _ = await site.run(COMMAND, "images", str(site.root), "--undelete", "--no-wait")
+
+    assert (code, back) == (0, 0), errors
+    assert "1 published, 0 tagged, 0 failed to be tagged, 1 stay deleted" in errors
+    records = await site.records(IMAGES_ARRIVED)
+    sources = [dict(record.headers)["ce_source"].decode() for record in records]
+    assert sorted(source in SCAN_SOURCES for source in sources) == [False, True]
+
+
+async def delete_like_a_consumer(site: Site) -> None:
+    """Write what the tagging consumer would of a photo that was deleted before."""
+    while not (values := await site.values(IMAGES_ARRIVED)):
+        await asyncio.sleep(0.1)
+    event = ImageArrived.model_validate_json(values[0])
+    await site.pool.execute(
+        "INSERT INTO images (image_id, uri, path, job_id, status)"
+        " VALUES ($1, '', '', $2, 'deleted')",
+        event.image_id,
+        event.job_id,
+    )
 
 
 async def test_a_directory_under_no_root_is_refused_with_the_way_out(

@@ -1,45 +1,33 @@
 """The memory of a decoder process, by picture: what the header tells is the bound."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from core.errors import ImageUnreadable
 from core.settings import MIB
 from core.vision.decoding import sniff
+from core.vision.decoding.decoder import Decoded, DecodePool
 from core.vision.decoding.limits import cost
-from core.vision.decoding.limits.deadline import TimeLimit
-from core.vision.decoding.pool.workers import Request, Workers
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import odd_pictures, pictures
 
 LIMITS = PoolLimits(workers=1, timeout_s=60.0, memory_bytes=3072 * MIB)
-OPERATIONS = "core.vision.decoding.worker:picture_operations"
 FORMS = {"fast": PixelFormat(), "exact": PixelFormat(fast=False)}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/PID/status")
 
 
-async def peak(form: PixelFormat, *data: bytes) -> tuple[int, list[str | None]]:
-    """Return the most memory that a fresh process had over these pictures, and its refusals.
-
-    One process for all, whatever they need: the pool would give large ones a process of their own.
-    """
-    workers = Workers(LIMITS, OPERATIONS)
-    await workers.open()
-    try:
-        size = form.height * form.width * 3
-        requests = [Request({"do": "decode", **asdict(form)}, each, size) for each in data]
-        answers = [await workers.ask(one, TimeLimit(60.0, 240.0)) for one in requests]
-        assert workers.replaced == 0
-        lines = Path(f"/proc/{workers.pids[0]}/status").read_text().splitlines()
-    finally:
-        await workers.close()
-    most = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    return most, [head.get("reason") for head, _ in answers]
+async def peak(form: PixelFormat, *data: bytes) -> tuple[int, list[object]]:
+    """Return the most memory that a fresh process had over these pictures, and what it answered."""
+    async with DecodePool(LIMITS, form) as pool:
+        answers: list[object] = [await pool.decode(each) for each in data]
+        assert pool.replaced == 0
+        lines = Path(f"/proc/{pool.pids[0]}/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")), answers
 
 
 def needed(data: bytes) -> int:
@@ -54,7 +42,7 @@ async def test_narrow_pictures_cost_next_to_nothing(form: str) -> None:
         odd_pictures.grey_png(*size) for size in ((30000, 1), (5000, 1), (1, 30000), (29999, 2))
     ]
     found, answers = await peak(FORMS[form], *strips)
-    assert answers == [None] * len(answers)
+    assert all(isinstance(each, Decoded) for each in answers)
     assert found < 64 * MIB
 
 
@@ -64,7 +52,7 @@ async def test_narrow_pictures_cost_nothing_whatever_the_model_wants(mode: str) 
         PixelFormat(resize_mode=mode, fast=False),
         *map(odd_pictures.grey_png, (30000, 1), (1, 30000)),
     )
-    assert answers == [None] * len(answers)
+    assert all(isinstance(each, Decoded) for each in answers)
     assert found < 64 * MIB
 
 
@@ -75,7 +63,7 @@ async def test_a_tiny_gif_of_a_large_screen_takes_what_its_header_tells(
 ) -> None:
     data = odd_pictures.small_gif(8000, 5000, transparent=transparent)
     found, answers = await peak(FORMS[form], data)
-    assert answers == [None]
+    assert isinstance(answers[0], Decoded)
     assert found < 64 * MIB + 5 * 40_000_000
     assert found < needed(data)
 
@@ -83,7 +71,7 @@ async def test_a_tiny_gif_of_a_large_screen_takes_what_its_header_tells(
 async def test_a_tiny_webp_that_claims_to_be_large_takes_no_more_than_it_says() -> None:
     data = odd_pictures.small_webp(8000, 5000)
     found, answers = await peak(FORMS["exact"], data)
-    assert len(answers) == 1  # a picture or none: it is the memory that counts
+    assert isinstance(answers[0], Decoded | ImageUnreadable)
     assert found < needed(data)
 
 
@@ -125,7 +113,7 @@ def large(kind: str) -> bytes:
 async def test_no_format_takes_more_than_its_header_tells(kind: str) -> None:
     data = large(kind)
     found, answers = await peak(FORMS["exact"], data)  # the form that needs more
-    assert answers == [None]
+    assert isinstance(answers[0], Decoded)
     assert found <= needed(data), f"{found / MIB:.0f} MiB, told {needed(data) / MIB:.0f}"
 
 
@@ -134,5 +122,5 @@ async def test_what_a_picture_took_does_not_stay_beside_the_next() -> None:
     run = bytes((255, 1)) * 20_000
     rle = odd_pictures.broken_rle((6000, 6000), run)
     found, answers = await peak(FORMS["exact"], *([rle, large("PNG alpha")] * 3))
-    assert answers[0] is not None
+    assert isinstance(answers[0], ImageUnreadable)
     assert found <= max(needed(rle), needed(large("PNG alpha")))
