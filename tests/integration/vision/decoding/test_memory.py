@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -80,6 +81,8 @@ def large(kind: str) -> bytes:
     grain = Image.effect_noise((750, 500), 40).resize((3000, 2000), Image.Resampling.BILINEAR)
     image = Image.merge("RGB", (grain, Image.linear_gradient("L").resize(grain.size), grain))
     form, _, how = kind.partition(" ")
+    if form == "HEIF":
+        pillow_heif.register_heif_opener()
     if "alpha" in how:
         image.putalpha(grain)
     if "grey" in how:
