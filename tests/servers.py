@@ -139,9 +139,9 @@ def kafka_server() -> Iterator[EmbeddedKafka]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def kafka_login() -> dict[str, Any]:
-    """Return the arguments by which a plain Kafka client logs in at the session's broker."""
-    return login_options(KafkaSettings())
+def kafka_login(kafka: KafkaSettings | None = None) -> dict[str, Any]:
+    """Return the arguments by which a plain Kafka client logs in; None: at the session's broker."""
+    return login_options(kafka or KafkaSettings())
 
 
 def settings_of(server: EmbeddedKafka, **more: Any) -> KafkaSettings:

@@ -36,7 +36,7 @@ FEW, MANY = 60, 240
 @asynccontextmanager
 async def administered(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     """Open an administrator's connection."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, **kafka_login())
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, **kafka_login(kafka))
     await admin.start()
     try:
         yield admin

@@ -279,7 +279,9 @@ class Ledger:
 def listener(kafka: KafkaSettings) -> AIOKafkaConsumer:
     """Return a consumer without a group that reads all that the roles write; not started."""
     return AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap_servers, **kafka_login(), auto_offset_reset="earliest"
+        bootstrap_servers=kafka.bootstrap_servers,
+        **kafka_login(kafka),
+        auto_offset_reset="earliest",
     )
 
 

@@ -19,7 +19,7 @@ def place(kafka: KafkaSettings, number: int) -> TopicPartition:
 
 async def fill(kafka: KafkaSettings, number: int, count: int) -> None:
     """Put records into one partition."""
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, **kafka_login())
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, **kafka_login(kafka))
     await producer.start()
     try:
         for value in range(count):
@@ -54,7 +54,7 @@ def made(kafka: KafkaSettings, listener: Callbacks | None = None, **options: Any
     consumer = AIOKafkaConsumer(
         **{
             "bootstrap_servers": kafka.bootstrap_servers,
-            **kafka_login(),
+            **kafka_login(kafka),
             "group_id": kafka.topic_prefix + "raw",
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",

@@ -71,7 +71,7 @@ async def test_an_idempotent_send_hangs_hence_the_publishers_deadline(
     """`Publisher._publish`: the limit is ours. Without idempotence aiokafka gives up by itself."""
     producer = AIOKafkaProducer(
         bootstrap_servers=through.bootstrap_servers,
-        **kafka_login(),
+        **kafka_login(through),
         enable_idempotence=is_idempotent,
         request_timeout_ms=1000,
     )
@@ -93,7 +93,7 @@ async def test_a_stop_with_unsent_records_hangs_hence_the_producer_is_abandoned(
     """`core.messaging.kafka.producer._abandon` ends the sender by hand."""
     producer = AIOKafkaProducer(
         bootstrap_servers=through.bootstrap_servers,
-        **kafka_login(),
+        **kafka_login(through),
         enable_idempotence=True,
         request_timeout_ms=1000,
     )
@@ -116,7 +116,7 @@ async def test_a_record_given_up_arrives_later_hence_ids_make_repeats_harmless(
     """`Publisher`: an outcome `BrokerAway` says nothing about the record."""
     producer = AIOKafkaProducer(
         bootstrap_servers=through.bootstrap_servers,
-        **kafka_login(),
+        **kafka_login(through),
         enable_idempotence=True,
         request_timeout_ms=1000,
     )

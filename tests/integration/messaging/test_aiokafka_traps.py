@@ -164,7 +164,7 @@ async def test_large_records_are_refused_by_the_client_hence_a_larger_request(
     kafka: KafkaSettings,
 ) -> None:
     """`Publisher`: `max_request_size`; the topic's own limit is what really refuses."""
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, **kafka_login())
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, **kafka_login(kafka))
     await producer.start()
     try:
         with pytest.raises(MessageSizeTooLargeError):

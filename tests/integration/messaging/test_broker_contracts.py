@@ -113,7 +113,7 @@ class KafkaCluster:
 
     async def append(self, partition: Partition, values: Sequence[bytes]) -> None:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self.settings.bootstrap_servers, **kafka_login()
+            bootstrap_servers=self.settings.bootstrap_servers, **kafka_login(self.settings)
         )
         await producer.start()
         try:
@@ -128,7 +128,7 @@ class KafkaCluster:
 
     async def cut(self, partition: Partition, before: int) -> None:
         admin = AIOKafkaAdminClient(
-            bootstrap_servers=self.settings.bootstrap_servers, **kafka_login()
+            bootstrap_servers=self.settings.bootstrap_servers, **kafka_login(self.settings)
         )
         await admin.start()
         try:

@@ -59,7 +59,7 @@ async def committed(kafka: KafkaSettings) -> dict[int, int | None]:
     """Return the group's committed offsets in Kafka."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka.bootstrap_servers,
-        **kafka_login(),
+        **kafka_login(kafka),
         group_id=kafka.topic_prefix + GROUP,
     )
     await consumer.start()
@@ -78,7 +78,7 @@ async def read_all(kafka: KafkaSettings, topic: str, count: int) -> list[Any]:
     consumer = AIOKafkaConsumer(
         kafka.topic_prefix + topic,
         bootstrap_servers=kafka.bootstrap_servers,
-        **kafka_login(),
+        **kafka_login(kafka),
         auto_offset_reset="earliest",
     )
     await consumer.start()
@@ -255,7 +255,7 @@ async def test_a_partition_whose_log_was_cut_halts_with_the_count_and_the_others
         await bench.pool.execute(
             "UPDATE progress SET next_offset = next_offset - 5 WHERE part IN (0, 1)"
         )
-        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, **kafka_login())
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, **kafka_login(kafka))
         await admin.start()
         cut = {TopicPartition(kafka.topic_prefix + TOPIC.name, 0): RecordsToDelete(before[0] - 2)}
         await admin.delete_records(cut)

@@ -51,7 +51,7 @@ async def run_example(name: str, settings: KafkaSettings, *arguments: str) -> Re
     consumer = AIOKafkaConsumer(
         settings.topic_prefix + topic,
         bootstrap_servers=settings.bootstrap_servers,
-        **kafka_login(),
+        **kafka_login(settings),
         auto_offset_reset="earliest",
     )
     async with consumer, asyncio.timeout(20):
