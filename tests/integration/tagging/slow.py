@@ -23,7 +23,7 @@ from core.transaction import Transaction
 from core.vision.tagger import ClipTagger
 from schemas.image import ImageTagged
 from schemas.record import Partition, Record
-from schemas.topics import IMAGES_ARRIVED
+from schemas.topics import IMAGES_ARRIVED, Topic
 from tests.fakes.vision import HashModel, PatientDecoder, PromptDecoder
 from tests.integration.tagging.archive import NOW, OPTIONS, Archive
 
@@ -68,15 +68,20 @@ class SlowArchive:
     offset: int = 0
 
     async def arrive(
-        self, *uris: str, at_s: float = 0.0, source: str = "", **fields: Any
+        self,
+        *uris: str,
+        at_s: float = 0.0,
+        source: str = "",
+        topic: Topic = IMAGES_ARRIVED,
+        **fields: Any,
     ) -> tuple[Outcome, list[Received[Arrival]]]:
         """Pass one batch through the ordinary role, and its progress on."""
         batch = []
         for uri in uris:
             value = json.dumps({"uri": uri, **fields}).encode()
             headers = (("ce_id", b"e%d" % self.offset), ("ce_source", source.encode()))
-            record = Record(IMAGES_ARRIVED.name, b"key", headers, value)
-            partition = Partition(IMAGES_ARRIVED.name, 0)
+            record = Record(topic.name, b"key", headers, value)
+            partition = Partition(topic.name, 0)
             ms = int((NOW.timestamp() + at_s) * 1000)
             batch.append(Received(decode_arrival(record), partition, self.offset, record, ms))
             self.offset += 1
@@ -86,7 +91,7 @@ class SlowArchive:
                 "INSERT INTO progress (grp, topic, part, next_offset, cluster_id)"
                 " VALUES ('tagging', $1, 0, $2, 'c1')"
                 " ON CONFLICT (grp, topic, part) DO UPDATE SET next_offset = $2",
-                IMAGES_ARRIVED.name,
+                topic.name,
                 self.offset,
             )
             outcome = await self.archive.role.apply(items, tx)

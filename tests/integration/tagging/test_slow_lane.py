@@ -16,7 +16,7 @@ from core.storage.queries import queries
 from core.tags import Slowness
 from schemas.image import image_id_of
 from schemas.token import Token
-from schemas.topics import IMAGES_ARRIVED
+from schemas.topics import IMAGES_ARRIVED, IMAGES_BULK
 from tests.integration.tagging.archive import picture
 from tests.integration.tagging.slow import BAD, SLOW, SlowArchive, open_slow_archive
 
@@ -92,6 +92,29 @@ async def test_a_later_arrival_replaces_the_parked_one_and_an_earlier_one_does_n
     row = (await slow.archive.rows())["p/slow.jpg"]
     assert set(row["tags"]) == {"dog"}
     assert len(slow.decoder.decoded) == 1
+
+
+@pytest.mark.parametrize("second", [SLOW, picture(7)], ids=["slow", "quick"])
+async def test_of_two_arrivals_made_at_one_time_the_fresh_one_counts(
+    slow: SlowArchive, second: bytes
+) -> None:
+    await slow.arrive(SLOW_URI, labels=["fresh"])
+    slow.archive.blobs.contents[SLOW_URI] = second
+    await slow.arrive(SLOW_URI, labels=["bulk"], topic=IMAGES_BULK)
+
+    assert await slow.work_off() == 1
+
+    assert set((await slow.archive.rows())["p/slow.jpg"]["tags"]) == {"fresh"}
+
+
+async def test_of_one_owner_the_fresh_come_before_the_bulk(slow: SlowArchive) -> None:
+    await slow.arrive(BAD_URI, topic=IMAGES_BULK)
+    await slow.arrive(SLOW_URI)
+
+    claimed = await slow.lane.claim()
+
+    assert claimed is not None
+    assert claimed.image_id == SLOW_ID
 
 
 async def test_a_claim_that_a_later_arrival_replaced_writes_nothing(slow: SlowArchive) -> None:
