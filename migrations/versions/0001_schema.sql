@@ -233,7 +233,9 @@ CREATE TABLE parked_images (
     due_at      timestamptz NOT NULL DEFAULT now(),  -- when leased: when the lease ends
     token       uuid                   -- of the present lease
 );
-CREATE INDEX parked_images_turn ON parked_images (reason, coalesce(owner, ''), event_is_bulk, parked_at);
+CREATE INDEX parked_images_turn ON parked_images (reason, coalesce(owner, ''), event_is_bulk, parked_at)
+    WHERE attempts = 0;
+CREATE INDEX parked_images_suspects ON parked_images (coalesce(owner, ''), attempts, parked_at) WHERE attempts > 0;
 COMMENT ON TABLE parked_images IS
     'Arrivals of images that others must not wait for, with their records: worked off per owner in turn.';
 

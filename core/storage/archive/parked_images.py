@@ -71,19 +71,23 @@ WHERE p.image_id = u.image_id
   AND (p.event_time, NOT p.event_is_bulk) <= (u.event_time, u.is_fresh)
 """
 # Owners take turns in the order of their names. Of one owner the fresh come before the bulk, as
-# everywhere, and then those that were never tried: what is quick is not behind what was slow twice.
+# everywhere.
 _CLAIM = """
 UPDATE parked_images SET attempts = attempts + 1, due_at = now() + $3::interval, token = $4
 WHERE image_id = (
     SELECT image_id FROM parked_images
-    WHERE reason = $1 AND coalesce(owner, '') {after} AND due_at <= now()
-    ORDER BY coalesce(owner, ''), event_is_bulk, attempts, parked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING image_id, coalesce(owner, '') AS turn, event_time, topic, part, log_offset, cluster_id,
+    WHERE {which} AND coalesce(owner, '') {after} AND due_at <= now()
+    ORDER BY coalesce(owner, ''), {order}, parked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING image_id, reason, coalesce(owner, '') AS turn, topic, part, log_offset, cluster_id,
           record_ms, key, headers, value, attempts,
           extract(epoch FROM now() - parked_at)::float8 AS waited_s
 """
-_CLAIM_BEHIND = _CLAIM.format(after="> $2")
-_CLAIM_FROM_START = _CLAIM.format(after="<= $2")
+_UNTRIED = {"which": "reason = $1 AND attempts = 0", "order": "event_is_bulk"}
+_SUSPECT = {"which": "$1::text IS NULL AND attempts > 0", "order": "attempts"}
+_CLAIMS = {
+    is_suspect: [_CLAIM.format(**words, after=after) for after in ("> $2", "<= $2")]
+    for is_suspect, words in ((False, _UNTRIED), (True, _SUSPECT))
+}
 _HOLD_IMAGE = "SELECT FROM images WHERE image_id = $1 FOR NO KEY UPDATE"
 _HOLD = "SELECT true FROM parked_images WHERE image_id = $1 AND token = $2 FOR UPDATE"
 _PROLONG = """
@@ -133,6 +137,7 @@ class ClaimedImage:
 
     Attributes:
         token: of the lease: without it nothing of this arrival may be written.
+        why: it is not tagged with the others.
         turn: the owner whose turn it was.
         attempts: how often it was claimed, this time included.
         waited_s: since it was parked.
@@ -140,6 +145,7 @@ class ClaimedImage:
 
     image_id: UUID
     token: UUID
+    why: Slowness
     turn: str
     place: Place
     cluster_id: str
@@ -218,16 +224,23 @@ async def supersede(tx: Transaction, done: Sequence[tuple[UUID, Made]]) -> None:
 
 
 async def claim(
-    connection: Transaction, why: Slowness, *, after: str, lease_s: float
+    connection: Transaction, why: Slowness | None, *, after: str, lease_s: float
 ) -> ClaimedImage | None:
-    """Take an arrival of the owner whose turn comes after that of `after`; None: there is none."""
+    """Take an arrival of the owner whose turn comes after that of `after`; None: there is none.
+
+    Args:
+        why: of those that nobody has tried; None: of the suspects, which were under way when a
+            process ended, whatever they are parked for.
+    """
     token, lease = uuid4(), timedelta(seconds=lease_s)
-    for statement in (_CLAIM_BEHIND, _CLAIM_FROM_START):
-        row = await connection.fetchrow(statement, why.value, after, lease, token)
+    reason = None if why is None else why.value
+    for statement in _CLAIMS[why is None]:
+        row = await connection.fetchrow(statement, reason, after, lease, token)
         if row is not None:
             return ClaimedImage(
                 image_id=row["image_id"],
                 token=token,
+                why=Slowness(row["reason"]),
                 turn=row["turn"],
                 place=Place(row["topic"], row["part"], row["log_offset"]),
                 cluster_id=row["cluster_id"],

@@ -63,6 +63,7 @@ class SlowArchive:
     pool: Pool
     archive: Archive
     lane: SlowLane
+    suspects: SlowLane
     decoder: PatientDecoder
     sent: KeptOutbox
     offset: int = 0
@@ -100,9 +101,10 @@ class SlowArchive:
     async def work_off(self) -> int:
         """Work off what is parked, one after the other; return how many images."""
         done = 0
-        while (claimed := await self.lane.claim()) is not None:
-            await self.lane.work_on(claimed)
-            done += 1
+        for lane in (self.lane, self.suspects):
+            while (claimed := await lane.claim()) is not None:
+                await lane.work_on(claimed)
+                done += 1
         return done
 
     async def parked(self) -> dict[UUID, dict[str, Any]]:
@@ -120,4 +122,5 @@ async def open_slow_archive(pool: Pool, contents: dict[str, bytes]) -> SlowArchi
     tagger = LabelledTagger(pool, ClipTagger(decoder, HashModel(), OPTIONS))
     role = TaggingRole(archive.blobs, tagger, PostgresTags(archive.best), metrics)
     lane = SlowLane(pool, role, dead_letters, sent, Slowness.PICTURE)
-    return SlowArchive(pool, archive, lane, decoder, sent)
+    suspects = SlowLane(pool, role, dead_letters, sent, None)
+    return SlowArchive(pool, archive, lane, suspects, decoder, sent)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from consumers.tagging.parked_metrics import ParkedMetrics
-from consumers.tagging.slow_lane import MAX_ATTEMPTS, SlowLane
+from consumers.tagging.slow_lane import MAX_ATTEMPTS, SlowLane, places
 from core.errors import BlobStoreAway
 from core.storage.archive import image_deletion, images, parked_images
 from core.storage.pool import Pool
@@ -207,16 +207,28 @@ async def test_owners_take_turns_whatever_one_of_them_sends(slow: SlowArchive) -
     assert turns == ["alice", "bob", "", "alice", "alice", "alice"]
 
 
-async def test_of_one_owner_those_that_were_never_tried_come_first(slow: SlowArchive) -> None:
+async def test_what_was_under_way_when_the_process_ended_is_worked_on_apart_from_the_others(
+    slow: SlowArchive,
+) -> None:
     await slow.arrive(SLOW_URI, BAD_URI)
     first = await slow.lane.claim()
     assert first is not None
+    assert await slow.suspects.claim() is None  # it is under way
     await slow.pool.execute("UPDATE parked_images SET due_at = now() WHERE token IS NOT NULL")
 
     second = await slow.lane.claim()
 
     assert second is not None
     assert second.image_id != first.image_id
+    assert await slow.lane.claim() is None
+    again = await slow.suspects.claim()
+    assert again is not None
+    assert again.image_id == first.image_id
+    assert again.why is Slowness.PICTURE
+
+
+def test_of_the_suspects_one_is_worked_on_at_a_time() -> None:
+    assert places(4)[None] == 1
 
 
 async def test_a_dead_processs_image_is_taken_when_its_lease_ends_and_only_then(
@@ -238,8 +250,8 @@ async def test_an_image_that_ends_the_process_again_and_again_becomes_a_dead_let
     slow: SlowArchive,
 ) -> None:
     await slow.arrive(SLOW_URI)
-    for _ in range(MAX_ATTEMPTS):
-        assert await slow.lane.claim() is not None
+    for lane in [slow.lane, *[slow.suspects] * (MAX_ATTEMPTS - 1)]:
+        assert await lane.claim() is not None
         await slow.pool.execute("UPDATE parked_images SET due_at = now()")
 
     assert await slow.work_off() == 1
