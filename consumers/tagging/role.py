@@ -220,7 +220,7 @@ class TaggingRole:
         skipped: list[Arrival] = []
         for item in items:
             image_id, at = _image_id(item.received), made(item.received)
-            beaten = item
+            beaten: TaggingItem | None = item
             if at >= latest.get(image_id, at):
                 beaten = winners.get(image_id)
                 latest[image_id], winners[image_id] = at, item
