@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from core.settings import IngressSettings
 from ingress.dependencies import Readiness
 from ingress.http.idling import SEAT
-from ingress.protocol import WireLimits
+from ingress.http.limits import WireLimits
 from ingress.server import listen, make_server
 from tests.integration.ingress.conftest import free_port
 
