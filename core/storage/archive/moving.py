@@ -40,10 +40,11 @@ INSERT INTO image_owners (image_id, owner, arrived_at)
 SELECT n.image_id, o.owner, n.arrived_at FROM image_owners o JOIN images n ON n.image_id = $2
 WHERE o.image_id = $1 ON CONFLICT DO NOTHING
 """
+# Nothing opens what is somebody's, not even a photo that was open to all where it was before.
 _CLOSE = """
-UPDATE images n SET open_to_all = o.open_to_all
+UPDATE images n SET open_to_all = false
 FROM images o
-WHERE n.image_id = $2 AND o.image_id = $1 AND n.open_to_all <> o.open_to_all
+WHERE n.image_id = $2 AND o.image_id = $1 AND n.open_to_all AND NOT o.open_to_all
 """
 _DECIDED = "SELECT image_id, excluded, hand_tags FROM images WHERE image_id = ANY($1::uuid[])"
 _MOVED = "UPDATE images SET moved_to = $2 WHERE image_id = $1"
