@@ -16,6 +16,13 @@ from uuid import UUID
 from core.storage.archive import keeping
 from core.transaction import Transaction
 
+# Held until the transaction ends: of two copies that arrive at once, one gets what is left.
+_HOLD_MISSING = """
+SELECT FROM images
+WHERE sha256 = ANY($1::bytea[]) AND status = 'missing' AND moved_to IS NULL
+  AND (decided_at IS NOT NULL OR NOT open_to_all)
+ORDER BY image_id FOR NO KEY UPDATE
+"""
 # Of files alone: only files are ever missing. Both parts go by index images_sha256.
 _SAME_BYTES = """
 SELECT i.image_id, i.path, i.sha256, i.arrived_at, i.decided_at,
@@ -131,6 +138,7 @@ async def moved(
     Args:
         arrived: images that arrive in this transaction, new or after they were missing.
     """
+    await tx.execute(_HOLD_MISSING, list(digests))
     rows = await tx.fetch(_SAME_BYTES, list(digests))
     return moves([Copy(**row) for row in rows], arrived)
 

@@ -1,12 +1,14 @@
 """A photo that moves keeps what people decided about it: tags by hand, exclusion, owners."""
 
+import asyncio
 import json
 from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
-from core.storage.archive import curation, image_deletion, images, watched_files
+from core.storage import labels
+from core.storage.archive import curation, image_deletion, image_tags, images, watched_files
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.archive.watched_files import FileState, WatchedFile
 from core.storage.pool import Pool
@@ -17,6 +19,7 @@ from tests.integration.storage.test_owners import (
     OWNERS,
     accept,
     assert_all_readers_agree,
+    is_waiting,
     owners_of,
 )
 
@@ -143,6 +146,23 @@ async def test_a_moved_photo_keeps_its_owners_and_is_shown_to_nobody_else(
 
     assert await owners_of(pool, new.image_id) == ["ann", "bob"]
     assert await images.visible_status(pool, new.image_id, "cy") is None
+
+
+async def test_of_two_copies_that_arrive_at_once_one_gets_what_was_decided(pool: Pool) -> None:
+    old, *new = photo("2019/a.jpg"), photo("summer/a.jpg"), photo("winter/a.jpg")
+    await store(pool, old)
+    await watched(pool, old)
+    await exclude(pool, old)
+    await gone(pool, old)
+
+    async with pool.transaction() as tx:
+        await image_tags.replace(tx, [new[0]], await labels.ensure(tx, ["cat"]))
+        other = asyncio.create_task(store(pool, new[1]))
+        while not (other.done() or await is_waiting(pool)):
+            await asyncio.sleep(0.01)
+    await other
+
+    assert [(await shown(pool, one.image_id))[2] for one in new] == [True, False]
 
 
 @pytest.mark.parametrize("first", ["old is gone", "new is found"])
