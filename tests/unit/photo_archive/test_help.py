@@ -1,8 +1,10 @@
 """What `--help` shows of every command, and what it costs."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,8 @@ def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
             yield (*words, name), inner
 
 
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = dict(leaves(get_command(app)))
 LINES = sorted(COMMANDS)
 
@@ -59,6 +63,21 @@ def test_the_examples_are_understood(words: tuple[str, ...]) -> None:
 
     assert examples
     assert used <= known
+
+
+def test_documents_name_no_command_that_is_not_there() -> None:
+    named = [
+        (page.name, words)
+        for page in PAGES
+        for words in re.findall(r"photo-archive ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", page.read_text())
+    ]
+
+    assert len(named) > 30
+    assert [
+        (page, words)
+        for page, words in named
+        if tuple(words.split()) not in COMMANDS and tuple(words.split()[:1]) not in COMMANDS
+    ] == []
 
 
 def test_an_unknown_command_and_an_unknown_option_are_wrong_usage() -> None:
