@@ -139,7 +139,7 @@ class TargetPolicy:
             )
 
 
-def lane_name(host: str) -> str:
+def host_name(host: str) -> str:
     """Return the host as operators name it: canonical, an IPv6 address without brackets.
 
     Raises:
