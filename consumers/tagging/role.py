@@ -103,10 +103,10 @@ class TagTable(Protocol):
     async def park(
         self,
         tx: Transaction,
-        images: Sequence[tuple[Received[Arrival], Slowness, datetime]],
+        images: Sequence[tuple[Received[Arrival], Slowness, Made]],
         places: Sequence[tuple[UUID, Place]],
     ) -> None:
-        """Set arrivals aside, with their own times, until they are tagged apart from others.
+        """Set arrivals aside, with when they were made, until they are tagged apart from others.
 
         Args:
             tx: the transaction.
@@ -115,8 +115,8 @@ class TagTable(Protocol):
         """
         ...
 
-    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, datetime]]) -> None:
-        """Forget what was set aside of these images and was made no later than these times."""
+    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, Made]]) -> None:
+        """Forget what was set aside of these images and was made no later than these."""
         ...
 
 
@@ -179,7 +179,7 @@ class TaggingRole:
             await self.table.record_failures(tx, failed)
             reach("tagging.failed")
         if done:
-            await self.table.supersede(tx, [(_image_id(it), made(it).at) for it, _ in done])
+            await self.table.supersede(tx, [(_image_id(it), made(it)) for it, _ in done])
             reach("tagging.superseded")
         if parked:
             await self.table.park(tx, *_aside(parked, items))
@@ -263,10 +263,10 @@ def _lane(items: Sequence[TaggingItem]) -> Lane:
 
 def _aside(
     parked: Sequence[TaggingItem], items: Sequence[TaggingItem]
-) -> tuple[list[tuple[Received[Arrival], Slowness, datetime]], list[tuple[UUID, Place]]]:
+) -> tuple[list[tuple[Received[Arrival], Slowness, Made]], list[tuple[UUID, Place]]]:
     """Return the arrivals to be parked, and the places of all arrivals of the same images."""
     images = [
-        (it.received, it.plan.why, made(it.received).at)
+        (it.received, it.plan.why, made(it.received))
         for it in parked
         if isinstance(it.plan, Postponed)
     ]

@@ -6,7 +6,6 @@ Vectors depend only on the picture, so a tag on the wrong photo is noticed.
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -126,7 +125,7 @@ class Table:
     async def park(self, tx: Any, images: Any, places: Any) -> None:
         raise AssertionError(images)
 
-    async def supersede(self, tx: Any, done: Sequence[tuple[UUID, datetime]]) -> None:
+    async def supersede(self, tx: Any, done: Sequence[tuple[UUID, Made]]) -> None:
         assert done
 
 
