@@ -797,6 +797,7 @@ BEGIN
         SELECT i.image_id, i.status, v.owner, v.n
         FROM (VALUES (OLD.image_id, OLD.owner, -1), (NEW.image_id, NEW.owner, 1)) AS v (image_id, owner, n)
         JOIN images i ON i.image_id = v.image_id AND NOT i.open_to_all
+        FOR SHARE OF i
     LOOP
         INSERT INTO total_changes (kind, audience, key, images)
         VALUES ('status', c.owner, c.status, c.n);

@@ -6,54 +6,16 @@ nor what surrounds the bytes of a body. Its refusals are plain text; here they a
 
 import random
 from asyncio import TimerHandle, Transport
-from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ingress.http.idling import SEAT, IdleConnections, Seat, name_of_address
-from ingress.http.limits import KEY_SHARES
+from ingress.http.limits import WireLimits
 from ingress.http.problems import Problem
 from ingress.refusals import document_of, head_too_large, too_many_requests
 
 PIECE_BYTES = 64 * 1024  # fed to the parser at once
-
-
-@dataclass(frozen=True, slots=True)
-class WireLimits:
-    """What one connection may hold, and for how long.
-
-    Attributes:
-        head_bytes: of the request line and all headers; as many again around a body (the sizes of
-            chunks, their extensions, trailers), with `framing_per_byte` for each byte of the body.
-        fields: headers and trailers of one request.
-        target_bytes: path and query. A text of 2,000 characters has at most 24,000 here.
-        pipelined: requests that wait for the answers before them.
-        header_timeout_s: from a request's first byte to the end of its headers.
-        send_timeout_s: in which a client must take something of an answer.
-        linger_s: for which a refused client may go on sending, up to `linger_bytes`, while it reads
-            why: a connection that is closed with unread bytes is reset, and the answer lost.
-        pause_s: the longest time for which a connection is not read because its client was told to
-            wait; less than uvicorn's keep-alive time.
-        connections: in all; beyond it idle ones are closed, and requests refused.
-    """
-
-    head_bytes: int = 64 * 1024
-    framing_per_byte: int = 8  # a chunk of one byte has five around it
-    fields: int = 200
-    target_bytes: int = 32 * 1024
-    pipelined: int = 16
-    header_timeout_s: float = 10.0
-    send_timeout_s: float = 20.0
-    linger_s: float = 1.0
-    linger_bytes: int = 1024 * 1024
-    pause_s: float = 4.0
-    connections: int = 1000
-
-    @property
-    def idle_per_address(self) -> int:
-        """Connections without a request under way that an address without a key may have."""
-        return max(1, self.connections // KEY_SHARES)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -80,6 +42,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._discarded: int | None = None  # bytes after a refusal; None: nothing was refused
         self._headers_due: TimerHandle | None = None
         self._sending_due: TimerHandle | None = None
+        self._serving: RequestResponseCycle | None = None  # `cycle` is that of the last request
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Count the connection, and start the clock for the first request's headers."""
@@ -91,10 +54,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Forget the connection; the request under way learns of it, behind which others wait."""
         self._stop_clock()
         self._cancel_sending()
         self._idle.remove(self)
+        if self._serving is not None:
+            self._serving.disconnected = True
+            self._serving.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -116,6 +82,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _feed(self, piece: bytes) -> None:
         self._received += len(piece)
         super().data_received(piece)
+        if self._discarded is not None:
+            return
         around = self._received - self._body - self._body * self._limits.framing_per_byte
         if not self._is_in_head and around > 2 * self._limits.head_bytes:
             self._refuse(head_too_large(f"{self._received} bytes around {self._body} of the body"))
@@ -149,7 +117,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self._limits.pipelined:
             detail = f"more than {self._limits.pipelined} requests before their answers"
             raise self._judged(Problem("malformed_request", detail))
-        self._is_in_head = False
         self._stop_clock()
         self._idle.remove(self)
         if not (self.flow.write_paused or self.pipeline):
@@ -157,6 +124,7 @@ class BoundedProtocol(HttpToolsProtocol):
         is_crowded = len(self.tasks) >= self._limits.connections
         self.app = too_many_requests if is_crowded else self.config.loaded_app
         super().on_headers_complete()
+        self._is_in_head = False  # only now: the target may be wrong, and `cycle` another request's
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -171,11 +139,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # What goes out
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
         """Stop the clock: uvicorn's keep-alive timer runs while the connection is idle."""
         super().on_response_complete()
-        if self.pipeline:
-            return
+        if not (self.cycle.response_complete or self.transport.is_closing()):
+            return  # the next one of those that waited has begun
         self._stop_clock()
         self._expect_sending()
         self._rest()

@@ -14,7 +14,8 @@ from core.errors import ConfigurationError
 from core.settings import IngressSettings
 from ingress.dependencies import Readiness
 from ingress.http.idling import IdleConnections
-from ingress.protocol import BoundedProtocol, WireLimits
+from ingress.http.limits import WireLimits
+from ingress.protocol import BoundedProtocol
 
 KEEP_ALIVE_S = 5
 DRAIN_TIMEOUT_S = 20  # for requests under way at the end; orchestrators kill after 30 s

@@ -27,11 +27,11 @@ class State(StrEnum):
 
 def read_host(text: str) -> str:
     """Return a host in the spelling that deliveries have."""
-    from core.egress.targets import lane_name
+    from core.egress.targets import host_name
     from core.errors import TargetForbidden
 
     try:
-        return lane_name(text)
+        return host_name(text)
     except TargetForbidden as error:
         raise typer.BadParameter(str(error)) from error
 

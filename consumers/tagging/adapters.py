@@ -143,12 +143,13 @@ class PostgresTags:
         """
         return await ordering.latest(tx, image_ids)
 
-    async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
+    async def skip(
+        self, tx: Transaction, arrivals: Sequence[Arrival], counted: Collection[UUID]
+    ) -> None:
         """Note that arrivals count no more: for their jobs they are done."""
         events = [arrival.event for arrival in arrivals]
-        await ordering.note_overtaken(
-            tx, [NamedOwner(event.image_id, event.owner, event.job_id) for event in events]
-        )
+        claims = [NamedOwner(event.image_id, event.owner, event.job_id) for event in events]
+        await ordering.note_overtaken(tx, claims, counted)
 
     async def stay_deleted(
         self,

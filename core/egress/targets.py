@@ -17,6 +17,7 @@ from core.settings import EgressSettings
 
 MAX_URL_CHARS = 2048  # what browsers and proxies agree on
 DEFAULT_PORTS = {"https": 443, "http": 80}
+MAX_PORT = 65_535
 
 # Parsers disagree on these: urllib drops tabs and line ends, browsers turn \ into /.
 _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
@@ -138,7 +139,7 @@ class TargetPolicy:
             )
 
 
-def lane_name(host: str) -> str:
+def host_name(host: str) -> str:
     """Return the host as operators name it: canonical, an IPv6 address without brackets.
 
     Raises:
@@ -155,7 +156,7 @@ def target_of(scheme: str, host: str, port: str) -> str:
     """
     if scheme.lower() not in DEFAULT_PORTS:
         raise TargetForbidden(f"{scheme!r} is neither http nor https")
-    if not _PORT.fullmatch(port) or not 0 < int(port) < 65_536:
+    if not _PORT.fullmatch(port) or not 0 < int(port) <= MAX_PORT:
         raise TargetForbidden(f"{port!r} is not a port")
     name, _ = canonical_host(host.removeprefix("[").removesuffix("]"))
     return f"{scheme.lower()}://{name}:{int(port)}"
@@ -236,8 +237,8 @@ def _parse_ports(part: str) -> range:
         ports = range(int(first), int(last if dash else first) + 1)
     except ValueError as error:
         raise ConfigurationError(f"EGRESS_ALLOWED_PORTS: {part!r} is not a port") from error
-    if not ports or ports[0] < 1 or ports[-1] > 65535:
-        raise ConfigurationError(f"EGRESS_ALLOWED_PORTS: {part!r} is not within 1 to 65535")
+    if not ports or ports[0] < 1 or ports[-1] > MAX_PORT:
+        raise ConfigurationError(f"EGRESS_ALLOWED_PORTS: {part!r} is not within 1 to {MAX_PORT}")
     return ports
 
 

@@ -1,4 +1,4 @@
-"""Limits per client and for all clients together, kept in this process's memory."""
+"""Limits per connection, per client and for all clients, kept in this process's memory."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -170,3 +170,40 @@ class Places:
         database as often as a few of them would.
         """
         return self.waiting.held.get(name, 0) / LOOKS_PER_S
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimits:
+    """What one connection may hold, and for how long.
+
+    Attributes:
+        head_bytes: of the request line and all headers; as many again around a body (the sizes of
+            chunks, their extensions, trailers), with `framing_per_byte` for each byte of the body.
+        fields: headers and trailers of one request.
+        target_bytes: path and query. A text of 2,000 characters has at most 24,000 here.
+        pipelined: requests that wait for the answers before them.
+        header_timeout_s: from a request's first byte to the end of its headers.
+        send_timeout_s: in which a client must take something of an answer.
+        linger_s: for which a refused client may go on sending, up to `linger_bytes`, while it reads
+            why: a connection that is closed with unread bytes is reset, and the answer lost.
+        pause_s: the longest time for which a connection is not read because its client was told to
+            wait; less than uvicorn's keep-alive time.
+        connections: in all; beyond it idle ones are closed, and requests refused.
+    """
+
+    head_bytes: int = 64 * 1024
+    framing_per_byte: int = 8  # a chunk of one byte has five around it
+    fields: int = 200
+    target_bytes: int = 32 * 1024
+    pipelined: int = 16
+    header_timeout_s: float = 10.0
+    send_timeout_s: float = 20.0
+    linger_s: float = 1.0
+    linger_bytes: int = 1024 * 1024
+    pause_s: float = 4.0
+    connections: int = 1000
+
+    @property
+    def idle_per_address(self) -> int:
+        """Connections without a request under way that an address without a key may have."""
+        return max(1, self.connections // KEY_SHARES)

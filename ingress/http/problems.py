@@ -64,6 +64,12 @@ KINDS: tuple[Kind, ...] = (
         "preview_not_found", 404, "Preview not found", "Unknown, replaced by a newer one, or old."
     ),
     Kind(
+        "target_not_found",
+        404,
+        "No such target",
+        "`detail` says what is no scheme, host or port.",
+    ),
+    Kind(
         "path_not_found",
         404,
         "Path not found",

@@ -35,7 +35,7 @@ async def find(
 
     Args:
         turn: held while a page is made, which takes a core for up to half a second.
-        owner: only this owner's images, and those of nobody; None: all.
+        owner: only what this owner may see; None: all.
         after: `next` of the page before; 0: the first one.
     """
     async with turn:

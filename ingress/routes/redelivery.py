@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from core.egress.targets import lane_name
+from core.egress.targets import host_name
 from core.errors import TargetForbidden
 from core.storage.delivery import redelivery
 from core.storage.delivery.redelivery import Redelivered, RedeliveryChoice
@@ -69,7 +69,7 @@ def _answer(matched: dict[str, int], done: Redelivered) -> Response:
 def _host(text: str) -> str:
     """Return the host name as deliveries have it."""
     try:
-        return lane_name(text)
+        return host_name(text)
     except TargetForbidden as error:
         raise Problem(
             "invalid_request", str(error), Extra(errors=(FieldError("host", str(error)),))

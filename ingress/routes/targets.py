@@ -2,12 +2,13 @@
 
 from starlette.responses import Response
 
-from core.egress.targets import target_of
+from core.egress.hosts import MAX_HOST_CHARS
+from core.egress.targets import DEFAULT_PORTS, MAX_PORT, target_of
 from core.errors import TargetForbidden
 from core.storage.delivery import targets
 from core.storage.delivery.targets import TargetState
 from ingress.auth.api_keys import Scope
-from ingress.http.problems import Extra, FieldError, Problem
+from ingress.http.problems import Problem
 from ingress.models.targets import ShownTarget, ShownTargets, TargetChange
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
 
@@ -35,28 +36,42 @@ async def list_targets(call: Call) -> Response:
 
 
 def _target(call: Call) -> str:
-    """Return the target of the path as deliveries have it."""
+    """Return the target of the path as deliveries have it.
+
+    Raises:
+        Problem: `target_not_found`: no URL has such a target. What a host may be no schema can say,
+            so that this is no fault of the request's form.
+    """
     parts = call.request.path_params
     try:
         return target_of(parts["scheme"], parts["host"], parts["port"])
     except TargetForbidden as error:
-        raise Problem(
-            "invalid_request", str(error), Extra(errors=(FieldError("target", str(error)),))
-        ) from error
+        raise Problem("target_not_found", str(error)) from error
 
 
 def _shown(state: TargetState) -> ShownTarget:
     return ShownTarget.of(state, is_disabled=state.disabled_at is not None)
 
 
+_TEXT = (("type", "string"),)
 TARGET = (
-    Parameter("scheme", "path", "`https` or `http`."),
-    Parameter("host", "path", "Name or address, as in the callback URL."),
-    Parameter("port", "path", "Port; 443 and 80 where the URL has none."),
+    Parameter("scheme", "path", "As in URLs.", (*_TEXT, ("enum", list(DEFAULT_PORTS)))),
+    Parameter(
+        "host",
+        "path",
+        "Name or address, as in the callback URL.",
+        (*_TEXT, ("minLength", 1), ("maxLength", MAX_HOST_CHARS)),
+    ),
+    Parameter(
+        "port",
+        "path",
+        "443 and 80 where the URL has none.",
+        (("type", "integer"), ("minimum", 1), ("maximum", MAX_PORT)),
+    ),
 )
-_BODY_PROBLEMS = (
-    "malformed_json", "receive_timeout", "body_too_large", "unsupported_media_type",
-    "invalid_request",
+_PROBLEMS = (
+    "target_not_found", "malformed_json", "receive_timeout", "body_too_large",
+    "unsupported_media_type", "invalid_request",
 )  # fmt: skip
 OPERATIONS = (
     Operation(
@@ -78,7 +93,7 @@ OPERATIONS = (
         scope=Scope.ADMIN,
         body=TargetChange,
         parameters=TARGET,
-        problems=_BODY_PROBLEMS,
+        problems=_PROBLEMS,
     ),
     Operation(
         "POST",
@@ -90,6 +105,6 @@ OPERATIONS = (
         scope=Scope.ADMIN,
         body=TargetChange,
         parameters=TARGET,
-        problems=_BODY_PROBLEMS,
+        problems=_PROBLEMS,
     ),
 )

@@ -1,7 +1,7 @@
 -- The whole schema. docs/schema.sql is made from a database that this file made.
 --
--- Rules live in statements (core/storage), not here. The four triggers are for SQL typed by hand and
--- for writers of one image: they check, count and note, and upkeep follows (docs/decisions/0017).
+-- Rules live in statements (core/storage), not here. The triggers are for SQL typed by hand and for
+-- writers of one image: they check, count and note, and upkeep follows (docs/decisions/0017, 0029).
 
 CREATE EXTENSION IF NOT EXISTS vector;
 
@@ -711,7 +711,8 @@ BEGIN
 END $$;
 
 -- A new owner has the image in the counts as it stands, and one who leaves has not. Nobody may switch
--- this off: it alone knows who comes and goes.
+-- this off: it alone knows who comes and goes. FOR SHARE: who changes the image at this moment counts
+-- either for those who were there before, and is waited for here, or for the new one too.
 CREATE FUNCTION note_owner() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     c record;
@@ -720,6 +721,7 @@ BEGIN
         SELECT i.image_id, i.status, v.owner, v.n
         FROM (VALUES (OLD.image_id, OLD.owner, -1), (NEW.image_id, NEW.owner, 1)) AS v (image_id, owner, n)
         JOIN images i ON i.image_id = v.image_id AND NOT i.open_to_all
+        FOR SHARE OF i
     LOOP
         INSERT INTO total_changes (kind, audience, key, images)
         VALUES ('status', c.owner, c.status, c.n);

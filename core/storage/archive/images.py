@@ -12,12 +12,14 @@ from core.storage.archive.ownership import NamedOwner
 from core.tags import Made
 from core.transaction import Transaction
 
-#: A deleted image that comes back takes all columns from its new arrival.
+#: A deleted image that comes back takes all columns from its new arrival, and is undecided.
 COMES_BACK = """
     uri = CASE WHEN images.status = 'deleted' THEN excluded.uri ELSE images.uri END,
     arrived_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.arrived_at END,
     open_to_all = CASE WHEN images.status = 'deleted' THEN excluded.open_to_all
                        ELSE images.open_to_all END,
+    decided_by = CASE WHEN images.status = 'deleted' THEN NULL ELSE images.decided_by END,
+    decided_at = CASE WHEN images.status = 'deleted' THEN NULL ELSE images.decided_at END,
     deleted_at = NULL, deleted_content = NULL, moved_to = NULL
 """
 #: The path of the last tagging stays until the next one, so that both tables show the same.

@@ -16,6 +16,13 @@ from uuid import UUID
 from core.storage.archive import keeping
 from core.transaction import Transaction
 
+# Held until the transaction ends: of two copies that arrive at once, one gets what is left.
+_HOLD_MISSING = """
+SELECT FROM images
+WHERE sha256 = ANY($1::bytea[]) AND status = 'missing' AND moved_to IS NULL
+  AND (decided_at IS NOT NULL OR NOT open_to_all)
+ORDER BY image_id FOR NO KEY UPDATE
+"""
 # Of files alone: only files are ever missing. Both parts go by index images_sha256.
 _SAME_BYTES = """
 SELECT i.image_id, i.path, i.sha256, i.arrived_at, i.decided_at,
@@ -40,10 +47,11 @@ INSERT INTO image_owners (image_id, owner, arrived_at)
 SELECT n.image_id, o.owner, n.arrived_at FROM image_owners o JOIN images n ON n.image_id = $2
 WHERE o.image_id = $1 ON CONFLICT DO NOTHING
 """
+# Nothing opens what is somebody's, not even a photo that was open to all where it was before.
 _CLOSE = """
-UPDATE images n SET open_to_all = o.open_to_all
+UPDATE images n SET open_to_all = false
 FROM images o
-WHERE n.image_id = $2 AND o.image_id = $1 AND n.open_to_all <> o.open_to_all
+WHERE n.image_id = $2 AND o.image_id = $1 AND n.open_to_all AND NOT o.open_to_all
 """
 _DECIDED = "SELECT image_id, excluded, hand_tags FROM images WHERE image_id = ANY($1::uuid[])"
 _MOVED = "UPDATE images SET moved_to = $2 WHERE image_id = $1"
@@ -130,6 +138,7 @@ async def moved(
     Args:
         arrived: images that arrive in this transaction, new or after they were missing.
     """
+    await tx.execute(_HOLD_MISSING, list(digests))
     rows = await tx.fetch(_SAME_BYTES, list(digests))
     return moves([Copy(**row) for row in rows], arrived)
 

@@ -181,7 +181,7 @@ async def test_a_target_is_disabled_and_resumed_by_an_administrator_alone(
     assert len(await claim(pool)) == 1
     for path in ("https/a b/443", "ftp/a.example/21", "https/a.example/0", "https/a@b/443"):
         wrong = await admin.post(f"/targets/{path}/disable", json={})
-        assert wrong.json()["code"] == "invalid_request", path
+        assert (wrong.status_code, wrong.json()["code"]) == (404, "target_not_found"), path
 
 
 async def test_a_registered_address_is_signed_with_its_own_secret_and_no_other(

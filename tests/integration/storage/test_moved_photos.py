@@ -1,12 +1,14 @@
 """A photo that moves keeps what people decided about it: tags by hand, exclusion, owners."""
 
+import asyncio
 import json
 from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
-from core.storage.archive import curation, images, watched_files
+from core.storage import labels
+from core.storage.archive import curation, image_deletion, image_tags, images, watched_files
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.archive.watched_files import FileState, WatchedFile
 from core.storage.pool import Pool
@@ -17,6 +19,7 @@ from tests.integration.storage.test_owners import (
     OWNERS,
     accept,
     assert_all_readers_agree,
+    is_waiting,
     owners_of,
 )
 
@@ -143,6 +146,59 @@ async def test_a_moved_photo_keeps_its_owners_and_is_shown_to_nobody_else(
 
     assert await owners_of(pool, new.image_id) == ["ann", "bob"]
     assert await images.visible_status(pool, new.image_id, "cy") is None
+
+
+async def test_of_two_copies_that_arrive_at_once_one_gets_what_was_decided(pool: Pool) -> None:
+    old, *new = photo("2019/a.jpg"), photo("summer/a.jpg"), photo("winter/a.jpg")
+    await store(pool, old)
+    await watched(pool, old)
+    await exclude(pool, old)
+    await gone(pool, old)
+
+    async with pool.transaction() as tx:
+        await image_tags.replace(tx, [new[0]], await labels.ensure(tx, ["cat"]))
+        other = asyncio.create_task(store(pool, new[1]))
+        while not (other.done() or await is_waiting(pool)):
+            await asyncio.sleep(0.01)
+    await other
+
+    assert [(await shown(pool, one.image_id))[2] for one in new] == [True, False]
+
+
+@pytest.mark.parametrize("first", ["old is gone", "new is found"])
+async def test_a_move_opens_nothing_that_is_somebodys(pool: Pool, first: str) -> None:
+    old, new = photo("2019/a.jpg"), photo("summer/a.jpg")
+    await store(pool, old)
+    await watched(pool, old)
+    await exclude(pool, old)
+    await accept(pool, new, "ann")
+
+    await moved(pool, old, new, first)
+
+    assert (await shown(pool, new.image_id))[2], "it is excluded there too"
+    assert await images.visible_status(pool, new.image_id, "ann") is not None
+    assert await images.visible_status(pool, new.image_id, "bob") is None
+
+
+async def test_who_deleted_an_image_decided_nothing_about_the_one_that_comes_after(
+    pool: Pool,
+) -> None:
+    old, new = photo("2019/a.jpg"), photo("summer/a.jpg")
+    for one in (old, new):
+        await store(pool, one)
+        await watched(pool, one)
+    await set_tags(pool, old, "grandma")
+    async with pool.transaction() as tx:
+        await image_deletion.delete(tx, new.image_id, by="root")
+
+    await accept(pool, new, None)
+    await store(pool, new)
+    by = "SELECT decided_by FROM images WHERE image_id = $1"
+    decided_by = await pool.fetchval(by, new.image_id)
+    await gone(pool, old)
+
+    assert decided_by is None
+    assert (await shown(pool, new.image_id))[0] == ["grandma"]
 
 
 async def test_a_copy_that_was_there_gets_nothing_when_the_other_one_goes(pool: Pool) -> None:

@@ -305,6 +305,22 @@ async def test_sql_typed_while_somebody_joins_is_counted_once(pool: Pool) -> Non
     assert await statistics.counts(pool, "day", owner="bob") == {"2021-01-01": 1}
 
 
+async def test_an_owner_typed_while_a_new_image_is_tagged_is_counted_once(pool: Pool) -> None:
+    image = tagged(1, ("cat", 900_000))
+    await accept(pool, image, "ann")
+    typed = "INSERT INTO image_owners SELECT image_id, 'bob', arrived_at FROM images"
+
+    async with pool.transaction() as tx:
+        await image_tags.replace(tx, [image], await labels.ensure(tx, ["cat"]))
+        joining = asyncio.create_task(pool.execute(typed))
+        while not (joining.done() or await is_waiting(pool)):
+            await asyncio.sleep(0.01)
+    await joining
+
+    for owner in (None, *OWNERS):
+        await assert_all_readers_agree(pool, owner)
+
+
 async def test_a_record_names_an_owner_only_for_a_new_image_or_the_owners_job(pool: Pool) -> None:
     bobs, job_id = tagged(1), uuid4()
     await accept(pool, bobs, "bob")
@@ -389,8 +405,12 @@ async def rows_read(pool: Pool) -> int:
 async def until_waiting(pool: Pool) -> None:
     """Wait until somebody waits for a lock."""
     async with asyncio.timeout(60):
-        while not await pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+        while not await is_waiting(pool):
             await asyncio.sleep(0.01)
+
+
+async def is_waiting(pool: Pool) -> bool:
+    return bool(await pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
 
 async def test_ownership_stands_in_one_rule(pool: Pool) -> None:

@@ -106,7 +106,9 @@ class MemoryTable:
         deleted = {key: Made(at, is_fresh=False) for key, at in self.deleted.items()}
         return {key: made for key, made in (self.last | deleted).items() if key in image_ids}
 
-    async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
+    async def skip(
+        self, tx: Transaction, arrivals: Sequence[Arrival], counted: Collection[UUID]
+    ) -> None:
         self.skipped += [arrival.event.uri for arrival in arrivals]
 
     async def stay_deleted(

@@ -106,7 +106,7 @@ class Table:
     async def latest(self, tx: Any, image_ids: Sequence[UUID]) -> dict[UUID, Made]:
         return {}
 
-    async def skip(self, tx: Any, arrivals: Sequence[Arrival]) -> None:
+    async def skip(self, tx: Any, arrivals: Sequence[Arrival], counted: Any) -> None:
         raise AssertionError(arrivals)
 
     async def stay_deleted(

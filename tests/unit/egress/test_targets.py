@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from core.egress.addresses import parse_networks
 from core.egress.own_ports import own_ports
-from core.egress.targets import Target, TargetPolicy, lane_name, lane_of
+from core.egress.targets import Target, TargetPolicy, host_name, lane_of
 from core.errors import ConfigurationError, TargetForbidden
 from core.settings import (
     DatabaseSettings,
@@ -277,7 +277,7 @@ def test_a_host_is_one_lane_in_all_its_spellings_and_operators_may_use_any(
     bracketed = f"[{name}]" if ":" in name else name
     lanes = {lane_of(f"HTTPS://{host}:8443/x") for host in spellings}
     assert lanes == {f"https://{bracketed}:8443"}
-    assert {lane_name(host) for host in [*spellings, name]} == {name}
+    assert {host_name(host) for host in [*spellings, name]} == {name}
 
 
 def test_scheme_and_port_are_of_the_lane_and_path_and_user_are_not() -> None:

@@ -1,8 +1,10 @@
 """What `--help` shows of every command, and what it costs."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from photo_archive.app import app
+from tests.documents import ROOT, documents
 
 #: What takes long to import: servers' clients, the model's libraries, settings, the progress bar.
 HEAVY = ("aiokafka", "asyncpg", "httpx", "open_clip", "pydantic", "rich", "spacy", "torch")
@@ -24,6 +27,8 @@ def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
             yield (*words, name), inner
 
 
+#: A call of the command in a document: its first word and, where there is one, the second.
+CALL = re.compile(r"photo-archive ([a-z]+)(?: ([a-z][a-z-]+))?")
 COMMANDS = dict(leaves(get_command(app)))
 LINES = sorted(COMMANDS)
 
@@ -59,6 +64,19 @@ def test_the_examples_are_understood(words: tuple[str, ...]) -> None:
 
     assert examples
     assert used <= known
+
+
+@pytest.mark.parametrize("page", documents(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_documents_name_commands_that_there_are(page: Path) -> None:
+    firsts = {words[0] for words in LINES}
+    groups = {words[0] for words in LINES if len(words) > 1}
+    unknown = {
+        f"{first} {second}".strip()
+        for first, second in CALL.findall(page.read_text(encoding="utf-8"))
+        if first not in firsts or (first in groups and second and (first, second) not in LINES)
+    }
+
+    assert unknown == set()
 
 
 def test_an_unknown_command_and_an_unknown_option_are_wrong_usage() -> None:

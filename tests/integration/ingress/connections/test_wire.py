@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from core.settings import IngressSettings
 from ingress.dependencies import Readiness
 from ingress.http.idling import SEAT
-from ingress.protocol import WireLimits
+from ingress.http.limits import WireLimits
 from ingress.server import listen, make_server
 from tests.integration.ingress.conftest import free_port
 
@@ -34,16 +34,22 @@ class Heard:
     holder: str | None = None
     pause_s: float = 0.0
     answered: int = 0
+    left: int = 0  # requests that noticed that their client is gone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.requests.append(scope)
         if self.holder:
             scope[SEAT].holder = self.holder
         scope[SEAT].pause_s = self.pause_s
+        if scope["path"] == "/watch":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.left += 1
+            return
         if scope["method"] == "POST":
             while (await receive()).get("more_body"):
                 pass
-        if self.gate is not None:
+        if self.gate is not None and scope["path"] != "/quick":
             await self.gate.wait()
         length = (b"content-length", str(len(self.body)).encode())
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
@@ -241,13 +247,41 @@ async def test_a_few_requests_before_their_answers_are_answered_in_order() -> No
     assert answer.count(b"HTTP/1.1 200 ") == 11
 
 
-async def test_garbage_behind_a_request_is_not_its_answer() -> None:
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x16\x03\x01 this is no HTTP\r\n\r\n",
+        b"GET http://x:99999/ HTTP/1.1\r\nHost: x\r\n\r\n",  # seen when the headers are complete
+    ],
+)
+async def test_garbage_behind_a_request_is_not_its_answer(garbage: bytes) -> None:
     gate = asyncio.Event()
     async with running(app=Heard(gate=gate)) as server, server.connected() as client:
-        await client.say(REQUEST + b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+        await client.say(REQUEST + garbage)
         answer = await client.answer()
 
     assert answer == b""
+
+
+async def test_a_refusal_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    limits = replace(LIMITS, head_bytes=KIB)
+    garbage = CHUNKED + b"1;x=" + b"a" * 3 * KIB + b"\r\nx, then no chunk"  # and beyond the bound
+    async with running(limits) as server, server.connected() as client:
+        await client.say(garbage)
+        answer = await client.answer()
+
+    problem_of(answer, 400, "malformed_request")
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+async def test_who_goes_is_missed_by_the_request_under_way_though_others_wait_behind_it() -> None:
+    async with running() as server:
+        async with server.connected() as client:
+            await client.say(b"GET /watch HTTP/1.1\r\nHost: x\r\n\r\n" + REQUEST * 2)
+            await until(lambda: len(server.app.requests) == 1)
+        await until(lambda: server.app.left == 1)
+
+    assert len(server.app.requests) == 1
 
 
 async def test_blanks_behind_a_value_are_no_part_of_it() -> None:
@@ -321,19 +355,20 @@ async def test_a_connection_of_a_key_stays_while_strangers_take_all_others() -> 
         assert (await known.answer()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_requests_under_way_are_never_closed_for_new_connections() -> None:
+@pytest.mark.parametrize("before", [b"", b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_requests_under_way_are_never_closed_for_new_connections(before: bytes) -> None:
     limits = replace(LIMITS, connections=8)
     app = Heard(gate=asyncio.Event())
     async with running(limits, app) as server, AsyncExitStack() as held:
         busy = await held.enter_async_context(server.connected())
-        await busy.say(LAST_REQUEST)
-        await until(lambda: len(server.app.requests) == 1)
+        await busy.say(before + LAST_REQUEST)
+        await until(lambda: len(server.app.requests) == 1 + bool(before))
         for _ in range(20):
             await held.enter_async_context(server.connected())
         assert app.gate is not None
         app.gate.set()
 
-        assert (await busy.answer()).startswith(b"HTTP/1.1 200 ")
+        assert (await busy.answer()).count(b"HTTP/1.1 200 ") == 1 + bool(before)
 
 
 async def test_a_refused_client_is_not_heard_before_its_time() -> None:
