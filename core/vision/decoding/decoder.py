@@ -75,7 +75,7 @@ def pool_limits(
     """Return the pool's limits from the settings.
 
     Where they name no number of workers there is one per core, at most 8, and no more than fit into
-    the memory.
+    the memory; where they name no memory either, and not even one fits, a large picture has less.
 
     Args:
         settings: of decoding.
@@ -97,6 +97,9 @@ def pool_limits(
     if not settings.workers:
         workers = machine_memory.fitting_workers(limits, available)
         limits = replace(limits, workers=max(1, workers))
+        if not workers and "memory_bytes" not in settings.model_fields_set:
+            fitting = machine_memory.fitting_memory(limits, available)
+            limits = replace(limits, memory_bytes=fitting)
     machine_memory.check_fit(limits, available)
     return limits
 

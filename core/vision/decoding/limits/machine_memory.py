@@ -65,6 +65,12 @@ def fitting_workers(limits: PoolLimits, memory_bytes: int) -> int:
     return workers
 
 
+def fitting_memory(limits: PoolLimits, memory_bytes: int) -> int:
+    """Return the address space that a large picture may have beside the ordinary decoders."""
+    ordinary = limits.workers + limits.apart
+    return max(memory_bytes // (ordinary + 1), memory_bytes - ordinary * limits.ordinary_bytes)
+
+
 def check_fit(limits: PoolLimits, memory_bytes: int) -> None:
     """Raise where the limits of all decoders together exceed the memory.
 

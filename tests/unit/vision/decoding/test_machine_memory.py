@@ -76,3 +76,12 @@ def test_one_worker_has_room_on_a_small_machine() -> None:
     settings = DecodeSettings(memory_bytes=640 * MIB)
 
     assert pool_limits(settings, MIB, memory_bytes=1536 * MIB).workers == 1
+
+
+@pytest.mark.parametrize("memory_mib", [1024, 1536, 2048, 3072])
+def test_a_small_machine_starts_without_settings_and_decodes_what_fits(memory_mib: int) -> None:
+    limits = pool_limits(DecodeSettings(), MIB, memory_bytes=memory_mib * MIB)
+
+    assert limits.workers == 1
+    assert needed_bytes(limits) <= memory_mib * MIB
+    assert limits.memory_bytes >= memory_mib * MIB // 3
