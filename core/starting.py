@@ -3,7 +3,8 @@
 A supervisor that starts servers and processes at the same time gives these the option `--held`. A
 held process imports and loads, prints that it has, and then reads the rest of its environment from
 its standard input, as one JSON object. It asks no server for anything and reads no address before,
-for these are known only when the servers are up.
+for these are known only when the servers are up. If that input ends without a word the supervisor
+is gone, and so goes the process: with the defaults it would work on whatever archive listens there.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ import json
 import os
 import signal
 import sys
+
+from core.errors import TransientError
 
 HELD = "--held"
 #: A held process prints this line when it has loaded.
@@ -31,12 +34,20 @@ async def released(*, is_held: bool) -> None:
     """Return when the servers may be used: at once, unless the process is held.
 
     Call it when everything is loaded, before the first setting of a server is read.
+
+    Raises:
+        TransientError: whoever held it ended without releasing it.
     """
     if is_held:
         print(LOADED, flush=True)  # noqa: T201  # whatever the level of the logs is
         # On a thread, since the event loop cannot watch every kind of standard input.
         rest = await asyncio.to_thread(sys.stdin.read)
-        os.environ.update(json.loads(rest or "{}"))
+        try:
+            os.environ.update(json.loads(rest))
+        except ValueError as error:
+            raise TransientError(
+                f"{HELD}: standard input ended without one JSON object of variables"
+            ) from error
 
 
 class Beginning:

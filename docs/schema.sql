@@ -211,6 +211,7 @@ CREATE TABLE parked_images (
     owner text,
     reason text NOT NULL,
     event_time timestamp with time zone NOT NULL,
+    event_is_bulk boolean NOT NULL,
     topic text NOT NULL,
     part integer NOT NULL,
     log_offset bigint NOT NULL,
@@ -227,7 +228,8 @@ CREATE TABLE parked_images (
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE,
     CHECK ((reason = ANY (ARRAY['slow_picture'::text, 'large_picture'::text, 'slow_source'::text])))
 );
-CREATE INDEX parked_images_turn ON parked_images USING btree (reason, COALESCE(owner, ''::text), attempts, parked_at);
+CREATE INDEX parked_images_suspects ON parked_images USING btree (COALESCE(owner, ''::text), attempts, parked_at) WHERE (attempts > 0);
+CREATE INDEX parked_images_turn ON parked_images USING btree (reason, COALESCE(owner, ''::text), event_is_bulk, parked_at) WHERE (attempts = 0);
 
 -- Where the arrivals of parked images lie in the log: a query with the token of one waits for it.
 CREATE TABLE parked_places (

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from core.addresses import parse_roots
+from core.errors import ConfigurationError
 from standalone.files import write_private
 
 FILE_NAME = "roots"
@@ -41,7 +42,16 @@ def with_folder(roots: str, folder: Path, wanted: str) -> str:
     """Return the roots and this folder, named `wanted`, or `wanted-2` … where that is taken.
 
     An image's identity holds the root's name, so two folders must never share one.
+
+    Raises:
+        ConfigurationError: `ARCHIVE_ROOTS` cannot say its path.
     """
+    path = str(folder.resolve())
+    if ";" in path or path != path.strip():
+        raise ConfigurationError(
+            f"{path!r}: the path of a folder of photos may hold no semicolon, and no blank at its"
+            " end"
+        )
     known = parse_roots(roots)
     number, name = 1, wanted
     while name in known:

@@ -5,7 +5,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -144,12 +143,13 @@ class PostgresTags:
         """
         return await ordering.latest(tx, image_ids)
 
-    async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
+    async def skip(
+        self, tx: Transaction, arrivals: Sequence[Arrival], counted: Collection[UUID]
+    ) -> None:
         """Note that arrivals count no more: for their jobs they are done."""
         events = [arrival.event for arrival in arrivals]
-        await ordering.note_overtaken(
-            tx, [NamedOwner(event.image_id, event.owner, event.job_id) for event in events]
-        )
+        claims = [NamedOwner(event.image_id, event.owner, event.job_id) for event in events]
+        await ordering.note_overtaken(tx, claims, counted)
 
     async def stay_deleted(
         self,
@@ -206,7 +206,7 @@ class PostgresTags:
     async def park(
         self,
         tx: Transaction,
-        images: Sequence[tuple[Received[Arrival], Slowness, datetime]],
+        images: Sequence[tuple[Received[Arrival], Slowness, Made]],
         places: Sequence[tuple[UUID, Place]],
     ) -> None:
         """Set arrivals aside until they are tagged apart from others."""
@@ -214,8 +214,8 @@ class PostgresTags:
         reasons = Counter(why.value for _, why, _ in images)
         log.info("images_parked", images=len(images), **reasons)
 
-    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, datetime]]) -> None:
-        """Forget what was set aside of these images and was made no later than these times."""
+    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, Made]]) -> None:
+        """Forget what was set aside of these images and was made no later than these."""
         await parked_images.supersede(tx, done)
 
 
@@ -234,9 +234,7 @@ class PromptBlobs:
         return await self.store.keep(content)
 
 
-def _parked(
-    received: Received[Arrival], why: Slowness, event_time: datetime
-) -> parked_images.ParkedImage:
+def _parked(received: Received[Arrival], why: Slowness, made: Made) -> parked_images.ParkedImage:
     event = received.event.event
     scheme, _, rest = event.uri.partition(":")
     return parked_images.ParkedImage(
@@ -248,7 +246,7 @@ def _parked(
         # The pruner takes kept bytes to which no image refers.
         sha256=bytes.fromhex(rest) if scheme == KEPT else None,
         why=why,
-        event_time=event_time,
+        made=made,
         place=Place(*received.partition, received.offset),
         record=received.record,
         record_ms=received.timestamp_ms,

@@ -88,17 +88,25 @@ class TagTable(Protocol):
         """Put images into the failure ledger."""
         ...
 
-    async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
-        """Note that arrivals count no more: for their jobs they are done."""
+    async def skip(
+        self, tx: Transaction, arrivals: Sequence[Arrival], counted: Collection[UUID]
+    ) -> None:
+        """Note that arrivals count no more: for their jobs they are done.
+
+        Args:
+            tx: the transaction, which has written what does count.
+            arrivals: those.
+            counted: images that a job of another arrival in this transaction counts.
+        """
         ...
 
     async def park(
         self,
         tx: Transaction,
-        images: Sequence[tuple[Received[Arrival], Slowness, datetime]],
+        images: Sequence[tuple[Received[Arrival], Slowness, Made]],
         places: Sequence[tuple[UUID, Place]],
     ) -> None:
-        """Set arrivals aside, with their own times, until they are tagged apart from others.
+        """Set arrivals aside, with when they were made, until they are tagged apart from others.
 
         Args:
             tx: the transaction.
@@ -107,8 +115,8 @@ class TagTable(Protocol):
         """
         ...
 
-    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, datetime]]) -> None:
-        """Forget what was set aside of these images and was made no later than these times."""
+    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, Made]]) -> None:
+        """Forget what was set aside of these images and was made no later than these."""
         ...
 
 
@@ -155,7 +163,7 @@ class TaggingRole:
 
     async def apply(self, items: Sequence[TaggingItem], tx: Transaction) -> Outcome:
         """Write tags and failures, and set aside what is slow; emit one event per other image."""
-        current = await self._current(items, tx)
+        current, skipped = await self._current(items, tx)
         parked = [it for it in current if isinstance(it.plan, Postponed)]
         done = [(it.received, it.plan) for it in current if not isinstance(it.plan, Postponed)]
         tagged = [(it.event, plan, made(it)) for it, plan in done if isinstance(plan, Tagged)]
@@ -171,11 +179,14 @@ class TaggingRole:
             await self.table.record_failures(tx, failed)
             reach("tagging.failed")
         if done:
-            await self.table.supersede(tx, [(_image_id(it), made(it).at) for it, _ in done])
+            await self.table.supersede(tx, [(_image_id(it), made(it)) for it, _ in done])
             reach("tagging.superseded")
         if parked:
             await self.table.park(tx, *_aside(parked, items))
             reach("tagging.parked")
+        if skipped:
+            counted = {_image_id(it.received) for it in current if it.received.event.event.job_id}
+            await self.table.skip(tx, skipped, counted)
         counts = {
             "tagged": len(tagged),
             "parked": len(parked),
@@ -194,25 +205,28 @@ class TaggingRole:
         if any(plan.label_version not in {None, version} for plan in plans):
             raise StaleLabels(f"labels are at version {version} now")
 
-    async def _current(self, items: Sequence[TaggingItem], tx: Transaction) -> list[TaggingItem]:
-        """Return each image's arrival that was made last; none where something later happened.
+    async def _current(
+        self, items: Sequence[TaggingItem], tx: Transaction
+    ) -> tuple[list[TaggingItem], list[Arrival]]:
+        """Return each image's arrival that was made last, and those that count no more.
 
-        Of those that were made at the same time it is the last one in the log.
+        Of those that were made at the same time it is the last one in the log; it is none where
+        something later happened to the image before.
         """
         ids = {item.received.event.event.image_id for item in items}
         items = await self._without_deleted(items, ids, tx)
         latest = await self.table.latest(tx, sorted(ids))
         winners: dict[UUID, TaggingItem] = {}
-        overtaken: list[Arrival] = []
+        skipped: list[Arrival] = []
         for item in items:
             image_id, at = _image_id(item.received), made(item.received)
+            beaten: TaggingItem | None = item
             if at >= latest.get(image_id, at):
+                beaten = winners.get(image_id)
                 latest[image_id], winners[image_id] = at, item
-            elif image_id not in winners:
-                overtaken.append(item.received.event)
-        if overtaken:
-            await self.table.skip(tx, overtaken)
-        return list(winners.values())
+            if beaten is not None:
+                skipped.append(beaten.received.event)
+        return list(winners.values()), skipped
 
     async def _without_deleted(
         self, items: Sequence[TaggingItem], ids: Collection[UUID], tx: Transaction
@@ -249,10 +263,10 @@ def _lane(items: Sequence[TaggingItem]) -> Lane:
 
 def _aside(
     parked: Sequence[TaggingItem], items: Sequence[TaggingItem]
-) -> tuple[list[tuple[Received[Arrival], Slowness, datetime]], list[tuple[UUID, Place]]]:
+) -> tuple[list[tuple[Received[Arrival], Slowness, Made]], list[tuple[UUID, Place]]]:
     """Return the arrivals to be parked, and the places of all arrivals of the same images."""
     images = [
-        (it.received, it.plan.why, made(it.received).at)
+        (it.received, it.plan.why, made(it.received))
         for it in parked
         if isinstance(it.plan, Postponed)
     ]

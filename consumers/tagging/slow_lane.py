@@ -64,13 +64,21 @@ class SlowLaneOutbox(Protocol):
         ...
 
 
-def places(apart: int) -> dict[Slowness, int]:
+def places(apart: int) -> dict[Slowness | None, int]:
     """Return how many images of each kind are worked on at once.
+
+    Of the suspects (None) it is one: the death of a process is charged to all that it worked on,
+    and two suspects would be charged for each other again and again.
 
     Args:
         apart: slow pictures that are decoded at once. Of the large ones it is one.
     """
-    return {Slowness.PICTURE: apart, Slowness.MEMORY: 1, Slowness.SOURCE: SOURCES_AT_ONCE}
+    return {
+        Slowness.PICTURE: apart,
+        Slowness.MEMORY: 1,
+        Slowness.SOURCE: SOURCES_AT_ONCE,
+        None: 1,
+    }
 
 
 @dataclass(slots=True)
@@ -79,7 +87,7 @@ class SlowLane:
 
     Args:
         role: with a patient tagger and a patient blob store.
-        why: the kind.
+        why: the kind; None: suspects of any, which were under way when a process ended.
         at_once: how many are worked on at a time.
     """
 
@@ -87,7 +95,7 @@ class SlowLane:
     role: TaggingRole
     letters: DeadLetters
     outbox: SlowLaneOutbox
-    why: Slowness
+    why: Slowness | None
     at_once: int = 1
     lease_s: float = LEASE_S
     _turn: str = ""
@@ -196,7 +204,7 @@ class SlowLane:
         log.info(
             "parked_image_dealt_with",
             image_id=str(claimed.image_id),
-            lane=self.why.value,
+            lane=claimed.why.value,
             reason=failure.reason if isinstance(failure, PermanentError) else None,
             waited_s=round(claimed.waited_s, 1),
             took_ms=round(1000 * (perf_counter() - began)),

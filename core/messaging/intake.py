@@ -8,7 +8,7 @@ import structlog
 from core.errors import BrokerAway
 from core.failpoints import reach
 from core.messaging.batching import PartitionBatch, size_of
-from core.messaging.ports import Fetched, Garbled, GroupClient, OutOfLog
+from core.messaging.ports import Dropped, Fetched, Garbled, GroupClient, OutOfLog
 from core.messaging.session import Backoff, Session
 from core.messaging.stage_timer import TimeAccount
 from core.messaging.tracking import FetchAction
@@ -59,6 +59,8 @@ class Intake:
                 failures += 1
                 self._session.wait_for("fetch", error)
                 log.warning("fetch_failed", error=str(error), failures=failures)
+                if isinstance(error, Dropped):  # else they would be passed as a gap in the log
+                    self._session.recover("dropped")
                 if failures > 100:  # at 10 s each: no outage lasts so long, the client is stuck
                     raise
                 await asyncio.sleep(self._backoff.delay_s(failures, self._session.random))

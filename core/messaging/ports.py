@@ -41,6 +41,10 @@ class OutOfLog(BrokerAway):
         self.partitions = partitions
 
 
+class Dropped(BrokerAway):
+    """The client has lost records that it had fetched: whoever wants them must seek."""
+
+
 class Garbled(TransientError):
     """The client cannot read what it fetched: a broken batch, a header name that is no UTF-8."""
 

@@ -22,7 +22,7 @@ LEAST_S = 1e-6  # no model is as quick; a clock may stand still
 Turn = Callable[[], Awaitable[None]]
 
 
-class PatientDecoder:
+class YieldingDecoder:
     """Decodes when it is its turn.
 
     Args:
@@ -43,7 +43,7 @@ class PatientDecoder:
             return await self._decoder.decode(data)
 
 
-class PatientModel:
+class YieldingModel:
     """Encodes a batch in parts, each when it is its turn.
 
     A part takes about `SHORT_S`, but has no fewer pictures than lose time: on two cores that is the

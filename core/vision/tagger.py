@@ -17,7 +17,7 @@ from core.errors import ConfigurationError, PermanentError
 from core.tags import ImageTags, Label, Postponed, Tagged, TagRequest, TagScore
 from core.vision import scoring
 from core.vision.decoding.decoder import Decoded
-from core.vision.giving_way import PatientDecoder, PatientModel, Turn
+from core.vision.giving_way import Turn, YieldingDecoder, YieldingModel
 from core.vision.ports import Decoder, ImageModel
 from core.vision.prefetch import Outcome, decoded_batches
 
@@ -116,8 +116,8 @@ class ClipTagger:
             decoders: pictures that the decoder can work on at a time.
         """
         return ClipTagger(
-            PatientDecoder(self._decoder, turn, decoders),
-            PatientModel(self._model, turn),
+            YieldingDecoder(self._decoder, turn, decoders),
+            YieldingModel(self._model, turn),
             self._options,
             self._observe,
         )

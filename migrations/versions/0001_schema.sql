@@ -219,6 +219,7 @@ CREATE TABLE parked_images (
     owner       text,
     reason      text        NOT NULL CHECK (reason IN ('slow_picture', 'large_picture', 'slow_source')),
     event_time  timestamptz NOT NULL,  -- of the arrival, as the event says it
+    event_is_bulk boolean   NOT NULL,  -- of equal times the fresh arrival counts
     topic       text        NOT NULL,
     part        int4        NOT NULL,
     log_offset  int8        NOT NULL,
@@ -232,7 +233,9 @@ CREATE TABLE parked_images (
     due_at      timestamptz NOT NULL DEFAULT now(),  -- when leased: when the lease ends
     token       uuid                   -- of the present lease
 );
-CREATE INDEX parked_images_turn ON parked_images (reason, coalesce(owner, ''), attempts, parked_at);
+CREATE INDEX parked_images_turn ON parked_images (reason, coalesce(owner, ''), event_is_bulk, parked_at)
+    WHERE attempts = 0;
+CREATE INDEX parked_images_suspects ON parked_images (coalesce(owner, ''), attempts, parked_at) WHERE attempts > 0;
 COMMENT ON TABLE parked_images IS
     'Arrivals of images that others must not wait for, with their records: worked off per owner in turn.';
 

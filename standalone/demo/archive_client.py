@@ -150,7 +150,7 @@ class ArchiveClient:
                 return
 
     def follow_job(self, job_id: str, patience_s: float) -> Iterator[dict[str, Any]]:
-        """Yield a directory job again and again until all its photos are tagged or have failed.
+        """Yield a directory job again and again until all its photos are dealt with.
 
         Raises:
             ArchiveFailed: the job failed, or nothing moved for `patience_s`.
@@ -180,8 +180,9 @@ def _is_tagged(image: Mapping[str, Any], since: datetime) -> bool:
 
 
 def settled(job: Mapping[str, Any]) -> int:
-    """How many of a job's images are tagged or have failed."""
-    return int(job["images"].get("tagged", 0) + job["images"].get("failed", 0))
+    """How many of a job's images are dealt with; one that somebody deleted stays so, and is."""
+    counts: Mapping[str, int] = job["images"]
+    return sum(count for status, count in counts.items() if status != "accepted")
 
 
 def _media_type(path: Path) -> str:

@@ -60,6 +60,9 @@ def allow(plan: StandalonePlan, folder: Path, name: str) -> StandalonePlan:
         plan: the plan so far; where it has the folder, it stays as it is.
         folder: the folder.
         name: of its root, where no other folder has it.
+
+    Raises:
+        ConfigurationError: `ARCHIVE_ROOTS` cannot say its path.
     """
     if place_of(plan.archive_roots, folder) is not None:
         return plan

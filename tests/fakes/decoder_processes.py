@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from core.vision.decoding import worker_protocol
 from core.vision.decoding.limits.deadline import TimeLimit, within
-from core.vision.decoding.worker_process import DecoderProcess, Died, PoolLimits
+from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits
 from core.vision.decoding.worker_protocol import GREY_SIDE
 
 
@@ -18,13 +18,18 @@ class FakeProcesses:
         running: pictures under way, by the memory limit of their processes.
         most: the most that were under way at once.
         started: how many processes were started.
+        refused: how many starts the system refuses from now on.
     """
 
     running: dict[int, int] = field(default_factory=dict)
     most: dict[int, int] = field(default_factory=dict)
     started: int = 0
+    refused: int = 0
 
     def start(self, limits: PoolLimits, _operations: str) -> DecoderProcess:
+        if self.refused:
+            self.refused -= 1
+            raise NotStarted("no process to be had")
         self.started += 1
         return FakeProcess(self, limits)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.ports import Fetched, Listener, NotAMember, Sent
+from core.messaging.ports import Dropped, Fetched, Listener, NotAMember, Sent
 from core.offsets import Identity, Place
 from schemas.record import Partition, Record
 
@@ -65,6 +65,7 @@ class MemoryGroupClient:
         self.committed: dict[Partition, int] = {}
         self.proofs: list[Mapping[Partition, int]] = []
         self.fetch_latency_s = 0.0
+        self.drops = 0  # so many fetches lose what they have found
         self.start_failures = 0
         self.stopped = False
         self.bounds_away = False
@@ -105,6 +106,9 @@ class MemoryGroupClient:
             if records:
                 self.positions[partition] = records[-1][0] + 1
                 found.append((partition, records))
+        if found and self.drops:
+            self.drops -= 1
+            raise Dropped("no thread")
         await asyncio.sleep(self.fetch_latency_s if found else min(timeout_s, 0.002))
         return found
 

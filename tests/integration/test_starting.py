@@ -79,6 +79,20 @@ def test_a_held_process_loads_touches_no_server_and_ends_at_once_when_told(
         assert process.wait(10) == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("role", ROLES, ids=IDS)
+def test_a_held_process_ends_when_whoever_holds_it_is_gone(
+    role: tuple[str, ...], tmp_path: Path
+) -> None:
+    with started(*role, HELD, folder=tmp_path) as process:
+        until(lambda: has_loaded(tmp_path) or process.poll() is not None, "it loads", LOADING_S)
+        assert process.stdin is not None
+        process.stdin.close()
+
+        assert process.wait(60) == 1
+        assert "standard input ended" in (tmp_path / "log").read_text()
+        assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 def imports(library: str) -> Callable[[int], bool]:
     """Return whether a process has begun to import a library: it has mapped a file of it."""
 

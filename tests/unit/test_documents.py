@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -78,6 +79,13 @@ def test_the_changelog_begins_with_the_version_of_the_project() -> None:
 
     assert len(versions) == text.count("\n## ")
     assert versions[0] == project["version"]
+
+
+def test_the_changelog_says_nothing_twice() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = Counter(re.split(r"^(?:- |#)", text, flags=re.MULTILINE))
+
+    assert [entry for entry, times in entries.items() if times > 1] == []
 
 
 def test_every_setting_says_what_it_means() -> None:

@@ -23,7 +23,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from core.errors import BrokerAway
+from core.errors import BrokerAway, TransientError
 from core.messaging.kafka import unpacking
 from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.connection import (
@@ -34,7 +34,7 @@ from core.messaging.kafka.connection import (
     translated,
 )
 from core.messaging.limits import CLIENT_LIMITS, ClientLimits
-from core.messaging.ports import Fetched, Garbled, Listener, NotAMember, OutOfLog
+from core.messaging.ports import Dropped, Fetched, Garbled, Listener, NotAMember, OutOfLog
 from core.offsets import Identity
 from core.settings import KafkaSettings
 from schemas.record import Partition, Record
@@ -159,6 +159,7 @@ class GroupConsumer:
             OutOfLog: an offset is outside its log.
             Garbled: a record cannot be unpacked; records fetched with it are lost to the client,
                 so the caller must seek.
+            Dropped: this process had no means to unpack; the same.
             BrokerAway: an error that may pass.
         """
         wanted = [self._there(partition) for partition in partitions] or [_NOBODY]
@@ -170,20 +171,28 @@ class GroupConsumer:
             )
         try:
             fetched = await asyncio.shield(self._fetching)
-        except OffsetOutOfRangeError as error:
-            raise OutOfLog([self._here(place) for place in error.args[0]]) from error
         except NoOffsetForPartitionError:
             return []  # not claimed yet; the claim will seek
-        except CorruptRecordException as error:
-            raise Garbled(str(error)) from error
-        except (KafkaError, ConsumerStoppedError) as error:
-            raise BrokerAway(f"fetch: {type(error).__name__}: {error}") from error
-        except Exception as error:  # unpacking a hostile batch may raise anything
-            raise Garbled(f"{type(error).__name__}: {error}") from error
+        except Exception as error:
+            raise self._failure(error) from error
         finally:
             if self._fetching is not None and self._fetching.done():
                 self._fetching = None
         return [(self._here(place), self._read(records)) for place, records in fetched.items()]
+
+    def _failure(self, error: Exception) -> TransientError:
+        """Return what a failed fetch means."""
+        match error:
+            case OffsetOutOfRangeError():
+                return OutOfLog([self._here(place) for place in error.args[0]])
+            case CorruptRecordException():
+                return Garbled(str(error))
+            case unpacking.NoMeans():
+                return Dropped(f"fetch: {error}")
+            case KafkaError() | ConsumerStoppedError():
+                return BrokerAway(f"fetch: {type(error).__name__}: {error}")
+            case _:  # unpacking a hostile batch may raise anything
+                return Garbled(f"{type(error).__name__}: {error}")
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Fetch from this offset on.

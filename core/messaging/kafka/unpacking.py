@@ -43,6 +43,10 @@ _CODECS: dict[int, _Codec] = {
 }
 
 
+class NoMeans(Exception):
+    """This process has no thread or descriptor left to unpack with; the batch may be good."""
+
+
 def install() -> None:
     """Let aiokafka's fetcher read batches by this module; once or several times."""
     for name, ours in (("MemoryRecords", FetchedBatches), ("FetchResult", BoundedResult)):
@@ -62,13 +66,19 @@ class BoundedResult(fetcher.FetchResult):
         size = 0
         for record in self._partition_records:
             taken.append(record)
-            size += len(record.value or b"")
+            size += _size(record)
             if len(taken) == max_records or size >= FETCH_BYTES:
                 self._update_position()
                 return taken
         self._update_position()
         self._partition_records = None
         return taken
+
+
+def _size(record: Any) -> int:
+    """Return a record's bytes: a small value may come with large headers."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 class FetchedBatches:
@@ -123,6 +133,7 @@ class PackedBatch:
         Raises:
             CorruptRecordException: it cannot be unpacked, or a record is over `RECORD_BYTES`; when
                 that record is reached.
+            NoMeans: it cannot be unpacked now.
         """
         packed = bytes(self._raw[_HEADER.size :])
         # Clearing 2 MiB takes 60 µs, longer than unpacking most batches.
@@ -212,27 +223,51 @@ def streamed(packed: bytes, codec: _Codec) -> Iterator[bytes]:
 
     Raises:
         CorruptRecordException: the codec cannot unpack it.
+        NoMeans: no pipe or no thread is to be had.
     """
-    reading, writing = os.pipe()
     errors: list[str] = []
-
-    def fill() -> None:
-        try:
-            target = cramjam.File(f"/dev/fd/{writing}", read=False, write=True, truncate=False)
-            codec(packed, target)
-        except Exception as error:  # noqa: BLE001 - raised by the reader, below
-            # As text: the error itself would keep `target`, and with it the pipe, open.
-            errors.append(f"{type(error).__name__}: {error}")
-        finally:
-            os.close(writing)
-
-    thread = threading.Thread(target=fill, name="unpacking", daemon=True)
-    thread.start()
+    reading = _begun(packed, codec, errors)
     try:
         while chunk := os.read(reading, _CHUNK_BYTES):
             yield chunk
-        thread.join()
     finally:
         os.close(reading)
     if errors:
         raise CorruptRecordException(errors[0])
+
+
+def _begun(packed: bytes, codec: _Codec, errors: list[str]) -> int:
+    """Return the end of a pipe from which to read what the codec makes, until it is closed.
+
+    Args:
+        errors: has why the codec failed, once nothing more comes.
+
+    Raises:
+        NoMeans: no pipe or no thread is to be had.
+    """
+    try:
+        reading, writing = os.pipe()
+    except OSError as error:
+        raise NoMeans(f"no pipe: {error}") from error
+    targets: list[Any] = []
+
+    def fill() -> None:
+        try:
+            codec(packed, targets[0])
+        except Exception as error:  # noqa: BLE001 - raised by the reader
+            # As text: the error itself would keep the pipe open.
+            errors.append(f"{type(error).__name__}: {error}")
+        finally:
+            targets.clear()  # the last hold of the pipe's end: the reader sees it
+
+    try:
+        # It opens the end anew, so ours is closed at once.
+        targets.append(cramjam.File(f"/dev/fd/{writing}", read=False, write=True, truncate=False))
+        threading.Thread(target=fill, name="unpacking", daemon=True).start()
+    except (OSError, RuntimeError) as error:  # the latter: "can't start new thread"
+        targets.clear()
+        os.close(reading)
+        raise NoMeans(f"no thread or descriptor: {error}") from error
+    finally:
+        os.close(writing)
+    return reading

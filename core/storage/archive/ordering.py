@@ -1,6 +1,6 @@
 """Of several arrivals of one image, on two topics, the one made last counts. Table `images`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -40,12 +40,20 @@ async def latest(tx: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, Made]
     return {row["image_id"]: last for row in rows if (last := _made(row)) is not None}
 
 
-async def note_overtaken(tx: Transaction, claims: Sequence[NamedOwner]) -> None:
+async def note_overtaken(
+    tx: Transaction, claims: Sequence[NamedOwner], counted: Container[UUID] = ()
+) -> None:
     """Note that arrivals were skipped, since later ones of their images had been written.
 
     Whom they name as owners are owners all the same, unless the image is deleted.
+
+    Args:
+        counted: images whose job stays, since that of the later arrival counts them.
     """
-    jobs = {claim.image_id: claim.job_id for claim in claims}
+    jobs: dict[UUID, UUID | None] = {}
+    for claim in claims:
+        before = jobs.get(claim.image_id)
+        jobs[claim.image_id] = None if claim.image_id in counted else claim.job_id or before
     rows = await tx.fetch(_OVERTAKEN, list(jobs), list(jobs.values()))
     there = {row["image_id"] for row in rows if row["status"] != "deleted"}
     await ownership.join_all(tx, [claim for claim in claims if claim.image_id in there], ())

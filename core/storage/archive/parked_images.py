@@ -5,7 +5,7 @@ Rows of `images` are locked before those of `parked_images`, everywhere.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from core.offsets import Place
@@ -13,7 +13,7 @@ from core.storage.archive import keeping
 from core.storage.archive.images import COMES_BACK, PATH_COMES_BACK
 from core.storage.archive.ownership import NamedOwner
 from core.storage.stream.outbox import headers_from_json, headers_to_json
-from core.tags import Slowness
+from core.tags import Made, Slowness
 from core.transaction import Transaction
 from schemas.record import Record
 
@@ -36,25 +36,28 @@ ON CONFLICT (image_id) DO UPDATE SET
     {PATH_COMES_BACK}, {COMES_BACK}
 RETURNING images.image_id, images.status, old.status AS was
 """  # noqa: S608 - constants only
-# The arrival made later wins; of equal times the one that comes later. An image keeps its turn.
+# The arrival made later wins, as `core.tags.Made` says; of two that were made alike the one that
+# comes later. An image keeps its turn.
 _PARK = """
-INSERT INTO parked_images (image_id, owner, reason, event_time, topic, part, log_offset, cluster_id,
-                           record_ms, key, headers, value)
-SELECT u.image_id, u.owner, u.reason, u.event_time, u.topic, u.part, u.log_offset,
+INSERT INTO parked_images (image_id, owner, reason, event_time, event_is_bulk, topic, part,
+                           log_offset, cluster_id, record_ms, key, headers, value)
+SELECT u.image_id, u.owner, u.reason, u.event_time, u.is_bulk, u.topic, u.part, u.log_offset,
        coalesce((SELECT max(p.cluster_id) FROM progress p
                  WHERE p.topic = u.topic AND p.part = u.part), ''),
        u.record_ms, u.key, u.headers::jsonb, u.value
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::int4[],
-            $7::int8[], $8::int8[], $9::bytea[], $10::text[], $11::bytea[])
+            $7::int8[], $8::int8[], $9::bytea[], $10::text[], $11::bytea[], $12::bool[])
      AS u (image_id, owner, reason, event_time, topic, part, log_offset, record_ms, key, headers,
-           value)
+           value, is_bulk)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     owner = excluded.owner, reason = excluded.reason, event_time = excluded.event_time,
+    event_is_bulk = excluded.event_is_bulk,
     topic = excluded.topic, part = excluded.part, log_offset = excluded.log_offset,
     cluster_id = excluded.cluster_id, record_ms = excluded.record_ms, key = excluded.key,
     headers = excluded.headers, value = excluded.value, attempts = 0, due_at = now(), token = NULL
-WHERE parked_images.event_time <= excluded.event_time
+WHERE (parked_images.event_time, NOT parked_images.event_is_bulk)
+      <= (excluded.event_time, NOT excluded.event_is_bulk)
 """
 _PLACE = """
 INSERT INTO parked_places (image_id, topic, part, log_offset)
@@ -62,23 +65,29 @@ SELECT * FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::int8[])
 ON CONFLICT (topic, part, log_offset) DO UPDATE SET image_id = excluded.image_id
 """
 _SUPERSEDE = """
-DELETE FROM parked_images p USING unnest($1::uuid[], $2::timestamptz[]) AS u (image_id, event_time)
-WHERE p.image_id = u.image_id AND p.event_time <= u.event_time
+DELETE FROM parked_images p
+USING unnest($1::uuid[], $2::timestamptz[], $3::bool[]) AS u (image_id, event_time, is_fresh)
+WHERE p.image_id = u.image_id
+  AND (p.event_time, NOT p.event_is_bulk) <= (u.event_time, u.is_fresh)
 """
-# Owners take turns in the order of their names. Of one owner those come first that were never
-# tried: whatever of theirs is quick is not behind what was slow twice.
+# Owners take turns in the order of their names. Of one owner the fresh come before the bulk, as
+# everywhere.
 _CLAIM = """
 UPDATE parked_images SET attempts = attempts + 1, due_at = now() + $3::interval, token = $4
 WHERE image_id = (
     SELECT image_id FROM parked_images
-    WHERE reason = $1 AND coalesce(owner, '') {after} AND due_at <= now()
-    ORDER BY coalesce(owner, ''), attempts, parked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING image_id, coalesce(owner, '') AS turn, event_time, topic, part, log_offset, cluster_id,
+    WHERE {which} AND coalesce(owner, '') {after} AND due_at <= now()
+    ORDER BY coalesce(owner, ''), {order}, parked_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING image_id, reason, coalesce(owner, '') AS turn, topic, part, log_offset, cluster_id,
           record_ms, key, headers, value, attempts,
           extract(epoch FROM now() - parked_at)::float8 AS waited_s
 """
-_CLAIM_BEHIND = _CLAIM.format(after="> $2")
-_CLAIM_FROM_START = _CLAIM.format(after="<= $2")
+_UNTRIED = {"which": "reason = $1 AND attempts = 0", "order": "event_is_bulk"}
+_SUSPECT = {"which": "$1::text IS NULL AND attempts > 0", "order": "attempts"}
+_CLAIMS = {
+    is_suspect: [_CLAIM.format(**words, after=after) for after in ("> $2", "<= $2")]
+    for is_suspect, words in ((False, _UNTRIED), (True, _SUSPECT))
+}
 _HOLD_IMAGE = "SELECT FROM images WHERE image_id = $1 FOR NO KEY UPDATE"
 _HOLD = "SELECT true FROM parked_images WHERE image_id = $1 AND token = $2 FOR UPDATE"
 _PROLONG = """
@@ -115,7 +124,7 @@ class ParkedImage:
     job_id: UUID | None
     sha256: bytes | None
     why: Slowness
-    event_time: datetime
+    made: Made
     place: Place
     record: Record
     record_ms: int
@@ -128,6 +137,7 @@ class ClaimedImage:
 
     Attributes:
         token: of the lease: without it nothing of this arrival may be written.
+        why: it is not tagged with the others.
         turn: the owner whose turn it was.
         attempts: how often it was claimed, this time included.
         waited_s: since it was parked.
@@ -135,6 +145,7 @@ class ClaimedImage:
 
     image_id: UUID
     token: UUID
+    why: Slowness
     turn: str
     place: Place
     cluster_id: str
@@ -183,7 +194,7 @@ async def park(
         [image.image_id for image in parked],
         [image.owner for image in parked],
         [image.why.value for image in parked],
-        [image.event_time for image in parked],
+        [image.made.at for image in parked],
         [image.place.topic for image in parked],
         [image.place.partition for image in parked],
         [image.place.offset for image in parked],
@@ -191,6 +202,7 @@ async def park(
         [image.record.key for image in parked],
         [headers_to_json(image.record.headers) for image in parked],
         [image.record.value for image in parked],
+        [not image.made.is_fresh for image in parked],
     )
     await tx.execute(
         _PLACE,
@@ -201,22 +213,34 @@ async def park(
     )
 
 
-async def supersede(tx: Transaction, done: Sequence[tuple[UUID, datetime]]) -> None:
-    """Forget the parked arrivals of these images that were made no later than these times."""
-    await tx.execute(_SUPERSEDE, [image_id for image_id, _ in done], [at for _, at in done])
+async def supersede(tx: Transaction, done: Sequence[tuple[UUID, Made]]) -> None:
+    """Forget the parked arrivals of these images that were made no later than these."""
+    await tx.execute(
+        _SUPERSEDE,
+        [image_id for image_id, _ in done],
+        [made.at for _, made in done],
+        [made.is_fresh for _, made in done],
+    )
 
 
 async def claim(
-    connection: Transaction, why: Slowness, *, after: str, lease_s: float
+    connection: Transaction, why: Slowness | None, *, after: str, lease_s: float
 ) -> ClaimedImage | None:
-    """Take an arrival of the owner whose turn comes after that of `after`; None: there is none."""
+    """Take an arrival of the owner whose turn comes after that of `after`; None: there is none.
+
+    Args:
+        why: of those that nobody has tried; None: of the suspects, which were under way when a
+            process ended, whatever they are parked for.
+    """
     token, lease = uuid4(), timedelta(seconds=lease_s)
-    for statement in (_CLAIM_BEHIND, _CLAIM_FROM_START):
-        row = await connection.fetchrow(statement, why.value, after, lease, token)
+    reason = None if why is None else why.value
+    for statement in _CLAIMS[why is None]:
+        row = await connection.fetchrow(statement, reason, after, lease, token)
         if row is not None:
             return ClaimedImage(
                 image_id=row["image_id"],
                 token=token,
+                why=Slowness(row["reason"]),
                 turn=row["turn"],
                 place=Place(row["topic"], row["part"], row["log_offset"]),
                 cluster_id=row["cluster_id"],

@@ -29,7 +29,7 @@ from core.storage.archive.parked_images import ParkedImage
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import outbox
-from core.tags import ImageTags, Slowness, TagScore, score_to_int
+from core.tags import ImageTags, Made, Slowness, TagScore, score_to_int
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from core.vision.decoding import sniff
@@ -302,7 +302,8 @@ class World:
         row, place = await self.image(image_id), Place(IMAGES_ARRIVED.name, 0, 0)
         parked = ParkedImage(
             image_id, row.uri, row.path, None, row.job_id, row.sha256, why,
-            datetime.now(UTC), place, Record(IMAGES_ARRIVED.name, None, (), b"{}"), 0,
+            Made(datetime.now(UTC), is_fresh=True), place,
+            Record(IMAGES_ARRIVED.name, None, (), b"{}"), 0,
         )  # fmt: skip
         async with self.pool.transaction() as tx:
             await parked_images.park(tx, [parked], [(image_id, place)])

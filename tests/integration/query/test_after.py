@@ -16,7 +16,7 @@ from core.offsets import OutboxRow, Place
 from core.storage.archive import parked_images
 from core.storage.archive.parked_images import ParkedImage
 from core.storage.pool import Pool
-from core.tags import Slowness
+from core.tags import Made, Slowness
 from core.transaction import Transaction
 from schemas.callback import AnswerType, CallbackRequested
 from schemas.query import QuerySubmitted
@@ -169,8 +169,8 @@ async def test_a_query_waits_for_an_upload_that_tagging_has_set_aside(
     await tag(pool, 1, cat=0.3)
     await tag(pool, 2, cat=0.1)
     slow = ParkedImage(
-        image_id(2), "u2", "p2", None, None, None, Slowness.PICTURE, datetime.now(UTC),
-        Place(TOPIC, 0, 5), Record(TOPIC, None, (), b""), 0,
+        image_id(2), "u2", "p2", None, None, None, Slowness.PICTURE,
+        Made(datetime.now(UTC), is_fresh=True), Place(TOPIC, 0, 5), Record(TOPIC, None, (), b""), 0,
     )  # fmt: skip
     async with pool.transaction() as tx:
         await parked_images.park(tx, [slow], [(slow.image_id, slow.place)])
@@ -192,8 +192,8 @@ async def test_nor_does_it_wait_for_ever(
 ) -> None:
     await tag(pool, 1, cat=0.3)
     slow = ParkedImage(
-        image_id(1), "u1", "p1", None, None, None, Slowness.SOURCE, datetime.now(UTC),
-        Place(TOPIC, 0, 5), Record(TOPIC, None, (), b""), 0,
+        image_id(1), "u1", "p1", None, None, None, Slowness.SOURCE,
+        Made(datetime.now(UTC), is_fresh=True), Place(TOPIC, 0, 5), Record(TOPIC, None, (), b""), 0,
     )  # fmt: skip
     async with pool.transaction() as tx:
         await parked_images.park(tx, [slow], [(slow.image_id, slow.place)])

@@ -14,8 +14,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from core.messaging.kafka.connection import login_options
 from standalone.environment import cache_directory
-from standalone.failures import DirectoryLocked, NotSupported
+from standalone.failures import DirectoryLocked, NotSupported, ServerFailed
 from standalone.kafka.broker import EmbeddedKafka
+from standalone.processes import embedded_server
+from standalone.processes.child_process import ChildProcess, Command
 from tests.servers import first_port, settings_of
 
 PORT_OFFSET = 340  # away from the session's own servers
@@ -107,11 +109,13 @@ def test_a_useless_aot_cache_neither_stops_the_start_nor_stays(
 ) -> None:
     server.stop()
     (tmp_path / "kafka").symlink_to(cache_directory(home) / "kafka")
+    (home / "kafka" / "recording-killed" / "kafka" / "data").mkdir(parents=True)
     port = first_port() + PORT_OFFSET
     recorded = EmbeddedKafka(home, tmp_path, port)
     recorded.start()
     (cache,) = (tmp_path / "aot").glob("*.aot")
     assert cache.stat().st_size > 10_000_000, "it is there before the first start, not after"
+    assert list((home / "kafka").glob("recording-*")) == [], "also what a killed run left"
     recorded.stop()
     cache.write_bytes(b"junk" * 1000)
     again = EmbeddedKafka(home, tmp_path, port)
@@ -121,6 +125,26 @@ def test_a_useless_aot_cache_neither_stops_the_start_nor_stays(
         assert not cache.exists()
     finally:
         again.stop()
+
+
+@pytest.mark.parametrize(("is_recording", "wanted"), [(True, "KILL"), (False, "TERM")])
+def test_a_recording_does_not_outlive_us_and_a_broker_ends_in_order(
+    home: Path, monkeypatch: pytest.MonkeyPatch, *, is_recording: bool, wanted: str
+) -> None:
+    commands: list[Command] = []
+
+    def not_started(command: Command) -> ChildProcess:
+        commands.append(command)
+        raise ServerFailed("it is not started here")
+
+    monkeypatch.setattr(embedded_server, "ChildProcess", not_started)
+    other = EmbeddedKafka(
+        home, cache_directory(home), first_port() + PORT_OFFSET, is_recording=is_recording
+    )
+    with pytest.raises(ServerFailed, match="not started here"):
+        other.start()
+
+    assert [command.death_signal for command in commands] == [wanted]
 
 
 def test_data_without_its_cluster_id_is_left_alone(server: EmbeddedKafka, home: Path) -> None:

@@ -79,6 +79,15 @@ def test_folders_of_earlier_starts_may_still_be_read(
     assert parse_roots(told.archive_roots)["photos"] == tmp_path / "moved", "a root may move"
 
 
+@pytest.mark.parametrize("name", ["summer;winter", "blank "])
+def test_a_folder_whose_path_the_setting_cannot_say_is_refused_and_not_kept(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(ConfigurationError, match="no semicolon"):
+        allow(make_plan(model="demo"), tmp_path / name, "photos")
+
+
 def test_kept_folders_that_cannot_be_read_are_named(own_home: Path) -> None:
     own_home.mkdir()
     (own_home / "roots").write_text("photos")

@@ -23,7 +23,7 @@ from core.transaction import Transaction
 from core.vision.tagger import ClipTagger
 from schemas.image import ImageTagged
 from schemas.record import Partition, Record
-from schemas.topics import IMAGES_ARRIVED
+from schemas.topics import IMAGES_ARRIVED, Topic
 from tests.fakes.vision import HashModel, PatientDecoder, PromptDecoder
 from tests.integration.tagging.archive import NOW, OPTIONS, Archive
 
@@ -63,20 +63,26 @@ class SlowArchive:
     pool: Pool
     archive: Archive
     lane: SlowLane
+    suspects: SlowLane
     decoder: PatientDecoder
     sent: KeptOutbox
     offset: int = 0
 
     async def arrive(
-        self, *uris: str, at_s: float = 0.0, source: str = "", **fields: Any
+        self,
+        *uris: str,
+        at_s: float = 0.0,
+        source: str = "",
+        topic: Topic = IMAGES_ARRIVED,
+        **fields: Any,
     ) -> tuple[Outcome, list[Received[Arrival]]]:
         """Pass one batch through the ordinary role, and its progress on."""
         batch = []
         for uri in uris:
             value = json.dumps({"uri": uri, **fields}).encode()
             headers = (("ce_id", b"e%d" % self.offset), ("ce_source", source.encode()))
-            record = Record(IMAGES_ARRIVED.name, b"key", headers, value)
-            partition = Partition(IMAGES_ARRIVED.name, 0)
+            record = Record(topic.name, b"key", headers, value)
+            partition = Partition(topic.name, 0)
             ms = int((NOW.timestamp() + at_s) * 1000)
             batch.append(Received(decode_arrival(record), partition, self.offset, record, ms))
             self.offset += 1
@@ -86,7 +92,7 @@ class SlowArchive:
                 "INSERT INTO progress (grp, topic, part, next_offset, cluster_id)"
                 " VALUES ('tagging', $1, 0, $2, 'c1')"
                 " ON CONFLICT (grp, topic, part) DO UPDATE SET next_offset = $2",
-                IMAGES_ARRIVED.name,
+                topic.name,
                 self.offset,
             )
             outcome = await self.archive.role.apply(items, tx)
@@ -95,9 +101,10 @@ class SlowArchive:
     async def work_off(self) -> int:
         """Work off what is parked, one after the other; return how many images."""
         done = 0
-        while (claimed := await self.lane.claim()) is not None:
-            await self.lane.work_on(claimed)
-            done += 1
+        for lane in (self.lane, self.suspects):
+            while (claimed := await lane.claim()) is not None:
+                await lane.work_on(claimed)
+                done += 1
         return done
 
     async def parked(self) -> dict[UUID, dict[str, Any]]:
@@ -115,4 +122,5 @@ async def open_slow_archive(pool: Pool, contents: dict[str, bytes]) -> SlowArchi
     tagger = LabelledTagger(pool, ClipTagger(decoder, HashModel(), OPTIONS))
     role = TaggingRole(archive.blobs, tagger, PostgresTags(archive.best), metrics)
     lane = SlowLane(pool, role, dead_letters, sent, Slowness.PICTURE)
-    return SlowArchive(pool, archive, lane, decoder, sent)
+    suspects = SlowLane(pool, role, dead_letters, sent, None)
+    return SlowArchive(pool, archive, lane, suspects, decoder, sent)

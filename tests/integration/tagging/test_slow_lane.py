@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from consumers.tagging.parked_metrics import ParkedMetrics
-from consumers.tagging.slow_lane import MAX_ATTEMPTS, SlowLane
+from consumers.tagging.slow_lane import MAX_ATTEMPTS, SlowLane, places
 from core.errors import BlobStoreAway
 from core.storage.archive import image_deletion, images, parked_images
 from core.storage.pool import Pool
@@ -16,7 +16,7 @@ from core.storage.queries import queries
 from core.tags import Slowness
 from schemas.image import image_id_of
 from schemas.token import Token
-from schemas.topics import IMAGES_ARRIVED
+from schemas.topics import IMAGES_ARRIVED, IMAGES_BULK
 from tests.integration.tagging.archive import picture
 from tests.integration.tagging.slow import BAD, SLOW, SlowArchive, open_slow_archive
 
@@ -92,6 +92,29 @@ async def test_a_later_arrival_replaces_the_parked_one_and_an_earlier_one_does_n
     row = (await slow.archive.rows())["p/slow.jpg"]
     assert set(row["tags"]) == {"dog"}
     assert len(slow.decoder.decoded) == 1
+
+
+@pytest.mark.parametrize("second", [SLOW, picture(7)], ids=["slow", "quick"])
+async def test_of_two_arrivals_made_at_one_time_the_fresh_one_counts(
+    slow: SlowArchive, second: bytes
+) -> None:
+    await slow.arrive(SLOW_URI, labels=["fresh"])
+    slow.archive.blobs.contents[SLOW_URI] = second
+    await slow.arrive(SLOW_URI, labels=["bulk"], topic=IMAGES_BULK)
+
+    assert await slow.work_off() == 1
+
+    assert set((await slow.archive.rows())["p/slow.jpg"]["tags"]) == {"fresh"}
+
+
+async def test_of_one_owner_the_fresh_come_before_the_bulk(slow: SlowArchive) -> None:
+    await slow.arrive(BAD_URI, topic=IMAGES_BULK)
+    await slow.arrive(SLOW_URI)
+
+    claimed = await slow.lane.claim()
+
+    assert claimed is not None
+    assert claimed.image_id == SLOW_ID
 
 
 async def test_a_claim_that_a_later_arrival_replaced_writes_nothing(slow: SlowArchive) -> None:
@@ -184,16 +207,28 @@ async def test_owners_take_turns_whatever_one_of_them_sends(slow: SlowArchive) -
     assert turns == ["alice", "bob", "", "alice", "alice", "alice"]
 
 
-async def test_of_one_owner_those_that_were_never_tried_come_first(slow: SlowArchive) -> None:
+async def test_what_was_under_way_when_the_process_ended_is_worked_on_apart_from_the_others(
+    slow: SlowArchive,
+) -> None:
     await slow.arrive(SLOW_URI, BAD_URI)
     first = await slow.lane.claim()
     assert first is not None
+    assert await slow.suspects.claim() is None  # it is under way
     await slow.pool.execute("UPDATE parked_images SET due_at = now() WHERE token IS NOT NULL")
 
     second = await slow.lane.claim()
 
     assert second is not None
     assert second.image_id != first.image_id
+    assert await slow.lane.claim() is None
+    again = await slow.suspects.claim()
+    assert again is not None
+    assert again.image_id == first.image_id
+    assert again.why is Slowness.PICTURE
+
+
+def test_of_the_suspects_one_is_worked_on_at_a_time() -> None:
+    assert places(4)[None] == 1
 
 
 async def test_a_dead_processs_image_is_taken_when_its_lease_ends_and_only_then(
@@ -215,8 +250,8 @@ async def test_an_image_that_ends_the_process_again_and_again_becomes_a_dead_let
     slow: SlowArchive,
 ) -> None:
     await slow.arrive(SLOW_URI)
-    for _ in range(MAX_ATTEMPTS):
-        assert await slow.lane.claim() is not None
+    for lane in [slow.lane, *[slow.suspects] * (MAX_ATTEMPTS - 1)]:
+        assert await lane.claim() is not None
         await slow.pool.execute("UPDATE parked_images SET due_at = now()")
 
     assert await slow.work_off() == 1

@@ -176,3 +176,41 @@ async def test_who_had_a_file_tagged_owns_it_though_the_arrival_was_skipped(
 
     owners = await pool.fetch("SELECT owner FROM image_owners WHERE image_id = $1", IMAGE)
     assert [row["owner"] for row in owners] == ["ann"]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_who_had_a_file_tagged_owns_it_though_another_arrival_came_in_the_same_batch(
+    archive: Archive, pool: Pool, *, is_known: bool
+) -> None:
+    for job_id, owner in ((ONE, "ann"), (OTHER, "bob")):
+        await jobs.create(
+            pool, job_id=job_id, root="p", directory="", options=DirectoryOptions(), owner=owner
+        )
+    if is_known:
+        await deal_with(archive, Sent(-1, Lane.FRESH, "before"))
+
+    await archive.tag(
+        arrival(1, job_id=ONE, owner="ann"), arrival(1, job_id=OTHER, owner="bob"), lane=Lane.BULK
+    )
+
+    owners = await pool.fetch("SELECT owner FROM image_owners WHERE image_id = $1", IMAGE)
+    assert {row["owner"] for row in owners} == {"ann", "bob"}
+    assert await images.job_counts(pool, OTHER) == {"tagged": 1}, "of the one that counts"
+
+
+async def test_a_job_counts_an_image_whose_later_arrival_in_the_same_batch_has_none(
+    archive: Archive, pool: Pool
+) -> None:
+    await archive.tag(arrival(1, job_id=ONE), arrival(1), arrival(1), lane=Lane.BULK)
+
+    assert await images.job_counts(pool, ONE) == {"tagged": 1}
+
+
+async def test_a_job_counts_a_skipped_image_that_another_skipped_arrival_names_without_a_job(
+    archive: Archive, pool: Pool
+) -> None:
+    await deal_with(archive, Sent(1, Lane.FRESH, "newer"))
+
+    await archive.tag(arrival(1, job_id=ONE), arrival(1), lane=Lane.BULK)
+
+    assert await images.job_counts(pool, ONE) == {"tagged": 1}

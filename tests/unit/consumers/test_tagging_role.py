@@ -95,9 +95,9 @@ class MemoryTable:
     times: dict[str, datetime] = field(default_factory=dict)
     last: dict[UUID, Made] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
-    parked: dict[str, tuple[Slowness, datetime]] = field(default_factory=dict)
+    parked: dict[str, tuple[Slowness, Made]] = field(default_factory=dict)
     places: list[tuple[UUID, Place]] = field(default_factory=list)
-    superseded: dict[UUID, datetime] = field(default_factory=dict)
+    superseded: dict[UUID, Made] = field(default_factory=dict)
 
     async def label_version(self, tx: Transaction) -> int:
         return self.version
@@ -106,7 +106,9 @@ class MemoryTable:
         deleted = {key: Made(at, is_fresh=False) for key, at in self.deleted.items()}
         return {key: made for key, made in (self.last | deleted).items() if key in image_ids}
 
-    async def skip(self, tx: Transaction, arrivals: Sequence[Arrival]) -> None:
+    async def skip(
+        self, tx: Transaction, arrivals: Sequence[Arrival], counted: Collection[UUID]
+    ) -> None:
         self.skipped += [arrival.event.uri for arrival in arrivals]
 
     async def stay_deleted(
@@ -132,13 +134,13 @@ class MemoryTable:
     async def park(
         self,
         tx: Transaction,
-        images: Sequence[tuple[Received[Arrival], Slowness, datetime]],
+        images: Sequence[tuple[Received[Arrival], Slowness, Made]],
         places: Sequence[tuple[UUID, Place]],
     ) -> None:
         self.parked |= {received.event.event.uri: (why, at) for received, why, at in images}
         self.places += places
 
-    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, datetime]]) -> None:
+    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, Made]]) -> None:
         self.superseded |= dict(done)
 
 
@@ -233,8 +235,8 @@ async def test_slow_images_are_set_aside_and_the_rest_of_the_batch_goes_on() -> 
 
     assert set(table.rows) == {"file:p/good.jpg"}
     assert table.parked == {
-        "file:p/slow.jpg": (Slowness.PICTURE, NOW),
-        "https://drips.example/a.jpg": (Slowness.SOURCE, NOW),
+        "file:p/slow.jpg": (Slowness.PICTURE, Made(NOW, is_fresh=True)),
+        "https://drips.example/a.jpg": (Slowness.SOURCE, Made(NOW, is_fresh=True)),
     }
     assert [place.offset for _, place in table.places] == [1, 2]
     assert outcome.rejected == ()  # neither an error nor, yet, an event
@@ -256,7 +258,8 @@ async def test_of_a_slow_image_twice_in_a_batch_the_last_is_parked_and_both_are_
 
     await tagging.apply(await tagging.prepare([first, last]), NoTransaction())
 
-    assert table.parked == {"file:p/slow.jpg": (Slowness.PICTURE, NOW + timedelta(seconds=1))}
+    made = Made(NOW + timedelta(seconds=1), is_fresh=True)
+    assert table.parked == {"file:p/slow.jpg": (Slowness.PICTURE, made)}
     assert [place.offset for _, place in table.places] == [0, 1]
 
 
@@ -266,7 +269,7 @@ async def test_an_arrival_that_was_dealt_with_ends_the_wait_of_those_made_before
 
     await tagging.apply(await tagging.prepare(batch), NoTransaction())
 
-    assert table.superseded == {one.event.event.image_id: NOW for one in batch}
+    assert table.superseded == {one.event.event.image_id: Made(NOW, is_fresh=True) for one in batch}
 
 
 async def test_pictures_are_counted_by_what_became_of_them() -> None:

@@ -6,7 +6,6 @@ Vectors depend only on the picture, so a tag on the wrong photo is noticed.
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -107,7 +106,7 @@ class Table:
     async def latest(self, tx: Any, image_ids: Sequence[UUID]) -> dict[UUID, Made]:
         return {}
 
-    async def skip(self, tx: Any, arrivals: Sequence[Arrival]) -> None:
+    async def skip(self, tx: Any, arrivals: Sequence[Arrival], counted: Any) -> None:
         raise AssertionError(arrivals)
 
     async def stay_deleted(
@@ -126,7 +125,7 @@ class Table:
     async def park(self, tx: Any, images: Any, places: Any) -> None:
         raise AssertionError(images)
 
-    async def supersede(self, tx: Any, done: Sequence[tuple[UUID, datetime]]) -> None:
+    async def supersede(self, tx: Any, done: Sequence[tuple[UUID, Made]]) -> None:
         assert done
 
 

@@ -104,6 +104,17 @@ async def test_a_gap_in_the_log_is_passed() -> None:
 
 
 @virtual
+async def test_records_that_the_client_dropped_are_sought_and_are_no_gap() -> None:
+    world = World()
+    world.client.drops = 2
+
+    await world.run(60)
+
+    assert world.effects() == Counter(range(60))
+    assert world.metrics.consumer_gaps.labels("g")._value.get() == 0
+
+
+@virtual
 async def test_who_is_no_member_any_more_never_raises_an_epoch() -> None:
     world = World()
     world.client.is_member = False

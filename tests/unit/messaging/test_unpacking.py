@@ -2,18 +2,26 @@
 
 import gc
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
 from core.messaging.kafka import unpacking
+from core.messaging.kafka.consumer import GroupConsumer
+from core.messaging.ports import Dropped
+from core.settings import MIB, KafkaSettings
+from tests.counting import TOPIC
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 PACKED = [name for name in CODECS if name not in {"none", "snappy"}]
@@ -115,6 +123,67 @@ def test_a_batch_that_is_left_half_read_leaves_no_thread_and_no_descriptor() -> 
     while unpackers() or descriptors() != before:
         assert time.monotonic() < deadline
         time.sleep(0.001)
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_good_batch_is_not_called_corrupt_where_the_process_has_no_descriptor_left() -> None:
+    good = unpacking.FetchedBatches(batch("zstd", [unpacking.WHOLE_BYTES] * 2)).next_batch()
+    with no_descriptor_left(), pytest.raises(unpacking.NoMeans):
+        list(good)
+    assert len(list(good)) == 2
+
+
+async def test_the_consumer_says_that_records_were_dropped_and_not_that_they_are_garbled() -> None:
+    class Client:
+        async def getmany(self, *_: object, **__: object) -> None:
+            raise unpacking.NoMeans("no thread")
+
+    consumer = GroupConsumer(
+        KafkaSettings(bootstrap_servers="x:1"), group="g", topic=TOPIC, client_id="c"
+    )
+    consumer._consumer = cast("AIOKafkaConsumer", Client())
+    with pytest.raises(Dropped):
+        await consumer.fetch([], max_records=1, timeout_s=0.0)
+
+
+class Assignment:
+    """Of a partition that is ours, from its first record on."""
+
+    active = True
+    paused = False
+    position = 0
+
+    def state_value(self, _: object) -> "Assignment":
+        return self
+
+    def consumed_to(self, position: int) -> None:
+        self.position = position
+
+
+def test_one_fetch_is_bounded_by_keys_and_headers_as_by_values() -> None:
+    builder = DefaultRecordBatchBuilder(2, CODECS["zstd"], 0, -1, -1, -1, 1 << 30)
+    for at in range(64):
+        builder.append(at, 1, b"k" * MIB, None, [("name", b"0" * MIB)])
+    place = TopicPartition("t", 0)
+    records = fetcher.PartitionRecords(
+        place, unpacking.FetchedBatches(bytes(builder.build())), [], 0, None, None, True, 0
+    )
+    result = unpacking.BoundedResult(
+        place, assignment=Assignment(), partition_records=records, backoff=0
+    )
+    assert len(result.getall(250)) == unpacking.FETCH_BYTES // (2 * MIB)
+    assert sum(len(result.getall(250)) for _ in range(31)) == 62
 
 
 def unpackers() -> list[threading.Thread]:

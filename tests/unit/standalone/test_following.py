@@ -47,3 +47,11 @@ def test_a_new_photo_is_waited_for_until_it_is_tagged() -> None:
 def test_a_photo_that_failed_is_not_waited_for() -> None:
     with ScriptedArchive(image("failed", None)) as archive:
         assert [each["status"] for each in follow(archive)] == ["failed"]
+
+
+def test_a_job_whose_photos_somebody_deleted_is_not_waited_for() -> None:
+    counts = {"tagged": 2, "failed": 1, "deleted": 1, "missing": 1}
+    under_way = {"state": "done", "announced": 5, "images": {"tagged": 4, "accepted": 1}}
+    ended = {"state": "done", "announced": 5, "images": counts}
+    with ScriptedArchive(under_way, ended) as archive:
+        assert list(archive.follow_job("one", 30)) == [under_way, ended]

@@ -66,6 +66,24 @@ def test_an_answer_to_another_login_is_refused() -> None:
         ScramExchange(Login("user", "pencil"), "other").proof(SERVER_FIRST)
 
 
+@pytest.mark.parametrize(
+    ("what", "instead"),
+    [
+        (b",i=4096", b",i=4294967295"),
+        (b",i=4096", b",i=0"),
+        (b",i=4096", b",i=many"),
+        (b",i=4096", b""),
+        (b",s=W22ZaJ0SNY7soEsUEjb6gQ==", b""),
+        (b",s=W22ZaJ0SNY7soEsUEjb6gQ==", b",s=*"),
+    ],
+)
+def test_an_answer_that_is_none_of_our_broker_is_refused_at_once(
+    what: bytes, instead: bytes
+) -> None:
+    with pytest.raises(ValueError, match=r"our broker|invalid literal|[Pp]adding|base64"):
+        ScramExchange(Login("user", "pencil"), NONCE).proof(SERVER_FIRST.replace(what, instead))
+
+
 def test_a_password_is_set_without_being_sent() -> None:
     login = Login("photo-archive", "a-long-password")
     body = encode_upsertion(login)

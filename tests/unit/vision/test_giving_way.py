@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from core.errors import PermanentError
 from core.tags import Label, Postponed, TagRequest
 from core.vision.decoding.decoder import Decoded
-from core.vision.giving_way import SHORT_S, PatientModel
+from core.vision.giving_way import SHORT_S, YieldingModel
 from core.vision.tagger import ClipTagger, TaggerOptions
 from tests.fakes.vision import HashModel, MemoryDecoder
 
@@ -96,10 +96,10 @@ async def test_a_quick_model_takes_as_many_pictures_as_fit_into_a_short_call() -
         pass
 
     timed = Timed()
-    patient = PatientModel(timed, at_once, clock=lambda: now)
+    yielding = YieldingModel(timed, at_once, clock=lambda: now)
     pictures = np.zeros((60, 8, 8, 3), np.uint8)
 
-    assert len(await patient.encode(pictures)) == len(pictures)
+    assert len(await yielding.encode(pictures)) == len(pictures)
     assert timed.batches == [8, 20, 20, 12]
 
 

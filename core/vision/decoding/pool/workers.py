@@ -97,7 +97,10 @@ class Workers:
 
     async def _attempt(self, request: Request, limit: TimeLimit) -> Answer:
         """Ask one worker; replace it unless it is known to wait for the next picture."""
-        one = self._take()
+        try:
+            one = self._take()
+        except NotStarted as error:
+            raise _not_started(error) from error
         reusable = False
         try:
             await one.ready()
@@ -108,14 +111,27 @@ class Workers:
         else:
             return answer
         finally:
-            self._free.append(one if reusable else self._replace(one))
+            self._free.append(one if reusable else self._replaced(one))
 
     def _take(self) -> DecoderProcess:
         """Return the worker that was used last: after a crash this is the fresh one."""
         if self._closed:
             raise TransientError("the decode pool is closed")
         one = self._free.pop()
-        return one if one.alive else self._replace(one)  # killed while idle
+        if one.alive:
+            return one
+        try:
+            return self._replace(one)  # killed while idle, or not replaced before
+        except NotStarted:
+            self._free.append(one)
+            raise
+
+    def _replaced(self, lost: DecoderProcess) -> DecoderProcess:
+        """Return a new worker; where none can be started the lost one, which is next time."""
+        try:
+            return self._replace(lost)
+        except NotStarted:
+            return lost
 
     def _replace(self, lost: DecoderProcess) -> DecoderProcess:
         """Start a new worker in its place; its start overlaps with other work."""
@@ -183,7 +199,10 @@ class SingleUse:
     async def _attempt(self, request: Request, limit: TimeLimit) -> Answer:
         if self._closed:
             raise TransientError("the decode pool is closed")
-        one = self._start_process(self._limits, self._operations)
+        try:
+            one = self._start_process(self._limits, self._operations)
+        except NotStarted as error:
+            raise _not_started(error) from error
         self._running.add(one)
         try:
             await one.ready()

@@ -41,8 +41,14 @@ async def test_a_process_that_sleeps_ends_after_the_time_of_day() -> None:
 
 @virtual
 async def test_a_cancelled_wait_leaves_no_timer_behind() -> None:
+    looks: list[float] = []
+
+    def used_s() -> float:
+        looks.append(0.0)
+        return 0.0
+
     async def wait() -> None:
-        async with within(LIMIT, lambda: 0.0):
+        async with within(LIMIT, used_s):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(wait())
@@ -50,4 +56,6 @@ async def test_a_cancelled_wait_leaves_no_timer_behind() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    before = len(looks)
     await asyncio.sleep(100)
+    assert len(looks) == before

@@ -1,14 +1,20 @@
 """Slow pictures among ordinary ones, in virtual time: the pool and the batches for the model."""
 
 import asyncio
+import signal
+import socket
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
-from core.errors import ImageUnreadable
+import pytest
+
+from core.errors import ImageUnreadable, TransientError
 from core.settings import MIB
 from core.tags import Postponed, Slowness
 from core.vision.decoding.decoder import Decoded, DecodePool
-from core.vision.decoding.worker_process import PoolLimits
+from core.vision.decoding.worker_process import DecoderProcess, PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.prefetch import decoded_batches
 from tests.fakes.decoder_processes import FakeProcesses, order
@@ -119,3 +125,41 @@ async def test_a_slow_picture_that_kills_its_decoder_is_tried_twice_and_fails_al
         assert isinstance(result, ImageUnreadable)
         assert result.reason == "decoder_crashed"
         assert processes.started == before + 2
+
+
+@virtual
+async def test_a_system_that_gives_no_process_for_a_while_is_an_outage_and_costs_no_worker() -> (
+    None
+):
+    processes = FakeProcesses()
+    async with opened(processes) as pool:
+        processes.refused = 1
+        with pytest.raises(TransientError, match="does not start"):
+            await pool.decode_apart(order(1, PHOTO_S))
+
+        processes.refused = 100
+        dying = [order(number, PHOTO_S, dies=True) for number in range(4)]
+        results = await asyncio.gather(*map(pool.decode_soon, dying), return_exceptions=True)
+        assert all(isinstance(one, TransientError | ImageUnreadable) for one in results)
+        with pytest.raises(TransientError, match="does not start"):
+            await pool.decode_soon(order(5, PHOTO_S))
+
+        processes.refused = 0
+        photos = [order(number, PHOTO_S) for number in range(10, 18)]
+        results = await asyncio.gather(*map(pool.decode_soon, photos))
+        assert all(isinstance(one, Decoded) for one in results)
+        assert len(pool.pids) == LIMITS.workers
+
+
+async def test_a_process_that_the_kernel_is_slow_to_end_ends_nobody_else() -> None:
+    class Lingering:
+        def kill(self) -> None:
+            pass
+
+        def wait(self, timeout: float) -> int:
+            raise subprocess.TimeoutExpired("decoder", timeout)
+
+    process = DecoderProcess.__new__(DecoderProcess)
+    process._process = cast("subprocess.Popen[bytes]", Lingering())
+    process._socket = socket.socket()
+    assert await process.end() == -signal.SIGKILL
