@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 import yarl
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 
 from core.errors import TargetForbidden
 
@@ -65,6 +66,19 @@ class ExactRequest(aiohttp.ClientRequest):
 
     def __init__(self, method: str, url: yarl.URL, **options: Any) -> None:
         super().__init__(method, trace_of_request.get().url or url, **options)
+
+
+class ReadableResponse(aiohttp.ClientResponse):
+    """An answer whose reason phrase can be read, and so has no part in whether it counts.
+
+    Some servers write it in Latin-1. httpx-aiohttp 0.2.0 fails on it, and leaves the connection.
+    """
+
+    async def start(self, connection: Connection) -> Self:
+        """Wait for the headers."""
+        await super().start(connection)
+        self.reason = (self.reason or "").encode(errors="replace").decode()
+        return self
 
 
 class StatusReader(ResponseHandler):

@@ -21,7 +21,13 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from core.egress.answering import ExactRequest, RequestTrace, exact_url, trace_of_request
+from core.egress.answering import (
+    ExactRequest,
+    ReadableResponse,
+    RequestTrace,
+    exact_url,
+    trace_of_request,
+)
 from core.egress.connector import GuardedConnector
 from core.egress.exchange import Download, Exchange, Reading
 from core.egress.failures import FailureKind, unreachable
@@ -45,6 +51,7 @@ WHOLE_BYTES = 512 * 1024
 CHUNK_BYTES = 128 * 1024
 # A kept connection may die in the moment it is used again; that is no failure of the target.
 STALE_RETRIES = 2
+_NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 MAX_TARGETS = 4096  # checked and parsed URLs in the cache, a few kB each
 
 
@@ -127,6 +134,7 @@ class GuardedClient:
             headers=DEFAULT_HEADERS,
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=ExactRequest,
+            response_class=ReadableResponse,
             trust_env=False,
             auto_decompress=False,
         )
@@ -245,14 +253,8 @@ class GuardedClient:
                 await reading.take(response)
             finally:
                 await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
-            if trace.forbidden is not None:
-                raise trace.forbidden from error
-            raise unreachable(call.target.host, error) from error
-        except ValueError as error:
-            # No network error: a library cannot encode the URL or a header. `check_url` refuses the
-            # known cases; the others must not crash the caller.
-            raise TargetForbidden(f"{call.target.host}: cannot be asked: {error}") from error
+        except (*_NETWORK_ERRORS, ValueError) as error:
+            raise _failure(call.target.host, trace, error) from error
         finally:
             trace.heard = _nothing
             if reading.status is None:
@@ -308,6 +310,18 @@ async def open_client(
         GuardedClient(TargetGuard(policy, resolver), limits) as client,
     ):
         yield client
+
+
+def _failure(
+    host: str, trace: RequestTrace, error: Exception
+) -> TargetForbidden | TargetUnreachable:
+    if trace.forbidden is not None:
+        return trace.forbidden
+    if trace.status is None and not isinstance(error, _NETWORK_ERRORS):
+        # A library cannot encode the URL or a header. `check_url` refuses the known cases; the
+        # others must not crash the caller. Where there is a status, it could not read the answer.
+        return TargetForbidden(f"{host}: cannot be asked: {error}")
+    return unreachable(host, error)
 
 
 def _shorten(deadline: asyncio.Timeout, left_s: float) -> None:

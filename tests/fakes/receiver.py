@@ -33,6 +33,7 @@ It is an asyncio server without a framework, so that it can do what frameworks p
     /bad-length            200 with two lengths that differ, in one packet
     /bad-chunk-at-once     200 with a chunk size that is no number, in the packet of the headers
     /500-broken            500 with a header that is none
+    /latin-1-reason        200 with words behind it that are no UTF-8
 """
 
 import asyncio
@@ -57,6 +58,7 @@ _BROKEN = {
     "bad-length": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
     "bad-chunk-at-once": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello",
     "500-broken": b"HTTP/1.1 500 Broken\r\nno header\r\n\r\n",
+    "latin-1-reason": b"HTTP/1.1 200 R\xe9ussi\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
 }
 _HEAD_START_S = 0.1  # a reset discards what the other side has not read yet
 
@@ -371,4 +373,5 @@ class HostileReceiver:
         "bad-length": _broken,
         "bad-chunk-at-once": _broken,
         "500-broken": _broken,
+        "latin-1-reason": _broken,
     }

@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 
 from core.egress.addresses import IPAddress, parse_networks
-from core.egress.client import (
-    EgressLimits,
-    GuardedClient,
-    open_client,
-)
+from core.egress.answering import RequestTrace
+from core.egress.client import EgressLimits, GuardedClient, _failure, open_client
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import ConfigurationError, TargetForbidden, TargetUnreachable
@@ -57,7 +54,9 @@ async def test_a_url_goes_out_byte_for_byte(
     assert [request.path for request in receiver.requests] == [path.partition("#")[0]] * 2
 
 
-@pytest.mark.parametrize("path", ["/204-body", "/long-header", "/bad-length", "/500-broken"])
+@pytest.mark.parametrize(
+    "path", ["/204-body", "/long-header", "/bad-length", "/500-broken", "/latin-1-reason"]
+)
 async def test_an_answer_counts_from_its_status_line_on_and_is_not_asked_for_twice(
     client: GuardedClient, receiver: HostileReceiver, path: str
 ) -> None:
@@ -69,6 +68,24 @@ async def test_an_answer_counts_from_its_status_line_on_and_is_not_asked_for_twi
     assert exchange.status == {"/204-body": 204, "/500-broken": 500}.get(path, 200)
     assert [request.path for request in receiver.requests] == ["/ok", path, "/ok"]
     assert (after.status, after.body_excerpt) == (200, b"ok")
+
+
+async def test_words_behind_a_status_that_cannot_be_read_change_nothing(
+    client: GuardedClient, receiver: HostileReceiver
+) -> None:
+    url = receiver.url("/latin-1-reason", host=HOST)
+
+    download = await client.get(url, max_bytes=100, timeout_s=10)
+
+    assert (download.status, (await post(client, url)).body_complete) == (200, True)
+
+
+def test_what_a_library_cannot_read_of_an_answer_does_not_undo_its_status() -> None:
+    """The receiver has the webhook: "forbidden" would have it sent again, or given up."""
+    error = UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed")
+
+    assert isinstance(_failure("a", RequestTrace("a", status=200), error), TargetUnreachable)
+    assert isinstance(_failure("a", RequestTrace("a"), error), TargetForbidden)
 
 
 async def test_a_download_needs_more_than_a_status_line(

@@ -55,6 +55,7 @@ EXPECTED: dict[str, Ended] = {
     "/long-header": DELIVERED,
     "/header-flood": DELIVERED,
     "/drip-headers": DELIVERED,
+    "/latin-1-reason": DELIVERED,
     "/204-body": ("delivered", 204, None, 1),
     "/500-broken": ("dead", 500, None, 2),
     "/flaky/1": ("delivered", 200, None, 2),
