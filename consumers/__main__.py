@@ -71,8 +71,13 @@ def main() -> int:
 
 
 def _misconfigured(errors: list[BaseException]) -> int:
+    """Say what is wrong, of each setting the first that was found; return the exit code."""
+    told: set[str] = set()
     for error in errors:
-        print(f"configuration: {error}", file=sys.stderr)
+        setting = str(error).partition(":")[0]
+        if setting not in told:
+            print(f"configuration: {error}", file=sys.stderr)
+        told.add(setting)
     return 2
 
 

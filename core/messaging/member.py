@@ -42,10 +42,14 @@ class Member(Generic[E, P]):
         try:
             while not stop.is_set():
                 attempt = asyncio.ensure_future(self._try_to_join())
-                await asyncio.wait({attempt, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                if not attempt.done():
-                    attempt.cancel()  # a start without a broker may take half a minute
-                    await asyncio.wait({attempt})
+                try:
+                    await asyncio.wait({attempt, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    is_late = not attempt.done()
+                    if is_late:  # a start without a broker may take half a minute
+                        attempt.cancel()
+                        await asyncio.gather(attempt, return_exceptions=True)
+                if is_late:
                     return False
                 error = attempt.result()
                 if error is None:

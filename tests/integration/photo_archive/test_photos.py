@@ -68,14 +68,14 @@ async def test_deleted_photos_are_no_failures_and_come_back_when_told(site: Site
 
     assert (code, back) == (0, 0), errors
     assert "1 published, 0 tagged, 0 failed to be tagged, 1 stay deleted" in errors
-    records = await site.records(IMAGES_ARRIVED)
+    records = await site.records(IMAGES_BULK)
     sources = [dict(record.headers)["ce_source"].decode() for record in records]
     assert sorted(source in SCAN_SOURCES for source in sources) == [False, True]
 
 
 async def delete_like_a_consumer(site: Site) -> None:
     """Write what the tagging consumer would of a photo that was deleted before."""
-    while not (values := await site.values(IMAGES_ARRIVED)):
+    while not (values := await site.values(IMAGES_BULK)):
         await asyncio.sleep(0.1)
     event = ImageArrived.model_validate_json(values[0])
     await site.pool.execute(

@@ -49,3 +49,4 @@ def test_a_process_on_an_empty_database_ends_with_the_command_to_run(
     assert done.returncode == 2, done.stderr[-2000:]
     assert "run `photo-archive migrate`" in done.stderr
     assert "Traceback" not in done.stderr
+    assert done.stderr.count("configuration: ") <= 1, done.stderr
