@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import quantiles
@@ -53,3 +54,22 @@ def goal(name: str, figure: float, bound: float, *, unit: str, at_most: bool) ->
     said = "met" if met else "missed"
     print(f"goal {name}: {figure:.3g} {unit} (goal {sign} {bound:g} {unit}) {said}")
     return met
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long each of a run's webhooks waited.
+
+    Attributes:
+        name: of the run.
+        seconds: one wait each.
+        missing: webhooks that never came.
+    """
+
+    name: str
+    seconds: Sequence[float]
+    missing: int
+
+    def ms(self, share: float) -> float:
+        """Return a percentile in milliseconds."""
+        return percentile(self.seconds, share) * 1000

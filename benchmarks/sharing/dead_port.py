@@ -11,8 +11,6 @@ until its receiver has all of it.
 import asyncio
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import uvloop
 from rich.console import Console
@@ -20,7 +18,7 @@ from rich.table import Table
 
 from benchmarks.harness import webhooks
 from benchmarks.harness.receivers import SILENT, Arrival, Receivers
-from benchmarks.harness.report import goal, percentile
+from benchmarks.harness.report import Waits, goal
 from benchmarks.harness.rows import run_alone
 from schemas.callback import CallbackRequested, callback_id_of
 
@@ -31,19 +29,6 @@ TIMEOUT_S = 5.0
 DEAD = 300
 WARM_S = 1.5
 PATIENCE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """What the healthy receiver saw in one run."""
-
-    name: str
-    seconds: Sequence[float]
-    missing: int
-
-    def ms(self, share: float) -> float:
-        """Return a percentile in milliseconds."""
-        return percentile(self.seconds, share) * 1000
 
 
 def closed_port() -> int:

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness.receivers import Receivers
-from benchmarks.harness.report import goal, percentile
+from benchmarks.harness.report import Waits, goal
 from benchmarks.harness.roles import Servers, running, servers
 from benchmarks.harness.rows import run_alone
 from benchmarks.sharing.bad_hosts import BAD, HEALTHY, MODES, SEED
@@ -51,19 +51,6 @@ FROM queries q JOIN deliveries d USING (query_id)
 LEFT JOIN attempts a ON a.delivery_id = d.delivery_id AND a.attempt = 1
 WHERE q.query_id = ANY($1::uuid[])
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Waits:
-    """From the commit of each answer to its first attempt, in one run."""
-
-    name: str
-    seconds: Sequence[float]
-    missing: int
-
-    def ms(self, share: float) -> float:
-        """Return a percentile in milliseconds."""
-        return percentile(self.seconds, share) * 1000
 
 
 @dataclass(slots=True)

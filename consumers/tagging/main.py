@@ -19,6 +19,7 @@ from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingRole
 from consumers.tagging.slow_lane import SlowLane, places
 from consumers.upkeep.main import open_upkeep
+from core.blobs.store import BlobStore
 from core.messaging.role import Role
 from core.settings import ArchiveSettings, DecodeSettings, TaggingSettings, load
 from core.starting import Beginning
@@ -65,16 +66,8 @@ async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> Non
             table = PostgresTags(best)
             tagger = LabelledTagger(runtime.pool, clip, metrics.reused_images.inc)
             role = TaggingRole(PromptBlobs(image_bytes.store), tagger, table, measuring)
-            way = RightOfWay()
-            behind = clip.giving_way(way.turn, pool_limits(decoding, max_image_bytes).workers)
-            roles: dict[Lane, Role[Arrival, Tagged | Postponed]] = {
-                Lane.FRESH: FirstInLine(role, way),
-                Lane.BULK: replace(
-                    role,
-                    blobs=PromptBlobs(image_bytes.store.apart()),
-                    tagger=replace(tagger, clip=behind),
-                ),
-            }
+            workers = pool_limits(decoding, max_image_bytes).workers
+            roles = _roles(role, tagger, image_bytes.store, workers)
             patient = replace(tagger, clip=taggers.patient)
             slow = TaggingRole(image_bytes.store, patient, table, measuring)
             slow_lanes = [
@@ -93,3 +86,20 @@ async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> Non
                 Subscription(lane.group, roles[lane], decode_arrival) for lane in lanes
             ]
             await run_all(runtime, subscriptions, stop, companions)
+
+
+def _roles(
+    role: TaggingRole, tagger: LabelledTagger, store: BlobStore, workers: int
+) -> dict[Lane, Role[Arrival, Tagged | Postponed]]:
+    """Return each lane's role: the fresh one has the right of way, the bulk one gives way.
+
+    Args:
+        role: as it is where there is one lane.
+        tagger: the role's.
+        store: where the bytes lie; the bulk lane reads apart from the fresh one.
+        workers: decoder processes.
+    """
+    way = RightOfWay()
+    behind = tagger.clip.giving_way(way.turn, workers)
+    bulk = replace(role, blobs=PromptBlobs(store.apart()), tagger=replace(tagger, clip=behind))
+    return {Lane.FRESH: FirstInLine(role, way), Lane.BULK: bulk}
