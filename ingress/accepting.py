@@ -16,7 +16,7 @@ from core.storage.stream import outbox
 from core.transaction import Transaction
 from ingress.http.multipart import ReceivedFile
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.models.queries import QueryRequest
+from ingress.models.delivery.queries import QueryRequest
 from ingress.operations import Call
 from ingress.reading.files import RootedFile
 from producers.images import ImageProducer, Origin, Wishes

@@ -13,25 +13,11 @@ from ingress.dependencies import Dependencies
 from ingress.http.errors import handlers
 from ingress.middleware import Envelope
 from ingress.operations import MethodSwitch, Operation
-from ingress.routes import (
-    curation,
-    dead_letters,
-    documents,
-    duplicates,
-    endpoints,
-    health,
-    image_list,
-    images,
-    jobs,
-    labels,
-    lemmas,
-    previews,
-    queries,
-    redelivery,
-    statistics,
-    tag,
-    targets,
-)
+from ingress.routes import documents
+from ingress.routes.delivery import endpoints, queries, redelivery, targets
+from ingress.routes.labelling import labels, lemmas, previews
+from ingress.routes.operating import dead_letters, health, jobs, statistics
+from ingress.routes.photos import curation, duplicates, image_list, images, tag
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
 PAGES_MAY_SEND = (

@@ -94,12 +94,16 @@ def test_every_setting_says_what_it_means() -> None:
     assert silent == [], "write the meaning into docs/operations.md, then: make docs"
 
 
+def _module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 def test_every_module_of_routes_is_served_and_described() -> None:
-    modules = {file.stem for file in (ROOT / "ingress" / "routes").glob("*.py")} - {"__init__"}
+    files = (ROOT / "ingress" / "routes").rglob("*.py")
     offered = {
         (one.method, one.path)
-        for name in modules
-        for one in getattr(import_module(f"ingress.routes.{name}"), "OPERATIONS", ())
+        for file in files
+        for one in getattr(import_module(_module_of(file)), "OPERATIONS", ())
     }
     described = {(one.method, one.path) for one in DESCRIBED}
 

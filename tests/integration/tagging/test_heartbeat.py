@@ -11,7 +11,7 @@ from core.storage.pool import Pool
 from core.storage.scoring import loaded_models
 from core.storage.scoring.loaded_models import LoadedModel
 from core.transaction import Transaction
-from ingress.routes.health import MODEL_SILENCE
+from ingress.routes.operating.health import MODEL_SILENCE
 
 TICK_S = 0.02
 

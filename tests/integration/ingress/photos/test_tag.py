@@ -223,7 +223,7 @@ async def test_a_directory_becomes_a_job(world: World) -> None:
 async def test_a_directory_too_large_to_count_is_taken_uncounted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingress.routes.tag.COUNT_FILES_S", 0)
+    monkeypatch.setattr("ingress.routes.photos.tag.COUNT_FILES_S", 0)
 
     response = await post(world, "/tag/directory", directory_path="photos/2024")
 

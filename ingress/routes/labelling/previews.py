@@ -15,7 +15,7 @@ from ingress.http.problems import Problem
 from ingress.http.waiting import wait_until
 from ingress.models.labels import LabelPreview, PreviewRequest
 from ingress.operations import Call, Operation, Reply, json_response
-from ingress.routes.labels import MAX_BODY_BYTES
+from ingress.routes.labelling.labels import MAX_BODY_BYTES
 
 
 async def preview(call: Call) -> Response:

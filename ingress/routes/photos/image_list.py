@@ -1,4 +1,4 @@
-"""`GET /images`: the archive, page by page. `ingress.routes.search` serves its searches."""
+"""`GET /images`: the archive, page by page. `ingress.routes.photos.search` serves its searches."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,8 +12,8 @@ from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, read_cursor
 from ingress.models.search import FoundImage, FoundPage
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes import search
-from ingress.routes.images import shown
+from ingress.routes.photos import search
+from ingress.routes.photos.images import shown
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from ingress.auth.api_keys import Scope
 from ingress.models.search import Lemmas, ShownToken
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.search import TEXT, matched_labels, read_text, wrong
+from ingress.routes.photos.search import TEXT, matched_labels, read_text, wrong
 
 
 async def explain(call: Call) -> Response:

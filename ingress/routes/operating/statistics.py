@@ -15,7 +15,7 @@ from ingress.models.statistics import (
     TagStatistics,
 )
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.search import read_moment, refuse_unknown, wrong
+from ingress.routes.photos.search import read_moment, refuse_unknown, wrong
 
 DEFAULT_DAYS = 30
 DEFAULT_PAIRS, MAX_PAIRS = 20, 200

@@ -11,7 +11,7 @@ from core.storage.delivery.redelivery import Redelivered, RedeliveryChoice
 from core.storage.queries import queries
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.models.redelivery import (
+from ingress.models.delivery.redelivery import (
     Redelivery,
     RedeliveryRequest,
 )

@@ -15,7 +15,7 @@ from ingress.auth.ownership import not_found, require_change, visible_image
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.images import CuratedImage, DeletedImage, ImagePatch, ShownImage
 from ingress.operations import Call, Operation, Reply, json_response
-from ingress.routes.images import shown
+from ingress.routes.photos.images import shown
 
 
 async def patch(call: Call) -> Response:

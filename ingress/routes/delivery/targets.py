@@ -9,7 +9,7 @@ from core.storage.delivery import targets
 from core.storage.delivery.targets import TargetState
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Problem
-from ingress.models.targets import ShownTarget, ShownTargets, TargetChange
+from ingress.models.delivery.targets import ShownTarget, ShownTargets, TargetChange
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
 
 

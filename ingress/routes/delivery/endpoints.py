@@ -10,7 +10,7 @@ from core.webhooks.signing_secrets import make_secret
 from ingress.accepting import check_callback
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Problem
-from ingress.models.endpoints import (
+from ingress.models.delivery.endpoints import (
     EndpointRequest,
     MadeEndpoint,
     RemovedEndpoint,

@@ -16,7 +16,7 @@ from ingress.models.search import FoundImage, FoundPage, ShownMatch
 from ingress.operations import Call, json_response
 from ingress.reading import search
 from ingress.reading.search import ImageSearch
-from ingress.routes.images import shown
+from ingress.routes.photos.images import shown
 from schemas.query import MAX_TEXT_CHARS
 
 PARAMETERS = frozenset({"text", "tag", "from", "to"})

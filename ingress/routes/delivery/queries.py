@@ -16,7 +16,7 @@ from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.http.waiting import wait_until
-from ingress.models.queries import (
+from ingress.models.delivery.queries import (
     AcceptedQuery,
     DeletedQuery,
     QueryPage,
@@ -26,7 +26,7 @@ from ingress.models.queries import (
     ShownQuery,
 )
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.search import read_moment, refuse_unknown, wrong
+from ingress.routes.photos.search import read_moment, refuse_unknown, wrong
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _KEY = "^[!-~]{1,255}$"

@@ -17,7 +17,7 @@ from ingress.models.dead_letters import (
     ShownLetterGroup,
 )
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.search import refuse_unknown, wrong
+from ingress.routes.photos.search import refuse_unknown, wrong
 from producers.publishing import Patience
 from producers.replay import ChoiceRefused, Replay, choose
 from schemas.topics import EVENT_MAX_BYTES

@@ -22,7 +22,7 @@ from ingress.models.tag import (
     TagImageRequest,
 )
 from ingress.operations import Call, Operation, Reply, json_response
-from ingress.routes.images import exif_text
+from ingress.routes.photos.images import exif_text
 from producers.images import Wishes
 
 COUNT_FILES_S = 2.0  # a client waits no longer for `files_count`; it is null then

@@ -1,0 +1,1 @@
+"""Queries, webhooks and targets as clients see them."""

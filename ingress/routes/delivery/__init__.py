@@ -1,0 +1,1 @@
+"""Routes about queries, webhooks and where they go."""

@@ -1,0 +1,1 @@
+"""Routes about labels and the words that name them."""

@@ -1,0 +1,1 @@
+"""Routes about the state of the archive and its work."""
