@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 SHELL = "index.html"
-ROOT = "{{ root }}"  # in the shell: replaced by the address of the page's files
+DIGEST = "{digest}"  # in the shell: replaced by that of the page's files
 LIT_HTML = "lit-html 3.3.1"
 #: Of the WebJar org.webjars.npm:lit-html:3.3.1, as `standalone/kafka/kafka-jars.lock` has it.
 LIT_HTML_SHA256 = "61fd4d7bb1656052061cfa758610ff4d91e65fe4980f606f4d8713679cadb6e0"
@@ -80,7 +80,7 @@ def read_page(folder: Path, lit_html: Path | None) -> PageFiles:
     template = (folder / SHELL).read_text(encoding="utf-8")
     digest = _digest({**contents, SHELL: template.encode()})
     return PageFiles(
-        shell=StaticFile.of(template.replace(ROOT, f"/page/{digest}").encode(), _HTML),
+        shell=StaticFile.of(template.replace(DIGEST, digest).encode(), _HTML),
         digest=digest,
         files={name: StaticFile.of(content, _kind(name)) for name, content in contents.items()},
         lacking=lacking,
