@@ -21,6 +21,8 @@ PORTIONS_PER_ROUND = 500
 #: Bytes and vectors that nothing refers to, places of published uploads, previews of labels. Not a
 #: setting, since nobody can ask for them any more, or asks again.
 UNREFERENCED = timedelta(days=1)
+#: Sessions and one-time links that have ended: they let nobody in any more.
+ENDED = timedelta(days=1)
 #: Names of processes that were never seen again; one that is still alive is written anew.
 MEMBERS = timedelta(days=365)
 #: The bytes that are kept outside of PostgreSQL, among the tables.
@@ -42,7 +44,8 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
     }
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
     gone = ("outbox_places", "label_previews", *retention.SWEPT, KEPT)
-    return kept | dict.fromkeys(gone, UNREFERENCED) | {"members": MEMBERS}
+    ended = dict.fromkeys(("sessions", "session_codes"), ENDED)
+    return kept | dict.fromkeys(gone, UNREFERENCED) | ended | {"members": MEMBERS}
 
 
 class Pruner:

@@ -48,6 +48,14 @@ _AGED = {
         DELETE FROM label_previews WHERE preview_id IN (
             SELECT preview_id FROM label_previews WHERE created_at < now() - $1::interval LIMIT $2)
     """,
+    "sessions": """
+        DELETE FROM sessions WHERE digest IN (
+            SELECT digest FROM sessions WHERE expires_at < now() - $1::interval LIMIT $2)
+    """,
+    "session_codes": """
+        DELETE FROM session_codes WHERE digest IN (
+            SELECT digest FROM session_codes WHERE expires_at < now() - $1::interval LIMIT $2)
+    """,
     "members": """
         DELETE FROM members WHERE (grp, instance) IN (
             SELECT grp, instance FROM members WHERE updated_at < now() - $1::interval LIMIT $2)
