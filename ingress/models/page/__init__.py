@@ -1,0 +1,1 @@
+"""Models of what the page needs beyond single images, queries and jobs."""
