@@ -50,7 +50,7 @@ FROM me LEFT JOIN (near JOIN tagged_images t ON t.sha256 = near.sha256
         AND i.status NOT IN ('missing', 'deleted')
         AND {visible("$4")}
 ORDER BY is_identical DESC, cosine DESC, t.id LIMIT $5
-"""
+"""  # noqa: S608 - constants only
 _GROUPS = f"""
 SELECT t.sha256, array_agg(i.image_id ORDER BY t.id) AS image_ids,
        array_agg(i.path ORDER BY t.id) AS paths
@@ -58,7 +58,7 @@ FROM tagged_images t JOIN images i USING (image_id)
 WHERE t.sha256 > $1 AND i.status NOT IN ('missing', 'deleted')
   AND {visible("$2")}
 GROUP BY t.sha256 HAVING count(*) > 1 ORDER BY t.sha256 LIMIT $3
-"""
+"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ FROM (SELECT min(id) AS id, min(perceptual_hash) AS hash, count(*) AS images
               AND {visible("$1")}
             ORDER BY t.id LIMIT $2) AS oldest
       GROUP BY sha256) AS contents
-"""
+"""  # noqa: S608 - constants only
 # CASE keeps vectors of other dimensions away from <=>.
 _PAIRS = """
 SELECT p.older, p.newer, o.path AS older_path, n.path AS newer_path,
