@@ -239,8 +239,8 @@ def _sums_up(wanted: ImageFilter, arguments: Arguments, tags: str) -> str:
     label_ids = arguments.add(named, "int2[]")
     least = arguments.add(wanted.min_score, "int8")
     return (
-        f"(SELECT sum(s.score) FROM {tags} s WHERE s.image_id = t.id"
-        f" AND s.label_id = ANY({label_ids})) >= {least}"  # noqa: S608 - places of arguments
+        f"(SELECT sum(s.score) FROM {tags} s WHERE s.image_id = t.id"  # noqa: S608 - numbers of arguments
+        f" AND s.label_id = ANY({label_ids})) >= {least}"
     )
 
 
