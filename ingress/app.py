@@ -18,7 +18,7 @@ from ingress.routes import documents
 from ingress.routes.delivery import endpoints, queries, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
-from ingress.routes.page import sessions, shell
+from ingress.routes.page import inboxes, sessions, shell
 from ingress.routes.photos import curation, duplicates, image_list, images, tag
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
@@ -37,6 +37,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *redelivery.OPERATIONS,
     *targets.OPERATIONS,
     *endpoints.OPERATIONS,
+    *inboxes.OPERATIONS,
     *dead_letters.OPERATIONS,
     *tag.OPERATIONS,
     *jobs.OPERATIONS,

@@ -22,6 +22,7 @@ FOR_HOLDERS = [one for one in UNSAFE if one.needs_key]
 #: Unsafe and without a key; each with the reason why no cookie is looked at.
 FOR_ALL = {
     ("POST", "/session"),  # signs in; refuses other pages by itself
+    ("POST", "/inbox/{token}"),  # what webhooks come to; its address is the right
 }
 TOKEN = object()  # stands for the session's own
 #: What a browser, or a page that it shows, says of itself.
