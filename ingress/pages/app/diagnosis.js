@@ -6,11 +6,13 @@ const RECENT_S = 3600;
 
 /** Return the findings, the worst first: `{level, key, values}`; words are the page's. */
 export function diagnose(doc, now) {
+  const ofStages = doc.stages.flatMap((stage) => ofStage(stage, doc, now));
+  const blamed = new Set(ofStages.map(({ values }) => values.target));
   const found = [
     ...doc.halted.map(halted),
-    ...doc.stages.flatMap((stage) => ofStage(stage, doc, now)),
+    ...ofStages,
     ...doc.processes.filter((one) => one.state === "alive_not_moving").map((one) => stuck(one, now)),
-    ...doc.targets.flatMap(ofTarget),
+    ...doc.targets.filter((one) => !blamed.has(one.target)).flatMap(ofTarget),
     ...letters(doc.dead_letters, now),
   ];
   const order = ["bad", "warn", "note"];

@@ -209,11 +209,11 @@ function group(one, state, acts) {
       ${repeat(one.images, (image) => image.image_id, (image, at) => picture(image, at, one, state, acts))}</div>
     <p>${evidence(one)}</p>
     ${suggestion(one)}
-    ${one.decision ? decided(one, acts) : scopeGate("upload", html`<div class="row">
+    <div class="row">${one.decision ? decided(one, acts) : scopeGate("upload", html`<span class="row">
       <button type="button" class="filled" ?disabled=${!state.chosen || state.isBusy} @click=${acts.keep}>${t("duplicates.keep", { n: one.images.length - 1 })}</button>
-      <button type="button" ?disabled=${state.isBusy} @click=${acts.both}>${t("duplicates.both")}</button></div>`)}
-    <p class="row"><button type="button" @click=${acts.compare}>${t("duplicates.compare")}</button>
-      <span class="quiet">${t("duplicates.not_deleted")}</span></p>
+      <button type="button" ?disabled=${state.isBusy} @click=${acts.both}>${t("duplicates.both")}</button></span>`)}
+      <button type="button" @click=${acts.compare}>${t("duplicates.compare")}</button></div>
+    <p class="quiet">${t("duplicates.not_deleted")}</p>
   </section>`;
 }
 
@@ -248,7 +248,7 @@ function evidence(one) {
     one.sha256 ? t("duplicates.same_bytes") : null,
     one.hash_distance === null || one.hash_distance === undefined ? null : t("duplicates.hash", { n: one.hash_distance }),
     one.cosine === null || one.cosine === undefined ? null : t("duplicates.cosine", { cosine: number(one.cosine, { maximumFractionDigits: 3 }) }),
-    one.seconds_apart === null || one.seconds_apart === undefined ? null : t("duplicates.apart", { time: duration(one.seconds_apart) }),
+    one.seconds_apart === null || one.seconds_apart === undefined ? null : one.seconds_apart ? t("duplicates.apart", { time: duration(one.seconds_apart) }) : t("duplicates.same_moment"),
   ].filter(Boolean).join(" · ");
 }
 

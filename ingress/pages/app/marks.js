@@ -43,7 +43,7 @@ export function split(parts, whole, label) {
   let x = 0;
   return html`<svg class="split" viewBox="0 0 100 8" preserveAspectRatio="none" role="img" aria-label=${label}>
     ${parts.map(({ kind, value, text }) => {
-      const width = whole ? Math.max(0.5, (value / whole) * 100) : 0;
+      const width = whole && value ? Math.max(0.5, (value / whole) * 100) : 0;
       x += width;
       return svg`<rect class=${kind} x=${x - width} width=${width} height="8"><title>${text}</title></rect>`;
     })}

@@ -150,13 +150,14 @@ function form(filter, acts) {
     </select></label>`;
   const field = (name, type) => html`<label>${t(`queries.${name}`)}
     <input name=${name} type=${type} .value=${filter[name]} maxlength="500"></label>`;
-  return html`<form class="filter" @submit=${acts.filter}>
+  const isOpen = innerWidth > 640 || Object.values(filter).some(Boolean);
+  return html`<details class="sheet" ?open=${isOpen}><summary>${t("queries.apply")}</summary><form class="filter" @submit=${acts.filter}>
     ${field("text", "search")} ${choice("state", STATES)} ${field("host", "text")} ${choice("outcome", OUTCOMES)}
     ${field("from", "date")} ${field("to", "date")}
     <span class="row"><button>${t("queries.apply")}</button>
       <a href="#/queries">${t("queries.clear")}</a>
       ${scopeGate("query", html`<button type="button" @click=${acts.redeliver}>${t("queries.redeliver")}</button>`)}</span>
-  </form>`;
+  </form></details>`;
 }
 
 function list({ rows }) {
