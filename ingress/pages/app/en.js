@@ -566,6 +566,8 @@ export const words = {
     attempt: "attempt {n}",
     signed: "signature right",
     not_signed: "signature wrong",
+    unchecked: "signature not checked: the archive has no SECRETS_KEY",
+    no_answer: "not answered",
     answered: "answered {answer}",
     to_query: "The query",
     headers: "headers",

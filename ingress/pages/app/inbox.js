@@ -101,7 +101,7 @@ function found({ box, asked, isBusy }, acts, ask) {
     <section>
       <div class="row spread"><h2>${t("inbox.posts", { n: box.posts.length })}</h2>
         <button type="button" ?disabled=${!box.posts.length || isBusy} @click=${acts.clear}>${t("inbox.clear")}</button></div>
-      ${box.posts.length ? html`<ol class="posts">${repeat(box.posts, (one) => `${one.at} ${one.webhook_id}`, (one) => post(one, box.posts))}</ol>`
+      ${box.posts.length ? html`<ol class="posts">${repeat(box.posts, (one) => `${one.at} ${one.webhook_id} ${one.attempt_seen}`, (one) => post(one, box.posts))}</ol>`
         : emptyState({ title: t("inbox.none"), text: t("inbox.none_what") })}
     </section>`;
 }
@@ -109,32 +109,33 @@ function found({ box, asked, isBusy }, acts, ask) {
 /** How the inbox answers from now on: so that one can watch the whole schedule of attempts. */
 function answers(answer, isBusy, acts) {
   return html`<fieldset ?disabled=${isBusy}><legend>${t("inbox.answers_how")}</legend>
-      ${KINDS.map((kind) => html`<label><input type="radio" name="kind" .checked=${answer.kind === kind} @change=${() => acts.answer(kind, answer.delay_s ?? 5)}>
+      ${KINDS.map((kind) => html`<label><input type="radio" name="kind" .checked=${answer.kind === kind} @change=${() => acts.answer(kind, answer.delay_s)}>
         ${t(`inbox.kind_${kind}`)} <span class="quiet">${t(`inbox.then_${kind}`)}</span></label>`)}</fieldset>
-    ${answer.kind === "slow" ? html`<label>${t("inbox.delay")} <input type="number" min="0" max="60" step="1" .value=${String(answer.delay_s ?? 5)}
+    ${answer.kind === "slow" ? html`<label>${t("inbox.delay")} <input type="number" min="0" max="120" step="1" .value=${String(answer.delay_s)}
       @change=${(event) => acts.answer("slow", Number(event.target.value))}></label>` : nothing}`;
 }
 
 function post(one, all) {
   const before = all.filter((other) => other.webhook_id === one.webhook_id && other.at < one.at).map((other) => other.at).sort().at(-1);
   const header = (name) => one.headers.find(([key]) => key.toLowerCase() === name)?.[1] ?? "";
+  const isCut = new TextEncoder().encode(one.body).length < one.body_bytes;
   const check = () => signatureDialog({
-    id: one.webhook_id, timestamp: header("webhook-timestamp"), signatures: header("webhook-signature"),
-    body: one.body, isCut: one.body.length < one.body_bytes,
+    id: one.webhook_id, timestamp: header("webhook-timestamp"), signatures: header("webhook-signature"), body: one.body, isCut,
   });
+  const signature = one.signature_ok === null ? ["quiet", "?", "unchecked"] : one.signature_ok ? ["good", "✓", "signed"] : ["bad", "✕", "not_signed"];
   return html`<li class="card">
     <p class="row"><time datetime=${one.at} title=${date(one.at)}>${clock(one.at)}</time>
       <b>${one.type ? t(`queries.outcome_${one.type.replace("query.", "")}`) : t("inbox.unknown_type")}</b>
       <span>${t("inbox.attempt", { n: one.attempt_seen })}${before ? html` <span class="quiet">+${duration((Date.parse(one.at) - Date.parse(before)) / 1000)}</span>` : nothing}</span>
-      ${mark(one.signature_ok ? "good" : "bad", one.signature_ok ? "✓" : "✕", t(one.signature_ok ? "inbox.signed" : "inbox.not_signed"))}
-      <span class="quiet">${t("inbox.answered", { answer: String(one.answered ?? "–") })}</span>
+      ${mark(signature[0], signature[1], t(`inbox.${signature[2]}`))}
+      <span class="quiet">${one.answered ? t("inbox.answered", { answer: String(one.answered) }) : t("inbox.no_answer")}</span>
       <span class="quiet">${moment(one.at)}</span></p>
     <div class="row top">
       ${one.query_id ? html`<a href=${link("queries", one.query_id)}>${t("inbox.to_query")}</a>` : nothing}
       <button type="button" @click=${check}>${t("signature.open")}</button>
       <details><summary>${t("inbox.headers")}</summary><dl>${one.headers.map(([name, value]) => html`<dt><code>${name}</code></dt><dd><code class="long">${value}</code></dd>`)}</dl></details>
       <details><summary>${t("inbox.body")}</summary><pre tabindex="0" aria-label=${t("inbox.body")}>${pretty(one.body)}</pre>
-        ${one.body.length < one.body_bytes ? html`<p class="quiet">${t("query.body_cut")}</p>` : nothing}</details>
+        ${isCut ? html`<p class="quiet">${t("query.body_cut")}</p>` : nothing}</details>
     </div></li>`;
 }
 

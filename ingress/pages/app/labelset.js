@@ -27,7 +27,9 @@ export function parse(text) {
   const seen = new Map();
   text.split("\n").forEach((raw, at) => {
     if (!raw.trim()) return;
-    const fault = (column, code, more = "") => faults.push({ line: at + 1, column, code, text: more });
+    const fault = (column, code, more = "") => {
+      faults.push({ line: at + 1, column, code, text: more });
+    };
     const label = raw.trim().startsWith("{") ? fromJson(raw, fault) : fromWords(raw, fault);
     if (!label) return;
     const key = label.name.toLowerCase();

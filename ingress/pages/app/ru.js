@@ -566,6 +566,8 @@ export const words = {
     attempt: "попытка {n}",
     signed: "подпись верна",
     not_signed: "подпись неверна",
+    unchecked: "подпись не проверена: у архива нет SECRETS_KEY",
+    no_answer: "без ответа",
     answered: "ответили {answer}",
     to_query: "К запросу",
     headers: "заголовки",
