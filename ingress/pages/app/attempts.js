@@ -64,12 +64,12 @@ function request(one, delivery) {
     "--data-binary @body.json",
   ].join(" \\\n  ");
   return html`<p class="quiet">${t("query.request_note")}</p>
-    <div class="snippet"><pre tabindex="0" aria-label="curl">${text}</pre>${copyButton(text)}</div>`;
+    <div class="snippet"><pre tabindex="0" role="group" aria-label="curl">${text}</pre>${copyButton(text)}</div>`;
 }
 
 function response(one) {
   return html`<dl>${(one.headers ?? []).map(([name, value]) => html`<dt><code>${name}</code></dt><dd><code class="long">${value}</code></dd>`)}</dl>
-    ${one.body ? html`<pre tabindex="0" aria-label=${t("query.response")}>${one.body}</pre>` : html`<p class="quiet">${t("query.no_body")}</p>`}
+    ${one.body ? html`<pre tabindex="0" role="group" aria-label=${t("query.response")}>${one.body}</pre>` : html`<p class="quiet">${t("query.no_body")}</p>`}
     ${one.body_is_cut ? html`<p class="quiet">${t("query.body_cut")}</p>` : nothing}`;
 }
 

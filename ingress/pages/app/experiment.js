@@ -40,7 +40,7 @@ export function outcomeView({ outcome, error }, all) {
     ${outcome.examples.length ? html`<h3>${t("labels.examples", { n: outcome.examples.length })}</h3>
       <ul class="examples">${outcome.examples.map((one) => html`<li class="card">
         <a href=${link("photos", one.image_id)}>${thumb(one, t("labels.example_alt", { path: one.image_path }))}</a>
-        <span>${tags(one.before)} <span class="sr">${t("labels.becomes")}</span><span aria-hidden="true">→</span> ${tags(one.after)}</span></li>`)}</ul>` : nothing}`;
+        <span>${tags(one.before)} <span class="mark" data-shape="→"><span class="sr">${t("labels.becomes")}</span></span> ${tags(one.after)}</span></li>`)}</ul>` : nothing}`;
 }
 
 const tags = (given) => (given.length ? given.slice(0, 4).map((one) => confidence(one.tag, one.score)) : html`<span class="quiet">${t("labels.no_tag")}</span>`);

@@ -92,7 +92,7 @@ function screen(state, acts, ask) {
 
 function found({ box, asked, isBusy }, acts, ask) {
   return html`
-    <div class="snippet"><pre tabindex="0" aria-label=${t("inbox.address")}>${box.url}</pre>${copyButton(box.url)}</div>
+    <div class="snippet"><pre tabindex="0" role="group" aria-label=${t("inbox.address")}>${box.url}</pre>${copyButton(box.url)}</div>
     <div class="halves">
       <section class="card"><h2>${t("inbox.ask")}</h2>${ask.view()}
         ${asked.length ? html`<ul>${asked.map((id) => html`<li><a href=${link("queries", id)}>${t("inbox.watch")}</a></li>`)}</ul>` : nothing}</section>
@@ -134,7 +134,7 @@ function post(one, all) {
       ${one.query_id ? html`<a href=${link("queries", one.query_id)}>${t("inbox.to_query")}</a>` : nothing}
       <button type="button" @click=${check}>${t("signature.open")}</button>
       <details><summary>${t("inbox.headers")}</summary><dl>${one.headers.map(([name, value]) => html`<dt><code>${name}</code></dt><dd><code class="long">${value}</code></dd>`)}</dl></details>
-      <details><summary>${t("inbox.body")}</summary><pre tabindex="0" aria-label=${t("inbox.body")}>${pretty(one.body)}</pre>
+      <details><summary>${t("inbox.body")}</summary><pre tabindex="0" role="group" aria-label=${t("inbox.body")}>${pretty(one.body)}</pre>
         ${isCut ? html`<p class="quiet">${t("query.body_cut")}</p>` : nothing}</details>
     </div></li>`;
 }

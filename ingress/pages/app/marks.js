@@ -3,8 +3,8 @@ import { html, svg } from "./lit/lit-html.js";
 import { openDialog } from "./parts.js";
 import { ago, date, duration, has, t } from "./words.js";
 
-/** A state: a shape and a word; the colour comes on top. */
-export const mark = (kind, shape, word) => html`<span class="mark ${kind}"><span aria-hidden="true">${shape}</span> ${word}</span>`;
+/** A state: a shape, for the eye alone, and a word; the colour comes on top. */
+export const mark = (kind, shape, word) => html`<span class="mark ${kind}" data-shape=${shape}>${word}</span>`;
 
 /** How long ago, with the exact time beneath the pointer and for screen readers of `<time>`. */
 export const moment = (iso) => (iso ? html`<time datetime=${iso} title=${date(iso)}>${ago(iso)}</time>` : "–");

@@ -127,19 +127,18 @@ function verdict(found, doc) {
   if (!first) {
     const waits = doc.stages.reduce((sum, one) => sum + (one.waiting ?? 0), 0);
     return html`<section class="verdict good" aria-label=${t("pipeline.verdict")}>
-      <p class="big">✓ ${t(waits ? "pipeline.all_well" : "pipeline.nothing_waits")}</p></section>`;
+      <p class="big" data-shape="✓">${t(waits ? "pipeline.all_well" : "pipeline.nothing_waits")}</p></section>`;
   }
   return html`<section class="verdict ${first.level}" aria-label=${t("pipeline.verdict")}>
-    <p class="big">${shape(first.level)} ${sentence(first)}</p>
+    <p class="big" data-shape=${shape(first.level)}>${sentence(first)}</p>
     <p>${t(`pipeline.do_${first.key}`, worded(first.values))}</p>
-    ${others.length ? html`<ul>${others.slice(0, 6).map((one) => html`<li>
-      ${shape(one.level)} ${sentence(one)}
+    ${others.length ? html`<ul>${others.slice(0, 6).map((one) => html`<li data-shape=${shape(one.level)}>${sentence(one)}
       <span class="quiet">${t(`pipeline.do_${one.key}`, worded(one.values))}</span></li>`)}</ul>` : nothing}
   </section>`;
 }
 
 function shape(level) {
-  return html`<span aria-hidden="true">${{bad: "■", warn: "▲", note: "●"}[level]}</span>`;
+  return { bad: "■", warn: "▲", note: "●" }[level];
 }
 
 function sentence({key, values}) {
