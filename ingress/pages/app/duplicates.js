@@ -3,7 +3,7 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
 import { compareDialog } from "./compare.js";
-import { letterOf, moment, wordOf } from "./marks.js";
+import { busy, letterOf, moment, wordOf } from "./marks.js";
 import { apiButton, emptyState, problemStrip, say, scopeGate, tabs, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { bytes, date, duration, number, t } from "./words.js";
@@ -170,7 +170,7 @@ function screen(state, acts) {
     </div>
     ${problem ? problemStrip(problem, () => acts.load()) : nothing}
     ${groups.length ? isList(state.place) ? list(state, acts) : group(groups[state.at], state, acts)
-      : state.isBusy ? html`<p class="quiet" aria-busy="true">${t("pipeline.loading")}</p>`
+      : state.isBusy ? busy()
       : page && !problem ? empty(state) : nothing}`;
 }
 

@@ -4,7 +4,7 @@ import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send, session } from "./api.js";
 import { askForm } from "./ask.js";
 import { watch } from "./live.js";
-import { mark, moment } from "./marks.js";
+import { busy, mark, moment } from "./marks.js";
 import { apiButton, confirmBy, copyButton, emptyState, problemStrip, say, scopeGate } from "./parts.js";
 import { go, link } from "./routing.js";
 import { signatureDialog } from "./signature.js";
@@ -87,7 +87,7 @@ function screen(state, acts, ask) {
     ${problem ? problemStrip(problem, acts.load) : nothing}
     ${!session()?.instance.standalone ? emptyState({ title: t("inbox.not_here"), text: t("inbox.not_here_why") })
       : !may("query") ? scopeGate("query", html`<button type="button">${t("inbox.open")}</button>`)
-      : box ? found(state, acts, ask) : problem ? nothing : html`<p class="quiet" aria-busy="true">${t("pipeline.loading")}</p>`}`;
+      : box ? found(state, acts, ask) : problem ? nothing : busy()}`;
 }
 
 function found({ box, asked, isBusy }, acts, ask) {

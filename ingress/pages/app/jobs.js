@@ -2,7 +2,7 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, send } from "./api.js";
-import { dialog, mark, progress, wordOf } from "./marks.js";
+import { mark, pagedDialog, progress, wordOf } from "./marks.js";
 import { confirmBy, problemStrip, scopeGate } from "./parts.js";
 import { duration, number, t } from "./words.js";
 
@@ -78,35 +78,11 @@ function pace(job) {
 
 /** Show a job's failures: how many of each reason, then the files, page by page. */
 function showFailures(job) {
-  const seen = {reasons: {}, failures: [], next: null, problem: null, isBusy: true};
-  const shown = dialog(t("jobs.failures_of", {directory: job.directory}), () => failures(seen, more));
-  async function more() {
-    seen.isBusy = true;
-    shown.draw();
-    try {
-      const params = {limit: PAGE, ...(seen.next ? {cursor: seen.next} : {})};
-      const page = await get(`/jobs/${job.job_id}/failures`, params);
-      seen.failures.push(...page.failures);
-      Object.assign(seen, {reasons: page.reasons, next: page.next, problem: null});
-    } catch (problem) {
-      seen.problem = problem;
-    }
-    seen.isBusy = false;
-    shown.draw();
-  }
-  more();
-}
-
-function failures({reasons, failures: files, next, problem, isBusy}, more) {
-  return html`
-    ${problem ? problemStrip(problem, more) : nothing}
-    <ul class="reasons">${Object.entries(reasons).map(([reason, n]) =>
-      html`<li><strong>${number(n)}</strong> ${reasonText(reason)}</li>`)}</ul>
-    <ul class="files">${files.map((one) => html`<li>
+  pagedDialog(t("jobs.failures_of", { directory: job.directory }), (cursor) => get(`/jobs/${job.job_id}/failures`, { limit: PAGE, cursor }), (pages) => html`
+    <ul>${Object.entries(pages[0]?.reasons ?? {}).map(([reason, n]) => html`<li><strong>${number(n)}</strong> ${reasonText(reason)}</li>`)}</ul>
+    <ul class="files">${pages.flatMap((page) => page.failures).map((one) => html`<li>
       <a href="#/photos/${one.image_id}">${one.image_path}</a>
-      <span class="quiet">${reasonText(one.reason)}${one.detail ? `: ${one.detail}` : ""}</span></li>`)}</ul>
-    ${next ? html`<button type="button" ?disabled=${isBusy} @click=${more}>${t("jobs.more")}</button>` : nothing}
-    ${isBusy ? html`<p aria-busy="true" class="quiet">${t("pipeline.loading")}</p>` : nothing}`;
+      <span class="quiet">${reasonText(one.reason)}${one.detail ? `: ${one.detail}` : ""}</span></li>`)}</ul>`);
 }
 
 export const reasonText = (code) => wordOf("outcome", code);

@@ -5,7 +5,7 @@ import { labelDialog, table } from "./labeltable.js";
 import { outcomeView, preview } from "./experiment.js";
 import { bodyOf, compare, isSame, labelOf, parse, placeOf, textOf } from "./labelset.js";
 import { watch } from "./live.js";
-import { moment, progress } from "./marks.js";
+import { busy, moment, progress } from "./marks.js";
 import { apiButton, problemStrip, say, scopeGate } from "./parts.js";
 import { duration, number, remember, remembered, setTagNames, t } from "./words.js";
 
@@ -164,7 +164,7 @@ function screen(state, acts) {
         ${apiButton(() => ({ path: "/labels", cli: "photo-archive labels list --json > labels.json" }))}</span></header>
     ${may("read") ? nothing : scopeGate("read", html`<p>${t("labels.what")}</p>`)}
     ${problem ? problemStrip(problem, now ? null : acts.load) : nothing} ${problem ? faultsOf(problem, state) : nothing}
-    ${now ? found(state, acts) : problem || !may("read") ? nothing : html`<p class="quiet" aria-busy="true">${t("pipeline.loading")}</p>`}`;
+    ${now ? found(state, acts) : problem || !may("read") ? nothing : busy()}`;
 }
 
 function found(state, acts) {

@@ -3,7 +3,7 @@ import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, session } from "./api.js";
 import { labelOf } from "./labelset.js";
-import { dialog, mark } from "./marks.js";
+import { busy, dialog, mark } from "./marks.js";
 import { histogram, problemStrip, scopeGate } from "./parts.js";
 import { link } from "./routing.js";
 import { number, percent, t } from "./words.js";
@@ -79,7 +79,7 @@ function sureness(name) {
     ${state.counts ? html`${histogram(state.counts, { title: t("labels.sure_of", { name }) })}
       <p class="row spread quiet"><span>${percent(0)}</span><span>${percent(1)}</span></p>
       ${state.isExact ? nothing : html`<p class="warn">${t("labels.not_exact")}</p>`}`
-      : state.problem ? nothing : html`<p class="quiet" aria-busy="true">${t("pipeline.loading")}</p>`}`);
+      : state.problem ? nothing : busy()}`);
   const atLeast = (step) => get("/images", { tag: name, min_score: step / STEPS, total: true, limit: 1 });
   Promise.all(Array.from({ length: STEPS }, (_, step) => atLeast(step))).then((pages) => {
     const sums = [...pages.map((page) => page.total.images), 0];

@@ -3,7 +3,7 @@ import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
 import { reasonText } from "./jobs.js";
-import { dialog, moment } from "./marks.js";
+import { moment, pagedDialog } from "./marks.js";
 import { apiButton, confirmBy, problemStrip, say, scopeGate } from "./parts.js";
 import { bytes, number, t } from "./words.js";
 
@@ -86,41 +86,14 @@ function row(one, acts) {
 }
 
 /** Show the letters of one group: where each lay, its headers, why. */
-function look(group) {
-  const seen = {letters: [], next: null, problem: null, isBusy: true};
-  const shown = dialog(t("letters.of", {reason: reasonText(group.reason)}), () => letters(seen, more));
-  async function more() {
-    seen.isBusy = true;
-    shown.draw();
-    const {topic, group: name, reason} = group;
-    const params = {topic, group: name, reason, limit: PAGE, cursor: seen.next};
-    try {
-      const page = await get("/dead-letters", Object.fromEntries(
-        Object.entries(params).filter(([, value]) => value !== null && value !== undefined)));
-      seen.letters.push(...page.letters);
-      Object.assign(seen, {next: page.next, problem: null});
-    } catch (problem) {
-      seen.problem = problem;
-    }
-    seen.isBusy = false;
-    shown.draw();
-  }
-  more();
+function look({ topic, group, reason }) {
+  pagedDialog(t("letters.of", { reason: reasonText(reason) }), (cursor) => get("/dead-letters", { topic, group, reason, limit: PAGE, cursor }),
+    (pages) => pages.flatMap((page) => page.letters).map(letter));
 }
 
-function letters({letters: found, next, problem, isBusy}, more) {
-  return html`
-    ${problem ? problemStrip(problem, more) : nothing}
-    ${found.map((one) => html`<details class="card">
-      <summary>${one.topic} · ${one.partition} · ${one.offset} — ${one.detail || one.reason}
-        <span class="quiet">${moment(one.set_aside_at)}</span></summary>
-      <dl>
-        <dt>${t("letters.key")}</dt><dd><code>${one.key ?? "–"}</code></dd>
-        <dt>${t("letters.size")}</dt><dd>${bytes(one.size_bytes)}</dd>
-        <dt>${t("letters.group")}</dt><dd>${one.group}</dd>
-        ${Object.entries(one.headers).map(([name, value]) =>
-          html`<dt>${name}</dt><dd><code>${value}</code></dd>`)}
-      </dl></details>`)}
-    ${next ? html`<button type="button" ?disabled=${isBusy} @click=${more}>${t("jobs.more")}</button>` : nothing}
-    ${isBusy ? html`<p aria-busy="true" class="quiet">${t("pipeline.loading")}</p>` : nothing}`;
+function letter(one) {
+  const rows = [[t("letters.key"), one.key ?? "–"], [t("letters.size"), bytes(one.size_bytes)], [t("letters.group"), one.group], ...Object.entries(one.headers)];
+  return html`<details class="card">
+    <summary>${one.topic} · ${one.partition} · ${one.offset} — ${one.detail || one.reason} <span class="quiet">${moment(one.set_aside_at)}</span></summary>
+    <dl>${rows.map(([name, value]) => html`<dt>${name}</dt><dd><code>${value}</code></dd>`)}</dl></details>`;
 }

@@ -1,6 +1,6 @@
 // Small pieces of the screens about work: a state, a moment, a dialog that is drawn again.
-import { html, svg } from "./lit/lit-html.js";
-import { openDialog } from "./parts.js";
+import { html, nothing, svg } from "./lit/lit-html.js";
+import { openDialog, problemStrip } from "./parts.js";
 import { ago, date, duration, has, t } from "./words.js";
 
 /** A state: a shape, for the eye alone, and a word; the colour comes on top. */
@@ -31,6 +31,29 @@ export function dialog(title, content, options) {
     return content();
   }, options);
   return shown;
+}
+
+export const busy = () => html`<p class="quiet" aria-busy="true">${t("pipeline.loading")}</p>`;
+
+/** A dialog over pages of an answer: `load(cursor)` gets one, `view(pages)` shows those that are there. */
+export function pagedDialog(title, load, view) {
+  const state = { pages: [], problem: null, isBusy: false };
+  const more = async () => {
+    Object.assign(state, { isBusy: true, problem: null });
+    shown.draw();
+    try {
+      state.pages.push(await load(state.pages.at(-1)?.next));
+    } catch (problem) {
+      state.problem = problem;
+    }
+    state.isBusy = false;
+    shown.draw();
+  };
+  const shown = dialog(title, () => html`
+    ${state.problem ? problemStrip(state.problem, more) : nothing}
+    ${view(state.pages)}
+    ${state.isBusy ? busy() : state.pages.at(-1)?.next ? html`<button type="button" @click=${more}>${t("jobs.more")}</button>` : nothing}`);
+  more();
 }
 
 /** What a text's words name, as `lemmaChips` shows it, from an answer of `GET /lemmas`. */

@@ -6,7 +6,7 @@ import { diagnose, OLD_AFTER_S, since } from "./diagnosis.js";
 import { jobList } from "./jobs.js";
 import { letterGroups } from "./letters.js";
 import { watch } from "./live.js";
-import { mark, moment } from "./marks.js";
+import { busy, mark, moment } from "./marks.js";
 import { apiButton, problemStrip, say, scopeGate, sparkline } from "./parts.js";
 import { targetList } from "./targets.js";
 import { duration, number, t } from "./words.js";
@@ -99,7 +99,7 @@ function page(state, rooms, acts) {
     </header>
     ${state.problem ? problemStrip(state.problem, acts.load) : nothing}
     ${doc ? figures(doc, age > OLD_AFTER_S, rooms)
-      : state.problem ? nothing : html`<p aria-busy="true" class="quiet">${t("pipeline.loading")}</p>`}`;
+      : state.problem ? nothing : busy()}`;
 }
 
 function freshness(age, {isHeld}) {

@@ -4,7 +4,7 @@ import { repeat } from "./lit/directives/repeat.js";
 import { get, may, session } from "./api.js";
 import { askForm } from "./ask.js";
 import { watch } from "./live.js";
-import { countdown, mark, moment } from "./marks.js";
+import { busy, countdown, mark, moment } from "./marks.js";
 import { apiButton, emptyState, problemStrip, scopeGate } from "./parts.js";
 import { redeliverDialog } from "./redeliver.js";
 import { go, link } from "./routing.js";
@@ -131,7 +131,7 @@ function screen(state, acts, ask) {
       ${t("queries.fresh", { n: state.fresh.size })}</button>` : nothing}
     ${state.rows.length ? list(state)
       : isFiltered && state.page && !state.isBusy ? html`<p>${t("queries.no_match")} <a href="#/queries">${t("queries.clear")}</a></p>` : nothing}
-    ${state.isBusy && !state.rows.length ? html`<p class="quiet" aria-busy="true">${t("pipeline.loading")}</p>` : nothing}
+    ${state.isBusy && !state.rows.length ? busy() : nothing}
     ${state.next ? html`<button type="button" ?disabled=${state.isBusy} @click=${() => acts.load({ more: true })}>
       ${t("queries.more")}</button>` : nothing}`;
 }

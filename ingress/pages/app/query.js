@@ -3,7 +3,7 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { get, may, send } from "./api.js";
 import { deliveryView } from "./attempts.js";
 import { watch } from "./live.js";
-import { mark, wordOf, wordsOf } from "./marks.js";
+import { busy, mark, wordOf, wordsOf } from "./marks.js";
 import { apiButton, confidence, confirmBy, lemmaChips, problemStrip, say, scopeGate, thumb } from "./parts.js";
 import { stateOf } from "./queries.js";
 import { go, link } from "./routing.js";
@@ -92,7 +92,7 @@ function screen(state, acts) {
       <span class="row">${apiButton(() => ({ method: "GET", path }))}</span></header>
     ${may("query") ? nothing : scopeGate("query", html`<p>${t("queries.what")}</p>`)}
     ${problem ? problemStrip(problem, acts.load) : nothing}
-    ${query ? found(query, state, acts) : problem || !may("query") ? nothing : html`<p class="quiet" aria-busy="true">${t("pipeline.loading")}</p>`}`;
+    ${query ? found(query, state, acts) : problem || !may("query") ? nothing : busy()}`;
 }
 
 /** The state that a summary tells, from the newest webhook where the API does not say it itself. */
