@@ -34,6 +34,7 @@ async def begin(call: Call) -> Response:
         if given.key is not None
         else await ring.begin_with_code(request, given.code or "")
     )
+    await ring.end(request)  # the browser forgets that cookie: nobody could sign it out
     response = json_response(await _shown(call, begun))
     _set_cookie(response, name, begun.value, int(LONGEST.total_seconds()))
     return response
