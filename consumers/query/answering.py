@@ -154,8 +154,7 @@ def _answer(
 
 def failed(query: QuerySubmitted, error: PermanentError) -> CallbackRequested:
     """Return the answer to a query that cannot be answered: `query.failed` with the reason."""
-    detail = str(error)[:1000].replace("\x00", "")
-    return _event(query, AnswerType.FAILED, error=Failure(reason=error.reason, detail=detail))
+    return _event(query, AnswerType.FAILED, error=Failure.saying(error.reason, str(error)))
 
 
 def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:

@@ -184,15 +184,9 @@ def identified(received: Received[QuerySubmitted]) -> QuerySubmitted:
 def _after(query: QuerySubmitted) -> Token | None:
     """Return the token of the upload that a query waits for.
 
-    A text that is no token asks for nothing that could be waited for: the ingress refuses it, and a
-    direct producer gets an answer at once.
+    Ingress and topic refuse a text that is no token.
     """
-    if query.options.after is None:
-        return None
-    try:
-        return decode_token(query.options.after)
-    except ValueError:
-        return None
+    return None if query.options.after is None else decode_token(query.options.after)
 
 
 def _callbacks(

@@ -196,7 +196,7 @@ def _tagged_event(
             uri=event.uri,
             path=event.image_path,
             job_id=event.job_id,
-            error=Failure(reason=plan.reason, detail=str(plan)[:1000].replace("\x00", "")),
+            error=Failure.saying(plan.reason, str(plan)),
             tagged_at=now,
         )
     else:

@@ -12,7 +12,13 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from core.errors import DatabaseAway, ProcessCrashed, RecordRefused, TransientError
+from core.errors import (
+    DatabaseAway,
+    ProcessCrashed,
+    RecordBroke,
+    RecordRefused,
+    TransientError,
+)
 from core.failpoints import reach
 from core.messaging.batching import plan_moves
 from core.messaging.budget import DeadLetterBudget
@@ -191,7 +197,7 @@ class Committer(Generic[E, P]):
         done = _count(one for one in portion if one[0].partition in written.ours)
         metrics.consumer_records.labels(group, "dead_letter").inc(len(dead))
         metrics.consumer_records.labels(group, "done").inc(done - len(dead))
-        if dead or not self._budget.is_untouched:
+        if dead or self._session.breakages or not self._budget.is_untouched:
             self._spend(portion, written.ours, dead)
 
     def _spend(
@@ -207,7 +213,7 @@ class Committer(Generic[E, P]):
                 continue
             for (offset, _, _), made in zip(partition_batch.records, results, strict=True):
                 is_dead = (partition.number, offset) in dead and _may_be_systematic(made)
-                if self._budget.note(partition, dead=is_dead):
+                if self._budget.note(partition, dead=is_dead or _broke(made)):
                     over.add(partition)
         for partition in over:
             self._budget.forget(partition)
@@ -219,6 +225,11 @@ class Committer(Generic[E, P]):
 def _count(prepared: Iterable[Prepared[E, P]]) -> int:
     """Return the number of records."""
     return sum(len(partition_batch) for partition_batch, _ in prepared)
+
+
+def _broke(made: Made[E, P]) -> bool:
+    """Return whether a record met a bug of ours; a role may deal with it without a dead letter."""
+    return isinstance(made, Item) and isinstance(made.plan, RecordBroke)
 
 
 def _may_be_systematic(made: Made[E, P]) -> bool:

@@ -6,14 +6,23 @@ from typing import Generic, TypeAlias, TypeVar
 
 import structlog
 
-from core.errors import PermanentError, ProcessCrashed, TransientError, UndecodableEvent
+from core.errors import (
+    ConfigurationError,
+    PermanentError,
+    ProcessCrashed,
+    RecordBroke,
+    TransientError,
+    UndecodableEvent,
+)
 from core.failpoints import reach
 from core.messaging.batching import PartitionBatch
+from core.messaging.formats.structured import in_binary_mode
 from core.messaging.liveness import Pulse
 from core.messaging.role import Item, Received
 from core.messaging.session import RoleParts, Session
 from core.messaging.stage_timer import TimeAccount
 from core.telemetry import tracing
+from schemas.record import Partition
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +32,11 @@ P = TypeVar("P")
 #: So many deaths after the role was told `ProcessCrashed` its record is kept from the role: being
 #: told did not help.
 BEYOND_THE_ROLE = 2
+
+
+#: After so many records that broke one after the other it is not the records: an accelerator that
+#: lost its context, say. The process ends, and the next one begins with them again.
+MOST_BROKEN_IN_A_ROW = 10
 
 
 #: What a record became: an item, or the error that kept it from the role.
@@ -39,12 +53,14 @@ class Preparer(Generic[E, P]):
         self._session = session
         self._parts = parts
         self._span = f"{parts.group} prepare"
+        self._broken_in_a_row = 0
 
     async def prepare(self, batch: Sequence[PartitionBatch]) -> list[Prepared[E, P]] | None:
         """Return what each record became, in order; None once none of the batch is ours any more.
 
         Raises:
-            Exception: what the role raises beside TransientError; a bug, which ends the process.
+            ConfigurationError: the role cannot work at all.
+            Exception: a bug that breaks record after record, which a new process may not have.
         """
         reach("prepare.begun")
         if not any(map(len, batch)):  # nothing but offsets to be passed
@@ -94,11 +110,14 @@ class Preparer(Generic[E, P]):
                 records = records[1:]
             for offset, timestamp_ms, record in records:
                 try:
-                    event = decode(record)
-                except UndecodableEvent as refusal:
-                    settled[len(settled) + len(waiting)] = refusal
+                    plain = in_binary_mode(record)
+                    event = decode(plain)
+                except Exception as error:  # noqa: BLE001 - it costs this record and no other
+                    settled[len(settled) + len(waiting)] = self._blamed(
+                        error, "decoded", partition, offset
+                    )
                 else:
-                    waiting.append(Received(event, partition, offset, record, timestamp_ms))
+                    waiting.append(Received(event, partition, offset, plain, timestamp_ms))
         return settled, waiting
 
     def _suspect(self, partition_batch: PartitionBatch, crashes: int) -> Made[E, P]:
@@ -109,15 +128,63 @@ class Preparer(Generic[E, P]):
             return _crashed(crashes)
         offset, timestamp_ms, record = partition_batch.records[0]
         try:
+            record = in_binary_mode(record)
             event = self._parts.decode(record)
-        except UndecodableEvent as refusal:
-            return refusal
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._blamed(error, "decoded", partition_batch.partition, offset)
         return Item(
             Received(event, partition_batch.partition, offset, record, timestamp_ms),
             _crashed(crashes),
         )
 
     async def _planned(
+        self, batch: Sequence[PartitionBatch], received: Sequence[Received[E]], *, tries: int = 1
+    ) -> Sequence[Item[E, P]] | None:
+        """Return plans; what breaks with an error that is nobody's outage costs its record alone.
+
+        `prepare` is free of effects, so it may be asked again for the halves of a batch until the
+        record is found, and for that one once more: memory may have been short.
+        """
+        try:
+            planned = await self._tried(batch, received)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            if len(received) == 1 and tries > 1:
+                self._broken_in_a_row += 1
+                if self._broken_in_a_row > MOST_BROKEN_IN_A_ROW:
+                    raise
+                (one,) = received
+                return [Item(one, self._blamed(error, "prepared", one.partition, one.offset))]
+            log.warning("batch_broke", records=len(received), error=repr(error))
+        else:
+            self._broken_in_a_row = 0
+            return planned
+        if len(received) == 1:
+            return await self._planned(batch, received, tries=tries + 1)
+        middle = len(received) // 2
+        front = await self._planned(batch, received[:middle])
+        back = None if front is None else await self._planned(batch, received[middle:])
+        return None if front is None or back is None else [*front, *back]
+
+    def _blamed(
+        self, error: Exception, during: str, partition: Partition, offset: int
+    ) -> PermanentError:
+        """Return what an error costs its record, and write about one that is a bug of ours."""
+        if isinstance(error, PermanentError):
+            return error
+        self._session.breakages += 1
+        log.error(
+            "record_broke",
+            topic=partition.topic,
+            partition=partition.number,
+            offset=offset,
+            during=during,
+            exc_info=error,
+        )
+        return RecordBroke(error, during=during)
+
+    async def _tried(
         self, batch: Sequence[PartitionBatch], received: Sequence[Received[E]]
     ) -> Sequence[Item[E, P]] | None:
         failures, pulse = 0, Pulse(self._session.report_progress)

@@ -24,7 +24,7 @@ class Received(Generic[E]):
     """A decoded event with its place in the log.
 
     Attributes:
-        record: the bytes and headers as they were.
+        record: the bytes and headers as they were; CloudEvents of structured mode in binary mode.
         timestamp_ms: the record's timestamp (producer's clock), milliseconds since 1970.
     """
 
@@ -44,8 +44,8 @@ class Received(Generic[E]):
 
     @property
     def traceparent(self) -> str | None:
-        """Return the W3C trace context, if the record carries one."""
-        return self.record.header("traceparent")
+        """Return the W3C trace context, if the record carries one: as a header or an extension."""
+        return self.record.header("traceparent") or self.record.header("ce_traceparent")
 
 
 @quick_value
