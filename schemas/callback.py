@@ -8,7 +8,7 @@ from pydantic import Field
 
 from schemas.image import Failure
 from schemas.query import CallbackUrl, Payload
-from schemas.strict import Event, Moment, Text
+from schemas.strict import Event, Moment, Text, Trace
 
 
 class AnswerType(StrEnum):
@@ -40,6 +40,7 @@ class CallbackRequested(Event):
     Attributes:
         matched: the matched tags with the winner's confidences; empty where nothing matched.
         score: sum of the matched confidences.
+        traceparent: the query's trace, which the webhook carries too.
     """
 
     query_id: UUID
@@ -56,6 +57,7 @@ class CallbackRequested(Event):
     label_version: int | None = Field(None, ge=0, le=2**31 - 1)
     error: Failure | None = None
     answered_at: Moment
+    traceparent: Trace | None = None
 
 
 def callback_id_of(query_id: UUID, round_number: int = 0) -> UUID:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, model_validator
 
-from schemas.strict import Event, Moment, Text, Whole
+from schemas.strict import Event, Moment, Text, Trace, Whole
 from schemas.token import decode_token
 
 MAX_TEXT_CHARS = 10_000
@@ -68,6 +68,8 @@ class QuerySubmitted(Event):
         query_id: None only from a direct producer; the id is then derived from topic and offset.
         owner: owner of the API key. Believed only where the ingress accepted the query; the
             instance's secret signs for direct producers, whatever they say.
+        traceparent: the trace that it belongs to, where the record has no such header; the query
+            keeps it while it waits, and its answer carries it on.
     """
 
     query_id: UUID | None = None
@@ -76,3 +78,4 @@ class QuerySubmitted(Event):
     owner: Text | None = Field(None, max_length=200)
     options: QueryOptions = QueryOptions()
     submitted_at: datetime | None = None
+    traceparent: Trace | None = None

@@ -77,5 +77,7 @@ LabelName = Annotated[
 ]
 #: A whole number, also where it is written with a decimal point.
 Whole = Annotated[int, BeforeValidator(read_whole)]
+#: A W3C trace context; what is none is passed over where it is used.
+Trace = Annotated[Text, Field(max_length=200)]
 #: A time with its zone, which UTC has too.
 Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]

@@ -224,7 +224,7 @@ class SlowLane:
             deaths = claimed.attempts - 1
             text = f"the process ended {deaths} times while this record was at work"
             return Item(received, ProcessCrashed(text))
-        with tracing.consuming("tagging apart", [received.traceparent]):
+        with tracing.doing("tagging apart", received.traceparent):
             try:
                 (item,) = await self.role.prepare([received])
             except (TransientError, ConfigurationError):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from core.errors import UndecodableEvent
 from core.messaging.formats.strangers import explained
+from core.telemetry import tracing
 from schemas.record import Record
 from schemas.topics import Topic
 
@@ -20,12 +21,27 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def encode(
-    topic: Topic, event: BaseModel, *, key: str, event_id: str, source: str, now: datetime
+    topic: Topic,
+    event: BaseModel,
+    *,
+    key: str,
+    event_id: str,
+    source: str,
+    now: datetime,
 ) -> Record:
     """Return the record that carries `event` on `topic`."""
     headers = envelope(topic, event_id=event_id, source=source, subject=key, now=now)
     value = event.model_dump_json(exclude_none=True).encode()
     return Record(topic.name, key.encode(), (*headers, ("content-type", JSON.encode())), value)
+
+
+def in_trace(record: Record, traceparent: str | None) -> Record:
+    """Return a record in the trace of what caused it, if that has a valid one."""
+    context = tracing.valid(traceparent)
+    if context is None:
+        return record
+    trace = ("traceparent", context.encode())
+    return Record(record.topic, record.key, (*record.headers, trace), record.value)
 
 
 def envelope(

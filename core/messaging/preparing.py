@@ -20,8 +20,7 @@ from core.messaging.formats.structured import in_binary_mode
 from core.messaging.liveness import Pulse
 from core.messaging.role import Item, Received
 from core.messaging.session import RoleParts, Session
-from core.messaging.stage_timer import TimeAccount
-from core.telemetry import tracing
+from core.messaging.spans import place_of
 from schemas.record import Partition
 
 log = structlog.get_logger(__name__)
@@ -52,7 +51,6 @@ class Preparer(Generic[E, P]):
     def __init__(self, session: Session, parts: RoleParts[E, P]) -> None:
         self._session = session
         self._parts = parts
-        self._span = f"{parts.group} prepare"
         self._broken_in_a_row = 0
 
     async def prepare(self, batch: Sequence[PartitionBatch]) -> list[Prepared[E, P]] | None:
@@ -63,6 +61,7 @@ class Preparer(Generic[E, P]):
             Exception: a bug that breaks record after record, which a new process may not have.
         """
         reach("prepare.begun")
+        structlog.contextvars.bind_contextvars(**place_of(batch))  # of this task alone
         if not any(map(len, batch)):  # nothing but offsets to be passed
             return [(partition_batch, ()) for partition_batch in batch]
         if not await self._marked(batch):
@@ -190,10 +189,7 @@ class Preparer(Generic[E, P]):
         failures, pulse = 0, Pulse(self._session.report_progress)
         while self._session.is_live(batch):
             try:
-                with (
-                    tracing.consuming(self._span, (one.traceparent for one in received)),
-                    pulse.trying(),
-                ):
+                with pulse.trying():
                     items = await self._parts.role.prepare(received)
             except TransientError as error:
                 failures += 1
@@ -231,66 +227,3 @@ def _by_partition_batch(
 
 def _crashed(crashes: int) -> ProcessCrashed:
     return ProcessCrashed(f"the process ended {crashes} times while this record was at work")
-
-
-class Pipeline(Generic[E, P]):
-    """Prepares batches ahead of the committer, at most `depth` at a time, and keeps their order.
-
-    A batch is formed as late as possible, when both a place in the pipeline and the role are free:
-    under load batches are full, and without load nothing waits.
-    """
-
-    def __init__(self, session: Session, preparer: Preparer[E, P]) -> None:
-        depth = session.limits.pipeline_depth
-        self._session = session
-        self._preparer = preparer
-        self._places = asyncio.Semaphore(depth)
-        self._workers = asyncio.Semaphore(max(1, depth - 1))
-        self._account = TimeAccount(session.metrics, group=session.group, task="prepare")
-        self._running: set[asyncio.Task[list[Prepared[E, P]] | None]] = set()
-        self.ordered: asyncio.Queue[asyncio.Task[list[Prepared[E, P]] | None]] = asyncio.Queue()
-
-    async def run(self, tasks: asyncio.TaskGroup) -> None:
-        """Form batches and prepare them in `tasks`, until cancelled."""
-        while True:
-            self._account.enter("committer")
-            await self._places.acquire()
-            self._account.enter("prepare")
-            await self._workers.acquire()
-            self._begin(await self._next(), tasks)
-
-    def _begin(self, batch: list[PartitionBatch], tasks: asyncio.TaskGroup) -> None:
-        # A method of its own, since a local variable of `run` would keep the batch in memory until
-        # the next one is formed.
-        self._session.metrics.consumer_batch_records.labels(self._session.group).observe(
-            sum(map(len, batch))
-        )
-        task = tasks.create_task(self._prepare(batch), name="prepare")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        self.ordered.put_nowait(task)
-
-    def pending(self) -> frozenset[asyncio.Task[list[Prepared[E, P]] | None]]:
-        """Return the batches that are being prepared now."""
-        return frozenset(self._running)
-
-    def release(self) -> None:
-        """Free the place of a batch that the committer is done with."""
-        self._session.finished()
-        self._places.release()
-
-    async def _next(self) -> list[PartitionBatch]:
-        session = self._session
-        while True:
-            session.arrived.clear()
-            batch = session.take()
-            if batch:
-                return batch
-            self._account.enter("idle")
-            await session.arrived.wait()
-
-    async def _prepare(self, batch: list[PartitionBatch]) -> list[Prepared[E, P]] | None:
-        try:
-            return await self._preparer.prepare(batch)
-        finally:
-            self._workers.release()

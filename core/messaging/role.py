@@ -44,8 +44,13 @@ class Received(Generic[E]):
 
     @property
     def traceparent(self) -> str | None:
-        """Return the W3C trace context, if the record carries one: as a header or an extension."""
-        return self.record.header("traceparent") or self.record.header("ce_traceparent")
+        """Return the W3C trace context, if the record carries one."""
+        return trace_of(self.record)
+
+
+def trace_of(record: Record) -> str | None:
+    """Return a record's W3C trace context: a header, or an extension of CloudEvents."""
+    return record.header("traceparent") or record.header("ce_traceparent")
 
 
 @quick_value

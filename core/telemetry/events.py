@@ -30,6 +30,7 @@ _CONSUMING = {
     "probe_failed": "Records could not be read one by one, the broker is away; tried again",
     "record_broke": "A record met an error that nobody foresaw; it alone fails; please report it",
     "record_unreadable": "The client cannot unpack a record; its offset is set aside",
+    "record_set_aside": "A record became a dead letter; the line has its place and the reason",
     "recovering": "All work in flight is dropped and partitions are claimed anew",
     "release_failed": "Partitions were not given back at the end; the next owner waits a little",
     "stalled": "A partition with lag did not move; the process ends",
@@ -70,6 +71,7 @@ _TAGGING = {
 _ASKING = {
     "label_without_other_language": "A label has no alias in Russian or in English",
     "labels_without_other_language": "So many labels have no alias in Russian or in English",
+    "query_answered": "A query has its answer; its webhook follows",
 }
 _DELIVERING = {
     "delivery_internal_error": "A bug met one webhook, which is charged an attempt; report it",

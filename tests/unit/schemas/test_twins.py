@@ -19,7 +19,7 @@ from schemas.topics import EVENT_TOPICS, QUERIES_SUBMITTED
 
 QUERY = {"text": "a cat", "callback_url": "https://example.org/hook"}
 TOKEN = Token("cluster", "images.arrived.v1", 3, 7).encode()
-VALUES = [
+VALUES: list[Any] = [
     *("", " ", "cat", "x" * 200, "x" * 201, "x" * 2000, "x" * 2001, "x" * 10_001),
     *("\x00", "a\x00b", "\ud800", "a\udfffb", "\ufeff", "1", "1e999", "nan", TOKEN, TOKEN + "!"),
     *(0, 1, 2, 50, 51, 30_000, 30_001, -1, 2**31, 2**63, 2**64, 10**400, True, False, None),

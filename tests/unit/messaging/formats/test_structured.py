@@ -110,8 +110,8 @@ def test_a_batch_is_named() -> None:
 
 
 def test_attributes_of_any_kind_become_text() -> None:
-    document = CLOUD | {"flag": True, "count": 3, "odd": "\ud800", "none": None, "data": {}}
-    record = in_binary_mode(structured(document, STRUCTURED + "; charset=UTF-8"))
+    odd: dict[str, Any] = {"flag": True, "count": 3, "odd": "\ud800", "none": None, "data": {}}
+    record = in_binary_mode(structured(CLOUD | odd, STRUCTURED + "; charset=UTF-8"))
 
     assert (record.header("ce_flag"), record.header("ce_count")) == ("true", "3")
     assert record.header("ce_odd") == "?"
