@@ -16,7 +16,7 @@ from starlette.routing import request_response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from core.errors import PermanentError
+from core.errors import PermanentError, PhotoTaggerError
 from core.webhooks.links import SIGNATURE, check_link
 from ingress.auth.access import Principal, client_address, require
 from ingress.auth.api_keys import Scope
@@ -137,6 +137,18 @@ class Call:
         """Return the least pause between two looks of this caller's waiting requests."""
         return self.deps.guards.places.pause_s(self.holder)
 
+    async def is_still_admitted(self) -> bool:
+        """Return whether the request would still be let in: its key may have been revoked.
+
+        True while nobody can tell, because the database is away.
+        """
+        try:
+            return (await _identified(self.request, self.deps)) == self.caller
+        except Problem:
+            return False
+        except PhotoTaggerError:
+            return True
+
     async def _goes_on(self) -> bool:
         return self.deps.readiness.is_ready and not await self.request.is_disconnected()
 
@@ -195,6 +207,7 @@ class Operation:
         problems: codes of problems, beyond those that every operation may return.
         takes_links: whether a signed link replaces the key.
         is_probe: whether an orchestrator asks it: always answered, whoever else asks.
+        any_key: whether a key of any scope will do; `scope` is None then.
     """
 
     method: str
@@ -210,6 +223,7 @@ class Operation:
     problems: tuple[str, ...] = ()
     takes_links: bool = False
     is_probe: bool = False
+    any_key: bool = False
 
 
 class MethodSwitch:
@@ -254,7 +268,7 @@ async def _admitted(request: Request, operation: Operation, deps: Dependencies) 
         return Call(request, deps, None)
     stranger, places = Call(request, deps, None), deps.guards.places
     by_link = operation.takes_links and SIGNATURE in request.query_params
-    if operation.scope is None or by_link:
+    if (operation.scope is None and not operation.any_key) or by_link:
         deps.guards.rate.take(stranger.holder)
         stranger.hold(places.keyless.reserved(1, stranger.holder))
         if by_link:
@@ -265,7 +279,8 @@ async def _admitted(request: Request, operation: Operation, deps: Dependencies) 
     if isinstance(seat := request.scope.get(SEAT), Seat):
         seat.holder = principal.key_id
     deps.guards.rate.take(principal.key_id)
-    require(principal, operation.scope)
+    if operation.scope is not None:
+        require(principal, operation.scope)
     return Call(request, deps, principal)
 
 
@@ -274,12 +289,17 @@ async def _principal(request: Request, stranger: Call, deps: Dependencies) -> Pr
     keys, places = deps.guards.keys, deps.guards.places
     if known := keys.remembered(request):
         stranger.hold(places.keyed.reserved(1, known))
-        return await keys.principal_of(request)
+        return await _identified(request, deps)
     # Until the key is known, the request is one of its address: keys can be invented.
     with places.keyless.reserved(1, stranger.holder):
-        principal = await keys.principal_of(request)
+        principal = await _identified(request, deps)
     stranger.hold(places.keyed.reserved(1, principal.key_id))
     return principal
+
+
+async def _identified(request: Request, deps: Dependencies) -> Principal:
+    """Return whose key a request came with; asked again while a stream goes on."""
+    return await deps.guards.keys.principal_of(request)
 
 
 def _check_link(request: Request, deps: Dependencies) -> None:

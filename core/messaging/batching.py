@@ -44,6 +44,11 @@ class PartitionBatch:
         """Return where the partition stands after them."""
         return self.records[-1][0] + 1
 
+    @property
+    def written_ms(self) -> int:
+        """Return when the first of them was written, as its timestamp says."""
+        return self.records[0][1]
+
     def fitting(self, max_records: int, max_bytes: int) -> int:
         """Return how many of the first records keep both bounds."""
         most = min(max_records, len(self.records))
@@ -163,6 +168,10 @@ class PartitionBatchQueue:
             count += len(partition_batch)
             size += partition_batch.size
         return batch
+
+    def oldest_ms(self) -> int | None:
+        """Return when the oldest record was written, as the timestamps say."""
+        return min((batch.written_ms for batch in self._partition_batches), default=None)
 
     def clear(self) -> None:
         """Drop everything."""

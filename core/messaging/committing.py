@@ -190,6 +190,7 @@ class Committer(Generic[E, P]):
         for letter in written.letters:
             metrics.consumer_dead_letters.labels(group, letter.place.reason).inc()
         done = _count(one for one in portion if one[0].partition in written.ours)
+        self._session.vitals.moved(done)
         newest, _ = portion[-1]
         written_at_s = newest.records[-1][1] / 1000
         if written_at_s > 0:

@@ -7,6 +7,7 @@ only when the process ends do others get its partitions.
 import asyncio
 import faulthandler
 import sys
+import time
 from collections.abc import Collection, Mapping
 
 import structlog
@@ -128,12 +129,17 @@ class Watchdog:
     def _show_lag(self, progress: Mapping[Partition, int]) -> None:
         """Show the lag of our partitions; the lag of others is shown by their owners."""
         gauge, group = self._session.metrics.consumer_lag, self._session.group
+        waiting = 0
         for partition in self._shown - progress.keys():
             gauge.remove(group, *map(str, partition))
         for partition, offset in progress.items():
             lag = max(0, self._ends.get(partition, offset) - offset)
             gauge.labels(group, *map(str, partition)).set(lag)
+            waiting += lag
         self._shown = set(progress)
+        oldest_ms = self._session.oldest_ms()
+        age_s = None if oldest_ms is None else time.time() - oldest_ms / 1000
+        self._session.vitals.sees(waiting, age_s)
 
     def _end_if_stalled(self, now: float, limit_s: float) -> None:
         tracker = self._session.tracker

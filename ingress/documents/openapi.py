@@ -85,7 +85,7 @@ def _operation(operation: Operation, references: dict[type[BaseModel], str]) -> 
 
 def _security(operation: Operation) -> list[Document]:
     if operation.scope is None:
-        return []
+        return [{"key": []}] if operation.any_key else []
     # OpenAPI 3.1 lets any scheme name the roles it needs.
     key = [{"key": [operation.scope.value]}]
     return [*key, {}] if operation.takes_links else key
@@ -140,7 +140,7 @@ def _reply(reply: Reply, references: dict[type[BaseModel], str]) -> Document:
 
 def _problems_of(operation: Operation) -> tuple[Kind, ...]:
     codes = [*operation.problems, *_ALWAYS]
-    if operation.scope is not None:
+    if operation.scope is not None or operation.any_key:
         codes += _WITH_KEY
     if not operation.is_probe:
         codes.append("rate_limited")

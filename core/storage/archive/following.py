@@ -15,6 +15,7 @@ from core.storage.archive import answer_rows, image_tags, keeping, statistics
 from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.statistics import Counts
 from core.storage.best import combos
+from core.storage.stream import changes
 from core.transaction import Transaction
 
 PORTION = 500
@@ -56,6 +57,7 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     await keeping.keep(tx)
     image_ids = [row["image_id"] for row in await tx.fetch(_IMAGE_IDS, numbers)]
     await image_tags.lock(tx, image_ids)
+    await changes.note(tx, "image", image_ids)
     await tx.execute(_TAKE_NOTES, numbers)
     rows = await tx.fetch(_TAGS, numbers)
     label_ids = await _label_ids(tx, {row["name"] for row in rows})

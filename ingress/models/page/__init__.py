@@ -1,0 +1,1 @@
+"""Models that the page needs beyond those of the archive itself."""

@@ -1,0 +1,1 @@
+"""Routes that the page needs beyond those of the archive itself."""

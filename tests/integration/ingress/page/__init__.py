@@ -1,0 +1,1 @@
+"""Routes that the page needs, on a real database."""
