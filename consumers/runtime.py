@@ -146,10 +146,7 @@ async def run_all(
     """
     isolation = Isolation()
     loops = [_parts(runtime, one, isolation) for one in subscriptions]
-    signs = runtime.metrics.signs
-    for one, parts in zip(subscriptions, loops, strict=True):
-        signs.part(*parts.vitals_name, runtime.consumer.stall_limit_s).about.update(one.about)
-    heart = Heart(runtime.pool, heartbeats, signs, loops[0].instance)
+    heart = _heart(runtime, subscriptions, loops)
     calm_collector()
     ended = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -160,6 +157,19 @@ async def run_all(
         await asyncio.gather(*(group.create_task(_loop(parts, stop)) for parts in loops))
         ended.set()
         await asyncio.gather(*beside)
+
+
+def _heart(
+    runtime: Runtime,
+    subscriptions: Sequence[Subscription[Any, Any]],
+    loops: Sequence[RoleParts[Any, Any]],
+) -> Heart:
+    """Return what writes the heartbeats of all parts, the loops of these subscriptions first."""
+    signs = runtime.metrics.signs
+    for one, parts in zip(subscriptions, loops, strict=True):
+        vitals = signs.part(*parts.vitals_name, runtime.consumer.stall_limit_s)
+        vitals.about.update(one.about)
+    return Heart(runtime.pool, heartbeats, signs, loops[0].instance)
 
 
 async def _loop(parts: RoleParts[E, P], stop: asyncio.Event) -> None:

@@ -81,7 +81,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StageStanding:
     """What waits in one stage.
 
     Attributes:
@@ -116,9 +116,9 @@ async def look_at(database: Database, moment: float, bounds: Bounds | None) -> F
         )
 
 
-def standings(facts: Facts, history: LogHistory) -> dict[str, Standing]:
+def standings(facts: Facts, history: LogHistory) -> dict[str, StageStanding]:
     """Return what waits in each stage."""
-    logs: dict[str, Standing] = {
+    logs: dict[str, StageStanding] = {
         shape.name: _in_log(facts, history, shape) for shape in STAGES if shape.group is not None
     }
     due = Pile(
@@ -129,7 +129,7 @@ def standings(facts: Facts, history: LogHistory) -> dict[str, Standing]:
         **logs,
         "deliveries": _joined(logs["deliveries"], due, facts),
         **{
-            name: Standing(
+            name: StageStanding(
                 pile.waiting,
                 facts.age_s(pile.oldest) if pile.waiting else None,
                 pile.arrived,
@@ -141,13 +141,13 @@ def standings(facts: Facts, history: LogHistory) -> dict[str, Standing]:
     }
 
 
-def _in_log(facts: Facts, history: LogHistory, shape: StageShape) -> Standing:
+def _in_log(facts: Facts, history: LogHistory, shape: StageShape) -> StageStanding:
     """Return what of a group's topic nobody has read to the end."""
     living = facts.living(shape.roles)
     if facts.bounds is None:
         told = [beat.waiting for beat in living if beat.waiting is not None]
         waiting = sum(told) if told else None
-        return Standing(waiting, _told_oldest(facts, shape) if waiting else None)
+        return StageStanding(waiting, _told_oldest(facts, shape) if waiting else None)
     lags = _lags(facts, shape)
     waiting = sum(end - offset for offset, end in lags.values())
     if not waiting:
@@ -162,7 +162,7 @@ def _in_log(facts: Facts, history: LogHistory, shape: StageShape) -> Standing:
         inside = _told_oldest(facts, shape)
         known = [age for age in (outside, inside) if age is not None]
         oldest = max(known) if known else None
-    return Standing(
+    return StageStanding(
         waiting,
         oldest,
         arrived=sum(end for _, end in lags.values()),
@@ -196,7 +196,7 @@ def _told_oldest(facts: Facts, shape: StageShape) -> float | None:
     return max(ages, default=None)
 
 
-def _joined(log: Standing, due: Pile, facts: Facts) -> Standing:
+def _joined(log: StageStanding, due: Pile, facts: Facts) -> StageStanding:
     """Return the webhooks that are due, with the answers that lie in the log before them."""
     ages = [age for age in (log.oldest_s, facts.age_s(due.oldest)) if age is not None]
-    return Standing((log.waiting or 0) + due.waiting, max(ages, default=None))
+    return StageStanding((log.waiting or 0) + due.waiting, max(ages, default=None))

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from core.storage.stream.heartbeats import Heartbeat
-from ingress.live.facts import FRESH_S, STAGES, Facts, StageShape, Standing
+from ingress.live.facts import FRESH_S, STAGES, Facts, StageShape, StageStanding
 from ingress.models.page.pipeline import (
     HaltedPartition,
     ProcessState,
@@ -40,7 +40,7 @@ class Sample:
     """What waited at one moment (monotonic)."""
 
     moment: float
-    standings: Mapping[str, Standing]
+    standings: Mapping[str, StageStanding]
 
 
 def stages(facts: Facts, now: Sample, past: Sequence[Sample]) -> list[ShownStage]:
@@ -94,7 +94,7 @@ def _is_moving(facts: Facts, shape: StageShape) -> bool:
 
 
 def _state(
-    facts: Facts, shape: StageShape, standing: Standing, *, grows: bool
+    facts: Facts, shape: StageShape, standing: StageStanding, *, grows: bool
 ) -> tuple[StageState, datetime | None]:
     halts = [one for one in halted(facts) if one.group == shape.group]
     if halts:
@@ -159,7 +159,7 @@ def _sample(past: Sequence[Sample], now: float, within_s: tuple[float, float]) -
     return None
 
 
-def _detail(facts: Facts, shape: StageShape, standing: Standing) -> str | None:
+def _detail(facts: Facts, shape: StageShape, standing: StageStanding) -> str | None:
     said = [
         f"{beat.instance}: alive, no progress for {beat.still_s:.0f} s"
         for beat in facts.living(shape.roles)

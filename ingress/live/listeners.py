@@ -41,7 +41,7 @@ def frame_of(topic: str, value: BaseModel, number: int) -> Frame:
 
 
 @dataclass(slots=True, eq=False)
-class Listener:
+class EventListener:
     """One client.
 
     Attributes:

@@ -15,7 +15,7 @@ from core.errors import PhotoTaggerError
 from core.storage.stream import changes
 from core.storage.stream.changes import KEPT_S
 from core.transaction import Database, Transaction
-from ingress.live.listeners import Frame, Listener, Viewer, frame_of
+from ingress.live.listeners import Frame, EventListener, Viewer, frame_of
 from ingress.live.topics import (
     ChangeTopic,
     ImagesTopic,
@@ -60,7 +60,7 @@ class Poller:
     change_topics: Sequence[ChangeTopic]
     state_topics: Sequence[StateTopic]
     clock: Callable[[], float]
-    _listeners: set[Listener] = field(default_factory=set)
+    _listeners: set[EventListener] = field(default_factory=set)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
     _number: int = 0
@@ -72,9 +72,9 @@ class Poller:
     @contextmanager
     def listening(
         self, topics: Collection[str], owner: str | None, job_id: UUID | None = None
-    ) -> Iterator[Listener]:
+    ) -> Iterator[EventListener]:
         """Yield a listener, which is sent a snapshot of each topic first."""
-        listener = Listener(topics, Viewer(owner, job_id))
+        listener = EventListener(topics, Viewer(owner, job_id))
         self._listeners.add(listener)
         self._wake.set()
         if self._task is None or self._task.done():
@@ -184,10 +184,10 @@ class Poller:
             viewers = {listener.viewer for listener in late}
             self._put(topic.name, await topic.snapshot(connection, viewers, is_cut=True), late)
 
-    def _of(self, topic: str) -> list[Listener]:
+    def _of(self, topic: str) -> list[EventListener]:
         return [listener for listener in self._listeners if topic in listener.topics]
 
-    def _put(self, topic: str, told: Told, listeners: Sequence[Listener]) -> None:
+    def _put(self, topic: str, told: Told, listeners: Sequence[EventListener]) -> None:
         frames = {viewer: self._frame(topic, value) for viewer, value in told.items()}
         for listener in listeners:
             if listener.viewer in frames:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from core.storage import labels
 from core.storage.archive import images, jobs, statistics
 from core.storage.finding import changed
-from core.storage.finding.changed import ChangedImage, ChangedQuery
+from core.storage.finding.changed import WatchedImage, WatchedQuery
 from core.storage.scoring import rescoring
 from core.storage.scoring.rescoring import Progress
 from core.storage.stream.changes import Kind
@@ -140,7 +140,7 @@ class ImagesTopic:
         return counts
 
 
-def _image(row: ChangedImage) -> LiveImage:
+def _image(row: WatchedImage) -> LiveImage:
     return LiveImage.of(row)
 
 
@@ -179,7 +179,7 @@ class QueriesTopic:
         return told
 
 
-def _query(row: ChangedQuery) -> LiveQuery:
+def _query(row: WatchedQuery) -> LiveQuery:
     return LiveQuery.of(row)
 
 

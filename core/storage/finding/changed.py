@@ -38,7 +38,7 @@ WHERE q.query_id = ANY($1::uuid[])
 
 
 @dataclass(frozen=True, slots=True)
-class ChangedImage:
+class WatchedImage:
     """An image as it is now.
 
     Attributes:
@@ -60,7 +60,7 @@ class ChangedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangedQuery:
+class WatchedQuery:
     """A query as it is now, with its newest webhook.
 
     Attributes:
@@ -82,10 +82,10 @@ class ChangedQuery:
         return owner is None or owner == self.owner
 
 
-async def images(connection: Transaction, image_ids: Collection[UUID]) -> list[ChangedImage]:
+async def images(connection: Transaction, image_ids: Collection[UUID]) -> list[WatchedImage]:
     """Return those of these images that are known; a deleted one with that status."""
     return [
-        ChangedImage(
+        WatchedImage(
             **{
                 **row,
                 "owners": tuple(row["owners"]),
@@ -96,6 +96,6 @@ async def images(connection: Transaction, image_ids: Collection[UUID]) -> list[C
     ]
 
 
-async def queries(connection: Transaction, query_ids: Collection[UUID]) -> list[ChangedQuery]:
+async def queries(connection: Transaction, query_ids: Collection[UUID]) -> list[WatchedQuery]:
     """Return those of these queries that are known."""
-    return [ChangedQuery(**row) for row in await connection.fetch(_QUERIES, list(query_ids))]
+    return [WatchedQuery(**row) for row in await connection.fetch(_QUERIES, list(query_ids))]

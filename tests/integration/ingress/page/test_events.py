@@ -16,7 +16,7 @@ from core.storage.queries import queries, query_deletion
 from core.storage.stream import changes
 from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
-from ingress.live.listeners import Listener
+from ingress.live.listeners import EventListener
 from ingress.live.poller import poller_of
 from tests.integration.ingress.page.listening import PATIENCE_S, listening
 from tests.integration.ingress.problems import problem_in
@@ -161,7 +161,7 @@ async def test_two_hundred_listeners_ask_the_database_as_often_as_one(
     assert asked_for[200].total() <= 2 * asked_for[1].total() + 3, asked_for
 
 
-async def all_have(heard: list[Listener], topics: int) -> None:
+async def all_have(heard: list[EventListener], topics: int) -> None:
     """Wait until each listener has been sent a snapshot of all topics."""
     async with asyncio.timeout(PATIENCE_S):
         for listener in heard:
