@@ -1,8 +1,7 @@
 """What the tasks of one member share, and the one recovery for every error."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -15,6 +14,7 @@ from core.messaging.limits import LOOP_LIMITS, LoopLimits
 from core.messaging.ports import DeadLetters, GroupClient, Ledger, Members, Outbox, RecordPublisher
 from core.messaging.role import Role
 from core.messaging.tracking import Tracker
+from core.messaging.watching.backlog import Backlog
 from core.offsets import Identity, Owner
 from core.settings import ConsumerSettings, OutboxSettings
 from core.telemetry.metrics import Metrics
@@ -143,6 +143,7 @@ class Session:
         self.group = group
         self.vitals = metrics.signs.part(role_of(group), instance, settings.stall_limit_s)
         self.identity = Identity("", "")
+        self.backlog: Mapping[Partition, Backlog] = {}  #: as the watchdog measured it last
         self.tracker = Tracker(reject_after=limits.crash_reject_after)
         self.queue = PartitionBatchQueue(
             max_records=limits.queue_max_records, max_bytes=2 * limits.batch_max_bytes
@@ -160,7 +161,6 @@ class Session:
         self.idle.set()
         self.claim_not_before = 0.0
         self._in_flight = 0
-        self._at_work: deque[int] = deque()
         self._halts: set[tuple[Partition, str]] = set()
         self._isolation = isolation or Isolation()
         self._isolation.join(self)
@@ -208,7 +208,6 @@ class Session:
         batch = self.queue.take(policy, self.tracker.ready())
         if batch:
             self._in_flight += 1
-            self._at_work.append(min(one.written_ms for one in batch))
             self.idle.clear()
         self.taken.set()
         return batch
@@ -216,15 +215,9 @@ class Session:
     def finished(self) -> None:
         """Count a batch as out of the pipeline, whether committed or dropped."""
         self._in_flight -= 1
-        self._at_work.popleft()
         if not self._in_flight:
             self.idle.set()
         self._isolation.pass_on(self)  # in isolation the next record waits for this
-
-    def oldest_ms(self) -> int | None:
-        """Return when the oldest record in hand was written, as its timestamp says."""
-        heads = [written for written in (*self._at_work, self.queue.oldest_ms()) if written]
-        return min(heads, default=None)
 
     def recover(self, reason: str, partitions: Iterable[Partition] | None = None) -> None:
         """Drop what is in flight, all or of some partitions, and let them be claimed again."""

@@ -50,6 +50,28 @@ _AGED = {
             SELECT preview_id FROM label_previews WHERE created_at < now() - $1::interval LIMIT $2)
     """,
     "heartbeats": heartbeats.PRUNE,
+    "sessions": """
+        DELETE FROM sessions WHERE digest IN (
+            SELECT digest FROM sessions WHERE expires_at < now() - $1::interval LIMIT $2)
+    """,
+    "session_codes": """
+        DELETE FROM session_codes WHERE digest IN (
+            SELECT digest FROM session_codes WHERE expires_at < now() - $1::interval LIMIT $2)
+    """,
+    "inbox_posts": """
+        DELETE FROM inbox_posts WHERE id IN (
+            SELECT id FROM inbox_posts WHERE at < now() - $1::interval LIMIT $2)
+    """,
+    "asked_once": """
+        DELETE FROM asked_once WHERE (owner, operation, key) IN (
+            SELECT owner, operation, key FROM asked_once
+            WHERE asked_at < now() - $1::interval LIMIT $2)
+    """,
+    "target_health": """
+        DELETE FROM target_health WHERE (target, instance) IN (
+            SELECT target, instance FROM target_health
+            WHERE updated_at < now() - $1::interval LIMIT $2)
+    """,
     "members": """
         DELETE FROM members WHERE (grp, instance) IN (
             SELECT grp, instance FROM members WHERE updated_at < now() - $1::interval LIMIT $2)

@@ -72,7 +72,8 @@ def answering(metrics: Metrics) -> Answer:
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("PATH_INFO") != "/livez":
-            return scraped(environ, start_response)
+            body: Iterable[bytes] = scraped(environ, start_response)
+            return body
         stuck = metrics.signs.stuck()
         status = "503 Service Unavailable" if stuck else "200 OK"
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
@@ -106,7 +107,7 @@ def start_server(answer: Answer, host: str, port: int) -> None:
         OSError: the address cannot be had.
     """
     family, address = _address(host, port)
-    kind = type("_Server", (_Server,), {"address_family": family})
+    kind: type[_Server] = type("_Server", (_Server,), {"address_family": family})
     server = make_server(address, port, answer, kind, handler_class=_Silent)
     Thread(target=server.serve_forever, daemon=True).start()
 

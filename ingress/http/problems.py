@@ -42,6 +42,21 @@ KINDS: tuple[Kind, ...] = (
         "Invalid API key",
         "It is misspelled, unknown, revoked or expired; `detail` does not say which.",
     ),
+    Kind("session_missing", 401, "Not signed in", "Sign in again: `POST /session`."),
+    Kind(
+        "cross_site",
+        403,
+        "Request of another site",
+        "With the cookie of a session only the archive's own page may change anything, and sends"
+        " `X-CSRF-Token`; programs send a key.",
+    ),
+    Kind(
+        "insecure_origin",
+        403,
+        "No sign-in over plain http",
+        "Come by https, or by http on the same machine; a proxy that ends TLS names its address in"
+        " ARCHIVE_PUBLIC_URL.",
+    ),
     Kind(
         "scope_missing",
         403,
@@ -59,6 +74,12 @@ KINDS: tuple[Kind, ...] = (
     Kind("image_not_found", 404, "Image not found", "Unknown, deleted, or another owner's."),
     Kind("query_not_found", 404, "Query not found", "Unknown, or another owner's."),
     Kind("endpoint_not_found", 404, "Endpoint not found", "Unknown, or another owner's."),
+    Kind(
+        "inbox_not_found",
+        404,
+        "Inbox not found",
+        "Unknown, another owner's, or this is not the standalone mode, which alone has inboxes.",
+    ),
     Kind("job_not_found", 404, "Job not found", "Unknown, or another owner's."),
     Kind(
         "preview_not_found", 404, "Preview not found", "Unknown, replaced by a newer one, or old."
@@ -92,6 +113,12 @@ KINDS: tuple[Kind, ...] = (
         409,
         "Endpoint already registered",
         "Use it; `photo-archive keys signing-secret --endpoint` changes its secret.",
+    ),
+    Kind(
+        "inboxes_exist",
+        409,
+        "Too many inboxes",
+        "Use one of those that there are.",
     ),
     Kind(
         "labels_changed",

@@ -15,10 +15,11 @@ from core.errors import PhotoTaggerError
 from core.storage.stream import changes
 from core.storage.stream.changes import KEPT_S
 from core.transaction import Database, Transaction
-from ingress.live.listeners import Frame, EventListener, Viewer, frame_of
+from ingress.live.listeners import EventListener, Frame, Viewer, frame_of
 from ingress.live.topics import (
     ChangeTopic,
     ImagesTopic,
+    InboxTopic,
     JobsTopic,
     LabelsTopic,
     PipelineTopic,
@@ -43,7 +44,12 @@ def poller_of(database: Database, pipeline: PipelineWatch, base_url: str) -> "Po
     return Poller(
         database,
         (ImagesTopic(), QueriesTopic()),
-        (JobsTopic(base_url), LabelsTopic(), PipelineTopic(pipeline.look, base_url)),
+        (
+            JobsTopic(base_url),
+            LabelsTopic(),
+            PipelineTopic(pipeline.look, base_url),
+            InboxTopic(),
+        ),
         monotonic,
     )
 

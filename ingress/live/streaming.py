@@ -74,7 +74,7 @@ async def _events(
                     await listener.ready.wait()
             if clock() - asked_at >= rhythm.admitted_s:
                 asked_at = clock()
-                if not await call.is_still_admitted():
+                if not await call.is_still_allowed():
                     return
             for frame in listener.take():
                 text, is_last = told(frame)

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from core.storage import labels
 from core.storage.archive import images, jobs, statistics
+from core.storage.delivery import inboxes
 from core.storage.finding import changed
 from core.storage.finding.changed import WatchedImage, WatchedQuery
 from core.storage.scoring import rescoring
@@ -22,6 +23,7 @@ from ingress.models.jobs import ShownJob
 from ingress.models.page.live import (
     LiveImage,
     LiveImages,
+    LiveInboxes,
     LiveJobs,
     LiveLabels,
     LiveQueries,
@@ -213,6 +215,26 @@ def _jobs_for(viewer: Viewer, shown: Sequence[tuple[str | None, ShownJob]]) -> t
         for owner, job in shown
         if viewer.owner in (None, owner) and viewer.job_id in (None, job.job_id)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class InboxTopic:
+    """How many posts each inbox of the receiver in the box has had."""
+
+    name: str = "inbox"
+    pause_s: float = 0.25
+
+    async def look(self, connection: Transaction, viewers: Collection[Viewer]) -> Told:
+        """Return each viewer's own inboxes."""
+        found = await inboxes.counts(connection)
+        return {
+            viewer: LiveInboxes(
+                inboxes={
+                    token: posts for owner, token, posts in found if viewer.owner in (None, owner)
+                }
+            )
+            for viewer in viewers
+        }
 
 
 @dataclass(slots=True)

@@ -55,6 +55,13 @@ SELECT audience, key, sum(images)::int8 AS images FROM (
     WHERE kind = 'status' AND audience = ANY($1::text[])
 ) AS s GROUP BY audience, key HAVING sum(images) <> 0
 """
+_ONE = """
+SELECT coalesce(sum(images), 0)::int8 FROM (
+    SELECT images FROM totals WHERE kind = $1 AND audience = ANY($2::text[]) AND key = $3
+    UNION ALL
+    SELECT images FROM total_changes WHERE kind = $1 AND audience = ANY($2::text[]) AND key = $3
+) AS t
+"""
 _CAMERAS = """
 SELECT key AS camera, sum(images)::int8 AS images FROM (
     SELECT key, images FROM totals WHERE kind = 'camera' AND audience = ANY($1::text[])
@@ -197,6 +204,11 @@ def _added(found: Mapping[str, Mapping[str, int]], audiences: Sequence[str]) -> 
         for key, images in found.get(audience, {}).items():
             added[key] = added.get(key, 0) + images
     return added
+
+
+async def count(connection: Transaction, kind: Kind, key: str, *, owner: str | None = None) -> int:
+    """Return the images with one key."""
+    return int(await connection.fetchval(_ONE, kind, audiences_for(owner), key))
 
 
 async def tags(connection: Transaction, *, owner: str | None = None) -> list[TagCount]:

@@ -1,1 +1,1 @@
-"""Models that the page needs beyond those of the archive itself."""
+"""What the page's own routes take and give."""

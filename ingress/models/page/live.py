@@ -1,7 +1,7 @@
 """What `GET /events` tells, by topic."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -78,4 +78,4 @@ class LiveLabels(ShownRescoring):
 class LiveInboxes(Output):
     """How many posts each inbox has."""
 
-    inboxes: dict[str, Any]
+    inboxes: dict[str, int]

@@ -1,1 +1,1 @@
-"""Routes that the page needs beyond those of the archive itself."""
+"""What the page at `/` is made of, and what only it asks for."""

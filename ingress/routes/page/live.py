@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from ingress.auth.api_keys import Scope
+from ingress.http.parameters import refuse_unknown
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.live.listeners import Viewer
 from ingress.live.streaming import MEDIA_TYPE, stream
@@ -10,7 +11,6 @@ from ingress.live.topics import report, shown_jobs
 from ingress.models.page.live import Hello
 from ingress.models.page.pipeline import PipelineReport
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.photos.search import refuse_unknown
 
 #: As the routes of the same data.
 SCOPES = {
@@ -19,7 +19,9 @@ SCOPES = {
     "queries": Scope.QUERY,
     "pipeline": Scope.READ,
     "labels": Scope.READ,
+    "inbox": Scope.QUERY,
 }
+STANDALONE = "standalone"  # stands where a scope would: only that mode has inboxes
 
 
 async def events(call: Call) -> Response:
@@ -31,8 +33,10 @@ async def events(call: Call) -> Response:
     """
     refuse_unknown(call, frozenset({"topics"}))
     asked = _asked(call)
-    told = tuple(name for name in asked if call.caller.may(SCOPES[name]))
-    left_out = {name: SCOPES[name].value for name in asked if name not in told}
+    left_out = {name: SCOPES[name].value for name in asked if not call.caller.may(SCOPES[name])}
+    if "inbox" in asked and not call.deps.guards.callbacks.policy.inbox:
+        left_out["inbox"] = STANDALONE
+    told = tuple(name for name in asked if name not in left_out)
     call.hold_waiting()
     return stream(call, told, Hello(topics=told, left_out=left_out))
 

@@ -1,1 +1,1 @@
-"""Routes that the page needs, on a real database."""
+"""What the page is served by, and how people enter it."""
