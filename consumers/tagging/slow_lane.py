@@ -6,7 +6,7 @@ deletion or a later arrival nothing is lost and nothing is done twice.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -90,6 +90,7 @@ class SlowLane:
         role: with a patient tagger and a patient blob store.
         why: the kind; None: suspects of any, which were under way when a process ended.
         at_once: how many are worked on at a time.
+        moved: is called with the number of images done whenever the lane goes on.
     """
 
     database: Database
@@ -98,6 +99,7 @@ class SlowLane:
     outbox: SlowLaneOutbox
     why: Slowness | None
     at_once: int = 1
+    moved: Callable[[int], object] = lambda _: None
     lease_s: float = LEASE_S
     _turn: str = ""
     _running: set[asyncio.Task[None]] = field(default_factory=set)
@@ -111,6 +113,7 @@ class SlowLane:
         try:
             async with asyncio.TaskGroup() as tasks:
                 while not stop.is_set():
+                    self.moved(0)
                     is_full = len(self._running) >= self.at_once
                     if is_full or not await self._begin(tasks):
                         await asyncio.wait(
@@ -201,6 +204,7 @@ class SlowLane:
         if not is_ours:
             log.info("parked_image_overtaken", image_id=str(claimed.image_id))
             return
+        self.moved(1)
         failure = item if isinstance(item, PermanentError) else item.plan
         log.info(
             "parked_image_dealt_with",

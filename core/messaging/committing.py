@@ -209,6 +209,7 @@ class Committer(Generic[E, P]):
                 trace_id=tracing.trace_id(trace_of(letter.record)),
             )
         done = _count(one for one in portion if one[0].partition in written.ours)
+        self._session.vitals.moved(done)
         metrics.consumer_records.labels(group, "dead_letter").inc(len(dead))
         metrics.consumer_records.labels(group, "done").inc(done - len(dead))
         if dead or self._session.breakages or not self._budget.is_untouched:

@@ -50,6 +50,7 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
         parts.settings,
         parts.metrics,
         group=parts.group,
+        instance=parts.instance,
         limits=parts.limits,
         isolation=parts.isolation,
     )

@@ -19,6 +19,7 @@ _CONSUMING = {
     "drain_timed_out": "Batches did not end within `CONSUMER_DRAIN_TIMEOUT_S`; they are done again",
     "fetch_failed": "Nothing could be fetched, the broker is away; tried again",
     "fetch_garbled": "The client cannot unpack what it fetched; records are read one by one",
+    "heartbeat_postponed": "PostgreSQL is away; what this process says of itself is not written",
     "join_failed": "The group could not be joined; tried again",
     "lag_unknown": "The ends of the logs could not be asked for; lag and stalls are not seen",
     "last_commit_failed": "Kafka was not told the last offsets; progress is in PostgreSQL",
@@ -100,7 +101,7 @@ _UPKEEP = {
     "upkeep_postponed": "PostgreSQL is away; the piece of upkeep is tried again",
 }
 _SERVING = {
-    "events_ended": "A stream of events was cut by an outage; the client comes back",
+    "events_postponed": "Those who listen are told nothing: PostgreSQL is away; tried again",
     "page_unavailable": "`/` says what is missing: lit-html was not fetched, or is another file",
     "links_disabled": "`SECRETS_KEY` is not set: there are no signed links",
     "part_away": "A request got 503 because something outside is away",
