@@ -89,7 +89,7 @@ function view(images, state, acts) {
         ${images.map((_, at) => html`<button type="button" aria-pressed=${state.only === at} @click=${() => acts.only(at)}>${letterOf(at)}</button>`)}
       </span>
     </div>
-    <div class="panes">${images.map((image, at) => html`<figure ?hidden=${state.only !== null && state.only !== at}>
+    <div class="beside">${images.map((image, at) => html`<figure ?hidden=${state.only !== null && state.only !== at}>
       <div class="pane" tabindex="0" role="img" aria-label=${`${letterOf(at)}: ${image.image_path}`} @wheel=${acts.wheel} @pointerdown=${acts.press}
         @pointermove=${acts.drag} @pointerup=${acts.release} @pointercancel=${acts.release}>
         <img alt="" draggable="false" src=${state.whole.has(image.image_id) ? `/images/${image.image_id}/content` : `/images/${image.image_id}/thumb?size=large`}></div>

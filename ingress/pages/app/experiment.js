@@ -38,7 +38,7 @@ export function outcomeView({ outcome, error }, all) {
         <td data-label=${t("labels.col_before")}>${number(one.before)} ${bar(one.before / most)}</td>
         <td data-label=${t("labels.col_after")}>${number(one.after)} ${bar(one.after / most)}</td></tr>`)}</tbody></table>` : nothing}
     ${outcome.examples.length ? html`<h3>${t("labels.examples", { n: outcome.examples.length })}</h3>
-      <ul class="examples">${outcome.examples.map((one) => html`<li class="card">
+      <ul class="beside">${outcome.examples.map((one) => html`<li class="card row">
         <a href=${link("photos", one.image_id)}>${thumb(one, t("labels.example_alt", { path: one.image_path }))}</a>
         <span>${tags(one.before)} <span class="mark" data-shape="→"><span class="sr">${t("labels.becomes")}</span></span> ${tags(one.after)}</span></li>`)}</ul>` : nothing}`;
 }

@@ -159,7 +159,7 @@ function keep(set) {
 function screen(state, acts) {
   const { now, problem } = state;
   return html`
-    <header class="head"><h1>${t("labels.title")}</h1>
+    <header class="row spread"><h1>${t("labels.title")}</h1>
       <span class="row">${now ? html`<span class="quiet">${t("labels.version", { n: now.labels.length, version: String(now.version) })} · ${moment(now.changed_at)}</span>` : nothing}
         ${apiButton(() => ({ path: "/labels", cli: "photo-archive labels list --json > labels.json" }))}</span></header>
     ${may("read") ? nothing : scopeGate("read", html`<p>${t("labels.what")}</p>`)}

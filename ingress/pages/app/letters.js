@@ -64,15 +64,15 @@ function view(state, acts) {
     ${state.problem ? problemStrip(state.problem, acts.load) : nothing}
     ${state.told ? html`<p class="good">✓ ${state.told}</p>` : nothing}
     ${rows.length ? html`<p class="quiet">${t("letters.what")}</p>
-      <ul class="letters">${repeat(rows, (one) => `${one.group} ${one.topic} ${one.reason}`, (one) => row(one, acts))}</ul>`
+      <ul class="lines">${repeat(rows, (one) => `${one.group} ${one.topic} ${one.reason}`, (one) => row(one, acts))}</ul>`
       : html`<p class="quiet">${t("letters.none")}</p>`}
   </section>`;
 }
 
 function row(one, acts) {
-  return html`<li>
-    <strong class="number">${number(one.letters)}</strong>
-    <span>${reasonText(one.reason)} <code>${one.reason}</code>
+  return html`<li class="row">
+    <strong>${number(one.letters)}</strong>
+    <span class="grow">${reasonText(one.reason)} <code>${one.reason}</code>
       <span class="quiet">${one.topic ?? ""} · ${t("letters.newest")} ${moment(one.newest_at)}</span></span>
     ${scopeGate("admin", html`<span class="row">
       <button type="button" @click=${() => look(one)}>${t("letters.look")}</button>

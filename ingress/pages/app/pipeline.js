@@ -88,7 +88,7 @@ function page(state, rooms, acts) {
   const {doc} = state;
   const age = doc ? (Date.now() - state.at) / 1000 : 0;
   return html`
-    <header class="head">
+    <header class="row spread">
       <h1>${t("pipeline.title")}</h1>
       <span class="row">
         ${doc ? freshness(age, state) : nothing}
@@ -104,7 +104,7 @@ function page(state, rooms, acts) {
 
 function freshness(age, {isHeld}) {
   const isOld = age > OLD_AFTER_S;
-  return html`<span class=${isOld ? "age old" : "age"}>
+  return html`<span class=${isOld ? "warn old" : "quiet"}>
     ${isOld || isHeld ? t("pipeline.old", {age: duration(Math.floor(age))}) : t("pipeline.live")}
   </span>`;
 }
@@ -126,10 +126,10 @@ function verdict(found, doc) {
   const [first, ...others] = found;
   if (!first) {
     const waits = doc.stages.reduce((sum, one) => sum + (one.waiting ?? 0), 0);
-    return html`<section class="verdict good" aria-label=${t("pipeline.verdict")}>
+    return html`<section class="card verdict good" aria-label=${t("pipeline.verdict")}>
       <p class="big" data-shape="✓">${t(waits ? "pipeline.all_well" : "pipeline.nothing_waits")}</p></section>`;
   }
-  return html`<section class="verdict ${first.level}" aria-label=${t("pipeline.verdict")}>
+  return html`<section class="card verdict ${first.level}" aria-label=${t("pipeline.verdict")}>
     <p class="big" data-shape=${shape(first.level)}>${sentence(first)}</p>
     <p>${t(`pipeline.do_${first.key}`, worded(first.values))}</p>
     ${others.length ? html`<ul>${others.slice(0, 6).map((one) => html`<li data-shape=${shape(one.level)}>${sentence(one)}
