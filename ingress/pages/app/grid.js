@@ -133,6 +133,7 @@ export class Grid {
   #rest() {
     this.isFast = false;
     if (this.viewTop > 0 && this.shift !== 0) this.#place(this.viewTop);
+    this.onRest?.();
     this.render();
     this.words.want([...this.tiles.values()].map((tile) => tile.id));
   }
@@ -145,14 +146,17 @@ export class Grid {
       this.#measure();
       if (anchor) this.#place(this.#topOf(anchor.index));
     }
+    this.onRest?.();
     this.render();
   }
 
   /** Draws what is in sight, and a screen around it. */
   render() {
     if (!this.timeline || this.host.offsetParent === null) return;
+    // All that is measured is measured before anything is written: else each frame is laid out twice.
     const high = this.scroller.clientHeight;
     const top = this.viewTop;
+    Object.assign(this, { high, top });
     if (Math.abs(top - this.origin) > 1e6) this.#clearTiles(top);
     this.layer.style.transform = `translateY(${this.origin - this.shift}px)`;
     const around = this.isFast ? 0 : high;
@@ -261,9 +265,9 @@ export class Grid {
     drawTile(tile, { image, state: tile.state, month: tile.month, isPicked: this.isPicked(tile.id) });
   }
 
-  /** Writes the words of one photo anew, or of all. */
-  rewrite(id = null) {
-    for (const tile of this.tiles.values()) if (id === null || tile.id === id) this.#write(tile);
+  /** Writes the words of some photos anew, or of all. */
+  rewrite(ids = null) {
+    for (const tile of this.tiles.values()) if (ids === null || ids.has(tile.id)) this.#write(tile);
   }
 
   #remove(index) {

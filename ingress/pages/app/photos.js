@@ -29,7 +29,7 @@ class Photos {
     this.picked = new Set();
     this.isAll = false;
     this.filter = null;
-    this.words = new TileWords((id) => this.grid.rewrite(id));
+    this.words = new TileWords((ids) => this.grid.rewrite(ids));
     this.head = made("div", "photos-head", root);
     this.side = made("div", "", root);
     this.host = made("div", "grid", root);
@@ -47,6 +47,7 @@ class Photos {
     this.grid.bar = () => (getComputedStyle(this.head).position === "sticky" ? this.head.offsetHeight : 0);
     this.grid.onTrouble = (problem) => this.failed(problem);
     this.scrubber = new Scrubber(this.side, this.grid);
+    this.grid.onRest = () => this.scrubber.measure();
     this.stops = [watch("images", (data, about) => this.hear(data, about))];
     root.addEventListener("keydown", (event) => event.key === "Escape" && this.picked.size && this.clear());
   }
@@ -120,7 +121,7 @@ class Photos {
       this.list?.close();
       this.list = null;
       this.grid.setTimeline(timeline, anchor);
-      this.scrubber.follow();
+      this.scrubber.measure();
     }
     this.draw();
   }
@@ -132,11 +133,7 @@ class Photos {
 
   /** What the stream says: tags appear on their tiles, new photos in their month. */
   hear({ changed, truncated, statuses }, { isSnapshot }) {
-    for (const one of changed) {
-      const known = this.words.get(one.image_id);
-      if (known) this.words.set(one.image_id, { ...known, ...one });
-      else this.words.set(one.image_id, { image_id: one.image_id, ...one });
-    }
+    this.words.put(changed.map((one) => ({ ...this.words.get(one.image_id), ...one })));
     const count = statuses ? Object.values(statuses).reduce((sum, one) => sum + one, 0) : this.count;
     const isOther = count !== this.count && this.count !== undefined;
     this.count = count;

@@ -1,5 +1,6 @@
 // The months as a bar beside the grid: dragged, by keys, or by a button a month.
 import { html, nothing, render, svg } from "./lit/lit-html.js";
+import { lastAtMost } from "./layout.js";
 import { icon } from "./parts.js";
 import { month as monthName, t } from "./words.js";
 
@@ -7,8 +8,15 @@ const ROOM = 20; // pixels between two years' names
 
 export class Scrubber {
   constructor(host, grid) {
-    Object.assign(this, { host, grid, isHeld: false, share: 0, section: 0 });
+    Object.assign(this, { host, grid, isHeld: false, share: 0, section: 0, height: 300 });
     this.host.className = "scrub";
+  }
+
+  /** Measures the room that the bar has. */
+  measure() {
+    const box = this.grid.scroller.getBoundingClientRect();
+    this.height = Math.max(80, box.bottom - Math.max(box.top, this.host.getBoundingClientRect().top) - 72);
+    if (this.grid.timeline) this.draw();
   }
 
   /** Follows the grid. */
@@ -16,17 +24,11 @@ export class Scrubber {
     const { grid } = this;
     const { timeline, offsets, total } = grid;
     if (!timeline?.sections.length) return;
-    const high = grid.scroller.clientHeight;
-    this.share = Math.max(0, Math.min(1, grid.viewTop / Math.max(1, total - high)));
-    let at = 0;
-    const middle = Math.max(0, grid.viewTop) + high * 0.3;
-    for (let low = 0, up = timeline.sections.length - 1; low <= up; ) {
-      at = (low + up) >> 1;
-      if (offsets[at + 1] <= middle) low = at + 1;
-      else up = at - 1;
-      if (offsets[at] <= middle && offsets[at + 1] > middle) break;
-    }
-    this.section = at;
+    const { high, top } = grid;
+    const share = Math.max(0, Math.min(1, top / Math.max(1, total - high)));
+    const section = lastAtMost(offsets, Math.max(0, top) + high * 0.3, timeline.sections.length);
+    if (share === this.share && section === this.section && total === this.total) return;
+    Object.assign(this, { share, section, total });
     this.draw();
   }
 
@@ -93,8 +95,7 @@ export class Scrubber {
   draw() {
     const { grid } = this;
     const { sections } = grid.timeline;
-    const box = grid.scroller.getBoundingClientRect();
-    const height = Math.max(80, box.bottom - Math.max(box.top, this.host.getBoundingClientRect().top) - 72);
+    const { height } = this;
     const now = sections[this.section];
     const text = now ? monthName(now.month) : "";
     const drag = (event) => this.#drag(event);

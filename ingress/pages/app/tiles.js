@@ -32,10 +32,13 @@ export class TileWords {
     return this.known.get(id);
   }
 
-  set(id, image) {
-    this.known.delete(id);
-    this.known.set(id, image);
-    this.onWord(id);
+  /** Keeps what is known of some photos, and tells their ids together. */
+  put(images) {
+    for (const image of images) {
+      this.known.delete(image.image_id);
+      this.known.set(image.image_id, image);
+    }
+    this.onWord(new Set(images.map((one) => one.image_id)));
   }
 
   /** Asks for these instead of what was wanted before: of a fast scroll only the end counts. */
@@ -53,7 +56,7 @@ export class TileWords {
     try {
       for (let at = 0; at < ids.length; at += AT_ONCE) {
         const { images } = await get("/images", { id: ids.slice(at, at + AT_ONCE) }, { signal });
-        for (const image of images) this.set(image.image_id, image);
+        this.put(images);
       }
     } catch {
       /* tiles do without words; the next look asks again */
