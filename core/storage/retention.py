@@ -48,6 +48,20 @@ _AGED = {
         DELETE FROM label_previews WHERE preview_id IN (
             SELECT preview_id FROM label_previews WHERE created_at < now() - $1::interval LIMIT $2)
     """,
+    "inbox_posts": """
+        DELETE FROM inbox_posts WHERE id IN (
+            SELECT id FROM inbox_posts WHERE at < now() - $1::interval LIMIT $2)
+    """,
+    "asked_once": """
+        DELETE FROM asked_once WHERE (owner, operation, key) IN (
+            SELECT owner, operation, key FROM asked_once
+            WHERE asked_at < now() - $1::interval LIMIT $2)
+    """,
+    "target_health": """
+        DELETE FROM target_health WHERE (target, instance) IN (
+            SELECT target, instance FROM target_health
+            WHERE updated_at < now() - $1::interval LIMIT $2)
+    """,
     "members": """
         DELETE FROM members WHERE (grp, instance) IN (
             SELECT grp, instance FROM members WHERE updated_at < now() - $1::interval LIMIT $2)

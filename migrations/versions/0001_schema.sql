@@ -116,7 +116,17 @@ CREATE TABLE blobs (
 ALTER TABLE blobs ALTER COLUMN content SET STORAGE EXTERNAL;  -- photos do not compress
 COMMENT ON TABLE blobs IS 'Bytes kept in PostgreSQL, under their SHA-256.';
 
--- What people decide (excluded, hand_tags, a deletion) stands here and not in tagged_images: it
+-- When a photo was taken, as far as it is known: a shot in the future is a clock that runs ahead.
+CREATE FUNCTION moment_taken(exif_datetime timestamp, arrived_at timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE RETURN
+    CASE WHEN exif_datetime AT TIME ZONE 'UTC' <= now() THEN exif_datetime AT TIME ZONE 'UTC'
+         ELSE arrived_at END;
+
+-- The folder in a path, '' where it has none. Cut, since an index takes some 2,700 bytes of a value.
+CREATE FUNCTION folder_of(path text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN left(coalesce(substring(path FROM '^(.*)/'), ''), 500);
+
+-- What people decide (excluded, tags by hand, a deletion) stands here and not in tagged_images: it
 -- belongs to the image, not to one tagging of it, and outlives tagging again and re-scoring.
 CREATE TABLE images (
     image_id   uuid PRIMARY KEY,
@@ -132,19 +142,29 @@ CREATE TABLE images (
     event_time timestamptz,           -- of the arrival that the tags come from, as the event says it
     event_is_bulk boolean  NOT NULL DEFAULT false,  -- it came by images.bulk.v1
     arrived_at timestamptz NOT NULL DEFAULT now(),
+    taken_at   timestamptz NOT NULL DEFAULT now(),  -- moment_taken() of its last tagging
     updated_at timestamptz NOT NULL DEFAULT now(),
     deleted_at timestamptz,
     deleted_content bytea,            -- what tells whether a file is the deleted one: SHA-256 of id and content's hash
     excluded   boolean     NOT NULL DEFAULT false,  -- never an answer: no rows in image_tags
-    hand_tags  jsonb,                 -- shown in place of the model's; NULL: the model's are shown
+    hand_tags  jsonb,                 -- shown in place of all others; NULL: the model's are shown,
+    rejected_tags text[]   NOT NULL DEFAULT '{}',  -- but for these,
+    added_tags text[]      NOT NULL DEFAULT '{}',  -- and these beside them, surest of all
     decided_by text,                  -- who last set tags by hand, excluded or deleted it
     decided_at timestamptz,
     open_to_all boolean    NOT NULL DEFAULT true,  -- announced without a key: every key that may read sees it
     moved_to    uuid                               -- where the photo of a missing file is now
 );
-CREATE INDEX images_job ON images (job_id, status) WHERE job_id IS NOT NULL;
+-- By the time too: how fast a job goes is what was tagged of it in the last minute.
+CREATE INDEX images_job ON images (job_id, status, updated_at, image_id) WHERE job_id IS NOT NULL;
 CREATE INDEX images_sha256 ON images (sha256) WHERE sha256 IS NOT NULL;
 CREATE INDEX images_arrived ON images (open_to_all, arrived_at DESC, image_id DESC);
+CREATE INDEX images_taken ON images (open_to_all, taken_at DESC, image_id DESC);
+CREATE INDEX images_folder ON images (folder_of(path) COLLATE "C");  -- what lies below one is a range
+CREATE INDEX images_unfinished ON images (status, arrived_at DESC, image_id DESC)
+    WHERE status IN ('accepted', 'failed', 'missing');
+CREATE INDEX images_excluded ON images (image_id) WHERE excluded;
+CREATE INDEX images_tagged_by_hand ON images (image_id) WHERE hand_tags IS NOT NULL OR added_tags <> '{}';
 CREATE INDEX images_tombstones ON images (deleted_at) WHERE status = 'deleted';
 COMMENT ON TABLE images IS 'What is known of an image from the moment it is accepted.';
 COMMENT ON COLUMN images.event_time IS
@@ -153,11 +173,13 @@ COMMENT ON COLUMN images.event_time IS
 CREATE TABLE image_owners (
     image_id   uuid        NOT NULL REFERENCES images (image_id) ON DELETE CASCADE,
     owner      text        NOT NULL,
-    arrived_at timestamptz NOT NULL,  -- the image's, so that an owner's images are listed by an index
+    arrived_at timestamptz NOT NULL,  -- the image's, as the next, so that an index lists what is
+    taken_at   timestamptz NOT NULL,  -- an owner's
     added_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (image_id, owner)
 );
 CREATE INDEX image_owners_of ON image_owners (owner, arrived_at DESC, image_id DESC);
+CREATE INDEX image_owners_taken ON image_owners (owner, taken_at DESC, image_id DESC);
 COMMENT ON TABLE image_owners IS
     'Whose an image is: its owners see and change it, and it goes with the last of them (docs/decisions/0029).';
 
@@ -176,7 +198,7 @@ CREATE TABLE tagged_images (
     preprocessing   text        NOT NULL,
     label_version   int4,       -- NULL: the image has its own labels, re-scoring leaves it alone
     top_k           int4        NOT NULL,
-    model_tags      jsonb,      -- what the model says where `tags` are set by hand
+    model_tags      jsonb,      -- what the model says where people decided about `tags`
     camera          text,       -- maker and model by EXIF
     exif_source     text,       -- where exif_datetime comes from: DateTimeOriginal, DateTimeDigitized,
                                 -- ModifyDate, XMP, IPTC or GPS
@@ -185,8 +207,8 @@ CREATE TABLE tagged_images (
                                 -- them. No index finds hashes that differ by a few bits
 );
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
-CREATE INDEX tagged_images_newest ON tagged_images (coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') DESC, id DESC);
 CREATE INDEX tagged_images_sha256 ON tagged_images (sha256);
+CREATE INDEX tagged_images_camera ON tagged_images (camera) WHERE camera IS NOT NULL;
 CREATE INDEX tagged_images_stale ON tagged_images (model, label_version, id)
     WHERE label_version IS NOT NULL;
 COMMENT ON TABLE tagged_images IS 'The tags of images: the public table, readable by anybody''s SQL.';
@@ -212,6 +234,22 @@ CREATE TABLE failures (
 );
 CREATE INDEX failures_last ON failures (last_at);
 COMMENT ON TABLE failures IS 'The failure ledger: one row per image and reason, the newest attempt.';
+
+-- Between contents, so that a decision outlives a file's move and every tagging; of copies with the
+-- same bytes between the images themselves, and it follows the one that moves (core/storage/archive/moving.py).
+CREATE TABLE duplicate_decisions (
+    one        bytea       NOT NULL,  -- SHA-256 of the contents, or the ids of the images: the lesser
+    other      bytea       NOT NULL,
+    keep       uuid,                  -- the image that stays in answers; NULL: both
+    excluded   uuid,                  -- the image that this decision excluded, and nobody had before
+    decided_by text        NOT NULL,
+    decided_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (one, other),
+    CHECK (one < other)
+);
+CREATE INDEX duplicate_decisions_other ON duplicate_decisions (other);
+CREATE INDEX duplicate_decisions_excluded ON duplicate_decisions (excluded) WHERE excluded IS NOT NULL;
+COMMENT ON TABLE duplicate_decisions IS 'What people decided about images that are alike.';
 
 -- Each row ends by itself: tagged, failed, replaced, or deleted with its image. No pruner.
 CREATE TABLE parked_images (
@@ -257,7 +295,7 @@ CREATE TABLE jobs (
     root        text        NOT NULL,
     directory   text        NOT NULL,  -- relative to the root
     options     jsonb       NOT NULL DEFAULT '{}',
-    state       text        NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed', 'cancelled')),
+    state       text        NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
     total       int8,
     announced   int8        NOT NULL DEFAULT 0,
     skipped     int8        NOT NULL DEFAULT 0,
@@ -270,7 +308,7 @@ CREATE TABLE jobs (
     updated_at  timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
 );
-CREATE INDEX jobs_open ON jobs (created_at) WHERE state IN ('waiting', 'running');
+CREATE INDEX jobs_open ON jobs (created_at) WHERE state IN ('waiting', 'running', 'paused');
 CREATE INDEX jobs_created ON jobs (created_at DESC, job_id DESC);
 CREATE INDEX jobs_of_owner ON jobs (owner, created_at DESC, job_id DESC);
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
@@ -472,6 +510,17 @@ JOIN images i ON i.image_id = t.image_id AND i.status = 'tagged' AND NOT i.exclu
 CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag);
 COMMENT ON VIEW answer_tags IS 'tagged_images.tags of images that are answers, a row per tag: what image_tags follows.';
 
+-- The same of images that people took out of the answers, for those who look for these.
+CREATE VIEW excluded_tags AS
+SELECT t.id AS image_id, round((e.tag->>'score')::numeric * 1000000)::int4 AS score,
+       recency(t.exif_datetime, t.created_at) AS ts, l.id AS label_id
+FROM images i
+JOIN tagged_images t ON t.image_id = i.image_id
+CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag)
+JOIN labels l ON l.name = e.tag->>'tag'
+WHERE i.excluded AND i.status = 'tagged';
+COMMENT ON VIEW excluded_tags IS 'tagged_images.tags of images that are tagged and excluded, a row per tag, as in image_tags.';
+
 -- image_tags as it will be when upkeep has followed: for as long as noted_images has rows.
 CREATE VIEW current_tags AS
 SELECT image_id, score, ts, label_id FROM image_tags s
@@ -505,6 +554,8 @@ CREATE INDEX queries_of_owner ON queries (owner, accepted_at DESC, query_id DESC
 CREATE INDEX queries_unanswered ON queries (accepted_at DESC, query_id DESC)
     WHERE status <> 'answered';
 CREATE INDEX queries_answered ON queries (answered_at) WHERE status = 'answered';
+CREATE INDEX queries_unusual ON queries ((answer->>'type'), accepted_at DESC, query_id DESC)
+    WHERE answer->>'type' <> 'query.completed';
 CREATE INDEX queries_tombstones ON queries (deleted_at) WHERE deleted_at IS NOT NULL;
 COMMENT ON TABLE queries IS 'Queries: accepted, perhaps waiting for an upload, answered once.';
 
@@ -541,7 +592,10 @@ CREATE TABLE deliveries (
     lease_until     timestamptz,
     token           uuid,
     reason          text,                  -- why it was given up, or failed last
-    waits_for       text,
+    waits_for       text CHECK (waits_for IN ('schedule', 'retry_after')),  -- what next_at is from
+    is_manual       boolean     NOT NULL DEFAULT false,  -- a person asked for the next attempt
+    planned_at      timestamptz,           -- when automatic attempts go on behind a manual one
+    stopped_by      text,                  -- who stopped it: no attempt follows the present one
     created_at      timestamptz NOT NULL DEFAULT now(),
     finished_at     timestamptz,
     round           int4        NOT NULL DEFAULT 0,  -- a delivered answer that is asked for again is
@@ -560,11 +614,13 @@ CREATE INDEX deliveries_due ON deliveries (target, sender, line, (attempt > 0), 
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'leased';
 CREATE INDEX deliveries_dead ON deliveries (host_of(target), finished_at) WHERE state = 'dead';
 CREATE INDEX deliveries_query ON deliveries (query_id);
+CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC) WHERE state IN ('due', 'dead');
+CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due';
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE deliveries IS
     'The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.';
 COMMENT ON COLUMN deliveries.waits_for IS
-    'Not written yet: why a due webhook is not sent now (schedule, retry_after, breaker, disabled, room).';
+    'What next_at is from, where it is not from the start; whatever else a webhook waits for is known of its target.';
 
 CREATE TABLE attempts (
     delivery_id uuid        NOT NULL REFERENCES deliveries (delivery_id) ON DELETE CASCADE,
@@ -578,17 +634,17 @@ CREATE TABLE attempts (
     connect_ms  int4,
     tls_ms      int4,
     wait_ms     int4,
-    headers     jsonb,
-    body        bytea CHECK (octet_length(body) <= 16384),
+    headers     jsonb,      -- of the answer, [[name, value], ...], bounded
+    body        bytea CHECK (octet_length(body) <= 16384),  -- of the answer
+    body_is_cut boolean,
+    is_manual   boolean     NOT NULL DEFAULT false,  -- a person asked for it
     PRIMARY KEY (delivery_id, attempt)
 );
 COMMENT ON TABLE attempts IS 'What came of each try to send a webhook.';
-COMMENT ON COLUMN attempts.dns_ms IS 'Not written yet: time to resolve the name.';
-COMMENT ON COLUMN attempts.connect_ms IS 'Not written yet: time to connect.';
-COMMENT ON COLUMN attempts.tls_ms IS 'Not written yet: time of the TLS handshake.';
-COMMENT ON COLUMN attempts.wait_ms IS 'Not written yet: time from the request''s end to the status line.';
-COMMENT ON COLUMN attempts.headers IS 'Not written yet: the answer''s headers, [[name, value], ...], bounded.';
-COMMENT ON COLUMN attempts.body IS 'Not written yet: the answer''s body, to 16 KiB.';
+COMMENT ON COLUMN attempts.dns_ms IS 'Time to resolve the name; NULL, as the next two: there was no need.';
+COMMENT ON COLUMN attempts.connect_ms IS 'Time to connect.';
+COMMENT ON COLUMN attempts.tls_ms IS 'Time of the TLS handshake.';
+COMMENT ON COLUMN attempts.wait_ms IS 'Time from the connection to the answer''s status line.';
 
 -- A row per line of a target, first tries and retries apart. A claim looks at those that are due, so
 -- that neither targets that wait for later nor a long backlog of one cost it anything
@@ -634,6 +690,28 @@ CREATE INDEX target_events_target ON target_events (target, id DESC);
 CREATE INDEX target_events_at ON target_events (at);
 COMMENT ON TABLE target_events IS 'What operators did to targets, and breakers on their behalf.';
 
+-- Written every few seconds by each delivery process, of those targets of which something changed.
+CREATE TABLE target_health (
+    target        text        NOT NULL,
+    instance      text        NOT NULL,
+    cap           int4        NOT NULL,  -- attempts in flight at most, in this process
+    in_flight     int4        NOT NULL,
+    failures      int4        NOT NULL,  -- in a row
+    is_half_open  boolean     NOT NULL,  -- the breaker lets one attempt through
+    opened_until  timestamptz,           -- by the breaker
+    paused_until  timestamptz,           -- by a Retry-After
+    rated_until   timestamptz,           -- by the rate per target
+    last_ok_at    timestamptz,
+    last_error    text,                  -- of the last attempt that failed
+    last_error_at timestamptz,
+    p99_ms        int4,                  -- of its last attempts
+    updated_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (target, instance)
+) WITH (fillfactor = 50);
+CREATE INDEX target_health_updated ON target_health (updated_at);
+COMMENT ON TABLE target_health IS
+    'What delivery processes know of targets, for people to see; the processes themselves do not read it.';
+
 CREATE TABLE endpoints (
     endpoint_id uuid PRIMARY KEY,
     owner       text        NOT NULL,
@@ -644,6 +722,36 @@ CREATE TABLE endpoints (
 );
 COMMENT ON TABLE endpoints IS
     'Callback addresses that are registered: each with a signing secret of its own, under the owner E''\tendpoint/<id>'', which no owner of a key can be called.';
+
+
+-- The receiver in the box, of the standalone mode alone (docs/decisions/0035).
+CREATE TABLE inboxes (
+    token      text PRIMARY KEY,
+    owner      text        NOT NULL,
+    answer     jsonb       NOT NULL,  -- {"kind", "delay_s"}
+    received   int8        NOT NULL DEFAULT 0,  -- posts, since it was made
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX inboxes_owner ON inboxes (owner, created_at);
+COMMENT ON TABLE inboxes IS 'Addresses of the receiver in the box, and what each answers.';
+
+CREATE TABLE inbox_posts (
+    id           int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    token        text        NOT NULL REFERENCES inboxes (token) ON DELETE CASCADE,
+    at           timestamptz NOT NULL DEFAULT now(),
+    webhook_id   text,
+    attempt_seen int4        NOT NULL,  -- how often this id came, this one included
+    headers      jsonb       NOT NULL,
+    body         bytea       NOT NULL CHECK (octet_length(body) <= 65536),
+    body_bytes   int8        NOT NULL,  -- of all of it
+    signature_ok boolean,               -- NULL: there was nothing to check it with
+    type         text,
+    query_id     uuid,
+    answered     int4                   -- the status that went back; NULL: none yet, or never
+);
+CREATE INDEX inbox_posts_of ON inbox_posts (token, id DESC);
+CREATE INDEX inbox_posts_at ON inbox_posts (at);
+COMMENT ON TABLE inbox_posts IS 'What came to inboxes: the newest 100 of each, for a day.';
 
 
 -- control --------------------------------------------------------------------------------------------
@@ -661,6 +769,19 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_owner ON api_keys (owner);
 COMMENT ON TABLE api_keys IS 'Keys of the HTTP face.';
+
+CREATE TABLE asked_once (
+    owner       text        NOT NULL,
+    operation   text        NOT NULL,
+    key         text        NOT NULL,  -- the Idempotency-Key
+    fingerprint bytea       NOT NULL,  -- of the request's body
+    answer      jsonb,                 -- NULL: under way, or its process died
+    asked_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner, operation, key)
+);
+CREATE INDEX asked_once_at ON asked_once (asked_at);
+COMMENT ON TABLE asked_once IS
+    'Answers to requests with an Idempotency-Key, for a day: asked again, they act no second time.';
 
 CREATE TABLE signing_secrets (
     id         int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -729,7 +850,8 @@ BEGIN
     END LOOP;
     RETURN NULL;
 END $$;
-CREATE TRIGGER image_owners_noted AFTER INSERT OR UPDATE OR DELETE ON image_owners FOR EACH ROW
+CREATE TRIGGER image_owners_noted AFTER INSERT OR DELETE OR UPDATE OF image_id, owner
+    ON image_owners FOR EACH ROW
     EXECUTE FUNCTION note_owner();
 
 -- What goes with an image goes before it: its own triggers ask the image for whom it counts.
