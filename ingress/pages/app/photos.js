@@ -1,10 +1,8 @@
 // Photos: the archive by month, filtered, selected, changed; as a grid or as a plain list.
 import { html, nothing, render } from "./lit/lit-html.js";
 import { may, session } from "./api.js";
-import { bulkBar } from "./bulk.js";
-import { ORDERS, askFilter, filterChips, filterOf, isEmpty, savedFilters } from "./filters.js";
+import { ORDERS, filterChips, filterOf, isEmpty } from "./filters.js";
 import { Grid } from "./grid.js";
-import { PhotoList } from "./list.js";
 import { watch } from "./live.js";
 import { apiButton, icon, problemStrip, say } from "./parts.js";
 import { go, link } from "./routing.js";
@@ -104,17 +102,19 @@ class Photos {
     try {
       const timeline = await new Timeline(this.filter).load(signal);
       this.problem = null;
-      this.#show(timeline);
+      await this.#show(timeline);
     } catch (problem) {
       if (problem.name !== "AbortError") this.failed(problem);
     }
   }
 
-  #show(timeline, anchor = null) {
+  async #show(timeline, anchor = null) {
     this.timeline = timeline;
     shown.timeline = timeline;
     this.draw();
     if (this.isList) {
+      const { PhotoList } = await import("./list.js");
+      if (timeline !== this.timeline) return;
       this.list ??= new PhotoList(this.body, this);
       this.list.open(this.filter, this.order);
     } else {
@@ -164,7 +164,7 @@ class Photos {
       const id = focused?.id;
       const month = focused?.month;
       if (this.isList) return this.#quietly(next);
-      this.#show(next, anchor);
+      await this.#show(next, anchor);
       if (hasFocus) {
         const index = await next.placeOf(id, month);
         if (index >= 0) await this.grid.reveal(index);
@@ -255,16 +255,16 @@ class Photos {
 
   #bar(filter, timeline) {
     const change = (next) => this.to({ filter: next });
-    const ask = async () => {
-      const next = await askFilter(filter);
+    const ask = (name) => async () => {
+      const next = await (await import("./filterform.js"))[name](filter);
       if (next) change(next);
     };
     return html`<div class="row filter-bar">
-      <button @click=${ask}>${icon("filter")}<span>${t("filter.title")}</span></button>
+      <button @click=${ask("askFilter")}>${icon("filter")}<span>${t("filter.title")}</span></button>
       ${filterChips(filter, change)}
       <b class="total" role="status">${timeline ? this.#total(timeline) : nothing}</b>
       <span class="grow"></span>
-      ${savedFilters(filter, change)}
+      <button class="quiet-button" @click=${ask("askSaved")}>${t("filter.saved")}</button>
       <select aria-label=${t("filter.order")} @change=${(event) => this.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${this.order === one}>${t(`filter.order_${one}`)}</option>`)}</select>
       <span class="segmented" role="group" aria-label=${t("photos.view")}>
         ${["grid", "list"].map((view) => html`<button aria-pressed=${this.isList === (view === "list")} aria-label=${t(`photos.view_${view}`)} title=${view === "grid" && this.order !== "taken" ? t("photos.gridByTaken") : nothing} @click=${() => this.to(view === "grid" ? { view, order: "taken" } : { view })}>${icon(view)}</button>`)}
@@ -274,14 +274,16 @@ class Photos {
   }
 
   #total({ total, isExact }) {
-    return isExact ? t("photos.total", { n: total }) : t("photos.totalAbout", { n: total });
+    return isExact ? t("photos.count", { n: total }) : t("photos.totalAbout", { n: total });
   }
 
-  drawFoot() {
+  async drawFoot() {
+    if (!this.isAll && !this.picked.size) return render(nothing, this.foot);
+    const { bulkBar } = await import("./bulk.js");
     const total = this.timeline?.total ?? 0;
     const n = this.isAll ? total : this.picked.size;
     const { all } = this.filter ?? {};
-    render(n ? bulkBar({
+    return render(n ? bulkBar({
       n,
       total,
       isAll: this.isAll,

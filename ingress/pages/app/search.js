@@ -74,7 +74,7 @@ class Search {
       ${problemStrip(this.problem, () => this.load())}
       ${this.words.length ? html`<section class="card read"><h2>${t("parts.readAs")}</h2>${lemmaChips(this.words)}</section>` : nothing}
       ${this.text ? html`<div class="row actions">
-        <b role="status">${this.isBusy ? t("photos.loading") : total ? t(total.is_exact ? "photos.total" : "photos.totalAbout", { n: total.images }) : nothing}</b><span class="grow"></span>
+        <b role="status">${this.isBusy ? t("photos.loading") : total ? t(total.is_exact ? "photos.count" : "photos.totalAbout", { n: total.images }) : nothing}</b><span class="grow"></span>
         <button @click=${() => this.explain()}>${t("search.explainPhoto")}</button>
         ${scopeGate("query", html`<button @click=${() => this.ask()}>${t("search.toWebhook")}</button>`)}
         ${apiButton(() => ({ method: "GET", path: "/images", params: { ...filter, limit: PAGE } }))}

@@ -186,6 +186,6 @@ function row(item) {
 function save() {
   const lines = sending.items.map(({ name, size, state, reason, detail, imageId }) => [state, reason, name, size, imageId, detail].map((one) => `"${String(one ?? "").replaceAll('"', '""')}"`).join(","));
   const url = URL.createObjectURL(new Blob([`state,reason,name,bytes,image_id,detail\n${lines.join("\n")}\n`], { type: "text/csv" }));
-  Object.assign(document.createElement("a"), { href: url, download: "upload.csv" }).click();
+  Object.assign(document.createElement("a"), { href: url, download: "photos-sent.csv" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }

@@ -76,7 +76,7 @@ export const percent = (x) =>
   number(x, { style: "percent", maximumFractionDigits: x > 0 && x < 0.01 ? 1 : 0 });
 
 const unit = (n, name, digits = 0) =>
-  number(n, { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits });
+  number(n, { style: "unit", unit: name, unitDisplay: name === "byte" ? "long" : "short", maximumFractionDigits: digits });
 
 const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 export function bytes(n) {
