@@ -44,7 +44,7 @@ export async function askFilter(filter) {
       add({ target: event.target.querySelector(".add input"), preventDefault() {} });
       close(now);
     }}>
-      <fieldset class="wide"><legend>${t("filter.tags")}</legend>
+      <fieldset class="full"><legend>${t("filter.tags")}</legend>
         ${filterChips(Object.fromEntries(LISTS.filter((one) => now[one]).map((one) => [one, now[one]])), (tags) => {
           for (const name of LISTS) delete now[name];
           now = { ...now, ...tags };
@@ -59,13 +59,13 @@ export async function askFilter(filter) {
       </fieldset>
       <label>${t("filter.from")}<input type="date" .value=${now.from?.slice(0, 10) ?? ""} @change=${(event) => put("from", event.target.value)}></label>
       <label>${t("filter.to")}<input type="date" .value=${now.to ? lastDay(now.to) : ""} @change=${(event) => put("to", event.target.value && dayAfter(event.target.value))}></label>
-      <label class="wide">${t("filter.min_score")} <output>${percent(Number(now.min_score ?? 0))}</output><input type="range" min="0" max="1" step="0.05" .value=${now.min_score ?? "0"} @input=${(event) => put("min_score", event.target.value === "0" ? "" : event.target.value)}></label>
+      <label class="full">${t("filter.min_score")} <output>${percent(Number(now.min_score ?? 0))}</output><input type="range" min="0" max="1" step="0.05" .value=${now.min_score ?? "0"} @input=${(event) => put("min_score", event.target.value === "0" ? "" : event.target.value)}></label>
       <label>${t("filter.folder")}<input list="folders" .value=${now.folder ?? ""} @input=${fillFolders} @change=${(event) => put("folder", event.target.value)}><datalist id="folders"></datalist></label>
       <label>${t("filter.camera")}<select @change=${(event) => put("camera", event.target.value)}><option value="">${t("filter.whatever")}</option>${suggested.cameras.map(({ camera, images }) => html`<option value=${camera} ?selected=${now.camera === camera}>${camera} (${images})</option>`)}</select></label>
       ${choice("status")}
       ${now.status === "failed" ? html`<label>${t("filter.reason")}<select @change=${(event) => put("reason", event.target.value)}><option value="">${t("filter.whatever")}</option>${suggested.reasons.map(({ reason, images }) => html`<option value=${reason} ?selected=${now.reason === reason}>${reasonOf({ code: reason, title: reason })} (${images})</option>`)}</select></label>` : nothing}
       ${choice("hand_tagged")} ${choice("has_tags")} ${choice("excluded")}
-      <div class="row end wide"><button type="button" @click=${() => close({})}>${t("filter.clear")}</button><button class="filled">${t("filter.show")}</button></div>
+      <div class="row end full"><button type="button" @click=${() => close({})}>${t("filter.clear")}</button><button class="filled">${t("filter.show")}</button></div>
     </form>`;
   });
 }

@@ -167,12 +167,12 @@ class Search {
         }
       };
       return html`<form class="form" @submit=${submit}>
-        <p class="wide">${t("search.webhookHelp", { text: this.text })}</p>
-        <label class="wide">${t("search.url")}<input name="url" type="url" required .value=${inbox?.url ?? ""} placeholder="https://example.org/hook"></label>
-        ${inbox ? html`<p class="wide quiet">${t("search.inboxHelp")} <a href=${link("inbox", inbox.token)} @click=${() => close()}>${t("shell.inbox")}</a></p>` : nothing}
+        <p class="full">${t("search.webhookHelp", { text: this.text })}</p>
+        <label class="full">${t("search.url")}<input name="url" type="url" required .value=${inbox?.url ?? ""} placeholder="https://example.org/hook"></label>
+        ${inbox ? html`<p class="full quiet">${t("search.inboxHelp")} <a href=${link("inbox", inbox.token)} @click=${() => close()}>${t("shell.inbox")}</a></p>` : nothing}
         <label>${t("search.topN")}<input name="n" type="number" min="1" max="20" value="1"></label>
-        <div class="wide">${problemStrip(problem)}</div>
-        <div class="row end wide">${apiButton(() => ({ method: "POST", path: "/images/tags", body: { text: this.text, callback_url: inbox?.url ?? "https://example.org/hook" } }))}<button class="filled">${t("search.send")}</button></div>
+        <div class="full">${problemStrip(problem)}</div>
+        <div class="row end full">${apiButton(() => ({ method: "POST", path: "/images/tags", body: { text: this.text, callback_url: inbox?.url ?? "https://example.org/hook" } }))}<button class="filled">${t("search.send")}</button></div>
       </form>`;
     });
   }
