@@ -8,12 +8,14 @@ import pytest
 from starlette.requests import Request
 
 from core.storage import keys, sessions
+from core.storage.stream import heartbeats
 from core.vision.decoding.sniff import MEDIA_TYPES
 from ingress.auth.access import HEADER
 from ingress.auth.api_keys import MadeKey, Scope, make_key
 from ingress.auth.sessions import COOKIE, LOOPBACK_COOKIE
 from ingress.operations import Call
 from tests.integration.ingress.connections.test_sharing import asked
+from tests.integration.ingress.page.beating import beat_of
 from tests.integration.ingress.page.signing_in import LOOPBACK, SECURE, browser, page_of, signed_in
 from tests.integration.ingress.problems import problem_in
 from tests.integration.ingress.world import NOW, MakeWorld, World
@@ -124,9 +126,8 @@ async def test_the_model_that_runs_is_told_rather_than_the_one_that_was_asked_fo
 ) -> None:
     await world.know("unseen")
     await world.pool.execute("UPDATE labels SET position = id")
-    await world.pool.execute(
-        "INSERT INTO loaded_models (model, lane) VALUES ('ViT-B-32-quickgelu@0123', 'fresh')"
-    )
+    about = {"model": "ViT-B-32-quickgelu@0123", "lane": "fresh"}
+    await heartbeats.beat(world.pool, "", [beat_of("tagging", about=about)])
     async with page_of(world, Scope.READ) as http:
         instance = (await http.get("/session")).json()["instance"]
 
