@@ -85,6 +85,7 @@ function next(one) {
   const at = one.next_at ?? one.waits_until;
   return html`<li class="next">
     ${mark("warn", "↻", at ? html`${t("query.next", { attempt: one.attempt + 1 })} ${countdown(at)}` : t("queries.state_waiting"))}
+    ${one.is_manual ? html`<span class="quiet">${t("query.manual")}</span>` : nothing}
     ${one.waits_for ? html`<span>${t(`query.waits.${one.waits_for}`)}</span>` : nothing}
   </li>`;
 }

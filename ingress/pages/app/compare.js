@@ -77,7 +77,7 @@ export function compareDialog(images) {
 }
 
 function view(images, state, acts) {
-  const button = (text, label, act) => html`<button type="button" aria-label=${label} title=${label} @click=${act}>${text}</button>`;
+  const button = (text, label, act) => html`<button type="button" data-shape=${text} aria-label=${label} title=${label} @click=${act}></button>`;
   return html`<div class="compare" @keydown=${acts.key}>
     <div class="row" role="toolbar" aria-label=${t("compare.tools")}>
       ${button("+", t("compare.in"), () => acts.zoom(1.5))} ${button("−", t("compare.out"), () => acts.zoom(1 / 1.5))}

@@ -3,7 +3,7 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
 import { compareDialog } from "./compare.js";
-import { busy, letterOf, moment, wordOf } from "./marks.js";
+import { busy, letterOf, moment, none, wordOf } from "./marks.js";
 import { apiButton, emptyState, problemStrip, say, scopeGate, tabs, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { bytes, date, duration, number, t } from "./words.js";
@@ -228,7 +228,7 @@ function picture(image, at, one, state, acts) {
         : html`<label><input type="radio" name="keep" .checked=${state.chosen === image.image_id} @change=${() => acts.choose(image.image_id)}>
           <b>${name}</b> ${t("duplicates.keep_this")}</label>`}
       <dl>
-        <dt>${t("duplicates.size")}</dt><dd>${image.width ? `${image.width} × ${image.height}` : "–"} · ${image.size_bytes === null ? "–" : bytes(image.size_bytes)}</dd>
+        <dt>${t("duplicates.size")}</dt><dd>${image.width ? `${image.width} × ${image.height}` : none} · ${image.size_bytes === null ? none : bytes(image.size_bytes)}</dd>
         <dt>${t("duplicates.taken")}</dt><dd>${image.exif_datetime ? date(image.exif_datetime) : t("duplicates.unknown")}</dd>
         <dt>${t("duplicates.camera")}</dt><dd>${image.camera ?? t("duplicates.unknown")}</dd>
         <dt>${t("duplicates.path")}</dt><dd>${image.image_path}</dd>

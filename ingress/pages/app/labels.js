@@ -197,7 +197,7 @@ function experiment(state, acts) {
   const { added, removed, changed } = compare(state.now.labels.map(labelOf), state.draft);
   const part = (key, names) => (names.length ? html`<span>${t(`labels.${key}`, { n: names.length, names: names.slice(0, 6).join(", ") + (names.length > 6 ? " …" : "") })}</span>` : nothing);
   const isFaulty = state.faults.length > 0 || !state.draft.length;
-  return html`<section class="card experiment" aria-label=${t("labels.experiment")}>
+  return html`<section class="card stack" aria-label=${t("labels.experiment")}>
     <h2>${t("labels.experiment")}</h2>
     <p class="row">${part("added", added)} ${part("removed", removed)} ${part("changed", changed)}
       ${added.length + removed.length + changed.length ? nothing : t("labels.reordered")}</p>

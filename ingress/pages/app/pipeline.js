@@ -6,7 +6,7 @@ import { diagnose, OLD_AFTER_S, since } from "./diagnosis.js";
 import { jobList } from "./jobs.js";
 import { letterGroups } from "./letters.js";
 import { watch } from "./live.js";
-import { busy, mark, moment } from "./marks.js";
+import { busy, mark, moment, none } from "./marks.js";
 import { apiButton, problemStrip, say, scopeGate, sparkline } from "./parts.js";
 import { targetList } from "./targets.js";
 import { duration, number, t } from "./words.js";
@@ -151,7 +151,7 @@ function worded(values) {
     ...values,
     ...(values.stage ? {stage: t(`pipeline.stage_${values.stage}`)} : {}),
     ...("s" in values ? {time: duration(Math.floor(values.s))} : {}),
-    ...("oldest" in values ? {oldest: values.oldest === null ? "?" : duration(values.oldest)} : {}),
+    ...("oldest" in values ? {oldest: values.oldest === null ? t("pipeline.unknown") : duration(values.oldest)} : {}),
   };
 }
 
@@ -174,7 +174,7 @@ function stage(one) {
     <td class="number" data-label=${t("pipeline.col_rates")}>${rate(one.in_per_s)} → ${rate(one.out_per_s)}</td>
     <td class="number" data-label=${t("pipeline.col_waiting")}>${one.waiting === null ? unknown : number(one.waiting)}</td>
     <td class="number" data-label=${t("pipeline.col_oldest")}>${one.oldest_waiting_s === null
-      ? one.waiting ? unknown : "–" : duration(one.oldest_waiting_s)}</td>
+      ? one.waiting ? unknown : none : duration(one.oldest_waiting_s)}</td>
     <td data-label=${t("pipeline.col_trend")}>${sparkline(one.trend, {
       title: t("pipeline.trend_of", { stage: name }), textOf: duration, labelOf: (at) => `−${duration((one.trend.length - 1 - at) * 15)}`,
     })}</td>
@@ -191,7 +191,7 @@ function stageState(one) {
 }
 
 function rate(perSecond) {
-  return perSecond === null ? "?" : number(Math.round(perSecond * 10) / 10);
+  return perSecond === null ? none : number(Math.round(perSecond * 10) / 10);
 }
 
 function processes(doc) {

@@ -4,7 +4,7 @@ import { repeat } from "./lit/directives/repeat.js";
 import { get, may, session } from "./api.js";
 import { askForm } from "./ask.js";
 import { watch } from "./live.js";
-import { busy, countdown, mark, moment } from "./marks.js";
+import { busy, countdown, mark, moment, none } from "./marks.js";
 import { apiButton, emptyState, problemStrip, scopeGate } from "./parts.js";
 import { redeliverDialog } from "./redeliver.js";
 import { go, link } from "./routing.js";
@@ -167,7 +167,7 @@ function list({ rows }) {
     <tbody>${repeat(rows, (row) => row.query_id, (row) => html`<tr>
       <th scope="row"><a href=${link("queries", row.query_id)} dir="auto">${row.text}</a></th>
       <td data-label=${t("queries.col_state")}>${stateOf(row)}</td>
-      <td data-label=${t("queries.col_host")}>${row.host ?? "–"}</td>
+      <td data-label=${t("queries.col_host")}>${row.host ?? none}</td>
       <td class="number" data-label=${t("queries.col_attempts")}>${number(row.attempts ?? 0)}</td>
       <td data-label=${t("queries.col_accepted")}>${row.accepted_at ? moment(row.accepted_at) : nothing}</td></tr>`)}</tbody>
   </table>`;

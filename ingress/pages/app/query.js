@@ -141,7 +141,7 @@ function answer({ answer: given, outcome }) {
   return html`<div class="row">
     <a href=${address}><img class="answer" alt=${matched.map((one) => one.tag).join(", ")} src=${`/images/${given.image_id}/thumb`}></a>
     <div>
-      <p><b>${number(given.score ?? 0)}</b> = ${matched.map((one, at) => html`${at ? " + " : ""}${confidence(one.tag, one.score)}
+      <p><b>${number(given.score ?? 0)}</b> = ${matched.map((one, at) => html`${at ? html`<span data-shape="+"></span>` : nothing}${confidence(one.tag, one.score)}
         <span class="quiet">${one.words?.length ? `(${one.words.join(", ")})` : ""}</span>`)}</p>
       <p class="quiet">${t("query.sum_note")}</p>
       ${given.others?.length ? html`<p>${t("query.others")} ${given.others.map((one) => html`
