@@ -208,8 +208,8 @@ export function lemmaChips(words) {
       const lemma = one.lemmas?.[0] ?? one.text;
       return html`<li>
         <span>${one.text}</span>
-        ${lemma.toLowerCase() === one.text.toLowerCase() ? nothing : html`<span aria-hidden="true">→</span> <i>${lemma}</i>`}
-        <span aria-hidden="true">→</span>
+        ${lemma.toLowerCase() === one.text.toLowerCase() ? nothing : html`<span data-shape="→"></span> <i>${lemma}</i>`}
+        <span data-shape="→"></span>
         ${one.tags?.length
           ? one.tags.map((tag) => html`<span class="chip good" lang=${tagName(tag).lang}>${tagName(tag).text}</span>`)
           : html`<span class="chip warn">${t("parts.noLabel")}</span>${one.nearest?.length ? html`<small class="quiet">${t("parts.nearest", { names: one.nearest.map((tag) => tagName(tag).text).join(", ") })}</small>` : nothing}`}
