@@ -411,6 +411,8 @@ export const words = {
     do_halted: "Nothing behind this record moves; other partitions go on. Mend the cause, then start the process again.",
     is_stage_halted: "{stage} has halted: {detail}",
     do_stage_halted: "Mend the cause, then start the process again.",
+    is_nobody: "No process has reported: nothing is worked on.",
+    do_nobody: "Start the archive's processes (photo-archive up). What arrives meanwhile is kept.",
     is_silent: "{stage} has stopped: no process has reported for {time}.",
     do_silent: { one: "{n} waits, for {oldest}. Start the process again (photo-archive up); what arrives meanwhile is kept.", other: "{n} wait, the oldest for {oldest}. Start the process again (photo-archive up); what arrives meanwhile is kept." },
     is_stopped: "{stage} does not run: no process works on it.",
