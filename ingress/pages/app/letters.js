@@ -2,8 +2,7 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
-import { reasonText } from "./jobs.js";
-import { moment, none, pagedDialog } from "./marks.js";
+import { moment, none, pagedDialog, reasonText } from "./marks.js";
 import { apiButton, confirmBy, problemStrip, say } from "./parts.js";
 import { bytes, number, t } from "./words.js";
 

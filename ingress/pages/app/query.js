@@ -3,7 +3,7 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { get, may, send } from "./api.js";
 import { deliveryView } from "./attempts.js";
 import { watch } from "./live.js";
-import { busy, mark, wordOf, wordsOf } from "./marks.js";
+import { busy, mark, reasonText, wordsOf } from "./marks.js";
 import { apiButton, confidence, confirmBy, lemmaChips, problemStrip, say, scopeGate } from "./parts.js";
 import { stateOf } from "./queries.js";
 import { go, link } from "./routing.js";
@@ -132,7 +132,7 @@ function answer({ answer: given, outcome }) {
   const kind = (given.type ?? outcome ?? "").replace("query.", "");
   if (kind === "failed") {
     const code = given.error?.code ?? given.error?.reason ?? "";
-    return html`<p>${mark("bad", "■", t("queries.outcome_failed"))} ${wordOf("outcome", code)}
+    return html`<p>${mark("bad", "■", t("queries.outcome_failed"))} ${reasonText(code)}
       <span class="quiet" lang="en">${given.error?.detail ?? given.error?.message ?? ""}</span></p>`;
   }
   if (kind === "no_match" || !given.image_id) return html`<p>${mark("warn", "–", t("queries.outcome_no_match"))} ${t("query.no_match_why")}</p>`;
