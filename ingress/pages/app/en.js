@@ -537,7 +537,7 @@ export const words = {
     apply: "Filter",
     clear: "Clear",
     redeliver: "Send again…",
-    fresh: { one: "{n} newer query: show it", other: "{n} newer queries: show them" },
+    fresh: { one: "{n} more query came or changed: show it", other: "{n} more queries came or changed: show them" },
     more: "Older ones",
     no_match: "No query fits this filter.",
     none: "Nobody has asked anything yet.",

@@ -12,7 +12,7 @@ import { clock, date, duration, number, t } from "./words.js";
 const SETTLE_MS = 150;
 
 export async function open(root, place) {
-  const state = { id: place.id, query: null, words: null, summary: {}, problem: null, isBusy: false };
+  const state = { id: place.id, query: null, words: null, problem: null, isBusy: false };
   const draw = () => render(screen(state, acts), root);
   let timer = 0;
   const load = async () => {
@@ -64,15 +64,13 @@ export async function open(root, place) {
   draw();
   if (may("query")) await load();
   const stop = watch("queries", ({ changed, truncated }) => {
-    const mine = changed.find((one) => one.query_id === state.id);
-    if (mine) state.summary = mine;
-    if (mine || truncated) soon();
+    if (truncated || changed.some((one) => one.query_id === state.id)) soon();
   });
   const ticking = setInterval(draw, 1000);
   return {
     update(now) {
       if (!now.id || now.id === state.id) return;
-      Object.assign(state, { id: now.id, query: null, words: null, summary: {}, problem: null });
+      Object.assign(state, { id: now.id, query: null, words: null, problem: null });
       load();
     },
     close() {
