@@ -29,7 +29,7 @@ class LaneMetrics:
     _shown_at: float = -INTERVAL_S
     _named: set[str] = field(default_factory=set)
 
-    def tried(self, tried: Tried) -> None:
+    def tried(self, target: str, tried: Tried) -> None:  # noqa: ARG002 - targets are no labels
         """Count an attempt that ended."""
         self.metrics.delivery_attempts.labels(outcome_class(tried)).inc()
         self.metrics.delivery_seconds.observe(tried.attempt.took_ms / 1000)
