@@ -19,6 +19,7 @@ from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import Places, RateLimit, SharedBudget
 from ingress.http.waiting import Shared
 from ingress.models.health import Check, RunningModel
+from ingress.reading.alike import AlikeFinder
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 
@@ -72,7 +73,7 @@ class Dependencies:
         is_broker_there: asks the broker, for `/health`.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         database_looks, health_looks: a flood of probes asks the database once.
-        comparing: lock held while the photos of the archive are compared with each other.
+        alike: finds images that are alike.
         inbox_holds: answers of the receiver in the box that come late, or never.
     """
 
@@ -96,8 +97,12 @@ class Dependencies:
     readiness: Readiness = field(default_factory=Readiness)
     database_looks: Shared[Check] = field(default_factory=Shared)
     health_looks: Shared[Health] = field(default_factory=Shared)
-    comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    alike: AlikeFinder = field(init=False)
     inbox_holds: SharedBudget = field(
         default_factory=lambda: SharedBudget(MAX_INBOX_HOLDS, "held answers")
     )
     now: Callable[[], datetime] = UTC_NOW
+
+    def __post_init__(self) -> None:
+        """Make what needs nothing but the database."""
+        object.__setattr__(self, "alike", AlikeFinder(self.pool, asyncio.Lock()))

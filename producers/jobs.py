@@ -108,7 +108,9 @@ class JobRunner:
             position = batch[-1].place.relative
             step = Step(position, announced, _new_skips(walk, told) + refused)
             if not await jobs.advance(self.connection, job.job_id, token, step, self.lease_s):
-                log.info("job_lost", job_id=str(job.job_id))  # cancelled, or the lease ran out
+                log.info(
+                    "job_lost", job_id=str(job.job_id)
+                )  # cancelled, held, or the lease ran out
                 return True
             if stop.is_set():
                 return False
