@@ -253,7 +253,7 @@ async def test_bursts_are_groups_of_shots_and_no_other_level_is_among_them(world
 
 
 async def test_a_long_row_of_bursts_is_paged_and_each_stands_once(world: World) -> None:
-    expected = []
+    expected: list[str] = []
     for number in range(5):
         pair = [
             await put(
