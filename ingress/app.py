@@ -17,7 +17,8 @@ from ingress.routes import documents
 from ingress.routes.delivery import endpoints, queries, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
-from ingress.routes.photos import curation, duplicates, image_list, images, tag
+from ingress.routes.page import choices
+from ingress.routes.photos import curation, duplicates, explaining, image_list, images, tag
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
 PAGES_MAY_SEND = (
@@ -31,6 +32,8 @@ DESCRIBED: tuple[Operation, ...] = (
     *curation.OPERATIONS,
     *duplicates.OPERATIONS,
     *image_list.OPERATIONS,
+    *explaining.OPERATIONS,
+    *choices.OPERATIONS,
     *queries.OPERATIONS,
     *redelivery.OPERATIONS,
     *targets.OPERATIONS,

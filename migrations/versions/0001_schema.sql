@@ -122,6 +122,19 @@ LANGUAGE sql STABLE RETURN
     CASE WHEN exif_datetime AT TIME ZONE 'UTC' <= now() THEN exif_datetime AT TIME ZONE 'UTC'
          ELSE arrived_at END;
 
+-- The tags that an image shows: core/storage/deciding/decisions.py says the same in Python.
+CREATE FUNCTION shown_tags(model jsonb, hand_tags jsonb, rejected text[], added text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE RETURN
+    CASE WHEN hand_tags IS NOT NULL THEN hand_tags
+         WHEN rejected = '{}' AND added = '{}' THEN model
+         ELSE (SELECT coalesce(jsonb_agg(tag ORDER BY is_added DESC, n), '[]') FROM (
+             SELECT jsonb_build_object('tag', name, 'score', 1), true, n
+             FROM unnest(added) WITH ORDINALITY AS a (name, n)
+             UNION ALL
+             SELECT tag, false, n FROM jsonb_array_elements(model) WITH ORDINALITY AS m (tag, n)
+             WHERE tag->>'tag' <> ALL (rejected) AND tag->>'tag' <> ALL (added)
+         ) AS both_kinds (tag, is_added, n)) END;
+
 -- The folder in a path, '' where it has none. Cut, since an index takes some 2,700 bytes of a value.
 CREATE FUNCTION folder_of(path text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN left(coalesce(substring(path FROM '^(.*)/'), ''), 500);

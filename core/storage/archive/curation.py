@@ -9,6 +9,7 @@ from uuid import UUID
 
 from core.storage import labels
 from core.storage.archive import following, image_tags
+from core.storage.deciding.decisions import tags_json
 from core.tags import TagScore
 from core.transaction import Transaction
 
@@ -19,6 +20,11 @@ WHERE image_id = $1 AND status <> 'deleted'
 """
 _HAND_TAGS = """
 UPDATE images SET hand_tags = $2::jsonb, decided_by = $3, decided_at = now(), updated_at = now()
+WHERE image_id = $1 AND status <> 'deleted'
+"""
+_NO_TAGS = """
+UPDATE images SET hand_tags = NULL, rejected_tags = '{}', added_tags = '{}', decided_by = $2,
+                  decided_at = now(), updated_at = now()
 WHERE image_id = $1 AND status <> 'deleted'
 """
 _SHOW_HAND = """
@@ -52,15 +58,15 @@ async def set_tags(
     # The image's rows first and the labels' lock second: the order in which all take them.
     await image_tags.lock(tx, [image_id])
     await labels.ensure(tx, [tag.tag for tag in tags])
-    text = image_tags.tags_json(tags)
+    text = tags_json(tags)
     await tx.execute(_HAND_TAGS, image_id, text, by)
     await tx.execute(_SHOW_HAND, image_id, text)
     await following.follow_images(tx, [image_id])
 
 
 async def clear_tags(tx: Transaction, image_id: UUID, *, by: str | None = None) -> None:
-    """Show the model's tags again."""
+    """Show the model's tags again, all of them and none besides."""
     await image_tags.lock(tx, [image_id])
-    await tx.execute(_HAND_TAGS, image_id, None, by)
+    await tx.execute(_NO_TAGS, image_id, by)
     await tx.execute(_SHOW_MODEL, image_id)
     await following.follow_images(tx, [image_id])

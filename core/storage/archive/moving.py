@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from core.storage.archive import keeping
+from core.storage.deciding.decisions import COLUMNS
 from core.transaction import Transaction
 
 # Held until the transaction ends: of two copies that arrive at once, one gets what is left.
@@ -37,8 +38,9 @@ WHERE i.uri LIKE 'file:%' AND i.status IN ('tagged', 'missing') AND i.sha256 IN 
 ORDER BY i.image_id
 """
 _GIVE = """
-UPDATE images n SET hand_tags = o.hand_tags, excluded = o.excluded, decided_by = o.decided_by,
-                    decided_at = o.decided_at, updated_at = now()
+UPDATE images n SET hand_tags = o.hand_tags, excluded = o.excluded,
+                    rejected_tags = o.rejected_tags, added_tags = o.added_tags,
+                    decided_by = o.decided_by, decided_at = o.decided_at, updated_at = now()
 FROM images o
 WHERE n.image_id = $2 AND o.image_id = $1 AND o.decided_at IS NOT NULL
 """
@@ -54,7 +56,7 @@ UPDATE images n SET open_to_all = false
 FROM images o
 WHERE n.image_id = $2 AND o.image_id = $1 AND n.open_to_all AND NOT o.open_to_all
 """
-_DECIDED = "SELECT image_id, excluded, hand_tags FROM images WHERE image_id = ANY($1::uuid[])"
+_DECIDED = f"SELECT image_id, {COLUMNS} FROM images WHERE image_id = ANY($1::uuid[])"  # noqa: S608
 _MOVED = "UPDATE images SET moved_to = $2 WHERE image_id = $1"
 
 
@@ -159,7 +161,7 @@ async def inherit(
     The caller keeps the counts (`keeping.keep`), and writes the tags.
 
     Returns:
-        `excluded` and `hand_tags` of the images that got something.
+        `decisions.COLUMNS` of the images that got something.
     """
     pairs = await moved(tx, digests, arriving) if digests else []
     if not pairs:

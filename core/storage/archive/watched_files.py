@@ -6,6 +6,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from core.storage.archive import following, image_tags, moving
+from core.storage.deciding.decisions import CHANGES_TAGS
 from core.transaction import Transaction
 
 _COLUMNS = """root, relative_path, size_bytes, mtime_ns, inode, device, sha256, image_id, state,
@@ -43,12 +44,13 @@ WHERE image_id IN (
     ORDER BY image_id FOR UPDATE)
 RETURNING sha256
 """
-_SHOW = """
+_SHOW = f"""
 UPDATE tagged_images t SET
-    tags = coalesce(i.hand_tags, t.model_tags, t.tags), updated_at = now(),
-    model_tags = CASE WHEN i.hand_tags IS NOT NULL THEN coalesce(t.model_tags, t.tags) END
+    tags = shown_tags(coalesce(t.model_tags, t.tags), i.hand_tags, i.rejected_tags, i.added_tags),
+    model_tags = CASE WHEN {CHANGES_TAGS} THEN coalesce(t.model_tags, t.tags) END,
+    updated_at = now()
 FROM images i WHERE i.image_id = t.image_id AND t.image_id = ANY($1::uuid[])
-"""
+"""  # noqa: S608 - constants only
 _ANOTHER_TRY = """
 UPDATE watched_files SET state = 'failing', attempts = least(attempts, $2)
 WHERE root = $1 AND state = 'quarantined'

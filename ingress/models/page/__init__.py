@@ -1,1 +1,1 @@
-"""Models of what the page needs beyond single images, queries and jobs."""
+"""What the page's own routes take and give."""
