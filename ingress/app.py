@@ -17,7 +17,7 @@ from ingress.routes import documents
 from ingress.routes.delivery import endpoints, queries, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
-from ingress.routes.page import choices
+from ingress.routes.page import changes, choices, saved_filters
 from ingress.routes.photos import curation, duplicates, explaining, image_list, images, tag
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
@@ -33,7 +33,9 @@ DESCRIBED: tuple[Operation, ...] = (
     *duplicates.OPERATIONS,
     *image_list.OPERATIONS,
     *explaining.OPERATIONS,
+    *changes.OPERATIONS,
     *choices.OPERATIONS,
+    *saved_filters.OPERATIONS,
     *queries.OPERATIONS,
     *redelivery.OPERATIONS,
     *targets.OPERATIONS,

@@ -11,6 +11,7 @@ from core.blobs.store import BlobKeeper
 from core.errors import PermanentError, TransientError
 from core.settings import RetentionSettings
 from core.storage import retention
+from core.storage.deciding import changes
 from core.storage.retention import Portion
 from core.transaction import Transaction
 
@@ -23,6 +24,8 @@ PORTIONS_PER_ROUND = 500
 UNREFERENCED = timedelta(days=1)
 #: Names of processes that were never seen again; one that is still alive is written anew.
 MEMBERS = timedelta(days=365)
+#: Changes to many images, once they can be undone no more.
+CHANGES = timedelta(days=30)
 #: The bytes that are kept outside of PostgreSQL, among the tables.
 KEPT = "kept_bytes"
 KEPT_PORTION = 500
@@ -41,8 +44,9 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "deleted_queries": settings.tombstones_days,
     }
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
+    undo = {"image_change_rows": changes.UNDONE_WITHIN + UNREFERENCED, "image_changes": CHANGES}
     gone = ("outbox_places", "label_previews", *retention.SWEPT, KEPT)
-    return kept | dict.fromkeys(gone, UNREFERENCED) | {"members": MEMBERS}
+    return kept | dict.fromkeys(gone, UNREFERENCED) | undo | {"members": MEMBERS}
 
 
 class Pruner:

@@ -57,6 +57,12 @@ FROM images o
 WHERE n.image_id = $2 AND o.image_id = $1 AND n.open_to_all AND NOT o.open_to_all
 """
 _DECIDED = f"SELECT image_id, {COLUMNS} FROM images WHERE image_id = ANY($1::uuid[])"  # noqa: S608
+# Changes to many that are undone are undone where the photo is now.
+_GIVE_CHANGES = """
+UPDATE image_change_rows r SET image_id = n.image_id, arrived_at = n.arrived_at FROM images n
+WHERE r.image_id = $1 AND n.image_id = $2 AND NOT EXISTS (
+    SELECT FROM image_change_rows x WHERE x.change_id = r.change_id AND x.image_id = $2)
+"""
 _MOVED = "UPDATE images SET moved_to = $2 WHERE image_id = $1"
 
 
@@ -149,7 +155,7 @@ async def moved(
 async def pass_on(tx: Transaction, pairs: Sequence[tuple[Copy, Copy]]) -> None:
     """Pass on decisions and owners; the triggers count. What tags are shown is the caller's."""
     for old, new in pairs:
-        for statement in (_CLOSE, _GIVE_OWNERS, _GIVE, _MOVED):
+        for statement in (_CLOSE, _GIVE_OWNERS, _GIVE, _GIVE_CHANGES, _MOVED):
             await tx.execute(statement, old.image_id, new.image_id)
 
 

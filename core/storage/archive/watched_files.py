@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from core.storage.archive import following, image_tags, moving
-from core.storage.deciding.decisions import CHANGES_TAGS
+from core.storage.archive import curation, following, image_tags, moving
 from core.transaction import Transaction
 
 _COLUMNS = """root, relative_path, size_bytes, mtime_ns, inode, device, sha256, image_id, state,
@@ -44,13 +43,6 @@ WHERE image_id IN (
     ORDER BY image_id FOR UPDATE)
 RETURNING sha256
 """
-_SHOW = f"""
-UPDATE tagged_images t SET
-    tags = shown_tags(coalesce(t.model_tags, t.tags), i.hand_tags, i.rejected_tags, i.added_tags),
-    model_tags = CASE WHEN {CHANGES_TAGS} THEN coalesce(t.model_tags, t.tags) END,
-    updated_at = now()
-FROM images i WHERE i.image_id = t.image_id AND t.image_id = ANY($1::uuid[])
-"""  # noqa: S608 - constants only
 _ANOTHER_TRY = """
 UPDATE watched_files SET state = 'failing', attempts = least(attempts, $2)
 WHERE root = $1 AND state = 'quarantined'
@@ -145,7 +137,7 @@ async def _follow_moved(tx: Transaction, digests: Sequence[bytes]) -> None:
     if heirs:
         await image_tags.lock(tx, heirs)
         await moving.pass_on(tx, pairs)
-        await tx.execute(_SHOW, heirs)
+        await curation.show(tx, heirs)
         await following.follow_images(tx, heirs)
 
 

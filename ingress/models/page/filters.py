@@ -81,6 +81,10 @@ class ImageFilterText(Input):
         None, description="How they are shown; of no meaning where they are changed."
     )
 
+    def without_order(self) -> "ImageFilterText":
+        """Return the same images in the usual order."""
+        return self.model_copy(update={"order": None})
+
 
 FilterName = Annotated[
     Words, Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=r"^[^/]*\S[^/]*$")
