@@ -26,7 +26,6 @@ TEXTS = ("cat", "cats and dogs", "кошка on the beach", "a dog at a party", 
 
 async def scanned(world: World, path: str, *tags: tuple[str, float], **found: Any) -> UUID:
     """A tagged photo that is open to all."""
-    from core.storage.archive import images
 
     image_id = image_id_of(f"file:{path}")
     async with world.pool.transaction() as tx:
@@ -262,7 +261,8 @@ async def test_nobody_learns_of_other_peoples_images(world: World) -> None:
 async def test_folders_are_listed_level_by_level(world: World) -> None:
     for path in (
         "photos/2020/1.jpg", "photos/2020/may/2.jpg", "photos/2020/may/x/3.jpg",
-        "photos/2020 b/4.jpg", "photos/2020.old/5.jpg", "photos/6.jpg", "more/a/b/7.jpg", "8.jpg", ".hidden/9.jpg",
+        "photos/2020 b/4.jpg", "photos/2020.old/5.jpg", "photos/6.jpg", "more/a/b/7.jpg",
+        "8.jpg", ".hidden/9.jpg",
     ):  # fmt: skip
         await scanned(world, path)
     await uploaded(world, jpeg(1), "bob")
