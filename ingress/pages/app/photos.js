@@ -4,13 +4,14 @@ import { may, session } from "./api.js";
 import { ORDERS, filterChips, filterOf, isEmpty } from "./filters.js";
 import { Grid } from "./grid.js";
 import { watch } from "./live.js";
-import { apiButton, icon, problemStrip, say } from "./parts.js";
+import { apiButton, icon, problemStrip, say, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { Scrubber } from "./scrubber.js";
 import { TileWords } from "./tiles.js";
 import { Timeline, shown } from "./timeline.js";
 import { t } from "./words.js";
 
+const MOST_PICKED = 5000; // one by one or as a range; beyond it there is "all that match"
 const LATER_MS = 1200; // several photos that come together are looked at once
 const CLI_AT = "photo-archive images ~/Pictures";
 
@@ -47,7 +48,7 @@ class Photos {
     this.scrubber = new Scrubber(this.side, this.grid);
     this.grid.onRest = () => this.scrubber.measure();
     this.stops = [watch("images", (data, about) => this.hear(data, about))];
-    root.addEventListener("keydown", (event) => event.key === "Escape" && this.picked.size && this.clear());
+    root.addEventListener("keydown", (event) => event.key === "Escape" && (this.picked.size || this.isAll) && this.clear());
   }
 
   close() {
@@ -150,14 +151,14 @@ class Photos {
   }
 
   /** Looks again; what is under the eye, and the focus, stay where they are. */
-  async look() {
+  async look({ isChanged = false } = {}) {
     this.isStale = false;
     try {
       const next = await new Timeline(this.filter).load();
       const before = this.timeline;
       if (!before) return this.#show(next);
       if (JSON.stringify(next.filter) !== JSON.stringify(this.filter)) return undefined;
-      next.inherit(before);
+      if (!isChanged) next.inherit(before);
       const anchor = this.isList ? null : await this.#keep(before, next);
       const focused = this.grid.tiles.get(this.grid.active);
       const hasFocus = focused?.anchor === document.activeElement;
@@ -195,11 +196,12 @@ class Photos {
 
   async pick(tile, isRange) {
     if (this.isAll) this.clear();
+    if (isRange && Math.abs(tile.index - (this.last ?? tile.index)) >= MOST_PICKED) return undoToast(t("bulk.tooMany", { n: MOST_PICKED }));
     if (isRange && this.last !== undefined) {
       for (const id of await this.timeline.range(this.last, tile.index)) this.picked.add(id);
     } else if (!this.picked.delete(tile.id)) this.picked.add(tile.id);
     this.last = tile.index;
-    this.chosen();
+    return this.chosen();
   }
 
   toggle(id) {
@@ -227,7 +229,7 @@ class Photos {
     this.clear();
     this.words.known.clear();
     this.list?.open(this.filter, this.order);
-    this.look();
+    this.look({ isChanged: true });
   }
 
   // Drawing
