@@ -1,7 +1,7 @@
 // Photos: the archive by month, filtered, selected, changed; as a grid or as a plain list.
 import { html, nothing, render } from "./lit/lit-html.js";
 import { may, session } from "./api.js";
-import { ORDERS, filterChips, filterOf, isEmpty } from "./filters.js";
+import { ORDERS, asJson, filterChips, filterOf, hasTags, isEmpty } from "./filters.js";
 import { Grid } from "./grid.js";
 import { watch } from "./live.js";
 import { apiButton, icon, problemStrip, say, undoToast } from "./parts.js";
@@ -72,7 +72,8 @@ class Photos {
 
   async update(place) {
     const filter = filterOf(place.params);
-    const order = ORDERS.includes(place.params.get("order")) ? place.params.get("order") : "taken";
+    const asked = place.params.get("order");
+    const order = ORDERS.includes(asked) && (asked !== "score" || hasTags(filter)) ? asked : "taken";
     const isList = place.params.get("view") === "list" || order !== "taken";
     const key = JSON.stringify([filter, order, isList]);
     this.params = place.params;
@@ -267,7 +268,7 @@ class Photos {
       <b class="total" role="status">${timeline ? this.#total(timeline) : nothing}</b>
       <span class="grow"></span>
       <button class="quiet-button" aria-label=${t("filter.saved")} @click=${ask("askSaved")}>${icon("star")}<span>${t("filter.saved")}</span></button>
-      <select aria-label=${t("filter.order")} @change=${(event) => this.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${this.order === one}>${t(`filter.order_${one}`)}</option>`)}</select>
+      <select aria-label=${t("filter.order")} @change=${(event) => this.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${this.order === one} ?disabled=${one === "score" && !hasTags(filter)}>${t(`filter.order_${one}`)}</option>`)}</select>
       <span class="segmented" role="group" aria-label=${t("photos.view")}>
         ${["grid", "list"].map((view) => html`<button aria-pressed=${this.isList === (view === "list")} aria-label=${t(`photos.view_${view}`)} title=${view === "grid" && this.order !== "taken" ? t("photos.gridByTaken") : nothing} @click=${() => this.to(view === "grid" ? { view, order: "taken" } : { view })}>${icon(view)}</button>`)}
       </span>
@@ -290,7 +291,7 @@ class Photos {
       total,
       isAll: this.isAll,
       tag: all?.length === 1 ? all[0] : null,
-      filter: () => (this.isAll ? { ...this.filter } : { ids: [...this.picked] }),
+      filter: () => (this.isAll ? asJson(this.filter) : { ids: [...this.picked] }),
       all: () => {
         this.isAll = true;
         this.chosen();
