@@ -1,6 +1,10 @@
 // The page in English. Keys equal those of ru.js; values with forms are chosen by the value `n`.
 export const words = {
   shell: {
+    pause: "Hold changes back",
+    paused: "held",
+    connection_paused: "Changes are held back",
+    keys: "The key / leads to the search",
     title: "Photo archive",
     skip: "Skip to the content",
     places: "Places",
@@ -85,6 +89,9 @@ export const words = {
     linkUsed: "This link has been used, or is too old. Ask for another one, or enter with a key.",
   },
   problem: {
+    insecure_origin: "Over plain http a session works on this machine only: use https.",
+    link_invalid: "This link has expired, or was changed.",
+    thumb_missing: "There is no picture of it.",
     stale: "The archive was started anew with another page: load it again.",
     unreachable: "The archive doesn't answer. It may be starting, or the network is away.",
     internal_error: "Something broke on the server.",
@@ -196,6 +203,7 @@ export const words = {
     share: "Copy the address",
   },
   bulk: {
+    tooMany: "At most {n} one by one; beyond that choose all that match.",
     acts: "Actions",
     title: "Chosen photos",
     chosen: "Chosen: {n}",
