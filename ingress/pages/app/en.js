@@ -196,6 +196,7 @@ export const words = {
     share: "Copy the address",
   },
   bulk: {
+    acts: "Actions",
     title: "Chosen photos",
     chosen: "Chosen: {n}",
     all: "Choose all that match: {n}",
