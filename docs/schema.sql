@@ -243,13 +243,15 @@ CREATE TABLE duplicate_decisions (
     one bytea NOT NULL,
     other bytea NOT NULL,
     keep uuid,
-    excluded uuid,
+    loser uuid,
+    did_exclude boolean NOT NULL DEFAULT false,
     decided_by text NOT NULL,
     decided_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (one, other),
     CHECK ((one < other))
 );
-CREATE INDEX duplicate_decisions_excluded ON duplicate_decisions USING btree (excluded) WHERE (excluded IS NOT NULL);
+CREATE INDEX duplicate_decisions_loser ON duplicate_decisions USING btree (loser) WHERE (loser IS NOT NULL);
+CREATE INDEX duplicate_decisions_newest ON duplicate_decisions USING btree (decided_at DESC, one DESC);
 CREATE INDEX duplicate_decisions_other ON duplicate_decisions USING btree (other);
 
 -- Arrivals of images that others must not wait for, with their records: worked off per owner in turn.
@@ -547,9 +549,9 @@ CREATE INDEX deliveries_dead ON deliveries USING btree (host_of(target), finishe
 CREATE INDEX deliveries_due ON deliveries USING btree (target, sender, line, ((attempt > 0)), next_at) WHERE (state = 'due'::text);
 CREATE INDEX deliveries_finished ON deliveries USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX deliveries_leased ON deliveries USING btree (lease_until) WHERE (state = 'leased'::text);
-CREATE INDEX deliveries_next ON deliveries USING btree (next_at, query_id) WHERE (state = 'due'::text);
-CREATE INDEX deliveries_open ON deliveries USING btree (created_at DESC, query_id DESC) WHERE (state = ANY (ARRAY['due'::text, 'dead'::text]));
-CREATE INDEX deliveries_query ON deliveries USING btree (query_id);
+CREATE INDEX deliveries_next ON deliveries USING btree (next_at, query_id) WHERE ((state = 'due'::text) AND (round >= 0));
+CREATE INDEX deliveries_open ON deliveries USING btree (created_at DESC, query_id DESC) WHERE ((state = ANY (ARRAY['due'::text, 'dead'::text])) AND (round >= 0));
+CREATE INDEX deliveries_query ON deliveries USING btree (query_id, round DESC);
 
 -- What came of each try to send a webhook.
 CREATE TABLE attempts (

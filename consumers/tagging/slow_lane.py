@@ -17,11 +17,12 @@ import structlog
 from consumers.tagging.arrivals import decode_arrival
 from consumers.tagging.role import StaleLabels, TaggingItem, TaggingRole
 from core.errors import (
+    ConfigurationError,
     PermanentError,
     ProcessCrashed,
+    RecordBroke,
     RecordRefused,
     TransientError,
-    UndecodableEvent,
 )
 from core.failpoints import reach
 from core.messaging.ports import DeadLetters
@@ -219,16 +220,21 @@ class SlowLane:
         place = claimed.place
         try:
             arrival = decode_arrival(claimed.record)
-        except UndecodableEvent as error:  # by an earlier version it was one
-            return error
+        except Exception as error:  # noqa: BLE001 - by an earlier version it was an arrival
+            return _blamed(error, claimed, "decoded")
         partition = Partition(place.topic, place.partition)
         received = Received(arrival, partition, place.offset, claimed.record, claimed.record_ms)
         if claimed.attempts > MAX_ATTEMPTS:
             deaths = claimed.attempts - 1
             text = f"the process ended {deaths} times while this record was at work"
             return Item(received, ProcessCrashed(text))
-        with tracing.consuming("tagging apart", [received.traceparent]):
-            (item,) = await self.role.prepare([received])
+        with tracing.doing("tagging apart", received.traceparent):
+            try:
+                (item,) = await self.role.prepare([received])
+            except (TransientError, ConfigurationError):
+                raise
+            except Exception as error:  # noqa: BLE001 - it costs this image
+                return Item(received, _blamed(error, claimed, "prepared"))
         return item
 
     async def _commit(self, claimed: ClaimedImage, item: TaggingItem | PermanentError) -> bool:
@@ -255,6 +261,14 @@ class SlowLane:
         await self.outbox.publish(rows)
         reach("slow.published")
         return True
+
+
+def _blamed(error: Exception, claimed: ClaimedImage, during: str) -> PermanentError:
+    """Return what an error costs its image, as in the loop (`core.messaging.preparing`)."""
+    if isinstance(error, PermanentError):
+        return error
+    log.error("parked_image_broke", image_id=str(claimed.image_id), exc_info=error)
+    return RecordBroke(error, during=during)
 
 
 async def _ended(work: asyncio.Task[None]) -> None:

@@ -152,6 +152,7 @@ class Session:
         self.random = Random()  # noqa: S311  # jitter
         self.draining = False
         self.parts_done = 0  #: parts of batches that were prepared since the start
+        self.breakages = 0  #: records whose handling raised what nobody foresaw
         self._waits: dict[str, str] = {}
         self.arrived = asyncio.Event()
         self.taken = asyncio.Event()

@@ -80,6 +80,12 @@ KINDS: tuple[Kind, ...] = (
         "Inbox not found",
         "Unknown, another owner's, or this is not the standalone mode, which alone has inboxes.",
     ),
+    Kind(
+        "pair_not_found",
+        404,
+        "No such pair",
+        "`{smaller id}~{greater id}` of two images that have tags.",
+    ),
     Kind("job_not_found", 404, "Job not found", "Unknown, or another owner's."),
     Kind(
         "preview_not_found", 404, "Preview not found", "Unknown, replaced by a newer one, or old."
@@ -107,6 +113,18 @@ KINDS: tuple[Kind, ...] = (
         409,
         "Nothing to redeliver",
         "The webhook is being sent, or the query is not answered yet: ask again later.",
+    ),
+    Kind(
+        "under_way",
+        409,
+        "Under way",
+        "The same request came before and is not done: ask again a little later.",
+    ),
+    Kind(
+        "nothing_to_stop",
+        409,
+        "Nothing to stop",
+        "The webhook has ended, or the query is not answered yet.",
     ),
     Kind(
         "endpoint_exists",
@@ -167,7 +185,7 @@ KINDS: tuple[Kind, ...] = (
         "idempotency_key_reused",
         422,
         "Idempotency-Key reused",
-        "It came with another body before: take a new key for a new query.",
+        "It came with another body before: take a new key for a new request.",
     ),
     Kind("rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
     Kind("internal_error", 500, "Internal error", "Give the operator the `request_id`."),

@@ -265,14 +265,16 @@ CREATE TABLE duplicate_decisions (
     one        bytea       NOT NULL,  -- SHA-256 of the contents, or the ids of the images: the lesser
     other      bytea       NOT NULL,
     keep       uuid,                  -- the image that stays in answers; NULL: both
-    excluded   uuid,                  -- the image that this decision excluded, and nobody had before
+    loser      uuid,                  -- the other one, which may be no answer
+    did_exclude boolean    NOT NULL DEFAULT false,  -- this decision excluded it, and nobody had before
     decided_by text        NOT NULL,
     decided_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (one, other),
     CHECK (one < other)
 );
 CREATE INDEX duplicate_decisions_other ON duplicate_decisions (other);
-CREATE INDEX duplicate_decisions_excluded ON duplicate_decisions (excluded) WHERE excluded IS NOT NULL;
+CREATE INDEX duplicate_decisions_loser ON duplicate_decisions (loser) WHERE loser IS NOT NULL;
+CREATE INDEX duplicate_decisions_newest ON duplicate_decisions (decided_at DESC, one DESC);
 COMMENT ON TABLE duplicate_decisions IS 'What people decided about images that are alike.';
 
 -- Each row ends by itself: tagged, failed, replaced, or deleted with its image. No pruner.
@@ -627,9 +629,12 @@ CREATE INDEX deliveries_due ON deliveries (target, sender, line, (attempt > 0), 
     WHERE state = 'due';
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'leased';
 CREATE INDEX deliveries_dead ON deliveries (host_of(target), finished_at) WHERE state = 'dead';
-CREATE INDEX deliveries_query ON deliveries (query_id);
-CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC) WHERE state IN ('due', 'dead');
-CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due';
+CREATE INDEX deliveries_query ON deliveries (query_id, round DESC);
+-- For people's lists. `round >= 0` always holds, and only their statements say it: a claim, in whose
+-- statistics nothing is due, would else walk all that is (tests/integration/storage/test_lanes.py).
+CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC)
+    WHERE state IN ('due', 'dead') AND round >= 0;
+CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due' AND round >= 0;
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE deliveries IS
     'The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.';

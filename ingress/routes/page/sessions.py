@@ -34,6 +34,7 @@ async def begin(call: Call) -> Response:
         if given.key is not None
         else await ring.begin_with_code(request, given.code or "")
     )
+    await ring.end(request)  # the browser forgets that cookie: nobody could sign it out
     response = json_response(await _shown(call, begun))
     _set_cookie(response, name, begun.value, int(LONGEST.total_seconds()))
     return response
@@ -110,7 +111,7 @@ async def _instance(call: Call) -> ShownInstance:
     unknown = deps.facts.unseen if is_demo(model) else frozenset()
     return ShownInstance(
         version=deps.version,
-        model=model,
+        model=model.partition("@")[0],
         is_demo_model=is_demo(model),
         standalone=deps.facts.is_standalone,
         scoring=deps.facts.scoring,

@@ -131,7 +131,7 @@ async def test_the_model_that_runs_is_told_rather_than_the_one_that_was_asked_fo
     async with page_of(world, Scope.READ) as http:
         instance = (await http.get("/session")).json()["instance"]
 
-    assert instance["model"] == "ViT-B-32-quickgelu@0123"
+    assert instance["model"] == "ViT-B-32-quickgelu"
     assert instance["is_demo_model"] is False
     assert instance["unknown_labels"] == []
 
@@ -293,6 +293,26 @@ async def test_signing_out_ends_the_session_and_what_the_browser_keeps(world: Wo
     problem_in(gone, "session_missing")
     problem_in(replayed, "session_missing")
     assert await world.count("sessions") == 0
+
+
+async def test_signing_in_again_ends_the_session_before(world: World) -> None:
+    key, other = await world.key(Scope.READ), await world.key(Scope.READ, owner="bob")
+    async with signed_in(world, key) as http:
+        before = http.cookies[LOOPBACK_COOKIE]
+        await http.post("/session", json={"key": other.text})
+        shown = await http.get("/session")
+        replayed = await http.get("/session", headers={"Cookie": f"{LOOPBACK_COOKIE}={before}"})
+
+    assert shown.json()["owner"] == "bob"
+    problem_in(replayed, "session_missing")
+    assert await world.count("sessions") == 1
+
+
+async def test_a_wrong_key_leaves_the_session_as_it_is(world: World) -> None:
+    async with page_of(world, Scope.READ) as http:
+        problem_in(await http.post("/session", json={"key": "pa_x"}), "key_invalid")
+
+        assert (await http.get("/session")).status_code == 200
 
 
 async def test_signing_out_in_one_process_is_noticed_by_another_within_seconds(
