@@ -205,10 +205,13 @@ async def shown_jobs(
 ) -> list[tuple[str | None, ShownJob]]:
     """Return jobs that people watch, with their owners; the newest first."""
     found = await jobs.watched(connection, ENDED_WITHIN_S, job_ids)
-    counts = await images.counts_of_jobs(connection, [job.job_id for job in found]) if found else {}
-    rates = {job.job_id: await jobs.rate_per_s(connection, job.job_id) for job in found}
+    if not found:
+        return []
+    ids = [job.job_id for job in found]
+    counts = await images.counts_of_jobs(connection, ids)
+    rates = await jobs.rates_per_s(connection, ids)
     return [
-        (job.owner, with_progress(job, counts.get(job.job_id, {}), rates[job.job_id], base_url))
+        (job.owner, with_progress(job, counts[job.job_id], rates.get(job.job_id, 0.0), base_url))
         for job in found
     ]
 

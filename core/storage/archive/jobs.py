@@ -27,7 +27,7 @@ ORDER BY created_at DESC, job_id DESC LIMIT $4
 # What people watch: open ones, those that ended a moment ago, and those that are asked for.
 _WATCHED = f"""
 SELECT {_COLUMNS} FROM jobs
-WHERE state IN ('waiting', 'running') OR finished_at > now() - make_interval(secs => $1)
+WHERE state IN ('waiting', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1)
    OR job_id = ANY($2::uuid[])
 ORDER BY created_at DESC, job_id DESC LIMIT 500
 """  # noqa: S608 - constants only
@@ -81,13 +81,13 @@ WHERE job_id = $1 AND token = $2 AND state = 'running'
 """
 # Of the last minute, or since the job began: both by index `images_job`.
 _RECENT_IMAGES = """
-SELECT (SELECT count(*) FROM images
+SELECT job_id, (SELECT count(*) FROM images
         WHERE job_id = j.job_id AND status = 'tagged' AND updated_at > since)
      + (SELECT count(*) FROM images
         WHERE job_id = j.job_id AND status = 'failed' AND updated_at > since) AS images,
        extract(epoch FROM now() - since)::float8 AS seconds
 FROM jobs j, LATERAL (SELECT greatest(j.created_at, now() - interval '1 minute') AS since) s
-WHERE job_id = $1
+WHERE job_id = ANY($1::uuid[])
 """
 _FAILURES = """
 SELECT image_id, path AS image_path, coalesce(reason, '') AS reason,
@@ -258,8 +258,15 @@ async def resume(tx: Transaction, job_id: UUID) -> bool:
 
 async def rate_per_s(connection: Transaction, job_id: UUID) -> float:
     """Return how many of a job's images were tagged, or failed, per second of the last minute."""
-    row = await connection.fetchrow(_RECENT_IMAGES, job_id)
-    return 0.0 if row is None or row["seconds"] <= 0 else row["images"] / row["seconds"]
+    return (await rates_per_s(connection, [job_id])).get(job_id, 0.0)
+
+
+async def rates_per_s(connection: Transaction, job_ids: Collection[UUID]) -> dict[UUID, float]:
+    """Return the same of several jobs."""
+    return {
+        row["job_id"]: row["images"] / row["seconds"] if row["seconds"] > 0 else 0.0
+        for row in await connection.fetch(_RECENT_IMAGES, list(job_ids))
+    }
 
 
 async def failures(
