@@ -75,7 +75,7 @@ CREATE INDEX dead_letters_newest ON dead_letters USING btree (id) WHERE (replaye
 CREATE INDEX dead_letters_of_reason ON dead_letters USING btree (reason, id) WHERE (replayed_at IS NULL);
 CREATE INDEX dead_letters_open ON dead_letters USING btree (topic, id) WHERE (replayed_at IS NULL);
 
--- What each process says of itself every 5 s. Not written yet: for /health, /stats/pipeline and alarms.
+-- What each part of each process says of itself every 5 s: for /health, /stats/pipeline and alarms.
 CREATE TABLE heartbeats (
     role text NOT NULL,
     instance text NOT NULL,
@@ -83,9 +83,32 @@ CREATE TABLE heartbeats (
     seen_at timestamp with time zone NOT NULL DEFAULT now(),
     progressed_at timestamp with time zone,
     oldest_waiting timestamp with time zone,
+    waiting bigint,
+    still_s real NOT NULL DEFAULT 0,
     rates jsonb NOT NULL DEFAULT '{}'::jsonb,
+    about jsonb NOT NULL DEFAULT '{}'::jsonb,
+    stopped_at timestamp with time zone,
     PRIMARY KEY (role, instance)
 ) WITH (fillfactor=50);
+
+-- How long the oldest piece of work of each stage waited, for the last 15 min.
+CREATE TABLE stage_trends (
+    stage text NOT NULL,
+    slot smallint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    oldest_s real NOT NULL,
+    PRIMARY KEY (stage, slot)
+) WITH (fillfactor=50);
+
+-- Which images and queries a transaction changed, for those who watch: two minutes of them (docs/decisions/0032).
+CREATE TABLE changes (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    kind text NOT NULL,
+    ids uuid[] NOT NULL,
+    noted_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((kind = ANY (ARRAY['image'::text, 'query'::text])))
+);
+CREATE INDEX changes_xid ON changes USING btree (xid);
 
 -- Work that one process does at a time: who, and until when.
 CREATE TABLE leases (
@@ -119,11 +142,14 @@ CREATE TABLE images (
     event_time timestamp with time zone,  -- Of two arrivals of one image the one made later wins; of equal times the one not in bulk.
     event_is_bulk boolean NOT NULL DEFAULT false,
     arrived_at timestamp with time zone NOT NULL DEFAULT now(),
+    taken_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     deleted_at timestamp with time zone,
     deleted_content bytea,
     excluded boolean NOT NULL DEFAULT false,
     hand_tags jsonb,
+    rejected_tags text[] NOT NULL DEFAULT '{}'::text[],
+    added_tags text[] NOT NULL DEFAULT '{}'::text[],
     decided_by text,
     decided_at timestamp with time zone,
     open_to_all boolean NOT NULL DEFAULT true,
@@ -132,9 +158,14 @@ CREATE TABLE images (
     CHECK ((status = ANY (ARRAY['accepted'::text, 'tagged'::text, 'failed'::text, 'missing'::text, 'deleted'::text])))
 );
 CREATE INDEX images_arrived ON images USING btree (open_to_all, arrived_at DESC, image_id DESC);
+CREATE INDEX images_excluded ON images USING btree (image_id) WHERE excluded;
+CREATE INDEX images_folder ON images USING btree (folder_of(path) COLLATE "C");
 CREATE INDEX images_job ON images USING btree (job_id, status, updated_at, image_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
+CREATE INDEX images_tagged_by_hand ON images USING btree (image_id) WHERE ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[]));
+CREATE INDEX images_taken ON images USING btree (open_to_all, taken_at DESC, image_id DESC);
 CREATE INDEX images_tombstones ON images USING btree (deleted_at) WHERE (status = 'deleted'::text);
+CREATE INDEX images_unfinished ON images USING btree (status, arrived_at DESC, image_id DESC) WHERE (status = ANY (ARRAY['accepted'::text, 'failed'::text, 'missing'::text]));
 CREATE TRIGGER images_noted AFTER INSERT OR DELETE OR UPDATE ON images FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_image();
 CREATE TRIGGER images_take_along BEFORE DELETE ON images FOR EACH ROW EXECUTE FUNCTION take_along();
 
@@ -143,12 +174,14 @@ CREATE TABLE image_owners (
     image_id uuid NOT NULL,
     owner text NOT NULL,
     arrived_at timestamp with time zone NOT NULL,
+    taken_at timestamp with time zone NOT NULL,
     added_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (image_id, owner),
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
 CREATE INDEX image_owners_of ON image_owners USING btree (owner, arrived_at DESC, image_id DESC);
-CREATE TRIGGER image_owners_noted AFTER INSERT OR DELETE OR UPDATE ON image_owners FOR EACH ROW EXECUTE FUNCTION note_owner();
+CREATE INDEX image_owners_taken ON image_owners USING btree (owner, taken_at DESC, image_id DESC);
+CREATE TRIGGER image_owners_noted AFTER INSERT OR DELETE OR UPDATE OF image_id, owner ON image_owners FOR EACH ROW EXECUTE FUNCTION note_owner();
 
 -- The tags of images: the public table, readable by anybody's SQL.
 CREATE TABLE tagged_images (
@@ -175,7 +208,7 @@ CREATE TABLE tagged_images (
     UNIQUE (image_id),
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
-CREATE INDEX tagged_images_newest ON tagged_images USING btree (COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)) DESC, id DESC);
+CREATE INDEX tagged_images_camera ON tagged_images USING btree (camera) WHERE (camera IS NOT NULL);
 CREATE INDEX tagged_images_sha256 ON tagged_images USING btree (sha256);
 CREATE INDEX tagged_images_stale ON tagged_images USING btree (model, label_version, id) WHERE (label_version IS NOT NULL);
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
@@ -391,16 +424,6 @@ CREATE TABLE label_previews (
     CHECK ((state = ANY (ARRAY['waiting'::text, 'done'::text, 'failed'::text])))
 );
 CREATE INDEX label_previews_waiting ON label_previews USING btree (created_at) WHERE (state = 'waiting'::text);
-
--- The models that tagging processes have loaded, and the lanes they work on, as they say themselves.
-CREATE TABLE loaded_models (
-    model text NOT NULL,
-    lane text NOT NULL,
-    loaded_at timestamp with time zone NOT NULL DEFAULT now(),
-    seen_at timestamp with time zone NOT NULL DEFAULT now(),
-    PRIMARY KEY (model, lane),
-    CHECK ((lane = ANY (ARRAY['fresh'::text, 'bulk'::text])))
-);
 
 -- The tags of tagged_images, a row per tag, of images that are answers.
 CREATE TABLE image_tags (
@@ -667,6 +690,29 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_owner ON api_keys USING btree (owner);
 
+-- Who is signed in to the page, each with the rights of a key.
+CREATE TABLE sessions (
+    digest bytea NOT NULL,
+    key_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    PRIMARY KEY (digest),
+    FOREIGN KEY (key_id) REFERENCES api_keys(key_id) ON DELETE CASCADE
+);
+CREATE INDEX sessions_expires ON sessions USING btree (expires_at);
+CREATE INDEX sessions_key ON sessions USING btree (key_id, expires_at);
+
+-- Codes of one-time links that sign in to the page; a used one is gone.
+CREATE TABLE session_codes (
+    digest bytea NOT NULL,
+    key_id text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    PRIMARY KEY (digest),
+    FOREIGN KEY (key_id) REFERENCES api_keys(key_id) ON DELETE CASCADE
+);
+CREATE INDEX session_codes_expires ON session_codes USING btree (expires_at);
+CREATE INDEX session_codes_key ON session_codes USING btree (key_id, expires_at);
+
 -- Answers to requests with an Idempotency-Key, for a day: asked again, they act no second time.
 CREATE TABLE asked_once (
     owner text NOT NULL,
@@ -717,6 +763,17 @@ UNION ALL
            FROM noted_images) n
      JOIN answer_tags a USING (image_id))
      JOIN labels l USING (name));
+
+CREATE VIEW excluded_tags AS
+ SELECT t.id AS image_id,
+    (round((((e.tag ->> 'score'::text))::numeric * (1000000)::numeric)))::integer AS score,
+    recency(t.exif_datetime, t.created_at) AS ts,
+    l.id AS label_id
+   FROM (((images i
+     JOIN tagged_images t ON ((t.image_id = i.image_id)))
+     CROSS JOIN LATERAL jsonb_array_elements(t.tags) e(tag))
+     JOIN labels l ON ((l.name = (e.tag ->> 'tag'::text))))
+  WHERE (i.excluded AND (i.status = 'tagged'::text));
 
 CREATE OR REPLACE FUNCTION add_labels(tags jsonb)
  RETURNS void
@@ -793,6 +850,13 @@ CREATE OR REPLACE FUNCTION day_taken(exif_datetime timestamp without time zone, 
 RETURN to_char(COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)), 'YYYY-MM-DD'::text)
 ;
 
+CREATE OR REPLACE FUNCTION folder_of(path text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN "left"(COALESCE("substring"(path, '^(.*)/'::text), ''::text), 500)
+;
+
 CREATE OR REPLACE FUNCTION forget_image_tags()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -828,6 +892,13 @@ CREATE OR REPLACE FUNCTION hour_of(moment timestamp with time zone)
 RETURN to_char((moment AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24'::text)
 ;
 
+CREATE OR REPLACE FUNCTION moment_taken(exif_datetime timestamp without time zone, arrived_at timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN ((exif_datetime AT TIME ZONE 'UTC'::text) <= now()) THEN (exif_datetime AT TIME ZONE 'UTC'::text) ELSE arrived_at END
+;
+
 CREATE OR REPLACE FUNCTION note_image()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -840,6 +911,7 @@ BEGIN
                      (OLD.image_id, OLD.open_to_all, OLD.status, -1)) AS c (image_id, is_open, status, n),
              unnest(audiences_of(image_id, is_open)) AS audience
         WHERE status IS NOT NULL;
+        INSERT INTO changes (kind, ids) VALUES ('image', ARRAY[coalesce(NEW.image_id, OLD.image_id)]);
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
         PERFORM count_tagged(OLD.image_id, audiences_of(OLD.image_id, OLD.open_to_all), -1);

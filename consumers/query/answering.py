@@ -7,7 +7,8 @@ from typing import Protocol
 from uuid import UUID
 
 from core.errors import PermanentError
-from core.messaging.cloudevents import encode
+from core.messaging.cloudevents import encode, in_trace
+from core.relevance.terms import NamedLabel, terms_of
 from core.tags import score_to_float, score_to_int
 from schemas.callback import (
     AnswerType,
@@ -23,15 +24,6 @@ from schemas.record import Record
 from schemas.topics import CALLBACKS_REQUESTED
 
 SOURCE = "/consumers/query"
-
-
-@dataclass(frozen=True, slots=True)
-class NamedLabel:
-    """A label that a query names, with the words that name it."""
-
-    label_id: int
-    name: str
-    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +146,7 @@ def _answer(
 
 def failed(query: QuerySubmitted, error: PermanentError) -> CallbackRequested:
     """Return the answer to a query that cannot be answered: `query.failed` with the reason."""
-    detail = str(error)[:1000].replace("\x00", "")
-    return _event(query, AnswerType.FAILED, error=Failure(reason=error.reason, detail=detail))
+    return _event(query, AnswerType.FAILED, error=Failure.saying(error.reason, str(error)))
 
 
 def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
@@ -165,7 +156,7 @@ def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
         event: the answer.
         owner: who asked by HTTP and whose secret signs; None: the instance's.
     """
-    return encode(
+    record = encode(
         CALLBACKS_REQUESTED,
         event.model_copy(update={"owner": owner}),
         key=host_of(event.url),
@@ -173,19 +164,14 @@ def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
         source=SOURCE,
         now=event.answered_at,
     )
+    return in_trace(record, event.traceparent)
 
 
 def _explain(understood: Understood, best: ImageMatch) -> tuple[MatchedTag, ...]:
-    matched = [
-        MatchedTag(
-            tag=label.name,
-            words=label.words,
-            score=score_to_float(best.by_label[label.label_id]),
-        )
-        for label in understood.labels
-        if label.label_id in best.by_label
-    ]
-    return tuple(sorted(matched, key=lambda tag: -tag.score))
+    return tuple(
+        MatchedTag(tag=term.tag, words=term.words, score=score_to_float(term.score))
+        for term in terms_of(understood.labels, best.by_label)
+    )
 
 
 def _event(query: QuerySubmitted, kind: AnswerType, **found: object) -> CallbackRequested:
@@ -197,6 +183,7 @@ def _event(query: QuerySubmitted, kind: AnswerType, **found: object) -> Callback
             "text": query.text,
             "payload": query.options.payload,
             "answered_at": datetime.now(UTC),
+            "traceparent": query.traceparent,
             **found,
         }
     )

@@ -1,7 +1,7 @@
 """Directory jobs: leased by one runner at a time, resumable after any path. Table `jobs`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,6 +23,13 @@ SELECT {_COLUMNS} FROM jobs
 WHERE ($1::text IS NULL OR owner = $1)
   AND ($2::timestamptz IS NULL OR (created_at, job_id) < ($2, $3))
 ORDER BY created_at DESC, job_id DESC LIMIT $4
+"""  # noqa: S608 - constants only
+# What people watch: open ones, those that ended a moment ago, and those that are asked for.
+_WATCHED = f"""
+SELECT {_COLUMNS} FROM jobs
+WHERE state IN ('waiting', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1)
+   OR job_id = ANY($2::uuid[])
+ORDER BY created_at DESC, job_id DESC LIMIT 500
 """  # noqa: S608 - constants only
 _CANCEL = """
 UPDATE jobs SET state = 'cancelled', lease_until = NULL, token = NULL, updated_at = now(),
@@ -72,15 +79,15 @@ _RELEASE = """
 UPDATE jobs SET state = 'waiting', lease_until = NULL, token = NULL, updated_at = now()
 WHERE job_id = $1 AND token = $2 AND state = 'running'
 """
-# Of the last minute, or since the job began: both by index `images_job`.
-_RECENT_IMAGES = """
-SELECT (SELECT count(*) FROM images
-        WHERE job_id = j.job_id AND status = 'tagged' AND updated_at > since)
-     + (SELECT count(*) FROM images
-        WHERE job_id = j.job_id AND status = 'failed' AND updated_at > since) AS images,
-       extract(epoch FROM now() - since)::float8 AS seconds
+# Of the last minute, or since the job began: by index `images_job`.
+_RATES = """
+SELECT j.job_id, extract(epoch FROM now() - since)::float8 AS seconds,
+       (SELECT count(*) FROM images i WHERE i.job_id = j.job_id AND i.status = 'tagged'
+                                        AND i.updated_at > since)
+     + (SELECT count(*) FROM images i WHERE i.job_id = j.job_id AND i.status = 'failed'
+                                        AND i.updated_at > since) AS images
 FROM jobs j, LATERAL (SELECT greatest(j.created_at, now() - interval '1 minute') AS since) s
-WHERE job_id = $1
+WHERE job_id = ANY($1::uuid[])
 """
 _FAILURES = """
 SELECT image_id, path AS image_path, coalesce(reason, '') AS reason,
@@ -223,6 +230,14 @@ async def recent(
     return [_job(row) for row in await connection.fetch(_RECENT, owner, at, job_id, limit)]
 
 
+async def watched(
+    connection: Transaction, ended_within_s: float, job_ids: Collection[UUID] = ()
+) -> list[DirectoryJob]:
+    """Return open jobs, those that ended within so many seconds, and these; the newest first."""
+    rows = await connection.fetch(_WATCHED, ended_within_s, list(job_ids))
+    return [_job(row) for row in rows]
+
+
 async def cancel(tx: Transaction, job_id: UUID) -> bool:
     """End a job that waits or runs; its runner stops at its next step. False if it had ended."""
     return bool(await tx.fetchval(_CANCEL, job_id))
@@ -241,10 +256,10 @@ async def resume(tx: Transaction, job_id: UUID) -> bool:
     return bool(await tx.fetchval(_RESUME, job_id))
 
 
-async def rate_per_s(connection: Transaction, job_id: UUID) -> float:
-    """Return how many of a job's images were tagged, or failed, per second of the last minute."""
-    row = await connection.fetchrow(_RECENT_IMAGES, job_id)
-    return 0.0 if row is None or row["seconds"] <= 0 else row["images"] / row["seconds"]
+async def rates_per_s(connection: Transaction, job_ids: Sequence[UUID]) -> dict[UUID, float]:
+    """Return how many of each job's images were tagged, or failed, per second of a minute."""
+    rows = await connection.fetch(_RATES, list(job_ids))
+    return {row["job_id"]: row["images"] / row["seconds"] for row in rows if row["seconds"] > 0}
 
 
 async def failures(

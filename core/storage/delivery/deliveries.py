@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
+from core.storage.stream.changes import noting_queries
 from core.transaction import Transaction
 from schemas.callback import CallbackRequested
 
@@ -47,21 +48,24 @@ WITH asked AS (
     WHERE u.query_id NOT IN (SELECT query_id FROM asked WHERE deleted_at IS NOT NULL)
     ORDER BY u.delivery_id
     ON CONFLICT (delivery_id) DO NOTHING
-    RETURNING target, sender, line, attempt, next_at, state
-)
+    RETURNING query_id, target, sender, line, attempt, next_at, state
+), told AS ({noting_queries()})
 {OPEN_LANES}
 """  # noqa: S608 - a constant
 
 #: Ends the statement of a claim (`lanes`), over the webhooks that it has `locked`. The attempt is
 #: counted here, before anything is sent. Parameters: $11 the token, $12 how long the lease lasts.
-LEASE = """
+LEASE = f"""
+, leased AS (
 UPDATE deliveries d SET state = 'leased', attempt = d.attempt + 1, token = $11,
                         lease_until = clock_timestamp() + $12::interval
 FROM locked WHERE d.delivery_id = locked.delivery_id
 RETURNING d.delivery_id, d.query_id, d.owner, d.sender, d.target, d.url,
           d.event::text AS event, d.attempt, d.attempt - d.attempts_before AS made,
           coalesce(d.asked_at, d.created_at) AS created_at
-"""
+), told AS ({noting_queries("leased")})
+SELECT * FROM leased
+"""  # noqa: S608 - a constant
 
 # Attempts beyond the schedule arise only from crashes; one more is allowed, to record an outcome.
 _EXPIRE = f"""
@@ -76,8 +80,8 @@ WITH expired AS (
            reason = CASE WHEN is_stopped THEN 'stopped' WHEN spent THEN 'process_crashed' END,
            finished_at = CASE WHEN spent THEN now() END
     FROM expired e WHERE d.delivery_id = e.delivery_id
-    RETURNING d.target, d.sender, d.line, d.attempt, d.next_at, d.state, is_stopped
-), opened AS ({OPEN_LANES})
+    RETURNING d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state, is_stopped
+), opened AS ({OPEN_LANES}), told AS ({noting_queries()})
 SELECT state = 'dead' AND NOT is_stopped AS spent, state = 'due' AS is_due FROM changed
 """  # noqa: S608 - a constant
 
@@ -131,16 +135,19 @@ WITH given AS (
     FROM last g WHERE d.delivery_id = g.delivery_id
       AND (d.state = 'leased' AND d.token = g.token
            OR g.state = 'delivered' AND d.state <> 'delivered')
-    RETURNING d.delivery_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
-), opened AS ({OPEN_LANES})
+    RETURNING d.delivery_id, d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
+), opened AS ({OPEN_LANES}), told AS ({noting_queries()})
 SELECT delivery_id FROM changed
 """  # noqa: S608 - a constant
 
 # By the URL alone: a look at what is due, once per removed endpoint, and no need to know its lane.
-_GIVE_UP = """
-UPDATE deliveries SET state = 'dead', reason = $3, finished_at = now()
-WHERE state = 'due' AND owner = $1 AND url = $2
-"""
+_GIVE_UP = f"""
+WITH changed AS (
+    UPDATE deliveries SET state = 'dead', reason = $3, finished_at = now()
+    WHERE state = 'due' AND owner = $1 AND url = $2 RETURNING query_id
+), told AS ({noting_queries()})
+SELECT count(*) FROM changed
+"""  # noqa: S608 - a constant
 # Of one that waits for a retry the schedule stays what it is: the attempt comes beside it, and is
 # counted as if it had been before. One whose first try waits goes as it would have.
 _AGAIN = f"""
@@ -155,8 +162,8 @@ WITH changed AS (
                                   WHEN attempt > attempts_before AND planned_at IS NULL
                                   THEN attempts_before + 1 ELSE attempts_before END
     WHERE delivery_id = ANY($1::uuid[]) AND state IN ('due', 'dead')
-    RETURNING delivery_id, target, sender, line, attempt, next_at, state
-), opened AS ({OPEN_LANES})
+    RETURNING delivery_id, query_id, target, sender, line, attempt, next_at, state
+), opened AS ({OPEN_LANES}), told AS ({noting_queries()})
 SELECT delivery_id, attempt + 1 AS attempt FROM changed
 """  # noqa: S608 - a constant
 # Two requests at once for a delivered answer give one new webhook, not two.
@@ -168,19 +175,22 @@ WITH changed AS (
     FROM unnest($1::uuid[], $2::uuid[]) AS u (known, fresh)
     JOIN deliveries d ON d.delivery_id = u.known
     ON CONFLICT (delivery_id) DO NOTHING
-    RETURNING target, sender, line, attempt, next_at, state
-)
+    RETURNING query_id, target, sender, line, attempt, next_at, state
+), told AS ({noting_queries()})
 {OPEN_LANES}
 """  # noqa: S608 - a constant
 # One under way comes to its end, and none follows it; the others end now.
-_STOP = """
-UPDATE deliveries SET stopped_by = $2,
-       state = CASE WHEN state = 'due' THEN 'dead' ELSE state END,
-       reason = CASE WHEN state = 'due' THEN 'stopped' ELSE reason END,
-       waits_for = CASE WHEN state <> 'due' THEN waits_for END,
-       finished_at = CASE WHEN state = 'due' THEN now() END
-WHERE query_id = $1 AND state IN ('due', 'leased') RETURNING state
-"""
+_STOP = f"""
+WITH changed AS (
+    UPDATE deliveries SET stopped_by = $2,
+           state = CASE WHEN state = 'due' THEN 'dead' ELSE state END,
+           reason = CASE WHEN state = 'due' THEN 'stopped' ELSE reason END,
+           waits_for = CASE WHEN state <> 'due' THEN waits_for END,
+           finished_at = CASE WHEN state = 'due' THEN now() END
+    WHERE query_id = $1 AND state IN ('due', 'leased') RETURNING query_id, state
+), told AS ({noting_queries()})
+SELECT state FROM changed
+"""  # noqa: S608 - a constant
 _WITHDRAW = """
 WITH gone AS (DELETE FROM deliveries WHERE query_id = $1 RETURNING state)
 SELECT count(*) AS rows, count(*) FILTER (WHERE state = 'due') AS waiting FROM gone
@@ -204,8 +214,8 @@ WITH waiting AS (
 ), changed AS (
     UPDATE deliveries d SET next_at = w.earliest FROM waiting w
     WHERE d.delivery_id = w.delivery_id AND w.earliest < d.next_at
-    RETURNING d.delivery_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
-), opened AS ({OPEN_LANES})
+    RETURNING d.delivery_id, d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
+), opened AS ({OPEN_LANES}), told AS ({noting_queries()})
 SELECT delivery_id FROM changed
 """  # noqa: S608 - a constant
 
@@ -352,7 +362,7 @@ def _state_after(attempt: Attempt, outcome: Settled) -> str:
 
 async def give_up(tx: Transaction, *, owner: str, url: str, reason: str) -> int:
     """Give up the webhooks to a URL that wait; return how many."""
-    return int((await tx.execute(_GIVE_UP, owner, url, reason)).split()[-1])
+    return int(await tx.fetchval(_GIVE_UP, owner, url, reason))
 
 
 async def make_due_again(tx: Transaction, delivery_ids: Sequence[UUID]) -> dict[UUID, int]:

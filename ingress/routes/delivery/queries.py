@@ -26,6 +26,7 @@ from core.webhooks.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADE
 from ingress.accepting import keep_query
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
+from ingress.http.parameters import read_moment, refuse_unknown, wrong
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.http.repeating import IDEMPOTENCY_KEY, KEY_PATTERN, REPLAYED, idempotency_key
 from ingress.http.waiting import wait_until
@@ -42,7 +43,6 @@ from ingress.models.delivery.queries import (
     StoppedQuery,
 )
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.photos.search import read_moment, refuse_unknown, wrong
 
 MAX_WAIT_S = 30.0
 DEFAULT_LIMIT = 50

@@ -12,10 +12,10 @@ from core.storage.delivery import target_pages, targets
 from core.storage.delivery.target_pages import ListedTarget, State
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of_name, limit_of, page_after_name
+from ingress.http.parameters import refuse_unknown, wrong
 from ingress.http.problems import Problem
 from ingress.models.delivery.targets import ShownTarget, ShownTargets, TargetChange
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.photos.search import refuse_unknown, wrong
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200

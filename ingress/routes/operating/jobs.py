@@ -1,7 +1,6 @@
 """`/jobs`: list directory jobs, show their progress, cancel them."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from starlette.responses import Response
@@ -11,12 +10,12 @@ from core.storage.archive.jobs import DirectoryJob
 from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
-from ingress.http.events import Rhythm, stream_of, wants_events
 from ingress.http.problems import Problem
+from ingress.live.streaming import job_stream, wants_events
 from ingress.models.jobs import JobFailures, JobPage, ListedJob, ShownJob, ShownJobFailure
 from ingress.operations import Call, Operation, Reply, json_response
+from ingress.reading.jobs import shown, with_images
 
-JobT = TypeVar("JobT", bound=ListedJob)
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 
@@ -28,12 +27,7 @@ async def show(call: Call) -> Response:
     if not wants_events(call.request):
         return json_response(found)
     call.hold_waiting()
-    return stream_of(
-        lambda: _look(call, job_id),
-        lambda job: job.state in _ENDED and _is_settled(job),
-        lambda: call.deps.readiness.is_ready,
-        Rhythm(least_look_s=call.waiting_pause_s),
-    )
+    return job_stream(call, job_id)
 
 
 async def list_jobs(call: Call) -> Response:
@@ -43,9 +37,9 @@ async def list_jobs(call: Call) -> Response:
         call.deps.pool, owner=call.own_only, before=page_before(call), limit=limit + 1
     )
     last = found[limit - 1] if len(found) > limit else None
-    shown = tuple(_shown(call, job, ListedJob) for job in found[:limit])
+    listed = tuple(shown(job, call.deps.base_url, ListedJob) for job in found[:limit])
     follows = cursor_of(last.created_at, last.job_id) if last else None
-    return json_response(JobPage(jobs=shown, next=follows))
+    return json_response(JobPage(jobs=listed, next=follows))
 
 
 async def failures(call: Call) -> Response:
@@ -100,40 +94,10 @@ async def _look(call: Call, job_id: UUID) -> ShownJob:
     async with call.deps.pool.connection() as connection:
         job = await _own(call, connection, job_id)
         counts = await images.job_counts(connection, job_id)
-        rate = await jobs.rate_per_s(connection, job_id)
-    return _shown(
-        call,
-        job,
-        ShownJob,
-        images=counts,
-        rate_per_s=round(rate, 2),
-        eta_s=eta_s(job, counts, rate),
-    )
+        rates = await jobs.rates_per_s(connection, [job_id])
+    return with_images([job], {job_id: counts}, rates, call.deps.base_url)[0][1]
 
 
-def eta_s(job: DirectoryJob, counts: Mapping[str, int], rate_per_s: float) -> float | None:
-    """Return when all images of a job will be tagged or have failed; None: that is not known."""
-    if rate_per_s <= 0 or job.total is None or job.state not in {"waiting", "running", "done"}:
-        return None
-    left = job.total - counts.get("tagged", 0) - counts.get("failed", 0)
-    return round(left / rate_per_s, 1) if left > 0 else None
-
-
-def _is_settled(job: ShownJob) -> bool:
-    # A job is done when all its images are announced; they are tagged a little later.
-    return job.state != "done" or job.images.get("accepted", 0) == 0
-
-
-def _shown(call: Call, job: DirectoryJob, model: type[JobT], **more: Any) -> JobT:
-    return model.of(
-        job,
-        directory=f"{job.root}/{job.directory}".rstrip("/"),
-        links={"self": call.link(f"/jobs/{job.job_id}")},
-        **more,
-    )
-
-
-_ENDED = frozenset({"done", "failed", "cancelled"})
 OPERATIONS = (
     Operation(
         "GET",
