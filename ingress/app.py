@@ -15,7 +15,7 @@ from ingress.http.errors import handlers
 from ingress.middleware import Envelope
 from ingress.operations import Operation
 from ingress.routes import documents
-from ingress.routes.delivery import endpoints, queries, redelivery, targets
+from ingress.routes.delivery import endpoints, queries, query_list, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
 from ingress.routes.page import inboxes, live, sessions, shell
@@ -34,6 +34,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *duplicates.OPERATIONS,
     *image_list.OPERATIONS,
     *queries.OPERATIONS,
+    *query_list.OPERATIONS,
     *redelivery.OPERATIONS,
     *targets.OPERATIONS,
     *endpoints.OPERATIONS,

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from core.storage import labels
-from core.storage.archive import images, jobs, statistics
+from core.storage.archive import images, job_images, jobs, statistics
 from core.storage.delivery import inboxes
 from core.storage.finding import changed
 from core.storage.finding.changed import WatchedImage, WatchedQuery
@@ -207,7 +207,7 @@ async def shown_jobs(
     found = await jobs.watched(connection, ENDED_WITHIN_S, job_ids)
     ids = [job.job_id for job in found]
     counts = await images.counts_of_jobs(connection, ids) if found else {}
-    rates = await jobs.rates_per_s(connection, ids) if found else {}
+    rates = await job_images.rates_per_s(connection, ids) if found else {}
     return with_images(found, counts, rates, base_url)
 
 

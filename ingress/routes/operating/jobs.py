@@ -5,7 +5,7 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from core.storage.archive import images, jobs
+from core.storage.archive import images, job_images, jobs
 from core.storage.archive.jobs import DirectoryJob
 from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
@@ -48,8 +48,10 @@ async def failures(call: Call) -> Response:
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     async with call.deps.pool.connection() as connection:
         await _own(call, connection, job_id)
-        found = await jobs.failures(connection, job_id, before=page_before(call), limit=limit + 1)
-        reasons = await jobs.failure_reasons(connection, job_id)
+        found = await job_images.failures(
+            connection, job_id, before=page_before(call), limit=limit + 1
+        )
+        reasons = await job_images.failure_reasons(connection, job_id)
     last = found[limit - 1] if len(found) > limit else None
     return json_response(
         JobFailures(
@@ -94,7 +96,7 @@ async def _look(call: Call, job_id: UUID) -> ShownJob:
     async with call.deps.pool.connection() as connection:
         job = await _own(call, connection, job_id)
         counts = await images.job_counts(connection, job_id)
-        rates = await jobs.rates_per_s(connection, [job_id])
+        rates = await job_images.rates_per_s(connection, [job_id])
     return with_images([job], {job_id: counts}, rates, call.deps.base_url)[0][1]
 
 
