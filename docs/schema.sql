@@ -567,7 +567,7 @@ CREATE TABLE parked_queries (
 );
 CREATE INDEX parked_queries_deadline ON parked_queries USING btree (deadline);
 
--- The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.
+-- The schedule of webhooks. Written by core/storage/delivery/deliveries.py and interventions.py alone.
 CREATE TABLE deliveries (
     delivery_id uuid NOT NULL,
     query_id uuid NOT NULL,

@@ -699,7 +699,7 @@ CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC)
 CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due' AND round >= 0;
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE deliveries IS
-    'The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.';
+    'The schedule of webhooks. Written by core/storage/delivery/deliveries.py and interventions.py alone.';
 COMMENT ON COLUMN deliveries.waits_for IS
     'What next_at is from, where it is not from the start; whatever else a webhook waits for is known of its target.';
 
