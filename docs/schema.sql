@@ -75,7 +75,7 @@ CREATE INDEX dead_letters_newest ON dead_letters USING btree (id) WHERE (replaye
 CREATE INDEX dead_letters_of_reason ON dead_letters USING btree (reason, id) WHERE (replayed_at IS NULL);
 CREATE INDEX dead_letters_open ON dead_letters USING btree (topic, id) WHERE (replayed_at IS NULL);
 
--- What each process says of itself every 5 s. Not written yet: for /health, /stats/pipeline and alarms.
+-- What each part of each process says of itself every 5 s: for /health, /stats/pipeline and alarms.
 CREATE TABLE heartbeats (
     role text NOT NULL,
     instance text NOT NULL,
@@ -83,9 +83,32 @@ CREATE TABLE heartbeats (
     seen_at timestamp with time zone NOT NULL DEFAULT now(),
     progressed_at timestamp with time zone,
     oldest_waiting timestamp with time zone,
+    waiting bigint,
+    still_s real NOT NULL DEFAULT 0,
     rates jsonb NOT NULL DEFAULT '{}'::jsonb,
+    about jsonb NOT NULL DEFAULT '{}'::jsonb,
+    stopped_at timestamp with time zone,
     PRIMARY KEY (role, instance)
 ) WITH (fillfactor=50);
+
+-- How long the oldest piece of work of each stage waited, for the last 15 min.
+CREATE TABLE stage_trends (
+    stage text NOT NULL,
+    slot smallint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    oldest_s real NOT NULL,
+    PRIMARY KEY (stage, slot)
+) WITH (fillfactor=50);
+
+-- Which images and queries a transaction changed, for those who watch: two minutes of them (docs/decisions/0032).
+CREATE TABLE changes (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    kind text NOT NULL,
+    ids uuid[] NOT NULL,
+    noted_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((kind = ANY (ARRAY['image'::text, 'query'::text])))
+);
+CREATE INDEX changes_xid ON changes USING btree (xid);
 
 -- Work that one process does at a time: who, and until when.
 CREATE TABLE leases (
@@ -137,7 +160,7 @@ CREATE TABLE images (
 CREATE INDEX images_arrived ON images USING btree (open_to_all, arrived_at DESC, image_id DESC);
 CREATE INDEX images_excluded ON images USING btree (image_id) WHERE excluded;
 CREATE INDEX images_folder ON images USING btree (folder_of(path) COLLATE "C");
-CREATE INDEX images_job ON images USING btree (job_id, status) WHERE (job_id IS NOT NULL);
+CREATE INDEX images_job ON images USING btree (job_id, status, updated_at, image_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX images_tagged_by_hand ON images USING btree (image_id) WHERE ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[]));
 CREATE INDEX images_taken ON images USING btree (open_to_all, taken_at DESC, image_id DESC);
@@ -237,6 +260,7 @@ CREATE TABLE tagged_images (
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
 CREATE INDEX tagged_images_camera ON tagged_images USING btree (camera) WHERE (camera IS NOT NULL);
+CREATE INDEX tagged_images_newest ON tagged_images USING btree (COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)) DESC, id DESC);
 CREATE INDEX tagged_images_sha256 ON tagged_images USING btree (sha256);
 CREATE INDEX tagged_images_stale ON tagged_images USING btree (model, label_version, id) WHERE (label_version IS NOT NULL);
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
@@ -265,6 +289,22 @@ CREATE TABLE failures (
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
 CREATE INDEX failures_last ON failures USING btree (last_at);
+
+-- What people decided about images that are alike.
+CREATE TABLE duplicate_decisions (
+    one bytea NOT NULL,
+    other bytea NOT NULL,
+    keep uuid,
+    loser uuid,
+    did_exclude boolean NOT NULL DEFAULT false,
+    decided_by text NOT NULL,
+    decided_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (one, other),
+    CHECK ((one < other))
+);
+CREATE INDEX duplicate_decisions_loser ON duplicate_decisions USING btree (loser) WHERE (loser IS NOT NULL);
+CREATE INDEX duplicate_decisions_newest ON duplicate_decisions USING btree (decided_at DESC, one DESC);
+CREATE INDEX duplicate_decisions_other ON duplicate_decisions USING btree (other);
 
 -- Arrivals of images that others must not wait for, with their records: worked off per owner in turn.
 CREATE TABLE parked_images (
@@ -325,12 +365,12 @@ CREATE TABLE jobs (
     finished_at timestamp with time zone,
     PRIMARY KEY (job_id),
     CHECK ((kind = 'directory'::text)),
-    CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
+    CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'paused'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );
 CREATE INDEX jobs_created ON jobs USING btree (created_at DESC, job_id DESC);
 CREATE INDEX jobs_finished ON jobs USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX jobs_of_owner ON jobs USING btree (owner, created_at DESC, job_id DESC);
-CREATE INDEX jobs_open ON jobs USING btree (created_at) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text]));
+CREATE INDEX jobs_open ON jobs USING btree (created_at) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text, 'paused'::text]));
 
 -- What the filesystem bridge has seen: the watcher is a hint, this and a rescan are the truth.
 CREATE TABLE watched_files (
@@ -437,16 +477,6 @@ CREATE TABLE label_previews (
 );
 CREATE INDEX label_previews_waiting ON label_previews USING btree (created_at) WHERE (state = 'waiting'::text);
 
--- The models that tagging processes have loaded, and the lanes they work on, as they say themselves.
-CREATE TABLE loaded_models (
-    model text NOT NULL,
-    lane text NOT NULL,
-    loaded_at timestamp with time zone NOT NULL DEFAULT now(),
-    seen_at timestamp with time zone NOT NULL DEFAULT now(),
-    PRIMARY KEY (model, lane),
-    CHECK ((lane = ANY (ARRAY['fresh'::text, 'bulk'::text])))
-);
-
 -- The tags of tagged_images, a row per tag, of images that are answers.
 CREATE TABLE image_tags (
     image_id bigint NOT NULL,
@@ -521,6 +551,7 @@ CREATE INDEX queries_answered ON queries USING btree (answered_at) WHERE (status
 CREATE INDEX queries_of_owner ON queries USING btree (owner, accepted_at DESC, query_id DESC) WHERE (deleted_at IS NULL);
 CREATE INDEX queries_tombstones ON queries USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
 CREATE INDEX queries_unanswered ON queries USING btree (accepted_at DESC, query_id DESC) WHERE (status <> 'answered'::text);
+CREATE INDEX queries_unusual ON queries USING btree (((answer ->> 'type'::text)), accepted_at DESC, query_id DESC) WHERE ((answer ->> 'type'::text) <> 'query.completed'::text);
 
 -- Queries that wait for an upload to be tagged (option `after`).
 CREATE TABLE parked_queries (
@@ -551,7 +582,10 @@ CREATE TABLE deliveries (
     lease_until timestamp with time zone,
     token uuid,
     reason text,
-    waits_for text,  -- Not written yet: why a due webhook is not sent now (schedule, retry_after, breaker, disabled, room).
+    waits_for text,  -- What next_at is from, where it is not from the start; whatever else a webhook waits for is known of its target.
+    is_manual boolean NOT NULL DEFAULT false,
+    planned_at timestamp with time zone,
+    stopped_by text,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     finished_at timestamp with time zone,
     round integer NOT NULL DEFAULT 0,
@@ -560,13 +594,16 @@ CREATE TABLE deliveries (
     line smallint NOT NULL DEFAULT ((hashtext(url) & 31))::smallint,
     sender text NOT NULL DEFAULT COALESCE(owner, ('	'::text || ((hashtext(url) & 31))::text)),
     PRIMARY KEY (delivery_id),
-    CHECK ((state = ANY (ARRAY['due'::text, 'leased'::text, 'delivered'::text, 'dead'::text])))
+    CHECK ((state = ANY (ARRAY['due'::text, 'leased'::text, 'delivered'::text, 'dead'::text]))),
+    CHECK ((waits_for = ANY (ARRAY['schedule'::text, 'retry_after'::text])))
 );
 CREATE INDEX deliveries_dead ON deliveries USING btree (host_of(target), finished_at) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_due ON deliveries USING btree (target, sender, line, ((attempt > 0)), next_at) WHERE (state = 'due'::text);
 CREATE INDEX deliveries_finished ON deliveries USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX deliveries_leased ON deliveries USING btree (lease_until) WHERE (state = 'leased'::text);
-CREATE INDEX deliveries_query ON deliveries USING btree (query_id);
+CREATE INDEX deliveries_next ON deliveries USING btree (next_at, query_id) WHERE ((state = 'due'::text) AND (round >= 0));
+CREATE INDEX deliveries_open ON deliveries USING btree (created_at DESC, query_id DESC) WHERE ((state = ANY (ARRAY['due'::text, 'dead'::text])) AND (round >= 0));
+CREATE INDEX deliveries_query ON deliveries USING btree (query_id, round DESC);
 
 -- What came of each try to send a webhook.
 CREATE TABLE attempts (
@@ -577,12 +614,14 @@ CREATE TABLE attempts (
     status integer,
     error text,
     detail text,
-    dns_ms integer,  -- Not written yet: time to resolve the name.
-    connect_ms integer,  -- Not written yet: time to connect.
-    tls_ms integer,  -- Not written yet: time of the TLS handshake.
-    wait_ms integer,  -- Not written yet: time from the request's end to the status line.
-    headers jsonb,  -- Not written yet: the answer's headers, [[name, value], ...], bounded.
-    body bytea,  -- Not written yet: the answer's body, to 16 KiB.
+    dns_ms integer,  -- Time to resolve the name; NULL, as the next two: there was no need.
+    connect_ms integer,  -- Time to connect.
+    tls_ms integer,  -- Time of the TLS handshake.
+    wait_ms integer,  -- Time from the connection to the answer's status line.
+    headers jsonb,
+    body bytea,
+    body_is_cut boolean,
+    is_manual boolean NOT NULL DEFAULT false,
     PRIMARY KEY (delivery_id, attempt),
     FOREIGN KEY (delivery_id) REFERENCES deliveries(delivery_id) ON DELETE CASCADE,
     CHECK ((octet_length(body) <= 16384))
@@ -625,6 +664,26 @@ CREATE TABLE target_events (
 CREATE INDEX target_events_at ON target_events USING btree (at);
 CREATE INDEX target_events_target ON target_events USING btree (target, id DESC);
 
+-- What delivery processes know of targets, for people to see; the processes themselves do not read it.
+CREATE TABLE target_health (
+    target text NOT NULL,
+    instance text NOT NULL,
+    cap integer NOT NULL,
+    in_flight integer NOT NULL,
+    failures integer NOT NULL,
+    is_half_open boolean NOT NULL,
+    opened_until timestamp with time zone,
+    paused_until timestamp with time zone,
+    rated_until timestamp with time zone,
+    last_ok_at timestamp with time zone,
+    last_error text,
+    last_error_at timestamp with time zone,
+    p99_ms integer,
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (target, instance)
+) WITH (fillfactor=50);
+CREATE INDEX target_health_updated ON target_health USING btree (updated_at);
+
 -- Callback addresses that are registered: each with a signing secret of its own, under the owner E'\tendpoint/<id>', which no owner of a key can be called.
 CREATE TABLE endpoints (
     endpoint_id uuid NOT NULL,
@@ -635,6 +694,38 @@ CREATE TABLE endpoints (
     PRIMARY KEY (endpoint_id),
     UNIQUE (owner, url)
 );
+
+-- Addresses of the receiver in the box, and what each answers.
+CREATE TABLE inboxes (
+    token text NOT NULL,
+    owner text NOT NULL,
+    answer jsonb NOT NULL,
+    received bigint NOT NULL DEFAULT 0,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (token)
+);
+CREATE INDEX inboxes_owner ON inboxes USING btree (owner, created_at);
+
+-- What came to inboxes: the newest 100 of each, for a day.
+CREATE TABLE inbox_posts (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    token text NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    webhook_id text,
+    attempt_seen integer NOT NULL,
+    headers jsonb NOT NULL,
+    body bytea NOT NULL,
+    body_bytes bigint NOT NULL,
+    signature_ok boolean,
+    type text,
+    query_id uuid,
+    answered integer,
+    PRIMARY KEY (id),
+    FOREIGN KEY (token) REFERENCES inboxes(token) ON DELETE CASCADE,
+    CHECK ((octet_length(body) <= 65536))
+);
+CREATE INDEX inbox_posts_at ON inbox_posts USING btree (at);
+CREATE INDEX inbox_posts_of ON inbox_posts USING btree (token, id DESC);
 
 -- Keys of the HTTP face.
 CREATE TABLE api_keys (
@@ -650,6 +741,41 @@ CREATE TABLE api_keys (
     PRIMARY KEY (key_id)
 );
 CREATE INDEX api_keys_owner ON api_keys USING btree (owner);
+
+-- Who is signed in to the page, each with the rights of a key.
+CREATE TABLE sessions (
+    digest bytea NOT NULL,
+    key_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    PRIMARY KEY (digest),
+    FOREIGN KEY (key_id) REFERENCES api_keys(key_id) ON DELETE CASCADE
+);
+CREATE INDEX sessions_expires ON sessions USING btree (expires_at);
+CREATE INDEX sessions_key ON sessions USING btree (key_id, expires_at);
+
+-- Codes of one-time links that sign in to the page; a used one is gone.
+CREATE TABLE session_codes (
+    digest bytea NOT NULL,
+    key_id text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    PRIMARY KEY (digest),
+    FOREIGN KEY (key_id) REFERENCES api_keys(key_id) ON DELETE CASCADE
+);
+CREATE INDEX session_codes_expires ON session_codes USING btree (expires_at);
+CREATE INDEX session_codes_key ON session_codes USING btree (key_id, expires_at);
+
+-- Answers to requests with an Idempotency-Key, for a day: asked again, they act no second time.
+CREATE TABLE asked_once (
+    owner text NOT NULL,
+    operation text NOT NULL,
+    key text NOT NULL,
+    fingerprint bytea NOT NULL,
+    answer jsonb,
+    asked_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner, operation, key)
+);
+CREATE INDEX asked_once_at ON asked_once USING btree (asked_at);
 
 -- Signing secrets of webhooks, one or more per owner; '' is the instance's own.
 CREATE TABLE signing_secrets (
@@ -837,6 +963,7 @@ BEGIN
                      (OLD.image_id, OLD.open_to_all, OLD.status, -1)) AS c (image_id, is_open, status, n),
              unnest(audiences_of(image_id, is_open)) AS audience
         WHERE status IS NOT NULL;
+        INSERT INTO changes (kind, ids) VALUES ('image', ARRAY[coalesce(NEW.image_id, OLD.image_id)]);
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
         PERFORM count_tagged(OLD.image_id, audiences_of(OLD.image_id, OLD.open_to_all), -1);

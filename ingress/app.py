@@ -9,15 +9,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from ingress.admitting import MethodSwitch
 from ingress.dependencies import Dependencies
 from ingress.http.errors import handlers
 from ingress.middleware import Envelope
-from ingress.operations import MethodSwitch, Operation
+from ingress.operations import Operation
 from ingress.routes import documents
 from ingress.routes.delivery import endpoints, queries, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
-from ingress.routes.page import changes, choices, saved_filters
+from ingress.routes.page import changes, choices, inboxes, live, saved_filters, sessions, shell
 from ingress.routes.photos import curation, duplicates, explaining, image_list, images, tag
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
@@ -40,13 +41,16 @@ DESCRIBED: tuple[Operation, ...] = (
     *redelivery.OPERATIONS,
     *targets.OPERATIONS,
     *endpoints.OPERATIONS,
+    *inboxes.OPERATIONS,
     *dead_letters.OPERATIONS,
     *tag.OPERATIONS,
     *jobs.OPERATIONS,
     *statistics.OPERATIONS,
+    *live.OPERATIONS,
     *lemmas.OPERATIONS,
     *labels.OPERATIONS,
     *previews.OPERATIONS,
+    *sessions.OPERATIONS,
     *health.OPERATIONS,
 )
 
@@ -57,7 +61,7 @@ def create_app(deps: Dependencies) -> Starlette:
     Raises:
         ConfigurationError: files that the documents need are not installed.
     """
-    served = (*DESCRIBED, *documents.operations(DESCRIBED, deps))
+    served = (*DESCRIBED, *documents.operations(DESCRIBED, deps), *shell.operations(deps))
     app = Starlette(
         routes=routes_of(_switches(served, deps)),
         exception_handlers=handlers(),

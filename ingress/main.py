@@ -18,14 +18,16 @@ from core.blobs.places import open_store
 from core.blobs.roots import Roots
 from core.egress.client import EgressLimits, GuardedClient
 from core.egress.guard import TargetGuard
-from core.egress.own_ports import own_ports
+from core.egress.own_ports import inbox_prefix, own_ports
 from core.egress.resolver import HostResolver
 from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
 from core.messaging.kafka.cluster import identify
+from core.messaging.kafka.outside import LogBounds
 from core.messaging.kafka.producer import Publisher
 from core.messaging.limits import CLIENT_LIMITS
 from core.messaging.outbox import OutboxPublisher, Sweeper
+from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
@@ -44,17 +46,22 @@ from core.settings import (
 )
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.pool import Pool, open_pool
-from core.storage.stream import outbox
+from core.storage.stream import heartbeats, outbox
+from core.telemetry.heart import Heart
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff
+from core.vision.demo_card import seen_labels
 from core.webhooks.links import PURPOSE
 from core.webhooks.signing_secrets import SecretBox
 from ingress.app import create_app
 from ingress.auth.access import KeyRing
+from ingress.auth.sessions import TRIES_BURST, TRIES_PER_S, SessionRing
 from ingress.departures import Departures
-from ingress.dependencies import UTC_NOW, Dependencies, Guards
+from ingress.dependencies import UTC_NOW, Dependencies, Guards, InstanceFacts
 from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
 from ingress.http.turns import DatabaseTurns
+from ingress.live.poller import poller_of
+from ingress.live.watching import PipelineWatch
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from ingress.server import Server, allow_descriptors, listen, make_server, stop_on_signals
@@ -98,6 +105,7 @@ class Opened:
     deps: Dependencies
     sweeper: Sweeper
     broker: BrokerProbe
+    heart: Heart
 
 
 async def serve() -> None:
@@ -124,12 +132,15 @@ async def _run(
 ) -> None:
     try:
         async with asyncio.TaskGroup() as group:
-            sweeping = group.create_task(_companion(opened.sweeper, stop))
+            beside = [
+                group.create_task(_companion(one, stop))
+                for one in (opened.sweeper, opened.heart, opened.deps.pipeline)
+            ]
             naming = group.create_task(_learn_cluster(opened))
             await server.serve(sockets=[listening])
             stop.set()
             naming.cancel()
-            await sweeping
+            await asyncio.gather(*beside)
     except* ConfigurationError as wrong:  # the sweeper is the first to ask the database
         raise ConfigurationError(str(wrong.exceptions[0])) from wrong
 
@@ -161,14 +172,18 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             GuardedClient(targets, EgressLimits.from_settings(load(EgressSettings)))
         )
         broker = BrokerProbe(kafka)
+        bounds = LogBounds(kafka, client_id="photo-archive-ingress-bounds")
+        stack.push_async_callback(bounds.close)
+        pipeline = PipelineWatch(pool, bounds.of, time.monotonic)
         archive, asking = load(ArchiveSettings), load(QuerySettings)
+        address = base_url(archive, settings)
         sealing = _sealing()
         deps = Dependencies(
             settings=settings,
-            base_url=base_url(archive, settings),
+            base_url=address,
             max_query_chars=asking.max_chars,
             pool=pool,
-            guards=_guards(settings, pool, targets, sealing),
+            guards=_guards(settings, base_url(archive, settings), pool, targets, sealing),
             blobs=open_store(archive, client, PostgresBlobs(pool)),
             keeps_blobs_in_database=archive.blobs.partition(":")[0] == "pg",
             files=RootedFiles(Roots(archive.root_paths())),
@@ -179,11 +194,24 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             metrics=metrics,
             model=_model_name(load(TaggingSettings)),
             version=_version(),
+            facts=_facts(),
             kafka_address=kafka.bootstrap_servers,
             is_broker_there=broker.is_there,
+            pipeline=pipeline,
+            live=poller_of(pool, pipeline, address),
             sealing=sealing,
         )
-        yield Opened(deps, Sweeper(pool, outbox, publisher, outbox_settings, metrics), broker)
+        yield Opened(
+            deps,
+            Sweeper(pool, outbox, publisher, outbox_settings, metrics),
+            broker,
+            _heart(pool, metrics, settings),
+        )
+
+
+def _heart(pool: Pool, metrics: Metrics, settings: IngressSettings) -> Heart:
+    metrics.signs.part("ingress")
+    return Heart(pool, heartbeats, metrics.signs, f"ingress-{socket.gethostname()}-{settings.port}")
 
 
 def _target_guard(
@@ -191,22 +219,25 @@ def _target_guard(
 ) -> TargetGuard:
     resolver = HostResolver()
     stack.push_async_exit(resolver)
-    own = own_ports(
-        settings,
-        kafka,
-        load(DatabaseSettings),
-        load(TelemetrySettings),
-        load(StandaloneSettings),
-    )
-    return TargetGuard(TargetPolicy.from_settings(load(EgressSettings), own), resolver)
+    standalone = load(StandaloneSettings)
+    own = own_ports(settings, kafka, load(DatabaseSettings), load(TelemetrySettings), standalone)
+    inbox = inbox_prefix(settings, standalone)
+    return TargetGuard(TargetPolicy.from_settings(load(EgressSettings), own, inbox), resolver)
 
 
 def _guards(
-    settings: IngressSettings, pool: Pool, callbacks: TargetGuard, sealing: SecretBox | None
+    settings: IngressSettings,
+    address: str,
+    pool: Pool,
+    callbacks: TargetGuard,
+    sealing: SecretBox | None,
 ) -> Guards:
-    wrong_keys = RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, time.monotonic)
+    clock = time.monotonic
+    keys = KeyRing(pool, RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, clock), clock, UTC_NOW)
+    tries = RateLimit(TRIES_PER_S, TRIES_BURST, clock)
     return Guards(
-        keys=KeyRing(pool, wrong_keys, time.monotonic, UTC_NOW),
+        keys=keys,
+        sessions=SessionRing(pool, keys, tries, address, clock, UTC_NOW),
         rate=RateLimit(
             settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
         ),
@@ -226,10 +257,10 @@ def _sealing() -> SecretBox | None:
     return SecretBox.from_settings(settings)
 
 
-async def _companion(sweeper: Sweeper, stop: asyncio.Event) -> None:
-    await sweeper.run(stop)
+async def _companion(companion: Sweeper | Heart | PipelineWatch, stop: asyncio.Event) -> None:
+    await companion.run(stop)
     if not stop.is_set():
-        raise RuntimeError("the outbox sweeper ended unasked")
+        raise RuntimeError(f"{companion!r} ended unasked")
 
 
 async def _learn_cluster(opened: Opened) -> None:
@@ -244,6 +275,17 @@ def _model_name(settings: TaggingSettings) -> str:
     if settings.model == "demo" or settings.model.startswith("local-dir:"):
         return settings.model
     return f"{settings.model}/{settings.pretrained}"
+
+
+def _facts() -> InstanceFacts:
+    names = {label.name for label in DEFAULT_LABELS}
+    return InstanceFacts(
+        # The supervisor tells its processes where the standalone mode lives.
+        is_standalone="home" in load(StandaloneSettings).model_fields_set,
+        scoring=load(TaggingSettings).scoring,
+        max_pixels=load(DecodeSettings).max_pixels,
+        unseen=frozenset(names - seen_labels()),
+    )
 
 
 def _version() -> str:

@@ -11,7 +11,7 @@ from core.blobs.store import BlobKeeper
 from core.errors import PermanentError, TransientError
 from core.settings import RetentionSettings
 from core.storage import retention
-from core.storage.deciding import changes
+from core.storage.deciding import image_changes
 from core.storage.retention import Portion
 from core.transaction import Transaction
 
@@ -19,9 +19,12 @@ log = structlog.get_logger(__name__)
 
 #: Portions of one table in a round. The next round goes on where this one ended.
 PORTIONS_PER_ROUND = 500
-#: Bytes and vectors that nothing refers to, places of published uploads, previews of labels. Not a
-#: setting, since nobody can ask for them any more, or asks again.
+#: Bytes and vectors that nothing refers to, places of published uploads, previews of labels, what
+#: came to inboxes, answers to requests that may be asked again, what processes knew of targets
+#: and said of themselves. Not a setting: nobody can ask for them any more, or asks again.
 UNREFERENCED = timedelta(days=1)
+#: Sessions and one-time links that have ended: they let nobody in any more.
+ENDED = timedelta(days=1)
 #: Names of processes that were never seen again; one that is still alive is written anew.
 MEMBERS = timedelta(days=365)
 #: Changes to many images, once they can be undone no more.
@@ -44,9 +47,16 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "deleted_queries": settings.tombstones_days,
     }
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
-    undo = {"image_change_rows": changes.UNDONE_WITHIN + UNREFERENCED, "image_changes": CHANGES}
-    gone = ("outbox_places", "label_previews", *retention.SWEPT, KEPT)
-    return kept | dict.fromkeys(gone, UNREFERENCED) | undo | {"members": MEMBERS}
+    undo = {
+        "image_change_rows": image_changes.UNDONE_WITHIN + UNREFERENCED,
+        "image_changes": CHANGES,
+    }
+    gone = (
+        "outbox_places", "label_previews", "inbox_posts", "asked_once", "target_health",
+        "heartbeats", *retention.SWEPT, KEPT,
+    )  # fmt: skip
+    ended = dict.fromkeys(("sessions", "session_codes"), ENDED)
+    return kept | dict.fromkeys(gone, UNREFERENCED) | ended | undo | {"members": MEMBERS}
 
 
 class Pruner:

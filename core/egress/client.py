@@ -195,11 +195,15 @@ class GuardedClient:
         call = _Call("POST", target, timeout_s, body_s, headers, content)
         try:
             await self._perform(call, trace, reading)
-        except TargetUnreachable:
+        except TargetUnreachable as error:
             if reading.status is None:
+                error.times_ms = trace.times_ms()
                 raise
-        took_ms = (time.monotonic() - started) * 1000
-        return reading.exchange(took_ms=took_ms, remote_address=trace.remote_address)
+        return reading.exchange(
+            took_ms=(time.monotonic() - started) * 1000,
+            remote_address=trace.remote_address,
+            times_ms=trace.times_ms(),
+        )
 
     async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> Download:
         """Return a resource of at most `max_bytes`; a redirect is an answer like any other.
@@ -209,6 +213,8 @@ class GuardedClient:
             TargetUnreachable: no answer, or one that broke off; `kind` says why.
         """
         target = self._guard.policy.check_url(url)
+        if target.is_inbox:
+            raise TargetForbidden(f"{target.host}: the receiver in the box takes webhooks alone")
         reading = Reading(max_bytes)
         await self._perform(_Call("GET", target, timeout_s), self._trace(target), reading)
         return reading.download()
@@ -245,6 +251,7 @@ class GuardedClient:
         if self._transport is None:
             raise RuntimeError("the client is used outside its context")
         trace.reused, trace.status = False, None
+        trace.marks.clear()
         if call.body_s is not None:
             trace.heard = partial(_shorten, deadline, call.body_s)
         try:
@@ -281,7 +288,8 @@ class GuardedClient:
 
     def _trace(self, target: Target) -> RequestTrace:
         host = self._proxy.url.host if self._proxy is not None else target.host
-        return RequestTrace(host, self._exact_url(target.url))
+        exact, is_plain = self._exact_url(target.url), target.scheme == "http"
+        return RequestTrace(host, exact, is_plain=is_plain, to_inbox=target.is_inbox)
 
     def _dial_guard(self) -> TargetGuard:
         if self._proxy is None:
@@ -292,18 +300,19 @@ class GuardedClient:
 
 @asynccontextmanager
 async def open_client(
-    settings: EgressSettings, own_ports: frozenset[int] = frozenset()
+    settings: EgressSettings, own_ports: frozenset[int] = frozenset(), inbox: str = ""
 ) -> AsyncIterator[GuardedClient]:
     """Yield a guarded client as the settings describe it, with its resolver.
 
     Args:
         settings: the operator's rules.
         own_ports: where the archive itself listens on this machine.
+        inbox: what addresses of the receiver in the box begin with; empty: there is none.
 
     Raises:
         ConfigurationError: a setting cannot be used; names the variable.
     """
-    policy = TargetPolicy.from_settings(settings, own_ports)
+    policy = TargetPolicy.from_settings(settings, own_ports, inbox)
     limits = EgressLimits.from_settings(settings)
     async with (
         HostResolver() as resolver,

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from core.storage.delivery import deliveries
 from core.storage.locks import PRUNING
+from core.storage.stream import heartbeats
 from core.transaction import Transaction
 
 PORTION = 500
@@ -47,6 +48,29 @@ _AGED = {
     "label_previews": """
         DELETE FROM label_previews WHERE preview_id IN (
             SELECT preview_id FROM label_previews WHERE created_at < now() - $1::interval LIMIT $2)
+    """,
+    "heartbeats": heartbeats.PRUNE,
+    "sessions": """
+        DELETE FROM sessions WHERE digest IN (
+            SELECT digest FROM sessions WHERE expires_at < now() - $1::interval LIMIT $2)
+    """,
+    "session_codes": """
+        DELETE FROM session_codes WHERE digest IN (
+            SELECT digest FROM session_codes WHERE expires_at < now() - $1::interval LIMIT $2)
+    """,
+    "inbox_posts": """
+        DELETE FROM inbox_posts WHERE id IN (
+            SELECT id FROM inbox_posts WHERE at < now() - $1::interval LIMIT $2)
+    """,
+    "asked_once": """
+        DELETE FROM asked_once WHERE (owner, operation, key) IN (
+            SELECT owner, operation, key FROM asked_once
+            WHERE asked_at < now() - $1::interval LIMIT $2)
+    """,
+    "target_health": """
+        DELETE FROM target_health WHERE (target, instance) IN (
+            SELECT target, instance FROM target_health
+            WHERE updated_at < now() - $1::interval LIMIT $2)
     """,
     "members": """
         DELETE FROM members WHERE (grp, instance) IN (

@@ -42,6 +42,21 @@ KINDS: tuple[Kind, ...] = (
         "Invalid API key",
         "It is misspelled, unknown, revoked or expired; `detail` does not say which.",
     ),
+    Kind("session_missing", 401, "Not signed in", "Sign in again: `POST /session`."),
+    Kind(
+        "cross_site",
+        403,
+        "Request of another site",
+        "With the cookie of a session only the archive's own page may change anything, and sends"
+        " `X-CSRF-Token`; programs send a key.",
+    ),
+    Kind(
+        "insecure_origin",
+        403,
+        "No sign-in over plain http",
+        "Come by https, or by http on the same machine; a proxy that ends TLS names its address in"
+        " ARCHIVE_PUBLIC_URL.",
+    ),
     Kind(
         "scope_missing",
         403,
@@ -59,6 +74,18 @@ KINDS: tuple[Kind, ...] = (
     Kind("image_not_found", 404, "Image not found", "Unknown, deleted, or another owner's."),
     Kind("query_not_found", 404, "Query not found", "Unknown, or another owner's."),
     Kind("endpoint_not_found", 404, "Endpoint not found", "Unknown, or another owner's."),
+    Kind(
+        "inbox_not_found",
+        404,
+        "Inbox not found",
+        "Unknown, another owner's, or this is not the standalone mode, which alone has inboxes.",
+    ),
+    Kind(
+        "pair_not_found",
+        404,
+        "No such pair",
+        "`{smaller id}~{greater id}` of two images that have tags.",
+    ),
     Kind("job_not_found", 404, "Job not found", "Unknown, or another owner's."),
     Kind("change_not_found", 404, "Change not found", "Unknown, old, or another owner's."),
     Kind("filter_not_found", 404, "Filter not found", "`GET /filters` lists those that are kept."),
@@ -108,10 +135,28 @@ KINDS: tuple[Kind, ...] = (
         "Delete one that you do not need; `detail` names the limit.",
     ),
     Kind(
+        "under_way",
+        409,
+        "Under way",
+        "The same request came before and is not done: ask again a little later.",
+    ),
+    Kind(
+        "nothing_to_stop",
+        409,
+        "Nothing to stop",
+        "The webhook has ended, or the query is not answered yet.",
+    ),
+    Kind(
         "endpoint_exists",
         409,
         "Endpoint already registered",
         "Use it; `photo-archive keys signing-secret --endpoint` changes its secret.",
+    ),
+    Kind(
+        "inboxes_exist",
+        409,
+        "Too many inboxes",
+        "Use one of those that there are.",
     ),
     Kind(
         "labels_changed",
@@ -160,7 +205,7 @@ KINDS: tuple[Kind, ...] = (
         "idempotency_key_reused",
         422,
         "Idempotency-Key reused",
-        "It came with another body before: take a new key for a new query.",
+        "It came with another body before: take a new key for a new request.",
     ),
     Kind("rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
     Kind("internal_error", 500, "Internal error", "Give the operator the `request_id`."),

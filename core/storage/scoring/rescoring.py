@@ -14,6 +14,7 @@ from core.storage.archive import answer_rows, keeping, statistics
 from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.statistics import Counts
 from core.storage.deciding.decisions import CHANGES_TAGS, Decided, tags_json
+from core.storage.stream import changes
 from core.storage.vectors import from_wire
 from core.tags import TagScore
 from core.transaction import Transaction
@@ -225,6 +226,8 @@ async def write(
         version,
         model,
     )
+    written = {row["id"] for row in rows}
+    await changes.note(tx, "image", [it.image_id for it, _ in images if it.number in written])
     new = {image.number: tags for image, tags in images}
     shown = {row["id"]: Decided.of(row).shown(new[row["id"]]) for row in rows}
     added = {name for row in rows for name in row["added_tags"]}

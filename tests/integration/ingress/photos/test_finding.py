@@ -93,7 +93,9 @@ async def test_a_cursor_tells_of_no_image_that_the_caller_may_not_see(
     world: World, order: str
 ) -> None:
     """Somebody else's images lie between one's own: pages are full, cursors those of one's own."""
-    chance, mine, theirs = random.Random(3), [], []
+    chance = random.Random(3)
+    mine: list[UUID] = []
+    theirs: list[UUID] = []
     for number in range(24):
         is_mine = number % 3 == 0
         image_id = await uploaded(world, jpeg(number), "alice" if is_mine else "bob")
@@ -105,7 +107,7 @@ async def test_a_cursor_tells_of_no_image_that_the_caller_may_not_see(
         (mine if is_mine else theirs).append(image_id)
 
     seen: list[UUID] = []
-    cursors = []
+    cursors: list[str] = []
     query = f"any=cat&order={order}&limit=3"
     while True:
         found = await page(world, f"{query}{f'&cursor={cursors[-1]}' if cursors else ''}")
