@@ -260,6 +260,7 @@ CREATE TABLE tagged_images (
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
 CREATE INDEX tagged_images_camera ON tagged_images USING btree (camera) WHERE (camera IS NOT NULL);
+CREATE INDEX tagged_images_newest ON tagged_images USING btree (COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)) DESC, id DESC);
 CREATE INDEX tagged_images_sha256 ON tagged_images USING btree (sha256);
 CREATE INDEX tagged_images_stale ON tagged_images USING btree (model, label_version, id) WHERE (label_version IS NOT NULL);
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
@@ -567,7 +568,7 @@ CREATE TABLE parked_queries (
 );
 CREATE INDEX parked_queries_deadline ON parked_queries USING btree (deadline);
 
--- The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.
+-- The schedule of webhooks. Written by core/storage/delivery/deliveries.py and interventions.py alone.
 CREATE TABLE deliveries (
     delivery_id uuid NOT NULL,
     query_id uuid NOT NULL,

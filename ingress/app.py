@@ -15,7 +15,7 @@ from ingress.http.errors import handlers
 from ingress.middleware import Envelope
 from ingress.operations import Operation
 from ingress.routes import documents
-from ingress.routes.delivery import endpoints, queries, redelivery, targets
+from ingress.routes.delivery import endpoints, queries, query_list, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
 from ingress.routes.page import changes, choices, inboxes, live, saved_filters, sessions, shell
@@ -38,6 +38,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *choices.OPERATIONS,
     *saved_filters.OPERATIONS,
     *queries.OPERATIONS,
+    *query_list.OPERATIONS,
     *redelivery.OPERATIONS,
     *targets.OPERATIONS,
     *endpoints.OPERATIONS,

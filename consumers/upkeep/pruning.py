@@ -11,7 +11,7 @@ from core.blobs.store import BlobKeeper
 from core.errors import PermanentError, TransientError
 from core.settings import RetentionSettings
 from core.storage import retention
-from core.storage.deciding import changes
+from core.storage.deciding import image_changes
 from core.storage.retention import Portion
 from core.transaction import Transaction
 
@@ -47,18 +47,16 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "deleted_queries": settings.tombstones_days,
     }
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
+    undo = {
+        "image_change_rows": image_changes.UNDONE_WITHIN + UNREFERENCED,
+        "image_changes": CHANGES,
+    }
     gone = (
         "outbox_places", "label_previews", "inbox_posts", "asked_once", "target_health",
         "heartbeats", *retention.SWEPT, KEPT,
     )  # fmt: skip
-    own = {
-        "members": MEMBERS,
-        "sessions": ENDED,
-        "session_codes": ENDED,
-        "image_change_rows": changes.UNDONE_WITHIN + UNREFERENCED,
-        "image_changes": CHANGES,
-    }
-    return kept | dict.fromkeys(gone, UNREFERENCED) | own
+    ended = dict.fromkeys(("sessions", "session_codes"), ENDED)
+    return kept | dict.fromkeys(gone, UNREFERENCED) | ended | undo | {"members": MEMBERS}
 
 
 class Pruner:

@@ -293,6 +293,7 @@ CREATE TABLE tagged_images (
                                 -- them. No index finds hashes that differ by a few bits
 );
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
+CREATE INDEX tagged_images_newest ON tagged_images (coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') DESC, id DESC);
 CREATE INDEX tagged_images_sha256 ON tagged_images (sha256);
 CREATE INDEX tagged_images_camera ON tagged_images (camera) WHERE camera IS NOT NULL;
 CREATE INDEX tagged_images_stale ON tagged_images (model, label_version, id)
@@ -699,7 +700,7 @@ CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC)
 CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due' AND round >= 0;
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE deliveries IS
-    'The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.';
+    'The schedule of webhooks. Written by core/storage/delivery/deliveries.py and interventions.py alone.';
 COMMENT ON COLUMN deliveries.waits_for IS
     'What next_at is from, where it is not from the start; whatever else a webhook waits for is known of its target.';
 

@@ -233,6 +233,7 @@ export const words = {
     ask_add_tag: "“{tag}” is added by hand. You can undo it for 7 days.",
     ask_remove_tag: "“{tag}” goes; where people set it, it stays. You can undo it for 7 days.",
     ask_excluded: "They stay in the archive and are never an answer. You can undo it for 7 days.",
+    done_forget_hand_tags: "Photos with the model's tags again: {n}.",
     ask_included: "They may be answers again. You can undo it for 7 days.",
     ask_delete: "They leave the archive. You have 8 seconds to undo it; after that it can't be undone.",
     do_add_tag: "Add the tag",
@@ -276,6 +277,8 @@ export const words = {
     too_many_labels: "Too many labels",
   },
   photo: {
+    byHand: "by hand",
+    rejected: "Taken away by hand: {tags}.",
     place: "{at} of {n}",
     previous: "Previous photo",
     next: "Next photo",
