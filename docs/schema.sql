@@ -104,6 +104,17 @@ CREATE TABLE blobs (
     PRIMARY KEY (sha256)
 );
 
+-- Thumbnails, where bytes are kept in PostgreSQL: in no backup (docs/decisions/0033).
+CREATE TABLE thumbs (
+    sha256 bytea NOT NULL,
+    size text NOT NULL,
+    content bytea NOT NULL STORAGE EXTERNAL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (sha256, size),
+    CHECK ((size = ANY (ARRAY['small'::text, 'large'::text])))
+);
+CREATE INDEX thumbs_large ON thumbs USING btree (created_at) WHERE (size = 'large'::text);
+
 -- What is known of an image from the moment it is accepted.
 CREATE TABLE images (
     image_id uuid NOT NULL,
@@ -170,6 +181,7 @@ CREATE TABLE tagged_images (
     camera text,
     exif_source text,
     truncated boolean NOT NULL DEFAULT false,
+    colour integer,
     perceptual_hash bigint,
     PRIMARY KEY (id),
     UNIQUE (image_id),

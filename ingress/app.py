@@ -17,7 +17,7 @@ from ingress.routes import documents
 from ingress.routes.delivery import endpoints, queries, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
-from ingress.routes.photos import curation, duplicates, image_list, images, tag
+from ingress.routes.photos import curation, duplicates, image_list, images, tag, thumbs
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
 PAGES_MAY_SEND = (
@@ -28,6 +28,7 @@ PAGES_MAY_READ = ("ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-
 #: What `/openapi.json` describes, in its order.
 DESCRIBED: tuple[Operation, ...] = (
     *images.OPERATIONS,
+    *thumbs.OPERATIONS,
     *curation.OPERATIONS,
     *duplicates.OPERATIONS,
     *image_list.OPERATIONS,

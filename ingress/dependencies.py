@@ -21,6 +21,7 @@ from ingress.http.waiting import Shared
 from ingress.models.health import Check, RunningModel
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
+from ingress.reading.thumbs import Thumbs
 
 #: Of the database and of the broker, and the models that run.
 Health = tuple[Check, Check, tuple[RunningModel, ...]]
@@ -40,6 +41,7 @@ class Guards:
 
     Attributes:
         bodies: memory for images on their way in or out.
+        thumb_rate: of requests for thumbnails, which `rate` does not count.
         places: how many requests may be under way.
         callbacks: checks callback addresses.
         link_keys: signed links are checked with these; none, and no valid link, without
@@ -49,6 +51,7 @@ class Guards:
 
     keys: KeyRing
     rate: RateLimit
+    thumb_rate: RateLimit
     bodies: SharedBudget
     places: Places
     callbacks: TargetGuard
@@ -78,6 +81,7 @@ class Dependencies:
     pool: Pool
     guards: Guards
     blobs: BlobStore
+    thumbs: Thumbs
     keeps_blobs_in_database: bool
     files: RootedFiles
     reader: TextReader

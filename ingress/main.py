@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from core.blobs.places import open_store
 from core.blobs.roots import Roots
+from core.blobs.store import BlobStore
+from core.blobs.thumbs import thumb_keeper_of
 from core.egress.client import EgressLimits, GuardedClient
 from core.egress.guard import TargetGuard
 from core.egress.own_ports import own_ports
@@ -43,20 +45,24 @@ from core.settings import (
     load,
 )
 from core.storage.archive.blobs import PostgresBlobs
+from core.storage.archive.thumbs import PostgresThumbs
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import outbox
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff
+from core.vision.decoding.decoder import DecodePool, thumb_limits
 from core.webhooks.links import PURPOSE
 from core.webhooks.signing_secrets import SecretBox
 from ingress.app import create_app
 from ingress.auth.access import KeyRing
 from ingress.departures import Departures
 from ingress.dependencies import UTC_NOW, Dependencies, Guards
-from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
+from ingress.http.limits import THUMBS_PER_S, Places, RateLimit, SharedBudget, burst_of
 from ingress.http.turns import DatabaseTurns
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
+from ingress.reading.lent_decoders import LentDecoders
+from ingress.reading.thumbs import Thumbs
 from ingress.server import Server, allow_descriptors, listen, make_server, stop_on_signals
 from schemas.topics import IMAGES_ARRIVED
 
@@ -162,6 +168,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
         )
         broker = BrokerProbe(kafka)
         archive, asking = load(ArchiveSettings), load(QuerySettings)
+        blobs = open_store(archive, client, PostgresBlobs(pool))
         sealing = _sealing()
         deps = Dependencies(
             settings=settings,
@@ -169,7 +176,8 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             max_query_chars=asking.max_chars,
             pool=pool,
             guards=_guards(settings, pool, targets, sealing),
-            blobs=open_store(archive, client, PostgresBlobs(pool)),
+            blobs=blobs,
+            thumbs=await stack.enter_async_context(_open_thumbs(archive, pool, blobs, metrics)),
             keeps_blobs_in_database=archive.blobs.partition(":")[0] == "pg",
             files=RootedFiles(Roots(archive.root_paths())),
             reader=TextReader(pool, asking.exceptions),
@@ -210,12 +218,33 @@ def _guards(
         rate=RateLimit(
             settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
         ),
+        thumb_rate=RateLimit(THUMBS_PER_S, burst_of(THUMBS_PER_S), time.monotonic),
         bodies=SharedBudget(settings.max_bytes_in_flight),
         places=Places.of(settings.max_connections),
         callbacks=callbacks,
         link_keys=sealing.derived_keys(PURPOSE) if sealing else (),
         probe=partial(sniff.probe, limits=sniff.Limits(load(DecodeSettings).max_pixels)),
     )
+
+
+@asynccontextmanager
+async def _open_thumbs(
+    archive: ArchiveSettings, pool: Pool, blobs: BlobStore, metrics: Metrics
+) -> AsyncIterator[Thumbs]:
+    """Yield what finds and makes thumbnails; decoders are started when they are needed."""
+    limits = thumb_limits(load(DecodeSettings), archive.fetch_max_bytes)
+    decoders = LentDecoders(lambda: DecodePool(limits))
+    thumbs = Thumbs(
+        thumb_keeper_of(archive.blobs, PostgresThumbs(pool)),
+        blobs.read_soon,
+        decoders,
+        lambda outcome: metrics.thumbs.labels("request", outcome).inc(),
+    )
+    try:
+        yield thumbs
+    finally:
+        await thumbs.close()
+        await decoders.close()
 
 
 def _sealing() -> SecretBox | None:

@@ -1,7 +1,8 @@
 """The route table: each operation with what it takes, needs and returns, served and documented."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -10,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import request_response
 from starlette.types import Receive, Send
@@ -28,6 +29,7 @@ from ingress.http.turns import HOLDER
 from ingress.http.waiting import WaitLimits
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+ResultT = TypeVar("ResultT")
 LARGE_BYTES = 256 * 1024  # of a document: 30,000 labels make 6 MB
 # Python's int() and float() also read spaces, underscores and the digits of all scripts.
 _WHOLE = re.compile(r"[0-9]{1,9}")
@@ -137,6 +139,29 @@ class Call:
         """Return the least pause between two looks of this caller's waiting requests."""
         return self.deps.guards.places.pause_s(self.holder)
 
+    async def unless_gone(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Return what the work comes to; it is cancelled where the client goes away before.
+
+        For requests without a body.
+
+        Raises:
+            ClientDisconnect: the client has gone.
+        """
+        working, going = asyncio.create_task(work), asyncio.create_task(self._gone())
+        try:
+            await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise ClientDisconnect
+        finally:
+            for task in (working, going):
+                task.cancel()
+            await asyncio.gather(working, going, return_exceptions=True)
+
+    async def _gone(self) -> None:
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
+
     async def _goes_on(self) -> bool:
         return self.deps.readiness.is_ready and not await self.request.is_disconnected()
 
@@ -195,6 +220,7 @@ class Operation:
         problems: codes of problems, beyond those that every operation may return.
         takes_links: whether a signed link replaces the key.
         is_probe: whether an orchestrator asks it: always answered, whoever else asks.
+        is_thumb: whether it counts in the rate of thumbnails.
     """
 
     method: str
@@ -210,6 +236,7 @@ class Operation:
     problems: tuple[str, ...] = ()
     takes_links: bool = False
     is_probe: bool = False
+    is_thumb: bool = False
 
 
 class MethodSwitch:
@@ -264,7 +291,8 @@ async def _admitted(request: Request, operation: Operation, deps: Dependencies) 
     request.scope.update(owner=principal.owner, key_id=principal.key_id)
     if isinstance(seat := request.scope.get(SEAT), Seat):
         seat.holder = principal.key_id
-    deps.guards.rate.take(principal.key_id)
+    rate = deps.guards.thumb_rate if operation.is_thumb else deps.guards.rate
+    rate.take(principal.key_id)
     require(principal, operation.scope)
     return Call(request, deps, principal)
 

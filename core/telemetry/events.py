@@ -50,6 +50,7 @@ _TAGGING = {
     "parked_image_dealt_with": "A parked image was tagged, or failed for the reason in the line",
     "parked_image_overtaken": "A parked image was deleted or sent again while it was worked on",
     "parked_image_postponed": "Something is away; the parked image is taken again later",
+    "thumbs_not_kept": "The store of thumbnails did not take some; they are made when asked for",
     "slow_lane_postponed": "PostgreSQL is away; parked images are looked for again",
     "engine_chosen": "The engine that runs the model, and why",
     "engine_judged": "How near the quantised model comes to the exact one",

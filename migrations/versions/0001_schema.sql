@@ -116,6 +116,19 @@ CREATE TABLE blobs (
 ALTER TABLE blobs ALTER COLUMN content SET STORAGE EXTERNAL;  -- photos do not compress
 COMMENT ON TABLE blobs IS 'Bytes kept in PostgreSQL, under their SHA-256.';
 
+-- What is missing here is made again when somebody asks for it: rows may go at any time.
+CREATE TABLE thumbs (
+    sha256     bytea NOT NULL,  -- of the picture that it shows
+    size       text  NOT NULL CHECK (size IN ('small', 'large')),
+    content    bytea NOT NULL,  -- JPEG
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (sha256, size)
+);
+CREATE INDEX thumbs_large ON thumbs (created_at) WHERE size = 'large';
+ALTER TABLE thumbs ALTER COLUMN content SET STORAGE EXTERNAL;
+COMMENT ON TABLE thumbs IS
+    'Thumbnails, where bytes are kept in PostgreSQL: in no backup (docs/decisions/0033).';
+
 -- What people decide (excluded, hand_tags, a deletion) stands here and not in tagged_images: it
 -- belongs to the image, not to one tagging of it, and outlives tagging again and re-scoring.
 CREATE TABLE images (
@@ -181,6 +194,7 @@ CREATE TABLE tagged_images (
     exif_source     text,       -- where exif_datetime comes from: DateTimeOriginal, DateTimeDigitized,
                                 -- ModifyDate, XMP, IPTC or GPS
     truncated       boolean     NOT NULL DEFAULT false,  -- the file ends before the picture does
+    colour          int4,       -- mean of the picture in sRGB, 0xRRGGBB
     perceptual_hash int8        -- 63 bits (core/vision/perceptual.py); 0: too flat to be judged by
                                 -- them. No index finds hashes that differ by a few bits
 );

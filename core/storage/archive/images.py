@@ -52,7 +52,7 @@ STATUS_COLUMNS = """
     i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
     i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags,
     t.tags, t.exif_datetime, t.exif_source, t.truncated, t.camera, t.model, t.width, t.height,
-    t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
+    t.colour, t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
     (SELECT p.reason FROM parked_images p WHERE p.image_id = i.image_id) AS waits_for
 """
 _STATUS = f"""
@@ -106,6 +106,7 @@ class ImageStatus:
         exif_source: the field that it comes from.
         truncated: whether the file ends before the picture does; None while it has no tags.
         camera: its maker and model by EXIF.
+        colour: mean of the picture, 0xRRGGBB.
         excluded: people took it out of all answers.
         hand_tags: set by people, as `tags`; these are what `tags` shows once it is tagged.
         tagged_at: when the present tags were written.
@@ -140,6 +141,7 @@ class ImageStatus:
     excluded: bool = False
     hand_tags: list[dict[str, Any]] | None = field(default=None)
     waits_for: str | None = None
+    colour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
