@@ -42,17 +42,24 @@ $(VENV)/dev: $(VENV)/uv requirements-dev.txt pyproject.toml
 	@$(INSTALL_PROJECT)
 	@touch $@ $(VENV)/run $(VENV)/unit
 
-install: $(VENV)/run  ## Install into .venv; the command is .venv/bin/photo-archive
+# What the page at / is drawn with. Without a network all else works, and the next call tries again.
+$(VENV)/page: $(VENV)/run standalone/kafka/kafka-jars.lock
+	@$(BIN)/python -m standalone.lit_html && touch $@ || true
 
-demo: $(VENV)/run  ## Run the whole archive here: PHOTOS=dir, ONCE=1, MODEL=demo
+install: $(VENV)/run $(VENV)/page  ## Install into .venv; the command is .venv/bin/photo-archive
+
+demo: $(VENV)/run $(VENV)/page  ## Run the whole archive here: PHOTOS=dir, ONCE=1, MODEL=demo
 	@exec $(BIN)/photo-archive demo $${PHOTOS:+--photos "$$PHOTOS"} $${MODEL:+--model "$$MODEL"} \
 		$(if $(filter-out 0,$(ONCE)),--once)
 
-up: $(VENV)/run  ## Start the embedded servers and all roles, and stay
+up: $(VENV)/run $(VENV)/page  ## Start the embedded servers and all roles, and stay
 	@exec $(BIN)/photo-archive up
 
+page: $(VENV)/run  ## Fetch lit-html again, which the page is drawn with
+	@$(BIN)/python -m standalone.lit_html && touch $(VENV)/page
+
 test: $(VENV)/dev  ## Checks and the whole suite, on a real broker and database
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory $(VENV)/page check
 	@$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
 
 test-unit: $(VENV)/unit  ## Unit tests only: installs no torch; half a minute
@@ -95,4 +102,4 @@ ci: test  ## What CI runs
 clean:  ## Remove the environment and the standalone data (asks nothing)
 	rm -rf $(VENV) var
 
-.PHONY: help install demo up test test-unit test-faults check format docs bench lock compose-up compose-down ci clean
+.PHONY: help install demo up page test test-unit test-faults check format docs bench lock compose-up compose-down ci clean

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.blobs.places import open_store
 from core.blobs.store import BlobStore
 from core.egress.client import GuardedClient, open_client
-from core.egress.own_ports import own_ports
+from core.egress.own_ports import inbox_prefix, own_ports
 from core.messaging.liveness import report_progress
 from core.settings import (
     ArchiveSettings,
@@ -39,12 +39,10 @@ async def open_image_bytes(pool: Pool) -> AsyncIterator[ImageBytes]:
         ConfigurationError: a setting cannot be worked with.
     """
     archive = load(ArchiveSettings)
+    ingress, standalone = load(IngressSettings), load(StandaloneSettings)
     own = own_ports(
-        load(IngressSettings),
-        load(KafkaSettings),
-        load(DatabaseSettings),
-        load(TelemetrySettings),
-        load(StandaloneSettings),
+        ingress, load(KafkaSettings), load(DatabaseSettings), load(TelemetrySettings), standalone
     )
-    async with open_client(load(EgressSettings), own) as client:
+    inbox = inbox_prefix(ingress, standalone)
+    async with open_client(load(EgressSettings), own, inbox) as client:
         yield ImageBytes(client, open_store(archive, client, PostgresBlobs(pool), report_progress))

@@ -164,6 +164,7 @@ class IngressSettings(Settings):
     ssl_keyfile: Path | None = None
     #: Of pages elsewhere that may use the API: https://page.example,… or *.
     cors_origins: Annotated[str, _checked(check_origins)] = ""
+    lit_html: Path | None = None  # the WebJar that the page is drawn with
 
     def origins(self) -> tuple[str, ...]:
         """Return the origins of pages elsewhere that may use the API."""

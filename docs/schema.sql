@@ -143,7 +143,7 @@ CREATE TABLE images (
     CHECK ((status = ANY (ARRAY['accepted'::text, 'tagged'::text, 'failed'::text, 'missing'::text, 'deleted'::text])))
 );
 CREATE INDEX images_arrived ON images USING btree (open_to_all, arrived_at DESC, image_id DESC);
-CREATE INDEX images_job ON images USING btree (job_id, status) WHERE (job_id IS NOT NULL);
+CREATE INDEX images_job ON images USING btree (job_id, status, updated_at, image_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX images_tombstones ON images USING btree (deleted_at) WHERE (status = 'deleted'::text);
 CREATE TRIGGER images_noted AFTER INSERT OR DELETE OR UPDATE ON images FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_image();
@@ -217,6 +217,20 @@ CREATE TABLE failures (
 );
 CREATE INDEX failures_last ON failures USING btree (last_at);
 
+-- What people decided about images that are alike.
+CREATE TABLE duplicate_decisions (
+    one bytea NOT NULL,
+    other bytea NOT NULL,
+    keep uuid,
+    excluded uuid,
+    decided_by text NOT NULL,
+    decided_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (one, other),
+    CHECK ((one < other))
+);
+CREATE INDEX duplicate_decisions_excluded ON duplicate_decisions USING btree (excluded) WHERE (excluded IS NOT NULL);
+CREATE INDEX duplicate_decisions_other ON duplicate_decisions USING btree (other);
+
 -- Arrivals of images that others must not wait for, with their records: worked off per owner in turn.
 CREATE TABLE parked_images (
     image_id uuid NOT NULL,
@@ -276,12 +290,12 @@ CREATE TABLE jobs (
     finished_at timestamp with time zone,
     PRIMARY KEY (job_id),
     CHECK ((kind = 'directory'::text)),
-    CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
+    CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'paused'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );
 CREATE INDEX jobs_created ON jobs USING btree (created_at DESC, job_id DESC);
 CREATE INDEX jobs_finished ON jobs USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX jobs_of_owner ON jobs USING btree (owner, created_at DESC, job_id DESC);
-CREATE INDEX jobs_open ON jobs USING btree (created_at) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text]));
+CREATE INDEX jobs_open ON jobs USING btree (created_at) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text, 'paused'::text]));
 
 -- What the filesystem bridge has seen: the watcher is a hint, this and a rescan are the truth.
 CREATE TABLE watched_files (
@@ -472,6 +486,7 @@ CREATE INDEX queries_answered ON queries USING btree (answered_at) WHERE (status
 CREATE INDEX queries_of_owner ON queries USING btree (owner, accepted_at DESC, query_id DESC) WHERE (deleted_at IS NULL);
 CREATE INDEX queries_tombstones ON queries USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
 CREATE INDEX queries_unanswered ON queries USING btree (accepted_at DESC, query_id DESC) WHERE (status <> 'answered'::text);
+CREATE INDEX queries_unusual ON queries USING btree (((answer ->> 'type'::text)), accepted_at DESC, query_id DESC) WHERE ((answer ->> 'type'::text) <> 'query.completed'::text);
 
 -- Queries that wait for an upload to be tagged (option `after`).
 CREATE TABLE parked_queries (
@@ -502,7 +517,10 @@ CREATE TABLE deliveries (
     lease_until timestamp with time zone,
     token uuid,
     reason text,
-    waits_for text,  -- Not written yet: why a due webhook is not sent now (schedule, retry_after, breaker, disabled, room).
+    waits_for text,  -- What next_at is from, where it is not from the start; whatever else a webhook waits for is known of its target.
+    is_manual boolean NOT NULL DEFAULT false,
+    planned_at timestamp with time zone,
+    stopped_by text,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     finished_at timestamp with time zone,
     round integer NOT NULL DEFAULT 0,
@@ -511,12 +529,15 @@ CREATE TABLE deliveries (
     line smallint NOT NULL DEFAULT ((hashtext(url) & 31))::smallint,
     sender text NOT NULL DEFAULT COALESCE(owner, ('	'::text || ((hashtext(url) & 31))::text)),
     PRIMARY KEY (delivery_id),
-    CHECK ((state = ANY (ARRAY['due'::text, 'leased'::text, 'delivered'::text, 'dead'::text])))
+    CHECK ((state = ANY (ARRAY['due'::text, 'leased'::text, 'delivered'::text, 'dead'::text]))),
+    CHECK ((waits_for = ANY (ARRAY['schedule'::text, 'retry_after'::text])))
 );
 CREATE INDEX deliveries_dead ON deliveries USING btree (host_of(target), finished_at) WHERE (state = 'dead'::text);
 CREATE INDEX deliveries_due ON deliveries USING btree (target, sender, line, ((attempt > 0)), next_at) WHERE (state = 'due'::text);
 CREATE INDEX deliveries_finished ON deliveries USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX deliveries_leased ON deliveries USING btree (lease_until) WHERE (state = 'leased'::text);
+CREATE INDEX deliveries_next ON deliveries USING btree (next_at, query_id) WHERE (state = 'due'::text);
+CREATE INDEX deliveries_open ON deliveries USING btree (created_at DESC, query_id DESC) WHERE (state = ANY (ARRAY['due'::text, 'dead'::text]));
 CREATE INDEX deliveries_query ON deliveries USING btree (query_id);
 
 -- What came of each try to send a webhook.
@@ -528,12 +549,14 @@ CREATE TABLE attempts (
     status integer,
     error text,
     detail text,
-    dns_ms integer,  -- Not written yet: time to resolve the name.
-    connect_ms integer,  -- Not written yet: time to connect.
-    tls_ms integer,  -- Not written yet: time of the TLS handshake.
-    wait_ms integer,  -- Not written yet: time from the request's end to the status line.
-    headers jsonb,  -- Not written yet: the answer's headers, [[name, value], ...], bounded.
-    body bytea,  -- Not written yet: the answer's body, to 16 KiB.
+    dns_ms integer,  -- Time to resolve the name; NULL, as the next two: there was no need.
+    connect_ms integer,  -- Time to connect.
+    tls_ms integer,  -- Time of the TLS handshake.
+    wait_ms integer,  -- Time from the connection to the answer's status line.
+    headers jsonb,
+    body bytea,
+    body_is_cut boolean,
+    is_manual boolean NOT NULL DEFAULT false,
     PRIMARY KEY (delivery_id, attempt),
     FOREIGN KEY (delivery_id) REFERENCES deliveries(delivery_id) ON DELETE CASCADE,
     CHECK ((octet_length(body) <= 16384))
@@ -576,6 +599,26 @@ CREATE TABLE target_events (
 CREATE INDEX target_events_at ON target_events USING btree (at);
 CREATE INDEX target_events_target ON target_events USING btree (target, id DESC);
 
+-- What delivery processes know of targets, for people to see; the processes themselves do not read it.
+CREATE TABLE target_health (
+    target text NOT NULL,
+    instance text NOT NULL,
+    cap integer NOT NULL,
+    in_flight integer NOT NULL,
+    failures integer NOT NULL,
+    is_half_open boolean NOT NULL,
+    opened_until timestamp with time zone,
+    paused_until timestamp with time zone,
+    rated_until timestamp with time zone,
+    last_ok_at timestamp with time zone,
+    last_error text,
+    last_error_at timestamp with time zone,
+    p99_ms integer,
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (target, instance)
+) WITH (fillfactor=50);
+CREATE INDEX target_health_updated ON target_health USING btree (updated_at);
+
 -- Callback addresses that are registered: each with a signing secret of its own, under the owner E'\tendpoint/<id>', which no owner of a key can be called.
 CREATE TABLE endpoints (
     endpoint_id uuid NOT NULL,
@@ -586,6 +629,38 @@ CREATE TABLE endpoints (
     PRIMARY KEY (endpoint_id),
     UNIQUE (owner, url)
 );
+
+-- Addresses of the receiver in the box, and what each answers.
+CREATE TABLE inboxes (
+    token text NOT NULL,
+    owner text NOT NULL,
+    answer jsonb NOT NULL,
+    received bigint NOT NULL DEFAULT 0,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (token)
+);
+CREATE INDEX inboxes_owner ON inboxes USING btree (owner, created_at);
+
+-- What came to inboxes: the newest 100 of each, for a day.
+CREATE TABLE inbox_posts (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    token text NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    webhook_id text,
+    attempt_seen integer NOT NULL,
+    headers jsonb NOT NULL,
+    body bytea NOT NULL,
+    body_bytes bigint NOT NULL,
+    signature_ok boolean,
+    type text,
+    query_id uuid,
+    answered integer,
+    PRIMARY KEY (id),
+    FOREIGN KEY (token) REFERENCES inboxes(token) ON DELETE CASCADE,
+    CHECK ((octet_length(body) <= 65536))
+);
+CREATE INDEX inbox_posts_at ON inbox_posts USING btree (at);
+CREATE INDEX inbox_posts_of ON inbox_posts USING btree (token, id DESC);
 
 -- Keys of the HTTP face.
 CREATE TABLE api_keys (
@@ -601,6 +676,18 @@ CREATE TABLE api_keys (
     PRIMARY KEY (key_id)
 );
 CREATE INDEX api_keys_owner ON api_keys USING btree (owner);
+
+-- Answers to requests with an Idempotency-Key, for a day: asked again, they act no second time.
+CREATE TABLE asked_once (
+    owner text NOT NULL,
+    operation text NOT NULL,
+    key text NOT NULL,
+    fingerprint bytea NOT NULL,
+    answer jsonb,
+    asked_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner, operation, key)
+);
+CREATE INDEX asked_once_at ON asked_once USING btree (asked_at);
 
 -- Signing secrets of webhooks, one or more per owner; '' is the instance's own.
 CREATE TABLE signing_secrets (

@@ -17,6 +17,7 @@ from ingress.routes import documents
 from ingress.routes.delivery import endpoints, queries, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
+from ingress.routes.page import inboxes, shell
 from ingress.routes.photos import curation, duplicates, image_list, images, tag, thumbs
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
@@ -36,6 +37,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *redelivery.OPERATIONS,
     *targets.OPERATIONS,
     *endpoints.OPERATIONS,
+    *inboxes.OPERATIONS,
     *dead_letters.OPERATIONS,
     *tag.OPERATIONS,
     *jobs.OPERATIONS,
@@ -53,7 +55,7 @@ def create_app(deps: Dependencies) -> Starlette:
     Raises:
         ConfigurationError: files that the documents need are not installed.
     """
-    served = (*DESCRIBED, *documents.operations(DESCRIBED, deps))
+    served = (*DESCRIBED, *documents.operations(DESCRIBED, deps), *shell.operations(deps))
     app = Starlette(
         routes=routes_of(_switches(served, deps)),
         exception_handlers=handlers(),

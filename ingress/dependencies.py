@@ -25,6 +25,9 @@ from ingress.reading.thumbs import Thumbs
 
 #: Of the database and of the broker, and the models that run.
 Health = tuple[Check, Check, tuple[RunningModel, ...]]
+#: Answers that inboxes hold back at a time: webhooks to one target are at most
+#: EGRESS_PER_HOST_CONNECTIONS in a process, and each holds a connection that others need.
+MAX_INBOX_HOLDS = 32
 UTC_NOW = partial(datetime.now, UTC)
 
 
@@ -73,6 +76,7 @@ class Dependencies:
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         database_looks, health_looks: a flood of probes asks the database once.
         comparing: lock held while the photos of the archive are compared with each other.
+        inbox_holds: answers of the receiver in the box that come late, or never.
     """
 
     settings: IngressSettings
@@ -97,4 +101,7 @@ class Dependencies:
     database_looks: Shared[Check] = field(default_factory=Shared)
     health_looks: Shared[Health] = field(default_factory=Shared)
     comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    inbox_holds: SharedBudget = field(
+        default_factory=lambda: SharedBudget(MAX_INBOX_HOLDS, "held answers")
+    )
     now: Callable[[], datetime] = UTC_NOW

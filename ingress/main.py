@@ -20,7 +20,7 @@ from core.blobs.store import BlobStore
 from core.blobs.thumbs import thumb_keeper_of
 from core.egress.client import EgressLimits, GuardedClient
 from core.egress.guard import TargetGuard
-from core.egress.own_ports import own_ports
+from core.egress.own_ports import inbox_prefix, own_ports
 from core.egress.resolver import HostResolver
 from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
@@ -199,14 +199,10 @@ def _target_guard(
 ) -> TargetGuard:
     resolver = HostResolver()
     stack.push_async_exit(resolver)
-    own = own_ports(
-        settings,
-        kafka,
-        load(DatabaseSettings),
-        load(TelemetrySettings),
-        load(StandaloneSettings),
-    )
-    return TargetGuard(TargetPolicy.from_settings(load(EgressSettings), own), resolver)
+    standalone = load(StandaloneSettings)
+    own = own_ports(settings, kafka, load(DatabaseSettings), load(TelemetrySettings), standalone)
+    inbox = inbox_prefix(settings, standalone)
+    return TargetGuard(TargetPolicy.from_settings(load(EgressSettings), own, inbox), resolver)
 
 
 def _guards(

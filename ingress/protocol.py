@@ -121,7 +121,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle.remove(self)
         if not (self.flow.write_paused or self.pipeline):
             self._cancel_sending()  # it was for the answer before
-        is_crowded = len(self.tasks) >= self._limits.connections
+        is_probe = bytes(self.url.partition(b"?")[0]) in self._limits.probes
+        room = self._limits.connections + self._limits.probe_room * is_probe
+        is_crowded = len(self.tasks) >= room
         self.app = too_many_requests if is_crowded else self.config.loaded_app
         super().on_headers_complete()
         self._is_in_head = False  # only now: the target may be wrong, and `cycle` another request's

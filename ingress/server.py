@@ -16,6 +16,7 @@ from ingress.dependencies import Readiness
 from ingress.http.idling import IdleConnections
 from ingress.http.limits import WireLimits
 from ingress.protocol import BoundedProtocol
+from ingress.routes.operating import health
 
 KEEP_ALIVE_S = 5
 DRAIN_TIMEOUT_S = 20  # for requests under way at the end; orchestrators kill after 30 s
@@ -88,7 +89,9 @@ class Server(uvicorn.Server):
 def limits_of(settings: IngressSettings) -> WireLimits:
     """Return the bounds of a connection: two by settings, the rest constants."""
     return WireLimits(
-        header_timeout_s=settings.header_timeout_s, connections=settings.max_connections
+        header_timeout_s=settings.header_timeout_s,
+        connections=settings.max_connections,
+        probes=frozenset(one.path.encode() for one in health.OPERATIONS if one.is_probe),
     )
 
 

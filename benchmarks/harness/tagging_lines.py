@@ -80,11 +80,12 @@ async def ours(
     """Run our tagger without Kafka and PostgreSQL; reading, decoding, model and scores overlap.
 
     Args:
-        corrupt: positions of files that are cut in half; their rows become NaN.
+        corrupt: positions of files that end after a quarter, too little to be tagged; their rows
+            become NaN.
     """
     contents = await asyncio.to_thread(lambda: [file.read_bytes() for file in files])
     for place in corrupt:
-        contents[place] = contents[place][: len(contents[place]) // 2]
+        contents[place] = contents[place][: len(contents[place]) // 4]
     rows: list[Embeddings | None] = []
     for place, result in enumerate(await tagger.tag_all(contents, [TagRequest()] * len(files))):
         if isinstance(result, Tagged) == (place in corrupt):

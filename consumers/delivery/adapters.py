@@ -10,9 +10,10 @@ from core.egress.failures import FailureKind
 from core.egress.targets import lane_of
 from core.errors import ConfigurationError, TransientError
 from core.storage import keys
-from core.storage.delivery import deliveries, endpoints, lanes, listing, targets
+from core.storage.delivery import deliveries, lanes, listing, targets
 from core.storage.delivery.deliveries import Leased
 from core.storage.delivery.lanes import Room
+from core.storage.delivery.signers import signers
 from core.storage.keys import INSTANCE
 from core.transaction import Database, Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
@@ -93,22 +94,19 @@ class StoredSecrets:
         known = self._opened.get((owner or INSTANCE, url))
         if known is not None and monotonic() - known[0] < SECRETS_FRESH_S:
             return known[1]
-        opened = await self._open(await self._signer(owner, url))
-        if not opened and owner:
-            opened = await self._open(owner)
-        if not opened:
-            opened = await self._open(INSTANCE) or await self._make_instance_secret()
+        opened = await self._first(owner, url) or await self._make_instance_secret()
         if len(self._opened) > MAX_OPENED:
             self._opened.clear()
         self._opened[owner or INSTANCE, url] = (monotonic(), opened)
         return opened
 
-    async def _signer(self, owner: str | None, url: str) -> str:
-        if not owner:
-            return INSTANCE
+    async def _first(self, owner: str | None, url: str) -> tuple[str, ...]:
         async with self.database.connection() as connection:
-            endpoint_id = await endpoints.find(connection, owner, url)
-        return owner if endpoint_id is None else endpoints.secrets_owner(endpoint_id)
+            names = await signers(connection, owner, url)
+        for name in names:
+            if opened := await self._open(name):
+                return opened
+        return ()
 
     async def _open(self, name: str) -> tuple[str, ...]:
         async with self.database.connection() as connection:

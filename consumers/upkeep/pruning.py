@@ -18,8 +18,9 @@ log = structlog.get_logger(__name__)
 
 #: Portions of one table in a round. The next round goes on where this one ended.
 PORTIONS_PER_ROUND = 500
-#: Bytes and vectors that nothing refers to, places of published uploads, previews of labels. Not a
-#: setting, since nobody can ask for them any more, or asks again.
+#: Bytes and vectors that nothing refers to, places of published uploads, previews of labels, what
+#: came to inboxes, answers to requests that may be asked again, what processes knew of targets. Not
+#: a setting, since nobody can ask for them any more, or asks again.
 UNREFERENCED = timedelta(days=1)
 #: Names of processes that were never seen again; one that is still alive is written anew.
 MEMBERS = timedelta(days=365)
@@ -41,7 +42,10 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "deleted_queries": settings.tombstones_days,
     }
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
-    gone = ("outbox_places", "label_previews", *retention.SWEPT)
+    gone = (
+        "outbox_places", "label_previews", "inbox_posts", "asked_once", "target_health",
+        *retention.SWEPT,
+    )  # fmt: skip
     own = {"members": MEMBERS, "large_thumbs": LARGE_THUMBS}
     return kept | dict.fromkeys(gone, UNREFERENCED) | own
 

@@ -35,6 +35,7 @@ class RequestTrace:
     Attributes:
         host: of the target, or of the proxy.
         url: what is requested, byte for byte; None: as aiohttp writes it.
+        to_inbox: it is an address of the receiver in the box.
         reused: the connection had a request before.
         status: of the answer, from its status line on.
         heard: called when the status is there.
@@ -42,6 +43,7 @@ class RequestTrace:
 
     host: str
     url: yarl.URL | None = None
+    to_inbox: bool = False
     reused: bool = False
     remote_address: str = ""
     forbidden: TargetForbidden | None = None

@@ -209,6 +209,8 @@ class GuardedClient:
             TargetUnreachable: no answer, or one that broke off; `kind` says why.
         """
         target = self._guard.policy.check_url(url)
+        if target.is_inbox:
+            raise TargetForbidden(f"{target.host}: the receiver in the box takes webhooks alone")
         reading = Reading(max_bytes)
         await self._perform(_Call("GET", target, timeout_s), self._trace(target), reading)
         return reading.download()
@@ -281,7 +283,7 @@ class GuardedClient:
 
     def _trace(self, target: Target) -> RequestTrace:
         host = self._proxy.url.host if self._proxy is not None else target.host
-        return RequestTrace(host, self._exact_url(target.url))
+        return RequestTrace(host, self._exact_url(target.url), to_inbox=target.is_inbox)
 
     def _dial_guard(self) -> TargetGuard:
         if self._proxy is None:
@@ -292,18 +294,19 @@ class GuardedClient:
 
 @asynccontextmanager
 async def open_client(
-    settings: EgressSettings, own_ports: frozenset[int] = frozenset()
+    settings: EgressSettings, own_ports: frozenset[int] = frozenset(), inbox: str = ""
 ) -> AsyncIterator[GuardedClient]:
     """Yield a guarded client as the settings describe it, with its resolver.
 
     Args:
         settings: the operator's rules.
         own_ports: where the archive itself listens on this machine.
+        inbox: what addresses of the receiver in the box begin with; empty: there is none.
 
     Raises:
         ConfigurationError: a setting cannot be used; names the variable.
     """
-    policy = TargetPolicy.from_settings(settings, own_ports)
+    policy = TargetPolicy.from_settings(settings, own_ports, inbox)
     limits = EgressLimits.from_settings(settings)
     async with (
         HostResolver() as resolver,

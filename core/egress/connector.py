@@ -101,20 +101,23 @@ class GuardedConnector(aiohttp.TCPConnector):
         if judged is None or judged.host != trace.host:
             # Otherwise nothing can have changed: a socket keeps its peer, and the policy is fixed.
             opened_at = now if judged is None else judged.opened_at
-            judged = self._judge(transport, trace.host, opened_at)
+            judged = self._judge(transport, trace, opened_at)
             self._judged[protocol] = judged
         trace.remote_address = judged.address
         if now - judged.opened_at > self._max_age_s or self._open_count() > self._max_open:
             protocol.force_close()
 
-    def _judge(self, transport: asyncio.Transport, host: str, opened_at: float) -> _Judged:
+    def _judge(
+        self, transport: asyncio.Transport, trace: RequestTrace, opened_at: float
+    ) -> _Judged:
         peer = transport.get_extra_info("peername")
         if peer is None:
             return _Judged(opened_at)
         address = str(peer[0])
-        self._policy.check_peer(host, parse_address(address))
-        self._policy.check_own(host, parse_address(address), peer[1])
-        return _Judged(opened_at, host, address)
+        self._policy.check_connection(
+            trace.host, parse_address(address), peer[1], to_inbox=trace.to_inbox
+        )
+        return _Judged(opened_at, trace.host, address)
 
     def _open_count(self) -> int:
         if len(self._judged) > self._max_open:
@@ -155,8 +158,8 @@ def _socket_factory(policy: TargetPolicy) -> "aiohttp.SocketFactoryType":
         family, kind, protocol, _, address = address_info
         trace = trace_of_request.get()
         try:
-            policy.check_peer(trace.host, parse_address(str(address[0])))
-            policy.check_own(trace.host, parse_address(str(address[0])), int(address[1]))
+            peer = parse_address(str(address[0]))
+            policy.check_connection(trace.host, peer, int(address[1]), to_inbox=trace.to_inbox)
         except TargetForbidden as error:
             # aiohappyeyeballs 2.7 expects OSError from a factory, and swallows all others.
             trace.forbidden = error

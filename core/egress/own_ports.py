@@ -9,7 +9,7 @@ import socket
 from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
-from core.egress.addresses import IPAddress
+from core.egress.addresses import IPAddress, parse_address
 from core.settings import (
     DatabaseSettings,
     IngressSettings,
@@ -39,6 +39,23 @@ def own_ports(
         ports.update(port + 1 for port in brokers)
         ports.update(range(standalone.metrics_port, standalone.metrics_port + STANDALONE_METRICS))
     return frozenset(ports - {0})
+
+
+def inbox_prefix(ingress: IngressSettings, standalone: StandaloneSettings) -> str:
+    """Return what addresses of the receiver in the box begin with; empty where there is none.
+
+    There is one in the standalone mode alone, whose HTTP face listens on loopback: the supervisor
+    tells its processes where it lives.
+    """
+    try:
+        address = parse_address(ingress.host)
+    except ValueError:  # a name: whose address it is would be found out anew each time
+        return ""
+    if "home" not in standalone.model_fields_set or not address.is_loopback:
+        return ""
+    scheme = "https" if ingress.ssl_certfile else "http"
+    host = f"[{address}]" if address.version == 6 else str(address)
+    return f"{scheme}://{host}:{ingress.port}/inbox/"
 
 
 def is_here(address: IPAddress) -> bool:

@@ -19,6 +19,8 @@ MAX_URL_CHARS = 2048  # what browsers and proxies agree on
 DEFAULT_PORTS = {"https": 443, "http": 80}
 MAX_PORT = 65_535
 
+#: A token of the receiver in the box: 32 random bytes.
+_INBOX_TOKEN = re.compile("[A-Za-z0-9_-]{43}")
 # Parsers disagree on these: urllib drops tabs and line ends, browsers turn \ into /.
 _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _BRACKETS = re.compile(r"[^\[\]]*|([^\[\]]*@)?\[[0-9a-fA-F:.]+\](:[0-9]*)?")
@@ -33,6 +35,7 @@ class Target:
 
     Attributes:
         url: with that host and without fragment, else byte for byte as it came in.
+        is_inbox: the archive's own receiver in the box.
     """
 
     scheme: str
@@ -40,11 +43,17 @@ class Target:
     port: int
     url: str
     address: IPAddress | None = None  # where the host is an address literal
+    is_inbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TargetPolicy:
-    """The operator's rules. Allowed hosts and networks override the address table, nothing else."""
+    """The operator's rules. Allowed hosts and networks override the address table, nothing else.
+
+    Attributes:
+        inbox: what the addresses of the receiver in the box begin with, up to their token; empty:
+            there is none. They pass all rules but `denied_networks`.
+    """
 
     schemes: frozenset[str] = frozenset({"https"})
     ports: tuple[range, ...] = (range(443, 444), range(8443, 8444))
@@ -52,10 +61,11 @@ class TargetPolicy:
     allowed_networks: tuple[IPNetwork, ...] = ()
     denied_networks: tuple[IPNetwork, ...] = ()  # wins over all, as the next one does
     own_ports: frozenset[int] = frozenset()  # the archive's own servers, at any address of ours
+    inbox: str = ""
 
     @classmethod
     def from_settings(
-        cls, settings: EgressSettings, own_ports: frozenset[int] = frozenset()
+        cls, settings: EgressSettings, own_ports: frozenset[int] = frozenset(), inbox: str = ""
     ) -> "TargetPolicy":
         """Return the policy that the settings describe.
 
@@ -70,6 +80,7 @@ class TargetPolicy:
             allowed_networks=networks,
             denied_networks=_parse_denied(_split(settings.denied_hosts)),
             own_ports=own_ports,
+            inbox=inbox,
         )
 
     def check_url(self, url: str) -> Target:
@@ -79,6 +90,8 @@ class TargetPolicy:
             TargetForbidden: names the value and the one rule that it breaks.
         """
         parts = _split_url(url)
+        if self.is_inbox(url):
+            return self._inbox_target(url, parts)
         self._check_scheme(parts.scheme)
         if parts.username is not None or parts.password is not None:
             raise TargetForbidden("the URL must not carry a user name or a password")
@@ -99,10 +112,36 @@ class TargetPolicy:
         for address in addresses:
             self.check_peer(host, address)
 
+    def is_inbox(self, url: str) -> bool:
+        """Return whether a URL is, letter by letter, an address of the receiver in the box.
+
+        Nothing is read into it: another spelling of the host, a query, a fragment or a path that
+        leads there are not that address.
+        """
+        start = len(self.inbox)
+        return url[:start] == self.inbox != "" and bool(_INBOX_TOKEN.fullmatch(url, start))
+
+    def check_connection(
+        self, host: str, address: IPAddress, port: int, *, to_inbox: bool = False
+    ) -> None:
+        """Raise where a connection to an address must not be made.
+
+        Args:
+            to_inbox: it is for a request to an address of the receiver in the box.
+
+        Raises:
+            TargetForbidden: names the host, the address and the rule.
+        """
+        if to_inbox:
+            self._check_denied(host, address)
+            return
+        self.check_peer(host, address)
+        self.check_own(host, address, port)
+
     def check_own(self, host: str, address: IPAddress, port: int) -> None:
         """Raise where the archive itself listens. No list of the operator's allows it.
 
-        A receiver within the archive would be an exception made here, by the URL's path.
+        The receiver in the box is known by its whole URL, before this is asked.
 
         Raises:
             TargetForbidden: names the host, the address and the port.
@@ -116,8 +155,7 @@ class TargetPolicy:
         Raises:
             TargetForbidden: names the host, the address and the rule.
         """
-        if any(address in network for network in self.denied_networks):
-            raise TargetForbidden(f"{host}: {address} is in a range that the operator denies")
+        self._check_denied(host, address)
         if host in self.allowed_hosts:
             return
         try:
@@ -125,6 +163,16 @@ class TargetPolicy:
         except TargetForbidden as error:
             literal = str(address) == host.strip("[]")
             raise TargetForbidden(str(error) if literal else f"{host}: {error}") from error
+
+    def _inbox_target(self, url: str, parts: SplitResult) -> Target:
+        host, address = canonical_host(parts.hostname or "")
+        if address is not None:
+            self._check_denied(host, address)
+        return Target(parts.scheme, host, _port_of(parts), url, address, is_inbox=True)
+
+    def _check_denied(self, host: str, address: IPAddress) -> None:
+        if any(address in network for network in self.denied_networks):
+            raise TargetForbidden(f"{host}: {address} is in a range that the operator denies")
 
     def _check_scheme(self, scheme: str) -> None:
         if scheme not in self.schemes:

@@ -53,6 +53,20 @@ _AGED = {
             SELECT sha256, size FROM thumbs
             WHERE size = 'large' AND created_at < now() - $1::interval LIMIT $2)
     """,
+    "inbox_posts": """
+        DELETE FROM inbox_posts WHERE id IN (
+            SELECT id FROM inbox_posts WHERE at < now() - $1::interval LIMIT $2)
+    """,
+    "asked_once": """
+        DELETE FROM asked_once WHERE (owner, operation, key) IN (
+            SELECT owner, operation, key FROM asked_once
+            WHERE asked_at < now() - $1::interval LIMIT $2)
+    """,
+    "target_health": """
+        DELETE FROM target_health WHERE (target, instance) IN (
+            SELECT target, instance FROM target_health
+            WHERE updated_at < now() - $1::interval LIMIT $2)
+    """,
     "members": """
         DELETE FROM members WHERE (grp, instance) IN (
             SELECT grp, instance FROM members WHERE updated_at < now() - $1::interval LIMIT $2)

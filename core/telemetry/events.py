@@ -96,6 +96,7 @@ _UPKEEP = {
 }
 _SERVING = {
     "events_ended": "A stream of events was cut by an outage; the client comes back",
+    "page_unavailable": "`/` says what is missing: lit-html was not fetched, or is another file",
     "links_disabled": "`SECRETS_KEY` is not set: there are no signed links",
     "part_away": "A request got 503 because something outside is away",
     "request_failed": "A request got 500: a bug; the line has the stack",

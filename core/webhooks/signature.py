@@ -8,13 +8,15 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 ID_HEADER = "webhook-id"
 TIMESTAMP_HEADER = "webhook-timestamp"
 SIGNATURE_HEADER = "webhook-signature"
 SECRET_PREFIX = "whsec_"  # noqa: S105  # the prefix, not a secret
 VERSION = "v1"
+TOLERANCE_S = 300  # as the published libraries have it: older ones may be a recording
 # Specification, "Signature scheme": 24 to 64 random bytes.
 MIN_SECRET_BYTES = 24
 MAX_SECRET_BYTES = 64
@@ -61,6 +63,25 @@ def sign(message_id: str, timestamp: int, body: bytes, keys: Sequence[bytes]) ->
     if not message_id or "." in message_id:
         raise ValueError(f"{message_id!r} cannot be signed: empty, or with a dot")
     return " ".join(f"{VERSION},{_digest(message_id, timestamp, body, key)}" for key in keys)
+
+
+def is_genuine(headers: Mapping[str, str], body: bytes, keys: Sequence[bytes], now: float) -> bool:
+    """Return whether a message is signed with one of the keys, and not long ago.
+
+    Args:
+        headers: of the request, names in lower case.
+        body: all of it.
+        keys: any of them will do.
+        now: Unix seconds.
+    """
+    message_id, sent_at = headers.get(ID_HEADER, ""), headers.get(TIMESTAMP_HEADER, "")
+    if not message_id or "." in message_id or not re.fullmatch("[0-9]{1,12}", sent_at):
+        return False
+    if abs(now - int(sent_at)) > TOLERANCE_S:
+        return False
+    given = headers.get(SIGNATURE_HEADER, "").encode(errors="replace").split()
+    right = [f"{VERSION},{_digest(message_id, int(sent_at), body, key)}".encode() for key in keys]
+    return any(hmac.compare_digest(one, other) for one in right for other in given)
 
 
 def _digest(message_id: str, timestamp: int, body: bytes, key: bytes) -> str:

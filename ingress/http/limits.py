@@ -200,6 +200,8 @@ class WireLimits:
         pause_s: the longest time for which a connection is not read because its client was told to
             wait; less than uvicorn's keep-alive time.
         connections: in all; beyond it idle ones are closed, and requests refused.
+        probes: paths that orchestrators ask. So many of them as `probe_room` are answered beside
+            all other requests: a full process is alive, and one that is started anew serves nobody.
     """
 
     head_bytes: int = 64 * 1024
@@ -213,6 +215,8 @@ class WireLimits:
     linger_bytes: int = 1024 * 1024
     pause_s: float = 4.0
     connections: int = 1000
+    probes: frozenset[bytes] = frozenset()
+    probe_room: int = 16
 
     @property
     def idle_per_address(self) -> int:

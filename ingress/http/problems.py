@@ -65,6 +65,12 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("query_not_found", 404, "Query not found", "Unknown, or another owner's."),
     Kind("endpoint_not_found", 404, "Endpoint not found", "Unknown, or another owner's."),
+    Kind(
+        "inbox_not_found",
+        404,
+        "Inbox not found",
+        "Unknown, another owner's, or this is not the standalone mode, which alone has inboxes.",
+    ),
     Kind("job_not_found", 404, "Job not found", "Unknown, or another owner's."),
     Kind(
         "preview_not_found", 404, "Preview not found", "Unknown, replaced by a newer one, or old."
@@ -98,6 +104,12 @@ KINDS: tuple[Kind, ...] = (
         409,
         "Endpoint already registered",
         "Use it; `photo-archive keys signing-secret --endpoint` changes its secret.",
+    ),
+    Kind(
+        "inboxes_exist",
+        409,
+        "Too many inboxes",
+        "Use one of those that there are.",
     ),
     Kind(
         "labels_changed",

@@ -1,4 +1,4 @@
-"""`/docs`, `/openapi.json`, `/asyncapi.json`, `/`: the documentation, which works offline."""
+"""`/docs`, `/openapi.json`, `/asyncapi.json`: the documentation, which works offline."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -35,16 +35,12 @@ def operations(described: Sequence[Operation], deps: Dependencies) -> tuple[Oper
     """
     swagger = _swagger_files()
     pages = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined)
-    landing = pages.get_template("landing.html").render(
-        model=deps.model, version=deps.version, base=deps.base_url
-    )
     problems = pages.get_template("problems.html").render(kinds=KINDS)
     served = (
-        _page("/", "What runs here", _html(landing, "landing")),
         _page("/docs", "The API, readable", _html((PAGES / "docs.html").read_text(), "docs")),
         _page("/docs/problems", "All kinds of errors", _html(problems, "problems")),
         _file("/docs/docs.js", PAGES / "docs.js", "text/javascript"),
-        _file("/docs/landing.css", PAGES / "landing.css", "text/css"),
+        _file("/docs/plain.css", PAGES / "plain.css", "text/css"),
         _file("/docs/swagger-ui.css", swagger / "swagger-ui.css", "text/css"),
         _file("/docs/swagger-ui-bundle.js", swagger / "swagger-ui-bundle.js", "text/javascript"),
     )

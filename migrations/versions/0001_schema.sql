@@ -155,7 +155,8 @@ CREATE TABLE images (
     open_to_all boolean    NOT NULL DEFAULT true,  -- announced without a key: every key that may read sees it
     moved_to    uuid                               -- where the photo of a missing file is now
 );
-CREATE INDEX images_job ON images (job_id, status) WHERE job_id IS NOT NULL;
+-- By the time too: how fast a job goes is what was tagged of it in the last minute.
+CREATE INDEX images_job ON images (job_id, status, updated_at, image_id) WHERE job_id IS NOT NULL;
 CREATE INDEX images_sha256 ON images (sha256) WHERE sha256 IS NOT NULL;
 CREATE INDEX images_arrived ON images (open_to_all, arrived_at DESC, image_id DESC);
 CREATE INDEX images_tombstones ON images (deleted_at) WHERE status = 'deleted';
@@ -227,6 +228,22 @@ CREATE TABLE failures (
 CREATE INDEX failures_last ON failures (last_at);
 COMMENT ON TABLE failures IS 'The failure ledger: one row per image and reason, the newest attempt.';
 
+-- Between contents, so that a decision outlives a file's move and every tagging; of copies with the
+-- same bytes between the images themselves, and it follows the one that moves (core/storage/archive/moving.py).
+CREATE TABLE duplicate_decisions (
+    one        bytea       NOT NULL,  -- SHA-256 of the contents, or the ids of the images: the lesser
+    other      bytea       NOT NULL,
+    keep       uuid,                  -- the image that stays in answers; NULL: both
+    excluded   uuid,                  -- the image that this decision excluded, and nobody had before
+    decided_by text        NOT NULL,
+    decided_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (one, other),
+    CHECK (one < other)
+);
+CREATE INDEX duplicate_decisions_other ON duplicate_decisions (other);
+CREATE INDEX duplicate_decisions_excluded ON duplicate_decisions (excluded) WHERE excluded IS NOT NULL;
+COMMENT ON TABLE duplicate_decisions IS 'What people decided about images that are alike.';
+
 -- Each row ends by itself: tagged, failed, replaced, or deleted with its image. No pruner.
 CREATE TABLE parked_images (
     image_id    uuid PRIMARY KEY REFERENCES images (image_id) ON DELETE CASCADE,
@@ -271,7 +288,7 @@ CREATE TABLE jobs (
     root        text        NOT NULL,
     directory   text        NOT NULL,  -- relative to the root
     options     jsonb       NOT NULL DEFAULT '{}',
-    state       text        NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed', 'cancelled')),
+    state       text        NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
     total       int8,
     announced   int8        NOT NULL DEFAULT 0,
     skipped     int8        NOT NULL DEFAULT 0,
@@ -284,7 +301,7 @@ CREATE TABLE jobs (
     updated_at  timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
 );
-CREATE INDEX jobs_open ON jobs (created_at) WHERE state IN ('waiting', 'running');
+CREATE INDEX jobs_open ON jobs (created_at) WHERE state IN ('waiting', 'running', 'paused');
 CREATE INDEX jobs_created ON jobs (created_at DESC, job_id DESC);
 CREATE INDEX jobs_of_owner ON jobs (owner, created_at DESC, job_id DESC);
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
@@ -519,6 +536,8 @@ CREATE INDEX queries_of_owner ON queries (owner, accepted_at DESC, query_id DESC
 CREATE INDEX queries_unanswered ON queries (accepted_at DESC, query_id DESC)
     WHERE status <> 'answered';
 CREATE INDEX queries_answered ON queries (answered_at) WHERE status = 'answered';
+CREATE INDEX queries_unusual ON queries ((answer->>'type'), accepted_at DESC, query_id DESC)
+    WHERE answer->>'type' <> 'query.completed';
 CREATE INDEX queries_tombstones ON queries (deleted_at) WHERE deleted_at IS NOT NULL;
 COMMENT ON TABLE queries IS 'Queries: accepted, perhaps waiting for an upload, answered once.';
 
@@ -555,7 +574,10 @@ CREATE TABLE deliveries (
     lease_until     timestamptz,
     token           uuid,
     reason          text,                  -- why it was given up, or failed last
-    waits_for       text,
+    waits_for       text CHECK (waits_for IN ('schedule', 'retry_after')),  -- what next_at is from
+    is_manual       boolean     NOT NULL DEFAULT false,  -- a person asked for the next attempt
+    planned_at      timestamptz,           -- when automatic attempts go on behind a manual one
+    stopped_by      text,                  -- who stopped it: no attempt follows the present one
     created_at      timestamptz NOT NULL DEFAULT now(),
     finished_at     timestamptz,
     round           int4        NOT NULL DEFAULT 0,  -- a delivered answer that is asked for again is
@@ -574,11 +596,13 @@ CREATE INDEX deliveries_due ON deliveries (target, sender, line, (attempt > 0), 
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'leased';
 CREATE INDEX deliveries_dead ON deliveries (host_of(target), finished_at) WHERE state = 'dead';
 CREATE INDEX deliveries_query ON deliveries (query_id);
+CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC) WHERE state IN ('due', 'dead');
+CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due';
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE deliveries IS
     'The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.';
 COMMENT ON COLUMN deliveries.waits_for IS
-    'Not written yet: why a due webhook is not sent now (schedule, retry_after, breaker, disabled, room).';
+    'What next_at is from, where it is not from the start; whatever else a webhook waits for is known of its target.';
 
 CREATE TABLE attempts (
     delivery_id uuid        NOT NULL REFERENCES deliveries (delivery_id) ON DELETE CASCADE,
@@ -592,17 +616,17 @@ CREATE TABLE attempts (
     connect_ms  int4,
     tls_ms      int4,
     wait_ms     int4,
-    headers     jsonb,
-    body        bytea CHECK (octet_length(body) <= 16384),
+    headers     jsonb,      -- of the answer, [[name, value], ...], bounded
+    body        bytea CHECK (octet_length(body) <= 16384),  -- of the answer
+    body_is_cut boolean,
+    is_manual   boolean     NOT NULL DEFAULT false,  -- a person asked for it
     PRIMARY KEY (delivery_id, attempt)
 );
 COMMENT ON TABLE attempts IS 'What came of each try to send a webhook.';
-COMMENT ON COLUMN attempts.dns_ms IS 'Not written yet: time to resolve the name.';
-COMMENT ON COLUMN attempts.connect_ms IS 'Not written yet: time to connect.';
-COMMENT ON COLUMN attempts.tls_ms IS 'Not written yet: time of the TLS handshake.';
-COMMENT ON COLUMN attempts.wait_ms IS 'Not written yet: time from the request''s end to the status line.';
-COMMENT ON COLUMN attempts.headers IS 'Not written yet: the answer''s headers, [[name, value], ...], bounded.';
-COMMENT ON COLUMN attempts.body IS 'Not written yet: the answer''s body, to 16 KiB.';
+COMMENT ON COLUMN attempts.dns_ms IS 'Time to resolve the name; NULL, as the next two: there was no need.';
+COMMENT ON COLUMN attempts.connect_ms IS 'Time to connect.';
+COMMENT ON COLUMN attempts.tls_ms IS 'Time of the TLS handshake.';
+COMMENT ON COLUMN attempts.wait_ms IS 'Time from the connection to the answer''s status line.';
 
 -- A row per line of a target, first tries and retries apart. A claim looks at those that are due, so
 -- that neither targets that wait for later nor a long backlog of one cost it anything
@@ -648,6 +672,28 @@ CREATE INDEX target_events_target ON target_events (target, id DESC);
 CREATE INDEX target_events_at ON target_events (at);
 COMMENT ON TABLE target_events IS 'What operators did to targets, and breakers on their behalf.';
 
+-- Written every few seconds by each delivery process, of those targets of which something changed.
+CREATE TABLE target_health (
+    target        text        NOT NULL,
+    instance      text        NOT NULL,
+    cap           int4        NOT NULL,  -- attempts in flight at most, in this process
+    in_flight     int4        NOT NULL,
+    failures      int4        NOT NULL,  -- in a row
+    is_half_open  boolean     NOT NULL,  -- the breaker lets one attempt through
+    opened_until  timestamptz,           -- by the breaker
+    paused_until  timestamptz,           -- by a Retry-After
+    rated_until   timestamptz,           -- by the rate per target
+    last_ok_at    timestamptz,
+    last_error    text,                  -- of the last attempt that failed
+    last_error_at timestamptz,
+    p99_ms        int4,                  -- of its last attempts
+    updated_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (target, instance)
+) WITH (fillfactor = 50);
+CREATE INDEX target_health_updated ON target_health (updated_at);
+COMMENT ON TABLE target_health IS
+    'What delivery processes know of targets, for people to see; the processes themselves do not read it.';
+
 CREATE TABLE endpoints (
     endpoint_id uuid PRIMARY KEY,
     owner       text        NOT NULL,
@@ -658,6 +704,36 @@ CREATE TABLE endpoints (
 );
 COMMENT ON TABLE endpoints IS
     'Callback addresses that are registered: each with a signing secret of its own, under the owner E''\tendpoint/<id>'', which no owner of a key can be called.';
+
+
+-- The receiver in the box, of the standalone mode alone (docs/decisions/0035).
+CREATE TABLE inboxes (
+    token      text PRIMARY KEY,
+    owner      text        NOT NULL,
+    answer     jsonb       NOT NULL,  -- {"kind", "delay_s"}
+    received   int8        NOT NULL DEFAULT 0,  -- posts, since it was made
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX inboxes_owner ON inboxes (owner, created_at);
+COMMENT ON TABLE inboxes IS 'Addresses of the receiver in the box, and what each answers.';
+
+CREATE TABLE inbox_posts (
+    id           int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    token        text        NOT NULL REFERENCES inboxes (token) ON DELETE CASCADE,
+    at           timestamptz NOT NULL DEFAULT now(),
+    webhook_id   text,
+    attempt_seen int4        NOT NULL,  -- how often this id came, this one included
+    headers      jsonb       NOT NULL,
+    body         bytea       NOT NULL CHECK (octet_length(body) <= 65536),
+    body_bytes   int8        NOT NULL,  -- of all of it
+    signature_ok boolean,               -- NULL: there was nothing to check it with
+    type         text,
+    query_id     uuid,
+    answered     int4                   -- the status that went back; NULL: none yet, or never
+);
+CREATE INDEX inbox_posts_of ON inbox_posts (token, id DESC);
+CREATE INDEX inbox_posts_at ON inbox_posts (at);
+COMMENT ON TABLE inbox_posts IS 'What came to inboxes: the newest 100 of each, for a day.';
 
 
 -- control --------------------------------------------------------------------------------------------
@@ -675,6 +751,19 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_owner ON api_keys (owner);
 COMMENT ON TABLE api_keys IS 'Keys of the HTTP face.';
+
+CREATE TABLE asked_once (
+    owner       text        NOT NULL,
+    operation   text        NOT NULL,
+    key         text        NOT NULL,  -- the Idempotency-Key
+    fingerprint bytea       NOT NULL,  -- of the request's body
+    answer      jsonb,                 -- NULL: under way, or its process died
+    asked_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner, operation, key)
+);
+CREATE INDEX asked_once_at ON asked_once (asked_at);
+COMMENT ON TABLE asked_once IS
+    'Answers to requests with an Idempotency-Key, for a day: asked again, they act no second time.';
 
 CREATE TABLE signing_secrets (
     id         int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

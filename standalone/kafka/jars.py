@@ -1,7 +1,9 @@
 """Apache Kafka's jars: fetched by jgo into our own cache, checked against our own list.
 
-jgo verifies nothing that it downloads or finds (3.2.0; docs/research/embedded.md, section 1.1), so
-`kafka-jars.lock` holds the name and SHA-256 of each jar, and nothing else may be on the class path.
+The list has one more, which Java never sees: the WebJar that the page is drawn with
+(`standalone/lit_html.py`). jgo verifies nothing that it downloads or finds (3.2.0;
+docs/research/embedded.md, section 1.1), so `kafka-jars.lock` holds the name and SHA-256 of each
+jar, and nothing else is used.
 """
 
 import fcntl
@@ -13,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from standalone.failures import NotSupported, ServerFailed
 from standalone.platforms import unsupported
@@ -21,6 +24,7 @@ LOCK_FILE = Path(__file__).with_name("kafka-jars.lock")
 # The "!" pins every version to the one that Kafka asks for: without it the log binding's parent
 # manages them all, and kafka-clients 4.3.0 silently becomes 3.9.1.
 ENDPOINT = "org.apache.kafka:kafka_2.13:4.3.0+org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!"
+WEBJARS = "org.webjars.npm"  # the group of what is not for the class path
 _LINE = re.compile(r"^([\w.-]+):([\w.-]+):([\w.-]+) ([0-9a-f]{64})$")
 
 
@@ -111,35 +115,72 @@ def fetch_jars(cache: Path, lock: Path = LOCK_FILE) -> tuple[Path, ...]:
             deleted then), or jgo is not installed.
         ServerFailed: the download failed.
     """
-    jars = parse_lock(lock.read_text())
-    repository = cache.resolve() / "repository"
-    cache.mkdir(parents=True, exist_ok=True)
-    with _exclusive(cache / "lock"):
+    jars = class_path(parse_lock(lock.read_text()))
+    with _repository(cache) as repository:
         # A download that was interrupted, or a file changed since, is fetched once more.
         if remove_wrong(jars, repository):
             check_names(jars, _resolve(cache.resolve(), repository))
-            if wrong := remove_wrong(jars, repository):
-                raise NotSupported(
-                    f"{', '.join(jar.name for jar in wrong)} was downloaded with another content "
-                    f"than {lock.name} names, and deleted: somebody on the way changes files"
-                )
+            _refuse_wrong(jars, repository)
     return tuple(jar.path(repository) for jar in jars)
+
+
+def fetch_alone(jar: Jar, cache: Path) -> Path:
+    """Return one jar without those that it names, checked; download it where it is missing.
+
+    Raises as `fetch_jars`.
+    """
+    with _repository(cache) as repository:
+        if remove_wrong([jar], repository):
+            _download(jar, repository)
+            _refuse_wrong([jar], repository)
+    return jar.path(repository)
+
+
+def class_path(jars: Sequence[Jar]) -> tuple[Jar, ...]:
+    """Return those of the list that Java gets."""
+    return tuple(jar for jar in jars if jar.group != WEBJARS)
+
+
+def _refuse_wrong(jars: Sequence[Jar], repository: Path) -> None:
+    """Delete what was downloaded with another content than that of the list, and say so."""
+    if wrong := remove_wrong(jars, repository):
+        raise NotSupported(
+            f"{', '.join(jar.name for jar in wrong)} was downloaded with another content "
+            f"than {LOCK_FILE.name} names, and deleted: somebody on the way changes files"
+        )
+
+
+def _download(jar: Jar, repository: Path) -> None:
+    """Download one file with jgo."""
+    context = _jgo(repository)
+    print(f"downloading {jar.artifact} {jar.version}, once …", file=sys.stderr, flush=True)
+    try:
+        context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ServerFailed(f"{jar.name} could not be downloaded: {error}") from error
+
+
+def _jgo(repository: Path) -> Any:
+    """Return jgo's client on our own repository, never the user's."""
+    try:
+        from jgo.maven import MavenContext
+    except ImportError as error:
+        raise NotSupported(unsupported("Kafka", "jgo")) from error
+    return MavenContext(repo_cache=repository)
 
 
 def _resolve(cache: Path, repository: Path) -> frozenset[str]:
     """Download with jgo; return the names of the jars that it chose."""
-    try:
-        from jgo.env import EnvironmentBuilder, LinkStrategy
-        from jgo.maven import MavenContext
-    except ImportError as error:
-        raise NotSupported(unsupported("Kafka", "jgo")) from error
+    context = _jgo(repository)
+    from jgo.env import EnvironmentBuilder, LinkStrategy
+
     print("downloading Apache Kafka 4.3.0 (46 jars, 45 MB), once …", file=sys.stderr, flush=True)
     environments = cache / "environments"
     shutil.rmtree(environments, ignore_errors=True)  # jgo would trust links to deleted jars
     try:
         # Not jgo.build: it reads the user's jgo file and hard-links into the user's repository.
         builder = EnvironmentBuilder(
-            context=MavenContext(repo_cache=repository),
+            context=context,
             cache_dir=environments,
             link_strategy=LinkStrategy.SOFT,
         )
@@ -164,8 +205,9 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Let one process at a time into the block; others wait."""
-    with path.open("w") as file:
+def _repository(cache: Path) -> Iterator[Path]:
+    """Yield the folder of the jars to one process at a time; others wait."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield cache.resolve() / "repository"

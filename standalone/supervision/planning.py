@@ -10,10 +10,12 @@ from core.errors import ConfigurationError
 from core.settings import (
     ArchiveSettings,
     EgressSettings,
+    IngressSettings,
     SecretSettings,
     StandaloneSettings,
     TaggingSettings,
     load,
+    variables,
 )
 from standalone.environment import cache_directory
 from standalone.files import write_private
@@ -48,7 +50,7 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan
         archive_roots=_roots(settings.home),
         watched=watched,
         inherited=dict(os.environ),
-        chosen=_chosen_egress_settings(),
+        chosen=_chosen_settings(),
     )
     return plan if watched is None else allow(plan, watched, WATCHED_ROOT)
 
@@ -94,6 +96,13 @@ def _secrets_key(home: Path) -> str:
     return path.read_text().strip()
 
 
-def _chosen_egress_settings() -> frozenset[str]:
-    """Return the variables that the user has set, in the environment or in `.env`."""
-    return frozenset(f"EGRESS_{name.upper()}" for name in load(EgressSettings).model_fields_set)
+def _chosen_settings() -> frozenset[str]:
+    """Return the variables that the user has set, in the environment or in `.env`.
+
+    Only of the groups for which this mode has defaults of its own.
+    """
+    return frozenset(
+        variables(type(group))[name]
+        for group in (load(EgressSettings), load(IngressSettings))
+        for name in group.model_fields_set
+    )

@@ -37,6 +37,7 @@ class SharedConfiguration:
     secrets_key: str
     archive_roots: str
     tagging_model: str
+    lit_html: Path
 
 
 def all_roles(tagging_processes: int, watched: Path | None) -> tuple[ProcessSpec, ...]:
@@ -79,6 +80,7 @@ def common_environment(
         "EGRESS_ALLOW_HTTP": "true",
         "EGRESS_ALLOWED_HOSTS": "localhost,127.0.0.0/8,::1/128",
         "EGRESS_ALLOWED_PORTS": "80,443,1024-65535",
+        "INGRESS_LIT_HTML": str(shared.lit_html),
     }
     return {
         **{name: value for name, value in inherited.items() if not _leads_to_servers(name)},

@@ -15,6 +15,7 @@ from typing import Self
 
 from core.errors import ConfigurationError
 from standalone.kafka.broker import EmbeddedKafka
+from standalone.lit_html import place_of_lit_html
 from standalone.ports import HOST, PortPlan
 from standalone.postgres.server import EmbeddedPostgres
 from standalone.privacy import close_home
@@ -240,6 +241,7 @@ class Supervisor:
             secrets_key=self._plan.secrets_key,
             archive_roots=self._plan.archive_roots,
             tagging_model=self._plan.model.model,
+            lit_html=place_of_lit_html(self._plan.cache),
         )
         return common_environment(shared, self._plan.inherited, self._plan.chosen)
 

@@ -210,17 +210,20 @@ def test_too_many_requests_are_refused_with_a_problem(start: Callable[..., Runni
     server = start(INGRESS_MAX_CONNECTIONS="2")
     begun = b"POST /images/upload HTTP/1.1\r\nX-API-Key: %b\r\nContent-Length: 1000\r\n"
     begun += b"Content-Type: image/jpeg\r\n\r\n"
-    request = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    request = b"GET /docs/problems HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    probe = request.replace(b"/docs/problems", b"/livez")
 
     with ExitStack() as held:
         for _ in range(2):
             connection = held.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             connection.sendall(begun % make_key().encode())
         answer = wait_for_answer(server.port, request, b"HTTP/1.1 503 ")
+        alive = wait_for_answer(server.port, probe, b"HTTP/1.1 200 ")
     after = wait_for_answer(server.port, request, b"HTTP/1.1 200 ")
 
     check_problem(answer, 503, "overloaded")
     assert b"\r\nretry-after: 1\r\n" in answer
+    assert alive
     assert after
 
 

@@ -34,6 +34,7 @@ from core.tags import ImageTags, Made, Slowness, TagScore, score_to_int
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from core.vision.decoding import sniff
+from core.webhooks.signing_secrets import SecretBox
 from ingress.app import create_app
 from ingress.auth.access import KeyRing
 from ingress.auth.api_keys import MadeKey, Scope, make_key
@@ -55,7 +56,7 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LINK_KEY = b"k" * 32
 PARTITION = 3
 #: What is no setting of the ingress.
-OF_THE_WORLD = ("max_json_bytes", "max_pixels", "probe", "reader")
+OF_THE_WORLD = ("max_json_bytes", "max_pixels", "policy", "probe", "reader", "sealing")
 OWNERS = "SELECT owner FROM image_owners WHERE image_id = $1 ORDER BY owner"
 TABLES = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
@@ -170,6 +171,8 @@ class World:
     max_pixels: int = 120_000_000
     probe: Callable[[bytes], sniff.SniffedPicture] | None = None
     reader: type[TextReader] = TextReader
+    policy: TargetPolicy = field(default_factory=TargetPolicy)
+    sealing: SecretBox | None = None
     broker: MemoryPublisher = field(default_factory=MemoryPublisher)
 
     def __post_init__(self) -> None:
@@ -200,7 +203,7 @@ class World:
                 thumb_rate=RateLimit(THUMBS_PER_S, burst_of(THUMBS_PER_S), clock),
                 bodies=SharedBudget(self.settings.max_bytes_in_flight),
                 places=Places.of(self.settings.max_connections),
-                callbacks=TargetGuard(TargetPolicy(), self.resolver),
+                callbacks=TargetGuard(self.policy, self.resolver),
                 link_keys=(LINK_KEY,),
                 probe=self.probe or (lambda content: sniff.probe(content, limits)),
             ),
@@ -222,6 +225,7 @@ class World:
             version="1.2.3",
             kafka_address="kafka:9092",
             is_broker_there=self._is_broker_there,
+            sealing=self.sealing,
             now=now,
         )
 

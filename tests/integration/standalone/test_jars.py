@@ -6,15 +6,28 @@ from pathlib import Path
 
 import pytest
 
+from ingress.reading.statics import LIT_HTML_SHA256
+from standalone import lit_html
 from standalone.environment import cache_directory
-from standalone.failures import NotSupported
+from standalone.failures import NotSupported, ServerFailed
 from standalone.kafka import jars
-from standalone.kafka.jars import LOCK_FILE, Jar, fetch_jars, parse_lock, remove_wrong
+from standalone.kafka.jars import (
+    LOCK_FILE,
+    Jar,
+    class_path,
+    fetch_alone,
+    fetch_jars,
+    parse_lock,
+    remove_wrong,
+    sha256_of,
+)
+from standalone.lit_html import fetch_lit_html, lit_html_jar, place_of_lit_html
 
 
 def test_the_list_holds_the_broker_with_its_own_client_and_a_log_binding() -> None:
-    names = {jar.name for jar in parse_lock(LOCK_FILE.read_text())}
+    names = {jar.name for jar in class_path(parse_lock(LOCK_FILE.read_text()))}
     assert len(names) == 46
+    assert not any("lit-html" in name for name in names)
     assert "org.apache.kafka:kafka_2.13:4.3.0" in names
     assert "org.apache.kafka:kafka-clients:4.3.0" in names
     assert "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4" in names
@@ -58,3 +71,46 @@ def test_a_download_that_differs_from_the_list_is_refused_and_deleted(
     with pytest.raises(NotSupported, match=r"org\.example:broker:1 was downloaded with another"):
         fetch_jars(tmp_path / "cache", lock)
     assert not jar.path(tmp_path / "cache" / "repository").exists()
+
+
+def test_a_jar_of_its_own_comes_without_those_that_it_names_and_stays_off_the_class_path(
+    tmp_path: Path,
+) -> None:
+    fetched = fetch_lit_html(tmp_path)
+
+    assert sha256_of(fetched) == lit_html_jar().sha256 == LIT_HTML_SHA256
+    assert [file.name for file in tmp_path.rglob("*.jar")] == [fetched.name]
+    assert fetched == place_of_lit_html(tmp_path)
+
+
+def test_a_jar_of_its_own_that_differs_from_the_list_is_refused_and_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jar = Jar("org.example", "drawing", "1", hashlib.sha256(b"true").hexdigest())
+
+    def download(jar: Jar, repository: Path) -> None:
+        jar.path(repository).parent.mkdir(parents=True)
+        jar.path(repository).write_bytes(b"changed on the way")
+
+    monkeypatch.setattr(jars, "_download", download)
+    with pytest.raises(NotSupported, match=r"org\.example:drawing:1 was downloaded with another"):
+        fetch_alone(jar, tmp_path / "cache")
+    assert not jar.path(tmp_path / "cache" / "repository").exists()
+
+
+def test_without_a_network_the_step_says_what_does_not_work_and_how_to_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def download(jar: Jar, repository: Path) -> None:
+        del repository
+        raise ServerFailed(f"{jar.name} could not be downloaded: no route to host")
+
+    monkeypatch.setattr(jars, "_download", download)
+
+    assert lit_html.main([str(tmp_path / "lit.jar")]) == 1
+    said = capsys.readouterr().err
+    assert "no route to host" in said
+    assert "`make page` tries again" in said
+    assert not (tmp_path / "lit.jar").exists()

@@ -1,5 +1,6 @@
 """Callback URLs: one message per rule, and one canonical spelling for all later layers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from core.egress.addresses import parse_networks
-from core.egress.own_ports import own_ports
+from core.egress.addresses import parse_address, parse_networks
+from core.egress.own_ports import inbox_prefix, own_ports
 from core.egress.targets import Target, TargetPolicy, host_name, lane_of
 from core.errors import ConfigurationError, TargetForbidden
 from core.settings import (
@@ -163,6 +164,85 @@ def test_the_archives_own_ports_are_nobodys_target_on_this_machine() -> None:
             policy.check_url(f"http://{host}:19092/hook")
         assert policy.check_url(f"http://{host}:19093/hook").port == 19093
     assert policy.check_url("http://192.0.2.1:19092/hook").port == 19092, "another machine"
+
+
+INBOX = "http://127.0.0.1:8080/inbox/"
+TOKEN = "t" * 43
+BOXED = TargetPolicy(own_ports=frozenset({8080}), inbox=INBOX)
+
+
+def test_the_receiver_in_the_box_is_a_target_whatever_else_is_allowed() -> None:
+    target = BOXED.check_url(INBOX + TOKEN)
+
+    assert target.is_inbox
+    assert (target.scheme, target.host, target.port) == ("http", "127.0.0.1", 8080)
+    assert target.url == INBOX + TOKEN
+    BOXED.check_connection("127.0.0.1", parse_address("127.0.0.1"), 8080, to_inbox=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        INBOX,
+        INBOX + TOKEN[:-1],
+        INBOX + TOKEN + "t",
+        INBOX + TOKEN + "/posts",
+        INBOX + TOKEN + "?x=1",
+        INBOX + TOKEN + "#x",
+        INBOX + "../" + TOKEN[3:],
+        INBOX + "%74" + TOKEN[1:],
+        INBOX + TOKEN + "\n",
+        f"http://127.0.0.1:8080/Inbox/{TOKEN}",
+        f"http://127.0.0.1:8080/x/../inbox/{TOKEN}",
+        f"http://127.0.0.1:8080//inbox/{TOKEN}",
+        f"http://127.0.0.1:8080/images/{TOKEN}",
+        f"http://127.0.0.1:8081/inbox/{TOKEN}",
+        f"http://127.0.0.2:8080/inbox/{TOKEN}",
+        f"http://localhost:8080/inbox/{TOKEN}",
+        f"http://[::ffff:127.0.0.1]:8080/inbox/{TOKEN}",
+        f"http://2130706433:8080/inbox/{TOKEN}",
+        f"http://me@127.0.0.1:8080/inbox/{TOKEN}",
+        f"HTTP://127.0.0.1:8080/inbox/{TOKEN}",
+        f"https://127.0.0.1:8080/inbox/{TOKEN}",
+    ],
+)
+def test_nothing_but_the_inbox_itself_is_excepted(url: str) -> None:
+    open_wide = TargetPolicy(
+        schemes=frozenset({"http", "https"}),
+        ports=(range(1, 65536),),
+        allowed_networks=parse_networks(["127.0.0.0/8", "::1"]),
+        own_ports=frozenset({8080, 8081}),
+        inbox=INBOX,
+    )
+    assert not open_wide.is_inbox(url)
+    if "localhost" not in url:  # a name: what it leads to is checked when it is known
+        with pytest.raises(TargetForbidden):
+            open_wide.check_url(url)
+    with pytest.raises(TargetForbidden, match="the archive itself listens"):
+        open_wide.check_connection("localhost", parse_address("127.0.0.1"), 8080)
+
+
+def test_without_the_box_and_where_the_operator_denies_it_there_is_no_exception() -> None:
+    denying = replace(BOXED, denied_networks=parse_networks(["127.0.0.0/8"]))
+
+    assert not replace(BOXED, inbox="").is_inbox(INBOX + TOKEN)
+    with pytest.raises(TargetForbidden, match="the operator denies"):
+        denying.check_url(INBOX + TOKEN)
+    with pytest.raises(TargetForbidden, match="the operator denies"):
+        denying.check_connection("127.0.0.1", parse_address("127.0.0.1"), 8080, to_inbox=True)
+
+
+def test_only_the_standalone_mode_has_the_box_and_on_loopback_alone() -> None:
+    alone = StandaloneSettings.model_construct()
+    supervised = StandaloneSettings(home=Path("var"))
+
+    assert inbox_prefix(IngressSettings(port=8080), supervised) == INBOX
+    assert inbox_prefix(IngressSettings(host="::1", port=8080), supervised) == (
+        "http://[::1]:8080/inbox/"
+    )
+    assert inbox_prefix(IngressSettings(port=8080), alone) == ""
+    for host in ("0.0.0.0", "192.0.2.1", "localhost", "archive"):
+        assert inbox_prefix(IngressSettings(host=host), supervised) == ""
 
 
 def test_the_own_ports_are_those_of_the_settings() -> None:

@@ -17,6 +17,7 @@ SHARED = SharedConfiguration(
     secrets_key="key",
     archive_roots="photos=/photos",
     tagging_model="demo",
+    lit_html=Path("/cache/lit-html.jar"),
 )
 
 
@@ -83,3 +84,13 @@ def test_each_role_that_serves_metrics_gets_a_port_of_its_own() -> None:
     assert environments["tagging-1"]["TELEMETRY_METRICS_PORT"] == "19102"
     assert environments["ingress"]["TELEMETRY_METRICS_PORT"] == "0"
     assert environments["tagging-1"]["CONSUMER_INSTANCE"] == "tagging-1"
+
+
+def test_the_page_is_drawn_with_the_file_of_the_cache_unless_the_user_chose_another() -> None:
+    theirs = {"INGRESS_LIT_HTML": "/their/own.jar"}
+
+    usual = common_environment(SHARED, {}, frozenset())
+    chosen = common_environment(SHARED, theirs, frozenset(theirs))
+
+    assert usual["INGRESS_LIT_HTML"] == "/cache/lit-html.jar"
+    assert chosen["INGRESS_LIT_HTML"] == "/their/own.jar"

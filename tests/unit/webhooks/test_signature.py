@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from core.webhooks.signature import format_secret, parse_secret, sign
+from core.webhooks.signature import TOLERANCE_S, format_secret, is_genuine, parse_secret, sign
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 MESSAGE_ID = "msg_p5jXN8AQM9LWM0D4loKWxJek"
@@ -108,3 +108,32 @@ def test_nothing_is_signed_without_a_key() -> None:
 @given(KEYS)
 def test_a_secret_survives_its_text_form(key: bytes) -> None:
     assert parse_secret(format_secret(key)) == key
+
+
+def test_a_receiver_takes_what_one_of_its_keys_has_signed_a_short_while_ago() -> None:
+    keys = [b"k" * 32, parse_secret(SECRET)]
+    given = headers(f"v1,bm90 {SIGNATURE}")
+
+    assert is_genuine(given, BODY, keys, SENT_AT + TOLERANCE_S)
+    assert is_genuine(given, BODY, keys, SENT_AT - TOLERANCE_S)
+    assert not is_genuine(given, BODY, keys, SENT_AT + TOLERANCE_S + 1)
+    assert not is_genuine(given, BODY + b" ", keys, SENT_AT)
+    assert not is_genuine(given, BODY, keys[:1], SENT_AT)
+    assert not is_genuine(given, BODY, [], SENT_AT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"webhook-id": ""},
+        {"webhook-id": "msg.1"},
+        {"webhook-timestamp": ""},
+        {"webhook-timestamp": "-1"},
+        {"webhook-timestamp": "1e3"},
+        {"webhook-signature": ""},
+        {"webhook-signature": "v1,\u00e9"},
+        {"webhook-signature": SIGNATURE.replace("v1", "v2")},
+    ],
+)
+def test_what_is_not_signed_by_the_rules_is_not_genuine(change: dict[str, str]) -> None:
+    assert not is_genuine(headers(SIGNATURE) | change, BODY, [parse_secret(SECRET)], SENT_AT)

@@ -371,6 +371,32 @@ async def test_requests_under_way_are_never_closed_for_new_connections(before: b
         assert (await busy.answer()).count(b"HTTP/1.1 200 ") == 1 + bool(before)
 
 
+async def test_a_probe_is_answered_while_all_other_requests_have_no_room() -> None:
+    limits = replace(LIMITS, connections=4, probes=frozenset({b"/livez"}), probe_room=1)
+    app = Heard(gate=asyncio.Event())
+    probe = b"GET /livez?verbose HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with running(limits, app) as server, AsyncExitStack() as held:
+        for _ in range(limits.connections):
+            busy = await held.enter_async_context(server.connected())
+            await busy.say(REQUEST)
+        await until(lambda: len(app.requests) == limits.connections)
+        other = await held.enter_async_context(server.connected())
+        await other.say(LAST_REQUEST)
+        refused = await other.answer()
+        asked = await held.enter_async_context(server.connected())
+        await asked.say(probe)
+        await until(lambda: len(app.requests) == limits.connections + 1)
+        further = await held.enter_async_context(server.connected())
+        await further.say(probe)  # probes have a bound of their own
+        refused_too = await further.answer()
+        assert app.gate is not None
+        app.gate.set()
+
+        assert (await asked.answer()).startswith(b"HTTP/1.1 200 ")
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert refused_too.startswith(b"HTTP/1.1 503 ")
+
+
 async def test_a_refused_client_is_not_heard_before_its_time() -> None:
     async with running(app=Heard(pause_s=0.5)) as server, server.connected() as client:
         await client.say(REQUEST)

@@ -278,7 +278,7 @@ async def test_copies_and_thumbnails_are_made_by_the_same_workers(pool: DecodePo
     small = await pool.thumb_soon(data, ThumbSize.SMALL)
     assert isinstance(small, OutgoingCopy)
     seen = sniff.probe(small.data, sniff.Limits())
-    assert (seen.media_type, seen.height) == (sniff.JPEG, 300)
+    assert (seen.media_type, seen.height) == (sniff.JPEG, 240)
     assert isinstance(await pool.thumb_soon(b"junk", ThumbSize.SMALL), ImageUnreadable)
 
 

@@ -1,0 +1,1 @@
+"""What the page's own routes take and give."""

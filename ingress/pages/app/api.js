@@ -1,0 +1,130 @@
+// The archive's HTTP interface. The session is a cookie that scripts cannot read; what changes
+// something carries the session's token beside it.
+import { queryOf } from "./routing.js";
+import { remember, remembered } from "./words.js";
+
+let current = null;
+const leaving = new Set();
+
+/** An error of the archive, or of the way to it (`code` "unreachable"). */
+export class Problem extends Error {
+  constructor(document, status = 0, retryAfter = null) {
+    super(document.detail || document.title || document.code);
+    this.name = "Problem";
+    this.status = status;
+    this.code = document.code ?? "unreachable";
+    this.title = document.title ?? "";
+    this.detail = document.detail ?? "";
+    this.errors = document.errors ?? [];
+    this.images = document.images ?? [];
+    this.requestId = document.request_id ?? null;
+    this.retryAfter = retryAfter;
+    this.scope = this.code === "scope_missing" ? (/\b(upload|query|read|paths|admin)\b/.exec(this.detail)?.[1] ?? null) : null;
+  }
+}
+
+export const session = () => current;
+
+export const may = (scope) => Boolean(current?.scopes.some((one) => one === scope || one === "admin"));
+
+export const token = () => current?.token ?? null;
+
+/** Calls `fn` when the session has ended. */
+export function onEnd(fn) {
+  leaving.add(fn);
+}
+
+/** The session that the cookie stands for, or null. Where none was begun here, nobody is asked. */
+export async function resume() {
+  if (!remembered("session")) return null;
+  try {
+    current = await get("/session");
+  } catch (problem) {
+    if (problem.status !== 401) throw problem;
+    current = null;
+  }
+  return current;
+}
+
+/** Enters with `{key}` or `{code}`. */
+export async function enter(secret) {
+  current = await send("POST", "/session", secret);
+  remember("session", "begun");
+  return current;
+}
+
+export async function leave() {
+  await send("DELETE", "/session");
+  end();
+}
+
+function end() {
+  if (!current) return;
+  current = null;
+  remember("session", null);
+  for (const fn of leaving) fn();
+}
+
+export function address(path, params = {}) {
+  const query = queryOf(params).toString();
+  return query ? `${path}?${query}` : path;
+}
+
+export const get = async (path, params, options) => (await call("GET", path, { params, ...options })).json();
+
+export const getBytes = async (path, params, options) =>
+  (await call("GET", path, { params, ...options })).arrayBuffer();
+
+/** Sends a change; null where the answer has no body. */
+export async function send(method, path, body, { params, idempotencyKey, headers = {}, signal } = {}) {
+  const all = { "X-CSRF-Token": token() ?? "", ...headers };
+  if (idempotencyKey) all["Idempotency-Key"] = idempotencyKey;
+  if (body !== undefined) all["Content-Type"] = "application/json";
+  const answer = await call(method, path, { params, headers: all, body: body === undefined ? undefined : JSON.stringify(body), signal });
+  return answer.status === 204 ? null : answer.json();
+}
+
+async function call(method, path, { params, ...options }) {
+  let answer;
+  try {
+    answer = await fetch(address(path, params), { method, credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({ code: "unreachable", title: error.message });
+  }
+  if (answer.ok) return answer;
+  const problem = await problemOf(answer);
+  if (problem.status === 401 && !path.startsWith("/session")) end();
+  throw problem;
+}
+
+async function problemOf(answer) {
+  const seconds = Number.parseFloat(answer.headers.get("Retry-After") ?? "");
+  const document = await answer.json().catch(() => ({ code: "internal_error", title: answer.statusText }));
+  return new Problem(document, answer.status, Number.isNaN(seconds) ? null : seconds);
+}
+
+/** The problem in an XMLHttpRequest's answer; `upload.js` needs its progress events. */
+export function problemIn(request) {
+  const seconds = Number.parseFloat(request.getResponseHeader("Retry-After") ?? "");
+  let document = { code: request.status ? "internal_error" : "unreachable" };
+  try {
+    document = JSON.parse(request.responseText);
+  } catch {
+    /* no answer, or not ours */
+  }
+  if (request.status === 401) end();
+  return new Problem(document, request.status, Number.isNaN(seconds) ? null : seconds);
+}
+
+const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
+
+/** The same request for a terminal. `$KEY` stands for the key, which this page never has. */
+export function curlOf(method, path, params = {}, body = undefined) {
+  const query = [...queryOf(params)].map(([name, value]) => `--data-urlencode ${quoted(`${name}=${value}`)}`);
+  const parts = ["curl", '-H "X-API-Key: $KEY"'];
+  if (query.length) parts.push("-G", ...query);
+  if (method !== "GET") parts.push("-X", method);
+  if (body !== undefined) parts.push("--json", quoted(JSON.stringify(body)));
+  return [...parts, quoted(location.origin + path)].join(" ");
+}

@@ -1,0 +1,270 @@
+// The shell: bar, places, search, upload, account; opens the screen that the address names.
+import { html, nothing, render } from "./lit/lit-html.js";
+import * as api from "./api.js";
+import { connection, hush, onConnection, watch } from "./live.js";
+import { languageMenu, themeMenu, wear } from "./look.js";
+import { failure, icon, openDialog, problemStrip, copyButton, undoToast } from "./parts.js";
+import { go, link, onPlace, place } from "./routing.js";
+import * as words from "./words.js";
+
+const { t } = words;
+const PLACES = ["photos", "duplicates", "labels", "queries", "pipeline"];
+const STEPS = { photos: () => import("./photos.js"), photo: () => import("./photo.js"), search: () => import("./search.js"), duplicates: () => import("./duplicates.js"), labels: () => import("./labels.js"), queries: () => import("./queries.js"), pipeline: () => import("./pipeline.js"), inbox: () => import("./inbox.js") };
+const WELL = new Set(["keeps_up", "idle"]);
+
+const root = document.getElementById("app");
+const open = new Map(); // what is shown, or kept behind a photo: name -> {section, screen}
+let turn = 0; // of several openings under way the last one counts
+let trouble = null;
+let stage = null;
+let isNoteShown = words.remembered("note") === null;
+let tray = null;
+
+const nameOf = (here) => (here.screen === "photos" && here.id ? "photo" : here.screen);
+
+function shell() {
+  const here = place();
+  render(html`
+    <a class="skip" href="#main" @click=${(event) => {
+      event.preventDefault();
+      document.getElementById("main").focus();
+    }}>${t("shell.skip")}</a>
+    <header class="bar">
+      <form class="seek" role="search" @submit=${seek}>
+        <label class="sr" for="seek">${t("shell.search")}</label>
+        <input id="seek" name="text" type="search" placeholder=${t("shell.searchHint")} autocomplete="off" maxlength="1000" aria-keyshortcuts="/" .value=${here.params.get("text") ?? ""}>
+        <button class="bare" aria-label=${t("shell.search")}>${icon("search")}</button>
+      </form>
+      <button class="filled upload" ?disabled=${!api.may("upload")} title=${api.may("upload") ? nothing : t("parts.needsScope", { scope: "upload" })} @click=${async () => (await uploads()).choose()}>${icon("upload")}<span>${t("shell.upload")}</span></button>
+      <button class="bare account" popovertarget="account" aria-label=${t("shell.account")}>${icon("user")}</button>
+      <div id="account" popover class="menu">${account()}</div>
+    </header>
+    <nav class="places" aria-label=${t("shell.places")}>
+      <a class="brand" href="#/photos" aria-label=${t("shell.title")}><img src=${new URL("./icon.svg", import.meta.url).pathname} alt="" width="28" height="28"></a>
+      ${PLACES.map((name) => html`<a href=${link(name)} aria-current=${here.screen === name || (name === "queries" && here.screen === "inbox") ? "page" : nothing}>${icon(name)}<span>${t(`shell.${name}`)}</span>${name === "pipeline" ? lamp() : nothing}</a>`)}
+    </nav>
+    <main id="main" tabindex="-1">
+      ${note()}
+      <div id="trouble">${problemStrip(trouble, () => show(place()))}</div>
+      <div id="screens"></div>
+      <footer class="foot">
+        ${[["docs", "/docs"], ["problems", "/docs/problems"], ["openapi", "/openapi.json"], ["asyncapi", "/asyncapi.json"], ["health", "/health"]].map(([name, path]) => html`<a href=${path}>${t(`shell.${name}`)}</a>`)}
+        <span>${t("shell.version", { version: api.session()?.instance.version ?? "" })}</span>
+      </footer>
+    </main>
+    <div id="tray"></div>
+    <div id="toasts" role="region" aria-label=${t("shell.notes")}></div>
+    <div id="said" class="sr" role="status" aria-live="polite"></div>
+    <div id="drop" class="drop" hidden><p>${icon("upload")} ${t("shell.drop")}</p></div>
+  `, root);
+}
+
+// Where nothing is wrong, nothing is shown; else a word, not a colour alone.
+function lamp() {
+  const { state } = connection();
+  if (state === "away") return html`<em class="lamp bad">${t("shell.away")}</em>`;
+  if (stage) return html`<em class="lamp warn">${t(`shell.stage_${stage}`)}</em>`;
+  return state === "polling" ? html`<em class="lamp">${t("shell.polling")}</em>` : nothing;
+}
+
+function note() {
+  const { instance } = api.session();
+  if (!instance.is_demo_model || !isNoteShown) return nothing;
+  const unknown = instance.unknown_labels ?? [];
+  const close = () => {
+    isNoteShown = false;
+    words.remember("note", "read");
+    shell();
+  };
+  return html`<aside class="strip note"><div><b>${t("shell.demo", { known: instance.labels - unknown.length, n: instance.labels })}</b>
+    <details><summary>${t("shell.demoWhat")}</summary><p>${t("shell.demoWhy", { names: unknown.map((tag) => words.tagName(tag).text).join(", ") || "–" })}</p></details></div>
+    <button class="bare" aria-label=${t("parts.close")} @click=${close}>${icon("close")}</button></aside>`;
+}
+
+function account() {
+  const me = api.session();
+  const { state, heardAt } = connection();
+  return html`<h2>${me.owner}</h2>
+    <p class="quiet">${t("shell.scopes", { scopes: me.scopes.join(", ") })}</p>
+    <p class="quiet">${t(`shell.connection_${state}`)}${heardAt ? html` · ${words.ago(new Date(heardAt).toISOString())}` : nothing}</p>
+    <p class="quiet">${t("shell.model", { model: me.instance.model })}</p>
+    <h3>${t("shell.language")}</h3>${languageMenu(renew)}
+    <h3>${t("shell.theme")}</h3>${themeMenu(shell)}
+    <div class="row">
+      <button @click=${share}>${t("shell.otherDevice")}</button>
+      <button @click=${out}>${t("shell.signOut")}</button>
+    </div>`;
+}
+
+async function share() {
+  try {
+    const { url, expires_at: until } = await api.send("POST", "/session/link");
+    openDialog(t("shell.otherDevice"), () => html`<p>${t("shell.linkNote", { time: words.duration((new Date(until) - Date.now()) / 1000) })}</p><div class="snippet"><pre tabindex="0" role="group" aria-label=${t("shell.otherDevice")}>${url}</pre>${copyButton(url)}</div>`);
+  } catch (problem) {
+    undoToast(failure(problem));
+  }
+}
+
+async function out() {
+  try {
+    await api.leave();
+  } catch (problem) {
+    undoToast(failure(problem));
+  }
+}
+
+function seek(event) {
+  event.preventDefault();
+  const text = event.target.elements.text.value.trim();
+  if (text) go(link("search", null, { text }));
+}
+
+const uploads = async () => {
+  tray ??= await import("./upload.js");
+  tray.mount(document.getElementById("tray"));
+  return tray;
+};
+
+/** Opens a place. The list of photos stays alive behind one of its photos, with its scroll position. */
+async function show(here) {
+  const mine = (turn += 1);
+  const name = nameOf(here);
+  const isShown = open.has(name) && !open.get(name).section.hidden;
+  if (trouble) trouble = null;
+  for (const other of [...open.keys()]) {
+    if (other === name) continue;
+    const { section, screen } = open.get(other);
+    if (other === "photos" && name === "photo") {
+      screen?.hide?.();
+      section.hidden = true;
+    } else {
+      open.delete(other);
+      screen?.close();
+      section.remove();
+    }
+  }
+  shell();
+  document.title = `${t(`shell.${name}`)} · ${t("shell.title")}`;
+  const known = open.get(name);
+  if (known) {
+    known.section.hidden = false;
+    if (!isShown) known.screen?.show?.();
+    known.screen?.update(here);
+    return;
+  }
+  const section = document.createElement("section");
+  section.className = `screen ${name}`;
+  const entry = { section, screen: null };
+  open.set(name, entry);
+  document.getElementById("screens").append(section);
+  try {
+    const module = await STEPS[name]();
+    if (mine !== turn && open.get(name) !== entry) return;
+    document.getElementById("main").scrollTop = 0;
+    entry.screen = await module.open(section, place());
+    if (open.get(name) !== entry) entry.screen.close();
+    else if (!document.activeElement || document.activeElement === document.body) document.getElementById("main").focus({ preventScroll: true });
+  } catch (error) {
+    if (open.get(name) !== entry) return;
+    open.delete(name);
+    section.remove();
+    trouble = error;
+    shell();
+    if (!(error instanceof api.Problem)) throw error;
+  }
+}
+
+/** Draws everything anew, as after another language. */
+async function renew() {
+  closeAll();
+  render(nothing, root);
+  shell();
+  tray?.mount(document.getElementById("tray"));
+  await show(place());
+}
+
+function closeAll() {
+  for (const { section, screen } of open.values()) {
+    screen?.close();
+    section.remove();
+  }
+  open.clear();
+}
+
+async function begin() {
+  render(nothing, root);
+  shell();
+  api.get("/labels").then(({ labels }) => {
+    words.setTagNames(labels);
+    shell();
+  }).catch(() => {});
+  watch("pipeline", ({ stages }) => {
+    const worst = stages.find((one) => !WELL.has(one.state))?.state ?? null;
+    if (worst === stage) return;
+    stage = worst;
+    shell();
+  });
+  await show(place());
+  setTimeout(() => api.may("upload") && uploads(), 500);
+}
+
+function end(problem = null) {
+  hush();
+  closeAll();
+  tray?.unmount();
+  tray = null;
+  render(nothing, root);
+  import("./signin.js").then(({ askForKey }) => askForKey(root, begin, problem));
+}
+
+function listenForFiles() {
+  const holds = (event) => api.session() && api.may("upload") && [...(event.dataTransfer?.types ?? [])].includes("Files");
+  const mark = (isOver) => {
+    const area = document.getElementById("drop");
+    if (area) area.hidden = !isOver;
+  };
+  addEventListener("dragover", (event) => {
+    if (!holds(event)) return;
+    event.preventDefault();
+    mark(true);
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget === null && mark(false));
+  addEventListener("drop", async (event) => {
+    if (!holds(event)) return;
+    event.preventDefault();
+    mark(false);
+    // What was dropped can be read in this very step only: the folders' entries are taken first.
+    const entries = [...event.dataTransfer.items].map((one) => one.webkitGetAsEntry?.()).filter(Boolean);
+    const files = [...event.dataTransfer.files];
+    (await uploads()).take(entries, files);
+  });
+}
+
+addEventListener("keydown", (event) => {
+  const isTyping = event.target.closest?.("input, textarea, select, [contenteditable], dialog");
+  if (event.key !== "/" || isTyping || event.ctrlKey || event.metaKey || event.altKey || words.remembered("keys") === "off") return;
+  const field = document.getElementById("seek");
+  if (!field) return;
+  event.preventDefault();
+  field.focus();
+});
+
+wear();
+await words.loadLanguage();
+onPlace((here) => {
+  if (location.hash.startsWith("#code=")) location.reload();
+  else if (api.session()) show(here);
+});
+onConnection(() => api.session() && shell());
+api.onEnd(end);
+listenForFiles();
+root.replaceChildren(); // the word for the time of loading
+const { takeCode } = location.hash.startsWith("#code=") ? await import("./signin.js") : {};
+const refused = await takeCode?.();
+try {
+  if (!api.session()) await api.resume();
+  if (api.session()) begin();
+  else end(refused);
+} catch (problem) {
+  render(html`<main class="door">${problemStrip(problem, () => location.reload())}</main>`, root);
+}

@@ -1,0 +1,216 @@
+// What several screens show: chips, empty states, problems, dialogs, undo.
+import { html, nothing, render, svg } from "./lit/lit-html.js";
+import { curlOf, may } from "./api.js";
+import { duration, has, percent, t, tagName } from "./words.js";
+
+export { bar, bars, histogram, sparkline } from "./charts.js";
+
+const ICONS = {
+  photos: "M3 5h18v14H3zM3 16l5-5 4 4 3-3 6 5M15 9h.01",
+  duplicates: "M8 8h12v12H8zM16 8V4H4v12h4",
+  labels: "M4 4h8l8 8-8 8-8-8zM8 8h.01",
+  queries: "M4 5h16v11H9l-5 4z",
+  pipeline: "M3 12h4l3-7 4 14 3-7h4",
+  search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5",
+  upload: "M12 16V4M7 9l5-5 5 5M4 20h16",
+  close: "M5 5l14 14M19 5L5 19",
+  more: "M5 12h.01M12 12h.01M19 12h.01",
+  check: "M4 12l5 6L20 6",
+  warn: "M12 3l10 18H2zM12 10v5M12 18h.01",
+  up: "M5 15l7-7 7 7",
+  down: "M5 9l7 7 7-7",
+  back: "M15 5l-7 7 7 7",
+  next: "M9 5l7 7-7 7",
+  filter: "M3 5h18l-7 8v6l-4 2v-8z",
+  grid: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
+  list: "M4 6h16M4 12h16M4 18h16",
+  code: "M8 6l-6 6 6 6M16 6l6 6-6 6",
+  user: "M12 4a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM4 21c0-5 4-7 8-7s8 2 8 7",
+};
+
+/** A drawing beside a word; never the only bearer of a meaning. */
+export const icon = (name) => html`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">${svg`<path d=${ICONS[name]}></path>`}</svg>`;
+
+/** A short word on solid ground; `kind`: good, warn, bad or nothing. `remove` adds a button. */
+export const chip = (text, { kind = "", lang = "", remove = null, label = text, title = "" } = {}) => html`<span class="chip ${kind}" title=${title || nothing}>
+  <span lang=${lang || nothing}>${text}</span>
+  ${remove ? html`<button class="bare" aria-label=${t("parts.removeNamed", { name: label })} @click=${remove}>${icon("close")}</button>` : nothing}
+</span>`;
+
+/** A tag with its confidence, in the reader's language. */
+export function confidence(tag, score) {
+  const { text, lang } = tagName(tag);
+  return html`<span class="chip tag"><span lang=${lang}>${text}</span> <b>${percent(score)}</b></span>`;
+}
+
+/** The picture of an image, small; `v` in its link lets the browser keep it. */
+export const thumb = (image, alt = "") => html`<img class="thumb" loading="lazy" decoding="async" alt=${alt} src=${image.links?.thumb ?? `/images/${image.image_id}/thumb`}
+  width=${image.width && image.height ? Math.round((96 * image.width) / image.height) : 96} height="96" @error=${(event) => event.target.classList.add("gone")}>`;
+
+export const emptyState = ({ title, text = "", actions = nothing }) => html`<div class="empty"><h2>${title}</h2>${text ? html`<p>${text}</p>` : nothing}<div class="row">${actions}</div></div>`;
+
+/** A problem in the reader's words; what only the server can say stands behind it in English. */
+export function failure(problem) {
+  if (problem?.name === "AbortError") return "";
+  const code = problem?.code ?? "internal_error";
+  if (code === "scope_missing" && problem.scope) return t("problem.scope", { scope: problem.scope });
+  if (code === "rate_limited" && problem.retryAfter) return t("problem.wait", { time: duration(problem.retryAfter) });
+  return has(`problem.${code}`) ? t(`problem.${code}`) : problem.title || t("problem.internal_error");
+}
+
+export const problemStrip = (problem, retry = null) => (problem
+  ? html`<div class="strip bad" role="alert">
+      ${icon("warn")}
+      <div>
+        <b>${failure(problem)}</b>
+        ${problem.detail ? html`<div class="quiet" lang="en">${problem.detail}</div>` : nothing}
+        ${(problem.errors ?? []).slice(0, 5).map((one) => html`<div lang="en"><code>${one.pointer}</code> ${one.detail}</div>`)}
+        <small class="quiet"><code>${problem.code ?? problem.name}</code> ${problem.requestId ?? ""}</small>
+      </div>
+      ${retry ? html`<button @click=${retry}>${t("parts.retry")}</button>` : nothing}
+    </div>`
+  : nothing);
+
+/** What a key may not do is shown all the same, disabled, and the scope that it lacks is named. */
+export const scopeGate = (scope, template) => (may(scope)
+  ? template
+  : html`<fieldset class="gate" disabled>${template}<small>${t("parts.needsScope", { scope })}</small></fieldset>`);
+
+export function copyButton(text) {
+  const copy = async (event) => {
+    const button = event.currentTarget;
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = t("parts.copied");
+    } catch {
+      // Clipboards are closed on plain http: select it, so that a key press copies it.
+      getSelection().selectAllChildren(button.previousElementSibling ?? button);
+      button.textContent = t("parts.selected");
+    }
+  };
+  return html`<button @click=${copy}>${t("parts.copy")}</button>`;
+}
+
+/** A button that shows the very request on display as `curl` and, where there is one, as a command. */
+export function apiButton(request) {
+  const show = () => {
+    const { method = "GET", path, params, body, cli } = request();
+    const lines = [["curl", curlOf(method, path, params, body)], ...(cli ? [["photo-archive", cli]] : [])];
+    openDialog(t("parts.api"), () => html`<p>${t("parts.apiNote")}</p>
+      ${lines.map(([name, text]) => html`<h3>${name}</h3><div class="snippet"><pre tabindex="0" role="group" aria-label=${name}>${text}</pre>${copyButton(text)}</div>`)}`);
+  };
+  return html`<button class="quiet-button" @click=${show}>${icon("code")}<span>API</span></button>`;
+}
+
+/** Opens a dialog; `template(close)` gives its content, `close(value)` ends it. Resolves to the value. */
+export function openDialog(title, template, { kind = "" } = {}) {
+  const dialog = document.createElement("dialog");
+  dialog.className = kind;
+  let value = null;
+  const close = (given = null) => {
+    value = given;
+    dialog.close();
+  };
+  const draw = () => render(html`<header class="row spread"><h2 id="dialog-title">${title}</h2><button class="bare" aria-label=${t("parts.close")} @click=${() => close()}>${icon("close")}</button></header>
+    <div class="dialog-body">${template(close, draw)}</div>`, dialog);
+  dialog.setAttribute("aria-labelledby", "dialog-title");
+  draw();
+  document.body.append(dialog);
+  dialog.addEventListener("click", (event) => event.target === dialog && close());
+  dialog.showModal();
+  dialog.querySelector("[autofocus]")?.focus();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(value);
+    });
+  });
+}
+
+/** Asks once, with the count; resolves to whether it shall be done. */
+export const confirmBy = (text, count = null, { action = t("parts.yes"), kind = "bad" } = {}) => openDialog(
+  count === null ? t("parts.sure") : t("parts.sureOf", { n: count }),
+  (close) => html`<p>${text}</p><div class="row end"><button autofocus @click=${() => close(false)}>${t("parts.no")}</button><button class="filled ${kind}" @click=${() => close(true)}>${action}</button></div>`,
+).then(Boolean);
+
+const TOAST_MS = 12_000;
+
+/** A note with "Undo". It stays while the pointer or the focus is on it; `then` runs if nothing was undone. */
+export function undoToast(text, undo = null, { ms = TOAST_MS, then = null } = {}) {
+  const toast = document.createElement("div");
+  toast.className = "toast row";
+  let timer = 0;
+  const end = () => {
+    clearTimeout(timer);
+    toast.remove();
+  };
+  const expire = () => {
+    end();
+    then?.();
+  };
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(expire, ms);
+  };
+  const back = () => {
+    end();
+    undo();
+  };
+  render(html`<span>${text}</span>${undo ? html`<button @click=${back}>${t("parts.undo")}</button>` : nothing}<button class="bare" aria-label=${t("parts.close")} @click=${expire}>${icon("close")}</button>`, toast);
+  for (const [name, fn] of [["pointerenter", () => clearTimeout(timer)], ["focusin", () => clearTimeout(timer)], ["pointerleave", wait], ["focusout", wait]]) toast.addEventListener(name, fn);
+  document.getElementById("toasts")?.append(toast);
+  say(text);
+  wait();
+}
+
+const QUIET_MS = 5000;
+let saidAt = 0;
+let pending = 0;
+let nextText = "";
+
+/** Says a text to screen readers, at most one in 5 s: of several the last. */
+export function say(text) {
+  nextText = text;
+  if (pending) return;
+  pending = setTimeout(() => {
+    pending = 0;
+    saidAt = Date.now();
+    const region = document.getElementById("said");
+    if (region) region.textContent = nextText;
+  }, Math.max(50, saidAt + QUIET_MS - Date.now()));
+}
+
+/** Tabs by arrow keys: `items` are `{id, text, count?}`. */
+export function tabs({ items, chosen, choose, label = "" }) {
+  const step = (event) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    const at = items.findIndex((one) => one.id === chosen);
+    const next = items[(at + by + items.length) % items.length];
+    choose(next.id);
+    event.currentTarget.querySelector(`[data-id="${next.id}"]`)?.focus();
+  };
+  return html`<div class="tabs" role="tablist" aria-label=${label || nothing} @keydown=${step}>
+    ${items.map((one) => html`<button role="tab" data-id=${one.id} aria-selected=${one.id === chosen} tabindex=${one.id === chosen ? 0 : -1} @click=${() => choose(one.id)}>${one.text}${one.count === undefined || one.count === null ? nothing : html` <span class="count">${one.count}</span>`}</button>`)}
+  </div>`;
+}
+
+/** How a text is read: word → lemma → label. `words`: `[{text, lemmas, is_function, tags, nearest?}]`. */
+export function lemmaChips(words) {
+  const skipped = words.filter((one) => one.is_function && !one.tags?.length);
+  const read = words.filter((one) => !skipped.includes(one));
+  return html`<ul class="lemmas" aria-label=${t("parts.readAs")}>
+    ${read.map((one) => {
+      const lemma = one.lemmas?.[0] ?? one.text;
+      return html`<li>
+        <span>${one.text}</span>
+        ${lemma.toLowerCase() === one.text.toLowerCase() ? nothing : html`<span aria-hidden="true">→</span> <i>${lemma}</i>`}
+        <span aria-hidden="true">→</span>
+        ${one.tags?.length
+          ? one.tags.map((tag) => html`<span class="chip good" lang=${tagName(tag).lang}>${tagName(tag).text}</span>`)
+          : html`<span class="chip warn">${t("parts.noLabel")}</span>${one.nearest?.length ? html`<small class="quiet">${t("parts.nearest", { names: one.nearest.map((tag) => tagName(tag).text).join(", ") })}</small>` : nothing}`}
+      </li>`;
+    })}
+    ${skipped.length ? html`<li class="quiet">${t("parts.skipped", { words: skipped.map((one) => one.text).join(", ") })}</li>` : nothing}
+  </ul>`;
+}

@@ -1,0 +1,146 @@
+// Words, numbers and dates in the reader's language. One language is loaded at a time.
+const LANGUAGES = ["en", "ru"];
+let words = {};
+let code = "en";
+let plurals = new Intl.PluralRules("en");
+let names = new Map(); // tag -> its name in the other language
+const formats = new Map();
+
+export const language = () => code;
+
+/** Loads the reader's words: the remembered language, else the first of the browser's that we have. */
+export function loadLanguage() {
+  const wished = [remembered("language"), ...navigator.languages.map((one) => one.slice(0, 2))];
+  return use(wished.find((one) => LANGUAGES.includes(one)) ?? "en");
+}
+
+export function setLanguage(wanted) {
+  remember("language", wanted);
+  return use(wanted);
+}
+
+async function use(wanted) {
+  ({ words } = await (wanted === "ru" ? import("./ru.js") : import("./en.js")));
+  code = wanted;
+  plurals = new Intl.PluralRules(code);
+  formats.clear();
+  document.documentElement.lang = code;
+}
+
+/** Storage may be forbidden: the page works without it. */
+export function remembered(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+export function remember(key, value) {
+  try {
+    if (value === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, value);
+  } catch {
+    /* see remembered */
+  }
+}
+
+const found = (key) => key.split(".").reduce((place, part) => place?.[part], words);
+
+export const has = (key) => found(key) !== undefined;
+
+/** The text of a key; `values.n` chooses among plural forms, numbers are written in the reader's way. */
+export function t(key, values = {}) {
+  let text = found(key);
+  if (text === undefined) return key;
+  if (typeof text === "object") text = text[plurals.select(Number(values.n))] ?? text.other;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => {
+    const value = values[name];
+    if (value === undefined || value === null) return whole;
+    return typeof value === "number" ? number(value) : String(value);
+  });
+}
+
+function format(kind, options) {
+  const key = kind.name + JSON.stringify(options);
+  if (!formats.has(key)) formats.set(key, new kind(code, options));
+  return formats.get(key);
+}
+
+const DIGITS = { maximumFractionDigits: 2 };
+export const number = (n, options = DIGITS) => format(Intl.NumberFormat, options).format(n);
+
+export const percent = (x) =>
+  number(x, { style: "percent", maximumFractionDigits: x > 0 && x < 0.01 ? 1 : 0 });
+
+const unit = (n, name, digits = 0) =>
+  number(n, { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits });
+
+const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+export function bytes(n) {
+  let step = 0;
+  for (; n >= 1000 && step < SIZES.length - 1; step += 1) n /= 1000;
+  return unit(n, SIZES[step], n < 10 && step > 0 ? 1 : 0);
+}
+
+export function duration(s) {
+  if (s === null || s === undefined) return "–";
+  if (s < 0.995) return unit(s * 1000, "millisecond");
+  if (s < 10) return unit(s, "second", 1);
+  if (s < 60) return unit(s, "second");
+  const steps = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+  const at = steps.findIndex(([, size]) => s >= size);
+  const [[large, size], small] = [steps[at], steps[at + 1]];
+  const rest = small && Math.floor((s % size) / small[1]);
+  return unit(Math.floor(s / size), large) + (rest ? ` ${unit(rest, small[0])}` : "");
+}
+
+/** Dates come as ISO with a zone, or as EXIF writes them: the camera's own clock, without one. */
+function moment(text) {
+  const exif = /^(\d{4}):(\d\d):(\d\d) (.*)$/.exec(text);
+  return new Date(exif ? `${exif[1]}-${exif[2]}-${exif[3]}T${exif[4]}` : text);
+}
+
+const DAY = { day: "numeric", month: "long", year: "numeric" };
+const MINUTE = { ...DAY, month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const shown = (text, options) => (text ? format(Intl.DateTimeFormat, options).format(moment(text)) : "–");
+export const date = (text) => shown(text, MINUTE);
+export const day = (text) => shown(text, DAY);
+export const clock = (text) =>
+  shown(text, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
+export const month = (text) =>
+  format(Intl.DateTimeFormat, { month: "long", year: "numeric", timeZone: "UTC" })
+    .format(new Date(`${text}-01T00:00Z`));
+
+const STEPS = [["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity]];
+export function ago(text) {
+  if (!text) return "–";
+  let away = (moment(text) - Date.now()) / 1000;
+  for (const [name, size] of STEPS) {
+    if (Math.abs(away) < size) {
+      return format(Intl.RelativeTimeFormat, { numeric: "auto" }).format(Math.round(away), name);
+    }
+    away /= size;
+  }
+}
+
+const isCyrillic = (text) => /[а-яё]/i.test(text);
+
+/** Remembers the names of the archive's labels in both languages, from `GET /labels`. */
+export function setTagNames(labels) {
+  names = new Map();
+  for (const { name, aliases } of labels) {
+    const other = aliases.find((one) => isCyrillic(one) !== isCyrillic(name));
+    if (other) names.set(name, other);
+  }
+}
+
+export const knownTags = () => [...names.keys()];
+
+/** A tag's name in the reader's language, if the archive has one, and the other one beside it. */
+export function tagName(tag) {
+  const own = isCyrillic(tag) ? "ru" : "en";
+  const other = names.get(tag);
+  if (own === code || !other) return { text: tag, lang: own, other: other ?? null };
+  return { text: other, lang: code, other: tag };
+}

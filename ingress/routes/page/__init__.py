@@ -1,0 +1,1 @@
+"""What the page at `/` is made of, and what only it asks for."""

@@ -1,0 +1,1 @@
+"""What the page is served by, and how people enter it."""
