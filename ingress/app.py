@@ -17,7 +17,7 @@ from ingress.routes import documents
 from ingress.routes.delivery import endpoints, queries, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
-from ingress.routes.page import inboxes, shell
+from ingress.routes.page import inboxes, shell, timeline
 from ingress.routes.photos import curation, duplicates, image_list, images, tag, thumbs
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
@@ -33,6 +33,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *curation.OPERATIONS,
     *duplicates.OPERATIONS,
     *image_list.OPERATIONS,
+    *timeline.OPERATIONS,
     *queries.OPERATIONS,
     *redelivery.OPERATIONS,
     *targets.OPERATIONS,

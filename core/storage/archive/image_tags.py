@@ -9,7 +9,7 @@ from uuid import UUID
 from core.storage import labels
 from core.storage.archive import answer_rows, keeping, moving, ordering, ownership, statistics
 from core.storage.archive.answer_rows import StoredTags
-from core.storage.archive.images import COMES_BACK
+from core.storage.archive.images import COMES_BACK, COUNTED
 from core.storage.archive.ownership import NamedOwner
 from core.storage.archive.statistics import Counts
 from core.storage.vectors import vector_text
@@ -34,7 +34,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     taken_at = CASE WHEN excluded.taken_at = now() AND images.status <> 'deleted'
                     THEN images.arrived_at ELSE excluded.taken_at END,
     {COMES_BACK}
-RETURNING images.image_id, images.excluded, images.hand_tags, images.status, old.status AS was,
+RETURNING {COUNTED}, images.excluded, images.hand_tags,
     old.taken_at <> images.taken_at AND NOT images.open_to_all AS is_redated,
     old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
@@ -67,8 +67,10 @@ ON CONFLICT (image_id) DO UPDATE SET
 RETURNING tagged_images.id, tagged_images.image_id, old.id IS NOT NULL AS existed,
     recency(tagged_images.exif_datetime, tagged_images.created_at) AS ts,
     hour_of(tagged_images.updated_at) AS hour,
-    day_taken(tagged_images.exif_datetime, tagged_images.created_at) AS day,
-    day_taken(old.exif_datetime, old.created_at) AS day_was,
+    month_taken(tagged_images.exif_datetime, tagged_images.created_at) AS month,
+    month_taken(old.exif_datetime, old.created_at) AS month_was,
+    ratio_of(tagged_images.width, tagged_images.height) AS ratio,
+    ratio_of(old.width, old.height) AS ratio_was,
     tagged_images.camera, old.camera AS camera_was,
     (SELECT audiences_of(i.image_id, i.open_to_all) FROM images i
      WHERE i.image_id = tagged_images.image_id) AS audiences
@@ -178,7 +180,9 @@ async def replace(
 def _count(rows: Sequence[Mapping[str, Any]], counts: Counts) -> None:
     for row in rows:
         counts.add("hour", row["hour"], 1, audiences=row["audiences"])
-        counts.move("day", row["day_was"], row["day"], audiences=row["audiences"])
+        counts.add("ratio", row["month"], 1, row["ratio"], audiences=row["audiences"])
+        if row["existed"]:
+            counts.add("ratio", row["month_was"], -1, -row["ratio_was"], audiences=row["audiences"])
         counts.move("camera", row["camera_was"], row["camera"], audiences=row["audiences"])
 
 

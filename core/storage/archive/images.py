@@ -27,27 +27,6 @@ PATH_COMES_BACK = """
     path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END,
     taken_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.taken_at END
 """
-_ACCEPT = f"""
-INSERT INTO images (image_id, uri, path, open_to_all, media_type, size_bytes, sha256, job_id,
-                    status)
-VALUES ($1, $2, $3, $4::text IS NULL, $5, $6, $7, $8, 'accepted')
-ON CONFLICT (image_id) DO UPDATE SET
-    status = CASE WHEN images.status IN ('deleted', 'missing') THEN 'accepted'
-                  ELSE images.status END,
-    media_type = CASE WHEN images.status = 'deleted' THEN excluded.media_type
-                      ELSE images.media_type END,
-    size_bytes = CASE WHEN images.status = 'deleted' THEN excluded.size_bytes
-                      ELSE images.size_bytes END,
-    sha256 = CASE WHEN images.status = 'deleted' THEN excluded.sha256 ELSE images.sha256 END,
-    job_id = coalesce(excluded.job_id, images.job_id),
-    {PATH_COMES_BACK}, {COMES_BACK}
-RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at,
-    -- Where it is others' too it keeps the name that they know it by.
-    CASE WHEN old.status <> 'deleted' AND (images.open_to_all OR EXISTS (
-                  SELECT FROM image_owners o WHERE o.image_id = images.image_id AND o.owner <> $4))
-         THEN images.path ELSE $3 END AS path
-"""  # noqa: S608 - constants only
-
 #: What `ImageStatus` is made of, from `images i` and `tagged_images t`.
 STATUS_COLUMNS = """
     i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
@@ -82,8 +61,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     reason = excluded.reason, detail = excluded.detail,
     job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
     {PATH_COMES_BACK}, {COMES_BACK}
-RETURNING images.image_id, images.status, old.status AS was,
-    old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
+RETURNING {COUNTED}, old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
 
 _LEDGER = """

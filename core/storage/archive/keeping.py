@@ -28,10 +28,11 @@ async def keep_no_more(tx: Transaction) -> None:
 async def note_arrivals(
     tx: Transaction, rows: Sequence[Mapping[str, Any]], claims: Sequence[NamedOwner]
 ) -> None:
-    """Count the statuses of images that this transaction wrote, and give them their owners.
+    """Count statuses and days of images that this transaction wrote, and give them their owners.
 
     Args:
-        rows: image_id, status, and the status before (`was`; None: it is new).
+        rows: image_id, status, and the status before (`was`; None: it is new); the day it was
+            taken (`day`), and what was known of that before (`day_was`).
         claims: whom the arrivals name as owners; the schema's trigger counts for those who join.
     """
     audiences = await ownership.audiences(tx, [row["image_id"] for row in rows])
@@ -43,6 +44,9 @@ async def note_arrivals(
             if was is not None:
                 before = [CLOSED] if was == "deleted" else now  # a tombstone is nobody's
                 counts.add("status", was, -1, audiences=before)
+        counts.add("day", row["day"], 1, audiences=now)
+        if was not in {None, "deleted"}:
+            counts.add("day", row["day_was"], -1, audiences=now)
     await statistics.append(tx, counts)
     new = {row["image_id"] for row in rows if row["was"] in {None, "deleted"}}
     await ownership.join_all(tx, claims, new)
