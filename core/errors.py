@@ -15,11 +15,13 @@
         TargetForbidden       an address that the guard refuses
         ProcessCrashed        a record whose handling ended the process, again and again
         RecordRefused         a record whose effects PostgreSQL refuses
+        RecordBroke           a record whose handling raised what nobody foresaw
       ConfigurationError    stop at start with exit code 2; says which variable
 
 A `reason` is short and stable: the dead letter's header, the metric's label, the log's field.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -54,12 +56,16 @@ class TargetUnreachable(TransientError):
         message: what happened, with the target's host.
         kind: stable kind of the failure: dns, refused, reset, unreachable, timeout, tls, protocol.
         infra: True if our own side failed (resolver, egress proxy) and not the target.
+
+    Attributes:
+        times_ms: how long it took to resolve, connect and so on, as far as it came.
     """
 
     def __init__(self, message: str, *, kind: str, infra: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
         self.infra = infra
+        self.times_ms: Mapping[str, int] = {}
 
 
 class PermanentError(PhotoTaggerError):
@@ -117,6 +123,20 @@ class RecordRefused(PermanentError):
     """A record whose effects PostgreSQL refuses (a NUL in a text, a value out of range)."""
 
     default_reason = "database_refused"
+
+
+class RecordBroke(PermanentError):
+    """A record whose decoding or preparing raised an error that nobody foresaw: a bug of ours.
+
+    Args:
+        error: what was raised; its class and its message are the detail.
+        during: what was done with the record.
+    """
+
+    default_reason = "unexpected_error"
+
+    def __init__(self, error: Exception, *, during: str) -> None:
+        super().__init__(f"{type(error).__name__} while it was {during}: {error}"[:1000])
 
 
 class ConfigurationError(PhotoTaggerError):

@@ -75,7 +75,7 @@ CREATE INDEX dead_letters_newest ON dead_letters USING btree (id) WHERE (replaye
 CREATE INDEX dead_letters_of_reason ON dead_letters USING btree (reason, id) WHERE (replayed_at IS NULL);
 CREATE INDEX dead_letters_open ON dead_letters USING btree (topic, id) WHERE (replayed_at IS NULL);
 
--- What each process says of itself every 5 s. Not written yet: for /health, /stats/pipeline and alarms.
+-- What each part of each process says of itself every 5 s: for /health, /stats/pipeline and alarms.
 CREATE TABLE heartbeats (
     role text NOT NULL,
     instance text NOT NULL,
@@ -83,9 +83,32 @@ CREATE TABLE heartbeats (
     seen_at timestamp with time zone NOT NULL DEFAULT now(),
     progressed_at timestamp with time zone,
     oldest_waiting timestamp with time zone,
+    waiting bigint,
+    still_s real NOT NULL DEFAULT 0,
     rates jsonb NOT NULL DEFAULT '{}'::jsonb,
+    about jsonb NOT NULL DEFAULT '{}'::jsonb,
+    stopped_at timestamp with time zone,
     PRIMARY KEY (role, instance)
 ) WITH (fillfactor=50);
+
+-- How long the oldest piece of work of each stage waited, for the last 15 min.
+CREATE TABLE stage_trends (
+    stage text NOT NULL,
+    slot smallint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    oldest_s real NOT NULL,
+    PRIMARY KEY (stage, slot)
+) WITH (fillfactor=50);
+
+-- Which images and queries a transaction changed, for those who watch: two minutes of them (docs/decisions/0032).
+CREATE TABLE changes (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    kind text NOT NULL,
+    ids uuid[] NOT NULL,
+    noted_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((kind = ANY (ARRAY['image'::text, 'query'::text])))
+);
+CREATE INDEX changes_xid ON changes USING btree (xid);
 
 -- Work that one process does at a time: who, and until when.
 CREATE TABLE leases (
@@ -141,6 +164,9 @@ CREATE TABLE images (
     decided_by text,
     decided_at timestamp with time zone,
     open_to_all boolean NOT NULL DEFAULT true,
+    ratio integer NOT NULL DEFAULT 0,
+    colour integer,
+    by_hand boolean DEFAULT ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[])),
     moved_to uuid,
     PRIMARY KEY (image_id),
     CHECK ((status = ANY (ARRAY['accepted'::text, 'tagged'::text, 'failed'::text, 'missing'::text, 'deleted'::text])))
@@ -151,7 +177,7 @@ CREATE INDEX images_folder ON images USING btree (folder_of(path) COLLATE "C");
 CREATE INDEX images_job ON images USING btree (job_id, status, updated_at, image_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX images_tagged_by_hand ON images USING btree (image_id) WHERE ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[]));
-CREATE INDEX images_taken ON images USING btree (open_to_all, taken_at DESC, image_id DESC);
+CREATE INDEX images_taken ON images USING btree (open_to_all, taken_at DESC, image_id DESC) INCLUDE (status, excluded, by_hand, ratio, colour);
 CREATE INDEX images_tombstones ON images USING btree (deleted_at) WHERE (status = 'deleted'::text);
 CREATE INDEX images_unfinished ON images USING btree (status, arrived_at DESC, image_id DESC) WHERE (status = ANY (ARRAY['accepted'::text, 'failed'::text, 'missing'::text]));
 CREATE TRIGGER images_noted AFTER INSERT OR DELETE OR UPDATE ON images FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_image();
@@ -191,7 +217,6 @@ CREATE TABLE tagged_images (
     camera text,
     exif_source text,
     truncated boolean NOT NULL DEFAULT false,
-    colour integer,
     perceptual_hash bigint,
     PRIMARY KEY (id),
     UNIQUE (image_id),
@@ -232,13 +257,15 @@ CREATE TABLE duplicate_decisions (
     one bytea NOT NULL,
     other bytea NOT NULL,
     keep uuid,
-    excluded uuid,
+    loser uuid,
+    did_exclude boolean NOT NULL DEFAULT false,
     decided_by text NOT NULL,
     decided_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (one, other),
     CHECK ((one < other))
 );
-CREATE INDEX duplicate_decisions_excluded ON duplicate_decisions USING btree (excluded) WHERE (excluded IS NOT NULL);
+CREATE INDEX duplicate_decisions_loser ON duplicate_decisions USING btree (loser) WHERE (loser IS NOT NULL);
+CREATE INDEX duplicate_decisions_newest ON duplicate_decisions USING btree (decided_at DESC, one DESC);
 CREATE INDEX duplicate_decisions_other ON duplicate_decisions USING btree (other);
 
 -- Arrivals of images that others must not wait for, with their records: worked off per owner in turn.
@@ -412,16 +439,6 @@ CREATE TABLE label_previews (
 );
 CREATE INDEX label_previews_waiting ON label_previews USING btree (created_at) WHERE (state = 'waiting'::text);
 
--- The models that tagging processes have loaded, and the lanes they work on, as they say themselves.
-CREATE TABLE loaded_models (
-    model text NOT NULL,
-    lane text NOT NULL,
-    loaded_at timestamp with time zone NOT NULL DEFAULT now(),
-    seen_at timestamp with time zone NOT NULL DEFAULT now(),
-    PRIMARY KEY (model, lane),
-    CHECK ((lane = ANY (ARRAY['fresh'::text, 'bulk'::text])))
-);
-
 -- The tags of tagged_images, a row per tag, of images that are answers.
 CREATE TABLE image_tags (
     image_id bigint NOT NULL,
@@ -546,9 +563,9 @@ CREATE INDEX deliveries_dead ON deliveries USING btree (host_of(target), finishe
 CREATE INDEX deliveries_due ON deliveries USING btree (target, sender, line, ((attempt > 0)), next_at) WHERE (state = 'due'::text);
 CREATE INDEX deliveries_finished ON deliveries USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX deliveries_leased ON deliveries USING btree (lease_until) WHERE (state = 'leased'::text);
-CREATE INDEX deliveries_next ON deliveries USING btree (next_at, query_id) WHERE (state = 'due'::text);
-CREATE INDEX deliveries_open ON deliveries USING btree (created_at DESC, query_id DESC) WHERE (state = ANY (ARRAY['due'::text, 'dead'::text]));
-CREATE INDEX deliveries_query ON deliveries USING btree (query_id);
+CREATE INDEX deliveries_next ON deliveries USING btree (next_at, query_id) WHERE ((state = 'due'::text) AND (round >= 0));
+CREATE INDEX deliveries_open ON deliveries USING btree (created_at DESC, query_id DESC) WHERE ((state = ANY (ARRAY['due'::text, 'dead'::text])) AND (round >= 0));
+CREATE INDEX deliveries_query ON deliveries USING btree (query_id, round DESC);
 
 -- What came of each try to send a webhook.
 CREATE TABLE attempts (
@@ -686,6 +703,29 @@ CREATE TABLE api_keys (
     PRIMARY KEY (key_id)
 );
 CREATE INDEX api_keys_owner ON api_keys USING btree (owner);
+
+-- Who is signed in to the page, each with the rights of a key.
+CREATE TABLE sessions (
+    digest bytea NOT NULL,
+    key_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    PRIMARY KEY (digest),
+    FOREIGN KEY (key_id) REFERENCES api_keys(key_id) ON DELETE CASCADE
+);
+CREATE INDEX sessions_expires ON sessions USING btree (expires_at);
+CREATE INDEX sessions_key ON sessions USING btree (key_id, expires_at);
+
+-- Codes of one-time links that sign in to the page; a used one is gone.
+CREATE TABLE session_codes (
+    digest bytea NOT NULL,
+    key_id text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    PRIMARY KEY (digest),
+    FOREIGN KEY (key_id) REFERENCES api_keys(key_id) ON DELETE CASCADE
+);
+CREATE INDEX session_codes_expires ON session_codes USING btree (expires_at);
+CREATE INDEX session_codes_key ON session_codes USING btree (key_id, expires_at);
 
 -- Answers to requests with an Idempotency-Key, for a day: asked again, they act no second time.
 CREATE TABLE asked_once (
@@ -898,6 +938,7 @@ BEGIN
                       UNION ALL SELECT 'day', day_of(taken_at) WHERE status <> 'deleted') AS k (kind, key)
         WHERE status IS NOT NULL
         GROUP BY kind, audience, key HAVING sum(n) <> 0;
+        INSERT INTO changes (kind, ids) VALUES ('image', ARRAY[coalesce(NEW.image_id, OLD.image_id)]);
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
         PERFORM count_tagged(OLD.image_id, audiences_of(OLD.image_id, OLD.open_to_all), -1);

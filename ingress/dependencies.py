@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from typing import Literal
+
+from starlette.requests import Request
 
 from core.blobs.store import BlobStore
 from core.egress.guard import TargetGuard
@@ -14,17 +17,23 @@ from core.telemetry.metrics import Metrics
 from core.vision.decoding.sniff import SniffedPicture
 from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
+from ingress.auth.sessions import SessionRing
 from ingress.departures import Departures
 from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import Places, RateLimit, SharedBudget
 from ingress.http.waiting import Shared
+from ingress.live.poller import Poller
+from ingress.live.rhythm import RHYTHM, Rhythm
+from ingress.live.watching import PipelineWatch
 from ingress.models.health import Check, RunningModel
+from ingress.models.page.pipeline import RoleHealth
+from ingress.reading.alike import AlikeFinder
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from ingress.reading.thumbs import Thumbs
 
-#: Of the database and of the broker, and the models that run.
-Health = tuple[Check, Check, tuple[RunningModel, ...]]
+#: Of the database and of the broker, the models that run, and the roles.
+Health = tuple[Check, Check, tuple[RunningModel, ...], dict[str, RoleHealth]]
 #: Answers that inboxes hold back at a time: webhooks to one target are at most
 #: EGRESS_PER_HOST_CONNECTIONS in a process, and each holds a connection that others need.
 MAX_INBOX_HOLDS = 32
@@ -53,6 +62,7 @@ class Guards:
     """
 
     keys: KeyRing
+    sessions: SessionRing
     rate: RateLimit
     thumb_rate: RateLimit
     bodies: SharedBudget
@@ -60,6 +70,25 @@ class Guards:
     callbacks: TargetGuard
     link_keys: Sequence[bytes]
     probe: Callable[[bytes], SniffedPicture]
+
+    def ring_of(self, request: Request) -> KeyRing | SessionRing:
+        """Return what checks a request: its cookie, if it has one and no key."""
+        return self.keys if self.sessions.cookie_of(request) is None else self.sessions
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFacts:
+    """What is so as long as the process runs, and the page tells.
+
+    Attributes:
+        scoring: how the tagging processes score, as `TAGGING_SCORING` says.
+        unseen: those of the default labels of which the bundled model has seen no picture.
+    """
+
+    is_standalone: bool
+    scoring: Literal["softmax", "sigmoid", "threshold"]
+    max_pixels: int
+    unseen: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +100,14 @@ class Dependencies:
         keeps_blobs_in_database: whether `ARCHIVE_BLOBS` is `pg:`.
         files: finds files under the allowed roots.
         model: the name of the model that the settings ask for.
+        facts: what the page tells of this instance.
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
         is_broker_there: asks the broker, for `/health`.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         database_looks, health_looks: a flood of probes asks the database once.
-        comparing: lock held while the photos of the archive are compared with each other.
+        pipeline: looks at the stages and processes.
+        live: looks for all who listen to events; `rhythm`: how they are sent.
+        alike: finds images that are alike.
         inbox_holds: answers of the receiver in the box that come late, or never.
     """
 
@@ -93,15 +125,23 @@ class Dependencies:
     metrics: Metrics
     model: str
     version: str
+    facts: InstanceFacts
     kafka_address: str
     is_broker_there: Callable[[], Awaitable[bool]]
+    pipeline: PipelineWatch
+    live: Poller
+    rhythm: Rhythm = RHYTHM
     sealing: SecretBox | None = None
     max_json_bytes: int = MAX_JSON_BYTES
     readiness: Readiness = field(default_factory=Readiness)
     database_looks: Shared[Check] = field(default_factory=Shared)
     health_looks: Shared[Health] = field(default_factory=Shared)
-    comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    alike: AlikeFinder = field(init=False)
     inbox_holds: SharedBudget = field(
         default_factory=lambda: SharedBudget(MAX_INBOX_HOLDS, "held answers")
     )
     now: Callable[[], datetime] = UTC_NOW
+
+    def __post_init__(self) -> None:
+        """Make what needs nothing but the database."""
+        object.__setattr__(self, "alike", AlikeFinder(self.pool, asyncio.Lock()))

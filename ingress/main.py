@@ -25,9 +25,11 @@ from core.egress.resolver import HostResolver
 from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
 from core.messaging.kafka.cluster import identify
+from core.messaging.kafka.outside import LogBounds
 from core.messaging.kafka.producer import Publisher
 from core.messaging.limits import CLIENT_LIMITS
 from core.messaging.outbox import OutboxPublisher, Sweeper
+from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
@@ -47,18 +49,23 @@ from core.settings import (
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.archive.thumbs import PostgresThumbs
 from core.storage.pool import Pool, open_pool
-from core.storage.stream import outbox
+from core.storage.stream import heartbeats, outbox
+from core.telemetry.heart import Heart
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff
 from core.vision.decoding.decoder import DecodePool, thumb_limits
+from core.vision.demo_card import seen_labels
 from core.webhooks.links import PURPOSE
 from core.webhooks.signing_secrets import SecretBox
 from ingress.app import create_app
 from ingress.auth.access import KeyRing
+from ingress.auth.sessions import TRIES_BURST, TRIES_PER_S, SessionRing
 from ingress.departures import Departures
-from ingress.dependencies import UTC_NOW, Dependencies, Guards
+from ingress.dependencies import UTC_NOW, Dependencies, Guards, InstanceFacts
 from ingress.http.limits import THUMBS_PER_S, Places, RateLimit, SharedBudget, burst_of
 from ingress.http.turns import DatabaseTurns
+from ingress.live.poller import poller_of
+from ingress.live.watching import PipelineWatch
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from ingress.reading.lent_decoders import LentDecoders
@@ -104,6 +111,7 @@ class Opened:
     deps: Dependencies
     sweeper: Sweeper
     broker: BrokerProbe
+    heart: Heart
 
 
 async def serve() -> None:
@@ -130,12 +138,15 @@ async def _run(
 ) -> None:
     try:
         async with asyncio.TaskGroup() as group:
-            sweeping = group.create_task(_companion(opened.sweeper, stop))
+            beside = [
+                group.create_task(_companion(one, stop))
+                for one in (opened.sweeper, opened.heart, opened.deps.pipeline)
+            ]
             naming = group.create_task(_learn_cluster(opened))
             await server.serve(sockets=[listening])
             stop.set()
             naming.cancel()
-            await sweeping
+            await asyncio.gather(*beside)
     except* ConfigurationError as wrong:  # the sweeper is the first to ask the database
         raise ConfigurationError(str(wrong.exceptions[0])) from wrong
 
@@ -167,15 +178,19 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             GuardedClient(targets, EgressLimits.from_settings(load(EgressSettings)))
         )
         broker = BrokerProbe(kafka)
+        bounds = LogBounds(kafka, client_id="photo-archive-ingress-bounds")
+        stack.push_async_callback(bounds.close)
+        pipeline = PipelineWatch(pool, bounds.of, time.monotonic)
         archive, asking = load(ArchiveSettings), load(QuerySettings)
         blobs = open_store(archive, client, PostgresBlobs(pool))
+        address = base_url(archive, settings)
         sealing = _sealing()
         deps = Dependencies(
             settings=settings,
-            base_url=base_url(archive, settings),
+            base_url=address,
             max_query_chars=asking.max_chars,
             pool=pool,
-            guards=_guards(settings, pool, targets, sealing),
+            guards=_guards(settings, base_url(archive, settings), pool, targets, sealing),
             blobs=blobs,
             thumbs=await stack.enter_async_context(_open_thumbs(archive, pool, blobs, metrics)),
             keeps_blobs_in_database=archive.blobs.partition(":")[0] == "pg",
@@ -187,11 +202,24 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             metrics=metrics,
             model=_model_name(load(TaggingSettings)),
             version=_version(),
+            facts=_facts(),
             kafka_address=kafka.bootstrap_servers,
             is_broker_there=broker.is_there,
+            pipeline=pipeline,
+            live=poller_of(pool, pipeline, address),
             sealing=sealing,
         )
-        yield Opened(deps, Sweeper(pool, outbox, publisher, outbox_settings, metrics), broker)
+        yield Opened(
+            deps,
+            Sweeper(pool, outbox, publisher, outbox_settings, metrics),
+            broker,
+            _heart(pool, metrics, settings),
+        )
+
+
+def _heart(pool: Pool, metrics: Metrics, settings: IngressSettings) -> Heart:
+    metrics.signs.part("ingress")
+    return Heart(pool, heartbeats, metrics.signs, f"ingress-{socket.gethostname()}-{settings.port}")
 
 
 def _target_guard(
@@ -206,11 +234,18 @@ def _target_guard(
 
 
 def _guards(
-    settings: IngressSettings, pool: Pool, callbacks: TargetGuard, sealing: SecretBox | None
+    settings: IngressSettings,
+    address: str,
+    pool: Pool,
+    callbacks: TargetGuard,
+    sealing: SecretBox | None,
 ) -> Guards:
-    wrong_keys = RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, time.monotonic)
+    clock = time.monotonic
+    keys = KeyRing(pool, RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, clock), clock, UTC_NOW)
+    tries = RateLimit(TRIES_PER_S, TRIES_BURST, clock)
     return Guards(
-        keys=KeyRing(pool, wrong_keys, time.monotonic, UTC_NOW),
+        keys=keys,
+        sessions=SessionRing(pool, keys, tries, address, clock, UTC_NOW),
         rate=RateLimit(
             settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
         ),
@@ -251,10 +286,10 @@ def _sealing() -> SecretBox | None:
     return SecretBox.from_settings(settings)
 
 
-async def _companion(sweeper: Sweeper, stop: asyncio.Event) -> None:
-    await sweeper.run(stop)
+async def _companion(companion: Sweeper | Heart | PipelineWatch, stop: asyncio.Event) -> None:
+    await companion.run(stop)
     if not stop.is_set():
-        raise RuntimeError("the outbox sweeper ended unasked")
+        raise RuntimeError(f"{companion!r} ended unasked")
 
 
 async def _learn_cluster(opened: Opened) -> None:
@@ -269,6 +304,17 @@ def _model_name(settings: TaggingSettings) -> str:
     if settings.model == "demo" or settings.model.startswith("local-dir:"):
         return settings.model
     return f"{settings.model}/{settings.pretrained}"
+
+
+def _facts() -> InstanceFacts:
+    names = {label.name for label in DEFAULT_LABELS}
+    return InstanceFacts(
+        # The supervisor tells its processes where the standalone mode lives.
+        is_standalone="home" in load(StandaloneSettings).model_fields_set,
+        scoring=load(TaggingSettings).scoring,
+        max_pixels=load(DecodeSettings).max_pixels,
+        unseen=frozenset(names - seen_labels()),
+    )
 
 
 def _version() -> str:

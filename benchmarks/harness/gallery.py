@@ -48,12 +48,15 @@ CREATE UNLOGGED TABLE made_tags (n int8, label_id int2, score int4);
 # was taken together lies apart, as it does where albums were imported one after the other.
 _IMAGES = """
 INSERT INTO images (image_id, uri, path, open_to_all, media_type, size_bytes, sha256, status,
-                    reason, detail, taken_at, arrived_at, updated_at, event_time, excluded,
-                    hand_tags, decided_by, decided_at)
+                    reason, detail, taken_at, ratio, colour, arrived_at, updated_at, event_time,
+                    excluded, hand_tags, decided_by, decided_at)
 SELECT md5('image' || n)::uuid, 'file:' || path, path, $1::text IS NULL, 'image/jpeg', 3000000,
        sha256(convert_to('picture' || n % $2::int8, 'UTF8')), status,
        CASE status WHEN 'failed' THEN 'truncated' END, CASE status WHEN 'failed' THEN 'half' END,
-       CASE WHEN is_dated THEN taken ELSE arrived END, arrived, arrived, arrived, excluded,
+       CASE WHEN is_dated THEN taken ELSE arrived END,
+       CASE WHEN status IN ('tagged', 'missing') THEN ratio_of(width, height) ELSE 0 END,
+       CASE WHEN status IN ('tagged', 'missing') THEN colour END,
+       arrived, arrived, arrived, excluded,
        CASE WHEN by_hand THEN '[{"tag": "cat", "score": 1}]'::jsonb END,
        CASE WHEN by_hand OR excluded THEN 'bench' END,
        CASE WHEN by_hand OR excluded THEN arrived END
@@ -73,12 +76,12 @@ SELECT image_id, reason, detail FROM images WHERE status = 'failed'
 """
 _TAGGED = """
 INSERT INTO tagged_images (id, image_path, tags, model_tags, exif_datetime, created_at, updated_at,
-                           image_id, sha256, width, height, colour, model, preprocessing,
+                           image_id, sha256, width, height, model, preprocessing,
                            label_version, top_k, camera, exif_source, perceptual_hash)
 SELECT m.n, i.path, coalesce(i.hand_tags, g.tags),
        CASE WHEN i.hand_tags IS NOT NULL THEN g.tags END,
        CASE WHEN m.is_dated THEN i.taken_at AT TIME ZONE 'UTC' END, i.arrived_at, i.arrived_at,
-       i.image_id, i.sha256, m.width, m.height, m.colour, 'bench', 'fast-2', 1, 4, m.camera,
+       i.image_id, i.sha256, m.width, m.height, 'bench', 'fast-2', 1, 4, m.camera,
        CASE WHEN m.is_dated THEN 'DateTimeOriginal' END, hashint8(m.n) & 2147483647
 FROM made m JOIN images i ON i.image_id = md5('image' || m.n)::uuid
 JOIN (SELECT n, jsonb_agg(jsonb_build_object('tag', l.name, 'score', score / 1e6)

@@ -7,6 +7,7 @@ again within seconds after a start (decisions/0012).
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import islice
 from math import inf
 from uuid import UUID
 
@@ -72,6 +73,31 @@ class BreakerChange:
     opens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class PaceView:
+    """A target's pace as people are shown it.
+
+    Attributes:
+        cap: attempts in flight at most.
+        is_half_open: its breaker lets one attempt through, or will when it opens.
+        opened_s: how long the breaker stays open still; 0: it is not. So `paused_s` by a
+            Retry-After and `rated_s` by the rate.
+    """
+
+    cap: int
+    in_flight: int
+    failures: int
+    is_half_open: bool
+    opened_s: float
+    paused_s: float
+    rated_s: float
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing of it changes by itself."""
+        return not (self.in_flight or self.opened_s or self.paused_s or self.rated_s)
+
+
 @dataclass(slots=True)
 class _Running:
     sender: str
@@ -102,6 +128,10 @@ class _Pace:
     def closed_until(self) -> float:
         return max(self.opened_until, self.paused_until)
 
+    def is_broken(self, now: float) -> bool:
+        """Tell whether it is not tried for now because it failed."""
+        return self.opens > 0 and now < self.opened_until
+
 
 class Pacer:
     """Tracks the attempts of one process."""
@@ -121,14 +151,35 @@ class Pacer:
 
     def open_breakers(self, now: float) -> int:
         """Return how many targets are not tried for now because they failed."""
-        return sum(
-            target.opens > 0 and now < target.opened_until for target in self._targets.values()
-        )
+        return sum(target.is_broken(now) for target in self._targets.values())
+
+    def broken(self, now: float, count: int) -> list[str]:
+        """Return so many of the targets that are not tried for now because they failed."""
+        broken = (name for name, target in self._targets.items() if target.is_broken(now))
+        return list(islice(broken, count))
 
     def worst(self, count: int) -> dict[str, int]:
         """Return the targets with the most failures in a row, with their number."""
         failing = [(target.failures_in_row, name) for name, target in self._targets.items()]
         return {name: number for number, name in sorted(failing, reverse=True)[:count] if number}
+
+    def view(self, name: str, now: float) -> PaceView | None:
+        """Return a target's pace; None where it is not known any more."""
+        target = self._targets.get(name)
+        if target is None:
+            return None
+        rated_s, rate = 0.0, self._limits.rate_per_s
+        if rate and target.tokens < 1:
+            rated_s = target.filled_at + (1 - target.tokens) / rate - now
+        return PaceView(
+            cap=min(_cap(target) + 1, self._limits.per_target),
+            in_flight=len(target.running),
+            failures=target.failures_in_row,
+            is_half_open=target.opens > 0,
+            opened_s=max(0.0, target.opened_until - now),
+            paused_s=max(0.0, target.paused_until - now),
+            rated_s=max(0.0, rated_s),
+        )
 
     def rooms(self, now: float) -> Room:
         """Return what may be claimed now; call `reserve` for each webhook that was claimed."""

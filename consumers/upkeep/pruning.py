@@ -19,9 +19,11 @@ log = structlog.get_logger(__name__)
 #: Portions of one table in a round. The next round goes on where this one ended.
 PORTIONS_PER_ROUND = 500
 #: Bytes and vectors that nothing refers to, places of published uploads, previews of labels, what
-#: came to inboxes, answers to requests that may be asked again, what processes knew of targets. Not
-#: a setting, since nobody can ask for them any more, or asks again.
+#: came to inboxes, answers to requests that may be asked again, what processes knew of targets
+#: and said of themselves. Not a setting: nobody can ask for them any more, or asks again.
 UNREFERENCED = timedelta(days=1)
+#: Sessions and one-time links that have ended: they let nobody in any more.
+ENDED = timedelta(days=1)
 #: Names of processes that were never seen again; one that is still alive is written anew.
 MEMBERS = timedelta(days=365)
 #: Larger thumbnails are many times as large as small ones, and made anew when asked for.
@@ -44,10 +46,11 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
     gone = (
         "outbox_places", "label_previews", "inbox_posts", "asked_once", "target_health",
-        *retention.SWEPT,
+        "heartbeats", *retention.SWEPT,
     )  # fmt: skip
+    ended = dict.fromkeys(("sessions", "session_codes"), ENDED)
     own = {"members": MEMBERS, "large_thumbs": LARGE_THUMBS}
-    return kept | dict.fromkeys(gone, UNREFERENCED) | own
+    return kept | dict.fromkeys(gone, UNREFERENCED) | ended | own
 
 
 class Pruner:

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from core.storage.delivery import deliveries
 from core.storage.locks import PRUNING
+from core.storage.stream import heartbeats
 from core.transaction import Transaction
 
 PORTION = 500
@@ -52,6 +53,15 @@ _AGED = {
         DELETE FROM thumbs WHERE (sha256, size) IN (
             SELECT sha256, size FROM thumbs
             WHERE size = 'large' AND created_at < now() - $1::interval LIMIT $2)
+    """,
+    "heartbeats": heartbeats.PRUNE,
+    "sessions": """
+        DELETE FROM sessions WHERE digest IN (
+            SELECT digest FROM sessions WHERE expires_at < now() - $1::interval LIMIT $2)
+    """,
+    "session_codes": """
+        DELETE FROM session_codes WHERE digest IN (
+            SELECT digest FROM session_codes WHERE expires_at < now() - $1::interval LIMIT $2)
     """,
     "inbox_posts": """
         DELETE FROM inbox_posts WHERE id IN (

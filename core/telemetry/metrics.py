@@ -15,6 +15,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from core.telemetry.vitals import Signs
+
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -25,12 +27,16 @@ class Metrics:
 
     Args:
         registry: where they are registered; a fresh one per test.
+
+    Attributes:
+        signs: what its parts say of themselves.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         # `_created` series double what is scraped and nothing reads them. Holds for the process.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
+        self.signs = Signs()
         self._consumer_work()
         self._consumer_trouble()
         self._consumer_standing()
@@ -103,8 +109,12 @@ class Metrics:
         )
         self.consumer_gaps = self._counter(
             "consumer_offset_gaps_total",
-            "Offsets skipped because the log does not have them",
+            "Offsets passed that have no record for us: markers of transactions, records that were "
+            "taken back, compacted ones",
             "group",
+        )
+        self.consumer_tombstones = self._counter(
+            "consumer_tombstones_total", "Records without a value, which were passed", "group"
         )
         self.consumer_dead_letters = self._counter(
             "consumer_dead_letters_total", "Records set aside, by stable reason", "group", "reason"
@@ -113,15 +123,22 @@ class Metrics:
     def _consumer_standing(self) -> None:
         self.consumer_lag = self._gauge(
             "consumer_lag_records",
-            "Records between progress and the log's end",
+            "Records between progress and the log's end, or the first open transaction",
             "group",
             "topic",
             "partition",
         )
         self.consumer_age = self._gauge(
             "consumer_age_seconds",
-            "Age of the newest record that was finished, by its producer's clock",
+            "How long the oldest record that is not finished has waited; 0 where none waits",
             "group",
+        )
+        self.consumer_held = self._gauge(
+            "consumer_open_transaction_seconds",
+            "How long an open transaction of some producer has held back what lies behind it",
+            "group",
+            "topic",
+            "partition",
         )
         self.consumer_partitions = self._gauge(
             "consumer_partitions",

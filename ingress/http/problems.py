@@ -42,6 +42,21 @@ KINDS: tuple[Kind, ...] = (
         "Invalid API key",
         "It is misspelled, unknown, revoked or expired; `detail` does not say which.",
     ),
+    Kind("session_missing", 401, "Not signed in", "Sign in again: `POST /session`."),
+    Kind(
+        "cross_site",
+        403,
+        "Request of another site",
+        "With the cookie of a session only the archive's own page may change anything, and sends"
+        " `X-CSRF-Token`; programs send a key.",
+    ),
+    Kind(
+        "insecure_origin",
+        403,
+        "No sign-in over plain http",
+        "Come by https, or by http on the same machine; a proxy that ends TLS names its address in"
+        " ARCHIVE_PUBLIC_URL.",
+    ),
     Kind(
         "scope_missing",
         403,
@@ -71,6 +86,12 @@ KINDS: tuple[Kind, ...] = (
         "Inbox not found",
         "Unknown, another owner's, or this is not the standalone mode, which alone has inboxes.",
     ),
+    Kind(
+        "pair_not_found",
+        404,
+        "No such pair",
+        "`{smaller id}~{greater id}` of two images that have tags.",
+    ),
     Kind("job_not_found", 404, "Job not found", "Unknown, or another owner's."),
     Kind(
         "preview_not_found", 404, "Preview not found", "Unknown, replaced by a newer one, or old."
@@ -98,6 +119,18 @@ KINDS: tuple[Kind, ...] = (
         409,
         "Nothing to redeliver",
         "The webhook is being sent, or the query is not answered yet: ask again later.",
+    ),
+    Kind(
+        "under_way",
+        409,
+        "Under way",
+        "The same request came before and is not done: ask again a little later.",
+    ),
+    Kind(
+        "nothing_to_stop",
+        409,
+        "Nothing to stop",
+        "The webhook has ended, or the query is not answered yet.",
     ),
     Kind(
         "endpoint_exists",
@@ -158,7 +191,7 @@ KINDS: tuple[Kind, ...] = (
         "idempotency_key_reused",
         422,
         "Idempotency-Key reused",
-        "It came with another body before: take a new key for a new query.",
+        "It came with another body before: take a new key for a new request.",
     ),
     Kind("rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
     Kind("internal_error", 500, "Internal error", "Give the operator the `request_id`."),

@@ -90,12 +90,36 @@ CREATE TABLE heartbeats (
     started_at     timestamptz NOT NULL DEFAULT now(),
     seen_at        timestamptz NOT NULL DEFAULT now(),
     progressed_at  timestamptz,
-    oldest_waiting timestamptz,  -- since when the oldest piece of work waits; NULL: none does
+    oldest_waiting timestamptz,  -- since when the oldest piece of work waits; NULL: none, or unknown
+    waiting        int8,         -- pieces of work that wait; NULL: unknown
+    still_s        real        NOT NULL DEFAULT 0,   -- no progress for so long although work waits
     rates          jsonb       NOT NULL DEFAULT '{}',
+    about          jsonb       NOT NULL DEFAULT '{}',  -- model, lane, halted partitions, what is away
+    stopped_at     timestamptz,  -- as asked; NULL: it runs, or fell silent
     PRIMARY KEY (role, instance)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE heartbeats IS
-    'What each process says of itself every 5 s. Not written yet: for /health, /stats/pipeline and alarms.';
+    'What each part of each process says of itself every 5 s: for /health, /stats/pipeline and alarms.';
+
+-- A ring: 60 slots of 15 s per stage. It outlives restarts, and never grows.
+CREATE TABLE stage_trends (
+    stage     text        NOT NULL,
+    slot      int2        NOT NULL,
+    at        timestamptz NOT NULL,  -- begin of the 15 s
+    oldest_s  real        NOT NULL,  -- the longest wait that was seen in them
+    PRIMARY KEY (stage, slot)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE stage_trends IS 'How long the oldest piece of work of each stage waited, for the last 15 min.';
+
+CREATE TABLE changes (
+    xid      xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    kind     text        NOT NULL CHECK (kind IN ('image', 'query')),
+    ids      uuid[]      NOT NULL,
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX changes_xid ON changes (xid);
+COMMENT ON TABLE changes IS
+    'Which images and queries a transaction changed, for those who watch: two minutes of them (docs/decisions/0032).';
 
 CREATE TABLE leases (
     name        text PRIMARY KEY,
@@ -128,6 +152,12 @@ CREATE INDEX thumbs_large ON thumbs (created_at) WHERE size = 'large';
 ALTER TABLE thumbs ALTER COLUMN content SET STORAGE EXTERNAL;
 COMMENT ON TABLE thumbs IS
     'Thumbnails, where bytes are kept in PostgreSQL: in no backup (docs/decisions/0033).';
+
+-- Width by height in thousandths; 0 where it is unknown.
+CREATE FUNCTION ratio_of(width int4, height int4) RETURNS int4 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN width > 0 AND height > 0
+            THEN least(65535, greatest(1, (width * 1000::int8 + height / 2) / height))::int4
+            ELSE 0 END;
 
 -- When a photo was taken, as far as it is known: a shot in the future is a clock that runs ahead.
 CREATE FUNCTION moment_taken(exif_datetime timestamp, arrived_at timestamptz) RETURNS timestamptz
@@ -166,13 +196,18 @@ CREATE TABLE images (
     decided_by text,                  -- who last set tags by hand, excluded or deleted it
     decided_at timestamptz,
     open_to_all boolean    NOT NULL DEFAULT true,  -- announced without a key: every key that may read sees it
+    ratio       int4        NOT NULL DEFAULT 0,        -- ratio_of() its width and height
+    colour      int4,                                  -- mean of the picture in sRGB, 0xRRGGBB
+    by_hand     boolean     GENERATED ALWAYS AS (hand_tags IS NOT NULL OR added_tags <> '{}') STORED,
     moved_to    uuid                               -- where the photo of a missing file is now
 );
 -- By the time too: how fast a job goes is what was tagged of it in the last minute.
 CREATE INDEX images_job ON images (job_id, status, updated_at, image_id) WHERE job_id IS NOT NULL;
 CREATE INDEX images_sha256 ON images (sha256) WHERE sha256 IS NOT NULL;
 CREATE INDEX images_arrived ON images (open_to_all, arrived_at DESC, image_id DESC);
-CREATE INDEX images_taken ON images (open_to_all, taken_at DESC, image_id DESC);
+-- With all that a month of the timeline shows: it is read from the index alone.
+CREATE INDEX images_taken ON images (open_to_all, taken_at DESC, image_id DESC)
+    INCLUDE (status, excluded, by_hand, ratio, colour);
 CREATE INDEX images_folder ON images (folder_of(path) COLLATE "C");  -- what lies below one is a range
 CREATE INDEX images_unfinished ON images (status, arrived_at DESC, image_id DESC)
     WHERE status IN ('accepted', 'failed', 'missing');
@@ -216,7 +251,6 @@ CREATE TABLE tagged_images (
     exif_source     text,       -- where exif_datetime comes from: DateTimeOriginal, DateTimeDigitized,
                                 -- ModifyDate, XMP, IPTC or GPS
     truncated       boolean     NOT NULL DEFAULT false,  -- the file ends before the picture does
-    colour          int4,       -- mean of the picture in sRGB, 0xRRGGBB
     perceptual_hash int8        -- 63 bits (core/vision/perceptual.py); 0: too flat to be judged by
                                 -- them. No index finds hashes that differ by a few bits
 );
@@ -255,14 +289,16 @@ CREATE TABLE duplicate_decisions (
     one        bytea       NOT NULL,  -- SHA-256 of the contents, or the ids of the images: the lesser
     other      bytea       NOT NULL,
     keep       uuid,                  -- the image that stays in answers; NULL: both
-    excluded   uuid,                  -- the image that this decision excluded, and nobody had before
+    loser      uuid,                  -- the other one, which may be no answer
+    did_exclude boolean    NOT NULL DEFAULT false,  -- this decision excluded it, and nobody had before
     decided_by text        NOT NULL,
     decided_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (one, other),
     CHECK (one < other)
 );
 CREATE INDEX duplicate_decisions_other ON duplicate_decisions (other);
-CREATE INDEX duplicate_decisions_excluded ON duplicate_decisions (excluded) WHERE excluded IS NOT NULL;
+CREATE INDEX duplicate_decisions_loser ON duplicate_decisions (loser) WHERE loser IS NOT NULL;
+CREATE INDEX duplicate_decisions_newest ON duplicate_decisions (decided_at DESC, one DESC);
 COMMENT ON TABLE duplicate_decisions IS 'What people decided about images that are alike.';
 
 -- Each row ends by itself: tagged, failed, replaced, or deleted with its image. No pruner.
@@ -443,16 +479,6 @@ CREATE INDEX label_previews_waiting ON label_previews (created_at) WHERE state =
 COMMENT ON TABLE label_previews IS
     'What other labels would change: asked for by the HTTP face, made by a tagging process, which has the model.';
 
-CREATE TABLE loaded_models (
-    model     text NOT NULL,  -- as in tagged_images.model: name and weights
-    lane      text NOT NULL CHECK (lane IN ('fresh', 'bulk')),
-    loaded_at timestamptz NOT NULL DEFAULT now(),
-    seen_at   timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (model, lane)
-);
-COMMENT ON TABLE loaded_models IS
-    'The models that tagging processes have loaded, and the lanes they work on, as they say themselves.';
-
 
 -- best: what queries read -----------------------------------------------------------------------
 
@@ -628,9 +654,12 @@ CREATE INDEX deliveries_due ON deliveries (target, sender, line, (attempt > 0), 
     WHERE state = 'due';
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'leased';
 CREATE INDEX deliveries_dead ON deliveries (host_of(target), finished_at) WHERE state = 'dead';
-CREATE INDEX deliveries_query ON deliveries (query_id);
-CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC) WHERE state IN ('due', 'dead');
-CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due';
+CREATE INDEX deliveries_query ON deliveries (query_id, round DESC);
+-- For people's lists. `round >= 0` always holds, and only their statements say it: a claim, in whose
+-- statistics nothing is due, would else walk all that is (tests/integration/storage/test_lanes.py).
+CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC)
+    WHERE state IN ('due', 'dead') AND round >= 0;
+CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due' AND round >= 0;
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE deliveries IS
     'The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.';
@@ -785,6 +814,25 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_owner ON api_keys (owner);
 COMMENT ON TABLE api_keys IS 'Keys of the HTTP face.';
 
+CREATE TABLE sessions (
+    digest     bytea PRIMARY KEY,        -- SHA-256 of the cookie's value, which is kept nowhere
+    key_id     text        NOT NULL REFERENCES api_keys (key_id) ON DELETE CASCADE,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL      -- later with its use, up to a bound
+);
+CREATE INDEX sessions_key ON sessions (key_id, expires_at);
+CREATE INDEX sessions_expires ON sessions (expires_at);
+COMMENT ON TABLE sessions IS 'Who is signed in to the page, each with the rights of a key.';
+
+CREATE TABLE session_codes (
+    digest     bytea PRIMARY KEY,        -- SHA-256 of the code, which stands in a link alone
+    key_id     text        NOT NULL REFERENCES api_keys (key_id) ON DELETE CASCADE,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX session_codes_key ON session_codes (key_id, expires_at);
+CREATE INDEX session_codes_expires ON session_codes (expires_at);
+COMMENT ON TABLE session_codes IS 'Codes of one-time links that sign in to the page; a used one is gone.';
+
 CREATE TABLE asked_once (
     owner       text        NOT NULL,
     operation   text        NOT NULL,
@@ -822,11 +870,6 @@ LANGUAGE sql STABLE RETURN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD');
 CREATE FUNCTION month_taken(exif_datetime timestamp, created_at timestamptz) RETURNS text
 LANGUAGE sql STABLE RETURN
     to_char(coalesce(exif_datetime, created_at AT TIME ZONE 'UTC'), 'YYYY-MM');
--- Width by height in thousandths; 0 where it is unknown.
-CREATE FUNCTION ratio_of(width int4, height int4) RETURNS int4 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN width > 0 AND height > 0
-            THEN least(65535, greatest(1, (width * 1000::int8 + height / 2) / height))::int4
-            ELSE 0 END;
 CREATE FUNCTION hour_of(moment timestamptz) RETURNS text
 LANGUAGE sql STABLE RETURN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24');
 
@@ -976,6 +1019,7 @@ BEGIN
                       UNION ALL SELECT 'day', day_of(taken_at) WHERE status <> 'deleted') AS k (kind, key)
         WHERE status IS NOT NULL
         GROUP BY kind, audience, key HAVING sum(n) <> 0;
+        INSERT INTO changes (kind, ids) VALUES ('image', ARRAY[coalesce(NEW.image_id, OLD.image_id)]);
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
         PERFORM count_tagged(OLD.image_id, audiences_of(OLD.image_id, OLD.open_to_all), -1);

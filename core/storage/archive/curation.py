@@ -17,6 +17,10 @@ _EXCLUDE = """
 UPDATE images SET excluded = $2, decided_by = $3, decided_at = now(), updated_at = now()
 WHERE image_id = $1 AND status <> 'deleted'
 """
+# What a person excludes or includes alone is no decision about duplicates any more: it stays.
+_RELEASE = """
+UPDATE duplicate_decisions SET did_exclude = false WHERE loser = $1 AND did_exclude
+"""
 _HAND_TAGS = """
 UPDATE images SET hand_tags = $2::jsonb, decided_by = $3, decided_at = now(), updated_at = now()
 WHERE image_id = $1 AND status <> 'deleted'
@@ -37,6 +41,12 @@ async def exclude(
 ) -> None:
     """Exclude an image from all answers, or include it again; it stays in the archive."""
     await image_tags.lock(tx, [image_id])
+    await tx.execute(_RELEASE, image_id)
+    await exclude_for(tx, image_id, excluded=excluded, by=by)
+
+
+async def exclude_for(tx: Transaction, image_id: UUID, *, excluded: bool, by: str | None) -> None:
+    """Exclude or include a locked image for a decision about it and another one."""
     await tx.execute(_EXCLUDE, image_id, excluded, by)
     await following.follow_images(tx, [image_id])
 

@@ -10,13 +10,13 @@ from core.transaction import Transaction
 # Images without a hash or a colour are decoded once more, so that they get one, and a thumbnail.
 _KNOWN = """
 SELECT DISTINCT ON (t.sha256) t.sha256, t.width, t.height, t.exif_datetime, t.exif_source,
-       t.camera, t.perceptual_hash, t.truncated, t.colour, i.media_type,
+       t.camera, t.perceptual_hash, t.truncated, i.colour, i.media_type,
        halfvec_send(e.embedding) AS vector
 FROM tagged_images t
 JOIN images i ON i.image_id = t.image_id AND i.sha256 = t.sha256
 JOIN embeddings e ON (e.sha256, e.model, e.preprocessing) = (t.sha256, t.model, t.preprocessing)
 WHERE t.sha256 = ANY($1::bytea[]) AND t.model = $2 AND t.preprocessing = $3
-  AND i.media_type IS NOT NULL AND t.perceptual_hash IS NOT NULL AND t.colour IS NOT NULL
+  AND i.media_type IS NOT NULL AND t.perceptual_hash IS NOT NULL AND i.colour IS NOT NULL
 ORDER BY t.sha256, t.id
 """
 

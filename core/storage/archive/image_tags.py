@@ -9,7 +9,7 @@ from uuid import UUID
 from core.storage import labels
 from core.storage.archive import answer_rows, keeping, moving, ordering, ownership, statistics
 from core.storage.archive.answer_rows import StoredTags
-from core.storage.archive.images import COMES_BACK, COUNTED
+from core.storage.archive.images import COMES_BACK
 from core.storage.archive.ownership import NamedOwner
 from core.storage.archive.statistics import Counts
 from core.storage.vectors import vector_text
@@ -20,12 +20,14 @@ from core.transaction import Transaction
 # which nobody knows when it was taken counts as taken when it arrived.
 _IMAGES = f"""
 INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, media_type, event_time,
-                    event_is_bulk, taken_at, status)
+                    event_is_bulk, taken_at, ratio, colour, status)
 SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, u.media_type,
-       least(u.event_time, now()), u.event_is_bulk, moment_taken(u.exif, now()), 'tagged'
+       least(u.event_time, now()), u.event_is_bulk, moment_taken(u.exif, now()),
+       ratio_of(u.width, u.height), u.colour, 'tagged'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[],
-            $8::timestamptz[], $9::bool[], $10::timestamp[])
-     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time, event_is_bulk, exif)
+            $8::timestamptz[], $9::bool[], $10::timestamp[], $11::int4[], $12::int4[], $13::int4[])
+     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time, event_is_bulk, exif,
+           width, height, colour)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = 'tagged', reason = NULL, detail = NULL, path = excluded.path, sha256 = excluded.sha256,
@@ -33,8 +35,9 @@ ON CONFLICT (image_id) DO UPDATE SET
     event_time = excluded.event_time, event_is_bulk = excluded.event_is_bulk, updated_at = now(),
     taken_at = CASE WHEN excluded.taken_at = now() AND images.status <> 'deleted'
                     THEN images.arrived_at ELSE excluded.taken_at END,
+    ratio = excluded.ratio, colour = excluded.colour,
     {COMES_BACK}
-RETURNING {COUNTED}, images.excluded, images.hand_tags,
+RETURNING {keeping.COUNTED}, images.excluded, images.hand_tags,
     old.taken_at <> images.taken_at AND NOT images.open_to_all AS is_redated,
     old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
@@ -45,16 +48,15 @@ _ARRIVING = frozenset({None, "accepted", "missing", "deleted"})
 _TAGGED = """
 INSERT INTO tagged_images (image_id, image_path, tags, exif_datetime, sha256, width, height,
                            model, preprocessing, label_version, top_k, model_tags, camera,
-                           perceptual_hash, exif_source, truncated, colour)
+                           perceptual_hash, exif_source, truncated)
 SELECT u.image_id, left(u.path, 1000), u.tags::jsonb, u.exif, u.sha256, u.width, u.height,
        u.model, u.preprocessing, u.label_version, u.top_k, u.model_tags::jsonb, u.camera,
-       u.perceptual_hash, u.exif_source, u.truncated, u.colour
+       u.perceptual_hash, u.exif_source, u.truncated
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamp[], $5::bytea[], $6::int4[],
             $7::int4[], $8::text[], $9::text[], $10::int4[], $11::int4[], $12::text[],
-            $13::text[], $14::int8[], $15::text[], $16::bool[], $17::int4[])
+            $13::text[], $14::int8[], $15::text[], $16::bool[])
      AS u (image_id, path, tags, exif, sha256, width, height, model, preprocessing,
-           label_version, top_k, model_tags, camera, perceptual_hash, exif_source, truncated,
-           colour)
+           label_version, top_k, model_tags, camera, perceptual_hash, exif_source, truncated)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     image_path = excluded.image_path, tags = excluded.tags,
@@ -63,7 +65,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     label_version = excluded.label_version, top_k = excluded.top_k,
     model_tags = excluded.model_tags, camera = excluded.camera,
     perceptual_hash = excluded.perceptual_hash, exif_source = excluded.exif_source,
-    truncated = excluded.truncated, colour = excluded.colour, updated_at = now()
+    truncated = excluded.truncated, updated_at = now()
 RETURNING tagged_images.id, tagged_images.image_id, old.id IS NOT NULL AS existed,
     recency(tagged_images.exif_datetime, tagged_images.created_at) AS ts,
     hour_of(tagged_images.updated_at) AS hour,
@@ -227,6 +229,9 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
         [image.made.at if image.made else None for image in images],
         [image.made is not None and not image.made.is_fresh for image in images],
         [image.tags.exif_datetime for image in images],
+        [image.tags.width for image in images],
+        [image.tags.height for image in images],
+        [image.tags.colour for image in images],
     )
     ordering.check(rows, {image.image_id: image.made for image in images})
     await keeping.note_arrivals(
@@ -271,7 +276,6 @@ def _tagged_columns(
         [image.tags.perceptual_hash for image in images],
         [image.tags.exif_source for image in images],
         [image.tags.truncated for image in images],
-        [image.tags.colour for image in images],
     )
 
 

@@ -1,7 +1,7 @@
 """Images from the moment they are accepted to their end: table `images`, and the failure ledger."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,12 +27,34 @@ PATH_COMES_BACK = """
     path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END,
     taken_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.taken_at END
 """
+_ACCEPT = f"""
+INSERT INTO images (image_id, uri, path, open_to_all, media_type, size_bytes, sha256, job_id,
+                    status)
+VALUES ($1, $2, $3, $4::text IS NULL, $5, $6, $7, $8, 'accepted')
+ON CONFLICT (image_id) DO UPDATE SET
+    status = CASE WHEN images.status IN ('deleted', 'missing') THEN 'accepted'
+                  ELSE images.status END,
+    media_type = CASE WHEN images.status = 'deleted' THEN excluded.media_type
+                      ELSE images.media_type END,
+    size_bytes = CASE WHEN images.status = 'deleted' THEN excluded.size_bytes
+                      ELSE images.size_bytes END,
+    sha256 = CASE WHEN images.status = 'deleted' THEN excluded.sha256 ELSE images.sha256 END,
+    job_id = coalesce(excluded.job_id, images.job_id),
+    {PATH_COMES_BACK}, {COMES_BACK}
+RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at,
+    -- Where it is others' too it keeps the name that they know it by.
+    CASE WHEN old.status <> 'deleted' AND (images.open_to_all OR EXISTS (
+                  SELECT FROM image_owners o WHERE o.image_id = images.image_id AND o.owner <> $4))
+         THEN images.path ELSE $3 END AS path
+"""  # noqa: S608 - constants only
+
 #: What `ImageStatus` is made of, from `images i` and `tagged_images t`.
 STATUS_COLUMNS = """
     i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
-    i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags,
+    i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags, i.colour,
+    i.rejected_tags, i.added_tags,
     t.tags, t.exif_datetime, t.exif_source, t.truncated, t.camera, t.model, t.width, t.height,
-    t.colour, t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
+    t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
     (SELECT p.reason FROM parked_images p WHERE p.image_id = i.image_id) AS waits_for
 """
 _STATUS = f"""
@@ -61,7 +83,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     reason = excluded.reason, detail = excluded.detail,
     job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
     {PATH_COMES_BACK}, {COMES_BACK}
-RETURNING {COUNTED}, old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
+RETURNING {keeping.COUNTED}, old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
 
 _LEDGER = """
@@ -72,7 +94,9 @@ ON CONFLICT (image_id, reason) DO UPDATE SET
     detail = excluded.detail, attempts = failures.attempts + 1, last_at = now()
 """
 
-_JOB_COUNTS = "SELECT status, count(*) FROM images WHERE job_id = $1 GROUP BY status"
+_JOB_COUNTS = """
+SELECT job_id, status, count(*) FROM images WHERE job_id = ANY($1::uuid[]) GROUP BY job_id, status
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,4 +288,14 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
 
 async def job_counts(connection: Transaction, job_id: UUID) -> dict[str, int]:
     """Return how many of a job's images are in each status."""
-    return {row["status"]: row["count"] for row in await connection.fetch(_JOB_COUNTS, job_id)}
+    return (await counts_of_jobs(connection, [job_id]))[job_id]
+
+
+async def counts_of_jobs(
+    connection: Transaction, job_ids: Collection[UUID]
+) -> dict[UUID, dict[str, int]]:
+    """Return how many images are in each status, by job."""
+    counts: dict[UUID, dict[str, int]] = {job_id: {} for job_id in job_ids}
+    for row in await connection.fetch(_JOB_COUNTS, list(job_ids)):
+        counts[row["job_id"]][row["status"]] = row["count"]
+    return counts

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from core.offsets import Place
 from core.storage.archive import keeping
-from core.storage.archive.images import COMES_BACK, COUNTED, PATH_COMES_BACK
+from core.storage.archive.images import COMES_BACK, PATH_COMES_BACK
 from core.storage.archive.ownership import NamedOwner
 from core.storage.stream.outbox import headers_from_json, headers_to_json
 from core.tags import Made, Slowness
@@ -34,7 +34,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     sha256 = coalesce(images.sha256, excluded.sha256),
     job_id = coalesce(excluded.job_id, images.job_id),
     {PATH_COMES_BACK}, {COMES_BACK}
-RETURNING {COUNTED}
+RETURNING {keeping.COUNTED}
 """  # noqa: S608 - constants only
 # The arrival made later wins, as `core.tags.Made` says; of two that were made alike the one that
 # comes later. An image keeps its turn.

@@ -238,10 +238,8 @@ def _sums_up(wanted: ImageFilter, arguments: Arguments, tags: str) -> str:
         return _has(tags, named, 1, arguments)
     label_ids = arguments.add(named, "int2[]")
     least = arguments.add(wanted.min_score, "int8")
-    return (
-        f"(SELECT sum(s.score) FROM {tags} s WHERE s.image_id = t.id"
-        f" AND s.label_id = ANY({label_ids})) >= {least}"
-    )
+    of_named = f"FROM {tags} s WHERE s.image_id = t.id AND s.label_id = ANY({label_ids})"
+    return f"(SELECT sum(s.score) {of_named}) >= {least}"
 
 
 def _has(tags: str, label_ids: Sequence[int], least: int, arguments: Arguments) -> str:

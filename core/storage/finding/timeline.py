@@ -140,13 +140,13 @@ def _ratio(thousandths: float | None) -> float:
 async def _counted(connection: Transaction, wanted: ImageFilter, arguments: Arguments) -> str:
     tags = await filters.table(connection, wanted)
     images = " UNION ALL ".join(
-        f"SELECT {part.times}.taken_at AS at, t.width, t.height {part.source}"
+        f"SELECT {part.times}.taken_at AS at, i.ratio {part.source}"
         for part in filters.parts(wanted, arguments, tags=tags)
     )
     return f"""
 SELECT to_char(month, 'YYYY-MM') AS month, images, ratio FROM (
     SELECT date_trunc('month', at AT TIME ZONE 'UTC') AS month, count(*) AS images,
-           avg(nullif(ratio_of(width, height), 0))::float8 AS ratio
+           avg(nullif(ratio, 0))::float8 AS ratio
     FROM ({images}) AS i GROUP BY 1) AS m
 ORDER BY 1 DESC
 """  # noqa: S608 - constants and parameters only
@@ -157,10 +157,12 @@ async def _columns(
 ) -> str:
     """Return the statement of a part: the keys of the whole month, of the part all else."""
     tags = await filters.table(connection, wanted)
+    # Of an owner's too the images are read by date, along their index: for each of the owner's
+    # rows its image would be read apart.
+    since, until = (arguments.add(moment, "timestamptz") for moment in (wanted.since, wanted.until))
     keys = " UNION ALL ".join(
-        f"SELECT i.image_id, {one.times}.taken_at AS at, i.status, i.excluded,"
-        " i.hand_tags IS NOT NULL OR i.added_tags <> '{}' AS by_hand,"
-        f" t.colour, coalesce(ratio_of(t.width, t.height), 0) AS ratio {one.source}"
+        f"SELECT i.image_id, {one.times}.taken_at AS at, i.status, i.excluded, i.by_hand, i.ratio,"
+        f" i.colour {one.source} AND i.taken_at >= {since} AND i.taken_at < {until}"
         for one in filters.parts(wanted, arguments, tags=tags)
     )
     offset = arguments.add(part * PART_IMAGES, "int8")
@@ -171,7 +173,7 @@ WITH keys AS MATERIALIZED ({keys}), shown AS (
            CASE status WHEN 'accepted' THEN 0 WHEN 'tagged' THEN 1 WHEN 'failed' THEN 2 ELSE 3 END
            + CASE WHEN excluded THEN {_EXCLUDED} ELSE 0 END
            + CASE WHEN by_hand THEN {_BY_HAND} ELSE 0 END
-           + CASE WHEN EXISTS (SELECT FROM parked_images p WHERE p.image_id = k.image_id)
+           + CASE WHEN image_id IN (SELECT p.image_id FROM parked_images p)
                   THEN {_WAITS} ELSE 0 END AS bits
     FROM keys k ORDER BY at DESC, image_id DESC OFFSET {offset} LIMIT {limit}
 )

@@ -3,11 +3,11 @@
 from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, field_validator
+from pydantic import Field, field_validator
 
 from core.storage.delivery.redelivery import MAX_LIMIT
 from ingress.models.roots import Input, Output, Words, examples
-from schemas.strict import read_whole
+from schemas.strict import Moment, read_whole
 
 
 class RedeliveryFilter(Input):
@@ -22,8 +22,8 @@ class RedeliveryFilter(Input):
         max_length=3,
         description="`delivered` ones go out as new webhooks.",
     )
-    since: AwareDatetime | None = Field(None, description="Ended (or made) at or after this time.")
-    until: AwareDatetime | None = Field(None, description="Ended (or made) before this time.")
+    since: Moment | None = Field(None, description="Ended (or made) at or after this time.")
+    until: Moment | None = Field(None, description="Ended (or made) before this time.")
 
 
 class RedeliveryRequest(Input):
@@ -46,4 +46,7 @@ class Redelivery(Output):
 
     matched: dict[str, int] = Field(description="Webhooks that match, by state.")
     redelivered: int = Field(description="Of these, so many are due now; 0 where only counted.")
+    attempt: int | None = Field(
+        None, description="Of a single query: the number of the attempt that is due now."
+    )
     webhook_ids: tuple[UUID, ...] = Field(description="Of those that are due now, the first 100.")

@@ -35,7 +35,7 @@ function shell() {
         <input id="seek" name="text" type="search" placeholder=${t("shell.searchHint")} autocomplete="off" maxlength="1000" aria-keyshortcuts="/" .value=${here.params.get("text") ?? ""}>
         <button class="bare" aria-label=${t("shell.search")}>${icon("search")}</button>
       </form>
-      <button class="filled upload" ?disabled=${!api.may("upload")} title=${api.may("upload") ? nothing : t("parts.needsScope", { scope: "upload" })} @click=${async () => (await uploads()).choose()}>${icon("upload")}<span>${t("shell.upload")}</span></button>
+      <button class="filled upload" aria-label=${t("shell.upload")} ?disabled=${!api.may("upload")} title=${api.may("upload") ? nothing : t("parts.needsScope", { scope: "upload" })} @click=${async () => (await uploads()).choose()}>${icon("upload")}<span>${t("shell.upload")}</span></button>
       <button class="bare account" popovertarget="account" aria-label=${t("shell.account")}>${icon("user")}</button>
       <div id="account" popover class="menu">${account()}</div>
     </header>
@@ -45,7 +45,7 @@ function shell() {
     </nav>
     <main id="main" tabindex="-1">
       ${note()}
-      <div id="trouble">${problemStrip(trouble, () => show(place()))}</div>
+      <div id="trouble">${problemStrip(trouble, () => (trouble.code === "stale" ? location.reload() : show(place())))}</div>
       <div id="screens"></div>
       <footer class="foot">
         ${[["docs", "/docs"], ["problems", "/docs/problems"], ["openapi", "/openapi.json"], ["asyncapi", "/asyncapi.json"], ["health", "/health"]].map(([name, path]) => html`<a href=${path}>${t(`shell.${name}`)}</a>`)}
@@ -107,6 +107,7 @@ async function share() {
 
 async function out() {
   try {
+    await tray?.forget();
     await api.leave();
   } catch (problem) {
     undoToast(failure(problem));
@@ -168,9 +169,9 @@ async function show(here) {
     if (open.get(name) !== entry) return;
     open.delete(name);
     section.remove();
-    trouble = error;
+    // A server started anew serves other modules under another address: the page must be loaded again.
+    trouble = error instanceof api.Problem ? error : new api.Problem({ code: "stale", detail: error.message });
     shell();
-    if (!(error instanceof api.Problem)) throw error;
   }
 }
 

@@ -17,7 +17,7 @@ from core.blobs.roots import Roots
 from core.blobs.store import BlobStore, ReadLimits
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
-from core.errors import DatabaseAway
+from core.errors import BrokerAway, DatabaseAway
 from core.messaging.outbox import OutboxPublisher
 from core.offsets import Place
 from core.settings import DatabaseSettings, IngressSettings
@@ -38,14 +38,18 @@ from core.webhooks.signing_secrets import SecretBox
 from ingress.app import create_app
 from ingress.auth.access import KeyRing
 from ingress.auth.api_keys import MadeKey, Scope, make_key
+from ingress.auth.sessions import TRIES_BURST, TRIES_PER_S, SessionRing
 from ingress.departures import Departures
-from ingress.dependencies import Dependencies, Guards
+from ingress.dependencies import Dependencies, Guards, InstanceFacts
 from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import THUMBS_PER_S, Places, RateLimit, SharedBudget, burst_of
+from ingress.live.poller import poller_of
+from ingress.live.rhythm import Rhythm
+from ingress.live.watching import PipelineWatch
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from ingress.reading.thumbs import Thumbs
-from schemas.record import Record
+from schemas.record import Partition, Record
 from schemas.topics import IMAGES_ARRIVED
 from tests.fakes.publisher import MemoryPublisher
 from tests.fakes.resolver import ScriptedResolver
@@ -56,7 +60,9 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LINK_KEY = b"k" * 32
 PARTITION = 3
 #: What is no setting of the ingress.
-OF_THE_WORLD = ("max_json_bytes", "max_pixels", "policy", "probe", "reader", "sealing")
+OF_THE_WORLD = (
+    "base_url", "max_json_bytes", "max_pixels", "policy", "probe", "reader", "sealing",
+)  # fmt: skip
 OWNERS = "SELECT owner FROM image_owners WHERE image_id = $1 ORDER BY owner"
 TABLES = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
@@ -171,9 +177,13 @@ class World:
     max_pixels: int = 120_000_000
     probe: Callable[[bytes], sniff.SniffedPicture] | None = None
     reader: type[TextReader] = TextReader
+    base_url: str = "http://archive"
     policy: TargetPolicy = field(default_factory=TargetPolicy)
     sealing: SecretBox | None = None
     broker: MemoryPublisher = field(default_factory=MemoryPublisher)
+
+    #: First offset and end of each log, as the broker tells them.
+    bounds: dict[Partition, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.broker.partition = PARTITION
@@ -187,14 +197,24 @@ class World:
         clock = lambda: self.seconds  # noqa: E731
         now = lambda: self.now  # noqa: E731
         limits = sniff.Limits(max_pixels=self.max_pixels)
+        pipeline = PipelineWatch(self.pool, self._bounds_of, clock)
+        ring = KeyRing(self.pool, RateLimit(1, 5, clock), clock, now)
         return Dependencies(
             settings=self.settings,
-            base_url="http://archive",
+            base_url=self.base_url,
             max_query_chars=2_000,
             max_json_bytes=self.max_json_bytes,
             pool=self.pool,
             guards=Guards(
-                keys=KeyRing(self.pool, RateLimit(1, 5, clock), clock, now),
+                keys=ring,
+                sessions=SessionRing(
+                    self.pool,
+                    ring,
+                    RateLimit(TRIES_PER_S, TRIES_BURST, clock),
+                    self.base_url,
+                    clock,
+                    now,
+                ),
                 rate=RateLimit(
                     self.settings.requests_per_second,
                     burst_of(self.settings.requests_per_second),
@@ -223,11 +243,25 @@ class World:
             metrics=Metrics(CollectorRegistry()),
             model="demo",
             version="1.2.3",
+            facts=InstanceFacts(
+                is_standalone=False,
+                scoring="softmax",
+                max_pixels=self.max_pixels,
+                unseen=frozenset({"unseen"}),
+            ),
             kafka_address="kafka:9092",
             is_broker_there=self._is_broker_there,
+            pipeline=pipeline,
+            live=poller_of(self.pool, pipeline, "http://archive"),
+            rhythm=Rhythm(look_s=0.1, admitted_s=0.2),
             sealing=self.sealing,
             now=now,
         )
+
+    async def _bounds_of(self, topics: Sequence[str]) -> dict[Partition, tuple[int, int]]:
+        if self.broker.is_away:
+            raise BrokerAway("connection refused")
+        return {place: found for place, found in self.bounds.items() if place.topic in topics}
 
     async def _is_broker_there(self) -> bool:
         return not self.broker.is_away

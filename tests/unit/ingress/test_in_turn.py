@@ -80,7 +80,7 @@ async def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
     await settle()
     assert works.turns.waiting == 1
     works.go.set()
-    assert await asyncio.gather(first, shared) == ["A", "C"]
+    assert list(await asyncio.gather(first, shared)) == ["A", "C"]
     assert works.begun == ["a", "c"]
 
 

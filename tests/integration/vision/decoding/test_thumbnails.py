@@ -3,9 +3,12 @@
 import io
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from core.tags import ThumbSize
@@ -16,14 +19,43 @@ from tests.integration.vision.decoding.test_outgoing import SECRET, exif
 
 LIMITS = sniff.Limits()
 FORMS = [PixelFormat(), PixelFormat(fast=False), PixelFormat(64, 64)]
-#: Colourants as profiles have them (XYZ under D50), and the exponent of the curve.
-SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
-DISPLAY_P3 = (
-    (0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407), 2.2,
-)  # fmt: skip
-PRO_PHOTO = (
-    (0.79767, 0.28804, 0.0), (0.13519, 0.71187, 0.0), (0.03134, 0.00009, 0.82491), 1.8,
-)  # fmt: skip
+Colourant = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Colourants as profiles have them (XYZ under D50), and the exponent of the curve."""
+
+    red: Colourant
+    green: Colourant
+    blue: Colourant
+    gamma: float = 2.2
+
+    @property
+    def colourants(self) -> tuple[Colourant, Colourant, Colourant]:
+        return self.red, self.green, self.blue
+
+    @property
+    def profile(self) -> bytes:
+        return odd_pictures.profile(gamma=self.gamma, primaries=self.colourants)
+
+    def in_srgb(self, colour: tuple[int, ...]) -> NDArray[np.float64]:
+        """What a colour is in sRGB: by the matrices, and IEC 61966-2-1's curve."""
+        linear = (np.array(colour) / 255) ** self.gamma
+        xyz = np.array(self.colourants).T @ linear
+        shown = np.linalg.solve(np.array(SRGB.colourants).T, xyz).clip(0, 1)
+        curved = np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * shown ** (1 / 2.4) - 0.055)
+        rounded: NDArray[np.float64] = np.rint(255 * curved)
+        return rounded
+
+
+SRGB = Space((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+DISPLAY_P3 = Space(
+    (0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)
+)
+PRO_PHOTO = Space(
+    (0.79767, 0.28804, 0.0), (0.13519, 0.71187, 0.0), (0.03134, 0.00009, 0.82491), 1.8
+)
 Make = Callable[[bytes], bytes]
 
 
@@ -63,40 +95,26 @@ def middle(jpeg: bytes) -> tuple[int, ...]:
     return colour
 
 
-def in_srgb(colour: tuple[int, ...], space: tuple[object, ...]) -> np.ndarray:
-    """What a colour of a wide space is in sRGB: by the matrices, and IEC 61966-2-1's curve."""
-    *colourants, gamma = space
-    linear = (np.array(colour) / 255) ** gamma
-    shown = np.linalg.solve(np.array(SRGB).T, np.array(colourants, float).T @ linear).clip(0, 1)
-    curved = np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * shown ** (1 / 2.4) - 0.055)
-    return np.rint(255 * curved)
-
-
-def assert_alike(one: tuple[int, ...], other: np.ndarray) -> None:
+def assert_alike(one: tuple[int, ...], other: NDArray[Any]) -> None:
     assert np.abs(np.array(one) - other).max() <= 7, (one, other)
 
 
 @in_all_ways
 @pytest.mark.parametrize("space", [DISPLAY_P3, PRO_PHOTO], ids=["P3", "ProPhoto"])
 @pytest.mark.parametrize("colour", [(180, 90, 70), (90, 160, 80), (70, 80, 170), (255, 0, 0)])
-def test_a_wide_colour_looks_like_itself(
-    make: Make, space: tuple[object, ...], colour: tuple[int, ...]
-) -> None:
-    *primaries, gamma = space
-    assert isinstance(gamma, float)
-    profile = odd_pictures.profile(gamma=gamma, primaries=tuple(primaries))
+def test_a_wide_colour_looks_like_itself(make: Make, space: Space, colour: tuple[int, ...]) -> None:
     image = Image.new("RGB", (640, 480), colour)
-    data = pictures.encoded(image, "JPEG", quality=95, subsampling=0, icc_profile=profile)
+    data = pictures.encoded(image, "JPEG", quality=95, subsampling=0, icc_profile=space.profile)
 
     shown = middle(make(data))
 
-    assert_alike(shown, in_srgb(colour, space))
+    assert_alike(shown, space.in_srgb(colour))
     assert "icc_profile" not in opened(make(data)).info  # sRGB is what has none
 
 
 def test_the_wide_colours_are_others_than_their_numbers() -> None:
     for space in (DISPLAY_P3, PRO_PHOTO):
-        assert np.abs(in_srgb((180, 90, 70), space) - (180, 90, 70)).max() >= 15
+        assert np.abs(space.in_srgb((180, 90, 70)) - (180, 90, 70)).max() >= 15
 
 
 @in_all_ways
@@ -173,8 +191,8 @@ def test_the_mean_colour_is_that_of_the_picture_in_srgb(form: PixelFormat) -> No
     half.paste((40, 40, 200), (0, 0, 320, 480))
     mean = pixels.decode(pictures.encoded(half, "PNG"), form, LIMITS).colour
     assert np.abs(np.array(list(mean)) - (120, 40, 120)).max() <= 3
-    *primaries, gamma = PRO_PHOTO
-    profile = odd_pictures.profile(gamma=gamma, primaries=tuple(primaries))
     wide = Image.new("RGB", (640, 480), (90, 160, 80))
-    mean = pixels.decode(pictures.encoded(wide, "PNG", icc_profile=profile), form, LIMITS).colour
-    assert_alike(tuple(mean), in_srgb((90, 160, 80), PRO_PHOTO))
+    mean = pixels.decode(
+        pictures.encoded(wide, "PNG", icc_profile=PRO_PHOTO.profile), form, LIMITS
+    ).colour
+    assert_alike(tuple(mean), PRO_PHOTO.in_srgb((90, 160, 80)))
