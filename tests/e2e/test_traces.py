@@ -77,13 +77,13 @@ def test_log_lines_of_a_query_say_its_trace_query_and_host(
 
     (answered,) = [
         line
-        for line in told_of(archive, "query", journey.trace_id)
+        for line in told_of(archive, "query-0", journey.trace_id)
         if line["event"] == "query_answered"
     ]
     archive.wait_for(
-        lambda: told_of(archive, "delivery", journey.trace_id), 30, "no line about the webhook"
+        lambda: told_of(archive, "delivery-0", journey.trace_id), 30, "no line about the webhook"
     )
-    (sent,) = told_of(archive, "delivery", journey.trace_id)
+    (sent,) = told_of(archive, "delivery-0", journey.trace_id)
     assert answered["query_id"] == sent["query_id"]
     assert answered["host"] == sent["host"] == "127.0.0.1"
     assert (answered["topic"], sent["event"]) == ("queries.submitted.v1", "webhook_attempted")
