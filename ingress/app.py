@@ -18,8 +18,8 @@ from ingress.routes import documents
 from ingress.routes.delivery import endpoints, queries, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
-from ingress.routes.page import inboxes, live, sessions, shell
-from ingress.routes.photos import curation, duplicates, image_list, images, tag
+from ingress.routes.page import changes, choices, inboxes, live, saved_filters, sessions, shell
+from ingress.routes.photos import curation, duplicates, explaining, image_list, images, tag
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
 PAGES_MAY_SEND = (
@@ -33,6 +33,10 @@ DESCRIBED: tuple[Operation, ...] = (
     *curation.OPERATIONS,
     *duplicates.OPERATIONS,
     *image_list.OPERATIONS,
+    *explaining.OPERATIONS,
+    *changes.OPERATIONS,
+    *choices.OPERATIONS,
+    *saved_filters.OPERATIONS,
     *queries.OPERATIONS,
     *redelivery.OPERATIONS,
     *targets.OPERATIONS,

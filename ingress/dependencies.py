@@ -27,6 +27,7 @@ from ingress.live.rhythm import RHYTHM, Rhythm
 from ingress.live.watching import PipelineWatch
 from ingress.models.health import Check, RunningModel
 from ingress.models.page.pipeline import RoleHealth
+from ingress.reading.alike import AlikeFinder
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 
@@ -101,9 +102,9 @@ class Dependencies:
         is_broker_there: asks the broker, for `/health`.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         database_looks, health_looks: a flood of probes asks the database once.
-        comparing: lock held while the photos of the archive are compared with each other.
         pipeline: looks at the stages and processes.
         live: looks for all who listen to events; `rhythm`: how they are sent.
+        alike: finds images that are alike.
         inbox_holds: answers of the receiver in the box that come late, or never.
     """
 
@@ -131,8 +132,12 @@ class Dependencies:
     readiness: Readiness = field(default_factory=Readiness)
     database_looks: Shared[Check] = field(default_factory=Shared)
     health_looks: Shared[Health] = field(default_factory=Shared)
-    comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    alike: AlikeFinder = field(init=False)
     inbox_holds: SharedBudget = field(
         default_factory=lambda: SharedBudget(MAX_INBOX_HOLDS, "held answers")
     )
     now: Callable[[], datetime] = UTC_NOW
+
+    def __post_init__(self) -> None:
+        """Make what needs nothing but the database."""
+        object.__setattr__(self, "alike", AlikeFinder(self.pool, asyncio.Lock()))

@@ -11,6 +11,7 @@ from core.blobs.store import BlobKeeper
 from core.errors import PermanentError, TransientError
 from core.settings import RetentionSettings
 from core.storage import retention
+from core.storage.deciding import changes
 from core.storage.retention import Portion
 from core.transaction import Transaction
 
@@ -26,6 +27,8 @@ UNREFERENCED = timedelta(days=1)
 ENDED = timedelta(days=1)
 #: Names of processes that were never seen again; one that is still alive is written anew.
 MEMBERS = timedelta(days=365)
+#: Changes to many images, once they can be undone no more.
+CHANGES = timedelta(days=30)
 #: The bytes that are kept outside of PostgreSQL, among the tables.
 KEPT = "kept_bytes"
 KEPT_PORTION = 500
@@ -46,10 +49,16 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
     gone = (
         "outbox_places", "label_previews", "inbox_posts", "asked_once", "target_health",
-        "heartbeats",         *retention.SWEPT, KEPT,
+        "heartbeats", *retention.SWEPT, KEPT,
     )  # fmt: skip
-    ended = dict.fromkeys(("sessions", "session_codes"), ENDED)
-    return kept | dict.fromkeys(gone, UNREFERENCED) | ended | {"members": MEMBERS}
+    own = {
+        "members": MEMBERS,
+        "sessions": ENDED,
+        "session_codes": ENDED,
+        "image_change_rows": changes.UNDONE_WITHIN + UNREFERENCED,
+        "image_changes": CHANGES,
+    }
+    return kept | dict.fromkeys(gone, UNREFERENCED) | own
 
 
 class Pruner:

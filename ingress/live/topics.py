@@ -30,7 +30,7 @@ from ingress.models.page.live import (
     LiveQuery,
 )
 from ingress.models.page.pipeline import PipelineReport, ShownLettersOfReason
-from ingress.reading.jobs import with_images
+from ingress.reading.jobs import with_progress
 
 #: Changes that one event lists.
 MOST_CHANGES = 200
@@ -206,7 +206,11 @@ async def shown_jobs(
     """Return jobs that people watch, with their owners; the newest first."""
     found = await jobs.watched(connection, ENDED_WITHIN_S, job_ids)
     counts = await images.counts_of_jobs(connection, [job.job_id for job in found]) if found else {}
-    return with_images(found, counts, base_url)
+    rates = {job.job_id: await jobs.rate_per_s(connection, job.job_id) for job in found}
+    return [
+        (job.owner, with_progress(job, counts.get(job.job_id, {}), rates[job.job_id], base_url))
+        for job in found
+    ]
 
 
 def _jobs_for(viewer: Viewer, shown: Sequence[tuple[str | None, ShownJob]]) -> tuple[ShownJob, ...]:

@@ -1,8 +1,7 @@
 """Jobs as clients see them, for routes and for the stream of changes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
-from uuid import UUID
 
 from core.storage.archive.jobs import DirectoryJob
 from ingress.models.jobs import ListedJob, ShownJob
@@ -28,14 +27,21 @@ def shown(job: DirectoryJob, base_url: str, model: type[JobT], **more: Any) -> J
     )
 
 
-def with_images(
-    found: Sequence[DirectoryJob], counts: Mapping[UUID, Mapping[str, int]], base_url: str
-) -> list[tuple[str | None, ShownJob]]:
-    """Return jobs with their owners, and how many of their images are in each status."""
-    return [
-        (job.owner, shown(job, base_url, ShownJob, images=dict(counts.get(job.job_id, {}))))
-        for job in found
-    ]
+def with_progress(
+    job: DirectoryJob, counts: Mapping[str, int], rate_per_s: float, base_url: str
+) -> ShownJob:
+    """Return a job with how many of its images are in each status, and how fast they come."""
+    eta = eta_s(job, counts, rate_per_s)
+    rate = round(rate_per_s, 2)
+    return shown(job, base_url, ShownJob, images=dict(counts), rate_per_s=rate, eta_s=eta)
+
+
+def eta_s(job: DirectoryJob, counts: Mapping[str, int], rate_per_s: float) -> float | None:
+    """Return when all images of a job will be tagged or have failed; None: that is not known."""
+    if rate_per_s <= 0 or job.total is None or job.state not in {"waiting", "running", "done"}:
+        return None
+    left = job.total - counts.get("tagged", 0) - counts.get("failed", 0)
+    return round(left / rate_per_s, 1) if left > 0 else None
 
 
 def is_settled(job: ShownJob) -> bool:

@@ -146,6 +146,19 @@ LANGUAGE sql STABLE RETURN
     CASE WHEN exif_datetime AT TIME ZONE 'UTC' <= now() THEN exif_datetime AT TIME ZONE 'UTC'
          ELSE arrived_at END;
 
+-- The tags that an image shows: core/storage/deciding/decisions.py says the same in Python.
+CREATE FUNCTION shown_tags(model jsonb, hand_tags jsonb, rejected text[], added text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE RETURN
+    CASE WHEN hand_tags IS NOT NULL THEN hand_tags
+         WHEN rejected = '{}' AND added = '{}' THEN model
+         ELSE (SELECT coalesce(jsonb_agg(tag ORDER BY is_added DESC, n), '[]') FROM (
+             SELECT jsonb_build_object('tag', name, 'score', 1), true, n
+             FROM unnest(added) WITH ORDINALITY AS a (name, n)
+             UNION ALL
+             SELECT tag, false, n FROM jsonb_array_elements(model) WITH ORDINALITY AS m (tag, n)
+             WHERE tag->>'tag' <> ALL (rejected) AND tag->>'tag' <> ALL (added)
+         ) AS both_kinds (tag, is_added, n)) END;
+
 -- The folder in a path, '' where it has none. Cut, since an index takes some 2,700 bytes of a value.
 CREATE FUNCTION folder_of(path text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN left(coalesce(substring(path FROM '^(.*)/'), ''), 500);
@@ -207,6 +220,55 @@ CREATE INDEX image_owners_taken ON image_owners (owner, taken_at DESC, image_id 
 COMMENT ON TABLE image_owners IS
     'Whose an image is: its owners see and change it, and it goes with the last of them (docs/decisions/0029).';
 
+CREATE TABLE image_changes (
+    change_id   uuid PRIMARY KEY,
+    owner       text        NOT NULL,
+    acts_on_all boolean     NOT NULL,  -- an administrator's: of whoever the images are
+    asked       jsonb       NOT NULL,  -- the filter as it was sent
+    filter      jsonb       NOT NULL,  -- what it meant then (core/storage/finding/filters.py)
+    change      jsonb       NOT NULL,
+    state       text        NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed', 'undoing', 'undone')),
+    matches     int8        NOT NULL,  -- images that the filter found when it was sent,
+    is_exact    boolean     NOT NULL,  -- counted up to a bound
+    changed     int8        NOT NULL DEFAULT 0,
+    restored    int8        NOT NULL DEFAULT 0,
+    position    uuid,                  -- the last image looked at, in this direction
+    error       text,                  -- where it failed
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz
+);
+CREATE INDEX image_changes_open ON image_changes (updated_at) WHERE state IN ('waiting', 'running', 'undoing');
+CREATE INDEX image_changes_created ON image_changes (created_at DESC, change_id DESC);
+CREATE INDEX image_changes_of_owner ON image_changes (owner, created_at DESC, change_id DESC);
+COMMENT ON TABLE image_changes IS
+    'Decisions about all images that a filter finds: made in small steps by upkeep, resumable after each.';
+
+CREATE TABLE image_change_rows (
+    change_id     uuid        NOT NULL REFERENCES image_changes (change_id) ON DELETE CASCADE,
+    image_id      uuid        NOT NULL,
+    arrived_at    timestamptz NOT NULL,  -- tells the image from one that came back after a deletion
+    hand_tags     jsonb,                 -- this, and what follows, as it was before
+    rejected_tags text[]      NOT NULL,
+    added_tags    text[]      NOT NULL,
+    decided_by    text,
+    decided_at    timestamptz,
+    changed_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (change_id, image_id)
+);
+CREATE INDEX image_change_rows_image ON image_change_rows (image_id);
+CREATE INDEX image_change_rows_changed ON image_change_rows (changed_at);
+COMMENT ON TABLE image_change_rows IS 'What images were like before a change to many: for a week, to undo it.';
+
+CREATE TABLE saved_filters (
+    owner      text        NOT NULL,
+    name       text        NOT NULL,
+    filter     jsonb       NOT NULL,  -- as it was sent
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner, name)
+);
+COMMENT ON TABLE saved_filters IS 'Filters that people keep under a name: at most 100 of an owner.';
+
 CREATE TABLE tagged_images (
     id              bigserial PRIMARY KEY,
     image_path      varchar(1000) NOT NULL,  -- images.path, cut
@@ -265,14 +327,16 @@ CREATE TABLE duplicate_decisions (
     one        bytea       NOT NULL,  -- SHA-256 of the contents, or the ids of the images: the lesser
     other      bytea       NOT NULL,
     keep       uuid,                  -- the image that stays in answers; NULL: both
-    excluded   uuid,                  -- the image that this decision excluded, and nobody had before
+    loser      uuid,                  -- the other one, which may be no answer
+    did_exclude boolean    NOT NULL DEFAULT false,  -- this decision excluded it, and nobody had before
     decided_by text        NOT NULL,
     decided_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (one, other),
     CHECK (one < other)
 );
 CREATE INDEX duplicate_decisions_other ON duplicate_decisions (other);
-CREATE INDEX duplicate_decisions_excluded ON duplicate_decisions (excluded) WHERE excluded IS NOT NULL;
+CREATE INDEX duplicate_decisions_loser ON duplicate_decisions (loser) WHERE loser IS NOT NULL;
+CREATE INDEX duplicate_decisions_newest ON duplicate_decisions (decided_at DESC, one DESC);
 COMMENT ON TABLE duplicate_decisions IS 'What people decided about images that are alike.';
 
 -- Each row ends by itself: tagged, failed, replaced, or deleted with its image. No pruner.
@@ -628,9 +692,12 @@ CREATE INDEX deliveries_due ON deliveries (target, sender, line, (attempt > 0), 
     WHERE state = 'due';
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'leased';
 CREATE INDEX deliveries_dead ON deliveries (host_of(target), finished_at) WHERE state = 'dead';
-CREATE INDEX deliveries_query ON deliveries (query_id);
-CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC) WHERE state IN ('due', 'dead');
-CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due';
+CREATE INDEX deliveries_query ON deliveries (query_id, round DESC);
+-- For people's lists. `round >= 0` always holds, and only their statements say it: a claim, in whose
+-- statistics nothing is due, would else walk all that is (tests/integration/storage/test_lanes.py).
+CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC)
+    WHERE state IN ('due', 'dead') AND round >= 0;
+CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due' AND round >= 0;
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE deliveries IS
     'The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.';

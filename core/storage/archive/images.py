@@ -52,6 +52,7 @@ RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at,
 STATUS_COLUMNS = """
     i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
     i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags,
+    i.rejected_tags, i.added_tags,
     t.tags, t.exif_datetime, t.exif_source, t.truncated, t.camera, t.model, t.width, t.height,
     t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
     (SELECT p.reason FROM parked_images p WHERE p.image_id = i.image_id) AS waits_for
@@ -111,6 +112,7 @@ class ImageStatus:
         camera: its maker and model by EXIF.
         excluded: people took it out of all answers.
         hand_tags: set by people, as `tags`; these are what `tags` shows once it is tagged.
+        rejected_tags: of the model, and not shown; `added_tags`: shown beside the model's.
         tagged_at: when the present tags were written.
         tagged_sha256: hash of the bytes that the tags belong to.
         waits_for: why its newest arrival is to be tagged apart from others (`Slowness`); None
@@ -143,6 +145,8 @@ class ImageStatus:
     excluded: bool = False
     hand_tags: list[dict[str, Any]] | None = field(default=None)
     waits_for: str | None = None
+    rejected_tags: Sequence[str] = ()
+    added_tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
