@@ -378,7 +378,7 @@ CREATE TABLE jobs (
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     finished_at timestamp with time zone,
     PRIMARY KEY (job_id),
-    CHECK ((kind = 'directory'::text)),
+    CHECK ((kind = ANY (ARRAY['directory'::text, 'records'::text]))),
     CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'paused'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );
 CREATE INDEX jobs_created ON jobs USING btree (created_at DESC, job_id DESC);

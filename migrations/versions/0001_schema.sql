@@ -403,7 +403,8 @@ COMMENT ON TABLE parked_places IS
 
 CREATE TABLE jobs (
     job_id      uuid PRIMARY KEY,
-    kind        text        NOT NULL CHECK (kind IN ('directory')),
+    kind        text        NOT NULL CHECK (kind IN ('directory', 'records')),
+                                       -- records: of direct producers, counted as they are done
     owner       text,
     root        text        NOT NULL,
     directory   text        NOT NULL,  -- relative to the root
