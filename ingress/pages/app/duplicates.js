@@ -109,9 +109,9 @@ function actsOf(state, draw, load) {
     state.isBusy = false;
     show(state.at);
   };
-  const undo = () => run(async () => {
-    const last = state.done.pop();
-    if (!last) return;
+  const undo = (last) => run(async () => {
+    if (!state.done.includes(last)) return; // it is undone already
+    state.done.splice(state.done.indexOf(last), 1);
     for (const pair of last.pairs) await send("DELETE", `/duplicates/${pair}`);
     if (last.level === paramsOf(state.place).level && !isDecided(state.place)) {
       state.groups.splice(Math.min(last.at, state.groups.length), 0, last.group);
@@ -128,12 +128,14 @@ function actsOf(state, draw, load) {
     const ofPair = (pair) => (keep === "both" || pair.includes(keep) ? keep : group.images[0].image_id);
     for (const pair of pairs) await send("PUT", `/duplicates/${pair}`, { keep: ofPair(pair) });
     state.groups.splice(state.at, 1);
-    state.done.push({ pairs, group, level, at: state.at });
+    const made = { pairs, group, level, at: state.at };
+    state.done.push(made);
     count(state, level, -1);
-    undoToast(text, undo);
+    undoToast(text, () => undo(made));
   });
   return {
-    load, show, step, undo,
+    load, show, step,
+    undo: () => undo(state.done.at(-1)),
     choose(id) {
       state.chosen = id;
       draw();
