@@ -160,7 +160,7 @@ export const words = {
     noMatch: "No photo matches",
     noMatchHelp: "Take away a chip of the filter, or begin anew.",
     empty: "Drop photos here",
-    emptyHelp: "Each gets its tags within a second. JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF are taken.",
+    emptyHelp: "Each gets its tags within seconds. JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC and AVIF are taken.",
     chooseFiles: "Choose files…",
     chooseFolder: "Choose a folder…",
     emptyCli: "Or from a terminal: a folder of any size, or one file over HTTP.",

@@ -160,7 +160,7 @@ export const words = {
     noMatch: "Ничего не подошло",
     noMatchHelp: "Уберите часть условий или начните заново.",
     empty: "Перетащите фотографии сюда",
-    emptyHelp: "Метки появятся через секунду. Подходят JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC и AVIF.",
+    emptyHelp: "Метки появятся через несколько секунд. Подходят JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC и AVIF.",
     chooseFiles: "Выбрать файлы…",
     chooseFolder: "Выбрать папку…",
     emptyCli: "Или из терминала: папка любого размера либо один файл по HTTP.",
