@@ -14,8 +14,16 @@ const MARKS = {
 const PAGE = 100;
 const LOOK_MS = 5000;
 
+const QUIET_MS = 120_000;
+
+/** How many of a job's photos were worked on. */
+const madeOf = ({ images, announced }) => (images
+  ? Object.entries(images).reduce((sum, [status, n]) => (status === "accepted" ? sum : sum + n), 0)
+  : announced);
+
 /** A job is done when all its photos are announced; they are tagged a little later. */
-const isTagging = (job) => job.state === "done" && job.images?.accepted > 0;
+const isTagging = (job) => job.state === "done" && madeOf(job) < job.announced
+  && (job.rate_per_s > 0 || Date.now() - Date.parse(job.finished_at) < QUIET_MS);
 
 /** Return the jobs as a part of the page: `take(jobs)`, `view()` and `close()`. */
 export function jobList(draw) {
@@ -53,8 +61,8 @@ function view(jobs, problem, acts) {
 }
 
 function row(job, acts) {
-  const { tagged = 0, failed = 0 } = job.images ?? {};
-  const made = job.images ? tagged + failed : job.announced;
+  const failed = job.images?.failed ?? 0;
+  const made = madeOf(job);
   const counts = job.total === null
     ? t("jobs.counting", { n: made })
     : t("jobs.progress", { made: number(made), total: number(job.total) });
@@ -77,9 +85,9 @@ function row(job, acts) {
 }
 
 function pace(job) {
-  const { rate_per_s: rate, images = {}, total } = job;
+  const { rate_per_s: rate, total } = job;
   if ((ENDED.includes(job.state) && !isTagging(job)) || !rate) return nothing;
-  const left = job.eta_s ?? (total === null ? null : (total - (images.tagged ?? 0) - (images.failed ?? 0)) / rate);
+  const left = job.eta_s ?? (total === null ? null : (total - madeOf(job)) / rate);
   const rest = left === null ? "" : ` · ${t("jobs.rest", { time: duration(left) })}`;
   return html` · ${t("jobs.rate", { rate: number(Math.round(rate * 10) / 10) })}${rest}`;
 }
