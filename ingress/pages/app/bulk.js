@@ -8,7 +8,10 @@ const LOOK_MS = 700;
 const GRACE_MS = 8000; // a deletion can't be undone: it waits so long before it is asked for
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Asks the archive for one change to the photos of `filter`; `after()` runs when it is done or undone. */
+/**
+ * Asks the archive for one change to the photos of `filter`; `after()` runs when it is done or undone.
+ * One tag of one photo goes in one stroke; all else is counted and asked first.
+ */
 export async function apply(filter, change, after) {
   try {
     const count = await send("POST", "/images/changes", { filter, change, dry_run: true });
@@ -17,6 +20,7 @@ export async function apply(filter, change, after) {
     const [kind] = Object.keys(change);
     const values = { n: count.would_change, of: count.matches, tag: change[kind] === true ? "" : tagName(String(change[kind])).text };
     const name = kind === "excluded" && !change.excluded ? "included" : kind;
+    if (filter.ids?.length === 1 && !change.delete) return await run(filter, change, after, values, name);
     const about = count.is_exact ? "" : ` ${t("bulk.about")}`;
     const isSure = await confirmBy(t(`bulk.ask_${name}`, values) + about, count.would_change, { action: t(`bulk.do_${name}`), kind: isDeletion ? "bad" : "" });
     if (!isSure) return null;
@@ -32,6 +36,7 @@ async function run(filter, change, after, values, name) {
     const begun = await send("POST", "/images/changes", { filter, change, dry_run: false }, { idempotencyKey: crypto.randomUUID?.() });
     const ended = await follow(begun);
     after(change);
+    if (ended.state === "failed") return undoToast(ended.error ?? t("problem.internal_error"));
     if (!name) return undoToast(t("bulk.deleted", { n: ended.changed }));
     return undoToast(t(`bulk.done_${name}`, { ...values, n: ended.changed }) + (ended.failed ? ` ${t("bulk.failed", { n: ended.failed })}` : ""), async () => {
       try {
@@ -71,14 +76,14 @@ export function bulkBar({ n, total, isAll, filter, tag, all, clear, after }) {
   };
   return html`<div class="picked-bar row" role="region" aria-label=${t("bulk.title")}>
     <b>${t("bulk.chosen", { n })}</b>
-    ${isAll || n >= total ? "" : html`<button @click=${all}>${t("bulk.all", { n: total })}</button>`}
+    <details class="acts grow" ?open=${innerWidth > 640}><summary class="button">${t("bulk.acts")}</summary><div class="row">${isAll || n >= total ? "" : html`<button @click=${all}>${t("bulk.all", { n: total })}</button>`}
     ${scopeGate("upload", html`<span class="row">
       ${tag ? html`<button @click=${() => act({ remove_tag: tag })}>${t("bulk.removeNamed", { tag: tagName(tag).text })}</button>` : html`<button @click=${() => withTag("remove_tag")}>${t("bulk.remove_tag")}</button>`}
       <button @click=${() => withTag("add_tag")}>${t("bulk.add_tag")}</button>
       <button @click=${() => act({ excluded: true })}>${t("bulk.exclude")}</button>
       <button @click=${() => act({ excluded: false })}>${t("bulk.include")}</button>
       <button class="bad" @click=${() => act({ delete: true })}>${t("bulk.delete")}</button>
-    </span>`)}
+    </span>`)}</div></details>
     <button class="bare" aria-label=${t("bulk.clear")} @click=${clear}>${icon("close")}</button>
   </div>`;
 }

@@ -18,6 +18,9 @@ export function countdown(iso) {
   return html`<time datetime=${iso} title=${date(iso)}>${left > 0 ? t("queries.in", { time: duration(left) }) : t("queries.now")}</time>`;
 }
 
+/** Why, in words: what came of an attempt, or why a photo could not be tagged. */
+export const reasonText = (code) => (has(`reason.${code}`) ? t(`reason.${code}`) : wordOf("outcome", code));
+
 /** How much of a whole is done; without a known whole the bar says only that it goes on. */
 export const progress = (done, total, label) => (total === null
   ? html`<progress aria-label=${label}></progress>`
@@ -75,6 +78,9 @@ export function split(parts, whole, label) {
     })}
   </svg>`;
 }
+
+/** Where an image's picture is; with the content in the address the browser may keep it. */
+export const pictureOf = ({ image_id: id, sha256 }, size = "") => `/images/${id}/thumb?${size ? `size=${size}&` : ""}v=${sha256?.slice(0, 12) ?? ""}`;
 
 /** The letter by which a picture of a group is called. */
 export const letterOf = (at) => String.fromCharCode(65 + (at % 26));

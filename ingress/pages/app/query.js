@@ -3,7 +3,7 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { get, may, send } from "./api.js";
 import { deliveryView } from "./attempts.js";
 import { watch } from "./live.js";
-import { busy, mark, wordOf, wordsOf } from "./marks.js";
+import { busy, mark, reasonText, wordsOf } from "./marks.js";
 import { apiButton, confidence, confirmBy, lemmaChips, problemStrip, say, scopeGate } from "./parts.js";
 import { stateOf } from "./queries.js";
 import { go, link } from "./routing.js";
@@ -12,7 +12,7 @@ import { clock, date, duration, number, t } from "./words.js";
 const SETTLE_MS = 150;
 
 export async function open(root, place) {
-  const state = { id: place.id, query: null, words: null, summary: {}, problem: null, isBusy: false };
+  const state = { id: place.id, query: null, words: null, problem: null, isBusy: false };
   const draw = () => render(screen(state, acts), root);
   let timer = 0;
   const load = async () => {
@@ -64,15 +64,13 @@ export async function open(root, place) {
   draw();
   if (may("query")) await load();
   const stop = watch("queries", ({ changed, truncated }) => {
-    const mine = changed.find((one) => one.query_id === state.id);
-    if (mine) state.summary = mine;
-    if (mine || truncated) soon();
+    if (truncated || changed.some((one) => one.query_id === state.id)) soon();
   });
   const ticking = setInterval(draw, 1000);
   return {
     update(now) {
       if (!now.id || now.id === state.id) return;
-      Object.assign(state, { id: now.id, query: null, words: null, summary: {}, problem: null });
+      Object.assign(state, { id: now.id, query: null, words: null, problem: null });
       load();
     },
     close() {
@@ -95,24 +93,13 @@ function screen(state, acts) {
     ${query ? found(query, state, acts) : problem || !may("query") ? nothing : busy()}`;
 }
 
-/** The state that a summary tells, from the newest webhook where the API does not say it itself. */
-export function stateWord(query) {
-  if (query.state) return query.state;
-  const last = query.deliveries.at(-1);
-  if (!last) return "waiting";
-  if (last.state === "delivered") return "delivered";
-  if (last.state === "dead") return last.reason === "stopped" ? "stopped" : "given_up";
-  if (last.state === "leased") return "in_flight";
-  return last.attempts.length ? "will_retry" : "waiting";
-}
-
 function found(query, state, acts) {
-  const word = stateWord(query);
+  const word = query.state;
   const last = query.deliveries.at(-1);
   const isOpen = ["waiting", "will_retry", "in_flight"].includes(word);
   return html`
     <div class="row spread card">
-      <span class="row">${stateOf({ ...query, state: word, next_at: last?.next_at })}
+      <span class="row">${stateOf(query)}
         <span class="quiet">→ ${query.callback_url}</span></span>
       ${scopeGate("query", html`<span class="row">
         <button type="button" class="filled" ?disabled=${state.isBusy || !last || word === "in_flight"} @click=${acts.now}>
@@ -132,7 +119,7 @@ function answer({ answer: given, outcome }) {
   const kind = (given.type ?? outcome ?? "").replace("query.", "");
   if (kind === "failed") {
     const code = given.error?.code ?? given.error?.reason ?? "";
-    return html`<p>${mark("bad", "■", t("queries.outcome_failed"))} ${wordOf("outcome", code)}
+    return html`<p>${mark("bad", "■", t("queries.outcome_failed"))} ${reasonText(code)}
       <span class="quiet" lang="en">${given.error?.detail ?? given.error?.message ?? ""}</span></p>`;
   }
   if (kind === "no_match" || !given.image_id) return html`<p>${mark("warn", "–", t("queries.outcome_no_match"))} ${t("query.no_match_why")}</p>`;
@@ -159,7 +146,7 @@ function thread(query) {
       steps.push({ at: one.started_at, text: t("query.step_attempt", { n: one.attempt }) });
     }
     if (delivery.finished_at) {
-      steps.push({ at: delivery.finished_at, text: t(delivery.state === "delivered" ? "query.step_delivered" : "query.step_given_up") });
+      steps.push({ at: delivery.finished_at, text: t(delivery.state === "delivered" ? "queries.state_delivered" : delivery.reason === "stopped" ? "queries.state_stopped" : "queries.state_given_up") });
     }
   }
   steps.sort((a, b) => Date.parse(a.at) - Date.parse(b.at));

@@ -1,5 +1,5 @@
 // The months as a bar beside the grid: dragged, by keys, or by a button a month.
-import { html, nothing, render, svg } from "./lit/lit-html.js";
+import { html, nothing, render } from "./lit/lit-html.js";
 import { lastAtMost } from "./layout.js";
 import { icon } from "./parts.js";
 import { month as monthName, t } from "./words.js";
@@ -16,7 +16,14 @@ export class Scrubber {
   measure() {
     const box = this.grid.scroller.getBoundingClientRect();
     this.height = Math.max(80, box.bottom - Math.max(box.top, this.host.getBoundingClientRect().top) - 72);
-    if (this.grid.timeline) this.draw();
+    if (!this.grid.timeline) return;
+    this.draw();
+    const marks = this.#years(this.height).map(({ year, y }) => {
+      const mark = Object.assign(document.createElement("span"), { textContent: year });
+      mark.style.top = `${y}px`;
+      return mark;
+    });
+    this.host.querySelector(".years")?.replaceChildren(...marks);
   }
 
   /** Follows the grid. */
@@ -104,16 +111,13 @@ export class Scrubber {
       <button class="bare" aria-label=${t("photos.monthLater")} @click=${() => this.#step(-1)}>${icon("up")}</button>
       <div class="rail" role="slider" tabindex="0" aria-orientation="vertical" aria-label=${t("photos.months")} aria-valuemin="0" aria-valuemax=${sections.length - 1} aria-valuenow=${this.section} aria-valuetext=${now ? `${text}, ${t("photos.count", { n: now.images })}` : ""}
         @keydown=${(event) => this.#onKey(event)} @pointerdown=${drag} @pointermove=${drag} @pointerup=${drag} @pointercancel=${drag}>
-        <svg width="44" height=${height} aria-hidden="true">
-          ${this.#years(height).map(({ year, y }) => svgYear(year, y))}
-          ${svgThumb(this.share * (height - 4))}
-        </svg>
+        <div class="years" aria-hidden="true"></div>
+        <div class="now"></div>
         ${this.isHeld ? html`<output>${text}</output>` : nothing}
       </div>
       <button class="bare" aria-label=${t("photos.monthEarlier")} @click=${() => this.#step(1)}>${icon("down")}</button>
     </nav>`, this.host);
+    this.host.querySelector(".rail").style.height = `${height}px`;
+    this.host.querySelector(".now").style.transform = `translateY(${this.share * (height - 4)}px)`;
   }
 }
-
-const svgYear = (year, y) => svg`<text x="36" y=${y + 11} text-anchor="end">${year}</text>`;
-const svgThumb = (y) => svg`<rect class="now" x="2" y=${y} width="40" height="4" rx="2"></rect>`;
