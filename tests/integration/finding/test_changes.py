@@ -413,6 +413,7 @@ async def test_a_killed_process_leaves_nothing_half_done_and_the_next_goes_on(
             async with pool.transaction() as tx:
                 assert await image_changes.undo(tx, change_id)
     assert lives > 3
+    assert found is not None
     assert found.restored == due.images
     assert await state(pool) == before
     await assert_followed(pool)
