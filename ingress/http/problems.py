@@ -72,6 +72,12 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("not_found", 404, "Not found", "The page /docs lists all paths."),
     Kind("image_not_found", 404, "Image not found", "Unknown, deleted, or another owner's."),
+    Kind(
+        "thumb_missing",
+        404,
+        "No thumbnail",
+        "`detail` says why the picture gives none; it is tried again after ten minutes.",
+    ),
     Kind("query_not_found", 404, "Query not found", "Unknown, or another owner's."),
     Kind("endpoint_not_found", 404, "Endpoint not found", "Unknown, or another owner's."),
     Kind(
@@ -87,6 +93,8 @@ KINDS: tuple[Kind, ...] = (
         "`{smaller id}~{greater id}` of two images that have tags.",
     ),
     Kind("job_not_found", 404, "Job not found", "Unknown, or another owner's."),
+    Kind("change_not_found", 404, "Change not found", "Unknown, old, or another owner's."),
+    Kind("filter_not_found", 404, "Filter not found", "`GET /filters` lists those that are kept."),
     Kind(
         "preview_not_found", 404, "Preview not found", "Unknown, replaced by a newer one, or old."
     ),
@@ -113,6 +121,24 @@ KINDS: tuple[Kind, ...] = (
         409,
         "Nothing to redeliver",
         "The webhook is being sent, or the query is not answered yet: ask again later.",
+    ),
+    Kind(
+        "nothing_to_undo",
+        409,
+        "Nothing to undo",
+        "Deletions, what was undone, and what is older than a week cannot be undone.",
+    ),
+    Kind(
+        "too_many_changes",
+        409,
+        "Too many changes under way",
+        "Wait until one is done: `GET /images/changes` shows them.",
+    ),
+    Kind(
+        "too_many_filters",
+        409,
+        "Too many filters",
+        "Delete one that you do not need; `detail` names the limit.",
     ),
     Kind(
         "under_way",
