@@ -30,6 +30,7 @@ from ingress.models.page.pipeline import RoleHealth
 from ingress.reading.alike import AlikeFinder
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
+from ingress.reading.thumbs import Thumbs
 
 #: Of the database and of the broker, the models that run, and the roles.
 Health = tuple[Check, Check, tuple[RunningModel, ...], dict[str, RoleHealth]]
@@ -52,6 +53,7 @@ class Guards:
 
     Attributes:
         bodies: memory for images on their way in or out.
+        thumb_rate: of requests for thumbnails, which `rate` does not count.
         places: how many requests may be under way.
         callbacks: checks callback addresses.
         link_keys: signed links are checked with these; none, and no valid link, without
@@ -62,6 +64,7 @@ class Guards:
     keys: KeyRing
     sessions: SessionRing
     rate: RateLimit
+    thumb_rate: RateLimit
     bodies: SharedBudget
     places: Places
     callbacks: TargetGuard
@@ -102,9 +105,9 @@ class Dependencies:
         is_broker_there: asks the broker, for `/health`.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         database_looks, health_looks: a flood of probes asks the database once.
+        alike: finds images that are alike.
         pipeline: looks at the stages and processes.
         live: looks for all who listen to events; `rhythm`: how they are sent.
-        alike: finds images that are alike.
         inbox_holds: answers of the receiver in the box that come late, or never.
     """
 
@@ -114,6 +117,7 @@ class Dependencies:
     pool: Pool
     guards: Guards
     blobs: BlobStore
+    thumbs: Thumbs
     keeps_blobs_in_database: bool
     files: RootedFiles
     reader: TextReader

@@ -72,6 +72,12 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("not_found", 404, "Not found", "The page /docs lists all paths."),
     Kind("image_not_found", 404, "Image not found", "Unknown, deleted, or another owner's."),
+    Kind(
+        "thumb_missing",
+        404,
+        "No thumbnail",
+        "`detail` says why the picture gives none; it is tried again after ten minutes.",
+    ),
     Kind("query_not_found", 404, "Query not found", "Unknown, or another owner's."),
     Kind("endpoint_not_found", 404, "Endpoint not found", "Unknown, or another owner's."),
     Kind(
@@ -117,18 +123,6 @@ KINDS: tuple[Kind, ...] = (
         "The webhook is being sent, or the query is not answered yet: ask again later.",
     ),
     Kind(
-        "under_way",
-        409,
-        "Under way",
-        "The same request came before and is not done: ask again a little later.",
-    ),
-    Kind(
-        "nothing_to_stop",
-        409,
-        "Nothing to stop",
-        "The webhook has ended, or the query is not answered yet.",
-    ),
-    Kind(
         "nothing_to_undo",
         409,
         "Nothing to undo",
@@ -145,6 +139,18 @@ KINDS: tuple[Kind, ...] = (
         409,
         "Too many filters",
         "Delete one that you do not need; `detail` names the limit.",
+    ),
+    Kind(
+        "under_way",
+        409,
+        "Under way",
+        "The same request came before and is not done: ask again a little later.",
+    ),
+    Kind(
+        "nothing_to_stop",
+        409,
+        "Nothing to stop",
+        "The webhook has ended, or the query is not answered yet.",
     ),
     Kind(
         "endpoint_exists",

@@ -652,8 +652,6 @@ export const words = {
     step_accepted: "asked",
     step_answered: "answered",
     step_attempt: "attempt {n} begun",
-    step_delivered: "delivered",
-    step_given_up: "given up",
   },
   signature: {
     open: "Check a signature",

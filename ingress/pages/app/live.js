@@ -94,6 +94,7 @@ function failed() {
   if (state === "live") told("away");
   if (failures >= TRIES && !pollTimer) pollTimer = setInterval(poll, POLL_MS);
   if (stream?.readyState !== EventSource.CLOSED) return;
+  get("/session").catch(() => {}); // an error status: where the session has ended, this tells
   clearTimeout(retryTimer);
   retryTimer = setTimeout(connect, failures < TRIES ? 1000 * failures : 30_000);
 }

@@ -652,8 +652,6 @@ export const words = {
     step_accepted: "задан",
     step_answered: "найден ответ",
     step_attempt: "начата попытка {n}",
-    step_delivered: "доставлен",
-    step_given_up: "попытки прекращены",
   },
   signature: {
     open: "Проверить подпись",

@@ -64,7 +64,7 @@ function row(one, acts) {
   return html`<tr>
     <th scope="row"><a href="#/queries?host=${encodeURIComponent(hostOf(one.target))}">${one.target}</a></th>
     ${cell("state", html`${mark(kind, glyph, t(`targets.state_${one.state}`))}
-      ${one.waits_for ? html`<span class="quiet">${t(`query.waits.${one.waits_for}`)}</span>` : nothing}
+      ${one.waits_for && one.state === "open" ? html`<span class="quiet">${t(`query.waits.${one.waits_for}`)}</span>` : nothing}
       ${one.reason ? html`<span class="quiet">${one.reason}</span>` : nothing}`)}
     ${cell("waiting", number(one.waiting))}
     ${cell("oldest", seconds(one.oldest_waiting_s))}
