@@ -197,6 +197,57 @@ CREATE INDEX image_owners_of ON image_owners USING btree (owner, arrived_at DESC
 CREATE INDEX image_owners_taken ON image_owners USING btree (owner, taken_at DESC, image_id DESC);
 CREATE TRIGGER image_owners_noted AFTER INSERT OR DELETE OR UPDATE OF image_id, owner ON image_owners FOR EACH ROW EXECUTE FUNCTION note_owner();
 
+-- Decisions about all images that a filter finds: made in small steps by upkeep, resumable after each.
+CREATE TABLE image_changes (
+    change_id uuid NOT NULL,
+    owner text NOT NULL,
+    acts_on_all boolean NOT NULL,
+    asked jsonb NOT NULL,
+    filter jsonb NOT NULL,
+    change jsonb NOT NULL,
+    state text NOT NULL,
+    matches bigint NOT NULL,
+    is_exact boolean NOT NULL,
+    changed bigint NOT NULL DEFAULT 0,
+    restored bigint NOT NULL DEFAULT 0,
+    position uuid,
+    error text,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    finished_at timestamp with time zone,
+    PRIMARY KEY (change_id),
+    CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'done'::text, 'failed'::text, 'undoing'::text, 'undone'::text])))
+);
+CREATE INDEX image_changes_created ON image_changes USING btree (created_at DESC, change_id DESC);
+CREATE INDEX image_changes_of_owner ON image_changes USING btree (owner, created_at DESC, change_id DESC);
+CREATE INDEX image_changes_open ON image_changes USING btree (updated_at) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text, 'undoing'::text]));
+
+-- What images were like before a change to many: for a week, to undo it.
+CREATE TABLE image_change_rows (
+    change_id uuid NOT NULL,
+    image_id uuid NOT NULL,
+    arrived_at timestamp with time zone NOT NULL,
+    hand_tags jsonb,
+    rejected_tags text[] NOT NULL,
+    added_tags text[] NOT NULL,
+    decided_by text,
+    decided_at timestamp with time zone,
+    changed_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (change_id, image_id),
+    FOREIGN KEY (change_id) REFERENCES image_changes(change_id) ON DELETE CASCADE
+);
+CREATE INDEX image_change_rows_changed ON image_change_rows USING btree (changed_at);
+CREATE INDEX image_change_rows_image ON image_change_rows USING btree (image_id);
+
+-- Filters that people keep under a name: at most 100 of an owner.
+CREATE TABLE saved_filters (
+    owner text NOT NULL,
+    name text NOT NULL,
+    filter jsonb NOT NULL,
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner, name)
+);
+
 -- The tags of images: the public table, readable by anybody's SQL.
 CREATE TABLE tagged_images (
     id bigint NOT NULL DEFAULT nextval('tagged_images_id_seq'::regclass),
@@ -530,7 +581,7 @@ CREATE TABLE parked_queries (
 );
 CREATE INDEX parked_queries_deadline ON parked_queries USING btree (deadline);
 
--- The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.
+-- The schedule of webhooks. Written by core/storage/delivery/deliveries.py and interventions.py alone.
 CREATE TABLE deliveries (
     delivery_id uuid NOT NULL,
     query_id uuid NOT NULL,
@@ -1039,6 +1090,13 @@ CREATE OR REPLACE FUNCTION recency(exif_datetime timestamp without time zone, cr
  LANGUAGE sql
  STABLE
 RETURN (GREATEST(('-2147483648'::integer)::numeric, LEAST((2147483647)::numeric, floor((EXTRACT(epoch FROM CASE WHEN ((exif_datetime AT TIME ZONE 'UTC'::text) <= now()) THEN (exif_datetime AT TIME ZONE 'UTC'::text) ELSE created_at END) - EXTRACT(epoch FROM '2000-01-01 00:00:00+00'::timestamp with time zone))))))::integer
+;
+
+CREATE OR REPLACE FUNCTION shown_tags(model jsonb, hand_tags jsonb, rejected text[], added text[])
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+RETURN CASE WHEN (hand_tags IS NOT NULL) THEN hand_tags WHEN ((rejected = '{}'::text[]) AND (added = '{}'::text[])) THEN model ELSE (SELECT COALESCE(jsonb_agg(both_kinds.tag ORDER BY both_kinds.is_added DESC, both_kinds.n), '[]'::jsonb) AS "coalesce" FROM (SELECT jsonb_build_object('tag', a.name, 'score', 1) AS jsonb_build_object, true AS "?column?", a.n FROM unnest(shown_tags.added) WITH ORDINALITY a(name, n) UNION ALL SELECT m.tag, false, m.n FROM jsonb_array_elements(shown_tags.model) WITH ORDINALITY m(tag, n) WHERE (((m.tag ->> 'tag'::text) <> ALL (shown_tags.rejected)) AND ((m.tag ->> 'tag'::text) <> ALL (shown_tags.added)))) both_kinds(tag, is_added, n)) END
 ;
 
 CREATE OR REPLACE FUNCTION take_along()

@@ -105,9 +105,9 @@ class Dependencies:
         is_broker_there: asks the broker, for `/health`.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         database_looks, health_looks: a flood of probes asks the database once.
+        alike: finds images that are alike.
         pipeline: looks at the stages and processes.
         live: looks for all who listen to events; `rhythm`: how they are sent.
-        alike: finds images that are alike.
         inbox_holds: answers of the receiver in the box that come late, or never.
     """
 

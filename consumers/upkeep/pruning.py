@@ -11,6 +11,7 @@ from core.blobs.store import BlobKeeper
 from core.errors import PermanentError, TransientError
 from core.settings import RetentionSettings
 from core.storage import retention
+from core.storage.deciding import changes
 from core.storage.retention import Portion
 from core.transaction import Transaction
 
@@ -28,6 +29,8 @@ ENDED = timedelta(days=1)
 MEMBERS = timedelta(days=365)
 #: Larger thumbnails are many times as large as small ones, and made anew when asked for.
 LARGE_THUMBS = timedelta(days=30)
+#: Changes to many images, once they can be undone no more.
+CHANGES = timedelta(days=30)
 KEPT_PORTION = 500
 
 
@@ -48,9 +51,15 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "outbox_places", "label_previews", "inbox_posts", "asked_once", "target_health",
         "heartbeats", *retention.SWEPT,
     )  # fmt: skip
-    ended = dict.fromkeys(("sessions", "session_codes"), ENDED)
-    own = {"members": MEMBERS, "large_thumbs": LARGE_THUMBS}
-    return kept | dict.fromkeys(gone, UNREFERENCED) | ended | own
+    own = {
+        "members": MEMBERS,
+        "large_thumbs": LARGE_THUMBS,
+        "sessions": ENDED,
+        "session_codes": ENDED,
+        "image_change_rows": changes.UNDONE_WITHIN + UNREFERENCED,
+        "image_changes": CHANGES,
+    }
+    return kept | dict.fromkeys(gone, UNREFERENCED) | own
 
 
 class Pruner:

@@ -85,6 +85,21 @@ _AGED = {
         DELETE FROM jobs WHERE job_id IN (
             SELECT job_id FROM jobs WHERE finished_at < now() - $1::interval LIMIT $2)
     """,
+    "image_change_rows": """
+        DELETE FROM image_change_rows WHERE (change_id, image_id) IN (
+            SELECT r.change_id, r.image_id
+            FROM image_change_rows r JOIN image_changes c USING (change_id)
+            WHERE r.changed_at < now() - $1::interval
+              AND c.state NOT IN ('waiting', 'running', 'undoing') LIMIT $2)
+    """,
+    "image_changes": """
+        DELETE FROM image_changes WHERE change_id IN (
+            SELECT change_id FROM image_changes c
+            WHERE created_at < now() - $1::interval
+              AND state NOT IN ('waiting', 'running', 'undoing')
+              AND NOT EXISTS (SELECT FROM image_change_rows r WHERE r.change_id = c.change_id)
+            LIMIT $2)
+    """,
     "tombstones": """
         DELETE FROM images WHERE image_id IN (
             SELECT image_id FROM images

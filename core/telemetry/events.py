@@ -93,6 +93,8 @@ _DELIVERING = {
     "webhooks_given_up_after_deaths": "Webhooks that ended their workers, or seem so; now dead",
 }
 _UPKEEP = {
+    "images_changed": "A change to all images that a filter finds, or its undoing, came to its end",
+    "images_not_changed": "PostgreSQL refuses a change to many images; what it had done stays",
     "combo_rebuild_finished": "The table of best images is whole; queries use it",
     "combo_rebuild_started": "The table of best images is filled; queries ask the images meanwhile",
     "combo_repair_postponed": "The table of best images could not be repaired now; tried again",

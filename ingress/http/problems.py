@@ -93,6 +93,8 @@ KINDS: tuple[Kind, ...] = (
         "`{smaller id}~{greater id}` of two images that have tags.",
     ),
     Kind("job_not_found", 404, "Job not found", "Unknown, or another owner's."),
+    Kind("change_not_found", 404, "Change not found", "Unknown, old, or another owner's."),
+    Kind("filter_not_found", 404, "Filter not found", "`GET /filters` lists those that are kept."),
     Kind(
         "preview_not_found", 404, "Preview not found", "Unknown, replaced by a newer one, or old."
     ),
@@ -131,6 +133,24 @@ KINDS: tuple[Kind, ...] = (
         409,
         "Nothing to stop",
         "The webhook has ended, or the query is not answered yet.",
+    ),
+    Kind(
+        "nothing_to_undo",
+        409,
+        "Nothing to undo",
+        "Deletions, what was undone, and what is older than a week cannot be undone.",
+    ),
+    Kind(
+        "too_many_changes",
+        409,
+        "Too many changes under way",
+        "Wait until one is done: `GET /images/changes` shows them.",
+    ),
+    Kind(
+        "too_many_filters",
+        409,
+        "Too many filters",
+        "Delete one that you do not need; `detail` names the limit.",
     ),
     Kind(
         "endpoint_exists",

@@ -165,6 +165,19 @@ LANGUAGE sql STABLE RETURN
     CASE WHEN exif_datetime AT TIME ZONE 'UTC' <= now() THEN exif_datetime AT TIME ZONE 'UTC'
          ELSE arrived_at END;
 
+-- The tags that an image shows: core/storage/deciding/decisions.py says the same in Python.
+CREATE FUNCTION shown_tags(model jsonb, hand_tags jsonb, rejected text[], added text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE RETURN
+    CASE WHEN hand_tags IS NOT NULL THEN hand_tags
+         WHEN rejected = '{}' AND added = '{}' THEN model
+         ELSE (SELECT coalesce(jsonb_agg(tag ORDER BY is_added DESC, n), '[]') FROM (
+             SELECT jsonb_build_object('tag', name, 'score', 1), true, n
+             FROM unnest(added) WITH ORDINALITY AS a (name, n)
+             UNION ALL
+             SELECT tag, false, n FROM jsonb_array_elements(model) WITH ORDINALITY AS m (tag, n)
+             WHERE tag->>'tag' <> ALL (rejected) AND tag->>'tag' <> ALL (added)
+         ) AS both_kinds (tag, is_added, n)) END;
+
 -- The folder in a path, '' where it has none. Cut, since an index takes some 2,700 bytes of a value.
 CREATE FUNCTION folder_of(path text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN left(coalesce(substring(path FROM '^(.*)/'), ''), 500);
@@ -230,6 +243,55 @@ CREATE INDEX image_owners_of ON image_owners (owner, arrived_at DESC, image_id D
 CREATE INDEX image_owners_taken ON image_owners (owner, taken_at DESC, image_id DESC);
 COMMENT ON TABLE image_owners IS
     'Whose an image is: its owners see and change it, and it goes with the last of them (docs/decisions/0029).';
+
+CREATE TABLE image_changes (
+    change_id   uuid PRIMARY KEY,
+    owner       text        NOT NULL,
+    acts_on_all boolean     NOT NULL,  -- an administrator's: of whoever the images are
+    asked       jsonb       NOT NULL,  -- the filter as it was sent
+    filter      jsonb       NOT NULL,  -- what it meant then (core/storage/finding/filters.py)
+    change      jsonb       NOT NULL,
+    state       text        NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed', 'undoing', 'undone')),
+    matches     int8        NOT NULL,  -- images that the filter found when it was sent,
+    is_exact    boolean     NOT NULL,  -- counted up to a bound
+    changed     int8        NOT NULL DEFAULT 0,
+    restored    int8        NOT NULL DEFAULT 0,
+    position    uuid,                  -- the last image looked at, in this direction
+    error       text,                  -- where it failed
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz
+);
+CREATE INDEX image_changes_open ON image_changes (updated_at) WHERE state IN ('waiting', 'running', 'undoing');
+CREATE INDEX image_changes_created ON image_changes (created_at DESC, change_id DESC);
+CREATE INDEX image_changes_of_owner ON image_changes (owner, created_at DESC, change_id DESC);
+COMMENT ON TABLE image_changes IS
+    'Decisions about all images that a filter finds: made in small steps by upkeep, resumable after each.';
+
+CREATE TABLE image_change_rows (
+    change_id     uuid        NOT NULL REFERENCES image_changes (change_id) ON DELETE CASCADE,
+    image_id      uuid        NOT NULL,
+    arrived_at    timestamptz NOT NULL,  -- tells the image from one that came back after a deletion
+    hand_tags     jsonb,                 -- this, and what follows, as it was before
+    rejected_tags text[]      NOT NULL,
+    added_tags    text[]      NOT NULL,
+    decided_by    text,
+    decided_at    timestamptz,
+    changed_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (change_id, image_id)
+);
+CREATE INDEX image_change_rows_image ON image_change_rows (image_id);
+CREATE INDEX image_change_rows_changed ON image_change_rows (changed_at);
+COMMENT ON TABLE image_change_rows IS 'What images were like before a change to many: for a week, to undo it.';
+
+CREATE TABLE saved_filters (
+    owner      text        NOT NULL,
+    name       text        NOT NULL,
+    filter     jsonb       NOT NULL,  -- as it was sent
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner, name)
+);
+COMMENT ON TABLE saved_filters IS 'Filters that people keep under a name: at most 100 of an owner.';
 
 CREATE TABLE tagged_images (
     id              bigserial PRIMARY KEY,
@@ -662,7 +724,7 @@ CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC)
 CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due' AND round >= 0;
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE deliveries IS
-    'The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.';
+    'The schedule of webhooks. Written by core/storage/delivery/deliveries.py and interventions.py alone.';
 COMMENT ON COLUMN deliveries.waits_for IS
     'What next_at is from, where it is not from the start; whatever else a webhook waits for is known of its target.';
 

@@ -63,6 +63,27 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     Args:
         numbers: ids of rows in `tagged_images`, which may be gone.
     """
+    stored, had = await _rewrite(tx, numbers)
+    has = {image.number: {label_id for label_id, _ in image.scores} for image in stored}
+    touched = {number: had.get(number, set()) | has.get(number, set()) for number in {*had, *has}}
+    await combos.note(tx, {number: sorted(ids) for number, ids in touched.items() if ids})
+    await keeping.keep_no_more(tx)
+
+
+async def rewrite(tx: Transaction, image_ids: Sequence[UUID]) -> Sequence[StoredTags]:
+    """Write the rows of these images anew; the caller offers them to the best images itself."""
+    numbers = [row["id"] for row in await tx.fetch(_NUMBERS, list(image_ids))]
+    if not numbers:
+        return ()
+    stored, _ = await _rewrite(tx, numbers)
+    await keeping.keep_no_more(tx)
+    return stored
+
+
+async def _rewrite(
+    tx: Transaction, numbers: Sequence[int]
+) -> tuple[Sequence[StoredTags], dict[int, set[int]]]:
+    """Write rows anew; return them, and the labels that each image had; the triggers stay off."""
     await keeping.keep(tx)
     image_ids = [row["image_id"] for row in await tx.fetch(_IMAGE_IDS, numbers)]
     await image_tags.lock(tx, image_ids)
@@ -93,10 +114,7 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     ]
     had = await answer_rows.replace(tx, stored, counts)
     await statistics.append(tx, counts)
-    has = {image.number: {label_id for label_id, _ in image.scores} for image in stored}
-    touched = {number: had.get(number, set()) | has.get(number, set()) for number in {*had, *has}}
-    await combos.note(tx, {number: sorted(ids) for number, ids in touched.items() if ids})
-    await keeping.keep_no_more(tx)
+    return stored, had
 
 
 async def _label_ids(tx: Transaction, names: Collection[str]) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """Tags of images: `tagged_images`, `image_tags` and embeddings, replaced together."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,9 @@ from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.images import COMES_BACK
 from core.storage.archive.ownership import NamedOwner
 from core.storage.archive.statistics import Counts
+from core.storage.deciding.decisions import UNDECIDED, Decided, tags_json
 from core.storage.vectors import vector_text
-from core.tags import ImageTags, Made, TagScore, score_to_int
+from core.tags import ImageTags, Made
 from core.transaction import Transaction
 
 # A clock ahead of ours must not shut out arrivals that are made after this transaction. A photo of
@@ -37,7 +37,8 @@ ON CONFLICT (image_id) DO UPDATE SET
                     THEN images.arrived_at ELSE excluded.taken_at END,
     ratio = excluded.ratio, colour = excluded.colour,
     {COMES_BACK}
-RETURNING {keeping.COUNTED}, images.excluded, images.hand_tags,
+RETURNING {keeping.COUNTED}, images.excluded, images.hand_tags, images.rejected_tags,
+    images.added_tags,
     old.taken_at <> images.taken_at AND NOT images.open_to_all AS is_redated,
     old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
@@ -118,22 +119,6 @@ class TaggedImage:
     made: Made | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Curated:
-    """The manual edits of an image.
-
-    Attributes:
-        tags: shown in place of the model's.
-        excluded: it is never an answer.
-    """
-
-    tags: tuple[TagScore, ...] | None = None
-    excluded: bool = False
-
-
-_UNTOUCHED = Curated()
-
-
 async def lock(tx: Transaction, image_ids: Sequence[UUID]) -> None:
     """Lock these images against changes by others until the transaction ends.
 
@@ -162,7 +147,7 @@ async def replace(
     await keeping.keep(tx)
     counts = Counts()
     curated = await _upsert_images(tx, images)
-    by_hand = {tag.tag for one in curated.values() for tag in one.tags or ()}
+    by_hand = {name for one in curated.values() for name in one.names}
     ids = {**label_ids, **(await labels.known(tx, by_hand) if by_hand else {})}
     rows = await tx.fetch(_TAGGED, *_tagged_columns(images, curated))
     _count(rows, counts)
@@ -191,7 +176,7 @@ def _count(rows: Sequence[Mapping[str, Any]], counts: Counts) -> None:
 def _stored(
     images: Sequence[TaggedImage],
     rows: Sequence[Mapping[str, Any]],
-    curated: Mapping[UUID, Curated],
+    curated: Mapping[UUID, Decided],
     label_ids: Mapping[str, int],
 ) -> tuple[StoredTags, ...]:
     row_of = {row["image_id"]: row for row in rows}
@@ -202,20 +187,16 @@ def _stored(
             existed=row["existed"],
             scores=()
             if decided.excluded
-            else tuple((label_ids[tag.tag], tag.score) for tag in _shown(image, decided)),
+            else tuple((label_ids[tag.tag], tag.score) for tag in decided.shown(image.tags.tags)),
             audiences=row["audiences"],
         )
         for image in images
         for row in (row_of[image.image_id],)
-        for decided in (curated.get(image.image_id, _UNTOUCHED),)
+        for decided in (curated.get(image.image_id, UNDECIDED),)
     )
 
 
-def _shown(image: TaggedImage, decided: Curated) -> tuple[TagScore, ...]:
-    return image.tags.tags if decided.tags is None else decided.tags
-
-
-async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict[UUID, Curated]:
+async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict[UUID, Decided]:
     """Return the manual edits of those images that have any."""
     rows = await tx.fetch(
         _IMAGES,
@@ -246,20 +227,20 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
         tx, [file.tags.sha256 for file in files], [file.image_id for file in files]
     )
     return {
-        image_id: Curated(read_tags(row["hand_tags"]), row["excluded"])
-        for image_id, row in decided.items()
-        if row["excluded"] or row["hand_tags"] is not None
+        image_id: one
+        for image_id, one in ((image_id, Decided.of(row)) for image_id, row in decided.items())
+        if one != UNDECIDED
     }
 
 
 def _tagged_columns(
-    images: Sequence[TaggedImage], curated: Mapping[UUID, Curated]
+    images: Sequence[TaggedImage], curated: Mapping[UUID, Decided]
 ) -> tuple[list[object], ...]:
-    decided = [curated.get(image.image_id, _UNTOUCHED) for image in images]
+    decided = [curated.get(image.image_id, UNDECIDED) for image in images]
     return (
         [image.image_id for image in images],
         [image.path for image in images],
-        [tags_json(_shown(image, one)) for image, one in zip(images, decided, strict=True)],
+        [tags_json(one.shown(image.tags.tags)) for image, one in zip(images, decided, strict=True)],
         [image.tags.exif_datetime for image in images],
         [image.tags.sha256 for image in images],
         [image.tags.width for image in images],
@@ -269,25 +250,11 @@ def _tagged_columns(
         [image.label_version for image in images],
         [image.top_k for image in images],
         [
-            None if one.tags is None else tags_json(image.tags.tags)
+            tags_json(image.tags.tags) if one.changes_tags else None
             for image, one in zip(images, decided, strict=True)
         ],
         [image.tags.camera for image in images],
         [image.tags.perceptual_hash for image in images],
         [image.tags.exif_source for image in images],
         [image.tags.truncated for image in images],
-    )
-
-
-def read_tags(text: str | None) -> tuple[TagScore, ...] | None:
-    """Return the tags in a JSON column."""
-    if text is None:
-        return None
-    return tuple(TagScore(tag["tag"], score_to_int(tag["score"])) for tag in json.loads(text))
-
-
-def tags_json(tags: Sequence[TagScore]) -> str:
-    """Return the column `tags`: `[{"tag": …, "score": …}]`, best first."""
-    return json.dumps(
-        [{"tag": tag.tag, "score": tag.confidence} for tag in tags], ensure_ascii=False
     )

@@ -112,6 +112,7 @@ class ImageStatus:
         colour: mean of the picture, 0xRRGGBB.
         excluded: people took it out of all answers.
         hand_tags: set by people, as `tags`; these are what `tags` shows once it is tagged.
+        rejected_tags: of the model, and not shown; `added_tags`: shown beside the model's.
         tagged_at: when the present tags were written.
         tagged_sha256: hash of the bytes that the tags belong to.
         waits_for: why its newest arrival is to be tagged apart from others (`Slowness`); None
@@ -145,6 +146,8 @@ class ImageStatus:
     hand_tags: list[dict[str, Any]] | None = field(default=None)
     waits_for: str | None = None
     colour: int | None = None
+    rejected_tags: Sequence[str] = ()
+    added_tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from core.storage.archive import keeping
+from core.storage.deciding.decisions import COLUMNS
 from core.transaction import Transaction
 
 #: What an image has to pass on. A decision about it and a copy with the same bytes is kept by ids.
@@ -40,8 +41,9 @@ WHERE i.uri LIKE 'file:%' AND i.status IN ('tagged', 'missing') AND i.sha256 IN 
 ORDER BY i.image_id
 """  # noqa: S608 - a constant
 _GIVE = """
-UPDATE images n SET hand_tags = o.hand_tags, excluded = o.excluded, decided_by = o.decided_by,
-                    decided_at = o.decided_at, updated_at = now()
+UPDATE images n SET hand_tags = o.hand_tags, excluded = o.excluded,
+                    rejected_tags = o.rejected_tags, added_tags = o.added_tags,
+                    decided_by = o.decided_by, decided_at = o.decided_at, updated_at = now()
 FROM images o
 WHERE n.image_id = $2 AND o.image_id = $1 AND o.decided_at IS NOT NULL
 """
@@ -74,9 +76,17 @@ UPDATE duplicate_decisions SET keep = CASE WHEN keep = $1 THEN $2 ELSE keep END,
                                loser = CASE WHEN loser = $1 THEN $2 ELSE loser END
 WHERE keep = $1::uuid OR loser = $1::uuid
 """
-_DECIDED = "SELECT image_id, excluded, hand_tags FROM images WHERE image_id = ANY($1::uuid[])"
+_DECIDED = f"SELECT image_id, {COLUMNS} FROM images WHERE image_id = ANY($1::uuid[])"  # noqa: S608
+# Changes to many that are undone are undone where the photo is now.
+_GIVE_CHANGES = """
+UPDATE image_change_rows r SET image_id = n.image_id, arrived_at = n.arrived_at FROM images n
+WHERE r.image_id = $1 AND n.image_id = $2 AND NOT EXISTS (
+    SELECT FROM image_change_rows x WHERE x.change_id = r.change_id AND x.image_id = $2)
+"""
 _MOVED = "UPDATE images SET moved_to = $2 WHERE image_id = $1"
-_PASS_ON = (_CLOSE, _GIVE_OWNERS, _GIVE, _GIVE_COPIES, _GIVE_PLACES, _MOVED)
+_PASS_ON = (
+    _CLOSE, _GIVE_OWNERS, _GIVE, _GIVE_COPIES, _GIVE_PLACES, _GIVE_CHANGES, _MOVED,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +190,7 @@ async def inherit(
     The caller keeps the counts (`keeping.keep`), and writes the tags.
 
     Returns:
-        `excluded` and `hand_tags` of the images that got something.
+        `decisions.COLUMNS` of the images that got something.
     """
     pairs = await moved(tx, digests, arriving) if digests else []
     if not pairs:

@@ -32,6 +32,7 @@ async function run(filter, change, after, values, name) {
     const begun = await send("POST", "/images/changes", { filter, change, dry_run: false }, { idempotencyKey: crypto.randomUUID?.() });
     const ended = await follow(begun);
     after(change);
+    if (ended.state === "failed") return undoToast(ended.error ?? t("problem.internal_error"));
     if (!name) return undoToast(t("bulk.deleted", { n: ended.changed }));
     return undoToast(t(`bulk.done_${name}`, { ...values, n: ended.changed }) + (ended.failed ? ` ${t("bulk.failed", { n: ended.failed })}` : ""), async () => {
       try {

@@ -67,11 +67,12 @@ class Photo {
     if (!image) return;
     shown.timeline ??= await new Timeline(filterOf(this.params)).load(this.abort.signal);
     const { timeline } = shown;
-    const month = image.exif_datetime ? image.exif_datetime.slice(0, 7).replace(":", "-") : image.arrived_at.slice(0, 7);
+    // A date in the future doesn't count: the archive goes by the arrival then.
+    const months = [image.exif_datetime?.slice(0, 7).replace(":", "-"), image.arrived_at.slice(0, 7)].filter(Boolean);
     const near = shown.index >= 0 ? [shown.index, shown.index + 1, shown.index - 1] : [];
     let index = -1;
     for (const at of near) if (index < 0 && (await timeline.idAt(at)) === id) index = at;
-    if (index < 0) index = await timeline.placeOf(id, month);
+    for (const month of months) if (index < 0) index = await timeline.placeOf(id, month);
     if (id !== this.id || index < 0) return;
     shown.index = index;
     this.at = { index, of: timeline.total };
