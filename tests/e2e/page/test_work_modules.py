@@ -87,7 +87,13 @@ def test_a_complaint_of_the_server_is_found_in_the_text(modules: Page) -> None:
 
 
 def report(**parts: Any) -> dict[str, Any]:
-    whole = {"halted": [], "stages": [], "targets": [], "dead_letters": [], "jobs": []}
+    whole: dict[str, Any] = {
+        "halted": [],
+        "stages": [],
+        "targets": [],
+        "dead_letters": [],
+        "jobs": [],
+    }
     return {**whole, "processes": [{"state": "moving"}], **parts}
 
 
