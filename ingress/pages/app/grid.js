@@ -328,7 +328,7 @@ export class Grid {
     if (!this.rows.has(at)) this.#arrived(at, columns);
     const top = this.#topOf(index);
     const bar = this.bar?.() ?? 0;
-    const high = this.scroller.clientHeight;
+    const high = this.scroller.clientHeight - (this.foot?.() ?? 0);
     if (top < this.viewTop + bar) this.#place(top - bar - GAP);
     else if (top + this.measured.target * 1.4 > this.viewTop + high) this.#place(top - high + this.measured.target * 1.5);
     this.active = index;

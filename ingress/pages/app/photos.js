@@ -44,6 +44,7 @@ class Photos {
       onView: () => this.scrubber.follow(),
     });
     this.grid.bar = () => (getComputedStyle(this.head).position === "sticky" ? this.head.offsetHeight : 0);
+    this.grid.foot = () => this.foot.offsetHeight;
     this.grid.onTrouble = (problem) => this.failed(problem);
     this.scrubber = new Scrubber(this.side, this.grid);
     this.grid.onRest = () => this.scrubber.measure();
@@ -267,6 +268,7 @@ class Photos {
       ${filterChips(filter, change)}
       <b class="total" role="status">${timeline ? this.#total(timeline) : nothing}</b>
       <span class="grow"></span>
+      <button class="quiet-button" title=${t("bulk.recent")} aria-label=${t("bulk.recent")} @click=${async () => (await import("./bulk.js")).recentChanges(() => this.changed())}>${icon("undo")}</button>
       <button class="quiet-button" aria-label=${t("filter.saved")} @click=${ask("askSaved")}>${icon("star")}<span>${t("filter.saved")}</span></button>
       <select aria-label=${t("filter.order")} @change=${(event) => this.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${this.order === one} ?disabled=${one === "score" && !hasTags(filter)}>${t(`filter.order_${one}`)}</option>`)}</select>
       <span class="segmented" role="group" aria-label=${t("photos.view")}>
