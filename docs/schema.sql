@@ -274,6 +274,7 @@ CREATE TABLE tagged_images (
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
 CREATE INDEX tagged_images_camera ON tagged_images USING btree (camera) WHERE (camera IS NOT NULL);
+CREATE INDEX tagged_images_newest ON tagged_images USING btree (COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)) DESC, id DESC);
 CREATE INDEX tagged_images_sha256 ON tagged_images USING btree (sha256);
 CREATE INDEX tagged_images_stale ON tagged_images USING btree (model, label_version, id) WHERE (label_version IS NOT NULL);
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
@@ -377,7 +378,7 @@ CREATE TABLE jobs (
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     finished_at timestamp with time zone,
     PRIMARY KEY (job_id),
-    CHECK ((kind = 'directory'::text)),
+    CHECK ((kind = ANY (ARRAY['directory'::text, 'records'::text]))),
     CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'paused'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );
 CREATE INDEX jobs_created ON jobs USING btree (created_at DESC, job_id DESC);

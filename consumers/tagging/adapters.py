@@ -27,6 +27,7 @@ from core.storage.archive import (
 from core.storage.archive.image_deletion import Scanned
 from core.storage.archive.images import FailedImage
 from core.storage.archive.ownership import NamedOwner
+from core.storage.folders import jobs
 from core.tags import ImageTags, Made, Postponed, Slowness, Tagged, TagRequest, TagScore
 from core.transaction import Database, Transaction
 from core.vision.tagger import ClipTagger, Result
@@ -231,9 +232,13 @@ class PostgresTags:
         reasons = Counter(why.value for _, why, _ in images)
         log.info("images_parked", images=len(images), **reasons)
 
-    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, Made]]) -> None:
-        """Forget what was set aside of these images and was made no later than these."""
+    async def supersede(
+        self, tx: Transaction, done: Sequence[tuple[UUID, Made]], per_job: Mapping[UUID, int]
+    ) -> None:
+        """Forget what was set aside of these images, and count them in their producers' jobs."""
         await parked_images.supersede(tx, done)
+        if per_job:
+            await jobs.count_records(tx, per_job)
 
 
 @dataclass(frozen=True, slots=True)

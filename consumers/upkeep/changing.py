@@ -6,7 +6,7 @@ import structlog
 
 from consumers.best_images import BestImages
 from core.errors import RecordRefused
-from core.storage.deciding import changes, changing
+from core.storage.deciding import changing, image_changes
 from core.transaction import Database
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ class ImageChanging:
             )
         return True
 
-    async def _step(self) -> changing.Step | None:
+    async def _step(self) -> changing.ChangeStep | None:
         async with self.database.transaction() as tx:
             await self.best.begin(tx)
             done = await changing.step(tx)
@@ -53,9 +53,9 @@ class ImageChanging:
     async def _give_up(self, error: str) -> bool:
         """End the change whose turn it is: what it writes is refused. What it has done stays."""
         async with self.database.transaction() as tx:
-            change = await changes.hold_next(tx)
+            change = await image_changes.hold_next(tx)
             if change is None:
                 return False
-            await changes.end(tx, change.change_id, error[:1000])
+            await image_changes.end(tx, change.change_id, error[:1000])
         log.error("images_not_changed", change_id=str(change.change_id), error=error)
         return True

@@ -11,7 +11,7 @@ from core.settings import ArchiveSettings, RetentionSettings, TaggingSettings, l
 from core.storage.archive import following, statistics
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.best import noted
-from core.storage.deciding import changes as image_changes
+from core.storage.deciding import image_changes
 from core.storage.delivery import lanes
 from core.storage.stream import changes
 from core.telemetry.metrics import Metrics

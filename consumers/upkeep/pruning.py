@@ -11,7 +11,7 @@ from core.blobs.store import BlobKeeper
 from core.errors import PermanentError, TransientError
 from core.settings import RetentionSettings
 from core.storage import retention
-from core.storage.deciding import changes
+from core.storage.deciding import image_changes
 from core.storage.retention import Portion
 from core.transaction import Transaction
 
@@ -27,10 +27,10 @@ UNREFERENCED = timedelta(days=1)
 ENDED = timedelta(days=1)
 #: Names of processes that were never seen again; one that is still alive is written anew.
 MEMBERS = timedelta(days=365)
-#: Larger thumbnails are many times as large as small ones, and made anew when asked for.
-LARGE_THUMBS = timedelta(days=30)
 #: Changes to many images, once they can be undone no more.
 CHANGES = timedelta(days=30)
+#: Larger thumbnails are many times as large as small ones, and made anew when asked for.
+LARGE_THUMBS = timedelta(days=30)
 KEPT_PORTION = 500
 
 
@@ -47,19 +47,21 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "deleted_queries": settings.tombstones_days,
     }
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
+    undo = {
+        "image_change_rows": image_changes.UNDONE_WITHIN + UNREFERENCED,
+        "image_changes": CHANGES,
+    }
     gone = (
         "outbox_places", "label_previews", "inbox_posts", "asked_once", "target_health",
         "heartbeats", *retention.SWEPT,
     )  # fmt: skip
     own = {
         "members": MEMBERS,
-        "large_thumbs": LARGE_THUMBS,
         "sessions": ENDED,
         "session_codes": ENDED,
-        "image_change_rows": changes.UNDONE_WITHIN + UNREFERENCED,
-        "image_changes": CHANGES,
+        "large_thumbs": LARGE_THUMBS,
     }
-    return kept | dict.fromkeys(gone, UNREFERENCED) | own
+    return kept | dict.fromkeys(gone, UNREFERENCED) | undo | own
 
 
 class Pruner:

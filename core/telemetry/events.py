@@ -73,6 +73,7 @@ _TAGGING = {
 _ASKING = {
     "label_without_other_language": "A label has no alias in Russian or in English",
     "labels_without_other_language": "So many labels have no alias in Russian or in English",
+    "parked_query_broke": "A query that waited met an error that nobody foresaw; it alone fails",
     "query_answered": "A query has its answer; its webhook follows",
 }
 _DELIVERING = {

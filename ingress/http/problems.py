@@ -123,18 +123,6 @@ KINDS: tuple[Kind, ...] = (
         "The webhook is being sent, or the query is not answered yet: ask again later.",
     ),
     Kind(
-        "under_way",
-        409,
-        "Under way",
-        "The same request came before and is not done: ask again a little later.",
-    ),
-    Kind(
-        "nothing_to_stop",
-        409,
-        "Nothing to stop",
-        "The webhook has ended, or the query is not answered yet.",
-    ),
-    Kind(
         "nothing_to_undo",
         409,
         "Nothing to undo",
@@ -151,6 +139,18 @@ KINDS: tuple[Kind, ...] = (
         409,
         "Too many filters",
         "Delete one that you do not need; `detail` names the limit.",
+    ),
+    Kind(
+        "under_way",
+        409,
+        "Under way",
+        "The same request came before and is not done: ask again a little later.",
+    ),
+    Kind(
+        "nothing_to_stop",
+        409,
+        "Nothing to stop",
+        "The webhook has ended, or the query is not answered yet.",
     ),
     Kind(
         "endpoint_exists",

@@ -317,6 +317,7 @@ CREATE TABLE tagged_images (
                                 -- them. No index finds hashes that differ by a few bits
 );
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
+CREATE INDEX tagged_images_newest ON tagged_images (coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') DESC, id DESC);
 CREATE INDEX tagged_images_sha256 ON tagged_images (sha256);
 CREATE INDEX tagged_images_camera ON tagged_images (camera) WHERE camera IS NOT NULL;
 CREATE INDEX tagged_images_stale ON tagged_images (model, label_version, id)
@@ -402,7 +403,8 @@ COMMENT ON TABLE parked_places IS
 
 CREATE TABLE jobs (
     job_id      uuid PRIMARY KEY,
-    kind        text        NOT NULL CHECK (kind IN ('directory')),
+    kind        text        NOT NULL CHECK (kind IN ('directory', 'records')),
+                                       -- records: of direct producers, counted as they are done
     owner       text,
     root        text        NOT NULL,
     directory   text        NOT NULL,  -- relative to the root

@@ -145,9 +145,9 @@ class ImageStatus:
     excluded: bool = False
     hand_tags: list[dict[str, Any]] | None = field(default=None)
     waits_for: str | None = None
-    colour: int | None = None
     rejected_tags: Sequence[str] = ()
     added_tags: Sequence[str] = ()
+    colour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,16 +76,16 @@ UPDATE duplicate_decisions SET keep = CASE WHEN keep = $1 THEN $2 ELSE keep END,
                                loser = CASE WHEN loser = $1 THEN $2 ELSE loser END
 WHERE keep = $1::uuid OR loser = $1::uuid
 """
-_DECIDED = f"SELECT image_id, {COLUMNS} FROM images WHERE image_id = ANY($1::uuid[])"  # noqa: S608
 # Changes to many that are undone are undone where the photo is now.
 _GIVE_CHANGES = """
 UPDATE image_change_rows r SET image_id = n.image_id, arrived_at = n.arrived_at FROM images n
 WHERE r.image_id = $1 AND n.image_id = $2 AND NOT EXISTS (
     SELECT FROM image_change_rows x WHERE x.change_id = r.change_id AND x.image_id = $2)
 """
+_DECIDED = f"SELECT image_id, {COLUMNS} FROM images WHERE image_id = ANY($1::uuid[])"  # noqa: S608
 _MOVED = "UPDATE images SET moved_to = $2 WHERE image_id = $1"
 _PASS_ON = (
-    _CLOSE, _GIVE_OWNERS, _GIVE, _GIVE_COPIES, _GIVE_PLACES, _GIVE_CHANGES, _MOVED,
+    _CLOSE, _GIVE_OWNERS, _GIVE, _GIVE_CHANGES, _GIVE_COPIES, _GIVE_PLACES, _MOVED
 )  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from uuid import UUID
 
 from core.storage.archive import curation, following, image_deletion, image_tags
 from core.storage.archive.answer_rows import StoredTags
-from core.storage.deciding import changes
-from core.storage.deciding.changes import ImageChange
+from core.storage.deciding import image_changes
+from core.storage.deciding.image_changes import ImageChange
 from core.storage.finding import image_pages
 from core.storage.finding.filters import Also, Arguments
 from core.transaction import Transaction
@@ -106,7 +106,7 @@ _DECISIONS: Mapping[str, _Decision] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ChangeStep:
     """What a step did.
 
     Attributes:
@@ -140,13 +140,13 @@ def to_change(change: Mapping[str, Any], owner: str | None) -> Also:
     return restriction
 
 
-async def step(tx: Transaction) -> Step | None:
+async def step(tx: Transaction) -> ChangeStep | None:
     """Make a step of the change whose turn it is; None where there is none.
 
     Raises:
         RecordRefused: a label would be one too many.
     """
-    change = await changes.hold_next(tx)
+    change = await image_changes.hold_next(tx)
     if change is None:
         return None
     if change.state == "undoing":
@@ -158,15 +158,15 @@ async def step(tx: Transaction) -> Step | None:
         tx, change.wanted, size, change.position, also=_arrived(due, change)
     )
     if not image_ids:
-        return Step(change, 0, state=await changes.end(tx, change.change_id))
+        return ChangeStep(change, 0, state=await image_changes.end(tx, change.change_id))
     await image_tags.lock(tx, image_ids)
     stored: Sequence[StoredTags] = ()
     if change.kind == "delete":
         changed = await _delete(tx, change, image_ids)
     else:
         changed, stored = await _decide(tx, change, due, image_ids)
-    await changes.advance(tx, change.change_id, image_ids[-1], changed=changed)
-    return Step(change, changed, stored)
+    await image_changes.advance(tx, change.change_id, image_ids[-1], changed=changed)
+    return ChangeStep(change, changed, stored)
 
 
 def _arrived(due: Also, change: ImageChange) -> Also:
@@ -211,10 +211,10 @@ async def _delete(tx: Transaction, change: ImageChange, image_ids: Sequence[UUID
     return deleted
 
 
-async def _undo(tx: Transaction, change: ImageChange) -> Step:
+async def _undo(tx: Transaction, change: ImageChange) -> ChangeStep:
     rows = await tx.fetch(_KEPT, change.change_id, change.position, IMAGES_PER_STEP)
     if not rows:
-        return Step(change, 0, state=await changes.end(tx, change.change_id))
+        return ChangeStep(change, 0, state=await image_changes.end(tx, change.change_id))
     image_ids = [row["image_id"] for row in rows]
     await image_tags.lock(tx, image_ids)
     arguments = Arguments()
@@ -233,8 +233,8 @@ async def _undo(tx: Transaction, change: ImageChange) -> Step:
     if decision.is_of_tags:
         await curation.show(tx, chosen)
     stored = await following.rewrite(tx, chosen)
-    await changes.advance(tx, change.change_id, image_ids[-1], restored=len(chosen))
-    return Step(change, len(chosen), stored)
+    await image_changes.advance(tx, change.change_id, image_ids[-1], restored=len(chosen))
+    return ChangeStep(change, len(chosen), stored)
 
 
 def _is_owned(owner: str, arguments: Arguments) -> str:

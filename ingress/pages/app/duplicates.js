@@ -3,7 +3,7 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
 import { compareDialog } from "./compare.js";
-import { busy, letterOf, moment, none, wordOf } from "./marks.js";
+import { busy, letterOf, moment, none, pictureOf, wordOf } from "./marks.js";
 import { apiButton, emptyState, problemStrip, say, scopeGate, tabs, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { bytes, date, duration, number, t } from "./words.js";
@@ -37,7 +37,7 @@ export async function open(root, place) {
     state.isBusy = false;
     draw();
   };
-  const acts = actsOf(state, draw, load);
+  const acts = actsOf(state, draw, load, () => root.querySelector(".deciding")?.focus({ preventScroll: true }));
   const keys = (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const isElsewhere = event.target.closest?.("input, select, textarea, [role=tablist], pre") || document.querySelector("dialog[open]");
@@ -87,7 +87,7 @@ async function countCompared(state) {
   }
 }
 
-function actsOf(state, draw, load) {
+function actsOf(state, draw, load, focus) {
   const show = (at) => {
     Object.assign(state, { at: Math.min(Math.max(0, at), Math.max(0, state.groups.length - 1)), chosen: null });
     if (state.next && !state.isBusy && state.at + AHEAD >= state.groups.length) load(true);
@@ -108,10 +108,12 @@ function actsOf(state, draw, load) {
     }
     state.isBusy = false;
     show(state.at);
+    // The button that was pressed may be gone or disabled: what comes next is where one is.
+    if (!document.activeElement || document.activeElement === document.body) focus();
   };
-  const undo = () => run(async () => {
-    const last = state.done.pop();
-    if (!last) return;
+  const undo = (last) => run(async () => {
+    if (!state.done.includes(last)) return; // it is undone already
+    state.done.splice(state.done.indexOf(last), 1);
     for (const pair of last.pairs) await send("DELETE", `/duplicates/${pair}`);
     if (last.level === paramsOf(state.place).level && !isDecided(state.place)) {
       state.groups.splice(Math.min(last.at, state.groups.length), 0, last.group);
@@ -128,12 +130,14 @@ function actsOf(state, draw, load) {
     const ofPair = (pair) => (keep === "both" || pair.includes(keep) ? keep : group.images[0].image_id);
     for (const pair of pairs) await send("PUT", `/duplicates/${pair}`, { keep: ofPair(pair) });
     state.groups.splice(state.at, 1);
-    state.done.push({ pairs, group, level, at: state.at });
+    const made = { pairs, group, level, at: state.at };
+    state.done.push(made);
     count(state, level, -1);
-    undoToast(text, undo);
+    undoToast(text, () => undo(made));
   });
   return {
-    load, show, step, undo,
+    load, show, step,
+    undo: () => undo(state.done.at(-1)),
     choose(id) {
       state.chosen = id;
       draw();
@@ -198,17 +202,15 @@ function list(state, acts) {
     acts.turn({ view: null });
   };
   return html`<ol class="lines">${repeat(state.groups, (one) => one.pair, (one, at) => html`<li>
-      <a class="row" href="#/duplicates" @click=${see(at)}>${one.images.slice(0, 4).map((image) => html`<img class="thumb" loading="lazy" alt="" height="80" src=${small(image)}>`)}
+      <a class="row" href="#/duplicates" @click=${see(at)}>${one.images.slice(0, 4).map((image) => html`<img class="thumb" loading="lazy" alt="" height="80" src=${pictureOf(image)}>`)}
         <span>${one.images.map((image) => image.image_path).join(" · ")}</span></a> <span class="quiet">${evidence(one)}</span></li>`)}</ol>
     ${state.next ? html`<button type="button" ?disabled=${state.isBusy} @click=${() => acts.load(true)}>${t("duplicates.more")}</button>` : nothing}`;
 }
 
-const small = (image) => image.links?.thumb ?? `/images/${image.image_id}/thumb`;
-
 function group(one, state, acts) {
   const { level } = paramsOf(state.place);
   const all = isDecided(state.place) ? state.groups.length : Math.max(state.groups.length, state.totals?.[level] ?? 0);
-  return html`<section aria-label=${t("duplicates.place", { at: state.at + 1, of: all })}>
+  return html`<section class="deciding" tabindex="-1" aria-label=${t("duplicates.place", { at: state.at + 1, of: all })}>
     <div class="row spread"><b>${t("duplicates.place", { at: state.at + 1, of: all })}</b>
       <span class="row"><button type="button" ?disabled=${state.at === 0} @click=${() => acts.step(-1)}>← ${t("duplicates.previous")}</button>
         <button type="button" ?disabled=${state.at >= state.groups.length - 1} @click=${() => acts.step(1)}>${t("duplicates.next")} →</button></span></div>
@@ -229,7 +231,7 @@ function picture(image, at, one, state, acts) {
   const isKept = one.decision?.keep === image.image_id;
   return html`<figure class="card">
     <a href=${link("photos", image.image_id)} aria-label=${t("duplicates.open_photo", { name })}>
-      <img class="whole" alt=${t("duplicates.picture", { name })} src=${`/images/${image.image_id}/thumb?size=large`}></a>
+      <img class="whole" alt=${t("duplicates.picture", { name })} src=${pictureOf(image, "large")}></a>
     <figcaption>
       ${one.decision ? html`<b>${name}</b> ${isKept ? html`✓ ${t("duplicates.is_kept")}` : nothing}`
         : html`<label><input type="radio" name="keep" .checked=${state.chosen === image.image_id} @change=${() => acts.choose(image.image_id)}>

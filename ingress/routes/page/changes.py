@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from core.errors import RecordRefused
 from core.storage import labels
-from core.storage.deciding import changes, changing
-from core.storage.deciding.changes import ImageChange, NewChange
+from core.storage.deciding import changing, image_changes
+from core.storage.deciding.image_changes import ImageChange, NewChange
 from core.storage.finding import image_pages
 from core.transaction import Transaction
 from ingress.auth.access import require
@@ -37,7 +37,7 @@ async def change(call: Call) -> Response:
     async with call.deps.pool.transaction() as tx:
         await _know(tx, wanted.change.add_tag)
         found = await image_pages.count(tx, asked.wanted)
-        made = await changes.create(
+        made = await image_changes.create(
             tx,
             NewChange(
                 change_id=uuid4(),
@@ -51,7 +51,7 @@ async def change(call: Call) -> Response:
             ),
         )
     if made is None:
-        raise Problem("too_many_changes", f"the limit is {changes.MOST_OPEN} of an owner")
+        raise Problem("too_many_changes", f"the limit is {image_changes.MOST_OPEN} of an owner")
     shown = _shown(call, made)
     return json_response(shown, 202, {"Location": shown.links["self"]})
 
@@ -60,7 +60,7 @@ async def list_changes(call: Call) -> Response:
     """Return the caller's changes, or all of them for an administrator, the newest first."""
     refuse_unknown(call, frozenset({"limit", "cursor"}))
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
-    found = await changes.recent(
+    found = await image_changes.recent(
         call.deps.pool, owner=call.own_only, before=page_before(call), limit=limit + 1
     )
     last = found[limit - 1] if len(found) > limit else None
@@ -78,7 +78,7 @@ async def undo(call: Call) -> Response:
     """Take a change back, also one under way: what nobody changed since is as it was before."""
     async with call.deps.pool.transaction() as tx:
         found = await _own(tx, call)
-        if not await changes.undo(tx, found.change_id):
+        if not await image_changes.undo(tx, found.change_id):
             why = (
                 "deleted photos are tombstones: send them again"
                 if found.kind == "delete"
@@ -119,7 +119,7 @@ async def _know(tx: Transaction, tag: str | None) -> None:
 
 async def _own(connection: Transaction, call: Call) -> ImageChange:
     change_id: UUID = call.path_id("change_id")
-    found = await changes.get(connection, change_id)
+    found = await image_changes.get(connection, change_id)
     if found is None or not call.caller.owns(found.owner):
         raise Problem("change_not_found", f"no change {change_id}")
     return found

@@ -19,9 +19,9 @@ from consumers.upkeep.repair import BestImagesRepair
 from core.storage import labels, retention
 from core.storage.archive import curation, image_deletion, image_tags, images, ownership, statistics
 from core.storage.best import ranking
-from core.storage.deciding import changes, changing
-from core.storage.deciding.changes import ImageChange, NewChange
+from core.storage.deciding import changing, image_changes
 from core.storage.deciding.decisions import Decided
+from core.storage.deciding.image_changes import ImageChange, NewChange
 from core.storage.finding import image_pages
 from core.storage.finding.filters import ImageFilter
 from core.storage.pool import Pool
@@ -62,7 +62,7 @@ async def ask(
     async with pool.transaction() as tx:
         if "add_tag" in change:
             await labels.ensure(tx, [change["add_tag"]])
-        made = await changes.create(
+        made = await image_changes.create(
             tx, NewChange(uuid4(), owner, acts_on_all, {}, wanted, change, 0, is_exact=True)
         )
     assert made is not None
@@ -74,14 +74,14 @@ async def work(pool: Pool, change_id: UUID) -> ImageChange:
     runner = ImageChanging(pool, BestImages(is_softmax=True))
     while await runner.step():
         pass
-    found = await changes.get(pool, change_id)
+    found = await image_changes.get(pool, change_id)
     assert found is not None
     return found
 
 
 async def undo(pool: Pool, change_id: UUID) -> ImageChange:
     async with pool.transaction() as tx:
-        assert await changes.undo(tx, change_id)
+        assert await image_changes.undo(tx, change_id)
     return await work(pool, change_id)
 
 
@@ -291,7 +291,7 @@ async def test_photos_are_deleted_as_one_by_one_and_that_is_not_undone(pool: Poo
     assert done.changed == len(mine) > 3
     assert left == {row["image_id"] for row in rows} - gone
     async with pool.transaction() as tx:
-        assert not await changes.undo(tx, done.change_id)
+        assert not await image_changes.undo(tx, done.change_id)
     await assert_followed(pool)
 
 
@@ -332,18 +332,18 @@ async def test_changes_take_turns_and_an_owner_has_few_open_ones(
 ) -> None:
     monkeypatch.setattr(changing, "IMAGES_PER_STEP", 5)
     await oracle.fill(pool, 30, seed=8)
-    first = [await ask(pool, {"excluded": True}) for _ in range(changes.MOST_OPEN)]
+    first = [await ask(pool, {"excluded": True}) for _ in range(image_changes.MOST_OPEN)]
     with pytest.raises(AssertionError):
         await ask(pool, {"excluded": True})
     await ask(pool, {"excluded": False}, owner="bob")
 
     runner = ImageChanging(pool, BestImages(is_softmax=True))
-    for _ in range(changes.MOST_OPEN + 1):
+    for _ in range(image_changes.MOST_OPEN + 1):
         await runner.step()
 
-    states = [one.state for one in await changes.recent(pool, owner=None, limit=50)]
+    states = [one.state for one in await image_changes.recent(pool, owner=None, limit=50)]
     assert "waiting" not in states
-    assert len(first) == changes.MOST_OPEN
+    assert len(first) == image_changes.MOST_OPEN
 
 
 async def test_what_undoes_a_change_goes_with_a_moved_photo_and_is_kept_for_a_week(
@@ -353,17 +353,17 @@ async def test_what_undoes_a_change_goes_with_a_moved_photo_and_is_kept_for_a_we
     done = await work(pool, await ask(pool, {"add_tag": "snow"}))
     table = "image_change_rows"
     async with pool.transaction() as tx:
-        await retention.prune(tx, table, changes.UNDONE_WITHIN)
+        await retention.prune(tx, table, image_changes.UNDONE_WITHIN)
     assert await pool.fetchval(f"SELECT count(*) FROM {table}") == done.changed
 
     await pool.execute(f"UPDATE {table} SET changed_at = now() - interval '8 days'")
     await pool.execute("UPDATE image_changes SET created_at = now() - interval '8 days'")
     async with pool.transaction() as tx:
-        assert not await changes.undo(tx, done.change_id)
-        await retention.prune(tx, table, changes.UNDONE_WITHIN)
+        assert not await image_changes.undo(tx, done.change_id)
+        await retention.prune(tx, table, image_changes.UNDONE_WITHIN)
         await retention.prune(tx, "image_changes", timedelta(days=1))
     assert await pool.fetchval(f"SELECT count(*) FROM {table}") == 0
-    assert await changes.get(pool, done.change_id) is None
+    assert await image_changes.get(pool, done.change_id) is None
 
 
 RUN = """
@@ -402,7 +402,7 @@ async def test_a_killed_process_leaves_nothing_half_done_and_the_next_goes_on(
 
     lives = 0
     for direction in ("done", "undone"):
-        while (found := await changes.get(pool, change_id)) and found.state != direction:
+        while (found := await image_changes.get(pool, change_id)) and found.state != direction:
             lives += 1
             run_and_kill(database_url, steps)
         assert found is not None
@@ -411,7 +411,7 @@ async def test_a_killed_process_leaves_nothing_half_done_and_the_next_goes_on(
             assert found.changed == len(rows) == due.images
             await assert_followed(pool)
             async with pool.transaction() as tx:
-                assert await changes.undo(tx, change_id)
+                assert await image_changes.undo(tx, change_id)
     assert lives > 3
     assert found is not None
     assert found.restored == due.images

@@ -8,7 +8,7 @@ import pytest
 
 from consumers.best_images import BestImages
 from consumers.upkeep.changing import ImageChanging
-from core.storage.deciding import changes
+from core.storage.deciding import image_changes
 from ingress.auth.api_keys import Scope
 from tests.fakes.pictures import jpeg
 from tests.integration.ingress.photos.test_finding import ids
@@ -133,7 +133,7 @@ async def test_deletions_are_not_undone_and_few_changes_are_open(world: World) -
     assert len(mine) == 2
 
     body = {"filter": {}, "change": {"excluded": True}}
-    for _ in range(changes.MOST_OPEN):
+    for _ in range(image_changes.MOST_OPEN):
         assert (await send(world, body)).status_code == 202
     problem_in(await send(world, body), "too_many_changes")
 

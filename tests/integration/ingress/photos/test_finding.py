@@ -107,7 +107,7 @@ async def test_a_cursor_tells_of_no_image_that_the_caller_may_not_see(
         (mine if is_mine else theirs).append(image_id)
 
     seen: list[UUID] = []
-    cursors: list[str | None] = []
+    cursors: list[str] = []
     query = f"any=cat&order={order}&limit=3"
     while True:
         found = await page(world, f"{query}{f'&cursor={cursors[-1]}' if cursors else ''}")

@@ -16,6 +16,16 @@ INSERT INTO jobs (job_id, kind, owner, root, directory, options, total, state)
 VALUES ($1, 'directory', $2, $3, $4, $5, $6, 'waiting')
 ON CONFLICT (job_id) DO NOTHING
 """
+# One of these ends when no record of it comes any more: from then on its retention counts. Rows of
+# jobs are the last that a batch's transaction locks, and in order.
+_COUNT = """
+INSERT INTO jobs (job_id, kind, root, directory, state, announced, finished_at)
+SELECT job_id, 'records', '', '', 'done', images, now()
+FROM unnest($1::uuid[], $2::int8[]) AS u (job_id, images) ORDER BY job_id
+ON CONFLICT (job_id) DO UPDATE SET
+    announced = jobs.announced + excluded.announced, updated_at = now(), finished_at = now()
+WHERE jobs.kind = 'records'
+"""
 _GET = f"SELECT {_COLUMNS} FROM jobs WHERE job_id = $1"  # noqa: S608 - constants only
 _RECENT = f"""
 SELECT {_COLUMNS} FROM jobs
@@ -202,6 +212,17 @@ async def watched(
     """Return open jobs, those that ended within so many seconds, and these; the newest first."""
     rows = await connection.fetch(_WATCHED, ended_within_s, list(job_ids))
     return [_job(row) for row in rows]
+
+
+async def count_records(tx: Transaction, images: Mapping[UUID, int]) -> None:
+    """Count images that direct producers announced in jobs of their own; a directory's stays so.
+
+    Args:
+        tx: the transaction that has written what became of them.
+        images: how many more of each job.
+    """
+    job_ids = sorted(images)
+    await tx.execute(_COUNT, job_ids, [images[job_id] for job_id in job_ids])
 
 
 async def cancel(tx: Transaction, job_id: UUID) -> bool:
