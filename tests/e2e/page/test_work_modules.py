@@ -174,3 +174,24 @@ def test_what_is_no_secret_is_refused_and_not_called_wrong(modules: Page) -> Non
 
     assert modules.evaluate(script, [format_secret(KEY)]) == "judged"
     assert modules.evaluate(script, ["whsec_???"]) == "refused"
+
+
+def test_an_answer_of_before_never_takes_the_place_of_a_newer_one(modules: Page) -> None:
+    seen = modules.evaluate(
+        """async () => {
+          const { lastOnly } = await import("/api.js");
+          const waiting = [];
+          const ask = lastOnly(() => new Promise((resolve, reject) => {
+            waiting.push({ resolve, reject });
+          }));
+          const seen = [];
+          const asked = [ask(), ask(), ask()].map((one) => one.then((it) => seen.push(it)));
+          waiting[2].resolve("new");
+          waiting[0].resolve("old");
+          waiting[1].reject(new Error("old"));
+          await Promise.all(asked);
+          return seen;
+        }"""
+    )
+
+    assert seen == ["new", "new", "new"]
