@@ -127,6 +127,17 @@ CREATE TABLE blobs (
     PRIMARY KEY (sha256)
 );
 
+-- Thumbnails, where bytes are kept in PostgreSQL: in no backup (docs/decisions/0033).
+CREATE TABLE thumbs (
+    sha256 bytea NOT NULL,
+    size text NOT NULL,
+    content bytea NOT NULL STORAGE EXTERNAL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (sha256, size),
+    CHECK ((size = ANY (ARRAY['small'::text, 'large'::text])))
+);
+CREATE INDEX thumbs_large ON thumbs USING btree (created_at) WHERE (size = 'large'::text);
+
 -- What is known of an image from the moment it is accepted.
 CREATE TABLE images (
     image_id uuid NOT NULL,
@@ -153,6 +164,9 @@ CREATE TABLE images (
     decided_by text,
     decided_at timestamp with time zone,
     open_to_all boolean NOT NULL DEFAULT true,
+    ratio integer NOT NULL DEFAULT 0,
+    colour integer,
+    by_hand boolean DEFAULT ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[])),
     moved_to uuid,
     PRIMARY KEY (image_id),
     CHECK ((status = ANY (ARRAY['accepted'::text, 'tagged'::text, 'failed'::text, 'missing'::text, 'deleted'::text])))
@@ -163,7 +177,7 @@ CREATE INDEX images_folder ON images USING btree (folder_of(path) COLLATE "C");
 CREATE INDEX images_job ON images USING btree (job_id, status, updated_at, image_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX images_tagged_by_hand ON images USING btree (image_id) WHERE ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[]));
-CREATE INDEX images_taken ON images USING btree (open_to_all, taken_at DESC, image_id DESC);
+CREATE INDEX images_taken ON images USING btree (open_to_all, taken_at DESC, image_id DESC) INCLUDE (status, excluded, by_hand, ratio, colour);
 CREATE INDEX images_tombstones ON images USING btree (deleted_at) WHERE (status = 'deleted'::text);
 CREATE INDEX images_unfinished ON images USING btree (status, arrived_at DESC, image_id DESC) WHERE (status = ANY (ARRAY['accepted'::text, 'failed'::text, 'missing'::text]));
 CREATE TRIGGER images_noted AFTER INSERT OR DELETE OR UPDATE ON images FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_image();
@@ -364,7 +378,7 @@ CREATE TABLE jobs (
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     finished_at timestamp with time zone,
     PRIMARY KEY (job_id),
-    CHECK ((kind = 'directory'::text)),
+    CHECK ((kind = ANY (ARRAY['directory'::text, 'records'::text]))),
     CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'paused'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );
 CREATE INDEX jobs_created ON jobs USING btree (created_at DESC, job_id DESC);
@@ -391,7 +405,7 @@ CREATE TABLE watched_files (
 );
 CREATE INDEX watched_files_sha256 ON watched_files USING btree (sha256) WHERE (sha256 IS NOT NULL);
 
--- Counts of images by tag, day, hour, camera and status, but for total_changes.
+-- Counts of images by tag, day, ratio, hour, camera and status, but for total_changes.
 CREATE TABLE totals (
     kind text NOT NULL,
     audience text NOT NULL DEFAULT ''::text,
@@ -568,7 +582,7 @@ CREATE TABLE parked_queries (
 );
 CREATE INDEX parked_queries_deadline ON parked_queries USING btree (deadline);
 
--- The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.
+-- The schedule of webhooks. Written by core/storage/delivery/deliveries.py and interventions.py alone.
 CREATE TABLE deliveries (
     delivery_id uuid NOT NULL,
     query_id uuid NOT NULL,
@@ -886,7 +900,8 @@ BEGIN
     SELECT * INTO t FROM tagged_images WHERE image_id = which FOR SHARE;
     INSERT INTO total_changes (kind, audience, key, images, amount)
     SELECT kind, audience, key, n, n * amount FROM unnest(audiences) AS audience, (
-        SELECT 'day', day_taken(t.exif_datetime, t.created_at), 0 WHERE t.id IS NOT NULL
+        SELECT 'ratio', month_taken(t.exif_datetime, t.created_at), ratio_of(t.width, t.height)
+        WHERE t.id IS NOT NULL
         UNION ALL
         SELECT 'camera', t.camera, 0 WHERE t.camera IS NOT NULL
         UNION ALL
@@ -895,11 +910,11 @@ BEGIN
 END $function$
 ;
 
-CREATE OR REPLACE FUNCTION day_taken(exif_datetime timestamp without time zone, created_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION day_of(moment timestamp with time zone)
  RETURNS text
  LANGUAGE sql
  STABLE
-RETURN to_char(COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)), 'YYYY-MM-DD'::text)
+RETURN to_char((moment AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD'::text)
 ;
 
 CREATE OR REPLACE FUNCTION folder_of(path text)
@@ -917,10 +932,10 @@ DECLARE
     emptied text[] := ARRAY['tag'];
 BEGIN
     IF NOT EXISTS (SELECT FROM tagged_images) THEN
-        emptied := emptied || ARRAY['day', 'camera'];
+        emptied := emptied || ARRAY['ratio', 'camera'];
     END IF;
     IF NOT EXISTS (SELECT FROM images) THEN
-        emptied := emptied || ARRAY['status'];
+        emptied := emptied || ARRAY['status', 'day'];
     END IF;
     DELETE FROM total_changes WHERE kind = ANY (emptied);
     DELETE FROM totals WHERE kind = ANY (emptied);
@@ -951,18 +966,30 @@ CREATE OR REPLACE FUNCTION moment_taken(exif_datetime timestamp without time zon
 RETURN CASE WHEN ((exif_datetime AT TIME ZONE 'UTC'::text) <= now()) THEN (exif_datetime AT TIME ZONE 'UTC'::text) ELSE arrived_at END
 ;
 
+CREATE OR REPLACE FUNCTION month_taken(exif_datetime timestamp without time zone, created_at timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+RETURN to_char(COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)), 'YYYY-MM'::text)
+;
+
 CREATE OR REPLACE FUNCTION note_image()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF (NEW.status, NEW.open_to_all) IS DISTINCT FROM (OLD.status, OLD.open_to_all) THEN
+    IF (NEW.status, NEW.taken_at, NEW.open_to_all)
+       IS DISTINCT FROM (OLD.status, OLD.taken_at, OLD.open_to_all) THEN
         INSERT INTO total_changes (kind, audience, key, images)
-        SELECT 'status', audience, status, n
-        FROM (VALUES (NEW.image_id, NEW.open_to_all, NEW.status, 1),
-                     (OLD.image_id, OLD.open_to_all, OLD.status, -1)) AS c (image_id, is_open, status, n),
-             unnest(audiences_of(image_id, is_open)) AS audience
-        WHERE status IS NOT NULL;
+        SELECT kind, audience, key, sum(n)
+        FROM (VALUES (NEW.image_id, NEW.open_to_all, NEW.status, NEW.taken_at, 1),
+                     (OLD.image_id, OLD.open_to_all, OLD.status, OLD.taken_at, -1))
+                 AS c (image_id, is_open, status, taken_at, n),
+             unnest(audiences_of(image_id, is_open)) AS audience,
+             LATERAL (SELECT 'status', status
+                      UNION ALL SELECT 'day', day_of(taken_at) WHERE status <> 'deleted') AS k (kind, key)
+        WHERE status IS NOT NULL
+        GROUP BY kind, audience, key HAVING sum(n) <> 0;
         INSERT INTO changes (kind, ids) VALUES ('image', ARRAY[coalesce(NEW.image_id, OLD.image_id)]);
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
@@ -1007,13 +1034,13 @@ DECLARE
     c record;
 BEGIN
     FOR c IN
-        SELECT i.image_id, i.status, v.owner, v.n
+        SELECT i.image_id, i.status, i.taken_at, v.owner, v.n
         FROM (VALUES (OLD.image_id, OLD.owner, -1), (NEW.image_id, NEW.owner, 1)) AS v (image_id, owner, n)
         JOIN images i ON i.image_id = v.image_id AND NOT i.open_to_all
         FOR SHARE OF i
     LOOP
         INSERT INTO total_changes (kind, audience, key, images)
-        VALUES ('status', c.owner, c.status, c.n);
+        VALUES ('status', c.owner, c.status, c.n), ('day', c.owner, day_of(c.taken_at), c.n);
         PERFORM count_tagged(c.image_id, ARRAY[c.owner], c.n);
     END LOOP;
     RETURN NULL;
@@ -1031,23 +1058,32 @@ BEGIN
         PERFORM add_labels(NEW.tags);
         INSERT INTO noted_images (image_id) VALUES (NEW.id);
     END IF;
-    INSERT INTO total_changes (kind, audience, key, images)
-    SELECT kind, audience, key, sum(n) FROM (
-        SELECT NEW.image_id, 'day', day_taken(NEW.exif_datetime, NEW.created_at), 1
+    INSERT INTO total_changes (kind, audience, key, images, amount)
+    SELECT kind, audience, key, sum(n), sum(n * amount) FROM (
+        SELECT NEW.image_id, 'ratio', month_taken(NEW.exif_datetime, NEW.created_at), 1,
+               ratio_of(NEW.width, NEW.height)
         UNION ALL
-        SELECT OLD.image_id, 'day', day_taken(OLD.exif_datetime, OLD.created_at), -1
+        SELECT OLD.image_id, 'ratio', month_taken(OLD.exif_datetime, OLD.created_at), -1,
+               ratio_of(OLD.width, OLD.height)
         UNION ALL
-        SELECT NEW.image_id, 'camera', NEW.camera, 1 WHERE NEW.camera IS NOT NULL
+        SELECT NEW.image_id, 'camera', NEW.camera, 1, 0 WHERE NEW.camera IS NOT NULL
         UNION ALL
-        SELECT OLD.image_id, 'camera', OLD.camera, -1 WHERE OLD.camera IS NOT NULL
+        SELECT OLD.image_id, 'camera', OLD.camera, -1, 0 WHERE OLD.camera IS NOT NULL
         UNION ALL
-        SELECT NEW.image_id, 'hour', hour_of(NEW.updated_at), 1
+        SELECT NEW.image_id, 'hour', hour_of(NEW.updated_at), 1, 0
         WHERE NEW.updated_at IS DISTINCT FROM OLD.updated_at
-    ) AS c (image_id, kind, key, n) JOIN images i USING (image_id),
+    ) AS c (image_id, kind, key, n, amount) JOIN images i USING (image_id),
         unnest(audiences_of(i.image_id, i.open_to_all)) AS audience
-    GROUP BY kind, audience, key HAVING sum(n) <> 0;
+    GROUP BY kind, audience, key HAVING sum(n) <> 0 OR sum(n * amount) <> 0;
     RETURN NULL;
 END $function$
+;
+
+CREATE OR REPLACE FUNCTION ratio_of(width integer, height integer)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN ((width > 0) AND (height > 0)) THEN (LEAST((65535)::bigint, GREATEST((1)::bigint, (((width * (1000)::bigint) + (height / 2)) / height))))::integer ELSE 0 END
 ;
 
 CREATE OR REPLACE FUNCTION recency(exif_datetime timestamp without time zone, created_at timestamp with time zone)

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal
 
 from starlette.requests import Request
 
@@ -19,6 +18,7 @@ from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.auth.sessions import SessionRing
 from ingress.departures import Departures
+from ingress.facts import InstanceFacts
 from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import Places, RateLimit, SharedBudget
 from ingress.http.waiting import Shared
@@ -30,6 +30,7 @@ from ingress.models.page.pipeline import RoleHealth
 from ingress.reading.alike import AlikeFinder
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
+from ingress.reading.thumbs import Thumbs
 
 #: Of the database and of the broker, the models that run, and the roles.
 Health = tuple[Check, Check, tuple[RunningModel, ...], dict[str, RoleHealth]]
@@ -52,6 +53,7 @@ class Guards:
 
     Attributes:
         bodies: memory for images on their way in or out.
+        thumb_rate: of requests for thumbnails, which `rate` does not count.
         places: how many requests may be under way.
         callbacks: checks callback addresses.
         link_keys: signed links are checked with these; none, and no valid link, without
@@ -62,6 +64,7 @@ class Guards:
     keys: KeyRing
     sessions: SessionRing
     rate: RateLimit
+    thumb_rate: RateLimit
     bodies: SharedBudget
     places: Places
     callbacks: TargetGuard
@@ -71,21 +74,6 @@ class Guards:
     def ring_of(self, request: Request) -> KeyRing | SessionRing:
         """Return what checks a request: its cookie, if it has one and no key."""
         return self.keys if self.sessions.cookie_of(request) is None else self.sessions
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceFacts:
-    """What is so as long as the process runs, and the page tells.
-
-    Attributes:
-        scoring: how the tagging processes score, as `TAGGING_SCORING` says.
-        unseen: those of the default labels of which the bundled model has seen no picture.
-    """
-
-    is_standalone: bool
-    scoring: Literal["softmax", "sigmoid", "threshold"]
-    max_pixels: int
-    unseen: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +90,9 @@ class Dependencies:
         is_broker_there: asks the broker, for `/health`.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         database_looks, health_looks: a flood of probes asks the database once.
+        alike: finds images that are alike.
         pipeline: looks at the stages and processes.
         live: looks for all who listen to events; `rhythm`: how they are sent.
-        alike: finds images that are alike.
         inbox_holds: answers of the receiver in the box that come late, or never.
     """
 
@@ -114,6 +102,7 @@ class Dependencies:
     pool: Pool
     guards: Guards
     blobs: BlobStore
+    thumbs: Thumbs
     keeps_blobs_in_database: bool
     files: RootedFiles
     reader: TextReader

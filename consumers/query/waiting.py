@@ -12,7 +12,7 @@ from typing import Protocol
 from consumers.query.answering import (
     ImageFinder,
     LabelFinder,
-    answer_all,
+    answer_each,
     failed,
     outgoing,
 )
@@ -70,7 +70,7 @@ class WaitingRoom:
         reach("parked.found")
         await self.labels.refresh()
         in_time = [query for query, is_late in ready if not is_late]
-        found = await answer_all(in_time, self.labels, self.images)
+        found = await answer_each(in_time, self.labels, self.images)
         answers = list(zip(in_time, found, strict=True))
         answers += [(query, failed(query, _late())) for query, is_late in ready if is_late]
         reach("parked.answered")

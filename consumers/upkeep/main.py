@@ -6,6 +6,7 @@ from consumers.upkeep.chores import Chore, Upkeep
 from consumers.upkeep.pruning import Pruner
 from consumers.upkeep.repair import BestImagesRepair, postponed
 from core.blobs.keepers import keeper_of
+from core.blobs.thumbs import thumb_keepers
 from core.settings import ArchiveSettings, RetentionSettings, TaggingSettings, load
 from core.storage.archive import following, statistics
 from core.storage.archive.blobs import PostgresBlobs
@@ -29,9 +30,10 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
     Raises:
         ConfigurationError: a setting cannot be worked with.
     """
+    blobs = load(ArchiveSettings).blobs
     pruner = Pruner(
         database.transaction,
-        keeper_of(load(ArchiveSettings).blobs, PostgresBlobs(database)),
+        {"kept_bytes": keeper_of(blobs, PostgresBlobs(database)), **thumb_keepers(blobs)},
         load(RetentionSettings),
         lambda table: metrics.prune_failures.labels(table).inc(),
     )

@@ -49,6 +49,11 @@ _AGED = {
         DELETE FROM label_previews WHERE preview_id IN (
             SELECT preview_id FROM label_previews WHERE created_at < now() - $1::interval LIMIT $2)
     """,
+    "large_thumbs": """
+        DELETE FROM thumbs WHERE (sha256, size) IN (
+            SELECT sha256, size FROM thumbs
+            WHERE size = 'large' AND created_at < now() - $1::interval LIMIT $2)
+    """,
     "heartbeats": heartbeats.PRUNE,
     "sessions": """
         DELETE FROM sessions WHERE digest IN (
@@ -108,6 +113,7 @@ _KEYS = {
     "embeddings": """
         SELECT DISTINCT sha256 FROM embeddings WHERE sha256 > $1 ORDER BY sha256 LIMIT $2
     """,
+    "thumbs": "SELECT DISTINCT sha256 FROM thumbs WHERE sha256 > $1 ORDER BY sha256 LIMIT $2",
 }
 # Young ones are kept, since the transaction of their image may still be open. Using one again
 # resets its age, and locks its row until the image is committed.
@@ -125,6 +131,14 @@ _SWEEP = {
             SELECT sha256, model, preprocessing FROM embeddings e
             WHERE sha256 = ANY($1::bytea[]) AND created_at < now() - $2::interval
               AND NOT EXISTS (SELECT FROM tagged_images t WHERE t.sha256 = e.sha256)
+            FOR UPDATE SKIP LOCKED)
+    """,
+    "thumbs": """
+        DELETE FROM thumbs WHERE (sha256, size) IN (
+            SELECT sha256, size FROM thumbs s
+            WHERE sha256 = ANY($1::bytea[]) AND created_at < now() - $2::interval
+              AND NOT EXISTS (SELECT FROM images i
+                              WHERE i.sha256 = s.sha256 AND i.status <> 'deleted')
             FOR UPDATE SKIP LOCKED)
     """,
 }

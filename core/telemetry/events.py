@@ -56,6 +56,7 @@ _TAGGING = {
     "parked_image_overtaken": "A parked image was deleted or sent again while it was worked on",
     "parked_image_broke": "A parked image met an error that nobody foresaw; it alone fails",
     "parked_image_postponed": "Something is away; the parked image is taken again later",
+    "thumbs_not_kept": "The store of thumbnails did not take some; they are made when asked for",
     "slow_lane_postponed": "PostgreSQL is away; parked images are looked for again",
     "engine_chosen": "The engine that runs the model, and why",
     "engine_judged": "How near the quantised model comes to the exact one",
@@ -72,6 +73,7 @@ _TAGGING = {
 _ASKING = {
     "label_without_other_language": "A label has no alias in Russian or in English",
     "labels_without_other_language": "So many labels have no alias in Russian or in English",
+    "parked_query_broke": "A query that waited met an error that nobody foresaw; it alone fails",
     "query_answered": "A query has its answer; its webhook follows",
 }
 _DELIVERING = {

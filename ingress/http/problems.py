@@ -72,6 +72,12 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("not_found", 404, "Not found", "The page /docs lists all paths."),
     Kind("image_not_found", 404, "Image not found", "Unknown, deleted, or another owner's."),
+    Kind(
+        "thumb_missing",
+        404,
+        "No thumbnail",
+        "`detail` says why the picture gives none; it is tried again after ten minutes.",
+    ),
     Kind("query_not_found", 404, "Query not found", "Unknown, or another owner's."),
     Kind("endpoint_not_found", 404, "Endpoint not found", "Unknown, or another owner's."),
     Kind(

@@ -8,10 +8,11 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from core.storage import labels
-from core.storage.archive import images, jobs, statistics
+from core.storage.archive import images, statistics
 from core.storage.delivery import inboxes
 from core.storage.finding import changed
 from core.storage.finding.changed import WatchedImage, WatchedQuery
+from core.storage.folders import job_images, jobs
 from core.storage.scoring import rescoring
 from core.storage.scoring.rescoring import Progress
 from core.storage.stream.changes import Kind
@@ -30,7 +31,7 @@ from ingress.models.page.live import (
     LiveQuery,
 )
 from ingress.models.page.pipeline import PipelineReport, ShownLettersOfReason
-from ingress.reading.jobs import with_progress
+from ingress.reading.jobs import with_images
 
 #: Changes that one event lists.
 MOST_CHANGES = 200
@@ -205,12 +206,10 @@ async def shown_jobs(
 ) -> list[tuple[str | None, ShownJob]]:
     """Return jobs that people watch, with their owners; the newest first."""
     found = await jobs.watched(connection, ENDED_WITHIN_S, job_ids)
-    counts = await images.counts_of_jobs(connection, [job.job_id for job in found]) if found else {}
-    rates = {job.job_id: await jobs.rate_per_s(connection, job.job_id) for job in found}
-    return [
-        (job.owner, with_progress(job, counts.get(job.job_id, {}), rates[job.job_id], base_url))
-        for job in found
-    ]
+    ids = [job.job_id for job in found]
+    counts = await images.counts_of_jobs(connection, ids) if found else {}
+    rates = await job_images.rates_per_s(connection, ids) if found else {}
+    return with_images(found, counts, rates, base_url)
 
 
 def _jobs_for(viewer: Viewer, shown: Sequence[tuple[str | None, ShownJob]]) -> tuple[ShownJob, ...]:

@@ -106,6 +106,7 @@ class ShownImage(Output):
     size_bytes: int | None = None
     width: int | None = None
     height: int | None = None
+    colour: str | None = Field(None, description="Mean of the picture in sRGB: #a1b2c3.")
     sha256: str | None = None
     model: str | None = None
     error: FileError | None = None

@@ -1,9 +1,10 @@
 """Jobs as clients see them, for routes and for the stream of changes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
+from uuid import UUID
 
-from core.storage.archive.jobs import DirectoryJob
+from core.storage.folders.jobs import DirectoryJob
 from ingress.models.jobs import ListedJob, ShownJob
 
 JobT = TypeVar("JobT", bound=ListedJob)
@@ -27,13 +28,20 @@ def shown(job: DirectoryJob, base_url: str, model: type[JobT], **more: Any) -> J
     )
 
 
-def with_progress(
-    job: DirectoryJob, counts: Mapping[str, int], rate_per_s: float, base_url: str
-) -> ShownJob:
-    """Return a job with how many of its images are in each status, and how fast they come."""
-    eta = eta_s(job, counts, rate_per_s)
-    rate = round(rate_per_s, 2)
-    return shown(job, base_url, ShownJob, images=dict(counts), rate_per_s=rate, eta_s=eta)
+def with_images(
+    found: Sequence[DirectoryJob],
+    counts: Mapping[UUID, Mapping[str, int]],
+    rates: Mapping[UUID, float],
+    base_url: str,
+) -> list[tuple[str | None, ShownJob]]:
+    """Return jobs with their owners, their images in each status, and how fast they go."""
+    told = []
+    for job in found:
+        images, rate = dict(counts.get(job.job_id, {})), rates.get(job.job_id, 0.0)
+        left_s = eta_s(job, images, rate)
+        of_images = {"images": images, "rate_per_s": round(rate, 2), "eta_s": left_s}
+        told.append((job.owner, shown(job, base_url, ShownJob, **of_images)))
+    return told
 
 
 def eta_s(job: DirectoryJob, counts: Mapping[str, int], rate_per_s: float) -> float | None:

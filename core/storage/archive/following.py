@@ -37,7 +37,8 @@ UPDATE images i SET taken_at = moment_taken(t.exif_datetime, i.arrived_at)
 FROM tagged_images t
 WHERE t.id = ANY($1::int8[]) AND i.image_id = t.image_id
   AND i.taken_at <> moment_taken(t.exif_datetime, i.arrived_at)
-RETURNING i.image_id
+RETURNING i.image_id, day_of(i.taken_at) AS day, day_of(old.taken_at) AS day_was,
+    audiences_of(i.image_id, i.open_to_all) AS audiences
 """
 
 
@@ -88,8 +89,11 @@ async def _rewrite(
     await image_tags.lock(tx, image_ids)
     await changes.note(tx, "image", image_ids)
     await tx.execute(_TAKE_NOTES, numbers)
-    if redated := [row["image_id"] for row in await tx.fetch(_DATES, numbers)]:
-        await ownership.redate(tx, redated)
+    counts = Counts()
+    if redated := await tx.fetch(_DATES, numbers):
+        await ownership.redate(tx, [row["image_id"] for row in redated])
+        for row in redated:
+            counts.move("day", row["day_was"], row["day"], audiences=row["audiences"])
     rows = await tx.fetch(_TAGS, numbers)
     label_ids = await _label_ids(tx, {row["name"] for row in rows})
     ts = {row["image_id"]: row["ts"] for row in rows}
@@ -108,7 +112,6 @@ async def _rewrite(
         )
         for number in numbers
     ]
-    counts = Counts()
     had = await answer_rows.replace(tx, stored, counts)
     await statistics.append(tx, counts)
     return stored, had

@@ -22,9 +22,9 @@ _DELETE = """
 UPDATE images SET status = 'deleted', deleted_at = clock_timestamp(), updated_at = now(),
     deleted_content = sha256(uuid_send(image_id) || sha256),
     uri = '', path = '', open_to_all = false, media_type = NULL, size_bytes = NULL, sha256 = NULL,
-    reason = NULL, detail = NULL, event_time = NULL, event_is_bulk = false, excluded = false,
-    hand_tags = NULL, rejected_tags = '{}', added_tags = '{}', decided_by = $2,
-    decided_at = now(), moved_to = NULL
+    reason = NULL, detail = NULL, ratio = 0, colour = NULL, event_time = NULL,
+    event_is_bulk = false, excluded = false, hand_tags = NULL, rejected_tags = '{}',
+    added_tags = '{}', decided_by = $2, decided_at = now(), moved_to = NULL
 WHERE image_id = $1 AND status <> 'deleted'
 RETURNING deleted_at
 """

@@ -20,12 +20,14 @@ from core.transaction import Transaction
 # which nobody knows when it was taken counts as taken when it arrived.
 _IMAGES = f"""
 INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, media_type, event_time,
-                    event_is_bulk, taken_at, status)
+                    event_is_bulk, taken_at, ratio, colour, status)
 SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, u.media_type,
-       least(u.event_time, now()), u.event_is_bulk, moment_taken(u.exif, now()), 'tagged'
+       least(u.event_time, now()), u.event_is_bulk, moment_taken(u.exif, now()),
+       ratio_of(u.width, u.height), u.colour, 'tagged'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[],
-            $8::timestamptz[], $9::bool[], $10::timestamp[])
-     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time, event_is_bulk, exif)
+            $8::timestamptz[], $9::bool[], $10::timestamp[], $11::int4[], $12::int4[], $13::int4[])
+     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time, event_is_bulk, exif,
+           width, height, colour)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = 'tagged', reason = NULL, detail = NULL, path = excluded.path, sha256 = excluded.sha256,
@@ -33,9 +35,10 @@ ON CONFLICT (image_id) DO UPDATE SET
     event_time = excluded.event_time, event_is_bulk = excluded.event_is_bulk, updated_at = now(),
     taken_at = CASE WHEN excluded.taken_at = now() AND images.status <> 'deleted'
                     THEN images.arrived_at ELSE excluded.taken_at END,
+    ratio = excluded.ratio, colour = excluded.colour,
     {COMES_BACK}
-RETURNING images.image_id, images.excluded, images.hand_tags, images.rejected_tags,
-    images.added_tags, images.status, old.status AS was,
+RETURNING {keeping.COUNTED}, images.excluded, images.hand_tags, images.rejected_tags,
+    images.added_tags,
     old.taken_at <> images.taken_at AND NOT images.open_to_all AS is_redated,
     old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
@@ -67,8 +70,10 @@ ON CONFLICT (image_id) DO UPDATE SET
 RETURNING tagged_images.id, tagged_images.image_id, old.id IS NOT NULL AS existed,
     recency(tagged_images.exif_datetime, tagged_images.created_at) AS ts,
     hour_of(tagged_images.updated_at) AS hour,
-    day_taken(tagged_images.exif_datetime, tagged_images.created_at) AS day,
-    day_taken(old.exif_datetime, old.created_at) AS day_was,
+    month_taken(tagged_images.exif_datetime, tagged_images.created_at) AS month,
+    month_taken(old.exif_datetime, old.created_at) AS month_was,
+    ratio_of(tagged_images.width, tagged_images.height) AS ratio,
+    ratio_of(old.width, old.height) AS ratio_was,
     tagged_images.camera, old.camera AS camera_was,
     (SELECT audiences_of(i.image_id, i.open_to_all) FROM images i
      WHERE i.image_id = tagged_images.image_id) AS audiences
@@ -162,7 +167,9 @@ async def replace(
 def _count(rows: Sequence[Mapping[str, Any]], counts: Counts) -> None:
     for row in rows:
         counts.add("hour", row["hour"], 1, audiences=row["audiences"])
-        counts.move("day", row["day_was"], row["day"], audiences=row["audiences"])
+        counts.add("ratio", row["month"], 1, row["ratio"], audiences=row["audiences"])
+        if row["existed"]:
+            counts.add("ratio", row["month_was"], -1, -row["ratio_was"], audiences=row["audiences"])
         counts.move("camera", row["camera_was"], row["camera"], audiences=row["audiences"])
 
 
@@ -203,6 +210,9 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
         [image.made.at if image.made else None for image in images],
         [image.made is not None and not image.made.is_fresh for image in images],
         [image.tags.exif_datetime for image in images],
+        [image.tags.width for image in images],
+        [image.tags.height for image in images],
+        [image.tags.colour for image in images],
     )
     ordering.check(rows, {image.image_id: image.made for image in images})
     await keeping.note_arrivals(

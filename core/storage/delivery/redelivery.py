@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.delivery import deliveries
+from core.storage.delivery import interventions
 from core.transaction import Transaction
 from schemas.callback import callback_id_of
 
@@ -90,8 +90,8 @@ async def redeliver(tx: Transaction, wanted: RedeliveryChoice, *, limit: int) ->
     again = tuple(row["delivery_id"] for row in rows if row["state"] != "delivered")
     delivered = [row for row in rows if row["state"] == "delivered"]
     anew = tuple(callback_id_of(row["query_id"], row["round"] + 1) for row in delivered)
-    attempts = await deliveries.make_due_again(tx, again) if again else {}
+    attempts = await interventions.make_due_again(tx, again) if again else {}
     if anew:
         known = [row["delivery_id"] for row in delivered]
-        await deliveries.add_round(tx, dict(zip(known, anew, strict=True)))
+        await interventions.add_round(tx, dict(zip(known, anew, strict=True)))
     return Redelivered(again, anew, attempts | dict.fromkeys(anew, 1))

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from core.storage.archive import images, jobs
-from core.storage.archive.jobs import DirectoryJob
+from core.storage.archive import images
+from core.storage.folders import job_images, jobs
+from core.storage.folders.jobs import DirectoryJob
 from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
@@ -14,7 +15,7 @@ from ingress.http.problems import Problem
 from ingress.live.streaming import job_stream, wants_events
 from ingress.models.jobs import JobFailures, JobPage, ListedJob, ShownJob, ShownJobFailure
 from ingress.operations import Call, Operation, Reply, json_response
-from ingress.reading.jobs import shown, with_progress
+from ingress.reading.jobs import shown, with_images
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -48,8 +49,10 @@ async def failures(call: Call) -> Response:
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
     async with call.deps.pool.connection() as connection:
         await _own(call, connection, job_id)
-        found = await jobs.failures(connection, job_id, before=page_before(call), limit=limit + 1)
-        reasons = await jobs.failure_reasons(connection, job_id)
+        found = await job_images.failures(
+            connection, job_id, before=page_before(call), limit=limit + 1
+        )
+        reasons = await job_images.failure_reasons(connection, job_id)
     last = found[limit - 1] if len(found) > limit else None
     return json_response(
         JobFailures(
@@ -94,8 +97,8 @@ async def _look(call: Call, job_id: UUID) -> ShownJob:
     async with call.deps.pool.connection() as connection:
         job = await _own(call, connection, job_id)
         counts = await images.job_counts(connection, job_id)
-        rate = await jobs.rate_per_s(connection, job_id)
-    return with_progress(job, counts, rate, call.deps.base_url)
+        rates = await job_images.rates_per_s(connection, [job_id])
+    return with_images([job], {job_id: counts}, rates, call.deps.base_url)[0][1]
 
 
 OPERATIONS = (

@@ -11,8 +11,8 @@ import pytest
 from core.storage.delivery import deliveries, lanes
 from core.storage.delivery.lanes import Room
 from core.storage.pool import Pool
-from core.storage.queries import queries, query_pages
-from core.storage.queries.query_pages import QueryFilter
+from core.storage.queries import queries, query_looks
+from core.storage.queries.query_looks import QueryFilter
 from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.callback import callback_id_of
@@ -195,7 +195,7 @@ async def test_a_page_is_read_by_an_index_in_its_order(
         "        accepted_at, accepted_at FROM queries"
     )
     await pool.execute("ANALYZE queries, deliveries")
-    query, arguments = query_pages.statement(wanted, 51)
+    query, arguments = query_looks.statement(wanted, 51)
 
     plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {query}", *arguments))
 

@@ -8,11 +8,11 @@ from uuid import UUID
 import httpx
 import pytest
 
-from core.storage.delivery import deliveries
+from core.storage.delivery import deliveries, interventions
 from core.storage.delivery.deliveries import Settled
 from core.storage.pool import Pool
-from core.storage.queries import query_pages
-from core.storage.queries.query_pages import QueryFilter
+from core.storage.queries import query_looks, query_pages
+from core.storage.queries.query_looks import QueryFilter
 from ingress.auth.api_keys import Scope
 from tests.integration.ingress.page.test_attempts import FAILED, answered, claim, fail
 from tests.integration.ingress.problems import problem_in
@@ -39,7 +39,7 @@ async def one_of_each(pool: Pool) -> dict[str, UUID]:
     await end(pool, Settled("dead", reason="gone"))
     made["stopped"] = await answered(pool)
     async with pool.transaction() as tx:
-        await deliveries.stop(tx, made["stopped"], by="alice")
+        await interventions.stop(tx, made["stopped"], by="alice")
     made["will_retry"] = await answered(pool)
     await fail(pool)
     made["in_flight"] = await answered(pool)
@@ -103,7 +103,7 @@ async def test_what_waits_for_an_attempt_is_listed_the_next_one_first(world: Wor
 
 @pytest.mark.parametrize("state", ["waiting", "will_retry"])
 async def test_pages_of_rare_ones_look_at_a_bounded_number_and_go_on(
-    world: World, state: query_pages.State
+    world: World, state: query_looks.State
 ) -> None:
     rare = await answered(world.pool)
     if state == "will_retry":

@@ -9,13 +9,22 @@ from uuid import UUID
 
 from core.transaction import Transaction
 
-MAX_COUNTED = 100_000  # failures of a job by reason, 0.1 s
 _COLUMNS = """job_id, owner, root, directory, options, state, total, announced, skipped, skips,
        position, error, created_at, updated_at, finished_at"""
 _CREATE = """
 INSERT INTO jobs (job_id, kind, owner, root, directory, options, total, state)
 VALUES ($1, 'directory', $2, $3, $4, $5, $6, 'waiting')
 ON CONFLICT (job_id) DO NOTHING
+"""
+# One of these ends when no record of it comes any more: from then on its retention counts. Rows of
+# jobs are the last that a batch's transaction locks, and in order.
+_COUNT = """
+INSERT INTO jobs (job_id, kind, root, directory, state, announced, finished_at)
+SELECT job_id, 'records', '', '', 'done', images, now()
+FROM unnest($1::uuid[], $2::int8[]) AS u (job_id, images) ORDER BY job_id
+ON CONFLICT (job_id) DO UPDATE SET
+    announced = jobs.announced + excluded.announced, updated_at = now(), finished_at = now()
+WHERE jobs.kind = 'records'
 """
 _GET = f"SELECT {_COLUMNS} FROM jobs WHERE job_id = $1"  # noqa: S608 - constants only
 _RECENT = f"""
@@ -27,7 +36,7 @@ ORDER BY created_at DESC, job_id DESC LIMIT $4
 # What people watch: open ones, those that ended a moment ago, and those that are asked for.
 _WATCHED = f"""
 SELECT {_COLUMNS} FROM jobs
-WHERE state IN ('waiting', 'running') OR finished_at > now() - make_interval(secs => $1)
+WHERE state IN ('waiting', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1)
    OR job_id = ANY($2::uuid[])
 ORDER BY created_at DESC, job_id DESC LIMIT 500
 """  # noqa: S608 - constants only
@@ -78,28 +87,6 @@ WHERE job_id = $1 AND token = $2 AND state = 'running' RETURNING true
 _RELEASE = """
 UPDATE jobs SET state = 'waiting', lease_until = NULL, token = NULL, updated_at = now()
 WHERE job_id = $1 AND token = $2 AND state = 'running'
-"""
-# Of the last minute, or since the job began: both by index `images_job`.
-_RECENT_IMAGES = """
-SELECT (SELECT count(*) FROM images
-        WHERE job_id = j.job_id AND status = 'tagged' AND updated_at > since)
-     + (SELECT count(*) FROM images
-        WHERE job_id = j.job_id AND status = 'failed' AND updated_at > since) AS images,
-       extract(epoch FROM now() - since)::float8 AS seconds
-FROM jobs j, LATERAL (SELECT greatest(j.created_at, now() - interval '1 minute') AS since) s
-WHERE job_id = $1
-"""
-_FAILURES = """
-SELECT image_id, path AS image_path, coalesce(reason, '') AS reason,
-       coalesce(detail, '') AS detail, updated_at AS at
-FROM images WHERE job_id = $1 AND status = 'failed'
-  AND ($2::timestamptz IS NULL OR (updated_at, image_id) < ($2, $3))
-ORDER BY updated_at DESC, image_id DESC LIMIT $4
-"""
-_REASONS = """
-SELECT coalesce(reason, '') AS reason, count(*) FROM (
-    SELECT reason FROM images WHERE job_id = $1 AND status = 'failed' LIMIT $2) f
-GROUP BY 1 ORDER BY 2 DESC, 1
 """
 _FAILED_IMAGES = """
 SELECT path, coalesce(reason, '') AS reason, coalesce(detail, '') AS detail FROM images
@@ -179,17 +166,6 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedJobImage:
-    """An image of a job that could not be tagged, with its id and time."""
-
-    image_id: UUID
-    image_path: str
-    reason: str
-    detail: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class JobFailure:
     """An image of a job that could not be tagged, and why."""
 
@@ -238,6 +214,17 @@ async def watched(
     return [_job(row) for row in rows]
 
 
+async def count_records(tx: Transaction, images: Mapping[UUID, int]) -> None:
+    """Count images that direct producers announced in jobs of their own; a directory's stays so.
+
+    Args:
+        tx: the transaction that has written what became of them.
+        images: how many more of each job.
+    """
+    job_ids = sorted(images)
+    await tx.execute(_COUNT, job_ids, [images[job_id] for job_id in job_ids])
+
+
 async def cancel(tx: Transaction, job_id: UUID) -> bool:
     """End a job that waits or runs; its runner stops at its next step. False if it had ended."""
     return bool(await tx.fetchval(_CANCEL, job_id))
@@ -254,31 +241,6 @@ async def pause(tx: Transaction, job_id: UUID) -> bool:
 async def resume(tx: Transaction, job_id: UUID) -> bool:
     """Let a held job go on where it was; False if it was not held."""
     return bool(await tx.fetchval(_RESUME, job_id))
-
-
-async def rate_per_s(connection: Transaction, job_id: UUID) -> float:
-    """Return how many of a job's images were tagged, or failed, per second of the last minute."""
-    row = await connection.fetchrow(_RECENT_IMAGES, job_id)
-    return 0.0 if row is None or row["seconds"] <= 0 else row["images"] / row["seconds"]
-
-
-async def failures(
-    connection: Transaction, job_id: UUID, *, before: tuple[datetime, UUID] | None, limit: int
-) -> list[FailedJobImage]:
-    """Return a job's images that could not be tagged, the last first.
-
-    Args:
-        before: (time, image_id) of the last one of the page before.
-    """
-    at, image_id = before or (None, None)
-    rows = await connection.fetch(_FAILURES, job_id, at, image_id, limit)
-    return [FailedJobImage(**dict(row)) for row in rows]
-
-
-async def failure_reasons(connection: Transaction, job_id: UUID) -> dict[str, int]:
-    """Return why images of a job failed, the most frequent reason first; of 100,000 of them."""
-    rows = await connection.fetch(_REASONS, job_id, MAX_COUNTED)
-    return {row["reason"]: row["count"] for row in rows}
 
 
 async def lease(connection: Transaction, token: UUID, lease_s: float) -> DirectoryJob | None:
