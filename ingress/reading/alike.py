@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from core.storage.finding import bursts, decisions, duplicates, evidence
-from core.storage.finding.decisions import AlikeSubject, Decision, Key, key_of
+from core.storage.finding.decisions import AlikeSubject, Decision, Key, keys_of
 from core.storage.finding.duplicates import Level
 from core.storage.finding.evidence import Evidence
 from core.storage.pool import Pool
@@ -18,8 +18,8 @@ MAX_ROW_ID = 2**63 - 1
 LEVELS: tuple[Level, ...] = ("identical", "same_photo", "burst")
 #: A cursor of any level is a number of so many hexadecimal digits.
 DIGITS = 64
-#: That of decisions is its time, and what it is kept by: a content, or the id of an image.
-TIME_DIGITS, ID_DIGITS = 16, 32
+#: That of decisions is its time, and what it is kept by: a content, the id of an image, or both.
+TIME_DIGITS, ID_DIGITS, OWN_DIGITS = 16, 32, 96
 _HALF = 16 * 8
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _BEGINNING = datetime(1, 1, 1)  # noqa: DTZ001 - EXIF times have no zone
@@ -92,7 +92,7 @@ class AlikeFinder:
         """Return at most `limit` groups of a level that are undecided."""
         find = {"identical": self._identical, "same_photo": self._same_photo, "burst": self._burst}
         raw, follows, is_complete = await find[level](owner, cursor, limit)
-        groups = await self._found(level, raw)
+        groups = await self._found(level, raw, owner)
         return FoundGroups([one for one in groups if not one.is_decided], follows, is_complete)
 
     async def decided(
@@ -108,8 +108,9 @@ class AlikeFinder:
         for row in rows[:limit]:
             if row.one in known and row.other in known:
                 pair = known[row.one].image_id, known[row.other].image_id
-                group = await self.pair(*pair)
-                found += [group] if group is not None and group.level == level else []
+                group = await self.pair(*pair, owner=owner)
+                if group is not None and group.level == level and group.is_decided:
+                    found.append(group)
         follows = None
         if len(rows) > limit:
             last = rows[limit - 1]
@@ -117,7 +118,7 @@ class AlikeFinder:
             follows = f"{since:0{TIME_DIGITS}x}{last.one.hex()}"
         return FoundGroups(found, follows)
 
-    async def pair(self, one: UUID, other: UUID) -> FoundGroup | None:
+    async def pair(self, one: UUID, other: UUID, *, owner: str | None) -> FoundGroup | None:
         """Return two images side by side; None where one has no tags, or is not there.
 
         Images that are not alike by what is known of them now, as the first and the last of a long
@@ -126,7 +127,7 @@ class AlikeFinder:
         async with self.pool.connection() as connection:
             compared = await evidence.compare(connection, one, other)
         raw = _Raw((one, other), compared.cosine, compared.hash_distance)
-        return next(iter(await self._found(compared.level or "burst", [raw])), None)
+        return next(iter(await self._found(compared.level or "burst", [raw], owner)), None)
 
     async def totals(self, owner: str | None) -> Totals:
         """Return how much is undecided, counted for a second a level, once a minute."""
@@ -162,7 +163,9 @@ class AlikeFinder:
                 return groups, gain, False
             cursor = page.next
 
-    async def _found(self, level: Level, raw: Sequence[_Raw]) -> list[FoundGroup]:
+    async def _found(
+        self, level: Level, raw: Sequence[_Raw], owner: str | None
+    ) -> list[FoundGroup]:
         """Return groups with what is known of their images and was decided about them."""
         async with self.pool.connection() as connection:
             ids = [image_id for one in raw for image_id in one.image_ids]
@@ -171,15 +174,17 @@ class AlikeFinder:
                 sorted((known[one] for one in group.image_ids if one in known), key=_row)
                 for group in raw
             ]
-            keys = [_key(group[0], other) for group in alike for other in group[1:]]
-            decided = await decisions.of(connection, keys)
+            keys = [
+                key for group in alike for other in group[1:] for key in _keys(group[0], other)
+            ]
+            decided = await decisions.of(connection, keys, owner=owner)
         return [
             FoundGroup(
                 level,
                 images,
                 one.cosine,
                 one.hash_distance,
-                [(images[0], other, decided.get(_key(images[0], other))) for other in images[1:]],
+                [(images[0], other, _about(decided, images[0], other)) for other in images[1:]],
             )
             for one, images in zip(raw, alike, strict=True)
             if len(images) > 1
@@ -223,8 +228,12 @@ def subject_of(image: Evidence) -> AlikeSubject:
     return AlikeSubject(image.image_id, image.sha256)
 
 
-def _key(one: Evidence, other: Evidence) -> Key:
-    return key_of(subject_of(one), subject_of(other))
+def _keys(one: Evidence, other: Evidence) -> tuple[Key, Key]:
+    return keys_of(subject_of(one), subject_of(other))
+
+
+def _about(decided: Mapping[Key, Decision], one: Evidence, other: Evidence) -> Decision | None:
+    return next((decided[key] for key in _keys(one, other) if key in decided), None)
 
 
 def _row(image: Evidence) -> int:

@@ -3,6 +3,10 @@
 A decision is kept by the contents of both images, so that neither a tagging nor a move of a file
 changes it; between copies with the same bytes it is kept by the images themselves, and follows the
 one that moves (`core.storage.archive.moving`).
+
+The same contents may be several owners', each with images of their own. Nobody's decision is changed
+by another, and none is seen that excluded an image which one may not see: who decides where such a
+one stands already is kept by image and content.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,14 +18,16 @@ from core.storage.archive import curation, image_tags
 from core.storage.archive.ownership import visible
 from core.transaction import Transaction
 
-#: The lesser and the greater of two contents, or of the ids of two copies.
+#: The lesser and the greater of two contents, or of the ids of two copies, or of both.
 Key = tuple[bytes, bytes]
 
 _COLUMNS = "one, other, keep, loser, did_exclude, decided_by, decided_at"
 _OF = f"""
 SELECT {_COLUMNS} FROM duplicate_decisions d
 JOIN unnest($1::bytea[], $2::bytea[]) AS k (one, other) USING (one, other)
-"""  # noqa: S608 - a constant
+WHERE NOT EXISTS (SELECT FROM images i WHERE i.image_id = d.loser AND i.status <> 'deleted'
+                                         AND NOT {visible("$3")})
+"""  # noqa: S608 - constants only
 _NEWEST = f"""
 SELECT {_COLUMNS} FROM duplicate_decisions
 WHERE $1::timestamptz IS NULL OR (decided_at, one) < ($1, $2::bytea)
@@ -29,20 +35,27 @@ ORDER BY decided_at DESC, one DESC LIMIT $3
 """  # noqa: S608 - a constant
 # Of the images with a content the oldest that may be seen; of copies the image itself.
 _SUBJECTS = f"""
-SELECT DISTINCT ON (k.key) k.key, i.image_id, t.sha256
-FROM unnest($1::bytea[]) AS k (key)
-JOIN tagged_images t ON CASE WHEN length(k.key) = 32 THEN t.sha256 = k.key
-                             ELSE t.image_id = encode(k.key, 'hex')::uuid END
-JOIN images i USING (image_id)
+WITH k AS (SELECT DISTINCT key FROM unnest($1::bytea[]) AS u (key)), found AS (
+    SELECT k.key, t.id, t.image_id, t.sha256 FROM k JOIN tagged_images t ON t.sha256 = k.key
+    WHERE length(k.key) = 32
+    UNION ALL
+    SELECT k.key, t.id, t.image_id, t.sha256
+    FROM k JOIN tagged_images t ON t.image_id = encode(substr(k.key, 1, 16), 'hex')::uuid
+    WHERE length(k.key) <> 32 AND substr(k.key, 17) IN ('', t.sha256)
+)
+SELECT DISTINCT ON (f.key) f.key, f.image_id, f.sha256 FROM found f JOIN images i USING (image_id)
 WHERE i.status NOT IN ('missing', 'deleted') AND {visible("$2")}
-ORDER BY k.key, t.id
+ORDER BY f.key, f.id
 """  # noqa: S608 - constants only
 _TAKE_BACK = f"""
-DELETE FROM duplicate_decisions WHERE one = $1 AND other = $2 RETURNING {_COLUMNS}
+DELETE FROM duplicate_decisions d WHERE one = $1 AND other = $2 AND ($3::text IS NULL OR NOT EXISTS (
+    SELECT FROM images i WHERE i.image_id = d.loser AND i.status <> 'deleted' AND NOT EXISTS (
+        SELECT FROM image_owners o WHERE o.image_id = i.image_id AND o.owner = $3)))
+RETURNING {_COLUMNS}
 """  # noqa: S608 - a constant
 _DECIDE = f"""
 INSERT INTO duplicate_decisions (one, other, keep, loser, did_exclude, decided_by)
-VALUES ($1, $2, $3, $4, $5, $6) RETURNING {_COLUMNS}
+VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING {_COLUMNS}
 """  # noqa: S608 - a constant
 _IS_EXCLUDED = "SELECT excluded FROM images WHERE image_id = $1"
 # Another decision that wants it excluded too keeps it so.
@@ -80,20 +93,25 @@ class Decision:
     decided_at: datetime
 
 
-def key_of(one: AlikeSubject, other: AlikeSubject) -> Key:
-    """Return what a decision about two images is kept by."""
-    pair = (one.sha256, other.sha256)
+def keys_of(one: AlikeSubject, other: AlikeSubject) -> tuple[Key, Key]:
+    """Return what decisions about two images are kept by: where another owner's stands, and else."""
+    own = (one.image_id.bytes + one.sha256, other.image_id.bytes + other.sha256)
+    usual = (one.sha256, other.sha256)
     if one.sha256 == other.sha256:
-        pair = (one.image_id.bytes, other.image_id.bytes)
-    return min(pair), max(pair)
+        usual = (one.image_id.bytes, other.image_id.bytes)
+    return (min(own), max(own)), (min(usual), max(usual))
 
 
-async def of(connection: Transaction, keys: Iterable[Key]) -> Mapping[Key, Decision]:
-    """Return what was decided of these pairs."""
+async def of(
+    connection: Transaction, keys: Iterable[Key], *, owner: str | None
+) -> Mapping[Key, Decision]:
+    """Return what was decided of these pairs, as far as this owner may see it; None: all of it."""
     wanted = list(keys)
     if not wanted:
         return {}
-    rows = await connection.fetch(_OF, [one for one, _ in wanted], [other for _, other in wanted])
+    rows = await connection.fetch(
+        _OF, [one for one, _ in wanted], [other for _, other in wanted], owner
+    )
     found = (Decision(**dict(row)) for row in rows)
     return {(one.one, one.other): one for one in found}
 
@@ -116,37 +134,50 @@ async def subjects(
 
 
 async def decide(
-    tx: Transaction, one: AlikeSubject, other: AlikeSubject, *, keep: UUID | None, by: str
-) -> Decision:
+    tx: Transaction,
+    one: AlikeSubject,
+    other: AlikeSubject,
+    *,
+    keep: UUID | None,
+    by: str,
+    owner: str | None,
+) -> None:
     """Decide about two images: both stay in answers, or one, and the other is excluded.
 
     A decision before is taken back first, and its exclusion with it.
+
+    Args:
+        keep: the image that stays; None: both.
+        by: who decides.
+        owner: whose images alone may be changed; None: an administrator, who changes all.
     """
-    await take_back(tx, one, other, by=by)
+    await take_back(tx, one, other, by=by, owner=owner)
     loser, did_exclude = None, False
     if keep is not None:
         loser = other.image_id if keep == one.image_id else one.image_id
         did_exclude = not await tx.fetchval(_IS_EXCLUDED, loser)
         if did_exclude:
             await curation.exclude_for(tx, loser, excluded=True, by=by)
-    row = await tx.fetchrow(_DECIDE, *key_of(one, other), keep, loser, did_exclude, by)
-    return Decision(**dict(row or {}))
+    for key in reversed(keys_of(one, other)):
+        if await tx.fetchrow(_DECIDE, *key, keep, loser, did_exclude, by) is not None:
+            return
 
 
-async def take_back(tx: Transaction, one: AlikeSubject, other: AlikeSubject, *, by: str) -> bool:
+async def take_back(
+    tx: Transaction, one: AlikeSubject, other: AlikeSubject, *, by: str, owner: str | None
+) -> bool:
     """Forget what was decided about two images; return whether anything was.
 
     The image that the decision excluded is included again, unless another decision is about it too,
-    or a person has excluded it since.
+    or a person has excluded it since. Arguments as of `decide`.
     """
     await image_tags.lock(tx, sorted((one.image_id, other.image_id)))
-    row = await tx.fetchrow(_TAKE_BACK, *key_of(one, other))
-    if row is None:
-        return False
-    gone = Decision(**dict(row))
-    if gone.did_exclude and gone.loser is not None:
-        # It may be a copy of the one named here: the decision is about contents.
-        await image_tags.lock(tx, [gone.loser])
-        if not await tx.fetchval(_HAND_OVER, gone.loser):
-            await curation.exclude_for(tx, gone.loser, excluded=False, by=by)
-    return True
+    rows = [await tx.fetchrow(_TAKE_BACK, *key, owner) for key in keys_of(one, other)]
+    taken = [Decision(**dict(row)) for row in rows if row is not None]
+    for gone in taken:
+        if gone.did_exclude and gone.loser is not None:
+            # It may be a copy of the one named here: the decision is about contents.
+            await image_tags.lock(tx, [gone.loser])
+            if not await tx.fetchval(_HAND_OVER, gone.loser):
+                await curation.exclude_for(tx, gone.loser, excluded=False, by=by)
+    return bool(taken)

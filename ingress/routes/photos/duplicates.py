@@ -14,6 +14,7 @@ from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
 from ingress.auth.ownership import require_change, visible_image
 from ingress.http.cursors import limit_of
+from ingress.http.parameters import boolean_of, read, wrong
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.duplicates import (
     AlikeImage,
@@ -32,6 +33,7 @@ from ingress.reading.alike import (
     DIGITS,
     ID_DIGITS,
     LEVELS,
+    OWN_DIGITS,
     TIME_DIGITS,
     FoundGroup,
     Totals,
@@ -39,7 +41,7 @@ from ingress.reading.alike import (
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-_DIGITS = (TIME_DIGITS + ID_DIGITS, DIGITS, TIME_DIGITS + DIGITS)
+_DIGITS = (DIGITS, *(TIME_DIGITS + digits for digits in (ID_DIGITS, DIGITS, OWN_DIGITS)))
 CURSOR = f"^({'|'.join(f'[0-9a-f]{{{digits}}}' for digits in _DIGITS)})$"
 _ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 PAIR = f"^{_ID}~{_ID}$"
@@ -87,7 +89,9 @@ async def decide(call: Call) -> Response:
         raise Problem("invalid_request", detail, Extra(errors=(FieldError("/keep", detail),)))
     async with call.deps.pool.transaction() as tx:
         one, other = await _changeable(tx, call, one_id, other_id)
-        await decisions.decide(tx, one, other, keep=keep, by=call.caller.owner)
+        await decisions.decide(
+            tx, one, other, keep=keep, by=call.caller.owner, owner=call.own_only
+        )
     return await _as_it_is(call, one_id, other_id)
 
 
@@ -96,7 +100,7 @@ async def take_back(call: Call) -> Response:
     one_id, other_id = _pair(call)
     async with call.deps.pool.transaction() as tx:
         one, other = await _changeable(tx, call, one_id, other_id)
-        await decisions.take_back(tx, one, other, by=call.caller.owner)
+        await decisions.take_back(tx, one, other, by=call.caller.owner, owner=call.own_only)
     return await _as_it_is(call, one_id, other_id)
 
 
@@ -116,7 +120,7 @@ async def _changeable(
 
 async def _as_it_is(call: Call, one_id: UUID, other_id: UUID) -> Response:
     call.deps.alike.forget_totals()
-    group = await call.deps.alike.pair(one_id, other_id)
+    group = await call.deps.alike.pair(one_id, other_id, owner=call.own_only)
     if group is None:
         raise Problem("pair_not_found", "one of the two was deleted just now")
     return json_response(_group(call, group))
@@ -193,20 +197,17 @@ def _level(call: Call) -> Level:
     for level in LEVELS:
         if text == level:
             return level
-    raise _wrong("level", f"must be one of {', '.join(LEVELS)}")
+    raise wrong("level", f"must be one of {', '.join(LEVELS)}")
 
 
 def _flag(call: Call, name: str) -> bool:
-    text = call.request.query_params.get(name, "false")
-    if text not in {"true", "false"}:
-        raise _wrong(name, f"{text[:100]!r} is neither true nor false")
-    return text == "true"
+    return read(name, call.request.query_params.get(name, "false"), boolean_of)
 
 
 def _cursor(call: Call) -> str:
     text = call.request.query_params.get("cursor")
     if text is not None and not re.fullmatch(CURSOR, text):
-        raise _wrong("cursor", f"{text[:100]!r} is not the cursor of a page")
+        raise wrong("cursor", f"{text[:100]!r} is not the cursor of a page")
     return text or ""
 
 
@@ -218,11 +219,6 @@ def _pair(call: Call) -> tuple[UUID, UUID]:
     if one >= other:
         raise Problem("pair_not_found", "the smaller of the two ids stands first")
     return one, other
-
-
-def _wrong(name: str, why: str) -> Problem:
-    detail = f"{name}: {why}"
-    return Problem("invalid_request", detail, Extra(errors=(FieldError(name, detail),)))
 
 
 _LIMIT = limit_of(MAX_LIMIT)

@@ -320,6 +320,32 @@ async def test_only_an_owner_of_both_or_an_administrator_decides(world: World) -
     assert await is_excluded(world, two)
 
 
+async def test_owners_of_the_same_contents_decide_each_for_themselves(world: World) -> None:
+    """Nobody includes, or is told of, an image of somebody else who has copies of the same."""
+    mine = await put(world, "a.jpg", "a"), await put(world, "b.jpg", "bb")
+    theirs = (
+        await put(world, "bob/a.jpg", "a", owner="bob"),
+        await put(world, "bob/b.jpg", "bb", owner="bob"),
+    )
+    my_pair, their_pair = pair_of(*mine), pair_of(*theirs)
+    async with world.client(*ALL) as http, world.client(*ALL, owner="bob") as bob:
+        await put_choice(http, my_pair, mine[0])
+        untold = await bob.delete(f"/duplicates/{their_pair}")
+        after_back = await is_excluded(world, mine[1])
+        chosen = await put_choice(bob, their_pair, theirs[1])
+        after_choice = [await is_excluded(world, one) for one in (*mine, *theirs)]
+        own = (await http.put(f"/duplicates/{my_pair}", json={"keep": "both"})).json()
+        await bob.delete(f"/duplicates/{their_pair}")
+        at_last = [await is_excluded(world, one) for one in (*mine, *theirs)]
+
+    assert untold.json()["decision"] is None
+    assert after_back
+    assert (chosen["decision"]["keep"], chosen["decision"]["by"]) == (str(theirs[1]), "bob")
+    assert after_choice == [False, True, True, False]
+    assert own["decision"]["keep"] == "both"
+    assert at_last == [False, False, False, False]
+
+
 async def test_what_is_no_pair_is_refused(world: World) -> None:
     one, two = await same_photo(world)
     failed = await put(world, "f.jpg", "f")
