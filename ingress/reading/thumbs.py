@@ -85,7 +85,7 @@ class Thumbs:
         return await self.keeper.read(picture.digest, size)
 
     async def make(self, picture: Pictured, size: ThumbSize, holder: str) -> bytes:
-        """Return a thumbnail that is made now, once for all who ask for it.
+        """Return a thumbnail that is made now, once for all who ask for that of this image's file.
 
         Args:
             holder: who asks.
@@ -94,8 +94,8 @@ class Thumbs:
             Problem: `thumb_missing` says why there is none.
             TransientError: the bytes, or the decoders, are away.
         """
-        key = (picture.digest or picture.uri, size)
-        return await self._making.of(key, holder, lambda: self._make(picture, size))
+        # Not by the bytes alone: why a file gives none tells its path, for its owners to know.
+        return await self._making.of((picture, size), holder, lambda: self._make(picture, size))
 
     async def close(self) -> None:
         """End what is under way."""
