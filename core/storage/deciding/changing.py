@@ -6,7 +6,7 @@ has come. What is decided in a step is seen again with the images locked: whoeve
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -39,7 +39,6 @@ _DECIDED_BEFORE = """
 decided_by = CASE WHEN i.decided_at = r.changed_at THEN r.decided_by ELSE i.decided_by END,
 decided_at = CASE WHEN i.decided_at = r.changed_at THEN r.decided_at ELSE i.decided_at END
 """
-_MATCH = "FROM images i LEFT JOIN tagged_images t USING (image_id) WHERE i.image_id = ANY({ids})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,31 +139,28 @@ def to_change(change: Mapping[str, Any], owner: str | None) -> Also:
     return restriction
 
 
-async def step(tx: Transaction) -> ChangeStep | None:
-    """Make a step of the change whose turn it is; None where there is none.
+async def step(tx: Transaction, change: ImageChange) -> ChangeStep:
+    """Make a step of a change, which `image_changes.hold_next` holds.
 
     Raises:
         RecordRefused: a label would be one too many.
     """
-    change = await image_changes.hold_next(tx)
-    if change is None:
-        return None
     if change.state == "undoing":
         return await _undo(tx, change)
     size = DELETIONS_PER_STEP if change.kind == "delete" else IMAGES_PER_STEP
-    owner = None if change.acts_on_all else change.owner
-    due = to_change(change.change, owner)
-    image_ids = await image_pages.ids(
-        tx, change.wanted, size, change.position, also=_arrived(due, change)
-    )
+    due = _arrived(to_change(change.change, None if change.acts_on_all else change.owner), change)
+    image_ids = await image_pages.ids(tx, change.wanted, size, change.position, also=due)
     if not image_ids:
         return ChangeStep(change, 0, state=await image_changes.end(tx, change.change_id))
     await image_tags.lock(tx, image_ids)
+    # Somebody may have changed them while this waited for the locks: such are not wanted any more.
+    held = replace(change.wanted, image_ids=tuple(image_ids))
+    chosen = await image_pages.ids(tx, held, size, also=due)
     stored: Sequence[StoredTags] = ()
     if change.kind == "delete":
-        changed = await _delete(tx, change, image_ids)
+        changed = await _delete(tx, change, chosen)
     else:
-        changed, stored = await _decide(tx, change, due, image_ids)
+        changed, stored = len(chosen), await _decide(tx, change, chosen)
     await image_changes.advance(tx, change.change_id, image_ids[-1], changed=changed)
     return ChangeStep(change, changed, stored)
 
@@ -177,15 +173,10 @@ def _arrived(due: Also, change: ImageChange) -> Also:
 
 
 async def _decide(
-    tx: Transaction, change: ImageChange, due: Also, image_ids: Sequence[UUID]
-) -> tuple[int, Sequence[StoredTags]]:
-    arguments = Arguments()
-    ids = arguments.add(list(image_ids), "uuid[]")
-    still = f"SELECT i.image_id {_MATCH.format(ids=ids)} AND i.status <> 'deleted'"
-    rows = await tx.fetch(f"{still} AND {due(arguments)}", *arguments.values)
-    chosen = [row["image_id"] for row in rows]
+    tx: Transaction, change: ImageChange, chosen: Sequence[UUID]
+) -> Sequence[StoredTags]:
     if not chosen:
-        return 0, ()
+        return ()
     await tx.execute(_KEEP, change.change_id, chosen)
     arguments = Arguments()
     decision, write = _decision(change.change, arguments)
@@ -197,7 +188,7 @@ async def _decide(
     )
     if decision.is_of_tags:
         await curation.show(tx, chosen)
-    return len(chosen), await following.rewrite(tx, chosen)
+    return await following.rewrite(tx, chosen)
 
 
 async def _delete(tx: Transaction, change: ImageChange, image_ids: Sequence[UUID]) -> int:

@@ -40,6 +40,8 @@ _NEXT = f"""
 SELECT {_COLUMNS} FROM image_changes WHERE state IN ('waiting', 'running', 'undoing')
 ORDER BY updated_at LIMIT 1 FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - constants only
+_HOLD = f"SELECT {_COLUMNS} FROM image_changes WHERE change_id = $1 FOR UPDATE"  # noqa: S608
+_POSTPONE = "UPDATE image_changes SET updated_at = clock_timestamp() WHERE change_id = $1"
 _IS_OPEN = """
 SELECT EXISTS (SELECT FROM image_changes WHERE state IN ('waiting', 'running', 'undoing'))
 """
@@ -177,6 +179,17 @@ async def hold_next(tx: Transaction) -> ImageChange | None:
     """Return the change whose turn it is, held until the transaction ends; None: there is none."""
     row = await tx.fetchrow(_NEXT)
     return None if row is None else _change(row)
+
+
+async def hold(tx: Transaction, change_id: UUID) -> ImageChange | None:
+    """Return a change, held until the transaction ends, or None."""
+    row = await tx.fetchrow(_HOLD, change_id)
+    return None if row is None else _change(row)
+
+
+async def postpone(connection: Transaction, change_id: UUID) -> None:
+    """Let all others that are open have their turn first."""
+    await connection.execute(_POSTPONE, change_id)
 
 
 async def advance(

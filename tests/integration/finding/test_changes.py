@@ -1,5 +1,6 @@
 """Changes to all images that a filter finds: made, undone, and what is left of them."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from consumers.best_images import BestImages
 from consumers.upkeep.changing import ImageChanging
 from consumers.upkeep.repair import BestImagesRepair
+from core.errors import TransientError
 from core.storage import labels, retention
 from core.storage.archive import curation, image_deletion, image_tags, images, ownership, statistics
 from core.storage.best import ranking
@@ -309,6 +311,61 @@ async def test_what_arrives_afterwards_is_not_changed(pool: Pool) -> None:
     assert len(old) < 21
 
 
+@pytest.mark.parametrize("change", [{"delete": True}, {"add_tag": "snow"}])
+async def test_what_is_not_wanted_any_more_when_its_lock_is_had_is_left(
+    pool: Pool, change: dict[str, Any]
+) -> None:
+    await oracle.fill(pool, 10, seed=8)
+    one = (await pool.fetchrow("SELECT image_id FROM images WHERE status = 'tagged' LIMIT 1"))[0]
+    await pool.execute("UPDATE images SET excluded = (image_id = $1)", one)
+    await assert_followed(pool)
+    wanted = ImageFilter(excluded=True)
+    change_id = await ask(pool, change, wanted)
+    async with pool.transaction() as tx:
+        await curation.exclude(tx, one, excluded=False, by="ann")
+        stepping = asyncio.create_task(ImageChanging(pool, BestImages(is_softmax=True)).step())
+        await a_lock_is_waited_for(pool)
+
+    assert await stepping
+    done = await work(pool, change_id)
+
+    assert done.changed == 0
+    row = await pool.fetchrow("SELECT status, added_tags FROM images WHERE image_id = $1", one)
+    assert tuple(row) == ("tagged", [])
+
+
+async def a_lock_is_waited_for(pool: Pool) -> None:
+    async with asyncio.timeout(30):
+        while not await pool.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        ):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_change_that_cannot_go_on_lets_others_have_their_turn(pool: Pool) -> None:
+    await oracle.fill(pool, 10, seed=8)
+    await pool.execute("UPDATE images SET excluded = false")
+    one, other = [row[0] for row in await pool.fetch("SELECT image_id FROM images LIMIT 2")]
+    stuck = await ask(pool, {"excluded": True}, ImageFilter(image_ids=(one,)))
+    free = await ask(pool, {"excluded": True}, ImageFilter(image_ids=(other,)), owner="bob")
+    runner = ImageChanging(pool, BestImages(is_softmax=True))
+    async with pool.transaction() as tx:
+        await tx.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        await image_tags.lock(tx, [one])
+        with pytest.raises(TransientError):
+            await runner.step()
+        assert await runner.step()
+        now = {one.change_id: one.changed for one in await both(pool, stuck, free)}
+        assert now == {stuck: 0, free: 1}
+    assert (await work(pool, stuck)).changed == 1
+
+
+async def both(pool: Pool, *change_ids: UUID) -> list[ImageChange]:
+    found = [await image_changes.get(pool, change_id) for change_id in change_ids]
+    return [one for one in found if one is not None]
+
+
 async def test_an_undo_stops_a_change_that_is_under_way(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,6 +425,7 @@ async def test_what_undoes_a_change_goes_with_a_moved_photo_and_is_kept_for_a_we
 
 RUN = """
 import asyncio
+import sys
 from pydantic import SecretStr
 from consumers.best_images import BestImages
 from consumers.upkeep.changing import ImageChanging
@@ -375,13 +433,13 @@ from core.settings import DatabaseSettings
 from core.storage.deciding import changing
 from core.storage.pool import open_pool
 
-changing.IMAGES_PER_STEP = 3
+changing.IMAGES_PER_STEP = 2
 
 async def main():
     async with open_pool(DatabaseSettings()) as pool:
         runner = ImageChanging(pool, BestImages(is_softmax=True))
         print("ready", flush=True)
-        while await runner.step():
+        while sys.stdin.readline() and await runner.step():
             print("step", flush=True)
 
 asyncio.run(main())
@@ -424,14 +482,19 @@ def run_and_kill(database_url: str, steps: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", RUN],
         env={**os.environ, "DATABASE_URL": database_url},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
-    for _ in range(steps + 1):
+    assert process.stdin is not None
+    for _ in range(steps + 1):  # it makes no step that it was not told to, however late we are
         if not process.stdout.readline():
             break
+        process.stdin.write("\n")
+        process.stdin.flush()
     time.sleep(0.003 * steps)  # somewhere in the next step
     process.send_signal(signal.SIGKILL)
     process.wait(60)
     process.stdout.close()
+    process.stdin.close()
