@@ -174,9 +174,7 @@ class AlikeFinder:
                 sorted((known[one] for one in group.image_ids if one in known), key=_row)
                 for group in raw
             ]
-            keys = [
-                key for group in alike for other in group[1:] for key in _keys(group[0], other)
-            ]
+            keys = [key for group in alike for other in group[1:] for key in _keys(group[0], other)]
             decided = await decisions.of(connection, keys, owner=owner)
         return [
             FoundGroup(

@@ -4,9 +4,9 @@ A decision is kept by the contents of both images, so that neither a tagging nor
 changes it; between copies with the same bytes it is kept by the images themselves, and follows the
 one that moves (`core.storage.archive.moving`).
 
-The same contents may be several owners', each with images of their own. Nobody's decision is changed
-by another, and none is seen that excluded an image which one may not see: who decides where such a
-one stands already is kept by image and content.
+The same contents may be several owners', each with images of their own. Nobody sees or changes a
+decision that excluded somebody else's image; whoever decides where such a one stands already has
+that kept by image and content.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +48,8 @@ WHERE i.status NOT IN ('missing', 'deleted') AND {visible("$2")}
 ORDER BY f.key, f.id
 """  # noqa: S608 - constants only
 _TAKE_BACK = f"""
-DELETE FROM duplicate_decisions d WHERE one = $1 AND other = $2 AND ($3::text IS NULL OR NOT EXISTS (
+DELETE FROM duplicate_decisions d
+WHERE one = $1 AND other = $2 AND ($3::text IS NULL OR NOT EXISTS (
     SELECT FROM images i WHERE i.image_id = d.loser AND i.status <> 'deleted' AND NOT EXISTS (
         SELECT FROM image_owners o WHERE o.image_id = i.image_id AND o.owner = $3)))
 RETURNING {_COLUMNS}
@@ -94,7 +95,7 @@ class Decision:
 
 
 def keys_of(one: AlikeSubject, other: AlikeSubject) -> tuple[Key, Key]:
-    """Return what decisions about two images are kept by: where another owner's stands, and else."""
+    """Return what a decision about two images is kept by where another owner's stands, and else."""
     own = (one.image_id.bytes + one.sha256, other.image_id.bytes + other.sha256)
     usual = (one.sha256, other.sha256)
     if one.sha256 == other.sha256:

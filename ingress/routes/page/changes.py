@@ -35,8 +35,8 @@ async def change(call: Call) -> Response:
         async with call.deps.pool.connection() as connection:
             return json_response(await _count(connection, call, asked, wanted.change.chosen))
     async with call.deps.pool.transaction() as tx:
-        await _know(tx, wanted.change.add_tag)
         found = await image_pages.count(tx, asked.wanted)
+        await _know(tx, wanted.change.add_tag)  # last: it keeps others from adding labels
         made = await image_changes.create(
             tx,
             NewChange(
@@ -78,6 +78,8 @@ async def undo(call: Call) -> Response:
     """Take a change back, also one under way: what nobody changed since is as it was before."""
     async with call.deps.pool.transaction() as tx:
         found = await _own(tx, call)
+        if found.acts_on_all:  # the owner's other keys may not change what is not the owner's
+            require(call.caller, Scope.ADMIN, "an administrator made this change: ")
         if not await image_changes.undo(tx, found.change_id):
             why = (
                 "deleted photos are tombstones: send them again"

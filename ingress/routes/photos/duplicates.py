@@ -89,9 +89,7 @@ async def decide(call: Call) -> Response:
         raise Problem("invalid_request", detail, Extra(errors=(FieldError("/keep", detail),)))
     async with call.deps.pool.transaction() as tx:
         one, other = await _changeable(tx, call, one_id, other_id)
-        await decisions.decide(
-            tx, one, other, keep=keep, by=call.caller.owner, owner=call.own_only
-        )
+        await decisions.decide(tx, one, other, keep=keep, by=call.caller.owner, owner=call.own_only)
     return await _as_it_is(call, one_id, other_id)
 
 

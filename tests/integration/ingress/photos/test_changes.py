@@ -106,6 +106,22 @@ async def test_what_one_may_see_and_not_change_is_counted_and_left(world: World)
         assert (await http.get("/images/changes")).json()["changes"] == []
 
 
+async def test_a_lesser_key_does_not_undo_what_an_administrator_changed(world: World) -> None:
+    await dogs(world, "bob", 1)
+    body = {"filter": {"all": ["dog"]}, "change": {"excluded": True}}
+    answer = await send(world, body, "alice", Scope.ADMIN)
+    await work(world)
+    link = answer.headers["location"].removeprefix("http://archive")
+
+    async with world.client(*RIGHTS) as http:
+        problem_in(await http.post(f"{link}/undo"), "scope_missing")
+    await work(world)
+
+    assert await ids(world, "excluded=true", "bob") != []
+    async with world.client(Scope.ADMIN) as http:
+        assert (await http.post(f"{link}/undo")).status_code == 202
+
+
 async def test_chosen_images_are_changed(world: World) -> None:
     mine = await dogs(world, "alice", 1, 2, 3)
     body = {
