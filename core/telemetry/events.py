@@ -106,6 +106,7 @@ _UPKEEP = {
     "upkeep_postponed": "PostgreSQL is away; the piece of upkeep is tried again",
 }
 _SERVING = {
+    "events_failed": "A bug of ours: those who listen are let go, and connect again",
     "events_postponed": "Those who listen are told nothing: PostgreSQL is away; tried again",
     "page_unavailable": "`/` says what is missing: lit-html was not fetched, or is another file",
     "links_disabled": "`SECRETS_KEY` is not set: there are no signed links",

@@ -47,12 +47,14 @@ class EventListener:
     Attributes:
         new_to: topics of which it is to be sent a snapshot.
         ready: set while there is something to be sent.
+        is_over: nobody looks for it any more.
     """
 
     topics: Collection[str]
     viewer: Viewer
     new_to: set[str] = field(default_factory=set)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    is_over: bool = False
     _box: dict[str, Frame] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,6 +68,11 @@ class EventListener:
     def put(self, frame: Frame) -> None:
         """Have a frame sent, in place of an older one of its topic."""
         self._box[frame.topic] = frame
+        self.ready.set()
+
+    def end(self) -> None:
+        """Have the stream end."""
+        self.is_over = True
         self.ready.set()
 
     def take(self) -> list[Frame]:

@@ -86,6 +86,7 @@ class Poller:
         if self._task is None or self._task.done():
             # In a context of its own: it works for all, not for the request that came first.
             self._task = asyncio.create_task(self._run(), context=Context())
+            self._task.add_done_callback(self._ended)
         try:
             yield listener
         finally:
@@ -105,6 +106,14 @@ class Poller:
             else:
                 await self._pause()
         self._told.clear()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """End the streams of a look that failed: clients connect again, and another one begins."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("events_failed", error=repr(error))
+        if task is self._task:
+            for listener in self._listeners:
+                listener.end()
 
     async def _pause(self) -> None:
         """Wait for the next look; new listeners are not kept waiting."""

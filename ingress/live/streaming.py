@@ -80,7 +80,7 @@ async def _events(
     ends_at, spoke_at, asked_at = clock() + within_s, clock(), clock()
     yield plan.begin
     with call.deps.live.listening(plan.topics, call.own_only, job_id) as listener:
-        while call.deps.readiness.is_ready and clock() < ends_at:
+        while call.deps.readiness.is_ready and clock() < ends_at and not listener.is_over:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(rhythm.look_s, ends_at - clock())):
                     await listener.ready.wait()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,8 +16,9 @@ from core.storage.queries import queries, query_deletion
 from core.storage.stream import changes
 from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
-from ingress.live.listeners import EventListener
+from ingress.live.listeners import EventListener, Viewer
 from ingress.live.poller import poller_of
+from ingress.live.topics import ImagesTopic, Told
 from tests.integration.ingress.page.listening import PATIENCE_S, listening
 from tests.integration.ingress.problems import problem_in
 from tests.integration.ingress.world import MakeWorld, World
@@ -290,6 +291,30 @@ async def test_an_outage_of_the_database_is_followed_by_snapshots(world: World) 
         await heard.until("images", 2)
 
     assert heard.of("images")[-1]["changed"] == []
+
+
+class BrokenOnce(ImagesTopic):
+    """Has a bug, the first time."""
+
+    async def snapshot(
+        self, connection: Transaction, viewers: Collection[Viewer], *, is_cut: bool
+    ) -> Told:
+        if not self._counted:
+            self._counted = {None: {}}
+            raise RuntimeError("a bug")
+        return await super().snapshot(connection, viewers, is_cut=is_cut)
+
+
+async def test_a_bug_lets_the_listeners_go_and_the_next_ones_are_served(world: World) -> None:
+    world.deps.live.change_topics = (BrokenOnce(),)
+    key = await world.key(Scope.READ)
+    async with listening(world, "/events?topics=images", key.text) as heard:
+        async with asyncio.timeout(PATIENCE_S):
+            await heard.has_ended.wait()
+    async with listening(world, "/events?topics=images", key.text) as again:
+        await again.until("images")
+
+    assert heard.of("images") == []
 
 
 async def test_a_stream_ends_when_it_was_asked_to(world: World) -> None:
