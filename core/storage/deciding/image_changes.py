@@ -29,8 +29,13 @@ WHERE (SELECT count(*) FROM image_changes
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants only
 _GET = f"SELECT {_COLUMNS} FROM image_changes WHERE change_id = $1"  # noqa: S608
+_CUT = """CASE WHEN jsonb_typeof({0}->'{1}') = 'array'
+            THEN jsonb_set({0}, '{{{1}}}', jsonb_path_query_array({0}, '$.{1}[0 to 99]'))
+            ELSE {0} END AS {0}"""
+#: Thousands of ids are no news in a list of changes: of each the first hundred.
+_BRIEF = f"{_CUT.format('asked', 'ids')}, {_CUT.format('filter', 'image_ids')}"
 _RECENT = f"""
-SELECT {_COLUMNS} FROM image_changes
+SELECT {_COLUMNS.replace("asked, filter", _BRIEF)} FROM image_changes
 WHERE ($1::text IS NULL OR owner = $1)
   AND ($2::timestamptz IS NULL OR (created_at, change_id) < ($2, $3))
 ORDER BY created_at DESC, change_id DESC LIMIT $4
@@ -165,7 +170,7 @@ async def recent(
     before: tuple[datetime, UUID] | None = None,
     limit: int,
 ) -> list[ImageChange]:
-    """Return changes, the newest first; `owner` None: of all."""
+    """Return changes, the newest first, with a hundred ids each; `owner` None: of all."""
     at, change_id = before or (None, None)
     return [_change(row) for row in await connection.fetch(_RECENT, owner, at, change_id, limit)]
 

@@ -69,7 +69,9 @@ class ShownChange(Output):
 
     change_id: UUID
     state: Literal["waiting", "running", "done", "undoing", "undone", "failed"]
-    filter: dict[str, Any]
+    filter: dict[str, Any] = Field(
+        description="As it was sent; in lists of its `ids` the first 100."
+    )
     change: dict[str, Any]
     matches: int = Field(description="Images that the filter found when it was sent.")
     is_exact: bool = Field(description="False: there were more than `matches`.")

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from core.storage.finding.orders import Order
 from ingress.http.parameters import moment_of
@@ -15,6 +15,7 @@ from schemas.query import MAX_TEXT_CHARS
 MAX_TAGS = 20
 MAX_PATH_CHARS = 4096
 MAX_IDS = 5_000  # 39 bytes each in JSON, of which 256 KiB are read
+MAX_KEPT_IDS = 100  # of a filter under a name: as an address takes; all are listed in one answer
 MAX_NAME_CHARS = 100
 
 
@@ -98,6 +99,13 @@ class SavingFilter(Input):
     model_config = examples({"filter": {"all": ["dog"], "folder": "photos/2024"}})
 
     filter: ImageFilterText
+
+    @field_validator("filter")
+    @classmethod
+    def _bounded(cls, given: ImageFilterText) -> ImageFilterText:
+        if len(given.ids or ()) > MAX_KEPT_IDS:
+            raise ValueError(f"a filter under a name takes at most {MAX_KEPT_IDS} ids")
+        return given
 
 
 class SavedFilter(Output):

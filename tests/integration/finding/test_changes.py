@@ -316,7 +316,7 @@ async def test_what_is_not_wanted_any_more_when_its_lock_is_had_is_left(
     pool: Pool, change: dict[str, Any]
 ) -> None:
     await oracle.fill(pool, 10, seed=8)
-    one = (await pool.fetchrow("SELECT image_id FROM images WHERE status = 'tagged' LIMIT 1"))[0]
+    one = await pool.fetchval("SELECT image_id FROM images WHERE status = 'tagged' LIMIT 1")
     await pool.execute("UPDATE images SET excluded = (image_id = $1)", one)
     await assert_followed(pool)
     wanted = ImageFilter(excluded=True)
@@ -330,7 +330,7 @@ async def test_what_is_not_wanted_any_more_when_its_lock_is_had_is_left(
     done = await work(pool, change_id)
 
     assert done.changed == 0
-    row = await pool.fetchrow("SELECT status, added_tags FROM images WHERE image_id = $1", one)
+    [row] = await pool.fetch("SELECT status, added_tags FROM images WHERE image_id = $1", one)
     assert tuple(row) == ("tagged", [])
 
 

@@ -122,6 +122,21 @@ async def test_a_lesser_key_does_not_undo_what_an_administrator_changed(world: W
         assert (await http.post(f"{link}/undo")).status_code == 202
 
 
+async def test_a_list_of_changes_is_no_list_of_thousands_of_images(world: World) -> None:
+    chosen = [str(uuid4()) for _ in range(150)]
+    answer = await send(world, {"filter": {"ids": chosen}, "change": {"excluded": True}})
+    whole = (await get_own(world, answer.headers["location"].removeprefix("http://archive"))).json()
+    async with world.client(*RIGHTS) as http:
+        [listed] = (await http.get("/images/changes")).json()["changes"]
+        kept = await http.put("/filters/many", json={"filter": {"ids": chosen}})
+        few = await http.put("/filters/few", json={"filter": {"ids": chosen[:100]}})
+
+    assert whole["filter"] == {"ids": chosen}
+    assert listed["filter"] == {"ids": chosen[:100]}
+    problem_in(kept, "invalid_request")
+    assert few.status_code == 200
+
+
 async def test_chosen_images_are_changed(world: World) -> None:
     mine = await dogs(world, "alice", 1, 2, 3)
     body = {
