@@ -9,7 +9,7 @@ MAX_VALUE_CHARS = 1024  # a policy of content security may be longer: it is cut
 #: What opens somebody's door is not kept: its name is, so that people see that it was there. Names
 #: are everybody's own, so it is told by the words in them: `x-vault-token`, `grpc-session-key`.
 _SECRET = re.compile(
-    "auth|cookie|credential|csrf|xsrf|jwt|passw|secret|session|token|api-?key|(^|-)key(-|$)|-sid$"
+    "auth|cookie|csrf|xsrf|jwt|passw|secret|session|token(?!s)|api-?key|(^|-)key(-|$)|-sid$"
 )
 NOT_KEPT = "(not kept)"
 
