@@ -18,9 +18,9 @@ _EXCLUDE = """
 UPDATE images SET excluded = $2, decided_by = $3, decided_at = now(), updated_at = now()
 WHERE image_id = $1 AND status <> 'deleted'
 """
-# What a person excludes or includes alone is no decision about duplicates any more: it stays.
+# What a person excludes or includes itself is no decision about duplicates any more: it stays.
 _RELEASE = """
-UPDATE duplicate_decisions SET did_exclude = false WHERE loser = $1 AND did_exclude
+UPDATE duplicate_decisions SET did_exclude = false WHERE loser = ANY($1::uuid[]) AND did_exclude
 """
 _HAND_TAGS = """
 UPDATE images SET hand_tags = $2::jsonb, decided_by = $3, decided_at = now(), updated_at = now()
@@ -50,8 +50,13 @@ async def exclude(
 ) -> None:
     """Exclude an image from all answers, or include it again; it stays in the archive."""
     await image_tags.lock(tx, [image_id])
-    await tx.execute(_RELEASE, image_id)
+    await release(tx, [image_id])
     await exclude_for(tx, image_id, excluded=excluded, by=by)
+
+
+async def release(tx: Transaction, image_ids: Sequence[UUID]) -> None:
+    """Let decisions about duplicates have no say in whether these locked images are excluded."""
+    await tx.execute(_RELEASE, list(image_ids))
 
 
 async def exclude_for(tx: Transaction, image_id: UUID, *, excluded: bool, by: str | None) -> None:

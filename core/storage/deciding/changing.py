@@ -188,6 +188,8 @@ async def _decide(
     )
     if decision.is_of_tags:
         await curation.show(tx, chosen)
+    else:
+        await curation.release(tx, chosen)
     return await following.rewrite(tx, chosen)
 
 

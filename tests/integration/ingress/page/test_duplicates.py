@@ -12,6 +12,7 @@ from core.storage.archive import image_tags, images, moving
 from core.storage.archive.images import FailedImage
 from ingress.auth.api_keys import Scope
 from schemas.image import image_id_of
+from tests.integration.ingress.photos.test_changes import work
 from tests.integration.ingress.problems import problem_in
 from tests.integration.ingress.world import World
 
@@ -160,6 +161,20 @@ async def test_what_a_person_excluded_alone_stays_excluded(world: World, when: s
         await put_choice(http, pair_of(one, two), one)
         if when == "after":
             await http.patch(f"/images/{two}", json={"excluded": True})
+        await http.delete(f"/duplicates/{pair_of(one, two)}")
+
+    assert await is_excluded(world, two)
+
+
+async def test_what_a_person_excluded_with_many_stays_excluded(world: World) -> None:
+    one, two = await same_photo(world)
+    async with world.client(*ALL) as http:
+        await put_choice(http, pair_of(one, two), one)
+        for excluded in (False, True):
+            body = {"filter": {"folder": "photos"}, "change": {"excluded": excluded}}
+            sent = await http.post("/images/changes", json=body)
+            assert sent.status_code == 202, sent.text
+            await work(world)
         await http.delete(f"/duplicates/{pair_of(one, two)}")
 
     assert await is_excluded(world, two)
