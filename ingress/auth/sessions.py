@@ -22,6 +22,7 @@ from core.storage import keys, sessions
 from core.storage.keys import ApiKey
 from core.storage.pool import Pool
 from core.storage.sessions import PageSession
+from core.transaction import Transaction
 from ingress.auth.access import (
     CACHE_MAX,
     CACHE_TTL_S,
@@ -136,19 +137,24 @@ class SessionRing:
         key = await self.keys.find(text)
         if key is None:
             self._refuse(request)
-        return await self._begin(key)
+        async with self.pool.transaction() as tx:
+            return await self._begin(tx, key)
 
     async def begin_with_code(self, request: Request, code: str) -> BegunSession:
         """Begin a session with a one-time code, and use it up; raises as `begin_with_key`."""
-        key = await self._key_of(code) if _VALUE.fullmatch(code) else None
-        if key is None or not key.is_usable(self.now()):
+        begun = await self._begun_with(code) if _VALUE.fullmatch(code) else None
+        if begun is None:
             self._refuse(request)
-        return await self._begin(key)
+        return begun
 
-    async def _key_of(self, code: str) -> ApiKey | None:
+    async def _begun_with(self, code: str) -> BegunSession | None:
+        # One transaction: a code is not used up where no session has begun with it.
         async with self._lookups, self.pool.transaction() as tx:
             key_id = await sessions.take_code(tx, _digest(code), self.now())
-            return None if key_id is None else await keys.find(tx, key_id)
+            key = None if key_id is None else await keys.find(tx, key_id)
+            if key is None or not key.is_usable(self.now()):
+                return None
+            return await self._begin(tx, key)
 
     def _refuse(self, request: Request) -> NoReturn:
         self.tries.take(client_address(request))
@@ -159,12 +165,11 @@ class SessionRing:
             Extra(headers={"WWW-Authenticate": CHALLENGE}),
         )
 
-    async def _begin(self, key: ApiKey) -> BegunSession:
+    async def _begin(self, tx: Transaction, key: ApiKey) -> BegunSession:
         now, value = self.now(), secrets.token_urlsafe(_VALUE_BYTES)
         session = PageSession(key, now, _end_of(now, now, key))
-        async with self.pool.transaction() as tx:
-            await sessions.add(tx, _digest(value), session)
-            await keys.touch(tx, key.key_id, older_than=TOUCH_AFTER)
+        await sessions.add(tx, _digest(value), session)
+        await keys.touch(tx, key.key_id, older_than=TOUCH_AFTER)
         return BegunSession(value, session)
 
     async def end(self, request: Request) -> None:

@@ -525,3 +525,25 @@ async def test_neither_key_nor_code_nor_cookie_is_logged_or_answered(
             assert secret not in answer.text
             assert secret not in str(answer.request.url)
     assert "route=/session" in logged.out
+
+
+async def test_a_link_is_not_used_up_where_no_session_began_with_it(world: World) -> None:
+    async with world.client(Scope.READ) as http:
+        link = (await http.post("/session/link")).json()["url"]
+    code = {"code": link.partition("#code=")[2]}
+    await world.pool.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'cannot_connect_now'; END $$"
+    )
+    await world.pool.execute(
+        "CREATE TRIGGER refused BEFORE INSERT ON sessions EXECUTE FUNCTION refuse()"
+    )
+    async with browser(world) as http:
+        failed = await http.post("/session", json=code)
+        await world.pool.execute("DROP TRIGGER refused ON sessions; DROP FUNCTION refuse")
+        begun = await http.post("/session", json=code)
+        again = await http.post("/session", json=code)
+
+    assert failed.status_code >= 500
+    assert begun.status_code == 200, begun.text
+    problem_in(again, "key_invalid")
