@@ -21,7 +21,7 @@ def _page(browser: Browser) -> Iterator[Page]:
         yield page
 
 
-def begin(page: Page, place: str = "#/queries", **answers: Any) -> None:
+def begin(page: Page, place: str, answers: dict[str, Any]) -> None:
     """Start the shell at a place."""
     page.goto(f"{ORIGIN}/{place}")
     give(page, answers)
@@ -160,7 +160,7 @@ def test_a_query_left_before_its_answer_does_not_come_back(page: Page) -> None:
 
 @pytest.mark.parametrize("how", ["another place", "signed out elsewhere"])
 def test_a_dialog_goes_with_the_screen_that_it_was_opened_on(page: Page, how: str) -> None:
-    begin(page, **{"GET /queries": queries("tabby")})
+    begin(page, "#/queries", {"GET /queries": queries("tabby")})
     expect(page.get_by_role("link", name="tabby")).to_be_visible()
     page.get_by_role("button", name="API").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -195,7 +195,7 @@ def test_photos_are_looked_at_again_after_the_stream_was_cut_one_look_at_a_time(
     page: Page,
 ) -> None:
     page.clock.install()
-    begin(page, "#/photos", **{"GET /timeline": _TIMELINE})
+    begin(page, "#/photos", {"GET /timeline": _TIMELINE})
     page.wait_for_function("addressesOf('/timeline').length === 1")
     page.wait_for_function("Boolean(window.stream?.heard.images)")
     counts = {"accepted": 1, "tagged": 0}
@@ -222,7 +222,7 @@ def test_photos_are_looked_at_again_after_the_stream_was_cut_one_look_at_a_time(
 
 def test_a_tab_whose_changes_are_held_still_learns_of_the_end_of_its_session(page: Page) -> None:
     page.clock.install()
-    begin(page, **{"GET /queries": queries("tabby")})
+    begin(page, "#/queries", {"GET /queries": queries("tabby")})
     page.evaluate("import('/live.js').then(({ pause }) => pause(true))")
 
     give(page, {"GET /session": {"fails": 401, "code": "session_missing"}})
@@ -274,7 +274,7 @@ def test_a_deletion_is_undone_by_its_button_and_not_lost_by_leaving(page: Page, 
 
 
 def test_what_waits_for_its_undo_stays_when_the_language_changes(page: Page) -> None:
-    begin(page, **{"GET /queries": queries("tabby")})
+    begin(page, "#/queries", {"GET /queries": queries("tabby")})
     page.evaluate("import('/parts.js').then(({ undoToast }) => undoToast('gone soon', () => {}))")
 
     page.get_by_role("button", name="You and the settings").click()
