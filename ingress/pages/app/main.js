@@ -46,7 +46,7 @@ function shell() {
     </nav>
     <main id="main" tabindex="-1">
       ${note()}
-      <div id="trouble">${problemStrip(trouble, () => (trouble.code === "stale" ? location.reload() : show(place())))}</div>
+      <div id="trouble">${problemStrip(trouble, () => (["stale", "page_broken"].includes(trouble.code) ? location.reload() : show(place())))}</div>
       <div id="screens"></div>
       <footer class="foot">
         ${[["docs", "/docs"], ["problems", "/docs/problems"], ["openapi", "/openapi.json"], ["asyncapi", "/asyncapi.json"], ["health", "/health"]].map(([name, path]) => html`<a href=${path}>${t(`shell.${name}`)}</a>`)}
@@ -164,8 +164,9 @@ async function show(here) {
   const entry = { section, screen: null };
   open.set(name, entry);
   document.getElementById("screens").append(section);
+  let module = null;
   try {
-    const module = await STEPS[name]();
+    module = await STEPS[name]();
     if (mine !== turn && open.get(name) !== entry) return;
     document.getElementById("main").scrollTop = 0;
     const asked = location.hash;
@@ -178,7 +179,8 @@ async function show(here) {
     open.delete(name);
     section.remove();
     // A server started anew serves other modules under another address: the page must be loaded again.
-    trouble = error instanceof api.Problem ? error : new api.Problem({ code: "stale", detail: error.message });
+    const code = module ? "page_broken" : "stale";
+    trouble = error instanceof api.Problem ? error : new api.Problem({ code, detail: error.message });
     shell();
   }
 }

@@ -246,7 +246,10 @@ class Photos {
     this.clear();
     this.words.known.clear();
     this.list?.open(this.filter, this.order);
-    this.look({ isChanged: true });
+    this.look({ isChanged: true }).then(() => {
+      // The bar that was pressed is gone: the keys go on from the photo they were on.
+      if (!this.isList && !this.root.hidden && document.activeElement === document.body) this.grid.reveal(this.grid.active).catch(() => {});
+    });
   }
 
   // Drawing

@@ -427,3 +427,11 @@ def test_the_places_stand_on_one_line_each_in_russian_too(page: Page) -> None:
     )
 
     assert lines == [1] * 5
+
+
+def test_a_fault_of_a_screen_is_not_called_an_archive_started_anew(page: Page) -> None:
+    page.goto(f"{ORIGIN}/#/duplicates")
+    give(page, {"GET /duplicates": {"groups": "none"}})
+    page.evaluate("() => { import('/main.js'); }")
+
+    expect(page.locator("#trouble [role=alert]")).to_contain_text("This page has a fault here")
