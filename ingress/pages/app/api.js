@@ -5,6 +5,7 @@ import { remember, remembered } from "./words.js";
 
 let current = null;
 const leaving = new Set();
+const MOST_OUTLIVING = 60_000; // browsers take 64 KiB of what outlives its page, all together
 
 /** An error of the archive, or of the way to it (`code` "unreachable"). */
 export class Problem extends Error {
@@ -75,13 +76,30 @@ export const get = async (path, params, options) => (await call("GET", path, { p
 export const getBytes = async (path, params, options) =>
   (await call("GET", path, { params, ...options })).arrayBuffer();
 
-/** Sends a change; null where the answer has no body. */
-export async function send(method, path, body, { params, idempotencyKey, headers = {}, signal } = {}) {
-  const all = { "X-CSRF-Token": token() ?? "", ...headers };
+/** Sends a change; null where the answer has no body. With `outlives` it goes on though the page is left. */
+export async function send(method, path, body, { params, idempotencyKey, headers = {}, signal, outlives = false } = {}) {
+  const all = { ...headers };
   if (idempotencyKey) all["Idempotency-Key"] = idempotencyKey;
   if (body !== undefined) all["Content-Type"] = "application/json";
-  const answer = await call(method, path, { params, headers: all, body: body === undefined ? undefined : JSON.stringify(body), signal });
+  const text = body === undefined ? undefined : JSON.stringify(body);
+  const keepalive = outlives && (text?.length ?? 0) < MOST_OUTLIVING;
+  const ask = () => call(method, path, { params, headers: { ...all, "X-CSRF-Token": token() ?? "" }, body: text, signal, keepalive });
+  let answer;
+  try {
+    answer = await ask();
+  } catch (problem) {
+    if (problem.code !== "cross_site" || !current || !(await renew())) throw problem;
+    answer = await ask();
+  }
   return answer.status === 204 ? null : answer.json();
+}
+
+/** Takes up the session that another tab began; whether it is the same person's. */
+export async function renew() {
+  const now = await get("/session");
+  if (now.owner !== current?.owner || now.key_id !== current.key_id) return false;
+  current = now;
+  return true;
 }
 
 async function call(method, path, { params, ...options }) {

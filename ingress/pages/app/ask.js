@@ -10,11 +10,11 @@ const READ_AFTER_MS = 300;
 
 /**
  * A form to ask. `inbox` is the address to send to where the screen has one; else the reader chooses
- * between an address and the built-in inbox. `asked(query_id)` is called when it is accepted.
+ * between an address and the built-in inbox. `after`: the token of an upload to wait for. `asked(query_id)` is called when it is accepted.
  */
-export function askForm(draw, { inbox = null, asked = (id) => go(link("queries", id)) } = {}) {
+export function askForm(draw, { inbox = null, text = "", after = null, asked = (id) => go(link("queries", id)) } = {}) {
   const hasInbox = Boolean(session()?.instance.standalone);
-  const state = { text: "", url: "", toInbox: inbox !== null || hasInbox, top: 1, least: 0, problem: null, isBusy: false };
+  const state = { text, url: "", toInbox: inbox !== null || hasInbox, top: 1, least: 0, problem: null, isBusy: false };
   // Asked twice with one key it acts once: a second press after a broken answer makes no second question.
   let key = crypto.randomUUID();
   let timer = 0;
@@ -42,6 +42,7 @@ export function askForm(draw, { inbox = null, asked = (id) => go(link("queries",
       callback_url: state.toInbox ? inbox ?? t("ask.inbox_address") : state.url.trim(),
       ...(state.top > 1 ? { top_n: state.top } : {}),
       ...(state.least > 0 ? { min_score: state.least } : {}),
+      ...(after ? { after } : {}),
     }),
     async send(event) {
       event.preventDefault();

@@ -30,9 +30,17 @@ export async function apply(filter, change, after) {
   }
 }
 
+// Resolves when the archive has taken the change on: by then the page may be left.
 async function run(filter, change, after, values, name) {
   try {
-    const begun = await send("POST", "/images/changes", { filter, change, dry_run: false }, { idempotencyKey: crypto.randomUUID?.() });
+    conclude(await send("POST", "/images/changes", { filter, change, dry_run: false }, { idempotencyKey: crypto.randomUUID?.(), outlives: true }), { change, after, values, name });
+  } catch (problem) {
+    undoToast(failure(problem));
+  }
+}
+
+async function conclude(begun, { change, after, values, name }) {
+  try {
     const ended = await follow(begun);
     after(change);
     if (ended.state === "failed") return undoToast(ended.error ?? t("problem.internal_error"));
@@ -64,10 +72,10 @@ async function follow(change) {
 export function recentChanges(after) {
   let changes = null;
   let problem = null;
-  const load = async (draw) => {
+  const load = async (draw, before = null) => {
+    problem = before;
     try {
       ({ changes } = await get("/images/changes"));
-      problem = null;
     } catch (error) {
       problem = error;
     }
@@ -76,13 +84,14 @@ export function recentChanges(after) {
   openDialog(t("bulk.recent"), (close, draw) => {
     if (!changes && !problem) load(draw);
     const undo = async (one) => {
+      problem = null;
       try {
         await follow(await send("POST", `/images/changes/${one.change_id}/undo`));
         after();
       } catch (error) {
         problem = error;
       }
-      await load(draw);
+      await load(draw, problem);
     };
     return html`${problem ? html`<p class="bad" role="alert">${failure(problem)}</p>` : ""}
       ${changes?.length === 0 ? html`<p class="quiet">${t("bulk.noneRecent")}</p>` : ""}
@@ -95,7 +104,7 @@ function named({ change, changed }) {
   const kind = kindOf(change);
   if (kind === "delete") return t("bulk.deleted", { n: changed });
   const [tag] = Object.values(change);
-  return t(`bulk.done_${kind}`, { n: changed }) + (typeof tag === "string" ? ` “${tagName(tag).text}”` : "");
+  return t(`bulk.done_${kind}`, { n: changed }) + (typeof tag === "string" ? ` ${t("parts.quoted", { text: tagName(tag).text })}` : "");
 }
 
 const kindOf = (change) => {

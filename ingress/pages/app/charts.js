@@ -16,18 +16,6 @@ export const bar = (share, kind = "") => html`<svg class="meter ${kind}" viewBox
   <rect class="meter-fill" width=${Math.max(0, Math.min(1, share)) * 100} height="8"></rect>
 </svg>`;
 
-/** Bars with names: `[{label, value, text?, lang?, kind?}]`, values in 0..1. It is itself a table. */
-export const bars = (items, caption = "") => html`<table class="bars">
-  ${caption ? html`<caption>${caption}</caption>` : ""}
-  <tbody>
-    ${items.map((one) => html`<tr>
-      <th scope="row" lang=${one.lang ?? ""}>${one.label}</th>
-      <td class="meter-cell">${bar(one.value, one.kind)}</td>
-      <td class="figure">${one.text ?? percent(one.value)}</td>
-    </tr>`)}
-  </tbody>
-</table>`;
-
 /** A histogram of counts over equal steps of 0..1 (or of what `labelOf(index)` says). */
 export function histogram(counts, { title = "", labelOf } = {}) {
   const most = Math.max(1, ...counts);

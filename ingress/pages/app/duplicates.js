@@ -113,8 +113,8 @@ function actsOf(state, draw, load, focus) {
   };
   const undo = (last) => run(async () => {
     if (!state.done.includes(last)) return; // it is undone already
-    state.done.splice(state.done.indexOf(last), 1);
     for (const pair of last.pairs) await send("DELETE", `/duplicates/${pair}`);
+    state.done.splice(state.done.indexOf(last), 1);
     if (last.level === paramsOf(state.place).level && !isDecided(state.place)) {
       state.groups.splice(Math.min(last.at, state.groups.length), 0, last.group);
       state.at = last.at;
@@ -145,8 +145,9 @@ function actsOf(state, draw, load, focus) {
     keep: () => decide(state.chosen, t("duplicates.kept", { n: state.groups[state.at].images.length - 1 })),
     both: () => decide("both", t("duplicates.kept_both")),
     takeBack: () => run(async () => {
-      const [group] = state.groups.splice(state.at, 1);
+      const group = state.groups[state.at];
       for (const { pair } of group.pairs) await send("DELETE", `/duplicates/${pair}`);
+      state.groups.splice(state.groups.indexOf(group), 1);
       loadTotals(state, draw);
       say(t("duplicates.undone"));
     }),

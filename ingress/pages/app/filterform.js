@@ -2,7 +2,7 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { get, send } from "./api.js";
 import { CHOICES, LISTS, asJson, dayAfter, filterChips, isEmpty, lastDay, without } from "./filters.js";
-import { failure, icon, openDialog, undoToast } from "./parts.js";
+import { copyButton, failure, icon, openDialog } from "./parts.js";
 import { reasonOf } from "./tiles.js";
 import { knownTags, percent, t, tagName } from "./words.js";
 
@@ -24,7 +24,7 @@ export async function askFilter(filter) {
   return openDialog(t("filter.title"), (close, draw) => {
     redraw = draw;
     const put = (name, value) => {
-      now = value ? { ...now, [name]: value } : without(now, name);
+      now = value ? { ...without(now, name), [name]: value } : without(now, name);
       draw();
     };
     const add = (event) => {
@@ -120,10 +120,7 @@ export async function askSaved(filter) {
       ${saved.length ? nothing : html`<p class="quiet">${t("filter.noneSaved")}</p>`}
       ${isEmpty(filter) ? nothing : html`<form class="row" @submit=${save}><input name="name" class="grow" required maxlength="100" aria-label=${t("filter.name")} placeholder=${t("filter.name")}><button>${t("filter.save")}</button></form>`}
       <p class="quiet">${t("filter.shareNote")}</p>
-      <button @click=${async () => {
-        await navigator.clipboard?.writeText(location.href);
-        undoToast(t("parts.copied"));
-      }}>${t("filter.share")}</button>`;
+      <div class="snippet"><pre tabindex="0" role="group" aria-label=${t("filter.share")}>${location.href}</pre>${copyButton(location.href)}</div>`;
   });
   return chosen;
 }

@@ -36,8 +36,13 @@ export const hasTags = (filter) => Boolean(filter.all || filter.any || filter.te
 export const isEmpty = (filter) => Object.keys(filter).length === 0;
 
 /** `to` is the first moment that counts no more; people mean the last day that does. */
-export const lastDay = (to) => new Date(Date.parse(to.slice(0, 10)) - DAY_MS).toISOString().slice(0, 10);
-export const dayAfter = (last) => new Date(Date.parse(last) + DAY_MS).toISOString().slice(0, 10);
+export const lastDay = (to) => moved(to.slice(0, 10), -DAY_MS);
+export const dayAfter = (last) => moved(last, DAY_MS);
+
+function moved(day, by) {
+  const at = Date.parse(day) + by;
+  return Number.isNaN(at) ? day : new Date(at).toISOString().slice(0, 10);
+}
 
 export function without(filter, name, value = null) {
   const rest = { ...filter };

@@ -1,8 +1,8 @@
 // The grid: of two million photos it holds the few hundred in sight, and reaches the last of them.
 import { GAP, Spine, estimate, lastAtMost, measures, rowsOf, tilesOf } from "./layout.js";
 import { MonthHeads, TilePool } from "./pool.js";
-import { stepOf } from "./steps.js";
-import { dropPicture, loadPicture } from "./tiles.js";
+import { listen } from "./steps.js";
+import { dropPicture, loadPicture, made } from "./tiles.js";
 import { t } from "./words.js";
 
 const MOST_TILES = 380; // alive at once; 400 is the bound, focus may hold one more
@@ -26,17 +26,15 @@ export class Grid {
   }
 
   #build() {
-    this.box = element("div", "spine", this.host);
-    this.layer = element("div", "layer", this.box);
-    this.heads = new MonthHeads(element("div", "heads", this.layer));
-    this.list = element("ol", "tiles", this.layer);
+    this.box = made("div", "spine", this.host);
+    this.layer = made("div", "layer", this.box);
+    this.heads = new MonthHeads(made("div", "heads", this.layer));
+    this.list = made("ol", "tiles", this.layer);
     this.pool = new TilePool(this);
     this.tiles = this.pool.tiles;
     this.list.setAttribute("role", "list");
     this.list.setAttribute("aria-label", t("shell.photos"));
-    this.list.addEventListener("keydown", (event) => this.#onKey(event));
-    this.list.addEventListener("click", (event) => this.#onClick(event));
-    this.list.addEventListener("focusin", (event) => this.#activate(this.#tileOf(event.target)));
+    listen(this);
     this.onScroll = () => this.#scrolled();
     this.scroller.addEventListener("scroll", this.onScroll, { passive: true });
     this.sizes = new ResizeObserver(() => this.#resized());
@@ -260,7 +258,9 @@ export class Grid {
     if (!this.timeline?.count) return;
     index = Math.max(0, Math.min(index, this.timeline.count - 1));
     const at = this.timeline.sectionOf(index);
-    const columns = await this.timeline.columns(at);
+    const { timeline } = this;
+    const columns = await timeline.columns(at, { isNeeded: true });
+    if (timeline !== this.timeline) return;
     if (!this.rows.has(at)) this.#arrived(at, columns);
     const top = this.#topOf(index);
     const bar = this.bar?.() ?? 0;
@@ -273,48 +273,4 @@ export class Grid {
     for (const tile of this.tiles.values()) tile.anchor.tabIndex = tile.index === index ? 0 : -1;
     if (focus) this.tiles.get(index)?.anchor.focus({ preventScroll: true });
   }
-
-  #tileOf(node) {
-    const item = node.closest?.(".tile");
-    for (const tile of this.tiles.values()) if (tile.item === item) return tile;
-    return null;
-  }
-
-  #activate(tile) {
-    if (!tile || tile.index === this.active) return;
-    const before = this.tiles.get(this.active);
-    if (before) before.anchor.tabIndex = -1;
-    tile.anchor.tabIndex = 0;
-    this.active = tile.index;
-  }
-
-  #onClick(event) {
-    const tile = this.#tileOf(event.target);
-    if (!tile) return;
-    const isPick = tile.pick.contains(event.target) || event.shiftKey;
-    this.#activate(tile);
-    if (!isPick) return;
-    event.preventDefault();
-    this.onPick(tile, event.shiftKey);
-  }
-
-  #onKey(event) {
-    const tile = this.#tileOf(event.target);
-    if (!tile || event.altKey || event.metaKey) return;
-    if (event.key === " ") {
-      event.preventDefault();
-      return this.onPick(tile, event.shiftKey);
-    }
-    const to = stepOf(this, event, tile.index);
-    if (to === null) return;
-    event.preventDefault();
-    this.reveal(to).then(() => event.shiftKey && this.tiles.get(this.active) && this.onPick(this.tiles.get(this.active), true));
-  }
-}
-
-function element(name, kind, parent) {
-  const made = document.createElement(name);
-  made.className = kind;
-  parent.append(made);
-  return made;
 }

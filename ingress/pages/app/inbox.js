@@ -51,7 +51,7 @@ export async function open(root, place) {
       say(t("inbox.answers_now", { kind: t(`inbox.kind_${kind}`) }));
     }),
     async clear() {
-      if (await confirmBy(t("inbox.clear_sure"), state.box.posts.length)) await change(() => send("DELETE", `/inbox/${state.token}/posts`));
+      if (await confirmBy(t("inbox.clear_sure"))) await change(() => send("DELETE", `/inbox/${state.token}/posts`));
     },
   };
   draw();

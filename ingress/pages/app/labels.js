@@ -28,7 +28,7 @@ export async function open(root) {
       state.counts = new Map(tags.tags.map((one) => [one.tag, one]));
       Object.assign(state, { all: stats.statuses.tagged ?? 0, problem: null });
       if (isFirst || isSame(state.draft, state.now.labels)) adopt(state, now);
-      else Object.assign(state, { now: { ...now }, isOld: now.version !== state.now.version });
+      else Object.assign(state, { now: { ...now }, isOld: state.isOld || now.version !== state.now.version });
       setTagNames(now.labels);
     } catch (problem) {
       state.problem = problem;
@@ -58,7 +58,8 @@ export async function open(root) {
 }
 
 function adopt(state, now) {
-  Object.assign(state, { now, draft: now.labels.map(labelOf), text: textOf(now.labels.map(labelOf)), faults: [], preview: null, isOld: false });
+  state.asking?.abort();
+  Object.assign(state, { asking: null, now, draft: now.labels.map(labelOf), text: textOf(now.labels.map(labelOf)), faults: [], preview: null, isOld: false });
 }
 
 /** Photos a second between the first and the newest word, for the time that is left. */
@@ -94,12 +95,12 @@ function actsOf(state, draw, load) {
     },
     type(event) {
       const { labels, faults } = parse(event.target.value);
-      Object.assign(state, { text: event.target.value, faults, preview: null });
+      state.asking?.abort(); // what was asked for is of the labels of before
+      Object.assign(state, { text: event.target.value, faults, preview: null, asking: null });
       if (!faults.length) state.draft = labels;
       draw();
     },
     discard() {
-      state.asking?.abort();
       adopt(state, state.now);
       say(t("labels.discarded"));
       draw();

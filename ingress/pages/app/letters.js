@@ -77,10 +77,10 @@ function row(one, acts) {
     <span class="row">
       <button type="button" ?disabled=${!may("admin")} @click=${() => look(one)}>${t("letters.look")}</button>
       <button type="button" ?disabled=${!one.topic} @click=${() => acts.sendBack(one)}>${t("letters.send_back", { n: one.letters })}</button>
-      ${apiButton(() => ({
-        method: "POST", path: "/dead-letters/replay", body: { topic: one.topic, reason: one.reason, dry_run: true },
+      ${one.topic ? apiButton(() => ({
+        method: "POST", path: "/dead-letters/replay", body: { topic: one.topic, group: one.group, reason: one.reason, dry_run: true },
         cli: `photo-archive letters replay ${one.topic} --reason ${one.reason} --dry-run`,
-      }))}
+      })) : nothing}
     </span>
   </li>`;
 }

@@ -38,6 +38,14 @@ export class PhotoList {
     this.draw();
   }
 
+  /** Takes in what the stream says of photos in the list. */
+  hear(changed) {
+    const news = new Map(changed.map((one) => [one.image_id, one]));
+    if (!this.images.some((one) => news.has(one.image_id))) return;
+    this.images = this.images.map((one) => ({ ...one, ...news.get(one.image_id) }));
+    this.draw();
+  }
+
   close() {
     this.abort.abort();
     render(nothing, this.root);

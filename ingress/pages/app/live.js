@@ -3,6 +3,7 @@
 import { get, session } from "./api.js";
 
 const POLL_MS = 5000;
+const LOOK_MS = 10_000;
 const TRIES = 3;
 const watchers = new Map(); // topic -> Set of functions
 const listeners = new Set();
@@ -12,7 +13,7 @@ let failures = 0;
 let retryTimer = 0;
 let pollTimer = 0;
 let heardAt = 0;
-let state = "away";
+let state = "opening";
 let planned = false;
 let isPaused = false;
 
@@ -28,7 +29,7 @@ export function watch(topic, fn) {
   };
 }
 
-/** `live`: by the stream; `polling`: asked every 5 s; `away`: no word; `paused`. */
+/** `live`: by the stream; `polling`: asked every 5 s; `away`: no word; `paused`; `opening`: not yet begun. */
 export const connection = () => ({ state, heardAt });
 
 export function onConnection(fn) {
@@ -42,14 +43,19 @@ export function pause(isHeld) {
   if (isHeld) {
     close();
     told("paused");
+    pollTimer = setInterval(stillIn, LOOK_MS);
   } else plan();
 }
+
+// Where the session has ended, this tells.
+const stillIn = () => get("/session").catch(() => {});
 
 /** Ends the stream and all timers, as when the session has ended. */
 export function hush() {
   close();
   watchers.clear();
-  told("away");
+  isPaused = false;
+  told("opening");
 }
 
 // Several screens' watches in one step open one stream.
@@ -64,7 +70,8 @@ function plan() {
 
 function connect() {
   const wanted = [...watchers.keys()].sort().join(",");
-  if (document.hidden || isPaused || !wanted || !session()) return close();
+  if (isPaused) return;
+  if (document.hidden || !wanted || !session()) return close();
   if (stream && wanted === topics && stream.readyState !== EventSource.CLOSED) return;
   close();
   topics = wanted;
@@ -76,7 +83,11 @@ function connect() {
       hand(topic, JSON.parse(event.data), fresh.delete(topic));
     });
   }
-  stream.addEventListener("hello", heard);
+  // Each stream says hello and begins with snapshots, also where the browser connected again by itself.
+  stream.addEventListener("hello", () => {
+    wanted.split(",").forEach((topic) => fresh.add(topic));
+    heard();
+  });
   stream.onerror = failed;
 }
 
@@ -91,10 +102,10 @@ function heard() {
 // The browser tries again by itself where the connection broke, and gives up on an error status.
 function failed() {
   failures += 1;
-  if (state === "live") told("away");
+  if (state !== "polling") told("away");
   if (failures >= TRIES && !pollTimer) pollTimer = setInterval(poll, POLL_MS);
   if (stream?.readyState !== EventSource.CLOSED) return;
-  get("/session").catch(() => {}); // an error status: where the session has ended, this tells
+  stillIn(); // an error status
   clearTimeout(retryTimer);
   retryTimer = setTimeout(connect, failures < TRIES ? 1000 * failures : 30_000);
 }

@@ -3,13 +3,13 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import * as api from "./api.js";
 import { connection, hush, onConnection, pause, watch } from "./live.js";
 import { languageMenu, themeMenu, wear } from "./look.js";
-import { failure, icon, openDialog, problemStrip, copyButton, undoToast } from "./parts.js";
+import { closeDialogs, failure, icon, openDialog, problemStrip, copyButton, settle, undoToast } from "./parts.js";
 import { go, link, onPlace, place } from "./routing.js";
 import * as words from "./words.js";
 
 const { t } = words;
 const PLACES = ["photos", "duplicates", "labels", "queries", "pipeline"];
-const STEPS = { photos: () => import("./photos.js"), photo: () => import("./photo.js"), search: () => import("./search.js"), duplicates: () => import("./duplicates.js"), labels: () => import("./labels.js"), queries: () => import("./queries.js"), pipeline: () => import("./pipeline.js"), inbox: () => import("./inbox.js") };
+const STEPS = { photos: () => import("./photos.js"), photo: () => import("./photo.js"), search: () => import("./search.js"), duplicates: () => import("./duplicates.js"), labels: () => import("./labels.js"), queries: () => import("./queries.js"), query: () => import("./query.js"), pipeline: () => import("./pipeline.js"), inbox: () => import("./inbox.js") };
 const WELL = new Set(["keeps_up", "idle"]);
 
 const root = document.getElementById("app");
@@ -20,7 +20,8 @@ let stage = null;
 let isNoteShown = words.remembered("note") === null;
 let tray = null;
 
-const nameOf = (here) => (here.screen === "photos" && here.id ? "photo" : here.screen);
+const ONE_OF = { photos: "photo", queries: "query" };
+const nameOf = (here) => (here.id && ONE_OF[here.screen]) || here.screen;
 
 function shell() {
   const here = place();
@@ -45,7 +46,7 @@ function shell() {
     </nav>
     <main id="main" tabindex="-1">
       ${note()}
-      <div id="trouble">${problemStrip(trouble, () => (trouble.code === "stale" ? location.reload() : show(place())))}</div>
+      <div id="trouble">${problemStrip(trouble, () => (["stale", "page_broken"].includes(trouble.code) ? location.reload() : show(place())))}</div>
       <div id="screens"></div>
       <footer class="foot">
         ${[["docs", "/docs"], ["problems", "/docs/problems"], ["openapi", "/openapi.json"], ["asyncapi", "/asyncapi.json"], ["health", "/health"]].map(([name, path]) => html`<a href=${path}>${t(`shell.${name}`)}</a>`)}
@@ -108,9 +109,11 @@ async function share() {
 }
 
 async function out() {
+  const { forget } = tray ?? {};
   try {
-    await tray?.forget();
+    await settle();
     await api.leave();
+    await forget?.();
   } catch (problem) {
     undoToast(failure(problem));
   }
@@ -133,7 +136,8 @@ async function show(here) {
   const mine = (turn += 1);
   const name = nameOf(here);
   const isShown = open.has(name) && !open.get(name).section.hidden;
-  if (trouble) trouble = null;
+  closeDialogs(); // a dialog belongs to the screen that it was opened on
+  trouble = null;
   for (const other of [...open.keys()]) {
     if (other === name) continue;
     const { section, screen } = open.get(other);
@@ -160,19 +164,23 @@ async function show(here) {
   const entry = { section, screen: null };
   open.set(name, entry);
   document.getElementById("screens").append(section);
+  let module = null;
   try {
-    const module = await STEPS[name]();
+    module = await STEPS[name]();
     if (mine !== turn && open.get(name) !== entry) return;
     document.getElementById("main").scrollTop = 0;
+    const asked = location.hash;
     entry.screen = await module.open(section, place());
-    if (open.get(name) !== entry) entry.screen.close();
-    else if (!document.activeElement || document.activeElement === document.body) document.getElementById("main").focus({ preventScroll: true });
+    if (open.get(name) !== entry) return entry.screen.close();
+    if (location.hash !== asked && nameOf(place()) === name) entry.screen.update(place()); // it changed meanwhile
+    if (!document.activeElement || document.activeElement === document.body) document.getElementById("main").focus({ preventScroll: true });
   } catch (error) {
     if (open.get(name) !== entry) return;
     open.delete(name);
     section.remove();
     // A server started anew serves other modules under another address: the page must be loaded again.
-    trouble = error instanceof api.Problem ? error : new api.Problem({ code: "stale", detail: error.message });
+    const code = module ? "page_broken" : "stale";
+    trouble = error instanceof api.Problem ? error : new api.Problem({ code, detail: error.message });
     shell();
   }
 }
@@ -180,8 +188,10 @@ async function show(here) {
 /** Draws everything anew, as after another language. */
 async function renew() {
   closeAll();
+  const notes = [...document.getElementById("toasts").children]; // one may hold what can still be undone
   render(nothing, root);
   shell();
+  document.getElementById("toasts").append(...notes);
   tray?.mount(document.getElementById("tray"));
   await show(place());
 }
@@ -213,6 +223,7 @@ async function begin() {
 
 function end(problem = null) {
   hush();
+  closeDialogs();
   closeAll();
   tray?.unmount();
   tray = null;

@@ -3,7 +3,7 @@ import { html, nothing, render, svg } from "./lit/lit-html.js";
 import { curlOf, may } from "./api.js";
 import { duration, has, percent, t, tagName } from "./words.js";
 
-export { bar, bars, histogram, sparkline } from "./charts.js";
+export { bar, histogram, sparkline } from "./charts.js";
 
 const ICONS = {
   photos: "M3 5h18v14H3zM3 16l5-5 4 4 3-3 6 5M15 9h.01",
@@ -107,18 +107,25 @@ export function apiButton(request) {
   return html`<button class="quiet-button" aria-label="API" @click=${show}>${icon("code")}<span>API</span></button>`;
 }
 
+let dialogs = 0;
+
+export function closeDialogs() {
+  for (const one of document.querySelectorAll("dialog[open]")) one.close();
+}
+
 /** Opens a dialog; `template(close)` gives its content, `close(value)` ends it. Resolves to the value. */
 export function openDialog(title, template, { kind = "" } = {}) {
   const dialog = document.createElement("dialog");
   dialog.className = kind;
+  const id = `dialog-${(dialogs += 1)}`;
   let value = null;
   const close = (given = null) => {
     value = given;
     dialog.close();
   };
-  const draw = () => render(html`<header class="row spread"><h2 id="dialog-title">${title}</h2><button class="bare" aria-label=${t("parts.close")} @click=${() => close()}>${icon("close")}</button></header>
+  const draw = () => render(html`<header class="row spread"><h2 id=${id}>${title}</h2><button class="bare" aria-label=${t("parts.close")} @click=${() => close()}>${icon("close")}</button></header>
     <div class="dialog-body">${template(close, draw)}</div>`, dialog);
-  dialog.setAttribute("aria-labelledby", "dialog-title");
+  dialog.setAttribute("aria-labelledby", id);
   draw();
   document.body.append(dialog);
   dialog.addEventListener("click", (event) => event.target === dialog && close());
@@ -139,6 +146,11 @@ export const confirmBy = (text, count = null, { action = t("parts.yes"), kind = 
 ).then(Boolean);
 
 const TOAST_MS = 12_000;
+const owed = new Set(); // what toasts that can still be undone will do
+
+/** Does at once what still waited for its undo, as when the page or the session ends. */
+export const settle = () => Promise.all([...owed].map((expire) => expire()));
+addEventListener("pagehide", settle);
 
 /** A note with "Undo". It stays while the pointer or the focus is on it; `then` runs if nothing was undone. */
 export function undoToast(text, undo = null, { ms = TOAST_MS, then = null } = {}) {
@@ -147,12 +159,14 @@ export function undoToast(text, undo = null, { ms = TOAST_MS, then = null } = {}
   let timer = 0;
   const end = () => {
     clearTimeout(timer);
+    owed.delete(expire);
     toast.remove();
   };
   const expire = () => {
     end();
-    then?.();
+    return then?.();
   };
+  if (then) owed.add(expire);
   const wait = () => {
     clearTimeout(timer);
     timer = setTimeout(expire, ms);

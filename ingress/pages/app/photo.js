@@ -1,6 +1,6 @@
 // One photo: picture, tags and how sure they are, what the file says, what is like it.
 import { html, nothing, render } from "./lit/lit-html.js";
-import { get, send, session } from "./api.js";
+import { get, may, send, session } from "./api.js";
 import { apply } from "./bulk.js";
 import { explained } from "./explain.js";
 import { filterOf } from "./filters.js";
@@ -24,19 +24,20 @@ class Photo {
     this.root = root;
     this.onKey = (event) => this.key(event);
     addEventListener("keydown", this.onKey);
-    this.stop = watch("images", ({ changed, truncated }) => {
-      if (truncated || changed.some((one) => one.image_id === this.id)) this.look();
+    this.stop = watch("images", ({ changed, truncated }, { isSnapshot }) => {
+      if (isSnapshot || truncated || changed.some((one) => one.image_id === this.id)) this.look();
     });
   }
 
   close() {
+    this.isClosed = true;
     this.stop();
     removeEventListener("keydown", this.onKey);
     this.abort?.abort();
   }
 
   async update(place) {
-    Object.assign(this, { id: place.id, params: place.params, image: null, problem: null, similar: null, around: [null, null], isOriginal: false, hasPicture: true, explanation: null });
+    Object.assign(this, { id: place.id, params: place.params, image: null, problem: null, similar: null, around: [null, null], isOriginal: false, hasPicture: true, hasLarge: true, explanation: null });
     this.abort?.abort();
     this.abort = new AbortController();
     this.draw();
@@ -67,8 +68,11 @@ class Photo {
   async neighbours() {
     const { id, image } = this;
     if (!image) return;
-    shown.timeline ??= await new Timeline(filterOf(this.params)).load(this.abort.signal);
-    const { timeline } = shown;
+    const filter = filterOf(this.params);
+    let { timeline } = shown;
+    if (JSON.stringify(timeline?.filter) !== JSON.stringify(filter)) timeline = await new Timeline(filter).load(this.abort.signal);
+    if (id !== this.id) return;
+    if (timeline !== shown.timeline) Object.assign(shown, { timeline, index: -1 });
     // A date in the future doesn't count: the archive goes by the arrival then.
     const months = [image.exif_datetime?.slice(0, 7).replace(":", "-"), image.arrived_at.slice(0, 7)].filter(Boolean);
     const near = shown.index >= 0 ? [shown.index, shown.index + 1, shown.index - 1] : [];
@@ -89,11 +93,13 @@ class Photo {
     if (to) go(link("photos", to, this.params), { replace: true });
   }
 
-  async patch(change) {
+  // The photo may have been left meanwhile, by the time of an undo above all: `id` is the one that is meant.
+  async patch(id, change, told = null) {
     try {
-      const { image } = await send("PATCH", `/images/${this.id}`, change);
-      this.image = image;
+      const { image } = await send("PATCH", `/images/${id}`, change);
+      if (id === this.id) this.image = image;
       this.draw();
+      told?.();
     } catch (problem) {
       undoToast(failure(problem));
     }
@@ -121,8 +127,8 @@ class Photo {
   }
 
   #setTags(tags, text) {
-    const before = this.image.hand_tags;
-    this.patch({ tags }).then(() => undoToast(text, () => this.patch({ tags: before })));
+    const { id, image: { hand_tags: before } } = this;
+    this.patch(id, { tags }, () => undoToast(text, () => this.patch(id, { tags: before })));
   }
 
   async explain(event) {
@@ -130,9 +136,9 @@ class Photo {
     const text = event.target.elements.text.value.trim();
     if (!text) return;
     try {
-      this.explanation = await get(`/images/${this.id}/explain`, { text });
+      this.explanation = await get(`/images/${this.id}/explain`, { text }, { signal: this.abort.signal });
     } catch (problem) {
-      undoToast(failure(problem));
+      if (problem.name !== "AbortError") undoToast(failure(problem));
     }
     this.draw();
   }
@@ -156,14 +162,9 @@ class Photo {
     return html`<div class="photo-body">
       <figure>
         ${this.hasPicture && image.status !== "failed"
-          ? html`<img class="large" alt=${describe(image)} src=${this.isOriginal ? `/images/${image.image_id}/content` : `/images/${image.image_id}/thumb?size=large${image.sha256 ? `&v=${image.sha256.slice(0, 12)}` : ""}`} width=${image.width ?? nothing} height=${image.height ?? nothing} @error=${() => {
-              if (this.isOriginal) undoToast(t("photo.noOriginal"));
-              this.hasPicture = this.isOriginal;
-              this.isOriginal = false;
-              this.draw();
-            }}>`
+          ? html`<img class="large" alt=${describe(image)} src=${this.isOriginal ? `/images/${image.image_id}/content` : `/images/${image.image_id}/thumb?size=large${image.sha256 ? `&v=${image.sha256.slice(0, 12)}` : ""}`} width=${image.width ?? nothing} height=${image.height ?? nothing} @error=${() => this.unshown()}>`
           : html`<div class="empty card">${icon("warn")}<p>${t("photo.noPicture")}</p></div>`}
-        <figcaption class="row"><button aria-pressed=${this.isOriginal} @click=${() => {
+        <figcaption class="row"><button aria-pressed=${this.isOriginal} ?disabled=${!this.hasPicture || !this.hasLarge} @click=${() => {
           this.isOriginal = !this.isOriginal;
           this.draw();
         }}>${t("photo.original")}</button><a href=${`/images/${image.image_id}/content`} download=${name}>${t("photo.download")}</a></figcaption>
@@ -178,14 +179,28 @@ class Photo {
         <details><summary>JSON</summary><pre tabindex="0" role="group" aria-label="JSON">${JSON.stringify(image, null, 2)}</pre></details>
         <div class="row">${scopeGate("upload", html`<span class="row">
           <button @click=${() => this.exclude(image)}>${t(image.excluded ? "bulk.include" : "bulk.exclude")}</button>
-          <button class="bad" @click=${() => apply({ ids: [image.image_id] }, { delete: true }, () => go(link("photos", null, this.params)))}>${t("bulk.delete")}</button>
+          <button class="bad" @click=${() => this.remove(image)}>${t("bulk.delete")}</button>
         </span>`)}${apiButton(() => ({ method: "GET", path: `/images/${image.image_id}` }))}</div>
       </div>
     </div>`;
   }
 
-  exclude({ excluded }) {
-    this.patch({ excluded: !excluded }).then(() => undoToast(t(excluded ? "photo.included" : "photo.isExcluded"), () => this.patch({ excluded })));
+  exclude({ image_id: id, excluded }) {
+    this.patch(id, { excluded: !excluded }, () => undoToast(t(excluded ? "photo.included" : "photo.isExcluded"), () => this.patch(id, { excluded })));
+  }
+
+  // The deletion waits for its undo, and whoever asked for it may be elsewhere by then.
+  remove({ image_id: id }) {
+    apply({ ids: [id] }, { delete: true }, () => id === this.id && !this.isClosed && go(link("photos", null, this.params)));
+  }
+
+  // A slow or huge picture has no large view: then the file itself is shown, where browsers can.
+  unshown() {
+    if (this.isOriginal && this.hasLarge) undoToast(t("photo.noOriginal"));
+    this.hasPicture = this.isOriginal ? this.hasLarge : true;
+    this.hasLarge &&= this.isOriginal;
+    this.isOriginal = !this.isOriginal;
+    this.draw();
   }
 
   #state(image) {
@@ -205,7 +220,7 @@ class Photo {
         const { text, lang, other } = tagName(tag);
         return html`<tr><th scope="row"><a href=${link("photos", null, { all: tag })}><span lang=${lang}>${text}</span></a> ${other ? html`<small lang=${lang === "ru" ? "en" : "ru"}>${other}</small>` : nothing}${image.added_tags?.includes(tag) ? html` <small>✎ ${t("photo.byHand")}</small>` : nothing}</th>
           <td class="meter-cell">${bar(score)}</td><td class="figure">${percent(score)}</td>
-          <td><button class="bare" title=${t("parts.removeNamed", { name: text })} aria-label=${t("parts.removeNamed", { name: text })} @click=${() => this.removeTag(tag)}>${icon("close")}</button></td></tr>`;
+          <td><button class="bare" ?disabled=${!may("upload")} title=${t("parts.removeNamed", { name: text })} aria-label=${t("parts.removeNamed", { name: text })} @click=${() => this.removeTag(tag)}>${icon("close")}</button></td></tr>`;
       })}</tbody></table>` : html`<p>${t("photos.noTag")}</p>`}
       ${image.rejected_tags?.length ? html`<p class="quiet">${t("photo.rejected", { tags: image.rejected_tags.map((tag) => tagName(tag).text).join(", ") })}</p>` : nothing}
       <p class="quiet">${t(`photo.scoring_${image.hand_tags ? "hand" : session().instance.scoring}`)}</p>

@@ -1,13 +1,14 @@
 // Photos: the archive by month, filtered, selected, changed; as a grid or as a plain list.
 import { html, nothing, render } from "./lit/lit-html.js";
-import { ORDERS, asJson, filterChips, filterOf, hasTags, isEmpty } from "./filters.js";
+import { ORDERS, asJson, filterOf, hasTags, isEmpty } from "./filters.js";
 import { emptyArchive, noMatch } from "./nothing.js";
+import { filterBar } from "./filterbar.js";
 import { Grid } from "./grid.js";
 import { watch } from "./live.js";
-import { apiButton, icon, problemStrip, say, undoToast } from "./parts.js";
+import { failure, problemStrip, say, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { Scrubber } from "./scrubber.js";
-import { TileWords } from "./tiles.js";
+import { TileWords, made } from "./tiles.js";
 import { Timeline, shown } from "./timeline.js";
 import { t } from "./words.js";
 
@@ -52,13 +53,14 @@ class Photos {
   }
 
   close() {
+    this.isClosed = true;
     for (const stop of this.stops) stop();
     clearTimeout(this.later);
     this.abort?.abort();
     this.words.close();
     this.grid.close();
     this.list?.close();
-    shown.timeline = null;
+    Object.assign(shown, { timeline: null, index: -1 });
   }
 
   hide() {
@@ -92,7 +94,8 @@ class Photos {
   async #return() {
     this.scroller.scrollTop = this.kept?.top ?? 0;
     this.grid.render();
-    if (shown.index >= 0) await this.grid.reveal(shown.index);
+    if (shown.timeline !== this.timeline) Object.assign(shown, { timeline: this.timeline, index: -1 });
+    if (!this.isList && shown.index >= 0) await this.grid.reveal(shown.index);
     if (this.isStale) this.look();
   }
 
@@ -111,9 +114,8 @@ class Photos {
   }
 
   async #show(timeline, anchor = null) {
-    this.timeline = timeline;
-    shown.timeline = timeline;
-    this.draw();
+    if (this.isClosed) return;
+    this.#take(timeline);
     if (this.isList) {
       const { PhotoList } = await import("./list.js");
       if (timeline !== this.timeline) return;
@@ -136,36 +138,42 @@ class Photos {
   /** What the stream says: tags appear on their tiles, new photos in their month. */
   hear({ changed, truncated, statuses }, { isSnapshot }) {
     this.words.put(changed.map((one) => ({ ...this.words.get(one.image_id), ...one })));
+    this.list?.hear(changed);
+    // A new stream says nothing of what was tagged while there was none.
+    const isAgain = isSnapshot && this.count !== undefined;
+    if (isAgain) this.words.doubt();
     const count = statuses ? Object.values(statuses).reduce((sum, one) => sum + one, 0) : this.count;
     const isOther = count !== this.count && this.count !== undefined;
     this.count = count;
-    if (isOther || truncated || (changed.length && !isEmpty(this.filter)) || (isSnapshot && this.problem)) this.plan();
+    if (isOther || truncated || (changed.length && !isEmpty(this.filter)) || isAgain) this.plan();
   }
 
   plan() {
     if (this.later) return;
     this.later = setTimeout(() => {
       this.later = 0;
-      if (this.root.hidden) this.isStale = true;
+      // One look at a time: where the archive is slow, they would pile up.
+      if (this.root.hidden || this.isLooking) this.isStale = true;
       else this.look();
     }, LATER_MS);
   }
 
   /** Looks again; what is under the eye, and the focus, stay where they are. */
   async look({ isChanged = false } = {}) {
-    this.isStale = false;
+    Object.assign(this, { isStale: false, isLooking: true });
+    const { filter } = this;
     try {
-      const next = await new Timeline(this.filter).load();
+      const next = await new Timeline(filter).load();
       const before = this.timeline;
+      if (this.isClosed || filter !== this.filter) return undefined;
       if (!before) return this.#show(next);
-      if (JSON.stringify(next.filter) !== JSON.stringify(this.filter)) return undefined;
       if (!isChanged) next.inherit(before);
       const anchor = this.isList ? null : await this.#keep(before, next);
       const focused = this.grid.tiles.get(this.grid.active);
       const hasFocus = focused?.anchor === document.activeElement;
       const id = focused?.id;
       const month = focused?.month;
-      if (this.isList) return this.#quietly(next);
+      if (this.isList) return this.#take(next);
       await this.#show(next, anchor);
       if (hasFocus) {
         const index = await next.placeOf(id, month);
@@ -174,13 +182,16 @@ class Photos {
       if (next.total > before.total) say(t("photos.came", { n: next.total - before.total }));
     } catch (problem) {
       if (problem.name !== "AbortError") this.failed(problem);
+    } finally {
+      this.isLooking = false;
+      if (this.isStale && !this.root.hidden && !this.isClosed) this.plan();
     }
     return undefined;
   }
 
-  #quietly(next) {
-    this.timeline = next;
-    shown.timeline = next;
+  #take(timeline) {
+    this.timeline = timeline;
+    shown.timeline = timeline;
     this.draw();
   }
 
@@ -199,7 +210,11 @@ class Photos {
     if (this.isAll) this.clear();
     if (isRange && Math.abs(tile.index - (this.last ?? tile.index)) >= MOST_PICKED) return undoToast(t("bulk.tooMany", { n: MOST_PICKED }));
     if (isRange && this.last !== undefined) {
-      for (const id of await this.timeline.range(this.last, tile.index)) this.picked.add(id);
+      try {
+        for (const id of await this.timeline.range(this.last, tile.index)) this.picked.add(id);
+      } catch (problem) {
+        return undoToast(failure(problem));
+      }
     } else if (!this.picked.delete(tile.id)) this.picked.add(tile.id);
     this.last = tile.index;
     return this.chosen();
@@ -227,10 +242,14 @@ class Photos {
   }
 
   changed() {
+    if (this.isClosed) return;
     this.clear();
     this.words.known.clear();
     this.list?.open(this.filter, this.order);
-    this.look({ isChanged: true });
+    this.look({ isChanged: true }).then(() => {
+      // The bar that was pressed is gone: the keys go on from the photo they were on.
+      if (!this.isList && !this.root.hidden && document.activeElement === document.body) this.grid.reveal(this.grid.active).catch(() => {});
+    });
   }
 
   // Drawing
@@ -247,38 +266,13 @@ class Photos {
     this.side.hidden = this.isList || isBare;
     this.body.hidden = !this.isList && !isBare;
     render(html`<h1 class="sr">${t("shell.photos")}</h1>
-      ${isBare && isEmpty(filter) ? nothing : this.#bar(filter, timeline)}
+      ${isBare && isEmpty(filter) ? nothing : filterBar(this)}
       ${problemStrip(problem, () => this.load())}`, this.head);
     if (isBare) {
       this.list?.close();
       this.list = null;
       render(isEmpty(filter) ? emptyArchive() : noMatch(() => this.to({ filter: {} })), this.body);
     } else if (!this.isList) render(nothing, this.body);
-  }
-
-  #bar(filter, timeline) {
-    const change = (next) => this.to({ filter: next });
-    const ask = (name) => async () => {
-      const next = await (await import("./filterform.js"))[name](filter);
-      if (next) change(next);
-    };
-    return html`<div class="row filter-bar">
-      <button @click=${ask("askFilter")}>${icon("filter")}<span>${t("filter.title")}</span></button>
-      ${filterChips(filter, change)}
-      <b class="total" role="status">${timeline ? this.#total(timeline) : nothing}</b>
-      <span class="grow"></span>
-      <button class="quiet-button" title=${t("bulk.recent")} aria-label=${t("bulk.recent")} @click=${async () => (await import("./bulk.js")).recentChanges(() => this.changed())}>${icon("undo")}</button>
-      <button class="quiet-button" aria-label=${t("filter.saved")} @click=${ask("askSaved")}>${icon("star")}<span>${t("filter.saved")}</span></button>
-      <select aria-label=${t("filter.order")} @change=${(event) => this.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${this.order === one} ?disabled=${one === "score" && !hasTags(filter)}>${t(`filter.order_${one}`)}</option>`)}</select>
-      <span class="segmented" role="group" aria-label=${t("photos.view")}>
-        ${["grid", "list"].map((view) => html`<button aria-pressed=${this.isList === (view === "list")} aria-label=${t(`photos.view_${view}`)} title=${view === "grid" && this.order !== "taken" ? t("photos.gridByTaken") : nothing} @click=${() => this.to(view === "grid" ? { view, order: "taken" } : { view })}>${icon(view)}</button>`)}
-      </span>
-      ${apiButton(() => ({ method: "GET", path: "/images", params: { ...filter, order: this.order, total: "true", limit: 50 } }))}
-    </div>`;
-  }
-
-  #total({ total, isExact }) {
-    return isExact ? t("photos.count", { n: total }) : t("photos.totalAbout", { n: total });
   }
 
   async drawFoot() {
@@ -301,11 +295,4 @@ class Photos {
       after: () => this.changed(),
     }) : nothing, this.foot);
   }
-}
-
-function made(name, kind, parent) {
-  const node = document.createElement(name);
-  node.className = kind;
-  parent.append(node);
-  return node;
 }

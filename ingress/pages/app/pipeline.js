@@ -193,7 +193,8 @@ function stageState(one) {
   const [kind, glyph] = MARKS[one.state] ?? ["quiet", "?"];
   const time = duration(Math.floor(since(one.since, Date.now())));
   const word = t(`pipeline.state_${one.state}`, { time });
-  return html`${mark(kind, glyph, word)}
+  const grows = one.is_growing && one.state !== "grows"; // a stage that has stopped grows too
+  return html`${mark(kind, glyph, word)} ${grows ? mark("warn", MARKS.grows[1], t("pipeline.state_grows")) : nothing}
     ${one.detail ? html`<span class="quiet">${one.detail}</span>` : nothing}`;
 }
 

@@ -1,5 +1,5 @@
 // What stands in the grid just now: tiles and the names of months, made and taken away as it scrolls.
-import { drawTile, dropPicture, makeTile } from "./tiles.js";
+import { drawTile, dropPicture, makeTile, reloadPicture } from "./tiles.js";
 import { month as monthName, t } from "./words.js";
 
 export class TilePool {
@@ -42,7 +42,10 @@ export class TilePool {
 
   write(tile) {
     const image = this.grid.words.get(tile.id);
-    if (image && (tile.state & 15) === 0 && image.status === "tagged") tile.state += 1;
+    if (image && (tile.state & 15) === 0 && image.status === "tagged") {
+      tile.state += 1;
+      if (tile.image) reloadPicture(tile);
+    }
     drawTile(tile, { image, state: tile.state, month: tile.month, isPicked: this.grid.isPicked(tile.id) });
   }
 

@@ -11,7 +11,7 @@ import { go, link } from "./routing.js";
 import { number, t } from "./words.js";
 
 const FILTERS = ["text", "state", "host", "outcome", "from", "to"];
-export const STATES = ["waiting", "in_flight", "will_retry", "given_up", "delivered", "stopped"];
+const STATES = ["waiting", "in_flight", "will_retry", "given_up", "delivered", "stopped"];
 const OUTCOMES = ["completed", "no_match", "failed", "none"];
 const MARKS = {
   waiting: ["quiet", "…"], in_flight: ["note", "▶"], will_retry: ["warn", "↻"], given_up: ["bad", "■"],
@@ -20,23 +20,7 @@ const MARKS = {
 const PAGE = 50;
 const SETTLE_MS = 400;
 
-/** The list, or one query: the address may change from one to the other. */
 export async function open(root, place) {
-  const enter = async (here) => (here.id ? (await import("./query.js")).open : openList)(root, here);
-  let isOne = Boolean(place.id);
-  let shown = await enter(place);
-  return {
-    async update(here) {
-      if (Boolean(here.id) === isOne) return shown.update(here);
-      isOne = Boolean(here.id);
-      shown.close();
-      shown = await enter(here);
-    },
-    close: () => shown.close(),
-  };
-}
-
-async function openList(root, place) {
   const state = { place, page: null, rows: [], next: null, fresh: new Set(), problem: null, isBusy: false };
   let asking = null;
   const draw = () => render(screen(state, acts, ask), root);
@@ -58,7 +42,7 @@ async function openList(root, place) {
       } while (cursor && !found.length);
       Object.assign(state, { rows: more ? [...state.rows, ...found] : found, next: cursor });
       if (!more) state.fresh.clear();
-      if (!state.rows.length && session()?.instance.standalone) state.inbox = (await send("POST", "/inbox", {})).url;
+      if (isBare(state) && session()?.instance.standalone) state.inbox = (await send("POST", "/inbox", {})).url;
     } catch (problem) {
       if (problem.name === "AbortError") return;
       state.problem = problem;
@@ -76,17 +60,20 @@ async function openList(root, place) {
     redeliver: () => redeliverDialog(filterOf(state.place), load),
   };
   draw();
-  if (may("query")) await load();
-  const stop = watch("queries", (news, { isSnapshot }) => {
-    take(state, news);
-    if (isSnapshot && news.truncated) soon();
-    draw();
-  });
   let timer = 0;
   const soon = () => {
     clearTimeout(timer);
     timer = setTimeout(load, SETTLE_MS);
   };
+  let isNew = true;
+  // A new stream says nothing of what changed before it: the list is asked for again, but for the first.
+  const stop = watch("queries", (news, { isSnapshot }) => {
+    take(state, news);
+    if (isSnapshot && !isNew) soon();
+    isNew &&= !isSnapshot;
+    draw();
+  });
+  if (may("query")) await load();
   const clock = setInterval(draw, 1000);
   return {
     update(now) {
@@ -126,7 +113,7 @@ function take(state, { changed }) {
 function screen(state, acts, ask) {
   const filter = Object.fromEntries(FILTERS.map((name) => [name, state.place.params.get(name) ?? ""]));
   const isFiltered = Object.values(filter).some(Boolean);
-  const isEmpty = state.page && !state.rows.length && !isFiltered;
+  const isEmpty = isBare(state);
   if (!may("query")) return html`<h1>${t("queries.title")}</h1>${scopeGate("query", html`<p>${t("queries.what")}</p>`)}`;
   return html`
     <header class="row spread"><h1>${t("queries.title")}</h1>
@@ -143,6 +130,9 @@ function screen(state, acts, ask) {
     ${state.next ? html`<button type="button" ?disabled=${state.isBusy} @click=${() => acts.load({ more: true })}>
       ${t("queries.more")}</button>` : nothing}`;
 }
+
+/** Whether nobody has asked anything yet. */
+const isBare = ({ page, rows, place }) => page && !rows.length && !FILTERS.some((name) => place.params.get(name));
 
 function total({ page }) {
   if (!page?.total) return nothing;

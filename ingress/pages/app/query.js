@@ -21,8 +21,9 @@ export async function open(root, place) {
       const query = await look();
       const isFirst = !state.query;
       Object.assign(state, { query, problem: null });
+      const { id } = state;
       if (isFirst && may("read")) get("/lemmas", { text: query.text }).then((read) => {
-        state.words = wordsOf(read);
+        if (id === state.id) state.words = wordsOf(read);
         draw();
       }, () => {});
     } catch (problem) {
@@ -63,10 +64,11 @@ export async function open(root, place) {
     },
   };
   draw();
-  if (may("query")) await load();
-  const stop = watch("queries", ({ changed, truncated }) => {
-    if (truncated || changed.some((one) => one.query_id === state.id)) soon();
+  // Heard before it is asked for, and asked for again at each new stream: no change falls between.
+  const stop = watch("queries", ({ changed, truncated }, { isSnapshot }) => {
+    if (isSnapshot || truncated || changed.some((one) => one.query_id === state.id)) soon();
   });
+  if (may("query")) await load();
   const ticking = setInterval(draw, 1000);
   return {
     update(now) {
@@ -87,7 +89,7 @@ function screen(state, acts) {
   const path = `/queries/${state.id}`;
   return html`
     <p><a href="#/queries">← ${t("queries.title")}</a></p>
-    <header class="row spread"><h1 dir="auto">${query ? `«${query.text}»` : t("query.title")}</h1>
+    <header class="row spread"><h1 dir="auto">${query ? t("parts.quoted", { text: query.text }) : t("query.title")}</h1>
       <span class="row">${apiButton(() => ({ method: "GET", path }))}</span></header>
     ${may("query") ? nothing : scopeGate("query", html`<p>${t("queries.what")}</p>`)}
     ${problem ? problemStrip(problem, acts.load) : nothing}

@@ -1,9 +1,11 @@
 // Search: how the words are read, the photos they find, and the sum behind each place.
 import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
-import { get, send, session } from "./api.js";
+import { get } from "./api.js";
+import { askForm } from "./ask.js";
 import { explained, sumOf } from "./explain.js";
 import { filterOf } from "./filters.js";
+import { dialog, wordsOf } from "./marks.js";
 import { apiButton, bar, failure, lemmaChips, openDialog, problemStrip, scopeGate, thumb } from "./parts.js";
 import { go, link } from "./routing.js";
 import { describe } from "./tiles.js";
@@ -17,11 +19,6 @@ export async function open(root, place) {
   const screen = new Search(root);
   screen.update(place);
   return screen;
-}
-
-/** The words of `GET /lemmas` with the labels that each of them names. */
-export function readWords({ tokens, matched }) {
-  return tokens.map((one) => ({ ...one, tags: matched.filter(({ words }) => words.includes(one.text)).map(({ tag }) => tag) }));
 }
 
 class Search {
@@ -57,7 +54,7 @@ class Search {
         isMore ? null : get("/lemmas", { text: this.text }, { signal }),
         get("/images", { ...this.filter, total: "true", limit: PAGE, cursor: isMore ? this.next : null }, { signal }),
       ]);
-      if (lemmas) this.words = readWords(lemmas);
+      if (lemmas) this.words = wordsOf(lemmas);
       Object.assign(this, { images: isMore ? [...this.images, ...page.images] : page.images, next: page.next, total: page.total, matched: page.matched, problem: null, isDone: true });
     } catch (problem) {
       if (problem.name === "AbortError") return undefined;
@@ -69,7 +66,7 @@ class Search {
 
   draw() {
     const { filter, total } = this;
-    render(html`<h1>${this.text ? html`«<span>${this.text}</span>»` : t("shell.search")}</h1>
+    render(html`<h1>${this.text ? t("parts.quoted", { text: this.text }) : t("shell.search")}</h1>
       ${this.text ? nothing : this.#start()}
       ${problemStrip(this.problem, () => this.load())}
       ${this.words.length ? html`<section class="card read"><h2>${t("parts.readAs")}</h2>${lemmaChips(this.words)}</section>` : nothing}
@@ -147,34 +144,14 @@ class Search {
     }, { kind: "wide" });
   }
 
-  /** Sends these words as a query; the answer goes to a webhook, here to the archive's own receiver. */
+  /** Sends these words as a query; what was just uploaded is waited for. */
   async ask() {
-    let inbox = null;
-    if (session().instance.standalone) inbox = await send("POST", "/inbox", {}).catch(() => null);
     const after = (await import("./upload.js")).lastToken();
-    let problem = null;
-    openDialog(t("search.toWebhook"), (close, draw) => {
-      const submit = async (event) => {
-        event.preventDefault();
-        const { url, n } = event.target.elements;
-        try {
-          const query = await send("POST", "/images/tags", { text: this.text, callback_url: url.value, top_n: Number(n.value), ...(after ? { after } : {}) });
-          close();
-          go(link("queries", query.query_id));
-        } catch (error) {
-          problem = error;
-          draw();
-        }
-      };
-      return html`<form class="form" @submit=${submit}>
-        <p class="full">${t("search.webhookHelp", { text: this.text })}</p>
-        <label class="full">${t("search.url")}<input name="url" type="url" required .value=${inbox?.url ?? ""} placeholder="https://example.org/hook"></label>
-        ${inbox ? html`<p class="full quiet">${t("search.inboxHelp")} <a href=${link("inbox", inbox.token)} @click=${() => close()}>${t("shell.inbox")}</a></p>` : nothing}
-        <label>${t("search.topN")}<input name="n" type="number" min="1" max="20" value="1"></label>
-        <div class="full">${problemStrip(problem)}</div>
-        <div class="row end full">${apiButton(() => ({ method: "POST", path: "/images/tags", body: { text: this.text, callback_url: inbox?.url ?? "https://example.org/hook" } }))}<button class="filled">${t("search.send")}</button></div>
-      </form>`;
-    });
+    const asked = (id) => {
+      shown.close();
+      go(link("queries", id));
+    };
+    const form = askForm(() => shown.draw(), { text: this.text, after, asked });
+    const shown = dialog(t("search.toWebhook"), form.view);
   }
 }
-

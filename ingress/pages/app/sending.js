@@ -1,5 +1,5 @@
 // Sends files: the hash first, so that what is here already isn't sent; one request a file, three at once.
-import { address, get, problemIn, session, token } from "./api.js";
+import { address, get, problemIn, renew, session, token } from "./api.js";
 import { keepFiles } from "./remembering.js";
 
 const AT_ONCE = 3;
@@ -62,11 +62,12 @@ export class Sending {
   }
 
   counts() {
-    const counts = { done: 0, here: 0, refused: 0, waiting: 0, left: 0, all: this.items.length };
+    const counts = { done: 0, here: 0, refused: 0, waiting: 0, left: 0, again: 0, all: this.items.length };
     let rest = 0;
-    for (const { state, size, progress } of this.items) {
+    for (const { state, size, progress, file } of this.items) {
       const kind = state in counts ? state : "waiting";
       counts[kind] += 1;
+      if (kind === "refused" && file) counts.again += 1; // after a reload there is only its name
       if (kind === "waiting") rest += size - (progress ?? 0);
     }
     const now = performance.now();
@@ -97,6 +98,9 @@ export class Sending {
 
   stop() {
     this.isPaused = true;
+    this.isOver = true; // names of files are kept no longer
+    clearTimeout(this.keeping);
+    clearTimeout(this.timer);
     for (const { request } of this.items) request?.abort();
   }
 
@@ -173,7 +177,8 @@ export class Sending {
     }
     const problem = problemIn(request);
     item.tries += 1;
-    if ([0, 429, 503].includes(request.status) && item.tries < TRIES && session()) {
+    if (problem.code === "cross_site" && session()) renew().catch(() => {}); // the next try has its token
+    if (([0, 429, 503].includes(request.status) || problem.code === "cross_site") && item.tries < TRIES && session()) {
       this.waitUntil = Date.now() + 1000 * (problem.retryAfter ?? RETRY_S);
       this.cursor = 0;
       Object.assign(item, { state: "waiting", progress: 0 });
@@ -181,6 +186,7 @@ export class Sending {
   }
 
   #touch(item) {
+    if (this.isOver) return;
     this.dirty.add(item);
     this.onChange();
     this.keeping ??= setTimeout(() => {

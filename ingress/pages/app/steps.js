@@ -1,8 +1,8 @@
-// Where a key leads in the grid.
+// What keys and clicks do in the grid.
 import { lastAtMost, tilesOf } from "./layout.js";
 
 /** The place that a key leads to from `index`, or null. */
-export function stepOf(grid, { key, ctrlKey }, index) {
+function stepOf(grid, { key, ctrlKey }, index) {
   const { sections, count } = grid.timeline;
   const at = grid.timeline.sectionOf(index);
   const { start } = sections[at];
@@ -40,4 +40,50 @@ function besides(grid, { at, place, by }) {
   const spots = spotsOf(grid, section, next);
   const best = spots.reduce((near, one) => (Math.abs(middleOf(one) - middle) < Math.abs(middleOf(near) - middle) ? one : near));
   return other.start + best.at;
+}
+
+function tileOf({ tiles }, node) {
+  const item = node.closest?.(".tile");
+  for (const tile of tiles.values()) if (tile.item === item) return tile;
+  return null;
+}
+
+function activate(grid, tile) {
+  if (!tile || tile.index === grid.active) return;
+  const before = grid.tiles.get(grid.active);
+  if (before) before.anchor.tabIndex = -1;
+  tile.anchor.tabIndex = 0;
+  grid.active = tile.index;
+}
+
+function onClick(grid, event) {
+  const tile = tileOf(grid, event.target);
+  if (!tile) return;
+  activate(grid, tile);
+  if (!tile.pick.contains(event.target) && !event.shiftKey) return;
+  event.preventDefault();
+  grid.onPick(tile, event.shiftKey);
+}
+
+async function onKey(grid, event) {
+  const tile = tileOf(grid, event.target);
+  if (!tile || event.altKey || event.metaKey) return;
+  const { shiftKey } = event;
+  const to = event.key === " " ? null : stepOf(grid, event, tile.index);
+  if (to === null && event.key !== " ") return;
+  event.preventDefault();
+  if (to === null) return void grid.onPick(tile, shiftKey);
+  try {
+    await grid.reveal(to);
+  } catch (problem) {
+    return void grid.onTrouble?.(problem);
+  }
+  const active = grid.tiles.get(grid.active);
+  if (shiftKey && active) grid.onPick(active, true);
+}
+
+export function listen(grid) {
+  grid.list.addEventListener("keydown", (event) => onKey(grid, event));
+  grid.list.addEventListener("click", (event) => onClick(grid, event));
+  grid.list.addEventListener("focusin", (event) => activate(grid, tileOf(grid, event.target)));
 }

@@ -38,6 +38,10 @@ export class TileWords {
       this.known.delete(image.image_id);
       this.known.set(image.image_id, image);
     }
+    for (const id of this.known.keys()) {
+      if (this.known.size <= KEPT) break;
+      this.known.delete(id);
+    }
     this.onWord(new Set(images.map((one) => one.image_id)));
   }
 
@@ -61,16 +65,24 @@ export class TileWords {
     } catch {
       /* tiles do without words; the next look asks again */
     }
-    for (const id of this.known.keys()) {
-      if (this.known.size <= KEPT) break;
-      this.known.delete(id);
-    }
+  }
+
+  /** Has those asked for again that may have changed unheard: what waited for its tags. */
+  doubt() {
+    for (const [id, image] of this.known) if (image.status === "accepted") this.known.delete(id);
   }
 
   close() {
     clearTimeout(this.timer);
     this.abort.abort();
   }
+}
+
+export function made(name, kind, parent) {
+  const node = document.createElement(name);
+  node.className = kind;
+  parent.append(node);
+  return node;
 }
 
 /** The elements of a tile; they are filled by `drawTile`. */
@@ -114,6 +126,13 @@ export function loadPicture(tile) {
 
 function setSource(image, id, again = false) {
   image.src = `/images/${id}/thumb${again ? "?again=1" : ""}`;
+}
+
+/** Has a picture asked for again that was not there before the photo was tagged. */
+export function reloadPicture(tile) {
+  if (tile.image?.isConnected) return;
+  tile.image = null;
+  loadPicture(tile);
 }
 
 /** Ends the loading of a tile that is gone. */

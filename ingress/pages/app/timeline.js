@@ -85,7 +85,8 @@ export class Timeline {
     });
   }
 
-  columns(at) {
+  /** The columns of a section; those that somebody needs are fetched though they are out of sight. */
+  columns(at, { isNeeded = false } = {}) {
     const known = this.known.get(at);
     if (known) {
       this.known.delete(at);
@@ -93,7 +94,9 @@ export class Timeline {
       return Promise.resolve(known);
     }
     if (!this.coming.has(at)) this.coming.set(at, this.#fetch(at));
-    return this.coming.get(at).promise;
+    const coming = this.coming.get(at);
+    coming.isNeeded ||= isNeeded;
+    return coming.promise;
   }
 
   #fetch(at) {
@@ -111,9 +114,9 @@ export class Timeline {
     return { promise, abort };
   }
 
-  /** Ends the fetches of all sections but those from `first` to `last`. */
+  /** Ends the fetches of all sections but those from `first` to `last`, and those that somebody needs. */
   abortBeyond(first, last) {
-    for (const [at, { abort }] of this.coming) if (at < first || at > last) abort.abort();
+    for (const [at, { abort, isNeeded }] of this.coming) if (!isNeeded && (at < first || at > last)) abort.abort();
   }
 
   #trim(near) {
@@ -138,7 +141,7 @@ export class Timeline {
   async idAt(index) {
     if (index < 0 || index >= this.count) return null;
     const at = this.sectionOf(index);
-    const columns = await this.columns(at);
+    const columns = await this.columns(at, { isNeeded: true });
     const place = index - this.sections[at].start;
     return place < columns.n ? columns.id(place) : null;
   }
@@ -147,7 +150,7 @@ export class Timeline {
   async placeOf(id, month) {
     for (let at = 0; at < this.sections.length; at += 1) {
       if (this.sections[at].month !== month) continue;
-      const found = (await this.columns(at)).indexOf(id);
+      const found = (await this.columns(at, { isNeeded: true })).indexOf(id);
       if (found >= 0) return this.sections[at].start + found;
     }
     return -1;
@@ -158,7 +161,7 @@ export class Timeline {
     const ids = [];
     for (let index = Math.min(from, to); index <= Math.max(from, to); ) {
       const at = this.sectionOf(index);
-      const columns = await this.columns(at);
+      const columns = await this.columns(at, { isNeeded: true });
       const { start, count } = this.sections[at];
       const end = Math.min(Math.max(from, to), start + count - 1);
       for (; index <= end; index += 1) if (index - start < columns.n) ids.push(columns.id(index - start));

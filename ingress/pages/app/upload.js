@@ -173,7 +173,7 @@ function tray(counts) {
       <span class="row counts">${parts.map(([name, kind]) => html`<span class=${kind}>${t(`upload.count_${name}`, { n: counts[name] })}</span>`)}
         ${counts.waiting ? html`<span class="quiet">${bytes(counts.rate)}/${t("upload.second")}${counts.left_s === null ? "" : ` · ~${duration(counts.left_s)}`}</span>` : tagged ? html`<span class="quiet">${t("upload.tagged", { n: tagged })}</span>` : nothing}</span>
       <span class="grow"></span>
-      ${counts.refused ? html`<button @click=${() => sending.retry()}>${t("upload.retry", { n: counts.refused })}</button>` : nothing}
+      ${counts.again ? html`<button @click=${() => sending.retry()}>${t("upload.retry", { n: counts.again })}</button>` : nothing}
       ${counts.waiting ? html`<button @click=${() => sending.pause(!sending.isPaused)}>${t(sending.isPaused ? "upload.resume" : "upload.pause")}</button>` : nothing}
       ${counts.waiting ? nothing : html`<button class="bare" aria-label=${t("parts.close")} @click=${tidy}>${icon("close")}</button>`}
     </div>
@@ -185,6 +185,8 @@ function tray(counts) {
 function tidy() {
   sending.tidy();
   forgetFiles();
+  stop?.();
+  stop = null;
   tagged = 0;
   mine = new Map();
   isOpen = false;

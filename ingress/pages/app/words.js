@@ -105,7 +105,12 @@ function moment(text) {
 
 const DAY = { day: "numeric", month: "long", year: "numeric" };
 const MINUTE = { ...DAY, month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" };
-const shown = (text, options) => (text ? format(Intl.DateTimeFormat, options).format(moment(text)) : "–");
+// What is no date (cameras write 0000:00:00, addresses are typed) is shown as it stands.
+function shown(text, options) {
+  if (!text) return "–";
+  const at = moment(text);
+  return Number.isNaN(at.getTime()) ? text : format(Intl.DateTimeFormat, options).format(at);
+}
 export const date = (text) => shown(text, MINUTE);
 export const day = (text) => shown(text, DAY);
 export const clock = (text) =>

@@ -2,49 +2,22 @@
 
 from collections.abc import Iterator
 from typing import Any
-from zipfile import ZipFile
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page
 
 from core.webhooks.signature import format_secret, sign
-from ingress.routes.documents import PAGES
-from tests.lit_html import lit_html_jar
+from tests.e2e.page.faked import ORIGIN, call, faked_page
 
-#: Nothing listens there: the files come from the disk. On this machine, so that crypto is allowed.
-ORIGIN = "http://127.0.0.1:9"
-LIT = "META-INF/resources/webjars/lit-html/3.3.1/"
 KEY = bytes(range(32))
 
 
 @pytest.fixture(name="modules")
 def _modules(browser: Browser) -> Iterator[Page]:
     """An empty page beside the modules."""
-    context = browser.new_context()
-    with ZipFile(lit_html_jar()) as jar:
-
-        def answer(route: Route) -> None:
-            path = route.request.url.removeprefix(f"{ORIGIN}/")
-            if not path:
-                return route.fulfill(body="<!doctype html><title>modules</title>")
-            inside = path.removeprefix("lit/")
-            content = (
-                jar.read(LIT + inside) if inside != path else (PAGES / "app" / path).read_bytes()
-            )
-            return route.fulfill(body=content, content_type="text/javascript")
-
-        page = context.new_page()
-        page.route(f"{ORIGIN}/**", answer)
+    with faked_page(browser) as page:
         page.goto(f"{ORIGIN}/")
         yield page
-    context.close()
-
-
-def call(page: Page, module: str, function: str, *arguments: Any) -> Any:
-    """Return what a module's function returns."""
-    return page.evaluate(
-        f"async (given) => (await import('/{module}.js')).{function}(...given)", list(arguments)
-    )
 
 
 def test_labels_come_back_from_their_text_as_they_were(modules: Page) -> None:

@@ -1,0 +1,437 @@
+"""What the page does where answers come late, fail, or belong to something left behind."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from ingress.routes.documents import PAGES
+from tests.e2e.page.faked import ORIGIN, call, faked_page
+
+A, B = (f"00000000-0000-5000-8000-00000000000{n}" for n in "ab")
+_PHOTO: dict[str, Any] = {
+    "status": "tagged", "tags": [], "arrived_at": "2026-01-01T00:00:00Z", "excluded": False,
+}  # fmt: skip
+_TIMELINE = {"total": 0, "is_exact": True, "months": []}
+
+
+@pytest.fixture(name="page")
+def _page(browser: Browser) -> Iterator[Page]:
+    with faked_page(browser) as page:
+        yield page
+
+
+def begin(page: Page, place: str, answers: dict[str, Any]) -> None:
+    """Start the shell at a place."""
+    page.goto(f"{ORIGIN}/{place}")
+    give(page, answers)
+    page.evaluate("() => { import('/main.js'); }")
+    expect(page.locator("nav.places")).to_be_visible()
+
+
+def give(page: Page, answers: dict[str, Any]) -> None:
+    page.evaluate("(given) => { Object.assign(answers, given); }", answers)
+
+
+def signed_in(page: Page) -> None:
+    page.goto(f"{ORIGIN}/")
+    page.evaluate("""async () => {
+      await (await import("/words.js")).loadLanguage();
+      await (await import("/api.js")).resume();
+    }""")
+
+
+def photo(name: str, **more: Any) -> dict[str, Any]:
+    return {"image_id": name, "image_path": f"{name}.jpg", **_PHOTO, **more}
+
+
+def open_photo(page: Page) -> None:
+    signed_in(page)
+    give(page, {f"GET /images/{one}": photo(one) for one in (A, B)})
+    give(page, {f"PATCH /images/{one}": {"image": photo(one, excluded=True)} for one in (A, B)})
+    give(page, {"GET /timeline": _TIMELINE})
+    page.evaluate(
+        """async (id) => {
+          const { open } = await import("/photo.js");
+          const at = (id) => ({ screen: "photos", id, params: new URLSearchParams() });
+          window.screen_ = await open(document.getElementById("main"), at(id));
+          window.turn = (id) => screen_.update(at(id));
+        }""",
+        A,
+    )
+
+
+def test_an_undo_is_of_the_photo_that_was_changed_not_of_the_one_shown(page: Page) -> None:
+    open_photo(page)
+    page.get_by_role("button", name="Never an answer").click()
+    undo = page.locator("#toasts").get_by_role("button", name="Undo")
+    expect(undo).to_be_visible()
+
+    page.evaluate("(id) => turn(id)", B)
+    undo.click()
+
+    page.wait_for_function("asked.filter((one) => one.method === 'PATCH').length === 2")
+    patched = page.evaluate("asked.filter((one) => one.method === 'PATCH')")
+    assert [one["address"] for one in patched] == [f"/images/{A}"] * 2
+    assert [one["body"] for one in patched] == [{"excluded": True}, {"excluded": False}]
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{B}.jpg")
+
+
+def test_a_change_that_is_refused_is_not_told_as_done(page: Page) -> None:
+    open_photo(page)
+    give(page, {f"PATCH /images/{A}": {"fails": 409, "code": "under_way"}})
+
+    page.get_by_role("button", name="Never an answer").click()
+
+    expect(page.locator("#toasts")).to_contain_text("under way")
+    expect(page.locator(".toast")).to_have_count(1)
+
+
+def test_a_photo_without_a_large_view_is_shown_by_its_file_then_not_at_all(page: Page) -> None:
+    served = []
+    page.on("request", lambda request: served.append(request.url))
+    open_photo(page)
+
+    expect(page.get_by_text("There is no picture to show.")).to_be_visible()
+
+    pictures = [one.rpartition("/")[2].partition("?")[0] for one in served if A in one]
+    assert pictures == ["thumb", "content"]
+
+
+def test_an_explanation_of_the_photo_before_is_not_shown(page: Page) -> None:
+    open_photo(page)
+    page.evaluate(
+        "(id) => { window.late = held(); answers[`GET /images/${id}/explain`] = late.promise; }", A
+    )
+    page.get_by_label("search words").fill("cat")
+    page.get_by_role("button", name="Explain").click()
+    page.wait_for_function("asked.some((one) => one.address.includes('explain'))")
+
+    page.evaluate("(id) => turn(id)", B)
+    page.evaluate(
+        """async (id) => {
+          late.release({ image_id: id, is_found: true, score: 1, terms: [], words: [],
+            reasons: [], missing: [], best: null });
+          await late.promise;
+          await new Promise((done) => setTimeout(done));
+        }""",
+        A,
+    )
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{B}.jpg")
+    expect(page.get_by_text("found by these words")).to_have_count(0)
+
+
+def queries(*texts: str) -> dict[str, Any]:
+    found = [
+        {"query_id": text, "text": text, "state": "delivered", "attempts": 1} for text in texts
+    ]
+    return {"queries": found, "next": None}
+
+
+def test_an_address_that_changes_while_its_screen_opens_is_followed(page: Page) -> None:
+    page.goto(f"{ORIGIN}/#/queries")
+    page.evaluate("() => { window.late = held(); answers['GET /queries'] = () => late.promise; }")
+    page.evaluate("() => { import('/main.js'); }")
+    page.wait_for_function("addressesOf('/queries').length === 1")
+
+    page.evaluate("location.hash = '#/queries?state=delivered'")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Queries")
+    page.evaluate("(answer) => late.release(answer)", queries("tabby"))
+
+    page.wait_for_function("addressesOf('/queries').at(-1).address.includes('state=delivered')")
+
+
+def test_a_query_left_before_its_answer_does_not_come_back(page: Page) -> None:
+    page.goto(f"{ORIGIN}/#/queries/q1")
+    page.evaluate("() => { window.late = held(); answers['GET /queries/q1'] = late.promise; }")
+    give(page, {"GET /queries": queries("tabby")})
+    page.evaluate("() => { import('/main.js'); }")
+    page.wait_for_function("addressesOf('/queries/q1').length === 1")
+
+    page.evaluate("location.hash = '#/queries'")
+    expect(page.get_by_role("link", name="tabby")).to_be_visible()
+    page.evaluate("() => late.release({ fails: 404, code: 'query_not_found' })")
+    page.evaluate("() => new Promise((done) => setTimeout(done))")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Queries")
+    expect(page.locator("#screens > section")).to_have_count(1)
+
+
+@pytest.mark.parametrize("how", ["another place", "signed out elsewhere"])
+def test_a_dialog_goes_with_the_screen_that_it_was_opened_on(page: Page, how: str) -> None:
+    begin(page, "#/queries", {"GET /queries": queries("tabby")})
+    expect(page.get_by_role("link", name="tabby")).to_be_visible()
+    page.get_by_role("button", name="API").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+    if how == "another place":
+        page.evaluate("location.hash = '#/search'")
+    else:
+        give(page, {"GET /session": {"fails": 401, "code": "session_missing"}})
+        page.evaluate("import('/api.js').then((api) => api.get('/session').catch(() => {}))")
+
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_each_stream_begins_with_a_snapshot_also_where_the_browser_connects_again(
+    page: Page,
+) -> None:
+    signed_in(page)
+
+    seen = page.evaluate("""async () => {
+      const { watch } = await import("/live.js");
+      const seen = [];
+      watch("queries", (data, { isSnapshot }) => seen.push(isSnapshot));
+      await new Promise((done) => setTimeout(done));
+      for (const event of ["hello", "queries", "queries", "hello", "queries"]) say(event, {});
+      return seen;
+    }""")
+
+    assert seen == [True, False, True]
+
+
+def test_photos_are_looked_at_again_after_the_stream_was_cut_one_look_at_a_time(
+    page: Page,
+) -> None:
+    page.clock.install()
+    begin(page, "#/photos", {"GET /timeline": _TIMELINE})
+    page.wait_for_function("addressesOf('/timeline').length === 1")
+    page.wait_for_function("Boolean(window.stream?.heard.images)")
+    counts = {"accepted": 1, "tagged": 0}
+    snapshot = {"changed": [], "truncated": False, "statuses": counts}
+    page.evaluate("(data) => { say('hello', {}); say('images', data); }", snapshot)
+    page.clock.run_for(5000)
+    assert page.evaluate("addressesOf('/timeline').length") == 1
+
+    page.evaluate("() => { window.late = held(); answers['GET /timeline'] = () => late.promise; }")
+    page.evaluate("(data) => { say('hello', {}); say('images', data); }", snapshot)
+    page.clock.run_for(5000)
+    assert page.evaluate("addressesOf('/timeline').length") == 2
+
+    for _ in range(3):
+        page.evaluate("(data) => say('images', data)", {**snapshot, "truncated": True})
+        page.clock.run_for(5000)
+    assert page.evaluate("addressesOf('/timeline').length") == 2
+
+    page.evaluate("(answer) => { late.release(answer); }", _TIMELINE)
+    page.evaluate("() => new Promise((done) => queueMicrotask(done))")
+    page.clock.run_for(5000)
+    page.wait_for_function("addressesOf('/timeline').length === 3")
+
+
+def test_a_tab_whose_changes_are_held_still_learns_of_the_end_of_its_session(page: Page) -> None:
+    page.clock.install()
+    begin(page, "#/queries", {"GET /queries": queries("tabby")})
+    page.evaluate("import('/live.js').then(({ pause }) => pause(true))")
+
+    give(page, {"GET /session": {"fails": 401, "code": "session_missing"}})
+    page.clock.run_for(15_000)
+
+    expect(page.locator("#key")).to_be_visible()
+
+
+@pytest.mark.parametrize(("owner", "sent"), [("me", ["t1", "t2"]), ("other", ["t1"])])
+def test_a_change_takes_the_token_of_a_session_that_the_same_person_began_elsewhere(
+    page: Page, owner: str, sent: list[str]
+) -> None:
+    signed_in(page)
+    now = {"owner": owner, "key_id": "k1", "token": "t2", "scopes": [], "instance": {}}
+    give(page, {"GET /session": now})
+    page.evaluate("""() => {
+      let tries = 0;
+      answers["POST /x"] = () => (tries++ ? { done: true } : { fails: 403, code: "cross_site" });
+    }""")
+
+    page.evaluate("import('/api.js').then(({ send }) => send('POST', '/x')).catch(() => {})")
+
+    posts = page.evaluate("asked.filter((one) => one.method === 'POST')")
+    assert [one["headers"]["X-CSRF-Token"] for one in posts] == sent
+
+
+def change(state: str) -> dict[str, Any]:
+    return {"change_id": "c", "state": state, "changed": 3, "matches": 3, "would_change": 3,
+            "is_exact": True}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["undone", "left"])
+def test_a_deletion_is_undone_by_its_button_and_not_lost_by_leaving(page: Page, how: str) -> None:
+    signed_in(page)
+    give(page, {"POST /images/changes": change("done")})
+    page.evaluate("""() => { import("/bulk.js").then(({ apply }) => {
+      apply({ ids: ["a", "b", "c"] }, { delete: true }, () => {});
+    }); }""")
+    page.get_by_role("button", name="Delete").click()
+    undo = page.locator("#toasts").get_by_role("button", name="Undo")
+    expect(undo).to_be_visible()
+
+    if how == "undone":
+        undo.click()
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
+
+    posts = page.evaluate("asked.filter((one) => one.method === 'POST' && !one.body.dry_run)")
+    assert [one["keepalive"] for one in posts] == ([] if how == "undone" else [True])
+
+
+def test_what_waits_for_its_undo_stays_when_the_language_changes(page: Page) -> None:
+    begin(page, "#/queries", {"GET /queries": queries("tabby")})
+    page.evaluate("import('/parts.js').then(({ undoToast }) => undoToast('gone soon', () => {}))")
+
+    page.get_by_role("button", name="You and the settings").click()
+    page.get_by_role("button", name="Русский").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Запросы")
+    expect(page.locator("#toasts")).to_contain_text("gone soon")
+
+
+def test_no_name_of_a_file_is_kept_after_the_upload_was_ended(page: Page) -> None:
+    signed_in(page)
+
+    kept = page.evaluate("""async () => {
+      const { Sending } = await import("/sending.js");
+      const { forgetFiles, keptFiles } = await import("/remembering.js");
+      const sending = new Sending(() => {});
+      sending.pause(true);
+      sending.add([{ file: new File(["x"], "secret.jpg"), name: "secret.jpg" }]);
+      while (!(await keptFiles()).length) await new Promise((done) => setTimeout(done, 50));
+      sending.add([{ file: new File(["y"], "secret2.jpg"), name: "secret2.jpg" }]);
+      sending.stop();
+      await forgetFiles();
+      await new Promise((done) => setTimeout(done, 2 * 400)); // twice what writing waits for
+      return keptFiles();
+    }""")
+
+    assert kept == []
+
+
+def label(name: str) -> dict[str, Any]:
+    return {"name": name, "aliases": [], "templates": [], "threshold": None}
+
+
+def open_labels(page: Page) -> None:
+    signed_in(page)
+    now = {"labels": [label("cat")], "version": 1, "changed_at": "2026-01-01T00:00:00Z",
+           "rescoring": {"is_done": True, "rescored": 0, "older": 0, "total": 0}}  # fmt: skip
+    give(page, {"GET /labels": now, "GET /tags": {"tags": []}, "GET /stats": {"statuses": {}}})
+    page.evaluate("""async () => {
+      const { open } = await import("/labels.js");
+      window.screen_ = await open(document.getElementById("main"));
+    }""")
+    page.get_by_role("button", name="As text").click()
+    page.get_by_role("textbox").fill("cat\ndog")
+
+
+def test_a_preview_of_labels_that_were_changed_meanwhile_is_not_shown(page: Page) -> None:
+    open_labels(page)
+    page.evaluate(
+        "() => { window.late = held(); answers['POST /labels/preview'] = () => late.promise; }"
+    )
+    page.get_by_role("button", name="Preview").click()
+    page.wait_for_function("addressesOf('/labels/preview').length === 1")
+
+    page.get_by_role("textbox").fill("cat\ndog\nbird")
+    page.evaluate("""async () => {
+      late.release({ state: "done", outcome: { images: 7, changed: 7, changed_best: 7,
+        labels: [], examples: [] } });
+      await new Promise((done) => setTimeout(done));
+    }""")
+
+    expect(page.get_by_text("In a sample of")).to_have_count(0)
+    expect(page.get_by_role("button", name="Preview")).to_be_enabled()
+
+
+def test_that_others_changed_the_labels_is_said_until_the_experiment_ends(page: Page) -> None:
+    open_labels(page)
+    rescoring = {"is_done": False, "rescored": 0, "older": 1, "total": 1}
+    warning = page.get_by_text("Somebody else has changed the labels")
+
+    page.evaluate(
+        """(rescoring) => {
+          Object.assign(answers["GET /labels"], { version: 2, rescoring });
+          say("labels", { version: 2, ...rescoring });
+        }""",
+        rescoring,
+    )
+    expect(warning).to_be_visible()
+    asked = page.evaluate("addressesOf('/labels').length")
+    page.evaluate(
+        "(news) => say('labels', { version: 2, ...news })", {**rescoring, "is_done": True}
+    )
+    page.wait_for_function("(before) => addressesOf('/labels').length > before", arg=asked)
+
+    page.evaluate("() => new Promise((done) => setTimeout(done))")
+    expect(warning).to_be_visible()
+    page.get_by_role("button", name="Discard").click()
+    expect(warning).to_have_count(0)
+
+
+def test_a_stage_that_has_stopped_is_said_to_grow_too(page: Page) -> None:
+    signed_in(page)
+    stage = {
+        "name": "queries", "state": "stopped", "is_growing": True, "waiting": 3,
+        "oldest_waiting_s": 9.0, "in_per_s": 1.0, "out_per_s": 0.0, "trend": [None, 9.0],
+        "since": None, "detail": None,
+    }  # fmt: skip
+    document = {"stages": [stage], "processes": [], "targets": [], "halted": [],
+                "dead_letters": [], "jobs": []}  # fmt: skip
+    give(page, {"GET /stats/pipeline": document})
+
+    page.evaluate("""async () => {
+      const { open } = await import("/pipeline.js");
+      await open(document.getElementById("main"));
+    }""")
+
+    row = page.locator(".stages > tbody > tr")
+    expect(row).to_contain_text("not running")
+    expect(row).to_contain_text("grows")
+
+
+def test_what_is_no_date_is_shown_as_it_stands(page: Page) -> None:
+    signed_in(page)
+
+    assert call(page, "words", "day", "0000:00:00 00:00:00") == "0000:00:00 00:00:00"
+    assert call(page, "filters", "lastDay", "yesterday") == "yesterday"
+    assert call(page, "filters", "lastDay", "2024-03-01") == "2024-02-29"
+
+
+def narrow(page: Page) -> None:
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.add_style_tag(path=PAGES / "app" / "page.css")
+
+
+def test_a_long_state_is_no_wider_than_a_narrow_screen(page: Page) -> None:
+    signed_in(page)
+    narrow(page)
+
+    page.evaluate("""async () => {
+      const { render } = await import("/lit/lit-html.js");
+      const { mark } = await import("/marks.js");
+      const word = "given up: all attempts are used up, the receiver never answered";
+      render(mark("bad", "■", word), document.getElementById("main"));
+    }""")
+
+    main = page.locator("#main")
+    assert main.evaluate("(node) => node.scrollWidth - node.clientWidth") == 0
+
+
+def test_the_places_stand_on_one_line_each_in_russian_too(page: Page) -> None:
+    page.goto(f"{ORIGIN}/")
+    page.evaluate("localStorage.setItem('language', 'ru')")
+    begin(page, "#/queries", {"GET /queries": queries("tabby")})
+    narrow(page)
+
+    lines = page.locator("nav.places a span").evaluate_all(
+        "(all) => all.map((one) => Math.round("
+        "one.getBoundingClientRect().height / parseFloat(getComputedStyle(one).lineHeight)))"
+    )
+
+    assert lines == [1] * 5
+
+
+def test_a_fault_of_a_screen_is_not_called_an_archive_started_anew(page: Page) -> None:
+    page.goto(f"{ORIGIN}/#/duplicates")
+    give(page, {"GET /duplicates": {"groups": "none"}})
+    page.evaluate("() => { import('/main.js'); }")
+
+    expect(page.locator("#trouble [role=alert]")).to_contain_text("This page has a fault here")
