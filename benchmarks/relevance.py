@@ -31,7 +31,9 @@ from consumers.query.archive import StoredArchive
 from core.relevance.combos import MAX_SIZE, lookup_keys
 from core.settings import DatabaseSettings
 from core.storage.best import combos, ranking
-from core.storage.finding import search
+from core.storage.finding import image_pages
+from core.storage.finding.filters import ImageFilter
+from core.storage.finding.orders import Order
 from core.storage.pool import Pool, TimeLimits, open_pool
 from migrations.schema import upgrade
 from schemas.query import QueryOptions
@@ -153,8 +155,14 @@ def _database(kind: Kind, images: int) -> str:
 
 async def print_plans(pool: Pool) -> None:
     """Print how PostgreSQL answers each search."""
+    asked = {
+        "one label": (ImageFilter(named=(1,)), Order.SCORE),
+        "several labels": (ImageFilter(named=(1, 2)), Order.SCORE),
+        "the last taken": (ImageFilter(), Order.TAKEN),
+    }
     async with pool.connection() as connection:
-        for name, plan in await search.plans(connection):
+        for name, (wanted, order) in asked.items():
+            plan = await image_pages.plan(connection, wanted, order, 50)
             print(f"plan of {name}:\n{plan}\n", flush=True)
 
 

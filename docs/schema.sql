@@ -119,11 +119,14 @@ CREATE TABLE images (
     event_time timestamp with time zone,  -- Of two arrivals of one image the one made later wins; of equal times the one not in bulk.
     event_is_bulk boolean NOT NULL DEFAULT false,
     arrived_at timestamp with time zone NOT NULL DEFAULT now(),
+    taken_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     deleted_at timestamp with time zone,
     deleted_content bytea,
     excluded boolean NOT NULL DEFAULT false,
     hand_tags jsonb,
+    rejected_tags text[] NOT NULL DEFAULT '{}'::text[],
+    added_tags text[] NOT NULL DEFAULT '{}'::text[],
     decided_by text,
     decided_at timestamp with time zone,
     open_to_all boolean NOT NULL DEFAULT true,
@@ -132,9 +135,14 @@ CREATE TABLE images (
     CHECK ((status = ANY (ARRAY['accepted'::text, 'tagged'::text, 'failed'::text, 'missing'::text, 'deleted'::text])))
 );
 CREATE INDEX images_arrived ON images USING btree (open_to_all, arrived_at DESC, image_id DESC);
+CREATE INDEX images_excluded ON images USING btree (image_id) WHERE excluded;
+CREATE INDEX images_folder ON images USING btree (folder_of(path) COLLATE "C");
 CREATE INDEX images_job ON images USING btree (job_id, status, updated_at, image_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
+CREATE INDEX images_tagged_by_hand ON images USING btree (image_id) WHERE ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[]));
+CREATE INDEX images_taken ON images USING btree (open_to_all, taken_at DESC, image_id DESC);
 CREATE INDEX images_tombstones ON images USING btree (deleted_at) WHERE (status = 'deleted'::text);
+CREATE INDEX images_unfinished ON images USING btree (status, arrived_at DESC, image_id DESC) WHERE (status = ANY (ARRAY['accepted'::text, 'failed'::text, 'missing'::text]));
 CREATE TRIGGER images_noted AFTER INSERT OR DELETE OR UPDATE ON images FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_image();
 CREATE TRIGGER images_take_along BEFORE DELETE ON images FOR EACH ROW EXECUTE FUNCTION take_along();
 
@@ -143,12 +151,14 @@ CREATE TABLE image_owners (
     image_id uuid NOT NULL,
     owner text NOT NULL,
     arrived_at timestamp with time zone NOT NULL,
+    taken_at timestamp with time zone NOT NULL,
     added_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (image_id, owner),
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
 CREATE INDEX image_owners_of ON image_owners USING btree (owner, arrived_at DESC, image_id DESC);
-CREATE TRIGGER image_owners_noted AFTER INSERT OR DELETE OR UPDATE ON image_owners FOR EACH ROW EXECUTE FUNCTION note_owner();
+CREATE INDEX image_owners_taken ON image_owners USING btree (owner, taken_at DESC, image_id DESC);
+CREATE TRIGGER image_owners_noted AFTER INSERT OR DELETE OR UPDATE OF image_id, owner ON image_owners FOR EACH ROW EXECUTE FUNCTION note_owner();
 
 -- The tags of images: the public table, readable by anybody's SQL.
 CREATE TABLE tagged_images (
@@ -175,7 +185,7 @@ CREATE TABLE tagged_images (
     UNIQUE (image_id),
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
-CREATE INDEX tagged_images_newest ON tagged_images USING btree (COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)) DESC, id DESC);
+CREATE INDEX tagged_images_camera ON tagged_images USING btree (camera) WHERE (camera IS NOT NULL);
 CREATE INDEX tagged_images_sha256 ON tagged_images USING btree (sha256);
 CREATE INDEX tagged_images_stale ON tagged_images USING btree (model, label_version, id) WHERE (label_version IS NOT NULL);
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
@@ -716,6 +726,17 @@ UNION ALL
      JOIN answer_tags a USING (image_id))
      JOIN labels l USING (name));
 
+CREATE VIEW excluded_tags AS
+ SELECT t.id AS image_id,
+    (round((((e.tag ->> 'score'::text))::numeric * (1000000)::numeric)))::integer AS score,
+    recency(t.exif_datetime, t.created_at) AS ts,
+    l.id AS label_id
+   FROM (((images i
+     JOIN tagged_images t ON ((t.image_id = i.image_id)))
+     CROSS JOIN LATERAL jsonb_array_elements(t.tags) e(tag))
+     JOIN labels l ON ((l.name = (e.tag ->> 'tag'::text))))
+  WHERE (i.excluded AND (i.status = 'tagged'::text));
+
 CREATE OR REPLACE FUNCTION add_labels(tags jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -791,6 +812,13 @@ CREATE OR REPLACE FUNCTION day_taken(exif_datetime timestamp without time zone, 
 RETURN to_char(COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)), 'YYYY-MM-DD'::text)
 ;
 
+CREATE OR REPLACE FUNCTION folder_of(path text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN "left"(COALESCE("substring"(path, '^(.*)/'::text), ''::text), 500)
+;
+
 CREATE OR REPLACE FUNCTION forget_image_tags()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -824,6 +852,13 @@ CREATE OR REPLACE FUNCTION hour_of(moment timestamp with time zone)
  LANGUAGE sql
  STABLE
 RETURN to_char((moment AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24'::text)
+;
+
+CREATE OR REPLACE FUNCTION moment_taken(exif_datetime timestamp without time zone, arrived_at timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN ((exif_datetime AT TIME ZONE 'UTC'::text) <= now()) THEN (exif_datetime AT TIME ZONE 'UTC'::text) ELSE arrived_at END
 ;
 
 CREATE OR REPLACE FUNCTION note_image()

@@ -58,7 +58,7 @@ async def _reset(group: str, *, to_end: bool, as_json: bool) -> int:
 
     topic = GROUPS[group]
     bounds = await log_bounds(load(KafkaSettings), topic)
-    offsets = {part: end if to_end else start for part, (start, end) in bounds.items()}
+    offsets = {part: log.stable if to_end else log.start for part, log in bounds.items()}
     async with open_pool(load(DatabaseSettings)) as pool:
         await progress.reset(pool, group=group, topic=topic.name, offsets=offsets)
     if as_json:

@@ -7,10 +7,11 @@ from uuid import UUID
 
 import structlog
 
-from consumers.query.answering import NamedLabel, Understood
+from consumers.query.answering import Understood
 from core.errors import PermanentError, QueryInvalid
 from core.language.lemmatizer import Lemmatizer
 from core.relevance.matching import LabelIndex, missing_aliases
+from core.relevance.terms import NamedLabel
 from core.storage import labels
 from core.storage.queries import queries
 from core.storage.queries.queries import NewAnswer

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from core.errors import PermanentError
 from core.messaging.cloudevents import encode
+from core.relevance.terms import NamedLabel, terms_of
 from core.tags import score_to_float, score_to_int
 from schemas.callback import (
     AnswerType,
@@ -23,15 +24,6 @@ from schemas.record import Record
 from schemas.topics import CALLBACKS_REQUESTED
 
 SOURCE = "/consumers/query"
-
-
-@dataclass(frozen=True, slots=True)
-class NamedLabel:
-    """A label that a query names, with the words that name it."""
-
-    label_id: int
-    name: str
-    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +168,10 @@ def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
 
 
 def _explain(understood: Understood, best: ImageMatch) -> tuple[MatchedTag, ...]:
-    matched = [
-        MatchedTag(
-            tag=label.name,
-            words=label.words,
-            score=score_to_float(best.by_label[label.label_id]),
-        )
-        for label in understood.labels
-        if label.label_id in best.by_label
-    ]
-    return tuple(sorted(matched, key=lambda tag: -tag.score))
+    return tuple(
+        MatchedTag(tag=term.tag, words=term.words, score=score_to_float(term.score))
+        for term in terms_of(understood.labels, best.by_label)
+    )
 
 
 def _event(query: QuerySubmitted, kind: AnswerType, **found: object) -> CallbackRequested:

@@ -19,12 +19,12 @@ from schemas.record import Partition
 
 @dataclass(frozen=True, slots=True)
 class PartitionBatch:
-    """Consecutive records of one partition, fetched under one epoch.
+    """A stretch of one partition's log with its records, fetched under one epoch.
 
     Attributes:
-        from_offset: where the partition stood before them: the offset of the first one, or a lower
-            one if there is a gap before it.
-        records: at least one, ascending.
+        from_offset: where the partition stood before it.
+        to_offset: where it stands after it; both are offsets without a record for us now and then.
+        records: ascending; there may be none at all, since progress has to pass such offsets too.
         size: bytes, as `size_of` counts them.
         unreadable: why the client could not unpack the record; then it is a single, empty one.
     """
@@ -32,17 +32,13 @@ class PartitionBatch:
     partition: Partition
     epoch: int
     from_offset: int
+    to_offset: int
     records: Sequence[Fetched]
     size: int
     unreadable: str = ""
 
     def __len__(self) -> int:
         return len(self.records)
-
-    @property
-    def to_offset(self) -> int:
-        """Return where the partition stands after them."""
-        return self.records[-1][0] + 1
 
     def fitting(self, max_records: int, max_bytes: int) -> int:
         """Return how many of the first records keep both bounds."""
@@ -62,8 +58,10 @@ class PartitionBatch:
         size = size_of(front)
         between = front[-1][0] + 1
         return (
-            PartitionBatch(self.partition, self.epoch, self.from_offset, front, size),
-            PartitionBatch(self.partition, self.epoch, between, back, self.size - size),
+            PartitionBatch(self.partition, self.epoch, self.from_offset, between, front, size),
+            PartitionBatch(
+                self.partition, self.epoch, between, self.to_offset, back, self.size - size
+            ),
         )
 
 
@@ -75,6 +73,11 @@ def size_of(records: Iterable[Fetched]) -> int:
             for _, _, record in records
         ]
     )
+
+
+def _weight(partition_batch: PartitionBatch) -> int:
+    """Return the places that it takes in the queue; one without records takes one as well."""
+    return max(1, len(partition_batch))
 
 
 def plan_moves(partition_batches: Iterable[PartitionBatch]) -> list[Move]:
@@ -140,7 +143,7 @@ class PartitionBatchQueue:
     def put(self, partition_batch: PartitionBatch) -> None:
         """Append the records of one fetch."""
         self._partition_batches.append(partition_batch)
-        self._records += len(partition_batch)
+        self._records += _weight(partition_batch)
         self._bytes += partition_batch.size
 
     def take(self, policy: BatchPolicy, ready: Mapping[Partition, int]) -> list[PartitionBatch]:
@@ -152,7 +155,7 @@ class PartitionBatchQueue:
             if ready.get(partition_batch.partition) != partition_batch.epoch:
                 continue
             fitting = partition_batch.fitting(policy.max_records - count, policy.max_bytes - size)
-            if batch and not fitting:
+            if batch and not fitting and len(partition_batch):
                 self._put_back(partition_batch)
                 break
             fitting = max(1, fitting)
@@ -160,7 +163,7 @@ class PartitionBatchQueue:
                 partition_batch, rest = partition_batch.split(fitting)
                 self._put_back(rest)
             batch.append(partition_batch)
-            count += len(partition_batch)
+            count += _weight(partition_batch)
             size += partition_batch.size
         return batch
 
@@ -172,11 +175,11 @@ class PartitionBatchQueue:
 
     def _pop(self) -> PartitionBatch:
         partition_batch = self._partition_batches.popleft()
-        self._records -= len(partition_batch)
+        self._records -= _weight(partition_batch)
         self._bytes -= partition_batch.size
         return partition_batch
 
     def _put_back(self, partition_batch: PartitionBatch) -> None:
         self._partition_batches.appendleft(partition_batch)
-        self._records += len(partition_batch)
+        self._records += _weight(partition_batch)
         self._bytes += partition_batch.size

@@ -12,7 +12,7 @@ import structlog
 
 from core.errors import ConfigurationError, TransientError
 from core.failpoints import reach
-from core.messaging.ports import NotAMember
+from core.messaging.ports import Bounds, NotAMember
 from core.messaging.session import RoleParts, Session
 from core.offsets import Bid, Claim, Standing
 from schemas.record import Partition
@@ -93,7 +93,11 @@ class Claimer(Generic[E, P]):
         # name, and soon so many records that the old offset lies within its bounds.
         session.identity = await client.identify()
         self._check_identity(standings)
-        bids = [Bid(p, *bounds[p]) for p in partitions if self._is_inside(p, standings, bounds[p])]
+        bids = [
+            Bid(p, bounds[p].start, bounds[p].stable)
+            for p in partitions
+            if self._is_inside(p, standings, bounds[p])
+        ]
         if not bids:
             return
         # The broker refuses the commit of a process that is no member any more. Otherwise a zombie
@@ -153,10 +157,10 @@ class Claimer(Generic[E, P]):
         self,
         partition: Partition,
         standings: Mapping[Partition, Standing],
-        bounds: tuple[int, int],
+        bounds: Bounds,
     ) -> bool:
         """Return whether the log has the next offset; halt the partition if it never will."""
-        start, end = bounds
+        start, end = bounds.start, bounds.end
         position = standings[partition].next_offset if partition in standings else start
         command = f"photo-archive reset {self._session.group}"
         if position < start:

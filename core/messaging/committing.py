@@ -5,7 +5,6 @@ letters follow, and all of it commits together with the new offsets.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -190,10 +189,6 @@ class Committer(Generic[E, P]):
         for letter in written.letters:
             metrics.consumer_dead_letters.labels(group, letter.place.reason).inc()
         done = _count(one for one in portion if one[0].partition in written.ours)
-        newest, _ = portion[-1]
-        written_at_s = newest.records[-1][1] / 1000
-        if written_at_s > 0:
-            metrics.consumer_age.labels(group).set(time.time() - written_at_s)
         metrics.consumer_records.labels(group, "dead_letter").inc(len(dead))
         metrics.consumer_records.labels(group, "done").inc(done - len(dead))
         if dead or not self._budget.is_untouched:
@@ -253,7 +248,7 @@ def _bisect(portion: Sequence[Prepared[E, P]], error: RecordRefused) -> list[lis
         middle = len(partition_batch) // 2
         front, back = partition_batch.split(middle)
         return [[(front, results[:middle])], [(back, results[middle:])]]
-    (made,) = results
+    made = results[0] if results else error  # there may be none: then the guard itself was refused
     if not isinstance(made, Item):
         raise error
     if isinstance(made.plan, RecordRefused):

@@ -1,14 +1,14 @@
 """Fetching into the bounded queue. Records that are not ours are dropped and sought again."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
 from core.errors import BrokerAway
 from core.failpoints import reach
 from core.messaging.batching import PartitionBatch, size_of
-from core.messaging.ports import Dropped, Fetched, Garbled, GroupClient, OutOfLog
+from core.messaging.ports import Dropped, Garbled, GroupClient, OutOfLog, Stretch
 from core.messaging.session import Backoff, Session
 from core.messaging.stage_timer import TimeAccount
 from core.messaging.tracking import FetchAction
@@ -84,35 +84,41 @@ class Intake:
         )
         if fetched:
             reach("intake.fetched")
-        for partition, records in fetched:
-            self._accept(partition, epochs.get(partition), records)
+        for partition, stretch in fetched:
+            self._accept(partition, epochs.get(partition), stretch)
 
-    def _accept(self, partition: Partition, epoch: int | None, records: Sequence[Fetched]) -> None:
+    def _accept(self, partition: Partition, epoch: int | None, stretch: Stretch) -> None:
         session = self._session
         if session.draining or epoch is None:
             return
-        first, last = records[0][0], records[-1][0]
-        classified = session.tracker.classify(partition, epoch, first, last)
+        start, end, records, _ = stretch
+        at_ms = records[0][1] if records else -1
+        classified = session.tracker.classify(partition, epoch, start, end, at_ms)
         if classified.action is not FetchAction.TAKE:
             cause = classified.action.value
             session.metrics.consumer_refetched.labels(session.group, cause).inc(len(records))
             if classified.action is FetchAction.SEEK:
                 self._client.seek(partition, classified.position)
             return
-        missing = last + 1 - classified.position - len(records)
-        if missing:  # compacted away, or the markers of transactions
-            session.metrics.consumer_gaps.labels(session.group).inc(missing)
-            log.warning(
+        self._count_passed(partition, stretch)
+        session.put(PartitionBatch(partition, epoch, start, end, records, size_of(records)))
+        reach("intake.queued")
+
+    def _count_passed(self, partition: Partition, stretch: Stretch) -> None:
+        """Count what the log has no record for us at: usually nothing."""
+        metrics, group = self._session.metrics, self._session.group
+        start, end, records, tombstones = stretch
+        if tombstones:
+            metrics.consumer_tombstones.labels(group).inc(tombstones)
+        if missing := end - start - len(records) - tombstones:
+            metrics.consumer_gaps.labels(group).inc(missing)
+            log.debug(
                 "offset_gap",
                 topic=partition.topic,
                 partition=partition.number,
-                offset=classified.position,
+                offset=start,
                 missing=missing,
             )
-        session.put(
-            PartitionBatch(partition, epoch, classified.position, records, size_of(records))
-        )
-        reach("intake.queued")
 
     async def _wait_for_room(self) -> None:
         """Wait for room, but no longer than one poll, so that the client's errors are seen."""
@@ -147,7 +153,7 @@ class Probe:
         self,
         session: Session,
         client: GroupClient,
-        accept: Callable[[Partition, int | None, Sequence[Fetched]], None],
+        accept: Callable[[Partition, int | None, Stretch], None],
     ) -> None:
         self._session = session
         self._client = client
@@ -183,8 +189,8 @@ class Probe:
                 continue
             if not fetched:
                 return
-            for place, records in fetched:
-                self._accept(place, epoch, records)
+            for place, stretch in fetched:
+                self._accept(place, epoch, stretch)
 
     def _seek(self, partition: Partition, epoch: int) -> None:
         position = self._session.tracker.position(partition)
@@ -196,10 +202,11 @@ class Probe:
         position = session.tracker.position(partition)
         if position is None or not session.tracker.owns(partition, epoch):
             return
-        session.tracker.classify(partition, epoch, position, position)
+        after = position + 1
+        session.tracker.classify(partition, epoch, position, after)
         record = Record(partition.topic, None, (), b"")
         found = [(position, -1, record)]
-        session.put(PartitionBatch(partition, epoch, position, found, size_of(found), why))
+        session.put(PartitionBatch(partition, epoch, position, after, found, size_of(found), why))
         log.error(
             "record_unreadable",
             topic=partition.topic,

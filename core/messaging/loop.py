@@ -24,7 +24,7 @@ from core.messaging.member import Member
 from core.messaging.outbox import OutboxPublisher, Sweeper
 from core.messaging.preparing import Pipeline, Preparer
 from core.messaging.session import RoleParts, Session
-from core.messaging.watching import Watchdog
+from core.messaging.watching.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 

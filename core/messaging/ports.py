@@ -5,7 +5,7 @@ them as they are, and tests/simulation has doubles.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from core.errors import BrokerAway, PermanentError, TransientError
 from core.offsets import (
@@ -27,6 +27,40 @@ Sent: TypeAlias = Place | TransientError | PermanentError
 
 #: Offset, timestamp in ms, and the record. A bare tuple: it lives from the client to the queue.
 Fetched: TypeAlias = tuple[int, int, Record]
+
+
+class Stretch(NamedTuple):
+    """A stretch of one partition's log, with all records that a reader gets of it.
+
+    Offsets without a record are markers of transactions, aborted records or compacted ones, and may
+    be all there is.
+
+    Attributes:
+        start: the offset where the client stood.
+        end: the one where it stands now.
+        records: ascending, none outside of the stretch.
+        tombstones: how many records without a value it has; they say nothing to anybody here.
+    """
+
+    start: int
+    end: int
+    records: Sequence[Fetched]
+    tombstones: int = 0
+
+
+class Bounds(NamedTuple):
+    """The bounds of a partition's log.
+
+    Attributes:
+        start: the first offset that it still has.
+        stable: where a reader of committed records ends: the first record of an open transaction,
+            or the log's end.
+        end: the offset after the last one.
+    """
+
+    start: int
+    stable: int
+    end: int
 
 
 class NotAMember(BrokerAway):
@@ -79,8 +113,8 @@ class GroupClient(Protocol):
 
     async def fetch(
         self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
-    ) -> list[tuple[Partition, list[Fetched]]]:
-        """Return fetched records; without partitions only wait and raise errors."""
+    ) -> list[tuple[Partition, Stretch]]:
+        """Return what was fetched; without partitions only wait and raise errors."""
         ...
 
     def seek(self, partition: Partition, offset: int) -> None:
@@ -99,8 +133,8 @@ class GroupClient(Protocol):
         """Return who the cluster and the topic are at this moment; BrokerAway."""
         ...
 
-    async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
-        """Return the first offset of each log and the one after its last; BrokerAway."""
+    async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
+        """Return the bounds of each log; BrokerAway."""
         ...
 
 

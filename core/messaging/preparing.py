@@ -47,6 +47,8 @@ class Preparer(Generic[E, P]):
             Exception: what the role raises beside TransientError; a bug, which ends the process.
         """
         reach("prepare.begun")
+        if not any(map(len, batch)):  # nothing but offsets to be passed
+            return [(partition_batch, ()) for partition_batch in batch]
         if not await self._marked(batch):
             return None
         settled, waiting = self._decoded(batch)
@@ -87,7 +89,7 @@ class Preparer(Generic[E, P]):
         for partition_batch in batch:
             partition, records = partition_batch.partition, partition_batch.records
             crashes = condemned.get((partition, partition_batch.from_offset), 0)
-            if crashes or partition_batch.unreadable:
+            if records and (crashes or partition_batch.unreadable):
                 settled[len(settled) + len(waiting)] = self._suspect(partition_batch, crashes)
                 records = records[1:]
             for offset, timestamp_ms, record in records:

@@ -1,7 +1,7 @@
 """What the tasks of one member share, and the one recovery for every error."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Generic, TypeVar
@@ -13,6 +13,7 @@ from core.messaging.limits import LOOP_LIMITS, LoopLimits
 from core.messaging.ports import DeadLetters, GroupClient, Ledger, Members, Outbox, RecordPublisher
 from core.messaging.role import Role
 from core.messaging.tracking import Tracker
+from core.messaging.watching.backlog import Backlog
 from core.offsets import Identity, Owner
 from core.settings import ConsumerSettings, OutboxSettings
 from core.telemetry.metrics import Metrics
@@ -129,6 +130,7 @@ class Session:
         self.metrics = metrics
         self.group = group
         self.identity = Identity("", "")
+        self.backlog: Mapping[Partition, Backlog] = {}  #: as the watchdog measured it last
         self.tracker = Tracker(reject_after=limits.crash_reject_after)
         self.queue = PartitionBatchQueue(
             max_records=limits.queue_max_records, max_bytes=2 * limits.batch_max_bytes

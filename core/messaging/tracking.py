@@ -5,8 +5,9 @@ unless its offset is sought again. `assignment()` of the client is never asked, 
 and assign it still shows the old partitions (docs/research/runtime.md, sections 2.1 to 2.3).
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -24,10 +25,11 @@ class OwnedPartition:
     Attributes:
         position: the next offset to be taken from the log.
         committed: the next offset by the database.
-        resought: the position that was sought once more because the log seemed to have a gap there.
         isolate_until: offsets below it are taken one by one.
         condemned: the offset whose record ended the process too often; -1: none.
         crashes: how often it did.
+        waiting: the end of each stretch that was taken and is not committed, with the time of its
+            first record in milliseconds since 1970.
     """
 
     epoch: int
@@ -36,7 +38,7 @@ class OwnedPartition:
     isolate_until: int
     condemned: int
     crashes: int
-    resought: int = -1
+    waiting: deque[tuple[int, int]] = field(default_factory=deque)
 
 
 class FetchAction(Enum):
@@ -48,16 +50,10 @@ class FetchAction(Enum):
 
 
 class Classified(NamedTuple):
-    """What is to be done with fetched records.
-
-    Attributes:
-        position: the offset to seek to, or from which on they are taken.
-        gap: how many offsets before the first one the log does not have.
-    """
+    """What is to be done with a stretch of the log; `position` is the offset to seek to."""
 
     action: FetchAction
     position: int = -1
-    gap: int = 0
 
 
 class Tracker:
@@ -139,25 +135,27 @@ class Tracker:
         return {partition: owned.epoch for partition, owned in self._owned.items()}
 
     def classify(
-        self, partition: Partition, epoch: int | None, first: int, last: int
+        self, partition: Partition, epoch: int | None, start: int, end: int, at_ms: int = -1
     ) -> Classified:
-        """Decide about records `first` to `last`, which were asked for in `epoch`.
+        """Decide about the log from `start` to before `end`, which was asked for in `epoch`.
 
         A fetch that began before a claim and returned after it moved the client's position past
-        records that nobody took, so that position must be sought again. A first offset beyond ours
-        is taken for a gap only if a seek leads to it once more.
+        records that nobody took, so our position must be sought again. The same where the client
+        stood elsewhere than we do: only what follows on what we took is taken, whether it holds
+        records or none.
+
+        Args:
+            at_ms: the time of its first record; -1: it has none.
         """
         owned = self._owned.get(partition)
         if owned is None:
             return Classified(FetchAction.DROP)
-        position = owned.position
-        if owned.epoch != epoch or first < position:
-            return Classified(FetchAction.SEEK, position)
-        if first > position and owned.resought != position:
-            owned.resought = position
-            return Classified(FetchAction.SEEK, position)
-        owned.position = last + 1
-        return Classified(FetchAction.TAKE, position, first - position)
+        if owned.epoch != epoch or start != owned.position:
+            return Classified(FetchAction.SEEK, owned.position)
+        owned.position = end
+        if at_ms >= 0:
+            owned.waiting.append((end, at_ms))
+        return Classified(FetchAction.TAKE, start)
 
     def position(self, partition: Partition) -> int | None:
         """Return the next offset to be taken; None if the partition is not ours."""
@@ -175,10 +173,20 @@ class Tracker:
             owned = self._owned.get(move.partition)
             if owned is not None and owned.epoch == move.epoch:
                 owned.committed = move.to_offset
+                while owned.waiting and owned.waiting[0][0] <= move.to_offset:
+                    owned.waiting.popleft()
 
     def progress(self) -> dict[Partition, int]:
         """Return the database's next offset of each claimed partition."""
         return {partition: owned.committed for partition, owned in self._owned.items()}
+
+    def waiting_since_ms(self) -> dict[Partition, int]:
+        """Return about when the oldest record was written that is in hand, where any is."""
+        return {
+            partition: owned.waiting[0][1]
+            for partition, owned in self._owned.items()
+            if owned.waiting
+        }
 
     def in_hand(self) -> frozenset[Partition]:
         """Return claimed partitions with records that were taken and are not committed yet."""

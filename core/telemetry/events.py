@@ -23,7 +23,7 @@ _CONSUMING = {
     "last_commit_failed": "Kafka was not told the last offsets; progress is in PostgreSQL",
     "metrics_not_served": "The port for `/metrics` cannot be had; tried again, the work goes on",
     "metrics_served": "`/metrics` is served after all",
-    "offset_gap": "The log lacks offsets; they are skipped and counted",
+    "offset_gap": "Offsets without a record for us were passed (transactions, compaction)",
     "partition_halted": "A partition stands still until someone acts; the remedy is in the line",
     "predecessor_evicted": "The last life of this instance was taken out of the group",
     "probe_failed": "Records could not be read one by one, the broker is away; tried again",
@@ -32,6 +32,7 @@ _CONSUMING = {
     "release_failed": "Partitions were not given back at the end; the next owner waits a little",
     "stalled": "A partition with lag did not move; the process ends",
     "transaction_failed": "A batch's transaction failed; it is done again",
+    "transaction_open": "A producer's transaction is open for long; what lies behind it waits",
     "waiting": "Something outside is away; the same batch is tried again",
 }
 _OUTBOX = {

@@ -103,8 +103,12 @@ class Metrics:
         )
         self.consumer_gaps = self._counter(
             "consumer_offset_gaps_total",
-            "Offsets skipped because the log does not have them",
+            "Offsets passed that have no record for us: markers of transactions, records that were "
+            "taken back, compacted ones",
             "group",
+        )
+        self.consumer_tombstones = self._counter(
+            "consumer_tombstones_total", "Records without a value, which were passed", "group"
         )
         self.consumer_dead_letters = self._counter(
             "consumer_dead_letters_total", "Records set aside, by stable reason", "group", "reason"
@@ -113,15 +117,22 @@ class Metrics:
     def _consumer_standing(self) -> None:
         self.consumer_lag = self._gauge(
             "consumer_lag_records",
-            "Records between progress and the log's end",
+            "Records between progress and the log's end, or the first open transaction",
             "group",
             "topic",
             "partition",
         )
         self.consumer_age = self._gauge(
             "consumer_age_seconds",
-            "Age of the newest record that was finished, by its producer's clock",
+            "How long the oldest record that is not finished has waited; 0 where none waits",
             "group",
+        )
+        self.consumer_held = self._gauge(
+            "consumer_open_transaction_seconds",
+            "How long an open transaction of some producer has held back what lies behind it",
+            "group",
+            "topic",
+            "partition",
         )
         self.consumer_partitions = self._gauge(
             "consumer_partitions",

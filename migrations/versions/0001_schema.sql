@@ -116,7 +116,17 @@ CREATE TABLE blobs (
 ALTER TABLE blobs ALTER COLUMN content SET STORAGE EXTERNAL;  -- photos do not compress
 COMMENT ON TABLE blobs IS 'Bytes kept in PostgreSQL, under their SHA-256.';
 
--- What people decide (excluded, hand_tags, a deletion) stands here and not in tagged_images: it
+-- When a photo was taken, as far as it is known: a shot in the future is a clock that runs ahead.
+CREATE FUNCTION moment_taken(exif_datetime timestamp, arrived_at timestamptz) RETURNS timestamptz
+LANGUAGE sql STABLE RETURN
+    CASE WHEN exif_datetime AT TIME ZONE 'UTC' <= now() THEN exif_datetime AT TIME ZONE 'UTC'
+         ELSE arrived_at END;
+
+-- The folder in a path, '' where it has none. Cut, since an index takes some 2,700 bytes of a value.
+CREATE FUNCTION folder_of(path text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN left(coalesce(substring(path FROM '^(.*)/'), ''), 500);
+
+-- What people decide (excluded, tags by hand, a deletion) stands here and not in tagged_images: it
 -- belongs to the image, not to one tagging of it, and outlives tagging again and re-scoring.
 CREATE TABLE images (
     image_id   uuid PRIMARY KEY,
@@ -132,11 +142,14 @@ CREATE TABLE images (
     event_time timestamptz,           -- of the arrival that the tags come from, as the event says it
     event_is_bulk boolean  NOT NULL DEFAULT false,  -- it came by images.bulk.v1
     arrived_at timestamptz NOT NULL DEFAULT now(),
+    taken_at   timestamptz NOT NULL DEFAULT now(),  -- moment_taken() of its last tagging
     updated_at timestamptz NOT NULL DEFAULT now(),
     deleted_at timestamptz,
     deleted_content bytea,            -- what tells whether a file is the deleted one: SHA-256 of id and content's hash
     excluded   boolean     NOT NULL DEFAULT false,  -- never an answer: no rows in image_tags
-    hand_tags  jsonb,                 -- shown in place of the model's; NULL: the model's are shown
+    hand_tags  jsonb,                 -- shown in place of all others; NULL: the model's are shown,
+    rejected_tags text[]   NOT NULL DEFAULT '{}',  -- but for these,
+    added_tags text[]      NOT NULL DEFAULT '{}',  -- and these beside them, surest of all
     decided_by text,                  -- who last set tags by hand, excluded or deleted it
     decided_at timestamptz,
     open_to_all boolean    NOT NULL DEFAULT true,  -- announced without a key: every key that may read sees it
@@ -146,6 +159,12 @@ CREATE TABLE images (
 CREATE INDEX images_job ON images (job_id, status, updated_at, image_id) WHERE job_id IS NOT NULL;
 CREATE INDEX images_sha256 ON images (sha256) WHERE sha256 IS NOT NULL;
 CREATE INDEX images_arrived ON images (open_to_all, arrived_at DESC, image_id DESC);
+CREATE INDEX images_taken ON images (open_to_all, taken_at DESC, image_id DESC);
+CREATE INDEX images_folder ON images (folder_of(path) COLLATE "C");  -- what lies below one is a range
+CREATE INDEX images_unfinished ON images (status, arrived_at DESC, image_id DESC)
+    WHERE status IN ('accepted', 'failed', 'missing');
+CREATE INDEX images_excluded ON images (image_id) WHERE excluded;
+CREATE INDEX images_tagged_by_hand ON images (image_id) WHERE hand_tags IS NOT NULL OR added_tags <> '{}';
 CREATE INDEX images_tombstones ON images (deleted_at) WHERE status = 'deleted';
 COMMENT ON TABLE images IS 'What is known of an image from the moment it is accepted.';
 COMMENT ON COLUMN images.event_time IS
@@ -154,11 +173,13 @@ COMMENT ON COLUMN images.event_time IS
 CREATE TABLE image_owners (
     image_id   uuid        NOT NULL REFERENCES images (image_id) ON DELETE CASCADE,
     owner      text        NOT NULL,
-    arrived_at timestamptz NOT NULL,  -- the image's, so that an owner's images are listed by an index
+    arrived_at timestamptz NOT NULL,  -- the image's, as the next, so that an index lists what is
+    taken_at   timestamptz NOT NULL,  -- an owner's
     added_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (image_id, owner)
 );
 CREATE INDEX image_owners_of ON image_owners (owner, arrived_at DESC, image_id DESC);
+CREATE INDEX image_owners_taken ON image_owners (owner, taken_at DESC, image_id DESC);
 COMMENT ON TABLE image_owners IS
     'Whose an image is: its owners see and change it, and it goes with the last of them (docs/decisions/0029).';
 
@@ -177,7 +198,7 @@ CREATE TABLE tagged_images (
     preprocessing   text        NOT NULL,
     label_version   int4,       -- NULL: the image has its own labels, re-scoring leaves it alone
     top_k           int4        NOT NULL,
-    model_tags      jsonb,      -- what the model says where `tags` are set by hand
+    model_tags      jsonb,      -- what the model says where people decided about `tags`
     camera          text,       -- maker and model by EXIF
     exif_source     text,       -- where exif_datetime comes from: DateTimeOriginal, DateTimeDigitized,
                                 -- ModifyDate, XMP, IPTC or GPS
@@ -186,8 +207,8 @@ CREATE TABLE tagged_images (
                                 -- them. No index finds hashes that differ by a few bits
 );
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
-CREATE INDEX tagged_images_newest ON tagged_images (coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') DESC, id DESC);
 CREATE INDEX tagged_images_sha256 ON tagged_images (sha256);
+CREATE INDEX tagged_images_camera ON tagged_images (camera) WHERE camera IS NOT NULL;
 CREATE INDEX tagged_images_stale ON tagged_images (model, label_version, id)
     WHERE label_version IS NOT NULL;
 COMMENT ON TABLE tagged_images IS 'The tags of images: the public table, readable by anybody''s SQL.';
@@ -488,6 +509,17 @@ FROM tagged_images t
 JOIN images i ON i.image_id = t.image_id AND i.status = 'tagged' AND NOT i.excluded
 CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag);
 COMMENT ON VIEW answer_tags IS 'tagged_images.tags of images that are answers, a row per tag: what image_tags follows.';
+
+-- The same of images that people took out of the answers, for those who look for these.
+CREATE VIEW excluded_tags AS
+SELECT t.id AS image_id, round((e.tag->>'score')::numeric * 1000000)::int4 AS score,
+       recency(t.exif_datetime, t.created_at) AS ts, l.id AS label_id
+FROM images i
+JOIN tagged_images t ON t.image_id = i.image_id
+CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag)
+JOIN labels l ON l.name = e.tag->>'tag'
+WHERE i.excluded AND i.status = 'tagged';
+COMMENT ON VIEW excluded_tags IS 'tagged_images.tags of images that are tagged and excluded, a row per tag, as in image_tags.';
 
 -- image_tags as it will be when upkeep has followed: for as long as noted_images has rows.
 CREATE VIEW current_tags AS
@@ -818,7 +850,8 @@ BEGIN
     END LOOP;
     RETURN NULL;
 END $$;
-CREATE TRIGGER image_owners_noted AFTER INSERT OR UPDATE OR DELETE ON image_owners FOR EACH ROW
+CREATE TRIGGER image_owners_noted AFTER INSERT OR DELETE OR UPDATE OF image_id, owner
+    ON image_owners FOR EACH ROW
     EXECUTE FUNCTION note_owner();
 
 -- What goes with an image goes before it: its own triggers ask the image for whom it counts.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.errors import BrokerAway, PermanentError
-from core.messaging.ports import Dropped, Fetched, Listener, NotAMember, Sent
+from core.messaging.ports import Bounds, Dropped, Fetched, Listener, NotAMember, Sent, Stretch
 from core.offsets import Identity, Place
 from schemas.record import Partition, Record
 
@@ -24,6 +24,18 @@ class MemoryLog:
 
     def append(self, partition: Partition, *records: Record | None) -> None:
         self.partitions[partition] += records
+
+
+def stretch_of(log: Sequence[Record | None], start: int, count: int) -> Stretch | None:
+    """Return the log's next records with what lies between and behind them; None at its end."""
+    found: list[Fetched] = []
+    end = start
+    while end < len(log) and len(found) < count:
+        record = log[end]
+        if record is not None:
+            found.append((end, 1000 + end, record))
+        end += 1
+    return Stretch(start, end, found) if end > start else None
 
 
 class MemoryPublisher:
@@ -99,28 +111,22 @@ class MemoryGroupClient:
 
     async def fetch(
         self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
-    ) -> list[tuple[Partition, list[Fetched]]]:
-        found: list[tuple[Partition, list[Fetched]]] = []
+    ) -> list[tuple[Partition, Stretch]]:
+        found: list[tuple[Partition, Stretch]] = []
         for partition in partitions:
-            records = self._from(partition, max_records)
-            if records:
-                self.positions[partition] = records[-1][0] + 1
-                found.append((partition, records))
+            stretch = self._from(partition, max_records)
+            if stretch is not None:
+                self.positions[partition] = stretch.end
+                found.append((partition, stretch))
         if found and self.drops:
             self.drops -= 1
             raise Dropped("no thread")
         await asyncio.sleep(self.fetch_latency_s if found else min(timeout_s, 0.002))
         return found
 
-    def _from(self, partition: Partition, max_records: int) -> list[Fetched]:
-        start = self.positions.get(partition)
-        if start is None:
-            return []
-        return [
-            (offset, 1000 + offset, record)
-            for offset, record in enumerate(self.log.partitions[partition])
-            if offset >= start and record is not None
-        ][:max_records]
+    def _from(self, partition: Partition, max_records: int) -> Stretch | None:
+        log, start = self.log.partitions[partition], self.positions.get(partition)
+        return None if start is None else stretch_of(log, start, max_records)
 
     def seek(self, partition: Partition, offset: int) -> None:
         if partition not in self.positions:
@@ -137,7 +143,8 @@ class MemoryGroupClient:
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         self.committed |= offsets
 
-    async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+    async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
         if self.bounds_away:
             raise BrokerAway("bounds")
-        return {p: (0, len(self.log.partitions[p])) for p in partitions}
+        ends = {p: len(self.log.partitions[p]) for p in partitions}
+        return {p: Bounds(0, end, end) for p, end in ends.items()}

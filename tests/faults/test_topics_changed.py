@@ -72,7 +72,7 @@ async def test_a_topic_made_anew_under_a_running_member_ends_it_and_none_is_skip
                 await member
         assert await bench.effects() == Counter(range(FEW)), "nothing from its middle"
 
-        starts = {part: start for part, (start, _) in (await log_bounds(kafka, TOPIC)).items()}
+        starts = {part: log.start for part, log in (await log_bounds(kafka, TOPIC)).items()}
         await reset(bench.pool, group=GROUP, topic=TOPIC.name, offsets=starts)
 
     async with open_bench(kafka, database) as bench:
@@ -88,7 +88,7 @@ async def test_a_log_cut_off_under_a_running_member_halts_it_there_and_nowhere_e
     limits = LoopLimits(queue_max_records=2)
     async with open_bench(kafka, database, role=role, consumer=settings, limits=limits) as bench:
         await produce(bench.publisher, [record_of(n) for n in range(MANY)])
-        ends = {part: end for part, (_, end) in (await log_bounds(kafka, TOPIC)).items()}
+        ends = {part: log.end for part, log in (await log_bounds(kafka, TOPIC)).items()}
         stop = asyncio.Event()
         member = asyncio.create_task(run_role(bench.parts, stop))
         assert role.gate is not None
@@ -104,7 +104,7 @@ async def test_a_log_cut_off_under_a_running_member_halts_it_there_and_nowhere_e
         await produce(bench.publisher, [record_of(n) for n in range(MANY, 2 * MANY)])
         role.gate.set()
 
-        after = {part: end for part, (_, end) in (await log_bounds(kafka, TOPIC)).items()}
+        after = {part: log.end for part, log in (await log_bounds(kafka, TOPIC)).items()}
         others = sum(end for part, end in after.items() if part)
 
         async def others_done() -> bool:

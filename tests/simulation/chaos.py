@@ -31,8 +31,8 @@ def a_plan(random: Random) -> Plan:
         if kind != "kill" or random.random() < 0.15:
             for number in random.sample(range(count), random.choice((0, 0, 1, 2))):
                 kinds[number] = kind
-    for number in random.sample(range(3, count - 3), random.choice((0, 0, 3))):
-        kinds[number] = None  # compacted away
+    for number in random.sample(range(count), random.choice((0, 0, 3))):
+        kinds[number] = None  # compacted away, or the marker of a transaction
     return Plan(kinds)
 
 

@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from core.errors import BrokerAway
-from core.messaging.ports import Fetched, Garbled, Listener, NotAMember, OutOfLog
+from core.messaging.ports import Bounds, Garbled, Listener, NotAMember, OutOfLog, Stretch
 from core.offsets import Identity
-from schemas.record import Partition, Record
+from schemas.record import Partition
+from tests.fakes.messaging import stretch_of
 from tests.simulation.broker import UNKNOWN, SimBroker
 from tests.simulation.wire import Wire
 
@@ -130,7 +131,7 @@ class SimClient:
 
     async def fetch(
         self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
-    ) -> list[tuple[Partition, list[Fetched]]]:
+    ) -> list[tuple[Partition, Stretch]]:
         await self.wire.stand_still()
         if not self._settled.is_set():
             await self._settled.wait()  # aiokafka does not look at the time limit here
@@ -142,14 +143,12 @@ class SimClient:
         await asyncio.sleep(self.wire.a_way_s())
         if self.wire.is_over:
             raise BrokerAway("the simulation is over")
-        for _, records in found:
-            if any(record.value == GARBLED for _, _, record in records):
+        for _, stretch in found:
+            if any(record.value == GARBLED for _, _, record in stretch.records):
                 raise Garbled("a header name is no UTF-8")
         return found
 
-    def _drain(
-        self, partitions: Sequence[Partition], room: int
-    ) -> list[tuple[Partition, list[Fetched]]]:
+    def _drain(self, partitions: Sequence[Partition], room: int) -> list[tuple[Partition, Stretch]]:
         """Take from what was fetched ahead: moves the positions."""
         found = []
         for partition in partitions:
@@ -159,11 +158,11 @@ class SimClient:
             if position < self.broker.log.bounds(partition)[0]:
                 raise OutOfLog([partition])
             some = self._random.randint(1, room)
-            records = _records(self.broker.log.records[partition], position, some)
-            if records:
-                self.positions[partition] = records[-1][0] + 1
-                room -= len(records)
-                found.append((partition, records))
+            stretch = stretch_of(self.broker.log.records[partition], position, some)
+            if stretch is not None:
+                self.positions[partition] = stretch.end
+                room -= len(stretch.records)
+                found.append((partition, stretch))
         return found
 
     def seek(self, partition: Partition, offset: int) -> None:
@@ -191,9 +190,10 @@ class SimClient:
         if wrong:
             raise NotAMember(wrong)
 
-    async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
-        async def look() -> dict[Partition, tuple[int, int]]:
-            return {p: self.broker.log.bounds(p) for p in partitions}
+    async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
+        async def look() -> dict[Partition, Bounds]:
+            bounds = {p: self.broker.log.bounds(p) for p in partitions}
+            return {p: Bounds(start, end, end) for p, (start, end) in bounds.items()}
 
         return await self.wire.call(look)
 
@@ -203,14 +203,3 @@ class SimClient:
                 return await self.wire.call(effect)
         except TimeoutError as error:
             raise BrokerAway("no answer in time") from error
-
-
-def _records(log: Sequence[Record | None], start: int, count: int) -> list[Fetched]:
-    found: list[Fetched] = []
-    for offset in range(start, len(log)):
-        record = log[offset]
-        if record is not None:
-            found.append((offset, 1000 + offset, record))
-            if len(found) == count:
-                break
-    return found

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.messaging import committing
+from core.messaging.batching import PartitionBatch
 from core.messaging.outbox import OutboxPublisher, Sweeper
 from core.messaging.session import Session
 from core.messaging.tracking import Classified, FetchAction, Tracker
@@ -120,30 +121,26 @@ def without_classifying(put: Put) -> None:
     """Whatever was fetched is taken, whoever owned the partition meanwhile."""
 
     def classify(
-        self: Tracker, partition: Partition, epoch: int | None, first: int, last: int
+        self: Tracker, partition: Partition, _epoch: int | None, start: int, end: int, _: int
     ) -> Classified:
         owned = self._owned.get(partition)
         if owned is None:
             return Classified(FetchAction.DROP)
-        position, owned.position = owned.position, last + 1
-        return Classified(FetchAction.TAKE, position, first - position)
+        owned.position = end
+        return Classified(FetchAction.TAKE, start)
 
     put(Tracker, "classify", classify)
 
 
-def without_second_look_at_gaps(put: Put) -> None:
-    """A first offset beyond the position is believed to be a gap at once."""
-    real = Tracker.classify
+def without_passing(put: Put) -> None:
+    """What has no record for us is not passed unless a record follows."""
+    real = Session.put
 
-    def classify(
-        self: Tracker, partition: Partition, epoch: int | None, first: int, last: int
-    ) -> Classified:
-        owned = self._owned.get(partition)
-        if owned is not None:
-            owned.resought = owned.position
-        return real(self, partition, None if owned is None else owned.epoch, first, last)
+    def put_records(self: Session, stretch: PartitionBatch) -> None:
+        if len(stretch):
+            real(self, stretch)
 
-    put(Tracker, "classify", classify)
+    put(Session, "put", put_records)
 
 
 def without_recovery(put: Put) -> None:

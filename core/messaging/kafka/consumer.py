@@ -33,8 +33,18 @@ from core.messaging.kafka.connection import (
     on_broker,
     translated,
 )
+from core.messaging.kafka.log_ends import bounds_of
 from core.messaging.limits import CLIENT_LIMITS, ClientLimits
-from core.messaging.ports import Dropped, Fetched, Garbled, Listener, NotAMember, OutOfLog
+from core.messaging.ports import (
+    Bounds,
+    Dropped,
+    Fetched,
+    Garbled,
+    Listener,
+    NotAMember,
+    OutOfLog,
+    Stretch,
+)
 from core.offsets import Identity
 from core.settings import KafkaSettings
 from schemas.record import Partition, Record
@@ -47,6 +57,8 @@ BOUNDS_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 NEVER_MS = 2**31 - 1
+#: What a producer takes back must have no effect. A log ends for us where a transaction is open.
+COMMITTED = "read_committed"
 HEARTBEATS_PER_SESSION = 4  # Kafka asks for three at least: one lost heartbeat must not matter
 _NOBODY = TopicPartition("", 0)
 
@@ -128,6 +140,7 @@ class GroupConsumer:
             max_poll_interval_ms=NEVER_MS,  # the watchdog looks at progress instead
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=2 * 1024 * 1024,
+            isolation_level=COMMITTED,
         )
 
     async def stop(self) -> None:
@@ -150,7 +163,7 @@ class GroupConsumer:
 
     async def fetch(
         self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
-    ) -> list[tuple[Partition, list[Fetched]]]:
+    ) -> list[tuple[Partition, Stretch]]:
         """Return what the client has for these partitions.
 
         A call that is cancelled leaves the fetch itself running; the next call awaits it.
@@ -178,7 +191,7 @@ class GroupConsumer:
         finally:
             if self._fetching is not None and self._fetching.done():
                 self._fetching = None
-        return [(self._here(place), self._read(records)) for place, records in fetched.items()]
+        return [(self._here(place), self._read(stretch)) for place, stretch in fetched.items()]
 
     def _failure(self, error: Exception) -> TransientError:
         """Return what a failed fetch means."""
@@ -248,8 +261,8 @@ class GroupConsumer:
         """
         return await identify(self._settings, self._topic.name)
 
-    async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
-        """Return the first offset of each log and the one after its last.
+    async def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
+        """Return the bounds of each log.
 
         Raises:
             BrokerAway: no answer in time.
@@ -257,9 +270,8 @@ class GroupConsumer:
         places = [self._there(partition) for partition in partitions]
         with translated("log bounds"):
             async with asyncio.timeout(BOUNDS_TIMEOUT_S):
-                starts = await self._running().beginning_offsets(places)
-                ends = await self._running().end_offsets(places)
-        return {self._here(place): (starts[place], ends[place]) for place in places}
+                bounds = await bounds_of(self._running(), places)
+        return {self._here(place): bounds[place] for place in places}
 
     def _running(self) -> AIOKafkaConsumer:
         if self._consumer is None:
@@ -272,18 +284,19 @@ class GroupConsumer:
     def _here(self, place: TopicPartition) -> Partition:
         return Partition(logical(self._settings, place.topic), place.partition)
 
-    def _read(self, records: Iterable[Any]) -> list[Fetched]:
+    def _read(self, stretch: Any) -> Stretch:
         topic = self._topic.name
         read: list[Fetched] = []
-        for one in records:
+        for one in stretch:
+            if one.value is None:  # a tombstone: it says nothing to a log that is never compacted
+                continue
             headers = one.headers
             for _, value in headers:
-                if value is None:  # a tombstone: legal in Kafka, rare here
+                if value is None:  # legal in Kafka, rare here
                     headers = tuple((name, value or b"") for name, value in headers)
                     break
-            record = Record(topic, one.key, headers, one.value or b"")
-            read.append((one.offset, one.timestamp, record))
-        return read
+            read.append((one.offset, one.timestamp, Record(topic, one.key, headers, one.value)))
+        return Stretch(stretch.start, stretch.end, read, len(stretch) - len(read))
 
 
 class _Callbacks(ConsumerRebalanceListener):
@@ -303,8 +316,8 @@ class _Callbacks(ConsumerRebalanceListener):
         )
 
 
-async def log_bounds(settings: KafkaSettings, topic: Topic) -> dict[int, tuple[int, int]]:
-    """Return the first offset and the one after the last of each partition. Joins no group.
+async def log_bounds(settings: KafkaSettings, topic: Topic) -> dict[int, Bounds]:
+    """Return the bounds of each partition's log. Joins no group.
 
     Raises:
         BrokerAway: no answer in time, or the topic does not exist.
@@ -313,14 +326,14 @@ async def log_bounds(settings: KafkaSettings, topic: Topic) -> dict[int, tuple[i
     with translated("log bounds"):
         async with asyncio.timeout(START_TIMEOUT_S):
             consumer = AIOKafkaConsumer(
-                **client_options(settings, client_id="photo-archive-bounds")
+                **client_options(settings, client_id="photo-archive-bounds"),
+                isolation_level=COMMITTED,
             )
             try:
                 await consumer.start()
                 numbers = await consumer._client._wait_on_metadata(name)  # noqa: SLF001
                 places = [TopicPartition(name, number) for number in sorted(numbers)]
-                starts = await consumer.beginning_offsets(places)
-                ends = await consumer.end_offsets(places)
+                bounds = await bounds_of(consumer, places)
             finally:
                 await consumer.stop()
-    return {place.partition: (starts[place], ends[place]) for place in places}
+    return {place.partition: bounds[place] for place in places}

@@ -12,7 +12,7 @@ Snappy is left to aiokafka: it makes at most 21 times as much of a batch, and ca
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import cramjam
@@ -53,8 +53,29 @@ def install() -> None:
         setattr(fetcher, name, ours)
 
 
+class HandedOut(list[Any]):
+    """Records of a stretch of the log: all that a reader gets of the offsets from start to end.
+
+    The client passes markers of transactions, aborted records and compacted offsets without a word,
+    so the offsets of the records alone do not tell how far it has come. A stretch that holds none
+    is true as well, since `getmany` drops what is false.
+
+    Attributes:
+        start: where the client stood.
+        end: where it stands now.
+    """
+
+    def __init__(self, start: int, end: int, records: Iterable[Any] = ()) -> None:
+        super().__init__(records)
+        self.start = start
+        self.end = end
+
+    def __bool__(self) -> bool:
+        return self.end > self.start
+
+
 class BoundedResult(fetcher.FetchResult):
-    """What was fetched of a partition, handed out in bounded portions."""
+    """What was fetched of a partition, handed out in bounded stretches."""
 
     _partition_records: Any
 
@@ -62,17 +83,21 @@ class BoundedResult(fetcher.FetchResult):
         """Return the next records: up to the number or `FETCH_BYTES`, whichever comes first."""
         if not self.has_more() or not self.check_assignment(self._topic_partition):
             return []
+        start = self._partition_records.next_fetch_offset
         taken: list[Any] = []
-        size = 0
+        size, is_over = 0, False
         for record in self._partition_records:
             taken.append(record)
             size += _size(record)
             if len(taken) == max_records or size >= FETCH_BYTES:
-                self._update_position()
-                return taken
+                break
+        else:
+            is_over = True
+        end = self._partition_records.next_fetch_offset
         self._update_position()
-        self._partition_records = None
-        return taken
+        if is_over:
+            self._partition_records = None
+        return HandedOut(start, end, taken)
 
 
 def _size(record: Any) -> int:

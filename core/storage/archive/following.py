@@ -11,7 +11,7 @@ from uuid import UUID
 
 from core.errors import RecordRefused
 from core.storage import labels
-from core.storage.archive import answer_rows, image_tags, keeping, statistics
+from core.storage.archive import answer_rows, image_tags, keeping, ownership, statistics
 from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.statistics import Counts
 from core.storage.best import combos
@@ -30,6 +30,14 @@ FROM tagged_images t JOIN images i USING (image_id) WHERE t.id = ANY($1::int8[])
 """
 _NUMBERS = "SELECT id FROM tagged_images WHERE image_id = ANY($1::uuid[])"
 _TAGS = "SELECT image_id, name, score, ts FROM answer_tags WHERE image_id = ANY($1::int8[])"
+
+_DATES = """
+UPDATE images i SET taken_at = moment_taken(t.exif_datetime, i.arrived_at)
+FROM tagged_images t
+WHERE t.id = ANY($1::int8[]) AND i.image_id = t.image_id
+  AND i.taken_at <> moment_taken(t.exif_datetime, i.arrived_at)
+RETURNING i.image_id
+"""
 
 
 async def follow_noted(tx: Transaction) -> bool:
@@ -57,6 +65,8 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     image_ids = [row["image_id"] for row in await tx.fetch(_IMAGE_IDS, numbers)]
     await image_tags.lock(tx, image_ids)
     await tx.execute(_TAKE_NOTES, numbers)
+    if redated := [row["image_id"] for row in await tx.fetch(_DATES, numbers)]:
+        await ownership.redate(tx, redated)
     rows = await tx.fetch(_TAGS, numbers)
     label_ids = await _label_ids(tx, {row["name"] for row in rows})
     ts = {row["image_id"]: row["ts"] for row in rows}

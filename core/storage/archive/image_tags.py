@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from core.storage import labels
-from core.storage.archive import answer_rows, keeping, moving, ordering, statistics
+from core.storage.archive import answer_rows, keeping, moving, ordering, ownership, statistics
 from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.images import COMES_BACK
 from core.storage.archive.ownership import NamedOwner
@@ -16,22 +16,26 @@ from core.storage.vectors import vector_text
 from core.tags import ImageTags, Made, TagScore, score_to_int
 from core.transaction import Transaction
 
-# A clock ahead of ours must not shut out arrivals that are made after this transaction.
+# A clock ahead of ours must not shut out arrivals that are made after this transaction. A photo of
+# which nobody knows when it was taken counts as taken when it arrived.
 _IMAGES = f"""
 INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, media_type, event_time,
-                    event_is_bulk, status)
+                    event_is_bulk, taken_at, status)
 SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, u.media_type,
-       least(u.event_time, now()), u.event_is_bulk, 'tagged'
+       least(u.event_time, now()), u.event_is_bulk, moment_taken(u.exif, now()), 'tagged'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[],
-            $8::timestamptz[], $9::bool[])
-     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time, event_is_bulk)
+            $8::timestamptz[], $9::bool[], $10::timestamp[])
+     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time, event_is_bulk, exif)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = 'tagged', reason = NULL, detail = NULL, path = excluded.path, sha256 = excluded.sha256,
     media_type = excluded.media_type, job_id = coalesce(excluded.job_id, images.job_id),
     event_time = excluded.event_time, event_is_bulk = excluded.event_is_bulk, updated_at = now(),
+    taken_at = CASE WHEN excluded.taken_at = now() AND images.status <> 'deleted'
+                    THEN images.arrived_at ELSE excluded.taken_at END,
     {COMES_BACK}
 RETURNING images.image_id, images.excluded, images.hand_tags, images.status, old.status AS was,
+    old.taken_at <> images.taken_at AND NOT images.open_to_all AS is_redated,
     old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
 
@@ -217,11 +221,14 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
         [image.tags.media_type for image in images],
         [image.made.at if image.made else None for image in images],
         [image.made is not None and not image.made.is_fresh for image in images],
+        [image.tags.exif_datetime for image in images],
     )
     ordering.check(rows, {image.image_id: image.made for image in images})
     await keeping.note_arrivals(
         tx, rows, [NamedOwner(image.image_id, image.owner, image.job_id) for image in images]
     )
+    if redated := [row["image_id"] for row in rows if row["is_redated"]]:
+        await ownership.redate(tx, redated)
     arriving = {row["image_id"] for row in rows if row["was"] in _ARRIVING}
     decided = {row["image_id"]: row for row in rows}
     files = [it for it in images if it.image_id in arriving and it.uri.startswith("file:")]

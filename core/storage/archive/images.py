@@ -22,9 +22,10 @@ COMES_BACK = """
     decided_at = CASE WHEN images.status = 'deleted' THEN NULL ELSE images.decided_at END,
     deleted_at = NULL, deleted_content = NULL, moved_to = NULL
 """
-#: The path of the last tagging stays until the next one, so that both tables show the same.
+#: Path and date of the last tagging stay until the next one, so that both tables show the same.
 PATH_COMES_BACK = """
-    path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END
+    path = CASE WHEN images.status = 'deleted' THEN excluded.path ELSE images.path END,
+    taken_at = CASE WHEN images.status = 'deleted' THEN now() ELSE images.taken_at END
 """
 _ACCEPT = f"""
 INSERT INTO images (image_id, uri, path, open_to_all, media_type, size_bytes, sha256, job_id,

@@ -43,8 +43,9 @@ FROM images o
 WHERE n.image_id = $2 AND o.image_id = $1 AND o.decided_at IS NOT NULL
 """
 _GIVE_OWNERS = """
-INSERT INTO image_owners (image_id, owner, arrived_at)
-SELECT n.image_id, o.owner, n.arrived_at FROM image_owners o JOIN images n ON n.image_id = $2
+INSERT INTO image_owners (image_id, owner, arrived_at, taken_at)
+SELECT n.image_id, o.owner, n.arrived_at, n.taken_at
+FROM image_owners o JOIN images n ON n.image_id = $2
 WHERE o.image_id = $1 ON CONFLICT DO NOTHING
 """
 # Nothing opens what is somebody's, not even a photo that was open to all where it was before.

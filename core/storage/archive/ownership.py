@@ -37,19 +37,23 @@ SELECT {visible("$2")} AS may_see,
 FROM images i WHERE image_id = $1 AND status <> 'deleted'
 """  # noqa: S608 - constants only
 _JOIN = """
-INSERT INTO image_owners (image_id, owner, arrived_at)
-SELECT image_id, $2, arrived_at FROM images WHERE image_id = $1 ON CONFLICT DO NOTHING
+INSERT INTO image_owners (image_id, owner, arrived_at, taken_at)
+SELECT image_id, $2, arrived_at, taken_at FROM images WHERE image_id = $1 ON CONFLICT DO NOTHING
 """
 # A record may name any owner. It is believed of an image that nobody had before, and of a job of
 # that owner, which the HTTP face has written.
 _JOIN_ALL = """
-INSERT INTO image_owners (image_id, owner, arrived_at)
-SELECT i.image_id, u.owner, i.arrived_at
+INSERT INTO image_owners (image_id, owner, arrived_at, taken_at)
+SELECT i.image_id, u.owner, i.arrived_at, i.taken_at
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::boolean[])
      AS u (image_id, owner, job_id, is_new)
 JOIN images i USING (image_id)
 WHERE u.is_new OR EXISTS (SELECT FROM jobs j WHERE j.job_id = u.job_id AND j.owner = u.owner)
 ORDER BY 1, 2 ON CONFLICT DO NOTHING
+"""
+_REDATE = """
+UPDATE image_owners o SET taken_at = i.taken_at FROM images i
+WHERE i.image_id = ANY($1::uuid[]) AND o.image_id = i.image_id AND o.taken_at <> i.taken_at
 """
 _LEAVE = "DELETE FROM image_owners WHERE image_id = $1 AND owner = $2 RETURNING true"
 _AUDIENCES = """
@@ -111,6 +115,11 @@ async def join_all(tx: Transaction, claims: Sequence[NamedOwner], new: Container
 async def leave(tx: Transaction, image_id: UUID, owner: str) -> bool:
     """End somebody's ownership of an image, which is locked; False where there was none."""
     return bool(await tx.fetchval(_LEAVE, image_id, owner))
+
+
+async def redate(tx: Transaction, image_ids: Sequence[UUID]) -> None:
+    """Have the owners' lists follow the dates of images, which are locked."""
+    await tx.execute(_REDATE, list(image_ids))
 
 
 async def audiences(tx: Transaction, image_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[str]]:

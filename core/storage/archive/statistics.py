@@ -47,6 +47,13 @@ SELECT key, sum(images)::int8 AS images, sum(amount)::int8 AS amount FROM (
     WHERE kind = $1 AND audience = ANY($2::text[]) AND key >= $3 AND key < $4
 ) AS t GROUP BY key HAVING sum(images) <> 0 ORDER BY key
 """
+_ONE = """
+SELECT coalesce(sum(images), 0)::int8 FROM (
+    SELECT images FROM totals WHERE kind = $1 AND audience = ANY($2::text[]) AND key = $3
+    UNION ALL
+    SELECT images FROM total_changes WHERE kind = $1 AND audience = ANY($2::text[]) AND key = $3
+) AS t
+"""
 _CAMERAS = """
 SELECT key AS camera, sum(images)::int8 AS images FROM (
     SELECT key, images FROM totals WHERE kind = 'camera' AND audience = ANY($1::text[])
@@ -165,6 +172,11 @@ async def counts(
     """
     rows = await connection.fetch(_SUMS, kind, audiences_for(owner), first, end)
     return {row["key"]: row["images"] for row in rows}
+
+
+async def count(connection: Transaction, kind: Kind, key: str, *, owner: str | None = None) -> int:
+    """Return the images with one key."""
+    return int(await connection.fetchval(_ONE, kind, audiences_for(owner), key))
 
 
 async def tags(connection: Transaction, *, owner: str | None = None) -> list[TagCount]:

@@ -7,24 +7,38 @@ from uuid import UUID
 from core.storage.best import noted
 from core.transaction import Transaction
 
-_BEST = """
+
+def terms(number: str, label_ids: str, tags: str = "image_tags") -> str:
+    """Return the SQL of the columns `labels` and `scores`: an image's confidences for some labels.
+
+    Of every way to find an image it is this that explains it: the scores add up to its sum.
+
+    Args:
+        number: the image's id in `tagged_images`.
+        label_ids: the parameter with the labels, an `int2[]`.
+        tags: the relation to read.
+    """
+    chosen = f"FROM {tags} x WHERE x.image_id = {number} AND x.label_id = ANY({label_ids})"
+    return (
+        f"ARRAY(SELECT x.label_id {chosen} ORDER BY x.label_id) AS labels,"
+        f" ARRAY(SELECT x.score {chosen} ORDER BY x.label_id) AS scores"
+    )
+
+
+_BEST = f"""
 WITH best AS (
     SELECT image_id, sum(score) AS score, max(ts) AS ts
-    FROM {tags}
+    FROM {{tags}}
     WHERE label_id = ANY($1::int2[]) AND ts >= $3::int4 AND ts <= $4::int4
     GROUP BY image_id
     HAVING sum(score) >= $5::int8
     ORDER BY 2 DESC, 3 DESC, 1 DESC
     LIMIT $2
 )
-SELECT t.image_id, best.score,
-       (SELECT array_agg(x.label_id ORDER BY x.label_id) FROM {tags} x
-        WHERE x.image_id = best.image_id AND x.label_id = ANY($1::int2[])) AS labels,
-       (SELECT array_agg(x.score ORDER BY x.label_id) FROM {tags} x
-        WHERE x.image_id = best.image_id AND x.label_id = ANY($1::int2[])) AS scores
+SELECT t.image_id, best.score, {terms("best.image_id", "$1::int2[]", "{tags}")}
 FROM best JOIN tagged_images t ON t.id = best.image_id
 ORDER BY best.score DESC, best.ts DESC, best.image_id DESC
-"""
+"""  # noqa: S608 - constants only
 _EXPLAIN = """
 SELECT t.id, t.image_id, x.labels, x.scores FROM tagged_images t CROSS JOIN LATERAL (
     SELECT array_agg(label_id) AS labels, array_agg(score) AS scores

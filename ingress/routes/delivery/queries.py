@@ -14,6 +14,7 @@ from core.storage.queries.query_pages import QueryFilter, Status
 from ingress.accepting import keep_query
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
+from ingress.http.parameters import read_moment, refuse_unknown, wrong
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.http.waiting import wait_until
 from ingress.models.delivery.queries import (
@@ -26,7 +27,6 @@ from ingress.models.delivery.queries import (
     ShownQuery,
 )
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.photos.search import read_moment, refuse_unknown, wrong
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _KEY = "^[!-~]{1,255}$"

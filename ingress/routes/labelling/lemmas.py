@@ -3,22 +3,25 @@
 from starlette.responses import Response
 
 from ingress.auth.api_keys import Scope
-from ingress.models.search import Lemmas, ShownToken
+from ingress.http.parameters import wrong
+from ingress.models.search import Lemmas, NamingToken
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.photos.search import TEXT, matched_labels, read_text, wrong
+from ingress.reading.filters import TEXT, check_text
+from ingress.routes.photos.image_list import matched_labels
 
 
 async def explain(call: Call) -> Response:
     """Return the words of a text, their lemmas, and the labels that they name."""
-    text = read_text(call)
+    text = call.request.query_params.get("text")
     if text is None:
         raise wrong("text", "is missing")
+    check_text(call, text)
     meaning = await call.deps.reader.understand(text)
     return json_response(
         Lemmas(
             text=text,
             tokens=tuple(
-                ShownToken.of(token, lemmas=sorted(token.lemmas)) for token in meaning.tokens
+                NamingToken.of(token, lemmas=sorted(token.lemmas)) for token in meaning.tokens
             ),
             matched=matched_labels(meaning.matched),
         )

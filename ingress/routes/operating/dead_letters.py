@@ -8,6 +8,7 @@ from core.storage.stream.replays import LetterFilter
 from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of_number, limit_of, page_below
+from ingress.http.parameters import refuse_unknown, wrong
 from ingress.http.problems import Extra, FieldError, Problem, retry_later
 from ingress.models.dead_letters import (
     LetterPage,
@@ -17,7 +18,6 @@ from ingress.models.dead_letters import (
     ShownLetterGroup,
 )
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.photos.search import refuse_unknown, wrong
 from producers.publishing import Patience
 from producers.replay import ChoiceRefused, Replay, choose
 from schemas.topics import EVENT_MAX_BYTES

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from core.storage.archive import statistics
 from ingress.auth.api_keys import Scope
+from ingress.http.parameters import read_moment, refuse_unknown, wrong
 from ingress.models.statistics import (
     ShownCamera,
     ShownFailures,
@@ -15,7 +16,6 @@ from ingress.models.statistics import (
     TagStatistics,
 )
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.photos.search import read_moment, refuse_unknown, wrong
 
 DEFAULT_DAYS = 30
 DEFAULT_PAIRS, MAX_PAIRS = 20, 200

@@ -1,73 +1,119 @@
-"""`GET /images`: the archive, page by page. `ingress.routes.photos.search` serves its searches."""
+"""`GET /images`: the archive, page by page."""
 
-from collections.abc import Callable
-from typing import TypeVar
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
 from starlette.responses import Response
 
+from core.relevance.matching import Matched
+from core.relevance.terms import NamedLabel, terms_of
 from core.storage.finding import image_pages
-from core.storage.finding.image_pages import ImageFilter
+from core.storage.finding.orders import Match, Moment, Order, PagePlace
+from core.tags import score_to_float
 from ingress.auth.api_keys import Scope
-from ingress.http.cursors import CURSOR, cursor_of, limit_of, read_cursor
-from ingress.models.search import FoundImage, FoundPage
+from ingress.http.cursors import CURSOR, limit_of
+from ingress.http.parameters import boolean_of, read, refuse_unknown, wrong
+from ingress.models.search import FoundImage, FoundPage, ImageTotal, ShownMatch, ShownTerm
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.routes.photos import search
+from ingress.reading import filters
+from ingress.reading.filters import MAX_TILES, AskedFilter
 from ingress.routes.photos.images import shown
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-STATUSES = ("accepted", "tagged", "failed", "missing")
-_PARAMETERS = frozenset({"job", "status", "cursor", "limit"}) | search.PARAMETERS
-
-T = TypeVar("T")
+_PARAMETERS = filters.NAMES | {"cursor", "limit", "total"}
+_NUMBER_MOST = 2**62
 
 
 async def browse(call: Call) -> Response:
-    """Return images, the newest arrival first; `next` is the cursor of the next page."""
+    """Return the images that a filter finds; `next` is the cursor of the next page."""
+    refuse_unknown(call, _PARAMETERS)
+    given = filters.read_filter(call)
     limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
-    search.refuse_unknown(call, _PARAMETERS)
-    if search.PARAMETERS & set(call.request.query_params):
-        return await search.find(
-            call,
-            job_id=_parameter(call, "job", UUID),
-            status=_parameter(call, "status", _status),
-            limit=limit,
+    asked = await filters.understand(call, given)
+    are_tiles = given.ids is not None and given.order is None
+    if are_tiles:
+        limit = MAX_TILES
+    after = _place(call, asked.order)
+    async with call.deps.pool.connection() as connection:
+        found = await image_pages.page(connection, asked.wanted, asked.order, limit + 1, after)
+        total = None
+        if read("total", call.request.query_params.get("total", "false"), boolean_of):
+            total = ImageTotal.of(await image_pages.count(connection, asked.wanted))
+    more, page = len(found) > limit, found[:limit]
+    if are_tiles:
+        page.sort(key=lambda one: (given.ids or ()).index(one.image.image_id))
+    return json_response(
+        FoundPage(
+            images=tuple(_shown(call, one, asked) for one in page),
+            next=_cursor(asked.order, page[-1].place) if more else None,
+            order=asked.order,
+            matched=matched_labels(asked.matched),
+            total=total,
         )
-    found = await image_pages.page(call.deps.pool, _filter(call), limit + 1)
-    images = tuple(shown(call, image, FoundImage) for image in found[:limit])
-    last = found[limit - 1] if len(found) > limit else None
-    follows = cursor_of(last.arrived_at, last.image_id) if last else None
-    return json_response(FoundPage(images=images, next=follows))
-
-
-def _filter(call: Call) -> ImageFilter:
-    return ImageFilter(
-        owner=call.own_only,
-        job_id=_parameter(call, "job", UUID),
-        status=_parameter(call, "status", _status),
-        before=_parameter(call, "cursor", read_cursor),
     )
 
 
-def _parameter(call: Call, name: str, read: Callable[[str], T]) -> T | None:
-    text = call.request.query_params.get(name)
+def matched_labels(matched: Sequence[Matched]) -> tuple[ShownMatch, ...]:
+    """Return labels as clients see them."""
+    return tuple(ShownMatch.of(one, tag=one.label.name) for one in matched)
+
+
+def shown_terms(
+    named: Sequence[NamedLabel], found: image_pages.PagedImage
+) -> tuple[ShownTerm, ...]:
+    """Return what the score of an image is the sum of."""
+    return tuple(ShownTerm.of_term(term) for term in terms_of(named, found.scores or {}))
+
+
+def _shown(call: Call, found: image_pages.PagedImage, asked: AskedFilter) -> FoundImage:
+    score = found.score
+    return shown(
+        call,
+        found.image,
+        FoundImage,
+        score=None if score is None else score_to_float(score),
+        terms=None if asked.meaning is None else shown_terms(asked.named, found),
+    )
+
+
+def _cursor(order: Order, place: PagePlace) -> str:
+    if isinstance(place, Match):
+        text = f"{order} {place.score} {place.ts} {place.number}"
+    else:
+        text = f"{order} {place.at.isoformat()} {place.image_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _place(call: Call, order: Order) -> PagePlace | None:
+    text = call.request.query_params.get(CURSOR.name)
     if text is None:
         return None
     try:
-        return read(text)
-    except ValueError as error:
-        raise search.wrong(name, f"{text[:100]!r}: {error}") from error
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return _read_place(raw.decode("ascii").split(" "), order)
+    except (binascii.Error, ValueError, OverflowError) as error:
+        raise wrong(CURSOR.name, "not the cursor of a page of this search") from error
 
 
-def _status(text: str) -> str:
-    if text not in STATUSES:
-        raise ValueError(f"not one of {', '.join(STATUSES)}")
-    return text
+def _read_place(fields: list[str], order: Order) -> PagePlace:
+    if fields[0] != order:
+        raise ValueError("of another order")
+    if order is Order.SCORE:
+        score, ts, number = map(int, fields[1:])
+        if not all(abs(value) <= _NUMBER_MOST for value in (score, ts, number)):
+            raise ValueError("no place")
+        return Match(score, ts, number)
+    at, image_id = fields[1:]
+    moment = datetime.fromisoformat(at)
+    if moment.tzinfo is None:
+        raise ValueError("no place")
+    return Moment(moment.astimezone(UTC), UUID(image_id))
 
 
-_TEXT = (("type", "string"),)
-_DATE = (*_TEXT, ("format", "date-time"))
 OPERATIONS = (
     Operation(
         "GET",
@@ -80,19 +126,11 @@ OPERATIONS = (
         parameters=(
             limit_of(MAX_LIMIT),
             CURSOR,
+            *filters.PARAMETERS,
+            filters.ORDER,
             Parameter(
-                "text", "query", "Images with the tags that it names, the best first.", search.TEXT
+                "total", "query", "Whether all are counted, up to 10,000.", (("type", "boolean"),)
             ),
-            Parameter(
-                "tag",
-                "query",
-                "Only images with this tag, the surest first.",
-                (*_TEXT, ("minLength", 1), ("maxLength", search.MAX_TAG_CHARS)),
-            ),
-            Parameter("from", "query", "Only images taken then or later.", _DATE),
-            Parameter("to", "query", "Only images taken before.", _DATE),
-            Parameter("status", "query", "Only this status.", (*_TEXT, ("enum", list(STATUSES)))),
-            Parameter("job", "query", "Only this job's.", (*_TEXT, ("format", "uuid"))),
         ),
         problems=("invalid_request",),
     ),

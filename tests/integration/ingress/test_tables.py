@@ -15,7 +15,8 @@ from core.storage import keys
 from core.storage.archive import images, jobs
 from core.storage.archive.jobs import DirectoryOptions
 from core.storage.finding import image_pages
-from core.storage.finding.image_pages import ImageFilter
+from core.storage.finding.filters import ImageFilter
+from core.storage.finding.orders import Order, PagePlace
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.queries import queries
@@ -88,10 +89,12 @@ async def test_pages_show_an_owner_what_is_theirs_or_nobodys(pool: Pool) -> None
     await accept(pool, nobodys)
 
     async with pool.connection() as connection:
-        for_alice = await image_pages.page(connection, ImageFilter(owner="alice"), 10)
-        for_all = await image_pages.page(connection, ImageFilter(), 10)
+        for_alice = await image_pages.page(
+            connection, ImageFilter(owner="alice"), Order.ARRIVAL, 10
+        )
+        for_all = await image_pages.page(connection, ImageFilter(), Order.ARRIVAL, 10)
 
-    assert {image.image_id for image in for_alice} == {mine, nobodys}
+    assert {one.image.image_id for one in for_alice} == {mine, nobodys}
     assert len(for_all) == 3
 
 
@@ -99,13 +102,13 @@ async def test_a_page_goes_on_where_the_one_before_ended(pool: Pool) -> None:
     for _ in range(5):
         await accept(pool, uuid4(), job_id=None)
     seen: list[UUID] = []
-    before: tuple[datetime, UUID] | None = None
+    after: PagePlace | None = None
 
     for _ in range(3):
         async with pool.connection() as connection:
-            page = await image_pages.page(connection, ImageFilter(before=before), 2)
-        seen += [image.image_id for image in page]
-        before = (page[-1].arrived_at, page[-1].image_id)
+            page = await image_pages.page(connection, ImageFilter(), Order.ARRIVAL, 2, after)
+        seen += [one.image.image_id for one in page]
+        after = page[-1].place
 
     assert len(seen) == len(set(seen)) == 5
 
@@ -118,7 +121,8 @@ async def test_a_jobs_images_are_counted_by_status(pool: Pool) -> None:
 
     async with pool.connection() as connection:
         assert await images.job_counts(connection, job_id) == {"accepted": 2}
-        page = await image_pages.page(connection, ImageFilter(job_id=job_id, status="accepted"), 9)
+        wanted = ImageFilter(job_id=job_id, status="accepted")
+        page = await image_pages.page(connection, wanted, Order.ARRIVAL, 9)
         assert len(page) == 2
 
 

@@ -204,10 +204,11 @@ async def fetched(
     found: list[tuple[int, bytes]] = []
     async with asyncio.timeout(WITHIN_S):
         while len(found) < count:
-            for place, records in await client.fetch([partition], max_records=most, timeout_s=0.2):
+            for place, stretch in await client.fetch([partition], max_records=most, timeout_s=0.2):
                 assert place == partition
-                assert len(records) <= most
-                found += [(offset, record.value) for offset, _, record in records]
+                assert len(stretch.records) <= most
+                assert stretch.end == stretch.start + len(stretch.records)
+                found += [(offset, record.value) for offset, _, record in stretch.records]
     return found
 
 
@@ -221,7 +222,7 @@ class TestMembers:
     async def test_the_bounds_are_those_of_the_log(self, cluster: Cluster) -> None:
         await cluster.append(P1, [b"a", b"b"])
         async with joined(cluster) as (client, _):
-            assert await client.bounds([P0, P1]) == {P0: (0, 0), P1: (0, 2)}
+            assert await client.bounds([P0, P1]) == {P0: (0, 0, 0), P1: (0, 2, 2)}
 
     async def test_an_evicted_member_can_prove_nothing(self, cluster: Cluster) -> None:
         async with joined(cluster) as (client, _):
@@ -279,7 +280,7 @@ class TestFetches:
         await group.append(P0, [b"%d" % n for n in range(6)])
         await group.cut(P0, 4)
         async with joined(group) as (client, _):
-            assert (await client.bounds([P0]))[P0] == (4, 6)
+            assert (await client.bounds([P0]))[P0] == (4, 6, 6)
             client.seek(P0, 1)
             with pytest.raises(OutOfLog) as error:
                 await fetched(client, P0, 1)
@@ -294,7 +295,7 @@ class TestFetches:
             fetching = asyncio.create_task(client.fetch([P0], max_records=9, timeout_s=0.3))
             await asyncio.sleep(0.05)
             client.seek(P0, 2)
-            early = [offset for _, records in await fetching for offset, _, _ in records]
+            early = [offset for _, stretch in await fetching for offset, _, _ in stretch.records]
             late = [offset for offset, _ in await fetched(client, P0, 7 - len(early))]
             assert early + late == list(range(2, 9))
 

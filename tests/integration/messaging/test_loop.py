@@ -102,7 +102,7 @@ async def test_every_record_has_its_effect_once_and_progress_stands_at_the_logs_
         await run_until(bench, finished(bench, 500))
 
         assert await bench.effects() == Counter(range(500))
-        ends = {part: end for part, (_, end) in (await log_bounds(kafka, TOPIC)).items()}
+        ends = {part: log.end for part, log in (await log_bounds(kafka, TOPIC)).items()}
         assert await bench.progress() == ends
 
 

@@ -15,7 +15,9 @@ from core.relevance.ranking import best, best_n
 from core.storage import labels
 from core.storage.archive import image_tags, keeping, statistics
 from core.storage.best import noted, ranking
-from core.storage.finding import search
+from core.storage.finding import image_pages
+from core.storage.finding.filters import ImageFilter
+from core.storage.finding.orders import Match, Order
 from core.storage.pool import Pool
 from schemas.query import QueryOptions
 from tests.integration.relevance.archive import (
@@ -83,10 +85,9 @@ async def assert_right(pool: Pool, ids: list[int]) -> None:
         exact = await ranking.best(pool, wanted, ranking.Filters(top_n=4))
         top = best_n(images, wanted, 4)
         assert [one.score for one in exact] == [rank.score for rank in top]
-        matches = await search.matches(pool, search.Sought(tuple(wanted)), None, 4)
-        assert [(one.score, one.number) for one in matches] == [
-            (rank.score, rank.image_id) for rank in top
-        ]
+        named = ImageFilter(named=tuple(wanted))
+        page = await image_pages.page(pool, named, Order.SCORE, 4)
+        assert [one.place for one in page] == [Match(*rank) for rank in top]
 
 
 async def assert_counts_right(pool: Pool) -> None:

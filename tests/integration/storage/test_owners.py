@@ -26,8 +26,9 @@ from core.storage.archive import (
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.archive.images import FailedImage
 from core.storage.archive.jobs import DirectoryOptions
-from core.storage.finding import duplicates, image_pages, same_photos, search
-from core.storage.finding.image_pages import ImageFilter
+from core.storage.finding import duplicates, image_pages, same_photos
+from core.storage.finding.filters import ImageFilter
+from core.storage.finding.orders import Order, PagePlace
 from core.storage.pool import Pool
 from core.tags import TagScore
 from tests.integration.storage.test_image_tags import store, tagged
@@ -191,14 +192,14 @@ async def assert_pages_agree(pool: Pool, owner: str | None, seen: Seen) -> None:
         for row in sorted(there, key=lambda row: (row["arrived_at"], row["image_id"]))[::-1]
     ]
     paged: list[UUID] = []
+    after: PagePlace | None = None
     wanted = ImageFilter(owner=owner)
-    while page := await image_pages.page(pool, wanted, 2):
-        paged += [image.image_id for image in page]
-        wanted = replace(wanted, before=(page[-1].arrived_at, page[-1].image_id))
+    while page := await image_pages.page(pool, wanted, Order.ARRIVAL, 2, after):
+        paged += [one.image.image_id for one in page]
+        after = page[-1].place
     assert paged == expected
-    dated = await search.taken_between(pool, *ANY_PLACE, None, 99)
-    shown = await search.shown(pool, [one.number for one in dated], search.Visible(owner=owner))
-    assert set(shown) == {row["number"] for row in there if row["number"] is not None}
+    dated = await image_pages.page(pool, wanted, Order.TAKEN, 99)
+    assert {one.image.image_id for one in dated} == set(expected)
     single = [row["image_id"] for row in await pool.fetch("SELECT image_id FROM images")]
     found = [one for one in single if await images.visible_status(pool, one, owner)]
     assert set(found) == set(expected)
@@ -308,7 +309,7 @@ async def test_sql_typed_while_somebody_joins_is_counted_once(pool: Pool) -> Non
 async def test_an_owner_typed_while_a_new_image_is_tagged_is_counted_once(pool: Pool) -> None:
     image = tagged(1, ("cat", 900_000))
     await accept(pool, image, "ann")
-    typed = "INSERT INTO image_owners SELECT image_id, 'bob', arrived_at FROM images"
+    typed = "INSERT INTO image_owners SELECT image_id, 'bob', arrived_at, taken_at FROM images"
 
     async with pool.transaction() as tx:
         await image_tags.replace(tx, [image], await labels.ensure(tx, ["cat"]))
@@ -376,15 +377,16 @@ async def test_a_page_of_a_few_images_among_many_is_read_by_an_index(pool: Pool)
         " FROM generate_series(1, 20000) AS n"
     )
     await pool.execute(
-        "INSERT INTO image_owners (image_id, owner, arrived_at) SELECT image_id,"
-        " CASE WHEN path::int % 5000 = 0 THEN 'ann' ELSE 'bob' END, arrived_at FROM images"
+        "INSERT INTO image_owners (image_id, owner, arrived_at, taken_at) SELECT image_id,"
+        " CASE WHEN path::int % 5000 = 0 THEN 'ann' ELSE 'bob' END, arrived_at, taken_at"
+        " FROM images"
     )
     await pool.execute("ANALYZE images, image_owners")
 
     read = {}
     for owner in ("ann", "bob", None):
         before = await rows_read(pool)
-        found = await image_pages.page(pool, ImageFilter(owner=owner), 4)
+        found = await image_pages.page(pool, ImageFilter(owner=owner), Order.ARRIVAL, 4)
         assert len(found) == 4
         read[owner] = await rows_read(pool) - before
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from consumers.query.answering import ImageMatch, LabelQuery, NamedLabel, Understood
+from consumers.query.answering import ImageMatch, LabelQuery, Understood
 from consumers.query.role import Prepared, QueryRole
 from consumers.query.waiting import WaitingRoom
 from core.errors import PermanentError, QueryInvalid
 from core.messaging.role import Item, Received
 from core.offsets import OutboxRow
+from core.relevance.terms import NamedLabel
 from core.storage.queries.queries import NewAnswer
 from core.transaction import Transaction
 from schemas.callback import AnswerType, CallbackRequested, callback_id_of

@@ -20,7 +20,12 @@ def record(offset: int, size: int = 1) -> Fetched:
 
 
 def stretch(*records: Fetched, partition: Partition = P0, epoch: int = 1) -> PartitionBatch:
-    return PartitionBatch(partition, epoch, records[0][0], records, size_of(records))
+    start, end = records[0][0], records[-1][0] + 1
+    return PartitionBatch(partition, epoch, start, end, records, size_of(records))
+
+
+def passage(start: int, end: int) -> PartitionBatch:
+    return PartitionBatch(P0, 1, start, end, (), 0)
 
 
 def queue_of(*stretches: PartitionBatch) -> PartitionBatchQueue:
@@ -111,3 +116,14 @@ def test_a_record_larger_than_a_batch_is_one() -> None:
 
     assert records_in(queue.take(policy, {P0: 1})) == [record(0, size=9)]
     assert records_in(queue.take(policy, {P0: 1})) == [record(1)]
+
+
+def test_stretches_without_records_are_taken_in_order_and_take_a_place_each() -> None:
+    queue = queue_of(stretch(record(0)), passage(1, 5), stretch(record(5)), passage(6, 7))
+    assert queue.room == 6
+
+    batch = queue.take(BatchPolicy(3, 100 * UNIT), {P0: 1})
+    assert [(one.from_offset, one.to_offset) for one in batch] == [(0, 1), (1, 5), (5, 6)]
+    (left,) = queue.take(BatchPolicy(1, 0), {P0: 1})
+    assert (left.from_offset, left.to_offset) == (6, 7)
+    assert queue.room == 10

@@ -8,7 +8,7 @@ from dataclasses import replace
 from core.messaging.claiming import FENCED_WAIT_S
 from core.messaging.loop import run_role
 from core.messaging.member import CLAIM_GRACE_S
-from core.messaging.ports import Fetched, OutOfLog
+from core.messaging.ports import OutOfLog, Stretch
 from core.offsets import Bid, Claim, Identity, Owner
 from core.transaction import Transaction
 from schemas.record import Partition
@@ -71,7 +71,7 @@ class SlowProofs(MemoryGroupClient):
 
     async def fetch(
         self, partitions: Iterable[Partition], *, max_records: int, timeout_s: float
-    ) -> list[tuple[Partition, list[Fetched]]]:
+    ) -> list[tuple[Partition, Stretch]]:
         if self.lost:
             lost, self.lost = self.lost, []
             raise OutOfLog(lost)

@@ -35,7 +35,7 @@ class Member:
 
     tracker: Tracker = field(default_factory=lambda: Tracker(reject_after=5))
     positions: dict[Partition, int] = field(default_factory=dict)
-    asked: list[tuple[Partition, int | None, list[int]]] = field(default_factory=list)
+    asked: list[tuple[Partition, int | None, int, int, list[int]]] = field(default_factory=list)
     batches: list[list[PartitionBatch]] = field(default_factory=list)
     claims: list[tuple[int, Claim]] = field(default_factory=list)
 
@@ -52,16 +52,8 @@ class TwoMembers(RuleBasedStateMachine):
 
     @rule(partition=partitions, offset=st.integers(0, LOG - 1))
     def compact(self, partition: Partition, offset: int) -> None:
-        if offset > max(
-            (
-                o
-                for one in self.members.values()
-                for p, _, some in one.asked
-                for o in some
-                if p == partition
-            ),
-            default=-1,
-        ):
+        asked = (it for one in self.members.values() for it in one.asked if it[0] == partition)
+        if offset >= max((end for _, _, _, end, _ in asked), default=0):
             self.gone[partition].add(offset)
 
     @initialize()
@@ -125,26 +117,28 @@ class TwoMembers(RuleBasedStateMachine):
         """A fetch moves the client's position when it is asked."""
         member = self.members[name]
         start = member.positions.get(partition, 0)
-        here = [o for o in range(start, LOG) if o not in self.gone[partition]][:count]
-        if here:
-            member.positions[partition] = here[-1] + 1
-            member.asked.append((partition, member.tracker.ready().get(partition), here))
+        end = min(start + count, LOG)
+        if end > start:
+            here = [o for o in range(start, end) if o not in self.gone[partition]]
+            member.positions[partition] = end
+            epoch = member.tracker.ready().get(partition)
+            member.asked.append((partition, epoch, start, end, here))
 
     @rule(name=members, moves_late=st.booleans())
     def answer(self, name: str, *, moves_late: bool = False) -> None:
         """Or it moves the position when it answers, over a seek that was made meanwhile."""
         member = self.members[name]
         batch: list[PartitionBatch] = []
-        for partition, epoch, offsets in member.asked:
+        for partition, epoch, start, end, offsets in member.asked:
             if moves_late:
-                member.positions[partition] = offsets[-1] + 1
-            judged = member.tracker.classify(partition, epoch, offsets[0], offsets[-1])
+                member.positions[partition] = end
+            judged = member.tracker.classify(partition, epoch, start, end)
             if judged.action is FetchAction.SEEK:
                 member.positions[partition] = judged.position
             elif judged.action is FetchAction.TAKE:
                 assert epoch is not None
                 records = [(offset, 0, RECORD) for offset in offsets]
-                batch.append(PartitionBatch(partition, epoch, judged.position, records, 1))
+                batch.append(PartitionBatch(partition, epoch, start, end, records, 1))
         member.asked.clear()
         if batch:
             member.batches.append(batch)

@@ -19,7 +19,7 @@ from core.errors import (
 from core.messaging.liveness import report_progress
 from core.messaging.loop import _for_ever, run_role
 from core.messaging.role import Item, Outcome, Received, Rejection
-from core.messaging.watching import Stalled
+from core.messaging.watching.watchdog import Stalled
 from core.offsets import Identity
 from core.transaction import Transaction
 from schemas.record import Record
@@ -101,6 +101,20 @@ async def test_a_gap_in_the_log_is_passed() -> None:
 
     assert world.effects() == Counter(set(range(60)) - {10, 13, 16})
     assert world.metrics.consumer_gaps.labels("g")._value.get() == 3
+
+
+@virtual
+async def test_what_has_no_record_at_the_logs_end_is_passed_under_the_epoch() -> None:
+    world = World()
+    for partition in PARTITIONS:
+        world.log.append(partition, None, None)
+    world.log.append(PARTITIONS[0]._replace(number=3), None)
+
+    await world.run(67)
+
+    assert world.effects() == Counter(range(60))
+    assert {row.next_offset for row in world.database.rows.values()} == {1, 22}
+    assert world.role.batches.count(0) == 0, "the role is not asked about nothing"
 
 
 @virtual

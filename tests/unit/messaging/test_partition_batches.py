@@ -12,7 +12,7 @@ P0, P1 = Partition("t", 0), Partition("t", 1)
 def stretch(*offsets: int, partition: Partition = P0, after: int | None = None) -> PartitionBatch:
     start = offsets[0] if after is None else after
     records = [(offset, 0, Record("t", None, (), bytes(offset))) for offset in offsets]
-    return PartitionBatch(partition, 1, start, records, size_of(records))
+    return PartitionBatch(partition, 1, start, offsets[-1] + 1, records, size_of(records))
 
 
 def test_the_size_is_of_keys_headers_and_values() -> None:

@@ -23,38 +23,60 @@ def test_records_before_the_claim_are_dropped() -> None:
     tracker = Tracker(reject_after=5)
     tracker.assigned([P0])
 
-    assert tracker.classify(P0, None, 0, 9).action is FetchAction.DROP
+    assert tracker.classify(P0, None, 0, 10).action is FetchAction.DROP
 
 
 def test_a_fetch_that_began_before_the_claim_is_sought_back() -> None:
     tracker = tracker_with(Claim(P0, 40, epoch=7))
 
-    classified = tracker.classify(P0, None, 40, 49)
+    classified = tracker.classify(P0, None, 40, 50)
 
-    assert classified == (FetchAction.SEEK, 40, 0)
+    assert classified == (FetchAction.SEEK, 40)
 
 
 def test_a_fetch_of_an_earlier_epoch_is_sought_back_even_if_it_fits() -> None:
     tracker = tracker_with(Claim(P0, 40, epoch=7))
 
-    assert tracker.classify(P0, 6, 40, 49) == (FetchAction.SEEK, 40, 0)
-    assert tracker.classify(P0, 7, 40, 49) == (FetchAction.TAKE, 40, 0)
-    assert tracker.classify(P0, 7, 50, 50) == (FetchAction.TAKE, 50, 0)
+    assert tracker.classify(P0, 6, 40, 50) == (FetchAction.SEEK, 40)
+    assert tracker.classify(P0, 7, 40, 50) == (FetchAction.TAKE, 40)
+    assert tracker.classify(P0, 7, 50, 51) == (FetchAction.TAKE, 50)
 
 
-def test_a_gap_is_believed_only_after_it_was_sought_once() -> None:
+def test_a_client_that_ran_ahead_of_us_is_never_believed() -> None:
     tracker = tracker_with(Claim(P0, 40, epoch=7))
 
-    assert tracker.classify(P0, 7, 43, 49) == (FetchAction.SEEK, 40, 0)
-    assert tracker.classify(P0, 7, 43, 49) == (FetchAction.TAKE, 40, 3)
-    assert tracker.classify(P0, 7, 50, 50) == (FetchAction.TAKE, 50, 0)
+    assert tracker.classify(P0, 7, 43, 50) == (FetchAction.SEEK, 40)
+    assert tracker.classify(P0, 7, 43, 50) == (FetchAction.SEEK, 40)
+    assert tracker.position(P0) == 40
+
+
+def test_a_stretch_without_records_moves_us_on_under_the_same_rules() -> None:
+    tracker = tracker_with(Claim(P0, 40, epoch=7))
+
+    assert tracker.classify(P0, 6, 40, 41) == (FetchAction.SEEK, 40)
+    assert tracker.classify(P0, 7, 41, 42) == (FetchAction.SEEK, 40)
+    assert tracker.classify(P0, 7, 40, 41) == (FetchAction.TAKE, 40)
+    assert tracker.position(P0) == 41
+    assert tracker.progress() == {P0: 40}, "only a commit under the epoch moves progress"
 
 
 def test_records_that_were_taken_already_are_sought_over() -> None:
     tracker = tracker_with(Claim(P0, 40, epoch=7))
-    tracker.classify(P0, 7, 40, 49)
+    tracker.classify(P0, 7, 40, 50)
 
-    assert tracker.classify(P0, 7, 45, 55) == (FetchAction.SEEK, 50, 0)
+    assert tracker.classify(P0, 7, 45, 56) == (FetchAction.SEEK, 50)
+
+
+def test_what_waits_in_hand_has_the_time_of_its_first_record() -> None:
+    tracker = tracker_with(Claim(P0, 40, epoch=7))
+    tracker.classify(P0, 7, 40, 50, 1_000)
+    tracker.classify(P0, 7, 50, 60, 2_000)
+    assert tracker.waiting_since_ms() == {P0: 1_000}
+
+    tracker.committed([Move(P0, 7, 40, 50)])
+    assert tracker.waiting_since_ms() == {P0: 2_000}
+    tracker.committed([Move(P0, 7, 50, 60)])
+    assert tracker.waiting_since_ms() == {}
 
 
 def test_a_claim_under_an_old_token_does_not_take_effect() -> None:
@@ -134,7 +156,7 @@ class ClientModel(RuleBasedStateMachine):
         self.epoch = 0
         self.taken: list[int] = []
         self.asked_epoch: int | None = None
-        self.pending: list[int] | None = None
+        self.pending: tuple[int, int, list[int]] | None = None
         self.tracker.assigned([P0])
 
     @rule(missing=st.sets(st.integers(0, 59), max_size=5))
@@ -145,25 +167,22 @@ class ClientModel(RuleBasedStateMachine):
     @rule(count=st.integers(1, 8))
     def ask(self, count: int) -> None:
         self.asked_epoch = self.tracker.ready().get(P0)
-        self.pending = [offset for offset in self.log if offset >= self.position][:count]
-        if self.pending:
-            self.position = self.pending[-1] + 1
+        start, self.position = self.position, min(self.position + count, 60)
+        found = [offset for offset in self.log if start <= offset < self.position]
+        self.pending = (start, self.position, found)
 
-    @precondition(lambda self: bool(self.pending))
+    @precondition(lambda self: self.pending is not None)
     @rule()
     def answer(self) -> None:
         assert self.pending
-        records, self.pending = self.pending, None
-        classified = self.tracker.classify(P0, self.asked_epoch, records[0], records[-1])
+        (start, end, records), self.pending = self.pending, None
+        if end == start:
+            return
+        classified = self.tracker.classify(P0, self.asked_epoch, start, end)
         if classified.action is FetchAction.SEEK:
             self.position = classified.position
         elif classified.action is FetchAction.TAKE:
             self.taken += records
-
-    @rule()
-    def nothing_came(self) -> None:
-        if self.pending == []:
-            self.pending = None
 
     @rule(back=st.integers(0, 5))
     def lose_and_claim(self, back: int) -> None:

@@ -1,7 +1,7 @@
 """The watchdog's eye: lag without movement, and nothing else, counts as a stall."""
 
 from core.messaging.liveness import Pulse, report_progress
-from core.messaging.watching import ProgressWatch
+from core.messaging.watching.watchdog import ProgressWatch
 from schemas.record import Partition
 
 P0, P1 = Partition("t", 0), Partition("t", 1)

@@ -23,7 +23,7 @@ async def test_a_search_ranks_by_the_sum_of_confidences_and_says_so(world: World
         (str(strong), 0.7),
         (str(weak), 0.5),
     ]
-    assert page["order"] == "relevance"
+    assert page["order"] == "score"
     assert page["matched"][0] == {"tag": "cat", "words": ["cat"]}
 
 

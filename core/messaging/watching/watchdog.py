@@ -7,13 +7,15 @@ only when the process ends do others get its partitions.
 import asyncio
 import faulthandler
 import sys
+import time
 from collections.abc import Collection, Mapping
 
 import structlog
 
 from core.errors import TransientError
-from core.messaging.ports import GroupClient
+from core.messaging.ports import Bounds, GroupClient
 from core.messaging.session import Session
+from core.messaging.watching.backlog import Backlog, BacklogMeter
 from schemas.record import Partition
 
 log = structlog.get_logger(__name__)
@@ -21,6 +23,9 @@ log = structlog.get_logger(__name__)
 #: A stall with a known cause (something outside is away) may last so many times longer. It is not
 #: waited for for ever: the cause may be our own connection pool.
 PATIENCE = 5
+#: Kafka's own limit of a transaction is a minute, unless its producer asks for more. One that is
+#: open for longer was forgotten, or holds back whoever reads the topic for a reason.
+OPEN_TRANSACTION_S = 60.0
 _STDERR = 2  # the descriptor; `sys.stderr` may be replaced by an object that has none
 
 
@@ -53,7 +58,7 @@ class ProgressWatch:
 
         Args:
             progress: next offset of each partition that we hold; None: not claimed yet.
-            ends: the logs' ends, as far as known.
+            ends: where the logs end for readers of committed records, as far as known.
             now: seconds, monotonic.
             parts_done: parts of batches prepared so far.
             in_hand: partitions whose records were fetched and wait for their batch.
@@ -81,8 +86,10 @@ class Watchdog:
         self._session = session
         self._client = client
         self._watch = ProgressWatch()
-        self._ends: dict[Partition, int] = {}
+        self._meter = BacklogMeter()
+        self._bounds: dict[Partition, Bounds] = {}
         self._shown: set[Partition] = set()
+        self._told: set[tuple[Partition, int]] = set()
 
     async def run(self) -> None:
         """Watch until cancelled.
@@ -122,18 +129,45 @@ class Watchdog:
                 log.info("lag_unknown", error=str(error))
                 return
             session.wait_for("bounds", None)
-            self._ends = {partition: end for partition, (_, end) in bounds.items()}
-        self._show_lag(tracker.progress())
+            self._bounds = bounds
+        session.backlog = self._meter.measure(
+            tracker.progress(), self._bounds, tracker.waiting_since_ms(), at_s=time.time()
+        )
+        self._show(session.backlog)
+        self._tell_of_transactions(session.backlog)
 
-    def _show_lag(self, progress: Mapping[Partition, int]) -> None:
-        """Show the lag of our partitions; the lag of others is shown by their owners."""
-        gauge, group = self._session.metrics.consumer_lag, self._session.group
-        for partition in self._shown - progress.keys():
-            gauge.remove(group, *map(str, partition))
-        for partition, offset in progress.items():
-            lag = max(0, self._ends.get(partition, offset) - offset)
-            gauge.labels(group, *map(str, partition)).set(lag)
-        self._shown = set(progress)
+    def _show(self, backlog: Mapping[Partition, Backlog]) -> None:
+        """Show what waits in our partitions; that of others is shown by their owners."""
+        metrics, group = self._session.metrics, self._session.group
+        for partition in self._shown - backlog.keys():
+            metrics.consumer_lag.remove(group, *map(str, partition))
+            metrics.consumer_held.remove(group, *map(str, partition))
+        for partition, waiting in backlog.items():
+            labels = (group, *map(str, partition))
+            metrics.consumer_lag.labels(*labels).set(waiting.records)
+            metrics.consumer_held.labels(*labels).set(waiting.held_s)
+        oldest_s = max((waiting.oldest_s for waiting in backlog.values()), default=0.0)
+        metrics.consumer_age.labels(group).set(oldest_s)
+        self._shown = set(backlog)
+
+    def _tell_of_transactions(self, backlog: Mapping[Partition, Backlog]) -> None:
+        """Write once of each transaction that is open for longer than one usually may be."""
+        told: set[tuple[Partition, int]] = set()
+        for partition, waiting in backlog.items():
+            if waiting.held_s < OPEN_TRANSACTION_S:
+                continue
+            key = (partition, self._bounds[partition].stable)
+            told.add(key)
+            if key not in self._told:
+                log.warning(
+                    "transaction_open",
+                    topic=partition.topic,
+                    partition=partition.number,
+                    offset=key[1],
+                    records=waiting.held_records,
+                    seconds=round(waiting.held_s),
+                )
+        self._told = told
 
     def _end_if_stalled(self, now: float, limit_s: float) -> None:
         tracker = self._session.tracker
@@ -141,7 +175,7 @@ class Watchdog:
         held = {p: claimed.get(p) for p in tracker.wanted if p not in tracker.halted}
         stalls = self._watch.look(
             held,
-            self._ends,
+            {partition: bounds.stable for partition, bounds in self._bounds.items()},
             now,
             parts_done=self._session.parts_done,
             in_hand=self._in_hand(claimed),

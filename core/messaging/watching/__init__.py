@@ -1,0 +1,1 @@
+"""What waits in the partitions of a member, and whether they move."""

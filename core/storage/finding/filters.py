@@ -1,0 +1,254 @@
+"""Which images somebody looks for, as one value, and the SQL that it stands for.
+
+Pages, counts, ids and the timeline are made of the same `parts`, so that they speak of the same
+images. An image is seen by the rule of `core.storage.archive.ownership`; a deleted one never is.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+from core.storage import labels
+from core.storage.best import noted
+from core.transaction import Transaction
+
+STATUSES = ("accepted", "tagged", "failed", "missing")
+_INDEXED_FOLDER = 500  # characters that `folder_of` of the schema keeps
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTag:
+    """A tag that is asked for, and its label; None: no image can carry it."""
+
+    name: str
+    label_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFilter:
+    """Which images; all that is set must hold, and what is None restricts nothing.
+
+    Tags and texts find images that are answers: tagged, and not excluded. With `excluded` they find
+    those that people took out of the answers.
+
+    Attributes:
+        owner: only what this owner may see; None: an administrator, who sees all.
+        reason: failed, and for this reason.
+        since: taken then or later (aware); `until`: before. What has no date was taken when it
+            arrived.
+        folder: in this folder or below it.
+        hand_tagged: people set its tags, or added one.
+        every: with each of these tags; `some`: with at least one; `without`: showing none of these.
+        named: with at least one of these labels, which a text names; () where it names none.
+        min_score: in millionths. Of what a text names, the least sum of confidences; else the least
+            confidence of each tag asked for; without tags, of the best one.
+    """
+
+    owner: str | None = None
+    image_ids: tuple[UUID, ...] | None = None
+    job_id: UUID | None = None
+    status: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    folder: str | None = None
+    camera: str | None = None
+    excluded: bool | None = None
+    hand_tagged: bool | None = None
+    has_tags: bool | None = None
+    every: tuple[AskedTag, ...] = ()
+    some: tuple[AskedTag, ...] = ()
+    without: tuple[str, ...] = ()
+    named: tuple[int, ...] | None = None
+    min_score: int = 0
+
+    @property
+    def ranked(self) -> tuple[int, ...] | None:
+        """The labels whose confidences add up to an image's score; None: it has none."""
+        if self.named is not None:
+            return self.named
+        tags = {tag.label_id for tag in (*self.every, *self.some) if tag.label_id is not None}
+        return tuple(sorted(tags)) if self.every or self.some else None
+
+    @property
+    def unranked(self) -> "ImageFilter":
+        """What is left to be asked of an image that has a label of `ranked`."""
+        if self.named is not None:
+            return replace(self, named=None, min_score=0)
+        if self.min_score or (self.every and self.some) or len(self.every) > 1:
+            return self
+        return replace(self, every=(), some=())
+
+
+@dataclass(slots=True)
+class Arguments:
+    """The values of a statement's parameters."""
+
+    values: list[object] = field(default_factory=list)
+
+    def add(self, value: object, kind: str) -> str:
+        """Return the SQL of a parameter with this value and type."""
+        self.values.append(value)
+        return f"${len(self.values)}::{kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One restriction: its SQL, and what it is called where it explains a miss.
+
+    Attributes:
+        sql: of `images i` and `tagged_images t`.
+    """
+
+    code: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the wanted images; no image is in two parts.
+
+    Attributes:
+        source: `FROM … WHERE …` with the images as `i`, and with `t`, their row of tagged_images,
+            where they have one.
+        times: the alias whose `arrived_at` or `taken_at`, and `image_id`, are to be sorted by: each
+            part has an index for it.
+    """
+
+    source: str
+    times: str
+
+
+async def tag(connection: Transaction, names: Sequence[str]) -> tuple[AskedTag, ...]:
+    """Return these tags with their labels."""
+    known = await labels.known(connection, names) if names else {}
+    return tuple(AskedTag(name, known.get(name)) for name in names)
+
+
+async def table(connection: Transaction, wanted: ImageFilter) -> str:
+    """Return the relation with the tags that are looked for: image_id, score, ts, label_id."""
+    return "excluded_tags" if wanted.excluded else await noted.table(connection)
+
+
+def parts(wanted: ImageFilter, arguments: Arguments, *, tags: str) -> tuple[Part, ...]:
+    """Return the SQL of the wanted images.
+
+    Args:
+        arguments: get the values of the parameters.
+        tags: what `table` returned.
+    """
+    restrictions = (one.sql for one in conditions(wanted, arguments, tags=tags))
+    where = " AND ".join(["i.status <> 'deleted'", *restrictions])
+    of_images = "FROM images i LEFT JOIN tagged_images t ON t.image_id = i.image_id"
+    closed = Part(f"{of_images} WHERE NOT i.open_to_all AND {where}", "i")
+    if wanted.owner is not None:
+        owner = arguments.add(wanted.owner, "text")
+        closed = Part(
+            "FROM image_owners o JOIN images i ON i.image_id = o.image_id"
+            " LEFT JOIN tagged_images t ON t.image_id = i.image_id"
+            f" WHERE o.owner = {owner} AND NOT i.open_to_all AND"
+            f" {where.replace('i.taken_at', 'o.taken_at')}",
+            "o",
+        )
+    return (Part(f"{of_images} WHERE i.open_to_all AND {where}", "i"), closed)
+
+
+def conditions(wanted: ImageFilter, arguments: Arguments, *, tags: str) -> Iterator[Condition]:
+    """Yield what must hold of an image that the caller may see."""
+    yield from _of_rows(wanted, arguments)
+    yield from _of_decisions(wanted)
+    yield from _of_tags(wanted, arguments, tags)
+
+
+def _of_rows(wanted: ImageFilter, arguments: Arguments) -> Iterator[Condition]:
+    other, dates = "other_filter", "outside_dates"
+    ids = None if wanted.image_ids is None else list(wanted.image_ids)
+    for code, sql, kind, value in (
+        (other, "i.image_id = ANY({})", "uuid[]", ids),
+        (other, "i.job_id = {}", "uuid", wanted.job_id),
+        (other, "i.status = 'failed' AND i.reason = {}", "text", wanted.reason),
+        (dates, "i.taken_at >= {}", "timestamptz", wanted.since),
+        (dates, "i.taken_at < {}", "timestamptz", wanted.until),
+        (other, "t.camera = {}", "text", wanted.camera),
+    ):
+        if value is not None:
+            yield Condition(code, sql.format(arguments.add(value, kind)))
+    if wanted.status is not None:
+        if wanted.status not in STATUSES:
+            raise ValueError(f"{wanted.status!r} is no status")
+        # Written out: the planner takes a partial index only for a value that it sees.
+        yield Condition(other, f"i.status = '{wanted.status}'")
+    if wanted.folder is not None:
+        yield Condition(other, below("i.path", wanted.folder, arguments))
+
+
+def below(path: str, folder: str, arguments: Arguments) -> str:
+    """Return the condition that a path lies in a folder or below it, with its index in use."""
+    inside = f"starts_with({path}, {arguments.add(f'{folder}/', 'text')})"
+    indexed = f'folder_of({path}) COLLATE "C"'
+    kept = arguments.add(folder[:_INDEXED_FOLDER], "text")
+    if len(folder) >= _INDEXED_FOLDER:
+        return f"({indexed} = {kept} AND {inside})"
+    # "0" is what follows "/". Names with a space or a dot stand between a folder and what is in it.
+    return (
+        f"({indexed} = {kept} OR ({indexed} >= {kept} || '/' AND {indexed} < {kept} || '0'))"
+        f" AND {inside}"
+    )
+
+
+def _of_decisions(wanted: ImageFilter) -> Iterator[Condition]:
+    if wanted.excluded is not None:
+        yield Condition("excluded", "i.excluded" if wanted.excluded else "NOT i.excluded")
+    if wanted.hand_tagged is not None:
+        by_hand = "(i.hand_tags IS NOT NULL OR i.added_tags <> '{}')"
+        yield Condition("other_filter", by_hand if wanted.hand_tagged else f"NOT {by_hand}")
+    if wanted.has_tags is not None:
+        comparison = "<>" if wanted.has_tags else "="
+        yield Condition("other_filter", f"coalesce(t.tags, '[]') {comparison} '[]'::jsonb")
+
+
+def _of_tags(wanted: ImageFilter, arguments: Arguments, tags: str) -> Iterator[Condition]:
+    asked = bool(wanted.every or wanted.some)
+    least = wanted.min_score if wanted.named is None and asked else 0
+    for one in wanted.every:
+        ids = () if one.label_id is None else (one.label_id,)
+        yield Condition("tags_missing", _has(tags, ids, least, arguments))
+    if wanted.some:
+        some = sorted({one.label_id for one in wanted.some if one.label_id is not None})
+        yield Condition("tags_missing", _has(tags, some, least, arguments))
+    for name in wanted.without:
+        shown = arguments.add(json.dumps([{"tag": name}]), "jsonb")
+        yield Condition("other_filter", f"NOT coalesce(t.tags @> {shown}, false)")
+    if wanted.named is not None:
+        yield Condition("below_min_score", _sums_up(wanted, arguments, tags))
+    elif wanted.min_score and not asked:
+        score = arguments.add(wanted.min_score, "int4")
+        yield Condition(
+            "below_min_score",
+            "EXISTS (SELECT FROM jsonb_array_elements(t.tags) AS e (tag)"
+            f" WHERE round((e.tag->>'score')::numeric * 1000000) >= {score})",
+        )
+
+
+def _sums_up(wanted: ImageFilter, arguments: Arguments, tags: str) -> str:
+    named = sorted(set(wanted.named or ()))
+    if wanted.min_score <= 1:
+        return _has(tags, named, 1, arguments)
+    label_ids = arguments.add(named, "int2[]")
+    least = arguments.add(wanted.min_score, "int8")
+    of_named = f"FROM {tags} s WHERE s.image_id = t.id AND s.label_id = ANY({label_ids})"
+    return f"(SELECT sum(s.score) {of_named}) >= {least}"
+
+
+def _has(tags: str, label_ids: Sequence[int], least: int, arguments: Arguments) -> str:
+    """Return the condition that an image has one of these labels with at least such a score."""
+    if not label_ids:
+        return "false"
+    if len(label_ids) == 1:
+        is_it = f"s.label_id = {arguments.add(label_ids[0], 'int2')}"
+    else:
+        is_it = f"s.label_id = ANY({arguments.add(list(label_ids), 'int2[]')})"
+    sure = f" AND s.score >= {arguments.add(least, 'int4')}" if least else ""
+    return f"EXISTS (SELECT FROM {tags} s WHERE s.image_id = t.id AND {is_it}{sure})"

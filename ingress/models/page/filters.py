@@ -1,0 +1,109 @@
+"""Filters as clients write them, in an address or as JSON; filters that are kept under a name."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from core.storage.finding.orders import Order
+from ingress.http.parameters import moment_of
+from ingress.models.roots import Input, Output, Tag, Words, examples
+from schemas.query import MAX_TEXT_CHARS
+
+MAX_TAGS = 20
+MAX_PATH_CHARS = 4096
+MAX_IDS = 5_000  # 39 bytes each in JSON, of which 256 KiB are read
+MAX_NAME_CHARS = 100
+
+
+def _moment(given: Any) -> Any:
+    return moment_of(given) if isinstance(given, str) else given
+
+
+def _folder(given: str) -> str:
+    folder = given.rstrip("/")
+    if not folder:
+        raise ValueError("no folder")
+    return folder
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+Tags = Annotated[tuple[Tag, ...], Field(max_length=MAX_TAGS)]
+Folder = Annotated[Words, Field(min_length=1, max_length=MAX_PATH_CHARS), AfterValidator(_folder)]
+Status = Literal["accepted", "tagged", "failed", "missing"]
+
+
+class ImageFilterText(Input):
+    """Which images: the parameters of `GET /images`; all that are given must hold."""
+
+    model_config = examples(
+        {"all": ["dog"], "from": "2024-05-01", "min_score": 0.6}, {"text": "a cat", "not": ["dog"]}
+    )
+
+    text: Annotated[Words, Field(max_length=MAX_TEXT_CHARS)] | None = Field(
+        None, description="With a tag that the text names."
+    )
+    tag: Tag | None = Field(None, description="With this tag: as one more of `all`.")
+    all: Tags = Field((), description="With each of these tags.")
+    any: Tags = Field((), description="With at least one of these tags.")
+    without: Tags = Field((), alias="not", description="With none of these tags.")
+    min_score: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Least sum of the confidences of what the text names; without a text, least"
+        " confidence of the tags asked for; without those, of the best tag.",
+    )
+    since: Moment | None = Field(
+        None, alias="from", description="Taken then or later; without a zone it is UTC."
+    )
+    until: Moment | None = Field(None, alias="to", description="Taken before.")
+    folder: Folder | None = Field(None, description="With a path in this folder or below it.")
+    camera: Annotated[Words, Field(min_length=1, max_length=200)] | None = None
+    status: Status | None = None
+    reason: Annotated[Words, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Failed, and for this reason."
+    )
+    excluded: bool | None = Field(
+        None,
+        description="Whether people excluded it. Texts and tags find what is tagged and not"
+        " excluded; with `true` what is excluded.",
+    )
+    hand_tagged: bool | None = Field(None, description="Whether people set or added tags.")
+    has_tags: bool | None = None
+    job: UUID | None = Field(None, description="Announced by this job.")
+    ids: Annotated[tuple[UUID, ...], Field(max_length=MAX_IDS)] | None = Field(
+        None, description="One of these images."
+    )
+    order: Order | None = Field(
+        None, description="How they are shown; of no meaning where they are changed."
+    )
+
+
+FilterName = Annotated[
+    Words, Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=r"^[^/]*\S[^/]*$")
+]
+
+
+class SavingFilter(Input):
+    """`PUT /filters/{name}`."""
+
+    model_config = examples({"filter": {"all": ["dog"], "folder": "photos/2024"}})
+
+    filter: ImageFilterText
+
+
+class SavedFilter(Output):
+    """A filter that was kept, as it was sent."""
+
+    name: str
+    filter: dict[str, Any]
+    updated_at: datetime
+
+
+class SavedFilters(Output):
+    """The filters of the key's owner, by name."""
+
+    filters: tuple[SavedFilter, ...]
