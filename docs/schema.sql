@@ -675,6 +675,29 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_owner ON api_keys USING btree (owner);
 
+-- Who is signed in to the page, each with the rights of a key.
+CREATE TABLE sessions (
+    digest bytea NOT NULL,
+    key_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    PRIMARY KEY (digest),
+    FOREIGN KEY (key_id) REFERENCES api_keys(key_id) ON DELETE CASCADE
+);
+CREATE INDEX sessions_expires ON sessions USING btree (expires_at);
+CREATE INDEX sessions_key ON sessions USING btree (key_id, expires_at);
+
+-- Codes of one-time links that sign in to the page; a used one is gone.
+CREATE TABLE session_codes (
+    digest bytea NOT NULL,
+    key_id text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    PRIMARY KEY (digest),
+    FOREIGN KEY (key_id) REFERENCES api_keys(key_id) ON DELETE CASCADE
+);
+CREATE INDEX session_codes_expires ON session_codes USING btree (expires_at);
+CREATE INDEX session_codes_key ON session_codes USING btree (key_id, expires_at);
+
 -- Answers to requests with an Idempotency-Key, for a day: asked again, they act no second time.
 CREATE TABLE asked_once (
     owner text NOT NULL,

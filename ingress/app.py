@@ -9,15 +9,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from ingress.admitting import MethodSwitch
 from ingress.dependencies import Dependencies
 from ingress.http.errors import handlers
 from ingress.middleware import Envelope
-from ingress.operations import MethodSwitch, Operation
+from ingress.operations import Operation
 from ingress.routes import documents
 from ingress.routes.delivery import endpoints, queries, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
-from ingress.routes.page import inboxes, shell
+from ingress.routes.page import inboxes, sessions, shell
 from ingress.routes.photos import curation, duplicates, image_list, images, tag
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
@@ -44,6 +45,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *lemmas.OPERATIONS,
     *labels.OPERATIONS,
     *previews.OPERATIONS,
+    *sessions.OPERATIONS,
     *health.OPERATIONS,
 )
 

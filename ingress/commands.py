@@ -1,4 +1,4 @@
-"""Commands that create and end API keys, signing secrets and callback addresses."""
+"""Commands that create and end API keys, links to the page, signing secrets and endpoints."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,15 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from core.errors import ConfigurationError, PermanentError
-from core.settings import DatabaseSettings, SecretSettings, load
-from core.storage import keys
+from core.settings import (
+    ArchiveSettings,
+    DatabaseSettings,
+    IngressSettings,
+    SecretSettings,
+    base_url,
+    load,
+)
+from core.storage import keys, sessions
 from core.storage.delivery import endpoints
 from core.storage.delivery.endpoints import Endpoint, Removed
 from core.storage.keys import ApiKey, NewKey, SealedSecret
@@ -15,6 +22,7 @@ from core.storage.pool import open_pool
 from core.transaction import Transaction
 from core.webhooks.signing_secrets import SecretBox, make_secret
 from ingress.auth.api_keys import Scope, make_key
+from ingress.auth.sessions import code_digest, link_of, make_code
 
 #: How long an old signing secret still signs beside the new one (Standard Webhooks: rotation).
 ROTATION = timedelta(hours=24)
@@ -74,9 +82,44 @@ async def list_keys(owner: str | None) -> tuple[ApiKey, ...]:
 
 
 async def revoke(key_id: str) -> bool:
-    """Revoke a key, in all processes within seconds; return False where no such key is usable."""
+    """Revoke a key, and end its sessions, in all processes within seconds.
+
+    Returns:
+        False where no such key is usable.
+    """
     async with open_pool(load(DatabaseSettings)) as pool, pool.transaction() as tx:
+        await sessions.end_all(tx, key_id)
         return await keys.revoke(tx, key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class OneTimeLink:
+    """A link that signs in to the page once, with the rights of a key."""
+
+    url: str
+    expires_at: datetime
+    key_id: str
+    owner: str
+    scopes: tuple[str, ...]
+
+
+async def make_link(key_id: str | None) -> OneTimeLink | None:
+    """Make a one-time link to the page.
+
+    Args:
+        key_id: whose rights it gives; None: the newest key that may do most.
+
+    Returns:
+        None where no such key is usable.
+    """
+    address = base_url(load(ArchiveSettings), load(IngressSettings))
+    code, expires_at = make_code(datetime.now(UTC))
+    async with open_pool(load(DatabaseSettings)) as pool, pool.transaction() as tx:
+        key = await keys.usable(tx, key_id)
+        if key is None:
+            return None
+        await sessions.add_code(tx, code_digest(code), key.key_id, expires_at)
+    return OneTimeLink(link_of(address, code), expires_at, key.key_id, key.owner, key.scopes)
 
 
 async def rotate_secret(owner: str, overlap: timedelta = ROTATION) -> str:

@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from typing import Literal
+
+from starlette.requests import Request
 
 from core.blobs.store import BlobStore
 from core.egress.guard import TargetGuard
@@ -14,6 +17,7 @@ from core.telemetry.metrics import Metrics
 from core.vision.decoding.sniff import SniffedPicture
 from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
+from ingress.auth.sessions import SessionRing
 from ingress.departures import Departures
 from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import Places, RateLimit, SharedBudget
@@ -51,12 +55,32 @@ class Guards:
     """
 
     keys: KeyRing
+    sessions: SessionRing
     rate: RateLimit
     bodies: SharedBudget
     places: Places
     callbacks: TargetGuard
     link_keys: Sequence[bytes]
     probe: Callable[[bytes], SniffedPicture]
+
+    def ring_of(self, request: Request) -> KeyRing | SessionRing:
+        """Return what checks a request: its cookie, if it has one and no key."""
+        return self.keys if self.sessions.cookie_of(request) is None else self.sessions
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFacts:
+    """What is so as long as the process runs, and the page tells.
+
+    Attributes:
+        scoring: how the tagging processes score, as `TAGGING_SCORING` says.
+        unseen: those of the default labels of which the bundled model has seen no picture.
+    """
+
+    is_standalone: bool
+    scoring: Literal["softmax", "sigmoid", "threshold"]
+    max_pixels: int
+    unseen: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +92,7 @@ class Dependencies:
         keeps_blobs_in_database: whether `ARCHIVE_BLOBS` is `pg:`.
         files: finds files under the allowed roots.
         model: the name of the model that the settings ask for.
+        facts: what the page tells of this instance.
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
         is_broker_there: asks the broker, for `/health`.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
@@ -89,6 +114,7 @@ class Dependencies:
     metrics: Metrics
     model: str
     version: str
+    facts: InstanceFacts
     kafka_address: str
     is_broker_there: Callable[[], Awaitable[bool]]
     sealing: SecretBox | None = None

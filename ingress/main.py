@@ -26,6 +26,7 @@ from core.messaging.kafka.cluster import identify
 from core.messaging.kafka.producer import Publisher
 from core.messaging.limits import CLIENT_LIMITS
 from core.messaging.outbox import OutboxPublisher, Sweeper
+from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
@@ -47,12 +48,14 @@ from core.storage.pool import Pool, open_pool
 from core.storage.stream import outbox
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff
+from core.vision.demo_card import seen_labels
 from core.webhooks.links import PURPOSE
 from core.webhooks.signing_secrets import SecretBox
 from ingress.app import create_app
 from ingress.auth.access import KeyRing
+from ingress.auth.sessions import TRIES_BURST, TRIES_PER_S, SessionRing
 from ingress.departures import Departures
-from ingress.dependencies import UTC_NOW, Dependencies, Guards
+from ingress.dependencies import UTC_NOW, Dependencies, Guards, InstanceFacts
 from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
 from ingress.http.turns import DatabaseTurns
 from ingress.reading.files import RootedFiles
@@ -168,7 +171,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             base_url=base_url(archive, settings),
             max_query_chars=asking.max_chars,
             pool=pool,
-            guards=_guards(settings, pool, targets, sealing),
+            guards=_guards(settings, base_url(archive, settings), pool, targets, sealing),
             blobs=open_store(archive, client, PostgresBlobs(pool)),
             keeps_blobs_in_database=archive.blobs.partition(":")[0] == "pg",
             files=RootedFiles(Roots(archive.root_paths())),
@@ -179,6 +182,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             metrics=metrics,
             model=_model_name(load(TaggingSettings)),
             version=_version(),
+            facts=_facts(),
             kafka_address=kafka.bootstrap_servers,
             is_broker_there=broker.is_there,
             sealing=sealing,
@@ -198,11 +202,18 @@ def _target_guard(
 
 
 def _guards(
-    settings: IngressSettings, pool: Pool, callbacks: TargetGuard, sealing: SecretBox | None
+    settings: IngressSettings,
+    address: str,
+    pool: Pool,
+    callbacks: TargetGuard,
+    sealing: SecretBox | None,
 ) -> Guards:
-    wrong_keys = RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, time.monotonic)
+    clock = time.monotonic
+    keys = KeyRing(pool, RateLimit(WRONG_KEYS_PER_S, WRONG_KEYS_BURST, clock), clock, UTC_NOW)
+    tries = RateLimit(TRIES_PER_S, TRIES_BURST, clock)
     return Guards(
-        keys=KeyRing(pool, wrong_keys, time.monotonic, UTC_NOW),
+        keys=keys,
+        sessions=SessionRing(pool, keys, tries, address, clock, UTC_NOW),
         rate=RateLimit(
             settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
         ),
@@ -240,6 +251,17 @@ def _model_name(settings: TaggingSettings) -> str:
     if settings.model == "demo" or settings.model.startswith("local-dir:"):
         return settings.model
     return f"{settings.model}/{settings.pretrained}"
+
+
+def _facts() -> InstanceFacts:
+    names = {label.name for label in DEFAULT_LABELS}
+    return InstanceFacts(
+        # The supervisor tells its processes where the standalone mode lives.
+        is_standalone="home" in load(StandaloneSettings).model_fields_set,
+        scoring=load(TaggingSettings).scoring,
+        max_pixels=load(DecodeSettings).max_pixels,
+        unseen=frozenset(names - seen_labels()),
+    )
 
 
 def _version() -> str:

@@ -1,34 +1,25 @@
-"""The route table: each operation with what it takes, needs and returns, served and documented."""
+"""The route table: each operation with what it takes, needs and returns."""
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import request_response
-from starlette.types import Receive, Send
-from starlette.types import Scope as AsgiScope
 
-from core.errors import PermanentError
-from core.webhooks.links import SIGNATURE, check_link
-from ingress.auth.access import Principal, client_address, require
+from core.errors import TransientError
+from ingress.auth.access import Principal, client_address
 from ingress.auth.api_keys import Scope
 from ingress.dependencies import Dependencies
 from ingress.http.bodies import MIN_BYTES_PER_S, BodyPace, read_model
-from ingress.http.idling import SEAT, Seat
 from ingress.http.problems import Extra, FieldError, Problem
-from ingress.http.turns import HOLDER
 from ingress.http.waiting import WaitLimits
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-LARGE_BYTES = 256 * 1024  # of a document: 30,000 labels make 6 MB
 # Python's int() and float() also read spaces, underscores and the digits of all scripts.
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
@@ -138,7 +129,27 @@ class Call:
         return self.deps.guards.places.pause_s(self.holder)
 
     async def _goes_on(self) -> bool:
-        return self.deps.readiness.is_ready and not await self.request.is_disconnected()
+        return (
+            self.deps.readiness.is_ready
+            and not await self.request.is_disconnected()
+            and await self.is_still_allowed()
+        )
+
+    async def is_still_allowed(self) -> bool:
+        """Tell whether the request's key or session still holds, for what lasts: streams, waits.
+
+        It is looked up as often as for a request, every few seconds at most, and while nothing can
+        be looked up, what was right goes on.
+        """
+        if self.principal is None:
+            return True
+        try:
+            await self.deps.guards.ring_of(self.request).principal_of(self.request)
+        except Problem:
+            return False
+        except TransientError:
+            return True
+        return True
 
     @property
     def holder(self) -> str:
@@ -189,7 +200,8 @@ class Operation:
     """One method on one path.
 
     Attributes:
-        scope: the scope that the key needs; None: no key is needed.
+        scope: the scope that the key needs; None: no key is needed, or any will do.
+        any_key: whether a key or a session is needed, whatever its scopes.
         body: model of a JSON body.
         media: content types of a body that is not JSON, with their OpenAPI description.
         problems: codes of problems, beyond those that every operation may return.
@@ -204,6 +216,7 @@ class Operation:
     group: str
     replies: tuple[Reply, ...]
     scope: Scope | None = None
+    any_key: bool = False
     body: type[BaseModel] | None = None
     media: tuple[tuple[str, dict[str, Any]], ...] = ()
     parameters: tuple[Parameter, ...] = ()
@@ -211,84 +224,10 @@ class Operation:
     takes_links: bool = False
     is_probe: bool = False
 
-
-class MethodSwitch:
-    """The operations of one path, by method; a 405 names all of them."""
-
-    def __init__(self, operations: Sequence[Operation], deps: Dependencies) -> None:
-        self._apps = {one.method: request_response(_endpoint(one, deps)) for one in operations}
-        self._allow = ", ".join(sorted({*self._apps, *(["HEAD"] if "GET" in self._apps else [])}))
-
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Serve one request.
-
-        Raises:
-            HTTPException: 405, no operation has the method.
-        """
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        app = self._apps.get(method)
-        if app is None:
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": self._allow})
-        await app(scope, receive, send)
-
-
-def _endpoint(operation: Operation, deps: Dependencies) -> Callable[[Request], Awaitable[Response]]:
-    """Return an endpoint that checks key, scope and rate before the body is read."""
-
-    async def serve(request: Request) -> Response:
-        request.scope[ROUTE] = operation.path
-        call = await _admitted(request, operation, deps)
-        if not operation.is_probe:
-            HOLDER.set(call.holder)
-        response = await operation.handler(call)
-        if isinstance(response, JSONResponse) and len(response.body) > LARGE_BYTES:
-            call.hold(call.memory(len(response.body)))  # a slow reader's answers count
-        return response
-
-    return serve
-
-
-async def _admitted(request: Request, operation: Operation, deps: Dependencies) -> Call:
-    """Return the call of a request that may be served; it holds its place until it is answered."""
-    if operation.is_probe:
-        return Call(request, deps, None)
-    stranger, places = Call(request, deps, None), deps.guards.places
-    by_link = operation.takes_links and SIGNATURE in request.query_params
-    if operation.scope is None or by_link:
-        deps.guards.rate.take(stranger.holder)
-        stranger.hold(places.keyless.reserved(1, stranger.holder))
-        if by_link:
-            _check_link(request, deps)
-        return stranger
-    principal = await _principal(request, stranger, deps)
-    request.scope.update(owner=principal.owner, key_id=principal.key_id)
-    if isinstance(seat := request.scope.get(SEAT), Seat):
-        seat.holder = principal.key_id
-    deps.guards.rate.take(principal.key_id)
-    require(principal, operation.scope)
-    return Call(request, deps, principal)
-
-
-async def _principal(request: Request, stranger: Call, deps: Dependencies) -> Principal:
-    """Return who sent a request, which holds a place of the key's."""
-    keys, places = deps.guards.keys, deps.guards.places
-    if known := keys.remembered(request):
-        stranger.hold(places.keyed.reserved(1, known))
-        return await keys.principal_of(request)
-    # Until the key is known, the request is one of its address: keys can be invented.
-    with places.keyless.reserved(1, stranger.holder):
-        principal = await keys.principal_of(request)
-    stranger.hold(places.keyed.reserved(1, principal.key_id))
-    return principal
-
-
-def _check_link(request: Request, deps: Dependencies) -> None:
-    # Built from the scope: `request.url` contains the Host header, which the client chooses.
-    query = request.scope["query_string"].decode("latin-1")
-    try:
-        check_link(f"{request.scope['path']}?{query}", keys=deps.guards.link_keys, now=deps.now())
-    except PermanentError as error:
-        raise Problem("link_invalid", str(error)) from error
+    @property
+    def needs_key(self) -> bool:
+        """Whether it is for holders of a key, or those who are signed in with one."""
+        return self.scope is not None or self.any_key
 
 
 def json_response(

@@ -7,6 +7,7 @@ from photo_archive import (
     labels,
     letters,
     maintenance,
+    page,
     photos,
     queries,
     servers,
@@ -19,7 +20,7 @@ app = command_group(
     "Commands find their servers by settings in the environment: `. var/env.sh` sets those of an"
     " archive that runs on this machine."
 )
-for commands in (servers, photos, queries, maintenance):
+for commands in (servers, page, photos, queries, maintenance):
     app.add_typer(commands.app)
 for name, group in {
     "keys": keys,

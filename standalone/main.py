@@ -5,9 +5,13 @@ Ctrl-C or SIGTERM stops everything; a second one does it at once.
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from standalone.demo.main_job import Wish, run_demo
+import httpx
+
+from standalone.demo.archive_client import ArchiveClient, ArchiveFailed, admin_key
+from standalone.demo.main_job import READY_TIMEOUT_S, Wish, run_demo
 from standalone.shell import write_shell_file
 from standalone.signals import run_until_told
 from standalone.supervision.planning import make_plan
@@ -44,16 +48,27 @@ def run_up(watched: Path | None) -> int:
         def work() -> int:
             say(f"model: {plan.model.model} ({plan.model.reason})")
             supervisor.start()
-            home = plan.settings.home
-            shell_file = write_shell_file(
-                home, supervisor.environment(), plan.inherited, URL=supervisor.ingress_url
-            )
-            say(f"up: {supervisor.ingress_url}, logs in {home / 'logs'}; Ctrl-C stops it")
+            home, environment = plan.settings.home, supervisor.environment()
+            url = supervisor.ingress_url
+            shell_file = write_shell_file(home, environment, plan.inherited, URL=url)
+            say(f"up: {url}, logs in {home / 'logs'}; Ctrl-C stops it")
             say(f"in another terminal:  . {shlex.quote(str(shell_file))}")
+            _say_link(url, home, environment)
             supervisor.wait()
             return 0
 
         return run_until_told(work, stop=supervisor.stop, kill=supervisor.kill, say=say)
+
+
+def _say_link(url: str, home: Path, environment: Mapping[str, str]) -> None:
+    """Tell how to get into the page; the archive is up even where that fails."""
+    try:
+        with ArchiveClient(url, admin_key(home, environment)) as archive:
+            archive.wait_until_ready(READY_TIMEOUT_S)
+            say(f"the page:  {archive.page_link()}")
+        say("  signs you in, once and within ten minutes; photo-archive link makes another")
+    except (ArchiveFailed, httpx.HTTPError) as error:
+        say(f"no link to the page: {error}")
 
 
 def run_the_demo(photos: Path | None, *, once: bool, model: str) -> int:

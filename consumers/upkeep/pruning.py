@@ -22,6 +22,8 @@ PORTIONS_PER_ROUND = 500
 #: came to inboxes, answers to requests that may be asked again, what processes knew of targets. Not
 #: a setting, since nobody can ask for them any more, or asks again.
 UNREFERENCED = timedelta(days=1)
+#: Sessions and one-time links that have ended: they let nobody in any more.
+ENDED = timedelta(days=1)
 #: Names of processes that were never seen again; one that is still alive is written anew.
 MEMBERS = timedelta(days=365)
 #: The bytes that are kept outside of PostgreSQL, among the tables.
@@ -46,7 +48,8 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "outbox_places", "label_previews", "inbox_posts", "asked_once", "target_health",
         *retention.SWEPT, KEPT,
     )  # fmt: skip
-    return kept | dict.fromkeys(gone, UNREFERENCED) | {"members": MEMBERS}
+    ended = dict.fromkeys(("sessions", "session_codes"), ENDED)
+    return kept | dict.fromkeys(gone, UNREFERENCED) | ended | {"members": MEMBERS}
 
 
 class Pruner:

@@ -10,15 +10,21 @@ from core.transaction import Transaction
 #: Owner of the instance's own signing secret: signs for queries that came straight from a topic.
 INSTANCE = ""
 
-_COLUMNS = "key_id, owner, name, digest, scopes, created_at, expires_at, last_used_at, revoked_at"
+COLUMNS = "key_id, owner, name, digest, scopes, created_at, expires_at, last_used_at, revoked_at"
 _ADD = """
 INSERT INTO api_keys (key_id, owner, name, digest, scopes, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6)
 """
-_FIND = f"SELECT {_COLUMNS} FROM api_keys WHERE key_id = $1"  # noqa: S608 - a constant
+_FIND = f"SELECT {COLUMNS} FROM api_keys WHERE key_id = $1"  # noqa: S608 - a constant
 _LIST = f"""
-SELECT {_COLUMNS} FROM api_keys WHERE $1::text IS NULL OR owner = $1
+SELECT {COLUMNS} FROM api_keys WHERE $1::text IS NULL OR owner = $1
 ORDER BY owner, created_at, key_id
+"""  # noqa: S608 - a constant
+_USABLE = f"""
+SELECT {COLUMNS} FROM api_keys
+WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+  AND ($1::text IS NULL OR key_id = $1)
+ORDER BY 'admin' = ANY(scopes) DESC, created_at DESC, key_id LIMIT 1
 """  # noqa: S608 - a constant
 _REVOKE = """
 UPDATE api_keys SET revoked_at = now() WHERE key_id = $1 AND revoked_at IS NULL RETURNING key_id
@@ -108,13 +114,19 @@ async def add(tx: Transaction, key: NewKey) -> None:
 async def find(connection: Transaction, key_id: str) -> ApiKey | None:
     """Return the key with this id, usable or not; None if there is none."""
     row = await connection.fetchrow(_FIND, key_id)
-    return None if row is None else _key(row)
+    return None if row is None else key_of(row)
 
 
 async def list_all(connection: Transaction, owner: str | None = None) -> tuple[ApiKey, ...]:
     """Return all keys, or those of one owner, the oldest of each owner first."""
     rows: Iterable[Any] = await connection.fetch(_LIST, owner)
-    return tuple(_key(row) for row in rows)
+    return tuple(key_of(row) for row in rows)
+
+
+async def usable(connection: Transaction, key_id: str | None) -> ApiKey | None:
+    """Return a usable key: the one with this id, else the newest of those that may do most."""
+    row = await connection.fetchrow(_USABLE, key_id)
+    return None if row is None else key_of(row)
 
 
 async def revoke(tx: Transaction, key_id: str) -> bool:
@@ -170,6 +182,7 @@ async def reseal(tx: Transaction, secret_id: int, encrypted: bytes) -> None:
     await tx.execute(_RESEAL, secret_id, encrypted)
 
 
-def _key(row: Any) -> ApiKey:
+def key_of(row: Any) -> ApiKey:
+    """Return the key of a row with `COLUMNS`."""
     values = dict(row)
     return ApiKey(**{**values, "scopes": tuple(values["scopes"])})

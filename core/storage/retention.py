@@ -48,6 +48,14 @@ _AGED = {
         DELETE FROM label_previews WHERE preview_id IN (
             SELECT preview_id FROM label_previews WHERE created_at < now() - $1::interval LIMIT $2)
     """,
+    "sessions": """
+        DELETE FROM sessions WHERE digest IN (
+            SELECT digest FROM sessions WHERE expires_at < now() - $1::interval LIMIT $2)
+    """,
+    "session_codes": """
+        DELETE FROM session_codes WHERE digest IN (
+            SELECT digest FROM session_codes WHERE expires_at < now() - $1::interval LIMIT $2)
+    """,
     "inbox_posts": """
         DELETE FROM inbox_posts WHERE id IN (
             SELECT id FROM inbox_posts WHERE at < now() - $1::interval LIMIT $2)

@@ -18,6 +18,8 @@ from ingress.http.limits import RateLimit
 from ingress.http.problems import Extra, Problem
 
 HEADER = "X-API-Key"
+#: RFC 9110, 11.6.1: a 401 names its scheme; there is no registered one for this header.
+CHALLENGE = f'ApiKey realm="photo-archive", header="{HEADER}"'
 CACHE_TTL_S = 5.0  # how long a revoked key may still work; saves a query per request
 CACHE_MAX = 10_000
 #: Keys that are looked up at a time, 0.3 ms each: guesses take at most so many of the pool's
@@ -88,17 +90,18 @@ class KeyRing:
         text = request.headers.get(HEADER)
         if text is None:
             raise _unauthorized("key_missing", f"no header {HEADER}")
-        key_id, address = key_id_of(text), client_address(request)
         # Clients behind one proxy share its address: one that guesses keys must not lock out the
         # others. So only keys that were found wrong count, after they were looked up.
-        key = None if key_id is None else await self._find(key_id, text)
+        key = await self.find(text)
         if key is None:
-            self.failures.take(address)
+            self.failures.take(client_address(request))
             raise _unauthorized("key_invalid", f"the key in {HEADER} is not valid")
         return Principal(key.key_id, key.owner, frozenset(key.scopes))
 
-    async def _find(self, key_id: str, text: str) -> ApiKey | None:
-        key = await self._row(key_id)
+    async def find(self, text: str) -> ApiKey | None:
+        """Return the usable key that a text is, and note its use; None where it is none."""
+        key_id = key_id_of(text)
+        key = None if key_id is None else await self._row(key_id)
         if key is None or not hmac.compare_digest(key.digest, digest_of(text)):
             return None
         if not key.is_usable(self.now()):
@@ -155,6 +158,4 @@ def require(principal: Principal, scope: Scope, why: str = "") -> None:
 
 
 def _unauthorized(code: str, detail: str) -> Problem:
-    # RFC 9110, 11.6.1: a 401 names its scheme; there is no registered one for this header.
-    challenge = f'ApiKey realm="photo-archive", header="{HEADER}"'
-    return Problem(code, detail, Extra(headers={"WWW-Authenticate": challenge}))
+    return Problem(code, detail, Extra(headers={"WWW-Authenticate": CHALLENGE}))

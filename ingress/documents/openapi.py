@@ -7,13 +7,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ingress.auth.access import HEADER
+from ingress.auth.cross_site import SAFE
+from ingress.auth.sessions import COOKIE, LOOPBACK_COOKIE, TOKEN_HEADER
 from ingress.http.problems import BY_CODE, MEDIA_TYPE, Kind
 from ingress.models.problems import ProblemDocument
 from ingress.operations import Operation, Reply
 
 _TEMPLATE = "#/components/schemas/{model}"
 _ALWAYS = ("malformed_request", "target_too_long", "head_too_large", "internal_error", "overloaded")
-_WITH_KEY = ("key_missing", "key_invalid", "scope_missing", "unavailable")
+_WITH_KEY = ("key_missing", "key_invalid", "session_missing", "unavailable")
 
 Document = dict[str, Any]
 
@@ -42,7 +44,17 @@ def build(operations: Sequence[Operation], *, version: str, server: str) -> Docu
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": HEADER}},
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": HEADER},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": "What the page signs in with (`POST /session`). Methods that"
+                    f" change anything need `{TOKEN_HEADER}` beside it, and the page's own origin."
+                    f" Over plain http on the same machine it is called `{LOOPBACK_COOKIE}`.",
+                },
+            },
         },
     }
 
@@ -84,11 +96,12 @@ def _operation(operation: Operation, references: dict[type[BaseModel], str]) -> 
 
 
 def _security(operation: Operation) -> list[Document]:
-    if operation.scope is None:
+    if not operation.needs_key:
         return []
     # OpenAPI 3.1 lets any scheme name the roles it needs.
-    key = [{"key": [operation.scope.value]}]
-    return [*key, {}] if operation.takes_links else key
+    roles = [] if operation.scope is None else [operation.scope.value]
+    either = [{"key": roles}, {"session": roles}]
+    return [*either, {}] if operation.takes_links else either
 
 
 def _parameters(operation: Operation) -> list[Document]:
@@ -140,8 +153,12 @@ def _reply(reply: Reply, references: dict[type[BaseModel], str]) -> Document:
 
 def _problems_of(operation: Operation) -> tuple[Kind, ...]:
     codes = [*operation.problems, *_ALWAYS]
-    if operation.scope is not None:
+    if operation.needs_key:
         codes += _WITH_KEY
+    if operation.scope is not None:
+        codes.append("scope_missing")
+    if operation.needs_key and operation.method not in SAFE:
+        codes.append("cross_site")
     if not operation.is_probe:
         codes.append("rate_limited")
     return tuple(BY_CODE[code] for code in codes)

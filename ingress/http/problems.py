@@ -42,6 +42,21 @@ KINDS: tuple[Kind, ...] = (
         "Invalid API key",
         "It is misspelled, unknown, revoked or expired; `detail` does not say which.",
     ),
+    Kind("session_missing", 401, "Not signed in", "Sign in again: `POST /session`."),
+    Kind(
+        "cross_site",
+        403,
+        "Request of another site",
+        "With the cookie of a session only the archive's own page may change anything, and sends"
+        " `X-CSRF-Token`; programs send a key.",
+    ),
+    Kind(
+        "insecure_origin",
+        403,
+        "No sign-in over plain http",
+        "Come by https, or by http on the same machine; a proxy that ends TLS names its address in"
+        " ARCHIVE_PUBLIC_URL.",
+    ),
     Kind(
         "scope_missing",
         403,

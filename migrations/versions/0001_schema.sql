@@ -770,6 +770,25 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_owner ON api_keys (owner);
 COMMENT ON TABLE api_keys IS 'Keys of the HTTP face.';
 
+CREATE TABLE sessions (
+    digest     bytea PRIMARY KEY,        -- SHA-256 of the cookie's value, which is kept nowhere
+    key_id     text        NOT NULL REFERENCES api_keys (key_id) ON DELETE CASCADE,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL      -- later with its use, up to a bound
+);
+CREATE INDEX sessions_key ON sessions (key_id, expires_at);
+CREATE INDEX sessions_expires ON sessions (expires_at);
+COMMENT ON TABLE sessions IS 'Who is signed in to the page, each with the rights of a key.';
+
+CREATE TABLE session_codes (
+    digest     bytea PRIMARY KEY,        -- SHA-256 of the code, which stands in a link alone
+    key_id     text        NOT NULL REFERENCES api_keys (key_id) ON DELETE CASCADE,
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX session_codes_key ON session_codes (key_id, expires_at);
+CREATE INDEX session_codes_expires ON session_codes (expires_at);
+COMMENT ON TABLE session_codes IS 'Codes of one-time links that sign in to the page; a used one is gone.';
+
 CREATE TABLE asked_once (
     owner       text        NOT NULL,
     operation   text        NOT NULL,

@@ -117,6 +117,10 @@ class ArchiveClient:
         """Post JSON; return the answer."""
         return _answer(self._http.post(path, json=body))
 
+    def page_link(self) -> str:
+        """Return a link that signs in to the page once, with the rights of this client's key."""
+        return str(self.post("/session/link", {})["url"])
+
     def upload(self, photos: Sequence[Path]) -> list[dict[str, Any]]:
         """Upload files, four per request; return the answer about each."""
         said: list[dict[str, Any]] = []

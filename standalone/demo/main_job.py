@@ -124,8 +124,11 @@ def _demo(wish: Wish, plan: StandalonePlan, supervisor: Supervisor, clock: Stopw
     if wish.once:
         clock.say("done, it worked; stopping" if worked else _FAILED)
     else:
-        shell_file = write_shell(ADMIN=admin_key(plan.settings.home, environment))
-        _show_ways_in(clock.console, supervisor.ingress_url, shell_file)
+        admin = admin_key(plan.settings.home, environment)
+        shell_file = write_shell(ADMIN=admin)
+        with ArchiveClient(supervisor.ingress_url, admin) as archive:
+            link = archive.page_link()
+        _show_ways_in(clock.console, supervisor.ingress_url, link, shell_file)
         supervisor.wait()
     return 0 if worked else 1
 
@@ -138,9 +141,11 @@ def _console() -> Console:
     return console
 
 
-def _show_ways_in(console: Console, url: str, shell_file: Path) -> None:
+def _show_ways_in(console: Console, url: str, link: str, shell_file: Path) -> None:
     console.print(
-        f"\nThe page: [bold]{url}/[/bold]   every route: {url}/docs\n"
+        f"\nThe page: [bold]{link}[/bold]\n"
+        "  signs you in, once and within ten minutes; photo-archive link makes another.\n"
+        f"Every route: {url}/docs\n"
         f"In another terminal:  [bold]. {shlex.quote(str(shell_file))}[/bold]\n"
         "  gives you URL, KEY, ADMIN (a key that may do everything), WEBHOOK_SECRET, the settings\n"
         "  of this archive, and photo-archive and python in PATH.\n"

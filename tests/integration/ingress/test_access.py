@@ -16,6 +16,7 @@ from tests.integration.ingress.problems import problem_in
 from tests.integration.ingress.world import NOW, MakeWorld, World
 
 PROTECTED = [one for one in DESCRIBED if one.scope is not None]
+FOR_ANY_KEY = [one for one in DESCRIBED if one.any_key]
 SOME_ID = "0b9f5f4e-27f2-4d35-9a5c-6d3d8c1b0a11"
 
 
@@ -54,6 +55,26 @@ async def test_without_a_key_nothing_is_done(world: World, operation: Operation)
 
     problem_in(response, "key_missing")
     assert response.headers["www-authenticate"].startswith("ApiKey ")
+
+
+@pytest.mark.parametrize("operation", FOR_ANY_KEY, ids=lambda one: f"{one.method} {one.path}")
+async def test_without_key_and_session_nothing_is_told(world: World, operation: Operation) -> None:
+    async with world.client() as http:
+        response = await http.request(operation.method, url_of(operation.path), content=b"{}")
+
+    problem_in(response, "session_missing")
+    assert response.headers["www-authenticate"].startswith("ApiKey ")
+
+
+@pytest.mark.parametrize("operation", FOR_ANY_KEY, ids=lambda one: f"{one.method} {one.path}")
+@pytest.mark.parametrize("scope", list(Scope))
+async def test_what_is_for_any_key_asks_for_no_scope(
+    world: World, operation: Operation, scope: Scope
+) -> None:
+    async with world.client(scope) as http:
+        response = await http.request(operation.method, url_of(operation.path), content=b"{}")
+
+    assert response.status_code in {200, 204}
 
 
 @pytest.mark.parametrize("operation", PROTECTED, ids=lambda one: f"{one.method} {one.path}")

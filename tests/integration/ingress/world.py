@@ -37,8 +37,9 @@ from core.webhooks.signing_secrets import SecretBox
 from ingress.app import create_app
 from ingress.auth.access import KeyRing
 from ingress.auth.api_keys import MadeKey, Scope, make_key
+from ingress.auth.sessions import TRIES_BURST, TRIES_PER_S, SessionRing
 from ingress.departures import Departures
-from ingress.dependencies import Dependencies, Guards
+from ingress.dependencies import Dependencies, Guards, InstanceFacts
 from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
 from ingress.reading.files import RootedFiles
@@ -53,7 +54,9 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LINK_KEY = b"k" * 32
 PARTITION = 3
 #: What is no setting of the ingress.
-OF_THE_WORLD = ("max_json_bytes", "max_pixels", "policy", "probe", "reader", "sealing")
+OF_THE_WORLD = (
+    "base_url", "max_json_bytes", "max_pixels", "policy", "probe", "reader", "sealing",
+)  # fmt: skip
 OWNERS = "SELECT owner FROM image_owners WHERE image_id = $1 ORDER BY owner"
 TABLES = """
 SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
@@ -168,6 +171,7 @@ class World:
     max_pixels: int = 120_000_000
     probe: Callable[[bytes], sniff.SniffedPicture] | None = None
     reader: type[TextReader] = TextReader
+    base_url: str = "http://archive"
     policy: TargetPolicy = field(default_factory=TargetPolicy)
     sealing: SecretBox | None = None
     broker: MemoryPublisher = field(default_factory=MemoryPublisher)
@@ -182,14 +186,23 @@ class World:
         clock = lambda: self.seconds  # noqa: E731
         now = lambda: self.now  # noqa: E731
         limits = sniff.Limits(max_pixels=self.max_pixels)
+        ring = KeyRing(self.pool, RateLimit(1, 5, clock), clock, now)
         return Dependencies(
             settings=self.settings,
-            base_url="http://archive",
+            base_url=self.base_url,
             max_query_chars=2_000,
             max_json_bytes=self.max_json_bytes,
             pool=self.pool,
             guards=Guards(
-                keys=KeyRing(self.pool, RateLimit(1, 5, clock), clock, now),
+                keys=ring,
+                sessions=SessionRing(
+                    self.pool,
+                    ring,
+                    RateLimit(TRIES_PER_S, TRIES_BURST, clock),
+                    self.base_url,
+                    clock,
+                    now,
+                ),
                 rate=RateLimit(
                     self.settings.requests_per_second,
                     burst_of(self.settings.requests_per_second),
@@ -214,6 +227,12 @@ class World:
             metrics=Metrics(CollectorRegistry()),
             model="demo",
             version="1.2.3",
+            facts=InstanceFacts(
+                is_standalone=False,
+                scoring="softmax",
+                max_pixels=self.max_pixels,
+                unseen=frozenset({"unseen"}),
+            ),
             kafka_address="kafka:9092",
             is_broker_there=self._is_broker_there,
             sealing=self.sealing,

@@ -1,0 +1,68 @@
+"""Signing in to the page."""
+
+from datetime import datetime
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ingress.models.roots import Input, Output, examples
+
+#: Longer than any key or code.
+MAX_CHARS = 200
+
+
+class SignIn(Input):
+    """What lets in: a key, or the code of a one-time link."""
+
+    key: str | None = Field(None, max_length=MAX_CHARS, repr=False)
+    code: str | None = Field(None, max_length=MAX_CHARS, repr=False)
+
+    model_config = examples(
+        {"key": "pa_8XkQ2w0b_…"}, {"code": "3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
+    )
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.key is None) == (self.code is None):
+            raise ValueError("give either `key` or `code`")
+        return self
+
+
+class ShownInstance(Output):
+    """What the page tells of the archive that it shows."""
+
+    version: str
+    model: str = Field(description="That runs; else the one that the settings ask for.")
+    is_demo_model: bool = Field(description="Whether it is the bundled model.")
+    standalone: bool = Field(description="Whether `photo-archive up` or `demo` runs it.")
+    scoring: Literal["softmax", "sigmoid", "threshold"]
+    labels: int = Field(description="How many are in force.")
+    unknown_labels: tuple[str, ...] = Field(
+        description="Of these, those of which the bundled model has seen no picture."
+    )
+    base_url: str
+    max_upload_bytes: int = Field(description="Of one picture.")
+    max_upload_pixels: int = Field(description="Of one picture.")
+    media_types: tuple[str, ...] = Field(description="Of pictures that are taken.")
+
+
+class ShownSession(Output):
+    """Who is signed in, and to what."""
+
+    owner: str
+    key_id: str
+    scopes: tuple[str, ...]
+    token: str | None = Field(
+        description="For the header `X-CSRF-Token`; null where a key was sent, which needs none."
+    )
+    expires_at: datetime | None = Field(
+        description="Later with each use, up to seven days; null: a key that does not end."
+    )
+    instance: ShownInstance
+
+
+class ShownLink(Output):
+    """A link that signs in once."""
+
+    url: str
+    expires_at: datetime
