@@ -14,7 +14,7 @@ from standalone.demo.photos import copy_free_photos
 from tests.e2e.archive import RunningArchive, running_archive
 from tests.fakes.pictures import jpeg
 
-SETTINGS = {"DELIVERY_SCHEDULE_S": "0,600,600", "INGRESS_RATE_PER_S": "2000"}
+SETTINGS = {"DELIVERY_SCHEDULE_S": "0,600,600", "INGRESS_REQUESTS_PER_SECOND": "2000"}
 #: Beside the demo's own key: nothing of the archive is theirs.
 OTHERS = {"stranger": "upload,query,read,paths", "uploader": "upload"}
 
