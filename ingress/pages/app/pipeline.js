@@ -1,0 +1,220 @@
+// Pipeline: what moves, what waits, what is wrong and what to do about it.
+import { html, nothing, render } from "./lit/lit-html.js";
+import { repeat } from "./lit/directives/repeat.js";
+import { get, may } from "./api.js";
+import { diagnose, OLD_AFTER_S, since } from "./diagnosis.js";
+import { jobList } from "./jobs.js";
+import { letterGroups } from "./letters.js";
+import { watch } from "./live.js";
+import { busy, mark, moment } from "./marks.js";
+import { apiButton, problemStrip, say, scopeGate, sparkline } from "./parts.js";
+import { targetList } from "./targets.js";
+import { duration, number, t } from "./words.js";
+
+/** State of a stage or process: its colour's name and its shape, beside the word. */
+const MARKS = {
+  keeps_up: ["good", "✓"], moving: ["good", "✓"], idle: ["quiet", "–"], grows: ["warn", "▲"],
+  stopped: ["bad", "■"], halted: ["bad", "■"], alive_not_moving: ["bad", "■"], silent: ["bad", "?"],
+};
+
+export async function open(root) {
+  const state = {doc: null, at: 0, problem: null, isHeld: false, told: ""};
+  const rooms = {};
+  const draw = () => render(page(state, rooms, acts), root);
+  const take = (doc) => {
+    if (state.isHeld && state.doc) {
+      return;
+    }
+    Object.assign(state, {doc, at: Date.now(), problem: null});
+    rooms.jobs.take(doc.jobs);
+    rooms.letters.take(doc.dead_letters);
+    rooms.targets.take(doc.targets);
+    announce(state);
+    draw();
+  };
+  const load = async () => {
+    try {
+      take(await get("/stats/pipeline"));
+    } catch (problem) {
+      state.problem = problem;
+      draw();
+    }
+  };
+  const acts = {
+    load,
+    hold() {
+      state.isHeld = !state.isHeld;
+      draw();
+    },
+  };
+  Object.assign(rooms, {
+    jobs: jobList(draw), letters: letterGroups(draw), targets: targetList(draw),
+  });
+  draw();
+  if (may("read")) {
+    await load();
+  }
+  const stops = [
+    watch("pipeline", take),
+    watch("jobs", ({jobs}) => {
+      rooms.jobs.take(jobs);
+      draw();
+    }),
+  ];
+  const clock = setInterval(draw, 1000);
+  return {
+    update() {},
+    close() {
+      clearInterval(clock);
+      stops.forEach((stop) => stop());
+    },
+  };
+}
+
+/** Tell by ear what is wrong, when that changes. */
+function announce(state) {
+  const [first] = diagnose(state.doc, Date.now());
+  const told = first ? `${first.key} ${first.values.stage ?? first.values.target ?? ""}` : "well";
+  if (state.told && told !== state.told) {
+    say(first ? sentence(first) : t("pipeline.all_well"));
+  }
+  state.told = told;
+}
+
+function page(state, rooms, acts) {
+  if (!may("read")) {
+    return html`<h1>${t("pipeline.title")}</h1>${scopeGate("read", html`<p></p>`)}`;
+  }
+  const {doc} = state;
+  const age = doc ? (Date.now() - state.at) / 1000 : 0;
+  return html`
+    <header class="head">
+      <h1>${t("pipeline.title")}</h1>
+      <span class="row">
+        ${doc ? freshness(age, state) : nothing}
+        <button type="button" aria-pressed=${state.isHeld} @click=${acts.hold}>
+          ${t("pipeline.hold")}</button>
+        ${apiButton(() => ({ path: "/stats/pipeline" }))}
+      </span>
+    </header>
+    ${state.problem ? problemStrip(state.problem, acts.load) : nothing}
+    ${doc ? figures(doc, age > OLD_AFTER_S, rooms)
+      : state.problem ? nothing : busy()}`;
+}
+
+function freshness(age, {isHeld}) {
+  const isOld = age > OLD_AFTER_S;
+  return html`<span class=${isOld ? "age old" : "age"}>
+    ${isOld || isHeld ? t("pipeline.old", {age: duration(Math.floor(age))}) : t("pipeline.live")}
+  </span>`;
+}
+
+function figures(doc, isOld, rooms) {
+  const found = diagnose(doc, Date.now());
+  return html`<div class=${isOld ? "figures old" : "figures"}>
+    ${verdict(found, doc)}
+    ${stages(doc)}
+    ${rooms.jobs.view()}
+    ${rooms.targets.view()}
+    ${rooms.letters.view()}
+    ${processes(doc)}
+  </div>`;
+}
+
+/** The plain sentence on top, so that a stranger knows within seconds. */
+function verdict(found, doc) {
+  const [first, ...others] = found;
+  if (!first) {
+    const waits = doc.stages.reduce((sum, one) => sum + (one.waiting ?? 0), 0);
+    return html`<section class="verdict good" aria-label=${t("pipeline.verdict")}>
+      <p class="big" data-shape="✓">${t(waits ? "pipeline.all_well" : "pipeline.nothing_waits")}</p></section>`;
+  }
+  return html`<section class="verdict ${first.level}" aria-label=${t("pipeline.verdict")}>
+    <p class="big" data-shape=${shape(first.level)}>${sentence(first)}</p>
+    <p>${t(`pipeline.do_${first.key}`, worded(first.values))}</p>
+    ${others.length ? html`<ul>${others.slice(0, 6).map((one) => html`<li data-shape=${shape(one.level)}>${sentence(one)}
+      <span class="quiet">${t(`pipeline.do_${one.key}`, worded(one.values))}</span></li>`)}</ul>` : nothing}
+  </section>`;
+}
+
+function shape(level) {
+  return { bad: "■", warn: "▲", note: "●" }[level];
+}
+
+function sentence({key, values}) {
+  return t(`pipeline.is_${key}`, worded(values));
+}
+
+/** Return the values of a sentence with times and names in words. */
+function worded(values) {
+  return {
+    ...values,
+    ...(values.stage ? {stage: t(`pipeline.stage_${values.stage}`)} : {}),
+    ...("s" in values ? {time: duration(Math.floor(values.s))} : {}),
+    ...("oldest" in values ? {oldest: values.oldest === null ? "?" : duration(values.oldest)} : {}),
+  };
+}
+
+function stages(doc) {
+  return html`<section>
+    <h2>${t("pipeline.stages")}</h2>
+    <table class="cards stages">
+      <thead><tr>${["stage", "rates", "waiting", "oldest", "trend", "state"].map(
+        (key) => html`<th scope="col">${t(`pipeline.col_${key}`)}</th>`)}</tr></thead>
+      <tbody>${repeat(doc.stages, (one) => one.name, stage)}</tbody>
+    </table>
+  </section>`;
+}
+
+function stage(one) {
+  const name = t(`pipeline.stage_${one.name}`);
+  const unknown = html`<span class="quiet">${t("pipeline.unknown")}</span>`;
+  return html`<tr>
+    <th scope="row">${name}</th>
+    <td class="number" data-label=${t("pipeline.col_rates")}>${rate(one.in_per_s)} → ${rate(one.out_per_s)}</td>
+    <td class="number" data-label=${t("pipeline.col_waiting")}>${one.waiting === null ? unknown : number(one.waiting)}</td>
+    <td class="number" data-label=${t("pipeline.col_oldest")}>${one.oldest_waiting_s === null
+      ? one.waiting ? unknown : "–" : duration(one.oldest_waiting_s)}</td>
+    <td data-label=${t("pipeline.col_trend")}>${sparkline(one.trend, {
+      title: t("pipeline.trend_of", { stage: name }), textOf: duration, labelOf: (at) => `−${duration((one.trend.length - 1 - at) * 15)}`,
+    })}</td>
+    <td data-label=${t("pipeline.col_state")}>${stageState(one)}</td>
+  </tr>`;
+}
+
+function stageState(one) {
+  const [kind, glyph] = MARKS[one.state] ?? ["quiet", "?"];
+  const time = duration(Math.floor(since(one.since, Date.now())));
+  const word = t(`pipeline.state_${one.state}`, {time});
+  return html`${mark(kind, glyph, word)}
+    ${one.detail ? html`<span class="quiet">${one.detail}</span>` : nothing}`;
+}
+
+function rate(perSecond) {
+  return perSecond === null ? "?" : number(Math.round(perSecond * 10) / 10);
+}
+
+function processes(doc) {
+  return html`<section>
+    <h2>${t("pipeline.processes")}</h2>
+    ${doc.processes.length ? html`<table class="cards">
+      <thead><tr>${["process", "state", "progressed", "seen", "started"].map(
+        (key) => html`<th scope="col">${t(`pipeline.col_${key}`)}</th>`)}</tr></thead>
+      <tbody>${repeat(doc.processes, (one) => one.instance, process)}</tbody>
+    </table>` : html`<p class="quiet">${t("pipeline.no_process")}</p>`}
+  </section>`;
+}
+
+function process(one) {
+  const [kind, glyph] = MARKS[one.state] ?? ["quiet", "?"];
+  const seen = duration(Math.floor(since(one.seen_at, Date.now())));
+  return html`<tr>
+    <th scope="row">${one.role} <span class="quiet">${one.instance}</span></th>
+    <td data-label=${t("pipeline.col_state")}>
+      ${mark(kind, glyph, t(`pipeline.state_${one.state}`, {time: seen}))}
+      ${one.detail ? html`<span class="quiet">${one.detail}</span>` : nothing}</td>
+    <td data-label=${t("pipeline.col_progressed")}>${moment(one.progressed_at)}</td>
+    <td data-label=${t("pipeline.col_seen")}>${moment(one.seen_at)}</td>
+    <td data-label=${t("pipeline.col_started")}>${moment(one.started_at)}</td>
+  </tr>`;
+}
