@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from benchmarks.harness.roles import FIRST_PORT, STOP_S, servers
 from benchmarks.harness.photographs import fill
+from benchmarks.harness.roles import FIRST_PORT, STOP_S, servers
 from standalone.demo.archive_client import ArchiveClient
 from standalone.ports import choose_port
 from tests.lit_html import lit_html_jar
@@ -52,8 +52,21 @@ def gallery_site(photos: int) -> Iterator[Site]:
             "TELEMETRY_METRICS_PORT": "0",
         }
         made = subprocess.run(
-            [sys.executable, "-m", "photo_archive", "keys", "create", "--owner", "bench", "--scopes", "admin", "--quiet"],
-            capture_output=True, text=True, check=True,
+            [
+                sys.executable,
+                "-m",
+                "photo_archive",
+                "keys",
+                "create",
+                "--owner",
+                "bench",
+                "--scopes",
+                "admin",
+                "--quiet",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         child = subprocess.Popen([sys.executable, "-m", "ingress"])
         try:

@@ -9,7 +9,7 @@ _OBSERVE = """
 window.seen = { tasks: [], paint: 0, shift: 0, frames: [] };
 new PerformanceObserver((list) => list.getEntries().forEach((one) => seen.tasks.push(one.duration)))
   .observe({ type: "longtask", buffered: true });
-new PerformanceObserver((list) => list.getEntries().forEach((one) => { seen.paint = one.startTime; }))
+new PerformanceObserver((list) => { seen.paint = list.getEntries().at(-1).startTime; })
   .observe({ type: "largest-contentful-paint", buffered: true });
 new PerformanceObserver((list) => list.getEntries().forEach((one) => {
   if (!one.hadRecentInput) seen.shift += one.value;
@@ -36,8 +36,9 @@ class Watched:
         session = page.context.new_cdp_session(page)
         watched = cls(page, session)
         page.add_init_script(_OBSERVE)
-        session.on("Network.responseReceived", watched._begun)
-        session.on("Network.loadingFinished", watched._ended)
+        # Playwright sets attributes on the object of bound methods, and this one has slots.
+        session.on("Network.responseReceived", lambda event: watched._begun(event))  # noqa: PLW0108
+        session.on("Network.loadingFinished", lambda event: watched._ended(event))  # noqa: PLW0108
         session.send("Network.enable")
         session.send("Performance.enable")
         return watched

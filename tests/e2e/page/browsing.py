@@ -140,7 +140,8 @@ def visit(
                 else seen.errors.append(message.text)
             ),
         )
-        context.on("request", seen._note_request)
+        # Playwright sets an attribute on the object of a bound method, and this one has slots.
+        context.on("request", lambda request: seen._note_request(request))  # noqa: PLW0108
         yield seen
     finally:
         context.close()

@@ -12,7 +12,6 @@ from PIL import Image
 
 from standalone.demo.photos import copy_free_photos
 from tests.e2e.archive import RunningArchive, running_archive
-from tests.fakes.pictures import jpeg
 
 SETTINGS = {"DELIVERY_SCHEDULE_S": "0,600,600", "INGRESS_REQUESTS_PER_SECOND": "2000"}
 #: Beside the demo's own key: nothing of the archive is theirs.
@@ -61,7 +60,10 @@ def peopled_archive(folder: Path) -> Iterator[PeopledArchive]:
         made = {name: _key(archive, name, scopes) for name, scopes in OTHERS.items()}
         keys = {"full": archive.access.key, **made, "admin": _key(archive, "admin", "admin")}
         photos = {file.name: file.read_bytes() for file in copy_free_photos(folder)}
-        photos |= {"cut.jpg": jpeg(3)[:150], "again.jpg": _again(photos["rocket.jpg"])}
+        photos |= {
+            "cut.jpg": photos["rocket.jpg"][:8000],
+            "again.jpg": _again(photos["rocket.jpg"]),
+        }
         images = {name: _upload(archive, name, content) for name, content in photos.items()}
         for image_id in images.values():
             archive.tags_of(image_id, timeout_s=120)
