@@ -6,9 +6,9 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -32,8 +32,9 @@ from core.settings import (
     load,
 )
 from core.storage.pool import Pool, open_pool
-from core.storage.stream import dead_letters, members, outbox, progress
+from core.storage.stream import dead_letters, heartbeats, members, outbox, progress
 from core.telemetry.exposition import expose
+from core.telemetry.heart import Heart
 from core.telemetry.metrics import Metrics, watch_process
 from schemas.record import Record
 from schemas.topics import GROUPS
@@ -71,11 +72,16 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class Subscription(Generic[E, P]):
-    """One topic that a process reads, as a member of the topic's consumer group."""
+    """One topic that a process reads, as a member of the topic's consumer group.
+
+    Attributes:
+        about: what its heartbeats say beside what all say.
+    """
 
     group: str
     role: Role[E, P]
     decode: Callable[[Record], E]
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_metrics() -> Metrics:
@@ -140,13 +146,30 @@ async def run_all(
     """
     isolation = Isolation()
     loops = [_parts(runtime, one, isolation) for one in subscriptions]
+    heart = _heart(runtime, subscriptions, loops)
     calm_collector()
     ended = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(_companion(companion, ended)) for companion in companions]
+        beside = [
+            group.create_task(_companion(companion, ended))
+            for companion in (*companions, heart.run)
+        ]
         await asyncio.gather(*(group.create_task(_loop(parts, stop)) for parts in loops))
         ended.set()
         await asyncio.gather(*beside)
+
+
+def _heart(
+    runtime: Runtime,
+    subscriptions: Sequence[Subscription[Any, Any]],
+    loops: Sequence[RoleParts[Any, Any]],
+) -> Heart:
+    """Return what writes the heartbeats of all parts, the loops of these subscriptions first."""
+    signs = runtime.metrics.signs
+    for one, parts in zip(subscriptions, loops, strict=True):
+        vitals = signs.part(*parts.vitals_name, runtime.consumer.stall_limit_s)
+        vitals.about.update(one.about)
+    return Heart(runtime.pool, heartbeats, signs, loops[0].instance)
 
 
 async def _loop(parts: RoleParts[E, P], stop: asyncio.Event) -> None:

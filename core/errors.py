@@ -15,6 +15,7 @@
         TargetForbidden       an address that the guard refuses
         ProcessCrashed        a record whose handling ended the process, again and again
         RecordRefused         a record whose effects PostgreSQL refuses
+        RecordBroke           a record whose handling raised what nobody foresaw
       ConfigurationError    stop at start with exit code 2; says which variable
 
 A `reason` is short and stable: the dead letter's header, the metric's label, the log's field.
@@ -117,6 +118,20 @@ class RecordRefused(PermanentError):
     """A record whose effects PostgreSQL refuses (a NUL in a text, a value out of range)."""
 
     default_reason = "database_refused"
+
+
+class RecordBroke(PermanentError):
+    """A record whose decoding or preparing raised an error that nobody foresaw: a bug of ours.
+
+    Args:
+        error: what was raised; its class and its message are the detail.
+        during: what was done with the record.
+    """
+
+    default_reason = "unexpected_error"
+
+    def __init__(self, error: Exception, *, during: str) -> None:
+        super().__init__(f"{type(error).__name__} while it was {during}: {error}"[:1000])
 
 
 class ConfigurationError(PhotoTaggerError):

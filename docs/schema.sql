@@ -75,7 +75,7 @@ CREATE INDEX dead_letters_newest ON dead_letters USING btree (id) WHERE (replaye
 CREATE INDEX dead_letters_of_reason ON dead_letters USING btree (reason, id) WHERE (replayed_at IS NULL);
 CREATE INDEX dead_letters_open ON dead_letters USING btree (topic, id) WHERE (replayed_at IS NULL);
 
--- What each process says of itself every 5 s. Not written yet: for /health, /stats/pipeline and alarms.
+-- What each part of each process says of itself every 5 s: for /health, /stats/pipeline and alarms.
 CREATE TABLE heartbeats (
     role text NOT NULL,
     instance text NOT NULL,
@@ -83,9 +83,32 @@ CREATE TABLE heartbeats (
     seen_at timestamp with time zone NOT NULL DEFAULT now(),
     progressed_at timestamp with time zone,
     oldest_waiting timestamp with time zone,
+    waiting bigint,
+    still_s real NOT NULL DEFAULT 0,
     rates jsonb NOT NULL DEFAULT '{}'::jsonb,
+    about jsonb NOT NULL DEFAULT '{}'::jsonb,
+    stopped_at timestamp with time zone,
     PRIMARY KEY (role, instance)
 ) WITH (fillfactor=50);
+
+-- How long the oldest piece of work of each stage waited, for the last 15 min.
+CREATE TABLE stage_trends (
+    stage text NOT NULL,
+    slot smallint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    oldest_s real NOT NULL,
+    PRIMARY KEY (stage, slot)
+) WITH (fillfactor=50);
+
+-- Which images and queries a transaction changed, for those who watch: two minutes of them (docs/decisions/0032).
+CREATE TABLE changes (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    kind text NOT NULL,
+    ids uuid[] NOT NULL,
+    noted_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((kind = ANY (ARRAY['image'::text, 'query'::text])))
+);
+CREATE INDEX changes_xid ON changes USING btree (xid);
 
 -- Work that one process does at a time: who, and until when.
 CREATE TABLE leases (
@@ -399,16 +422,6 @@ CREATE TABLE label_previews (
     CHECK ((state = ANY (ARRAY['waiting'::text, 'done'::text, 'failed'::text])))
 );
 CREATE INDEX label_previews_waiting ON label_previews USING btree (created_at) WHERE (state = 'waiting'::text);
-
--- The models that tagging processes have loaded, and the lanes they work on, as they say themselves.
-CREATE TABLE loaded_models (
-    model text NOT NULL,
-    lane text NOT NULL,
-    loaded_at timestamp with time zone NOT NULL DEFAULT now(),
-    seen_at timestamp with time zone NOT NULL DEFAULT now(),
-    PRIMARY KEY (model, lane),
-    CHECK ((lane = ANY (ARRAY['fresh'::text, 'bulk'::text])))
-);
 
 -- The tags of tagged_images, a row per tag, of images that are answers.
 CREATE TABLE image_tags (
@@ -896,6 +909,7 @@ BEGIN
                      (OLD.image_id, OLD.open_to_all, OLD.status, -1)) AS c (image_id, is_open, status, n),
              unnest(audiences_of(image_id, is_open)) AS audience
         WHERE status IS NOT NULL;
+        INSERT INTO changes (kind, ids) VALUES ('image', ARRAY[coalesce(NEW.image_id, OLD.image_id)]);
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
         PERFORM count_tagged(OLD.image_id, audiences_of(OLD.image_id, OLD.open_to_all), -1);

@@ -18,7 +18,7 @@ from ingress.routes import documents
 from ingress.routes.delivery import endpoints, queries, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
-from ingress.routes.page import inboxes, sessions, shell
+from ingress.routes.page import inboxes, live, sessions, shell
 from ingress.routes.photos import curation, duplicates, image_list, images, tag
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
@@ -42,6 +42,7 @@ DESCRIBED: tuple[Operation, ...] = (
     *tag.OPERATIONS,
     *jobs.OPERATIONS,
     *statistics.OPERATIONS,
+    *live.OPERATIONS,
     *lemmas.OPERATIONS,
     *labels.OPERATIONS,
     *previews.OPERATIONS,

@@ -22,12 +22,16 @@ from ingress.departures import Departures
 from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import Places, RateLimit, SharedBudget
 from ingress.http.waiting import Shared
+from ingress.live.poller import Poller
+from ingress.live.rhythm import RHYTHM, Rhythm
+from ingress.live.watching import PipelineWatch
 from ingress.models.health import Check, RunningModel
+from ingress.models.page.pipeline import RoleHealth
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 
-#: Of the database and of the broker, and the models that run.
-Health = tuple[Check, Check, tuple[RunningModel, ...]]
+#: Of the database and of the broker, the models that run, and the roles.
+Health = tuple[Check, Check, tuple[RunningModel, ...], dict[str, RoleHealth]]
 #: Answers that inboxes hold back at a time: webhooks to one target are at most
 #: EGRESS_PER_HOST_CONNECTIONS in a process, and each holds a connection that others need.
 MAX_INBOX_HOLDS = 32
@@ -98,6 +102,8 @@ class Dependencies:
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         database_looks, health_looks: a flood of probes asks the database once.
         comparing: lock held while the photos of the archive are compared with each other.
+        pipeline: looks at the stages and processes.
+        live: looks for all who listen to events; `rhythm`: how they are sent.
         inbox_holds: answers of the receiver in the box that come late, or never.
     """
 
@@ -117,6 +123,9 @@ class Dependencies:
     facts: InstanceFacts
     kafka_address: str
     is_broker_there: Callable[[], Awaitable[bool]]
+    pipeline: PipelineWatch
+    live: Poller
+    rhythm: Rhythm = RHYTHM
     sealing: SecretBox | None = None
     max_json_bytes: int = MAX_JSON_BYTES
     readiness: Readiness = field(default_factory=Readiness)

@@ -23,6 +23,7 @@ from core.egress.resolver import HostResolver
 from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
 from core.messaging.kafka.cluster import identify
+from core.messaging.kafka.outside import LogBounds
 from core.messaging.kafka.producer import Publisher
 from core.messaging.limits import CLIENT_LIMITS
 from core.messaging.outbox import OutboxPublisher, Sweeper
@@ -45,7 +46,8 @@ from core.settings import (
 )
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.pool import Pool, open_pool
-from core.storage.stream import outbox
+from core.storage.stream import heartbeats, outbox
+from core.telemetry.heart import Heart
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff
 from core.vision.demo_card import seen_labels
@@ -58,6 +60,8 @@ from ingress.departures import Departures
 from ingress.dependencies import UTC_NOW, Dependencies, Guards, InstanceFacts
 from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
 from ingress.http.turns import DatabaseTurns
+from ingress.live.poller import poller_of
+from ingress.live.watching import PipelineWatch
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from ingress.server import Server, allow_descriptors, listen, make_server, stop_on_signals
@@ -101,6 +105,7 @@ class Opened:
     deps: Dependencies
     sweeper: Sweeper
     broker: BrokerProbe
+    heart: Heart
 
 
 async def serve() -> None:
@@ -127,12 +132,15 @@ async def _run(
 ) -> None:
     try:
         async with asyncio.TaskGroup() as group:
-            sweeping = group.create_task(_companion(opened.sweeper, stop))
+            beside = [
+                group.create_task(_companion(one, stop))
+                for one in (opened.sweeper, opened.heart, opened.deps.pipeline)
+            ]
             naming = group.create_task(_learn_cluster(opened))
             await server.serve(sockets=[listening])
             stop.set()
             naming.cancel()
-            await sweeping
+            await asyncio.gather(*beside)
     except* ConfigurationError as wrong:  # the sweeper is the first to ask the database
         raise ConfigurationError(str(wrong.exceptions[0])) from wrong
 
@@ -164,11 +172,15 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             GuardedClient(targets, EgressLimits.from_settings(load(EgressSettings)))
         )
         broker = BrokerProbe(kafka)
+        bounds = LogBounds(kafka, client_id="photo-archive-ingress-bounds")
+        stack.push_async_callback(bounds.close)
+        pipeline = PipelineWatch(pool, bounds.of, time.monotonic)
         archive, asking = load(ArchiveSettings), load(QuerySettings)
+        address = base_url(archive, settings)
         sealing = _sealing()
         deps = Dependencies(
             settings=settings,
-            base_url=base_url(archive, settings),
+            base_url=address,
             max_query_chars=asking.max_chars,
             pool=pool,
             guards=_guards(settings, base_url(archive, settings), pool, targets, sealing),
@@ -185,9 +197,21 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             facts=_facts(),
             kafka_address=kafka.bootstrap_servers,
             is_broker_there=broker.is_there,
+            pipeline=pipeline,
+            live=poller_of(pool, pipeline, address),
             sealing=sealing,
         )
-        yield Opened(deps, Sweeper(pool, outbox, publisher, outbox_settings, metrics), broker)
+        yield Opened(
+            deps,
+            Sweeper(pool, outbox, publisher, outbox_settings, metrics),
+            broker,
+            _heart(pool, metrics, settings),
+        )
+
+
+def _heart(pool: Pool, metrics: Metrics, settings: IngressSettings) -> Heart:
+    metrics.signs.part("ingress")
+    return Heart(pool, heartbeats, metrics.signs, f"ingress-{socket.gethostname()}-{settings.port}")
 
 
 def _target_guard(
@@ -233,10 +257,10 @@ def _sealing() -> SecretBox | None:
     return SecretBox.from_settings(settings)
 
 
-async def _companion(sweeper: Sweeper, stop: asyncio.Event) -> None:
-    await sweeper.run(stop)
+async def _companion(companion: Sweeper | Heart | PipelineWatch, stop: asyncio.Event) -> None:
+    await companion.run(stop)
     if not stop.is_set():
-        raise RuntimeError("the outbox sweeper ended unasked")
+        raise RuntimeError(f"{companion!r} ended unasked")
 
 
 async def _learn_cluster(opened: Opened) -> None:

@@ -55,14 +55,15 @@ class Envelope:
             return
         headers = Headers(scope=scope)
         scope["request_id"] = _request_id(headers)
-        scope["traceparent"] = _traceparent(headers)
+        serving = tracing.serve(headers.get("traceparent"), is_quiet=scope["path"] in _QUIET)
+        scope["traceparent"] = serving.traceparent
         answering = _Answering(send, scope, is_tls=self._is_tls)
         started = time.perf_counter()
         # What the request holds (its place, memory) is given back when its answer has been sent.
         with (
             ExitStack() as held,
             structlog.contextvars.bound_contextvars(
-                request_id=scope["request_id"], trace_id=scope["traceparent"].split("-")[1]
+                request_id=scope["request_id"], trace_id=tracing.trace_id(serving.traceparent)
             ),
         ):
             scope[HELD] = held
@@ -77,6 +78,11 @@ class Envelope:
                     await respond(Request(scope), problem)(scope, receive, answering.send)
             finally:
                 self._record(scope, answering.status, time.perf_counter() - started)
+                serving.end(
+                    f"{scope['method']} {scope.get(ROUTE, 'other')}",
+                    answering.status,
+                    {"http.request.method": scope["method"], "request_id": scope["request_id"]},
+                )
 
     def _record(self, scope: Scope, status: int, took_s: float) -> None:
         route = scope.get(ROUTE, "other")
@@ -150,9 +156,3 @@ def _request_id(headers: Headers) -> str:
 def fresh_request_id() -> str:
     """Return an id for a request without one."""
     return secrets.token_hex(16)
-
-
-def _traceparent(headers: Headers) -> str:
-    """Return the caller's trace context or a new one; the request's events carry it."""
-    given = tracing.valid(headers.get("traceparent"))
-    return given or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"

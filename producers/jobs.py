@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import structlog
@@ -16,6 +16,7 @@ from core.errors import PermanentError, TransientError
 from core.repeating import every
 from core.storage.archive import jobs
 from core.storage.archive.jobs import DirectoryJob, Step
+from core.telemetry.vitals import Vitals
 from core.transaction import Transaction
 from producers.folders.announcing import BATCH_PHOTOS, Announcer, Photo, in_batches
 from producers.images import Origin, Wishes
@@ -43,6 +44,7 @@ class JobRunner:
     lease_s: float = 60.0
     poll_s: float = 1.0
     batch: int = BATCH_PHOTOS
+    vitals: Vitals = field(default_factory=lambda: Vitals("jobs"))
 
     async def run_until(self, stop: asyncio.Event) -> None:
         """Run jobs until `stop` is set; a running job is given back after its batch."""
@@ -55,7 +57,9 @@ class JobRunner:
             TransientError: broker, database or root are away; the job was given back.
         """
         token = uuid4()
+        self.vitals.moved()
         job = await jobs.lease(self.connection, token, self.lease_s)
+        self.vitals.sees(0 if job is None else 1)
         if job is None:
             return False
         log.info("job_started", job_id=str(job.job_id), announced=job.announced)
@@ -107,6 +111,7 @@ class JobRunner:
             announced, refused = await self._announce_batch(job, batch)
             position = batch[-1].place.relative
             step = Step(position, announced, _new_skips(walk, told) + refused)
+            self.vitals.moved(len(batch))
             if not await jobs.advance(self.connection, job.job_id, token, step, self.lease_s):
                 log.info("job_lost", job_id=str(job.job_id))  # cancelled, or the lease ran out
                 return True

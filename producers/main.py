@@ -16,12 +16,14 @@ from core.errors import ConfigurationError, DatabaseAway
 from core.messaging.kafka.producer import Publisher
 from core.settings import (
     ArchiveSettings,
+    ConsumerSettings,
     DatabaseSettings,
     KafkaSettings,
     load,
 )
 from core.storage.pool import Pool, open_pool
 from core.telemetry.metrics import Metrics
+from producers.beating import beating
 from producers.folders.announcing import Announcer
 from producers.jobs import JobRunner
 from producers.publishing import Patience
@@ -127,9 +129,10 @@ async def run_jobs(roots: Sequence[str], *, until_empty: bool) -> int:
         open_publisher("producers-jobs") as publisher,
         open_database() as pool,
         stop_on_signals() as stop,
+        beating(pool, "jobs", load(ConsumerSettings).instance or "0") as vitals,
     ):
         announcer = Announcer(publisher, "/producers/jobs", JOB_PATIENCE)
-        runner = JobRunner(pool, open_roots(roots), announcer)
+        runner = JobRunner(pool, open_roots(roots), announcer, vitals=vitals)
         if not until_empty:
             await runner.run_until(stop)
         while until_empty and not stop.is_set() and await runner.run_next(stop):

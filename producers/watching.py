@@ -4,11 +4,13 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.settings import ArchiveSettings, load
+from producers.beating import beating
 from producers.folders.announcing import Announcer
 from producers.folders.bridge import Bridge
 from producers.folders.hints import WatchfilesHints
@@ -48,15 +50,21 @@ async def watch_directories(directories: Sequence[Path], options: WatchOptions) 
         open_publisher("producers-watch") as publisher,
         open_database() as pool,
         stop_on_signals() as stop,
+        beating(pool, "watch", _name_of(places)) as vitals,
     ):
         announcer = Announcer(publisher, "/producers/watch", Patience(limit_s=math.inf))
         intake = FileIntake(roots, pool, announcer, pace)
         async with asyncio.TaskGroup() as bridges:
             for place in places:
                 hints = WatchfilesHints(directory_of(roots, place))
-                bridges.create_task(Bridge(place, intake).run(hints, stop))
+                bridges.create_task(Bridge(place, intake, moved=vitals.moved).run(hints, stop))
         await intake.drain(DRAIN_S)
     return 0
+
+
+def _name_of(places: Sequence[RootedPath]) -> str:
+    """Return what a process with these directories is called: the same after a restart."""
+    return sha256("\n".join(place.uri for place in places).encode()).hexdigest()[:8]
 
 
 def outermost(places: Sequence[RootedPath]) -> list[RootedPath]:

@@ -1,15 +1,14 @@
 """The event that asks for a webhook."""
 
-from datetime import datetime
 from enum import StrEnum
-from typing import Literal
 from urllib.parse import urlsplit
 from uuid import UUID, uuid5
 
 from pydantic import Field
 
 from schemas.image import Failure
-from schemas.strict import Event, Text
+from schemas.query import CallbackUrl, Payload
+from schemas.strict import Event, Moment, Text, Trace
 
 
 class AnswerType(StrEnum):
@@ -25,14 +24,14 @@ class MatchedTag(Event):
 
     tag: Text
     words: tuple[Text, ...] = ()
-    score: float = 0.0
+    score: float = Field(0.0, ge=0)
 
 
 class OtherImage(Event):
     """A further image of a query with `top_n` above one."""
 
     image_id: UUID
-    score: float
+    score: float = Field(ge=0)
 
 
 class CallbackRequested(Event):
@@ -41,22 +40,24 @@ class CallbackRequested(Event):
     Attributes:
         matched: the matched tags with the winner's confidences; empty where nothing matched.
         score: sum of the matched confidences.
+        traceparent: the query's trace, which the webhook carries too.
     """
 
     query_id: UUID
     type: AnswerType
-    url: Text
+    url: CallbackUrl
     text: Text
     owner: Text | None = None
     image_id: UUID | None = None
-    score: float = 0.0
+    score: float = Field(0.0, ge=0)
     lemmas: tuple[Text, ...] = ()
     matched: tuple[MatchedTag, ...] = ()
     others: tuple[OtherImage, ...] = ()
-    payload: Literal["inline", "link"] = "inline"
-    label_version: int | None = None
+    payload: Payload = "inline"
+    label_version: int | None = Field(None, ge=0, le=2**31 - 1)
     error: Failure | None = None
-    answered_at: datetime = Field()
+    answered_at: Moment
+    traceparent: Trace | None = None
 
 
 def callback_id_of(query_id: UUID, round_number: int = 0) -> UUID:

@@ -1,16 +1,26 @@
 """Events about images, and how an image is identified."""
 
 from datetime import datetime
+from typing import Annotated, Self
 from uuid import UUID, uuid5
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from schemas.strict import NAMESPACE, Event, LabelName, Text
+from schemas.labels import MAX_LABELS
+from schemas.strict import NAMESPACE, Event, LabelName, Text, Whole, without_repeats
 
 SCHEMES = ("blob", "file", "https", "http", "s3", "gs", "az")
 #: Images up to this size may travel in the record itself (content-type image/*).
 INLINE_MAX_BYTES = 512 * 1024
 MAX_PATH_CHARS = 1000  # of a path in an event
+MAX_DETAIL_CHARS = 1000
+#: One image's own labels, and how many tags it keeps: on a topic and over HTTP alike.
+OwnLabels = Annotated[
+    tuple[LabelName, ...],
+    Field(min_length=1, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(without_repeats),
+]
+TopK = Annotated[Whole, Field(ge=1, le=MAX_LABELS)]
 #: `ce_source` of who goes through photos that are there: nobody asked for this one. A deletion
 #: holds against such an arrival until the bytes are others.
 SCAN_SOURCES = frozenset(
@@ -53,8 +63,8 @@ class ImageArrived(Event):
 
     uri: Text = Field(min_length=1, max_length=4000)
     path: Text | None = Field(None, max_length=MAX_PATH_CHARS)
-    labels: tuple[LabelName, ...] | None = Field(None, min_length=1, max_length=30_000)
-    top_k: int | None = Field(None, ge=1, le=30_000)
+    labels: OwnLabels | None = None
+    top_k: TopK | None = None
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     owner: Text | None = Field(None, max_length=200)
     job_id: UUID | None = None
@@ -69,13 +79,6 @@ class ImageArrived(Event):
             raise ValueError("blob: takes a SHA-256 in lower-case hex")
         if scheme == "file" and (rest.startswith("/") or ".." in rest.split("/")):
             raise ValueError("file: takes <root name>/<relative path>, without '..'")
-        return value
-
-    @field_validator("labels")
-    @classmethod
-    def _check_labels(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value is not None and len(set(value)) != len(value):
-            raise ValueError("labels must not repeat")
         return value
 
     @property
@@ -101,6 +104,15 @@ class Failure(Event):
 
     reason: Text
     detail: Text = ""
+
+    @classmethod
+    def saying(cls, reason: str, detail: str) -> Self:
+        """Return a failure with as much of this text as an event can hold.
+
+        It may quote what somebody sent: what no text can be is replaced.
+        """
+        said = detail[:MAX_DETAIL_CHARS].replace("\x00", "")
+        return cls(reason=reason, detail=said.encode("utf-8", "replace").decode())
 
 
 class ImageTagged(Event):

@@ -3,18 +3,15 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from schemas.strict import LabelName, Text, encodable, read_whole
+from schemas.strict import LabelName, Text, read_whole
 
 MAX_LABELS = 30_000  # of all kinds together: label ids are int2 in PostgreSQL
 MAX_ALIASES = 100
 MAX_TEMPLATES = 100
 
-_Name = Annotated[LabelName, AfterValidator(encodable)]
-_Prompt = Annotated[
-    Text, Field(min_length=1, max_length=500, pattern=r"\S"), AfterValidator(encodable)
-]
+_Prompt = Annotated[Text, Field(min_length=1, max_length=500, pattern=r"\S")]
 
 
 class LabelText(BaseModel):
@@ -22,8 +19,8 @@ class LabelText(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: _Name = Field(description="The tag as it is stored and shown.")
-    aliases: tuple[_Name, ...] = Field(
+    name: LabelName = Field(description="The tag as it is stored and shown.")
+    aliases: tuple[LabelName, ...] = Field(
         (), max_length=MAX_ALIASES, description="Further words for it in queries, in any language."
     )
     templates: tuple[_Prompt, ...] = Field(

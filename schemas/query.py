@@ -1,14 +1,39 @@
 """Events about queries."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
-from schemas.strict import Event, Text
+from schemas.strict import Event, Moment, Text, Trace, Whole
+from schemas.token import decode_token
 
 MAX_TEXT_CHARS = 10_000
+
+
+def _is_token(value: str) -> str:
+    decode_token(value)
+    return value
+
+
+#: What the HTTP face and the topic ask of a query, field by field (`QueryRequest` has the same).
+QueryText = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT_CHARS, pattern=r"\S")]
+CallbackUrl = Annotated[Text, Field(min_length=1, max_length=2000)]
+TopN = Annotated[Whole, Field(ge=1, le=50)]
+MinScore = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+AfterToken = Annotated[Text, Field(max_length=500), AfterValidator(_is_token)]
+Payload = Literal["inline", "link"]
+
+
+def check_order(date_from: datetime | None, date_to: datetime | None) -> None:
+    """Check that a range of dates can hold anything.
+
+    Raises:
+        ValueError: it ends before it begins.
+    """
+    if date_from and date_to and date_from >= date_to:
+        raise ValueError("date_from must lie before date_to")
 
 
 class QueryOptions(Event):
@@ -23,12 +48,17 @@ class QueryOptions(Event):
         payload: `inline` puts the picture into the body as base64, `link` a signed address.
     """
 
-    top_n: int = Field(1, ge=1, le=50)
-    min_score: float = Field(0.0, ge=0)
-    date_from: datetime | None = None
-    date_to: datetime | None = None
-    after: Text | None = Field(None, max_length=500)
-    payload: Literal["inline", "link"] = "inline"
+    top_n: TopN = 1
+    min_score: MinScore = 0.0
+    date_from: Moment | None = None
+    date_to: Moment | None = None
+    after: AfterToken | None = None
+    payload: Payload = "inline"
+
+    @model_validator(mode="after")
+    def _check_dates(self) -> Self:
+        check_order(self.date_from, self.date_to)
+        return self
 
 
 class QuerySubmitted(Event):
@@ -38,11 +68,14 @@ class QuerySubmitted(Event):
         query_id: None only from a direct producer; the id is then derived from topic and offset.
         owner: owner of the API key. Believed only where the ingress accepted the query; the
             instance's secret signs for direct producers, whatever they say.
+        traceparent: the trace that it belongs to, where the record has no such header; the query
+            keeps it while it waits, and its answer carries it on.
     """
 
     query_id: UUID | None = None
-    text: Text = Field(max_length=MAX_TEXT_CHARS)
-    callback_url: Text = Field(min_length=1, max_length=2000)
+    text: QueryText
+    callback_url: CallbackUrl
     owner: Text | None = Field(None, max_length=200)
     options: QueryOptions = QueryOptions()
     submitted_at: datetime | None = None
+    traceparent: Trace | None = None

@@ -1,18 +1,26 @@
-"""The base of all event models: frozen; fields that a newer version adds are ignored."""
+"""The rules that events and requests share, and the base of all event models.
 
+A value that the HTTP face refuses is refused on a topic too, by the same rule: these are the types
+of both. What is decoded may be written to PostgreSQL, compared and sent as JSON.
+"""
+
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 #: Every identity of the project is a UUIDv5 under this namespace.
 NAMESPACE = UUID("6f1b1f2e-3f0c-5d3a-9a57-7d0f6c0a4c11")
 
 
 class Event(BaseModel):
-    """Base of the event models. It ignores unknown fields, so that fields may be added later."""
+    """Base of the event models. It ignores unknown fields, so that fields may be added later.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    No number is infinite or NaN, which JSON can only spell as `1e999`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 def _no_nul(value: str) -> str:
@@ -39,9 +47,37 @@ def read_whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-#: Text that PostgreSQL can hold: no NUL.
-Text = Annotated[str, AfterValidator(_no_nul)]
-#: A label's name: 1 to 200 characters, no NUL, not blank.
+def _in_calendar(value: datetime) -> datetime:
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside of the calendar in UTC") from None
+    return value
+
+
+def without_repeats(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return names of which none stands twice.
+
+    Raises:
+        ValueError: one does.
+    """
+    if value is not None and len(set(value)) != len(value):
+        raise ValueError("must not repeat")
+    return value
+
+
+#: Text that PostgreSQL and JSON can hold: no NUL, no half of a surrogate pair.
+Text = Annotated[str, AfterValidator(_no_nul), AfterValidator(encodable)]
+#: A label's name: 1 to 200 characters, not blank.
 LabelName = Annotated[
-    str, Field(min_length=1, max_length=200, pattern=r"\S"), AfterValidator(_no_nul)
+    str,
+    Field(min_length=1, max_length=200, pattern=r"\S"),
+    AfterValidator(_no_nul),
+    AfterValidator(encodable),
 ]
+#: A whole number, also where it is written with a decimal point.
+Whole = Annotated[int, BeforeValidator(read_whole)]
+#: A W3C trace context; what is none is passed over where it is used.
+Trace = Annotated[Text, Field(max_length=200)]
+#: A time with its zone, which UTC has too.
+Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]

@@ -107,6 +107,8 @@ def plan_topics() -> tuple[TopicPlan, ...]:
                 ("retention.ms", str(topic.retention_ms)),
                 ("retention.bytes", "-1"),
                 ("max.message.bytes", str(topic.max_message_bytes)),
+                # Retention counts from when the broker took a record, whatever it says itself.
+                ("message.timestamp.type", "LogAppendTime"),
             ),
         )
         for topic in EVENT_TOPICS

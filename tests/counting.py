@@ -100,6 +100,7 @@ class CountingRole:
     seen: list[int] = field(default_factory=list)
     failures: list[PermanentError] = field(default_factory=list)
     gate: asyncio.Event | None = None
+    broken: set[int] = field(default_factory=set)
     freeze_after_guard: bool = False
 
     async def prepare(self, batch: Sequence[Received[Number]]) -> list[Item[Number, int]]:
@@ -115,6 +116,9 @@ class CountingRole:
                 os._exit(137)
             if received.event.do == "bug":
                 raise ZeroDivisionError(received.event.number)
+            if received.event.do == "broken once" and received.event.number not in self.broken:
+                self.broken.add(received.event.number)
+                raise MemoryError
             self.seen.append(received.event.number)
         return [Item(received, received.event.number) for received in batch]
 
@@ -129,6 +133,8 @@ class CountingRole:
                 if do == "refuse-always":
                     rows.append((item.received.event.number, *place, "\x00"))
                 rejected.append(Rejection(item.received.partition, item.received.offset, plan))
+            elif do == "bug in apply":
+                raise ZeroDivisionError(plan)
             elif do == "reject":
                 error = PermanentError("asked for", reason="asked_for")
                 rejected.append(Rejection(item.received.partition, item.received.offset, error))

@@ -26,6 +26,7 @@ from core.errors import (
 )
 from core.failpoints import reach
 from core.storage.delivery.deliveries import Attempt, Leased, Settled
+from core.telemetry import tracing
 from core.webhooks.body import build_body
 from core.webhooks.schedule import (
     OWN_FAULT_DELAY_S,
@@ -41,7 +42,7 @@ from core.webhooks.schedule import (
     parse_retry_after,
 )
 from core.webhooks.sender import BODY_S, Message, WebhookSender
-from schemas.callback import AnswerType, CallbackRequested
+from schemas.callback import AnswerType, CallbackRequested, host_of
 from schemas.image import Failure
 from schemas.webhook import WebhookBody, WebhookData, WebhookImage, WebhookOther
 
@@ -124,14 +125,31 @@ class WebhookCourier:
             TransientError: a fault of our own, before anything was sent: see `failed`.
         """
         event = CallbackRequested.model_validate_json(lease.event)
+        with tracing.doing(
+            "deliver webhook",
+            event.traceparent,
+            since_ns=_due_ns(lease),
+            attributes={
+                "query_id": str(lease.query_id),
+                "webhook_id": str(lease.delivery_id),
+                "attempt": lease.attempt,
+            },
+        ) as trace:
+            return await self._deliver(lease, event, trace)
+
+    async def _deliver(self, lease: Leased, event: CallbackRequested, trace: str | None) -> Tried:
         secrets = await self.secrets(event.owner, event.url)
         async with self.budget.hold() as held:
             body = await self._compose(lease, event, held.reserve)
             if held.taken:
                 await held.settle(len(body))
             reach("attempt.composed")
-            message = Message(lease.delivery_id, event.url, body, secrets)
-            return await self._attempt(lease, message)
+            where = {"http.request.method": "POST", "server.address": host_of(event.url)}
+            with tracing.asking("POST", trace, where) as carried:
+                message = Message(lease.delivery_id, event.url, body, secrets, carried)
+                tried = await self._attempt(lease, message)
+                tracing.note(_seen(tried))
+                return tried
 
     def failed(self, lease: Leased, error: Exception) -> Tried:
         """Return what an attempt came to that ended in an error of our own.
@@ -266,6 +284,18 @@ def _settled(verdict: Verdict) -> Settled:
             return Settled("dead", reason=reason)
         case Retry(at=at, charged=charged):
             return Settled("due", at, charged=charged)
+
+
+def _due_ns(lease: Leased) -> int | None:
+    """Return when a webhook was put on the schedule; None for a retry, which waited on purpose."""
+    return None if lease.made > 1 else round(lease.created_at.timestamp() * 1e9)
+
+
+def _seen(tried: Tried) -> dict[str, str | int]:
+    attempt = tried.attempt
+    if attempt.status is not None:
+        return {"http.response.status_code": attempt.status}
+    return {"error.type": attempt.error or ""}
 
 
 def _attempts(lease: Leased) -> Attempts:

@@ -8,6 +8,7 @@ webhook only.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,9 @@ from core.errors import TransientError
 from core.failpoints import reach
 from core.repeating import every
 from core.storage.delivery.deliveries import Attempt, Leased, Settled
+from core.telemetry import tracing
 from core.transaction import Database
+from schemas.callback import host_of
 
 log = structlog.get_logger()
 
@@ -175,12 +178,12 @@ class Lanes:
         try:
             return await self.courier.deliver(lease)
         except TransientError as error:
-            log.warning("delivery_own_fault", delivery_id=str(lease.delivery_id), error=str(error))
+            log.warning("delivery_own_fault", **_about(lease), error=str(error))
             return self.courier.failed(lease, error)
         except Exception as error:
             # If it were raised, it would end the process, and the same webhook would end the next
             # one. So it is settled as a failed attempt, and ends with its schedule.
-            log.exception("delivery_internal_error", delivery_id=str(lease.delivery_id))
+            log.exception("delivery_internal_error", **_about(lease))
             return self.courier.failed(lease, error)
 
     async def _follow(self, target: str, change: BreakerChange) -> None:
@@ -223,7 +226,7 @@ class Lanes:
                 continue  # released without an attempt
             log.info(
                 "webhook_attempted",
-                delivery_id=str(lease.delivery_id),
+                **_about(lease),
                 attempt=lease.attempt,
                 state=tried.settled.state,
                 status=attempt.status,
@@ -242,6 +245,18 @@ class Lanes:
         self.watch.waiting(*backlog)
         if given_up:
             log.error("webhooks_given_up_after_deaths", count=given_up)
+
+
+def _about(lease: Leased) -> dict[str, str | None]:
+    """Return whose webhook it is, for log lines."""
+    told = json.loads(lease.event)
+    traceparent = told.get("traceparent") if isinstance(told, dict) else None
+    return {
+        "delivery_id": str(lease.delivery_id),
+        "query_id": str(lease.query_id),
+        "host": host_of(lease.url),
+        "trace_id": tracing.trace_id(traceparent) if isinstance(traceparent, str) else None,
+    }
 
 
 def _not_tried(*, next_at: datetime | None) -> Tried:

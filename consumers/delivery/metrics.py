@@ -6,8 +6,11 @@ from time import monotonic
 from consumers.delivery.attempts import Tried
 from consumers.delivery.pacing import Pacer
 from core.telemetry.metrics import Metrics
+from core.telemetry.vitals import Vitals
 
 WORST_TARGETS = 10  # names of targets are labels: never more than these
+MOST_BROKEN = 100  # targets that a heartbeat names
+FINISHED = frozenset({"delivered", "dead"})
 INTERVAL_S = 1.0  # between looks at all targets
 
 
@@ -26,27 +29,36 @@ class LaneMetrics:
     """Counts attempts, and shows the lanes once a second."""
 
     metrics: Metrics
+    _vitals: Vitals = field(init=False)
     _shown_at: float = -INTERVAL_S
     _named: set[str] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        """Take part in the heartbeats of the process."""
+        self._vitals = self.metrics.signs.part("delivery_lanes")
+
     def tried(self, tried: Tried) -> None:
         """Count an attempt that ended."""
+        self._vitals.moved(tried.settled.state in FINISHED)
         self.metrics.delivery_attempts.labels(outcome_class(tried)).inc()
         self.metrics.delivery_seconds.observe(tried.attempt.took_ms / 1000)
 
     def waiting(self, due: int, oldest_s: float) -> None:
         """Show how many webhooks wait on the schedule, and for how long the oldest has."""
+        self._vitals.sees(due, oldest_s)
         self.metrics.delivery_due.set(due)
         self.metrics.delivery_oldest_due.set(oldest_s)
 
     def paced(self, pacer: Pacer) -> None:
-        """Show how the lanes are now."""
+        """Show how the lanes are now. That they go round is progress: targets may be what waits."""
+        self._vitals.moved()
         now = monotonic()
         if now - self._shown_at < INTERVAL_S:
             return
         self._shown_at = now
         self.metrics.delivery_in_flight.set(pacer.in_flight)
         self.metrics.delivery_breakers_open.set(pacer.open_breakers(now))
+        self._vitals.about["broken"] = pacer.broken(now, MOST_BROKEN)
         worst = pacer.worst(WORST_TARGETS)
         for gone in self._named - worst.keys():
             self.metrics.delivery_target_failures.remove(gone)

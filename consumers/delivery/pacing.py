@@ -7,6 +7,7 @@ again within seconds after a start (decisions/0012).
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import islice
 from math import inf
 from uuid import UUID
 
@@ -102,6 +103,10 @@ class _Pace:
     def closed_until(self) -> float:
         return max(self.opened_until, self.paused_until)
 
+    def is_broken(self, now: float) -> bool:
+        """Tell whether it is not tried for now because it failed."""
+        return self.opens > 0 and now < self.opened_until
+
 
 class Pacer:
     """Tracks the attempts of one process."""
@@ -121,9 +126,12 @@ class Pacer:
 
     def open_breakers(self, now: float) -> int:
         """Return how many targets are not tried for now because they failed."""
-        return sum(
-            target.opens > 0 and now < target.opened_until for target in self._targets.values()
-        )
+        return sum(target.is_broken(now) for target in self._targets.values())
+
+    def broken(self, now: float, count: int) -> list[str]:
+        """Return so many of the targets that are not tried for now because they failed."""
+        broken = (name for name, target in self._targets.items() if target.is_broken(now))
+        return list(islice(broken, count))
 
     def worst(self, count: int) -> dict[str, int]:
         """Return the targets with the most failures in a row, with their number."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from core.errors import PermanentError
-from core.messaging.cloudevents import encode
+from core.messaging.cloudevents import encode, in_trace
 from core.relevance.terms import NamedLabel, terms_of
 from core.tags import score_to_float, score_to_int
 from schemas.callback import (
@@ -146,8 +146,7 @@ def _answer(
 
 def failed(query: QuerySubmitted, error: PermanentError) -> CallbackRequested:
     """Return the answer to a query that cannot be answered: `query.failed` with the reason."""
-    detail = str(error)[:1000].replace("\x00", "")
-    return _event(query, AnswerType.FAILED, error=Failure(reason=error.reason, detail=detail))
+    return _event(query, AnswerType.FAILED, error=Failure.saying(error.reason, str(error)))
 
 
 def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
@@ -157,7 +156,7 @@ def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
         event: the answer.
         owner: who asked by HTTP and whose secret signs; None: the instance's.
     """
-    return encode(
+    record = encode(
         CALLBACKS_REQUESTED,
         event.model_copy(update={"owner": owner}),
         key=host_of(event.url),
@@ -165,6 +164,7 @@ def outgoing(event: CallbackRequested, *, owner: str | None) -> Record:
         source=SOURCE,
         now=event.answered_at,
     )
+    return in_trace(record, event.traceparent)
 
 
 def _explain(understood: Understood, best: ImageMatch) -> tuple[MatchedTag, ...]:
@@ -183,6 +183,7 @@ def _event(query: QuerySubmitted, kind: AnswerType, **found: object) -> Callback
             "text": query.text,
             "payload": query.options.payload,
             "answered_at": datetime.now(UTC),
+            "traceparent": query.traceparent,
             **found,
         }
     )

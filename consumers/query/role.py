@@ -10,6 +10,8 @@ from functools import partial
 from typing import Protocol
 from uuid import UUID, uuid5
 
+import structlog
+
 from consumers.query.answering import (
     ImageFinder,
     LabelFinder,
@@ -20,12 +22,15 @@ from consumers.query.answering import (
 from core.errors import PermanentError
 from core.failpoints import reach
 from core.messaging.role import Item, Outcome, Received
+from core.telemetry import tracing
 from core.transaction import Transaction
-from schemas.callback import CallbackRequested
+from schemas.callback import CallbackRequested, host_of
 from schemas.query import QuerySubmitted
 from schemas.record import Record
 from schemas.strict import NAMESPACE
 from schemas.token import Token, decode_token
+
+log = structlog.get_logger(__name__)
 
 
 class NewlyAnswered(Protocol):
@@ -56,7 +61,17 @@ def tell(
     """Tell of the answers that are new."""
     for event in events:
         if event.query_id in new:
-            answered(event.type, new[event.query_id].waited_s)
+            waited_s = new[event.query_id].waited_s
+            answered(event.type, waited_s)
+            log.info(
+                "query_answered",
+                query_id=str(event.query_id),
+                outcome=event.type.value,
+                reason=event.error.reason if event.error else None,
+                host=host_of(event.url),
+                trace_id=tracing.trace_id(event.traceparent),
+                waited_ms=round(waited_s * 1000),
+            )
 
 
 class Answers(Protocol):
@@ -174,25 +189,20 @@ def _prepared(item: QueryItem) -> Prepared:
 
 
 def identified(received: Received[QuerySubmitted]) -> QuerySubmitted:
-    """Return a query with its id: its own, or one derived from the record's place."""
+    """Return a query with its id, its own or one of the record's place, and with its trace."""
     partition = received.partition
     place = f"{partition.topic}/{partition.number}/{received.offset}"
     query_id = received.event.query_id or uuid5(NAMESPACE, place)
-    return received.event.model_copy(update={"query_id": query_id})
+    trace = tracing.valid(received.traceparent) or tracing.valid(received.event.traceparent)
+    return received.event.model_copy(update={"query_id": query_id, "traceparent": trace})
 
 
 def _after(query: QuerySubmitted) -> Token | None:
     """Return the token of the upload that a query waits for.
 
-    A text that is no token asks for nothing that could be waited for: the ingress refuses it, and a
-    direct producer gets an answer at once.
+    Ingress and topic refuse a text that is no token.
     """
-    if query.options.after is None:
-        return None
-    try:
-        return decode_token(query.options.after)
-    except ValueError:
-        return None
+    return None if query.options.after is None else decode_token(query.options.after)
 
 
 def _callbacks(

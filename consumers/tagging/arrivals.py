@@ -78,5 +78,5 @@ def decode_arrival(record: Record) -> Arrival:
 def _labels(header: str) -> object:
     try:
         return json.loads(header)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UndecodableEvent(f"header labels is not a JSON list: {header[:100]!r}") from error

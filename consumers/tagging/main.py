@@ -10,7 +10,6 @@ from consumers.image_bytes import open_image_bytes
 from consumers.runtime import Subscription, open_metrics, open_runtime, run_all
 from consumers.tagging.adapters import LabelledTagger, PostgresTags, PromptBlobs
 from consumers.tagging.arrivals import Arrival, decode_arrival
-from consumers.tagging.heartbeat import Heartbeat
 from consumers.tagging.lanes import FirstInLine, RightOfWay
 from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.parked_metrics import ParkedMetrics
@@ -70,8 +69,11 @@ async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> Non
             roles = _roles(role, tagger, image_bytes.store, workers)
             patient = replace(tagger, clip=taggers.patient)
             slow = TaggingRole(image_bytes.store, patient, table, measuring)
+            parked = metrics.signs.part("tagging_slow")
             slow_lanes = [
-                SlowLane(runtime.pool, slow, dead_letters, runtime.outbox, why, at_once)
+                SlowLane(
+                    runtime.pool, slow, dead_letters, runtime.outbox, why, at_once, parked.moved
+                )
                 for why, at_once in places(taggers.apart).items()
             ]
             companions = [
@@ -79,11 +81,16 @@ async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> Non
                 ParkedMetrics(metrics, runtime.pool).run,
                 Rescoring(runtime.pool, tagger, best, metrics.rescored_images.inc).run,
                 Previewing(runtime.pool, clip).run,
-                Heartbeat(runtime.pool, clip.identity, lanes).run,
                 open_upkeep(runtime.pool, metrics).run,
             ]
             subscriptions = [
-                Subscription(lane.group, roles[lane], decode_arrival) for lane in lanes
+                Subscription(
+                    lane.group,
+                    roles[lane],
+                    decode_arrival,
+                    {"model": clip.identity, "lane": lane.value},
+                )
+                for lane in lanes
             ]
             await run_all(runtime, subscriptions, stop, companions)
 

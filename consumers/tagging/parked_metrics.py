@@ -37,3 +37,7 @@ class ParkedMetrics:
             found = waiting.get(why, Waiting(0, 0.0))
             self.metrics.images_parked.labels(why.value).set(found.images)
             self.metrics.images_parked_oldest.labels(why.value).set(found.oldest_s)
+        self.metrics.signs.part("tagging_slow").sees(
+            sum(one.images for one in waiting.values()),
+            max((one.oldest_s for one in waiting.values()), default=None),
+        )

@@ -15,7 +15,7 @@ from consumers.tagging.metrics import TaggingMetrics
 from consumers.tagging.ports import Blobs, Tagger, TagTable
 from core.errors import PermanentError, TransientError
 from core.failpoints import reach
-from core.messaging.cloudevents import encode
+from core.messaging.cloudevents import encode, in_trace
 from core.messaging.role import Item, Outcome, Received, Rejection
 from core.offsets import Place
 from core.tags import Made, Postponed, Slowness, Tagged, TagRequest
@@ -196,7 +196,7 @@ def _tagged_event(
             uri=event.uri,
             path=event.image_path,
             job_id=event.job_id,
-            error=Failure(reason=plan.reason, detail=str(plan)[:1000].replace("\x00", "")),
+            error=Failure.saying(plan.reason, str(plan)),
             tagged_at=now,
         )
     else:
@@ -216,7 +216,7 @@ def _tagged_event(
             job_id=event.job_id,
             tagged_at=now,
         )
-    return encode(
+    record = encode(
         IMAGES_TAGGED,
         outgoing,
         key=str(event.image_id),
@@ -224,6 +224,7 @@ def _tagged_event(
         source=SOURCE,
         now=now,
     )
+    return in_trace(record, received.traceparent)
 
 
 def _identity(received: Received[Arrival], plan: Tagged | PermanentError) -> str:

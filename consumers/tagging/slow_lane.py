@@ -6,7 +6,7 @@ deletion or a later arrival nothing is lost and nothing is done twice.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -17,11 +17,12 @@ import structlog
 from consumers.tagging.arrivals import decode_arrival
 from consumers.tagging.role import StaleLabels, TaggingItem, TaggingRole
 from core.errors import (
+    ConfigurationError,
     PermanentError,
     ProcessCrashed,
+    RecordBroke,
     RecordRefused,
     TransientError,
-    UndecodableEvent,
 )
 from core.failpoints import reach
 from core.messaging.ports import DeadLetters
@@ -89,6 +90,7 @@ class SlowLane:
         role: with a patient tagger and a patient blob store.
         why: the kind; None: suspects of any, which were under way when a process ended.
         at_once: how many are worked on at a time.
+        moved: is called with the number of images done whenever the lane goes on.
     """
 
     database: Database
@@ -97,6 +99,7 @@ class SlowLane:
     outbox: SlowLaneOutbox
     why: Slowness | None
     at_once: int = 1
+    moved: Callable[[int], object] = lambda _: None
     lease_s: float = LEASE_S
     _turn: str = ""
     _running: set[asyncio.Task[None]] = field(default_factory=set)
@@ -110,6 +113,7 @@ class SlowLane:
         try:
             async with asyncio.TaskGroup() as tasks:
                 while not stop.is_set():
+                    self.moved(0)
                     is_full = len(self._running) >= self.at_once
                     if is_full or not await self._begin(tasks):
                         await asyncio.wait(
@@ -200,6 +204,7 @@ class SlowLane:
         if not is_ours:
             log.info("parked_image_overtaken", image_id=str(claimed.image_id))
             return
+        self.moved(1)
         failure = item if isinstance(item, PermanentError) else item.plan
         log.info(
             "parked_image_dealt_with",
@@ -215,16 +220,21 @@ class SlowLane:
         place = claimed.place
         try:
             arrival = decode_arrival(claimed.record)
-        except UndecodableEvent as error:  # by an earlier version it was one
-            return error
+        except Exception as error:  # noqa: BLE001 - by an earlier version it was an arrival
+            return _blamed(error, claimed, "decoded")
         partition = Partition(place.topic, place.partition)
         received = Received(arrival, partition, place.offset, claimed.record, claimed.record_ms)
         if claimed.attempts > MAX_ATTEMPTS:
             deaths = claimed.attempts - 1
             text = f"the process ended {deaths} times while this record was at work"
             return Item(received, ProcessCrashed(text))
-        with tracing.consuming("tagging apart", [received.traceparent]):
-            (item,) = await self.role.prepare([received])
+        with tracing.doing("tagging apart", received.traceparent):
+            try:
+                (item,) = await self.role.prepare([received])
+            except (TransientError, ConfigurationError):
+                raise
+            except Exception as error:  # noqa: BLE001 - it costs this image
+                return Item(received, _blamed(error, claimed, "prepared"))
         return item
 
     async def _commit(self, claimed: ClaimedImage, item: TaggingItem | PermanentError) -> bool:
@@ -251,6 +261,14 @@ class SlowLane:
         await self.outbox.publish(rows)
         reach("slow.published")
         return True
+
+
+def _blamed(error: Exception, claimed: ClaimedImage, during: str) -> PermanentError:
+    """Return what an error costs its image, as in the loop (`core.messaging.preparing`)."""
+    if isinstance(error, PermanentError):
+        return error
+    log.error("parked_image_broke", image_id=str(claimed.image_id), exc_info=error)
+    return RecordBroke(error, during=during)
 
 
 async def _ended(work: asyncio.Task[None]) -> None:

@@ -64,6 +64,7 @@ class Upkeep:
         refused_s: how long a chore rests after PostgreSQL refused its step.
         stop_s: how long a stop waits for steps under way.
         keeper: what this process is called in its leases.
+        moved: is called with the number of steps that were done.
     """
 
     database: Database
@@ -72,6 +73,7 @@ class Upkeep:
     refused_s: float = REFUSED_S
     stop_s: float = STOP_S
     keeper: str = field(default_factory=lambda: secrets.token_hex(8))
+    moved: Callable[[int], object] = lambda _: None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run all chores, each again after its own idle time, until `stop` is set."""
@@ -111,6 +113,7 @@ class Upkeep:
                 return False
         async with self._prolonged(chore):
             has_more = await chore.step()
+        self.moved(1)
         if not has_more and chore.idle_s > self.lease_s:
             await self._take(chore, chore.idle_s)
         return has_more

@@ -9,6 +9,7 @@ from core.storage.archive import following, statistics
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.best import noted
 from core.storage.delivery import lanes
+from core.storage.stream import changes
 from core.telemetry.metrics import Metrics
 from core.transaction import Database, Transaction
 
@@ -16,6 +17,7 @@ PRUNE_S = 600.0
 REPAIR_S = 1.0
 FOLD_S = 1.0
 FOLLOW_S = 1.0
+FORGET_S = 60.0
 
 
 def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
@@ -41,6 +43,11 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
         async with database.transaction() as tx:
             return await following.follow_noted(tx)
 
+    async def forget() -> bool:
+        async with database.connection() as connection:
+            await changes.prune(connection)
+        return False
+
     async def reopen() -> bool:
         async with database.transaction() as tx:
             await lanes.reopen_lanes(tx)
@@ -54,7 +61,9 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
             Chore("counts", FOLD_S, statistics.has_changes, fold),
             Chore("tags", FOLLOW_S, noted.exist, follow),
             Chore("lanes", PRUNE_S, _always, reopen),
+            Chore("changes", FORGET_S, _always, forget),
         ),
+        moved=metrics.signs.part("upkeep").moved,
     )
 
 

@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 #: Portions of one table in a round. The next round goes on where this one ended.
 PORTIONS_PER_ROUND = 500
 #: Bytes and vectors that nothing refers to, places of published uploads, previews of labels, what
-#: came to inboxes, answers to requests that may be asked again, what processes knew of targets. Not
-#: a setting, since nobody can ask for them any more, or asks again.
+#: came to inboxes, answers to requests that may be asked again, what processes knew of targets
+#: and said of themselves. Not a setting: nobody can ask for them any more, or asks again.
 UNREFERENCED = timedelta(days=1)
 #: Sessions and one-time links that have ended: they let nobody in any more.
 ENDED = timedelta(days=1)
@@ -46,7 +46,7 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
     gone = (
         "outbox_places", "label_previews", "inbox_posts", "asked_once", "target_health",
-        *retention.SWEPT, KEPT,
+        "heartbeats",         *retention.SWEPT, KEPT,
     )  # fmt: skip
     ended = dict.fromkeys(("sessions", "session_codes"), ENDED)
     return kept | dict.fromkeys(gone, UNREFERENCED) | ended | {"members": MEMBERS}

@@ -1,7 +1,8 @@
 """CloudEvents 1.0 in Kafka binary mode: attributes in `ce_*` headers, the value as it is.
 
 Source: CloudEvents Kafka Protocol Binding 1.0.2, section 3.2. Foreign producers may leave the
-attributes out: a bare JSON value, or an image with its content type, is accepted too.
+attributes out: a bare JSON value, or an image with its content type, is accepted too. Structured
+mode is turned into this one before (`core.messaging.formats.structured`).
 """
 
 from datetime import UTC, datetime
@@ -10,6 +11,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from core.errors import UndecodableEvent
+from core.messaging.formats.strangers import explained
+from core.telemetry import tracing
 from schemas.record import Record
 from schemas.topics import Topic
 
@@ -18,12 +21,27 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def encode(
-    topic: Topic, event: BaseModel, *, key: str, event_id: str, source: str, now: datetime
+    topic: Topic,
+    event: BaseModel,
+    *,
+    key: str,
+    event_id: str,
+    source: str,
+    now: datetime,
 ) -> Record:
     """Return the record that carries `event` on `topic`."""
     headers = envelope(topic, event_id=event_id, source=source, subject=key, now=now)
     value = event.model_dump_json(exclude_none=True).encode()
     return Record(topic.name, key.encode(), (*headers, ("content-type", JSON.encode())), value)
+
+
+def in_trace(record: Record, traceparent: str | None) -> Record:
+    """Return a record in the trace of what caused it, if that has a valid one."""
+    context = tracing.valid(traceparent)
+    if context is None:
+        return record
+    trace = ("traceparent", context.encode())
+    return Record(record.topic, record.key, (*record.headers, trace), record.value)
 
 
 def envelope(
@@ -45,13 +63,14 @@ def decode(topic: Topic, record: Record, model: type[ModelT]) -> ModelT:
 
     Raises:
         UndecodableEvent: another event type, a version that is not known, no JSON, or a field
-            that breaks its rule; the message names the field and the rule.
+            that breaks its rule; the message names the field and the rule. Where the value has a
+            format of another system, reason and message name that.
     """
     check_type(topic, record)
     try:
-        return model.model_validate_json(record.value)
+        return model.model_validate_json(record.value, strict=True)  # as the HTTP face reads
     except ValidationError as error:
-        raise UndecodableEvent(_explain(error)) from error
+        raise explained(record.value, UndecodableEvent(_explain(error))) from error
 
 
 def check_type(topic: Topic, record: Record) -> None:

@@ -12,16 +12,24 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from core.errors import DatabaseAway, ProcessCrashed, RecordRefused, TransientError
+from core.errors import (
+    DatabaseAway,
+    ProcessCrashed,
+    RecordBroke,
+    RecordRefused,
+    TransientError,
+)
 from core.failpoints import reach
 from core.messaging.batching import plan_moves
 from core.messaging.budget import DeadLetterBudget
 from core.messaging.claiming import FENCED_WAIT_S
 from core.messaging.outbox import OutboxPublisher
-from core.messaging.preparing import Made, Pipeline, Prepared
-from core.messaging.role import Item, Notice, Outcome
+from core.messaging.pipeline import Pipeline, Ready
+from core.messaging.preparing import Made, Prepared
+from core.messaging.role import Item, Notice, Outcome, trace_of
 from core.messaging.session import RoleParts, Session
-from core.messaging.stage_timer import TimeAccount
+from core.messaging.spans import Times, place_of, record_spans
+from core.messaging.watching.stage_timer import TimeAccount
 from core.offsets import DeadLetter, Move, OutboxRow
 from core.telemetry import tracing
 from core.transaction import Transaction
@@ -30,6 +38,8 @@ from schemas.record import Partition, Record
 from schemas.topics import dead_letter_topic
 
 log = structlog.get_logger(__name__)
+
+DETAIL_CHARS = 300  # of a log line; the dead letter has all of it
 
 E = TypeVar("E")
 P = TypeVar("P")
@@ -65,6 +75,7 @@ class Committer(Generic[E, P]):
             max_share=session.limits.dead_letter_max_share,
         )
         self._account = TimeAccount(session.metrics, group=session.group, task="commit")
+        self._prepared_at = Times(0, 0)
 
     async def run(self) -> None:
         """Commit one prepared batch after the other, until cancelled.
@@ -78,12 +89,13 @@ class Committer(Generic[E, P]):
             # wait for the next one. Freeing it early measured faster.
             await self._finish(await self._pipeline.ordered.get())
 
-    async def _finish(self, task: asyncio.Task[list[Prepared[E, P]] | None]) -> None:
+    async def _finish(self, task: asyncio.Task[Ready[E, P] | None]) -> None:
         self._account.enter("prepare")
-        prepared = await task
+        ready = await task
         self._account.enter("transaction")
-        if prepared is not None:
-            await self._commit(prepared)
+        if ready is not None:
+            self._prepared_at = ready.times
+            await self._commit(ready.parts)
         self._pipeline.release()
 
     async def _commit(self, prepared: Sequence[Prepared[E, P]]) -> None:
@@ -94,6 +106,7 @@ class Committer(Generic[E, P]):
             portion = [one for one in left.popleft() if ready.get(one[0].partition) == one[0].epoch]
             if not portion:
                 continue
+            structlog.contextvars.bind_contextvars(**place_of([one for one, _ in portion]))
             try:
                 await self._write(portion)
             except RecordRefused as error:
@@ -119,6 +132,10 @@ class Committer(Generic[E, P]):
             session.claim_not_before = loop.time() + FENCED_WAIT_S
             session.recover("fenced", fenced)
         self._outbox.put(written.rows)
+        if tracing.is_recording():
+            name = f"{session.group} {self._parts.topic.name}"
+            ours = [one for one in portion if one[0].partition in written.ours]
+            record_spans(name, ours, self._prepared_at)
         self._count(portion, written)
 
     async def _transact(self, portion: Sequence[Prepared[E, P]], moves: Sequence[Move]) -> _Written:
@@ -152,12 +169,7 @@ class Committer(Generic[E, P]):
         return _Written(ours, letters, rows, outcome.notices)
 
     async def _applied(self, items: Sequence[Item[E, P]], tx: Transaction) -> Outcome:
-        if not items:
-            return Outcome()
-        with tracing.consuming(
-            f"{self._parts.group} apply", (item.received.traceparent for item in items)
-        ):
-            return await self._parts.role.apply(items, tx)
+        return await self._parts.role.apply(items, tx) if items else Outcome()
 
     def _letters(self, kept: Sequence[Prepared[E, P]], outcome: Outcome) -> tuple[DeadLetter, ...]:
         rejected = {(one.partition, one.offset): one.error for one in outcome.rejected}
@@ -188,10 +200,19 @@ class Committer(Generic[E, P]):
         dead = {(letter.place.partition, letter.place.offset) for letter in written.letters}
         for letter in written.letters:
             metrics.consumer_dead_letters.labels(group, letter.place.reason).inc()
+            log.warning(
+                "record_set_aside",
+                partition=letter.place.partition,
+                offset=letter.place.offset,
+                reason=letter.place.reason,
+                detail=letter.place.detail[:DETAIL_CHARS],
+                trace_id=tracing.trace_id(trace_of(letter.record)),
+            )
         done = _count(one for one in portion if one[0].partition in written.ours)
+        self._session.vitals.moved(done)
         metrics.consumer_records.labels(group, "dead_letter").inc(len(dead))
         metrics.consumer_records.labels(group, "done").inc(done - len(dead))
-        if dead or not self._budget.is_untouched:
+        if dead or self._session.breakages or not self._budget.is_untouched:
             self._spend(portion, written.ours, dead)
 
     def _spend(
@@ -207,7 +228,7 @@ class Committer(Generic[E, P]):
                 continue
             for (offset, _, _), made in zip(partition_batch.records, results, strict=True):
                 is_dead = (partition.number, offset) in dead and _may_be_systematic(made)
-                if self._budget.note(partition, dead=is_dead):
+                if self._budget.note(partition, dead=is_dead or _broke(made)):
                     over.add(partition)
         for partition in over:
             self._budget.forget(partition)
@@ -219,6 +240,11 @@ class Committer(Generic[E, P]):
 def _count(prepared: Iterable[Prepared[E, P]]) -> int:
     """Return the number of records."""
     return sum(len(partition_batch) for partition_batch, _ in prepared)
+
+
+def _broke(made: Made[E, P]) -> bool:
+    """Return whether a record met a bug of ours; a role may deal with it without a dead letter."""
+    return isinstance(made, Item) and isinstance(made.plan, RecordBroke)
 
 
 def _may_be_systematic(made: Made[E, P]) -> bool:

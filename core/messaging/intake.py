@@ -10,8 +10,8 @@ from core.failpoints import reach
 from core.messaging.batching import PartitionBatch, size_of
 from core.messaging.ports import Dropped, Garbled, GroupClient, OutOfLog, Stretch
 from core.messaging.session import Backoff, Session
-from core.messaging.stage_timer import TimeAccount
 from core.messaging.tracking import FetchAction
+from core.messaging.watching.stage_timer import TimeAccount
 from schemas.record import Partition, Record
 
 log = structlog.get_logger(__name__)

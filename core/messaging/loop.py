@@ -22,7 +22,8 @@ from core.messaging.intake import Intake
 from core.messaging.kafka.connection import is_cancelled
 from core.messaging.member import Member
 from core.messaging.outbox import OutboxPublisher, Sweeper
-from core.messaging.preparing import Pipeline, Preparer
+from core.messaging.pipeline import Pipeline
+from core.messaging.preparing import Preparer
 from core.messaging.session import RoleParts, Session
 from core.messaging.watching.watchdog import Watchdog
 
@@ -49,6 +50,7 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
         parts.settings,
         parts.metrics,
         group=parts.group,
+        instance=parts.instance,
         limits=parts.limits,
         isolation=parts.isolation,
     )

@@ -6,14 +6,22 @@ from typing import Generic, TypeAlias, TypeVar
 
 import structlog
 
-from core.errors import PermanentError, ProcessCrashed, TransientError, UndecodableEvent
+from core.errors import (
+    ConfigurationError,
+    PermanentError,
+    ProcessCrashed,
+    RecordBroke,
+    TransientError,
+    UndecodableEvent,
+)
 from core.failpoints import reach
 from core.messaging.batching import PartitionBatch
+from core.messaging.formats.structured import in_binary_mode
 from core.messaging.liveness import Pulse
 from core.messaging.role import Item, Received
 from core.messaging.session import RoleParts, Session
-from core.messaging.stage_timer import TimeAccount
-from core.telemetry import tracing
+from core.messaging.spans import place_of
+from schemas.record import Partition
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +31,11 @@ P = TypeVar("P")
 #: So many deaths after the role was told `ProcessCrashed` its record is kept from the role: being
 #: told did not help.
 BEYOND_THE_ROLE = 2
+
+
+#: After so many records that broke one after the other it is not the records: an accelerator that
+#: lost its context, say. The process ends, and the next one begins with them again.
+MOST_BROKEN_IN_A_ROW = 10
 
 
 #: What a record became: an item, or the error that kept it from the role.
@@ -38,15 +51,17 @@ class Preparer(Generic[E, P]):
     def __init__(self, session: Session, parts: RoleParts[E, P]) -> None:
         self._session = session
         self._parts = parts
-        self._span = f"{parts.group} prepare"
+        self._broken_in_a_row = 0
 
     async def prepare(self, batch: Sequence[PartitionBatch]) -> list[Prepared[E, P]] | None:
         """Return what each record became, in order; None once none of the batch is ours any more.
 
         Raises:
-            Exception: what the role raises beside TransientError; a bug, which ends the process.
+            ConfigurationError: the role cannot work at all.
+            Exception: a bug that breaks record after record, which a new process may not have.
         """
         reach("prepare.begun")
+        structlog.contextvars.bind_contextvars(**place_of(batch))  # of this task alone
         if not any(map(len, batch)):  # nothing but offsets to be passed
             return [(partition_batch, ()) for partition_batch in batch]
         if not await self._marked(batch):
@@ -94,11 +109,14 @@ class Preparer(Generic[E, P]):
                 records = records[1:]
             for offset, timestamp_ms, record in records:
                 try:
-                    event = decode(record)
-                except UndecodableEvent as refusal:
-                    settled[len(settled) + len(waiting)] = refusal
+                    plain = in_binary_mode(record)
+                    event = decode(plain)
+                except Exception as error:  # noqa: BLE001 - it costs this record and no other
+                    settled[len(settled) + len(waiting)] = self._blamed(
+                        error, "decoded", partition, offset
+                    )
                 else:
-                    waiting.append(Received(event, partition, offset, record, timestamp_ms))
+                    waiting.append(Received(event, partition, offset, plain, timestamp_ms))
         return settled, waiting
 
     def _suspect(self, partition_batch: PartitionBatch, crashes: int) -> Made[E, P]:
@@ -109,24 +127,69 @@ class Preparer(Generic[E, P]):
             return _crashed(crashes)
         offset, timestamp_ms, record = partition_batch.records[0]
         try:
+            record = in_binary_mode(record)
             event = self._parts.decode(record)
-        except UndecodableEvent as refusal:
-            return refusal
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._blamed(error, "decoded", partition_batch.partition, offset)
         return Item(
             Received(event, partition_batch.partition, offset, record, timestamp_ms),
             _crashed(crashes),
         )
 
     async def _planned(
+        self, batch: Sequence[PartitionBatch], received: Sequence[Received[E]], *, tries: int = 1
+    ) -> Sequence[Item[E, P]] | None:
+        """Return plans; what breaks with an error that is nobody's outage costs its record alone.
+
+        `prepare` is free of effects, so it may be asked again for the halves of a batch until the
+        record is found, and for that one once more: memory may have been short.
+        """
+        try:
+            planned = await self._tried(batch, received)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            if len(received) == 1 and tries > 1:
+                self._broken_in_a_row += 1
+                if self._broken_in_a_row > MOST_BROKEN_IN_A_ROW:
+                    raise
+                (one,) = received
+                return [Item(one, self._blamed(error, "prepared", one.partition, one.offset))]
+            log.warning("batch_broke", records=len(received), error=repr(error))
+        else:
+            self._broken_in_a_row = 0
+            return planned
+        if len(received) == 1:
+            return await self._planned(batch, received, tries=tries + 1)
+        middle = len(received) // 2
+        front = await self._planned(batch, received[:middle])
+        back = None if front is None else await self._planned(batch, received[middle:])
+        return None if front is None or back is None else [*front, *back]
+
+    def _blamed(
+        self, error: Exception, during: str, partition: Partition, offset: int
+    ) -> PermanentError:
+        """Return what an error costs its record, and write about one that is a bug of ours."""
+        if isinstance(error, PermanentError):
+            return error
+        self._session.breakages += 1
+        log.error(
+            "record_broke",
+            topic=partition.topic,
+            partition=partition.number,
+            offset=offset,
+            during=during,
+            exc_info=error,
+        )
+        return RecordBroke(error, during=during)
+
+    async def _tried(
         self, batch: Sequence[PartitionBatch], received: Sequence[Received[E]]
     ) -> Sequence[Item[E, P]] | None:
         failures, pulse = 0, Pulse(self._session.report_progress)
         while self._session.is_live(batch):
             try:
-                with (
-                    tracing.consuming(self._span, (one.traceparent for one in received)),
-                    pulse.trying(),
-                ):
+                with pulse.trying():
                     items = await self._parts.role.prepare(received)
             except TransientError as error:
                 failures += 1
@@ -164,66 +227,3 @@ def _by_partition_batch(
 
 def _crashed(crashes: int) -> ProcessCrashed:
     return ProcessCrashed(f"the process ended {crashes} times while this record was at work")
-
-
-class Pipeline(Generic[E, P]):
-    """Prepares batches ahead of the committer, at most `depth` at a time, and keeps their order.
-
-    A batch is formed as late as possible, when both a place in the pipeline and the role are free:
-    under load batches are full, and without load nothing waits.
-    """
-
-    def __init__(self, session: Session, preparer: Preparer[E, P]) -> None:
-        depth = session.limits.pipeline_depth
-        self._session = session
-        self._preparer = preparer
-        self._places = asyncio.Semaphore(depth)
-        self._workers = asyncio.Semaphore(max(1, depth - 1))
-        self._account = TimeAccount(session.metrics, group=session.group, task="prepare")
-        self._running: set[asyncio.Task[list[Prepared[E, P]] | None]] = set()
-        self.ordered: asyncio.Queue[asyncio.Task[list[Prepared[E, P]] | None]] = asyncio.Queue()
-
-    async def run(self, tasks: asyncio.TaskGroup) -> None:
-        """Form batches and prepare them in `tasks`, until cancelled."""
-        while True:
-            self._account.enter("committer")
-            await self._places.acquire()
-            self._account.enter("prepare")
-            await self._workers.acquire()
-            self._begin(await self._next(), tasks)
-
-    def _begin(self, batch: list[PartitionBatch], tasks: asyncio.TaskGroup) -> None:
-        # A method of its own, since a local variable of `run` would keep the batch in memory until
-        # the next one is formed.
-        self._session.metrics.consumer_batch_records.labels(self._session.group).observe(
-            sum(map(len, batch))
-        )
-        task = tasks.create_task(self._prepare(batch), name="prepare")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        self.ordered.put_nowait(task)
-
-    def pending(self) -> frozenset[asyncio.Task[list[Prepared[E, P]] | None]]:
-        """Return the batches that are being prepared now."""
-        return frozenset(self._running)
-
-    def release(self) -> None:
-        """Free the place of a batch that the committer is done with."""
-        self._session.finished()
-        self._places.release()
-
-    async def _next(self) -> list[PartitionBatch]:
-        session = self._session
-        while True:
-            session.arrived.clear()
-            batch = session.take()
-            if batch:
-                return batch
-            self._account.enter("idle")
-            await session.arrived.wait()
-
-    async def _prepare(self, batch: list[PartitionBatch]) -> list[Prepared[E, P]] | None:
-        try:
-            return await self._preparer.prepare(batch)
-        finally:
-            self._workers.release()

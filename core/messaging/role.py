@@ -24,7 +24,7 @@ class Received(Generic[E]):
     """A decoded event with its place in the log.
 
     Attributes:
-        record: the bytes and headers as they were.
+        record: the bytes and headers as they were; CloudEvents of structured mode in binary mode.
         timestamp_ms: the record's timestamp (producer's clock), milliseconds since 1970.
     """
 
@@ -45,7 +45,12 @@ class Received(Generic[E]):
     @property
     def traceparent(self) -> str | None:
         """Return the W3C trace context, if the record carries one."""
-        return self.record.header("traceparent")
+        return trace_of(self.record)
+
+
+def trace_of(record: Record) -> str | None:
+    """Return a record's W3C trace context: a header, or an extension of CloudEvents."""
+    return record.header("traceparent") or record.header("ce_traceparent")
 
 
 @quick_value

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
 from typing import Generic, TypeVar
 
@@ -112,6 +113,16 @@ class RoleParts(Generic[E, P]):
         """Logical name of the consumer group."""
         return self.owner.group
 
+    @property
+    def vitals_name(self) -> tuple[str, str]:
+        """The loop's name among the parts of its process, and that of this instance."""
+        return role_of(self.group), self.instance
+
+
+def role_of(group: str) -> str:
+    """Return what the loop of a group is called among the parts of its process."""
+    return group.replace("-", "_")
+
 
 class Session:
     """State that the tasks of one member share. They run on one event loop."""
@@ -122,6 +133,7 @@ class Session:
         metrics: Metrics,
         *,
         group: str,
+        instance: str = "",
         limits: LoopLimits = LOOP_LIMITS,
         isolation: Isolation | None = None,
     ) -> None:
@@ -129,6 +141,7 @@ class Session:
         self.limits = limits
         self.metrics = metrics
         self.group = group
+        self.vitals = metrics.signs.part(role_of(group), instance, settings.stall_limit_s)
         self.identity = Identity("", "")
         self.backlog: Mapping[Partition, Backlog] = {}  #: as the watchdog measured it last
         self.tracker = Tracker(reject_after=limits.crash_reject_after)
@@ -139,6 +152,7 @@ class Session:
         self.random = Random()  # noqa: S311  # jitter
         self.draining = False
         self.parts_done = 0  #: parts of batches that were prepared since the start
+        self.breakages = 0  #: records whose handling raised what nobody foresaw
         self._waits: dict[str, str] = {}
         self.arrived = asyncio.Event()
         self.taken = asyncio.Event()
@@ -168,10 +182,12 @@ class Session:
             self._waits.pop(stage, None)
         else:
             self._waits[stage] = str(error)
+        self.vitals.about["waits_for"] = self.waiting_for
 
     def report_progress(self) -> None:
         """Count a part of a batch as prepared."""
         self.parts_done += 1
+        self.vitals.moved()
 
     def is_live(self, batch: Iterable[PartitionBatch]) -> bool:
         """Return whether any of these records may still take effect."""
@@ -220,6 +236,7 @@ class Session:
             return
         self.tracker.halt(partition, reason)
         self._halts.add((partition, reason))
+        self._show_halted()
         self.metrics.consumer_halted.labels(self.group, *map(str, partition), reason).set(1)
         log.error(
             "partition_halted",
@@ -234,8 +251,28 @@ class Session:
         for partition, reason in list(self._halts):
             if self.tracker.halted.get(partition) != reason:
                 self._halts.discard((partition, reason))
+                self._show_halted()
                 labels = (self.group, *map(str, partition), reason)
                 self.metrics.consumer_halted.labels(*labels).set(0)
+
+    def _show_halted(self) -> None:
+        known = {
+            (one["topic"], one["partition"], one["reason"]): one
+            for one in self.vitals.about.get("halted", ())
+        }
+        since = datetime.now(UTC).isoformat()
+        self.vitals.about["halted"] = [
+            known.get(
+                (*partition, reason),
+                {
+                    "topic": partition.topic,
+                    "partition": partition.number,
+                    "reason": reason,
+                    "since": since,
+                },
+            )
+            for partition, reason in sorted(self._halts)
+        ]
 
     async def quiet(self, timeout_s: float) -> bool:
         """Wait until nothing is in flight; return False if that takes too long."""

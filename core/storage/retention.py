@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from core.storage.delivery import deliveries
 from core.storage.locks import PRUNING
+from core.storage.stream import heartbeats
 from core.transaction import Transaction
 
 PORTION = 500
@@ -48,6 +49,7 @@ _AGED = {
         DELETE FROM label_previews WHERE preview_id IN (
             SELECT preview_id FROM label_previews WHERE created_at < now() - $1::interval LIMIT $2)
     """,
+    "heartbeats": heartbeats.PRUNE,
     "sessions": """
         DELETE FROM sessions WHERE digest IN (
             SELECT digest FROM sessions WHERE expires_at < now() - $1::interval LIMIT $2)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 _CONSUMING = {
     "advisory_commit_failed": "Kafka was not told the offsets; progress is in PostgreSQL",
     "assigned": "Kafka gave this member partitions",
+    "batch_broke": "An error that nobody foresaw in a batch; it is halved until one is alone",
     "batch_refused": "PostgreSQL refused something in a batch; it is halved until one is alone",
     "claim_failed": "Partitions, or due webhooks, could not be claimed; tried again",
     "claimed": "Partitions are ours in the progress table too, and are worked on",
@@ -18,6 +19,7 @@ _CONSUMING = {
     "drain_timed_out": "Batches did not end within `CONSUMER_DRAIN_TIMEOUT_S`; they are done again",
     "fetch_failed": "Nothing could be fetched, the broker is away; tried again",
     "fetch_garbled": "The client cannot unpack what it fetched; records are read one by one",
+    "heartbeat_postponed": "PostgreSQL is away; what this process says of itself is not written",
     "join_failed": "The group could not be joined; tried again",
     "lag_unknown": "The ends of the logs could not be asked for; lag and stalls are not seen",
     "last_commit_failed": "Kafka was not told the last offsets; progress is in PostgreSQL",
@@ -27,7 +29,9 @@ _CONSUMING = {
     "partition_halted": "A partition stands still until someone acts; the remedy is in the line",
     "predecessor_evicted": "The last life of this instance was taken out of the group",
     "probe_failed": "Records could not be read one by one, the broker is away; tried again",
+    "record_broke": "A record met an error that nobody foresaw; it alone fails; please report it",
     "record_unreadable": "The client cannot unpack a record; its offset is set aside",
+    "record_set_aside": "A record became a dead letter; the line has its place and the reason",
     "recovering": "All work in flight is dropped and partitions are claimed anew",
     "release_failed": "Partitions were not given back at the end; the next owner waits a little",
     "stalled": "A partition with lag did not move; the process ends",
@@ -50,6 +54,7 @@ _TAGGING = {
     "images_parked": "Slow images of a batch were set aside: the batch went on without them",
     "parked_image_dealt_with": "A parked image was tagged, or failed for the reason in the line",
     "parked_image_overtaken": "A parked image was deleted or sent again while it was worked on",
+    "parked_image_broke": "A parked image met an error that nobody foresaw; it alone fails",
     "parked_image_postponed": "Something is away; the parked image is taken again later",
     "slow_lane_postponed": "PostgreSQL is away; parked images are looked for again",
     "engine_chosen": "The engine that runs the model, and why",
@@ -67,6 +72,7 @@ _TAGGING = {
 _ASKING = {
     "label_without_other_language": "A label has no alias in Russian or in English",
     "labels_without_other_language": "So many labels have no alias in Russian or in English",
+    "query_answered": "A query has its answer; its webhook follows",
 }
 _DELIVERING = {
     "delivery_internal_error": "A bug met one webhook, which is charged an attempt; report it",
@@ -95,7 +101,7 @@ _UPKEEP = {
     "upkeep_postponed": "PostgreSQL is away; the piece of upkeep is tried again",
 }
 _SERVING = {
-    "events_ended": "A stream of events was cut by an outage; the client comes back",
+    "events_postponed": "Those who listen are told nothing: PostgreSQL is away; tried again",
     "page_unavailable": "`/` says what is missing: lit-html was not fetched, or is another file",
     "links_disabled": "`SECRETS_KEY` is not set: there are no signed links",
     "part_away": "A request got 503 because something outside is away",

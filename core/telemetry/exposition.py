@@ -1,11 +1,16 @@
-"""Serve `/metrics` without ever stopping the process's work."""
+"""Serve `/metrics` and `/livez` without ever stopping the process's work."""
 
 import asyncio
 import errno
 import socket
+from collections.abc import Callable, Iterable
+from socketserver import ThreadingMixIn
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app
 
 from core.errors import ConfigurationError
 from core.telemetry.metrics import Metrics
@@ -17,15 +22,32 @@ RETRY_S = 5.0
 #: Errors that waiting does not cure: another machine's address, a port below 1024.
 _HOPELESS = {errno.EADDRNOTAVAIL, errno.EACCES}
 
+Answer = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers each request in a thread: one slow scrape keeps no probe waiting."""
+
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    """Logs nothing: probes come every few seconds."""
+
+    timeout = 10  # a client that sends nothing holds a thread no longer
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as inherited
+        """Log nothing."""
+
 
 def expose(metrics: Metrics, *, host: str, port: int, retry_s: float = RETRY_S) -> None:
-    """Serve `/metrics` from a daemon thread until the process ends. Needs a running loop.
+    """Serve `/metrics` and `/livez` from daemon threads until the process ends.
 
-    If the port is taken it is logged and tried again until it is free. A suspended predecessor may
-    hold it, or a process that was started at the same moment.
+    Needs a running loop. If the port is taken it is logged and tried again until it is free. A
+    suspended predecessor may hold it, or a process that was started at the same moment.
 
     Args:
-        metrics: what to serve.
+        metrics: what to serve; `/livez` answers 503 while a part of the process stands still.
         host: address to listen on.
         port: TCP port; 0 serves nothing.
         retry_s: seconds between two tries.
@@ -44,6 +66,22 @@ def expose(metrics: Metrics, *, host: str, port: int, retry_s: float = RETRY_S) 
     _try_later(metrics, host, port, retry_s)
 
 
+def answering(metrics: Metrics) -> Answer:
+    """Return what answers requests: `/livez`, and the metrics to all others."""
+    scraped = make_wsgi_app(metrics.registry)
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != "/livez":
+            body: Iterable[bytes] = scraped(environ, start_response)
+            return body
+        stuck = metrics.signs.stuck()
+        status = "503 Service Unavailable" if stuck else "200 OK"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return ["".join(f"{line}\n" for line in stuck or ["ok"]).encode()]
+
+    return answer
+
+
 def _try_later(metrics: Metrics, host: str, port: int, retry_s: float) -> None:
     def again() -> None:
         if _try_to_serve(metrics, host, port):
@@ -56,7 +94,24 @@ def _try_later(metrics: Metrics, host: str, port: int, retry_s: float) -> None:
 
 def _try_to_serve(metrics: Metrics, host: str, port: int) -> OSError | None:
     try:
-        start_http_server(port, addr=host, registry=metrics.registry)
+        start_server(answering(metrics), host, port)
     except OSError as error:
         return error
     return None
+
+
+def start_server(answer: Answer, host: str, port: int) -> None:
+    """Serve from daemon threads.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    family, address = _address(host, port)
+    kind: type[_Server] = type("_Server", (_Server,), {"address_family": family})
+    server = make_server(address, port, answer, kind, handler_class=_Silent)
+    Thread(target=server.serve_forever, daemon=True).start()
+
+
+def _address(host: str, port: int) -> tuple[int, str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return found[0][0], str(found[0][4][0])

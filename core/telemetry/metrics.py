@@ -15,6 +15,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from core.telemetry.vitals import Signs
+
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SLOW_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -25,12 +27,16 @@ class Metrics:
 
     Args:
         registry: where they are registered; a fresh one per test.
+
+    Attributes:
+        signs: what its parts say of themselves.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         # `_created` series double what is scraped and nothing reads them. Holds for the process.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
+        self.signs = Signs()
         self._consumer_work()
         self._consumer_trouble()
         self._consumer_standing()

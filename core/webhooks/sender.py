@@ -55,12 +55,14 @@ class Message:
         url: the callback.
         body: from `build_body`.
         secrets: `whsec_…`, one or more while a secret is being changed.
+        traceparent: the trace of the query, for the receiver to go on with.
     """
 
     id: UUID
     url: str
     body: bytes
     secrets: Sequence[str]
+    traceparent: str | None = None
 
 
 class WebhookSender(Generic[ResponseT]):
@@ -105,6 +107,8 @@ class WebhookSender(Generic[ResponseT]):
             "content-type": "application/json",
             "user-agent": self._user_agent,
         }
+        if message.traceparent is not None:
+            headers["traceparent"] = message.traceparent
         return await self._poster.post(
             message.url,
             content=message.body,

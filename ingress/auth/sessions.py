@@ -168,7 +168,7 @@ class SessionRing:
         return BegunSession(value, session)
 
     async def end(self, request: Request) -> None:
-        """End the session of a request, if it has one."""
+        """End the session of a request, if it has one; who asks was checked before."""
         if value := self.cookie_of(request):
             digest = _digest(value)
             self._remember(digest, self.clock(), None)

@@ -54,9 +54,10 @@ async def stream(
     """Yield the body in pieces, as they come.
 
     Raises:
-        Problem: `body_too_large`, `receive_timeout`.
+        Problem: `body_too_large`, `receive_timeout`, `unsupported_media_type` (compressed).
         ClientDisconnect: the client went away.
     """
+    _check_encoding(request)
     loop = asyncio.get_running_loop()
     received, waited = 0, 0.0
     more = True
@@ -126,6 +127,17 @@ def invalid(error: ValidationError) -> Problem:
     first = f"{fields[0].pointer or 'body'}: {fields[0].detail}"
     more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
     return Problem("invalid_request", first + more, Extra(errors=fields))
+
+
+def _check_encoding(request: Request) -> None:
+    """Refuse a compressed body: it would be unpacked to any size."""
+    given = request.headers.get("content-encoding", "").strip().lower()
+    if given not in ("", "identity"):
+        raise Problem(
+            "unsupported_media_type",
+            f"content encoding {given[:100]!r}; send the body as it is",
+            Extra(headers={"Accept-Encoding": "identity"}),
+        )
 
 
 def _check_json_type(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -61,7 +62,8 @@ class Shared(Generic[T]):
     async def of(self, look: Callable[[], Coroutine[None, None, T]]) -> T:
         """Return what `look` sees, or what a look that is under way sees."""
         if self._under_way is None:
-            self._under_way = asyncio.create_task(look())
+            # In a context of its own: it is made for all, not for the request that came first.
+            self._under_way = asyncio.create_task(look(), context=Context())
             self._under_way.add_done_callback(self._end)
         return await asyncio.shield(self._under_way)
 

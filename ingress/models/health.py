@@ -5,13 +5,14 @@ from typing import Literal
 
 from pydantic import Field
 
+from ingress.models.page.pipeline import RoleHealth
 from ingress.models.roots import Output
 
 
 class Check(Output):
     """The state of one dependency, or of the process itself."""
 
-    status: Literal["ok", "away", "stopping"]
+    status: Literal["ok", "away", "read_only", "stopping"]
     detail: str | None = None
 
 
@@ -38,3 +39,7 @@ class HealthReport(Output):
         description="What tagging processes run with at present; empty where none has reported."
     )
     checks: dict[str, Check]
+    roles: dict[str, RoleHealth] = Field(
+        description="How the processes of each role are, as they said themselves. The archive is"
+        " `degraded` while one is behind, not moving, silent or halted."
+    )

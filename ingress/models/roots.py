@@ -1,13 +1,13 @@
 """The roots of all models: what clients send, and what they get."""
 
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
-from schemas.strict import LabelName, Text, encodable
+from schemas.strict import LabelName, Text
 
-Words = Annotated[Text, AfterValidator(encodable)]
-Tag = Annotated[LabelName, AfterValidator(encodable)]
+Words = Text
+Tag = LabelName
 
 
 class Input(BaseModel):

@@ -3,33 +3,17 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from ingress.models.roots import Input, Output, Tag, Words, examples
-from schemas.labels import MAX_LABELS
-from schemas.strict import read_whole
+from ingress.models.roots import Input, Output, Words, examples
+from schemas.image import OwnLabels, TopK
 
 MAX_EXTENSIONS = 50
 
 
 class _Tagging(Input):
-    tags: tuple[Tag, ...] | None = Field(
-        None,
-        min_length=1,
-        max_length=MAX_LABELS,
-        description="Own labels; else the instance's.",
-        json_schema_extra={"uniqueItems": True},
-    )
-    top_k: int | None = Field(None, ge=1, le=MAX_LABELS, description="How many tags to keep.")
-
-    _read_top_k = field_validator("top_k", mode="before")(read_whole)
-
-    @field_validator("tags")
-    @classmethod
-    def _check_tags(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value is not None and len(set(value)) != len(value):
-            raise ValueError("tags must not repeat")
-        return value
+    tags: OwnLabels | None = Field(None, description="Own labels; else the instance's.")
+    top_k: TopK | None = Field(None, description="How many tags to keep.")
 
 
 class TagImageRequest(_Tagging):

@@ -90,12 +90,36 @@ CREATE TABLE heartbeats (
     started_at     timestamptz NOT NULL DEFAULT now(),
     seen_at        timestamptz NOT NULL DEFAULT now(),
     progressed_at  timestamptz,
-    oldest_waiting timestamptz,  -- since when the oldest piece of work waits; NULL: none does
+    oldest_waiting timestamptz,  -- since when the oldest piece of work waits; NULL: none, or unknown
+    waiting        int8,         -- pieces of work that wait; NULL: unknown
+    still_s        real        NOT NULL DEFAULT 0,   -- no progress for so long although work waits
     rates          jsonb       NOT NULL DEFAULT '{}',
+    about          jsonb       NOT NULL DEFAULT '{}',  -- model, lane, halted partitions, what is away
+    stopped_at     timestamptz,  -- as asked; NULL: it runs, or fell silent
     PRIMARY KEY (role, instance)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE heartbeats IS
-    'What each process says of itself every 5 s. Not written yet: for /health, /stats/pipeline and alarms.';
+    'What each part of each process says of itself every 5 s: for /health, /stats/pipeline and alarms.';
+
+-- A ring: 60 slots of 15 s per stage. It outlives restarts, and never grows.
+CREATE TABLE stage_trends (
+    stage     text        NOT NULL,
+    slot      int2        NOT NULL,
+    at        timestamptz NOT NULL,  -- begin of the 15 s
+    oldest_s  real        NOT NULL,  -- the longest wait that was seen in them
+    PRIMARY KEY (stage, slot)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE stage_trends IS 'How long the oldest piece of work of each stage waited, for the last 15 min.';
+
+CREATE TABLE changes (
+    xid      xid8        NOT NULL DEFAULT pg_current_xact_id(),
+    kind     text        NOT NULL CHECK (kind IN ('image', 'query')),
+    ids      uuid[]      NOT NULL,
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX changes_xid ON changes (xid);
+COMMENT ON TABLE changes IS
+    'Which images and queries a transaction changed, for those who watch: two minutes of them (docs/decisions/0032).';
 
 CREATE TABLE leases (
     name        text PRIMARY KEY,
@@ -427,16 +451,6 @@ CREATE TABLE label_previews (
 CREATE INDEX label_previews_waiting ON label_previews (created_at) WHERE state = 'waiting';
 COMMENT ON TABLE label_previews IS
     'What other labels would change: asked for by the HTTP face, made by a tagging process, which has the model.';
-
-CREATE TABLE loaded_models (
-    model     text NOT NULL,  -- as in tagged_images.model: name and weights
-    lane      text NOT NULL CHECK (lane IN ('fresh', 'bulk')),
-    loaded_at timestamptz NOT NULL DEFAULT now(),
-    seen_at   timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (model, lane)
-);
-COMMENT ON TABLE loaded_models IS
-    'The models that tagging processes have loaded, and the lanes they work on, as they say themselves.';
 
 
 -- best: what queries read -----------------------------------------------------------------------
@@ -965,6 +979,7 @@ BEGIN
                      (OLD.image_id, OLD.open_to_all, OLD.status, -1)) AS c (image_id, is_open, status, n),
              unnest(audiences_of(image_id, is_open)) AS audience
         WHERE status IS NOT NULL;
+        INSERT INTO changes (kind, ids) VALUES ('image', ARRAY[coalesce(NEW.image_id, OLD.image_id)]);
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
         PERFORM count_tagged(OLD.image_id, audiences_of(OLD.image_id, OLD.open_to_all), -1);

@@ -31,11 +31,18 @@ class Bridge:
     Args:
         place: the directory.
         intake: shared by all bridges of the process.
+        moved: is called whenever a step was taken.
     """
 
     def __init__(
-        self, place: RootedPath, intake: FileIntake, *, clock: Clock | None = None
+        self,
+        place: RootedPath,
+        intake: FileIntake,
+        *,
+        clock: Clock | None = None,
+        moved: Callable[[], object] = lambda: None,
     ) -> None:
+        self._moved = moved
         self._place = place
         self._intake = intake
         self._pace: Pace = intake.pace
@@ -66,6 +73,7 @@ class Bridge:
         while True:
             try:
                 await step()
+                self._moved()
             except TransientError as error:
                 # The next scan finds again what this step was working on.
                 log.warning("watch_postponed", root=self._place.root, error=str(error))

@@ -1,4 +1,4 @@
-"""Topics created by an explicit, idempotent step; differences from the plan are only reported."""
+"""Topics created by an explicit, idempotent step; of existing ones only what must be is altered."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,18 +8,23 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from core.errors import BrokerAway
+from core.messaging.kafka.altering import alter
 from core.messaging.kafka.connection import client_options, on_broker, translated
 from core.settings import KafkaSettings
 from schemas.topics import TopicPlan
 
 STEP_TIMEOUT_S = 30.0  # a broker that has just started may be electing leaders
+#: Settings without which a promise does not hold. By the producer's clock a record that was made
+#: eight days ago, or by a machine with a wrong date, is deleted minutes after it was acknowledged.
+MUST = frozenset({"message.timestamp.type"})
 
 
 async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> list[str]:
     """Create the topics that are missing; return one line per difference from the plan.
 
-    It is idempotent and may run several times at once. Existing topics are not altered: another
-    partition count would break the order per key, other limits are the operator's decision.
+    It is idempotent and may run several times at once. Of an existing topic only the settings in
+    `MUST` are altered: another partition count would break the order per key, other limits are the
+    operator's decision.
 
     Raises:
         BrokerAway: Kafka cannot be reached, or refused to create a topic.
@@ -79,18 +84,42 @@ async def _differences(
     for response in await client.describe_configs(resources):
         for _code, _message, _kind, name, entries in response.resources:
             found[name] = {entry[0]: entry[1] for entry in entries}
-    warnings: list[str] = []
-    for plan, name in zip(plans, names, strict=True):
-        if counts.get(name) != plan.partitions:
-            warnings.append(
-                f"{name}: {counts.get(name)} partitions, the plan has {plan.partitions}"
-            )
-        warnings += [
-            f"{name}: {key} is {found.get(name, {}).get(key)}, the plan has {value}"
-            for key, value in _wanted(settings, plan).items()
-            if found.get(name, {}).get(key) != value
-        ]
-    return warnings
+    lines = [
+        f"{name}: {counts.get(name)} partitions, the plan has {plan.partitions}"
+        for plan, name in zip(plans, names, strict=True)
+        if counts.get(name) != plan.partitions
+    ]
+    others = [
+        (name, key, found.get(name, {}).get(key), value)
+        for plan, name in zip(plans, names, strict=True)
+        for key, value in _wanted(settings, plan).items()
+        if found.get(name, {}).get(key) != value
+    ]
+    lines += [
+        f"{name}: {key} is {present}, the plan has {value}"
+        for name, key, present, value in others
+        if key not in MUST
+    ]
+    musts: dict[str, dict[str, str]] = {}
+    for name, key, _, value in others:
+        if key in MUST:
+            musts.setdefault(name, {})[key] = value
+    return lines + await _alter(client, musts)
+
+
+async def _alter(client: AIOKafkaAdminClient, musts: dict[str, dict[str, str]]) -> list[str]:
+    """Alter what must be; return one line per topic, whether it was done or refused."""
+    refused = await alter(client._client, musts)  # noqa: SLF001  # the admin client has its own
+    lines = []
+    for name, settings in musts.items():
+        wanted = ", ".join(f"{key}={value}" for key, value in settings.items())
+        why = refused.get(name)
+        lines.append(
+            f"{name}: {wanted} was set"
+            if why is None
+            else f"{name}: {wanted} is needed and was refused ({why}): let an administrator set it"
+        )
+    return lines
 
 
 def _wanted(settings: KafkaSettings, plan: TopicPlan) -> dict[str, str]:

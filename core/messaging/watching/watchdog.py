@@ -148,6 +148,7 @@ class Watchdog:
             metrics.consumer_held.labels(*labels).set(waiting.held_s)
         oldest_s = max((waiting.oldest_s for waiting in backlog.values()), default=0.0)
         metrics.consumer_age.labels(group).set(oldest_s)
+        self._session.vitals.sees(sum(one.records for one in backlog.values()), oldest_s)
         self._shown = set(backlog)
 
     def _tell_of_transactions(self, backlog: Mapping[Partition, Backlog]) -> None:

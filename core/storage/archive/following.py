@@ -15,6 +15,7 @@ from core.storage.archive import answer_rows, image_tags, keeping, ownership, st
 from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.statistics import Counts
 from core.storage.best import combos
+from core.storage.stream import changes
 from core.transaction import Transaction
 
 PORTION = 500
@@ -64,6 +65,7 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     await keeping.keep(tx)
     image_ids = [row["image_id"] for row in await tx.fetch(_IMAGE_IDS, numbers)]
     await image_tags.lock(tx, image_ids)
+    await changes.note(tx, "image", image_ids)
     await tx.execute(_TAKE_NOTES, numbers)
     if redated := [row["image_id"] for row in await tx.fetch(_DATES, numbers)]:
         await ownership.redate(tx, redated)

@@ -1,7 +1,7 @@
 """Images from the moment they are accepted to their end: table `images`, and the failure ledger."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -94,7 +94,9 @@ ON CONFLICT (image_id, reason) DO UPDATE SET
     detail = excluded.detail, attempts = failures.attempts + 1, last_at = now()
 """
 
-_JOB_COUNTS = "SELECT status, count(*) FROM images WHERE job_id = $1 GROUP BY status"
+_JOB_COUNTS = """
+SELECT job_id, status, count(*) FROM images WHERE job_id = ANY($1::uuid[]) GROUP BY job_id, status
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,4 +286,14 @@ async def record_failures(tx: Transaction, failed: Sequence[FailedImage]) -> Non
 
 async def job_counts(connection: Transaction, job_id: UUID) -> dict[str, int]:
     """Return how many of a job's images are in each status."""
-    return {row["status"]: row["count"] for row in await connection.fetch(_JOB_COUNTS, job_id)}
+    return (await counts_of_jobs(connection, [job_id]))[job_id]
+
+
+async def counts_of_jobs(
+    connection: Transaction, job_ids: Collection[UUID]
+) -> dict[UUID, dict[str, int]]:
+    """Return how many images are in each status, by job."""
+    counts: dict[UUID, dict[str, int]] = {job_id: {} for job_id in job_ids}
+    for row in await connection.fetch(_JOB_COUNTS, list(job_ids)):
+        counts[row["job_id"]][row["status"]] = row["count"]
+    return counts

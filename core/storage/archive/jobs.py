@@ -1,7 +1,7 @@
 """Directory jobs: leased by one runner at a time, resumable after any path. Table `jobs`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,13 @@ SELECT {_COLUMNS} FROM jobs
 WHERE ($1::text IS NULL OR owner = $1)
   AND ($2::timestamptz IS NULL OR (created_at, job_id) < ($2, $3))
 ORDER BY created_at DESC, job_id DESC LIMIT $4
+"""  # noqa: S608 - constants only
+# What people watch: open ones, those that ended a moment ago, and those that are asked for.
+_WATCHED = f"""
+SELECT {_COLUMNS} FROM jobs
+WHERE state IN ('waiting', 'running') OR finished_at > now() - make_interval(secs => $1)
+   OR job_id = ANY($2::uuid[])
+ORDER BY created_at DESC, job_id DESC LIMIT 500
 """  # noqa: S608 - constants only
 _CANCEL = """
 UPDATE jobs SET state = 'cancelled', lease_until = NULL, token = NULL, updated_at = now(),
@@ -177,6 +184,14 @@ async def recent(
     """Return jobs, newest first; `before` is (created_at, job_id) of the last one seen."""
     at, job_id = before or (None, None)
     return [_job(row) for row in await connection.fetch(_RECENT, owner, at, job_id, limit)]
+
+
+async def watched(
+    connection: Transaction, ended_within_s: float, job_ids: Collection[UUID] = ()
+) -> list[DirectoryJob]:
+    """Return open jobs, those that ended within so many seconds, and these; the newest first."""
+    rows = await connection.fetch(_WATCHED, ended_within_s, list(job_ids))
+    return [_job(row) for row in rows]
 
 
 async def cancel(tx: Transaction, job_id: UUID) -> bool:

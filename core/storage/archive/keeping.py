@@ -10,6 +10,7 @@ from typing import Any
 from core.storage.archive import ownership, statistics
 from core.storage.archive.ownership import CLOSED, NamedOwner
 from core.storage.archive.statistics import Counts
+from core.storage.stream import changes
 from core.transaction import Transaction
 
 _SET = "SELECT set_config('photo_archive.keeps', $1, true)"
@@ -28,13 +29,15 @@ async def keep_no_more(tx: Transaction) -> None:
 async def note_arrivals(
     tx: Transaction, rows: Sequence[Mapping[str, Any]], claims: Sequence[NamedOwner]
 ) -> None:
-    """Count the statuses of images that this transaction wrote, and give them their owners.
+    """Count and note images that this transaction wrote, and give them their owners.
 
     Args:
         rows: image_id, status, and the status before (`was`; None: it is new).
         claims: whom the arrivals name as owners; the schema's trigger counts for those who join.
     """
-    audiences = await ownership.audiences(tx, [row["image_id"] for row in rows])
+    image_ids = [row["image_id"] for row in rows]
+    await changes.note(tx, "image", image_ids)
+    audiences = await ownership.audiences(tx, image_ids)
     counts = Counts()
     for row in rows:
         was, status, now = row["was"], row["status"], audiences[row["image_id"]]

@@ -5,7 +5,7 @@ changed; upkeep folds that into the first. Nothing here reads all images. They a
 per owner, so that what one key sees is counted as cheaply as everything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
@@ -46,6 +46,14 @@ SELECT key, sum(images)::int8 AS images, sum(amount)::int8 AS amount FROM (
     SELECT key, images, amount FROM total_changes
     WHERE kind = $1 AND audience = ANY($2::text[]) AND key >= $3 AND key < $4
 ) AS t GROUP BY key HAVING sum(images) <> 0 ORDER BY key
+"""
+_STATUSES = """
+SELECT audience, key, sum(images)::int8 AS images FROM (
+    SELECT audience, key, images FROM totals WHERE kind = 'status' AND audience = ANY($1::text[])
+    UNION ALL
+    SELECT audience, key, images FROM total_changes
+    WHERE kind = 'status' AND audience = ANY($1::text[])
+) AS s GROUP BY audience, key HAVING sum(images) <> 0
 """
 _ONE = """
 SELECT coalesce(sum(images), 0)::int8 FROM (
@@ -172,6 +180,30 @@ async def counts(
     """
     rows = await connection.fetch(_SUMS, kind, audiences_for(owner), first, end)
     return {row["key"]: row["images"] for row in rows}
+
+
+async def statuses(
+    connection: Transaction, owners: Collection[str | None]
+) -> dict[str | None, dict[str, int]]:
+    """Return images per status, by who looks: for all of them one statement.
+
+    Args:
+        connection: to PostgreSQL.
+        owners: None: one who sees all.
+    """
+    audiences = {audience for owner in owners for audience in audiences_for(owner)}
+    found: dict[str, dict[str, int]] = {}
+    for row in await connection.fetch(_STATUSES, sorted(audiences)):
+        found.setdefault(row["audience"], {})[row["key"]] = row["images"]
+    return {owner: _added(found, audiences_for(owner)) for owner in owners}
+
+
+def _added(found: Mapping[str, Mapping[str, int]], audiences: Sequence[str]) -> dict[str, int]:
+    added: dict[str, int] = {}
+    for audience in audiences:
+        for key, images in found.get(audience, {}).items():
+            added[key] = added.get(key, 0) + images
+    return added
 
 
 async def count(connection: Transaction, kind: Kind, key: str, *, owner: str | None = None) -> int:

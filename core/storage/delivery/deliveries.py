@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+from core.storage.stream.changes import noting_queries
 from core.transaction import Transaction
 from schemas.callback import CallbackRequested
 
@@ -42,21 +43,24 @@ WITH asked AS (
     WHERE u.query_id NOT IN (SELECT query_id FROM asked WHERE deleted_at IS NOT NULL)
     ORDER BY u.delivery_id
     ON CONFLICT (delivery_id) DO NOTHING
-    RETURNING target, sender, line, attempt, next_at, state
-)
+    RETURNING query_id, target, sender, line, attempt, next_at, state
+), noted AS ({noting_queries()})
 {OPEN_LANES}
 """  # noqa: S608 - a constant
 
 #: Ends the statement of a claim (`lanes`), over the webhooks that it has `locked`. The attempt is
 #: counted here, before anything is sent. Parameters: $11 the token, $12 how long the lease lasts.
-LEASE = """
+LEASE = f"""
+, leased AS (
 UPDATE deliveries d SET state = 'leased', attempt = d.attempt + 1, token = $11,
                         lease_until = clock_timestamp() + $12::interval
 FROM locked WHERE d.delivery_id = locked.delivery_id
 RETURNING d.delivery_id, d.query_id, d.owner, d.sender, d.target, d.url,
           d.event::text AS event, d.attempt, d.attempt - d.attempts_before AS made,
           coalesce(d.asked_at, d.created_at) AS created_at
-"""
+), noted AS ({noting_queries("leased")})
+SELECT * FROM leased
+"""  # noqa: S608 - a constant
 
 # Attempts beyond the schedule arise only from crashes; one more is allowed, to record an outcome.
 _EXPIRE = f"""
@@ -70,8 +74,8 @@ WITH expired AS (
            reason = CASE WHEN spent THEN 'process_crashed' END,
            finished_at = CASE WHEN spent THEN now() END
     FROM expired e WHERE d.delivery_id = e.delivery_id
-    RETURNING d.target, d.sender, d.line, d.attempt, d.next_at, d.state
-), opened AS ({OPEN_LANES})
+    RETURNING d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
+), opened AS ({OPEN_LANES}), noted AS ({noting_queries()})
 SELECT state = 'dead' AS spent FROM changed
 """  # noqa: S608 - a constant
 
@@ -105,23 +109,26 @@ WITH given AS (
     FROM last g WHERE d.delivery_id = g.delivery_id
       AND (d.state = 'leased' AND d.token = g.token
            OR g.state = 'delivered' AND d.state <> 'delivered')
-    RETURNING d.delivery_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
-), opened AS ({OPEN_LANES})
+    RETURNING d.delivery_id, d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
+), opened AS ({OPEN_LANES}), noted AS ({noting_queries()})
 SELECT delivery_id FROM changed
 """  # noqa: S608 - a constant
 
 # By the URL alone: a look at what is due, once per removed endpoint, and no need to know its lane.
-_GIVE_UP = """
-UPDATE deliveries SET state = 'dead', reason = $3, finished_at = now()
-WHERE state = 'due' AND owner = $1 AND url = $2
-"""
+_GIVE_UP = f"""
+WITH changed AS (
+    UPDATE deliveries SET state = 'dead', reason = $3, finished_at = now()
+    WHERE state = 'due' AND owner = $1 AND url = $2 RETURNING query_id
+), noted AS ({noting_queries()})
+SELECT count(*) FROM changed
+"""  # noqa: S608 - a constant
 _AGAIN = f"""
 WITH changed AS (
     UPDATE deliveries SET state = 'due', next_at = now(), asked_at = now(),
            attempts_before = attempt, reason = NULL, finished_at = NULL
     WHERE delivery_id = ANY($1::uuid[]) AND state IN ('due', 'dead')
-    RETURNING target, sender, line, attempt, next_at, state
-)
+    RETURNING query_id, target, sender, line, attempt, next_at, state
+), noted AS ({noting_queries()})
 {OPEN_LANES}
 """  # noqa: S608 - a constant
 # Two requests at once for a delivered answer give one new webhook, not two.
@@ -132,8 +139,8 @@ WITH changed AS (
     FROM unnest($1::uuid[], $2::uuid[]) AS u (known, fresh)
     JOIN deliveries d ON d.delivery_id = u.known
     ON CONFLICT (delivery_id) DO NOTHING
-    RETURNING target, sender, line, attempt, next_at, state
-)
+    RETURNING query_id, target, sender, line, attempt, next_at, state
+), noted AS ({noting_queries()})
 {OPEN_LANES}
 """  # noqa: S608 - a constant
 _WITHDRAW = """
@@ -159,8 +166,8 @@ WITH waiting AS (
 ), changed AS (
     UPDATE deliveries d SET next_at = w.earliest FROM waiting w
     WHERE d.delivery_id = w.delivery_id AND w.earliest < d.next_at
-    RETURNING d.delivery_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
-), opened AS ({OPEN_LANES})
+    RETURNING d.delivery_id, d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
+), opened AS ({OPEN_LANES}), noted AS ({noting_queries()})
 SELECT delivery_id FROM changed
 """  # noqa: S608 - a constant
 
@@ -281,7 +288,7 @@ def _state_after(attempt: Attempt, outcome: Settled) -> str:
 
 async def give_up(tx: Transaction, *, owner: str, url: str, reason: str) -> int:
     """Give up the webhooks to a URL that wait; return how many."""
-    return int((await tx.execute(_GIVE_UP, owner, url, reason)).split()[-1])
+    return int(await tx.fetchval(_GIVE_UP, owner, url, reason))
 
 
 async def make_due_again(tx: Transaction, delivery_ids: Sequence[UUID]) -> None:

@@ -23,7 +23,7 @@ _FIND = f"SELECT {_COLUMNS} FROM inboxes WHERE token = $1"  # noqa: S608 - a con
 _SET_ANSWER = f"""
 UPDATE inboxes SET answer = $2::jsonb WHERE token = $1 RETURNING {_COLUMNS}
 """  # noqa: S608 - a constant
-_COUNTS = "SELECT token, received FROM inboxes WHERE $1::text IS NULL OR owner = $1"
+_COUNTS = "SELECT owner, token, received FROM inboxes ORDER BY created_at"
 # The row of the inbox is locked by its count: posts come one after the other.
 _ADD_POST = """
 WITH counted AS (UPDATE inboxes SET received = received + 1 WHERE token = $1)
@@ -118,10 +118,10 @@ async def find(connection: Transaction, token: str) -> Inbox | None:
     return None if row is None else _inbox(row)
 
 
-async def counts(connection: Transaction, owner: str | None) -> dict[str, int]:
-    """Return how many posts an owner's inboxes have had, or all of them, by their tokens."""
-    rows = await connection.fetch(_COUNTS, owner)
-    return {row["token"]: row["received"] for row in rows}
+async def counts(connection: Transaction) -> list[tuple[str, str, int]]:
+    """Return (owner, token, posts since it was made) of all inboxes."""
+    rows = await connection.fetch(_COUNTS)
+    return [(row["owner"], row["token"], row["received"]) for row in rows]
 
 
 async def set_answer(connection: Transaction, token: str, answer: Mapping[str, Any]) -> Inbox:

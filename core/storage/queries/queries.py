@@ -8,17 +8,21 @@ from typing import Any, Literal
 from uuid import UUID
 
 from core.storage.delivery.listing import DeliveryStatus, of_query
+from core.storage.stream.changes import noting_queries
 from core.transaction import Transaction
 from schemas.callback import CallbackRequested
 from schemas.query import QuerySubmitted
 from schemas.token import Token
 
-_ACCEPT = """
-INSERT INTO queries (query_id, owner, text, callback_url, options, fingerprint, status)
-VALUES ($1, $2, $3, $4, $5::jsonb, $6, 'accepted')
-ON CONFLICT (query_id) DO NOTHING
-RETURNING query_id
-"""
+_ACCEPT = f"""
+WITH changed AS (
+    INSERT INTO queries (query_id, owner, text, callback_url, options, fingerprint, status)
+    VALUES ($1, $2, $3, $4, $5::jsonb, $6, 'accepted')
+    ON CONFLICT (query_id) DO NOTHING
+    RETURNING query_id
+), noted AS ({noting_queries()})
+SELECT query_id FROM changed
+"""  # noqa: S608 - a constant
 _FINGERPRINT = "SELECT fingerprint, deleted_at FROM queries WHERE query_id = $1"
 
 _STATUS = """
@@ -30,7 +34,8 @@ FROM queries WHERE query_id = $1 AND deleted_at IS NULL
 # The first answer wins: a replay may find other images and must change nothing. A query accepted by
 # HTTP has a fingerprint: a record on the topic that has its id, but another text or address, does
 # not answer it.
-_ANSWER = """
+_ANSWER = f"""
+WITH changed AS (
 INSERT INTO queries (query_id, text, callback_url, options, status, answer, answered_at)
 SELECT u.query_id, u.text, u.url, u.options::jsonb, 'answered', u.answer::jsonb, now()
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[])
@@ -43,9 +48,12 @@ WHERE queries.status <> 'answered'
        OR (queries.text, queries.callback_url) = (excluded.text, excluded.callback_url))
 RETURNING query_id, owner,
           extract(epoch FROM now() - accepted_at)::float8 AS waited_s
-"""
+), noted AS ({noting_queries()})
+SELECT * FROM changed
+"""  # noqa: S608 - a constant
 
-_WAIT = """
+_WAIT = f"""
+WITH changed AS (
 INSERT INTO queries (query_id, text, callback_url, options, status)
 SELECT u.query_id, u.text, u.url, u.options::jsonb, 'waiting'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
@@ -55,7 +63,9 @@ ON CONFLICT (query_id) DO UPDATE SET status = 'waiting' WHERE queries.status = '
   AND (queries.fingerprint IS NULL
        OR (queries.text, queries.callback_url) = (excluded.text, excluded.callback_url))
 RETURNING query_id
-"""
+), noted AS ({noting_queries()})
+SELECT query_id FROM changed
+"""  # noqa: S608 - a constant
 _PARK = """
 INSERT INTO parked_queries (query_id, topic, part, log_offset, outbox_id, event, deadline)
 SELECT u.query_id, u.topic, u.part, u.log_offset, u.outbox_id, u.event::jsonb,

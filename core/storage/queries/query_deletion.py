@@ -6,6 +6,7 @@ from uuid import UUID
 
 from core.storage.delivery import deliveries
 from core.storage.queries import queries
+from core.storage.stream import changes
 from core.transaction import Transaction
 
 # The tombstone counts as answered, so that it is not answered; the text is erased.
@@ -49,4 +50,5 @@ async def delete(tx: Transaction, query_id: UUID, *, owner: str | None) -> Delet
     while gone:
         gone, waited = await deliveries.withdraw(tx, query_id)
         withdrawn += waited
+    await changes.note(tx, "query", [query_id])
     return Deleted(await tx.fetchval(_DELETE, query_id), withdrawn)

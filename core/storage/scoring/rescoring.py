@@ -12,6 +12,7 @@ from uuid import UUID
 from core.storage.archive import answer_rows, image_tags, keeping, statistics
 from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.statistics import Counts
+from core.storage.stream import changes
 from core.storage.vectors import from_wire
 from core.tags import TagScore
 from core.transaction import Transaction
@@ -222,6 +223,8 @@ async def write(
         version,
         model,
     )
+    written = {row["id"] for row in rows}
+    await changes.note(tx, "image", [it.image_id for it, _ in images if it.number in written])
     tags_of = {image.number: tags for image, tags in images}
     stored = tuple(
         StoredTags(

@@ -4,12 +4,20 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from ingress.models.roots import Input, Output, Words, examples
-from schemas.query import MAX_TEXT_CHARS, QueryOptions
-from schemas.strict import read_whole
-from schemas.token import decode_token
+from ingress.models.roots import Input, Output, examples
+from schemas.query import (
+    AfterToken,
+    CallbackUrl,
+    MinScore,
+    Payload,
+    QueryOptions,
+    QueryText,
+    TopN,
+    check_order,
+)
+from schemas.strict import Moment
 
 
 class QueryRequest(Input):
@@ -29,37 +37,22 @@ class QueryRequest(Input):
         },
     )
 
-    text: Words = Field(min_length=1, max_length=MAX_TEXT_CHARS, pattern=r"\S")
-    callback_url: Words = Field(
-        min_length=1,
-        max_length=2000,
-        description="Where the signed webhook is sent.",
-        json_schema_extra={"format": "uri"},
+    text: QueryText
+    callback_url: CallbackUrl = Field(
+        description="Where the signed webhook is sent.", json_schema_extra={"format": "uri"}
     )
-    top_n: int = Field(1, ge=1, le=50, description="The best image whole, the others as links.")
-    min_score: float = Field(0.0, ge=0, le=1e6, allow_inf_nan=False)
-    date_from: AwareDatetime | None = Field(None, description="Taken at or after this time.")
-    date_to: AwareDatetime | None = Field(None, description="Taken before this time.")
-    after: Words | None = Field(
-        None, max_length=500, description="`token` of an upload: its tags are seen, or waited for."
+    top_n: TopN = Field(1, description="The best image whole, the others as links.")
+    min_score: MinScore = 0.0
+    date_from: Moment | None = Field(None, description="Taken at or after this time.")
+    date_to: Moment | None = Field(None, description="Taken before this time.")
+    after: AfterToken | None = Field(
+        None, description="`token` of an upload: its tags are seen, or waited for."
     )
-    payload: Literal["inline", "link"] = Field(
-        "inline", description="The picture as base64, or as a signed link."
-    )
-
-    _read_top_n = field_validator("top_n", mode="before")(read_whole)
-
-    @field_validator("after")
-    @classmethod
-    def _check_after(cls, value: str | None) -> str | None:
-        if value is not None:
-            decode_token(value)
-        return value
+    payload: Payload = Field("inline", description="The picture as base64, or as a signed link.")
 
     @model_validator(mode="after")
     def _check_dates(self) -> "QueryRequest":
-        if self.date_from and self.date_to and self.date_from >= self.date_to:
-            raise ValueError("date_from must lie before date_to")
+        check_order(self.date_from, self.date_to)
         return self
 
     def options(self) -> QueryOptions:

@@ -3,11 +3,11 @@
 from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, field_validator
+from pydantic import Field, field_validator
 
 from core.storage.delivery.redelivery import MAX_LIMIT
 from ingress.models.roots import Input, Output, Words, examples
-from schemas.strict import read_whole
+from schemas.strict import Moment, read_whole
 
 
 class RedeliveryFilter(Input):
@@ -22,8 +22,8 @@ class RedeliveryFilter(Input):
         max_length=3,
         description="`delivered` ones go out as new webhooks.",
     )
-    since: AwareDatetime | None = Field(None, description="Ended (or made) at or after this time.")
-    until: AwareDatetime | None = Field(None, description="Ended (or made) before this time.")
+    since: Moment | None = Field(None, description="Ended (or made) at or after this time.")
+    until: Moment | None = Field(None, description="Ended (or made) before this time.")
 
 
 class RedeliveryRequest(Input):

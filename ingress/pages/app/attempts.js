@@ -9,11 +9,11 @@ import { clock, date, duration, number, t } from "./words.js";
 const PARTS = ["dns", "connect", "tls", "wait"];
 
 export const deliveryView = (one) => html`<section class="card">
-  <h3>${t("query.webhook")} <code class="long">${one.url}</code></h3>
+  <h3>${t("query.webhook")} <code>${one.url}</code></h3>
   <p class="row"><span class="quiet">webhook-id <code>${one.delivery_id}</code> · ${t("query.same_id")}</span>
     <button type="button" @click=${() => signatureDialog({ id: one.delivery_id })}>${t("signature.open")}</button></p>
-  ${one.attempts.length ? html`<ol class="attempts">${repeat(one.attempts, (each) => each.attempt, (each) => attempt(each, one))}
-    ${next(one)}</ol>` : html`<ol class="attempts">${next(one)}</ol>`}
+  ${one.attempts.length ? html`<ol class="lines">${repeat(one.attempts, (each) => each.attempt, (each) => attempt(each, one))}
+    ${next(one)}</ol>` : html`<ol class="lines">${next(one)}</ol>`}
 </section>`;
 
 function attempt(one, delivery) {
@@ -27,7 +27,7 @@ function attempt(one, delivery) {
       ${one.took_ms === null ? nothing : html`<span>${duration(one.took_ms / 1000)}</span>`}</p>
     ${times(one)}
     ${one.detail ? html`<p class="quiet" lang="en">${one.detail}</p>` : nothing}
-    <div class="row top">
+    <div class="row">
       <details><summary>${t("query.request")}</summary>${request(one, delivery)}</details>
       ${one.headers?.length || one.body ? html`<details><summary>${t("query.response")}</summary>${response(one)}</details>` : nothing}
     </div>
@@ -47,8 +47,8 @@ function times(one) {
   if (!parts.length) return nothing;
   const named = parts.map((part) => ({ ...part, text: `${t(`query.part_${part.kind}`)} ${duration(part.value / 1000)}` }));
   const whole = Math.max(one.took_ms ?? 0, parts.reduce((sum, part) => sum + part.value, 0));
-  return html`<div class="times">${split(named, whole, named.map((part) => part.text).join(", "))}
-    <details class="behind"><summary>${named.map((part) => html`<span class="key ${part.kind}">${part.text}</span> `)}</summary>
+  return html`<div>${split(named, whole, named.map((part) => part.text).join(", "))}
+    <details class="behind"><summary>${named.map((part) => html`<i class="key ${part.kind}"></i> ${part.text} `)}</summary>
       <table><thead><tr><th scope="col">${t("query.part")}</th><th scope="col">ms</th></tr></thead>
         <tbody>${named.map((part) => html`<tr><td>${t(`query.part_${part.kind}`)}</td><td>${number(part.value)}</td></tr>`)}</tbody></table>
     </details></div>`;
@@ -68,7 +68,7 @@ function request(one, delivery) {
 }
 
 function response(one) {
-  return html`<dl>${(one.headers ?? []).map(([name, value]) => html`<dt><code>${name}</code></dt><dd><code class="long">${value}</code></dd>`)}</dl>
+  return html`<dl>${(one.headers ?? []).map(([name, value]) => html`<dt><code>${name}</code></dt><dd><code>${value}</code></dd>`)}</dl>
     ${one.body ? html`<pre tabindex="0" role="group" aria-label=${t("query.response")}>${one.body}</pre>` : html`<p class="quiet">${t("query.no_body")}</p>`}
     ${one.body_is_cut ? html`<p class="quiet">${t("query.body_cut")}</p>` : nothing}`;
 }
@@ -85,6 +85,7 @@ function next(one) {
   const at = one.next_at ?? one.waits_until;
   return html`<li class="next">
     ${mark("warn", "↻", at ? html`${t("query.next", { attempt: one.attempt + 1 })} ${countdown(at)}` : t("queries.state_waiting"))}
+    ${one.is_manual ? html`<span class="quiet">${t("query.manual")}</span>` : nothing}
     ${one.waits_for ? html`<span>${t(`query.waits.${one.waits_for}`)}</span>` : nothing}
   </li>`;
 }

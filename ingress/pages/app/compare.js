@@ -77,7 +77,7 @@ export function compareDialog(images) {
 }
 
 function view(images, state, acts) {
-  const button = (text, label, act) => html`<button type="button" aria-label=${label} title=${label} @click=${act}>${text}</button>`;
+  const button = (text, label, act) => html`<button type="button" data-shape=${text} aria-label=${label} title=${label} @click=${act}></button>`;
   return html`<div class="compare" @keydown=${acts.key}>
     <div class="row" role="toolbar" aria-label=${t("compare.tools")}>
       ${button("+", t("compare.in"), () => acts.zoom(1.5))} ${button("−", t("compare.out"), () => acts.zoom(1 / 1.5))}
@@ -89,7 +89,7 @@ function view(images, state, acts) {
         ${images.map((_, at) => html`<button type="button" aria-pressed=${state.only === at} @click=${() => acts.only(at)}>${letterOf(at)}</button>`)}
       </span>
     </div>
-    <div class="panes">${images.map((image, at) => html`<figure ?hidden=${state.only !== null && state.only !== at}>
+    <div class="beside">${images.map((image, at) => html`<figure ?hidden=${state.only !== null && state.only !== at}>
       <div class="pane" tabindex="0" role="img" aria-label=${`${letterOf(at)}: ${image.image_path}`} @wheel=${acts.wheel} @pointerdown=${acts.press}
         @pointermove=${acts.drag} @pointerup=${acts.release} @pointercancel=${acts.release}>
         <img alt="" draggable="false" src=${state.whole.has(image.image_id) ? `/images/${image.image_id}/content` : `/images/${image.image_id}/thumb?size=large`}></div>

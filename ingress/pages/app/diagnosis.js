@@ -34,9 +34,7 @@ function ofStage(stage, doc, now) {
   if (stage.state === "silent") {
     return [{level: "bad", key: "silent", values}];
   }
-  if (stage.state === "stopped") {
-    return [{level: "bad", key: "stopped", values}];
-  }
+  if (stage.state === "stopped") return [{ level: waits.n ? "bad" : "warn", key: "stopped", values }];
   if (stage.state === "halted" && !doc.halted.length) {
     return [{level: "bad", key: "stage_halted", values: {...values, detail: stage.detail}}];
   }

@@ -3,7 +3,7 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
 import { compareDialog } from "./compare.js";
-import { busy, letterOf, moment, wordOf } from "./marks.js";
+import { busy, letterOf, moment, none, wordOf } from "./marks.js";
 import { apiButton, emptyState, problemStrip, say, scopeGate, tabs, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { bytes, date, duration, number, t } from "./words.js";
@@ -152,7 +152,7 @@ function screen(state, acts) {
   const { level } = paramsOf(state.place);
   const { page, problem, groups } = state;
   return html`
-    <header class="head"><h1>${t("duplicates.title")}</h1>
+    <header class="row spread"><h1>${t("duplicates.title")}</h1>
       <span class="row">${page?.bytes_to_gain ? html`<span class="quiet">${t("duplicates.to_gain", { size: bytes(page.bytes_to_gain) })}</span>` : nothing}
         ${apiButton(() => ({ path: "/duplicates", params: paramsOf(state.place) }))}</span></header>
     ${may("read") ? nothing : scopeGate("read", html`<p>${t("duplicates.what")}</p>`)}
@@ -190,8 +190,8 @@ function list(state, acts) {
     acts.show(at);
     acts.turn({ view: null });
   };
-  return html`<ol class="groups">${repeat(state.groups, (one) => pairOf(...one.images.map((each) => each.image_id)), (one, at) => html`<li>
-      <a href="#/duplicates" @click=${see(at)}>${one.images.slice(0, 4).map((image) => html`<img loading="lazy" alt="" height="80" src=${small(image)}>`)}
+  return html`<ol class="lines">${repeat(state.groups, (one) => pairOf(...one.images.map((each) => each.image_id)), (one, at) => html`<li>
+      <a class="row" href="#/duplicates" @click=${see(at)}>${one.images.slice(0, 4).map((image) => html`<img class="thumb" loading="lazy" alt="" height="80" src=${small(image)}>`)}
         <span>${one.images.map((image) => image.image_path).join(" · ")}</span></a> <span class="quiet">${evidence(one)}</span></li>`)}</ol>
     ${state.next ? html`<button type="button" ?disabled=${state.isBusy} @click=${() => acts.load(true)}>${t("duplicates.more")}</button>` : nothing}`;
 }
@@ -205,7 +205,7 @@ function group(one, state, acts) {
     <div class="row spread"><b>${t("duplicates.place", { at: state.at + 1, of: all })}</b>
       <span class="row"><button type="button" ?disabled=${state.at === 0} @click=${() => acts.step(-1)}>← ${t("duplicates.previous")}</button>
         <button type="button" ?disabled=${state.at >= state.groups.length - 1} @click=${() => acts.step(1)}>${t("duplicates.next")} →</button></span></div>
-    <div class="pair" role="radiogroup" aria-label=${t("duplicates.keep_which")}>
+    <div class="beside" role="radiogroup" aria-label=${t("duplicates.keep_which")}>
       ${repeat(one.images, (image) => image.image_id, (image, at) => picture(image, at, one, state, acts))}</div>
     <p>${evidence(one)}</p>
     ${suggestion(one)}
@@ -222,16 +222,16 @@ function picture(image, at, one, state, acts) {
   const isKept = one.decision?.keep === image.image_id;
   return html`<figure class="card">
     <a href=${link("photos", image.image_id)} aria-label=${t("duplicates.open_photo", { name })}>
-      <img alt=${t("duplicates.picture", { name })} src=${`/images/${image.image_id}/thumb?size=large`}></a>
+      <img class="whole" alt=${t("duplicates.picture", { name })} src=${`/images/${image.image_id}/thumb?size=large`}></a>
     <figcaption>
       ${one.decision ? html`<b>${name}</b> ${isKept ? html`✓ ${t("duplicates.is_kept")}` : nothing}`
-        : html`<label class="keep"><input type="radio" name="keep" .checked=${state.chosen === image.image_id} @change=${() => acts.choose(image.image_id)}>
+        : html`<label><input type="radio" name="keep" .checked=${state.chosen === image.image_id} @change=${() => acts.choose(image.image_id)}>
           <b>${name}</b> ${t("duplicates.keep_this")}</label>`}
       <dl>
-        <dt>${t("duplicates.size")}</dt><dd>${image.width ? `${image.width} × ${image.height}` : "–"} · ${image.size_bytes === null ? "–" : bytes(image.size_bytes)}</dd>
+        <dt>${t("duplicates.size")}</dt><dd>${image.width ? `${image.width} × ${image.height}` : none} · ${image.size_bytes === null ? none : bytes(image.size_bytes)}</dd>
         <dt>${t("duplicates.taken")}</dt><dd>${image.exif_datetime ? date(image.exif_datetime) : t("duplicates.unknown")}</dd>
         <dt>${t("duplicates.camera")}</dt><dd>${image.camera ?? t("duplicates.unknown")}</dd>
-        <dt>${t("duplicates.path")}</dt><dd class="long">${image.image_path}</dd>
+        <dt>${t("duplicates.path")}</dt><dd>${image.image_path}</dd>
       </dl></figcaption></figure>`;
 }
 

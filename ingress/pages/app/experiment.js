@@ -33,12 +33,12 @@ export function outcomeView({ outcome, error }, all) {
       <thead><tr>${["label", "gained", "lost", "before", "after"].map((key) => html`<th scope="col">${t(`labels.col_${key}`)}</th>`)}</tr></thead>
       <tbody>${moved.slice(0, 100).map((one) => html`<tr>
         <th scope="row" lang=${tagName(one.name).lang}>${tagName(one.name).text}</th>
-        <td class="good" data-label=${t("labels.col_gained")}>+${number(one.gained)}</td>
-        <td class="bad" data-label=${t("labels.col_lost")}>−${number(one.lost)}</td>
+        <td class="good" data-label=${t("labels.col_gained")}>${one.gained ? `+${number(one.gained)}` : number(0)}</td>
+        <td class="bad" data-label=${t("labels.col_lost")}>${one.lost ? `−${number(one.lost)}` : number(0)}</td>
         <td data-label=${t("labels.col_before")}>${number(one.before)} ${bar(one.before / most)}</td>
         <td data-label=${t("labels.col_after")}>${number(one.after)} ${bar(one.after / most)}</td></tr>`)}</tbody></table>` : nothing}
     ${outcome.examples.length ? html`<h3>${t("labels.examples", { n: outcome.examples.length })}</h3>
-      <ul class="examples">${outcome.examples.map((one) => html`<li class="card">
+      <ul class="beside">${outcome.examples.map((one) => html`<li class="card row">
         <a href=${link("photos", one.image_id)}>${thumb(one, t("labels.example_alt", { path: one.image_path }))}</a>
         <span>${tags(one.before)} <span class="mark" data-shape="→"><span class="sr">${t("labels.becomes")}</span></span> ${tags(one.after)}</span></li>`)}</ul>` : nothing}`;
 }

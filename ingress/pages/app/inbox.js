@@ -81,7 +81,7 @@ function screen(state, acts, ask) {
   const { box, problem } = state;
   return html`
     <p><a href="#/queries">← ${t("queries.title")}</a></p>
-    <header class="head"><h1>${t("inbox.title")}</h1>
+    <header class="row spread"><h1>${t("inbox.title")}</h1>
       ${state.token ? apiButton(() => ({ path: `/inbox/${state.token}` })) : nothing}</header>
     <p>${t("inbox.what")}</p>
     ${problem ? problemStrip(problem, acts.load) : nothing}
@@ -93,7 +93,7 @@ function screen(state, acts, ask) {
 function found({ box, asked, isBusy }, acts, ask) {
   return html`
     <div class="snippet"><pre tabindex="0" role="group" aria-label=${t("inbox.address")}>${box.url}</pre>${copyButton(box.url)}</div>
-    <div class="halves">
+    <div class="beside">
       <section class="card"><h2>${t("inbox.ask")}</h2>${ask.view()}
         ${asked.length ? html`<ul>${asked.map((id) => html`<li><a href=${link("queries", id)}>${t("inbox.watch")}</a></li>`)}</ul>` : nothing}</section>
       <section class="card"><h2>${t("inbox.answers")}</h2>${answers(box.answer, isBusy, acts)}</section>
@@ -101,7 +101,7 @@ function found({ box, asked, isBusy }, acts, ask) {
     <section>
       <div class="row spread"><h2>${t("inbox.posts", { n: box.posts.length })}</h2>
         <button type="button" ?disabled=${!box.posts.length || isBusy} @click=${acts.clear}>${t("inbox.clear")}</button></div>
-      ${box.posts.length ? html`<ol class="posts">${repeat(box.posts, (one) => `${one.at} ${one.webhook_id} ${one.attempt_seen}`, (one) => post(one, box.posts))}</ol>`
+      ${box.posts.length ? html`<ol class="lines">${repeat(box.posts, (one) => `${one.at} ${one.webhook_id} ${one.attempt_seen}`, (one) => post(one, box.posts))}</ol>`
         : emptyState({ title: t("inbox.none"), text: t("inbox.none_what") })}
     </section>`;
 }
@@ -130,10 +130,10 @@ function post(one, all) {
       ${mark(signature[0], signature[1], t(`inbox.${signature[2]}`))}
       <span class="quiet">${one.answered ? t("inbox.answered", { answer: String(one.answered) }) : t("inbox.no_answer")}</span>
       <span class="quiet">${moment(one.at)}</span></p>
-    <div class="row top">
+    <div class="row">
       ${one.query_id ? html`<a href=${link("queries", one.query_id)}>${t("inbox.to_query")}</a>` : nothing}
       <button type="button" @click=${check}>${t("signature.open")}</button>
-      <details><summary>${t("inbox.headers")}</summary><dl>${one.headers.map(([name, value]) => html`<dt><code>${name}</code></dt><dd><code class="long">${value}</code></dd>`)}</dl></details>
+      <details><summary>${t("inbox.headers")}</summary><dl>${one.headers.map(([name, value]) => html`<dt><code>${name}</code></dt><dd><code>${value}</code></dd>`)}</dl></details>
       <details><summary>${t("inbox.body")}</summary><pre tabindex="0" role="group" aria-label=${t("inbox.body")}>${pretty(one.body)}</pre>
         ${isCut ? html`<p class="quiet">${t("query.body_cut")}</p>` : nothing}</details>
     </div></li>`;

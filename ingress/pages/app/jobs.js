@@ -39,7 +39,7 @@ function view(jobs, problem, acts) {
   return html`<section>
     <h2>${t("jobs.title")}</h2>
     ${problem ? problemStrip(problem) : nothing}
-    ${jobs.length ? html`<ul class="jobs">${repeat(jobs, (job) => job.job_id, (job) => row(job, acts))}</ul>`
+    ${jobs.length ? html`<ul class="lines">${repeat(jobs, (job) => job.job_id, (job) => row(job, acts))}</ul>`
       : html`<p class="quiet">${t("jobs.none")}</p>`}
   </section>`;
 }
@@ -50,7 +50,7 @@ function row(job, acts) {
   const counts = job.total === null
     ? t("jobs.counting", {n: made})
     : t("jobs.progress", {made: number(made), total: number(job.total)});
-  return html`<li>
+  return html`<li class="stack">
     <strong>${job.directory}</strong> ${mark(...MARKS[job.state], t(`jobs.state_${job.state}`))}
     ${progress(made, job.total, t("jobs.of", {directory: job.directory}))}
     <span>${counts}

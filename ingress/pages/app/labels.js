@@ -159,7 +159,7 @@ function keep(set) {
 function screen(state, acts) {
   const { now, problem } = state;
   return html`
-    <header class="head"><h1>${t("labels.title")}</h1>
+    <header class="row spread"><h1>${t("labels.title")}</h1>
       <span class="row">${now ? html`<span class="quiet">${t("labels.version", { n: now.labels.length, version: String(now.version) })} · ${moment(now.changed_at)}</span>` : nothing}
         ${apiButton(() => ({ path: "/labels", cli: "photo-archive labels list --json > labels.json" }))}</span></header>
     ${may("read") ? nothing : scopeGate("read", html`<p>${t("labels.what")}</p>`)}
@@ -197,7 +197,7 @@ function experiment(state, acts) {
   const { added, removed, changed } = compare(state.now.labels.map(labelOf), state.draft);
   const part = (key, names) => (names.length ? html`<span>${t(`labels.${key}`, { n: names.length, names: names.slice(0, 6).join(", ") + (names.length > 6 ? " …" : "") })}</span>` : nothing);
   const isFaulty = state.faults.length > 0 || !state.draft.length;
-  return html`<section class="card experiment" aria-label=${t("labels.experiment")}>
+  return html`<section class="card stack" aria-label=${t("labels.experiment")}>
     <h2>${t("labels.experiment")}</h2>
     <p class="row">${part("added", added)} ${part("removed", removed)} ${part("changed", changed)}
       ${added.length + removed.length + changed.length ? nothing : t("labels.reordered")}</p>

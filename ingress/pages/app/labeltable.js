@@ -3,7 +3,7 @@ import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, session } from "./api.js";
 import { labelOf } from "./labelset.js";
-import { busy, dialog, mark } from "./marks.js";
+import { busy, dialog, mark, none } from "./marks.js";
 import { histogram, problemStrip, scopeGate } from "./parts.js";
 import { link } from "./routing.js";
 import { number, percent, t } from "./words.js";
@@ -35,11 +35,11 @@ function row(one, { old, isGone, hasThreshold, counts }, acts) {
   return html`<tr class=${isGone ? "gone" : ""}>
     <th scope="row"><span lang=${isRussian(one.name) ? "ru" : "en"}>${one.name}</span>
       ${isGone ? mark("bad", "−", t("labels.is_removed")) : !before ? mark("good", "+", t("labels.is_new")) : isChanged ? mark("warn", "~", t("labels.is_changed")) : nothing}</th>
-    ${cell("words", html`<span>${one.aliases.map((word, at) => html`${at ? ", " : ""}<span lang=${isRussian(word) ? "ru" : "en"}>${word}</span>`)}${one.aliases.length ? nothing : "–"}</span>`)}
+    ${cell("words", html`<span>${one.aliases.map((word, at) => html`${at ? ", " : ""}<span lang=${isRussian(word) ? "ru" : "en"}>${word}</span>`)}${one.aliases.length ? nothing : none}</span>`)}
     ${cell("templates", one.templates.length ? number(one.templates.length) : html`<span class="quiet">${t("labels.default")}</span>`)}
-    ${hasThreshold ? cell("threshold", one.threshold === null ? "–" : number(one.threshold)) : nothing}
+    ${hasThreshold ? cell("threshold", one.threshold === null ? none : number(one.threshold)) : nothing}
     ${cell("photos", html`<a href=${link("photos", null, { tag: one.name })}>${number(count?.images ?? 0)}</a>`)}
-    ${cell("mean", count ? html`<button type="button" class="quiet-button" aria-label=${t("labels.sure_of", { name: one.name })} @click=${() => sureness(one.name)}>${percent(count.mean_confidence)} ▁▃▅</button>` : "–")}
+    ${cell("mean", count ? html`<button type="button" class="quiet-button" aria-label=${t("labels.sure_of", { name: one.name })} @click=${() => sureness(one.name)}>${percent(count.mean_confidence)} ▁▃▅</button>` : none)}
     ${cell("act", scopeGate("admin", html`<span class="row">${isGone
       ? html`<button type="button" @click=${() => acts.restore(one.name)}>${t("labels.restore")}</button>`
       : html`<button type="button" aria-label=${t("labels.edit_of", { name: one.name })} @click=${() => acts.edit(one)}>${t("labels.edit")}</button>

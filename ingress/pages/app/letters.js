@@ -3,7 +3,7 @@ import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
 import { reasonText } from "./jobs.js";
-import { moment, pagedDialog } from "./marks.js";
+import { moment, none, pagedDialog } from "./marks.js";
 import { apiButton, confirmBy, problemStrip, say, scopeGate } from "./parts.js";
 import { bytes, number, t } from "./words.js";
 
@@ -64,15 +64,15 @@ function view(state, acts) {
     ${state.problem ? problemStrip(state.problem, acts.load) : nothing}
     ${state.told ? html`<p class="good">✓ ${state.told}</p>` : nothing}
     ${rows.length ? html`<p class="quiet">${t("letters.what")}</p>
-      <ul class="letters">${repeat(rows, (one) => `${one.group} ${one.topic} ${one.reason}`, (one) => row(one, acts))}</ul>`
+      <ul class="lines">${repeat(rows, (one) => `${one.group} ${one.topic} ${one.reason}`, (one) => row(one, acts))}</ul>`
       : html`<p class="quiet">${t("letters.none")}</p>`}
   </section>`;
 }
 
 function row(one, acts) {
-  return html`<li>
-    <strong class="number">${number(one.letters)}</strong>
-    <span>${reasonText(one.reason)} <code>${one.reason}</code>
+  return html`<li class="row">
+    <strong>${number(one.letters)}</strong>
+    <span class="grow">${reasonText(one.reason)} <code>${one.reason}</code>
       <span class="quiet">${one.topic ?? ""} · ${t("letters.newest")} ${moment(one.newest_at)}</span></span>
     ${scopeGate("admin", html`<span class="row">
       <button type="button" @click=${() => look(one)}>${t("letters.look")}</button>
@@ -92,7 +92,7 @@ function look({ topic, group, reason }) {
 }
 
 function letter(one) {
-  const rows = [[t("letters.key"), one.key ?? "–"], [t("letters.size"), bytes(one.size_bytes)], [t("letters.group"), one.group], ...Object.entries(one.headers)];
+  const rows = [[t("letters.key"), one.key ?? none], [t("letters.size"), bytes(one.size_bytes)], [t("letters.group"), one.group], ...Object.entries(one.headers)];
   return html`<details class="card">
     <summary>${one.topic} · ${one.partition} · ${one.offset} — ${one.detail || one.reason} <span class="quiet">${moment(one.set_aside_at)}</span></summary>
     <dl>${rows.map(([name, value]) => html`<dt>${name}</dt><dd><code>${value}</code></dd>`)}</dl></details>`;

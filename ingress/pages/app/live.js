@@ -132,6 +132,7 @@ async function poll() {
 }
 
 function told(now) {
+  if (state === now) return;
   state = now;
   for (const fn of listeners) fn(connection());
 }

@@ -45,7 +45,7 @@ function shell() {
     </nav>
     <main id="main" tabindex="-1">
       ${note()}
-      <div id="trouble">${problemStrip(trouble, () => show(place()))}</div>
+      <div id="trouble">${problemStrip(trouble, () => (trouble.code === "stale" ? location.reload() : show(place())))}</div>
       <div id="screens"></div>
       <footer class="foot">
         ${[["docs", "/docs"], ["problems", "/docs/problems"], ["openapi", "/openapi.json"], ["asyncapi", "/asyncapi.json"], ["health", "/health"]].map(([name, path]) => html`<a href=${path}>${t(`shell.${name}`)}</a>`)}
@@ -107,6 +107,7 @@ async function share() {
 
 async function out() {
   try {
+    await tray?.forget();
     await api.leave();
   } catch (problem) {
     undoToast(failure(problem));
@@ -168,9 +169,9 @@ async function show(here) {
     if (open.get(name) !== entry) return;
     open.delete(name);
     section.remove();
-    trouble = error;
+    // A server started anew serves other modules under another address: the page must be loaded again.
+    trouble = error instanceof api.Problem ? error : new api.Problem({ code: "stale", detail: error.message });
     shell();
-    if (!(error instanceof api.Problem)) throw error;
   }
 }
 

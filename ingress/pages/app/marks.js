@@ -6,8 +6,11 @@ import { ago, date, duration, has, t } from "./words.js";
 /** A state: a shape, for the eye alone, and a word; the colour comes on top. */
 export const mark = (kind, shape, word) => html`<span class="mark ${kind}" data-shape=${shape}>${word}</span>`;
 
+/** Nothing to show: a dash for the eye, silence for the ear. */
+export const none = html`<span class="quiet" data-shape="–"></span>`;
+
 /** How long ago, with the exact time beneath the pointer and for screen readers of `<time>`. */
-export const moment = (iso) => (iso ? html`<time datetime=${iso} title=${date(iso)}>${ago(iso)}</time>` : "–");
+export const moment = (iso) => (iso ? html`<time datetime=${iso} title=${date(iso)}>${ago(iso)}</time>` : none);
 
 /** A time ahead, counting down. */
 export function countdown(iso) {

@@ -6,7 +6,7 @@ import { diagnose, OLD_AFTER_S, since } from "./diagnosis.js";
 import { jobList } from "./jobs.js";
 import { letterGroups } from "./letters.js";
 import { watch } from "./live.js";
-import { busy, mark, moment } from "./marks.js";
+import { busy, mark, moment, none } from "./marks.js";
 import { apiButton, problemStrip, say, scopeGate, sparkline } from "./parts.js";
 import { targetList } from "./targets.js";
 import { duration, number, t } from "./words.js";
@@ -88,7 +88,7 @@ function page(state, rooms, acts) {
   const {doc} = state;
   const age = doc ? (Date.now() - state.at) / 1000 : 0;
   return html`
-    <header class="head">
+    <header class="row spread">
       <h1>${t("pipeline.title")}</h1>
       <span class="row">
         ${doc ? freshness(age, state) : nothing}
@@ -104,7 +104,7 @@ function page(state, rooms, acts) {
 
 function freshness(age, {isHeld}) {
   const isOld = age > OLD_AFTER_S;
-  return html`<span class=${isOld ? "age old" : "age"}>
+  return html`<span class=${isOld ? "warn old" : "quiet"}>
     ${isOld || isHeld ? t("pipeline.old", {age: duration(Math.floor(age))}) : t("pipeline.live")}
   </span>`;
 }
@@ -126,10 +126,10 @@ function verdict(found, doc) {
   const [first, ...others] = found;
   if (!first) {
     const waits = doc.stages.reduce((sum, one) => sum + (one.waiting ?? 0), 0);
-    return html`<section class="verdict good" aria-label=${t("pipeline.verdict")}>
+    return html`<section class="card verdict good" aria-label=${t("pipeline.verdict")}>
       <p class="big" data-shape="✓">${t(waits ? "pipeline.all_well" : "pipeline.nothing_waits")}</p></section>`;
   }
-  return html`<section class="verdict ${first.level}" aria-label=${t("pipeline.verdict")}>
+  return html`<section class="card verdict ${first.level}" aria-label=${t("pipeline.verdict")}>
     <p class="big" data-shape=${shape(first.level)}>${sentence(first)}</p>
     <p>${t(`pipeline.do_${first.key}`, worded(first.values))}</p>
     ${others.length ? html`<ul>${others.slice(0, 6).map((one) => html`<li data-shape=${shape(one.level)}>${sentence(one)}
@@ -151,7 +151,7 @@ function worded(values) {
     ...values,
     ...(values.stage ? {stage: t(`pipeline.stage_${values.stage}`)} : {}),
     ...("s" in values ? {time: duration(Math.floor(values.s))} : {}),
-    ...("oldest" in values ? {oldest: values.oldest === null ? "?" : duration(values.oldest)} : {}),
+    ...("oldest" in values ? {oldest: values.oldest === null ? t("pipeline.unknown") : duration(values.oldest)} : {}),
   };
 }
 
@@ -174,7 +174,7 @@ function stage(one) {
     <td class="number" data-label=${t("pipeline.col_rates")}>${rate(one.in_per_s)} → ${rate(one.out_per_s)}</td>
     <td class="number" data-label=${t("pipeline.col_waiting")}>${one.waiting === null ? unknown : number(one.waiting)}</td>
     <td class="number" data-label=${t("pipeline.col_oldest")}>${one.oldest_waiting_s === null
-      ? one.waiting ? unknown : "–" : duration(one.oldest_waiting_s)}</td>
+      ? one.waiting ? unknown : none : duration(one.oldest_waiting_s)}</td>
     <td data-label=${t("pipeline.col_trend")}>${sparkline(one.trend, {
       title: t("pipeline.trend_of", { stage: name }), textOf: duration, labelOf: (at) => `−${duration((one.trend.length - 1 - at) * 15)}`,
     })}</td>
@@ -191,7 +191,7 @@ function stageState(one) {
 }
 
 function rate(perSecond) {
-  return perSecond === null ? "?" : number(Math.round(perSecond * 10) / 10);
+  return perSecond === null ? none : number(Math.round(perSecond * 10) / 10);
 }
 
 function processes(doc) {

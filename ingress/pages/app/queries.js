@@ -4,7 +4,7 @@ import { repeat } from "./lit/directives/repeat.js";
 import { get, may, session } from "./api.js";
 import { askForm } from "./ask.js";
 import { watch } from "./live.js";
-import { busy, countdown, mark, moment } from "./marks.js";
+import { busy, countdown, mark, moment, none } from "./marks.js";
 import { apiButton, emptyState, problemStrip, scopeGate } from "./parts.js";
 import { redeliverDialog } from "./redeliver.js";
 import { go, link } from "./routing.js";
@@ -120,14 +120,14 @@ function screen(state, acts, ask) {
   const isFiltered = Object.values(filter).some(Boolean);
   const isEmpty = state.page && !state.rows.length && !isFiltered;
   return html`
-    <header class="head"><h1>${t("queries.title")}</h1>
+    <header class="row spread"><h1>${t("queries.title")}</h1>
       <span class="row">${total(state)}
         ${apiButton(() => ({ method: "GET", path: "/queries", params: { ...filterOf(state.place), limit: PAGE } }))}</span></header>
     ${may("query") ? nothing : scopeGate("query", html`<p>${t("queries.what")}</p>`)}
     <details class="card" ?open=${isEmpty}><summary>${t("ask.title")}</summary>${ask.view()}</details>
     ${isEmpty ? empty() : form(filter, acts)}
     ${state.problem ? problemStrip(state.problem, () => acts.load()) : nothing}
-    ${state.fresh.size ? html`<button type="button" class="news" @click=${() => acts.load()}>
+    ${state.fresh.size ? html`<button type="button" class="row" @click=${() => acts.load()}>
       ${t("queries.fresh", { n: state.fresh.size })}</button>` : nothing}
     ${state.rows.length ? list(state)
       : isFiltered && state.page && !state.isBusy ? html`<p>${t("queries.no_match")} <a href="#/queries">${t("queries.clear")}</a></p>` : nothing}
@@ -151,7 +151,7 @@ function form(filter, acts) {
   const field = (name, type) => html`<label>${t(`queries.${name}`)}
     <input name=${name} type=${type} .value=${filter[name]} maxlength="500"></label>`;
   const isOpen = innerWidth > 640 || Object.values(filter).some(Boolean);
-  return html`<details class="sheet" ?open=${isOpen}><summary>${t("queries.apply")}</summary><form class="filter" @submit=${acts.filter}>
+  return html`<details ?open=${isOpen}><summary>${t("queries.apply")}</summary><form class="filter" @submit=${acts.filter}>
     ${field("text", "search")} ${choice("state", STATES)} ${field("host", "text")} ${choice("outcome", OUTCOMES)}
     ${field("from", "date")} ${field("to", "date")}
     <span class="row"><button>${t("queries.apply")}</button>
@@ -167,7 +167,7 @@ function list({ rows }) {
     <tbody>${repeat(rows, (row) => row.query_id, (row) => html`<tr>
       <th scope="row"><a href=${link("queries", row.query_id)} dir="auto">${row.text}</a></th>
       <td data-label=${t("queries.col_state")}>${stateOf(row)}</td>
-      <td data-label=${t("queries.col_host")}>${row.host ?? "–"}</td>
+      <td data-label=${t("queries.col_host")}>${row.host ?? none}</td>
       <td class="number" data-label=${t("queries.col_attempts")}>${number(row.attempts ?? 0)}</td>
       <td data-label=${t("queries.col_accepted")}>${row.accepted_at ? moment(row.accepted_at) : nothing}</td></tr>`)}</tbody>
   </table>`;

@@ -4,7 +4,7 @@ import { get, may, send } from "./api.js";
 import { deliveryView } from "./attempts.js";
 import { watch } from "./live.js";
 import { busy, mark, wordOf, wordsOf } from "./marks.js";
-import { apiButton, confidence, confirmBy, lemmaChips, problemStrip, say, scopeGate, thumb } from "./parts.js";
+import { apiButton, confidence, confirmBy, lemmaChips, problemStrip, say, scopeGate } from "./parts.js";
 import { stateOf } from "./queries.js";
 import { go, link } from "./routing.js";
 import { clock, date, duration, number, t } from "./words.js";
@@ -88,7 +88,7 @@ function screen(state, acts) {
   const path = `/queries/${state.id}`;
   return html`
     <p><a href="#/queries">← ${t("queries.title")}</a></p>
-    <header class="head"><h1 dir="auto">${query ? `«${query.text}»` : t("query.title")}</h1>
+    <header class="row spread"><h1 dir="auto">${query ? `«${query.text}»` : t("query.title")}</h1>
       <span class="row">${apiButton(() => ({ method: "GET", path }))}</span></header>
     ${may("query") ? nothing : scopeGate("query", html`<p>${t("queries.what")}</p>`)}
     ${problem ? problemStrip(problem, acts.load) : nothing}
@@ -138,10 +138,10 @@ function answer({ answer: given, outcome }) {
   if (kind === "no_match" || !given.image_id) return html`<p>${mark("warn", "–", t("queries.outcome_no_match"))} ${t("query.no_match_why")}</p>`;
   const matched = given.matched ?? [];
   const address = link("photos", given.image_id);
-  return html`<div class="answer">
-    <a href=${address}>${thumb({ image_id: given.image_id }, matched.map((one) => one.tag).join(", "))}</a>
+  return html`<div class="row">
+    <a href=${address}><img class="answer" alt=${matched.map((one) => one.tag).join(", ")} src=${`/images/${given.image_id}/thumb`}></a>
     <div>
-      <p><b>${number(given.score ?? 0)}</b> = ${matched.map((one, at) => html`${at ? " + " : ""}${confidence(one.tag, one.score)}
+      <p><b>${number(given.score ?? 0)}</b> = ${matched.map((one, at) => html`${at ? html`<span data-shape="+"></span>` : nothing}${confidence(one.tag, one.score)}
         <span class="quiet">${one.words?.length ? `(${one.words.join(", ")})` : ""}</span>`)}</p>
       <p class="quiet">${t("query.sum_note")}</p>
       ${given.others?.length ? html`<p>${t("query.others")} ${given.others.map((one) => html`

@@ -2,7 +2,7 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
-import { dialog, mark, moment } from "./marks.js";
+import { dialog, mark, moment, none } from "./marks.js";
 import { problemStrip, say, scopeGate } from "./parts.js";
 import { duration, number, t } from "./words.js";
 
@@ -68,9 +68,9 @@ function row(one, acts) {
       ${one.reason ? html`<span class="quiet">${one.reason}</span>` : nothing}`)}
     ${cell("waiting", number(one.waiting))}
     ${cell("oldest", seconds(one.oldest_waiting_s))}
-    ${cell("flight", one.cap === undefined ? "–" : `${number(one.in_flight)} / ${number(one.cap)}`)}
-    ${cell("p99", one.p99_ms === undefined || one.p99_ms === null ? "–" : duration(one.p99_ms / 1000))}
-    ${cell("last", html`${one.last_ok_at ? moment(one.last_ok_at) : "–"}
+    ${cell("flight", one.cap === undefined ? none : `${number(one.in_flight)} / ${number(one.cap)}`)}
+    ${cell("p99", one.p99_ms === undefined || one.p99_ms === null ? none : duration(one.p99_ms / 1000))}
+    ${cell("last", html`${one.last_ok_at ? moment(one.last_ok_at) : none}
       ${one.last_error ? html`<span class="quiet">${one.last_error}</span>` : nothing}`)}
     ${cell("act", scopeGate("admin", one.state !== "disabled"
       ? html`<button type="button" @click=${() => acts.change(one.target, "disable")}>${t("targets.disable")}</button>`
@@ -79,7 +79,7 @@ function row(one, acts) {
 }
 
 function seconds(value) {
-  return value === undefined || value === null ? "–" : duration(value);
+  return value === undefined || value === null ? none : duration(value);
 }
 
 function hostOf(target) {

@@ -2,6 +2,7 @@
 const LANGUAGES = ["en", "ru"];
 let words = {};
 let code = "en";
+let place = "en"; // the language as this country writes numbers and dates
 let plurals = new Intl.PluralRules("en");
 let names = new Map(); // tag -> its name in the other language
 const formats = new Map();
@@ -22,6 +23,7 @@ export function setLanguage(wanted) {
 async function use(wanted) {
   ({ words } = await (wanted === "ru" ? import("./ru.js") : import("./en.js")));
   code = wanted;
+  place = navigator.languages.find((one) => one.slice(0, 2) === wanted) ?? wanted;
   plurals = new Intl.PluralRules(code);
   formats.clear();
   document.documentElement.lang = code;
@@ -63,7 +65,7 @@ export function t(key, values = {}) {
 
 function format(kind, options) {
   const key = kind.name + JSON.stringify(options);
-  if (!formats.has(key)) formats.set(key, new kind(code, options));
+  if (!formats.has(key)) formats.set(key, new kind(place, options));
   return formats.get(key);
 }
 
@@ -74,7 +76,7 @@ export const percent = (x) =>
   number(x, { style: "percent", maximumFractionDigits: x > 0 && x < 0.01 ? 1 : 0 });
 
 const unit = (n, name, digits = 0) =>
-  number(n, { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits });
+  number(n, { style: "unit", unit: name, unitDisplay: name === "byte" ? "long" : "short", maximumFractionDigits: digits });
 
 const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 export function bytes(n) {

@@ -8,28 +8,36 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
 from core.errors import PhotoTaggerError
-from core.storage.scoring import loaded_models
+from core.storage.stream import heartbeats
 from ingress.dependencies import Health
 from ingress.models.health import Check, HealthReport, RunningModel
+from ingress.models.page.pipeline import RoleHealth
 from ingress.operations import Call, Operation, Reply, json_response
 
 CHECK_TIMEOUT_S = 2.0
-#: A tagging process reports its model every 30 s; one that was silent for so long is not shown.
+#: A standby that was not promoted, or a primary that an operator or a full disk has closed.
+IS_READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
+#: A process says every 5 s that it runs. A model is shown a while longer: it may be a restart.
 MODEL_SILENCE = timedelta(seconds=90)
+#: Roles that are so do their work. What is `behind` does it too, but not fast enough.
+WELL = frozenset({"ok", "idle"})
 
 
 async def health(call: Call) -> Response:
-    """Return the state of every dependency; 503 where no request can be accepted."""
-    database, broker, models = await call.deps.health_looks.of(lambda: _look(call))
+    """Return the state of every dependency and role; 503 where no request can be accepted."""
+    database, broker, models, roles = await call.deps.health_looks.of(lambda: _look(call))
     checks = {"database": database, "broker": broker, "process": _process(call)}
     can_accept = checks["database"].status == checks["process"].status == "ok"
-    is_whole = all(check.status == "ok" for check in checks.values())
+    is_whole = all(check.status == "ok" for check in checks.values()) and all(
+        role.status in WELL for role in roles.values()
+    )
     document = HealthReport(
         status="ok" if is_whole else "degraded" if can_accept else "unavailable",
         version=call.deps.version,
         model=call.deps.model,
         loaded_models=models,
         checks=checks,
+        roles=roles,
     )
     return json_response(document, HTTPStatus.OK if can_accept else HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -41,11 +49,13 @@ async def live(call: Call) -> Response:
 
 
 async def ready(call: Call) -> Response:
-    """Tell whether requests are accepted: not while stopping, not while the database is away."""
+    """Tell whether requests are accepted: not while stopping, nor while nothing can be kept."""
     if _process(call).status != "ok":
         return PlainTextResponse("stopping\n", HTTPStatus.SERVICE_UNAVAILABLE)
-    if (await call.deps.database_looks.of(lambda: _database(call))).status != "ok":
-        return PlainTextResponse("database away\n", HTTPStatus.SERVICE_UNAVAILABLE)
+    database = await call.deps.database_looks.of(lambda: _database(call))
+    if database.status != "ok":
+        text = f"database {database.status.replace('_', '-')}\n"
+        return PlainTextResponse(text, HTTPStatus.SERVICE_UNAVAILABLE)
     return PlainTextResponse("ok\n")
 
 
@@ -63,22 +73,32 @@ def _process(call: Call) -> Check:
 
 
 async def _look(call: Call) -> Health:
-    return await asyncio.gather(_database(call), _broker(call), _models(call))
+    return await asyncio.gather(_database(call), _broker(call), _models(call), _roles(call))
 
 
 async def _database(call: Call) -> Check:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            await call.deps.pool.fetchval("SELECT 1")
+            is_read_only = await call.deps.pool.fetchval(IS_READ_ONLY)
     except (PhotoTaggerError, TimeoutError) as error:
         return Check(status="away", detail=type(error).__name__)
+    if is_read_only:
+        return Check(status="read_only", detail="it takes no writes: nothing can be accepted")
     return Check(status="ok")
+
+
+async def _roles(call: Call) -> dict[str, RoleHealth]:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            return (await call.deps.pipeline.look()).roles
+    except (PhotoTaggerError, TimeoutError):
+        return {}  # the check `database` reports this outage
 
 
 async def _models(call: Call) -> tuple[RunningModel, ...]:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            found = await loaded_models.running(call.deps.pool, MODEL_SILENCE)
+            found = await heartbeats.models(call.deps.pool, MODEL_SILENCE)
     except (PhotoTaggerError, TimeoutError):
         return ()  # the check `database` reports this outage
     return tuple(RunningModel.of(one) for one in found)

@@ -1,20 +1,18 @@
 """`/jobs`: list directory jobs, show their progress, cancel them."""
 
-from typing import Any, TypeVar
 from uuid import UUID
 
 from starlette.responses import Response
 
 from core.storage.archive import images, jobs
-from core.storage.archive.jobs import DirectoryJob
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
-from ingress.http.events import Rhythm, stream_of, wants_events
 from ingress.http.problems import Problem
+from ingress.live.streaming import job_stream, wants_events
 from ingress.models.jobs import JobPage, ListedJob, ShownJob
 from ingress.operations import Call, Operation, Reply, json_response
+from ingress.reading.jobs import shown
 
-JobT = TypeVar("JobT", bound=ListedJob)
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 
@@ -26,12 +24,7 @@ async def show(call: Call) -> Response:
     if not wants_events(call.request):
         return json_response(found)
     call.hold_waiting()
-    return stream_of(
-        lambda: _look(call, job_id),
-        lambda job: job.state in _ENDED and _is_settled(job),
-        lambda: call.deps.readiness.is_ready,
-        Rhythm(least_look_s=call.waiting_pause_s),
-    )
+    return job_stream(call, job_id)
 
 
 async def list_jobs(call: Call) -> Response:
@@ -41,9 +34,9 @@ async def list_jobs(call: Call) -> Response:
         call.deps.pool, owner=call.own_only, before=page_before(call), limit=limit + 1
     )
     last = found[limit - 1] if len(found) > limit else None
-    shown = tuple(_shown(call, job, ListedJob) for job in found[:limit])
+    listed = tuple(shown(job, call.deps.base_url, ListedJob) for job in found[:limit])
     follows = cursor_of(last.created_at, last.job_id) if last else None
-    return json_response(JobPage(jobs=shown, next=follows))
+    return json_response(JobPage(jobs=listed, next=follows))
 
 
 async def cancel(call: Call) -> Response:
@@ -63,24 +56,9 @@ async def _look(call: Call, job_id: UUID) -> ShownJob:
         if job is None or not call.caller.owns(job.owner):
             raise Problem("job_not_found", f"no job {job_id}")
         counts = await images.job_counts(connection, job_id)
-    return _shown(call, job, ShownJob, images=counts)
+    return shown(job, call.deps.base_url, ShownJob, images=counts)
 
 
-def _is_settled(job: ShownJob) -> bool:
-    # A job is done when all its images are announced; they are tagged a little later.
-    return job.state != "done" or job.images.get("accepted", 0) == 0
-
-
-def _shown(call: Call, job: DirectoryJob, model: type[JobT], **more: Any) -> JobT:
-    return model.of(
-        job,
-        directory=f"{job.root}/{job.directory}".rstrip("/"),
-        links={"self": call.link(f"/jobs/{job.job_id}")},
-        **more,
-    )
-
-
-_ENDED = frozenset({"done", "failed", "cancelled"})
 OPERATIONS = (
     Operation(
         "GET",

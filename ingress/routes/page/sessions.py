@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from core.storage import labels
-from core.storage.scoring import loaded_models
+from core.storage.stream import heartbeats
 from core.vision.decoding.sniff import MEDIA_TYPES
 from core.vision.demo_card import is_demo
 from ingress.auth.access import HEADER
@@ -34,6 +34,7 @@ async def begin(call: Call) -> Response:
         if given.key is not None
         else await ring.begin_with_code(request, given.code or "")
     )
+    await ring.end(request)  # the browser forgets that cookie: nobody could sign it out
     response = json_response(await _shown(call, begun))
     _set_cookie(response, name, begun.value, int(LONGEST.total_seconds()))
     return response
@@ -105,7 +106,7 @@ async def _instance(call: Call) -> ShownInstance:
     deps = call.deps
     async with deps.pool.connection() as connection:
         in_force = (await labels.current(connection)).labels
-        running = await loaded_models.running(connection, MODEL_SILENCE)
+        running = await heartbeats.models(connection, MODEL_SILENCE)
     model = running[0].model if running else deps.model
     unknown = deps.facts.unseen if is_demo(model) else frozenset()
     return ShownInstance(

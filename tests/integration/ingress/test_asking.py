@@ -1,6 +1,8 @@
 """`POST /images/tags` and `GET /queries/{id}`."""
 
 import asyncio
+import gzip
+import json
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,6 +20,7 @@ from schemas.callback import callback_id_of
 from schemas.query import QuerySubmitted
 from schemas.token import Token
 from tests.fakes import queries as queries_fake
+from tests.fakes.pictures import jpeg
 from tests.integration.ingress.problems import problem_in
 from tests.integration.ingress.world import NOW, MakeWorld, World
 
@@ -197,6 +200,26 @@ async def test_a_body_that_is_not_called_json_is_a_415(world: World) -> None:
         response = await http.post("/images/tags", data=ASKED)
 
     problem_in(response, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    ("path", "scope", "body", "content_type"),
+    [
+        ("/images/tags", Scope.QUERY, json.dumps(ASKED).encode(), "application/json"),
+        ("/images/upload", Scope.UPLOAD, jpeg(1), "image/jpeg"),
+        ("/images/upload", Scope.UPLOAD, b"--x--\r\n", "multipart/form-data; boundary=x"),
+    ],
+)
+async def test_a_compressed_body_is_a_415_that_says_how_to_send_it(
+    world: World, path: str, scope: Scope, body: bytes, content_type: str
+) -> None:
+    headers = {"content-type": content_type, "content-encoding": "gzip"}
+    async with world.client(scope) as http:
+        response = await http.post(path, content=gzip.compress(body), headers=headers)
+
+    assert "gzip" in problem_in(response, "unsupported_media_type")["detail"]
+    assert response.headers["accept-encoding"] == "identity"
+    assert await world.count("images") == 0
 
 
 async def test_a_json_body_over_the_limit_is_refused(make_world: MakeWorld) -> None:

@@ -48,7 +48,7 @@ LIMITS = {
     "body_too_large": r"the limit is \d+",
     "image_too_large": r"the limit is \d+",
     "too_many_files": r"more than \d+ files",
-    "unsupported_media_type": r"this takes ",
+    "unsupported_media_type": r"this takes |send the body as it is",
     "not_an_image": r"\d+ bytes",
     "callback_forbidden": r"^(callback_url|url) '",
 }

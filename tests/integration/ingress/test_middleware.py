@@ -11,11 +11,13 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
-from core.storage.scoring import loaded_models
+from core.storage.stream import heartbeats
+from core.telemetry.vitals import Vitals
 from ingress.app import DESCRIBED, create_app
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import KINDS
 from schemas.topics import EVENT_TOPICS, plan_topics
+from tests.integration.ingress.page.beating import all_roles_beat
 from tests.integration.ingress.problems import problem_in
 from tests.integration.ingress.world import MakeWorld, World
 
@@ -116,6 +118,8 @@ async def test_requests_are_counted_by_route_and_never_by_path(world: World) -> 
 
 
 async def test_health_names_every_part_and_the_model(world: World) -> None:
+    await all_roles_beat(world.pool)
+
     document = (await get(world, "/health")).json()
 
     assert document["status"] == "ok"
@@ -126,7 +130,10 @@ async def test_health_names_every_part_and_the_model(world: World) -> None:
 
 async def test_health_names_the_model_that_tagging_has_really_loaded(world: World) -> None:
     assert (await get(world, "/health")).json()["loaded_models"] == []
-    await loaded_models.loaded(world.pool, "ViT-B-32/openai@0123456789abcdef", ["fresh"])
+    tagging = Vitals(
+        "tagging", about={"model": "ViT-B-32/openai@0123456789abcdef", "lane": "fresh"}
+    )
+    await heartbeats.beat(world.pool, "tagging-0", [tagging.beat()])
 
     document = (await get(world, "/health")).json()
 

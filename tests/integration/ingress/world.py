@@ -17,7 +17,7 @@ from core.blobs.roots import Roots
 from core.blobs.store import BlobStore, ReadLimits
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
-from core.errors import DatabaseAway
+from core.errors import BrokerAway, DatabaseAway
 from core.messaging.outbox import OutboxPublisher
 from core.offsets import Place
 from core.settings import DatabaseSettings, IngressSettings
@@ -42,9 +42,12 @@ from ingress.departures import Departures
 from ingress.dependencies import Dependencies, Guards, InstanceFacts
 from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
+from ingress.live.poller import poller_of
+from ingress.live.rhythm import Rhythm
+from ingress.live.watching import PipelineWatch
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
-from schemas.record import Record
+from schemas.record import Partition, Record
 from schemas.topics import IMAGES_ARRIVED
 from tests.fakes.publisher import MemoryPublisher
 from tests.fakes.resolver import ScriptedResolver
@@ -176,6 +179,9 @@ class World:
     sealing: SecretBox | None = None
     broker: MemoryPublisher = field(default_factory=MemoryPublisher)
 
+    #: First offset and end of each log, as the broker tells them.
+    bounds: dict[Partition, tuple[int, int]] = field(default_factory=dict)
+
     def __post_init__(self) -> None:
         self.broker.partition = PARTITION
         self.resolver = ScriptedResolver({"example.org": [["93.184.215.14"]]})
@@ -186,6 +192,7 @@ class World:
         clock = lambda: self.seconds  # noqa: E731
         now = lambda: self.now  # noqa: E731
         limits = sniff.Limits(max_pixels=self.max_pixels)
+        pipeline = PipelineWatch(self.pool, self._bounds_of, clock)
         ring = KeyRing(self.pool, RateLimit(1, 5, clock), clock, now)
         return Dependencies(
             settings=self.settings,
@@ -235,9 +242,17 @@ class World:
             ),
             kafka_address="kafka:9092",
             is_broker_there=self._is_broker_there,
+            pipeline=pipeline,
+            live=poller_of(self.pool, pipeline, "http://archive"),
+            rhythm=Rhythm(look_s=0.1, admitted_s=0.2),
             sealing=self.sealing,
             now=now,
         )
+
+    async def _bounds_of(self, topics: Sequence[str]) -> dict[Partition, tuple[int, int]]:
+        if self.broker.is_away:
+            raise BrokerAway("connection refused")
+        return {place: found for place, found in self.bounds.items() if place.topic in topics}
 
     async def _is_broker_there(self) -> bool:
         return not self.broker.is_away

@@ -9,10 +9,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from core.errors import ConfigurationError, ProcessCrashed, RecordRefused
+from core.errors import ConfigurationError, ProcessCrashed, RecordBroke, RecordRefused
 from core.messaging.kafka.consumer import log_bounds
 from core.messaging.limits import LoopLimits
 from core.messaging.loop import run_role
+from core.messaging.preparing import MOST_BROKEN_IN_A_ROW
 from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings
 from core.storage.stream.progress import reset
 from schemas.record import Record
@@ -191,11 +192,60 @@ async def test_a_record_that_the_role_rejects_becomes_a_dead_letter(
         assert await bench.dead_letters() == {2: "asked_for"}
 
 
+async def test_a_record_whose_preparing_breaks_costs_itself_only_and_says_how(
+    kafka: KafkaSettings, database: DatabaseSettings
+) -> None:
+    role = CountingRole()
+    async with open_bench(kafka, database, role=role) as bench:
+        records = [record_of(n, "bug" if n in {7, 8, 31} else "") for n in range(40)]
+        records[20] = record_of(20, "broken once")
+        await produce(bench.publisher, records)
+
+        await run_until(bench, finished(bench, 40))
+
+        assert await bench.effects() == Counter(set(range(40)) - {7, 8, 31})
+        assert await bench.dead_letters() == dict.fromkeys((7, 8, 31), "unexpected_error")
+        details = await bench.pool.fetch("SELECT detail FROM dead_letters")
+        assert {row["detail"].partition(":")[0] for row in details} == {
+            "ZeroDivisionError while it was prepared"
+        }
+        assert {type(error) for error in role.failures} == {RecordBroke}
+
+
+async def test_what_breaks_record_after_record_ends_the_process_and_costs_none(
+    kafka: KafkaSettings, database: DatabaseSettings
+) -> None:
+    async with open_bench(kafka, database) as bench:
+        await produce(bench.publisher, [record_of(n, "bug") for n in range(60)])
+
+        with pytest.raises(ZeroDivisionError):
+            async with asyncio.timeout(60):
+                await run_role(bench.parts, asyncio.Event())
+
+        assert len(await bench.dead_letters()) <= MOST_BROKEN_IN_A_ROW
+
+
+async def test_a_record_whose_decoding_breaks_costs_itself_only_and_says_how(
+    kafka: KafkaSettings, database: DatabaseSettings
+) -> None:
+    async with open_bench(kafka, database) as bench:
+        deep = Record(TOPIC.name, b"1", (), b"[" * 100_000)  # RecursionError in json
+        await produce(bench.publisher, [record_of(1), deep, record_of(2)])
+
+        await run_until(bench, finished(bench, 3))
+
+        assert await bench.effects() == Counter([1, 2])
+        row = await bench.pool.fetchrow("SELECT reason, detail FROM dead_letters")
+        assert row is not None
+        assert row["reason"] == "unexpected_error"
+        assert row["detail"].startswith("RecursionError while it was decoded")
+
+
 async def test_a_bug_ends_the_loop_and_nothing_of_its_batch_is_committed(
     kafka: KafkaSettings, database: DatabaseSettings
 ) -> None:
     async with open_bench(kafka, database) as bench:
-        await produce(bench.publisher, [record_of(1, "bug")])
+        await produce(bench.publisher, [record_of(1, "bug in apply")])
 
         with pytest.raises(ZeroDivisionError):
             async with asyncio.timeout(30):

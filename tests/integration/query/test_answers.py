@@ -82,8 +82,6 @@ async def test_the_score_is_the_sum_of_the_confidences_that_explain_it(
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        " ",
         "🐱🏖️",
         "the of and",
         "и в на",

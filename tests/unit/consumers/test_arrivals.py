@@ -82,6 +82,32 @@ def test_a_malformed_event_is_refused_by_the_field_at_fault(value: bytes, told: 
         decode_arrival(record(value))
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "[" * 3_000,
+        "[" * 300_000,
+        "1" * 5_000,
+        "[1e999]",
+        "[NaN]",
+        '["\\ud800"]',
+        '["\\u0000"]',
+        "{}",
+        '"cat"',
+        "[[]]",
+        "nan",
+        "",
+    ],
+)
+@pytest.mark.parametrize("top_k", ["9" * 5_000, "1e999", "nan", "0", "-1", "x"])
+def test_headers_of_an_inline_image_break_nothing_but_their_record(labels: str, top_k: str) -> None:
+    with pytest.raises(UndecodableEvent, match="header"):
+        decode_arrival(record(JPEG, content_type="image/jpeg", labels=labels or "[", top_k="2"))
+    wrong = (("content-type", b"image/jpeg"), ("top_k", top_k.encode()))
+    with pytest.raises(UndecodableEvent, match="top_k"):
+        decode_arrival(Record(IMAGES_ARRIVED.name, None, wrong, JPEG))
+
+
 def test_another_version_of_the_event_is_refused_as_such() -> None:
     newer = Record(
         IMAGES_ARRIVED.name,

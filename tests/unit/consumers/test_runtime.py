@@ -37,11 +37,19 @@ class Loops:
             self.running.discard(group)
 
 
+class Heartless:
+    """Stands for the heartbeats, which are not looked at here."""
+
+    async def run(self, ended: asyncio.Event) -> None:
+        await ended.wait()
+
+
 def begin(
     monkeypatch: pytest.MonkeyPatch, loops: Loops, stop: asyncio.Event, *companions: Companion
 ) -> "asyncio.Task[None]":
     nothing: Any = None
     monkeypatch.setattr(runtime, "_parts", lambda _runtime, one, _isolation: one.group)
+    monkeypatch.setattr(runtime, "_heart", lambda *_: Heartless())
     monkeypatch.setattr(runtime, "run_role", loops.run_role)
     monkeypatch.setattr(runtime, "calm_collector", lambda: None)
     monkeypatch.setattr(runtime, "CLEAN_UP_S", 3600.0)

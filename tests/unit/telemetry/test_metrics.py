@@ -4,7 +4,7 @@ import re
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from core.messaging.stage_timer import TimeAccount
+from core.messaging.watching.stage_timer import TimeAccount
 from core.telemetry.metrics import Metrics
 
 

@@ -8,12 +8,14 @@ import pytest
 from starlette.requests import Request
 
 from core.storage import keys, sessions
+from core.storage.stream import heartbeats
 from core.vision.decoding.sniff import MEDIA_TYPES
 from ingress.auth.access import HEADER
 from ingress.auth.api_keys import MadeKey, Scope, make_key
 from ingress.auth.sessions import COOKIE, LOOPBACK_COOKIE
 from ingress.operations import Call
 from tests.integration.ingress.connections.test_sharing import asked
+from tests.integration.ingress.page.beating import beat_of
 from tests.integration.ingress.page.signing_in import LOOPBACK, SECURE, browser, page_of, signed_in
 from tests.integration.ingress.problems import problem_in
 from tests.integration.ingress.world import NOW, MakeWorld, World
@@ -124,9 +126,8 @@ async def test_the_model_that_runs_is_told_rather_than_the_one_that_was_asked_fo
 ) -> None:
     await world.know("unseen")
     await world.pool.execute("UPDATE labels SET position = id")
-    await world.pool.execute(
-        "INSERT INTO loaded_models (model, lane) VALUES ('ViT-B-32-quickgelu@0123', 'fresh')"
-    )
+    about = {"model": "ViT-B-32-quickgelu@0123", "lane": "fresh"}
+    await heartbeats.beat(world.pool, "", [beat_of("tagging", about=about)])
     async with page_of(world, Scope.READ) as http:
         instance = (await http.get("/session")).json()["instance"]
 
@@ -292,6 +293,26 @@ async def test_signing_out_ends_the_session_and_what_the_browser_keeps(world: Wo
     problem_in(gone, "session_missing")
     problem_in(replayed, "session_missing")
     assert await world.count("sessions") == 0
+
+
+async def test_signing_in_again_ends_the_session_before(world: World) -> None:
+    key, other = await world.key(Scope.READ), await world.key(Scope.READ, owner="bob")
+    async with signed_in(world, key) as http:
+        before = http.cookies[LOOPBACK_COOKIE]
+        await http.post("/session", json={"key": other.text})
+        shown = await http.get("/session")
+        replayed = await http.get("/session", headers={"Cookie": f"{LOOPBACK_COOKIE}={before}"})
+
+    assert shown.json()["owner"] == "bob"
+    problem_in(replayed, "session_missing")
+    assert await world.count("sessions") == 1
+
+
+async def test_a_wrong_key_leaves_the_session_as_it_is(world: World) -> None:
+    async with page_of(world, Scope.READ) as http:
+        problem_in(await http.post("/session", json={"key": "pa_x"}), "key_invalid")
+
+        assert (await http.get("/session")).status_code == 200
 
 
 async def test_signing_out_in_one_process_is_noticed_by_another_within_seconds(

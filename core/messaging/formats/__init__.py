@@ -1,0 +1,1 @@
+"""What producers that are not ours put on a topic."""

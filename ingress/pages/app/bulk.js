@@ -1,0 +1,84 @@
+// Changes to many photos: count first, then one change that the archive works off, with undo.
+import { html } from "./lit/lit-html.js";
+import { get, send } from "./api.js";
+import { confirmBy, failure, icon, openDialog, scopeGate, undoToast } from "./parts.js";
+import { knownTags, t, tagName } from "./words.js";
+
+const LOOK_MS = 700;
+const GRACE_MS = 8000; // a deletion can't be undone: it waits so long before it is asked for
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Asks the archive for one change to the photos of `filter`; `after()` runs when it is done or undone. */
+export async function apply(filter, change, after) {
+  try {
+    const count = await send("POST", "/images/changes", { filter, change, dry_run: true });
+    if (!count.would_change) return undoToast(t("bulk.nothing"));
+    const isDeletion = Boolean(change.delete);
+    const [kind] = Object.keys(change);
+    const values = { n: count.would_change, of: count.matches, tag: change[kind] === true ? "" : tagName(String(change[kind])).text };
+    const name = kind === "excluded" && !change.excluded ? "included" : kind;
+    const about = count.is_exact ? "" : ` ${t("bulk.about")}`;
+    const isSure = await confirmBy(t(`bulk.ask_${name}`, values) + about, count.would_change, { action: t(`bulk.do_${name}`), kind: isDeletion ? "bad" : "" });
+    if (!isSure) return null;
+    if (isDeletion) return undoToast(t("bulk.deletesSoon", values), () => {}, { ms: GRACE_MS, then: () => run(filter, change, after, values, null) });
+    return await run(filter, change, after, values, name);
+  } catch (problem) {
+    return undoToast(failure(problem));
+  }
+}
+
+async function run(filter, change, after, values, name) {
+  try {
+    const begun = await send("POST", "/images/changes", { filter, change, dry_run: false }, { idempotencyKey: crypto.randomUUID?.() });
+    const ended = await follow(begun);
+    after(change);
+    if (!name) return undoToast(t("bulk.deleted", { n: ended.changed }));
+    return undoToast(t(`bulk.done_${name}`, { ...values, n: ended.changed }) + (ended.failed ? ` ${t("bulk.failed", { n: ended.failed })}` : ""), async () => {
+      try {
+        await follow(await send("POST", `/images/changes/${begun.change_id}/undo`));
+        after(change);
+        undoToast(t("bulk.undone"));
+      } catch (problem) {
+        undoToast(failure(problem));
+      }
+    });
+  } catch (problem) {
+    return undoToast(failure(problem));
+  }
+}
+
+async function follow(change) {
+  let now = change;
+  while (["waiting", "running", "undoing"].includes(now.state)) {
+    await pause(LOOK_MS);
+    now = await get(`/images/changes/${change.change_id}`);
+  }
+  return now;
+}
+
+const askTag = (title) => openDialog(title, (close) => html`<form class="row" @submit=${(event) => {
+  event.preventDefault();
+  const text = event.target.elements.tag.value.trim();
+  close(knownTags().find((one) => tagName(one).text.toLowerCase() === text.toLowerCase()) ?? text);
+}}><input name="tag" class="grow" autofocus required maxlength="200" list="all-tags" aria-label=${t("filter.tag")}><datalist id="all-tags">${knownTags().map((one) => html`<option value=${tagName(one).text}></option>`)}</datalist><button class="filled">${t("bulk.go")}</button></form>`);
+
+/** The bar of what can be done with the chosen photos. `chosen`: `{filter, n}`; `tag`: a filtered one. */
+export function bulkBar({ n, total, isAll, filter, tag, all, clear, after }) {
+  const act = (change) => apply(filter(), change, after);
+  const withTag = async (kind) => {
+    const found = await askTag(t(`bulk.${kind}`));
+    if (found) act({ [kind]: found });
+  };
+  return html`<div class="picked-bar row" role="region" aria-label=${t("bulk.title")}>
+    <b>${t("bulk.chosen", { n })}</b>
+    ${isAll || n >= total ? "" : html`<button @click=${all}>${t("bulk.all", { n: total })}</button>`}
+    ${scopeGate("upload", html`<span class="row">
+      ${tag ? html`<button @click=${() => act({ remove_tag: tag })}>${t("bulk.removeNamed", { tag: tagName(tag).text })}</button>` : html`<button @click=${() => withTag("remove_tag")}>${t("bulk.remove_tag")}</button>`}
+      <button @click=${() => withTag("add_tag")}>${t("bulk.add_tag")}</button>
+      <button @click=${() => act({ excluded: true })}>${t("bulk.exclude")}</button>
+      <button @click=${() => act({ excluded: false })}>${t("bulk.include")}</button>
+      <button class="bad" @click=${() => act({ delete: true })}>${t("bulk.delete")}</button>
+    </span>`)}
+    <button class="bare" aria-label=${t("bulk.clear")} @click=${clear}>${icon("close")}</button>
+  </div>`;
+}

@@ -1,0 +1,231 @@
+// One photo: picture, tags and how sure they are, what the file says, what is like it.
+import { html, nothing, render } from "./lit/lit-html.js";
+import { get, send, session } from "./api.js";
+import { apply } from "./bulk.js";
+import { explained } from "./explain.js";
+import { filterOf } from "./filters.js";
+import { watch } from "./live.js";
+import { apiButton, bar, chip, failure, icon, problemStrip, scopeGate, thumb, undoToast } from "./parts.js";
+import { go, link } from "./routing.js";
+import { describe, reasonOf } from "./tiles.js";
+import { Timeline, shown } from "./timeline.js";
+import { ago, bytes, date, duration, has, knownTags, number, percent, t, tagName } from "./words.js";
+
+export async function open(root, place) {
+  const screen = new Photo(root);
+  await screen.update(place);
+  return screen;
+}
+
+class Photo {
+  constructor(root) {
+    this.root = root;
+    this.onKey = (event) => this.key(event);
+    addEventListener("keydown", this.onKey);
+    this.stop = watch("images", ({ changed, truncated }) => {
+      if (truncated || changed.some((one) => one.image_id === this.id)) this.look();
+    });
+  }
+
+  close() {
+    this.stop();
+    removeEventListener("keydown", this.onKey);
+    this.abort?.abort();
+  }
+
+  async update(place) {
+    Object.assign(this, { id: place.id, params: place.params, image: null, problem: null, similar: null, around: [null, null], isOriginal: false, hasPicture: true, explanation: null });
+    this.abort?.abort();
+    this.abort = new AbortController();
+    this.draw();
+    await this.look();
+    this.draw();
+    this.neighbours().catch(() => {});
+    get(`/images/${this.id}/similar`, {}, { signal: this.abort.signal }).then(({ images }) => {
+      this.similar = images;
+      this.draw();
+    }, () => {});
+  }
+
+  async look() {
+    const { id } = this;
+    try {
+      const image = await get(`/images/${id}`, {}, { signal: this.abort.signal });
+      if (id !== this.id) return;
+      this.image = image;
+      this.problem = null;
+    } catch (problem) {
+      if (problem.name === "AbortError") return;
+      this.problem = problem;
+    }
+    this.draw();
+  }
+
+  // The list that this photo was opened from knows its neighbours; an address alone asks for it.
+  async neighbours() {
+    const { id, image } = this;
+    if (!image) return;
+    shown.timeline ??= await new Timeline(filterOf(this.params)).load(this.abort.signal);
+    const { timeline } = shown;
+    const month = image.exif_datetime ? image.exif_datetime.slice(0, 7).replace(":", "-") : image.arrived_at.slice(0, 7);
+    const near = shown.index >= 0 ? [shown.index, shown.index + 1, shown.index - 1] : [];
+    let index = -1;
+    for (const at of near) if (index < 0 && (await timeline.idAt(at)) === id) index = at;
+    if (index < 0) index = await timeline.placeOf(id, month);
+    if (id !== this.id || index < 0) return;
+    shown.index = index;
+    this.at = { index, of: timeline.total };
+    this.around = await Promise.all([timeline.idAt(index - 1), timeline.idAt(index + 1)]);
+    if (id === this.id) this.draw();
+  }
+
+  key(event) {
+    if (event.target.closest?.("input, textarea, select, dialog, [popover], summary") || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key === "Escape" && !document.querySelector("dialog[open]")) go(link("photos", null, this.params));
+    const to = { ArrowLeft: this.around[0], ArrowRight: this.around[1] }[event.key];
+    if (to) go(link("photos", to, this.params), { replace: true });
+  }
+
+  async patch(change) {
+    try {
+      const { image } = await send("PATCH", `/images/${this.id}`, change);
+      this.image = image;
+      this.draw();
+    } catch (problem) {
+      undoToast(failure(problem));
+    }
+  }
+
+  // Adding begins from what is shown: a person's word then counts for the whole photo.
+  addTag(event) {
+    event.preventDefault();
+    const text = event.target.elements.tag.value.trim();
+    const tag = knownTags().find((one) => tagName(one).text.toLowerCase() === text.toLowerCase()) ?? text;
+    const before = this.image.hand_tags;
+    const tags = [{ tag, score: 1 }, ...(before ?? this.image.tags ?? []).filter((one) => one.tag !== tag)];
+    event.target.reset();
+    this.patch({ tags }).then(() => undoToast(t("photo.tagAdded", { tag: text }), () => this.patch({ tags: before })));
+  }
+
+  removeTag(tag) {
+    const before = this.image.hand_tags;
+    if (!before) {
+      apply({ ids: [this.id] }, { remove_tag: tag }, () => this.look());
+      return;
+    }
+    const tags = before.filter((one) => one.tag !== tag);
+    this.patch({ tags }).then(() => undoToast(t("photo.tagRemoved", { tag: tagName(tag).text }), () => this.patch({ tags: before })));
+  }
+
+  async explain(event) {
+    event.preventDefault();
+    const text = event.target.elements.text.value.trim();
+    if (!text) return;
+    try {
+      this.explanation = await get(`/images/${this.id}/explain`, { text });
+    } catch (problem) {
+      undoToast(failure(problem));
+    }
+    this.draw();
+  }
+
+  draw() {
+    const { image, problem } = this;
+    const step = (id, name, drawing) => html`<a class="button" href=${id ? link("photos", id, this.params) : nothing} aria-disabled=${!id} @click=${(event) => {
+      event.preventDefault();
+      if (id) go(link("photos", id, this.params), { replace: true });
+    }}>${icon(drawing)}<span class="sr">${t(name)}</span></a>`;
+    render(html`<div class="row spread photo-head">
+        <a class="button" href=${link("photos", null, this.params)}>${icon("back")}<span>${t("shell.photos")}</span></a>
+        <span class="row">${this.at ? html`<span class="quiet">${t("photo.place", { at: this.at.index + 1, n: this.at.of })}</span>` : nothing}${step(this.around[0], "photo.previous", "back")}${step(this.around[1], "photo.next", "next")}</span>
+      </div>
+      ${problemStrip(problem, () => this.look())}
+      ${image ? this.#whole(image) : problem ? nothing : html`<p role="status">${t("photos.loading")}</p>`}`, this.root);
+  }
+
+  #whole(image) {
+    const name = image.image_path.split("/").at(-1);
+    return html`<div class="photo-body">
+      <figure>
+        ${this.hasPicture && image.status !== "failed"
+          ? html`<img class="large" alt=${describe(image)} src=${this.isOriginal ? `/images/${image.image_id}/content` : `/images/${image.image_id}/thumb?size=large${image.sha256 ? `&v=${image.sha256.slice(0, 12)}` : ""}`} width=${image.width ?? nothing} height=${image.height ?? nothing} @error=${() => {
+              if (this.isOriginal) undoToast(t("photo.noOriginal"));
+              this.hasPicture = this.isOriginal;
+              this.isOriginal = false;
+              this.draw();
+            }}>`
+          : html`<div class="empty card">${icon("warn")}<p>${t("photo.noPicture")}</p></div>`}
+        <figcaption class="row"><button aria-pressed=${this.isOriginal} @click=${() => {
+          this.isOriginal = !this.isOriginal;
+          this.draw();
+        }}>${t("photo.original")}</button><a href=${`/images/${image.image_id}/content`} download=${name}>${t("photo.download")}</a></figcaption>
+      </figure>
+      <div class="stack">
+        <h1>${name}</h1>
+        ${this.#state(image)}
+        ${this.#tags(image)}
+        ${this.#facts(image)}
+        ${this.#similar()}
+        ${this.#explain()}
+        <details><summary>JSON</summary><pre tabindex="0" role="group" aria-label="JSON">${JSON.stringify(image, null, 2)}</pre></details>
+        <div class="row">${scopeGate("upload", html`<span class="row">
+          <button @click=${() => this.exclude(image)}>${t(image.excluded ? "bulk.include" : "bulk.exclude")}</button>
+          <button class="bad" @click=${() => apply({ ids: [image.image_id] }, { delete: true }, () => go(link("photos", null, this.params)))}>${t("bulk.delete")}</button>
+        </span>`)}${apiButton(() => ({ method: "GET", path: `/images/${image.image_id}` }))}</div>
+      </div>
+    </div>`;
+  }
+
+  exclude({ excluded }) {
+    this.patch({ excluded: !excluded }).then(() => undoToast(t(excluded ? "photo.included" : "photo.isExcluded"), () => this.patch({ excluded })));
+  }
+
+  #state(image) {
+    const parts = [];
+    if (image.error) parts.push(html`<div class="strip bad" role="status"><div><b>${reasonOf(image.error)}</b><div class="quiet"><code>${image.error.code}</code> <span lang="en">${image.error.detail}</span></div></div></div>`);
+    if (image.status === "missing") parts.push(html`<p>${chip(t("photos.status_missing"), { kind: "warn" })}</p>`);
+    if (image.status === "accepted" || image.waits_for) parts.push(html`<p role="status">${chip(t("photos.status_accepted"), { kind: "warn" })} ${image.waits_for && has(`photo.waits_${image.waits_for}`) ? t(`photo.waits_${image.waits_for}`) : t("photo.waits")}</p>`);
+    if (image.excluded) parts.push(html`<p>${chip(t("photos.isExcluded"), { kind: "warn" })}</p>`);
+    if (image.truncated) parts.push(html`<p>${chip(t("photo.truncated"), { kind: "warn" })}</p>`);
+    return parts;
+  }
+
+  #tags(image) {
+    if (!image.tags) return nothing;
+    return html`<section class="card"><h2>${t("photos.column_tags")} ${image.hand_tags ? chip(t("filter.hand_tagged_true")) : nothing}</h2>
+      ${image.tags.length ? html`<table class="bars"><tbody>${image.tags.map(({ tag, score }) => {
+        const { text, lang, other } = tagName(tag);
+        return html`<tr><th scope="row"><a href=${link("photos", null, { all: tag })}><span lang=${lang}>${text}</span></a> ${other ? html`<small lang=${lang === "ru" ? "en" : "ru"}>${other}</small>` : nothing}</th>
+          <td class="meter-cell">${bar(score)}</td><td class="figure">${percent(score)}</td>
+          <td><button class="bare" title=${t("parts.removeNamed", { name: text })} aria-label=${t("parts.removeNamed", { name: text })} @click=${() => this.removeTag(tag)}>${icon("close")}</button></td></tr>`;
+      })}</tbody></table>` : html`<p>${t("photos.noTag")}</p>`}
+      <p class="quiet">${t(`photo.scoring_${image.hand_tags ? "hand" : session().instance.scoring}`)}</p>
+      ${scopeGate("upload", html`<form class="row" @submit=${(event) => this.addTag(event)}><input name="tag" class="grow" required maxlength="200" list="photo-tags" aria-label=${t("photo.addTag")} placeholder=${t("photo.addTag")}><datalist id="photo-tags">${knownTags().map((one) => html`<option value=${tagName(one).text}></option>`)}</datalist><button>${t("filter.add")}</button>
+        ${image.hand_tags ? html`<button type="button" @click=${() => this.patch({ tags: null })}>${t("photo.giveBack")}</button>` : nothing}</form>`)}
+    </section>`;
+  }
+
+  #facts(image) {
+    const took = image.tagged_at ? (new Date(image.tagged_at) - new Date(image.arrived_at)) / 1000 : null;
+    const rows = [
+      ["taken", image.exif_datetime ? html`${date(image.exif_datetime)} <small>${image.exif_source}</small>` : t("photo.noDate")],
+      ["camera", image.camera],
+      ["path", html`<code>${image.image_path}</code>`],
+      ["size", image.width ? `${number(image.width, { useGrouping: false })} × ${number(image.height, { useGrouping: false })}${image.size_bytes ? ` · ${bytes(image.size_bytes)}` : ""}` : image.size_bytes && bytes(image.size_bytes)],
+      ["arrived", html`<time datetime=${image.arrived_at} title=${date(image.arrived_at)}>${ago(image.arrived_at)}</time>${took !== null && took >= 0 && took < 86400 ? html` · ${t("photo.taggedAfter", { time: duration(took) })}` : nothing}`],
+      ["model", image.model],
+      ["sha256", image.sha256 && html`<code>${image.sha256}</code>`],
+    ];
+    return html`<section class="card"><h2>${t("photo.facts")}</h2><dl>${rows.filter(([, value]) => value).map(([name, value]) => html`<dt>${t(`photo.${name}`)}</dt><dd>${value}</dd>`)}</dl></section>`;
+  }
+
+  #similar() {
+    if (!this.similar?.length) return nothing;
+    return html`<section class="card"><h2>${t("photo.similar")}</h2><ul class="row">${this.similar.map((one) => html`<li class="near"><a href=${link("photos", one.image_id, this.params)}>${thumb(one, one.image_path)}</a><small>${t(`photo.level_${one.level}`)}${one.cosine ? html`<br>${t("photo.cosine", { value: number(one.cosine, { maximumFractionDigits: 3 }) })}` : nothing}</small></li>`)}</ul></section>`;
+  }
+
+  #explain() {
+    return html`<section class="card"><h2>${t("search.explain")}</h2><form class="row" @submit=${(event) => this.explain(event)}><input name="text" class="grow" maxlength="1000" aria-label=${t("search.words")} placeholder=${t("search.words")}><button>${t("search.why")}</button></form>
+      ${this.explanation ? explained(this.explanation) : nothing}</section>`;
+  }
+}

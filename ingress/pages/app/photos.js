@@ -1,0 +1,330 @@
+// Photos: the archive by month, filtered, selected, changed; as a grid or as a plain list.
+import { html, nothing, render } from "./lit/lit-html.js";
+import { may, session } from "./api.js";
+import { ORDERS, filterChips, filterOf, isEmpty } from "./filters.js";
+import { Grid } from "./grid.js";
+import { watch } from "./live.js";
+import { apiButton, icon, problemStrip, say } from "./parts.js";
+import { go, link } from "./routing.js";
+import { Scrubber } from "./scrubber.js";
+import { TileWords } from "./tiles.js";
+import { Timeline, shown } from "./timeline.js";
+import { t } from "./words.js";
+
+const LATER_MS = 1200; // several photos that come together are looked at once
+const CLI_AT = "photo-archive images ~/Pictures";
+
+export async function open(root, place) {
+  const screen = new Photos(root);
+  await screen.update(place);
+  return screen;
+}
+
+class Photos {
+  constructor(root) {
+    this.root = root;
+    this.scroller = document.getElementById("main");
+    this.picked = new Set();
+    this.isAll = false;
+    this.filter = null;
+    this.words = new TileWords((ids) => this.grid.rewrite(ids));
+    this.head = made("div", "photos-head", root);
+    this.side = made("div", "", root);
+    this.host = made("div", "grid", root);
+    this.body = made("div", "plain", root);
+    this.foot = made("div", "picked-host", root);
+    this.grid = new Grid({
+      scroller: this.scroller,
+      host: this.host,
+      words: this.words,
+      hrefOf: (id) => link("photos", id, this.params),
+      isPicked: (id) => this.isAll || this.picked.has(id),
+      onPick: (tile, isRange) => this.pick(tile, isRange),
+      onView: () => this.scrubber.follow(),
+    });
+    this.grid.bar = () => (getComputedStyle(this.head).position === "sticky" ? this.head.offsetHeight : 0);
+    this.grid.onTrouble = (problem) => this.failed(problem);
+    this.scrubber = new Scrubber(this.side, this.grid);
+    this.grid.onRest = () => this.scrubber.measure();
+    this.stops = [watch("images", (data, about) => this.hear(data, about))];
+    root.addEventListener("keydown", (event) => event.key === "Escape" && this.picked.size && this.clear());
+  }
+
+  close() {
+    for (const stop of this.stops) stop();
+    clearTimeout(this.later);
+    this.abort?.abort();
+    this.words.close();
+    this.grid.close();
+    this.list?.close();
+    shown.timeline = null;
+  }
+
+  hide() {
+    this.kept = { top: this.scroller.scrollTop, anchor: this.grid.anchor() };
+  }
+
+  // Back from a photo: the same photos under the same eyes, and the focus on the last one seen.
+  show() {
+    this.isBack = true;
+  }
+
+  async update(place) {
+    const filter = filterOf(place.params);
+    const order = ORDERS.includes(place.params.get("order")) ? place.params.get("order") : "taken";
+    const isList = place.params.get("view") === "list" || order !== "taken";
+    const key = JSON.stringify([filter, order, isList]);
+    this.params = place.params;
+    if (this.isBack) {
+      this.isBack = false;
+      if (key === this.key) return this.#return();
+    }
+    if (key === this.key) return this.draw();
+    const isOther = this.filter !== null;
+    Object.assign(this, { key, filter, order, isList, problem: null });
+    this.clear();
+    if (isOther) this.scroller.scrollTop = 0;
+    await this.load();
+  }
+
+  async #return() {
+    this.scroller.scrollTop = this.kept?.top ?? 0;
+    this.grid.render();
+    if (shown.index >= 0) await this.grid.reveal(shown.index);
+    if (this.isStale) this.look();
+  }
+
+  async load() {
+    this.abort?.abort();
+    this.abort = new AbortController();
+    const { signal } = this.abort;
+    this.draw();
+    try {
+      const timeline = await new Timeline(this.filter).load(signal);
+      this.problem = null;
+      await this.#show(timeline);
+    } catch (problem) {
+      if (problem.name !== "AbortError") this.failed(problem);
+    }
+  }
+
+  async #show(timeline, anchor = null) {
+    this.timeline = timeline;
+    shown.timeline = timeline;
+    this.draw();
+    if (this.isList) {
+      const { PhotoList } = await import("./list.js");
+      if (timeline !== this.timeline) return;
+      this.list ??= new PhotoList(this.body, this);
+      this.list.open(this.filter, this.order);
+    } else {
+      this.list?.close();
+      this.list = null;
+      this.grid.setTimeline(timeline, anchor);
+      this.scrubber.measure();
+    }
+    this.draw();
+  }
+
+  failed(problem) {
+    this.problem = problem;
+    this.draw();
+  }
+
+  /** What the stream says: tags appear on their tiles, new photos in their month. */
+  hear({ changed, truncated, statuses }, { isSnapshot }) {
+    this.words.put(changed.map((one) => ({ ...this.words.get(one.image_id), ...one })));
+    const count = statuses ? Object.values(statuses).reduce((sum, one) => sum + one, 0) : this.count;
+    const isOther = count !== this.count && this.count !== undefined;
+    this.count = count;
+    if (isOther || truncated || (changed.length && !isEmpty(this.filter)) || (isSnapshot && this.problem)) this.plan();
+  }
+
+  plan() {
+    if (this.later) return;
+    this.later = setTimeout(() => {
+      this.later = 0;
+      if (this.root.hidden) this.isStale = true;
+      else this.look();
+    }, LATER_MS);
+  }
+
+  /** Looks again; what is under the eye, and the focus, stay where they are. */
+  async look() {
+    this.isStale = false;
+    try {
+      const next = await new Timeline(this.filter).load();
+      const before = this.timeline;
+      if (!before) return this.#show(next);
+      if (JSON.stringify(next.filter) !== JSON.stringify(this.filter)) return undefined;
+      next.inherit(before);
+      const anchor = this.isList ? null : await this.#keep(before, next);
+      const focused = this.grid.tiles.get(this.grid.active);
+      const hasFocus = focused?.anchor === document.activeElement;
+      const id = focused?.id;
+      const month = focused?.month;
+      if (this.isList) return this.#quietly(next);
+      await this.#show(next, anchor);
+      if (hasFocus) {
+        const index = await next.placeOf(id, month);
+        if (index >= 0) await this.grid.reveal(index);
+      }
+      if (next.total > before.total) say(t("photos.came", { n: next.total - before.total }));
+    } catch (problem) {
+      if (problem.name !== "AbortError") this.failed(problem);
+    }
+    return undefined;
+  }
+
+  #quietly(next) {
+    this.timeline = next;
+    shown.timeline = next;
+    this.draw();
+  }
+
+  async #keep(before, next) {
+    const anchor = this.grid.anchor();
+    if (!anchor) return null;
+    const { month } = before.sections[before.sectionOf(anchor.index)];
+    const id = await before.idAt(anchor.index);
+    const index = id ? await next.placeOf(id, month) : -1;
+    return index < 0 ? anchor : { ...anchor, index };
+  }
+
+  // Selecting
+
+  async pick(tile, isRange) {
+    if (this.isAll) this.clear();
+    if (isRange && this.last !== undefined) {
+      for (const id of await this.timeline.range(this.last, tile.index)) this.picked.add(id);
+    } else if (!this.picked.delete(tile.id)) this.picked.add(tile.id);
+    this.last = tile.index;
+    this.chosen();
+  }
+
+  toggle(id) {
+    if (!this.picked.delete(id)) this.picked.add(id);
+    this.chosen();
+  }
+
+  chosen() {
+    this.grid.rewrite();
+    this.list?.draw();
+    this.drawFoot();
+    say(t("bulk.chosen", { n: this.picked.size }));
+  }
+
+  clear() {
+    this.picked.clear();
+    this.isAll = false;
+    this.last = undefined;
+    this.grid.rewrite();
+    this.list?.draw();
+    this.drawFoot();
+  }
+
+  changed() {
+    this.clear();
+    this.words.known.clear();
+    this.list?.open(this.filter, this.order);
+    this.look();
+  }
+
+  // Drawing
+
+  to(changes) {
+    const { filter = this.filter, order = this.order, view = this.params.get("view") } = changes;
+    go(link("photos", null, { ...filter, order: order === "taken" ? null : order, view: view === "list" ? "list" : null }));
+  }
+
+  draw() {
+    const { filter, timeline, problem } = this;
+    const isBare = timeline?.total === 0;
+    this.host.hidden = this.isList || isBare;
+    this.side.hidden = this.isList || isBare;
+    this.body.hidden = !this.isList && !isBare;
+    render(html`<h1 class="sr">${t("shell.photos")}</h1>
+      ${isBare && isEmpty(filter) ? nothing : this.#bar(filter, timeline)}
+      ${problemStrip(problem, () => this.load())}`, this.head);
+    if (isBare) {
+      this.list?.close();
+      this.list = null;
+      render(isEmpty(filter) ? this.#empty() : this.#noMatch(), this.body);
+    } else if (!this.isList) render(nothing, this.body);
+  }
+
+  #bar(filter, timeline) {
+    const change = (next) => this.to({ filter: next });
+    const ask = (name) => async () => {
+      const next = await (await import("./filterform.js"))[name](filter);
+      if (next) change(next);
+    };
+    return html`<div class="row filter-bar">
+      <button @click=${ask("askFilter")}>${icon("filter")}<span>${t("filter.title")}</span></button>
+      ${filterChips(filter, change)}
+      <b class="total" role="status">${timeline ? this.#total(timeline) : nothing}</b>
+      <span class="grow"></span>
+      <button class="quiet-button" @click=${ask("askSaved")}>${t("filter.saved")}</button>
+      <select aria-label=${t("filter.order")} @change=${(event) => this.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${this.order === one}>${t(`filter.order_${one}`)}</option>`)}</select>
+      <span class="segmented" role="group" aria-label=${t("photos.view")}>
+        ${["grid", "list"].map((view) => html`<button aria-pressed=${this.isList === (view === "list")} aria-label=${t(`photos.view_${view}`)} title=${view === "grid" && this.order !== "taken" ? t("photos.gridByTaken") : nothing} @click=${() => this.to(view === "grid" ? { view, order: "taken" } : { view })}>${icon(view)}</button>`)}
+      </span>
+      ${apiButton(() => ({ method: "GET", path: "/images", params: { ...filter, order: this.order, total: "true", limit: 50 } }))}
+    </div>`;
+  }
+
+  #total({ total, isExact }) {
+    return isExact ? t("photos.count", { n: total }) : t("photos.totalAbout", { n: total });
+  }
+
+  async drawFoot() {
+    if (!this.isAll && !this.picked.size) return render(nothing, this.foot);
+    const { bulkBar } = await import("./bulk.js");
+    const total = this.timeline?.total ?? 0;
+    const n = this.isAll ? total : this.picked.size;
+    const { all } = this.filter ?? {};
+    return render(n ? bulkBar({
+      n,
+      total,
+      isAll: this.isAll,
+      tag: all?.length === 1 ? all[0] : null,
+      filter: () => (this.isAll ? { ...this.filter } : { ids: [...this.picked] }),
+      all: () => {
+        this.isAll = true;
+        this.chosen();
+      },
+      clear: () => this.clear(),
+      after: () => this.changed(),
+    }) : nothing, this.foot);
+  }
+
+  #noMatch() {
+    return html`<div class="empty"><h2>${t("photos.noMatch")}</h2><p>${t("photos.noMatchHelp")}</p><div class="row"><button class="filled" @click=${() => this.to({ filter: {} })}>${t("filter.clear")}</button></div></div>`;
+  }
+
+  // The first thing that a newcomer meets.
+  #empty() {
+    const base = session().instance.base_url || location.origin;
+    const choose = (asFolder) => import("./upload.js").then((tray) => tray.choose(asFolder));
+    return html`<div class="empty drop-zone">
+      ${icon("upload")}
+      <h2>${t("photos.empty")}</h2>
+      <p>${t("photos.emptyHelp")}</p>
+      <div class="row">
+        <button class="filled" ?disabled=${!may("upload")} @click=${() => choose(false)}>${t("photos.chooseFiles")}</button>
+        <button ?disabled=${!may("upload")} @click=${() => choose(true)}>${t("photos.chooseFolder")}</button>
+      </div>
+      ${may("upload") ? nothing : html`<p class="quiet">${t("parts.needsScope", { scope: "upload" })}</p>`}
+      <p>${t("photos.emptyCli")}</p>
+      <pre>${CLI_AT}</pre>
+      <pre>curl -H "X-API-Key: $KEY" -F file=@photo.jpg ${base}/images/upload</pre>
+    </div>`;
+  }
+}
+
+function made(name, kind, parent) {
+  const node = document.createElement(name);
+  node.className = kind;
+  parent.append(node);
+  return node;
+}

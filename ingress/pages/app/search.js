@@ -1,0 +1,180 @@
+// Search: how the words are read, the photos they find, and the sum behind each place.
+import { html, nothing, render } from "./lit/lit-html.js";
+import { repeat } from "./lit/directives/repeat.js";
+import { get, send, session } from "./api.js";
+import { explained, sumOf } from "./explain.js";
+import { filterOf } from "./filters.js";
+import { apiButton, bar, failure, lemmaChips, openDialog, problemStrip, scopeGate, thumb } from "./parts.js";
+import { go, link } from "./routing.js";
+import { describe } from "./tiles.js";
+import { date, day, t, tagName } from "./words.js";
+
+const PAGE = 60;
+const ID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/i;
+const EXAMPLES = { en: ["cat", "dog on the beach", "children party"], ru: ["кошка", "собака на пляже", "дети на празднике"] };
+
+export async function open(root, place) {
+  const screen = new Search(root);
+  screen.update(place);
+  return screen;
+}
+
+/** The words of `GET /lemmas` with the labels that each of them names. */
+export function readWords({ tokens, matched }) {
+  return tokens.map((one) => ({ ...one, tags: matched.filter(({ words }) => words.includes(one.text)).map(({ tag }) => tag) }));
+}
+
+class Search {
+  constructor(root) {
+    Object.assign(this, { root, images: [], words: [], next: null, total: null, problem: null, isBusy: false });
+  }
+
+  close() {
+    this.abort?.abort();
+  }
+
+  update(place) {
+    const filter = filterOf(place.params);
+    const key = JSON.stringify(filter);
+    if (key === this.key) return;
+    Object.assign(this, { key, filter, text: place.params.get("text") ?? "", next: null });
+    this.load();
+  }
+
+  // Old hits stay, dimmed, until the new ones are there.
+  async load(isMore = false) {
+    this.abort?.abort();
+    this.abort = new AbortController();
+    const { signal } = this.abort;
+    if (!this.text) {
+      Object.assign(this, { images: [], words: [], isDone: false });
+      return this.draw();
+    }
+    this.isBusy = true;
+    this.draw();
+    try {
+      const [lemmas, page] = await Promise.all([
+        isMore ? null : get("/lemmas", { text: this.text }, { signal }),
+        get("/images", { ...this.filter, total: "true", limit: PAGE, cursor: isMore ? this.next : null }, { signal }),
+      ]);
+      if (lemmas) this.words = readWords(lemmas);
+      Object.assign(this, { images: isMore ? [...this.images, ...page.images] : page.images, next: page.next, total: page.total, matched: page.matched, problem: null, isDone: true });
+    } catch (problem) {
+      if (problem.name === "AbortError") return undefined;
+      this.problem = problem;
+    }
+    this.isBusy = false;
+    return this.draw();
+  }
+
+  draw() {
+    const { filter, total } = this;
+    render(html`<h1>${this.text ? html`«<span>${this.text}</span>»` : t("shell.search")}</h1>
+      ${this.text ? nothing : this.#start()}
+      ${problemStrip(this.problem, () => this.load())}
+      ${this.words.length ? html`<section class="card read"><h2>${t("parts.readAs")}</h2>${lemmaChips(this.words)}</section>` : nothing}
+      ${this.text ? html`<div class="row actions">
+        <b role="status">${this.isBusy ? t("photos.loading") : total ? t(total.is_exact ? "photos.count" : "photos.totalAbout", { n: total.images }) : nothing}</b><span class="grow"></span>
+        <button @click=${() => this.explain()}>${t("search.explainPhoto")}</button>
+        ${scopeGate("query", html`<button @click=${() => this.ask()}>${t("search.toWebhook")}</button>`)}
+        ${apiButton(() => ({ method: "GET", path: "/images", params: { ...filter, limit: PAGE } }))}
+      </div>` : nothing}
+      <ol class="hits ${this.isBusy && !this.next ? "dim" : ""}" aria-busy=${this.isBusy}>${repeat(this.images, (one) => one.image_id, (one) => this.#hit(one))}</ol>
+      ${this.isDone && !this.images.length && !this.isBusy ? this.#nothing() : nothing}
+      ${this.next ? html`<p class="row"><button ?disabled=${this.isBusy} @click=${() => this.load(true)}>${t("photos.more")}</button></p>` : nothing}`, this.root);
+  }
+
+  #hit(image) {
+    const terms = image.terms ?? [];
+    const named = this.matched ?? [];
+    const missing = named.filter(({ tag }) => !terms.some((one) => one.tag === tag));
+    return html`<li class="card hit">
+      <a href=${link("photos", image.image_id)}>${thumb(image, describe(image))}</a>
+      <div class="grow">
+        <a href=${link("photos", image.image_id)}>${image.image_path.split("/").at(-1)}</a>
+        <p>${sumOf(image.score, terms)}</p>
+        ${bar((image.score ?? 0) / Math.max(1, named.length))}
+        ${missing.length ? html`<small>${t("search.notAmong", { n: missing.length, tags: missing.map(({ tag }) => tagName(tag).text).join(", ") })}</small>` : nothing}
+      </div>
+      <span class="quiet">${image.exif_datetime ? t("search.taken", { day: day(image.exif_datetime) }) : t("search.arrived", { day: date(image.arrived_at) })}</span>
+    </li>`;
+  }
+
+  #start() {
+    return html`<div class="empty"><h2>${t("search.begin")}</h2><p>${t("search.beginHelp")}</p><div class="row">${[...EXAMPLES.en, ...EXAMPLES.ru].map((text) => html`<a class="button" href=${link("search", null, { text })}>${text}</a>`)}</div></div>`;
+  }
+
+  #nothing() {
+    const unknown = this.words.filter((one) => !one.is_function && !one.tags.length);
+    return html`<div class="empty"><h2>${t("search.none")}</h2>
+      ${unknown.length ? html`<p>${t("search.noneUnknown", { n: unknown.length, words: unknown.map((one) => one.text).join(", ") })}</p>
+        <div class="row">${[...new Set(unknown.flatMap((one) => one.nearest ?? []))].map((tag) => html`<a class="button" href=${link("search", null, { text: tagName(tag).text })}>${tagName(tag).text}</a>`)}</div>` : html`<p>${t("search.noneKnown")}</p>`}
+      <p><a href=${link("labels")}>${t("search.seeLabels")}</a></p></div>`;
+  }
+
+  /** Asks which photo was expected, and says why it is in its place or not there. */
+  explain() {
+    let recent = [];
+    let found = null;
+    let problem = null;
+    let isAsked = false;
+    openDialog(t("search.explainPhoto"), (close, draw) => {
+      if (!isAsked) {
+        isAsked = true;
+        get("/images", { order: "arrival", limit: 24 }).then(({ images }) => {
+          recent = images;
+          draw();
+        }, () => {});
+      }
+      const ask = async (id) => {
+        try {
+          const { text, ...rest } = this.filter;
+          found = await get(`/images/${id}/explain`, { text, ...rest });
+          problem = null;
+        } catch (error) {
+          problem = error;
+        }
+        draw();
+      };
+      return html`<p>${t("search.explainHelp")}</p>
+        <form class="row" @submit=${(event) => {
+          event.preventDefault();
+          const id = ID.exec(event.target.elements.id.value)?.[0];
+          if (id) ask(id);
+        }}><input name="id" class="grow" autofocus required pattern=${`.*${ID.source}.*`} aria-label=${t("search.photoAddress")} placeholder=${t("search.photoAddress")}><button>${t("search.why")}</button></form>
+        <div aria-live="polite">${problem ? html`<p class="bad">${failure(problem)}</p>` : nothing}${found ? explained(found) : nothing}</div>
+        ${recent.length ? html`<h3>${t("search.orRecent")}</h3><div class="row">${recent.map((one) => html`<button class="bare" aria-label=${describe(one)} @click=${() => ask(one.image_id)}>${thumb(one, "")}</button>`)}</div>` : nothing}`;
+    }, { kind: "wide" });
+  }
+
+  /** Sends these words as a query; the answer goes to a webhook, here to the archive's own receiver. */
+  async ask() {
+    let inbox = null;
+    if (session().instance.standalone) inbox = await send("POST", "/inbox").catch(() => null);
+    const after = (await import("./upload.js")).lastToken();
+    let problem = null;
+    openDialog(t("search.toWebhook"), (close, draw) => {
+      const submit = async (event) => {
+        event.preventDefault();
+        const { url, n } = event.target.elements;
+        try {
+          const query = await send("POST", "/images/tags", { text: this.text, callback_url: url.value, top_n: Number(n.value), ...(after ? { after } : {}) });
+          close();
+          go(link("queries", query.query_id));
+        } catch (error) {
+          problem = error;
+          draw();
+        }
+      };
+      return html`<form class="form" @submit=${submit}>
+        <p class="full">${t("search.webhookHelp", { text: this.text })}</p>
+        <label class="full">${t("search.url")}<input name="url" type="url" required .value=${inbox?.url ?? ""} placeholder="https://example.org/hook"></label>
+        ${inbox ? html`<p class="full quiet">${t("search.inboxHelp")} <a href=${link("inbox", inbox.token)} @click=${() => close()}>${t("shell.inbox")}</a></p>` : nothing}
+        <label>${t("search.topN")}<input name="n" type="number" min="1" max="20" value="1"></label>
+        <div class="full">${problemStrip(problem)}</div>
+        <div class="row end full">${apiButton(() => ({ method: "POST", path: "/images/tags", body: { text: this.text, callback_url: inbox?.url ?? "https://example.org/hook" } }))}<button class="filled">${t("search.send")}</button></div>
+      </form>`;
+    });
+  }
+}
+

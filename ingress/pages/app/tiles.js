@@ -1,0 +1,154 @@
+// One tile of the grid, and the words on it.
+import { get } from "./api.js";
+import { BY_HAND, EXCLUDED, STATUSES, WAITS } from "./timeline.js";
+import { day, has, month as monthName, percent, t, tagName } from "./words.js";
+
+const KEPT = 4000;
+const AT_ONCE = 100; // ids that one request takes
+const WAIT_MS = 60;
+
+/** A photo in words: "cat 61 %, beach 34 %, 15 May 2024". */
+export function describe(image, month = null) {
+  const date = image?.exif_datetime ? day(image.exif_datetime) : (month && monthName(month)) || "";
+  const tags = (image?.tags ?? []).slice(0, 3).map(({ tag, score }) => `${tagName(tag).text} ${percent(score)}`);
+  if (image?.status === "failed") tags.push(t("photos.cannotRead"));
+  return [...(tags.length ? tags : [t("photos.aPhoto")]), date].filter(Boolean).join(", ");
+}
+
+/** Why a photo could not be tagged, in the reader's words. */
+export const reasonOf = (error) => (error ? (has(`reason.${error.code}`) ? t(`reason.${error.code}`) : error.title) : "");
+
+/** What is known of the photos in sight: fetched when they are looked at, 100 at a time. */
+export class TileWords {
+  constructor(onWord) {
+    this.onWord = onWord;
+    this.known = new Map();
+    this.wanted = new Set();
+    this.timer = 0;
+    this.abort = new AbortController();
+  }
+
+  get(id) {
+    return this.known.get(id);
+  }
+
+  /** Keeps what is known of some photos, and tells their ids together. */
+  put(images) {
+    for (const image of images) {
+      this.known.delete(image.image_id);
+      this.known.set(image.image_id, image);
+    }
+    this.onWord(new Set(images.map((one) => one.image_id)));
+  }
+
+  /** Asks for these instead of what was wanted before: of a fast scroll only the end counts. */
+  want(ids) {
+    this.wanted = new Set(ids.filter((id) => !this.known.has(id)));
+    clearTimeout(this.timer);
+    if (this.wanted.size) this.timer = setTimeout(() => this.#fetch(), WAIT_MS);
+  }
+
+  async #fetch() {
+    this.abort.abort();
+    this.abort = new AbortController();
+    const { signal } = this.abort;
+    const ids = [...this.wanted];
+    try {
+      for (let at = 0; at < ids.length; at += AT_ONCE) {
+        const { images } = await get("/images", { id: ids.slice(at, at + AT_ONCE) }, { signal });
+        this.put(images);
+      }
+    } catch {
+      /* tiles do without words; the next look asks again */
+    }
+    for (const id of this.known.keys()) {
+      if (this.known.size <= KEPT) break;
+      this.known.delete(id);
+    }
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.abort.abort();
+  }
+}
+
+/** The elements of a tile; they are filled by `drawTile`. */
+export function makeTile(id, index, total) {
+  const item = document.createElement("li");
+  item.className = "tile";
+  item.setAttribute("aria-setsize", total);
+  item.setAttribute("aria-posinset", index + 1);
+  const anchor = document.createElement("a");
+  anchor.tabIndex = -1;
+  const label = document.createElement("span");
+  label.className = "chip tag";
+  label.setAttribute("aria-hidden", "true");
+  label.append(document.createElement("span"), document.createElement("b"));
+  const pick = document.createElement("button");
+  pick.className = "pick";
+  pick.tabIndex = -1;
+  pick.append(document.createElement("span"));
+  item.append(anchor, label, pick);
+  return { id, index, item, anchor, label, pick, image: null, state: 0 };
+}
+
+/** Loads the picture of a tile; one that fails is asked for once more, as the server may be busy. */
+export function loadPicture(tile) {
+  if (tile.image) return;
+  const image = new Image();
+  image.decoding = "async";
+  image.draggable = false;
+  tile.image = image;
+  image.alt = tile.words ?? "";
+  let tries = 0;
+  image.onload = () => image.classList.add("here");
+  image.onerror = () => {
+    tries += 1;
+    if (tries === 1) setTimeout(() => tile.image === image && setSource(image, tile.id, true), 2500);
+    else image.remove();
+  };
+  setSource(image, tile.id);
+  tile.anchor.replaceChildren(image);
+}
+
+function setSource(image, id, again = false) {
+  image.src = `/images/${id}/thumb${again ? "?again=1" : ""}`;
+}
+
+/** Ends the loading of a tile that is gone. */
+export function dropPicture(tile) {
+  if (tile.image && !tile.image.complete) tile.image.src = "";
+  tile.image = null;
+}
+
+/** Writes the words of a tile: what it shows, and what it says to those who hear it. */
+export function drawTile(tile, { image, state, month, isPicked }) {
+  const status = image?.status ?? STATUSES[state & 15];
+  const best = image?.tags?.[0];
+  const words = describe(image ?? { status }, month);
+  tile.words = words;
+  tile.item.classList.toggle("picked", isPicked);
+  tile.item.classList.toggle("failed", status === "failed" || status === "missing");
+  tile.item.classList.toggle("excluded", Boolean(state & EXCLUDED));
+  if (tile.image) tile.image.alt = words;
+  tile.anchor.setAttribute("aria-label", `${words}${status === "tagged" ? "" : `, ${t(`photos.status_${status}`)}`}${state & EXCLUDED ? `, ${t("photos.isExcluded")}` : ""}`);
+  tile.pick.setAttribute("aria-pressed", isPicked);
+  tile.pick.setAttribute("aria-label", t("photos.pickNamed", { name: words }));
+  const [text, figure = ""] = labelOf(status, best, image, state);
+  const [name, sure] = tile.label.children;
+  tile.label.hidden = !text;
+  name.textContent = text;
+  sure.textContent = figure;
+  tile.label.title = image?.error ? reasonOf(image.error) : "";
+}
+
+// The words on a tile: a name that may be cut off, and a figure that may not.
+function labelOf(status, best, image, state) {
+  if (status === "failed") return [`✕ ${t("photos.cannotReadWhy")}`];
+  if (status === "missing") return [`✕ ${t("photos.status_missing")}`];
+  if (status === "accepted") return [`… ${t(state & WAITS || image?.waits_for ? "photos.waitsApart" : "photos.status_accepted")}`];
+  const hand = state & BY_HAND || image?.hand_tags ? "✎ " : "";
+  if (best) return [hand + tagName(best.tag).text, percent(best.score)];
+  return [image ? t("photos.noTag") : ""];
+}

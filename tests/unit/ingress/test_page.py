@@ -1,0 +1,173 @@
+"""The page's modules: words in both languages, addresses of modules, sizes.
+
+The modules are read as text: whether they work is for a browser to say.
+"""
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+APP = Path(__file__).parents[3] / "ingress" / "pages" / "app"
+LANGUAGES = ("en", "ru")
+FORMS = {"en": {"one", "other"}, "ru": {"one", "few", "many", "other"}}
+#: What the first view may cost, compressed as it is sent: DESIGN.md's second on a slow line is
+#: 120 kB with the first data. lit-html comes on top (5 kB).
+MOST_AT_FIRST_BYTES = 57_000
+MOST_OF_A_SCREEN_BYTES = 15_000
+MOST_STYLES_BYTES = 18_000
+
+Words: TypeAlias = dict[str, "str | Words"]
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[A-Za-z_$][\w$]*|[{}:,]')
+_LITERAL = re.compile(r'["`]([a-z]+\.[\w.]*\w)["`]')
+_BEGUN = re.compile(r"[\"`]([a-z]+\.[\w.]*?)(?:\$\{|(?<=[._])\")")
+_SECTION = re.compile(r'wordOf\("([\w.]+)"')
+_CALL = re.compile(r"\b(?:t|has)\(([^()]*(?:\([^()]*\)[^()]*)*)")
+_IMPORT = re.compile(r'(?:from|import)\s*\(?\s*"(\./[\w./-]+\.js)"')
+_STATIC = re.compile(r'^(?:import|export)\b[^;]*?from "(\./[\w./-]+\.js)"', re.MULTILINE)
+
+
+def modules() -> list[Path]:
+    return sorted(APP.glob("*.js"))
+
+
+@cache
+def words_of(language: str) -> Words:
+    """Return the words of a language: an object of objects and strings, nothing else."""
+    text = re.sub(r"(?m)^\s*//.*$", "", (APP / f"{language}.js").read_text())
+    body = text[text.index("{") : text.rindex("}") + 1]
+    tokens = _TOKEN.findall(body)
+    for at, token in enumerate(tokens):
+        if re.match(r"[A-Za-z_$]", token):
+            tokens[at] = json.dumps(token)
+    found: Words = json.loads(re.sub(r",(?=})", "", "".join(tokens)))
+    return found
+
+
+def flat(words: Words, language: str, before: str = "") -> Iterator[tuple[str, "str | Words"]]:
+    """Yield each key with its text; a text with plural forms is one value."""
+    for key, value in words.items():
+        if isinstance(value, str) or (value and set(value) <= FORMS["ru"]):
+            yield before + key, value
+        else:
+            yield from flat(value, language, f"{before}{key}.")
+
+
+def texts(value: "str | Words") -> list[str]:
+    return (
+        [value]
+        if isinstance(value, str)
+        else [one for one in value.values() if isinstance(one, str)]
+    )
+
+
+def test_both_languages_have_the_same_keys() -> None:
+    english, russian = (dict(flat(words_of(one), one)) for one in LANGUAGES)
+
+    assert len(english) > 200
+    assert sorted(english) == sorted(russian)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_text_with_plural_forms_has_all_of_its_language(language: str) -> None:
+    plural = {
+        key: value for key, value in flat(words_of(language), language) if isinstance(value, dict)
+    }
+
+    assert plural
+    for key, value in plural.items():
+        assert set(value) == FORMS[language], key
+        assert len({"{" in one for one in texts(value)}) == 1, key  # "21 photos" has form `one`
+
+
+def test_a_text_names_the_same_values_in_both_languages() -> None:
+    english, russian = (dict(flat(words_of(one), one)) for one in LANGUAGES)
+
+    for key, value in english.items():
+        names = [
+            set(re.findall(r"\{(\w+)\}", " ".join(texts(one)))) for one in (value, russian[key])
+        ]
+        assert names[0] == names[1], key
+
+
+def test_every_key_that_a_module_asks_for_exists() -> None:
+    known = {key for key, _ in flat(words_of("en"), "en")}
+    asked = 0
+
+    for module in modules():
+        if module.stem in LANGUAGES:
+            continue
+        for call in _CALL.findall(module.read_text()):
+            for key in _LITERAL.findall(call):
+                asked += 1
+                assert key in known, f"{module.name}: {key}"
+            for begun in _BEGUN.findall(call):
+                asked += 1
+                assert any(key.startswith(begun) for key in known), f"{module.name}: {begun}…"
+
+    assert asked > 150
+
+
+def test_every_text_is_asked_for_by_some_module() -> None:
+    code = "".join(one.read_text() for one in modules() if one.stem not in LANGUAGES)
+    begun = (*_BEGUN.findall(code), *(f"{one}." for one in _SECTION.findall(code)))
+
+    for key, _ in flat(words_of("en"), "en"):
+        assert f'"{key}"' in code or key.startswith(begun), key
+
+
+def test_modules_import_only_what_is_there() -> None:
+    for module in modules():
+        for name in _IMPORT.findall(module.read_text()):
+            if not name.startswith("./lit/"):
+                assert (APP / name).is_file(), f"{module.name}: {name}"
+
+
+def test_no_template_has_a_style_that_the_policy_forbids() -> None:
+    for module in modules():
+        assert not re.search(
+            r"\sstyle=[\"'$]|styleMap|innerHTML|insertAdjacentHTML", module.read_text()
+        ), module.name
+
+
+def packed(name: str) -> int:
+    return len(gzip.compress((APP / name).read_bytes(), mtime=0))
+
+
+def needed(name: str) -> set[str]:
+    """Return a module and all that it imports before it runs."""
+    found = {name}
+    waiting = [name]
+    while waiting:
+        for other in _STATIC.findall((APP / waiting.pop()).read_text()):
+            one = other.removeprefix("./")
+            if not one.startswith("lit/") and one not in found:
+                found.add(one)
+                waiting.append(one)
+    return found
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_first_view_is_small(language: str) -> None:
+    first = needed("main.js") | needed("photos.js") | {"page.css", f"{language}.js"}
+
+    assert sum(map(packed, first)) <= MOST_AT_FIRST_BYTES, {one: packed(one) for one in first}
+
+
+def test_what_a_further_screen_brings_is_small() -> None:
+    first = needed("main.js") | needed("photos.js")
+
+    for module in modules():
+        if module.stem not in LANGUAGES:
+            more = needed(module.name) - first
+            assert sum(map(packed, more)) <= MOST_OF_A_SCREEN_BYTES, (module.name, more)
+
+
+def test_the_styles_are_small() -> None:
+    assert (APP / "page.css").stat().st_size <= MOST_STYLES_BYTES
