@@ -44,7 +44,7 @@ WITH asked AS (
     ORDER BY u.delivery_id
     ON CONFLICT (delivery_id) DO NOTHING
     RETURNING query_id, target, sender, line, attempt, next_at, state
-), noted AS ({noting_queries()})
+), told AS ({noting_queries()})
 {OPEN_LANES}
 """  # noqa: S608 - a constant
 
@@ -58,7 +58,7 @@ FROM locked WHERE d.delivery_id = locked.delivery_id
 RETURNING d.delivery_id, d.query_id, d.owner, d.sender, d.target, d.url,
           d.event::text AS event, d.attempt, d.attempt - d.attempts_before AS made,
           coalesce(d.asked_at, d.created_at) AS created_at
-), noted AS ({noting_queries("leased")})
+), told AS ({noting_queries("leased")})
 SELECT * FROM leased
 """  # noqa: S608 - a constant
 
@@ -75,7 +75,7 @@ WITH expired AS (
            finished_at = CASE WHEN spent THEN now() END
     FROM expired e WHERE d.delivery_id = e.delivery_id
     RETURNING d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
-), opened AS ({OPEN_LANES}), noted AS ({noting_queries()})
+), opened AS ({OPEN_LANES}), told AS ({noting_queries()})
 SELECT state = 'dead' AS spent FROM changed
 """  # noqa: S608 - a constant
 
@@ -110,7 +110,7 @@ WITH given AS (
       AND (d.state = 'leased' AND d.token = g.token
            OR g.state = 'delivered' AND d.state <> 'delivered')
     RETURNING d.delivery_id, d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
-), opened AS ({OPEN_LANES}), noted AS ({noting_queries()})
+), opened AS ({OPEN_LANES}), told AS ({noting_queries()})
 SELECT delivery_id FROM changed
 """  # noqa: S608 - a constant
 
@@ -119,7 +119,7 @@ _GIVE_UP = f"""
 WITH changed AS (
     UPDATE deliveries SET state = 'dead', reason = $3, finished_at = now()
     WHERE state = 'due' AND owner = $1 AND url = $2 RETURNING query_id
-), noted AS ({noting_queries()})
+), told AS ({noting_queries()})
 SELECT count(*) FROM changed
 """  # noqa: S608 - a constant
 _AGAIN = f"""
@@ -128,7 +128,7 @@ WITH changed AS (
            attempts_before = attempt, reason = NULL, finished_at = NULL
     WHERE delivery_id = ANY($1::uuid[]) AND state IN ('due', 'dead')
     RETURNING query_id, target, sender, line, attempt, next_at, state
-), noted AS ({noting_queries()})
+), told AS ({noting_queries()})
 {OPEN_LANES}
 """  # noqa: S608 - a constant
 # Two requests at once for a delivered answer give one new webhook, not two.
@@ -140,7 +140,7 @@ WITH changed AS (
     JOIN deliveries d ON d.delivery_id = u.known
     ON CONFLICT (delivery_id) DO NOTHING
     RETURNING query_id, target, sender, line, attempt, next_at, state
-), noted AS ({noting_queries()})
+), told AS ({noting_queries()})
 {OPEN_LANES}
 """  # noqa: S608 - a constant
 _WITHDRAW = """
@@ -167,7 +167,7 @@ WITH waiting AS (
     UPDATE deliveries d SET next_at = w.earliest FROM waiting w
     WHERE d.delivery_id = w.delivery_id AND w.earliest < d.next_at
     RETURNING d.delivery_id, d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
-), opened AS ({OPEN_LANES}), noted AS ({noting_queries()})
+), opened AS ({OPEN_LANES}), told AS ({noting_queries()})
 SELECT delivery_id FROM changed
 """  # noqa: S608 - a constant
 

@@ -20,7 +20,7 @@ WITH changed AS (
     VALUES ($1, $2, $3, $4, $5::jsonb, $6, 'accepted')
     ON CONFLICT (query_id) DO NOTHING
     RETURNING query_id
-), noted AS ({noting_queries()})
+), told AS ({noting_queries()})
 SELECT query_id FROM changed
 """  # noqa: S608 - a constant
 _FINGERPRINT = "SELECT fingerprint, deleted_at FROM queries WHERE query_id = $1"
@@ -48,7 +48,7 @@ WHERE queries.status <> 'answered'
        OR (queries.text, queries.callback_url) = (excluded.text, excluded.callback_url))
 RETURNING query_id, owner,
           extract(epoch FROM now() - accepted_at)::float8 AS waited_s
-), noted AS ({noting_queries()})
+), told AS ({noting_queries()})
 SELECT * FROM changed
 """  # noqa: S608 - a constant
 
@@ -63,7 +63,7 @@ ON CONFLICT (query_id) DO UPDATE SET status = 'waiting' WHERE queries.status = '
   AND (queries.fingerprint IS NULL
        OR (queries.text, queries.callback_url) = (excluded.text, excluded.callback_url))
 RETURNING query_id
-), noted AS ({noting_queries()})
+), told AS ({noting_queries()})
 SELECT query_id FROM changed
 """  # noqa: S608 - a constant
 _PARK = """

@@ -1,7 +1,7 @@
 // The attempts to deliver one webhook: when, how long each part took, what came back, what comes next.
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
-import { countdown, mark, split, wordOf } from "./marks.js";
+import { countdown, mark, split, reasonText } from "./marks.js";
 import { copyButton } from "./parts.js";
 import { signatureDialog } from "./signature.js";
 import { clock, date, duration, number, t } from "./words.js";
@@ -36,7 +36,7 @@ function attempt(one, delivery) {
 
 function outcome(one) {
   const status = one.status ? t("query.answered", { status: String(one.status) }) : "";
-  const error = one.error && !(one.status && one.error.startsWith("http_")) ? wordOf("outcome", one.error) : "";
+  const error = one.error && !(one.status && one.error.startsWith("http_")) ? reasonText(one.error) : "";
   const wished = one.headers?.find(([name]) => name.toLowerCase() === "retry-after")?.[1];
   return [status, error, wished && t("query.wished", { value: wished })].filter(Boolean).join(", ");
 }
@@ -79,7 +79,7 @@ function next(one) {
   if (one.state === "dead") {
     const isStopped = one.reason === "stopped";
     return html`<li class="next">${isStopped ? mark("quiet", "×", t("queries.state_stopped"))
-      : mark("bad", "■", t("query.given_up", { reason: one.reason ? wordOf("outcome", one.reason) : "" }))}</li>`;
+      : mark("bad", "■", t("query.given_up", { reason: one.reason ? reasonText(one.reason) : "" }))}</li>`;
   }
   if (one.state === "leased") return html`<li class="next">${mark("note", "▶", t("query.under_way"))}</li>`;
   const at = one.next_at ?? one.waits_until;

@@ -71,14 +71,14 @@ export function bulkBar({ n, total, isAll, filter, tag, all, clear, after }) {
   };
   return html`<div class="picked-bar row" role="region" aria-label=${t("bulk.title")}>
     <b>${t("bulk.chosen", { n })}</b>
-    ${isAll || n >= total ? "" : html`<button @click=${all}>${t("bulk.all", { n: total })}</button>`}
+    <details class="acts grow" ?open=${innerWidth > 640}><summary class="button">${t("bulk.acts")}</summary><div class="row">${isAll || n >= total ? "" : html`<button @click=${all}>${t("bulk.all", { n: total })}</button>`}
     ${scopeGate("upload", html`<span class="row">
       ${tag ? html`<button @click=${() => act({ remove_tag: tag })}>${t("bulk.removeNamed", { tag: tagName(tag).text })}</button>` : html`<button @click=${() => withTag("remove_tag")}>${t("bulk.remove_tag")}</button>`}
       <button @click=${() => withTag("add_tag")}>${t("bulk.add_tag")}</button>
       <button @click=${() => act({ excluded: true })}>${t("bulk.exclude")}</button>
       <button @click=${() => act({ excluded: false })}>${t("bulk.include")}</button>
       <button class="bad" @click=${() => act({ delete: true })}>${t("bulk.delete")}</button>
-    </span>`)}
+    </span>`)}</div></details>
     <button class="bare" aria-label=${t("bulk.clear")} @click=${clear}>${icon("close")}</button>
   </div>`;
 }

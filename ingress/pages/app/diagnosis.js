@@ -9,6 +9,7 @@ export function diagnose(doc, now) {
   const ofStages = doc.stages.flatMap((stage) => ofStage(stage, doc, now));
   const blamed = new Set(ofStages.map(({ values }) => values.target));
   const found = [
+    ...(doc.processes.length ? [] : [{ level: "bad", key: "nobody", values: {} }]),
     ...doc.halted.map(halted),
     ...ofStages,
     ...doc.processes.filter((one) => one.state === "alive_not_moving").map((one) => stuck(one, now)),

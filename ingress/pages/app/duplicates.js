@@ -151,11 +151,11 @@ function count(state, level, by) {
 function screen(state, acts) {
   const { level } = paramsOf(state.place);
   const { page, problem, groups } = state;
+  if (!may("read")) return html`<h1>${t("duplicates.title")}</h1>${scopeGate("read", html`<p>${t("duplicates.what")}</p>`)}`;
   return html`
     <header class="row spread"><h1>${t("duplicates.title")}</h1>
       <span class="row">${page?.bytes_to_gain ? html`<span class="quiet">${t("duplicates.to_gain", { size: bytes(page.bytes_to_gain) })}</span>` : nothing}
         ${apiButton(() => ({ path: "/duplicates", params: paramsOf(state.place) }))}</span></header>
-    ${may("read") ? nothing : scopeGate("read", html`<p>${t("duplicates.what")}</p>`)}
     ${tabs({
       items: LEVELS.map((id) => ({ id, text: t(`duplicates.level_${id}`), count: page?.totals ? number(page.totals[id]) : null })),
       chosen: level, choose: (id) => acts.turn({ level: id }), label: t("duplicates.levels"),

@@ -2,7 +2,7 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, send } from "./api.js";
-import { mark, pagedDialog, progress, wordOf } from "./marks.js";
+import { mark, pagedDialog, progress, reasonText } from "./marks.js";
 import { confirmBy, problemStrip, scopeGate } from "./parts.js";
 import { duration, number, t } from "./words.js";
 
@@ -85,4 +85,3 @@ function showFailures(job) {
       <span class="quiet">${reasonText(one.reason)}${one.detail ? `: ${one.detail}` : ""}</span></li>`)}</ul>`);
 }
 
-export const reasonText = (code) => wordOf("outcome", code);

@@ -1,10 +1,10 @@
 // The labels as a table, and the dialogs of one label: change it, see how sure its photos are.
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
-import { get, session } from "./api.js";
+import { get, may, session } from "./api.js";
 import { labelOf } from "./labelset.js";
 import { busy, dialog, mark, none } from "./marks.js";
-import { histogram, problemStrip, scopeGate } from "./parts.js";
+import { histogram, problemStrip } from "./parts.js";
 import { link } from "./routing.js";
 import { number, percent, t } from "./words.js";
 
@@ -40,10 +40,10 @@ function row(one, { old, isGone, hasThreshold, counts }, acts) {
     ${hasThreshold ? cell("threshold", one.threshold === null ? none : number(one.threshold)) : nothing}
     ${cell("photos", html`<a href=${link("photos", null, { tag: one.name })}>${number(count?.images ?? 0)}</a>`)}
     ${cell("mean", count ? html`<button type="button" class="quiet-button" aria-label=${t("labels.sure_of", { name: one.name })} @click=${() => sureness(one.name)}>${percent(count.mean_confidence)} ▁▃▅</button>` : none)}
-    ${cell("act", scopeGate("admin", html`<span class="row">${isGone
-      ? html`<button type="button" @click=${() => acts.restore(one.name)}>${t("labels.restore")}</button>`
-      : html`<button type="button" aria-label=${t("labels.edit_of", { name: one.name })} @click=${() => acts.edit(one)}>${t("labels.edit")}</button>
-        <button type="button" aria-label=${t("labels.remove_of", { name: one.name })} @click=${() => acts.remove(one.name)}>${t("labels.remove")}</button>`}</span>`))}
+    ${cell("act", html`<span class="row">${isGone
+      ? html`<button type="button" ?disabled=${!may("admin")} @click=${() => acts.restore(one.name)}>${t("labels.restore")}</button>`
+      : html`<button type="button" aria-label=${t("labels.edit_of", { name: one.name })} ?disabled=${!may("admin")} @click=${() => acts.edit(one)}>${t("labels.edit")}</button>
+        <button type="button" aria-label=${t("labels.remove_of", { name: one.name })} ?disabled=${!may("admin")} @click=${() => acts.remove(one.name)}>${t("labels.remove")}</button>`}</span>`)}
   </tr>`;
 }
 

@@ -2,9 +2,8 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
-import { reasonText } from "./jobs.js";
-import { moment, none, pagedDialog } from "./marks.js";
-import { apiButton, confirmBy, problemStrip, say, scopeGate } from "./parts.js";
+import { moment, none, pagedDialog, reasonText } from "./marks.js";
+import { apiButton, confirmBy, problemStrip, say } from "./parts.js";
 import { bytes, number, t } from "./words.js";
 
 const PAGE = 20;
@@ -63,7 +62,7 @@ function view(state, acts) {
     <h2>${t("letters.title")}</h2>
     ${state.problem ? problemStrip(state.problem, acts.load) : nothing}
     ${state.told ? html`<p class="good">✓ ${state.told}</p>` : nothing}
-    ${rows.length ? html`<p class="quiet">${t("letters.what")}</p>
+    ${rows.length ? html`<p class="quiet">${t("letters.what")} ${may("admin") ? nothing : t("parts.needsScope", { scope: "admin" })}</p>
       <ul class="lines">${repeat(rows, (one) => `${one.group} ${one.topic} ${one.reason}`, (one) => row(one, acts))}</ul>`
       : html`<p class="quiet">${t("letters.none")}</p>`}
   </section>`;
@@ -74,14 +73,14 @@ function row(one, acts) {
     <strong>${number(one.letters)}</strong>
     <span class="grow">${reasonText(one.reason)} <code>${one.reason}</code>
       <span class="quiet">${one.topic ?? ""} · ${t("letters.newest")} ${moment(one.newest_at)}</span></span>
-    ${scopeGate("admin", html`<span class="row">
-      <button type="button" @click=${() => look(one)}>${t("letters.look")}</button>
-      <button type="button" ?disabled=${!one.topic} @click=${() => acts.sendBack(one)}>
-        ${t("letters.send_back", {n: one.letters})}</button>
-      ${apiButton(() => ({method: "POST", path: "/dead-letters/replay",
-        body: {topic: one.topic, reason: one.reason, dry_run: true},
-        cli: `photo-archive letters replay ${one.topic} --reason ${one.reason} --dry-run`}))}
-    </span>`)}
+    <span class="row">
+      <button type="button" ?disabled=${!may("admin")} @click=${() => look(one)}>${t("letters.look")}</button>
+      <button type="button" ?disabled=${!one.topic} @click=${() => acts.sendBack(one)}>${t("letters.send_back", { n: one.letters })}</button>
+      ${apiButton(() => ({
+        method: "POST", path: "/dead-letters/replay", body: { topic: one.topic, reason: one.reason, dry_run: true },
+        cli: `photo-archive letters replay ${one.topic} --reason ${one.reason} --dry-run`,
+      }))}
+    </span>
   </li>`;
 }
 

@@ -35,7 +35,7 @@ function shell() {
         <input id="seek" name="text" type="search" placeholder=${t("shell.searchHint")} autocomplete="off" maxlength="1000" aria-keyshortcuts="/" .value=${here.params.get("text") ?? ""}>
         <button class="bare" aria-label=${t("shell.search")}>${icon("search")}</button>
       </form>
-      <button class="filled upload" ?disabled=${!api.may("upload")} title=${api.may("upload") ? nothing : t("parts.needsScope", { scope: "upload" })} @click=${async () => (await uploads()).choose()}>${icon("upload")}<span>${t("shell.upload")}</span></button>
+      <button class="filled upload" aria-label=${t("shell.upload")} ?disabled=${!api.may("upload")} title=${api.may("upload") ? nothing : t("parts.needsScope", { scope: "upload" })} @click=${async () => (await uploads()).choose()}>${icon("upload")}<span>${t("shell.upload")}</span></button>
       <button class="bare account" popovertarget="account" aria-label=${t("shell.account")}>${icon("user")}</button>
       <div id="account" popover class="menu">${account()}</div>
     </header>

@@ -18,6 +18,9 @@ export function countdown(iso) {
   return html`<time datetime=${iso} title=${date(iso)}>${left > 0 ? t("queries.in", { time: duration(left) }) : t("queries.now")}</time>`;
 }
 
+/** Why, in words: what came of an attempt, or why a photo could not be tagged. */
+export const reasonText = (code) => (has(`reason.${code}`) ? t(`reason.${code}`) : wordOf("outcome", code));
+
 /** How much of a whole is done; without a known whole the bar says only that it goes on. */
 export const progress = (done, total, label) => (total === null
   ? html`<progress aria-label=${label}></progress>`

@@ -25,6 +25,7 @@ const ICONS = {
   grid: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
   list: "M4 6h16M4 12h16M4 18h16",
   code: "M8 6l-6 6 6 6M16 6l6 6-6 6",
+  star: "M12 3l2.7 6 6.3.6-4.8 4.2 1.5 6.2-5.7-3.4L6.3 20l1.5-6.2L3 9.6 9.3 9z",
   user: "M12 4a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM4 21c0-5 4-7 8-7s8 2 8 7",
 };
 
@@ -46,7 +47,7 @@ export function confidence(tag, score) {
 /** The picture of an image, small; `v` in its link lets the browser keep it. What has none isn't asked for. */
 export function thumb(image, alt = "") {
   const shape = image.width && image.height ? Math.min(2, Math.max(0.5, image.width / image.height)) : 1;
-  if (image.status === "failed" || image.status === "missing") return html`<span class="thumb gone" role="img" aria-label=${alt || nothing}>${icon("warn")}</span>`;
+  if (image.status === "failed" || image.status === "missing") return html`<span class="thumb gone" role=${alt ? "img" : nothing} aria-label=${alt || nothing}>${icon("warn")}</span>`;
   return html`<img class="thumb" loading="lazy" decoding="async" alt=${alt} src=${image.links?.thumb ?? `/images/${image.image_id}/thumb`} width=${Math.round(96 * shape)} height="96" @error=${(event) => event.target.classList.add("gone")}>`;
 }
 
@@ -102,7 +103,7 @@ export function apiButton(request) {
     openDialog(t("parts.api"), () => html`<p>${t("parts.apiNote")}</p>
       ${lines.map(([name, text]) => html`<h3>${name}</h3><div class="snippet"><pre tabindex="0" role="group" aria-label=${name}>${text}</pre>${copyButton(text)}</div>`)}`);
   };
-  return html`<button class="quiet-button" @click=${show}>${icon("code")}<span>API</span></button>`;
+  return html`<button class="quiet-button" aria-label="API" @click=${show}>${icon("code")}<span>API</span></button>`;
 }
 
 /** Opens a dialog; `template(close)` gives its content, `close(value)` ends it. Resolves to the value. */
@@ -207,8 +208,8 @@ export function lemmaChips(words) {
       const lemma = one.lemmas?.[0] ?? one.text;
       return html`<li>
         <span>${one.text}</span>
-        ${lemma.toLowerCase() === one.text.toLowerCase() ? nothing : html`<span aria-hidden="true">→</span> <i>${lemma}</i>`}
-        <span aria-hidden="true">→</span>
+        ${lemma.toLowerCase() === one.text.toLowerCase() ? nothing : html`<span data-shape="→"></span> <i>${lemma}</i>`}
+        <span data-shape="→"></span>
         ${one.tags?.length
           ? one.tags.map((tag) => html`<span class="chip good" lang=${tagName(tag).lang}>${tagName(tag).text}</span>`)
           : html`<span class="chip warn">${t("parts.noLabel")}</span>${one.nearest?.length ? html`<small class="quiet">${t("parts.nearest", { names: one.nearest.map((tag) => tagName(tag).text).join(", ") })}</small>` : nothing}`}

@@ -264,7 +264,7 @@ class Photos {
       ${filterChips(filter, change)}
       <b class="total" role="status">${timeline ? this.#total(timeline) : nothing}</b>
       <span class="grow"></span>
-      <button class="quiet-button" @click=${ask("askSaved")}>${t("filter.saved")}</button>
+      <button class="quiet-button" aria-label=${t("filter.saved")} @click=${ask("askSaved")}>${icon("star")}<span>${t("filter.saved")}</span></button>
       <select aria-label=${t("filter.order")} @change=${(event) => this.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${this.order === one}>${t(`filter.order_${one}`)}</option>`)}</select>
       <span class="segmented" role="group" aria-label=${t("photos.view")}>
         ${["grid", "list"].map((view) => html`<button aria-pressed=${this.isList === (view === "list")} aria-label=${t(`photos.view_${view}`)} title=${view === "grid" && this.order !== "taken" ? t("photos.gridByTaken") : nothing} @click=${() => this.to(view === "grid" ? { view, order: "taken" } : { view })}>${icon(view)}</button>`)}

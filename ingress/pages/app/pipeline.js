@@ -56,7 +56,8 @@ export async function open(root) {
   }
   const stops = [
     watch("pipeline", take),
-    watch("jobs", ({jobs}) => {
+    watch("jobs", ({ jobs }) => {
+      if (state.isHeld) return;
       rooms.jobs.take(jobs);
       draw();
     }),
@@ -200,7 +201,7 @@ function processes(doc) {
     ${doc.processes.length ? html`<table class="cards">
       <thead><tr>${["process", "state", "progressed", "seen", "started"].map(
         (key) => html`<th scope="col">${t(`pipeline.col_${key}`)}</th>`)}</tr></thead>
-      <tbody>${repeat(doc.processes, (one) => one.instance, process)}</tbody>
+      <tbody>${repeat(doc.processes, (one) => `${one.role} ${one.instance}`, process)}</tbody>
     </table>` : html`<p class="quiet">${t("pipeline.no_process")}</p>`}
   </section>`;
 }

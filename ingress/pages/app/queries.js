@@ -1,11 +1,11 @@
 // Queries: what was asked, where each answer stands, and sending answers again.
 import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
-import { get, may, session } from "./api.js";
+import { curlOf, get, may, send, session } from "./api.js";
 import { askForm } from "./ask.js";
 import { watch } from "./live.js";
 import { busy, countdown, mark, moment, none } from "./marks.js";
-import { apiButton, emptyState, problemStrip, scopeGate } from "./parts.js";
+import { apiButton, copyButton, emptyState, problemStrip, scopeGate } from "./parts.js";
 import { redeliverDialog } from "./redeliver.js";
 import { go, link } from "./routing.js";
 import { number, t } from "./words.js";
@@ -51,6 +51,7 @@ async function openList(root, place) {
       state.rows = more ? [...state.rows, ...page.queries] : page.queries;
       Object.assign(state, { page: more ? state.page : page, next: page.next });
       if (!more) state.fresh.clear();
+      if (!state.rows.length && session()?.instance.standalone) state.inbox = (await send("POST", "/inbox", {})).url;
     } catch (problem) {
       if (problem.name === "AbortError") return;
       state.problem = problem;
@@ -119,13 +120,13 @@ function screen(state, acts, ask) {
   const filter = Object.fromEntries(FILTERS.map((name) => [name, state.place.params.get(name) ?? ""]));
   const isFiltered = Object.values(filter).some(Boolean);
   const isEmpty = state.page && !state.rows.length && !isFiltered;
+  if (!may("query")) return html`<h1>${t("queries.title")}</h1>${scopeGate("query", html`<p>${t("queries.what")}</p>`)}`;
   return html`
     <header class="row spread"><h1>${t("queries.title")}</h1>
       <span class="row">${total(state)}
         ${apiButton(() => ({ method: "GET", path: "/queries", params: { ...filterOf(state.place), limit: PAGE } }))}</span></header>
-    ${may("query") ? nothing : scopeGate("query", html`<p>${t("queries.what")}</p>`)}
     <details class="card" ?open=${isEmpty}><summary>${t("ask.title")}</summary>${ask.view()}</details>
-    ${isEmpty ? empty() : form(filter, acts)}
+    ${isEmpty ? empty(state.inbox) : form(filter, acts)}
     ${state.problem ? problemStrip(state.problem, () => acts.load()) : nothing}
     ${state.fresh.size ? html`<button type="button" class="row" @click=${() => acts.load()}>
       ${t("queries.fresh", { n: state.fresh.size })}</button>` : nothing}
@@ -183,13 +184,13 @@ export function stateOf(row) {
 }
 
 /** The first thing that a newcomer meets: a line that can be pasted. */
-function empty() {
+function empty(inbox) {
   const isHere = session()?.instance.standalone;
-  const to = isHere ? t("ask.inbox_address") : "https://example.org/hook";
+  const line = curlOf("POST", "/images/tags", {}, { text: t("ask.example"), callback_url: inbox ?? "https://example.org/hook" });
   return emptyState({
     title: t("queries.none"),
     text: t(isHere ? "queries.none_inbox" : "queries.none_what"),
     actions: html`${isHere ? html`<a class="button" href="#/inbox">${t("queries.to_inbox")}</a>` : nothing}
-      ${apiButton(() => ({ method: "POST", path: "/images/tags", body: { text: t("ask.example"), callback_url: to } }))}`,
+      <div class="snippet"><pre tabindex="0">${line}</pre>${copyButton(line)}</div>`,
   });
 }

@@ -3,7 +3,7 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { get, may, send } from "./api.js";
 import { deliveryView } from "./attempts.js";
 import { watch } from "./live.js";
-import { busy, mark, wordOf, wordsOf } from "./marks.js";
+import { busy, mark, reasonText, wordsOf } from "./marks.js";
 import { apiButton, confidence, confirmBy, lemmaChips, problemStrip, say, scopeGate } from "./parts.js";
 import { stateOf } from "./queries.js";
 import { go, link } from "./routing.js";
@@ -12,7 +12,7 @@ import { clock, date, duration, number, t } from "./words.js";
 const SETTLE_MS = 150;
 
 export async function open(root, place) {
-  const state = { id: place.id, query: null, words: null, summary: {}, problem: null, isBusy: false };
+  const state = { id: place.id, query: null, words: null, problem: null, isBusy: false };
   const draw = () => render(screen(state, acts), root);
   let timer = 0;
   const load = async () => {
@@ -64,15 +64,13 @@ export async function open(root, place) {
   draw();
   if (may("query")) await load();
   const stop = watch("queries", ({ changed, truncated }) => {
-    const mine = changed.find((one) => one.query_id === state.id);
-    if (mine) state.summary = mine;
-    if (mine || truncated) soon();
+    if (truncated || changed.some((one) => one.query_id === state.id)) soon();
   });
   const ticking = setInterval(draw, 1000);
   return {
     update(now) {
       if (!now.id || now.id === state.id) return;
-      Object.assign(state, { id: now.id, query: null, words: null, summary: {}, problem: null });
+      Object.assign(state, { id: now.id, query: null, words: null, problem: null });
       load();
     },
     close() {
@@ -132,7 +130,7 @@ function answer({ answer: given, outcome }) {
   const kind = (given.type ?? outcome ?? "").replace("query.", "");
   if (kind === "failed") {
     const code = given.error?.code ?? given.error?.reason ?? "";
-    return html`<p>${mark("bad", "■", t("queries.outcome_failed"))} ${wordOf("outcome", code)}
+    return html`<p>${mark("bad", "■", t("queries.outcome_failed"))} ${reasonText(code)}
       <span class="quiet" lang="en">${given.error?.detail ?? given.error?.message ?? ""}</span></p>`;
   }
   if (kind === "no_match" || !given.image_id) return html`<p>${mark("warn", "–", t("queries.outcome_no_match"))} ${t("query.no_match_why")}</p>`;

@@ -16,7 +16,14 @@ export class Scrubber {
   measure() {
     const box = this.grid.scroller.getBoundingClientRect();
     this.height = Math.max(80, box.bottom - Math.max(box.top, this.host.getBoundingClientRect().top) - 72);
-    if (this.grid.timeline) this.draw();
+    if (!this.grid.timeline) return;
+    this.draw();
+    const marks = this.#years(this.height).map(({ year, y }) => {
+      const mark = Object.assign(document.createElement("span"), { textContent: year });
+      mark.style.top = `${y}px`;
+      return mark;
+    });
+    this.host.querySelector(".years")?.replaceChildren(...marks);
   }
 
   /** Follows the grid. */
@@ -104,10 +111,8 @@ export class Scrubber {
       <button class="bare" aria-label=${t("photos.monthLater")} @click=${() => this.#step(-1)}>${icon("up")}</button>
       <div class="rail" role="slider" tabindex="0" aria-orientation="vertical" aria-label=${t("photos.months")} aria-valuemin="0" aria-valuemax=${sections.length - 1} aria-valuenow=${this.section} aria-valuetext=${now ? `${text}, ${t("photos.count", { n: now.images })}` : ""}
         @keydown=${(event) => this.#onKey(event)} @pointerdown=${drag} @pointermove=${drag} @pointerup=${drag} @pointercancel=${drag}>
-        <svg width="44" height=${height} aria-hidden="true">
-          ${this.#years(height).map(({ year, y }) => svgYear(year, y))}
-          ${svgThumb(this.share * (height - 4))}
-        </svg>
+        <svg width="44" height=${height} aria-hidden="true">${svgThumb(this.share * (height - 4))}</svg>
+        <div class="years" aria-hidden="true"></div>
         ${this.isHeld ? html`<output>${text}</output>` : nothing}
       </div>
       <button class="bare" aria-label=${t("photos.monthEarlier")} @click=${() => this.#step(1)}>${icon("down")}</button>
@@ -115,5 +120,4 @@ export class Scrubber {
   }
 }
 
-const svgYear = (year, y) => svg`<text x="36" y=${y + 11} text-anchor="end">${year}</text>`;
 const svgThumb = (y) => svg`<rect class="now" x="2" y=${y} width="40" height="4" rx="2"></rect>`;

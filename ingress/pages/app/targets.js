@@ -72,9 +72,9 @@ function row(one, acts) {
     ${cell("p99", one.p99_ms === undefined || one.p99_ms === null ? none : duration(one.p99_ms / 1000))}
     ${cell("last", html`${one.last_ok_at ? moment(one.last_ok_at) : none}
       ${one.last_error ? html`<span class="quiet">${one.last_error}</span>` : nothing}`)}
-    ${cell("act", scopeGate("admin", one.state !== "disabled"
-      ? html`<button type="button" @click=${() => acts.change(one.target, "disable")}>${t("targets.disable")}</button>`
-      : html`<button type="button" @click=${() => acts.change(one.target, "resume")}>${t("targets.resume")}</button>`))}
+    ${cell("act", one.state !== "disabled"
+      ? html`<button type="button" ?disabled=${!may("admin")} @click=${() => acts.change(one.target, "disable")}>${t("targets.disable")}</button>`
+      : html`<button type="button" ?disabled=${!may("admin")} @click=${() => acts.change(one.target, "resume")}>${t("targets.resume")}</button>`)}
   </tr>`;
 }
 

@@ -111,7 +111,7 @@ async def _instance(call: Call) -> ShownInstance:
     unknown = deps.facts.unseen if is_demo(model) else frozenset()
     return ShownInstance(
         version=deps.version,
-        model=model,
+        model=model.partition("@")[0],
         is_demo_model=is_demo(model),
         standalone=deps.facts.is_standalone,
         scoring=deps.facts.scoring,

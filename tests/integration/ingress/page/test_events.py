@@ -297,7 +297,7 @@ async def test_unknown_topics_are_refused_and_any_key_may_listen(world: World) -
         problem_in(await http.get("/events?topics=images,money"), "invalid_request")
         problem_in(await http.get("/events"), "invalid_request")
     async with world.client() as http:
-        problem_in(await http.get("/events?topics=images"), "key_missing")
+        problem_in(await http.get("/events?topics=images"), "session_missing")
 
 
 def ids_of(event: dict[str, list[dict[str, str]]]) -> list[str]:

@@ -131,7 +131,7 @@ async def test_the_model_that_runs_is_told_rather_than_the_one_that_was_asked_fo
     async with page_of(world, Scope.READ) as http:
         instance = (await http.get("/session")).json()["instance"]
 
-    assert instance["model"] == "ViT-B-32-quickgelu@0123"
+    assert instance["model"] == "ViT-B-32-quickgelu"
     assert instance["is_demo_model"] is False
     assert instance["unknown_labels"] == []
 
