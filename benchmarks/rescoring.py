@@ -34,7 +34,7 @@ from core.storage.archive import image_tags
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.pool import Pool, open_pool
 from core.tags import ImageTags, Label, TagRequest, TagScore
-from core.vision.decoding.decoder import Decoded
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.tagger import ClipTagger, TaggerOptions
 from migrations.schema import upgrade
 from schemas.image import image_id_of

@@ -21,6 +21,7 @@
 A `reason` is short and stable: the dead letter's header, the metric's label, the log's field.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -55,12 +56,16 @@ class TargetUnreachable(TransientError):
         message: what happened, with the target's host.
         kind: stable kind of the failure: dns, refused, reset, unreachable, timeout, tls, protocol.
         infra: True if our own side failed (resolver, egress proxy) and not the target.
+
+    Attributes:
+        times_ms: how long it took to resolve, connect and so on, as far as it came.
     """
 
     def __init__(self, message: str, *, kind: str, infra: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
         self.infra = infra
+        self.times_ms: Mapping[str, int] = {}
 
 
 class PermanentError(PhotoTaggerError):

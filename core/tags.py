@@ -70,6 +70,7 @@ class ImageTags:
         truncated: whether the file ends before the picture does.
         camera: its maker and model by EXIF, at most 100 characters; None if absent.
         perceptual_hash: 63 bits of its look; 0 for a picture without enough contrast.
+        colour: mean of the picture in sRGB, 0xRRGGBB.
     """
 
     tags: tuple[TagScore, ...]
@@ -85,6 +86,7 @@ class ImageTags:
     perceptual_hash: int | None = None
     exif_source: str | None = None
     truncated: bool = False
+    colour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,34 @@ class Tagged:
     Attributes:
         label_version: version of the default labels used; None for the image's own labels.
         top_k: how many tags it could have had.
+        thumb: a small JPEG of it; empty where it was not decoded.
     """
 
     tags: ImageTags
     label_version: int | None
     top_k: int
+    thumb: bytes = field(default=b"", repr=False)
+
+
+class ThumbSize(StrEnum):
+    """The sizes of thumbnails."""
+
+    SMALL = "small"  # 256 to 400 rows, made at tagging
+    LARGE = "large"  # its longer side has at most 1600 pixels, made when asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Thumb:
+    """A thumbnail.
+
+    Attributes:
+        sha256: of the bytes of the picture that it shows.
+        jpeg: its own bytes.
+    """
+
+    sha256: bytes
+    size: ThumbSize
+    jpeg: bytes = field(repr=False)
 
 
 class Slowness(StrEnum):

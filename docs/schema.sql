@@ -127,6 +127,17 @@ CREATE TABLE blobs (
     PRIMARY KEY (sha256)
 );
 
+-- Thumbnails, where bytes are kept in PostgreSQL: in no backup (docs/decisions/0033).
+CREATE TABLE thumbs (
+    sha256 bytea NOT NULL,
+    size text NOT NULL,
+    content bytea NOT NULL STORAGE EXTERNAL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (sha256, size),
+    CHECK ((size = ANY (ARRAY['small'::text, 'large'::text])))
+);
+CREATE INDEX thumbs_large ON thumbs USING btree (created_at) WHERE (size = 'large'::text);
+
 -- What is known of an image from the moment it is accepted.
 CREATE TABLE images (
     image_id uuid NOT NULL,
@@ -153,6 +164,9 @@ CREATE TABLE images (
     decided_by text,
     decided_at timestamp with time zone,
     open_to_all boolean NOT NULL DEFAULT true,
+    ratio integer NOT NULL DEFAULT 0,
+    colour integer,
+    by_hand boolean DEFAULT ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[])),
     moved_to uuid,
     PRIMARY KEY (image_id),
     CHECK ((status = ANY (ARRAY['accepted'::text, 'tagged'::text, 'failed'::text, 'missing'::text, 'deleted'::text])))
@@ -163,7 +177,7 @@ CREATE INDEX images_folder ON images USING btree (folder_of(path) COLLATE "C");
 CREATE INDEX images_job ON images USING btree (job_id, status, updated_at, image_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX images_tagged_by_hand ON images USING btree (image_id) WHERE ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[]));
-CREATE INDEX images_taken ON images USING btree (open_to_all, taken_at DESC, image_id DESC);
+CREATE INDEX images_taken ON images USING btree (open_to_all, taken_at DESC, image_id DESC) INCLUDE (status, excluded, by_hand, ratio, colour);
 CREATE INDEX images_tombstones ON images USING btree (deleted_at) WHERE (status = 'deleted'::text);
 CREATE INDEX images_unfinished ON images USING btree (status, arrived_at DESC, image_id DESC) WHERE (status = ANY (ARRAY['accepted'::text, 'failed'::text, 'missing'::text]));
 CREATE TRIGGER images_noted AFTER INSERT OR DELETE OR UPDATE ON images FOR EACH ROW WHEN ((current_setting('photo_archive.keeps'::text, true) IS DISTINCT FROM 'on'::text)) EXECUTE FUNCTION note_image();
@@ -182,6 +196,57 @@ CREATE TABLE image_owners (
 CREATE INDEX image_owners_of ON image_owners USING btree (owner, arrived_at DESC, image_id DESC);
 CREATE INDEX image_owners_taken ON image_owners USING btree (owner, taken_at DESC, image_id DESC);
 CREATE TRIGGER image_owners_noted AFTER INSERT OR DELETE OR UPDATE OF image_id, owner ON image_owners FOR EACH ROW EXECUTE FUNCTION note_owner();
+
+-- Decisions about all images that a filter finds: made in small steps by upkeep, resumable after each.
+CREATE TABLE image_changes (
+    change_id uuid NOT NULL,
+    owner text NOT NULL,
+    acts_on_all boolean NOT NULL,
+    asked jsonb NOT NULL,
+    filter jsonb NOT NULL,
+    change jsonb NOT NULL,
+    state text NOT NULL,
+    matches bigint NOT NULL,
+    is_exact boolean NOT NULL,
+    changed bigint NOT NULL DEFAULT 0,
+    restored bigint NOT NULL DEFAULT 0,
+    position uuid,
+    error text,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    finished_at timestamp with time zone,
+    PRIMARY KEY (change_id),
+    CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'done'::text, 'failed'::text, 'undoing'::text, 'undone'::text])))
+);
+CREATE INDEX image_changes_created ON image_changes USING btree (created_at DESC, change_id DESC);
+CREATE INDEX image_changes_of_owner ON image_changes USING btree (owner, created_at DESC, change_id DESC);
+CREATE INDEX image_changes_open ON image_changes USING btree (updated_at) WHERE (state = ANY (ARRAY['waiting'::text, 'running'::text, 'undoing'::text]));
+
+-- What images were like before a change to many: for a week, to undo it.
+CREATE TABLE image_change_rows (
+    change_id uuid NOT NULL,
+    image_id uuid NOT NULL,
+    arrived_at timestamp with time zone NOT NULL,
+    hand_tags jsonb,
+    rejected_tags text[] NOT NULL,
+    added_tags text[] NOT NULL,
+    decided_by text,
+    decided_at timestamp with time zone,
+    changed_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (change_id, image_id),
+    FOREIGN KEY (change_id) REFERENCES image_changes(change_id) ON DELETE CASCADE
+);
+CREATE INDEX image_change_rows_changed ON image_change_rows USING btree (changed_at);
+CREATE INDEX image_change_rows_image ON image_change_rows USING btree (image_id);
+
+-- Filters that people keep under a name: at most 100 of an owner.
+CREATE TABLE saved_filters (
+    owner text NOT NULL,
+    name text NOT NULL,
+    filter jsonb NOT NULL,
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner, name)
+);
 
 -- The tags of images: the public table, readable by anybody's SQL.
 CREATE TABLE tagged_images (
@@ -209,6 +274,7 @@ CREATE TABLE tagged_images (
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
 CREATE INDEX tagged_images_camera ON tagged_images USING btree (camera) WHERE (camera IS NOT NULL);
+CREATE INDEX tagged_images_newest ON tagged_images USING btree (COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)) DESC, id DESC);
 CREATE INDEX tagged_images_sha256 ON tagged_images USING btree (sha256);
 CREATE INDEX tagged_images_stale ON tagged_images USING btree (model, label_version, id) WHERE (label_version IS NOT NULL);
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
@@ -243,13 +309,15 @@ CREATE TABLE duplicate_decisions (
     one bytea NOT NULL,
     other bytea NOT NULL,
     keep uuid,
-    excluded uuid,
+    loser uuid,
+    did_exclude boolean NOT NULL DEFAULT false,
     decided_by text NOT NULL,
     decided_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (one, other),
     CHECK ((one < other))
 );
-CREATE INDEX duplicate_decisions_excluded ON duplicate_decisions USING btree (excluded) WHERE (excluded IS NOT NULL);
+CREATE INDEX duplicate_decisions_loser ON duplicate_decisions USING btree (loser) WHERE (loser IS NOT NULL);
+CREATE INDEX duplicate_decisions_newest ON duplicate_decisions USING btree (decided_at DESC, one DESC);
 CREATE INDEX duplicate_decisions_other ON duplicate_decisions USING btree (other);
 
 -- Arrivals of images that others must not wait for, with their records: worked off per owner in turn.
@@ -310,7 +378,7 @@ CREATE TABLE jobs (
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     finished_at timestamp with time zone,
     PRIMARY KEY (job_id),
-    CHECK ((kind = 'directory'::text)),
+    CHECK ((kind = ANY (ARRAY['directory'::text, 'records'::text]))),
     CHECK ((state = ANY (ARRAY['waiting'::text, 'running'::text, 'paused'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );
 CREATE INDEX jobs_created ON jobs USING btree (created_at DESC, job_id DESC);
@@ -337,7 +405,7 @@ CREATE TABLE watched_files (
 );
 CREATE INDEX watched_files_sha256 ON watched_files USING btree (sha256) WHERE (sha256 IS NOT NULL);
 
--- Counts of images by tag, day, hour, camera and status, but for total_changes.
+-- Counts of images by tag, day, ratio, hour, camera and status, but for total_changes.
 CREATE TABLE totals (
     kind text NOT NULL,
     audience text NOT NULL DEFAULT ''::text,
@@ -514,7 +582,7 @@ CREATE TABLE parked_queries (
 );
 CREATE INDEX parked_queries_deadline ON parked_queries USING btree (deadline);
 
--- The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.
+-- The schedule of webhooks. Written by core/storage/delivery/deliveries.py and interventions.py alone.
 CREATE TABLE deliveries (
     delivery_id uuid NOT NULL,
     query_id uuid NOT NULL,
@@ -547,9 +615,9 @@ CREATE INDEX deliveries_dead ON deliveries USING btree (host_of(target), finishe
 CREATE INDEX deliveries_due ON deliveries USING btree (target, sender, line, ((attempt > 0)), next_at) WHERE (state = 'due'::text);
 CREATE INDEX deliveries_finished ON deliveries USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX deliveries_leased ON deliveries USING btree (lease_until) WHERE (state = 'leased'::text);
-CREATE INDEX deliveries_next ON deliveries USING btree (next_at, query_id) WHERE (state = 'due'::text);
-CREATE INDEX deliveries_open ON deliveries USING btree (created_at DESC, query_id DESC) WHERE (state = ANY (ARRAY['due'::text, 'dead'::text]));
-CREATE INDEX deliveries_query ON deliveries USING btree (query_id);
+CREATE INDEX deliveries_next ON deliveries USING btree (next_at, query_id) WHERE ((state = 'due'::text) AND (round >= 0));
+CREATE INDEX deliveries_open ON deliveries USING btree (created_at DESC, query_id DESC) WHERE ((state = ANY (ARRAY['due'::text, 'dead'::text])) AND (round >= 0));
+CREATE INDEX deliveries_query ON deliveries USING btree (query_id, round DESC);
 
 -- What came of each try to send a webhook.
 CREATE TABLE attempts (
@@ -832,7 +900,8 @@ BEGIN
     SELECT * INTO t FROM tagged_images WHERE image_id = which FOR SHARE;
     INSERT INTO total_changes (kind, audience, key, images, amount)
     SELECT kind, audience, key, n, n * amount FROM unnest(audiences) AS audience, (
-        SELECT 'day', day_taken(t.exif_datetime, t.created_at), 0 WHERE t.id IS NOT NULL
+        SELECT 'ratio', month_taken(t.exif_datetime, t.created_at), ratio_of(t.width, t.height)
+        WHERE t.id IS NOT NULL
         UNION ALL
         SELECT 'camera', t.camera, 0 WHERE t.camera IS NOT NULL
         UNION ALL
@@ -841,11 +910,11 @@ BEGIN
 END $function$
 ;
 
-CREATE OR REPLACE FUNCTION day_taken(exif_datetime timestamp without time zone, created_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION day_of(moment timestamp with time zone)
  RETURNS text
  LANGUAGE sql
  STABLE
-RETURN to_char(COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)), 'YYYY-MM-DD'::text)
+RETURN to_char((moment AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD'::text)
 ;
 
 CREATE OR REPLACE FUNCTION folder_of(path text)
@@ -863,10 +932,10 @@ DECLARE
     emptied text[] := ARRAY['tag'];
 BEGIN
     IF NOT EXISTS (SELECT FROM tagged_images) THEN
-        emptied := emptied || ARRAY['day', 'camera'];
+        emptied := emptied || ARRAY['ratio', 'camera'];
     END IF;
     IF NOT EXISTS (SELECT FROM images) THEN
-        emptied := emptied || ARRAY['status'];
+        emptied := emptied || ARRAY['status', 'day'];
     END IF;
     DELETE FROM total_changes WHERE kind = ANY (emptied);
     DELETE FROM totals WHERE kind = ANY (emptied);
@@ -897,18 +966,30 @@ CREATE OR REPLACE FUNCTION moment_taken(exif_datetime timestamp without time zon
 RETURN CASE WHEN ((exif_datetime AT TIME ZONE 'UTC'::text) <= now()) THEN (exif_datetime AT TIME ZONE 'UTC'::text) ELSE arrived_at END
 ;
 
+CREATE OR REPLACE FUNCTION month_taken(exif_datetime timestamp without time zone, created_at timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+RETURN to_char(COALESCE(exif_datetime, (created_at AT TIME ZONE 'UTC'::text)), 'YYYY-MM'::text)
+;
+
 CREATE OR REPLACE FUNCTION note_image()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF (NEW.status, NEW.open_to_all) IS DISTINCT FROM (OLD.status, OLD.open_to_all) THEN
+    IF (NEW.status, NEW.taken_at, NEW.open_to_all)
+       IS DISTINCT FROM (OLD.status, OLD.taken_at, OLD.open_to_all) THEN
         INSERT INTO total_changes (kind, audience, key, images)
-        SELECT 'status', audience, status, n
-        FROM (VALUES (NEW.image_id, NEW.open_to_all, NEW.status, 1),
-                     (OLD.image_id, OLD.open_to_all, OLD.status, -1)) AS c (image_id, is_open, status, n),
-             unnest(audiences_of(image_id, is_open)) AS audience
-        WHERE status IS NOT NULL;
+        SELECT kind, audience, key, sum(n)
+        FROM (VALUES (NEW.image_id, NEW.open_to_all, NEW.status, NEW.taken_at, 1),
+                     (OLD.image_id, OLD.open_to_all, OLD.status, OLD.taken_at, -1))
+                 AS c (image_id, is_open, status, taken_at, n),
+             unnest(audiences_of(image_id, is_open)) AS audience,
+             LATERAL (SELECT 'status', status
+                      UNION ALL SELECT 'day', day_of(taken_at) WHERE status <> 'deleted') AS k (kind, key)
+        WHERE status IS NOT NULL
+        GROUP BY kind, audience, key HAVING sum(n) <> 0;
         INSERT INTO changes (kind, ids) VALUES ('image', ARRAY[coalesce(NEW.image_id, OLD.image_id)]);
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
@@ -953,13 +1034,13 @@ DECLARE
     c record;
 BEGIN
     FOR c IN
-        SELECT i.image_id, i.status, v.owner, v.n
+        SELECT i.image_id, i.status, i.taken_at, v.owner, v.n
         FROM (VALUES (OLD.image_id, OLD.owner, -1), (NEW.image_id, NEW.owner, 1)) AS v (image_id, owner, n)
         JOIN images i ON i.image_id = v.image_id AND NOT i.open_to_all
         FOR SHARE OF i
     LOOP
         INSERT INTO total_changes (kind, audience, key, images)
-        VALUES ('status', c.owner, c.status, c.n);
+        VALUES ('status', c.owner, c.status, c.n), ('day', c.owner, day_of(c.taken_at), c.n);
         PERFORM count_tagged(c.image_id, ARRAY[c.owner], c.n);
     END LOOP;
     RETURN NULL;
@@ -977,23 +1058,32 @@ BEGIN
         PERFORM add_labels(NEW.tags);
         INSERT INTO noted_images (image_id) VALUES (NEW.id);
     END IF;
-    INSERT INTO total_changes (kind, audience, key, images)
-    SELECT kind, audience, key, sum(n) FROM (
-        SELECT NEW.image_id, 'day', day_taken(NEW.exif_datetime, NEW.created_at), 1
+    INSERT INTO total_changes (kind, audience, key, images, amount)
+    SELECT kind, audience, key, sum(n), sum(n * amount) FROM (
+        SELECT NEW.image_id, 'ratio', month_taken(NEW.exif_datetime, NEW.created_at), 1,
+               ratio_of(NEW.width, NEW.height)
         UNION ALL
-        SELECT OLD.image_id, 'day', day_taken(OLD.exif_datetime, OLD.created_at), -1
+        SELECT OLD.image_id, 'ratio', month_taken(OLD.exif_datetime, OLD.created_at), -1,
+               ratio_of(OLD.width, OLD.height)
         UNION ALL
-        SELECT NEW.image_id, 'camera', NEW.camera, 1 WHERE NEW.camera IS NOT NULL
+        SELECT NEW.image_id, 'camera', NEW.camera, 1, 0 WHERE NEW.camera IS NOT NULL
         UNION ALL
-        SELECT OLD.image_id, 'camera', OLD.camera, -1 WHERE OLD.camera IS NOT NULL
+        SELECT OLD.image_id, 'camera', OLD.camera, -1, 0 WHERE OLD.camera IS NOT NULL
         UNION ALL
-        SELECT NEW.image_id, 'hour', hour_of(NEW.updated_at), 1
+        SELECT NEW.image_id, 'hour', hour_of(NEW.updated_at), 1, 0
         WHERE NEW.updated_at IS DISTINCT FROM OLD.updated_at
-    ) AS c (image_id, kind, key, n) JOIN images i USING (image_id),
+    ) AS c (image_id, kind, key, n, amount) JOIN images i USING (image_id),
         unnest(audiences_of(i.image_id, i.open_to_all)) AS audience
-    GROUP BY kind, audience, key HAVING sum(n) <> 0;
+    GROUP BY kind, audience, key HAVING sum(n) <> 0 OR sum(n * amount) <> 0;
     RETURN NULL;
 END $function$
+;
+
+CREATE OR REPLACE FUNCTION ratio_of(width integer, height integer)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN ((width > 0) AND (height > 0)) THEN (LEAST((65535)::bigint, GREATEST((1)::bigint, (((width * (1000)::bigint) + (height / 2)) / height))))::integer ELSE 0 END
 ;
 
 CREATE OR REPLACE FUNCTION recency(exif_datetime timestamp without time zone, created_at timestamp with time zone)
@@ -1001,6 +1091,13 @@ CREATE OR REPLACE FUNCTION recency(exif_datetime timestamp without time zone, cr
  LANGUAGE sql
  STABLE
 RETURN (GREATEST(('-2147483648'::integer)::numeric, LEAST((2147483647)::numeric, floor((EXTRACT(epoch FROM CASE WHEN ((exif_datetime AT TIME ZONE 'UTC'::text) <= now()) THEN (exif_datetime AT TIME ZONE 'UTC'::text) ELSE created_at END) - EXTRACT(epoch FROM '2000-01-01 00:00:00+00'::timestamp with time zone))))))::integer
+;
+
+CREATE OR REPLACE FUNCTION shown_tags(model jsonb, hand_tags jsonb, rejected text[], added text[])
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+RETURN CASE WHEN (hand_tags IS NOT NULL) THEN hand_tags WHEN ((rejected = '{}'::text[]) AND (added = '{}'::text[])) THEN model ELSE (SELECT COALESCE(jsonb_agg(both_kinds.tag ORDER BY both_kinds.is_added DESC, both_kinds.n), '[]'::jsonb) AS "coalesce" FROM (SELECT jsonb_build_object('tag', a.name, 'score', 1) AS jsonb_build_object, true AS "?column?", a.n FROM unnest(shown_tags.added) WITH ORDINALITY a(name, n) UNION ALL SELECT m.tag, false, m.n FROM jsonb_array_elements(shown_tags.model) WITH ORDINALITY m(tag, n) WHERE (((m.tag ->> 'tag'::text) <> ALL (shown_tags.rejected)) AND ((m.tag ->> 'tag'::text) <> ALL (shown_tags.added)))) both_kinds(tag, is_added, n)) END
 ;
 
 CREATE OR REPLACE FUNCTION take_along()

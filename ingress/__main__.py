@@ -15,7 +15,7 @@ import uvloop
 from core.errors import ConfigurationError, PhotoTaggerError
 from core.settings import TelemetrySettings, load
 from core.starting import HELD, end_at_once_when_told, released
-from core.telemetry.logs import configure
+from core.telemetry import logs, tracing
 
 
 async def _serve(*, is_held: bool) -> None:
@@ -32,7 +32,8 @@ def main() -> int:
     is_held: bool = parser.parse_args().held
     end_at_once_when_told()
     try:
-        configure(load(TelemetrySettings), process="ingress")
+        logs.configure(load(TelemetrySettings), process="ingress")
+        tracing.configure(load(TelemetrySettings), process="ingress")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(is_held=is_held))
     except ConfigurationError as error:

@@ -74,7 +74,8 @@ async def _admitted(request: Request, operation: Operation, deps: Dependencies) 
     request.scope.update(owner=principal.owner, key_id=principal.key_id)
     if isinstance(seat := request.scope.get(SEAT), Seat):
         seat.holder = principal.key_id
-    deps.guards.rate.take(principal.key_id)
+    rate = deps.guards.thumb_rate if operation.is_thumb else deps.guards.rate
+    rate.take(principal.key_id)
     if operation.scope is not None:
         require(principal, operation.scope)
     return Call(request, deps, principal)

@@ -15,11 +15,28 @@ from ingress.http.errors import handlers
 from ingress.middleware import Envelope
 from ingress.operations import Operation
 from ingress.routes import documents
-from ingress.routes.delivery import endpoints, queries, redelivery, targets
+from ingress.routes.delivery import endpoints, queries, query_list, redelivery, targets
 from ingress.routes.labelling import labels, lemmas, previews
 from ingress.routes.operating import dead_letters, health, jobs, statistics
-from ingress.routes.page import inboxes, live, sessions, shell
-from ingress.routes.photos import curation, duplicates, image_list, images, tag
+from ingress.routes.page import (
+    changes,
+    choices,
+    inboxes,
+    live,
+    saved_filters,
+    sessions,
+    shell,
+    timeline,
+)
+from ingress.routes.photos import (
+    curation,
+    duplicates,
+    explaining,
+    image_list,
+    images,
+    tag,
+    thumbs,
+)
 
 #: Beyond those that browsers let every page send and read (Fetch standard, "CORS-safelisted").
 PAGES_MAY_SEND = (
@@ -30,10 +47,17 @@ PAGES_MAY_READ = ("ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-
 #: What `/openapi.json` describes, in its order.
 DESCRIBED: tuple[Operation, ...] = (
     *images.OPERATIONS,
+    *thumbs.OPERATIONS,
     *curation.OPERATIONS,
     *duplicates.OPERATIONS,
     *image_list.OPERATIONS,
+    *explaining.OPERATIONS,
+    *changes.OPERATIONS,
+    *choices.OPERATIONS,
+    *saved_filters.OPERATIONS,
+    *timeline.OPERATIONS,
     *queries.OPERATIONS,
+    *query_list.OPERATIONS,
     *redelivery.OPERATIONS,
     *targets.OPERATIONS,
     *endpoints.OPERATIONS,

@@ -27,8 +27,10 @@ from ingress.live.rhythm import RHYTHM, Rhythm
 from ingress.live.watching import PipelineWatch
 from ingress.models.health import Check, RunningModel
 from ingress.models.page.pipeline import RoleHealth
+from ingress.reading.alike import AlikeFinder
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
+from ingress.reading.thumbs import Thumbs
 
 #: Of the database and of the broker, the models that run, and the roles.
 Health = tuple[Check, Check, tuple[RunningModel, ...], dict[str, RoleHealth]]
@@ -51,6 +53,7 @@ class Guards:
 
     Attributes:
         bodies: memory for images on their way in or out.
+        thumb_rate: of requests for thumbnails, which `rate` does not count.
         places: how many requests may be under way.
         callbacks: checks callback addresses.
         link_keys: signed links are checked with these; none, and no valid link, without
@@ -61,6 +64,7 @@ class Guards:
     keys: KeyRing
     sessions: SessionRing
     rate: RateLimit
+    thumb_rate: RateLimit
     bodies: SharedBudget
     places: Places
     callbacks: TargetGuard
@@ -101,7 +105,7 @@ class Dependencies:
         is_broker_there: asks the broker, for `/health`.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         database_looks, health_looks: a flood of probes asks the database once.
-        comparing: lock held while the photos of the archive are compared with each other.
+        alike: finds images that are alike.
         pipeline: looks at the stages and processes.
         live: looks for all who listen to events; `rhythm`: how they are sent.
         inbox_holds: answers of the receiver in the box that come late, or never.
@@ -113,6 +117,7 @@ class Dependencies:
     pool: Pool
     guards: Guards
     blobs: BlobStore
+    thumbs: Thumbs
     keeps_blobs_in_database: bool
     files: RootedFiles
     reader: TextReader
@@ -131,8 +136,12 @@ class Dependencies:
     readiness: Readiness = field(default_factory=Readiness)
     database_looks: Shared[Check] = field(default_factory=Shared)
     health_looks: Shared[Health] = field(default_factory=Shared)
-    comparing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    alike: AlikeFinder = field(init=False)
     inbox_holds: SharedBudget = field(
         default_factory=lambda: SharedBudget(MAX_INBOX_HOLDS, "held answers")
     )
     now: Callable[[], datetime] = UTC_NOW
+
+    def __post_init__(self) -> None:
+        """Make what needs nothing but the database."""
+        object.__setattr__(self, "alike", AlikeFinder(self.pool, asyncio.Lock()))

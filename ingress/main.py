@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from core.blobs.places import open_store
 from core.blobs.roots import Roots
+from core.blobs.store import BlobStore
+from core.blobs.thumbs import thumb_keeper_of
 from core.egress.client import EgressLimits, GuardedClient
 from core.egress.guard import TargetGuard
 from core.egress.own_ports import inbox_prefix, own_ports
@@ -45,11 +47,13 @@ from core.settings import (
     load,
 )
 from core.storage.archive.blobs import PostgresBlobs
+from core.storage.archive.thumbs import PostgresThumbs
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import heartbeats, outbox
 from core.telemetry.heart import Heart
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff
+from core.vision.decoding.decoder import DecodePool, thumb_limits
 from core.vision.demo_card import seen_labels
 from core.webhooks.links import PURPOSE
 from core.webhooks.signing_secrets import SecretBox
@@ -58,12 +62,14 @@ from ingress.auth.access import KeyRing
 from ingress.auth.sessions import TRIES_BURST, TRIES_PER_S, SessionRing
 from ingress.departures import Departures
 from ingress.dependencies import UTC_NOW, Dependencies, Guards, InstanceFacts
-from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
+from ingress.http.limits import THUMBS_PER_S, Places, RateLimit, SharedBudget, burst_of
 from ingress.http.turns import DatabaseTurns
 from ingress.live.poller import poller_of
 from ingress.live.watching import PipelineWatch
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
+from ingress.reading.lent_decoders import LentDecoders
+from ingress.reading.thumbs import Thumbs
 from ingress.server import Server, allow_descriptors, listen, make_server, stop_on_signals
 from schemas.topics import IMAGES_ARRIVED
 
@@ -176,6 +182,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
         stack.push_async_callback(bounds.close)
         pipeline = PipelineWatch(pool, bounds.of, time.monotonic)
         archive, asking = load(ArchiveSettings), load(QuerySettings)
+        blobs = open_store(archive, client, PostgresBlobs(pool))
         address = base_url(archive, settings)
         sealing = _sealing()
         deps = Dependencies(
@@ -184,7 +191,8 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             max_query_chars=asking.max_chars,
             pool=pool,
             guards=_guards(settings, base_url(archive, settings), pool, targets, sealing),
-            blobs=open_store(archive, client, PostgresBlobs(pool)),
+            blobs=blobs,
+            thumbs=await stack.enter_async_context(_open_thumbs(archive, pool, blobs, metrics)),
             keeps_blobs_in_database=archive.blobs.partition(":")[0] == "pg",
             files=RootedFiles(Roots(archive.root_paths())),
             reader=TextReader(pool, asking.exceptions),
@@ -241,12 +249,33 @@ def _guards(
         rate=RateLimit(
             settings.requests_per_second, burst_of(settings.requests_per_second), time.monotonic
         ),
+        thumb_rate=RateLimit(THUMBS_PER_S, burst_of(THUMBS_PER_S), time.monotonic),
         bodies=SharedBudget(settings.max_bytes_in_flight),
         places=Places.of(settings.max_connections),
         callbacks=callbacks,
         link_keys=sealing.derived_keys(PURPOSE) if sealing else (),
         probe=partial(sniff.probe, limits=sniff.Limits(load(DecodeSettings).max_pixels)),
     )
+
+
+@asynccontextmanager
+async def _open_thumbs(
+    archive: ArchiveSettings, pool: Pool, blobs: BlobStore, metrics: Metrics
+) -> AsyncIterator[Thumbs]:
+    """Yield what finds and makes thumbnails; decoders are started when they are needed."""
+    limits = thumb_limits(load(DecodeSettings), archive.fetch_max_bytes)
+    decoders = LentDecoders(lambda: DecodePool(limits))
+    thumbs = Thumbs(
+        thumb_keeper_of(archive.blobs, PostgresThumbs(pool)),
+        blobs.read_soon,
+        decoders,
+        lambda outcome: metrics.thumbs.labels("request", outcome).inc(),
+    )
+    try:
+        yield thumbs
+    finally:
+        await thumbs.close()
+        await decoders.close()
 
 
 def _sealing() -> SecretBox | None:

@@ -1,14 +1,15 @@
 """The route table: each operation with what it takes, needs and returns."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from core.errors import TransientError
@@ -20,6 +21,7 @@ from ingress.http.problems import Extra, FieldError, Problem
 from ingress.http.waiting import WaitLimits
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+ResultT = TypeVar("ResultT")
 # Python's int() and float() also read spaces, underscores and the digits of all scripts.
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
@@ -128,6 +130,29 @@ class Call:
         """Return the least pause between two looks of this caller's waiting requests."""
         return self.deps.guards.places.pause_s(self.holder)
 
+    async def unless_gone(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Return what the work comes to; it is cancelled where the client goes away before.
+
+        For requests without a body.
+
+        Raises:
+            ClientDisconnect: the client has gone.
+        """
+        working, going = asyncio.create_task(work), asyncio.create_task(self._gone())
+        try:
+            await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise ClientDisconnect
+        finally:
+            for task in (working, going):
+                task.cancel()
+            await asyncio.gather(working, going, return_exceptions=True)
+
+    async def _gone(self) -> None:
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
+
     async def _goes_on(self) -> bool:
         return (
             self.deps.readiness.is_ready
@@ -207,6 +232,7 @@ class Operation:
         problems: codes of problems, beyond those that every operation may return.
         takes_links: whether a signed link replaces the key.
         is_probe: whether an orchestrator asks it: always answered, whoever else asks.
+        is_thumb: whether it counts in the rate of thumbnails.
     """
 
     method: str
@@ -223,6 +249,7 @@ class Operation:
     problems: tuple[str, ...] = ()
     takes_links: bool = False
     is_probe: bool = False
+    is_thumb: bool = False
 
     @property
     def needs_key(self) -> bool:

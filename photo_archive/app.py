@@ -11,6 +11,7 @@ from photo_archive import (
     photos,
     queries,
     servers,
+    status,
     targets,
 )
 from photo_archive.running import command_group
@@ -20,7 +21,7 @@ app = command_group(
     "Commands find their servers by settings in the environment: `. var/env.sh` sets those of an"
     " archive that runs on this machine."
 )
-for commands in (servers, page, photos, queries, maintenance):
+for commands in (servers, page, status, photos, queries, maintenance):
     app.add_typer(commands.app)
 for name, group in {
     "keys": keys,

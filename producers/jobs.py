@@ -113,7 +113,9 @@ class JobRunner:
             step = Step(position, announced, _new_skips(walk, told) + refused)
             self.vitals.moved(len(batch))
             if not await jobs.advance(self.connection, job.job_id, token, step, self.lease_s):
-                log.info("job_lost", job_id=str(job.job_id))  # cancelled, or the lease ran out
+                log.info(
+                    "job_lost", job_id=str(job.job_id)
+                )  # cancelled, held, or the lease ran out
                 return True
             if stop.is_set():
                 return False

@@ -2,6 +2,8 @@
 
 import random
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -57,28 +59,35 @@ async def load(admin_url: str, kind: Kind, images: int) -> float:
     connection = await asyncpg.connect(admin_url, timeout=60)
     try:
         await connection.execute(
-            "SET session_replication_role = replica; SET work_mem = '256MB'; "
-            "SET maintenance_work_mem = '512MB'"
-        )
-        await connection.execute(
             "INSERT INTO labels (id, name, position) "
             "SELECT n, 'label ' || n, n FROM generate_series(1, $1::int) n",
             kind.labels,
         )
-        indexes = await connection.fetch(_INDEXES)
-        for index in indexes:  # at the end: ten times as fast as keeping them up to date
-            await connection.execute(f"DROP INDEX {index['name']}")
         chance = np.random.default_rng(SEED)
-        for first in range(1, images + 1, CHUNK):
-            await _copy(connection, kind, first, min(CHUNK, images + 1 - first), chance)
-        await _fill_images(connection)
-        for index in indexes:
-            await connection.execute(index["definition"], timeout=LONG_S)
+        async with bulk_loading(connection):
+            for first in range(1, images + 1, CHUNK):
+                await _copy(connection, kind, first, min(CHUNK, images + 1 - first), chance)
+            await _fill_images(connection)
         for table in ("images", "tagged_images", "image_tags", "labels", "totals"):
             await connection.execute(f"VACUUM (ANALYZE) {table}", timeout=LONG_S)
     finally:
         await connection.close()
     return time.monotonic() - began
+
+
+@asynccontextmanager
+async def bulk_loading(connection: "asyncpg.Connection[asyncpg.Record]") -> AsyncIterator[None]:
+    """Switch triggers off, and make the indexes of the images' tables when the block is left."""
+    await connection.execute(
+        "SET session_replication_role = replica; SET work_mem = '256MB'; "
+        "SET maintenance_work_mem = '512MB'"
+    )
+    indexes = await connection.fetch(_INDEXES)
+    for index in indexes:  # at the end: ten times as fast as keeping them up to date
+        await connection.execute(f"DROP INDEX {index['name']}")
+    yield
+    for index in indexes:
+        await connection.execute(index["definition"], timeout=LONG_S)
 
 
 async def _copy(
@@ -112,9 +121,10 @@ async def _fill_images(connection: "asyncpg.Connection[asyncpg.Record]") -> None
                jsonb_agg(jsonb_build_object('tag', l.name, 'score', score / 1e6)
                          ORDER BY score DESC) AS tags
         FROM image_tags JOIN labels l ON l.id = label_id GROUP BY image_id ORDER BY image_id;
-        INSERT INTO images (image_id, uri, path, status, arrived_at)
+        INSERT INTO images (image_id, uri, path, status, arrived_at, taken_at)
         SELECT uuid, 'file:photos/' || id || '.jpg', 'photos/' || id || '.jpg', 'tagged',
-               timestamptz '2026-01-01 00:00+00' + id * interval '1 second' FROM made;
+               timestamptz '2026-01-01 00:00+00' + id * interval '1 second',
+               timestamptz '2000-01-01 00:00+00' + ts * interval '1 second' FROM made;
         INSERT INTO tagged_images (id, image_path, tags, exif_datetime, image_id, sha256, width,
                                    height, model, preprocessing, label_version, top_k)
         SELECT id, 'photos/' || id || '.jpg', tags,
@@ -124,7 +134,10 @@ async def _fill_images(connection: "asyncpg.Connection[asyncpg.Record]") -> None
         INSERT INTO totals (kind, key, images, amount)
         SELECT 'tag', label_id::text, count(*), sum(score) FROM image_tags GROUP BY label_id;
         INSERT INTO totals (kind, key, images)
-        SELECT 'day', day_taken(exif_datetime, created_at), count(*) FROM tagged_images GROUP BY 2;
+        SELECT 'day', day_of(taken_at), count(*) FROM images GROUP BY 2;
+        INSERT INTO totals (kind, key, images, amount)
+        SELECT 'ratio', month_taken(exif_datetime, created_at), count(*),
+               sum(ratio_of(width, height)) FROM tagged_images GROUP BY 2;
         UPDATE combo_state SET ready = false, rebuilt_to = 0;
         """,
         timeout=LONG_S,

@@ -58,7 +58,7 @@ class Counter:
     ended: list[Tried] = field(default_factory=list)
     most_in_flight: int = 0
 
-    def tried(self, tried: Tried) -> None:
+    def tried(self, target: str, tried: Tried) -> None:  # noqa: ARG002 - a port
         """Count one attempt."""
         self.ended.append(tried)
 

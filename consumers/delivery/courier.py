@@ -15,7 +15,17 @@ from random import Random
 from typing import Protocol
 from uuid import UUID
 
-from consumers.delivery.attempts import INTERNAL_ERROR, OWN_FAULT, Tried
+from consumers.delivery.attempts import (
+    DETAIL_CHARS,
+    INTERNAL_ERROR,
+    OWN_FAULT,
+    Seen,
+    Tried,
+    WebhookAnswer,
+    detail_of,
+    settled_by,
+    tried_of,
+)
 from consumers.delivery.budget import Budget, Reserve
 from core.errors import (
     ImageMissing,
@@ -25,34 +35,23 @@ from core.errors import (
     TransientError,
 )
 from core.failpoints import reach
-from core.storage.delivery.deliveries import Attempt, Leased, Settled
+from core.storage.delivery.deliveries import Attempt, Leased
 from core.telemetry import tracing
 from core.webhooks.body import build_body
 from core.webhooks.schedule import (
     OWN_FAULT_DELAY_S,
     Attempts,
-    Delivered,
-    GivenUp,
-    Outcome,
-    Retry,
     RetrySchedule,
-    Verdict,
-    WebhookResponse,
-    outcome_name,
-    parse_retry_after,
 )
 from core.webhooks.sender import BODY_S, Message, WebhookSender
 from schemas.callback import AnswerType, CallbackRequested, host_of
 from schemas.image import Failure
 from schemas.webhook import WebhookBody, WebhookData, WebhookImage, WebhookOther
 
-DETAIL_CHARS = 500
 # Bytes in memory per byte of a picture, at most: the copy without metadata 1, its base64 in pieces
 # 4/3 and joined 4/3, in all 11/3. A copy that is encoded anew may be larger than its original; that
 # is counted once the body is there.
 PER_BYTE = 1 + 4 / 3 + 4 / 3
-BUSY = frozenset({429, 503})  # with Retry-After these apply to the target, not to one webhook
-MAX_PAUSE_S = 600.0  # one caller's URL must not hold back a target that others use
 #: Reasons for which a picture that was tagged once cannot be read at this moment.
 PASSING = frozenset(
     {"image_unreachable", "image_changing", "read_failed", "decoder_timeout", "decoder_crashed"}
@@ -112,7 +111,7 @@ class WebhookCourier:
 
     pictures: Pictures
     secrets: Secrets
-    sender: WebhookSender[WebhookResponse]
+    sender: WebhookSender[WebhookAnswer]
     schedule: RetrySchedule
     link: Callable[[UUID], str]
     budget: Budget
@@ -158,7 +157,7 @@ class WebhookCourier:
         decoder every few seconds is expensive. An unexpected error may have come after the POST
         too, so it is charged, and a bug that one webhook meets ends with its schedule.
         """
-        now, detail = datetime.now(UTC), _detail(error)
+        now, detail = datetime.now(UTC), detail_of(error)
         follow = self.schedule.failed
         if isinstance(error, PictureNotNow):
             name = error.reason
@@ -167,7 +166,9 @@ class WebhookCourier:
         else:
             name, detail = INTERNAL_ERROR, type(error).__name__  # the message is only for the log
         verdict = follow(name, attempts=_attempts(lease), now=now, rng=self.chance)
-        return Tried(Attempt(now, 0, error=name, detail=detail), _settled(verdict), own_fault=True)
+        return Tried(
+            Attempt(now, 0, error=name, detail=detail), settled_by(verdict), own_fault=True
+        )
 
     async def _attempt(self, lease: Leased, message: Message) -> Tried:
         left_s = lease.deadline - time.monotonic()
@@ -178,7 +179,7 @@ class WebhookCourier:
                 f"{left_s:.1f} s are left, {self.sender.timeout_s:g} s may be needed"
             )
         started_at, clock = datetime.now(UTC), time.monotonic()
-        outcome: Outcome
+        outcome: Seen
         try:
             # Reading the answer's body must not outlast the lease either.
             body_s = min(BODY_S, left_s - self.sender.timeout_s)
@@ -193,7 +194,7 @@ class WebhookCourier:
             now=datetime.now(UTC),
             rng=self.chance,
         )
-        return _tried(outcome, verdict, started_at, took_ms)
+        return tried_of(outcome, verdict, started_at, took_ms)
 
     async def _compose(self, lease: Leased, event: CallbackRequested, reserve: Reserve) -> bytes:
         if event.image_id is None:
@@ -262,30 +263,6 @@ def _withdrawn(event: CallbackRequested, error: PermanentError) -> WebhookBody:
     )
 
 
-def _tried(outcome: Outcome, verdict: Verdict, started_at: datetime, took_ms: int) -> Tried:
-    if isinstance(outcome, TargetForbidden | TargetUnreachable):
-        error, detail = outcome_name(outcome), _detail(outcome)
-        attempt = Attempt(started_at, took_ms, error=error, detail=detail)
-    else:
-        attempt = Attempt(started_at, took_ms, status=outcome.status)
-    return Tried(
-        attempt,
-        _settled(verdict),
-        own_fault=isinstance(outcome, TargetUnreachable) and outcome.infra,
-        pause_s=_pause_s(outcome, started_at),
-    )
-
-
-def _settled(verdict: Verdict) -> Settled:
-    match verdict:
-        case Delivered():
-            return Settled("delivered")
-        case GivenUp(reason=reason):
-            return Settled("dead", reason=reason)
-        case Retry(at=at, charged=charged):
-            return Settled("due", at, charged=charged)
-
-
 def _due_ns(lease: Leased) -> int | None:
     """Return when a webhook was put on the schedule; None for a retry, which waited on purpose."""
     return None if lease.made > 1 else round(lease.created_at.timestamp() * 1e9)
@@ -300,16 +277,3 @@ def _seen(tried: Tried) -> dict[str, str | int]:
 
 def _attempts(lease: Leased) -> Attempts:
     return Attempts(lease.made, lease.created_at)
-
-
-def _detail(error: Exception) -> str:
-    # PostgreSQL refuses NUL, which a library's message may quote from a hostile answer.
-    return str(error).replace("\0", "\N{REPLACEMENT CHARACTER}")[:DETAIL_CHARS]
-
-
-def _pause_s(outcome: Outcome, now: datetime) -> float:
-    """Return how long the whole target asks to be left alone."""
-    if isinstance(outcome, TargetForbidden | TargetUnreachable) or outcome.status not in BUSY:
-        return 0.0
-    wish_s = parse_retry_after(outcome.headers.get("retry-after", ""), now)
-    return min(wish_s or 0.0, MAX_PAUSE_S)

@@ -168,7 +168,7 @@ class Lanes:
                 return _not_tried(next_at=datetime.now(UTC))
             self.pacer.begin(lease.target, lease.delivery_id, now)
             tried = await self._attempt(lease)
-            self.watch.tried(tried)
+            self.watch.tried(lease.target, tried)
             return tried
         finally:
             self._workers.release()

@@ -1,5 +1,6 @@
 """Composition root of the delivery consumer: the HTTP client, PostgreSQL and Kafka meet here."""
 
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
@@ -12,6 +13,7 @@ from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.metrics import LaneMetrics
 from consumers.delivery.pacing import PaceLimits
 from consumers.delivery.pictures import CopyCache, StoredPictures
+from consumers.delivery.reporting import TargetReports
 from consumers.delivery.role import DeliveryRole
 from consumers.image_bytes import ImageBytes, open_image_bytes
 from consumers.runtime import Runtime, open_runtime, run
@@ -68,10 +70,12 @@ async def main(beginning: Beginning) -> None:
             settings.keep_exif,
             CopyCache(COPIES_MAX_BYTES),
         )
-        lanes = _lanes(settings, runtime, _courier(settings, image_bytes, pictures, secrets, box))
+        reports = TargetReports(runtime.pool, _instance(runtime), LaneMetrics(runtime.metrics))
+        courier = _courier(settings, image_bytes, pictures, secrets, box)
+        lanes = _lanes(settings, runtime, courier, reports)
         role = DeliveryRole(schedule, lanes.wake.set)
         upkeep = open_upkeep(runtime.pool, runtime.metrics)
-        await run(runtime, role, _decoded, stop, [lanes.run, upkeep.run])
+        await run(runtime, role, _decoded, stop, [lanes.run, upkeep.run, reports.run])
 
 
 def _courier(
@@ -92,7 +96,14 @@ def _courier(
     )
 
 
-def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier) -> Lanes:
+def _instance(runtime: Runtime) -> str:
+    """Return what this process is called in its reports, the same after a restart."""
+    return runtime.consumer.instance or f"{runtime.name}-{socket.gethostname()}-0"
+
+
+def _lanes(
+    settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier, watch: TargetReports
+) -> Lanes:
     pace = PaceLimits(
         workers=settings.workers,
         per_target=load(EgressSettings).per_host_connections,
@@ -110,7 +121,7 @@ def _lanes(settings: DeliverySettings, runtime: Runtime, courier: WebhookCourier
             record_s=settings.lease_s * RECORD_SHARE,
             disable_after=settings.disable_after_opens,
         ),
-        watch=LaneMetrics(runtime.metrics),
+        watch=watch,
     )
 
 

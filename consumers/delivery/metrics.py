@@ -37,7 +37,7 @@ class LaneMetrics:
         """Take part in the heartbeats of the process."""
         self._vitals = self.metrics.signs.part("delivery_lanes")
 
-    def tried(self, tried: Tried) -> None:
+    def tried(self, target: str, tried: Tried) -> None:  # noqa: ARG002 - targets are no labels
         """Count an attempt that ended."""
         self._vitals.moved(tried.settled.state in FINISHED)
         self.metrics.delivery_attempts.labels(outcome_class(tried)).inc()

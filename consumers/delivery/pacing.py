@@ -73,6 +73,31 @@ class BreakerChange:
     opens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class PaceView:
+    """A target's pace as people are shown it.
+
+    Attributes:
+        cap: attempts in flight at most.
+        is_half_open: its breaker lets one attempt through, or will when it opens.
+        opened_s: how long the breaker stays open still; 0: it is not. So `paused_s` by a
+            Retry-After and `rated_s` by the rate.
+    """
+
+    cap: int
+    in_flight: int
+    failures: int
+    is_half_open: bool
+    opened_s: float
+    paused_s: float
+    rated_s: float
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing of it changes by itself."""
+        return not (self.in_flight or self.opened_s or self.paused_s or self.rated_s)
+
+
 @dataclass(slots=True)
 class _Running:
     sender: str
@@ -137,6 +162,24 @@ class Pacer:
         """Return the targets with the most failures in a row, with their number."""
         failing = [(target.failures_in_row, name) for name, target in self._targets.items()]
         return {name: number for number, name in sorted(failing, reverse=True)[:count] if number}
+
+    def view(self, name: str, now: float) -> PaceView | None:
+        """Return a target's pace; None where it is not known any more."""
+        target = self._targets.get(name)
+        if target is None:
+            return None
+        rated_s, rate = 0.0, self._limits.rate_per_s
+        if rate and target.tokens < 1:
+            rated_s = target.filled_at + (1 - target.tokens) / rate - now
+        return PaceView(
+            cap=min(_cap(target) + 1, self._limits.per_target),
+            in_flight=len(target.running),
+            failures=target.failures_in_row,
+            is_half_open=target.opens > 0,
+            opened_s=max(0.0, target.opened_until - now),
+            paused_s=max(0.0, target.paused_until - now),
+            rated_s=max(0.0, rated_s),
+        )
 
     def rooms(self, now: float) -> Room:
         """Return what may be claimed now; call `reserve` for each webhook that was claimed."""

@@ -17,7 +17,7 @@ from core.errors import ImageMissing, PermanentError
 from core.storage.archive import images
 from core.storage.archive.images import OutgoingImage
 from core.transaction import Database
-from core.vision.decoding.decoder import OutgoingCopy
+from core.vision.decoding.pool.answers import OutgoingCopy
 from core.webhooks.body import encode_image
 
 KEPT = "blob:"  # URIs of bytes that are found by their SHA-256

@@ -59,10 +59,10 @@ class Courier(Protocol):
 
 
 class Watch(Protocol):
-    """Counts what the lanes do: `metrics.LaneMetrics`."""
+    """Counts what the lanes do: `metrics.LaneMetrics`, `reporting.TargetReports`."""
 
-    def tried(self, tried: Tried) -> None:
-        """Count an attempt that ended."""
+    def tried(self, target: str, tried: Tried) -> None:
+        """Count an attempt at a target that ended."""
         ...
 
     def paced(self, pacer: Pacer) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import structlog
@@ -21,6 +21,7 @@ from core.storage.archive import (
     image_deletion,
     image_tags,
     images,
+    jobs,
     ordering,
     parked_images,
 )
@@ -42,11 +43,13 @@ class LabelledTagger:
 
     Args:
         reused: is called with how many pictures needed neither decoder nor model, for metrics.
+        offer_thumb: is called with SHA-256 and thumbnail of each picture that was decoded.
     """
 
     database: Database
     clip: ClipTagger
     reused: Callable[[int], object] = lambda _images: None
+    offer_thumb: Callable[[bytes, bytes], object] = lambda _digest, _jpeg: None
 
     @property
     def identity(self) -> str:
@@ -78,8 +81,13 @@ class LabelledTagger:
         fresh = await self.clip.tag_all(
             [contents[at] for at in first.values()], [requests[at] for at in first.values()]
         )
+        fresh = [_hashed(one, digest) for digest, one in zip(first, fresh, strict=True)]
         results: dict[int, Result] = dict(zip(first.values(), fresh, strict=True))
-        known |= {one.tags.sha256: one.tags for one in fresh if isinstance(one, Tagged)}
+        for one in fresh:
+            if isinstance(one, Tagged):
+                known[one.tags.sha256] = one.tags
+                if one.thumb:
+                    self.offer_thumb(one.tags.sha256, one.thumb)
         again = [at for at, key in digests.items() if key in known and at not in results]
         results |= await self._tag_again(again, [known[digests[at]] for at in again], requests)
         return [
@@ -106,6 +114,16 @@ class LabelledTagger:
                 model=self.clip.identity,
                 preprocessing=self.clip.preprocessing,
             )
+
+
+def _hashed(result: Result, digest: bytes) -> Result:
+    """Return a result under the hash that we know, whatever the decoder says that it is.
+
+    One that was taken over could name the hash of another picture, whose thumbnail would be shown.
+    """
+    if not isinstance(result, Tagged) or result.tags.sha256 == digest:
+        return result
+    return replace(result, tags=replace(result.tags, sha256=digest))
 
 
 def _digests(contents: Sequence[bytes | PermanentError | Postponed]) -> dict[int, bytes]:
@@ -214,9 +232,13 @@ class PostgresTags:
         reasons = Counter(why.value for _, why, _ in images)
         log.info("images_parked", images=len(images), **reasons)
 
-    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, Made]]) -> None:
-        """Forget what was set aside of these images and was made no later than these."""
+    async def supersede(
+        self, tx: Transaction, done: Sequence[tuple[UUID, Made]], per_job: Mapping[UUID, int]
+    ) -> None:
+        """Forget what was set aside of these images, and count them in their producers' jobs."""
         await parked_images.supersede(tx, done)
+        if per_job:
+            await jobs.count_records(tx, per_job)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,14 @@ from consumers.tagging.previewing import Previewing
 from consumers.tagging.rescoring import Rescoring
 from consumers.tagging.role import TaggingRole
 from consumers.tagging.slow_lane import SlowLane, places
+from consumers.tagging.thumb_queue import ThumbQueue
 from consumers.upkeep.main import open_upkeep
 from core.blobs.store import BlobStore
+from core.blobs.thumbs import thumb_keeper_of
 from core.messaging.role import Role
 from core.settings import ArchiveSettings, DecodeSettings, TaggingSettings, load
 from core.starting import Beginning
+from core.storage.archive.thumbs import PostgresThumbs
 from core.storage.stream import dead_letters
 from core.tags import Postponed, Tagged
 from core.vision.decoding.decoder import pool_limits
@@ -63,7 +66,9 @@ async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> Non
         ):
             best = BestImages(is_softmax=settings.scoring == "softmax")
             table = PostgresTags(best)
-            tagger = LabelledTagger(runtime.pool, clip, metrics.reused_images.inc)
+            keeper = thumb_keeper_of(load(ArchiveSettings).blobs, PostgresThumbs(runtime.pool))
+            thumbs = ThumbQueue(keeper, measuring.thumbs)
+            tagger = LabelledTagger(runtime.pool, clip, metrics.reused_images.inc, thumbs.offer)
             role = TaggingRole(PromptBlobs(image_bytes.store), tagger, table, measuring)
             workers = pool_limits(decoding, max_image_bytes).workers
             roles = _roles(role, tagger, image_bytes.store, workers)
@@ -78,6 +83,7 @@ async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> Non
             ]
             companions = [
                 *(lane.run for lane in slow_lanes),
+                thumbs.run,
                 ParkedMetrics(metrics, runtime.pool).run,
                 Rescoring(runtime.pool, tagger, best, metrics.rescored_images.inc).run,
                 Previewing(runtime.pool, clip).run,

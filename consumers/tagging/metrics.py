@@ -26,6 +26,10 @@ class TaggingMetrics:
         if stage == "model":
             self.metrics.model_batch_images.observe(images)
 
+    def thumbs(self, outcome: str, number: int) -> None:
+        """Count thumbnails by what became of them."""
+        self.metrics.thumbs.labels("tagging", outcome).inc(number)
+
     def halved(self) -> None:
         """Count a batch that did not fit into memory."""
         self.metrics.model_halvings.inc()

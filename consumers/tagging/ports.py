@@ -1,6 +1,6 @@
 """What the tagging role needs of others, as it names it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -100,6 +100,14 @@ class TagTable(Protocol):
         """
         ...
 
-    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, Made]]) -> None:
-        """Forget what was set aside of these images and was made no later than these."""
+    async def supersede(
+        self, tx: Transaction, done: Sequence[tuple[UUID, Made]], per_job: Mapping[UUID, int]
+    ) -> None:
+        """Forget what was set aside of these images and was made no later than these.
+
+        Args:
+            tx: the transaction.
+            done: the images with what was made of them.
+            per_job: how many of them direct producers sent in each job of theirs.
+        """
         ...

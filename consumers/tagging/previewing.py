@@ -70,8 +70,9 @@ class Previewing:
         after = await self.clip.score_under(
             asked.labels, [image.embedding for image in images], [image.top_k for image in images]
         )
+        shown = [image.decided.shown(tags) for image, tags in zip(images, after, strict=True)]
         names = [label.name for label in asked.labels]
-        return await asyncio.to_thread(compare, images, after, names)
+        return await asyncio.to_thread(compare, images, shown, names)
 
 
 def _postponed(error: TransientError) -> None:

@@ -3,6 +3,7 @@
 Knows nothing of Kafka, SQL or CUDA: what it needs, it names as ports (`ports.py`).
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,7 +87,8 @@ class TaggingRole:
             await self.table.record_failures(tx, failed)
             reach("tagging.failed")
         if done:
-            await self.table.supersede(tx, [(_image_id(it), made(it)) for it, _ in done])
+            made_of = [(_image_id(it), made(it)) for it, _ in done]
+            await self.table.supersede(tx, made_of, _producers_jobs(it for it, _ in done))
             reach("tagging.superseded")
         if parked:
             await self.table.park(tx, *_aside(parked, items))
@@ -156,6 +158,15 @@ def _rejections(items: Iterable[TaggingItem]) -> Iterator[Rejection]:
     for it in items:
         if isinstance(it.plan, PermanentError):
             yield Rejection(it.received.partition, it.received.offset, it.plan)
+
+
+def _producers_jobs(received: Iterable[Received[Arrival]]) -> Counter[UUID]:
+    """Return how many arrivals direct producers sent in each job; ours are counted elsewhere."""
+    return Counter(
+        job_id
+        for it in received
+        if (job_id := it.event.event.job_id) is not None and not is_scanned(it.record)
+    )
 
 
 def _image_id(received: Received[Arrival]) -> UUID:

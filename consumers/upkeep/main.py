@@ -1,13 +1,17 @@
 """Composition root of upkeep: the same chores in every consumer process."""
 
+from consumers.best_images import BestImages
+from consumers.upkeep.changing import ImageChanging
 from consumers.upkeep.chores import Chore, Upkeep
 from consumers.upkeep.pruning import Pruner
 from consumers.upkeep.repair import BestImagesRepair, postponed
 from core.blobs.keepers import keeper_of
+from core.blobs.thumbs import thumb_keepers
 from core.settings import ArchiveSettings, RetentionSettings, TaggingSettings, load
 from core.storage.archive import following, statistics
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.best import noted
+from core.storage.deciding import image_changes
 from core.storage.delivery import lanes
 from core.storage.stream import changes
 from core.telemetry.metrics import Metrics
@@ -26,13 +30,16 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
     Raises:
         ConfigurationError: a setting cannot be worked with.
     """
+    blobs = load(ArchiveSettings).blobs
     pruner = Pruner(
         database.transaction,
-        keeper_of(load(ArchiveSettings).blobs, PostgresBlobs(database)),
+        {"kept_bytes": keeper_of(blobs, PostgresBlobs(database)), **thumb_keepers(blobs)},
         load(RetentionSettings),
         lambda table: metrics.prune_failures.labels(table).inc(),
     )
-    repair = BestImagesRepair(database, is_softmax=load(TaggingSettings).scoring == "softmax")
+    is_softmax = load(TaggingSettings).scoring == "softmax"
+    repair = BestImagesRepair(database, is_softmax=is_softmax)
+    changing = ImageChanging(database, BestImages(is_softmax=is_softmax))
 
     async def fold() -> bool:
         async with database.connection() as connection:
@@ -60,6 +67,7 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
             Chore("best_images", REPAIR_S, repair.is_needed, repair.step, postponed),
             Chore("counts", FOLD_S, statistics.has_changes, fold),
             Chore("tags", FOLLOW_S, noted.exist, follow),
+            Chore("image_changes", FOLLOW_S, image_changes.are_open, changing.step),
             Chore("lanes", PRUNE_S, _always, reopen),
             Chore("changes", FORGET_S, _always, forget),
         ),

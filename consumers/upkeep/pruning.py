@@ -1,7 +1,7 @@
 """The pruner: keeps every table that grows within its retention."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
@@ -11,6 +11,7 @@ from core.blobs.store import BlobKeeper
 from core.errors import PermanentError, TransientError
 from core.settings import RetentionSettings
 from core.storage import retention
+from core.storage.deciding import image_changes
 from core.storage.retention import Portion
 from core.transaction import Transaction
 
@@ -26,8 +27,10 @@ UNREFERENCED = timedelta(days=1)
 ENDED = timedelta(days=1)
 #: Names of processes that were never seen again; one that is still alive is written anew.
 MEMBERS = timedelta(days=365)
-#: The bytes that are kept outside of PostgreSQL, among the tables.
-KEPT = "kept_bytes"
+#: Changes to many images, once they can be undone no more.
+CHANGES = timedelta(days=30)
+#: Larger thumbnails are many times as large as small ones, and made anew when asked for.
+LARGE_THUMBS = timedelta(days=30)
 KEPT_PORTION = 500
 
 
@@ -44,12 +47,21 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "deleted_queries": settings.tombstones_days,
     }
     kept = {table: timedelta(days=number) for table, number in days.items() if number}
+    undo = {
+        "image_change_rows": image_changes.UNDONE_WITHIN + UNREFERENCED,
+        "image_changes": CHANGES,
+    }
     gone = (
         "outbox_places", "label_previews", "inbox_posts", "asked_once", "target_health",
-        "heartbeats",         *retention.SWEPT, KEPT,
+        "heartbeats", *retention.SWEPT,
     )  # fmt: skip
-    ended = dict.fromkeys(("sessions", "session_codes"), ENDED)
-    return kept | dict.fromkeys(gone, UNREFERENCED) | ended | {"members": MEMBERS}
+    own = {
+        "members": MEMBERS,
+        "sessions": ENDED,
+        "session_codes": ENDED,
+        "large_thumbs": LARGE_THUMBS,
+    }
+    return kept | dict.fromkeys(gone, UNREFERENCED) | undo | own
 
 
 class Pruner:
@@ -57,7 +69,8 @@ class Pruner:
 
     Args:
         transaction: opens a transaction of one portion.
-        keeper: of the bytes that are kept outside of PostgreSQL.
+        keepers: of the bytes that are kept outside of PostgreSQL, by what they are called among
+            the tables.
         settings: how long each kind of row is kept.
         failed: is called with the table of each portion that failed.
 
@@ -68,13 +81,13 @@ class Pruner:
     def __init__(
         self,
         transaction: Callable[[], AbstractAsyncContextManager[Transaction]],
-        keeper: BlobKeeper,
+        keepers: Mapping[str, BlobKeeper],
         settings: RetentionSettings,
         failed: Callable[[str], object],
     ) -> None:
         self._transaction = transaction
-        self._keeper = keeper
-        self._ages = ages(settings)
+        self._keepers = keepers
+        self._ages = ages(settings) | dict.fromkeys(keepers, UNREFERENCED)
         self._failed = failed
         self._after: dict[str, bytes] = {}
         self._left: list[str] = []  # tables of this round, the current one last
@@ -116,14 +129,14 @@ class Pruner:
 
     async def _portion(self, table: str) -> Portion:
         after, age = self._after.get(table, b""), self._ages[table]
-        if table == KEPT:
-            return await self._portion_of_kept(after, age)
+        if (keeper := self._keepers.get(table)) is not None:
+            return await self._portion_of_kept(keeper, after, age)
         async with self._transaction() as tx:
             return await retention.prune(tx, table, age, after)
 
-    async def _portion_of_kept(self, after: bytes, age: timedelta) -> Portion:
-        digests = await self._keeper.kept(after, KEPT_PORTION)
+    async def _portion_of_kept(self, keeper: BlobKeeper, after: bytes, age: timedelta) -> Portion:
+        digests = await keeper.kept(after, KEPT_PORTION)
         async with self._transaction() as tx:
             unreferenced = await retention.unreferenced(tx, digests)
-        gone = [await self._keeper.discard(digest, age) for digest in unreferenced]
+        gone = [await keeper.discard(digest, age) for digest in unreferenced]
         return Portion(sum(gone), digests[-1] if len(digests) == KEPT_PORTION else None)

@@ -21,6 +21,8 @@ from core.transaction import Transaction
 
 HEX = re.compile(r"[0-9a-f]+")
 HASH = re.compile(r"[0-9a-f]{64}")
+#: Thumbnails are kept below this.
+APART = "thumbs/"
 
 
 def keeper_of(url: str, in_postgres: BlobKeeper) -> BlobKeeper:
@@ -42,10 +44,17 @@ def keeper_of(url: str, in_postgres: BlobKeeper) -> BlobKeeper:
 
 
 class DirectoryKeeper:
-    """Keeps bytes in files `ab/cd/abcd…`, renamed only after they are complete and on disk."""
+    """Keeps bytes in files `ab/cd/abcd…`, renamed only after they are complete and on disk.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    Args:
+        directory: has to be there.
+        below: a path in it for what may be lost: nothing waits until that is on the disk.
+    """
+
+    def __init__(self, directory: Path, below: str = "") -> None:
+        self._home = directory
+        self._directory = directory / below
+        self._is_durable = not below
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
         """As `BlobKeeper.read`."""
@@ -68,7 +77,7 @@ class DirectoryKeeper:
             with self._path(digest).open("rb") as file:
                 content = file.read(max_bytes + 1)
         except FileNotFoundError as error:
-            if not self._directory.is_dir():
+            if not self._home.is_dir():
                 raise BlobStoreAway("the directory of ARCHIVE_BLOBS is not there") from error
             raise _nothing(digest) from error
         except OSError as error:
@@ -83,12 +92,14 @@ class DirectoryKeeper:
             if _made_young(path):
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, content)
+            _write_whole(path, content, is_durable=self._is_durable)
         except OSError as error:
             raise BlobStoreAway(f"blob directory: {error.strerror}") from error
 
     def _walk(self, after: str) -> Iterator[bytes]:
         """Return hashes in order; only folders that may have some beyond `after` are read."""
+        if self._home.is_dir() and not self._directory.is_dir():
+            return
         try:
             for first in _names(self._directory, 2, after[:2]):
                 for second in _names(self._directory / first, 2, after[2:4] * (first == after[:2])):
@@ -150,9 +161,10 @@ class BucketKeeper:
         offset, kept = _key(after) if after else None, list[bytes]()
         try:
             async for found in self._store.list(offset=offset, chunk_size=limit):
-                names = (one["path"].rpartition("/")[2] for one in found)
+                paths = [one["path"] for one in found]
+                names = (path.rpartition("/")[2] for path in paths if not path.startswith(APART))
                 kept += [bytes.fromhex(name) for name in names if HASH.fullmatch(name)]
-                if len(kept) >= limit:
+                if len(kept) >= limit or paths[-1] >= APART:  # behind all hashes
                     break
         except BaseError as error:
             raise BlobStoreAway(f"{self._scheme}: {type(error).__name__}") from error
@@ -195,17 +207,20 @@ def _is_older(path: Path, age: timedelta) -> bool:
     return path.stat().st_mtime < time.time() - age.total_seconds()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def _write_whole(path: Path, content: bytes, *, is_durable: bool) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    if not is_durable:
+        return
     # The name, too, must be on the disk before the row that refers to it commits.
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:

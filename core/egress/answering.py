@@ -8,9 +8,10 @@ should be: a header over 8 kB, a 204 with a body, a length that is none.
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -26,6 +27,13 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 MAX_HEAD_BYTES = 16 * 1024  # interim answers and the line; more is no answer
 SWITCHING = 101
+#: What is timed of an exchange, by its marks. A kept connection has the last one alone.
+_TIMED = {
+    "dns": ("resolving", "resolved"),
+    "connect": ("connecting", "connected"),
+    "tls": ("connected", "secured"),
+    "wait": ("ready", "heard"),
+}
 
 
 @dataclass(slots=True)
@@ -35,20 +43,37 @@ class RequestTrace:
     Attributes:
         host: of the target, or of the proxy.
         url: what is requested, byte for byte; None: as aiohttp writes it.
+        is_plain: it goes without TLS.
         to_inbox: it is an address of the receiver in the box.
         reused: the connection had a request before.
         status: of the answer, from its status line on.
         heard: called when the status is there.
+        marks: when each step was reached, by `time.monotonic`.
     """
 
     host: str
     url: yarl.URL | None = None
+    is_plain: bool = False
     to_inbox: bool = False
     reused: bool = False
     remote_address: str = ""
     forbidden: TargetForbidden | None = None
     status: int | None = None
     heard: Callable[[], object] = lambda: None
+    marks: dict[str, float] = field(default_factory=dict)
+
+    def mark(self, step: str) -> None:
+        """Note that a step is reached."""
+        self.marks[step] = time.monotonic()
+
+    def times_ms(self) -> dict[str, int]:
+        """Return how long the steps took that there were; one that is under way, until now."""
+        now, times = time.monotonic(), {}
+        for name, (begins, ends) in _TIMED.items():
+            begun, ended = self.marks.get(begins), self.marks.get(ends)
+            if begun is not None and not (name == "tls" and self.is_plain):
+                times[name] = round(((now if ended is None else ended) - begun) * 1000)
+        return times
 
 
 # A context variable, since aiohttp gives its hooks no place for a request's own data; its
@@ -90,6 +115,17 @@ class StatusReader(ResponseHandler):
         super().__init__(loop)
         self.trace: RequestTrace | None = None
         self._head = b""
+        # Made when the socket is connected, and told of the connection when TLS stands.
+        self._opening = trace_of_request.get(None)
+        if self._opening is not None:
+            self._opening.mark("connected")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note when TLS stands."""
+        if self._opening is not None:
+            self._opening.mark("secured")
+            self._opening = None
+        super().connection_made(transport)
 
     def set_response_params(self, **options: Any) -> None:
         """Begin with the answer to the next request."""
@@ -103,6 +139,7 @@ class StatusReader(ResponseHandler):
             self._head = (self._head + data)[:MAX_HEAD_BYTES]
             trace.status, self._head = status_of(self._head)
             if trace.status is not None:
+                trace.mark("heard")
                 trace.heard()
         super().data_received(data)
 

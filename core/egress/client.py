@@ -195,11 +195,15 @@ class GuardedClient:
         call = _Call("POST", target, timeout_s, body_s, headers, content)
         try:
             await self._perform(call, trace, reading)
-        except TargetUnreachable:
+        except TargetUnreachable as error:
             if reading.status is None:
+                error.times_ms = trace.times_ms()
                 raise
-        took_ms = (time.monotonic() - started) * 1000
-        return reading.exchange(took_ms=took_ms, remote_address=trace.remote_address)
+        return reading.exchange(
+            took_ms=(time.monotonic() - started) * 1000,
+            remote_address=trace.remote_address,
+            times_ms=trace.times_ms(),
+        )
 
     async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> Download:
         """Return a resource of at most `max_bytes`; a redirect is an answer like any other.
@@ -247,6 +251,7 @@ class GuardedClient:
         if self._transport is None:
             raise RuntimeError("the client is used outside its context")
         trace.reused, trace.status = False, None
+        trace.marks.clear()
         if call.body_s is not None:
             trace.heard = partial(_shorten, deadline, call.body_s)
         try:
@@ -283,7 +288,8 @@ class GuardedClient:
 
     def _trace(self, target: Target) -> RequestTrace:
         host = self._proxy.url.host if self._proxy is not None else target.host
-        return RequestTrace(host, self._exact_url(target.url), to_inbox=target.is_inbox)
+        exact, is_plain = self._exact_url(target.url), target.scheme == "http"
+        return RequestTrace(host, exact, is_plain=is_plain, to_inbox=target.is_inbox)
 
     def _dial_guard(self) -> TargetGuard:
         if self._proxy is None:

@@ -98,6 +98,7 @@ class GuardedConnector(aiohttp.TCPConnector):
         now = time.monotonic()
         judged = self._judged.get(protocol)
         trace.reused = judged is not None
+        trace.mark("ready")
         if judged is None or judged.host != trace.host:
             # Otherwise nothing can have changed: a socket keeps its peer, and the policy is fixed.
             opened_at = now if judged is None else judged.opened_at
@@ -136,7 +137,10 @@ class _CheckedResolver(AbstractResolver):
         port: int = 0,
         family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  # we give all families
     ) -> list[ResolveResult]:
+        trace = trace_of_request.get()
+        trace.mark("resolving")
         addresses = await self._guard.addresses(host)
+        trace.mark("resolved")
         return [
             ResolveResult(
                 hostname=host,
@@ -157,6 +161,7 @@ def _socket_factory(policy: TargetPolicy) -> "aiohttp.SocketFactoryType":
     def make_socket(address_info: "AddrInfoType") -> socket.socket:
         family, kind, protocol, _, address = address_info
         trace = trace_of_request.get()
+        trace.marks.setdefault("connecting", time.monotonic())
         try:
             peer = parse_address(str(address[0]))
             policy.check_connection(trace.host, peer, int(address[1]), to_inbox=trace.to_inbox)

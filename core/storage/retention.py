@@ -49,6 +49,11 @@ _AGED = {
         DELETE FROM label_previews WHERE preview_id IN (
             SELECT preview_id FROM label_previews WHERE created_at < now() - $1::interval LIMIT $2)
     """,
+    "large_thumbs": """
+        DELETE FROM thumbs WHERE (sha256, size) IN (
+            SELECT sha256, size FROM thumbs
+            WHERE size = 'large' AND created_at < now() - $1::interval LIMIT $2)
+    """,
     "heartbeats": heartbeats.PRUNE,
     "sessions": """
         DELETE FROM sessions WHERE digest IN (
@@ -80,6 +85,21 @@ _AGED = {
         DELETE FROM jobs WHERE job_id IN (
             SELECT job_id FROM jobs WHERE finished_at < now() - $1::interval LIMIT $2)
     """,
+    "image_change_rows": """
+        DELETE FROM image_change_rows WHERE (change_id, image_id) IN (
+            SELECT r.change_id, r.image_id
+            FROM image_change_rows r JOIN image_changes c USING (change_id)
+            WHERE r.changed_at < now() - $1::interval
+              AND c.state NOT IN ('waiting', 'running', 'undoing') LIMIT $2)
+    """,
+    "image_changes": """
+        DELETE FROM image_changes WHERE change_id IN (
+            SELECT change_id FROM image_changes c
+            WHERE created_at < now() - $1::interval
+              AND state NOT IN ('waiting', 'running', 'undoing')
+              AND NOT EXISTS (SELECT FROM image_change_rows r WHERE r.change_id = c.change_id)
+            LIMIT $2)
+    """,
     "tombstones": """
         DELETE FROM images WHERE image_id IN (
             SELECT image_id FROM images
@@ -93,6 +113,7 @@ _KEYS = {
     "embeddings": """
         SELECT DISTINCT sha256 FROM embeddings WHERE sha256 > $1 ORDER BY sha256 LIMIT $2
     """,
+    "thumbs": "SELECT DISTINCT sha256 FROM thumbs WHERE sha256 > $1 ORDER BY sha256 LIMIT $2",
 }
 # Young ones are kept, since the transaction of their image may still be open. Using one again
 # resets its age, and locks its row until the image is committed.
@@ -110,6 +131,14 @@ _SWEEP = {
             SELECT sha256, model, preprocessing FROM embeddings e
             WHERE sha256 = ANY($1::bytea[]) AND created_at < now() - $2::interval
               AND NOT EXISTS (SELECT FROM tagged_images t WHERE t.sha256 = e.sha256)
+            FOR UPDATE SKIP LOCKED)
+    """,
+    "thumbs": """
+        DELETE FROM thumbs WHERE (sha256, size) IN (
+            SELECT sha256, size FROM thumbs s
+            WHERE sha256 = ANY($1::bytea[]) AND created_at < now() - $2::interval
+              AND NOT EXISTS (SELECT FROM images i
+                              WHERE i.sha256 = s.sha256 AND i.status <> 'deleted')
             FOR UPDATE SKIP LOCKED)
     """,
 }

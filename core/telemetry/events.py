@@ -56,6 +56,7 @@ _TAGGING = {
     "parked_image_overtaken": "A parked image was deleted or sent again while it was worked on",
     "parked_image_broke": "A parked image met an error that nobody foresaw; it alone fails",
     "parked_image_postponed": "Something is away; the parked image is taken again later",
+    "thumbs_not_kept": "The store of thumbnails did not take some; they are made when asked for",
     "slow_lane_postponed": "PostgreSQL is away; parked images are looked for again",
     "engine_chosen": "The engine that runs the model, and why",
     "engine_judged": "How near the quantised model comes to the exact one",
@@ -72,6 +73,7 @@ _TAGGING = {
 _ASKING = {
     "label_without_other_language": "A label has no alias in Russian or in English",
     "labels_without_other_language": "So many labels have no alias in Russian or in English",
+    "parked_query_broke": "A query that waited met an error that nobody foresaw; it alone fails",
     "query_answered": "A query has its answer; its webhook follows",
 }
 _DELIVERING = {
@@ -87,10 +89,13 @@ _DELIVERING = {
     "target_disabled": "A callback target is not tried until an operator resumes it",
     "target_not_disabled": "A target could not be disabled as it should; tried at its next failure",
     "target_recovered": "A callback target answers again; retries that waited for it are due",
+    "targets_not_reported": "What is known of targets could not be written for people; tried again",
     "webhook_attempted": "An attempt at a webhook, and how it ended",
     "webhooks_given_up_after_deaths": "Webhooks that ended their workers, or seem so; now dead",
 }
 _UPKEEP = {
+    "images_changed": "A change to all images that a filter finds, or its undoing, came to its end",
+    "images_not_changed": "PostgreSQL refuses a change to many images; what it had done stays",
     "combo_rebuild_finished": "The table of best images is whole; queries use it",
     "combo_rebuild_started": "The table of best images is filled; queries ask the images meanwhile",
     "combo_repair_postponed": "The table of best images could not be repaired now; tried again",
@@ -116,7 +121,7 @@ _PRODUCING = {
     "files_not_found": "Watched files are not there, but their disk may not be either; they stay",
     "job_failed": "A directory job cannot go on, and why",
     "job_finished": "A directory job is done",
-    "job_lost": "A directory job was cancelled or taken over",
+    "job_lost": "A directory job was cancelled, held or taken over",
     "job_postponed": "Something is away; the job waits for the next look",
     "job_released": "A directory job was given back unfinished, for another process",
     "job_started": "A directory job was taken",

@@ -225,6 +225,14 @@ class Metrics:
             "rescored_images_total", "Images scored again after a label change"
         )
 
+        self.thumbs = self._counter(
+            "thumbs_total",
+            "Thumbnails, by where they were made (tagging, request) and outcome (kept; dropped: "
+            "too many waited for the store; not_kept: the store did not take them; none: the "
+            "picture gives none on request)",
+            "made",
+            "outcome",
+        )
         self.reused_images = self._counter(
             "reused_embeddings_total",
             "Images tagged without decoder and model: the same bytes had been encoded before",

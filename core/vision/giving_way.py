@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from core.errors import PermanentError
 from core.tags import Label, Postponed
-from core.vision.decoding.decoder import Decoded
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.ports import Decoder, ImageModel
 
 SHORT_S = 0.1  # a third of what an upload may take from its arrival to its tags

@@ -10,7 +10,8 @@ from core.errors import PermanentError
 from core.settings import DecodeSettings, TaggingSettings
 from core.tags import Postponed
 from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES, ClipModel
-from core.vision.decoding.decoder import Decoded, DecodePool, pool_limits
+from core.vision.decoding.decoder import DecodePool, pool_limits
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.engines.choosing import open_towers
 from core.vision.tagger import ClipTagger, Observe, TaggerOptions
 from core.vision.towers import is_out_of_memory

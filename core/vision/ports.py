@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from core.errors import PermanentError
 from core.tags import Label, Postponed
-from core.vision.decoding.decoder import Decoded
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.decoding.worker_protocol import PixelFormat
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from core.errors import PermanentError
 from core.tags import Postponed
-from core.vision.decoding.decoder import Decoded
+from core.vision.decoding.pool.answers import Decoded
 
 #: An image's place in the caller's order, and its pixels, error, or why it has neither yet.
 Outcome = tuple[int, Decoded | PermanentError | Postponed]

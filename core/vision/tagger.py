@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from core.errors import ConfigurationError, PermanentError
 from core.tags import ImageTags, Label, Postponed, Tagged, TagRequest, TagScore
 from core.vision import scoring
-from core.vision.decoding.decoder import Decoded
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.giving_way import Turn, YieldingDecoder, YieldingModel
 from core.vision.ports import Decoder, ImageModel
 from core.vision.prefetch import Outcome, decoded_batches
@@ -307,8 +307,9 @@ class ClipTagger:
             media_type=decoded.media_type,
             exif_source=decoded.exif_source,
             truncated=decoded.truncated,
+            colour=decoded.colour,
         )
-        return Tagged(tags, plan.label_version, plan.top_k)
+        return Tagged(tags, plan.label_version, plan.top_k, decoded.thumb)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,11 +52,13 @@ class Retry:
         at: when the next attempt is due.
         outcome: stable name of this attempt's result: `http_5xx`, `timeout`, …
         charged: False where our own side failed, so that the attempt does not count.
+        is_wished: it is due when the receiver asked for, which is later than by the schedule.
     """
 
     at: datetime
     outcome: str
     charged: bool = True
+    is_wished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ class RetrySchedule:
         verdict = self.failed(name, attempts=attempts, now=now, rng=rng)
         if isinstance(verdict, GivenUp):
             return verdict
-        return Retry(at=self._no_earlier(verdict.at, outcome, attempts, now), outcome=name)
+        at = self._no_earlier(verdict.at, outcome, attempts, now)
+        return Retry(at=at, outcome=name, is_wished=at > verdict.at)
 
     def failed(
         self, name: str, *, attempts: Attempts, now: datetime, rng: Random

@@ -55,6 +55,20 @@ def cursor_of_number(number: int) -> str:
     return _encoded(str(number))
 
 
+def cursor_of_name(name: str) -> str:
+    """Return the cursor of the page that begins behind a name."""
+    return _encoded(name)
+
+
+def page_after_name(call: Call) -> str | None:
+    """Return the name behind which a page begins; None for the first page.
+
+    Raises:
+        Problem: `invalid_request`: the parameter `cursor` is not such a cursor.
+    """
+    return _read(call, _read_name)
+
+
 def page_before(call: Call) -> tuple[datetime, UUID] | None:
     """Return time and id of the last row of the page before; None for the first page.
 
@@ -90,6 +104,13 @@ def _read_number(text: str) -> int:
     if not re.fullmatch("[0-9]{1,18}", number):  # int8 has 19 digits
         raise ValueError(_NONE)
     return int(number)
+
+
+def _read_name(text: str) -> str:
+    name = _decoded(text)
+    if "\0" in name:
+        raise ValueError(_NONE)
+    return name
 
 
 def _encoded(text: str) -> str:

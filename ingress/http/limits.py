@@ -15,6 +15,12 @@ MAX_BUCKETS = 10_000
 BURST_S = 2  # seconds' worth of requests that may come at once
 
 ROOM_RETRY_S = 2
+#: Thumbnails of one key, which have a bucket of their own: a page that is scrolled asks for a
+#: hundred at once, and its other requests must not be refused for that.
+THUMBS_PER_S = 300.0
+#: Of the connections: requests for thumbnails that are still to be made. A key's share of these is
+#: less than its share of all, so that it can still ask for other things.
+_THUMBS_SHARE = 0.6
 LOOKS_PER_S = 50  # of one key at the database, half a millisecond each
 KEY_SHARES = 4  # one key may hold a quarter, so two greedy keys leave half to the others
 
@@ -147,11 +153,13 @@ class Places:
         keyless: all others, by their address. They have half: addresses cost nothing.
         waiting: of those with a key, what waits for something to happen (`?wait=`, events, tags
             of a file): half, so that a key that waits as much as it may can still ask.
+        thumbs: of those with a key, what waits for a thumbnail to be made.
     """
 
     keyed: SharedBudget
     keyless: SharedBudget
     waiting: SharedBudget
+    thumbs: SharedBudget
 
     @classmethod
     def of(cls, connections: int) -> "Places":
@@ -161,6 +169,9 @@ class Places:
             keyed=SharedBudget(connections, "connections", ROOM_RETRY_S),
             keyless=SharedBudget(half, "connections", ROOM_RETRY_S),
             waiting=SharedBudget(half, "waiting requests", ROOM_RETRY_S),
+            thumbs=SharedBudget(
+                max(1, int(connections * _THUMBS_SHARE)), "thumbnails to be made", ROOM_RETRY_S
+            ),
         )
 
     def pause_s(self, name: str) -> float:

@@ -72,6 +72,12 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind("not_found", 404, "Not found", "The page /docs lists all paths."),
     Kind("image_not_found", 404, "Image not found", "Unknown, deleted, or another owner's."),
+    Kind(
+        "thumb_missing",
+        404,
+        "No thumbnail",
+        "`detail` says why the picture gives none; it is tried again after ten minutes.",
+    ),
     Kind("query_not_found", 404, "Query not found", "Unknown, or another owner's."),
     Kind("endpoint_not_found", 404, "Endpoint not found", "Unknown, or another owner's."),
     Kind(
@@ -80,7 +86,15 @@ KINDS: tuple[Kind, ...] = (
         "Inbox not found",
         "Unknown, another owner's, or this is not the standalone mode, which alone has inboxes.",
     ),
+    Kind(
+        "pair_not_found",
+        404,
+        "No such pair",
+        "`{smaller id}~{greater id}` of two images that have tags.",
+    ),
     Kind("job_not_found", 404, "Job not found", "Unknown, or another owner's."),
+    Kind("change_not_found", 404, "Change not found", "Unknown, old, or another owner's."),
+    Kind("filter_not_found", 404, "Filter not found", "`GET /filters` lists those that are kept."),
     Kind(
         "preview_not_found", 404, "Preview not found", "Unknown, replaced by a newer one, or old."
     ),
@@ -107,6 +121,36 @@ KINDS: tuple[Kind, ...] = (
         409,
         "Nothing to redeliver",
         "The webhook is being sent, or the query is not answered yet: ask again later.",
+    ),
+    Kind(
+        "nothing_to_undo",
+        409,
+        "Nothing to undo",
+        "Deletions, what was undone, and what is older than a week cannot be undone.",
+    ),
+    Kind(
+        "too_many_changes",
+        409,
+        "Too many changes under way",
+        "Wait until one is done: `GET /images/changes` shows them.",
+    ),
+    Kind(
+        "too_many_filters",
+        409,
+        "Too many filters",
+        "Delete one that you do not need; `detail` names the limit.",
+    ),
+    Kind(
+        "under_way",
+        409,
+        "Under way",
+        "The same request came before and is not done: ask again a little later.",
+    ),
+    Kind(
+        "nothing_to_stop",
+        409,
+        "Nothing to stop",
+        "The webhook has ended, or the query is not answered yet.",
     ),
     Kind(
         "endpoint_exists",
@@ -167,7 +211,7 @@ KINDS: tuple[Kind, ...] = (
         "idempotency_key_reused",
         422,
         "Idempotency-Key reused",
-        "It came with another body before: take a new key for a new query.",
+        "It came with another body before: take a new key for a new request.",
     ),
     Kind("rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
     Kind("internal_error", 500, "Internal error", "Give the operator the `request_id`."),

@@ -1,12 +1,13 @@
 """Since when records lie in the logs, seen from outside: by when each log's end was where. Pure."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from schemas.record import Partition
 
-#: Moments kept of a partition. Of more, every second one goes: the farther back, the coarser.
-MOST_MOMENTS = 512
+#: Moments kept of a partition. Of more, those go without which ages are still right to a twentieth.
+MOST_MOMENTS = 1000
+SHARE = 0.05
 
 
 class LogHistory:
@@ -32,11 +33,21 @@ class LogHistory:
                 ends.append(end)
                 moments.append(now)
             if len(ends) > MOST_MOMENTS:
-                del ends[1:-1:2]
-                del moments[1:-1:2]
+                kept = _thinned(moments, now)
+                self._ends[partition] = [ends[place] for place in kept]
+                self._moments[partition] = [moments[place] for place in kept]
 
     def there_since(self, partition: Partition, offset: int) -> float | None:
         """Return when the record at this offset was first known to be there; None: it is not."""
         ends = self._ends.get(partition, [])
         place = bisect_right(ends, offset)
         return self._moments[partition][place] if place < len(ends) else None
+
+
+def _thinned(moments: Sequence[float], now: float) -> list[int]:
+    """Return the places of those moments that are kept: the farther back, the fewer."""
+    kept = [0]
+    for place, moment in enumerate(moments[1:-1], 1):
+        if moment - moments[kept[-1]] >= SHARE * (now - moment):
+            kept.append(place)
+    return [*kept, len(moments) - 1]

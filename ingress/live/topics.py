@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from core.storage import labels
-from core.storage.archive import images, jobs, statistics
+from core.storage.archive import images, job_images, jobs, statistics
 from core.storage.delivery import inboxes
 from core.storage.finding import changed
 from core.storage.finding.changed import WatchedImage, WatchedQuery
@@ -205,8 +205,10 @@ async def shown_jobs(
 ) -> list[tuple[str | None, ShownJob]]:
     """Return jobs that people watch, with their owners; the newest first."""
     found = await jobs.watched(connection, ENDED_WITHIN_S, job_ids)
-    counts = await images.counts_of_jobs(connection, [job.job_id for job in found]) if found else {}
-    return with_images(found, counts, base_url)
+    ids = [job.job_id for job in found]
+    counts = await images.counts_of_jobs(connection, ids) if found else {}
+    rates = await job_images.rates_per_s(connection, ids) if found else {}
+    return with_images(found, counts, rates, base_url)
 
 
 def _jobs_for(viewer: Viewer, shown: Sequence[tuple[str | None, ShownJob]]) -> tuple[ShownJob, ...]:

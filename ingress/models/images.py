@@ -31,7 +31,8 @@ class ImagePatch(Input):
     tags: tuple[HandTag, ...] | None = Field(
         None,
         max_length=MAX_HAND_TAGS,
-        description="Shown in place of the model's tags; null gives the image back to the model.",
+        description="Shown in place of the model's tags; null gives the image back to the model,"
+        " with the tags that people took away, and without those that they added.",
     )
     excluded: bool | None = Field(None, description="Whether it may never be an answer.")
 
@@ -84,6 +85,12 @@ class ShownImage(Output):
     hand_tags: tuple[ShownTag, ...] | None = Field(
         None, description="Set by `PATCH`: these are shown as `tags` once it is tagged."
     )
+    rejected_tags: tuple[str, ...] = Field(
+        (), description="Tags of the model that people took away: they stay away."
+    )
+    added_tags: tuple[str, ...] = Field(
+        (), description="Tags that people added beside the model's."
+    )
     excluded: bool = Field(False, description="Set by `PATCH`: it is never an answer.")
     exif_datetime: str | None = Field(None, description="Time of the shot: 2024:05:15 14:30:22.")
     exif_source: str | None = Field(
@@ -99,6 +106,7 @@ class ShownImage(Output):
     size_bytes: int | None = None
     width: int | None = None
     height: int | None = None
+    colour: str | None = Field(None, description="Mean of the picture in sRGB: #a1b2c3.")
     sha256: str | None = None
     model: str | None = None
     error: FileError | None = None

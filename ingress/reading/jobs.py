@@ -29,13 +29,27 @@ def shown(job: DirectoryJob, base_url: str, model: type[JobT], **more: Any) -> J
 
 
 def with_images(
-    found: Sequence[DirectoryJob], counts: Mapping[UUID, Mapping[str, int]], base_url: str
+    found: Sequence[DirectoryJob],
+    counts: Mapping[UUID, Mapping[str, int]],
+    rates: Mapping[UUID, float],
+    base_url: str,
 ) -> list[tuple[str | None, ShownJob]]:
-    """Return jobs with their owners, and how many of their images are in each status."""
-    return [
-        (job.owner, shown(job, base_url, ShownJob, images=dict(counts.get(job.job_id, {}))))
-        for job in found
-    ]
+    """Return jobs with their owners, their images in each status, and how fast they go."""
+    told = []
+    for job in found:
+        images, rate = dict(counts.get(job.job_id, {})), rates.get(job.job_id, 0.0)
+        left_s = eta_s(job, images, rate)
+        of_images = {"images": images, "rate_per_s": round(rate, 2), "eta_s": left_s}
+        told.append((job.owner, shown(job, base_url, ShownJob, **of_images)))
+    return told
+
+
+def eta_s(job: DirectoryJob, counts: Mapping[str, int], rate_per_s: float) -> float | None:
+    """Return when all images of a job will be tagged or have failed; None: that is not known."""
+    if rate_per_s <= 0 or job.total is None or job.state not in {"waiting", "running", "done"}:
+        return None
+    left = job.total - counts.get("tagged", 0) - counts.get("failed", 0)
+    return round(left / rate_per_s, 1) if left > 0 else None
 
 
 def is_settled(job: ShownJob) -> bool:

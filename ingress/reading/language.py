@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 
 from core.language.lemmatizer import LemmatizedWord, Lemmatizer
 from core.relevance.matching import LabelIndex, Matched
+from core.relevance.nearest import NearNames
 from core.storage import labels
 from core.storage.pool import Pool
+
+#: Words of a text for which names are looked for: a few milliseconds each with many labels.
+MOST_LOST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +20,10 @@ class Meaning:
 
     tokens: Sequence[LemmatizedWord]
     matched: Sequence[Matched]
+
+    def tags_of(self, word: str) -> tuple[str, ...]:
+        """Return the labels that a word of the text names, by itself or with others."""
+        return tuple(one.label.name for one in self.matched if word in one.words)
 
 
 @dataclass(slots=True)
@@ -30,6 +38,7 @@ class TextReader:
     exceptions: str
     _lemmatizer: Lemmatizer | None = None
     _index: LabelIndex | None = None
+    _names: NearNames | None = None
     _state: tuple[int, int] = (-1, -1)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -38,6 +47,21 @@ class TextReader:
         lemmatizer, index = await self._current()
         tokens = await asyncio.to_thread(lemmatizer.lemmatize, text)
         return Meaning(tokens, index.match(tokens))
+
+    async def nearest(self, meaning: Meaning) -> dict[str, tuple[str, ...]]:
+        """Return labels that are spelled like those words of a text that name none."""
+        _, index = await self._current()
+        lost = {
+            token.text
+            for token in meaning.tokens
+            if not token.is_function and not meaning.tags_of(token.text)
+        }
+        return await asyncio.to_thread(self._spelled_like, sorted(lost)[:MOST_LOST], index)
+
+    def _spelled_like(self, words: Sequence[str], index: LabelIndex) -> dict[str, tuple[str, ...]]:
+        if self._names is None:
+            self._names = NearNames.build(index.labels)
+        return {word: self._names.to(word) for word in words}
 
     async def _current(self) -> tuple[Lemmatizer, LabelIndex]:
         async with self._lock:
@@ -49,5 +73,5 @@ class TextReader:
                 self._index = await asyncio.to_thread(
                     LabelIndex.build, everything.labels, self._lemmatizer.lemmatize
                 )
-                self._state = state
+                self._state, self._names = state, None
             return self._lemmatizer, self._index

@@ -140,11 +140,43 @@ CREATE TABLE blobs (
 ALTER TABLE blobs ALTER COLUMN content SET STORAGE EXTERNAL;  -- photos do not compress
 COMMENT ON TABLE blobs IS 'Bytes kept in PostgreSQL, under their SHA-256.';
 
+-- What is missing here is made again when somebody asks for it: rows may go at any time.
+CREATE TABLE thumbs (
+    sha256     bytea NOT NULL,  -- of the picture that it shows
+    size       text  NOT NULL CHECK (size IN ('small', 'large')),
+    content    bytea NOT NULL,  -- JPEG
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (sha256, size)
+);
+CREATE INDEX thumbs_large ON thumbs (created_at) WHERE size = 'large';
+ALTER TABLE thumbs ALTER COLUMN content SET STORAGE EXTERNAL;
+COMMENT ON TABLE thumbs IS
+    'Thumbnails, where bytes are kept in PostgreSQL: in no backup (docs/decisions/0033).';
+
+-- Width by height in thousandths; 0 where it is unknown.
+CREATE FUNCTION ratio_of(width int4, height int4) RETURNS int4 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN width > 0 AND height > 0
+            THEN least(65535, greatest(1, (width * 1000::int8 + height / 2) / height))::int4
+            ELSE 0 END;
+
 -- When a photo was taken, as far as it is known: a shot in the future is a clock that runs ahead.
 CREATE FUNCTION moment_taken(exif_datetime timestamp, arrived_at timestamptz) RETURNS timestamptz
 LANGUAGE sql STABLE RETURN
     CASE WHEN exif_datetime AT TIME ZONE 'UTC' <= now() THEN exif_datetime AT TIME ZONE 'UTC'
          ELSE arrived_at END;
+
+-- The tags that an image shows: core/storage/deciding/decisions.py says the same in Python.
+CREATE FUNCTION shown_tags(model jsonb, hand_tags jsonb, rejected text[], added text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE RETURN
+    CASE WHEN hand_tags IS NOT NULL THEN hand_tags
+         WHEN rejected = '{}' AND added = '{}' THEN model
+         ELSE (SELECT coalesce(jsonb_agg(tag ORDER BY is_added DESC, n), '[]') FROM (
+             SELECT jsonb_build_object('tag', name, 'score', 1), true, n
+             FROM unnest(added) WITH ORDINALITY AS a (name, n)
+             UNION ALL
+             SELECT tag, false, n FROM jsonb_array_elements(model) WITH ORDINALITY AS m (tag, n)
+             WHERE tag->>'tag' <> ALL (rejected) AND tag->>'tag' <> ALL (added)
+         ) AS both_kinds (tag, is_added, n)) END;
 
 -- The folder in a path, '' where it has none. Cut, since an index takes some 2,700 bytes of a value.
 CREATE FUNCTION folder_of(path text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -177,13 +209,18 @@ CREATE TABLE images (
     decided_by text,                  -- who last set tags by hand, excluded or deleted it
     decided_at timestamptz,
     open_to_all boolean    NOT NULL DEFAULT true,  -- announced without a key: every key that may read sees it
+    ratio       int4        NOT NULL DEFAULT 0,        -- ratio_of() its width and height
+    colour      int4,                                  -- mean of the picture in sRGB, 0xRRGGBB
+    by_hand     boolean     GENERATED ALWAYS AS (hand_tags IS NOT NULL OR added_tags <> '{}') STORED,
     moved_to    uuid                               -- where the photo of a missing file is now
 );
 -- By the time too: how fast a job goes is what was tagged of it in the last minute.
 CREATE INDEX images_job ON images (job_id, status, updated_at, image_id) WHERE job_id IS NOT NULL;
 CREATE INDEX images_sha256 ON images (sha256) WHERE sha256 IS NOT NULL;
 CREATE INDEX images_arrived ON images (open_to_all, arrived_at DESC, image_id DESC);
-CREATE INDEX images_taken ON images (open_to_all, taken_at DESC, image_id DESC);
+-- With all that a month of the timeline shows: it is read from the index alone.
+CREATE INDEX images_taken ON images (open_to_all, taken_at DESC, image_id DESC)
+    INCLUDE (status, excluded, by_hand, ratio, colour);
 CREATE INDEX images_folder ON images (folder_of(path) COLLATE "C");  -- what lies below one is a range
 CREATE INDEX images_unfinished ON images (status, arrived_at DESC, image_id DESC)
     WHERE status IN ('accepted', 'failed', 'missing');
@@ -206,6 +243,55 @@ CREATE INDEX image_owners_of ON image_owners (owner, arrived_at DESC, image_id D
 CREATE INDEX image_owners_taken ON image_owners (owner, taken_at DESC, image_id DESC);
 COMMENT ON TABLE image_owners IS
     'Whose an image is: its owners see and change it, and it goes with the last of them (docs/decisions/0029).';
+
+CREATE TABLE image_changes (
+    change_id   uuid PRIMARY KEY,
+    owner       text        NOT NULL,
+    acts_on_all boolean     NOT NULL,  -- an administrator's: of whoever the images are
+    asked       jsonb       NOT NULL,  -- the filter as it was sent
+    filter      jsonb       NOT NULL,  -- what it meant then (core/storage/finding/filters.py)
+    change      jsonb       NOT NULL,
+    state       text        NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed', 'undoing', 'undone')),
+    matches     int8        NOT NULL,  -- images that the filter found when it was sent,
+    is_exact    boolean     NOT NULL,  -- counted up to a bound
+    changed     int8        NOT NULL DEFAULT 0,
+    restored    int8        NOT NULL DEFAULT 0,
+    position    uuid,                  -- the last image looked at, in this direction
+    error       text,                  -- where it failed
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz
+);
+CREATE INDEX image_changes_open ON image_changes (updated_at) WHERE state IN ('waiting', 'running', 'undoing');
+CREATE INDEX image_changes_created ON image_changes (created_at DESC, change_id DESC);
+CREATE INDEX image_changes_of_owner ON image_changes (owner, created_at DESC, change_id DESC);
+COMMENT ON TABLE image_changes IS
+    'Decisions about all images that a filter finds: made in small steps by upkeep, resumable after each.';
+
+CREATE TABLE image_change_rows (
+    change_id     uuid        NOT NULL REFERENCES image_changes (change_id) ON DELETE CASCADE,
+    image_id      uuid        NOT NULL,
+    arrived_at    timestamptz NOT NULL,  -- tells the image from one that came back after a deletion
+    hand_tags     jsonb,                 -- this, and what follows, as it was before
+    rejected_tags text[]      NOT NULL,
+    added_tags    text[]      NOT NULL,
+    decided_by    text,
+    decided_at    timestamptz,
+    changed_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (change_id, image_id)
+);
+CREATE INDEX image_change_rows_image ON image_change_rows (image_id);
+CREATE INDEX image_change_rows_changed ON image_change_rows (changed_at);
+COMMENT ON TABLE image_change_rows IS 'What images were like before a change to many: for a week, to undo it.';
+
+CREATE TABLE saved_filters (
+    owner      text        NOT NULL,
+    name       text        NOT NULL,
+    filter     jsonb       NOT NULL,  -- as it was sent
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner, name)
+);
+COMMENT ON TABLE saved_filters IS 'Filters that people keep under a name: at most 100 of an owner.';
 
 CREATE TABLE tagged_images (
     id              bigserial PRIMARY KEY,
@@ -231,6 +317,7 @@ CREATE TABLE tagged_images (
                                 -- them. No index finds hashes that differ by a few bits
 );
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
+CREATE INDEX tagged_images_newest ON tagged_images (coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') DESC, id DESC);
 CREATE INDEX tagged_images_sha256 ON tagged_images (sha256);
 CREATE INDEX tagged_images_camera ON tagged_images (camera) WHERE camera IS NOT NULL;
 CREATE INDEX tagged_images_stale ON tagged_images (model, label_version, id)
@@ -265,14 +352,16 @@ CREATE TABLE duplicate_decisions (
     one        bytea       NOT NULL,  -- SHA-256 of the contents, or the ids of the images: the lesser
     other      bytea       NOT NULL,
     keep       uuid,                  -- the image that stays in answers; NULL: both
-    excluded   uuid,                  -- the image that this decision excluded, and nobody had before
+    loser      uuid,                  -- the other one, which may be no answer
+    did_exclude boolean    NOT NULL DEFAULT false,  -- this decision excluded it, and nobody had before
     decided_by text        NOT NULL,
     decided_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (one, other),
     CHECK (one < other)
 );
 CREATE INDEX duplicate_decisions_other ON duplicate_decisions (other);
-CREATE INDEX duplicate_decisions_excluded ON duplicate_decisions (excluded) WHERE excluded IS NOT NULL;
+CREATE INDEX duplicate_decisions_loser ON duplicate_decisions (loser) WHERE loser IS NOT NULL;
+CREATE INDEX duplicate_decisions_newest ON duplicate_decisions (decided_at DESC, one DESC);
 COMMENT ON TABLE duplicate_decisions IS 'What people decided about images that are alike.';
 
 -- Each row ends by itself: tagged, failed, replaced, or deleted with its image. No pruner.
@@ -314,7 +403,8 @@ COMMENT ON TABLE parked_places IS
 
 CREATE TABLE jobs (
     job_id      uuid PRIMARY KEY,
-    kind        text        NOT NULL CHECK (kind IN ('directory')),
+    kind        text        NOT NULL CHECK (kind IN ('directory', 'records')),
+                                       -- records: of direct producers, counted as they are done
     owner       text,
     root        text        NOT NULL,
     directory   text        NOT NULL,  -- relative to the root
@@ -361,7 +451,8 @@ COMMENT ON TABLE watched_files IS
 -- that writers never wait for each other's counters; upkeep folds these into totals. A reader adds
 -- both up.
 --   tag      key: label id              images, amount: sum of scores in millionths
---   day      key: YYYY-MM-DD taken (EXIF, else added, UTC)
+--   day      key: YYYY-MM-DD UTC        images taken then (images.taken_at), but deleted ones
+--   ratio    key: YYYY-MM taken (EXIF, else added)    images with tags, amount: sum of ratio_of()
 --   hour     key: YYYY-MM-DDTHH UTC     images tagged or tagged again in that hour
 --   camera   key: the camera            images that have one
 --   status   key: images.status
@@ -376,7 +467,7 @@ CREATE TABLE totals (
     amount   int8 NOT NULL DEFAULT 0,
     PRIMARY KEY (kind, audience, key)
 );
-COMMENT ON TABLE totals IS 'Counts of images by tag, day, hour, camera and status, but for total_changes.';
+COMMENT ON TABLE totals IS 'Counts of images by tag, day, ratio, hour, camera and status, but for total_changes.';
 CREATE TABLE total_changes (
     id       int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind     text NOT NULL,
@@ -627,12 +718,15 @@ CREATE INDEX deliveries_due ON deliveries (target, sender, line, (attempt > 0), 
     WHERE state = 'due';
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'leased';
 CREATE INDEX deliveries_dead ON deliveries (host_of(target), finished_at) WHERE state = 'dead';
-CREATE INDEX deliveries_query ON deliveries (query_id);
-CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC) WHERE state IN ('due', 'dead');
-CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due';
+CREATE INDEX deliveries_query ON deliveries (query_id, round DESC);
+-- For people's lists. `round >= 0` always holds, and only their statements say it: a claim, in whose
+-- statistics nothing is due, would else walk all that is (tests/integration/storage/test_lanes.py).
+CREATE INDEX deliveries_open ON deliveries (created_at DESC, query_id DESC)
+    WHERE state IN ('due', 'dead') AND round >= 0;
+CREATE INDEX deliveries_next ON deliveries (next_at, query_id) WHERE state = 'due' AND round >= 0;
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 COMMENT ON TABLE deliveries IS
-    'The schedule of webhooks. Written by core/storage/delivery/deliveries.py alone.';
+    'The schedule of webhooks. Written by core/storage/delivery/deliveries.py and interventions.py alone.';
 COMMENT ON COLUMN deliveries.waits_for IS
     'What next_at is from, where it is not from the start; whatever else a webhook waits for is known of its target.';
 
@@ -835,9 +929,11 @@ COMMENT ON TABLE signing_secrets IS
 -- upkeep: core/storage/archive/keeping.py). They update no shared row, and take one lock, as all do
 -- after the image's row: that of the labels, for a tag that is none yet.
 
-CREATE FUNCTION day_taken(exif_datetime timestamp, created_at timestamptz) RETURNS text
+CREATE FUNCTION day_of(moment timestamptz) RETURNS text
+LANGUAGE sql STABLE RETURN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD');
+CREATE FUNCTION month_taken(exif_datetime timestamp, created_at timestamptz) RETURNS text
 LANGUAGE sql STABLE RETURN
-    to_char(coalesce(exif_datetime, created_at AT TIME ZONE 'UTC'), 'YYYY-MM-DD');
+    to_char(coalesce(exif_datetime, created_at AT TIME ZONE 'UTC'), 'YYYY-MM');
 CREATE FUNCTION hour_of(moment timestamptz) RETURNS text
 LANGUAGE sql STABLE RETURN to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24');
 
@@ -856,7 +952,8 @@ BEGIN
     SELECT * INTO t FROM tagged_images WHERE image_id = which FOR SHARE;
     INSERT INTO total_changes (kind, audience, key, images, amount)
     SELECT kind, audience, key, n, n * amount FROM unnest(audiences) AS audience, (
-        SELECT 'day', day_taken(t.exif_datetime, t.created_at), 0 WHERE t.id IS NOT NULL
+        SELECT 'ratio', month_taken(t.exif_datetime, t.created_at), ratio_of(t.width, t.height)
+        WHERE t.id IS NOT NULL
         UNION ALL
         SELECT 'camera', t.camera, 0 WHERE t.camera IS NOT NULL
         UNION ALL
@@ -872,13 +969,13 @@ DECLARE
     c record;
 BEGIN
     FOR c IN
-        SELECT i.image_id, i.status, v.owner, v.n
+        SELECT i.image_id, i.status, i.taken_at, v.owner, v.n
         FROM (VALUES (OLD.image_id, OLD.owner, -1), (NEW.image_id, NEW.owner, 1)) AS v (image_id, owner, n)
         JOIN images i ON i.image_id = v.image_id AND NOT i.open_to_all
         FOR SHARE OF i
     LOOP
         INSERT INTO total_changes (kind, audience, key, images)
-        VALUES ('status', c.owner, c.status, c.n);
+        VALUES ('status', c.owner, c.status, c.n), ('day', c.owner, day_of(c.taken_at), c.n);
         PERFORM count_tagged(c.image_id, ARRAY[c.owner], c.n);
     END LOOP;
     RETURN NULL;
@@ -948,21 +1045,23 @@ BEGIN
         PERFORM add_labels(NEW.tags);
         INSERT INTO noted_images (image_id) VALUES (NEW.id);
     END IF;
-    INSERT INTO total_changes (kind, audience, key, images)
-    SELECT kind, audience, key, sum(n) FROM (
-        SELECT NEW.image_id, 'day', day_taken(NEW.exif_datetime, NEW.created_at), 1
+    INSERT INTO total_changes (kind, audience, key, images, amount)
+    SELECT kind, audience, key, sum(n), sum(n * amount) FROM (
+        SELECT NEW.image_id, 'ratio', month_taken(NEW.exif_datetime, NEW.created_at), 1,
+               ratio_of(NEW.width, NEW.height)
         UNION ALL
-        SELECT OLD.image_id, 'day', day_taken(OLD.exif_datetime, OLD.created_at), -1
+        SELECT OLD.image_id, 'ratio', month_taken(OLD.exif_datetime, OLD.created_at), -1,
+               ratio_of(OLD.width, OLD.height)
         UNION ALL
-        SELECT NEW.image_id, 'camera', NEW.camera, 1 WHERE NEW.camera IS NOT NULL
+        SELECT NEW.image_id, 'camera', NEW.camera, 1, 0 WHERE NEW.camera IS NOT NULL
         UNION ALL
-        SELECT OLD.image_id, 'camera', OLD.camera, -1 WHERE OLD.camera IS NOT NULL
+        SELECT OLD.image_id, 'camera', OLD.camera, -1, 0 WHERE OLD.camera IS NOT NULL
         UNION ALL
-        SELECT NEW.image_id, 'hour', hour_of(NEW.updated_at), 1
+        SELECT NEW.image_id, 'hour', hour_of(NEW.updated_at), 1, 0
         WHERE NEW.updated_at IS DISTINCT FROM OLD.updated_at
-    ) AS c (image_id, kind, key, n) JOIN images i USING (image_id),
+    ) AS c (image_id, kind, key, n, amount) JOIN images i USING (image_id),
         unnest(audiences_of(i.image_id, i.open_to_all)) AS audience
-    GROUP BY kind, audience, key HAVING sum(n) <> 0;
+    GROUP BY kind, audience, key HAVING sum(n) <> 0 OR sum(n * amount) <> 0;
     RETURN NULL;
 END $$;
 CREATE TRIGGER tagged_images_noted AFTER INSERT OR UPDATE OR DELETE ON tagged_images FOR EACH ROW
@@ -972,13 +1071,18 @@ CREATE TRIGGER tagged_images_noted AFTER INSERT OR UPDATE OR DELETE ON tagged_im
 -- An image is an answer while its status is `tagged`, and nobody excluded it.
 CREATE FUNCTION note_image() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (NEW.status, NEW.open_to_all) IS DISTINCT FROM (OLD.status, OLD.open_to_all) THEN
+    IF (NEW.status, NEW.taken_at, NEW.open_to_all)
+       IS DISTINCT FROM (OLD.status, OLD.taken_at, OLD.open_to_all) THEN
         INSERT INTO total_changes (kind, audience, key, images)
-        SELECT 'status', audience, status, n
-        FROM (VALUES (NEW.image_id, NEW.open_to_all, NEW.status, 1),
-                     (OLD.image_id, OLD.open_to_all, OLD.status, -1)) AS c (image_id, is_open, status, n),
-             unnest(audiences_of(image_id, is_open)) AS audience
-        WHERE status IS NOT NULL;
+        SELECT kind, audience, key, sum(n)
+        FROM (VALUES (NEW.image_id, NEW.open_to_all, NEW.status, NEW.taken_at, 1),
+                     (OLD.image_id, OLD.open_to_all, OLD.status, OLD.taken_at, -1))
+                 AS c (image_id, is_open, status, taken_at, n),
+             unnest(audiences_of(image_id, is_open)) AS audience,
+             LATERAL (SELECT 'status', status
+                      UNION ALL SELECT 'day', day_of(taken_at) WHERE status <> 'deleted') AS k (kind, key)
+        WHERE status IS NOT NULL
+        GROUP BY kind, audience, key HAVING sum(n) <> 0;
         INSERT INTO changes (kind, ids) VALUES ('image', ARRAY[coalesce(NEW.image_id, OLD.image_id)]);
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.open_to_all <> OLD.open_to_all THEN
@@ -1023,10 +1127,10 @@ DECLARE
     emptied text[] := ARRAY['tag'];
 BEGIN
     IF NOT EXISTS (SELECT FROM tagged_images) THEN
-        emptied := emptied || ARRAY['day', 'camera'];
+        emptied := emptied || ARRAY['ratio', 'camera'];
     END IF;
     IF NOT EXISTS (SELECT FROM images) THEN
-        emptied := emptied || ARRAY['status'];
+        emptied := emptied || ARRAY['status', 'day'];
     END IF;
     DELETE FROM total_changes WHERE kind = ANY (emptied);
     DELETE FROM totals WHERE kind = ANY (emptied);

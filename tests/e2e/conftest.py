@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.harness.traces import SpanCollector
 from standalone.demo.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive, running_archive
 
@@ -17,10 +18,18 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="package")
-def archive() -> Iterator[RunningArchive]:
+def collector() -> Iterator[SpanCollector]:
+    """Take the spans of all processes."""
+    with SpanCollector() as collecting:
+        yield collecting
+
+
+@pytest.fixture(scope="package")
+def archive(collector: SpanCollector) -> Iterator[RunningArchive]:
     """Start the whole archive; stop it after the last test of this folder."""
     roots = {"nasty": NASTY} if NASTY.is_dir() else {}
-    with running_archive("e2e", SETTINGS, roots) as started:
+    settings = SETTINGS | {"TELEMETRY_OTLP_ENDPOINT": collector.endpoint}
+    with running_archive("e2e", settings, roots) as started:
         yield started
 
 

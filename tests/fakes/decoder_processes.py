@@ -105,6 +105,7 @@ def _answer() -> worker_protocol.Head:
         "exif_datetime": None,
         "exif_source": None,
         "truncated": False,
+        "colour": "000000",
         "camera": "",
         "grey": "00" * GREY_SIDE * GREY_SIDE,
     }

@@ -1,15 +1,19 @@
 """A poster that records its calls and answers as scripted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class PlainAnswer:
-    """A status and some headers."""
+    """A status and some headers, and what is shown of an answer."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    all_headers: Sequence[tuple[str, str]] = ()
+    times_ms: Mapping[str, int] = field(default_factory=dict)
+    body_excerpt: bytes = b""
+    body_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from core.errors import ImageUnreadable, PermanentError
 from core.tags import Label, Postponed, Slowness
 from core.vision.decoding import sniff
-from core.vision.decoding.decoder import Decoded
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.decoding.worker_protocol import PixelFormat
 
 SIDE = 8

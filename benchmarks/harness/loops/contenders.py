@@ -27,9 +27,17 @@ from core.messaging.loop import calm_collector, run_role
 from core.messaging.role import Item, Outcome, Received
 from core.messaging.session import RoleParts
 from core.offsets import Owner
-from core.settings import ConsumerSettings, DatabaseSettings, KafkaSettings, OutboxSettings
+from core.settings import (
+    ConsumerSettings,
+    DatabaseSettings,
+    KafkaSettings,
+    OutboxSettings,
+    TelemetrySettings,
+    load,
+)
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import dead_letters, members, outbox, progress
+from core.telemetry import tracing
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction
 from schemas.image import ImageArrived
@@ -237,6 +245,7 @@ def main() -> None:
     kafka = KafkaSettings(bootstrap_servers=bootstrap)
     database = DatabaseSettings(url=SecretStr(url))
     job = Job(kafka, database, role == "write", int(events), topic, bool(timed))
+    tracing.configure(load(TelemetrySettings), process="benchmark")  # if an endpoint is set
     contender = {"bare": bare, "ours": ours}.get(loop) or getattr(
         import_module("benchmarks.harness.loops.peers"), loop
     )

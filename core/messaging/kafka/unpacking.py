@@ -31,6 +31,7 @@ _HEADER = struct.Struct(">qiibIhiqqqhii")  # of a batch of version 2, up to the 
 _LENGTH, _MAGIC, _ATTRIBUTES, _RECORDS = 1, 3, 5, 12  # fields of it
 _BEFORE_LENGTH = 12  # the length counts what follows it
 _CODEC_MASK = 0x07
+_CONTROL = 0x20  # of the attributes: the batch is a marker of a transaction
 _CHUNK_BYTES = 64 * 1024  # of a pipe
 _USUAL_RATIO = 10  # JSON of like events is a fifth to a tenth when compressed
 
@@ -129,10 +130,35 @@ class FetchedBatches:
         end = self._at + _BEFORE_LENGTH + _length(self._data, self._at)
         raw = memoryview(self._data)[self._at : end]
         self._at = end
+        if _is_empty_marker(raw):
+            return EmptyMarker(batch)
         if len(raw) < _HEADER.size or (header := _HEADER.unpack_from(raw))[_MAGIC] < 2:
             return batch
         codec = _CODECS.get(header[_ATTRIBUTES] & _CODEC_MASK)
         return batch if codec is None else PackedBatch(batch, header, raw, codec)
+
+
+def _is_empty_marker(raw: memoryview) -> bool:
+    if len(raw) < _HEADER.size:
+        return False
+    header = _HEADER.unpack_from(raw)
+    return bool(header[_MAGIC] >= 2 and header[_ATTRIBUTES] & _CONTROL and not header[_RECORDS])
+
+
+class EmptyMarker:
+    """What compaction leaves of a transaction's marker: a header without the record.
+
+    aiokafka 0.14 asks every marker for its record, and calls the broker away where there is none.
+    A batch of no producer is not asked.
+    """
+
+    producer_id = None
+
+    def __init__(self, batch: Any) -> None:
+        self._batch = batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
 
 
 def _length(data: bytes, at: int) -> int:

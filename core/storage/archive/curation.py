@@ -9,6 +9,7 @@ from uuid import UUID
 
 from core.storage import labels
 from core.storage.archive import following, image_tags
+from core.storage.deciding.decisions import CHANGES_TAGS, tags_json
 from core.tags import TagScore
 from core.transaction import Transaction
 
@@ -17,19 +18,31 @@ _EXCLUDE = """
 UPDATE images SET excluded = $2, decided_by = $3, decided_at = now(), updated_at = now()
 WHERE image_id = $1 AND status <> 'deleted'
 """
+# What a person excludes or includes alone is no decision about duplicates any more: it stays.
+_RELEASE = """
+UPDATE duplicate_decisions SET did_exclude = false WHERE loser = $1 AND did_exclude
+"""
 _HAND_TAGS = """
 UPDATE images SET hand_tags = $2::jsonb, decided_by = $3, decided_at = now(), updated_at = now()
 WHERE image_id = $1 AND status <> 'deleted'
 """
-_SHOW_HAND = """
-UPDATE tagged_images SET model_tags = coalesce(model_tags, tags), tags = $2::jsonb,
-                         updated_at = now()
-WHERE image_id = $1
+_NO_TAGS = """
+UPDATE images SET hand_tags = NULL, rejected_tags = '{}', added_tags = '{}', decided_by = $2,
+                  decided_at = now(), updated_at = now()
+WHERE image_id = $1 AND status <> 'deleted'
 """
-_SHOW_MODEL = """
-UPDATE tagged_images SET tags = model_tags, model_tags = NULL, updated_at = now()
-WHERE image_id = $1 AND model_tags IS NOT NULL
-"""
+_SHOW = f"""
+UPDATE tagged_images t SET
+    tags = shown_tags(coalesce(t.model_tags, t.tags), i.hand_tags, i.rejected_tags, i.added_tags),
+    model_tags = CASE WHEN {CHANGES_TAGS} THEN coalesce(t.model_tags, t.tags) END,
+    updated_at = now()
+FROM images i WHERE i.image_id = t.image_id AND t.image_id = ANY($1::uuid[])
+"""  # noqa: S608 - constants only
+
+
+async def show(tx: Transaction, image_ids: Sequence[UUID]) -> None:
+    """Show the tags that follow from what was decided about these images, which are locked."""
+    await tx.execute(_SHOW, list(image_ids))
 
 
 async def exclude(
@@ -37,6 +50,12 @@ async def exclude(
 ) -> None:
     """Exclude an image from all answers, or include it again; it stays in the archive."""
     await image_tags.lock(tx, [image_id])
+    await tx.execute(_RELEASE, image_id)
+    await exclude_for(tx, image_id, excluded=excluded, by=by)
+
+
+async def exclude_for(tx: Transaction, image_id: UUID, *, excluded: bool, by: str | None) -> None:
+    """Exclude or include a locked image for a decision about it and another one."""
     await tx.execute(_EXCLUDE, image_id, excluded, by)
     await following.follow_images(tx, [image_id])
 
@@ -52,15 +71,14 @@ async def set_tags(
     # The image's rows first and the labels' lock second: the order in which all take them.
     await image_tags.lock(tx, [image_id])
     await labels.ensure(tx, [tag.tag for tag in tags])
-    text = image_tags.tags_json(tags)
-    await tx.execute(_HAND_TAGS, image_id, text, by)
-    await tx.execute(_SHOW_HAND, image_id, text)
+    await tx.execute(_HAND_TAGS, image_id, tags_json(tags), by)
+    await show(tx, [image_id])
     await following.follow_images(tx, [image_id])
 
 
 async def clear_tags(tx: Transaction, image_id: UUID, *, by: str | None = None) -> None:
-    """Show the model's tags again."""
+    """Show the model's tags again, all of them and none besides."""
     await image_tags.lock(tx, [image_id])
-    await tx.execute(_HAND_TAGS, image_id, None, by)
-    await tx.execute(_SHOW_MODEL, image_id)
+    await tx.execute(_NO_TAGS, image_id, by)
+    await show(tx, [image_id])
     await following.follow_images(tx, [image_id])

@@ -7,15 +7,16 @@ from core.tags import ImageTags
 from core.transaction import Transaction
 
 # Size, date, camera and hash come from any image with the same bytes: they are properties of these.
-# Images tagged before hashes existed are decoded once more, so that they get one.
+# Images without a hash or a colour are decoded once more, so that they get one, and a thumbnail.
 _KNOWN = """
 SELECT DISTINCT ON (t.sha256) t.sha256, t.width, t.height, t.exif_datetime, t.exif_source,
-       t.camera, t.perceptual_hash, t.truncated, i.media_type, halfvec_send(e.embedding) AS vector
+       t.camera, t.perceptual_hash, t.truncated, i.colour, i.media_type,
+       halfvec_send(e.embedding) AS vector
 FROM tagged_images t
 JOIN images i ON i.image_id = t.image_id AND i.sha256 = t.sha256
 JOIN embeddings e ON (e.sha256, e.model, e.preprocessing) = (t.sha256, t.model, t.preprocessing)
 WHERE t.sha256 = ANY($1::bytea[]) AND t.model = $2 AND t.preprocessing = $3
-  AND i.media_type IS NOT NULL AND t.perceptual_hash IS NOT NULL
+  AND i.media_type IS NOT NULL AND t.perceptual_hash IS NOT NULL AND i.colour IS NOT NULL
 ORDER BY t.sha256, t.id
 """
 
@@ -40,6 +41,7 @@ async def known(
             perceptual_hash=row["perceptual_hash"],
             exif_source=row["exif_source"],
             truncated=row["truncated"],
+            colour=row["colour"],
         )
         for row in rows
     }

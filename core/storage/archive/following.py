@@ -37,7 +37,8 @@ UPDATE images i SET taken_at = moment_taken(t.exif_datetime, i.arrived_at)
 FROM tagged_images t
 WHERE t.id = ANY($1::int8[]) AND i.image_id = t.image_id
   AND i.taken_at <> moment_taken(t.exif_datetime, i.arrived_at)
-RETURNING i.image_id
+RETURNING i.image_id, day_of(i.taken_at) AS day, day_of(old.taken_at) AS day_was,
+    audiences_of(i.image_id, i.open_to_all) AS audiences
 """
 
 
@@ -62,13 +63,37 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
     Args:
         numbers: ids of rows in `tagged_images`, which may be gone.
     """
+    stored, had = await _rewrite(tx, numbers)
+    has = {image.number: {label_id for label_id, _ in image.scores} for image in stored}
+    touched = {number: had.get(number, set()) | has.get(number, set()) for number in {*had, *has}}
+    await combos.note(tx, {number: sorted(ids) for number, ids in touched.items() if ids})
+    await keeping.keep_no_more(tx)
+
+
+async def rewrite(tx: Transaction, image_ids: Sequence[UUID]) -> Sequence[StoredTags]:
+    """Write the rows of these images anew; the caller offers them to the best images itself."""
+    numbers = [row["id"] for row in await tx.fetch(_NUMBERS, list(image_ids))]
+    if not numbers:
+        return ()
+    stored, _ = await _rewrite(tx, numbers)
+    await keeping.keep_no_more(tx)
+    return stored
+
+
+async def _rewrite(
+    tx: Transaction, numbers: Sequence[int]
+) -> tuple[Sequence[StoredTags], dict[int, set[int]]]:
+    """Write rows anew; return them, and the labels that each image had; the triggers stay off."""
     await keeping.keep(tx)
     image_ids = [row["image_id"] for row in await tx.fetch(_IMAGE_IDS, numbers)]
     await image_tags.lock(tx, image_ids)
     await changes.note(tx, "image", image_ids)
     await tx.execute(_TAKE_NOTES, numbers)
-    if redated := [row["image_id"] for row in await tx.fetch(_DATES, numbers)]:
-        await ownership.redate(tx, redated)
+    counts = Counts()
+    if redated := await tx.fetch(_DATES, numbers):
+        await ownership.redate(tx, [row["image_id"] for row in redated])
+        for row in redated:
+            counts.move("day", row["day_was"], row["day"], audiences=row["audiences"])
     rows = await tx.fetch(_TAGS, numbers)
     label_ids = await _label_ids(tx, {row["name"] for row in rows})
     ts = {row["image_id"]: row["ts"] for row in rows}
@@ -87,13 +112,9 @@ async def follow(tx: Transaction, numbers: Sequence[int]) -> None:
         )
         for number in numbers
     ]
-    counts = Counts()
     had = await answer_rows.replace(tx, stored, counts)
     await statistics.append(tx, counts)
-    has = {image.number: {label_id for label_id, _ in image.scores} for image in stored}
-    touched = {number: had.get(number, set()) | has.get(number, set()) for number in {*had, *has}}
-    await combos.note(tx, {number: sorted(ids) for number, ids in touched.items() if ids})
-    await keeping.keep_no_more(tx)
+    return stored, had
 
 
 async def _label_ids(tx: Transaction, names: Collection[str]) -> dict[str, int]:

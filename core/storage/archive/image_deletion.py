@@ -22,8 +22,9 @@ _DELETE = """
 UPDATE images SET status = 'deleted', deleted_at = clock_timestamp(), updated_at = now(),
     deleted_content = sha256(uuid_send(image_id) || sha256),
     uri = '', path = '', open_to_all = false, media_type = NULL, size_bytes = NULL, sha256 = NULL,
-    reason = NULL, detail = NULL, event_time = NULL, event_is_bulk = false, excluded = false,
-    hand_tags = NULL, decided_by = $2, decided_at = now(), moved_to = NULL
+    reason = NULL, detail = NULL, ratio = 0, colour = NULL, event_time = NULL,
+    event_is_bulk = false, excluded = false, hand_tags = NULL, rejected_tags = '{}',
+    added_tags = '{}', decided_by = $2, decided_at = now(), moved_to = NULL
 WHERE image_id = $1 AND status <> 'deleted'
 RETURNING deleted_at
 """
@@ -42,6 +43,7 @@ WHERE images.image_id = u.image_id AND u.job_id IS NOT NULL
 _DELETE_TAGS = "DELETE FROM tagged_images WHERE image_id = $1"
 _DELETE_OWNERS = "DELETE FROM image_owners WHERE image_id = $1"
 _DELETE_FAILURES = "DELETE FROM failures WHERE image_id = $1"
+_DELETE_UNDO = "DELETE FROM image_change_rows WHERE image_id = $1"  # what was decided about it
 _DELETE_PARKED = "DELETE FROM parked_images WHERE image_id = $1"
 _REMAINS = """
 SELECT (SELECT open_to_all FROM images WHERE image_id = $1)
@@ -103,6 +105,7 @@ async def delete(tx: Transaction, image_id: UUID, *, by: str | None = None) -> d
     await tx.execute(_DELETE_OWNERS, image_id)
     await tx.execute(_DELETE_FAILURES, image_id)
     await tx.execute(_DELETE_PARKED, image_id)
+    await tx.execute(_DELETE_UNDO, image_id)
     deleted_at: datetime | None = await tx.fetchval(_DELETE, image_id, by)
     return deleted_at
 

@@ -1,6 +1,5 @@
 """Tags of images: `tagged_images`, `image_tags` and embeddings, replaced together."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +11,23 @@ from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.images import COMES_BACK
 from core.storage.archive.ownership import NamedOwner
 from core.storage.archive.statistics import Counts
+from core.storage.deciding.decisions import UNDECIDED, Decided, tags_json
 from core.storage.vectors import vector_text
-from core.tags import ImageTags, Made, TagScore, score_to_int
+from core.tags import ImageTags, Made
 from core.transaction import Transaction
 
 # A clock ahead of ours must not shut out arrivals that are made after this transaction. A photo of
 # which nobody knows when it was taken counts as taken when it arrived.
 _IMAGES = f"""
 INSERT INTO images (image_id, uri, path, open_to_all, job_id, sha256, media_type, event_time,
-                    event_is_bulk, taken_at, status)
+                    event_is_bulk, taken_at, ratio, colour, status)
 SELECT u.image_id, u.uri, u.path, u.owner IS NULL, u.job_id, u.sha256, u.media_type,
-       least(u.event_time, now()), u.event_is_bulk, moment_taken(u.exif, now()), 'tagged'
+       least(u.event_time, now()), u.event_is_bulk, moment_taken(u.exif, now()),
+       ratio_of(u.width, u.height), u.colour, 'tagged'
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::bytea[], $7::text[],
-            $8::timestamptz[], $9::bool[], $10::timestamp[])
-     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time, event_is_bulk, exif)
+            $8::timestamptz[], $9::bool[], $10::timestamp[], $11::int4[], $12::int4[], $13::int4[])
+     AS u (image_id, uri, path, owner, job_id, sha256, media_type, event_time, event_is_bulk, exif,
+           width, height, colour)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     status = 'tagged', reason = NULL, detail = NULL, path = excluded.path, sha256 = excluded.sha256,
@@ -33,8 +35,10 @@ ON CONFLICT (image_id) DO UPDATE SET
     event_time = excluded.event_time, event_is_bulk = excluded.event_is_bulk, updated_at = now(),
     taken_at = CASE WHEN excluded.taken_at = now() AND images.status <> 'deleted'
                     THEN images.arrived_at ELSE excluded.taken_at END,
+    ratio = excluded.ratio, colour = excluded.colour,
     {COMES_BACK}
-RETURNING images.image_id, images.excluded, images.hand_tags, images.status, old.status AS was,
+RETURNING {keeping.COUNTED}, images.excluded, images.hand_tags, images.rejected_tags,
+    images.added_tags,
     old.taken_at <> images.taken_at AND NOT images.open_to_all AS is_redated,
     old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
@@ -66,8 +70,10 @@ ON CONFLICT (image_id) DO UPDATE SET
 RETURNING tagged_images.id, tagged_images.image_id, old.id IS NOT NULL AS existed,
     recency(tagged_images.exif_datetime, tagged_images.created_at) AS ts,
     hour_of(tagged_images.updated_at) AS hour,
-    day_taken(tagged_images.exif_datetime, tagged_images.created_at) AS day,
-    day_taken(old.exif_datetime, old.created_at) AS day_was,
+    month_taken(tagged_images.exif_datetime, tagged_images.created_at) AS month,
+    month_taken(old.exif_datetime, old.created_at) AS month_was,
+    ratio_of(tagged_images.width, tagged_images.height) AS ratio,
+    ratio_of(old.width, old.height) AS ratio_was,
     tagged_images.camera, old.camera AS camera_was,
     (SELECT audiences_of(i.image_id, i.open_to_all) FROM images i
      WHERE i.image_id = tagged_images.image_id) AS audiences
@@ -113,22 +119,6 @@ class TaggedImage:
     made: Made | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Curated:
-    """The manual edits of an image.
-
-    Attributes:
-        tags: shown in place of the model's.
-        excluded: it is never an answer.
-    """
-
-    tags: tuple[TagScore, ...] | None = None
-    excluded: bool = False
-
-
-_UNTOUCHED = Curated()
-
-
 async def lock(tx: Transaction, image_ids: Sequence[UUID]) -> None:
     """Lock these images against changes by others until the transaction ends.
 
@@ -157,7 +147,7 @@ async def replace(
     await keeping.keep(tx)
     counts = Counts()
     curated = await _upsert_images(tx, images)
-    by_hand = {tag.tag for one in curated.values() for tag in one.tags or ()}
+    by_hand = {name for one in curated.values() for name in one.names}
     ids = {**label_ids, **(await labels.known(tx, by_hand) if by_hand else {})}
     rows = await tx.fetch(_TAGGED, *_tagged_columns(images, curated))
     _count(rows, counts)
@@ -177,14 +167,16 @@ async def replace(
 def _count(rows: Sequence[Mapping[str, Any]], counts: Counts) -> None:
     for row in rows:
         counts.add("hour", row["hour"], 1, audiences=row["audiences"])
-        counts.move("day", row["day_was"], row["day"], audiences=row["audiences"])
+        counts.add("ratio", row["month"], 1, row["ratio"], audiences=row["audiences"])
+        if row["existed"]:
+            counts.add("ratio", row["month_was"], -1, -row["ratio_was"], audiences=row["audiences"])
         counts.move("camera", row["camera_was"], row["camera"], audiences=row["audiences"])
 
 
 def _stored(
     images: Sequence[TaggedImage],
     rows: Sequence[Mapping[str, Any]],
-    curated: Mapping[UUID, Curated],
+    curated: Mapping[UUID, Decided],
     label_ids: Mapping[str, int],
 ) -> tuple[StoredTags, ...]:
     row_of = {row["image_id"]: row for row in rows}
@@ -195,20 +187,16 @@ def _stored(
             existed=row["existed"],
             scores=()
             if decided.excluded
-            else tuple((label_ids[tag.tag], tag.score) for tag in _shown(image, decided)),
+            else tuple((label_ids[tag.tag], tag.score) for tag in decided.shown(image.tags.tags)),
             audiences=row["audiences"],
         )
         for image in images
         for row in (row_of[image.image_id],)
-        for decided in (curated.get(image.image_id, _UNTOUCHED),)
+        for decided in (curated.get(image.image_id, UNDECIDED),)
     )
 
 
-def _shown(image: TaggedImage, decided: Curated) -> tuple[TagScore, ...]:
-    return image.tags.tags if decided.tags is None else decided.tags
-
-
-async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict[UUID, Curated]:
+async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict[UUID, Decided]:
     """Return the manual edits of those images that have any."""
     rows = await tx.fetch(
         _IMAGES,
@@ -222,6 +210,9 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
         [image.made.at if image.made else None for image in images],
         [image.made is not None and not image.made.is_fresh for image in images],
         [image.tags.exif_datetime for image in images],
+        [image.tags.width for image in images],
+        [image.tags.height for image in images],
+        [image.tags.colour for image in images],
     )
     ordering.check(rows, {image.image_id: image.made for image in images})
     await keeping.note_arrivals(
@@ -236,20 +227,20 @@ async def _upsert_images(tx: Transaction, images: Sequence[TaggedImage]) -> dict
         tx, [file.tags.sha256 for file in files], [file.image_id for file in files]
     )
     return {
-        image_id: Curated(read_tags(row["hand_tags"]), row["excluded"])
-        for image_id, row in decided.items()
-        if row["excluded"] or row["hand_tags"] is not None
+        image_id: one
+        for image_id, one in ((image_id, Decided.of(row)) for image_id, row in decided.items())
+        if one != UNDECIDED
     }
 
 
 def _tagged_columns(
-    images: Sequence[TaggedImage], curated: Mapping[UUID, Curated]
+    images: Sequence[TaggedImage], curated: Mapping[UUID, Decided]
 ) -> tuple[list[object], ...]:
-    decided = [curated.get(image.image_id, _UNTOUCHED) for image in images]
+    decided = [curated.get(image.image_id, UNDECIDED) for image in images]
     return (
         [image.image_id for image in images],
         [image.path for image in images],
-        [tags_json(_shown(image, one)) for image, one in zip(images, decided, strict=True)],
+        [tags_json(one.shown(image.tags.tags)) for image, one in zip(images, decided, strict=True)],
         [image.tags.exif_datetime for image in images],
         [image.tags.sha256 for image in images],
         [image.tags.width for image in images],
@@ -259,25 +250,11 @@ def _tagged_columns(
         [image.label_version for image in images],
         [image.top_k for image in images],
         [
-            None if one.tags is None else tags_json(image.tags.tags)
+            tags_json(image.tags.tags) if one.changes_tags else None
             for image, one in zip(images, decided, strict=True)
         ],
         [image.tags.camera for image in images],
         [image.tags.perceptual_hash for image in images],
         [image.tags.exif_source for image in images],
         [image.tags.truncated for image in images],
-    )
-
-
-def read_tags(text: str | None) -> tuple[TagScore, ...] | None:
-    """Return the tags in a JSON column."""
-    if text is None:
-        return None
-    return tuple(TagScore(tag["tag"], score_to_int(tag["score"])) for tag in json.loads(text))
-
-
-def tags_json(tags: Sequence[TagScore]) -> str:
-    """Return the column `tags`: `[{"tag": …, "score": …}]`, best first."""
-    return json.dumps(
-        [{"tag": tag.tag, "score": tag.confidence} for tag in tags], ensure_ascii=False
     )

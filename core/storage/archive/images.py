@@ -51,7 +51,8 @@ RETURNING arrived_at <> now() AS is_duplicate, clock_timestamp() AS at,
 #: What `ImageStatus` is made of, from `images i` and `tagged_images t`.
 STATUS_COLUMNS = """
     i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
-    i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags,
+    i.reason, i.detail, i.job_id, i.arrived_at, i.updated_at, i.excluded, i.hand_tags, i.colour,
+    i.rejected_tags, i.added_tags,
     t.tags, t.exif_datetime, t.exif_source, t.truncated, t.camera, t.model, t.width, t.height,
     t.label_version, t.updated_at AS tagged_at, t.sha256 AS tagged_sha256,
     (SELECT p.reason FROM parked_images p WHERE p.image_id = i.image_id) AS waits_for
@@ -82,8 +83,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     reason = excluded.reason, detail = excluded.detail,
     job_id = coalesce(excluded.job_id, images.job_id), updated_at = now(),
     {PATH_COMES_BACK}, {COMES_BACK}
-RETURNING images.image_id, images.status, old.status AS was,
-    old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
+RETURNING {keeping.COUNTED}, old.event_time AS last_time, old.event_is_bulk AS last_is_bulk
 """  # noqa: S608 - constants only
 
 _LEDGER = """
@@ -109,8 +109,10 @@ class ImageStatus:
         exif_source: the field that it comes from.
         truncated: whether the file ends before the picture does; None while it has no tags.
         camera: its maker and model by EXIF.
+        colour: mean of the picture, 0xRRGGBB.
         excluded: people took it out of all answers.
         hand_tags: set by people, as `tags`; these are what `tags` shows once it is tagged.
+        rejected_tags: of the model, and not shown; `added_tags`: shown beside the model's.
         tagged_at: when the present tags were written.
         tagged_sha256: hash of the bytes that the tags belong to.
         waits_for: why its newest arrival is to be tagged apart from others (`Slowness`); None
@@ -143,6 +145,9 @@ class ImageStatus:
     excluded: bool = False
     hand_tags: list[dict[str, Any]] | None = field(default=None)
     waits_for: str | None = None
+    rejected_tags: Sequence[str] = ()
+    added_tags: Sequence[str] = ()
+    colour: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,16 @@ INSERT INTO jobs (job_id, kind, owner, root, directory, options, total, state)
 VALUES ($1, 'directory', $2, $3, $4, $5, $6, 'waiting')
 ON CONFLICT (job_id) DO NOTHING
 """
+# One of these ends when no record of it comes any more: from then on its retention counts. Rows of
+# jobs are the last that a batch's transaction locks, and in order.
+_COUNT = """
+INSERT INTO jobs (job_id, kind, root, directory, state, announced, finished_at)
+SELECT job_id, 'records', '', '', 'done', images, now()
+FROM unnest($1::uuid[], $2::int8[]) AS u (job_id, images) ORDER BY job_id
+ON CONFLICT (job_id) DO UPDATE SET
+    announced = jobs.announced + excluded.announced, updated_at = now(), finished_at = now()
+WHERE jobs.kind = 'records'
+"""
 _GET = f"SELECT {_COLUMNS} FROM jobs WHERE job_id = $1"  # noqa: S608 - constants only
 _RECENT = f"""
 SELECT {_COLUMNS} FROM jobs
@@ -26,14 +36,23 @@ ORDER BY created_at DESC, job_id DESC LIMIT $4
 # What people watch: open ones, those that ended a moment ago, and those that are asked for.
 _WATCHED = f"""
 SELECT {_COLUMNS} FROM jobs
-WHERE state IN ('waiting', 'running') OR finished_at > now() - make_interval(secs => $1)
+WHERE state IN ('waiting', 'running', 'paused') OR finished_at > now() - make_interval(secs => $1)
    OR job_id = ANY($2::uuid[])
 ORDER BY created_at DESC, job_id DESC LIMIT 500
 """  # noqa: S608 - constants only
 _CANCEL = """
 UPDATE jobs SET state = 'cancelled', lease_until = NULL, token = NULL, updated_at = now(),
     finished_at = now()
+WHERE job_id = $1 AND state IN ('waiting', 'running', 'paused') RETURNING true
+"""
+# The runner keeps its token: what it has announced at this moment it still notes, and then stops.
+_PAUSE = """
+UPDATE jobs SET state = 'paused', lease_until = NULL, updated_at = now()
 WHERE job_id = $1 AND state IN ('waiting', 'running') RETURNING true
+"""
+_RESUME = """
+UPDATE jobs SET state = 'waiting', token = NULL, updated_at = now()
+WHERE job_id = $1 AND state = 'paused' RETURNING true
 """
 _LEASE = f"""
 UPDATE jobs SET state = 'running', token = $1, lease_until = now() + make_interval(secs => $2),
@@ -51,8 +70,9 @@ UPDATE jobs SET position = $3, announced = announced + $4, skipped = skipped + $
         FROM (SELECT * FROM jsonb_each_text(skips) UNION ALL SELECT * FROM jsonb_each_text($6))
              AS both_counts (reason, number)
         GROUP BY reason) AS summed),
-    lease_until = now() + make_interval(secs => $7), updated_at = now()
-WHERE job_id = $1 AND token = $2 AND state = 'running' RETURNING true
+    lease_until = CASE WHEN state = 'running' THEN now() + make_interval(secs => $7) END,
+    updated_at = now()
+WHERE job_id = $1 AND token = $2 AND state IN ('running', 'paused') RETURNING state = 'running'
 """
 _EXTEND = """
 UPDATE jobs SET lease_until = now() + make_interval(secs => $3)
@@ -112,7 +132,7 @@ class DirectoryJob:
     Attributes:
         root: name of the allowed root.
         directory: below the root, as `core.blobs.naming` writes names; empty for the root.
-        state: waiting, running, done, failed or cancelled.
+        state: waiting, running, paused, done, failed or cancelled.
         total: number of photos; None until counted.
         announced: number of photos that Kafka has acknowledged.
         skips: number of skipped files, by reason; `skipped` is their sum.
@@ -194,9 +214,33 @@ async def watched(
     return [_job(row) for row in rows]
 
 
+async def count_records(tx: Transaction, images: Mapping[UUID, int]) -> None:
+    """Count images that direct producers announced in jobs of their own; a directory's stays so.
+
+    Args:
+        tx: the transaction that has written what became of them.
+        images: how many more of each job.
+    """
+    job_ids = sorted(images)
+    await tx.execute(_COUNT, job_ids, [images[job_id] for job_id in job_ids])
+
+
 async def cancel(tx: Transaction, job_id: UUID) -> bool:
     """End a job that waits or runs; its runner stops at its next step. False if it had ended."""
     return bool(await tx.fetchval(_CANCEL, job_id))
+
+
+async def pause(tx: Transaction, job_id: UUID) -> bool:
+    """Hold a job that waits or runs; its runner stops behind the photos that it is announcing.
+
+    False if it was neither. What is announced is still tagged.
+    """
+    return bool(await tx.fetchval(_PAUSE, job_id))
+
+
+async def resume(tx: Transaction, job_id: UUID) -> bool:
+    """Let a held job go on where it was; False if it was not held."""
+    return bool(await tx.fetchval(_RESUME, job_id))
 
 
 async def lease(connection: Transaction, token: UUID, lease_s: float) -> DirectoryJob | None:

@@ -13,6 +13,11 @@ from core.storage.archive.statistics import Counts
 from core.storage.stream import changes
 from core.transaction import Transaction
 
+#: What `note_arrivals` counts, of a statement that wrote `images`.
+COUNTED = """
+    images.image_id, images.status, old.status AS was,
+    day_of(images.taken_at) AS day, day_of(old.taken_at) AS day_was
+"""
 _SET = "SELECT set_config('photo_archive.keeps', $1, true)"
 
 
@@ -32,7 +37,8 @@ async def note_arrivals(
     """Count and note images that this transaction wrote, and give them their owners.
 
     Args:
-        rows: image_id, status, and the status before (`was`; None: it is new).
+        rows: image_id, status, and the status before (`was`; None: it is new); the day it was
+            taken (`day`), and what was known of that before (`day_was`).
         claims: whom the arrivals name as owners; the schema's trigger counts for those who join.
     """
     image_ids = [row["image_id"] for row in rows]
@@ -46,6 +52,9 @@ async def note_arrivals(
             if was is not None:
                 before = [CLOSED] if was == "deleted" else now  # a tombstone is nobody's
                 counts.add("status", was, -1, audiences=before)
+        counts.add("day", row["day"], 1, audiences=now)
+        if was not in {None, "deleted"}:
+            counts.add("day", row["day_was"], -1, audiences=now)
     await statistics.append(tx, counts)
     new = {row["image_id"] for row in rows if row["was"] in {None, "deleted"}}
     await ownership.join_all(tx, claims, new)

@@ -14,31 +14,36 @@ from typing import Any
 from uuid import UUID
 
 from core.storage.archive import keeping
+from core.storage.deciding.decisions import COLUMNS
 from core.transaction import Transaction
 
+#: What an image has to pass on. A decision about it and a copy with the same bytes is kept by ids.
+_LEAVES = """({0}.decided_at IS NOT NULL OR NOT {0}.open_to_all OR EXISTS (
+    SELECT FROM duplicate_decisions d
+    WHERE d.one = uuid_send({0}.image_id) OR d.other = uuid_send({0}.image_id)))"""
 # Held until the transaction ends: of two copies that arrive at once, one gets what is left.
-_HOLD_MISSING = """
-SELECT FROM images
+_HOLD_MISSING = f"""
+SELECT FROM images i
 WHERE sha256 = ANY($1::bytea[]) AND status = 'missing' AND moved_to IS NULL
-  AND (decided_at IS NOT NULL OR NOT open_to_all)
+  AND {_LEAVES.format("i")}
 ORDER BY image_id FOR NO KEY UPDATE
 """
 # Of files alone: only files are ever missing. Both parts go by index images_sha256.
-_SAME_BYTES = """
+_SAME_BYTES = f"""
 SELECT i.image_id, i.path, i.sha256, i.arrived_at, i.decided_at,
        i.status = 'missing' AS is_missing,
-       i.status = 'missing' AND i.moved_to IS NULL
-           AND (i.decided_at IS NOT NULL OR NOT i.open_to_all) AS leaves_something
+       i.status = 'missing' AND i.moved_to IS NULL AND {_LEAVES.format("i")} AS leaves_something
 FROM images i
 WHERE i.uri LIKE 'file:%' AND i.status IN ('tagged', 'missing') AND i.sha256 IN (
     SELECT m.sha256 FROM images m
     WHERE m.sha256 = ANY($1::bytea[]) AND m.status = 'missing' AND m.moved_to IS NULL
-      AND (m.decided_at IS NOT NULL OR NOT m.open_to_all))
+      AND {_LEAVES.format("m")})
 ORDER BY i.image_id
-"""
+"""  # noqa: S608 - a constant
 _GIVE = """
-UPDATE images n SET hand_tags = o.hand_tags, excluded = o.excluded, decided_by = o.decided_by,
-                    decided_at = o.decided_at, updated_at = now()
+UPDATE images n SET hand_tags = o.hand_tags, excluded = o.excluded,
+                    rejected_tags = o.rejected_tags, added_tags = o.added_tags,
+                    decided_by = o.decided_by, decided_at = o.decided_at, updated_at = now()
 FROM images o
 WHERE n.image_id = $2 AND o.image_id = $1 AND o.decided_at IS NOT NULL
 """
@@ -54,8 +59,34 @@ UPDATE images n SET open_to_all = false
 FROM images o
 WHERE n.image_id = $2 AND o.image_id = $1 AND n.open_to_all AND NOT o.open_to_all
 """
-_DECIDED = "SELECT image_id, excluded, hand_tags FROM images WHERE image_id = ANY($1::uuid[])"
+# Decisions about copies name the images. Of what was decided of the new one already that counts.
+_GIVE_COPIES = """
+WITH gone AS (
+    DELETE FROM duplicate_decisions WHERE one = uuid_send($1::uuid) OR other = uuid_send($1::uuid)
+    RETURNING *, CASE WHEN one = uuid_send($1::uuid) THEN other ELSE one END AS copy
+)
+INSERT INTO duplicate_decisions (one, other, keep, loser, did_exclude, decided_by, decided_at)
+SELECT least(copy, uuid_send($2::uuid)), greatest(copy, uuid_send($2::uuid)), keep, loser,
+       did_exclude, decided_by, decided_at
+FROM gone WHERE copy <> uuid_send($2::uuid)
+ON CONFLICT DO NOTHING
+"""
+_GIVE_PLACES = """
+UPDATE duplicate_decisions SET keep = CASE WHEN keep = $1 THEN $2 ELSE keep END,
+                               loser = CASE WHEN loser = $1 THEN $2 ELSE loser END
+WHERE keep = $1::uuid OR loser = $1::uuid
+"""
+# Changes to many that are undone are undone where the photo is now.
+_GIVE_CHANGES = """
+UPDATE image_change_rows r SET image_id = n.image_id, arrived_at = n.arrived_at FROM images n
+WHERE r.image_id = $1 AND n.image_id = $2 AND NOT EXISTS (
+    SELECT FROM image_change_rows x WHERE x.change_id = r.change_id AND x.image_id = $2)
+"""
+_DECIDED = f"SELECT image_id, {COLUMNS} FROM images WHERE image_id = ANY($1::uuid[])"  # noqa: S608
 _MOVED = "UPDATE images SET moved_to = $2 WHERE image_id = $1"
+_PASS_ON = (
+    _CLOSE, _GIVE_OWNERS, _GIVE, _GIVE_CHANGES, _GIVE_COPIES, _GIVE_PLACES, _MOVED
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +178,7 @@ async def moved(
 async def pass_on(tx: Transaction, pairs: Sequence[tuple[Copy, Copy]]) -> None:
     """Pass on decisions and owners; the triggers count. What tags are shown is the caller's."""
     for old, new in pairs:
-        for statement in (_CLOSE, _GIVE_OWNERS, _GIVE, _MOVED):
+        for statement in _PASS_ON:
             await tx.execute(statement, old.image_id, new.image_id)
 
 
@@ -159,7 +190,7 @@ async def inherit(
     The caller keeps the counts (`keeping.keep`), and writes the tags.
 
     Returns:
-        `excluded` and `hand_tags` of the images that got something.
+        `decisions.COLUMNS` of the images that got something.
     """
     pairs = await moved(tx, digests, arriving) if digests else []
     if not pairs:

@@ -34,7 +34,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     sha256 = coalesce(images.sha256, excluded.sha256),
     job_id = coalesce(excluded.job_id, images.job_id),
     {PATH_COMES_BACK}, {COMES_BACK}
-RETURNING images.image_id, images.status, old.status AS was
+RETURNING {keeping.COUNTED}
 """  # noqa: S608 - constants only
 # The arrival made later wins, as `core.tags.Made` says; of two that were made alike the one that
 # comes later. An image keeps its turn.

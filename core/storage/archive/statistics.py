@@ -13,7 +13,7 @@ from typing import Literal
 from core.storage.archive.ownership import audiences_for, visible
 from core.transaction import Transaction
 
-Kind = Literal["tag", "day", "hour", "camera", "status"]
+Kind = Literal["tag", "day", "ratio", "hour", "camera", "status"]
 
 #: Co-occurrence is counted among the newest images; exact for archives up to this size.
 NEWEST_IMAGES = 20_000
@@ -209,6 +209,14 @@ def _added(found: Mapping[str, Mapping[str, int]], audiences: Sequence[str]) -> 
 async def count(connection: Transaction, kind: Kind, key: str, *, owner: str | None = None) -> int:
     """Return the images with one key."""
     return int(await connection.fetchval(_ONE, kind, audiences_for(owner), key))
+
+
+async def means(
+    connection: Transaction, kind: Kind, *, owner: str | None = None
+) -> dict[str, float]:
+    """Return the mean amount per key."""
+    rows = await connection.fetch(_SUMS, kind, audiences_for(owner), "", _LAST)
+    return {row["key"]: row["amount"] / row["images"] for row in rows}
 
 
 async def tags(connection: Transaction, *, owner: str | None = None) -> list[TagCount]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from core.storage.archive import following, image_tags, moving
+from core.storage.archive import curation, following, image_tags, moving
 from core.transaction import Transaction
 
 _COLUMNS = """root, relative_path, size_bytes, mtime_ns, inode, device, sha256, image_id, state,
@@ -42,12 +42,6 @@ WHERE image_id IN (
     SELECT image_id FROM images WHERE image_id = ANY($1::uuid[]) AND status <> 'deleted'
     ORDER BY image_id FOR UPDATE)
 RETURNING sha256
-"""
-_SHOW = """
-UPDATE tagged_images t SET
-    tags = coalesce(i.hand_tags, t.model_tags, t.tags), updated_at = now(),
-    model_tags = CASE WHEN i.hand_tags IS NOT NULL THEN coalesce(t.model_tags, t.tags) END
-FROM images i WHERE i.image_id = t.image_id AND t.image_id = ANY($1::uuid[])
 """
 _ANOTHER_TRY = """
 UPDATE watched_files SET state = 'failing', attempts = least(attempts, $2)
@@ -143,7 +137,7 @@ async def _follow_moved(tx: Transaction, digests: Sequence[bytes]) -> None:
     if heirs:
         await image_tags.lock(tx, heirs)
         await moving.pass_on(tx, pairs)
-        await tx.execute(_SHOW, heirs)
+        await curation.show(tx, heirs)
         await following.follow_images(tx, heirs)
 
 

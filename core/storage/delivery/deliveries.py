@@ -1,4 +1,4 @@
-"""The life of a webhook: every statement that writes table `deliveries` stands here.
+"""The life of a webhook; what people do to it stands in `interventions`. No others write the table.
 
             claim                2xx
     due ----------> leased ----------> delivered ----> (asked for again: a new one, next round)
@@ -8,11 +8,14 @@
      |                               |
      +------- asked for again -------+
 
+A person may ask for an attempt now, or stop what is left of them.
+
 `due` waits for `next_at` in its target's lane; `leased` is one worker's until `lease_until`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -20,6 +23,7 @@ from core.storage.stream.changes import noting_queries
 from core.transaction import Transaction
 from schemas.callback import CallbackRequested
 
+MAX_BODY_BYTES = 16 * 1024  # of an answer, as a constraint of `attempts` has it
 #: Ends every statement that makes webhooks due, over its rows: `changed`. In order, so that two who
 # do so for the same targets do not come to a deadlock.
 OPEN_LANES = """
@@ -65,47 +69,68 @@ SELECT * FROM leased
 # Attempts beyond the schedule arise only from crashes; one more is allowed, to record an outcome.
 _EXPIRE = f"""
 WITH expired AS (
-    SELECT delivery_id, attempt - attempts_before > $1 AS spent FROM deliveries
-    WHERE state = 'leased' AND lease_until < now()
+    SELECT delivery_id, stopped_by IS NOT NULL AS is_stopped,
+           stopped_by IS NOT NULL OR attempt - attempts_before > $1 AS spent
+    FROM deliveries WHERE state = 'leased' AND lease_until < now()
     ORDER BY lease_until LIMIT 500 FOR UPDATE SKIP LOCKED
 ), changed AS (
     UPDATE deliveries d SET state = CASE WHEN spent THEN 'dead' ELSE 'due' END,
-           token = NULL, lease_until = NULL, next_at = now(),
-           reason = CASE WHEN spent THEN 'process_crashed' END,
+           token = NULL, lease_until = NULL, next_at = now(), waits_for = NULL,
+           reason = CASE WHEN is_stopped THEN 'stopped' WHEN spent THEN 'process_crashed' END,
            finished_at = CASE WHEN spent THEN now() END
     FROM expired e WHERE d.delivery_id = e.delivery_id
-    RETURNING d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state
+    RETURNING d.query_id, d.target, d.sender, d.line, d.attempt, d.next_at, d.state, is_stopped
 ), opened AS ({OPEN_LANES}), told AS ({noting_queries()})
-SELECT state = 'dead' AS spent FROM changed
+SELECT state = 'dead' AND NOT is_stopped AS spent, state = 'due' AS is_due FROM changed
 """  # noqa: S608 - a constant
 
 # A 2xx counts even if the lease has ended meanwhile, and ends the retries. The attempt is recorded
 # in any case, unless the query was deleted. An attempt that is not charged is undone and not
-# recorded.
+# recorded. Behind a manual one the automatic ones go on when they would have.
 _SETTLE = f"""
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::interval[], $5::text[],
                          $6::int4[], $7::timestamptz[], $8::int4[], $9::int4[], $10::text[],
-                         $11::text[], $12::bool[])
+                         $11::text[], $12::bool[], $13::text[], $14::int4[], $15::int4[],
+                         $16::int4[], $17::int4[], $18::text[], $19::bytea[], $20::bool[])
          AS g (delivery_id, token, state, pause, reason,
-               attempt, started_at, took_ms, status, error, detail, charged)
+               attempt, started_at, took_ms, status, error,
+               detail, charged, waits_for, dns_ms, connect_ms,
+               tls_ms, wait_ms, headers, body, body_is_cut)
 ), held AS (  -- before anything refers to them: one that is deleted meanwhile is left out
-    SELECT d.delivery_id, d.token FROM deliveries d JOIN given USING (delivery_id)
+    SELECT d.delivery_id, d.token, d.is_manual, d.stopped_by
+    FROM deliveries d JOIN given USING (delivery_id)
     ORDER BY d.delivery_id FOR NO KEY UPDATE OF d
 ), noted AS (
-    INSERT INTO attempts (delivery_id, attempt, started_at, took_ms, status, error, detail)
-    SELECT g.delivery_id, g.attempt, g.started_at, g.took_ms, g.status, g.error, g.detail
+    INSERT INTO attempts (delivery_id, attempt, started_at, took_ms, status, error, detail,
+                          dns_ms, connect_ms, tls_ms, wait_ms, headers, body, body_is_cut,
+                          is_manual)
+    SELECT g.delivery_id, g.attempt, g.started_at, g.took_ms, g.status, g.error, g.detail,
+           g.dns_ms, g.connect_ms, g.tls_ms, g.wait_ms, g.headers::jsonb, g.body, g.body_is_cut,
+           held.is_manual
     FROM given g JOIN held USING (delivery_id) WHERE g.charged
     ON CONFLICT (delivery_id, attempt) DO NOTHING
 ), last AS (  -- of two leases of one webhook: the 2xx, else that which still holds
-    SELECT DISTINCT ON (delivery_id) g.* FROM given g JOIN held USING (delivery_id)
+    SELECT DISTINCT ON (delivery_id) g.*,
+           g.state = 'due' AND held.stopped_by IS NOT NULL AS is_stopped
+    FROM given g JOIN held USING (delivery_id)
     ORDER BY delivery_id, (g.state = 'delivered') DESC,
              (g.token IS NOT DISTINCT FROM held.token) DESC
 ), changed AS (
-    UPDATE deliveries d SET state = g.state, next_at = coalesce(now() + g.pause, d.next_at),
-           reason = g.reason, token = NULL, lease_until = NULL,
+    UPDATE deliveries d SET
+           state = CASE WHEN is_stopped THEN 'dead' ELSE g.state END,
+           next_at = CASE WHEN d.planned_at IS NULL OR NOT g.charged
+                              THEN coalesce(now() + g.pause, d.next_at)
+                          WHEN g.waits_for = 'retry_after'
+                              THEN greatest(now() + g.pause, d.planned_at)
+                          ELSE d.planned_at END,
+           reason = CASE WHEN is_stopped THEN 'stopped' ELSE g.reason END,
+           waits_for = CASE WHEN NOT is_stopped THEN coalesce(g.waits_for, d.waits_for) END,
+           token = NULL, lease_until = NULL,
            attempt = CASE WHEN g.charged THEN d.attempt ELSE d.attempt - 1 END,
-           finished_at = CASE WHEN g.state IN ('delivered', 'dead') THEN now() END
+           is_manual = d.is_manual AND NOT g.charged,
+           planned_at = CASE WHEN NOT g.charged THEN d.planned_at END,
+           finished_at = CASE WHEN is_stopped OR g.state IN ('delivered', 'dead') THEN now() END
     FROM last g WHERE d.delivery_id = g.delivery_id
       AND (d.state = 'leased' AND d.token = g.token
            OR g.state = 'delivered' AND d.state <> 'delivered')
@@ -114,39 +139,6 @@ WITH given AS (
 SELECT delivery_id FROM changed
 """  # noqa: S608 - a constant
 
-# By the URL alone: a look at what is due, once per removed endpoint, and no need to know its lane.
-_GIVE_UP = f"""
-WITH changed AS (
-    UPDATE deliveries SET state = 'dead', reason = $3, finished_at = now()
-    WHERE state = 'due' AND owner = $1 AND url = $2 RETURNING query_id
-), told AS ({noting_queries()})
-SELECT count(*) FROM changed
-"""  # noqa: S608 - a constant
-_AGAIN = f"""
-WITH changed AS (
-    UPDATE deliveries SET state = 'due', next_at = now(), asked_at = now(),
-           attempts_before = attempt, reason = NULL, finished_at = NULL
-    WHERE delivery_id = ANY($1::uuid[]) AND state IN ('due', 'dead')
-    RETURNING query_id, target, sender, line, attempt, next_at, state
-), told AS ({noting_queries()})
-{OPEN_LANES}
-"""  # noqa: S608 - a constant
-# Two requests at once for a delivered answer give one new webhook, not two.
-_ANEW = f"""
-WITH changed AS (
-    INSERT INTO deliveries (delivery_id, query_id, owner, target, url, event, state, round)
-    SELECT u.fresh, d.query_id, d.owner, d.target, d.url, d.event, 'due', d.round + 1
-    FROM unnest($1::uuid[], $2::uuid[]) AS u (known, fresh)
-    JOIN deliveries d ON d.delivery_id = u.known
-    ON CONFLICT (delivery_id) DO NOTHING
-    RETURNING query_id, target, sender, line, attempt, next_at, state
-), told AS ({noting_queries()})
-{OPEN_LANES}
-"""  # noqa: S608 - a constant
-_WITHDRAW = """
-WITH gone AS (DELETE FROM deliveries WHERE query_id = $1 RETURNING state)
-SELECT count(*) AS rows, count(*) FILTER (WHERE state = 'due') AS waiting FROM gone
-"""
 #: Parameters: the age, and how many at most.
 PRUNE = """
 DELETE FROM deliveries WHERE delivery_id IN (
@@ -198,14 +190,39 @@ class Leased:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """What people are shown of an answer: bounded, and without secrets."""
+
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    body_is_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """The result of one attempt: HTTP `status`, or `error`, the class if there was no answer."""
+    """The result of one attempt: HTTP `status`, or `error`, the class if there was no answer.
+
+    Attributes:
+        times_ms: of its steps: `dns`, `connect`, `tls`, `wait`, as far as there were such.
+    """
 
     started_at: datetime
     took_ms: int
     status: int | None = None
     error: str | None = None
     detail: str | None = None
+    times_ms: Mapping[str, int] = field(default_factory=dict)
+    answered: Answered | None = None
+
+    @property
+    def shown(self) -> tuple[object, ...]:
+        """Values of the columns that are for people to see."""
+        answered, times = self.answered, self.times_ms
+        of_answer: tuple[object, ...] = (None, None, None)
+        if answered is not None:
+            headers = json.dumps([list(one) for one in answered.headers])
+            of_answer = (headers, answered.body[:MAX_BODY_BYTES], answered.body_is_cut)
+        return (*(times.get(step) for step in ("dns", "connect", "tls", "wait")), *of_answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +231,14 @@ class Settled:
 
     Attributes:
         charged: False for a fault of our own; the lease is then released and the attempt undone.
+        waits_for: what `next_at` is from: `schedule` or `retry_after`; None: as it was.
     """
 
     state: str
     next_at: datetime | None = None
     reason: str | None = None
     charged: bool = True
+    waits_for: str | None = None
 
 
 async def schedule(
@@ -250,8 +269,7 @@ async def expire_leases(tx: Transaction, *, attempts: int) -> tuple[int, int]:
     (`process_crashed`): it may be what kills the workers. Gives how many are due and given up.
     """
     rows = await tx.fetch(_EXPIRE, attempts)
-    given_up = sum(row["spent"] for row in rows)
-    return len(rows) - given_up, given_up
+    return sum(row["is_due"] for row in rows), sum(row["spent"] for row in rows)
 
 
 async def settle(
@@ -270,7 +288,7 @@ async def settle(
                 lease.delivery_id, lease.token, _state_after(attempt, outcome),
                 None if outcome.next_at is None else outcome.next_at - now, outcome.reason,
                 lease.attempt, attempt.started_at, attempt.took_ms, attempt.status, attempt.error,
-                attempt.detail, outcome.charged,
+                attempt.detail, outcome.charged, outcome.waits_for, *attempt.shown,
             )
             for lease, attempt, outcome in ended
         ),
@@ -284,31 +302,6 @@ def _state_after(attempt: Attempt, outcome: Settled) -> str:
     """Return how a lease ends: an answer counts from its status line on, whatever came behind."""
     is_success = attempt.status is not None and 200 <= attempt.status < 300
     return "delivered" if is_success else outcome.state
-
-
-async def give_up(tx: Transaction, *, owner: str, url: str, reason: str) -> int:
-    """Give up the webhooks to a URL that wait; return how many."""
-    return int(await tx.fetchval(_GIVE_UP, owner, url, reason))
-
-
-async def make_due_again(tx: Transaction, delivery_ids: Sequence[UUID]) -> None:
-    """Begin the schedule of webhooks anew that wait or were given up; attempts count on."""
-    await tx.execute(_AGAIN, list(delivery_ids))
-
-
-async def add_round(tx: Transaction, anew: Mapping[UUID, UUID]) -> None:
-    """Put delivered webhooks on the schedule once more, as new ones of the next round.
-
-    Args:
-        anew: by the id of the delivered one, the id of the new one.
-    """
-    await tx.execute(_ANEW, list(anew), list(anew.values()))
-
-
-async def withdraw(tx: Transaction, query_id: UUID) -> tuple[int, int]:
-    """Delete a query's webhooks; return how many there were, and how many of them waited."""
-    gone = await tx.fetchrow(_WITHDRAW, query_id)
-    return (0, 0) if gone is None else (gone["rows"], gone["waiting"])
 
 
 async def bring_forward(

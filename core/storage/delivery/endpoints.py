@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from core.storage.delivery import deliveries
+from core.storage.delivery import interventions
 from core.transaction import Transaction
 
 MAX_PER_OWNER = 1000
@@ -81,7 +81,7 @@ async def remove(tx: Transaction, endpoint_id: UUID, *, owner: str | None) -> Re
         return None
     gone = Endpoint(**dict(row))
     await tx.execute(_REMOVE_SECRETS, gone.secrets_owner)
-    given_up = await deliveries.give_up(tx, owner=gone.owner, url=gone.url, reason=REMOVED)
+    given_up = await interventions.give_up(tx, owner=gone.owner, url=gone.url, reason=REMOVED)
     return Removed(gone, given_up)
 
 

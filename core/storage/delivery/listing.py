@@ -1,20 +1,26 @@
 """Webhooks as people see them: of one query, and what waits."""
 
+import base64
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from core.storage.delivery.target_health import WAITS
 from core.transaction import Transaction
 
-_OF_QUERY = """
+_OF_QUERY = f"""
 SELECT d.delivery_id, d.url, d.target, d.state, d.attempt, d.next_at, d.reason, d.created_at,
-       d.finished_at,
-       coalesce((SELECT jsonb_agg(to_jsonb(a) - 'delivery_id' ORDER BY a.attempt)
+       d.finished_at, d.stopped_by, d.is_manual, w.waits_for, w.waits_until,
+       coalesce((SELECT jsonb_agg(to_jsonb(a) - 'delivery_id' - 'body'
+                                  || jsonb_build_object('body', encode(a.body, 'base64'))
+                                  ORDER BY a.attempt)
                  FROM attempts a WHERE a.delivery_id = d.delivery_id), '[]')::text AS attempts
-FROM deliveries d WHERE d.query_id = $1 ORDER BY d.created_at, d.delivery_id
-"""
+FROM deliveries d {WAITS}
+WHERE d.query_id = $1 ORDER BY d.created_at, d.delivery_id
+"""  # noqa: S608 - a constant
 
 # Counted up to a bound, so that a long backlog stays cheap to count.
 _BACKLOG = """
@@ -25,7 +31,15 @@ FROM (SELECT next_at FROM deliveries WHERE state = 'due' AND next_at <= now() LI
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStatus:
-    """A webhook as people see it, with all its attempts."""
+    """A webhook as people see it, with all its attempts.
+
+    Attributes:
+        stopped_by: who stopped it; an attempt under way then comes to its end.
+        is_manual: a person asked for the attempt that is next, or under way.
+        waits_for: `disabled`, `breaker`, `retry_after`, `schedule`, `rate`, `room`; None: it waits
+            for nothing, or is not `due`.
+        waits_until: when that ends; None: that is not known.
+    """
 
     delivery_id: UUID
     url: str
@@ -36,6 +50,10 @@ class DeliveryStatus:
     reason: str | None
     created_at: datetime
     finished_at: datetime | None
+    stopped_by: str | None
+    is_manual: bool
+    waits_for: str | None
+    waits_until: datetime | None
     attempts: tuple[dict[str, Any], ...]
 
 
@@ -49,6 +67,13 @@ async def of_query(connection: Transaction, query_id: UUID) -> tuple[DeliverySta
     """Return a query's webhooks with their attempts, oldest first."""
     rows = await connection.fetch(_OF_QUERY, query_id)
     return tuple(
-        DeliveryStatus(**{**dict(row), "attempts": tuple(json.loads(row["attempts"]))})
+        DeliveryStatus(**{**dict(row), "attempts": tuple(_attempts(row["attempts"]))})
         for row in rows
     )
+
+
+def _attempts(text: str) -> Iterator[dict[str, Any]]:
+    for row in json.loads(text):
+        body = row["body"]
+        words = None if body is None else base64.b64decode(body).decode(errors="replace")
+        yield {**row, "body": words}

@@ -4,12 +4,12 @@ A webhook that was not delivered keeps its id; a delivered one is sent as a new 
 round. A webhook in flight is not changed.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.delivery import deliveries
+from core.storage.delivery import interventions
 from core.transaction import Transaction
 from schemas.callback import callback_id_of
 
@@ -62,10 +62,15 @@ class RedeliveryChoice:
 
 @dataclass(frozen=True, slots=True)
 class Redelivered:
-    """Webhook ids that are due now: `again` those that went on, `anew` fresh ones."""
+    """Webhook ids that are due now: `again` those that went on, `anew` fresh ones.
+
+    Attributes:
+        attempts: the number of the attempt that is next, by the webhook's id.
+    """
 
     again: tuple[UUID, ...] = ()
     anew: tuple[UUID, ...] = ()
+    attempts: Mapping[UUID, int] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -85,9 +90,8 @@ async def redeliver(tx: Transaction, wanted: RedeliveryChoice, *, limit: int) ->
     again = tuple(row["delivery_id"] for row in rows if row["state"] != "delivered")
     delivered = [row for row in rows if row["state"] == "delivered"]
     anew = tuple(callback_id_of(row["query_id"], row["round"] + 1) for row in delivered)
-    if again:
-        await deliveries.make_due_again(tx, again)
+    attempts = await interventions.make_due_again(tx, again) if again else {}
     if anew:
         known = [row["delivery_id"] for row in delivered]
-        await deliveries.add_round(tx, dict(zip(known, anew, strict=True)))
-    return Redelivered(again, anew)
+        await interventions.add_round(tx, dict(zip(known, anew, strict=True)))
+    return Redelivered(again, anew, attempts | dict.fromkeys(anew, 1))

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from core.storage.delivery.target_health import WAITS
 from core.transaction import Transaction
 
 _IMAGES = """
@@ -18,7 +19,7 @@ FROM images i LEFT JOIN tagged_images t USING (image_id)
 WHERE i.image_id = ANY($1::uuid[])
 """
 # Of several webhooks the newest tells: an answer that is asked for again is a new one.
-_QUERIES = """
+_QUERIES = f"""
 SELECT q.query_id, q.owner, q.answer->>'type' AS outcome,
        CASE WHEN q.deleted_at IS NULL THEN q.status ELSE 'deleted' END AS status,
        CASE WHEN d.state = 'leased' THEN 'in_flight'
@@ -27,14 +28,14 @@ SELECT q.query_id, q.owner, q.answer->>'type' AS outcome,
             WHEN d.state = 'dead' THEN 'given_up'
             WHEN d.attempt > 0 THEN 'will_retry'
             ELSE 'waiting' END AS state,
-       coalesce(d.attempt, 0) AS attempts, d.waits_for,
-       CASE WHEN d.state IN ('due', 'leased') THEN d.next_at END AS next_at
+       coalesce(d.attempt, 0) AS attempts, w.waits_for,
+       CASE WHEN d.state = 'due' THEN d.next_at END AS next_at
 FROM queries q LEFT JOIN LATERAL (
     SELECT * FROM deliveries w WHERE w.query_id = q.query_id
     ORDER BY w.round DESC, w.created_at DESC LIMIT 1
-) d ON true
+) d ON true {WAITS}
 WHERE q.query_id = ANY($1::uuid[])
-"""
+"""  # noqa: S608 - a constant
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ images. An image is seen by the rule of `core.storage.archive.ownership`; a dele
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from core.storage import labels
@@ -94,6 +95,10 @@ class Arguments:
         return f"${len(self.values)}::{kind}"
 
 
+#: Makes a restriction of `images i` and `tagged_images t`.
+Also = Callable[[Arguments], str]
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One restriction: its SQL, and what it is called where it explains a miss.
@@ -121,6 +126,33 @@ class Part:
     times: str
 
 
+def to_json(wanted: ImageFilter) -> str:
+    """Return a filter as it is kept."""
+    values = asdict(wanted)
+    return json.dumps(
+        {name: value for name, value in values.items() if value not in (None, 0) or value is False},
+        default=str,
+    )
+
+
+def from_json(text: str) -> ImageFilter:
+    """Return a filter that was kept."""
+    values: dict[str, Any] = json.loads(text)
+    for name in ("since", "until"):
+        if name in values:
+            values[name] = datetime.fromisoformat(values[name])
+    for name in ("every", "some"):
+        values[name] = tuple(AskedTag(**one) for one in values.get(name, ()))
+    if "job_id" in values:
+        values["job_id"] = UUID(values["job_id"])
+    if "image_ids" in values:
+        values["image_ids"] = tuple(map(UUID, values["image_ids"]))
+    for name in ("without", "named"):
+        if name in values:
+            values[name] = tuple(values[name])
+    return ImageFilter(**values)
+
+
 async def tag(connection: Transaction, names: Sequence[str]) -> tuple[AskedTag, ...]:
     """Return these tags with their labels."""
     known = await labels.known(connection, names) if names else {}
@@ -132,14 +164,19 @@ async def table(connection: Transaction, wanted: ImageFilter) -> str:
     return "excluded_tags" if wanted.excluded else await noted.table(connection)
 
 
-def parts(wanted: ImageFilter, arguments: Arguments, *, tags: str) -> tuple[Part, ...]:
+def parts(
+    wanted: ImageFilter, arguments: Arguments, *, tags: str, also: Also | None = None
+) -> tuple[Part, ...]:
     """Return the SQL of the wanted images.
 
     Args:
         arguments: get the values of the parameters.
         tags: what `table` returned.
+        also: a further restriction.
     """
-    restrictions = (one.sql for one in conditions(wanted, arguments, tags=tags))
+    restrictions = [one.sql for one in conditions(wanted, arguments, tags=tags)]
+    if also is not None:
+        restrictions.append(also(arguments))
     where = " AND ".join(["i.status <> 'deleted'", *restrictions])
     of_images = "FROM images i LEFT JOIN tagged_images t ON t.image_id = i.image_id"
     closed = Part(f"{of_images} WHERE NOT i.open_to_all AND {where}", "i")

@@ -13,7 +13,7 @@ from core.storage.archive import statistics
 from core.storage.archive.images import STATUS_COLUMNS, ImageStatus, status_of
 from core.storage.best import noted, ranking
 from core.storage.finding import filters, orders
-from core.storage.finding.filters import STATUSES, Arguments, ImageFilter
+from core.storage.finding.filters import STATUSES, Also, Arguments, ImageFilter
 from core.storage.finding.orders import Match, Moment, Order, PagePlace
 from core.transaction import Transaction
 
@@ -112,16 +112,24 @@ async def _statement(
     return _shown(keys, wanted, arguments, tags)
 
 
-async def count(connection: Transaction, wanted: ImageFilter, *, most: int = MOST_COUNTED) -> Count:
-    """Return how many images there are, counted up to `most`."""
-    kept = await _kept_count(connection, wanted)
+async def count(
+    connection: Transaction,
+    wanted: ImageFilter,
+    *,
+    most: int = MOST_COUNTED,
+    also: Also | None = None,
+) -> Count:
+    """Return how many images there are, counted up to `most`.
+
+    Args:
+        also: a further restriction.
+    """
+    kept = None if also else await _kept_count(connection, wanted)
     if kept is not None:
         return Count(kept, is_exact=True)
-    arguments = Arguments()
-    images = " UNION ALL ".join(
-        f"SELECT 1 {part.source}"
-        for part in filters.parts(wanted, arguments, tags=await filters.table(connection, wanted))
-    )
+    tags, arguments = await filters.table(connection, wanted), Arguments()
+    parts = filters.parts(wanted, arguments, tags=tags, also=also)
+    images = " UNION ALL ".join(f"SELECT 1 {part.source}" for part in parts)
     bound = arguments.add(most + 1, "int8")
     number: int = await connection.fetchval(
         f"SELECT count(*) FROM (SELECT 1 FROM ({images}) AS i LIMIT {bound}) AS n",
@@ -131,11 +139,20 @@ async def count(connection: Transaction, wanted: ImageFilter, *, most: int = MOS
 
 
 async def ids(
-    connection: Transaction, wanted: ImageFilter, limit: int, after: UUID | None = None
+    connection: Transaction,
+    wanted: ImageFilter,
+    limit: int,
+    after: UUID | None = None,
+    *,
+    also: Also | None = None,
 ) -> list[UUID]:
-    """Return images in the order of their ids, from behind `after` on."""
-    arguments = Arguments()
-    parts = filters.parts(wanted, arguments, tags=await filters.table(connection, wanted))
+    """Return images in the order of their ids, from behind `after` on.
+
+    Args:
+        also: a further restriction.
+    """
+    tags, arguments = await filters.table(connection, wanted), Arguments()
+    parts = filters.parts(wanted, arguments, tags=tags, also=also)
     behind = f" AND i.image_id > {arguments.add(after, 'uuid')}" if after else ""
     bound = arguments.add(limit, "int8")
     branches = " UNION ALL ".join(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.delivery import deliveries
+from core.storage.delivery import interventions
 from core.storage.queries import queries
 from core.storage.stream import changes
 from core.transaction import Transaction
@@ -48,7 +48,7 @@ async def delete(tx: Transaction, query_id: UUID, *, owner: str | None) -> Delet
     withdrawn, gone = 0, 1
     # A redelivery may add a webhook while we wait for the one that it holds: look once more.
     while gone:
-        gone, waited = await deliveries.withdraw(tx, query_id)
+        gone, waited = await interventions.withdraw(tx, query_id)
         withdrawn += waited
     await changes.note(tx, "query", [query_id])
     return Deleted(await tx.fetchval(_DELETE, query_id), withdrawn)

@@ -1,85 +1,139 @@
-"""Queries page by page, the newest first."""
+"""Queries page by page, with what became of their webhooks.
+
+A page is read in an order that an index has, the newest query first, and looks at 20,000 rows at
+most: what no index knows (a text, a host) may make it short, and the next one goes on behind the
+last row that was looked at. States that few are in are read from the webhooks that are in them,
+in the order in which these were made.
+"""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any
 from uuid import UUID
 
-from core.storage.queries.queries import QueryStatus
+from core.storage.queries.query_looks import (
+    BUDGET,
+    MAX_COUNTED,
+    QueryFilter,
+    QueryLook,
+    State,
+    statement,
+)
 from core.transaction import Transaction
 
-Status = Literal["accepted", "waiting", "answered"]
-
-_PAGE = """
-SELECT query_id, owner, text, callback_url, options, status, answer->>'type' AS outcome,
-       accepted_at, answered_at
-FROM queries WHERE deleted_at IS NULL{conditions}
-ORDER BY accepted_at DESC, query_id DESC LIMIT {limit}
-"""
-# Literals, so that PostgreSQL sees which of them the index of unanswered queries holds.
-_STATUSES: dict[Status, str] = {
-    "accepted": "status = 'accepted'",
-    "waiting": "status = 'waiting'",
-    "answered": "status = 'answered'",
-}
+STOPPED = "stopped"  # why a webhook is `dead` that a person stopped
 
 
 @dataclass(frozen=True, slots=True)
-class QueryFilter:
-    """Which queries; None: all.
+class ListedQuery:
+    """A query, and what became of its newest webhook.
 
     Attributes:
-        since: accepted at or after.
-        until: accepted before.
-        before: (accepted_at, query_id) of the last query of the page before.
+        state: by what happens next.
+        target: of the webhook; None: there is none yet.
+        attempts: that were made.
+        next_at: of an attempt that is due, now or later.
+        waits_for: why it is not made now, as of `DeliveryStatus`.
     """
 
-    owner: str | None = None
-    status: Status | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    before: tuple[datetime, UUID] | None = None
+    query_id: UUID
+    owner: str | None
+    text: str
+    callback_url: str
+    options: dict[str, Any]
+    status: str
+    outcome: str | None
+    accepted_at: datetime
+    answered_at: datetime | None
+    state: State
+    target: str | None
+    attempts: int
+    next_at: datetime | None
+    waits_for: str | None
+    waits_until: datetime | None
 
 
-async def page(connection: Transaction, wanted: QueryFilter, limit: int) -> Sequence[QueryStatus]:
-    """Return at most `limit` queries without answers and webhooks, the newest first.
+@dataclass(frozen=True, slots=True)
+class ListedQueries:
+    """A page.
+
+    Attributes:
+        next: where the next page begins; None: there is none.
+    """
+
+    queries: Sequence[ListedQuery]
+    next: tuple[datetime, UUID] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many queries match; `is_exact` is False where there may be more."""
+
+    queries: int
+    is_exact: bool
+
+
+def state_of(webhook: str | None, attempt: int, reason: str | None) -> State:
+    """Return the state of a query whose newest webhook is so; None: it has none yet."""
+    if webhook == "leased":
+        return "in_flight"
+    if webhook == "delivered":
+        return "delivered"
+    if webhook == "dead":
+        return "stopped" if reason == STOPPED else "given_up"
+    return "will_retry" if webhook == "due" and attempt else "waiting"
+
+
+async def page(
+    connection: Transaction, wanted: QueryFilter, limit: int, *, budget: int = BUDGET
+) -> ListedQueries:
+    """Return at most `limit` queries; fewer, even none, may come before the last page.
 
     By time and id, not by count: what arrives meanwhile neither repeats nor hides one.
+
+    Args:
+        budget: rows that are looked at.
     """
-    query, arguments = statement(wanted, limit)
-    return [
-        QueryStatus(**{**dict(row), "options": json.loads(row["options"])})
-        for row in await connection.fetch(query, *arguments)
-    ]
+    query, arguments = statement(wanted, limit + 1, budget)
+    rows = await connection.fetch(query, *arguments)
+    queries = [_listed(row) for row in rows[:limit]]
+    if len(rows) > limit:
+        return ListedQueries(queries, (rows[limit - 1]["at"], rows[limit - 1]["place"]))
+    look = QueryLook(wanted, budget)
+    if not look.is_budgeted:
+        return ListedQueries(queries, None)
+    end, arguments = look.end()
+    last = await connection.fetchrow(end, *arguments)
+    return ListedQueries(queries, None if last is None else (last["at"], last["place"]))
 
 
-def statement(wanted: QueryFilter, limit: int) -> tuple[str, tuple[object, ...]]:
-    """Return the statement of a page and its parameters. Only what is asked for stands in it.
+async def count(connection: Transaction, wanted: QueryFilter, *, budget: int = BUDGET) -> Counted:
+    """Return how many queries match, to 10,000, among the first 20,000 that are looked at."""
+    query, arguments = QueryLook(wanted, budget).counting()
+    row = await connection.fetchrow(query, *arguments)
+    matched, scanned = (0, 0) if row is None else (row["matched"], row["scanned"])
+    exact = matched <= MAX_COUNTED and scanned < budget  # of webhooks and of queries alike
+    return Counted(min(matched, MAX_COUNTED), exact)
 
-    A condition that allows for an absent parameter would keep PostgreSQL from its index.
-    """
-    arguments: list[object] = []
 
-    def parameter(value: object) -> str:
-        arguments.append(value)
-        return f"${len(arguments)}"
-
-    conditions = []
-    if wanted.owner is not None:
-        conditions.append(f"owner = {parameter(wanted.owner)}")
-    if wanted.status is not None:
-        conditions.append(_STATUSES[wanted.status])
-    if wanted.since is not None:
-        conditions.append(f"accepted_at >= {parameter(wanted.since)}")
-    if wanted.until is not None:
-        conditions.append(f"accepted_at < {parameter(wanted.until)}")
-    if wanted.before is not None:
-        place = ", ".join(parameter(value) for value in wanted.before)
-        conditions.append(f"(accepted_at, query_id) < ({place})")
-    query = _PAGE.format(
-        conditions="".join(f" AND {condition}" for condition in conditions),
-        limit=parameter(limit),
+def _listed(row: Any) -> ListedQuery:
+    due = row["webhook"] == "due"
+    return ListedQuery(
+        query_id=row["query_id"],
+        owner=row["owner"],
+        text=row["text"],
+        callback_url=row["callback_url"],
+        options=json.loads(row["options"]),
+        status=row["status"],
+        outcome=row["outcome"],
+        accepted_at=row["accepted_at"],
+        answered_at=row["answered_at"],
+        state=state_of(row["webhook"], row["attempt"] or 0, row["reason"]),
+        target=row["target"],
+        attempts=row["attempt"] or 0,
+        next_at=row["next_at"] if due else None,
+        waits_for=row["waits_for"],
+        waits_until=row["waits_until"],
     )
-    return query, tuple(arguments)

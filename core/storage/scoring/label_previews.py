@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from core.storage.archive.image_tags import read_tags
+from core.storage.deciding.decisions import UNDECIDED, Decided, read_tags
 from core.storage.vectors import from_wire
 from core.tags import Label, TagScore
 from core.transaction import Transaction
@@ -41,7 +41,8 @@ WITH drawn AS MATERIALIZED (
     SELECT image_id, tags, sha256, model, preprocessing, top_k, label_version
     FROM tagged_images ORDER BY image_id LIMIT $1
 )
-SELECT d.image_id, i.path, d.tags, d.top_k, halfvec_send(e.embedding) AS vector
+SELECT d.image_id, i.path, d.tags, d.top_k, halfvec_send(e.embedding) AS vector,
+       i.hand_tags, i.excluded, i.rejected_tags, i.added_tags
 FROM drawn d JOIN images i USING (image_id)
 JOIN embeddings e ON (e.sha256, e.model, e.preprocessing) = (d.sha256, d.model, d.preprocessing)
 WHERE d.model = $2 AND d.label_version IS NOT NULL AND i.hand_tags IS NULL
@@ -81,6 +82,7 @@ class SampledImage:
     """An image with its present tags.
 
     Attributes:
+        decided: what people decided about single tags of it.
         embedding: float16 bytes, little endian.
     """
 
@@ -89,6 +91,7 @@ class SampledImage:
     tags: tuple[TagScore, ...]
     top_k: int
     embedding: bytes
+    decided: Decided = UNDECIDED
 
 
 async def ask(
@@ -148,6 +151,7 @@ def _read(rows: Sequence[Any]) -> list[SampledImage]:
             tags=read_tags(row["tags"]) or (),
             top_k=row["top_k"],
             embedding=from_wire(row["vector"]),
+            decided=Decided.of(row),
         )
         for row in rows
     ]

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.archive import answer_rows, image_tags, keeping, statistics
+from core.storage import labels
+from core.storage.archive import answer_rows, keeping, statistics
 from core.storage.archive.answer_rows import StoredTags
 from core.storage.archive.statistics import Counts
+from core.storage.deciding.decisions import CHANGES_TAGS, Decided, tags_json
 from core.storage.stream import changes
 from core.storage.vectors import from_wire
 from core.tags import TagScore
@@ -80,10 +82,10 @@ SELECT count(*) FROM (
     SELECT FROM tagged_images WHERE label_version < $1 LIMIT $2) AS t
 """
 # Images of an older version, or that arrived meanwhile with other bytes, are done.
-_WRITE = """
+_WRITE = f"""
 UPDATE tagged_images t SET
-    tags = CASE WHEN i.hand_tags IS NULL THEN u.tags::jsonb ELSE t.tags END,
-    model_tags = CASE WHEN i.hand_tags IS NULL THEN NULL ELSE u.tags::jsonb END,
+    tags = shown_tags(u.tags::jsonb, i.hand_tags, i.rejected_tags, i.added_tags),
+    model_tags = CASE WHEN {CHANGES_TAGS} THEN u.tags::jsonb END,
     label_version = $5, updated_at = now()
 FROM unnest($1::int8[], $2::bytea[], $3::text[], $4::text[])
      AS u (id, sha256, preprocessing, tags), images i
@@ -91,8 +93,9 @@ WHERE t.id = u.id AND i.image_id = t.image_id AND t.sha256 = u.sha256 AND t.mode
   AND t.preprocessing = u.preprocessing AND t.label_version < $5
 RETURNING t.id, recency(t.exif_datetime, t.created_at) AS ts, hour_of(t.updated_at) AS hour,
           i.hand_tags IS NULL AND NOT i.excluded AND i.status = 'tagged' AS is_answer,
+          i.hand_tags, i.excluded, i.rejected_tags, i.added_tags,
           audiences_of(i.image_id, i.open_to_all) AS audiences
-"""
+"""  # noqa: S608 - constants only
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,19 +222,22 @@ async def write(
         [image.number for image, _ in images],
         [image.sha256 for image, _ in images],
         [image.preprocessing for image, _ in images],
-        [image_tags.tags_json(tags) for _, tags in images],
+        [tags_json(tags) for _, tags in images],
         version,
         model,
     )
     written = {row["id"] for row in rows}
     await changes.note(tx, "image", [it.image_id for it, _ in images if it.number in written])
-    tags_of = {image.number: tags for image, tags in images}
+    new = {image.number: tags for image, tags in images}
+    shown = {row["id"]: Decided.of(row).shown(new[row["id"]]) for row in rows}
+    added = {name for row in rows for name in row["added_tags"]}
+    ids = {**label_ids, **(await labels.known(tx, added) if added else {})}
     stored = tuple(
         StoredTags(
             number=row["id"],
             ts=row["ts"],
             existed=True,
-            scores=tuple((label_ids[tag.tag], tag.score) for tag in tags_of[row["id"]]),
+            scores=tuple((ids[tag.tag], tag.score) for tag in shown[row["id"]]),
             audiences=row["audiences"],
         )
         for row in rows

@@ -7,66 +7,25 @@ docs/decisions/0007-decode-in-worker-processes.md.
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from dataclasses import asdict, replace
 from typing import Self
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, ImageUnreadable, PermanentError
 from core.settings import DecodeSettings
-from core.tags import Postponed, Slowness
+from core.tags import Postponed, Slowness, ThumbSize
 from core.vision.decoding import sealing, sniff, worker, worker_protocol
 from core.vision.decoding.limits import machine_memory, share
 from core.vision.decoding.limits.deadline import TimeLimit
-from core.vision.decoding.metadata.names import camera_name
-from core.vision.decoding.perceptual import perceptual_hash
-from core.vision.decoding.pool.answers import refusal, time_of_shot
+from core.vision.decoding.pool.answers import Decoded, OutgoingCopy, copy_in, decoded, refusal
 from core.vision.decoding.pool.workers import Answer, Request, SingleUse, StartProcess, Workers
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
 
 log = structlog.get_logger(__name__)
 
 _MAX_WORKERS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """One picture as the model sees it.
-
-    Attributes:
-        pixels: uint8, (height, width, 3), RGB.
-        media_type: the media type of the bytes.
-        width: of the source as seen, after EXIF orientation.
-        height: of the source as seen.
-        sha256: of the source's bytes.
-        exif_datetime: time of the shot as written, without zone.
-        exif_source: the field that it comes from, one of `worker_protocol.EXIF_SOURCES`.
-        camera: maker and model, at most 100 characters.
-        perceptual_hash: see `perceptual.perceptual_hash`; the same whatever engine comes next.
-        truncated: whether the file ends before the picture does; the pixels show what there is.
-    """
-
-    pixels: NDArray[np.uint8]
-    media_type: str
-    width: int
-    height: int
-    sha256: bytes
-    exif_datetime: datetime | None
-    camera: str | None = None
-    perceptual_hash: int | None = None
-    truncated: bool = False
-    exif_source: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingCopy:
-    """An encoded picture made from another."""
-
-    media_type: str
-    data: bytes
+_THUMB_WORKERS = 2
 
 
 def pool_limits(
@@ -102,6 +61,23 @@ def pool_limits(
             limits = replace(limits, memory_bytes=fitting)
     machine_memory.check_fit(limits, available)
     return limits
+
+
+def thumb_limits(settings: DecodeSettings, max_image_bytes: int) -> PoolLimits:
+    """Return the limits of a pool that makes thumbnails for requests: two ordinary workers.
+
+    One where the memory is too little for two. What needs a larger one gets its small thumbnail
+    when it is tagged.
+    """
+    limits = PoolLimits(
+        workers=_THUMB_WORKERS,
+        timeout_s=settings.timeout_s,
+        memory_bytes=share.ORDINARY_BYTES + share.MAPPED_BYTES,
+        max_image_bytes=max_image_bytes,
+        picture=sniff.Limits(settings.max_pixels),
+    )
+    fitting = machine_memory.fitting_workers(limits, machine_memory.available_bytes())
+    return replace(limits, workers=max(1, fitting))
 
 
 class DecodePool:
@@ -185,17 +161,21 @@ class DecodePool:
         Raises:
             TransientError: no worker can be started.
         """
-        header = share.probe(data, self._limits.picture)
-        if header is not None and (why := share.exceeds(header, data)) is not None:
+        answer = await self._soon(self._decoding(data))
+        return answer if isinstance(answer, Postponed) else self._pixels_in(answer)
+
+    async def _soon(self, request: Request) -> Answer | PermanentError | Postponed:
+        header = share.probe(request.data, self._limits.picture)
+        if header is not None and (why := share.exceeds(header, request.data)) is not None:
             return why
         limit = share.time_share(header.width * header.height if header else 0)
-        answer = await self._answer(self._workers, self._decoding(data), limit)
+        answer = await self._answer(self._workers, request, limit)
         if isinstance(answer, ImageUnreadable):
             if answer.reason == "decoder_timeout":
                 return Postponed(Slowness.PICTURE)
             if self._may_have_more(answer):
                 return Postponed(Slowness.MEMORY)
-        return self._pixels_in(answer)
+        return answer
 
     async def decode_apart(self, data: bytes) -> Decoded | PermanentError:
         """Return as `decode` does, with the whole time limit and in no ordinary worker.
@@ -211,23 +191,26 @@ class DecodePool:
         Raises:
             TransientError: no worker can be started.
         """
-        return _copy(
+        return copy_in(
             await self._ask(Request({"do": "strip"}, data, worker_protocol.MAX_COPY_BYTES))
         )
 
-    async def thumbnail(self, data: bytes, side: int) -> OutgoingCopy | PermanentError:
-        """Return a small upright JPEG whose longer side is at most `side` pixels.
+    async def thumb_soon(
+        self, data: bytes, size: ThumbSize
+    ) -> OutgoingCopy | PermanentError | Postponed:
+        """Return a thumbnail, unless the picture exceeds its share: others wait for theirs.
 
         Raises:
             TransientError: no worker can be started.
         """
-        head = {"do": "thumbnail", "side": side}
-        return _copy(await self._ask(Request(head, data, worker_protocol.MAX_COPY_BYTES)))
+        head = {"do": "thumb", "size": size.value}
+        answer = await self._soon(Request(head, data, worker_protocol.MAX_THUMB_BYTES))
+        return answer if isinstance(answer, Postponed) else copy_in(answer)
 
     def _decoding(self, data: bytes) -> Request:
         form = self._pixels
-        size = form.height * form.width * 3
-        return Request({"do": "decode", **asdict(form)}, data, size)
+        most = form.height * form.width * 3 + worker_protocol.MAX_THUMB_BYTES
+        return Request({"do": "decode", **asdict(form)}, data, most)
 
     async def _ask(self, request: Request) -> Answer | PermanentError:
         limit = TimeLimit(self._limits.timeout_s, self._limits.timeout_s)
@@ -270,34 +253,9 @@ class DecodePool:
         if isinstance(answer, PermanentError):
             return answer
         try:
-            return _decoded(*answer, self._pixels)
+            return decoded(*answer, self._pixels)
         except (KeyError, TypeError, ValueError) as error:
             return ImageUnreadable(f"decoder answered {error!r}", reason="decoder_crashed")
 
     async def _close(self) -> None:
         await asyncio.gather(*(each.close() for each in (self._workers, self._apart, self._alone)))
-
-
-def _decoded(
-    head: worker_protocol.Head, body: bytearray, form: worker_protocol.PixelFormat
-) -> Decoded:
-    # A worker that was taken over may say anything; what is kept must be a time and printable.
-    taken, source = time_of_shot(head["exif_datetime"], head["exif_source"])
-    return Decoded(
-        pixels=np.frombuffer(body, np.uint8).reshape(form.height, form.width, 3),
-        media_type=str(head["media_type"]),
-        width=int(head["width"]),
-        height=int(head["height"]),
-        sha256=bytes.fromhex(head["sha256"]),
-        exif_datetime=taken,
-        exif_source=source,
-        camera=camera_name("", head["camera"]),
-        perceptual_hash=perceptual_hash(bytes.fromhex(head["grey"])),
-        truncated=bool(head["truncated"]),
-    )
-
-
-def _copy(answer: Answer | PermanentError) -> OutgoingCopy | PermanentError:
-    if isinstance(answer, PermanentError):
-        return answer
-    return OutgoingCopy(str(answer[0].get("media_type")), bytes(answer[1]))

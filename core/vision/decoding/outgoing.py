@@ -14,7 +14,6 @@ from PIL import Image
 from core.vision.decoding import colour, reduction, sniff, sources
 
 _JPEG_QUALITY = 92  # for re-encoding; at this quality the loss is hard to see
-_THUMBNAIL_QUALITY = 80
 _PNG_MODES = frozenset({"P", "LA", "RGBA", "L", "RGB", "1"})
 # APP0 JFIF and APP14 Adobe say how colours are stored; of APP2 only the colour profile stays.
 _KEPT_APPS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
@@ -56,23 +55,6 @@ def strip_metadata(data: bytes, limits: sniff.Limits) -> tuple[str, bytes]:
         except (_NotLossless, struct.error):
             pass
     return _encoded(source, kind)
-
-
-def thumbnail(data: bytes, limits: sniff.Limits, side: int) -> tuple[str, bytes]:
-    """Return (media type, bytes) of a small upright copy whose longer side is at most `side`.
-
-    Raises:
-        ImageUnreadable: the bytes are no picture within the limits.
-    """
-
-    def draft(image: Image.Image) -> None:
-        image.draft(None, (2 * side, 2 * side))
-
-    source = sources.load(data, limits, draft)
-    factor = reduction.factor_for(source.image.size, max(source.image.size) / (2 * side))
-    small = reduction.reduced(source, factor).image
-    small.thumbnail((side, side), Image.Resampling.BICUBIC)
-    return sniff.JPEG, _saved(_without_info(small), "JPEG", quality=_THUMBNAIL_QUALITY)
 
 
 def _encoded(source: sources.LoadedPicture, kind: str) -> tuple[str, bytes]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from core.errors import ImageUnreadable
-from core.vision.decoding import colour, sniff, sources
+from core.vision.decoding import colour, sniff, sources, thumbnail
 from core.vision.decoding.metadata import exif
 from core.vision.decoding.reduction import (
     divided,
@@ -45,6 +45,7 @@ class DecodedPicture:
     `width` and `height` are those of the source, as seen (after EXIF orientation). `grey` is the
     whole picture squeezed to `GREY_SIDE * GREY_SIDE` bytes of luminance, rows from the top.
     `truncated`: the file ends before the picture does, and pixels and grey show what there is.
+    `thumb` is a small JPEG of the whole picture, `colour` its mean red, green and blue.
     """
 
     pixels: bytes
@@ -55,6 +56,8 @@ class DecodedPicture:
     shot: exif.Shot | None
     camera: str | None
     grey: bytes
+    thumb: bytes
+    colour: bytes
     truncated: bool = False
 
 
@@ -83,6 +86,7 @@ def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> DecodedPictu
     else:
         shown = _exact(source, form, turn)
     width, height = upright_size(source.size, turn)
+    tile = thumbnail.small(small.image)
     return DecodedPicture(
         pixels=shown.tobytes(),
         media_type=sniff.require_media_type(data),
@@ -92,6 +96,8 @@ def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> DecodedPictu
         shot=taken,
         camera=camera,
         grey=_grey(small.image).tobytes(),
+        colour=thumbnail.mean_colour(tile),
+        thumb=thumbnail.encoded(tile),
         truncated=source.truncated,
     )
 

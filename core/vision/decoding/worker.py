@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ImageUnreadable
+from core.tags import ThumbSize
 from core.vision.decoding import sealing, worker_protocol
 
 #: What a worker can do with a picture: (bytes, arguments) -> (head, body).
@@ -171,7 +172,7 @@ def send(connection: socket.socket, head: worker_protocol.Head, body: bytes) -> 
 
 def picture_operations(job: Job) -> Mapping[str, Operation]:
     """Return the real operations, with the decoders' libraries loaded and ready."""
-    from core.vision.decoding import outgoing, pixels, sniff
+    from core.vision.decoding import outgoing, pixels, sniff, thumbnail
 
     limits = sniff.Limits(job.max_pixels, job.max_side)
     pixels.prepare_libraries(limits)
@@ -191,8 +192,9 @@ def picture_operations(job: Job) -> Mapping[str, Operation]:
             "camera": picture.camera,
             "grey": picture.grey.hex(),
             "truncated": picture.truncated,
+            "colour": picture.colour.hex(),
         }
-        return head, picture.pixels
+        return head, picture.pixels + picture.thumb
 
     def strip(data: bytes, _: worker_protocol.Head) -> tuple[worker_protocol.Head, bytes]:
         kind, copy = outgoing.strip_metadata(data, limits)
@@ -201,13 +203,11 @@ def picture_operations(job: Job) -> Mapping[str, Operation]:
             raise ImageUnreadable(text, reason="too_many_bytes")
         return {"media_type": kind}, copy
 
-    def thumbnail(
-        data: bytes, arguments: worker_protocol.Head
-    ) -> tuple[worker_protocol.Head, bytes]:
-        kind, copy = outgoing.thumbnail(data, limits, arguments["side"])
-        return {"media_type": kind}, copy
+    def thumb(data: bytes, arguments: worker_protocol.Head) -> tuple[worker_protocol.Head, bytes]:
+        size = ThumbSize(arguments["size"])
+        return {"media_type": sniff.JPEG}, thumbnail.made(data, limits, size)
 
-    return {"decode": decode, "strip": strip, "thumbnail": thumbnail}
+    return {"decode": decode, "strip": strip, "thumb": thumb}
 
 
 if __name__ == "__main__":

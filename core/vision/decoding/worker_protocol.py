@@ -14,6 +14,8 @@ PREFIX = struct.Struct(">IQ")
 MAX_HEAD_BYTES = 64 * 1024
 #: A copy may be larger than its source, a PNG made of a small AVIF, say.
 MAX_COPY_BYTES = 128 * 1024 * 1024
+#: A thumbnail of noise, as large as they get, has half of that.
+MAX_THUMB_BYTES = 2 * 1024 * 1024
 #: Longest name of a camera that is kept; real ones have up to 50 characters.
 MAX_CAMERA_CHARS = 100
 #: Where the time of the shot may come from, the most trusted first.

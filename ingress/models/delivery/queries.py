@@ -68,8 +68,13 @@ class AcceptedQuery(Output):
     links: dict[str, str]
 
 
+WaitsFor = Literal["disabled", "breaker", "retry_after", "schedule", "rate", "room"]
+#: By what happens next.
+QueryState = Literal["waiting", "in_flight", "will_retry", "given_up", "delivered", "stopped"]
+
+
 class ShownAttempt(Output):
-    """One attempt to deliver a webhook."""
+    """One attempt to deliver a webhook. The same is sent each time but for time and signature."""
 
     attempt: int
     started_at: datetime
@@ -77,6 +82,21 @@ class ShownAttempt(Output):
     status: int | None = Field(None, description="HTTP status of the target, if it answered.")
     error: str | None = None
     detail: str | None = None
+    dns_ms: int | None = Field(
+        None, description="To resolve the name; null, as the next two: there was no need."
+    )
+    connect_ms: int | None = None
+    tls_ms: int | None = None
+    wait_ms: int | None = Field(
+        None, description="From the connection to the answer's status line, or to the end of it."
+    )
+    headers: tuple[tuple[str, str], ...] | None = Field(
+        None,
+        description="Of the answer, the first 40; values of cookies and keys are not kept.",
+    )
+    body: str | None = Field(None, description="Of the answer, its first 16 KiB.")
+    body_is_cut: bool | None = None
+    is_manual: bool = Field(False, description="A person asked for it.")
 
 
 class ShownDelivery(Output):
@@ -84,12 +104,30 @@ class ShownDelivery(Output):
 
     delivery_id: UUID = Field(description="The `webhook-id` on the wire.")
     url: str
+    target: str
     state: Literal["due", "leased", "delivered", "dead"]
     attempt: int
     next_at: datetime | None = None
+    waits_for: WaitsFor | None = Field(
+        None,
+        description="Why it is not sent now: its target is disabled, is not tried since it failed,"
+        " asked for a pause, has as much under way as it may, or its time has not come.",
+    )
+    waits_until: datetime | None = None
+    is_manual: bool = Field(
+        False, description="A person asked for the attempt that is next, or under way."
+    )
     reason: str | None = None
+    stopped_by: str | None = None
     finished_at: datetime | None = None
     attempts: tuple[ShownAttempt, ...] = ()
+
+
+class SignatureHelp(Output):
+    """How a receiver checks the webhooks of a query."""
+
+    webhook_id: UUID | None = Field(description="Of the newest one, the same in all attempts.")
+    headers: tuple[str, ...] = Field(description="What is signed with the body: id and time.")
 
 
 class QuerySummary(Output):
@@ -100,6 +138,12 @@ class QuerySummary(Output):
     outcome: Literal["query.completed", "query.no_match", "query.failed"] | None = Field(
         description="Type of the answer; null until answered."
     )
+    state: QueryState = Field(description="What happens next, of its newest webhook.")
+    host: str = Field(description="Of the callback.")
+    attempts: int = Field(description="Of its newest webhook.")
+    next_at: datetime | None = Field(description="When the next attempt is due.")
+    waits_for: WaitsFor | None
+    waits_until: datetime | None
     text: str
     callback_url: str
     options: dict[str, Any]
@@ -113,13 +157,30 @@ class ShownQuery(QuerySummary):
 
     answer: dict[str, Any] | None
     deliveries: tuple[ShownDelivery, ...]
+    signature_help: SignatureHelp
+
+
+class QueryTotal(Output):
+    """How many queries match."""
+
+    queries: int = Field(description="Counted to 10,000.")
+    is_exact: bool = Field(description="False: there may be more.")
 
 
 class QueryPage(Output):
-    """Some queries."""
+    """Some queries; a page may hold fewer than asked for, even none, before the last one."""
 
     queries: tuple[QuerySummary, ...]
     next: str | None = Field(description="Cursor of the page that follows; null on the last one.")
+    total: QueryTotal | None = Field(None, description="With `total=true`.")
+
+
+class StoppedQuery(Output):
+    """A query whose webhooks were stopped."""
+
+    query_id: UUID
+    stopped: int = Field(description="Webhooks that waited: none of them is sent.")
+    under_way: int = Field(description="Webhooks that are being sent: nothing follows.")
 
 
 class DeletedQuery(Output):

@@ -46,4 +46,7 @@ class Redelivery(Output):
 
     matched: dict[str, int] = Field(description="Webhooks that match, by state.")
     redelivered: int = Field(description="Of these, so many are due now; 0 where only counted.")
+    attempt: int | None = Field(
+        None, description="Of a single query: the number of the attempt that is due now."
+    )
     webhook_ids: tuple[UUID, ...] = Field(description="Of those that are due now, the first 100.")

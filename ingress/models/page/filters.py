@@ -81,6 +81,10 @@ class ImageFilterText(Input):
         None, description="How they are shown; of no meaning where they are changed."
     )
 
+    def without_order(self) -> "ImageFilterText":
+        """Return the same images in the usual order."""
+        return self.model_copy(update={"order": None})
+
 
 FilterName = Annotated[
     Words, Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=r"^[^/]*\S[^/]*$")
@@ -107,3 +111,30 @@ class SavedFilters(Output):
     """The filters of the key's owner, by name."""
 
     filters: tuple[SavedFilter, ...]
+
+
+class ShownFolder(Output):
+    """A folder, and how many images are in it and below it."""
+
+    folder: str
+    images: int
+    is_exact: bool = Field(description="False: there are more; they are counted up to 1,000.")
+
+
+class ShownFolders(Output):
+    """The folders right under one, by name: those with images that the key may see."""
+
+    folders: tuple[ShownFolder, ...] = Field(description="At most 200.")
+
+
+class ShownCamera(Output):
+    """A camera, and how many images say that they are its."""
+
+    camera: str
+    images: int
+
+
+class ShownCameras(Output):
+    """The cameras of the images that the key may see, the commonest first."""
+
+    cameras: tuple[ShownCamera, ...] = Field(description="At most 1,000.")

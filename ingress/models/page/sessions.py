@@ -32,7 +32,7 @@ class ShownInstance(Output):
     """What the page tells of the archive that it shows."""
 
     version: str
-    model: str = Field(description="Its name, without its weights: of the one that runs, else of the settings.")
+    model: str = Field(description="That runs, else that of the settings; without its weights.")
     is_demo_model: bool = Field(description="Whether it is the bundled model.")
     standalone: bool = Field(description="Whether `photo-archive up` or `demo` runs it.")
     scoring: Literal["softmax", "sigmoid", "threshold"]

@@ -8,7 +8,10 @@ const LOOK_MS = 700;
 const GRACE_MS = 8000; // a deletion can't be undone: it waits so long before it is asked for
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Asks the archive for one change to the photos of `filter`; `after()` runs when it is done or undone. */
+/**
+ * Asks the archive for one change to the photos of `filter`; `after()` runs when it is done or undone.
+ * One tag of one photo goes in one stroke; all else is counted and asked first.
+ */
 export async function apply(filter, change, after) {
   try {
     const count = await send("POST", "/images/changes", { filter, change, dry_run: true });
@@ -17,6 +20,7 @@ export async function apply(filter, change, after) {
     const [kind] = Object.keys(change);
     const values = { n: count.would_change, of: count.matches, tag: change[kind] === true ? "" : tagName(String(change[kind])).text };
     const name = kind === "excluded" && !change.excluded ? "included" : kind;
+    if (filter.ids?.length === 1 && !change.delete) return await run(filter, change, after, values, name);
     const about = count.is_exact ? "" : ` ${t("bulk.about")}`;
     const isSure = await confirmBy(t(`bulk.ask_${name}`, values) + about, count.would_change, { action: t(`bulk.do_${name}`), kind: isDeletion ? "bad" : "" });
     if (!isSure) return null;
@@ -32,6 +36,7 @@ async function run(filter, change, after, values, name) {
     const begun = await send("POST", "/images/changes", { filter, change, dry_run: false }, { idempotencyKey: crypto.randomUUID?.() });
     const ended = await follow(begun);
     after(change);
+    if (ended.state === "failed") return undoToast(ended.error ?? t("problem.internal_error"));
     if (!name) return undoToast(t("bulk.deleted", { n: ended.changed }));
     return undoToast(t(`bulk.done_${name}`, { ...values, n: ended.changed }) + (ended.failed ? ` ${t("bulk.failed", { n: ended.failed })}` : ""), async () => {
       try {

@@ -1,6 +1,6 @@
 // Two or more pictures at full size that move together: by mouse, keys or buttons.
 import { html } from "./lit/lit-html.js";
-import { dialog, letterOf } from "./marks.js";
+import { dialog, letterOf, pictureOf } from "./marks.js";
 import { t } from "./words.js";
 
 const MOST = 16;
@@ -92,7 +92,7 @@ function view(images, state, acts) {
     <div class="beside">${images.map((image, at) => html`<figure ?hidden=${state.only !== null && state.only !== at}>
       <div class="pane" tabindex="0" role="img" aria-label=${`${letterOf(at)}: ${image.image_path}`} @wheel=${acts.wheel} @pointerdown=${acts.press}
         @pointermove=${acts.drag} @pointerup=${acts.release} @pointercancel=${acts.release}>
-        <img alt="" draggable="false" src=${state.whole.has(image.image_id) ? `/images/${image.image_id}/content` : `/images/${image.image_id}/thumb?size=large`}></div>
+        <img alt="" draggable="false" src=${state.whole.has(image.image_id) ? `/images/${image.image_id}/content` : pictureOf(image, "large")}></div>
       <figcaption><b>${letterOf(at)}</b> ${image.image_path}</figcaption></figure>`)}</div>
     <p class="quiet">${t("compare.keys")}</p>
   </div>`;

@@ -6,7 +6,7 @@ const RECENT_S = 3600;
 
 /** Return the findings, the worst first: `{level, key, values}`; words are the page's. */
 export function diagnose(doc, now) {
-  const ofStages = doc.stages.flatMap((stage) => ofStage(stage, doc, now));
+  const ofStages = together(doc.stages.flatMap((stage) => ofStage(stage, doc, now)));
   const blamed = new Set(ofStages.map(({ values }) => values.target));
   const found = [
     ...(doc.processes.length ? [] : [{ level: "bad", key: "nobody", values: {} }]),
@@ -46,6 +46,18 @@ function ofStage(stage, doc, now) {
   return [worst
     ? {level: "warn", key: "one_target", values: {...values, ...worst}}
     : {level: "warn", key: "grows", values}];
+}
+
+/** One process ends, several stages stop: the one where most waits is told, the others are named. */
+function together(found) {
+  return found.flatMap((one) => {
+    const same = found.filter(({ key }) => key === one.key && ["silent", "stopped"].includes(key));
+    if (same.length < 2) return [one];
+    const most = same.reduce((a, b) => (b.values.n > a.values.n ? b : a));
+    if (one !== most) return [];
+    const stages = same.filter((other) => other !== most).map(({ values }) => values.stage);
+    return [one, { level: one.level, key: "same", values: { stages } }];
+  });
 }
 
 /** Return the target that holds most of what waits, if one does. */

@@ -3,7 +3,7 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
 import { compareDialog } from "./compare.js";
-import { busy, letterOf, moment, none, wordOf } from "./marks.js";
+import { busy, letterOf, moment, none, pictureOf, wordOf } from "./marks.js";
 import { apiButton, emptyState, problemStrip, say, scopeGate, tabs, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { bytes, date, duration, number, t } from "./words.js";
@@ -12,10 +12,8 @@ const LEVELS = ["identical", "same_photo", "burst"];
 const PAGE = 20;
 const AHEAD = 3;
 
-const pairOf = (...ids) => ids.sort().join("~");
-
 export async function open(root, place) {
-  const state = { place, groups: [], page: null, next: null, at: 0, chosen: null, done: [], problem: null, isBusy: false, compared: null };
+  const state = { place, groups: [], page: null, next: null, at: 0, chosen: null, totals: null, done: [], problem: null, isBusy: false, compared: null };
   const draw = () => render(screen(state, acts), root);
   let loading = null;
   const load = async (more = false) => {
@@ -48,7 +46,7 @@ export async function open(root, place) {
   };
   document.addEventListener("keydown", keys);
   draw();
-  if (may("read")) await load();
+  if (may("read")) await Promise.all([load(), loadTotals(state, draw)]);
   return {
     update(now) {
       const before = JSON.stringify(paramsOf(state.place));
@@ -71,6 +69,16 @@ function paramsOf({ params }) {
   return { level, decided: params.get("decided") === "true" };
 }
 
+/** How many groups of each level are left: asked apart, since counting may take seconds. */
+async function loadTotals(state, draw) {
+  try {
+    state.totals = (await get("/duplicates", { level: paramsOf(state.place).level, limit: 1, total: true })).totals;
+    draw();
+  } catch {
+    state.totals = null; // the groups are there all the same
+  }
+}
+
 async function countCompared(state) {
   try {
     state.compared = (await get("/stats")).statuses.tagged ?? 0;
@@ -87,7 +95,7 @@ function actsOf(state, draw, load) {
   };
   const step = (by) => {
     show(state.at + by);
-    say(t("duplicates.place", { at: state.at + 1, of: state.page?.totals?.[paramsOf(state.place).level] ?? state.groups.length }));
+    say(t("duplicates.place", { at: state.at + 1, of: state.totals?.[paramsOf(state.place).level] ?? state.groups.length }));
   };
   const run = async (change) => {
     if (state.isBusy) return;
@@ -101,9 +109,9 @@ function actsOf(state, draw, load) {
     state.isBusy = false;
     show(state.at);
   };
-  const undo = () => run(async () => {
-    const last = state.done.pop();
-    if (!last) return;
+  const undo = (last) => run(async () => {
+    if (!state.done.includes(last)) return; // it is undone already
+    state.done.splice(state.done.indexOf(last), 1);
     for (const pair of last.pairs) await send("DELETE", `/duplicates/${pair}`);
     if (last.level === paramsOf(state.place).level && !isDecided(state.place)) {
       state.groups.splice(Math.min(last.at, state.groups.length), 0, last.group);
@@ -115,17 +123,19 @@ function actsOf(state, draw, load) {
   const decide = (keep, text) => run(async () => {
     const group = state.groups[state.at];
     const { level } = paramsOf(state.place);
-    const ids = group.images.map((one) => one.image_id);
-    const base = keep === "both" ? ids[0] : keep;
-    const pairs = ids.filter((id) => id !== base).map((id) => pairOf(base, id));
-    for (const pair of pairs) await send("PUT", `/duplicates/${pair}`, { keep });
+    const pairs = group.pairs.map((one) => one.pair);
+    // Each pair is the first image beside another: where it is not about the kept one, the other goes.
+    const ofPair = (pair) => (keep === "both" || pair.includes(keep) ? keep : group.images[0].image_id);
+    for (const pair of pairs) await send("PUT", `/duplicates/${pair}`, { keep: ofPair(pair) });
     state.groups.splice(state.at, 1);
-    state.done.push({ pairs, group, level, at: state.at });
+    const made = { pairs, group, level, at: state.at };
+    state.done.push(made);
     count(state, level, -1);
-    undoToast(text, undo);
+    undoToast(text, () => undo(made));
   });
   return {
-    load, show, step, undo,
+    load, show, step,
+    undo: () => undo(state.done.at(-1)),
     choose(id) {
       state.chosen = id;
       draw();
@@ -134,9 +144,8 @@ function actsOf(state, draw, load) {
     both: () => decide("both", t("duplicates.kept_both")),
     takeBack: () => run(async () => {
       const [group] = state.groups.splice(state.at, 1);
-      const [first, ...others] = group.images.map((one) => one.image_id);
-      const pairs = group.pair ? [group.pair] : others.map((id) => pairOf(first, id));
-      for (const pair of pairs) await send("DELETE", `/duplicates/${pair}`);
+      for (const { pair } of group.pairs) await send("DELETE", `/duplicates/${pair}`);
+      loadTotals(state, draw);
       say(t("duplicates.undone"));
     }),
     compare: () => compareDialog(state.groups[state.at].images),
@@ -145,19 +154,19 @@ function actsOf(state, draw, load) {
 }
 
 function count(state, level, by) {
-  if (state.page?.totals) state.page.totals[level] = Math.max(0, state.page.totals[level] + by);
+  if (state.totals) state.totals[level] = Math.max(0, state.totals[level] + by);
 }
 
 function screen(state, acts) {
   const { level } = paramsOf(state.place);
-  const { page, problem, groups } = state;
+  const { page, problem, groups, totals } = state;
   if (!may("read")) return html`<h1>${t("duplicates.title")}</h1>${scopeGate("read", html`<p>${t("duplicates.what")}</p>`)}`;
   return html`
     <header class="row spread"><h1>${t("duplicates.title")}</h1>
-      <span class="row">${page?.bytes_to_gain ? html`<span class="quiet">${t("duplicates.to_gain", { size: bytes(page.bytes_to_gain) })}</span>` : nothing}
+      <span class="row">${totals?.bytes_to_gain[level] ? html`<span class="quiet">${t("duplicates.to_gain", { size: bytes(totals.bytes_to_gain[level]) })}</span>` : nothing}
         ${apiButton(() => ({ path: "/duplicates", params: paramsOf(state.place) }))}</span></header>
     ${tabs({
-      items: LEVELS.map((id) => ({ id, text: t(`duplicates.level_${id}`), count: page?.totals ? number(page.totals[id]) : null })),
+      items: LEVELS.map((id) => ({ id, text: t(`duplicates.level_${id}`), count: totals ? number(totals[id]) + (totals.is_exact ? "" : "+") : null })),
       chosen: level, choose: (id) => acts.turn({ level: id }), label: t("duplicates.levels"),
     })}
     <p class="quiet">${t(`duplicates.what_${level}`)} ${page && !page.is_complete ? html`<span class="warn">${t("duplicates.not_all")}</span>` : nothing}</p>
@@ -190,17 +199,15 @@ function list(state, acts) {
     acts.show(at);
     acts.turn({ view: null });
   };
-  return html`<ol class="lines">${repeat(state.groups, (one) => pairOf(...one.images.map((each) => each.image_id)), (one, at) => html`<li>
-      <a class="row" href="#/duplicates" @click=${see(at)}>${one.images.slice(0, 4).map((image) => html`<img class="thumb" loading="lazy" alt="" height="80" src=${small(image)}>`)}
+  return html`<ol class="lines">${repeat(state.groups, (one) => one.pair, (one, at) => html`<li>
+      <a class="row" href="#/duplicates" @click=${see(at)}>${one.images.slice(0, 4).map((image) => html`<img class="thumb" loading="lazy" alt="" height="80" src=${pictureOf(image)}>`)}
         <span>${one.images.map((image) => image.image_path).join(" · ")}</span></a> <span class="quiet">${evidence(one)}</span></li>`)}</ol>
     ${state.next ? html`<button type="button" ?disabled=${state.isBusy} @click=${() => acts.load(true)}>${t("duplicates.more")}</button>` : nothing}`;
 }
 
-const small = (image) => image.links?.thumb ?? `/images/${image.image_id}/thumb`;
-
 function group(one, state, acts) {
   const { level } = paramsOf(state.place);
-  const all = isDecided(state.place) ? state.groups.length : Math.max(state.groups.length, state.page?.totals?.[level] ?? 0);
+  const all = isDecided(state.place) ? state.groups.length : Math.max(state.groups.length, state.totals?.[level] ?? 0);
   return html`<section aria-label=${t("duplicates.place", { at: state.at + 1, of: all })}>
     <div class="row spread"><b>${t("duplicates.place", { at: state.at + 1, of: all })}</b>
       <span class="row"><button type="button" ?disabled=${state.at === 0} @click=${() => acts.step(-1)}>← ${t("duplicates.previous")}</button>
@@ -222,11 +229,11 @@ function picture(image, at, one, state, acts) {
   const isKept = one.decision?.keep === image.image_id;
   return html`<figure class="card">
     <a href=${link("photos", image.image_id)} aria-label=${t("duplicates.open_photo", { name })}>
-      <img class="whole" alt=${t("duplicates.picture", { name })} src=${`/images/${image.image_id}/thumb?size=large`}></a>
+      <img class="whole" alt=${t("duplicates.picture", { name })} src=${pictureOf(image, "large")}></a>
     <figcaption>
       ${one.decision ? html`<b>${name}</b> ${isKept ? html`✓ ${t("duplicates.is_kept")}` : nothing}`
         : html`<label><input type="radio" name="keep" .checked=${state.chosen === image.image_id} @change=${() => acts.choose(image.image_id)}>
-          <b>${name}</b> ${t("duplicates.keep_this")}</label>`}
+          <b>${name}</b> ${t("duplicates.keep_this")}</label> ${image.excluded ? html`<span class="warn">${t("duplicates.is_aside")}</span>` : nothing}`}
       <dl>
         <dt>${t("duplicates.size")}</dt><dd>${image.width ? `${image.width} × ${image.height}` : none} · ${image.size_bytes === null ? none : bytes(image.size_bytes)}</dd>
         <dt>${t("duplicates.taken")}</dt><dd>${image.exif_datetime ? date(image.exif_datetime) : t("duplicates.unknown")}</dd>

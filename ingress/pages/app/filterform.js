@@ -1,7 +1,7 @@
 // The filter as a form, and filters kept under a name.
 import { html, nothing } from "./lit/lit-html.js";
 import { get, send } from "./api.js";
-import { CHOICES, LISTS, dayAfter, filterChips, isEmpty, lastDay, without } from "./filters.js";
+import { CHOICES, LISTS, asJson, dayAfter, filterChips, isEmpty, lastDay, without } from "./filters.js";
 import { failure, icon, openDialog, undoToast } from "./parts.js";
 import { reasonOf } from "./tiles.js";
 import { knownTags, percent, t, tagName } from "./words.js";
@@ -111,7 +111,7 @@ export async function askSaved(filter) {
     const save = (event) => {
       event.preventDefault();
       const name = event.target.elements.name.value.trim();
-      if (name) act(() => send("PUT", `/filters/${encodeURIComponent(name)}`, { filter }));
+      if (name) act(() => send("PUT", `/filters/${encodeURIComponent(name)}`, { filter: asJson(filter) }));
       event.target.reset();
     };
     return html`${problem ? html`<p class="bad" role="alert">${failure(problem)}</p>` : nothing}

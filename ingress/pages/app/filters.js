@@ -22,6 +22,17 @@ export function filterOf(params) {
   return filter;
 }
 
+/** The same filter as JSON, where numbers and booleans are no texts. */
+export function asJson(filter) {
+  const typed = { ...filter };
+  for (const name of ["excluded", "hand_tagged", "has_tags"]) if (name in typed) typed[name] = String(typed[name]) === "true";
+  if ("min_score" in typed) typed.min_score = Number(typed.min_score);
+  return typed;
+}
+
+/** Whether photos can be ordered by how sure the tags are that are asked for. */
+export const hasTags = (filter) => Boolean(filter.all || filter.any || filter.text);
+
 export const isEmpty = (filter) => Object.keys(filter).length === 0;
 
 /** `to` is the first moment that counts no more; people mean the last day that does. */

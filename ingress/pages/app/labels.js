@@ -184,7 +184,8 @@ function found(state, acts) {
 
 /** How far the archive has come with the labels in force. */
 function rescoring({ now, pace }) {
-  const { is_done: isDone, total, rescored, older: rest } = now.rescoring;
+  const { is_done: isDone, rescored, older: rest } = now.rescoring;
+  const total = Math.max(now.rescoring.total, rescored + rest);
   if (isDone) return nothing;
   const time = pace?.perSecond > 0 ? ` · ${t("labels.rest", { time: duration((total - rescored) / pace.perSecond) })}` : "";
   return html`<section class="card" aria-label=${t("labels.job")}><p><b>${t("labels.job")}</b>

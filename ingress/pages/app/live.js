@@ -14,6 +14,7 @@ let pollTimer = 0;
 let heardAt = 0;
 let state = "away";
 let planned = false;
+let isPaused = false;
 
 /** Calls `fn(data, {isSnapshot})` at each word on a topic; returns how to stop. */
 export function watch(topic, fn) {
@@ -27,12 +28,21 @@ export function watch(topic, fn) {
   };
 }
 
-/** `live`: by the stream; `polling`: asked every 5 s; `away`: no word. */
+/** `live`: by the stream; `polling`: asked every 5 s; `away`: no word; `paused`. */
 export const connection = () => ({ state, heardAt });
 
 export function onConnection(fn) {
   listeners.add(fn);
   return () => listeners.delete(fn);
+}
+
+/** Holds all changes back, for those whom moving things disturb. */
+export function pause(isHeld) {
+  isPaused = isHeld;
+  if (isHeld) {
+    close();
+    told("paused");
+  } else plan();
 }
 
 /** Ends the stream and all timers, as when the session has ended. */
@@ -54,7 +64,7 @@ function plan() {
 
 function connect() {
   const wanted = [...watchers.keys()].sort().join(",");
-  if (document.hidden || !wanted || !session()) return close();
+  if (document.hidden || isPaused || !wanted || !session()) return close();
   if (stream && wanted === topics && stream.readyState !== EventSource.CLOSED) return;
   close();
   topics = wanted;
@@ -84,6 +94,7 @@ function failed() {
   if (state === "live") told("away");
   if (failures >= TRIES && !pollTimer) pollTimer = setInterval(poll, POLL_MS);
   if (stream?.readyState !== EventSource.CLOSED) return;
+  get("/session").catch(() => {}); // an error status: where the session has ended, this tells
   clearTimeout(retryTimer);
   retryTimer = setTimeout(connect, failures < TRIES ? 1000 * failures : 30_000);
 }

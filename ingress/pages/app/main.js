@@ -1,7 +1,7 @@
 // The shell: bar, places, search, upload, account; opens the screen that the address names.
 import { html, nothing, render } from "./lit/lit-html.js";
 import * as api from "./api.js";
-import { connection, hush, onConnection, watch } from "./live.js";
+import { connection, hush, onConnection, pause, watch } from "./live.js";
 import { languageMenu, themeMenu, wear } from "./look.js";
 import { failure, icon, openDialog, problemStrip, copyButton, undoToast } from "./parts.js";
 import { go, link, onPlace, place } from "./routing.js";
@@ -64,7 +64,7 @@ function lamp() {
   const { state } = connection();
   if (state === "away") return html`<em class="lamp bad">${t("shell.away")}</em>`;
   if (stage) return html`<em class="lamp warn">${t(`shell.stage_${stage}`)}</em>`;
-  return state === "polling" ? html`<em class="lamp">${t("shell.polling")}</em>` : nothing;
+  return state === "polling" || state === "paused" ? html`<em class="lamp">${t(`shell.${state}`)}</em>` : nothing;
 }
 
 function note() {
@@ -88,6 +88,8 @@ function account() {
     <p class="quiet">${t("shell.scopes", { scopes: me.scopes.join(", ") })}</p>
     <p class="quiet">${t(`shell.connection_${state}`)}${heardAt ? html` · ${words.ago(new Date(heardAt).toISOString())}` : nothing}</p>
     <p class="quiet">${t("shell.model", { model: me.instance.model })}</p>
+    <p><label><input type="checkbox" .checked=${state === "paused"} @change=${(event) => pause(event.target.checked)}> ${t("shell.pause")}</label><br>
+      <label><input type="checkbox" .checked=${words.remembered("keys") !== "off"} @change=${(event) => words.remember("keys", event.target.checked ? null : "off")}> ${t("shell.keys")}</label></p>
     <h3>${t("shell.language")}</h3>${languageMenu(renew)}
     <h3>${t("shell.theme")}</h3>${themeMenu(shell)}
     <div class="row">

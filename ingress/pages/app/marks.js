@@ -79,5 +79,8 @@ export function split(parts, whole, label) {
   </svg>`;
 }
 
+/** Where an image's picture is; with the content in the address the browser may keep it. */
+export const pictureOf = ({ image_id: id, sha256 }, size = "") => `/images/${id}/thumb?${size ? `size=${size}&` : ""}v=${sha256?.slice(0, 12) ?? ""}`;
+
 /** The letter by which a picture of a group is called. */
 export const letterOf = (at) => String.fromCharCode(65 + (at % 26));

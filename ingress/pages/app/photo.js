@@ -17,6 +17,8 @@ export async function open(root, place) {
   return screen;
 }
 
+const isDecided = (image) => Boolean(image.hand_tags || image.added_tags?.length || image.rejected_tags?.length);
+
 class Photo {
   constructor(root) {
     this.root = root;
@@ -67,11 +69,12 @@ class Photo {
     if (!image) return;
     shown.timeline ??= await new Timeline(filterOf(this.params)).load(this.abort.signal);
     const { timeline } = shown;
-    const month = image.exif_datetime ? image.exif_datetime.slice(0, 7).replace(":", "-") : image.arrived_at.slice(0, 7);
+    // A date in the future doesn't count: the archive goes by the arrival then.
+    const months = [image.exif_datetime?.slice(0, 7).replace(":", "-"), image.arrived_at.slice(0, 7)].filter(Boolean);
     const near = shown.index >= 0 ? [shown.index, shown.index + 1, shown.index - 1] : [];
     let index = -1;
     for (const at of near) if (index < 0 && (await timeline.idAt(at)) === id) index = at;
-    if (index < 0) index = await timeline.placeOf(id, month);
+    for (const month of months) if (index < 0) index = await timeline.placeOf(id, month);
     if (id !== this.id || index < 0) return;
     shown.index = index;
     this.at = { index, of: timeline.total };
@@ -96,25 +99,30 @@ class Photo {
     }
   }
 
-  // Adding begins from what is shown: a person's word then counts for the whole photo.
+  change(change) {
+    return apply({ ids: [this.id] }, change, () => this.look());
+  }
+
+  // Where people set all tags, theirs are changed; else the model's stay beside what is added.
   addTag(event) {
     event.preventDefault();
     const text = event.target.elements.tag.value.trim();
     const tag = knownTags().find((one) => tagName(one).text.toLowerCase() === text.toLowerCase()) ?? text;
     const before = this.image.hand_tags;
-    const tags = [{ tag, score: 1 }, ...(before ?? this.image.tags ?? []).filter((one) => one.tag !== tag)];
     event.target.reset();
-    this.patch({ tags }).then(() => undoToast(t("photo.tagAdded", { tag: text }), () => this.patch({ tags: before })));
+    if (!before) this.change({ add_tag: tag });
+    else this.#setTags([{ tag, score: 1 }, ...before.filter((one) => one.tag !== tag)], t("photo.tagAdded", { tag: text }));
   }
 
   removeTag(tag) {
     const before = this.image.hand_tags;
-    if (!before) {
-      apply({ ids: [this.id] }, { remove_tag: tag }, () => this.look());
-      return;
-    }
-    const tags = before.filter((one) => one.tag !== tag);
-    this.patch({ tags }).then(() => undoToast(t("photo.tagRemoved", { tag: tagName(tag).text }), () => this.patch({ tags: before })));
+    if (!before) this.change({ remove_tag: tag });
+    else this.#setTags(before.filter((one) => one.tag !== tag), t("photo.tagRemoved", { tag: tagName(tag).text }));
+  }
+
+  #setTags(tags, text) {
+    const before = this.image.hand_tags;
+    this.patch({ tags }).then(() => undoToast(text, () => this.patch({ tags: before })));
   }
 
   async explain(event) {
@@ -195,13 +203,14 @@ class Photo {
     return html`<section class="card"><h2>${t("photos.column_tags")} ${image.hand_tags ? chip(t("filter.hand_tagged_true")) : nothing}</h2>
       ${image.tags.length ? html`<table class="bars"><tbody>${image.tags.map(({ tag, score }) => {
         const { text, lang, other } = tagName(tag);
-        return html`<tr><th scope="row"><a href=${link("photos", null, { all: tag })}><span lang=${lang}>${text}</span></a> ${other ? html`<small lang=${lang === "ru" ? "en" : "ru"}>${other}</small>` : nothing}</th>
+        return html`<tr><th scope="row"><a href=${link("photos", null, { all: tag })}><span lang=${lang}>${text}</span></a> ${other ? html`<small lang=${lang === "ru" ? "en" : "ru"}>${other}</small>` : nothing}${image.added_tags?.includes(tag) ? html` <small>✎ ${t("photo.byHand")}</small>` : nothing}</th>
           <td class="meter-cell">${bar(score)}</td><td class="figure">${percent(score)}</td>
           <td><button class="bare" title=${t("parts.removeNamed", { name: text })} aria-label=${t("parts.removeNamed", { name: text })} @click=${() => this.removeTag(tag)}>${icon("close")}</button></td></tr>`;
       })}</tbody></table>` : html`<p>${t("photos.noTag")}</p>`}
+      ${image.rejected_tags?.length ? html`<p class="quiet">${t("photo.rejected", { tags: image.rejected_tags.map((tag) => tagName(tag).text).join(", ") })}</p>` : nothing}
       <p class="quiet">${t(`photo.scoring_${image.hand_tags ? "hand" : session().instance.scoring}`)}</p>
       ${scopeGate("upload", html`<form class="row" @submit=${(event) => this.addTag(event)}><input name="tag" class="grow" required maxlength="200" list="photo-tags" aria-label=${t("photo.addTag")} placeholder=${t("photo.addTag")}><datalist id="photo-tags">${knownTags().map((one) => html`<option value=${tagName(one).text}></option>`)}</datalist><button>${t("filter.add")}</button>
-        ${image.hand_tags ? html`<button type="button" @click=${() => this.patch({ tags: null })}>${t("photo.giveBack")}</button>` : nothing}</form>`)}
+        ${isDecided(image) ? html`<button type="button" @click=${() => this.change({ forget_hand_tags: true })}>${t("photo.giveBack")}</button>` : nothing}</form>`)}
     </section>`;
   }
 

@@ -1,16 +1,17 @@
 // Photos: the archive by month, filtered, selected, changed; as a grid or as a plain list.
 import { html, nothing, render } from "./lit/lit-html.js";
 import { may, session } from "./api.js";
-import { ORDERS, filterChips, filterOf, isEmpty } from "./filters.js";
+import { ORDERS, asJson, filterChips, filterOf, hasTags, isEmpty } from "./filters.js";
 import { Grid } from "./grid.js";
 import { watch } from "./live.js";
-import { apiButton, icon, problemStrip, say } from "./parts.js";
+import { apiButton, icon, problemStrip, say, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { Scrubber } from "./scrubber.js";
 import { TileWords } from "./tiles.js";
 import { Timeline, shown } from "./timeline.js";
 import { t } from "./words.js";
 
+const MOST_PICKED = 5000; // one by one or as a range; beyond it there is "all that match"
 const LATER_MS = 1200; // several photos that come together are looked at once
 const CLI_AT = "photo-archive images ~/Pictures";
 
@@ -47,7 +48,7 @@ class Photos {
     this.scrubber = new Scrubber(this.side, this.grid);
     this.grid.onRest = () => this.scrubber.measure();
     this.stops = [watch("images", (data, about) => this.hear(data, about))];
-    root.addEventListener("keydown", (event) => event.key === "Escape" && this.picked.size && this.clear());
+    root.addEventListener("keydown", (event) => event.key === "Escape" && (this.picked.size || this.isAll) && this.clear());
   }
 
   close() {
@@ -71,7 +72,8 @@ class Photos {
 
   async update(place) {
     const filter = filterOf(place.params);
-    const order = ORDERS.includes(place.params.get("order")) ? place.params.get("order") : "taken";
+    const asked = place.params.get("order");
+    const order = ORDERS.includes(asked) && (asked !== "score" || hasTags(filter)) ? asked : "taken";
     const isList = place.params.get("view") === "list" || order !== "taken";
     const key = JSON.stringify([filter, order, isList]);
     this.params = place.params;
@@ -150,14 +152,14 @@ class Photos {
   }
 
   /** Looks again; what is under the eye, and the focus, stay where they are. */
-  async look() {
+  async look({ isChanged = false } = {}) {
     this.isStale = false;
     try {
       const next = await new Timeline(this.filter).load();
       const before = this.timeline;
       if (!before) return this.#show(next);
       if (JSON.stringify(next.filter) !== JSON.stringify(this.filter)) return undefined;
-      next.inherit(before);
+      if (!isChanged) next.inherit(before);
       const anchor = this.isList ? null : await this.#keep(before, next);
       const focused = this.grid.tiles.get(this.grid.active);
       const hasFocus = focused?.anchor === document.activeElement;
@@ -195,11 +197,12 @@ class Photos {
 
   async pick(tile, isRange) {
     if (this.isAll) this.clear();
+    if (isRange && Math.abs(tile.index - (this.last ?? tile.index)) >= MOST_PICKED) return undoToast(t("bulk.tooMany", { n: MOST_PICKED }));
     if (isRange && this.last !== undefined) {
       for (const id of await this.timeline.range(this.last, tile.index)) this.picked.add(id);
     } else if (!this.picked.delete(tile.id)) this.picked.add(tile.id);
     this.last = tile.index;
-    this.chosen();
+    return this.chosen();
   }
 
   toggle(id) {
@@ -227,7 +230,7 @@ class Photos {
     this.clear();
     this.words.known.clear();
     this.list?.open(this.filter, this.order);
-    this.look();
+    this.look({ isChanged: true });
   }
 
   // Drawing
@@ -265,7 +268,7 @@ class Photos {
       <b class="total" role="status">${timeline ? this.#total(timeline) : nothing}</b>
       <span class="grow"></span>
       <button class="quiet-button" aria-label=${t("filter.saved")} @click=${ask("askSaved")}>${icon("star")}<span>${t("filter.saved")}</span></button>
-      <select aria-label=${t("filter.order")} @change=${(event) => this.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${this.order === one}>${t(`filter.order_${one}`)}</option>`)}</select>
+      <select aria-label=${t("filter.order")} @change=${(event) => this.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${this.order === one} ?disabled=${one === "score" && !hasTags(filter)}>${t(`filter.order_${one}`)}</option>`)}</select>
       <span class="segmented" role="group" aria-label=${t("photos.view")}>
         ${["grid", "list"].map((view) => html`<button aria-pressed=${this.isList === (view === "list")} aria-label=${t(`photos.view_${view}`)} title=${view === "grid" && this.order !== "taken" ? t("photos.gridByTaken") : nothing} @click=${() => this.to(view === "grid" ? { view, order: "taken" } : { view })}>${icon(view)}</button>`)}
       </span>
@@ -288,7 +291,7 @@ class Photos {
       total,
       isAll: this.isAll,
       tag: all?.length === 1 ? all[0] : null,
-      filter: () => (this.isAll ? { ...this.filter } : { ids: [...this.picked] }),
+      filter: () => (this.isAll ? asJson(this.filter) : { ids: [...this.picked] }),
       all: () => {
         this.isAll = true;
         this.chosen();

@@ -132,9 +132,9 @@ function verdict(found, doc) {
   }
   return html`<section class="card verdict ${first.level}" aria-label=${t("pipeline.verdict")}>
     <p class="big" data-shape=${shape(first.level)}>${sentence(first)}</p>
-    <p>${t(`pipeline.do_${first.key}`, worded(first.values))}</p>
+    <p>${advice(first)}</p>
     ${others.length ? html`<ul>${others.slice(0, 6).map((one) => html`<li data-shape=${shape(one.level)}>${sentence(one)}
-      <span class="quiet">${t(`pipeline.do_${one.key}`, worded(one.values))}</span></li>`)}</ul>` : nothing}
+      <span class="quiet">${advice(one)}</span></li>`)}</ul>` : nothing}
   </section>`;
 }
 
@@ -146,10 +146,15 @@ function sentence({key, values}) {
   return t(`pipeline.is_${key}`, worded(values));
 }
 
+function advice({ key, values }) {
+  return t(key === "silent" && !values.n ? "pipeline.do_silent_idle" : `pipeline.do_${key}`, worded(values));
+}
+
 /** Return the values of a sentence with times and names in words. */
 function worded(values) {
   return {
     ...values,
+    ...(values.stages ? { stages: values.stages.map((one) => t(`pipeline.stage_${one}`)).join(", ") } : {}),
     ...(values.stage ? {stage: t(`pipeline.stage_${values.stage}`)} : {}),
     ...("s" in values ? {time: duration(Math.floor(values.s))} : {}),
     ...("oldest" in values ? {oldest: values.oldest === null ? t("pipeline.unknown") : duration(values.oldest)} : {}),

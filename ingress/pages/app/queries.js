@@ -47,9 +47,16 @@ async function openList(root, place) {
     Object.assign(state, { isBusy: true, problem: null });
     draw();
     try {
-      const page = await get("/queries", { ...filterOf(state.place), limit: PAGE, total: more ? null : true, cursor: more ? state.next : null }, mine);
-      state.rows = more ? [...state.rows, ...page.queries] : page.queries;
-      Object.assign(state, { page: more ? state.page : page, next: page.next });
+      let cursor = more ? state.next : null;
+      let found = [];
+      // A page may be empty before the last one: what follows is looked at too.
+      do {
+        const page = await get("/queries", { ...filterOf(state.place), limit: PAGE, total: more || cursor ? null : true, cursor }, mine);
+        if (!more && !cursor) state.page = page;
+        found = page.queries;
+        cursor = page.next;
+      } while (cursor && !found.length);
+      Object.assign(state, { rows: more ? [...state.rows, ...found] : found, next: cursor });
       if (!more) state.fresh.clear();
       if (!state.rows.length && session()?.instance.standalone) state.inbox = (await send("POST", "/inbox", {})).url;
     } catch (problem) {

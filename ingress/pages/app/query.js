@@ -93,24 +93,13 @@ function screen(state, acts) {
     ${query ? found(query, state, acts) : problem || !may("query") ? nothing : busy()}`;
 }
 
-/** The state that a summary tells, from the newest webhook where the API does not say it itself. */
-export function stateWord(query) {
-  if (query.state) return query.state;
-  const last = query.deliveries.at(-1);
-  if (!last) return "waiting";
-  if (last.state === "delivered") return "delivered";
-  if (last.state === "dead") return last.reason === "stopped" ? "stopped" : "given_up";
-  if (last.state === "leased") return "in_flight";
-  return last.attempts.length ? "will_retry" : "waiting";
-}
-
 function found(query, state, acts) {
-  const word = stateWord(query);
+  const word = query.state;
   const last = query.deliveries.at(-1);
   const isOpen = ["waiting", "will_retry", "in_flight"].includes(word);
   return html`
     <div class="row spread card">
-      <span class="row">${stateOf({ ...query, state: word, next_at: last?.next_at })}
+      <span class="row">${stateOf(query)}
         <span class="quiet">→ ${query.callback_url}</span></span>
       ${scopeGate("query", html`<span class="row">
         <button type="button" class="filled" ?disabled=${state.isBusy || !last || word === "in_flight"} @click=${acts.now}>
@@ -157,7 +146,7 @@ function thread(query) {
       steps.push({ at: one.started_at, text: t("query.step_attempt", { n: one.attempt }) });
     }
     if (delivery.finished_at) {
-      steps.push({ at: delivery.finished_at, text: t(delivery.state === "delivered" ? "query.step_delivered" : "query.step_given_up") });
+      steps.push({ at: delivery.finished_at, text: t(delivery.state === "delivered" ? "queries.state_delivered" : delivery.reason === "stopped" ? "queries.state_stopped" : "queries.state_given_up") });
     }
   }
   steps.sort((a, b) => Date.parse(a.at) - Date.parse(b.at));

@@ -1,5 +1,5 @@
 // The months as a bar beside the grid: dragged, by keys, or by a button a month.
-import { html, nothing, render, svg } from "./lit/lit-html.js";
+import { html, nothing, render } from "./lit/lit-html.js";
 import { lastAtMost } from "./layout.js";
 import { icon } from "./parts.js";
 import { month as monthName, t } from "./words.js";
@@ -111,13 +111,13 @@ export class Scrubber {
       <button class="bare" aria-label=${t("photos.monthLater")} @click=${() => this.#step(-1)}>${icon("up")}</button>
       <div class="rail" role="slider" tabindex="0" aria-orientation="vertical" aria-label=${t("photos.months")} aria-valuemin="0" aria-valuemax=${sections.length - 1} aria-valuenow=${this.section} aria-valuetext=${now ? `${text}, ${t("photos.count", { n: now.images })}` : ""}
         @keydown=${(event) => this.#onKey(event)} @pointerdown=${drag} @pointermove=${drag} @pointerup=${drag} @pointercancel=${drag}>
-        <svg width="44" height=${height} aria-hidden="true">${svgThumb(this.share * (height - 4))}</svg>
         <div class="years" aria-hidden="true"></div>
+        <div class="now"></div>
         ${this.isHeld ? html`<output>${text}</output>` : nothing}
       </div>
       <button class="bare" aria-label=${t("photos.monthEarlier")} @click=${() => this.#step(1)}>${icon("down")}</button>
     </nav>`, this.host);
+    this.host.querySelector(".rail").style.height = `${height}px`;
+    this.host.querySelector(".now").style.transform = `translateY(${this.share * (height - 4)}px)`;
   }
 }
-
-const svgThumb = (y) => svg`<rect class="now" x="2" y=${y} width="40" height="4" rx="2"></rect>`;

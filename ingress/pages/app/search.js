@@ -150,7 +150,7 @@ class Search {
   /** Sends these words as a query; the answer goes to a webhook, here to the archive's own receiver. */
   async ask() {
     let inbox = null;
-    if (session().instance.standalone) inbox = await send("POST", "/inbox").catch(() => null);
+    if (session().instance.standalone) inbox = await send("POST", "/inbox", {}).catch(() => null);
     const after = (await import("./upload.js")).lastToken();
     let problem = null;
     openDialog(t("search.toWebhook"), (close, draw) => {

@@ -64,12 +64,12 @@ function row(one, acts) {
   return html`<tr>
     <th scope="row"><a href="#/queries?host=${encodeURIComponent(hostOf(one.target))}">${one.target}</a></th>
     ${cell("state", html`${mark(kind, glyph, t(`targets.state_${one.state}`))}
-      ${one.waits_for ? html`<span class="quiet">${t(`query.waits.${one.waits_for}`)}</span>` : nothing}
+      ${one.waits_for && one.state === "open" ? html`<span class="quiet">${t(`query.waits.${one.waits_for}`)}</span>` : nothing}
       ${one.reason ? html`<span class="quiet">${one.reason}</span>` : nothing}`)}
     ${cell("waiting", number(one.waiting))}
     ${cell("oldest", seconds(one.oldest_waiting_s))}
-    ${cell("flight", one.cap === undefined ? none : `${number(one.in_flight)} / ${number(one.cap)}`)}
-    ${cell("p99", one.p99_ms === undefined || one.p99_ms === null ? none : duration(one.p99_ms / 1000))}
+    ${cell("flight", (one.cap ?? null) === null ? none : `${number(one.in_flight)} / ${number(one.cap)}`)}
+    ${cell("p99", (one.p99_ms ?? null) === null ? none : duration(one.p99_ms / 1000))}
     ${cell("last", html`${one.last_ok_at ? moment(one.last_ok_at) : none}
       ${one.last_error ? html`<span class="quiet">${one.last_error}</span>` : nothing}`)}
     ${cell("act", one.state !== "disabled"
@@ -79,7 +79,7 @@ function row(one, acts) {
 }
 
 function seconds(value) {
-  return value === undefined || value === null ? none : duration(value);
+  return (value ?? null) === null ? none : duration(value);
 }
 
 function hostOf(target) {

@@ -43,7 +43,7 @@ export class TileWords {
 
   /** Asks for these instead of what was wanted before: of a fast scroll only the end counts. */
   want(ids) {
-    this.wanted = new Set(ids.filter((id) => !this.known.has(id)));
+    this.wanted = new Set(ids.filter((id) => this.known.get(id)?.image_path === undefined)); // the stream tells a part
     clearTimeout(this.timer);
     if (this.wanted.size) this.timer = setTimeout(() => this.#fetch(), WAIT_MS);
   }

@@ -1,6 +1,6 @@
 // The upload's tray: counts first, then the files, refused ones on top.
 import { html, nothing, render } from "./lit/lit-html.js";
-import { session } from "./api.js";
+import { get, session } from "./api.js";
 import { watch } from "./live.js";
 import { confidence, confirmBy, icon, say } from "./parts.js";
 import { link } from "./routing.js";
@@ -20,6 +20,10 @@ let timer = 0;
 let stop = null;
 let mine = new Map(); // image id -> item, for those whose tags are still to come
 let tagged = 0;
+const heard = new Map(); // what the stream said before the answer to the upload was here
+const HEARD = 500;
+const ASK_MS = 3000;
+let asking = 0;
 
 /** Puts the tray on the page; it shows itself when there is something to send. */
 export async function mount(where = document.getElementById("tray")) {
@@ -34,6 +38,9 @@ export function unmount() {
   sending?.stop();
   stop?.();
   stop = null;
+  clearTimeout(asking);
+  asking = 0;
+  heard.clear();
   sending = null;
   mine = new Map();
   isOpen = false;
@@ -93,13 +100,40 @@ async function add(files) {
 
 // Tags of the photos just sent appear in their rows.
 function hear({ changed }) {
-  for (const one of changed) {
-    const item = mine.get(one.image_id);
-    if (!item || one.status === "accepted") continue;
-    mine.delete(one.image_id);
-    Object.assign(item, { tags: one.tags, isTagged: one.status === "tagged", isFailed: one.status === "failed" });
-    tagged += 1;
+  for (const one of changed) if (one.status !== "accepted") heard.set(one.image_id, one);
+  for (const id of heard.keys()) {
+    if (heard.size <= HEARD) break;
+    heard.delete(id);
   }
+  plan();
+}
+
+function match() {
+  for (const item of sending.items) {
+    if (item.state !== "done" || !item.imageId || item.isAnswered) continue;
+    const found = heard.get(item.imageId);
+    if (found) answer(item, found);
+    else mine.set(item.imageId, item);
+  }
+  // Of a long list the stream tells the first only: the rest is asked for.
+  if (mine.size && !asking && !sending.busy) asking = setTimeout(ask, ASK_MS);
+}
+
+function answer(item, { image_id: id, status, tags }) {
+  mine.delete(id);
+  Object.assign(item, { tags, isAnswered: true, isFailed: status === "failed" });
+  if (status === "tagged") tagged += 1;
+}
+
+async function ask() {
+  const ids = [...mine.keys()].slice(0, 100);
+  try {
+    const { images } = await get("/images", { id: ids });
+    for (const one of images) if (one.status !== "accepted" && mine.has(one.image_id)) answer(mine.get(one.image_id), one);
+  } catch {
+    /* the next look asks again */
+  }
+  asking = 0;
   plan();
 }
 
@@ -119,7 +153,7 @@ function announce(counts) {
 
 function draw() {
   if (!root || !sending) return;
-  for (const item of sending.items) if (item.state === "done" && item.imageId && !item.tags && !item.isFailed) mine.set(item.imageId, item);
+  match();
   const counts = sending.counts();
   announce(counts);
   render(counts.all ? tray(counts) : nothing, root);

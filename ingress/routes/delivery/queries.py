@@ -1,46 +1,41 @@
 """`/images/tags` and `/queries`: submit a query, look at it, list and delete queries."""
 
-import re
 from http import HTTPStatus
-from typing import get_args
+from typing import Any
 from uuid import UUID
 
 from starlette.responses import Response
 
+from core.egress.targets import lane_of
+from core.storage.delivery import interventions
 from core.storage.delivery.listing import DeliveryStatus
-from core.storage.queries import queries, query_deletion, query_pages
+from core.storage.queries import queries, query_deletion
 from core.storage.queries.queries import QueryStatus
-from core.storage.queries.query_pages import QueryFilter, Status
+from core.storage.queries.query_pages import state_of
+from core.webhooks.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from ingress.accepting import keep_query
 from ingress.auth.api_keys import Scope
-from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before
-from ingress.http.parameters import read_moment, refuse_unknown, wrong
 from ingress.http.problems import Extra, FieldError, Problem
+from ingress.http.repeating import IDEMPOTENCY_KEY, KEY_PATTERN, REPLAYED, idempotency_key
 from ingress.http.waiting import wait_until
 from ingress.models.delivery.queries import (
     AcceptedQuery,
     DeletedQuery,
-    QueryPage,
     QueryRequest,
-    QuerySummary,
     ShownDelivery,
     ShownQuery,
+    SignatureHelp,
+    StoppedQuery,
 )
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
 
-IDEMPOTENCY_KEY = "Idempotency-Key"
-_KEY = "^[!-~]{1,255}$"
 MAX_WAIT_S = 30.0
-DEFAULT_LIMIT = 50
-MAX_LIMIT = 200
-STATUSES: tuple[Status, ...] = get_args(Status)
-_PARAMETERS = frozenset({"status", "from", "to", "cursor", "limit"})
 _FINAL = frozenset({"delivered", "dead"})
 
 
 async def submit(call: Call) -> Response:
     """Accept a query; its answer goes to the callback address."""
-    key = _idempotency_key(call)
+    key = idempotency_key(call)
     asked = await call.body(QueryRequest)
     limit = call.deps.max_query_chars
     if len(asked.text) > limit:
@@ -51,7 +46,7 @@ async def submit(call: Call) -> Response:
     link = call.link(f"/queries/{query_id}")
     headers = {"Location": link}
     if verdict == "same":
-        headers["Idempotency-Replayed"] = "true"
+        headers[REPLAYED] = "true"
     return json_response(
         AcceptedQuery(query_id=query_id, links={"self": link}), HTTPStatus.ACCEPTED, headers
     )
@@ -76,21 +71,26 @@ async def show(call: Call) -> Response:
     return json_response(_shown(call, status), headers=headers)
 
 
-async def list_queries(call: Call) -> Response:
-    """Return the caller's queries, or all of them for an administrator, the newest first.
+async def stop(call: Call) -> Response:
+    """Stop what is left of a query's webhooks: none is sent any more, and redelivery can resume.
 
-    The next page begins behind the last query of this one: queries that arrive meanwhile neither
-    repeat nor hide any.
+    An attempt under way comes to its end, and nothing follows it unless it delivers.
     """
-    limit = call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT)
-    found = await query_pages.page(call.deps.pool, _filter(call), limit + 1)
-    last = found[limit - 1] if len(found) > limit else None
+    query_id = call.path_id("query_id")
+    async with call.deps.pool.transaction() as tx:
+        status = await queries.status(tx, query_id)
+        if status is None or not call.caller.owns(status.owner):
+            raise Problem("query_not_found", f"no query {query_id}")
+        ended = await interventions.stop(tx, query_id, by=call.caller.owner)
+    if not ended:
+        raise Problem(
+            "nothing_to_stop",
+            f"no webhook of query {query_id} waits or is under way: they have ended, or there is no"
+            " answer yet",
+        )
     return json_response(
-        QueryPage(
-            queries=tuple(
-                QuerySummary.of(one, links=_links(call, one.query_id)) for one in found[:limit]
-            ),
-            next=cursor_of(last.accepted_at, last.query_id) if last else None,
+        StoppedQuery(
+            query_id=query_id, stopped=ended.get("dead", 0), under_way=ended.get("leased", 0)
         )
     )
 
@@ -116,22 +116,38 @@ def _is_settled(status: QueryStatus) -> bool:
     return bool(status.deliveries) and all(one.state in _FINAL for one in status.deliveries)
 
 
-def _idempotency_key(call: Call) -> str | None:
-    key = call.request.headers.get(IDEMPOTENCY_KEY)
-    if key is not None and not re.fullmatch(_KEY, key):
-        detail = f"{IDEMPOTENCY_KEY} takes 1 to 255 printable ASCII characters without spaces"
-        raise Problem(
-            "invalid_request", detail, Extra(errors=(FieldError(IDEMPOTENCY_KEY, detail),))
-        )
-    return key
-
-
 def _shown(call: Call, status: QueryStatus) -> ShownQuery:
+    newest = status.deliveries[-1] if status.deliveries else None
     return ShownQuery.of(
         status,
         deliveries=[_delivery(one) for one in status.deliveries],
-        links=_links(call, status.query_id),
+        links=links_of(call, status.query_id),
+        host=host_of_target(newest.target if newest else lane_of(status.callback_url)),
+        signature_help=SignatureHelp(
+            webhook_id=newest.delivery_id if newest else None,
+            headers=(ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER),
+        ),
+        **_fate(newest),
     )
+
+
+def _fate(newest: DeliveryStatus | None) -> dict[str, Any]:
+    """Return what happens next with a query's newest webhook, as lists tell it."""
+    if newest is None:
+        nothing = dict.fromkeys(("next_at", "waits_for", "waits_until"))
+        return {"state": "waiting", "attempts": 0, **nothing}
+    return {
+        "state": state_of(newest.state, newest.attempt, newest.reason),
+        "attempts": newest.attempt,
+        "next_at": newest.next_at if newest.state == "due" else None,
+        "waits_for": newest.waits_for,
+        "waits_until": newest.waits_until,
+    }
+
+
+def host_of_target(target: str) -> str:
+    """Return the host in a target, as operators name it."""
+    return target.partition("://")[2].rpartition(":")[0].strip("[]")
 
 
 def _delivery(delivery: DeliveryStatus) -> ShownDelivery:
@@ -139,29 +155,9 @@ def _delivery(delivery: DeliveryStatus) -> ShownDelivery:
     return ShownDelivery.of(delivery, next_at=next_at)
 
 
-def _links(call: Call, query_id: UUID) -> dict[str, str]:
+def links_of(call: Call, query_id: UUID) -> dict[str, str]:
+    """Return the addresses of a query."""
     return {"self": call.link(f"/queries/{query_id}")}
-
-
-def _filter(call: Call) -> QueryFilter:
-    refuse_unknown(call, _PARAMETERS)
-    return QueryFilter(
-        owner=call.own_only,
-        status=_status(call),
-        since=read_moment(call, "from"),
-        until=read_moment(call, "to"),
-        before=page_before(call),
-    )
-
-
-def _status(call: Call) -> Status | None:
-    text = call.request.query_params.get("status")
-    for status in STATUSES:
-        if text == status:
-            return status
-    if text is not None:
-        raise wrong("status", f"{text[:100]!r} is not one of {', '.join(STATUSES)}")
-    return None
 
 
 _PROBLEMS = (
@@ -169,7 +165,6 @@ _PROBLEMS = (
     "receive_timeout", "callback_forbidden", "idempotency_key_reused",
 )  # fmt: skip
 _TEXT = (("type", "string"),)
-_DATE = (*_TEXT, ("format", "date-time"))
 OPERATIONS = (
     Operation(
         "POST",
@@ -184,7 +179,7 @@ OPERATIONS = (
                 AcceptedQuery,
                 headers=(
                     ("Location", "Where the query's status is."),
-                    ("Idempotency-Replayed", "`true` where this key came before."),
+                    (REPLAYED, "`true` where this key came before."),
                 ),
             ),
         ),
@@ -195,7 +190,7 @@ OPERATIONS = (
                 IDEMPOTENCY_KEY,
                 "header",
                 "The same key asks once, however often it is sent.",
-                (("type", "string"), ("pattern", _KEY)),
+                (("type", "string"), ("pattern", KEY_PATTERN)),
             ),
         ),
         problems=_PROBLEMS,
@@ -219,21 +214,14 @@ OPERATIONS = (
         problems=("query_not_found", "invalid_request"),
     ),
     Operation(
-        "GET",
-        "/queries",
-        list_queries,
-        "One's queries, page by page",
+        "POST",
+        "/queries/{query_id}/stop",
+        stop,
+        "Stop what is left of a query's webhooks",
         "queries",
-        (Reply(200, "At most `limit` queries, the newest first.", QueryPage),),
+        (Reply(200, "Stopped; redelivery takes them up again.", StoppedQuery),),
         scope=Scope.QUERY,
-        parameters=(
-            limit_of(MAX_LIMIT),
-            CURSOR,
-            Parameter("status", "query", "Only this status.", (*_TEXT, ("enum", list(STATUSES)))),
-            Parameter("from", "query", "Only queries accepted then or later.", _DATE),
-            Parameter("to", "query", "Only queries accepted before.", _DATE),
-        ),
-        problems=("invalid_request",),
+        problems=("query_not_found", "nothing_to_stop"),
     ),
     Operation(
         "DELETE",

@@ -6,11 +6,13 @@ from starlette.responses import Response
 
 from core.egress.targets import host_name
 from core.errors import TargetForbidden
+from core.storage import asking
 from core.storage.delivery import redelivery
 from core.storage.delivery.redelivery import Redelivered, RedeliveryChoice
 from core.storage.queries import queries
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Extra, FieldError, Problem
+from ingress.http.repeating import KEY, REPLAYED, answer_before, asked_once
 from ingress.models.delivery.redelivery import (
     Redelivery,
     RedeliveryRequest,
@@ -36,7 +38,9 @@ async def redeliver_one(call: Call) -> Response:
             f"query {query_id} has no webhook that waits or has ended: it is under way, or there "
             "is no answer yet",
         )
-    return _answer(matched, done)
+    return json_response(
+        _outcome(matched, done, attempt=next(iter(done.attempts.values()))), HTTPStatus.ACCEPTED
+    )
 
 
 async def redeliver_many(call: Call) -> Response:
@@ -49,21 +53,28 @@ async def redeliver_many(call: Call) -> Response:
         since=asked.filter.since,
         until=asked.filter.until,
     )
+    once = None if asked.dry_run else asked_once(call, "redeliver", asked)
     async with call.deps.pool.transaction() as tx:
+        if before := await answer_before(tx, once):
+            answer = Redelivery.model_validate(before)
+            return json_response(answer, HTTPStatus.ACCEPTED, {REPLAYED: "true"})
         matched = await redelivery.count(tx, wanted)
         done = Redelivered()
         if not asked.dry_run:
             done = await redelivery.redeliver(tx, wanted, limit=asked.limit)
-    return _answer(matched, done)
+        answer = _outcome(matched, done)
+        if once is not None:
+            await asking.answer(tx, once, answer.model_dump(mode="json"))
+    return json_response(answer, HTTPStatus.ACCEPTED)
 
 
-def _answer(matched: dict[str, int], done: Redelivered) -> Response:
-    body = Redelivery(
+def _outcome(matched: dict[str, int], done: Redelivered, attempt: int | None = None) -> Redelivery:
+    return Redelivery(
         matched=matched,
         redelivered=done.count,
+        attempt=attempt,
         webhook_ids=(*done.again, *done.anew)[:SHOWN_IDS],
     )
-    return json_response(body, HTTPStatus.ACCEPTED)
 
 
 def _host(text: str) -> str:
@@ -97,9 +108,17 @@ OPERATIONS = (
         redeliver_many,
         "Send webhooks again, by host, state and time",
         "queries",
-        (Reply(202, "They are due now, or only counted.", Redelivery),),
+        (
+            Reply(
+                202,
+                "They are due now, or only counted.",
+                Redelivery,
+                headers=((REPLAYED, "`true` where this key came before."),),
+            ),
+        ),
         scope=Scope.QUERY,
         body=RedeliveryRequest,
-        problems=_BODY_PROBLEMS,
+        parameters=(KEY,),
+        problems=(*_BODY_PROBLEMS, "idempotency_key_reused", "under_way"),
     ),
 )

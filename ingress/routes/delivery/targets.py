@@ -1,16 +1,26 @@
 """`/targets`: hold or resume the webhooks of a callback target: scheme, host and port."""
 
+from collections.abc import Sequence
+from typing import get_args
+
 from starlette.responses import Response
 
 from core.egress.hosts import MAX_HOST_CHARS
 from core.egress.targets import DEFAULT_PORTS, MAX_PORT, target_of
 from core.errors import TargetForbidden
-from core.storage.delivery import targets
-from core.storage.delivery.targets import TargetState
+from core.storage.delivery import target_pages, targets
+from core.storage.delivery.target_pages import ListedTarget, State
 from ingress.auth.api_keys import Scope
+from ingress.http.cursors import CURSOR, cursor_of_name, limit_of, page_after_name
+from ingress.http.parameters import refuse_unknown, wrong
 from ingress.http.problems import Problem
 from ingress.models.delivery.targets import ShownTarget, ShownTargets, TargetChange
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+STATES: tuple[State, ...] = get_args(State)
+_PARAMETERS = frozenset({"cursor", "limit", "q", "state"})
 
 
 async def disable(call: Call) -> Response:
@@ -18,7 +28,7 @@ async def disable(call: Call) -> Response:
     change, target = await call.body(TargetChange), _target(call)
     async with call.deps.pool.transaction() as tx:
         await targets.disable(tx, target, actor=call.caller.owner, reason=change.reason)
-    return await list_targets(call)
+        return _answer(await target_pages.of(tx, [target]))
 
 
 async def resume(call: Call) -> Response:
@@ -26,13 +36,25 @@ async def resume(call: Call) -> Response:
     change, target = await call.body(TargetChange), _target(call)
     async with call.deps.pool.transaction() as tx:
         await targets.resume(tx, target, actor=call.caller.owner, reason=change.reason)
-    return await list_targets(call)
+        return _answer(await target_pages.of(tx, [target]))
 
 
 async def list_targets(call: Call) -> Response:
-    """Return the targets that were ever disabled."""
-    found = await targets.list_targets(call.deps.pool)
-    return json_response(ShownTargets(targets=tuple(_shown(one) for one in found)))
+    """Return the targets where webhooks wait, or were sent within a day, or that were disabled."""
+    refuse_unknown(call, _PARAMETERS)
+    state, text = call.request.query_params.get("state"), call.request.query_params.get("q")
+    if state is not None and state not in STATES:
+        raise wrong("state", f"{state[:100]!r} is not one of {', '.join(STATES)}")
+    if text is not None and (not 1 <= len(text) <= MAX_HOST_CHARS or "\0" in text):
+        raise wrong("q", f"1 to {MAX_HOST_CHARS} characters, none of them NUL")
+    found = await target_pages.page(
+        call.deps.pool,
+        after=page_after_name(call) or "",
+        text=text,
+        state=state,
+        limit=call.whole("limit", DEFAULT_LIMIT, least=1, most=MAX_LIMIT),
+    )
+    return _answer(found.targets, None if found.next is None else cursor_of_name(found.next))
 
 
 def _target(call: Call) -> str:
@@ -49,8 +71,9 @@ def _target(call: Call) -> str:
         raise Problem("target_not_found", str(error)) from error
 
 
-def _shown(state: TargetState) -> ShownTarget:
-    return ShownTarget.of(state, is_disabled=state.disabled_at is not None)
+def _answer(found: Sequence[ListedTarget], follows: str | None = None) -> Response:
+    shown = (ShownTarget.of(one, is_disabled=one.disabled_at is not None) for one in found)
+    return json_response(ShownTargets(targets=tuple(shown), next=follows))
 
 
 _TEXT = (("type", "string"),)
@@ -78,10 +101,24 @@ OPERATIONS = (
         "GET",
         "/targets",
         list_targets,
-        "Callback targets that were disabled",
+        "Callback targets, page by page",
         "webhooks",
-        (Reply(200, "The newest change first; at most 1,000.", ShownTargets),),
+        (Reply(200, "By name.", ShownTargets),),
         scope=Scope.ADMIN,
+        parameters=(
+            limit_of(MAX_LIMIT),
+            CURSOR,
+            Parameter(
+                "q",
+                "query",
+                "Only with this in its name.",
+                (*_TEXT, ("minLength", 1), ("maxLength", MAX_HOST_CHARS)),
+            ),
+            Parameter(
+                "state", "query", "Only those that are so.", (*_TEXT, ("enum", list(STATES)))
+            ),
+        ),
+        problems=("invalid_request",),
     ),
     Operation(
         "POST",

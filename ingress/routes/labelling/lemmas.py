@@ -17,11 +17,15 @@ async def explain(call: Call) -> Response:
         raise wrong("text", "is missing")
     check_text(call, text)
     meaning = await call.deps.reader.understand(text)
+    nearest = await call.deps.reader.nearest(meaning)
     return json_response(
         Lemmas(
             text=text,
             tokens=tuple(
-                NamingToken.of(token, lemmas=sorted(token.lemmas)) for token in meaning.tokens
+                NamingToken.of(
+                    token, lemmas=sorted(token.lemmas), nearest=nearest.get(token.text, ())
+                )
+                for token in meaning.tokens
             ),
             matched=matched_labels(meaning.matched),
         )

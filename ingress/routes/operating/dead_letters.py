@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from core.storage import asking
 from core.storage.stream import letter_pages, replays
 from core.storage.stream.letter_pages import DeadLetterFilter, ListedLetter
 from core.storage.stream.replays import LetterFilter
@@ -10,6 +11,7 @@ from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of_number, limit_of, page_below
 from ingress.http.parameters import refuse_unknown, wrong
 from ingress.http.problems import Extra, FieldError, Problem, retry_later
+from ingress.http.repeating import KEY, REPLAYED, answer_before, asked_once
 from ingress.models.dead_letters import (
     LetterPage,
     ReplayOutcome,
@@ -65,11 +67,26 @@ async def replay(call: Call) -> Response:
         field = FieldError(f"/{error.name}", str(error))
         raise Problem("invalid_request", detail, Extra(errors=(field,))) from error
     with call.memory(REPLAY_BATCH * EVENT_MAX_BYTES):
-        async with call.deps.pool.connection() as connection:
-            if asked.dry_run:
-                done = await _count(connection, wanted)
-            else:
-                done = await _put_back(call, connection, wanted, asked.limit)
+        if asked.dry_run:
+            async with call.deps.pool.connection() as connection:
+                return json_response(await _count(connection, wanted))
+        return await _replay_once(call, asked, wanted)
+
+
+async def _replay_once(call: Call, asked: ReplayRequest, wanted: LetterFilter) -> Response:
+    """Put letters back, or tell what a request with the same key has put back before."""
+    once = asked_once(call, "replay", asked)
+    async with call.deps.pool.connection() as connection:
+        if before := await answer_before(connection, once):
+            return json_response(ReplayOutcome.model_validate(before), headers={REPLAYED: "true"})
+        try:
+            done = await _put_back(call, connection, wanted, asked.limit)
+        except Problem:  # nothing was put back
+            if once is not None:
+                await asking.drop(connection, once)
+            raise
+        if once is not None:
+            await asking.answer(connection, once, done.model_dump(mode="json"))
     return json_response(done)
 
 
@@ -149,10 +166,19 @@ OPERATIONS = (
         replay,
         "Put records that were set aside back on their topic",
         "dead letters",
-        (Reply(200, "They are on the topic again, or only counted.", ReplayOutcome),),
+        (
+            Reply(
+                200,
+                "They are on the topic again, or only counted.",
+                ReplayOutcome,
+                headers=((REPLAYED, "`true` where this key came before."),),
+            ),
+        ),
         scope=Scope.ADMIN,
         body=ReplayRequest,
+        parameters=(KEY,),
         problems=(
+            "idempotency_key_reused", "under_way",
             "malformed_json", "receive_timeout", "body_too_large", "unsupported_media_type",
             "invalid_request",
         ),

@@ -6,6 +6,7 @@ from ingress.auth.api_keys import Scope
 from ingress.http.parameters import refuse_unknown
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.live.listeners import Viewer
+from ingress.live.rhythm import RHYTHM
 from ingress.live.streaming import MEDIA_TYPE, stream
 from ingress.live.topics import report, shown_jobs
 from ingress.models.page.live import Hello
@@ -21,6 +22,7 @@ SCOPES = {
     "labels": Scope.READ,
     "inbox": Scope.QUERY,
 }
+FOR = "for"
 STANDALONE = "standalone"  # stands where a scope would: only that mode has inboxes
 
 
@@ -31,14 +33,18 @@ async def events(call: Call) -> Response:
     of each topic follows, then its changes. Who reads too slowly gets a new snapshot in place of
     what was missed, and so does who connects again: events need not be counted.
     """
-    refuse_unknown(call, frozenset({"topics"}))
+    refuse_unknown(call, frozenset({"topics", FOR}))
+    longest_s = call.deps.rhythm.longest_s
+    within_s = (
+        call.seconds("for", most=longest_s) if FOR in call.request.query_params else longest_s
+    )
     asked = _asked(call)
     left_out = {name: SCOPES[name].value for name in asked if not call.caller.may(SCOPES[name])}
     if "inbox" in asked and not call.deps.guards.callbacks.policy.inbox:
         left_out["inbox"] = STANDALONE
     told = tuple(name for name in asked if name not in left_out)
     call.hold_waiting()
-    return stream(call, told, Hello(topics=told, left_out=left_out))
+    return stream(call, told, Hello(topics=told, left_out=left_out), within_s)
 
 
 async def pipeline(call: Call) -> Response:
@@ -75,6 +81,12 @@ OPERATIONS = (
                 "query",
                 f"Which topics, with commas between: {', '.join(SCOPES)}.",
                 is_required=True,
+            ),
+            Parameter(
+                FOR,
+                "query",
+                "Seconds after which the stream ends; clients connect again by themselves.",
+                (("type", "number"), ("minimum", 0), ("maximum", RHYTHM.longest_s)),
             ),
             Parameter("Last-Event-ID", "header", "Sent by browsers; any value is a new beginning."),
         ),

@@ -32,7 +32,7 @@ async def patch(call: Call) -> Response:
         CuratedImage(
             image=shown(call, now, ShownImage),
             excluded=now.excluded,
-            is_tagged_by_hand=now.hand_tags is not None,
+            is_tagged_by_hand=now.hand_tags is not None or bool(now.added_tags),
         )
     )
 

@@ -20,6 +20,7 @@ from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.images import ShownImage, Upload, UploadedImage
 from ingress.models.problems import FileError
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
+from ingress.routes.photos import thumbs
 from schemas.topics import Lane
 
 ImageT = TypeVar("ImageT", bound=ShownImage)
@@ -81,8 +82,9 @@ def shown(call: Call, status: ImageStatus, model: type[ImageT], **more: Any) -> 
         image_path=status.path,
         exif_datetime=exif_text(status),
         sha256=sha256.hex() if sha256 else None,
+        colour=None if status.colour is None else f"#{status.colour:06x}",
         error=error,
-        links=image_links(call, status),
+        links={**image_links(call, status), "thumb": thumbs.link(call, status)},
         **more,
     )
 

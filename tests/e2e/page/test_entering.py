@@ -1,14 +1,17 @@
 """Entering the page by a link, and what is left of key and code in the browser."""
 
 import json
+import time
 from typing import Any
 
 import httpx
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from ingress.auth.sessions import LOOPBACK_COOKIE
 from tests.e2e.archive import RunningArchive
 from tests.e2e.page.browsing import PATIENCE_MS, Visit, visit
+from tests.measured import Measured
 
 #: All that a script of the page could find again later.
 _KEPT = """async () => JSON.stringify({
@@ -30,6 +33,12 @@ _KEPT = """async () => JSON.stringify({
   referrer: document.referrer,
   history: history.state,
 })"""
+
+#: What the page's own button does, in this tab.
+_SIGN_OUT = """async () => {
+  const {token} = await (await fetch("/session")).json();
+  await fetch("/session", {method: "DELETE", headers: {"X-CSRF-Token": token}});
+}"""
 
 
 def link_of(archive: RunningArchive) -> dict[str, Any]:
@@ -65,7 +74,8 @@ def test_a_link_enters_and_leaves_neither_key_nor_code_behind(
             assert secret not in kept
             assert not [one for one in addresses(seen) if secret in one]
             assert secret not in archive.log("ingress", lines=10_000)
-        seen.check()
+        assert seen.violations() == []
+        assert seen.strange_requests == []
 
 
 def test_a_link_that_was_used_says_so_and_asks_for_a_key(
@@ -88,7 +98,7 @@ def test_a_link_that_was_used_says_so_and_asks_for_a_key(
 
         assert archive.access.key not in seen.page.evaluate(_KEPT)
         assert not [one for one in addresses(seen) if archive.access.key in one]
-        seen.check()
+        assert seen.violations() == []
 
 
 def test_a_reload_and_another_tab_are_signed_in_too(
@@ -103,4 +113,30 @@ def test_a_reload_and_another_tab_are_signed_in_too(
         other = seen.context.new_page()
         other.goto(f"{seen.base_url}/")
         entered(other)
-        seen.check()
+        assert seen.violations() == []
+        assert seen.strange_requests == []
+
+
+@pytest.mark.parametrize("end", ["signed out", "key revoked"])
+def test_the_end_of_a_session_ends_all_its_tabs(
+    browser: Browser, archive: RunningArchive, measured: Measured, end: str
+) -> None:
+    key = archive.json_of(archive.command("keys", "create", "--owner", "guest", "--json"))
+    made = archive.json_of(archive.command("link", key["key_id"], "--json"))
+    with visit(browser, archive.supervisor.ingress_url, expects_errors=True) as seen:
+        seen.page.goto(made["url"])
+        entered(seen.page)
+        others = [seen.context.new_page() for _ in range(2)]
+        for other in others:
+            other.goto(f"{seen.base_url}/")
+            entered(other)
+
+        if end == "key revoked":
+            assert archive.command("keys", "revoke", key["key_id"]).returncode == 0
+        else:
+            seen.page.evaluate(_SIGN_OUT)
+        began = time.monotonic()
+        for other in others:
+            expect(other.locator("#key")).to_be_visible(timeout=PATIENCE_MS)
+        measured(f"{end}: two tabs asked for a key after {time.monotonic() - began:.1f} s (15)")
+        assert not [page.url for page in others if "code=" in page.url]

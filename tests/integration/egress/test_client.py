@@ -10,6 +10,7 @@ from core.egress.addresses import IPAddress, parse_networks
 from core.egress.answering import RequestTrace
 from core.egress.client import EgressLimits, GuardedClient, _failure, open_client
 from core.egress.guard import TargetGuard
+from core.egress.kept_headers import kept_headers
 from core.egress.targets import TargetPolicy
 from core.errors import ConfigurationError, TargetForbidden, TargetUnreachable
 from core.settings import EgressSettings
@@ -489,3 +490,29 @@ async def test_a_client_opens_from_settings_and_keeps_their_rules(
             await client.check("http://localhost:9/")
 
     assert (exchange.status, exchange.body_excerpt) == (200, b"ok")
+
+
+async def test_the_steps_of_an_exchange_are_timed_also_where_no_answer_comes(
+    client: GuardedClient, receiver: HostileReceiver
+) -> None:
+    answered = await post(client, receiver.url("/slow/0.2", host=HOST))
+    silent = await failure(client, receiver.url("/silent", host="127.0.0.1"), timeout_s=0.3)
+    refused = await failure(client, f"http://{HOST}:1/")
+
+    assert answered.times_ms.keys() == {"dns", "connect", "wait"}
+    assert answered.times_ms["wait"] >= 190
+    assert silent.times_ms["wait"] >= 100, "what is left of the time-out after connecting"
+    assert "wait" not in refused.times_ms
+    assert refused.times_ms.keys() >= {"dns", "connect"}
+
+
+async def test_headers_of_an_answer_are_kept_bounded_and_without_secrets() -> None:
+    many = [(b"Set-Cookie", b"session=s3cret"), (b"X-Long", b"x" * 5000), (b"X-Odd", b"\xe9\x00")]
+    kept = kept_headers([*many, *[(b"x", b"y")] * 100])
+
+    assert kept[:3] == (
+        ("set-cookie", "(not kept)"),
+        ("x-long", "x" * 1024),
+        ("x-odd", "\u00e9\ufffd"),
+    )
+    assert len(kept) == 40

@@ -40,6 +40,8 @@ async def test_tls_sees_the_name_while_the_socket_goes_to_the_checked_address() 
     assert (exchange.status, large.status) == (200, 200)
     assert exchange.remote_address == "127.0.0.1"
     assert names == [HOST]
+    assert exchange.times_ms.keys() == {"dns", "connect", "tls", "wait"}
+    assert large.times_ms.keys() == {"wait"}, "the connection was kept"
     assert receiver.requests[0].headers["host"] == f"{HOST}:{receiver.port}"
     assert len(receiver.requests[1].body) == 3_000_000
 

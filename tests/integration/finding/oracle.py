@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -85,26 +85,45 @@ def _tagged(
     chance: random.Random, number: int, path: str, image_id: UUID, owner: str | None
 ) -> image_tags.TaggedImage:
     names = chance.sample(LABELS, chance.randint(0, 4))
-    scores = sorted(((chance.choice(SCORES), name) for name in names), reverse=True)
     exif = chance.choice((None, START + timedelta(days=chance.randint(0, 9)), FUTURE))
+    one = tagged(
+        image_id, f"file:{path}", {name: chance.choice(SCORES) for name in names}, path=path
+    )
+    found = replace(
+        one.tags,
+        sha256=number.to_bytes(32, "big"),
+        exif_datetime=None if exif is None else exif.replace(tzinfo=None),
+        camera=chance.choice(CAMERAS),
+    )
+    return replace(one, owner=owner, tags=found)
+
+
+def tagged(
+    image_id: UUID,
+    uri: str,
+    scores: Mapping[str, int],
+    *,
+    path: str = "a.jpg",
+    label_version: int = 1,
+) -> image_tags.TaggedImage:
+    """An image with these tags, as the tagging role stores it."""
+    best_first = sorted(scores.items(), key=lambda item: -item[1])
     return image_tags.TaggedImage(
         image_id=image_id,
-        uri=f"file:{path}",
+        uri=uri,
         path=path,
-        owner=owner,
+        owner=None,
         job_id=None,
         tags=ImageTags(
-            tags=tuple(TagScore(name, score) for score, name in scores),
-            sha256=number.to_bytes(32, "big"),
+            tags=tuple(TagScore(name, score) for name, score in best_first),
+            sha256=image_id.bytes * 2,
             width=4,
             height=3,
             model="fake-1",
             preprocessing="exact-1",
             embedding=b"\x00\x38" * 4,
-            exif_datetime=None if exif is None else exif.replace(tzinfo=None),
-            camera=chance.choice(CAMERAS),
         ),
-        label_version=1,
+        label_version=label_version,
         top_k=4,
     )
 
@@ -156,7 +175,7 @@ def _matches(row: Mapping[str, Any], wanted: ImageFilter, names: Mapping[int, st
         wanted.folder is None or row["path"].startswith(f"{wanted.folder}/"),
         wanted.camera in {None, row["camera"]},
         wanted.excluded in {None, row["excluded"]},
-        wanted.hand_tagged in {None, row["hand_tags"] is not None},
+        wanted.hand_tagged in {None, row["hand_tags"] is not None or bool(row["added_tags"])},
         wanted.has_tags in {None, bool(row["tags"])},
         not set(wanted.without) & set(row["tags"]),
     )

@@ -45,11 +45,14 @@ schemathesis.openapi.format(
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: Any, kwargs: dict[str, Any]) -> None:
-    """Long polls are asked for, but short ones: what counts is how many requests there are.
+    """Long polls and streams are asked for, but short ones: what counts is how many there are.
 
     Here and not in `map_query`, which chains of requests do not pass.
     """
     query = case.query or {}
+    if case.path == "/events":
+        case.query = query | {"for": MAX_WAIT_S}
+        return
     try:
         wait = float(query.get("wait", 0))  # a number, or one as text
     except (TypeError, ValueError):

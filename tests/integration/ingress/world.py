@@ -26,6 +26,7 @@ from core.storage.archive import image_tags, images, parked_images
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.archive.images import FailedImage, ImageStatus
 from core.storage.archive.parked_images import ParkedImage
+from core.storage.archive.thumbs import PostgresThumbs
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import outbox
@@ -41,16 +42,18 @@ from ingress.auth.sessions import TRIES_BURST, TRIES_PER_S, SessionRing
 from ingress.departures import Departures
 from ingress.dependencies import Dependencies, Guards, InstanceFacts
 from ingress.http.bodies import MAX_JSON_BYTES
-from ingress.http.limits import Places, RateLimit, SharedBudget, burst_of
+from ingress.http.limits import THUMBS_PER_S, Places, RateLimit, SharedBudget, burst_of
 from ingress.live.poller import poller_of
 from ingress.live.rhythm import Rhythm
 from ingress.live.watching import PipelineWatch
 from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
+from ingress.reading.thumbs import Thumbs
 from schemas.record import Partition, Record
 from schemas.topics import IMAGES_ARRIVED
 from tests.fakes.publisher import MemoryPublisher
 from tests.fakes.resolver import ScriptedResolver
+from tests.fakes.thumbs import ScriptedThumbs
 from tests.unit.language.loaded import lemmatizer
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -184,6 +187,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.broker.partition = PARTITION
+        self.decoder = ScriptedThumbs()
+        self.blobs = BlobStore(PostgresBlobs(self.pool), {}, ReadLimits(2**25, 4))
         self.resolver = ScriptedResolver({"example.org": [["93.184.215.14"]]})
         self.deps = self._dependencies()
         self.app = create_app(self.deps)
@@ -215,13 +220,17 @@ class World:
                     burst_of(self.settings.requests_per_second),
                     clock,
                 ),
+                thumb_rate=RateLimit(THUMBS_PER_S, burst_of(THUMBS_PER_S), clock),
                 bodies=SharedBudget(self.settings.max_bytes_in_flight),
                 places=Places.of(self.settings.max_connections),
                 callbacks=TargetGuard(self.policy, self.resolver),
                 link_keys=(LINK_KEY,),
                 probe=self.probe or (lambda content: sniff.probe(content, limits)),
             ),
-            blobs=BlobStore(PostgresBlobs(self.pool), {}, ReadLimits(2**25, 4)),
+            blobs=self.blobs,
+            thumbs=Thumbs(
+                PostgresThumbs(self.pool), self.blobs.read_soon, self.decoder, clock=clock
+            ),
             keeps_blobs_in_database=True,
             files=RootedFiles(Roots({"photos": self.photos})),
             reader=self.reader(self.pool, "", _lemmatizer=lemmatizer()),

@@ -10,6 +10,7 @@ from schemas.dead_letter import DeadLetterPlace
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED, IMAGES_BULK
 from tests.command import COMMAND
+from tests.integration.ingress.page.beating import all_roles_beat
 from tests.integration.site import Site
 
 KEY = "k" * 43 + "="
@@ -129,3 +130,13 @@ async def test_keys_targets_images_and_webhooks_can_be_read(site: Site) -> None:
     assert nothing == {"matched": {}, "again": [], "anew": []}
     assert await read(site, "retag", "--all", "--dry-run") == {"images": 0}
     assert await read(site, "endpoints", "list") == []
+
+
+async def test_the_status_is_that_of_health_and_so_is_the_exit_code(site: Site) -> None:
+    silent = await read(site, "status", code=1)
+    await all_roles_beat(site.pool)
+    told = await read(site, "status")
+
+    assert silent["roles"]["tagging"]["status"] == "silent"
+    assert {role["status"] for role in told["roles"].values()} == {"idle"}
+    assert [stage["waiting"] for stage in told["stages"]] == [0] * 7

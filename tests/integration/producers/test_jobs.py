@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
 from core.blobs.roots import Roots
+from core.messaging.ports import Sent
 from core.storage.archive import jobs
 from core.storage.archive.jobs import DirectoryJob, DirectoryOptions
 from core.storage.pool import Pool
@@ -15,6 +17,7 @@ from producers.folders.announcing import Announcer
 from producers.jobs import JobRunner
 from producers.publishing import Patience
 from schemas.image import ImageArrived
+from schemas.record import Record
 from schemas.topics import IMAGES_BULK
 from tests.fakes.publisher import MemoryPublisher
 
@@ -203,3 +206,44 @@ async def test_the_total_is_counted_while_the_job_runs(
 
     assert (job.total, job.state) == (100, "running")
     await running
+
+
+class HoldingKafka(MemoryPublisher):
+    """A broker that holds the job while it takes a batch."""
+
+    hold: Callable[[], Awaitable[object]] | None = None
+
+    async def publish(self, records: Sequence[Record]) -> list[Sent]:
+        sent = await super().publish(records)
+        if self.hold is not None:
+            await self.hold()
+            self.hold = None
+        return sent
+
+
+async def test_a_held_job_stops_behind_its_batch_and_goes_on_behind_it(
+    pool: Pool, root: Path
+) -> None:
+    job_id, kafka = await make(pool), HoldingKafka()
+    kafka.hold = lambda: jobs.pause(pool, job_id)
+
+    assert await runner(pool, kafka, root).run_next(asyncio.Event())
+    held = await read(pool, job_id)
+    assert not await runner(pool, kafka, root).run_next(asyncio.Event()), "nobody takes it"
+    assert await jobs.resume(pool, job_id)
+    assert not await jobs.resume(pool, job_id)
+    assert await runner(pool, kafka, root).run_next(asyncio.Event())
+    done = await read(pool, job_id)
+
+    assert (held.state, held.announced) == ("paused", 10), "what was announced is noted"
+    assert (done.state, done.announced) == ("done", len(NAMES))
+    assert len(kafka.records) == len(NAMES), "no photo was announced twice"
+    assert not await jobs.pause(pool, job_id)
+
+
+async def test_a_held_job_is_cancelled_like_any_other(pool: Pool) -> None:
+    job_id = await make(pool)
+    assert await jobs.pause(pool, job_id)
+
+    assert await jobs.cancel(pool, job_id)
+    assert (await read(pool, job_id)).state == "cancelled"

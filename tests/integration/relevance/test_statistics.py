@@ -55,7 +55,7 @@ async def assert_counts_are_right(pool: Pool) -> None:
             "JOIN labels l ON l.id = t.label_id GROUP BY 1"
         )
     }
-    days = await pool.fetch("SELECT exif_datetime::date::text AS d FROM tagged_images ORDER BY 1")
+    days = await pool.fetch("SELECT day_of(taken_at) AS d FROM images WHERE status <> 'deleted'")
     statuses = await pool.fetch("SELECT status, count(*) FROM images GROUP BY 1")
     cameras = await pool.fetch(
         "SELECT camera, count(*) FROM tagged_images WHERE camera IS NOT NULL"

@@ -84,7 +84,13 @@ class Story:
         made = tagged(number, *((name, self.chance.randrange(1, 10**6)) for name in names))
         camera = self.chance.choice([None, "Leica", "Nikon"])
         exif = datetime(2020, 1, self.chance.randrange(1, 4))  # noqa: DTZ001 - as EXIF
-        tags = replace(made.tags, camera=camera, exif_datetime=exif, perceptual_hash=number + 1)
+        tags = replace(
+            made.tags,
+            camera=camera,
+            exif_datetime=exif,
+            perceptual_hash=number + 1,
+            width=self.chance.choice([300, 400, 4000]),
+        )
         return replace(made, tags=tags)
 
     def owner(self) -> str | None:
@@ -152,7 +158,9 @@ async def brute_force(pool: Pool, owner: str | None) -> Seen:
     rows = await pool.fetch(
         "SELECT i.*, t.id AS number, t.camera, t.sha256 AS tagged_sha256,"
         " t.perceptual_hash AS hash,"
-        " day_taken(t.exif_datetime, t.created_at) AS day,"
+        " CASE WHEN i.status <> 'deleted' THEN day_of(i.taken_at) END AS day,"
+        " month_taken(t.exif_datetime, t.created_at) AS month,"
+        " ratio_of(t.width, t.height) AS ratio,"
         " (SELECT array_agg(owner) FROM image_owners o WHERE o.image_id = i.image_id) AS owners"
         " FROM images i LEFT JOIN tagged_images t USING (image_id)"
     )
@@ -168,7 +176,11 @@ async def brute_force(pool: Pool, owner: str | None) -> Seen:
 async def assert_all_readers_agree(pool: Pool, owner: str | None) -> None:
     seen = await brute_force(pool, owner)
     assert await statistics.counts(pool, "status", owner=owner) == seen.of("status")
-    assert await statistics.counts(pool, "day", owner=owner) == seen.of("day", has_tags=True)
+    assert await statistics.counts(pool, "day", owner=owner) == seen.of("day")
+    assert await statistics.counts(pool, "ratio", owner=owner) == seen.of("month", has_tags=True)
+    for month, mean in (await statistics.means(pool, "ratio", owner=owner)).items():
+        ratios = [row["ratio"] for row in seen.rows if row["number"] and row["month"] == month]
+        assert mean == sum(ratios) / len(ratios)
     assert await statistics.cameras(pool, 9, owner=owner) == seen.of("camera", has_tags=True)
     numbers = [row["number"] for row in seen.rows if row["number"] is not None]
     tags = await pool.fetch(

@@ -69,7 +69,9 @@ def pruner(
     failed: list[str] | None = None,
 ) -> Pruner:
     told: list[str] = [] if failed is None else failed
-    return Pruner(pool.transaction, outside or MemoryKeeper(), settings, told.append)
+    return Pruner(
+        pool.transaction, {"kept_bytes": outside or MemoryKeeper()}, settings, told.append
+    )
 
 
 async def round_of(one: Pruner) -> Counter[str]:

@@ -13,7 +13,6 @@ from core.storage import keys, sessions
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.sessions import PageSession
-from tests.fakes.blobs import MemoryKeeper
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -101,9 +100,7 @@ async def test_what_has_ended_is_pruned_a_day_later(pool: Pool) -> None:
     for digest, ends_at in ((b"1", NOW - 2 * DAY), (b"2", NOW - DAY / 2), (b"3", NOW + DAY)):
         await begin(pool, digest, ends_at)
         await sessions.add_code(pool, b"c" + digest, "a", ends_at)
-    one = Pruner(
-        pool.transaction, MemoryKeeper(), RetentionSettings(_env_file=None), lambda _: None
-    )
+    one = Pruner(pool.transaction, {}, RetentionSettings(_env_file=None), lambda _: None)
 
     while await one.step():
         pass

@@ -10,6 +10,7 @@ import pytest
 
 from core.storage.best import combo_repair
 from core.storage.pool import Pool
+from core.storage.stream import heartbeats
 from tests.counting import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -17,7 +18,7 @@ WITHIN_S = 90.0  # the tagging process loads its model first
 
 
 @pytest.mark.parametrize("role", ["tagging", "query", "delivery"])
-async def test_a_role_alone_prunes_repairs_and_folds(
+async def test_a_role_alone_prunes_repairs_and_folds_and_says_that_it_lives(
     role: str, pool: Pool, database_url: str, tmp_path: Path
 ) -> None:
     await pool.execute(
@@ -40,7 +41,10 @@ async def test_a_role_alone_prunes_repairs_and_folds(
             await pool.fetchval(
                 "SELECT NOT EXISTS (SELECT FROM queries) AND (SELECT ready FROM combo_state) "
                 "AND NOT EXISTS (SELECT FROM total_changes) "
-                "AND EXISTS (SELECT FROM totals WHERE kind = 'camera' AND images = 1)"
+                "AND EXISTS (SELECT FROM totals WHERE kind = 'camera' AND images = 1) "
+                "AND EXISTS (SELECT FROM heartbeats WHERE role = $1 AND stopped_at IS NULL"
+                "            AND about ? 'waits_for')",  # the broker
+                role,
             )
         )
 
@@ -56,3 +60,7 @@ async def test_a_role_alone_prunes_repairs_and_folds(
             process.send_signal(signal.SIGTERM)
             await asyncio.wait_for(process.wait(), 30)
     assert process.returncode == 0, log.read_text(errors="replace")[-2000:]
+    async with pool.connection() as connection:
+        parts = await heartbeats.all_of_them(connection)
+    assert {role, "upkeep"} <= {part.role for part in parts}
+    assert all(part.stopped_at for part in parts)

@@ -14,7 +14,8 @@ from core.errors import ImageUnreadable, PermanentError
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import DecodeSettings, TaggingSettings
 from core.tags import Label, Postponed, Tagged, TagRequest
-from core.vision.decoding.decoder import Decoded, DecodePool
+from core.vision.decoding.decoder import DecodePool
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.opening import open_taggers
 from core.vision.ports import Decoder

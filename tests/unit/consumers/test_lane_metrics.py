@@ -28,7 +28,7 @@ def test_attempts_are_counted_by_what_came_of_them() -> None:
         Tried(Attempt(NOW, 0, error="timeout"), Settled("due")),
         Tried(Attempt(NOW, 0), Settled("due"), own_fault=True),
     ):
-        watch.tried(tried)
+        watch.tried("https://h:443", tried)
 
     names = ("delivered", "http_5xx", "timeout", "own_fault")
     counted = [value(metrics, "delivery_attempts_total", outcome=name) for name in names]

@@ -15,7 +15,7 @@ from consumers.delivery.courier import OutgoingPicture
 from consumers.delivery.pictures import CopyCache, EncodedCopy, StoredPictures
 from core.errors import DatabaseAway, ImageMissing, PermanentError
 from core.transaction import Transaction
-from core.vision.decoding.decoder import OutgoingCopy
+from core.vision.decoding.pool.answers import OutgoingCopy
 from tests.fakes.transactions import NoTransaction
 
 CONTENT = b"the bytes of a picture"

@@ -304,3 +304,31 @@ async def test_a_token_that_can_never_be_met_is_answered_at_once_with_its_reason
     assert completed.type is AnswerType.COMPLETED
     assert archive.asked == [((2,), 1)]  # no search was made for it
     assert answers.parked == []
+
+
+@dataclass
+class BrokenArchive(MemoryArchive):
+    """Breaks where a query names dogs."""
+
+    async def best_all(
+        self, sought: Sequence[LabelQuery]
+    ) -> list[list[ImageMatch] | PermanentError]:
+        if any(DOG.label_id in one.label_ids for one in sought):
+            raise OverflowError("cannot convert float infinity to integer")
+        return await super().best_all(sought)
+
+
+async def test_a_waiting_query_that_breaks_is_answered_and_costs_no_other() -> None:
+    queries = [received(text).event for text in ("cats", "dog", "cats again")]
+    answers, outbox = MemoryAnswers(due=[(query, False) for query in queries]), MemoryOutbox()
+    room = WaitingRoom(no_transaction, WordList(), BrokenArchive(), answers, outbox)
+
+    assert await room.serve() == 3
+
+    events = {event.query_id: event for event in map(event_of, outbox.published)}
+    kinds = [events[query.query_id or uuid4()].type for query in queries]
+    assert kinds == [AnswerType.NO_MATCH, AnswerType.FAILED, AnswerType.NO_MATCH]
+    error = events[queries[1].query_id or uuid4()].error
+    assert error is not None
+    assert error.reason == "unexpected_error"
+    assert "OverflowError" in error.detail

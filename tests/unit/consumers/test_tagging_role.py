@@ -1,6 +1,7 @@
 """The tagging role, with ports in memory."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -98,6 +99,7 @@ class MemoryTable:
     parked: dict[str, tuple[Slowness, Made]] = field(default_factory=dict)
     places: list[tuple[UUID, Place]] = field(default_factory=list)
     superseded: dict[UUID, Made] = field(default_factory=dict)
+    per_job: Counter[UUID] = field(default_factory=Counter)
 
     async def label_version(self, tx: Transaction) -> int:
         return self.version
@@ -140,8 +142,11 @@ class MemoryTable:
         self.parked |= {received.event.event.uri: (why, at) for received, why, at in images}
         self.places += places
 
-    async def supersede(self, tx: Transaction, done: Sequence[tuple[UUID, Made]]) -> None:
+    async def supersede(
+        self, tx: Transaction, done: Sequence[tuple[UUID, Made]], per_job: Mapping[UUID, int]
+    ) -> None:
         self.superseded |= dict(done)
+        self.per_job.update(per_job)
 
 
 def received(

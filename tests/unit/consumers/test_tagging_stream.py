@@ -125,8 +125,9 @@ class Table:
     async def park(self, tx: Any, images: Any, places: Any) -> None:
         raise AssertionError(images)
 
-    async def supersede(self, tx: Any, done: Sequence[tuple[UUID, Made]]) -> None:
+    async def supersede(self, tx: Any, done: Sequence[tuple[UUID, Made]], per_job: Any) -> None:
         assert done
+        assert not per_job
 
 
 def received(number: int) -> Received[Arrival]:

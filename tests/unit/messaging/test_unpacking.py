@@ -16,6 +16,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
 
 from core.messaging.kafka import unpacking
 from core.messaging.kafka.consumer import GroupConsumer
@@ -184,6 +185,37 @@ def test_one_fetch_is_bounded_by_keys_and_headers_as_by_values() -> None:
     )
     assert len(result.getall(250)) == unpacking.FETCH_BYTES // (2 * MIB)
     assert sum(len(result.getall(250)) for _ in range(31)) == 62
+
+
+def empty_marker(base: int) -> bytes:
+    """Return what compaction leaves of a transaction's marker: its header alone."""
+    raw = bytearray(batch("none", [1], base=base)[:61])
+    raw[8:12] = (61 - 12).to_bytes(4, "big")
+    raw[21:23] = (0x30).to_bytes(2, "big")  # of a transaction, and a marker
+    raw[43:51] = (7).to_bytes(8, "big")  # its producer
+    raw[57:61] = bytes(4)  # no records
+    raw[17:21] = calc_crc32c(bytes(raw[21:])).to_bytes(4, "big")
+    return bytes(raw)
+
+
+def test_a_marker_without_its_record_is_passed_and_said_to_be() -> None:
+    place = TopicPartition("t", 0)
+    data = batch("none", [1, 1]) + empty_marker(2) + empty_marker(3)
+    records = fetcher.PartitionRecords(
+        place, unpacking.FetchedBatches(data), [], 0, None, None, True, fetcher.READ_COMMITTED
+    )
+    result = unpacking.BoundedResult(
+        place, assignment=Assignment(), partition_records=records, backoff=0
+    )
+
+    taken = result.getall(2)
+    assert isinstance(taken, unpacking.HandedOut)
+    assert (taken.start, taken.end, len(taken)) == (0, 2, 2)
+    passed = result.getall(2)
+    assert isinstance(passed, unpacking.HandedOut)
+    assert (passed.start, passed.end, len(passed)) == (2, 4, 0)
+    assert passed, "a stretch without records is not lost on the way"
+    assert not result.has_more()
 
 
 def unpackers() -> list[threading.Thread]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from core.errors import PermanentError
 from core.tags import Label, Postponed, TagRequest
-from core.vision.decoding.decoder import Decoded
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.giving_way import SHORT_S, YieldingModel
 from core.vision.tagger import ClipTagger, TaggerOptions
 from tests.fakes.vision import HashModel, MemoryDecoder

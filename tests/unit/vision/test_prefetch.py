@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.errors import ImageUnreadable, PermanentError, TransientError
-from core.vision.decoding.decoder import Decoded
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.prefetch import Outcome, decoded_batches
 
 

@@ -1,13 +1,60 @@
-"""What a decoder's answer may say: one that was taken over may say anything."""
+"""What a decoder answers, and what it may say: one that was taken over may say anything."""
 
 import re
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from core.errors import ImageUnreadable
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ImageUnreadable, PermanentError
 from core.vision.decoding import worker_protocol
 from core.vision.decoding.metadata import moments
+from core.vision.decoding.metadata.names import camera_name
+from core.vision.decoding.perceptual import perceptual_hash
 
 _REASON = re.compile(r"[a-z_]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One picture as the model sees it.
+
+    Attributes:
+        pixels: uint8, (height, width, 3), RGB.
+        media_type: the media type of the bytes.
+        width: of the source as seen, after EXIF orientation.
+        height: of the source as seen.
+        sha256: of the source's bytes.
+        exif_datetime: time of the shot as written, without zone.
+        exif_source: the field that it comes from, one of `worker_protocol.EXIF_SOURCES`.
+        camera: maker and model, at most 100 characters.
+        perceptual_hash: see `perceptual.perceptual_hash`; the same whatever engine comes next.
+        truncated: whether the file ends before the picture does; the pixels show what there is.
+        colour: mean of the picture in sRGB, 0xRRGGBB.
+        thumb: a small JPEG of the picture (`thumbnail.small`).
+    """
+
+    pixels: NDArray[np.uint8]
+    media_type: str
+    width: int
+    height: int
+    sha256: bytes
+    exif_datetime: datetime | None
+    camera: str | None = None
+    perceptual_hash: int | None = None
+    truncated: bool = False
+    exif_source: str | None = None
+    colour: int | None = None
+    thumb: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingCopy:
+    """An encoded picture made from another."""
+
+    media_type: str
+    data: bytes
 
 
 def refusal(head: worker_protocol.Head) -> ImageUnreadable:
@@ -29,3 +76,39 @@ def time_of_shot(moment: object, source: object) -> tuple[datetime | None, str |
     if source not in worker_protocol.EXIF_SOURCES or not moments.plausible(taken):
         raise ValueError(f"time of the shot {moment!r} by {source!r}")
     return taken, str(source)
+
+
+def decoded(
+    head: worker_protocol.Head, body: bytearray, form: worker_protocol.PixelFormat
+) -> Decoded:
+    """Return the picture in an answer.
+
+    Raises:
+        KeyError, TypeError, ValueError: there is none in it.
+    """
+    # A worker that was taken over may say anything; what is kept must be a time and printable.
+    pixels = form.height * form.width * 3
+    taken, source = time_of_shot(head["exif_datetime"], head["exif_source"])
+    return Decoded(
+        pixels=np.frombuffer(body, np.uint8, pixels).reshape(form.height, form.width, 3),
+        media_type=str(head["media_type"]),
+        width=int(head["width"]),
+        height=int(head["height"]),
+        sha256=bytes.fromhex(head["sha256"]),
+        exif_datetime=taken,
+        exif_source=source,
+        camera=camera_name("", head["camera"]),
+        perceptual_hash=perceptual_hash(bytes.fromhex(head["grey"])),
+        truncated=bool(head["truncated"]),
+        colour=int.from_bytes(bytes.fromhex(head["colour"])[:3], "big"),
+        thumb=bytes(memoryview(body)[pixels:]),
+    )
+
+
+def copy_in(
+    answer: tuple[worker_protocol.Head, bytearray] | PermanentError,
+) -> OutgoingCopy | PermanentError:
+    """Return the copy in an answer."""
+    if isinstance(answer, PermanentError):
+        return answer
+    return OutgoingCopy(str(answer[0].get("media_type")), bytes(answer[1]))

@@ -292,6 +292,14 @@ async def test_an_outage_of_the_database_is_followed_by_snapshots(world: World) 
     assert heard.of("images")[-1]["changed"] == []
 
 
+async def test_a_stream_ends_when_it_was_asked_to(world: World) -> None:
+    async with world.client(Scope.READ) as http:
+        answer = await http.get("/events?topics=images&for=0.3")
+        problem_in(await http.get("/events?topics=images&for=601"), "invalid_request")
+
+    assert answer.text.count("event: hello") == 1
+
+
 async def test_unknown_topics_are_refused_and_any_key_may_listen(world: World) -> None:
     async with world.client(Scope.UPLOAD) as http:
         problem_in(await http.get("/events?topics=images,money"), "invalid_request")

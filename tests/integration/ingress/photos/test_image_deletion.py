@@ -18,7 +18,7 @@ from core.settings import DatabaseSettings, RetentionSettings, load
 from core.storage.archive import blobs, image_deletion
 from core.storage.pool import Pool, open_pool
 from core.storage.stream.outbox import headers_from_json
-from core.vision.decoding.decoder import OutgoingCopy
+from core.vision.decoding.pool.answers import OutgoingCopy
 from ingress.auth.api_keys import Scope
 from ingress.main import Opened
 from schemas.record import Record
@@ -46,7 +46,7 @@ async def pruned(pool: Pool) -> dict[str, int]:
         await pool.execute(f"UPDATE {table} SET created_at = now() - $1::interval", AGE)
     settings = RetentionSettings(_env_file=None)
     told: list[str] = []
-    pruner = Pruner(pool.transaction, MemoryKeeper(), settings, told.append)
+    pruner = Pruner(pool.transaction, {"kept_bytes": MemoryKeeper()}, settings, told.append)
     while await pruner.step():
         pass
     assert told == []
@@ -185,7 +185,12 @@ async def test_bytes_that_are_sent_again_while_the_pruner_works_are_kept(
     async with open_pool(settings) as other, other.transaction() as tx:
         # An upload that has put its bytes, and not its row yet.
         await blobs.PostgresBlobs(other).put(DIGEST, PHOTO, tx)
-        pruner = Pruner(pool.transaction, MemoryKeeper(), RetentionSettings(_env_file=None), print)
+        pruner = Pruner(
+            pool.transaction,
+            {"kept_bytes": MemoryKeeper()},
+            RetentionSettings(_env_file=None),
+            print,
+        )
         while await pruner.step():
             pass
 

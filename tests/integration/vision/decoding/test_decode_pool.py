@@ -18,9 +18,10 @@ from PIL import Image
 
 from core.errors import ConfigurationError, ImageUnreadable, PermanentError, TransientError
 from core.settings import MIB, DecodeSettings
-from core.tags import Postponed, Slowness
+from core.tags import Postponed, Slowness, ThumbSize
 from core.vision.decoding import sniff
-from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy, pool_limits
+from core.vision.decoding.decoder import DecodePool, pool_limits
+from core.vision.decoding.pool.answers import Decoded, OutgoingCopy
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import pictures
@@ -274,10 +275,11 @@ async def test_copies_and_thumbnails_are_made_by_the_same_workers(pool: DecodePo
     assert isinstance(copy, OutgoingCopy)
     assert copy.media_type == sniff.JPEG
     assert b"secret" not in copy.data
-    small = await pool.thumbnail(data, 100)
+    small = await pool.thumb_soon(data, ThumbSize.SMALL)
     assert isinstance(small, OutgoingCopy)
-    assert sniff.probe(small.data, sniff.Limits()) == sniff.SniffedPicture(sniff.JPEG, 100, 75)
-    assert isinstance(await pool.thumbnail(b"junk", 100), ImageUnreadable)
+    seen = sniff.probe(small.data, sniff.Limits())
+    assert (seen.media_type, seen.height) == (sniff.JPEG, 240)
+    assert isinstance(await pool.thumb_soon(b"junk", ThumbSize.SMALL), ImageUnreadable)
 
 
 async def test_leaving_the_block_leaves_no_process_and_no_descriptor() -> None:

@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 
 from core.errors import ImageUnreadable
 from core.settings import MIB
-from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy
+from core.vision.decoding.decoder import DecodePool
+from core.vision.decoding.pool.answers import Decoded, OutgoingCopy
 from core.vision.decoding.worker_process import PoolLimits
 from tests.fakes import pictures
 from tests.integration.vision.decoding import escapes

@@ -10,8 +10,9 @@ from PIL import Image
 from core.errors import ImageUnreadable
 from core.settings import MIB
 from core.vision.decoding import sniff
-from core.vision.decoding.decoder import Decoded, DecodePool
+from core.vision.decoding.decoder import DecodePool
 from core.vision.decoding.limits import cost
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.fakes import odd_pictures, pictures

@@ -11,7 +11,8 @@ import pytest
 from core.errors import ImageUnreadable
 from core.settings import MIB
 from core.vision.decoding import sniff
-from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy
+from core.vision.decoding.decoder import DecodePool
+from core.vision.decoding.pool.answers import Decoded, OutgoingCopy
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from tests.integration.vision.decoding import escapes

@@ -147,17 +147,6 @@ def test_bytes_that_are_no_picture_do_not_leave() -> None:
         outgoing.strip_metadata(cut[:100], LIMITS)
 
 
-@pytest.mark.parametrize("size", [(4000, 3000), (300, 900), (20, 10)])
-def test_a_thumbnail_is_small_upright_and_free_of_metadata(size: tuple[int, int]) -> None:
-    kind, copy = outgoing.thumbnail(pictures.jpeg(1, size, exif=exif(6)), LIMITS, 256)
-    assert kind == sniff.JPEG
-    assert SECRET not in copy
-    with Image.open(io.BytesIO(copy)) as image:
-        assert max(image.size) == min(256, max(size))
-        assert (image.width > image.height) == (size[1] > size[0])
-        assert not image.getexif()
-
-
 def test_chunks_that_nobody_knows_do_not_leave() -> None:
     """The byte mutators found that a deny-list let `EXID` pass, with all of the EXIF."""
     webp, png = (

@@ -8,8 +8,9 @@ from PIL import Image
 from core.settings import MIB
 from core.storage.finding.duplicates import SAME_PHOTO_BITS
 from core.vision.decoding import pixels
-from core.vision.decoding.decoder import Decoded, DecodePool
+from core.vision.decoding.decoder import DecodePool
 from core.vision.decoding.perceptual import FLAT, perceptual_hash
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.decoding.worker_process import PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from standalone.demo.photos import copy_free_photos

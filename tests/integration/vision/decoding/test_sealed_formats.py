@@ -8,7 +8,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from core.settings import MIB
-from core.vision.decoding.decoder import Decoded, DecodePool, OutgoingCopy
+from core.tags import ThumbSize
+from core.vision.decoding.decoder import DecodePool
+from core.vision.decoding.pool.answers import Decoded, OutgoingCopy
 from core.vision.decoding.worker_process import PoolLimits
 from tests.fakes import pictures
 from tests.integration.vision.decoding import escapes, hostile
@@ -59,9 +61,17 @@ def lab(image: Image.Image) -> Image.Image:
 async def everything(pool: DecodePool, data: bytes) -> tuple[object, ...]:
     """Return all that a worker can make of a picture, for comparison."""
     picture = await pool.decode(data)
-    made = [await pool.outgoing_copy(data), await pool.thumbnail(data, 100)]
+    thumbs = [await pool.thumb_soon(data, size) for size in ThumbSize]
+    made = [await pool.outgoing_copy(data), *thumbs]
     seen = (
-        (picture.pixels.tobytes(), picture.camera, picture.exif_datetime, picture.perceptual_hash)
+        (
+            picture.pixels.tobytes(),
+            picture.camera,
+            picture.exif_datetime,
+            picture.perceptual_hash,
+            picture.thumb,
+            picture.colour,
+        )
         if isinstance(picture, Decoded)
         else str(picture)
     )

@@ -13,7 +13,8 @@ import pytest
 from core.errors import ImageUnreadable, TransientError
 from core.settings import MIB
 from core.tags import Postponed, Slowness
-from core.vision.decoding.decoder import Decoded, DecodePool
+from core.vision.decoding.decoder import DecodePool
+from core.vision.decoding.pool.answers import Decoded
 from core.vision.decoding.worker_process import DecoderProcess, PoolLimits
 from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.prefetch import decoded_batches

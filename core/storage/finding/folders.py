@@ -1,0 +1,64 @@
+"""Folders that images are in, counted, and found without reading the images between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.storage.finding import image_pages
+from core.storage.finding.filters import ImageFilter
+from core.transaction import Transaction
+
+#: Folders of one answer; a form shows no more.
+MOST_FOLDERS = 200
+#: Folders looked at until so many were found that the caller sees something in.
+_MOST_STEPS = 2_000
+# From one folder to the next, along index images_folder: each step skips all that lies below one.
+# What follows a name may be less than "/": "2020 b" stands between "2020" and "2020/may".
+_CHILDREN = """
+WITH RECURSIVE child AS (
+    SELECT 0 AS step, ''::text AS name, $1::text || chr(1) AS behind
+    UNION ALL
+    SELECT step + 1, n.name, CASE WHEN next.folder = $1::text || n.name THEN next.folder || chr(1)
+                                  ELSE $1::text || n.name || '0' END
+    FROM child CROSS JOIN LATERAL (
+        SELECT folder_of(i.path) AS folder FROM images i
+        WHERE folder_of(i.path) COLLATE "C" >= child.behind AND folder_of(i.path) COLLATE "C" < $2
+        ORDER BY folder_of(i.path) COLLATE "C" LIMIT 1) AS next
+    CROSS JOIN LATERAL (
+        SELECT split_part(substr(next.folder, length($1::text) + 1), '/', 1) AS name) AS n
+    WHERE step < $3
+)
+SELECT DISTINCT name FROM child WHERE name <> '' ORDER BY name
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedFolder:
+    """A folder, and how many images are in it and below it; counted up to a bound."""
+
+    folder: str
+    images: int
+    is_exact: bool
+
+
+async def below(
+    connection: Transaction, under: str, *, owner: str | None, most: int
+) -> Sequence[CountedFolder]:
+    """Return the folders right under one ('' for those that are in none), by name.
+
+    Args:
+        owner: only folders with images that this owner may see are returned, and these counted.
+        most: up to which images are counted.
+    """
+    prefix = f"{under}/" if under else ""
+    # "0" follows "/", and no path has a character behind the last one.
+    end = f"{under}0" if under else "\U0010ffff"
+    rows = await connection.fetch(_CHILDREN, prefix, end, _MOST_STEPS)
+    found = []
+    for row in rows:
+        wanted = ImageFilter(owner=owner, folder=f"{prefix}{row['name']}")
+        count = await image_pages.count(connection, wanted, most=most)
+        if count.images:
+            found.append(CountedFolder(wanted.folder or "", count.images, count.is_exact))
+        if len(found) == MOST_FOLDERS:
+            break
+    return found

@@ -1,0 +1,74 @@
+"""`Idempotency-Key`: the header, and answers that are given again."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from core.storage import asking
+from core.storage.asking import AskedOnce
+from core.transaction import Transaction
+from ingress.http.problems import Extra, FieldError, Problem, retry_later
+from ingress.operations import Call, Parameter
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+REPLAYED = "Idempotency-Replayed"
+KEY_PATTERN = "^[!-~]{1,255}$"
+UNDER_WAY_S = 2
+KEY = Parameter(
+    IDEMPOTENCY_KEY,
+    "header",
+    "The same key acts once, however often it is sent within a day.",
+    (("type", "string"), ("pattern", KEY_PATTERN)),
+)
+
+
+def idempotency_key(call: Call) -> str | None:
+    """Return the request's key, or None.
+
+    Raises:
+        Problem: `invalid_request`.
+    """
+    key = call.request.headers.get(IDEMPOTENCY_KEY)
+    if key is not None and not re.fullmatch(KEY_PATTERN, key):
+        detail = f"{IDEMPOTENCY_KEY} takes 1 to 255 printable ASCII characters without spaces"
+        raise Problem(
+            "invalid_request", detail, Extra(errors=(FieldError(IDEMPOTENCY_KEY, detail),))
+        )
+    return key
+
+
+def asked_once(call: Call, operation: str, body: BaseModel) -> AskedOnce | None:
+    """Return the request as it is remembered; None: it came without a key."""
+    key = idempotency_key(call)
+    if key is None:
+        return None
+    text = json.dumps(body.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return AskedOnce(call.caller.owner, operation, key, hashlib.sha256(text.encode()).digest())
+
+
+async def answer_before(tx: Transaction, asked: AskedOnce | None) -> Mapping[str, Any] | None:
+    """Return what the same request was answered; None: it is this one's to act.
+
+    Raises:
+        Problem: `idempotency_key_reused` where the key came with another body, `under_way` where
+            the first one has not answered yet.
+    """
+    verdict = "new" if asked is None else await asking.take(tx, asked)
+    if verdict == "new" or asked is None:
+        return None
+    if verdict == "other":
+        raise Problem(
+            "idempotency_key_reused",
+            f"Idempotency-Key {asked.key!r} was sent before with another body",
+        )
+    if isinstance(verdict, str):
+        raise retry_later(
+            "under_way",
+            f"the request with Idempotency-Key {asked.key!r} has not been answered yet",
+            after_s=UNDER_WAY_S,
+        )
+    return verdict

@@ -1,0 +1,90 @@
+"""Changes to all images that a filter finds, as clients send and see them."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from ingress.models.page.filters import ImageFilterText
+from ingress.models.roots import Input, Output, Tag, examples
+
+
+class WantedChange(Input):
+    """One decision: exactly one field."""
+
+    model_config = examples({"remove_tag": "dog"}, {"excluded": True})
+
+    remove_tag: Tag | None = Field(
+        None,
+        description="Take a tag of the model away, for good: it stays away when the image is tagged"
+        " again. What people set or added stays.",
+    )
+    add_tag: Tag | None = Field(None, description="Show a tag beside the others, with score 1.")
+    excluded: bool | None = Field(None, description="Whether they may never be an answer.")
+    forget_hand_tags: Literal[True] | None = Field(
+        None, description="Show the model's tags again, all of them and none besides."
+    )
+    delete: Literal[True] | None = Field(
+        None, description="As `DELETE /images/{image_id}`; it cannot be undone."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "WantedChange":
+        if len(self.chosen) != 1:
+            raise ValueError("exactly one change is made at a time")
+        return self
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The kind and its value."""
+        return self.model_dump(exclude_none=True)
+
+
+class ImageChangeRequest(Input):
+    """`POST /images/changes`."""
+
+    model_config = examples(
+        {"filter": {"all": ["dog"]}, "change": {"remove_tag": "dog"}, "dry_run": True},
+        {"filter": {"folder": "photos/scans"}, "change": {"excluded": True}},
+    )
+
+    filter: ImageFilterText
+    change: WantedChange
+    dry_run: bool = Field(False, description="Only count.")
+
+
+class ChangeCount(Output):
+    """What a change would do; nothing was changed."""
+
+    matches: int = Field(description="Images that the filter finds.")
+    would_change: int = Field(
+        description="Of these, so many are the caller's to change, and not yet as it wants them."
+    )
+    is_exact: bool = Field(description="False: there are more; they are counted up to 10,000.")
+
+
+class ShownChange(Output):
+    """A change to many images."""
+
+    change_id: UUID
+    state: Literal["waiting", "running", "done", "undoing", "undone", "failed"]
+    filter: dict[str, Any]
+    change: dict[str, Any]
+    matches: int = Field(description="Images that the filter found when it was sent.")
+    is_exact: bool = Field(description="False: there were more than `matches`.")
+    changed: int
+    failed: int = Field(0, description="Images that an undo left alone: changed again since.")
+    restored: int = Field(description="Of the changed ones, by an undo.")
+    error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    can_undo_until: datetime | None = Field(description="Null: it can't be undone.")
+    links: dict[str, str]
+
+
+class ChangePage(Output):
+    """Some changes, the newest first."""
+
+    changes: tuple[ShownChange, ...]
+    next: str | None = Field(description="Cursor of the page that follows; null on the last one.")

@@ -1,0 +1,71 @@
+"""`status`: how roles and stages are, as `/health` and `/stats/pipeline` say it."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from photo_archive.running import Json, command_group, ending, print_json, run
+
+if TYPE_CHECKING:
+    from ingress.live.watching import PipelineLook
+    from ingress.models.page.pipeline import RoleHealth, ShownStage
+
+WELL = ("ok", "idle")
+
+app = command_group("How the archive is.")
+
+
+@app.command(
+    epilog=ending(
+        "photo-archive status",
+        one="a role is behind, does not move, is halted or silent; or PostgreSQL is away",
+        zero="every role does its work",
+    )
+)
+def status(as_json: Json = False) -> None:
+    """Show what waits in each stage, and what the processes say of themselves."""
+    run(_status(as_json=as_json))
+
+
+async def _status(*, as_json: bool) -> int:
+    from time import monotonic
+
+    from core.messaging.kafka.outside import LogBounds
+    from core.settings import DatabaseSettings, KafkaSettings, load
+    from core.storage.pool import open_pool
+    from ingress.live.watching import PipelineWatch
+
+    bounds = LogBounds(load(KafkaSettings), client_id="photo-archive-status")
+    try:
+        async with open_pool(load(DatabaseSettings)) as pool:
+            look = await PipelineWatch(pool, bounds.of, monotonic).look()
+    finally:
+        await bounds.close()
+    if as_json:
+        print_json(_document(look))
+    else:
+        for name, role in look.roles.items():
+            typer.echo(_of_role(name, role))
+        for stage in look.stages:
+            typer.echo(_of_stage(stage))
+    return 0 if all(role.status in WELL for role in look.roles.values()) else 1
+
+
+def _document(look: "PipelineLook") -> dict[str, object]:
+    return {
+        "roles": {name: role.model_dump(mode="json") for name, role in look.roles.items()},
+        "stages": [stage.model_dump(mode="json") for stage in look.stages],
+    }
+
+
+def _of_role(name: str, role: "RoleHealth") -> str:
+    since = f" since {role.since.isoformat(timespec='seconds')}" if role.since else ""
+    detail = f"  {role.detail}" if role.detail else ""
+    return f"{name:14}  {role.status}{since}  processes: {role.instances}{detail}"
+
+
+def _of_stage(stage: "ShownStage") -> str:
+    waiting = "?" if stage.waiting is None else str(stage.waiting)
+    oldest = "" if stage.oldest_waiting_s is None else f", oldest {stage.oldest_waiting_s:g} s"
+    detail = f"  {stage.detail}" if stage.detail else ""
+    return f"{stage.name:14}  {stage.state}  waiting: {waiting}{oldest}{detail}"

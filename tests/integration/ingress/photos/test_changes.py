@@ -1,0 +1,165 @@
+"""`/images/changes`: one decision about all that a filter finds, over HTTP."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from consumers.best_images import BestImages
+from consumers.upkeep.changing import ImageChanging
+from core.storage.deciding import image_changes
+from ingress.auth.api_keys import Scope
+from tests.fakes.pictures import jpeg
+from tests.integration.ingress.photos.test_finding import ids
+from tests.integration.ingress.photos.test_images import get, uploaded
+from tests.integration.ingress.problems import problem_in
+from tests.integration.ingress.world import World
+
+RIGHTS = (Scope.UPLOAD, Scope.READ)
+
+
+async def send(
+    world: World, body: dict[str, Any], owner: str = "alice", *scopes: Scope
+) -> httpx.Response:
+    async with world.client(*(scopes or RIGHTS), owner=owner) as http:
+        return await http.post("/images/changes", json=body)
+
+
+async def work(world: World) -> None:
+    runner = ImageChanging(world.pool, BestImages(is_softmax=True))
+    while await runner.step():
+        pass
+
+
+async def dogs(world: World, owner: str, *numbers: int) -> list[UUID]:
+    made = []
+    for number in numbers:
+        image_id = await uploaded(world, jpeg(number), owner)
+        await world.tag(image_id, ("dog", 0.7), ("cat", 0.2))
+        made.append(image_id)
+    return made
+
+
+async def test_a_wrong_tag_leaves_in_one_stroke_and_comes_back(world: World) -> None:
+    mine = await dogs(world, "alice", 1, 2, 3)
+    theirs = await dogs(world, "bob", 4)
+    body = {"filter": {"text": "a dog", "min_score": 0.5}, "change": {"remove_tag": "dog"}}
+
+    counted = await send(world, {**body, "dry_run": True})
+    assert counted.status_code == 200
+    assert counted.json() == {"matches": 3, "would_change": 3, "is_exact": True}
+    assert len(await ids(world, "tag=dog")) == 3
+
+    asked = await send(world, body)
+    assert asked.status_code == 202
+    assert asked.json()["state"] == "waiting"
+    assert asked.json()["filter"] == body["filter"]
+    await work(world)
+
+    link = asked.headers["location"].removeprefix("http://archive")
+    done = (await get_own(world, link)).json()
+    assert (done["state"], done["matches"], done["changed"]) == ("done", 3, 3)
+    assert await ids(world, "tag=dog") == []
+    assert await ids(world, "tag=dog", "bob") == theirs
+    shown = (await get(world, f"/images/{mine[0]}")).json()
+    assert shown["rejected_tags"] == ["dog"]
+    assert [tag["tag"] for tag in shown["tags"]] == ["cat"]
+
+    async with world.client(*RIGHTS) as http:
+        undoing = await http.post(f"{link}/undo")
+        assert undoing.status_code == 202
+        assert undoing.json()["state"] == "undoing"
+        await work(world)
+        undone = (await http.get(link)).json()
+        assert (undone["state"], undone["restored"], undone["failed"]) == ("undone", 3, 0)
+        assert undone["can_undo_until"] is None
+        problem_in(await http.post(f"{link}/undo"), "nothing_to_undo")
+        listed = (await http.get("/images/changes")).json()
+        assert [one["change_id"] for one in listed["changes"]] == [undone["change_id"]]
+    assert len(await ids(world, "tag=dog")) == 3
+
+
+async def get_own(world: World, path: str, owner: str = "alice") -> httpx.Response:
+    async with world.client(*RIGHTS, owner=owner) as http:
+        return await http.get(path)
+
+
+async def test_what_one_may_see_and_not_change_is_counted_and_left(world: World) -> None:
+    mine = await dogs(world, "alice", 1)
+    await dogs(world, "bob", 2)
+    await world.pool.execute("UPDATE images SET open_to_all = true WHERE image_id <> $1", mine[0])
+    body = {"filter": {"all": ["dog"]}, "change": {"excluded": True}}
+
+    counted = (await send(world, {**body, "dry_run": True})).json()
+    assert counted == {"matches": 2, "would_change": 1, "is_exact": True}
+    admin = (await send(world, {**body, "dry_run": True}, "root", Scope.ADMIN)).json()
+    assert admin == {"matches": 2, "would_change": 2, "is_exact": True}
+
+    answer = await send(world, body)
+    await work(world)
+    assert await ids(world, "excluded=true") == mine
+    link = answer.headers["location"].removeprefix("http://archive")
+    problem_in(await get_own(world, link, "bob"), "change_not_found")
+    async with world.client(*RIGHTS, owner="bob") as http:
+        problem_in(await http.post(f"{link}/undo"), "change_not_found")
+        assert (await http.get("/images/changes")).json()["changes"] == []
+
+
+async def test_chosen_images_are_changed(world: World) -> None:
+    mine = await dogs(world, "alice", 1, 2, 3)
+    body = {
+        "filter": {"ids": [str(one) for one in (*mine[:2], uuid4())]},
+        "change": {"add_tag": "grandma"},
+    }
+
+    assert (await send(world, body)).status_code == 202
+    await work(world)
+
+    assert sorted(await ids(world, "tag=grandma")) == sorted(mine[:2])
+    assert await ids(world, "hand_tagged=true&order=arrival") == mine[1::-1]
+
+
+async def test_deletions_are_not_undone_and_few_changes_are_open(world: World) -> None:
+    mine = await dogs(world, "alice", 1, 2)
+    answer = await send(world, {"filter": {"all": ["dog"]}, "change": {"delete": True}})
+    assert answer.json()["can_undo_until"] is None
+    link = answer.headers["location"].removeprefix("http://archive")
+    async with world.client(*RIGHTS) as http:
+        said = problem_in(await http.post(f"{link}/undo"), "nothing_to_undo")
+    assert "tombstone" in said["detail"]
+    await work(world)
+    assert await ids(world, "") == []
+    assert len(mine) == 2
+
+    body = {"filter": {}, "change": {"excluded": True}}
+    for _ in range(image_changes.MOST_OPEN):
+        assert (await send(world, body)).status_code == 202
+    problem_in(await send(world, body), "too_many_changes")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"filter": {}, "change": {}}, "invalid_request"),
+        ({"filter": {}, "change": {"add_tag": "a", "excluded": True}}, "invalid_request"),
+        ({"filter": {}, "change": {"delete": False}}, "invalid_request"),
+        ({"filter": {"tags": ["a"]}, "change": {"delete": True}}, "invalid_request"),
+        ({"filter": {"from": "never"}, "change": {"delete": True}}, "invalid_request"),
+        ({"filter": {"min_score": 2}, "change": {"delete": True}}, "invalid_request"),
+        ({"filter": {}, "change": {"add_tag": " "}}, "invalid_request"),
+        ({"change": {"delete": True}}, "invalid_request"),
+    ],
+)
+async def test_a_change_that_breaks_a_rule_changes_nothing(
+    world: World, body: dict[str, Any], code: str
+) -> None:
+    problem_in(await send(world, body), code)
+    assert await world.count("image_changes") == 0
+
+
+async def test_a_change_needs_the_right_to_change_and_to_see(world: World) -> None:
+    body = {"filter": {}, "change": {"excluded": True}, "dry_run": True}
+
+    problem_in(await send(world, body, "alice", Scope.READ), "scope_missing")
+    problem_in(await send(world, body, "alice", Scope.UPLOAD), "scope_missing")
