@@ -55,8 +55,9 @@ def _hang(visit: Visit) -> None:
     _data(visit, lambda route: None)
 
 
+FULL = State("full")
 STATES = (
-    State("full"),
+    FULL,
     State("empty", key="stranger"),
     State("no right", key="uploader"),
     State("error", stage=_fail),

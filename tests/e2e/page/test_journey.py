@@ -76,12 +76,12 @@ def change_labels(seen: Visit) -> None:
     """A label is tried, applied as a job, and taken away again."""
     page = seen.page
     page.get_by_role("link", name="Labels").click()
-    page.get_by_role("button", name="+ Add").click()
+    page.get_by_role("button", name=re.compile("Add a label")).click()
     dialog = page.get_by_role("dialog")
-    dialog.get_by_label("Name").fill(LABEL)
-    dialog.get_by_role("button", name="Take over").click()
+    dialog.get_by_label(re.compile("^Name")).fill(LABEL)
+    dialog.get_by_role("button", name="Add to the experiment").click()
     page.get_by_role("button", name="Preview").click()
-    expect(page.locator(".outcome, .labels")).to_contain_text(LABEL)
+    expect(page.locator(".labels")).to_contain_text(LABEL)
     apply_and_wait(page)
     expect(row_of(page, LABEL)).to_be_visible()
 
@@ -90,7 +90,7 @@ def apply_and_wait(page: Page) -> None:
     """Apply the draft, and wait until the archive is scored anew."""
     page.get_by_role("button", name=re.compile("^Apply")).click()
     expect(page.get_by_role("button", name=re.compile("^Apply"))).to_have_count(0)
-    expect(page.get_by_role("region", name="Scored anew")).to_have_count(0)
+    expect(page.get_by_role("region", name="Tagging the photos anew")).to_have_count(0)
 
 
 def row_of(page: Page, name: str) -> Locator:
@@ -103,16 +103,18 @@ def deliver(seen: Visit) -> None:
     page.goto(f"{seen.base_url}/#/inbox")
     page.get_by_role("radio", name=re.compile("^500")).check()
     form = page.locator("section.card", has_text="Ask").first
-    form.get_by_label("Question").fill("a cat")
-    form.get_by_role("button", name=re.compile("^(Ask|Send)")).click()
+    form.get_by_label("What are you looking for?").fill("a cat")
+    form.get_by_role("button", name="Ask", exact=True).click()
     page.get_by_role("link", name=re.compile("[Ww]atch")).first.click()
-    expect(page.locator(".query")).to_contain_text(re.compile("will try again|next attempt", re.I))
+    expect(page.locator("#main")).to_contain_text(
+        re.compile("will try again|next attempt", re.IGNORECASE)
+    )
     query = page.evaluate("location.hash")
     page.goto(f"{seen.base_url}/#/inbox")
     page.get_by_role("radio", name=re.compile("^200")).check()
     page.goto(f"{seen.base_url}/{query}")
     page.get_by_role("button", name="Try now").click()
-    expect(page.locator(".query")).to_contain_text("delivered")
+    expect(page.locator("#main")).to_contain_text("delivered")
 
 
 def decide(seen: Visit) -> None:

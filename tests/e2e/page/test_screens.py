@@ -10,12 +10,11 @@ from playwright.sync_api import Browser
 from tests.e2e.page.accessibility import findings
 from tests.e2e.page.browsing import Language, Look, Theme, Visit, visit
 from tests.e2e.page.peopled import PeopledArchive
-from tests.e2e.page.staging import STATES, State
+from tests.e2e.page.staging import FULL, STATES, State
 
 THEMES: tuple[Theme, ...] = ("light", "dark")
 LANGUAGES: tuple[Language, ...] = ("en", "ru")
 LOOKS = tuple(Look(*one) for one in product((1280, 320), (900,), THEMES, LANGUAGES))
-FULL = STATES[0]
 
 
 def place_of(screen: str, peopled: PeopledArchive) -> str:
