@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal
 
 from starlette.requests import Request
 
@@ -19,6 +18,7 @@ from core.webhooks.signing_secrets import SecretBox
 from ingress.auth.access import KeyRing
 from ingress.auth.sessions import SessionRing
 from ingress.departures import Departures
+from ingress.facts import InstanceFacts
 from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import Places, RateLimit, SharedBudget
 from ingress.http.waiting import Shared
@@ -74,21 +74,6 @@ class Guards:
     def ring_of(self, request: Request) -> KeyRing | SessionRing:
         """Return what checks a request: its cookie, if it has one and no key."""
         return self.keys if self.sessions.cookie_of(request) is None else self.sessions
-
-
-@dataclass(frozen=True, slots=True)
-class InstanceFacts:
-    """What is so as long as the process runs, and the page tells.
-
-    Attributes:
-        scoring: how the tagging processes score, as `TAGGING_SCORING` says.
-        unseen: those of the default labels of which the bundled model has seen no picture.
-    """
-
-    is_standalone: bool
-    scoring: Literal["softmax", "sigmoid", "threshold"]
-    max_pixels: int
-    unseen: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,10 @@
 import asyncio
 import socket
 import time
-import tomllib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -29,7 +26,6 @@ from core.messaging.kafka.outside import LogBounds
 from core.messaging.kafka.producer import Publisher
 from core.messaging.limits import CLIENT_LIMITS
 from core.messaging.outbox import OutboxPublisher, Sweeper
-from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import (
     ArchiveSettings,
     DatabaseSettings,
@@ -54,14 +50,14 @@ from core.telemetry.heart import Heart
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff
 from core.vision.decoding.decoder import DecodePool, thumb_limits
-from core.vision.demo_card import seen_labels
 from core.webhooks.links import PURPOSE
 from core.webhooks.signing_secrets import SecretBox
 from ingress.app import create_app
 from ingress.auth.access import KeyRing
 from ingress.auth.sessions import TRIES_BURST, TRIES_PER_S, SessionRing
 from ingress.departures import Departures
-from ingress.dependencies import UTC_NOW, Dependencies, Guards, InstanceFacts
+from ingress.dependencies import UTC_NOW, Dependencies, Guards
+from ingress.facts import model_name, read_facts, version_of_project
 from ingress.http.limits import THUMBS_PER_S, Places, RateLimit, SharedBudget, burst_of
 from ingress.http.turns import DatabaseTurns
 from ingress.live.poller import poller_of
@@ -200,9 +196,9 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
                 OutboxPublisher(pool, outbox, publisher), outbox_settings.max_rows, time.monotonic
             ),
             metrics=metrics,
-            model=_model_name(load(TaggingSettings)),
-            version=_version(),
-            facts=_facts(),
+            model=model_name(load(TaggingSettings)),
+            version=version_of_project(),
+            facts=read_facts(),
             kafka_address=kafka.bootstrap_servers,
             is_broker_there=broker.is_there,
             pipeline=pipeline,
@@ -298,28 +294,3 @@ async def _learn_cluster(opened: Opened) -> None:
     while (cluster := await opened.broker.cluster_id()) is None:  # noqa: ASYNC110
         await asyncio.sleep(IDENTIFY_PAUSE_S)
     opened.deps.departures.cluster = cluster
-
-
-def _model_name(settings: TaggingSettings) -> str:
-    if settings.model == "demo" or settings.model.startswith("local-dir:"):
-        return settings.model
-    return f"{settings.model}/{settings.pretrained}"
-
-
-def _facts() -> InstanceFacts:
-    names = {label.name for label in DEFAULT_LABELS}
-    return InstanceFacts(
-        # The supervisor tells its processes where the standalone mode lives.
-        is_standalone="home" in load(StandaloneSettings).model_fields_set,
-        scoring=load(TaggingSettings).scoring,
-        max_pixels=load(DecodeSettings).max_pixels,
-        unseen=frozenset(names - seen_labels()),
-    )
-
-
-def _version() -> str:
-    try:
-        return version("photo-archive")
-    except PackageNotFoundError:  # run from a checkout that was not installed
-        project = Path(__file__).parents[1] / "pyproject.toml"
-        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])

@@ -13,7 +13,8 @@ from rich.console import Console
 from core.blobs.kinds import IMAGE_EXTENSIONS, wanted_extensions
 from core.blobs.naming import RootedPath
 from core.errors import ConfigurationError, DatabaseAway
-from core.storage.archive import images, jobs
+from core.storage.archive import images
+from core.storage.folders import jobs
 from core.storage.pool import Pool
 from photo_archive.display import RunDisplay, show_summary
 from photo_archive.following import Follower, JobStanding

@@ -14,8 +14,8 @@ from core.blobs.roots import Roots
 from core.blobs.walking import FoundFile, Walk
 from core.errors import PermanentError, TransientError
 from core.repeating import every
-from core.storage.archive import jobs
-from core.storage.archive.jobs import DirectoryJob, Step
+from core.storage.folders import jobs
+from core.storage.folders.jobs import DirectoryJob, Step
 from core.telemetry.vitals import Vitals
 from core.transaction import Transaction
 from producers.folders.announcing import BATCH_PHOTOS, Announcer, Photo, in_batches

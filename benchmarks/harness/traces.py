@@ -114,7 +114,7 @@ def covered(spans: Sequence[SeenSpan], from_ns: int, to_ns: int) -> float:
 
 def picture(title: str, spans: Sequence[SeenSpan], from_ns: int, to_ns: int) -> str:
     """Return the spans of a trace as an SVG: a row each, what was waited for in pale."""
-    scale = (WIDTH - LABEL - 2 * PAD) / (to_ns - from_ns)
+    scale = (WIDTH - LABEL - 4 * PAD) / (to_ns - from_ns)
     height = PAD * 2 + ROW * (len(spans) + 2)
     rows = [
         (
@@ -130,7 +130,8 @@ def picture(title: str, spans: Sequence[SeenSpan], from_ns: int, to_ns: int) -> 
         width = max(1.0, (span.to_ns - span.from_ns) * scale)
         pale = min(width, span.attributes.get("wait_ms", 0.0) * 1e6 * scale)
         colour = COLOURS.get(span.process, "#495057")
-        label = f"{span.process}: {span.name}"
+        is_named = span.name.startswith(span.process)
+        label = span.name if is_named else f"{span.process}: {span.name}"
         place = f'y="{y + 4}" height="{ROW - 8}" rx="2" fill="{colour}"'
         done = max(0.5, width - pale)
         rows += [

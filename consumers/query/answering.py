@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
-from core.errors import PermanentError
+import structlog
+
+from core.errors import ConfigurationError, PermanentError, RecordBroke, TransientError
 from core.messaging.cloudevents import encode, in_trace
 from core.relevance.terms import NamedLabel, terms_of
 from core.tags import score_to_float, score_to_int
@@ -22,6 +24,8 @@ from schemas.image import Failure
 from schemas.query import QueryOptions, QuerySubmitted
 from schemas.record import Record
 from schemas.topics import CALLBACKS_REQUESTED
+
+log = structlog.get_logger(__name__)
 
 SOURCE = "/consumers/query"
 
@@ -107,6 +111,24 @@ async def answer_all(
         _answer(query, meaning, found.get(position, []))
         for position, (query, meaning) in enumerate(zip(queries, understood, strict=True))
     ]
+
+
+async def answer_each(
+    queries: Sequence[QuerySubmitted], labels: LabelFinder, images: ImageFinder
+) -> list[CallbackRequested]:
+    """Return answers as `answer_all` does; where one breaks, it is the one that fails.
+
+    For who is not in the loop, which finds such a record by itself.
+    """
+    try:
+        return await answer_all(queries, labels, images)
+    except (TransientError, ConfigurationError):
+        raise
+    except Exception as error:
+        if len(queries) == 1:
+            log.exception("parked_query_broke", query_id=str(queries[0].query_id))
+            return [failed(queries[0], RecordBroke(error, during="answered"))]
+    return [one for query in queries for one in await answer_each([query], labels, images)]
 
 
 def _answer(

@@ -9,26 +9,20 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
-
 from consumers.query.answering import (
     ImageFinder,
     LabelFinder,
-    answer_all,
+    answer_each,
     failed,
     outgoing,
 )
 from consumers.query.role import Answered, Answers, tell, unheeded
-from core.errors import ConfigurationError, QueryInvalid, RecordBroke, TransientError
+from core.errors import QueryInvalid
 from core.failpoints import reach
 from core.offsets import OutboxRow
 from core.repeating import every
 from core.transaction import Transaction
-from schemas.callback import CallbackRequested
-from schemas.query import QuerySubmitted
 from schemas.record import Record
-
-log = structlog.get_logger(__name__)
 
 INTERVAL_S = 0.2
 BATCH = 100
@@ -76,7 +70,7 @@ class WaitingRoom:
         reach("parked.found")
         await self.labels.refresh()
         in_time = [query for query, is_late in ready if not is_late]
-        found = await self._answered(in_time)
+        found = await answer_each(in_time, self.labels, self.images)
         answers = list(zip(in_time, found, strict=True))
         answers += [(query, failed(query, _late())) for query, is_late in ready if is_late]
         reach("parked.answered")
@@ -97,18 +91,6 @@ class WaitingRoom:
         await self.outbox.publish(rows)
         reach("parked.published")
         return len(ready)
-
-    async def _answered(self, queries: Sequence[QuerySubmitted]) -> list[CallbackRequested]:
-        """Return an answer to each; where one breaks, it is the one that fails, as in the loop."""
-        try:
-            return await answer_all(queries, self.labels, self.images)
-        except (TransientError, ConfigurationError):
-            raise
-        except Exception as error:
-            if len(queries) == 1:
-                log.exception("parked_query_broke", query_id=str(queries[0].query_id))
-                return [failed(queries[0], RecordBroke(error, during="answered"))]
-        return [answer for query in queries for answer in await self._answered([query])]
 
 
 def _late() -> QueryInvalid:

@@ -21,13 +21,13 @@ from core.storage.archive import (
     image_deletion,
     image_tags,
     images,
-    jobs,
     ordering,
     parked_images,
 )
 from core.storage.archive.image_deletion import Scanned
 from core.storage.archive.images import FailedImage
 from core.storage.archive.ownership import NamedOwner
+from core.storage.folders import jobs
 from core.tags import ImageTags, Made, Postponed, Slowness, Tagged, TagRequest, TagScore
 from core.transaction import Database, Transaction
 from core.vision.tagger import ClipTagger, Result

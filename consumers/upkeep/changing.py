@@ -42,7 +42,7 @@ class ImageChanging:
             )
         return True
 
-    async def _step(self) -> changing.Step | None:
+    async def _step(self) -> changing.ChangeStep | None:
         async with self.database.transaction() as tx:
             await self.best.begin(tx)
             done = await changing.step(tx)

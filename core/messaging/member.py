@@ -52,6 +52,7 @@ class Member(Generic[E, P]):
                 if is_late:
                     return False
                 error = attempt.result()
+                self._session.wait_for("join", error)
                 if error is None:
                     return True
                 failures += 1

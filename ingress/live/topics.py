@@ -8,10 +8,11 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from core.storage import labels
-from core.storage.archive import images, job_images, jobs, statistics
+from core.storage.archive import images, statistics
 from core.storage.delivery import inboxes
 from core.storage.finding import changed
 from core.storage.finding.changed import WatchedImage, WatchedQuery
+from core.storage.folders import job_images, jobs
 from core.storage.scoring import rescoring
 from core.storage.scoring.rescoring import Progress
 from core.storage.stream.changes import Kind

@@ -44,7 +44,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class ExplainedSearch:
     """What a search makes of one image.
 
     Attributes:
@@ -65,7 +65,9 @@ class Explained:
         return score_to_float(sum(term.score for term in self.terms)) if self.terms else None
 
 
-async def explain(connection: Transaction, asked: AskedFilter, image: ImageStatus) -> Explained:
+async def explain(
+    connection: Transaction, asked: AskedFilter, image: ImageStatus
+) -> ExplainedSearch:
     """Return what a search makes of an image, by the statements that search."""
     wanted = asked.wanted
     order = Order.ARRIVAL if wanted.ranked is None else Order.SCORE
@@ -84,7 +86,7 @@ async def explain(connection: Transaction, asked: AskedFilter, image: ImageStatu
             Reason("other_filter", "it changed at this moment: ask again"),
         )
     missing = tuple(_missing(asked, shown))
-    return Explained(bool(found), terms, missing, reasons, best[0] if best else None)
+    return ExplainedSearch(bool(found), terms, missing, reasons, best[0] if best else None)
 
 
 def _missing(asked: AskedFilter, shown: Mapping[str, int]) -> Iterator[Missing]:

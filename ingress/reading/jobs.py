@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
-from core.storage.archive.jobs import DirectoryJob
+from core.storage.folders.jobs import DirectoryJob
 from ingress.models.jobs import ListedJob, ShownJob
 
 JobT = TypeVar("JobT", bound=ListedJob)

@@ -14,7 +14,7 @@ import structlog
 
 from core.blobs.naming import RootedPath
 from core.errors import TransientError
-from core.storage.archive import watched_files
+from core.storage.folders import watched_files
 from producers.folders.comparing import Comparison
 from producers.folders.hints import HintBuffer, Hints
 from producers.folders.intake import FileIntake

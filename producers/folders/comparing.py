@@ -16,8 +16,8 @@ from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
 from core.blobs.walking import FoundFile, Walk
 from core.errors import PermanentError
-from core.storage.archive import watched_files
-from core.storage.archive.watched_files import FileState, WatchedFile
+from core.storage.folders import watched_files
+from core.storage.folders.watched_files import FileState, WatchedFile
 from producers.folders.announcing import in_batches
 from producers.folders.hints import Hint, HintKind
 from producers.folders.intake import FileIntake, found_at

@@ -11,8 +11,8 @@ from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots, Signature
 from core.blobs.walking import FoundFile
 from core.errors import DatabaseAway, ImageMissing, PermanentError
-from core.storage.archive import watched_files
-from core.storage.archive.watched_files import FileState, WatchedFile
+from core.storage.folders import watched_files
+from core.storage.folders.watched_files import FileState, WatchedFile
 from core.storage.pool import Pool
 from producers.folders.announcing import Announcer, Photo
 from producers.folders.crowds import Trickle

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.blobs.roots import Signature
-from core.storage.archive.watched_files import FileState, WatchedFile
+from core.storage.folders.watched_files import FileState, WatchedFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import structlog
 
 from core.blobs.naming import RootedPath
 from core.blobs.roots import Roots
-from core.storage.archive import watched_files
-from core.storage.archive.watched_files import FileState, WatchedFile
+from core.storage.folders import watched_files
+from core.storage.folders.watched_files import FileState, WatchedFile
 from core.storage.pool import Pool
 
 log = structlog.get_logger(__name__)

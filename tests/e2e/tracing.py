@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,14 @@ from standalone.demo.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive
 
 WITHIN_S = 120.0  # spans leave a process every five seconds
-_TAGGED = "SELECT status FROM images WHERE image_id = $1"
+OF_A_PHOTO = ("POST /images/upload", "tagging images.arrived.v1")
+OF_A_QUERY = (
+    "POST /images/tags",
+    "query queries.submitted.v1",
+    "delivery callbacks.requested.v1",
+    "deliver webhook",
+    "POST",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +69,8 @@ def upload(archive: RunningArchive, collector: SpanCollector, photo: bytes) -> J
         return bool(to_ns)
 
     archive.wait_for(is_tagged, WITHIN_S, "not tagged")
-    spans = spans_of(archive, collector, trace_id, "images.arrived.v1")
-    tagged = [span.to_ns for span in spans if span.name.endswith("images.arrived.v1")]
+    spans = spans_of(archive, collector, trace_id, OF_A_PHOTO)
+    tagged = [span.to_ns for span in spans if span.name == OF_A_PHOTO[-1]]
     # We looked every 50 ms; its tags were there when its transaction had committed.
     return Journey(trace_id, parent_id, spans, from_ns, min(to_ns, max(tagged)))
 
@@ -84,24 +91,17 @@ def ask(
     callback = receiver.take(WITHIN_S)
     assert callback is not None
     assert callback.body["data"]["query_id"] == query_id
-    spans = spans_of(archive, collector, trace_id, "POST")
+    spans = spans_of(archive, collector, trace_id, OF_A_QUERY)
     return Journey(trace_id, parent_id, spans, from_ns, receiver.heard[-1][0])
 
 
 def spans_of(
-    archive: RunningArchive, collector: SpanCollector, trace_id: str, last: str
+    archive: RunningArchive, collector: SpanCollector, trace_id: str, wanted: Collection[str]
 ) -> list[SeenSpan]:
-    """Wait until the request's and the last span of a trace have come; return all of them."""
+    """Wait until these spans of a trace have come, from whichever process; return all of them."""
 
-    def has(end: Callable[[str], bool]) -> bool:
-        return any(end(span.name) for span in collector.of(trace_id))
+    def are_there() -> bool:
+        return {span.name for span in collector.of(trace_id)} >= set(wanted)
 
-    archive.wait_for(
-        lambda: (
-            has(lambda name: name.endswith(last) and "/" not in name)
-            and has(lambda name: "/" in name)
-        ),
-        WITHIN_S,
-        f"no span {last}",
-    )
+    archive.wait_for(are_there, WITHIN_S, f"spans are missing of {wanted}")
     return collector.of(trace_id)

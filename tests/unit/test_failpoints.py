@@ -37,6 +37,7 @@ NO_STEPS = {
     "predecessor",
     "ready",
     "answer_all",
+    "answer_each",
 }
 
 

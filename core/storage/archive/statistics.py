@@ -62,6 +62,13 @@ SELECT coalesce(sum(images), 0)::int8 FROM (
     SELECT images FROM total_changes WHERE kind = $1 AND audience = ANY($2::text[]) AND key = $3
 ) AS t
 """
+_MONTHS = """
+SELECT left(key, 7) AS month, sum(images)::int8 AS images FROM (
+    SELECT key, images FROM totals WHERE kind = 'day' AND audience = ANY($1::text[])
+    UNION ALL
+    SELECT key, images FROM total_changes WHERE kind = 'day' AND audience = ANY($1::text[])
+) AS d GROUP BY 1 HAVING sum(images) <> 0 ORDER BY 1 DESC
+"""
 _CAMERAS = """
 SELECT key AS camera, sum(images)::int8 AS images FROM (
     SELECT key, images FROM totals WHERE kind = 'camera' AND audience = ANY($1::text[])
@@ -209,6 +216,12 @@ def _added(found: Mapping[str, Mapping[str, int]], audiences: Sequence[str]) -> 
 async def count(connection: Transaction, kind: Kind, key: str, *, owner: str | None = None) -> int:
     """Return the images with one key."""
     return int(await connection.fetchval(_ONE, kind, audiences_for(owner), key))
+
+
+async def months(connection: Transaction, *, owner: str | None = None) -> dict[str, int]:
+    """Return images per month taken (UTC), the newest first."""
+    rows = await connection.fetch(_MONTHS, audiences_for(owner))
+    return {row["month"]: row["images"] for row in rows}
 
 
 async def means(

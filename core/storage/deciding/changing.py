@@ -106,7 +106,7 @@ _DECISIONS: Mapping[str, _Decision] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ChangeStep:
     """What a step did.
 
     Attributes:
@@ -140,7 +140,7 @@ def to_change(change: Mapping[str, Any], owner: str | None) -> Also:
     return restriction
 
 
-async def step(tx: Transaction) -> Step | None:
+async def step(tx: Transaction) -> ChangeStep | None:
     """Make a step of the change whose turn it is; None where there is none.
 
     Raises:
@@ -158,7 +158,7 @@ async def step(tx: Transaction) -> Step | None:
         tx, change.wanted, size, change.position, also=_arrived(due, change)
     )
     if not image_ids:
-        return Step(change, 0, state=await image_changes.end(tx, change.change_id))
+        return ChangeStep(change, 0, state=await image_changes.end(tx, change.change_id))
     await image_tags.lock(tx, image_ids)
     stored: Sequence[StoredTags] = ()
     if change.kind == "delete":
@@ -166,7 +166,7 @@ async def step(tx: Transaction) -> Step | None:
     else:
         changed, stored = await _decide(tx, change, due, image_ids)
     await image_changes.advance(tx, change.change_id, image_ids[-1], changed=changed)
-    return Step(change, changed, stored)
+    return ChangeStep(change, changed, stored)
 
 
 def _arrived(due: Also, change: ImageChange) -> Also:
@@ -211,10 +211,10 @@ async def _delete(tx: Transaction, change: ImageChange, image_ids: Sequence[UUID
     return deleted
 
 
-async def _undo(tx: Transaction, change: ImageChange) -> Step:
+async def _undo(tx: Transaction, change: ImageChange) -> ChangeStep:
     rows = await tx.fetch(_KEPT, change.change_id, change.position, IMAGES_PER_STEP)
     if not rows:
-        return Step(change, 0, state=await image_changes.end(tx, change.change_id))
+        return ChangeStep(change, 0, state=await image_changes.end(tx, change.change_id))
     image_ids = [row["image_id"] for row in rows]
     await image_tags.lock(tx, image_ids)
     arguments = Arguments()
@@ -234,7 +234,7 @@ async def _undo(tx: Transaction, change: ImageChange) -> Step:
         await curation.show(tx, chosen)
     stored = await following.rewrite(tx, chosen)
     await image_changes.advance(tx, change.change_id, image_ids[-1], restored=len(chosen))
-    return Step(change, len(chosen), stored)
+    return ChangeStep(change, len(chosen), stored)
 
 
 def _is_owned(owner: str, arguments: Arguments) -> str:

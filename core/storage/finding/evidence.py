@@ -62,7 +62,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class SideBySide:
+class AlikePair:
     """How alike two images are; `level` is None where they are not, by what is known of them."""
 
     level: Level | None
@@ -91,11 +91,11 @@ async def images(connection: Transaction, image_ids: Sequence[UUID]) -> Mapping[
     }  # fmt: skip
 
 
-async def compare(connection: Transaction, one: UUID, other: UUID) -> SideBySide:
+async def compare(connection: Transaction, one: UUID, other: UUID) -> AlikePair:
     """Return how alike two images are."""
     row = await connection.fetchrow(_COMPARED, one, other)
     if row is None:
-        return SideBySide(None, None, None)
+        return AlikePair(None, None, None)
     bits = hash_distance(row["hash"], row["other_hash"])
     cosine = None if row["cosine"] is None else round(row["cosine"], 6)
     level: Level | None = "identical" if row["is_identical"] else None
@@ -108,8 +108,8 @@ async def compare(connection: Transaction, one: UUID, other: UUID) -> SideBySide
             other=row["other_taken"],
         )
     if level == "identical":
-        return SideBySide(level, None, None)
-    return SideBySide(level, cosine, bits)
+        return AlikePair(level, None, None)
+    return AlikePair(level, cosine, bits)
 
 
 def suggestion(alike: Sequence[Evidence]) -> Suggestion | None:

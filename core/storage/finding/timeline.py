@@ -122,15 +122,9 @@ def _within(wanted: ImageFilter, first: datetime) -> ImageFilter:
 
 
 async def _kept_months(connection: Transaction, owner: str | None) -> list[MonthCount]:
-    days = await statistics.counts(connection, "day", owner=owner)
+    images = await statistics.months(connection, owner=owner)
     ratios = await statistics.means(connection, "ratio", owner=owner)
-    images: dict[str, int] = {}
-    for day, number in days.items():
-        images[day[:7]] = images.get(day[:7], 0) + number
-    return [
-        MonthCount(name, number, _ratio(ratios.get(name)))
-        for name, number in sorted(images.items(), reverse=True)
-    ]
+    return [MonthCount(name, number, _ratio(ratios.get(name))) for name, number in images.items()]
 
 
 def _ratio(thousandths: float | None) -> float:
@@ -162,7 +156,8 @@ async def _columns(
     since, until = (arguments.add(moment, "timestamptz") for moment in (wanted.since, wanted.until))
     keys = " UNION ALL ".join(
         f"SELECT i.image_id, {one.times}.taken_at AS at, i.status, i.excluded, i.by_hand, i.ratio,"
-        f" i.colour {one.source} AND i.taken_at >= {since} AND i.taken_at < {until}"
+        f" i.colour {one.source}"
+        + (f" AND i.taken_at >= {since} AND i.taken_at < {until}" if one.times == "o" else "")
         for one in filters.parts(wanted, arguments, tags=tags)
     )
     offset = arguments.add(part * PART_IMAGES, "int8")

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from core.storage.finding.orders import Order
 from ingress.http.parameters import moment_of
 from ingress.models.roots import Input, Output, Tag, Words, examples
+from ingress.models.statistics import ShownCamera
 from schemas.query import MAX_TEXT_CHARS
 
 MAX_TAGS = 20
@@ -125,13 +126,6 @@ class ShownFolders(Output):
     """The folders right under one, by name: those with images that the key may see."""
 
     folders: tuple[ShownFolder, ...] = Field(description="At most 200.")
-
-
-class ShownCamera(Output):
-    """A camera, and how many images say that they are its."""
-
-    camera: str
-    images: int
 
 
 class ShownCameras(Output):

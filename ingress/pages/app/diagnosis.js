@@ -25,27 +25,27 @@ export function since(iso, now) {
   return iso ? Math.max(0, (now - Date.parse(iso)) / 1000) : 0;
 }
 
-function halted({group, topic, partition, reason}) {
-  return {level: "bad", key: "halted", values: {group, topic, partition, reason}};
+function halted({ group, topic, partition, reason }) {
+  return { level: "bad", key: "halted", values: { group, topic, partition, reason } };
 }
 
 function ofStage(stage, doc, now) {
-  const waits = {n: stage.waiting ?? 0, oldest: stage.oldest_waiting_s};
-  const values = {stage: stage.name, s: since(stage.since, now), ...waits};
+  const waits = { n: stage.waiting ?? 0, oldest: stage.oldest_waiting_s };
+  const values = { stage: stage.name, s: since(stage.since, now), ...waits };
   if (stage.state === "silent") {
-    return [{level: "bad", key: "silent", values}];
+    return [{ level: "bad", key: "silent", values }];
   }
   if (stage.state === "stopped") return [{ level: waits.n ? "bad" : "warn", key: "stopped", values }];
   if (stage.state === "halted" && !doc.halted.length) {
-    return [{level: "bad", key: "stage_halted", values: {...values, detail: stage.detail}}];
+    return [{ level: "bad", key: "stage_halted", values: { ...values, detail: stage.detail } }];
   }
   if (stage.state !== "grows") {
     return [];
   }
   const worst = stage.name === "deliveries" ? blame(doc.targets, waits.n) : null;
   return [worst
-    ? {level: "warn", key: "one_target", values: {...values, ...worst}}
-    : {level: "warn", key: "grows", values}];
+    ? { level: "warn", key: "one_target", values: { ...values, ...worst } }
+    : { level: "warn", key: "grows", values }];
 }
 
 /** One process ends, several stages stop: the one where most waits is told, the others are named. */
@@ -64,13 +64,13 @@ function together(found) {
 function blame(targets, total) {
   const [first] = [...targets].sort((a, b) => b.waiting - a.waiting);
   return first && total && first.waiting > total / 2
-    ? {target: first.target, held: first.waiting, total}
+    ? { target: first.target, held: first.waiting, total }
     : null;
 }
 
 function stuck(one, now) {
-  const values = {role: one.role, instance: one.instance, s: since(one.progressed_at, now)};
-  return {level: "bad", key: "stuck", values};
+  const values = { role: one.role, instance: one.instance, s: since(one.progressed_at, now) };
+  return { level: "bad", key: "stuck", values };
 }
 
 function ofTarget(one) {
@@ -78,11 +78,11 @@ function ofTarget(one) {
     return [];
   }
   const key = one.state === "broken" ? "target_broken" : "target_disabled";
-  return [{level: "warn", key, values: {target: one.target, n: one.waiting}}];
+  return [{ level: "warn", key, values: { target: one.target, n: one.waiting } }];
 }
 
 function letters(groups, now) {
   const recent = groups.filter((one) => since(one.newest_at, now) < RECENT_S);
   const n = recent.reduce((sum, one) => sum + one.letters, 0);
-  return n ? [{level: "note", key: "letters", values: {n, reason: recent[0].reason}}] : [];
+  return n ? [{ level: "note", key: "letters", values: { n, reason: recent[0].reason } }] : [];
 }

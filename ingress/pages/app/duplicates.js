@@ -37,7 +37,7 @@ export async function open(root, place) {
     state.isBusy = false;
     draw();
   };
-  const acts = actsOf(state, draw, load);
+  const acts = actsOf(state, draw, load, () => root.querySelector(".deciding")?.focus({ preventScroll: true }));
   const keys = (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const isElsewhere = event.target.closest?.("input, select, textarea, [role=tablist], pre") || document.querySelector("dialog[open]");
@@ -87,7 +87,7 @@ async function countCompared(state) {
   }
 }
 
-function actsOf(state, draw, load) {
+function actsOf(state, draw, load, focus) {
   const show = (at) => {
     Object.assign(state, { at: Math.min(Math.max(0, at), Math.max(0, state.groups.length - 1)), chosen: null });
     if (state.next && !state.isBusy && state.at + AHEAD >= state.groups.length) load(true);
@@ -108,6 +108,8 @@ function actsOf(state, draw, load) {
     }
     state.isBusy = false;
     show(state.at);
+    // The button that was pressed may be gone or disabled: what comes next is where one is.
+    if (!document.activeElement || document.activeElement === document.body) focus();
   };
   const undo = (last) => run(async () => {
     if (!state.done.includes(last)) return; // it is undone already
@@ -208,7 +210,7 @@ function list(state, acts) {
 function group(one, state, acts) {
   const { level } = paramsOf(state.place);
   const all = isDecided(state.place) ? state.groups.length : Math.max(state.groups.length, state.totals?.[level] ?? 0);
-  return html`<section aria-label=${t("duplicates.place", { at: state.at + 1, of: all })}>
+  return html`<section class="deciding" tabindex="-1" aria-label=${t("duplicates.place", { at: state.at + 1, of: all })}>
     <div class="row spread"><b>${t("duplicates.place", { at: state.at + 1, of: all })}</b>
       <span class="row"><button type="button" ?disabled=${state.at === 0} @click=${() => acts.step(-1)}>← ${t("duplicates.previous")}</button>
         <button type="button" ?disabled=${state.at >= state.groups.length - 1} @click=${() => acts.step(1)}>${t("duplicates.next")} →</button></span></div>

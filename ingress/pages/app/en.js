@@ -754,6 +754,7 @@ export const words = {
     state_waiting: "waiting",
     state_running: "running",
     state_paused: "paused",
+    state_tagging: "all announced, being tagged",
     state_done: "done",
     state_failed: "failed",
     state_cancelled: "cancelled",

@@ -12,10 +12,22 @@ const MARKS = {
   failed: ["bad", "■"], cancelled: ["quiet", "×"],
 };
 const PAGE = 100;
+const LOOK_MS = 5000;
 
-/** Return the jobs as a part of the page: `take(jobs)` and `view()`. */
+const QUIET_MS = 120_000;
+
+/** How many of a job's photos were worked on. */
+const madeOf = ({ images, announced }) => (images
+  ? Object.entries(images).reduce((sum, [status, n]) => (status === "accepted" ? sum : sum + n), 0)
+  : announced);
+
+/** A job is done when all its photos are announced; they are tagged a little later. */
+const isTagging = (job) => job.state === "done" && madeOf(job) < job.announced
+  && (job.rate_per_s > 0 || Date.now() - Date.parse(job.finished_at) < QUIET_MS);
+
+/** Return the jobs as a part of the page: `take(jobs)`, `view()` and `close()`. */
 export function jobList(draw) {
-  const state = {jobs: new Map(), problem: null};
+  const state = { jobs: new Map(), problem: null };
   const act = async (job, verb) => {
     try {
       take([await send("POST", `/jobs/${job.job_id}/${verb}`)]);
@@ -27,12 +39,16 @@ export function jobList(draw) {
   };
   const cancel = async (job) => {
     const left = Math.max(0, (job.total ?? 0) - job.announced);
-    if (await confirmBy(t("jobs.cancel_sure", {directory: job.directory, n: left}), left)) {
+    if (await confirmBy(t("jobs.cancel_sure", { directory: job.directory, n: left }), left || null)) {
       await act(job, "cancel");
     }
   };
   const take = (jobs) => jobs.forEach((job) => state.jobs.set(job.job_id, job));
-  return {take, view: () => view([...state.jobs.values()], state.problem, {act, cancel})};
+  // The stream leaves an ended job out after a minute, though its photos may still be under way.
+  const timer = setInterval(async () => {
+    for (const job of [...state.jobs.values()].filter(isTagging)) await get(`/jobs/${job.job_id}`).then((one) => take([one]), () => {});
+  }, LOOK_MS);
+  return { close: () => clearInterval(timer), take, view: () => view([...state.jobs.values()], state.problem, { act, cancel }) };
 }
 
 function view(jobs, problem, acts) {
@@ -45,18 +61,18 @@ function view(jobs, problem, acts) {
 }
 
 function row(job, acts) {
-  const {tagged = 0, failed = 0} = job.images ?? {};
-  const made = job.images ? tagged + failed : job.announced;
+  const failed = job.images?.failed ?? 0;
+  const made = madeOf(job);
   const counts = job.total === null
-    ? t("jobs.counting", {n: made})
-    : t("jobs.progress", {made: number(made), total: number(job.total)});
+    ? t("jobs.counting", { n: made })
+    : t("jobs.progress", { made: number(made), total: number(job.total) });
   return html`<li class="stack">
-    <strong>${job.directory}</strong> ${mark(...MARKS[job.state], t(`jobs.state_${job.state}`))}
-    ${progress(made, job.total, t("jobs.of", {directory: job.directory}))}
+    <strong>${job.directory}</strong> ${mark(...(isTagging(job) ? MARKS.running : MARKS[job.state]), t(`jobs.state_${isTagging(job) ? "tagging" : job.state}`))}
+    ${progress(made, job.total, t("jobs.of", { directory: job.directory }))}
     <span>${counts}
       ${failed ? html` · <button type="button" @click=${() => showFailures(job)}>
-        ${t("jobs.failed_why", {n: failed})}</button>` : nothing}
-      ${job.skipped ? html` · ${t("jobs.skipped", {n: job.skipped})}` : nothing}
+        ${t("jobs.failed_why", { n: failed })}</button>` : nothing}
+      ${job.skipped ? html` · ${t("jobs.skipped", { n: job.skipped })}` : nothing}
       ${pace(job)}</span>
     ${job.error ? html`<span class="bad">${job.error}</span>` : nothing}
     ${ENDED.includes(job.state) ? nothing : scopeGate("paths", html`<span class="row">
@@ -69,11 +85,11 @@ function row(job, acts) {
 }
 
 function pace(job) {
-  if (ENDED.includes(job.state) || !job.rate_per_s) {
-    return nothing;
-  }
-  const rest = job.eta_s === null ? "" : ` · ${t("jobs.rest", {time: duration(job.eta_s)})}`;
-  return html` · ${t("jobs.rate", {rate: number(Math.round(job.rate_per_s * 10) / 10)})}${rest}`;
+  const { rate_per_s: rate, total } = job;
+  if ((ENDED.includes(job.state) && !isTagging(job)) || !rate) return nothing;
+  const left = job.eta_s ?? (total === null ? null : (total - madeOf(job)) / rate);
+  const rest = left === null ? "" : ` · ${t("jobs.rest", { time: duration(left) })}`;
+  return html` · ${t("jobs.rate", { rate: number(Math.round(rate * 10) / 10) })}${rest}`;
 }
 
 /** Show a job's failures: how many of each reason, then the files, page by page. */

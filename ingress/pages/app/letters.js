@@ -12,10 +12,10 @@ const MOST = 1000;
 
 /** Return the dead letters as a part of the page: `take(groups by reason)` and `view()`. */
 export function letterGroups(draw) {
-  const state = {byReason: [], groups: null, mark: "", problem: null, told: ""};
+  const state = { byReason: [], groups: null, mark: "", problem: null, told: "" };
   const load = async () => {
     try {
-      state.groups = (await get("/dead-letters", {limit: 1})).groups;
+      state.groups = (await get("/dead-letters", { limit: 1 })).groups;
       state.problem = null;
     } catch (problem) {
       state.problem = problem;
@@ -25,29 +25,29 @@ export function letterGroups(draw) {
   const take = (byReason) => {
     const mark = JSON.stringify(byReason);
     if (mark !== state.mark) {
-      Object.assign(state, {byReason, mark});
+      Object.assign(state, { byReason, mark });
       if (may("admin")) {
         load();
       }
     }
   };
   const sendBack = (group) => replay(group, state, () => load());
-  return {take, view: () => view(state, {load, sendBack})};
+  return { take, view: () => view(state, { load, sendBack }) };
 }
 
 async function replay(group, state, after) {
-  const body = {topic: group.topic, group: group.group, reason: group.reason, limit: MOST};
+  const body = { topic: group.topic, group: group.group, reason: group.reason, limit: MOST };
   try {
-    const {matched, unreadable} = await send("POST", "/dead-letters/replay", {...body, dry_run: true});
+    const { matched, unreadable } = await send("POST", "/dead-letters/replay", { ...body, dry_run: true });
     const n = Object.values(matched).reduce((sum, one) => sum + one, 0);
     const will = Math.min(n, MOST);
-    const gone = unreadable ? ` ${t("letters.unreadable", {n: unreadable})}` : "";
-    if (!await confirmBy(t("letters.sure", {n: will, topic: group.topic}) + gone)) {
+    const gone = unreadable ? ` ${t("letters.unreadable", { n: unreadable })}` : "";
+    if (!await confirmBy(t("letters.sure", { n: will, topic: group.topic }) + gone)) {
       return;
     }
-    const done = await send("POST", "/dead-letters/replay", body, {idempotencyKey: crypto.randomUUID()});
+    const done = await send("POST", "/dead-letters/replay", body, { idempotencyKey: crypto.randomUUID() });
     const count = (by) => Object.values(by).reduce((sum, one) => sum + one, 0);
-    state.told = t("letters.done", {n: count(done.replayed), refused: number(count(done.refused))});
+    state.told = t("letters.done", { n: count(done.replayed), refused: number(count(done.refused)) });
     say(state.told);
     state.problem = null;
   } catch (problem) {

@@ -18,14 +18,14 @@ const MARKS = {
 };
 
 export async function open(root) {
-  const state = {doc: null, at: 0, problem: null, isHeld: false, told: ""};
+  const state = { doc: null, at: 0, problem: null, isHeld: false, told: "" };
   const rooms = {};
   const draw = () => render(page(state, rooms, acts), root);
   const take = (doc) => {
     if (state.isHeld && state.doc) {
       return;
     }
-    Object.assign(state, {doc, at: Date.now(), problem: null});
+    Object.assign(state, { doc, at: Date.now(), problem: null });
     rooms.jobs.take(doc.jobs);
     rooms.letters.take(doc.dead_letters);
     rooms.targets.take(doc.targets);
@@ -67,6 +67,7 @@ export async function open(root) {
     update() {},
     close() {
       clearInterval(clock);
+      rooms.jobs.close();
       stops.forEach((stop) => stop());
     },
   };
@@ -86,7 +87,7 @@ function page(state, rooms, acts) {
   if (!may("read")) {
     return html`<h1>${t("pipeline.title")}</h1>${scopeGate("read", html`<p></p>`)}`;
   }
-  const {doc} = state;
+  const { doc } = state;
   const age = doc ? (Date.now() - state.at) / 1000 : 0;
   return html`
     <header class="row spread">
@@ -103,10 +104,10 @@ function page(state, rooms, acts) {
       : state.problem ? nothing : busy()}`;
 }
 
-function freshness(age, {isHeld}) {
+function freshness(age, { isHeld }) {
   const isOld = age > OLD_AFTER_S;
   return html`<span class=${isOld ? "warn old" : "quiet"}>
-    ${isOld || isHeld ? t("pipeline.old", {age: duration(Math.floor(age))}) : t("pipeline.live")}
+    ${isOld || isHeld ? t("pipeline.old", { age: duration(Math.floor(age)) }) : t("pipeline.live")}
   </span>`;
 }
 
@@ -142,7 +143,7 @@ function shape(level) {
   return { bad: "■", warn: "▲", note: "●" }[level];
 }
 
-function sentence({key, values}) {
+function sentence({ key, values }) {
   return t(`pipeline.is_${key}`, worded(values));
 }
 
@@ -155,9 +156,9 @@ function worded(values) {
   return {
     ...values,
     ...(values.stages ? { stages: values.stages.map((one) => t(`pipeline.stage_${one}`)).join(", ") } : {}),
-    ...(values.stage ? {stage: t(`pipeline.stage_${values.stage}`)} : {}),
-    ...("s" in values ? {time: duration(Math.floor(values.s))} : {}),
-    ...("oldest" in values ? {oldest: values.oldest === null ? t("pipeline.unknown") : duration(values.oldest)} : {}),
+    ...(values.stage ? { stage: t(`pipeline.stage_${values.stage}`) } : {}),
+    ...("s" in values ? { time: duration(Math.floor(values.s)) } : {}),
+    ...("oldest" in values ? { oldest: values.oldest === null ? t("pipeline.unknown") : duration(values.oldest) } : {}),
   };
 }
 
@@ -191,7 +192,7 @@ function stage(one) {
 function stageState(one) {
   const [kind, glyph] = MARKS[one.state] ?? ["quiet", "?"];
   const time = duration(Math.floor(since(one.since, Date.now())));
-  const word = t(`pipeline.state_${one.state}`, {time});
+  const word = t(`pipeline.state_${one.state}`, { time });
   return html`${mark(kind, glyph, word)}
     ${one.detail ? html`<span class="quiet">${one.detail}</span>` : nothing}`;
 }
@@ -217,7 +218,7 @@ function process(one) {
   return html`<tr>
     <th scope="row">${one.role} <span class="quiet">${one.instance}</span></th>
     <td data-label=${t("pipeline.col_state")}>
-      ${mark(kind, glyph, t(`pipeline.state_${one.state}`, {time: seen}))}
+      ${mark(kind, glyph, t(`pipeline.state_${one.state}`, { time: seen }))}
       ${one.detail ? html`<span class="quiet">${one.detail}</span>` : nothing}</td>
     <td data-label=${t("pipeline.col_progressed")}>${moment(one.progressed_at)}</td>
     <td data-label=${t("pipeline.col_seen")}>${moment(one.seen_at)}</td>

@@ -754,6 +754,7 @@ export const words = {
     state_waiting: "ждёт",
     state_running: "идёт",
     state_paused: "приостановлено",
+    state_tagging: "всё объявлено, размечается",
     state_done: "готово",
     state_failed: "ошибка",
     state_cancelled: "прекращено",

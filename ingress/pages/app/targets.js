@@ -12,11 +12,11 @@ const MARKS = {
 
 /** Return the targets as a part of the page: `take(the ten that hold most)` and `view()`. */
 export function targetList(draw) {
-  const state = {top: [], all: null, q: "", isComplete: true, problem: null};
+  const state = { top: [], all: null, q: "", isComplete: true, problem: null };
   const load = async () => {
     try {
-      const {targets, next} = await get("/targets", state.q ? {q: state.q} : {});
-      Object.assign(state, {all: targets, isComplete: !next, problem: null});
+      const { targets, next } = await get("/targets", state.q ? { q: state.q } : {});
+      Object.assign(state, { all: targets, isComplete: !next, problem: null });
     } catch (problem) {
       state.problem = problem;
     }
@@ -31,8 +31,8 @@ export function targetList(draw) {
     },
     change: (target, verb) => change(target, verb, load),
   };
-  const take = (top) => Object.assign(state, {top});
-  return {take, view: () => view(state, acts)};
+  const take = (top) => Object.assign(state, { top });
+  return { take, view: () => view(state, acts) };
 }
 
 function view(state, acts) {
@@ -55,7 +55,7 @@ function view(state, acts) {
 /** The list keeps its order while the live figures of the top ten go on. */
 function merged(all, top) {
   const live = new Map(top.map((one) => [one.target, one]));
-  return all.map((one) => ({...one, ...live.get(one.target)}));
+  return all.map((one) => ({ ...one, ...live.get(one.target) }));
 }
 
 function row(one, acts) {
@@ -88,7 +88,7 @@ function hostOf(target) {
 
 /** Ask for the reason, then hold or resume a target's webhooks. */
 function change(target, verb, after) {
-  const seen = {problem: null};
+  const seen = { problem: null };
   const act = async (event) => {
     event.preventDefault();
     const reason = new FormData(event.target).get("reason").trim();
@@ -96,16 +96,16 @@ function change(target, verb, after) {
     const port = url.port || (url.protocol === "https:" ? 443 : 80);
     try {
       const host = encodeURIComponent(hostOf(target));
-      await send("POST", `/targets/${url.protocol.slice(0, -1)}/${host}/${port}/${verb}`, {reason});
+      await send("POST", `/targets/${url.protocol.slice(0, -1)}/${host}/${port}/${verb}`, { reason });
       shown.close();
-      say(t(`targets.did_${verb}`, {target}));
+      say(t(`targets.did_${verb}`, { target }));
       await after();
     } catch (problem) {
       seen.problem = problem;
       shown.draw();
     }
   };
-  const shown = dialog(t(`targets.${verb}_title`, {target}), () => html`
+  const shown = dialog(t(`targets.${verb}_title`, { target }), () => html`
     ${seen.problem ? problemStrip(seen.problem) : nothing}
     <form class="stack" @submit=${act}>
       <p>${t(`targets.${verb}_what`)}</p>

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from starlette.responses import Response
 
-from core.storage.archive import images, job_images, jobs
-from core.storage.archive.jobs import DirectoryJob
+from core.storage.archive import images
+from core.storage.folders import job_images, jobs
+from core.storage.folders.jobs import DirectoryJob
 from core.transaction import Transaction
 from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of, limit_of, page_before

@@ -6,13 +6,8 @@ from core.storage.archive import statistics
 from core.storage.finding import folders
 from ingress.auth.api_keys import Scope
 from ingress.http.parameters import refuse_unknown, wrong
-from ingress.models.page.filters import (
-    MAX_PATH_CHARS,
-    ShownCamera,
-    ShownCameras,
-    ShownFolder,
-    ShownFolders,
-)  # fmt: skip
+from ingress.models.page.filters import MAX_PATH_CHARS, ShownCameras, ShownFolder, ShownFolders
+from ingress.models.statistics import ShownCamera
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
 
 MOST_CAMERAS = 1_000

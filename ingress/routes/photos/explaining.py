@@ -16,7 +16,7 @@ from ingress.models.search import (
 )  # fmt: skip
 from ingress.operations import Call, Operation, Reply, json_response
 from ingress.reading import explaining, filters
-from ingress.reading.explaining import Explained
+from ingress.reading.explaining import ExplainedSearch
 from ingress.reading.filters import AskedFilter
 
 _PARAMETERS = tuple(one for one in filters.PARAMETERS if one.name != "id")
@@ -57,7 +57,7 @@ def _words(asked: AskedFilter) -> tuple[ExplainedWord, ...]:
     )
 
 
-def _best(explained: Explained) -> BestImage | None:
+def _best(explained: ExplainedSearch) -> BestImage | None:
     if explained.best is None:
         return None
     score = explained.best.score

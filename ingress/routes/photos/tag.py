@@ -7,9 +7,10 @@ from starlette.responses import Response
 
 from core.blobs.kinds import wanted_extensions
 from core.errors import ImageMissing
-from core.storage.archive import images, jobs
+from core.storage.archive import images
 from core.storage.archive.images import ImageStatus
-from core.storage.archive.jobs import DirectoryOptions
+from core.storage.folders import jobs
+from core.storage.folders.jobs import DirectoryOptions
 from ingress.accepting import announce_file
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Extra, FieldError, Problem

@@ -74,7 +74,7 @@ async def test_what_is_for_any_key_asks_for_no_scope(
     async with world.client(scope) as http:
         response = await http.request(operation.method, url_of(operation.path), content=b"{}")
 
-    assert response.status_code in {200, 204}
+    assert response.status_code not in {401, 403}, response.text
 
 
 @pytest.mark.parametrize("operation", PROTECTED, ids=lambda one: f"{one.method} {one.path}")

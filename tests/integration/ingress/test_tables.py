@@ -12,11 +12,12 @@ from core.errors import DatabaseAway
 from core.offsets import Place
 from core.settings import DatabaseSettings
 from core.storage import keys
-from core.storage.archive import images, jobs
-from core.storage.archive.jobs import DirectoryOptions
+from core.storage.archive import images
 from core.storage.finding import image_pages
 from core.storage.finding.filters import ImageFilter
 from core.storage.finding.orders import Order, PagePlace
+from core.storage.folders import jobs
+from core.storage.folders.jobs import DirectoryOptions
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.queries import queries

@@ -40,7 +40,8 @@ from ingress.auth.access import KeyRing
 from ingress.auth.api_keys import MadeKey, Scope, make_key
 from ingress.auth.sessions import TRIES_BURST, TRIES_PER_S, SessionRing
 from ingress.departures import Departures
-from ingress.dependencies import Dependencies, Guards, InstanceFacts
+from ingress.dependencies import Dependencies, Guards
+from ingress.facts import InstanceFacts
 from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import THUMBS_PER_S, Places, RateLimit, SharedBudget, burst_of
 from ingress.live.poller import poller_of

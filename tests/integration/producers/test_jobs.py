@@ -10,8 +10,8 @@ import pytest
 
 from core.blobs.roots import Roots
 from core.messaging.ports import Sent
-from core.storage.archive import jobs
-from core.storage.archive.jobs import DirectoryJob, DirectoryOptions
+from core.storage.folders import jobs
+from core.storage.folders.jobs import DirectoryJob, DirectoryOptions
 from core.storage.pool import Pool
 from producers.folders.announcing import Announcer
 from producers.jobs import JobRunner

@@ -6,8 +6,8 @@ import sys
 import time
 from uuid import uuid4
 
-from core.storage.archive import jobs
-from core.storage.archive.jobs import DirectoryOptions
+from core.storage.folders import jobs
+from core.storage.folders.jobs import DirectoryOptions
 from tests.integration.site import LIMIT_S, Site, uris
 
 PRODUCERS = (sys.executable, "-m", "producers")

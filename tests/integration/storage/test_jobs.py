@@ -7,8 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from core.settings import DatabaseSettings
-from core.storage.archive import jobs
-from core.storage.archive.jobs import DirectoryOptions, Step
+from core.storage.folders import jobs
+from core.storage.folders.jobs import DirectoryOptions, Step
 from core.storage.pool import Pool, open_pool
 
 OPTIONS = DirectoryOptions(labels=("кот", "dog"), top_k=2, extensions=(".jpg",))

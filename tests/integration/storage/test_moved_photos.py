@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 
 from core.storage import labels
-from core.storage.archive import curation, image_deletion, image_tags, images, watched_files
+from core.storage.archive import curation, image_deletion, image_tags, images
 from core.storage.archive.image_tags import TaggedImage
-from core.storage.archive.watched_files import FileState, WatchedFile
+from core.storage.folders import watched_files
+from core.storage.folders.watched_files import FileState, WatchedFile
 from core.storage.pool import Pool
 from core.tags import TagScore
 from schemas.image import image_id_of

@@ -18,17 +18,17 @@ from core.storage.archive import (
     image_deletion,
     image_tags,
     images,
-    jobs,
     ordering,
     ownership,
     statistics,
 )
 from core.storage.archive.image_tags import TaggedImage
 from core.storage.archive.images import FailedImage
-from core.storage.archive.jobs import DirectoryOptions
 from core.storage.finding import duplicates, image_pages, same_photos
 from core.storage.finding.filters import ImageFilter
 from core.storage.finding.orders import Order, PagePlace
+from core.storage.folders import jobs
+from core.storage.folders.jobs import DirectoryOptions
 from core.storage.pool import Pool
 from core.tags import TagScore
 from tests.integration.storage.test_image_tags import store, tagged

@@ -7,8 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from core.settings import DatabaseSettings
-from core.storage.archive import watched_files
-from core.storage.archive.watched_files import FileState, WatchedFile
+from core.storage.folders import watched_files
+from core.storage.folders.watched_files import FileState, WatchedFile
 from core.storage.pool import Pool, open_pool
 from schemas.image import image_id_of
 

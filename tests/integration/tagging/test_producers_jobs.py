@@ -2,8 +2,9 @@
 
 from uuid import UUID
 
-from core.storage.archive import images, jobs
-from core.storage.archive.jobs import DirectoryOptions
+from core.storage.archive import images
+from core.storage.folders import jobs
+from core.storage.folders.jobs import DirectoryOptions
 from core.storage.pool import Pool
 from tests.integration.tagging.archive import Archive, arrival
 

@@ -8,9 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from core.storage.archive import image_deletion, images, jobs
-from core.storage.archive.jobs import DirectoryOptions
+from core.storage.archive import image_deletion, images
 from core.storage.archive.ordering import Overtaken
+from core.storage.folders import jobs
+from core.storage.folders.jobs import DirectoryOptions
 from core.storage.pool import Pool
 from schemas.image import image_id_of
 from schemas.topics import Lane

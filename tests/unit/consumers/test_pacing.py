@@ -324,3 +324,26 @@ def test_what_is_claimed_ahead_does_not_widen_the_share_of_bad_hosts() -> None:
 
     assert wide.rooms(0.0).total == 2 * narrow.rooms(0.0).total
     assert wide.rooms(0.0).by_tier[1:] == narrow.rooms(0.0).by_tier[1:]
+
+
+def test_a_view_shows_a_targets_breaker_pause_and_rate() -> None:
+    pacer = Pacer(PaceLimits(workers=32, per_target=8, rate_per_s=2.0))
+    attempts = [uuid4() for _ in range(10)]
+    for attempt in attempts:
+        pacer.reserve("a", attempt, 0.0, "ann")
+        pacer.begin("a", attempt, 0.0)
+        pacer.end("a", attempt, TargetHealth.BAD, 1.0)
+    busy = uuid4()
+    pacer.reserve("b", busy, 1.0, "ann")
+    pacer.reserve("b", uuid4(), 1.0, "ann")
+    pacer.end("b", busy, TargetHealth.GOOD, 1.0, pause_s=7.0)
+
+    broken, asked = pacer.view("a", 1.0), pacer.view("b", 1.0)
+
+    assert pacer.view("c", 1.0) is None
+    assert broken is not None
+    assert asked is not None
+    assert (broken.opened_s, broken.is_half_open, broken.failures) == (30.0, True, 10)
+    assert (asked.paused_s, asked.in_flight, asked.opened_s) == (7.0, 1, 0.0)
+    assert asked.rated_s == 0.5
+    assert not asked.is_settled

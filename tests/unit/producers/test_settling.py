@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.blobs.roots import Signature
-from core.storage.archive.watched_files import FileState, WatchedFile
+from core.storage.folders.watched_files import FileState, WatchedFile
 from producers.folders.settling import Settling, is_at_rest, needs_work
 from schemas.image import image_id_of
 

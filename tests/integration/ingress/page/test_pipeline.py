@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from core.storage.archive import images
@@ -14,9 +15,11 @@ from core.storage.delivery import deliveries
 from core.storage.stream import heartbeats, outbox
 from core.tags import Slowness
 from ingress.auth.api_keys import Scope
+from ingress.main import Opened
 from schemas.callback import CallbackRequested
 from schemas.record import Partition, Record
 from schemas.topics import IMAGES_ARRIVED
+from tests.fakes.pictures import jpeg
 from tests.integration.ingress.page.beating import all_roles_beat, beat_of, fall_silent
 from tests.integration.ingress.world import NOW, MakeWorld, SharedDatabase, World, opened_pool
 
@@ -204,3 +207,20 @@ async def test_with_a_read_only_database_nothing_can_be_accepted(
     assert (status, document["status"]) == (503, "unavailable")
     assert document["checks"]["database"]["status"] == "read_only"
     assert (ready.status_code, ready.text) == (503, "database read-only\n")
+
+
+async def test_what_nobody_reads_is_seen_in_kafka_itself(
+    kafka: str, opened: Opened, client: httpx.AsyncClient
+) -> None:
+    upload = {"file": ("a.jpg", jpeg(1), "image/jpeg")}
+    assert (await client.post("/images/upload", files=upload)).status_code == 202
+
+    async with asyncio.timeout(120):
+        while True:
+            document = (await client.get("/stats/pipeline")).json()
+            if document["stages"][0]["waiting"] == 1 and document["stages"][0]["is_growing"]:
+                break
+            await asyncio.sleep(0.2)
+
+    assert document["stages"][0]["state"] == "stopped"
+    assert document["stages"][0]["oldest_waiting_s"] >= 2

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from core.blobs.roots import Roots
-from core.storage.archive import jobs
-from core.storage.archive.jobs import Step
+from core.storage.folders import jobs
+from core.storage.folders.jobs import Step
 from ingress.app import create_app
 from ingress.auth.api_keys import Scope
 from ingress.reading.files import RootedFiles
