@@ -43,9 +43,9 @@ from core.settings import (
     load,
 )
 from core.storage.archive.blobs import PostgresBlobs
-from core.storage.archive.thumbs import PostgresThumbs
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import heartbeats, outbox
+from core.storage.thumbs import PostgresThumbs
 from core.telemetry.heart import Heart
 from core.telemetry.metrics import Metrics, watch_process
 from core.vision.decoding import sniff

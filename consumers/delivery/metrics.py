@@ -9,7 +9,6 @@ from core.telemetry.metrics import Metrics
 from core.telemetry.vitals import Vitals
 
 WORST_TARGETS = 10  # names of targets are labels: never more than these
-MOST_BROKEN = 100  # targets that a heartbeat names
 FINISHED = frozenset({"delivered", "dead"})
 INTERVAL_S = 1.0  # between looks at all targets
 
@@ -58,7 +57,6 @@ class LaneMetrics:
         self._shown_at = now
         self.metrics.delivery_in_flight.set(pacer.in_flight)
         self.metrics.delivery_breakers_open.set(pacer.open_breakers(now))
-        self._vitals.about["broken"] = pacer.broken(now, MOST_BROKEN)
         worst = pacer.worst(WORST_TARGETS)
         for gone in self._named - worst.keys():
             self.metrics.delivery_target_failures.remove(gone)

@@ -7,7 +7,6 @@ again within seconds after a start (decisions/0012).
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import IntEnum
-from itertools import islice
 from math import inf
 from uuid import UUID
 
@@ -152,11 +151,6 @@ class Pacer:
     def open_breakers(self, now: float) -> int:
         """Return how many targets are not tried for now because they failed."""
         return sum(target.is_broken(now) for target in self._targets.values())
-
-    def broken(self, now: float, count: int) -> list[str]:
-        """Return so many of the targets that are not tried for now because they failed."""
-        broken = (name for name, target in self._targets.items() if target.is_broken(now))
-        return list(islice(broken, count))
 
     def worst(self, count: int) -> dict[str, int]:
         """Return the targets with the most failures in a row, with their number."""

@@ -24,8 +24,8 @@ from core.blobs.thumbs import thumb_keeper_of
 from core.messaging.role import Role
 from core.settings import ArchiveSettings, DecodeSettings, TaggingSettings, load
 from core.starting import Beginning
-from core.storage.archive.thumbs import PostgresThumbs
 from core.storage.stream import dead_letters
+from core.storage.thumbs import PostgresThumbs
 from core.tags import Postponed, Tagged
 from core.vision.decoding.decoder import pool_limits
 from core.vision.opening import open_taggers

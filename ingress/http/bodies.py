@@ -4,9 +4,10 @@ import asyncio
 import io
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
 from ingress.http.problems import Extra, FieldError, Problem
@@ -114,16 +115,17 @@ async def read_model(
     except ValidationError as error:
         if error.errors(include_input=False)[0]["type"] == "json_invalid":
             raise Problem("malformed_json", error.errors()[0]["msg"][:300]) from error
-        raise invalid(error) from error
+        raise _invalid(error, model) from error
 
 
-def invalid(error: ValidationError) -> Problem:
-    """Return the problem that lists every field that pydantic refused."""
-    found = error.errors(include_url=False, include_context=False)
-    fields = tuple(
-        FieldError(_pointer(one["loc"]), _say(one["msg"], one["input"], one["type"]))
-        for one in found[:MAX_FIELD_ERRORS]
-    )
+def _invalid(error: ValidationError, model: type[BaseModel]) -> Problem:
+    """Return the problem that lists every field that pydantic refused, with what was given.
+
+    Unless the model says `hide_input_in_errors`: then it takes secrets.
+    """
+    is_told = not model.model_config.get("hide_input_in_errors")
+    found = error.errors(include_url=False, include_context=False, include_input=is_told)
+    fields = tuple(FieldError(_pointer(one["loc"]), _say(one)) for one in found[:MAX_FIELD_ERRORS])
     first = f"{fields[0].pointer or 'body'}: {fields[0].detail}"
     more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
     return Problem("invalid_request", first + more, Extra(errors=fields))
@@ -153,11 +155,11 @@ def _pointer(location: tuple[int | str, ...]) -> str:
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
 
 
-def _say(message: str, given: Any, kind: str) -> str:
-    if kind in {"missing", "extra_forbidden"}:
-        return message
-    shown = repr(given)
-    return f"{message} (got {shown if len(shown) <= 100 else shown[:99] + '…'})"
+def _say(error: ErrorDetails) -> str:
+    if "input" not in error or error["type"] in {"missing", "extra_forbidden"}:
+        return error["msg"]
+    shown = repr(error["input"])
+    return f"{error['msg']} (got {shown if len(shown) <= 100 else shown[:99] + '…'})"
 
 
 def _too_large(size: int, max_bytes: int) -> Problem:

@@ -122,32 +122,14 @@ def top_targets(facts: Facts, owner: str | None) -> tuple[WaitingTarget, ...]:
     for pile in facts.due:
         if owner is None or pile.sender == owner:
             piles.setdefault(pile.target, []).append(pile)
-    broken = {
-        target
-        for beat in facts.living(("delivery_lanes",))
-        for target in beat.about.get("broken", ())
-    }
     first = sorted(piles.items(), key=lambda item: min(one.oldest for one in item[1]))
     return tuple(
         WaitingTarget(
             target=target,
             waiting=sum(one.waiting for one in some),
             oldest_waiting_s=round(facts.age_s(min(one.oldest for one in some)) or 0.0, 1),
-            state=_state(target, some, broken),
-            waits_for=_reason(target, some, broken),
+            state=some[0].state,
+            waits_for=some[0].waits_for,
         )
         for target, some in first[:SHOWN_TARGETS]
     )
-
-
-def _state(target: str, piles: Sequence[TargetPile], broken: set[str]) -> str:
-    if any(pile.is_disabled for pile in piles):
-        return "disabled"
-    return "broken" if target in broken else "open"
-
-
-def _reason(target: str, piles: Sequence[TargetPile], broken: set[str]) -> str | None:
-    state = _state(target, piles, broken)
-    if state == "open":
-        return min(piles, key=lambda pile: pile.oldest).waits_for
-    return "disabled" if state == "disabled" else "breaker"

@@ -16,9 +16,12 @@ from ingress.reading import same_photos
 
 MAX_ROW_ID = 2**63 - 1
 LEVELS: tuple[Level, ...] = ("identical", "same_photo", "burst")
-#: A cursor of any level is a number of so many hexadecimal digits; that of decisions has 16 more.
+#: A cursor of any level is a number of so many hexadecimal digits.
 DIGITS = 64
+#: That of decisions is its time, and what it is kept by: a content, or the id of an image.
+TIME_DIGITS, ID_DIGITS = 16, 32
 _HALF = 16 * 8
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _BEGINNING = datetime(1, 1, 1)  # noqa: DTZ001 - EXIF times have no zone
 #: For the totals of one level; they are remembered for a minute.
 TOTALS_S, TOTALS_FRESH_S = 1.0, 60.0
@@ -96,10 +99,7 @@ class AlikeFinder:
         self, level: Level, *, owner: str | None, cursor: str, limit: int
     ) -> FoundGroups:
         """Return pairs of a level that were decided about, the newest decision first."""
-        before = None
-        if len(cursor) > DIGITS:
-            at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(cursor[:16], 16))
-            before = at, bytes.fromhex(cursor[16:])
+        before = _decision_before(cursor)
         async with self.pool.connection() as connection:
             rows = await decisions.newest(connection, before=before, limit=limit + 1)
             keys = [key for row in rows[:limit] for key in (row.one, row.other)]
@@ -113,9 +113,8 @@ class AlikeFinder:
         follows = None
         if len(rows) > limit:
             last = rows[limit - 1]
-            since = last.decided_at - datetime.fromtimestamp(0, UTC)
-            follows = f"{since // timedelta(microseconds=1):016x}{last.one.hex()}"
-            follows = follows if len(follows) > DIGITS else follows.ljust(DIGITS + 16, "0")
+            since = (last.decided_at - _EPOCH) // timedelta(microseconds=1)
+            follows = f"{since:0{TIME_DIGITS}x}{last.one.hex()}"
         return FoundGroups(found, follows)
 
     async def pair(self, one: UUID, other: UUID) -> FoundGroup | None:
@@ -230,6 +229,16 @@ def _key(one: Evidence, other: Evidence) -> Key:
 
 def _row(image: Evidence) -> int:
     return image.row
+
+
+def _decision_before(cursor: str) -> tuple[datetime, bytes] | None:
+    if len(cursor) in {0, DIGITS}:  # of a level
+        return None
+    try:
+        at = _EPOCH + timedelta(microseconds=int(cursor[:TIME_DIGITS], 16))
+    except OverflowError:
+        return None
+    return at, bytes.fromhex(cursor[TIME_DIGITS:])
 
 
 def _moment(cursor: str) -> tuple[datetime, int] | None:

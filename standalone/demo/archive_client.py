@@ -53,6 +53,7 @@ def admin_key(home: Path, environment: Mapping[str, str]) -> str:
     Raises:
         ArchiveFailed: no key could be made; the message has the command's output.
     """
+    credentials(home, environment)  # before: an owner's secret is told with the first key alone
     return _kept_key(home / "admin-key.json", environment, "admin").key
 
 

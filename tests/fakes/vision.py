@@ -34,7 +34,10 @@ class MemoryDecoder:
         digest = hashlib.sha256(data).digest()
         pixels = np.resize(np.frombuffer(digest, np.uint8), (SIDE, SIDE, 3)).copy()
         looks = int.from_bytes(digest[:8], "big") >> 1
-        return Decoded(pixels, kind, SIDE, SIDE, digest, None, CAMERA, looks)
+        return Decoded(
+            pixels, kind, SIDE, SIDE, digest, None, CAMERA, looks,
+            colour=int.from_bytes(digest[:3], "big"), thumb=b"\xff\xd8" + digest + b"\xff\xd9",
+        )  # fmt: skip
 
 
 class PromptDecoder(MemoryDecoder):

@@ -13,8 +13,16 @@ from uuid import UUID
 
 from core.storage import labels
 from core.storage.best import noted
+from core.tags import score_to_float
 from core.transaction import Transaction
 
+#: Up to so many entries of a label its images are read one by one: half a second.
+FEW_TAGGED = 50_000
+Labels = tuple[int, ...]
+_COUNT_TAGS = """
+SELECT count(*) FROM (
+    SELECT FROM image_tags WHERE label_id = ANY($1::int2[]) AND score >= $2::int4 LIMIT $3) AS n
+"""
 STATUSES = ("accepted", "tagged", "failed", "missing")
 _INDEXED_FOLDER = 500  # characters that `folder_of` of the schema keeps
 
@@ -164,8 +172,40 @@ async def table(connection: Transaction, wanted: ImageFilter) -> str:
     return "excluded_tags" if wanted.excluded else await noted.table(connection)
 
 
+async def narrow(connection: Transaction, wanted: ImageFilter, tags: str) -> Labels | None:
+    """Return labels of the filter that few images have: then these are read, else the archive.
+
+    The planner thinks that what matches lies evenly in the archive. Of a label that few images have
+    surely enough, it would walk through all of them in the order of time to find a page.
+    """
+    if tags != "image_tags":
+        return None
+    for label_ids, least in _sought(wanted):
+        number = await connection.fetchval(_COUNT_TAGS, list(label_ids), least, FEW_TAGGED)
+        if number < FEW_TAGGED:
+            return label_ids
+    return None
+
+
+def _sought(wanted: ImageFilter) -> Iterator[tuple[Labels, int]]:
+    """Yield the sets of labels of which an image must have one, and the least score."""
+    least = wanted.min_score if wanted.named is None else 0
+    for one in wanted.every:
+        yield ((one.label_id,) if one.label_id is not None else (), least)
+    if wanted.some:
+        some = {one.label_id for one in wanted.some if one.label_id is not None}
+        yield tuple(sorted(some)), least
+    if wanted.named is not None and wanted.min_score <= 1:
+        yield tuple(sorted(set(wanted.named))), 1
+
+
 def parts(
-    wanted: ImageFilter, arguments: Arguments, *, tags: str, also: Also | None = None
+    wanted: ImageFilter,
+    arguments: Arguments,
+    *,
+    tags: str,
+    also: Also | None = None,
+    first: Labels | None = None,
 ) -> tuple[Part, ...]:
     """Return the SQL of the wanted images.
 
@@ -173,8 +213,9 @@ def parts(
         arguments: get the values of the parameters.
         tags: what `table` returned.
         also: a further restriction.
+        first: what `narrow` returned: images with one of these labels are read before all others.
     """
-    restrictions = [one.sql for one in conditions(wanted, arguments, tags=tags)]
+    restrictions = [one.sql for one in conditions(wanted, arguments, tags=tags, first=first)]
     if also is not None:
         restrictions.append(also(arguments))
     where = " AND ".join(["i.status <> 'deleted'", *restrictions])
@@ -192,11 +233,13 @@ def parts(
     return (Part(f"{of_images} WHERE i.open_to_all AND {where}", "i"), closed)
 
 
-def conditions(wanted: ImageFilter, arguments: Arguments, *, tags: str) -> Iterator[Condition]:
-    """Yield what must hold of an image that the caller may see."""
+def conditions(
+    wanted: ImageFilter, arguments: Arguments, *, tags: str, first: Labels | None = None
+) -> Iterator[Condition]:
+    """Yield what must hold of an image that the caller may see; arguments as of `parts`."""
     yield from _of_rows(wanted, arguments)
     yield from _of_decisions(wanted)
-    yield from _of_tags(wanted, arguments, tags)
+    yield from _of_tags(wanted, arguments, tags, first)
 
 
 def _of_rows(wanted: ImageFilter, arguments: Arguments) -> Iterator[Condition]:
@@ -246,40 +289,31 @@ def _of_decisions(wanted: ImageFilter) -> Iterator[Condition]:
         yield Condition("other_filter", f"coalesce(t.tags, '[]') {comparison} '[]'::jsonb")
 
 
-def _of_tags(wanted: ImageFilter, arguments: Arguments, tags: str) -> Iterator[Condition]:
+def _of_tags(
+    wanted: ImageFilter, arguments: Arguments, tags: str, first: Labels | None
+) -> Iterator[Condition]:
     asked = bool(wanted.every or wanted.some)
-    least = wanted.min_score if wanted.named is None and asked else 0
-    for one in wanted.every:
-        ids = () if one.label_id is None else (one.label_id,)
-        yield Condition("tags_missing", _has(tags, ids, least, arguments))
-    if wanted.some:
-        some = sorted({one.label_id for one in wanted.some if one.label_id is not None})
-        yield Condition("tags_missing", _has(tags, some, least, arguments))
+    for label_ids, least in _sought(wanted):
+        code = "below_min_score" if wanted.named is not None and least == 1 else "tags_missing"
+        yield Condition(code, _has(tags, label_ids, least, arguments, is_first=label_ids == first))
     for name in wanted.without:
         shown = arguments.add(json.dumps([{"tag": name}]), "jsonb")
         yield Condition("other_filter", f"NOT coalesce(t.tags @> {shown}, false)")
-    if wanted.named is not None:
+    if wanted.named is not None and wanted.min_score > 1:
         yield Condition("below_min_score", _sums_up(wanted, arguments, tags))
-    elif wanted.min_score and not asked:
-        score = arguments.add(wanted.min_score, "int4")
-        yield Condition(
-            "below_min_score",
-            "EXISTS (SELECT FROM jsonb_array_elements(t.tags) AS e (tag)"
-            f" WHERE round((e.tag->>'score')::numeric * 1000000) >= {score})",
-        )
+    elif wanted.named is None and wanted.min_score and not asked:
+        surely = f"$[*] ? (@.score >= {score_to_float(wanted.min_score)})"
+        yield Condition("below_min_score", f"t.tags @? {arguments.add(surely, 'text::jsonpath')}")
 
 
 def _sums_up(wanted: ImageFilter, arguments: Arguments, tags: str) -> str:
-    named = sorted(set(wanted.named or ()))
-    if wanted.min_score <= 1:
-        return _has(tags, named, 1, arguments)
-    label_ids = arguments.add(named, "int2[]")
+    label_ids = arguments.add(sorted(set(wanted.named or ())), "int2[]")
     least = arguments.add(wanted.min_score, "int8")
     of_named = f"FROM {tags} s WHERE s.image_id = t.id AND s.label_id = ANY({label_ids})"
     return f"(SELECT sum(s.score) {of_named}) >= {least}"
 
 
-def _has(tags: str, label_ids: Sequence[int], least: int, arguments: Arguments) -> str:
+def _has(tags: str, label_ids: Labels, least: int, arguments: Arguments, *, is_first: bool) -> str:
     """Return the condition that an image has one of these labels with at least such a score."""
     if not label_ids:
         return "false"
@@ -288,4 +322,6 @@ def _has(tags: str, label_ids: Sequence[int], least: int, arguments: Arguments) 
     else:
         is_it = f"s.label_id = ANY({arguments.add(list(label_ids), 'int2[]')})"
     sure = f" AND s.score >= {arguments.add(least, 'int4')}" if least else ""
+    if is_first:
+        return f"t.id = ANY(ARRAY(SELECT s.image_id FROM {tags} s WHERE {is_it}{sure}))"
     return f"EXISTS (SELECT FROM {tags} s WHERE s.image_id = t.id AND {is_it}{sure})"

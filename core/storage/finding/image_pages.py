@@ -14,7 +14,7 @@ from core.storage.archive.images import STATUS_COLUMNS, ImageStatus, status_of
 from core.storage.best import noted, ranking
 from core.storage.finding import filters, orders
 from core.storage.finding.filters import STATUSES, Also, Arguments, ImageFilter
-from core.storage.finding.orders import Match, Moment, Order, PagePlace
+from core.storage.finding.orders import Match, Moment, Order, PagePlace, Read
 from core.transaction import Transaction
 
 #: Counts go up to here; what is kept anyway is told whole.
@@ -104,7 +104,8 @@ async def _statement(
     """Return the statement of a page; its last parameter, which comes on top, is the limit."""
     tags = await filters.table(connection, wanted)
     if order is not Order.SCORE:
-        keys = orders.by_time(wanted, arguments, tags, order, after)
+        read = Read(tags, await filters.narrow(connection, wanted, tags))
+        keys = orders.by_time(wanted, arguments, read, order, after)
     elif await _are_few(connection, wanted):
         keys = orders.by_score(wanted, arguments, tags, after)
     else:
@@ -128,7 +129,8 @@ async def count(
     if kept is not None:
         return Count(kept, is_exact=True)
     tags, arguments = await filters.table(connection, wanted), Arguments()
-    parts = filters.parts(wanted, arguments, tags=tags, also=also)
+    first = await filters.narrow(connection, wanted, tags)
+    parts = filters.parts(wanted, arguments, tags=tags, also=also, first=first)
     images = " UNION ALL ".join(f"SELECT 1 {part.source}" for part in parts)
     bound = arguments.add(most + 1, "int8")
     number: int = await connection.fetchval(
@@ -152,7 +154,8 @@ async def ids(
         also: a further restriction.
     """
     tags, arguments = await filters.table(connection, wanted), Arguments()
-    parts = filters.parts(wanted, arguments, tags=tags, also=also)
+    first = await filters.narrow(connection, wanted, tags)
+    parts = filters.parts(wanted, arguments, tags=tags, also=also, first=first)
     behind = f" AND i.image_id > {arguments.add(after, 'uuid')}" if after else ""
     bound = arguments.add(limit, "int8")
     branches = " UNION ALL ".join(

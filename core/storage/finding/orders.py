@@ -43,13 +43,25 @@ class Match:
 PagePlace = Moment | Match
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """From where a page is read: `filters.table`, and `filters.narrow`."""
+
+    tags: str
+    first: filters.Labels | None
+
+
 def by_time(
-    wanted: ImageFilter, arguments: Arguments, tags: str, order: Order, after: PagePlace | None
+    wanted: ImageFilter,
+    arguments: Arguments,
+    read: Read,
+    order: Order,
+    after: PagePlace | None,
 ) -> str:
     """Return the keys of a page in an order of time: along an index of each part."""
     column = "arrived_at" if order is Order.ARRIVAL else "taken_at"
     way, beyond = ("ASC", ">") if order is Order.TAKEN_ASC else ("DESC", "<")
-    parts = filters.parts(wanted, arguments, tags=tags)
+    parts = filters.parts(wanted, arguments, tags=read.tags, first=read.first)
     behind = ""
     if isinstance(after, Moment):
         at, image_id = arguments.add(after.at, "timestamptz"), arguments.add(after.image_id, "uuid")
@@ -92,7 +104,7 @@ def through_scores(
     if len(wanted.ranked or ()) == 1 and tags == "image_tags":  # along its index
         behind = behind.replace("sum(s.score)", "s.score").replace("max(s.ts)", "s.ts")
         sums = (
-            f"SELECT s.image_id AS number, s.score::int8 AS score, s.ts FROM {tags} s"
+            f"SELECT s.image_id AS number, s.score, s.ts FROM {tags} s"
             f" WHERE {ranked} AND {behind} ORDER BY s.score DESC, s.ts DESC, s.image_id DESC"
         )
     else:

@@ -151,14 +151,17 @@ async def _columns(
 ) -> str:
     """Return the statement of a part: the keys of the whole month, of the part all else."""
     tags = await filters.table(connection, wanted)
-    # Of an owner's too the images are read by date, along their index: for each of the owner's
-    # rows its image would be read apart.
-    since, until = (arguments.add(moment, "timestamptz") for moment in (wanted.since, wanted.until))
+    parts = filters.parts(wanted, arguments, tags=tags)
+    within = ""
+    if wanted.owner is not None:
+        # An owner's images too are read by date, along their index, and not one by one.
+        since = arguments.add(wanted.since, "timestamptz")
+        until = arguments.add(wanted.until, "timestamptz")
+        within = f" AND i.taken_at >= {since} AND i.taken_at < {until}"
     keys = " UNION ALL ".join(
         f"SELECT i.image_id, {one.times}.taken_at AS at, i.status, i.excluded, i.by_hand, i.ratio,"
-        f" i.colour {one.source}"
-        + (f" AND i.taken_at >= {since} AND i.taken_at < {until}" if one.times == "o" else "")
-        for one in filters.parts(wanted, arguments, tags=tags)
+        f" i.colour {one.source}{within if one.times == 'o' else ''}"
+        for one in parts
     )
     offset = arguments.add(part * PART_IMAGES, "int8")
     limit = arguments.add(PART_IMAGES, "int8")

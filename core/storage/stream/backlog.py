@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from core.transaction import Transaction
 from schemas.record import Partition
@@ -40,19 +41,34 @@ WITH line AS (
     WHERE again IN (false, true) AND due_at <= now() ORDER BY due_at LIMIT {MOST_LINES}
 ), found AS (
     SELECT l.target, l.sender, w.* FROM line l CROSS JOIN LATERAL (
-        SELECT count(*) AS waiting, min(next_at) AS oldest,
-               (array_agg(waits_for ORDER BY next_at))[1] AS waits_for
-        FROM (SELECT d.next_at, d.waits_for FROM deliveries d
+        SELECT count(*) AS waiting, min(next_at) AS oldest
+        FROM (SELECT d.next_at FROM deliveries d
               WHERE d.state = 'due' AND d.target = l.target AND d.sender = l.sender
                 AND d.line = l.line AND (d.attempt > 0) = l.again AND d.next_at <= now()
               ORDER BY d.next_at LIMIT {MOST_OF_LINE}) due
     ) w WHERE w.waiting > 0
+), pile AS (
+    SELECT target, sender, sum(waiting)::int8 AS waiting, min(oldest) AS oldest
+    FROM found GROUP BY 1, 2
+), health AS (
+    SELECT target, bool_and(coalesce(opened_until > now(), false)) AS is_broken,
+           bool_and(is_half_open) AS is_half_open,
+           bool_and(coalesce(paused_until > now(), false)) AS is_paused,
+           bool_and(coalesce(rated_until > now(), false)) AS is_rated,
+           sum(in_flight) >= sum(cap) AS is_full
+    FROM target_health
+    WHERE target IN (SELECT target FROM pile) AND updated_at > now() - interval '10 minutes'
+    GROUP BY 1
 )
-SELECT target, sender, sum(f.waiting)::int8 AS waiting, min(f.oldest) AS oldest,
-       (array_agg(f.waits_for ORDER BY f.oldest))[1] AS waits_for,
-       EXISTS (SELECT FROM targets t
-               WHERE t.target = f.target AND t.disabled_at IS NOT NULL) AS is_disabled
-FROM found f GROUP BY 1, 2 ORDER BY 4
+SELECT p.target, p.sender, p.waiting, p.oldest,
+       CASE WHEN t.target IS NOT NULL THEN 'disabled' WHEN h.is_broken THEN 'broken'
+            WHEN h.is_half_open THEN 'half_open' ELSE 'open' END AS state,
+       CASE WHEN t.target IS NOT NULL THEN 'disabled' WHEN h.is_broken THEN 'breaker'
+            WHEN h.is_paused THEN 'retry_after' WHEN h.is_rated THEN 'rate'
+            WHEN h.is_full THEN 'room' END AS waits_for
+FROM pile p LEFT JOIN health h USING (target)
+LEFT JOIN targets t ON t.target = p.target AND t.disabled_at IS NOT NULL
+ORDER BY p.oldest
 """  # noqa: S608 - constants only
 _LETTERS = """
 SELECT reason, count(*) AS letters, max(created_at) AS newest_at
@@ -102,15 +118,16 @@ class TargetPile:
 
     Attributes:
         sender: their owner; begins with a tab where they have none.
-        waits_for: why the oldest waits, where that was noted.
+        state: of the target: open, broken, half_open, disabled.
+        waits_for: what they wait for (`DeliveryStatus`), as the processes told it.
     """
 
     target: str
     sender: str
     waiting: int
     oldest: datetime
+    state: Literal["open", "broken", "half_open", "disabled"]
     waits_for: str | None
-    is_disabled: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,8 @@ def _made_large(data: bytes, limits: sniff.Limits) -> bytes:
         image.draft(None, (2 * _LARGE_SIDE, 2 * _LARGE_SIDE))
 
     source = sources.load(data, limits, draft)
-    factor = reduction.factor_for(source.image.size, max(source.image.size) / (2 * _LARGE_SIDE))
+    # Less than twice the side is left, so the area is bounded too.
+    factor = max(1, max(source.image.size) // _LARGE_SIDE)
     large = reduction.reduced(source, factor).image
     large.thumbnail((_LARGE_SIDE, _LARGE_SIDE), Image.Resampling.BICUBIC)
     return encoded(large, _LARGE_QUALITY)

@@ -1,24 +1,29 @@
 """Signing in to the page."""
 
 from datetime import datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from ingress.models.roots import Input, Output, examples
+from ingress.models.roots import Input, Output
 
 #: Longer than any key or code.
-MAX_CHARS = 200
+Secret = Annotated[str, StringConstraints(max_length=200)]
 
 
 class SignIn(Input):
     """What lets in: a key, or the code of a one-time link."""
 
-    key: str | None = Field(None, max_length=MAX_CHARS, repr=False)
-    code: str | None = Field(None, max_length=MAX_CHARS, repr=False)
+    key: Secret | SkipJsonSchema[None] = Field(None, repr=False)
+    code: Secret | SkipJsonSchema[None] = Field(None, repr=False)
 
-    model_config = examples(
-        {"key": "pa_8XkQ2w0b_…"}, {"code": "3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
+    model_config = ConfigDict(
+        hide_input_in_errors=True,
+        json_schema_extra={
+            "examples": [{"key": "pa_8XkQ2w0b_…"}, {"code": f"3q2-7w{'A' * 37}"}],
+            "oneOf": [{"required": ["key"]}, {"required": ["code"]}],
+        },
     )
 
     @model_validator(mode="after")

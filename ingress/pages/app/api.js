@@ -118,6 +118,25 @@ export function problemIn(request) {
   return new Problem(document, request.status, Number.isNaN(seconds) ? null : seconds);
 }
 
+/**
+ * Returns `ask` such that of calls under way at once only the last one's answer counts: the others
+ * end with it. Else a slow answer of before would take the place of a newer one.
+ */
+export function lastOnly(ask) {
+  let last = null;
+  return (...given) => {
+    const mine = ask(...given).then(
+      (answer) => (mine === last ? answer : last),
+      (problem) => {
+        if (mine === last) throw problem;
+        return last;
+      },
+    );
+    last = mine;
+    return mine;
+  };
+}
+
 const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
 
 /** The same request for a terminal. `$KEY` stands for the key, which this page never has. */

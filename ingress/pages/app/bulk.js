@@ -2,7 +2,7 @@
 import { html } from "./lit/lit-html.js";
 import { get, send } from "./api.js";
 import { confirmBy, failure, icon, openDialog, scopeGate, undoToast } from "./parts.js";
-import { knownTags, t, tagName } from "./words.js";
+import { ago, date, knownTags, t, tagName } from "./words.js";
 
 const LOOK_MS = 700;
 const GRACE_MS = 8000; // a deletion can't be undone: it waits so long before it is asked for
@@ -17,9 +17,8 @@ export async function apply(filter, change, after) {
     const count = await send("POST", "/images/changes", { filter, change, dry_run: true });
     if (!count.would_change) return undoToast(t("bulk.nothing"));
     const isDeletion = Boolean(change.delete);
-    const [kind] = Object.keys(change);
-    const values = { n: count.would_change, of: count.matches, tag: change[kind] === true ? "" : tagName(String(change[kind])).text };
-    const name = kind === "excluded" && !change.excluded ? "included" : kind;
+    const name = kindOf(change);
+    const values = { n: count.would_change, tag: tagName(String(Object.values(change)[0])).text };
     if (filter.ids?.length === 1 && !change.delete) return await run(filter, change, after, values, name);
     const about = count.is_exact ? "" : ` ${t("bulk.about")}`;
     const isSure = await confirmBy(t(`bulk.ask_${name}`, values) + about, count.would_change, { action: t(`bulk.do_${name}`), kind: isDeletion ? "bad" : "" });
@@ -60,6 +59,49 @@ async function follow(change) {
   }
   return now;
 }
+
+/** Lists the last changes; what can be undone still has its button. */
+export function recentChanges(after) {
+  let changes = null;
+  let problem = null;
+  const load = async (draw) => {
+    try {
+      ({ changes } = await get("/images/changes"));
+      problem = null;
+    } catch (error) {
+      problem = error;
+    }
+    draw();
+  };
+  openDialog(t("bulk.recent"), (close, draw) => {
+    if (!changes && !problem) load(draw);
+    const undo = async (one) => {
+      try {
+        await follow(await send("POST", `/images/changes/${one.change_id}/undo`));
+        after();
+      } catch (error) {
+        problem = error;
+      }
+      await load(draw);
+    };
+    return html`${problem ? html`<p class="bad" role="alert">${failure(problem)}</p>` : ""}
+      ${changes?.length === 0 ? html`<p class="quiet">${t("bulk.noneRecent")}</p>` : ""}
+      <ul class="stack">${(changes ?? []).map((one) => html`<li class="row spread"><span>${named(one)} <small title=${date(one.created_at)}>${ago(one.created_at)} · ${t(`bulk.state_${one.state}`)}</small></span>
+        ${one.state === "done" && one.can_undo_until && new Date(one.can_undo_until) > Date.now() ? html`<button @click=${() => undo(one)}>${t("parts.undo")}</button>` : ""}</li>`)}</ul>`;
+  });
+}
+
+function named({ change, changed }) {
+  const kind = kindOf(change);
+  if (kind === "delete") return t("bulk.deleted", { n: changed });
+  const [tag] = Object.values(change);
+  return t(`bulk.done_${kind}`, { n: changed }) + (typeof tag === "string" ? ` “${tagName(tag).text}”` : "");
+}
+
+const kindOf = (change) => {
+  const [kind] = Object.keys(change);
+  return kind === "excluded" && !change.excluded ? "included" : kind;
+};
 
 const askTag = (title) => openDialog(title, (close) => html`<form class="row" @submit=${(event) => {
   event.preventDefault();

@@ -1,8 +1,9 @@
 // The grid: of two million photos it holds the few hundred in sight, and reaches the last of them.
 import { GAP, Spine, estimate, lastAtMost, measures, rowsOf, tilesOf } from "./layout.js";
+import { MonthHeads, TilePool } from "./pool.js";
 import { stepOf } from "./steps.js";
-import { drawTile, dropPicture, loadPicture, makeTile } from "./tiles.js";
-import { month as monthName, t } from "./words.js";
+import { dropPicture, loadPicture } from "./tiles.js";
+import { t } from "./words.js";
 
 const MOST_TILES = 380; // alive at once; 400 is the bound, focus may hold one more
 const IDLE_MS = 140;
@@ -15,22 +16,22 @@ export class Grid {
     this.rows = new Map(); // section -> rows of tiles, for the columns in memory
     this.heights = [];
     this.offsets = new Float64Array(1);
-    this.tiles = new Map(); // index in the timeline -> tile
     this.spine = new Spine(0);
     this.shift = 0; // true height above the box's, as the bar has it
     this.lastTop = 0;
     this.origin = 0;
     this.active = 0;
     this.isFast = false;
-    this.heads = new Map();
     this.#build();
   }
 
   #build() {
     this.box = element("div", "spine", this.host);
     this.layer = element("div", "layer", this.box);
-    this.headLayer = element("div", "heads", this.layer);
+    this.heads = new MonthHeads(element("div", "heads", this.layer));
     this.list = element("ol", "tiles", this.layer);
+    this.pool = new TilePool(this);
+    this.tiles = this.pool.tiles;
     this.list.setAttribute("role", "list");
     this.list.setAttribute("aria-label", t("shell.photos"));
     this.list.addEventListener("keydown", (event) => this.#onKey(event));
@@ -164,8 +165,8 @@ export class Grid {
     const alive = new Set();
     this.#request(first, last);
     for (const from of [0, around]) this.#draw({ first, last, from: top - from, to: top + high + from, alive });
-    for (const [index, tile] of this.tiles) if (!alive.has(index) && !tile.item.contains(document.activeElement)) this.#remove(index);
-    this.#drawHeads(first, last);
+    for (const [index, tile] of this.tiles) if (!alive.has(index) && !tile.item.contains(document.activeElement)) this.pool.remove(index);
+    this.heads.draw(this, first, last);
     this.onView?.(this);
     if (!this.isFast) this.words.want([...this.tiles.values()].map((tile) => tile.id));
   }
@@ -219,88 +220,23 @@ export class Grid {
         for (const spot of tilesOf(rows, row, columns, this.measured)) {
           const index = this.timeline.sections[at].start + spot.at;
           alive.add(index);
-          const tile = this.tiles.get(index) ?? this.#add(index, at, columns, spot);
-          this.#set(tile, spot, base + rows.tops[row] - this.origin);
+          const tile = this.tiles.get(index) ?? this.pool.add({ index, section: this.timeline.sections[at], columns, place: spot.at, isActive: index === this.active });
+          this.pool.set(tile, spot, base + rows.tops[row] - this.origin);
           if (!this.isFast && (tile.state & 15) < 2) loadPicture(tile);
         }
       }
     }
   }
 
-  #set(tile, { x, width, height }, y) {
-    const key = `${x} ${y} ${width}`;
-    if (tile.key === key) return;
-    tile.key = key;
-    const { style } = tile.item;
-    style.transform = `translate(${x}px, ${y}px)`;
-    style.width = `${width}px`;
-    style.height = `${height}px`;
-  }
-
-  #add(index, at, columns, { at: place }) {
-    const tile = makeTile(columns.id(place), index, this.timeline.total);
-    tile.state = columns.states[place];
-    tile.month = this.timeline.sections[at].month;
-    tile.item.style.backgroundColor = columns.colour(place);
-    tile.anchor.href = this.hrefOf(tile.id);
-    tile.anchor.tabIndex = index === this.active ? 0 : -1;
-    this.#write(tile);
-    this.tiles.set(index, tile);
-    // In the order of the photos, also for those who hear the page.
-    const next = this.#nextTile(index);
-    this.list.insertBefore(tile.item, next?.item ?? null);
-    return tile;
-  }
-
-  #nextTile(index) {
-    for (let at = index + 1; at < index + 30; at += 1) if (this.tiles.has(at)) return this.tiles.get(at);
-    let best = null;
-    for (const [at, tile] of this.tiles) if (at > index && (best === null || at < best.index)) best = tile;
-    return best;
-  }
-
-  #write(tile) {
-    const image = this.words.get(tile.id);
-    if (image && (tile.state & 15) === 0 && image.status === "tagged") tile.state += 1;
-    drawTile(tile, { image, state: tile.state, month: tile.month, isPicked: this.isPicked(tile.id) });
-  }
-
   /** Writes the words of some photos anew, or of all. */
   rewrite(ids = null) {
-    for (const tile of this.tiles.values()) if (ids === null || ids.has(tile.id)) this.#write(tile);
-  }
-
-  #remove(index) {
-    const tile = this.tiles.get(index);
-    dropPicture(tile);
-    tile.item.remove();
-    this.tiles.delete(index);
+    for (const tile of this.tiles.values()) if (ids === null || ids.has(tile.id)) this.pool.write(tile);
   }
 
   #clearTiles(origin = this.origin) {
-    for (const index of [...this.tiles.keys()]) this.#remove(index);
-    for (const head of this.heads.values()) head.remove();
+    this.pool.clear();
     this.heads.clear();
     this.origin = Math.max(0, Math.round(origin));
-  }
-
-  #drawHeads(first, last) {
-    for (const [at, head] of this.heads) {
-      if (at >= first && at <= last) continue;
-      head.remove();
-      this.heads.delete(at);
-    }
-    for (let at = first; at <= last; at += 1) {
-      const { part, month, images } = this.timeline.sections[at];
-      if (part) continue;
-      let head = this.heads.get(at);
-      if (!head) {
-        head = element("h2", "month", this.headLayer);
-        head.append(monthName(month), " ", Object.assign(document.createElement("span"), { className: "count", textContent: t("photos.count", { n: images }) }));
-        this.heads.set(at, head);
-      }
-      head.style.transform = `translateY(${this.offsets[at] - this.origin}px)`;
-    }
   }
 
   #topOf(index) {
@@ -328,7 +264,7 @@ export class Grid {
     if (!this.rows.has(at)) this.#arrived(at, columns);
     const top = this.#topOf(index);
     const bar = this.bar?.() ?? 0;
-    const high = this.scroller.clientHeight;
+    const high = this.scroller.clientHeight - (this.foot?.() ?? 0);
     if (top < this.viewTop + bar) this.#place(top - bar - GAP);
     else if (top + this.measured.target * 1.4 > this.viewTop + high) this.#place(top - high + this.measured.target * 1.5);
     this.active = index;

@@ -1,7 +1,7 @@
 // The receiver in the box: what was posted to it, whether it was signed right, and how it answers.
 import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
-import { get, may, send, session } from "./api.js";
+import { get, lastOnly, may, send, session } from "./api.js";
 import { askForm } from "./ask.js";
 import { watch } from "./live.js";
 import { busy, mark, moment } from "./marks.js";
@@ -16,6 +16,7 @@ export async function open(root, place) {
   const state = { token: place.id, box: null, count: null, asked: [], problem: null, isBusy: false };
   let ask = null;
   const draw = () => render(screen(state, acts, ask), root);
+  const look = lastOnly(() => get(`/inbox/${encodeURIComponent(state.token)}`));
   const load = async () => {
     try {
       if (!state.token) {
@@ -23,7 +24,7 @@ export async function open(root, place) {
         state.token = token;
         go(link("inbox", token), { replace: true });
       }
-      state.box = await get(`/inbox/${encodeURIComponent(state.token)}`);
+      state.box = await look();
       ask ??= askForm(draw, { inbox: state.box.url, asked: (id) => state.asked.unshift(id) });
       state.problem = null;
     } catch (problem) {

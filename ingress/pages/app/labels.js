@@ -1,6 +1,6 @@
 // Labels: what the archive can see, and other labels as an experiment before anything is written.
 import { html, nothing, render } from "./lit/lit-html.js";
-import { get, may, send, session } from "./api.js";
+import { get, lastOnly, may, send, session } from "./api.js";
 import { labelDialog, table } from "./labeltable.js";
 import { outcomeView, preview } from "./experiment.js";
 import { bodyOf, compare, isSame, labelOf, parse, placeOf, textOf } from "./labelset.js";
@@ -20,9 +20,10 @@ export async function open(root) {
     preview: null, asking: null, isSlow: false, problem: null, isBusy: false, isOld: false, pace: null,
   };
   const draw = () => render(screen(state, acts), root);
+  const look = lastOnly(() => Promise.all([get("/labels"), get("/tags", { pairs: 0 }), get("/stats")]));
   const load = async () => {
     try {
-      const [now, tags, stats] = await Promise.all([get("/labels"), get("/tags", { pairs: 0 }), get("/stats")]);
+      const [now, tags, stats] = await look();
       const isFirst = !state.now;
       state.counts = new Map(tags.tags.map((one) => [one.tag, one]));
       Object.assign(state, { all: stats.statuses.tagged ?? 0, problem: null });

@@ -1,7 +1,7 @@
 // Dead letters of the pipeline: grouped by reason, looked at, sent back after a dry run.
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
-import { get, may, send } from "./api.js";
+import { get, lastOnly, may, send } from "./api.js";
 import { moment, none, pagedDialog, reasonText } from "./marks.js";
 import { apiButton, confirmBy, problemStrip, say } from "./parts.js";
 import { bytes, number, t } from "./words.js";
@@ -13,9 +13,10 @@ const MOST = 1000;
 /** Return the dead letters as a part of the page: `take(groups by reason)` and `view()`. */
 export function letterGroups(draw) {
   const state = { byReason: [], groups: null, mark: "", problem: null, told: "" };
+  const look = lastOnly(() => get("/dead-letters", { limit: 1 }));
   const load = async () => {
     try {
-      state.groups = (await get("/dead-letters", { limit: 1 })).groups;
+      state.groups = (await look()).groups;
       state.problem = null;
     } catch (problem) {
       state.problem = problem;

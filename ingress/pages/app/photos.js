@@ -1,7 +1,7 @@
 // Photos: the archive by month, filtered, selected, changed; as a grid or as a plain list.
 import { html, nothing, render } from "./lit/lit-html.js";
-import { may, session } from "./api.js";
 import { ORDERS, asJson, filterChips, filterOf, hasTags, isEmpty } from "./filters.js";
+import { emptyArchive, noMatch } from "./nothing.js";
 import { Grid } from "./grid.js";
 import { watch } from "./live.js";
 import { apiButton, icon, problemStrip, say, undoToast } from "./parts.js";
@@ -13,7 +13,6 @@ import { t } from "./words.js";
 
 const MOST_PICKED = 5000; // one by one or as a range; beyond it there is "all that match"
 const LATER_MS = 1200; // several photos that come together are looked at once
-const CLI_AT = "photo-archive images ~/Pictures";
 
 export async function open(root, place) {
   const screen = new Photos(root);
@@ -44,6 +43,7 @@ class Photos {
       onView: () => this.scrubber.follow(),
     });
     this.grid.bar = () => (getComputedStyle(this.head).position === "sticky" ? this.head.offsetHeight : 0);
+    this.grid.foot = () => this.foot.offsetHeight;
     this.grid.onTrouble = (problem) => this.failed(problem);
     this.scrubber = new Scrubber(this.side, this.grid);
     this.grid.onRest = () => this.scrubber.measure();
@@ -252,7 +252,7 @@ class Photos {
     if (isBare) {
       this.list?.close();
       this.list = null;
-      render(isEmpty(filter) ? this.#empty() : this.#noMatch(), this.body);
+      render(isEmpty(filter) ? emptyArchive() : noMatch(() => this.to({ filter: {} })), this.body);
     } else if (!this.isList) render(nothing, this.body);
   }
 
@@ -267,6 +267,7 @@ class Photos {
       ${filterChips(filter, change)}
       <b class="total" role="status">${timeline ? this.#total(timeline) : nothing}</b>
       <span class="grow"></span>
+      <button class="quiet-button" title=${t("bulk.recent")} aria-label=${t("bulk.recent")} @click=${async () => (await import("./bulk.js")).recentChanges(() => this.changed())}>${icon("undo")}</button>
       <button class="quiet-button" aria-label=${t("filter.saved")} @click=${ask("askSaved")}>${icon("star")}<span>${t("filter.saved")}</span></button>
       <select aria-label=${t("filter.order")} @change=${(event) => this.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${this.order === one} ?disabled=${one === "score" && !hasTags(filter)}>${t(`filter.order_${one}`)}</option>`)}</select>
       <span class="segmented" role="group" aria-label=${t("photos.view")}>
@@ -299,29 +300,6 @@ class Photos {
       clear: () => this.clear(),
       after: () => this.changed(),
     }) : nothing, this.foot);
-  }
-
-  #noMatch() {
-    return html`<div class="empty"><h2>${t("photos.noMatch")}</h2><p>${t("photos.noMatchHelp")}</p><div class="row"><button class="filled" @click=${() => this.to({ filter: {} })}>${t("filter.clear")}</button></div></div>`;
-  }
-
-  // The first thing that a newcomer meets.
-  #empty() {
-    const base = session().instance.base_url || location.origin;
-    const choose = (asFolder) => import("./upload.js").then((tray) => tray.choose(asFolder));
-    return html`<div class="empty drop-zone">
-      ${icon("upload")}
-      <h2>${t("photos.empty")}</h2>
-      <p>${t("photos.emptyHelp")}</p>
-      <div class="row">
-        <button class="filled" ?disabled=${!may("upload")} @click=${() => choose(false)}>${t("photos.chooseFiles")}</button>
-        <button ?disabled=${!may("upload")} @click=${() => choose(true)}>${t("photos.chooseFolder")}</button>
-      </div>
-      ${may("upload") ? nothing : html`<p class="quiet">${t("parts.needsScope", { scope: "upload" })}</p>`}
-      <p>${t("photos.emptyCli")}</p>
-      <pre>${CLI_AT}</pre>
-      <pre>curl -H "X-API-Key: $KEY" -F file=@photo.jpg ${base}/images/upload</pre>
-    </div>`;
   }
 }
 

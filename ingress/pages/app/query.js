@@ -1,6 +1,6 @@
 // One query: how it was read, its answer, each attempt to deliver it, and the thread of its stages.
 import { html, nothing, render } from "./lit/lit-html.js";
-import { get, may, send } from "./api.js";
+import { get, lastOnly, may, send } from "./api.js";
 import { deliveryView } from "./attempts.js";
 import { watch } from "./live.js";
 import { busy, mark, reasonText, wordsOf } from "./marks.js";
@@ -15,9 +15,10 @@ export async function open(root, place) {
   const state = { id: place.id, query: null, words: null, problem: null, isBusy: false };
   const draw = () => render(screen(state, acts), root);
   let timer = 0;
+  const look = lastOnly(() => get(`/queries/${encodeURIComponent(state.id)}`));
   const load = async () => {
     try {
-      const query = await get(`/queries/${encodeURIComponent(state.id)}`);
+      const query = await look();
       const isFirst = !state.query;
       Object.assign(state, { query, problem: null });
       if (isFirst && may("read")) get("/lemmas", { text: query.text }).then((read) => {

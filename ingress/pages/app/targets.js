@@ -1,7 +1,7 @@
 // Callback targets of the pipeline: what waits for each and why; disable, resume.
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
-import { get, may, send } from "./api.js";
+import { get, lastOnly, may, send } from "./api.js";
 import { dialog, mark, moment, none } from "./marks.js";
 import { problemStrip, say, scopeGate } from "./parts.js";
 import { duration, number, t } from "./words.js";
@@ -13,9 +13,10 @@ const MARKS = {
 /** Return the targets as a part of the page: `take(the ten that hold most)` and `view()`. */
 export function targetList(draw) {
   const state = { top: [], all: null, q: "", isComplete: true, problem: null };
+  const look = lastOnly(() => get("/targets", state.q ? { q: state.q } : {}));
   const load = async () => {
     try {
-      const { targets, next } = await get("/targets", state.q ? { q: state.q } : {});
+      const { targets, next } = await look();
       Object.assign(state, { all: targets, isComplete: !next, problem: null });
     } catch (problem) {
       state.problem = problem;

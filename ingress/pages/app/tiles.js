@@ -148,7 +148,8 @@ function labelOf(status, best, image, state) {
   if (status === "failed") return [`✕ ${t("photos.cannotReadWhy")}`];
   if (status === "missing") return [`✕ ${t("photos.status_missing")}`];
   if (status === "accepted") return [`… ${t(state & WAITS || image?.waits_for ? "photos.waitsApart" : "photos.status_accepted")}`];
-  const hand = state & BY_HAND || image?.hand_tags ? "✎ " : "";
-  if (best) return [hand + tagName(best.tag).text, percent(best.score)];
-  return [image ? t("photos.noTag") : ""];
+  // Not by the grey of the picture alone.
+  const mark = (state & EXCLUDED ? "⊘ " : "") + (state & BY_HAND || image?.hand_tags || image?.added_tags?.length ? "✎ " : "");
+  if (best) return [mark + tagName(best.tag).text, percent(best.score)];
+  return [image ? mark + t("photos.noTag") : ""];
 }

@@ -28,11 +28,19 @@ from ingress.models.duplicates import (
     SimilarImages,
 )
 from ingress.operations import Call, Operation, Parameter, Reply, json_response
-from ingress.reading.alike import DIGITS, LEVELS, FoundGroup, Totals
+from ingress.reading.alike import (
+    DIGITS,
+    ID_DIGITS,
+    LEVELS,
+    TIME_DIGITS,
+    FoundGroup,
+    Totals,
+)
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-CURSOR = f"^[0-9a-f]{{{DIGITS},{DIGITS + 16}}}$"
+_DIGITS = (TIME_DIGITS + ID_DIGITS, DIGITS, TIME_DIGITS + DIGITS)
+CURSOR = f"^({'|'.join(f'[0-9a-f]{{{digits}}}' for digits in _DIGITS)})$"
 _ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 PAIR = f"^{_ID}~{_ID}$"
 

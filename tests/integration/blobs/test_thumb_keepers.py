@@ -15,8 +15,8 @@ from core.blobs.keepers import APART, BucketKeeper, DirectoryKeeper
 from core.blobs.thumbs import KeptThumbs, ThumbKeeper, thumb_keeper_of, thumb_keepers
 from core.errors import BlobStoreAway
 from core.settings import DatabaseSettings
-from core.storage.archive.thumbs import PostgresThumbs
 from core.storage.pool import Pool, open_pool
+from core.storage.thumbs import PostgresThumbs
 from core.tags import Thumb, ThumbSize
 from tests.fakes.thumbs import MemoryThumbs
 

@@ -26,10 +26,10 @@ from core.storage.archive import image_tags, images, parked_images
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.archive.images import FailedImage, ImageStatus
 from core.storage.archive.parked_images import ParkedImage
-from core.storage.archive.thumbs import PostgresThumbs
 from core.storage.keys import NewKey
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import outbox
+from core.storage.thumbs import PostgresThumbs
 from core.tags import ImageTags, Made, Slowness, TagScore, score_to_int
 from core.telemetry.metrics import Metrics
 from core.transaction import Transaction

@@ -315,6 +315,8 @@ async def test_sql_typed_while_somebody_joins_is_counted_once(pool: Pool) -> Non
     await joining
 
     assert await statistics.cameras(pool, 9, owner="bob") == {"Zorki": 1}
+    async with pool.transaction() as tx:
+        await following.follow_noted(tx)  # dates follow, as tags do
     assert await statistics.counts(pool, "day", owner="bob") == {"2021-01-01": 1}
 
 

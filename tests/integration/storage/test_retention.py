@@ -222,6 +222,34 @@ def test_a_retention_beyond_what_postgresql_can_subtract_is_refused_at_the_start
         RetentionSettings(queries_days=10**7)
 
 
+async def test_thumbnails_go_with_the_last_image_of_their_picture_and_large_ones_by_age(
+    pool: Pool,
+) -> None:
+    shown, gone = b"s" * 32, b"g" * 32
+    await pool.execute(
+        "INSERT INTO images (image_id, uri, path, status, sha256)"
+        " VALUES ($1, 'u', 'p', 'tagged', $2)",
+        uuid4(), shown,
+    )  # fmt: skip
+    for digest in (shown, gone):
+        for size, days in (("small", 400), ("large", 20)):
+            await pool.execute(
+                "INSERT INTO thumbs (sha256, size, content, created_at)"
+                " VALUES ($1, $2, 'x', now() - $3 * interval '1 day')",
+                digest, size, days,
+            )  # fmt: skip
+
+    async def left() -> list[tuple[bytes, str]]:
+        await prune(pool, RetentionSettings())
+        return [
+            tuple(row) for row in await pool.fetch("SELECT sha256, size FROM thumbs ORDER BY 2")
+        ]
+
+    assert await left() == [(shown, "large"), (shown, "small")]
+    await pool.execute("UPDATE thumbs SET created_at = now() - interval '40 days'")
+    assert await left() == [(shown, "small")]
+
+
 async def test_bytes_kept_outside_go_when_no_image_refers_to_them(pool: Pool) -> None:
     outside = MemoryKeeper()
     used, unused, young = (bytes([number]) * 32 for number in range(3))

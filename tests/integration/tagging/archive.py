@@ -69,13 +69,16 @@ class Archive:
     decoder: Decoder = field(default_factory=MemoryDecoder)
     blobs: NumberedBlobs = field(default_factory=NumberedBlobs)
     reused: list[int] = field(default_factory=list)
+    thumbs: dict[bytes, bytes] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
 
     def __post_init__(self) -> None:
         self.clip = ClipTagger(
             self.decoder, self.model, OPTIONS, TaggingMetrics(self.metrics).passed
         )
-        self.tagger = LabelledTagger(self.pool, self.clip, self.reused.append)
+        self.tagger = LabelledTagger(
+            self.pool, self.clip, self.reused.append, self.thumbs.__setitem__
+        )
         self.best = BestImages(is_softmax=True)
         measuring = TaggingMetrics(self.metrics)
         self.role = TaggingRole(self.blobs, self.tagger, PostgresTags(self.best), measuring)

@@ -198,7 +198,8 @@ async def test_groups_of_the_same_bytes_are_paged(world: World, archive: Archive
         ["p/1.jpg", "p/4.jpg", "p/7.jpg"],
         ["p/2.jpg", "p/5.jpg"],
     ]
-    assert unnamed.json() == {"groups": groups, "next": None, "is_complete": True}
+    assert unnamed.json()["groups"] == groups
+    assert (unnamed.json()["next"], unnamed.json()["is_complete"]) == (None, True)
     assert wrong.status_code == 422
 
 
@@ -231,7 +232,7 @@ async def test_pairs_of_the_same_photo_are_paged_and_each_stands_once(
 
     async with world.client(Scope.READ, owner="alice") as client:
         groups, pages = await walk(client, "same_photo")
-        wrong = await client.get("/duplicates?level=burst")
+        wrong = await client.get("/duplicates?level=alike")
         foreign_cursor = await client.get(f"/duplicates?level=same_photo&cursor={'f' * 64}")
 
     assert [group["image_paths"] for group in groups] == [
@@ -245,7 +246,7 @@ async def test_pairs_of_the_same_photo_are_paged_and_each_stands_once(
     assert {(group["level"], group["sha256"]) for group in groups} == {("same_photo", None)}
     assert pages > 3
     assert wrong.status_code == 422
-    assert foreign_cursor.json() == {"groups": [], "next": None, "is_complete": True}
+    assert (foreign_cursor.json()["groups"], foreign_cursor.json()["next"]) == ([], None)
 
 
 async def test_a_pair_behind_many_that_only_look_alike_leaves_the_report_incomplete(

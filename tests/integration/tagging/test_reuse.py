@@ -1,7 +1,12 @@
 """The same bytes are decoded and encoded once, whatever they are called."""
 
+from dataclasses import replace
+
+import pytest
+
 from core.errors import PermanentError
 from core.tags import Tagged
+from core.vision.decoding.pool.answers import Decoded
 from tests.fakes.vision import CAMERA
 from tests.integration.tagging.archive import Archive, arrival, digest, picture
 
@@ -42,6 +47,39 @@ async def test_what_was_tagged_before_there_were_hashes_is_decoded_once_more(
     assert archive.model.batches == [1, 1]
     rows = await archive.rows()
     assert len({row["perceptual_hash"] for row in rows.values()} - {None}) == 1
+
+
+async def test_a_thumbnail_is_offered_once_under_the_hash_of_the_bytes(archive: Archive) -> None:
+    archive.blobs.contents = {f"file:p/{number}.jpg": picture(number % 2) for number in range(4)}
+    await archive.tag(*map(arrival, range(4)))
+    await archive.tag(arrival(0))
+
+    assert sorted(archive.thumbs) == sorted(digest(picture(number)) for number in (0, 1))
+    for key, jpeg in archive.thumbs.items():
+        assert jpeg == b"\xff\xd8" + key + b"\xff\xd9"
+    colours = await archive.pool.fetch("SELECT sha256, colour FROM images")
+    assert {row["colour"] for row in colours} == {
+        int.from_bytes(row["sha256"][:3], "big") for row in colours
+    }
+
+
+async def test_a_decoder_cannot_put_its_picture_under_the_hash_of_another(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one that was taken over could say: that its bytes are somebody else's."""
+    honest, victims = archive.decoder.decode, digest(b"the victim's photo")
+
+    async def lying(data: bytes) -> object:
+        found = await honest(data)
+        assert isinstance(found, Decoded)
+        return replace(found, sha256=victims)
+
+    monkeypatch.setattr(archive.decoder, "decode", lying)
+    archive.blobs.contents = {"file:p/1.jpg": picture(1)}
+    await archive.tag(arrival(1))
+
+    assert list(archive.thumbs) == [digest(picture(1))]
+    assert (await archive.rows())["p/1.jpg"]["sha256"] == digest(picture(1))
 
 
 async def test_what_is_known_of_a_file_goes_with_its_bytes(archive: Archive) -> None:

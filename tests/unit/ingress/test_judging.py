@@ -226,18 +226,17 @@ def test_processes_that_are_not_needed_count_only_while_they_run() -> None:
 
 def test_targets_are_shown_to_those_whose_webhooks_wait_there() -> None:
     due = [
-        TargetPile("https://a:443", "alice", 3, NOW - timedelta(seconds=9), "schedule", False),
-        TargetPile("https://a:443", "bob", 1, NOW - timedelta(seconds=99), None, False),
-        TargetPile("https://b:443", "bob", 2, NOW - timedelta(seconds=5), None, True),
+        TargetPile("https://a:443", "bob", 1, NOW - timedelta(seconds=99), "broken", "breaker"),
+        TargetPile("https://a:443", "alice", 3, NOW - timedelta(seconds=9), "broken", "breaker"),
+        TargetPile("https://b:443", "bob", 2, NOW - timedelta(seconds=5), "disabled", "disabled"),
     ]
-    lanes = beat("delivery_lanes", about={"broken": ["https://a:443"]})
-    seen = facts(lanes, due=due)
+    seen = facts(due=due)
 
     (of_alice,) = top_targets(seen, "alice")
     assert (of_alice.waiting, of_alice.oldest_waiting_s, of_alice.state) == (3, 9.0, "broken")
-    assert [(one.waiting, one.state) for one in top_targets(seen, None)] == [
-        (4, "broken"),
-        (2, "disabled"),
+    assert [(one.waiting, one.state, one.waits_for) for one in top_targets(seen, None)] == [
+        (4, "broken", "breaker"),
+        (2, "disabled", "disabled"),
     ]
 
 

@@ -277,20 +277,29 @@ async def test_a_long_row_of_bursts_is_paged_and_each_stands_once(world: World) 
     assert seen == expected
 
 
-async def test_decided_pairs_come_page_by_page_the_newest_first(world: World) -> None:
+@pytest.mark.parametrize("level", ["identical", "same_photo"])
+async def test_decided_pairs_come_page_by_page_the_newest_first(world: World, level: str) -> None:
+    of = (lambda _: "0") if level == "identical" else str
     one = await put(world, "0.jpg", "0")
-    others = [await put(world, f"{number}.jpg", f"{number}") for number in range(1, 4)]
+    others = [await put(world, f"{number}.jpg", of(number)) for number in range(1, 4)]
     async with world.client(*ALL) as http:
         for other in others:
             await put_choice(http, pair_of(one, other), "both")
         seen: list[str] = []
         cursor: str | None = ""
         while cursor is not None:
-            wanted = {"level": "same_photo", "decided": "true", "limit": "1"}
+            wanted = {"level": level, "decided": "true", "limit": "1"}
             more = {"cursor": cursor} if cursor else {}
             page = (await http.get("/duplicates", params=wanted | more)).json()
             seen += [group["pair"] for group in page["groups"]]
             cursor = page["next"]
+
+        for cursor in ("f" * 48, "f" * 64, "f" * 80):
+            answer = await http.get("/duplicates", params={"decided": "true", "cursor": cursor})
+            assert answer.status_code == 200, answer.text
+            for other_level in ("identical", "same_photo", "burst"):
+                wanted = {"level": other_level, "cursor": cursor}
+                assert (await http.get("/duplicates", params=wanted)).status_code == 200
 
     assert seen == [pair_of(one, other) for other in others[::-1]]
 

@@ -158,6 +158,15 @@ async def test_what_others_own_is_not_counted_and_not_shown(world: World) -> Non
     assert await months(world) == {"2024-05": 1}
 
 
+async def test_an_administrator_sees_what_is_anybodys(world: World) -> None:
+    mine = await photo(world, 1, MAY)
+    async with world.client(Scope.ADMIN, owner="root") as http:
+        shown = (await http.get("/timeline")).json()
+        found = read_columns((await http.get("/timeline/2024-05")).content)
+    assert [one["images"] for one in shown["months"]] == [1]
+    assert [one.image_id for one in found.photos] == [mine]
+
+
 async def test_a_filter_holds_in_both(world: World) -> None:
     await world.know("dog")
     may = await photo(world, 1, MAY, camera="Leica", width=200, height=100)

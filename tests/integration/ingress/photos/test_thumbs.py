@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from core.storage.archive.thumbs import PostgresThumbs
+from core.storage.thumbs import PostgresThumbs
 from core.tags import Thumb, ThumbSize
 from ingress.auth.api_keys import Scope
 from ingress.http.limits import THUMBS_PER_S
