@@ -104,7 +104,8 @@ async def _statement(
     """Return the statement of a page; its last parameter, which comes on top, is the limit."""
     tags = await filters.table(connection, wanted)
     if order is not Order.SCORE:
-        read = Read(tags, await filters.narrow(connection, wanted, tags))
+        first = await filters.narrow(connection, wanted, tags)
+        read = Read(tags, first, await _sizes(connection, wanted, tags, first))
         keys = orders.by_time(wanted, arguments, read, order, after)
     elif await _are_few(connection, wanted):
         keys = orders.by_score(wanted, arguments, tags, after)
@@ -167,6 +168,22 @@ async def ids(
         *arguments.values,
     )
     return [row["image_id"] for row in rows]
+
+
+async def _sizes(
+    connection: Transaction, wanted: ImageFilter, tags: str, first: filters.Labels | None
+) -> tuple[int, ...]:
+    """Return how many images each part has, where an index of its own finds them."""
+    if wanted.folder is None and wanted.camera is None and wanted.job_id is None:
+        return ()
+    arguments = Arguments()
+    parts = filters.parts(wanted, arguments, tags=tags, first=first)
+    bound = arguments.add(orders.MOST_COLLECTED, "int8")
+    counts = ", ".join(
+        f"(SELECT count(*) FROM (SELECT 1 {part.source} LIMIT {bound}) AS n)" for part in parts
+    )
+    row = await connection.fetchrow(f"SELECT {counts}", *arguments.values)
+    return tuple(row or ())
 
 
 async def _are_few(connection: Transaction, wanted: ImageFilter) -> bool:

@@ -41,14 +41,21 @@ class Match:
 
 
 PagePlace = Moment | Match
+#: Up to so many images of a folder, camera or job are collected for each page: half a second.
+MOST_COLLECTED = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """From where a page is read: `filters.table`, and `filters.narrow`."""
+    """From where a page is read: `filters.table`, and `filters.narrow`.
+
+    Attributes:
+        sizes: of each part, counted up to `MOST_COLLECTED`; none: they are not known.
+    """
 
     tags: str
     first: filters.Labels | None
+    sizes: tuple[int, ...] = ()
 
 
 def by_time(
@@ -66,15 +73,18 @@ def by_time(
     if isinstance(after, Moment):
         at, image_id = arguments.add(after.at, "timestamptz"), arguments.add(after.image_id, "uuid")
         behind = f" AND ({{times}}.{column}, {{times}}.image_id) {beyond} ({at}, {image_id})"
-    return (
-        " UNION ALL ".join(
-            f"(SELECT i.image_id, {part.times}.{column} AS at, t.id AS number {part.source}"
+    branches = []
+    for part, size in zip(parts, read.sizes or (MOST_COLLECTED,) * len(parts), strict=True):
+        at = f"{part.times}.{column}"
+        # What lies in one folder lies at one time, too: along the index of times all others would
+        # come first. The sum keeps that index away: what matches is collected and sorted.
+        sort = at if size >= MOST_COLLECTED else f"({at} + interval '0')"
+        branches.append(
+            f"(SELECT i.image_id, {at} AS at, t.id AS number {part.source}"
             f"{behind.format(times=part.times)}"
-            f" ORDER BY {part.times}.{column} {way}, {part.times}.image_id {way} LIMIT {{limit}})"
-            for part in parts
+            f" ORDER BY {sort} {way}, {part.times}.image_id {way} LIMIT {{limit}})"
         )
-        + f" ORDER BY at {way}, image_id {way} LIMIT {{limit}}"
-    )
+    return f"{' UNION ALL '.join(branches)} ORDER BY at {way}, image_id {way} LIMIT {{limit}}"
 
 
 def by_score(wanted: ImageFilter, arguments: Arguments, tags: str, after: PagePlace | None) -> str:

@@ -69,7 +69,7 @@ async def list_changes(call: Call) -> Response:
     return json_response(ChangePage(changes=shown, next=follows))
 
 
-async def show(call: Call) -> Response:
+async def show_change(call: Call) -> Response:
     """Return how far a change is."""
     return json_response(_shown(call, await _own(call.deps.pool, call)))
 
@@ -173,7 +173,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/images/changes/{change_id}",
-        show,
+        show_change,
         "How far a change to many images is",
         "images",
         (Reply(200, "Its progress.", ShownChange),),

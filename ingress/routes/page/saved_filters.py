@@ -48,7 +48,7 @@ async def put(call: Call) -> Response:
     return json_response(_shown(kept))
 
 
-async def delete(call: Call) -> Response:
+async def forget(call: Call) -> Response:
     """Forget a filter."""
     name = _name(call)
     if not await saved_filters.delete(call.deps.pool, call.caller.owner, name):
@@ -96,7 +96,7 @@ OPERATIONS = (
     Operation(
         "DELETE",
         "/filters/{name}",
-        delete,
+        forget,
         "Forget a filter",
         "images",
         (Reply(204, "Forgotten."),),

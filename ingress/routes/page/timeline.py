@@ -24,7 +24,7 @@ _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 _NAMES = filters.NAMES - {"order", "id"}
 
 
-async def show(call: Call) -> Response:
+async def show_months(call: Call) -> Response:
     """Return how many images there are of each month."""
     refuse_unknown(call, _NAMES)
     asked = await filters.understand(call, filters.read_filter(call))
@@ -79,7 +79,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/timeline",
-        show,
+        show_months,
         "Images by month",
         "images",
         (Reply(200, "How many there are of each month.", Timeline, headers=_ETAG), _KNOWN),

@@ -22,7 +22,7 @@ _FOR_EVER, _FOR_NOW = "private, max-age=31536000, immutable", "private, max-age=
 _POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
 
-async def show(call: Call) -> Response:
+async def show_thumb(call: Call) -> Response:
     """Return a thumbnail; one that is missing is made now."""
     size = _size(call)
     image = await visible_image(call.deps.pool, call.path_id("image_id"), call.principal)
@@ -82,7 +82,7 @@ OPERATIONS = (
     Operation(
         "GET",
         "/images/{image_id}/thumb",
-        show,
+        show_thumb,
         "A thumbnail of the image",
         "images",
         (

@@ -144,7 +144,7 @@ async def test_who_takes_gzip_gets_it(page: World, accepted: str, is_packed: boo
     "path",
     [
         "{root}/index.html",
-        "{root}/nothing.js",
+        "{root}/never-was.js",
         "{root}/",
         "{root}/%2e%2e/%2e%2e/%2e%2e/app.py",
         "{root}/..%2fmissing.html",
