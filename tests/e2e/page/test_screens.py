@@ -42,6 +42,9 @@ SCREENS = (
 
 #: A window that Chromium still draws without tricks.
 MOST_HIGH = 12_000
+_CONTENT_HEIGHT = """
+Math.max(...["main", "app"].map((id) => document.getElementById(id)?.scrollHeight ?? 0))
+"""
 BARS = 200  # above and below what is scrolled
 
 
@@ -84,14 +87,11 @@ def overflow(seen: Visit) -> int:
 def unfold(seen: Visit) -> None:
     """Make the window so high that nothing lies below its fold, where axe sees no contrasts."""
     while True:
-        high: int = seen.page.evaluate(
-            "Math.max(...['main', 'app'].map((id) => document.getElementById(id)?.scrollHeight ?? 0))"
-        )
+        height = min(MOST_HIGH, BARS + int(seen.page.evaluate(_CONTENT_HEIGHT)))
         size = seen.page.viewport_size
-        if size is None or size["height"] >= min(high + BARS, MOST_HIGH):
+        if size is None or size["height"] >= height:
             return
         # A higher window may show more, such as the next page of a list.
-        height = min(high + BARS, MOST_HIGH)
         seen.page.set_viewport_size({"width": size["width"], "height": height})
 
 
