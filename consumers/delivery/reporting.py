@@ -97,15 +97,19 @@ class TargetReports:
                 await target_health.forget(connection, self.instance)
             self._is_fresh = False
         names = list(self._changed)[:MAX_ROWS]
-        reported, moving = self._reported(names)
-        if reported:
-            async with self.database.connection() as connection:
-                await target_health.report(connection, self.instance, reported)
-        for name in names:
+        for name in names:  # before the write: what changes meanwhile is noted anew
             del self._changed[name]
-        is_all = not self._changed
+        reported, moving = self._reported(names)
+        has_more = bool(self._changed)
         self._changed.update(dict.fromkeys(moving))  # looked at again in the next round
-        return not is_all
+        try:
+            if reported:
+                async with self.database.connection() as connection:
+                    await target_health.report(connection, self.instance, reported)
+        except BaseException:
+            self._changed.update(dict.fromkeys(names))
+            raise
+        return has_more
 
     def _reported(self, names: list[str]) -> tuple[list[ReportedTarget], list[str]]:
         reported, moving, now = [], [], monotonic()

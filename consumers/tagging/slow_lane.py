@@ -26,6 +26,7 @@ from core.errors import (
 )
 from core.failpoints import reach
 from core.messaging.ports import DeadLetters
+from core.messaging.preparing import MOST_BROKEN_IN_A_ROW
 from core.messaging.role import Item, Outcome, Received
 from core.offsets import DeadLetter, OutboxRow
 from core.storage.archive import parked_images
@@ -102,6 +103,7 @@ class SlowLane:
     moved: Callable[[int], object] = lambda _: None
     lease_s: float = LEASE_S
     _turn: str = ""
+    _broken_in_a_row: int = 0
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -161,6 +163,7 @@ class SlowLane:
         try:
             while not work.done():
                 await asyncio.wait({work}, timeout=self.lease_s / 3)
+                self.moved(0)  # its time is bounded where it is decoded
                 if not work.done() and not await self._prolonged(claimed):
                     log.info("parked_image_overtaken", image_id=str(claimed.image_id))
                     return
@@ -233,8 +236,12 @@ class SlowLane:
                 (item,) = await self.role.prepare([received])
             except (TransientError, ConfigurationError):
                 raise
-            except Exception as error:  # noqa: BLE001 - it costs this image
+            except Exception as error:
+                self._broken_in_a_row += 1
+                if self._broken_in_a_row > MOST_BROKEN_IN_A_ROW:
+                    raise  # then it is this process, as in the loop
                 return Item(received, _blamed(error, claimed, "prepared"))
+        self._broken_in_a_row = 0
         return item
 
     async def _commit(self, claimed: ClaimedImage, item: TaggingItem | PermanentError) -> bool:

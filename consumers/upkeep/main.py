@@ -52,8 +52,7 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
 
     async def forget() -> bool:
         async with database.connection() as connection:
-            await changes.prune(connection)
-        return False
+            return await changes.prune(connection)
 
     async def reopen() -> bool:
         async with database.transaction() as tx:

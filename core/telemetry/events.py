@@ -20,6 +20,7 @@ _CONSUMING = {
     "fetch_failed": "Nothing could be fetched, the broker is away; tried again",
     "fetch_garbled": "The client cannot unpack what it fetched; records are read one by one",
     "heartbeat_postponed": "PostgreSQL is away; what this process says of itself is not written",
+    "heartbeat_refused": "PostgreSQL refuses what this process says of itself; the work goes on",
     "join_failed": "The group could not be joined; tried again",
     "lag_unknown": "The ends of the logs could not be asked for; lag and stalls are not seen",
     "last_commit_failed": "Kafka was not told the last offsets; progress is in PostgreSQL",

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from core.errors import TransientError
+from core.errors import DatabaseAway, RecordRefused, TransientError
 from core.repeating import every
 from core.telemetry.vitals import Beat, Signs
 from core.transaction import Database, Transaction
@@ -16,6 +16,7 @@ from core.transaction import Database, Transaction
 log = structlog.get_logger(__name__)
 
 INTERVAL_S = 5.0
+BEAT_S = 4.0  # later than that nobody needs it, and a stop would wait for it
 STOP_S = 2.0  # the last word of a process that stops; without it the row falls silent
 
 
@@ -37,6 +38,7 @@ class Heart:
 
     Attributes:
         instance: of the process, for parts that have no name of their own.
+        beat_s: how long one may take.
     """
 
     database: Database
@@ -44,22 +46,29 @@ class Heart:
     signs: Signs
     instance: str
     interval_s: float = INTERVAL_S
+    beat_s: float = BEAT_S
 
     async def run(self, stop: asyncio.Event) -> None:
         """Beat until `stop` is set, then say that the process stops.
 
-        While the database is away a beat is left out: the next one tells all that matters.
+        While the database is away a beat is left out: the next one tells all that matters. One that
+        PostgreSQL refuses is left out too: nothing of the process's work depends on it.
         """
         await every(self._beat, self.interval_s, stop, postponed=_postponed)
-        with suppress(TransientError, TimeoutError):
+        with suppress(TransientError, RecordRefused, TimeoutError):
             async with asyncio.timeout(STOP_S), self.database.connection() as connection:
                 await self.table.stop(connection, self.instance, self.signs.beats())
 
     async def _beat(self) -> None:
         self.signs.turned()
         if beats := self.signs.beats():
-            async with self.database.connection() as connection:
-                await self.table.beat(connection, self.instance, beats)
+            try:
+                async with asyncio.timeout(self.beat_s), self.database.connection() as connection:
+                    await self.table.beat(connection, self.instance, beats)
+            except TimeoutError as error:
+                raise DatabaseAway(f"no heartbeat within {self.beat_s:g} s") from error
+            except RecordRefused as error:
+                log.exception("heartbeat_refused", error=str(error))
         self.signs.turned()
 
 

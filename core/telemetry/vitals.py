@@ -14,6 +14,7 @@ from typing import Any
 #: watchdog does (CONSUMER_STALL_LIMIT_S), five times later where something outside is away.
 DEFAULT_LIMIT_S = 120.0
 OUTAGE_PATIENCE = 5
+MOST_CHARS = 500  # of what is away, in the words of its error
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,16 @@ class Vitals:
             oldest_s=None if self._oldest_at is None else now - self._oldest_at,
             still_s=self.still_s(),
             done_per_s=(self._done - told) / spent_s if spent_s > 0 else 0.0,
-            about={name: value for name, value in self.about.items() if value},
+            about={name: _shown(value) for name, value in self.about.items() if value},
         )
+
+
+def _shown(value: Any) -> Any:
+    """Return a text bounded, and without what PostgreSQL refuses: it may quote an answer."""
+    if not isinstance(value, str):
+        return value
+    text = value[:MOST_CHARS].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text.encode(errors="replace").decode()
 
 
 class Signs:

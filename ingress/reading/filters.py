@@ -197,7 +197,7 @@ PARAMETERS = (
     _shown("min_score", (("type", "number"), ("minimum", 0), ("maximum", 1))),
     _shown("from", _DATE),
     _shown("to", _DATE),
-    _shown("folder", (*_STRING, ("minLength", 1))),
+    _shown("folder", (*_STRING, ("minLength", 1), ("pattern", "[^/]"))),
     _shown("camera", _SHORT),
     _shown("status", (*_STRING, ("enum", list(filters.STATUSES)))),
     _shown("reason", _SHORT),

@@ -24,9 +24,10 @@ _SET_ANSWER = f"""
 UPDATE inboxes SET answer = $2::jsonb WHERE token = $1 RETURNING {_COLUMNS}
 """  # noqa: S608 - a constant
 _COUNTS = "SELECT owner, token, received FROM inboxes ORDER BY created_at"
-# The row of the inbox is locked by its count: posts come one after the other.
+# It locks the inbox: posts come one after the other. A statement of its own, since one that waited
+# for the lock would look at older posts as they were before.
+_COUNT = "UPDATE inboxes SET received = received + 1 WHERE token = $1"
 _ADD_POST = """
-WITH counted AS (UPDATE inboxes SET received = received + 1 WHERE token = $1)
 INSERT INTO inbox_posts
     (token, webhook_id, headers, body, body_bytes, signature_ok, type, query_id, attempt_seen)
 VALUES ($1, $2, $3::jsonb, $4, $5, $6, $7, $8, 1 + coalesce(
@@ -131,6 +132,7 @@ async def set_answer(connection: Transaction, token: str, answer: Mapping[str, A
 
 async def add_post(tx: Transaction, token: str, post: NewPost) -> int:
     """Keep a post, and of the older ones the newest; return its number."""
+    await tx.execute(_COUNT, token)
     number: int = await tx.fetchval(
         _ADD_POST,
         token,

@@ -16,6 +16,8 @@ Kind = Literal["image", "query"]
 
 #: Rows live so long; whoever looks more rarely begins anew.
 KEPT_S = 120.0
+#: Of one statement: what nobody deleted while no consumer ran may be millions of rows.
+PORTION = 20_000
 #: Ids of one look; beyond it is only said that there are more.
 MOST_IDS = 1000
 
@@ -32,7 +34,10 @@ LEFT JOIN LATERAL (
 ) c ON true
 """
 _NOW = "SELECT pg_current_snapshot()::text"
-_PRUNE = "DELETE FROM changes WHERE noted_at < now() - make_interval(secs => $1)"
+_PRUNE = """
+DELETE FROM changes WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM changes WHERE noted_at < now() - make_interval(secs => $1) LIMIT $2))
+"""
 
 
 def noting_queries(rows: str = "changed") -> str:
@@ -79,6 +84,7 @@ async def since(connection: Transaction, seen: str, kinds: Sequence[Kind]) -> Ch
     return Changed(rows[0]["seen"], ids, len(rows) > MOST_IDS)
 
 
-async def prune(connection: Transaction) -> None:
-    """Forget what everybody who watches has seen."""
-    await connection.execute(_PRUNE, KEPT_S)
+async def prune(connection: Transaction, portion: int = PORTION) -> bool:
+    """Forget what everybody who watches has seen, so many rows; return whether there are more."""
+    tag = await connection.execute(_PRUNE, KEPT_S, portion)
+    return int(tag.split()[-1]) == portion

@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from ingress.models.page.filters import ImageFilterText
 from ingress.models.roots import Input, Output, Tag, examples
@@ -13,25 +14,35 @@ from ingress.models.roots import Input, Output, Tag, examples
 class WantedChange(Input):
     """One decision: exactly one field."""
 
-    model_config = examples({"remove_tag": "dog"}, {"excluded": True})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"remove_tag": "dog"}, {"excluded": True}],
+            "minProperties": 1,
+            "maxProperties": 1,
+        }
+    )
 
-    remove_tag: Tag | None = Field(
+    remove_tag: Tag | SkipJsonSchema[None] = Field(
         None,
         description="Take a tag of the model away, for good: it stays away when the image is tagged"
         " again. What people set or added stays.",
     )
-    add_tag: Tag | None = Field(None, description="Show a tag beside the others, with score 1.")
-    excluded: bool | None = Field(None, description="Whether they may never be an answer.")
-    forget_hand_tags: Literal[True] | None = Field(
+    add_tag: Tag | SkipJsonSchema[None] = Field(
+        None, description="Show a tag beside the others, with score 1."
+    )
+    excluded: bool | SkipJsonSchema[None] = Field(
+        None, description="Whether they may never be an answer."
+    )
+    forget_hand_tags: Literal[True] | SkipJsonSchema[None] = Field(
         None, description="Show the model's tags again, all of them and none besides."
     )
-    delete: Literal[True] | None = Field(
+    delete: Literal[True] | SkipJsonSchema[None] = Field(
         None, description="As `DELETE /images/{image_id}`; it cannot be undone."
     )
 
     @model_validator(mode="after")
     def _one(self) -> "WantedChange":
-        if len(self.chosen) != 1:
+        if len(self.model_fields_set) != 1 or len(self.chosen) != 1:
             raise ValueError("exactly one change is made at a time")
         return self
 

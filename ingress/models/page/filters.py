@@ -23,15 +23,12 @@ def _moment(given: Any) -> Any:
 
 
 def _folder(given: str) -> str:
-    folder = given.rstrip("/")
-    if not folder:
-        raise ValueError("no folder")
-    return folder
+    return given.rstrip("/")
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 Tags = Annotated[tuple[Tag, ...], Field(max_length=MAX_TAGS)]
-Folder = Annotated[Words, Field(min_length=1, max_length=MAX_PATH_CHARS), AfterValidator(_folder)]
+Folder = Annotated[Words, Field(max_length=MAX_PATH_CHARS, pattern="[^/]"), AfterValidator(_folder)]
 Status = Literal["accepted", "tagged", "failed", "missing"]
 
 

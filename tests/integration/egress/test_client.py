@@ -506,6 +506,26 @@ async def test_the_steps_of_an_exchange_are_timed_also_where_no_answer_comes(
     assert refused.times_ms.keys() >= {"dns", "connect"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Authorization", "X-Auth-Token", "X-Api-Key", "Api-Key", "ApiKey", "X-Vault-Token",
+        "X-Amz-Security-Token", "Set-Cookie", "X-Session-Id", "X-XSRF-Token", "Client-Secret",
+        "WWW-Authenticate", "X-Refresh-JWT", "X-Key",
+    ],
+)  # fmt: skip
+def test_a_header_whose_name_tells_of_a_secret_is_not_kept(name: str) -> None:
+    assert kept_headers([(name.encode(), b"s3cret")]) == ((name.lower(), "(not kept)"),)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Server", "Retry-After", "X-Request-Id", "X-Keyboard", "X-RateLimit-Remaining-Tokens"],
+)
+def test_other_headers_are_kept(name: str) -> None:
+    assert kept_headers([(name.encode(), b"as it is")]) == ((name.lower(), "as it is"),)
+
+
 async def test_headers_of_an_answer_are_kept_bounded_and_without_secrets() -> None:
     many = [(b"Set-Cookie", b"session=s3cret"), (b"X-Long", b"x" * 5000), (b"X-Odd", b"\xe9\x00")]
     kept = kept_headers([*many, *[(b"x", b"y")] * 100])

@@ -10,6 +10,7 @@ import pytest
 from consumers.tagging.parked_metrics import ParkedMetrics
 from consumers.tagging.slow_lane import MAX_ATTEMPTS, SlowLane, places
 from core.errors import BlobStoreAway
+from core.messaging.preparing import MOST_BROKEN_IN_A_ROW
 from core.storage.archive import image_deletion, images, parked_images
 from core.storage.pool import Pool
 from core.storage.queries import queries
@@ -305,6 +306,24 @@ async def test_what_postgresql_refuses_of_a_parked_image_is_a_dead_letter(
     shown = await images.status(slow.pool, SLOW_ID)
     assert shown is not None
     assert shown.reason == "database_refused"
+
+
+async def test_image_after_image_that_breaks_is_this_process_and_not_the_images(
+    slow: SlowArchive,
+) -> None:
+    async def without_accelerator() -> None:
+        raise RuntimeError("the context is lost")
+
+    slow.decoder.before = without_accelerator
+    uris = [f"file:p/slow-{number}.jpg" for number in range(MOST_BROKEN_IN_A_ROW + 5)]
+    slow.archive.blobs.contents |= {uri: SLOW + uri.encode() for uri in uris}
+    await slow.arrive(*uris)
+
+    with pytest.raises(RuntimeError, match="the context is lost"):
+        await slow.work_off()
+
+    assert await slow.pool.fetchval("SELECT count(*) FROM dead_letters") == MOST_BROKEN_IN_A_ROW
+    assert len(await slow.parked()) == 5
 
 
 async def test_a_token_of_a_parked_upload_is_waited_for(slow: SlowArchive) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.errors import DatabaseAway
+from core.errors import DatabaseAway, RecordRefused
 from core.telemetry.heart import Heart
 from core.telemetry.vitals import DEFAULT_LIMIT_S, OUTAGE_PATIENCE, Beat, Signs, Vitals
 from core.transaction import Transaction
@@ -109,9 +109,11 @@ def test_a_blocked_event_loop_is_found_from_outside() -> None:
 
 @dataclass
 class Table:
-    """Where beats are written; away as often as told."""
+    """Where beats are written; away, refusing, or silent as often as told."""
 
     away: int = 0
+    refused: int = 0
+    hangs: int = 0
     beats: list[Sequence[Beat]] = field(default_factory=list)
     stopped: list[Sequence[Beat]] = field(default_factory=list)
 
@@ -120,6 +122,12 @@ class Table:
         if self.away:
             self.away -= 1
             raise DatabaseAway("connection refused")
+        if self.refused:
+            self.refused -= 1
+            raise RecordRefused("unsupported Unicode escape sequence")
+        if self.hangs:
+            self.hangs -= 1
+            await asyncio.Event().wait()
         self.beats.append(beats)
 
     async def stop(self, connection: Transaction, instance: str, beats: Sequence[Beat]) -> None:
@@ -137,15 +145,37 @@ class NoDatabase:
     transaction = connection
 
 
-async def test_a_heart_survives_an_outage_and_says_when_it_stops() -> None:
-    signs, table, stop = Signs(), Table(away=3), asyncio.Event()
+async def stopped_after_a_beat(table: Table) -> None:
+    """Run a heart until it has beaten once, and then to its end."""
+    signs, stop = Signs(), asyncio.Event()
     signs.part("query")
-    beating = asyncio.create_task(Heart(NoDatabase(), table, signs, "query-0", 0.001).run(stop))
+    heart = Heart(NoDatabase(), table, signs, "query-0", interval_s=0.001, beat_s=0.05)
+    beating = asyncio.create_task(heart.run(stop))
     async with asyncio.timeout(30):
-        while not table.beats:
+        while not (table.beats or beating.done()):
             await asyncio.sleep(0.001)
     stop.set()
     await beating
 
+
+async def test_a_heart_survives_an_outage_and_says_when_it_stops() -> None:
+    table = Table(away=3)
+    await stopped_after_a_beat(table)
+
     assert table.away == 0
     assert [beat.role for beat in table.stopped[0]] == ["query"]
+
+
+async def test_a_beat_that_postgresql_refuses_or_never_answers_ends_no_process() -> None:
+    table = Table(refused=2, hangs=2)
+    await stopped_after_a_beat(table)
+
+    assert (table.refused, table.hangs, len(table.stopped)) == (0, 0, 1)
+
+
+def test_what_is_away_is_told_in_words_that_postgresql_takes() -> None:
+    part = begun(Clock(), about={"waits_for": "bad status line 'a\0b\ud800'" + "x" * 10_000})
+    told = part.beat().about["waits_for"]
+
+    assert told.startswith("bad status line 'a\ufffdb?'")
+    assert len(told) == 500

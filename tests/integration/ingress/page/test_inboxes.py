@@ -27,7 +27,8 @@ from core.settings import (
     load,
 )
 from core.storage import keys
-from core.storage.delivery import endpoints
+from core.storage.delivery import endpoints, inboxes
+from core.storage.delivery.inboxes import NewPost
 from core.storage.pool import Pool, open_pool
 from core.webhooks.sender import Message, WebhookSender
 from core.webhooks.signature import parse_secret, sign
@@ -35,6 +36,7 @@ from core.webhooks.signing_secrets import SecretBox, make_secret
 from ingress import commands
 from ingress.auth.api_keys import Scope
 from ingress.dependencies import MAX_INBOX_HOLDS
+from tests.counting import eventually
 from tests.integration.ingress.problems import problem_in
 from tests.integration.ingress.world import MakeWorld, World
 
@@ -277,3 +279,29 @@ async def test_over_the_wire_the_guarded_client_reaches_the_inbox_and_nothing_be
 
     assert answer.status == 200
     assert [post["signature_ok"] for post in seen] == [True]
+
+
+async def test_posts_that_come_together_are_counted_one_after_the_other(boxed: World) -> None:
+    post = NewPost(WEBHOOK_ID, (), b"{}", 2, None, None, None)
+    await inboxes.add(boxed.pool, "t" * 43, "alice", {"kind": "200"})
+
+    async def come() -> None:
+        async with boxed.pool.transaction() as tx:
+            await inboxes.add_post(tx, "t" * 43, post)
+
+    async with boxed.pool.transaction() as tx:
+        await inboxes.add_post(tx, "t" * 43, post)
+        second = asyncio.create_task(come())
+        await eventually(lambda: waits_for_a_lock(boxed.pool), within_s=30, what="the second post")
+    await second
+
+    kept = await inboxes.posts(boxed.pool, "t" * 43)
+    assert [one.attempt_seen for one in kept] == [2, 1]
+
+
+async def waits_for_a_lock(pool: Pool) -> bool:
+    found: bool = await pool.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock')"
+    )
+    return found

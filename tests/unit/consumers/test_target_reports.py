@@ -1,0 +1,92 @@
+"""What people are shown of targets, written beside the lanes."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from consumers.delivery.attempts import Tried
+from consumers.delivery.metrics import LaneMetrics
+from consumers.delivery.pacing import PaceLimits, Pacer, TargetHealth
+from consumers.delivery.reporting import TargetReports
+from core.errors import DatabaseAway
+from core.storage.delivery.deliveries import Attempt, Settled
+from core.telemetry.metrics import Metrics
+
+TARGET = "https://a.example:443"
+NOW = datetime.now(UTC)
+
+
+@dataclass
+class Written:
+    """A database that keeps the parameters of each report.
+
+    Attributes:
+        meanwhile: is called while a report is under way.
+    """
+
+    reports: list[tuple[Any, ...]] = field(default_factory=list)
+    meanwhile: Callable[[], object] = lambda: None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        yield self
+
+    transaction = connection
+
+    async def execute(self, statement: str, *arguments: Any) -> None:
+        if "INSERT" in statement:
+            self.meanwhile()
+            self.reports.append(arguments)
+
+    def errors(self) -> list[str | None]:
+        return [arguments[10][0] for arguments in self.reports]
+
+
+def watching(database: Written) -> TargetReports:
+    """Return reports of a target that nothing is under way to."""
+    pacer, webhook = Pacer(PaceLimits(workers=4, per_target=2)), uuid4()
+    pacer.reserve(TARGET, webhook, 0.0, "alice")
+    pacer.end(TARGET, webhook, TargetHealth.GOOD, 0.0, 0.0)
+    reports = TargetReports(database, "delivery-0", LaneMetrics(Metrics(CollectorRegistry())))
+    reports.paced(pacer)
+    return reports
+
+
+def failed(status: int) -> Tried:
+    return Tried(Attempt(NOW, 5, status=status), Settled("due", NOW))
+
+
+async def test_an_attempt_that_ends_while_a_report_is_written_is_in_the_next_one() -> None:
+    database = Written()
+    reports = watching(database)
+    reports.tried(TARGET, failed(500))
+    database.meanwhile = lambda: reports.tried(TARGET, failed(503))
+    await reports.write()
+    database.meanwhile = lambda: None
+    await reports.write()
+    await reports.write()
+
+    assert database.errors() == ["HTTP 500", "HTTP 503"]
+
+
+async def test_what_an_outage_kept_from_being_written_is_written_after_it() -> None:
+    database = Written()
+    reports = watching(database)
+    reports.tried(TARGET, failed(500))
+
+    def away() -> None:
+        raise DatabaseAway("connection refused")
+
+    database.meanwhile = away
+    with pytest.raises(DatabaseAway):
+        await reports.write()
+    database.meanwhile = lambda: None
+    await reports.write()
+
+    assert database.errors() == ["HTTP 500"]
