@@ -48,7 +48,7 @@ class Site:
 def gallery_site(photos: int) -> Iterator[Site]:
     """Start servers and an ingress with so many photos; stop them with the block."""
     with servers() as at:
-        asyncio.run(fill(at.database, Gallery(photos, pictures=PICTURES)))
+        asyncio.run(fill(at.admin, Gallery(photos, pictures=PICTURES)))
         port = choose_port(FIRST_PORT + 40)
         os.environ |= {
             "INGRESS_PORT": str(port),
