@@ -68,6 +68,12 @@ test-unit: $(VENV)/unit  ## Unit tests only: installs no torch; half a minute
 test-faults: $(VENV)/dev  ## The long fault tests
 	@WRITE_GUARANTEES=1 $(BIN)/pytest tests/faults --timeout 3600
 
+test-page: $(VENV)/dev  ## Every state of every screen of the page, in Chromium
+	@$(BIN)/pytest tests/e2e/page --timeout 600
+
+pictures: $(VENV)/dev  ## Take the README's pictures of the page anew
+	@$(BIN)/python -m tests.e2e.page.pictures
+
 check: $(VENV)/unit  ## ruff, mypy, import contracts
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet $(SOURCES)
@@ -102,4 +108,4 @@ ci: test  ## What CI runs
 clean:  ## Remove the environment and the standalone data (asks nothing)
 	rm -rf $(VENV) var
 
-.PHONY: help install demo up page test test-unit test-faults check format docs bench lock compose-up compose-down ci clean
+.PHONY: help install demo up page test test-unit test-faults test-page pictures check format docs bench lock compose-up compose-down ci clean

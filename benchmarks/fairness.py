@@ -2,13 +2,10 @@
 
     python -m benchmarks.fairness [--quick] [ROW ...]
 
-A row is a module of `benchmarks.sharing`, which also runs by itself. Each has a process of its own,
-so that memory and connections of one do not show in another.
+A row is a module of `benchmarks.sharing`, which also runs by itself.
 """
 
-import argparse
-import subprocess
-import sys
+from benchmarks.harness.rows import run_rows
 
 #: In the order of what they need: lanes on a database, roles beside Kafka, a whole archive.
 ROWS = (
@@ -21,25 +18,5 @@ ROWS = (
 )
 
 
-def main() -> None:
-    """Run the rows; the exit code is 1 where one could not be measured, whatever the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="within a minute per row")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all")
-    options = parser.parse_args()
-    if unknown := sorted(set(options.rows) - set(ROWS)):
-        parser.error(f"no such row: {', '.join(unknown)}")
-    flags = ["--quick"] if options.quick else []
-    failed = []
-    for row in options.rows or ROWS:
-        print(f"\n== {row}", flush=True)
-        command = [sys.executable, "-m", f"benchmarks.sharing.{row}", *flags]
-        done = subprocess.run(command, check=False)
-        if done.returncode:
-            failed.append(row)
-    if failed:
-        raise SystemExit(f"could not be measured: {', '.join(failed)}")
-
-
 if __name__ == "__main__":
-    main()
+    run_rows("benchmarks.sharing", ROWS, __doc__)

@@ -31,10 +31,15 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Addresses of the servers, which this process has in its environment too."""
+    """Addresses of the servers, which this process has in its environment too.
+
+    Attributes:
+        admin: the database, as the superuser.
+    """
 
     kafka: str
     database: str
+    admin: str
 
 
 @contextmanager
@@ -56,7 +61,8 @@ def servers() -> Iterator[Servers]:
         os.environ |= SETTINGS | own | kafka.environment
         asyncio.run(schema.upgrade())
         asyncio.run(topics.create())
-        yield Servers(kafka.bootstrap, postgres.url)
+        admin = postgres.admin_url.rpartition("/")[0] + "/" + postgres.url.rpartition("/")[2]
+        yield Servers(kafka.bootstrap, postgres.url, admin)
     finally:
         kafka.stop()
         postgres.stop()

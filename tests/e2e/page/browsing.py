@@ -51,14 +51,18 @@ def _launched(playwright: Playwright, program: str) -> Browser:
     return playwright.chromium.launch(executable_path=program, args=flags)
 
 
+Theme = Literal["light", "dark"]
+Language = Literal["en", "ru"]
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """How the page is looked at."""
 
     width: int = 1280
     height: int = 900
-    theme: Literal["light", "dark"] = "light"
-    language: Literal["en", "ru"] = "en"
+    theme: Theme = "light"
+    language: Language = "en"
     pixel_ratio: float = 1.0
 
     def __str__(self) -> str:
