@@ -153,6 +153,7 @@ class Photo {
         <a class="button" href=${link("photos", null, this.params)}>${icon("back")}<span>${t("shell.photos")}</span></a>
         <span class="row">${this.at ? html`<span class="quiet">${t("photo.place", { at: this.at.index + 1, n: this.at.of })}</span>` : nothing}${step(this.around[0], "photo.previous", "back")}${step(this.around[1], "photo.next", "next")}</span>
       </div>
+      ${image ? nothing : html`<h1 class="sr">${t("shell.photo")}</h1>`}
       ${problemStrip(problem, () => this.look())}
       ${image ? this.#whole(image) : problem ? nothing : html`<p role="status">${t("photos.loading")}</p>`}`, this.root);
   }

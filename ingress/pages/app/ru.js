@@ -12,7 +12,7 @@ export const words = {
     photo: "Фотография",
     search: "Поиск",
     searchHint: "слова для поиска…",
-    duplicates: "Повторы",
+    duplicates: "Дубликаты",
     labels: "Метки",
     queries: "Запросы",
     pipeline: "Конвейер",
