@@ -91,3 +91,17 @@ def call(page: Page, module: str, function: str, *arguments: Any) -> Any:
     return page.evaluate(
         f"async (given) => (await import('/{module}.js')).{function}(...given)", list(arguments)
     )
+
+
+def give(page: Page, answers: dict[str, Any]) -> None:
+    """Have the page be answered so."""
+    page.evaluate("(given) => { Object.assign(answers, given); }", answers)
+
+
+def signed_in(page: Page) -> None:
+    """Begin a session, with words, on the empty page."""
+    page.goto(f"{ORIGIN}/")
+    page.evaluate("""async () => {
+      await (await import("/words.js")).loadLanguage();
+      await (await import("/api.js")).resume();
+    }""")

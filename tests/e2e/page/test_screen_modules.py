@@ -1,0 +1,192 @@
+"""What single screens do where answers come late, fail, or are of something left behind."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.page.faked import call, faked_page, give, signed_in
+
+A, B = (f"00000000-0000-5000-8000-00000000000{n}" for n in "ab")
+_PHOTO: dict[str, Any] = {
+    "status": "tagged", "tags": [], "arrived_at": "2026-01-01T00:00:00Z", "excluded": False,
+}  # fmt: skip
+_TIMELINE = {"total": 0, "is_exact": True, "months": []}
+
+
+@pytest.fixture(name="page")
+def _page(browser: Browser) -> Iterator[Page]:
+    with faked_page(browser) as page:
+        yield page
+
+
+def photo(name: str, **more: Any) -> dict[str, Any]:
+    return {"image_id": name, "image_path": f"{name}.jpg", **_PHOTO, **more}
+
+
+def open_photo(page: Page) -> None:
+    signed_in(page)
+    give(page, {f"GET /images/{one}": photo(one) for one in (A, B)})
+    give(page, {f"PATCH /images/{one}": {"image": photo(one, excluded=True)} for one in (A, B)})
+    give(page, {"GET /timeline": _TIMELINE})
+    page.evaluate(
+        """async (id) => {
+          const { open } = await import("/photo.js");
+          const at = (id) => ({ screen: "photos", id, params: new URLSearchParams() });
+          window.screen_ = await open(document.getElementById("main"), at(id));
+          window.turn = (id) => screen_.update(at(id));
+        }""",
+        A,
+    )
+
+
+def test_an_undo_is_of_the_photo_that_was_changed_not_of_the_one_shown(page: Page) -> None:
+    open_photo(page)
+    page.get_by_role("button", name="Never an answer").click()
+    undo = page.locator("#toasts").get_by_role("button", name="Undo")
+    expect(undo).to_be_visible()
+
+    page.evaluate("(id) => turn(id)", B)
+    undo.click()
+
+    page.wait_for_function("asked.filter((one) => one.method === 'PATCH').length === 2")
+    patched = page.evaluate("asked.filter((one) => one.method === 'PATCH')")
+    assert [one["address"] for one in patched] == [f"/images/{A}"] * 2
+    assert [one["body"] for one in patched] == [{"excluded": True}, {"excluded": False}]
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{B}.jpg")
+
+
+def test_a_change_that_is_refused_is_not_told_as_done(page: Page) -> None:
+    open_photo(page)
+    give(page, {f"PATCH /images/{A}": {"fails": 409, "code": "under_way"}})
+
+    page.get_by_role("button", name="Never an answer").click()
+
+    expect(page.locator("#toasts")).to_contain_text("under way")
+    expect(page.locator(".toast")).to_have_count(1)
+
+
+def test_a_photo_without_a_large_view_is_shown_by_its_file_then_not_at_all(page: Page) -> None:
+    served = []
+    page.on("request", lambda request: served.append(request.url))
+    open_photo(page)
+
+    expect(page.get_by_text("There is no picture to show.")).to_be_visible()
+
+    pictures = [one.rpartition("/")[2].partition("?")[0] for one in served if A in one]
+    assert pictures == ["thumb", "content"]
+
+
+def test_an_explanation_of_the_photo_before_is_not_shown(page: Page) -> None:
+    open_photo(page)
+    page.evaluate(
+        "(id) => { window.late = held(); answers[`GET /images/${id}/explain`] = late.promise; }", A
+    )
+    page.get_by_label("search words").fill("cat")
+    page.get_by_role("button", name="Explain").click()
+    page.wait_for_function("asked.some((one) => one.address.includes('explain'))")
+
+    page.evaluate("(id) => turn(id)", B)
+    page.evaluate(
+        """async (id) => {
+          late.release({ image_id: id, is_found: true, score: 1, terms: [], words: [],
+            reasons: [], missing: [], best: null });
+          await late.promise;
+          await new Promise((done) => setTimeout(done));
+        }""",
+        A,
+    )
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{B}.jpg")
+    expect(page.get_by_text("found by these words")).to_have_count(0)
+
+
+def label(name: str) -> dict[str, Any]:
+    return {"name": name, "aliases": [], "templates": [], "threshold": None}
+
+
+def open_labels(page: Page) -> None:
+    signed_in(page)
+    now = {"labels": [label("cat")], "version": 1, "changed_at": "2026-01-01T00:00:00Z",
+           "rescoring": {"is_done": True, "rescored": 0, "older": 0, "total": 0}}  # fmt: skip
+    give(page, {"GET /labels": now, "GET /tags": {"tags": []}, "GET /stats": {"statuses": {}}})
+    page.evaluate("""async () => {
+      const { open } = await import("/labels.js");
+      window.screen_ = await open(document.getElementById("main"));
+    }""")
+    page.get_by_role("button", name="As text").click()
+    page.get_by_role("textbox").fill("cat\ndog")
+
+
+def test_a_preview_of_labels_that_were_changed_meanwhile_is_not_shown(page: Page) -> None:
+    open_labels(page)
+    page.evaluate(
+        "() => { window.late = held(); answers['POST /labels/preview'] = () => late.promise; }"
+    )
+    page.get_by_role("button", name="Preview").click()
+    page.wait_for_function("addressesOf('/labels/preview').length === 1")
+
+    page.get_by_role("textbox").fill("cat\ndog\nbird")
+    page.evaluate("""async () => {
+      late.release({ state: "done", outcome: { images: 7, changed: 7, changed_best: 7,
+        labels: [], examples: [] } });
+      await new Promise((done) => setTimeout(done));
+    }""")
+
+    expect(page.get_by_text("In a sample of")).to_have_count(0)
+    expect(page.get_by_role("button", name="Preview")).to_be_enabled()
+
+
+def test_that_others_changed_the_labels_is_said_until_the_experiment_ends(page: Page) -> None:
+    open_labels(page)
+    rescoring = {"is_done": False, "rescored": 0, "older": 1, "total": 1}
+    warning = page.get_by_text("Somebody else has changed the labels")
+
+    page.evaluate(
+        """(rescoring) => {
+          Object.assign(answers["GET /labels"], { version: 2, rescoring });
+          say("labels", { version: 2, ...rescoring });
+        }""",
+        rescoring,
+    )
+    expect(warning).to_be_visible()
+    asked = page.evaluate("addressesOf('/labels').length")
+    page.evaluate(
+        "(news) => say('labels', { version: 2, ...news })", {**rescoring, "is_done": True}
+    )
+    page.wait_for_function("(before) => addressesOf('/labels').length > before", arg=asked)
+
+    page.evaluate("() => new Promise((done) => setTimeout(done))")
+    expect(warning).to_be_visible()
+    page.get_by_role("button", name="Discard").click()
+    expect(warning).to_have_count(0)
+
+
+def test_a_stage_that_has_stopped_is_said_to_grow_too(page: Page) -> None:
+    signed_in(page)
+    stage = {
+        "name": "queries", "state": "stopped", "is_growing": True, "waiting": 3,
+        "oldest_waiting_s": 9.0, "in_per_s": 1.0, "out_per_s": 0.0, "trend": [None, 9.0],
+        "since": None, "detail": None,
+    }  # fmt: skip
+    document = {"stages": [stage], "processes": [], "targets": [], "halted": [],
+                "dead_letters": [], "jobs": []}  # fmt: skip
+    give(page, {"GET /stats/pipeline": document})
+
+    page.evaluate("""async () => {
+      const { open } = await import("/pipeline.js");
+      await open(document.getElementById("main"));
+    }""")
+
+    row = page.locator(".stages > tbody > tr")
+    expect(row).to_contain_text("not running")
+    expect(row).to_contain_text("grows")
+
+
+def test_what_is_no_date_is_shown_as_it_stands(page: Page) -> None:
+    signed_in(page)
+
+    assert call(page, "words", "day", "0000:00:00 00:00:00") == "0000:00:00 00:00:00"
+    assert call(page, "filters", "lastDay", "yesterday") == "yesterday"
+    assert call(page, "filters", "lastDay", "2024-03-01") == "2024-02-29"
