@@ -12,7 +12,7 @@ export const words = {
     photo: "Фотография",
     search: "Поиск",
     searchHint: "слова для поиска…",
-    duplicates: "Дубликаты",
+    duplicates: "Повторы",
     labels: "Метки",
     queries: "Запросы",
     pipeline: "Конвейер",
