@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID, uuid5
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from schemas.labels import MAX_LABELS
-from schemas.strict import NAMESPACE, Event, LabelName, Text, Whole, without_repeats
+from schemas.strict import NAMESPACE, Event, LabelName, Text, read_whole, without_repeats
 
 SCHEMES = ("blob", "file", "https", "http", "s3", "gs", "az")
 #: Images up to this size may travel in the record itself (content-type image/*).
@@ -20,7 +20,7 @@ OwnLabels = Annotated[
     Field(min_length=1, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
     AfterValidator(without_repeats),
 ]
-TopK = Annotated[Whole, Field(ge=1, le=MAX_LABELS)]
+TopK = Annotated[int, Field(ge=1, le=MAX_LABELS), BeforeValidator(read_whole)]
 #: `ce_source` of who goes through photos that are there: nobody asked for this one. A deletion
 #: holds against such an arrival until the bytes are others.
 SCAN_SOURCES = frozenset(

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from schemas.strict import Event, Moment, Text, Trace, Whole
+from schemas.strict import Event, Moment, Text, Trace, read_whole
 from schemas.token import decode_token
 
 MAX_TEXT_CHARS = 10_000
@@ -20,7 +20,7 @@ def _is_token(value: str) -> str:
 #: What the HTTP face and the topic ask of a query, field by field (`QueryRequest` has the same).
 QueryText = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT_CHARS, pattern=r"\S")]
 CallbackUrl = Annotated[Text, Field(min_length=1, max_length=2000)]
-TopN = Annotated[Whole, Field(ge=1, le=50)]
+TopN = Annotated[int, Field(ge=1, le=50), BeforeValidator(read_whole)]
 MinScore = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 AfterToken = Annotated[Text, Field(max_length=500), AfterValidator(_is_token)]
 Payload = Literal["inline", "link"]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 #: Every identity of the project is a UUIDv5 under this namespace.
 NAMESPACE = UUID("6f1b1f2e-3f0c-5d3a-9a57-7d0f6c0a4c11")
@@ -75,8 +75,6 @@ LabelName = Annotated[
     AfterValidator(_no_nul),
     AfterValidator(encodable),
 ]
-#: A whole number, also where it is written with a decimal point.
-Whole = Annotated[int, BeforeValidator(read_whole)]
 #: A W3C trace context; what is none is passed over where it is used.
 Trace = Annotated[Text, Field(max_length=200)]
 #: A time with its zone, which UTC has too.

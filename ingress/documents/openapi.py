@@ -70,7 +70,19 @@ def _schemas(operations: Sequence[Operation]) -> tuple[Document, dict[type[BaseM
     ]
     mapping, definitions = models_json_schema(wanted, ref_template=_TEMPLATE)
     references = {model: mapping[(model, mode)]["$ref"] for model, mode in wanted}
-    return definitions["$defs"], references
+    schemas = {name: _without_no_defaults(schema) for name, schema in definitions["$defs"].items()}
+    return schemas, references
+
+
+def _without_no_defaults(schema: Document) -> Document:
+    """Return a schema whose fields have no default that they would not take (`SkipJsonSchema`)."""
+    fields = {
+        name: {key: value for key, value in field.items() if key != "default"}
+        if field.get("default", ...) is None and field.get("type", "null") != "null"
+        else field
+        for name, field in schema.get("properties", {}).items()
+    }
+    return schema | {"properties": fields} if fields else schema
 
 
 def _name(model: type[BaseModel]) -> str:

@@ -108,7 +108,7 @@ def _read_number(text: str) -> int:
 
 def _read_name(text: str) -> str:
     name = _decoded(text)
-    if "\0" in name:
+    if not text or "\0" in name:
         raise ValueError(_NONE)
     return name
 

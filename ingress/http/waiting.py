@@ -67,5 +67,7 @@ class Shared(Generic[T]):
             self._under_way.add_done_callback(self._end)
         return await asyncio.shield(self._under_way)
 
-    def _end(self, _: object) -> None:
+    def _end(self, ended: "asyncio.Task[T]") -> None:
         self._under_way = None
+        if not ended.cancelled():
+            ended.exception()  # whoever asked has it, or has gone: nobody is left to be warned

@@ -53,7 +53,9 @@ async def redeliver_many(call: Call) -> Response:
         since=asked.filter.since,
         until=asked.filter.until,
     )
-    once = None if asked.dry_run else asked_once(call, "redeliver", asked)
+    once = asked_once(call, "redeliver", asked)
+    if asked.dry_run:
+        once = None
     async with call.deps.pool.transaction() as tx:
         if before := await answer_before(tx, once):
             answer = Redelivery.model_validate(before)

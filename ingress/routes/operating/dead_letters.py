@@ -11,7 +11,7 @@ from ingress.auth.api_keys import Scope
 from ingress.http.cursors import CURSOR, cursor_of_number, limit_of, page_below
 from ingress.http.parameters import refuse_unknown, wrong
 from ingress.http.problems import Extra, FieldError, Problem, retry_later
-from ingress.http.repeating import KEY, REPLAYED, answer_before, asked_once
+from ingress.http.repeating import KEY, REPLAYED, answer_before, asked_once, idempotency_key
 from ingress.models.dead_letters import (
     LetterPage,
     ReplayOutcome,
@@ -60,6 +60,7 @@ async def replay(call: Call) -> Response:
     records back twice, which is harmless: they have the same ids.
     """
     asked = await call.body(ReplayRequest)
+    idempotency_key(call)  # a wrong one is refused though counting needs none
     try:
         wanted = choose(asked.topic, group=asked.group, reason=asked.reason)
     except ChoiceRefused as error:

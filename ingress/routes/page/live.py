@@ -22,6 +22,7 @@ SCOPES = {
     "labels": Scope.READ,
     "inbox": Scope.QUERY,
 }
+_NAMES = "|".join(SCOPES)
 FOR = "for"
 STANDALONE = "standalone"  # stands where a scope would: only that mode has inboxes
 
@@ -58,9 +59,8 @@ async def pipeline(call: Call) -> Response:
 
 def _asked(call: Call) -> tuple[str, ...]:
     text = call.request.query_params.get("topics", "")
-    names = tuple(dict.fromkeys(name for name in text.split(",") if name))
-    unknown = [name[:40] for name in names if name not in SCOPES]
-    if unknown or not names:
+    names = tuple(dict.fromkeys(text.split(",")))
+    if not SCOPES.keys() >= set(names):
         detail = f"topics: some of {', '.join(SCOPES)}, with commas between"
         raise Problem("invalid_request", detail, Extra(errors=(FieldError("topics", detail),)))
     return names
@@ -80,6 +80,7 @@ OPERATIONS = (
                 "topics",
                 "query",
                 f"Which topics, with commas between: {', '.join(SCOPES)}.",
+                (("type", "string"), ("pattern", f"^({_NAMES})(,({_NAMES}))*$")),
                 is_required=True,
             ),
             Parameter(

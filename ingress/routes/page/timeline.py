@@ -20,7 +20,9 @@ MAGIC = b"PAT1"
 HEAD = struct.Struct("<4sIII")
 #: Beyond it no archive goes, and PostgreSQL would skip for long.
 MOST_PARTS = 1000
-_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+#: Of years that have four digits by themselves: as a pattern of JSON Schema too.
+MONTH = "([1-9][0-9]{3})-(0[1-9]|1[0-2])"
+_MONTH = re.compile(MONTH)
 _NAMES = filters.NAMES - {"order", "id"}
 
 
@@ -67,7 +69,7 @@ def _answer(call: Call, body: bytes, media_type: str) -> Response:
 
 def _first(text: str) -> datetime:
     found = _MONTH.fullmatch(text)
-    if found is None or not int(found[1]):
+    if found is None:
         raise wrong("month", f"{text[:20]!r} is no month as 2024-05")
     return datetime(int(found[1]), int(found[2]), 1, tzinfo=UTC)
 
@@ -108,7 +110,9 @@ OPERATIONS = (
         ),
         scope=Scope.READ,
         parameters=(
-            Parameter("month", "path", "`2024-05`.", (("type", "string"),)),
+            Parameter(
+                "month", "path", "`2024-05`.", (("type", "string"), ("pattern", f"^{MONTH}$"))
+            ),
             Parameter(
                 "part",
                 "query",

@@ -30,6 +30,7 @@ UNSPEAKABLE = (
     "was deleted; take another key",
     r"match pattern '\S'",  # what is a space beyond ASCII depends on the engine
     "not a token of an upload",  # opaque
+    "scheme 'http' is not allowed",  # the address of a one-time link, taken for a webhook's
     "holds what",  # a dead-letter topic and another group
 )
 

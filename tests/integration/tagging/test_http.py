@@ -169,7 +169,9 @@ async def test_what_people_decided_is_seen_where_the_image_is_seen(
     assert shown["tags"] == shown["hand_tags"]
     assert (other["excluded"], other["hand_tags"]) == (False, None)
     assert (shown["camera"], other["camera"]) == (CAMERA, CAMERA)
-    assert listed == {one["image_id"]: {**one, "score": None} for one in (shown, other)}
+    assert listed == {
+        one["image_id"]: {**one, "score": None, "terms": None} for one in (shown, other)
+    }
 
 
 async def test_tags_by_hand_are_seen_before_the_image_is_tagged(
