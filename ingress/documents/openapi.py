@@ -152,9 +152,11 @@ def _reply(reply: Reply, references: dict[type[BaseModel], str]) -> Document:
     if reply.model is not None:
         document["content"] = {reply.media_type: {"schema": {"$ref": references[reply.model]}}}
     elif reply.status not in {204, 304}:
-        document["content"] = {reply.media_type: {"schema": {"type": "string"}}}
+        # Of a stream the schema is that of an event, which is an object of fields.
+        schema = {} if reply.media_type == "text/event-stream" else {"type": "string"}
+        document["content"] = {reply.media_type: {"schema": schema}}
     if reply.as_events:
-        document["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        document["content"]["text/event-stream"] = {"schema": {}}
     if reply.headers:
         document["headers"] = {
             name: {"description": meaning, "schema": {"type": "string"}}
