@@ -134,6 +134,6 @@ def test_who_has_nothing_is_told_what_to_do_next(
     with visit(browser, peopled.url, expects_errors=True) as seen:
         seen.page.goto(peopled.link(key))
         main = seen.page.locator("#main")
-        words = {"stranger": "Drop photos here", "uploader": "needs a key with the scope “read”"}
+        words = {"stranger": "Drop photos here", "uploader": "Your key lacks the scope “read”"}
 
         expect(main).to_contain_text(words[key], timeout=PATIENCE_MS)
