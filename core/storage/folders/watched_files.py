@@ -1,8 +1,9 @@
 """The ledger of the filesystem bridge: the files that were announced, and their state then."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from core.storage.archive import curation, following, image_tags, moving
@@ -146,9 +147,7 @@ async def give_another_try(tx: Transaction, root: str, attempts: int) -> None:
     await tx.execute(_ANOTHER_TRY, root, attempts)
 
 
-def _file(row: dict[str, object]) -> WatchedFile:
-    values = dict(row)
-    values["state"] = FileState(str(values["state"]))
-    for name in ("inode", "device"):
-        values[name] = int(str(values[name]))
-    return WatchedFile(**values)  # type: ignore[arg-type]  # the columns are the fields
+def _file(row: Mapping[str, Any]) -> WatchedFile:
+    # Not by their text: a Decimal of 10,560,000 may read 1.056E+7.
+    numbers = {name: int(row[name]) for name in ("inode", "device")}
+    return WatchedFile(**{**row, **numbers, "state": FileState(row["state"])})

@@ -1,4 +1,4 @@
-"""Take the pictures of the page that the README and docs/page.md show, from a running archive.
+"""Take the pictures of the page that the README shows, from a running archive.
 
     python -m tests.e2e.page.pictures [--all FOLDER]
 

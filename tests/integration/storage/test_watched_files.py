@@ -35,6 +35,16 @@ def seen(path: bytes, root: str = "main") -> WatchedFile:
     )
 
 
+@pytest.mark.parametrize("number", [0, 10_000, 10_560_000, 10**19, LARGEST])
+async def test_an_inode_comes_back_as_it_was_whatever_its_digits(pool: Pool, number: int) -> None:
+    file = replace(seen(f"{number}.jpg".encode(), root="inodes"), inode=number, device=number)
+    await watched_files.record(pool, [file])
+
+    assert await watched_files.many(pool, "inodes", [file.relative_path]) == {
+        file.relative_path: file
+    }
+
+
 async def test_files_come_back_in_the_byte_order_of_their_paths(pool: Pool) -> None:
     paths = [b"a/x.jpg", b"a-b.jpg", b"\xff.jpg", "я.jpg".encode(), b"a.jpg", b"B.jpg"]
     await watched_files.record(pool, [seen(path) for path in paths])
