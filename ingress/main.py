@@ -173,10 +173,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
         client = await stack.enter_async_context(
             GuardedClient(targets, EgressLimits.from_settings(load(EgressSettings)))
         )
-        broker = BrokerProbe(kafka)
-        bounds = LogBounds(kafka, client_id="photo-archive-ingress-bounds")
-        stack.push_async_callback(bounds.close)
-        pipeline = PipelineWatch(pool, bounds.of, time.monotonic)
+        broker, pipeline = BrokerProbe(kafka), _pipeline(stack, pool, kafka)
         archive, asking = load(ArchiveSettings), load(QuerySettings)
         blobs = open_store(archive, client, PostgresBlobs(pool))
         address = base_url(archive, settings)
@@ -186,7 +183,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             base_url=address,
             max_query_chars=asking.max_chars,
             pool=pool,
-            guards=_guards(settings, base_url(archive, settings), pool, targets, sealing),
+            guards=_guards(settings, address, pool, targets, sealing),
             blobs=blobs,
             thumbs=await stack.enter_async_context(_open_thumbs(archive, pool, blobs, metrics)),
             keeps_blobs_in_database=archive.blobs.partition(":")[0] == "pg",
@@ -211,6 +208,12 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             broker,
             _heart(pool, metrics, settings),
         )
+
+
+def _pipeline(stack: AsyncExitStack, pool: Pool, kafka: KafkaSettings) -> PipelineWatch:
+    bounds = LogBounds(kafka, client_id="photo-archive-ingress-bounds")
+    stack.push_async_callback(bounds.close)
+    return PipelineWatch(pool, bounds.of, time.monotonic)
 
 
 def _heart(pool: Pool, metrics: Metrics, settings: IngressSettings) -> Heart:

@@ -7,7 +7,7 @@ import structlog
 
 from consumers.best_images import BestImages
 from consumers.image_bytes import open_image_bytes
-from consumers.runtime import Subscription, open_metrics, open_runtime, run_all
+from consumers.runtime import Runtime, Subscription, open_metrics, open_runtime, run_all
 from consumers.tagging.adapters import LabelledTagger, PostgresTags, PromptBlobs
 from consumers.tagging.arrivals import Arrival, decode_arrival
 from consumers.tagging.lanes import FirstInLine, RightOfWay
@@ -74,31 +74,31 @@ async def main(beginning: Beginning, lanes: Sequence[Lane] = tuple(Lane)) -> Non
             roles = _roles(role, tagger, image_bytes.store, workers)
             patient = replace(tagger, clip=taggers.patient)
             slow = TaggingRole(image_bytes.store, patient, table, measuring)
-            parked = metrics.signs.part("tagging_slow")
-            slow_lanes = [
-                SlowLane(
-                    runtime.pool, slow, dead_letters, runtime.outbox, why, at_once, parked.moved
-                )
-                for why, at_once in places(taggers.apart).items()
-            ]
             companions = [
-                *(lane.run for lane in slow_lanes),
+                *(lane.run for lane in _slow_lanes(runtime, slow, taggers.apart)),
                 thumbs.run,
                 ParkedMetrics(metrics, runtime.pool).run,
                 Rescoring(runtime.pool, tagger, best, metrics.rescored_images.inc).run,
                 Previewing(runtime.pool, clip).run,
                 open_upkeep(runtime.pool, metrics).run,
             ]
-            subscriptions = [
-                Subscription(
-                    lane.group,
-                    roles[lane],
-                    decode_arrival,
-                    {"model": clip.identity, "lane": lane.value},
-                )
-                for lane in lanes
-            ]
+            subscriptions = [_subscription(lane, roles[lane], clip.identity) for lane in lanes]
             await run_all(runtime, subscriptions, stop, companions)
+
+
+def _slow_lanes(runtime: Runtime, role: TaggingRole, decoders: int) -> list[SlowLane]:
+    """Return what works off the pictures that were parked, one lane a reason."""
+    moved = runtime.metrics.signs.part("tagging_slow").moved
+    return [
+        SlowLane(runtime.pool, role, dead_letters, runtime.outbox, why, at_once, moved)
+        for why, at_once in places(decoders).items()
+    ]
+
+
+def _subscription(
+    lane: Lane, role: Role[Arrival, Tagged | Postponed], model: str
+) -> Subscription[Arrival, Tagged | Postponed]:
+    return Subscription(lane.group, role, decode_arrival, {"model": model, "lane": lane.value})
 
 
 def _roles(
