@@ -3,7 +3,7 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import * as api from "./api.js";
 import { connection, hush, onConnection, pause, watch } from "./live.js";
 import { languageMenu, themeMenu, wear } from "./look.js";
-import { closeDialogs, failure, icon, openDialog, problemStrip, copyButton, settle, undoToast } from "./parts.js";
+import { closeDialogs, failure, icon, openDialog, problemStrip, copyButton, undoToast } from "./parts.js";
 import { go, link, onPlace, place } from "./routing.js";
 import * as words from "./words.js";
 
@@ -111,7 +111,6 @@ async function share() {
 async function out() {
   const { forget } = tray ?? {};
   try {
-    await settle();
     await api.leave();
     await forget?.();
   } catch (problem) {

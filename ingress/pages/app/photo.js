@@ -190,7 +190,7 @@ class Photo {
     this.patch(id, { excluded: !excluded }, () => undoToast(t(excluded ? "photo.included" : "photo.isExcluded"), () => this.patch(id, { excluded })));
   }
 
-  // The deletion waits for its undo, and whoever asked for it may be elsewhere by then.
+  // The archive waits for the undo, and whoever asked for it may be elsewhere by then.
   remove({ image_id: id }) {
     apply({ ids: [id] }, { delete: true }, () => id === this.id && !this.isClosed && go(link("photos", null, this.params)));
   }

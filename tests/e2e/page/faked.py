@@ -32,8 +32,8 @@ window.answers = {
 };
 localStorage.setItem("session", "begun");
 window.addressesOf = (path) => asked.filter((one) => one.address.split("?")[0] === path);
-window.fetch = async (address, {method = "GET", headers = {}, body, keepalive, signal} = {}) => {
-  asked.push({method, address, headers, body: body && JSON.parse(body), keepalive});
+window.fetch = async (address, {method = "GET", headers = {}, body, signal} = {}) => {
+  asked.push({method, address, headers, body: body && JSON.parse(body)});
   const given = answers[`${method} ${address.split("?")[0]}`];
   const value = await (typeof given === "function" ? given(address) : given);
   signal?.throwIfAborted();
