@@ -150,6 +150,7 @@ export const words = {
     status_tagged: "tagged",
     status_failed: "cannot be read",
     status_missing: "file is gone",
+    status_deleted: "deleted",
     waitsApart: "slow: tagged apart",
     isExcluded: "never an answer",
     noTag: "no tag",

@@ -150,6 +150,7 @@ export const words = {
     status_tagged: "с метками",
     status_failed: "не читается",
     status_missing: "файла нет",
+    status_deleted: "удалено",
     waitsApart: "медленная: отдельно",
     isExcluded: "никогда не ответ",
     noTag: "без меток",
