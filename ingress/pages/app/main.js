@@ -10,6 +10,7 @@ import * as words from "./words.js";
 const { t } = words;
 const PLACES = ["photos", "duplicates", "labels", "queries", "pipeline"];
 const STEPS = { photos: () => import("./photos.js"), photo: () => import("./photo.js"), search: () => import("./search.js"), duplicates: () => import("./duplicates.js"), labels: () => import("./labels.js"), queries: () => import("./queries.js"), query: () => import("./query.js"), pipeline: () => import("./pipeline.js"), inbox: () => import("./inbox.js") };
+const OF_PHOTOS = new Set(["photos", "photo"]); // all others say more than the first view
 const WELL = new Set(["keeps_up", "idle"]);
 
 const root = document.getElementById("app");
@@ -165,7 +166,7 @@ async function show(here) {
   document.getElementById("screens").append(section);
   let module = null;
   try {
-    module = await STEPS[name]();
+    [module] = await Promise.all([STEPS[name](), OF_PHOTOS.has(name) ? null : words.loadWorkWords()]);
     if (mine !== turn && open.get(name) !== entry) return;
     document.getElementById("main").scrollTop = 0;
     const asked = location.hash;

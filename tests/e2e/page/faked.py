@@ -109,6 +109,8 @@ def signed_in(page: Page) -> None:
     """Begin a session, with words, on the empty page."""
     page.goto(f"{ORIGIN}/")
     page.evaluate("""async () => {
-      await (await import("/words.js")).loadLanguage();
+      const words = await import("/words.js");
+      await words.loadLanguage();
+      await words.loadWorkWords();
       await (await import("/api.js")).resume();
     }""")
