@@ -1,15 +1,22 @@
 """Where the groups stand in Kafka's log, and whether it is the log that a backup counts in."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.errors import BrokerAway
 from core.messaging.kafka.cluster import identify
-from core.messaging.kafka.outside import LogBounds
-from core.offsets import Identity, Standing
+from core.messaging.kafka.consumer import log_bounds
+from core.messaging.ports import Bounds
+from core.offsets import Standing
 from core.settings import KafkaSettings
 from photo_archive.backing.records import Stretches
 from schemas.record import Partition
-from schemas.topics import GROUPS
+from schemas.topics import GROUPS, Topic
+
+LEADERS_S = 30.0  # a broker that has just started has no leaders for some partitions
+AGAIN_S = 0.5
 
 Standings = Mapping[tuple[str, Partition], Standing]
 
@@ -76,15 +83,28 @@ async def look(kafka: KafkaSettings) -> Log:
     """Return Kafka as it is now.
 
     Raises:
-        BrokerAway: no answer in time.
+        BrokerAway: no whole answer in time.
     """
-    names = [topic.name for topic in GROUPS.values()]
-    found: dict[str, Identity] = {name: await identify(kafka, name) for name in names}
-    topics = {name: identity.topic_id for name, identity in found.items() if identity.topic_id}
-    asking = LogBounds(kafka, client_id="photo-archive-backup")
-    try:
-        bounds = await asking.of(sorted(topics)) if topics else {}
-    finally:
-        await asking.close()
-    cluster_id = found[names[0]].cluster_id
+    topics, cluster_id = {}, ""
+    for topic in GROUPS.values():
+        cluster_id, topic_id = await identify(kafka, topic.name)
+        if topic_id:
+            topics[topic.name] = topic_id
+    bounds = {}
+    for topic in GROUPS.values():
+        if topic.name in topics:
+            for number, found in (await _bounds(kafka, topic)).items():
+                bounds[Partition(topic.name, number)] = (found.start, found.stable)
     return Log(cluster_id, topics, bounds)
+
+
+async def _bounds(kafka: KafkaSettings, topic: Topic) -> Mapping[int, Bounds]:
+    """Return the bounds of every partition; a broker that has just started is given time."""
+    deadline = time.monotonic() + LEADERS_S
+    while True:
+        try:
+            return await log_bounds(kafka, topic)
+        except BrokerAway:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(AGAIN_S)
