@@ -138,7 +138,7 @@ class Photos {
 
   /** What the stream says: tags appear on their tiles, new photos in their month. */
   hear({ changed, truncated, statuses }, { isSnapshot }) {
-    this.words.put(changed.map((one) => ({ ...this.words.get(one.image_id), ...one })));
+    this.words.put(changed);
     this.list?.hear(changed);
     // A new stream says nothing of what was tagged while there was none.
     const isAgain = isSnapshot && this.count !== undefined;
@@ -174,7 +174,10 @@ class Photos {
       const hasFocus = focused?.anchor === document.activeElement;
       const id = focused?.id;
       const month = focused?.month;
-      if (this.isList) return this.#take(next);
+      if (this.list) {
+        this.#take(next);
+        return await this.list?.again(); // it went where nothing is left
+      }
       await this.#show(next, anchor);
       if (hasFocus) {
         const index = await next.placeOf(id, month);
@@ -247,7 +250,6 @@ class Photos {
     if (this.isClosed) return;
     this.clear();
     this.words.known.clear();
-    this.list?.open(this.filter, this.order);
     this.look({ isChanged: true }).then(() => {
       // The bar that was pressed is gone: the keys go on from the photo they were on.
       if (!this.isList && !this.root.hidden && document.activeElement === document.body) this.grid.reveal(this.grid.active).catch(() => {});
