@@ -13,7 +13,8 @@ import { Timeline, shown } from "./timeline.js";
 import { t } from "./words.js";
 
 const MOST_PICKED = 5000; // one by one or as a range; beyond it there is "all that match"
-const LATER_MS = 1200; // several photos that come together are looked at once
+const SOON_MS = 100; // several photos that come together are looked at once
+const PAUSE_MS = 1200; // while photos come all the time, it is looked so often
 
 export async function open(root, place) {
   const screen = new Photos(root);
@@ -155,7 +156,7 @@ class Photos {
       // One look at a time: where the archive is slow, they would pile up.
       if (this.root.hidden || this.isLooking) this.isStale = true;
       else this.look();
-    }, LATER_MS);
+    }, Math.max(SOON_MS, (this.lookedAt ?? 0) + PAUSE_MS - performance.now()));
   }
 
   /** Looks again; what is under the eye, and the focus, stay where they are. */
@@ -187,6 +188,7 @@ class Photos {
       if (problem.name !== "AbortError") this.failed(problem);
     } finally {
       this.isLooking = false;
+      this.lookedAt = performance.now();
       if (this.isStale && !this.root.hidden && !this.isClosed) this.plan();
     }
     return undefined;
