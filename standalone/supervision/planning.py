@@ -51,6 +51,7 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan
         watched=watched,
         inherited=dict(os.environ),
         chosen=_chosen_settings(),
+        certificate=load(IngressSettings).ssl_certfile,
     )
     return plan if watched is None else allow(plan, watched, WATCHED_ROOT)
 

@@ -228,7 +228,8 @@ class Supervisor:
     @property
     def ingress_url(self) -> str:
         """The address of the ingress; its port is 0 before the start."""
-        return f"http://{HOST}:{self._ingress_port}"
+        scheme = "https" if self._plan.certificate else "http"
+        return f"{scheme}://{HOST}:{self._ingress_port}"
 
     def environment(self) -> dict[str, str]:
         """Return what roles and commands need to reach the servers, which must be up."""
