@@ -76,8 +76,10 @@ CREATE TABLE dead_letters (
     created_at  timestamptz NOT NULL DEFAULT now(),
     replayed_at timestamptz,
     quarantined boolean     NOT NULL DEFAULT false,  -- Kafka refuses the copy for good
+    same        bytea,  -- of an arrival: what it says; one that says the same again takes its place
     UNIQUE (grp, topic, part, log_offset, cluster_id)
 );
+CREATE INDEX dead_letters_same ON dead_letters (same) WHERE same IS NOT NULL AND replayed_at IS NULL;
 CREATE INDEX dead_letters_open ON dead_letters (topic, id) WHERE replayed_at IS NULL;
 CREATE INDEX dead_letters_newest ON dead_letters (id) WHERE replayed_at IS NULL;
 CREATE INDEX dead_letters_of_reason ON dead_letters (reason, id) WHERE replayed_at IS NULL;

@@ -199,6 +199,7 @@ class Restoring:
             webhooks = await requested(self._found(kafka, where, is_log_new=bool(unlike)))
             await connection.execute("BEGIN")
             await settling.settle(connection, is_log_new=bool(unlike))
+            await settling.keep_answers(connection, webhooks)
             repeats = await settling.count_repeats(connection, list(webhooks))
             held_since = await self._hold(connection, webhooks)
             republished = await self._publish_again(connection) if unlike else 0

@@ -25,6 +25,9 @@ from tests.servers import at_database, execute, run_apart
 
 KEY = "k" * 43 + "="
 PHOTO = b"bytes of a photo"
+LIMIT_S = 240.0  # of a command, which starts PostgreSQL's programs in its turn
+
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def restored_url(postgres_url: str) -> Iterator[str]:
 
 async def back_up(site: Site, folder: Path, *options: str, code: int = 0, **more: str) -> str:
     ended, output, errors = await site.run(
-        COMMAND, "backup", str(folder), *options, SECRETS_KEY=KEY, **more
+        COMMAND, "backup", str(folder), *options, limit_s=LIMIT_S, SECRETS_KEY=KEY, **more
     )
     assert ended == code, errors
     return errors if code else output
@@ -47,7 +50,9 @@ async def restore(
     site: Site, folder: Path, url: str, *options: str, code: int = 0, **more: str
 ) -> str:
     variables = {"DATABASE_URL": url, "SECRETS_KEY": KEY, **more}
-    ended, output, errors = await site.run(COMMAND, "restore", str(folder), *options, **variables)
+    ended, output, errors = await site.run(
+        COMMAND, "restore", str(folder), *options, limit_s=LIMIT_S, **variables
+    )
     assert ended == code, errors
     return errors if code else output
 
