@@ -188,8 +188,8 @@ class TaggingSettings(Settings):
     """Tagging: the model, the hardware it runs on, and how it scores."""
 
     model_config = SettingsConfigDict(env_prefix="TAGGING_")
-    model: str = "ViT-B-32"  # an open_clip name, `local-dir:FOLDER`, or `demo`
-    pretrained: str = "openai"  # a tag or a checkpoint file; ignored by local-dir: and demo
+    model: str = "ViT-B-32"  # an open_clip name, `local-dir:FOLDER`, `hf-hub:OWNER/NAME`, or `demo`
+    pretrained: str = "openai"  # a tag or a file of weights, for an open_clip name
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     engine: Literal["auto", "torch", "onnx-int8"] = "auto"

@@ -14,6 +14,7 @@ from photo_archive import (
     servers,
     status,
     targets,
+    weights,
 )
 from photo_archive.running import command_group
 
@@ -31,6 +32,7 @@ for name, group in {
     "letters": letters,
     "deliveries": deliveries,
     "targets": targets,
+    "weights": weights,
 }.items():
     app.add_typer(group.app, name=name)
 
