@@ -67,6 +67,7 @@ CREATE TABLE dead_letters (
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     replayed_at timestamp with time zone,
     quarantined boolean NOT NULL DEFAULT false,
+    same bytea,
     PRIMARY KEY (id),
     UNIQUE (grp, topic, part, log_offset, cluster_id)
 );
@@ -74,6 +75,7 @@ CREATE INDEX dead_letters_created ON dead_letters USING btree (created_at);
 CREATE INDEX dead_letters_newest ON dead_letters USING btree (id) WHERE (replayed_at IS NULL);
 CREATE INDEX dead_letters_of_reason ON dead_letters USING btree (reason, id) WHERE (replayed_at IS NULL);
 CREATE INDEX dead_letters_open ON dead_letters USING btree (topic, id) WHERE (replayed_at IS NULL);
+CREATE INDEX dead_letters_same ON dead_letters USING btree (same) WHERE ((same IS NOT NULL) AND (replayed_at IS NULL));
 
 -- What each part of each process says of itself every 5 s: for /health, /stats/pipeline and alarms.
 CREATE TABLE heartbeats (

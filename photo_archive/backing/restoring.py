@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 from core.errors import ConfigurationError
 from core.settings import DatabaseSettings
@@ -101,9 +100,8 @@ class Restoring:
         keep = await self._kept_name()
         kafka = await log.look(self.place.kafka)
         self._check_log(kafka.unlike({}, self.manifest.cluster_id))
-        made = databases.beside(
-            self.place.database, f"{databases.named(self.place.database)}_{uuid4().hex[:8]}"
-        )
+        made = databases.beside(self.place.database, self._name_meanwhile())
+        await databases.drop(made)  # of a restore that was killed
         await databases.make(made)
         try:
             restored = await self._fill(made, kafka, keep)
@@ -114,6 +112,9 @@ class Restoring:
             raise
         self._home_files()
         return restored
+
+    def _name_meanwhile(self) -> str:
+        return f"{databases.named(self.place.database)}_restoring"
 
     async def _swap(self, made: DatabaseSettings, keep: str) -> None:
         place = self.place.database

@@ -113,14 +113,11 @@ async def put_in_place(new: DatabaseSettings, place: DatabaseSettings, *, keep: 
         keep: the other one's name from now on; empty: there is none.
     """
     async with alone(beside(place, MAINTENANCE)) as connection:
-        try:
-            if keep:
-                await _rename(connection, named(place), keep)
-            await _rename(connection, named(new), named(place))
-        except BaseException:
-            if keep and not await connection.fetchval(_EXISTS, named(place)):
-                await _rename(connection, keep, named(place))
-            raise
+        await connection.execute("BEGIN")  # both or none: who dies here leaves what was there
+        if keep:
+            await _rename(connection, named(place), keep)
+        await _rename(connection, named(new), named(place))
+        await connection.execute("COMMIT")
 
 
 async def _rename(connection: Transaction, name: str, wanted: str) -> None:

@@ -175,11 +175,17 @@ async def _partition_of(site: Site, value: bytes) -> int:
     )
 
 
-async def test_it_can_be_written_where_kafka_is_lost(site: Site, tmp_path: Path) -> None:
+async def test_it_can_be_written_where_kafka_is_lost_and_what_fails_leaves_an_empty_folder(
+    site: Site, tmp_path: Path
+) -> None:
     away = "127.0.0.1:9"
 
+    failed = await back_up(site, tmp_path / "b", code=1, KAFKA_BOOTSTRAP_SERVERS=away)
+    left = list((tmp_path / "b").iterdir())
     said = await back_up(site, tmp_path / "b", "--without-log", KAFKA_BOOTSTRAP_SERVERS=away)
 
+    assert "BrokerAway" in failed
+    assert left == []
     assert "what Kafka has and nobody has processed" in said
 
 

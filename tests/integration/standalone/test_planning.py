@@ -8,7 +8,9 @@ import pytest
 from core.addresses import parse_roots
 from core.errors import ConfigurationError
 from standalone.remembered_roots import place_of, remember
+from standalone.shell import read_shell_file, write_shell_file
 from standalone.supervision.planning import allow, make_plan
+from standalone.supervision.roles import SharedConfiguration, common_environment
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +109,34 @@ def test_a_home_that_cannot_be_made_is_named_by_its_variable(
     monkeypatch.setenv("STANDALONE_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(ConfigurationError, match="STANDALONE_HOME"):
         make_plan(model="demo")
+
+
+def test_a_terminal_that_has_read_the_shell_file_can_start_the_archive_again(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_plan(model="demo")
+    shared = SharedConfiguration(
+        own_home, 8099, first.secrets_key, f"photos={tmp_path}", "demo", tmp_path / "lit.jar"
+    )
+    servers = {
+        "DATABASE_URL": "postgresql://photo_archive:gone@127.0.0.1:15499/photo_archive",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:19099",
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+        "KAFKA_SASL_USERNAME": "photo-archive",
+        "KAFKA_SASL_PASSWORD": "of the last start",
+    }
+    given = {"STANDALONE_INGRESS_PORT": "8099", "QUERY_MAX_CHARS": "500"}
+    environment = {**common_environment(shared, given, frozenset()), **servers}
+    write_shell_file(own_home, environment, given)
+    told = read_shell_file(own_home)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+
+    again = make_plan(model="demo")
+
+    assert given.items() <= told.items(), "what was set for the first start"
+    assert again.settings.ingress_port == 8099
+    assert (again.secrets_key, again.archive_roots) == (first.secrets_key, f"photos={tmp_path}")
+    roles = common_environment(shared, again.inherited, again.chosen)
+    assert not servers.keys() & roles.keys(), "these lead to servers that are gone"
