@@ -105,7 +105,7 @@ async def drop(settings: DatabaseSettings) -> None:
 
 
 async def put_in_place(new: DatabaseSettings, place: DatabaseSettings, *, keep: str) -> None:
-    """Give a database the name of another one, which keeps its rows under the name `keep`.
+    """Put a database under the name of another one, which keeps its rows under the name `keep`.
 
     Args:
         new: the database.

@@ -90,7 +90,7 @@ async def publish_again(tx: Transaction, records: Sequence[Record]) -> None:
 
 
 async def keep_answers(tx: Transaction, requested: Mapping[UUID, Requested]) -> None:
-    """Give queries that were answered since the backup that answer again, and their owners.
+    """Write down again what queries were answered since the backup, and their owners.
 
     Args:
         tx: a transaction of the restored database.
