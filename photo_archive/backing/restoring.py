@@ -273,7 +273,7 @@ class Restoring:
             )
 
     def _home_files(self) -> None:
-        """Give the home the keys of the backup; those that it had stay beside them."""
+        """Put the keys of the backup into the home; those that it had stay beside them."""
         if self.place.home is None:
             return
         behind = f".before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
