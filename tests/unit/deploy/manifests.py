@@ -17,6 +17,8 @@ WORKLOADS = frozenset({"Deployment", "StatefulSet", "Job"})
 EVERYTHING = """
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
+namespace: photo-archive
+images: [{{name: photo-archive, newTag: "1"}}]
 resources: [{base}]
 components: [{components}]
 """

@@ -291,9 +291,8 @@ def test_whatever_a_pod_refers_to_is_there_or_made_by_hand(name: str, tmp_path: 
         for source in pod["containers"][0]["envFrom"]:
             ((kind, reference),) = source.items()
             assert (kind[0].upper() + kind[1:-3], reference["name"]) in there, workload
-    assert {one["metadata"].get("namespace") for one in found if one["kind"] != "Namespace"} == (
-        {"photo-archive"} if name != "everything" else {"photo-archive", None}
-    )
+    places = {one["metadata"].get("namespace") for one in found if one["kind"] != "Namespace"}
+    assert places == {"photo-archive"}
 
 
 def test_only_known_ports_are_open_and_callbacks_leave_by_theirs() -> None:
