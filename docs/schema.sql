@@ -708,10 +708,24 @@ CREATE TABLE endpoints (
     owner text NOT NULL,
     url text NOT NULL,
     name text NOT NULL DEFAULT ''::text,
+    operator_events boolean NOT NULL DEFAULT false,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (endpoint_id),
     UNIQUE (owner, url)
 );
+CREATE INDEX endpoints_operator ON endpoints USING btree (endpoint_id) WHERE operator_events;
+
+-- What operators were told of, so that each is told once (docs/decisions/0044).
+CREATE TABLE operator_events (
+    type text NOT NULL,
+    subject text NOT NULL,
+    event_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    told_in xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (type, subject)
+);
+CREATE INDEX operator_events_seen ON operator_events USING btree (seen_at);
 
 -- Addresses of the receiver in the box, and what each answers.
 CREATE TABLE inboxes (
