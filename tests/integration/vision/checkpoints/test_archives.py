@@ -139,7 +139,7 @@ def test_the_reader_is_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     file = _archive_of(pickle.dumps(1), tmp_path / "any.pt")
     with pytest.raises(
-        NotReadable, match="Operation not permitted|Permission denied|Too many open"
+        NotReadable, match=r"Operation not permitted|Permission denied|Too many open"
     ):
         converted(file, tmp_path / "made")
 
