@@ -353,8 +353,13 @@ def _told(group: type[Settings], error: ValidationError) -> str:
     return "; ".join(sentences)
 
 
+def given() -> dict[str, str]:
+    """Return the variables that are set, in the environment or else in `.env`."""
+    in_file = {name: value or "" for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
+    return {name.upper(): value for name, value in in_file.items()} | dict(os.environ)
+
+
 def _check_names() -> None:
     """Refuse variables of any group that would otherwise be ignored."""
-    in_file = {name: value or "" for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
-    if sentences := find_unknown(in_file | os.environ, all_variables()):
+    if sentences := find_unknown(given(), all_variables()):
         raise ConfigurationError("; ".join(sentences))
