@@ -92,11 +92,8 @@ def _with_weights(tagging: TaggingSettings) -> ModelChoice:
     """Return the model for weights that were named, without a model: no other replaces them.
 
     Raises:
-        ConfigurationError: they are a file that is not there, or nothing. The tagging process says
-            the rest.
+        ConfigurationError: they are a file that is not there. The tagging process says the rest.
     """
-    if not tagging.pretrained:
-        raise ConfigurationError("TAGGING_PRETRAINED: empty; name a tag or a file, or unset it")
     named_file(tagging.pretrained)
     return ModelChoice(tagging.model, f"with TAGGING_PRETRAINED={tagging.pretrained}, as asked for")
 
