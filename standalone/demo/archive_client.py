@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -79,9 +79,16 @@ def _kept_key(path: Path, environment: Mapping[str, str], scopes: str) -> Creden
 
 
 class ArchiveClient:
-    """Requests to the ingress."""
+    """Requests to the ingress.
 
-    def __init__(self, url: str, key: str) -> None:
+    Args:
+        url: its address.
+        key: an API key.
+        check: is called while something is waited for; what it raises ends the waiting.
+    """
+
+    def __init__(self, url: str, key: str, check: Callable[[], object] = lambda: None) -> None:
+        self._check = check
         self._http = httpx.Client(
             base_url=url, headers={"X-API-Key": key}, timeout=60, trust_env=False
         )
@@ -104,6 +111,7 @@ class ArchiveClient:
             ArchiveFailed: not in time.
         """
         for _ in _until(timeout_s, "the ingress is not ready"):
+            self._check()
             try:
                 if self._http.get("/readyz").status_code == 200:
                     return
@@ -146,6 +154,7 @@ class ArchiveClient:
         """
         open_ids = list(dict.fromkeys(image_ids))
         for _ in _until(timeout_s, "not all photos were tagged"):
+            self._check()
             for image_id in list(open_ids):
                 image = self.get(f"/images/{image_id}")
                 if image["status"] == "failed" or _is_tagged(image, since):
@@ -162,6 +171,7 @@ class ArchiveClient:
         """
         before, moved_at = -1, time.monotonic()
         while True:
+            self._check()
             job = self.get(f"/jobs/{job_id}")
             yield job
             if job["state"] in {"failed", "cancelled"}:
