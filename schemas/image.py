@@ -21,7 +21,13 @@ OwnLabels = Annotated[
     Field(min_length=1, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
     AfterValidator(without_repeats),
 ]
-TopK = Annotated[int, Field(ge=1, le=MAX_LABELS), BeforeValidator(read_whole)]
+#: Above the number of labels it means all of them; so any greater number does.
+TopK = Annotated[
+    int,
+    Field(ge=1),
+    BeforeValidator(read_whole),
+    AfterValidator(lambda asked: min(asked, MAX_LABELS)),
+]
 #: `ce_source` of who goes through photos that are there: nobody asked for this one. A deletion
 #: holds against such an arrival until the bytes are others.
 SCAN_SOURCES = frozenset(

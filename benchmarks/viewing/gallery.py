@@ -49,7 +49,8 @@ async (most) => {
     const tile = document.createElement("li");
     tile.style.cssText = "width: 240px; height: 180px; list-style: none";
     const name = [...id].map((one) => one.toString(16).padStart(2, "0")).join("");
-    const shown = { width: 240, height: 180, alt: "", loading: "lazy", src: `/images/${name}/thumb` };
+    const src = `/images/${name}/thumb`;
+    const shown = { width: 240, height: 180, alt: "", loading: "lazy", src };
     tile.append(Object.assign(document.createElement("img"), shown));
     list.append(tile);
   }
