@@ -27,7 +27,8 @@ def load(source: Source) -> Any:
             pretrained=None if source.file is None else str(source.file),
             precision="fp32",
             device="cpu",
-            force_preprocess_cfg=dict(source.preprocessing or {}),
+            # the size of pictures is the model's own
+            force_preprocess_cfg={**(source.preprocessing or {}), "size": None},
             require_pretrained=True,
         )
 

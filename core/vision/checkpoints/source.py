@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,13 @@ def find_source(model: str, pretrained: str, bundled: Path) -> Source:
     """
     if model == "demo":
         return Source(f"{LOCAL}{bundled}", f"{LOCAL}{bundled}")
+    try:
+        return _found(model, pretrained)
+    except OSError as error:
+        raise ConfigurationError(f"TAGGING_MODEL, TAGGING_PRETRAINED: {error}") from error
+
+
+def _found(model: str, pretrained: str) -> Source:
     if model.startswith(LOCAL):
         return _in_folder(weights.expanded(model.removeprefix(LOCAL)))
     if model.startswith(HUB):
@@ -130,9 +138,10 @@ def _in_file(asked: Architecture, file: Path) -> Source:
 
 def _refuse_archive(file: Path) -> None:
     if torchscript.is_archive(file):
+        command = f"photo-archive weights convert {shlex.quote(str(file))}"
         raise ConfigurationError(
             f"{file} is a TorchScript archive, as openai publishes its weights: a program, which is"
-            f" not run here. Convert it once: photo-archive weights convert {file}"
+            f" not run here. Convert it once: {command}"
         )
 
 

@@ -52,6 +52,14 @@ def test_weights_that_were_named_are_used_and_no_other_model_replaces_them(
     assert make_plan(model="demo").model.model == "demo", "unless another model is asked for"
 
 
+def test_a_relative_path_to_weights_is_whole_for_processes_that_run_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path("vit.safetensors").touch()
+    monkeypatch.setenv("TAGGING_PRETRAINED", "vit.safetensors")
+    assert make_plan().inherited["TAGGING_PRETRAINED"] == str(tmp_path / "vit.safetensors")
+
+
 @pytest.mark.parametrize("told", ["{home}", "{home}/none.safetensors"])
 def test_weights_that_were_named_and_are_not_there_are_refused(
     told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

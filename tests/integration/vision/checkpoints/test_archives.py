@@ -58,7 +58,7 @@ def test_an_archive_is_refused_with_the_one_command_that_converts_it(
     archive: Path, tmp_path: Path
 ) -> None:
     """The command is taken from the message and run; what it prints is the setting that works."""
-    own = tmp_path / "clip" / "tiny.pt"
+    own = tmp_path / "clip weights" / "tiny.pt"
     own.parent.mkdir()
     own.write_bytes(archive.read_bytes())
     with pytest.raises(ConfigurationError, match="TorchScript archive") as refusal:

@@ -292,6 +292,19 @@ def test_what_cannot_be_used_is_refused_with_a_hint(
     assert "\n" not in str(refusal.value)
 
 
+def test_a_file_that_may_not_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = formats.safetensors(formats.model(), tmp_path / "vit.safetensors")
+
+    def forbidden(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))  # root may read everything
+
+    monkeypatch.setattr(published, "sha256_of", forbidden)
+    with pytest.raises(ConfigurationError, match=r"Permission denied.*vit\.safetensors"):
+        opened(model=formats.QUICK, pretrained=str(file))
+
+
 def test_a_tag_wins_over_a_file_of_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
