@@ -21,7 +21,7 @@ from core.settings import TaggingSettings
 from core.tags import Label
 from core.vision import clip, towers
 from core.vision.checkpoints.loading import load
-from core.vision.checkpoints.source import Source
+from core.vision.checkpoints.source import WeightsSource
 from core.vision.clip import ClipModel
 from core.vision.decoding import pixels, sniff
 from core.vision.decoding.worker_protocol import PixelFormat
@@ -215,7 +215,7 @@ def test_the_wrong_activation_is_an_error_and_not_a_warning(
     file = tmp_path / "weights.pt"
     torch.save({}, file)
     monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(file))
-    wrong = Source("ViT-B-32", "ViT-B-32", Path("openai"))
+    wrong = WeightsSource("ViT-B-32", "ViT-B-32", Path("openai"))
     with pytest.raises(ConfigurationError, match="QuickGELU mismatch"):
         load(wrong)
 
