@@ -434,17 +434,23 @@ CREATE TABLE labels (
     aliases jsonb NOT NULL DEFAULT '[]'::jsonb,
     templates jsonb NOT NULL DEFAULT '[]'::jsonb,
     threshold real,
-    photos uuid[] NOT NULL DEFAULT '{}'::uuid[],  -- Not written yet: the images that teach this label.
+    photos uuid[] NOT NULL DEFAULT '{}'::uuid[],
+    by_words boolean NOT NULL DEFAULT true,
     PRIMARY KEY (id),
     UNIQUE (name)
 );
+CREATE INDEX labels_photos ON labels USING gin (photos) WHERE (photos <> '{}'::uuid[]);
 
--- Not written yet: per model the mean of the embeddings of the photos that teach a label.
+-- What a model has learnt from the photos that teach labels, for one version of the labels (docs/decisions/0040).
 CREATE TABLE label_means (
     label_id smallint NOT NULL,
     model text NOT NULL,
-    embedding halfvec NOT NULL,
+    version integer NOT NULL,
     photos integer NOT NULL,
+    awaited integer NOT NULL,
+    embedding halfvec,
+    gain double precision NOT NULL,
+    lift double precision NOT NULL,
     computed_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (label_id, model),
     FOREIGN KEY (label_id) REFERENCES labels(id) ON DELETE CASCADE

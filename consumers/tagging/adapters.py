@@ -11,6 +11,7 @@ import structlog
 
 from consumers.best_images import BestImages
 from consumers.tagging.arrivals import Arrival, is_scanned
+from consumers.tagging.teaching import Teaching
 from core.blobs.store import KEPT, BlobStore
 from core.errors import PermanentError
 from core.messaging.role import Received
@@ -69,7 +70,11 @@ class LabelledTagger:
             if version == self.clip.label_version:
                 return
             current = await labels.current(connection)
-        await self.clip.use_labels(current.labels, current.version)
+        teaching = Teaching(self.database, self.clip)
+        while (learnt := await teaching.lessons(current.labels, current.version)) is None:
+            async with self.database.connection() as connection:
+                current = await labels.current(connection)
+        await self.clip.use_labels(current.labels, current.version, learnt)
 
     async def tag_all(
         self, contents: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from consumers.tagging.teaching import Teaching
 from core.errors import TransientError
 from core.repeating import every
 from core.storage.scoring import label_previews
@@ -68,7 +69,10 @@ class Previewing:
         async with self.database.connection() as connection:
             images = await label_previews.sample(connection, self.clip.identity, asked.sample)
         after = await self.clip.score_under(
-            asked.labels, [image.embedding for image in images], [image.top_k for image in images]
+            asked.labels,
+            [image.embedding for image in images],
+            [image.top_k for image in images],
+            await Teaching(self.database, self.clip).learn(asked.labels),
         )
         shown = [image.decided.shown(tags) for image, tags in zip(images, after, strict=True)]
         names = [label.name for label in asked.labels]

@@ -1,9 +1,11 @@
 """Labels: the default set with its version, and labels that single images brought."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 from core.errors import RecordRefused
 from core.storage.locks import LABELS
@@ -11,11 +13,11 @@ from core.tags import MAX_OWN_LABELS, Label
 from core.transaction import Transaction
 from schemas.labels import MAX_LABELS
 
-_LABELS = """
-SELECT id, name, aliases, templates, threshold FROM labels
-WHERE position IS NOT NULL ORDER BY position, id
-"""
-_ALL = "SELECT id, name, aliases, templates, threshold FROM labels ORDER BY id"
+_COLUMNS = "id, name, aliases, templates, threshold, photos, by_words"
+_LABELS = f"""
+SELECT {_COLUMNS} FROM labels WHERE position IS NOT NULL ORDER BY position, id
+"""  # noqa: S608 - constants only
+_ALL = f"SELECT {_COLUMNS} FROM labels ORDER BY id"  # noqa: S608 - constants only
 _COUNT_OWN = "SELECT count(*) FROM labels WHERE position IS NULL"
 _IDS = "SELECT name, id FROM labels WHERE name = ANY($1::text[])"
 _ADD = """
@@ -26,10 +28,16 @@ RETURNING name, id
 """
 _DEFINE = """
 UPDATE labels SET position = u.position, aliases = u.aliases::jsonb,
-                  templates = u.templates::jsonb, threshold = u.threshold
-FROM unnest($1::text[], $2::int4[], $3::text[], $4::text[], $5::real[])
-     AS u (name, position, aliases, templates, threshold)
+                  templates = u.templates::jsonb, threshold = u.threshold,
+                  photos = u.photos::uuid[], by_words = u.by_words
+FROM unnest($1::text[], $2::int4[], $3::text[], $4::text[], $5::real[], $6::text[], $7::bool[])
+     AS u (name, position, aliases, templates, threshold, photos, by_words)
 WHERE labels.name = u.name
+"""
+_RAISE = "UPDATE label_set SET version = version + 1, changed_at = now() RETURNING version"
+_UNLEARN = """
+UPDATE labels SET photos = array_remove(photos, $1)
+WHERE photos <> '{}' AND photos @> ARRAY[$1::uuid]
 """
 
 
@@ -121,12 +129,11 @@ async def define(tx: Transaction, labels: Sequence[Label]) -> int:
         [json.dumps(label.aliases, ensure_ascii=False) for label in labels],
         [json.dumps(label.templates, ensure_ascii=False) for label in labels],
         [label.threshold for label in labels],
+        # An array of arrays would have to be a rectangle.
+        ["{" + ",".join(map(str, label.photos)) + "}" for label in labels],
+        [label.by_words for label in labels],
     )
-    return int(
-        await tx.fetchval(
-            "UPDATE label_set SET version = version + 1, changed_at = now() RETURNING version"
-        )
-    )
+    return await raise_version(tx)
 
 
 async def redefine(tx: Transaction, labels: Sequence[Label], *, expected: int | None) -> int | None:
@@ -157,6 +164,22 @@ async def lock_version(tx: Transaction) -> int:
     return int(await tx.fetchval("SELECT version FROM label_set FOR UPDATE"))
 
 
+async def unlearn(tx: Transaction, image_id: UUID) -> None:
+    """Take an image, which is being deleted, from the photos that teach labels.
+
+    What was learnt from it stays until the labels change.
+    """
+    # A change of the labels that began before has ended then, and one that comes after finds no
+    # such image any more.
+    await hold_version(tx)
+    await tx.execute(_UNLEARN, image_id)
+
+
+async def raise_version(tx: Transaction) -> int:
+    """Have all images scored again by the labels in force; return their new version."""
+    return int(await tx.fetchval(_RAISE))
+
+
 async def changed_at(connection: Transaction) -> datetime:
     """Return when the default labels were last changed."""
     moment: datetime = await connection.fetchval("SELECT changed_at FROM label_set")
@@ -169,14 +192,16 @@ async def define_if_absent(tx: Transaction, labels: Sequence[Label]) -> int:
     return int(version) if version else await define(tx, labels)
 
 
-def _labels(rows: Sequence[dict[str, object]]) -> tuple[Label, ...]:
+def _labels(rows: Sequence[Mapping[str, Any]]) -> tuple[Label, ...]:
     return tuple(
         Label(
-            name=str(row["name"]),
-            aliases=tuple(json.loads(str(row["aliases"]))),
-            templates=tuple(json.loads(str(row["templates"]))),
-            threshold=None if row["threshold"] is None else round(float(str(row["threshold"])), 6),
-            id=int(str(row["id"])),
+            name=row["name"],
+            aliases=tuple(json.loads(row["aliases"])),
+            templates=tuple(json.loads(row["templates"])),
+            threshold=None if row["threshold"] is None else round(row["threshold"], 6),
+            photos=tuple(row["photos"]),
+            by_words=row["by_words"],
+            id=row["id"],
         )
         for row in rows
     )

@@ -488,21 +488,28 @@ CREATE TABLE labels (
     aliases   jsonb  NOT NULL DEFAULT '[]',
     templates jsonb  NOT NULL DEFAULT '[]',
     threshold real,
-    photos    uuid[] NOT NULL DEFAULT '{}'
+    photos    uuid[] NOT NULL DEFAULT '{}',   -- the images that teach it; a deleted one leaves at once
+    by_words  boolean NOT NULL DEFAULT true   -- false: its photos alone say what it is
 );
+CREATE INDEX labels_photos ON labels USING gin (photos) WHERE photos <> '{}';
 COMMENT ON TABLE labels IS 'All labels: the default set, and those that single images brought.';
-COMMENT ON COLUMN labels.photos IS 'Not written yet: the images that teach this label.';
 
+-- A deleted photo stays in the mean until the labels change: tags are scored again by then.
 CREATE TABLE label_means (
     label_id    int2        NOT NULL REFERENCES labels (id) ON DELETE CASCADE,
     model       text        NOT NULL,
-    embedding   halfvec     NOT NULL,
-    photos      int4        NOT NULL,
+    version     int4        NOT NULL,  -- of the label set that it belongs to
+    photos      int4        NOT NULL,  -- so many are in the mean
+    awaited     int4        NOT NULL,  -- so many are to be tagged by this model first: until then the
+                                       -- label waits
+    embedding   halfvec,               -- the direction in which the photos lie; NULL: it waits
+    gain        float8      NOT NULL,  -- a picture's cosine to it, times gain, plus lift, compares
+    lift        float8      NOT NULL,  -- with the cosines to labels of words
     computed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (label_id, model)
 );
 COMMENT ON TABLE label_means IS
-    'Not written yet: per model the mean of the embeddings of the photos that teach a label.';
+    'What a model has learnt from the photos that teach labels, for one version of the labels (docs/decisions/0040).';
 
 CREATE TABLE label_set (
     one        boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -529,7 +536,7 @@ COMMENT ON TABLE rescoring IS
 CREATE TABLE label_previews (
     preview_id  uuid PRIMARY KEY,
     owner       text        NOT NULL,
-    labels      jsonb       NOT NULL,  -- [{"name", "aliases", "templates", "threshold"}, ...]
+    labels      jsonb       NOT NULL,  -- as they would be put in force
     sample      int4        NOT NULL,  -- so many images are looked at
     state       text        NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'failed')),
     attempts    int4        NOT NULL DEFAULT 0,

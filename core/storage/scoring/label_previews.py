@@ -99,7 +99,7 @@ async def ask(
 ) -> None:
     """Ask for a preview, in place of one of the same owner that nobody has made yet."""
     await tx.execute(_REPLACE, owner)
-    text = json.dumps([asdict(label) for label in labels], ensure_ascii=False)
+    text = json.dumps([asdict(label) for label in labels], ensure_ascii=False, default=str)
     await tx.execute(_ASK, preview_id, owner, text, sample)
 
 
@@ -120,7 +120,14 @@ async def take(connection: Transaction, lease_s: float) -> Asked | None:
     if row is None:
         return None
     labels = tuple(
-        Label(one["name"], tuple(one["aliases"]), tuple(one["templates"]), one["threshold"])
+        Label(
+            name=one["name"],
+            aliases=tuple(one["aliases"]),
+            templates=tuple(one["templates"]),
+            threshold=one["threshold"],
+            photos=tuple(map(UUID, one["photos"])),
+            by_words=one["by_words"],
+        )
         for one in json.loads(row["labels"])
     )
     return Asked(row["preview_id"], labels, row["sample"], row["attempts"])
