@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from schemas.labels import MAX_LABELS
+from schemas.names import distinct
 from schemas.strict import NAMESPACE, Event, LabelName, Text, read_whole, without_repeats
 
 SCHEMES = ("blob", "file", "https", "http", "s3", "gs", "az")
@@ -18,7 +19,8 @@ MAX_DETAIL_CHARS = 1000
 OwnLabels = Annotated[
     tuple[LabelName, ...],
     Field(min_length=1, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
-    AfterValidator(without_repeats),
+    BeforeValidator(without_repeats),
+    AfterValidator(distinct),
 ]
 TopK = Annotated[int, Field(ge=1, le=MAX_LABELS), BeforeValidator(read_whole)]
 #: `ce_source` of who goes through photos that are there: nobody asked for this one. A deletion

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from schemas.names import fold
 from schemas.strict import LabelName, Text, read_whole
 
 MAX_LABELS = 30_000  # of all kinds together: label ids are int2 in PostgreSQL
@@ -48,6 +49,9 @@ class LabelText(BaseModel):
     def _no_word_twice(self) -> "LabelText":
         _all_different([self.name, *self.aliases], "name or alias")
         _all_different(self.templates, "template")
+        for template in self.templates:
+            if "{}" not in template:
+                raise ValueError(f"template {template[:100]!r} has no {{}} for the name")
         _all_different([str(photo) for photo in self.photos], "photo")
         if not self.photos and not self.by_words:
             raise ValueError(f"label {self.name[:100]!r} has neither photos nor words")
@@ -89,6 +93,6 @@ class LabelSetText(BaseModel):
 def _all_different(words: Sequence[str], what: str) -> None:
     seen: set[str] = set()
     for word in words:
-        if (folded := word.casefold()) in seen:
+        if (folded := fold(word)) in seen:
             raise ValueError(f"{what} {word[:100]!r} stands twice")
         seen.add(folded)

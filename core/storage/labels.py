@@ -12,6 +12,7 @@ from core.storage.locks import LABELS
 from core.tags import MAX_OWN_LABELS, Label
 from core.transaction import Transaction
 from schemas.labels import MAX_LABELS
+from schemas.names import distinct
 
 _COLUMNS = "id, name, aliases, templates, threshold, photos, by_words"
 _LABELS = f"""
@@ -19,12 +20,19 @@ SELECT {_COLUMNS} FROM labels WHERE position IS NOT NULL ORDER BY position, id
 """  # noqa: S608 - constants only
 _ALL = f"SELECT {_COLUMNS} FROM labels ORDER BY id"  # noqa: S608 - constants only
 _COUNT_OWN = "SELECT count(*) FROM labels WHERE position IS NULL"
-_IDS = "SELECT name, id FROM labels WHERE name = ANY($1::text[])"
+_IDS = """
+SELECT u.given AS name, l.id FROM unnest($1::text[]) AS u (given)
+JOIN labels l ON l.folded = label_key(u.given)
+"""
+_SPELLED = """
+SELECT u.given, l.name FROM unnest($1::text[]) AS u (given)
+JOIN labels l ON l.folded = label_key(u.given)
+"""
 _ADD = """
 INSERT INTO labels (id, name)
 SELECT (SELECT coalesce(max(id), 0) FROM labels) + row_number() OVER (ORDER BY u.n), u.name
 FROM unnest($1::text[]) WITH ORDINALITY AS u (name, n)
-RETURNING name, id
+ON CONFLICT (folded) DO NOTHING
 """
 _DEFINE = """
 UPDATE labels SET position = u.position, aliases = u.aliases::jsonb,
@@ -32,7 +40,7 @@ UPDATE labels SET position = u.position, aliases = u.aliases::jsonb,
                   photos = u.photos::uuid[], by_words = u.by_words
 FROM unnest($1::text[], $2::int4[], $3::text[], $4::text[], $5::real[], $6::text[], $7::bool[])
      AS u (name, position, aliases, templates, threshold, photos, by_words)
-WHERE labels.name = u.name
+WHERE labels.folded = label_key(u.name)
 """
 _RAISE = "UPDATE label_set SET version = version + 1, changed_at = now() RETURNING version"
 _UNLEARN = """
@@ -77,8 +85,15 @@ async def hold_version(tx: Transaction) -> int:
 
 
 async def known(connection: Transaction, names: Iterable[str]) -> dict[str, int]:
-    """Return the ids of those names that are labels."""
+    """Return the ids of those names that are labels, in whichever spelling."""
     return {row["name"]: row["id"] for row in await connection.fetch(_IDS, sorted(set(names)))}
+
+
+async def spelled(connection: Transaction, names: Iterable[str]) -> dict[str, str]:
+    """Return each name as its label spells it, or as it stands where it is no label yet."""
+    wanted = sorted(set(names))
+    rows = await connection.fetch(_SPELLED, wanted) if wanted else ()
+    return {name: name for name in wanted} | {row["given"]: row["name"] for row in rows}
 
 
 async def ensure(tx: Transaction, names: Iterable[str]) -> dict[str, int]:
@@ -98,7 +113,7 @@ async def _ensure(tx: Transaction, names: Iterable[str], *, most_own: int) -> di
         return known
     await tx.execute("SELECT pg_advisory_xact_lock($1)", LABELS)
     known = {row["name"]: row["id"] for row in await tx.fetch(_IDS, wanted)}
-    missing = [name for name in wanted if name not in known]
+    missing = distinct(name for name in wanted if name not in known)
     total = await tx.fetchval("SELECT coalesce(max(id), 0) FROM labels") + len(missing)
     if total > MAX_LABELS:
         raise RecordRefused(
@@ -110,13 +125,15 @@ async def _ensure(tx: Transaction, names: Iterable[str], *, most_own: int) -> di
             f"{own} labels that are not in the default set: the limit is {most_own}",
             reason="too_many_labels",
         )
-    known.update({row["name"]: row["id"] for row in await tx.fetch(_ADD, missing)})
-    return known
+    await tx.execute(_ADD, missing)
+    return {row["name"]: row["id"] for row in await tx.fetch(_IDS, wanted)}
 
 
 async def define(tx: Transaction, labels: Sequence[Label]) -> int:
     """Make these the default labels, in this order; return the new version.
 
+    A name that is a label already in another spelling is that label, and keeps that spelling: what
+    images show, and what people decided about single tags, is written by it.
     Labels that leave the set keep their rows: images may still carry them.
     """
     await tx.execute("SELECT version FROM label_set FOR UPDATE")
@@ -154,7 +171,8 @@ async def redefine(tx: Transaction, labels: Sequence[Label], *, expected: int | 
     if expected is not None and expected != version:
         return None
     known = [replace(label, id=None) for label in _labels(await tx.fetch(_LABELS))]
-    if known == [replace(label, id=None) for label in labels]:
+    spelling = await spelled(tx, [label.name for label in labels])
+    if known == [replace(label, id=None, name=spelling[label.name]) for label in labels]:
         return version
     return await define(tx, labels)
 

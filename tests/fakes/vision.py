@@ -122,7 +122,8 @@ class KindModel(HashModel):
     def _picture(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         kind = unit(b"kind %d" % (int(pixels.flat[0]) % self.KINDS), 32)
         row = 2 * unit(b"a picture", 32) + kind + 0.5 * unit(pixels.tobytes(), 32)
-        return (row / np.linalg.norm(row)).astype(np.float32)
+        made: NDArray[np.float32] = (row / np.linalg.norm(row)).astype(np.float32)
+        return made
 
 
 class HashTowers:

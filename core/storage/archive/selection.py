@@ -15,7 +15,7 @@ WHERE i.status NOT IN ('deleted', 'missing')
   AND ($4 OR t.image_id IS NULL OR t.label_version IS NOT NULL)
 """
 _CHOOSE = f"""
-SELECT i.image_id, i.uri, i.path, greatest(i.arrived_at, i.event_time) {_WHERE}
+SELECT i.image_id, i.uri, i.path, greatest(i.arrived_at, i.event_time) AS last_at {_WHERE}
   AND ($5::uuid IS NULL OR i.image_id > $5) AND {{which}} ORDER BY i.image_id LIMIT $6
 """
 _TEACHERS = "(ARRAY(SELECT unnest(photos) FROM labels WHERE photos <> '{}'))"
@@ -73,7 +73,10 @@ async def choose(
         behind = after.image_id if after is not None and after.teaches == teaches else None
         rest = limit - len(found)
         rows = await connection.fetch(statement, *_arguments(choice), behind, rest)
-        found += [ChosenImage(*row, teaches=teaches) for row in rows]
+        found += [
+            ChosenImage(row["image_id"], row["uri"], row["path"], row["last_at"], teaches)
+            for row in rows
+        ]
     return found
 
 
