@@ -105,6 +105,7 @@ CREATE TABLE changes (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     kind text NOT NULL,
     ids uuid[] NOT NULL,
+    gone_for text,
     noted_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CHECK ((kind = ANY (ARRAY['image'::text, 'query'::text])))
 );
@@ -173,7 +174,7 @@ CREATE TABLE images (
 );
 CREATE INDEX images_arrived ON images USING btree (open_to_all, arrived_at DESC, image_id DESC);
 CREATE INDEX images_excluded ON images USING btree (image_id) WHERE excluded;
-CREATE INDEX images_folder ON images USING btree (folder_of(path) COLLATE "C");
+CREATE INDEX images_folder ON images USING btree (open_to_all, folder_of(path) COLLATE "C");
 CREATE INDEX images_job ON images USING btree (job_id, status, updated_at, image_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX images_tagged_by_hand ON images USING btree (image_id) WHERE ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[]));
@@ -213,6 +214,7 @@ CREATE TABLE image_changes (
     position uuid,
     error text,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
+    begins_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     finished_at timestamp with time zone,
     PRIMARY KEY (change_id),
@@ -269,7 +271,7 @@ CREATE TABLE tagged_images (
     exif_source text,
     truncated boolean NOT NULL DEFAULT false,
     perceptual_hash bigint,
-    PRIMARY KEY (id),
+    PRIMARY KEY (id) INCLUDE (image_id),
     UNIQUE (image_id),
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from core.settings import GROUPS, Settings, variables
 from core.telemetry.events import EVENTS
 from core.telemetry.metrics import Metrics
-from tests import schema_text
+from tests import dashboard, schema_text
 from tests.log_events import levels_of_events
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +23,9 @@ ENV_EXAMPLE = ROOT / ".env.example"
 COMPOSE_ONLY = {
     "POSTGRES_PASSWORD": "of the database in docker-compose.yml; any characters",
     "PUBLISHED_PORT": "where docker-compose.yml publishes the page (8080)",
+    "POSTGRES_MEMORY": "limit of PostgreSQL's memory in docker-compose.yml (2g)",
+    "TAGGING_MEMORY": "limit of each tagging container (6g)",
+    "DELIVERY_MEMORY": "limit of each delivery container (4g)",
     "PHOTOS_DIR": "the folder that docker-compose.yml mounts at /photos (./photos)",
 }
 EXAMPLE = re.compile(r"<!-- (examples/[\w.]+): make docs -->")
@@ -151,6 +154,7 @@ def main() -> None:
             document.write_text(with_examples(text), encoding="utf-8")
     OPERATIONS.write_text(operations(OPERATIONS.read_text(encoding="utf-8")), encoding="utf-8")
     ENV_EXAMPLE.write_text(env_example(meanings()), encoding="utf-8")
+    dashboard.write()
     schema_text.write()
 
 

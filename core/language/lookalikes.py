@@ -9,9 +9,9 @@ from core.language.normalisation import has_cyrillic, has_latin
 #: Cyrillic and Latin, in pairs. Texts are case-folded by then, and capitals look alike where small
 #: letters do not: В and B, Н and H.
 _PAIRS = "аa вb еe кk мm нh оo рp сc тt уy хx".split()  # noqa: SIM905 - pairs are read so
-_TO_CYRILLIC = {ord(latin): cyrillic for cyrillic, latin in _PAIRS}
+_TO_CYRILLIC = {ord(pair[1]): pair[0] for pair in _PAIRS}
 #: Letters of other languages as well: no Russian word has them.
-_TO_LATIN = {ord(cyrillic): latin for cyrillic, latin in (*_PAIRS, "іi", "јj", "ѕs", "һh", "ӏl")}
+_TO_LATIN = {ord(pair[0]): pair[1] for pair in (*_PAIRS, "іi", "јj", "ѕs", "һh", "ӏl")}
 
 
 def in_either_script(word: str) -> tuple[str, ...]:

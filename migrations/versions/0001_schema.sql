@@ -115,6 +115,7 @@ CREATE TABLE changes (
     xid      xid8        NOT NULL DEFAULT pg_current_xact_id(),
     kind     text        NOT NULL CHECK (kind IN ('image', 'query')),
     ids      uuid[]      NOT NULL,
+    gone_for text,  -- an owner who has these no more ('': whoever sees what is open to all); NULL: nobody
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX changes_xid ON changes (xid);
@@ -227,7 +228,7 @@ CREATE INDEX images_arrived ON images (open_to_all, arrived_at DESC, image_id DE
 -- With all that a month of the timeline shows: it is read from the index alone.
 CREATE INDEX images_taken ON images (open_to_all, taken_at DESC, image_id DESC)
     INCLUDE (status, excluded, by_hand, ratio, colour);
-CREATE INDEX images_folder ON images (folder_of(path) COLLATE "C");  -- what lies below one is a range
+CREATE INDEX images_folder ON images (open_to_all, folder_of(path) COLLATE "C");  -- what lies below one is a range
 CREATE INDEX images_unfinished ON images (status, arrived_at DESC, image_id DESC)
     WHERE status IN ('accepted', 'failed', 'missing');
 CREATE INDEX images_excluded ON images (image_id) WHERE excluded;
@@ -265,6 +266,7 @@ CREATE TABLE image_changes (
     position    uuid,                  -- the last image looked at, in this direction
     error       text,                  -- where it failed
     created_at  timestamptz NOT NULL DEFAULT now(),
+    begins_at   timestamptz NOT NULL DEFAULT now(),  -- until then a deletion, too, can be taken back
     updated_at  timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
 );
@@ -300,7 +302,7 @@ CREATE TABLE saved_filters (
 COMMENT ON TABLE saved_filters IS 'Filters that people keep under a name: at most 100 of an owner.';
 
 CREATE TABLE tagged_images (
-    id              bigserial PRIMARY KEY,
+    id              bigserial,
     image_path      varchar(1000) NOT NULL,  -- images.path, cut
     tags            jsonb       NOT NULL,    -- [{"tag": text, "score": 0 to 1}, ...], best first
     exif_datetime   timestamp,
@@ -319,8 +321,9 @@ CREATE TABLE tagged_images (
     exif_source     text,       -- where exif_datetime comes from: DateTimeOriginal, DateTimeDigitized,
                                 -- ModifyDate, XMP, IPTC or GPS
     truncated       boolean     NOT NULL DEFAULT false,  -- the file ends before the picture does
-    perceptual_hash int8        -- 63 bits (core/vision/perceptual.py); 0: too flat to be judged by
+    perceptual_hash int8,       -- 63 bits (core/vision/perceptual.py); 0: too flat to be judged by
                                 -- them. No index finds hashes that differ by a few bits
+    PRIMARY KEY (id) INCLUDE (image_id)  -- from tags to images without the wide rows between
 );
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
 CREATE INDEX tagged_images_newest ON tagged_images (coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') DESC, id DESC);

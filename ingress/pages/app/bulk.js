@@ -5,7 +5,7 @@ import { confirmBy, failure, icon, openDialog, scopeGate, undoToast } from "./pa
 import { ago, date, knownTags, t, tagName } from "./words.js";
 
 const LOOK_MS = 700;
-const GRACE_MS = 8000; // a deletion can't be undone: it waits so long before it is asked for
+const GRACE_S = 12; // what has been deleted can't be undone: the archive waits so long before it begins
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
@@ -23,7 +23,6 @@ export async function apply(filter, change, after) {
     const about = count.is_exact ? "" : ` ${t("bulk.about")}`;
     const isSure = await confirmBy(t(`bulk.ask_${name}`, values) + about, count.would_change, { action: t(`bulk.do_${name}`), kind: isDeletion ? "bad" : "" });
     if (!isSure) return null;
-    if (isDeletion) return undoToast(t("bulk.deletesSoon", values), () => {}, { ms: GRACE_MS, then: () => run(filter, change, after, values, null) });
     return await run(filter, change, after, values, name);
   } catch (problem) {
     return undoToast(failure(problem));
@@ -33,27 +32,32 @@ export async function apply(filter, change, after) {
 // Resolves when the archive has taken the change on: by then the page may be left.
 async function run(filter, change, after, values, name) {
   try {
-    conclude(await send("POST", "/images/changes", { filter, change, dry_run: false }, { idempotencyKey: crypto.randomUUID?.(), outlives: true }), { change, after, values, name });
+    const asked = { filter, change, dry_run: false, delay_s: change.delete ? GRACE_S : 0 };
+    conclude(await send("POST", "/images/changes", asked, { idempotencyKey: crypto.randomUUID?.() }), { change, after, values, name });
   } catch (problem) {
     undoToast(failure(problem));
   }
 }
 
 async function conclude(begun, { change, after, values, name }) {
+  const undo = async () => {
+    try {
+      await follow(await send("POST", `/images/changes/${begun.change_id}/undo`));
+      after(change);
+      undoToast(t("bulk.undone"));
+    } catch (problem) {
+      undoToast(failure(problem));
+    }
+  };
+  const close = change.delete ? undoToast(t("bulk.deletesSoon", values), undo, { ms: GRACE_S * 1000 }) : null;
   try {
     const ended = await follow(begun);
+    if (close && ended.state === "undone") return null;
+    close?.();
     after(change);
     if (ended.state === "failed") return undoToast(ended.error ?? t("problem.internal_error"));
-    if (!name) return undoToast(t("bulk.deleted", { n: ended.changed }));
-    return undoToast(t(`bulk.done_${name}`, { ...values, n: ended.changed }) + (ended.failed ? ` ${t("bulk.failed", { n: ended.failed })}` : ""), async () => {
-      try {
-        await follow(await send("POST", `/images/changes/${begun.change_id}/undo`));
-        after(change);
-        undoToast(t("bulk.undone"));
-      } catch (problem) {
-        undoToast(failure(problem));
-      }
-    });
+    if (change.delete) return undoToast(t("bulk.deleted", { n: ended.changed }));
+    return undoToast(t(`bulk.done_${name}`, { ...values, n: ended.changed }) + (ended.failed ? ` ${t("bulk.failed", { n: ended.failed })}` : ""), undo);
   } catch (problem) {
     return undoToast(failure(problem));
   }
@@ -96,7 +100,7 @@ export function recentChanges(after) {
     return html`${problem ? html`<p class="bad" role="alert">${failure(problem)}</p>` : ""}
       ${changes?.length === 0 ? html`<p class="quiet">${t("bulk.noneRecent")}</p>` : ""}
       <ul class="stack">${(changes ?? []).map((one) => html`<li class="row spread"><span>${named(one)} <small title=${date(one.created_at)}>${ago(one.created_at)} · ${t(`bulk.state_${one.state}`)}</small></span>
-        ${one.state === "done" && one.can_undo_until && new Date(one.can_undo_until) > Date.now() ? html`<button @click=${() => undo(one)}>${t("parts.undo")}</button>` : ""}</li>`)}</ul>`;
+        ${["done", "waiting"].includes(one.state) && one.can_undo_until && new Date(one.can_undo_until) > Date.now() ? html`<button @click=${() => undo(one)}>${t("parts.undo")}</button>` : ""}</li>`)}</ul>`;
   });
 }
 

@@ -50,6 +50,7 @@ async def change(call: Call) -> Response:
                 change=chosen,
                 matches=found.images,
                 is_exact=found.is_exact,
+                delay_s=wanted.delay_s,
             ),
         )
     if made is None:

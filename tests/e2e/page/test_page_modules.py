@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from ingress.routes.documents import PAGES
 from tests.e2e.page.faked import ORIGIN, faked_page, give, signed_in
 
+A = "00000000-0000-5000-8000-00000000000a"
 _TIMELINE = {"total": 0, "is_exact": True, "months": []}
 
 
@@ -124,6 +125,65 @@ def test_photos_are_looked_at_again_after_the_stream_was_cut_one_look_at_a_time(
     page.wait_for_function("addressesOf('/timeline').length === 3")
 
 
+def test_the_list_is_read_again_after_the_stream_was_cut(page: Page) -> None:
+    page.clock.install()
+    one = {"image_id": A, "image_path": "a.jpg", "status": "accepted", "tags": None}
+    months = [{"month": "2026-01", "images": 1, "mean_ratio": 1.3, "parts": 1}]
+    begin(
+        page,
+        "#/photos?view=list",
+        {
+            "GET /timeline": {"total": 1, "is_exact": True, "months": months},
+            "GET /images": {"images": [one], "next": None},
+        },
+    )
+    row = page.locator(".photo-list tbody tr")
+    expect(row).to_have_count(1)
+    row.get_by_role("checkbox").focus()
+    page.wait_for_function("Boolean(window.stream?.heard.images)")
+    snapshot = {"changed": [], "truncated": False, "statuses": {"accepted": 1}}
+    page.evaluate("(data) => { say('hello', {}); say('images', data); }", snapshot)
+    page.clock.run_for(5000)
+
+    tagged = {**one, "status": "tagged", "tags": [{"tag": "cat", "score": 0.9}]}
+    give(page, {"GET /images": {"images": [tagged], "next": None}})
+    page.evaluate("(data) => { say('hello', {}); say('images', data); }", snapshot)
+    page.clock.run_for(5000)
+
+    expect(row).to_contain_text("cat")
+    expect(row.get_by_role("checkbox")).to_be_focused()
+
+
+def test_a_photo_whose_file_became_another_one_is_shown_anew(page: Page) -> None:
+    signed_in(page)
+
+    shown = page.evaluate(
+        """async (id) => {
+          const { TileWords, loadPicture, makeTile, reloadPicture } = await import("/tiles.js");
+          const words = new TileWords(() => {}), tile = makeTile(id, 0, 1), shown = [];
+          const look = () => {
+            tile.known = words.get(id);
+            if (tile.image) reloadPicture(tile, false);
+            else loadPicture(tile);
+            shown.push(new URL(tile.image.src).search);
+          };
+          look();
+          words.put([{ image_id: id, links: { thumb: `/images/${id}/thumb?v=aa` } }]);
+          look();
+          words.put([{ image_id: id, version: "aa", tags: [] }]);
+          look();
+          words.put([{ image_id: id, version: "bb", tags: [] }]);
+          look();
+          words.put([{ image_id: id, version: "bb", status: "tagged" }]);
+          look();
+          return shown;
+        }""",
+        A,
+    )
+
+    assert shown == ["", "", "", "?v=bb", "?v=bb"]
+
+
 def test_a_tab_whose_changes_are_held_still_learns_of_the_end_of_its_session(page: Page) -> None:
     page.clock.install()
     begin(page, "#/queries", {"GET /queries": queries("tabby")})
@@ -158,23 +218,30 @@ def change(state: str) -> dict[str, Any]:
             "is_exact": True}  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["undone", "left"])
-def test_a_deletion_is_undone_by_its_button_and_not_lost_by_leaving(page: Page, how: str) -> None:
+def test_a_deletion_is_asked_for_at_once_and_waits_for_its_undo_at_the_archive(page: Page) -> None:
+    many = [f"00000000-0000-5000-8000-{n:012d}" for n in range(5000)]  # more than outlives a page
     signed_in(page)
-    give(page, {"POST /images/changes": change("done")})
-    page.evaluate("""() => { import("/bulk.js").then(({ apply }) => {
-      apply({ ids: ["a", "b", "c"] }, { delete: true }, () => {});
-    }); }""")
+    give(page, {"POST /images/changes": change("waiting")})
+    give(page, {"GET /images/changes/c": change("waiting")})
+    give(page, {"POST /images/changes/c/undo": change("undone")})
+    page.evaluate(
+        """(ids) => { import("/bulk.js").then(({ apply }) => {
+          apply({ ids }, { delete: true }, () => {});
+        }); }""",
+        many,
+    )
     page.get_by_role("button", name="Delete").click()
     undo = page.locator("#toasts").get_by_role("button", name="Undo")
     expect(undo).to_be_visible()
 
-    if how == "undone":
-        undo.click()
-    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
+    posts = page.evaluate("asked.filter((one) => one.method === 'POST')")
+    assert [one["body"]["dry_run"] for one in posts] == [True, False]
+    assert posts[1]["body"]["filter"]["ids"] == many
+    assert posts[1]["body"]["delay_s"] >= 10
 
-    posts = page.evaluate("asked.filter((one) => one.method === 'POST' && !one.body.dry_run)")
-    assert [one["keepalive"] for one in posts] == ([] if how == "undone" else [True])
+    undo.click()
+    expect(page.locator("#toasts")).to_contain_text("Undone")
+    assert page.evaluate("asked.at(-1).address") == "/images/changes/c/undo"
 
 
 def test_what_waits_for_its_undo_stays_when_the_language_changes(page: Page) -> None:

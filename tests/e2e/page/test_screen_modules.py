@@ -57,6 +57,27 @@ def test_an_undo_is_of_the_photo_that_was_changed_not_of_the_one_shown(page: Pag
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{B}.jpg")
 
 
+def test_what_happened_to_a_photo_stands_in_its_order_with_the_time_between(page: Page) -> None:
+    signed_in(page)
+    given = photo(
+        A, tagged_at="2026-01-01T00:00:04Z", updated_at="2026-01-02T00:00:04Z", model="ViT-B-32",
+        error={"code": "truncated", "title": "half", "detail": "half"},
+    )  # fmt: skip
+    give(page, {f"GET /images/{A}": {**given, "status": "failed"}})
+    page.evaluate(
+        """async (id) => {
+          const { open } = await import("/photo.js");
+          await open(document.getElementById("main"), {
+            screen: "photos", id, params: new URLSearchParams(),
+          });
+        }""",
+        A,
+    )
+
+    steps = page.get_by_role("listitem").filter(has=page.locator("time"))
+    expect(steps).to_contain_text(["arrived", "tagged by ViT-B-32 +4 s", "could not be read: "])
+
+
 def test_a_change_that_is_refused_is_not_told_as_done(page: Page) -> None:
     open_photo(page)
     give(page, {f"PATCH /images/{A}": {"fails": 409, "code": "under_way"}})
