@@ -116,20 +116,28 @@ def rank(scores: Matrix, names: Sequence[str], top_k: Sequence[int]) -> list[tup
         names: the labels.
         top_k: per row.
     """
-    count = len(names)
-    millionths = np.rint(np.nan_to_num(scores, nan=-1.0) * SCORE_SCALE).astype(np.int64)
-    # One integer per label, all different: score first, then the label's place from the front.
-    keys = millionths * count + np.arange(count - 1, -1, -1)
-    places = _best(keys, min(max(top_k, default=1), count))
-    found = np.take_along_axis(millionths, places, axis=1)
+    places, found = best(scores, max(top_k, default=1))
     return [
         tuple(
             TagScore(names[at], score)
-            for at, score in zip(row[:wanted].tolist(), best[:wanted].tolist(), strict=True)
+            for at, score in zip(row[:wanted].tolist(), own[:wanted].tolist(), strict=True)
             if score >= 0
         )
-        for row, best, wanted in zip(places, found, top_k, strict=True)
+        for row, own, wanted in zip(places, found, top_k, strict=True)
     ]
+
+
+def best(scores: Matrix, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return each row's best labels, best first: places and scores in millionths, (n, most).
+
+    At most as many as there are labels. A score of -1: the label is not given.
+    """
+    count = scores.shape[1]
+    millionths = np.rint(np.nan_to_num(scores, nan=-1.0) * SCORE_SCALE).astype(np.int64)
+    # One integer per label, all different: score first, then the label's place from the front.
+    keys = millionths * count + np.arange(count - 1, -1, -1)
+    places = _best(keys, min(most, count))
+    return places, np.take_along_axis(millionths, places, axis=1)
 
 
 def _best(keys: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:

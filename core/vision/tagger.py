@@ -220,6 +220,16 @@ class ClipTagger:
             done += await asyncio.to_thread(self._rank, rows, text, top_k[at : at + turn])
         return done
 
+    async def scorer_under(
+        self, labels: Sequence[Label], lessons: Mapping[str, Lesson]
+    ) -> Callable[[NDArray[np.float16]], scoring.Matrix]:
+        """Return what gives confidences, (n, labels), were these the default labels.
+
+        It takes embeddings of this model, (n, dim), and blocks: call it on a thread, in portions.
+        """
+        text = await self._labels.encode(labels, lessons)
+        return lambda rows: scoring.score(rows, text, self._scale, self._options.scoring)
+
     async def tag_known(
         self, known: Sequence[ImageTags], requests: Sequence[TagRequest]
     ) -> list[Tagged]:

@@ -11,7 +11,7 @@ from ingress.models.roots import Output
 from schemas.labels import LabelSetText
 from schemas.strict import read_whole
 
-DEFAULT_SAMPLE, MAX_SAMPLE = 2_000, 20_000
+DEFAULT_SAMPLE, MAX_SAMPLE = 2_000, 100_000
 
 
 class ShownTeaching(Output):
