@@ -249,7 +249,8 @@ class Supervisor:
         return common_environment(shared, self._plan.inherited, self._plan.chosen)
 
     def _servers_environment(self) -> dict[str, str]:
-        return {"DATABASE_URL": self._postgres.url, **self._kafka.environment}
+        database = {"DATABASE_URL": self._postgres.url, "DATABASE_POOLER_URL": "none"}
+        return {**database, **self._kafka.environment}
 
     def states(self) -> tuple[ProcessState, ...]:
         """Return the states of all processes, servers first."""
