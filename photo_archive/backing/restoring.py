@@ -13,7 +13,7 @@ from core.errors import ConfigurationError
 from core.settings import DatabaseSettings
 from core.storage.backups import databases, settling
 from core.storage.backups.snapshots import count_rows, standings
-from core.storage.pool import alone
+from core.storage.connecting import alone
 from core.transaction import Transaction
 from photo_archive.backing import log, photos, programs, records
 from photo_archive.backing.log import Log

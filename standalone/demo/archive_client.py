@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -86,9 +86,17 @@ class ArchiveClient:
         url: its address on this machine.
         key: an API key.
         certificate: the file by which it speaks TLS, if it does.
+        check: is called while something is waited for; what it raises ends the waiting.
     """
 
-    def __init__(self, url: str, key: str, certificate: Path | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        certificate: Path | None = None,
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._check = check
         self._http = httpx.Client(
             base_url=url,
             headers={"X-API-Key": key},
@@ -115,6 +123,7 @@ class ArchiveClient:
             ArchiveFailed: not in time.
         """
         for _ in _until(timeout_s, "the ingress is not ready"):
+            self._check()
             try:
                 if self._http.get("/readyz").status_code == 200:
                     return
@@ -157,6 +166,7 @@ class ArchiveClient:
         """
         open_ids = list(dict.fromkeys(image_ids))
         for _ in _until(timeout_s, "not all photos were tagged"):
+            self._check()
             for image_id in list(open_ids):
                 image = self.get(f"/images/{image_id}")
                 if image["status"] == "failed" or _is_tagged(image, since):
@@ -173,6 +183,7 @@ class ArchiveClient:
         """
         before, moved_at = -1, time.monotonic()
         while True:
+            self._check()
             job = self.get(f"/jobs/{job_id}")
             yield job
             if job["state"] in {"failed", "cancelled"}:

@@ -119,7 +119,8 @@ def _demo(wish: Wish, plan: StandalonePlan, supervisor: Supervisor, clock: Stopw
     wanted = plan.settings.ingress_port
     if not supervisor.ingress_url.endswith(f":{wanted}"):
         clock.say(f"port {wanted} is taken: the archive is at {supervisor.ingress_url}")
-    with ArchiveClient(supervisor.ingress_url, access.key, plan.certificate) as archive:
+    check = partial(supervisor.wait, 0.0)  # it raises where the model was refused
+    with ArchiveClient(supervisor.ingress_url, access.key, plan.certificate, check) as archive:
         archive.wait_until_ready(READY_TIMEOUT_S)
         clock.say("the archive takes requests; sending photos")
         worked, words = _main_job(archive, access, plan, wish, clock)

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from core.errors import ConfigurationError
 from core.settings import DatabaseSettings
-from core.storage.pool import alone
+from core.storage.connecting import alone
 from core.transaction import Transaction
 
 #: From here other databases are made and renamed: nobody may be connected to these themselves.

@@ -16,7 +16,9 @@ from standalone.supervision.roles import SharedConfiguration, common_environment
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)  # no `.env` of the developer's
-    for name in ("SECRETS_KEY", "ARCHIVE_ROOTS", "TAGGING_MODEL", "EGRESS_ALLOW_HTTP"):
+    for name in (
+        "SECRETS_KEY", "ARCHIVE_ROOTS", "TAGGING_MODEL", "TAGGING_PRETRAINED", "EGRESS_ALLOW_HTTP",
+    ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STANDALONE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -35,6 +37,59 @@ def test_the_users_own_key_and_model_are_kept(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TAGGING_MODEL", "ViT-L-14")
     plan = make_plan()
     assert (plan.secrets_key, plan.model.model) == ("theirs", "ViT-L-14")
+
+
+def test_weights_that_were_named_are_used_and_no_other_model_replaces_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "vit.safetensors"
+    file.touch()
+    monkeypatch.setenv("TAGGING_PRETRAINED", str(file))
+    named = make_plan().model
+    monkeypatch.setenv("TAGGING_PRETRAINED", "laion2b_s34b_b79k")
+    tagged = make_plan().model
+    for choice, told in ((named, str(file)), (tagged, "laion2b_s34b_b79k")):
+        assert (choice.model, choice.may_fail) == ("ViT-B-32", False)
+        assert f"TAGGING_PRETRAINED={told}" in choice.reason
+    assert make_plan(model="demo").model.model == "demo", "unless another model is asked for"
+
+
+def test_a_relative_path_to_weights_is_whole_for_processes_that_run_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path("vit.safetensors").touch()
+    monkeypatch.setenv("TAGGING_PRETRAINED", "vit.safetensors")
+    assert make_plan().inherited["TAGGING_PRETRAINED"] == str(tmp_path / "vit.safetensors")
+
+
+@pytest.mark.parametrize("told", ["{home}", "{home}/none.safetensors"])
+def test_weights_that_were_named_and_are_not_there_are_refused(
+    told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TAGGING_PRETRAINED", told.format(home=tmp_path))
+    with pytest.raises(ConfigurationError, match="TAGGING_PRETRAINED"):
+        make_plan()
+
+
+def test_weights_copied_without_a_ref_are_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    copied = tmp_path / "models--timm--vit_base_patch32_clip_224.openai" / "snapshots" / "any"
+    copied.mkdir(parents=True)
+    (copied / "open_clip_model.safetensors").touch()
+    choice = make_plan().model
+    assert (choice.model, choice.may_fail) == ("ViT-B-32", False)
+
+
+def test_without_weights_and_offline_the_bundled_model_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    choice = make_plan().model
+    assert choice.model == "demo"
+    assert "HF_HUB_OFFLINE" in choice.reason
 
 
 def test_what_the_user_has_set_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ def test_every_command_is_here() -> None:
         "keys reseal", "endpoints list", "endpoints remove",
         "labels add", "labels list", "labels set", "letters list", "letters replay",
         "deliveries redeliver", "targets list", "targets disable", "targets resume",
+        "weights convert",
     }  # fmt: skip
 
 
