@@ -190,6 +190,7 @@ def test_what_the_backup_had_not_seen_is_done_again_with_the_same_ids(history: H
         assert archive.http.get(f"/queries/{query_id}").status_code == 200, "its owner's still"
     home.remove()
     assert repeated == history.second
+    assert found is not None
     assert found["image_id"] == history.second.body["data"]["image"]["id"]
     assert (lost["status"], lost["reason"]) == ("failed", "image_missing")
 
