@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from schemas.labels import MAX_LABELS
+from schemas.names import distinct
 from schemas.strict import NAMESPACE, Event, LabelName, Text, read_whole, without_repeats
 
 SCHEMES = ("blob", "file", "https", "http", "s3", "gs", "az")
@@ -19,7 +20,8 @@ MAX_DETAIL_CHARS = 1000
 OwnLabels = Annotated[
     tuple[LabelName, ...],
     Field(min_length=1, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
-    AfterValidator(without_repeats),
+    BeforeValidator(without_repeats),
+    AfterValidator(distinct),
 ]
 #: Above the number of labels it means all of them; so any greater number does.
 TopK = Annotated[

@@ -76,8 +76,10 @@ CREATE TABLE dead_letters (
     created_at  timestamptz NOT NULL DEFAULT now(),
     replayed_at timestamptz,
     quarantined boolean     NOT NULL DEFAULT false,  -- Kafka refuses the copy for good
+    same        bytea,  -- of an arrival: what it says; one that says the same again takes its place
     UNIQUE (grp, topic, part, log_offset, cluster_id)
 );
+CREATE INDEX dead_letters_same ON dead_letters (same) WHERE same IS NOT NULL AND replayed_at IS NULL;
 CREATE INDEX dead_letters_open ON dead_letters (topic, id) WHERE replayed_at IS NULL;
 CREATE INDEX dead_letters_newest ON dead_letters (id) WHERE replayed_at IS NULL;
 CREATE INDEX dead_letters_of_reason ON dead_letters (reason, id) WHERE replayed_at IS NULL;
@@ -153,6 +155,12 @@ CREATE INDEX thumbs_large ON thumbs (created_at) WHERE size = 'large';
 ALTER TABLE thumbs ALTER COLUMN content SET STORAGE EXTERNAL;
 COMMENT ON TABLE thumbs IS
     'Thumbnails, where bytes are kept in PostgreSQL: in no backup (docs/decisions/0033).';
+
+-- What names of labels that look the same have in common: schemas/names.py says the same in Python.
+CREATE FUNCTION label_key(name text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+    btrim(regexp_replace(normalize(casefold(normalize(
+        regexp_replace(name, '[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]', '', 'g'),
+        NFKC) COLLATE pg_unicode_fast), NFKC), '[\s\u001c-\u001f\u0085]+', ' ', 'g'));
 
 -- Width by height in thousandths; 0 where it is unknown.
 CREATE FUNCTION ratio_of(width int4, height int4) RETURNS int4 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -487,25 +495,33 @@ COMMENT ON TABLE total_changes IS 'What was counted since the last folding: appe
 CREATE TABLE labels (
     id        int2 PRIMARY KEY,  -- max + 1 under a lock: a sequence would burn its 32,767 values
     name      text   NOT NULL UNIQUE,
+    folded    text   NOT NULL GENERATED ALWAYS AS (label_key(name)) STORED UNIQUE,
     position  int4,              -- NULL: only single images brought it, it is in no default set
     aliases   jsonb  NOT NULL DEFAULT '[]',
     templates jsonb  NOT NULL DEFAULT '[]',
     threshold real,
-    photos    uuid[] NOT NULL DEFAULT '{}'
+    photos    uuid[] NOT NULL DEFAULT '{}',   -- the images that teach it; a deleted one leaves at once
+    by_words  boolean NOT NULL DEFAULT true   -- false: its photos alone say what it is
 );
+CREATE INDEX labels_photos ON labels USING gin (photos) WHERE photos <> '{}';
 COMMENT ON TABLE labels IS 'All labels: the default set, and those that single images brought.';
-COMMENT ON COLUMN labels.photos IS 'Not written yet: the images that teach this label.';
 
+-- A deleted photo stays in the mean until the labels change: tags are scored again by then.
 CREATE TABLE label_means (
     label_id    int2        NOT NULL REFERENCES labels (id) ON DELETE CASCADE,
     model       text        NOT NULL,
-    embedding   halfvec     NOT NULL,
-    photos      int4        NOT NULL,
+    version     int4        NOT NULL,  -- of the label set that it belongs to
+    photos      int4        NOT NULL,  -- so many are in the mean
+    awaited     int4        NOT NULL,  -- so many are to be tagged by this model first: until then the
+                                       -- label waits
+    embedding   halfvec,               -- the direction in which the photos lie; NULL: it waits
+    gain        float8      NOT NULL,  -- a picture's cosine to it, times gain, plus lift, compares
+    lift        float8      NOT NULL,  -- with the cosines to labels of words
     computed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (label_id, model)
 );
 COMMENT ON TABLE label_means IS
-    'Not written yet: per model the mean of the embeddings of the photos that teach a label.';
+    'What a model has learnt from the photos that teach labels, for one version of the labels (docs/decisions/0040).';
 
 CREATE TABLE label_set (
     one        boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -532,7 +548,7 @@ COMMENT ON TABLE rescoring IS
 CREATE TABLE label_previews (
     preview_id  uuid PRIMARY KEY,
     owner       text        NOT NULL,
-    labels      jsonb       NOT NULL,  -- [{"name", "aliases", "templates", "threshold"}, ...]
+    labels      jsonb       NOT NULL,  -- as they would be put in force
     sample      int4        NOT NULL,  -- so many images are looked at
     state       text        NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'failed')),
     attempts    int4        NOT NULL DEFAULT 0,
@@ -625,7 +641,7 @@ SELECT t.id AS image_id, round((e.tag->>'score')::numeric * 1000000)::int4 AS sc
 FROM images i
 JOIN tagged_images t ON t.image_id = i.image_id
 CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag)
-JOIN labels l ON l.name = e.tag->>'tag'
+JOIN labels l ON l.folded = label_key(e.tag->>'tag')
 WHERE i.excluded AND i.status = 'tagged';
 COMMENT ON VIEW excluded_tags IS 'tagged_images.tags of images that are tagged and excluded, a row per tag, as in image_tags.';
 
@@ -637,7 +653,7 @@ UNION ALL
 SELECT a.image_id, a.score, a.ts, l.id
 FROM (SELECT DISTINCT image_id FROM noted_images) n
 JOIN answer_tags a USING (image_id)
-JOIN labels l USING (name);
+JOIN labels l ON l.folded = label_key(a.name);
 COMMENT ON VIEW current_tags IS 'image_tags, with the tags of noted images as they are.';
 
 
@@ -1034,7 +1050,7 @@ BEGIN
         RAISE EXCEPTION 'tagged_images.tags of image %: not [{"tag": 1 to 200 characters, "score": 0 to 1}, ...]',
             id USING ERRCODE = 'check_violation';
     END IF;
-    IF (SELECT count(*) <> count(DISTINCT t->>'tag') FROM jsonb_array_elements(tags) t) THEN
+    IF (SELECT count(*) <> count(DISTINCT label_key(t->>'tag')) FROM jsonb_array_elements(tags) t) THEN
         RAISE EXCEPTION 'tagged_images.tags of image %: a tag stands twice', id
             USING ERRCODE = 'check_violation';
     END IF;
@@ -1045,14 +1061,14 @@ END $$;
 CREATE FUNCTION add_labels(tags jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM jsonb_array_elements(tags) t
-               WHERE NOT EXISTS (SELECT FROM labels WHERE name = t->>'tag'))
+               WHERE NOT EXISTS (SELECT FROM labels WHERE folded = label_key(t->>'tag')))
     THEN
         PERFORM pg_advisory_xact_lock(7303);
         INSERT INTO labels (id, name)
         SELECT id, name FROM (
             SELECT (SELECT coalesce(max(id), 0) FROM labels) + row_number() OVER () AS id, t->>'tag' AS name
             FROM jsonb_array_elements(tags) t
-            WHERE NOT EXISTS (SELECT FROM labels WHERE name = t->>'tag')) AS new
+            WHERE NOT EXISTS (SELECT FROM labels WHERE folded = label_key(t->>'tag'))) AS new
         WHERE id <= 25000;
     END IF;
 END $$;

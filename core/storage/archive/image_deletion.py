@@ -10,6 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
+from core.storage import labels
 from core.storage.archive import image_tags, ownership
 from core.transaction import Transaction
 
@@ -112,6 +113,7 @@ async def delete(tx: Transaction, image_id: UUID, *, by: str | None = None) -> d
     await tx.execute(_DELETE_FAILURES, image_id)
     await tx.execute(_DELETE_PARKED, image_id)
     await tx.execute(_DELETE_UNDO, image_id)
+    await labels.unlearn(tx, image_id)
     deleted_at: datetime | None = await tx.fetchval(_DELETE, image_id, by)
     return deleted_at
 

@@ -1,7 +1,8 @@
 // Changes to many photos: count first, then one change that the archive works off, with undo.
 import { html } from "./lit/lit-html.js";
-import { get, send } from "./api.js";
+import { get, may, send } from "./api.js";
 import { confirmBy, failure, icon, openDialog, scopeGate, undoToast } from "./parts.js";
+import { go, link } from "./routing.js";
 import { ago, date, knownTags, t, tagName } from "./words.js";
 
 const LOOK_MS = 700;
@@ -129,6 +130,11 @@ export function bulkBar({ n, total, isAll, filter, tag, all, clear, after }) {
     const found = await askTag(t(`bulk.${kind}`));
     if (found) act({ [kind]: found });
   };
+  const teach = () => {
+    const { ids } = filter();
+    if (!ids || n < 3 || n > 10) return undoToast(t("bulk.teachNumber"));
+    return go(link("labels", null, { photo: ids }));
+  };
   return html`<div class="picked-bar row" role="region" aria-label=${t("bulk.title")}>
     <b>${t("bulk.chosen", { n })}</b>
     <details class="acts grow" ?open=${innerWidth > 640}><summary class="button">${t("bulk.acts")}</summary><div class="row">${isAll || n >= total ? "" : html`<button @click=${all}>${t("bulk.all", { n: total })}</button>`}
@@ -137,6 +143,7 @@ export function bulkBar({ n, total, isAll, filter, tag, all, clear, after }) {
       <button @click=${() => withTag("add_tag")}>${t("bulk.add_tag")}</button>
       <button @click=${() => act({ excluded: true })}>${t("bulk.exclude")}</button>
       <button @click=${() => act({ excluded: false })}>${t("bulk.include")}</button>
+      ${may("admin") ? html`<button @click=${teach}>${t("bulk.teach")}</button>` : ""}
       <button class="bad" @click=${() => act({ delete: true })}>${t("bulk.delete")}</button>
     </span>`)}</div></details>
     <button class="bare" aria-label=${t("bulk.clear")} @click=${clear}>${icon("close")}</button>

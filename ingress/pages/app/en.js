@@ -239,6 +239,8 @@ export const words = {
     removeNamed: "Remove “{tag}”",
     exclude: "Never an answer",
     include: "May be an answer",
+    teach: "Teach a label from these…",
+    teachNumber: "Choose 3 to 10 photos one by one: so many teach a label.",
     delete: "Delete",
     clear: "Choose none",
     go: "Go on",

@@ -10,8 +10,9 @@ from pydantic import SecretStr, ValidationError
 from consumers.upkeep.pruning import Pruner
 from core.settings import DatabaseSettings, RetentionSettings
 from core.storage import retention
+from core.storage.connecting import TimeLimits
 from core.storage.delivery import targets
-from core.storage.pool import Pool, TimeLimits, open_pool
+from core.storage.pool import Pool, open_pool
 from core.storage.retention import Portion
 from tests.fakes.blobs import MemoryKeeper
 
