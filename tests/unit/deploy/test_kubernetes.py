@@ -320,7 +320,7 @@ def test_only_known_ports_are_open_and_callbacks_leave_by_theirs() -> None:
 
 
 def test_scaling_says_nothing_that_keda_would_refuse_when_it_runs() -> None:
-    """Metadata is free text to every schema: these are the names that KEDA 2 reads (August 2026)."""
+    """Metadata is free text to every schema: these names KEDA 2 reads (August 2026)."""
     names = {
         "kafka": {
             "bootstrapServers", "consumerGroup", "topic", "lagThreshold", "offsetResetPolicy",
