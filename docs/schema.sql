@@ -67,6 +67,7 @@ CREATE TABLE dead_letters (
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     replayed_at timestamp with time zone,
     quarantined boolean NOT NULL DEFAULT false,
+    same bytea,
     PRIMARY KEY (id),
     UNIQUE (grp, topic, part, log_offset, cluster_id)
 );
@@ -74,6 +75,7 @@ CREATE INDEX dead_letters_created ON dead_letters USING btree (created_at);
 CREATE INDEX dead_letters_newest ON dead_letters USING btree (id) WHERE (replayed_at IS NULL);
 CREATE INDEX dead_letters_of_reason ON dead_letters USING btree (reason, id) WHERE (replayed_at IS NULL);
 CREATE INDEX dead_letters_open ON dead_letters USING btree (topic, id) WHERE (replayed_at IS NULL);
+CREATE INDEX dead_letters_same ON dead_letters USING btree (same) WHERE ((same IS NOT NULL) AND (replayed_at IS NULL));
 
 -- What each part of each process says of itself every 5 s: for /health, /stats/pipeline and alarms.
 CREATE TABLE heartbeats (
@@ -714,10 +716,24 @@ CREATE TABLE endpoints (
     owner text NOT NULL,
     url text NOT NULL,
     name text NOT NULL DEFAULT ''::text,
+    operator_events boolean NOT NULL DEFAULT false,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (endpoint_id),
     UNIQUE (owner, url)
 );
+CREATE INDEX endpoints_operator ON endpoints USING btree (endpoint_id) WHERE operator_events;
+
+-- What operators were told of, so that each is told once (docs/decisions/0044).
+CREATE TABLE operator_events (
+    type text NOT NULL,
+    subject text NOT NULL,
+    event_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    told_in xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (type, subject)
+);
+CREATE INDEX operator_events_seen ON operator_events USING btree (seen_at);
 
 -- Addresses of the receiver in the box, and what each answers.
 CREATE TABLE inboxes (

@@ -6,6 +6,7 @@ Settings carry their meaning in docs/operations.md, by hand; names and defaults 
 
 import re
 from pathlib import Path
+from textwrap import indent
 
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
@@ -19,6 +20,7 @@ from tests.log_events import levels_of_events
 ROOT = Path(__file__).parents[1]
 OPERATIONS = ROOT / "docs" / "operations.md"
 ENV_EXAMPLE = ROOT / ".env.example"
+KUBERNETES_ALARMS = ROOT / "deploy" / "kubernetes" / "components" / "monitoring" / "alarms.yaml"
 #: What only docker-compose.yml reads; the others it names are settings of ours.
 COMPOSE_ONLY = {
     "POSTGRES_PASSWORD": "of the database in docker-compose.yml; any characters",
@@ -137,6 +139,17 @@ def operations(text: str) -> str:
     return between(text, "events", events_table())
 
 
+def kubernetes_alarms() -> str:
+    """Return the alarms of deploy/prometheus as the Prometheus Operator takes them."""
+    rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text(encoding="utf-8")
+    _, _, groups = rules.partition("\ngroups:\n")
+    return (
+        "# Made by `make docs` of deploy/prometheus/rules.yml: change it there.\n"
+        "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n"
+        "metadata:\n  name: photo-archive\nspec:\n  groups:\n" + indent(groups, "  ")
+    )
+
+
 def with_examples(text: str) -> str:
     """Return a document whose marks `<!-- examples/FILE: make docs -->` hold the files."""
     for name in EXAMPLE.findall(text):
@@ -155,6 +168,7 @@ def main() -> None:
     OPERATIONS.write_text(operations(OPERATIONS.read_text(encoding="utf-8")), encoding="utf-8")
     ENV_EXAMPLE.write_text(env_example(meanings()), encoding="utf-8")
     dashboard.write()
+    KUBERNETES_ALARMS.write_text(kubernetes_alarms(), encoding="utf-8")
     schema_text.write()
 
 

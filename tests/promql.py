@@ -26,7 +26,7 @@ FOREIGN: Mapping[str, frozenset[str]] = {
         frozenset({"namespace", "persistentvolumeclaim"}),
     ),
 }
-SCRAPED = frozenset({"job", "instance"})  # Prometheus adds them to every series
+SCRAPED = frozenset({"job", "instance", "namespace", "pod"})  # Prometheus adds them to every series
 _METRIC = re.compile(r"\b(?:photo_archive|node|kubelet|process)_\w+|\bup\b")
 _SELECTOR = re.compile(rf"({_METRIC.pattern})\s*\{{([^{{}}]*)\}}")
 _BY = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^()]*)\)")

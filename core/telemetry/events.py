@@ -42,6 +42,7 @@ _CONSUMING = {
 }
 _OUTBOX = {
     "broker_away": "Events could not be published at once; the sweeper does it",
+    "operator_event": "Something that operators are told of happened; endpoints that asked get it",
     "outbox_delete_failed": "Published rows could not be deleted; they are published again",
     "outbox_row_quarantined": "Kafka refuses an event for good; the row stays, marked",
     "outbox_swept": "Rows that nobody had published were published",

@@ -76,8 +76,10 @@ CREATE TABLE dead_letters (
     created_at  timestamptz NOT NULL DEFAULT now(),
     replayed_at timestamptz,
     quarantined boolean     NOT NULL DEFAULT false,  -- Kafka refuses the copy for good
+    same        bytea,  -- of an arrival: what it says; one that says the same again takes its place
     UNIQUE (grp, topic, part, log_offset, cluster_id)
 );
+CREATE INDEX dead_letters_same ON dead_letters (same) WHERE same IS NOT NULL AND replayed_at IS NULL;
 CREATE INDEX dead_letters_open ON dead_letters (topic, id) WHERE replayed_at IS NULL;
 CREATE INDEX dead_letters_newest ON dead_letters (id) WHERE replayed_at IS NULL;
 CREATE INDEX dead_letters_of_reason ON dead_letters (reason, id) WHERE replayed_at IS NULL;
@@ -842,11 +844,28 @@ CREATE TABLE endpoints (
     owner       text        NOT NULL,
     url         text        NOT NULL,  -- as a query's callback_url has it, letter by letter
     name        text        NOT NULL DEFAULT '',
+    operator_events boolean NOT NULL DEFAULT false,  -- it is told what happens to the archive itself
     created_at  timestamptz NOT NULL DEFAULT now(),
     UNIQUE (owner, url)
 );
+CREATE INDEX endpoints_operator ON endpoints (endpoint_id) WHERE operator_events;
 COMMENT ON TABLE endpoints IS
     'Callback addresses that are registered: each with a signing secret of its own, under the owner E''\tendpoint/<id>'', which no owner of a key can be called.';
+
+-- A row per subject: a job, an entry of target_events, a partition and why it stands still, a stage.
+-- What goes on (a halt, a backlog) is told again once it had ended; what happened once is told once.
+CREATE TABLE operator_events (
+    type     text        NOT NULL,
+    subject  text        NOT NULL,
+    event_id uuid        NOT NULL DEFAULT gen_random_uuid(),
+    at       timestamptz NOT NULL,               -- when it happened, or began
+    seen_at  timestamptz NOT NULL DEFAULT now(),  -- when it was found to be so last
+    told_in  xid8        NOT NULL DEFAULT pg_current_xact_id(),  -- which put its webhooks on the schedule
+    PRIMARY KEY (type, subject)
+);
+CREATE INDEX operator_events_seen ON operator_events (seen_at);
+COMMENT ON TABLE operator_events IS
+    'What operators were told of, so that each is told once (docs/decisions/0044).';
 
 
 -- The receiver in the box, of the standalone mode alone (docs/decisions/0035).

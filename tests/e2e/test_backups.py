@@ -185,6 +185,8 @@ def test_what_the_backup_had_not_seen_is_done_again_with_the_same_ids(history: H
         _settled(archive, 2)
         assert archive.value("SELECT count(*) FROM queries WHERE status <> 'answered'") == 0
         assert archive.value("SELECT count(*) FROM deliveries") == 2
+        query_id = repeated.body["data"]["query_id"]
+        assert archive.http.get(f"/queries/{query_id}").status_code == 200, "its owner's still"
     home.remove()
     assert repeated == history.second
     assert found["image_id"] == history.second.body["data"]["image"]["id"]

@@ -26,6 +26,7 @@ FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
 OWN_IMAGE = "photo-archive:local"
 NOT_OURS = {
     "HF_HOME",  # the hub's cache, read by huggingface_hub
+    *("HF_ENDPOINT", "HF_HUB_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
     "PGPASSWORD",  # read by asyncpg, and by pg_dump
 }
 ASKED = re.compile(r"\$\{([A-Z_]+)")

@@ -33,7 +33,7 @@ SILENT = frozenset({
 NAMED = frozenset({
     "button", "link", "textbox", "searchbox", "checkbox", "radio", "slider", "combobox", "tab",
     "spinbutton", "image", "img", "dialog", "navigation", "region", "radiogroup", "tablist",
-    "progressbar", "meter", "listbox", "option", "group", "Date", "InputTime",
+    "progressbar", "meter", "listbox", "option", "Date", "InputTime",
 })  # fmt: skip
 
 

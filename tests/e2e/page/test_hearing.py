@@ -73,7 +73,7 @@ def test_a_screen_is_told_with_names_and_in_order(
     with shown(browser, peopled, screen, FULL, Look()) as seen:
         told = heard(seen)
 
-    assert faults(told) == []
+    assert not (wrong := faults(told)), "\n".join(wrong)
     assert in_order(told, TOLD[screen]) == "", "\n".join(map(str, told))
     links = [one.name for one in told if one.role == "link"]
     assert links[0].startswith("Skip")
@@ -91,4 +91,4 @@ def test_a_screen_in_any_state_is_told_with_names(
     with shown(browser, peopled, screen, state, Look(language=language)) as seen:
         told = heard(seen)
 
-    assert faults(told) == []
+    assert not (wrong := faults(told)), "\n".join(wrong)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.page.faked import call, faked_page, give, signed_in
+from ingress.routes.documents import PAGES
+from tests.e2e.page.faked import ORIGIN, call, faked_page, give, signed_in
 
 A, B, C, D = (f"00000000-0000-5000-8000-00000000000{n}" for n in "abcd")
 _PHOTO: dict[str, Any] = {
@@ -211,6 +212,43 @@ def test_what_is_no_date_is_shown_as_it_stands(page: Page) -> None:
     assert call(page, "words", "day", "0000:00:00 00:00:00") == "0000:00:00 00:00:00"
     assert call(page, "filters", "lastDay", "yesterday") == "yesterday"
     assert call(page, "filters", "lastDay", "2024-03-01") == "2024-02-29"
+
+
+def narrow(page: Page) -> None:
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.add_style_tag(path=PAGES / "app" / "page.css")
+
+
+def test_a_long_state_is_no_wider_than_a_narrow_screen(page: Page) -> None:
+    signed_in(page)
+    narrow(page)
+
+    page.evaluate("""async () => {
+      const { render } = await import("/lit/lit-html.js");
+      const { mark } = await import("/marks.js");
+      const word = "given up: all attempts are used up, the receiver never answered";
+      render(mark("bad", "■", word), document.getElementById("main"));
+    }""")
+
+    main = page.locator("#main")
+    assert main.evaluate("(node) => node.scrollWidth - node.clientWidth") == 0
+
+
+def test_the_places_stand_on_one_line_each_in_russian_too(page: Page) -> None:
+    page.goto(f"{ORIGIN}/")
+    page.evaluate("localStorage.setItem('language', 'ru')")
+    page.goto(f"{ORIGIN}/#/queries")
+    give(page, {"GET /queries": {"queries": [], "next": None}})
+    page.evaluate("() => { import('/main.js'); }")
+    expect(page.locator("nav.places")).to_be_visible()
+    narrow(page)
+
+    lines = page.locator("nav.places a span").evaluate_all(
+        "(all) => all.map((one) => Math.round("
+        "one.getBoundingClientRect().height / parseFloat(getComputedStyle(one).lineHeight)))"
+    )
+
+    assert lines == [1] * 5
 
 
 def open_labels_with(page: Page, *photos: str) -> None:

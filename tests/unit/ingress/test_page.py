@@ -14,6 +14,7 @@ from typing import TypeAlias
 import pytest
 
 APP = Path(__file__).parents[3] / "ingress" / "pages" / "app"
+CHECKS = APP.parents[2] / "docs" / "page" / "checks.md"
 LANGUAGES = ("en", "ru")
 #: Of words alone: what the first view says, and what only the screens about work say.
 WORDS = tuple(f"{language}{part}" for language in LANGUAGES for part in ("", "-work"))
@@ -206,3 +207,11 @@ def test_what_a_further_screen_brings_is_small() -> None:
 
 def test_the_styles_are_small() -> None:
     assert (APP / "page.css").stat().st_size <= MOST_STYLES_BYTES
+
+
+def test_the_tests_that_hold_the_promises_of_the_page_are_there() -> None:
+    tests = {path.name for path in (APP.parents[2] / "tests").rglob("test_*.py")}
+    rows = re.findall(r"(?m)^\| (\d+)\. .*$", CHECKS.read_text())
+
+    assert rows == [str(number) for number in range(1, 21)]
+    assert set(re.findall(r"`(test_\w+\.py)`", CHECKS.read_text())) <= tests
