@@ -23,7 +23,7 @@ Tags = tuple[TagScore, ...]
 
 
 @dataclass(slots=True)
-class Tally:
+class PreviewTally:
     """Counts pairs of what images show and would show: many images have the same.
 
     Args:

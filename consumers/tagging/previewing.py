@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from consumers.tagging.preview_tally import Tally
+from consumers.tagging.preview_tally import PreviewTally
 from consumers.tagging.teaching import Teaching
 from core.errors import TransientError
 from core.repeating import every
@@ -65,7 +65,7 @@ class Previewing:
     async def _outcome(self, asked: Asked) -> dict[str, Any]:
         lessons = await Teaching(self.database, self.clip).learn(asked.labels)
         score = await self.clip.scorer_under(asked.labels, lessons)
-        tally = Tally([label.name for label in asked.labels], score)
+        tally = PreviewTally([label.name for label in asked.labels], score)
         portion = max(1, min(IMAGES_PER_PORTION, SCORES_PER_PORTION // len(asked.labels)))
         drawn, after, left = NOTHING_DRAWN, None, asked.sample
         # One portion is scored while the next one is read.
