@@ -10,7 +10,13 @@ from core.webhooks.signature import format_secret, sign
 from tests.e2e.page.faked import ORIGIN, call, faked_page
 
 KEY = bytes(range(32))
-PLAIN = {"aliases": [], "templates": [], "threshold": None, "photos": [], "by_words": True}
+PLAIN: dict[str, Any] = {
+    "aliases": [],
+    "templates": [],
+    "threshold": None,
+    "photos": [],
+    "by_words": True,
+}
 
 
 @pytest.fixture(name="modules")

@@ -76,6 +76,6 @@ def test_who_waits_hears_that_the_model_was_refused(
     def refused() -> None:
         raise ConfigurationError("TAGGING_MODEL: no such model")
 
-    archive = ArchiveClient("http://archive.invalid", "key", refused)
+    archive = ArchiveClient("http://archive.invalid", "key", check=refused)
     with archive, pytest.raises(ConfigurationError, match="no such model"):
         wait(archive)
