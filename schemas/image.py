@@ -7,20 +7,29 @@ from uuid import UUID, uuid5
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from schemas.labels import MAX_LABELS
+from schemas.names import distinct
 from schemas.strict import NAMESPACE, Event, LabelName, Text, read_whole, without_repeats
 
 SCHEMES = ("blob", "file", "https", "http", "s3", "gs", "az")
 #: Images up to this size may travel in the record itself (content-type image/*).
 INLINE_MAX_BYTES = 512 * 1024
-MAX_PATH_CHARS = 1000  # of a path in an event
+MAX_URI_CHARS = 4000
+MAX_PATH_CHARS = MAX_URI_CHARS  # of a path in an event: whatever a URI can name can be shown whole
 MAX_DETAIL_CHARS = 1000
 #: One image's own labels, and how many tags it keeps: on a topic and over HTTP alike.
 OwnLabels = Annotated[
     tuple[LabelName, ...],
     Field(min_length=1, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
-    AfterValidator(without_repeats),
+    BeforeValidator(without_repeats),
+    AfterValidator(distinct),
 ]
-TopK = Annotated[int, Field(ge=1, le=MAX_LABELS), BeforeValidator(read_whole)]
+#: Above the number of labels it means all of them; so any greater number does.
+TopK = Annotated[
+    int,
+    Field(ge=1),
+    BeforeValidator(read_whole),
+    AfterValidator(lambda asked: min(asked, MAX_LABELS)),
+]
 #: `ce_source` of who goes through photos that are there: nobody asked for this one. A deletion
 #: holds against such an arrival until the bytes are others.
 SCAN_SOURCES = frozenset(
@@ -61,7 +70,7 @@ class ImageArrived(Event):
         job_id: the directory job that announced it.
     """
 
-    uri: Text = Field(min_length=1, max_length=4000)
+    uri: Text = Field(min_length=1, max_length=MAX_URI_CHARS)
     path: Text | None = Field(None, max_length=MAX_PATH_CHARS)
     labels: OwnLabels | None = None
     top_k: TopK | None = None

@@ -1,8 +1,8 @@
 """Connections to the PostgreSQL that takes writes, with time limits that hold (decision 0045)."""
 
 import json
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from core.addresses import each_host, secrets_of
 from core.errors import ConfigurationError, DatabaseAway, PhotoTaggerError
 from core.settings import DatabaseSettings
 from core.storage.translating import translated
+from core.transaction import Transaction
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -182,6 +183,25 @@ async def connect(settings: DatabaseSettings) -> "Connection":
     url = settings.url.get_secret_value()
     servers = Servers("DATABASE_URL", url, connect_s=TIME_LIMITS.connect_s, limits_ms={})
     return await servers.connect()
+
+
+@asynccontextmanager
+async def alone(settings: DatabaseSettings) -> AsyncIterator[Transaction]:
+    """One connection without limits on its statements, for backups, closed at the end of the block.
+
+    Raises:
+        ConfigurationError: DATABASE_URL is refused, or leads to a pooler.
+        DatabaseAway: PostgreSQL is away, or went away.
+    """
+    connection = await connect(settings)
+    try:
+        yield connection
+    except PhotoTaggerError:
+        raise
+    except Exception as error:
+        raise translated(error, "DATABASE_URL") from error
+    finally:
+        connection.terminate() if connection.is_closed() else await connection.close(timeout=5)
 
 
 def _differing(wanted: Mapping[str, int], found: str | None) -> list[str]:

@@ -17,6 +17,7 @@ from core.settings import (
     load,
     variables,
 )
+from core.weights import is_offline, named_file
 from standalone.environment import cache_directory
 from standalone.files import write_private
 from standalone.privacy import make_home
@@ -49,8 +50,9 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan
         secrets_key=_secrets_key(settings.home),
         archive_roots=_roots(settings.home),
         watched=watched,
-        inherited=dict(os.environ),
+        inherited=_inherited(),
         chosen=_chosen_settings(),
+        certificate=load(IngressSettings).ssl_certfile,
     )
     return plan if watched is None else allow(plan, watched, WATCHED_ROOT)
 
@@ -78,11 +80,33 @@ def _roots(home: Path) -> str:
         raise ConfigurationError(f"{home / FILE_NAME}: {error}; remove it") from error
 
 
+def _inherited() -> dict[str, str]:
+    """Return our environment; the processes, which run elsewhere, get our relative path whole."""
+    pretrained = os.environ.get("TAGGING_PRETRAINED", "")
+    try:
+        file = named_file(pretrained)
+    except ConfigurationError:
+        return dict(os.environ)  # whoever needs it says so
+    return {**os.environ, **({"TAGGING_PRETRAINED": str(file.absolute())} if file else {})}
+
+
 def _model(wanted: str) -> ModelChoice:
     tagging = load(TaggingSettings)
     if not wanted and "model" in tagging.model_fields_set:
         wanted = tagging.model
-    return choose_model(wanted, is_cached=is_cached, ask_hub=ask_hub)
+    if not wanted and "pretrained" in tagging.model_fields_set:
+        return _with_weights(tagging)
+    return choose_model(wanted, is_cached=is_cached, is_offline=is_offline, ask_hub=ask_hub)
+
+
+def _with_weights(tagging: TaggingSettings) -> ModelChoice:
+    """Return the model for weights that were named, without a model: no other replaces them.
+
+    Raises:
+        ConfigurationError: they are a file that is not there. The tagging process says the rest.
+    """
+    named_file(tagging.pretrained)
+    return ModelChoice(tagging.model, f"with TAGGING_PRETRAINED={tagging.pretrained}, as asked for")
 
 
 def _secrets_key(home: Path) -> str:

@@ -8,7 +8,7 @@ from zipfile import ZipFile
 from playwright.sync_api import Browser, Page, Route, expect
 
 from ingress.routes.documents import PAGES
-from tests.e2e.page.browsing import PATIENCE_MS
+from tests.e2e.page.browsing import PATIENCE_MS, Look
 from tests.lit_html import lit_html_jar
 
 #: Nothing listens there: the files come from the disk. On this machine, so that crypto is allowed.
@@ -32,11 +32,12 @@ window.answers = {
 };
 localStorage.setItem("session", "begun");
 window.addressesOf = (path) => asked.filter((one) => one.address.split("?")[0] === path);
-window.fetch = async (address, {method = "GET", headers = {}, body, keepalive, signal} = {}) => {
-  asked.push({method, address, headers, body: body && JSON.parse(body), keepalive});
+window.fetch = async (address, {method = "GET", headers = {}, body, signal} = {}) => {
+  asked.push({method, address, headers, body: body && JSON.parse(body)});
   const given = answers[`${method} ${address.split("?")[0]}`];
   const value = await (typeof given === "function" ? given(address) : given);
   signal?.throwIfAborted();
+  if (value instanceof ArrayBuffer) return new Response(value);
   const status = value === undefined ? 404 : value?.fails ?? 200;
   return new Response(JSON.stringify(value ?? {code: "not_found"}), {status});
 };
@@ -59,9 +60,15 @@ window.say = (name, data) => stream.heard[name]?.({data: JSON.stringify(data)});
 
 
 @contextmanager
-def faked_page(browser: Browser) -> Iterator[Page]:
+def faked_page(browser: Browser, look: Look | None = None) -> Iterator[Page]:
     """Open an empty page beside the modules; end it with the block."""
-    context = browser.new_context(locale="en")
+    look = look or Look()
+    context = browser.new_context(
+        locale=look.language,
+        viewport={"width": look.width, "height": look.height},
+        color_scheme=look.theme,
+        device_scale_factor=look.pixel_ratio,
+    )
     context.set_default_timeout(PATIENCE_MS)
     expect.set_options(timeout=PATIENCE_MS)
     with ZipFile(lit_html_jar()) as jar:
@@ -102,6 +109,8 @@ def signed_in(page: Page) -> None:
     """Begin a session, with words, on the empty page."""
     page.goto(f"{ORIGIN}/")
     page.evaluate("""async () => {
-      await (await import("/words.js")).loadLanguage();
+      const words = await import("/words.js");
+      await words.loadLanguage();
+      await words.loadWorkWords();
       await (await import("/api.js")).resume();
     }""")
