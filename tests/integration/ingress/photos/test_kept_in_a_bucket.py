@@ -1,11 +1,11 @@
-"""Uploads whose bytes are kept in a bucket: given back, gone with the image, never said missing."""
+"""Uploads whose bytes are kept in a bucket: given back, and never said to be missing."""
 
 from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from obstore.store import from_url
 
+from core.blobs.sources import open_bucket
 from tests.fakes.pictures import jpeg
 from tests.integration.ingress.photos.test_accepting import upload
 from tests.s3 import BUCKET, S3Server, log_in, running_s3
@@ -39,7 +39,7 @@ async def test_an_upload_is_an_object_that_its_link_gives_back(client: httpx.Asy
 
     assert content.content == picture
     assert again["image_id"] == entry["image_id"]
-    listed = [one["path"] for page in from_url(URL).list() for one in page]
+    listed = [one["path"] for page in open_bucket(URL, "ARCHIVE_BLOBS").list() for one in page]
     assert len(listed) == 1, "the same bytes are one object"
 
 
