@@ -15,7 +15,7 @@ from standalone.kafka.broker import EmbeddedKafka
 from standalone.kafka.jars import LOCK_FILE, kafka_version, parse_lock
 from tests.servers import first_port, make_home, settings_of
 
-EARLIER = Path(__file__).parent / "harness" / "kafka-jars-4.3.0.lock"
+NEXT = Path(__file__).parent / "harness" / "kafka-jars-4.3.1.lock"
 RECORDS = 2000
 
 
@@ -56,9 +56,10 @@ async def read_all(server: EmbeddedKafka) -> list[int]:
 async def test_records_of_the_version_before_are_kept_with_the_cluster_and_its_groups(
     home: Path,
 ) -> None:
-    assert kafka_version(parse_lock(EARLIER.read_text())) == "4.3.0"
+    versions = [kafka_version(parse_lock(file.read_text())) for file in (LOCK_FILE, NEXT)]
+    assert versions == ["4.3.0", "4.3.1"]
     before, port = cache_directory(home), first_port() + 360
-    earlier = EmbeddedKafka(home, before, port, jars=EARLIER)
+    earlier = EmbeddedKafka(home, before, port, jars=LOCK_FILE)
     earlier.start()
     try:
         cluster_id = earlier.cluster_id
@@ -75,7 +76,7 @@ async def test_records_of_the_version_before_are_kept_with_the_cluster_and_its_g
         earlier.kill()  # no clean stop: its log is recovered by the next version
         earlier.stop()
 
-    later = EmbeddedKafka(home, before, port, jars=LOCK_FILE)
+    later = EmbeddedKafka(home, before, port, jars=NEXT)
     later.start()
     try:
         await produce(later, range(RECORDS, 2 * RECORDS))

@@ -28,8 +28,8 @@ def test_the_list_holds_the_broker_with_its_own_client_and_a_log_binding() -> No
     names = {jar.name for jar in class_path(parse_lock(LOCK_FILE.read_text()))}
     assert len(names) == 46
     assert not any("lit-html" in name for name in names)
-    assert "org.apache.kafka:kafka_2.13:4.3.1" in names
-    assert "org.apache.kafka:kafka-clients:4.3.1" in names
+    assert "org.apache.kafka:kafka_2.13:4.3.0" in names
+    assert "org.apache.kafka:kafka-clients:4.3.0" in names
     assert "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4" in names
 
 
