@@ -1,0 +1,147 @@
+"""Features of the frozen picture tower: every picture in several views, kept on disk."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from core.vision.engines.hardware import has_native_bf16
+from core.vision.engines.norm_folding import fold_norms
+from training.augment import random_view
+from training.copies import thumbnails
+from training.network import IMAGE_SIZE, normalise
+from training.pictures import LabelledPicture, Pixels, read_images, view_of
+from training.tower import find_weights, pretrained
+
+CHUNK = 256  # pictures per task of a process
+BATCH = 32  # per forward pass
+
+Features = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewTask:
+    """Some pictures in one view. View 0 is the run time's, the others are random."""
+
+    folder: Path
+    pictures: tuple[LabelledPicture, ...]
+    first: int  # place of the first picture among all
+    view: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ViewFeatures:
+    """Features of some pictures, and thumbnails by which copies are found.
+
+    features: float16, (n, width). small: uint8, (n, grid, grid, 3).
+    """
+
+    features: Features
+    small: Pixels
+
+
+class FrozenTower:
+    """The picture tower, as fast as this processor runs it; one thread."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(1)
+        trunk = pretrained(find_weights()).trunk
+        fold_norms(trunk, torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
+        self._dtype = torch.bfloat16 if has_native_bf16() else torch.float32
+        self._trunk: nn.Module = trunk.to(dtype=self._dtype, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def features(self, views: Pixels) -> Features:
+        """Return the features of views: uint8 (n, size, size, 3) -> float16 (n, width)."""
+        parts = []
+        for start in range(0, len(views), BATCH):
+            pixels = normalise(torch.from_numpy(views[start : start + BATCH]).permute(0, 3, 1, 2))
+            parts.append(self._trunk(pixels.to(self._dtype)).half())
+        result: Features = torch.cat(parts).numpy()
+        return result
+
+
+_towers: list[FrozenTower] = []  # of a worker process
+
+
+def _start_worker() -> None:
+    _towers.append(FrozenTower())
+
+
+def _work(task: ViewTask) -> ViewFeatures:
+    views = np.stack([*_views(task)])
+    return ViewFeatures(_towers[0].features(views), np.asarray(thumbnails(views), np.uint8))
+
+
+def _views(task: ViewTask) -> Iterator[Pixels]:
+    for place, image in enumerate(read_images(task.folder, task.pictures), task.first):
+        if task.view == 0:
+            yield view_of(image, IMAGE_SIZE)
+        else:  # of the picture, not of the process: the result is the same on any number of cores
+            draw = np.random.default_rng([task.seed, task.view, place])
+            yield random_view(image, IMAGE_SIZE, draw)
+
+
+def extract(
+    folder: Path,
+    pictures: Sequence[LabelledPicture],
+    *,
+    views: int,
+    seed: int,
+    work: Path,
+    on_pictures: Callable[[int], Any],
+) -> list[ViewFeatures]:
+    """Return the features of all pictures, view by view.
+
+    Args:
+        folder: of the training pictures.
+        pictures: all of them.
+        views: their number: the run time's and random ones.
+        seed: of the random views.
+        work: each finished view is kept here, and taken from here after an interruption.
+        on_pictures: called with the number of pictures that were done.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    result = []
+    with ProcessPoolExecutor(os.cpu_count(), initializer=_start_worker) as pool:
+        for view in range(views):
+            path = work / f"view-{seed}-{view}.npz"
+            if not path.exists():
+                tasks = _tasks(folder, pictures, view, seed)
+                parts = []
+                for part in pool.map(_work, tasks):
+                    parts.append(part)
+                    on_pictures(len(part.features))
+                _keep(path, parts)
+            else:
+                on_pictures(len(pictures))
+            kept = np.load(path)
+            result.append(ViewFeatures(kept["features"], kept["small"]))
+    return result
+
+
+def _tasks(
+    folder: Path, pictures: Sequence[LabelledPicture], view: int, seed: int
+) -> list[ViewTask]:
+    return [
+        ViewTask(folder, tuple(pictures[first : first + CHUNK]), first, view, seed)
+        for first in range(0, len(pictures), CHUNK)
+    ]
+
+
+def _keep(path: Path, parts: Sequence[ViewFeatures]) -> None:
+    part = path.with_suffix(".part.npz")
+    np.savez(
+        part,
+        features=np.concatenate([one.features for one in parts]),
+        small=np.concatenate([one.small for one in parts]),
+    )
+    part.replace(path)
