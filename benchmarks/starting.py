@@ -13,7 +13,8 @@ from statistics import median
 from benchmarks.harness.report import goal
 from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import StandaloneSettings, TaggingSettings
-from core.vision.towers import resolve_name
+from core.vision.checkpoints.source import find_source
+from core.vision.towers import DEMO_FOLDER
 from standalone.demo.archive_client import ArchiveClient, credentials
 from standalone.demo.photos import copy_free_photos
 from standalone.supervision.planning import make_plan
@@ -63,10 +64,18 @@ def measure(model: str, *, quick: bool) -> None:
 
 def bare_process(model: str, photo: Path) -> float:
     """Return the seconds of a plain script that loads the model and tags one photo."""
-    resolved, pretrained = resolve_name(model, TaggingSettings().pretrained)
+    source = find_source(model, TaggingSettings().pretrained, DEMO_FOLDER)
     labels = [label.name for label in DEFAULT_LABELS]
     module = "benchmarks.peers.bare_start"
-    command = [sys.executable, "-m", module, resolved, pretrained or "", str(photo), *labels]
+    command = [
+        sys.executable,
+        "-m",
+        module,
+        source.name,
+        str(source.file or ""),
+        str(photo),
+        *labels,
+    ]
     began = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - began

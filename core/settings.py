@@ -188,8 +188,8 @@ class TaggingSettings(Settings):
     """Tagging: the model, the hardware it runs on, and how it scores."""
 
     model_config = SettingsConfigDict(env_prefix="TAGGING_")
-    model: str = "ViT-B-32"  # an open_clip name, `local-dir:FOLDER`, or `demo`
-    pretrained: str = "openai"  # a tag or a checkpoint file; ignored by local-dir: and demo
+    model: str = "ViT-B-32"  # an open_clip name, `local-dir:FOLDER`, `hf-hub:OWNER/NAME`, or `demo`
+    pretrained: str = "openai"  # a tag or a file of weights, for an open_clip name
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     engine: Literal["auto", "torch", "onnx-int8"] = "auto"
@@ -353,8 +353,13 @@ def _told(group: type[Settings], error: ValidationError) -> str:
     return "; ".join(sentences)
 
 
+def given() -> dict[str, str]:
+    """Return the variables that are set, in the environment or else in `.env`."""
+    in_file = {name: value or "" for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
+    return {name.upper(): value for name, value in in_file.items()} | dict(os.environ)
+
+
 def _check_names() -> None:
     """Refuse variables of any group that would otherwise be ignored."""
-    in_file = {name: value or "" for name, value in DotEnvSettingsSource(Settings).env_vars.items()}
-    if sentences := find_unknown(in_file | os.environ, all_variables()):
+    if sentences := find_unknown(given(), all_variables()):
         raise ConfigurationError("; ".join(sentences))

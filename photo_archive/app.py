@@ -1,6 +1,7 @@
 """The command: all groups of subcommands put together."""
 
 from photo_archive import (
+    backup,
     deliveries,
     endpoints,
     keys,
@@ -13,6 +14,7 @@ from photo_archive import (
     servers,
     status,
     targets,
+    weights,
 )
 from photo_archive.running import command_group
 
@@ -21,7 +23,7 @@ app = command_group(
     "Commands find their servers by settings in the environment: `. var/env.sh` sets those of an"
     " archive that runs on this machine."
 )
-for commands in (servers, page, status, photos, queries, maintenance):
+for commands in (servers, page, status, photos, queries, maintenance, backup):
     app.add_typer(commands.app)
 for name, group in {
     "keys": keys,
@@ -30,6 +32,7 @@ for name, group in {
     "letters": letters,
     "deliveries": deliveries,
     "targets": targets,
+    "weights": weights,
 }.items():
     app.add_typer(group.app, name=name)
 

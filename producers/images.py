@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from core.messaging.cloudevents import encode
 from producers.sinks import Sink
-from schemas.image import MAX_PATH_CHARS, ImageArrived, path_of
+from schemas.image import ImageArrived
 from schemas.topics import Lane
 
 
@@ -61,8 +61,7 @@ class ImageProducer:
 
         Args:
             uri: where the bytes are (`schemas.image.ImageArrived`); the identity derives from it.
-            path: what people see as `image_path`; None: derived from the URI. One that the URI says
-                too may be of any length: an event leaves it out where it is too long for one.
+            path: what people see as `image_path`; None: derived from the URI.
             sha256: hex, if the bytes were read.
             wishes: how it is to be tagged.
             origin: who announces it.
@@ -75,7 +74,7 @@ class ImageProducer:
         """
         event = ImageArrived(
             uri=uri,
-            path=None if path == path_of(uri) and len(path) > MAX_PATH_CHARS else path,
+            path=path,
             labels=wishes.labels,
             top_k=wishes.top_k,
             sha256=sha256,

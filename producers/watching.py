@@ -77,8 +77,8 @@ def outermost(places: Sequence[RootedPath]) -> list[RootedPath]:
 
 
 def directory_of(roots: Roots, place: RootedPath) -> Path:
-    """Return the place's path on this host, links resolved, as the watcher reports it."""
-    return roots.path_of(place.root).resolve() / place.relative.decode("utf-8", "surrogateescape")
+    """Return the place's path on this host, with its links, which may lead elsewhere later."""
+    return roots.path_of(place.root) / place.relative.decode("utf-8", "surrogateescape")
 
 
 def _holds(outer: RootedPath, inner: RootedPath) -> bool:

@@ -12,7 +12,8 @@ from schemas.strict import NAMESPACE, Event, LabelName, Text, read_whole, withou
 SCHEMES = ("blob", "file", "https", "http", "s3", "gs", "az")
 #: Images up to this size may travel in the record itself (content-type image/*).
 INLINE_MAX_BYTES = 512 * 1024
-MAX_PATH_CHARS = 1000  # of a path in an event
+MAX_URI_CHARS = 4000
+MAX_PATH_CHARS = MAX_URI_CHARS  # of a path in an event: whatever a URI can name can be shown whole
 MAX_DETAIL_CHARS = 1000
 #: One image's own labels, and how many tags it keeps: on a topic and over HTTP alike.
 OwnLabels = Annotated[
@@ -61,7 +62,7 @@ class ImageArrived(Event):
         job_id: the directory job that announced it.
     """
 
-    uri: Text = Field(min_length=1, max_length=4000)
+    uri: Text = Field(min_length=1, max_length=MAX_URI_CHARS)
     path: Text | None = Field(None, max_length=MAX_PATH_CHARS)
     labels: OwnLabels | None = None
     top_k: TopK | None = None

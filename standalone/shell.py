@@ -38,3 +38,13 @@ def write_shell_file(
     path = home / FILE_NAME
     write_private(path, f'{text}\nexport PATH={python}:"$PATH"\n')
     return path
+
+
+def read_shell_file(home: Path) -> dict[str, str]:
+    """Return the settings that the last start wrote for other terminals; none before the first."""
+    path = home / FILE_NAME
+    if not path.exists():
+        return {}
+    words = (word.partition("=") for word in shlex.split(path.read_text(), comments=True))
+    settings = all_variables()
+    return {name: value for name, _, value in words if name in settings}

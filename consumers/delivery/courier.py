@@ -54,7 +54,14 @@ from schemas.webhook import WebhookBody, WebhookData, WebhookImage, WebhookOther
 PER_BYTE = 1 + 4 / 3 + 4 / 3
 #: Reasons for which a picture that was tagged once cannot be read at this moment.
 PASSING = frozenset(
-    {"image_unreachable", "image_changing", "read_failed", "decoder_timeout", "decoder_crashed"}
+    {
+        "image_unreachable",
+        "image_changing",
+        "image_unknown",
+        "read_failed",
+        "decoder_timeout",
+        "decoder_crashed",
+    }
 )
 
 
@@ -226,6 +233,15 @@ class WebhookCourier:
 def image_gone(image_id: UUID) -> ImageMissing:
     """Return why an answer has no picture any more: it was deleted, or its file is not there."""
     return ImageMissing(f"image {image_id} is gone since it was chosen", reason="image_gone")
+
+
+def image_unknown(image_id: UUID) -> ImageMissing:
+    """Return why an answer has no picture yet: the image was never here, not even a deleted one.
+
+    In an archive that was restored from a backup the answer may be older than what is known again
+    of its image, which is then still to be read from Kafka's log.
+    """
+    return ImageMissing(f"image {image_id} is not known (yet)", reason="image_unknown")
 
 
 def image_changed(image_id: UUID) -> ImageMissing:

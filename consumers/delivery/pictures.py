@@ -12,7 +12,12 @@ from uuid import UUID
 
 from consumers.delivery.batch_loader import BatchLoader
 from consumers.delivery.budget import Reserve
-from consumers.delivery.courier import OutgoingPicture, image_changed, image_gone
+from consumers.delivery.courier import (
+    OutgoingPicture,
+    image_changed,
+    image_gone,
+    image_unknown,
+)
 from core.errors import ImageMissing, PermanentError
 from core.storage.archive import images
 from core.storage.archive.images import OutgoingImage
@@ -22,6 +27,7 @@ from core.webhooks.body import encode_image
 
 KEPT = "blob:"  # URIs of bytes that are found by their SHA-256
 OFF_LOOP_BYTES = 256 * 1024
+GONE = frozenset({"missing", "deleted"})
 MISSING = ImageMissing.default_reason  # nothing is there; other reasons: it cannot be read now
 
 
@@ -98,7 +104,9 @@ class StoredPictures:
             TransientError: the database or the store of the bytes is away.
         """
         known = await self._known.get(image_id)
-        if known is None or known.status == "missing":
+        if known is None:
+            return image_unknown(image_id)
+        if known.status in GONE:
             return image_gone(image_id)
         copy = self._sent_before(known) if inline else None
         if copy is not None:

@@ -219,6 +219,23 @@ async def connect(settings: DatabaseSettings) -> "asyncpg.Connection[asyncpg.Rec
         raise _translated(error) from error
 
 
+@asynccontextmanager
+async def alone(settings: DatabaseSettings) -> AsyncIterator[Transaction]:
+    """One connection without limits on its statements, for backups, closed at the end of the block.
+
+    Raises:
+        ConfigurationError: DATABASE_URL is no address, or PostgreSQL refuses its user or database.
+        DatabaseAway: PostgreSQL is away, or went away.
+    """
+    connection = await connect(settings)
+    try:
+        yield connection
+    except Exception as error:
+        raise _translated(error) from error
+    finally:
+        connection.terminate() if connection.is_closed() else await connection.close(timeout=5)
+
+
 def _wrong_url(settings: DatabaseSettings, error: Exception) -> ConfigurationError:
     """Return the error for a URL that asyncpg refuses, in its words without the password."""
     said = str(error)

@@ -5,10 +5,7 @@ Everything here blocks; `clip.ClipModel` runs it on a thread of its own.
 """
 
 import copy
-import hashlib
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +13,17 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from core.errors import ConfigurationError
 from core.settings import TaggingSettings
+from core.vision.checkpoints.loading import identity_of, load, tokenizer
+from core.vision.checkpoints.source import find_source
 from core.vision.decoding.worker_protocol import PixelFormat
 from core.vision.engines.hardware import choose_device, choose_precision
-from core.vision.importing import import_open_clip
 from core.vision.parallel import SMALLEST_PART, SideBySide
 
 DEMO_FOLDER = Path(__file__).parent / "demo_model"
-_LOCAL = "local-dir:"
 _TEXT_CHUNK = 64
 #: A forward pass of 8 uses a CPU as well as a larger one does (docs/research/clip.md, section 4).
 CPU_BATCH = 8
-_HASH_HEX = 16
 # torch's DefaultCPUAllocator says the first or the second, ONNX Runtime the others
 _NO_ROOM = (
     "can't allocate memory",
@@ -38,35 +33,6 @@ _NO_ROOM = (
 )
 
 log = structlog.get_logger(__name__)
-
-
-def resolve_name(model: str, pretrained: str) -> tuple[str, str | None]:
-    """Return open_clip's (model name, pretrained) for our settings.
-
-    `demo` is the bundled folder. The `openai` weights were trained with QuickGELU: open_clip 3.3
-    loads them into the plain config with nothing but a warning, and gives wrong embeddings; they
-    are mapped to the `-quickgelu` config.
-
-    Raises:
-        ConfigurationError: nothing says which weights to load.
-    """
-    if model == "demo":
-        return f"{_LOCAL}{DEMO_FOLDER}", None
-    if ":" in model:
-        return model, None
-    if not pretrained:
-        raise ConfigurationError(f"TAGGING_PRETRAINED: empty; {model} would have random weights")
-    if pretrained == "openai" and not model.endswith("-quickgelu"):
-        quick = f"{model}-quickgelu"
-        return (quick if quick in import_open_clip().list_models() else model), pretrained
-    return model, pretrained
-
-
-def plain_name(model: str, resolved: str) -> str:
-    """Return the name for the model's identity, without a path of this host."""
-    if model == "demo":
-        return "demo"
-    return Path(resolved.removeprefix(_LOCAL)).name if resolved.startswith(_LOCAL) else resolved
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -82,7 +48,7 @@ class TorchTowers:
     """The two towers of one open_clip model.
 
     Attributes:
-        identity: name and the first 16 hex digits of the SHA-256 over the weights.
+        identity: `name@hash`, the same for the same weights, whichever way they came.
         dim: length of an embedding.
         logit_scale: factor before softmax or sigmoid (100 for openai's weights).
         logit_bias: SigLIP's bias; None for CLIP.
@@ -104,10 +70,10 @@ class TorchTowers:
         self._parts: SideBySide | None = None
         self.device = choose_device(settings.device)
         self.precision = choose_precision(settings.precision, self.device)
-        name, pretrained = resolve_name(settings.model, settings.pretrained)
-        self._model = _load(name, pretrained).eval()
-        self._tokenizer = _tokenizer(name)
-        self.identity = f"{plain_name(settings.model, name)}@{_weights_hash(self._model)}"
+        source = find_source(settings.model, settings.pretrained, DEMO_FOLDER)
+        self._model = load(source).eval()
+        self._tokenizer = tokenizer(source)
+        self.identity = identity_of(source, self._model, DEMO_FOLDER)
         self.logit_scale = float(self._model.logit_scale.detach().exp())
         bias = getattr(self._model, "logit_bias", None)
         self.logit_bias = None if bias is None else float(bias.detach())
@@ -246,42 +212,3 @@ def _set_threads(threads: int) -> None:
 
     torch.get_num_threads()
     torch.set_num_threads(threads)
-
-
-@contextmanager
-def _translated(name: str, pretrained: str | None) -> Iterator[None]:
-    """Translate any error of open_clip, and its warning of wrong activations, into one message."""
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("error", message="QuickGELU mismatch")
-            yield
-    except Exception as error:  # anything from OSError to Safetensors' and pickle's own
-        where = f"{name} with {pretrained}" if pretrained else name
-        raise ConfigurationError(
-            f"TAGGING_MODEL, TAGGING_PRETRAINED: cannot load {where}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
-def _load(name: str, pretrained: str | None) -> Any:
-    with _translated(name, pretrained):
-        # require_pretrained: otherwise a folder without weights would give random ones
-        return import_open_clip().create_model(
-            name, pretrained=pretrained, precision="fp32", device="cpu", require_pretrained=True
-        )
-
-
-def _tokenizer(name: str) -> Any:
-    with _translated(name, "its tokenizer"):
-        return import_open_clip().get_tokenizer(name)
-
-
-def _weights_hash(model: Any) -> str:
-    """Return a hash over all tensors' names, shapes and values, whatever file they came in."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        array = tensor.detach().cpu().contiguous().numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()[:_HASH_HEX]

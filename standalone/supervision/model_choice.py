@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+
+from core import weights
 
 REAL_MODEL = "ViT-B-32"
 DEMO_MODEL = "demo"
-# open_clip's ViT-B-32 / openai on the hub; newer open_clip takes the first, older the second.
-REPOSITORY = "timm/vit_base_patch32_clip_224.openai"
-FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+REPOSITORY = "timm/vit_base_patch32_clip_224.openai"  # open_clip's ViT-B-32 / openai on the hub
 HUB_PATIENCE_S = 3.0
 MIB = 1024 * 1024
 
@@ -30,6 +31,7 @@ def choose_model(
     wanted: str,
     *,
     is_cached: Callable[[], bool],
+    is_offline: Callable[[], bool],
     ask_hub: Callable[[], int | None],
 ) -> ModelChoice:
     """Return what was asked for, else cached weights, else the hub's, else the demo model.
@@ -37,28 +39,33 @@ def choose_model(
     Args:
         wanted: the user's `MODEL` or `TAGGING_MODEL`; empty: choose.
         is_cached: returns whether the real weights are on this machine.
+        is_offline: returns whether asking a hub is forbidden.
         ask_hub: returns the size of the weights in bytes, or None where no hub answers in time.
     """
     if wanted:
         return ModelChoice(wanted, "asked for")
     if is_cached():
         return ModelChoice(REAL_MODEL, "its weights are on this machine")
-    size_bytes = ask_hub()
+    forbidden = is_offline()
+    size_bytes = None if forbidden else ask_hub()
     if size_bytes is not None:
         size = f"{size_bytes / MIB:.0f} MiB, once" if size_bytes else "once"
         return ModelChoice(REAL_MODEL, f"its weights are being downloaded ({size})", may_fail=True)
+    why = (
+        "HF_HUB_OFFLINE forbids asking a hub"
+        if forbidden
+        else f"no hub answered within {HUB_PATIENCE_S:.0f} s"
+    )
     return ModelChoice(
         DEMO_MODEL,
         f"bundled with this project, weaker: the weights of {REAL_MODEL} are not on this machine "
-        f"and no hub answered within {HUB_PATIENCE_S:.0f} s",
+        f"and {why}",
     )
 
 
 def is_cached() -> bool:
     """Return whether the weights are in the hub's cache. Nothing is downloaded."""
-    from huggingface_hub import try_to_load_from_cache
-
-    return any(isinstance(try_to_load_from_cache(REPOSITORY, file), str) for file in FILES)
+    return weights.cached(REPOSITORY, weights.WEIGHTS) is not None
 
 
 def ask_hub() -> int | None:
@@ -71,10 +78,5 @@ def ask_hub() -> int | None:
 
 
 def _ask(answer: list[int]) -> None:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    try:
-        url = hf_hub_url(REPOSITORY, FILES[0])
-        answer.append(get_hf_file_metadata(url, timeout=HUB_PATIENCE_S).size or 0)
-    except Exception:  # noqa: BLE001  # whatever its HTTP library raises means: no answer
-        return
+    with suppress(weights.WeightsMissing):
+        answer.append(weights.ask(REPOSITORY, weights.WEIGHTS, HUB_PATIENCE_S).size_bytes or 0)

@@ -17,6 +17,7 @@ from core.settings import (
     load,
     variables,
 )
+from core.weights import is_offline, named_file
 from standalone.environment import cache_directory
 from standalone.files import write_private
 from standalone.privacy import make_home
@@ -82,7 +83,19 @@ def _model(wanted: str) -> ModelChoice:
     tagging = load(TaggingSettings)
     if not wanted and "model" in tagging.model_fields_set:
         wanted = tagging.model
-    return choose_model(wanted, is_cached=is_cached, ask_hub=ask_hub)
+    if not wanted and "pretrained" in tagging.model_fields_set:
+        return _with_weights(tagging)
+    return choose_model(wanted, is_cached=is_cached, is_offline=is_offline, ask_hub=ask_hub)
+
+
+def _with_weights(tagging: TaggingSettings) -> ModelChoice:
+    """Return the model for weights that were named, without a model: no other replaces them.
+
+    Raises:
+        ConfigurationError: they are a file that is not there. The tagging process says the rest.
+    """
+    named_file(tagging.pretrained)
+    return ModelChoice(tagging.model, f"with TAGGING_PRETRAINED={tagging.pretrained}, as asked for")
 
 
 def _secrets_key(home: Path) -> str:

@@ -5,10 +5,8 @@ processes end with the test process, even when that is killed.
 """
 
 import asyncio
-import base64
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -33,7 +31,7 @@ from standalone.kafka.broker import EmbeddedKafka
 from standalone.processes.supervised_process import SupervisedProcess
 from standalone.supervision.model_choice import ModelChoice
 from standalone.supervision.plan import StandalonePlan
-from standalone.supervision.planning import KEY_BYTES, allow
+from standalone.supervision.planning import _secrets_key, allow
 from standalone.supervision.roles import ProcessSpec
 from standalone.supervision.supervisor import PROJECT, Supervisor
 from tests.command import COMMAND
@@ -248,15 +246,34 @@ def running_archive(
     home = make_home(name)
     photos = home / "photos"
     photos.mkdir()
-    said: list[str] = []
     try:
-        plan = replace(_plan(home, photos, settings or {}), roles=roles)
-        for root, folder in (roots or {}).items():
-            plan = allow(plan, folder, root)
-        with Supervisor(plan, say=said.append) as supervisor:
-            yield from _started(supervisor, home, photos, said)
+        with archive_at(home, photos, settings, roots, roles) as started:
+            yield started
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def archive_at(
+    home: Path,
+    photos: Path,
+    settings: Mapping[str, str] | None = None,
+    roots: Mapping[str, Path] | None = None,
+    roles: tuple[ProcessSpec, ...] | None = None,
+) -> Iterator[RunningArchive]:
+    """Start the archive of a home, which may have data; stop it when the block ends.
+
+    Args:
+        home: of the archive; stays.
+        photos: the folder of the root named `photos`.
+        settings: as for `running_archive`, and the two others too.
+    """
+    said: list[str] = []
+    plan = replace(plan_at(home, photos, settings or {}), roles=roles)
+    for root, folder in (roots or {}).items():
+        plan = allow(plan, folder, root)
+    with Supervisor(plan, say=said.append) as supervisor:
+        yield from _started(supervisor, home, photos, said)
 
 
 def _started(
@@ -283,7 +300,8 @@ def _started(
         yield archive
 
 
-def _plan(home: Path, photos: Path, settings: Mapping[str, str]) -> StandalonePlan:
+def plan_at(home: Path, photos: Path, settings: Mapping[str, str]) -> StandalonePlan:
+    """Return the plan of an archive; its key is the home's, where that has one."""
     port = first_port() + 2 * PORTS_PER_SESSION
     return StandalonePlan(
         settings=StandaloneSettings(
@@ -295,7 +313,7 @@ def _plan(home: Path, photos: Path, settings: Mapping[str, str]) -> StandalonePl
         ),
         cache=cache_directory(home),
         model=ModelChoice(os.environ.get(MODEL_VARIABLE, "demo"), "for tests"),
-        secrets_key=base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode(),
+        secrets_key=_secrets_key(home),
         archive_roots=f"photos={photos}",
         inherited={**inherited(), **settings},
         chosen=frozenset(settings),

@@ -69,7 +69,7 @@ _OUTGOING = """
 SELECT i.image_id, i.uri, i.path, i.media_type, i.size_bytes, i.sha256, i.status,
        t.sha256 AS tagged_sha256
 FROM images i LEFT JOIN tagged_images t USING (image_id)
-WHERE i.image_id = ANY($1) AND i.status <> 'deleted'
+WHERE i.image_id = ANY($1)
 """
 
 _FAIL = f"""

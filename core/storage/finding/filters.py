@@ -24,7 +24,7 @@ SELECT count(*) FROM (
     SELECT FROM image_tags WHERE label_id = ANY($1::int2[]) AND score >= $2::int4 LIMIT $3) AS n
 """
 STATUSES = ("accepted", "tagged", "failed", "missing")
-_INDEXED_FOLDER = 500  # characters that `folder_of` of the schema keeps
+INDEXED_CHARS = 500  # characters that `folder_of` of the schema keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,8 +268,8 @@ def below(path: str, folder: str, arguments: Arguments) -> str:
     """Return the condition that a path lies in a folder or below it, with its index in use."""
     inside = f"starts_with({path}, {arguments.add(f'{folder}/', 'text')})"
     indexed = f'folder_of({path}) COLLATE "C"'
-    kept = arguments.add(folder[:_INDEXED_FOLDER], "text")
-    if len(folder) >= _INDEXED_FOLDER:
+    kept = arguments.add(folder[:INDEXED_CHARS], "text")
+    if len(folder) >= INDEXED_CHARS:
         return f"({indexed} = {kept} AND {inside})"
     # "0" is what follows "/". Names with a space or a dot stand between a folder and what is in it.
     return (

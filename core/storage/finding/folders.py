@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.storage.finding import image_pages
-from core.storage.finding.filters import ImageFilter
+from core.storage.finding.filters import INDEXED_CHARS, ImageFilter
 from core.transaction import Transaction
 
 #: Folders of one answer; a form shows no more.
@@ -29,6 +29,13 @@ WITH RECURSIVE child AS (
 )
 SELECT DISTINCT name FROM child WHERE name <> '' ORDER BY name
 """
+# Of folders whose paths are longer than the index has them: $2 is what it has.
+_LONG_CHILDREN = """
+SELECT DISTINCT split_part(substr(i.path, length($1::text) + 1), '/', 1) AS name FROM images i
+WHERE folder_of(i.path) COLLATE "C" = $2 AND starts_with(i.path, $1)
+  AND strpos(substr(i.path, length($1::text) + 1), '/') > 1
+ORDER BY name LIMIT $3
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +57,33 @@ async def below(
         most: up to which images are counted.
     """
     prefix = f"{under}/" if under else ""
-    # "0" follows "/", and no path has a character behind the last one.
-    end = f"{under}0" if under else "\U0010ffff"
-    rows = await connection.fetch(_CHILDREN, prefix, end, _MOST_STEPS)
-    found = []
-    for row in rows:
-        wanted = ImageFilter(owner=owner, folder=f"{prefix}{row['name']}")
+    found: list[CountedFolder] = []
+    for name in await _names_below(connection, prefix):
+        wanted = ImageFilter(owner=owner, folder=f"{prefix}{name}")
         count = await image_pages.count(connection, wanted, most=most)
         if count.images:
             found.append(CountedFolder(wanted.folder or "", count.images, count.is_exact))
         if len(found) == MOST_FOLDERS:
             break
     return found
+
+
+async def _names_below(connection: Transaction, prefix: str) -> Sequence[str]:
+    """Return the names of the folders right under one; the index has their paths cut."""
+    if len(prefix) >= INDEXED_CHARS:
+        return await _long_names(connection, prefix, prefix[:INDEXED_CHARS])
+    # "0" follows "/", and no path has a character behind the last one.
+    end = f"{prefix[:-1]}0" if prefix else "\U0010ffff"
+    rows = await connection.fetch(_CHILDREN, prefix, end, _MOST_STEPS)
+    names: dict[str, None] = {}
+    for row in rows:
+        indexed = f"{prefix}{row['name']}"
+        is_whole = len(indexed) < INDEXED_CHARS
+        for name in [row["name"]] if is_whole else await _long_names(connection, prefix, indexed):
+            names[name] = None
+    return tuple(names)
+
+
+async def _long_names(connection: Transaction, prefix: str, indexed: str) -> Sequence[str]:
+    rows = await connection.fetch(_LONG_CHILDREN, prefix, indexed, _MOST_STEPS)
+    return tuple(row["name"] for row in rows)

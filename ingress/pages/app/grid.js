@@ -19,6 +19,7 @@ export class Grid {
     this.spine = new Spine(0);
     this.shift = 0; // true height above the box's, as the bar has it
     this.lastTop = 0;
+    this.tail = null; // at the end of the whole: how far above it the upper edge stays
     this.origin = 0;
     this.active = 0;
     this.isFast = false;
@@ -56,6 +57,7 @@ export class Grid {
     this.timeline = timeline;
     this.rows.clear();
     this.#clearTiles();
+    this.tail = null;
     this.active = Math.min(anchor?.active ?? 0, Math.max(0, timeline.count - 1));
     this.#measure();
     this.#place(anchor ? this.#topOf(anchor.index) + anchor.gap : this.viewTop < 0 ? this.viewTop : 0, !anchor);
@@ -116,8 +118,10 @@ export class Grid {
   #scrolled() {
     if (!this.timeline || this.host.offsetParent === null) return;
     const top = this.scroller.scrollTop - this.box.offsetTop;
+    const high = Math.max(1, this.scroller.clientHeight);
     const step = Math.abs(top - this.lastTop);
-    const screens = step / Math.max(1, this.scroller.clientHeight);
+    const screens = step / high;
+    if (step > 1) this.tail = screens > JUMP && top + high >= this.spine.box ? this.spine.box - top : null;
     if (screens > JUMP || top <= 0) this.shift = top <= 0 ? 0 : this.spine.toTrue(Math.min(top, this.spine.box)) - Math.min(top, this.spine.box);
     this.lastTop = top;
     this.isFast = screens > 1.5;
@@ -131,7 +135,7 @@ export class Grid {
 
   #rest() {
     this.isFast = false;
-    if (this.viewTop > 0 && this.shift !== 0) this.#place(this.viewTop);
+    if (this.viewTop > 0 && this.shift !== 0 && this.tail === null) this.#place(this.viewTop);
     this.onRest?.();
     this.render();
     this.words.want([...this.tiles.values()].map((tile) => tile.id));
@@ -141,6 +145,7 @@ export class Grid {
     if (!this.timeline || !this.host.clientWidth) return;
     if (this.host.clientWidth !== this.measured?.width) {
       const anchor = this.anchor();
+      this.tail = null;
       this.#clearTiles();
       this.#measure();
       if (anchor) this.#place(this.#topOf(anchor.index));
@@ -199,7 +204,8 @@ export class Grid {
     const isAbove = this.offsets[at + 1] <= top;
     this.#sum();
     const by = this.heights[at] - old;
-    if (isAbove) this.shift += by;
+    if (this.tail !== null) this.#place(this.total - this.tail);
+    else if (isAbove) this.shift += by;
     else if (within > 0) this.shift += within * by;
     if (this.rows.size > 40) for (const one of this.rows.keys()) if (!this.timeline.known.has(one)) this.rows.delete(one);
     this.render();
@@ -249,6 +255,7 @@ export class Grid {
   goTo({ section = null, share = null }) {
     const high = this.scroller.clientHeight;
     const top = section === null ? share * Math.max(0, this.total - high) : this.offsets[section];
+    this.tail = share === 1 ? high : null;
     this.#place(Math.max(0.5, top));
     this.#scrolled();
   }
@@ -265,6 +272,7 @@ export class Grid {
     const top = this.#topOf(index);
     const bar = this.bar?.() ?? 0;
     const high = this.scroller.clientHeight - (this.foot?.() ?? 0);
+    this.tail = null;
     if (top < this.viewTop + bar) this.#place(top - bar - GAP);
     else if (top + this.measured.target * 1.4 > this.viewTop + high) this.#place(top - high + this.measured.target * 1.5);
     this.active = index;

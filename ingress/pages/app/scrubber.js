@@ -80,7 +80,8 @@ export class Scrubber {
       this.draw();
       return;
     }
-    this.grid.goTo({ share: Math.max(0, Math.min(1, (event.clientY - box.top) / box.height)) });
+    // Its last pixels are the end: no pointer meets the very edge.
+    this.grid.goTo({ share: Math.max(0, Math.min(1, (event.clientY - box.top) / (box.height - 4))) });
   }
 
   #years(height) {

@@ -8,7 +8,7 @@ from zipfile import ZipFile
 from playwright.sync_api import Browser, Page, Route, expect
 
 from ingress.routes.documents import PAGES
-from tests.e2e.page.browsing import PATIENCE_MS
+from tests.e2e.page.browsing import PATIENCE_MS, Look
 from tests.lit_html import lit_html_jar
 
 #: Nothing listens there: the files come from the disk. On this machine, so that crypto is allowed.
@@ -37,6 +37,7 @@ window.fetch = async (address, {method = "GET", headers = {}, body, keepalive, s
   const given = answers[`${method} ${address.split("?")[0]}`];
   const value = await (typeof given === "function" ? given(address) : given);
   signal?.throwIfAborted();
+  if (value instanceof ArrayBuffer) return new Response(value);
   const status = value === undefined ? 404 : value?.fails ?? 200;
   return new Response(JSON.stringify(value ?? {code: "not_found"}), {status});
 };
@@ -59,9 +60,15 @@ window.say = (name, data) => stream.heard[name]?.({data: JSON.stringify(data)});
 
 
 @contextmanager
-def faked_page(browser: Browser) -> Iterator[Page]:
+def faked_page(browser: Browser, look: Look | None = None) -> Iterator[Page]:
     """Open an empty page beside the modules; end it with the block."""
-    context = browser.new_context(locale="en")
+    look = look or Look()
+    context = browser.new_context(
+        locale=look.language,
+        viewport={"width": look.width, "height": look.height},
+        color_scheme=look.theme,
+        device_scale_factor=look.pixel_ratio,
+    )
     context.set_default_timeout(PATIENCE_MS)
     expect.set_options(timeout=PATIENCE_MS)
     with ZipFile(lit_html_jar()) as jar:

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from core.settings import DatabaseSettings
 from core.storage.pool import Pool, open_pool
 from tests.fakes.publisher import MemoryPublisher
+from tests.integration.producers.watched import Watched
 from tests.integration.site import Site, make_site
 
 
@@ -28,3 +29,9 @@ async def site(
     kafka_bootstrap: str, topics_prefix: str, database_url: str, pool: Pool, tmp_path: Path
 ) -> Site:
     return await make_site(kafka_bootstrap, topics_prefix, database_url, pool, tmp_path)
+
+
+@pytest.fixture
+def root(tmp_path: Path, pool: Pool, kafka: MemoryPublisher) -> Watched:
+    (tmp_path / "root").mkdir()
+    return Watched(tmp_path / "root", pool, kafka)

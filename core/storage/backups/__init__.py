@@ -1,0 +1,1 @@
+"""What a backup needs of the database, and what a restored one needs before anybody uses it."""

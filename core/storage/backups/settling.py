@@ -1,0 +1,101 @@
+"""A restored database, before anybody uses it: what was true of a moment that is gone is put right.
+
+The processes of that moment are dead, and what they did afterwards is not in these rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from core.storage.delivery import deliveries
+from core.storage.delivery.deliveries import OPEN_LANES
+from core.storage.stream import outbox
+from core.transaction import Transaction
+from schemas.callback import CallbackRequested
+from schemas.record import Record
+
+#: The reason of webhooks that are kept back.
+HELD = "held_after_restore"
+#: More than were given out between a backup and what ended the archive: a process of that time has
+#: none of the restored archive's epochs, and a token of that time names no outbox row of it.
+BEYOND = 1_000_000
+
+# Nobody of the owners died: they were not there. Counts of crashes begin anew.
+_PROGRESS = """
+UPDATE progress SET epoch = epoch + $1, owner = '', claimed_offset = -1, attempted_offset = -1,
+                    isolate_until = -1, crashes = 0, updated_at = now()
+"""
+_OUTBOX_IDS = """
+SELECT setval(ids::regclass, nextval(ids::regclass) + $1)
+FROM pg_get_serial_sequence('outbox', 'id') AS ids
+"""
+# Another log counts its offsets anew: these places name other records there.
+_FORGET_LOG = ("DELETE FROM progress", "DELETE FROM outbox_places", "DELETE FROM parked_places")
+_UNLEASE = """
+UPDATE deliveries SET state = 'due', token = NULL, lease_until = NULL, next_at = now(),
+                      attempt = greatest(attempt - 1, attempts_before)
+WHERE state = 'leased'
+"""
+_LANES = f"""
+WITH changed AS (
+    SELECT target, sender, line, attempt, next_at, state FROM deliveries WHERE state = 'due'
+)
+{OPEN_LANES}
+"""  # noqa: S608 - constants only
+_HOLD = """
+UPDATE deliveries SET state = 'dead', reason = $1, waits_for = NULL, finished_at = now()
+WHERE state = 'due'
+"""
+_OPEN = "SELECT count(*) FROM deliveries WHERE state IN ('due', 'leased')"
+_KNOWN = "SELECT count(*) FROM deliveries WHERE delivery_id = ANY($1::uuid[])"
+
+
+async def settle(tx: Transaction, *, is_log_new: bool) -> None:
+    """Put the rows right for a new life of the archive.
+
+    Args:
+        tx: a transaction of the restored database, which nobody else uses.
+        is_log_new: whether Kafka's log is another one than the rows count in; each group then
+            begins at its start.
+    """
+    await tx.execute(_PROGRESS, BEYOND)
+    if is_log_new:
+        for statement in _FORGET_LOG:
+            await tx.execute(statement)
+    await tx.fetchval(_OUTBOX_IDS, BEYOND)
+    await tx.execute(_UNLEASE)
+    await tx.execute("DELETE FROM lanes")
+    await tx.execute(_LANES)
+
+
+async def publish_again(tx: Transaction, records: Sequence[Record]) -> None:
+    """Let records be published when the archive runs, in their order."""
+    await outbox.add(tx, records)
+
+
+async def count_repeats(connection: Transaction, requested: Sequence[UUID]) -> int:
+    """Return how many webhooks the archive will send that may have been sent since the backup.
+
+    Args:
+        connection: to the restored database.
+        requested: the ids of webhooks that were asked for since the backup.
+    """
+    waiting: int = await connection.fetchval(_OPEN)
+    known: int = await connection.fetchval(_KNOWN, list(requested))
+    return waiting + len(requested) - known
+
+
+async def hold(tx: Transaction, requested: Mapping[UUID, tuple[str, CallbackRequested]]) -> int:
+    """Keep back every webhook that may have been sent since the backup; return how many.
+
+    They are given up for the reason `HELD`: asked for again, they go out under their ids.
+
+    Args:
+        tx: a transaction of the restored database.
+        requested: target and answer of the webhooks that were asked for since, by their ids.
+    """
+    await deliveries.schedule(
+        tx, [(webhook, target, event) for webhook, (target, event) in requested.items()]
+    )
+    done = await tx.execute(_HOLD, HELD)
+    await tx.execute("DELETE FROM lanes")
+    return int(done.split()[-1])

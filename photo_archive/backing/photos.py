@@ -1,0 +1,93 @@
+"""Photos' bytes of a backup: files named by their SHA-256, which is looked at on both ways."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from core.blobs.keepers import DirectoryKeeper, keeper_of
+from core.blobs.store import BlobKeeper
+from core.errors import ConfigurationError
+from core.settings import ArchiveSettings
+
+_AT_ONCE = 1000
+#: No photo that was taken in is larger; what a bucket holds beside ours is no photo of ours.
+_MOST_BYTES = 2**40
+
+
+def are_rows(url: str) -> bool:
+    """Return whether PostgreSQL keeps the bytes."""
+    return url.partition(":")[0] == "pg"
+
+
+async def copy_out(
+    archive: ArchiveSettings, folder: Path, progressed: Callable[[int], None]
+) -> tuple[int, int]:
+    """Copy all kept bytes into a folder that is there; return how many photos and bytes.
+
+    Raises:
+        BlobStoreAway: the place of the bytes is away.
+        ConfigurationError: what is kept under a hash is something else.
+    """
+    source, target = _keeper(archive.blobs), DirectoryKeeper(folder)
+    count = size = 0
+    async for digest in _hashes(source):
+        content = await source.read(digest, max_bytes=_MOST_BYTES)
+        _check(digest, content, archive.blobs)
+        await target.put(digest, content, None)
+        count, size = count + 1, size + len(content)
+        progressed(size)
+    return count, size
+
+
+async def copy_in(folder: Path, archive: ArchiveSettings, progressed: Callable[[int], None]) -> int:
+    """Put the bytes of a backup where the archive keeps them; return how many photos.
+
+    What is there already stays: its name is its hash.
+
+    Raises:
+        BlobStoreAway: the place of the bytes is away.
+        ConfigurationError: a file of the backup is damaged.
+    """
+    source, target = DirectoryKeeper(folder), _keeper(archive.blobs)
+    count = size = 0
+    async for digest in _hashes(source):
+        content = await source.read(digest, max_bytes=_MOST_BYTES)
+        _check(digest, content, str(folder))
+        await target.put(digest, content, None)
+        count, size = count + 1, size + len(content)
+        progressed(size)
+    return count
+
+
+async def check_all(folder: Path) -> int:
+    """Read every photo of a backup; return how many there are.
+
+    Raises:
+        ConfigurationError: one is damaged.
+    """
+    source, count = DirectoryKeeper(folder), 0
+    async for digest in _hashes(source):
+        _check(digest, await source.read(digest, max_bytes=_MOST_BYTES), str(folder))
+        count += 1
+    return count
+
+
+def _keeper(url: str) -> BlobKeeper:
+    if url.startswith("file:"):  # as a role does at its start, where it is missing
+        Path(url.removeprefix("file:")).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return keeper_of(url, DirectoryKeeper(Path()))  # never used: rows are in the database's part
+
+
+async def _hashes(keeper: BlobKeeper) -> AsyncIterator[bytes]:
+    after = b""
+    while found := await keeper.kept(after, _AT_ONCE):
+        for digest in found:
+            yield digest
+        after = found[-1]
+
+
+def _check(digest: bytes, content: bytes, where: str) -> None:
+    if hashlib.sha256(content).digest() != digest:
+        raise ConfigurationError(
+            f"{where}: what is kept as {digest.hex()} has another hash: it is damaged"
+        )

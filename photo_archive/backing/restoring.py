@@ -1,0 +1,287 @@
+"""Restore a backup: beside what is there, checked, and put into its place in one step.
+
+Until that step nothing of the archive that is there has changed, and behind it its database is kept
+under another name.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from core.errors import ConfigurationError
+from core.settings import DatabaseSettings
+from core.storage.backups import databases, settling
+from core.storage.backups.snapshots import count_rows, standings
+from core.storage.pool import alone
+from core.transaction import Transaction
+from photo_archive.backing import log, photos, programs, records
+from photo_archive.backing.log import Log
+from photo_archive.backing.manifest import (
+    BYTES,
+    DATABASE,
+    HOME,
+    KEY,
+    RECORDS,
+    Manifest,
+)
+from photo_archive.backing.places import ArchivePlace
+from photo_archive.backing.records import Unread
+from photo_archive.backing.showing import StepDisplay
+from photo_archive.backing.webhooks import Requested, requested
+from schemas.topics import CALLBACKS_REQUESTED
+
+_AT_ONCE = 200  # records of up to a megabyte each
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreWish:
+    """What a person asked for.
+
+    Attributes:
+        replaces: whether an archive that is there gives way; its database is kept.
+        new_kafka: whether Kafka may be another one than the backup's, or have lost records.
+        holds: whether webhooks that may have been sent since are kept back.
+    """
+
+    replaces: bool = False
+    new_kafka: bool = False
+    holds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came of it.
+
+    Attributes:
+        kept: the name of the database that was there; empty: none.
+        is_log_new: whether the groups begin at the start of Kafka's log.
+        unlike: why they do.
+        ahead: how many records Kafka has that are done now, by what lies ahead of the backup.
+        republished: how many records of the backup are published again.
+        repeats: how many webhooks may be sent a second time, or are held back.
+        held_since: the time behind which those that were held back ended; None: none were.
+    """
+
+    manifest: Manifest
+    kept: str
+    is_log_new: bool
+    unlike: tuple[str, ...]
+    ahead: int
+    republished: int
+    repeats: int
+    held_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """A restore of a backup whose files were checked.
+
+    Attributes:
+        place: where to; nobody works there.
+    """
+
+    place: ArchivePlace
+    folder: Path
+    manifest: Manifest
+    wish: RestoreWish
+    show: StepDisplay
+
+    async def restore(self) -> Restored:
+        """Do everything; return what came of it.
+
+        Raises:
+            ConfigurationError: it cannot be done here, or only when told; nothing was changed.
+            TransientError: PostgreSQL or Kafka is away, or a program failed; the same.
+        """
+        self._check_bytes()
+        self._check_key()
+        await databases.check_unused(self.place.database)
+        keep = await self._kept_name()
+        kafka = await log.look(self.place.kafka)
+        self._check_log(kafka.unlike({}, self.manifest.cluster_id))
+        made = databases.beside(
+            self.place.database, f"{databases.named(self.place.database)}_{uuid4().hex[:8]}"
+        )
+        await databases.make(made)
+        try:
+            restored = await self._fill(made, kafka, keep)
+            await self._photos()
+            await self._swap(made, keep)
+        except BaseException:
+            await databases.drop(made)
+            raise
+        self._home_files()
+        return restored
+
+    async def _swap(self, made: DatabaseSettings, keep: str) -> None:
+        place = self.place.database
+        if not keep and await databases.is_there(place):
+            await databases.drop(place)  # it is empty
+        await databases.put_in_place(made, place, keep=keep)
+
+    # -- before anything is changed
+
+    def _check_bytes(self) -> None:
+        here, there = self.place.archive.blobs, self.manifest.kept_in
+        if photos.are_rows(here) != photos.are_rows(there):
+            raise ConfigurationError(
+                f"ARCHIVE_BLOBS: the backup keeps the bytes of photos in {there}, and here they"
+                f" would be looked for in {here.partition(':')[0]}: — set ARCHIVE_BLOBS to a place"
+                f" of that kind"
+            )
+
+    def _check_key(self) -> None:
+        """Raise if SECRETS_KEY, set from outside, does not open what the backup has sealed."""
+        path = self.folder / KEY
+        if not path.exists() or not self.place.key:
+            return
+        theirs = {key.strip() for key in path.read_text().split(",")}
+        ours = {key.strip() for key in self.place.key.split(",")}
+        if not theirs & ours and (self.place.home is None or not self._keeps_key()):
+            raise ConfigurationError(
+                f"SECRETS_KEY is another key than that of the backup: set it to the content of"
+                f" {path}, or unset it"
+            )
+
+    def _keeps_key(self) -> bool:
+        """Return whether the key here is the home's own, which gives way to the backup's."""
+        path = self.place.home / KEY if self.place.home else None
+        return path is not None and path.exists() and path.read_text().strip() == self.place.key
+
+    async def _kept_name(self) -> str:
+        """Return what the database that is there will be called; empty where there is none."""
+        place = self.place.database
+        if not await databases.is_there(place) or not await databases.has_tables(place):
+            return ""
+        name = databases.named(place)
+        if not self.wish.replaces:
+            raise ConfigurationError(
+                f"an archive is there already (database {name}): --replace puts the backup into its"
+                " place and keeps its database under another name"
+            )
+        return f"{name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"
+
+    def _check_log(self, unlike: Iterable[str]) -> None:
+        found = list(unlike)
+        if found and not self.wish.new_kafka:
+            more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+            raise ConfigurationError(
+                f"Kafka at {self.place.kafka.bootstrap_servers} is not where the backup left off:"
+                f" {'; '.join(found[:3])}{more}. With --new-kafka every group begins at the start"
+                f" of the log that is here, and the {sum(self.manifest.records.values())} records"
+                " of the backup that nobody had processed are published again; nothing is applied"
+                " twice. Or set KAFKA_BOOTSTRAP_SERVERS to the Kafka of the backup"
+            )
+
+    # -- the database, beside the one that is there
+
+    async def _fill(self, made: DatabaseSettings, kafka: Log, keep: str) -> Restored:
+        async with self.show.step("database"):
+            await programs.run(
+                programs.find("pg_restore", server=await databases.version(made)),
+                (
+                    "--exit-on-error",
+                    "--no-owner",
+                    "--no-privileges",
+                    "--jobs=2",
+                    str(self.folder / DATABASE),
+                ),
+                made,
+            )
+        async with alone(made) as connection:
+            self._check_rows(await count_rows(connection))
+            where = await standings(connection)
+            unlike = tuple(kafka.unlike(where, self.manifest.cluster_id))
+            self._check_log(unlike)
+            ahead = kafka.ahead({} if unlike else where)
+            webhooks = await requested(self._found(kafka, where, is_log_new=bool(unlike)))
+            await connection.execute("BEGIN")
+            await settling.settle(connection, is_log_new=bool(unlike))
+            repeats = await settling.count_repeats(connection, list(webhooks))
+            held_since = await self._hold(connection, webhooks)
+            republished = await self._publish_again(connection) if unlike else 0
+            await connection.execute("COMMIT")
+            await connection.execute("ANALYZE")
+        return Restored(
+            manifest=self.manifest,
+            kept=keep,
+            is_log_new=bool(unlike),
+            unlike=unlike,
+            ahead=sum(end - start for start, end in ahead.values() if end > start),
+            republished=republished,
+            repeats=repeats,
+            held_since=held_since,
+        )
+
+    def _check_rows(self, found: dict[str, int]) -> None:
+        for table, rows in self.manifest.rows.items():
+            if found.get(table) != rows:
+                raise ConfigurationError(
+                    f"{self.folder / DATABASE}: {table} came out with {found.get(table)} rows, and"
+                    f" had {rows}: the backup is damaged"
+                )
+
+    async def _found(
+        self, kafka: Log, where: log.Standings, *, is_log_new: bool
+    ) -> AsyncIterator[Unread]:
+        """Yield the requests for webhooks that the archive will meet."""
+        if is_log_new:
+            for one in records.read_records(self.folder / RECORDS):
+                yield one
+            return
+        wanted = {
+            partition: stretch
+            for partition, stretch in kafka.ahead(where).items()
+            if partition.topic == CALLBACKS_REQUESTED.name
+        }
+        async for one in records.unread(self.place.kafka, wanted):
+            yield one
+
+    async def _hold(self, connection: Transaction, webhooks: Requested) -> datetime | None:
+        if not self.wish.holds:
+            return None
+        since: datetime = await connection.fetchval("SELECT now()")
+        await settling.hold(connection, webhooks)
+        return since
+
+    async def _publish_again(self, connection: Transaction) -> int:
+        count, portion = 0, []
+        for one in records.read_records(self.folder / RECORDS):
+            portion.append(one.record)
+            count += 1
+            if len(portion) == _AT_ONCE:
+                await settling.publish_again(connection, portion)
+                portion = []
+        await settling.publish_again(connection, portion)
+        return count
+
+    # -- what lies beside it
+
+    async def _photos(self) -> None:
+        if self.manifest.photos is None:
+            return
+        async with self.show.step("photos") as show:
+            found = await photos.copy_in(self.folder / BYTES, self.place.archive, show)
+        if found != self.manifest.photos:
+            raise ConfigurationError(
+                f"{self.folder / BYTES}: {found} photos, and {self.manifest.photos} were written:"
+                " the backup is damaged"
+            )
+
+    def _home_files(self) -> None:
+        """Give the home the keys of the backup; those that it had stay beside them."""
+        if self.place.home is None:
+            return
+        behind = f".before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        names = [name for name in self.manifest.files if name == KEY or name.startswith(f"{HOME}/")]
+        for name in names:
+            target = self.place.home / name.removeprefix(f"{HOME}/")
+            content = (self.folder / name).read_bytes()
+            if target.exists() and target.read_bytes() != content:
+                target.rename(target.with_name(target.name + behind))
+            partial = target.with_name(f"{target.name}.new")
+            partial.write_bytes(content)
+            partial.chmod(0o600)
+            partial.rename(target)

@@ -1,0 +1,76 @@
+"""The archive of this machine's home, for a command that works with its data: running or at rest.
+
+At rest its servers are started for the command alone, and stopped behind it.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from core.settings import StandaloneSettings, load
+from standalone.failures import DirectoryLocked
+from standalone.shell import read_shell_file
+from standalone.supervision.planning import make_plan
+from standalone.supervision.supervisor import Supervisor
+
+
+def is_here() -> bool:
+    """Return whether the home has data of an archive."""
+    return (_home() / "postgres" / "passwords.json").exists()
+
+
+def leads_here(database_url: str) -> bool:
+    """Return whether this address of a database is that of the home's own PostgreSQL."""
+    path = _home() / "postgres" / "passwords.json"
+    if not path.exists():
+        return False
+    passwords: dict[str, str] = json.loads(path.read_text())
+    return any(f":{password}@" in database_url for password in passwords.values())
+
+
+@contextmanager
+def reach(*, say: Callable[[str], None]) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """Yield the home and the settings of its archive, which runs or not.
+
+    Raises:
+        ConfigurationError: a server cannot run here; the message says why.
+    """
+    try:
+        with at_rest(say=say) as found:
+            yield found
+    except _Runs:
+        yield _home(), read_shell_file(_home())
+
+
+@contextmanager
+def at_rest(*, say: Callable[[str], None]) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """Yield the home and the settings of its archive: Kafka and PostgreSQL alone run for the block.
+
+    Raises:
+        DirectoryLocked: the archive runs; the message names its process.
+        ConfigurationError: a server cannot run here; the message says why.
+    """
+    plan = make_plan(model="unused")
+    settings = read_shell_file(plan.settings.home)
+    # What only the last start was told, the folder of the photos' bytes for example.
+    plan = replace(plan, inherited={**settings, **plan.inherited})
+    supervisor = Supervisor(plan, say=say)
+    try:
+        supervisor.__enter__()
+    except DirectoryLocked as error:
+        raise _Runs(str(error)) from error
+    try:
+        supervisor.start_servers()
+        yield plan.settings.home, supervisor.environment()
+    finally:
+        supervisor.stop()
+
+
+class _Runs(DirectoryLocked):
+    """The archive runs."""
+
+
+def _home() -> Path:
+    return load(StandaloneSettings).home
