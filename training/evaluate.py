@@ -64,7 +64,9 @@ def background_features(model: open_clip.CLIP) -> Tensor:
 
 def name_features(model: open_clip.CLIP, names: Sequence[str]) -> Tensor:
     """Return the embeddings of names as labels of one's own, (names, dim)."""
-    return text_features(model, [[t.replace("{}", name) for t in DEFAULT_TEMPLATES] for name in names])
+    return text_features(
+        model, [[t.replace("{}", name) for t in DEFAULT_TEMPLATES] for name in names]
+    )
 
 
 def scores_of(

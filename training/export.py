@@ -10,6 +10,7 @@ from typing import Any, cast
 import open_clip
 import torch
 from safetensors.torch import save_file
+
 from core.vision.engines.norm_folding import fold_norms
 from training.network import IMAGE_SIZE, MODEL_CFG, PREPROCESS_CFG
 
@@ -26,8 +27,8 @@ class ModelQuality:
     macro_10: zero-shot top-1 accuracy among the ten labels that have pictures, mean over labels.
     macro_14: among all fourteen. macro_10_single: one prompt per label instead of its ensemble.
     macro_10_main: only the first label of a picture with two counts as right.
-    trust: for `softmax` and `threshold`: calibration error of the first tag, on labelled pictures and
-        on all, and what is said of pictures without a label; see `measure`.
+    trust: for `softmax` and `threshold`: calibration error of the first tag, on labelled pictures
+        and on all, and what is said of pictures without a label; see `measure`.
     words: how often the best of all names is true of a held-out picture.
     photos, demo: of each whole photo its labels, and its first tag and score by both ways to score.
     """

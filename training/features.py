@@ -32,7 +32,7 @@ class ViewTask:
 
     folder: Path
     pictures: tuple[LabelledPicture, ...]
-    first: int  # place of the first picture among all
+    places: tuple[int, ...]  # of these pictures among all
     view: int
     seed: int
 
@@ -82,7 +82,8 @@ def _work(task: ViewTask) -> ViewFeatures:
 
 
 def _views(task: ViewTask) -> Iterator[Pixels]:
-    for place, image in enumerate(read_images(task.folder, task.pictures), task.first):
+    images = read_images(task.folder, task.pictures)
+    for place, image in zip(task.places, images, strict=True):
         if task.view == 0:
             yield view_of(image, IMAGE_SIZE)
         else:  # of the picture, not of the process: the result is the same on any number of cores
@@ -90,51 +91,44 @@ def _views(task: ViewTask) -> Iterator[Pixels]:
             yield random_view(image, IMAGE_SIZE, draw)
 
 
-def extract(
-    folder: Path,
-    pictures: Sequence[LabelledPicture],
-    *,
-    views: int,
-    seed: int,
-    work: Path,
-    on_pictures: Callable[[int], Any],
-) -> list[ViewFeatures]:
-    """Return the features of all pictures, view by view.
+@dataclass(frozen=True, slots=True)
+class FeaturePass:
+    """Computes the features of pictures, view by view.
 
-    Args:
-        folder: of the training pictures.
-        pictures: all of them.
-        views: their number: the run time's and random ones.
-        seed: of the random views.
-        work: each finished view is kept here, and taken from here after an interruption.
-        on_pictures: called with the number of pictures that were done.
+    folder, pictures: of the training pictures; all of them.
+    seed: of the random views.
+    work: a finished view is kept here, and taken from here after an interruption.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    result = []
-    with ProcessPoolExecutor(os.cpu_count(), initializer=_start_worker) as pool:
-        for view in range(views):
-            path = work / f"view-{seed}-{view}.npz"
-            if not path.exists():
-                tasks = _tasks(folder, pictures, view, seed)
-                parts = []
-                for part in pool.map(_work, tasks):
+
+    folder: Path
+    pictures: Sequence[LabelledPicture]
+    seed: int
+    work: Path
+
+    def view(
+        self, view: int, places: Sequence[int], on_pictures: Callable[[int], Any]
+    ) -> ViewFeatures:
+        """Return the features of the pictures at some places, in one view.
+
+        `on_pictures` is called with the number of pictures that were done.
+        """
+        self.work.mkdir(parents=True, exist_ok=True)
+        path = self.work / f"view-{self.seed}-{view}.npz"
+        if not path.exists():
+            parts = []
+            with ProcessPoolExecutor(os.cpu_count(), initializer=_start_worker) as pool:
+                for part in pool.map(_work, self._tasks(view, places)):
                     parts.append(part)
                     on_pictures(len(part.features))
-                _keep(path, parts)
-            else:
-                on_pictures(len(pictures))
-            kept = np.load(path)
-            result.append(ViewFeatures(kept["features"], kept["small"]))
-    return result
+            _keep(path, parts)
+        kept = np.load(path)
+        return ViewFeatures(kept["features"], kept["small"])
 
-
-def _tasks(
-    folder: Path, pictures: Sequence[LabelledPicture], view: int, seed: int
-) -> list[ViewTask]:
-    return [
-        ViewTask(folder, tuple(pictures[first : first + CHUNK]), first, view, seed)
-        for first in range(0, len(pictures), CHUNK)
-    ]
+    def _tasks(self, view: int, places: Sequence[int]) -> Iterator[ViewTask]:
+        for first in range(0, len(places), CHUNK):
+            chosen = tuple(places[first : first + CHUNK])
+            pictures = tuple(self.pictures[place] for place in chosen)
+            yield ViewTask(self.folder, pictures, chosen, view, self.seed)
 
 
 def _keep(path: Path, parts: Sequence[ViewFeatures]) -> None:

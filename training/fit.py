@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from training.names import Kinds
 from training.objective import Objective, log_prior, truth_of
-from training.prompts import BACKGROUND, LABELS, PER_LABEL, TextBank
+from training.prompts import LABELS, PER_LABEL, TextBank
 from training.synthetic import Rebuilt
 from training.texts import encode
 
@@ -116,7 +116,9 @@ class Trainer:
         truth = truth_of(kinds, kinds.texts())
         self._objective = Objective(truth, log_prior(truth, real + self._synthetic))
         self._optimizer = optimizer_of(model)
-        self._averaged = {name: weight.detach().clone() for name, weight in trained_parts(model).items()}
+        self._averaged = {
+            name: weight.detach().clone() for name, weight in trained_parts(model).items()
+        }
 
     def run(self, on_step: Callable[[float], None]) -> None:
         """Train all steps; `on_step` gets each loss."""
@@ -143,9 +145,13 @@ class Trainer:
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         """Return features and kinds of a step's real and synthetic pictures."""
-        chosen = torch.multinomial(self._per_picture, self.plan.pictures, replacement=True, generator=self._draw)
+        chosen = torch.multinomial(
+            self._per_picture, self.plan.pictures, replacement=True, generator=self._draw
+        )
         views = torch.randint(len(self._pictures.features), (len(chosen),), generator=self._draw)
-        classes = torch.multinomial(self._synthetic, self.plan.synthetic, replacement=True, generator=self._draw)
+        classes = torch.multinomial(
+            self._synthetic, self.plan.synthetic, replacement=True, generator=self._draw
+        )
         features = self._pictures.features[views, chosen].float()
         return (
             torch.cat([features, self._rebuilt.draw(classes, self._draw)]),

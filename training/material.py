@@ -42,7 +42,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The pictures of the data folder with their features, one array per view, and their split."""
+    """The pictures of the data folder, their split, and the features of those to train on.
+
+    features: one array per view, (training pictures, width).
+    """
 
     index: tuple[LabelledPicture, ...]
     kinds: Kinds
@@ -51,7 +54,7 @@ class Material:
 
     def training_set(self) -> TrainingSet:
         """Return the features to train on."""
-        views = [torch.from_numpy(view[self.rows.training]) for view in self.features]
+        views = [torch.from_numpy(view) for view in self.features]
         kinds = torch.tensor(self.kinds.of_pictures)[torch.from_numpy(self.rows.training)]
         return TrainingSet(torch.stack(views), kinds)
 

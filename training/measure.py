@@ -79,7 +79,7 @@ class Seen:
 
 
 def see(folder: Path, trial: Trial) -> Seen:
-    """Return what the written model, loaded as the run time does it, sees of the held-out pictures."""
+    """Return what the written model, loaded as at run time, sees of the held-out pictures."""
     model = load_model(folder)
     images = image_features(model, trial.views)
     return Seen(model, images, label_features(model), background_features(model))
@@ -91,7 +91,9 @@ def best_scale(seen: Seen, trial: Trial) -> float:
     return fitted_scale(half @ seen.labels.T, half @ seen.ground.T, trial.labels[::2])
 
 
-def measure(folder: Path, seen: Seen, trial: Trial, scale: float, origin: ModelOrigin) -> ModelQuality:
+def measure(
+    folder: Path, seen: Seen, trial: Trial, scale: float, origin: ModelOrigin
+) -> ModelQuality:
     """Return the measurements of a written model with this logit scale."""
     model = seen.model
     places = [place for place, labels in enumerate(trial.labels) if labels]
@@ -211,4 +213,3 @@ def misses(photos: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 def labelled_count(photos: Mapping[str, Mapping[str, Any]]) -> int:
     """Return the number of photos that have labels."""
     return sum(bool(photo["labels"]) for photo in photos.values())
-

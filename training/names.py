@@ -160,7 +160,9 @@ def _plain(source_class: str) -> tuple[str, ...]:
 def kinds_of(pictures: Sequence[LabelledPicture]) -> Kinds:
     """Return ImageNet's kinds and those of the pictures; the words of one go to its twin."""
     kinds = list(imagenet_kinds())
-    by_name = {name.lower(): at for at, kind in reversed([*enumerate(kinds)]) for name in kind.names}
+    by_name = {
+        name.lower(): at for at, kind in reversed([*enumerate(kinds)]) for name in kind.names
+    }
     groups = _members(_GROUPS)
     places: dict[tuple[str, tuple[str, ...]], int] = {}
     for picture in pictures:

@@ -90,7 +90,11 @@ class Objective:
             chosen: int64, which names the last columns are.
         """
         end = len(LABELS) + len(BACKGROUND)
-        labels, ground, names = logits[:, : len(LABELS)], logits[:, len(LABELS) : end], logits[:, end:]
+        labels, ground, names = (
+            logits[:, : len(LABELS)],
+            logits[:, len(LABELS) : end],
+            logits[:, end:],
+        )
         background = ground.logsumexp(dim=1, keepdim=True)
         own, wider = (true[:, chosen][kinds] for true in (self.truth.own, self.truth.wider))
         return (
@@ -101,7 +105,7 @@ class Objective:
         )
 
     def _choice(self, labels: Tensor, kinds: Tensor) -> Tensor:
-        """Return the loss of the softmax: a picture's labels, or no preference where it has none."""
+        """Return the loss of the softmax: a picture's labels, or no preference without any."""
         shares, none = self.truth.shares[kinds], self.truth.none[kinds]
         smooth = shares * (1 - SMOOTHING) + SMOOTHING / len(LABELS)
         chosen = -(smooth * functional.log_softmax(labels + self.prior, dim=1)).sum(dim=1)
@@ -128,10 +132,9 @@ def _name_loss(names: Tensor, own: Tensor, wider: Tensor) -> Tensor:
     any_of = -(of_own + of_wider).clamp(min=_TINY).log() * has_any
     fine = -(of_own / (1 - of_wider).clamp(min=_TINY)).clamp(min=_TINY).log() * has_own
     first = -of_own.clamp(min=_TINY).log() * has_own
-    return (
-        NAME_WEIGHT * any_of.sum() / has_any.sum().clamp(min=1)
-        + (FINE_WEIGHT * fine + FIRST_WEIGHT * first).sum() / has_own.sum().clamp(min=1)
-    )
+    return NAME_WEIGHT * any_of.sum() / has_any.sum().clamp(min=1) + (
+        FINE_WEIGHT * fine + FIRST_WEIGHT * first
+    ).sum() / has_own.sum().clamp(min=1)
 
 
 def _word_loss(margins: Tensor, true: Tensor) -> Tensor:

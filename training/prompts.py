@@ -58,9 +58,13 @@ class TextBank:
     """
 
     def __init__(self, names: Sequence[str], tokenizer: SimpleTokenizer) -> None:
-        self._fixed = tokenizer([*(text for label in LABELS for text in PROMPTS[label]), *BACKGROUND])
+        self._fixed = tokenizer(
+            [*(text for label in LABELS for text in PROMPTS[label]), *BACKGROUND]
+        )
         rows = [wordings(name) for name in names]
-        self._tokens = tokenizer([text for row in rows for text in row]).view(len(rows), -1, self._fixed.shape[1])
+        self._tokens = tokenizer([text for row in rows for text in row]).view(
+            len(rows), -1, self._fixed.shape[1]
+        )
 
     def draw(self, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return tokens of the fixed texts and of some names, in a random wording each, and which.

@@ -1,7 +1,7 @@
 """Features of classes without pictures, rebuilt from the tower's own classifier.
 
-Linear discriminant analysis backwards: a classifier's row is the inverse within-class covariance times
-the class's mean, so the mean is the covariance times the row.
+Linear discriminant analysis backwards: a classifier's row is the inverse within-class covariance
+times the class's mean, so the mean is the covariance times the row.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,9 @@ class Rebuilt:
         return (self.means[classes] + NOISE * noise).clamp_(min=0)  # the tower ends in a ReLU6
 
 
-def rebuild(rows: Tensor, features: Tensor, kinds: Tensor, classes: Sequence[int | None]) -> Rebuilt:
+def rebuild(
+    rows: Tensor, features: Tensor, kinds: Tensor, classes: Sequence[int | None]
+) -> Rebuilt:
     """Return the rebuilt classes.
 
     Args:
@@ -53,7 +55,9 @@ def rebuild(rows: Tensor, features: Tensor, kinds: Tensor, classes: Sequence[int
     return Rebuilt(centre + factor * directions, _root(covariance), factor)
 
 
-def _factor(directions: Tensor, own: Tensor, counts: Tensor, classes: Sequence[int | None]) -> float:
+def _factor(
+    directions: Tensor, own: Tensor, counts: Tensor, classes: Sequence[int | None]
+) -> float:
     """Return the least-squares factor between directions and the means of classes with pictures."""
     pairs = [
         (kind, number)

@@ -1,5 +1,6 @@
 """The text tower on many short texts at once."""
 
+from itertools import pairwise
 from typing import Any, cast
 
 import open_clip
@@ -13,13 +14,13 @@ _LENGTHS = (7, 8, 10)  # tokens; most texts have 6 to 8 of the context's 16
 def encode(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
     """Return unit vectors of texts: int64 (n, context) -> float32 (n, dim).
 
-    As `model.encode_text`, in half of the time: attention is causal and the vector is read at the end of
-    a text, so that the padding behind it may be cut off.
+    As `model.encode_text`, in half of the time: attention is causal and the vector is read at the
+    end of a text, so that the padding behind it may be cut off.
     """
     lengths = tokens.argmax(dim=1) + 1  # the end-of-text token has the greatest number
     bounds = (0, *_LENGTHS, tokens.shape[1])
     places, vectors = [], []
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         chosen = torch.nonzero((lengths > low) & (lengths <= high)).flatten()
         if len(chosen):
             places.append(chosen)

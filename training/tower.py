@@ -70,6 +70,9 @@ def pretrained(weights: Path) -> Pretrained:
     network: Any = timm.create_model(TRUNK, pretrained=False, num_classes=CLASSES)
     given = torch.load(weights, map_location="cpu", weights_only=True)
     network.load_state_dict(by_position(given, network.state_dict()))
-    rows, bias = network.classifier.weight.detach().clone(), network.classifier.bias.detach().clone()
+    rows, bias = (
+        network.classifier.weight.detach().clone(),
+        network.classifier.bias.detach().clone(),
+    )
     network.reset_classifier(0)
     return Pretrained(network.eval().requires_grad_(requires_grad=False), rows, bias)

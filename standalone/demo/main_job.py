@@ -119,6 +119,9 @@ def _demo(wish: Wish, plan: StandalonePlan, supervisor: Supervisor, clock: Stopw
     with ArchiveClient(supervisor.ingress_url, access.key) as archive:
         archive.wait_until_ready(READY_TIMEOUT_S)
         clock.say("the archive takes requests; sending photos")
+        unknown = archive.get("/health")["unknown_labels"]
+        if unknown:
+            clock.say(f"this model does not know {', '.join(unknown)}: it never gives these tags")
         worked = _main_job(archive, access, plan, wish, clock)
     _show_processes(clock.console, supervisor)
     if wish.once:

@@ -1,7 +1,7 @@
 """Batch norms folded into the convolutions before them, once the weights are loaded.
 
-At inference a batch norm multiplies and adds per channel, as the convolution before it could. open_clip
-loads strictly and wants the norms' tensors, so they are folded afterwards.
+At inference a batch norm multiplies and adds per channel, as the convolution before it could.
+open_clip loads strictly and wants the norms' tensors, so they are folded afterwards.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,11 @@ from training.texts import encode
 def test_texts_without_their_padding_have_the_vectors_of_whole_ones() -> None:
     model = build().eval()
     tokens = tokenizer()(
-        ["cat", "a photo of a cat", "a photo of Victory Day, fireworks and red flags on the ninth of May"]
+        [
+            "cat",
+            "a photo of a cat",
+            "a photo of Victory Day, fireworks and red flags on the ninth of May",
+        ]
     )
 
     with torch.inference_mode():

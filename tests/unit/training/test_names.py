@@ -5,7 +5,9 @@ from training.pictures import LabelledPicture
 from training.prompts import PICTURED, plural, wordings
 
 
-def picture(source_class: str, labels: tuple[str, ...] = (), source: str = "tiny/1") -> LabelledPicture:
+def picture(
+    source_class: str, labels: tuple[str, ...] = (), source: str = "tiny/1"
+) -> LabelledPicture:
     return LabelledPicture("a.zip", "1.jpg", source, labels, source_class, "", ("thing",))
 
 
