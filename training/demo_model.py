@@ -26,13 +26,15 @@ from training.export import ModelQuality, write_metrics, write_model
 from training.features import FeaturePass, ViewFeatures
 from training.fit import Trainer, TrainingPlan
 from training.material import Material, free_photos, split, trial_of, whole_photos
-from training.measure import ModelOrigin, Trial, best_scale, measure, see
+from training.measure import ModelOrigin, best_scale, measure, see
 from training.names import kinds_of
 from training.network import build, tokenizer
 from training.pictures import read_index
 from training.prompts import TextBank
 from training.synthetic import rebuild
 from training.tower import Pretrained, find_weights, pretrained
+
+DRAWN = 600  # surfaces drawn by the program
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ def read_material(options: Options, steps: Steps) -> Material:
     )
     places = rows.training.tolist()
     random = [_view(passes, view, places, steps).features for view in range(1, options.views)]
-    return Material(index, kinds_of(index), (plain.features[places], *random), rows)
+    drawn = passes.drawn(DRAWN)
+    return Material(index, kinds_of(index), (plain.features[places], *random), drawn, rows)
 
 
 def _view(passes: FeaturePass, view: int, places: Sequence[int], steps: Steps) -> ViewFeatures:
@@ -121,7 +124,8 @@ def train(options: Options, material: Material, tower: Pretrained, steps: Steps)
     torch.manual_seed(options.seed)
     pictures = material.training_set()
     twins = [kind.twin for kind in material.kinds.kinds]
-    rebuilt = rebuild(tower.rows, pictures.features[0].float(), pictures.kinds, twins)
+    plain = torch.from_numpy(material.features[0]).float()
+    rebuilt = rebuild(tower.rows, plain, material.own_kinds(), twins)
     names = material.kinds.texts()
     steps.say(f"{len(names)} names; classes rebuilt with factor {rebuilt.factor:.2f}")
     trainer = Trainer(
@@ -148,8 +152,9 @@ def train(options: Options, material: Material, tower: Pretrained, steps: Steps)
     return trainer
 
 
-def export(options: Options, trainer: Trainer, trial: Trial, steps: Steps) -> ModelQuality:
+def export(options: Options, trainer: Trainer, material: Material, steps: Steps) -> ModelQuality:
     """Write weights, measurements and card."""
+    trial = trial_of(options.data, material)
     model = trainer.average
     learned = float(model.logit_scale.detach().exp())
     write_model(options.out, model, learned)
@@ -157,7 +162,7 @@ def export(options: Options, trainer: Trainer, trial: Trial, steps: Steps) -> Mo
     scale = best_scale(seen, trial)
     write_model(options.out, model, scale)
     origin = ModelOrigin(
-        trained_on=trainer.count,
+        trained_on=len(material.rows.training),
         learned_scale=learned,
         settings={
             "steps": str(options.steps),
@@ -181,7 +186,7 @@ def run(options: Options) -> None:
     material = read_material(options, steps)
     trainer = train(options, material, tower, steps)
     steps.say("measuring")
-    metrics = export(options, trainer, trial_of(options.data, material), steps)
+    metrics = export(options, trainer, material, steps)
     steps.say(f"written to {options.out}: macro accuracy {metrics.macro_10:.3f}")
 
 

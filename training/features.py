@@ -16,6 +16,7 @@ from core.vision.engines.hardware import has_native_bf16
 from core.vision.engines.norm_folding import fold_norms
 from training.augment import random_view
 from training.copies import thumbnails
+from training.drawn import drawn_view
 from training.network import IMAGE_SIZE, normalise
 from training.pictures import LabelledPicture, Pixels, read_images, view_of
 from training.tower import find_weights, pretrained
@@ -123,6 +124,17 @@ class FeaturePass:
             _keep(path, parts)
         kept = np.load(path)
         return ViewFeatures(kept["features"], kept["small"])
+
+    def drawn(self, count: int) -> Features:
+        """Return the features of so many surfaces drawn by the program: float16, (count, width)."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        path = self.work / f"drawn-{self.seed}-{count}.npy"
+        if not path.exists():
+            draws = (np.random.default_rng([self.seed, place]) for place in range(count))
+            views = np.stack([drawn_view(IMAGE_SIZE, draw) for draw in draws])
+            np.save(path, FrozenTower().features(views))
+        kept: Features = np.load(path)
+        return kept
 
     def _tasks(self, view: int, places: Sequence[int]) -> Iterator[ViewTask]:
         for first in range(0, len(places), CHUNK):

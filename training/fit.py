@@ -16,6 +16,7 @@ from training.objective import Objective, log_prior, truth_of
 from training.prompts import LABELS, PER_LABEL, TextBank
 from training.synthetic import Rebuilt
 from training.texts import encode
+from training.tower import CLASSES
 
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.1
@@ -23,7 +24,10 @@ WARMUP_SHARE = 0.05
 COOLDOWN_SHARE = 0.5
 AVERAGE_DECAY = 0.98  # per step
 MAX_LOG_SCALE = math.log(100)  # as open_clip and the CLIP paper clamp it
-LOOKALIKE_WEIGHT = 3.0  # people, flowers and surfaces, which show none of the labels
+FIRST_SCALE = 30.0  # of the logits; learnt from there
+# How often kinds are drawn. People, flowers and surfaces show none of the labels, and look as if.
+LOOKALIKE_WEIGHTS = {"people": 5.0, "flowers": 3.0, "surfaces": 4.0}
+DOG_WEIGHT = 0.2  # of ImageNet's 118 kinds of dog: else whatever is unknown is a dog
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +93,10 @@ def label_rows(texts: Tensor) -> Tensor:
 
 def draw_weights(kinds: Kinds, counts: Tensor, plan: TrainingPlan) -> tuple[Tensor, Tensor]:
     """Return the chance per step of a picture of each kind, and of a synthetic one: (kinds,)."""
-    looks = torch.tensor([LOOKALIKE_WEIGHT if kind.lookalike else 1.0 for kind in kinds.kinds])
+    looks = torch.tensor([LOOKALIKE_WEIGHTS.get(kind.lookalike, 1.0) for kind in kinds.kinds])
+    dogs = torch.tensor([DOG_WEIGHT if kind.labels == ("dog",) else 1.0 for kind in kinds.kinds])
     real = looks * counts
-    synthetic = looks * (torch.arange(len(looks)) < 1000).float()
+    synthetic = looks * dogs * (torch.arange(len(looks)) < CLASSES).float()
     return real / real.sum() * plan.pictures, synthetic / synthetic.sum() * plan.synthetic
 
 
@@ -115,6 +120,8 @@ class Trainer:
         self._per_picture = (real / counts.clamp(min=1))[pictures.kinds]
         truth = truth_of(kinds, kinds.texts())
         self._objective = Objective(truth, log_prior(truth, real + self._synthetic))
+        with torch.no_grad():
+            model.logit_scale.fill_(math.log(FIRST_SCALE))
         self._optimizer = optimizer_of(model)
         self._averaged = {
             name: weight.detach().clone() for name, weight in trained_parts(model).items()
@@ -128,11 +135,6 @@ class Trainer:
             for group in self._optimizer.param_groups:
                 group["lr"] = rate_at(step, self.plan.steps)
             on_step(self._step(step))
-
-    @property
-    def count(self) -> int:
-        """Return the number of pictures that it trains on."""
-        return len(self._pictures.kinds)
 
     @property
     def average(self) -> open_clip.CLIP:

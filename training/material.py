@@ -44,18 +44,24 @@ class Split:
 class Material:
     """The pictures of the data folder, their split, and the features of those to train on.
 
-    features: one array per view, (training pictures, width).
+    features: one array per view, (training pictures, width). drawn: of drawn surfaces.
     """
 
     index: tuple[LabelledPicture, ...]
     kinds: Kinds
     features: tuple[Features, ...]
+    drawn: Features
     rows: Split
 
+    def own_kinds(self) -> torch.Tensor:
+        """Return the kinds of the pictures to train on: int64, (pictures,)."""
+        return torch.tensor(self.kinds.of_pictures)[torch.from_numpy(self.rows.training)]
+
     def training_set(self) -> TrainingSet:
-        """Return the features to train on."""
-        views = [torch.from_numpy(view) for view in self.features]
-        kinds = torch.tensor(self.kinds.of_pictures)[torch.from_numpy(self.rows.training)]
+        """Return the features to train on, of pictures and of drawn surfaces."""
+        drawn = torch.from_numpy(self.drawn)
+        views = [torch.cat([torch.from_numpy(view), drawn]) for view in self.features]
+        kinds = torch.cat([self.own_kinds(), torch.full((len(drawn),), self.kinds.drawn)])
         return TrainingSet(torch.stack(views), kinds)
 
 

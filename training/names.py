@@ -87,10 +87,18 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """All kinds, the first thousand those of ImageNet, and the kind of each training picture."""
+    """All kinds and the kind of each training picture.
+
+    The first thousand are those of ImageNet, the last one is that of surfaces drawn by the program.
+    """
 
     kinds: tuple[Kind, ...]
     of_pictures: tuple[int, ...]
+
+    @property
+    def drawn(self) -> int:
+        """Return the place of the kind of drawn surfaces."""
+        return len(self.kinds) - 1
 
     def texts(self) -> tuple[str, ...]:
         """Return every name and group once, in alphabetical order."""
@@ -178,6 +186,7 @@ def kinds_of(pictures: Sequence[LabelledPicture]) -> Kinds:
         places[key] = len(kinds)
         lookalike = _lookalike(kinds, twin, picture)
         kinds.append(Kind(names, _without(wider, names), picture.labels, lookalike, twin))
+    kinds.append(Kind((), (), (), "surfaces"))
     return Kinds(tuple(kinds), tuple(places[p.source_class, p.labels] for p in pictures))
 
 

@@ -10,14 +10,14 @@ from torch.nn import functional
 from training.names import Kinds
 from training.prompts import BACKGROUND, LABELS, WITHOUT_PICTURES
 
-CHOICE_WEIGHT = 1.5  # softmax over the labels
-NONE_WEIGHT = 1.0  # the same, for a picture without a label: no label may win
-PRESENCE_WEIGHT = 1.0  # each label against the background
+CHOICE_WEIGHT = 3.0  # softmax over the labels
+NONE_WEIGHT = 3.0  # the same, for a picture without a label: no label may win
+PRESENCE_WEIGHT = 2.0  # each label against the background
 NAME_WEIGHT = 0.6
 FINE_WEIGHT = 0.4
-FIRST_WEIGHT = 0.15
+FIRST_WEIGHT = 0.4
 WORD_WEIGHT = 0.3
-FALSE_WORDS = 1000  # all false words together count as so many
+FALSE_WORDS = 300  # all false words together count as so many
 SMOOTHING = 0.02
 MAIN_SHARE = 0.8  # of the first label of a picture with two
 _TINY = 1e-7
