@@ -32,6 +32,13 @@ def random_view(image: Image.Image, size: int, draw: np.random.Generator) -> Pix
     return np.asarray(_sharpness(_colours(view, draw), draw))
 
 
+def reduced(image: Image.Image) -> Image.Image:
+    """Return a picture with the detail that all of them have."""
+    scale = LEAST_DETAIL / min(image.size)
+    size = round(image.width * scale), round(image.height * scale)
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
 def _crop(image: Image.Image, draw: np.random.Generator) -> tuple[float, float, float, float]:
     area = image.width * image.height * draw.uniform(MIN_AREA, 1.0)
     stretch = math.exp(draw.uniform(-math.log(ASPECT), math.log(ASPECT)))

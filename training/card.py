@@ -65,9 +65,10 @@ One text space: the text tower encodes, anew at each step, the prompts of all la
 background prompts and all names with changing wording. The losses: softmax among the labels,
 adjusted for their shares (Menon et al. 2021), even where a picture has none; each label against
 the background prompts; the summed probability of all true names, of the class's own among other
-classes' names, and each name against the background. People, flowers and surfaces without a
-label are drawn several times as often, and surfaces drawn by the program stand for what has no name. AdamW, warm-up, plateau, linear cool-down; the shipped weights are
-the exponential average, rounded to float16.
+classes' names, and each name against the background. People, flowers and surfaces without a label
+are drawn several times as often, and surfaces drawn by the program stand for what has no name.
+AdamW, warm-up, plateau, linear cool-down; the shipped weights are the exponential average,
+rounded to float16.
 
 Retrain (the pictures are not part of the repository; `--data` is a folder with
 `photos-train.csv` and its archives):

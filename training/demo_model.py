@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.errors import ConfigurationError
+from training.augment import LEAST_DETAIL
 from training.card import write_card
 from training.export import ModelQuality, write_metrics, write_model
 from training.features import FeaturePass, ViewFeatures
@@ -35,6 +36,7 @@ from training.synthetic import rebuild
 from training.tower import Pretrained, find_weights, pretrained
 
 DRAWN = 600  # surfaces drawn by the program
+DETAILED = 600  # pictures by which the effect of detail is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,10 @@ def read_material(options: Options, steps: Steps) -> Material:
     )
     places = rows.training.tolist()
     random = [_view(passes, view, places, steps).features for view in range(1, options.views)]
-    drawn = passes.drawn(DRAWN)
-    return Material(index, kinds_of(index), (plain.features[places], *random), drawn, rows)
+    detailed = [place for place in places if index[place].short_side > LEAST_DETAIL]
+    detail = passes.detail(plain.features, detailed[:: max(1, len(detailed) // DETAILED)])
+    views = (plain.features[places], *random)
+    return Material(index, kinds_of(index), views, passes.drawn(DRAWN), detail, rows)
 
 
 def _view(passes: FeaturePass, view: int, places: Sequence[int], steps: Steps) -> ViewFeatures:

@@ -14,7 +14,7 @@ from torch import nn
 
 from core.vision.engines.hardware import has_native_bf16
 from core.vision.engines.norm_folding import fold_norms
-from training.augment import random_view
+from training.augment import random_view, reduced
 from training.copies import thumbnails
 from training.drawn import drawn_view
 from training.network import IMAGE_SIZE, normalise
@@ -25,6 +25,7 @@ CHUNK = 256  # pictures per task of a process
 BATCH = 32  # per forward pass
 
 Features = npt.NDArray[np.float16]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,22 @@ class FeaturePass:
             _keep(path, parts)
         kept = np.load(path)
         return ViewFeatures(kept["features"], kept["small"])
+
+    def detail(self, plain: Features, places: Sequence[int]) -> Floats:
+        """Return what detail beyond LEAST_DETAIL adds to features, in the mean: float32, (width,).
+
+        Args:
+            plain: features of all pictures in the run time's view.
+            places: of some pictures that have more detail.
+        """
+        path = self.work / f"detail-{self.seed}.npy"
+        if not path.exists():
+            images = read_images(self.folder, [self.pictures[place] for place in places])
+            views = np.stack([view_of(reduced(image), IMAGE_SIZE) for image in images])
+            without = FrozenTower().features(views).astype(np.float32).mean(axis=0)
+            np.save(path, plain[places].astype(np.float32).mean(axis=0) - without)
+        kept: Floats = np.load(path)
+        return kept
 
     def drawn(self, count: int) -> Features:
         """Return the features of so many surfaces drawn by the program: float16, (count, width)."""

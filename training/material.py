@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from standalone.demo.photos import FREE_PHOTOS
+from training.augment import LEAST_DETAIL
 from training.copies import copy_pairs, group_names
-from training.features import Features
+from training.features import Features, Floats
 from training.fit import TrainingSet
 from training.measure import Trial, WholePhotos
 from training.names import Kinds
@@ -45,12 +46,14 @@ class Material:
     """The pictures of the data folder, their split, and the features of those to train on.
 
     features: one array per view, (training pictures, width). drawn: of drawn surfaces.
+    detail: what detail adds to features, in the mean.
     """
 
     index: tuple[LabelledPicture, ...]
     kinds: Kinds
     features: tuple[Features, ...]
     drawn: Features
+    detail: Floats
     rows: Split
 
     def own_kinds(self) -> torch.Tensor:
@@ -62,7 +65,9 @@ class Material:
         drawn = torch.from_numpy(self.drawn)
         views = [torch.cat([torch.from_numpy(view), drawn]) for view in self.features]
         kinds = torch.cat([self.own_kinds(), torch.full((len(drawn),), self.kinds.drawn)])
-        return TrainingSet(torch.stack(views), kinds)
+        sides = torch.tensor([self.index[row].short_side for row in self.rows.training.tolist()])
+        has_detail = torch.cat([sides > LEAST_DETAIL, torch.zeros(len(drawn), dtype=torch.bool)])
+        return TrainingSet(torch.stack(views), kinds, torch.from_numpy(self.detail), has_detail)
 
 
 def split(index: Sequence[LabelledPicture], small: Pixels, forbidden: Sequence[Pixels]) -> Split:

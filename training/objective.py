@@ -10,12 +10,12 @@ from torch.nn import functional
 from training.names import Kinds
 from training.prompts import BACKGROUND, LABELS, WITHOUT_PICTURES
 
-CHOICE_WEIGHT = 3.0  # softmax over the labels
-NONE_WEIGHT = 3.0  # the same, for a picture without a label: no label may win
-PRESENCE_WEIGHT = 2.0  # each label against the background
+CHOICE_WEIGHT = 4.0  # softmax over the labels
+NONE_WEIGHT = 8.0  # the same, for a picture without a label: no label may win
+PRESENCE_WEIGHT = 3.0  # each label against the background
 NAME_WEIGHT = 0.6
 FINE_WEIGHT = 0.4
-FIRST_WEIGHT = 0.4
+FIRST_WEIGHT = 0.6
 WORD_WEIGHT = 0.3
 FALSE_WORDS = 300  # all false words together count as so many
 SMOOTHING = 0.02
@@ -74,12 +74,28 @@ def log_prior(truth: Truth, weights: Tensor) -> Tensor:
     return torch.where(pictured, logs, logs[pictured].mean())
 
 
+def log_crowding(truth: Truth, drawn: Tensor, counts: Tensor) -> float:
+    """Return the log of the factor by which drawing prefers kinds without a label.
+
+    Args:
+        truth: of the kinds.
+        drawn: how often each kind is drawn, float32, (kinds,).
+        counts: how many pictures there are of each, float32, (kinds,).
+    """
+    odds = [
+        (row @ truth.none) / (row @ truth.has.amax(dim=1)).clamp(min=_TINY)
+        for row in (drawn, counts)
+    ]
+    return float((odds[0] / odds[1].clamp(min=_TINY)).clamp(min=_TINY).log())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Objective:
     """Computes the loss of a batch from its logits (pictures x labels, background, names)."""
 
     truth: Truth
     prior: Tensor
+    crowded: float = 0.0  # log of how many times too often pictures without a label are drawn
 
     def loss(self, logits: Tensor, kinds: Tensor, chosen: Tensor) -> Tensor:
         """Return the weighted sum of the losses; scalar.
@@ -116,7 +132,8 @@ class Objective:
     def _presence(self, margins: Tensor, kinds: Tensor) -> Tensor:
         """Return the loss of "this label rather than just a photo", label by label."""
         has = self.truth.has[kinds]
-        losses = functional.binary_cross_entropy_with_logits(margins, has, reduction="none")
+        shifted = margins - self.crowded  # so that a score is a probability among usual pictures
+        losses = functional.binary_cross_entropy_with_logits(shifted, has, reduction="none")
         return (losses.sum(dim=1) * self.truth.known[kinds]).mean()
 
 

@@ -35,6 +35,7 @@ class LabelledPicture:
     source_class: str
     caption: str
     words: tuple[str, ...]
+    short_side: int = 64  # px
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def read_index(folder: Path) -> tuple[LabelledPicture, ...]:
                 source_class=row["source_class"],
                 caption=row["caption"],
                 words=split_cell(row["words"]),
+                short_side=min(int(row["width"]), int(row["height"])),
             )
             for row in csv.DictReader(lines)
         )

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.errors import ConfigurationError
+
 LEAST_PICTURES = 15  # of a class whose own mean may fit the factor
 NOISE = 0.8  # of the within-class deviation; with all of it 5 % of the draws change class
 
@@ -64,6 +66,9 @@ def _factor(
         for kind, number in enumerate(classes)
         if number is not None and int(counts[kind]) >= LEAST_PICTURES
     ]
+    if not pairs:
+        message = f"too few pictures: no known class has {LEAST_PICTURES} of them"
+        raise ConfigurationError(message)
     real = own[[kind for kind, _ in pairs]]
     rebuilt = directions[[number for _, number in pairs]]
     rebuilt = rebuilt - rebuilt.mean(dim=0)

@@ -58,7 +58,12 @@ def trainer(steps: int = 2) -> Trainer:
         build(),
         TrainingPlan(steps, pictures=20, synthetic=10, names=50, seed=1),
         kinds,
-        TrainingSet(features.half(), torch.tensor(kinds.of_pictures)),
+        TrainingSet(
+            features.half(),
+            torch.tensor(kinds.of_pictures),
+            torch.rand(WIDTH, generator=draw) - 0.5,
+            torch.arange(len(PICTURES)) % 2 == 0,
+        ),
         Rebuilt(torch.rand(CLASSES, WIDTH, generator=draw), torch.eye(WIDTH), 1.0),
         TextBank(kinds.texts(), tokenizer()),
     )
