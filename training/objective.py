@@ -11,11 +11,11 @@ from training.names import Kinds
 from training.prompts import BACKGROUND, LABELS, WITHOUT_PICTURES
 
 CHOICE_WEIGHT = 4.0  # softmax over the labels
-NONE_WEIGHT = 8.0  # the same, for a picture without a label: no label may win
+NONE_WEIGHT = 5.0  # the same, for a picture without a label: no label may win
 PRESENCE_WEIGHT = 3.0  # each label against the background
 NAME_WEIGHT = 0.6
 FINE_WEIGHT = 0.4
-FIRST_WEIGHT = 0.6
+FIRST_WEIGHT = 0.9
 WORD_WEIGHT = 0.3
 FALSE_WORDS = 300  # all false words together count as so many
 SMOOTHING = 0.02

@@ -79,7 +79,7 @@ def test_training_changes_the_heads_and_leaves_the_picture_tower_alone() -> None
     after = run.average.state_dict()
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert len(losses) == 2
-    assert {"visual.head.proj.weight", "text_projection", "logit_scale"} <= changed
+    assert {"visual.head.mlp.fc1.weight", "text_projection", "logit_scale"} <= changed
     assert not [name for name in changed if name.startswith("visual.trunk.")]
 
 
