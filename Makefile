@@ -92,6 +92,10 @@ bench: $(VENV)/run  ## Benchmarks, quick
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --override overrides.txt
+sbom: $(VENV)/dev  ## Write sbom.cdx.json: what the archive runs on, of the lock
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --of JSON -o sbom.cdx.json requirements.txt
+
 lock: $(VENV)/uv  ## Pin the requirements anew
 	@$(LOCK) requirements-dev.in -o requirements-dev.txt >/dev/null
 	@$(LOCK) -c requirements-dev.txt requirements.in -o requirements.txt >/dev/null
@@ -108,4 +112,4 @@ ci: test  ## What CI runs
 clean:  ## Remove the environment and the standalone data (asks nothing)
 	rm -rf $(VENV) var
 
-.PHONY: help install demo up page test test-unit test-faults test-page pictures check format docs bench lock compose-up compose-down ci clean
+.PHONY: help install demo up page test test-unit test-faults test-page pictures check format docs bench sbom lock compose-up compose-down ci clean

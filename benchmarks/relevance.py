@@ -31,10 +31,11 @@ from consumers.query.archive import StoredArchive
 from core.relevance.combos import MAX_SIZE, lookup_keys
 from core.settings import DatabaseSettings
 from core.storage.best import combos, ranking
+from core.storage.connecting import TimeLimits
 from core.storage.finding import image_pages
 from core.storage.finding.filters import ImageFilter
 from core.storage.finding.orders import Order
-from core.storage.pool import Pool, TimeLimits, open_pool
+from core.storage.pool import Pool, open_pool
 from migrations.schema import upgrade
 from schemas.query import QueryOptions
 from standalone.postgres.server import EmbeddedPostgres

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 _PORT = re.compile(r"[0-9]{1,5}")
 _ESCAPES = "write '/', '?', '#', '@' and '%' in a user or password as %2F, %3F, %23, %40 and %25"
+_READ_ONLY = re.compile(r"[?&]target_session_attrs=(?!(read-write|primary|any)(&|$))")
 _UNSEEN = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -26,6 +27,8 @@ def check_database_url(url: str) -> None:
     if "#" in rest or "@" in rest[len(before_path) :] or before_path.count("@") > 1:
         raise ValueError(f"is not readable as an address: {_ESCAPES}")
     _check_visible(url)
+    if _READ_ONLY.search(rest):
+        raise ValueError("target_session_attrs must be read-write or primary: archives are written")
     for host in before_path.rpartition("@")[2].split(","):
         _check_port(host, may_lack=True)
 
@@ -90,13 +93,24 @@ def check_place(url: str) -> None:
 
 def secrets_of(url: str) -> tuple[str, ...]:
     """Return what is secret in a URL that was checked, as it stands there and as it is read."""
-    parts = urlsplit(url)
-    words = [parts.password or ""]
-    for field in parts.query.split("&"):
+    # Not urlsplit: it reads one host, and refuses several of which a later one is [IPv6].
+    before_path, _, query = url.partition("://")[2].partition("?")
+    login = before_path.rpartition("@")[0]
+    words = [login.partition(":")[2]]
+    for field in query.split("&"):
         name, _, value = field.partition("=")
         if "password" in name.lower():
             words.append(value)
     return tuple({word for raw in words if raw for word in (raw, unquote(raw))})
+
+
+def each_host(url: str) -> tuple[str, ...]:
+    """Return one URL per host of a PostgreSQL URL that was checked, in their order."""
+    scheme, _, rest = url.partition("://")
+    before_path = re.split(r"[/?]", rest, maxsplit=1)[0]
+    login, at, hosts = before_path.rpartition("@")
+    after = rest[len(before_path) :]
+    return tuple(f"{scheme}://{login}{at}{host}{after}" for host in hosts.split(","))
 
 
 def shown(value: object) -> str:

@@ -71,8 +71,16 @@ class DatabaseSettings(Settings):
     url: Annotated[SecretStr, _checked(check_database_url)] = SecretStr(
         "postgresql://app:app@127.0.0.1:15432/photo_archive"
     )
+    #: A pooler in transaction mode; empty or `none`: none. Migrations take `url`, past it.
+    pooler_url: Annotated[SecretStr, _checked(check_database_url)] = SecretStr("")
     pool_size: int = Field(8, ge=2, le=100)
     command_timeout_s: float = Field(10.0, gt=0)
+
+    @field_validator("pooler_url", mode="before")
+    @classmethod
+    def _allow_none(cls, value: Any) -> Any:
+        # An empty variable counts as not set, and a line of `.env` would then hold.
+        return "" if value == "none" else value
 
 
 class KafkaSettings(Settings):

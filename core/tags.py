@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
+from uuid import UUID
 
 #: Scores are stored as integer millionths, so that sums are exact and ties are real (float sums
 #: depend on the order of addition). They are rounded once, here.
@@ -32,6 +33,8 @@ class Label:
         aliases: further names under which a query may ask for it, in any language.
         templates: prompt templates with `{}` for the name; empty: the default templates.
         threshold: raw cosine under which `scoring = threshold` gives no tag; None: the default.
+        photos: ids of the images that teach it, beside its prompts or instead of them.
+        by_words: whether its prompts count where photos teach it.
         id: the label's id in the database; None where it has none yet (an event's own labels).
     """
 
@@ -39,7 +42,28 @@ class Label:
     aliases: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     threshold: float | None = None
+    photos: tuple[UUID, ...] = ()
+    by_words: bool = True
     id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a model has learnt of a label from photos.
+
+    Attributes:
+        photos: so many say it.
+        awaited: so many more are to be tagged by this model first: until then the label waits.
+        direction: float16 bytes, little endian, unit length: where they lie; None: the label waits.
+        gain: a picture's cosine to it, times this,
+        lift: plus this, compares with the cosines to labels of words.
+    """
+
+    photos: int
+    awaited: int = 0
+    direction: bytes | None = field(default=None, repr=False)
+    gain: float = 1.0
+    lift: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ answers for 23 s, and open_clip asks for one file name after the other.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import ConfigurationError
 
@@ -109,28 +110,41 @@ def _in_a_copied_snapshot(repository: str, names: Sequence[str]) -> Path | None:
     return None
 
 
+def _quiet_hub() -> Any:
+    """Return the hub's client, which then asks for what it is asked for and for nothing else.
+
+    Left alone, huggingface_hub 2.4 tells in each request which programs are installed here, and
+    fetches a list of programs to look for first.
+    """
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    return huggingface_hub
+
+
 def ask(repository: str, names: Sequence[str], timeout_s: float = PATIENCE_S) -> HubFile:
     """Return the first of the files that the hub has: one short request for each name.
 
     Raises:
         WeightsMissing: asking is forbidden, nobody answers, or the hub has none of them.
     """
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-
+    hub = _quiet_hub()
+    constants = hub.constants
     if is_offline():
         raise WeightsMissing(
             f"{repository} is not in {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids asking"
         )
     for name in names:
         try:
-            found = get_hf_file_metadata(hf_hub_url(repository, name), timeout=timeout_s)
+            found = hub.get_hf_file_metadata(hub.hf_hub_url(repository, name), timeout=timeout_s)
         except Exception as error:
             # Whatever its HTTP library raises; only "there is no such file" is an answer.
             if getattr(getattr(error, "response", None), "status_code", None) == _NOT_FOUND:
                 continue
             raise WeightsMissing(
                 f"{repository} is not in {constants.HF_HUB_CACHE}, and {constants.ENDPOINT} does"
-                f" not give it: {type(error).__name__}: {_first_line(error)}"
+                f" not give it: {_told(error)}"
             ) from error
         return HubFile(repository, name, found.size)
     raise WeightsMissing(f"{constants.ENDPOINT} has no {' and no '.join(names)} of {repository}")
@@ -146,16 +160,16 @@ def at_hand(repository: str, names: Sequence[str]) -> Path:
 
 
 def _downloaded(file: HubFile) -> Path:
-    from huggingface_hub import hf_hub_download
-
     try:
-        return Path(hf_hub_download(file.repository, file.name))
+        return Path(_quiet_hub().hf_hub_download(file.repository, file.name))
     except Exception as error:  # as above
         raise WeightsMissing(
-            f"{file.repository}: {file.name} cannot be downloaded:"
-            f" {type(error).__name__}: {_first_line(error)}"
+            f"{file.repository}: {file.name} cannot be downloaded: {_told(error)}"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _told(error: Exception) -> str:
+    told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    if "CERTIFICATE_VERIFY_FAILED" in told:
+        return f"{told}. For a certificate authority of your own set SSL_CERT_FILE"
+    return told

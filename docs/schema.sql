@@ -67,6 +67,7 @@ CREATE TABLE dead_letters (
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     replayed_at timestamp with time zone,
     quarantined boolean NOT NULL DEFAULT false,
+    same bytea,
     PRIMARY KEY (id),
     UNIQUE (grp, topic, part, log_offset, cluster_id)
 );
@@ -74,6 +75,7 @@ CREATE INDEX dead_letters_created ON dead_letters USING btree (created_at);
 CREATE INDEX dead_letters_newest ON dead_letters USING btree (id) WHERE (replayed_at IS NULL);
 CREATE INDEX dead_letters_of_reason ON dead_letters USING btree (reason, id) WHERE (replayed_at IS NULL);
 CREATE INDEX dead_letters_open ON dead_letters USING btree (topic, id) WHERE (replayed_at IS NULL);
+CREATE INDEX dead_letters_same ON dead_letters USING btree (same) WHERE ((same IS NOT NULL) AND (replayed_at IS NULL));
 
 -- What each part of each process says of itself every 5 s: for /health, /stats/pipeline and alarms.
 CREATE TABLE heartbeats (
@@ -105,6 +107,7 @@ CREATE TABLE changes (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     kind text NOT NULL,
     ids uuid[] NOT NULL,
+    gone_for text,
     noted_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
     CHECK ((kind = ANY (ARRAY['image'::text, 'query'::text])))
 );
@@ -173,7 +176,7 @@ CREATE TABLE images (
 );
 CREATE INDEX images_arrived ON images USING btree (open_to_all, arrived_at DESC, image_id DESC);
 CREATE INDEX images_excluded ON images USING btree (image_id) WHERE excluded;
-CREATE INDEX images_folder ON images USING btree (folder_of(path) COLLATE "C");
+CREATE INDEX images_folder ON images USING btree (open_to_all, folder_of(path) COLLATE "C");
 CREATE INDEX images_job ON images USING btree (job_id, status, updated_at, image_id) WHERE (job_id IS NOT NULL);
 CREATE INDEX images_sha256 ON images USING btree (sha256) WHERE (sha256 IS NOT NULL);
 CREATE INDEX images_tagged_by_hand ON images USING btree (image_id) WHERE ((hand_tags IS NOT NULL) OR (added_tags <> '{}'::text[]));
@@ -213,6 +216,7 @@ CREATE TABLE image_changes (
     position uuid,
     error text,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
+    begins_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     finished_at timestamp with time zone,
     PRIMARY KEY (change_id),
@@ -269,7 +273,7 @@ CREATE TABLE tagged_images (
     exif_source text,
     truncated boolean NOT NULL DEFAULT false,
     perceptual_hash bigint,
-    PRIMARY KEY (id),
+    PRIMARY KEY (id) INCLUDE (image_id),
     UNIQUE (image_id),
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE
 );
@@ -430,21 +434,29 @@ CREATE TABLE total_changes (
 CREATE TABLE labels (
     id smallint NOT NULL,
     name text NOT NULL,
+    folded text NOT NULL DEFAULT label_key(name),
     position integer,
     aliases jsonb NOT NULL DEFAULT '[]'::jsonb,
     templates jsonb NOT NULL DEFAULT '[]'::jsonb,
     threshold real,
-    photos uuid[] NOT NULL DEFAULT '{}'::uuid[],  -- Not written yet: the images that teach this label.
+    photos uuid[] NOT NULL DEFAULT '{}'::uuid[],
+    by_words boolean NOT NULL DEFAULT true,
     PRIMARY KEY (id),
+    UNIQUE (folded),
     UNIQUE (name)
 );
+CREATE INDEX labels_photos ON labels USING gin (photos) WHERE (photos <> '{}'::uuid[]);
 
--- Not written yet: per model the mean of the embeddings of the photos that teach a label.
+-- What a model has learnt from the photos that teach labels, for one version of the labels (docs/decisions/0040).
 CREATE TABLE label_means (
     label_id smallint NOT NULL,
     model text NOT NULL,
-    embedding halfvec NOT NULL,
+    version integer NOT NULL,
     photos integer NOT NULL,
+    awaited integer NOT NULL,
+    embedding halfvec,
+    gain double precision NOT NULL,
+    lift double precision NOT NULL,
     computed_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (label_id, model),
     FOREIGN KEY (label_id) REFERENCES labels(id) ON DELETE CASCADE
@@ -704,10 +716,24 @@ CREATE TABLE endpoints (
     owner text NOT NULL,
     url text NOT NULL,
     name text NOT NULL DEFAULT ''::text,
+    operator_events boolean NOT NULL DEFAULT false,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     PRIMARY KEY (endpoint_id),
     UNIQUE (owner, url)
 );
+CREATE INDEX endpoints_operator ON endpoints USING btree (endpoint_id) WHERE operator_events;
+
+-- What operators were told of, so that each is told once (docs/decisions/0044).
+CREATE TABLE operator_events (
+    type text NOT NULL,
+    subject text NOT NULL,
+    event_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL DEFAULT now(),
+    told_in xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (type, subject)
+);
+CREATE INDEX operator_events_seen ON operator_events USING btree (seen_at);
 
 -- Addresses of the receiver in the box, and what each answers.
 CREATE TABLE inboxes (
@@ -828,7 +854,7 @@ UNION ALL
    FROM ((( SELECT DISTINCT noted_images.image_id
            FROM noted_images) n
      JOIN answer_tags a USING (image_id))
-     JOIN labels l USING (name));
+     JOIN labels l ON ((l.folded = label_key(a.name))));
 
 CREATE VIEW excluded_tags AS
  SELECT t.id AS image_id,
@@ -838,7 +864,7 @@ CREATE VIEW excluded_tags AS
    FROM (((images i
      JOIN tagged_images t ON ((t.image_id = i.image_id)))
      CROSS JOIN LATERAL jsonb_array_elements(t.tags) e(tag))
-     JOIN labels l ON ((l.name = (e.tag ->> 'tag'::text))))
+     JOIN labels l ON ((l.folded = label_key((e.tag ->> 'tag'::text)))))
   WHERE (i.excluded AND (i.status = 'tagged'::text));
 
 CREATE OR REPLACE FUNCTION add_labels(tags jsonb)
@@ -847,14 +873,14 @@ CREATE OR REPLACE FUNCTION add_labels(tags jsonb)
 AS $function$
 BEGIN
     IF EXISTS (SELECT FROM jsonb_array_elements(tags) t
-               WHERE NOT EXISTS (SELECT FROM labels WHERE name = t->>'tag'))
+               WHERE NOT EXISTS (SELECT FROM labels WHERE folded = label_key(t->>'tag')))
     THEN
         PERFORM pg_advisory_xact_lock(7303);
         INSERT INTO labels (id, name)
         SELECT id, name FROM (
             SELECT (SELECT coalesce(max(id), 0) FROM labels) + row_number() OVER () AS id, t->>'tag' AS name
             FROM jsonb_array_elements(tags) t
-            WHERE NOT EXISTS (SELECT FROM labels WHERE name = t->>'tag')) AS new
+            WHERE NOT EXISTS (SELECT FROM labels WHERE folded = label_key(t->>'tag'))) AS new
         WHERE id <= 25000;
     END IF;
 END $function$
@@ -883,7 +909,7 @@ BEGIN
         RAISE EXCEPTION 'tagged_images.tags of image %: not [{"tag": 1 to 200 characters, "score": 0 to 1}, ...]',
             id USING ERRCODE = 'check_violation';
     END IF;
-    IF (SELECT count(*) <> count(DISTINCT t->>'tag') FROM jsonb_array_elements(tags) t) THEN
+    IF (SELECT count(*) <> count(DISTINCT label_key(t->>'tag')) FROM jsonb_array_elements(tags) t) THEN
         RAISE EXCEPTION 'tagged_images.tags of image %: a tag stands twice', id
             USING ERRCODE = 'check_violation';
     END IF;
@@ -957,6 +983,13 @@ CREATE OR REPLACE FUNCTION hour_of(moment timestamp with time zone)
  LANGUAGE sql
  STABLE
 RETURN to_char((moment AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD"T"HH24'::text)
+;
+
+CREATE OR REPLACE FUNCTION label_key(name text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN btrim(regexp_replace(NORMALIZE(casefold((NORMALIZE(regexp_replace(name, '[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]'::text, ''::text, 'g'::text), NFKC) COLLATE pg_unicode_fast)), NFKC), '[\s\u001c-\u001f\u0085]+'::text, ' '::text, 'g'::text))
 ;
 
 CREATE OR REPLACE FUNCTION moment_taken(exif_datetime timestamp without time zone, arrived_at timestamp with time zone)

@@ -60,6 +60,7 @@ from ingress.dependencies import UTC_NOW, Dependencies, Guards
 from ingress.facts import model_name, read_facts, version_of_project
 from ingress.http.limits import THUMBS_PER_S, Places, RateLimit, SharedBudget, burst_of
 from ingress.http.turns import DatabaseTurns
+from ingress.live.pipeline_metrics import PipelineMetrics
 from ingress.live.poller import poller_of
 from ingress.live.watching import PipelineWatch
 from ingress.reading.files import RootedFiles
@@ -173,7 +174,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
         client = await stack.enter_async_context(
             GuardedClient(targets, EgressLimits.from_settings(load(EgressSettings)))
         )
-        broker, pipeline = BrokerProbe(kafka), _pipeline(stack, pool, kafka)
+        broker, pipeline = BrokerProbe(kafka), _pipeline(stack, pool, kafka, metrics)
         archive, asking = load(ArchiveSettings), load(QuerySettings)
         blobs = open_store(archive, client, PostgresBlobs(pool))
         address = base_url(archive, settings)
@@ -210,10 +211,12 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
         )
 
 
-def _pipeline(stack: AsyncExitStack, pool: Pool, kafka: KafkaSettings) -> PipelineWatch:
+def _pipeline(
+    stack: AsyncExitStack, pool: Pool, kafka: KafkaSettings, metrics: Metrics
+) -> PipelineWatch:
     bounds = LogBounds(kafka, client_id="photo-archive-ingress-bounds")
     stack.push_async_callback(bounds.close)
-    return PipelineWatch(pool, bounds.of, time.monotonic)
+    return PipelineWatch(pool, bounds.of, time.monotonic, PipelineMetrics(metrics).seen)
 
 
 def _heart(pool: Pool, metrics: Metrics, settings: IngressSettings) -> Heart:

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from core.errors import ConfigurationError
 from core.settings import DatabaseSettings, StandaloneSettings, load
+from core.storage.connecting import connect
 from core.storage.locks import MIGRATIONS
-from core.storage.pool import connect
 
 OLDEST_SERVER = 18  # RETURNING old: core/storage/archive/image_tags.py
 OLDEST_VECTOR = (0, 7)  # halfvec

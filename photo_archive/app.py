@@ -1,7 +1,6 @@
 """The command: all groups of subcommands put together."""
 
 from photo_archive import (
-    backup,
     deliveries,
     endpoints,
     keys,
@@ -16,6 +15,7 @@ from photo_archive import (
     targets,
     weights,
 )
+from photo_archive.backing import commands as backups
 from photo_archive.running import command_group
 
 app = command_group(
@@ -23,7 +23,7 @@ app = command_group(
     "Commands find their servers by settings in the environment: `. var/env.sh` sets those of an"
     " archive that runs on this machine."
 )
-for commands in (servers, page, status, photos, queries, maintenance, backup):
+for commands in (servers, page, status, photos, queries, maintenance, backups):
     app.add_typer(commands.app)
 for name, group in {
     "keys": keys,

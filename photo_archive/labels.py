@@ -13,6 +13,7 @@ from photo_archive.running import Json, command_group, ending, print_json, run
 if TYPE_CHECKING:
     from core.storage.labels import LabelSet
     from core.tags import Label
+    from core.transaction import Transaction
     from schemas.labels import LabelSetText
 
 app = command_group("The labels that photos are tagged with.")
@@ -27,16 +28,36 @@ def list_labels(as_json: Json = False) -> None:
     run(_list(as_json=as_json))
 
 
-@app.command("add", epilog=ending("photo-archive labels add pizza пицца"))
+@app.command(
+    "add",
+    epilog=ending(
+        "photo-archive labels add pizza пицца",
+        "photo-archive labels add 'our dacha' --photo photos/d1.jpg --photo photos/d2.jpg"
+        " --photo photos/d3.jpg --photos-alone",
+    ),
+)
 def add_label(
     name: Annotated[str, typer.Argument(help="The new label.")],
     aliases: Annotated[
         list[str] | None, typer.Argument(help="Further words for it in questions, in any language.")
     ] = None,
+    photo: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A photo in the archive that shows it, by id or by path; 3 to 10 teach a label."
+        ),
+    ] = None,
+    photos_alone: Annotated[
+        bool,
+        typer.Option(
+            "--photos-alone", help="The name says nothing to the model: only the photos count."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Add one label to the default ones; the archive is scored again with it."""
-    run(_add(name, tuple(aliases or ()), as_json=as_json))
+    added = {"name": name, "aliases": list(aliases or ()), "by_words": not photos_alone}
+    run(_add(added, tuple(photo or ()), as_json=as_json))
 
 
 @app.command(
@@ -70,18 +91,54 @@ async def _list(*, as_json: bool) -> int:
     return 0
 
 
-async def _add(name: str, aliases: Sequence[str], *, as_json: bool) -> int:
+async def _add(added: dict[str, object], photos: Sequence[str], *, as_json: bool) -> int:
     from core.storage import labels
     from producers.main import open_database
 
+    added["photos"] = [_id_of(photo) for photo in photos]
     async with open_database() as pool, pool.transaction() as tx:
         await labels.lock_version(tx)
-        before = _shown(await labels.current(tx))
-        added = {"name": name, "aliases": list(aliases)}
-        given = _checked(f"{name!r}", json.dumps({"labels": [*before, added]}))
-        version = await labels.define(tx, _values(given))
+        before = await labels.current(tx)
+        text = json.dumps({"labels": [*_shown(before), added]}, default=str)
+        given = _values(_checked(f"{added['name']!r}", text))
+        await _require_fit(tx, given, before, photos)
+        version = await labels.define(tx, given)
     _say(version, as_json=as_json)
     return 0
+
+
+def _id_of(photo: str) -> str:
+    """Return the id of a photo: as it is given, or that of the file at a path."""
+    from uuid import UUID
+
+    from schemas.image import image_id_of
+
+    try:
+        return str(UUID(photo))
+    except ValueError:
+        return str(image_id_of(f"file:{photo}"))
+
+
+async def _require_fit(
+    tx: "Transaction", given: "Sequence[Label]", before: "LabelSet", photos: Sequence[str] = ()
+) -> None:
+    """Raise unless the photos of these labels can teach them.
+
+    Args:
+        tx: holds the version of the labels.
+        given: the labels that are to be in force.
+        before: those that are.
+        photos: those of the last label, as somebody wrote them.
+    """
+    from core.errors import ConfigurationError
+    from core.storage.scoring import lessons
+
+    found = await lessons.unfit(tx, given, before.labels, owner=None)
+    if found is None:
+        return
+    is_written = found.photo is not None and found.label == len(given) - 1 and photos
+    written = f"{photos[found.photo or 0]}: " if is_written else ""
+    raise ConfigurationError(written + found.why)
 
 
 async def _set(file: Path, *, as_json: bool) -> int:
@@ -108,15 +165,19 @@ async def take_over(path: Path) -> int:
     from producers.main import open_database
 
     given = _read(path)
+    new = _values(given)
     async with open_database() as pool, pool.transaction() as tx:
-        version = await labels.redefine(tx, _values(given), expected=given.version)
+        await labels.lock_version(tx)
+        await _require_fit(tx, new, await labels.current(tx))
+        version = await labels.redefine(tx, new, expected=given.version)
     if version is None:
         raise ConfigurationError(f"{path}: version {given.version} is not in force any more")
     return version
 
 
 def _shown(found: "LabelSet") -> list[dict[str, object]]:
-    return [{k: v for k, v in asdict(label).items() if k != "id"} for label in found.labels]
+    labels = ({k: v for k, v in asdict(label).items() if k != "id"} for label in found.labels)
+    return [{**label, "photos": [str(photo) for photo in label["photos"]]} for label in labels]
 
 
 def _values(given: "LabelSetText") -> "list[Label]":

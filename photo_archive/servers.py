@@ -34,7 +34,7 @@ def up(
     epilog=ending(
         "photo-archive demo",
         "photo-archive demo --photos ~/Pictures --once",
-        one=f"{FAILED}, no photo was tagged, or an answer did not arrive signed",
+        one="a process failed, nothing was tagged or answered, or --once was stopped early",
         zero="it worked, or was stopped as asked",
     )
 )

@@ -37,13 +37,14 @@ class Retag:
         Raises:
             DatabaseAway: PostgreSQL is away.
         """
-        tally, after, left = Tally(), None, limit
+        tally, left = Tally(), limit
+        after: ChosenImage | None = None
         while (left is None or left > 0) and not tally.is_cut_short:
             size = BATCH_IMAGES if left is None else min(left, BATCH_IMAGES)
             batch = await selection.choose(self.connection, choice, after=after, limit=size)
             if not batch:
                 break
-            after = batch[-1].image_id
+            after = batch[-1]
             left = None if left is None else left - len(batch)
             await self._announce(batch, job_id, tally)
             show(tally)

@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from schemas.labels import MAX_LABELS
+from schemas.names import distinct
 from schemas.strict import NAMESPACE, Event, LabelName, Text, read_whole, without_repeats
 
 SCHEMES = ("blob", "file", "https", "http", "s3", "gs", "az")
@@ -19,9 +20,16 @@ MAX_DETAIL_CHARS = 1000
 OwnLabels = Annotated[
     tuple[LabelName, ...],
     Field(min_length=1, max_length=MAX_LABELS, json_schema_extra={"uniqueItems": True}),
-    AfterValidator(without_repeats),
+    BeforeValidator(without_repeats),
+    AfterValidator(distinct),
 ]
-TopK = Annotated[int, Field(ge=1, le=MAX_LABELS), BeforeValidator(read_whole)]
+#: Above the number of labels it means all of them; so any greater number does.
+TopK = Annotated[
+    int,
+    Field(ge=1),
+    BeforeValidator(read_whole),
+    AfterValidator(lambda asked: min(asked, MAX_LABELS)),
+]
 #: `ce_source` of who goes through photos that are there: nobody asked for this one. A deletion
 #: holds against such an arrival until the bytes are others.
 SCAN_SOURCES = frozenset(

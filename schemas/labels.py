@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from schemas.names import fold
 from schemas.strict import LabelName, Text, read_whole
 
 MAX_LABELS = 30_000  # of all kinds together: label ids are int2 in PostgreSQL
 MAX_ALIASES = 100
 MAX_TEMPLATES = 100
+MIN_PHOTOS, MAX_PHOTOS = 3, 10  # that teach a label: docs/decisions/0040, with figures
 
 _Prompt = Annotated[Text, Field(min_length=1, max_length=500, pattern=r"\S")]
 
@@ -32,10 +35,26 @@ class LabelText(BaseModel):
         None, ge=-1, le=1, description="Least cosine where scoring is `threshold`."
     )
 
+    photos: tuple[UUID, ...] = Field(
+        (),
+        max_length=MAX_PHOTOS,
+        description="Ids of 3 to 10 images that teach it, beside the prompts.",
+        json_schema_extra={"uniqueItems": True},
+    )
+    by_words: bool = Field(
+        True, description="false: its photos alone say what it is, and its prompts do not count."
+    )
+
     @model_validator(mode="after")
     def _no_word_twice(self) -> "LabelText":
         _all_different([self.name, *self.aliases], "name or alias")
         _all_different(self.templates, "template")
+        for template in self.templates:
+            if "{}" not in template:
+                raise ValueError(f"template {template[:100]!r} has no {{}} for the name")
+        _all_different([str(photo) for photo in self.photos], "photo")
+        if not self.photos and not self.by_words:
+            raise ValueError(f"label {self.name[:100]!r} has neither photos nor words")
         return self
 
 
@@ -51,6 +70,7 @@ class LabelSetText(BaseModel):
                     "labels": [
                         {"name": "cat", "aliases": ["кошка", "кот"]},
                         {"name": "harbour", "templates": ["a photo of a {} with boats"]},
+                        {"name": "our dacha", "aliases": ["наша дача"]},
                     ]
                 }
             ]
@@ -73,6 +93,6 @@ class LabelSetText(BaseModel):
 def _all_different(words: Sequence[str], what: str) -> None:
     seen: set[str] = set()
     for word in words:
-        if (folded := word.casefold()) in seen:
+        if (folded := fold(word)) in seen:
             raise ValueError(f"{what} {word[:100]!r} stands twice")
         seen.add(folded)

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+from schemas.names import fold, tidy
+
 #: Every identity of the project is a UUIDv5 under this namespace.
 NAMESPACE = UUID("6f1b1f2e-3f0c-5d3a-9a57-7d0f6c0a4c11")
 
@@ -55,25 +57,37 @@ def _in_calendar(value: datetime) -> datetime:
     return value
 
 
-def without_repeats(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return names of which none stands twice.
+def without_repeats(value: Any) -> Any:
+    """Return names, as they are given, of which none stands twice letter by letter.
 
     Raises:
         ValueError: one does.
     """
-    if value is not None and len(set(value)) != len(value):
+    names = (
+        [one for one in value if isinstance(one, str)] if isinstance(value, list | tuple) else []
+    )
+    if len(set(names)) != len(names):
         raise ValueError("must not repeat")
     return value
 
 
 #: Text that PostgreSQL and JSON can hold: no NUL, no half of a surrogate pair.
 Text = Annotated[str, AfterValidator(_no_nul), AfterValidator(encodable)]
-#: A label's name: 1 to 200 characters, not blank.
+
+
+def _tidy_name(value: str) -> str:
+    if not (found := tidy(value)) or not fold(value):
+        raise ValueError("has nothing to be seen")
+    return found
+
+
+#: A label's name: 1 to 200 characters, not blank; blanks around it do not count.
 LabelName = Annotated[
     str,
     Field(min_length=1, max_length=200, pattern=r"\S"),
     AfterValidator(_no_nul),
     AfterValidator(encodable),
+    AfterValidator(_tidy_name),
 ]
 #: A W3C trace context; what is none is passed over where it is used.
 Trace = Annotated[Text, Field(max_length=200)]

@@ -3,10 +3,11 @@
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from schemas.callback import AnswerType, MatchedTag
 from schemas.image import Failure
+from schemas.operator_event import OperatorEventType
 
 
 class _Part(BaseModel):
@@ -50,3 +51,11 @@ class WebhookBody(_Part):
     type: AnswerType
     timestamp: datetime
     data: WebhookData
+
+
+class OperatorBody(_Part):
+    """The whole body of an operator event's webhook; `timestamp` is when it was noticed."""
+
+    type: OperatorEventType
+    timestamp: datetime
+    data: dict[str, JsonValue]

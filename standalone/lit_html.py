@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.settings import StandaloneSettings, load
 from standalone.environment import cache_directory
-from standalone.failures import NotSupported, ServerFailed
+from standalone.failures import DownloadFailed, NotSupported
 from standalone.kafka.jars import LOCK_FILE, Jar, fetch_alone, parse_lock
 
 _GROUP, _ARTIFACT = "org.webjars.npm", "lit-html"
@@ -34,7 +34,7 @@ def fetch_lit_html(cache: Path) -> Path:
 
     Raises:
         NotSupported: another content came than the lock names, or jgo is not installed.
-        ServerFailed: the download failed.
+        DownloadFailed: the download failed.
     """
     return fetch_alone(lit_html_jar(), cache / "kafka")
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         fetched = fetch_lit_html(cache_directory(load(StandaloneSettings).home))
         for wanted in arguments:
             shutil.copyfile(fetched, wanted)
-    except (NotSupported, ServerFailed, OSError) as error:
+    except (NotSupported, DownloadFailed, OSError) as error:
         print(
             f"lit-html could not be fetched: {error}\nall works but the page at /, which says so;"
             " `make page` tries again",

@@ -5,15 +5,20 @@ Ctrl-C or SIGTERM stops everything; a second one does it at once.
 
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 
-from standalone.demo.archive_client import ArchiveClient, ArchiveFailed, admin_key
+from standalone.demo.archive_client import (
+    ArchiveClient,
+    ArchiveFailed,
+    admin_key,
+    credentials,
+)
 from standalone.demo.main_job import READY_TIMEOUT_S, Wish, run_demo
 from standalone.shell import write_shell_file
 from standalone.signals import run_until_told
+from standalone.supervision.plan import StandalonePlan
 from standalone.supervision.planning import make_plan
 from standalone.supervision.supervisor import Supervisor
 
@@ -48,27 +53,32 @@ def run_up(watched: Path | None) -> int:
         def work() -> int:
             say(f"model: {plan.model.model} ({plan.model.reason})")
             supervisor.start()
-            home, environment = plan.settings.home, supervisor.environment()
-            url = supervisor.ingress_url
-            shell_file = write_shell_file(home, environment, plan.inherited, URL=url)
-            say(f"up: {url}, logs in {home / 'logs'}; Ctrl-C stops it")
-            say(f"in another terminal:  . {shlex.quote(str(shell_file))}")
-            _say_link(url, home, environment)
+            _say_ways_in(plan, supervisor)
             supervisor.wait()
             return 0
 
         return run_until_told(work, stop=supervisor.stop, kill=supervisor.kill, say=say)
 
 
-def _say_link(url: str, home: Path, environment: Mapping[str, str]) -> None:
-    """Tell how to get into the page; the archive is up even where that fails."""
+def _say_ways_in(plan: StandalonePlan, supervisor: Supervisor) -> None:
+    """Tell how to reach the archive once it listens; it is up even where that fails."""
+    home, environment, url = plan.settings.home, supervisor.environment(), supervisor.ingress_url
+    keys: dict[str, str] = {}
+    link = ""
     try:
-        with ArchiveClient(url, admin_key(home, environment)) as archive:
+        access, admin = credentials(home, environment), admin_key(home, environment)
+        keys = {"KEY": access.key, "WEBHOOK_SECRET": access.signing_secret, "ADMIN": admin}
+        with ArchiveClient(url, admin, plan.certificate) as archive:
             archive.wait_until_ready(READY_TIMEOUT_S)
-            say(f"the page:  {archive.page_link()}")
-        say("  signs you in, once and within ten minutes; photo-archive link makes another")
-    except (ArchiveFailed, httpx.HTTPError) as error:
+            link = archive.page_link()
+    except (ArchiveFailed, httpx.HTTPError, OSError) as error:
         say(f"no link to the page: {error}")
+    shell_file = write_shell_file(home, environment, plan.inherited, URL=url, **keys)
+    say(f"up: {url}, logs in {home / 'logs'}; Ctrl-C stops it")
+    say(f"in another terminal:  . {shlex.quote(str(shell_file))}")
+    if link:
+        say(f"the page:  {link}")
+        say("  signs you in, once and within ten minutes; photo-archive link makes another")
 
 
 def run_the_demo(photos: Path | None, *, once: bool, model: str) -> int:

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from core.errors import ConfigurationError
 from core.settings import StandaloneSettings, load
 from standalone.failures import DirectoryLocked
-from standalone.shell import read_shell_file
+from standalone.shell import FILE_NAME, read_shell_file
 from standalone.supervision.planning import make_plan
 from standalone.supervision.supervisor import Supervisor
 
@@ -40,8 +41,13 @@ def reach(*, say: Callable[[str], None]) -> Iterator[tuple[Path, Mapping[str, st
     try:
         with at_rest(say=say) as found:
             yield found
-    except _Runs:
-        yield _home(), read_shell_file(_home())
+    except _Runs as error:
+        settings = read_shell_file(_home())
+        if "DATABASE_URL" not in settings:
+            raise ConfigurationError(
+                f"{error}. It is not up yet: {_home() / FILE_NAME} says where it is when it is"
+            ) from error
+        yield _home(), settings
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Settings carry their meaning in docs/operations.md, by hand; names and defaults 
 
 import re
 from pathlib import Path
+from textwrap import indent
 
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
@@ -13,16 +14,20 @@ from pydantic import SecretStr
 from core.settings import GROUPS, Settings, variables
 from core.telemetry.events import EVENTS
 from core.telemetry.metrics import Metrics
-from tests import schema_text
+from tests import dashboard, schema_text
 from tests.log_events import levels_of_events
 
 ROOT = Path(__file__).parents[1]
 OPERATIONS = ROOT / "docs" / "operations.md"
 ENV_EXAMPLE = ROOT / ".env.example"
+KUBERNETES_ALARMS = ROOT / "deploy" / "kubernetes" / "components" / "monitoring" / "alarms.yaml"
 #: What only docker-compose.yml reads; the others it names are settings of ours.
 COMPOSE_ONLY = {
     "POSTGRES_PASSWORD": "of the database in docker-compose.yml; any characters",
     "PUBLISHED_PORT": "where docker-compose.yml publishes the page (8080)",
+    "POSTGRES_MEMORY": "limit of PostgreSQL's memory in docker-compose.yml (2g)",
+    "TAGGING_MEMORY": "limit of each tagging container (6g)",
+    "DELIVERY_MEMORY": "limit of each delivery container (4g)",
     "PHOTOS_DIR": "the folder that docker-compose.yml mounts at /photos (./photos)",
 }
 EXAMPLE = re.compile(r"<!-- (examples/[\w.]+): make docs -->")
@@ -134,6 +139,17 @@ def operations(text: str) -> str:
     return between(text, "events", events_table())
 
 
+def kubernetes_alarms() -> str:
+    """Return the alarms of deploy/prometheus as the Prometheus Operator takes them."""
+    rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text(encoding="utf-8")
+    _, _, groups = rules.partition("\ngroups:\n")
+    return (
+        "# Made by `make docs` of deploy/prometheus/rules.yml: change it there.\n"
+        "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n"
+        "metadata:\n  name: photo-archive\nspec:\n  groups:\n" + indent(groups, "  ")
+    )
+
+
 def with_examples(text: str) -> str:
     """Return a document whose marks `<!-- examples/FILE: make docs -->` hold the files."""
     for name in EXAMPLE.findall(text):
@@ -151,6 +167,8 @@ def main() -> None:
             document.write_text(with_examples(text), encoding="utf-8")
     OPERATIONS.write_text(operations(OPERATIONS.read_text(encoding="utf-8")), encoding="utf-8")
     ENV_EXAMPLE.write_text(env_example(meanings()), encoding="utf-8")
+    dashboard.write()
+    KUBERNETES_ALARMS.write_text(kubernetes_alarms(), encoding="utf-8")
     schema_text.write()
 
 

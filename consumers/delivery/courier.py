@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from functools import partial
 from math import ceil
 from random import Random
-from typing import Protocol
+from typing import Annotated, Protocol
 from uuid import UUID
+
+from pydantic import Field, TypeAdapter
 
 from consumers.delivery.attempts import (
     DETAIL_CHARS,
@@ -37,7 +39,7 @@ from core.errors import (
 from core.failpoints import reach
 from core.storage.delivery.deliveries import Attempt, Leased
 from core.telemetry import tracing
-from core.webhooks.body import build_body
+from core.webhooks.body import build_body, build_operator_body
 from core.webhooks.schedule import (
     OWN_FAULT_DELAY_S,
     Attempts,
@@ -46,7 +48,8 @@ from core.webhooks.schedule import (
 from core.webhooks.sender import BODY_S, Message, WebhookSender
 from schemas.callback import AnswerType, CallbackRequested, host_of
 from schemas.image import Failure
-from schemas.webhook import WebhookBody, WebhookData, WebhookImage, WebhookOther
+from schemas.operator_event import OperatorNotice
+from schemas.webhook import OperatorBody, WebhookBody, WebhookData, WebhookImage, WebhookOther
 
 # Bytes in memory per byte of a picture, at most: the copy without metadata 1, its base64 in pieces
 # 4/3 and joined 4/3, in all 11/3. A copy that is encoded anew may be larger than its original; that
@@ -103,6 +106,11 @@ class Pictures(Protocol):
         ...
 
 
+Outgoing = CallbackRequested | OperatorNotice
+#: Answers first, of which there are most. Each needs a field that the other has not.
+_OUTGOING: TypeAdapter[Outgoing] = TypeAdapter(
+    Annotated[Outgoing, Field(union_mode="left_to_right")]
+)
 #: Returns what signs for an owner's address, the newest first: `adapters.StoredSecrets.of`.
 Secrets = Callable[[str | None, str], Awaitable[Sequence[str]]]
 
@@ -130,10 +138,10 @@ class WebhookCourier:
         Raises:
             TransientError: a fault of our own, before anything was sent: see `failed`.
         """
-        event = CallbackRequested.model_validate_json(lease.event)
+        event = outgoing_of(lease.event)
         with tracing.doing(
             "deliver webhook",
-            event.traceparent,
+            None if isinstance(event, OperatorNotice) else event.traceparent,
             since_ns=_due_ns(lease),
             attributes={
                 "query_id": str(lease.query_id),
@@ -143,7 +151,7 @@ class WebhookCourier:
         ) as trace:
             return await self._deliver(lease, event, trace)
 
-    async def _deliver(self, lease: Leased, event: CallbackRequested, trace: str | None) -> Tried:
+    async def _deliver(self, lease: Leased, event: Outgoing, trace: str | None) -> Tried:
         secrets = await self.secrets(event.owner, event.url)
         async with self.budget.hold() as held:
             body = await self._compose(lease, event, held.reserve)
@@ -203,7 +211,11 @@ class WebhookCourier:
         )
         return tried_of(outcome, verdict, started_at, took_ms)
 
-    async def _compose(self, lease: Leased, event: CallbackRequested, reserve: Reserve) -> bytes:
+    async def _compose(self, lease: Leased, event: Outgoing, reserve: Reserve) -> bytes:
+        if isinstance(event, OperatorNotice):
+            return build_operator_body(
+                OperatorBody(type=event.type, timestamp=event.happened_at, data=event.data)
+            )
         if event.image_id is None:
             return build_body(_body(event, others=self._others(event)))
         picture = await self.pictures.outgoing(
@@ -228,6 +240,11 @@ class WebhookCourier:
             WebhookOther(id=other.image_id, score=other.score, url=self.link(other.image_id))
             for other in event.others
         )
+
+
+def outgoing_of(event: str) -> Outgoing:
+    """Return what a row of the schedule is about: an answer, or an operator event."""
+    return _OUTGOING.validate_json(event)
 
 
 def image_gone(image_id: UUID) -> ImageMissing:

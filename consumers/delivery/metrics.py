@@ -57,6 +57,7 @@ class LaneMetrics:
         self._shown_at = now
         self.metrics.delivery_in_flight.set(pacer.in_flight)
         self.metrics.delivery_breakers_open.set(pacer.open_breakers(now))
+        self.metrics.delivery_breaker_oldest.set(pacer.longest_broken_s(now))
         worst = pacer.worst(WORST_TARGETS)
         for gone in self._named - worst.keys():
             self.metrics.delivery_target_failures.remove(gone)

@@ -23,6 +23,9 @@ MAX_OPEN_S = 300.0
 WINDOW_ATTEMPTS = 200  # last attempts considered: enough for a percentage, and a bound on memory
 MAX_TARGETS = 10_000
 MIN_WAIT_S = 0.001
+#: A broken target that nobody has tried for longer has nothing left to be tried with: the longest
+#: pause of the schedule is a day, and its jitter a fifth of that.
+UNTRIED_S = 30 * 3600.0
 
 
 class Tier(IntEnum):
@@ -120,6 +123,7 @@ class _Pace:
     tier: Tier = Tier.NEW
     failures_in_row: int = 0
     opens: int = 0  # in a row, without a good answer between
+    broken_at: float = inf  # when the first of them opened
     opened_until: float = -inf  # by the breaker
     paused_until: float = -inf  # by a Retry-After
 
@@ -151,6 +155,15 @@ class Pacer:
     def open_breakers(self, now: float) -> int:
         """Return how many targets are not tried for now because they failed."""
         return sum(target.is_broken(now) for target in self._targets.values())
+
+    def longest_broken_s(self, now: float) -> float:
+        """Return how long ago the breaker of the target opened that has failed longest; 0: none."""
+        broken = (
+            now - one.broken_at
+            for one in self._targets.values()
+            if one.opens and one.outcomes and now - one.outcomes[-1].at < UNTRIED_S
+        )
+        return max(broken, default=0.0)
 
     def worst(self, count: int) -> dict[str, int]:
         """Return the targets with the most failures in a row, with their number."""
@@ -261,7 +274,7 @@ class Pacer:
         closed, target.opens, target.failures_in_row = target.opens > 0, 0, 0
         if closed:
             target.outcomes.clear()
-            target.cap, target.opened_until = 1, -inf
+            target.cap, target.opened_until, target.broken_at = 1, -inf, inf
         slow = took_s > self._limits.slow_s
         target.tier = Tier.SUSPECT if slow else Tier.STEADY
         most = max(FIRST_CAP, self._limits.per_target // 2) if slow else self._limits.per_target
@@ -275,6 +288,7 @@ class Pacer:
         if now < target.closed_until or not (target.opens or _is_failing(target, now)):
             return BreakerChange(opens=target.opens)
         target.opens += 1
+        target.broken_at = min(target.broken_at, now)
         target.opened_until = now + min(MAX_OPEN_S, self._limits.open_s * 2 ** (target.opens - 1))
         return BreakerChange(opened=True, opens=target.opens)
 

@@ -28,7 +28,10 @@ class DeliveryRole:
 
     async def apply(self, items: Sequence[DeliveryItem], tx: Transaction) -> Outcome:
         """Write the rows."""
-        events = {it.plan: it.received.event for it in items if isinstance(it.plan, UUID)}
+        events: dict[UUID, CallbackRequested] = {}
+        for item in items:
+            if isinstance(item.plan, UUID):  # of two requests under one id the first counts
+                events.setdefault(item.plan, item.received.event)
         await self.schedule(tx, events)
         reach("delivery.scheduled")
         return Outcome(

@@ -10,6 +10,7 @@ import structlog
 from consumers.query.answering import Understood
 from core.errors import PermanentError, QueryInvalid
 from core.language.lemmatizer import Lemmatizer
+from core.relevance.familiar import FamiliarNames
 from core.relevance.matching import LabelIndex, missing_aliases
 from core.relevance.terms import NamedLabel
 from core.storage import labels
@@ -49,11 +50,12 @@ class LabelLanguage:
                 return
             everything = await labels.everything(connection)
             current = await labels.current(connection)
-        if current.version != self._state[0]:
-            _warn_of_unnamed(current.labels)
         self._index = await asyncio.to_thread(
-            LabelIndex.build, everything.labels, self.lemmatizer.lemmatize
+            FamiliarNames.load().index, everything.labels, self.lemmatizer.lemmatize
         )
+        if current.version != self._state[0]:
+            ours = {label.id for label in current.labels}
+            _warn_of_unnamed([label for label in self._index.labels if label.id in ours])
         self._state = (everything.version, state[1])
 
     async def understand(self, text: str) -> Understood | PermanentError:

@@ -11,6 +11,7 @@ import structlog
 
 from consumers.best_images import BestImages
 from consumers.tagging.arrivals import Arrival, is_scanned
+from consumers.tagging.teaching import Teaching
 from core.blobs.store import KEPT, BlobStore
 from core.errors import PermanentError
 from core.messaging.role import Received
@@ -31,6 +32,7 @@ from core.storage.folders import jobs
 from core.tags import ImageTags, Made, Postponed, Slowness, Tagged, TagRequest, TagScore
 from core.transaction import Database, Transaction
 from core.vision.tagger import ClipTagger, Result
+from schemas.names import distinct
 
 log = structlog.get_logger(__name__)
 
@@ -69,12 +71,17 @@ class LabelledTagger:
             if version == self.clip.label_version:
                 return
             current = await labels.current(connection)
-        await self.clip.use_labels(current.labels, current.version)
+        teaching = Teaching(self.database, self.clip)
+        while (learnt := await teaching.lessons(current.labels, current.version)) is None:
+            async with self.database.connection() as connection:
+                current = await labels.current(connection)
+        await self.clip.use_labels(current.labels, current.version, learnt)
 
     async def tag_all(
         self, contents: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]
     ) -> list[Result]:
         """Return one result per image, in order."""
+        requests = await self._spelled(requests)
         digests = await asyncio.to_thread(_digests, contents)
         known = await self._known(digests)
         first = _first_places(digests, known)
@@ -95,6 +102,20 @@ class LabelledTagger:
             if not isinstance(content, bytes)
             else results[at if at in results else first[digests[at]]]
             for at, content in enumerate(contents)
+        ]
+
+    async def _spelled(self, requests: Sequence[TagRequest]) -> list[TagRequest]:
+        """Return the requests with own labels as they are spelled where they are known."""
+        names = {name for request in requests for name in request.labels or ()}
+        if not names:
+            return list(requests)
+        async with self.database.connection() as connection:
+            spelling = await labels.spelled(connection, names)
+        return [
+            request
+            if request.labels is None
+            else replace(request, labels=distinct(spelling[name] for name in request.labels))
+            for request in requests
         ]
 
     async def _tag_again(
@@ -197,6 +218,11 @@ class PostgresTags:
         if len(label_ids) < len(names):
             await image_tags.lock(tx, [row.image_id for row in rows])
             label_ids = await labels.ensure(tx, names)
+        if any(row.label_version is None for row in rows):
+            # Somebody may have added one in another spelling since the tags were made.
+            spelling = await labels.spelled(tx, names)
+            rows = [_spelled_so(row, spelling) for row in rows]
+            label_ids |= {spelling[name]: number for name, number in label_ids.items()}
         await self.best.begin(tx)
         await self.best.offer(tx, await image_tags.replace(tx, rows, label_ids))
 
@@ -254,6 +280,11 @@ class PromptBlobs:
     async def keep(self, content: bytes) -> str:
         """Keep bytes that came inside a record; return their URI. Idempotent."""
         return await self.store.keep(content)
+
+
+def _spelled_so(row: image_tags.TaggedImage, spelling: Mapping[str, str]) -> image_tags.TaggedImage:
+    tags = tuple(TagScore(spelling[tag.tag], tag.score) for tag in row.tags.tags)
+    return replace(row, tags=replace(row.tags, tags=tags))
 
 
 def _parked(received: Received[Arrival], why: Slowness, made: Made) -> parked_images.ParkedImage:

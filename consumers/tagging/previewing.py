@@ -5,18 +5,18 @@ stay in the model's cache, so that applying the labels later is fast.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import structlog
 
+from consumers.tagging.preview_tally import PreviewTally
+from consumers.tagging.teaching import Teaching
 from core.errors import TransientError
 from core.repeating import every
 from core.storage.scoring import label_previews
-from core.storage.scoring.label_previews import Asked, SampledImage
-from core.tags import TagScore
+from core.storage.scoring.label_previews import NOTHING_DRAWN, Asked, SampledImages
 from core.transaction import Database
 from core.vision.tagger import ClipTagger
 
@@ -25,10 +25,8 @@ log = structlog.get_logger(__name__)
 IDLE_S = 0.5  # a client waits for the preview
 LEASE_S = 120.0  # text features of thousands of labels take a minute on two cores
 MAX_ATTEMPTS = 3  # labels that crash the process must not do so again and again
-MAX_EXAMPLES = 12
-MAX_LABELS_SHOWN = 1_000
-
-Tags = tuple[TagScore, ...]
+IMAGES_PER_PORTION = 10_000
+SCORES_PER_PORTION = 4_000_000  # of float64: 32 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,72 +63,32 @@ class Previewing:
         return True
 
     async def _outcome(self, asked: Asked) -> dict[str, Any]:
+        lessons = await Teaching(self.database, self.clip).learn(asked.labels)
+        score = await self.clip.scorer_under(asked.labels, lessons)
+        tally = PreviewTally([label.name for label in asked.labels], score)
+        portion = max(1, min(IMAGES_PER_PORTION, SCORES_PER_PORTION // len(asked.labels)))
+        drawn, after, left = NOTHING_DRAWN, None, asked.sample
+        # One portion is scored while the next one is read.
+        while left > 0:
+            size = min(portion, left)
+            left -= size
+            # Not a TaskGroup, which would wrap an outage in a group.
+            (drawn, after), _ = await asyncio.gather(
+                self._read(size, after), asyncio.to_thread(tally.add, drawn)
+            )
+            if after is None:
+                break
+        await asyncio.to_thread(tally.add, drawn)
         async with self.database.connection() as connection:
-            images = await label_previews.sample(connection, self.clip.identity, asked.sample)
-        after = await self.clip.score_under(
-            asked.labels, [image.embedding for image in images], [image.top_k for image in images]
-        )
-        shown = [image.decided.shown(tags) for image, tags in zip(images, after, strict=True)]
-        names = [label.name for label in asked.labels]
-        return await asyncio.to_thread(compare, images, shown, names)
+            before = await label_previews.shown(connection, list(tally.examples))
+        return tally.outcome(before)
+
+    async def _read(self, size: int, after: UUID | None) -> tuple[SampledImages, UUID | None]:
+        async with self.database.connection() as connection:
+            last = await label_previews.last_of(connection, size, after)
+            model = self.clip.identity
+            return await label_previews.sample(connection, model, size, after), last
 
 
 def _postponed(error: TransientError) -> None:
     log.info("preview_postponed", detail=str(error)[:200])
-
-
-def compare(
-    images: Sequence[SampledImage], after: Sequence[Tags], names: Sequence[str]
-) -> dict[str, Any]:
-    """Return what changes, as JSON: figures, per label, and examples with a new best tag first.
-
-    Args:
-        images: with their present tags.
-        after: the tags they would get, in the same order.
-        names: the labels that would be in force.
-    """
-    had, gets, gained, lost = (Counter[str]() for _ in range(4))
-    changed: list[tuple[SampledImage, Tags]] = []
-    for image, tags in zip(images, after, strict=True):
-        old, new = {tag.tag for tag in image.tags}, {tag.tag for tag in tags}
-        had.update(old)
-        gets.update(new)
-        gained.update(new - old)
-        lost.update(old - new)
-        if [tag.tag for tag in image.tags] != [tag.tag for tag in tags]:
-            changed.append((image, tags))
-    changed_best = [one for one in changed if _best(one[0].tags) != _best(one[1])]
-    shown = sorted({*had, *names}, key=lambda name: (-gained[name] - lost[name], name))
-    return {
-        "images": len(images),
-        "changed": len(changed),
-        "changed_best": len(changed_best),
-        "labels": [
-            {
-                "name": name,
-                "before": had[name],
-                "after": gets[name],
-                "gained": gained[name],
-                "lost": lost[name],
-            }
-            for name in shown[:MAX_LABELS_SHOWN]
-        ],
-        "examples": [_example(*one) for one in (changed_best or changed)[:MAX_EXAMPLES]],
-    }
-
-
-def _best(tags: Tags) -> str | None:
-    return tags[0].tag if tags else None
-
-
-def _example(image: SampledImage, after: Tags) -> dict[str, Any]:
-    return {
-        "image_id": str(image.image_id),
-        "image_path": image.path,
-        "before": _shown(image.tags),
-        "after": _shown(after),
-    }
-
-
-def _shown(tags: Tags) -> list[dict[str, Any]]:
-    return [{"tag": tag.tag, "score": tag.confidence} for tag in tags]

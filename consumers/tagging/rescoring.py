@@ -16,6 +16,7 @@ import structlog
 
 from consumers.best_images import BestImages
 from consumers.tagging.adapters import LabelledTagger
+from consumers.tagging.teaching import Teaching
 from core.errors import TransientError
 from core.repeating import every
 from core.storage import labels
@@ -66,6 +67,9 @@ class Rescoring:
         model = self.tagger.identity
         async with self.database.connection() as connection:
             version, _ = await labels.state(connection)
+        if version and await Teaching(self.database, self.tagger.clip).is_ready(version):
+            version = await self._begin_again(version)
+        async with self.database.connection() as connection:
             if version == 0 or not await rescoring.is_needed(connection, model, version):
                 return False
             if not await rescoring.lease(connection, model, version, self.name, LEASE_S):
@@ -83,6 +87,14 @@ class Rescoring:
             await rescoring.finish(connection, model, version, self.name)
         log.info("rescoring_finished", version=version, model=model)
         return False
+
+    async def _begin_again(self, version: int) -> int:
+        """Have all images scored again, as a label that photos teach waits no more."""
+        async with self.database.transaction() as tx:
+            if await labels.lock_version(tx) == version:
+                version = await labels.raise_version(tx)
+        log.info("labels_taught_again", version=version)
+        return version
 
     async def _work_off(self, rest: "_Rest") -> None:
         while batch := await rest.next():

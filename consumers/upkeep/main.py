@@ -3,6 +3,7 @@
 from consumers.best_images import BestImages
 from consumers.upkeep.changing import ImageChanging
 from consumers.upkeep.chores import Chore, Upkeep
+from consumers.upkeep.operator_notices import OperatorNotices
 from consumers.upkeep.pruning import Pruner
 from consumers.upkeep.repair import BestImagesRepair, postponed
 from core.blobs.keepers import keeper_of
@@ -12,7 +13,7 @@ from core.storage.archive import following, statistics
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.best import noted
 from core.storage.deciding import image_changes
-from core.storage.delivery import lanes
+from core.storage.delivery import lanes, operator_events
 from core.storage.stream import changes
 from core.telemetry.metrics import Metrics
 from core.transaction import Database, Transaction
@@ -22,6 +23,7 @@ REPAIR_S = 1.0
 FOLD_S = 1.0
 FOLLOW_S = 1.0
 FORGET_S = 60.0
+TELL_S = 5.0  # a heartbeat's interval: what is told stands there no sooner
 
 
 def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
@@ -39,6 +41,7 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
     )
     is_softmax = load(TaggingSettings).scoring == "softmax"
     repair = BestImagesRepair(database, is_softmax=is_softmax)
+    notices = OperatorNotices(database)
     changing = ImageChanging(database, BestImages(is_softmax=is_softmax))
 
     async def fold() -> bool:
@@ -69,6 +72,7 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
             Chore("image_changes", FOLLOW_S, image_changes.are_open, changing.step),
             Chore("lanes", PRUNE_S, _always, reopen),
             Chore("changes", FORGET_S, _always, forget),
+            Chore("operator_events", TELL_S, operator_events.have_listeners, notices.step),
         ),
         moved=metrics.signs.part("upkeep").moved,
     )

@@ -29,6 +29,10 @@ ENDED = timedelta(days=1)
 MEMBERS = timedelta(days=365)
 #: Changes to many images, once they can be undone no more.
 CHANGES = timedelta(days=30)
+#: What operators were told of: longer than `operator_events.TOLD_WITHIN`, or it is told twice.
+TOLD = timedelta(days=7)
+#: Counts of images tagged in an hour: two days of them are shown.
+HOURS = timedelta(days=30)
 #: Larger thumbnails are many times as large as small ones, and made anew when asked for.
 LARGE_THUMBS = timedelta(days=30)
 KEPT_PORTION = 500
@@ -42,6 +46,7 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "failures": settings.failures_days,
         "dead_letters": settings.dead_letters_days,
         "target_events": settings.failures_days,
+        "targets": settings.failures_days,
         "jobs": settings.jobs_days,
         "tombstones": settings.tombstones_days,
         "deleted_queries": settings.tombstones_days,
@@ -60,6 +65,8 @@ def ages(settings: RetentionSettings) -> dict[str, timedelta]:
         "sessions": ENDED,
         "session_codes": ENDED,
         "large_thumbs": LARGE_THUMBS,
+        "operator_events": TOLD,
+        "totals": HOURS,
     }
     return kept | dict.fromkeys(gone, UNREFERENCED) | undo | own
 

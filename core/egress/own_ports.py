@@ -9,6 +9,7 @@ import socket
 from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
+from core.addresses import each_host
 from core.egress.addresses import IPAddress, parse_address
 from core.settings import (
     DatabaseSettings,
@@ -34,7 +35,9 @@ def own_ports(
     """Return the ports of the archive's own servers, wherever these run."""
     brokers = {_port(f"//{one.strip()}") for one in kafka.bootstrap_servers.split(",")}
     ports = {ingress.port, telemetry.metrics_port, *brokers}
-    ports.add(_port(database.url.get_secret_value()) or POSTGRES_PORT)
+    for url in (database.url, database.pooler_url):
+        for one in each_host(url.get_secret_value()) if url.get_secret_value() else ():
+            ports.add(_port(one) or POSTGRES_PORT)
     if "home" in standalone.model_fields_set:  # the supervisor tells its processes where it lives
         ports.update(port + 1 for port in brokers)
         ports.update(range(standalone.metrics_port, standalone.metrics_port + STANDALONE_METRICS))

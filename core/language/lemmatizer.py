@@ -1,13 +1,14 @@
 """Text to tokens with their lemmas, the language chosen token by token from the script."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Lock
 from typing import Protocol
 
 from core.language.english import English
 from core.language.exceptions import Exceptions, parse_exceptions
+from core.language.lookalikes import in_either_script
 from core.language.normalisation import normalise
 from core.language.russian import Russian
 from core.language.tokenizer import SpacyTokenizer
@@ -83,6 +84,14 @@ class Lemmatizer:
             return tuple(map(self._token, filter(_is_word, self._tokenizer.split(word))))
 
     def _token(self, piece: str) -> LemmatizedWord:
+        written = self._in_one_script(piece)
+        meant = [self._in_one_script(other) for other in in_either_script(piece)]
+        if not meant:
+            return written
+        lemmas = frozenset[str]().union(written.lemmas, *(word.lemmas for word in meant))
+        return replace(written, lemmas=lemmas)
+
+    def _in_one_script(self, piece: str) -> LemmatizedWord:
         for language in self._languages:
             if language.covers(piece):
                 lemmas = self._exceptions.get(piece) or language.lemmas(piece)

@@ -18,12 +18,14 @@ _JOINER_CHARACTERS = "'.,:"
 def normalise(text: str) -> str:
     """Return the text case-folded, composed, with single spaces between words.
 
+    Compatible characters are one: full-width letters, ligatures, circled digits.
+
     Keeps letters, digits and their marks, and `'` `.` `,` `:` where they stand inside a word or a
     number. All else separates words: hyphens and underscores ("Victory-Day", "9-мая"), emoji,
     control characters, NUL. Invisible characters (soft hyphen, direction marks, joiners) and
     stress marks after Cyrillic letters are removed. Applying it twice changes nothing.
     """
-    folded = unicodedata.normalize("NFC", _fold(text))
+    folded = unicodedata.normalize("NFKC", _fold(text))
     joined = {match.start() for match in _JOINERS.finditer(folded)}
     characters = [
         character
@@ -35,13 +37,14 @@ def normalise(text: str) -> str:
 
 
 def _fold(text: str) -> str:
-    """Return the text case-folded and composed (NFC), without invisible characters."""
-    shaped = "".join(map(_shape, text))
+    """Return the text case-folded and composed (NFKC), without invisible characters."""
+    # Apostrophes first: an acute accent (U+00B4) is a blank with a mark by compatibility.
+    shaped = "".join(map(_shape, text.translate(_APOSTROPHES)))
     # Case folding may decompose a character, and composing may yield one that folds again
     # (U+0345, U+1FB3). Unicode's canonical caseless matching therefore normalises, folds and
     # normalises again.
-    decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFC", shaped).casefold())
-    composed = unicodedata.normalize("NFC", decomposed.casefold())
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", shaped).casefold())
+    composed = unicodedata.normalize("NFKC", decomposed.casefold())
     return _STRESS.sub("", composed).translate(_APOSTROPHES)
 
 

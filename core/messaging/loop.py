@@ -25,7 +25,7 @@ from core.messaging.outbox import OutboxPublisher, Sweeper
 from core.messaging.pipeline import Pipeline
 from core.messaging.preparing import Preparer
 from core.messaging.session import RoleParts, Session
-from core.messaging.watching.watchdog import Watchdog
+from core.messaging.watching.watchdog import Stalled, Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,10 @@ async def run_role(parts: RoleParts[E, P], stop: asyncio.Event) -> None:
             for task in [*running, *pipeline.pending()]:
                 task.cancel()
     except BaseExceptionGroup as group:
-        raise innermost(group) from group
+        error = innermost(group)
+        if isinstance(error, Stalled) and error.waits_for is not None:
+            await member.give_back()
+        raise error from group
     finally:
         await parts.client.stop()
 

@@ -169,9 +169,19 @@ class Member(Generic[E, P]):
         except TransientError as error:
             log.info("last_commit_failed", error=str(error))
         reach("leave.committed")
+        await self.give_back()
+        reach("leave.released")
+
+    async def give_back(self) -> None:
+        """Give our progress rows back: the next claim then counts no death against a record.
+
+        Where PostgreSQL is away nobody claims; when it is back that claim counts one, which the
+        first progress clears.
+        """
         try:
             async with self._parts.database.connection() as connection:
-                await self._parts.ledger.release(connection, self._parts.owner, epochs)
+                await self._parts.ledger.release(
+                    connection, self._parts.owner, self._session.tracker.ready()
+                )
         except TransientError as error:
             log.info("release_failed", error=str(error))
-        reach("leave.released")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from core.tags import Label
+from schemas.names import fold
 
 MOST_NAMES = 3
 #: Share of the pairs of letters that both have (Dice's coefficient); below it nobody would call two
@@ -40,5 +41,5 @@ class NearNames:
 
 
 def _pairs(name: str) -> frozenset[str]:
-    folded = f" {name.casefold()} "
+    folded = f" {fold(name)} "
     return frozenset(folded[at : at + 2] for at in range(len(folded) - 1))

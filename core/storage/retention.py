@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from core.storage.delivery import deliveries
+from core.storage.delivery import deliveries, operator_events
 from core.storage.locks import PRUNING
 from core.storage.stream import heartbeats
 from core.transaction import Transaction
@@ -40,6 +40,16 @@ _AGED = {
     "target_events": """
         DELETE FROM target_events WHERE id IN (
             SELECT id FROM target_events WHERE at < now() - $1::interval LIMIT $2)
+    """,
+    "targets": """
+        DELETE FROM targets WHERE target IN (
+            SELECT target FROM targets
+            WHERE disabled_at IS NULL AND changed_at < now() - $1::interval LIMIT $2)
+    """,
+    "totals": """
+        DELETE FROM totals WHERE (kind, audience, key) IN (
+            SELECT kind, audience, key FROM totals
+            WHERE kind = 'hour' AND key < hour_of(now() - $1::interval) LIMIT $2)
     """,
     "outbox_places": """
         DELETE FROM outbox_places WHERE outbox_id IN (
@@ -77,6 +87,7 @@ _AGED = {
             SELECT target, instance FROM target_health
             WHERE updated_at < now() - $1::interval LIMIT $2)
     """,
+    "operator_events": operator_events.PRUNE,
     "members": """
         DELETE FROM members WHERE (grp, instance) IN (
             SELECT grp, instance FROM members WHERE updated_at < now() - $1::interval LIMIT $2)

@@ -2,6 +2,7 @@
 
 import struct
 from array import array
+from collections.abc import Sequence
 
 
 def vector_text(embedding: bytes) -> str:
@@ -10,9 +11,18 @@ def vector_text(embedding: bytes) -> str:
     return "[" + ",".join(f"{value:.6g}" for value in values) + "]"
 
 
+def rows_from_wire(vectors: Sequence[bytes]) -> bytes:
+    """Return float16 little endian, one vector after the other, for many of one dimension."""
+    return _swapped(b"".join(vector[4:] for vector in vectors))
+
+
 def from_wire(vector: bytes) -> bytes:
     """Return float16 little endian for what `halfvec_send` gives: two int16, then big endian."""
-    values = array("H", vector[4:])
+    return _swapped(vector[4:])
+
+
+def _swapped(halves: bytes) -> bytes:
+    values = array("H", halves)
     if values.itemsize != 2:  # pragma: no cover - no such platform is known
         raise RuntimeError("array('H') is not of 16 bits here")
     values.byteswap()

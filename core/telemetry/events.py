@@ -42,6 +42,7 @@ _CONSUMING = {
 }
 _OUTBOX = {
     "broker_away": "Events could not be published at once; the sweeper does it",
+    "operator_event": "Something that operators are told of happened; endpoints that asked get it",
     "outbox_delete_failed": "Published rows could not be deleted; they are published again",
     "outbox_row_quarantined": "Kafka refuses an event for good; the row stays, marked",
     "outbox_swept": "Rows that nobody had published were published",
@@ -63,6 +64,7 @@ _TAGGING = {
     "engine_judged": "How near the quantised model comes to the exact one",
     "engine_quantising": "The quantised model is made; it is kept for the next start",
     "engine_refused": "The engine wished for cannot be used, and why; another one is",
+    "labels_learnt": "A model has learnt labels from their photos, for a version of the labels",
     "labels_previewed": "A preview of other labels was made",
     "model_moved_to_cpu": "The accelerator's memory did not suffice; the model runs on the CPU",
     "model_ready": "The model is loaded",
@@ -73,6 +75,7 @@ _TAGGING = {
 }
 _ASKING = {
     "label_without_other_language": "A label has no alias in Russian or in English",
+    "labels_taught_again": "A label had waited for photos: all images are scored again",
     "labels_without_other_language": "So many labels have no alias in Russian or in English",
     "parked_query_broke": "A query that waited met an error that nobody foresaw; it alone fails",
     "query_answered": "A query has its answer; its webhook follows",

@@ -43,6 +43,7 @@ class Metrics:
         self._outbox()
         self._tagging()
         self._answers()
+        self._standing()
         self._ingress()
         self.event_loop_tasks = self._gauge(
             "event_loop_tasks", "Tasks of the event loop; what grows for ever has leaked"
@@ -264,17 +265,48 @@ class Metrics:
             "delivery_attempt_seconds", "Seconds per webhook attempt", _SLOW_S
         )
         self.delivery_in_flight = self._gauge("delivery_in_flight", "Webhook attempts under way")
-        self.delivery_due = self._gauge("delivery_due", "Deliveries that are due and not leased")
+        self.delivery_due = self._gauge(
+            "delivery_due",
+            "Deliveries that are due and not leased, but for those of disabled targets",
+        )
         self.delivery_oldest_due = self._gauge(
-            "delivery_oldest_due_seconds", "How long the longest waiting due delivery has waited"
+            "delivery_oldest_due_seconds",
+            "How long the longest waiting due delivery has waited, but for those of disabled "
+            "targets",
         )
         self.delivery_breakers_open = self._gauge(
             "delivery_breakers_open", "Callback targets that are not tried for now"
+        )
+        self.delivery_breaker_oldest = self._gauge(
+            "delivery_breaker_oldest_seconds",
+            "How long the callback target that has failed longest has given no good answer since "
+            "its breaker opened; 0 where none is so",
         )
         self.delivery_target_failures = self._gauge(
             "delivery_target_failures",
             "Failed attempts in a row of the ten worst targets",
             "target",
+        )
+
+    def _standing(self) -> None:
+        self.role_status = self._gauge(
+            "role_status",
+            "1 for the status that a role is in, 0 for all others (ok, idle, behind, not_moving, "
+            "halted, silent): what /health says of it, by each ingress",
+            "role",
+            "status",
+        )
+        self.stage_oldest = self._gauge(
+            "stage_oldest_seconds",
+            "How long the oldest piece of work of a stage has waited; 0 where none waits",
+            "stage",
+        )
+        self.stage_waiting = self._gauge(
+            "stage_waiting", "Pieces of work that wait in a stage, as far as it is known", "stage"
+        )
+        self.pipeline_seen = self._gauge(
+            "pipeline_seen_timestamp_seconds",
+            "When an ingress last looked at roles and stages: each 5 s while PostgreSQL answers",
         )
 
     def _ingress(self) -> None:

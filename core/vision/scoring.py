@@ -29,16 +29,19 @@ class TextSide:
 
     Attributes:
         names: the labels, in their order; ties are decided by it.
-        vectors: float64, (labels, dim), unit length.
+        vectors: float64, (labels, dim); unit length where words alone say what it is.
         background: float64, (prompts, dim), unit length; used by `threshold`.
         thresholds: float64, (labels,): least raw cosine for `threshold`; NaN where the label has
             none and must beat the background instead.
+        offsets: float64, (labels,): added to a picture's product with the vector, for labels that
+            photos teach (`teaching.join`); NaN: the label is not given at all.
     """
 
     names: tuple[str, ...]
     vectors: Matrix
     background: Matrix
     thresholds: Matrix
+    offsets: Matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +79,33 @@ def score(
     where its raw cosine reaches its threshold, or beats every background prompt.
     """
     images = embeddings.astype(np.float64)
-    cosines = _cosines(images, text.vectors)
+    given = ~np.isnan(text.offsets)
+    if given.all():
+        return _confidences(images, text, scale, scoring)
+    scores = np.full((len(images), len(given)), np.nan)
+    if given.any():
+        scores[:, given] = _confidences(images, _only(text, given), scale, scoring)
+    return scores
+
+
+def _only(text: TextSide, given: NDArray[np.bool_]) -> TextSide:
+    return TextSide(
+        names=tuple(name for name, is_given in zip(text.names, given, strict=True) if is_given),
+        vectors=text.vectors[given],
+        background=text.background,
+        thresholds=text.thresholds[given],
+        offsets=text.offsets[given],
+    )
+
+
+def _confidences(images: Matrix, text: TextSide, scale: Scale, scoring: Scoring) -> Matrix:
+    alike = cosines(images, text.vectors) + text.offsets
     if scoring == "softmax":
-        return _softmax(cosines * scale.factor)
+        return _softmax(alike * scale.factor)
     if scoring == "sigmoid":
-        return _sigmoid(cosines * scale.factor + scale.bias)
-    ground = _cosines(images, text.background)
-    return _against(cosines, ground, text.thresholds, scale.factor)
+        return _sigmoid(alike * scale.factor + scale.bias)
+    ground = cosines(images, text.background)
+    return _against(alike, ground, text.thresholds, scale.factor)
 
 
 def rank(scores: Matrix, names: Sequence[str], top_k: Sequence[int]) -> list[tuple[TagScore, ...]]:
@@ -93,20 +116,28 @@ def rank(scores: Matrix, names: Sequence[str], top_k: Sequence[int]) -> list[tup
         names: the labels.
         top_k: per row.
     """
-    count = len(names)
-    millionths = np.rint(np.nan_to_num(scores, nan=-1.0) * SCORE_SCALE).astype(np.int64)
-    # One integer per label, all different: score first, then the label's place from the front.
-    keys = millionths * count + np.arange(count - 1, -1, -1)
-    places = _best(keys, min(max(top_k, default=1), count))
-    found = np.take_along_axis(millionths, places, axis=1)
+    places, found = best(scores, max(top_k, default=1))
     return [
         tuple(
             TagScore(names[at], score)
-            for at, score in zip(row[:wanted].tolist(), best[:wanted].tolist(), strict=True)
+            for at, score in zip(row[:wanted].tolist(), own[:wanted].tolist(), strict=True)
             if score >= 0
         )
-        for row, best, wanted in zip(places, found, top_k, strict=True)
+        for row, own, wanted in zip(places, found, top_k, strict=True)
     ]
+
+
+def best(scores: Matrix, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return each row's best labels, best first: places and scores in millionths, (n, most).
+
+    At most as many as there are labels. A score of -1: the label is not given.
+    """
+    count = scores.shape[1]
+    millionths = np.rint(np.nan_to_num(scores, nan=-1.0) * SCORE_SCALE).astype(np.int64)
+    # One integer per label, all different: score first, then the label's place from the front.
+    keys = millionths * count + np.arange(count - 1, -1, -1)
+    places = _best(keys, min(most, count))
+    return places, np.take_along_axis(millionths, places, axis=1)
 
 
 def _best(keys: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
@@ -119,16 +150,16 @@ def _best(keys: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
     return np.take_along_axis(candidates, order, axis=1)
 
 
-def _cosines(images: Matrix, texts: Matrix) -> Matrix:
+def cosines(images: Matrix, texts: Matrix) -> Matrix:
     """Return `images @ texts.T` in blocks that BLAS does in the calling thread."""
     columns = max(1, _MULTIPLICATIONS // (_ROWS * images.shape[1]))
-    cosines = np.empty((len(images), len(texts)))
+    found = np.empty((len(images), len(texts)))
     for top in range(0, len(images), _ROWS):
         rows = images[top : top + _ROWS]
         for left in range(0, len(texts), columns):
             block = texts[left : left + columns]
-            np.matmul(rows, block.T, out=cosines[top : top + _ROWS, left : left + columns])
-    return cosines
+            np.matmul(rows, block.T, out=found[top : top + _ROWS, left : left + columns])
+    return found
 
 
 def _softmax(logits: Matrix) -> Matrix:
@@ -143,10 +174,10 @@ def _sigmoid(logits: Matrix) -> Matrix:
     return np.where(logits >= 0, 1 / (1 + power), power / (1 + power))
 
 
-def _against(cosines: Matrix, ground: Matrix, thresholds: Matrix, factor: float) -> Matrix:
+def _against(alike: Matrix, ground: Matrix, thresholds: Matrix, factor: float) -> Matrix:
     """Return each label's share in a softmax over itself and the background prompts."""
     best = ground.max(axis=1, keepdims=True)
     # own / (own + sum of the others) is the sigmoid of own minus the others' log-sum-exp
     others = best * factor + np.log(np.exp((ground - best) * factor).sum(axis=1, keepdims=True))
     least = np.where(np.isnan(thresholds)[None, :], best, thresholds[None, :])
-    return np.where(cosines >= least, _sigmoid(cosines * factor - others), np.nan)
+    return np.where(alike >= least, _sigmoid(alike * factor - others), np.nan)

@@ -5,7 +5,7 @@ one image.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import ConfigurationError, PermanentError
-from core.tags import ImageTags, Label, Postponed, Tagged, TagRequest, TagScore
+from core.tags import ImageTags, Label, Lesson, Postponed, Tagged, TagRequest, TagScore
 from core.vision import scoring
 from core.vision.decoding.pool.answers import Decoded
 from core.vision.giving_way import Turn, YieldingDecoder, YieldingModel
+from core.vision.label_side import NO_LESSONS, LabelSide
 from core.vision.ports import Decoder, ImageModel
 from core.vision.prefetch import Outcome, decoded_batches
 
@@ -55,6 +56,7 @@ class EncodedLabels:
 
     version: int
     labels: tuple[Label, ...]
+    lessons: Mapping[str, Lesson]
     text: scoring.TextSide
 
 
@@ -90,6 +92,7 @@ class ClipTagger:
         self._model = model
         self._options = options
         self._observe = observe
+        self._labels = LabelSide(model, options.templates, options.background)
         self._scale = scoring.Scale(model.logit_scale, model.logit_bias or 0.0)
         self._defaults: EncodedLabels | None = None
 
@@ -122,15 +125,32 @@ class ClipTagger:
             self._observe,
         )
 
-    async def use_labels(self, labels: Sequence[Label], version: int) -> None:
+    async def use_labels(
+        self, labels: Sequence[Label], version: int, lessons: Mapping[str, Lesson] = NO_LESSONS
+    ) -> None:
         """Replace the default labels in one step; work in progress keeps the old ones.
+
+        Args:
+            labels: in their order.
+            version: theirs.
+            lessons: what photos have taught of them, by name.
 
         Raises:
             ConfigurationError: no labels.
         """
         if not labels:
             raise ConfigurationError(f"label set {version} is empty: nothing can be tagged")
-        self._defaults = EncodedLabels(version, tuple(labels), await self._text_side(labels))
+        text = await self._labels.encode(labels, lessons)
+        self._defaults = EncodedLabels(version, tuple(labels), lessons, text)
+
+    async def learn(
+        self,
+        labels: Sequence[Label],
+        photos: Mapping[str, Sequence[bytes]],
+        ground: Mapping[str, Sequence[bytes]],
+    ) -> dict[str, Lesson]:
+        """Return what photos teach of labels, by name; see `LabelSide.learn`."""
+        return await self._labels.learn(labels, photos, ground)
 
     async def tag_all(
         self, images: Sequence[bytes | PermanentError | Postponed], requests: Sequence[TagRequest]
@@ -178,7 +198,11 @@ class ClipTagger:
         return done
 
     async def score_under(
-        self, labels: Sequence[Label], embeddings: Sequence[bytes], top_k: Sequence[int]
+        self,
+        labels: Sequence[Label],
+        embeddings: Sequence[bytes],
+        top_k: Sequence[int],
+        lessons: Mapping[str, Lesson] = NO_LESSONS,
     ) -> list[tuple[TagScore, ...]]:
         """Return the tags that stored embeddings would get, were these the default labels.
 
@@ -186,14 +210,25 @@ class ClipTagger:
             labels: at least one; what is in force stays in force.
             embeddings: of this model.
             top_k: per embedding.
+            lessons: what photos have taught of the labels, by name.
         """
-        text = await self._text_side(labels)
+        text = await self._labels.encode(labels, lessons)
         turn = max(1, min(_ROWS_PER_TURN, _SCORES_PER_TURN // len(labels)))
         done: list[tuple[TagScore, ...]] = []
         for at in range(0, len(embeddings), turn):
             rows = scoring.restore(embeddings[at : at + turn])
             done += await asyncio.to_thread(self._rank, rows, text, top_k[at : at + turn])
         return done
+
+    async def scorer_under(
+        self, labels: Sequence[Label], lessons: Mapping[str, Lesson]
+    ) -> Callable[[NDArray[np.float16]], scoring.Matrix]:
+        """Return what gives confidences, (n, labels), were these the default labels.
+
+        It takes embeddings of this model, (n, dim), and blocks: call it on a thread, in portions.
+        """
+        text = await self._labels.encode(labels, lessons)
+        return lambda rows: scoring.score(rows, text, self._scale, self._options.scoring)
 
     async def tag_known(
         self, known: Sequence[ImageTags], requests: Sequence[TagRequest]
@@ -275,22 +310,10 @@ class ClipTagger:
     async def _own_labels(
         self, names: tuple[str, ...], defaults: EncodedLabels
     ) -> scoring.TextSide:
-        """Return the text side of an image's own labels; a default label keeps its prompts."""
+        """Return the text side of an image's own labels; a default label is what it is."""
         known = {label.name: label for label in defaults.labels}
-        return await self._text_side(
-            [known.get(name, Label(name)) for name in dict.fromkeys(names)]
-        )
-
-    async def _text_side(self, labels: Sequence[Label]) -> scoring.TextSide:
-        background = [Label(prompt, templates=("{}",)) for prompt in self._options.background]
-        vectors = await self._model.text_features([*labels, *background], self._options.templates)
-        own = [np.nan if label.threshold is None else label.threshold for label in labels]
-        return scoring.TextSide(
-            names=tuple(label.name for label in labels),
-            vectors=vectors[: len(labels)].astype(np.float64),
-            background=vectors[len(labels) :].astype(np.float64),
-            thresholds=np.array(own, np.float64),
-        )
+        labels = [known.get(name, Label(name)) for name in dict.fromkeys(names)]
+        return await self._labels.encode(labels, defaults.lessons)
 
     def _result(self, decoded: Decoded, row: NDArray[np.float16], plan: "_Ranked") -> Tagged:
         tags = ImageTags(

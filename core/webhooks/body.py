@@ -8,7 +8,9 @@ import asyncio
 import binascii
 from secrets import token_hex
 
-from schemas.webhook import WebhookBody
+from pydantic import BaseModel
+
+from schemas.webhook import OperatorBody, WebhookBody
 
 # Below this, base64 takes under 1 ms; above, it leaves the event loop.
 OFF_LOOP_BYTES = 256 * 1024
@@ -45,6 +47,11 @@ def build_body(body: WebhookBody, image_base64: bytes | None = None) -> bytes:
     return b"".join((before, image_base64, after))
 
 
+def build_operator_body(body: OperatorBody) -> bytes:
+    """Return the body of an operator event's webhook as it is sent."""
+    return _dump(body)
+
+
 def _in_pieces(content: bytes) -> bytes:
     view = memoryview(content)
     return b"".join(
@@ -53,5 +60,5 @@ def _in_pieces(content: bytes) -> bytes:
     )
 
 
-def _dump(body: WebhookBody) -> bytes:
+def _dump(body: BaseModel) -> bytes:
     return body.model_dump_json(exclude_none=True).encode()

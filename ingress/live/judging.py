@@ -1,12 +1,13 @@
 """What a look at the pipeline means, in the words that people read. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from core.storage.stream.heartbeats import Heartbeat
+from ingress.live import outside
 from ingress.live.facts import FRESH_S, STAGES, Facts, StageShape, StageStanding
 from ingress.models.page.pipeline import (
     HaltedPartition,
@@ -165,7 +166,8 @@ def _detail(facts: Facts, shape: StageShape, standing: StageStanding) -> str | N
         for beat in facts.living(shape.roles)
         if beat.still_s > STILL_S
     ]
-    said += [f"waits for: {what}" for what in _waits(facts.living(shape.roles))]
+    said += [f"waits for: {what}" for what in outside.waits(facts.living(shape.roles))]
+    said += outside.open_transactions(facts.living(shape.roles))
     if shape.group is not None and facts.bounds is None:
         said.append("Kafka does not answer: as the processes told last")
     if shape.name == "queries" and (parked := facts.piles["parked_queries"].waiting):
@@ -173,12 +175,6 @@ def _detail(facts: Facts, shape: StageShape, standing: StageStanding) -> str | N
     if shape.name == "deliveries" and standing.waiting:
         said += _most_at_one(facts)
     return "; ".join(said) or None
-
-
-def _waits(beats: Iterable[Heartbeat]) -> list[str]:
-    return sorted(
-        {str(beat.about["waits_for"])[:200] for beat in beats if beat.about.get("waits_for")}
-    )
 
 
 def _most_at_one(facts: Facts) -> list[str]:
@@ -277,10 +273,11 @@ def _role(facts: Facts, role: str, stage: ShownStage | None) -> RoleHealth:
         )
     is_behind = stage is not None and stage.is_growing and (oldest or 0.0) >= BEHIND_S
     is_idle = all(process_state(facts, beat) == "idle" for beat in living)
+    is_late = outside.is_held(living) or (is_behind and role not in PATIENT)
     return RoleHealth(
-        status="behind" if is_behind and role not in PATIENT else "idle" if is_idle else "ok",
+        status="behind" if is_late else "idle" if is_idle else "ok",
         since=facts.at - timedelta(seconds=oldest or 0.0) if is_behind else None,
         oldest_waiting_s=oldest,
         instances=len(living),
-        detail="; ".join(_waits(living)) or None,
+        detail="; ".join([*outside.waits(living), *outside.open_transactions(living)]) or None,
     )

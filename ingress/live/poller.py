@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from core.errors import PhotoTaggerError
 from core.storage.stream import changes
-from core.storage.stream.changes import KEPT_S
+from core.storage.stream.changes import KEPT_S, Changed
 from core.transaction import Database, Transaction
 from ingress.live.listeners import EventListener, Frame, Viewer, frame_of
 from ingress.live.topics import (
@@ -163,8 +163,7 @@ class Poller:
         if not topics:
             self._seen = None
             return
-        found: Mapping[str, Sequence[UUID]] = {}
-        is_cut, waited_s = False, self.clock() - self._looked_at
+        looked, waited_s = None, self.clock() - self._looked_at
         if self._seen is not None and waited_s > MISSED_AFTER_S:
             self._begin_anew()
         if self._seen is None:
@@ -173,12 +172,12 @@ class Poller:
         elif waited_s >= TICK_S * 0.9:  # sooner only new listeners are served
             looked = await changes.since(connection, self._seen, [one.kind for one in topics])
             self._looked_at = self.clock()
-            self._seen, found, is_cut = looked.seen, looked.ids, looked.is_cut
+            self._seen = looked.seen
         for topic in topics:
-            await self._tell_changes(connection, topic, found.get(topic.kind, ()), is_cut=is_cut)
+            await self._tell_changes(connection, topic, looked)
 
     async def _tell_changes(
-        self, connection: Transaction, topic: ChangeTopic, ids: Sequence[UUID], *, is_cut: bool
+        self, connection: Transaction, topic: ChangeTopic, looked: Changed | None
     ) -> None:
         listeners = self._of(topic.name)
         new = [one for one in listeners if topic.name in one.new_to]
@@ -189,10 +188,10 @@ class Poller:
             for listener in new:
                 listener.new_to.discard(topic.name)
         old = [one for one in listeners if one not in new]
-        if not old or not (ids or is_cut):
+        if not old or looked is None or not (looked.ids.get(topic.kind) or looked.is_cut):
             return
         viewers = {listener.viewer for listener in old}
-        told = await topic.changes(connection, ids, viewers, is_cut=is_cut)
+        told = await topic.changes(connection, looked, viewers)
         late = [one for one in old if one.lags_behind(topic.name) and one.viewer in told]
         self._put(topic.name, told, [one for one in old if one not in late])
         if late:  # a snapshot in place of a backlog: they are to look again

@@ -9,13 +9,14 @@ from pydantic import BaseModel
 
 from core.storage import labels
 from core.storage.archive import images, statistics
+from core.storage.archive.ownership import OPEN
 from core.storage.delivery import inboxes
 from core.storage.finding import changed
 from core.storage.finding.changed import WatchedImage, WatchedQuery
 from core.storage.folders import job_images, jobs
 from core.storage.scoring import rescoring
 from core.storage.scoring.rescoring import Progress
-from core.storage.stream.changes import Kind
+from core.storage.stream.changes import Changed, Kind
 from core.transaction import Transaction
 from ingress.live import judging
 from ingress.live.listeners import Viewer
@@ -32,6 +33,7 @@ from ingress.models.page.live import (
 )
 from ingress.models.page.pipeline import PipelineReport, ShownLettersOfReason
 from ingress.reading.jobs import with_images
+from ingress.reading.thumbs import version_of
 
 #: Changes that one event lists.
 MOST_CHANGES = 200
@@ -79,12 +81,7 @@ class ChangeTopic(Protocol):
         ...
 
     async def changes(
-        self,
-        connection: Transaction,
-        ids: Collection[UUID],
-        viewers: Collection[Viewer],
-        *,
-        is_cut: bool,
+        self, connection: Transaction, looked: Changed, viewers: Collection[Viewer]
     ) -> Told:
         """Return what has changed for each viewer; those for whom nothing has are left out."""
         ...
@@ -109,24 +106,19 @@ class ImagesTopic:
         }
 
     async def changes(
-        self,
-        connection: Transaction,
-        ids: Collection[UUID],
-        viewers: Collection[Viewer],
-        *,
-        is_cut: bool,
+        self, connection: Transaction, looked: Changed, viewers: Collection[Viewer]
     ) -> Told:
         """Return what each viewer may see of the changes; all who see none but other counts too."""
         before = self._counted
-        rows = await changed.images(connection, ids)
+        rows = await changed.images(connection, looked.ids.get(self.kind, ()))
         counts = await self._counts(connection, viewers)
         told = {}
         for viewer in viewers:
-            seen = [row for row in rows if row.is_seen_by(viewer.owner)]
-            if seen or is_cut or counts[viewer.owner] != before.get(viewer.owner):
+            news = _news(rows, looked, viewer)
+            if news or looked.is_cut or counts[viewer.owner] != before.get(viewer.owner):
                 told[viewer] = LiveImages(
-                    changed=tuple(map(_image, seen[:MOST_CHANGES])),
-                    truncated=is_cut or len(seen) > MOST_CHANGES,
+                    changed=tuple(news[:MOST_CHANGES]),
+                    truncated=looked.is_cut or len(news) > MOST_CHANGES,
                     statuses=counts[viewer.owner],
                 )
         return told
@@ -143,8 +135,19 @@ class ImagesTopic:
         return counts
 
 
+def _news(rows: Sequence[WatchedImage], looked: Changed, viewer: Viewer) -> list[LiveImage]:
+    """Return the changes that a viewer sees; what the viewer saw till now comes as deleted."""
+    seen = {row.image_id: _image(row) for row in rows if row.is_seen_by(viewer.owner)}
+    gone = {
+        image_id: LiveImage(image_id=image_id, status="deleted", tags=(), version=None)
+        for image_id, audiences in looked.gone.items()
+        if image_id not in seen and not audiences.isdisjoint((OPEN, viewer.owner))
+    }
+    return [*seen.values(), *gone.values()]
+
+
 def _image(row: WatchedImage) -> LiveImage:
-    return LiveImage.of(row)
+    return LiveImage.of(row, version=version_of(row.sha256))
 
 
 @dataclass(slots=True)
@@ -162,22 +165,17 @@ class QueriesTopic:
         return {viewer: LiveQueries(changed=(), truncated=is_cut) for viewer in viewers}
 
     async def changes(
-        self,
-        connection: Transaction,
-        ids: Collection[UUID],
-        viewers: Collection[Viewer],
-        *,
-        is_cut: bool,
+        self, connection: Transaction, looked: Changed, viewers: Collection[Viewer]
     ) -> Told:
         """Return each viewer's own queries among them."""
-        rows = await changed.queries(connection, ids)
+        rows = await changed.queries(connection, looked.ids.get(self.kind, ()))
         told = {}
         for viewer in viewers:
             seen = [row for row in rows if row.is_seen_by(viewer.owner)]
-            if seen or is_cut:
+            if seen or looked.is_cut:
                 told[viewer] = LiveQueries(
                     changed=tuple(map(_query, seen[:MOST_CHANGES])),
-                    truncated=is_cut or len(seen) > MOST_CHANGES,
+                    truncated=looked.is_cut or len(seen) > MOST_CHANGES,
                 )
         return told
 

@@ -46,11 +46,13 @@ class PipelineWatch:
     Attributes:
         ask: returns the bounds of these topics' logs.
         clock: monotonic seconds.
+        seen: is called with each look that is noted.
     """
 
     database: Database
     ask: Callable[[Sequence[str]], Awaitable[Bounds]]
     clock: Callable[[], float]
+    seen: Callable[[PipelineLook], object] = lambda _: None
     _history: LogHistory = field(default_factory=LogHistory)
     _samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=MOST_SAMPLES))
     _looks: Shared[PipelineLook] = field(default_factory=Shared)
@@ -84,6 +86,7 @@ class PipelineWatch:
             TransientError: the database is away.
         """
         look = await self.look()
+        self.seen(look)
         known: dict[str, float] = {
             stage.name: stage.oldest_waiting_s or 0.0
             for stage in look.stages

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from ingress.models.problems import FileError
 from ingress.models.roots import Input, Output, Tag, examples
+from schemas.names import distinct
 
 MAX_HAND_TAGS = 100
 
@@ -39,7 +40,7 @@ class ImagePatch(Input):
     @model_validator(mode="after")
     def _no_tag_twice(self) -> "ImagePatch":
         names = [tag.tag for tag in self.tags or ()]
-        if len(set(names)) < len(names):
+        if len(distinct(names)) < len(names):
             raise ValueError("a tag stands twice")
         return self
 

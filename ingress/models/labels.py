@@ -11,7 +11,17 @@ from ingress.models.roots import Output
 from schemas.labels import LabelSetText
 from schemas.strict import read_whole
 
-DEFAULT_SAMPLE, MAX_SAMPLE = 2_000, 20_000
+DEFAULT_SAMPLE, MAX_SAMPLE = 2_000, 100_000
+
+
+class ShownTeaching(Output):
+    """What the model knows of a label from its photos."""
+
+    photos: int = Field(description="So many of its photos the model had seen when it looked.")
+    is_known: bool = Field(
+        description="false: it waits until the model has tagged all of its photos, and 20 others"
+        " that tell what is ordinary; until then its words alone count, if they do."
+    )
 
 
 class ShownLabel(Output):
@@ -21,6 +31,13 @@ class ShownLabel(Output):
     aliases: tuple[str, ...]
     templates: tuple[str, ...]
     threshold: float | None
+    photos: tuple[UUID, ...] = Field(
+        (), description="Images that teach it; of these, what the key may see."
+    )
+    by_words: bool = Field(True, description="false: its photos alone say what it is.")
+    teaching: ShownTeaching | None = Field(
+        None, description="null: no photos teach it, or the model has not looked at them yet."
+    )
 
 
 class ShownRescoring(Output):

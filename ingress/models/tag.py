@@ -1,14 +1,24 @@
 """What clients send to `/tag/image` and `/tag/directory`, and what they get."""
 
+import re
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ingress.models.roots import Input, Output, Words, examples
 from schemas.image import OwnLabels, TopK
 
 MAX_EXTENSIONS = 50
+_HERE = re.compile(r"(?:\./+)+")
+
+
+def _without_dot(path: str) -> str:
+    """Return the path without `./` at its front, as programs write what is below their folder."""
+    return path[found.end() :] if (found := _HERE.match(path)) else path
+
+
+Path = Annotated[Words, Field(min_length=1, max_length=4000), AfterValidator(_without_dot)]
 
 
 class _Tagging(Input):
@@ -24,9 +34,7 @@ class TagImageRequest(_Tagging):
         {"image_path": "photos/2024/lunch.jpg", "tags": ["pizza", "salad"], "top_k": 1},
     )
 
-    image_path: Words = Field(
-        min_length=1, max_length=4000, description="`<root>/<path>`, or absolute below a root."
-    )
+    image_path: Path = Field(description="`<root>/<path>`, or absolute below a root.")
 
 
 class TagDirectoryRequest(_Tagging):
@@ -36,7 +44,7 @@ class TagDirectoryRequest(_Tagging):
         {"directory_path": "photos/2024", "file_extensions": [".jpg", ".png"], "top_k": 4}
     )
 
-    directory_path: Words = Field(min_length=1, max_length=4000)
+    directory_path: Path
     file_extensions: tuple[Annotated[Words, Field(min_length=1, max_length=20)], ...] | None = (
         Field(None, min_length=1, max_length=MAX_EXTENSIONS)
     )

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from core.storage.finding import bursts, decisions, duplicates, evidence
-from core.storage.finding.decisions import AlikeSubject, Decision, Key, keys_of
+from core.storage.finding.decisions import AlikeSubject, Decision, Key, State, keys_of
 from core.storage.finding.duplicates import Level
 from core.storage.finding.evidence import Evidence
 from core.storage.pool import Pool
+from ingress.http.waiting import Shared
 from ingress.reading import same_photos
 
 MAX_ROW_ID = 2**63 - 1
@@ -74,6 +75,13 @@ class Totals:
     is_exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    at: float
+    state: State
+    totals: Totals
+
+
 @dataclass(slots=True)
 class AlikeFinder:
     """Finds groups.
@@ -84,7 +92,8 @@ class AlikeFinder:
 
     pool: Pool
     comparing: asyncio.Lock
-    _totals: dict[str | None, tuple[float, Totals]] = field(default_factory=dict)
+    _totals: dict[str | None, _Remembered] = field(default_factory=dict)
+    _counting: dict[tuple[str | None, State], Shared[Totals]] = field(default_factory=dict)
 
     async def page(
         self, level: Level, *, owner: str | None, cursor: str, limit: int
@@ -130,10 +139,21 @@ class AlikeFinder:
         return next(iter(await self._found(compared.level or "burst", [raw], owner)), None)
 
     async def totals(self, owner: str | None) -> Totals:
-        """Return how much is undecided, counted for a second a level, once a minute."""
+        """Return how much is undecided, counted for a second a level, once a minute.
+
+        Whoever asks meanwhile waits for the same count; a decision by anybody has it counted anew.
+        """
+        state = await decisions.state(self.pool)
         known = self._totals.get(owner)
-        if known is not None and time.monotonic() - known[0] < TOTALS_FRESH_S:
-            return known[1]
+        if known and known.state == state and time.monotonic() - known.at < TOTALS_FRESH_S:
+            return known.totals
+        shared = self._counting.setdefault((owner, state), Shared())
+        try:
+            return await shared.of(lambda: self._count_all(owner, state))
+        finally:
+            self._counting.pop((owner, state), None)
+
+    async def _count_all(self, owner: str | None, state: State) -> Totals:
         groups: dict[Level, int] = {}
         gain: dict[Level, int] = {}
         is_exact = True
@@ -142,12 +162,9 @@ class AlikeFinder:
             is_exact &= is_all
         if len(self._totals) >= MAX_REMEMBERED:
             self._totals.clear()
-        self._totals[owner] = time.monotonic(), Totals(groups, gain, is_exact)
-        return self._totals[owner][1]
-
-    def forget_totals(self) -> None:
-        """Count anew when they are asked for: somebody has decided."""
-        self._totals.clear()
+        totals = Totals(groups, gain, is_exact)
+        self._totals[owner] = _Remembered(time.monotonic(), state, totals)
+        return totals
 
     async def _count(self, level: Level, owner: str | None) -> tuple[int, int, bool]:
         groups, gain, is_complete = 0, 0, True

@@ -83,7 +83,7 @@ async def understand(call: Call, asked: ImageFilterText) -> AskedFilter:
     meaning = None if asked.text is None else await call.deps.reader.understand(asked.text)
     every = tuple(dict.fromkeys((*asked.all, *((asked.tag,) if asked.tag else ()))))
     async with call.deps.pool.connection() as connection:
-        labels = await _labels(connection, (*every, *asked.any))
+        labels = await _labels(connection, (*every, *asked.any, *asked.without))
     named = (
         None
         if meaning is None
@@ -102,9 +102,9 @@ async def understand(call: Call, asked: ImageFilterText) -> AskedFilter:
         excluded=asked.excluded,
         hand_tagged=asked.hand_tagged,
         has_tags=asked.has_tags,
-        every=tuple(labels[name] for name in every),
-        some=tuple(labels[name] for name in dict.fromkeys(asked.any)),
-        without=tuple(dict.fromkeys(asked.without)),
+        every=tuple(dict.fromkeys(labels[name] for name in every)),
+        some=tuple(dict.fromkeys(labels[name] for name in asked.any)),
+        without=tuple(dict.fromkeys(labels[name].name for name in asked.without)),
         named=named,
         min_score=score_to_int(asked.min_score or 0),
     )  # fmt: skip
@@ -123,7 +123,7 @@ def check_text(call: Call, text: str | None) -> None:
 
 
 async def _labels(connection: Transaction, names: Sequence[str]) -> Mapping[str, AskedTag]:
-    return {one.name: one for one in await filters.tag(connection, names)}
+    return dict(zip(names, await filters.tag(connection, names), strict=True))
 
 
 def _named(wanted: ImageFilter, meaning: Meaning | None) -> tuple[NamedLabel, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from core.language.lemmatizer import LemmatizedWord, Lemmatizer
+from core.relevance.familiar import FamiliarNames
 from core.relevance.matching import LabelIndex, Matched
 from core.relevance.nearest import NearNames
 from core.storage import labels
@@ -71,7 +72,7 @@ class TextReader:
             if self._index is None or state != self._state:
                 everything = await labels.everything(self.pool)
                 self._index = await asyncio.to_thread(
-                    LabelIndex.build, everything.labels, self._lemmatizer.lemmatize
+                    FamiliarNames.load().index, everything.labels, self._lemmatizer.lemmatize
                 )
                 self._state, self._names = state, None
             return self._lemmatizer, self._index

@@ -26,9 +26,16 @@ KEEP_S = 2.0
 REMEMBERED_S = 600.0
 MOST_REMEMBERED = 10_000
 
+VERSION_CHARS = 12
+
 Content = bytes | PermanentError | Postponed
 #: Returns each URI's bytes, or why there are none: `core.blobs.store.BlobStore.read_soon`.
 ReadSoon = Callable[[Sequence[str]], Awaitable[Sequence[Content]]]
+
+
+def version_of(digest: bytes | None) -> str | None:
+    """Return `v` of the address of a picture's thumbnail; None while its bytes are not known."""
+    return None if digest is None else digest.hex()[:VERSION_CHARS]
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,10 @@ CREATE TABLE dead_letters (
     created_at  timestamptz NOT NULL DEFAULT now(),
     replayed_at timestamptz,
     quarantined boolean     NOT NULL DEFAULT false,  -- Kafka refuses the copy for good
+    same        bytea,  -- of an arrival: what it says; one that says the same again takes its place
     UNIQUE (grp, topic, part, log_offset, cluster_id)
 );
+CREATE INDEX dead_letters_same ON dead_letters (same) WHERE same IS NOT NULL AND replayed_at IS NULL;
 CREATE INDEX dead_letters_open ON dead_letters (topic, id) WHERE replayed_at IS NULL;
 CREATE INDEX dead_letters_newest ON dead_letters (id) WHERE replayed_at IS NULL;
 CREATE INDEX dead_letters_of_reason ON dead_letters (reason, id) WHERE replayed_at IS NULL;
@@ -115,6 +117,7 @@ CREATE TABLE changes (
     xid      xid8        NOT NULL DEFAULT pg_current_xact_id(),
     kind     text        NOT NULL CHECK (kind IN ('image', 'query')),
     ids      uuid[]      NOT NULL,
+    gone_for text,  -- an owner who has these no more ('': whoever sees what is open to all); NULL: nobody
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX changes_xid ON changes (xid);
@@ -152,6 +155,12 @@ CREATE INDEX thumbs_large ON thumbs (created_at) WHERE size = 'large';
 ALTER TABLE thumbs ALTER COLUMN content SET STORAGE EXTERNAL;
 COMMENT ON TABLE thumbs IS
     'Thumbnails, where bytes are kept in PostgreSQL: in no backup (docs/decisions/0033).';
+
+-- What names of labels that look the same have in common: schemas/names.py says the same in Python.
+CREATE FUNCTION label_key(name text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
+    btrim(regexp_replace(normalize(casefold(normalize(
+        regexp_replace(name, '[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]', '', 'g'),
+        NFKC) COLLATE pg_unicode_fast), NFKC), '[\s\u001c-\u001f\u0085]+', ' ', 'g'));
 
 -- Width by height in thousandths; 0 where it is unknown.
 CREATE FUNCTION ratio_of(width int4, height int4) RETURNS int4 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -221,7 +230,7 @@ CREATE INDEX images_arrived ON images (open_to_all, arrived_at DESC, image_id DE
 -- With all that a month of the timeline shows: it is read from the index alone.
 CREATE INDEX images_taken ON images (open_to_all, taken_at DESC, image_id DESC)
     INCLUDE (status, excluded, by_hand, ratio, colour);
-CREATE INDEX images_folder ON images (folder_of(path) COLLATE "C");  -- what lies below one is a range
+CREATE INDEX images_folder ON images (open_to_all, folder_of(path) COLLATE "C");  -- what lies below one is a range
 CREATE INDEX images_unfinished ON images (status, arrived_at DESC, image_id DESC)
     WHERE status IN ('accepted', 'failed', 'missing');
 CREATE INDEX images_excluded ON images (image_id) WHERE excluded;
@@ -259,6 +268,7 @@ CREATE TABLE image_changes (
     position    uuid,                  -- the last image looked at, in this direction
     error       text,                  -- where it failed
     created_at  timestamptz NOT NULL DEFAULT now(),
+    begins_at   timestamptz NOT NULL DEFAULT now(),  -- until then a deletion, too, can be taken back
     updated_at  timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
 );
@@ -294,7 +304,7 @@ CREATE TABLE saved_filters (
 COMMENT ON TABLE saved_filters IS 'Filters that people keep under a name: at most 100 of an owner.';
 
 CREATE TABLE tagged_images (
-    id              bigserial PRIMARY KEY,
+    id              bigserial,
     image_path      varchar(1000) NOT NULL,  -- images.path, cut
     tags            jsonb       NOT NULL,    -- [{"tag": text, "score": 0 to 1}, ...], best first
     exif_datetime   timestamp,
@@ -313,8 +323,9 @@ CREATE TABLE tagged_images (
     exif_source     text,       -- where exif_datetime comes from: DateTimeOriginal, DateTimeDigitized,
                                 -- ModifyDate, XMP, IPTC or GPS
     truncated       boolean     NOT NULL DEFAULT false,  -- the file ends before the picture does
-    perceptual_hash int8        -- 63 bits (core/vision/perceptual.py); 0: too flat to be judged by
+    perceptual_hash int8,       -- 63 bits (core/vision/perceptual.py); 0: too flat to be judged by
                                 -- them. No index finds hashes that differ by a few bits
+    PRIMARY KEY (id) INCLUDE (image_id)  -- from tags to images without the wide rows between
 );
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);
 CREATE INDEX tagged_images_newest ON tagged_images (coalesce(exif_datetime, created_at AT TIME ZONE 'UTC') DESC, id DESC);
@@ -484,25 +495,33 @@ COMMENT ON TABLE total_changes IS 'What was counted since the last folding: appe
 CREATE TABLE labels (
     id        int2 PRIMARY KEY,  -- max + 1 under a lock: a sequence would burn its 32,767 values
     name      text   NOT NULL UNIQUE,
+    folded    text   NOT NULL GENERATED ALWAYS AS (label_key(name)) STORED UNIQUE,
     position  int4,              -- NULL: only single images brought it, it is in no default set
     aliases   jsonb  NOT NULL DEFAULT '[]',
     templates jsonb  NOT NULL DEFAULT '[]',
     threshold real,
-    photos    uuid[] NOT NULL DEFAULT '{}'
+    photos    uuid[] NOT NULL DEFAULT '{}',   -- the images that teach it; a deleted one leaves at once
+    by_words  boolean NOT NULL DEFAULT true   -- false: its photos alone say what it is
 );
+CREATE INDEX labels_photos ON labels USING gin (photos) WHERE photos <> '{}';
 COMMENT ON TABLE labels IS 'All labels: the default set, and those that single images brought.';
-COMMENT ON COLUMN labels.photos IS 'Not written yet: the images that teach this label.';
 
+-- A deleted photo stays in the mean until the labels change: tags are scored again by then.
 CREATE TABLE label_means (
     label_id    int2        NOT NULL REFERENCES labels (id) ON DELETE CASCADE,
     model       text        NOT NULL,
-    embedding   halfvec     NOT NULL,
-    photos      int4        NOT NULL,
+    version     int4        NOT NULL,  -- of the label set that it belongs to
+    photos      int4        NOT NULL,  -- so many are in the mean
+    awaited     int4        NOT NULL,  -- so many are to be tagged by this model first: until then the
+                                       -- label waits
+    embedding   halfvec,               -- the direction in which the photos lie; NULL: it waits
+    gain        float8      NOT NULL,  -- a picture's cosine to it, times gain, plus lift, compares
+    lift        float8      NOT NULL,  -- with the cosines to labels of words
     computed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (label_id, model)
 );
 COMMENT ON TABLE label_means IS
-    'Not written yet: per model the mean of the embeddings of the photos that teach a label.';
+    'What a model has learnt from the photos that teach labels, for one version of the labels (docs/decisions/0040).';
 
 CREATE TABLE label_set (
     one        boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -529,7 +548,7 @@ COMMENT ON TABLE rescoring IS
 CREATE TABLE label_previews (
     preview_id  uuid PRIMARY KEY,
     owner       text        NOT NULL,
-    labels      jsonb       NOT NULL,  -- [{"name", "aliases", "templates", "threshold"}, ...]
+    labels      jsonb       NOT NULL,  -- as they would be put in force
     sample      int4        NOT NULL,  -- so many images are looked at
     state       text        NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'done', 'failed')),
     attempts    int4        NOT NULL DEFAULT 0,
@@ -622,7 +641,7 @@ SELECT t.id AS image_id, round((e.tag->>'score')::numeric * 1000000)::int4 AS sc
 FROM images i
 JOIN tagged_images t ON t.image_id = i.image_id
 CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag)
-JOIN labels l ON l.name = e.tag->>'tag'
+JOIN labels l ON l.folded = label_key(e.tag->>'tag')
 WHERE i.excluded AND i.status = 'tagged';
 COMMENT ON VIEW excluded_tags IS 'tagged_images.tags of images that are tagged and excluded, a row per tag, as in image_tags.';
 
@@ -634,7 +653,7 @@ UNION ALL
 SELECT a.image_id, a.score, a.ts, l.id
 FROM (SELECT DISTINCT image_id FROM noted_images) n
 JOIN answer_tags a USING (image_id)
-JOIN labels l USING (name);
+JOIN labels l ON l.folded = label_key(a.name);
 COMMENT ON VIEW current_tags IS 'image_tags, with the tags of noted images as they are.';
 
 
@@ -825,11 +844,28 @@ CREATE TABLE endpoints (
     owner       text        NOT NULL,
     url         text        NOT NULL,  -- as a query's callback_url has it, letter by letter
     name        text        NOT NULL DEFAULT '',
+    operator_events boolean NOT NULL DEFAULT false,  -- it is told what happens to the archive itself
     created_at  timestamptz NOT NULL DEFAULT now(),
     UNIQUE (owner, url)
 );
+CREATE INDEX endpoints_operator ON endpoints (endpoint_id) WHERE operator_events;
 COMMENT ON TABLE endpoints IS
     'Callback addresses that are registered: each with a signing secret of its own, under the owner E''\tendpoint/<id>'', which no owner of a key can be called.';
+
+-- A row per subject: a job, an entry of target_events, a partition and why it stands still, a stage.
+-- What goes on (a halt, a backlog) is told again once it had ended; what happened once is told once.
+CREATE TABLE operator_events (
+    type     text        NOT NULL,
+    subject  text        NOT NULL,
+    event_id uuid        NOT NULL DEFAULT gen_random_uuid(),
+    at       timestamptz NOT NULL,               -- when it happened, or began
+    seen_at  timestamptz NOT NULL DEFAULT now(),  -- when it was found to be so last
+    told_in  xid8        NOT NULL DEFAULT pg_current_xact_id(),  -- which put its webhooks on the schedule
+    PRIMARY KEY (type, subject)
+);
+CREATE INDEX operator_events_seen ON operator_events (seen_at);
+COMMENT ON TABLE operator_events IS
+    'What operators were told of, so that each is told once (docs/decisions/0044).';
 
 
 -- The receiver in the box, of the standalone mode alone (docs/decisions/0035).
@@ -1014,7 +1050,7 @@ BEGIN
         RAISE EXCEPTION 'tagged_images.tags of image %: not [{"tag": 1 to 200 characters, "score": 0 to 1}, ...]',
             id USING ERRCODE = 'check_violation';
     END IF;
-    IF (SELECT count(*) <> count(DISTINCT t->>'tag') FROM jsonb_array_elements(tags) t) THEN
+    IF (SELECT count(*) <> count(DISTINCT label_key(t->>'tag')) FROM jsonb_array_elements(tags) t) THEN
         RAISE EXCEPTION 'tagged_images.tags of image %: a tag stands twice', id
             USING ERRCODE = 'check_violation';
     END IF;
@@ -1025,14 +1061,14 @@ END $$;
 CREATE FUNCTION add_labels(tags jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM jsonb_array_elements(tags) t
-               WHERE NOT EXISTS (SELECT FROM labels WHERE name = t->>'tag'))
+               WHERE NOT EXISTS (SELECT FROM labels WHERE folded = label_key(t->>'tag')))
     THEN
         PERFORM pg_advisory_xact_lock(7303);
         INSERT INTO labels (id, name)
         SELECT id, name FROM (
             SELECT (SELECT coalesce(max(id), 0) FROM labels) + row_number() OVER () AS id, t->>'tag' AS name
             FROM jsonb_array_elements(tags) t
-            WHERE NOT EXISTS (SELECT FROM labels WHERE name = t->>'tag')) AS new
+            WHERE NOT EXISTS (SELECT FROM labels WHERE folded = label_key(t->>'tag'))) AS new
         WHERE id <= 25000;
     END IF;
 END $$;

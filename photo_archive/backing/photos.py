@@ -10,8 +10,8 @@ from core.errors import ConfigurationError
 from core.settings import ArchiveSettings
 
 _AT_ONCE = 1000
-#: No photo that was taken in is larger; what a bucket holds beside ours is no photo of ours.
-_MOST_BYTES = 2**40
+#: No photo that was taken in is larger. A file is read into as much address space as this.
+_MOST_BYTES = 2**30
 
 
 def are_rows(url: str) -> bool:

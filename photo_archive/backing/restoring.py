@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 from core.errors import ConfigurationError
 from core.settings import DatabaseSettings
 from core.storage.backups import databases, settling
 from core.storage.backups.snapshots import count_rows, standings
-from core.storage.pool import alone
+from core.storage.connecting import alone
 from core.transaction import Transaction
 from photo_archive.backing import log, photos, programs, records
 from photo_archive.backing.log import Log
@@ -101,9 +100,8 @@ class Restoring:
         keep = await self._kept_name()
         kafka = await log.look(self.place.kafka)
         self._check_log(kafka.unlike({}, self.manifest.cluster_id))
-        made = databases.beside(
-            self.place.database, f"{databases.named(self.place.database)}_{uuid4().hex[:8]}"
-        )
+        made = databases.beside(self.place.database, self._name_meanwhile())
+        await databases.drop(made)  # of a restore that was killed
         await databases.make(made)
         try:
             restored = await self._fill(made, kafka, keep)
@@ -114,6 +112,9 @@ class Restoring:
             raise
         self._home_files()
         return restored
+
+    def _name_meanwhile(self) -> str:
+        return f"{databases.named(self.place.database)}_restoring"
 
     async def _swap(self, made: DatabaseSettings, keep: str) -> None:
         place = self.place.database
@@ -199,6 +200,7 @@ class Restoring:
             webhooks = await requested(self._found(kafka, where, is_log_new=bool(unlike)))
             await connection.execute("BEGIN")
             await settling.settle(connection, is_log_new=bool(unlike))
+            await settling.keep_answers(connection, webhooks)
             repeats = await settling.count_repeats(connection, list(webhooks))
             held_since = await self._hold(connection, webhooks)
             republished = await self._publish_again(connection) if unlike else 0
@@ -271,7 +273,7 @@ class Restoring:
             )
 
     def _home_files(self) -> None:
-        """Give the home the keys of the backup; those that it had stay beside them."""
+        """Put the keys of the backup into the home; those that it had stay beside them."""
         if self.place.home is None:
             return
         behind = f".before-{datetime.now(UTC):%Y%m%d-%H%M%S}"

@@ -4,7 +4,9 @@ Everything is written into the folder, read again, and named by a manifest, whic
 """
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,6 +168,20 @@ def make_folder(folder: Path) -> None:
         folder.chmod(0o700)
     except OSError as error:
         raise ConfigurationError(f"{folder}: {error.strerror}") from error
+
+
+@contextmanager
+def emptied_unless_done(folder: Path) -> Iterator[None]:
+    """Remove what was written into the folder of a backup where that fails: all of it is ours."""
+    try:
+        yield
+    except BaseException:
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        raise
 
 
 def _make(folder: Path) -> None:

@@ -4,21 +4,16 @@ Starts the servers and all roles, tags photos, asks a question in English and on
 receives the signed answers, and shows what came of it. Speaks HTTP only, as any user does.
 """
 
-import os
-import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
 from core.errors import ConfigurationError
+from standalone.demo import questions, showing
 from standalone.demo.archive_client import (
     ArchiveClient,
     Credentials,
@@ -28,6 +23,7 @@ from standalone.demo.archive_client import (
 )
 from standalone.demo.photos import copy_free_photos
 from standalone.demo.receiver import Callback, CallbackReceiver
+from standalone.demo.showing import Stopwatch
 from standalone.remembered_roots import place_of
 from standalone.shell import write_shell_file
 from standalone.signals import run_until_told
@@ -36,14 +32,10 @@ from standalone.supervision.planning import allow, make_plan
 from standalone.supervision.supervisor import Supervisor
 
 PHOTOS_ROOT = "photos"
-QUESTIONS = ("We are looking for a cat", "Покажите пейзаж, пожалуйста")
 READY_TIMEOUT_S = 180.0  # a first start loads torch from a cold disk
 PHOTO_TIMEOUT_S = 120.0  # for the first photo; then per photo:
 EACH_PHOTO_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
-SHOWN_PHOTOS = 60
-LOG_WIDTH = 160
-_FAILED = "[red]done, and it did not work: see above[/red]; stopping"
 LOADING, TAGGING = "the tagging process loads its model", "tagging"
 
 
@@ -62,39 +54,50 @@ class Wish:
     model: str
 
 
-@dataclass(slots=True)
-class Stopwatch:
-    """Prints messages with the seconds since the start."""
+@dataclass(frozen=True, slots=True)
+class Tagging:
+    """What came of the photos.
 
-    console: Console
-    began: float
+    Attributes:
+        images: with their tags; of a large folder the first 200.
+        tagged: how many were tagged.
+        total: how many there are.
+        skips: how many files are no photos, by reason.
+    """
 
-    def say(self, message: str) -> None:
-        """Print a line with the time that has passed."""
-        self.console.print(f"[dim]{time.monotonic() - self.began:6.1f} s[/dim]  {message}")
+    images: Sequence[dict[str, Any]]
+    tagged: int
+    total: int
+    skips: Mapping[str, int]
 
 
 def run_demo(wish: Wish, *, say: Callable[[str], None]) -> int:
-    """Run the demo; return 0 if photos were tagged and all answers arrived signed, else 1.
+    """Run the demo; return 0 if photos were tagged and answers arrived signed, else 1.
 
-    A signal ends it at any moment, and then the exit code is 0.
+    A signal ends it at any moment. The exit code is 0 then, unless the demo was to end by itself:
+    one that was cut off has not worked.
 
     Raises:
         ConfigurationError: this machine cannot run it, or a setting is invalid.
         ArchiveFailed: the archive answered with an error, or not in time.
     """
-    clock = Stopwatch(_console(), time.monotonic())
+    clock = Stopwatch(showing.console(), time.monotonic())
     plan = _plan(wish)
+    came_to: list[int] = []
     with Supervisor(plan, say=say) as supervisor:
+
+        def work() -> int:
+            came_to.append(_demo(wish, plan, supervisor, clock))
+            return came_to[0]
+
         try:
-            return run_until_told(
-                lambda: _demo(wish, plan, supervisor, clock),
-                stop=supervisor.stop,
-                kill=supervisor.kill,
-                say=say,
-            )
+            code = run_until_told(work, stop=supervisor.stop, kill=supervisor.kill, say=say)
         finally:
             clock.console.show_cursor()  # a progress bar that was cut off leaves it hidden
+    if wish.once and not came_to:
+        say("it was stopped before it was done")
+        return 1
+    return code
 
 
 def _demo(wish: Wish, plan: StandalonePlan, supervisor: Supervisor, clock: Stopwatch) -> int:
@@ -116,45 +119,30 @@ def _demo(wish: Wish, plan: StandalonePlan, supervisor: Supervisor, clock: Stopw
     wanted = plan.settings.ingress_port
     if not supervisor.ingress_url.endswith(f":{wanted}"):
         clock.say(f"port {wanted} is taken: the archive is at {supervisor.ingress_url}")
-    with ArchiveClient(supervisor.ingress_url, access.key) as archive:
+    check = partial(supervisor.wait, 0.0)  # it raises where the model was refused
+    with ArchiveClient(supervisor.ingress_url, access.key, plan.certificate, check) as archive:
         archive.wait_until_ready(READY_TIMEOUT_S)
         clock.say("the archive takes requests; sending photos")
-        unknown = archive.get("/health")["unknown_labels"]
-        if unknown:
-            clock.say(f"this model does not know {', '.join(unknown)}: it never gives these tags")
-        worked = _main_job(archive, access, plan, wish, clock)
-    _show_processes(clock.console, supervisor)
+        _say_unknown(archive, clock)
+        worked, words = _main_job(archive, access, plan, wish, clock)
+    showing.show_processes(clock.console, supervisor)
     if wish.once:
-        clock.say("done, it worked; stopping" if worked else _FAILED)
+        clock.say(f"done, {words}; stopping" if worked else f"[red]done, {words}[/red]; stopping")
     else:
         admin = admin_key(plan.settings.home, environment)
         shell_file = write_shell(ADMIN=admin)
-        with ArchiveClient(supervisor.ingress_url, admin) as archive:
+        with ArchiveClient(supervisor.ingress_url, admin, plan.certificate) as archive:
             link = archive.page_link()
-        _show_ways_in(clock.console, supervisor.ingress_url, link, shell_file)
+        showing.show_ways_in(clock.console, supervisor.ingress_url, link, shell_file)
         supervisor.wait()
     return 0 if worked else 1
 
 
-def _console() -> Console:
-    """Return a console as wide as the terminal; in a file it is wide enough for whole paths."""
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = LOG_WIDTH
-    return console
-
-
-def _show_ways_in(console: Console, url: str, link: str, shell_file: Path) -> None:
-    console.print(
-        f"\nThe page: [bold]{link}[/bold]\n"
-        "  signs you in, once and within ten minutes; photo-archive link makes another.\n"
-        f"Every route: {url}/docs\n"
-        f"In another terminal:  [bold]. {shlex.quote(str(shell_file))}[/bold]\n"
-        "  gives you URL, KEY, ADMIN (a key that may do everything), WEBHOOK_SECRET, the settings\n"
-        "  of this archive, and photo-archive and python in PATH.\n"
-        "Ctrl-C stops it; what was tagged is there again at the next start.",
-        soft_wrap=True,  # what is to be copied stands on one line
-    )
+def _say_unknown(archive: ArchiveClient, clock: Stopwatch) -> None:
+    """Say which labels the model cannot know: only the bundled one has such."""
+    unknown = archive.get("/health")["unknown_labels"]
+    if unknown:
+        clock.say(f"this model does not know {', '.join(unknown)}: no photo gets these tags")
 
 
 def _plan(wish: Wish) -> StandalonePlan:
@@ -168,31 +156,31 @@ def _plan(wish: Wish) -> StandalonePlan:
 
 def _main_job(
     archive: ArchiveClient, access: Credentials, plan: StandalonePlan, wish: Wish, clock: Stopwatch
-) -> bool:
+) -> tuple[bool, str]:
+    """Tag, ask, show; return whether it worked, and what to say in the end."""
     home = plan.settings.home
     sent_at = time.monotonic()
-    images = (
+    done = (
         _tag_free_photos(archive, home, clock)
         if wish.photos is None
         else _tag_folder(archive, str(place_of(plan.archive_roots, wish.photos)), clock)
     )
-    if not images:
-        clock.say(f"[red]no photos in {wish.photos}: nothing to tag, nothing asked[/red]")
-        return False
-    tagged = [image for image in images if image["status"] == "tagged"]
+    if done.skips:
+        clock.say(f"skipped, as no photos that can be tagged: {questions.skipped(done.skips)}")
+    if not done.images:
+        return False, f"no photos in {wish.photos}: nothing to tag, nothing asked"
     took_s = time.monotonic() - sent_at
-    clock.say(f"{len(tagged)} of {len(images)} photos tagged in {took_s:.1f} s, loading included")
-    _show_photos(clock.console, images)
-    callbacks = _ask(archive, access, home / "demo" / "callbacks", clock)
-    _show_answers(clock.console, callbacks)
-    return bool(tagged) and all(map(_is_answer, callbacks))
+    clock.say(f"{done.tagged} of {done.total} photos tagged in {took_s:.1f} s, loading included")
+    showing.show_photos(clock.console, done.images)
+    asked = list(questions.OF_FREE_PHOTOS)
+    if wish.photos is not None:
+        asked = questions.about(done.images, archive.get("/labels")["labels"])
+    callbacks = _ask(archive, access, asked, home / "demo" / "callbacks", clock)
+    showing.show_answers(clock.console, asked, callbacks)
+    return questions.verdict(done.tagged, callbacks)
 
 
-def _is_answer(callback: Callback | None) -> bool:
-    return callback is not None and callback.body["type"] != "query.failed"
-
-
-def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Stopwatch) -> list[dict[str, Any]]:
+def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Stopwatch) -> Tagging:
     photos = copy_free_photos(home / "demo" / "photos")
     since = datetime.now(UTC)
     said = archive.upload(photos)
@@ -205,21 +193,23 @@ def _tag_free_photos(archive: ArchiveClient, home: Path, clock: Stopwatch) -> li
     ids = [entry["image_id"] for entry in said if not entry["error"]]
     images: list[dict[str, Any]] = []
     patience_s = PHOTO_TIMEOUT_S + EACH_PHOTO_S * len(ids)
-    with _progress(clock.console) as progress:
+    with showing.progress(clock.console) as progress:
         task = progress.add_task(LOADING, total=len(ids))
         for image in archive.follow_images(ids, patience_s, since=since):
             if not images:
                 clock.say(f"first photo tagged: {image['image_path']}")
             images.append(image)
             progress.update(task, advance=1, description=TAGGING)
-    return images
+    tagged = sum(image["status"] == "tagged" for image in images)
+    return Tagging(images, tagged, len(images), {})
 
 
-def _tag_folder(archive: ArchiveClient, folder: str, clock: Stopwatch) -> list[dict[str, Any]]:
+def _tag_folder(archive: ArchiveClient, folder: str, clock: Stopwatch) -> Tagging:
     """Tag a folder (root and path) by a directory job; the files stay where they are."""
     began = archive.post("/tag/directory", {"directory_path": folder})
+    job: dict[str, Any] = {}
     first = True
-    with _progress(clock.console) as progress:
+    with showing.progress(clock.console) as progress:
         task = progress.add_task(LOADING, total=began["files_count"])
         for job in archive.follow_job(began["job_id"], PHOTO_TIMEOUT_S):
             done = settled(job)
@@ -232,25 +222,20 @@ def _tag_folder(archive: ArchiveClient, folder: str, clock: Stopwatch) -> list[d
                 total=job["total"],
                 description=LOADING if first else TAGGING,
             )
-    return archive.images_of_job(began["job_id"])
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-    )
+    images = archive.images_of_job(began["job_id"])
+    return Tagging(images, job["images"].get("tagged", 0), settled(job), job["skips"])
 
 
 def _ask(
-    archive: ArchiveClient, access: Credentials, folder: Path, clock: Stopwatch
+    archive: ArchiveClient,
+    access: Credentials,
+    asked: Sequence[str],
+    folder: Path,
+    clock: Stopwatch,
 ) -> list[Callback | None]:
     with CallbackReceiver(access.signing_secret, folder) as receiver:
         waiting: dict[str, str] = {}
-        for text in QUESTIONS:
+        for text in asked:
             query = archive.post("/images/tags", {"text": text, "callback_url": receiver.url})
             waiting[query["query_id"]] = text
             clock.say(f"asked: {text}")
@@ -273,47 +258,3 @@ def _collect(
     if receiver.refused:
         clock.say(f"[red]{receiver.refused} callbacks with a wrong signature[/red]")
     return [got.get(query_id) for query_id in waiting]
-
-
-def _show_photos(console: Console, images: Sequence[dict[str, Any]]) -> None:
-    table = Table(title="Photos and their tags", title_justify="left")
-    table.add_column("photo")
-    table.add_column("tags, best first")
-    for image in sorted(images, key=lambda shown: str(shown["image_path"]))[:SHOWN_PHOTOS]:
-        error = image.get("error")
-        tags = "  ".join(f"{tag['tag']} {tag['score']:.2f}" for tag in image["tags"] or ())
-        table.add_row(str(image["image_path"]), f"[red]{error['detail']}[/red]" if error else tags)
-    console.print(table)
-
-
-def _show_answers(console: Console, callbacks: Sequence[Callback | None]) -> None:
-    table = Table(title="Answers, received and verified", title_justify="left")
-    for column in ("question", "answer", "because", "picture"):
-        table.add_column(column, overflow="fold")  # names are to be copied whole
-    for question, callback in zip(QUESTIONS, callbacks, strict=True):
-        if callback is None:
-            table.add_row(question, "[red]no callback came[/red]", "", "")
-            continue
-        data = callback.body["data"]
-        image = data.get("image")
-        because = ", ".join(
-            f"{'/'.join(tag['words'])} → {tag['tag']} {tag['score']:.2f}" for tag in data["matched"]
-        )
-        answer = image["path"] if image else str(callback.body["type"])
-        if data.get("error"):
-            because = f"[red]{data['error']['detail']}[/red]"
-        table.add_row(question, answer, because, callback.picture.name if callback.picture else "")
-    console.print(table)
-    folders = {callback.picture.parent for callback in callbacks if callback and callback.picture}
-    for folder in folders:
-        console.print(f"received pictures: {folder}")
-
-
-def _show_processes(console: Console, supervisor: Supervisor) -> None:
-    table = Table(title="Processes", title_justify="left")
-    for column in ("process", "pid", "memory", "restarts"):
-        table.add_column(column)
-    for state in supervisor.states():
-        memory = f"{state.memory_bytes / 2**20:.0f} MiB"
-        table.add_row(state.name, str(state.pid), memory, str(state.restarts))
-    console.print(table)

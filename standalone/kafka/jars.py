@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from standalone.failures import NotSupported, ServerFailed
+from standalone.failures import DownloadFailed, NotSupported
 from standalone.platforms import unsupported
 
 LOCK_FILE = Path(__file__).with_name("kafka-jars.lock")
@@ -113,7 +113,7 @@ def fetch_jars(cache: Path, lock: Path = LOCK_FILE) -> tuple[Path, ...]:
     Raises:
         NotSupported: what was downloaded differs from the list in a name or a content (it is
             deleted then), or jgo is not installed.
-        ServerFailed: the download failed.
+        DownloadFailed: the download failed.
     """
     jars = class_path(parse_lock(lock.read_text()))
     with _repository(cache) as repository:
@@ -157,7 +157,7 @@ def _download(jar: Jar, repository: Path) -> None:
     try:
         context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise ServerFailed(f"{jar.name} could not be downloaded: {error}") from error
+        raise DownloadFailed(jar.name, error) from error
 
 
 def _jgo(repository: Path) -> Any:
@@ -186,7 +186,7 @@ def _resolve(cache: Path, repository: Path) -> frozenset[str]:
         )
         found = builder.from_endpoint(ENDPOINT).all_jars
     except (OSError, RuntimeError, ValueError) as error:
-        raise ServerFailed(f"Kafka's jars could not be downloaded: {error}") from error
+        raise DownloadFailed("Apache Kafka (46 jars, 45 MB)", error) from error
     return frozenset(_coordinate(Path(path).resolve(), repository) for path in found)
 
 

@@ -22,6 +22,7 @@ class StandalonePlan:
         watched: a folder whose new photos are announced; None: none.
         inherited: variables that all processes get beside those of the plan.
         chosen: the settings that the user has set.
+        certificate: the file by which the ingress speaks TLS; None: it speaks plain http.
         roles: the processes to run; those of the project when omitted.
     """
 
@@ -32,5 +33,6 @@ class StandalonePlan:
     archive_roots: str
     inherited: Mapping[str, str]
     chosen: frozenset[str] = frozenset()
+    certificate: Path | None = None
     watched: Path | None = None
     roles: tuple[ProcessSpec, ...] | None = None

@@ -50,8 +50,9 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan
         secrets_key=_secrets_key(settings.home),
         archive_roots=_roots(settings.home),
         watched=watched,
-        inherited=dict(os.environ),
+        inherited=_inherited(),
         chosen=_chosen_settings(),
+        certificate=load(IngressSettings).ssl_certfile,
     )
     return plan if watched is None else allow(plan, watched, WATCHED_ROOT)
 
@@ -77,6 +78,16 @@ def _roots(home: Path) -> str:
         return with_remembered(home, load(ArchiveSettings).roots)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{home / FILE_NAME}: {error}; remove it") from error
+
+
+def _inherited() -> dict[str, str]:
+    """Return our environment; the processes, which run elsewhere, get our relative path whole."""
+    pretrained = os.environ.get("TAGGING_PRETRAINED", "")
+    try:
+        file = named_file(pretrained)
+    except ConfigurationError:
+        return dict(os.environ)  # whoever needs it says so
+    return {**os.environ, **({"TAGGING_PRETRAINED": str(file.absolute())} if file else {})}
 
 
 def _model(wanted: str) -> ModelChoice:

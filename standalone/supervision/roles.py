@@ -103,9 +103,12 @@ def common_environment(
 
 def _leads_to_servers(name: str) -> bool:
     """Return whether this variable says where a server is, or how to log in there."""
-    return name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_SECURITY_PROTOCOL") or (
-        name.startswith(("KAFKA_SASL_", "KAFKA_SSL_"))
-    )
+    return name in (
+        "DATABASE_URL",
+        "DATABASE_POOLER_URL",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "KAFKA_SECURITY_PROTOCOL",
+    ) or (name.startswith(("KAFKA_SASL_", "KAFKA_SSL_")))
 
 
 def role_environment(

@@ -162,8 +162,8 @@ class Supervisor:
         process = self._process(role, {**environment, **changed})
 
         def failed(reason: str) -> None:
-            del reason  # it was said at the terminal
-            self._fall_back(role, changed)
+            is_first = not keeper.state().restarts and not process.wait_until_loaded(0.0)
+            self._fall_back(role, changed, reason if is_first else "")
 
         keeper = SupervisedProcess(
             role.name,
@@ -195,13 +195,15 @@ class Supervisor:
             for process in self._processes.values():
                 process.release(self._reached)
 
-    def _fall_back(self, role: ProcessSpec, changed: Mapping[str, str]) -> None:
-        """Tag with the bundled model where the weights could not be downloaded."""
-        downloads = self._plan.model.may_fail and role.argv[-1] == "tagging"
-        if not downloads or changed or self._ended.is_set():
+    def _fall_back(self, role: ProcessSpec, changed: Mapping[str, str], refused: str) -> None:
+        """Tag with the bundled model where weights could not be downloaded; end where refused."""
+        if role.argv[-1] != "tagging" or changed or self._ended.is_set():
             return
-        self._say(f"{role.name}: goes on with the bundled demo model")
-        self._start_role(role, TAGGING_MODEL=DEMO_MODEL)
+        if self._plan.model.may_fail:
+            self._say(f"{role.name}: goes on with the bundled demo model")
+            self._start_role(role, TAGGING_MODEL=DEMO_MODEL)
+        elif refused:  # what was named is used or refused: nobody waits for tags that never come
+            self._give_up(refused)
 
     def _metrics_port(self) -> int:
         return self._ports.choose(self._plan.settings.metrics_port)
@@ -228,7 +230,8 @@ class Supervisor:
     @property
     def ingress_url(self) -> str:
         """The address of the ingress; its port is 0 before the start."""
-        return f"http://{HOST}:{self._ingress_port}"
+        scheme = "https" if self._plan.certificate else "http"
+        return f"{scheme}://{HOST}:{self._ingress_port}"
 
     def environment(self) -> dict[str, str]:
         """Return what roles and commands need to reach the servers, which must be up."""
@@ -246,7 +249,8 @@ class Supervisor:
         return common_environment(shared, self._plan.inherited, self._plan.chosen)
 
     def _servers_environment(self) -> dict[str, str]:
-        return {"DATABASE_URL": self._postgres.url, **self._kafka.environment}
+        database = {"DATABASE_URL": self._postgres.url, "DATABASE_POOLER_URL": "none"}
+        return {**database, **self._kafka.environment}
 
     def states(self) -> tuple[ProcessState, ...]:
         """Return the states of all processes, servers first."""
@@ -258,7 +262,8 @@ class Supervisor:
         """Wait for the end of everything; return False if time ran out.
 
         Raises:
-            ConfigurationError: a server cannot be started again; the message says why.
+            ConfigurationError: a server cannot be started again, or the model is refused; the
+                message says why.
         """
         if not self._ended.wait(timeout_s):
             return False

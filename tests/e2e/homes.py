@@ -16,7 +16,7 @@ from tests.e2e.archive import RunningArchive, archive_at, plan_at
 from tests.servers import make_home
 
 SETTINGS = {"DELIVERY_SCHEDULE_S": "0,1,2,5,10,30"}  # so that retries come soon
-COMMAND_TIMEOUT_S = 180.0
+COMMAND_TIMEOUT_S = 600.0  # it starts both servers in its turn
 ROLES = tuple(role for role in all_roles(1, None) if role.name != "jobs")
 
 

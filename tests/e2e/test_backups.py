@@ -185,8 +185,11 @@ def test_what_the_backup_had_not_seen_is_done_again_with_the_same_ids(history: H
         _settled(archive, 2)
         assert archive.value("SELECT count(*) FROM queries WHERE status <> 'answered'") == 0
         assert archive.value("SELECT count(*) FROM deliveries") == 2
+        query_id = repeated.body["data"]["query_id"]
+        assert archive.http.get(f"/queries/{query_id}").status_code == 200, "its owner's still"
     home.remove()
     assert repeated == history.second
+    assert found is not None
     assert found["image_id"] == history.second.body["data"]["image"]["id"]
     assert (lost["status"], lost["reason"]) == ("failed", "image_missing")
 
@@ -244,6 +247,7 @@ def test_beside_a_new_kafka_it_says_what_to_do_and_does_it_when_told(
         found = archive.wait_for(
             lambda: image_of(archive, "photos/waiting.jpg"), ANSWER_S, "it was never tagged"
         )
+        assert found is not None
         later = question_about(archive, found["image_id"], waiting, history.receiver)
         data = history.first.body["data"]
         ask(archive, data["text"], history.receiver.url, **history.early.its_day)

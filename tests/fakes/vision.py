@@ -92,6 +92,40 @@ class HashModel:
         return np.stack([unit(label.name.encode(), self.dim) for label in labels])
 
 
+class KindModel(HashModel):
+    """A model with CLIP's gap: pictures of a kind lie together, and all of them far from any text.
+
+    A picture's kind is the remainder of its first byte, as `kind_of` has it of the content.
+    """
+
+    KINDS = 4
+
+    def __init__(self) -> None:
+        super().__init__(dim=32)
+
+    @classmethod
+    def kind_of(cls, content: bytes) -> int:
+        """Return the kind of a picture that `MemoryDecoder` decodes."""
+        return hashlib.sha256(content).digest()[0] % cls.KINDS
+
+    async def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.batches.append(len(batch))
+        return np.stack([self._picture(each) for each in batch])
+
+    async def text_features(
+        self, labels: Sequence[Label], templates: Sequence[str]
+    ) -> NDArray[np.float32]:
+        self.texts += len(labels)
+        rows = [2 * unit(b"a text", 32) + unit(label.name.encode(), 32) for label in labels]
+        return np.stack([row / np.linalg.norm(row) for row in rows])
+
+    def _picture(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        kind = unit(b"kind %d" % (int(pixels.flat[0]) % self.KINDS), 32)
+        row = 2 * unit(b"a picture", 32) + kind + 0.5 * unit(pixels.tobytes(), 32)
+        made: NDArray[np.float32] = (row / np.linalg.norm(row)).astype(np.float32)
+        return made
+
+
 class HashTowers:
     """The blocking model of `ClipModel`; out of memory above `fits` pictures until it moves."""
 

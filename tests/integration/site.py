@@ -43,10 +43,12 @@ class Site:
             *command, cwd=REPOSITORY, env=environment, stdout=PIPE, stderr=PIPE
         )  # fmt: skip
 
-    async def run(self, *command: str, **variables: str) -> tuple[int, str, str]:
+    async def run(
+        self, *command: str, limit_s: float = LIMIT_S, **variables: str
+    ) -> tuple[int, str, str]:
         """Exit code, output and errors of what ends by itself."""
         process = await self.start(*command, **variables)
-        output, errors = await asyncio.wait_for(process.communicate(), LIMIT_S)
+        output, errors = await asyncio.wait_for(process.communicate(), limit_s)
         assert process.returncode is not None
         return process.returncode, output.decode(), errors.decode()
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from core.addresses import secrets_of, shown
+from core.addresses import each_host, secrets_of, shown
 from core.errors import ConfigurationError
 from core.settings import (
     ArchiveSettings,
@@ -79,6 +80,45 @@ def test_a_wrong_address_is_told_by_its_variable_without_its_secret(
 )
 def test_addresses_of_postgresql_are_taken(url: str) -> None:
     assert DatabaseSettings.model_validate({"url": url}).url.get_secret_value() == url
+
+
+def test_none_is_no_pooler_over_what_the_env_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("DATABASE_POOLER_URL=postgresql://app@elsewhere/photos\n")
+    assert "elsewhere" in load(DatabaseSettings).pooler_url.get_secret_value()
+
+    monkeypatch.setenv("DATABASE_POOLER_URL", "none")
+
+    assert load(DatabaseSettings).pooler_url.get_secret_value() == ""
+
+
+@pytest.mark.parametrize("attribute", ["standby", "prefer-standby", "read-only"])
+def test_an_address_that_asks_for_a_standby_is_refused(attribute: str) -> None:
+    url = f"postgresql://app@one,two/photos?sslmode=prefer&target_session_attrs={attribute}"
+
+    with pytest.raises(ValidationError, match="archives are written"):
+        DatabaseSettings.model_validate({"url": url})
+
+
+def test_several_hosts_are_taken_apart() -> None:
+    url = "postgresql://app:x%2C:y@one:5432,[::1]:5433,three/photos?sslmode=prefer"
+
+    assert each_host(url) == (
+        "postgresql://app:x%2C:y@one:5432/photos?sslmode=prefer",
+        "postgresql://app:x%2C:y@[::1]:5433/photos?sslmode=prefer",
+        "postgresql://app:x%2C:y@three/photos?sslmode=prefer",
+    )
+    assert each_host("postgresql:///photos?host=/run/postgresql") == (
+        "postgresql:///photos?host=/run/postgresql",
+    )
+
+
+def test_the_secrets_of_an_address_with_several_hosts_are_found() -> None:
+    url = "postgresql://app:S3%23cr@one:5432,[::1]:5433/photos?password=other"
+
+    assert set(secrets_of(url)) == {"S3%23cr", "S3#cr", "other"}
 
 
 @pytest.mark.parametrize("servers", ["h:9092", "a:1, b:2", "[::1]:9092", "127.0.0.1:19092"])

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs would be one more dependency
 
-from core.settings import GROUPS, ConsumerSettings, DeliverySettings, variables
+from core.settings import (
+    GROUPS,
+    MIB,
+    ConsumerSettings,
+    DecodeSettings,
+    DeliverySettings,
+    variables,
+)
 from core.webhooks.sender import BODY_S
 from ingress.server import DRAIN_TIMEOUT_S
 from tests.documents import ENV_EXAMPLE
@@ -19,6 +26,7 @@ FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
 OWN_IMAGE = "photo-archive:local"
 NOT_OURS = {
     "HF_HOME",  # the hub's cache, read by huggingface_hub
+    *("HF_ENDPOINT", "HF_HUB_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
     "PGPASSWORD",  # read by asyncpg, and by pg_dump
 }
 ASKED = re.compile(r"\$\{([A-Z_]+)")
@@ -129,7 +137,9 @@ def test_images_of_others_are_pinned(name: str) -> None:
 
 
 def test_prometheus_scrapes_services_that_serve_metrics_on_their_ports() -> None:
-    document = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text(encoding="utf-8"))
+    document = yaml.safe_load(
+        (ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8")
+    )
     scraped: dict[str, int] = {}
     for config in document["scrape_configs"]:
         for static in config.get("static_configs", ()):
@@ -145,7 +155,7 @@ def test_prometheus_scrapes_services_that_serve_metrics_on_their_ports() -> None
         for name, service in own_services().items()
         if service["command"][2] in {"ingress", "consumers"}
     }  # fmt: skip
-    assert scraped == serving
+    assert scraped == serving | {"node-exporter": 9100}
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
@@ -162,6 +172,20 @@ def test_links_lead_to_the_published_port() -> None:
     assert {environment["ARCHIVE_PUBLIC_URL"] for environment in given} == {
         "${ARCHIVE_PUBLIC_URL:-http://127.0.0.1:${PUBLISHED_PORT:-8080}}"
     }
+
+
+def test_logs_and_memory_of_every_container_are_bounded() -> None:
+    for name, service in compose()["services"].items():
+        options = service["logging"]["options"]
+        assert (options["max-size"], options["max-file"]) == ("10m", "5"), name
+        assert re.search(r"\d+[mg]\}?$", service["mem_limit"]), name
+
+
+def test_a_decoder_and_what_it_needs_fit_into_the_memory_of_who_decodes() -> None:
+    limits = {name: service["mem_limit"] for name, service in own_services().items()}
+    for name in ("tagging", "tagging-bulk", "delivery"):
+        gibibytes = int(re.findall(r"(\d+)g", limits[name])[-1])
+        assert gibibytes * 1024 * MIB > DecodeSettings().memory_bytes + 1024 * MIB, name
 
 
 def test_mounted_files_exist() -> None:

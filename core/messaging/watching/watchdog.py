@@ -21,7 +21,8 @@ from schemas.record import Partition
 log = structlog.get_logger(__name__)
 
 #: A stall with a known cause (something outside is away) may last so many times longer. It is not
-#: waited for for ever: the cause may be our own connection pool.
+#: waited for for ever: the cause may be our own connection pool. The end of such a process is no
+#: death that a record is charged with.
 PATIENCE = 5
 #: Kafka's own limit of a transaction is a minute, unless its producer asks for more. One that is
 #: open for longer was forgotten, or holds back whoever reads the topic for a reason.
@@ -30,7 +31,15 @@ _STDERR = 2  # the descriptor; `sys.stderr` may be replaced by an object that ha
 
 
 class Stalled(RuntimeError):
-    """Partitions that have records waiting have not moved for too long. Ends the process."""
+    """Partitions that have records waiting have not moved for too long. Ends the process.
+
+    Attributes:
+        waits_for: the outage that is waited for; None: nothing outside is known to be away.
+    """
+
+    def __init__(self, message: str, *, waits_for: str | None) -> None:
+        super().__init__(message)
+        self.waits_for = waits_for
 
 
 class ProgressWatch:
@@ -152,13 +161,26 @@ class Watchdog:
         self._shown = set(backlog)
 
     def _tell_of_transactions(self, backlog: Mapping[Partition, Backlog]) -> None:
-        """Write once of each transaction that is open for longer than one usually may be."""
+        """Write once of each transaction that is open for longer than one usually may be.
+
+        Heartbeats tell of it for as long as it lasts.
+        """
         told: set[tuple[Partition, int]] = set()
-        for partition, waiting in backlog.items():
+        held: list[dict[str, object]] = []
+        for partition, waiting in sorted(backlog.items()):
             if waiting.held_s < OPEN_TRANSACTION_S:
                 continue
             key = (partition, self._bounds[partition].stable)
             told.add(key)
+            held.append(
+                {
+                    "topic": partition.topic,
+                    "partition": partition.number,
+                    "offset": key[1],
+                    "records": waiting.held_records,
+                    "seconds": round(waiting.held_s),
+                }
+            )
             if key not in self._told:
                 log.warning(
                     "transaction_open",
@@ -169,6 +191,7 @@ class Watchdog:
                     seconds=round(waiting.held_s),
                 )
         self._told = told
+        self._session.vitals.about["open_transactions"] = held
 
     def _end_if_stalled(self, now: float, limit_s: float) -> None:
         tracker = self._session.tracker
@@ -185,9 +208,12 @@ class Watchdog:
             limit_s *= PATIENCE
         stalled = {p.number: round(since) for p, since in stalls.items() if since > limit_s}
         if stalled:
-            log.error("stalled", partitions=stalled, waiting_for=self._session.waiting_for)
+            cause = self._session.waiting_for
+            log.error("stalled", partitions=stalled, waiting_for=cause)
             _write_stacks()
-            raise Stalled(f"no progress for {limit_s:.0f} s although records wait: {stalled}")
+            raise Stalled(
+                f"no progress for {limit_s:.0f} s although records wait: {stalled}", waits_for=cause
+            )
 
     def _in_hand(self, claimed: Mapping[Partition, int]) -> Collection[Partition]:
         """Return partitions that wait for a batch: while the queue is full, all of them do."""

@@ -76,7 +76,9 @@ async def set_tags(
     # The image's rows first and the labels' lock second: the order in which all take them.
     await image_tags.lock(tx, [image_id])
     await labels.ensure(tx, [tag.tag for tag in tags])
-    await tx.execute(_HAND_TAGS, image_id, tags_json(tags), by)
+    spelling = await labels.spelled(tx, [tag.tag for tag in tags])
+    shown = [TagScore(spelling[tag.tag], tag.score) for tag in tags]
+    await tx.execute(_HAND_TAGS, image_id, tags_json(shown), by)
     await show(tx, [image_id])
     await following.follow_images(tx, [image_id])
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
 
+from core.storage import labels
 from core.storage.archive import image_tags, ownership
 from core.transaction import Transaction
 
@@ -41,7 +42,13 @@ UPDATE images SET job_id = u.job_id FROM unnest($1::uuid[], $2::uuid[]) AS u (im
 WHERE images.image_id = u.image_id AND u.job_id IS NOT NULL
 """
 _DELETE_TAGS = "DELETE FROM tagged_images WHERE image_id = $1"
-_DELETE_OWNERS = "DELETE FROM image_owners WHERE image_id = $1"
+# Who saw the image cannot be told from what is left of it, and is to be told that it is gone.
+_DELETE_OWNERS = """
+WITH saw AS (DELETE FROM image_owners WHERE image_id = $1 RETURNING owner)
+INSERT INTO changes (kind, ids, gone_for)
+SELECT 'image', ARRAY[$1::uuid], owner FROM saw
+UNION ALL SELECT 'image', ARRAY[$1::uuid], '' FROM images WHERE image_id = $1 AND open_to_all
+"""
 _DELETE_FAILURES = "DELETE FROM failures WHERE image_id = $1"
 _DELETE_UNDO = "DELETE FROM image_change_rows WHERE image_id = $1"  # what was decided about it
 _DELETE_PARKED = "DELETE FROM parked_images WHERE image_id = $1"
@@ -106,6 +113,7 @@ async def delete(tx: Transaction, image_id: UUID, *, by: str | None = None) -> d
     await tx.execute(_DELETE_FAILURES, image_id)
     await tx.execute(_DELETE_PARKED, image_id)
     await tx.execute(_DELETE_UNDO, image_id)
+    await labels.unlearn(tx, image_id)
     deleted_at: datetime | None = await tx.fetchval(_DELETE, image_id, by)
     return deleted_at
 

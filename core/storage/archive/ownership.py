@@ -55,7 +55,12 @@ _REDATE = """
 UPDATE image_owners o SET taken_at = i.taken_at FROM images i
 WHERE i.image_id = ANY($1::uuid[]) AND o.image_id = i.image_id AND o.taken_at <> i.taken_at
 """
-_LEAVE = "DELETE FROM image_owners WHERE image_id = $1 AND owner = $2 RETURNING true"
+_LEAVE = """
+WITH gone AS (DELETE FROM image_owners WHERE image_id = $1 AND owner = $2 RETURNING owner)
+INSERT INTO changes (kind, ids, gone_for)
+SELECT 'image', ARRAY[$1::uuid], g.owner FROM gone g
+RETURNING true
+"""
 _AUDIENCES = """
 SELECT image_id, audiences_of(image_id, open_to_all) AS audiences
 FROM images WHERE image_id = ANY($1::uuid[])

@@ -15,9 +15,12 @@ WHERE i.status NOT IN ('deleted', 'missing')
   AND ($4 OR t.image_id IS NULL OR t.label_version IS NOT NULL)
 """
 _CHOOSE = f"""
-SELECT i.image_id, i.uri, i.path, greatest(i.arrived_at, i.event_time) {_WHERE}
-  AND ($5::uuid IS NULL OR i.image_id > $5) ORDER BY i.image_id LIMIT $6
+SELECT i.image_id, i.uri, i.path, greatest(i.arrived_at, i.event_time) AS last_at {_WHERE}
+  AND ($5::uuid IS NULL OR i.image_id > $5) AND {{which}} ORDER BY i.image_id LIMIT $6
 """
+_TEACHERS = "(ARRAY(SELECT unnest(photos) FROM labels WHERE photos <> '{}'))"
+_CHOOSE_TEACHERS = _CHOOSE.format(which=f"i.image_id = ANY {_TEACHERS}")
+_CHOOSE_OTHERS = _CHOOSE.format(which=f"i.image_id <> ALL {_TEACHERS}")
 _COUNT = f"SELECT count(*) {_WHERE}"
 
 
@@ -45,20 +48,36 @@ class ChosenImage:
 
     Attributes:
         last_at: of its last arrival, as far as it was dealt with.
+        teaches: a label goes by it.
     """
 
     image_id: UUID
     uri: str
     path: str
     last_at: datetime
+    teaches: bool = False
 
 
 async def choose(
-    connection: Transaction, choice: Choice, *, after: UUID | None, limit: int
+    connection: Transaction, choice: Choice, *, after: ChosenImage | None, limit: int
 ) -> list[ChosenImage]:
-    """Return the images of a choice by ascending id, from behind `after`."""
-    rows = await connection.fetch(_CHOOSE, *_arguments(choice), after, limit)
-    return [ChosenImage(*row) for row in rows]
+    """Return the images of a choice, from behind `after`.
+
+    First come those that teach labels, which wait until a new model knows them; then all others.
+    Both by ascending id.
+    """
+    found: list[ChosenImage] = []
+    for teaches, statement in ((True, _CHOOSE_TEACHERS), (False, _CHOOSE_OTHERS)):
+        if len(found) == limit or (after is not None and teaches > after.teaches):
+            continue
+        behind = after.image_id if after is not None and after.teaches == teaches else None
+        rest = limit - len(found)
+        rows = await connection.fetch(statement, *_arguments(choice), behind, rest)
+        found += [
+            ChosenImage(row["image_id"], row["uri"], row["path"], row["last_at"], teaches)
+            for row in rows
+        ]
+    return found
 
 
 async def count(connection: Transaction, choice: Choice) -> int:

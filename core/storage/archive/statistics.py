@@ -97,7 +97,7 @@ SELECT f.reason, count(*) AS images, max(f.last_at) AS last_at
 FROM failures f JOIN images i USING (image_id)
 WHERE f.last_at >= $1 AND f.last_at < $2 AND {visible("$3")} GROUP BY f.reason ORDER BY 2 DESC, 1
 """  # noqa: S608 - constants only
-_LABEL = "SELECT id FROM labels WHERE name = $1"
+_LABEL = "SELECT id FROM labels WHERE folded = label_key($1)"
 
 
 class Counts:

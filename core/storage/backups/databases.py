@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from core.errors import ConfigurationError
 from core.settings import DatabaseSettings
-from core.storage.pool import alone
+from core.storage.connecting import alone
 from core.transaction import Transaction
 
 #: From here other databases are made and renamed: nobody may be connected to these themselves.
@@ -105,7 +105,7 @@ async def drop(settings: DatabaseSettings) -> None:
 
 
 async def put_in_place(new: DatabaseSettings, place: DatabaseSettings, *, keep: str) -> None:
-    """Give a database the name of another one, which keeps its rows under the name `keep`.
+    """Put a database under the name of another one, which keeps its rows under the name `keep`.
 
     Args:
         new: the database.
@@ -113,14 +113,11 @@ async def put_in_place(new: DatabaseSettings, place: DatabaseSettings, *, keep: 
         keep: the other one's name from now on; empty: there is none.
     """
     async with alone(beside(place, MAINTENANCE)) as connection:
-        try:
-            if keep:
-                await _rename(connection, named(place), keep)
-            await _rename(connection, named(new), named(place))
-        except BaseException:
-            if keep and not await connection.fetchval(_EXISTS, named(place)):
-                await _rename(connection, keep, named(place))
-            raise
+        await connection.execute("BEGIN")  # both or none: who dies here leaves what was there
+        if keep:
+            await _rename(connection, named(place), keep)
+        await _rename(connection, named(new), named(place))
+        await connection.execute("COMMIT")
 
 
 async def _rename(connection: Transaction, name: str, wanted: str) -> None:

@@ -13,6 +13,8 @@ from core.transaction import Transaction
 from schemas.callback import CallbackRequested
 from schemas.record import Record
 
+#: Target and answer of a webhook.
+Requested = tuple[str, CallbackRequested]
 #: The reason of webhooks that are kept back.
 HELD = "held_after_restore"
 #: More than were given out between a backup and what ended the archive: a process of that time has
@@ -45,6 +47,21 @@ _HOLD = """
 UPDATE deliveries SET state = 'dead', reason = $1, waits_for = NULL, finished_at = now()
 WHERE state = 'due'
 """
+# The first answer wins, and these were it. The owner is the one that the row had: no record of a
+# query is believed when it names one (`core.storage.queries`).
+_ANSWERED = """
+INSERT INTO queries (query_id, owner, text, callback_url, options, status, answer, accepted_at,
+                     answered_at)
+SELECT u.query_id, u.owner, u.text, u.url, jsonb_build_object('payload', u.payload), 'answered',
+       u.answer::jsonb, u.at, u.at
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+            $7::timestamptz[]) AS u (query_id, owner, text, url, payload, answer, at)
+ORDER BY u.query_id
+ON CONFLICT (query_id) DO UPDATE
+    SET status = 'answered', answer = excluded.answer, answered_at = excluded.answered_at
+    WHERE queries.status <> 'answered'
+"""
+_UNPARK = "DELETE FROM parked_queries WHERE query_id = ANY($1::uuid[])"
 _OPEN = "SELECT count(*) FROM deliveries WHERE state IN ('due', 'leased')"
 _KNOWN = "SELECT count(*) FROM deliveries WHERE delivery_id = ANY($1::uuid[])"
 
@@ -72,6 +89,30 @@ async def publish_again(tx: Transaction, records: Sequence[Record]) -> None:
     await outbox.add(tx, records)
 
 
+async def keep_answers(tx: Transaction, requested: Mapping[UUID, Requested]) -> None:
+    """Write down again what queries were answered since the backup, and their owners.
+
+    Args:
+        tx: a transaction of the restored database.
+        requested: target and answer of the webhooks that were asked for since, by their ids.
+    """
+    events = list({event.query_id: event for _, event in requested.values()}.values())
+    await tx.execute(
+        _ANSWERED,
+        [event.query_id for event in events],
+        [event.owner for event in events],
+        [event.text for event in events],
+        [event.url for event in events],
+        [event.payload for event in events],
+        [
+            event.model_copy(update={"owner": None}).model_dump_json(exclude_none=True)
+            for event in events
+        ],
+        [event.answered_at for event in events],
+    )
+    await tx.execute(_UNPARK, [event.query_id for event in events])
+
+
 async def count_repeats(connection: Transaction, requested: Sequence[UUID]) -> int:
     """Return how many webhooks the archive will send that may have been sent since the backup.
 
@@ -84,7 +125,7 @@ async def count_repeats(connection: Transaction, requested: Sequence[UUID]) -> i
     return waiting + len(requested) - known
 
 
-async def hold(tx: Transaction, requested: Mapping[UUID, tuple[str, CallbackRequested]]) -> int:
+async def hold(tx: Transaction, requested: Mapping[UUID, Requested]) -> int:
     """Keep back every webhook that may have been sent since the backup; return how many.
 
     They are given up for the reason `HELD`: asked for again, they go out under their ids.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from core.offsets import Identity, Standing
 from core.settings import DatabaseSettings
-from core.storage.pool import alone
+from core.storage.connecting import alone
 from core.transaction import Transaction
 from schemas.record import Partition
 

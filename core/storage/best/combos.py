@@ -55,7 +55,7 @@ _NOTED = f"""
     SELECT x.label_id FROM image_tags x WHERE x.image_id = n.image_id
     UNION
     SELECT l.id FROM tagged_images t CROSS JOIN LATERAL jsonb_array_elements(t.tags) AS e (tag)
-    JOIN labels l ON l.name = e.tag->>'tag' WHERE t.id = n.image_id), NULL, NULL, NULL
+    JOIN labels l ON l.folded = label_key(e.tag->>'tag') WHERE t.id = n.image_id), NULL, NULL, NULL
  FROM noted_images n LIMIT {MAX_WORK_READ})
 UNION ALL
 """  # noqa: S608 - an integer constant

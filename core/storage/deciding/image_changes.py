@@ -19,11 +19,12 @@ UNDONE_WITHIN = timedelta(days=7)
 MOST_OPEN = 8
 
 _COLUMNS = """change_id, owner, acts_on_all, asked, filter, change, state, matches, is_exact,
-       changed, restored, position, error, created_at, updated_at, finished_at"""
+       changed, restored, position, error, created_at, begins_at, updated_at, finished_at"""
 _CREATE = f"""
 INSERT INTO image_changes
-    (change_id, owner, acts_on_all, asked, filter, change, state, matches, is_exact)
-SELECT $1, $2, $3, $4::jsonb, $5::jsonb, $6::jsonb, 'waiting', $7, $8
+    (change_id, owner, acts_on_all, asked, filter, change, state, matches, is_exact, begins_at)
+SELECT $1, $2, $3, $4::jsonb, $5::jsonb, $6::jsonb, 'waiting', $7, $8,
+       now() + make_interval(secs => $9)
 WHERE (SELECT count(*) FROM image_changes
        WHERE owner = $2 AND state IN ('waiting', 'running', 'undoing')) < {MOST_OPEN}
 RETURNING {_COLUMNS}
@@ -42,13 +43,15 @@ ORDER BY created_at DESC, change_id DESC LIMIT $4
 """  # noqa: S608 - constants only
 # Whoever changes this row waits for the step under way; so two processes make no step twice.
 _NEXT = f"""
-SELECT {_COLUMNS} FROM image_changes WHERE state IN ('waiting', 'running', 'undoing')
+SELECT {_COLUMNS} FROM image_changes
+WHERE state IN ('waiting', 'running', 'undoing') AND begins_at <= now()
 ORDER BY updated_at LIMIT 1 FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - constants only
 _HOLD = f"SELECT {_COLUMNS} FROM image_changes WHERE change_id = $1 FOR UPDATE"  # noqa: S608
 _POSTPONE = "UPDATE image_changes SET updated_at = clock_timestamp() WHERE change_id = $1"
 _IS_OPEN = """
-SELECT EXISTS (SELECT FROM image_changes WHERE state IN ('waiting', 'running', 'undoing'))
+SELECT EXISTS (SELECT FROM image_changes
+               WHERE state IN ('waiting', 'running', 'undoing') AND begins_at <= now())
 """
 _STEP = """
 UPDATE image_changes SET position = $2, changed = changed + $3, restored = restored + $4,
@@ -62,12 +65,14 @@ UPDATE image_changes SET error = $2::text, position = NULL, updated_at = now(), 
                  ELSE 'done' END
 WHERE change_id = $1 RETURNING state
 """
-# Also of one that is under way: it goes no further, and what it has done is taken back.
+# Also of one that is under way: it goes no further, and what it has done is taken back. A deletion
+# that has not begun is simply not made.
 _UNDO = """
-UPDATE image_changes SET state = 'undoing', position = NULL, finished_at = NULL, error = NULL,
-    updated_at = now()
+UPDATE image_changes SET position = NULL, error = NULL, updated_at = now(), begins_at = now(),
+    state = CASE WHEN change ? 'delete' THEN 'undone' ELSE 'undoing' END,
+    finished_at = CASE WHEN change ? 'delete' THEN now() END
 WHERE change_id = $1 AND state IN ('waiting', 'running', 'done', 'failed')
-  AND created_at > now() - $2::interval AND NOT change ? 'delete'
+  AND created_at > now() - $2::interval AND (state = 'waiting' OR NOT change ? 'delete')
 RETURNING true
 """
 
@@ -101,6 +106,7 @@ class ImageChange:
     position: UUID | None
     error: str | None
     created_at: datetime
+    begins_at: datetime
     updated_at: datetime
     finished_at: datetime | None
 
@@ -117,7 +123,9 @@ class ImageChange:
     @property
     def can_undo_until(self) -> datetime | None:
         """When it can be undone no more; None where it never can, or was."""
-        if self.kind == "delete" or self.state in {"undoing", "undone"}:
+        if self.kind == "delete":
+            return self.begins_at if self.state == "waiting" else None
+        if self.state in {"undoing", "undone"}:
             return None
         return self.created_at + UNDONE_WITHIN
 
@@ -129,7 +137,11 @@ class ImageChange:
 
 @dataclass(frozen=True, slots=True)
 class NewChange:
-    """A decision to be made; fields as in `ImageChange`."""
+    """A decision to be made; fields as in `ImageChange`.
+
+    Attributes:
+        delay_s: before it begins.
+    """
 
     change_id: UUID
     owner: str
@@ -139,6 +151,7 @@ class NewChange:
     change: Mapping[str, Any]
     matches: int
     is_exact: bool
+    delay_s: int = 0
 
 
 async def create(tx: Transaction, new: NewChange) -> ImageChange | None:
@@ -153,6 +166,7 @@ async def create(tx: Transaction, new: NewChange) -> ImageChange | None:
         json.dumps(new.change),
         new.matches,
         new.is_exact,
+        new.delay_s,
     )
     return None if row is None else _change(row)
 
@@ -210,7 +224,7 @@ async def end(tx: Transaction, change_id: UUID, error: str | None = None) -> str
 
 
 async def undo(tx: Transaction, change_id: UUID) -> bool:
-    """Have a change undone; False where it can't be: deletions, after a week, or undone already."""
+    """Have a change undone; False where it can't be: deletions that have begun, after a week."""
     return bool(await tx.fetchval(_UNDO, change_id, UNDONE_WITHIN))
 
 

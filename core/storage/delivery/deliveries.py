@@ -22,6 +22,7 @@ from uuid import UUID
 from core.storage.stream.changes import noting_queries
 from core.transaction import Transaction
 from schemas.callback import CallbackRequested
+from schemas.operator_event import OperatorNotice
 
 MAX_BODY_BYTES = 16 * 1024  # of an answer, as a constraint of `attempts` has it
 #: Ends every statement that makes webhooks due, over its rows: `changed`. In order, so that two who
@@ -242,13 +243,13 @@ class Settled:
 
 
 async def schedule(
-    tx: Transaction, webhooks: Sequence[tuple[UUID, str, CallbackRequested]]
+    tx: Transaction, webhooks: Sequence[tuple[UUID, str, CallbackRequested | OperatorNotice]]
 ) -> None:
     """Put webhooks on the schedule, due at once; one that is there already stays as it is.
 
     Args:
         tx: the transaction.
-        webhooks: (id on the wire, target, answer).
+        webhooks: (id on the wire, target, answer or operator event).
     """
     if webhooks:
         await tx.execute(

@@ -10,9 +10,9 @@ from core.transaction import Transaction
 
 MAX_PER_OWNER = 1000
 REMOVED = "endpoint_removed"  # why webhooks were given up
-_COLUMNS = "endpoint_id, owner, url, name, created_at"
+_COLUMNS = "endpoint_id, owner, url, name, operator_events, created_at"
 _ADD = f"""
-INSERT INTO endpoints (endpoint_id, owner, url, name) VALUES ($1, $2, $3, $4)
+INSERT INTO endpoints (endpoint_id, owner, url, name, operator_events) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (owner, url) DO NOTHING RETURNING {_COLUMNS}
 """  # noqa: S608 - a constant
 _LIST = f"""
@@ -31,12 +31,17 @@ _COUNT = "SELECT count(*) FROM endpoints WHERE owner = $1"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A registered callback address."""
+    """A registered callback address.
+
+    Attributes:
+        operator_events: it is told what happens to the archive itself.
+    """
 
     endpoint_id: UUID
     owner: str
     url: str
     name: str
+    operator_events: bool
     created_at: datetime
 
     @property
@@ -58,9 +63,11 @@ def secrets_owner(endpoint_id: UUID) -> str:
     return f"\tendpoint/{endpoint_id}"
 
 
-async def add(tx: Transaction, *, owner: str, url: str, name: str) -> Endpoint | None:
+async def add(
+    tx: Transaction, *, owner: str, url: str, name: str, operator_events: bool = False
+) -> Endpoint | None:
     """Register an address; None where the owner has it already."""
-    row = await tx.fetchrow(_ADD, uuid4(), owner, url, name)
+    row = await tx.fetchrow(_ADD, uuid4(), owner, url, name, operator_events)
     return None if row is None else Endpoint(**dict(row))
 
 

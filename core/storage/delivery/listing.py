@@ -22,10 +22,23 @@ FROM deliveries d {WAITS}
 WHERE d.query_id = $1 ORDER BY d.created_at, d.delivery_id
 """  # noqa: S608 - a constant
 
-# Counted up to a bound, so that a long backlog stays cheap to count.
+# By lines that are due, as a claim sees them, and up to a bound: neither what waits for later nor a
+# long backlog costs anything.
 _BACKLOG = """
 SELECT count(*) AS due, coalesce(extract(epoch FROM now() - min(next_at)), 0)::float8 AS oldest_s
-FROM (SELECT next_at FROM deliveries WHERE state = 'due' AND next_at <= now() LIMIT $1) d
+FROM (
+    SELECT w.next_at FROM (
+        SELECT target, sender, line, again FROM lanes l
+        WHERE again IN (false, true) AND due_at <= now()
+          AND NOT EXISTS (SELECT FROM targets t
+                          WHERE t.target = l.target AND t.disabled_at IS NOT NULL)
+        ORDER BY due_at LIMIT $1) l
+    CROSS JOIN LATERAL (
+        SELECT d.next_at FROM deliveries d
+        WHERE d.state = 'due' AND d.target = l.target AND d.sender = l.sender
+          AND d.line = l.line AND (d.attempt > 0) = l.again AND d.next_at <= now()
+        ORDER BY d.next_at LIMIT $1) w
+    LIMIT $1) due
 """
 
 
@@ -58,7 +71,10 @@ class DeliveryStatus:
 
 
 async def backlog(connection: Transaction, *, bound: int = 10_000) -> tuple[int, float]:
-    """Return how many webhooks are due and not leased, up to `bound`, and the oldest one's wait."""
+    """Return how many webhooks are due and not leased, up to `bound`, and the oldest one's wait.
+
+    Those of disabled targets do not count: they wait for a person.
+    """
     row = await connection.fetchrow(_BACKLOG, bound)
     return (0, 0.0) if row is None else (row["due"], row["oldest_s"])
 

@@ -14,6 +14,7 @@ _IMAGES = """
 SELECT i.image_id, i.status, i.open_to_all,
        ARRAY(SELECT owner FROM image_owners o WHERE o.image_id = i.image_id) AS owners,
        jsonb_path_query_array(coalesce(t.tags, '[]'), '$[0 to 2]')::text AS tags,
+       coalesce(t.sha256, i.sha256) AS sha256,
        (SELECT p.reason FROM parked_images p WHERE p.image_id = i.image_id) AS waits_for
 FROM images i LEFT JOIN tagged_images t USING (image_id)
 WHERE i.image_id = ANY($1::uuid[])
@@ -45,6 +46,7 @@ class WatchedImage:
     Attributes:
         open_to_all, owners: who may see it.
         tags: the three best.
+        sha256: of the bytes that its tags are of, else of those that came.
         waits_for: why its newest arrival is to be tagged apart; None where none waits.
     """
 
@@ -53,6 +55,7 @@ class WatchedImage:
     open_to_all: bool
     owners: tuple[str, ...]
     tags: tuple[dict[str, Any], ...]
+    sha256: bytes | None
     waits_for: str | None
 
     def is_seen_by(self, owner: str | None) -> bool:

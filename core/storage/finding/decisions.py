@@ -21,6 +21,9 @@ from core.transaction import Transaction
 #: The lesser and the greater of two contents, or of the ids of two copies, or of both.
 Key = tuple[bytes, bytes]
 
+#: How many decisions there are, and when the newest was made.
+State = tuple[int, datetime | None]
+
 _COLUMNS = "one, other, keep, loser, did_exclude, decided_by, decided_at"
 _OF = f"""
 SELECT {_COLUMNS} FROM duplicate_decisions d
@@ -58,6 +61,8 @@ _DECIDE = f"""
 INSERT INTO duplicate_decisions (one, other, keep, loser, did_exclude, decided_by)
 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING {_COLUMNS}
 """  # noqa: S608 - a constant
+# Of any change, by whichever process, one of them becomes another.
+_STATE = "SELECT count(*), max(decided_at) FROM duplicate_decisions"
 _IS_EXCLUDED = "SELECT excluded FROM images WHERE image_id = $1"
 # Another decision that wants it excluded too keeps it so.
 _HAND_OVER = """
@@ -124,6 +129,12 @@ async def newest(
     at, one = before or (None, None)
     rows = await connection.fetch(_NEWEST, at, one, limit)
     return [Decision(**dict(row)) for row in rows]
+
+
+async def state(connection: Transaction) -> State:
+    """Return what is another value once somebody decides, or takes a decision back."""
+    row = await connection.fetchrow(_STATE)
+    return (0, None) if row is None else (row[0], row[1])
 
 
 async def subjects(

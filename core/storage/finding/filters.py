@@ -164,7 +164,8 @@ def from_json(text: str) -> ImageFilter:
 async def tag(connection: Transaction, names: Sequence[str]) -> tuple[AskedTag, ...]:
     """Return these tags with their labels."""
     known = await labels.known(connection, names) if names else {}
-    return tuple(AskedTag(name, known.get(name)) for name in names)
+    spelling = await labels.spelled(connection, names)
+    return tuple(AskedTag(spelling[name], known.get(name)) for name in names)
 
 
 async def table(connection: Transaction, wanted: ImageFilter) -> str:

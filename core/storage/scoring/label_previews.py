@@ -2,14 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from core.storage.deciding.decisions import UNDECIDED, Decided, read_tags
-from core.storage.vectors import from_wire
+from core.storage.deciding.decisions import Decided, read_tags
+from core.storage.vectors import rows_from_wire
 from core.tags import Label, TagScore
 from core.transaction import Transaction
 
@@ -35,19 +36,31 @@ WHERE preview_id = $1 AND state = 'waiting'
 """
 # Image ids are hashes of the URI: their order knows nothing of time, folder or camera, so the first
 # ones are a fair sample, read through an index and the same each time. Of these, the images whose
-# shown tags a re-score would replace.
+# shown tags a re-score would replace. Each vector by its key: a portion is small beside its table.
 _SAMPLE = """
 WITH drawn AS MATERIALIZED (
     SELECT image_id, tags, sha256, model, preprocessing, top_k, label_version
-    FROM tagged_images ORDER BY image_id LIMIT $1
+    FROM tagged_images WHERE $3::uuid IS NULL OR image_id > $3 ORDER BY image_id LIMIT $1
+), fit AS MATERIALIZED (
+    SELECT d.*, i.rejected_tags, i.added_tags FROM drawn d JOIN images i USING (image_id)
+    WHERE d.model = $2 AND d.label_version IS NOT NULL AND i.hand_tags IS NULL
+      AND i.status NOT IN ('missing', 'deleted')
 )
-SELECT d.image_id, i.path, d.tags, d.top_k, halfvec_send(e.embedding) AS vector,
-       i.hand_tags, i.excluded, i.rejected_tags, i.added_tags
-FROM drawn d JOIN images i USING (image_id)
-JOIN embeddings e ON (e.sha256, e.model, e.preprocessing) = (d.sha256, d.model, d.preprocessing)
-WHERE d.model = $2 AND d.label_version IS NOT NULL AND i.hand_tags IS NULL
-  AND i.status NOT IN ('missing', 'deleted')
-ORDER BY d.image_id
+SELECT image_id, jsonb_path_query_array(tags, '$[*].tag')::text AS names, top_k,
+       NULLIF(rejected_tags, '{}') AS rejected, NULLIF(added_tags, '{}') AS added,
+       (SELECT halfvec_send(e.embedding) FROM embeddings e
+        WHERE (e.sha256, e.model, e.preprocessing) = (f.sha256, f.model, f.preprocessing)) AS vector
+FROM fit f
+"""
+_LAST = """
+SELECT image_id FROM (
+    SELECT image_id FROM tagged_images WHERE $2::uuid IS NULL OR image_id > $2
+    ORDER BY image_id LIMIT $1) AS drawn
+ORDER BY image_id DESC LIMIT 1
+"""
+_SHOWN = """
+SELECT t.image_id, i.path, t.tags FROM tagged_images t JOIN images i USING (image_id)
+WHERE t.image_id = ANY($1::uuid[])
 """
 
 
@@ -78,20 +91,32 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
-class SampledImage:
-    """An image with its present tags.
+class SampledImages:
+    """Images with their present tags, by ascending id.
 
     Attributes:
-        decided: what people decided about single tags of it.
-        embedding: float16 bytes, little endian.
+        names: of each image its tags' names, best first, as JSON.
+        top_k: how many tags each may have.
+        decided: what people decided about single tags, by the image's place, where they did.
+        embeddings: float16 bytes, little endian, one image after the other.
     """
 
-    image_id: UUID
+    image_ids: Sequence[UUID]
+    names: Sequence[str]
+    top_k: Sequence[int]
+    decided: Mapping[int, Decided]
+    embeddings: bytes = field(repr=False)
+
+
+NOTHING_DRAWN = SampledImages((), (), (), {}, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownTags:
+    """What an image of the sample shows."""
+
     path: str
     tags: tuple[TagScore, ...]
-    top_k: int
-    embedding: bytes
-    decided: Decided = UNDECIDED
 
 
 async def ask(
@@ -99,7 +124,7 @@ async def ask(
 ) -> None:
     """Ask for a preview, in place of one of the same owner that nobody has made yet."""
     await tx.execute(_REPLACE, owner)
-    text = json.dumps([asdict(label) for label in labels], ensure_ascii=False)
+    text = json.dumps([asdict(label) for label in labels], ensure_ascii=False, default=str)
     await tx.execute(_ASK, preview_id, owner, text, sample)
 
 
@@ -120,7 +145,14 @@ async def take(connection: Transaction, lease_s: float) -> Asked | None:
     if row is None:
         return None
     labels = tuple(
-        Label(one["name"], tuple(one["aliases"]), tuple(one["templates"]), one["threshold"])
+        Label(
+            name=one["name"],
+            aliases=tuple(one["aliases"]),
+            templates=tuple(one["templates"]),
+            threshold=one["threshold"],
+            photos=tuple(map(UUID, one["photos"])),
+            by_words=one["by_words"],
+        )
         for one in json.loads(row["labels"])
     )
     return Asked(row["preview_id"], labels, row["sample"], row["attempts"])
@@ -137,21 +169,43 @@ async def fail(connection: Transaction, preview_id: UUID, error: str) -> None:
     await connection.execute(_FINISH, preview_id, "failed", None, error)
 
 
-async def sample(connection: Transaction, model: str, images: int) -> list[SampledImage]:
-    """Draw images from the whole archive; give those that a re-score by this model would change."""
-    rows = await connection.fetch(_SAMPLE, images, model)
-    return await asyncio.to_thread(_read, rows)  # half a second of JSON for 20,000 of them
+async def last_of(connection: Transaction, images: int, after: UUID | None) -> UUID | None:
+    """Return the last of so many images that come behind `after` in the sample; None: none do."""
+    last: UUID | None = await connection.fetchval(_LAST, images, after)
+    return last
 
 
-def _read(rows: Sequence[Any]) -> list[SampledImage]:
-    return [
-        SampledImage(
-            image_id=row["image_id"],
-            path=row["path"],
-            tags=read_tags(row["tags"]) or (),
-            top_k=row["top_k"],
-            embedding=from_wire(row["vector"]),
-            decided=Decided.of(row),
-        )
-        for row in rows
-    ]
+async def sample(
+    connection: Transaction, model: str, images: int, after: UUID | None = None
+) -> SampledImages:
+    """Draw images from the whole archive; give those that a re-score by this model would change.
+
+    Args:
+        images: so many are drawn.
+        after: the last image that was drawn before.
+    """
+    rows = await connection.fetch(_SAMPLE, images, model, after)
+    return await asyncio.to_thread(_read, rows)
+
+
+async def shown(connection: Transaction, image_ids: Sequence[UUID]) -> dict[UUID, ShownTags]:
+    """Return what these images show."""
+    return {
+        row["image_id"]: ShownTags(row["path"], read_tags(row["tags"]) or ())
+        for row in await connection.fetch(_SHOWN, list(image_ids))
+    }
+
+
+def _read(rows: Sequence[Any]) -> SampledImages:
+    found = sorted((row for row in rows if row["vector"] is not None), key=itemgetter("image_id"))
+    return SampledImages(
+        image_ids=[row["image_id"] for row in found],
+        names=[row["names"] for row in found],
+        top_k=[row["top_k"] for row in found],
+        decided={
+            at: Decided(rejected=tuple(row["rejected"] or ()), added=tuple(row["added"] or ()))
+            for at, row in enumerate(found)
+            if row["rejected"] is not None or row["added"] is not None
+        },
+        embeddings=rows_from_wire([row["vector"] for row in found]),
+    )

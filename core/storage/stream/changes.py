@@ -24,10 +24,10 @@ MOST_IDS = 1000
 _NOTE = "INSERT INTO changes (kind, ids) VALUES ($1, $2)"
 # xmin: transactions below it had ended when the last look was taken.
 _SINCE = """
-SELECT s.seen, c.kind, c.id
+SELECT s.seen, c.kind, c.id, c.gone_for
 FROM (SELECT pg_current_snapshot()::text AS seen) s
 LEFT JOIN LATERAL (
-    SELECT DISTINCT kind, unnest(ids) AS id FROM changes
+    SELECT DISTINCT kind, unnest(ids) AS id, gone_for FROM changes
     WHERE xid >= pg_snapshot_xmin($1::text::pg_snapshot)
       AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot) AND kind = ANY($2::text[])
     LIMIT $3
@@ -55,11 +55,13 @@ class Changed:
     Attributes:
         seen: the snapshot of this look, for the next one.
         ids: of what has changed, by kind.
+        gone: audiences (`core.storage.archive.ownership`) that an image is gone for.
         is_cut: more has changed than is listed.
     """
 
     seen: str
     ids: dict[str, list[UUID]]
+    gone: dict[UUID, set[str]]
     is_cut: bool
 
 
@@ -77,11 +79,15 @@ async def now(connection: Transaction) -> str:
 async def since(connection: Transaction, seen: str, kinds: Sequence[Kind]) -> Changed:
     """Return what transactions changed that were not yet visible in `seen`."""
     rows = await connection.fetch(_SINCE, seen, list(kinds), MOST_IDS + 1)
-    ids: dict[str, list[UUID]] = {}
+    ids: dict[str, dict[UUID, None]] = {}
+    gone: dict[UUID, set[str]] = {}
     for row in rows[:MOST_IDS]:
         if row["id"] is not None:
-            ids.setdefault(row["kind"], []).append(row["id"])
-    return Changed(rows[0]["seen"], ids, len(rows) > MOST_IDS)
+            ids.setdefault(row["kind"], {})[row["id"]] = None
+        if row["gone_for"] is not None:
+            gone.setdefault(row["id"], set()).add(row["gone_for"])
+    listed = {kind: list(of_kind) for kind, of_kind in ids.items()}
+    return Changed(rows[0]["seen"], listed, gone, len(rows) > MOST_IDS)
 
 
 async def prune(connection: Transaction, portion: int = PORTION) -> bool:

@@ -67,7 +67,7 @@ class Heartbeat:
             `delivery_lanes`, `upkeep`, `jobs`, `watch`, `ingress`.
         waiting: pieces of work that it knows to wait; None: it cannot tell.
         still_s: for how long it had done nothing although work waited.
-        about: `waits_for` (what is away), `halted`, `model` and `lane`.
+        about: `waits_for` (what is away), `halted`, `open_transactions`, `model` and `lane`.
         stopped_at: when it stopped as asked; None: it runs, or fell silent.
     """
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from core.errors import ConfigurationError
 from core.vision.checkpoints import identity
-from core.vision.checkpoints.source import CONFIG, LOCAL, Source
+from core.vision.checkpoints.source import CONFIG, LOCAL, WeightsSource
 from core.vision.importing import import_open_clip
 
 _MAX_MESSAGE_CHARS = 600  # open_clip lists every tensor that does not fit
 
 
-def load(source: Source) -> Any:
+def load(source: WeightsSource) -> Any:
     """Return open_clip's model with its weights, in fp32 on the CPU.
 
     Raises:
@@ -27,12 +27,13 @@ def load(source: Source) -> Any:
             pretrained=None if source.file is None else str(source.file),
             precision="fp32",
             device="cpu",
-            force_preprocess_cfg=dict(source.preprocessing or {}),
+            # the size of pictures is the model's own
+            force_preprocess_cfg={**(source.preprocessing or {}), "size": None},
             require_pretrained=True,
         )
 
 
-def tokenizer(source: Source) -> Any:
+def tokenizer(source: WeightsSource) -> Any:
     """Return the tokenizer of a model.
 
     Raises:
@@ -42,7 +43,7 @@ def tokenizer(source: Source) -> Any:
         return import_open_clip().get_tokenizer(source.tokenizer)
 
 
-def identity_of(source: Source, model: Any, bundled: Path) -> str:
+def identity_of(source: WeightsSource, model: Any, bundled: Path) -> str:
     """Return a model's name and the first 16 hex digits of its hash, as `name@hash`.
 
     Call it before anything is done to the weights.
@@ -54,14 +55,14 @@ def identity_of(source: Source, model: Any, bundled: Path) -> str:
     return f"{identity.name_of(config)}@{found}"
 
 
-def _config(source: Source) -> dict[str, Any]:
+def _config(source: WeightsSource) -> dict[str, Any]:
     config: dict[str, Any] = import_open_clip().get_model_config(source.name)
     return config
 
 
 def _is_bundled(config: dict[str, Any], found: str, bundled: Path) -> bool:
     """Return whether this is a copy of the bundled model."""
-    own = Source(f"{LOCAL}{bundled}", f"{LOCAL}{bundled}")
+    own = WeightsSource(f"{LOCAL}{bundled}", f"{LOCAL}{bundled}")
     if not (bundled / CONFIG).is_file() or identity.canonical(config) != identity.canonical(
         _config(own)
     ):
@@ -71,7 +72,7 @@ def _is_bundled(config: dict[str, Any], found: str, bundled: Path) -> bool:
 
 
 @contextmanager
-def _translated(source: Source) -> Iterator[None]:
+def _translated(source: WeightsSource) -> Iterator[None]:
     """Translate any error of open_clip, and its warning of wrong activations, into one message."""
     try:
         with warnings.catch_warnings():

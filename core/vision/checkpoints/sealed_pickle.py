@@ -45,7 +45,7 @@ class Numbers:
     strides: tuple[int, ...]
 
 
-class Part:
+class ArchivePart:
     """A module of the archive, as the pickle fills it."""
 
     kind = ""
@@ -65,7 +65,7 @@ class TablePickle(pickle.Unpickler):
             UnpicklingError: no table of tensors needs it.
         """
         if module_name.startswith("__torch__"):
-            return type("OfArchive", (Part,), {"kind": global_name})
+            return type("OfArchive", (ArchivePart,), {"kind": global_name})
         if module_name == "torch" and global_name in _KINDS:
             return _KINDS[global_name][0]
         known: dict[tuple[str, str], Any] = {
@@ -111,7 +111,7 @@ def _walk(name: str, part: Any, depth: int) -> Iterator[tuple[str, Any]]:
         raise ValueError(f"modules within more than {_MAX_DEPTH} modules")
     if isinstance(part, Numbers):
         yield name, part
-    elif isinstance(part, Part):
+    elif isinstance(part, ArchivePart):
         yield name, part
         if isinstance(part.state, dict):
             for key, inner in part.state.items():

@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class WeightsSource:
     """Where a model comes from.
 
     Attributes:
@@ -43,7 +44,7 @@ class Source:
     preprocessing: Mapping[str, Any] | None = None
 
 
-def find_source(model: str, pretrained: str, bundled: Path) -> Source:
+def find_source(model: str, pretrained: str, bundled: Path) -> WeightsSource:
     """Return the source that `TAGGING_MODEL` and `TAGGING_PRETRAINED` name.
 
     Args:
@@ -55,7 +56,14 @@ def find_source(model: str, pretrained: str, bundled: Path) -> Source:
         ConfigurationError: there are no such weights, or nothing says what activation they want.
     """
     if model == "demo":
-        return Source(f"{LOCAL}{bundled}", f"{LOCAL}{bundled}")
+        return WeightsSource(f"{LOCAL}{bundled}", f"{LOCAL}{bundled}")
+    try:
+        return _found(model, pretrained)
+    except OSError as error:
+        raise ConfigurationError(f"TAGGING_MODEL, TAGGING_PRETRAINED: {error}") from error
+
+
+def _found(model: str, pretrained: str) -> WeightsSource:
     if model.startswith(LOCAL):
         return _in_folder(weights.expanded(model.removeprefix(LOCAL)))
     if model.startswith(HUB):
@@ -98,15 +106,15 @@ def _tags(asked: Architecture) -> dict[str, dict[str, Any]]:
     }
 
 
-def _tagged(asked: Architecture, tag: str, config: Mapping[str, Any]) -> Source:
+def _tagged(asked: Architecture, tag: str, config: Mapping[str, Any]) -> WeightsSource:
     quick_gelu = bool(config.get("quick_gelu", False))
     name = settled(asked, f"{asked.plain}/{tag}", wanted=quick_gelu)
     repository, _, file = str(config["hf_hub"]).rpartition("/")
     names = weights.WEIGHTS if not file else (f"{Path(file).stem}.safetensors", file)
-    return Source(name, name, weights.at_hand(repository, names), config)
+    return WeightsSource(name, name, weights.at_hand(repository, names), config)
 
 
-def _in_file(asked: Architecture, file: Path) -> Source:
+def _in_file(asked: Architecture, file: Path) -> WeightsSource:
     _refuse_archive(file)
     recognised = known(file) if asked.has_twin else None
     if recognised is not None and recognised.architecture != asked.plain:
@@ -122,17 +130,18 @@ def _in_file(asked: Architecture, file: Path) -> Source:
         wanted = bool(beside["model_cfg"].get("quick_gelu", False))
     name = settled(asked, str(file), wanted=wanted)
     if recognised is not None:
-        return Source(name, name, file, _tags(asked)[recognised.tag])
+        return WeightsSource(name, name, file, _tags(asked)[recognised.tag])
     if beside is not None:
-        return Source(name, name, file, beside.get("preprocess_cfg"))
-    return Source(name, name, file, _usual(asked, name, file))
+        return WeightsSource(name, name, file, beside.get("preprocess_cfg"))
+    return WeightsSource(name, name, file, _usual(asked, name, file))
 
 
 def _refuse_archive(file: Path) -> None:
     if torchscript.is_archive(file):
+        command = f"photo-archive weights convert {shlex.quote(str(file))}"
         raise ConfigurationError(
             f"{file} is a TorchScript archive, as openai publishes its weights: a program, which is"
-            f" not run here. Convert it once: photo-archive weights convert {file}"
+            f" not run here. Convert it once: {command}"
         )
 
 
@@ -169,12 +178,12 @@ def _usual(asked: Architecture, name: str, file: Path) -> Mapping[str, Any] | No
     return ways[0] if ways else None
 
 
-def _in_folder(folder: Path) -> Source:
+def _in_folder(folder: Path) -> WeightsSource:
     file = _weights_in(folder)
     config = _config_of(folder)
     _check_activation(config, file)
     name = f"{LOCAL}{folder}"
-    return Source(name, name)
+    return WeightsSource(name, name)
 
 
 def _weights_in(folder: Path) -> Path:
@@ -230,7 +239,7 @@ def _check_activation(config: Mapping[str, Any], file: Path) -> None:
         )
 
 
-def _in_repository(repository: str) -> Source:
+def _in_repository(repository: str) -> WeightsSource:
     """Return a repository of the hub as the folder that its cache has of it."""
     folder = weights.at_hand(repository, (CONFIG,)).parent
     file = weights.at_hand(repository, weights.WEIGHTS)
@@ -241,4 +250,4 @@ def _in_repository(repository: str) -> Source:
         )
     name = f"{LOCAL}{folder}"
     text = _config_of(folder)["text_cfg"]
-    return Source(name, f"{HUB}{repository}" if text.get("hf_tokenizer_name") else name)
+    return WeightsSource(name, f"{HUB}{repository}" if text.get("hf_tokenizer_name") else name)

@@ -15,6 +15,10 @@ class EndpointRequest(Input):
 
     url: Words = Field(min_length=1, max_length=2000, json_schema_extra={"format": "uri"})
     name: Words = Field("", max_length=200)
+    operator_events: bool = Field(
+        default=False,
+        description="Tell it what happens to the archive itself, too (scope `admin`).",
+    )
 
 
 class ShownEndpoint(Output):
@@ -23,6 +27,7 @@ class ShownEndpoint(Output):
     endpoint_id: UUID
     url: str = Field(description="As `callback_url` of a query it is signed with its own secret.")
     name: str
+    operator_events: bool
     created_at: datetime
 
 

@@ -10,6 +10,8 @@ from pydantic.json_schema import SkipJsonSchema
 from ingress.models.page.filters import ImageFilterText
 from ingress.models.roots import Input, Output, Tag, examples
 
+MAX_DELAY_S = 60
+
 
 class WantedChange(Input):
     """One decision: exactly one field."""
@@ -37,7 +39,8 @@ class WantedChange(Input):
         None, description="Show the model's tags again, all of them and none besides."
     )
     delete: Literal[True] | SkipJsonSchema[None] = Field(
-        None, description="As `DELETE /images/{image_id}`; it cannot be undone."
+        None,
+        description="As `DELETE /images/{image_id}`; it cannot be undone once it has begun.",
     )
 
     @model_validator(mode="after")
@@ -63,6 +66,9 @@ class ImageChangeRequest(Input):
     filter: ImageFilterText
     change: WantedChange
     dry_run: bool = Field(False, description="Only count.")
+    delay_s: int = Field(
+        0, ge=0, le=MAX_DELAY_S, description="Begin so much later: until then it can be undone."
+    )
 
 
 class ChangeCount(Output):
@@ -91,6 +97,7 @@ class ShownChange(Output):
     restored: int = Field(description="Of the changed ones, by an undo.")
     error: str | None
     created_at: datetime
+    begins_at: datetime = Field(description="Until then it waits.")
     finished_at: datetime | None
     can_undo_until: datetime | None = Field(description="Null: it can't be undone.")
     links: dict[str, str]

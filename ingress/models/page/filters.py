@@ -45,7 +45,9 @@ class ImageFilterText(Input):
     )
     tag: Tag | None = Field(None, description="With this tag: as one more of `all`.")
     all: Tags = Field((), description="With each of these tags.")
-    any: Tags = Field((), description="With at least one of these tags.")
+    any: Tags = Field(
+        (), min_length=1, description="With at least one of these tags: there must be one."
+    )
     without: Tags = Field((), alias="not", description="With none of these tags.")
     min_score: float | None = Field(
         None,

@@ -31,9 +31,12 @@ class LiveImage(Output):
     """An image that has changed."""
 
     image_id: UUID
-    status: str
+    status: str = Field(description="`deleted`: gone for the caller, who had it till now.")
     tags: tuple[LiveTag, ...] = Field(description="The three best.")
-    waits_for: str | None
+    version: str | None = Field(
+        description="`v` of its thumbnail: another one means that the picture is another one."
+    )
+    waits_for: str | None = None
 
 
 class LiveImages(Output):

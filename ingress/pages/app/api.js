@@ -5,7 +5,6 @@ import { remember, remembered } from "./words.js";
 
 let current = null;
 const leaving = new Set();
-const MOST_OUTLIVING = 60_000; // browsers take 64 KiB of what outlives its page, all together
 
 /** An error of the archive, or of the way to it (`code` "unreachable"). */
 export class Problem extends Error {
@@ -76,14 +75,13 @@ export const get = async (path, params, options) => (await call("GET", path, { p
 export const getBytes = async (path, params, options) =>
   (await call("GET", path, { params, ...options })).arrayBuffer();
 
-/** Sends a change; null where the answer has no body. With `outlives` it goes on though the page is left. */
-export async function send(method, path, body, { params, idempotencyKey, headers = {}, signal, outlives = false } = {}) {
+/** Sends a change; null where the answer has no body. */
+export async function send(method, path, body, { params, idempotencyKey, headers = {}, signal } = {}) {
   const all = { ...headers };
   if (idempotencyKey) all["Idempotency-Key"] = idempotencyKey;
   if (body !== undefined) all["Content-Type"] = "application/json";
   const text = body === undefined ? undefined : JSON.stringify(body);
-  const keepalive = outlives && (text?.length ?? 0) < MOST_OUTLIVING;
-  const ask = () => call(method, path, { params, headers: { ...all, "X-CSRF-Token": token() ?? "" }, body: text, signal, keepalive });
+  const ask = () => call(method, path, { params, headers: { ...all, "X-CSRF-Token": token() ?? "" }, body: text, signal });
   let answer;
   try {
     answer = await ask();

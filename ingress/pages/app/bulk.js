@@ -1,11 +1,12 @@
 // Changes to many photos: count first, then one change that the archive works off, with undo.
 import { html } from "./lit/lit-html.js";
-import { get, send } from "./api.js";
+import { get, may, send } from "./api.js";
 import { confirmBy, failure, icon, openDialog, scopeGate, undoToast } from "./parts.js";
+import { go, link } from "./routing.js";
 import { ago, date, knownTags, t, tagName } from "./words.js";
 
 const LOOK_MS = 700;
-const GRACE_MS = 8000; // a deletion can't be undone: it waits so long before it is asked for
+const GRACE_S = 12; // what has been deleted can't be undone: the archive waits so long before it begins
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
@@ -23,7 +24,6 @@ export async function apply(filter, change, after) {
     const about = count.is_exact ? "" : ` ${t("bulk.about")}`;
     const isSure = await confirmBy(t(`bulk.ask_${name}`, values) + about, count.would_change, { action: t(`bulk.do_${name}`), kind: isDeletion ? "bad" : "" });
     if (!isSure) return null;
-    if (isDeletion) return undoToast(t("bulk.deletesSoon", values), () => {}, { ms: GRACE_MS, then: () => run(filter, change, after, values, null) });
     return await run(filter, change, after, values, name);
   } catch (problem) {
     return undoToast(failure(problem));
@@ -33,27 +33,32 @@ export async function apply(filter, change, after) {
 // Resolves when the archive has taken the change on: by then the page may be left.
 async function run(filter, change, after, values, name) {
   try {
-    conclude(await send("POST", "/images/changes", { filter, change, dry_run: false }, { idempotencyKey: crypto.randomUUID?.(), outlives: true }), { change, after, values, name });
+    const asked = { filter, change, dry_run: false, delay_s: change.delete ? GRACE_S : 0 };
+    conclude(await send("POST", "/images/changes", asked, { idempotencyKey: crypto.randomUUID?.() }), { change, after, values, name });
   } catch (problem) {
     undoToast(failure(problem));
   }
 }
 
 async function conclude(begun, { change, after, values, name }) {
+  const undo = async () => {
+    try {
+      await follow(await send("POST", `/images/changes/${begun.change_id}/undo`));
+      after(change);
+      undoToast(t("bulk.undone"));
+    } catch (problem) {
+      undoToast(failure(problem));
+    }
+  };
+  const close = change.delete ? undoToast(t("bulk.deletesSoon", values), undo, { ms: GRACE_S * 1000 }) : null;
   try {
     const ended = await follow(begun);
+    if (close && ended.state === "undone") return null;
+    close?.();
     after(change);
     if (ended.state === "failed") return undoToast(ended.error ?? t("problem.internal_error"));
-    if (!name) return undoToast(t("bulk.deleted", { n: ended.changed }));
-    return undoToast(t(`bulk.done_${name}`, { ...values, n: ended.changed }) + (ended.failed ? ` ${t("bulk.failed", { n: ended.failed })}` : ""), async () => {
-      try {
-        await follow(await send("POST", `/images/changes/${begun.change_id}/undo`));
-        after(change);
-        undoToast(t("bulk.undone"));
-      } catch (problem) {
-        undoToast(failure(problem));
-      }
-    });
+    if (change.delete) return undoToast(t("bulk.deleted", { n: ended.changed }));
+    return undoToast(t(`bulk.done_${name}`, { ...values, n: ended.changed }) + (ended.failed ? ` ${t("bulk.failed", { n: ended.failed })}` : ""), undo);
   } catch (problem) {
     return undoToast(failure(problem));
   }
@@ -96,7 +101,7 @@ export function recentChanges(after) {
     return html`${problem ? html`<p class="bad" role="alert">${failure(problem)}</p>` : ""}
       ${changes?.length === 0 ? html`<p class="quiet">${t("bulk.noneRecent")}</p>` : ""}
       <ul class="stack">${(changes ?? []).map((one) => html`<li class="row spread"><span>${named(one)} <small title=${date(one.created_at)}>${ago(one.created_at)} · ${t(`bulk.state_${one.state}`)}</small></span>
-        ${one.state === "done" && one.can_undo_until && new Date(one.can_undo_until) > Date.now() ? html`<button @click=${() => undo(one)}>${t("parts.undo")}</button>` : ""}</li>`)}</ul>`;
+        ${["done", "waiting"].includes(one.state) && one.can_undo_until && new Date(one.can_undo_until) > Date.now() ? html`<button @click=${() => undo(one)}>${t("parts.undo")}</button>` : ""}</li>`)}</ul>`;
   });
 }
 
@@ -125,6 +130,11 @@ export function bulkBar({ n, total, isAll, filter, tag, all, clear, after }) {
     const found = await askTag(t(`bulk.${kind}`));
     if (found) act({ [kind]: found });
   };
+  const teach = () => {
+    const { ids } = filter();
+    if (!ids || n < 3 || n > 10) return undoToast(t("bulk.teachNumber"));
+    return go(link("labels", null, { photo: ids }));
+  };
   return html`<div class="picked-bar row" role="region" aria-label=${t("bulk.title")}>
     <b>${t("bulk.chosen", { n })}</b>
     <details class="acts grow" ?open=${innerWidth > 640}><summary class="button">${t("bulk.acts")}</summary><div class="row">${isAll || n >= total ? "" : html`<button @click=${all}>${t("bulk.all", { n: total })}</button>`}
@@ -133,6 +143,7 @@ export function bulkBar({ n, total, isAll, filter, tag, all, clear, after }) {
       <button @click=${() => withTag("add_tag")}>${t("bulk.add_tag")}</button>
       <button @click=${() => act({ excluded: true })}>${t("bulk.exclude")}</button>
       <button @click=${() => act({ excluded: false })}>${t("bulk.include")}</button>
+      ${may("admin") ? html`<button @click=${teach}>${t("bulk.teach")}</button>` : ""}
       <button class="bad" @click=${() => act({ delete: true })}>${t("bulk.delete")}</button>
     </span>`)}</div></details>
     <button class="bare" aria-label=${t("bulk.clear")} @click=${clear}>${icon("close")}</button>

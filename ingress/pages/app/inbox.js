@@ -32,7 +32,10 @@ export async function open(root, place) {
     }
     draw();
   };
-  const change = async (fn) => {
+  let turn = Promise.resolve();
+  // One after the other, as arrows choose faster than the archive answers.
+  const change = (fn) => (turn = turn.then(() => make(fn)));
+  const make = async (fn) => {
     Object.assign(state, { isBusy: true, problem: null });
     draw();
     try {
@@ -109,7 +112,8 @@ function found({ box, asked, isBusy }, acts, ask) {
 
 /** How the inbox answers from now on: so that one can watch the whole schedule of attempts. */
 function answers(answer, isBusy, acts) {
-  return html`<fieldset ?disabled=${isBusy}><legend>${t("inbox.answers_how")}</legend>
+  // Never disabled: the arrow keys would lose the choice that they are on.
+  return html`<fieldset aria-busy=${isBusy}><legend>${t("inbox.answers_how")}</legend>
       ${KINDS.map((kind) => html`<label><input type="radio" name="kind" .checked=${answer.kind === kind} @change=${() => acts.answer(kind, answer.delay_s)}>
         ${t(`inbox.kind_${kind}`)} <span class="quiet">${t(`inbox.then_${kind}`)}</span></label>`)}</fieldset>
     ${answer.kind === "slow" ? html`<label>${t("inbox.delay")} <input type="number" min="0" max="120" step="1" .value=${String(answer.delay_s)}

@@ -7,6 +7,7 @@ import { bodyOf, compare, isSame, labelOf, parse, placeOf, textOf } from "./labe
 import { watch } from "./live.js";
 import { busy, moment, progress } from "./marks.js";
 import { apiButton, problemStrip, say, scopeGate } from "./parts.js";
+import { go, link } from "./routing.js";
 import { duration, number, remember, remembered, setTagNames, t } from "./words.js";
 
 /** Sets that this browser saw replaced: the archive keeps only the one in force. */
@@ -14,7 +15,7 @@ const KEPT = "labels.previous";
 const KEPT_SETS = 5;
 const SLOW_MS = 15_000;
 
-export async function open(root) {
+export async function open(root, place) {
   const state = {
     now: null, counts: new Map(), all: 0, draft: [], text: "", faults: [], isText: false, filter: "",
     preview: null, asking: null, isSlow: false, problem: null, isBusy: false, isOld: false, pace: null,
@@ -27,7 +28,7 @@ export async function open(root) {
       const isFirst = !state.now;
       state.counts = new Map(tags.tags.map((one) => [one.tag, one]));
       Object.assign(state, { all: stats.statuses.tagged ?? 0, problem: null });
-      if (isFirst || isSame(state.draft, state.now.labels)) adopt(state, now);
+      if (isFirst || isSame(state.draft, state.now.labels.map(labelOf))) adopt(state, now);
       else Object.assign(state, { now: { ...now }, isOld: state.isOld || now.version !== state.now.version });
       setTagNames(now.labels);
     } catch (problem) {
@@ -38,6 +39,13 @@ export async function open(root) {
   const acts = actsOf(state, draw, load);
   draw();
   if (may("read")) await load();
+  const teach = (at) => {
+    const photos = at?.params.getAll("photo") ?? [];
+    if (!photos.length || !state.now || !may("admin")) return;
+    go(link("labels"), { replace: true }); // Back, or loading it again, is not to ask again
+    acts.edit(null, photos);
+  };
+  teach(place);
   const stop = watch("labels", (news) => {
     if (!state.now) return;
     const { version, ...rescoring } = news;
@@ -49,7 +57,7 @@ export async function open(root) {
     draw();
   });
   return {
-    update() {},
+    update: teach,
     close() {
       stop();
       state.asking?.abort();
@@ -82,9 +90,9 @@ function actsOf(state, draw, load) {
       state.filter = event.target.value.trim().toLowerCase();
       draw();
     },
-    edit: (label) => labelDialog(label, state.draft, (made) => change(label
+    edit: (label, photos) => labelDialog(label, state.draft, (made) => change(label
       ? state.draft.map((one) => (one.name === label.name ? made : one))
-      : [...state.draft, made])),
+      : [...state.draft, made]), photos),
     remove: (name) => change(without(name)),
     restore(name) {
       change([...state.draft, labelOf(state.now.labels.find((one) => one.name === name))]);
@@ -132,7 +140,7 @@ function actsOf(state, draw, load) {
       const { labels, version, changed_at: changedAt } = state.now;
       try {
         const now = await send("PUT", "/labels", { labels: state.draft.map(bodyOf) }, { headers: { "If-Match": `"${version}"` } });
-        keep({ version, changedAt, labels: labels.map(bodyOf) });
+        keep({ version, changedAt, labels: labels.map(labelOf).map(bodyOf) });
         adopt(state, now);
         setTagNames(now.labels);
         state.pace = null;

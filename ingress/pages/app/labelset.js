@@ -1,12 +1,15 @@
-// Labels as lines of text: `name: other words`, or JSON where a label has templates or a threshold.
+// Labels as lines of text: `name: other words`, or JSON where a label has more than words.
 // A fault has its line and column.
 
-const FIELDS = { name: "string", aliases: "array", templates: "array", threshold: "number" };
+const FIELDS = { name: "string", aliases: "array", templates: "array", threshold: "number", photos: "array", by_words: "boolean" };
 
-export const labelOf = (given) => ({ aliases: [], templates: [], threshold: null, ...given });
+/** Names that look the same are one label. */
+export const folded = (name) => name.normalize("NFKC").toLowerCase().trim().replace(/\s+/g, " ");
 
-const isPlain = ({ name, aliases, templates, threshold }) =>
-  !templates.length && threshold === null && ![name, ...aliases].some((word) => /[:,\n]|^[{\s]|\s$/.test(word));
+export const labelOf = ({ teaching: _, ...given }) => ({ aliases: [], templates: [], threshold: null, photos: [], by_words: true, ...given });
+
+const isPlain = ({ name, aliases, templates, threshold, photos, by_words: byWords }) =>
+  !templates.length && threshold === null && !photos.length && byWords && ![name, ...aliases].some((word) => /[:,\n]|^[{\s]|\s$/.test(word));
 
 export const textOf = (labels) => labels.map((label) => {
   if (!isPlain(label)) return JSON.stringify(bodyOf(label));
@@ -14,10 +17,10 @@ export const textOf = (labels) => labels.map((label) => {
 }).join("\n");
 
 /** A label as `PUT /labels` takes it, without what is empty. */
-export const bodyOf = ({ name, aliases, templates, threshold }) => ({
+export const bodyOf = ({ name, aliases, templates, threshold, photos, by_words: byWords }) => ({
   name,
   ...(aliases.length ? { aliases } : {}), ...(templates.length ? { templates } : {}),
-  ...(threshold === null ? {} : { threshold }),
+  ...(threshold === null ? {} : { threshold }), ...(photos.length ? { photos } : {}), ...(byWords ? {} : { by_words: false }),
 });
 
 /** Return `{labels, faults}`; a fault is `{line, column, code, text}`, counted from one. */
@@ -32,7 +35,7 @@ export function parse(text) {
     };
     const label = raw.trim().startsWith("{") ? fromJson(raw, fault) : fromWords(raw, fault);
     if (!label) return;
-    const key = label.name.toLowerCase();
+    const key = folded(label.name);
     if (seen.has(key)) return fault(raw.indexOf(label.name) + 1, "twice", String(seen.get(key)));
     seen.set(key, at + 1);
     labels.push(label);
@@ -62,7 +65,7 @@ function fromJson(raw, fault) {
     if ((kind !== FIELDS[field] && value !== null) || !isWords) return fault(columnOf(raw, field), "wrong_kind", field);
   }
   if (!given.name?.trim()) return fault(columnOf(raw, "name"), "no_name");
-  return labelOf({ ...given, aliases: given.aliases ?? [], templates: given.templates ?? [], threshold: given.threshold ?? null });
+  return labelOf({ ...given, aliases: given.aliases ?? [], templates: given.templates ?? [], threshold: given.threshold ?? null, photos: given.photos ?? [], by_words: given.by_words ?? true });
 }
 
 const columnOf = (raw, field) => Math.max(0, raw.indexOf(`"${field}"`)) + 1;
@@ -73,7 +76,7 @@ export function placeOf(pointer, labels) {
   const label = labels[Number(index)];
   if (!label) return null;
   const line = textOf([label]);
-  const value = field === "aliases" || field === "templates" ? label[field][Number(item ?? 0)] : label[field ?? "name"];
+  const value = Array.isArray(label[field]) ? label[field][Number(item ?? 0)] : label[field ?? "name"];
   return { line: Number(index) + 1, column: Math.max(0, line.indexOf(String(value ?? label.name))) + 1, name: label.name };
 }
 

@@ -2,8 +2,8 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, session } from "./api.js";
-import { labelOf } from "./labelset.js";
-import { busy, dialog, mark, none } from "./marks.js";
+import { folded, labelOf } from "./labelset.js";
+import { busy, dialog, mark, none, pictureOf } from "./marks.js";
 import { histogram, problemStrip } from "./parts.js";
 import { link } from "./routing.js";
 import { number, percent, t } from "./words.js";
@@ -22,12 +22,12 @@ export function table(state, acts) {
   const columns = ["label", "words", "templates", ...(hasThreshold ? ["threshold"] : []), "photos", "mean", "act"];
   return html`${rows.length ? html`<table class="cards">
     <thead><tr>${columns.map((key) => html`<th scope="col">${t(`labels.col_${key}`)}</th>`)}</tr></thead>
-    <tbody>${repeat(rows.slice(0, SHOWN), (one) => one.name, (one) => row(one, { old, isGone: !names.has(one.name), hasThreshold, counts: state.counts }, acts))}</tbody></table>`
+    <tbody>${repeat(rows.slice(0, SHOWN), (one) => one.name, (one) => row(one, { old, isGone: !names.has(one.name), hasThreshold, counts: state.counts, taught: state.now.labels.find((other) => other.name === one.name)?.teaching }, acts))}</tbody></table>`
     : html`<p>${t("labels.no_match")}</p>`}
     ${rows.length > SHOWN ? html`<p class="quiet">${t("labels.more", { n: rows.length - SHOWN })}</p>` : nothing}`;
 }
 
-function row(one, { old, isGone, hasThreshold, counts }, acts) {
+function row(one, { old, isGone, hasThreshold, counts, taught }, acts) {
   const before = old.get(one.name);
   const isChanged = before && JSON.stringify(before) !== JSON.stringify(one);
   const count = counts.get(one.name);
@@ -36,7 +36,8 @@ function row(one, { old, isGone, hasThreshold, counts }, acts) {
     <th scope="row"><span lang=${isRussian(one.name) ? "ru" : "en"}>${one.name}</span>
       ${isGone ? mark("bad", "−", t("labels.is_removed")) : !before ? mark("good", "+", t("labels.is_new")) : isChanged ? mark("warn", "~", t("labels.is_changed")) : nothing}</th>
     ${cell("words", html`<span>${one.aliases.map((word, at) => html`${at ? ", " : ""}<span lang=${isRussian(word) ? "ru" : "en"}>${word}</span>`)}${one.aliases.length ? nothing : none}</span>`)}
-    ${cell("templates", one.templates.length ? number(one.templates.length) : html`<span class="quiet">${t("labels.default")}</span>`)}
+    ${cell("templates", html`<span>${!one.by_words ? nothing : one.templates.length ? number(one.templates.length) : html`<span class="quiet">${t("labels.default")}</span>`}
+      ${one.photos.length || !one.by_words ? html`${t("labels.taught_by", { n: one.photos.length })} ${taught?.is_known || !before || isChanged ? nothing : mark("warn", "…", t("labels.waits"))}` : nothing}</span>`)}
     ${hasThreshold ? cell("threshold", one.threshold === null ? none : number(one.threshold)) : nothing}
     ${cell("photos", html`<a href=${link("photos", null, { tag: one.name })}>${number(count?.images ?? 0)}</a>`)}
     ${cell("mean", count ? html`<button type="button" class="quiet-button" aria-label=${t("labels.sure_of", { name: one.name })} @click=${() => sureness(one.name)}>${percent(count.mean_confidence)} ▁▃▅</button>` : none)}
@@ -47,26 +48,36 @@ function row(one, { old, isGone, hasThreshold, counts }, acts) {
   </tr>`;
 }
 
-/** Ask for a label's words; `made(label)` gets it. */
-export function labelDialog(label, all, made) {
-  const state = { fault: "" };
+/** Ask for a label's words and photos; `made(label)` gets it. `photos`: those that are to teach a new one. */
+export function labelDialog(label, all, made, photos = label?.photos ?? []) {
+  const state = { fault: "", photos, byWords: label?.by_words ?? true };
   const lines = (text) => text.split("\n").map((one) => one.trim()).filter(Boolean);
   const save = (event) => {
     event.preventDefault();
     const given = Object.fromEntries(new FormData(event.target));
     const name = given.name.trim();
-    const taken = all.some((one) => one !== label && one.name.toLowerCase() === name.toLowerCase());
-    state.fault = !name ? t("labels.fault_no_name") : taken ? t("labels.taken") : "";
+    const taken = all.some((one) => one !== label && folded(one.name) === folded(name));
+    const { length: n } = state.photos;
+    const isWrong = n > 10 || (n < 3 && state.photos.some((one) => !label?.photos.includes(one)));
+    state.fault = !name ? t("labels.fault_no_name") : taken ? t("labels.taken") : isWrong ? t("labels.photos_number", { n }) : "";
     if (state.fault) return shown.draw();
     shown.close();
-    made({ name, aliases: lines(given.aliases), templates: lines(given.templates), threshold: given.threshold === "" ? null : Number(given.threshold) });
+    made({ name, aliases: lines(given.aliases), templates: lines(given.templates), threshold: given.threshold === "" ? null : Number(given.threshold), photos: state.photos, by_words: !state.photos.length || !given.alone });
   };
+  const without = (photo) => {
+    state.photos = state.photos.filter((one) => one !== photo);
+    shown.draw();
+  };
+  const teachers = () => html`<fieldset><legend>${t("labels.taught_by", { n: state.photos.length })}</legend>
+    <span class="row">${state.photos.map((photo, at) => html`<button type="button" class="bare" title=${t("labels.photo_away", { n: at + 1 })} aria-label=${t("labels.photo_away", { n: at + 1 })} @click=${() => without(photo)}><img class="thumb" alt="" src=${pictureOf({ image_id: photo })}></button>`)}</span>
+    <label class="row"><input type="checkbox" name="alone" value="1" .defaultChecked=${!state.byWords}> ${t("labels.alone")}</label></fieldset>`;
   const shown = dialog(label ? t("labels.edit_of", { name: label.name }) : t("labels.add"), () => html`<form class="stack" @submit=${save}>
     ${state.fault ? html`<p class="bad" role="alert">✕ ${state.fault}</p>` : nothing}
     <label class="stack">${t("labels.name")} <input name="name" required maxlength="200" autofocus .defaultValue=${label?.name ?? ""}></label>
     <label class="stack">${t("labels.words_help")} <textarea name="aliases" rows="3" .defaultValue=${(label?.aliases ?? []).join("\n")}></textarea></label>
     <label class="stack">${t("labels.templates_help")} <textarea name="templates" rows="3" placeholder="a photo of a {}" .defaultValue=${(label?.templates ?? []).join("\n")}></textarea></label>
     <label class="stack">${t("labels.threshold_help")} <input name="threshold" type="number" min="-1" max="1" step="0.001" .defaultValue=${label?.threshold ?? ""}></label>
+    ${state.photos.length ? teachers() : html`<p class="quiet">${t("labels.teach_help")}</p>`}
     <span class="row"><button class="filled">${t("labels.to_experiment")}</button><span class="quiet">${t("labels.nothing_yet")}</span></span>
   </form>`);
 }

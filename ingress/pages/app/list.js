@@ -4,10 +4,11 @@ import { repeat } from "./lit/directives/repeat.js";
 import { get } from "./api.js";
 import { confidence, problemStrip, thumb } from "./parts.js";
 import { link } from "./routing.js";
-import { describe, reasonOf } from "./tiles.js";
+import { describe, merged, reasonOf } from "./tiles.js";
 import { bytes, date, t } from "./words.js";
 
 const PAGE = 60;
+const MOST = 200; // of one answer
 
 export class PhotoList {
   constructor(root, photos) {
@@ -38,11 +39,25 @@ export class PhotoList {
     this.draw();
   }
 
+  /** Reads the pages that are shown anew, all in one step: the focus stays where it is. */
+  async again() {
+    const many = Math.max(PAGE, this.images.length);
+    const found = { images: [], next: null };
+    const { signal } = this.abort;
+    do {
+      const page = await get("/images", { ...this.filter, limit: Math.min(MOST, many - found.images.length), cursor: found.next }, { signal });
+      found.images.push(...page.images);
+      found.next = page.next;
+    } while (found.next && found.images.length < many);
+    Object.assign(this, found);
+    this.draw();
+  }
+
   /** Takes in what the stream says of photos in the list. */
   hear(changed) {
     const news = new Map(changed.map((one) => [one.image_id, one]));
     if (!this.images.some((one) => news.has(one.image_id))) return;
-    this.images = this.images.map((one) => ({ ...one, ...news.get(one.image_id) }));
+    this.images = this.images.map((one) => (news.has(one.image_id) ? merged(one, news.get(one.image_id)) : one));
     this.draw();
   }
 

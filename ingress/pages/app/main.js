@@ -3,13 +3,14 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import * as api from "./api.js";
 import { connection, hush, onConnection, pause, watch } from "./live.js";
 import { languageMenu, themeMenu, wear } from "./look.js";
-import { closeDialogs, failure, icon, openDialog, problemStrip, copyButton, settle, undoToast } from "./parts.js";
+import { closeDialogs, failure, icon, openDialog, problemStrip, copyButton, undoToast } from "./parts.js";
 import { go, link, onPlace, place } from "./routing.js";
 import * as words from "./words.js";
 
 const { t } = words;
 const PLACES = ["photos", "duplicates", "labels", "queries", "pipeline"];
 const STEPS = { photos: () => import("./photos.js"), photo: () => import("./photo.js"), search: () => import("./search.js"), duplicates: () => import("./duplicates.js"), labels: () => import("./labels.js"), queries: () => import("./queries.js"), query: () => import("./query.js"), pipeline: () => import("./pipeline.js"), inbox: () => import("./inbox.js") };
+const OF_PHOTOS = new Set(["photos", "photo"]); // all others say more than the first view
 const WELL = new Set(["keeps_up", "idle"]);
 
 const root = document.getElementById("app");
@@ -111,7 +112,6 @@ async function share() {
 async function out() {
   const { forget } = tray ?? {};
   try {
-    await settle();
     await api.leave();
     await forget?.();
   } catch (problem) {
@@ -166,7 +166,7 @@ async function show(here) {
   document.getElementById("screens").append(section);
   let module = null;
   try {
-    module = await STEPS[name]();
+    [module] = await Promise.all([STEPS[name](), OF_PHOTOS.has(name) ? null : words.loadWorkWords()]);
     if (mine !== turn && open.get(name) !== entry) return;
     document.getElementById("main").scrollTop = 0;
     const asked = location.hash;

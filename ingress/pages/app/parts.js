@@ -146,40 +146,30 @@ export const confirmBy = (text, count = null, { action = t("parts.yes"), kind = 
 ).then(Boolean);
 
 const TOAST_MS = 12_000;
-const owed = new Set(); // what toasts that can still be undone will do
 
-/** Does at once what still waited for its undo, as when the page or the session ends. */
-export const settle = () => Promise.all([...owed].map((expire) => expire()));
-addEventListener("pagehide", settle);
-
-/** A note with "Undo". It stays while the pointer or the focus is on it; `then` runs if nothing was undone. */
-export function undoToast(text, undo = null, { ms = TOAST_MS, then = null } = {}) {
+/** A note with "Undo". It stays while the pointer or the focus is on it; returns how to end it. */
+export function undoToast(text, undo = null, { ms = TOAST_MS } = {}) {
   const toast = document.createElement("div");
   toast.className = "toast row";
   let timer = 0;
   const end = () => {
     clearTimeout(timer);
-    owed.delete(expire);
     toast.remove();
   };
-  const expire = () => {
-    end();
-    return then?.();
-  };
-  if (then) owed.add(expire);
   const wait = () => {
     clearTimeout(timer);
-    timer = setTimeout(expire, ms);
+    timer = setTimeout(end, ms);
   };
   const back = () => {
     end();
     undo();
   };
-  render(html`<span>${text}</span>${undo ? html`<button @click=${back}>${t("parts.undo")}</button>` : nothing}<button class="bare" aria-label=${t("parts.close")} @click=${expire}>${icon("close")}</button>`, toast);
+  render(html`<span>${text}</span>${undo ? html`<button @click=${back}>${t("parts.undo")}</button>` : nothing}<button class="bare" aria-label=${t("parts.close")} @click=${end}>${icon("close")}</button>`, toast);
   for (const [name, fn] of [["pointerenter", () => clearTimeout(timer)], ["focusin", () => clearTimeout(timer)], ["pointerleave", wait], ["focusout", wait]]) toast.addEventListener(name, fn);
   document.getElementById("toasts")?.append(toast);
   say(text);
   wait();
+  return end;
 }
 
 const QUIET_MS = 5000;

@@ -175,6 +175,7 @@ class Photo {
         ${this.#state(image)}
         ${this.#tags(image)}
         ${this.#facts(image)}
+        ${this.#thread(image)}
         ${this.#similar()}
         ${this.#explain()}
         <details><summary>JSON</summary><pre tabindex="0" role="group" aria-label="JSON">${JSON.stringify(image, null, 2)}</pre></details>
@@ -190,7 +191,7 @@ class Photo {
     this.patch(id, { excluded: !excluded }, () => undoToast(t(excluded ? "photo.included" : "photo.isExcluded"), () => this.patch(id, { excluded })));
   }
 
-  // The deletion waits for its undo, and whoever asked for it may be elsewhere by then.
+  // The archive waits for the undo, and whoever asked for it may be elsewhere by then.
   remove({ image_id: id }) {
     apply({ ids: [id] }, { delete: true }, () => id === this.id && !this.isClosed && go(link("photos", null, this.params)));
   }
@@ -231,17 +232,26 @@ class Photo {
   }
 
   #facts(image) {
-    const took = image.tagged_at ? (new Date(image.tagged_at) - new Date(image.arrived_at)) / 1000 : null;
     const rows = [
       ["taken", image.exif_datetime ? html`${date(image.exif_datetime)} <small>${image.exif_source}</small>` : t("photo.noDate")],
       ["camera", image.camera],
       ["path", html`<code>${image.image_path}</code>`],
       ["size", image.width ? `${number(image.width, { useGrouping: false })} × ${number(image.height, { useGrouping: false })}${image.size_bytes ? ` · ${bytes(image.size_bytes)}` : ""}` : image.size_bytes && bytes(image.size_bytes)],
-      ["arrived", html`<time datetime=${image.arrived_at} title=${date(image.arrived_at)}>${ago(image.arrived_at)}</time>${took !== null && took >= 0 && took < 86400 ? html` · ${t("photo.taggedAfter", { time: duration(took) })}` : nothing}`],
-      ["model", image.model],
       ["sha256", image.sha256 && html`<code>${image.sha256}</code>`],
     ];
     return html`<section class="card"><h2>${t("photo.facts")}</h2><dl>${rows.filter(([, value]) => value).map(([name, value]) => html`<dt>${t(`photo.${name}`)}</dt><dd>${value}</dd>`)}</dl></section>`;
+  }
+
+  // What happened to it, one after the other: an error or a lost file is younger than tags it had before.
+  #thread(image) {
+    const steps = [{ at: image.arrived_at, text: t("photo.step_arrived") }];
+    if (image.tagged_at) steps.push({ at: image.tagged_at, text: t("photo.step_tagged", { model: image.model }) });
+    if (image.status === "failed") steps.push({ at: image.updated_at, text: `${t("photo.step_failed")} ${reasonOf(image.error)}` });
+    if (image.status === "missing") steps.push({ at: image.updated_at, text: t("photos.status_missing") });
+    steps.sort((one, other) => Date.parse(one.at) - Date.parse(other.at));
+    return html`<section class="card"><h2>${t("photo.thread")}</h2><ol class="thread">${steps.map(({ at, text }, nth) => html`<li><time datetime=${at} title=${date(at)}>${ago(at)}</time> · ${text}
+      ${nth ? html`<span class="quiet">+${duration((Date.parse(at) - Date.parse(steps[nth - 1].at)) / 1000)}</span>` : nothing}</li>`)}
+      ${image.status === "accepted" || image.waits_for ? html`<li>… ${t(image.waits_for ? "photos.waitsApart" : "photos.status_accepted")}</li>` : nothing}</ol></section>`;
   }
 
   #similar() {

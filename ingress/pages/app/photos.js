@@ -13,7 +13,8 @@ import { Timeline, shown } from "./timeline.js";
 import { t } from "./words.js";
 
 const MOST_PICKED = 5000; // one by one or as a range; beyond it there is "all that match"
-const LATER_MS = 1200; // several photos that come together are looked at once
+const SOON_MS = 100; // several photos that come together are looked at once
+const PAUSE_MS = 1200; // while photos come all the time, it is looked so often
 
 export async function open(root, place) {
   const screen = new Photos(root);
@@ -137,7 +138,7 @@ class Photos {
 
   /** What the stream says: tags appear on their tiles, new photos in their month. */
   hear({ changed, truncated, statuses }, { isSnapshot }) {
-    this.words.put(changed.map((one) => ({ ...this.words.get(one.image_id), ...one })));
+    this.words.put(changed);
     this.list?.hear(changed);
     // A new stream says nothing of what was tagged while there was none.
     const isAgain = isSnapshot && this.count !== undefined;
@@ -155,7 +156,7 @@ class Photos {
       // One look at a time: where the archive is slow, they would pile up.
       if (this.root.hidden || this.isLooking) this.isStale = true;
       else this.look();
-    }, LATER_MS);
+    }, Math.max(SOON_MS, (this.lookedAt ?? 0) + PAUSE_MS - performance.now()));
   }
 
   /** Looks again; what is under the eye, and the focus, stay where they are. */
@@ -173,7 +174,10 @@ class Photos {
       const hasFocus = focused?.anchor === document.activeElement;
       const id = focused?.id;
       const month = focused?.month;
-      if (this.isList) return this.#take(next);
+      if (this.list) {
+        this.#take(next);
+        return await this.list?.again(); // it went where nothing is left
+      }
       await this.#show(next, anchor);
       if (hasFocus) {
         const index = await next.placeOf(id, month);
@@ -184,6 +188,7 @@ class Photos {
       if (problem.name !== "AbortError") this.failed(problem);
     } finally {
       this.isLooking = false;
+      this.lookedAt = performance.now();
       if (this.isStale && !this.root.hidden && !this.isClosed) this.plan();
     }
     return undefined;
@@ -245,7 +250,6 @@ class Photos {
     if (this.isClosed) return;
     this.clear();
     this.words.known.clear();
-    this.list?.open(this.filter, this.order);
     this.look({ isChanged: true }).then(() => {
       // The bar that was pressed is gone: the keys go on from the photo they were on.
       if (!this.isList && !this.root.hidden && document.activeElement === document.body) this.grid.reveal(this.grid.active).catch(() => {});

@@ -42,10 +42,10 @@ export class TilePool {
 
   write(tile) {
     const image = this.grid.words.get(tile.id);
-    if (image && (tile.state & 15) === 0 && image.status === "tagged") {
-      tile.state += 1;
-      if (tile.image) reloadPicture(tile);
-    }
+    tile.known = image;
+    const isTagged = (tile.state & 15) === 0 && image?.status === "tagged";
+    if (isTagged) tile.state += 1;
+    if (tile.image) reloadPicture(tile, isTagged);
     drawTile(tile, { image, state: tile.state, month: tile.month, isPicked: this.grid.isPicked(tile.id) });
   }
 

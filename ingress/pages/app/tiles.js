@@ -15,6 +15,16 @@ export function describe(image, month = null) {
   return [...(tags.length ? tags : [t("photos.aPhoto")]), date].filter(Boolean).join(", ");
 }
 
+const versionOf = (image) => image?.version ?? (/[?&]v=([^&]+)/.exec(image?.links?.thumb ?? "")?.[1] || null);
+
+/** What is known of a photo and the news of it. Where its file became another one, so does its picture. */
+export function merged(before, news) {
+  const [was, is] = [versionOf(before), versionOf(news)];
+  const isOther = Boolean(before?.isOther || (was && is && was !== is));
+  const links = is && isOther ? { ...before?.links, ...news.links, thumb: `/images/${news.image_id}/thumb?v=${is}` } : news.links ?? before?.links;
+  return { ...before, ...news, links, isOther };
+}
+
 /** Why a photo could not be tagged, in the reader's words. */
 export const reasonOf = (error) => (error ? (has(`reason.${error.code}`) ? t(`reason.${error.code}`) : error.title) : "");
 
@@ -35,8 +45,9 @@ export class TileWords {
   /** Keeps what is known of some photos, and tells their ids together. */
   put(images) {
     for (const image of images) {
+      const before = this.known.get(image.image_id);
       this.known.delete(image.image_id);
-      this.known.set(image.image_id, image);
+      this.known.set(image.image_id, merged(before, image));
     }
     for (const id of this.known.keys()) {
       if (this.known.size <= KEPT) break;
@@ -113,24 +124,27 @@ export function loadPicture(tile) {
   image.draggable = false;
   tile.image = image;
   image.alt = tile.words ?? "";
+  const source = sourceOf(tile);
+  tile.source = source;
   let tries = 0;
   image.onload = () => image.classList.add("here");
   image.onerror = () => {
     tries += 1;
-    if (tries === 1) setTimeout(() => tile.image === image && setSource(image, tile.id, true), 2500);
+    if (tries === 1) setTimeout(() => {
+      if (tile.image === image) image.src = `${source}${source.includes("?") ? "&" : "?"}again=1`;
+    }, 2500);
     else image.remove();
   };
-  setSource(image, tile.id);
+  image.src = source;
   tile.anchor.replaceChildren(image);
 }
 
-function setSource(image, id, again = false) {
-  image.src = `/images/${id}/thumb${again ? "?again=1" : ""}`;
-}
+// The plain address may be kept no longer than it is right; that of a version for ever.
+const sourceOf = ({ id, known }) => (known?.isOther ? known.links.thumb : `/images/${id}/thumb`);
 
-/** Has a picture asked for again that was not there before the photo was tagged. */
-export function reloadPicture(tile) {
-  if (tile.image?.isConnected) return;
+/** Has a picture asked for again that was not there before the photo was tagged, or is another one. */
+export function reloadPicture(tile, isTagged) {
+  if (tile.source === sourceOf(tile) && (tile.image.isConnected || !isTagged)) return;
   tile.image = null;
   loadPicture(tile);
 }

@@ -1,6 +1,12 @@
-// Words, numbers and dates in the reader's language. One language is loaded at a time.
+// Words, numbers and dates in the reader's language. One language is loaded at a time, and of it
+// what the screens about work say only when one of them is opened.
 const LANGUAGES = ["en", "ru"];
+const FILES = {
+  en: [() => import("./en.js"), () => import("./en-work.js")],
+  ru: [() => import("./ru.js"), () => import("./ru-work.js")],
+};
 let words = {};
+let isWhole = false; // whether the second file is wanted, too
 let code = "en";
 let place = "en"; // the language as this country writes numbers and dates
 let plurals = new Intl.PluralRules("en");
@@ -20,8 +26,16 @@ export function setLanguage(wanted) {
   return use(wanted);
 }
 
+/** Loads what the screens about work say. */
+export function loadWorkWords() {
+  isWhole = true;
+  return use(code);
+}
+
 async function use(wanted) {
-  ({ words } = await (wanted === "ru" ? import("./ru.js") : import("./en.js")));
+  const [first, work] = FILES[wanted];
+  const loaded = await Promise.all([first(), isWhole ? work() : { words: {} }]);
+  words = Object.assign({}, ...loaded.map((one) => one.words));
   code = wanted;
   place = navigator.languages.find((one) => one.slice(0, 2) === wanted) ?? wanted;
   plurals = new Intl.PluralRules(code);

@@ -8,6 +8,7 @@ from core.storage import keys
 from core.storage.delivery import endpoints
 from core.webhooks.signing_secrets import make_secret
 from ingress.accepting import check_callback
+from ingress.auth.access import require
 from ingress.auth.api_keys import Scope
 from ingress.http.problems import Problem
 from ingress.models.delivery.endpoints import (
@@ -23,6 +24,8 @@ from ingress.operations import Call, Operation, Reply, json_response
 async def register(call: Call) -> Response:
     """Register a callback address; the answer shows its signing secret once."""
     asked = await call.body(EndpointRequest)
+    if asked.operator_events:
+        require(call.caller, Scope.ADMIN, "operator_events: ")
     box = call.deps.sealing
     if box is None:
         raise Problem("unavailable", "the operator has set no SECRETS_KEY")
@@ -32,7 +35,9 @@ async def register(call: Call) -> Response:
         await keys.lock_owner(tx, owner)
         if await endpoints.count(tx, owner) >= endpoints.MAX_PER_OWNER:
             raise Problem("endpoint_exists", f"{endpoints.MAX_PER_OWNER} addresses are the limit")
-        made = await endpoints.add(tx, owner=owner, url=asked.url, name=asked.name)
+        made = await endpoints.add(
+            tx, owner=owner, url=asked.url, name=asked.name, operator_events=asked.operator_events
+        )
         if made is None:
             raise Problem("endpoint_exists", f"{asked.url[:300]!r} is registered")
         sealed = box.seal(secret, owner=made.secrets_owner)

@@ -15,7 +15,7 @@ from ingress.http.problems import Problem
 from ingress.http.waiting import wait_until
 from ingress.models.labels import LabelPreview, PreviewRequest
 from ingress.operations import Call, Operation, Reply, json_response
-from ingress.routes.labelling.labels import MAX_BODY_BYTES
+from ingress.routes.labelling.labels import MAX_BODY_BYTES, require_fit
 
 
 async def preview(call: Call) -> Response:
@@ -30,11 +30,13 @@ async def preview(call: Call) -> Response:
         version, _ = await labels.state(tx)
         if given.version not in {None, version}:
             raise Problem("labels_changed", f"version {given.version} is not in force")
+        new = [Label(**label.model_dump()) for label in given.labels]
+        await require_fit(call, tx, new)
         await label_previews.ask(
             tx,
             preview_id,
             owner=call.caller.owner,
-            labels=[Label(**label.model_dump()) for label in given.labels],
+            labels=new,
             sample=given.sample,
         )
     seen = await wait_until(

@@ -33,10 +33,12 @@ async def change(call: Call) -> Response:
     asked = await filters.understand(call, wanted.filter.without_order())
     if wanted.dry_run:
         async with call.deps.pool.connection() as connection:
-            return json_response(await _count(connection, call, asked, wanted.change.chosen))
+            chosen = await _spelled(connection, wanted.change.chosen)
+            return json_response(await _count(connection, call, asked, chosen))
     async with call.deps.pool.transaction() as tx:
         found = await image_pages.count(tx, asked.wanted)
         await _know(tx, wanted.change.add_tag)  # last: it keeps others from adding labels
+        chosen = await _spelled(tx, wanted.change.chosen)
         made = await image_changes.create(
             tx,
             NewChange(
@@ -45,9 +47,10 @@ async def change(call: Call) -> Response:
                 acts_on_all=call.caller.is_admin,
                 asked=as_sent(wanted.filter),
                 wanted=asked.wanted,
-                change=wanted.change.chosen,
+                change=chosen,
                 matches=found.images,
                 is_exact=found.is_exact,
+                delay_s=wanted.delay_s,
             ),
         )
     if made is None:
@@ -109,6 +112,15 @@ async def _count(
         would_change=due.images,
         is_exact=found.is_exact and due.is_exact,
     )
+
+
+async def _spelled(connection: Transaction, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Return a change with its tag as the label spells it."""
+    names = [value for value in chosen.values() if isinstance(value, str)]
+    spelling = await labels.spelled(connection, names)
+    return {
+        kind: spelling[value] if isinstance(value, str) else value for kind, value in chosen.items()
+    }
 
 
 async def _know(tx: Transaction, tag: str | None) -> None:

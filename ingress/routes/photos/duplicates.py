@@ -117,7 +117,6 @@ async def _changeable(
 
 
 async def _as_it_is(call: Call, one_id: UUID, other_id: UUID) -> Response:
-    call.deps.alike.forget_totals()
     group = await call.deps.alike.pair(one_id, other_id, owner=call.own_only)
     if group is None:
         raise Problem("pair_not_found", "one of the two was deleted just now")

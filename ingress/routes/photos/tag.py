@@ -72,7 +72,7 @@ async def tag_directory(call: Call) -> Response:
         )
     link = call.link(f"/jobs/{job_id}")
     answer = AcceptedJob(
-        message="The directory will be tagged.",
+        message=_begun(count),
         directory=asked.directory_path,
         files_count=count,
         job_id=job_id,
@@ -111,6 +111,12 @@ def _pending(call: Call, image_path: str, image_id: UUID) -> Response:
     pending = PendingFile(image_path=image_path, image_id=image_id, links={"self": link})
     headers = {"Location": link, "Retry-After": "1"}
     return json_response(pending, HTTPStatus.ACCEPTED, headers)
+
+
+def _begun(count: int | None) -> str:
+    if count is None:
+        return "Tagging has begun; the images are still being counted."
+    return f"Tagging of {count} image{'' if count == 1 else 's'} has begun."
 
 
 def _check_extensions(extensions: tuple[str, ...] | None) -> None:

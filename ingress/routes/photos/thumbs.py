@@ -11,13 +11,13 @@ from ingress.auth.api_keys import Scope
 from ingress.auth.ownership import visible_image
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.operations import Call, Operation, Parameter, Reply
-from ingress.reading.thumbs import Pictured
+from ingress.reading.thumbs import Pictured, version_of
 
 #: Part of the entity tag: to be raised when thumbnails are made otherwise.
 VERSION = 1
-VERSION_CHARS = 12
-#: With the right `v` the address stands for these bytes, which never change.
-_FOR_EVER, _FOR_NOW = "private, max-age=31536000, immutable", "private, max-age=600"
+#: With the right `v` the address stands for these bytes, which never change; else a photo that was
+#: changed would be shown as it was, so clients ask whether theirs is still right.
+_FOR_EVER, _FOR_NOW = "private, max-age=31536000, immutable", "private, no-cache"
 # Nothing in it runs, even if a browser takes the bytes for HTML.
 _POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
@@ -29,7 +29,7 @@ async def show_thumb(call: Call) -> Response:
     digest = image.tagged_sha256 or image.sha256
     headers = {"Cache-Control": _FOR_NOW, "Content-Security-Policy": _POLICY}
     if digest is not None:
-        if call.request.query_params.get("v") == _version(digest):
+        if call.request.query_params.get("v") == version_of(digest):
             headers["Cache-Control"] = _FOR_EVER
         headers["ETag"] = _etag(digest, size)
         if headers["ETag"] in call.request.headers.get("if-none-match", ""):
@@ -53,13 +53,9 @@ async def _found(call: Call, image: ImageStatus, picture: Pictured, size: ThumbS
 
 def link(call: Call, image: ImageStatus) -> str:
     """Return the address of an image's small thumbnail, which may be kept for ever."""
-    digest = image.tagged_sha256 or image.sha256
-    query = f"?v={_version(digest)}" if digest else ""
+    version = version_of(image.tagged_sha256 or image.sha256)
+    query = f"?v={version}" if version else ""
     return call.link(f"/images/{image.image_id}/thumb{query}")
-
-
-def _version(digest: bytes) -> str:
-    return digest.hex()[:VERSION_CHARS]
 
 
 def _etag(digest: bytes, size: ThumbSize) -> str:

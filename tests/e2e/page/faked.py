@@ -32,8 +32,8 @@ window.answers = {
 };
 localStorage.setItem("session", "begun");
 window.addressesOf = (path) => asked.filter((one) => one.address.split("?")[0] === path);
-window.fetch = async (address, {method = "GET", headers = {}, body, keepalive, signal} = {}) => {
-  asked.push({method, address, headers, body: body && JSON.parse(body), keepalive});
+window.fetch = async (address, {method = "GET", headers = {}, body, signal} = {}) => {
+  asked.push({method, address, headers, body: body && JSON.parse(body)});
   const given = answers[`${method} ${address.split("?")[0]}`];
   const value = await (typeof given === "function" ? given(address) : given);
   signal?.throwIfAborted();
@@ -109,6 +109,8 @@ def signed_in(page: Page) -> None:
     """Begin a session, with words, on the empty page."""
     page.goto(f"{ORIGIN}/")
     page.evaluate("""async () => {
-      await (await import("/words.js")).loadLanguage();
+      const words = await import("/words.js");
+      await words.loadLanguage();
+      await words.loadWorkWords();
       await (await import("/api.js")).resume();
     }""")

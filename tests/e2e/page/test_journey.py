@@ -1,9 +1,12 @@
 """The whole way of a newcomer through the page, in one go, with a real archive behind it."""
 
 import re
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from tests.e2e.page.browsing import PATIENCE_MS, Visit, visit
@@ -137,3 +140,21 @@ def test_who_has_nothing_is_told_what_to_do_next(
         words = {"stranger": "Drop photos here", "uploader": "Your key lacks the scope “read”"}
 
         expect(main).to_contain_text(words[key], timeout=PATIENCE_MS)
+
+
+def test_tagging_leaves_a_thumbnail_before_anybody_asks_for_it(peopled: PeopledArchive) -> None:
+    archive, content = peopled.archive, jpeg(83, size=(1200, 900))
+    kept = "SELECT (SELECT content FROM thumbs WHERE sha256 = $1 AND size = 'small')"
+    with peopled.client("full") as client:
+        sent = client.post("/images/upload", files={"file": ("83.jpg", content)}).json()
+        (image,) = sent["images"]
+        archive.tags_of(image["image_id"], timeout_s=120)
+
+        thumb = archive.wait_for(
+            lambda: archive.value(kept, sha256(content).digest()), 60, "no thumbnail was kept"
+        )
+
+        shown = client.get(f"/images/{image['image_id']}/thumb")
+        assert (shown.status_code, shown.content) == (200, thumb)
+        with Image.open(BytesIO(thumb)) as small:
+            assert (small.format, 256 <= small.height <= 400) == ("JPEG", True)

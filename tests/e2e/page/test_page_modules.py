@@ -1,14 +1,15 @@
 """What the page does where answers come late, fail, or belong to something left behind."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ingress.routes.documents import PAGES
 from tests.e2e.page.faked import ORIGIN, faked_page, give, signed_in
 
+A = "00000000-0000-5000-8000-00000000000a"
 _TIMELINE = {"total": 0, "is_exact": True, "months": []}
 
 
@@ -124,6 +125,102 @@ def test_photos_are_looked_at_again_after_the_stream_was_cut_one_look_at_a_time(
     page.wait_for_function("addressesOf('/timeline').length === 3")
 
 
+def test_the_list_is_read_again_after_the_stream_was_cut(page: Page) -> None:
+    page.clock.install()
+    one = {"image_id": A, "image_path": "a.jpg", "status": "accepted", "tags": None}
+    months = [{"month": "2026-01", "images": 1, "mean_ratio": 1.3, "parts": 1}]
+    begin(
+        page,
+        "#/photos?view=list",
+        {
+            "GET /timeline": {"total": 1, "is_exact": True, "months": months},
+            "GET /images": {"images": [one], "next": None},
+        },
+    )
+    row = page.locator(".photo-list tbody tr")
+    expect(row).to_have_count(1)
+    row.get_by_role("checkbox").focus()
+    page.wait_for_function("Boolean(window.stream?.heard.images)")
+    snapshot = {"changed": [], "truncated": False, "statuses": {"accepted": 1}}
+    page.evaluate("(data) => { say('hello', {}); say('images', data); }", snapshot)
+    page.clock.run_for(5000)
+
+    tagged = {**one, "status": "tagged", "tags": [{"tag": "cat", "score": 0.9}]}
+    give(page, {"GET /images": {"images": [tagged], "next": None}})
+    page.evaluate("(data) => { say('hello', {}); say('images', data); }", snapshot)
+    page.clock.run_for(5000)
+
+    expect(row).to_contain_text("cat")
+    expect(row.get_by_role("checkbox")).to_be_focused()
+
+
+def test_a_photo_whose_file_became_another_one_is_shown_anew(page: Page) -> None:
+    signed_in(page)
+
+    shown = page.evaluate(
+        """async (id) => {
+          const { TileWords, loadPicture, makeTile, reloadPicture } = await import("/tiles.js");
+          const words = new TileWords(() => {}), tile = makeTile(id, 0, 1), shown = [];
+          const look = () => {
+            tile.known = words.get(id);
+            if (tile.image) reloadPicture(tile, false);
+            else loadPicture(tile);
+            shown.push(new URL(tile.image.src).search);
+          };
+          look();
+          words.put([{ image_id: id, links: { thumb: `/images/${id}/thumb?v=aa` } }]);
+          look();
+          words.put([{ image_id: id, version: "aa", tags: [] }]);
+          look();
+          words.put([{ image_id: id, version: "bb", tags: [] }]);
+          look();
+          words.put([{ image_id: id, version: "bb", status: "tagged" }]);
+          look();
+          return shown;
+        }""",
+        A,
+    )
+
+    assert shown == ["", "", "", "?v=bb", "?v=bb"]
+
+
+def test_a_hidden_tab_has_no_stream_and_begins_with_a_snapshot_when_it_is_seen(page: Page) -> None:
+    begin(page, "#/queries", {"GET /queries": queries("tabby")})
+    page.wait_for_function("Boolean(window.stream?.heard.queries)")
+    snapshot = "() => { say('hello', {}); say('queries', { changed: [], truncated: false }); }"
+    page.evaluate(snapshot)
+
+    page.evaluate("""() => {
+      window.before = stream;
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => window.isHidden });
+      window.isHidden = true;
+      document.dispatchEvent(new Event("visibilitychange"));
+    }""")
+    page.wait_for_function("before.readyState === EventSource.CLOSED")
+    assert page.evaluate("stream === before"), "six connections are all that browsers have"
+    asked = page.evaluate("addressesOf('/queries').length")
+    page.evaluate("""() => {
+      window.isHidden = false;
+      document.dispatchEvent(new Event("visibilitychange"));
+    }""")
+    page.wait_for_function("stream !== before && Boolean(stream.heard.queries)")
+    page.evaluate(snapshot)
+    page.wait_for_function("(asked) => addressesOf('/queries').length > asked", arg=asked)
+
+
+def test_a_cut_stream_is_said_at_once_and_the_end_of_the_cut_too(page: Page) -> None:
+    begin(page, "#/queries", {"GET /queries": queries("tabby")})
+    lamp = page.get_by_role("link", name=re.compile("^Pipeline"))
+    page.wait_for_function("Boolean(window.stream?.heard.queries)")
+    page.evaluate("say('hello', {})")
+
+    page.evaluate("() => { stream.readyState = 0; stream.onerror(); }")
+    expect(lamp).to_contain_text("no word")
+    page.evaluate("() => { stream.readyState = 1; say('hello', {}); }")
+
+    expect(lamp).not_to_contain_text("no word")
+
+
 def test_a_tab_whose_changes_are_held_still_learns_of_the_end_of_its_session(page: Page) -> None:
     page.clock.install()
     begin(page, "#/queries", {"GET /queries": queries("tabby")})
@@ -158,23 +255,30 @@ def change(state: str) -> dict[str, Any]:
             "is_exact": True}  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["undone", "left"])
-def test_a_deletion_is_undone_by_its_button_and_not_lost_by_leaving(page: Page, how: str) -> None:
+def test_a_deletion_is_asked_for_at_once_and_waits_for_its_undo_at_the_archive(page: Page) -> None:
+    many = [f"00000000-0000-5000-8000-{n:012d}" for n in range(5000)]  # more than outlives a page
     signed_in(page)
-    give(page, {"POST /images/changes": change("done")})
-    page.evaluate("""() => { import("/bulk.js").then(({ apply }) => {
-      apply({ ids: ["a", "b", "c"] }, { delete: true }, () => {});
-    }); }""")
+    give(page, {"POST /images/changes": change("waiting")})
+    give(page, {"GET /images/changes/c": change("waiting")})
+    give(page, {"POST /images/changes/c/undo": change("undone")})
+    page.evaluate(
+        """(ids) => { import("/bulk.js").then(({ apply }) => {
+          apply({ ids }, { delete: true }, () => {});
+        }); }""",
+        many,
+    )
     page.get_by_role("button", name="Delete").click()
     undo = page.locator("#toasts").get_by_role("button", name="Undo")
     expect(undo).to_be_visible()
 
-    if how == "undone":
-        undo.click()
-    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
+    posts = page.evaluate("asked.filter((one) => one.method === 'POST')")
+    assert [one["body"]["dry_run"] for one in posts] == [True, False]
+    assert posts[1]["body"]["filter"]["ids"] == many
+    assert posts[1]["body"]["delay_s"] >= 10
 
-    posts = page.evaluate("asked.filter((one) => one.method === 'POST' && !one.body.dry_run)")
-    assert [one["keepalive"] for one in posts] == ([] if how == "undone" else [True])
+    undo.click()
+    expect(page.locator("#toasts")).to_contain_text("Undone")
+    assert page.evaluate("asked.at(-1).address") == "/images/changes/c/undo"
 
 
 def test_what_waits_for_its_undo_stays_when_the_language_changes(page: Page) -> None:
@@ -186,60 +290,6 @@ def test_what_waits_for_its_undo_stays_when_the_language_changes(page: Page) -> 
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Запросы")
     expect(page.locator("#toasts")).to_contain_text("gone soon")
-
-
-def test_no_name_of_a_file_is_kept_after_the_upload_was_ended(page: Page) -> None:
-    signed_in(page)
-
-    kept = page.evaluate("""async () => {
-      const { Sending } = await import("/sending.js");
-      const { forgetFiles, keptFiles } = await import("/remembering.js");
-      const sending = new Sending(() => {});
-      sending.pause(true);
-      sending.add([{ file: new File(["x"], "secret.jpg"), name: "secret.jpg" }]);
-      while (!(await keptFiles()).length) await new Promise((done) => setTimeout(done, 50));
-      sending.add([{ file: new File(["y"], "secret2.jpg"), name: "secret2.jpg" }]);
-      sending.stop();
-      await forgetFiles();
-      await new Promise((done) => setTimeout(done, 2 * 400)); // twice what writing waits for
-      return keptFiles();
-    }""")
-
-    assert kept == []
-
-
-def narrow(page: Page) -> None:
-    page.set_viewport_size({"width": 320, "height": 640})
-    page.add_style_tag(path=PAGES / "app" / "page.css")
-
-
-def test_a_long_state_is_no_wider_than_a_narrow_screen(page: Page) -> None:
-    signed_in(page)
-    narrow(page)
-
-    page.evaluate("""async () => {
-      const { render } = await import("/lit/lit-html.js");
-      const { mark } = await import("/marks.js");
-      const word = "given up: all attempts are used up, the receiver never answered";
-      render(mark("bad", "■", word), document.getElementById("main"));
-    }""")
-
-    main = page.locator("#main")
-    assert main.evaluate("(node) => node.scrollWidth - node.clientWidth") == 0
-
-
-def test_the_places_stand_on_one_line_each_in_russian_too(page: Page) -> None:
-    page.goto(f"{ORIGIN}/")
-    page.evaluate("localStorage.setItem('language', 'ru')")
-    begin(page, "#/queries", {"GET /queries": queries("tabby")})
-    narrow(page)
-
-    lines = page.locator("nav.places a span").evaluate_all(
-        "(all) => all.map((one) => Math.round("
-        "one.getBoundingClientRect().height / parseFloat(getComputedStyle(one).lineHeight)))"
-    )
-
-    assert lines == [1] * 5
 
 
 def test_a_fault_of_a_screen_is_not_called_an_archive_started_anew(page: Page) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.page.faked import call, faked_page, give, signed_in
+from ingress.routes.documents import PAGES
+from tests.e2e.page.faked import ORIGIN, call, faked_page, give, signed_in
 
-A, B = (f"00000000-0000-5000-8000-00000000000{n}" for n in "ab")
+A, B, C, D = (f"00000000-0000-5000-8000-00000000000{n}" for n in "abcd")
 _PHOTO: dict[str, Any] = {
     "status": "tagged", "tags": [], "arrived_at": "2026-01-01T00:00:00Z", "excluded": False,
 }  # fmt: skip
@@ -55,6 +56,27 @@ def test_an_undo_is_of_the_photo_that_was_changed_not_of_the_one_shown(page: Pag
     assert [one["address"] for one in patched] == [f"/images/{A}"] * 2
     assert [one["body"] for one in patched] == [{"excluded": True}, {"excluded": False}]
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{B}.jpg")
+
+
+def test_what_happened_to_a_photo_stands_in_its_order_with_the_time_between(page: Page) -> None:
+    signed_in(page)
+    given = photo(
+        A, tagged_at="2026-01-01T00:00:04Z", updated_at="2026-01-02T00:00:04Z", model="ViT-B-32",
+        error={"code": "truncated", "title": "half", "detail": "half"},
+    )  # fmt: skip
+    give(page, {f"GET /images/{A}": {**given, "status": "failed"}})
+    page.evaluate(
+        """async (id) => {
+          const { open } = await import("/photo.js");
+          await open(document.getElementById("main"), {
+            screen: "photos", id, params: new URLSearchParams(),
+          });
+        }""",
+        A,
+    )
+
+    steps = page.get_by_role("listitem").filter(has=page.locator("time"))
+    expect(steps).to_contain_text(["arrived", "tagged by ViT-B-32 +4 s", "could not be read: "])
 
 
 def test_a_change_that_is_refused_is_not_told_as_done(page: Page) -> None:
@@ -190,3 +212,95 @@ def test_what_is_no_date_is_shown_as_it_stands(page: Page) -> None:
     assert call(page, "words", "day", "0000:00:00 00:00:00") == "0000:00:00 00:00:00"
     assert call(page, "filters", "lastDay", "yesterday") == "yesterday"
     assert call(page, "filters", "lastDay", "2024-03-01") == "2024-02-29"
+
+
+def narrow(page: Page) -> None:
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.add_style_tag(path=PAGES / "app" / "page.css")
+
+
+def test_a_long_state_is_no_wider_than_a_narrow_screen(page: Page) -> None:
+    signed_in(page)
+    narrow(page)
+
+    page.evaluate("""async () => {
+      const { render } = await import("/lit/lit-html.js");
+      const { mark } = await import("/marks.js");
+      const word = "given up: all attempts are used up, the receiver never answered";
+      render(mark("bad", "■", word), document.getElementById("main"));
+    }""")
+
+    main = page.locator("#main")
+    assert main.evaluate("(node) => node.scrollWidth - node.clientWidth") == 0
+
+
+def test_the_places_stand_on_one_line_each_in_russian_too(page: Page) -> None:
+    page.goto(f"{ORIGIN}/")
+    page.evaluate("localStorage.setItem('language', 'ru')")
+    page.goto(f"{ORIGIN}/#/queries")
+    give(page, {"GET /queries": {"queries": [], "next": None}})
+    page.evaluate("() => { import('/main.js'); }")
+    expect(page.locator("nav.places")).to_be_visible()
+    narrow(page)
+
+    lines = page.locator("nav.places a span").evaluate_all(
+        "(all) => all.map((one) => Math.round("
+        "one.getBoundingClientRect().height / parseFloat(getComputedStyle(one).lineHeight)))"
+    )
+
+    assert lines == [1] * 5
+
+
+def open_labels_with(page: Page, *photos: str) -> None:
+    """Open the labels as somebody does who has chosen photos to teach one."""
+    signed_in(page)
+    now = {"labels": [label("cat")], "version": 1, "changed_at": "2026-01-01T00:00:00Z",
+           "rescoring": {"is_done": True, "rescored": 0, "older": 0, "total": 0}}  # fmt: skip
+    give(page, {"GET /labels": now, "GET /tags": {"tags": []}, "GET /stats": {"statuses": {}}})
+    page.evaluate(
+        """async (photos) => {
+          const { open } = await import("/labels.js");
+          const { link, placeOf } = await import("/routing.js");
+          const place = placeOf(link("labels", null, { photo: photos }));
+          window.screen_ = await open(document.getElementById("main"), place);
+        }""",
+        list(photos),
+    )
+
+
+def test_photos_that_were_chosen_teach_a_new_label(page: Page) -> None:
+    open_labels_with(page, A, B, C, D)
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("group", name="4 photos teach it")).to_be_visible()
+
+    dialog.get_by_role("button", name="Without photo 2").press("Enter")
+    expect(dialog.get_by_role("group", name="3 photos teach it")).to_be_visible()
+    dialog.get_by_label("Name, as the tag is shown").fill("our dacha")
+    dialog.get_by_label("only the photos count").check()
+    dialog.get_by_role("button", name="Add to the experiment").click()
+    page.get_by_role("button", name="Apply to").click()
+
+    page.wait_for_function("asked.some((one) => one.method === 'PUT')")
+    sent = page.evaluate("asked.find((one) => one.method === 'PUT').body")
+    assert sent["labels"] == [
+        {"name": "cat"},
+        {"name": "our dacha", "photos": [A, C, D], "by_words": False},
+    ]
+
+
+def test_too_few_photos_are_refused_in_words(page: Page) -> None:
+    open_labels_with(page, A, B)
+
+    page.get_by_label("Name, as the tag is shown").fill("our dacha")
+    page.get_by_role("button", name="Add to the experiment").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("2 photos: 3 to 10 teach a label.")
+
+
+def test_a_name_that_looks_like_another_ones_is_taken(page: Page) -> None:
+    open_labels_with(page, A, B, C)
+
+    page.get_by_label("Name, as the tag is shown").fill("ＣＡＴ ")
+    page.get_by_role("button", name="Add to the experiment").click()
+
+    expect(page.get_by_role("alert")).to_be_visible()

@@ -10,6 +10,13 @@ from core.webhooks.signature import format_secret, sign
 from tests.e2e.page.faked import ORIGIN, call, faked_page
 
 KEY = bytes(range(32))
+PLAIN: dict[str, Any] = {
+    "aliases": [],
+    "templates": [],
+    "threshold": None,
+    "photos": [],
+    "by_words": True,
+}
 
 
 @pytest.fixture(name="modules")
@@ -22,9 +29,10 @@ def _modules(browser: Browser) -> Iterator[Page]:
 
 def test_labels_come_back_from_their_text_as_they_were(modules: Page) -> None:
     labels = [
-        {"name": "cat", "aliases": ["кошка", "кот"], "templates": [], "threshold": None},
-        {"name": "night", "aliases": [], "templates": [], "threshold": None},
-        {"name": "a, b: c", "aliases": ["{x}"], "templates": ["a {} of two"], "threshold": 0.25},
+        {**PLAIN, "name": "cat", "aliases": ["кошка", "кот"]},
+        {**PLAIN, "name": "night"},
+        {**PLAIN, "name": "a, b: c", "aliases": ["{x}"], "templates": ["a {}"], "threshold": 0.25},
+        {**PLAIN, "name": "our dacha", "photos": ["a", "b", "c"], "by_words": False},
     ]
 
     text = call(modules, "labelset", "textOf", labels)
@@ -49,8 +57,8 @@ def test_a_fault_of_labels_has_its_line_and_column(modules: Page) -> None:
 
 def test_a_complaint_of_the_server_is_found_in_the_text(modules: Page) -> None:
     labels = [
-        {"name": "cat", "aliases": [], "templates": [], "threshold": None},
-        {"name": "dog", "aliases": ["пёс", "собака"], "templates": [], "threshold": None},
+        {**PLAIN, "name": "cat"},
+        {**PLAIN, "name": "dog", "aliases": ["пёс", "собака"]},
     ]
 
     place = call(modules, "labelset", "placeOf", "/labels/1/aliases/1", labels)

@@ -112,11 +112,12 @@ class ArchiveToKill:
 
 @asynccontextmanager
 async def archive_to_kill(
-    kafka: KafkaSettings, database_url: str, log: Path
+    kafka: KafkaSettings, database_url: str, log: Path, *, pooler_url: str = ""
 ) -> AsyncIterator[ArchiveToKill]:
     """Open an archive with topics and a database of its own; no life is started."""
     async with HostileReceiver() as receiver:
         environment = settings(kafka, database_url, receiver.port)
+        environment["DATABASE_POOLER_URL"] = pooler_url
         await asyncio.to_thread(_migrate, environment)
         database = await asyncpg.connect(database_url)
         consumer = listener(kafka)

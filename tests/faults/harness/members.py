@@ -31,6 +31,7 @@ class Members:
         """Start or restart a member."""
         environment = os.environ | {
             "DATABASE_URL": self.database.url.get_secret_value(),
+            "DATABASE_POOLER_URL": self.database.pooler_url.get_secret_value(),
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
             "KAFKA_TOPIC_PREFIX": self.kafka.topic_prefix,
             "KAFKA_SESSION_TIMEOUT_MS": str(self.kafka.session_timeout_ms),

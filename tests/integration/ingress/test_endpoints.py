@@ -156,3 +156,18 @@ async def test_a_registered_address_gets_a_new_secret_by_the_command_line(
     secret = json.loads(done.stdout)["signing_secret"]
     box = SecretBox.from_settings(load(SecretSettings))
     assert (await StoredSecrets(pool, box).of("alice", URL))[0] == secret
+
+
+async def test_only_an_administrator_has_an_address_told_of_the_archive_itself(
+    client: httpx.AsyncClient,
+) -> None:
+    body = {"url": URL, "operator_events": True}
+    refused = await client.post("/endpoints", json=body)
+    admin = await commands.create(
+        commands.KeyRequest("ops", scopes=(Scope.ADMIN,)), if_absent=False
+    )
+    assert admin is not None
+    made = await client.post("/endpoints", json=body, headers={"X-API-Key": admin.key})
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "scope_missing")
+    assert (made.status_code, made.json()["operator_events"]) == (201, True)

@@ -44,6 +44,7 @@ from ingress.dependencies import Dependencies, Guards
 from ingress.facts import InstanceFacts
 from ingress.http.bodies import MAX_JSON_BYTES
 from ingress.http.limits import THUMBS_PER_S, Places, RateLimit, SharedBudget, burst_of
+from ingress.live.pipeline_metrics import PipelineMetrics
 from ingress.live.poller import poller_of
 from ingress.live.rhythm import Rhythm
 from ingress.live.watching import PipelineWatch
@@ -198,7 +199,8 @@ class World:
         clock = lambda: self.seconds  # noqa: E731
         now = lambda: self.now  # noqa: E731
         limits = sniff.Limits(max_pixels=self.max_pixels)
-        pipeline = PipelineWatch(self.pool, self._bounds_of, clock)
+        metrics = Metrics(CollectorRegistry())
+        pipeline = PipelineWatch(self.pool, self._bounds_of, clock, PipelineMetrics(metrics).seen)
         ring = KeyRing(self.pool, RateLimit(1, 5, clock), clock, now)
         return Dependencies(
             settings=self.settings,
@@ -241,7 +243,7 @@ class World:
                 clock,
                 cluster="test-cluster",
             ),
-            metrics=Metrics(CollectorRegistry()),
+            metrics=metrics,
             model="demo",
             version="1.2.3",
             facts=InstanceFacts(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,8 @@ async def test_an_open_transaction_is_no_stall_and_is_told(
         assert not member.done(), "an open transaction ended the process"
         assert lag._value.get() == 0
         assert await bench.effects() == Counter()
+        (told,) = _told(bench)
+        assert (told["partition"], told["records"] > 0, told["seconds"] > 10) == (0, True, True)
 
         await asyncio.to_thread(producer.producer.commit_transaction, 60.0)
         await eventually(lambda: at_the_end(bench, kafka))
@@ -124,8 +127,18 @@ async def test_an_open_transaction_is_no_stall_and_is_told(
             return bool(held._value.get() == 0)
 
         await eventually(is_over)
+        assert _told(bench) == []
         stop.set()
         await member
+
+
+def _told(bench: Bench) -> list[dict[str, Any]]:
+    """What heartbeats say of transactions that are open."""
+    return [
+        one
+        for beat in bench.metrics.signs.beats()
+        for one in beat.about.get("open_transactions", ())
+    ]
 
 
 async def test_tombstones_are_passed_and_counted_and_halt_nothing(

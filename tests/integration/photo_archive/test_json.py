@@ -1,15 +1,21 @@
 """`--json`: one document on standard output, whatever the exit code; nothing else is there."""
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 from core.offsets import DeadLetter
+from core.storage.archive import image_tags
+from core.storage.archive.image_tags import TaggedImage
 from core.storage.stream import dead_letters
+from core.tags import ImageTags
 from schemas.dead_letter import DeadLetterPlace
+from schemas.image import image_id_of
 from schemas.record import Record
 from schemas.topics import IMAGES_ARRIVED, IMAGES_BULK
 from tests.command import COMMAND
+from tests.fakes.vision import unit
 from tests.integration.ingress.page.beating import all_roles_beat
 from tests.integration.site import Site
 
@@ -97,11 +103,51 @@ async def test_a_label_is_added_to_those_that_are_there(site: Site) -> None:
     code, _, errors = await site.run(COMMAND, "labels", "add", "Pizza")
 
     after = await read(site, "labels", "list")
-    new = {"name": "pizza", "aliases": ["пицца"], "templates": [], "threshold": None}
-    assert after["labels"] == [*before["labels"], new]
+    assert after["labels"][:-1] == before["labels"]
+    assert after["labels"][-1] == {
+        "name": "pizza", "aliases": ["пицца"], "templates": [], "threshold": None,
+        "photos": [], "by_words": True,
+    }  # fmt: skip
     assert added == {"version": before["version"] + 1}
     assert code == 2
     assert "label 'Pizza' stands twice" in errors
+
+
+async def test_photos_teach_a_label_by_id_or_by_path_and_those_that_cannot_are_named(
+    site: Site,
+) -> None:
+    paths = [f"photos/{number}.jpg" for number in range(3)]
+    for path in paths:
+        await store_tagged(site, path)
+    shots = [option for path in paths[:2] for option in ("--photo", path)]
+    last = str(image_id_of(f"file:{paths[2]}"))
+
+    few = await site.run(COMMAND, "labels", "add", "our dacha", *shots)
+    unknown = await site.run(COMMAND, "labels", "add", "our dacha", *shots, "--photo", "photos/x")
+    added = await read(
+        site, "labels", "add", "our dacha", "дача", *shots, "--photo", last, "--photos-alone"
+    )
+    shown = await read(site, "labels", "list")
+    file = site.root / "labels.json"
+    file.write_text(json.dumps(shown))
+    again = await read(site, "labels", "set", str(file))
+
+    assert few[0] == unknown[0] == 2
+    assert "2 photos: 3 to 10 teach a label" in few[2]
+    assert "photos/x: label 'our dacha': no image" in unknown[2]
+    label = shown["labels"][-1]
+    ids = [str(image_id_of(f"file:{path}")) for path in paths]
+    assert (label["photos"], label["by_words"]) == (ids, False)
+    assert added == again == {"version": shown["version"]}
+
+
+async def store_tagged(site: Site, path: str) -> None:
+    """Store a photo as the tagging process does, without decoding anything."""
+    digest = hashlib.sha256(path.encode()).digest()
+    told = ImageTags((), digest, 8, 8, "m@1", "exact-2", unit(digest, 8).astype("<f2").tobytes())
+    row = TaggedImage(image_id_of(f"file:{path}"), f"file:{path}", path, None, None, told, 1, 4)
+    async with site.pool.transaction() as tx:
+        await image_tags.replace(tx, [row], {})
 
 
 async def test_a_group_goes_on_where_it_is_sent(site: Site) -> None:

@@ -30,12 +30,14 @@ class BreakingHints:
 
 async def test_a_directory_that_is_not_utf_8_does_not_deafen_the_bridge(root: Watched) -> None:
     root.pace = LONG_BETWEEN_SCANS
+    root.write("1.jpg")
     async with root.running():
+        await root.announced("1.jpg")  # by now the long pause has begun
         os.mkdir(os.fsencode(root.path) + b"/caf\xe9")  # noqa: PTH102 - paths are text
         Path(os.fsdecode(os.fsencode(root.path) + b"/caf\xe9/in.jpg")).write_bytes(b"photo")
-        await root.announced("caf%E9/in.jpg")
+        await root.announced("1.jpg", "caf%E9/in.jpg")
         root.write("after.jpg")
-        await root.announced("after.jpg", "caf%E9/in.jpg")
+        await root.announced("1.jpg", "after.jpg", "caf%E9/in.jpg")
 
 
 async def test_a_directory_removed_and_made_anew_is_heard_again(root: Watched) -> None:
@@ -89,14 +91,16 @@ async def test_a_file_system_mounted_below_wakes_the_scan_and_a_new_watch(
     mounts = tmp_path / "mountinfo"
     mounts.write_bytes(b"22 1 8:1 / / rw - ext4 /dev/sda rw\n")
     root.pace = LONG_BETWEEN_SCANS
+    root.write("1.jpg")
     async with root.running(WatchfilesHints(root.path, mounts=mounts)) as bridge:
+        await root.announced("1.jpg")
         seen = bridge.scans_done
         place = os.fsencode(root.path.resolve()) + b"/my\\040stick"
         with mounts.open("ab") as file:
             file.write(b"23 22 8:17 / " + place + b" rw - vfat /dev/sdb1 rw\n")
         await until(lambda: bridge.scans_done > seen)
-        root.write("my stick/1.jpg")
-        await root.announced("my stick/1.jpg")
+        root.write("my stick/2.jpg")
+        await root.announced("1.jpg", "my stick/2.jpg")
 
 
 async def test_a_watch_that_breaks_wakes_the_scan_and_is_polled_until_it_is_back(
@@ -104,11 +108,12 @@ async def test_a_watch_that_breaks_wakes_the_scan_and_is_polled_until_it_is_back
 ) -> None:
     root.pace = LONG_BETWEEN_SCANS
     hints = BreakingHints()
+    root.write("1.jpg")
     async with root.running(hints) as bridge:
-        await until(lambda: bridge.scans_done > 0)
-        root.write("1.jpg")  # no event tells of it
+        await root.announced("1.jpg")  # by now the long pause has begun
+        root.write("2.jpg")  # no event tells of it
         hints.breaks.set()
-        await root.announced("1.jpg")
+        await root.announced("1.jpg", "2.jpg")
         seen = bridge.scans_done
         await until(lambda: bridge.scans_done > seen + 2)
 
@@ -118,12 +123,12 @@ async def test_more_changes_at_once_than_the_kernel_may_keep_are_scanned_for(
 ) -> None:
     root.pace = LONG_BETWEEN_SCANS
     hints = BreakingHints()
-    async with root.running(hints) as bridge:
-        await until(lambda: bridge.scans_done > 0)
+    root.write("1.jpg")
+    async with root.running(hints):
+        await root.announced("1.jpg")
         root.write("lost.jpg")  # its event was dropped
-        await until(lambda: hints.listener is not None)
         assert hints.listener is not None
         hints.listener.add(
             [Hint(HintKind.MODIFIED, b"%d.txt" % number) for number in range(MANY_CHANGES)]
         )
-        await root.announced("lost.jpg")
+        await root.announced("1.jpg", "lost.jpg")

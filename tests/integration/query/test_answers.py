@@ -65,6 +65,20 @@ async def test_repeats_and_synonyms_count_once(role: QueryRole, filled: Pool) ->
     assert explained(answer) == [("cat", ("cat", "cats", "кошка", "коты"), 0.9)]
 
 
+async def test_names_that_people_type_find_the_label_and_count_once(
+    role: QueryRole, filled: Pool
+) -> None:
+    await tag(filled, 6, ship=0.9, cat=0.05)
+
+    young = await ask(role, filled, "kitten and kitties with a puppy")
+    small = await ask(role, filled, "кораблики и котик")
+
+    assert (young.image_id, young.score) == (image_id(1), 0.95)
+    assert explained(young) == [("cat", ("kitten", "kitties"), 0.9), ("dog", ("puppy",), 0.05)]
+    assert (small.image_id, small.score) == (image_id(6), 0.95)
+    assert explained(small) == [("ship", ("кораблики",), 0.9), ("cat", ("котик",), 0.05)]
+
+
 async def test_the_score_is_the_sum_of_the_confidences_that_explain_it(
     role: QueryRole, filled: Pool
 ) -> None:

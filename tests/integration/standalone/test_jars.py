@@ -9,7 +9,7 @@ import pytest
 from ingress.reading.statics import LIT_HTML_SHA256
 from standalone import lit_html
 from standalone.environment import cache_directory
-from standalone.failures import NotSupported, ServerFailed
+from standalone.failures import DownloadFailed, NotSupported
 from standalone.kafka import jars
 from standalone.kafka.jars import (
     LOCK_FILE,
@@ -105,7 +105,7 @@ def test_without_a_network_the_step_says_what_does_not_work_and_how_to_try_again
 
     def download(jar: Jar, repository: Path) -> None:
         del repository
-        raise ServerFailed(f"{jar.name} could not be downloaded: no route to host")
+        raise DownloadFailed(jar.name, OSError("no route to host"))
 
     monkeypatch.setattr(jars, "_download", download)
 

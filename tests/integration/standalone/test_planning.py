@@ -8,13 +8,17 @@ import pytest
 from core.addresses import parse_roots
 from core.errors import ConfigurationError
 from standalone.remembered_roots import place_of, remember
+from standalone.shell import read_shell_file, write_shell_file
 from standalone.supervision.planning import allow, make_plan
+from standalone.supervision.roles import SharedConfiguration, common_environment
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)  # no `.env` of the developer's
-    for name in ("SECRETS_KEY", "ARCHIVE_ROOTS", "TAGGING_MODEL", "EGRESS_ALLOW_HTTP"):
+    for name in (
+        "SECRETS_KEY", "ARCHIVE_ROOTS", "TAGGING_MODEL", "TAGGING_PRETRAINED", "EGRESS_ALLOW_HTTP",
+    ):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("STANDALONE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -33,6 +37,59 @@ def test_the_users_own_key_and_model_are_kept(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TAGGING_MODEL", "ViT-L-14")
     plan = make_plan()
     assert (plan.secrets_key, plan.model.model) == ("theirs", "ViT-L-14")
+
+
+def test_weights_that_were_named_are_used_and_no_other_model_replaces_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "vit.safetensors"
+    file.touch()
+    monkeypatch.setenv("TAGGING_PRETRAINED", str(file))
+    named = make_plan().model
+    monkeypatch.setenv("TAGGING_PRETRAINED", "laion2b_s34b_b79k")
+    tagged = make_plan().model
+    for choice, told in ((named, str(file)), (tagged, "laion2b_s34b_b79k")):
+        assert (choice.model, choice.may_fail) == ("ViT-B-32", False)
+        assert f"TAGGING_PRETRAINED={told}" in choice.reason
+    assert make_plan(model="demo").model.model == "demo", "unless another model is asked for"
+
+
+def test_a_relative_path_to_weights_is_whole_for_processes_that_run_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Path("vit.safetensors").touch()
+    monkeypatch.setenv("TAGGING_PRETRAINED", "vit.safetensors")
+    assert make_plan().inherited["TAGGING_PRETRAINED"] == str(tmp_path / "vit.safetensors")
+
+
+@pytest.mark.parametrize("told", ["{home}", "{home}/none.safetensors"])
+def test_weights_that_were_named_and_are_not_there_are_refused(
+    told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TAGGING_PRETRAINED", told.format(home=tmp_path))
+    with pytest.raises(ConfigurationError, match="TAGGING_PRETRAINED"):
+        make_plan()
+
+
+def test_weights_copied_without_a_ref_are_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    copied = tmp_path / "models--timm--vit_base_patch32_clip_224.openai" / "snapshots" / "any"
+    copied.mkdir(parents=True)
+    (copied / "open_clip_model.safetensors").touch()
+    choice = make_plan().model
+    assert (choice.model, choice.may_fail) == ("ViT-B-32", False)
+
+
+def test_without_weights_and_offline_the_bundled_model_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    choice = make_plan().model
+    assert choice.model == "demo"
+    assert "HF_HUB_OFFLINE" in choice.reason
 
 
 def test_what_the_user_has_set_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,3 +164,34 @@ def test_a_home_that_cannot_be_made_is_named_by_its_variable(
     monkeypatch.setenv("STANDALONE_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(ConfigurationError, match="STANDALONE_HOME"):
         make_plan(model="demo")
+
+
+def test_a_terminal_that_has_read_the_shell_file_can_start_the_archive_again(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_plan(model="demo")
+    shared = SharedConfiguration(
+        own_home, 8099, first.secrets_key, f"photos={tmp_path}", "demo", tmp_path / "lit.jar"
+    )
+    servers = {
+        "DATABASE_URL": "postgresql://photo_archive:gone@127.0.0.1:15499/photo_archive",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:19099",
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+        "KAFKA_SASL_USERNAME": "photo-archive",
+        "KAFKA_SASL_PASSWORD": "of the last start",
+    }
+    given = {"STANDALONE_INGRESS_PORT": "8099", "QUERY_MAX_CHARS": "500"}
+    environment = {**common_environment(shared, given, frozenset()), **servers}
+    write_shell_file(own_home, environment, given)
+    told = read_shell_file(own_home)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+
+    again = make_plan(model="demo")
+
+    assert given.items() <= told.items(), "what was set for the first start"
+    assert again.settings.ingress_port == 8099
+    assert (again.secrets_key, again.archive_roots) == (first.secrets_key, f"photos={tmp_path}")
+    roles = common_environment(shared, again.inherited, again.chosen)
+    assert not servers.keys() & roles.keys(), "these lead to servers that are gone"

@@ -14,6 +14,7 @@ import asyncpg
 import psutil
 import pytest
 
+from tests.integration.standalone.driver import IS_NAMED
 from tests.integration.standalone.waiting import is_gone, until
 from tests.servers import REPOSITORY, first_port
 
@@ -218,6 +219,37 @@ time.sleep(600)
         until(lambda: driven.states()["tagging-0"]["status"] == "running", "it runs")
         log = home / "logs" / "tagging-0.log"
         until(lambda: log.read_text() == "ViT-B-32\ndemo\n", "it was told to")
+    finally:
+        driven.stop()
+
+
+def test_a_named_model_that_is_refused_ends_everything_with_its_reason(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(IS_NAMED, "1")
+    source = "print('configuration: TAGGING_MODEL: no such model', flush=True); raise SystemExit(2)"
+    driven = Driven(home, **{"tagging-0": source, "sleeper": SLEEPER})
+    assert "TAGGING_MODEL: no such model" in driven.read_until("refused")
+    driven.process.communicate(timeout=60)
+    assert driven.process.returncode == 2
+
+
+def test_a_model_that_was_loaded_once_and_is_gone_leaves_the_others_running(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(IS_NAMED, "1")
+    marker = tmp_path / "was here"
+    source = f"""
+import pathlib
+marker = pathlib.Path({str(marker)!r})
+code = 2 if marker.exists() else 1
+marker.touch()
+raise SystemExit(code)
+"""
+    driven = Driven(home, **{"tagging-0": source, "sleeper": SLEEPER})
+    try:
+        assert driven.said("tagging-0 ended with code 2")
+        assert driven.states()["sleeper"]["status"] == "running"
     finally:
         driven.stop()
 

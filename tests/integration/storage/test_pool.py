@@ -7,7 +7,8 @@ import pytest
 
 from core.errors import ConfigurationError, DatabaseAway, RecordRefused
 from core.settings import DatabaseSettings
-from core.storage.pool import Pool, TimeLimits, open_pool
+from core.storage.connecting import TimeLimits
+from core.storage.pool import Pool, open_pool
 
 
 @pytest.mark.parametrize(

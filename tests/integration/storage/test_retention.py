@@ -10,8 +10,9 @@ from pydantic import SecretStr, ValidationError
 from consumers.upkeep.pruning import Pruner
 from core.settings import DatabaseSettings, RetentionSettings
 from core.storage import retention
+from core.storage.connecting import TimeLimits
 from core.storage.delivery import targets
-from core.storage.pool import Pool, TimeLimits, open_pool
+from core.storage.pool import Pool, open_pool
 from core.storage.retention import Portion
 from tests.fakes.blobs import MemoryKeeper
 
@@ -170,6 +171,36 @@ async def test_events_of_hosts_are_pruned_after_their_time(pool: Pool) -> None:
         "resumed"
     ]
     assert await pool.fetchval("SELECT count(*) FROM targets") == 1
+
+
+async def test_a_host_that_was_resumed_long_ago_is_forgotten_and_a_disabled_one_is_not(
+    pool: Pool,
+) -> None:
+    async with pool.transaction() as tx:
+        for name in ("resumed", "disabled", "lately"):
+            await targets.disable(tx, name, actor="operator")
+        for name in ("resumed", "lately"):
+            await targets.resume(tx, name, actor="operator")
+    await pool.execute(f"UPDATE targets SET changed_at = {OLD} WHERE target <> 'lately'")
+
+    await prune(pool, RetentionSettings())
+
+    assert {row["target"] for row in await pool.fetch("SELECT target FROM targets")} == {
+        "disabled",
+        "lately",
+    }
+
+
+async def test_counts_of_hours_go_that_nobody_is_shown(pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO totals (kind, key, images) VALUES ('hour', '2020-01-01T00', 3),"
+        " ('hour', hour_of(now()), 4), ('day', '2020-01-01', 5)"
+    )
+
+    await prune(pool, RetentionSettings())
+
+    left = await pool.fetch("SELECT kind, images FROM totals ORDER BY kind")
+    assert [(row["kind"], row["images"]) for row in left] == [("day", 5), ("hour", 4)]
 
 
 async def test_a_long_backlog_goes_portion_by_portion_in_one_round(pool: Pool) -> None:

@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from core.settings import DatabaseSettings
-from core.storage.pool import Pool, TimeLimits, open_pool
+from core.storage.connecting import TimeLimits
+from core.storage.pool import Pool, open_pool
 from tests.integration.tagging.archive import Archive
 
 

@@ -148,7 +148,7 @@ async def test_wrong_labels_other_versions_and_other_keys_are_refused(
     world: World, admin: httpx.AsyncClient, archive: Archive
 ) -> None:
     twice = await admin.post("/labels/preview", json=body(["cat", "Cat"]))
-    much = await admin.post("/labels/preview", json=body(["cat"], sample=20_001))
+    much = await admin.post("/labels/preview", json=body(["cat"], sample=100_001))
     stale = await admin.post("/labels/preview", json=body(["cat"], version=7))
     async with world.client(Scope.READ, Scope.UPLOAD) as reader:
         forbidden = await reader.post("/labels/preview", json=body(["cat"]))
@@ -194,3 +194,36 @@ async def test_labels_that_end_the_process_again_and_again_are_given_up(archive:
         seen = await label_previews.get(connection, image_id_of("any"))
     assert seen is not None
     assert (seen.state, seen.error) == ("failed", "given up: 3 attempts came to no end")
+
+
+async def test_a_sample_in_several_portions_is_the_same_sample(
+    archive: Archive,
+    admin: httpx.AsyncClient,
+    previewer: Previewing,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await archive.tag(*(arrival(number) for number in range(IMAGES)))
+    whole = (await admin.post("/labels/preview", json=body(WANTED, sample=35))).json()["outcome"]
+
+    monkeypatch.setattr(previewing, "IMAGES_PER_PORTION", 8)
+    parts = (await admin.post("/labels/preview", json=body(WANTED, sample=35))).json()["outcome"]
+
+    assert whole["images"] == 35
+    assert parts == whole
+
+
+async def test_what_people_decided_about_single_tags_counts(
+    archive: Archive, admin: httpx.AsyncClient, previewer: Previewing
+) -> None:
+    await archive.tag(arrival(1), arrival(2))
+    await archive.pool.execute(
+        "UPDATE images SET rejected_tags = '{dog}', added_tags = '{grandma}' WHERE path = 'p/1.jpg'"
+    )
+    async with archive.pool.transaction() as tx:
+        await curation.show(tx, [image_id_of("file:p/1.jpg")])
+
+    outcome = (await admin.post("/labels/preview", json=body(WANTED))).json()["outcome"]
+
+    figures = {one["name"]: (one["before"], one["after"]) for one in outcome["labels"]}
+    assert figures["grandma"] == (1, 1)
+    assert figures["dog"][1] <= 1

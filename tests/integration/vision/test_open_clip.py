@@ -20,6 +20,8 @@ from core.errors import ConfigurationError
 from core.settings import TaggingSettings
 from core.tags import Label
 from core.vision import clip, towers
+from core.vision.checkpoints.loading import load
+from core.vision.checkpoints.source import WeightsSource
 from core.vision.clip import ClipModel
 from core.vision.decoding import pixels, sniff
 from core.vision.decoding.worker_protocol import PixelFormat
@@ -162,10 +164,10 @@ async def test_label_vectors_equal_open_clip_s_own_zero_shot_classifier(tiny_mod
     assert found == pytest.approx(expected.T.detach().numpy(), abs=1e-6)
 
 
-async def test_the_identity_is_name_and_weights_and_nothing_of_this_host(
+async def test_the_identity_is_architecture_and_weights_and_nothing_of_this_host(
     tiny_model: str, tmp_path: Path
 ) -> None:
-    elsewhere = tiny.save_model(tmp_path / "deep" / "tiny")
+    elsewhere = tiny.save_model(tmp_path / "deep" / "other-name")
     changed = tiny.save_model(tmp_path / "other" / "tiny", {**tiny.CLIP, "embed_dim": 48})
     names = []
     for folder in (tiny_model, elsewhere, changed):
@@ -173,7 +175,7 @@ async def test_the_identity_is_name_and_weights_and_nothing_of_this_host(
             names.append(one.identity)
     assert names[0] == names[1] != names[2]
     name, _, weights = names[0].partition("@")
-    assert name == "tiny"
+    assert name == "clip"
     assert len(weights) == 16
     assert int(weights, 16) >= 0
 
@@ -206,35 +208,16 @@ def _config_file(folder: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14"])
-def test_openai_s_weights_go_into_the_config_with_their_activation(name: str) -> None:
-    assert towers.resolve_name(name, "openai") == (f"{name}-quickgelu", "openai")
-    assert towers.resolve_name(f"{name}-quickgelu", "openai") == (f"{name}-quickgelu", "openai")
-
-
-def test_every_openai_tag_gets_a_config_with_quickgelu() -> None:
-    for name, tag in open_clip.list_pretrained():
-        if tag == "openai":
-            resolved, _ = towers.resolve_name(name, tag)
-            assert open_clip.get_model_config(resolved).get("quick_gelu"), name
-
-
-def test_other_weights_stay_with_the_config_that_was_named() -> None:
-    assert towers.resolve_name("ViT-B-32", "laion2b_s34b_b79k") == (
-        "ViT-B-32",
-        "laion2b_s34b_b79k",
-    )
-
-
 def test_the_wrong_activation_is_an_error_and_not_a_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Run the check of open_clip without a download."""
+    """Run open_clip's own check, should a source ever name the wrong configuration."""
     file = tmp_path / "weights.pt"
     torch.save({}, file)
     monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(file))
+    wrong = WeightsSource("ViT-B-32", "ViT-B-32", Path("openai"))
     with pytest.raises(ConfigurationError, match="QuickGELU mismatch"):
-        towers._load("ViT-B-32", "openai")
+        load(wrong)
 
 
 @pytest.mark.parametrize(
@@ -244,8 +227,9 @@ def test_the_wrong_activation_is_an_error_and_not_a_warning(
         ("ViT-B-32", "no-such-tag", "no-such-tag"),
         ("ViT-B-32", "", "TAGGING_PRETRAINED"),
         ("local-dir:no/such/folder", "", "no/such/folder"),
-        ("local-dir:{empty}", "", "open_clip_config.json"),
-        ("local-dir:{bare}", "", "could not be loaded"),
+        ("local-dir:{empty}", "", "no weights"),
+        ("local-dir:{bare}", "", "no weights"),
+        ("local-dir:{nameless}", "", "open_clip_config.json"),
         ("local-dir:{broken}", "", "broken"),
     ],
 )
@@ -253,11 +237,12 @@ async def test_a_model_that_cannot_be_loaded_ends_with_a_message_that_names_the_
     model: str, pretrained: str, told: str, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for name in ("bare", "broken"):
+    for name in ("bare", "broken", "nameless"):
         tiny.save_model(tmp_path / name)
+    (tmp_path / "nameless" / "open_clip_config.json").unlink()
     (tmp_path / "bare" / "open_clip_model.safetensors").unlink()
     (tmp_path / "broken" / "open_clip_model.safetensors").write_bytes(b"\0" * 100)
-    folders = {name: tmp_path / name for name in ("empty", "bare", "broken")}
+    folders = {name: tmp_path / name for name in ("empty", "bare", "broken", "nameless")}
     wanted = settings(model.format(**folders), pretrained=pretrained)
     with pytest.raises(ConfigurationError, match="TAGGING_") as refusal:
         async with open_model(wanted):

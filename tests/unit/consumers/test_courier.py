@@ -187,6 +187,7 @@ async def test_an_outage_of_ours_at_the_end_of_the_window_is_not_the_hosts() -> 
 PASSING = [
     ImageMissing("busy", reason="image_unreachable"),
     ImageUnreadable("being written", reason="image_changing"),
+    ImageMissing("restored a moment ago", reason="image_unknown"),
     ImageUnreadable("bad sector", reason="read_failed"),
     ImageUnreadable("busy", reason="decoder_timeout"),
     ImageUnreadable("killed", reason="decoder_crashed"),

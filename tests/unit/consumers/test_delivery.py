@@ -67,6 +67,18 @@ async def test_a_callback_published_twice_becomes_one_row_and_wakes_the_lanes_af
     assert woken.is_set()
 
 
+async def test_of_two_requests_under_one_id_the_first_counts_also_within_one_batch() -> None:
+    rows = Rows()
+    role = DeliveryRole(rows.schedule, lambda: None)
+    query_id = uuid4()
+    first = callback(str(callback_id_of(query_id)), query_id)
+    owned = replace(first, event=first.event.model_copy(update={"owner": "ann"}))
+
+    await role.apply(await role.prepare([owned, replace(first, offset=1)]), NoTransaction())
+
+    assert [event.owner for event in rows.rows.values()] == ["ann"]
+
+
 async def test_a_foreign_event_without_our_id_still_gets_one_id_per_answer() -> None:
     rows = Rows()
     role = DeliveryRole(rows.schedule, lambda: None)

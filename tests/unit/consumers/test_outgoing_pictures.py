@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from consumers.delivery.courier import OutgoingPicture
+from consumers.delivery.courier import PASSING, OutgoingPicture
 from consumers.delivery.pictures import CopyCache, EncodedCopy, StoredPictures
 from core.errors import DatabaseAway, ImageMissing, PermanentError
 from core.transaction import Transaction
@@ -119,6 +119,20 @@ async def test_a_picture_that_is_gone_is_not_sent_from_memory() -> None:
 
     assert isinstance(gone, ImageMissing)
     assert gone.reason == "image_gone"
+
+
+async def test_a_deleted_image_is_gone_and_one_that_nobody_knows_may_still_come() -> None:
+    world = World(status="deleted")
+    pictures = world.pictures()
+
+    gone = await pictures.outgoing(world.image_id, inline=True, reserve=freely)
+    unknown = await pictures.outgoing(uuid4(), inline=True, reserve=freely)
+
+    assert isinstance(gone, ImageMissing)
+    assert gone.reason == "image_gone"
+    assert isinstance(unknown, ImageMissing)
+    assert unknown.reason == "image_unknown"
+    assert unknown.reason in PASSING
 
 
 async def test_large_pictures_travel_as_links() -> None:

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from math import inf
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.delivery.pacing import (
     MAX_OPEN_S,
+    UNTRIED_S,
     BreakerChange,
     PaceLimits,
     Pacer,
@@ -126,6 +128,26 @@ def test_the_breaker_opens_at_ten_attempts_of_which_seventy_percent_failed() -> 
     assert world.attempt("a", TargetHealth.BAD) == BreakerChange(opened=True, opens=1)
     assert world.room("a") == 0
     assert world.pacer.open_breakers(world.now) == 1
+
+
+def test_a_target_is_broken_from_its_first_opening_to_a_good_answer_or_until_nobody_tries() -> None:
+    world = bench()
+    for _ in range(10):
+        world.attempt("a", TargetHealth.BAD)
+    opened_at = world.now
+
+    for _ in range(30):
+        world.now += 600
+        world.attempt("a", TargetHealth.BAD)
+    assert world.pacer.longest_broken_s(world.now) == pytest.approx(world.now - opened_at)
+
+    world.attempt("a", TargetHealth.GOOD)
+    assert world.pacer.longest_broken_s(world.now) == 0
+
+    for _ in range(10):
+        world.attempt("b", TargetHealth.BAD)
+    world.now += UNTRIED_S + 1
+    assert world.pacer.longest_broken_s(world.now) == 0, "its last webhook was given up long ago"
 
 
 def test_the_breaker_stays_closed_while_the_target_answers_somebody_else() -> None:

@@ -259,6 +259,23 @@ def test_the_own_ports_are_those_of_the_settings() -> None:
     assert more == ports | {9093, 9095} | set(range(19101, 19133))
 
 
+def test_the_ports_of_each_host_and_of_a_pooler_are_the_archives_own() -> None:
+    database = DatabaseSettings(
+        url=SecretStr("postgresql://me:s@one:5433,[::1]:5434,three/photos"),
+        pooler_url=SecretStr("postgresql://me:s@pooler:6432/photos"),
+    )
+
+    ports = own_ports(
+        IngressSettings(port=8080),
+        KafkaSettings(bootstrap_servers="a:9092"),
+        database,
+        TelemetrySettings(metrics_port=9100),
+        StandaloneSettings.model_construct(metrics_port=19101),
+    )
+
+    assert ports == {8080, 9100, 9092, 5433, 5434, 5432, 6432}
+
+
 def test_the_target_names_its_parts() -> None:
     assert LOOSE.check_url("http://127.0.0.1:9000/hook") == Target(
         "http",

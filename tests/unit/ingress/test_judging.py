@@ -257,3 +257,29 @@ def test_all_stages_have_the_names_of_the_document() -> None:
     assert [shape.name for shape in STAGES] == [
         "tagging", "tagging_bulk", "queries", "deliveries", "outbox", "parked_images", "label_work"
     ]  # fmt: skip
+
+
+def open_for(seconds: int) -> Heartbeat:
+    held = {"topic": PLACE.topic, "partition": 3, "offset": 17, "records": 4, "seconds": seconds}
+    return beat("tagging", about={"open_transactions": [held]})
+
+
+def test_a_transaction_that_stays_open_is_told_and_is_no_stall() -> None:
+    seen = facts(open_for(61), **log(17, 17))
+    stages = judging.stages(seen, Sample(seen.moment, standings(seen, LogHistory())), [])
+    role = judging.roles(seen, stages)["tagging"]
+
+    said = (
+        f"{PLACE.topic}/3: a producer's transaction at offset 17 is open for 61 s; 4 offsets behind"
+        " it wait"
+    )
+    assert (role.status, role.detail) == ("idle", said)
+    assert next(one for one in stages if one.name == "tagging").detail == said
+
+
+def test_a_transaction_that_is_open_for_minutes_does_not_hide_behind_an_idle_role() -> None:
+    seen = facts(open_for(301), **log(17, 17))
+    stages = judging.stages(seen, Sample(seen.moment, standings(seen, LogHistory())), [])
+
+    assert judging.roles(seen, stages)["tagging"].status == "behind"
+    assert judging.roles(seen, stages)["query"].status == "idle"

@@ -24,8 +24,37 @@ def test_each_word_is_lemmatized_in_the_language_of_its_script() -> None:
     assert keys("кошки on the beaches") == [["кошка"], ["on"], ["the"], ["beach"]]
 
 
-def test_a_word_with_letters_of_both_scripts_is_russian() -> None:
-    assert keys("cатs") == [["cатs"]]  # as English it would lose its s
+@pytest.mark.parametrize(
+    ("mixed", "meant"),
+    [
+        ("саt", "cat"),  # two Cyrillic letters
+        ("cатs", "cats"),
+        ("СAТ", "CAT"),
+        ("dоg", "dog"),
+        ("кoшка", "кошка"),  # a Latin o
+        ("Mашина", "машина"),
+        ("ВEACH", "beach"),  # a capital В looks like B
+    ],
+)
+def test_a_word_that_mixes_scripts_is_tried_in_either_one(mixed: str, meant: str) -> None:
+    assert set(keys(meant)[0]) <= set(keys(mixed)[0])
+
+
+def test_a_whole_word_of_one_script_is_no_word_of_the_other() -> None:
+    assert keys("сор") != keys("cop")
+    assert not set(keys("сор")[0]) & set(keys("cop")[0])
+    assert not set(keys("нос")[0]) & set(keys("hoc")[0])
+
+
+def test_a_word_whose_scripts_no_letters_bring_together_stays_what_it_is() -> None:
+    assert all("d" in lemma and "щ" in lemma for lemma in keys("dogщ")[0])
+
+
+def test_full_width_letters_and_ligatures_are_letters() -> None:
+    assert keys("ｃａｔ") == keys("cat")
+    assert keys("ＣＡＴＳ　ＤＯＧ") == keys("cats dog")
+    assert keys("ﬁsh") == keys("fish")
+    assert keys("ｄｏｎ´ｔ") == keys("don't")
 
 
 def test_contractions_and_units_are_split_as_spacy_does() -> None:

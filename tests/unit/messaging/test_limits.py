@@ -3,7 +3,7 @@
 from core.messaging.kafka.consumer import HEARTBEATS_PER_SESSION
 from core.messaging.limits import CLIENT_LIMITS, LOOP_LIMITS
 from core.settings import ConsumerSettings
-from core.storage.pool import TIME_LIMITS
+from core.storage.connecting import TIME_LIMITS
 
 
 def test_two_heartbeats_may_get_lost_without_the_session_ending() -> None:

@@ -36,11 +36,12 @@ LINES = sorted(COMMANDS)
 def test_every_command_is_here() -> None:
     assert {" ".join(words) for words in LINES} == {
         "up", "demo", "servers", "link", "status",
-        "images", "watch", "retag", "queries", "migrate", "reset",
+        "images", "watch", "retag", "queries", "migrate", "reset", "backup", "restore",
         "keys create", "keys list", "keys revoke", "keys signing-secret", "keys secret",
         "keys reseal", "endpoints list", "endpoints remove",
         "labels add", "labels list", "labels set", "letters list", "letters replay",
         "deliveries redeliver", "targets list", "targets disable", "targets resume",
+        "weights convert",
     }  # fmt: skip
 
 

@@ -1,9 +1,12 @@
 """What the demo counts as tagged: what was tagged since it sent the photos."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from core.errors import ConfigurationError
 from standalone.demo.archive_client import ArchiveClient
 
 SENT_AT = datetime(2026, 11, 30, 8, 0, tzinfo=UTC)
@@ -55,3 +58,24 @@ def test_a_job_whose_photos_somebody_deleted_is_not_waited_for() -> None:
     ended = {"state": "done", "announced": 5, "images": counts}
     with ScriptedArchive(under_way, ended) as archive:
         assert list(archive.follow_job("one", 30)) == [under_way, ended]
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda archive: list(archive.follow_images(["one"], 30, since=SENT_AT)),
+        lambda archive: list(archive.follow_job("one", 30)),
+        lambda archive: archive.wait_until_ready(30),
+    ],
+)
+def test_who_waits_hears_that_the_model_was_refused(
+    wait: Callable[[ArchiveClient], object],
+) -> None:
+    """Else the demo would wait two minutes for tags that never come."""
+
+    def refused() -> None:
+        raise ConfigurationError("TAGGING_MODEL: no such model")
+
+    archive = ArchiveClient("http://archive.invalid", "key", check=refused)
+    with archive, pytest.raises(ConfigurationError, match="no such model"):
+        wait(archive)

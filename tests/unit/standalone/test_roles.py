@@ -42,6 +42,7 @@ def test_nothing_is_watched_unless_asked_for() -> None:
 def test_nothing_leads_to_the_servers_of_the_users_environment() -> None:
     theirs = {
         "DATABASE_URL": "production",
+        "DATABASE_POOLER_URL": "production",
         "KAFKA_BOOTSTRAP_SERVERS": "production:9092",
         "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
         "KAFKA_SASL_PASSWORD": "of production",

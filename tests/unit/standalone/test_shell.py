@@ -4,7 +4,7 @@ import stat
 import subprocess
 from pathlib import Path
 
-from standalone.shell import write_shell_file
+from standalone.shell import read_shell_file, write_shell_file
 
 
 def test_a_shell_that_reads_it_has_the_values_as_they_are(tmp_path: Path) -> None:
@@ -47,3 +47,15 @@ def test_a_model_that_was_chosen_for_this_start_is_not_asked_for_at_the_next(
 
     assert "TAGGING_MODEL" not in write_shell_file(tmp_path, model, {}).read_text()
     assert "TAGGING_MODEL" in write_shell_file(tmp_path, model, model).read_text()
+
+
+def test_what_it_says_can_be_read_again_as_it_was(tmp_path: Path) -> None:
+    given = {
+        "ARCHIVE_ROOTS": "a=/it's a #place;b=/b",
+        "DATABASE_URL": 'p://u:"$x"@h/d',
+        "LANG": "C",
+    }
+    write_shell_file(tmp_path, given, {}, KEY="pa_1")
+
+    assert read_shell_file(tmp_path) == {name: given[name] for name in given if name != "LANG"}
+    assert read_shell_file(tmp_path / "elsewhere") == {}

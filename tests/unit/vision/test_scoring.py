@@ -1,5 +1,7 @@
 """Cosines to tags."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,6 +29,7 @@ def side(vectors: list[list[float]], thresholds: list[float] | None = None) -> T
         vectors=np.array(vectors, np.float64),
         background=np.array([[0.0, 1.0]]),
         thresholds=np.array(thresholds or [np.nan] * len(vectors)),
+        offsets=np.zeros(len(vectors)),
     )
 
 
@@ -123,6 +126,7 @@ def test_an_image_gets_the_same_tags_alone_in_a_batch_and_from_its_stored_embedd
         vectors=np.stack([unit(name.encode(), 64) for name in names]).astype(np.float64),
         background=unit(b"a photo", 64)[None].astype(np.float64),
         thresholds=np.full(labels, np.nan),
+        offsets=np.zeros(labels),
     )
     rows = quantise(np.stack([unit(bytes([at]), 64) for at in range(images)]))
     scale = Scale(100.0, -10.0)
@@ -153,3 +157,28 @@ def test_embeddings_are_stored_as_little_endian_half_floats() -> None:
 def test_embeddings_of_unlike_models_are_not_mixed() -> None:
     with pytest.raises(ValueError):
         restore([b"\0" * 4, b"\0" * 8])
+
+
+@pytest.mark.parametrize("scoring", ["softmax", "sigmoid", "threshold"])
+def test_a_label_that_waits_is_given_to_no_image_and_takes_nothing_from_the_others(
+    scoring: Scoring,
+) -> None:
+    two = side([[1, 0], [0.6, 0.8]], [-1.0, -1.0])
+    three = replace(
+        side([[1, 0], [0.8, 0.6], [0.6, 0.8]], [-1.0] * 3), offsets=np.array([0, np.nan, 0])
+    )
+
+    waiting = score(image(0.8, 0.6), three, SCALE, scoring)
+
+    assert np.isnan(waiting[0, 1])
+    assert waiting[:, [0, 2]] == pytest.approx(score(image(0.8, 0.6), two, SCALE, scoring))
+    assert {tag.tag for tag in rank(waiting, three.names, [3])[0]} == {"a", "c"}
+
+
+@pytest.mark.parametrize("scoring", ["softmax", "sigmoid", "threshold"])
+def test_where_all_labels_wait_there_are_no_tags(scoring: Scoring) -> None:
+    all_wait = replace(side([[1, 0], [0, 1]]), offsets=np.full(2, np.nan))
+
+    scores = score(image(0.8, 0.6), all_wait, SCALE, scoring)
+
+    assert rank(scores, all_wait.names, [2]) == [()]

@@ -4,13 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from core.storage import keys
-from core.storage.archive import images
+from core.storage.archive import images, ownership
 from core.storage.pool import Pool
 from core.storage.queries import queries, query_deletion
 from core.storage.stream import changes
@@ -103,6 +104,67 @@ async def test_nobody_is_told_of_what_he_may_not_see(world: World) -> None:
     assert any(str(hers) in ids_of(event) for event in heard_by_alice.of("images"))
     assert not any(str(hers) in ids_of(event) for event in heard_by_bob.of("images"))
     assert heard_by_bob.of("images")[-1]["statuses"]["accepted"] == 1
+
+
+async def test_a_photo_that_is_gone_is_told_to_those_who_had_it_and_to_nobody_else(
+    world: World,
+) -> None:
+    names = ("alice", "bob", "carol")
+    alice, bob, carol = [(await world.key(Scope.READ, owner=name)).text for name in names]
+    shared, hers = await accept(world), await accept(world)
+    open_to_all = await accept(world, owner=None)
+    async with world.pool.transaction() as tx:
+        await ownership.join(tx, shared, "bob")
+
+    async with (
+        listening(world, "/events?topics=images", alice) as to_alice,
+        listening(world, "/events?topics=images", bob) as to_bob,
+        listening(world, "/events?topics=images", carol) as to_carol,
+    ):
+        for heard in (to_alice, to_bob, to_carol):
+            await heard.until("images")
+        async with world.client(Scope.UPLOAD, Scope.READ) as http:
+            for image_id in (shared, hers):
+                assert (await http.delete(f"/images/{image_id}")).is_success
+        async with world.client(Scope.ADMIN, owner="root") as http:
+            assert (await http.delete(f"/images/{open_to_all}")).is_success
+        for heard in (to_alice, to_bob, to_carol):
+            await heard.until_told("images", lambda event: str(open_to_all) in deleted_in(event))
+
+    assert deleted_in(*to_alice.of("images")) == set(map(str, (shared, hers, open_to_all)))
+    assert deleted_in(*to_bob.of("images")) == {str(open_to_all)}
+    assert deleted_in(*to_carol.of("images")) == {str(open_to_all)}
+    assert not any(str(hers) in ids_of(event) for event in to_carol.of("images"))
+
+
+def deleted_in(*events: dict[str, Any]) -> set[str]:
+    return {
+        image["image_id"]
+        for event in events
+        for image in event["changed"]
+        if image["status"] == "deleted"
+    }
+
+
+async def test_a_photo_whose_file_became_another_one_is_told_with_another_version(
+    world: World,
+) -> None:
+    image_id = await accept(world)
+    key = await world.key(Scope.READ)
+    await world.tag(image_id, ("cat", 0.5))
+    before = await world.image(image_id)
+    assert before.tagged_sha256 is not None
+
+    async with listening(world, "/events?topics=images", key.text) as heard:
+        await heard.until("images")
+        await world.pool.execute(
+            "UPDATE tagged_images SET sha256 = sha256('other') WHERE image_id = $1", image_id
+        )
+        async with world.pool.transaction() as tx:
+            await changes.note(tx, "image", [image_id])
+        told = await heard.until_told("images", lambda event: event["changed"])
+
+    assert told["changed"][0]["version"] == sha256(b"other").hexdigest()[:12]
 
 
 class CountingDatabase:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from core.storage.archive import images
 from core.storage.delivery import deliveries
@@ -70,6 +71,31 @@ async def test_the_trend_outlives_the_process_that_measured_it(make_world: MakeW
     assert max(wait for wait in tagging["trend"] if wait is not None) == 30.0
     assert tagging["trend"][0] is None
     assert await before.count("stage_trends") <= 14
+
+
+async def test_alarms_read_what_health_says_and_when_somebody_last_looked(world: World) -> None:
+    await all_roles_beat(world.pool)
+    await fall_silent(world.pool, "delivery", timedelta(minutes=5))
+    async with world.pool.transaction() as tx:
+        await outbox.add(tx, [Record("t", None, (), b"{}")])
+    await world.pool.execute("UPDATE outbox SET created_at = created_at - interval '90 seconds'")
+
+    await world.deps.pipeline.note()
+    async with world.client(Scope.READ) as http:
+        text = (await http.get("/metrics")).text
+
+    shown = {
+        (sample.name.removeprefix("photo_archive_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert shown["role_status", "delivery", "silent"] == 1
+    assert shown["role_status", "delivery", "ok"] == 0
+    assert shown["role_status", "query", "idle"] == 1
+    assert shown["stage_oldest_seconds", "outbox"] >= 90
+    assert shown["stage_waiting", "outbox"] == 1
+    seen_at = await world.pool.fetchval("SELECT extract(epoch FROM now())::float8")
+    assert 0 <= seen_at - shown["pipeline_seen_timestamp_seconds",] < 60
 
 
 async def test_a_flood_of_questions_is_one_look_a_second(world: World) -> None:

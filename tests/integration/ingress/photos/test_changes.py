@@ -154,12 +154,12 @@ async def test_chosen_images_are_changed(world: World) -> None:
 async def test_deletions_are_not_undone_and_few_changes_are_open(world: World) -> None:
     mine = await dogs(world, "alice", 1, 2)
     answer = await send(world, {"filter": {"all": ["dog"]}, "change": {"delete": True}})
-    assert answer.json()["can_undo_until"] is None
     link = answer.headers["location"].removeprefix("http://archive")
+    await work(world)
     async with world.client(*RIGHTS) as http:
+        assert (await http.get(link)).json()["can_undo_until"] is None
         said = problem_in(await http.post(f"{link}/undo"), "nothing_to_undo")
     assert "tombstone" in said["detail"]
-    await work(world)
     assert await ids(world, "") == []
     assert len(mine) == 2
 
@@ -194,3 +194,48 @@ async def test_a_change_needs_the_right_to_change_and_to_see(world: World) -> No
 
     problem_in(await send(world, body, "alice", Scope.READ), "scope_missing")
     problem_in(await send(world, body, "alice", Scope.UPLOAD), "scope_missing")
+
+
+async def test_one_of_no_tags_is_refused_and_is_not_all_photos(world: World) -> None:
+    await dogs(world, "alice", 1)
+
+    refused = await send(world, {"filter": {"any": []}, "change": {"delete": True}})
+
+    problem_in(refused, "invalid_request")
+    every = {"filter": {"all": [], "not": []}, "change": {"excluded": True}, "dry_run": True}
+    assert (await send(world, every)).json()["matches"] == 1
+
+
+async def test_a_deletion_with_a_delay_waits_and_can_be_taken_back_until_it_begins(
+    world: World,
+) -> None:
+    mine = await dogs(world, "alice", 1, 2)
+    body = {"filter": {"all": ["dog"]}, "change": {"delete": True}, "delay_s": 30}
+
+    asked = (await send(world, body)).json()
+    await work(world)
+
+    assert asked["state"] == "waiting"
+    assert asked["can_undo_until"] == asked["begins_at"] > asked["created_at"]
+    assert len(await ids(world, "tag=dog")) == len(mine)
+    async with world.client(*RIGHTS, owner="alice") as http:
+        undone = await http.post(f"/images/changes/{asked['change_id']}/undo")
+        assert (undone.status_code, undone.json()["state"]) == (202, "undone")
+        await world.pool.execute("UPDATE image_changes SET begins_at = now() - interval '1 s'")
+        await work(world)
+        assert len(await ids(world, "tag=dog")) == len(mine)
+        again = await http.post(f"/images/changes/{asked['change_id']}/undo")
+        assert problem_in(again, "nothing_to_undo")
+
+
+async def test_a_deletion_whose_delay_is_over_is_made(world: World) -> None:
+    await dogs(world, "alice", 1, 2)
+    body = {"filter": {"all": ["dog"]}, "change": {"delete": True}, "delay_s": 30}
+    asked = (await send(world, body)).json()
+
+    await world.pool.execute("UPDATE image_changes SET begins_at = now()")
+    await work(world)
+
+    assert await ids(world, "tag=dog") == []
+    async with world.client(*RIGHTS, owner="alice") as http:
+        problem_in(await http.post(f"/images/changes/{asked['change_id']}/undo"), "nothing_to_undo")

@@ -194,6 +194,62 @@ async def test_a_field_that_breaks_its_rule_is_named(
     assert await world.count("jobs") == 0
 
 
+@pytest.mark.parametrize("written", ["./photos/2024/parade.jpg", ".//././photos/2024/parade.jpg"])
+async def test_a_path_from_here_is_the_path_without_the_dot(
+    make_world: MakeWorld, written: str
+) -> None:
+    world = make_world(wait_for_tags_s=0)
+
+    response = await post(world, "/tag/image", image_path=written)
+    job = await post(world, "/tag/directory", directory_path=written.rpartition("/")[0])
+
+    assert response.status_code == job.status_code == 202
+    assert (response.json()["image_path"], response.json()["image_id"]) == (PARADE, str(ID))
+    assert job.json()["directory"] == "photos/2024"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["./../photos/2024/parade.jpg", ".//etc/passwd", "./", ".", "photos/./2024/parade.jpg"],
+)
+async def test_a_dot_leads_nowhere_outside_of_the_roots(world: World, written: str) -> None:
+    for path, field in (("/tag/image", "image_path"), ("/tag/directory", "directory_path")):
+        problem_in(await post(world, path, **{field: written}), "path_not_found")
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"), [(15, 15), (30_000, 30_000), (30_001, 30_000), (2**70, 30_000)]
+)
+async def test_more_tags_than_there_are_labels_means_all_of_them(
+    make_world: MakeWorld, asked: int, kept: int
+) -> None:
+    world = make_world(wait_for_tags_s=0)
+
+    response = await post(world, "/tag/image", image_path=PARADE, top_k=asked)
+
+    assert response.status_code == 202
+    [record] = world.broker.records
+    assert ImageArrived.model_validate_json(record.value).top_k == kept
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (0, "Tagging of 1 image has begun."),
+        (149, "Tagging of 150 images has begun."),
+    ],
+)
+async def test_the_message_of_a_job_tells_how_many_images_it_tags(
+    world: World, files: int, message: str
+) -> None:
+    for number in range(files):
+        (world.photos / "2024" / f"{number}.jpg").write_bytes(b"x")
+
+    response = await post(world, "/tag/directory", directory_path="photos/2024")
+
+    assert response.json()["message"] == message
+
+
 async def test_a_directory_becomes_a_job(world: World) -> None:
     for number in range(16):
         (world.photos / "2024" / f"{number}.jpg").write_bytes(jpeg(number))
@@ -229,6 +285,7 @@ async def test_a_directory_too_large_to_count_is_taken_uncounted(
 
     assert response.status_code == 202
     assert response.json()["files_count"] is None
+    assert response.json()["message"] == "Tagging has begun; the images are still being counted."
 
 
 async def test_a_job_tells_its_progress_to_its_owner_only(make_world: MakeWorld) -> None:

@@ -100,11 +100,15 @@ async def _backup(folder: Path, *, with_log: bool, as_json: bool) -> int:
 
     from photo_archive.backing import places
     from photo_archive.backing.showing import StepDisplay
-    from photo_archive.backing.writing import Writing, make_folder
+    from photo_archive.backing.writing import Writing, emptied_unless_done, make_folder
 
     os.umask(_PRIVATE)
     make_folder(folder)
-    with places.running_or_not(_say) as place, StepDisplay(Console(stderr=True)) as show:
+    with (
+        emptied_unless_done(folder),
+        places.running_or_not(_say) as place,
+        StepDisplay(Console(stderr=True)) as show,
+    ):
         manifest = await Writing(place, folder, show, with_log).write()
     if as_json:
         print_json(manifest.model_dump())
@@ -192,6 +196,8 @@ def _told(done: "Restored", folder: Path, place: "ArchivePlace") -> list[str]:
             f"Kafka is a new one ({done.unlike[0]}): every group begins at its start, and"
             f" {done.republished} records of the backup are published again"
         )
+        if not done.manifest.cluster_id:
+            lines.append("the backup was written --without-log: what nobody had processed is lost")
         lines.append(
             "what came since is not known here: announce folders again (`photo-archive images DIR`)"
         )

@@ -1,0 +1,113 @@
+"""Tables and lines of the demo at the terminal."""
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from standalone.demo.receiver import Callback
+from standalone.supervision.supervisor import Supervisor
+
+SHOWN_PHOTOS = 60
+LOG_WIDTH = 160
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Prints messages with the seconds since the start."""
+
+    console: Console
+    began: float
+
+    def say(self, message: str) -> None:
+        """Print a line with the time that has passed."""
+        self.console.print(f"[dim]{time.monotonic() - self.began:6.1f} s[/dim]  {message}")
+
+
+def console() -> Console:
+    """Return a console as wide as the terminal; in a file it is wide enough for whole paths."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = LOG_WIDTH
+    return console
+
+
+def show_ways_in(console: Console, url: str, link: str, shell_file: Path) -> None:
+    """Tell how to reach the archive."""
+    console.print(
+        f"\nThe page: [bold]{link}[/bold]\n"
+        "  signs you in, once and within ten minutes; photo-archive link makes another.\n"
+        f"Every route: {url}/docs\n"
+        f"In another terminal:  [bold]. {shlex.quote(str(shell_file))}[/bold]\n"
+        "  gives you URL, KEY, ADMIN (a key that may do everything), WEBHOOK_SECRET, the settings\n"
+        "  of this archive, and photo-archive and python in PATH.\n"
+        "Ctrl-C stops it; what was tagged is there again at the next start.",
+        soft_wrap=True,  # what is to be copied stands on one line
+    )
+
+
+def progress(console: Console) -> Progress:
+    """Return the bar of a run."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def show_photos(console: Console, images: Sequence[dict[str, Any]]) -> None:
+    """Show the first photos with their tags."""
+    table = Table(title="Photos and their tags", title_justify="left")
+    table.add_column("photo")
+    table.add_column("tags, best first")
+    for image in sorted(images, key=lambda shown: str(shown["image_path"]))[:SHOWN_PHOTOS]:
+        error = image.get("error")
+        tags = "  ".join(f"{tag['tag']} {tag['score']:.2f}" for tag in image["tags"] or ())
+        table.add_row(str(image["image_path"]), f"[red]{error['detail']}[/red]" if error else tags)
+    console.print(table)
+
+
+def show_answers(
+    console: Console, questions: Sequence[str], callbacks: Sequence[Callback | None]
+) -> None:
+    """Show what was asked, and what came."""
+    table = Table(title="Answers, received and verified", title_justify="left")
+    for column in ("question", "answer", "because", "picture"):
+        table.add_column(column, overflow="fold")  # names are to be copied whole
+    for question, callback in zip(questions, callbacks, strict=True):
+        if callback is None:
+            table.add_row(question, "[red]no callback came[/red]", "", "")
+            continue
+        data = callback.body["data"]
+        image = data.get("image")
+        because = ", ".join(
+            f"{'/'.join(tag['words'])} → {tag['tag']} {tag['score']:.2f}" for tag in data["matched"]
+        )
+        answer = image["path"] if image else str(callback.body["type"])
+        if data.get("error"):
+            because = f"[red]{data['error']['detail']}[/red]"
+        table.add_row(question, answer, because, callback.picture.name if callback.picture else "")
+    console.print(table)
+    folders = {callback.picture.parent for callback in callbacks if callback and callback.picture}
+    for folder in folders:
+        console.print(f"received pictures: {folder}")
+
+
+def show_processes(console: Console, supervisor: Supervisor) -> None:
+    """Show what runs."""
+    table = Table(title="Processes", title_justify="left")
+    for column in ("process", "pid", "memory", "restarts"):
+        table.add_column(column)
+    for state in supervisor.states():
+        memory = f"{state.memory_bytes / 2**20:.0f} MiB"
+        table.add_row(state.name, str(state.pid), memory, str(state.restarts))
+    console.print(table)

@@ -1,0 +1,1 @@
+"""What deploy/ holds, as far as it can be checked without a cluster."""
