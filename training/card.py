@@ -33,7 +33,7 @@ LIMITS = """## What it cannot know
   only people who wear something that the picture tower knows by name.
 - It sees {size} x {size} pixels of the middle of the photo. Small things, text and faces are lost.
 - Softmax elects a label for any photo. Use `threshold`, with which "no tag" is an answer, as the
-  demo does; the fitted scale serves both.
+  demo does.
 - Names outside of its vocabulary ({names} nouns, `training/names.py`) have no meaning for its text
   tower, and texts are cut to {context} tokens. English only.
 - The sources are what was at hand: mostly European and American scenes of before 2015.
@@ -101,10 +101,10 @@ A picture with two labels counts as right if the first tag is one of them.
 
 TRUST = """## When it does not know
 
-A score is meant as a probability. The logit scale was fitted on one half of the held-out
-pictures, for both ways to score at once; calibration errors (15 bins, score of the first tag) are
-those of the other half. By softmax a picture without a label still has a first tag, which then
-counts as wrong.
+A score by `threshold` is meant as a probability: the logit scale was fitted for that on one half of
+the held-out pictures, with and without a label; calibration errors (15 bins, score of the first
+tag) are those of the other half. Softmax has to share all of one among the labels: with this scale
+it is too modest about pictures that have a label, and its first tag of one without is wrong.
 
 {table}
 """

@@ -78,6 +78,7 @@ def scores_of(
         labels.double().numpy(),
         ground.double().numpy(),
         np.full(len(LABELS), np.nan),
+        np.zeros(len(LABELS)),
     )
     stored = scoring.quantise(images.numpy())
     given = scoring.score(stored, text, scoring.Scale(scale), how)
@@ -123,10 +124,10 @@ def calibration_error(scores: Tensor, hits: Tensor) -> float:
 
 
 def fitted_scale(cosines: Tensor, ground: Tensor, labels: Sequence[tuple[str, ...]]) -> float:
-    """Return the logit scale with the least negative log-likelihood, of both ways to score.
+    """Return the logit scale with the least negative log-likelihood of each label's presence.
 
-    Softmax is asked for a label of a picture that has one, and for no preference of one that has
-    none; presence (each label against the background) is asked of all pictures.
+    Presence is each label against the background, asked of pictures with and without a label: the
+    way in which "no tag" is an answer. Softmax cannot be right about both: its scores sum to one.
 
     Args:
         cosines: (n, 14). ground: (n, backgrounds).
@@ -135,14 +136,10 @@ def fitted_scale(cosines: Tensor, ground: Tensor, labels: Sequence[tuple[str, ..
     has = torch.zeros_like(cosines)
     for row, names in enumerate(labels):
         has[row, [LABELS.index(name) for name in names]] = 1.0
-    some = has.amax(dim=1) > 0
 
     def cost(scale: float) -> float:
-        logs = (scale * cosines).log_softmax(dim=1)
-        own = (logs.exp() * has).sum(dim=1).clamp(min=1e-9).log()
-        choice = -torch.where(some, own, logs.mean(dim=1)).mean()
         margins = scale * cosines - (scale * ground).logsumexp(dim=1, keepdim=True)
-        presence = functional.binary_cross_entropy_with_logits(margins, has, reduction="none")
-        return float(choice + presence.sum(dim=1).mean())
+        losses = functional.binary_cross_entropy_with_logits(margins, has, reduction="none")
+        return float(losses.sum(dim=1).mean())
 
     return float(min((step / 4 for step in range(4, 400)), key=cost))

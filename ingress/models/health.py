@@ -39,8 +39,8 @@ class HealthReport(Output):
         description="What tagging processes run with at present; empty where none has reported."
     )
     unknown_labels: tuple[str, ...] = Field(
-        description="Of the default labels, those that the bundled model cannot know. Empty with any"
-        " other model."
+        description="Of the default labels, those that the bundled model cannot know. Empty with"
+        " any other model."
     )
     checks: dict[str, Check]
     roles: dict[str, RoleHealth] = Field(
