@@ -124,22 +124,22 @@ def calibration_error(scores: Tensor, hits: Tensor) -> float:
 
 
 def fitted_scale(cosines: Tensor, ground: Tensor, labels: Sequence[tuple[str, ...]]) -> float:
-    """Return the logit scale with the least negative log-likelihood of each label's presence.
+    """Return the logit scale with which the first tag by `threshold` is as often right as it says.
 
-    Presence is each label against the background, asked of pictures with and without a label: the
-    way in which "no tag" is an answer. Softmax cannot be right about both: its scores sum to one.
+    It has the least negative log-likelihood of "right" over the pictures that get a tag, those
+    without a label among them. Softmax cannot be right about both: its scores sum to one.
 
     Args:
         cosines: (n, 14). ground: (n, backgrounds).
         labels: of each picture; may be empty.
     """
-    has = torch.zeros_like(cosines)
-    for row, names in enumerate(labels):
-        has[row, [LABELS.index(name) for name in names]] = 1.0
+    best = cosines.amax(dim=1)
+    given = best >= ground.amax(dim=1)
+    tags = first_tags(cosines, LABELS)
+    hits = torch.tensor([float(tag in own) for tag, own in zip(tags, labels, strict=True)])
 
     def cost(scale: float) -> float:
-        margins = scale * cosines - (scale * ground).logsumexp(dim=1, keepdim=True)
-        losses = functional.binary_cross_entropy_with_logits(margins, has, reduction="none")
-        return float(losses.sum(dim=1).mean())
+        margins = scale * best - (scale * ground).logsumexp(dim=1)
+        return float(functional.binary_cross_entropy_with_logits(margins[given], hits[given]))
 
     return float(min((step / 4 for step in range(4, 400)), key=cost))
