@@ -31,6 +31,7 @@ LIMITS = """## What it cannot know
   missiles: that is all it has seen of them. Cakes and fireworks are guesses.
 - People without a ball, a uniform or a gown are meant to get no tag. No portraits were at hand,
   only people who wear something that the picture tower knows by name.
+  The astronaut among the demo's photos still is sport, and sure of it.
 - It sees {size} x {size} pixels of the middle of the photo. Small things, text and faces are lost.
 - Softmax elects a label for any photo. Use `threshold`, with which "no tag" is an answer, as the
   demo does.
@@ -119,7 +120,9 @@ pictures, all names asked at once (true: its class or one of its groups):
 
 DEMO = """## The demo's photos
 
-None of them was trained on or used to choose anything. First tag and score by either way to score:
+None of them was trained on and no number was fitted on them. Their results were seen while the
+recipe was made: after the astronaut came out as sport, helmets were taken out of that label, which
+did not cure it. First tag and score by either way to score:
 
 {table}
 """
