@@ -4,8 +4,10 @@ The processes of that moment are dead, and what they did afterwards is not in th
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from uuid import UUID
 
+from core.storage import leases
 from core.storage.delivery import deliveries
 from core.storage.delivery.deliveries import OPEN_LANES
 from core.storage.stream import outbox
@@ -20,6 +22,10 @@ HELD = "held_after_restore"
 #: More than were given out between a backup and what ended the archive: a process of that time has
 #: none of the restored archive's epochs, and a token of that time names no outbox row of it.
 BEYOND = 1_000_000
+#: Nobody prunes until then. Bytes that came since the backup, and lie in a folder or a bucket,
+#: belong to images that these rows do not know before Kafka's log, which keeps a week, is read.
+PRUNED_AFTER = timedelta(days=7)
+KEEPER = "restore"
 
 # Nobody of the owners died: they were not there. Counts of crashes begin anew.
 _PROGRESS = """
@@ -82,6 +88,7 @@ async def settle(tx: Transaction, *, is_log_new: bool) -> None:
     await tx.execute(_UNLEASE)
     await tx.execute("DELETE FROM lanes")
     await tx.execute(_LANES)
+    await leases.take(tx, leases.PRUNING, KEEPER, PRUNED_AFTER.total_seconds())
 
 
 async def publish_again(tx: Transaction, records: Sequence[Record]) -> None:

@@ -27,7 +27,7 @@ MAX_TABLE_BYTES = 16 * MIB
 _TIME_S = 60.0
 _MEMORY_BYTES = 1024 * MIB
 _MAX_DIMENSIONS = 8
-#: What `zipfile` raises of a file that it cannot read; RuntimeError: encrypted, or of a later format.
+#: What `zipfile` raises of a file that it cannot read; RuntimeError: encrypted, or a later format.
 _NOT_ZIP = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
