@@ -217,12 +217,10 @@ class Restoring:
             unlike = tuple(kafka.unlike(where, self.manifest.cluster_id))
             self._check_log(unlike)
             ahead = kafka.ahead({} if unlike else where)
-            webhooks = await requested(self._found(kafka, where, is_log_new=bool(unlike)))
-            await connection.execute("BEGIN")
+            await connection.execute(settling.BEGIN)
             await settling.settle(connection, is_log_new=bool(unlike))
-            await settling.keep_answers(connection, webhooks)
-            repeats = await settling.count_repeats(connection, list(webhooks))
-            held_since = await self._hold(connection, webhooks)
+            found = requested(self._found(kafka, where, is_log_new=bool(unlike)))
+            repeats, held_since = await self._webhooks(connection, found)
             republished = await self._publish_again(connection) if unlike else 0
             await connection.execute("COMMIT")
             await connection.execute("ANALYZE")
@@ -261,12 +259,21 @@ class Restoring:
         async for one in records.unread(self.place.kafka, wanted):
             yield one
 
-    async def _hold(self, connection: Transaction, webhooks: Requested) -> datetime | None:
+    async def _webhooks(
+        self, connection: Transaction, found: AsyncIterator[Requested]
+    ) -> tuple[int, datetime | None]:
+        """Keep the answers; return how many webhooks may be repeated, and since when some wait."""
+        repeats = await settling.count_open(connection)
+        async for portion in found:
+            await settling.keep_answers(connection, portion)
+            repeats += await settling.count_new(connection, portion)
+            if self.wish.holds:
+                await settling.schedule(connection, portion)
         if not self.wish.holds:
-            return None
+            return repeats, None
+        await settling.hold(connection)
         since: datetime = await connection.fetchval("SELECT now()")
-        await settling.hold(connection, webhooks)
-        return since
+        return repeats, since
 
     async def _publish_again(self, connection: Transaction) -> int:
         count, portion = 0, []
