@@ -94,6 +94,7 @@ class KafkaSettings(Settings):
     sasl_username: str = ""
     sasl_password: SecretStr = Field(SecretStr(""), validate_default=True)
     ssl_cafile: Path | None = None
+    partitions: int = Field(12, ge=1, le=1024)
     replication_factor: int = Field(1, ge=1, le=7)
     min_insync_replicas: int = Field(1, ge=1, le=7)
     session_timeout_ms: int = Field(10_000, ge=1000)

@@ -727,7 +727,7 @@ CREATE INDEX endpoints_operator ON endpoints USING btree (endpoint_id) WHERE ope
 CREATE TABLE operator_events (
     type text NOT NULL,
     subject text NOT NULL,
-    event_id uuid NOT NULL DEFAULT gen_random_uuid(),
+    event_id uuid NOT NULL,
     at timestamp with time zone NOT NULL,
     seen_at timestamp with time zone NOT NULL DEFAULT now(),
     told_in xid8 NOT NULL DEFAULT pg_current_xact_id(),

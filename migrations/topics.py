@@ -11,5 +11,6 @@ async def create() -> None:
     Raises:
         BrokerAway: Kafka cannot be reached.
     """
-    for warning in await ensure_topics(load(KafkaSettings), plan_topics()):
+    settings = load(KafkaSettings)
+    for warning in await ensure_topics(settings, plan_topics(settings.partitions)):
         print(f"topics: {warning}")  # noqa: T201

@@ -21,11 +21,13 @@ class OperatorNotice(Event):
     """An operator event on its way to one endpoint: what `deliveries.event` holds for it.
 
     Attributes:
-        operator_event_id: the same for all endpoints; each gets a webhook with an id of its own.
+        operator_event_id: the same for all endpoints.
+        webhook_id: of this endpoint's webhook.
         data: what it is about; its fields are listed in docs/operations.md.
     """
 
     operator_event_id: UUID
+    webhook_id: UUID
     type: OperatorEventType
     url: Text
     owner: Text | None = None
@@ -34,5 +36,8 @@ class OperatorNotice(Event):
 
     @property
     def query_id(self) -> UUID:
-        """Under what its webhook is listed, as those of answers under their query: its own id."""
-        return self.operator_event_id
+        """Under what it stands among the webhooks of queries: its own id, which no query has.
+
+        Not the event's, which several endpoints share: redelivery takes one webhook per query.
+        """
+        return self.webhook_id

@@ -60,15 +60,17 @@ def _in_calendar(value: datetime) -> datetime:
 def without_repeats(value: Any) -> Any:
     """Return names, as they are given, of which none stands twice letter by letter.
 
+    Before all else is looked at: names that differ in blanks alone become one afterwards.
+
     Raises:
         ValueError: one does.
     """
-    names = (
-        [one for one in value if isinstance(one, str)] if isinstance(value, list | tuple) else []
-    )
+    if not isinstance(value, list | tuple):
+        return value
+    names = [one for one in value if isinstance(one, str)]
     if len(set(names)) != len(names):
         raise ValueError("must not repeat")
-    return value
+    return tuple(value)  # a list of JSON would be none by the strict rules of Python
 
 
 #: Text that PostgreSQL and JSON can hold: no NUL, no half of a surrogate pair.

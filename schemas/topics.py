@@ -20,6 +20,7 @@ class Topic:
     Attributes:
         event_type: the CloudEvents type of its records.
         key: what the record's key is, as the generated documents say it.
+        partitions: how many it is created with, unless the set-up is told another number.
         max_message_bytes: the broker's limit for a record; dead letters add 64 KiB for headers.
     """
 
@@ -97,12 +98,16 @@ class TopicPlan:
     config: tuple[tuple[str, str], ...]
 
 
-def plan_topics() -> tuple[TopicPlan, ...]:
-    """Return all topics that must exist, dead-letter topics included."""
+def plan_topics(partitions: int | None = None) -> tuple[TopicPlan, ...]:
+    """Return all topics that must exist, dead-letter topics included.
+
+    Args:
+        partitions: of each topic but those of dead letters, which few records reach.
+    """
     plans = [
         TopicPlan(
             topic.name,
-            topic.partitions,
+            partitions or topic.partitions,
             (
                 ("retention.ms", str(topic.retention_ms)),
                 ("retention.bytes", "-1"),

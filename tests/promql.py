@@ -48,13 +48,11 @@ def labels_of() -> dict[str, tuple[str, ...]]:
     registry = CollectorRegistry()
     Metrics(registry)
     found: dict[str, tuple[str, ...]] = {}
-    # `collect` shows no labels of what was not counted yet: the collectors know their names.
-    for collector in set(registry._collector_to_names):
-        names = tuple(getattr(collector, "_labelnames", ()))
-        for family in collector.describe():  # type: ignore[attr-defined]
-            found |= dict.fromkeys(_series(family), names)
-            if family.type == "histogram":
-                found[f"{family.name}_bucket"] = (*names, "le")
+    for family in registry.collect():
+        for name in _series(family):
+            # A family shows no labels of what was not counted yet; its collector knows their names.
+            names = tuple(getattr(registry._names_to_collectors[name], "_labelnames", ()))
+            found[name] = (*names, "le") if name.endswith("_bucket") else names
     return found
 
 
@@ -69,7 +67,7 @@ def _series(family: Metric) -> Iterator[str]:
 
 def problems(query: str) -> list[str]:
     """Return what a query names and nobody serves; nothing where it is right."""
-    known = {**{name: frozenset(names) for name, names in labels_of().items()}, **FOREIGN}
+    known = {name: frozenset(names) for name, names in labels_of().items()} | dict(FOREIGN)
     used = set(_METRIC.findall(query))
     wrong = [f"no metric {name}" for name in sorted(used - known.keys())]
     if not used:

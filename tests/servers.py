@@ -34,7 +34,7 @@ RANGES = 24  # of 500 ports: one per worker; two runs side by side may share one
 RANGE_PORTS = 500
 ADDRESS = "KAFKA_BOOTSTRAP_SERVERS"
 PORTS_PER_SESSION = 8  # ports that one set of servers and roles uses
-MIGRATION_TIMEOUT_S = 120
+MIGRATION_TIMEOUT_S = 300  # a few seconds on a quiet machine; all cores may be taken
 
 T = TypeVar("T")
 

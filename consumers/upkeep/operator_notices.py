@@ -31,11 +31,9 @@ class OperatorNotices:
             listeners = await operator_events.listeners(tx)
             happened = await operator_events.note(tx)
             webhooks = [
-                (delivery_id, lane_of(listener.url), notice)
+                (notice.webhook_id, lane_of(notice.url), notice)
                 for one in happened
-                for listener in listeners
-                if one.at >= listener.created_at
-                for delivery_id, notice in [one.notice(listener)]
+                for notice in (one.notice(each) for each in listeners if one.at >= each.created_at)
             ]
             await deliveries.schedule(tx, webhooks)
         for one in happened:

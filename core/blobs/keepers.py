@@ -11,10 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError
 
 from core.addresses import shown
-from core.blobs.sources import open_bucket, read_object
+from core.blobs.sources import open_bucket, read_object, store_away
 from core.blobs.store import BlobKeeper
 from core.errors import BlobStoreAway, ConfigurationError, ImageMissing, ImageUnreadable
 from core.transaction import Transaction
@@ -23,6 +23,8 @@ HEX = re.compile(r"[0-9a-f]+")
 HASH = re.compile(r"[0-9a-f]{64}")
 #: Thumbnails are kept below this.
 APART = "thumbs/"
+#: A bucket that is not there is Python's own FileNotFoundError (obstore 0.12).
+_FAILURES = (BaseError, FileNotFoundError)
 
 
 def keeper_of(url: str, in_postgres: BlobKeeper) -> BlobKeeper:
@@ -145,16 +147,21 @@ class BucketKeeper:
 
     async def read(self, digest: bytes, *, max_bytes: int) -> bytes:
         """As `BlobKeeper.read`."""
-        return await read_object(
-            self._store, _key(digest), f"{self._scheme}: {digest.hex()}", max_bytes
-        )
+        place = f"{self._scheme}: {digest.hex()}"
+        try:
+            return await read_object(self._store, _key(digest), place, max_bytes)
+        except ImageMissing as error:
+            # We may list our own place, so a missing object is 404: 403 is about the credentials.
+            if isinstance(error.__cause__, PermissionDeniedError):
+                raise store_away(place, error.__cause__) from error
+            raise
 
     async def put(self, digest: bytes, content: bytes, tx: Transaction | None) -> None:  # noqa: ARG002
         """As `BlobKeeper.put`; `tx` plays no part. The same bytes twice are one object."""
         try:
             await self._store.put_async(_key(digest), content)
-        except BaseError as error:
-            raise BlobStoreAway(f"{self._scheme}: {type(error).__name__}") from error
+        except _FAILURES as error:
+            raise store_away(self._scheme, error) from error
 
     async def kept(self, after: bytes, limit: int) -> Sequence[bytes]:
         """As `BlobKeeper.kept`; a bucket lists in the order of the keys."""
@@ -166,8 +173,8 @@ class BucketKeeper:
                 kept += [bytes.fromhex(name) for name in names if HASH.fullmatch(name)]
                 if len(kept) >= limit or paths[-1] >= APART:  # behind all hashes
                     break
-        except BaseError as error:
-            raise BlobStoreAway(f"{self._scheme}: {type(error).__name__}") from error
+        except _FAILURES as error:
+            raise store_away(self._scheme, error) from error
         return kept[:limit]
 
     async def discard(self, digest: bytes, older_than: timedelta) -> bool:
@@ -183,8 +190,8 @@ class BucketKeeper:
             await self._store.delete_async(_key(digest))
         except (NotFoundError, FileNotFoundError):
             return False
-        except BaseError as error:
-            raise BlobStoreAway(f"{self._scheme}: {type(error).__name__}") from error
+        except _FAILURES as error:
+            raise store_away(self._scheme, error) from error
         return True
 
 

@@ -1,6 +1,7 @@
 """Sources of bytes that others store: files under roots, the web, buckets."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Protocol
@@ -35,6 +36,11 @@ _NOT_FOR_US = (
     InvalidPathError,
     NotSupportedError,
     ValueError,
+)
+#: What the stores say where a setting is wrong, or what it names is gone: not one object's fault.
+_SETTINGS = re.compile(
+    r"NoSuchBucket|ContainerNotFound|bucket does not exist|InvalidAccessKeyId|InvalidToken"
+    r"|SignatureDoesNotMatch|ExpiredToken|RequestTimeTooSkewed|AuthenticationFailed"
 )
 _SERVER_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -195,9 +201,25 @@ async def read_object(store: Any, path: str, uri: str, max_bytes: int) -> bytes:
             raise _too_large(uri, max_bytes)
         return bytes(await answer.bytes_async())
     except _NOT_FOR_US as error:
+        if wrong_setting(error):
+            raise store_away(uri, error) from error
         raise ImageMissing(f"{uri}: no such object for us") from error
     except BaseError as error:
-        raise BlobStoreAway(f"{uri}: {type(error).__name__}") from error
+        raise store_away(uri, error) from error
+
+
+def wrong_setting(error: Exception) -> str:
+    """Return the store's word for a bucket that is not there or credentials that are not good.
+
+    Empty where the error is that of one object.
+    """
+    found = _SETTINGS.search(str(error))
+    return found[0] if found else ""
+
+
+def store_away(place: str, error: Exception) -> BlobStoreAway:
+    """Return the outage that a store's error is; the message names what a setting would mend."""
+    return BlobStoreAway(f"{place}: {wrong_setting(error) or type(error).__name__}")
 
 
 def _body_of(answer: WebResponse, uri: str, max_bytes: int) -> bytes:

@@ -62,8 +62,7 @@ def _channel(topic: Topic) -> Document:
         "messages": {"event": {"$ref": f"#/components/messages/{_id(topic.name)}"}},
         "bindings": {
             "kafka": {
-                "topic": topic.name,
-                "partitions": topic.partitions,
+                "topic": topic.name,  # how many partitions it has is the installation's matter
                 "topicConfiguration": {
                     "retention.ms": topic.retention_ms,
                     "max.message.bytes": topic.max_message_bytes,

@@ -857,7 +857,7 @@ COMMENT ON TABLE endpoints IS
 CREATE TABLE operator_events (
     type     text        NOT NULL,
     subject  text        NOT NULL,
-    event_id uuid        NOT NULL DEFAULT gen_random_uuid(),
+    event_id uuid        NOT NULL,               -- made of type, subject and time: the same after a restore
     at       timestamptz NOT NULL,               -- when it happened, or began
     seen_at  timestamptz NOT NULL DEFAULT now(),  -- when it was found to be so last
     told_in  xid8        NOT NULL DEFAULT pg_current_xact_id(),  -- which put its webhooks on the schedule

@@ -1,4 +1,4 @@
-"""Apache Kafka 4.3.0 as a child process: one node that is broker and controller (KRaft)."""
+"""Apache Kafka as a child process: one node that is broker and controller (KRaft)."""
 
 import shutil
 import signal
@@ -19,7 +19,7 @@ from standalone.kafka.data_directory import (
     load_cluster_id,
     write_properties,
 )
-from standalone.kafka.jars import fetch_jars
+from standalone.kafka.jars import LOCK_FILE, fetch_jars
 from standalone.kafka.java import java_binary, java_command, java_version
 from standalone.kafka.logins import Logins, load_logins
 from standalone.kafka.wire import SCRAM
@@ -49,6 +49,7 @@ class EmbeddedKafka(EmbeddedServer):
             ports are tried from the one above it.
         plan: gives the ports; None: they are chosen without regard to others.
         is_recording: whether it only lives to record the AOT cache, which its stop writes.
+        jars: the file with the list of its jars; another one is another version.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class EmbeddedKafka(EmbeddedServer):
         *,
         plan: PortPlan | None = None,
         is_recording: bool = False,
+        jars: Path = LOCK_FILE,
     ) -> None:
         super().__init__(
             home.resolve() / "kafka",
@@ -70,6 +72,7 @@ class EmbeddedKafka(EmbeddedServer):
         self._log = home.resolve() / "logs" / "kafka.log"
         self._wanted_port = port
         self._plan = plan or PortPlan()
+        self._jars = jars
         self._cluster_id = ""
         self._class_path: tuple[Path, ...] = ()
         self._aot: AotCache | None = None
@@ -104,7 +107,7 @@ class EmbeddedKafka(EmbeddedServer):
         return self._cluster_id
 
     def _prepare(self) -> None:
-        self._class_path = fetch_jars(self._cache / "kafka")
+        self._class_path = fetch_jars(self._cache / "kafka", self._jars)
         self._aot = AotCache(
             self._cache / "aot", (java_version(), str(java_binary())), self._class_path
         )
@@ -121,7 +124,13 @@ class EmbeddedKafka(EmbeddedServer):
         for left in self._folder.glob(f"{SCRATCH}*"):  # of a run that was killed; the lock is ours
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self._folder) as scratch:
-            other = EmbeddedKafka(Path(scratch), self._cache, self._wanted_port, is_recording=True)
+            other = EmbeddedKafka(
+                Path(scratch),
+                self._cache,
+                self._wanted_port,
+                is_recording=True,
+                jars=self._jars,
+            )
             try:
                 other.start()
             except PhotoTaggerError as error:

@@ -21,9 +21,8 @@ from standalone.failures import DownloadFailed, NotSupported
 from standalone.platforms import unsupported
 
 LOCK_FILE = Path(__file__).with_name("kafka-jars.lock")
-# The "!" pins every version to the one that Kafka asks for: without it the log binding's parent
-# manages them all, and kafka-clients 4.3.0 silently becomes 3.9.1.
-ENDPOINT = "org.apache.kafka:kafka_2.13:4.3.0+org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!"
+#: What the others follow from: Kafka, and the binding of its log.
+_ASKED_FOR = ("kafka_2.13", "log4j-slf4j-impl")
 WEBJARS = "org.webjars.npm"  # the group of what is not for the class path
 _LINE = re.compile(r"^([\w.-]+):([\w.-]+):([\w.-]+) ([0-9a-f]{64})$")
 
@@ -119,7 +118,7 @@ def fetch_jars(cache: Path, lock: Path = LOCK_FILE) -> tuple[Path, ...]:
     with _repository(cache) as repository:
         # A download that was interrupted, or a file changed since, is fetched once more.
         if remove_wrong(jars, repository):
-            check_names(jars, _resolve(cache.resolve(), repository))
+            check_names(jars, _resolve(jars, cache.resolve(), repository))
             _refuse_wrong(jars, repository)
     return tuple(jar.path(repository) for jar in jars)
 
@@ -169,12 +168,27 @@ def _jgo(repository: Path) -> Any:
     return MavenContext(repo_cache=repository)
 
 
-def _resolve(cache: Path, repository: Path) -> frozenset[str]:
+def kafka_version(jars: Sequence[Jar]) -> str:
+    """Return the version of Apache Kafka in a list."""
+    return next(jar.version for jar in jars if jar.artifact == _ASKED_FOR[0])
+
+
+def endpoint(jars: Sequence[Jar]) -> str:
+    """Return what jgo is asked for, so that it finds the jars of a list.
+
+    The "!" pins every version to the one that Kafka asks for: without it the log binding's parent
+    manages them all, and kafka-clients 4.3 silently becomes 3.9.1.
+    """
+    return "+".join(jar.name for jar in jars if jar.artifact in _ASKED_FOR) + "!"
+
+
+def _resolve(jars: Sequence[Jar], cache: Path, repository: Path) -> frozenset[str]:
     """Download with jgo; return the names of the jars that it chose."""
     context = _jgo(repository)
     from jgo.env import EnvironmentBuilder, LinkStrategy
 
-    print("downloading Apache Kafka 4.3.0 (46 jars, 45 MB), once …", file=sys.stderr, flush=True)
+    version = kafka_version(jars)
+    print(f"downloading Apache Kafka {version} (45 MB), once …", file=sys.stderr, flush=True)
     environments = cache / "environments"
     shutil.rmtree(environments, ignore_errors=True)  # jgo would trust links to deleted jars
     try:
@@ -184,7 +198,7 @@ def _resolve(cache: Path, repository: Path) -> frozenset[str]:
             cache_dir=environments,
             link_strategy=LinkStrategy.SOFT,
         )
-        found = builder.from_endpoint(ENDPOINT).all_jars
+        found = builder.from_endpoint(endpoint(jars)).all_jars
     except (OSError, RuntimeError, ValueError) as error:
         raise DownloadFailed("Apache Kafka (46 jars, 45 MB)", error) from error
     return frozenset(_coordinate(Path(path).resolve(), repository) for path in found)

@@ -181,6 +181,7 @@ def test_what_the_backup_had_not_seen_is_done_again_with_the_same_ids(history: H
         found = archive.wait_for(
             lambda: image_of(archive, "photos/late.jpg"), ANSWER_S, "not tagged again"
         )
+        assert found is not None
         lost = archive.tags_of(history.lost)
         _settled(archive, 2)
         assert archive.value("SELECT count(*) FROM queries WHERE status <> 'answered'") == 0

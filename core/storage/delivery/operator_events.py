@@ -23,7 +23,7 @@ _LASTING = "('partition.halted', 'backlog.grows')"
 # In the order of the key, as others who write these rows do.
 _NOTE = f"""
 WITH found AS (
-    SELECT 'target.disabled' AS type, e.id::text AS subject, e.at,
+    SELECT 'target.disabled' AS type, concat_ws('/', e.id, e.target) AS subject, e.at,
            jsonb_build_object('target', e.target, 'actor', e.actor, 'reason', e.reason) AS data
     FROM target_events e
     WHERE e.event = 'disabled' AND e.at > now() - interval '{TOLD_WITHIN}'
@@ -53,12 +53,14 @@ WITH found AS (
     ) t
     WHERE t.lately > {GROWN_S} AND t.lately > coalesce(t.before, 0)
 ), noted AS (
-    INSERT INTO operator_events AS o (type, subject, at)
-    SELECT type, subject, at FROM found ORDER BY type, subject
+    INSERT INTO operator_events AS o (type, subject, at, event_id)
+    SELECT type, subject, at,
+           md5(concat_ws('/', type, subject, extract(epoch FROM at)))::uuid
+    FROM found ORDER BY type, subject
     ON CONFLICT (type, subject) DO UPDATE SET
         seen_at = now(),
         event_id = CASE WHEN o.seen_at < now() - interval '{ENDED_AFTER}'
-                        THEN gen_random_uuid() ELSE o.event_id END,
+                        THEN excluded.event_id ELSE o.event_id END,
         at = CASE WHEN o.seen_at < now() - interval '{ENDED_AFTER}' THEN excluded.at ELSE o.at END,
         told_in = CASE WHEN o.seen_at < now() - interval '{ENDED_AFTER}'
                        THEN pg_current_xact_id() ELSE o.told_in END
@@ -100,10 +102,11 @@ class Happening:
     at: datetime
     data: dict[str, Any]
 
-    def notice(self, listener: OperatorListener) -> tuple[UUID, OperatorNotice]:
-        """Return the webhook for an endpoint, and its id on the wire."""
-        return uuid5(self.event_id, str(listener.endpoint_id)), OperatorNotice(
+    def notice(self, listener: OperatorListener) -> OperatorNotice:
+        """Return the webhook for an endpoint."""
+        return OperatorNotice(
             operator_event_id=self.event_id,
+            webhook_id=uuid5(self.event_id, str(listener.endpoint_id)),
             type=self.type,
             url=listener.url,
             owner=listener.owner,

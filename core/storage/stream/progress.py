@@ -57,7 +57,8 @@ WHERE p.grp = $1 AND p.topic = l.topic AND p.part = l.part
 RETURNING p.topic, p.part, p.next_offset, p.epoch, p.crashes, p.attempted_offset, p.isolate_until
 """
 # Rows are locked in order, so that two members cannot deadlock. Whoever waited for a row compares
-# its epoch again, since READ COMMITTED rechecks the version that it locked.
+# its epoch again, since READ COMMITTED rechecks the version that it locked. The owner is compared
+# too: a promoted standby that lagged gives out an epoch that the lost primary had given out before.
 _ADVANCE = """
 WITH wanted AS (
     SELECT * FROM unnest($2::text[], $3::int4[], $4::int8[], $5::int8[], $6::int8[])
@@ -66,7 +67,7 @@ WITH wanted AS (
     SELECT p.topic, p.part, w.to_offset
     FROM progress p JOIN wanted w
         ON p.grp = $1 AND p.topic = w.topic AND p.part = w.part
-       AND p.epoch = w.epoch AND p.next_offset = w.from_offset
+       AND p.epoch = w.epoch AND p.owner = $8 AND p.next_offset = w.from_offset
     ORDER BY p.topic, p.part
     FOR UPDATE OF p
 )
@@ -136,7 +137,7 @@ async def claim(
 
 
 async def advance(tx: Transaction, owner: Owner, moves: Sequence[Move]) -> frozenset[Partition]:
-    """Lock and move the rows that stand where `moves` say, by our epoch; return their partitions.
+    """Lock and move the rows that stand where `moves` say, by our claim; return their partitions.
 
     A partition that is not in the answer has another owner: its effects must not be written.
     """
@@ -150,6 +151,7 @@ async def advance(tx: Transaction, owner: Owner, moves: Sequence[Move]) -> froze
         [move.from_offset for move in moves],
         [move.to_offset for move in moves],
         owner.isolate_after,
+        owner.name,
     )
     return frozenset(Partition(row["topic"], row["part"]) for row in rows)
 

@@ -20,6 +20,7 @@ from ingress.http.problems import Problem
 from ingress.models.page.sessions import ShownInstance, ShownLink, ShownSession, SignIn
 from ingress.operations import Call, Operation, Reply, json_response
 from ingress.routes.operating.health import MODEL_SILENCE
+from schemas.names import fold
 
 
 async def begin(call: Call) -> Response:
@@ -108,7 +109,7 @@ async def _instance(call: Call) -> ShownInstance:
         in_force = (await labels.current(connection)).labels
         running = await heartbeats.models(connection, MODEL_SILENCE)
     model = running[0].model if running else deps.model
-    unknown = deps.facts.unseen if is_demo(model) else frozenset()
+    unknown = {fold(name) for name in deps.facts.unseen} if is_demo(model) else set()
     return ShownInstance(
         version=deps.version,
         model=model.partition("@")[0],
@@ -116,7 +117,7 @@ async def _instance(call: Call) -> ShownInstance:
         standalone=deps.facts.is_standalone,
         scoring=deps.facts.scoring,
         labels=len(in_force),
-        unknown_labels=tuple(label.name for label in in_force if label.name in unknown),
+        unknown_labels=tuple(label.name for label in in_force if fold(label.name) in unknown),
         base_url=deps.base_url,
         max_upload_bytes=deps.settings.max_image_bytes,
         max_upload_pixels=deps.facts.max_pixels,

@@ -304,3 +304,27 @@ def test_a_name_that_looks_like_another_ones_is_taken(page: Page) -> None:
     page.get_by_role("button", name="Add to the experiment").click()
 
     expect(page.get_by_role("alert")).to_be_visible()
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_chosen_photos_are_taken_to_the_labels_where_their_number_teaches(
+    page: Page, count: int
+) -> None:
+    signed_in(page)
+    page.evaluate(
+        """async (ids) => {
+          const { render } = await import("/lit/lit-html.js");
+          const { bulkBar } = await import("/bulk.js");
+          render(bulkBar({ n: ids.length, total: 9, isAll: false, filter: () => ({ ids }),
+            tag: null, all() {}, clear() {}, after() {} }), document.getElementById("main"));
+        }""",
+        [A, B, C][:count],
+    )
+
+    page.get_by_role("button", name="Teach a label from these").click()
+
+    if count == 3:
+        page.wait_for_function("location.hash.startsWith('#/labels?photo=')")
+        assert page.evaluate("location.hash.match(/photo=/g).length") == 3
+    else:
+        expect(page.get_by_text("Choose 3 to 10 photos")).to_be_visible()

@@ -66,13 +66,27 @@ async def test_a_move_that_waited_for_a_claim_sees_the_new_epoch(pool: Pool) -> 
     zombie, heir = owner("zombie"), owner("heir")
     await claim(pool, zombie)
     async with pool.transaction() as tx:
-        await tx.execute("UPDATE progress SET epoch = epoch + 1 WHERE part = 0")
+        await tx.execute("UPDATE progress SET epoch = epoch + 1, owner = 'heir' WHERE part = 0")
         waiting = asyncio.create_task(advance(pool, zombie, Move(P0, 1, 0, 5)))
         await asyncio.sleep(0.2)  # it waits for the row's lock now
         assert not waiting.done()
 
     assert await waiting == frozenset()
     assert await advance(pool, heir, Move(P0, 2, 0, 5)) == {P0}
+
+
+async def test_an_epoch_that_is_given_out_twice_moves_for_its_owner_alone(pool: Pool) -> None:
+    """A promoted standby that lagged has forgotten the claim of somebody who still works."""
+    zombie, heir = owner("zombie"), owner("heir")
+    (lost,) = await bid(pool, zombie, Bid(P0, 0, 99))
+    await pool.execute("UPDATE progress SET epoch = epoch - 1, owner = ''")
+    assert await advance(pool, zombie, Move(P0, lost.epoch, 0, 5)) == frozenset()
+
+    (again,) = await bid(pool, heir, Bid(P0, 0, 99))
+
+    assert again.epoch == lost.epoch, "given out twice"
+    assert await advance(pool, zombie, Move(P0, lost.epoch, 0, 5)) == frozenset()
+    assert await advance(pool, heir, Move(P0, again.epoch, 0, 5)) == {P0}
 
 
 async def test_moves_in_any_order_do_not_deadlock(pool: Pool) -> None:
@@ -162,7 +176,8 @@ async def test_progress_within_isolation_forgives_back_to_its_beginning_and_then
     mine = owner("life 3")
     await claim(pool, mine)
     await progress.attempt(pool, mine, P0, 0)
-    last = (await claim(pool, owner("life 4")))[P0]
+    mine = owner("life 4")
+    last = (await claim(pool, mine))[P0]
     assert last.crashes == 3
 
     await advance(pool, mine, Move(P0, last.epoch, 0, 1))

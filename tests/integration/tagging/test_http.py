@@ -53,9 +53,10 @@ async def test_labels_are_shown_with_their_version_and_replaced_at_once(
     assert [label["name"] for label in before.json()["labels"]][:2] == ["cat", "dog"]
     assert answer.status_code == 200, answer.text
     assert answer.json()["version"] == 2
+    untaught = {"photos": [], "by_words": True, "teaching": None}
     assert answer.json()["labels"] == [
-        LYNX,
-        {"name": "dog", "aliases": [], "templates": [], "threshold": None},
+        {**LYNX, **untaught},
+        {"name": "dog", "aliases": [], "templates": [], "threshold": None, **untaught},
     ]
     assert (await admin.get("/labels")).json() == answer.json()
 
@@ -88,6 +89,8 @@ async def test_a_change_based_on_other_labels_than_those_in_force_is_refused(
         [{"name": "cat", "aliases": ["x\x00"]}],
         [{"name": "cat", "aliases": [f"a{n}" for n in range(101)]}],
         [{"name": "cat", "templates": [" "]}],
+        [{"name": "cat", "templates": ["a photo of a cat"]}],
+        [{"name": "cat"}, {"name": " ｃａｔ"}],
         [{"name": "cat", "templates": ["x" * 501]}],
         [{"name": "cat", "threshold": 1.5}],
         [{"name": "cat", "thresold": 0.5}],

@@ -8,7 +8,8 @@ import pytest
 
 from consumers.delivery.courier import outgoing_of
 from consumers.upkeep.operator_notices import OperatorNotices
-from core.storage.delivery import endpoints, operator_events, targets
+from core.storage.delivery import endpoints, operator_events, redelivery, targets
+from core.storage.delivery.redelivery import RedeliveryChoice
 from core.storage.pool import Pool
 from core.storage.stream import heartbeats
 from core.telemetry.vitals import Beat
@@ -77,6 +78,21 @@ async def test_a_disabled_host_is_told_once_to_those_who_asked(pool: Pool) -> No
         "https://ops.example:443",
         "https://second.example:443",
     }
+
+
+async def test_what_two_endpoints_were_told_can_be_sent_again_to_both(pool: Pool) -> None:
+    await subscribe(pool)
+    await subscribe(pool, "https://second.example/hook")
+    await disable(pool)
+    await OperatorNotices(pool).step()
+    await pool.execute("UPDATE deliveries SET state = 'delivered', finished_at = now()")
+
+    async with pool.transaction() as tx:
+        again = await redelivery.redeliver(tx, RedeliveryChoice(states=("delivered",)), limit=10)
+
+    assert len(set(again.anew)) == 2
+    due = await pool.fetch("SELECT url FROM deliveries WHERE state = 'due'")
+    assert {row["url"] for row in due} == {URL, "https://second.example/hook"}
 
 
 async def test_what_happened_before_somebody_asked_is_not_told(pool: Pool) -> None:
@@ -200,6 +216,7 @@ async def test_nobody_looks_while_nobody_asked(pool: Pool) -> None:
 def test_what_is_stored_of_an_answer_is_not_taken_for_an_event() -> None:
     notice = OperatorNotice(
         operator_event_id=uuid4(),
+        webhook_id=uuid4(),
         type="job.finished",
         url=URL,
         happened_at="2026-11-30T12:00:00Z",

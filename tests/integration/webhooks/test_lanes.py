@@ -17,13 +17,14 @@ from consumers.delivery.budget import Budget, Reserve
 from consumers.delivery.courier import OutgoingPicture, WebhookCourier
 from consumers.delivery.lanes import LaneLimits, Lanes
 from consumers.delivery.pacing import PaceLimits, Pacer
+from consumers.upkeep.operator_notices import OperatorNotices
 from core.egress.addresses import parse_networks
 from core.egress.client import GuardedClient
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import PermanentError
 from core.settings import DatabaseSettings
-from core.storage.delivery import listing, targets
+from core.storage.delivery import endpoints, listing, targets
 from core.storage.pool import Pool, open_pool
 from core.webhooks.schedule import RetrySchedule
 from core.webhooks.sender import WebhookSender
@@ -227,6 +228,37 @@ async def test_rows_that_no_attempt_gets_through_end_and_the_others_are_delivere
     assert await ended(pool, healthy) == DELIVERED
     assert await ended(pool, undecodable) == ("dead", None, "target_forbidden", 1)
     assert await ended(pool, unreadable) == ("dead", None, "internal_error", 2)
+
+
+async def test_what_happens_to_the_archive_itself_goes_out_signed_and_is_tried_again(
+    pool: Pool,
+) -> None:
+    async with (
+        HostileReceiver() as receiver,
+        open_lanes(pool, ["ops.example"]) as lanes,
+    ):
+        async with pool.transaction() as tx:
+            url = receiver.url("/flaky/1", host="ops.example")
+            await endpoints.add(tx, owner="ann", url=url, name="", operator_events=True)
+            await targets.disable(tx, "https://shop.example:443", actor="breaker", reason="away")
+        await OperatorNotices(pool).step()
+        (row,) = await pool.fetch("SELECT delivery_id FROM deliveries")
+        await run_until_ended(pool, lanes, [row["delivery_id"]])
+
+    first, second = receiver.requests
+    assert await ended(pool, row["delivery_id"]) == ("delivered", 200, None, 2)
+    assert first.body == second.body
+    for request in (first, second):
+        assert request.headers["webhook-id"] == str(row["delivery_id"])
+        Webhook(SECRET).verify(request.body, dict(request.headers))
+    body = json.loads(first.body)
+    assert body["type"] == "target.disabled"
+    assert body["data"] == {
+        "target": "https://shop.example:443",
+        "actor": "breaker",
+        "reason": "away",
+    }
+    assert datetime.fromisoformat(body["timestamp"]).tzinfo is not None
 
 
 async def test_a_disabled_target_is_not_asked_and_goes_on_when_resumed(pool: Pool) -> None:

@@ -319,6 +319,24 @@ def test_only_known_ports_are_open_and_callbacks_leave_by_theirs() -> None:
     assert outside == set(map(int, EgressSettings().allowed_ports.split(",")))
 
 
+def test_scaling_says_nothing_that_keda_would_refuse_when_it_runs() -> None:
+    """Metadata is free text to every schema: these names KEDA 2 reads (August 2026)."""
+    names = {
+        "kafka": {
+            "bootstrapServers", "consumerGroup", "topic", "lagThreshold", "offsetResetPolicy",
+            "ensureEvenDistributionOfPartitions", "allowIdleConsumers", "sasl", "tls",
+            "scaleToZeroOnInvalidOffset",
+        },
+        "prometheus": {"serverAddress", "query", "threshold", "ignoreNullValues"},
+    }  # fmt: skip
+    for one in in_files(KUBERNETES / "components" / "keda"):
+        assert "fallback" not in one["spec"], "it would change a group while a broker is away"
+        for trigger in one["spec"]["triggers"]:
+            given = trigger["metadata"]
+            assert given.keys() <= names[trigger["type"]], "others are ignored, or refused together"
+            assert all(isinstance(value, str) for value in given.values())
+
+
 def test_scaling_asks_for_groups_topics_and_metrics_that_there_are() -> None:
     scaled = {
         one["metadata"]["name"]: one["spec"]

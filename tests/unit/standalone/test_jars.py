@@ -3,7 +3,7 @@
 import pytest
 
 from standalone.failures import NotSupported
-from standalone.kafka.jars import Jar, check_names, parse_lock
+from standalone.kafka.jars import Jar, check_names, endpoint, kafka_version, parse_lock
 
 HASH = "a" * 64
 KAFKA = Jar("org.apache.kafka", "kafka-clients", "4.3.0", HASH)
@@ -38,6 +38,13 @@ def test_the_version_that_the_log_binding_would_swap_in_is_named() -> None:
     found = frozenset({"org.apache.kafka:kafka-clients:3.9.1"})
     with pytest.raises(NotSupported, match=r"missing .*4\.3\.0; not in the list .*3\.9\.1"):
         check_names([KAFKA], found)
+
+
+def test_what_is_asked_for_is_named_by_the_list_and_pinned() -> None:
+    text = f"o:kafka_2.13:4.3.1 {HASH}\nl:log4j-slf4j-impl:2.25.4 {HASH}\na:b:1 {HASH}\n"
+
+    assert endpoint(parse_lock(text)) == "o:kafka_2.13:4.3.1+l:log4j-slf4j-impl:2.25.4!"
+    assert kafka_version(parse_lock(text)) == "4.3.1"
 
 
 def test_the_very_set_passes() -> None:
