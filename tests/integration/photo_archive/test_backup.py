@@ -41,8 +41,9 @@ def restored_url(postgres_url: str) -> Iterator[str]:
 
 
 async def back_up(site: Site, folder: Path, *options: str, code: int = 0, **more: str) -> str:
+    variables = {"SECRETS_KEY": KEY, **more}
     ended, output, errors = await site.run(
-        COMMAND, "backup", str(folder), *options, limit_s=LIMIT_S, SECRETS_KEY=KEY, **more
+        COMMAND, "backup", str(folder), *options, limit_s=LIMIT_S, **variables
     )
     assert ended == code, errors
     return errors if code else output
