@@ -31,7 +31,8 @@ def _shapes(small: Vectors) -> Vectors:
 
 def copy_pairs(left: Pixels, right: Pixels) -> list[tuple[int, int]]:
     """Return pairs (index in left, index in right) that show the same picture, mirrored or not."""
-    small, others = thumbnails(left), thumbnails(right)
+    small = thumbnails(left)
+    others = small if left is right else thumbnails(right)
     colours, other_colours = small.mean(axis=(1, 2)), others.mean(axis=(1, 2))
     targets = _shapes(others)
     pairs: list[tuple[int, int]] = []

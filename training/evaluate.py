@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import open_clip
 import torch
-from open_clip import SimpleTokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from training.network import normalise
+from core.vision import scoring
+from core.vision.clip import DEFAULT_TEMPLATES
+from training.network import normalise, tokenizer
 from training.pictures import Pixels
-from training.prompts import LABELS, PROMPTS, WITHOUT_PICTURES
+from training.prompts import BACKGROUND, LABELS, PICTURED, PROMPTS
+from training.texts import encode
 
-BATCH = 256
-PICTURED = tuple(label for label in LABELS if label not in WITHOUT_PICTURES)
+BATCH = 64
 BINS = 15  # bins of the calibration error, as in Guo et al. 2017
 
 
@@ -34,38 +36,64 @@ class Accuracy:
 @torch.inference_mode()
 def image_features(model: open_clip.CLIP, views: Pixels) -> Tensor:
     """Return image embeddings: float32, (n, dim), unit length."""
-    device = model.logit_scale.device
-    parts = []
+    parts = [torch.zeros(0, model.text_projection.shape[1])]
     for start in range(0, len(views), BATCH):
-        pixels = torch.from_numpy(views[start : start + BATCH]).to(device).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(views[start : start + BATCH]).permute(0, 3, 1, 2)
         parts.append(model.encode_image(normalise(pixels), normalize=True).float())
     return torch.cat(parts)
 
 
 @torch.inference_mode()
-def label_features(model: open_clip.CLIP, tokenizer: SimpleTokenizer, *, ensemble: bool) -> Tensor:
-    """Return label embeddings: float32, (14, dim), unit length.
-
-    Without `ensemble` only the first prompt of each label is used.
-    """
-    device = model.logit_scale.device
-    rows = []
-    for label in LABELS:
-        prompts = PROMPTS[label] if ensemble else PROMPTS[label][:1]
-        features = model.encode_text(tokenizer(list(prompts)).to(device), normalize=True)
-        rows.append(functional.normalize(features.float().mean(dim=0), dim=0))
-    return torch.stack(rows)
+def text_features(model: open_clip.CLIP, ensembles: Sequence[Sequence[str]]) -> Tensor:
+    """Return a unit vector per group of prompts, as the run time makes them: float32, (n, dim)."""
+    words = tokenizer()
+    vectors = encode(model, words([prompt for prompts in ensembles for prompt in prompts]))
+    means = [part.mean(dim=0) for part in vectors.split([len(prompts) for prompts in ensembles])]
+    return functional.normalize(torch.stack(means), dim=1)
 
 
-def first_tags(cosines: Tensor, among: Sequence[str]) -> list[str]:
-    """Return the best of some labels for each row of `cosines`, (n, 14) in the order of LABELS."""
+def label_features(model: open_clip.CLIP, *, ensemble: bool = True) -> Tensor:
+    """Return label embeddings, (14, dim); without `ensemble` of each label's first prompt alone."""
+    return text_features(model, [PROMPTS[label][: None if ensemble else 1] for label in LABELS])
+
+
+def background_features(model: open_clip.CLIP) -> Tensor:
+    """Return the embeddings of the background prompts, (prompts, dim)."""
+    return text_features(model, [(prompt,) for prompt in BACKGROUND])
+
+
+def name_features(model: open_clip.CLIP, names: Sequence[str]) -> Tensor:
+    """Return the embeddings of names as labels of one's own, (names, dim)."""
+    return text_features(
+        model, [[t.replace("{}", name) for t in DEFAULT_TEMPLATES] for name in names]
+    )
+
+
+def scores_of(
+    images: Tensor, labels: Tensor, ground: Tensor, scale: float, how: scoring.Scoring
+) -> Tensor:
+    """Return the run time's scores of all labels: float32, (n, labels); 0 where none is given."""
+    text = scoring.TextSide(
+        LABELS,
+        labels.double().numpy(),
+        ground.double().numpy(),
+        np.full(len(LABELS), np.nan),
+        np.zeros(len(LABELS)),
+    )
+    stored = scoring.quantise(images.numpy())
+    given = scoring.score(stored, text, scoring.Scale(scale), how)
+    return torch.from_numpy(np.nan_to_num(given)).float()
+
+
+def first_tags(scores: Tensor, among: Sequence[str]) -> list[str]:
+    """Return the best of some labels for each row of `scores`, (n, 14) in the order of LABELS."""
     columns = [LABELS.index(label) for label in among]
-    return [among[place] for place in cosines[:, columns].argmax(dim=1).tolist()]
+    return [among[place] for place in scores[:, columns].argmax(dim=1).tolist()]
 
 
-def accuracy(cosines: Tensor, labels: Sequence[tuple[str, ...]], among: Sequence[str]) -> Accuracy:
-    """Return the accuracy on pictures that have labels. `cosines`: (n, 14), as LABELS."""
-    tags = first_tags(cosines, among)
+def accuracy(scores: Tensor, labels: Sequence[tuple[str, ...]], among: Sequence[str]) -> Accuracy:
+    """Return the accuracy on pictures that have labels. `scores`: (n, 14), as LABELS."""
+    tags = first_tags(scores, among)
     confusion: dict[tuple[str, str], int] = {}
     hits: dict[str, list[bool]] = {label: [] for label in PICTURED}
     for own, tag in zip(labels, tags, strict=True):
@@ -76,32 +104,42 @@ def accuracy(cosines: Tensor, labels: Sequence[tuple[str, ...]], among: Sequence
     return Accuracy(sum(per_label.values()) / len(per_label), per_label, confusion)
 
 
-def hit_rows(cosines: Tensor, labels: Sequence[tuple[str, ...]]) -> Tensor:
-    """Return float32, (n,): 1 where the first of 14 tags is a label of the picture, else 0."""
-    tags = first_tags(cosines, LABELS)
-    return torch.tensor([float(tag in own) for own, tag in zip(labels, tags, strict=True)])
+def hit_rows(scores: Tensor, labels: Sequence[tuple[str, ...]]) -> Tensor:
+    """Return float32, (n,): 1 where the first of 14 tags is given and a label of the picture."""
+    tags = first_tags(scores, LABELS)
+    best = scores.amax(dim=1)
+    hits = [float(tag in own) for own, tag in zip(labels, tags, strict=True)]
+    return torch.tensor(hits) * (best != 0)
 
 
-def calibration_error(cosines: Tensor, hits: Tensor, scale: float) -> float:
-    """Return the expected calibration error of the first tag's score, 0..1."""
-    scores = (scale * cosines).softmax(dim=1).amax(dim=1)
+def calibration_error(scores: Tensor, hits: Tensor) -> float:
+    """Return the expected calibration error of scores 0..1: (n,), with 1 for each hit: (n,)."""
     bins = (scores * BINS).long().clamp(max=BINS - 1)
     error = 0.0
     for place in range(BINS):
         inside = bins == place
         if inside.any():
             error += float((scores[inside].mean() - hits[inside].mean()).abs() * inside.sum())
-    return error / len(scores)
+    return error / max(1, len(scores))
 
 
-def fitted_scale(cosines: Tensor, labels: Sequence[tuple[str, ...]]) -> float:
-    """Return the logit scale with the least negative log-likelihood of "one of its labels"."""
-    own = torch.zeros_like(cosines)
-    for row, names in enumerate(labels):
-        own[row, [LABELS.index(name) for name in names]] = 1.0
+def fitted_scale(cosines: Tensor, ground: Tensor, labels: Sequence[tuple[str, ...]]) -> float:
+    """Return the logit scale with which the first tag by `threshold` is as often right as it says.
+
+    It has the least negative log-likelihood of "right" over the pictures that get a tag, those
+    without a label among them. Softmax cannot be right about both: its scores sum to one.
+
+    Args:
+        cosines: (n, 14). ground: (n, backgrounds).
+        labels: of each picture; may be empty.
+    """
+    best = cosines.amax(dim=1)
+    given = best >= ground.amax(dim=1)
+    tags = first_tags(cosines, LABELS)
+    hits = torch.tensor([float(tag in own) for tag, own in zip(tags, labels, strict=True)])
 
     def cost(scale: float) -> float:
-        shares = (scale * cosines).softmax(dim=1)
-        return float(-(shares * own).sum(dim=1).clamp(min=1e-9).log().mean())
+        margins = scale * best - (scale * ground).logsumexp(dim=1)
+        return float(functional.binary_cross_entropy_with_logits(margins[given], hits[given]))
 
     return float(min((step / 4 for step in range(4, 400)), key=cost))

@@ -1,93 +1,88 @@
-"""The training loop: it keeps an average of the weights and can resume after each epoch."""
+"""The training of head and text tower on features of the picture tower."""
 
 import copy
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import open_clip
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from training.augment import random_views
-from training.loss import Objective, Targets, TextBank
-from training.network import IMAGE_SIZE, normalise
+from training.names import Kinds
+from training.objective import Objective, log_crowding, log_prior, truth_of
+from training.prompts import LABELS, PER_LABEL, TextBank
+from training.synthetic import Rebuilt
+from training.texts import encode
+from training.tower import CLASSES
 
 PEAK_RATE = 2e-3
-WEIGHT_DECAY = 0.05
-WARMUP_EPOCHS = 2.0
-COOLDOWN_SHARE = 0.3  # share of the epochs in which the rate falls to zero
-AVERAGE_DECAY = 0.995  # per step; half-life 140 steps, a little over one epoch
+WEIGHT_DECAY = 0.1
+WARMUP_SHARE = 0.05
+COOLDOWN_SHARE = 0.5
+AVERAGE_DECAY = 0.98  # per step
 MAX_LOG_SCALE = math.log(100)  # as open_clip and the CLIP paper clamp it
+DROPPED = 0.25  # of a picture's feature; else training pictures are known by heart
+MOST_DETAIL = 1.0  # times the mean difference that detail makes; whole photos have more than ours
+FIRST_SCALE = 30.0  # of the logits; learnt from there
+# How often kinds are drawn. People, flowers and surfaces show none of the labels, and look as if.
+LOOKALIKE_WEIGHTS = {"people": 5.0, "flowers": 3.0, "surfaces": 4.0}
+DOG_WEIGHT = 0.5  # of ImageNet's 118 kinds of dog: else whatever is unknown is a dog
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """The settings of a training run."""
 
-    epochs: int
-    batch: int
+    steps: int
+    pictures: int  # per step
+    synthetic: int  # features of classes without pictures, per step
+    names: int  # per step
     seed: int
-    device: torch.device
-    bf16: bool  # autocast; only where the processor has it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TrainingSet:
-    """The training data: canvases (uint8), their sizes and their targets, row by row."""
+    """Features of the picture tower, several views of each picture.
 
-    canvas: Tensor
-    sizes: Tensor
-    targets: Targets
-
-
-def bf16_is_faster(model: open_clip.CLIP, device: torch.device) -> bool:
-    """Return whether a trial with autocast to bfloat16 was faster than one without.
-
-    It halves the time where the processor has bfloat16, and is far slower elsewhere.
+    features: float16, (views, n, width). kinds: int64, (n,).
+    detail: float32, (width,): what features gain, in the mean, from detail beyond 64 px.
+    has_detail: bool, (n,): whether the picture has such detail.
     """
-    trial = copy.deepcopy(model.visual).to(device, memory_format=torch.channels_last)
-    pixels = normalise(torch.randint(0, 255, (64, 3, IMAGE_SIZE, IMAGE_SIZE), device=device))
 
-    def seconds(*, enabled: bool) -> float:
-        best = math.inf
-        for _ in range(3):  # the first one is a warm-up
-            start = time.perf_counter()
-            with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-                features = trial(pixels)
-            loss = features.float().square().mean()
-            loss.backward()
-            loss.detach().item()  # waits for CUDA
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    return seconds(enabled=True) < seconds(enabled=False)
+    features: Tensor
+    kinds: Tensor
+    detail: Tensor
+    has_detail: Tensor
 
 
-def rate_at(progress: float, epochs: int) -> float:
-    """Return the learning rate after `progress` epochs: warm-up, plateau, linear cool-down.
-
-    With a plateau, unlike a cosine, a run can be prolonged, and the average of the weights is
-    already usable during it.
-    """
-    warmup = min(1.0, progress / WARMUP_EPOCHS)
-    cooldown = min(1.0, (epochs - progress) / (epochs * COOLDOWN_SHARE))
+def rate_at(step: int, steps: int) -> float:
+    """Return the learning rate: warm-up, plateau, linear cool-down."""
+    warmup = min(1.0, (step + 1) / (steps * WARMUP_SHARE))
+    cooldown = min(1.0, (steps - step) / (steps * COOLDOWN_SHARE))
     return PEAK_RATE * max(0.0, min(warmup, cooldown))
 
 
-def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
+def trained_parts(model: open_clip.CLIP) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained: all but the picture tower's trunk."""
+    return {
+        name: weight
+        for name, weight in model.named_parameters()
+        if not name.startswith("visual.trunk.")
+    }
+
+
+def optimizer_of(model: open_clip.CLIP) -> torch.optim.Optimizer:
     """Return AdamW, without decay of gains, biases and embeddings.
 
     With decay the embedding rows of tokens that do not occur would go to zero.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
-    for name, weight in model.named_parameters():
-        group = free if weight.ndim < 2 or "embedding" in name else decayed
-        group.append(weight)
+    for name, weight in trained_parts(model).items():
+        (free if weight.ndim < 2 or "embedding" in name else decayed).append(weight)
     groups = [
         {"params": decayed, "weight_decay": WEIGHT_DECAY},
         {"params": free, "weight_decay": 0.0},
@@ -95,97 +90,113 @@ def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98))
 
 
-class Trainer:
-    """A model in training, and all else that a checkpoint must hold.
+def label_rows(texts: Tensor) -> Tensor:
+    """Return the texts' features with the prompts of each label made one, as at run time."""
+    prompts = len(LABELS) * PER_LABEL
+    means = texts[:prompts].view(len(LABELS), PER_LABEL, -1).mean(dim=1)
+    return torch.cat([functional.normalize(means, dim=1), texts[prompts:]])
 
-    `average` is the exponential average of the weights; it is what is evaluated and shipped.
-    """
+
+def draw_weights(kinds: Kinds, counts: Tensor, plan: TrainingPlan) -> tuple[Tensor, Tensor]:
+    """Return the chance per step of a picture of each kind, and of a synthetic one: (kinds,)."""
+    looks = torch.tensor([LOOKALIKE_WEIGHTS.get(kind.lookalike, 1.0) for kind in kinds.kinds])
+    dogs = torch.tensor([DOG_WEIGHT if kind.labels == ("dog",) else 1.0 for kind in kinds.kinds])
+    real = looks * counts
+    synthetic = looks * dogs * (torch.arange(len(looks)) < CLASSES).float()
+    return real / real.sum() * plan.pictures, synthetic / synthetic.sum() * plan.synthetic
+
+
+class Trainer:
+    """A model in training; `average` is the mean of its late weights, which is shipped."""
 
     def __init__(
-        self, model: open_clip.CLIP, plan: TrainingPlan, bank: TextBank, objective: Objective
+        self,
+        model: open_clip.CLIP,
+        plan: TrainingPlan,
+        kinds: Kinds,
+        pictures: TrainingSet,
+        rebuilt: Rebuilt,
+        bank: TextBank,
     ) -> None:
-        self.plan = plan
-        self.model = model.to(plan.device, memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.model).eval().requires_grad_(requires_grad=False)
-        self.epoch = 0
-        self._steps = 0
-        self._bank = bank
-        self._objective = Objective(
-            objective.label_prior.to(plan.device),
-            objective.background_prior.to(plan.device),
-            objective.captions,
-        )
-        self._optimizer = optimizer_of(self.model)
+        self.plan, self.model, self._bank = plan, model, bank
+        self._pictures, self._rebuilt = pictures, rebuilt
+        self._draw = torch.Generator().manual_seed(plan.seed)
+        counts = torch.bincount(pictures.kinds, minlength=len(kinds.kinds)).float()
+        real, self._synthetic = draw_weights(kinds, counts, plan)
+        self._per_picture = (real / counts.clamp(min=1))[pictures.kinds]
+        truth = truth_of(kinds, kinds.texts())
+        drawn = real + self._synthetic
+        natural = counts.clone()
+        natural[kinds.drawn] = 0
+        crowding = log_crowding(truth, drawn, natural)
+        self._objective = Objective(truth, log_prior(truth, drawn), crowding)
+        with torch.no_grad():
+            model.logit_scale.fill_(math.log(FIRST_SCALE))
+        self._optimizer = optimizer_of(model)
+        self._averaged = {
+            name: weight.detach().clone() for name, weight in trained_parts(model).items()
+        }
 
-    def run_epoch(self, pictures: TrainingSet, on_step: Callable[[], None]) -> float:
-        """Train on all pictures once in random order; return the mean loss.
-
-        The order and the crops depend only on seed and epoch, so that a resumed run gives the same
-        result as an uninterrupted one.
-        """
-        draw = torch.Generator().manual_seed(self.plan.seed * 100_003 + self.epoch)
-        order = torch.randperm(len(pictures.canvas), generator=draw)
-        batches = order.split(self.plan.batch)[: len(order) // self.plan.batch]
+    def run(self, on_step: Callable[[float], None]) -> None:
+        """Train all steps; `on_step` gets each loss."""
         self.model.train()
-        total = 0.0
-        for number, places in enumerate(batches):
-            rate = rate_at(self.epoch + number / len(batches), self.plan.epochs)
+        cast("Any", self.model.visual).trunk.eval()
+        for step in range(self.plan.steps):
             for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            total += self._step(pictures, places, draw)
-            on_step()
-        self.epoch += 1
-        return total / len(batches)
+                group["lr"] = rate_at(step, self.plan.steps)
+            on_step(self._step(step))
 
-    def _step(self, pictures: TrainingSet, places: Tensor, draw: torch.Generator) -> float:
-        device = self.plan.device
-        canvas = pictures.canvas[places].to(device)
-        views, mix = random_views(canvas, pictures.sizes[places], IMAGE_SIZE, draw)
-        targets = pictures.targets.rows(places).to(device).mixed(mix)
-        texts = self._bank.draw(draw).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.bf16):
-            image = self.model.encode_image(normalise(views), normalize=True)
-        # float32: at width 64 autocast's casts cost more than bfloat16 saves (51 and 70 ms)
-        text = self.model.encode_text(texts, normalize=True)
-        logits = self.model.logit_scale.exp() * image.float() @ text.float().T
-        loss = self._objective.loss(logits, targets)
+    @property
+    def average(self) -> open_clip.CLIP:
+        """Return a copy of the model with the averaged weights, in evaluation mode."""
+        model = copy.deepcopy(self.model).eval()
+        with torch.no_grad():
+            for name, weight in trained_parts(model).items():
+                weight.copy_(self._averaged[name])
+        return model
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        """Return features and kinds of a step's real and synthetic pictures."""
+        chosen = torch.multinomial(
+            self._per_picture, self.plan.pictures, replacement=True, generator=self._draw
+        )
+        views = torch.randint(len(self._pictures.features), (len(chosen),), generator=self._draw)
+        classes = torch.multinomial(
+            self._synthetic, self.plan.synthetic, replacement=True, generator=self._draw
+        )
+        features = self._pictures.features[views, chosen].float()
+        features = self._detailed(features, self._pictures.has_detail[chosen])
+        return (
+            torch.cat([features, self._rebuilt.draw(classes, self._draw)]),
+            torch.cat([self._pictures.kinds[chosen], classes]),
+        )
+
+    def _detailed(self, features: Tensor, has_detail: Tensor) -> Tensor:
+        """Return features with a random amount of detail, so that it tells nothing.
+
+        Half of the pictures have 64 px, among them nearly all of food, cars, the military and of
+        people without a label; sport has more: else a sharp photo of a person would be sport.
+        """
+        amount = torch.rand(len(features), 1, generator=self._draw) * MOST_DETAIL
+        amount = torch.where(has_detail[:, None], -amount.clamp(max=1), amount)
+        return (features + amount * self._pictures.detail).clamp(min=0)
+
+    def _step(self, step: int) -> float:
+        features, kinds = self._batch()
+        kept = torch.rand(features.shape, generator=self._draw) >= DROPPED
+        features = features * kept / (1 - DROPPED)
+        pictures = functional.normalize(cast("Any", self.model.visual).head(features), dim=1)
+        tokens, chosen = self._bank.draw(self.plan.names, self._draw)
+        texts = label_rows(encode(self.model, tokens))
+        logits = self.model.logit_scale.exp() * pictures @ texts.T
+        loss = self._objective.loss(logits, kinds, chosen)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        nn.utils.clip_grad_norm_([*trained_parts(self.model).values()], 5.0)
         self._optimizer.step()
         with torch.no_grad():
             self.model.logit_scale.clamp_(0, MAX_LOG_SCALE)
-        self._update_average()
+            kept = min(AVERAGE_DECAY, (1 + step) / (10 + step))
+            for name, weight in trained_parts(self.model).items():
+                self._averaged[name].lerp_(weight.detach(), 1 - kept)
         return float(loss.detach())
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        self._steps += 1
-        decay = min(AVERAGE_DECAY, (1 + self._steps) / (10 + self._steps))
-        own, kept = self.model.state_dict(), self.average.state_dict()
-        for name, value in kept.items():
-            if value.is_floating_point():
-                value.lerp_(own[name], 1 - decay)
-            else:
-                value.copy_(own[name])
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint; it replaces the earlier one only when it is complete."""
-        state: dict[str, Any] = {
-            "epoch": self.epoch,
-            "steps": self._steps,
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-        }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(path)
-
-    def load(self, path: Path) -> None:
-        """Load a checkpoint."""
-        state = torch.load(path, map_location=self.plan.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self._steps = state["epoch"], state["steps"]

@@ -1,42 +1,62 @@
-"""Measurements for the model card, on the held-out pictures and the demo photos."""
+"""Measurements for the model card, on the held-out pictures and on whole photos."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
 from torch import Tensor
 
 from training.evaluate import (
-    PICTURED,
     accuracy,
+    background_features,
     calibration_error,
     first_tags,
     fitted_scale,
     hit_rows,
     image_features,
     label_features,
+    name_features,
+    scores_of,
 )
 from training.export import ModelQuality, load_model, weights_digest
-from training.network import tokenizer
-from training.pictures import DemoPhoto, Pixels
-from training.prompts import LABELS
+from training.names import Kinds
+from training.pictures import Pixels
+from training.prompts import LABELS, PICTURED
+
+SURE = 0.8  # a score above it is relied on
+WORD_PICTURES = 1500  # drawn from the held-out ones, for the figures about words
+
+
+@dataclass(frozen=True, slots=True)
+class WholePhotos:
+    """Full-size photos, none of which was trained on or tuned by.
+
+    views: uint8, (photos, size, size, 3). labels: of each; empty: none is known or none applies.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[tuple[str, ...], ...]
+    views: Pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Pictures that the model has not seen, with their labels.
+    """Pictures that the model has not seen.
 
-    views: uint8, (n, size, size, 3), held-out pictures that have labels.
-    demo_views: uint8, (photos, size, size, 3), full-size photos; may be none.
+    views: uint8, (n, size, size, 3), held-out pictures with their labels (may be none) and kinds.
+    photos: full-size ones with labels. demo: the twelve of the demo.
     """
 
     views: Pixels
     labels: tuple[tuple[str, ...], ...]
-    photos: tuple[DemoPhoto, ...]
-    demo_views: Pixels
+    kinds: tuple[int, ...]
+    known: Kinds
+    photos: WholePhotos
+    demo: WholePhotos
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,68 +68,55 @@ class ModelOrigin:
     settings: Mapping[str, str]
 
 
-def cosines_of(model: open_clip.CLIP, views: Pixels, *, ensemble: bool = True) -> Tensor:
-    """Return cosines of each picture and each label's prompts: float32, (n, 14), on the CPU."""
-    texts = label_features(model, tokenizer(), ensemble=ensemble)
-    return (image_features(model, views) @ texts.T).cpu()
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A written model's vectors: of the held-out pictures, the labels and the background."""
+
+    model: open_clip.CLIP
+    images: Tensor
+    labels: Tensor
+    ground: Tensor
 
 
-def best_scale(model: open_clip.CLIP, trial: Trial) -> float:
-    """Return the logit scale that fits the first half of the held-out pictures."""
-    cosines = cosines_of(model, trial.views)
-    return fitted_scale(cosines[::2], trial.labels[::2])
-
-
-def epoch_report(model: open_clip.CLIP, trial: Trial) -> str:
-    """Return the line after an epoch: macro accuracies and hits among the demo photos."""
-    cosines = cosines_of(model, trial.views)
-    among_10 = accuracy(cosines, trial.labels, PICTURED).macro
-    among_14 = accuracy(cosines, trial.labels, LABELS).macro
-    hits, photos, _ = demo_result(model, trial)
-    return f"macro of 10 {among_10:.4f}, of 14 {among_14:.4f}, demo photos {hits}/{photos}"
-
-
-def demo_result(model: open_clip.CLIP, trial: Trial) -> tuple[int, int, dict[str, str]]:
-    """Return how many labelled photos have a right first tag (of 14), their number, the misses."""
-    places = [place for place, photo in enumerate(trial.photos) if photo.labels]
-    if not places:
-        return 0, 0, {}
-    tags = first_tags(cosines_of(model, trial.demo_views[places]), LABELS)
-    misses = {
-        trial.photos[place].path.name: tag
-        for place, tag in zip(places, tags, strict=True)
-        if tag not in trial.photos[place].labels
-    }
-    return len(places) - len(misses), len(places), misses
-
-
-def measure(folder: Path, trial: Trial, origin: ModelOrigin) -> ModelQuality:
-    """Load the exported folder as the run time does; return its measurements."""
+def see(folder: Path, trial: Trial) -> Seen:
+    """Return what the written model, loaded as at run time, sees of the held-out pictures."""
     model = load_model(folder)
-    cosines = cosines_of(model, trial.views)
-    of_10 = accuracy(cosines, trial.labels, PICTURED)
-    of_14 = accuracy(cosines, trial.labels, LABELS)
-    single = accuracy(cosines_of(model, trial.views, ensemble=False), trial.labels, PICTURED)
-    main = accuracy(cosines, [labels[:1] for labels in trial.labels], PICTURED)
-    scale = float(model.logit_scale.detach().exp())
-    unseen, hits = cosines[1::2], hit_rows(cosines, trial.labels)[1::2]
-    demo_hits, demo_photos, demo_misses = demo_result(model, trial)
+    images = image_features(model, trial.views)
+    return Seen(model, images, label_features(model), background_features(model))
+
+
+def best_scale(seen: Seen, trial: Trial) -> float:
+    """Return the logit scale that fits the first half of the held-out pictures."""
+    half = seen.images[::2]
+    return fitted_scale(half @ seen.labels.T, half @ seen.ground.T, trial.labels[::2])
+
+
+def measure(
+    folder: Path, seen: Seen, trial: Trial, scale: float, origin: ModelOrigin
+) -> ModelQuality:
+    """Return the measurements of a written model with this logit scale."""
+    model = seen.model
+    places = [place for place, labels in enumerate(trial.labels) if labels]
+    labelled = [trial.labels[place] for place in places]
+    cosines = seen.images[places] @ seen.labels.T
+    of_10, of_14 = (accuracy(cosines, labelled, among) for among in (PICTURED, LABELS))
+    single = seen.images[places] @ label_features(model, ensemble=False).T
+    main = accuracy(cosines, [labels[:1] for labels in labelled], PICTURED)
     return ModelQuality(
         macro_10=of_10.macro,
         macro_14=of_14.macro,
-        macro_10_single=single.macro,
+        macro_10_single=accuracy(single, labelled, PICTURED).macro,
         macro_10_main=main.macro,
         per_label=of_10.per_label,
         per_label_14=of_14.per_label,
-        held_out={name: _count(trial.labels, name) for name in PICTURED},
+        held_out={name: sum(name in own for own in labelled) for name in PICTURED},
         confusion=_nested(of_10.confusion),
         learned_scale=origin.learned_scale,
         fitted_scale=scale,
-        ece_before=calibration_error(unseen, hits, origin.learned_scale),
-        ece_after=calibration_error(unseen, hits, scale),
-        demo_hits=demo_hits,
-        demo_photos=demo_photos,
-        demo_misses=demo_misses,
+        trust=_trust(seen, trial, scale),
+        words=_words(seen, trial, scale),
+        photos=_photos(trial.photos, seen, scale),
+        demo=_photos(trial.demo, seen, scale),
         trained_on=origin.trained_on,
         parameters=sum(weight.numel() for weight in model.parameters()),
         weights_sha256=weights_digest(folder),
@@ -117,8 +124,66 @@ def measure(folder: Path, trial: Trial, origin: ModelOrigin) -> ModelQuality:
     )
 
 
-def _count(labels: Sequence[tuple[str, ...]], name: str) -> int:
-    return sum(name in own for own in labels)
+def _trust(seen: Seen, trial: Trial, scale: float) -> dict[str, dict[str, float]]:
+    """Return how far scores can be relied on, for both ways to score.
+
+    Calibration errors are those of the half that the scale was not fitted on.
+    """
+    result = {}
+    none = torch.tensor([not labels for labels in trial.labels])
+    other_half = torch.arange(len(none)) % 2 == 1
+    for how in ("softmax", "threshold"):
+        scores = scores_of(seen.images, seen.labels, seen.ground, scale, how)
+        hits, best = hit_rows(scores, trial.labels), scores.amax(dim=1)
+        given = best > 0
+        labelled, measured = ~none & other_half, given & other_half
+        result[how] = {
+            "ece_labelled": calibration_error(best[labelled & given], hits[labelled & given]),
+            "ece_all": calibration_error(best[measured], hits[measured]),
+            "none": int(none.sum()),
+            "none_sure": float((best[none] > SURE).float().mean()),
+            "none_tagged": float(given[none].float().mean()),
+            "first_right": float(hits[~none].mean()),
+        }
+    return result
+
+
+def _words(seen: Seen, trial: Trial, scale: float) -> dict[str, float]:
+    """Return how often the best of all names is true of a picture: its class or a group of it."""
+    names = trial.known.texts()
+    vectors = name_features(seen.model, names)
+    draw = torch.Generator().manual_seed(1)
+    chosen = torch.randperm(len(trial.kinds), generator=draw)[:WORD_PICTURES].tolist()
+    images = seen.images[chosen]
+    cosines = images @ vectors.T
+    best = cosines.topk(5, dim=1).indices.tolist()
+    ground = (scale * images @ seen.ground.T).logsumexp(dim=1)
+    over = (scale * cosines > ground[:, None]).sum(dim=1).float()
+    counts = dict.fromkeys(("first", "exact_first", "among_5", "exact_among_5"), 0)
+    for place, ranked in zip(chosen, best, strict=True):
+        kind = trial.known.kinds[trial.kinds[place]]
+        exact = [names[at] in kind.names for at in ranked]
+        true = [names[at] in kind.names or names[at] in kind.groups for at in ranked]
+        hits = true[0], exact[0], any(true), any(exact)
+        counts = {key: counts[key] + hit for key, hit in zip(counts, hits, strict=True)}
+    shares = {key: count / len(chosen) for key, count in counts.items()}
+    return {"names": len(names), **shares, "over_background": float(over.mean())}
+
+
+def _photos(photos: WholePhotos, seen: Seen, scale: float) -> dict[str, dict[str, Any]]:
+    """Return each photo's labels and its first tag with its score, for both ways to score."""
+    images = image_features(seen.model, photos.views)
+    result: dict[str, dict[str, Any]] = {
+        name: {"labels": list(labels)}
+        for name, labels in zip(photos.names, photos.labels, strict=True)
+    }
+    for how in ("softmax", "threshold"):
+        scores = scores_of(images, seen.labels, seen.ground, scale, how)
+        tags = first_tags(scores, LABELS)
+        for name, tag, row in zip(photos.names, tags, scores, strict=True):
+            best = round(float(row.max()), 3)
+            result[name][how] = [tag, best] if best else []
+    return result
 
 
 def _nested(confusion: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
@@ -134,3 +199,17 @@ def _versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "open_clip": str(open_clip.__version__),
     }
+
+
+def misses(photos: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the labelled photos whose first tag by softmax is none of their labels."""
+    return {
+        name: photo["softmax"][0]
+        for name, photo in photos.items()
+        if photo["labels"] and photo["softmax"][0] not in photo["labels"]
+    }
+
+
+def labelled_count(photos: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return the number of photos that have labels."""
+    return sum(bool(photo["labels"]) for photo in photos.values())

@@ -1,4 +1,4 @@
-"""The architecture of the demo model."""
+"""The architecture of the bundled model."""
 
 import warnings
 from typing import Any, cast
@@ -6,16 +6,19 @@ from typing import Any, cast
 import open_clip
 import torch
 
-IMAGE_SIZE = 96
+from training.tower import TRUNK, Pretrained
+
+IMAGE_SIZE = 160
 CONTEXT_LENGTH = 16
 MODEL_CFG: dict[str, Any] = {  # JSON, as open_clip reads it
-    "embed_dim": 128,
+    "embed_dim": 192,
     "vision_cfg": {
         "image_size": IMAGE_SIZE,
-        "timm_model_name": "resnet10t",
+        "timm_model_name": TRUNK,
         "timm_model_pretrained": False,
         "timm_pool": "avg",
-        "timm_proj": "linear",
+        "timm_proj": "mlp",
+        "timm_proj_bias": True,
     },
     "text_cfg": {
         "context_length": CONTEXT_LENGTH,
@@ -28,24 +31,26 @@ MODEL_CFG: dict[str, Any] = {  # JSON, as open_clip reads it
 PREPROCESS_CFG: dict[str, Any] = {
     "size": IMAGE_SIZE,
     "mode": "RGB",
-    "mean": [0.48145466, 0.4578275, 0.40821073],
-    "std": [0.26862954, 0.26130258, 0.27577711],
+    "mean": [0.5, 0.5, 0.5],  # the tower's own, not OpenAI's
+    "std": [0.5, 0.5, 0.5],
     "interpolation": "bicubic",
     "resize_mode": "shortest",
     "fill_color": 0,
 }
 
 
-def build(name: str | None = None) -> open_clip.CLIP:
-    """Return the untrained model, float32 on the CPU. `name`: another timm network, for trials."""
-    vision = dict(MODEL_CFG["vision_cfg"])
-    if name:
-        vision["timm_model_name"] = name
+def build(tower: Pretrained | None = None) -> open_clip.CLIP:
+    """Return the model, float32 on the CPU: untrained but for the picture tower, where given."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return open_clip.CLIP(
-            embed_dim=MODEL_CFG["embed_dim"], vision_cfg=vision, text_cfg=MODEL_CFG["text_cfg"]
+        model = open_clip.CLIP(
+            embed_dim=MODEL_CFG["embed_dim"],
+            vision_cfg=MODEL_CFG["vision_cfg"],
+            text_cfg=MODEL_CFG["text_cfg"],
         )
+    if tower is not None:
+        cast("Any", model.visual).trunk.load_state_dict(tower.trunk.state_dict())
+    return model
 
 
 def tokenizer() -> open_clip.SimpleTokenizer:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,6 @@ Pixels = npt.NDArray[np.uint8]
 
 INDEX_NAME = "photos-train.csv"
 DEMO_INDEX_NAME = "photos-demo.csv"
-# px. Half of the pictures have 64 and the others 96, and hardly one of the latter shows food, a car
-# or a soldier: at their full size the model would learn labels from sharpness alone.
-SHORT_SIDE = 64
-CANVAS_SIDE = 96  # px; a 4:3 picture of SHORT_SIDE fits, longer ones are cut at the middle
 HELD_OUT_PARTS = 5  # one fifth is never used for training
 
 
@@ -39,6 +35,7 @@ class LabelledPicture:
     source_class: str
     caption: str
     words: tuple[str, ...]
+    short_side: int = 64  # px
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +44,6 @@ class DemoPhoto:
 
     path: Path
     labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PixelStore:
-    """The decoded pixels of all pictures.
-
-    canvas: uint8, (n, CANVAS_SIDE, CANVAS_SIDE, 3); a picture lies in the upper left corner.
-    sizes: int64, (n, 2): height and width of the picture on its canvas.
-    views: uint8, (n, size, size, 3): the model's input at run time.
-    """
-
-    canvas: Pixels
-    sizes: npt.NDArray[np.int64]
-    views: Pixels
 
 
 def split_cell(cell: str) -> tuple[str, ...]:
@@ -88,6 +71,7 @@ def read_index(folder: Path) -> tuple[LabelledPicture, ...]:
                 source_class=row["source_class"],
                 caption=row["caption"],
                 words=split_cell(row["words"]),
+                short_side=min(int(row["width"]), int(row["height"])),
             )
             for row in csv.DictReader(lines)
         )
@@ -120,63 +104,25 @@ def view_of(image: Image.Image, size: int) -> Pixels:
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
-def demo_view(photo: DemoPhoto, size: int) -> Pixels:
-    """Return the model's view of a full-size photo, turned upright by its EXIF orientation."""
-    with Image.open(photo.path) as image:
-        return view_of(ImageOps.exif_transpose(image), size)
-
-
-def demo_views(photos: Sequence[DemoPhoto], size: int) -> Pixels:
-    """Return the model's views of all demo photos; uint8, (photos, size, size, 3)."""
-    views = np.zeros((len(photos), size, size, 3), np.uint8)
-    for place, photo in enumerate(photos):
-        views[place] = demo_view(photo, size)
+def photo_views(paths: Sequence[Path], size: int) -> Pixels:
+    """Return the model's views of whole photos, turned upright: uint8, (photos, size, size, 3)."""
+    views = np.zeros((len(paths), size, size, 3), np.uint8)
+    for place, path in enumerate(paths):
+        with Image.open(path) as image:
+            views[place] = view_of(ImageOps.exif_transpose(image), size)
     return views
 
 
-def canvas_of(image: Image.Image) -> Pixels:
-    """Return a picture that fits the canvas: shorter side at most SHORT_SIDE, cut to its middle."""
-    rgb = image.convert("RGB")
-    scale = min(1.0, SHORT_SIDE / min(rgb.size))
-    width, height = (max(1, round(side * scale)) for side in rgb.size)
-    if scale < 1:
-        rgb = rgb.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = max(0, (width - CANVAS_SIDE) // 2), max(0, (height - CANVAS_SIDE) // 2)
-    right, bottom = min(width, left + CANVAS_SIDE), min(height, top + CANVAS_SIDE)
-    return np.asarray(rgb.crop((left, top, right, bottom)))
-
-
-def _contents(folder: Path, pictures: Sequence[LabelledPicture]) -> Iterable[bytes]:
+def read_images(folder: Path, pictures: Sequence[LabelledPicture]) -> Iterator[Image.Image]:
+    """Yield the pictures as RGB, one after the other."""
     shards = {name: zipfile.ZipFile(folder / name) for name in {p.shard for p in pictures}}
     try:
         for picture in pictures:
-            yield shards[picture.shard].read(picture.file)
+            with Image.open(io.BytesIO(shards[picture.shard].read(picture.file))) as image:
+                yield image.convert("RGB")
     finally:
         for shard in shards.values():
             shard.close()
-
-
-def decode_all(
-    folder: Path,
-    pictures: Sequence[LabelledPicture],
-    *,
-    size: int,
-    on_picture: Callable[[], None],
-) -> PixelStore:
-    """Return all pictures decoded; `on_picture` is called after each."""
-    count = len(pictures)
-    canvas = np.zeros((count, CANVAS_SIDE, CANVAS_SIDE, 3), np.uint8)
-    sizes = np.zeros((count, 2), np.int64)
-    views = np.zeros((count, size, size, 3), np.uint8)
-    for place, content in enumerate(_contents(folder, pictures)):
-        with Image.open(io.BytesIO(content)) as image:
-            pixels = canvas_of(image)
-            views[place] = view_of(image, size)
-        height, width = pixels.shape[:2]
-        canvas[place, :height, :width] = pixels
-        sizes[place] = height, width
-        on_picture()
-    return PixelStore(canvas, sizes, views)
 
 
 def held_out(groups: Sequence[str]) -> npt.NDArray[np.bool_]:

@@ -60,6 +60,8 @@ class TorchTowers:
     def __init__(self, settings: TaggingSettings) -> None:
         import torch
 
+        from core.vision.engines.norm_folding import folded  # imports torch
+
         self._torch = torch
         if settings.torch_threads:
             _set_threads(settings.torch_threads)
@@ -76,6 +78,8 @@ class TorchTowers:
         bias = getattr(self._model, "logit_bias", None)
         self.logit_bias = None if bias is None else float(bias.detach())
         self._config: dict[str, Any] = self._model.visual.preprocess_cfg
+        # after the hash: the weights keep their identity
+        self._model.visual = folded(self._model.visual, self._config["size"])
         self._place(self.device, self.precision)
         self.dim = int(self.encode_texts(["a photo"]).shape[1])
 

@@ -38,6 +38,10 @@ class HealthReport(Output):
     loaded_models: tuple[RunningModel, ...] = Field(
         description="What tagging processes run with at present; empty where none has reported."
     )
+    unknown_labels: tuple[str, ...] = Field(
+        description="Of the default labels, those that the bundled model cannot know. Empty with"
+        " any other model."
+    )
     checks: dict[str, Check]
     roles: dict[str, RoleHealth] = Field(
         description="How the processes of each role are, as they said themselves. The archive is"

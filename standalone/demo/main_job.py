@@ -123,6 +123,7 @@ def _demo(wish: Wish, plan: StandalonePlan, supervisor: Supervisor, clock: Stopw
     with ArchiveClient(supervisor.ingress_url, access.key, plan.certificate, check) as archive:
         archive.wait_until_ready(READY_TIMEOUT_S)
         clock.say("the archive takes requests; sending photos")
+        _say_unknown(archive, clock)
         worked, words = _main_job(archive, access, plan, wish, clock)
     showing.show_processes(clock.console, supervisor)
     if wish.once:
@@ -135,6 +136,13 @@ def _demo(wish: Wish, plan: StandalonePlan, supervisor: Supervisor, clock: Stopw
         showing.show_ways_in(clock.console, supervisor.ingress_url, link, shell_file)
         supervisor.wait()
     return 0 if worked else 1
+
+
+def _say_unknown(archive: ArchiveClient, clock: Stopwatch) -> None:
+    """Say which labels the model cannot know: only the bundled one has such."""
+    unknown = archive.get("/health")["unknown_labels"]
+    if unknown:
+        clock.say(f"this model does not know {', '.join(unknown)}: no photo gets these tags")
 
 
 def _plan(wish: Wish) -> StandalonePlan:

@@ -127,6 +127,6 @@ def _chosen_settings() -> frozenset[str]:
     """
     return frozenset(
         variables(type(group))[name]
-        for group in (load(EgressSettings), load(IngressSettings))
+        for group in (load(EgressSettings), load(IngressSettings), load(TaggingSettings))
         for name in group.model_fields_set
     )

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from standalone.supervision.model_choice import DEMO_MODEL
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
@@ -81,6 +83,8 @@ def common_environment(
         "EGRESS_ALLOWED_HOSTS": "localhost,127.0.0.0/8,::1/128",
         "EGRESS_ALLOWED_PORTS": "80,443,1024-65535",
         "INGRESS_LIT_HTML": str(shared.lit_html),
+        # The bundled model knows few labels. "No tag" is an answer only by threshold.
+        **({"TAGGING_SCORING": "threshold"} if shared.tagging_model == DEMO_MODEL else {}),
     }
     return {
         **{name: value for name, value in inherited.items() if not _leads_to_servers(name)},

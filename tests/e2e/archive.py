@@ -303,6 +303,8 @@ def _started(
 def plan_at(home: Path, photos: Path, settings: Mapping[str, str]) -> StandalonePlan:
     """Return the plan of an archive; its key is the home's, where that has one."""
     port = first_port() + 2 * PORTS_PER_SESSION
+    # Every photo has tags, as with other models; what the bundled one does alone has its own tests.
+    told = {"TAGGING_SCORING": "softmax", **settings}
     return StandalonePlan(
         settings=StandaloneSettings(
             home=home,
@@ -315,8 +317,8 @@ def plan_at(home: Path, photos: Path, settings: Mapping[str, str]) -> Standalone
         model=ModelChoice(os.environ.get(MODEL_VARIABLE, "demo"), "for tests"),
         secrets_key=_secrets_key(home),
         archive_roots=f"photos={photos}",
-        inherited={**inherited(), **settings},
-        chosen=frozenset(settings),
+        inherited={**inherited(), **told},
+        chosen=frozenset(told),
     )
 
 

@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from core.errors import PhotoTaggerError
 from core.storage.stream import heartbeats
+from core.vision.demo_card import is_demo
 from ingress.dependencies import Health
 from ingress.models.health import Check, HealthReport, RunningModel
 from ingress.models.page.pipeline import RoleHealth
@@ -36,10 +37,16 @@ async def health(call: Call) -> Response:
         version=call.deps.version,
         model=call.deps.model,
         loaded_models=models,
+        unknown_labels=_unknown(call, models),
         checks=checks,
         roles=roles,
     )
     return json_response(document, HTTPStatus.OK if can_accept else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _unknown(call: Call, models: tuple[RunningModel, ...]) -> tuple[str, ...]:
+    names = [one.model for one in models] or [call.deps.model]
+    return tuple(sorted(call.deps.facts.unseen)) if any(map(is_demo, names)) else ()
 
 
 async def live(call: Call) -> Response:

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from training.evaluate import (
-    PICTURED,
     accuracy,
     calibration_error,
     first_tags,
     fitted_scale,
     hit_rows,
+    scores_of,
 )
-from training.prompts import LABELS
+from training.prompts import BACKGROUND, LABELS, PICTURED
 
 
 def rows(*tags: str) -> torch.Tensor:
@@ -48,13 +48,10 @@ def test_labels_outside_the_choice_are_not_elected() -> None:
 
 
 def test_scores_that_say_how_often_they_are_right_have_no_calibration_error() -> None:
-    cosines = torch.zeros(1000, len(LABELS))
-    cosines[:, 0] = 1.0
-    score = float((3.0 * cosines[0]).softmax(0).max())
-    hits = (torch.arange(1000) < score * 1000).float()
+    hits = (torch.arange(1000) < 600).float()
 
-    assert calibration_error(cosines, hits, 3.0) < 0.01
-    assert calibration_error(cosines, hits, 30.0) > 0.3
+    assert calibration_error(torch.full((1000,), 0.6), hits) < 0.01
+    assert calibration_error(torch.full((1000,), 0.9), hits) == pytest.approx(0.3, abs=1e-5)
 
 
 def test_the_fitted_scale_is_low_for_guesses_and_high_for_knowledge() -> None:
@@ -62,9 +59,29 @@ def test_the_fitted_scale_is_low_for_guesses_and_high_for_knowledge() -> None:
     right = rows(*(names[0] for names in labels))
     half_wrong = right.clone()
     half_wrong[::2] = half_wrong[::2].roll(3, dims=1)
+    ground = torch.full((140, len(BACKGROUND)), 0.2)
 
-    assert fitted_scale(half_wrong, labels) < fitted_scale(right, labels) / 2
+    assert fitted_scale(half_wrong, ground, labels) < fitted_scale(right, ground, labels) / 2
 
 
-def test_hits_are_counted_among_all_fourteen() -> None:
+def test_the_scale_is_fitted_on_pictures_without_a_label_too() -> None:
+    labels: list[tuple[str, ...]] = [("cat",)] * 20
+    cosines, ground = rows(*["cat"] * 20), torch.full((20, len(BACKGROUND)), 0.1)
+    misled = fitted_scale(rows(*["cat"] * 40), ground.repeat(2, 1), [*labels, *[()] * 20])
+
+    assert misled < fitted_scale(cosines, ground, labels)
+
+
+def test_a_first_tag_that_is_not_given_is_no_hit() -> None:
     assert hit_rows(rows("party", "cat"), [("cat",), ("cat", "dog")]).tolist() == [0.0, 1.0]
+    assert hit_rows(torch.zeros(1, len(LABELS)), [(LABELS[0],)]).tolist() == [0.0]
+
+
+def test_by_threshold_a_picture_near_the_background_gets_no_tag() -> None:
+    axes = torch.eye(len(LABELS) + len(BACKGROUND))
+    labels, ground = axes[: len(LABELS)], axes[len(LABELS) :]
+
+    given = scores_of(torch.stack([labels[0], ground[0]]), labels, ground, 20.0, "threshold")
+
+    assert given[0, 0] > 0.9
+    assert (given[1] == 0).all()

