@@ -1,8 +1,8 @@
 """The archive of a home that runs: found by what its terminal was told, or by env.sh."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STANDALONE_HOME", str(tmp_path))
     monkeypatch.delenv("DATABASE_URL", raising=False)
 
-    @contextmanager
-    def runs(**_: object) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    def runs(**_: object) -> AbstractContextManager[tuple[Path, Mapping[str, str]]]:
         raise resting._Runs("in use")
-        yield
 
     monkeypatch.setattr(resting, "at_rest", runs)
     return tmp_path
