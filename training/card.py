@@ -9,7 +9,7 @@ from training.confusion import confusion_svg
 from training.export import CARD_NAME, ModelQuality
 from training.measure import WORD_PICTURES, labelled_count, misses
 from training.network import CONTEXT_LENGTH, MODEL_CFG, PREPROCESS_CFG
-from training.prompts import LABELS, PICTURED, PROMPTS, WITHOUT_PICTURES
+from training.words.prompts import LABELS, PICTURED, PROMPTS, WITHOUT_PICTURES
 
 PICTURE_NAME = "confusion.svg"
 SOURCES_NAME = "sources.csv"
@@ -35,8 +35,8 @@ LIMITS = """## What it cannot know
 - It sees {size} x {size} pixels of the middle of the photo. Small things, text and faces are lost.
 - Softmax elects a label for any photo. Use `threshold`, with which "no tag" is an answer, as the
   demo does.
-- Names outside of its vocabulary ({names} nouns, `training/names.py`) have no meaning for its text
-  tower, and texts are cut to {context} tokens. English only.
+- Names outside of its vocabulary ({names} nouns, `training/words/names.py`) have no meaning for its
+  text tower, and texts are cut to {context} tokens. English only.
 - The sources are what was at hand: mostly European and American scenes of before 2015.
 
 Not for decisions about people, not for surveillance, not for moderation; no figure here carries

@@ -28,12 +28,12 @@ from training.features import FeaturePass, ViewFeatures
 from training.fit import Trainer, TrainingPlan
 from training.material import Material, free_photos, split, trial_of, whole_photos
 from training.measure import ModelOrigin, best_scale, measure, see
-from training.names import kinds_of
 from training.network import build, tokenizer
 from training.pictures import read_index
-from training.prompts import TextBank
-from training.synthetic import rebuild
 from training.tower import Pretrained, find_weights, pretrained
+from training.words.names import kinds_of
+from training.words.prompts import TextBank
+from training.words.synthetic import rebuild
 
 DRAWN = 600  # surfaces drawn by the program
 DETAILED = 600  # pictures by which the effect of detail is measured

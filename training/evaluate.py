@@ -13,8 +13,8 @@ from core.vision import scoring
 from core.vision.clip import DEFAULT_TEMPLATES
 from training.network import normalise, tokenizer
 from training.pictures import Pixels
-from training.prompts import BACKGROUND, LABELS, PICTURED, PROMPTS
-from training.texts import encode
+from training.words.prompts import BACKGROUND, LABELS, PICTURED, PROMPTS
+from training.words.texts import encode
 
 BATCH = 64
 BINS = 15  # bins of the calibration error, as in Guo et al. 2017

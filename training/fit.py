@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.names import Kinds
 from training.objective import Objective, log_crowding, log_prior, truth_of
-from training.prompts import LABELS, PER_LABEL, TextBank
-from training.synthetic import Rebuilt
-from training.texts import encode
 from training.tower import CLASSES
+from training.words.names import Kinds
+from training.words.prompts import LABELS, PER_LABEL, TextBank
+from training.words.synthetic import Rebuilt
+from training.words.texts import encode
 
 PEAK_RATE = 2e-3
 WEIGHT_DECAY = 0.1

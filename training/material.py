@@ -15,7 +15,6 @@ from training.copies import copy_pairs, group_names
 from training.features import Features, Floats
 from training.fit import TrainingSet
 from training.measure import Trial, WholePhotos
-from training.names import Kinds
 from training.network import IMAGE_SIZE
 from training.pictures import (
     LabelledPicture,
@@ -26,6 +25,7 @@ from training.pictures import (
     read_images,
     view_of,
 )
+from training.words.names import Kinds
 
 PHOTOS_FOLDER = "photos-demo"  # beside the training folder; only measured on
 

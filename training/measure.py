@@ -23,9 +23,9 @@ from training.evaluate import (
     scores_of,
 )
 from training.export import ModelQuality, load_model, weights_digest
-from training.names import Kinds
 from training.pictures import Pixels
-from training.prompts import LABELS, PICTURED
+from training.words.names import Kinds
+from training.words.prompts import LABELS, PICTURED
 
 SURE = 0.8  # a score above it is relied on
 WORD_PICTURES = 1500  # drawn from the held-out ones, for the figures about words

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.names import Kinds
-from training.prompts import BACKGROUND, LABELS, WITHOUT_PICTURES
+from training.words.names import Kinds
+from training.words.prompts import BACKGROUND, LABELS, WITHOUT_PICTURES
 
 CHOICE_WEIGHT = 4.0  # softmax over the labels
 NONE_WEIGHT = 5.0  # the same, for a picture without a label: no label may win

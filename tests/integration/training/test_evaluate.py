@@ -11,7 +11,7 @@ from training.evaluate import (
     hit_rows,
     scores_of,
 )
-from training.prompts import BACKGROUND, LABELS, PICTURED
+from training.words.prompts import BACKGROUND, LABELS, PICTURED
 
 
 def rows(*tags: str) -> torch.Tensor:

@@ -23,12 +23,12 @@ from training.export import (
 )
 from training.fit import Trainer, TrainingPlan, TrainingSet
 from training.measure import ModelOrigin, Trial, WholePhotos, best_scale, measure, see
-from training.names import kinds_of
 from training.network import IMAGE_SIZE, build, tokenizer
 from training.pictures import LabelledPicture, read_index
-from training.prompts import LABELS, PICTURED, TextBank
-from training.synthetic import Rebuilt
 from training.tower import CLASSES, WIDTH, by_position, find_weights
+from training.words.names import kinds_of
+from training.words.prompts import LABELS, PICTURED, TextBank
+from training.words.synthetic import Rebuilt
 
 PICTURES = tuple(
     LabelledPicture(

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from training.names import Kind, Kinds
 from training.objective import Objective, log_prior, truth_of
-from training.prompts import BACKGROUND, LABELS
+from training.words.names import Kinds, PictureKind
+from training.words.prompts import BACKGROUND, LABELS
 
 NAMES = ("bird", "cat", "pan")
 KINDS = Kinds(
     (
-        Kind(("cat",), (), ("cat",)),
-        Kind(("bird",), (), ()),
-        Kind(("pan",), (), None),
+        PictureKind(("cat",), (), ("cat",)),
+        PictureKind(("bird",), (), ()),
+        PictureKind(("pan",), (), None),
     ),
     (0, 1, 2),
 )

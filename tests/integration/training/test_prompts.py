@@ -4,7 +4,7 @@ import torch
 from open_clip import SimpleTokenizer
 
 from training.network import CONTEXT_LENGTH, tokenizer
-from training.prompts import (
+from training.words.prompts import (
     BACKGROUND,
     LABELS,
     PER_LABEL,

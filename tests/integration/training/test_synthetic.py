@@ -2,7 +2,7 @@
 
 import torch
 
-from training.synthetic import rebuild
+from training.words.synthetic import rebuild
 
 
 def test_classes_without_pictures_are_rebuilt_where_the_classifier_has_them() -> None:

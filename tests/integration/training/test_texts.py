@@ -3,7 +3,7 @@
 import torch
 
 from training.network import build, tokenizer
-from training.texts import encode
+from training.words.texts import encode
 
 
 def test_texts_without_their_padding_have_the_vectors_of_whole_ones() -> None:

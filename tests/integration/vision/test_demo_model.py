@@ -23,7 +23,7 @@ from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES
 from core.vision.towers import TorchTowers
 from training.evaluate import name_features
 from training.material import free_photos
-from training.names import kinds_of
+from training.words.names import kinds_of
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "core" / "vision" / "demo_model"

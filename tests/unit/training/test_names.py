@@ -1,8 +1,8 @@
 """Names, groups and labels of ImageNet's classes, and the kinds of pictures."""
 
-from training.names import LOOKALIKES, UNSURE, imagenet_kinds, kinds_of
 from training.pictures import LabelledPicture
-from training.prompts import PICTURED, plural, wordings
+from training.words.names import LOOKALIKES, UNSURE, imagenet_kinds, kinds_of
+from training.words.prompts import PICTURED, plural, wordings
 
 
 def picture(

@@ -12,8 +12,8 @@ from pathlib import Path
 from timm.data import ImageNetInfo
 
 from training.pictures import LabelledPicture
-from training.prompts import LABELS
 from training.tower import CLASSES
+from training.words.prompts import LABELS
 
 _HERE = Path(__file__).parent
 _GROUPS = _HERE / "groups.txt"
@@ -69,7 +69,7 @@ _SPORTS = "Sports-Type-Classifier"  # its "cricket" is no insect
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class PictureKind:
     """A class of pictures, and what is true of them.
 
     names: the class's own, all meaning the same. groups: wider names that it belongs to.
@@ -92,7 +92,7 @@ class Kinds:
     The first thousand are those of ImageNet, the last one is that of surfaces drawn by the program.
     """
 
-    kinds: tuple[Kind, ...]
+    kinds: tuple[PictureKind, ...]
     of_pictures: tuple[int, ...]
 
     @property
@@ -130,7 +130,7 @@ def _members(path: Path) -> dict[str, _Members]:
     return rows
 
 
-def imagenet_kinds() -> tuple[Kind, ...]:
+def imagenet_kinds() -> tuple[PictureKind, ...]:
     """Return the kinds of ImageNet's classes, with the groups and labels written by hand."""
     info = ImageNetInfo()
     groups, labels = _members(_GROUPS), _members(_CLASS_LABELS)
@@ -140,7 +140,7 @@ def imagenet_kinds() -> tuple[Kind, ...]:
         own = tuple(name for name in LABELS if name in labels and number in labels[name].numbers)
         lookalikes = [name for name in LOOKALIKES if number in labels[name].numbers]
         kinds.append(
-            Kind(
+            PictureKind(
                 names=tuple(dict.fromkeys(names)),
                 groups=tuple(name for name, row in groups.items() if number in row.numbers),
                 labels=None if number in labels[UNSURE].numbers else own,
@@ -185,8 +185,8 @@ def kinds_of(pictures: Sequence[LabelledPicture]) -> Kinds:
         names = tuple(dict.fromkeys((*_plain(picture.source_class), *_names(kinds, twin))))
         places[key] = len(kinds)
         lookalike = _lookalike(kinds, twin, picture)
-        kinds.append(Kind(names, _without(wider, names), picture.labels, lookalike, twin))
-    kinds.append(Kind((), (), (), "surfaces"))
+        kinds.append(PictureKind(names, _without(wider, names), picture.labels, lookalike, twin))
+    kinds.append(PictureKind((), (), (), "surfaces"))
     return Kinds(tuple(kinds), tuple(places[p.source_class, p.labels] for p in pictures))
 
 
@@ -196,7 +196,7 @@ def _wider(picture: LabelledPicture, groups: Mapping[str, _Members]) -> tuple[st
     return tuple(dict.fromkeys((*picture.words, *named)))
 
 
-def _names(kinds: Sequence[Kind], twin: int | None) -> tuple[str, ...]:
+def _names(kinds: Sequence[PictureKind], twin: int | None) -> tuple[str, ...]:
     return () if twin is None else kinds[twin].names
 
 
@@ -204,7 +204,7 @@ def _without(groups: Iterable[str], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(group for group in groups if group not in names)
 
 
-def _lookalike(kinds: Sequence[Kind], twin: int | None, picture: LabelledPicture) -> str:
+def _lookalike(kinds: Sequence[PictureKind], twin: int | None, picture: LabelledPicture) -> str:
     if picture.labels:
         return ""
     if twin is not None and kinds[twin].lookalike:
