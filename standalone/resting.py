@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.errors import ConfigurationError
-from core.settings import StandaloneSettings, load
+from core.settings import DatabaseSettings, StandaloneSettings, load
 from standalone.failures import DirectoryLocked
 from standalone.shell import FILE_NAME, read_shell_file
 from standalone.supervision.planning import make_plan
@@ -43,7 +43,7 @@ def reach(*, say: Callable[[str], None]) -> Iterator[tuple[Path, Mapping[str, st
             yield found
     except _Runs as error:
         settings = read_shell_file(_home())
-        if "DATABASE_URL" not in settings:
+        if "DATABASE_URL" not in settings and not _knows_the_way():
             raise ConfigurationError(
                 f"{error}. It is not up yet: {_home() / FILE_NAME} says where it is when it is"
             ) from error
@@ -76,6 +76,12 @@ def at_rest(*, say: Callable[[str], None]) -> Iterator[tuple[Path, Mapping[str, 
 
 class _Runs(DirectoryLocked):
     """The archive runs."""
+
+
+def _knows_the_way() -> bool:
+    """Return whether our own environment leads to the archive: nothing need be added to it."""
+    database = load(DatabaseSettings)
+    return "url" in database.model_fields_set and leads_here(database.url.get_secret_value())
 
 
 def _home() -> Path:

@@ -9,6 +9,7 @@ from consumers.upkeep.repair import BestImagesRepair, postponed
 from core.blobs.keepers import keeper_of
 from core.blobs.thumbs import thumb_keepers
 from core.settings import ArchiveSettings, RetentionSettings, TaggingSettings, load
+from core.storage import leases
 from core.storage.archive import following, statistics
 from core.storage.archive.blobs import PostgresBlobs
 from core.storage.best import noted
@@ -65,7 +66,7 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
     return Upkeep(
         database,
         (
-            Chore("pruning", PRUNE_S, _always, pruner.step),
+            Chore(leases.PRUNING, PRUNE_S, _always, pruner.step),
             Chore("best_images", REPAIR_S, repair.is_needed, repair.step, postponed),
             Chore("counts", FOLD_S, statistics.has_changes, fold),
             Chore("tags", FOLLOW_S, noted.exist, follow),

@@ -4,6 +4,9 @@ from datetime import timedelta
 
 from core.transaction import Transaction
 
+#: The work of deleting what is old or belongs to nothing.
+PRUNING = "pruning"
+
 _TAKE = """
 INSERT INTO leases (name, keeper, lease_until) VALUES ($1, $2, now() + $3::interval)
 ON CONFLICT (name) DO UPDATE SET keeper = excluded.keeper, lease_until = excluded.lease_until

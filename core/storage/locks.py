@@ -10,3 +10,5 @@ ROWS = 7302
 LABELS = 7303
 #: One pruner at a time.
 PRUNING = 7304
+#: The session's, with a database's name: one restore into it at a time.
+RESTORING = 7305

@@ -125,8 +125,7 @@ async def _check(folder: Path, *, as_json: bool) -> int:
 
     manifest = read_manifest(folder)
     check_files(folder, manifest)
-    if manifest.photos is not None:
-        await photos.check_all(folder / BYTES)
+    await photos.check_all(folder / BYTES, manifest.photos)
     if as_json:
         print_json(manifest.model_dump())
     else:
@@ -207,7 +206,7 @@ def _told(done: "Restored", folder: Path, place: "ArchivePlace") -> list[str]:
     lines.append("API keys that were revoked since are valid again; people sign in again")
     if done.kept:
         lines.append(f"the database that was there is kept as {done.kept}")
-    if place.home is None:
+    if place.home is None and "secrets.key" in done.manifest.files:
         lines.append(f"set SECRETS_KEY to the content of {folder / 'secrets.key'} where roles run")
     return [*lines, *_missing_roots(done.manifest.roots)]
 

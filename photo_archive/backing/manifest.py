@@ -6,9 +6,9 @@ A backup without it was cut off. It is read before anything is changed.
 import hashlib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from core.errors import ConfigurationError
 
@@ -21,7 +21,21 @@ DATABASE, RECORDS, KEY, SETTINGS = (
 )
 #: Folders of a backup: photos' bytes by their hash; files of the home of an archive of one machine.
 BYTES, HOME = "bytes", "home"
+#: Of a home: the keys that its commands and its demo use, and the folders that it may read.
+HOME_FILES = ("admin-key.json", "demo-key.json", "roots")
+_NAMES = {DATABASE, RECORDS, KEY, SETTINGS, *(f"{HOME}/{name}" for name in HOME_FILES)}
 _CHUNK = 1024 * 1024
+
+
+def _of_a_backup(name: str) -> str:
+    """Return the name of a file that `backup` writes: any other would be a way out of the folder.
+
+    Raises:
+        ValueError: it writes none of this name.
+    """
+    if name not in _NAMES:
+        raise ValueError(f"{name!r} is no file of a backup")
+    return name
 
 
 class KeptFile(BaseModel):
@@ -61,7 +75,7 @@ class Manifest(BaseModel):
     photos_bytes: int
     kept_in: str
     roots: str
-    files: dict[str, KeptFile]
+    files: dict[Annotated[str, AfterValidator(_of_a_backup)], KeptFile]
 
 
 def described(directory: Path, names: list[str]) -> dict[str, KeptFile]:

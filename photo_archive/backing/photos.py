@@ -6,7 +6,7 @@ from pathlib import Path
 
 from core.blobs.keepers import DirectoryKeeper, keeper_of
 from core.blobs.store import BlobKeeper
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, ImageMissing
 from core.settings import ArchiveSettings
 
 _AT_ONCE = 1000
@@ -24,6 +24,8 @@ async def copy_out(
 ) -> tuple[int, int]:
     """Copy all kept bytes into a folder that is there; return how many photos and bytes.
 
+    What goes meanwhile is left out: its last image was deleted since the moment of the backup.
+
     Raises:
         BlobStoreAway: the place of the bytes is away.
         ConfigurationError: what is kept under a hash is something else.
@@ -31,7 +33,10 @@ async def copy_out(
     source, target = _keeper(archive.blobs), DirectoryKeeper(folder)
     count = size = 0
     async for digest in _hashes(source):
-        content = await source.read(digest, max_bytes=_MOST_BYTES)
+        try:
+            content = await source.read(digest, max_bytes=_MOST_BYTES)
+        except ImageMissing:
+            continue
         _check(digest, content, archive.blobs)
         await target.put(digest, content, None)
         count, size = count + 1, size + len(content)
@@ -59,17 +64,35 @@ async def copy_in(folder: Path, archive: ArchiveSettings, progressed: Callable[[
     return count
 
 
-async def check_all(folder: Path) -> int:
-    """Read every photo of a backup; return how many there are.
+async def check_all(folder: Path, written: int | None) -> None:
+    """Read every photo of a backup.
+
+    Args:
+        folder: of the photos' bytes.
+        written: how many there were; None: they are elsewhere.
 
     Raises:
-        ConfigurationError: one is damaged.
+        ConfigurationError: one is damaged or missing.
     """
+    if written is None:
+        return
     source, count = DirectoryKeeper(folder), 0
     async for digest in _hashes(source):
         _check(digest, await source.read(digest, max_bytes=_MOST_BYTES), str(folder))
         count += 1
-    return count
+    check_count(folder, count, written)
+
+
+def check_count(folder: Path, found: int, written: int) -> None:
+    """Raise unless as many photos were found as were written.
+
+    Raises:
+        ConfigurationError: some are missing, or too many.
+    """
+    if found != written:
+        raise ConfigurationError(
+            f"{folder}: {found} photos, and {written} were written: the backup is damaged"
+        )
 
 
 def _keeper(url: str) -> BlobKeeper:

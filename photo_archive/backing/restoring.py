@@ -15,12 +15,13 @@ from core.storage.backups import databases, settling
 from core.storage.backups.snapshots import count_rows, standings
 from core.storage.connecting import alone
 from core.transaction import Transaction
+from migrations.schema import newest
 from photo_archive.backing import log, photos, programs, records
+from photo_archive.backing.home import HomeFiles
 from photo_archive.backing.log import Log
 from photo_archive.backing.manifest import (
     BYTES,
     DATABASE,
-    HOME,
     KEY,
     RECORDS,
     Manifest,
@@ -94,27 +95,37 @@ class Restoring:
             ConfigurationError: it cannot be done here, or only when told; nothing was changed.
             TransientError: PostgreSQL or Kafka is away, or a program failed; the same.
         """
+        self._check_version()
         self._check_bytes()
         self._check_key()
+        async with databases.alone_here(self.place.database):
+            return await self._beside()
+
+    async def _beside(self) -> Restored:
+        """Make a database beside the one that is there, and put it in place."""
         await databases.check_unused(self.place.database)
         keep = await self._kept_name()
         kafka = await log.look(self.place.kafka)
         self._check_log(kafka.unlike({}, self.manifest.cluster_id))
-        made = databases.beside(self.place.database, self._name_meanwhile())
+        place = self.place.database
+        made = databases.beside(place, databases.longer(place, "_restoring"))
         await databases.drop(made)  # of a restore that was killed
         await databases.make(made)
+        files = None
         try:
             restored = await self._fill(made, kafka, keep)
             await self._photos()
+            if self.place.home is not None:
+                files = HomeFiles(self.place.home, self.folder, self.manifest)
             await self._swap(made, keep)
         except BaseException:
+            if files is not None:
+                files.forget()
             await databases.drop(made)
             raise
-        self._home_files()
+        if files is not None:
+            files.put_in_place()
         return restored
-
-    def _name_meanwhile(self) -> str:
-        return f"{databases.named(self.place.database)}_restoring"
 
     async def _swap(self, made: DatabaseSettings, keep: str) -> None:
         place = self.place.database
@@ -123,6 +134,15 @@ class Restoring:
         await databases.put_in_place(made, place, keep=keep)
 
     # -- before anything is changed
+
+    def _check_version(self) -> None:
+        here, there = newest(), self.manifest.schema_revision
+        if here != there:
+            raise ConfigurationError(
+                f"{self.folder}: of another version: its database has the schema {there}, and this"
+                f" version works with {here}. Restore it with the version that wrote it, then"
+                " install this one and run `photo-archive migrate`"
+            )
 
     def _check_bytes(self) -> None:
         here, there = self.place.archive.blobs, self.manifest.kept_in
@@ -140,10 +160,10 @@ class Restoring:
             return
         theirs = {key.strip() for key in path.read_text().split(",")}
         ours = {key.strip() for key in self.place.key.split(",")}
-        if not theirs & ours and (self.place.home is None or not self._keeps_key()):
+        if not theirs <= ours and (self.place.home is None or not self._keeps_key()):
             raise ConfigurationError(
-                f"SECRETS_KEY is another key than that of the backup: set it to the content of"
-                f" {path}, or unset it"
+                f"SECRETS_KEY is another key than that of the backup, or lacks one of several: set"
+                f" it to the content of {path}, or unset it"
             )
 
     def _keeps_key(self) -> bool:
@@ -162,7 +182,7 @@ class Restoring:
                 f"an archive is there already (database {name}): --replace puts the backup into its"
                 " place and keeps its database under another name"
             )
-        return f"{name}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"
+        return databases.longer(place, f"_before_{datetime.now(UTC):%Y%m%d_%H%M%S}")
 
     def _check_log(self, unlike: Iterable[str]) -> None:
         found = list(unlike)
@@ -197,12 +217,10 @@ class Restoring:
             unlike = tuple(kafka.unlike(where, self.manifest.cluster_id))
             self._check_log(unlike)
             ahead = kafka.ahead({} if unlike else where)
-            webhooks = await requested(self._found(kafka, where, is_log_new=bool(unlike)))
-            await connection.execute("BEGIN")
+            await connection.execute(settling.BEGIN)
             await settling.settle(connection, is_log_new=bool(unlike))
-            await settling.keep_answers(connection, webhooks)
-            repeats = await settling.count_repeats(connection, list(webhooks))
-            held_since = await self._hold(connection, webhooks)
+            found = requested(self._found(kafka, where, is_log_new=bool(unlike)))
+            repeats, held_since = await self._webhooks(connection, found)
             republished = await self._publish_again(connection) if unlike else 0
             await connection.execute("COMMIT")
             await connection.execute("ANALYZE")
@@ -241,12 +259,21 @@ class Restoring:
         async for one in records.unread(self.place.kafka, wanted):
             yield one
 
-    async def _hold(self, connection: Transaction, webhooks: Requested) -> datetime | None:
+    async def _webhooks(
+        self, connection: Transaction, found: AsyncIterator[Requested]
+    ) -> tuple[int, datetime | None]:
+        """Keep the answers; return how many webhooks may be repeated, and since when some wait."""
+        repeats = await settling.count_open(connection)
+        async for portion in found:
+            await settling.keep_answers(connection, portion)
+            repeats += await settling.count_new(connection, portion)
+            if self.wish.holds:
+                await settling.schedule(connection, portion)
         if not self.wish.holds:
-            return None
+            return repeats, None
+        await settling.hold(connection)
         since: datetime = await connection.fetchval("SELECT now()")
-        await settling.hold(connection, webhooks)
-        return since
+        return repeats, since
 
     async def _publish_again(self, connection: Transaction) -> int:
         count, portion = 0, []
@@ -266,24 +293,4 @@ class Restoring:
             return
         async with self.show.step("photos") as show:
             found = await photos.copy_in(self.folder / BYTES, self.place.archive, show)
-        if found != self.manifest.photos:
-            raise ConfigurationError(
-                f"{self.folder / BYTES}: {found} photos, and {self.manifest.photos} were written:"
-                " the backup is damaged"
-            )
-
-    def _home_files(self) -> None:
-        """Put the keys of the backup into the home; those that it had stay beside them."""
-        if self.place.home is None:
-            return
-        behind = f".before-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        names = [name for name in self.manifest.files if name == KEY or name.startswith(f"{HOME}/")]
-        for name in names:
-            target = self.place.home / name.removeprefix(f"{HOME}/")
-            content = (self.folder / name).read_bytes()
-            if target.exists() and target.read_bytes() != content:
-                target.rename(target.with_name(target.name + behind))
-            partial = target.with_name(f"{target.name}.new")
-            partial.write_bytes(content)
-            partial.chmod(0o600)
-            partial.rename(target)
+        photos.check_count(self.folder / BYTES, found, self.manifest.photos)

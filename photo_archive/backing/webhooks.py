@@ -11,24 +11,38 @@ from photo_archive.backing.records import Unread
 from schemas.callback import CallbackRequested, callback_id_of
 from schemas.topics import CALLBACKS_REQUESTED
 
+#: Webhooks that are held in memory at a time: a week's may be a million.
+AT_ONCE = 500
 #: Target and answer of each webhook, by its id on the wire.
 Requested = dict[UUID, tuple[str, CallbackRequested]]
 
 
-async def requested(found: AsyncIterator[Unread]) -> Requested:
-    """Return the webhooks that these records ask for; others are left out."""
-    webhooks: Requested = {}
+async def requested(found: AsyncIterator[Unread]) -> AsyncIterator[Requested]:
+    """Yield the webhooks that these records ask for, some at a time, each once; skip others."""
+    seen: set[UUID] = set()
+    portion: Requested = {}
     async for one in found:
-        if one.record.topic != CALLBACKS_REQUESTED.name:
+        if (asked := _asked(one)) is None or asked[0] in seen:
             continue
-        try:
-            record = in_binary_mode(one.record)
-            event = decode(CALLBACKS_REQUESTED, record, CallbackRequested)
-            target = lane_of(event.url)
-        except PermanentError:  # a dead letter, as its role will find
-            continue
-        webhooks.setdefault(_id(record.header("ce_id"), event), (target, event))
-    return webhooks
+        webhook, target, event = asked
+        seen.add(webhook)
+        portion[webhook] = target, event
+        if len(portion) == AT_ONCE:
+            yield portion
+            portion = {}
+    if portion:
+        yield portion
+
+
+def _asked(one: Unread) -> tuple[UUID, str, CallbackRequested] | None:
+    if one.record.topic != CALLBACKS_REQUESTED.name:
+        return None
+    try:
+        record = in_binary_mode(one.record)
+        event = decode(CALLBACKS_REQUESTED, record, CallbackRequested)
+        return _id(record.header("ce_id"), event), lane_of(event.url), event
+    except PermanentError:  # a dead letter, as its role will find
+        return None
 
 
 def _id(given: str | None, event: CallbackRequested) -> UUID:

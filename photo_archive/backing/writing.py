@@ -20,6 +20,7 @@ from photo_archive.backing.manifest import (
     DATABASE,
     FILE_NAME,
     HOME,
+    HOME_FILES,
     KEY,
     RECORDS,
     SETTINGS,
@@ -30,8 +31,6 @@ from photo_archive.backing.places import ArchivePlace
 from photo_archive.backing.records import unread, write_records
 from photo_archive.backing.showing import StepDisplay
 
-#: Of a home: the keys that its commands and its demo use, and the folders that it may read.
-HOME_FILES = ("admin-key.json", "demo-key.json", "roots")
 #: Settings of the place where an archive is, not of the archive; secrets among them.
 _OF_THE_PLACE = ("DATABASE_", "KAFKA_", "STANDALONE_", "SECRETS_", "CONSUMER_INSTANCE")
 
@@ -78,7 +77,7 @@ class Writing:
             roots=self.place.archive.roots,
             files=described(self.folder, sorted(names)),
         )
-        await self._check()
+        await self._check(manifest)
         self._finish(manifest)
         return manifest
 
@@ -133,9 +132,10 @@ class Writing:
                     names.append(f"{HOME}/{name}")
         return names
 
-    async def _check(self) -> None:
+    async def _check(self, manifest: Manifest) -> None:
         """Read again what was written: the whole of the database's part is unpacked."""
         async with self.show.step("checking"):
+            await photos.check_all(self.folder / BYTES, manifest.photos)
             program = programs.find("pg_restore", server=0)
             await programs.run(program, (f"--file={os.devnull}", str(self.folder / DATABASE)))
 

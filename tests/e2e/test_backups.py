@@ -192,7 +192,7 @@ def test_what_the_backup_had_not_seen_is_done_again_with_the_same_ids(history: H
     assert repeated == history.second
     assert found is not None
     assert found["image_id"] == history.second.body["data"]["image"]["id"]
-    assert (lost["status"], lost["reason"]) == ("failed", "image_missing")
+    assert (lost["status"], lost["error"]["code"]) == ("failed", "image_missing")
 
 
 def test_webhooks_can_be_held_back_and_sent_later(history: History) -> None:

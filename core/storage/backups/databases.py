@@ -1,12 +1,15 @@
 """Databases of one server: made beside the archive's own, and put into its place in one step."""
 
-from urllib.parse import quote, unquote, urlsplit
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import quote, unquote
 
 from pydantic import SecretStr
 
 from core.errors import ConfigurationError
 from core.settings import DatabaseSettings
-from core.storage.connecting import alone
+from core.storage.connecting import alone, connect
+from core.storage.locks import RESTORING
 from core.transaction import Transaction
 
 #: From here other databases are made and renamed: nobody may be connected to these themselves.
@@ -21,19 +24,75 @@ SELECT coalesce(string_agg(DISTINCT coalesce(nullif(application_name, ''), usena
 FROM pg_stat_activity
 WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
+_TURN = "SELECT pg_try_advisory_lock($1, hashtext($2))"
+#: PostgreSQL cuts longer names without an error.
+_MOST_BYTES = 63
 _EXISTS = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
 _MAY_CREATE = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
 
 
 def named(settings: DatabaseSettings) -> str:
-    """Return the name of the database that DATABASE_URL leads to."""
-    return unquote(urlsplit(settings.url.get_secret_value()).path.lstrip("/"))
+    """Return the name of the database that DATABASE_URL leads to.
+
+    Raises:
+        ConfigurationError: it names none.
+    """
+    _, name, _ = _parts(settings)
+    if not name:
+        raise ConfigurationError("DATABASE_URL: it names no database: write …/NAME behind the host")
+    return unquote(name)
+
+
+def longer(settings: DatabaseSettings, ending: str) -> str:
+    """Return the database's name with this ending.
+
+    Raises:
+        ConfigurationError: PostgreSQL would cut it, and take it for another one.
+    """
+    name = f"{named(settings)}{ending}"
+    if len(name.encode()) > _MOST_BYTES:
+        raise ConfigurationError(
+            f"DATABASE_URL: PostgreSQL takes names of {_MOST_BYTES} bytes, and {name}, beside which"
+            " nothing may be mistaken for it, is longer: give the database a shorter name"
+        )
+    return name
 
 
 def beside(settings: DatabaseSettings, name: str) -> DatabaseSettings:
     """Return the settings that lead to another database of the same server."""
-    url = urlsplit(settings.url.get_secret_value())._replace(path=f"/{quote(name, safe='')}")
-    return settings.model_copy(update={"url": SecretStr(url.geturl())})
+    before, _, query = _parts(settings)
+    url = f"{before}/{quote(name, safe='')}{query}"
+    return settings.model_copy(update={"url": SecretStr(url)})
+
+
+def _parts(settings: DatabaseSettings) -> tuple[str, str, str]:
+    """Return a URL's part before the database, the database, and the query with its `?`.
+
+    Not urlsplit: it refuses several hosts of which a later one is [IPv6].
+    """
+    url, mark, query = settings.url.get_secret_value().partition("?")
+    scheme, _, rest = url.partition("://")
+    hosts, _, name = rest.partition("/")
+    return f"{scheme}://{hosts}", name, f"{mark}{query}"
+
+
+@asynccontextmanager
+async def alone_here(settings: DatabaseSettings) -> AsyncIterator[None]:
+    """Keep others from restoring into this database for as long as the block runs.
+
+    Raises:
+        ConfigurationError: somebody does already.
+    """
+    connection = await connect(beside(settings, MAINTENANCE))
+    try:
+        await connection.execute("SET idle_session_timeout = 0")
+        if not await connection.fetchval(_TURN, RESTORING, named(settings)):
+            raise ConfigurationError(
+                f"another `restore` into the database {named(settings)} is under way"
+            )
+        yield
+    finally:
+        connection.terminate()
 
 
 async def is_there(settings: DatabaseSettings) -> bool:

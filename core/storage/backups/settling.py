@@ -4,8 +4,10 @@ The processes of that moment are dead, and what they did afterwards is not in th
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from uuid import UUID
 
+from core.storage import leases
 from core.storage.delivery import deliveries
 from core.storage.delivery.deliveries import OPEN_LANES
 from core.storage.stream import outbox
@@ -20,7 +22,18 @@ HELD = "held_after_restore"
 #: More than were given out between a backup and what ended the archive: a process of that time has
 #: none of the restored archive's epochs, and a token of that time names no outbox row of it.
 BEYOND = 1_000_000
+#: Nobody prunes until then. Bytes that came since the backup, and lie in a folder or a bucket,
+#: belong to images that these rows do not know before Kafka's log, which keeps a week, is read.
+PRUNED_AFTER = timedelta(days=7)
+KEEPER = "restore"
 
+#: The log is read between the statements of one transaction, for as long as that takes.
+BEGIN = """
+SET idle_in_transaction_session_timeout = 0;
+SET transaction_timeout = 0;
+SET statement_timeout = 0;
+BEGIN;
+"""
 # Nobody of the owners died: they were not there. Counts of crashes begin anew.
 _PROGRESS = """
 UPDATE progress SET epoch = epoch + $1, owner = '', claimed_offset = -1, attempted_offset = -1,
@@ -82,6 +95,7 @@ async def settle(tx: Transaction, *, is_log_new: bool) -> None:
     await tx.execute(_UNLEASE)
     await tx.execute("DELETE FROM lanes")
     await tx.execute(_LANES)
+    await leases.take(tx, leases.PRUNING, KEEPER, PRUNED_AFTER.total_seconds())
 
 
 async def publish_again(tx: Transaction, records: Sequence[Record]) -> None:
@@ -113,30 +127,34 @@ async def keep_answers(tx: Transaction, requested: Mapping[UUID, Requested]) -> 
     await tx.execute(_UNPARK, [event.query_id for event in events])
 
 
-async def count_repeats(connection: Transaction, requested: Sequence[UUID]) -> int:
-    """Return how many webhooks the archive will send that may have been sent since the backup.
-
-    Args:
-        connection: to the restored database.
-        requested: the ids of webhooks that were asked for since the backup.
-    """
+async def count_open(connection: Transaction) -> int:
+    """Return how many webhooks wait to be sent."""
     waiting: int = await connection.fetchval(_OPEN)
+    return waiting
+
+
+async def count_new(connection: Transaction, requested: Mapping[UUID, Requested]) -> int:
+    """Return how many of the webhooks that were asked for since the backup have no row yet."""
     known: int = await connection.fetchval(_KNOWN, list(requested))
-    return waiting + len(requested) - known
+    return len(requested) - known
 
 
-async def hold(tx: Transaction, requested: Mapping[UUID, Requested]) -> int:
-    """Keep back every webhook that may have been sent since the backup; return how many.
-
-    They are given up for the reason `HELD`: asked for again, they go out under their ids.
+async def schedule(tx: Transaction, requested: Mapping[UUID, Requested]) -> None:
+    """Write the rows of these webhooks, which their role then finds there.
 
     Args:
         tx: a transaction of the restored database.
-        requested: target and answer of the webhooks that were asked for since, by their ids.
+        requested: target and answer of each, by its id.
     """
     await deliveries.schedule(
         tx, [(webhook, target, event) for webhook, (target, event) in requested.items()]
     )
-    done = await tx.execute(_HOLD, HELD)
+
+
+async def hold(tx: Transaction) -> None:
+    """Keep back every webhook that may have been sent since the backup.
+
+    They are given up for the reason `HELD`: asked for again, they go out under their ids.
+    """
+    await tx.execute(_HOLD, HELD)
     await tx.execute("DELETE FROM lanes")
-    return int(done.split()[-1])

@@ -118,7 +118,7 @@ def metadata(file: Path) -> dict[str, Any]:
             header = json.loads(opened.read(size)) if size <= _MAX_HEADER_BYTES else {}
         found = header.get("__metadata__", {})
         return found if isinstance(found, dict) else {}
-    except (OSError, ValueError, AttributeError, struct.error):
+    except (OSError, ValueError, AttributeError, RecursionError, struct.error):
         return {}  # whoever loads it says what is wrong with it
 
 

@@ -65,6 +65,8 @@ async def convert(file: Path, folder: Path, *, quick_gelu: bool | None = None) -
 def _look(file: Path, folder: Path) -> published.Published | None:
     if not file.is_file():
         raise ConfigurationError(f"{file} is no file")
+    if folder == file.absolute():
+        raise ConfigurationError(f"{file}: name the folder to make by --to")
     if folder.exists():
         raise ConfigurationError(f"{folder} is there already: remove it, or name another by --to")
     return published.by_hash(published.sha256_of(file))

@@ -31,9 +31,9 @@ def configuration(shapes: Shapes) -> dict[str, Any]:
             "vision_cfg": picture,
             "text_cfg": text,
         }
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, ValueError) as error:
         raise ConfigurationError(
-            f"these are not the weights of a CLIP model: no {error}"
+            f"these are not the weights of a CLIP model: {type(error).__name__}: {error}"
         ) from error
 
 

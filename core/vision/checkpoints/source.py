@@ -25,6 +25,8 @@ from core.vision.importing import import_open_clip
 LOCAL, HUB = "local-dir:", "hf-hub:"
 CONFIG = "open_clip_config.json"
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+#: What a configuration that is none raises when it is read.
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def _config_beside(asked: Architecture, file: Path) -> dict[str, Any] | None:
         stated = {**config["model_cfg"], "quick_gelu": False}
         plain = import_open_clip().get_model_config(asked.plain)
         is_of_it = canonical(stated) == canonical({**plain, "quick_gelu": False})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except _UNUSABLE:
         return None
     return config if is_of_it else None
 
@@ -212,7 +214,7 @@ def _config_of(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
         canonical(config)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNUSABLE as error:
         raise ConfigurationError(
             f"TAGGING_MODEL={LOCAL}{folder}: {path} cannot be used: {type(error).__name__}: {error}"
         ) from error

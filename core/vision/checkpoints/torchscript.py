@@ -27,6 +27,8 @@ MAX_TABLE_BYTES = 16 * MIB
 _TIME_S = 60.0
 _MEMORY_BYTES = 1024 * MIB
 _MAX_DIMENSIONS = 8
+#: What `zipfile` raises of a file that it cannot read; RuntimeError: encrypted, or a later format.
+_NOT_ZIP = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class NotReadable(ConfigurationError):
 
 def is_archive(path: Path) -> bool:
     """Return whether a file is a TorchScript archive, as torch itself tells them."""
-    with suppress(OSError, zipfile.BadZipFile, ValueError):
+    with suppress(*_NOT_ZIP):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 return any(name.endswith("/constants.pkl") for name in archive.namelist())
@@ -93,7 +95,7 @@ class Archive:
     def __init__(self, path: Path) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except _NOT_ZIP as error:
             raise NotReadable(f"{path} is no TorchScript archive: {error}") from error
         tables = [name for name in self._zip.namelist() if name.endswith("/data.pkl")]
         if len(tables) != 1:
@@ -147,7 +149,7 @@ class Archive:
             if found.compress_type != zipfile.ZIP_STORED or found.file_size > most:
                 raise NotReadable(f"{self._path}: {name} is compressed or too large")
             return self._zip.read(found)
-        except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (KeyError, *_NOT_ZIP) as error:
             raise NotReadable(f"{self._path}: {name} is damaged: {error}") from error
 
 
@@ -179,7 +181,7 @@ async def _read_sealed(table: bytes) -> Any:
         raise NotReadable(f"the archive's table cannot be read: {head['error']}")
     try:
         return json.loads(bytes(body))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotReadable("the archive's reader answered no JSON") from error
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from core.messaging.kafka.producer import Publisher
-from core.settings import KafkaSettings
+from core.settings import DatabaseSettings, KafkaSettings
+from core.storage.backups import databases
 from core.telemetry.metrics import Metrics
 from schemas.record import Record
 from schemas.topics import CALLBACKS_REQUESTED, IMAGES_ARRIVED
@@ -39,8 +41,9 @@ def restored_url(postgres_url: str) -> Iterator[str]:
 
 
 async def back_up(site: Site, folder: Path, *options: str, code: int = 0, **more: str) -> str:
+    variables = {"SECRETS_KEY": KEY, **more}
     ended, output, errors = await site.run(
-        COMMAND, "backup", str(folder), *options, limit_s=LIMIT_S, SECRETS_KEY=KEY, **more
+        COMMAND, "backup", str(folder), *options, limit_s=LIMIT_S, **variables
     )
     assert ended == code, errors
     return errors if code else output
@@ -227,9 +230,53 @@ async def test_another_key_than_the_backup_s_is_refused(
 
     refused = await restore(site, tmp_path / "b", restored_url, code=2, SECRETS_KEY=other)
     await restore(site, tmp_path / "b", restored_url, SECRETS_KEY=f"{other},{KEY}")
+    await back_up(site, tmp_path / "two", SECRETS_KEY=f"{KEY},{other}")
+    lacking = await restore(site, tmp_path / "two", restored_url, code=2)
 
     assert "SECRETS_KEY is another key than that of the backup" in refused
     assert KEY not in refused
+    assert "lacks one of several" in lacking
+
+
+async def test_a_backup_of_another_version_is_refused_before_anything_is_made(
+    site: Site, tmp_path: Path, restored_url: str
+) -> None:
+    folder = tmp_path / "b"
+    await back_up(site, folder)
+    told = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(told | {"schema_revision": "9999_later"}))
+
+    refused = await restore(site, folder, restored_url, code=2)
+
+    assert "of another version: its database has the schema 9999_later" in refused
+    assert await _made_of(restored_url) == []
+
+
+async def test_one_restore_at_a_time_and_nobody_prunes_before_the_log_is_read(
+    site: Site, tmp_path: Path, restored_url: str
+) -> None:
+    await back_up(site, tmp_path / "b")
+    async with databases.alone_here(DatabaseSettings(url=SecretStr(restored_url))):
+        refused = await restore(site, tmp_path / "b", restored_url, code=2)
+    made = await _made_of(restored_url)
+    name = databases.longer(DatabaseSettings(url=SecretStr(restored_url)), "_restoring")
+    await execute(at_database(restored_url, "postgres"), f"CREATE DATABASE {name}")  # was killed
+    await restore(site, tmp_path / "b", restored_url)
+
+    waits = "SELECT lease_until > now() + interval '6 days' FROM leases WHERE name = 'pruning'"
+    assert "another `restore` into the database" in refused
+    assert made == []
+    assert await _read(restored_url, waits) == [(True,)]
+
+
+async def _made_of(url: str) -> list[Any]:
+    """Databases that a restore into this one made."""
+    name = databases.named(DatabaseSettings(url=SecretStr(url)))
+    return await _read(
+        at_database(url, "postgres"),
+        "SELECT datname FROM pg_database WHERE datname LIKE $1 || '%'",
+        name,
+    )
 
 
 async def test_a_log_that_lost_records_is_told_and_begun_anew_only_when_asked_for(

@@ -72,7 +72,7 @@ async def test_of_the_requests_for_one_webhook_the_first_counts_and_junk_is_pass
         yield Unread("delivery", outgoing(answer, owner="ann"))
         yield Unread("delivery", outgoing(answer, owner=None))
 
-    webhooks = await requested(found())
+    (webhooks,) = [portion async for portion in requested(found())]
 
     ((webhook, (target, event)),) = webhooks.items()
     assert webhook == callback_id_of(answer.query_id)
