@@ -27,8 +27,9 @@ def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
             yield (*words, name), inner
 
 
-#: A call of the command in a document: its first word and, where there is one, the second.
-CALL = re.compile(r"photo-archive ([a-z]+)(?: ([a-z][a-z-]+))?")
+#: A call of the command in a document: its first word and, where there is one, the second. Behind
+#: `-n` it is a namespace of Kubernetes.
+CALL = re.compile(r"(?<!-n )photo-archive ([a-z]+)(?: ([a-z][a-z-]+))?")
 COMMANDS = dict(leaves(get_command(app)))
 LINES = sorted(COMMANDS)
 
