@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--data", type=Path, required=True, help="folder with photos-train.csv")
     parser.add_argument("--out", type=Path, required=True, help="the model's folder")
     parser.add_argument("--work", type=Path, default=Path("var/demo_model"), help="features")
-    parser.add_argument("--steps", type=int, default=320)
+    parser.add_argument("--steps", type=int, default=340)
     parser.add_argument("--views", type=int, default=2, help="of each picture")
     parser.add_argument("--pictures", type=int, default=512, help="per step")
     parser.add_argument("--synthetic", type=int, default=384, help="rebuilt features per step")

@@ -21,6 +21,7 @@ from core.settings import TaggingSettings
 from core.vision import scoring
 from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES
 from core.vision.towers import TorchTowers
+from standalone.demo.questions import OF_FREE_PHOTOS
 from training.evaluate import name_features
 from training.material import free_photos
 from training.words.names import kinds_of
@@ -227,6 +228,18 @@ def test_no_photo_of_the_demo_gets_a_wrong_tag_that_it_is_sure_of(
     assert sure <= KNOWN_MISTAKES
 
 
+def test_each_question_of_the_demo_finds_one_of_its_photos(
+    free_scores: dict[str, dict[str, float]],
+) -> None:
+    given = set().union(*free_scores.values())
+
+    for question in OF_FREE_PHOTOS:
+        words = set(re.findall(r"\w+", question.lower()))
+        asked = {one.name for one in DEFAULT_LABELS if words & {one.name, *one.aliases}}
+        assert asked, question
+        assert asked <= given, question
+
+
 # A helmet and a bright suit look to the picture tower like a player's. The card says so.
 KNOWN_MISTAKES = {("astronaut.png", "sport")}
 
@@ -277,6 +290,9 @@ def test_the_card_and_the_figures_are_those_of_these_weights(metrics: dict[str, 
 
     assert metrics["weights_sha256"] == digest
     assert digest in card
+    assert "the recipe was chosen by it" in card
+    assert "had been seen" in card
+    assert "not in one go" in card
     assert re.search(rf"\| {metrics['macro_10']:.3f} \|", card)
 
 
