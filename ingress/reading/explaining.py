@@ -137,7 +137,7 @@ def _of_text(
 ) -> Iterator[Reason]:
     score = sum(shown.get(name, 0) for name in named)
     if not any(name in shown for name in named):
-        yield _absent(named)
+        yield _absent(named, shown)
     elif score < max(1, wanted.min_score):
         yield Reason("below_min_score", _compared(score, wanted.min_score))
 
@@ -149,14 +149,15 @@ def _of_tags(wanted: ImageFilter, least: int, shown: Mapping[str, int]) -> Itera
         lacks += [tag.name for tag in wanted.some]
     absent = [name for name in dict.fromkeys(lacks) if name not in shown]
     if absent:
-        yield _absent(absent)
+        yield _absent(absent, shown)
     for name in dict.fromkeys(lacks):
         if name in shown:
             yield Reason("below_min_score", f"{name}: {_compared(shown[name], least)}")
 
 
-def _absent(names: Sequence[str]) -> Reason:
-    return Reason("tags_missing", f"not among its tags: {', '.join(names)}")
+def _absent(names: Sequence[str], shown: Mapping[str, int]) -> Reason:
+    none = "" if shown else " (it has no tag)"
+    return Reason("tags_missing", f"not among its tags: {', '.join(names)}{none}")
 
 
 def _compared(score: int, least: int) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from standalone.demo.receiver import Callback
 
-#: Of the free photos: there is a cat among them, and a landscape.
-OF_FREE_PHOTOS = ("We are looking for a cat", "Покажите пейзаж, пожалуйста")
+#: Of the free photos: there is a cat among them, and a palace, which the bundled model calls city.
+OF_FREE_PHOTOS = ("We are looking for a cat", "Покажите город, пожалуйста")
 
 
 def about(images: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,17 @@ def show_photos(console: Console, images: Sequence[dict[str, Any]]) -> None:
     table.add_column("photo")
     table.add_column("tags, best first")
     for image in sorted(images, key=lambda shown: str(shown["image_path"]))[:SHOWN_PHOTOS]:
-        error = image.get("error")
-        tags = "  ".join(f"{tag['tag']} {tag['score']:.2f}" for tag in image["tags"] or ())
-        table.add_row(str(image["image_path"]), f"[red]{error['detail']}[/red]" if error else tags)
+        table.add_row(str(image["image_path"]), _said_of(image))
     console.print(table)
+
+
+def _said_of(image: Mapping[str, Any]) -> str:
+    if error := image.get("error"):
+        return f"[red]{error['detail']}[/red]"
+    tags = image["tags"]
+    if tags == []:  # by `threshold`, or taken away by hand
+        return "[dim]no tag: none of the labels fits[/dim]"
+    return "  ".join(f"{tag['tag']} {tag['score']:.2f}" for tag in tags or ())
 
 
 def show_answers(

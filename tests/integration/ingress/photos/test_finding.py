@@ -244,6 +244,10 @@ async def test_a_miss_says_why(world: World) -> None:
     assert await codes(gone, "text=cat") == ["missing_file"]
     weak = (await explained(world, found, "any=dog&min_score=0.5"))["missing"]
     assert weak == [{"tag": "dog", "words": [], "why": "below_min_score"}]
+    async with world.pool.transaction() as tx:
+        await curation.set_tags(tx, found, [])
+    [why] = (await explained(world, found, "text=cat"))["reasons"]
+    assert why["detail"] == "not among its tags: cat (it has no tag)"
 
 
 async def test_nobody_learns_of_other_peoples_images(world: World) -> None:
