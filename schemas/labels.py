@@ -53,8 +53,6 @@ class LabelText(BaseModel):
             if "{}" not in template:
                 raise ValueError(f"template {template[:100]!r} has no {{}} for the name")
         _all_different([str(photo) for photo in self.photos], "photo")
-        if not self.photos and not self.by_words:
-            raise ValueError(f"label {self.name[:100]!r} has neither photos nor words")
         return self
 
 

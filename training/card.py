@@ -111,9 +111,9 @@ the held-out pictures, with and without a label; calibration errors (15 bins, sc
 tag) are those of the other half. **They are too good all the same**: what is fitted (the first tag
 by `threshold`) was chosen after the errors on that other half had been seen; two rules tried before
 it, for both ways at once and for every label's presence, were dropped, and with the second the
-error over all tagged pictures was 0.067. The other rows are of both halves. Softmax has to share all of
-one among the labels: with this scale it is too modest about pictures that have a label, and its
-first tag of one without is wrong.
+error over all tagged pictures was 0.067. The other rows are of both halves. Softmax has to share
+all of one among the labels: with this scale it is too modest about pictures that have a label, and
+its first tag of one without is wrong.
 
 {table}
 """

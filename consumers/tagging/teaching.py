@@ -34,10 +34,9 @@ class Teaching:
             None where the labels have changed meanwhile.
         """
         taught = {label.name for label in given if label.photos}
-        if not taught:
-            return {}
         model = self.clip.identity
         async with self.database.connection() as connection:
+            # Also of labels whose last photo has been deleted since.
             known = await lessons.learnt(connection, model, version)
         if taught <= known.keys():
             return known
@@ -57,11 +56,13 @@ class Teaching:
         """Return whether a label that waits need wait no more: what it waited for is tagged."""
         model = self.clip.identity
         async with self.database.connection() as connection:
+            ground: list[bytes] | None = None
             for photos in await lessons.awaiting(connection, model, version):
                 examples = await lessons.examples(connection, model, photos)
                 if examples.awaited or not examples.embeddings:
                     continue
-                ground = await lessons.ground(connection, model, GROUND)
+                if ground is None:
+                    ground = await lessons.ground(connection, model, GROUND)
                 if len(_without(ground, list(examples.embeddings.values()))) >= LEAST_GROUND:
                     return True
         return False

@@ -37,9 +37,10 @@ class LabelSide:
         own = [np.nan if label.threshold is None else label.threshold for label in labels]
         offsets = np.zeros(len(labels))
         for at, label in enumerate(labels):
-            if label.photos or not label.by_words:
+            lesson = lessons.get(label.name)
+            if lesson is not None or not label.by_words:
                 vectors[at], offsets[at] = teaching.join(
-                    vectors[at], lessons.get(label.name), by_words=label.by_words
+                    vectors[at], lesson, by_words=label.by_words
                 )
         return scoring.TextSide(
             names=tuple(label.name for label in labels),

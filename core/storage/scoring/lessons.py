@@ -9,6 +9,7 @@ from core.storage.vectors import from_wire, vector_text
 from core.tags import Label, Lesson
 from core.transaction import Transaction
 from schemas.labels import MAX_PHOTOS, MIN_PHOTOS
+from schemas.names import fold
 
 # A file that moved is another image since, which has its photo now.
 _NOW = """
@@ -193,9 +194,13 @@ async def unfit(
         before: the labels in force, in a transaction that holds their version.
         owner: who teaches; None: an administrator, who sees all photos.
     """
-    known = {label.name: label for label in before}
+    known = {fold(label.name): label for label in before}
     for at, label in enumerate(labels):
-        had = known[label.name].photos if label.name in known else ()
+        old = known.get(fold(label.name))
+        had = old.photos if old else ()
+        is_empty = not label.photos and not label.by_words
+        if is_empty and (old is None or old.by_words or had):
+            return UnfitPhotos(at, None, f"label {label.name!r} has neither photos nor words")
         if not label.photos or set(label.photos) == set(had):
             continue
         if (why := _wrong_number(label)) is not None:

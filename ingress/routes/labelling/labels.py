@@ -58,7 +58,7 @@ async def require_fit(call: Call, connection: Transaction, new: Sequence[Label])
     Raises:
         Problem: `invalid_request`, with the place of the label or of the photo.
     """
-    if not any(label.photos for label in new):
+    if all(label.by_words and not label.photos for label in new):
         return
     before = (await labels.current(connection)).labels
     found = await lessons.unfit(connection, new, before, call.own_only)

@@ -1,5 +1,6 @@
 """`/labels/preview`: what other labels would change. A tagging process computes it."""
 
+from dataclasses import replace
 from http import HTTPStatus
 from uuid import UUID, uuid4
 
@@ -32,6 +33,8 @@ async def preview(call: Call) -> Response:
             raise Problem("labels_changed", f"version {given.version} is not in force")
         new = [Label(**label.model_dump()) for label in given.labels]
         await require_fit(call, tx, new)
+        spelling = await labels.spelled(tx, [label.name for label in new])
+        new = [replace(label, name=spelling[label.name]) for label in new]
         await label_previews.ask(
             tx,
             preview_id,

@@ -13,6 +13,7 @@ import pytest
 
 from core.storage import labels
 from core.storage.pool import Pool
+from core.storage.scoring import label_previews
 from core.tags import Label
 from ingress.auth.api_keys import Scope
 from schemas.image import image_id_of
@@ -75,6 +76,20 @@ async def test_labels_put_in_force_in_another_spelling_are_those_that_were(
 
     assert shown["version"] == before.version
     assert [one["name"] for one in shown["labels"]] == [one.name for one in before.labels]
+
+
+async def test_a_preview_of_another_spelling_changes_nothing(
+    archive: Archive, admin: httpx.AsyncClient
+) -> None:
+    before = await labels.current(archive.pool)
+    given = [{"name": label.name.upper()} for label in before.labels]
+
+    await admin.post("/labels/preview", json={"labels": given})
+
+    async with archive.pool.connection() as connection:
+        asked = await label_previews.take(connection, 60)
+    assert asked is not None
+    assert [one.name for one in asked.labels] == [one.name for one in before.labels]
 
 
 async def test_in_one_event_a_score_is_not_split_and_counts_once(archive: Archive) -> None:

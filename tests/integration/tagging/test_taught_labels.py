@@ -15,7 +15,7 @@ from core.storage.archive import curation, image_deletion, selection
 from core.storage.archive.selection import Choice, ChosenImage
 from core.storage.pool import Pool
 from core.storage.scoring import lessons
-from core.tags import Label, TagRequest
+from core.tags import Label, Tagged, TagRequest
 from core.vision.teaching import LEAST_GROUND
 from ingress.auth.api_keys import Scope
 from schemas.image import image_id_of
@@ -175,7 +175,7 @@ async def test_the_same_labels_again_change_nothing_and_a_photo_less_is_a_change
     [
         (taught(SHOWN[:2]), "/labels/5/photos", "2 photos: 3 to 10 teach a label"),
         (taught(range(11)), "/labels/5/photos", "at most 10"),
-        ({"name": NAME, "by_words": False}, "/labels/5", "neither photos nor words"),
+        ({"name": NAME, "by_words": False}, "/labels/5/photos", "neither photos nor words"),
         (taught([1, 2, 1]), "/labels/5", "stands twice"),
         (taught([1, 2, 9999]), "/labels/5/photos/2", str(id_of(9999))),
         ({"name": NAME, "photos": ["a.jpg"]}, "/labels/5/photos/0", "UUID"),
@@ -293,8 +293,29 @@ async def test_a_label_whose_last_photo_is_deleted_waits(
     await archive.rescore()
 
     assert NAME not in set((await best(archive)).values())
-    problem = problem_in(await admin.put("/labels", json=body(taught([]))), "invalid_request")
-    assert "neither photos nor words" in problem["detail"]
+    # What stands may stay, so that other labels can change.
+    answer = await admin.put("/labels", json=body(taught([]), {"name": "snow"}))
+    assert answer.status_code == 200, answer.text
+
+
+async def test_while_it_still_holds_all_processes_go_by_what_a_deleted_photo_taught(
+    archive: Archive, admin: httpx.AsyncClient
+) -> None:
+    await teach(archive, admin, numbers=TEACHERS[:3])
+    photo = picture(next(number for number in KIND if number not in IMAGES))
+    [before] = await archive.tagger.clip.tag_all([photo], [TagRequest()])
+    async with archive.pool.transaction() as tx:
+        for number in TEACHERS[:3]:
+            await image_deletion.delete(tx, id_of(number))
+    late = Archive(archive.pool, KindModel())
+
+    await late.tagger.refresh()
+    [after] = await late.tagger.clip.tag_all([photo], [TagRequest()])
+
+    assert isinstance(before, Tagged)
+    assert isinstance(after, Tagged)
+    assert before.tags.tags[0].tag == NAME
+    assert after.tags.tags == before.tags.tags
 
 
 async def test_a_photo_that_is_deleted_and_sent_again_does_not_teach_again(
