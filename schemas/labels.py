@@ -13,6 +13,7 @@ MAX_LABELS = 30_000  # of all kinds together: label ids are int2 in PostgreSQL
 MAX_ALIASES = 100
 MAX_TEMPLATES = 100
 MIN_PHOTOS, MAX_PHOTOS = 3, 10  # that teach a label: docs/decisions/0040, with figures
+MAX_TAUGHT = 1_000  # labels: each costs 35 ms of a CPU whenever the labels change, or are previewed
 
 _Prompt = Annotated[Text, Field(min_length=1, max_length=500, pattern=r"\S")]
 
@@ -85,6 +86,8 @@ class LabelSetText(BaseModel):
     @model_validator(mode="after")
     def _no_label_twice(self) -> "LabelSetText":
         _all_different([label.name for label in self.labels], "label")
+        if (taught := sum(bool(label.photos) for label in self.labels)) > MAX_TAUGHT:
+            raise ValueError(f"{taught} labels taught by photos: at most {MAX_TAUGHT}")
         return self
 
 

@@ -1,10 +1,13 @@
 """Names of labels that look the same are one."""
 
+import json
+from uuid import UUID
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.image import ImageArrived
-from schemas.labels import LabelSetText, LabelText
+from schemas.labels import MAX_TAUGHT, LabelSetText, LabelText
 from schemas.names import distinct, fold
 from schemas.strict import LabelName
 
@@ -66,3 +69,12 @@ def test_a_name_of_nothing_that_is_seen_is_refused(name: str) -> None:
 def test_a_template_has_a_place_for_the_name() -> None:
     with pytest.raises(ValidationError, match="template 'a photo of a cat' has no"):
         LabelText(name="cat", templates=("a {}", "a photo of a cat"))
+
+
+def test_so_many_labels_and_no_more_are_taught_by_photos() -> None:
+    photos = [str(UUID(int=number)) for number in range(3)]
+    given = [{"name": f"label {number}", "photos": photos} for number in range(MAX_TAUGHT + 1)]
+
+    LabelSetText.model_validate_json(json.dumps({"labels": given[1:]}))
+    with pytest.raises(ValidationError, match="at most 1000"):
+        LabelSetText.model_validate_json(json.dumps({"labels": given}))
