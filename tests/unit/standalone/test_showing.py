@@ -1,6 +1,7 @@
 """What the demo shows at the terminal."""
 
 import io
+from typing import Any
 
 from rich.console import Console
 
@@ -9,7 +10,7 @@ from standalone.demo.showing import show_photos
 
 def test_a_photo_without_a_tag_says_so_and_one_that_is_not_tagged_does_not() -> None:
     told = io.StringIO()
-    images = [
+    images: list[dict[str, Any]] = [
         {"image_path": "1.jpg", "tags": [{"tag": "cat", "score": 0.9}]},
         {"image_path": "2.jpg", "tags": []},
         {"image_path": "3.jpg", "tags": None},
