@@ -37,11 +37,14 @@ _NOT_FOR_US = (
     NotSupportedError,
     ValueError,
 )
-#: What the stores say where a setting is wrong, or what it names is gone: not one object's fault.
+#: What stores answer where a setting is wrong, or what it names is gone: not one object's fault.
 _SETTINGS = re.compile(
-    r"NoSuchBucket|ContainerNotFound|bucket does not exist|InvalidAccessKeyId|InvalidToken"
-    r"|SignatureDoesNotMatch|ExpiredToken|RequestTimeTooSkewed|AuthenticationFailed"
+    r"<Code>(NoSuchBucket|ContainerNotFound|InvalidAccessKeyId|InvalidToken|SignatureDoesNotMatch"
+    r"|ExpiredToken|RequestTimeTooSkewed|AuthenticationFailed)</Code>"
 )
+#: In obstore's message (0.12) the answer stands between these. Before and behind it, the object's
+#: path stands as it is, and anybody may give an object the name of an error.
+_ANSWER, _DEBUG = "Server returned non-2xx status code", "\nDebug source:"
 _SERVER_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -213,8 +216,9 @@ def wrong_setting(error: Exception) -> str:
 
     Empty where the error is that of one object.
     """
-    found = _SETTINGS.search(str(error))
-    return found[0] if found else ""
+    _, said, answer = str(error).partition(_DEBUG)[0].rpartition(_ANSWER)
+    found = _SETTINGS.search(answer) if said else None
+    return found[1] if found else ""
 
 
 def store_away(place: str, error: Exception) -> BlobStoreAway:

@@ -18,6 +18,8 @@ PORTION = 500
 LOOK = 2000
 _LOCK = "SELECT pg_try_advisory_xact_lock($1)"
 
+# Rows that may come to life again are locked when they are found, and left where somebody does
+# that: a deletion that waits for one would not look at its age again.
 _AGED = {
     "queries": """
         DELETE FROM queries WHERE query_id IN (
@@ -31,7 +33,8 @@ _AGED = {
     "deliveries": deliveries.PRUNE,
     "failures": """
         DELETE FROM failures WHERE (image_id, reason) IN (
-            SELECT image_id, reason FROM failures WHERE last_at < now() - $1::interval LIMIT $2)
+            SELECT image_id, reason FROM failures WHERE last_at < now() - $1::interval LIMIT $2
+            FOR UPDATE SKIP LOCKED)
     """,
     "dead_letters": """
         DELETE FROM dead_letters WHERE id IN (
@@ -44,7 +47,8 @@ _AGED = {
     "targets": """
         DELETE FROM targets WHERE target IN (
             SELECT target FROM targets
-            WHERE disabled_at IS NULL AND changed_at < now() - $1::interval LIMIT $2)
+            WHERE disabled_at IS NULL AND changed_at < now() - $1::interval LIMIT $2
+            FOR UPDATE SKIP LOCKED)
     """,
     "totals": """
         DELETE FROM totals WHERE (kind, audience, key) IN (
@@ -90,7 +94,8 @@ _AGED = {
     "operator_events": operator_events.PRUNE,
     "members": """
         DELETE FROM members WHERE (grp, instance) IN (
-            SELECT grp, instance FROM members WHERE updated_at < now() - $1::interval LIMIT $2)
+            SELECT grp, instance FROM members WHERE updated_at < now() - $1::interval LIMIT $2
+            FOR UPDATE SKIP LOCKED)
     """,
     "jobs": """
         DELETE FROM jobs WHERE job_id IN (
@@ -114,7 +119,8 @@ _AGED = {
     "tombstones": """
         DELETE FROM images WHERE image_id IN (
             SELECT image_id FROM images
-            WHERE status = 'deleted' AND deleted_at < now() - $1::interval LIMIT $2)
+            WHERE status = 'deleted' AND deleted_at < now() - $1::interval LIMIT $2
+            FOR UPDATE SKIP LOCKED)
     """,
 }
 AGED = tuple(_AGED)

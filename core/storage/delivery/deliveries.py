@@ -144,7 +144,8 @@ SELECT delivery_id FROM changed
 PRUNE = """
 DELETE FROM deliveries WHERE delivery_id IN (
     SELECT delivery_id FROM deliveries
-    WHERE state IN ('delivered', 'dead') AND finished_at < now() - $1::interval LIMIT $2)
+    WHERE state IN ('delivered', 'dead') AND finished_at < now() - $1::interval LIMIT $2
+    FOR UPDATE SKIP LOCKED)
 """
 _BRING_FORWARD = f"""
 WITH waiting AS (

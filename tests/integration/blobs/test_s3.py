@@ -138,6 +138,25 @@ async def test_a_bucket_that_is_not_there_is_an_outage_and_no_missing_photo(
         await source.read(f"{url}/nothing", max_bytes=10)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NoSuchBucket.jpg",
+        "<Code>NoSuchBucket</Code>",
+        "Server returned non-2xx status code <Code>InvalidToken</Code>",
+        "AuthenticationFailed//InvalidToken",
+    ],
+)
+async def test_an_object_that_is_called_like_an_error_is_a_missing_photo_and_no_outage(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Anybody may announce such an address: as an outage it would be tried again for ever."""
+    log_in(server, monkeypatch)
+
+    with pytest.raises(ImageMissing):
+        await BucketSource([URL]).read(f"{URL}/{name}", max_bytes=10)
+
+
 async def test_a_server_that_is_away_is_an_outage_and_all_is_there_afterwards(
     server: S3Server, keeper: BlobKeeper
 ) -> None:

@@ -1,5 +1,6 @@
 """What is pruned, and what is kept."""
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 from uuid import uuid4
@@ -11,7 +12,7 @@ from consumers.upkeep.pruning import Pruner
 from core.settings import DatabaseSettings, RetentionSettings
 from core.storage import retention
 from core.storage.connecting import TimeLimits
-from core.storage.delivery import targets
+from core.storage.delivery import interventions, targets
 from core.storage.pool import Pool, open_pool
 from core.storage.retention import Portion
 from tests.fakes.blobs import MemoryKeeper
@@ -189,6 +190,35 @@ async def test_a_host_that_was_resumed_long_ago_is_forgotten_and_a_disabled_one_
         "disabled",
         "lately",
     }
+
+
+async def test_what_comes_to_life_at_this_moment_is_not_pruned(pool: Pool) -> None:
+    """Whoever waits for a row looks at its age again only if told to."""
+    webhook = uuid4()
+    await fill(pool, OLD)
+    await pool.execute("UPDATE deliveries SET state = 'dead', delivery_id = $1", webhook)
+    async with pool.transaction() as tx:
+        await targets.disable(tx, "once", actor="operator")
+        await targets.resume(tx, "once", actor="operator")
+    await pool.execute(f"UPDATE targets SET changed_at = {OLD}")
+
+    async with pool.transaction() as tx:
+        await interventions.make_due_again(tx, [webhook])
+        await targets.disable(tx, "once", actor="breaker")
+        pruning = asyncio.create_task(prune(pool, RetentionSettings()))
+        waiting = asyncio.create_task(somebody_waits(pool))
+        await asyncio.wait({pruning, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+    await pruning
+
+    assert await pool.fetchval("SELECT disabled_at IS NOT NULL FROM targets")
+    assert await pool.fetchval("SELECT state FROM deliveries") == "due"
+
+
+async def somebody_waits(pool: Pool) -> None:
+    """Return once a statement waits for a row."""
+    while not await pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+        await asyncio.sleep(0.01)
 
 
 async def test_counts_of_hours_go_that_nobody_is_shown(pool: Pool) -> None:

@@ -80,6 +80,18 @@ async def test_a_disabled_host_is_told_once_to_those_who_asked(pool: Pool) -> No
     }
 
 
+async def test_what_was_told_is_neither_written_nor_locked_by_the_next_look(pool: Pool) -> None:
+    """An archive ends thousands of jobs in a day, and a look comes every five seconds."""
+    await subscribe(pool)
+    await disable(pool)
+    await OperatorNotices(pool).step()
+    before = await pool.fetch("SELECT xmin::text, xmax::text FROM operator_events")
+
+    await OperatorNotices(pool).step()
+
+    assert await pool.fetch("SELECT xmin::text, xmax::text FROM operator_events") == before
+
+
 async def test_what_two_endpoints_were_told_can_be_sent_again_to_both(pool: Pool) -> None:
     await subscribe(pool)
     await subscribe(pool, "https://second.example/hook")
