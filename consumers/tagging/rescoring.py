@@ -91,8 +91,10 @@ class Rescoring:
     async def _begin_again(self, version: int) -> int:
         """Have all images scored again, as a label that photos teach waits no more."""
         async with self.database.transaction() as tx:
-            if await labels.lock_version(tx) == version:
-                version = await labels.raise_version(tx)
+            in_force = await labels.lock_version(tx)
+            if in_force != version:
+                return in_force  # another process was first
+            version = await labels.raise_version(tx)
         log.info("labels_taught_again", version=version)
         return version
 
