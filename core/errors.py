@@ -41,6 +41,10 @@ class DatabaseAway(TransientError):
     """PostgreSQL cannot be reached or does not answer in time."""
 
 
+class DatabaseReadOnly(DatabaseAway):
+    """PostgreSQL answers, but takes no writes: a standby, or closed by an operator."""
+
+
 class BlobStoreAway(TransientError):
     """The store of the bytes cannot be reached."""
 

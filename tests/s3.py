@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -73,9 +74,10 @@ def running_s3() -> Iterator[S3Server]:
         where = {"endpoint_url": server.endpoint, "region_name": "us-east-1", **login}
         boto3.client("s3", **where).create_bucket(Bucket=BUCKET)
         iam = boto3.client("iam", **where)
-        iam.create_user(UserName="archive")
-        iam.put_user_policy(UserName="archive", PolicyName="all", PolicyDocument=_POLICY)
-        key = iam.create_access_key(UserName="archive")["AccessKey"]
+        user = f"archive-{uuid4()}"  # what is kept outlives a server: all of a process share it
+        iam.create_user(UserName=user)
+        iam.put_user_policy(UserName=user, PolicyName="all", PolicyDocument=_POLICY)
+        key = iam.create_access_key(UserName=user)["AccessKey"]
         server.access_key, server.secret = key["AccessKeyId"], key["SecretAccessKey"]
         settings.INITIAL_NO_AUTH_ACTION_COUNT, authentication.request_count = 0, 0
         yield server

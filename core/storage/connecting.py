@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from core.addresses import each_host, secrets_of
-from core.errors import ConfigurationError, DatabaseAway, PhotoTaggerError
+from core.errors import ConfigurationError, DatabaseAway, DatabaseReadOnly, PhotoTaggerError
 from core.settings import DatabaseSettings
 from core.storage.translating import translated
 from core.transaction import Transaction
@@ -92,19 +92,22 @@ class Servers:
 
         Raises:
             ConfigurationError: the address is refused, or the limits do not hold there.
+            DatabaseReadOnly: all hosts answer, and none takes writes now.
             DatabaseAway: no host takes writes now.
         """
         del dsn
-        failures = []
+        failures: list[DatabaseAway] = []
         for url in self._urls:
             try:
                 connection = await self._connect_one(url, options)
             except DatabaseAway as error:
-                failures.append(str(error))
+                failures.append(error)
                 continue
             self._urls = (url, *(other for other in self._urls if other != url))
             return connection
-        raise DatabaseAway("; ".join(failures))
+        is_read_only = all(isinstance(error, DatabaseReadOnly) for error in failures)
+        kind = DatabaseReadOnly if is_read_only else DatabaseAway
+        raise kind("; ".join(map(str, failures)))
 
     async def _connect_one(self, url: str, options: Mapping[str, Any]) -> "Connection":
         limit_s = self._connect_s / len(self._urls)
@@ -143,7 +146,9 @@ class Servers:
                 await connection.execute(self._opening)
             found = await connection.fetchrow(_CHECK, list(self._limits_ms), timeout=limit_s)
         if found is None or found["is_read_only"]:
-            raise DatabaseAway("the server takes no writes: a standby, or closed by an operator")
+            raise DatabaseReadOnly(
+                "the server takes no writes: a standby, or closed by an operator"
+            )
         if not self._opening and found["pid"] != connection.get_server_pid():
             raise ConfigurationError(
                 f"{self._variable}: this is a pooler, which does not keep a session: set"

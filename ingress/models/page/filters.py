@@ -23,6 +23,11 @@ def _moment(given: Any) -> Any:
     return moment_of(given) if isinstance(given, str) else given
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """Take away a default that the field itself would refuse: it stands for "not given"."""
+    schema.pop("default", None)
+
+
 def _folder(given: str) -> str:
     return given.rstrip("/")
 
@@ -46,7 +51,10 @@ class ImageFilterText(Input):
     tag: Tag | None = Field(None, description="With this tag: as one more of `all`.")
     all: Tags = Field((), description="With each of these tags.")
     any: Tags = Field(
-        (), min_length=1, description="With at least one of these tags: there must be one."
+        (),
+        min_length=1,
+        description="With at least one of these tags: there must be one.",
+        json_schema_extra=_without_default,
     )
     without: Tags = Field((), alias="not", description="With none of these tags.")
     min_score: float | None = Field(

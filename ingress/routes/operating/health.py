@@ -7,7 +7,7 @@ from http import HTTPStatus
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
-from core.errors import PhotoTaggerError
+from core.errors import DatabaseReadOnly, PhotoTaggerError
 from core.storage.stream import heartbeats
 from core.vision.demo_card import is_demo
 from ingress.dependencies import Health
@@ -87,6 +87,8 @@ async def _database(call: Call) -> Check:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             is_read_only = await call.deps.pool.fetchval(IS_READ_ONLY)
+    except DatabaseReadOnly:
+        is_read_only = True
     except (PhotoTaggerError, TimeoutError) as error:
         return Check(status="away", detail=type(error).__name__)
     if is_read_only:

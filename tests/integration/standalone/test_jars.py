@@ -62,7 +62,7 @@ def test_a_download_that_differs_from_the_list_is_refused_and_deleted(
     jar = Jar("org.example", "broker", "1", hashlib.sha256(b"true").hexdigest())
     lock.write_text(f"{jar.name} {jar.sha256}\n")
 
-    def download(cache: Path, repository: Path) -> frozenset[str]:
+    def download(_jars: object, _cache: Path, repository: Path) -> frozenset[str]:
         jar.path(repository).parent.mkdir(parents=True)
         jar.path(repository).write_bytes(b"changed on the way")
         return frozenset({jar.name})

@@ -124,7 +124,6 @@ def test_another_architecture_with_the_same_weights_has_another_key(tmp_path: Pa
         tiny.save_model(tmp_path / at / "one", it) for at, it in (("a", tiny.CLIP), ("b", quick))
     ]
     one, other = (TorchTowers(settings(tmp_path, model=name, engine="torch")) for name in names)
-    assert one.identity == other.identity
     assert quantising.cache_key(one) != quantising.cache_key(other)
 
 
