@@ -111,7 +111,7 @@ def _place(folder: Path, own_place: Path, user: UnixUser | None) -> Path:
     if can_reach(user, folder):
         return folder
     elsewhere = own_place / secrets.token_hex(6)
-    elsewhere.mkdir(parents=True)
+    _make_enterable(own_place, elsewhere)
     if not can_reach(user, elsewhere):
         raise NotSupported(
             f"PostgreSQL does not run as root, and user {user and user.uid} can enter "
@@ -121,6 +121,13 @@ def _place(folder: Path, own_place: Path, user: UnixUser | None) -> Path:
     print(f"PostgreSQL's data lies in {elsewhere}: {why}", file=sys.stderr, flush=True)
     write_private(folder / LOCATION_FILE, f"{elsewhere}\n")
     return elsewhere
+
+
+def _make_enterable(*folders: Path) -> None:
+    """Make folders that PostgreSQL's user can enter, whatever our umask; the data closes itself."""
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(folder.stat().st_mode | 0o711)
 
 
 def _reachable(installed: Path, own_place: Path, user: UnixUser | None) -> Path:
@@ -133,7 +140,7 @@ def _reachable(installed: Path, own_place: Path, user: UnixUser | None) -> Path:
     package = installed.parent
     if not place.exists():
         partial = place.with_name(f"{place.name}.{os.getpid()}")
-        partial.mkdir(parents=True)
+        _make_enterable(own_place, partial, partial / package.name)
         copy = partial / package.name / installed.name
         shutil.copytree(installed, copy, symlinks=True)
         # The wheel keeps shared libraries beside the package; binaries know them by that place.

@@ -151,6 +151,21 @@ def test_roots_private_folder_stays_private_and_the_data_goes_elsewhere(empty_ho
 
 
 @root_only
+def test_a_private_mask_does_not_keep_postgresqls_user_out(empty_home: Path) -> None:
+    """As in `restore`: the place would be closed for this and every later start of the machine."""
+    private, place = empty_home / "private", empty_home / "place"
+    private.mkdir(mode=0o700)
+    (private / "postgres").mkdir()
+    before = os.umask(0o077)
+    try:
+        directory = data_directory.prepare_data(private / "postgres", own_place=place)
+    finally:
+        os.umask(before)
+    assert can_reach(unprivileged_user(directory.path), directory.path.parent)
+    assert directory.path.stat().st_mode & 0o077 == 0
+
+
+@root_only
 def test_binaries_in_a_private_folder_are_copied_to_where_their_user_can_run_them(
     empty_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
