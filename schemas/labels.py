@@ -15,7 +15,10 @@ MAX_TEMPLATES = 100
 MIN_PHOTOS, MAX_PHOTOS = 3, 10  # that teach a label: docs/decisions/0040, with figures
 MAX_TAUGHT = 1_000  # labels: each costs 35 ms of a CPU whenever the labels change, or are previewed
 
-_Prompt = Annotated[Text, Field(min_length=1, max_length=500, pattern=r"\S")]
+# The pattern is for readers of the document: the check below says in words what is wrong.
+_Prompt = Annotated[
+    Text, Field(min_length=1, max_length=500, json_schema_extra={"pattern": r"\{\}"})
+]
 
 
 class LabelText(BaseModel):

@@ -35,6 +35,10 @@ UNSPEAKABLE = (
     "not a token of an upload",  # opaque
     "scheme 'http' is not allowed",  # the address of a one-time link, taken for a webhook's
     "takes at most 100 ids",  # in a filter under a name; elsewhere the same filter takes more
+    "has neither photos nor words",  # one property against another
+    "teach a label",  # none, or 3 to 10
+    "no image ",  # ids that are not there, as photos of a label
+    "has no embedding",
     "holds what",  # a dead-letter topic and another group
 )
 
