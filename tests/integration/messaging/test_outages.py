@@ -27,7 +27,7 @@ async def test_no_record_is_charged_with_the_end_of_a_process_that_waited_for_an
     kafka: KafkaSettings, database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.messaging.watching.watchdog.PATIENCE", 2)
-    settings = ConsumerSettings(instance="a", stall_limit_s=1.0)
+    settings = ConsumerSettings(instance="a", stall_limit_s=1.5)
     role = CountingRole(away=10**9)
     async with open_bench(kafka, database, role=role, consumer=settings) as bench:
         await produce(
