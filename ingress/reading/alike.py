@@ -110,7 +110,13 @@ class AlikeFinder:
         """Return pairs of a level that were decided about, the newest decision first."""
         before = _decision_before(cursor)
         async with self.pool.connection() as connection:
-            rows = await decisions.newest(connection, before=before, limit=limit + 1)
+            rows = await decisions.newest(
+                connection,
+                of_copies=level == "identical",
+                owner=owner,
+                before=before,
+                limit=limit + 1,
+            )
             keys = [key for row in rows[:limit] for key in (row.one, row.other)]
             known = await decisions.subjects(connection, keys, owner=owner)
         found = []

@@ -31,11 +31,32 @@ JOIN unnest($1::bytea[], $2::bytea[]) AS k (one, other) USING (one, other)
 WHERE NOT EXISTS (SELECT FROM images i WHERE i.image_id = d.loser AND i.status <> 'deleted'
                                          AND NOT {visible("$3")})
 """  # noqa: S608 - constants only
+# Copies are kept by their ids, all others by their contents; where another owner's decision stands,
+# by both. So the key alone says whether the two are identical.
+_IS_OF_COPIES = """(length(d.one) = 16
+    OR length(d.one) = 48 AND substr(d.one, 17) = substr(d.other, 17))"""
+_STANDS_FOR_SEEN = f"""EXISTS (
+    SELECT FROM tagged_images t JOIN images i USING (image_id)
+    WHERE {{where}} AND i.status NOT IN ('missing', 'deleted') AND {visible("$4")})"""
+
+
+def _is_seen(key: str) -> str:
+    of_content = _STANDS_FOR_SEEN.format(where=f"t.sha256 = {key}")
+    of_image = _STANDS_FOR_SEEN.format(
+        where=f"t.image_id = encode(substr({key}, 1, 16), 'hex')::uuid"
+        f" AND substr({key}, 17) IN ('', t.sha256)"
+    )
+    return f"CASE WHEN length({key}) = 32 THEN {of_content} ELSE {of_image} END"
+
+
+# Page by page of all owners' decisions, whoever has few would ask without end.
 _NEWEST = f"""
-SELECT {_COLUMNS} FROM duplicate_decisions
-WHERE $1::timestamptz IS NULL OR (decided_at, one) < ($1, $2::bytea)
-ORDER BY decided_at DESC, one DESC LIMIT $3
-"""  # noqa: S608 - a constant
+SELECT {_COLUMNS} FROM duplicate_decisions d
+WHERE ($1::timestamptz IS NULL OR (d.decided_at, d.one) < ($1, $2::bytea))
+  AND {_IS_OF_COPIES} = $5
+  AND ($4::text IS NULL OR {_is_seen("d.one")} AND {_is_seen("d.other")})
+ORDER BY d.decided_at DESC, d.one DESC LIMIT $3
+"""  # noqa: S608 - constants only
 # Of the images with a content the oldest that may be seen; of copies the image itself.
 _SUBJECTS = f"""
 WITH k AS (SELECT DISTINCT key FROM unnest($1::bytea[]) AS u (key)), found AS (
@@ -123,11 +144,22 @@ async def of(
 
 
 async def newest(
-    connection: Transaction, *, before: tuple[datetime, bytes] | None, limit: int
+    connection: Transaction,
+    *,
+    of_copies: bool,
+    owner: str | None,
+    before: tuple[datetime, bytes] | None,
+    limit: int,
 ) -> Sequence[Decision]:
-    """Return decisions, the newest first, from behind (decided_at, one) on."""
+    """Return decisions about images that an owner may see, the newest first.
+
+    Args:
+        of_copies: of images with the same bytes; else of all others.
+        owner: None: an administrator, who sees all.
+        before: (decided_at, one) of the last one that was returned.
+    """
     at, one = before or (None, None)
-    rows = await connection.fetch(_NEWEST, at, one, limit)
+    rows = await connection.fetch(_NEWEST, at, one, limit, owner, of_copies)
     return [Decision(**dict(row)) for row in rows]
 
 

@@ -11,6 +11,8 @@ import { bytes, date, duration, number, t } from "./words.js";
 const LEVELS = ["identical", "same_photo", "burst"];
 const PAGE = 20;
 const AHEAD = 3;
+const DECIDED = 200; // a page of decisions is of all levels: most of it may be of others
+const EMPTY = 5; // pages without a group, one after the other; then the reader says whether to go on
 
 export async function open(root, place) {
   const state = { place, groups: [], page: null, next: null, at: 0, chosen: null, totals: null, done: [], problem: null, isBusy: false, compared: null };
@@ -24,12 +26,12 @@ export async function open(root, place) {
     draw();
     try {
       // A page of look-alikes may be empty and have a next one all the same.
-      do {
-        const page = await get("/duplicates", { ...paramsOf(state.place), limit: PAGE, cursor: state.next }, mine);
+      for (let pages = 0; pages < EMPTY && (pages === 0 || (state.next && state.groups.length <= state.at)); pages += 1) {
+        const page = await get("/duplicates", { ...paramsOf(state.place), limit: isDecided(state.place) ? DECIDED : PAGE, cursor: state.next }, mine);
         state.groups.push(...page.groups);
         Object.assign(state, { page, next: page.next });
-      } while (state.next && state.groups.length <= state.at);
-      if (!state.groups.length) await countCompared(state);
+      }
+      if (!state.groups.length && !state.next) await countCompared(state);
     } catch (problem) {
       if (problem.name === "AbortError") return;
       state.problem = problem;
@@ -183,10 +185,13 @@ function screen(state, acts) {
     ${problem ? problemStrip(problem, () => acts.load()) : nothing}
     ${groups.length ? isList(state.place) ? list(state, acts) : group(groups[state.at], state, acts)
       : state.isBusy ? busy()
-      : page && !problem ? empty(state) : nothing}`;
+      : page && !problem ? empty(state, acts) : nothing}`;
 }
 
-function empty(state) {
+const more = (state, acts) => html`<button type="button" ?disabled=${state.isBusy} @click=${() => acts.load(true)}>${t("duplicates.more")}</button>`;
+
+function empty(state, acts) {
+  if (state.next) return emptyState({ title: t("duplicates.none_yet"), actions: more(state, acts) });
   if (isDecided(state.place)) return emptyState({ title: t("duplicates.none_decided") });
   const { compared } = state;
   return emptyState({
@@ -205,7 +210,7 @@ function list(state, acts) {
   return html`<ol class="lines">${repeat(state.groups, (one) => one.pair, (one, at) => html`<li>
       <a class="row" href="#/duplicates" @click=${see(at)}>${one.images.slice(0, 4).map((image) => html`<img class="thumb" loading="lazy" alt="" height="80" src=${pictureOf(image)}>`)}
         <span>${one.images.map((image) => image.image_path).join(" · ")}</span></a> <span class="quiet">${evidence(one)}</span></li>`)}</ol>
-    ${state.next ? html`<button type="button" ?disabled=${state.isBusy} @click=${() => acts.load(true)}>${t("duplicates.more")}</button>` : nothing}`;
+    ${state.next ? more(state, acts) : nothing}`;
 }
 
 function group(one, state, acts) {

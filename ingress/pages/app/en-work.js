@@ -22,6 +22,7 @@ export const words = {
     next: "Next",
     to_gain: "{size} to gain",
     none: "No duplicates here.",
+    none_yet: "No group among those looked at so far.",
     none_decided: "Nothing decided here yet.",
     compared: { one: "Compared {n} photo. New ones are compared as they come.", other: "Compared {n} photos. New ones are compared as they come." },
     to_photos: "To the photos",

@@ -319,6 +319,27 @@ async def test_decided_pairs_come_page_by_page_the_newest_first(world: World, le
     assert seen == [pair_of(one, other) for other in others[::-1]]
 
 
+async def test_decisions_of_others_and_of_other_levels_are_no_empty_pages(world: World) -> None:
+    mine = await put(world, "a.jpg", "a"), await put(world, "b.jpg", "b")
+    copies = [await put(world, f"copy/{n}.jpg", "same") for n in range(3)]
+    theirs = [await put(world, f"bob/{n}.jpg", f"bob {n}", owner="bob") for n in range(4)]
+    async with world.client(*ALL) as http, world.client(Scope.ADMIN, owner="root") as admin:
+        await put_choice(http, pair_of(*mine), "both")
+        for copy in copies[1:]:
+            await put_choice(http, pair_of(copies[0], copy), "both")
+        for one in theirs[1:]:
+            await put_choice(admin, pair_of(theirs[0], one), "both")
+        wanted = {"decided": "true", "limit": "1"}
+        pages = [
+            (await http.get("/duplicates", params={**wanted, "level": level})).json()
+            for level in ("same_photo", "identical")
+        ]
+
+    assert [len(page["groups"]) for page in pages] == [1, 1], "on the first page"
+    assert pages[0]["next"] is None
+    assert pages[1]["next"] is not None
+
+
 async def test_only_an_owner_of_both_or_an_administrator_decides(world: World) -> None:
     one = await put(world, "a.jpg", "a")
     two = await put(world, "b.jpg", "b", owner="bob")
