@@ -11,7 +11,7 @@ from core.storage.delivery.target_health import WAITS
 from core.transaction import Transaction
 
 _IMAGES = """
-SELECT i.image_id, i.status, i.open_to_all,
+SELECT i.image_id, i.status, i.excluded, i.by_hand, i.open_to_all,
        ARRAY(SELECT owner FROM image_owners o WHERE o.image_id = i.image_id) AS owners,
        jsonb_path_query_array(coalesce(t.tags, '[]'), '$[0 to 2]')::text AS tags,
        coalesce(t.sha256, i.sha256) AS sha256,
@@ -44,6 +44,7 @@ class WatchedImage:
     """An image as it is now.
 
     Attributes:
+        by_hand: whether people set its tags, or added some.
         open_to_all, owners: who may see it.
         tags: the three best.
         sha256: of the bytes that its tags are of, else of those that came.
@@ -52,6 +53,8 @@ class WatchedImage:
 
     image_id: UUID
     status: str
+    excluded: bool
+    by_hand: bool
     open_to_all: bool
     owners: tuple[str, ...]
     tags: tuple[dict[str, Any], ...]

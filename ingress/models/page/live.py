@@ -37,6 +37,8 @@ class LiveImage(Output):
         description="`v` of its thumbnail: another one means that the picture is another one."
     )
     waits_for: str | None = None
+    excluded: bool = Field(False, description="It is never an answer.")
+    by_hand: bool = Field(False, description="Whether people set its tags, or added some.")
 
 
 class LiveImages(Output):

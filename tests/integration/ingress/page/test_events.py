@@ -69,6 +69,26 @@ async def test_a_photo_that_is_tagged_is_told_with_its_three_best_tags(world: Wo
     assert told["statuses"]["tagged"] == 1
 
 
+async def test_what_people_decided_about_a_photo_is_told_with_it(world: World) -> None:
+    image_id = await accept(world)
+    await world.tag(image_id, ("cat", 0.5))
+    key = await world.key(Scope.READ, Scope.UPLOAD)
+
+    async with (
+        listening(world, "/events?topics=images", key.text) as heard,
+        world.client(Scope.READ, Scope.UPLOAD) as http,
+    ):
+        await heard.until("images")
+        changed = {"excluded": True, "tags": [{"tag": "cat", "score": 1}]}
+        answer = await http.patch(f"/images/{image_id}", json=changed)
+        assert answer.status_code == 200, answer.text
+        told = await heard.until_told(
+            "images", lambda e: any(image["by_hand"] for image in e["changed"])
+        )
+
+    assert told["changed"][0]["excluded"]
+
+
 async def test_a_commit_that_lands_late_is_not_lost(world: World) -> None:
     key = await world.key(Scope.READ)
     late = await accept(world)
