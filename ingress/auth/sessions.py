@@ -140,20 +140,33 @@ class SessionRing:
         async with self.pool.transaction() as tx:
             return await self._begin(tx, key)
 
-    async def begin_with_code(self, request: Request, code: str) -> BegunSession:
-        """Begin a session with a one-time code, and use it up; raises as `begin_with_key`."""
-        begun = await self._begun_with(code) if _VALUE.fullmatch(code) else None
+    async def begin_with_code(
+        self, request: Request, code: str, *, may_leave: bool
+    ) -> BegunSession:
+        """Begin a session with a one-time code, and use it up; raises as `begin_with_key`.
+
+        A link is not typed: who follows somebody's would work on under another name, unaware. So
+        unless `may_leave`, where somebody else is signed in the answer is `signed_in_as_other`.
+        """
+        value = None if may_leave else self.cookie_of(request)
+        present = await self._find(value) if value and _VALUE.fullmatch(value) else None
+        owner = None if present is None else present.key.owner
+        begun = await self._begun_with(code, owner) if _VALUE.fullmatch(code) else None
         if begun is None:
             self._refuse(request)
         return begun
 
-    async def _begun_with(self, code: str) -> BegunSession | None:
+    async def _begun_with(self, code: str, present: str | None) -> BegunSession | None:
         # One transaction: a code is not used up where no session has begun with it.
         async with self._lookups, self.pool.transaction() as tx:
             key_id = await sessions.take_code(tx, _digest(code), self.now())
             key = None if key_id is None else await keys.find(tx, key_id)
             if key is None or not key.is_usable(self.now()):
                 return None
+            if present not in {None, key.owner}:
+                raise Problem(
+                    "signed_in_as_other", f"{present} is signed in, the link is another's"
+                )
             return await self._begin(tx, key)
 
     def _refuse(self, request: Request) -> NoReturn:

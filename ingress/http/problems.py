@@ -123,6 +123,12 @@ KINDS: tuple[Kind, ...] = (
         "The webhook is being sent, or the query is not answered yet: ask again later.",
     ),
     Kind(
+        "signed_in_as_other",
+        409,
+        "Signed in as somebody else",
+        "The code is not used up: sign out first, or send it with `leave`.",
+    ),
+    Kind(
         "nothing_to_undo",
         409,
         "Nothing to undo",

@@ -17,6 +17,11 @@ class SignIn(Input):
 
     key: Secret | SkipJsonSchema[None] = Field(None, repr=False)
     code: Secret | SkipJsonSchema[None] = Field(None, repr=False)
+    leave: bool = Field(
+        False,
+        description="With a code: end the session that the cookie stands for, also somebody else's."
+        " Without, the answer is 409 there.",
+    )
 
     model_config = ConfigDict(
         hide_input_in_errors=True,

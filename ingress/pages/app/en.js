@@ -81,6 +81,9 @@ export const words = {
     skipped: "{words}: skipped",
   },
   signin: {
+    isOther: "You are signed in as “{owner}”. Leave, and enter by this link?",
+    leave: "Leave and enter",
+    done: "Signed in as “{owner}”.",
     what: "It tags your photos by itself and answers questions about them.",
     key: "Your key",
     keyHelp: "Pasting works, and your browser may remember it. The page swaps it for a session and keeps no copy.",

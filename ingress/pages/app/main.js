@@ -275,10 +275,12 @@ listenForFiles();
 root.replaceChildren(); // the word for the time of loading
 const { takeCode } = location.hash.startsWith("#code=") ? await import("./signin.js") : {};
 const refused = await takeCode?.();
+const isByLink = Boolean(api.session());
 try {
   if (!api.session()) await api.resume();
   if (api.session()) begin();
   else end(refused);
+  if (isByLink) undoToast(t("signin.done", { owner: api.session().owner }));
 } catch (problem) {
   render(html`<main class="door">${problemStrip(problem, () => location.reload())}</main>`, root);
 }

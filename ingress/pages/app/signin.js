@@ -1,17 +1,31 @@
 // The way in: by key, or by a link with a code that works once.
 import { html, render } from "./lit/lit-html.js";
-import { enter } from "./api.js";
+import { enter, get } from "./api.js";
 import { languageMenu, themeMenu } from "./look.js";
-import { problemStrip } from "./parts.js";
+import { confirmBy, problemStrip } from "./parts.js";
 import { t } from "./words.js";
 
-/** Swaps the code of a link `#code=…` for a session, and wipes it from the address and the history. */
+/**
+ * Swaps the code of a link `#code=…` for a session, and wipes it from the address and the history.
+ * Where somebody else is signed in, the archive refuses once, and the reader is asked: else a link
+ * would have one work, unaware, under another's name.
+ */
 export async function takeCode() {
   const code = /^#code=([\w.~-]+)/.exec(location.hash)?.[1];
   if (!code) return null;
   history.replaceState(null, "", location.pathname);
   try {
     await enter({ code });
+  } catch (problem) {
+    return problem.code === "signed_in_as_other" ? instead(code) : problem;
+  }
+  return null;
+}
+
+async function instead(code) {
+  try {
+    const { owner } = await get("/session");
+    if (await confirmBy(t("signin.isOther", { owner }), null, { action: t("signin.leave"), kind: "" })) await enter({ code, leave: true });
   } catch (problem) {
     return problem;
   }

@@ -39,6 +39,37 @@ def flags_of(response: httpx.Response) -> set[str]:
     return {flag.lower() for flag in flags}
 
 
+async def test_a_link_of_somebody_elses_makes_nobody_another_one_unasked(world: World) -> None:
+    theirs = await code_of(world, await world.key(Scope.READ, owner="bob"))
+    async with signed_in(world, await world.key(Scope.READ)) as http:
+        refused = await http.post("/session", json={"code": theirs})
+        still = await http.get("/session")
+        wrong = await http.post("/session", json={"code": "x" * 43})
+        asked_for = await http.post("/session", json={"code": theirs, "leave": True})
+        then = await http.get("/session")
+
+    problem_in(refused, "signed_in_as_other")
+    assert "set-cookie" not in refused.headers
+    assert still.json()["owner"] == "alice"
+    problem_in(wrong, "key_invalid")
+    assert asked_for.status_code == 200, "the code was not used up"
+    assert then.json()["owner"] == "bob"
+
+
+@pytest.mark.parametrize("who", ["the same owner", "one whose session has ended"])
+async def test_a_link_asks_nothing_where_nobody_becomes_another_one(world: World, who: str) -> None:
+    owner = "alice" if who == "the same owner" else "bob"
+    code = await code_of(world, await world.key(Scope.READ, owner=owner))
+    async with signed_in(world, await world.key(Scope.READ)) as http:
+        if owner == "bob":
+            cookie = http.cookies[LOOPBACK_COOKIE]
+            assert (await http.delete("/session")).status_code == 204
+            http.cookies.set(LOOPBACK_COOKIE, cookie)
+        begun = await http.post("/session", json={"code": code})
+
+    assert begun.status_code == 200, begun.text
+
+
 async def test_over_tls_the_cookie_is_kept_from_scripts_other_hosts_and_plain_http(
     world: World,
 ) -> None:
