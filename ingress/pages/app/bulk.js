@@ -3,49 +3,56 @@ import { html } from "./lit/lit-html.js";
 import { get, may, send } from "./api.js";
 import { confirmBy, failure, icon, openDialog, scopeGate, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
-import { ago, date, knownTags, t, tagName } from "./words.js";
+import { ago, date, duration, knownTags, t, tagName } from "./words.js";
 
 const LOOK_MS = 700;
 const GRACE_S = 12; // what has been deleted can't be undone: the archive waits so long before it begins
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
- * Asks the archive for one change to the photos of `filter`; `after()` runs when it is done or undone.
- * One tag of one photo goes in one stroke; all else is counted and asked first.
+ * Asks the archive for one change to the photos of `filter`; `after(change, ended)` runs when it has
+ * ended or was undone. One tag of one photo goes in one stroke; all else is counted and asked first.
+ * Resolves to whether the archive has taken it on: by then the page may be left.
  */
 export async function apply(filter, change, after) {
   try {
     const count = await send("POST", "/images/changes", { filter, change, dry_run: true });
-    if (!count.would_change) return undoToast(t("bulk.nothing"));
+    if (!count.would_change) return told(t("bulk.nothing"));
     const isDeletion = Boolean(change.delete);
     const name = kindOf(change);
-    const values = { n: count.would_change, tag: tagName(String(Object.values(change)[0])).text };
+    const values = { n: count.would_change, tag: tagName(String(Object.values(change)[0])).text, time: duration(GRACE_S) };
     if (filter.ids?.length === 1 && !change.delete) return await run(filter, change, after, values, name);
     const about = count.is_exact ? "" : ` ${t("bulk.about")}`;
     const isSure = await confirmBy(t(`bulk.ask_${name}`, values) + about, count.would_change, { action: t(`bulk.do_${name}`), kind: isDeletion ? "bad" : "" });
-    if (!isSure) return null;
-    return await run(filter, change, after, values, name);
+    return isSure && await run(filter, change, after, values, name);
   } catch (problem) {
-    return undoToast(failure(problem));
+    return told(failure(problem));
   }
 }
 
-// Resolves when the archive has taken the change on: by then the page may be left.
+function told(text) {
+  undoToast(text);
+  return false;
+}
+
 async function run(filter, change, after, values, name) {
-  try {
-    const asked = { filter, change, dry_run: false, delay_s: change.delete ? GRACE_S : 0 };
-    conclude(await send("POST", "/images/changes", asked, { idempotencyKey: crypto.randomUUID?.() }), { change, after, values, name });
-  } catch (problem) {
-    undoToast(failure(problem));
-  }
+  const asked = { filter, change, dry_run: false, delay_s: change.delete ? GRACE_S : 0 };
+  conclude(await send("POST", "/images/changes", asked), { change, after, values, name });
+  return true;
+}
+
+/** Has a change taken back; what became of it is told. */
+async function takeBack(changeId) {
+  const ended = await follow(await send("POST", `/images/changes/${changeId}/undo`));
+  if (ended.state === "failed") undoToast(ended.error ?? t("problem.internal_error"));
+  else undoToast(t("bulk.undone") + (ended.failed ? ` ${t("bulk.left", { n: ended.failed })}` : ""));
+  return ended;
 }
 
 async function conclude(begun, { change, after, values, name }) {
   const undo = async () => {
     try {
-      await follow(await send("POST", `/images/changes/${begun.change_id}/undo`));
-      after(change);
-      undoToast(t("bulk.undone"));
+      after(change, await takeBack(begun.change_id));
     } catch (problem) {
       undoToast(failure(problem));
     }
@@ -55,14 +62,17 @@ async function conclude(begun, { change, after, values, name }) {
     const ended = await follow(begun);
     if (close && ended.state === "undone") return null;
     close?.();
-    after(change);
-    if (ended.state === "failed") return undoToast(ended.error ?? t("problem.internal_error"));
+    after(change, ended);
+    const back = canUndo(ended) ? undo : null; // also of what has failed on the way
+    if (ended.state === "failed") return undoToast(ended.error ?? t("problem.internal_error"), back);
     if (change.delete) return undoToast(t("bulk.deleted", { n: ended.changed }));
-    return undoToast(t(`bulk.done_${name}`, { ...values, n: ended.changed }) + (ended.failed ? ` ${t("bulk.failed", { n: ended.failed })}` : ""), undo);
+    return undoToast(t(`bulk.done_${name}`, { ...values, n: ended.changed }), back);
   } catch (problem) {
     return undoToast(failure(problem));
   }
 }
+
+const canUndo = (change) => Boolean(change.can_undo_until) && new Date(change.can_undo_until) > Date.now();
 
 async function follow(change) {
   let now = change;
@@ -91,7 +101,7 @@ export function recentChanges(after) {
     const undo = async (one) => {
       problem = null;
       try {
-        await follow(await send("POST", `/images/changes/${one.change_id}/undo`));
+        await takeBack(one.change_id);
         after();
       } catch (error) {
         problem = error;
@@ -101,7 +111,7 @@ export function recentChanges(after) {
     return html`${problem ? html`<p class="bad" role="alert">${failure(problem)}</p>` : ""}
       ${changes?.length === 0 ? html`<p class="quiet">${t("bulk.noneRecent")}</p>` : ""}
       <ul class="stack">${(changes ?? []).map((one) => html`<li class="row spread"><span>${named(one)} <small title=${date(one.created_at)}>${ago(one.created_at)} · ${t(`bulk.state_${one.state}`)}</small></span>
-        ${["done", "waiting"].includes(one.state) && one.can_undo_until && new Date(one.can_undo_until) > Date.now() ? html`<button @click=${() => undo(one)}>${t("parts.undo")}</button>` : ""}</li>`)}</ul>`;
+        ${canUndo(one) ? html`<button @click=${() => undo(one)}>${t("parts.undo")}</button>` : ""}</li>`)}</ul>`;
   });
 }
 
@@ -124,8 +134,12 @@ const askTag = (title) => openDialog(title, (close) => html`<form class="row" @s
 }}><input name="tag" class="grow" autofocus required maxlength="200" list="all-tags" aria-label=${t("filter.tag")}><datalist id="all-tags">${knownTags().map((one) => html`<option value=${tagName(one).text}></option>`)}</datalist><button class="filled">${t("bulk.go")}</button></form>`);
 
 /** The bar of what can be done with the chosen photos. `chosen`: `{filter, n}`; `tag`: a filtered one. */
-export function bulkBar({ n, total, isAll, filter, tag, all, clear, after }) {
-  const act = (change) => apply(filter(), change, after);
+export function bulkBar({ n, total, isAll, filter, tag, all, clear, begun, after }) {
+  const act = async (change) => {
+    const chosen = filter();
+    const isBegun = await apply(chosen, change, (made, { state }) => after(made.delete && state === "done" ? chosen : { ids: [] }));
+    if (isBegun) begun(chosen);
+  };
   const withTag = async (kind) => {
     const found = await askTag(t(`bulk.${kind}`));
     if (found) act({ [kind]: found });

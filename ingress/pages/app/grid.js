@@ -186,7 +186,11 @@ export class Grid {
       if (this.rows.has(at) && this.timeline.known.has(at)) continue;
       if (this.isFast && !this.timeline.known.has(at)) continue;
       const { timeline } = this;
-      timeline.columns(at).then((columns) => timeline === this.timeline && this.#arrived(at, columns), (error) => {
+      timeline.columns(at).then((columns) => {
+        if (timeline !== this.timeline) return;
+        this.#arrived(at, columns);
+        this.onArrival?.();
+      }, (error) => {
         if (error.name !== "AbortError" && timeline === this.timeline) this.onTrouble?.(error);
       });
     }

@@ -37,7 +37,7 @@ class Photo {
   }
 
   async update(place) {
-    Object.assign(this, { id: place.id, params: place.params, image: null, problem: null, similar: null, around: [null, null], isOriginal: false, hasPicture: true, hasLarge: true, explanation: null });
+    Object.assign(this, { id: place.id, params: place.params, image: null, problem: null, similar: null, around: [null, null], at: null, isOriginal: false, hasPicture: true, hasLarge: true, explanation: null });
     this.abort?.abort();
     this.abort = new AbortController();
     this.draw();
@@ -114,21 +114,33 @@ class Photo {
     event.preventDefault();
     const text = event.target.elements.tag.value.trim();
     const tag = knownTags().find((one) => tagName(one).text.toLowerCase() === text.toLowerCase()) ?? text;
-    const before = this.image.hand_tags;
     event.target.reset();
-    if (!before) this.change({ add_tag: tag });
-    else this.#setTags([{ tag, score: 1 }, ...before.filter((one) => one.tag !== tag)], t("photo.tagAdded", { tag: text }));
+    return this.change({ add_tag: tag });
   }
 
   removeTag(tag) {
-    const before = this.image.hand_tags;
-    if (!before) this.change({ remove_tag: tag });
-    else this.#setTags(before.filter((one) => one.tag !== tag), t("photo.tagRemoved", { tag: tagName(tag).text }));
+    if (!this.image.hand_tags) return this.change({ remove_tag: tag });
+    const { id } = this;
+    let gone = null;
+    return this.#setTags(id, (tags) => {
+      gone = tags.find((one) => one.tag === tag) ?? null;
+      return gone && tags.filter((one) => one !== gone);
+    }, () => undoToast(t("photo.tagRemoved", { tag: tagName(tag).text }), () => this.#setTags(id, (tags) => [...tags.filter((one) => one.tag !== tag), gone])));
   }
 
-  #setTags(tags, text) {
-    const { id, image: { hand_tags: before } } = this;
-    this.patch(id, { tags }, () => undoToast(text, () => this.patch(id, { tags: before })));
+  // A PATCH says all tags: each is made of what the one before left, else of two the first is lost.
+  #setTags(id, make, told = null) {
+    this.turn = (this.turn ?? Promise.resolve()).then(async () => {
+      try {
+        const { hand_tags: now } = await get(`/images/${id}`);
+        const tags = now && make(now); // else somebody was faster: it is shown
+        if (tags) await this.patch(id, { tags }, told);
+        else if (id === this.id) await this.look();
+      } catch (problem) {
+        undoToast(failure(problem));
+      }
+    });
+    return this.turn;
   }
 
   async explain(event) {
@@ -193,7 +205,7 @@ class Photo {
 
   // The archive waits for the undo, and whoever asked for it may be elsewhere by then.
   remove({ image_id: id }) {
-    apply({ ids: [id] }, { delete: true }, () => id === this.id && !this.isClosed && go(link("photos", null, this.params)));
+    apply({ ids: [id] }, { delete: true }, (_, { state }) => state === "done" && id === this.id && !this.isClosed && go(link("photos", null, this.params)));
   }
 
   // A slow or huge picture has no large view: then the file itself is shown, where browsers can.

@@ -14,7 +14,7 @@ import { t } from "./words.js";
 
 const MOST_PICKED = 5000; // one by one or as a range; beyond it there is "all that match"
 const SOON_MS = 100; // several photos that come together are looked at once
-const PAUSE_MS = 1200; // while photos come all the time, it is looked so often
+const PAUSE_MS = 1200; // while photos come all the time, it is looked so often, or a third of the time
 
 export async function open(root, place) {
   const screen = new Photos(root);
@@ -47,6 +47,7 @@ class Photos {
     this.grid.bar = () => (getComputedStyle(this.head).position === "sticky" ? this.head.offsetHeight : 0);
     this.grid.foot = () => this.foot.offsetHeight;
     this.grid.onTrouble = (problem) => this.failed(problem);
+    this.grid.onArrival = () => this.problem && this.failed(null); // the trouble is over
     this.scrubber = new Scrubber(this.side, this.grid);
     this.grid.onRest = () => this.scrubber.measure();
     this.stops = [watch("images", (data, about) => this.hear(data, about))];
@@ -142,7 +143,9 @@ class Photos {
     this.list?.hear(changed);
     // A new stream says nothing of what was tagged while there was none.
     const isAgain = isSnapshot && this.count !== undefined;
-    if (isAgain) this.words.doubt();
+    if (isAgain || truncated) this.words.doubt();
+    // A month may have as many photos as before, and others.
+    this.isDoubted ||= isAgain || truncated || changed.some((one) => one.status === "deleted");
     const count = statuses ? Object.values(statuses).reduce((sum, one) => sum + one, 0) : this.count;
     const isOther = count !== this.count && this.count !== undefined;
     this.count = count;
@@ -156,19 +159,23 @@ class Photos {
       // One look at a time: where the archive is slow, they would pile up.
       if (this.root.hidden || this.isLooking) this.isStale = true;
       else this.look();
-    }, Math.max(SOON_MS, (this.lookedAt ?? 0) + PAUSE_MS - performance.now()));
+    }, Math.max(SOON_MS, (this.lookedAt ?? 0) + (this.pause ?? PAUSE_MS) - performance.now()));
   }
 
   /** Looks again; what is under the eye, and the focus, stay where they are. */
   async look({ isChanged = false } = {}) {
-    Object.assign(this, { isStale: false, isLooking: true });
+    const begunAt = performance.now();
+    isChanged ||= this.isDoubted;
+    Object.assign(this, { isStale: false, isDoubted: false, isLooking: true });
     const { filter } = this;
     try {
       const next = await new Timeline(filter).load();
       const before = this.timeline;
       if (this.isClosed || filter !== this.filter) return undefined;
-      if (!before) return this.#show(next);
+      this.problem = null;
+      if (!before) return await this.#show(next);
       if (!isChanged) next.inherit(before);
+      else if (!this.isList) await this.#fetchSeen(before, next);
       const anchor = this.isList ? null : await this.#keep(before, next);
       const focused = this.grid.tiles.get(this.grid.active);
       const hasFocus = focused?.anchor === document.activeElement;
@@ -189,9 +196,17 @@ class Photos {
     } finally {
       this.isLooking = false;
       this.lookedAt = performance.now();
+      this.pause = Math.max(PAUSE_MS, 2 * (this.lookedAt - begunAt));
       if (this.isStale && !this.root.hidden && !this.isClosed) this.plan();
     }
     return undefined;
+  }
+
+  // What is in sight is fetched before it takes the place of what was: else the grid would blink.
+  async #fetchSeen(before, next) {
+    const nameOf = ({ month, part }) => `${month} ${part}`;
+    const seen = new Set([...this.grid.tiles.keys()].map((index) => nameOf(before.sections[before.sectionOf(index)])));
+    await Promise.all(next.sections.map((one, at) => seen.has(nameOf(one)) && next.columns(at, { isNeeded: true })));
   }
 
   #take(timeline) {
@@ -212,48 +227,82 @@ class Photos {
   // Selecting
 
   async pick(tile, isRange) {
-    if (this.isAll) this.clear();
-    if (isRange && Math.abs(tile.index - (this.last ?? tile.index)) >= MOST_PICKED) return undoToast(t("bulk.tooMany", { n: MOST_PICKED }));
-    if (isRange && this.last !== undefined) {
-      try {
-        for (const id of await this.timeline.range(this.last, tile.index)) this.picked.add(id);
-      } catch (problem) {
-        return undoToast(failure(problem));
-      }
-    } else if (!this.picked.delete(tile.id)) this.picked.add(tile.id);
-    this.last = tile.index;
+    if (this.isAll) return this.notAll();
+    const { timeline, last } = this;
+    try {
+      // Places move when photos come: the one that was picked last is looked for.
+      const from = isRange && last ? await timeline.placeOf(last.id, last.month) : -1;
+      if (from >= 0 && Math.abs(tile.index - from) >= MOST_PICKED) return undoToast(t("bulk.tooMany", { n: MOST_PICKED }));
+      if (from >= 0) for (const id of await timeline.range(from, tile.index)) this.picked.add(id);
+      else if (!this.picked.delete(tile.id)) this.picked.add(tile.id);
+    } catch (problem) {
+      return undoToast(failure(problem));
+    }
+    this.last = { id: tile.id, month: tile.month };
     return this.chosen();
   }
 
   toggle(id) {
+    if (this.isAll) return this.notAll();
     if (!this.picked.delete(id)) this.picked.add(id);
-    this.chosen();
+    return this.chosen();
+  }
+
+  // No filter says "all but this one": whoever takes one away must not have it changed with the others.
+  notAll() {
+    this.clear();
+    undoToast(t("photos.notAll"));
+  }
+
+  /** What a change was asked for is chosen no longer; what was chosen beside it, or since, stays. */
+  unpick({ ids }) {
+    if (!ids && this.isAll) {
+      this.isAll = false;
+      this.picked.clear();
+    }
+    for (const id of ids ?? []) this.picked.delete(id);
+    return this.redraw();
+  }
+
+  get many() {
+    return this.isAll ? this.timeline?.total ?? 0 : this.picked.size;
   }
 
   chosen() {
+    this.redraw();
+    say(t("bulk.chosen", { n: this.many }));
+  }
+
+  redraw() {
     this.grid.rewrite();
     this.list?.draw();
-    this.drawFoot();
-    say(t("bulk.chosen", { n: this.picked.size }));
+    return this.drawFoot();
   }
 
   clear() {
     this.picked.clear();
     this.isAll = false;
     this.last = undefined;
-    this.grid.rewrite();
-    this.list?.draw();
-    this.drawFoot();
+    return this.redraw();
   }
 
-  changed() {
+  /** A change is under way: the bar that was pressed goes, and the keys go on from the photo they were on. */
+  async begun(filter) {
+    await this.unpick(filter);
+    this.#focus();
+  }
+
+  /** A change has come to its end, or was taken back; `gone` names the photos that it deleted. */
+  async changed(gone = { ids: [] }) {
     if (this.isClosed) return;
-    this.clear();
+    this.unpick(gone);
     this.words.known.clear();
-    this.look({ isChanged: true }).then(() => {
-      // The bar that was pressed is gone: the keys go on from the photo they were on.
-      if (!this.isList && !this.root.hidden && document.activeElement === document.body) this.grid.reveal(this.grid.active).catch(() => {});
-    });
+    await this.look({ isChanged: true });
+    this.#focus();
+  }
+
+  #focus() {
+    if (!this.isClosed && !this.isList && !this.root.hidden && document.activeElement === document.body) this.grid.reveal(this.grid.active).catch(() => {});
   }
 
   // Drawing
@@ -283,7 +332,7 @@ class Photos {
     if (!this.isAll && !this.picked.size) return render(nothing, this.foot);
     const { bulkBar } = await import("./bulk.js");
     const total = this.timeline?.total ?? 0;
-    const n = this.isAll ? total : this.picked.size;
+    const n = this.many;
     const { all } = this.filter ?? {};
     return render(n ? bulkBar({
       n,
@@ -296,7 +345,8 @@ class Photos {
         this.chosen();
       },
       clear: () => this.clear(),
-      after: () => this.changed(),
+      begun: (filter) => this.begun(filter),
+      after: (gone) => this.changed(gone),
     }) : nothing, this.foot);
   }
 }

@@ -28,6 +28,8 @@ function spotsOf(grid, at, row) {
 // The photo above or below whose middle is nearest to this one's.
 function besides(grid, { at, place, by }) {
   const rows = grid.rows.get(at);
+  // A month out of sight may be forgotten, but for the tile with the focus: it comes back first.
+  if (!rows || !grid.timeline.known.has(at)) return grid.timeline.sections[at].start + place;
   const row = lastAtMost(rows.starts, place, rows.tops.length);
   const middle = middleOf(spotsOf(grid, at, row)[place - rows.starts[row]]);
   const isInside = row + by >= 0 && row + by < rows.tops.length;

@@ -158,17 +158,18 @@ export function dropPicture(tile) {
 /** Writes the words of a tile: what it shows, and what it says to those who hear it. */
 export function drawTile(tile, { image, state, month, isPicked }) {
   const status = image?.status ?? STATUSES[state & 15];
+  const isExcluded = image?.excluded ?? Boolean(state & EXCLUDED); // the columns are older than the word
   const best = image?.tags?.[0];
   const words = describe(image ?? { status }, month);
   tile.words = words;
   tile.item.classList.toggle("picked", isPicked);
   tile.item.classList.toggle("failed", status === "failed" || status === "missing");
-  tile.item.classList.toggle("excluded", Boolean(state & EXCLUDED));
+  tile.item.classList.toggle("excluded", isExcluded);
   if (tile.image) tile.image.alt = words;
-  tile.anchor.setAttribute("aria-label", `${words}${status === "tagged" ? "" : `, ${t(`photos.status_${status}`)}`}${state & EXCLUDED ? `, ${t("photos.isExcluded")}` : ""}`);
+  tile.anchor.setAttribute("aria-label", `${words}${status === "tagged" ? "" : `, ${t(`photos.status_${status}`)}`}${isExcluded ? `, ${t("photos.isExcluded")}` : ""}`);
   tile.pick.setAttribute("aria-pressed", isPicked);
   tile.pick.setAttribute("aria-label", t("photos.pickNamed", { name: words }));
-  const [text, figure = ""] = labelOf(status, best, image, state);
+  const [text, figure = ""] = labelOf({ status, best, image, state, isExcluded });
   const [name, sure] = tile.label.children;
   tile.label.hidden = !text;
   name.textContent = text;
@@ -176,13 +177,20 @@ export function drawTile(tile, { image, state, month, isPicked }) {
   tile.label.title = image?.error ? reasonOf(image.error) : "";
 }
 
+// The stream and the answers say it in other words.
+function isByHand(image, state) {
+  if (image?.by_hand !== undefined) return image.by_hand;
+  if (image?.image_path !== undefined) return Boolean(image.hand_tags || image.added_tags?.length);
+  return Boolean(state & BY_HAND);
+}
+
 // The words on a tile: a name that may be cut off, and a figure that may not.
-function labelOf(status, best, image, state) {
+function labelOf({ status, best, image, state, isExcluded }) {
   if (status === "failed") return [`✕ ${t("photos.cannotReadWhy")}`];
   if (status === "missing") return [`✕ ${t("photos.status_missing")}`];
   if (status === "accepted") return [`… ${t(state & WAITS || image?.waits_for ? "photos.waitsApart" : "photos.status_accepted")}`];
   // Not by the grey of the picture alone.
-  const mark = (state & EXCLUDED ? "⊘ " : "") + (state & BY_HAND || image?.hand_tags || image?.added_tags?.length ? "✎ " : "");
+  const mark = (isExcluded ? "⊘ " : "") + (isByHand(image, state) ? "✎ " : "");
   if (best) return [mark + tagName(best.tag).text, percent(best.score)];
   return [image ? mark + t("photos.noTag") : ""];
 }
