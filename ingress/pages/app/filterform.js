@@ -70,14 +70,19 @@ export async function askFilter(filter) {
   });
 }
 
+let asking = null; // {under, abort} of the request for folders made last
+
 async function fillFolders(event) {
   const under = event.target.value.replace(/\/?[^/]*$/, "");
   const list = event.target.nextElementSibling;
+  if (asking?.under === under && asking.list === list) return;
+  asking?.abort.abort();
+  const mine = (asking = { under, list, abort: new AbortController() });
   try {
-    const { folders } = await get("/folders", { under });
+    const { folders } = await get("/folders", { under }, { signal: mine.abort.signal });
     list.replaceChildren(...folders.map(({ folder }) => Object.assign(document.createElement("option"), { value: folder })));
   } catch {
-    /* typing works without */
+    if (asking === mine) asking = null; // typing works without; the next key asks again
   }
 }
 

@@ -8,7 +8,7 @@ import { busy, mark, moment } from "./marks.js";
 import { apiButton, confirmBy, copyButton, emptyState, problemStrip, say, scopeGate } from "./parts.js";
 import { go, link } from "./routing.js";
 import { signatureDialog } from "./signature.js";
-import { clock, date, duration, t } from "./words.js";
+import { clock, date, duration, has, t } from "./words.js";
 
 const KINDS = ["ok", "500", "410", "slow", "never", "redirect"];
 
@@ -120,6 +120,13 @@ function answers(answer, isBusy, acts) {
       @change=${(event) => acts.answer("slow", Number(event.target.value))}></label>` : nothing}`;
 }
 
+// Beside answers come events for operators, which have no other name than their type.
+function titleOf(type) {
+  if (!type) return t("inbox.unknown_type");
+  const key = `queries.outcome_${type.replace("query.", "")}`;
+  return has(key) ? t(key) : html`<code>${type}</code>`;
+}
+
 function post(one, all) {
   const before = all.filter((other) => other.webhook_id === one.webhook_id && other.at < one.at).map((other) => other.at).sort().at(-1);
   const header = (name) => one.headers.find(([key]) => key.toLowerCase() === name)?.[1] ?? "";
@@ -130,7 +137,7 @@ function post(one, all) {
   const signature = one.signature_ok === null ? ["quiet", "?", "unchecked"] : one.signature_ok ? ["good", "✓", "signed"] : ["bad", "✕", "not_signed"];
   return html`<li class="card">
     <p class="row"><time datetime=${one.at} title=${date(one.at)}>${clock(one.at)}</time>
-      <b>${one.type ? t(`queries.outcome_${one.type.replace("query.", "")}`) : t("inbox.unknown_type")}</b>
+      <b>${titleOf(one.type)}</b>
       <span>${t("inbox.attempt", { n: one.attempt_seen })}${before ? html` <span class="quiet">+${duration((Date.parse(one.at) - Date.parse(before)) / 1000)}</span>` : nothing}</span>
       ${mark(signature[0], signature[1], t(`inbox.${signature[2]}`))}
       <span class="quiet">${one.answered ? t("inbox.answered", { answer: String(one.answered) }) : t("inbox.no_answer")}</span>

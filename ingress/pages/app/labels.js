@@ -28,7 +28,7 @@ export async function open(root, place) {
       const isFirst = !state.now;
       state.counts = new Map(tags.tags.map((one) => [one.tag, one]));
       Object.assign(state, { all: stats.statuses.tagged ?? 0, problem: null });
-      if (isFirst || isSame(state.draft, state.now.labels.map(labelOf))) adopt(state, now);
+      if (isFirst || (!state.faults.length && isSame(state.draft, state.now.labels.map(labelOf)))) adopt(state, now);
       else Object.assign(state, { now: { ...now }, isOld: state.isOld || now.version !== state.now.version });
       setTagNames(now.labels);
     } catch (problem) {

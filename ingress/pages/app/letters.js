@@ -79,7 +79,7 @@ function row(one, acts) {
       <button type="button" ?disabled=${!one.topic} @click=${() => acts.sendBack(one)}>${t("letters.send_back", { n: one.letters })}</button>
       ${one.topic ? apiButton(() => ({
         method: "POST", path: "/dead-letters/replay", body: { topic: one.topic, group: one.group, reason: one.reason, dry_run: true },
-        cli: `photo-archive letters replay ${one.topic} --reason ${one.reason} --dry-run`,
+        cli: `photo-archive letters replay ${one.topic} --group ${one.group} --reason ${one.reason} --dry-run`,
       })) : nothing}
     </span>
   </li>`;

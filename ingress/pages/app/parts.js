@@ -60,7 +60,8 @@ export function failure(problem) {
   const code = problem?.code ?? "internal_error";
   if (code === "scope_missing" && problem.scope) return t("problem.scope", { scope: problem.scope });
   if (code === "rate_limited" && problem.retryAfter) return t("problem.wait", { time: duration(problem.retryAfter) });
-  return has(`problem.${code}`) ? t(`problem.${code}`) : problem.title || t("problem.internal_error");
+  const limit = /\d+/.exec(problem?.detail ?? "")?.[0] ?? "…"; // said where the words name one
+  return has(`problem.${code}`) ? t(`problem.${code}`, { limit }) : problem.title || t("problem.internal_error");
 }
 
 export const problemStrip = (problem, retry = null) => (problem
@@ -128,7 +129,15 @@ export function openDialog(title, template, { kind = "" } = {}) {
   dialog.setAttribute("aria-labelledby", id);
   draw();
   document.body.append(dialog);
-  dialog.addEventListener("click", (event) => event.target === dialog && close());
+  let isBeside = false; // the press began beside the dialog: its own edge, and a drag that ends outside, close nothing
+  const lies = ({ target, clientX: x, clientY: y }) => {
+    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    return target === dialog && (x < left || x > right || y < top || y > bottom);
+  };
+  dialog.addEventListener("pointerdown", (event) => {
+    isBeside = lies(event);
+  });
+  dialog.addEventListener("click", (event) => isBeside && lies(event) && close());
   dialog.showModal();
   dialog.querySelector("[autofocus]")?.focus();
   return new Promise((resolve) => {

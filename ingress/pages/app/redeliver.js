@@ -51,6 +51,14 @@ export function redeliverDialog(filter, after) {
   const shown = dialog(t("redeliver.title"), () => view(state, { ask, change, body, filter }));
 }
 
+/** The same as a command; `parts` is what the request says. */
+function commandOf({ filter, limit }) {
+  const { states, host, since, until } = filter;
+  const options = [...states.map((one) => ["state", one]), ["host", host], ["since", since], ["until", until], ["limit", limit]];
+  const given = options.filter(([, value]) => value).map(([name, value]) => ` --${name} ${value}`);
+  return `photo-archive deliveries redeliver${given.join("")} --dry-run`;
+}
+
 function view(state, { ask, change, body, filter }) {
   const sum = state.counted && Object.values(state.counted).reduce((all, n) => all + n, 0);
   const n = sum && Math.min(sum, MOST);
@@ -71,6 +79,6 @@ function view(state, { ask, change, body, filter }) {
       <button type="button" class="filled" ?disabled=${state.isBusy || !n || state.done !== null} @click=${() => ask(false)}>
         ${n ? t("redeliver.send", { n }) : t("redeliver.send_none")}</button>
       ${apiButton(() => ({ method: "POST", path: "/queries/redeliver", body: body(true),
-        cli: `photo-archive deliveries redeliver${state.host ? ` --host ${state.host}` : ""} --dry-run` }))}
+        cli: commandOf(body(true)) }))}
     </span></form>`;
 }

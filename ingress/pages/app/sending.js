@@ -134,7 +134,8 @@ export class Sending {
     try {
       const id = await idOf(await item.file.arrayBuffer());
       const found = id ? (await get("/images", { id: [id] })).images[0] : null;
-      if (found && found.status !== "missing") return Object.assign(item, { state: "here", imageId: id, tags: found.tags, file: null });
+      // What could not be read may be by now, and a file that is gone is sent again.
+      if (found && !["missing", "failed"].includes(found.status)) return Object.assign(item, { state: "here", imageId: id, tags: found.tags, file: null });
     } catch (error) {
       // A file that can't be read any more is gone; an answer that didn't come is asked for by sending.
       if (error.name === "NotReadableError" || error.name === "NotFoundError") return refuse(item, "unreadable_file");

@@ -123,7 +123,9 @@ const MINUTE = { ...DAY, month: "short", hour: "2-digit", minute: "2-digit", sec
 function shown(text, options) {
   if (!text) return "–";
   const at = moment(text);
-  return Number.isNaN(at.getTime()) ? text : format(Intl.DateTimeFormat, options).format(at);
+  // A day alone is read as its midnight at Greenwich; west of it that is the day before.
+  const zone = /^\d{4}-\d\d-\d\d$/.test(text) ? { timeZone: "UTC" } : {};
+  return Number.isNaN(at.getTime()) ? text : format(Intl.DateTimeFormat, { ...options, ...zone }).format(at);
 }
 export const date = (text) => shown(text, MINUTE);
 export const day = (text) => shown(text, DAY);

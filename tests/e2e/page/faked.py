@@ -60,7 +60,9 @@ window.say = (name, data) => stream.heard[name]?.({data: JSON.stringify(data)});
 
 
 @contextmanager
-def faked_page(browser: Browser, look: Look | None = None) -> Iterator[Page]:
+def faked_page(
+    browser: Browser, look: Look | None = None, *, timezone: str | None = None
+) -> Iterator[Page]:
     """Open an empty page beside the modules; end it with the block."""
     look = look or Look()
     context = browser.new_context(
@@ -68,6 +70,7 @@ def faked_page(browser: Browser, look: Look | None = None) -> Iterator[Page]:
         viewport={"width": look.width, "height": look.height},
         color_scheme=look.theme,
         device_scale_factor=look.pixel_ratio,
+        timezone_id=timezone,
     )
     context.set_default_timeout(PATIENCE_MS)
     expect.set_options(timeout=PATIENCE_MS)

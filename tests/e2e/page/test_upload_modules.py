@@ -133,3 +133,21 @@ def test_no_name_of_a_file_is_kept_after_the_upload_was_ended(page: Page) -> Non
     }""")
 
     assert kept == []
+
+
+def test_a_photo_that_could_not_be_read_is_sent_again(page: Page) -> None:
+    sent = page.evaluate("""async () => {
+      const { Sending } = await import("/sending.js");
+      let state = "failed";
+      answers["GET /images"] = (address) => ({ images: [{ status: state, tags: [],
+        image_id: new URL(address, location.origin).searchParams.get("id") }] });
+      const sending = new Sending(() => {});
+      sending.add(filesOf("failed", 1));
+      await ended(sending);
+      state = "tagged";
+      sending.add(filesOf("tagged", 1));
+      await ended(sending);
+      return server.sent;
+    }""")
+
+    assert sent == ["failed 0.jpg"]

@@ -13,13 +13,19 @@ from typing import TypeAlias
 
 import pytest
 
+from ingress.app import DESCRIBED
+from ingress.operations import Operation
+
 APP = Path(__file__).parents[3] / "ingress" / "pages" / "app"
+CORE = APP.parents[2] / "core"
 CHECKS = APP.parents[2] / "docs" / "page" / "checks.md"
 LANGUAGES = ("en", "ru")
 #: Of words alone: what the first view says, and what only the screens about work say.
 WORDS = tuple(f"{language}{part}" for language in LANGUAGES for part in ("", "-work"))
 #: These open with the first file of words.
 FIRST_SCREENS = ("main.js", "photos.js", "photo.js")
+#: What the page never brings about: it sends whole requests, and one file in each.
+PROGRAMS_ONLY = {"malformed_json", "malformed_multipart", "malformed_request", "too_many_files"}
 FORMS = {"en": {"one", "other"}, "ru": {"one", "few", "many", "other"}}
 #: What the first view may cost, compressed as it is sent: with the first data it has
 #: 120 kB. lit-html comes on top (5 kB).
@@ -156,6 +162,35 @@ def test_every_text_is_asked_for_by_some_module() -> None:
 
     for key, _ in flat(words_of("en"), "en"):
         assert f'"{key}"' in code or key.startswith(begun), key
+
+
+def asked_by_the_page() -> Iterator[Operation]:
+    """Yield the operations whose path some module names."""
+    code = "".join(one.read_text() for one in modules() if one.stem not in WORDS)
+    for operation in DESCRIBED:
+        path = re.sub(r"\\\{\w+\\\}", r"\\$\\{[^}]+\\}", re.escape(operation.path))
+        if re.search(f'["`]{path}["`?]', code):
+            yield operation
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_has_words_for_every_problem_that_it_may_be_answered(language: str) -> None:
+    words = words_of(language)["problem"]
+    asked = list(asked_by_the_page())
+    codes = {code for operation in asked for code in operation.problems}
+
+    assert len(asked) > 40
+    assert {"too_many_changes", "nothing_to_undo", "filter_not_found"} <= codes
+    assert codes - PROGRAMS_ONLY <= set(words)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_has_words_for_every_reason_why_a_picture_cannot_be_fetched(language: str) -> None:
+    code = "".join(one.read_text() for one in (CORE / "blobs").glob("*.py"))
+    reasons = set(re.findall(r'reason="(\w+)"', code))
+
+    assert "bucket_not_allowed" in reasons
+    assert reasons <= set(words_of(language)["reason"])
 
 
 def test_modules_import_only_what_is_there() -> None:
