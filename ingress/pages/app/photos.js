@@ -1,6 +1,6 @@
 // Photos: the archive by month, filtered, selected, changed; as a grid or as a plain list.
 import { html, nothing, render } from "./lit/lit-html.js";
-import { ORDERS, asJson, filterOf, hasTags, isEmpty } from "./filters.js";
+import { ORDERS, filterOf, hasTags, isEmpty } from "./filters.js";
 import { emptyArchive, noMatch } from "./nothing.js";
 import { filterBar } from "./filterbar.js";
 import { Grid } from "./grid.js";
@@ -42,7 +42,10 @@ class Photos {
       hrefOf: (id) => link("photos", id, this.params),
       isPicked: (id) => this.isAll || this.picked.has(id),
       onPick: (tile, isRange) => this.pick(tile, isRange),
-      onView: () => this.scrubber.follow(),
+      onView: () => {
+        if (this.grid.tiles.size) this.root.ariaBusy = "false";
+        this.scrubber.follow();
+      },
     });
     this.grid.bar = () => (getComputedStyle(this.head).position === "sticky" ? this.head.offsetHeight : 0);
     this.grid.foot = () => this.foot.offsetHeight;
@@ -104,6 +107,7 @@ class Photos {
     this.abort?.abort();
     this.abort = new AbortController();
     const { signal } = this.abort;
+    this.root.ariaBusy = "true"; // until there is something to be seen
     this.draw();
     try {
       const timeline = await new Timeline(this.filter).load(signal);
@@ -122,6 +126,7 @@ class Photos {
       if (timeline !== this.timeline) return;
       this.list ??= new PhotoList(this.body, this);
       this.list.open(this.filter, this.order);
+      this.root.ariaBusy = "false";
     } else {
       this.list?.close();
       this.list = null;
@@ -133,6 +138,7 @@ class Photos {
 
   failed(problem) {
     this.problem = problem;
+    this.root.ariaBusy = "false";
     this.draw();
   }
 
@@ -230,6 +236,11 @@ class Photos {
     this.chosen();
   }
 
+  pickAll() {
+    this.isAll = true;
+    this.chosen();
+  }
+
   chosen() {
     this.grid.rewrite();
     this.list?.draw();
@@ -275,6 +286,7 @@ class Photos {
     if (isBare) {
       this.list?.close();
       this.list = null;
+      this.root.ariaBusy = "false";
       render(isEmpty(filter) ? emptyArchive() : noMatch(() => this.to({ filter: {} })), this.body);
     } else if (!this.isList) render(nothing, this.body);
   }
@@ -282,21 +294,6 @@ class Photos {
   async drawFoot() {
     if (!this.isAll && !this.picked.size) return render(nothing, this.foot);
     const { bulkBar } = await import("./bulk.js");
-    const total = this.timeline?.total ?? 0;
-    const n = this.isAll ? total : this.picked.size;
-    const { all } = this.filter ?? {};
-    return render(n ? bulkBar({
-      n,
-      total,
-      isAll: this.isAll,
-      tag: all?.length === 1 ? all[0] : null,
-      filter: () => (this.isAll ? asJson(this.filter) : { ids: [...this.picked] }),
-      all: () => {
-        this.isAll = true;
-        this.chosen();
-      },
-      clear: () => this.clear(),
-      after: () => this.changed(),
-    }) : nothing, this.foot);
+    return render(this.isAll || this.picked.size ? bulkBar(this) : nothing, this.foot);
   }
 }

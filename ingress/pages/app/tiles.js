@@ -10,7 +10,8 @@ const WAIT_MS = 60;
 /** A photo in words: "cat 61 %, beach 34 %, 15 May 2024". */
 export function describe(image, month = null) {
   const date = image?.exif_datetime ? day(image.exif_datetime) : (month && monthName(month)) || "";
-  const tags = (image?.tags ?? []).slice(0, 3).map(({ tag, score }) => `${tagName(tag).text} ${percent(score)}`);
+  // What would be said as "0 %" says nothing.
+  const tags = (image?.tags ?? []).slice(0, 3).filter(({ score }, at) => !at || score >= 0.01).map(({ tag, score }) => `${tagName(tag).text} ${percent(score)}`);
   if (image?.status === "failed") tags.push(t("photos.cannotRead"));
   return [...(tags.length ? tags : [t("photos.aPhoto")]), date].filter(Boolean).join(", ");
 }

@@ -315,8 +315,8 @@ def test_chosen_photos_are_taken_to_the_labels_where_their_number_teaches(
         """async (ids) => {
           const { render } = await import("/lit/lit-html.js");
           const { bulkBar } = await import("/bulk.js");
-          render(bulkBar({ n: ids.length, total: 9, isAll: false, filter: () => ({ ids }),
-            tag: null, all() {}, clear() {}, after() {} }), document.getElementById("main"));
+          render(bulkBar({ picked: new Set(ids), timeline: { total: 9 } }),
+            document.getElementById("main"));
         }""",
         [A, B, C][:count],
     )
