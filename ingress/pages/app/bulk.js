@@ -87,7 +87,7 @@ export function recentChanges(after) {
     }
     draw();
   };
-  openDialog(t("bulk.recent"), (close, draw) => {
+  openDialog(t("photos.recentChanges"), (close, draw) => {
     if (!changes && !problem) load(draw);
     const undo = async (one) => {
       problem = null;

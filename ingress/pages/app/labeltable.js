@@ -4,7 +4,8 @@ import { repeat } from "./lit/directives/repeat.js";
 import { get, may, session } from "./api.js";
 import { folded, labelOf } from "./labelset.js";
 import { busy, dialog, mark, none, pictureOf } from "./marks.js";
-import { histogram, problemStrip } from "./parts.js";
+import { histogram } from "./charts.js";
+import { problemStrip } from "./parts.js";
 import { link } from "./routing.js";
 import { number, percent, t } from "./words.js";
 

@@ -10,7 +10,7 @@ import { go, link } from "./routing.js";
 import { Scrubber } from "./scrubber.js";
 import { TileWords, made } from "./tiles.js";
 import { Timeline, shown } from "./timeline.js";
-import { t } from "./words.js";
+import { loadWorkWords, t } from "./words.js";
 
 const MOST_PICKED = 5000; // one by one or as a range; beyond it there is "all that match"
 const SOON_MS = 100; // several photos that come together are looked at once
@@ -68,7 +68,7 @@ class Photos {
   }
 
   hide() {
-    this.kept = { top: this.scroller.scrollTop, anchor: this.grid.anchor() };
+    this.kept = { top: this.scroller.scrollTop };
   }
 
   // Back from a photo: the same photos under the same eyes, and the focus on the last one seen.
@@ -178,8 +178,7 @@ class Photos {
       const anchor = this.isList ? null : await this.#keep(before, next);
       const focused = this.grid.tiles.get(this.grid.active);
       const hasFocus = focused?.anchor === document.activeElement;
-      const id = focused?.id;
-      const month = focused?.month;
+      const { id, month } = focused ?? {};
       if (this.list) {
         this.#take(next);
         return await this.list?.again(); // it went where nothing is left
@@ -219,7 +218,7 @@ class Photos {
 
   async pick(tile, isRange) {
     if (this.isAll) this.clear();
-    if (isRange && Math.abs(tile.index - (this.last ?? tile.index)) >= MOST_PICKED) return undoToast(t("bulk.tooMany", { n: MOST_PICKED }));
+    if (isRange && Math.abs(tile.index - (this.last ?? tile.index)) >= MOST_PICKED) return undoToast(t("photos.tooMany", { n: MOST_PICKED }));
     if (isRange && this.last !== undefined) {
       try {
         for (const id of await this.timeline.range(this.last, tile.index)) this.picked.add(id);
@@ -245,7 +244,7 @@ class Photos {
     this.grid.rewrite();
     this.list?.draw();
     this.drawFoot();
-    say(t("bulk.chosen", { n: this.picked.size }));
+    say(t("photos.chosen", { n: this.picked.size }));
   }
 
   clear() {
@@ -291,9 +290,11 @@ class Photos {
     } else if (!this.isList) render(nothing, this.body);
   }
 
+  bulk = async () => (await Promise.all([import("./bulk.js"), loadWorkWords()]))[0];
+
   async drawFoot() {
     if (!this.isAll && !this.picked.size) return render(nothing, this.foot);
-    const { bulkBar } = await import("./bulk.js");
+    const { bulkBar } = await this.bulk();
     return render(this.isAll || this.picked.size ? bulkBar(this) : nothing, this.foot);
   }
 }
