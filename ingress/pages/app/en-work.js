@@ -530,6 +530,7 @@ export const words = {
     thread: "What happened to it",
     step_arrived: "arrived",
     step_tagged: "tagged by {model}",
+    step_answer: "is the answer to",
     step_failed: "could not be read:",
     sha256: "SHA-256",
     similar: "Like this one",

@@ -216,7 +216,8 @@ def test_what_is_no_date_is_shown_as_it_stands(page: Page) -> None:
 
 def narrow(page: Page) -> None:
     page.set_viewport_size({"width": 320, "height": 640})
-    page.add_style_tag(path=PAGES / "app" / "page.css")
+    for name in ("page.css", "work.css"):
+        page.add_style_tag(path=PAGES / "app" / name)
 
 
 def test_a_long_state_is_no_wider_than_a_narrow_screen(page: Page) -> None:
