@@ -1,6 +1,6 @@
 // Photos: the archive by month, filtered, selected, changed; as a grid or as a plain list.
 import { html, nothing, render } from "./lit/lit-html.js";
-import { ORDERS, asJson, filterOf, hasTags, isEmpty } from "./filters.js";
+import { ORDERS, filterOf, hasTags, isEmpty } from "./filters.js";
 import { emptyArchive, noMatch } from "./nothing.js";
 import { filterBar } from "./filterbar.js";
 import { Grid } from "./grid.js";
@@ -10,7 +10,7 @@ import { go, link } from "./routing.js";
 import { Scrubber } from "./scrubber.js";
 import { TileWords, made } from "./tiles.js";
 import { Timeline, shown } from "./timeline.js";
-import { t } from "./words.js";
+import { loadWorkWords, t } from "./words.js";
 
 const MOST_PICKED = 5000; // one by one or as a range; beyond it there is "all that match"
 const SOON_MS = 100; // several photos that come together are looked at once
@@ -42,7 +42,10 @@ class Photos {
       hrefOf: (id) => link("photos", id, this.params),
       isPicked: (id) => this.isAll || this.picked.has(id),
       onPick: (tile, isRange) => this.pick(tile, isRange),
-      onView: () => this.scrubber.follow(),
+      onView: () => {
+        if (this.grid.tiles.size) this.root.ariaBusy = "false";
+        this.scrubber.follow();
+      },
     });
     this.grid.bar = () => (getComputedStyle(this.head).position === "sticky" ? this.head.offsetHeight : 0);
     this.grid.foot = () => this.foot.offsetHeight;
@@ -66,7 +69,7 @@ class Photos {
   }
 
   hide() {
-    this.kept = { top: this.scroller.scrollTop, anchor: this.grid.anchor() };
+    this.kept = { top: this.scroller.scrollTop };
   }
 
   // Back from a photo: the same photos under the same eyes, and the focus on the last one seen.
@@ -105,6 +108,7 @@ class Photos {
     this.abort?.abort();
     this.abort = new AbortController();
     const { signal } = this.abort;
+    this.root.ariaBusy = "true"; // until there is something to be seen
     this.draw();
     try {
       const timeline = await new Timeline(this.filter).load(signal);
@@ -123,6 +127,7 @@ class Photos {
       if (timeline !== this.timeline) return;
       this.list ??= new PhotoList(this.body, this);
       this.list.open(this.filter, this.order);
+      this.root.ariaBusy = "false";
     } else {
       this.list?.close();
       this.list = null;
@@ -134,6 +139,7 @@ class Photos {
 
   failed(problem) {
     this.problem = problem;
+    this.root.ariaBusy = "false";
     this.draw();
   }
 
@@ -149,7 +155,7 @@ class Photos {
     const count = statuses ? Object.values(statuses).reduce((sum, one) => sum + one, 0) : this.count;
     const isOther = count !== this.count && this.count !== undefined;
     this.count = count;
-    if (isOther || truncated || (changed.length && !isEmpty(this.filter)) || isAgain) this.plan();
+    if (isOther || this.isDoubted || (changed.length && !isEmpty(this.filter))) this.plan();
   }
 
   plan() {
@@ -179,8 +185,7 @@ class Photos {
       const anchor = this.isList ? null : await this.#keep(before, next);
       const focused = this.grid.tiles.get(this.grid.active);
       const hasFocus = focused?.anchor === document.activeElement;
-      const id = focused?.id;
-      const month = focused?.month;
+      const { id, month } = focused ?? {};
       if (this.list) {
         this.#take(next);
         return await this.list?.again(); // it went where nothing is left
@@ -232,7 +237,7 @@ class Photos {
     try {
       // Places move when photos come: the one that was picked last is looked for.
       const from = isRange && last ? await timeline.placeOf(last.id, last.month) : -1;
-      if (from >= 0 && Math.abs(tile.index - from) >= MOST_PICKED) return undoToast(t("bulk.tooMany", { n: MOST_PICKED }));
+      if (from >= 0 && Math.abs(tile.index - from) >= MOST_PICKED) return undoToast(t("photos.tooMany", { n: MOST_PICKED }));
       if (from >= 0) for (const id of await timeline.range(from, tile.index)) this.picked.add(id);
       else if (!this.picked.delete(tile.id)) this.picked.add(tile.id);
     } catch (problem) {
@@ -268,9 +273,14 @@ class Photos {
     return this.isAll ? this.timeline?.total ?? 0 : this.picked.size;
   }
 
+  pickAll() {
+    this.isAll = true;
+    this.chosen();
+  }
+
   chosen() {
     this.redraw();
-    say(t("bulk.chosen", { n: this.many }));
+    say(t("photos.chosen", { n: this.many }));
   }
 
   redraw() {
@@ -324,29 +334,16 @@ class Photos {
     if (isBare) {
       this.list?.close();
       this.list = null;
+      this.root.ariaBusy = "false";
       render(isEmpty(filter) ? emptyArchive() : noMatch(() => this.to({ filter: {} })), this.body);
     } else if (!this.isList) render(nothing, this.body);
   }
 
+  bulk = async () => (await Promise.all([import("./bulk.js"), loadWorkWords()]))[0];
+
   async drawFoot() {
     if (!this.isAll && !this.picked.size) return render(nothing, this.foot);
-    const { bulkBar } = await import("./bulk.js");
-    const total = this.timeline?.total ?? 0;
-    const n = this.many;
-    const { all } = this.filter ?? {};
-    return render(n ? bulkBar({
-      n,
-      total,
-      isAll: this.isAll,
-      tag: all?.length === 1 ? all[0] : null,
-      filter: () => (this.isAll ? asJson(this.filter) : { ids: [...this.picked] }),
-      all: () => {
-        this.isAll = true;
-        this.chosen();
-      },
-      clear: () => this.clear(),
-      begun: (filter) => this.begun(filter),
-      after: (gone) => this.changed(gone),
-    }) : nothing, this.foot);
+    const { bulkBar } = await this.bulk();
+    return render(this.many ? bulkBar(this) : nothing, this.foot);
   }
 }

@@ -152,7 +152,7 @@ def test_groups_are_looked_for_on_some_pages_and_then_the_reader_says_whether_to
 
 def test_a_typed_fault_of_the_labels_stays_when_a_rescoring_ends(page: Page) -> None:
     signed_in(page)
-    label = {"name": "cat", "aliases": [], "templates": [], "threshold": None}
+    label: dict[str, Any] = {"name": "cat", "aliases": [], "templates": [], "threshold": None}
     rescoring = {"is_done": False, "rescored": 0, "older": 1, "total": 1}
     now = {"labels": [label], "version": 1, "changed_at": "2026-01-01T00:00:00Z"}
     give(page, {"GET /labels": {**now, "rescoring": rescoring}})
