@@ -24,6 +24,7 @@ class StandalonePlan:
         chosen: the settings that the user has set.
         certificate: the file by which the ingress speaks TLS; None: it speaks plain http.
         roles: the processes to run; those of the project when omitted.
+        restores: whether a backup is being restored, so that the home need not be whole.
     """
 
     settings: StandaloneSettings
@@ -36,3 +37,4 @@ class StandalonePlan:
     certificate: Path | None = None
     watched: Path | None = None
     roles: tuple[ProcessSpec, ...] | None = None
+    restores: bool = False

@@ -23,6 +23,7 @@ from standalone.processes.locking import DirectoryLock
 from standalone.processes.policy import LONGEST_DELAY_S, LONGEST_SERVING_DELAY_S
 from standalone.processes.supervised_process import ProcessState, SupervisedProcess
 from standalone.remembered_roots import remember
+from standalone.restore_note import check_whole
 from standalone.supervision.loading import cores, run_in_order
 from standalone.supervision.migrating import MIGRATIONS, migrate
 from standalone.supervision.model_choice import DEMO_MODEL
@@ -83,9 +84,16 @@ class Supervisor:
 
         Raises:
             DirectoryLocked: another supervisor runs there; the message has its process and ports.
+            HomeNotWhole: a restore was cut off there; the message says what to do.
         """
         close_home(self._home, self._say)
         self._lock.acquire()
+        if not self._plan.restores:
+            try:
+                check_whole(self._home)
+            except ConfigurationError:
+                self._lock.release()
+                raise
         remember(self._home, self._plan.archive_roots)
         return self
 
