@@ -97,7 +97,7 @@ def known(home: ArchiveHome) -> dict[str, str]:
 
 
 def _keys(home: ArchiveHome) -> dict[str, bytes]:
-    return {name: (home.path / name).read_bytes() for name in KEYS}
+    return {name: (home.path / name).read_bytes().strip() for name in KEYS}
 
 
 def killed_at(step: str, home: ArchiveHome, *words: str) -> None:
