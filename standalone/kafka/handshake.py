@@ -9,6 +9,7 @@ cluster id tells which data it works on.
 import secrets
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from standalone.kafka.logins import Login, Logins
 from standalone.kafka.wire import (
@@ -34,10 +35,21 @@ class Cluster:
     brokers: tuple[str, ...]
 
 
-def admit_clients(host: str, controller_port: int, logins: Logins, *, timeout_s: float) -> bool:
-    """Let the clients' login in; return whether the controller did so in time."""
+def admit_clients(
+    host: str,
+    controller_port: int,
+    logins: Logins,
+    *,
+    timeout_s: float,
+    certificate: Path | None = None,
+) -> bool:
+    """Let the clients' login in; return whether the controller did so in time.
+
+    Args:
+        certificate: by which the controller proves that it is ours; None: it speaks no TLS.
+    """
     try:
-        with connected(host, controller_port, timeout_s=timeout_s) as wire:
+        with connected(host, controller_port, timeout_s=timeout_s, certificate=certificate) as wire:
             wire.log_in(PLAIN, logins.controller)
             answer = wire.ask(_ALTER_SCRAM, _ALTER_SCRAM_VERSION, encode_upsertion(logins.client))
             return decode_result(answer) == 0
