@@ -141,15 +141,15 @@ class Broker(EmbeddedServer):
                 other.stop()
 
     def _choose_ports(self) -> tuple[int, ...]:
-        seat = self._cluster.choose_seats()[self._node_id - 1]
-        ports = seat.port, seat.controller_port
+        place = self._cluster.choose_places()[self._node_id - 1]
+        ports = place.port, place.controller_port
         if self._is_member:
             self._ports = ports  # the others know them: it is an error if one was taken meanwhile
         return ports
 
     def _command(self, ports: tuple[int, ...]) -> Command:
-        del ports  # they are those of its seat
-        write_properties(self._folder, HOST, self._cluster.seats, self._node_id, self._started())
+        del ports  # they are those of its place
+        write_properties(self._folder, HOST, self._cluster.places, self._node_id, self._started())
         java = java_command(self._class_path, HEAP_MIB)
         format_data(self._folder, java, self._cluster_id)
         java = java_command(self._class_path, HEAP_MIB, self._cache_options())
@@ -194,12 +194,12 @@ class Broker(EmbeddedServer):
         return any(
             handshake.admit_clients(
                 HOST,
-                seat.controller_port,
+                place.controller_port,
                 logins,
                 timeout_s=ASK_TIMEOUT_S,
                 certificate=self._cluster.certificate,
             )
-            for seat in self._cluster.seats
+            for place in self._cluster.places
         )
 
     def _stopped(self, exit_code: int | None) -> None:

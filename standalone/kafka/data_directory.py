@@ -22,11 +22,11 @@ FORMAT_TIMEOUT_S = 120.0
 # All tried together (docs/research/embedded.md, section 1.7).
 PROPERTIES = """\
 process.roles=broker,controller
-node.id={seat.node_id}
+node.id={place.node_id}
 controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-listeners=CLIENTS://{host}:{seat.port},CONTROLLER://{host}:{seat.controller_port}
-advertised.listeners=CLIENTS://{host}:{seat.port}
+listeners=CLIENTS://{host}:{place.port},CONTROLLER://{host}:{place.controller_port}
+advertised.listeners=CLIENTS://{host}:{place.port}
 inter.broker.listener.name=CLIENTS
 # Nobody without a password: loopback is open to every user of this machine. Clients use SCRAM, by
 # which both sides prove that they know it: whoever takes the port of a broker that is down learns
@@ -98,7 +98,7 @@ _PLAIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule require
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class BrokerPlace:
     """One broker's place in its cluster: its node id and its ports."""
 
     node_id: int
@@ -107,23 +107,23 @@ class Seat:
 
 
 def write_properties(
-    folder: Path, host: str, seats: Sequence[Seat], node_id: int, logins: Logins
+    folder: Path, host: str, places: Sequence[BrokerPlace], node_id: int, logins: Logins
 ) -> None:
     """Write the properties of one broker; the ports may differ from start to start.
 
     Args:
         folder: of the broker.
-        seats: of all brokers of the cluster, which are its voters.
+        places: of all brokers of the cluster, which are its voters.
         node_id: which of them it is.
     """
     text = PROPERTIES.format(
         host=host,
-        seat=seats[node_id - 1],
-        voters=",".join(f"{one.node_id}@{host}:{one.controller_port}" for one in seats),
-        size=len(seats),
-        in_sync=in_sync(len(seats)),
-        controllers="SASL_SSL" if len(seats) > 1 else "SASL_PLAINTEXT",
-        together=_TOGETHER + _TLS if len(seats) > 1 else _ALONE,
+        place=places[node_id - 1],
+        voters=",".join(f"{one.node_id}@{host}:{one.controller_port}" for one in places),
+        size=len(places),
+        in_sync=in_sync(len(places)),
+        controllers="SASL_SSL" if len(places) > 1 else "SASL_PLAINTEXT",
+        together=_TOGETHER + _TLS if len(places) > 1 else _ALONE,
         scram=_SCRAM_MODULE,
         plain=_PLAIN_MODULE,
         client=logins.client,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from standalone.kafka.certificate import make_certificate
-from standalone.kafka.data_directory import Seat, is_formatted, load_cluster_id
+from standalone.kafka.data_directory import BrokerPlace, is_formatted, load_cluster_id
 from standalone.kafka.logins import Logins, load_logins
 from standalone.ports import HOST, PortPlan
 
@@ -35,7 +35,7 @@ class Membership:
 
     Attributes:
         folders: of its brokers.
-        seats: of its brokers; none before `choose_seats`.
+        places: of its brokers; none before `choose_places`.
         certificate: of its controllers; None for one broker, and before `load`.
 
     Args:
@@ -51,7 +51,7 @@ class Membership:
         self.wanted_port = wanted_port
         self._plan = plan
         self._loading = threading.Lock()
-        self.seats: tuple[Seat, ...] = ()
+        self.places: tuple[BrokerPlace, ...] = ()
         self.certificate: Path | None = None
 
     @property
@@ -71,8 +71,8 @@ class Membership:
                 self.certificate = make_certificate(self._shared, HOST)
             return load_cluster_id(self._shared, self.folders), load_logins(self._shared)
 
-    def choose_seats(self) -> tuple[Seat, ...]:
-        """Return the seats of all brokers, their ports chosen.
+    def choose_places(self) -> tuple[BrokerPlace, ...]:
+        """Return the places of all brokers, their ports chosen.
 
         The ports of a cluster are chosen once, before its first broker starts, since each one
         names all voters. A broker alone chooses anew where somebody was faster.
@@ -81,10 +81,10 @@ class Membership:
             PortTaken: none is free.
         """
         with self._loading:
-            if not self.seats or self.size == ALONE:
-                self.seats = tuple(self._choose(number) for number in range(1, self.size + 1))
-            return self.seats
+            if not self.places or self.size == ALONE:
+                self.places = tuple(self._choose(number) for number in range(1, self.size + 1))
+            return self.places
 
-    def _choose(self, node_id: int) -> Seat:
+    def _choose(self, node_id: int) -> BrokerPlace:
         port = self._plan.choose(self.wanted_port)
-        return Seat(node_id, port, self._plan.choose(port + 1))
+        return BrokerPlace(node_id, port, self._plan.choose(port + 1))

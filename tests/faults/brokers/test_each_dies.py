@@ -41,7 +41,7 @@ SELECT max(extract(epoch FROM at - before))::float8 AS gap FROM (
 
 
 @dataclass(slots=True)
-class Load:
+class SteadyLoad:
     """Uploads and queries, round after round, until it is told to end."""
 
     archive: RunningArchive
@@ -61,7 +61,7 @@ class Load:
             self.rounds += 1
 
 
-def kill_in_turn(archive: RunningArchive, load: Load) -> list[float]:
+def kill_in_turn(archive: RunningArchive, load: SteadyLoad) -> list[float]:
     """Kill each broker, the next one when the one before is there; return the times till then."""
     took: list[float] = []
     for number in range(KILLS * len(BROKERS)):
@@ -86,7 +86,7 @@ def test_each_broker_of_three_is_killed_three_times_and_nothing_is_refused_lost_
         CallbackReceiver(archive.access.signing_secret, tmp_path / "callbacks") as receiver,
     ):
         run_apart(execute(archive.database_url, AUDIT))
-        pids, load = archive.pids(), Load(archive, receiver.url)
+        pids, load = archive.pids(), SteadyLoad(archive, receiver.url)
         with in_background(load.run) as sent:
             try:
                 took = kill_in_turn(archive, load)
