@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ingress.models.page.pipeline import RoleHealth, ShownStage
 
 WELL = ("ok", "idle")
-BROKER_TIMEOUT_S = 4.0
+BROKER_TIMEOUT_S = 10.0
 
 app = command_group("How the archive is.")
 

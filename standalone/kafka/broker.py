@@ -31,6 +31,8 @@ from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, Embedded
 
 READY = "Kafka Server started"
 READY_TIMEOUT_S = 120.0  # a busy two-core machine, or the recovery of many logs
+#: It waits for the others and an election: 107 s were seen on a busy machine.
+MEMBER_READY_TIMEOUT_S = 300.0
 ANSWER_TIMEOUT_S = 20.0
 ASK_TIMEOUT_S = 2.0
 POLL_S = 0.05
@@ -76,6 +78,7 @@ class Broker(EmbeddedServer):
         self._cluster = cluster
         self._node_id = node_id
         self._is_member = cluster.size > ALONE
+        self._ready_timeout_s = MEMBER_READY_TIMEOUT_S if self._is_member else READY_TIMEOUT_S
         self._files = files
         self._cluster_id = ""
         self._class_path: tuple[Path, ...] = ()
@@ -174,18 +177,18 @@ class Broker(EmbeddedServer):
 
     def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
         """Wait until the log says that it started and our cluster id answers on the port."""
-        if not child.wait_for(READY, READY_TIMEOUT_S):
+        if not child.wait_for(READY, self._ready_timeout_s):
             return False
         logins, deadline = self._started(), time.monotonic() + ANSWER_TIMEOUT_S
         address, is_open = f"{HOST}:{ports[0]}", False
         while child.is_running and time.monotonic() < deadline:
+            is_open = is_open or self._admit_clients(logins)
             cluster = handshake.ask(HOST, ports[0], logins.client, timeout_s=ASK_TIMEOUT_S)
             is_ours = cluster is not None and cluster.cluster_id == self._cluster_id
             if cluster and is_ours and address in cluster.brokers:
                 if child.has_said(REJECTED) and self._aot:
                     self._aot.forget()
                 return child.is_running
-            is_open = is_open or self._admit_clients(logins)
             time.sleep(POLL_S)
         return False
 
