@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,10 @@ class SteadyLoad:
     accepted: Accepted = field(default_factory=Accepted)
     rounds: int = 0
 
+    def has_passed(self, rounds: int) -> bool:
+        """Return whether it is beyond this number of rounds."""
+        return self.rounds > rounds
+
     def run(self) -> None:
         """Send rounds. Of a query nothing but a 202 is taken as an answer."""
         while not self.ended.is_set():
@@ -70,9 +75,7 @@ def kill_in_turn(archive: RunningArchive, load: SteadyLoad) -> list[float]:
         archive.wait_until_restarted(name, pid, BACK_S)
         archive.wait_for(lambda: is_well(archive), BACK_S, "the archive is not well again")
         took.append(time.monotonic() - began)
-        archive.wait_for(
-            lambda before=before: load.rounds > before, BACK_S, "the load stands still"
-        )
+        archive.wait_for(partial(load.has_passed, before), BACK_S, "the load stands still")
     return took
 
 
