@@ -85,7 +85,7 @@ def _ink(grey: NDArray[np.uint8]) -> _Ints:
 def _may_be_text(ink: _Ints) -> bool:
     """Return whether a page has some ink and is not covered with it."""
     share = np.count_nonzero(ink) / ink.size
-    return _LEAST_INK <= share <= _MOST_INK
+    return bool(_LEAST_INK <= share <= _MOST_INK)
 
 
 def _tilt(ink: _Ints) -> int:
@@ -162,8 +162,8 @@ def _in_cells(ink: _Ints, bands: Sequence[tuple[int, int]]) -> _Ints:
     until = np.pad(np.cumsum(lines, axis=1), ((0, 0), (1, 1)), mode="edge")
     until[:, 0] = 0
     whole, part = edges // _FRACTION, edges % _FRACTION
-    shared = until[:, whole] * (_FRACTION - part) + until[:, whole + 1] * part
-    cells: _Ints = np.diff(shared, axis=1)
+    shared: _Ints = until[:, whole] * (_FRACTION - part) + until[:, whole + 1] * part
+    cells: _Ints = shared[:, 1:] - shared[:, :-1]
     return cells
 
 
