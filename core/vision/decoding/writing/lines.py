@@ -157,13 +157,13 @@ def _in_cells(ink: _Ints, bands: Sequence[tuple[int, int]]) -> _Ints:
     margin = (right - left) * _EDGE // (_WHOLE // 2)
     left, right = left - margin, right + margin
     edges = left + (right - left) * np.arange(CELLS + 1) // CELLS
-    edges = np.clip(edges, 0, ink.shape[1] * _FRACTION)
+    edges = np.clip(edges, 0, ink.shape[1] * _FRACTION).astype(np.int64)
     lines = np.stack([ink[first:end].sum(axis=0) for first, end in bands])
-    until = np.pad(np.cumsum(lines, axis=1), ((0, 0), (1, 1)), mode="edge")
+    until = np.pad(np.cumsum(lines, axis=1, dtype=np.int64), ((0, 0), (1, 1)), mode="edge")
     until[:, 0] = 0
     whole, part = edges // _FRACTION, edges % _FRACTION
-    shared: _Ints = until[:, whole] * (_FRACTION - part) + until[:, whole + 1] * part
-    cells: _Ints = shared[:, 1:] - shared[:, :-1]
+    shared = until[:, whole] * (_FRACTION - part) + until[:, whole + 1] * part
+    cells: _Ints = np.subtract(shared[:, 1:], shared[:, :-1], dtype=np.int64)
     return cells
 
 
