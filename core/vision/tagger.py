@@ -333,6 +333,7 @@ class ClipTagger:
             exif_source=decoded.exif_source,
             truncated=decoded.truncated,
             colour=decoded.colour,
+            text_lines=decoded.text_lines,
         )
         return Tagged(tags, plan.label_version, plan.top_k, decoded.thumb)
 
