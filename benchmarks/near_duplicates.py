@@ -6,7 +6,7 @@ A source is a folder or a zip of photos. Each photo is changed in usual ways (sa
 trimmed) and compared with the original (missed pairs), and all photos with each other (false
 pairs); `--hashed` photos are compared by their hash alone, which is quick. Copies among the sources
 count as false pairs: check the printed ones before relying on the figure. The model is the bundled
-one.
+one. Different letters on one letterhead are made here, and each is scanned twice.
 """
 
 import argparse
@@ -25,15 +25,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.harness.changed_photos import CHANGES, saved
 from benchmarks.harness.report import print_machine
 from core.settings import TaggingSettings
 from core.storage.finding.duplicates import LONE_COSINE, SAME_PHOTO_BITS, SAME_PHOTO_COSINE
+from core.storage.finding.texts import texts_differ
 from core.vision.clip import ClipModel
 from core.vision.decoding import pixels, sniff
 from core.vision.decoding.perceptual import FLAT, perceptual_hash
 from core.vision.decoding.reduction import orientation, upright
 from core.vision.decoding.worker_protocol import PixelFormat
+from core.vision.decoding.writing.lines import text_lines
 from core.vision.opening import open_model
+from tests.fakes.letters import letter, scanned
 
 SEED = 20260501
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
@@ -41,42 +45,10 @@ LIMITS = sniff.Limits()
 BITS = (2, 4, 6, 8, 10, 12)
 FADING = (0.02, 0.04, 0.06, 0.1, 0.15)  # shares of the contrast that remain
 _MOST_SHOWN = 50
+LETTERS = 30
 
-Change = Callable[[Image.Image], bytes]
 Hashes = NDArray[np.uint64]
 Vectors = NDArray[np.float32]
-
-
-def saved(image: Image.Image, form: str = "JPEG", quality: int = 80) -> bytes:
-    """Return the picture as a file."""
-    target = io.BytesIO()
-    image.save(target, form, quality=quality)
-    return target.getvalue()
-
-
-def scaled(image: Image.Image, factor: float) -> Image.Image:
-    """Return the picture in another size."""
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def trimmed(image: Image.Image, share: float) -> Image.Image:
-    """Return the picture without a margin of this share on each side."""
-    across, down = image.width * share, image.height * share
-    corner = (image.width - across, image.height - down)
-    return image.crop((round(across), round(down), round(corner[0]), round(corner[1])))
-
-
-CHANGES: dict[str, Change] = {
-    "JPEG at 80": saved,
-    "JPEG at 60": lambda image: saved(image, quality=60),
-    "JPEG at 30": lambda image: saved(image, quality=30),
-    "WebP at 50": lambda image: saved(image, "WEBP", 50),
-    "half the size": lambda image: saved(scaled(image, 0.5)),
-    "1.7 times the size": lambda image: saved(scaled(image, 1.7)),
-    "brighter by 15 %": lambda image: saved(image.point(lambda value: value * 1.15)),
-    "3 % cut off all round": lambda image: saved(trimmed(image, 0.03)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +57,13 @@ class Seen:
 
     Attributes:
         contrasts: standard deviation of the grey picture.
+        texts: the lines of each page of text.
     """
 
     hashes: Hashes
     vectors: Vectors
     contrasts: NDArray[np.float64]
+    texts: Sequence[bytes | None]
 
     def bits_apart(self, other: Self) -> NDArray[np.int64]:
         """Return the number of differing bits per picture; 0 where a hash is not usable."""
@@ -108,7 +82,14 @@ async def see(model: ClipModel, files: Sequence[bytes]) -> Seen:
         np.array([perceptual_hash(one.grey) for one in shown], np.uint64),
         np.concatenate(vectors),
         np.array([np.frombuffer(one.grey, np.uint8).std() for one in shown]),
+        [_lines(one) for one in shown],
     )
+
+
+def _lines(shown: pixels.DecodedPicture) -> bytes | None:
+    if not shown.page:
+        return None
+    return text_lines(np.frombuffer(shown.page, np.uint8).reshape(shown.page_size[::-1]))
 
 
 def draw(sources: Sequence[Path], count: int) -> dict[str, bytes]:
@@ -186,8 +167,40 @@ def missed(one: Seen, other: Seen) -> str:
     cosines = (one.vectors * other.vectors).sum(axis=1)
     shares = [(apart > bits).mean() for bits in BITS]
     shares += [(cosines < least).mean() for least in (LONE_COSINE, SAME_PHOTO_COSINE)]
-    shares.append(((cosines < SAME_PHOTO_COSINE) | (apart > SAME_PHOTO_BITS)).mean())
+    differ = np.array([texts_differ(*both) for both in zip(one.texts, other.texts, strict=True)])
+    shares.append(((cosines < SAME_PHOTO_COSINE) | (apart > SAME_PHOTO_BITS) | differ).mean())
     return " ".join(f"{100 * share:6.2f}" for share in shares)
+
+
+async def print_letters(model: ClipModel) -> None:
+    """Print how many different letters on one letterhead, and scans of one, are the same photo."""
+    print(
+        f"\n{LETTERS} letters on one letterhead: pairs by hash and cosine, and of these by lines:"
+    )
+    for paragraphs in (1, 2, 5):
+        made = [letter(seed, paragraphs=paragraphs) for seed in range(LETTERS)]
+        sent = await see(model, [saved(one) for one in made])
+        scans = [
+            await see(
+                model, [saved(scanned(one, first + at), quality=60) for at, one in enumerate(made)]
+            )
+            for first in (0, LETTERS)
+        ]
+        places = range(LETTERS)
+        different = _told(sent, sent, [(one, other) for other in places for one in range(other)])
+        same = _told(scans[0], scans[1], [(one, one) for one in places])
+        print(f"  {paragraphs} paragraphs: different {different}, one scanned twice {same}")
+
+
+def _told(one: Seen, other: Seen, pairs: Sequence[tuple[int, int]]) -> str:
+    near = [
+        (at, by)
+        for at, by in pairs
+        if int(one.hashes[at] ^ other.hashes[by]).bit_count() <= SAME_PHOTO_BITS
+        and float(one.vectors[at] @ other.vectors[by]) >= SAME_PHOTO_COSINE
+    ]
+    left = sum(not texts_differ(one.texts[at], other.texts[by]) for at, by in near)
+    return f"{len(near)} and {left} of {len(pairs)}"
 
 
 def print_contrasts(images: Sequence[Image.Image]) -> None:
@@ -244,6 +257,7 @@ async def report(model: ClipModel, photos: Mapping[str, bytes]) -> None:
         other = await see(model, [change(image) for image in images])
         print(f"  {name:26} {missed(seen, other)}")
     print_contrasts(images[:300])
+    await print_letters(model)
 
 
 async def main() -> None:

@@ -1,10 +1,12 @@
 """What traces show of one photo and one query, and what they cost.
 
-    python -m benchmarks.tracing [--quick] [--pictures docs/traces]
+    python -m benchmarks.tracing [--quick] [--cost] [--pictures docs/traces]
 
-First the loop of `benchmarks.runtime` reads a filled topic with and without spans, in turns, each
-run in a process of its own. Then a whole archive tags a photo and answers a query; the share of the
-wall time that their spans cover is printed, and with `--pictures` a picture of each is written.
+First the loop of `benchmarks.runtime` reads a filled topic with and without spans, each run in a
+process of its own: seven pairs, of which every other one begins with spans, so that a machine that
+slowly changes costs neither side more. A pair's difference is what spans cost. Then a whole archive
+tags a photo and answers a query; the share of the wall time that their spans cover is printed, and
+with `--pictures` a picture of each is written. `--cost` ends before that.
 """
 
 import argparse
@@ -12,8 +14,9 @@ import asyncio
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from rich.console import Console
 from rich.table import Table
@@ -36,13 +39,30 @@ COVERED = 0.95
 ENDPOINT = "TELEMETRY_OTLP_ENDPOINT"
 
 
-def cost(events: int, pairs: int) -> dict[str, list[Run]]:
-    """Return runs of the loop without and with spans, made in turns."""
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A run without spans and one with them, one right behind the other."""
+
+    without: Run
+    traced: Run
+
+    @property
+    def cost_s(self) -> float:
+        """CPU seconds that spans cost per 10,000 events."""
+        return _seconds(self.traced) - _seconds(self.without)
+
+
+def _seconds(run: Run) -> float:
+    """Return CPU seconds per 10,000 events."""
+    return run.cpu_us / 100
+
+
+def cost(events: int, pairs: int) -> list[Pair]:
+    """Return runs of the loop without and with spans; every other pair begins with spans."""
     home = make_home("tracing-benchmark")
     port = first_port()
     postgres = EmbeddedPostgres(home, port)
     kafka = EmbeddedKafka(home, cache_directory(home), port + 1)
-    runs: dict[str, list[Run]] = {"without": [], "with": []}
     try:
         postgres.start()
         kafka.start()
@@ -54,28 +74,53 @@ def cost(events: int, pairs: int) -> dict[str, list[Run]]:
         asyncio.run(fill(kafka.bootstrap, events))
         bench = Bench(kafka.bootstrap, database, events - events % PARTITIONS, None)
         with SpanCollector() as collector:
-            for _ in range(pairs):
-                runs["without"].append(measure(bench, "ours", "write"))
-                os.environ[ENDPOINT] = collector.endpoint
-                runs["with"].append(measure(bench, "ours", "write"))
-                del os.environ[ENDPOINT]
+            measure(bench, "ours", "write")  # the first of all warms up
+            found = [_pair(bench, collector, traced_first=n % 2 == 1) for n in range(pairs)]
             print(f"{len(collector.spans):,} of {bench.events * pairs:,} spans arrived")
+            return found
     finally:
         kafka.stop()
         postgres.stop()
         shutil.rmtree(home, ignore_errors=True)
-    return runs
 
 
-def print_cost(runs: dict[str, list[Run]]) -> None:
-    """Print the CPU seconds per 10,000 events."""
-    table = Table("spans", "CPU s per 10,000 events, median", "range", "events/s")
-    for name, found in runs.items():
-        seconds = [run.cpu_us / 100 for run in found]
-        span = f"{min(seconds):.3f} to {max(seconds):.3f}"
-        rate = f"{median(run.rate for run in found):,.0f}"
-        table.add_row(name, f"{median(seconds):.3f}", span, rate)
+def _pair(bench: Bench, collector: SpanCollector, *, traced_first: bool) -> Pair:
+    if traced_first:
+        traced = _traced(bench, collector)
+        return Pair(measure(bench, "ours", "write"), traced)
+    return Pair(measure(bench, "ours", "write"), _traced(bench, collector))
+
+
+def _traced(bench: Bench, collector: SpanCollector) -> Run:
+    os.environ[ENDPOINT] = collector.endpoint
+    try:
+        return measure(bench, "ours", "write")
+    finally:
+        del os.environ[ENDPOINT]
+
+
+def print_cost(pairs: list[Pair]) -> None:
+    """Print CPU seconds per 10,000 events: of each side, and of each pair's difference."""
+    without, traced = [pair.without for pair in pairs], [pair.traced for pair in pairs]
+    table = Table("CPU s per 10,000 events", "median", "middle half", "range", "events/s")
+    table.add_row("without spans", *_spread([_seconds(run) for run in without]), _rate(without))
+    table.add_row("with spans", *_spread([_seconds(run) for run in traced]), _rate(traced))
+    table.add_row("spans, by pair", *_spread([pair.cost_s for pair in pairs]), "")
     Console(width=100).print(table)
+    print("spans, pair by pair: " + ", ".join(f"{pair.cost_s:+.3f}" for pair in pairs))
+
+
+def _spread(values: list[float]) -> tuple[str, str, str]:
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return (
+        f"{median(values):.3f}",
+        f"{low:.3f} to {high:.3f}",
+        f"{min(values):.3f} to {max(values):.3f}",
+    )
+
+
+def _rate(runs: list[Run]) -> str:
+    return f"{median(run.rate for run in runs):,.0f}"
 
 
 def journeys() -> dict[str, Journey]:
@@ -111,12 +156,13 @@ def main() -> None:
     """Measure and print; write pictures where they are wished for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tracing")
     parser.add_argument("--quick", action="store_true", help="24,000 events, two pairs")
+    parser.add_argument("--cost", action="store_true", help="only what spans cost")
     parser.add_argument("--pictures", type=Path, help="the folder of the pictures")
     options = parser.parse_args()
     quick: bool = options.quick
     print_machine()
     print_cost(cost(QUICK_EVENTS if quick else EVENTS, QUICK_PAIRS if quick else PAIRS))
-    for name, journey in journeys().items():
+    for name, journey in ({} if options.cost else journeys()).items():
         show(name, journey, options.pictures)
 
 

@@ -95,6 +95,7 @@ class ImageTags:
         camera: its maker and model by EXIF, at most 100 characters; None if absent.
         perceptual_hash: 63 bits of its look; 0 for a picture without enough contrast.
         colour: mean of the picture in sRGB, 0xRRGGBB.
+        text_lines: 8 bytes for each line of a page of text: where its ink stands; None: no page.
     """
 
     tags: tuple[TagScore, ...]
@@ -111,6 +112,7 @@ class ImageTags:
     exif_source: str | None = None
     truncated: bool = False
     colour: int | None = None
+    text_lines: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,6 +273,7 @@ CREATE TABLE tagged_images (
     exif_source text,
     truncated boolean NOT NULL DEFAULT false,
     perceptual_hash bigint,
+    text_lines bytea,
     PRIMARY KEY (id) INCLUDE (image_id),
     UNIQUE (image_id),
     FOREIGN KEY (image_id) REFERENCES images(image_id) ON DELETE CASCADE

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from core.blobs.store import BlobStore
 from core.egress.guard import TargetGuard
+from core.messaging.kafka.cluster import ClusterLook
 from core.settings import IngressSettings
 from core.storage.pool import Pool
 from core.telemetry.metrics import Metrics
@@ -87,7 +88,7 @@ class Dependencies:
         model: the name of the model that the settings ask for.
         facts: what the page tells of this instance.
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
-        is_broker_there: asks the broker, for `/health`.
+        brokers: asks which brokers are there, for `/health`; None: none answers.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
         database_looks, health_looks: a flood of probes asks the database once.
         alike: finds images that are alike.
@@ -112,7 +113,7 @@ class Dependencies:
     version: str
     facts: InstanceFacts
     kafka_address: str
-    is_broker_there: Callable[[], Awaitable[bool]]
+    brokers: Callable[[], Awaitable[ClusterLook | None]]
     pipeline: PipelineWatch
     live: Poller
     rhythm: Rhythm = RHYTHM

@@ -21,7 +21,7 @@ from core.egress.own_ports import inbox_prefix, own_ports
 from core.egress.resolver import HostResolver
 from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, ConfigurationError
-from core.messaging.kafka.cluster import identify
+from core.messaging.kafka.cluster import ClusterLook, look_at
 from core.messaging.kafka.outside import LogBounds
 from core.messaging.kafka.producer import Publisher
 from core.messaging.limits import CLIENT_LIMITS
@@ -81,24 +81,27 @@ WRONG_KEYS_PER_S, WRONG_KEYS_BURST = 1.0, 20
 
 @dataclass(slots=True)
 class BrokerProbe:
-    """Asks the broker for the cluster's id; remembers for a while whether it answered."""
+    """Asks for the cluster's id and its brokers; remembers for a while what was answered."""
 
     settings: KafkaSettings
-    _heard: tuple[float, bool] = (float("-inf"), False)
+    _heard: tuple[float, ClusterLook | None] = (float("-inf"), None)
 
-    async def is_there(self) -> bool:
-        """Return whether the broker answers."""
+    async def brokers(self) -> ClusterLook | None:
+        """Return which brokers are there; None where none answers."""
         if time.monotonic() - self._heard[0] > BROKER_TTL_S:
-            self._heard = (time.monotonic(), await self.cluster_id() is not None)
+            self._heard = (time.monotonic(), await self._look())
         return self._heard[1]
 
     async def cluster_id(self) -> str | None:
-        """Return the cluster's id; None while the broker is away."""
+        """Return the cluster's id; None while no broker answers."""
+        found = await self._look()
+        return None if found is None else found.identity.cluster_id
+
+    async def _look(self) -> ClusterLook | None:
         try:
-            found = await identify(self.settings, IMAGES_ARRIVED.name, timeout_s=IDENTIFY_TIMEOUT_S)
+            return await look_at(self.settings, IMAGES_ARRIVED.name, timeout_s=IDENTIFY_TIMEOUT_S)
         except BrokerAway:
             return None
-        return found.cluster_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +201,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             version=version_of_project(),
             facts=read_facts(),
             kafka_address=kafka.bootstrap_servers,
-            is_broker_there=broker.is_there,
+            brokers=broker.brokers,
             pipeline=pipeline,
             live=poller_of(pool, pipeline, address),
             sealing=sealing,

@@ -26,6 +26,8 @@ ResultT = TypeVar("ResultT")
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,400})?([eE][+-]?[0-9]{1,3})?")
 ROUTE = "photo_archive.route"  # scope key: the route's template, for metrics and logs
+#: Schema of bytes that are no text: so the generators of clients know them.
+BINARY = {"type": "string", "format": "binary"}
 HELD = "photo_archive.held"  # scope key: an ExitStack that is left when the answer has been sent
 
 

@@ -16,18 +16,31 @@ STOPPED = "stopped as asked, by Ctrl-C or SIGTERM"
 app = command_group("An archive on this machine.")
 
 
+Brokers = Annotated[
+    int | None,
+    typer.Option(
+        help="Kafka's brokers, 3: any one may die. A home keeps the number that it was made with."
+    ),
+]
+
+
 @app.command(
     epilog=ending(
-        "photo-archive up", "photo-archive up --watch ~/Pictures", one=FAILED, zero=STOPPED
+        "photo-archive up",
+        "photo-archive up --watch ~/Pictures",
+        "photo-archive up --brokers 3",
+        one=FAILED,
+        zero=STOPPED,
     )
 )
 def up(
     watched: Annotated[
         Path | None, typer.Option("--watch", help="Announce new photos in this folder.")
     ] = None,
+    brokers: Brokers = None,
 ) -> None:
     """Start Kafka, PostgreSQL and all roles on this machine, and stay."""
-    _run(lambda main: main.run_up(watched))
+    _run(lambda main: main.run_up(watched, brokers))
 
 
 @app.command(
@@ -46,15 +59,16 @@ def demo(
     model: Annotated[
         str, typer.Option(help="A model's name, `demo` for the bundled one; without: chosen.")
     ] = "",
+    brokers: Brokers = None,
 ) -> None:
     """Start an archive, tag photos, ask two questions and show the answers."""
-    _run(lambda main: main.run_the_demo(photos, once=once, model=model))
+    _run(lambda main: main.run_the_demo(photos, once=once, model=model, brokers=brokers))
 
 
 @app.command(epilog=ending("photo-archive servers", one=FAILED, zero=STOPPED))
-def servers() -> None:
+def servers(brokers: Brokers = None) -> None:
     """Start Kafka and PostgreSQL alone; print the settings that lead to them."""
-    _run(lambda main: main.run_servers())
+    _run(lambda main: main.run_servers(brokers))
 
 
 def _run(work: Callable[[ModuleType], int]) -> NoReturn:

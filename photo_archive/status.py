@@ -1,5 +1,6 @@
 """`status`: how roles and stages are, as `/health` and `/stats/pipeline` say it."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
@@ -7,10 +8,12 @@ import typer
 from photo_archive.running import Json, command_group, ending, print_json, run
 
 if TYPE_CHECKING:
+    from core.messaging.kafka.cluster import ClusterLook
     from ingress.live.watching import PipelineLook
     from ingress.models.page.pipeline import RoleHealth, ShownStage
 
 WELL = ("ok", "idle")
+BROKER_TIMEOUT_S = 10.0
 
 app = command_group("How the archive is.")
 
@@ -18,44 +21,62 @@ app = command_group("How the archive is.")
 @app.command(
     epilog=ending(
         "photo-archive status",
-        one="a role is behind, does not move, is halted or silent; or PostgreSQL is away",
+        one="a role is behind, does not move, is halted or silent; or a server is away",
         zero="every role does its work",
     )
 )
 def status(as_json: Json = False) -> None:
-    """Show what waits in each stage, and what the processes say of themselves."""
+    """Show what waits in each stage, and what Kafka and the processes say of themselves."""
     run(_status(as_json=as_json))
 
 
 async def _status(*, as_json: bool) -> int:
     from time import monotonic
 
+    from core.errors import BrokerAway
+    from core.messaging.kafka.cluster import look_at
     from core.messaging.kafka.outside import LogBounds
     from core.settings import DatabaseSettings, KafkaSettings, load
     from core.storage.pool import open_pool
     from ingress.live.watching import PipelineWatch
+    from schemas.topics import IMAGES_ARRIVED
 
-    bounds = LogBounds(load(KafkaSettings), client_id="photo-archive-status")
+    kafka, brokers = load(KafkaSettings), None
+    bounds = LogBounds(kafka, client_id="photo-archive-status")
+    with suppress(BrokerAway):
+        brokers = await look_at(kafka, IMAGES_ARRIVED.name, timeout_s=BROKER_TIMEOUT_S)
     try:
         async with open_pool(load(DatabaseSettings)) as pool:
             look = await PipelineWatch(pool, bounds.of, monotonic).look()
     finally:
         await bounds.close()
     if as_json:
-        print_json(_document(look))
+        print_json(_document(look, brokers))
     else:
+        typer.echo(_of_kafka(brokers))
         for name, role in look.roles.items():
             typer.echo(_of_role(name, role))
         for stage in look.stages:
             typer.echo(_of_stage(stage))
-    return 0 if all(role.status in WELL for role in look.roles.values()) else 1
+    is_well = brokers is not None and not brokers.missing
+    return 0 if is_well and all(role.status in WELL for role in look.roles.values()) else 1
 
 
-def _document(look: "PipelineLook") -> dict[str, object]:
+def _document(look: "PipelineLook", brokers: "ClusterLook | None") -> dict[str, object]:
     return {
+        "brokers": {
+            "there": [] if brokers is None else brokers.brokers,
+            "missing": [] if brokers is None else brokers.missing,
+        },
         "roles": {name: role.model_dump(mode="json") for name, role in look.roles.items()},
         "stages": [stage.model_dump(mode="json") for stage in look.stages],
     }
+
+
+def _of_kafka(brokers: "ClusterLook | None") -> str:
+    if brokers is None:
+        return f"{'kafka':14}  away"
+    return f"{'kafka':14}  {'reduced' if brokers.missing else 'ok'}  {brokers.describe()}"
 
 
 def _of_role(name: str, role: "RoleHealth") -> str:

@@ -16,6 +16,7 @@ from standalone.demo.archive_client import (
     credentials,
 )
 from standalone.demo.main_job import READY_TIMEOUT_S, Wish, run_demo
+from standalone.kafka.membership import ALONE
 from standalone.shell import write_shell_file
 from standalone.signals import run_until_told
 from standalone.supervision.plan import StandalonePlan
@@ -28,9 +29,9 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def run_servers() -> int:
+def run_servers(brokers: int | None) -> int:
     """Run Kafka and PostgreSQL alone; print the settings that lead to them."""
-    with Supervisor(make_plan(model="unused"), say=say) as supervisor:
+    with Supervisor(make_plan(model="unused", brokers=brokers), say=say) as supervisor:
 
         def work() -> int:
             supervisor.start_servers()
@@ -38,21 +39,22 @@ def run_servers() -> int:
             for name, value in supervisor.kafka.environment.items():
                 print(f"{name}={value}")
             sys.stdout.flush()
-            say("Kafka and PostgreSQL are up; Ctrl-C stops them")
+            say(f"{_servers(supervisor)} and PostgreSQL are up; Ctrl-C stops them")
             supervisor.wait()
             return 0
 
         return run_until_told(work, stop=supervisor.stop, kill=supervisor.kill, say=say)
 
 
-def run_up(watched: Path | None) -> int:
+def run_up(watched: Path | None, brokers: int | None) -> int:
     """Run servers, schema, topics and all roles until asked to stop."""
-    plan = make_plan(watched=watched)
+    plan = make_plan(watched=watched, brokers=brokers)
     with Supervisor(plan, say=say) as supervisor:
 
         def work() -> int:
             say(f"model: {plan.model.model} ({plan.model.reason})")
             supervisor.start()
+            say(f"{_servers(supervisor)} and PostgreSQL are up")
             _say_ways_in(plan, supervisor)
             supervisor.wait()
             return 0
@@ -81,6 +83,13 @@ def _say_ways_in(plan: StandalonePlan, supervisor: Supervisor) -> None:
         say("  signs you in, once and within ten minutes; photo-archive link makes another")
 
 
-def run_the_demo(photos: Path | None, *, once: bool, model: str) -> int:
+def _servers(supervisor: Supervisor) -> str:
+    """Return what Kafka is, for a person."""
+    count = len(supervisor.kafka.brokers)
+    return "Kafka" if count == ALONE else f"Kafka's {count} brokers"
+
+
+def run_the_demo(photos: Path | None, *, once: bool, model: str, brokers: int | None) -> int:
     """Run the demo; return its exit code."""
-    return run_demo(Wish(photos.expanduser() if photos else None, once, model), say=say)
+    wish = Wish(photos.expanduser() if photos else None, once, model, brokers)
+    return run_demo(wish, say=say)

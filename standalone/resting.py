@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.errors import ConfigurationError
 from core.settings import DatabaseSettings, StandaloneSettings, load
+from standalone import restore_note
 from standalone.failures import DirectoryLocked
 from standalone.shell import FILE_NAME, read_shell_file
 from standalone.supervision.planning import make_plan
@@ -18,8 +19,9 @@ from standalone.supervision.supervisor import Supervisor
 
 
 def is_here() -> bool:
-    """Return whether the home has data of an archive."""
-    return (_home() / "postgres" / "passwords.json").exists()
+    """Return whether the home has data of an archive, or of a restore that was cut off."""
+    home = _home()
+    return (home / "postgres" / "passwords.json").exists() or restore_note.is_there(home)
 
 
 def leads_here(database_url: str) -> bool:
@@ -51,23 +53,34 @@ def reach(*, say: Callable[[str], None]) -> Iterator[tuple[Path, Mapping[str, st
 
 
 @contextmanager
-def at_rest(*, say: Callable[[str], None]) -> Iterator[tuple[Path, Mapping[str, str]]]:
+def at_rest(
+    *, say: Callable[[str], None], restores: Callable[[Path], None] | None = None
+) -> Iterator[tuple[Path, Mapping[str, str]]]:
     """Yield the home and the settings of its archive: Kafka and PostgreSQL alone run for the block.
+
+    Args:
+        say: is called with messages for the person at the terminal.
+        restores: given by who restores a backup into the home, which then need not be whole; is
+            called with the home when nobody else works there, before a server starts.
 
     Raises:
         DirectoryLocked: the archive runs; the message names its process.
+        HomeNotWhole: a restore was cut off there; the message says what to do.
         ConfigurationError: a server cannot run here; the message says why.
     """
     plan = make_plan(model="unused")
     settings = read_shell_file(plan.settings.home)
     # What only the last start was told, the folder of the photos' bytes for example.
-    plan = replace(plan, inherited={**settings, **plan.inherited})
+    inherited = {**settings, **plan.inherited}
+    plan = replace(plan, inherited=inherited, restores=restores is not None)
     supervisor = Supervisor(plan, say=say)
     try:
         supervisor.__enter__()
     except DirectoryLocked as error:
         raise _Runs(str(error)) from error
     try:
+        if restores is not None:
+            restores(plan.settings.home)
         supervisor.start_servers()
         yield plan.settings.home, supervisor.environment()
     finally:

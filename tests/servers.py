@@ -25,6 +25,7 @@ from core.messaging.kafka.connection import login_options
 from core.settings import KafkaSettings
 from standalone.environment import cache_directory
 from standalone.kafka.broker import EmbeddedKafka
+from standalone.kafka.cluster import EmbeddedCluster
 from standalone.postgres.server import EmbeddedPostgres
 from standalone.processes.locking import is_alive
 
@@ -144,8 +145,8 @@ def kafka_login(kafka: KafkaSettings | None = None) -> dict[str, Any]:
     return login_options(kafka or KafkaSettings())
 
 
-def settings_of(server: EmbeddedKafka, **more: Any) -> KafkaSettings:
-    """Return the settings that lead to a broker of a test's own."""
+def settings_of(server: EmbeddedKafka | EmbeddedCluster, **more: Any) -> KafkaSettings:
+    """Return the settings that lead to a broker, or brokers, of a test's own."""
     given = server.environment
     return KafkaSettings(
         bootstrap_servers=server.bootstrap,

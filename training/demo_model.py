@@ -27,7 +27,7 @@ from training.export import ModelQuality, write_metrics, write_model
 from training.features import FeaturePass, ViewFeatures
 from training.fit import Trainer, TrainingPlan
 from training.material import Material, free_photos, split, trial_of, whole_photos
-from training.measure import ModelOrigin, best_scale, measure, see
+from training.measure import ModelOrigin, calibrate, measure, see
 from training.network import build, tokenizer
 from training.pictures import read_index
 from training.tower import Pretrained, find_weights, pretrained
@@ -163,8 +163,8 @@ def export(options: Options, trainer: Trainer, material: Material, steps: Steps)
     learned = float(model.logit_scale.detach().exp())
     write_model(options.out, model, learned)
     seen = see(options.out, trial)
-    scale = best_scale(seen, trial)
-    write_model(options.out, model, scale)
+    scale = calibrate(seen, trial)
+    write_model(options.out, model, scale.factor)
     origin = ModelOrigin(
         trained_on=len(material.rows.training),
         learned_scale=learned,

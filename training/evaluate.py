@@ -1,5 +1,6 @@
 """Measures of the model's quality: zero-shot accuracy, confusion and calibration."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ def name_features(model: open_clip.CLIP, names: Sequence[str]) -> Tensor:
 
 
 def scores_of(
-    images: Tensor, labels: Tensor, ground: Tensor, scale: float, how: scoring.Scoring
+    images: Tensor, labels: Tensor, ground: Tensor, scale: scoring.Scale, how: scoring.Scoring
 ) -> Tensor:
     """Return the run time's scores of all labels: float32, (n, labels); 0 where none is given."""
     text = scoring.TextSide(
@@ -81,7 +82,7 @@ def scores_of(
         np.zeros(len(LABELS)),
     )
     stored = scoring.quantise(images.numpy())
-    given = scoring.score(stored, text, scoring.Scale(scale), how)
+    given = scoring.score(stored, text, scale, how)
     return torch.from_numpy(np.nan_to_num(given)).float()
 
 
@@ -143,3 +144,15 @@ def fitted_scale(cosines: Tensor, ground: Tensor, labels: Sequence[tuple[str, ..
         return float(functional.binary_cross_entropy_with_logits(margins[given], hits[given]))
 
     return float(min((step / 4 for step in range(4, 400)), key=cost))
+
+
+def least_score(best: Tensor, hits: Tensor, share: float) -> float:
+    """Return the greatest least score with which so many pictures keep a right first tag.
+
+    Args:
+        best: score of each picture's first tag, of pictures that have a label, (n,).
+        hits: (n,), 1 where it is right.
+        share: of all these pictures; 0 is returned where fewer have a right first tag at all.
+    """
+    kept = (best * hits).sort(descending=True).values
+    return math.floor(1000 * float(kept[math.ceil(share * len(kept)) - 1])) / 1000

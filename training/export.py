@@ -27,6 +27,7 @@ class ModelQuality:
     macro_10: zero-shot top-1 accuracy among the ten labels that have pictures, mean over labels.
     macro_14: among all fourteen. macro_10_single: one prompt per label instead of its ensemble.
     macro_10_main: only the first label of a picture with two counts as right.
+    least_score: from which a label is given by `threshold`.
     trust: for `softmax` and `threshold`: calibration error of the first tag, on labelled pictures
         and on all, and what is said of pictures without a label; see `measure`.
     words: how often the best of all names is true of a held-out picture.
@@ -43,6 +44,7 @@ class ModelQuality:
     confusion: dict[str, dict[str, int]]
     learned_scale: float
     fitted_scale: float
+    least_score: float
     trust: dict[str, dict[str, float]]
     words: dict[str, float]
     photos: dict[str, dict[str, Any]]

@@ -18,6 +18,11 @@ def seen_labels() -> frozenset[str]:
     return frozenset(metrics["per_label"])
 
 
+def least_score() -> float:
+    """Return the score from which the bundled model gives a label by `threshold`."""
+    return float(json.loads(_METRICS.read_text(encoding="utf-8"))["least_score"])
+
+
 def is_demo(model: str) -> bool:
     """Return whether a setting or an identity (`name@weights`) means the bundled model."""
     return model.partition("@")[0] == "demo"

@@ -46,10 +46,19 @@ class TextSide:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The model's own factor and bias before softmax or sigmoid."""
+    """The model's own factor and bias before softmax or sigmoid.
+
+    Attributes:
+        factor: of the cosines.
+        bias: added to them for `sigmoid`.
+        least: score from which `threshold` gives a label that has no threshold of its own, for
+            models whose scores are known to be probabilities; None: where the label beats every
+            background prompt, which is somewhere between one in four and one in two.
+    """
 
     factor: float
     bias: float = 0.0
+    least: float | None = None
 
 
 def quantise(embeddings: NDArray[np.float32]) -> NDArray[np.float16]:
@@ -76,7 +85,8 @@ def score(
 
     `softmax`: as CLIP was trained; labels compete and sum to 1. `sigmoid`: each label by itself, as
     SigLIP was trained. `threshold`: each label against the background prompts; a label counts only
-    where its raw cosine reaches its threshold, or beats every background prompt.
+    where its raw cosine reaches its threshold, or else where its score reaches the model's least
+    one, or beats every background prompt.
     """
     images = embeddings.astype(np.float64)
     given = ~np.isnan(text.offsets)
@@ -105,7 +115,7 @@ def _confidences(images: Matrix, text: TextSide, scale: Scale, scoring: Scoring)
     if scoring == "sigmoid":
         return _sigmoid(alike * scale.factor + scale.bias)
     ground = cosines(images, text.background)
-    return _against(alike, ground, text.thresholds, scale.factor)
+    return _against(alike, ground, text.thresholds, scale)
 
 
 def rank(scores: Matrix, names: Sequence[str], top_k: Sequence[int]) -> list[tuple[TagScore, ...]]:
@@ -174,10 +184,12 @@ def _sigmoid(logits: Matrix) -> Matrix:
     return np.where(logits >= 0, 1 / (1 + power), power / (1 + power))
 
 
-def _against(alike: Matrix, ground: Matrix, thresholds: Matrix, factor: float) -> Matrix:
+def _against(alike: Matrix, ground: Matrix, thresholds: Matrix, scale: Scale) -> Matrix:
     """Return each label's share in a softmax over itself and the background prompts."""
-    best = ground.max(axis=1, keepdims=True)
+    best, factor = ground.max(axis=1, keepdims=True), scale.factor
     # own / (own + sum of the others) is the sigmoid of own minus the others' log-sum-exp
     others = best * factor + np.log(np.exp((ground - best) * factor).sum(axis=1, keepdims=True))
-    least = np.where(np.isnan(thresholds)[None, :], best, thresholds[None, :])
-    return np.where(alike >= least, _sigmoid(alike * factor - others), np.nan)
+    shares = _sigmoid(alike * factor - others)
+    ordinary = alike >= best if scale.least is None else shares >= scale.least
+    is_given = np.where(np.isnan(thresholds)[None, :], ordinary, alike >= thresholds[None, :])
+    return np.where(is_given, shares, np.nan)

@@ -39,6 +39,7 @@ class TaggerOptions:
         preprocessing: version of the pixels, see `opening.PREPROCESSING_VERSIONS`.
         templates: prompts for labels without their own.
         background: prompts that `threshold` compares with.
+        least: see `scoring.Scale`.
     """
 
     scoring: scoring.Scoring
@@ -48,6 +49,7 @@ class TaggerOptions:
     preprocessing: str
     templates: tuple[str, ...]
     background: tuple[str, ...]
+    least: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class ClipTagger:
         self._options = options
         self._observe = observe
         self._labels = LabelSide(model, options.templates, options.background)
-        self._scale = scoring.Scale(model.logit_scale, model.logit_bias or 0.0)
+        self._scale = scoring.Scale(model.logit_scale, model.logit_bias or 0.0, options.least)
         self._defaults: EncodedLabels | None = None
 
     @property
@@ -331,6 +333,7 @@ class ClipTagger:
             exif_source=decoded.exif_source,
             truncated=decoded.truncated,
             colour=decoded.colour,
+            text_lines=decoded.text_lines,
         )
         return Tagged(tags, plan.label_version, plan.top_k, decoded.thumb)
 

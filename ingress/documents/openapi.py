@@ -1,6 +1,7 @@
 """OpenAPI 3.1 from the route table and its models."""
 
 from collections.abc import Iterable, Sequence
+from inspect import getdoc
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,7 +12,7 @@ from ingress.auth.cross_site import SAFE
 from ingress.auth.sessions import COOKIE, LOOPBACK_COOKIE, TOKEN_HEADER
 from ingress.http.problems import BY_CODE, MEDIA_TYPE, Kind
 from ingress.models.problems import ProblemDocument
-from ingress.operations import Operation, Reply
+from ingress.operations import BINARY, Operation, Reply
 
 _TEMPLATE = "#/components/schemas/{model}"
 _ALWAYS = ("malformed_request", "target_too_long", "head_too_large", "internal_error", "overloaded")
@@ -91,9 +92,11 @@ def _name(model: type[BaseModel]) -> str:
 
 def _operation(operation: Operation, references: dict[type[BaseModel], str]) -> Document:
     document: Document = {
-        "operationId": f"{operation.group}_{operation.handler.__name__}",
+        # Generators make a name of a function of it.
+        "operationId": f"{operation.group}_{operation.handler.__name__}".replace(" ", "_"),
         "summary": operation.summary,
-        "description": operation.handler.__doc__ or operation.summary,
+        # It is Markdown, where indented lines would be code.
+        "description": getdoc(operation.handler) or operation.summary,
         "tags": [operation.group],
         "parameters": _parameters(operation),
         "responses": _responses(operation, references),
@@ -152,9 +155,7 @@ def _reply(reply: Reply, references: dict[type[BaseModel], str]) -> Document:
     if reply.model is not None:
         document["content"] = {reply.media_type: {"schema": {"$ref": references[reply.model]}}}
     elif reply.status not in {204, 304}:
-        # Of a stream the schema is that of an event, which is an object of fields.
-        schema = {} if reply.media_type == "text/event-stream" else {"type": "string"}
-        document["content"] = {reply.media_type: {"schema": schema}}
+        document["content"] = {reply.media_type: {"schema": _schema_of(reply.media_type)}}
     if reply.as_events:
         document["content"]["text/event-stream"] = {"schema": {}}
     if reply.headers:
@@ -163,6 +164,14 @@ def _reply(reply: Reply, references: dict[type[BaseModel], str]) -> Document:
             for name, meaning in reply.headers
         }
     return document
+
+
+def _schema_of(media_type: str) -> Document:
+    """Return the schema of a body that is no JSON."""
+    if media_type == "text/event-stream":
+        return {}  # it is that of an event, which is an object of fields
+    # Generated clients decode a plain string as text, which pictures are not.
+    return {"type": "string"} if media_type.startswith("text/") else dict(BINARY)
 
 
 def _problems_of(operation: Operation) -> tuple[Kind, ...]:

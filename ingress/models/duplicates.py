@@ -16,7 +16,8 @@ class AlikeImage(Output):
     image_path: str
     level: Literal["identical", "same_photo", "burst"] = Field(
         description="The same bytes; perceptual hashes at most 6 bits apart and cosine from 0.90, "
-        "or cosine from 0.97 where a hash says nothing; cosine from 0.90 and within 60 s."
+        "or cosine from 0.97 where a hash says nothing; cosine from 0.90 and within 60 s. Pages of"
+        " text with different lines are identical or not alike."
     )
     cosine: float
     hash_distance: int | None = Field(
@@ -86,6 +87,10 @@ class DuplicateGroup(Output):
         " their bytes are the same."
     )
     hash_distance: int | None = Field(description="As in `similar`; null: as `cosine`.")
+    texts_differ: bool = Field(
+        description="Both are pages of text, with different lines: never the same photo, nor a"
+        " burst, however alike they look; only of a pair asked for by its ids."
+    )
     seconds_apart: float | None = Field(
         description="Between the first and the last shot; null: not all say when they were taken."
     )

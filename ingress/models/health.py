@@ -12,7 +12,9 @@ from ingress.models.roots import Output
 class Check(Output):
     """The state of one dependency, or of the process itself."""
 
-    status: Literal["ok", "away", "read_only", "stopping"]
+    status: Literal["ok", "reduced", "away", "read_only", "stopping"] = Field(
+        description="`reduced`: some of its servers are away, the others do their work."
+    )
     detail: str | None = None
 
 

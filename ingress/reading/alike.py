@@ -36,6 +36,7 @@ class FoundGroup:
 
     Attributes:
         pairs: the first image and each other one, with the decision about the two.
+        texts_differ: two pages of text with different lines: whatever their level, not one photo.
     """
 
     level: Level
@@ -43,6 +44,7 @@ class FoundGroup:
     cosine: float | None
     hash_distance: int | None
     pairs: Sequence[tuple[Evidence, Evidence, Decision | None]]
+    texts_differ: bool
 
     @property
     def is_decided(self) -> bool:
@@ -64,6 +66,7 @@ class _Raw:
     image_ids: Sequence[UUID]
     cosine: float | None = None
     hash_distance: int | None = None
+    texts_differ: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ class AlikeFinder:
         """
         async with self.pool.connection() as connection:
             compared = await evidence.compare(connection, one, other)
-        raw = _Raw((one, other), compared.cosine, compared.hash_distance)
+        raw = _Raw((one, other), compared.cosine, compared.hash_distance, compared.texts_differ)
         return next(iter(await self._found(compared.level or "burst", [raw], owner)), None)
 
     async def totals(self, owner: str | None) -> Totals:
@@ -206,6 +209,7 @@ class AlikeFinder:
                 one.cosine,
                 one.hash_distance,
                 [(images[0], other, _about(decided, images[0], other)) for other in images[1:]],
+                one.texts_differ,
             )
             for one, images in zip(raw, alike, strict=True)
             if len(images) > 1

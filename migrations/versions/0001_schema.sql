@@ -325,6 +325,8 @@ CREATE TABLE tagged_images (
     truncated       boolean     NOT NULL DEFAULT false,  -- the file ends before the picture does
     perceptual_hash int8,       -- 63 bits (core/vision/perceptual.py); 0: too flat to be judged by
                                 -- them. No index finds hashes that differ by a few bits
+    text_lines      bytea,      -- 8 bytes for each line of a page of text (core/vision/decoding/
+                                -- writing/lines.py); NULL: no such page
     PRIMARY KEY (id) INCLUDE (image_id)  -- from tags to images without the wide rows between
 );
 CREATE INDEX tagged_images_tags ON tagged_images USING gin (tags jsonb_path_ops);

@@ -1,6 +1,7 @@
 """`backup`, `restore`: the whole archive into a folder, and an archive from such a folder."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -138,20 +139,37 @@ async def _restore(folder: Path, wish: "RestoreWish", *, as_json: bool) -> int:
 
     from photo_archive.backing import places
     from photo_archive.backing.manifest import check_files, read_manifest
+    from photo_archive.backing.noting import Noting
     from photo_archive.backing.restoring import Restoring
     from photo_archive.backing.showing import StepDisplay
 
-    os.umask(_PRIVATE)
     manifest = read_manifest(folder)
     check_files(folder, manifest)
-    with places.not_running(_say) as place, StepDisplay(Console(stderr=True)) as show:
-        done = await Restoring(place, folder, manifest, wish, show).restore()
+    noting = Noting(folder, _again(folder, wish))
+    with (
+        noting.forgotten_unless_begun(),
+        places.not_running(_say, noting.begin) as place,
+        StepDisplay(Console(stderr=True)) as show,
+    ):
+        os.umask(_PRIVATE)  # not before: as root, PostgreSQL's user must enter a new home
+        done = await Restoring(place, folder, manifest, wish, noting, show).restore()
     if as_json:
         print_json({**_counts(done), "kept_database": done.kept, "held_since": done.held_since})
     else:
         for line in _told(done, folder, place):
             typer.echo(line)
     return 0
+
+
+def _again(folder: Path, wish: "RestoreWish") -> str:
+    """Return the command that restores this backup, as it may be typed anywhere."""
+    options = {
+        "--replace": wish.replaces,
+        "--new-kafka": wish.new_kafka,
+        "--hold-deliveries": wish.holds,
+    }
+    words = ["photo-archive", "restore", str(folder.absolute())]
+    return shlex.join([*words, *(option for option, is_given in options.items() if is_given)])
 
 
 def _content(manifest: "Manifest") -> str:

@@ -4,6 +4,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+from core.failpoints import reach
 from photo_archive.backing.manifest import HOME, KEY, Manifest
 
 
@@ -34,6 +35,7 @@ class HomeFiles:
             if place.exists() and place.read_bytes() != waiting.read_bytes():
                 shutil.copy2(place, place.with_name(place.name + behind))
             waiting.rename(place)
+            reach("restore.placed")
 
     def forget(self) -> None:
         """Remove those that have not taken their places."""

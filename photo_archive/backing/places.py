@@ -40,8 +40,14 @@ def running_or_not(say: Callable[[str], None]) -> Iterator[ArchivePlace]:
 
 
 @contextmanager
-def not_running(say: Callable[[str], None]) -> Iterator[ArchivePlace]:
+def not_running(
+    say: Callable[[str], None], begin: Callable[[Path], None]
+) -> Iterator[ArchivePlace]:
     """Yield the archive, which must not run here; its home gets its servers for the block.
+
+    Args:
+        say: is called with messages for the person at the terminal.
+        begin: is called with the home when nobody else works there, before a server starts.
 
     Raises:
         ConfigurationError: it runs, or cannot run here.
@@ -51,7 +57,7 @@ def not_running(say: Callable[[str], None]) -> Iterator[ArchivePlace]:
         return
     from standalone import resting
 
-    with resting.at_rest(say=say) as (home, settings):
+    with resting.at_rest(say=say, restores=begin) as (home, settings):
         _adopt(settings)
         yield _place(home)
 

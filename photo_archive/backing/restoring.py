@@ -1,7 +1,8 @@
 """Restore a backup: beside what is there, checked, and put into its place in one step.
 
 Until that step nothing of the archive that is there has changed, and behind it its database is kept
-under another name.
+under another name. A home's files follow that step. Who is killed anywhere leaves a note, without
+whose end nobody starts the home: the same command begins anew, or ends what was begun.
 """
 
 from collections.abc import AsyncIterator, Iterable
@@ -9,23 +10,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from core.errors import ConfigurationError
+from core.failpoints import reach
 from core.settings import DatabaseSettings
 from core.storage.backups import databases, settling
 from core.storage.backups.snapshots import count_rows, standings
 from core.storage.connecting import alone
 from core.transaction import Transaction
-from migrations.schema import newest
-from photo_archive.backing import log, photos, programs, records
+from photo_archive.backing import fitting, log, photos, programs, records
 from photo_archive.backing.home import HomeFiles
 from photo_archive.backing.log import Log
 from photo_archive.backing.manifest import (
     BYTES,
     DATABASE,
-    KEY,
     RECORDS,
     Manifest,
 )
+from photo_archive.backing.noting import Noting
 from photo_archive.backing.places import ArchivePlace
 from photo_archive.backing.records import Unread
 from photo_archive.backing.showing import StepDisplay
@@ -74,18 +77,23 @@ class Restored:
     held_since: datetime | None
 
 
+_OUTCOME = TypeAdapter(Restored)
+
+
 @dataclass(frozen=True, slots=True)
 class Restoring:
     """A restore of a backup whose files were checked.
 
     Attributes:
         place: where to; nobody works there.
+        noting: says in the home how far it is.
     """
 
     place: ArchivePlace
     folder: Path
     manifest: Manifest
     wish: RestoreWish
+    noting: Noting
     show: StepDisplay
 
     async def restore(self) -> Restored:
@@ -95,36 +103,57 @@ class Restoring:
             ConfigurationError: it cannot be done here, or only when told; nothing was changed.
             TransientError: PostgreSQL or Kafka is away, or a program failed; the same.
         """
-        self._check_version()
-        self._check_bytes()
-        self._check_key()
+        fitting.check(self.place, self.folder, self.manifest)
         async with databases.alone_here(self.place.database):
-            return await self._beside()
+            made = databases.beside(
+                self.place.database, databases.longer(self.place.database, "_restoring")
+            )
+            done = None if await databases.is_there(made) else self.noting.cut_off()
+            if done is not None:
+                return self._end(_OUTCOME.validate_python(done), self._home_files())
+            self.noting.nothing_is_in_place()
+            return await self._beside(made)
 
-    async def _beside(self) -> Restored:
+    async def _beside(self, made: DatabaseSettings) -> Restored:
         """Make a database beside the one that is there, and put it in place."""
         await databases.check_unused(self.place.database)
         keep = await self._kept_name()
         kafka = await log.look(self.place.kafka)
         self._check_log(kafka.unlike({}, self.manifest.cluster_id))
-        place = self.place.database
-        made = databases.beside(place, databases.longer(place, "_restoring"))
-        await databases.drop(made)  # of a restore that was killed
+        await databases.drop_unfinished(made)  # of a restore that was killed
         await databases.make(made)
+        reach("restore.made")
         files = None
         try:
             restored = await self._fill(made, kafka, keep)
+            reach("restore.filled")
             await self._photos()
-            if self.place.home is not None:
-                files = HomeFiles(self.place.home, self.folder, self.manifest)
+            reach("restore.copied")
+            files = self._home_files()
+            self.noting.put_in_place_now(_OUTCOME.dump_python(restored, mode="json"))
+            reach("restore.ready")
             await self._swap(made, keep)
         except BaseException:
-            if files is not None:
-                files.forget()
-            await databases.drop(made)
+            if await databases.is_there(made):  # else it is in its place, though nobody heard so
+                self.noting.nothing_is_in_place()
+                if files is not None:
+                    files.forget()
+                await databases.drop_unfinished(made)
             raise
+        reach("restore.swapped")
+        return self._end(restored, files)
+
+    def _home_files(self) -> HomeFiles | None:
+        if self.place.home is None:
+            return None
+        return HomeFiles(self.place.home, self.folder, self.manifest)
+
+    def _end(self, restored: Restored, files: HomeFiles | None) -> Restored:
+        """Do what follows when the database is in its place."""
         if files is not None:
             files.put_in_place()
+        reach("restore.settled")
+        self.noting.end()
         return restored
 
     async def _swap(self, made: DatabaseSettings, keep: str) -> None:
@@ -134,42 +163,6 @@ class Restoring:
         await databases.put_in_place(made, place, keep=keep)
 
     # -- before anything is changed
-
-    def _check_version(self) -> None:
-        here, there = newest(), self.manifest.schema_revision
-        if here != there:
-            raise ConfigurationError(
-                f"{self.folder}: of another version: its database has the schema {there}, and this"
-                f" version works with {here}. Restore it with the version that wrote it, then"
-                " install this one and run `photo-archive migrate`"
-            )
-
-    def _check_bytes(self) -> None:
-        here, there = self.place.archive.blobs, self.manifest.kept_in
-        if photos.are_rows(here) != photos.are_rows(there):
-            raise ConfigurationError(
-                f"ARCHIVE_BLOBS: the backup keeps the bytes of photos in {there}, and here they"
-                f" would be looked for in {here.partition(':')[0]}: — set ARCHIVE_BLOBS to a place"
-                f" of that kind"
-            )
-
-    def _check_key(self) -> None:
-        """Raise if SECRETS_KEY, set from outside, does not open what the backup has sealed."""
-        path = self.folder / KEY
-        if not path.exists() or not self.place.key:
-            return
-        theirs = {key.strip() for key in path.read_text().split(",")}
-        ours = {key.strip() for key in self.place.key.split(",")}
-        if not theirs <= ours and (self.place.home is None or not self._keeps_key()):
-            raise ConfigurationError(
-                f"SECRETS_KEY is another key than that of the backup, or lacks one of several: set"
-                f" it to the content of {path}, or unset it"
-            )
-
-    def _keeps_key(self) -> bool:
-        """Return whether the key here is the home's own, which gives way to the backup's."""
-        path = self.place.home / KEY if self.place.home else None
-        return path is not None and path.exists() and path.read_text().strip() == self.place.key
 
     async def _kept_name(self) -> str:
         """Return what the database that is there will be called; empty where there is none."""

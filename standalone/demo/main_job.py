@@ -47,11 +47,13 @@ class Wish:
         photos: a folder of the user's own photos; None: the free ones in installed packages.
         once: whether it ends when it is done.
         model: the model's name; empty: it is chosen.
+        brokers: of how many brokers Kafka is; None: as the home was made.
     """
 
     photos: Path | None
     once: bool
     model: str
+    brokers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def _say_unknown(archive: ArchiveClient, clock: Stopwatch) -> None:
 def _plan(wish: Wish) -> StandalonePlan:
     if wish.photos is not None and not wish.photos.is_dir():
         raise ConfigurationError(f"{wish.photos}: there is no such folder")
-    plan = make_plan(model=wish.model)
+    plan = make_plan(model=wish.model, brokers=wish.brokers)
     if wish.photos is None:
         return plan
     return allow(plan, wish.photos, PHOTOS_ROOT)

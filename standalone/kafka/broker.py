@@ -1,10 +1,12 @@
-"""Apache Kafka as a child process: one node that is broker and controller (KRaft)."""
+"""Apache Kafka as a child process: a node that is broker and controller (KRaft)."""
 
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +18,12 @@ from standalone.kafka.data_directory import (
     PROPERTIES_FILE,
     empty_scratch,
     format_data,
-    load_cluster_id,
     write_properties,
 )
 from standalone.kafka.jars import LOCK_FILE, fetch_jars
 from standalone.kafka.java import java_binary, java_command, java_version
-from standalone.kafka.logins import Logins, load_logins
+from standalone.kafka.logins import Logins
+from standalone.kafka.membership import ALONE, Membership
 from standalone.kafka.wire import SCRAM
 from standalone.ports import HOST, PortPlan
 from standalone.processes.child_process import ChildProcess, Command
@@ -29,50 +31,55 @@ from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, Embedded
 
 READY = "Kafka Server started"
 READY_TIMEOUT_S = 120.0  # a busy two-core machine, or the recovery of many logs
+#: It waits for the others and an election: 107 s were seen on a busy machine.
+MEMBER_READY_TIMEOUT_S = 300.0
 ANSWER_TIMEOUT_S = 20.0
 ASK_TIMEOUT_S = 2.0
 POLL_S = 0.05
 STOP_GRACE_S = 20.0  # 0.3 s as a rule
+#: Of a cluster that stops as a whole the last wait for a leader that nobody elects any more. What
+#: is killed then has lost nothing: the others have it, and the page cache.
+MEMBER_STOP_GRACE_S = 3.0
 RECORDING_GRACE_S = 120.0  # 5 to 8 s as a rule, on two cores
 HEAP_MIB = 192  # Java's heap; the process takes 180 to 240 MiB in all
 SCRATCH = "recording-"  # what the folder of a recording's data begins with
 CLEAN_EXIT = 143  # Java's answer to SIGTERM
 
 
-class EmbeddedKafka(EmbeddedServer):
-    """A broker whose data lies in `home/kafka`.
+@dataclass(frozen=True, slots=True)
+class BrokerFiles:
+    """Where a broker's files are: its log, the folder of jars and AOT cache, the list of jars."""
+
+    log: Path
+    cache: Path
+    jars: Path = LOCK_FILE
+
+
+class Broker(EmbeddedServer):
+    """One broker of a cluster.
 
     Args:
-        home: folder of the standalone mode; made when missing.
-        cache: folder of the jars and the AOT cache (`environment.cache_directory`).
-        port: first port to try; the next free one is taken when it is in use. The controller's
-            ports are tried from the one above it.
-        plan: gives the ports; None: they are chosen without regard to others.
+        cluster: whose member it is.
+        node_id: which of them, from 1 on.
+        files: where its files are.
         is_recording: whether it only lives to record the AOT cache, which its stop writes.
-        jars: the file with the list of its jars; another one is another version.
     """
 
     def __init__(
-        self,
-        home: Path,
-        cache: Path,
-        port: int,
-        *,
-        plan: PortPlan | None = None,
-        is_recording: bool = False,
-        jars: Path = LOCK_FILE,
+        self, cluster: Membership, node_id: int, files: BrokerFiles, *, is_recording: bool = False
     ) -> None:
+        grace_s = STOP_GRACE_S if cluster.size == ALONE else MEMBER_STOP_GRACE_S
         super().__init__(
-            home.resolve() / "kafka",
-            subject="Kafka",
+            cluster.folders[node_id - 1],
+            subject="Kafka" if cluster.size == ALONE else f"Kafka's broker {node_id}",
             stop_signal=signal.SIGTERM,
-            stop_grace_s=RECORDING_GRACE_S if is_recording else STOP_GRACE_S,
+            stop_grace_s=RECORDING_GRACE_S if is_recording else grace_s,
         )
-        self._cache = cache.resolve()
-        self._log = home.resolve() / "logs" / "kafka.log"
-        self._wanted_port = port
-        self._plan = plan or PortPlan()
-        self._jars = jars
+        self._cluster = cluster
+        self._node_id = node_id
+        self._is_member = cluster.size > ALONE
+        self._ready_timeout_s = MEMBER_READY_TIMEOUT_S if self._is_member else READY_TIMEOUT_S
+        self._files = files
         self._cluster_id = ""
         self._class_path: tuple[Path, ...] = ()
         self._aot: AotCache | None = None
@@ -107,14 +114,12 @@ class EmbeddedKafka(EmbeddedServer):
         return self._cluster_id
 
     def _prepare(self) -> None:
-        self._class_path = fetch_jars(self._cache / "kafka", self._jars)
-        self._aot = AotCache(
-            self._cache / "aot", (java_version(), str(java_binary())), self._class_path
-        )
+        cache = self._files.cache
+        self._class_path = fetch_jars(cache / "kafka", self._files.jars)
+        self._aot = AotCache(cache / "aot", (java_version(), str(java_binary())), self._class_path)
         if not self._is_recording:
             self._aot.ensure(self._record)
-        self._cluster_id = load_cluster_id(self._folder)
-        self._logins = load_logins(self._folder)
+        self._cluster_id, self._logins = self._cluster.load()
         empty_scratch(self._folder)
 
     def _record(self) -> None:
@@ -124,12 +129,12 @@ class EmbeddedKafka(EmbeddedServer):
         for left in self._folder.glob(f"{SCRATCH}*"):  # of a run that was killed; the lock is ours
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self._folder) as scratch:
-            other = EmbeddedKafka(
-                Path(scratch),
-                self._cache,
-                self._wanted_port,
+            home = Path(scratch).resolve()
+            other = Broker(
+                Membership(home, ALONE, wanted_port=self._cluster.wanted_port, plan=PortPlan()),
+                1,
+                replace(self._files, log=home / "kafka.log"),
                 is_recording=True,
-                jars=self._jars,
             )
             try:
                 other.start()
@@ -139,25 +144,30 @@ class EmbeddedKafka(EmbeddedServer):
                 other.stop()
 
     def _choose_ports(self) -> tuple[int, ...]:
-        port = self._plan.choose(self._wanted_port)
-        return port, self._plan.choose(port + 1)
+        place = self._cluster.choose_places()[self._node_id - 1]
+        ports = place.port, place.controller_port
+        if self._is_member:
+            self._ports = ports  # the others know them: it is an error if one was taken meanwhile
+        return ports
 
     def _command(self, ports: tuple[int, ...]) -> Command:
-        write_properties(self._folder, HOST, ports, self._started())
+        del ports  # they are those of its place
+        write_properties(self._folder, HOST, self._cluster.places, self._node_id, self._started())
         java = java_command(self._class_path, HEAP_MIB)
         format_data(self._folder, java, self._cluster_id)
         java = java_command(self._class_path, HEAP_MIB, self._cache_options())
         return Command(
-            name="kafka",
+            name=self._files.log.stem,
             argv=(*java, "kafka.Kafka", PROPERTIES_FILE),
-            log=self._log,
+            log=self._files.log,
             environment=inherited(),
             directory=self._folder,
             markers=(READY, PORT_IN_USE, NO_SPACE, REJECTED),
             descriptors=(self._lock.descriptor,),
             # A clean stop takes 0.3 s and saves 2 s at the next start; that of a recording takes
-            # many seconds, and nobody is left who would keep what it writes.
-            death_signal="KILL" if self._is_recording else "TERM",
+            # many seconds, and nobody is left who would keep what it writes. Of a cluster that
+            # stops as a whole the last wait for a leader that nobody elects any more.
+            death_signal="KILL" if self._is_recording or self._is_member else "TERM",
         )
 
     def _cache_options(self) -> tuple[str, ...]:
@@ -167,22 +177,70 @@ class EmbeddedKafka(EmbeddedServer):
 
     def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
         """Wait until the log says that it started and our cluster id answers on the port."""
-        if not child.wait_for(READY, READY_TIMEOUT_S):
+        if not child.wait_for(READY, self._ready_timeout_s):
             return False
         logins, deadline = self._started(), time.monotonic() + ANSWER_TIMEOUT_S
-        is_open = False
+        address, is_open = f"{HOST}:{ports[0]}", False
         while child.is_running and time.monotonic() < deadline:
-            is_open = is_open or handshake.admit_clients(
-                HOST, ports[1], logins, timeout_s=ASK_TIMEOUT_S
-            )
+            is_open = is_open or self._admit_clients(logins)
             cluster = handshake.ask(HOST, ports[0], logins.client, timeout_s=ASK_TIMEOUT_S)
-            if cluster and cluster.cluster_id == self._cluster_id and cluster.brokers:
+            is_ours = cluster is not None and cluster.cluster_id == self._cluster_id
+            if cluster and is_ours and address in cluster.brokers:
                 if child.has_said(REJECTED) and self._aot:
                     self._aot.forget()
                 return child.is_running
             time.sleep(POLL_S)
         return False
 
+    def _admit_clients(self, logins: Logins) -> bool:
+        """Let the clients' login in, at whichever controller leads; return whether one did so."""
+        return any(
+            handshake.admit_clients(
+                HOST,
+                place.controller_port,
+                logins,
+                timeout_s=ASK_TIMEOUT_S,
+                certificate=self._cluster.certificate,
+            )
+            for place in self._cluster.places
+        )
+
     def _stopped(self, exit_code: int | None) -> None:
         if exit_code == CLEAN_EXIT and self._is_recording and self._aot:
             self._aot.keep()
+
+
+class EmbeddedKafka(Broker):
+    """A broker alone, whose data lies in `home/kafka`.
+
+    Args:
+        home: folder of the standalone mode; made when missing.
+        cache: folder of the jars and the AOT cache (`environment.cache_directory`).
+        port: first port to try; the next free one is taken when it is in use. The controller's
+            ports are tried from the one above it.
+        plan: gives the ports; None: they are chosen without regard to others.
+        is_recording: whether it only lives to record the AOT cache, which its stop writes.
+        jars: the file with the list of its jars; another one is another version.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        cache: Path,
+        port: int,
+        *,
+        plan: PortPlan | None = None,
+        is_recording: bool = False,
+        jars: Path = LOCK_FILE,
+    ) -> None:
+        super().__init__(
+            Membership(home.resolve(), ALONE, wanted_port=port, plan=plan or PortPlan()),
+            1,
+            BrokerFiles(home.resolve() / "logs" / "kafka.log", cache.resolve(), jars),
+            is_recording=is_recording,
+        )
+
+    @property
+    def brokers(self) -> Mapping[str, Broker]:
+        """Itself, by its name."""
+        return {"kafka": self}

@@ -4,11 +4,14 @@ import base64
 import shutil
 import subprocess
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from standalone.environment import inherited
 from standalone.failures import DiskFull, NotSupported, ServerFailed
 from standalone.files import write_private
+from standalone.kafka.certificate import CERTIFICATE_FILE, KEY_FILE
 from standalone.kafka.logins import Logins
 from standalone.processes.child_process import guarded
 from standalone.processes.embedded_server import NO_SPACE
@@ -16,20 +19,20 @@ from standalone.processes.embedded_server import NO_SPACE
 PROPERTIES_FILE = "server.properties"
 FORMAT_TIMEOUT_S = 120.0
 
-# All tried together on 4.3.0 (docs/research/embedded.md, section 1.7).
+# All tried together (docs/research/embedded.md, section 1.7).
 PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller_port}
+node.id={place.node_id}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-listeners=CLIENTS://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=CLIENTS://{host}:{port}
+listeners=CLIENTS://{host}:{place.port},CONTROLLER://{host}:{place.controller_port}
+advertised.listeners=CLIENTS://{host}:{place.port}
 inter.broker.listener.name=CLIENTS
 # Nobody without a password: loopback is open to every user of this machine. Clients use SCRAM, by
 # which both sides prove that they know it: whoever takes the port of a broker that is down learns
-# nothing. KRaft has no SCRAM at the controller; nobody connects there but this process and the
-# supervisor that started it.
-listener.security.protocol.map=CLIENTS:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
+# nothing. KRaft has no SCRAM at the controller, where nobody connects but this process and the
+# supervisor that started it, and with three the other controllers (certificate.py).
+listener.security.protocol.map=CLIENTS:SASL_PLAINTEXT,CONTROLLER:{controllers}
 sasl.mechanism.inter.broker.protocol=SCRAM-SHA-256
 sasl.mechanism.controller.protocol=PLAIN
 listener.name.clients.sasl.enabled.mechanisms=SCRAM-SHA-256
@@ -40,23 +43,21 @@ listener.name.controller.plain.sasl.jaas.config={plain} username="{controller.us
   password="{controller.password}" user_{controller.user}="{controller.password}";
 # Relative to the working directory: a comma in an absolute path would part it in two.
 log.dirs=data
-# One node: no replicas.
-offsets.topic.replication.factor=1
+# Every broker has every record; all but one must have it before it counts.
+offsets.topic.replication.factor={size}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={size}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={size}
+share.coordinator.state.topic.min.isr={in_sync}
 share.coordinator.state.topic.num.partitions=1
-min.insync.replicas=1
-default.replication.factor=1
+min.insync.replicas={in_sync}
+default.replication.factor={size}
 # Topics are made by `photo-archive migrate` and by nothing else.
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
-# After a kill the old registration must expire first: 9 s by default.
-broker.session.timeout.ms=2000
-broker.heartbeat.interval.ms=500
+{together}\
 # Small: one machine, a few roles.
 log.segment.bytes=67108864
 log.cleaner.dedupe.buffer.size=4194304
@@ -71,17 +72,58 @@ replica.fetch.max.bytes=16777216
 socket.request.max.bytes=33554432
 """
 
-
+_ALONE = """\
+# After a kill the old registration must expire first: 9 s by default.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+"""
+# With the times of one broker three formed no cluster in 150 s on two busy cores: each voter lost
+# patience before the others had answered.
+_TOGETHER = """\
+broker.session.timeout.ms=9000
+broker.heartbeat.interval.ms=1000
+controller.quorum.election.timeout.ms=6000
+controller.quorum.fetch.timeout.ms=8000
+controller.quorum.request.timeout.ms=8000
+"""
+# Relative to the broker's folder, as `log.dirs`.
+_TLS = f"""\
+listener.name.controller.ssl.keystore.type=PEM
+listener.name.controller.ssl.keystore.location=../{KEY_FILE}
+listener.name.controller.ssl.truststore.type=PEM
+listener.name.controller.ssl.truststore.location=../{CERTIFICATE_FILE}
+"""
 _SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule required"
 _PLAIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
-def write_properties(folder: Path, host: str, ports: tuple[int, ...], logins: Logins) -> None:
-    """Write the broker's properties; the ports may differ from start to start."""
+@dataclass(frozen=True, slots=True)
+class BrokerPlace:
+    """One broker's place in its cluster: its node id and its ports."""
+
+    node_id: int
+    port: int
+    controller_port: int
+
+
+def write_properties(
+    folder: Path, host: str, places: Sequence[BrokerPlace], node_id: int, logins: Logins
+) -> None:
+    """Write the properties of one broker; the ports may differ from start to start.
+
+    Args:
+        folder: of the broker.
+        places: of all brokers of the cluster, which are its voters.
+        node_id: which of them it is.
+    """
     text = PROPERTIES.format(
         host=host,
-        port=ports[0],
-        controller_port=ports[1],
+        place=places[node_id - 1],
+        voters=",".join(f"{one.node_id}@{host}:{one.controller_port}" for one in places),
+        size=len(places),
+        in_sync=in_sync(len(places)),
+        controllers="SASL_SSL" if len(places) > 1 else "SASL_PLAINTEXT",
+        together=_TOGETHER + _TLS if len(places) > 1 else _ALONE,
         scram=_SCRAM_MODULE,
         plain=_PLAIN_MODULE,
         client=logins.client,
@@ -90,20 +132,29 @@ def write_properties(folder: Path, host: str, ports: tuple[int, ...], logins: Lo
     write_private(folder / PROPERTIES_FILE, text)
 
 
+def in_sync(brokers: int) -> int:
+    """Return how many of the brokers must have a record before it is acknowledged."""
+    return max(1, brokers - 1)
+
+
 def is_formatted(folder: Path) -> bool:
     """Return whether the data directory was created."""
     return (folder / "data" / "meta.properties").exists()
 
 
-def load_cluster_id(folder: Path) -> str:
+def load_cluster_id(folder: Path, members: Sequence[Path]) -> str:
     """Return the cluster's id; the first start makes it.
+
+    Args:
+        folder: where it is kept.
+        members: the folders of the cluster's brokers.
 
     Raises:
         NotSupported: there is data, but its id is gone.
     """
     path = folder / "cluster_id"
     if not path.exists():
-        if is_formatted(folder):
+        if any(map(is_formatted, members)):
             raise NotSupported(f"{path} is gone: without it this data is not known to be ours")
         partial = path.with_name("cluster_id.new")
         partial.write_text(new_cluster_id())

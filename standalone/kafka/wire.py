@@ -8,9 +8,11 @@ import hashlib
 import hmac
 import secrets
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final
 
 from standalone.kafka.logins import Login
@@ -175,14 +177,22 @@ def encode_request(api: int, version: int, body: bytes) -> bytes:
 
 
 @contextmanager
-def connected(host: str, port: int, *, timeout_s: float) -> Iterator[Wire]:
-    """Yield a connection.
+def connected(
+    host: str, port: int, *, timeout_s: float, certificate: Path | None = None
+) -> Iterator[Wire]:
+    """Yield a connection; by TLS where there is a certificate, with whom that is the other's.
 
     Raises:
-        OSError: nobody listens there, or it took too long.
+        OSError: nobody listens there, or it took too long, or it is somebody else.
     """
-    with socket.create_connection((host, port), timeout=timeout_s) as connection:
+    with ExitStack() as stack:
+        connection = socket.create_connection((host, port), timeout=timeout_s)
+        stack.enter_context(connection)
         connection.settimeout(timeout_s)
+        if certificate is not None:
+            context = ssl.create_default_context(cafile=certificate)
+            connection = context.wrap_socket(connection, server_hostname=host)
+            stack.enter_context(connection)
         yield Wire(connection)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.settings import StandaloneSettings
+from standalone.kafka.membership import ALONE
 from standalone.supervision.model_choice import ModelChoice
 from standalone.supervision.roles import ProcessSpec
 
@@ -24,6 +25,8 @@ class StandalonePlan:
         chosen: the settings that the user has set.
         certificate: the file by which the ingress speaks TLS; None: it speaks plain http.
         roles: the processes to run; those of the project when omitted.
+        restores: whether a backup is being restored, so that the home need not be whole.
+        brokers: of how many brokers Kafka is.
     """
 
     settings: StandaloneSettings
@@ -36,3 +39,5 @@ class StandalonePlan:
     certificate: Path | None = None
     watched: Path | None = None
     roles: tuple[ProcessSpec, ...] | None = None
+    restores: bool = False
+    brokers: int = ALONE

@@ -20,6 +20,7 @@ from core.settings import (
 from core.weights import is_offline, named_file
 from standalone.environment import cache_directory
 from standalone.files import write_private
+from standalone.kafka.membership import ALONE, CLUSTER, SIZES, size_of
 from standalone.privacy import make_home
 from standalone.remembered_roots import FILE_NAME, place_of, with_folder, with_remembered
 from standalone.supervision.model_choice import ModelChoice, ask_hub, choose_model, is_cached
@@ -29,12 +30,15 @@ KEY_BYTES = 32
 WATCHED_ROOT = "watched"
 
 
-def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan:
+def make_plan(
+    *, model: str = "", watched: Path | None = None, brokers: int | None = None
+) -> StandalonePlan:
     """Return the plan for this machine; create the home.
 
     Args:
         model: `MODEL` or an open_clip name; empty: the settings', or chosen.
         watched: a folder to be watched; becomes an allowed root.
+        brokers: of how many brokers Kafka is to be; None: as the home was made, else one.
 
     Raises:
         ConfigurationError: a setting is invalid; the message names it.
@@ -53,6 +57,7 @@ def make_plan(*, model: str = "", watched: Path | None = None) -> StandalonePlan
         inherited=_inherited(),
         chosen=_chosen_settings(),
         certificate=load(IngressSettings).ssl_certfile,
+        brokers=_brokers(settings.home, brokers),
     )
     return plan if watched is None else allow(plan, watched, WATCHED_ROOT)
 
@@ -71,6 +76,25 @@ def allow(plan: StandalonePlan, folder: Path, name: str) -> StandalonePlan:
     if place_of(plan.archive_roots, folder) is not None:
         return plan
     return replace(plan, archive_roots=with_folder(plan.archive_roots, folder, name))
+
+
+def _brokers(home: Path, wanted: int | None) -> int:
+    """Return of how many brokers Kafka is; a home keeps the number that it was made with.
+
+    Raises:
+        ConfigurationError: another one is wanted; or one that no cluster is made of.
+    """
+    made = size_of(home)
+    if wanted not in (None, *SIZES):
+        raise ConfigurationError(f"--brokers: 1 or {CLUSTER} (got {wanted})")
+    if made is None or wanted in (None, made):
+        return made or wanted or ALONE
+    raise ConfigurationError(
+        f"--brokers: {home} was made with {made} and keeps that: its records lie there. Leave the"
+        f" option out; or take the archive into a home made with {wanted}: photo-archive backup"
+        f" FOLDER, then with another STANDALONE_HOME photo-archive servers --brokers {wanted},"
+        " Ctrl-C when they are up, and photo-archive restore --new-kafka FOLDER"
+    )
 
 
 def _roots(home: Path) -> str:

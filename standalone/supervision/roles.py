@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from standalone.kafka.data_directory import in_sync
+from standalone.kafka.membership import ALONE
 from standalone.supervision.model_choice import DEMO_MODEL
 
 
@@ -40,6 +42,7 @@ class SharedConfiguration:
     archive_roots: str
     tagging_model: str
     lit_html: Path
+    brokers: int = ALONE
 
 
 def all_roles(tagging_processes: int, watched: Path | None) -> tuple[ProcessSpec, ...]:
@@ -89,8 +92,8 @@ def common_environment(
     return {
         **{name: value for name, value in inherited.items() if not _leads_to_servers(name)},
         **{name: value for name, value in defaults.items() if name not in chosen},
-        "KAFKA_REPLICATION_FACTOR": "1",
-        "KAFKA_MIN_INSYNC_REPLICAS": "1",
+        "KAFKA_REPLICATION_FACTOR": str(shared.brokers),
+        "KAFKA_MIN_INSYNC_REPLICAS": str(in_sync(shared.brokers)),
         "INGRESS_HOST": "127.0.0.1",
         "INGRESS_PORT": str(shared.ingress_port),
         "SECRETS_KEY": shared.secrets_key,

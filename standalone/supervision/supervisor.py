@@ -15,14 +15,17 @@ from typing import Self
 
 from core.errors import ConfigurationError
 from standalone.kafka.broker import EmbeddedKafka
+from standalone.kafka.cluster import EmbeddedCluster, make_kafka
+from standalone.kafka.data_directory import in_sync
 from standalone.lit_html import place_of_lit_html
 from standalone.ports import HOST, PortPlan
 from standalone.postgres.server import EmbeddedPostgres
 from standalone.privacy import close_home
 from standalone.processes.locking import DirectoryLock
 from standalone.processes.policy import LONGEST_DELAY_S, LONGEST_SERVING_DELAY_S
-from standalone.processes.supervised_process import ProcessState, SupervisedProcess
+from standalone.processes.supervised_process import ProcessState, Status, SupervisedProcess
 from standalone.remembered_roots import remember
+from standalone.restore_note import check_whole
 from standalone.supervision.loading import cores, run_in_order
 from standalone.supervision.migrating import MIGRATIONS, migrate
 from standalone.supervision.model_choice import DEMO_MODEL
@@ -56,16 +59,18 @@ class Supervisor:
         self._lock = DirectoryLock(self._home / "lock", "the standalone mode")
         self._ports = PortPlan()
         self._postgres = EmbeddedPostgres(self._home, settings.postgres_port, plan=self._ports)
-        self._kafka = EmbeddedKafka(self._home, plan.cache, settings.kafka_port, plan=self._ports)
+        self._kafka = make_kafka(
+            self._home, plan.cache, settings.kafka_port, size=plan.brokers, plan=self._ports
+        )
         self._servers = tuple(
             SupervisedProcess(
                 name,
                 server,
                 say=say,
-                failed=self._give_up,
+                failed=self._server_failed,
                 longest_delay_s=LONGEST_SERVING_DELAY_S,
             )
-            for name, server in (("kafka", self._kafka), ("postgres", self._postgres))
+            for name, server in {**self._kafka.brokers, "postgres": self._postgres}.items()
         )
         self._changing = threading.Lock()  # of the roles: held while one is started
         self._roles: dict[str, SupervisedProcess] = {}
@@ -83,9 +88,16 @@ class Supervisor:
 
         Raises:
             DirectoryLocked: another supervisor runs there; the message has its process and ports.
+            HomeNotWhole: a restore was cut off there; the message says what to do.
         """
         close_home(self._home, self._say)
         self._lock.acquire()
+        if not self._plan.restores:
+            try:
+                check_whole(self._home)
+            except ConfigurationError:
+                self._lock.release()
+                raise
         remember(self._home, self._plan.archive_roots)
         return self
 
@@ -218,8 +230,8 @@ class Supervisor:
     # -- while it runs
 
     @property
-    def kafka(self) -> EmbeddedKafka:
-        """The broker."""
+    def kafka(self) -> EmbeddedKafka | EmbeddedCluster:
+        """The broker, or the cluster of them."""
         return self._kafka
 
     @property
@@ -245,6 +257,7 @@ class Supervisor:
             archive_roots=self._plan.archive_roots,
             tagging_model=self._plan.model.model,
             lit_html=place_of_lit_html(self._plan.cache),
+            brokers=self._plan.brokers,
         )
         return common_environment(shared, self._plan.inherited, self._plan.chosen)
 
@@ -270,6 +283,14 @@ class Supervisor:
         if self._reason:
             raise ConfigurationError(self._reason)
         return True
+
+    def _server_failed(self, reason: str) -> None:
+        """End everything, unless enough brokers go on without the one that failed for good."""
+        brokers = [one.state() for one in self._servers if one.name in self._kafka.brokers]
+        left = sum(one.status is not Status.FAILED for one in brokers)
+        postgres = self._servers[-1].state()
+        if left < in_sync(len(brokers)) or postgres.status is Status.FAILED:
+            self._give_up(reason)
 
     def _give_up(self, reason: str) -> None:
         self._reason = reason

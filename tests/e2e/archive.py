@@ -28,6 +28,7 @@ from schemas.topics import plan_topics
 from standalone.demo.archive_client import ArchiveClient, Credentials, credentials
 from standalone.environment import cache_directory, inherited
 from standalone.kafka.broker import EmbeddedKafka
+from standalone.kafka.cluster import EmbeddedCluster
 from standalone.processes.supervised_process import SupervisedProcess
 from standalone.supervision.model_choice import ModelChoice
 from standalone.supervision.plan import StandalonePlan
@@ -92,7 +93,7 @@ class RunningArchive:
 
     @property
     def bootstrap(self) -> str:
-        """Return `host:port` of its broker."""
+        """Return `host:port` of its broker; of several separated by commas."""
         return self.supervisor.kafka.bootstrap
 
     # -- the processes
@@ -122,12 +123,13 @@ class RunningArchive:
     @contextmanager
     def broker_away(self) -> Iterator[None]:
         """Kill Kafka by SIGKILL; start it on the same port when the block ends."""
+        (broker,) = self.supervisor.kafka.brokers.values()
         self._keeper("kafka").kill()
-        self.supervisor.kafka.wait(timeout_s=30)
+        broker.wait(timeout_s=30)
         try:
             yield
         finally:
-            self.supervisor.kafka.start()
+            broker.start()
 
     def _keeper(self, name: str) -> SupervisedProcess:
         return next(keeper for keeper in self.supervisor._servers if keeper.name == name)
@@ -234,6 +236,7 @@ def running_archive(
     settings: Mapping[str, str] | None = None,
     roots: Mapping[str, Path] | None = None,
     roles: tuple[ProcessSpec, ...] | None = None,
+    brokers: int = 1,
 ) -> Iterator[RunningArchive]:
     """Start the whole archive; stop it when the block ends.
 
@@ -242,12 +245,13 @@ def running_archive(
         settings: further environment variables of the roles.
         roots: further allowed roots.
         roles: the processes to start; None: one of each.
+        brokers: of how many brokers Kafka is.
     """
     home = make_home(name)
     photos = home / "photos"
     photos.mkdir()
     try:
-        with archive_at(home, photos, settings, roots, roles) as started:
+        with archive_at(home, photos, settings, roots, roles, brokers) as started:
             yield started
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -260,16 +264,17 @@ def archive_at(
     settings: Mapping[str, str] | None = None,
     roots: Mapping[str, Path] | None = None,
     roles: tuple[ProcessSpec, ...] | None = None,
+    brokers: int = 1,
 ) -> Iterator[RunningArchive]:
     """Start the archive of a home, which may have data; stop it when the block ends.
 
     Args:
         home: of the archive; stays.
         photos: the folder of the root named `photos`.
-        settings: as for `running_archive`, and the two others too.
+        settings: as for `running_archive`, and the others too.
     """
     said: list[str] = []
-    plan = replace(plan_at(home, photos, settings or {}), roles=roles)
+    plan = replace(plan_at(home, photos, settings or {}), roles=roles, brokers=brokers)
     for root, folder in (roots or {}).items():
         plan = allow(plan, folder, root)
     with Supervisor(plan, say=said.append) as supervisor:
@@ -331,7 +336,7 @@ async def _fetch(url: str, statement: str, arguments: Sequence[object]) -> list[
         await connection.close()
 
 
-async def _read_topic(server: EmbeddedKafka, name: str) -> list[OnTopic]:
+async def _read_topic(server: EmbeddedKafka | EmbeddedCluster, name: str) -> list[OnTopic]:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=server.bootstrap,
         auto_offset_reset="earliest",

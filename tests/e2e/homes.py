@@ -48,12 +48,16 @@ class ArchiveHome:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a terminal that knows no more than where the home is."""
+        return run(words, self.variables())
+
+    def variables(self) -> dict[str, str]:
+        """Return what a terminal knows that knows no more than where the home is."""
         settings = plan_at(self.path, self.photos, SETTINGS).settings
         ports = {
             f"STANDALONE_{name.upper()}": str(value)
             for name, value in settings.model_dump().items()
         }
-        return run(words, ports | {"ARCHIVE_ROOTS": f"photos={self.photos}"})
+        return ports | {"ARCHIVE_ROOTS": f"photos={self.photos}"}
 
     def remove(self) -> None:
         """Remove it."""

@@ -60,11 +60,15 @@ class History:
 def rows_of(archive: ArchiveHome) -> dict[str, list[Any]]:
     """What an archive at rest knows."""
     with archive.servers() as supervisor:
-        url = supervisor.postgres.url
-        return {
-            table: sorted(map(repr, run_apart(_fetch(url, f"SELECT {columns} FROM {table}"))))
-            for table, columns in ROWS.items()
-        }
+        return rows_at(supervisor.postgres.url)
+
+
+def rows_at(url: str) -> dict[str, list[Any]]:
+    """What the archive with this database knows."""
+    return {
+        table: sorted(map(repr, run_apart(_fetch(url, f"SELECT {columns} FROM {table}"))))
+        for table, columns in ROWS.items()
+    }
 
 
 async def _fetch(url: str, statement: str) -> list[Any]:

@@ -107,5 +107,6 @@ def _answer() -> worker_protocol.Head:
         "truncated": False,
         "colour": "000000",
         "camera": "",
+        "page": (0, 0),
         "grey": "00" * GREY_SIDE * GREY_SIDE,
     }

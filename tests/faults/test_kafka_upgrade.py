@@ -1,7 +1,8 @@
 """A folder of the version before: all records are there, and new ones go on behind them."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from standalone.kafka.broker import EmbeddedKafka
 from standalone.kafka.jars import LOCK_FILE, kafka_version, parse_lock
 from tests.servers import first_port, make_home, settings_of
 
-NEXT = Path(__file__).parent / "harness" / "kafka-jars-4.3.1.lock"
+#: The version before, ours, and the next one: with a new list ours becomes the one before.
+LISTS = Path(__file__).parent / "harness"
+VERSIONS = (LISTS / "kafka-jars-4.3.0.lock", LOCK_FILE, LISTS / "kafka-jars-4.4.0.lock")
+KEPT = TopicPartition("kept", 0)
 RECORDS = 2000
 
 
@@ -31,59 +35,74 @@ def client(server: EmbeddedKafka) -> dict[str, Any]:
     return {"bootstrap_servers": server.bootstrap, **login_options(settings_of(server))}
 
 
+async def create_topic(server: EmbeddedKafka) -> None:
+    admin = AIOKafkaAdminClient(**client(server))
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(KEPT.topic, num_partitions=1, replication_factor=1)])
+    finally:
+        await admin.close()
+
+
 async def produce(server: EmbeddedKafka, numbers: range) -> None:
     async with AIOKafkaProducer(**client(server), acks="all", enable_idempotence=True) as producer:
         for number in numbers:
-            sent = await producer.send("kept", b"%d" % number, partition=0)
+            sent = await producer.send(KEPT.topic, b"%d" % number, partition=KEPT.partition)
         await producer.flush()
         await sent
 
 
 async def read_all(server: EmbeddedKafka) -> list[int]:
     async with AIOKafkaConsumer(**client(server)) as consumer:
-        partition = TopicPartition("kept", 0)
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
-        end = (await consumer.end_offsets([partition]))[partition]
+        consumer.assign([KEPT])
+        await consumer.seek_to_beginning(KEPT)
+        end = (await consumer.end_offsets([KEPT]))[KEPT]
         found = list[int]()
-        while await consumer.position(partition) < end:
+        while await consumer.position(KEPT) < end:
             batches = await consumer.getmany(timeout_ms=1000)
             found += [int(record.value) for batch in batches.values() for record in batch]
         return found
 
 
+@asynccontextmanager
+async def reader(server: EmbeddedKafka) -> AsyncIterator[AIOKafkaConsumer]:
+    """Yield a consumer that commits for a group without being a member of it."""
+    async with AIOKafkaConsumer(
+        **client(server), group_id="readers", enable_auto_commit=False
+    ) as consumer:
+        consumer.assign([KEPT])
+        yield consumer
+
+
+def version(lock: Path) -> tuple[int, ...]:
+    return tuple(map(int, kafka_version(parse_lock(lock.read_text())).split(".")))
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a version that is not in the cache is downloaded and recorded first
 async def test_records_of_the_version_before_are_kept_with_the_cluster_and_its_groups(
     home: Path,
 ) -> None:
-    versions = [kafka_version(parse_lock(file.read_text())) for file in (LOCK_FILE, NEXT)]
-    assert versions == ["4.3.0", "4.3.1"]
-    before, port = cache_directory(home), first_port() + 360
-    earlier = EmbeddedKafka(home, before, port, jars=LOCK_FILE)
-    earlier.start()
-    try:
-        cluster_id = earlier.cluster_id
-        admin = AIOKafkaAdminClient(**client(earlier))
-        await admin.start()
-        await admin.create_topics([NewTopic("kept", num_partitions=1, replication_factor=1)])
-        await admin.close()
-        await produce(earlier, range(RECORDS))
-        async with AIOKafkaConsumer(
-            **client(earlier), group_id="readers", enable_auto_commit=False
-        ) as member:
-            await member.commit({TopicPartition("kept", 0): 700})
-    finally:
-        earlier.kill()  # no clean stop: its log is recovered by the next version
-        earlier.stop()
+    numbers = [version(lock) for lock in VERSIONS]
+    assert numbers == sorted(set(numbers)), "each is newer than the one before"
+    cluster_ids = set()
+    for step, lock in enumerate(VERSIONS):
+        server = EmbeddedKafka(home, cache_directory(home), first_port() + 360, jars=lock)
+        server.start()
+        try:
+            if step == 0:
+                await create_topic(server)
+            else:
+                assert await read_all(server) == list(range(step * RECORDS))
+                async with reader(server) as member:
+                    assert await member.committed(KEPT) == step
+            await produce(server, range(step * RECORDS, (step + 1) * RECORDS))
 
-    later = EmbeddedKafka(home, before, port, jars=NEXT)
-    later.start()
-    try:
-        await produce(later, range(RECORDS, 2 * RECORDS))
-
-        assert later.cluster_id == cluster_id
-        assert await read_all(later) == list(range(2 * RECORDS))
-        async with AIOKafkaConsumer(**client(later), group_id="readers") as member:
-            assert await member.committed(TopicPartition("kept", 0)) == 700
-    finally:
-        later.stop()
+            assert await read_all(server) == list(range((step + 1) * RECORDS))
+            async with reader(server) as member:
+                await member.commit({KEPT: step + 1})
+            cluster_ids.add(server.cluster_id)
+        finally:
+            server.kill()  # no clean stop: its log is recovered by the next version
+            server.stop()
+    assert len(cluster_ids) == 1

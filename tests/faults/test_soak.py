@@ -2,30 +2,23 @@
 
 import random
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from schemas.topics import IMAGES_ARRIVED, IMAGES_TAGGED
 from standalone.demo.receiver import CallbackReceiver
 from tests.e2e.archive import RunningArchive, running_archive
 from tests.faults.harness.ledger import AUDIT
 from tests.faults.harness.load import (
-    assert_progress_is_at_the_end,
-    callbacks_until,
-    duplicates,
     in_background,
     tagged_count,
     tiny_photos,
-    told_about,
-    told_about_all,
     wait_until_tagged,
 )
-from tests.faults.harness.persistence import Uploaded, upload_through
+from tests.faults.harness.once_each import CATCH_UP_S, Accepted, assert_once_each
+from tests.faults.harness.persistence import upload_through
 from tests.faults.harness.soaking import (
     SURVIVORS,
     Watch,
@@ -49,32 +42,9 @@ SETTINGS = {
 }
 ROUND = 1000  # photos between two checks of tagging's progress
 BACKLOG = 4000  # photos; with more, the end of the test would run without load
-CATCH_UP_S = 600.0
 PREFIX = "soak-"
 # Growth allowed between early and late: allocators vary; a leak under this load is larger.
 MEMORY_MIB, DESCRIPTORS, TASKS = 48, 12, 12
-
-
-@dataclass(slots=True)
-class Accepted:
-    """The requests that were accepted.
-
-    Attributes:
-        answers: number of answers per status, see `Uploaded`.
-        unanswered: per image, how often it may have been stored without the client's knowing.
-    """
-
-    images: set[str] = field(default_factory=set)
-    queries: list[str] = field(default_factory=list)
-    answers: Counter[int] = field(default_factory=Counter)
-    unanswered: Counter[str] = field(default_factory=Counter)
-
-    def add(self, done: Uploaded) -> None:
-        """Add a round of uploads."""
-        self.answers += done.answers
-        for number, (image_id,) in done.ids.items():
-            self.images.add(image_id)
-            self.unanswered[image_id] += done.unanswered[number]
 
 
 @pytest.mark.slow
@@ -106,7 +76,7 @@ def test_a_long_load_under_kills_loses_nothing_and_leaks_nothing(
             measured(line)
         assert len(accepted.images) == tagged_count(archive, PREFIX) == photos
         assert len(accepted.queries) == len(set(accepted.queries)) == queries
-        _assert_once_each(archive, receiver, accepted, measured)
+        assert_once_each(archive, receiver, accepted, measured)
         assert {name: archive.pids()[name] for name in SURVIVORS} == lived, "one ended by itself"
         _assert_flat(watch)
 
@@ -131,45 +101,6 @@ def _load(
             done = uploading()
         accepted.add(done)
     return accepted
-
-
-def _assert_once_each(
-    archive: RunningArchive, receiver: CallbackReceiver, accepted: Accepted, measured: Measured
-) -> None:
-    came = callbacks_until(receiver, len(accepted.queries), CATCH_UP_S, quiet_s=10)
-    images = sorted(accepted.images)
-    arrived = told_about(archive, images, IMAGES_ARRIVED)
-    told = told_about_all(archive, images, IMAGES_TAGGED)
-    again = sum(len(events) - 1 for events in arrived.ids.values())
-    measured(
-        f"{told.duplicates} events and {duplicates(came)} webhooks twice on the wire;"
-        f" {again} uploads repeated by a client that had no answer to the first"
-    )
-    assert not [one for one in images if len(arrived.ids[one]) > 1 + accepted.unanswered[one]], (
-        "an upload was announced again that nobody repeated"
-    )
-    writes = effects(archive, "tagged_images")
-    assert writes.keys() >= set(images)
-    assert not [one for one in images if writes[one] > arrived.records[one]], (
-        "an arrival took effect twice"
-    )
-    for what in ("queries", "deliveries"):
-        assert effects(archive, what) == Counter(accepted.queries), f"{what}: not once each"
-    assert not effects(archive, "undone"), "a delivery that was made was due again"
-    assert set(came) == set(accepted.queries)
-    assert {len(counts) for counts in came.values()} == {1}, "an answer had two webhook ids"
-    assert archive.value("SELECT count(*) FROM dead_letters") == 0
-    open_still = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM deliveries WHERE"
-    open_still += " state <> 'delivered')"
-    archive.wait_for(lambda: not archive.value(open_still), 120, "something is never finished")
-    for group in ("tagging", "query"):
-        assert_progress_is_at_the_end(archive, group)
-
-
-def effects(archive: RunningArchive, what: str) -> Counter[str]:
-    """Return how often each image or query was written, counted by triggers, see `AUDIT`."""
-    rows = archive.sql("SELECT id, count(*) AS n FROM written WHERE what = $1 GROUP BY id", what)
-    return Counter({row["id"]: int(row["n"]) for row in rows})
 
 
 def _use(watch: Watch) -> list[str]:

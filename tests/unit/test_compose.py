@@ -19,6 +19,7 @@ from core.settings import (
 )
 from core.webhooks.sender import BODY_S
 from ingress.server import DRAIN_TIMEOUT_S
+from standalone.kafka.jars import LOCK_FILE, kafka_version, parse_lock
 from tests.documents import ENV_EXAMPLE
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +135,11 @@ def test_images_of_others_are_pinned(name: str) -> None:
     for service in compose(name)["services"].values():
         image = service.get("image", OWN_IMAGE)
         assert image == OWN_IMAGE or PINNED.match(image), image
+
+
+def test_the_broker_is_of_the_version_that_all_else_is_tried_with() -> None:
+    version = kafka_version(parse_lock(LOCK_FILE.read_text()))
+    assert compose()["services"]["kafka"]["image"] == f"apache/kafka:{version}"
 
 
 def test_prometheus_scrapes_services_that_serve_metrics_on_their_ports() -> None:

@@ -1,14 +1,18 @@
-"""Which cluster this is, and which incarnation of a topic it has.
+"""Which cluster this is, which of its brokers are there, and which incarnation a topic has.
 
 A topic that was deleted and made anew has the same name, other records and another id. aiokafka
 0.14 speaks Metadata up to version 5 and ids came with version 10, so the request is written here.
 """
 
 import asyncio
+import random
+from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 from uuid import UUID
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     AbstractType,
@@ -27,6 +31,7 @@ from core.settings import KafkaSettings
 
 API_METADATA = 3
 VERSION = 12  # Kafka 2.8.1 and newer
+_REPLICAS = 4  # of a partition in the answer
 
 
 class _Uuid(AbstractType[bytes]):
@@ -110,8 +115,41 @@ class _MetadataRequest(Request[_MetadataStruct]):
         return request_struct_class([(bytes(16), self._topic, {})], False, False, {})
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterLook:
+    """What a broker said of its cluster.
+
+    Attributes:
+        identity: who the cluster and the topic are.
+        brokers: the ids of those that are there.
+        missing: the ids of those that have copies of the topic's records and are away.
+    """
+
+    identity: Identity
+    brokers: tuple[int, ...]
+    missing: tuple[int, ...]
+
+    def describe(self) -> str:
+        """Return how many brokers there are, and which are away."""
+        if not self.missing:
+            return f"brokers: {len(self.brokers)}"
+        away = ", ".join(map(str, self.missing))
+        return (
+            f"brokers: {len(self.brokers)} of {len(self.brokers) + len(self.missing)}, away: {away}"
+        )
+
+
 async def identify(settings: KafkaSettings, topic: str, *, timeout_s: float = 15.0) -> Identity:
     """Return the cluster's id and the id of the topic with this logical name.
+
+    Raises:
+        BrokerAway: no answer in time.
+    """
+    return (await look_at(settings, topic, timeout_s=timeout_s)).identity
+
+
+async def look_at(settings: KafkaSettings, topic: str, *, timeout_s: float = 15.0) -> ClusterLook:
+    """Return how the cluster is, as one of its brokers sees it.
 
     Raises:
         BrokerAway: no answer in time.
@@ -121,10 +159,26 @@ async def identify(settings: KafkaSettings, topic: str, *, timeout_s: float = 15
             client = AIOKafkaClient(**client_options(settings, client_id="photo-archive-identity"))
             try:
                 await client.bootstrap()
-                node = client.get_random_node()
-                response = await client.send(node, _MetadataRequest(on_broker(settings, topic)))
+                response = await _ask_any(client, _MetadataRequest(on_broker(settings, topic)))
             finally:
                 await client.close()
-    topics = response.topics or [(0, topic, bytes(16))]
-    topic_id = topics[0][2]
-    return Identity(response.cluster_id or "", str(UUID(bytes=topic_id)) if any(topic_id) else "")
+    topics = response.topics or [(0, topic, bytes(16), False, [])]
+    topic_id, partitions = topics[0][2], topics[0][4]
+    there = {broker[0] for broker in response.brokers}
+    holders = {node for partition in partitions for node in partition[_REPLICAS]}
+    identity = Identity(
+        response.cluster_id or "", str(UUID(bytes=topic_id)) if any(topic_id) else ""
+    )
+    return ClusterLook(identity, tuple(sorted(there)), tuple(sorted(holders - there)))
+
+
+async def _ask_any(client: AIOKafkaClient, request: Request[_MetadataStruct]) -> Any:
+    """Return the answer of any broker: one that has just died is still among those named."""
+    nodes = [broker.nodeId for broker in client.cluster.brokers()]
+    random.shuffle(nodes)
+    for node in nodes[:-1]:
+        try:
+            return await client.send(node, request)
+        except (KafkaError, OSError):
+            continue
+    return await client.send(nodes[-1] if nodes else client.get_random_node(), request)

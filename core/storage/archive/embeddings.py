@@ -10,7 +10,7 @@ from core.transaction import Transaction
 # Images without a hash or a colour are decoded once more, so that they get one, and a thumbnail.
 _KNOWN = """
 SELECT DISTINCT ON (t.sha256) t.sha256, t.width, t.height, t.exif_datetime, t.exif_source,
-       t.camera, t.perceptual_hash, t.truncated, i.colour, i.media_type,
+       t.camera, t.perceptual_hash, t.text_lines, t.truncated, i.colour, i.media_type,
        halfvec_send(e.embedding) AS vector
 FROM tagged_images t
 JOIN images i ON i.image_id = t.image_id AND i.sha256 = t.sha256
@@ -42,6 +42,7 @@ async def known(
             exif_source=row["exif_source"],
             truncated=row["truncated"],
             colour=row["colour"],
+            text_lines=row["text_lines"],
         )
         for row in rows
     }

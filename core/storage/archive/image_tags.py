@@ -49,15 +49,17 @@ _ARRIVING = frozenset({None, "accepted", "missing", "deleted"})
 _TAGGED = """
 INSERT INTO tagged_images (image_id, image_path, tags, exif_datetime, sha256, width, height,
                            model, preprocessing, label_version, top_k, model_tags, camera,
-                           perceptual_hash, exif_source, truncated)
+                           perceptual_hash, exif_source, truncated, text_lines)
 SELECT u.image_id, left(u.path, 1000), u.tags::jsonb, u.exif, u.sha256, u.width, u.height,
        u.model, u.preprocessing, u.label_version, u.top_k, u.model_tags::jsonb, u.camera,
-       u.perceptual_hash, u.exif_source, u.truncated
+       u.perceptual_hash, u.exif_source, u.truncated, u.text_lines
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamp[], $5::bytea[], $6::int4[],
             $7::int4[], $8::text[], $9::text[], $10::int4[], $11::int4[], $12::text[],
-            $13::text[], $14::int8[], $15::text[], $16::bool[])
+            $13::text[], $14::int8[], $15::text[], $16::bool[],
+            $17::bytea[])
      AS u (image_id, path, tags, exif, sha256, width, height, model, preprocessing,
-           label_version, top_k, model_tags, camera, perceptual_hash, exif_source, truncated)
+           label_version, top_k, model_tags, camera, perceptual_hash, exif_source, truncated,
+           text_lines)
 ORDER BY u.image_id
 ON CONFLICT (image_id) DO UPDATE SET
     image_path = excluded.image_path, tags = excluded.tags,
@@ -66,7 +68,7 @@ ON CONFLICT (image_id) DO UPDATE SET
     label_version = excluded.label_version, top_k = excluded.top_k,
     model_tags = excluded.model_tags, camera = excluded.camera,
     perceptual_hash = excluded.perceptual_hash, exif_source = excluded.exif_source,
-    truncated = excluded.truncated, updated_at = now()
+    truncated = excluded.truncated, text_lines = excluded.text_lines, updated_at = now()
 RETURNING tagged_images.id, tagged_images.image_id, old.id IS NOT NULL AS existed,
     recency(tagged_images.exif_datetime, tagged_images.created_at) AS ts,
     hour_of(tagged_images.updated_at) AS hour,
@@ -257,4 +259,5 @@ def _tagged_columns(
         [image.tags.perceptual_hash for image in images],
         [image.tags.exif_source for image in images],
         [image.tags.truncated for image in images],
+        [image.tags.text_lines for image in images],
     )

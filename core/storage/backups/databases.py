@@ -24,6 +24,10 @@ SELECT coalesce(string_agg(DISTINCT coalesce(nullif(application_name, ''), usena
 FROM pg_stat_activity
 WHERE datname = $1 AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
+_END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = $1 AND usename = current_user
+"""
 _TURN = "SELECT pg_try_advisory_lock($1, hashtext($2))"
 #: PostgreSQL cuts longer names without an error.
 _MOST_BYTES = 63
@@ -161,6 +165,19 @@ async def drop(settings: DatabaseSettings) -> None:
     """Drop this database, if it is there."""
     async with alone(beside(settings, MAINTENANCE)) as connection:
         await connection.execute(f"DROP DATABASE IF EXISTS {_quoted(named(settings))}")
+
+
+async def drop_unfinished(settings: DatabaseSettings) -> None:
+    """Drop a database that a restore makes, if it is there.
+
+    The programs of a restore that was killed live on and are connected to it: they are ended.
+    """
+    name = named(settings)
+    async with alone(beside(settings, MAINTENANCE)) as connection:
+        if await connection.fetchval(_EXISTS, name):
+            await connection.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS false")
+            await connection.execute(_END_SESSIONS, name)
+            await connection.execute(f"DROP DATABASE IF EXISTS {_quoted(name)}")
 
 
 async def put_in_place(new: DatabaseSettings, place: DatabaseSettings, *, keep: str) -> None:

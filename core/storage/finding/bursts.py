@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from core.storage.archive.ownership import visible
-from core.storage.finding.duplicates import BURST_S, Level, hash_distance, level_of
+from core.storage.finding.duplicates import BURST_S, Level, Look, level_of
 from core.transaction import Transaction
 
 #: Shots of one look: 10 ms.
@@ -20,7 +20,7 @@ SHOTS = 2000
 _SHOTS = f"""
 WITH shots AS MATERIALIZED (
     SELECT t.id, t.image_id, t.sha256, t.model, t.preprocessing, t.exif_datetime AS taken,
-           t.perceptual_hash AS hash
+           t.perceptual_hash AS hash, t.text_lines AS text
     FROM tagged_images t JOIN images i USING (image_id)
     WHERE t.exif_datetime IS NOT NULL AND i.status NOT IN ('missing', 'deleted')
       AND {visible("$1")}
@@ -29,12 +29,12 @@ WITH shots AS MATERIALIZED (
     ORDER BY coalesce(t.exif_datetime, t.created_at AT TIME ZONE 'UTC') DESC, t.id DESC LIMIT $4
 ), beside AS (
     SELECT *, lead(sha256) OVER w AS older, lead(taken) OVER w AS older_taken,
-           lead(hash) OVER w AS older_hash,
+           lead(hash) OVER w AS older_hash, lead(text) OVER w AS older_text,
            (lead(model) OVER w, lead(preprocessing) OVER w) = (model, preprocessing)
                AND taken - lead(taken) OVER w <= make_interval(secs => $5) AS is_near
     FROM shots WINDOW w AS (ORDER BY taken DESC, id DESC)
 )
-SELECT b.id, b.image_id, b.taken, b.hash, b.older_taken, b.older_hash,
+SELECT b.id, b.image_id, b.taken, b.hash, b.text, b.older_taken, b.older_hash, b.older_text,
        b.sha256 = b.older AS is_identical,
        CASE WHEN is_near THEN least(1 - (e.embedding <=> f.embedding), 1) END AS cosine
 FROM beside b
@@ -122,11 +122,10 @@ def _level(row: Any) -> Level | None:
     if row["cosine"] is None:
         return None
     return level_of(
+        Look(row["hash"], row["taken"], row["text"]),
+        Look(row["older_hash"], row["older_taken"], row["older_text"]),
         is_identical=False,
         cosine=row["cosine"],
-        bits_apart=hash_distance(row["hash"], row["older_hash"]),
-        taken=row["taken"],
-        other=row["older_taken"],
     )
 
 

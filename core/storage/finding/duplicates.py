@@ -3,8 +3,9 @@
 `identical`: the same bytes. `same_photo`: another size, another quality; perceptual hashes at most
 6 bits apart and cosine from 0.90, unless both say when they were taken and disagree. `burst`:
 cosine from 0.90, taken within 60 seconds. Where a hash says nothing (none yet, or of a picture too
-flat), a cosine from 0.97 takes its place. Embeddings of one model and preprocessing are compared
-with each other only. Why these figures: docs/decisions/0015-perceptual-hash.md.
+flat), a cosine from 0.97 takes its place. Pages whose texts differ (`texts`) are neither of the
+last two, however alike they look. Embeddings of one model and preprocessing are compared with each
+other only. Why these figures: docs/decisions/0015-perceptual-hash.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from core.storage.archive.ownership import visible
+from core.storage.finding.texts import texts_differ
 from core.transaction import Transaction
 
 Level = Literal["identical", "same_photo", "burst"]
@@ -30,7 +32,8 @@ MAX_COMPARED = 200_000
 # LIMIT bounds the scan. The row comparison keeps vectors of other dimensions away from <=>.
 _NEAR = f"""
 WITH me AS MATERIALIZED (
-    SELECT t.id, t.sha256, t.model, t.preprocessing, t.exif_datetime, t.perceptual_hash, e.embedding
+    SELECT t.id, t.sha256, t.model, t.preprocessing, t.exif_datetime, t.perceptual_hash,
+           t.text_lines, e.embedding
     FROM tagged_images t JOIN embeddings e USING (sha256, model, preprocessing)
     WHERE t.image_id = $1
 ), compared AS MATERIALIZED (
@@ -42,6 +45,7 @@ WITH me AS MATERIALIZED (
 SELECT i.image_id, i.path, least(near.cosine, 1) AS cosine, t.sha256 = me.sha256 AS is_identical,
        t.exif_datetime AS taken, me.exif_datetime AS my_taken,
        t.perceptual_hash AS hash, me.perceptual_hash AS my_hash,
+       t.text_lines AS text, me.text_lines AS my_text,
        (SELECT count(*) FROM compared) AS compared
 FROM me LEFT JOIN (near JOIN tagged_images t ON t.sha256 = near.sha256
                    JOIN images i ON i.image_id = t.image_id)
@@ -59,6 +63,21 @@ WHERE t.sha256 > $1 AND i.status NOT IN ('missing', 'deleted')
   AND {visible("$2")}
 GROUP BY t.sha256 HAVING count(*) > 1 ORDER BY t.sha256 LIMIT $3
 """  # noqa: S608 - constants only
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What tells whether images that are alike to the model are one photo.
+
+    Attributes:
+        hash: the perceptual hash; None: there is none.
+        taken: time of the shot.
+        text: what the lines of a page of text look like; None: it is no page.
+    """
+
+    hash: int | None
+    taken: datetime | None
+    text: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +124,19 @@ def hash_distance(one: int | None, other: int | None) -> int | None:
     return (one ^ other).bit_count()
 
 
-def level_of(
-    *,
-    is_identical: bool,
-    cosine: float,
-    bits_apart: int | None,
-    taken: datetime | None,
-    other: datetime | None,
-) -> Level | None:
+def level_of(one: Look, other: Look, *, is_identical: bool, cosine: float) -> Level | None:
     """Return the level at which two images are similar; None if they are not."""
     if is_identical:
         return "identical"
-    apart_s = None if taken is None or other is None else abs((taken - other).total_seconds())
-    if not apart_s and _is_same_photo(cosine, bits_apart):
+    level = _level_by_look(one, other, cosine)
+    return None if level is None or texts_differ(one.text, other.text) else level
+
+
+def _level_by_look(one: Look, other: Look, cosine: float) -> Level | None:
+    apart_s = None
+    if one.taken is not None and other.taken is not None:
+        apart_s = abs((one.taken - other.taken).total_seconds())
+    if not apart_s and _is_same_photo(cosine, hash_distance(one.hash, other.hash)):
         return "same_photo"
     if apart_s is not None and apart_s <= BURST_S and cosine >= BURST_COSINE:
         return "burst"  # EXIF counts whole seconds: shots of a burst may say the same
@@ -146,17 +165,21 @@ async def alike(connection: Transaction, image_id: UUID, *, owner: str | None, l
 
 
 def _alike(row: Mapping[str, Any]) -> Alike | None:
-    bits = hash_distance(row["hash"], row["my_hash"])
     level = level_of(
+        Look(row["hash"], row["taken"], row["text"]),
+        Look(row["my_hash"], row["my_taken"], row["my_text"]),
         is_identical=row["is_identical"],
         cosine=row["cosine"],
-        bits_apart=bits,
-        taken=row["taken"],
-        other=row["my_taken"],
     )
     if level is None:
         return None
-    return Alike(row["image_id"], row["path"], level, round(row["cosine"], 6), bits)
+    return Alike(
+        row["image_id"],
+        row["path"],
+        level,
+        round(row["cosine"], 6),
+        hash_distance(row["hash"], row["my_hash"]),
+    )
 
 
 async def identical(

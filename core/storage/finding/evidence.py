@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from core.storage.finding.duplicates import Level, hash_distance, level_of
+from core.storage.finding.duplicates import Level, Look, hash_distance, level_of
+from core.storage.finding.texts import texts_differ
 from core.transaction import Transaction
 
 _IMAGES = """
@@ -19,7 +20,7 @@ WHERE image_id = ANY($1::uuid[]) AND i.status NOT IN ('missing', 'deleted')
 _COMPARED = """
 SELECT one.sha256 = two.sha256 AS is_identical, one.perceptual_hash AS hash,
        two.perceptual_hash AS other_hash, one.exif_datetime AS taken,
-       two.exif_datetime AS other_taken,
+       two.exif_datetime AS other_taken, one.text_lines AS text, two.text_lines AS other_text,
        CASE WHEN (one.model, one.preprocessing) = (two.model, two.preprocessing)
             THEN least(1 - (e.embedding <=> f.embedding), 1) END AS cosine
 FROM tagged_images one JOIN tagged_images two ON one.image_id = $1 AND two.image_id = $2
@@ -63,11 +64,16 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class AlikePair:
-    """How alike two images are; `level` is None where they are not, by what is known of them."""
+    """How alike two images are; `level` is None where they are not, by what is known of them.
+
+    Attributes:
+        texts_differ: both are pages of text, with different lines.
+    """
 
     level: Level | None
     cosine: float | None
     hash_distance: int | None
+    texts_differ: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +107,14 @@ async def compare(connection: Transaction, one: UUID, other: UUID) -> AlikePair:
     level: Level | None = "identical" if row["is_identical"] else None
     if cosine is not None:
         level = level_of(
+            Look(row["hash"], row["taken"], row["text"]),
+            Look(row["other_hash"], row["other_taken"], row["other_text"]),
             is_identical=row["is_identical"],
             cosine=cosine,
-            bits_apart=bits,
-            taken=row["taken"],
-            other=row["other_taken"],
         )
     if level == "identical":
         return AlikePair(level, None, None)
-    return AlikePair(level, cosine, bits)
+    return AlikePair(level, cosine, bits, texts_differ(row["text"], row["other_text"]))
 
 
 def suggestion(alike: Sequence[Evidence]) -> Suggestion | None:

@@ -3,13 +3,14 @@
 One image stands for all with the same bytes: those are the report's other level.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from core.storage.archive.ownership import visible
-from core.storage.finding.duplicates import hash_distance, level_of
+from core.storage.finding.duplicates import Look, hash_distance, level_of
 from core.transaction import Transaction
 
 # The values come as two byte strings: 200,000 rows would block the event loop. LIMIT is in the
@@ -32,6 +33,7 @@ SELECT p.older, p.newer, o.path AS older_path, n.path AS newer_path,
        o.image_id AS older_id, n.image_id AS newer_id,
        one.exif_datetime AS taken, two.exif_datetime AS other_taken,
        one.perceptual_hash AS hash, two.perceptual_hash AS other_hash,
+       one.text_lines AS text, two.text_lines AS other_text,
        CASE WHEN (one.model, one.preprocessing) = (two.model, two.preprocessing)
             THEN least(1 - (e.embedding <=> f.embedding), 1) END AS cosine
 FROM unnest($1::int8[], $2::int8[]) AS p (older, newer)
@@ -102,6 +104,11 @@ async def confirmed(
     rows = await connection.fetch(
         _PAIRS, [older for older, _ in pairs], [newer for _, newer in pairs]
     )
+    # Of a folder of letters, a thousand pairs of pages are compared line by line.
+    return await asyncio.to_thread(_oldest, rows)
+
+
+def _oldest(rows: Sequence[Mapping[str, Any]]) -> dict[int, SamePhoto]:
     found: dict[int, SamePhoto] = {}
     for row in rows:
         if row["newer"] not in found and (same := _same_photo(row)):
@@ -114,11 +121,10 @@ def _same_photo(row: Mapping[str, Any]) -> SamePhoto | None:
     if bits is None or cosine is None:
         return None  # tagged again meanwhile, or by another model
     level = level_of(
+        Look(row["hash"], row["taken"], row["text"]),
+        Look(row["other_hash"], row["other_taken"], row["other_text"]),
         is_identical=False,
         cosine=cosine,
-        bits_apart=bits,
-        taken=row["taken"],
-        other=row["other_taken"],
     )
     if level != "same_photo":
         return None

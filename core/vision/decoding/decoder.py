@@ -18,7 +18,14 @@ from core.tags import Postponed, Slowness, ThumbSize
 from core.vision.decoding import sealing, sniff, worker, worker_protocol
 from core.vision.decoding.limits import machine_memory, share
 from core.vision.decoding.limits.deadline import TimeLimit
-from core.vision.decoding.pool.answers import Decoded, OutgoingCopy, copy_in, decoded, refusal
+from core.vision.decoding.pool.answers import (
+    Decoded,
+    OutgoingCopy,
+    copy_in,
+    decoded,
+    has_page,
+    refusal,
+)
 from core.vision.decoding.pool.workers import Answer, Request, SingleUse, StartProcess, Workers
 from core.vision.decoding.worker_process import DecoderProcess, Died, NotStarted, PoolLimits, ending
 
@@ -153,7 +160,7 @@ class DecodePool:
         Raises:
             TransientError: no worker can be started.
         """
-        return self._pixels_in(await self._ask(self._decoding(data)))
+        return await self._pixels_in(await self._ask(self._decoding(data)))
 
     async def decode_soon(self, data: bytes) -> Decoded | PermanentError | Postponed:
         """Return as `decode` does, unless the picture exceeds its share; then others go on.
@@ -162,7 +169,7 @@ class DecodePool:
             TransientError: no worker can be started.
         """
         answer = await self._soon(self._decoding(data))
-        return answer if isinstance(answer, Postponed) else self._pixels_in(answer)
+        return answer if isinstance(answer, Postponed) else await self._pixels_in(answer)
 
     async def _soon(self, request: Request) -> Answer | PermanentError | Postponed:
         header = share.probe(request.data, self._limits.picture)
@@ -183,7 +190,8 @@ class DecodePool:
         Raises:
             TransientError: no process can be started.
         """
-        return self._pixels_in(await self._ask_in(self._apart, self._decoding(data), self._patient))
+        answer = await self._ask_in(self._apart, self._decoding(data), self._patient)
+        return await self._pixels_in(answer)
 
     async def outgoing_copy(self, data: bytes) -> OutgoingCopy | PermanentError:
         """Return an upright copy without EXIF, XMP and comments; see `outgoing.strip_metadata`.
@@ -210,6 +218,7 @@ class DecodePool:
     def _decoding(self, data: bytes) -> Request:
         form = self._pixels
         most = form.height * form.width * 3 + worker_protocol.MAX_THUMB_BYTES
+        most += worker_protocol.PAGE_SHORT_SIDE * worker_protocol.PAGE_LONG_SIDE
         return Request({"do": "decode", **asdict(form)}, data, most)
 
     async def _ask(self, request: Request) -> Answer | PermanentError:
@@ -249,11 +258,14 @@ class DecodePool:
             return ImageUnreadable(text, reason="decoder_crashed")
         return refusal(head) if "error" in head else (head, body)
 
-    def _pixels_in(self, answer: Answer | PermanentError) -> Decoded | PermanentError:
+    async def _pixels_in(self, answer: Answer | PermanentError) -> Decoded | PermanentError:
         if isinstance(answer, PermanentError):
             return answer
         try:
-            return decoded(*answer, self._pixels)
+            if not has_page(answer[0]):
+                return decoded(*answer, self._pixels)
+            # The lines of a page take some milliseconds: not on the event loop.
+            return await asyncio.to_thread(decoded, *answer, self._pixels)
         except (KeyError, TypeError, ValueError) as error:
             return ImageUnreadable(f"decoder answered {error!r}", reason="decoder_crashed")
 

@@ -1,7 +1,7 @@
 """Untrusted bytes to the square of pixels that the model sees. Runs in the decoder's process.
 
 One reduction for all: decoded, upright, 8 bits, in sRGB, divided by a whole number; from it come
-the perceptual hash and the square (docs/decisions/0024-one-reduction.md).
+the perceptual hash, the page of text and the square (docs/decisions/0024-one-reduction.md).
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from core.vision.decoding.reduction import (
 from core.vision.decoding.sources import LoadedPicture, load
 from core.vision.decoding.square import seen, square, whole_square
 from core.vision.decoding.worker_protocol import GREY_SIDE, PixelFormat
+from core.vision.decoding.writing.paper import page_in
 
 # Reduced pictures keep at least twice the model's size: measured mean error 0.2 to 0.4 of 255 at
 # 224 pixels; decoding straight to the size gave 1.4 with single images at 3.9
@@ -46,6 +47,8 @@ class DecodedPicture:
     whole picture squeezed to `GREY_SIDE * GREY_SIDE` bytes of luminance, rows from the top.
     `truncated`: the file ends before the picture does, and pixels and grey show what there is.
     `thumb` is a small JPEG of the whole picture, `colour` its mean red, green and blue.
+    `page` is the whole picture in grey where it may be a page of text, of `page_size` columns and
+    rows; else empty.
     """
 
     pixels: bytes
@@ -58,6 +61,8 @@ class DecodedPicture:
     grey: bytes
     thumb: bytes
     colour: bytes
+    page: bytes = b""
+    page_size: tuple[int, int] = (0, 0)
     truncated: bool = False
 
 
@@ -87,6 +92,9 @@ def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> DecodedPictu
         shown = _exact(source, form, turn)
     width, height = upright_size(source.size, turn)
     tile = thumbnail.small(small.image)
+    grey = small.image.convert("L")
+    squeezed = _squeezed(grey)
+    page = page_in(grey, squeezed)
     return DecodedPicture(
         pixels=shown.tobytes(),
         media_type=sniff.require_media_type(data),
@@ -95,7 +103,9 @@ def decode(data: bytes, form: PixelFormat, limits: sniff.Limits) -> DecodedPictu
         sha256=hashlib.sha256(data).digest(),
         shot=taken,
         camera=camera,
-        grey=_grey(small.image).tobytes(),
+        grey=squeezed.tobytes(),
+        page=page.tobytes() if page else b"",
+        page_size=page.size if page else (0, 0),
         colour=thumbnail.mean_colour(tile),
         thumb=thumbnail.encoded(tile),
         truncated=source.truncated,
@@ -160,10 +170,10 @@ def _reduction(size: tuple[int, int], form: PixelFormat) -> float:
     return (max(size) if form.resize_mode == "longest" else min(size)) / target
 
 
-def _grey(image: Image.Image) -> Image.Image:
-    """Return the grey picture for the perceptual hash.
+def _squeezed(grey: Image.Image) -> Image.Image:
+    """Return the small grey picture for the perceptual hash.
 
     It is resized bilinearly: with a box filter up to 4 bits depended on the model's size, now none.
     """
     size = (GREY_SIDE, GREY_SIDE)
-    return image.convert("L").resize(size, Image.Resampling.BILINEAR, reducing_gap=4.0)
+    return grey.resize(size, Image.Resampling.BILINEAR, reducing_gap=4.0)

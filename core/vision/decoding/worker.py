@@ -191,10 +191,11 @@ def picture_operations(job: Job) -> Mapping[str, Operation]:
             "exif_source": shot.source if shot else None,
             "camera": picture.camera,
             "grey": picture.grey.hex(),
+            "page": picture.page_size,
             "truncated": picture.truncated,
             "colour": picture.colour.hex(),
         }
-        return head, picture.pixels + picture.thumb
+        return head, picture.pixels + picture.page + picture.thumb
 
     def strip(data: bytes, _: worker_protocol.Head) -> tuple[worker_protocol.Head, bytes]:
         kind, copy = outgoing.strip_metadata(data, limits)

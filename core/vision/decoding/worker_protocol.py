@@ -16,6 +16,8 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_COPY_BYTES = 128 * 1024 * 1024
 #: A thumbnail of noise, as large as they get, has half of that.
 MAX_THUMB_BYTES = 2 * 1024 * 1024
+#: Sides of a grey picture that may be a page of text; a line of ten point on A4 has five rows.
+PAGE_SHORT_SIDE, PAGE_LONG_SIDE = 256, 1024
 #: Longest name of a camera that is kept; real ones have up to 50 characters.
 MAX_CAMERA_CHARS = 100
 #: Where the time of the shot may come from, the most trusted first.

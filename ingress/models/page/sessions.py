@@ -27,7 +27,9 @@ class SignIn(Input):
         hide_input_in_errors=True,
         json_schema_extra={
             "examples": [{"key": "pa_8XkQ2w0b_…"}, {"code": f"3q2-7w{'A' * 37}"}],
-            "oneOf": [{"required": ["key"]}, {"required": ["code"]}],
+            # Of fields beside a `oneOf` generated clients send none.
+            "minProperties": 1,
+            "maxProperties": 1,
         },
     )
 

@@ -15,11 +15,8 @@ class ShownMonth(Output):
 
 
 class Timeline(Output):
-    """All images that match, by month."""
+    """All images that match, by month; what has no date has that of its arrival."""
 
     total: int
     is_exact: bool = Field(description="Always true: nothing of it is estimated.")
     months: tuple[ShownMonth, ...] = Field(description="The newest first.")
-    undated: None = Field(
-        None, description="Always null: what has no date has that of its arrival."
-    )

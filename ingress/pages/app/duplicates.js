@@ -262,6 +262,7 @@ function evidence(one) {
   return [
     one.sha256 ? t("duplicates.same_bytes") : null,
     one.hash_distance === null || one.hash_distance === undefined ? null : t("duplicates.hash", { n: one.hash_distance }),
+    one.texts_differ ? t("duplicates.texts") : null,
     one.cosine === null || one.cosine === undefined ? null : t("duplicates.cosine", { cosine: number(one.cosine, { maximumFractionDigits: 3 }) }),
     one.seconds_apart === null || one.seconds_apart === undefined ? null : one.seconds_apart ? t("duplicates.apart", { time: duration(one.seconds_apart) }) : t("duplicates.same_moment"),
   ].filter(Boolean).join(" · ");

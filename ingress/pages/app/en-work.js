@@ -49,6 +49,7 @@ export const words = {
     unknown: "unknown",
     same_bytes: "the same bytes",
     hash: "hash distance {n} of 63",
+    texts: "the texts differ",
     cosine: "likeness {cosine}",
     apart: "{time} apart",
     same_moment: "taken at the same moment",

@@ -49,6 +49,7 @@ export const words = {
     unknown: "неизвестно",
     same_bytes: "те же байты",
     hash: "расстояние хешей {n} из 63",
+    texts: "тексты разные",
     cosine: "сходство {cosine}",
     apart: "между ними {time}",
     same_moment: "сняты в один момент",

@@ -1,6 +1,7 @@
 """`/health`, `/livez`, `/readyz`, `/metrics`: for people, orchestrators and Prometheus."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -114,13 +115,15 @@ async def _models(call: Call) -> tuple[RunningModel, ...]:
 
 
 async def _broker(call: Call) -> Check:
-    try:
+    brokers = None
+    with suppress(TimeoutError):
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            if await call.deps.is_broker_there():
-                return Check(status="ok")
-    except TimeoutError:
-        pass
-    return Check(status="away", detail="accepted events wait in the outbox")
+            brokers = await call.deps.brokers()
+    if brokers is None:
+        return Check(status="away", detail="accepted events wait in the outbox")
+    if brokers.missing:
+        return Check(status="reduced", detail=brokers.describe())
+    return Check(status="ok")
 
 
 _TEXT = "text/plain"

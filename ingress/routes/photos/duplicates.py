@@ -136,6 +136,7 @@ def _group(call: Call, group: FoundGroup) -> DuplicateGroup:
         sha256=images[0].sha256.hex() if group.level == "identical" else None,
         cosine=group.cosine,
         hash_distance=group.hash_distance,
+        texts_differ=group.texts_differ,
         seconds_apart=_seconds_apart(group),
         suggestion=None if suggested is None else KeepSuggestion.of(suggested),
         images=tuple(_compared(call, one) for one in images),

@@ -19,7 +19,7 @@ from ingress.http.pictures import etag_of, picture_response
 from ingress.http.problems import Extra, FieldError, Problem
 from ingress.models.images import ShownImage, Upload, UploadedImage
 from ingress.models.problems import FileError
-from ingress.operations import Call, Operation, Parameter, Reply, json_response
+from ingress.operations import BINARY, Call, Operation, Parameter, Reply, json_response
 from ingress.routes.photos import thumbs
 from schemas.topics import Lane
 
@@ -201,7 +201,6 @@ def _all_rejected(problems: list[Problem]) -> Problem:
 
 
 _ID = "image_not_found"
-_BINARY = {"type": "string", "format": "binary"}
 _UPLOAD_PROBLEMS = (
     "malformed_multipart", "receive_timeout", "body_too_large", "image_too_large",
     "too_many_files", "unsupported_media_type", "not_an_image", "image_unreadable",
@@ -223,14 +222,14 @@ OPERATIONS = (
                     "schema": {
                         "type": "object",
                         "required": ["file"],
-                        "properties": {"file": {"type": "array", "minItems": 1, "items": _BINARY}},
+                        "properties": {"file": {"type": "array", "minItems": 1, "items": BINARY}},
                         "additionalProperties": False,
                     },
                     "encoding": {"file": {"contentType": "image/*"}},
                 },
             ),
-            ("image/*", {"schema": _BINARY}),
-            ("application/octet-stream", {"schema": _BINARY}),
+            ("image/*", {"schema": BINARY}),
+            ("application/octet-stream", {"schema": BINARY}),
         ),
         parameters=(
             Parameter("filename", "query", "Name of an image that is sent as the raw body."),

@@ -18,8 +18,9 @@ from core.blobs.store import BlobStore, ReadLimits
 from core.egress.guard import TargetGuard
 from core.egress.targets import TargetPolicy
 from core.errors import BrokerAway, DatabaseAway
+from core.messaging.kafka.cluster import ClusterLook
 from core.messaging.outbox import OutboxPublisher
-from core.offsets import Place
+from core.offsets import Identity, Place
 from core.settings import DatabaseSettings, IngressSettings
 from core.storage import keys, labels
 from core.storage.archive import image_tags, images, parked_images
@@ -186,6 +187,7 @@ class World:
 
     #: First offset and end of each log, as the broker tells them.
     bounds: dict[Partition, tuple[int, int]] = field(default_factory=dict)
+    missing_brokers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.broker.partition = PARTITION
@@ -253,7 +255,7 @@ class World:
                 unseen=frozenset({"unseen"}),
             ),
             kafka_address="kafka:9092",
-            is_broker_there=self._is_broker_there,
+            brokers=self._brokers,
             pipeline=pipeline,
             live=poller_of(self.pool, pipeline, "http://archive"),
             rhythm=Rhythm(look_s=0.1, admitted_s=0.2),
@@ -266,8 +268,11 @@ class World:
             raise BrokerAway("connection refused")
         return {place: found for place, found in self.bounds.items() if place.topic in topics}
 
-    async def _is_broker_there(self) -> bool:
-        return not self.broker.is_away
+    async def _brokers(self) -> ClusterLook | None:
+        if self.broker.is_away:
+            return None
+        there = tuple(node for node in (1, 2, 3) if node not in self.missing_brokers)
+        return ClusterLook(Identity("test-cluster", ""), there, self.missing_brokers)
 
     async def key(
         self, *scopes: Scope, owner: str = "alice", expires_at: datetime | None = None

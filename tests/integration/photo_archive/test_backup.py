@@ -259,14 +259,32 @@ async def test_one_restore_at_a_time_and_nobody_prunes_before_the_log_is_read(
     async with databases.alone_here(DatabaseSettings(url=SecretStr(restored_url))):
         refused = await restore(site, tmp_path / "b", restored_url, code=2)
     made = await _made_of(restored_url)
-    name = databases.longer(DatabaseSettings(url=SecretStr(restored_url)), "_restoring")
-    await execute(at_database(restored_url, "postgres"), f"CREATE DATABASE {name}")  # was killed
     await restore(site, tmp_path / "b", restored_url)
 
     waits = "SELECT lease_until > now() + interval '6 days' FROM leases WHERE name = 'pruning'"
     assert "another `restore` into the database" in refused
     assert made == []
     assert await _read(restored_url, waits) == [(True,)]
+
+
+async def test_what_a_killed_restore_and_its_programs_have_left_is_no_hindrance(
+    site: Site, tmp_path: Path, restored_url: str
+) -> None:
+    await back_up(site, tmp_path / "b")
+    name = databases.longer(_settings(restored_url), "_restoring")
+    await execute(at_database(restored_url, "postgres"), f"CREATE DATABASE {name}")
+    program = await asyncpg.connect(at_database(restored_url, name), timeout=30)
+
+    await restore(site, tmp_path / "b", restored_url)
+
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)):
+        await program.execute("SELECT 1")
+    program.terminate()
+    assert await _made_of(restored_url) == [(databases.named(_settings(restored_url)),)]
+
+
+def _settings(url: str) -> DatabaseSettings:
+    return DatabaseSettings(url=SecretStr(url))
 
 
 async def _made_of(url: str) -> list[Any]:

@@ -25,7 +25,7 @@ KEY = "k" * 43 + "="
 async def read(site: Site, *words: str, code: int = 0) -> Any:
     """What a command prints with `--json`."""
     ended, output, errors = await site.run(COMMAND, *words, "--json", SECRETS_KEY=KEY)
-    assert ended == code, errors
+    assert ended == code, errors or output
     return json.loads(output)
 
 

@@ -21,6 +21,7 @@ from standalone.supervision.roles import ProcessSpec
 from standalone.supervision.supervisor import Supervisor
 
 STATES_EVERY_S = 0.2
+BROKERS = "TESTS_BROKERS"  # of how many brokers Kafka is
 IS_NAMED = "TESTS_MODEL_IS_NAMED"  # where this variable is set, no other model may replace it
 
 
@@ -51,6 +52,7 @@ def main() -> int:
             ProcessSpec(name, ("-c", source, name.partition("-")[0]))
             for name, source in sources.items()
         ),
+        brokers=int(os.environ.get(BROKERS, "1")),
     )
     try:
         with Supervisor(plan, say=lambda message: write("said", message)) as supervisor:

@@ -17,6 +17,7 @@ from standalone.kafka.jars import (
     class_path,
     fetch_alone,
     fetch_jars,
+    kafka_version,
     parse_lock,
     remove_wrong,
     sha256_of,
@@ -25,11 +26,12 @@ from standalone.lit_html import fetch_lit_html, lit_html_jar, place_of_lit_html
 
 
 def test_the_list_holds_the_broker_with_its_own_client_and_a_log_binding() -> None:
-    names = {jar.name for jar in class_path(parse_lock(LOCK_FILE.read_text()))}
+    listed = class_path(parse_lock(LOCK_FILE.read_text()))
+    names, version = {jar.name for jar in listed}, kafka_version(listed)
     assert len(names) == 46
     assert not any("lit-html" in name for name in names)
-    assert "org.apache.kafka:kafka_2.13:4.3.0" in names
-    assert "org.apache.kafka:kafka-clients:4.3.0" in names
+    assert f"org.apache.kafka:kafka_2.13:{version}" in names
+    assert f"org.apache.kafka:kafka-clients:{version}" in names
     assert "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4" in names
 
 

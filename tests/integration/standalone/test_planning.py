@@ -7,6 +7,7 @@ import pytest
 
 from core.addresses import parse_roots
 from core.errors import ConfigurationError
+from standalone.kafka.membership import folders_of
 from standalone.remembered_roots import place_of, remember
 from standalone.shell import read_shell_file, write_shell_file
 from standalone.supervision.planning import allow, make_plan
@@ -195,3 +196,30 @@ def test_a_terminal_that_has_read_the_shell_file_can_start_the_archive_again(
     assert (again.secrets_key, again.archive_roots) == (first.secrets_key, f"photos={tmp_path}")
     roles = common_environment(shared, again.inherited, again.chosen)
     assert not servers.keys() & roles.keys(), "these lead to servers that are gone"
+
+
+def made_with(home: Path, size: int) -> None:
+    """Make the home's brokers, as far as a plan looks at them."""
+    for folder in folders_of(home, size):
+        (folder / "data").mkdir(parents=True)
+        (folder / "data" / "meta.properties").touch()
+
+
+@pytest.mark.parametrize("made", [1, 3])
+def test_a_home_keeps_the_number_of_brokers_that_it_was_made_with(
+    own_home: Path, made: int
+) -> None:
+    made_with(own_home, made)
+    plans = [make_plan(model="demo"), make_plan(model="demo", brokers=made)]
+    assert [plan.brokers for plan in plans] == [made, made]
+    other = 4 - made
+    with pytest.raises(ConfigurationError, match=f"made with {made} .* --brokers {other},") as told:
+        make_plan(model="demo", brokers=other)
+    assert "photo-archive backup" in str(told.value)
+
+
+def test_a_new_home_has_as_many_brokers_as_are_wanted_and_one_if_nobody_says() -> None:
+    assert make_plan(model="demo").brokers == 1
+    assert make_plan(model="demo", brokers=3).brokers == 3
+    with pytest.raises(ConfigurationError, match=r"--brokers: 1 or 3 \(got 2\)"):
+        make_plan(model="demo", brokers=2)

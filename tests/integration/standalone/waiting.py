@@ -1,7 +1,8 @@
 """Waiting for a condition, with a limit and a reason."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import psutil
 
@@ -17,6 +18,19 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> 
         if time.monotonic() > deadline:
             raise AssertionError(f"after {timeout_s} s still not: {what}")
         time.sleep(0.05)
+
+
+async def until_true(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float) -> None:
+    """Return as soon as the condition holds, which is asked for by awaiting.
+
+    Raises:
+        AssertionError: it did not hold in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {timeout_s} s still not: {what}")
+        await asyncio.sleep(0.05)
 
 
 def is_gone(pid: int) -> bool:

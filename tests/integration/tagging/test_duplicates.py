@@ -12,7 +12,7 @@ from PIL import Image
 
 from core.settings import MIB
 from core.storage.finding import same_photos
-from core.storage.finding.duplicates import SAME_PHOTO_BITS, hash_distance, level_of
+from core.storage.finding.duplicates import SAME_PHOTO_BITS, Look, hash_distance, level_of
 from core.storage.pool import Pool
 from core.storage.vectors import from_wire, vector_text
 from core.vision.decoding.decoder import DecodePool
@@ -372,7 +372,13 @@ def test_levels_follow_from_hash_cosine_and_time(
     *, identical: bool, cosine: float, bits: int | None, seconds: int | None, level: str | None
 ) -> None:
     other = None if seconds is None else NOON.replace(minute=seconds // 60, second=seconds % 60)
-    told = level_of(is_identical=identical, cosine=cosine, bits_apart=bits, taken=NOON, other=other)
+    value = None if bits is None else LOOKS ^ ((1 << bits) - 1)
+    told = level_of(
+        Look(LOOKS, NOON, None),
+        Look(value, other, None),
+        is_identical=identical,
+        cosine=cosine,
+    )
     assert told == level
 
 

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from core.vision.scoring import Scale
 from training.evaluate import (
     accuracy,
     calibration_error,
     first_tags,
     fitted_scale,
     hit_rows,
+    least_score,
     scores_of,
 )
 from training.words.prompts import BACKGROUND, LABELS, PICTURED
@@ -81,7 +83,18 @@ def test_by_threshold_a_picture_near_the_background_gets_no_tag() -> None:
     axes = torch.eye(len(LABELS) + len(BACKGROUND))
     labels, ground = axes[: len(LABELS)], axes[len(LABELS) :]
 
-    given = scores_of(torch.stack([labels[0], ground[0]]), labels, ground, 20.0, "threshold")
+    given = scores_of(torch.stack([labels[0], ground[0]]), labels, ground, Scale(20.0), "threshold")
 
     assert given[0, 0] > 0.9
     assert (given[1] == 0).all()
+
+
+def test_the_least_score_leaves_the_wanted_share_of_pictures_with_a_right_tag() -> None:
+    best = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
+    hits = torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0])
+
+    least = least_score(best, hits, 0.6)
+
+    assert least == pytest.approx(0.6, abs=0.001)
+    assert ((best >= least) * hits).mean() == pytest.approx(0.6)
+    assert least_score(best, hits, 0.9) == 0.0  # so many are not right whatever is given

@@ -22,7 +22,7 @@ from training.export import (
     write_model,
 )
 from training.fit import Trainer, TrainingPlan, TrainingSet
-from training.measure import ModelOrigin, Trial, WholePhotos, best_scale, measure, see
+from training.measure import ModelOrigin, Trial, WholePhotos, calibrate, measure, see
 from training.network import IMAGE_SIZE, build, tokenizer
 from training.pictures import LabelledPicture, read_index
 from training.tower import CLASSES, WIDTH, by_position, find_weights
@@ -163,8 +163,8 @@ def test_the_folder_says_what_was_measured_on_it(tmp_path: Path) -> None:
 
     write_model(folder, model, 12.0)
     seen = see(folder, trial)
-    scale = best_scale(seen, trial)
-    write_model(folder, model, scale)
+    scale = calibrate(seen, trial)
+    write_model(folder, model, scale.factor)
     metrics = measure(folder, seen, trial, scale, ModelOrigin(20, 12.0, {"seed": "1"}))
     write_metrics(folder, metrics)
     write_card(folder, metrics, data)

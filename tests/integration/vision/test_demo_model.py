@@ -20,6 +20,7 @@ from core.relevance.defaults import DEFAULT_LABELS
 from core.settings import TaggingSettings
 from core.vision import scoring
 from core.vision.clip import BACKGROUND_PROMPTS, DEFAULT_TEMPLATES
+from core.vision.demo_card import least_score
 from core.vision.towers import TorchTowers
 from standalone.demo.questions import OF_FREE_PHOTOS
 from training.evaluate import name_features
@@ -200,7 +201,9 @@ def free_scores() -> dict[str, dict[str, float]]:
         offsets=np.zeros(len(NAMES)),
     )
     stored = scoring.quantise(towers.encode_pixels(photos.views))
-    rows = scoring.score(stored, text, scoring.Scale(towers.logit_scale), "threshold")
+    rows = scoring.score(
+        stored, text, scoring.Scale(towers.logit_scale, least=least_score()), "threshold"
+    )
     return {
         name: {tag: score for tag, score in zip(NAMES, row, strict=True) if score >= 0}
         for name, row in zip(photos.names, rows.tolist(), strict=True)
@@ -304,7 +307,8 @@ def test_the_recorded_accuracy_is_above_the_floor(metrics: dict[str, Any]) -> No
     assert threshold["none_sure"] <= 0.05
     assert soft["none_sure"] <= 0.05
     assert soft["first_right"] >= 0.9
-    assert threshold["first_right"] >= 0.84  # the others get no tag, or a wrong one
+    assert threshold["first_right"] >= 0.9  # the others get no tag, or a wrong one
+    assert threshold["other_right"] >= 0.9  # of the half that nothing was fitted on
     assert metrics["words"]["names"] >= 1000
     assert metrics["words"]["first"] >= 0.6
     assert metrics["words"]["exact_first"] >= 0.3

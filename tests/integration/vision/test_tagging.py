@@ -17,8 +17,10 @@ from core.tags import Label, Postponed, Tagged, TagRequest
 from core.vision.decoding.decoder import DecodePool
 from core.vision.decoding.pool.answers import Decoded
 from core.vision.decoding.worker_process import PoolLimits
+from core.vision.demo_card import least_score
 from core.vision.opening import open_taggers
 from core.vision.ports import Decoder
+from core.vision.scoring import quantise
 from core.vision.tagger import ClipTagger
 from tests.fakes import pictures
 from tests.fakes.vision import MemoryDecoder
@@ -159,3 +161,31 @@ class TestMemoryDecoder(DecoderContract):
     @pytest.fixture
     def decoder(self) -> Decoder:
         return MemoryDecoder()
+
+
+async def scores_by_threshold(model: str, dim: int) -> list[float]:
+    """Return the scores of all tags that random directions get by `threshold`."""
+    drawn = np.random.default_rng(1).normal(size=(500, dim))
+    rows = quantise((drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32))
+    settings = TaggingSettings(model=model, device="cpu", precision="fp32", scoring="threshold")
+    async with open_taggers(settings, DecodeSettings(workers=1), max_image_bytes=1000) as both:
+        found = await both.ordinary.score_under(
+            DEFAULT_LABELS, [row.tobytes() for row in rows], [len(DEFAULT_LABELS)] * len(rows)
+        )
+    return [tag.confidence for tags in found for tag in tags]
+
+
+# What beats all three background prompts has at least a quarter of the softmax over the four.
+BESIDE_THE_BACKGROUND = 0.25
+
+
+async def test_the_bundled_model_gives_labels_from_its_least_score_on() -> None:
+    scores = await scores_by_threshold("demo", 192)
+
+    assert least_score() <= min(scores) < BESIDE_THE_BACKGROUND
+
+
+async def test_any_other_model_gives_labels_that_beat_the_background(tmp_path: Path) -> None:
+    scores = await scores_by_threshold(tiny.save_model(tmp_path / "tiny"), 32)
+
+    assert min(scores) >= BESIDE_THE_BACKGROUND

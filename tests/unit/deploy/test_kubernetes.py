@@ -27,6 +27,7 @@ from core.webhooks.sender import BODY_S
 from ingress.app import DESCRIBED
 from ingress.server import DRAIN_TIMEOUT_S
 from schemas.topics import GROUPS, Lane
+from standalone.kafka.jars import LOCK_FILE, kafka_version, parse_lock
 from tests.documents import KUBERNETES_ALARMS, kubernetes_alarms
 from tests.promql import problems
 from tests.unit.deploy.manifests import (
@@ -317,6 +318,11 @@ def test_only_known_ports_are_open_and_callbacks_leave_by_theirs() -> None:
         {"port": int(given["TELEMETRY_METRICS_PORT"])}
     ]
     assert outside == set(map(int, EgressSettings().allowed_ports.split(",")))
+
+
+def test_the_brokers_are_of_the_version_that_all_else_is_tried_with() -> None:
+    (kafka,) = (one for one in in_files(KUBERNETES / "servers") if one["kind"] == "Kafka")
+    assert kafka["spec"]["kafka"]["version"] == kafka_version(parse_lock(LOCK_FILE.read_text()))
 
 
 def test_scaling_says_nothing_that_keda_would_refuse_when_it_runs() -> None:

@@ -2,7 +2,14 @@
 
 import pytest
 
-from standalone.kafka.handshake import Cluster, decode_cluster, decode_result, encode_upsertion
+from standalone.kafka.handshake import (
+    Cluster,
+    decode_cluster,
+    decode_leading,
+    decode_result,
+    encode_quorum_question,
+    encode_upsertion,
+)
 from standalone.kafka.logins import Login
 from standalone.kafka.wire import AnswerFields, ScramExchange, encode_request
 
@@ -97,3 +104,17 @@ def test_a_password_is_set_without_being_sent() -> None:
 
 def test_a_password_is_not_in_what_is_printed() -> None:
     assert "pencil" not in repr(Login("user", "pencil"))
+
+
+def test_the_question_who_leads_is_about_the_one_partition_of_the_metadata() -> None:
+    name = b"__cluster_metadata"
+    wanted = "00" + "02" + f"{len(name) + 1:02x}" + name.hex() + "02" + "00000000" + "000000"
+    assert encode_quorum_question() == bytes.fromhex(wanted)
+
+
+@pytest.mark.parametrize(("code", "leads"), [("0000", True), ("0006", False)])
+def test_only_the_leader_answers_it_without_an_error(code: str, *, leads: bool) -> None:
+    name = b"__cluster_metadata"
+    head = "00000001" + "00" + "0000" + "02" + f"{len(name) + 1:02x}" + name.hex()
+    answer = bytes.fromhex(head + "02" + "00000000" + code + "00000001")
+    assert decode_leading(AnswerFields(answer)) is leads

@@ -105,3 +105,11 @@ def test_the_bundled_model_may_answer_no_tag_unless_the_user_chose_how_to_score(
     assert common_environment(SHARED, {}, frozenset())["TAGGING_SCORING"] == "threshold"
     assert common_environment(SHARED, theirs, frozenset(theirs))["TAGGING_SCORING"] == "softmax"
     assert "TAGGING_SCORING" not in common_environment(real, {}, frozenset())
+
+
+def test_with_three_brokers_each_record_is_on_all_and_two_must_have_it() -> None:
+    three = common_environment(replace(SHARED, brokers=3), {}, frozenset())
+    one = common_environment(SHARED, {}, frozenset())
+    names = ("KAFKA_REPLICATION_FACTOR", "KAFKA_MIN_INSYNC_REPLICAS")
+    assert [three[name] for name in names] == ["3", "2"]
+    assert [one[name] for name in names] == ["1", "1"]

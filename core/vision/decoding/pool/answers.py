@@ -12,6 +12,8 @@ from core.vision.decoding import worker_protocol
 from core.vision.decoding.metadata import moments
 from core.vision.decoding.metadata.names import camera_name
 from core.vision.decoding.perceptual import perceptual_hash
+from core.vision.decoding.worker_protocol import PAGE_LONG_SIDE, PAGE_SHORT_SIDE
+from core.vision.decoding.writing.lines import text_lines
 
 _REASON = re.compile(r"[a-z_]{1,40}")
 
@@ -33,6 +35,7 @@ class Decoded:
         truncated: whether the file ends before the picture does; the pixels show what there is.
         colour: mean of the picture in sRGB, 0xRRGGBB.
         thumb: a small JPEG of the picture (`thumbnail.small`).
+        text_lines: see `writing.lines.text_lines`; None: no page of text.
     """
 
     pixels: NDArray[np.uint8]
@@ -47,6 +50,7 @@ class Decoded:
     exif_source: str | None = None
     colour: int | None = None
     thumb: bytes = field(default=b"", repr=False)
+    text_lines: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def decoded(
     # A worker that was taken over may say anything; what is kept must be a time and printable.
     pixels = form.height * form.width * 3
     taken, source = time_of_shot(head["exif_datetime"], head["exif_source"])
+    page = _page(head, body, pixels)
     return Decoded(
         pixels=np.frombuffer(body, np.uint8, pixels).reshape(form.height, form.width, 3),
         media_type=str(head["media_type"]),
@@ -101,8 +106,28 @@ def decoded(
         perceptual_hash=perceptual_hash(bytes.fromhex(head["grey"])),
         truncated=bool(head["truncated"]),
         colour=int.from_bytes(bytes.fromhex(head["colour"])[:3], "big"),
-        thumb=bytes(memoryview(body)[pixels:]),
+        thumb=bytes(memoryview(body)[pixels + page.size :]),
+        text_lines=text_lines(page) if page.size else None,
     )
+
+
+def has_page(head: worker_protocol.Head) -> bool:
+    """Return whether a picture may be a page of text.
+
+    Raises:
+        KeyError: the answer does not say.
+    """
+    return bool(tuple(head["page"]) != (0, 0))
+
+
+def _page(head: worker_protocol.Head, body: bytearray, at: int) -> NDArray[np.uint8]:
+    """Return the grey page in an answer, (rows, columns); an empty one where there is none."""
+    if not has_page(head):
+        return np.empty((0, 0), np.uint8)
+    width, height = map(int, head["page"])
+    if min(width, height) != PAGE_SHORT_SIDE or max(width, height) > PAGE_LONG_SIDE:
+        raise ValueError(f"a page of {width} x {height}")
+    return np.frombuffer(body, np.uint8, width * height, at).reshape(height, width)
 
 
 def copy_in(

@@ -234,6 +234,19 @@ async def test_health_names_a_halted_partition(world: World) -> None:
     assert "images.arrived.v1/7" in document["roles"]["tagging"]["detail"]
 
 
+async def test_a_broker_of_several_that_is_away_is_told_and_nothing_is_refused(
+    world: World,
+) -> None:
+    await all_roles_beat(world.pool)
+    world.missing_brokers = (2,)
+
+    status, document = await health(world)
+
+    assert (status, document["status"]) == (200, "degraded")
+    told = {"status": "reduced", "detail": "brokers: 2 of 3, away: 2"}
+    assert document["checks"]["broker"] == told
+
+
 async def test_with_a_read_only_database_nothing_can_be_accepted(
     shared_database: SharedDatabase, tmp_path: Path
 ) -> None:

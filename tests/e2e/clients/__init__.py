@@ -1,0 +1,1 @@
+"""Clients that others would make of our documents, against the whole archive."""

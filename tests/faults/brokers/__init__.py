@@ -1,0 +1,1 @@
+"""Tests of an archive whose Kafka is three brokers."""

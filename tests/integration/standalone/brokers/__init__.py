@@ -1,0 +1,1 @@
+"""Tests of three embedded brokers as one cluster."""

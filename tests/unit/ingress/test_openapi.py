@@ -1,0 +1,83 @@
+"""What readers and generators of clients trip over in an OpenAPI document."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from ingress.app import DESCRIBED
+from ingress.documents import openapi
+
+
+@pytest.fixture(scope="module")
+def document() -> openapi.Document:
+    return openapi.build(DESCRIBED, version="1.2.3", server="http://archive")
+
+
+def parts(value: object, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each object in the document with its path."""
+    if isinstance(value, Mapping):
+        yield path, value
+        for name, one in value.items():
+            yield from parts(one, f"{path}/{name}")
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from parts(one, f"{path}/{number}")
+
+
+def test_no_description_has_lines_that_markdown_shows_as_code(document: openapi.Document) -> None:
+    indented = [
+        path
+        for path, part in parts(document)
+        if isinstance(text := part.get("description"), str)
+        and any(line.startswith("    ") for line in text.splitlines())
+    ]
+
+    assert indented == []
+
+
+def test_each_operation_has_an_id_that_can_be_the_name_of_a_function(
+    document: openapi.Document,
+) -> None:
+    ids = [
+        operation["operationId"]
+        for item in document["paths"].values()
+        for operation in item.values()
+    ]
+
+    assert [one for one in ids if not one.isidentifier()] == []
+    assert len(ids) == len(set(ids))
+
+
+def test_no_field_can_only_be_null(document: openapi.Document) -> None:
+    # It says nothing, and generators have no type for it.
+    nothing = [
+        path
+        for path, part in parts(document)
+        if part.get("type") == "null" and "/anyOf/" not in path
+    ]
+
+    assert nothing == []
+
+
+def test_no_object_has_alternatives_beside_its_fields(document: openapi.Document) -> None:
+    # Generators take the alternatives for the whole, and send none of the fields.
+    mixed = [
+        path
+        for path, part in parts(document["components"])
+        if "properties" in part and part.keys() & {"oneOf", "anyOf", "allOf"}
+    ]
+
+    assert mixed == []
+
+
+def test_bodies_of_bytes_are_not_described_as_text(document: openapi.Document) -> None:
+    binary = {
+        (path, media_type): described["schema"].get("format")
+        for path, part in parts(document["paths"])
+        for media_type, described in part.items()
+        if media_type == "application/octet-stream" or media_type.startswith("image/")
+    }
+
+    assert len(binary) >= 5
+    assert set(binary.values()) == {"binary"}
