@@ -25,9 +25,15 @@ def up(
     watched: Annotated[
         Path | None, typer.Option("--watch", help="Announce new photos in this folder.")
     ] = None,
+    standby: Annotated[
+        bool,
+        typer.Option(
+            "--standby", help="Two PostgreSQL servers: one takes the other's place if it dies."
+        ),
+    ] = False,
 ) -> None:
     """Start Kafka, PostgreSQL and all roles on this machine, and stay."""
-    _run(lambda main: main.run_up(watched))
+    _run(lambda main: main.run_up(watched, standby=standby))
 
 
 @app.command(

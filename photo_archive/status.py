@@ -1,5 +1,6 @@
 """`status`: how roles and stages are, as `/health` and `/stats/pipeline` say it."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from photo_archive.running import Json, command_group, ending, print_json, run
 
 if TYPE_CHECKING:
+    from core.storage.standby import StandbyLook
     from ingress.live.watching import PipelineLook
     from ingress.models.page.pipeline import RoleHealth, ShownStage
 
@@ -18,7 +20,7 @@ app = command_group("How the archive is.")
 @app.command(
     epilog=ending(
         "photo-archive status",
-        one="a role is behind, does not move, is halted or silent; or PostgreSQL is away",
+        one="a role is behind, halted, silent or does not move; PostgreSQL or its standby is away",
         zero="every role does its work",
     )
 )
@@ -30,29 +32,39 @@ def status(as_json: Json = False) -> None:
 async def _status(*, as_json: bool) -> int:
     from time import monotonic
 
+    from core.addresses import each_host
     from core.messaging.kafka.outside import LogBounds
     from core.settings import DatabaseSettings, KafkaSettings, load
+    from core.storage import standby
     from core.storage.pool import open_pool
     from ingress.live.watching import PipelineWatch
 
+    database, follower = load(DatabaseSettings), None
     bounds = LogBounds(load(KafkaSettings), client_id="photo-archive-status")
     try:
-        async with open_pool(load(DatabaseSettings)) as pool:
+        async with open_pool(database) as pool:
             look = await PipelineWatch(pool, bounds.of, monotonic).look()
+            if len(each_host(database.url.get_secret_value())) > 1:
+                follower = await standby.look(pool)
     finally:
         await bounds.close()
     if as_json:
-        print_json(_document(look))
+        print_json(_document(look, follower))
     else:
+        if follower is not None:
+            typer.echo(f"{'standby':14}  {'ok' if follower.is_there else 'away'}  {follower.told}")
         for name, role in look.roles.items():
             typer.echo(_of_role(name, role))
         for stage in look.stages:
             typer.echo(_of_stage(stage))
-    return 0 if all(role.status in WELL for role in look.roles.values()) else 1
+    is_whole = follower is None or follower.is_there
+    return 0 if is_whole and all(role.status in WELL for role in look.roles.values()) else 1
 
 
-def _document(look: "PipelineLook") -> dict[str, object]:
+def _document(look: "PipelineLook", follower: "StandbyLook | None") -> dict[str, object]:
+    of_standby = {"standby": {**asdict(follower), "told": follower.told}} if follower else {}
     return {
+        **of_standby,
         "roles": {name: role.model_dump(mode="json") for name, role in look.roles.items()},
         "stages": [stage.model_dump(mode="json") for stage in look.stages],
     }

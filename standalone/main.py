@@ -5,6 +5,7 @@ Ctrl-C or SIGTERM stops everything; a second one does it at once.
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -45,9 +46,9 @@ def run_servers() -> int:
         return run_until_told(work, stop=supervisor.stop, kill=supervisor.kill, say=say)
 
 
-def run_up(watched: Path | None) -> int:
+def run_up(watched: Path | None, *, standby: bool = False) -> int:
     """Run servers, schema, topics and all roles until asked to stop."""
-    plan = make_plan(watched=watched)
+    plan = replace(make_plan(watched=watched), standby=standby)
     with Supervisor(plan, say=say) as supervisor:
 
         def work() -> int:

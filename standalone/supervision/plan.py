@@ -23,6 +23,7 @@ class StandalonePlan:
         inherited: variables that all processes get beside those of the plan.
         chosen: the settings that the user has set.
         certificate: the file by which the ingress speaks TLS; None: it speaks plain http.
+        standby: whether PostgreSQL has a standby, which takes a dead primary's place.
         roles: the processes to run; those of the project when omitted.
     """
 
@@ -35,4 +36,5 @@ class StandalonePlan:
     chosen: frozenset[str] = frozenset()
     certificate: Path | None = None
     watched: Path | None = None
+    standby: bool = False
     roles: tuple[ProcessSpec, ...] | None = None
