@@ -234,6 +234,8 @@ def running_archive(
     settings: Mapping[str, str] | None = None,
     roots: Mapping[str, Path] | None = None,
     roles: tuple[ProcessSpec, ...] | None = None,
+    *,
+    standby: bool = False,
 ) -> Iterator[RunningArchive]:
     """Start the whole archive; stop it when the block ends.
 
@@ -242,12 +244,13 @@ def running_archive(
         settings: further environment variables of the roles.
         roots: further allowed roots.
         roles: the processes to start; None: one of each.
+        standby: whether PostgreSQL has one.
     """
     home = make_home(name)
     photos = home / "photos"
     photos.mkdir()
     try:
-        with archive_at(home, photos, settings, roots, roles) as started:
+        with archive_at(home, photos, settings, roots, roles, standby=standby) as started:
             yield started
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -260,6 +263,8 @@ def archive_at(
     settings: Mapping[str, str] | None = None,
     roots: Mapping[str, Path] | None = None,
     roles: tuple[ProcessSpec, ...] | None = None,
+    *,
+    standby: bool = False,
 ) -> Iterator[RunningArchive]:
     """Start the archive of a home, which may have data; stop it when the block ends.
 
@@ -269,7 +274,7 @@ def archive_at(
         settings: as for `running_archive`, and the two others too.
     """
     said: list[str] = []
-    plan = replace(plan_at(home, photos, settings or {}), roles=roles)
+    plan = replace(plan_at(home, photos, settings or {}), roles=roles, standby=standby)
     for root, folder in (roots or {}).items():
         plan = allow(plan, folder, root)
     with Supervisor(plan, say=said.append) as supervisor:
