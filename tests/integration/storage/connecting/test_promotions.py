@@ -62,10 +62,9 @@ async def test_a_server_that_loses_nothing_goes_on_as_it_was(settings: DatabaseS
     async with open_pool(settings) as before:
         given = await add(before)
         await before.execute(PROMOTED)
-        name = await before.fetchval("SELECT current_database()")
-        await before.execute(f'ALTER DATABASE "{name}" SET photo_archive.loses_nothing = "on"')
 
-    async with open_pool(settings) as after:
+    url = f"{settings.url.get_secret_value()}?photo_archive.loses_nothing=on"
+    async with open_pool(DatabaseSettings(url=SecretStr(url))) as after:
         assert await add(after) == given + 1
         assert await claim(after) >= 1
         assert await promotions.forgetful(after) == ()
