@@ -202,7 +202,7 @@ def fill(directory: DataDirectory, work: Callable[[Path], None]) -> None:
 
 
 def own(directory: DataDirectory, path: Path) -> None:
-    """Give a file or folder to the user that the server runs as."""
+    """Let a file or folder belong to the user that the server runs as."""
     if directory.user is not None:
         os.chown(path, directory.user.uid, directory.user.gid)
 

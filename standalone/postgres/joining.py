@@ -10,7 +10,7 @@ ALONE_AFTER_S = 2.0
 LOST_AFTER_S = 20.0
 
 
-class Step(StrEnum):
+class JoiningStep(StrEnum):
     """What is to be done."""
 
     NOTHING = "nothing"
@@ -21,7 +21,7 @@ class Step(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PairLook:
     """One look at the pair.
 
     Attributes:
@@ -51,7 +51,7 @@ class Joining:
     _gone_since: float | None = None
     _lost_since: float | None = None
 
-    def next(self, look: Look, now: float) -> Step:
+    def next(self, look: PairLook, now: float) -> JoiningStep:
         """Return the next step, and take it for done.
 
         Args:
@@ -66,25 +66,25 @@ class Joining:
         if self.is_asked and now - self._gone_since >= ALONE_AFTER_S:
             # Before commits are acknowledged that it lacks.
             self.is_in_step = self.is_asked = False
-            return Step.GO_ALONE
+            return JoiningStep.GO_ALONE
         return self._lost(look, now)
 
-    def _here(self, look: Look) -> Step:
+    def _here(self, look: PairLook) -> JoiningStep:
         if not self.is_asked:
             self.is_asked = True
-            return Step.WAIT_FOR_IT
+            return JoiningStep.WAIT_FOR_IT
         if look.is_waited_for and not self.is_in_step:
             self.is_in_step = True
-            return Step.IN_STEP
-        return Step.NOTHING
+            return JoiningStep.IN_STEP
+        return JoiningStep.NOTHING
 
-    def _lost(self, look: Look, now: float) -> Step:
+    def _lost(self, look: PairLook, now: float) -> JoiningStep:
         if look.is_connected or not look.runs:  # it catches up, or is being started
             self._lost_since = None
-            return Step.NOTHING
+            return JoiningStep.NOTHING
         if self._lost_since is None:
             self._lost_since = now
         if now - self._lost_since < LOST_AFTER_S:
-            return Step.NOTHING
+            return JoiningStep.NOTHING
         self._lost_since = None
-        return Step.MAKE_ANEW
+        return JoiningStep.MAKE_ANEW

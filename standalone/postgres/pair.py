@@ -14,7 +14,7 @@ from core.errors import PhotoTaggerError
 from standalone.failures import ServerFailed
 from standalone.ports import HOST, PortPlan
 from standalone.postgres import lineage
-from standalone.postgres.joining import ALONE_AFTER_S, Joining, Look, Step
+from standalone.postgres.joining import ALONE_AFTER_S, Joining, JoiningStep, PairLook
 from standalone.postgres.node import PostgresNode, Replication
 from standalone.postgres.server import DATABASE
 
@@ -57,7 +57,7 @@ class PostgresPair:
         self._stop_asked = False
         self._news = threading.Event()
         self._watch: threading.Thread | None = None
-        self.follower = Follower(self)
+        self.follower = StandbyProcess(self)
 
     # -- as one server
 
@@ -200,7 +200,7 @@ class PostgresPair:
 
     def _act(self, primary: PostgresNode, found: Replication) -> None:
         """Do the next step towards a standby that is waited for, or away from one that is gone."""
-        look = Look(
+        look = PairLook(
             streams=found.streams,
             is_waited_for=found.is_waited_for,
             is_connected=found.is_connected,
@@ -212,15 +212,15 @@ class PostgresPair:
             if primary is not self._primary or not primary.is_running or self._stop_asked:
                 return
             step = self._joining.next(look, time.monotonic())
-            if step in {Step.WAIT_FOR_IT, Step.GO_ALONE}:
-                primary.wait_for_standby(is_waited_for=step is Step.WAIT_FOR_IT)
-            if step is Step.MAKE_ANEW:
+            if step in {JoiningStep.WAIT_FOR_IT, JoiningStep.GO_ALONE}:
+                primary.wait_for_standby(is_waited_for=step is JoiningStep.WAIT_FOR_IT)
+            if step is JoiningStep.MAKE_ANEW:
                 self._standby.call_unfit("it could not follow any more")
-        if step is Step.MAKE_ANEW:
+        if step is JoiningStep.MAKE_ANEW:
             self._standby.kill()  # its next start makes it anew
         if step in _SAID:
             self.say(f"postgres: {_SAID[step]}")
-        if step in {Step.WAIT_FOR_IT, Step.IN_STEP}:
+        if step in {JoiningStep.WAIT_FOR_IT, JoiningStep.IN_STEP}:
             self._news.set()
 
     def ask_news(self) -> None:
@@ -229,13 +229,13 @@ class PostgresPair:
 
 
 _SAID = {
-    Step.IN_STEP: "the standby has everything and is waited for: either server may die",
-    Step.GO_ALONE: f"the standby is away for {ALONE_AFTER_S:.0f} s: the primary goes on alone",
-    Step.MAKE_ANEW: "the standby cannot follow any more: it is made anew",
+    JoiningStep.IN_STEP: "the standby has everything and is waited for: either server may die",
+    JoiningStep.GO_ALONE: f"the standby is away for {ALONE_AFTER_S:.0f} s: it goes on alone",
+    JoiningStep.MAKE_ANEW: "the standby cannot follow any more: it is made anew",
 }
 
 
-class Follower:
+class StandbyProcess:
     """The pair's standby as a process that is kept up, whichever of the two servers it is."""
 
     def __init__(self, pair: PostgresPair) -> None:
