@@ -32,9 +32,7 @@ def test_a_standby_that_is_gone_for_a_moment_stays_in_step() -> None:
     assert joining.next(DEAD, 10.0 + ALONE_AFTER_S / 2) is JoiningStep.NOTHING
     assert joining.is_in_step, "nothing was acknowledged that it lacks"
     assert joining.next(WAITED_FOR, 11.5) is JoiningStep.NOTHING
-    assert joining.next(DEAD, 20.0) is JoiningStep.NOTHING, (
-        "the time counts anew"
-    )
+    assert joining.next(DEAD, 20.0) is JoiningStep.NOTHING, "the time counts anew"
 
 
 def test_the_primary_goes_on_alone_and_its_standby_may_not_lead_then() -> None:
