@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 
 import httpx
 import pytest
@@ -54,8 +55,8 @@ class Load:
 
     def upload(self) -> None:
         last = time.monotonic()
-        photos = iter(tiny_photos(4000, first_seed=700_000))
-        for number, photo in enumerate(photos):
+        for number in count():
+            (photo,) = tiny_photos(1, first_seed=700_000 + number)
             files = [("file", (f"pair-{number}.jpg", photo, "image/jpeg"))]
             was_refused = False
             while (response := self._post("/images/upload", files=files)) is None:
