@@ -94,7 +94,10 @@ async def forgetful(
         with following(primary, loses_nothing=False) as standby:
             servers = Servers(primary, standby)
             async with archive_to_kill(kafka, servers.url, log) as archive:
-                yield servers, archive
+                try:
+                    yield servers, archive
+                finally:
+                    archive.ledger.database.terminate()  # that of after the failover
     finally:
         await asyncio.to_thread(primary.stop)
         shutil.rmtree(home, ignore_errors=True)
@@ -154,7 +157,7 @@ async def fail_over(servers: Servers, archive: ArchiveToKill) -> None:
     os.kill(pid, signal.SIGKILL)
     await asyncio.to_thread(servers.primary.wait, 30)
     await servers.standby.promote()
-    await archive.ledger.database.close(timeout=1)
+    archive.ledger.database.terminate()
     archive.ledger.database = await asyncpg.connect(servers.url, timeout=30)
 
 
