@@ -59,6 +59,13 @@ SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM parked_queries)
      + (SELECT count(*) FROM parked_images)
      + (SELECT count(*) FROM deliveries WHERE state <> 'delivered')
 """
+_OPEN_ROWS = """
+SELECT 'outbox' AS what, (to_jsonb(o) - 'value' - 'headers')::text AS row FROM outbox o
+UNION ALL SELECT 'parked query', (to_jsonb(q) - 'event')::text FROM parked_queries q
+UNION ALL SELECT 'parked image', (to_jsonb(i) - 'value' - 'event')::text FROM parked_images i
+UNION ALL SELECT 'delivery', (to_jsonb(d) - 'payload' - 'body')::text FROM deliveries d
+    WHERE state <> 'delivered'
+"""
 _LATE_LEASES = """
 SELECT count(*) FROM deliveries WHERE state = 'leased' AND lease_until > now() + interval '2 s'
 """
@@ -203,6 +210,12 @@ class Ledger:
                 return True
             await asyncio.sleep(0.05)
         return False
+
+    async def undone(self, batch: Batch) -> str:
+        """Return in words which effects have not occurred and which rows are left open."""
+        rows = await self.database.fetch(_OPEN_ROWS)
+        left = [f"{row['what']}: {row['row']}" for row in rows]
+        return "\n".join([f"not written: {await self._missing(batch)}", *left])
 
     async def _counts(self, batch: Batch) -> dict[tuple[str, str], int]:
         ids = [*batch.images, *batch.queries, *batch.bad, *batch.failed]
