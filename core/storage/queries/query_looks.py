@@ -47,10 +47,10 @@ _BY_WEBHOOK: dict[State, str] = {
     "stopped": "state IN ('due', 'dead')",
 }
 _OF_QUERY = """query_id, owner, text, callback_url, options, status, answer->>'type' AS outcome,
-           accepted_at, answered_at"""
+           answer->>'image_id' AS image_id, accepted_at, answered_at"""
 _SHOWN = """query_id, {0}owner, {0}text, {0}callback_url, {0}options, {0}status, {0}outcome,
            {0}accepted_at, {0}answered_at"""
-_COLUMNS = "state, target, reason, attempt, next_at, waits_for, round"
+_COLUMNS = "state, target, reason, attempt, next_at, waits_for, finished_at, round"
 # A target has its host between two marks; where there is no webhook yet, the URL is read.
 _HAS_HOST = r"""(CASE WHEN d.target IS NOT NULL
      THEN position({0}::text IN d.target) > 0 OR position({1}::text IN d.target) > 0
@@ -88,6 +88,7 @@ class QueryFilter:
         text: is in the query's text, whatever the case.
         host: of the callback, as operators name it.
         outcome: type of the answer; `none`: not answered.
+        image_id: it is the answer.
         by_next_attempt: only what waits for an attempt, the next one first.
         before: (time, query_id) at which the page before ended.
     """
@@ -99,6 +100,7 @@ class QueryFilter:
     text: str | None = None
     host: str | None = None
     outcome: Outcome | None = None
+    image_id: UUID | None = None
     state: State | None = None
     by_next_attempt: bool = False
     before: tuple[datetime, UUID] | None = None
@@ -115,13 +117,13 @@ def statement(
     matching, scan = look.matching(), look.scan
     rows = f"""
         SELECT q.{_SHOWN.format("q.")},
-               d.target, d.state, d.attempt, d.next_at, d.reason, d.waits_for,
+               d.target, d.state, d.attempt, d.next_at, d.reason, d.waits_for, d.finished_at,
                {scan}.at, {scan}.place {matching}
         ORDER BY {look.order(scan)} LIMIT {look.parameter(limit)}
     """
     query = f"""
         SELECT d.{_SHOWN.format("d.")}, d.target, d.state AS webhook, d.attempt, d.next_at,
-               d.reason, d.at, d.place, w.waits_for, w.waits_until
+               d.reason, d.finished_at, d.at, d.place, w.waits_for, w.waits_until
         FROM ({rows}) d {WAITS} ORDER BY {look.order("d")}
     """  # noqa: S608 - as above
     return query, tuple(look.arguments)
@@ -147,7 +149,13 @@ class QueryLook:
         """Whether a page may end before its rows do, since few of those looked at match."""
         wanted = self.wanted
         unknown = (wanted.text, wanted.host, wanted.state)
-        return self.of_webhooks or self._is_common() or any(one is not None for one in unknown)
+        if self.of_webhooks or self._is_common() or self._is_of_image():
+            return True
+        return any(one is not None for one in unknown)
+
+    def _is_of_image(self) -> bool:
+        """Whether one image's answers are looked through, of all owners: by an index of images."""
+        return self.wanted.image_id is not None and not self.of_webhooks
 
     def _is_common(self) -> bool:
         """Whether the outcome is that which most have, and no index."""
@@ -200,13 +208,15 @@ class QueryLook:
     def _inner(self, at: str) -> list[str]:
         """Return the conditions that an index has."""
         wanted, conditions = self.wanted, []
-        if wanted.owner is not None:
+        if wanted.owner is not None and not self._is_of_image():
             conditions.append(f"owner = {self.parameter(wanted.owner)}")
         if self.of_webhooks:
             by_state = "state = 'due'" if wanted.by_next_attempt else ""
             conditions.append(by_state or _BY_WEBHOOK[wanted.state or "in_flight"])
         else:
             conditions += self._of_queries("")
+            if wanted.image_id is not None:
+                conditions.append(f"answer->>'image_id' = {self.parameter(str(wanted.image_id))}")
         if wanted.before is not None:
             place = ", ".join(self.parameter(value) for value in wanted.before)
             conditions.append(f"({at}, query_id) {'<' if self.direction else '>'} ({place})")
@@ -231,6 +241,10 @@ class QueryLook:
         """Return the conditions for which a row is looked at."""
         wanted = self.wanted
         conditions = self._of_queries("q.") if self.of_webhooks else []
+        if wanted.image_id is not None and self.of_webhooks:
+            conditions.append(f"q.image_id = {self.parameter(str(wanted.image_id))}")
+        if self._is_of_image() and wanted.owner is not None:
+            conditions.append(f"q.owner = {self.parameter(wanted.owner)}")
         if not self.of_webhooks and self._is_common():
             conditions.append("q.outcome = 'query.completed'")
         if wanted.text is not None:

@@ -36,6 +36,7 @@ class ListedQuery:
         attempts: that were made.
         next_at: of an attempt that is due, now or later.
         waits_for: why it is not made now, as of `DeliveryStatus`.
+        finished_at: when the webhook was delivered or given up.
     """
 
     query_id: UUID
@@ -53,6 +54,7 @@ class ListedQuery:
     next_at: datetime | None
     waits_for: str | None
     waits_until: datetime | None
+    finished_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +138,5 @@ def _listed(row: Any) -> ListedQuery:
         next_at=row["next_at"] if due else None,
         waits_for=row["waits_for"],
         waits_until=row["waits_until"],
+        finished_at=row["finished_at"],
     )

@@ -144,6 +144,9 @@ class QuerySummary(Output):
     next_at: datetime | None = Field(description="When the next attempt is due.")
     waits_for: WaitsFor | None
     waits_until: datetime | None
+    finished_at: datetime | None = Field(
+        description="When its newest webhook was delivered, given up or stopped."
+    )
     text: str
     callback_url: str
     options: dict[str, Any]

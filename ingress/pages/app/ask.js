@@ -2,7 +2,8 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { get, send, session } from "./api.js";
 import { wordsOf } from "./marks.js";
-import { apiButton, lemmaChips, problemStrip, say, scopeGate } from "./parts.js";
+import { lemmaChips } from "./explain.js";
+import { apiButton, problemStrip, say, scopeGate } from "./parts.js";
 import { go, link } from "./routing.js";
 import { t } from "./words.js";
 

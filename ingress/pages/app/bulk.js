@@ -1,6 +1,7 @@
 // Changes to many photos: count first, then one change that the archive works off, with undo.
 import { html } from "./lit/lit-html.js";
 import { get, may, send } from "./api.js";
+import { asJson } from "./filters.js";
 import { confirmBy, failure, icon, openDialog, scopeGate, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { ago, date, knownTags, t, tagName } from "./words.js";
@@ -86,7 +87,7 @@ export function recentChanges(after) {
     }
     draw();
   };
-  openDialog(t("bulk.recent"), (close, draw) => {
+  openDialog(t("photos.recentChanges"), (close, draw) => {
     if (!changes && !problem) load(draw);
     const undo = async (one) => {
       problem = null;
@@ -123,21 +124,27 @@ const askTag = (title) => openDialog(title, (close) => html`<form class="row" @s
   close(knownTags().find((one) => tagName(one).text.toLowerCase() === text.toLowerCase()) ?? text);
 }}><input name="tag" class="grow" autofocus required maxlength="200" list="all-tags" aria-label=${t("filter.tag")}><datalist id="all-tags">${knownTags().map((one) => html`<option value=${tagName(one).text}></option>`)}</datalist><button class="filled">${t("bulk.go")}</button></form>`);
 
-/** The bar of what can be done with the chosen photos. `chosen`: `{filter, n}`; `tag`: a filtered one. */
-export function bulkBar({ n, total, isAll, filter, tag, all, clear, after }) {
-  const act = (change) => apply(filter(), change, after);
+/** The bar of what can be done with the chosen of these photos. */
+export function bulkBar(photos) {
+  const { isAll, picked } = photos;
+  const total = photos.timeline?.total ?? 0;
+  const n = isAll ? total : picked.size;
+  const tags = photos.filter?.all ?? [];
+  const tag = tags.length === 1 ? tags[0] : null; // each of them has it
+  const chosen = () => (isAll ? asJson(photos.filter) : { ids: [...picked] });
+  const act = (change) => apply(chosen(), change, () => photos.changed());
   const withTag = async (kind) => {
     const found = await askTag(t(`bulk.${kind}`));
     if (found) act({ [kind]: found });
   };
   const teach = () => {
-    const { ids } = filter();
+    const { ids } = chosen();
     if (!ids || n < 3 || n > 10) return undoToast(t("bulk.teachNumber"));
     return go(link("labels", null, { photo: ids }));
   };
   return html`<div class="picked-bar row" role="region" aria-label=${t("bulk.title")}>
     <b>${t("bulk.chosen", { n })}</b>
-    <details class="acts grow" ?open=${innerWidth > 640}><summary class="button">${t("bulk.acts")}</summary><div class="row">${isAll || n >= total ? "" : html`<button @click=${all}>${t("bulk.all", { n: total })}</button>`}
+    <details class="acts grow" ?open=${innerWidth > 640}><summary class="button">${t("bulk.acts")}</summary><div class="row">${isAll || n >= total ? "" : html`<button @click=${() => photos.pickAll()}>${t("bulk.all", { n: total })}</button>`}
     ${scopeGate("upload", html`<span class="row">
       ${tag ? html`<button @click=${() => act({ remove_tag: tag })}>${t("bulk.removeNamed", { tag: tagName(tag).text })}</button>` : html`<button @click=${() => withTag("remove_tag")}>${t("bulk.remove_tag")}</button>`}
       <button @click=${() => withTag("add_tag")}>${t("bulk.add_tag")}</button>
@@ -146,6 +153,6 @@ export function bulkBar({ n, total, isAll, filter, tag, all, clear, after }) {
       ${may("admin") ? html`<button @click=${teach}>${t("bulk.teach")}</button>` : ""}
       <button class="bad" @click=${() => act({ delete: true })}>${t("bulk.delete")}</button>
     </span>`)}</div></details>
-    <button class="bare" aria-label=${t("bulk.clear")} @click=${clear}>${icon("close")}</button>
+    <button class="bare" aria-label=${t("bulk.clear")} @click=${() => photos.clear()}>${icon("close")}</button>
   </div>`;
 }

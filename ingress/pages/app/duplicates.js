@@ -3,8 +3,8 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get, may, send } from "./api.js";
 import { compareDialog } from "./compare.js";
-import { busy, letterOf, moment, none, pictureOf, wordOf } from "./marks.js";
-import { apiButton, emptyState, problemStrip, say, scopeGate, tabs, undoToast } from "./parts.js";
+import { busy, letterOf, moment, none, pictureOf, tabs, wordOf } from "./marks.js";
+import { apiButton, emptyState, problemStrip, say, scopeGate, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { bytes, date, duration, number, t } from "./words.js";
 

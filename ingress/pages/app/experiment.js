@@ -2,7 +2,8 @@
 import { html, nothing } from "./lit/lit-html.js";
 import { get, send } from "./api.js";
 import { bodyOf } from "./labelset.js";
-import { bar, confidence, thumb } from "./parts.js";
+import { bar } from "./charts.js";
+import { confidence, thumb } from "./parts.js";
 import { link } from "./routing.js";
 import { number, t, tagName } from "./words.js";
 

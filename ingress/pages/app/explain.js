@@ -1,6 +1,6 @@
 // Why a photo is an answer to some words, or isn't: the same sum that the archive makes.
 import { html, nothing } from "./lit/lit-html.js";
-import { chip, lemmaChips, thumb } from "./parts.js";
+import { chip, thumb } from "./parts.js";
 import { link } from "./routing.js";
 import { has, number, t, tagName } from "./words.js";
 
@@ -22,4 +22,24 @@ export function explained(found) {
     ${found.missing.length ? html`<ul>${found.missing.map((one) => html`<li>${t(`search.missing_${one.why}`, { tag: tagName(one.tag).text })}</li>`)}</ul>` : nothing}
     ${found.best && found.best.image_id !== found.image_id ? html`<p class="row">${t("search.bestIs")} <a href=${link("photos", found.best.image_id)}>${thumb(found.best, t("search.best"))}</a> <b>${score(found.best.score)}</b></p>` : nothing}
   </div>`;
+}
+
+/** How a text is read: word → lemma → label. `words`: `[{text, lemmas, is_function, tags, nearest?}]`. */
+export function lemmaChips(words) {
+  const skipped = words.filter((one) => one.is_function && !one.tags?.length);
+  const read = words.filter((one) => !skipped.includes(one));
+  return html`<ul class="lemmas" aria-label=${t("search.readAs")}>
+    ${read.map((one) => {
+      const lemma = one.lemmas?.[0] ?? one.text;
+      return html`<li>
+        <span>${one.text}</span>
+        ${lemma.toLowerCase() === one.text.toLowerCase() ? nothing : html`<span data-shape="→"></span> <i>${lemma}</i>`}
+        <span data-shape="→"></span>
+        ${one.tags?.length
+          ? one.tags.map((tag) => html`<span class="chip good" lang=${tagName(tag).lang}>${tagName(tag).text}</span>`)
+          : html`<span class="chip warn">${t("search.noLabel")}</span>${one.nearest?.length ? html`<small class="quiet">${t("search.nearest", { names: one.nearest.map((tag) => tagName(tag).text).join(", ") })}</small>` : nothing}`}
+      </li>`;
+    })}
+    ${skipped.length ? html`<li class="quiet">${t("search.skipped", { words: skipped.map((one) => one.text).join(", ") })}</li>` : nothing}
+  </ul>`;
 }

@@ -18,7 +18,7 @@ export function filterBar(photos) {
     ${filterChips(filter, change)}
     <b class="total" role="status">${timeline ? countOf(timeline) : nothing}</b>
     <span class="grow"></span>
-    <button class="quiet-button" title=${t("bulk.recent")} aria-label=${t("bulk.recent")} @click=${async () => (await import("./bulk.js")).recentChanges(() => photos.changed())}>${icon("undo")}</button>
+    <button class="quiet-button" title=${t("photos.recentChanges")} aria-label=${t("photos.recentChanges")} @click=${async () => (await photos.bulk()).recentChanges(() => photos.changed())}>${icon("undo")}</button>
     <button class="quiet-button" aria-label=${t("filter.saved")} @click=${ask("askSaved")}>${icon("star")}<span>${t("filter.saved")}</span></button>
     <select aria-label=${t("filter.order")} @change=${(event) => photos.to({ order: event.target.value })}>${ORDERS.map((one) => html`<option value=${one} ?selected=${chosen === one} ?disabled=${one === "score" && !hasTags(filter)}>${t(`filter.order_${one}`)}</option>`)}</select>
     <span class="segmented" role="group" aria-label=${t("photos.view")}>

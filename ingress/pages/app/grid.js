@@ -23,6 +23,7 @@ export class Grid {
     this.origin = 0;
     this.active = 0;
     this.isFast = false;
+    this.hasMoved = false;
     this.#build();
   }
 
@@ -47,6 +48,7 @@ export class Grid {
     this.scroller.removeEventListener("scroll", this.onScroll);
     this.sizes.disconnect();
     clearTimeout(this.idle);
+    cancelAnimationFrame(this.outer);
     this.timeline?.abortBeyond(1, 0);
     for (const tile of this.tiles.values()) dropPicture(tile);
   }
@@ -120,6 +122,7 @@ export class Grid {
     const top = this.scroller.scrollTop - this.box.offsetTop;
     const high = Math.max(1, this.scroller.clientHeight);
     const step = Math.abs(top - this.lastTop);
+    this.hasMoved ||= step > 1;
     const screens = step / high;
     if (step > 1) this.tail = screens > JUMP && top + high >= this.spine.box ? this.spine.box - top : null;
     if (screens > JUMP || top <= 0) this.shift = top <= 0 ? 0 : this.spine.toTrue(Math.min(top, this.spine.box)) - Math.min(top, this.spine.box);
@@ -154,7 +157,10 @@ export class Grid {
     this.render();
   }
 
-  /** Draws what is in sight, and a screen around it. */
+  /**
+   * Draws what is in sight; in the frame after it a screen around it, so that no task is long. Until
+   * somebody scrolls that is a row without pictures: who only looks in does not pay for what is below.
+   */
   render() {
     if (!this.timeline || this.host.offsetParent === null) return;
     // All that is measured is measured before anything is written: else each frame is laid out twice.
@@ -163,14 +169,19 @@ export class Grid {
     Object.assign(this, { high, top });
     if (Math.abs(top - this.origin) > 1e6) this.#clearTiles(top);
     this.layer.style.transform = `translateY(${this.origin - this.shift}px)`;
-    const around = this.isFast ? 0 : high;
+    const around = this.isFast ? 0 : this.hasMoved ? high : this.measured.target;
     const [first, last] = this.#sectionsIn(top - around, top + high + around);
-    const alive = new Set();
     this.#request(first, last);
-    for (const from of [0, around]) this.#draw({ first, last, from: top - from, to: top + high + from, alive });
+    const alive = new Set();
+    this.#draw({ first, last, from: top, to: top + high, alive, isSeen: true });
+    // What is still there around it stays; what is not comes with the next frame.
+    const margin = { first, last, from: top - around, to: top + high + around };
+    this.#draw({ ...margin, alive, isKept: true });
     for (const [index, tile] of this.tiles) if (!alive.has(index) && !tile.item.contains(document.activeElement)) this.pool.remove(index);
     this.heads.draw(this, first, last);
     this.onView?.(this);
+    cancelAnimationFrame(this.outer);
+    this.outer = around && requestAnimationFrame(() => this.#draw({ ...margin, alive }));
     if (!this.isFast) this.words.want([...this.tiles.values()].map((tile) => tile.id));
   }
 
@@ -213,7 +224,7 @@ export class Grid {
     this.idle = setTimeout(() => this.#rest(), IDLE_MS);
   }
 
-  #draw({ first, last, from, to, alive }) {
+  #draw({ first, last, from, to, alive, isSeen = false, isKept = false }) {
     for (let at = first; at <= last; at += 1) {
       const rows = this.rows.get(at);
       const columns = this.timeline.known.get(at);
@@ -223,10 +234,11 @@ export class Grid {
         if (alive.size + (rows.starts[row + 1] - rows.starts[row]) > MOST_TILES) return;
         for (const spot of tilesOf(rows, row, columns, this.measured)) {
           const index = this.timeline.sections[at].start + spot.at;
+          if (isKept && !this.tiles.has(index)) continue;
           alive.add(index);
           const tile = this.tiles.get(index) ?? this.pool.add({ index, section: this.timeline.sections[at], columns, place: spot.at, isActive: index === this.active });
           this.pool.set(tile, spot, base + rows.tops[row] - this.origin);
-          if (!this.isFast && (tile.state & 15) < 2) loadPicture(tile);
+          if (!this.isFast && (isSeen || this.hasMoved) && (tile.state & 15) < 2) loadPicture(tile);
         }
       }
     }

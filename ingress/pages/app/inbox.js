@@ -13,7 +13,7 @@ import { clock, date, duration, t } from "./words.js";
 const KINDS = ["ok", "500", "410", "slow", "never", "redirect"];
 
 export async function open(root, place) {
-  const state = { token: place.id, box: null, count: null, asked: [], problem: null, isBusy: false };
+  const state = { token: place.id, box: null, count: null, asked: [], wish: null, problem: null, isBusy: false };
   let ask = null;
   const draw = () => render(screen(state, acts, ask), root);
   const look = lastOnly(() => get(`/inbox/${encodeURIComponent(state.token)}`));
@@ -33,7 +33,6 @@ export async function open(root, place) {
     draw();
   };
   let turn = Promise.resolve();
-  // One after the other, as arrows choose faster than the archive answers.
   const change = (fn) => (turn = turn.then(() => make(fn)));
   const make = async (fn) => {
     Object.assign(state, { isBusy: true, problem: null });
@@ -42,17 +41,28 @@ export async function open(root, place) {
       await fn();
       await load();
     } catch (problem) {
-      state.problem = problem;
+      Object.assign(state, { problem, wish: null });
     }
     state.isBusy = false;
     draw();
   };
   const acts = {
     load,
-    answer: (kind, delay) => change(async () => {
-      await send("PUT", `/inbox/${state.token}`, { answer: { kind, ...(kind === "slow" ? { delay_s: delay } : {}) } });
-      say(t("inbox.answers_now", { kind: t(`inbox.kind_${kind}`) }));
-    }),
+    // Arrows choose faster than the archive answers: the choice stands at once, and of several under
+    // way the last one is sent.
+    answer(kind, delay) {
+      state.wish = { kind, delay_s: delay };
+      draw();
+      change(async () => {
+        const { wish } = state;
+        if (!wish) return;
+        await send("PUT", `/inbox/${state.token}`, { answer: { kind: wish.kind, ...(wish.kind === "slow" ? { delay_s: wish.delay_s } : {}) } });
+        state.box.answer = { ...state.box.answer, ...wish };
+        if (state.wish !== wish) return; // another one was chosen meanwhile
+        state.wish = null;
+        say(t("inbox.answers_now", { kind: t(`inbox.kind_${wish.kind}`) }));
+      });
+    },
     async clear() {
       if (await confirmBy(t("inbox.clear_sure"))) await change(() => send("DELETE", `/inbox/${state.token}/posts`));
     },
@@ -70,7 +80,7 @@ export async function open(root, place) {
   return {
     update(now) {
       if (!now.id || now.id === state.token) return;
-      Object.assign(state, { token: now.id, box: null, count: null, asked: [] });
+      Object.assign(state, { token: now.id, box: null, count: null, asked: [], wish: null });
       ask = null;
       load();
     },
@@ -94,13 +104,13 @@ function screen(state, acts, ask) {
       : box ? found(state, acts, ask) : problem ? nothing : busy()}`;
 }
 
-function found({ box, asked, isBusy }, acts, ask) {
+function found({ box, asked, wish, isBusy }, acts, ask) {
   return html`
     <div class="snippet"><pre tabindex="0" role="group" aria-label=${t("inbox.address")}>${box.url}</pre>${copyButton(box.url)}</div>
     <div class="beside">
       <section class="card"><h2>${t("inbox.ask")}</h2>${ask.view()}
         ${asked.length ? html`<ul>${asked.map((id) => html`<li><a href=${link("queries", id)}>${t("inbox.watch")}</a></li>`)}</ul>` : nothing}</section>
-      <section class="card"><h2>${t("inbox.answers")}</h2>${answers(box.answer, isBusy, acts)}</section>
+      <section class="card"><h2>${t("inbox.answers")}</h2>${answers(wish ?? box.answer, wish !== null, acts)}</section>
     </div>
     <section>
       <div class="row spread"><h2>${t("inbox.posts", { n: box.posts.length })}</h2>

@@ -4,7 +4,8 @@ import { repeat } from "./lit/directives/repeat.js";
 import { get, may, session } from "./api.js";
 import { folded, labelOf } from "./labelset.js";
 import { busy, dialog, mark, none, pictureOf } from "./marks.js";
-import { histogram, problemStrip } from "./parts.js";
+import { histogram } from "./charts.js";
+import { problemStrip } from "./parts.js";
 import { link } from "./routing.js";
 import { number, percent, t } from "./words.js";
 
@@ -37,7 +38,7 @@ function row(one, { old, isGone, hasThreshold, counts, taught }, acts) {
       ${isGone ? mark("bad", "−", t("labels.is_removed")) : !before ? mark("good", "+", t("labels.is_new")) : isChanged ? mark("warn", "~", t("labels.is_changed")) : nothing}</th>
     ${cell("words", html`<span>${one.aliases.map((word, at) => html`${at ? ", " : ""}<span lang=${isRussian(word) ? "ru" : "en"}>${word}</span>`)}${one.aliases.length ? nothing : none}</span>`)}
     ${cell("templates", html`<span>${!one.by_words ? nothing : one.templates.length ? number(one.templates.length) : html`<span class="quiet">${t("labels.default")}</span>`}
-      ${one.photos.length || !one.by_words ? html`${t("labels.taught_by", { n: one.photos.length })} ${taught?.is_known || !before || isChanged ? nothing : mark("warn", "…", t("labels.waits"))}` : nothing}</span>`)}
+      ${teachers(one, { taught, isNew: !before || isChanged })}</span>`)}
     ${hasThreshold ? cell("threshold", one.threshold === null ? none : number(one.threshold)) : nothing}
     ${cell("photos", html`<a href=${link("photos", null, { tag: one.name })}>${number(count?.images ?? 0)}</a>`)}
     ${cell("mean", count ? html`<button type="button" class="quiet-button" aria-label=${t("labels.sure_of", { name: one.name })} @click=${() => sureness(one.name)}>${percent(count.mean_confidence)} ▁▃▅</button>` : none)}
@@ -46,6 +47,15 @@ function row(one, { old, isGone, hasThreshold, counts, taught }, acts) {
       : html`<button type="button" aria-label=${t("labels.edit_of", { name: one.name })} ?disabled=${!may("admin")} @click=${() => acts.edit(one)}>${t("labels.edit")}</button>
         <button type="button" aria-label=${t("labels.remove_of", { name: one.name })} ?disabled=${!may("admin")} @click=${() => acts.remove(one.name)}>${t("labels.remove")}</button>`}</span>`)}
   </tr>`;
+}
+
+// Photos may be deleted under a label. What they taught holds until the labels change; after that a
+// label without words is given to no photo, and waits for nothing that comes by itself.
+function teachers({ photos: { length: n }, by_words: byWords }, { taught, isNew }) {
+  if (n) return html`${t("labels.taught_by", { n })} ${taught?.is_known || isNew ? nothing : mark("warn", "…", t("labels.waits"))}`;
+  const seesAll = may("admin"); // others see their own photos alone
+  if (taught?.is_known) return seesAll ? mark("warn", "!", t("labels.photos_gone")) : t("labels.taught_by", { n: taught.photos });
+  return byWords ? nothing : mark("warn", "!", t(seesAll ? "labels.photos_none" : "labels.photos_unseen"));
 }
 
 /** Ask for a label's words and photos; `made(label)` gets it. `photos`: those that are to teach a new one. */

@@ -1,4 +1,4 @@
-// Language and theme: what the reader chose is remembered, else the system decides.
+// Language and theme: what the reader chose is remembered, else the system decides. Styles.
 import { html } from "./lit/lit-html.js";
 import { language, remember, remembered, setLanguage, t } from "./words.js";
 
@@ -23,3 +23,16 @@ export function wear() {
   if (theme) document.documentElement.dataset.theme = theme;
   else delete document.documentElement.dataset.theme;
 }
+
+let styles = null;
+
+/** Loads the styles that all screens need but the first view. */
+export const loadWorkStyles = () => (styles ??= new Promise((resolve, reject) => {
+  const sheet = Object.assign(document.createElement("link"), { rel: "stylesheet", href: new URL("./work.css", import.meta.url).pathname, onload: resolve });
+  sheet.onerror = () => {
+    styles = null; // asked for again with the next screen
+    sheet.remove();
+    reject(new Error(sheet.href));
+  };
+  document.head.append(sheet);
+}));

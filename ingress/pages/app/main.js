@@ -2,7 +2,7 @@
 import { html, nothing, render } from "./lit/lit-html.js";
 import * as api from "./api.js";
 import { connection, hush, onConnection, pause, watch } from "./live.js";
-import { languageMenu, themeMenu, wear } from "./look.js";
+import { languageMenu, loadWorkStyles, themeMenu, wear } from "./look.js";
 import { closeDialogs, failure, icon, openDialog, problemStrip, copyButton, undoToast } from "./parts.js";
 import { go, link, onPlace, place } from "./routing.js";
 import * as words from "./words.js";
@@ -10,7 +10,6 @@ import * as words from "./words.js";
 const { t } = words;
 const PLACES = ["photos", "duplicates", "labels", "queries", "pipeline"];
 const STEPS = { photos: () => import("./photos.js"), photo: () => import("./photo.js"), search: () => import("./search.js"), duplicates: () => import("./duplicates.js"), labels: () => import("./labels.js"), queries: () => import("./queries.js"), query: () => import("./query.js"), pipeline: () => import("./pipeline.js"), inbox: () => import("./inbox.js") };
-const OF_PHOTOS = new Set(["photos", "photo"]); // all others say more than the first view
 const WELL = new Set(["keeps_up", "idle"]);
 
 const root = document.getElementById("app");
@@ -166,7 +165,7 @@ async function show(here) {
   document.getElementById("screens").append(section);
   let module = null;
   try {
-    [module] = await Promise.all([STEPS[name](), OF_PHOTOS.has(name) ? null : words.loadWorkWords()]);
+    [module] = await Promise.all([STEPS[name](), ...(name === "photos" ? [] : [words.loadWorkWords(), loadWorkStyles()])]);
     if (mine !== turn && open.get(name) !== entry) return;
     document.getElementById("main").scrollTop = 0;
     const asked = location.hash;
@@ -218,7 +217,8 @@ async function begin() {
     shell();
   });
   await show(place());
-  setTimeout(() => api.may("upload") && uploads(), 500);
+  // An upload that was broken off says what is left.
+  if (api.may("upload")) setTimeout(async () => (await (await import("./remembering.js")).keptFiles()).length && uploads(), 500);
 }
 
 function end(problem = null) {
@@ -264,6 +264,10 @@ addEventListener("keydown", (event) => {
 });
 
 wear();
+// What the first screen needs comes while the session is asked for.
+STEPS[nameOf(place())]().catch(() => {});
+const resuming = location.hash.startsWith("#code=") ? null : api.resume();
+resuming?.catch(() => {}); // told below
 await words.loadLanguage();
 onPlace((here) => {
   if (location.hash.startsWith("#code=")) location.reload();
@@ -276,7 +280,7 @@ root.replaceChildren(); // the word for the time of loading
 const { takeCode } = location.hash.startsWith("#code=") ? await import("./signin.js") : {};
 const refused = await takeCode?.();
 try {
-  if (!api.session()) await api.resume();
+  if (!api.session()) await (resuming ?? api.resume());
   if (api.session()) begin();
   else end(refused);
 } catch (problem) {

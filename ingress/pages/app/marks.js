@@ -84,3 +84,18 @@ export const pictureOf = ({ image_id: id, sha256 }, size = "") => `/images/${id}
 
 /** The letter by which a picture of a group is called. */
 export const letterOf = (at) => String.fromCharCode(65 + (at % 26));
+
+/** Tabs by arrow keys: `items` are `{id, text, count?}`. */
+export function tabs({ items, chosen, choose, label = "" }) {
+  const step = (event) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    const at = items.findIndex((one) => one.id === chosen);
+    const next = items[(at + by + items.length) % items.length];
+    choose(next.id);
+    event.currentTarget.querySelector(`[data-id="${next.id}"]`)?.focus();
+  };
+  return html`<div class="tabs" role="tablist" aria-label=${label || nothing} @keydown=${step}>
+    ${items.map((one) => html`<button role="tab" data-id=${one.id} aria-selected=${one.id === chosen} tabindex=${one.id === chosen ? 0 : -1} @click=${() => choose(one.id)}>${one.text}${one.count === undefined || one.count === null ? nothing : html` <span class="count">${one.count}</span>`}</button>`)}
+  </div>`;
+}

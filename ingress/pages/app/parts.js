@@ -3,8 +3,6 @@ import { html, nothing, render, svg } from "./lit/lit-html.js";
 import { curlOf, may } from "./api.js";
 import { duration, has, percent, t, tagName } from "./words.js";
 
-export { bar, histogram, sparkline } from "./charts.js";
-
 const ICONS = {
   photos: "M3 5h18v14H3zM3 16l5-5 4 4 3-3 6 5M15 9h.01",
   duplicates: "M8 8h12v12H8zM16 8V4H4v12h4",
@@ -187,39 +185,4 @@ export function say(text) {
     const region = document.getElementById("said");
     if (region) region.textContent = nextText;
   }, Math.max(50, saidAt + QUIET_MS - Date.now()));
-}
-
-/** Tabs by arrow keys: `items` are `{id, text, count?}`. */
-export function tabs({ items, chosen, choose, label = "" }) {
-  const step = (event) => {
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
-    const at = items.findIndex((one) => one.id === chosen);
-    const next = items[(at + by + items.length) % items.length];
-    choose(next.id);
-    event.currentTarget.querySelector(`[data-id="${next.id}"]`)?.focus();
-  };
-  return html`<div class="tabs" role="tablist" aria-label=${label || nothing} @keydown=${step}>
-    ${items.map((one) => html`<button role="tab" data-id=${one.id} aria-selected=${one.id === chosen} tabindex=${one.id === chosen ? 0 : -1} @click=${() => choose(one.id)}>${one.text}${one.count === undefined || one.count === null ? nothing : html` <span class="count">${one.count}</span>`}</button>`)}
-  </div>`;
-}
-
-/** How a text is read: word → lemma → label. `words`: `[{text, lemmas, is_function, tags, nearest?}]`. */
-export function lemmaChips(words) {
-  const skipped = words.filter((one) => one.is_function && !one.tags?.length);
-  const read = words.filter((one) => !skipped.includes(one));
-  return html`<ul class="lemmas" aria-label=${t("parts.readAs")}>
-    ${read.map((one) => {
-      const lemma = one.lemmas?.[0] ?? one.text;
-      return html`<li>
-        <span>${one.text}</span>
-        ${lemma.toLowerCase() === one.text.toLowerCase() ? nothing : html`<span data-shape="→"></span> <i>${lemma}</i>`}
-        <span data-shape="→"></span>
-        ${one.tags?.length
-          ? one.tags.map((tag) => html`<span class="chip good" lang=${tagName(tag).lang}>${tagName(tag).text}</span>`)
-          : html`<span class="chip warn">${t("parts.noLabel")}</span>${one.nearest?.length ? html`<small class="quiet">${t("parts.nearest", { names: one.nearest.map((tag) => tagName(tag).text).join(", ") })}</small>` : nothing}`}
-      </li>`;
-    })}
-    ${skipped.length ? html`<li class="quiet">${t("parts.skipped", { words: skipped.map((one) => one.text).join(", ") })}</li>` : nothing}
-  </ul>`;
 }

@@ -5,7 +5,8 @@ import { apply } from "./bulk.js";
 import { explained } from "./explain.js";
 import { filterOf } from "./filters.js";
 import { watch } from "./live.js";
-import { apiButton, bar, chip, failure, icon, problemStrip, scopeGate, thumb, undoToast } from "./parts.js";
+import { bar } from "./charts.js";
+import { apiButton, chip, failure, icon, problemStrip, scopeGate, thumb, undoToast } from "./parts.js";
 import { go, link } from "./routing.js";
 import { describe, reasonOf } from "./tiles.js";
 import { Timeline, shown } from "./timeline.js";
@@ -17,6 +18,8 @@ export async function open(root, place) {
   return screen;
 }
 
+const ANSWERS = 5; // of the questions that it answers the last ones; all are in Queries
+
 const isDecided = (image) => Boolean(image.hand_tags || image.added_tags?.length || image.rejected_tags?.length);
 
 class Photo {
@@ -24,26 +27,31 @@ class Photo {
     this.root = root;
     this.onKey = (event) => this.key(event);
     addEventListener("keydown", this.onKey);
-    this.stop = watch("images", ({ changed, truncated }, { isSnapshot }) => {
+    this.stops = [watch("images", ({ changed, truncated }, { isSnapshot }) => {
       if (isSnapshot || truncated || changed.some((one) => one.image_id === this.id)) this.look();
-    });
+    })];
+    // Of other queries nobody knows yet whether this photo is their answer: those are seen at the next opening.
+    if (may("query")) this.stops.push(watch("queries", ({ changed }) => {
+      if (changed.some((one) => this.answers.some((other) => other.query_id === one.query_id))) this.askAnswers();
+    }));
   }
 
   close() {
     this.isClosed = true;
-    this.stop();
+    for (const stop of this.stops) stop();
     removeEventListener("keydown", this.onKey);
     this.abort?.abort();
   }
 
   async update(place) {
-    Object.assign(this, { id: place.id, params: place.params, image: null, problem: null, similar: null, around: [null, null], isOriginal: false, hasPicture: true, hasLarge: true, explanation: null });
+    Object.assign(this, { id: place.id, params: place.params, image: null, problem: null, similar: null, answers: [], around: [null, null], isOriginal: false, hasPicture: true, hasLarge: true, explanation: null });
     this.abort?.abort();
     this.abort = new AbortController();
     this.draw();
     await this.look();
     this.draw();
     this.neighbours().catch(() => {});
+    if (may("query")) this.askAnswers();
     get(`/images/${this.id}/similar`, {}, { signal: this.abort.signal }).then(({ images }) => {
       this.similar = images;
       this.draw();
@@ -62,6 +70,19 @@ class Photo {
       this.problem = problem;
     }
     this.draw();
+  }
+
+  /** The last questions that it is the answer to, and where their webhooks stand. */
+  async askAnswers() {
+    const { id } = this;
+    try {
+      const { queries } = await get("/queries", { image: id, limit: ANSWERS }, { signal: this.abort.signal });
+      if (id !== this.id) return;
+      this.answers = queries;
+      this.draw();
+    } catch {
+      /* the thread does without */
+    }
   }
 
   // The list that this photo was opened from knows its neighbours; an address alone asks for it.
@@ -248,6 +269,12 @@ class Photo {
     if (image.tagged_at) steps.push({ at: image.tagged_at, text: t("photo.step_tagged", { model: image.model }) });
     if (image.status === "failed") steps.push({ at: image.updated_at, text: `${t("photo.step_failed")} ${reasonOf(image.error)}` });
     if (image.status === "missing") steps.push({ at: image.updated_at, text: t("photos.status_missing") });
+    const sent = ({ state, host }) => `${t(`queries.state_${state}`)} → ${host}`;
+    for (const query of this.answers) {
+      const asked = html`<a href=${link("queries", query.query_id)} dir="auto">${t("parts.quoted", { text: query.text })}</a>`;
+      steps.push({ at: query.answered_at, text: html`${t("photo.step_answer")} ${asked}${query.finished_at ? nothing : html`: ${sent(query)}`}` });
+      if (query.finished_at) steps.push({ at: query.finished_at, text: html`${sent(query)} ${asked}` });
+    }
     steps.sort((one, other) => Date.parse(one.at) - Date.parse(other.at));
     return html`<section class="card"><h2>${t("photo.thread")}</h2><ol class="thread">${steps.map(({ at, text }, nth) => html`<li><time datetime=${at} title=${date(at)}>${ago(at)}</time> · ${text}
       ${nth ? html`<span class="quiet">+${duration((Date.parse(at) - Date.parse(steps[nth - 1].at)) / 1000)}</span>` : nothing}</li>`)}

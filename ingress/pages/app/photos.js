@@ -1,6 +1,6 @@
 // Photos: the archive by month, filtered, selected, changed; as a grid or as a plain list.
 import { html, nothing, render } from "./lit/lit-html.js";
-import { ORDERS, asJson, filterOf, hasTags, isEmpty } from "./filters.js";
+import { ORDERS, filterOf, hasTags, isEmpty } from "./filters.js";
 import { emptyArchive, noMatch } from "./nothing.js";
 import { filterBar } from "./filterbar.js";
 import { Grid } from "./grid.js";
@@ -10,7 +10,7 @@ import { go, link } from "./routing.js";
 import { Scrubber } from "./scrubber.js";
 import { TileWords, made } from "./tiles.js";
 import { Timeline, shown } from "./timeline.js";
-import { t } from "./words.js";
+import { loadWorkWords, t } from "./words.js";
 
 const MOST_PICKED = 5000; // one by one or as a range; beyond it there is "all that match"
 const SOON_MS = 100; // several photos that come together are looked at once
@@ -42,7 +42,10 @@ class Photos {
       hrefOf: (id) => link("photos", id, this.params),
       isPicked: (id) => this.isAll || this.picked.has(id),
       onPick: (tile, isRange) => this.pick(tile, isRange),
-      onView: () => this.scrubber.follow(),
+      onView: () => {
+        if (this.grid.tiles.size) this.root.ariaBusy = "false";
+        this.scrubber.follow();
+      },
     });
     this.grid.bar = () => (getComputedStyle(this.head).position === "sticky" ? this.head.offsetHeight : 0);
     this.grid.foot = () => this.foot.offsetHeight;
@@ -65,7 +68,7 @@ class Photos {
   }
 
   hide() {
-    this.kept = { top: this.scroller.scrollTop, anchor: this.grid.anchor() };
+    this.kept = { top: this.scroller.scrollTop };
   }
 
   // Back from a photo: the same photos under the same eyes, and the focus on the last one seen.
@@ -104,6 +107,7 @@ class Photos {
     this.abort?.abort();
     this.abort = new AbortController();
     const { signal } = this.abort;
+    this.root.ariaBusy = "true"; // until there is something to be seen
     this.draw();
     try {
       const timeline = await new Timeline(this.filter).load(signal);
@@ -122,6 +126,7 @@ class Photos {
       if (timeline !== this.timeline) return;
       this.list ??= new PhotoList(this.body, this);
       this.list.open(this.filter, this.order);
+      this.root.ariaBusy = "false";
     } else {
       this.list?.close();
       this.list = null;
@@ -133,6 +138,7 @@ class Photos {
 
   failed(problem) {
     this.problem = problem;
+    this.root.ariaBusy = "false";
     this.draw();
   }
 
@@ -172,8 +178,7 @@ class Photos {
       const anchor = this.isList ? null : await this.#keep(before, next);
       const focused = this.grid.tiles.get(this.grid.active);
       const hasFocus = focused?.anchor === document.activeElement;
-      const id = focused?.id;
-      const month = focused?.month;
+      const { id, month } = focused ?? {};
       if (this.list) {
         this.#take(next);
         return await this.list?.again(); // it went where nothing is left
@@ -213,7 +218,7 @@ class Photos {
 
   async pick(tile, isRange) {
     if (this.isAll) this.clear();
-    if (isRange && Math.abs(tile.index - (this.last ?? tile.index)) >= MOST_PICKED) return undoToast(t("bulk.tooMany", { n: MOST_PICKED }));
+    if (isRange && Math.abs(tile.index - (this.last ?? tile.index)) >= MOST_PICKED) return undoToast(t("photos.tooMany", { n: MOST_PICKED }));
     if (isRange && this.last !== undefined) {
       try {
         for (const id of await this.timeline.range(this.last, tile.index)) this.picked.add(id);
@@ -230,11 +235,16 @@ class Photos {
     this.chosen();
   }
 
+  pickAll() {
+    this.isAll = true;
+    this.chosen();
+  }
+
   chosen() {
     this.grid.rewrite();
     this.list?.draw();
     this.drawFoot();
-    say(t("bulk.chosen", { n: this.picked.size }));
+    say(t("photos.chosen", { n: this.picked.size }));
   }
 
   clear() {
@@ -275,28 +285,16 @@ class Photos {
     if (isBare) {
       this.list?.close();
       this.list = null;
+      this.root.ariaBusy = "false";
       render(isEmpty(filter) ? emptyArchive() : noMatch(() => this.to({ filter: {} })), this.body);
     } else if (!this.isList) render(nothing, this.body);
   }
 
+  bulk = async () => (await Promise.all([import("./bulk.js"), loadWorkWords()]))[0];
+
   async drawFoot() {
     if (!this.isAll && !this.picked.size) return render(nothing, this.foot);
-    const { bulkBar } = await import("./bulk.js");
-    const total = this.timeline?.total ?? 0;
-    const n = this.isAll ? total : this.picked.size;
-    const { all } = this.filter ?? {};
-    return render(n ? bulkBar({
-      n,
-      total,
-      isAll: this.isAll,
-      tag: all?.length === 1 ? all[0] : null,
-      filter: () => (this.isAll ? asJson(this.filter) : { ids: [...this.picked] }),
-      all: () => {
-        this.isAll = true;
-        this.chosen();
-      },
-      clear: () => this.clear(),
-      after: () => this.changed(),
-    }) : nothing, this.foot);
+    const { bulkBar } = await this.bulk();
+    return render(this.isAll || this.picked.size ? bulkBar(this) : nothing, this.foot);
   }
 }

@@ -7,7 +7,8 @@ import { jobList } from "./jobs.js";
 import { letterGroups } from "./letters.js";
 import { watch } from "./live.js";
 import { busy, mark, moment, none } from "./marks.js";
-import { apiButton, problemStrip, say, scopeGate, sparkline } from "./parts.js";
+import { apiButton, problemStrip, say, scopeGate } from "./parts.js";
+import { sparkline } from "./charts.js";
 import { targetList } from "./targets.js";
 import { duration, number, t } from "./words.js";
 

@@ -118,6 +118,7 @@ function screen(state, acts, ask) {
   return html`
     <header class="row spread"><h1>${t("queries.title")}</h1>
       <span class="row">${total(state)}
+        ${isEmpty ? nothing : toInbox()}
         ${apiButton(() => ({ method: "GET", path: "/queries", params: { ...filterOf(state.place), limit: PAGE } }))}</span></header>
     <details class="card" ?open=${isEmpty}><summary>${t("ask.title")}</summary>${ask.view()}</details>
     ${isEmpty ? empty(state.inbox) : form(filter, acts)}
@@ -180,6 +181,8 @@ export function stateOf(row) {
     ${row.next_at && row.state === "will_retry" ? html`<span class="quiet">${countdown(row.next_at)}</span>` : nothing}`;
 }
 
+const toInbox = () => (session()?.instance.standalone ? html`<a class="button" href="#/inbox">${t("queries.to_inbox")}</a>` : nothing);
+
 /** The first thing that a newcomer meets: a line that can be pasted. */
 function empty(inbox) {
   const isHere = session()?.instance.standalone;
@@ -187,7 +190,7 @@ function empty(inbox) {
   return emptyState({
     title: t("queries.none"),
     text: t(isHere ? "queries.none_inbox" : "queries.none_what"),
-    actions: html`${isHere ? html`<a class="button" href="#/inbox">${t("queries.to_inbox")}</a>` : nothing}
+    actions: html`${toInbox()}
       <div class="snippet"><pre tabindex="0">${line}</pre>${copyButton(line)}</div>`,
   });
 }

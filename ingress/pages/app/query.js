@@ -2,9 +2,10 @@
 import { html, nothing, render } from "./lit/lit-html.js";
 import { get, lastOnly, may, send } from "./api.js";
 import { deliveryView } from "./attempts.js";
+import { lemmaChips } from "./explain.js";
 import { watch } from "./live.js";
 import { busy, mark, reasonText, wordsOf } from "./marks.js";
-import { apiButton, confidence, confirmBy, lemmaChips, problemStrip, say, scopeGate } from "./parts.js";
+import { apiButton, confidence, confirmBy, problemStrip, say, scopeGate } from "./parts.js";
 import { stateOf } from "./queries.js";
 import { go, link } from "./routing.js";
 import { clock, date, duration, number, t } from "./words.js";

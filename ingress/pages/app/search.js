@@ -3,10 +3,11 @@ import { html, nothing, render } from "./lit/lit-html.js";
 import { repeat } from "./lit/directives/repeat.js";
 import { get } from "./api.js";
 import { askForm } from "./ask.js";
-import { explained, sumOf } from "./explain.js";
+import { explained, lemmaChips, sumOf } from "./explain.js";
 import { filterOf } from "./filters.js";
 import { dialog, wordsOf } from "./marks.js";
-import { apiButton, bar, failure, lemmaChips, openDialog, problemStrip, scopeGate, thumb } from "./parts.js";
+import { bar } from "./charts.js";
+import { apiButton, failure, openDialog, problemStrip, scopeGate, thumb } from "./parts.js";
 import { go, link } from "./routing.js";
 import { describe } from "./tiles.js";
 import { date, day, t, tagName } from "./words.js";
@@ -69,7 +70,7 @@ class Search {
     render(html`<h1>${this.text ? t("parts.quoted", { text: this.text }) : t("shell.search")}</h1>
       ${this.text ? nothing : this.#start()}
       ${problemStrip(this.problem, () => this.load())}
-      ${this.words.length ? html`<section class="card read"><h2>${t("parts.readAs")}</h2>${lemmaChips(this.words)}</section>` : nothing}
+      ${this.words.length ? html`<section class="card read"><h2>${t("search.readAs")}</h2>${lemmaChips(this.words)}</section>` : nothing}
       ${this.text ? html`<div class="row actions">
         <b role="status">${this.isBusy ? t("photos.loading") : total ? t(total.is_exact ? "photos.count" : "photos.totalAbout", { n: total.images }) : nothing}</b><span class="grow"></span>
         <button @click=${() => this.explain()}>${t("search.explainPhoto")}</button>

@@ -10,7 +10,8 @@ const WAIT_MS = 60;
 /** A photo in words: "cat 61 %, beach 34 %, 15 May 2024". */
 export function describe(image, month = null) {
   const date = image?.exif_datetime ? day(image.exif_datetime) : (month && monthName(month)) || "";
-  const tags = (image?.tags ?? []).slice(0, 3).map(({ tag, score }) => `${tagName(tag).text} ${percent(score)}`);
+  // What would be said as "0 %" says nothing.
+  const tags = (image?.tags ?? []).slice(0, 3).filter(({ score }, at) => !at || score >= 0.01).map(({ tag, score }) => `${tagName(tag).text} ${percent(score)}`);
   if (image?.status === "failed") tags.push(t("photos.cannotRead"));
   return [...(tags.length ? tags : [t("photos.aPhoto")]), date].filter(Boolean).join(", ");
 }
@@ -34,6 +35,7 @@ export class TileWords {
     this.onWord = onWord;
     this.known = new Map();
     this.wanted = new Set();
+    this.asked = new Set(); // under way
     this.timer = 0;
     this.abort = new AbortController();
   }
@@ -60,7 +62,7 @@ export class TileWords {
   want(ids) {
     this.wanted = new Set(ids.filter((id) => this.known.get(id)?.image_path === undefined)); // the stream tells a part
     clearTimeout(this.timer);
-    if (this.wanted.size) this.timer = setTimeout(() => this.#fetch(), WAIT_MS);
+    if ([...this.wanted].some((id) => !this.asked.has(id))) this.timer = setTimeout(() => this.#fetch(), WAIT_MS);
   }
 
   async #fetch() {
@@ -68,6 +70,7 @@ export class TileWords {
     this.abort = new AbortController();
     const { signal } = this.abort;
     const ids = [...this.wanted];
+    this.asked = this.wanted;
     try {
       for (let at = 0; at < ids.length; at += AT_ONCE) {
         const { images } = await get("/images", { id: ids.slice(at, at + AT_ONCE) }, { signal });
@@ -76,6 +79,7 @@ export class TileWords {
     } catch {
       /* tiles do without words; the next look asks again */
     }
+    if (this.abort.signal === signal) this.asked = new Set();
   }
 
   /** Has those asked for again that may have changed unheard: what waited for its tags. */

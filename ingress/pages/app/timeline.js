@@ -1,7 +1,8 @@
 // The archive by month: how many photos each has, and of the months in sight compact columns.
 import { get, getBytes } from "./api.js";
 
-const KEPT = 12; // parts in memory: 22 bytes a photo, 484 kB a full part
+const PART = 6000; // photos of a full part, as the archive cuts them
+const KEPT = 24; // parts in memory: 22 bytes a photo, 132 kB a full part
 const HEAD = 16;
 export const EXCLUDED = 16;
 export const BY_HAND = 32;
@@ -65,7 +66,7 @@ export class Timeline {
     let start = 0;
     for (const { month, images, mean_ratio: ratio, parts } of found.months) {
       const size = Math.ceil(images / Math.max(1, parts));
-      const full = parts > 1 ? 22_000 : size;
+      const full = parts > 1 ? PART : size;
       for (let part = 0; part < parts; part += 1) {
         const count = Math.max(0, Math.min(full, images - part * full));
         this.sections.push({ month, part, parts, start, count, images, ratio: ratio || 1.33 });

@@ -1,5 +1,5 @@
 // Words, numbers and dates in the reader's language. One language is loaded at a time, and of it
-// what the screens about work say only when one of them is opened.
+// what all screens but the first view say only when one of them is opened.
 const LANGUAGES = ["en", "ru"];
 const FILES = {
   en: [() => import("./en.js"), () => import("./en-work.js")],
@@ -26,7 +26,7 @@ export function setLanguage(wanted) {
   return use(wanted);
 }
 
-/** Loads what the screens about work say. */
+/** Loads what all screens but the first view say. */
 export function loadWorkWords() {
   isWhole = true;
   return use(code);

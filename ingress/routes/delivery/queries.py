@@ -134,7 +134,7 @@ def _shown(call: Call, status: QueryStatus) -> ShownQuery:
 def _fate(newest: DeliveryStatus | None) -> dict[str, Any]:
     """Return what happens next with a query's newest webhook, as lists tell it."""
     if newest is None:
-        nothing = dict.fromkeys(("next_at", "waits_for", "waits_until"))
+        nothing = dict.fromkeys(("next_at", "waits_for", "waits_until", "finished_at"))
         return {"state": "waiting", "attempts": 0, **nothing}
     return {
         "state": state_of(newest.state, newest.attempt, newest.reason),
@@ -142,6 +142,7 @@ def _fate(newest: DeliveryStatus | None) -> dict[str, Any]:
         "next_at": newest.next_at if newest.state == "due" else None,
         "waits_for": newest.waits_for,
         "waits_until": newest.waits_until,
+        "finished_at": newest.finished_at,
     }
 
 

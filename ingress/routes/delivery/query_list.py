@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar, get_args
+from uuid import UUID
 
 from starlette.responses import Response
 
@@ -32,8 +33,8 @@ ORDERS = ("newest", "next_at")
 MAX_TEXT_CHARS = 200
 _PARAMETERS = frozenset(
     {
-        "cursor", "from", "host", "limit", "order", "outcome", "state", "status", "text", "to",
-        "total",
+        "cursor", "from", "host", "image", "limit", "order", "outcome", "state", "status", "text",
+        "to", "total",
     }
 )  # fmt: skip
 ChoiceT = TypeVar("ChoiceT")
@@ -80,6 +81,7 @@ def _filter(call: Call) -> QueryFilter:
         text=_words(call, "text"),
         host=_host(call),
         outcome=_choice(call, "outcome", OUTCOMES),
+        image_id=_image(call),
         state=_choice(call, "state", {one: one for one in STATES}),
         by_next_attempt=_choice(call, "order", {one: one == "next_at" for one in ORDERS}) or False,
         before=page_before(call),
@@ -108,6 +110,16 @@ def _host(call: Call) -> str | None:
         raise wrong("host", str(error)) from error
 
 
+def _image(call: Call) -> UUID | None:
+    text = call.request.query_params.get("image")
+    if text is None:
+        return None
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise wrong("image", f"{text[:100]!r} is no id of an image") from error
+
+
 _TEXT = (("type", "string"),)
 _DATE = (*_TEXT, ("format", "date-time"))
 _SHORT = (*_TEXT, ("minLength", 1), ("maxLength", MAX_TEXT_CHARS))
@@ -127,6 +139,12 @@ OPERATIONS = (
             Parameter("text", "query", "Only whose text has this in it, in any case.", _SHORT),
             Parameter("host", "query", "Only with this host in the callback URL.", _SHORT),
             Parameter("outcome", "query", "Only so answered.", (*_TEXT, ("enum", list(OUTCOMES)))),
+            Parameter(
+                "image",
+                "query",
+                "Only whose answer this image is.",
+                (*_TEXT, ("format", "uuid")),
+            ),
             Parameter(
                 "state",
                 "query",

@@ -116,7 +116,7 @@ OPERATIONS = (
             Parameter(
                 "part",
                 "query",
-                "Which part, of at most 22,000 images.",
+                f"Which part, of at most {timeline.PART_IMAGES:,} images.",
                 (("type", "integer"), ("minimum", 0), ("maximum", MOST_PARTS - 1)),
             ),
             *_FILTER,

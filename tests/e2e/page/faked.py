@@ -19,6 +19,7 @@ _SHELL = (
     '<div id="toasts"></div><div id="said"></div></div>'
 )
 
+_KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 #: `answers["GET /x"]` is the answer, or a function that gives it; `asked` is what was asked.
 #: `stream` is the stream open last; `say` has it say something.
 _FAKES = """
@@ -81,8 +82,7 @@ def faked_page(browser: Browser, look: Look | None = None) -> Iterator[Page]:
             elif inside != path:
                 route.fulfill(body=jar.read(LIT + inside), content_type="text/javascript")
             elif (file := PAGES / "app" / path).is_file():
-                kind = "image/svg+xml" if path.endswith(".svg") else "text/javascript"
-                route.fulfill(body=file.read_bytes(), content_type=kind)
+                route.fulfill(body=file.read_bytes(), content_type=_KINDS[file.suffix])
             else:
                 route.fulfill(status=404)
 

@@ -131,3 +131,40 @@ def test_who_scrolls_on_is_not_held_at_the_end(page: Page) -> None:
     is_settled(page)
 
     assert not in_sight(page, PHOTOS)
+
+
+def pictures(page: Page) -> int:
+    return page.locator(".tile img").count()
+
+
+def tiles_in_sight(page: Page) -> int:
+    found: int = page.evaluate(
+        """() => {
+          const screen = document.getElementById("main").getBoundingClientRect();
+          const isSeen = ({ top, bottom }) => bottom > screen.top && top < screen.bottom;
+          const all = [...document.querySelectorAll(".tile")];
+          return all.filter((one) => isSeen(one.getBoundingClientRect())).length;
+        }"""
+    )
+    return found
+
+
+def test_until_somebody_scrolls_pictures_are_those_in_sight(page: Page) -> None:
+    is_settled(page)
+    at_first, seen = pictures(page), tiles_in_sight(page)
+
+    page.mouse.move(300, 400)
+    page.mouse.wheel(0, 40)
+    page.wait_for_function(f"document.querySelectorAll('.tile img').length > {at_first}")
+    is_settled(page)
+
+    assert 0 < at_first <= seen
+    assert pictures(page) > tiles_in_sight(page)
+
+
+def test_the_words_of_the_first_view_are_asked_for_once(page: Page) -> None:
+    is_settled(page)
+
+    asked = page.evaluate("addressesOf('/images').map((one) => one.address)")
+
+    assert len(asked) == 1

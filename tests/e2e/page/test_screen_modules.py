@@ -216,7 +216,8 @@ def test_what_is_no_date_is_shown_as_it_stands(page: Page) -> None:
 
 def narrow(page: Page) -> None:
     page.set_viewport_size({"width": 320, "height": 640})
-    page.add_style_tag(path=PAGES / "app" / "page.css")
+    for name in ("page.css", "work.css"):
+        page.add_style_tag(path=PAGES / "app" / name)
 
 
 def test_a_long_state_is_no_wider_than_a_narrow_screen(page: Page) -> None:
@@ -315,8 +316,8 @@ def test_chosen_photos_are_taken_to_the_labels_where_their_number_teaches(
         """async (ids) => {
           const { render } = await import("/lit/lit-html.js");
           const { bulkBar } = await import("/bulk.js");
-          render(bulkBar({ n: ids.length, total: 9, isAll: false, filter: () => ({ ids }),
-            tag: null, all() {}, clear() {}, after() {} }), document.getElementById("main"));
+          render(bulkBar({ picked: new Set(ids), timeline: { total: 9 } }),
+            document.getElementById("main"));
         }""",
         [A, B, C][:count],
     )
@@ -327,4 +328,4 @@ def test_chosen_photos_are_taken_to_the_labels_where_their_number_teaches(
         page.wait_for_function("location.hash.startsWith('#/labels?photo=')")
         assert page.evaluate("location.hash.match(/photo=/g).length") == 3
     else:
-        expect(page.get_by_text("Choose 3 to 10 photos")).to_be_visible()
+        expect(page.locator("#toasts")).to_contain_text("Choose 3 to 10 photos")

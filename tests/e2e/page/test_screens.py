@@ -70,7 +70,8 @@ def settle(seen: Visit, state: State) -> None:
     """Wait until the screen has what it asked for; where it never comes, until it has asked."""
     if state.name != "loading":
         seen.page.wait_for_function(
-            "() => !document.querySelector('#screens [aria-busy=true], #screens .waits')"
+            "() => !document.querySelector('#screens > :not([hidden]):is([aria-busy=true],"
+            " :has([aria-busy=true], .waits))')"
         )
     seen.page.wait_for_function("() => document.fonts.status === 'loaded'")
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from core.webhooks.signature import format_secret, sign
-from tests.e2e.page.faked import ORIGIN, call, faked_page
+from tests.e2e.page.faked import ORIGIN, call, faked_page, give, signed_in
 
 KEY = bytes(range(32))
 PLAIN: dict[str, Any] = {
@@ -176,3 +176,95 @@ def test_an_answer_of_before_never_takes_the_place_of_a_newer_one(modules: Page)
     )
 
     assert seen == ["new", "new", "new"]
+
+
+ONE = "00000000-0000-5000-8000-00000000000a"
+TAUGHT = {"name": "dacha", **PLAIN, "by_words": False}
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (TAUGHT | {"photos": [ONE]}, "waits for photos to be tagged"),
+        (TAUGHT | {"photos": [ONE], "teaching": {"photos": 1, "is_known": True}}, "1 photo"),
+        (TAUGHT | {"teaching": {"photos": 3, "is_known": True}}, "counts until the labels change"),
+        (TAUGHT, "no photo gets it"),
+    ],
+)
+def test_what_is_said_of_a_label_by_what_its_photos_taught(
+    modules: Page, label: dict[str, Any], said: str
+) -> None:
+    signed_in(modules)
+    now = {"labels": [label], "version": 1, "changed_at": "2026-01-01T00:00:00Z",
+           "rescoring": {"is_done": True}}  # fmt: skip
+    give(modules, {"GET /labels": now, "GET /tags": {"tags": []}, "GET /stats": {"statuses": {}}})
+
+    modules.evaluate("""async () => {
+      const { open } = await import("/labels.js");
+      await open(document.getElementById("main"));
+    }""")
+
+    row = modules.locator("tr", has_text="dacha")
+    expect(row).to_contain_text(said)
+    assert ("waits" in row.inner_text()) == ("waits" in said)
+    assert "0 photos" not in row.inner_text()
+
+
+def test_what_a_photo_was_the_answer_to_stands_in_its_thread(modules: Page) -> None:
+    signed_in(modules)
+    photo = {
+        "image_id": ONE, "image_path": "a.jpg", "status": "tagged", "tags": [], "excluded": False,
+        "arrived_at": "2026-01-01T00:00:00Z", "tagged_at": "2026-01-01T00:00:01Z", "model": "m",
+    }  # fmt: skip
+    query = {
+        "query_id": "q1", "text": "a cat", "host": "hooks.example.org", "state": "delivered",
+        "answered_at": "2026-01-01T00:00:05Z", "finished_at": "2026-01-01T00:00:07Z",
+    }  # fmt: skip
+    tried = query | {"query_id": "q2", "state": "will_retry", "finished_at": None}
+    timeline = {"total": 0, "is_exact": True, "months": []}
+    give(modules, {f"GET /images/{ONE}": photo, "GET /queries": {"queries": [tried, query]},
+                   "GET /timeline": timeline})  # fmt: skip
+
+    modules.evaluate("""async (id) => {
+      const { open } = await import("/photo.js");
+      await open(document.getElementById("main"), { id, params: new URLSearchParams() });
+    }""", ONE)  # fmt: skip
+
+    steps = modules.locator(".thread li")
+    expect(steps).to_have_count(5)
+    expect(steps.nth(4)).to_contain_text("delivered → hooks.example.org “a cat”")
+    expect(steps.nth(4)).to_contain_text("+2")
+    expect(modules.locator(".thread")).to_contain_text("will try again → hooks.example.org")
+    assert f"image={ONE}" in modules.evaluate("addressesOf('/queries')[0].address")
+
+
+def test_arrows_among_the_answers_of_the_inbox_are_not_pulled_back(modules: Page) -> None:
+    signed_in(modules)
+    box = {"url": "http://127.0.0.1:9/inbox/t", "answer": {"kind": "ok", "delay_s": 10},
+           "posts": []}  # fmt: skip
+    give(modules, {"GET /inbox/t": box})
+    modules.evaluate("""async () => {
+      (await import("/api.js")).session().instance.standalone = true;
+      window.late = [];
+      answers["PUT /inbox/t"] = () => {
+        const one = held();
+        late.push(one);
+        return one.promise;
+      };
+      const { open } = await import("/inbox.js");
+      await open(document.getElementById("main"), { id: "t" });
+    }""")
+    kinds = modules.locator("input[name=kind]")
+    kinds.first.focus()
+
+    for _ in range(3):
+        modules.keyboard.press("ArrowDown")
+    modules.wait_for_function("late.length === 1")
+    expect(kinds.nth(3)).to_be_checked()
+    modules.evaluate("late[0].release({})")
+    modules.wait_for_function("late.length === 2")
+
+    expect(kinds.nth(3)).to_be_checked()
+    expect(modules.locator("fieldset[aria-busy=true]")).to_have_count(1)
+    sent = modules.evaluate("addressesOf('/inbox/t').map((one) => one.body?.answer.kind)")
+    assert [kind for kind in sent if kind] == ["500", "slow"]

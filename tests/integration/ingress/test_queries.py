@@ -206,6 +206,29 @@ async def test_a_page_is_read_by_an_index_in_its_order(
     assert "Seq Scan on deliveries" not in plan
 
 
+@pytest.mark.parametrize("owner", [None, "o7"])
+async def test_the_answers_that_an_image_is_are_read_by_their_index(
+    pool: Pool, owner: str | None
+) -> None:
+    image_id = UUID(int=7)
+    await pool.execute(
+        "INSERT INTO queries (query_id, owner, text, callback_url, status, answer, accepted_at)"
+        " SELECT gen_random_uuid(), 'o' || n % 100, 't', 'u', 'answered',"
+        "        jsonb_build_object('type', 'query.completed', 'image_id',"
+        "                           CASE WHEN n % 100 = 7 THEN $1 ELSE gen_random_uuid() END),"
+        "        now() - n * interval '1 second' FROM generate_series(1, 20000) n",
+        image_id,
+    )
+    await pool.execute("ANALYZE queries")
+    query, arguments = query_looks.statement(QueryFilter(image_id=image_id, owner=owner), 51)
+
+    plan = "\n".join(row[0] for row in await pool.fetch(f"EXPLAIN {query}", *arguments))
+
+    assert "queries_of_image" in plan
+    assert "Seq Scan on queries" not in plan
+    assert len(await pool.fetch(query, *arguments)) == 51
+
+
 async def test_a_deleted_query_is_gone_with_its_webhooks_and_its_words(
     client: httpx.AsyncClient, pool: Pool
 ) -> None:

@@ -36,13 +36,15 @@ FAILED = Attempt(
 )
 
 
-async def answered(pool: Pool, *, owner: str = "alice", host: str = "a.example") -> UUID:
+async def answered(
+    pool: Pool, *, owner: str = "alice", host: str = "a.example", image_id: UUID | None = None
+) -> UUID:
     query_id, url = uuid4(), f"https://{host}/x"
     async with pool.transaction() as tx:
         await queries.accept(
             tx, query_id=query_id, owner=owner, text="cats", callback_url=url, options={}
         )
-        await queries.answer(tx, [queries_fake.answered(query_id, url)])
+        await queries.answer(tx, [queries_fake.answered(query_id, url, image_id)])
         webhook = queries_fake.webhook(callback_id_of(query_id), query_id, owner, lane_of(url), url)
         await deliveries.schedule(tx, [webhook])
     return query_id

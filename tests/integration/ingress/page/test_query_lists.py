@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -77,6 +77,29 @@ async def test_queries_are_listed_by_text_host_and_outcome(world: World) -> None
         assert await listed(http, outcome="none") == []
         assert await listed(http, state="given_up", host="a.example") == []
         assert await listed(http, state="given_up", outcome="no_match") == [made["given_up"]]
+
+
+async def test_the_answers_that_an_image_is_are_listed_with_their_deliveries(world: World) -> None:
+    image_id = uuid4()
+    delivered = await answered(world.pool, image_id=image_id)
+    await end(world.pool, Settled("delivered"))
+    given_up = await answered(world.pool, image_id=image_id)
+    await end(world.pool, Settled("dead", reason="gone"))
+    other = await answered(world.pool, image_id=image_id)
+    await fail(world.pool)
+    await answered(world.pool, image_id=uuid4())
+    await answered(world.pool, owner="bob", image_id=image_id)
+    async with world.client(Scope.QUERY) as http:
+        found = (await http.get("/queries", params={"image": str(image_id)})).json()["queries"]
+        assert await listed(http, image=str(image_id), state="given_up") == [given_up]
+        assert await listed(http, image=str(image_id), state="delivered") == [delivered]
+        assert await listed(http, image=str(image_id), order="next_at") == [other]
+        assert await listed(http, image=str(uuid4())) == []
+        wrong = await http.get("/queries", params={"image": "a photo"})
+
+    assert [UUID(one["query_id"]) for one in found] == [other, given_up, delivered]
+    assert [bool(one["finished_at"]) for one in found] == [False, True, True]
+    assert problem_in(wrong, "invalid_request")["errors"][0]["pointer"] == "image"
 
 
 async def test_a_query_without_a_webhook_has_the_host_of_its_address(world: World) -> None:
