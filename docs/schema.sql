@@ -50,6 +50,31 @@ CREATE TABLE outbox_places (
 );
 CREATE INDEX outbox_places_published ON outbox_places USING btree (published_at);
 
+-- The servers that this archive has lived on, and what each had forgotten (docs/decisions/0048).
+CREATE TABLE promotions (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    system_id bigint NOT NULL,
+    timeline bigint NOT NULL,
+    noted_at timestamp with time zone NOT NULL DEFAULT now(),
+    missing_since timestamp with time zone,
+    first_lost_id bigint,
+    settled_at timestamp with time zone,
+    answers_kept bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (id),
+    UNIQUE (system_id, timeline)
+);
+
+-- What Kafka testifies and a promoted server has no row of: done again, without what only the row knew.
+CREATE TABLE forgotten (
+    promotion bigint NOT NULL,
+    kind text NOT NULL,
+    id uuid NOT NULL,
+    detail text NOT NULL,
+    PRIMARY KEY (promotion, kind, id),
+    FOREIGN KEY (promotion) REFERENCES promotions(id) ON DELETE CASCADE,
+    CHECK ((kind = ANY (ARRAY['image'::text, 'query'::text])))
+);
+
 -- Records that could not be decoded or processed, as they were.
 CREATE TABLE dead_letters (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -575,6 +600,7 @@ CREATE TABLE queries (
 );
 CREATE INDEX queries_accepted ON queries USING btree (accepted_at DESC, query_id DESC);
 CREATE INDEX queries_answered ON queries USING btree (answered_at) WHERE (status = 'answered'::text);
+CREATE INDEX queries_of_image ON queries USING btree (((answer ->> 'image_id'::text)), accepted_at DESC, query_id DESC) WHERE ((answer ->> 'image_id'::text) IS NOT NULL);
 CREATE INDEX queries_of_owner ON queries USING btree (owner, accepted_at DESC, query_id DESC) WHERE (deleted_at IS NULL);
 CREATE INDEX queries_tombstones ON queries USING btree (deleted_at) WHERE (deleted_at IS NOT NULL);
 CREATE INDEX queries_unanswered ON queries USING btree (accepted_at DESC, query_id DESC) WHERE (status <> 'answered'::text);
@@ -1078,6 +1104,57 @@ BEGIN
         PERFORM count_tagged(c.image_id, ARRAY[c.owner], c.n);
     END LOOP;
     RETURN NULL;
+END $function$
+;
+
+CREATE OR REPLACE FUNCTION note_promotion()
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    here_system int8;
+    here_line   int8;
+    is_first    boolean;
+    is_other    boolean;
+    had_all     boolean := coalesce(current_setting('photo_archive.loses_nothing', true), '') = 'on';
+    beyond      CONSTANT int8 := 1000000;
+    ids         text;
+    next_id     int8;
+    first_id    int8;
+BEGIN
+    BEGIN
+        here_system := (SELECT system_identifier FROM pg_control_system());
+        here_line := ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int8;
+    EXCEPTION WHEN insufficient_privilege OR feature_not_supported OR undefined_function THEN
+        RETURN 0;  -- a service that tells nothing of its servers
+    END;
+    IF NOT EXISTS (SELECT FROM promotions p
+                   WHERE (p.system_id, p.timeline) = (here_system, here_line)) THEN
+        LOCK TABLE promotions IN SHARE ROW EXCLUSIVE MODE;
+        is_first := NOT EXISTS (SELECT FROM promotions p WHERE p.system_id = here_system);
+        is_other := NOT EXISTS (SELECT FROM promotions p
+                                WHERE (p.system_id, p.timeline) = (here_system, here_line));
+        IF is_other AND (is_first OR had_all) THEN
+            INSERT INTO promotions (system_id, timeline, settled_at)
+            VALUES (here_system, here_line, now());
+        ELSIF is_other THEN
+            FOR ids IN SELECT format('%I.%I', schemaname, sequencename)
+                       FROM pg_sequences WHERE schemaname = current_schema() LOOP
+                next_id := nextval(ids::regclass);
+                PERFORM setval(ids::regclass, next_id + beyond);
+                IF ids LIKE '%.outbox_id_seq' THEN
+                    first_id := next_id;
+                END IF;
+            END LOOP;
+            UPDATE progress SET epoch = epoch + beyond, owner = '', updated_at = now();
+            INSERT INTO promotions (system_id, timeline, missing_since, first_lost_id)
+            VALUES (here_system, here_line,
+                    coalesce(pg_last_xact_replay_timestamp(),
+                             (SELECT max(seen_at) FROM heartbeats), now()),
+                    first_id);
+        END IF;
+    END IF;
+    RETURN coalesce((SELECT max(p.id) FROM promotions p WHERE p.missing_since IS NOT NULL), 0);
 END $function$
 ;
 

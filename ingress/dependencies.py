@@ -33,8 +33,9 @@ from ingress.reading.files import RootedFiles
 from ingress.reading.language import TextReader
 from ingress.reading.thumbs import Thumbs
 
-#: Of the database and of the broker, the models that run, and the roles.
-Health = tuple[Check, Check, tuple[RunningModel, ...], dict[str, RoleHealth]]
+#: Of the database, of its standby where there should be one, of the broker; the models that run,
+#: and the roles.
+Health = tuple[Check, Check | None, Check, tuple[RunningModel, ...], dict[str, RoleHealth]]
 #: Answers that inboxes hold back at a time: webhooks to one target are at most
 #: EGRESS_PER_HOST_CONNECTIONS in a process, and each holds a connection that others need.
 MAX_INBOX_HOLDS = 32
@@ -90,6 +91,7 @@ class Dependencies:
         kafka_address: host and port of the brokers, for `/asyncapi.json`.
         brokers: asks which brokers are there, for `/health`; None: none answers.
         sealing: encrypts signing secrets; None where `SECRETS_KEY` is not set.
+        expects_standby: whether the database's address names several hosts.
         database_looks, health_looks: a flood of probes asks the database once.
         alike: finds images that are alike.
         pipeline: looks at the stages and processes.
@@ -122,6 +124,7 @@ class Dependencies:
     readiness: Readiness = field(default_factory=Readiness)
     database_looks: Shared[Check] = field(default_factory=Shared)
     health_looks: Shared[Health] = field(default_factory=Shared)
+    expects_standby: bool = False
     alike: AlikeFinder = field(init=False)
     inbox_holds: SharedBudget = field(
         default_factory=lambda: SharedBudget(MAX_INBOX_HOLDS, "held answers")

@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 from prometheus_client import CollectorRegistry
 
+from core.addresses import each_host
 from core.blobs.places import open_store
 from core.blobs.roots import Roots
 from core.blobs.store import BlobStore
@@ -205,6 +206,7 @@ async def open_dependencies(settings: IngressSettings) -> AsyncIterator[Opened]:
             pipeline=pipeline,
             live=poller_of(pool, pipeline, address),
             sealing=sealing,
+            expects_standby=len(each_host(database.url.get_secret_value())) > 1,
         )
         yield Opened(
             deps,

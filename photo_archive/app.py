@@ -16,6 +16,7 @@ from photo_archive import (
     weights,
 )
 from photo_archive.backing import commands as backups
+from photo_archive.backing import forgetting
 from photo_archive.running import command_group
 
 app = command_group(
@@ -23,7 +24,7 @@ app = command_group(
     "Commands find their servers by settings in the environment: `. var/env.sh` sets those of an"
     " archive that runs on this machine."
 )
-for commands in (servers, page, status, photos, queries, maintenance, backups):
+for commands in (servers, page, status, photos, queries, maintenance, forgetting, backups):
     app.add_typer(commands.app)
 for name, group in {
     "keys": keys,

@@ -38,9 +38,15 @@ def up(
         Path | None, typer.Option("--watch", help="Announce new photos in this folder.")
     ] = None,
     brokers: Brokers = None,
+    standby: Annotated[
+        bool,
+        typer.Option(
+            "--standby", help="Two PostgreSQL servers: one takes the other's place if it dies."
+        ),
+    ] = False,
 ) -> None:
     """Start Kafka, PostgreSQL and all roles on this machine, and stay."""
-    _run(lambda main: main.run_up(watched, brokers))
+    _run(lambda main: main.run_up(watched, brokers, standby=standby))
 
 
 @app.command(

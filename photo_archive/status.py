@@ -1,6 +1,7 @@
 """`status`: how roles and stages are, as `/health` and `/stats/pipeline` say it."""
 
 from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,6 +10,7 @@ from photo_archive.running import Json, command_group, ending, print_json, run
 
 if TYPE_CHECKING:
     from core.messaging.kafka.cluster import ClusterLook
+    from core.storage.standby import StandbyLook
     from ingress.live.watching import PipelineLook
     from ingress.models.page.pipeline import RoleHealth, ShownStage
 
@@ -21,7 +23,7 @@ app = command_group("How the archive is.")
 @app.command(
     epilog=ending(
         "photo-archive status",
-        one="a role is behind, does not move, is halted or silent; or a server is away",
+        one="a role is behind, halted, silent or does not move; or a server is away",
         zero="every role does its work",
     )
 )
@@ -33,37 +35,55 @@ def status(as_json: Json = False) -> None:
 async def _status(*, as_json: bool) -> int:
     from time import monotonic
 
+    from core.addresses import each_host
     from core.errors import BrokerAway
     from core.messaging.kafka.cluster import look_at
     from core.messaging.kafka.outside import LogBounds
     from core.settings import DatabaseSettings, KafkaSettings, load
+    from core.storage import standby
     from core.storage.pool import open_pool
     from ingress.live.watching import PipelineWatch
     from schemas.topics import IMAGES_ARRIVED
 
     kafka, brokers = load(KafkaSettings), None
+    database, follower = load(DatabaseSettings), None
     bounds = LogBounds(kafka, client_id="photo-archive-status")
     with suppress(BrokerAway):
         brokers = await look_at(kafka, IMAGES_ARRIVED.name, timeout_s=BROKER_TIMEOUT_S)
     try:
-        async with open_pool(load(DatabaseSettings)) as pool:
+        async with open_pool(database) as pool:
             look = await PipelineWatch(pool, bounds.of, monotonic).look()
+            if len(each_host(database.url.get_secret_value())) > 1:
+                follower = await standby.look(pool)
     finally:
         await bounds.close()
     if as_json:
-        print_json(_document(look, brokers))
+        print_json(_document(look, brokers, follower))
     else:
-        typer.echo(_of_kafka(brokers))
-        for name, role in look.roles.items():
-            typer.echo(_of_role(name, role))
-        for stage in look.stages:
-            typer.echo(_of_stage(stage))
+        _show(look, brokers, follower)
     is_well = brokers is not None and not brokers.missing
-    return 0 if is_well and all(role.status in WELL for role in look.roles.values()) else 1
+    is_whole = is_well and (follower is None or follower.is_there)
+    return 0 if is_whole and all(role.status in WELL for role in look.roles.values()) else 1
 
 
-def _document(look: "PipelineLook", brokers: "ClusterLook | None") -> dict[str, object]:
+def _show(
+    look: "PipelineLook", brokers: "ClusterLook | None", follower: "StandbyLook | None"
+) -> None:
+    typer.echo(_of_kafka(brokers))
+    if follower is not None:
+        typer.echo(f"{'standby':14}  {'ok' if follower.is_there else 'away'}  {follower.told}")
+    for name, role in look.roles.items():
+        typer.echo(_of_role(name, role))
+    for stage in look.stages:
+        typer.echo(_of_stage(stage))
+
+
+def _document(
+    look: "PipelineLook", brokers: "ClusterLook | None", follower: "StandbyLook | None"
+) -> dict[str, object]:
+    of_standby = {"standby": {**asdict(follower), "told": follower.told}} if follower else {}
     return {
+        **of_standby,
         "brokers": {
             "there": [] if brokers is None else brokers.brokers,
             "missing": [] if brokers is None else brokers.missing,

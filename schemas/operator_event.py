@@ -15,6 +15,7 @@ class OperatorEventType(StrEnum):
     PARTITION_HALTED = "partition.halted"
     JOB_FINISHED = "job.finished"
     BACKLOG_GROWS = "backlog.grows"
+    DATABASE_FORGOT = "database.forgot"
 
 
 class OperatorNotice(Event):

@@ -5,6 +5,7 @@ Ctrl-C or SIGTERM stops everything; a second one does it at once.
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -46,9 +47,9 @@ def run_servers(brokers: int | None) -> int:
         return run_until_told(work, stop=supervisor.stop, kill=supervisor.kill, say=say)
 
 
-def run_up(watched: Path | None, brokers: int | None) -> int:
+def run_up(watched: Path | None, brokers: int | None, *, standby: bool = False) -> int:
     """Run servers, schema, topics and all roles until asked to stop."""
-    plan = make_plan(watched=watched, brokers=brokers)
+    plan = replace(make_plan(watched=watched, brokers=brokers), standby=standby)
     with Supervisor(plan, say=say) as supervisor:
 
         def work() -> int:

@@ -41,8 +41,14 @@ class Standby:
 
 
 @contextmanager
-def following(primary: EmbeddedPostgres) -> Iterator[Standby]:
-    """Yield a standby of a server that runs; it has caught up."""
+def following(primary: EmbeddedPostgres, *, loses_nothing: bool = True) -> Iterator[Standby]:
+    """Yield a standby of a server that runs; it has caught up.
+
+    Args:
+        primary: the server that it follows.
+        loses_nothing: whether it says that it lacks no commit when it is promoted; else processes
+            that lived before, such as ours, end.
+    """
     home = make_home("standby")
     user = unprivileged_user(home / "none")
     if user is not None:
@@ -56,6 +62,7 @@ def following(primary: EmbeddedPostgres) -> Iterator[Standby]:
     subprocess.run(guarded(copy, user=user), check=True, env=environment, timeout=UP_S, cwd="/")
     port = choose_port(first_port() + FIRST_PORT)
     settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+    settings += ["--photo_archive.loses_nothing=on"] if loses_nothing else []
     argv = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), *settings]
     log = home / "standby.log"
     with log.open("wb") as output:

@@ -5,10 +5,11 @@ from consumers.upkeep.changing import ImageChanging
 from consumers.upkeep.chores import Chore, Upkeep
 from consumers.upkeep.operator_notices import OperatorNotices
 from consumers.upkeep.pruning import Pruner
+from consumers.upkeep.recollecting import Recollecting
 from consumers.upkeep.repair import BestImagesRepair, postponed
 from core.blobs.keepers import keeper_of
 from core.blobs.thumbs import thumb_keepers
-from core.settings import ArchiveSettings, RetentionSettings, TaggingSettings, load
+from core.settings import ArchiveSettings, KafkaSettings, RetentionSettings, TaggingSettings, load
 from core.storage import leases
 from core.storage.archive import following, statistics
 from core.storage.archive.blobs import PostgresBlobs
@@ -24,6 +25,7 @@ REPAIR_S = 1.0
 FOLD_S = 1.0
 FOLLOW_S = 1.0
 FORGET_S = 60.0
+RECOLLECT_S = 0.5  # the groups wait for it
 TELL_S = 5.0  # a heartbeat's interval: what is told stands there no sooner
 
 
@@ -44,6 +46,8 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
     repair = BestImagesRepair(database, is_softmax=is_softmax)
     notices = OperatorNotices(database)
     changing = ImageChanging(database, BestImages(is_softmax=is_softmax))
+
+    recollecting = Recollecting(database, load(KafkaSettings), blobs.startswith("pg:"))
 
     async def fold() -> bool:
         async with database.connection() as connection:
@@ -73,6 +77,7 @@ def open_upkeep(database: Database, metrics: Metrics) -> Upkeep:
             Chore("image_changes", FOLLOW_S, image_changes.are_open, changing.step),
             Chore("lanes", PRUNE_S, _always, reopen),
             Chore("changes", FORGET_S, _always, forget),
+            Chore("recollecting", RECOLLECT_S, recollecting.is_needed, recollecting.step),
             Chore("operator_events", TELL_S, operator_events.have_listeners, notices.step),
         ),
         moved=metrics.signs.part("upkeep").moved,

@@ -11,6 +11,7 @@ import asyncpg
 from core.addresses import each_host, secrets_of
 from core.errors import ConfigurationError, DatabaseAway, DatabaseReadOnly, PhotoTaggerError
 from core.settings import DatabaseSettings
+from core.storage.history import History
 from core.storage.translating import translated
 from core.transaction import Transaction
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 _CHECK = """
 SELECT pg_backend_pid() AS pid, current_setting('transaction_read_only')::bool AS is_read_only,
     (SELECT jsonb_object_agg(name, 1000 * extract(epoch FROM current_setting(name)::interval))::text
-        FROM unnest($1::text[]) AS name) AS limits_ms
+        FROM unnest($1::text[]) AS name) AS limits_ms,
+    to_regprocedure('note_promotion()') IS NOT NULL AS has_schema
 """
+_NOTE_PROMOTION = "SELECT note_promotion()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Servers:
         self._connect_s = connect_s
         self._limits_ms = limits_ms
         self._opening = opening
+        self._history = History()
 
     async def connect(self, dsn: str | None = None, **options: Any) -> "Connection":
         """Return a connection to a server that takes writes.
@@ -145,6 +149,8 @@ class Servers:
             if self._opening:
                 await connection.execute(self._opening)
             found = await connection.fetchrow(_CHECK, list(self._limits_ms), timeout=limit_s)
+            if found is not None and found["has_schema"] and not found["is_read_only"]:
+                self._history.compare(await connection.fetchval(_NOTE_PROMOTION, timeout=limit_s))
         if found is None or found["is_read_only"]:
             raise DatabaseReadOnly(
                 "the server takes no writes: a standby, or closed by an operator"

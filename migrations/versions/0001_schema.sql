@@ -60,6 +60,83 @@ CREATE INDEX outbox_places_published ON outbox_places (published_at);
 COMMENT ON TABLE outbox_places IS
     'Where the sweeper put an arrival whose token could only name its outbox id.';
 
+-- A server that was promoted (or restored to a moment) has a timeline of its own; what committed
+-- behind the point where it left the old one is forgotten, unless it had been waited for.
+CREATE TABLE promotions (
+    id             int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    system_id      int8        NOT NULL,  -- of the cluster: a dump goes into another one
+    timeline       int8        NOT NULL,
+    noted_at       timestamptz NOT NULL DEFAULT now(),
+    missing_since  timestamptz,           -- the last commit that it had; NULL: nothing is missing
+    first_lost_id  int8,                  -- outbox ids from here on may have been given out before
+    settled_at     timestamptz,           -- when Kafka's log was asked what it testifies
+    answers_kept   int8        NOT NULL DEFAULT 0,
+    UNIQUE (system_id, timeline)
+);
+COMMENT ON TABLE promotions IS
+    'The servers that this archive has lived on, and what each had forgotten (docs/decisions/0048).';
+
+CREATE TABLE forgotten (
+    promotion int8 NOT NULL REFERENCES promotions (id) ON DELETE CASCADE,
+    kind      text NOT NULL CHECK (kind IN ('image', 'query')),
+    id        uuid NOT NULL,
+    detail    text NOT NULL,
+    PRIMARY KEY (promotion, kind, id)
+);
+COMMENT ON TABLE forgotten IS
+    'What Kafka testifies and a promoted server has no row of: done again, without what only the row knew.';
+
+-- Called by each new connection before its first use. The first one on a timeline notes it, and
+-- lets nothing be given out twice: epochs, and the ids that tokens name. Returns the newest
+-- promotion that forgot anything: a process that remembers more than the database must end.
+CREATE FUNCTION note_promotion() RETURNS int8 LANGUAGE plpgsql AS $$
+DECLARE
+    here_system int8;
+    here_line   int8;
+    is_first    boolean;
+    is_other    boolean;
+    had_all     boolean := coalesce(current_setting('photo_archive.loses_nothing', true), '') = 'on';
+    beyond      CONSTANT int8 := 1000000;
+    ids         text;
+    next_id     int8;
+    first_id    int8;
+BEGIN
+    BEGIN
+        here_system := (SELECT system_identifier FROM pg_control_system());
+        here_line := ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int8;
+    EXCEPTION WHEN insufficient_privilege OR feature_not_supported OR undefined_function THEN
+        RETURN 0;  -- a service that tells nothing of its servers
+    END;
+    IF NOT EXISTS (SELECT FROM promotions p
+                   WHERE (p.system_id, p.timeline) = (here_system, here_line)) THEN
+        LOCK TABLE promotions IN SHARE ROW EXCLUSIVE MODE;
+        is_first := NOT EXISTS (SELECT FROM promotions p WHERE p.system_id = here_system);
+        is_other := NOT EXISTS (SELECT FROM promotions p
+                                WHERE (p.system_id, p.timeline) = (here_system, here_line));
+        IF is_other AND (is_first OR had_all) THEN
+            INSERT INTO promotions (system_id, timeline, settled_at)
+            VALUES (here_system, here_line, now());
+        ELSIF is_other THEN
+            FOR ids IN SELECT format('%I.%I', schemaname, sequencename)
+                       FROM pg_sequences WHERE schemaname = current_schema() LOOP
+                next_id := nextval(ids::regclass);
+                PERFORM setval(ids::regclass, next_id + beyond);
+                IF ids LIKE '%.outbox_id_seq' THEN
+                    first_id := next_id;
+                END IF;
+            END LOOP;
+            UPDATE progress SET epoch = epoch + beyond, owner = '', updated_at = now();
+            INSERT INTO promotions (system_id, timeline, missing_since, first_lost_id)
+            VALUES (here_system, here_line,
+                    coalesce(pg_last_xact_replay_timestamp(),
+                             (SELECT max(seen_at) FROM heartbeats), now()),
+                    first_id);
+        END IF;
+    END IF;
+    RETURN coalesce((SELECT max(p.id) FROM promotions p WHERE p.missing_since IS NOT NULL), 0);
+END $$;
+
+
 CREATE TABLE dead_letters (
     id          int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     grp         text        NOT NULL,

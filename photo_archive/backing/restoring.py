@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from consumers.upkeep.requested import Requested, requested
 from core.errors import ConfigurationError
 from core.failpoints import reach
 from core.settings import DatabaseSettings
@@ -30,9 +31,8 @@ from photo_archive.backing.manifest import (
 )
 from photo_archive.backing.noting import Noting
 from photo_archive.backing.places import ArchivePlace
-from photo_archive.backing.records import Unread
 from photo_archive.backing.showing import StepDisplay
-from photo_archive.backing.webhooks import Requested, requested
+from schemas.record import Record
 from schemas.topics import CALLBACKS_REQUESTED
 
 _AT_ONCE = 200  # records of up to a megabyte each
@@ -238,11 +238,11 @@ class Restoring:
 
     async def _found(
         self, kafka: Log, where: log.Standings, *, is_log_new: bool
-    ) -> AsyncIterator[Unread]:
+    ) -> AsyncIterator[Record]:
         """Yield the requests for webhooks that the archive will meet."""
         if is_log_new:
             for one in records.read_records(self.folder / RECORDS):
-                yield one
+                yield one.record
             return
         wanted = {
             partition: stretch
@@ -250,7 +250,7 @@ class Restoring:
             if partition.topic == CALLBACKS_REQUESTED.name
         }
         async for one in records.unread(self.place.kafka, wanted):
-            yield one
+            yield one.record
 
     async def _webhooks(
         self, connection: Transaction, found: AsyncIterator[Requested]

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ from standalone.processes.embedded_server import NO_SPACE
 SUPERUSER = "postgres"
 MAJOR_VERSION = "18"
 OWN_PLACE = Path("/var/lib/photo-archive")  # used by root, whose home no other user can enter
+PASSWORDS_FILE = "passwords.json"
 LOCATION_FILE = "location"  # names the folder of the data, where it cannot lie beside this file
 INITDB_TIMEOUT_S = 180.0
 
@@ -56,13 +58,19 @@ class DataDirectory:
     passwords: Passwords
 
 
-def prepare_data(folder: Path, *, own_place: Path = OWN_PLACE) -> DataDirectory:
+def prepare_data(
+    folder: Path,
+    *,
+    own_place: Path = OWN_PLACE,
+    make: "Callable[[DataDirectory], None] | None" = None,
+) -> DataDirectory:
     """Return the data directory of this folder; create it when missing.
 
     Args:
         folder: PostgreSQL's folder in the home of the standalone mode; we hold its lock.
         own_place: the place of data and binaries when we are root and PostgreSQL's user cannot
             enter the folder.
+        make: creates the data; a new, empty database when omitted.
 
     Raises:
         NotSupported: this machine or this data cannot be used.
@@ -70,15 +78,14 @@ def prepare_data(folder: Path, *, own_place: Path = OWN_PLACE) -> DataDirectory:
         ServerFailed: initdb failed.
     """
     installed = installation()
-    location = folder / LOCATION_FILE
-    earlier = Path(location.read_text().strip()) if location.exists() else folder
+    earlier = data_place(folder).parent
     user = unprivileged_user(earlier / "data")
-    place = earlier if location.exists() else _place(folder, own_place, user)
+    place = earlier if earlier != folder else _place(folder, own_place, user)
     binaries = _reachable(installed, own_place, user) / "bin"
-    passwords = _load_passwords(folder / "passwords.json", place / "data")
+    passwords = _load_passwords(folder / PASSWORDS_FILE, place / "data")
     directory = DataDirectory(place / "data", binaries, user, passwords)
     if not (directory.path / "PG_VERSION").exists():
-        _initialise(directory)
+        (make or _initialise)(directory)
     found = (directory.path / "PG_VERSION").read_text().strip()
     if found != MAJOR_VERSION:
         raise NotSupported(
@@ -86,6 +93,12 @@ def prepare_data(folder: Path, *, own_place: Path = OWN_PLACE) -> DataDirectory:
             "with the old one, or choose another STANDALONE_HOME"
         )
     return directory
+
+
+def data_place(folder: Path) -> Path:
+    """Return where the data of this folder lies, or would lie."""
+    location = folder / LOCATION_FILE
+    return (Path(location.read_text().strip()) if location.exists() else folder) / "data"
 
 
 def installation() -> Path:
@@ -163,26 +176,45 @@ def _load_passwords(path: Path, data: Path) -> Passwords:
     if (data / "PG_VERSION").exists():
         raise NotSupported(f"{path} is gone, and with it the way into {data}")
     passwords = Passwords(secrets.token_hex(16), secrets.token_hex(16))
-    write_private(path, json.dumps(asdict(passwords)))
+    keep_passwords(path.parent, passwords)
     return passwords
 
 
-def _initialise(directory: DataDirectory) -> None:
-    """Create the data directory under another name, so that an interruption leaves none."""
+def keep_passwords(folder: Path, passwords: Passwords) -> None:
+    """Write down the passwords of the data that lies in, or will come into, this folder."""
+    write_private(folder / PASSWORDS_FILE, json.dumps(asdict(passwords)))
+
+
+def fill(directory: DataDirectory, work: Callable[[Path], None]) -> None:
+    """Create the data directory under another name, so that an interruption leaves none.
+
+    Args:
+        directory: the data directory, which is not there or no database.
+        work: fills an empty folder, which belongs to the server's user.
+    """
     partial = directory.path.with_name("data.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
-    password_file = directory.path.with_name("password.partial")
-    write_private(password_file, directory.passwords.superuser)
-    if directory.user is not None:
-        os.chown(partial, directory.user.uid, directory.user.gid)
-        os.chown(password_file, directory.user.uid, directory.user.gid)
-    try:
-        _run_initdb(directory, partial, password_file)
-    finally:
-        password_file.unlink()
+    own(directory, partial)
+    work(partial)
     shutil.rmtree(directory.path, ignore_errors=True)  # without PG_VERSION: not a database
     partial.rename(directory.path)
+
+
+def own(directory: DataDirectory, path: Path) -> None:
+    """Let a file or folder belong to the user that the server runs as."""
+    if directory.user is not None:
+        os.chown(path, directory.user.uid, directory.user.gid)
+
+
+def _initialise(directory: DataDirectory) -> None:
+    password_file = directory.path.with_name("password.partial")
+    write_private(password_file, directory.passwords.superuser)
+    own(directory, password_file)
+    try:
+        fill(directory, lambda partial: _run_initdb(directory, partial, password_file))
+    finally:
+        password_file.unlink()
 
 
 def _run_initdb(directory: DataDirectory, target: Path, password_file: Path) -> None:

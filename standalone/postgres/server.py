@@ -3,11 +3,13 @@
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from standalone.environment import inherited
 from standalone.failures import ServerFailed
 from standalone.ports import HOST, PortPlan
+from standalone.postgres import lineage
 from standalone.postgres.data_directory import SUPERUSER, DataDirectory, prepare_data
 from standalone.processes.child_process import ChildProcess, Command
 from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, EmbeddedServer
@@ -16,11 +18,13 @@ DATABASE = "photo_archive"
 ROLE = "photo_archive"
 
 READY = "database system is ready to accept connections"
+FOLLOWS = "database system is ready to accept read-only connections"
 STALE_MEMORY = "pre-existing shared memory block"
 READY_TIMEOUT_S = 120.0  # crash recovery replays up to max_wal_size
 STALE_MEMORY_WAIT_S = 0.2  # a killed postmaster's children live on for up to a second
 STOP_GRACE_S = 30.0  # a checkpoint on a slow disk
 QUERY_TIMEOUT_S = 30.0
+PROMOTE_TIMEOUT_S = 60  # it replays what it has first
 
 SETTINGS = {
     "listen_addresses": HOST,
@@ -43,7 +47,8 @@ DO $$ BEGIN
   END IF;
 END $$;
 ALTER ROLE {role} PASSWORD '{password}';
-"""
+GRANT pg_read_all_stats TO {role};
+"""  # the last one: `/health` tells a standby that follows from one that is being made
 
 
 class EmbeddedPostgres(EmbeddedServer):
@@ -54,13 +59,20 @@ class EmbeddedPostgres(EmbeddedServer):
         port: first port to try; the next free one is taken when it is in use.
         log: the file of the server's output; `home/logs/postgres.log` when omitted.
         plan: gives the port; None: it is chosen without regard to others.
+        folder: of the data; that of the home's primary when omitted.
     """
 
     def __init__(
-        self, home: Path, port: int, *, log: Path | None = None, plan: PortPlan | None = None
+        self,
+        home: Path,
+        port: int,
+        *,
+        log: Path | None = None,
+        plan: PortPlan | None = None,
+        folder: Path | None = None,
     ) -> None:
         super().__init__(
-            home.resolve() / "postgres",
+            folder or lineage.primary_folder(home),
             subject="PostgreSQL",
             stop_signal=signal.SIGINT,  # fast; SIGTERM would wait for the clients
             stop_grace_s=STOP_GRACE_S,
@@ -93,7 +105,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return self._data
 
     def _data_place(self) -> Path:
-        return self._data.path if self._data else self._folder
+        return self._data.path.parent if self._data else self._folder
 
     def _prepare(self) -> None:
         self._data = prepare_data(self._folder)
@@ -103,7 +115,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _command(self, ports: tuple[int, ...]) -> Command:
         data = self._started()
-        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings().items()]
         program = str(data.binaries / "postgres")
         return Command(
             name="postgres",
@@ -111,17 +123,33 @@ class EmbeddedPostgres(EmbeddedServer):
             log=self._log,
             environment=_environment(),
             directory=Path("/"),
-            markers=(READY, PORT_IN_USE, STALE_MEMORY, NO_SPACE),
+            markers=(READY, FOLLOWS, PORT_IN_USE, STALE_MEMORY, NO_SPACE),
             descriptors=(self._lock.descriptor,),
             death_signal="INT",
             user=data.user,
         )
 
+    def _settings(self) -> Mapping[str, str]:
+        """Return what the server is told on its command line, which nothing overrides."""
+        # Alone: nobody waits for a standby that it may have had under `up --standby`.
+        return SETTINGS | {"synchronous_standby_names": ""}
+
     def _is_ready(self, child: ChildProcess, ports: tuple[int, ...]) -> bool:
+        if lineage.is_follower(self._started()):
+            # We ended when its primary was dead and it was to take that one's place.
+            if not child.wait_for(FOLLOWS, READY_TIMEOUT_S) or not child.is_running:
+                return False
+            self._promote(ports[0])
         if not child.wait_for(READY, READY_TIMEOUT_S) or not child.is_running:
             return False
         self._ensure_database(ports[0])
         return child.is_running
+
+    def _promote(self, port: int) -> None:
+        """Let a standby take writes; return when it does."""
+        sql = f"SELECT pg_promote(true, {PROMOTE_TIMEOUT_S})"
+        if self._query(port, sql, timeout_s=PROMOTE_TIMEOUT_S + QUERY_TIMEOUT_S) != "t":
+            raise ServerFailed(f"{self._subject} was not promoted in {PROMOTE_TIMEOUT_S} s")
 
     def _may_try_again(self, child: ChildProcess) -> bool:
         if not child.has_said(STALE_MEMORY):
@@ -139,21 +167,31 @@ class EmbeddedPostgres(EmbeddedServer):
         self._query(port, _ROLE_SQL.format(role=ROLE, password=password))
         self._query(port, f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
 
-    def _query(self, port: int, sql: str, *, database: str = SUPERUSER) -> str:
+    def _query(
+        self,
+        port: int,
+        sql: str,
+        *,
+        database: str = SUPERUSER,
+        timeout_s: float = QUERY_TIMEOUT_S,
+    ) -> str:
         """Return the output of SQL that psql runs as the superuser."""
         data = self._started()
         argv = [str(data.binaries / "psql"), "--no-psqlrc", "--no-password", "--quiet"]
         argv += ["--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
         argv += [f"--host={HOST}", f"--port={port}", f"--username={SUPERUSER}"]
-        done = subprocess.run(
-            [*argv, f"--dbname={database}"],
-            input=sql,  # not an argument: it may hold a password, and arguments are public
-            capture_output=True,
-            text=True,
-            timeout=QUERY_TIMEOUT_S,
-            check=False,
-            env=_environment() | {"PGPASSWORD": data.passwords.superuser},
-        )
+        try:
+            done = subprocess.run(
+                [*argv, f"--dbname={database}"],
+                input=sql,  # not an argument: it may hold a password, and arguments are public
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                env=_environment() | {"PGPASSWORD": data.passwords.superuser},
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ServerFailed(f"PostgreSQL did not answer in {timeout_s:.0f} s") from error
         if done.returncode:
             raise ServerFailed(f"PostgreSQL refused {sql[:40]!r}…: {done.stderr.strip()}")
         return done.stdout.strip()

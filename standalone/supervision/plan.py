@@ -24,6 +24,7 @@ class StandalonePlan:
         inherited: variables that all processes get beside those of the plan.
         chosen: the settings that the user has set.
         certificate: the file by which the ingress speaks TLS; None: it speaks plain http.
+        standby: whether PostgreSQL has a standby, which takes a dead primary's place.
         roles: the processes to run; those of the project when omitted.
         restores: whether a backup is being restored, so that the home need not be whole.
         brokers: of how many brokers Kafka is.
@@ -38,6 +39,7 @@ class StandalonePlan:
     chosen: frozenset[str] = frozenset()
     certificate: Path | None = None
     watched: Path | None = None
+    standby: bool = False
     roles: tuple[ProcessSpec, ...] | None = None
     restores: bool = False
     brokers: int = ALONE

@@ -19,6 +19,7 @@ from standalone.kafka.cluster import EmbeddedCluster, make_kafka
 from standalone.kafka.data_directory import in_sync
 from standalone.lit_html import place_of_lit_html
 from standalone.ports import HOST, PortPlan
+from standalone.postgres.pair import PostgresPair
 from standalone.postgres.server import EmbeddedPostgres
 from standalone.privacy import close_home
 from standalone.processes.locking import DirectoryLock
@@ -58,7 +59,19 @@ class Supervisor:
         self._home = settings.home.resolve()
         self._lock = DirectoryLock(self._home / "lock", "the standalone mode")
         self._ports = PortPlan()
-        self._postgres = EmbeddedPostgres(self._home, settings.postgres_port, plan=self._ports)
+        self._postgres: EmbeddedPostgres | PostgresPair
+        self._followers: tuple[SupervisedProcess, ...] = ()
+        if plan.standby:
+            pair = PostgresPair(self._home, settings.postgres_port, plan=self._ports, say=say)
+            # Nobody waits for it: it is made from the primary, which serves meanwhile.
+            self._followers = (
+                SupervisedProcess(
+                    "standby", pair.follower, say=say, longest_delay_s=LONGEST_SERVING_DELAY_S
+                ),
+            )
+            self._postgres = pair
+        else:
+            self._postgres = EmbeddedPostgres(self._home, settings.postgres_port, plan=self._ports)
         self._kafka = make_kafka(
             self._home, plan.cache, settings.kafka_port, size=plan.brokers, plan=self._ports
         )
@@ -119,7 +132,7 @@ class Supervisor:
                 version that cannot be upgraded; the message is one sentence.
             ServerFailed: schema or topics could not be made; the message has the output.
         """
-        for keeper in self._servers:
+        for keeper in (*self._servers, *self._followers):
             keeper.start()
         self._ingress_port = self._ports.choose(self._plan.settings.ingress_port)
         migrations = self._process(MIGRATIONS, self._early_environment())
@@ -141,7 +154,7 @@ class Supervisor:
         Raises:
             ConfigurationError: one of them cannot run here; the message says why.
         """
-        for keeper in self._servers:
+        for keeper in (*self._servers, *self._followers):
             keeper.start()
         self._wait_for_servers()
 
@@ -235,8 +248,8 @@ class Supervisor:
         return self._kafka
 
     @property
-    def postgres(self) -> EmbeddedPostgres:
-        """The database."""
+    def postgres(self) -> EmbeddedPostgres | PostgresPair:
+        """The database: one server, or two of which one leads."""
         return self._postgres
 
     @property
@@ -269,7 +282,7 @@ class Supervisor:
         """Return the states of all processes, servers first."""
         with self._changing:
             roles = tuple(self._roles.values())
-        return tuple(keeper.state() for keeper in (*self._servers, *roles))
+        return tuple(keeper.state() for keeper in (*self._servers, *self._followers, *roles))
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of everything; return False if time ran out.
@@ -308,12 +321,12 @@ class Supervisor:
             roles = tuple(self._roles.values())
         with self._stopping:
             _stop_all(roles)
-            _stop_all(self._servers)
+            _stop_all((*self._servers, *self._followers))
             self._lock.release()
 
     def kill(self) -> None:
         """Kill everything, at the second Ctrl-C. Nothing that was acknowledged is lost."""
-        for keeper in (*tuple(self._roles.values()), *self._servers):
+        for keeper in (*tuple(self._roles.values()), *self._servers, *self._followers):
             keeper.kill()
 
 

@@ -237,6 +237,8 @@ def running_archive(
     roots: Mapping[str, Path] | None = None,
     roles: tuple[ProcessSpec, ...] | None = None,
     brokers: int = 1,
+    *,
+    standby: bool = False,
 ) -> Iterator[RunningArchive]:
     """Start the whole archive; stop it when the block ends.
 
@@ -246,12 +248,13 @@ def running_archive(
         roots: further allowed roots.
         roles: the processes to start; None: one of each.
         brokers: of how many brokers Kafka is.
+        standby: whether PostgreSQL has one.
     """
     home = make_home(name)
     photos = home / "photos"
     photos.mkdir()
     try:
-        with archive_at(home, photos, settings, roots, roles, brokers) as started:
+        with archive_at(home, photos, settings, roots, roles, brokers, standby=standby) as started:
             yield started
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -265,6 +268,8 @@ def archive_at(
     roots: Mapping[str, Path] | None = None,
     roles: tuple[ProcessSpec, ...] | None = None,
     brokers: int = 1,
+    *,
+    standby: bool = False,
 ) -> Iterator[RunningArchive]:
     """Start the archive of a home, which may have data; stop it when the block ends.
 
@@ -274,7 +279,8 @@ def archive_at(
         settings: as for `running_archive`, and the others too.
     """
     said: list[str] = []
-    plan = replace(plan_at(home, photos, settings or {}), roles=roles, brokers=brokers)
+    plan = plan_at(home, photos, settings or {})
+    plan = replace(plan, roles=roles, brokers=brokers, standby=standby)
     for root, folder in (roots or {}).items():
         plan = allow(plan, folder, root)
     with Supervisor(plan, say=said.append) as supervisor:

@@ -11,10 +11,11 @@ from core.transaction import Transaction
 from schemas.record import Partition
 
 #: Their rows are in no backup: what processes say of themselves, what only the running processes of
-#: one moment need, who is signed in, and thumbnails, which are made again when asked for.
+#: one moment need, who is signed in, thumbnails, which are made again when asked for, and on which
+#: servers the archive has lived: the restored one is another.
 LEFT_OUT = (
     "heartbeats", "stage_trends", "changes", "members", "leases", "target_health", "sessions",
-    "session_codes", "thumbs",
+    "session_codes", "thumbs", "promotions", "forgotten",
 )  # fmt: skip
 
 _BEGIN = """

@@ -35,6 +35,15 @@ WITH found AS (
                               'announced', j.announced, 'skipped', j.skipped, 'error', j.error)
     FROM jobs j WHERE j.finished_at > now() - interval '{TOLD_WITHIN}'
     UNION ALL
+    SELECT 'database.forgot', p.id::text, p.settled_at,
+           jsonb_build_object('missing_since', p.missing_since, 'missing_until', p.noted_at,
+                              'answers_kept', p.answers_kept,
+                              'images', count(f.id) FILTER (WHERE f.kind = 'image'),
+                              'queries', count(f.id) FILTER (WHERE f.kind = 'query'))
+    FROM promotions p LEFT JOIN forgotten f ON f.promotion = p.id
+    WHERE p.missing_since IS NOT NULL AND p.settled_at > now() - interval '{TOLD_WITHIN}'
+    GROUP BY p.id
+    UNION ALL
     SELECT 'partition.halted',
            concat_ws('/', h.role, x->>'topic', x->>'partition', x->>'reason'),
            now(), min(x::text)::jsonb || jsonb_build_object('group', replace(h.role, '_', '-'))

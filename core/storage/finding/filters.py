@@ -13,7 +13,6 @@ from uuid import UUID
 
 from core.storage import labels
 from core.storage.best import noted
-from core.tags import score_to_float
 from core.transaction import Transaction
 
 #: Up to so many entries of a label its images are read one by one: half a second.
@@ -39,8 +38,8 @@ class AskedTag:
 class ImageFilter:
     """Which images; all that is set must hold, and what is None restricts nothing.
 
-    Tags and texts find images that are answers: tagged, and not excluded. With `excluded` they find
-    those that people took out of the answers.
+    Tags, texts and a least score find images that are answers: tagged, and not excluded. With
+    `excluded` they find those that people took out of the answers.
 
     Attributes:
         owner: only what this owner may see; None: an administrator, who sees all.
@@ -303,8 +302,9 @@ def _of_tags(
     if wanted.named is not None and wanted.min_score > 1:
         yield Condition("below_min_score", _sums_up(wanted, arguments, tags))
     elif wanted.named is None and wanted.min_score and not asked:
-        surely = f"$[*] ? (@.score >= {score_to_float(wanted.min_score)})"
-        yield Condition("below_min_score", f"t.tags @? {arguments.add(surely, 'text::jsonpath')}")
+        # Along `image_tags_list`, of which each label's end is read: no image's own row is.
+        sure = f"s.image_id = t.id AND s.score >= {arguments.add(wanted.min_score, 'int4')}"
+        yield Condition("below_min_score", f"EXISTS (SELECT FROM {tags} s WHERE {sure})")
 
 
 def _sums_up(wanted: ImageFilter, arguments: Arguments, tags: str) -> str:

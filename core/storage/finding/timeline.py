@@ -12,8 +12,8 @@ from core.storage.finding import filters
 from core.storage.finding.filters import Arguments, ImageFilter
 from core.transaction import Transaction
 
-#: Images of one part: 132 kB. The first view needs some thirty of them; a month of 20,946 photos, as
-#: one was seen, is four answers, of which a look needs one or two.
+#: Images of one part: 132 kB. The first view needs some thirty of them; a month of 20,946 photos,
+#: as one was seen, is four answers, of which a look needs one or two.
 PART_IMAGES = 6_000
 #: Where no image of a month has been seen.
 USUAL_RATIO = 4 / 3

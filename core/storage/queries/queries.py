@@ -89,7 +89,8 @@ _HAS_PASSED = "(g.next_offset > coalesce(u.log_offset, o.log_offset) AND k.image
 _READY = f"""
 SELECT u.query_id, u.event::text AS event, {_HAS_PASSED} IS NOT TRUE AS expired
 FROM parked_queries u {_PLACES}
-WHERE u.deadline <= now() OR {_HAS_PASSED}
+WHERE (u.deadline <= now() OR {_HAS_PASSED})
+  AND NOT EXISTS (SELECT FROM promotions WHERE settled_at IS NULL)
 ORDER BY u.deadline LIMIT $2
 """  # noqa: S608 - constants only
 _CLUSTERS = "SELECT DISTINCT cluster_id FROM progress WHERE cluster_id <> ''"

@@ -6,7 +6,9 @@ row's epoch, so that a batch which an earlier owner still has in flight finds no
 
 from collections.abc import Mapping, Sequence
 
+from core.errors import DatabaseAway
 from core.offsets import Bid, Claim, Identity, Move, Owner, Standing
+from core.storage.stream import promotions
 from core.transaction import Transaction
 from schemas.record import Partition
 
@@ -119,7 +121,12 @@ async def claim(
     """Make `owner` the owner of partitions; return their claims, with raised epochs.
 
     A partition without a row begins at its log's start. Claiming again is harmless.
+
+    Raises:
+        DatabaseAway: what the database has forgotten is being brought back from the log first.
     """
+    if await tx.fetchval(promotions.UNSETTLED):
+        raise DatabaseAway("Kafka's log is being asked what a promoted database has forgotten")
     topics, parts = _columns([bid.partition for bid in bids])
     await tx.execute(_CREATE, owner.group, topics, parts, [bid.log_start for bid in bids])
     rows = await tx.fetch(

@@ -112,8 +112,10 @@ def _host(call: Call) -> str | None:
 
 def _image(call: Call) -> UUID | None:
     text = call.request.query_params.get("image")
+    if text is None:
+        return None
     try:
-        return None if text is None else UUID(text)
+        return UUID(text)
     except ValueError as error:
         raise wrong("image", f"{text[:100]!r} is no id of an image") from error
 

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
 from core.errors import DatabaseReadOnly, PhotoTaggerError
+from core.storage import standby
 from core.storage.stream import heartbeats
 from core.vision.demo_card import is_demo
 from ingress.dependencies import Health
@@ -27,8 +28,10 @@ WELL = frozenset({"ok", "idle"})
 
 async def health(call: Call) -> Response:
     """Return the state of every dependency and role; 503 where no request can be accepted."""
-    database, broker, models, roles = await call.deps.health_looks.of(lambda: _look(call))
+    database, follower, broker, models, roles = await call.deps.health_looks.of(lambda: _look(call))
     checks = {"database": database, "broker": broker, "process": _process(call)}
+    if follower is not None:
+        checks["standby"] = follower
     can_accept = checks["database"].status == checks["process"].status == "ok"
     is_whole = all(check.status == "ok" for check in checks.values()) and all(
         role.status in WELL for role in roles.values()
@@ -81,7 +84,9 @@ def _process(call: Call) -> Check:
 
 
 async def _look(call: Call) -> Health:
-    return await asyncio.gather(_database(call), _broker(call), _models(call), _roles(call))
+    return await asyncio.gather(
+        _database(call), _standby(call), _broker(call), _models(call), _roles(call)
+    )
 
 
 async def _database(call: Call) -> Check:
@@ -95,6 +100,18 @@ async def _database(call: Call) -> Check:
     if is_read_only:
         return Check(status="read_only", detail="it takes no writes: nothing can be accepted")
     return Check(status="ok")
+
+
+async def _standby(call: Call) -> Check | None:
+    """Return how the standby is; None where there should be none, or the database is away."""
+    if not call.deps.expects_standby:
+        return None
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            found = await standby.look(call.deps.pool)
+    except (PhotoTaggerError, TimeoutError):
+        return None  # the check `database` reports this outage
+    return Check(status="ok" if found.is_there else "away", detail=found.told)
 
 
 async def _roles(call: Call) -> dict[str, RoleHealth]:

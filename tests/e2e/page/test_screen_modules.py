@@ -328,4 +328,4 @@ def test_chosen_photos_are_taken_to_the_labels_where_their_number_teaches(
         page.wait_for_function("location.hash.startsWith('#/labels?photo=')")
         assert page.evaluate("location.hash.match(/photo=/g).length") == 3
     else:
-        expect(page.get_by_text("Choose 3 to 10 photos")).to_be_visible()
+        expect(page.locator("#toasts")).to_contain_text("Choose 3 to 10 photos")

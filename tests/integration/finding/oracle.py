@@ -185,7 +185,7 @@ def _matches(row: Mapping[str, Any], wanted: ImageFilter, names: Mapping[int, st
 def _has_tags(row: Mapping[str, Any], wanted: ImageFilter, names: Mapping[int, str]) -> bool:
     tags, asked = row["tags"], bool(wanted.every or wanted.some)
     is_answer = row["status"] == "tagged" and row["excluded"] == bool(wanted.excluded)
-    if (asked or wanted.named is not None) and not is_answer:
+    if (asked or wanted.named is not None or wanted.min_score) and not is_answer:
         return False
     if wanted.named is not None:
         least = 0

@@ -7,10 +7,9 @@ from uuid import uuid4
 import pytest
 
 from consumers.query.answering import outgoing
+from consumers.upkeep.requested import requested
 from core.offsets import Identity, Standing
 from photo_archive.backing.log import Log
-from photo_archive.backing.records import Unread
-from photo_archive.backing.webhooks import requested
 from schemas.callback import AnswerType, CallbackRequested, callback_id_of
 from schemas.record import Partition, Record
 from schemas.topics import CALLBACKS_REQUESTED, IMAGES_ARRIVED
@@ -66,11 +65,11 @@ async def test_of_the_requests_for_one_webhook_the_first_counts_and_junk_is_pass
         answered_at=datetime.now(UTC),
     )
 
-    async def found() -> AsyncIterator[Unread]:
-        yield Unread("tagging", Record(IMAGES_ARRIVED.name, None, (), b"{}"))
-        yield Unread("delivery", Record(CALLBACKS_REQUESTED.name, None, (), b"junk"))
-        yield Unread("delivery", outgoing(answer, owner="ann"))
-        yield Unread("delivery", outgoing(answer, owner=None))
+    async def found() -> AsyncIterator[Record]:
+        yield Record(IMAGES_ARRIVED.name, None, (), b"{}")
+        yield Record(CALLBACKS_REQUESTED.name, None, (), b"junk")
+        yield outgoing(answer, owner="ann")
+        yield outgoing(answer, owner=None)
 
     (webhooks,) = [portion async for portion in requested(found())]
 

@@ -6,9 +6,8 @@ from uuid import UUID, uuid5
 
 import pytest
 
+from consumers.upkeep import requested as webhooks
 from core.messaging.cloudevents import encode
-from photo_archive.backing import webhooks
-from photo_archive.backing.records import Unread
 from schemas.callback import AnswerType, CallbackRequested, callback_id_of
 from schemas.record import Record
 from schemas.topics import CALLBACKS_REQUESTED, IMAGES_ARRIVED
@@ -24,15 +23,15 @@ def asked(number: int) -> CallbackRequested:
     )
 
 
-async def log(events: list[CallbackRequested]) -> AsyncIterator[Unread]:
-    yield Unread("tagging", Record(IMAGES_ARRIVED.name, None, (), b"{}"))
-    yield Unread("delivery", Record(CALLBACKS_REQUESTED.name, None, (), b"damaged"))
+async def log(events: list[CallbackRequested]) -> AsyncIterator[Record]:
+    yield Record(IMAGES_ARRIVED.name, None, (), b"{}")
+    yield Record(CALLBACKS_REQUESTED.name, None, (), b"damaged")
     for event in events:
         id_ = str(callback_id_of(event.query_id))
         record = encode(
             CALLBACKS_REQUESTED, event, key="k", event_id=id_, source="test", now=event.answered_at
         )
-        yield Unread("delivery", record)
+        yield record
 
 
 async def test_each_is_found_once_and_few_are_held_at_a_time(

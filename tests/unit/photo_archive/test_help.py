@@ -38,6 +38,7 @@ def test_every_command_is_here() -> None:
     assert {" ".join(words) for words in LINES} == {
         "up", "demo", "servers", "link", "status",
         "images", "watch", "retag", "queries", "migrate", "reset", "backup", "restore",
+        "forgotten",
         "keys create", "keys list", "keys revoke", "keys signing-secret", "keys secret",
         "keys reseal", "endpoints list", "endpoints remove",
         "labels add", "labels list", "labels set", "letters list", "letters replay",

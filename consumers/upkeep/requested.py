@@ -1,4 +1,4 @@
-"""The webhooks that were asked for behind a backup: a restored archive sends them again."""
+"""The webhooks that were asked for in the log behind a backup, or a forgetful server's rows."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID
@@ -7,8 +7,8 @@ from core.egress.targets import lane_of
 from core.errors import PermanentError
 from core.messaging.cloudevents import decode
 from core.messaging.formats.structured import in_binary_mode
-from photo_archive.backing.records import Unread
 from schemas.callback import CallbackRequested, callback_id_of
+from schemas.record import Record
 from schemas.topics import CALLBACKS_REQUESTED
 
 #: Webhooks that are held in memory at a time: a week's may be a million.
@@ -17,12 +17,12 @@ AT_ONCE = 500
 Requested = dict[UUID, tuple[str, CallbackRequested]]
 
 
-async def requested(found: AsyncIterator[Unread]) -> AsyncIterator[Requested]:
+async def requested(records: AsyncIterator[Record]) -> AsyncIterator[Requested]:
     """Yield the webhooks that these records ask for, some at a time, each once; skip others."""
     seen: set[UUID] = set()
     portion: Requested = {}
-    async for one in found:
-        if (asked := _asked(one)) is None or asked[0] in seen:
+    async for found in records:
+        if (asked := _asked(found)) is None or asked[0] in seen:
             continue
         webhook, target, event = asked
         seen.add(webhook)
@@ -34,11 +34,11 @@ async def requested(found: AsyncIterator[Unread]) -> AsyncIterator[Requested]:
         yield portion
 
 
-def _asked(one: Unread) -> tuple[UUID, str, CallbackRequested] | None:
-    if one.record.topic != CALLBACKS_REQUESTED.name:
+def _asked(found: Record) -> tuple[UUID, str, CallbackRequested] | None:
+    if found.topic != CALLBACKS_REQUESTED.name:
         return None
     try:
-        record = in_binary_mode(one.record)
+        record = in_binary_mode(found)
         event = decode(CALLBACKS_REQUESTED, record, CallbackRequested)
         return _id(record.header("ce_id"), event), lane_of(event.url), event
     except PermanentError:  # a dead letter, as its role will find

@@ -1,0 +1,309 @@
+"""A primary and its standby on one machine: when the primary dies, the standby takes its place.
+
+The standby is waited for: what was acknowledged is on its disk too. Only such a standby is
+promoted, so nothing is lost; where it was away, a dead primary is started again, as without one.
+In production this is the work of Patroni or CloudNativePG (docs/decisions/0048).
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from core.errors import PhotoTaggerError
+from standalone.failures import ServerFailed
+from standalone.ports import HOST, PortPlan
+from standalone.postgres import lineage
+from standalone.postgres.joining import ALONE_AFTER_S, Joining, JoiningStep, PairLook
+from standalone.postgres.node import PostgresNode, Replication
+from standalone.postgres.server import DATABASE
+
+#: An end of either process is heard of at once: this is for a connection that broke.
+LOOK_S, LOOK_SOON_S = 2.0, 0.2
+PRIMARY_WAIT_S = 60.0
+_POLL_S = 0.1
+
+
+class PostgresPair:
+    """Runs as one PostgreSQL that survives the death of its server.
+
+    Args:
+        home: folder of the standalone mode.
+        port: first port to try; that of the second server is above it.
+        plan: gives the ports.
+        say: is called with messages for the person at the terminal.
+    """
+
+    def __init__(
+        self, home: Path, port: int, *, plan: PortPlan, say: Callable[[str], None]
+    ) -> None:
+        self._home = home
+        self.say = say
+        logs = home.resolve() / "logs"
+        first, second = (
+            PostgresNode(home, wanted, log=logs / name, plan=plan, folder=folder)
+            for wanted, name, folder in zip(
+                (port, port + 1),
+                ("postgres.log", "postgres-second.log"),
+                lineage.folders(home),
+                strict=True,
+            )
+        )
+        self._nodes = (first, second)
+        is_swapped = lineage.primary_folder(home) == lineage.folders(home)[1]
+        self._primary, self._standby = (second, first) if is_swapped else (first, second)
+        self._changing = threading.Lock()  # of who is the primary, and whether it waits
+        self._joining = Joining()
+        self._stop_asked = False
+        self._news = threading.Event()
+        self._watch: threading.Thread | None = None
+        self.follower = StandbyProcess(self)
+
+    # -- as one server
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The ports of both, the first place's first."""
+        return tuple(port for node in self._nodes for port in node.ports)
+
+    @property
+    def url(self) -> str:
+        """The DSN of the database `photo_archive` at whichever server leads. It has a password."""
+        first, second = self.ports
+        login = self._primary.url.partition("@")[0]
+        return f"{login}@{HOST}:{first},{HOST}:{second}/{DATABASE}?target_session_attrs=read-write"
+
+    @property
+    def admin_url(self) -> str:
+        """The DSN of the superuser at the server that leads now. It holds the password."""
+        return self._primary.admin_url
+
+    @property
+    def pid(self) -> int:
+        """The process id of the primary; 0 when it never ran."""
+        return self._primary.pid
+
+    @property
+    def primary(self) -> PostgresNode:
+        """The server that leads now."""
+        return self._primary
+
+    @property
+    def standby(self) -> PostgresNode:
+        """The server that follows, or will."""
+        return self._standby
+
+    @property
+    def is_in_step(self) -> bool:
+        """Whether the standby has all that was acknowledged."""
+        return self._joining.is_in_step
+
+    # -- as a process that is kept up
+
+    def start(self) -> None:
+        """Start the primary; return when it takes writes. Its standby comes by itself.
+
+        Raises:
+            ConfigurationError, ServerFailed: as `EmbeddedServer.start`.
+        """
+        self._stop_asked = False
+        with self._changing:
+            self._joining = Joining()
+            self._primary.lead()
+            for node in self._nodes:
+                node.reserve_port()
+        self._primary.start()
+        if self._watch is None:
+            self._watch = threading.Thread(target=self._keep_watch, name="pair", daemon=True)
+            self._watch.start()
+        self._news.set()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait until no server leads; return the exit code of the last one, or None."""
+        while True:
+            primary = self._primary
+            code = primary.wait(timeout_s)
+            if code is None or not self._replace(primary, code):
+                return code
+
+    def stop(self) -> None:
+        """Stop the primary cleanly; its standby does not take its place."""
+        with self._changing:
+            self._stop_asked = True
+        self._news.set()
+        self._primary.stop()
+
+    def kill(self) -> None:
+        """Kill the primary; its standby does not take its place."""
+        with self._changing:
+            self._stop_asked = True
+        self._primary.kill()
+
+    def tail(self) -> str:
+        """Return the primary's last lines."""
+        return self._primary.tail()
+
+    def obstacle(self) -> str:
+        """Return why another start of the primary cannot help; empty where it may help."""
+        return self._primary.obstacle()
+
+    # -- failover
+
+    def _replace(self, dead: PostgresNode, code: int) -> bool:
+        """Put the standby in a dead primary's place; return whether it takes writes.
+
+        The order matters: nothing of the dead one works any more, it is noted who leads, and its
+        data can lead no more, before there is another primary.
+        """
+        with self._changing:
+            heir = self._standby
+            if self._stop_asked or not self._joining.is_in_step or not heir.is_running:
+                return False
+            began = time.monotonic()
+            try:
+                dead.end_for_sure()
+            except PhotoTaggerError as error:
+                self.say(f"postgres: its standby does not take its place: {error}")
+                return False
+            lineage.name_primary(self._home, heir.folder)
+            dead.fence(f"its server ended with code {code}, and its standby took its place")
+            self._primary, self._standby = heir, dead
+            self._joining = Joining()
+            try:
+                heir.promote()
+            except PhotoTaggerError as error:
+                self.say(f"postgres: the standby was not promoted: {error}")
+                heir.stop()
+                return False
+        self.say(
+            f"postgres (port {dead.port}) ended with code {code}: its standby (port {heir.port}) is"
+            f" the primary since {time.monotonic() - began:.1f} s; a new standby is being made"
+        )
+        self._news.set()
+        return True
+
+    # -- the standby
+
+    def _keep_watch(self) -> None:
+        is_well = False
+        while not self._stop_asked:
+            self._news.wait(LOOK_S if is_well else LOOK_SOON_S)
+            self._news.clear()
+            primary, found = self._primary, Replication()
+            try:
+                if self._standby.is_running and primary.is_ready:
+                    found = primary.replication()
+                self._act(primary, found)
+            except PhotoTaggerError:
+                pass  # it is starting, or dying: its own supervision says so
+            is_well = found.streams and self._joining.is_in_step
+
+    def _act(self, primary: PostgresNode, found: Replication) -> None:
+        """Do the next step towards a standby that is waited for, or away from one that is gone."""
+        look = PairLook(
+            streams=found.streams,
+            is_waited_for=found.is_waited_for,
+            is_connected=found.is_connected,
+            runs=self._standby.is_running,
+        )
+        if found.is_waited_for and not self._joining.is_in_step:
+            primary.checkpoint()
+        with self._changing:
+            if primary is not self._primary or not primary.is_running or self._stop_asked:
+                return
+            step = self._joining.next(look, time.monotonic())
+            if step in {JoiningStep.WAIT_FOR_IT, JoiningStep.GO_ALONE}:
+                primary.wait_for_standby(is_waited_for=step is JoiningStep.WAIT_FOR_IT)
+            if step is JoiningStep.MAKE_ANEW:
+                self._standby.call_unfit("it could not follow any more")
+        if step is JoiningStep.MAKE_ANEW:
+            self._standby.kill()  # its next start makes it anew
+        if step in _SAID:
+            self.say(f"postgres: {_SAID[step]}")
+        if step in {JoiningStep.WAIT_FOR_IT, JoiningStep.IN_STEP}:
+            self._news.set()
+
+    def ask_news(self) -> None:
+        """Look at once: something has happened to the standby."""
+        self._news.set()
+
+
+_SAID = {
+    JoiningStep.IN_STEP: "the standby has everything and is waited for: either server may die",
+    JoiningStep.GO_ALONE: f"the standby is away for {ALONE_AFTER_S:.0f} s: it goes on alone",
+    JoiningStep.MAKE_ANEW: "the standby cannot follow any more: it is made anew",
+}
+
+
+class StandbyProcess:
+    """The pair's standby as a process that is kept up, whichever of the two servers it is."""
+
+    def __init__(self, pair: PostgresPair) -> None:
+        self._pair = pair
+        self._node: PostgresNode | None = None
+        self._stop_asked = False
+
+    @property
+    def pid(self) -> int:
+        """The process id, also of what makes its data; 0 when it never ran."""
+        return self._pair.standby.pid
+
+    def start(self) -> None:
+        """Make the standby's data where it has none, and start it; return when it follows.
+
+        Raises:
+            ConfigurationError, ServerFailed: as `EmbeddedServer.start`.
+        """
+        self._stop_asked = False
+        self._begin()
+
+    def _begin(self) -> None:
+        deadline = time.monotonic() + PRIMARY_WAIT_S
+        while not self._pair.primary.is_ready:
+            if self._stop_asked or time.monotonic() > deadline:
+                raise ServerFailed("the standby has no primary to follow")
+            time.sleep(_POLL_S)
+        node = self._node = self._pair.standby
+        node.follow(self._pair.primary)
+        node.start()
+        self._pair.ask_news()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait until it ends; return its exit code, or None when time ran out.
+
+        When it leads the other server becomes the standby: that is no end.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while self._node is not None and (deadline is None or time.monotonic() < deadline):
+            if self._node is self._pair.primary:
+                try:
+                    self._begin()
+                except PhotoTaggerError as error:
+                    return self._failed(error)
+            elif (code := self._node.wait(_POLL_S)) is not None:
+                self._pair.ask_news()
+                return code
+        return None
+
+    def _failed(self, error: PhotoTaggerError) -> int:
+        self._pair.say(f"standby: {error}")
+        return 1
+
+    def stop(self) -> None:
+        """Stop it, unless it leads by now."""
+        self._stop_asked = True
+        if self._node is not None and self._node is self._pair.standby:
+            self._node.stop()
+
+    def kill(self) -> None:
+        """Kill it."""
+        if self._node is not None and self._node is self._pair.standby:
+            self._node.kill()
+
+    def tail(self) -> str:
+        """Return the last lines of its output."""
+        return self._node.tail() if self._node else ""
+
+    def obstacle(self) -> str:
+        """Return, after its end, why another start cannot help; empty where it may help."""
+        return self._node.obstacle() if self._node else ""

@@ -1,0 +1,1 @@
+"""The database of the roles dies, and another server takes its place."""

@@ -1,0 +1,1 @@
+"""Two PostgreSQL servers, of which one leads."""
