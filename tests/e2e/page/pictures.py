@@ -38,6 +38,8 @@ def take(browser: Browser, peopled: PeopledArchive, screen: str, look: Look, fil
             "() => [...document.images].every((one) => one.complete) && !document.querySelector("
             "'.tile img:not(.here)')"
         )
+        # Whose session has begun is said for some seconds; a picture shows the screen.
+        seen.page.evaluate("document.getElementById('toasts').replaceChildren()")
         seen.page.screenshot(path=file, type="jpeg", quality=QUALITY)
 
 
