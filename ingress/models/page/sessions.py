@@ -17,8 +17,8 @@ class SignIn(Input):
 
     key: Secret | SkipJsonSchema[None] = Field(None, repr=False)
     code: Secret | SkipJsonSchema[None] = Field(None, repr=False)
-    leave: bool = Field(
-        False,
+    leave: bool | SkipJsonSchema[None] = Field(
+        None,
         description="With a code: end the session that the cookie stands for, also somebody else's."
         " Without, the answer is 409 there.",
     )
@@ -29,7 +29,8 @@ class SignIn(Input):
             "examples": [{"key": "pa_8XkQ2w0b_…"}, {"code": f"3q2-7w{'A' * 37}"}],
             # Of fields beside a `oneOf` generated clients send none.
             "minProperties": 1,
-            "maxProperties": 1,
+            "not": {"required": ["key", "code"]},
+            "dependentRequired": {"leave": ["code"]},
         },
     )
 
@@ -37,6 +38,8 @@ class SignIn(Input):
     def _check_one(self) -> Self:
         if (self.key is None) == (self.code is None):
             raise ValueError("give either `key` or `code`")
+        if self.leave is not None and self.code is None:
+            raise ValueError("`leave` goes with `code`")
         return self
 
 

@@ -33,7 +33,7 @@ async def begin(call: Call) -> Response:
     begun = (
         await ring.begin_with_key(request, given.key)
         if given.key is not None
-        else await ring.begin_with_code(request, given.code or "", may_leave=given.leave)
+        else await ring.begin_with_code(request, given.code or "", may_leave=bool(given.leave))
     )
     await ring.end(request)  # the browser forgets that cookie: nobody could sign it out
     response = json_response(await _shown(call, begun))

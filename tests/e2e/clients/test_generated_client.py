@@ -155,7 +155,7 @@ def test_a_key_signs_in_and_a_code_does(library: ModuleType, archive: RunningArc
         (code,) = re.findall(r"#code=(\S+)", link.url)
 
         by_key = session.session_begin(library.SignIn(key=archive.access.key))
-        by_code = session.session_begin(library.SignIn(code=code))
+        by_code = session.session_begin(library.SignIn(code=code, leave=True))
 
     assert isinstance(by_key, library.ShownSession)
     assert by_key.owner == by_code.owner

@@ -4,9 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
 
 from ingress.app import DESCRIBED
 from ingress.documents import openapi
+from ingress.models.page.sessions import SignIn
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +84,29 @@ def test_bodies_of_bytes_are_not_described_as_text(document: openapi.Document) -
 
     assert len(binary) >= 5
     assert set(binary.values()) == {"binary"}
+
+
+@pytest.mark.parametrize(
+    ("body", "is_good"),
+    [
+        ({"key": "x"}, True),
+        ({"code": "x"}, True),
+        ({"code": "x", "leave": True}, True),
+        ({"leave": True}, False),
+        ({"key": "x", "leave": True}, False),
+        ({"key": "x", "code": "x"}, False),
+        ({}, False),
+    ],
+)
+def test_signing_in_is_described_as_it_is_taken(
+    document: openapi.Document, body: dict[str, object], *, is_good: bool
+) -> None:
+    schema = document["components"]["schemas"]["SignIn"]
+
+    assert Draft202012Validator(schema).is_valid(body) == is_good
+    try:
+        SignIn.model_validate(body)
+    except ValidationError:
+        assert not is_good
+    else:
+        assert is_good
