@@ -25,6 +25,7 @@ from standalone.postgres.data_directory import (
 )
 from standalone.postgres.server import (
     FOLLOWS,
+    LOSES_NOTHING,
     READY,
     READY_TIMEOUT_S,
     SETTINGS,
@@ -34,8 +35,6 @@ from standalone.processes.child_process import ChildProcess, Command
 from standalone.processes.embedded_server import LEAST_FREE_BYTES, NO_SPACE
 
 STANDBY_NAME = "standby"
-#: Read by `note_promotion` of the schema: only a standby that had everything is promoted here.
-LOSES_NOTHING = "photo_archive.loses_nothing"
 COPY_STOP_S = 2.0
 FENCE_TIMEOUT_S = 20.0  # a process that was killed and stays longer hangs in the kernel
 LOOK_TIMEOUT_S = 5.0

@@ -23,10 +23,14 @@ from standalone.postgres.node import PostgresNode
 from standalone.postgres.pair import PostgresPair
 from standalone.postgres.server import EmbeddedPostgres
 from standalone.processes.supervised_process import SupervisedProcess
-from tests.servers import first_port
+from tests.servers import first_port, migrate
 
 PORT_OFFSET = 340
 UP_S = 180.0
+
+
+PROMOTIONS = "SELECT count(*) FROM promotions"
+FORGETFUL = f"{PROMOTIONS} WHERE missing_since IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,30 @@ async def test_a_death_between_the_note_and_the_promotion_is_made_good(empty_hom
         assert running.pair.primary.folder == heir.folder
         assert await query(running.pair.url, "UPDATE kept SET n = 8 RETURNING n") == 8
         running.until(lambda: running.pair.is_in_step, "no new standby")
+
+
+@pytest.mark.timeout(600)
+async def test_a_death_before_the_promotion_is_made_good_by_a_start_without_a_standby(
+    empty_home: Path,
+) -> None:
+    with kept_up(empty_home) as running:
+        running.until(lambda: running.pair.is_in_step, "no standby")
+        migrate(running.pair.url)
+        assert await query(running.pair.url, "SELECT note_promotion()") == 0
+        heir = running.pair.standby
+    lineage.name_primary(empty_home, heir.folder)  # and then the supervisor was killed
+
+    alone = EmbeddedPostgres(empty_home, first_port() + PORT_OFFSET + 20)
+    for _ in range(2):  # the first start ends before anybody connects
+        alone.start()
+        alone.stop()
+    alone.start()
+    try:
+        assert await query(alone.url, "SELECT note_promotion()") == 0
+        assert await query(alone.url, PROMOTIONS) == 2
+        assert await query(alone.url, FORGETFUL) == 0, "it had everything"
+    finally:
+        alone.stop()
 
 
 @pytest.mark.timeout(600)
