@@ -57,7 +57,6 @@ CREATE TABLE promotions (
     timeline bigint NOT NULL,
     noted_at timestamp with time zone NOT NULL DEFAULT now(),
     missing_since timestamp with time zone,
-    first_lost_id bigint,
     settled_at timestamp with time zone,
     answers_kept bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (id),
@@ -1121,13 +1120,12 @@ DECLARE
     beyond      CONSTANT int8 := 1000000 * (1 + floor(random() * 100000)::int8);
     ids         text;
     next_id     int8;
-    first_id    int8;
 BEGIN
     BEGIN
         here_system := (SELECT system_identifier FROM pg_control_system());
         here_line := ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int8;
     EXCEPTION WHEN insufficient_privilege OR feature_not_supported OR undefined_function THEN
-        RETURN 0;  -- a service that tells nothing of its servers
+        RETURN NULL;  -- a service that tells nothing of its servers
     END;
     IF NOT EXISTS (SELECT FROM promotions p
                    WHERE (p.system_id, p.timeline) = (here_system, here_line)) THEN
@@ -1143,16 +1141,12 @@ BEGIN
                        FROM pg_sequences WHERE schemaname = current_schema() LOOP
                 next_id := nextval(ids::regclass);
                 PERFORM setval(ids::regclass, next_id + beyond);
-                IF ids LIKE '%.outbox_id_seq' THEN
-                    first_id := next_id;
-                END IF;
             END LOOP;
             UPDATE progress SET epoch = epoch + beyond, owner = '', updated_at = now();
-            INSERT INTO promotions (system_id, timeline, missing_since, first_lost_id)
+            INSERT INTO promotions (system_id, timeline, missing_since)
             VALUES (here_system, here_line,
                     coalesce(pg_last_xact_replay_timestamp(),
-                             (SELECT max(seen_at) FROM heartbeats), now()),
-                    first_id);
+                             (SELECT max(seen_at) FROM heartbeats), now()));
         END IF;
     END IF;
     RETURN coalesce((SELECT max(p.id) FROM promotions p WHERE p.missing_since IS NOT NULL), 0);

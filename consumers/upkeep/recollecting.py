@@ -101,8 +101,7 @@ class Recollecting:
     async def _keep_answers(self, tx: Transaction, wanted: Stretches) -> int:
         kept = 0
         async for portion in requested(self._records(wanted)):
-            await settling.keep_answers(tx, portion)
-            kept += len(portion)
+            kept += await settling.keep_answers(tx, portion)
         return kept
 
     async def _images(self, tx: Transaction, wanted: Stretches) -> int:

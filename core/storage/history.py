@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from functools import cache
 
 import structlog
 
@@ -14,6 +15,12 @@ log = structlog.get_logger(__name__)
 def end_this_process() -> None:
     """Ask this process to stop, as its supervisor would; that one starts it again."""
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+@cache
+def say_unseen() -> None:
+    """Say, once per process, that nothing protects from a promotion that forgets commits."""
+    log.warning("promotions_unseen")
 
 
 class History:
@@ -36,12 +43,18 @@ class History:
         """Whether anything was compared, so that there is a schema."""
         return self._known is not None
 
-    def compare(self, newest: int) -> None:
+    def compare(self, newest: int | None) -> None:
         """Note the newest promotion that forgot anything; end where it came in our life.
+
+        Args:
+            newest: its id; 0: there was none; None: promotions cannot be seen there.
 
         Raises:
             DatabaseAway: it did; no connection is used any more.
         """
+        if newest is None:
+            say_unseen()
+            return
         if self._known is None:
             self._known = newest
         if self._known == newest and not self._is_over:

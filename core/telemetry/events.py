@@ -17,6 +17,7 @@ _CONSUMING = {
     "claimed_after_crash": "A partition did not move before a death; its records go one by one",
     "consumer_stop_failed": "Kafka's client did not close cleanly at the end",
     "database_forgot": "A standby that lacked commits was promoted; this process ends",
+    "promotions_unseen": "PostgreSQL hides its timeline: a promotion that forgets goes unnoticed",
     "drain_timed_out": "Batches did not end within `CONSUMER_DRAIN_TIMEOUT_S`; they are done again",
     "fetch_failed": "Nothing could be fetched, the broker is away; tried again",
     "fetch_garbled": "The client cannot unpack what it fetched; records are read one by one",

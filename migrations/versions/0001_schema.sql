@@ -68,7 +68,6 @@ CREATE TABLE promotions (
     timeline       int8        NOT NULL,
     noted_at       timestamptz NOT NULL DEFAULT now(),
     missing_since  timestamptz,           -- the last commit that it had; NULL: nothing is missing
-    first_lost_id  int8,                  -- outbox ids from here on may have been given out before
     settled_at     timestamptz,           -- when Kafka's log was asked what it testifies
     answers_kept   int8        NOT NULL DEFAULT 0,
     UNIQUE (system_id, timeline)
@@ -88,7 +87,8 @@ COMMENT ON TABLE forgotten IS
 
 -- Called by each new connection before its first use. The first one on a timeline notes it, and
 -- lets nothing be given out twice: epochs, and the ids that tokens name. Returns the newest
--- promotion that forgot anything: a process that remembers more than the database must end.
+-- promotion that forgot anything: a process that remembers more than the database must end. NULL:
+-- promotions cannot be seen here.
 CREATE FUNCTION note_promotion() RETURNS int8 LANGUAGE plpgsql AS $$
 DECLARE
     here_system int8;
@@ -100,13 +100,12 @@ DECLARE
     beyond      CONSTANT int8 := 1000000 * (1 + floor(random() * 100000)::int8);
     ids         text;
     next_id     int8;
-    first_id    int8;
 BEGIN
     BEGIN
         here_system := (SELECT system_identifier FROM pg_control_system());
         here_line := ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int8;
     EXCEPTION WHEN insufficient_privilege OR feature_not_supported OR undefined_function THEN
-        RETURN 0;  -- a service that tells nothing of its servers
+        RETURN NULL;  -- a service that tells nothing of its servers
     END;
     IF NOT EXISTS (SELECT FROM promotions p
                    WHERE (p.system_id, p.timeline) = (here_system, here_line)) THEN
@@ -122,16 +121,12 @@ BEGIN
                        FROM pg_sequences WHERE schemaname = current_schema() LOOP
                 next_id := nextval(ids::regclass);
                 PERFORM setval(ids::regclass, next_id + beyond);
-                IF ids LIKE '%.outbox_id_seq' THEN
-                    first_id := next_id;
-                END IF;
             END LOOP;
             UPDATE progress SET epoch = epoch + beyond, owner = '', updated_at = now();
-            INSERT INTO promotions (system_id, timeline, missing_since, first_lost_id)
+            INSERT INTO promotions (system_id, timeline, missing_since)
             VALUES (here_system, here_line,
                     coalesce(pg_last_xact_replay_timestamp(),
-                             (SELECT max(seen_at) FROM heartbeats), now()),
-                    first_id);
+                             (SELECT max(seen_at) FROM heartbeats), now()));
         END IF;
     END IF;
     RETURN coalesce((SELECT max(p.id) FROM promotions p WHERE p.missing_since IS NOT NULL), 0);

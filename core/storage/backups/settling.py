@@ -103,15 +103,17 @@ async def publish_again(tx: Transaction, records: Sequence[Record]) -> None:
     await outbox.add(tx, records)
 
 
-async def keep_answers(tx: Transaction, requested: Mapping[UUID, Requested]) -> None:
+async def keep_answers(tx: Transaction, requested: Mapping[UUID, Requested]) -> int:
     """Write down again what queries were answered since the backup, and their owners.
+
+    Returns how many of the answers were not there.
 
     Args:
         tx: a transaction of the restored database.
         requested: target and answer of the webhooks that were asked for since, by their ids.
     """
     events = list({event.query_id: event for _, event in requested.values()}.values())
-    await tx.execute(
+    tag = await tx.execute(
         _ANSWERED,
         [event.query_id for event in events],
         [event.owner for event in events],
@@ -125,6 +127,7 @@ async def keep_answers(tx: Transaction, requested: Mapping[UUID, Requested]) -> 
         [event.answered_at for event in events],
     )
     await tx.execute(_UNPARK, [event.query_id for event in events])
+    return int(tag.split()[-1])
 
 
 async def count_open(connection: Transaction) -> int:

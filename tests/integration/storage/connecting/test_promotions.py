@@ -4,11 +4,12 @@ from contextlib import contextmanager
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from core.errors import DatabaseAway
 from core.offsets import Bid, Identity, Move, Owner
 from core.settings import DatabaseSettings
-from core.storage.history import History
+from core.storage.history import History, say_unseen
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import outbox, progress, promotions
 from schemas.record import Partition, Record
@@ -19,6 +20,12 @@ BEYOND = 1_000_000
 OWNER = Owner("g", "a/1", isolate_after=2, isolate_span=10)
 #: The server has another timeline than the archive knows.
 PROMOTED = "UPDATE promotions SET timeline = timeline + 100"
+
+#: What a role meets where a service keeps this to itself.
+HIDDEN = """
+CREATE FUNCTION public.pg_control_system() RETURNS TABLE (system_identifier int8)
+LANGUAGE plpgsql AS $$ BEGIN RAISE insufficient_privilege; END $$
+"""
 
 
 @pytest.fixture
@@ -94,6 +101,22 @@ async def test_a_server_that_loses_nothing_goes_on_as_it_was(settings: DatabaseS
         assert await add(after) == given + 1
         assert await claim(after) >= 1
         assert await promotions.forgetful(after) == ()
+
+
+async def test_a_service_that_tells_nothing_of_its_servers_is_told_of_once(
+    settings: DatabaseSettings,
+) -> None:
+    async with open_pool(settings) as owner:
+        await owner.execute(HIDDEN)
+    url = f"{settings.url.get_secret_value()}?search_path=public%2Cpg_catalog"
+    say_unseen.cache_clear()
+    with capture_logs() as logs:
+        for _ in range(2):
+            async with open_pool(DatabaseSettings(url=SecretStr(url))) as pool:
+                assert await pool.fetchval("SELECT note_promotion()") is None
+                assert await add(pool) > 0
+
+    assert [line["event"] for line in logs] == ["promotions_unseen"]
 
 
 def test_a_process_that_remembers_more_than_the_database_ends() -> None:
