@@ -101,7 +101,8 @@ class Found:
     """The images similar to one.
 
     Attributes:
-        is_complete: all embeddings of its model were compared.
+        is_complete: all embeddings of its model were compared, and of those that are near enough
+            each was looked at, or as many as were wanted are similar.
     """
 
     images: tuple[Alike, ...]
@@ -155,13 +156,14 @@ async def alike(connection: Transaction, image_id: UUID, *, owner: str | None, l
     Args:
         owner: only what this owner may see; None: all.
     """
-    # More rows than wanted: some will turn out to be too far apart in time.
-    rows = await connection.fetch(
-        _NEAR, image_id, MAX_COMPARED, BURST_COSINE, owner, 10 * limit + 100
-    )
+    # More rows than wanted: some will turn out to be too far apart in time, or of another text.
+    most = 10 * limit + 100
+    rows = await connection.fetch(_NEAR, image_id, MAX_COMPARED, BURST_COSINE, owner, most)
     found = (_alike(row) for row in rows if row["image_id"] is not None)
     images = tuple(one for one in found if one is not None)
-    return Found(images[:limit], is_complete=not rows or rows[0]["compared"] < MAX_COMPARED)
+    is_all = len(rows) < most or len(images) >= limit
+    is_complete = not rows or (is_all and rows[0]["compared"] < MAX_COMPARED)
+    return Found(images[:limit], is_complete=is_complete)
 
 
 def _alike(row: Mapping[str, Any]) -> Alike | None:
