@@ -1,10 +1,19 @@
 """Hundreds of pages of text that look alike: what is found among them, and what waits meanwhile."""
 
+import asyncio
 import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
+from core.storage.finding import bursts, duplicates, same_photos
+from core.storage.finding.duplicates import level_of
 from core.storage.pool import Pool
 from core.vision.decoding.writing.lines import MAX_LINES
 from ingress.auth.api_keys import Scope
@@ -82,3 +91,69 @@ async def test_where_more_pages_are_near_than_are_looked_at_is_told(world: World
     assert missed == ([], False)
     assert enough == (["p/1.jpg"], True)
     assert all_of_them == (["p/115.jpg"], True)
+
+
+class Heart:
+    """A task on the event loop that beats as long as the loop goes on.
+
+    Attributes:
+        beats: how often it has beaten.
+        compared: comparisons that it went on beside.
+        is_held_up: it did not beat while images were compared.
+    """
+
+    def __init__(self) -> None:
+        self.beats = 0
+        self.compared = 0
+        self.is_held_up = False
+        self._beaten = threading.Condition()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        task = asyncio.get_running_loop().create_task(self._beat())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            with self._beaten:
+                self.beats += 1
+                self._beaten.notify_all()
+            await asyncio.sleep(0.001)
+
+    def level_of(self, *looks: Any, **known: Any) -> Any:
+        """Compare two images as ever, once the heart has beaten: on the loop, it never does."""
+        with self._beaten:
+            before = self.beats
+            if not self.is_held_up:
+                self.is_held_up = not self._beaten.wait_for(lambda: self.beats > before, timeout=20)
+            self.compared += not self.is_held_up
+        return level_of(*looks, **known)
+
+
+@pytest.mark.parametrize(
+    ("module", "path"),
+    [
+        (duplicates, f"/images/{image_id_of('file:p/1.jpg')}/similar"),
+        (bursts, "/duplicates?level=burst"),
+        (same_photos, "/duplicates?level=same_photo"),
+    ],
+    ids=["similar", "burst", "same photo"],
+)
+async def test_the_event_loop_goes_on_while_pages_are_compared(
+    world: World, monkeypatch: pytest.MonkeyPatch, module: ModuleType, path: str
+) -> None:
+    count, heart = 10, Heart()
+    await tagged(world.pool, [text(number) for number in range(count)])
+    await world.pool.execute("UPDATE tagged_images SET exif_datetime = '2026-05-01 12:00'")
+    monkeypatch.setattr(module, "level_of", heart.level_of)
+
+    async with world.client(Scope.READ) as client:
+        with heart.beating():
+            answer = await client.get(path)
+
+    assert answer.status_code == 200, answer.text
+    assert not heart.is_held_up
+    assert heart.compared >= count - 1
