@@ -216,6 +216,7 @@ def test_a_home_keeps_the_number_of_brokers_that_it_was_made_with(
     with pytest.raises(ConfigurationError, match=f"made with {made} .* --brokers {other},") as told:
         make_plan(model="demo", brokers=other)
     assert "photo-archive backup" in str(told.value)
+    assert "in a terminal that has not read env.sh" in str(told.value)
 
 
 def test_a_new_home_has_as_many_brokers_as_are_wanted_and_one_if_nobody_says() -> None:
