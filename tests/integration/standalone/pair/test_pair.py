@@ -1,10 +1,11 @@
 """A primary and its standby: who leads when one of them dies, and what keeps the dead one out."""
 
 import contextlib
+import errno
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from standalone.ports import PortPlan
 from standalone.postgres import lineage
+from standalone.postgres.data_directory import DataDirectory
 from standalone.postgres.pair import PostgresPair
 from standalone.postgres.server import EmbeddedPostgres
 from standalone.processes.supervised_process import SupervisedProcess
@@ -119,6 +121,44 @@ async def test_without_its_standby_the_primary_goes_on_alone_and_is_started_agai
                     process.resume()
         running.until(lambda: pair.is_in_step, "not in step again")
         assert pair.primary is primary
+
+
+@pytest.mark.timeout(600)
+async def test_a_full_disk_while_the_standby_goes_ends_no_watch(
+    empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else commits wait for a dead standby for ever."""
+    with kept_up(empty_home) as running:
+        pair = running.pair
+        running.until(lambda: pair.is_in_step, "no standby")
+        failures = full_for(monkeypatch, tries=3)
+        follower = psutil.Process(pair.follower.pid)
+        stopped = [follower, *follower.children(recursive=True)]
+        for process in stopped:
+            process.suspend()
+        try:
+            await query(pair.url, "CREATE TABLE kept AS SELECT 7 AS n")  # waits until it is alone
+        finally:
+            for process in stopped:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
+        assert failures == []
+        assert len([one for one in running.said if "No space" in one]) == 1, running.said
+        running.until(lambda: pair.is_in_step, "the watch has ended")
+
+
+def full_for(monkeypatch: pytest.MonkeyPatch, *, tries: int) -> list[OSError]:
+    """Let the next few writes of PostgreSQL's settings fail; return those that have not yet."""
+    ahead = [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) for _ in range(tries)]
+    configure = lineage.configure
+
+    def full(data: DataDirectory, settings: Mapping[str, str]) -> None:
+        if ahead:
+            raise ahead.pop()
+        configure(data, settings)
+
+    monkeypatch.setattr(lineage, "configure", full)
+    return ahead
 
 
 @pytest.mark.timeout(600)
