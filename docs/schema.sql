@@ -1117,7 +1117,8 @@ DECLARE
     is_first    boolean;
     is_other    boolean;
     had_all     boolean := coalesce(current_setting('photo_archive.loses_nothing', true), '') = 'on';
-    beyond      CONSTANT int8 := 1000000;
+    -- Beyond what may have been given out, and elsewhere than another promotion from the same base.
+    beyond      CONSTANT int8 := 1000000 * (1 + floor(random() * 100000)::int8);
     ids         text;
     next_id     int8;
     first_id    int8;

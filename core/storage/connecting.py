@@ -26,6 +26,7 @@ SELECT pg_backend_pid() AS pid, current_setting('transaction_read_only')::bool A
     to_regprocedure('note_promotion()') IS NOT NULL AS has_schema
 """
 _NOTE_PROMOTION = "SELECT note_promotion()"
+_NOTE_AGAIN = "SELECT note_promotion() WHERE NOT pg_is_in_recovery()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,17 @@ class Servers:
         except Exception as error:
             raise translated(error, self._variable) from error
         return connection
+
+    async def look_again(self, tx: Transaction) -> None:
+        """Look in a transaction whether the server was promoted since its connection was opened.
+
+        A pooler keeps those of its clients while the server behind it is replaced.
+
+        Raises:
+            DatabaseAway: it was, and has forgotten commits; this process ends.
+        """
+        if self._history.is_begun and (found := await tx.fetchrow(_NOTE_AGAIN)) is not None:
+            self._history.compare(found[0])
 
     def _session(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that make a session ours, or do without one."""

@@ -31,6 +31,11 @@ class History:
         self._known: int | None = None
         self._is_over = False
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything was compared, so that there is a schema."""
+        return self._known is not None
+
     def compare(self, newest: int) -> None:
         """Note the newest promotion that forgot anything; end where it came in our life.
 

@@ -1,7 +1,7 @@
 """The pool of connections to PostgreSQL: one use at a time, whatever went wrong before."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
@@ -25,6 +25,7 @@ class Pool:
         acquire_timeout_s: for a connection.
         turn: entered around each use of a connection; who has many uses at once may wait there.
         opening: a statement that each transaction begins with; empty: none.
+        look: is called with each transaction that has an opening.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class Pool:
         acquire_timeout_s: float,
         turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
         opening: str = "",
+        look: Callable[[Transaction], Awaitable[None]] | None = None,
     ) -> None:
         self._inner = inner
+        self._look = look
         self._opening = opening
         self._acquire_timeout_s = acquire_timeout_s
         self._turn = turn
@@ -72,6 +75,8 @@ class Pool:
         async with self._borrowed() as connection, connection.transaction():
             if self._opening:
                 await connection.execute(self._opening)
+                if self._look is not None:
+                    await self._look(connection)
             yield connection
 
     async def execute(self, query: str, *args: Any) -> str:
@@ -151,7 +156,9 @@ async def open_pool(
         server_settings={"application_name": application, "timezone": "UTC"},
     )
     try:
-        yield Pool(inner, limits.connect_s + settings.command_timeout_s, turn, opening)
+        yield Pool(
+            inner, limits.connect_s + settings.command_timeout_s, turn, opening, servers.look_again
+        )
     finally:
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_S):

@@ -196,7 +196,11 @@ def fill(directory: DataDirectory, work: Callable[[Path], None]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
     own(directory, partial)
-    work(partial)
+    try:
+        work(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # its room is the others'
+        raise
     shutil.rmtree(directory.path, ignore_errors=True)  # without PG_VERSION: not a database
     partial.rename(directory.path)
 

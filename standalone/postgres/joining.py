@@ -52,7 +52,7 @@ class Joining:
     _lost_since: float | None = None
 
     def next(self, look: PairLook, now: float) -> JoiningStep:
-        """Return the next step, and take it for done.
+        """Return the next step; it is returned again until `done` was told of it.
 
         Args:
             look: how the two are.
@@ -64,17 +64,24 @@ class Joining:
         if self._gone_since is None:
             self._gone_since = now
         if self.is_asked and now - self._gone_since >= ALONE_AFTER_S:
-            # Before commits are acknowledged that it lacks.
-            self.is_in_step = self.is_asked = False
+            self.is_in_step = False  # before commits are acknowledged that it lacks
             return JoiningStep.GO_ALONE
         return self._lost(look, now)
 
+    def done(self, step: JoiningStep) -> None:
+        """Note that a step was done. One that failed, as on a full disk, is to be tried again."""
+        match step:
+            case JoiningStep.WAIT_FOR_IT | JoiningStep.GO_ALONE:
+                self.is_asked = step is JoiningStep.WAIT_FOR_IT
+            case JoiningStep.IN_STEP:
+                self.is_in_step = True
+            case JoiningStep.MAKE_ANEW:
+                self._lost_since = None
+
     def _here(self, look: PairLook) -> JoiningStep:
         if not self.is_asked:
-            self.is_asked = True
             return JoiningStep.WAIT_FOR_IT
         if look.is_waited_for and not self.is_in_step:
-            self.is_in_step = True
             return JoiningStep.IN_STEP
         return JoiningStep.NOTHING
 
@@ -86,5 +93,4 @@ class Joining:
             self._lost_since = now
         if now - self._lost_since < LOST_AFTER_S:
             return JoiningStep.NOTHING
-        self._lost_since = None
         return JoiningStep.MAKE_ANEW

@@ -25,17 +25,16 @@ from standalone.postgres.data_directory import (
 )
 from standalone.postgres.server import (
     FOLLOWS,
+    LOSES_NOTHING,
     READY,
     READY_TIMEOUT_S,
     SETTINGS,
     EmbeddedPostgres,
 )
 from standalone.processes.child_process import ChildProcess, Command
-from standalone.processes.embedded_server import NO_SPACE
+from standalone.processes.embedded_server import LEAST_FREE_BYTES, NO_SPACE
 
 STANDBY_NAME = "standby"
-#: Read by `note_promotion` of the schema: only a standby that had everything is promoted here.
-LOSES_NOTHING = "photo_archive.loses_nothing"
 COPY_STOP_S = 2.0
 FENCE_TIMEOUT_S = 20.0  # a process that was killed and stays longer hangs in the kernel
 LOOK_TIMEOUT_S = 5.0
@@ -46,6 +45,12 @@ SELECT count(*) FILTER (WHERE state = 'streaming'), count(*) FILTER (WHERE sync_
        AND state = 'streaming'), count(*)
 FROM pg_stat_replication WHERE application_name = '{STANDBY_NAME}'
 """  # noqa: S608 - a constant
+#: What a copy takes, and what may lie beside it soon: the log up to the next checkpoint.
+_SIZE = """
+SELECT sum(pg_database_size(oid))::int8, pg_size_bytes(current_setting('max_wal_size'))
+FROM pg_database
+"""
+_MB = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class PostgresNode(EmbeddedPostgres):
 
     def _copy(self, leader: "PostgresNode", data: DataDirectory) -> None:
         """Make the data of a standby from the leader's, which works on meanwhile."""
+        self._check_room(leader, data.path.parent)
 
         def work(partial: Path) -> None:
             copier = self._copier = ChildProcess(self._copying(leader, data, partial))
@@ -126,6 +132,17 @@ class PostgresNode(EmbeddedPostgres):
             lineage.follow(copied)
 
         fill(data, work)
+
+    def _check_room(self, leader: "PostgresNode", place: Path) -> None:
+        """Raise `DiskFull` before a copy that would fill the disk that the leader may write to."""
+        said = leader._query(leader.ports[0], _SIZE)  # noqa: SLF001  # our own class
+        needed = sum(map(int, said.split("|"))) + LEAST_FREE_BYTES
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise DiskFull(
+                f"no space left for the standby in {place}: it needs {needed // _MB} MB, and"
+                f" {free // _MB} MB are free; make room there and start again"
+            )
 
     def _copying(self, leader: "PostgresNode", data: DataDirectory, target: Path) -> Command:
         program = str(data.binaries / "pg_basebackup")

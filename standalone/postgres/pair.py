@@ -106,14 +106,16 @@ class PostgresPair:
         Raises:
             ConfigurationError, ServerFailed: as `EmbeddedServer.start`.
         """
-        self._stop_asked = False
         with self._changing:
+            self._stop_asked = False
             self._joining = Joining()
             self._primary.lead()
+            if lineage.primary_folder(self._home) != self._primary.folder:  # `_replace` gave up
+                lineage.name_primary(self._home, self._primary.folder)
             for node in self._nodes:
                 node.reserve_port()
         self._primary.start()
-        if self._watch is None:
+        if self._watch is None or not self._watch.is_alive():
             self._watch = threading.Thread(target=self._keep_watch, name="pair", daemon=True)
             self._watch.start()
         self._news.set()
@@ -162,16 +164,16 @@ class PostgresPair:
             began = time.monotonic()
             try:
                 dead.end_for_sure()
-            except PhotoTaggerError as error:
+                lineage.name_primary(self._home, heir.folder)
+                dead.fence(f"its server ended with code {code}, and its standby took its place")
+            except (PhotoTaggerError, OSError) as error:
                 self.say(f"postgres: its standby does not take its place: {error}")
                 return False
-            lineage.name_primary(self._home, heir.folder)
-            dead.fence(f"its server ended with code {code}, and its standby took its place")
             self._primary, self._standby = heir, dead
             self._joining = Joining()
             try:
                 heir.promote()
-            except PhotoTaggerError as error:
+            except (PhotoTaggerError, OSError) as error:
                 self.say(f"postgres: the standby was not promoted: {error}")
                 heir.stop()
                 return False
@@ -185,7 +187,7 @@ class PostgresPair:
     # -- the standby
 
     def _keep_watch(self) -> None:
-        is_well = False
+        is_well, trouble = False, ""
         while not self._stop_asked:
             self._news.wait(LOOK_S if is_well else LOOK_SOON_S)
             self._news.clear()
@@ -194,8 +196,13 @@ class PostgresPair:
                 if self._standby.is_running and primary.is_ready:
                     found = primary.replication()
                 self._act(primary, found)
+                trouble = ""
             except PhotoTaggerError:
                 pass  # it is starting, or dying: its own supervision says so
+            except OSError as error:  # a full disk: what failed is tried again at the next look
+                if str(error) != trouble:
+                    trouble = str(error)
+                    self.say(f"postgres: its standby cannot be looked after: {trouble}")
             is_well = found.streams and self._joining.is_in_step
 
     def _act(self, primary: PostgresNode, found: Replication) -> None:
@@ -216,6 +223,7 @@ class PostgresPair:
                 primary.wait_for_standby(is_waited_for=step is JoiningStep.WAIT_FOR_IT)
             if step is JoiningStep.MAKE_ANEW:
                 self._standby.call_unfit("it could not follow any more")
+            self._joining.done(step)
         if step is JoiningStep.MAKE_ANEW:
             self._standby.kill()  # its next start makes it anew
         if step in _SAID:

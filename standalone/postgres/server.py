@@ -17,6 +17,9 @@ from standalone.processes.embedded_server import NO_SPACE, PORT_IN_USE, Embedded
 DATABASE = "photo_archive"
 ROLE = "photo_archive"
 
+#: Read by `note_promotion` of the schema: only a standby that had everything is promoted here.
+LOSES_NOTHING = "photo_archive.loses_nothing"
+
 READY = "database system is ready to accept connections"
 FOLLOWS = "database system is ready to accept read-only connections"
 STALE_MEMORY = "pre-existing shared memory block"
@@ -109,6 +112,9 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _prepare(self) -> None:
         self._data = prepare_data(self._folder)
+        if lineage.is_follower(self._data):
+            # Promoted below. Kept in its settings: we may end before anybody connects and notes it.
+            lineage.configure(self._data, {LOSES_NOTHING: "on"})
 
     def _choose_ports(self) -> tuple[int, ...]:
         return (self._plan.choose(self._wanted_port),)

@@ -138,5 +138,7 @@ def test_a_primary_killed_again_and_again_loses_nothing_and_does_nothing_twice(
     assert {len(counts) for counts in came.values()} == {1}, "an answer had two webhook ids"
     assert paired.value("SELECT count(*) FROM dead_letters") == 0
     assert paired.value("SELECT count(*) FROM forgotten") == 0
+    forgetful = "SELECT count(*) FROM promotions WHERE missing_since IS NOT NULL"
+    assert paired.value(forgetful) == 0, "each standby had everything"
     assert_progress_is_at_the_end(paired, "tagging")
     assert_progress_is_at_the_end(paired, "query")

@@ -325,6 +325,20 @@ def test_the_brokers_are_of_the_version_that_all_else_is_tried_with() -> None:
     assert kafka["spec"]["kafka"]["version"] == kafka_version(parse_lock(LOCK_FILE.read_text()))
 
 
+def test_the_database_says_that_it_loses_nothing_only_where_every_standby_has_each_commit() -> None:
+    """And whoever runs it reads there which it is."""
+    name = "photo_archive.loses_nothing"
+    (cluster,) = (one for one in in_files(KUBERNETES / "servers") if one["kind"] == "Cluster")
+    waited = cluster["spec"]["postgresql"]["synchronous"]
+    has_all = (
+        waited["dataDurability"] == "required"
+        and waited["number"] >= cluster["spec"]["instances"] - 1
+    )
+
+    assert (cluster["spec"]["postgresql"]["parameters"].get(name) == "on") == has_all
+    assert name in (KUBERNETES / "servers" / "postgres.yaml").read_text(encoding="utf-8")
+
+
 def test_scaling_says_nothing_that_keda_would_refuse_when_it_runs() -> None:
     """Metadata is free text to every schema: these names KEDA 2 reads (August 2026)."""
     names = {

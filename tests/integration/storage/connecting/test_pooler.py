@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,6 +78,25 @@ async def test_many_at_once_through_a_pooler_never_meet_each_others_statements(
     settings = pooled(database_url, pooler_url)
     async with open_pool(settings) as one, open_pool(settings) as two:
         await asyncio.gather(*(ask(pool, n) for n in range(200) for pool in (one, two)))
+
+
+async def test_a_promotion_behind_a_pooler_ends_who_remembers_more(
+    database_url: str, pooler_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pooler keeps our connection while it opens another one to the server."""
+    async with open_pool(pooled(database_url, pooler_url)) as pool:
+        async with pool.transaction() as tx:
+            await tx.execute("UPDATE promotions SET timeline = timeline + 100")
+        with monkeypatch.context() as patch:
+            signals: list[int] = []
+            patch.setattr("core.storage.history.os.kill", lambda _, number: signals.append(number))
+            for _ in range(2):
+                with pytest.raises(DatabaseAway, match="this process ends"):
+                    async with pool.transaction():
+                        pytest.fail("nothing is done any more")
+        assert signals == [signal.SIGTERM]
+    async with open_pool(pooled(database_url, pooler_url)) as again, again.transaction() as tx:
+        assert await tx.fetchval("SELECT count(*) FROM promotions") == 2
 
 
 async def test_a_transaction_that_is_left_idle_behind_a_pooler_is_ended(

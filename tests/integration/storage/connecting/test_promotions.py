@@ -1,5 +1,7 @@
 """A connection to a server on a timeline that nobody has seen: what must not be given out twice."""
 
+from contextlib import contextmanager
+
 import pytest
 from pydantic import SecretStr
 
@@ -10,6 +12,7 @@ from core.storage.history import History
 from core.storage.pool import Pool, open_pool
 from core.storage.stream import outbox, progress, promotions
 from schemas.record import Partition, Record
+from tests.servers import fresh_database
 
 PLACE = Partition("t", 0)
 BEYOND = 1_000_000
@@ -43,7 +46,8 @@ async def test_ids_and_epochs_go_on_far_beyond_those_that_may_have_been_given(
         await before.execute(PROMOTED)
 
     async with open_pool(settings) as after:
-        assert await add(after) > given + BEYOND
+        first = await add(after)
+        assert first > given + BEYOND
         async with after.transaction() as tx:
             assert not await progress.advance(tx, OWNER, [Move(PLACE, epoch, 0, 1)]), "a zombie"
         with pytest.raises(DatabaseAway, match="forgotten"):
@@ -55,7 +59,29 @@ async def test_ids_and_epochs_go_on_far_beyond_those_that_may_have_been_given(
         assert promotion.missing_since <= promotion.noted_at
 
     async with open_pool(settings) as again:
-        assert await add(again) < given + 2 * BEYOND, "noted once"
+        assert await add(again) == first + 1, "noted once"
+
+
+async def test_two_promotions_from_one_base_give_out_nothing_that_the_other_does(
+    postgres_url: str, settings: DatabaseSettings
+) -> None:
+    """As two standbys of one primary: a process that knew the one must not go on at the other."""
+    async with open_pool(settings) as base:
+        await add(base)
+        await base.execute(PROMOTED)
+    base_name = settings.url.get_secret_value().rpartition("/")[2]
+    ids, newest = [], []
+    for _ in range(2):
+        with contextmanager(fresh_database)(postgres_url, f"TEMPLATE {base_name}") as url:
+            async with open_pool(DatabaseSettings(url=SecretStr(url))) as pool:
+                ids.append(await add(pool))
+                newest.append(await pool.fetchval("SELECT note_promotion()"))
+
+    assert abs(ids[0] - ids[1]) >= BEYOND
+    history = History(lambda: None)
+    history.compare(newest[0])
+    with pytest.raises(DatabaseAway, match="this process ends"):
+        history.compare(newest[1])
 
 
 async def test_a_server_that_loses_nothing_goes_on_as_it_was(settings: DatabaseSettings) -> None:
